@@ -1,0 +1,1 @@
+"""From events to :class:`MultiDomain`, and from there to splits."""

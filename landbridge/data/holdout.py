@@ -1,0 +1,65 @@
+"""What is held back for judging: targets, what was known before them, and the candidates they compete with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.multidomain import MultiDomain
+from landbridge.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Held-out (user, item) pairs of one domain, T rows sorted by user.
+
+    ``user_idx``, ``item_idx``: int32 (T,). ``candidates_TC``: int32 (T, C) negatives each target is
+    ranked against, drawn once and kept with the split, or None for the whole catalogue.
+    """
+
+    user_idx: npt.NDArray[np.int32]
+    item_idx: npt.NDArray[np.int32]
+    candidates_TC: npt.NDArray[np.int32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.user_idx.shape != self.item_idx.shape:
+            raise DataError("Held-out users and items must be of equal length.")
+        if self.candidates_TC is not None and len(self.candidates_TC) != len(self.user_idx):
+            raise DataError("There must be one row of candidates per held-out pair.")
+
+    def __len__(self) -> int:
+        return len(self.user_idx)
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """Targets per domain and ``known``: all that may be used to recommend them.
+
+    A method judged on a holdout is fitted on ``known``, and known items are never ranked.
+    """
+
+    known: MultiDomain
+    targets: Mapping[str, Targets]
+
+    @property
+    def protocol(self) -> str:
+        """How targets are ranked: ``full`` (whole catalogue) or ``1+C`` (sampled candidates)."""
+        widths = {t.candidates_TC.shape[1] for t in self.targets.values() if t.candidates_TC is not None}
+        return f"1+{max(widths)}" if widths else "full"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Validation for every choice, test for the one report. ``train`` is what validation knows;
+    ``test.known`` (train and validation together) is what the chosen method is refitted on."""
+
+    valid: Holdout
+    test: Holdout
+
+    @property
+    def train(self) -> MultiDomain:
+        """The events a method is fitted on while choices are still made."""
+        return self.valid.known

@@ -1,0 +1,163 @@
+"""The events of one domain: frozen arrays, validated once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.errors import DataError, unknown
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+
+DUPLICATE_RULES = ("error", "last", "sum")
+
+
+class Rows(NamedTuple):
+    """A compressed sparse matrix: row ``r`` holds ``columns[offsets[r]:offsets[r + 1]]``."""
+
+    offsets: Int64  # (R + 1,)
+    columns: Int32  # (N,)
+    weight: Float32 | None  # (N,), None means all ones
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """One row per (user, item) pair, sorted by user, then item. N events, U users, I items.
+
+    ``user_idx``, ``item_idx``: int32 (N,), dense indices below ``n_users`` and ``n_items``.
+    ``weight``: float32 (N,), positive, or None for all ones. ``time``: int64 (N,), seconds, or None.
+    Build it with :meth:`from_events`; the constructor only checks.
+    """
+
+    user_idx: Int32
+    item_idx: Int32
+    n_users: int
+    n_items: int
+    weight: Float32 | None = None
+    time: Int64 | None = None
+
+    def __post_init__(self) -> None:
+        _check_columns(self)
+        key = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
+        if len(key) > 1 and not bool(np.all(key[1:] > key[:-1])):
+            raise DataError("Interactions must be sorted by user and item without repeats; use from_events.")
+        for array in (self.user_idx, self.item_idx, self.weight, self.time):
+            if array is not None:
+                array.flags.writeable = False
+
+    @classmethod
+    def from_events(
+        cls,
+        user_idx: npt.ArrayLike,
+        item_idx: npt.ArrayLike,
+        n_users: int,
+        n_items: int,
+        weight: npt.ArrayLike | None = None,
+        time: npt.ArrayLike | None = None,
+        duplicates: str = "last",
+    ) -> Interactions:
+        """Events in any order. Repeated pairs: ``last`` keeps the latest (by time, else by position),
+        ``sum`` adds the weights (a count without weights) and keeps the latest time, ``error`` refuses."""
+        if duplicates not in DUPLICATE_RULES:
+            raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
+        users, items = np.asarray(user_idx, np.int64), np.asarray(item_idx, np.int64)
+        weights = None if weight is None else np.asarray(weight, np.float32)
+        times = None if time is None else np.asarray(time, np.int64)
+        key = users * max(n_items, 1) + items
+        order = np.argsort(key, kind="stable") if times is None else np.lexsort((times, key))
+        key = key[order]
+        last = np.append(key[1:] != key[:-1], True)[: len(key)]
+        if duplicates == "error" and not last.all():
+            raise DataError("Some (user, item) pairs occur more than once; choose duplicates='last' or 'sum'.")
+        if duplicates == "sum" and not last.all():
+            weights = _summed(np.ones(len(key), np.float32) if weights is None else weights[order], last)
+        elif weights is not None:
+            weights = weights[order][last]
+        keep = order[last]
+        return cls(
+            users[keep].astype(np.int32),
+            items[keep].astype(np.int32),
+            n_users,
+            n_items,
+            weights,
+            None if times is None else times[keep],
+        )
+
+    def __len__(self) -> int:
+        return len(self.user_idx)
+
+    @cached_property
+    def by_user(self) -> Rows:
+        """Users as rows, items as columns."""
+        return Rows(_offsets(self.user_idx, self.n_users), self.item_idx, self.weight)
+
+    @cached_property
+    def by_item(self) -> Rows:
+        """Items as rows, users as columns."""
+        order = np.argsort(self.item_idx, kind="stable")
+        weight = None if self.weight is None else self.weight[order]
+        return Rows(_offsets(self.item_idx, self.n_items), self.user_idx[order], weight)
+
+    @property
+    def user_counts(self) -> Int64:
+        """Events per user, (U,)."""
+        return np.diff(self.by_user.offsets)
+
+    @property
+    def item_counts(self) -> Int64:
+        """Events per item, (I,)."""
+        return np.bincount(self.item_idx, minlength=self.n_items).astype(np.int64)
+
+    def take(self, mask_N: npt.NDArray[np.bool_]) -> Interactions:
+        """The events where ``mask_N`` is true, with the same vocabularies."""
+        return Interactions(
+            self.user_idx[mask_N],
+            self.item_idx[mask_N],
+            self.n_users,
+            self.n_items,
+            None if self.weight is None else self.weight[mask_N],
+            None if self.time is None else self.time[mask_N],
+        )
+
+    def contains(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether each (user, item) pair is an event here, (M,)."""
+        if not len(self):
+            return np.zeros(np.shape(user_idx), bool)
+        known = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
+        wanted = np.asarray(user_idx, np.int64) * self.n_items + np.asarray(item_idx, np.int64)
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.asarray(known[place] == wanted)
+
+
+def _check_columns(table: Interactions) -> None:
+    n_events = len(table.user_idx)
+    columns = {"item_idx": table.item_idx, "weight": table.weight, "time": table.time}
+    for name, column in columns.items():
+        if column is not None and column.shape != (n_events,):
+            raise DataError(f"Column {name} has shape {column.shape}, but there are {n_events} events.")
+    for name, column, size in (
+        ("user_idx", table.user_idx, table.n_users),
+        ("item_idx", table.item_idx, table.n_items),
+    ):
+        if column.dtype != np.int32:
+            raise DataError(f"Column {name} must be int32, not {column.dtype}.")
+        if n_events and (column.min() < 0 or column.max() >= size):
+            raise DataError(f"Column {name} has an index outside 0..{size - 1}.")
+    if table.weight is not None and not bool(np.all((table.weight > 0) & np.isfinite(table.weight))):
+        raise DataError("Weights must be positive and finite; leave out events that count for nothing.")
+
+
+def _summed(weight_N: Float32, last_N: npt.NDArray[np.bool_]) -> Float32:
+    starts = np.append(0, np.flatnonzero(last_N)[:-1] + 1)
+    return np.add.reduceat(weight_N, starts).astype(np.float32)
+
+
+def _offsets(index_N: Int32, size: int) -> Int64:
+    counts = np.bincount(index_N, minlength=size)
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
