@@ -126,7 +126,9 @@ class MultiDomain:
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name}: {len(e):,} events × {e.n_items:,} items" for name, e in self.domains.items())
+        parts = ", ".join(
+            f"{name}: {len(e):,} events × {e.n_items:,} items" for name, e in self.domains.items()
+        )
         return f"MultiDomain({self.n_users:,} users; {parts})"
 
 

@@ -1,0 +1,86 @@
+"""What every method is: frozen settings whose ``fit`` returns another object that can score.
+
+Shape letters: U users, I items, F factors, B queries in a batch, D domains, T targets.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.interactions import Rows
+from landbridge.data.multidomain import MultiDomain
+from landbridge.errors import SettingsError, unknown
+from landbridge.training.options import FitOptions
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Who asks: known users by index, and/or people by their events.
+
+    ``user_idx``: int32 (B,), -1 for a person unknown to the model. ``events``: domain -> Rows with B
+    rows of item indices; where a query has any event here, its row is folded in from these events
+    instead of looked up.
+    """
+
+    user_idx: npt.NDArray[np.int32]
+    events: Mapping[str, Rows] | None = None
+
+    @classmethod
+    def of_users(cls, user_idx: npt.ArrayLike) -> Queries:
+        """Known users, nothing else."""
+        return cls(np.asarray(user_idx, np.int32))
+
+    def __len__(self) -> int:
+        return len(self.user_idx)
+
+
+class Fitted(ABC):
+    """Arrays that can score. Kinds: ``Factors`` (dot product), ``Counts`` (one score per item)."""
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The domains this can score."""
+
+    @abstractmethod
+    def score(self, domain: str, queries: Queries) -> Float32:
+        """Scores of every item of ``domain`` for every query, (B, I); more is better."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """All of it as named arrays and a JSON-able description; ``from_state`` is the inverse."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> Fitted:
+        """The object whose ``state`` this is."""
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Frozen hyper-parameters; subclasses are dataclasses and implement ``fit``."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
+        """Learn from ``train``."""
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Method:
+        """The method with the given settings; an unknown key is an error naming the nearest valid one."""
+        valid = {entry.name for entry in fields(cls)}
+        for key in settings:
+            if key not in valid:
+                raise SettingsError(unknown(f"setting of {cls.name}", key, valid))
+        return cls(**settings)

@@ -1,0 +1,35 @@
+"""How a fit runs, apart from what it learns: seed, threads, validation, checkpoint, progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from landbridge.errors import SettingsError
+from landbridge.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Everything a fit needs that is not a hyper-parameter.
+
+    ``validate`` maps a fitted model to a figure where more is better; it sees validation data only.
+    ``patience``: epochs without a better figure before stopping (None: run all epochs).
+    ``checkpoint``: a folder; a killed fit with equal settings and data goes on from it bit for bit.
+    """
+
+    seed: int = 0
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    validate: Callable[[Any], float] | None = None
+    patience: int | None = None
+    checkpoint: Path | None = None
+    progress: Progress = field(default_factory=Silent)
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise SettingsError(f"threads must be 1 or more, not {self.threads}.")
+        if self.patience is not None and self.validate is None:
+            raise SettingsError("patience needs validate: there is no figure to be patient about.")
