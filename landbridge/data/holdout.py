@@ -1,4 +1,4 @@
-"""What is held back for judging: targets, what was known before them, and the candidates they compete with."""
+"""What is held back for judging: targets, what was known before them, and their candidates."""
 
 from __future__ import annotations
 

@@ -74,9 +74,7 @@ class Interactions:
         key = key[order]
         last = np.append(key[1:] != key[:-1], True)[: len(key)]
         if duplicates == "error" and not last.all():
-            raise DataError(
-                "Some (user, item) pairs occur more than once; choose duplicates='last' or 'sum'."
-            )
+            raise DataError("Some (user, item) pairs occur twice or more; choose duplicates='last' or 'sum'.")
         if duplicates == "sum" and not last.all():
             weights = _summed(np.ones(len(key), np.float32) if weights is None else weights[order], last)
         elif weights is not None:

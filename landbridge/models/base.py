@@ -21,6 +21,26 @@ from landbridge.training.options import FitOptions
 Float32 = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Method(ABC):
+    """Frozen hyper-parameters; subclasses are dataclasses and implement ``fit``."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
+        """Learn from ``train``."""
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Method:
+        """The method with the given settings; an unknown key is an error naming the nearest valid one."""
+        valid = {entry.name for entry in fields(cls)}
+        for key in settings:
+            if key not in valid:
+                raise SettingsError(unknown(f"setting of {cls.name}", key, valid))
+        return cls(**settings)
+
+
 @dataclass(frozen=True, eq=False)
 class Queries:
     """Who asks: known users by index, and/or people by their events.
@@ -42,15 +62,19 @@ class Queries:
         return len(self.user_idx)
 
 
+@dataclass(frozen=True, eq=False)
 class Fitted(ABC):
-    """Arrays that can score. Kinds: ``Factors`` (dot product), ``Counts`` (one score per item)."""
+    """Arrays that can score, with all that is needed to use them later.
 
+    ``known``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
+    that made it. ``log``: one record of figures per training round.
+    Kinds: ``Factors`` (dot product), ``Counts`` (one score per item).
+    """
+
+    known: MultiDomain
+    method: Method
+    log: tuple[Mapping[str, Any], ...]
     kind: ClassVar[str]
-
-    @property
-    @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """The domains this can score."""
 
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:
@@ -58,29 +82,16 @@ class Fitted(ABC):
 
     @abstractmethod
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """All of it as named arrays and a JSON-able description; ``from_state`` is the inverse."""
+        """What was learned, as named arrays and a JSON-able description."""
 
     @classmethod
     @abstractmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> Fitted:
-        """The object whose ``state`` this is."""
-
-
-@dataclass(frozen=True)
-class Method(ABC):
-    """Frozen hyper-parameters; subclasses are dataclasses and implement ``fit``."""
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
-        """Learn from ``train``."""
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Method:
-        """The method with the given settings; an unknown key is an error naming the nearest valid one."""
-        valid = {entry.name for entry in fields(cls)}
-        for key in settings:
-            if key not in valid:
-                raise SettingsError(unknown(f"setting of {cls.name}", key, valid))
-        return cls(**settings)
+    def from_state(
+        cls,
+        known: MultiDomain,
+        method: Method,
+        log: tuple[Mapping[str, Any], ...],
+        arrays: Mapping[str, npt.NDArray[Any]],
+        about: Mapping[str, Any],
+    ) -> Fitted:
+        """The object whose ``state`` was ``arrays, about``."""
