@@ -62,11 +62,14 @@ class MultiDomain:
         """Number of events over all domains."""
         return sum(len(events) for events in self.domains.values())
 
+    def named(self, domain: str) -> str:
+        """``domain`` itself; an unknown one is an error that names the nearest."""
+        if domain not in self.domains:
+            raise DataError(unknown("domain", domain, self.domains))
+        return domain
+
     def __getitem__(self, domain: str) -> Interactions:
-        try:
-            return self.domains[domain]
-        except KeyError:
-            raise DataError(unknown("domain", domain, self.domains)) from None
+        return self.domains[self.named(domain)]
 
     @cached_property
     def activity_UD(self) -> npt.NDArray[np.int64]:
@@ -84,7 +87,7 @@ class MultiDomain:
 
     def select(self, names: Iterable[str]) -> MultiDomain:
         """Only the named domains, with all users kept."""
-        chosen = [name for name in names if self[name] is not None]
+        chosen = [self.named(name) for name in names]
         columns = [self.names.index(name) for name in chosen]
         return MultiDomain(
             self.users,

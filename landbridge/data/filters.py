@@ -1,0 +1,70 @@
+"""Leave out rare users and items."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.interactions import Interactions
+from landbridge.data.multidomain import MultiDomain
+from landbridge.data.vocabulary import Vocabulary
+from landbridge.errors import DataError
+
+Mask = npt.NDArray[np.bool_]
+
+
+def min_events(data: MultiDomain, *, per_user: int = 1, per_item: int = 1) -> MultiDomain:
+    """Once: users and items with fewer events in a domain leave that domain, counted before any leaves."""
+    kept = {name: _enough(events, per_user, per_item) for name, events in data.domains.items()}
+    return _kept(data, kept)
+
+
+def k_core(data: MultiDomain, k: int) -> MultiDomain:
+    """Repeated until, in every domain, each user and each item left has at least ``k`` events."""
+    return _kept(data, {name: _core(events, k) for name, events in data.domains.items()})
+
+
+def _core(events: Interactions, k: int) -> Mask:
+    alive = np.ones(len(events), bool)
+    while True:
+        user_U = np.bincount(events.user_idx[alive], minlength=events.n_users)
+        item_I = np.bincount(events.item_idx[alive], minlength=events.n_items)
+        still = alive & (user_U[events.user_idx] >= k) & (item_I[events.item_idx] >= k)
+        if still.sum() == alive.sum():
+            return alive
+        alive = still
+
+
+def _enough(events: Interactions, per_user: int, per_item: int) -> Mask:
+    user_N = events.user_counts[events.user_idx]
+    return np.asarray((user_N >= per_user) & (events.item_counts[events.item_idx] >= per_item))
+
+
+def _kept(data: MultiDomain, kept: dict[str, Mask]) -> MultiDomain:
+    """Only the events kept, with the users and items that still have one."""
+    domains = {name: events.take(kept[name]) for name, events in data.domains.items()}
+    for name, events in domains.items():
+        if not len(events):
+            raise DataError(f"No event of domain {name!r} is left by this filter; ask for fewer events.")
+    user_U = np.sum([events.user_counts for events in domains.values()], axis=0) > 0
+    item_I = {name: events.item_counts > 0 for name, events in domains.items()}
+    return MultiDomain(
+        Vocabulary(data.users.ids[user_U]),
+        {name: Vocabulary(data.items[name].ids[item_I[name]]) for name in domains},
+        {name: _renumbered(events, user_U, item_I[name]) for name, events in domains.items()},
+        {name: titles[item_I[name]] for name, titles in data.titles.items()},
+        {name: table[item_I[name]] for name, table in data.memberships.items()},
+    )
+
+
+def _renumbered(events: Interactions, user_U: Mask, item_I: Mask) -> Interactions:
+    user_place = np.cumsum(user_U, dtype=np.int32) - np.int32(1)
+    item_place = np.cumsum(item_I, dtype=np.int32) - np.int32(1)
+    return Interactions(
+        user_place[events.user_idx],
+        item_place[events.item_idx],
+        int(user_U.sum()),
+        int(item_I.sum()),
+        events.weight,
+        events.time,
+    )

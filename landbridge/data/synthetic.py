@@ -1,0 +1,135 @@
+"""Small worlds with known answers, which every method must get right.
+
+``checkerboard``: any method that learns anything. ``planted_transfer``: any method that carries taste
+from one domain to another. Users U, items I.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.holdout import Holdout, Split, Targets
+from landbridge.data.interactions import Int64, Interactions
+from landbridge.data.multidomain import MultiDomain
+from landbridge.data.vocabulary import Vocabulary
+from landbridge.errors import SettingsError
+from landbridge.rng import generator
+
+Pairs = tuple[Int64, Int64]  # users, items
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Data, their split, and the right answer: ``likes[domain]``, bool (U, I), every item a user likes."""
+
+    data: MultiDomain
+    split: Split
+    likes: Mapping[str, npt.NDArray[np.bool_]]
+
+
+def checkerboard(domains: int = 2, users: int = 40, items: int = 20, seed: int = 0) -> World:
+    """Even users like all even items, odd users all odd ones, in every domain alike.
+
+    One liked item per user and domain is the test row and another the validation row. Right: the test
+    item comes first among the unseen ones (HR@1 = 1), the validation item first or second.
+    """
+    if domains < 1 or users < 4 or items < 8:
+        raise SettingsError("A checkerboard needs 1 domain, 4 users and 8 items or more.")
+    likes_UI = np.arange(users)[:, None] % 2 == np.arange(items) % 2
+    known, valid, test = {}, {}, {}
+    for name in [f"board_{number}" for number in range(domains)]:
+        chance_UI = np.where(likes_UI, generator(seed, "checkerboard", name).random((users, items)), 2.0)
+        best_U2 = np.argsort(chance_UI, axis=1)[:, :2]
+        known[name] = np.nonzero(likes_UI & (chance_UI > np.sort(chance_UI, axis=1)[:, 1:2]))
+        valid[name], test[name] = ((np.arange(users), best_U2[:, column]) for column in (0, 1))
+    return _world(users, items, known, valid, test, dict.fromkeys(known, likes_UI))
+
+
+def planted_transfer(
+    users: int = 400, items: int = 200, groups: int = 8, domains: int = 3, sparse: int = 1, seed: int = 0
+) -> World:
+    """A user's taste group is evident in the ``dense_*`` domains and nearly invisible in ``sparse``.
+
+    User ``u`` belongs to group ``u % groups`` and likes the items of that group in every domain.
+    Half of them are known to her in a dense domain, and ``sparse`` in the sparse one, where all items are
+    nearly equally popular: without the other domains nothing tells the groups apart. A quarter of the
+    users have a validation row and another quarter a test row in each domain. Right: in ``sparse`` the
+    unseen items of the own group come first; a method that sees that domain alone finds about one in ``groups``.
+    """
+    size = items // groups
+    if domains < 2 or groups < 2 or not 1 <= sparse <= size // 4 or users < 8 * groups or size < 8:
+        raise SettingsError(
+            "A planted world needs 2 domains and 2 groups, 8 users and 8 items per group, "
+            "and at most a quarter of a group's items known in the sparse domain."
+        )
+    known, valid, test, likes = {}, {}, {}, {}
+    names = [*(f"dense_{number}" for number in range(domains - 1)), "sparse"]
+    for name in names:
+        n_known = sparse if name == "sparse" else size // 2
+        ranked_US = _planted_order(users, items, groups, generator(seed, "planted", name))
+        known[name] = (np.repeat(np.arange(users), n_known), ranked_US[:, :n_known].ravel())
+        valid[name], test[name] = (_column(ranked_US, n_known, part) for part in (0, 1))
+        likes[name] = np.zeros((users, items), bool)
+        np.put_along_axis(likes[name], ranked_US, True, axis=1)
+    return _world(users, items, known, valid, test, likes)
+
+
+def _planted_order(users: int, items: int, groups: int, rng: np.random.Generator) -> Int64:
+    """The items each user likes, (U, S): group members start at different places of one circle, so
+    that every item of the group is known to equally many of them."""
+    size = items // groups
+    item_GS = rng.permutation(items)[: groups * size].reshape(groups, size)
+    group_U, place_U = np.arange(users) % groups, np.arange(users) // groups
+    circle_US = (place_U[:, None] + _strides(users, size, rng)) % size
+    return np.asarray(item_GS[group_U[:, None], circle_US])
+
+
+def _strides(users: int, size: int, rng: np.random.Generator) -> Int64:
+    """Each row 0 first and the other steps in random order, (U, S)."""
+    rest = np.tile(np.arange(1, size), (users, 1))
+    return np.concatenate([np.zeros((users, 1), np.int64), rng.permuted(rest, axis=1)], axis=1)
+
+
+def _column(ranked_US: Int64, n_known: int, part: int) -> Pairs:
+    """The next liked item of every fourth user in a group, users ``part`` of four in turn."""
+    users = np.arange(len(ranked_US))
+    chosen = users[(users * 4 // len(users)) == part]
+    return chosen, ranked_US[chosen, n_known]
+
+
+def _world(
+    users: int,
+    items: int,
+    known: Mapping[str, Pairs],
+    valid: Mapping[str, Pairs],
+    test: Mapping[str, Pairs],
+    likes: Mapping[str, npt.NDArray[np.bool_]],
+) -> World:
+    with_valid = {name: _joined(known[name], valid[name]) for name in known}
+    full = {name: _joined(with_valid[name], test[name]) for name in known}
+    data = _data(users, items, full)
+    split = Split(
+        Holdout(_data(users, items, known), {name: _targets(pairs) for name, pairs in valid.items()}),
+        Holdout(_data(users, items, with_valid), {name: _targets(pairs) for name, pairs in test.items()}),
+    )
+    return World(data, split, likes)
+
+
+def _data(users: int, items: int, pairs: Mapping[str, Pairs]) -> MultiDomain:
+    return MultiDomain(
+        Vocabulary.of(np.arange(users)),
+        {name: Vocabulary.of(np.arange(items)) for name in pairs},
+        {name: Interactions.from_events(*pair, users, items) for name, pair in pairs.items()},
+    )
+
+
+def _targets(pairs: Pairs) -> Targets:
+    return Targets(pairs[0].astype(np.int32), pairs[1].astype(np.int32))
+
+
+def _joined(one: Pairs, two: Pairs) -> Pairs:
+    return np.concatenate([one[0], two[0]]), np.concatenate([one[1], two[1]])

@@ -1,0 +1,160 @@
+"""Files that are never half written: atomic replacement, safetensors with text columns, JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_TEXT, _ENDS = "|text", "|ends"  # a StringDType array is stored as these two
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as its folder's manifest lists it."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Gives a temporary path in the same folder, which replaces ``path`` once the block has succeeded."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path) as temporary:
+        yield temporary
+        _replace(temporary, path)
+
+
+@contextmanager
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the folder's lock: one writer, or any number of ``shared`` readers."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def write_hashed(folder: Path, stem: str, suffix: str, write: Callable[[Path], object]) -> StoredFile:
+    """Write a file named after its content, ``stem-<hash>.suffix``, so that no older file is touched.
+
+    A folder of such files switches from one state to the next when its manifest is replaced.
+    """
+    with _temporary(folder / f"{stem}.{suffix}") as temporary:
+        write(temporary)
+        digest = sha256(temporary)
+        entry = StoredFile(f"{stem}-{digest[:16]}.{suffix}", digest, temporary.stat().st_size)
+        _replace(temporary, folder / entry.name)
+    return entry
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether this is what a killed :func:`atomic_write` left behind."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; NumPy numbers are welcome."""
+    import orjson
+
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(orjson.dumps(value, option=options))
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; ValueError where it is none."""
+    import orjson
+
+    return orjson.loads(path.read_bytes())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Any = None) -> None:
+    """Write named arrays and a JSON-able description as one safetensors file, byte for byte repeatable."""
+    import orjson
+    from safetensors.numpy import save_file
+
+    plain: Arrays = {}
+    for name, array in arrays.items():
+        plain.update(_as_text(name, array) if _is_text(array) else {name: np.ascontiguousarray(array)})
+    description = orjson.dumps(about, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS).decode()
+    save_file(plain, path, metadata={"about": description})
+
+
+def read_arrays(path: Path) -> tuple[Arrays, Any]:
+    """What :func:`write_arrays` wrote: the arrays and the description."""
+    import orjson
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        plain = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+        about = orjson.loads((file.metadata() or {}).get("about", "null"))
+    texts = [name.removesuffix(_TEXT) for name in plain if name.endswith(_TEXT)]
+    arrays = {name: array for name, array in plain.items() if not name.endswith((_TEXT, _ENDS))}
+    return arrays | {name: _from_text(plain[name + _TEXT], plain[name + _ENDS]) for name in texts}, about
+
+
+def _is_text(array: npt.NDArray[Any]) -> bool:
+    return isinstance(array.dtype, np.dtypes.StringDType)
+
+
+def _as_text(name: str, array_N: npt.NDArray[Any]) -> Arrays:
+    """All strings joined as UTF-8, and where each ends, in characters."""
+    joined = "".join(array_N.tolist()).encode()
+    ends_N = np.cumsum(np.strings.str_len(array_N)).astype(np.int64)
+    return {name + _TEXT: np.frombuffer(joined, np.uint8), name + _ENDS: ends_N}
+
+
+def _from_text(text: npt.NDArray[np.uint8], ends_N: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    joined = text.tobytes().decode()
+    return np.array(
+        [joined[start:end] for start, end in pairwise([0, *ends_N.tolist()])], np.dtypes.StringDType()
+    )
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Content first, then the name: a power cut leaves the old file or the new one."""
+    _sync(temporary)
+    os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,300 @@
+"""CDIMF: implicit ALS per domain, tied by ADMM on the shared users' factors (arXiv 2409.15568, RecSys 2024).
+
+Every domain d is a party with its own events R_d and item factors Y_d. A shared user u has one row x_u^d
+per party she takes part in, tied to a consensus row z_u; t_u^d is the scaled dual. Per epoch, K times
+
+    x_u^d = argmin  F_d(x) + ρ ‖x - z_u + t_u^d‖²                                                     (1)
+    m_u^d = x_u^d + t_u^d                     (all that ever leaves a party)                          (2)
+    z_u   = Dρ / (Dρ + λ_z) · mean_d m_u^d    (λ_z = 0: the identity prox)                            (3)
+    t_u^d = t_u^d + x_u^d - z_u                                                                       (4)
+
+then every party updates its items by implicit ALS with z_u in place of x_u^d for its tied users,
+
+    Y_d = argmin over items at fixed users.                                                           (5)
+
+F_d is the party's iALS objective in the user (:mod:`landbridge.models.ials`), so (1) is the same solve with
+ridge λ_u + ρ and pull ρ (z_u - t_u^d). The first epochs run without penalty, whatever ρ is: z and t hold
+nothing yet, and ρ would only shrink the shared rows. A fit ends with rounds of (1)-(4) at fixed items until
+the gap ‖x - z‖ / ‖z‖ is below ``tolerance``: z_u is then the optimum of her summed objectives, her fold-in.
+
+``variant="paper_code"`` repeats the published program, which is not ADMM: its pull λ_u^{1/2}-scaled on the
+right-hand side only, without ρ in the matrix, one round per epoch, items updated on x, no last rounds:
+
+    (A_u + λ_u I) x = b_u + λ (n_u / |V| + α₀)^ν ρ (z_u - t_u^d)                                      (6)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.multidomain import MultiDomain
+from landbridge.errors import DivergenceError, SettingsError, unknown
+from landbridge.models.base import Float32, Method
+from landbridge.models.parts import als
+from landbridge.models.parts.factors import Factors, RowRule
+from landbridge.rng import generator
+from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.options import FitOptions
+
+VARIANTS = ("admm", "paper_code")
+PARTIES = ("active", "all")
+LAST_ROUNDS = 1000
+
+
+@dataclass(frozen=True)
+class CDIMF(Method):
+    """In the paper's symbols ``alpha0`` α₀, ``reg`` λ, ``exponent`` ν, ``rho`` ρ, ``shrink`` λ_z.
+
+    ``parties``: a shared user takes part in the domains in which she has events ("active") or in "all".
+    ``aggregate_every``: epochs between exchanges; ``inner_sweeps``: rounds (1)-(4) per exchange;
+    ``rho_warmup``: first epochs without penalty; ``rho_growth``: factor on ρ per epoch after them;
+    ``shared_fraction``: share of the overlapping users that is tied at all.
+    ``on_divergence``: "stop" with an error, or "log" it and go on.
+    """
+
+    factors: int = 64
+    alpha0: float = 0.02
+    reg: float = 0.02
+    exponent: float = 0.5
+    rho: float = 0.1
+    shrink: float = 0.0
+    epochs: int = 12
+    inner_sweeps: int = 5
+    aggregate_every: int = 1
+    rho_warmup: int = 1
+    rho_growth: float = 1.0
+    parties: str = "active"
+    shared_fraction: float = 1.0
+    tolerance: float = 1e-5
+    variant: str = "admm"
+    on_divergence: str = "stop"
+    cold_policy: str = "mean"
+    name: ClassVar[str] = "cdimf"
+
+    def __post_init__(self) -> None:
+        for key, valid in (("variant", VARIANTS), ("parties", PARTIES), ("on_divergence", ("stop", "log"))):
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+        if self.rho < 0 or not 0 <= self.shared_fraction <= 1:
+            raise SettingsError("rho must be 0 or more and shared_fraction between 0 and 1.")
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Factors:
+        """Train all parties; only m (2) and z (3) pass between them."""
+        options = options or FitOptions()
+        parties = _parties(train, self, options.seed)
+        identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
+        with als.limited(options.threads):
+            state, log = run_epochs(
+                "CDIMF",
+                self.epochs,
+                lambda: self._start(parties, train.n_users, options.seed),
+                partial(self._epoch, parties, options.threads),
+                lambda state: self._fitted(train, parties, state, ()),
+                options,
+                identity,
+            )
+            if self.variant == "admm" and self.rho > 0 and self.shared_fraction > 0:
+                state, closing = self._close(parties, state, options.threads)
+                log = (*log, closing)
+        return self._fitted(train, parties, state, log)
+
+    def _start(self, parties: Mapping[str, Party], n_users: int, seed: int) -> State:
+        state: State = {"z": np.zeros((n_users, self.factors), np.float32)}
+        for name, party in parties.items():
+            shape = (len(party.users), self.factors)
+            state |= {f"x:{name}": np.zeros(shape, np.float32), f"t:{name}": np.zeros(shape, np.float32)}
+            state[f"y:{name}"] = als.initial(generator(seed, "items", name), party.n_items, self.factors)
+        return state
+
+    def _epoch(
+        self, parties: Mapping[str, Party], threads: int, state: State, epoch: int
+    ) -> tuple[State, Record]:
+        """One exchange of ``inner_sweeps`` rounds, then every party's items."""
+        exact = self.variant == "admm"
+        warm = exact and epoch < self.rho_warmup
+        rho = 0.0 if warm else self.rho * self.rho_growth ** max(0, epoch - self.rho_warmup)
+        exchange = epoch % self.aggregate_every == 0
+        bases = {name: als.basis(state[f"y:{name}"], threads) for name in parties}
+        facts: Record = {"rho": rho}
+        for _ in range(self.inner_sweeps if exact and exchange and rho > 0 else 1):
+            state = state | self._users(parties, bases, state, rho, threads)
+            if exchange:
+                state, facts = self._exchange(parties, state, rho, dual=not warm)
+        state = state | self._items(parties, state, threads)
+        self._watch(state, facts)
+        return state, facts
+
+    def _users(
+        self,
+        parties: Mapping[str, Party],
+        bases: Mapping[str, als.Basis],
+        state: State,
+        rho: float,
+        threads: int,
+    ) -> State:
+        """Eq. (1), or Eq. (6) in the published program."""
+        rows = {}
+        for name, party in parties.items():
+            rho_U = np.where(party.tied, np.float32(rho), np.float32(0))
+            pull_U = rho_U if self.variant == "admm" else rho_U * party.paper_scale
+            ridge_U = party.ridge_U + rho_U if self.variant == "admm" else party.ridge_U
+            pull_UF = pull_U[:, None] * (state["z"][party.users] - state[f"t:{name}"])
+            turn_FF = bases[name].rotation_FF
+            turned_UF = als.rotate(pull_UF, turn_FF, threads)
+            x_UF = als.solve(party.by_user, bases[name], self.alpha0, ridge_U, turned_UF)
+            rows[f"x:{name}"] = als.rotate(x_UF, np.ascontiguousarray(turn_FF.T), threads)
+        return rows
+
+    def _exchange(
+        self, parties: Mapping[str, Party], state: State, rho: float, dual: bool
+    ) -> tuple[State, Record]:
+        """Eqs. (2)-(4) and how far the parties are from agreement."""
+        sum_UF = np.zeros_like(state["z"])
+        count_U = np.zeros(len(sum_UF), np.float32)
+        for name, party in parties.items():
+            tied = party.users[party.tied]
+            sum_UF[tied] += (state[f"x:{name}"] + state[f"t:{name}"])[party.tied]  # Eq. (2)
+            count_U[tied] += 1
+        shrunk_U = count_U + self.shrink / rho if rho > 0 else count_U
+        z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
+        new: State = {"z": z_UF}
+        primal = tied_norm = 0.0
+        for name, party in parties.items():
+            away_UF = np.where(party.tied[:, None], state[f"x:{name}"] - z_UF[party.users], 0)
+            primal += float(np.sum(away_UF**2, dtype=np.float64))
+            tied_norm += float(np.sum(z_UF[party.users[party.tied]] ** 2, dtype=np.float64))
+            if dual:
+                new[f"t:{name}"] = state[f"t:{name}"] + away_UF  # Eq. (4)
+        moved = float(np.linalg.norm(z_UF - state["z"]))
+        gap = float(np.sqrt(primal / tied_norm)) if tied_norm > 0 else 0.0
+        return state | new, {"rho": rho, "primal": float(np.sqrt(primal)), "dual": rho * moved, "gap": gap}
+
+    def _items(self, parties: Mapping[str, Party], state: State, threads: int) -> State:
+        """Eq. (5)."""
+        items = {}
+        for name, party in parties.items():
+            users = als.basis(self._rows(party, name, state), threads)
+            turned_IF = als.solve(party.by_item, users, self.alpha0, party.ridge_I)
+            back_FF = np.ascontiguousarray(users.rotation_FF.T)
+            items[f"y:{name}"] = als.rotate(turned_IF, back_FF, threads)
+        return items
+
+    def _rows(self, party: Party, name: str, state: State) -> Float32:
+        """A party's users: the consensus row where tied, her own elsewhere."""
+        if self.variant == "paper_code":
+            return np.asarray(state[f"x:{name}"])
+        return np.where(party.tied[:, None], state["z"][party.users], state[f"x:{name}"])
+
+    def _close(self, parties: Mapping[str, Party], state: State, threads: int) -> tuple[State, Record]:
+        """Rounds (1)-(4) at fixed items until the parties agree."""
+        bases = {name: als.basis(state[f"y:{name}"], threads) for name in parties}
+        rho = self.rho * self.rho_growth ** max(0, self.epochs - 1 - self.rho_warmup)
+        facts: Record = {"gap": np.inf}
+        rounds = 0
+        while facts["gap"] >= self.tolerance and rounds < LAST_ROUNDS:
+            state = state | self._users(parties, bases, state, rho, threads)
+            state, facts = self._exchange(parties, state, rho, dual=True)
+            rounds += 1
+        return state, {"closing_rounds": rounds, **facts}
+
+    def _watch(self, state: State, facts: Record) -> None:
+        """NaN is always an error; so is a gap above 1 after the first exchanges, unless only logged."""
+        if not np.isfinite(state["z"]).all():
+            raise DivergenceError(
+                f"CDIMF diverged to values that are no numbers; lower rho (now {self.rho})."
+            )
+
+    def _fitted(
+        self, train: MultiDomain, parties: Mapping[str, Party], state: State, log: tuple[Record, ...]
+    ) -> Factors:
+        catalogue = {name: party.catalogue for name, party in parties.items()}
+        rule = RowRule(
+            "consensus", self.alpha0, self.reg, self.exponent, catalogue, self.parties == "all", self.shrink
+        )
+        users = _user_rows(parties, state, own=self.variant == "paper_code")
+        items = {name: state[f"y:{name}"] for name in parties}
+        return Factors(train, self, log, users, items, rule, self.cold_policy)
+
+
+@dataclass(frozen=True, eq=False)
+class Party:
+    """What one domain holds: its events over its own users only. Shapes: U its users, I its items."""
+
+    users: npt.NDArray[np.int64]  # (U,) index of each in the common vocabulary
+    tied: npt.NDArray[np.bool_]  # (U,) whether the consensus binds her here
+    by_user: Rows
+    by_item: Rows
+    ridge_U: Float32
+    ridge_I: Float32
+    paper_scale: Float32  # (U,) λ (n_u / |V| + α₀)^ν of Eq. (6)
+    catalogue: int  # items with events
+
+    @property
+    def n_items(self) -> int:
+        """Items in the domain's vocabulary."""
+        return len(self.ridge_I)
+
+
+def _parties(data: MultiDomain, settings: CDIMF, seed: int) -> dict[str, Party]:
+    shared_U = data.shared_U if settings.parties == "active" else data.activity_UD.any(axis=1)
+    tied_U = shared_U & (generator(seed, "shared").random(data.n_users) < settings.shared_fraction)
+    return {name: _party(events, tied_U, settings) for name, events in data.domains.items()}
+
+
+def _party(events: Interactions, tied_U: npt.NDArray[np.bool_], settings: CDIMF) -> Party:
+    takes_part_U = events.user_counts > 0
+    if settings.parties == "all":
+        takes_part_U = takes_part_U | tied_U
+    users = np.flatnonzero(takes_part_U)
+    local_U = np.cumsum(takes_part_U) - 1
+    own = Interactions(
+        local_U[events.user_idx].astype(np.int32),
+        events.item_idx,
+        len(users),
+        events.n_items,
+        events.weight,
+    )
+    catalogue = int((own.item_counts > 0).sum())
+    scale = (settings.alpha0, settings.reg, settings.exponent)
+    return Party(
+        users,
+        tied_U[users],
+        own.by_user,
+        own.by_item,
+        als.ridge(own.user_counts, catalogue, *scale),
+        als.ridge(own.item_counts, len(users), *scale),
+        als.ridge(own.user_counts, catalogue, settings.alpha0, settings.reg, settings.exponent / 2),
+        catalogue,
+    )
+
+
+def _user_rows(parties: Mapping[str, Party], state: State, own: bool) -> dict[str, Float32]:
+    """User rows per domain over all users: the consensus, and a party's own row where nothing is tied.
+
+    With every shared user tied, all domains hold the same array.
+    """
+    known_UF = np.array(state["z"])
+    bound_U = np.zeros(len(known_UF), bool)
+    for party in parties.values():
+        bound_U[party.users[party.tied]] = True
+    alone_U = np.zeros(len(known_UF), np.int64)
+    for name, party in parties.items():
+        loose = party.users[~party.tied]
+        known_UF[loose] = state[f"x:{name}"][~party.tied]
+        alone_U[loose] += 1
+    if not own and alone_U.max(initial=0) <= 1:
+        return dict.fromkeys(parties, known_UF)
+    rows = {}
+    for name, party in parties.items():
+        rows[name] = known_UF.copy()
+        rows[name][party.users] = state[f"x:{name}"]
+        if not own:
+            rows[name][bound_U] = state["z"][bound_U]
+    return rows

@@ -1,0 +1,136 @@
+"""Implicit ALS with frequency-scaled regularisation, each domain alone or all as one table.
+
+Hu, Koren, Volinsky (ICDM 2008) in the form of Rendle et al. (RecSys 2022), as used by CDIMF
+(arXiv 2409.15568). For users X (U, F) and items Y (I, F) of one table with entries S it minimises
+
+    Σ_{(u,i)∈S} w_ui (1 - x_u·y_i)² + α₀ Σ_{u,i} (x_u·y_i)² + Σ_u λ_u ‖x_u‖² + Σ_i λ_i ‖y_i‖²          (1)
+    λ_u = λ (n_u / |V| + α₀)^{2ν},  λ_i = λ (n_i / |U| + α₀)^{2ν}                                     (2)
+
+by exact alternating half steps (:mod:`landbridge.models.parts.als`). ``sharing="separate"`` does so for
+every domain; ``"joined"`` once for the table [R_1 | … | R_D], so that a user has one row for all domains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from landbridge.data.interactions import Interactions
+from landbridge.data.multidomain import MultiDomain
+from landbridge.errors import SettingsError, unknown
+from landbridge.models.base import Float32, Method
+from landbridge.models.parts import als
+from landbridge.models.parts.factors import Factors, RowRule
+from landbridge.rng import generator
+from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.options import FitOptions
+
+SHARING = ("separate", "joined")
+
+
+@dataclass(frozen=True)
+class IALS(Method):
+    """In the papers' symbols ``alpha0`` is α₀, the weight of all pairs, ``reg`` λ and ``exponent`` ν."""
+
+    factors: int = 64
+    sharing: str = "separate"
+    alpha0: float = 0.03
+    reg: float = 0.03
+    exponent: float = 0.5
+    epochs: int = 12
+    cold_policy: str = "mean"
+    name: ClassVar[str] = "ials"
+
+    def __post_init__(self) -> None:
+        if self.sharing not in SHARING:
+            raise SettingsError(unknown("sharing", self.sharing, SHARING))
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Factors:
+        """Alternate for ``epochs`` sweeps and end with the users' half step."""
+        options = options or FitOptions()
+        tables = _tables(train, self.sharing)
+        sides = {label: _Table.of(table, self) for label, (table, _) in tables.items()}
+
+        def step(state: State, epoch: int) -> tuple[State, Record]:
+            with als.limited(options.threads):
+                return {
+                    key: array
+                    for label, side in sides.items()
+                    for key, array in side.sweep(label, state, options.threads).items()
+                }, {}
+
+        def fitted(state: State, log: tuple[Record, ...] = ()) -> Factors:
+            users: dict[str, Float32] = {}
+            items: dict[str, Float32] = {}
+            with als.limited(options.threads):
+                for label, (_, slices) in tables.items():
+                    user_UF, item_IF = sides[label].finish(state[f"item:{label}"], options.threads)
+                    users |= dict.fromkeys(slices, user_UF)
+                    items |= {name: np.ascontiguousarray(item_IF[part]) for name, part in slices.items()}
+            return Factors(train, self, log, users, items, self._rule(train), self.cold_policy)
+
+        identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
+        state, log = run_epochs(
+            f"iALS {self.sharing}",
+            self.epochs,
+            lambda: self._start(sides, options.seed),
+            step,
+            fitted,
+            options,
+            identity,
+        )
+        return fitted(state, log)
+
+    def _start(self, sides: Mapping[str, _Table], seed: int) -> State:
+        return {
+            f"item:{label}": als.initial(generator(seed, "items", label), side.events.n_items, self.factors)
+            for label, side in sides.items()
+        }
+
+    def _rule(self, data: MultiDomain) -> RowRule:
+        catalogue = {name: int((events.item_counts > 0).sum()) for name, events in data.domains.items()}
+        tie = "separate" if self.sharing == "separate" else "pooled"
+        return RowRule(tie, self.alpha0, self.reg, self.exponent, catalogue)
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """One table with the regularisation of its rows and columns, Eq. (2)."""
+
+    events: Interactions
+    alpha0: float
+    ridge_U: Float32
+    ridge_I: Float32
+
+    @classmethod
+    def of(cls, events: Interactions, settings: IALS) -> _Table:
+        users, items = events.user_counts, events.item_counts
+        scale = (settings.alpha0, settings.reg, settings.exponent)
+        return cls(
+            events,
+            settings.alpha0,
+            als.ridge(users, int((items > 0).sum()), *scale),
+            als.ridge(items, int((users > 0).sum()), *scale),
+        )
+
+    def sweep(self, label: str, state: State, threads: int) -> State:
+        """Users, then items; the state is the items' factors, for they determine the users'."""
+        items = als.basis(state[f"item:{label}"], threads)
+        user_UF = als.solve(self.events.by_user, items, self.alpha0, self.ridge_U)
+        users = als.basis(user_UF, threads)
+        return {f"item:{label}": als.solve(self.events.by_item, users, self.alpha0, self.ridge_I)}
+
+    def finish(self, item_IF: Float32, threads: int) -> tuple[Float32, Float32]:
+        """Both sides in one basis, every user row the optimum at these items."""
+        items = als.basis(item_IF, threads)
+        return als.solve(self.events.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF
+
+
+def _tables(data: MultiDomain, sharing: str) -> dict[str, tuple[Interactions, dict[str, slice]]]:
+    """Label -> (table, where each domain's items stand in it)."""
+    if sharing == "joined":
+        return {"all": data.joined()}
+    return {name: (events, {name: slice(0, events.n_items)}) for name, events in data.domains.items()}

@@ -1,0 +1,54 @@
+"""Popularity: an item's score is the number of its events; the same for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.multidomain import MultiDomain
+from landbridge.models.base import Fitted, Float32, Method, Queries
+from landbridge.training.options import FitOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Counts(Fitted):
+    """One score per item, whoever asks. ``score_I``: domain -> float32 (I,)."""
+
+    score_I: Mapping[str, Float32]
+    kind: ClassVar[str] = "counts"
+
+    def score(self, domain: str, queries: Queries) -> Float32:
+        """The same row for every query, (B, I)."""
+        return np.tile(self.score_I[self.known.named(domain)], (len(queries), 1))
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """One array per domain."""
+        return {f"score:{name}": score_I for name, score_I in self.score_I.items()}, {}
+
+    @classmethod
+    def from_state(
+        cls,
+        known: MultiDomain,
+        method: Method,
+        log: tuple[Mapping[str, Any], ...],
+        arrays: Mapping[str, npt.NDArray[Any]],
+        about: Mapping[str, Any],
+    ) -> Counts:
+        """The inverse of ``state``."""
+        return cls(known, method, log, {name: arrays[f"score:{name}"] for name in known.names})
+
+
+@dataclass(frozen=True)
+class Popularity(Method):
+    """Counts the events of every item."""
+
+    name: ClassVar[str] = "popularity"
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Counts:
+        """Count; there is nothing to choose."""
+        scores = {name: events.item_counts.astype(np.float32) for name, events in train.domains.items()}
+        return Counts(train, self, (), scores)

@@ -1,0 +1,44 @@
+"""Every method and every kind of fitted model by name; classes are imported when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from landbridge.errors import SettingsError, unknown
+from landbridge.models.base import Fitted, Method
+
+METHODS = {
+    "cdimf": "landbridge.models.cdimf:CDIMF",
+    "ials": "landbridge.models.ials:IALS",
+    "popularity": "landbridge.models.popularity:Popularity",
+}
+
+KINDS = {
+    "counts": "landbridge.models.popularity:Counts",
+    "factors": "landbridge.models.parts.factors:Factors",
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all methods, sorted."""
+    return tuple(sorted(METHODS))
+
+
+def method(name: str) -> type[Method]:
+    """The method's class."""
+    found: type[Method] = _find("method", name, METHODS)
+    return found
+
+
+def kind(name: str) -> type[Fitted]:
+    """The class of a stored model."""
+    found: type[Fitted] = _find("kind of model", name, KINDS)
+    return found
+
+
+def _find(what: str, name: str, table: dict[str, str]) -> type:
+    if name not in table:
+        raise SettingsError(unknown(what, name, table))
+    module, _, attribute = table[name].partition(":")
+    found: type = getattr(import_module(module), attribute)
+    return found

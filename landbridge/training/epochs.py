@@ -1,0 +1,85 @@
+"""The one epoch loop: progress, validation, patience and bit-exact resume; torch-free.
+
+Training state is a mapping of named arrays and a step is a function from one state to the next, so a
+checkpoint holds everything there is, and a fit that was killed goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.errors import StoreError
+from landbridge.files import atomic_write, read_arrays, write_arrays
+from landbridge.training.options import FitOptions
+
+State = dict[str, npt.NDArray[Any]]
+Record = dict[str, Any]
+
+FILE = "checkpoint.safetensors"
+BEST = "best|"
+
+
+def run_epochs(
+    title: str,
+    epochs: int,
+    start: Callable[[], State],
+    step: Callable[[State, int], tuple[State, Record]],
+    fitted: Callable[[State], Any],
+    options: FitOptions,
+    identity: Mapping[str, Any],
+) -> tuple[State, tuple[Record, ...]]:
+    """Run ``epochs`` steps; give the last state (with patience: the best one) and one record per epoch.
+
+    ``identity`` is what a checkpoint must agree with to be continued: settings, data and seed.
+    """
+    state, log, best = _resume(options.checkpoint, identity) or (start(), [], {})
+    with options.progress.task(title, epochs) as task:
+        for epoch in range(len(log), epochs):
+            if _out_of_patience(log, options.patience):
+                break
+            state, facts = step(state, epoch)
+            record: Record = {"epoch": epoch, **facts}
+            if options.validate is not None:
+                record["valid"] = float(options.validate(fitted(state)))
+                if record["valid"] > max((r["valid"] for r in log), default=-np.inf):
+                    best = state
+            log.append(record)
+            task.step(epoch + 1, {k: v for k, v in record.items() if isinstance(v, float)})
+            _keep(options.checkpoint, identity, state, log, best if options.patience else {})
+    return (best if options.patience and best else state), tuple(log)
+
+
+def _out_of_patience(log: list[Record], patience: int | None) -> bool:
+    if patience is None or not log:
+        return False
+    figures = [record["valid"] for record in log]
+    return len(figures) - 1 - int(np.argmax(figures)) >= patience
+
+
+def _keep(
+    folder: Path | None, identity: Mapping[str, Any], state: State, log: list[Record], best: State
+) -> None:
+    if folder is None:
+        return
+    arrays = {**state, **{BEST + name: array for name, array in best.items()}}
+    with atomic_write(folder / FILE) as temporary:
+        write_arrays(temporary, arrays, {"identity": dict(identity), "log": log})
+
+
+def _resume(folder: Path | None, identity: Mapping[str, Any]) -> tuple[State, list[Record], State] | None:
+    if folder is None or not (folder / FILE).exists():
+        return None
+    arrays, about = read_arrays(folder / FILE)
+    if about["identity"] != dict(identity):
+        raise StoreError(
+            f"The checkpoint in {folder} belongs to another fit (settings, data or seed differ); "
+            "give another folder or delete it."
+        )
+    state = {name: array for name, array in arrays.items() if not name.startswith(BEST)}
+    best = {name.removeprefix(BEST): array for name, array in arrays.items() if name.startswith(BEST)}
+    return state, list(about["log"]), best
