@@ -96,13 +96,14 @@ def read_json(path: Path) -> Any:
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Any = None) -> None:
     """Write named arrays and a JSON-able description as one safetensors file, byte for byte repeatable."""
     import orjson
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     plain: Arrays = {}
     for name, array in arrays.items():
         plain.update(_as_text(name, array) if _is_text(array) else {name: np.ascontiguousarray(array)})
     description = orjson.dumps(about, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS).decode()
-    save_file(plain, path, metadata={"about": description})
+    # not save_file: it leaves temporary files of its own when killed, and ignores the umask
+    path.write_bytes(save(plain, metadata={"about": description}))
 
 
 def read_arrays(path: Path) -> tuple[Arrays, Any]:

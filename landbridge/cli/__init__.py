@@ -1,1 +1,1 @@
-"""See the architecture page in docs/."""
+"""The command line: one file per verb, no logic."""

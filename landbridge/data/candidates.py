@@ -34,7 +34,13 @@ def _with_negatives(split: Split, holdout: Holdout, name: str, n: int, rng: np.r
     targets, known = holdout.targets[name], holdout.known[name]
     catalogue = np.flatnonzero(known.item_counts).astype(np.int32)
     held_out = _held_out(split, name)
-    table, missed = _negatives(targets.user_idx, n, catalogue, held_out, _owned(split, name), rng)
+    owned = _owned(split, name)
+    table = np.full((len(targets), n), -1, np.int32)
+    mark_I = np.full(known.n_items, -1, np.int64)
+    missed = _fill(
+        table, targets.user_idx, catalogue, mark_I,
+        held_out.offsets, held_out.columns, owned.offsets, owned.columns, rng,
+    )  # fmt: skip
     if missed >= 0:
         raise DataError(
             f"Domain {name!r} has {len(catalogue)} known items, too few for {n} candidates: "
@@ -59,19 +65,6 @@ def _rows(split: Split, name: str, pairs: list[tuple[Int32, Int32]]) -> Rows:
     known = split.test.known[name]
     users, items = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return Interactions.from_events(users, items, known.n_users, known.n_items).by_user
-
-
-def _negatives(
-    user_T: Int32, n: int, catalogue: Int32, held_out: Rows, owned: Rows, rng: np.random.Generator
-) -> tuple[Int32, int]:
-    """Candidates int32 (T, n), and a row that could not be filled or -1."""
-    n_items = 1 + max((int(part.max()) for part in (catalogue, held_out.columns, owned.columns) if len(part)))
-    table = np.full((len(user_T), n), -1, np.int32)
-    missed = _fill(
-        table, user_T, catalogue.copy(), np.full(n_items, -1, np.int64),
-        held_out.offsets, held_out.columns, owned.offsets, owned.columns, rng,
-    )  # fmt: skip
-    return table, int(missed)
 
 
 @njit(nogil=True, cache=True)

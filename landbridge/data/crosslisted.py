@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -58,48 +58,61 @@ def has_twin(
     jaccard: float = 0.8,
     min_users: int = 3,
 ) -> npt.NDArray[np.bool_]:
-    """Whether each user's history in another domain holds a twin of the item of ``domain``, (T,)."""
+    """Whether each user's history in another domain holds a twin of the item of ``domain``, (T,).
+
+    The row's own user counts among the item's users, known or held out: the row says she is one.
+    """
     _check(jaccard, min_users)
     users, items = np.asarray(user_idx, np.int32), np.asarray(item_idx, np.int32)
+    own_T = (~known[domain].contains(users, items)).astype(np.int64)
     found_T = np.zeros(len(users), bool)
     for other in known.names:
         if other != domain:
-            twins = _twins(known[domain], known[other], jaccard, min_users)
-            found_T |= _holds_any(known[other], twins, users, items)
+            twins = _twins(known[domain], known[other], jaccard, min_users, joining=1)
+            row_P, pair_P = _pairs_of_rows(twins, items)
+            met_P = known[other].contains(users[row_P], twins.second_item[pair_P])
+            row_P, pair_P = row_P[met_P], pair_P[met_P]
+            common_P = twins.common[pair_P] + own_T[row_P]
+            count_P = known[domain].item_counts[items[row_P]] + own_T[row_P]
+            either_P = count_P + known[other].item_counts[twins.second_item[pair_P]] - common_P
+            found_T[row_P[(common_P >= min_users) & (common_P / either_P >= jaccard)]] = True
     return found_T
 
 
 def _check(jaccard: float, min_users: int) -> None:
-    if not 0 < jaccard <= 1 or min_users < 1:
+    if not 0 < jaccard <= 1 or min_users < 2:
         raise SettingsError(
-            f"jaccard must be above 0 and at most 1 and min_users 1 or more, not {jaccard} and {min_users}."
+            f"jaccard must be above 0 and at most 1 and min_users 2 or more, not {jaccard} and {min_users}."
         )
 
 
-def _holds_any(other: Interactions, twins: CrossListed, user_T: Int32, item_T: Int32) -> npt.NDArray[np.bool_]:
-    """Whether ``other`` holds an event of each row's user with any twin of its item, (T,)."""
+def _pairs_of_rows(twins: CrossListed, item_T: Int32) -> tuple[Int64, Int64]:
+    """Every (row, pair) where the pair's first item is the row's, as two index arrays."""
     start_T = np.searchsorted(twins.first_item, item_T, side="left")
     count_T = np.searchsorted(twins.first_item, item_T, side="right") - start_T
     row_P = np.repeat(np.arange(len(item_T)), count_T)
     within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(count_T) - count_T, count_T)
-    met_P = other.contains(user_T[row_P], twins.second_item[start_T[row_P] + within_P])
-    return np.asarray(np.bincount(row_P[met_P], minlength=len(item_T)) > 0)
+    return row_P, np.asarray(start_T[row_P] + within_P, np.int64)
 
 
-def _twins(first: Interactions, second: Interactions, jaccard: float, min_users: int) -> CrossListed:
-    """Pairs found block by block: a block's items have similar popularity, so that only items of
-    the other domain that are popular enough, and not too popular, can be their twins."""
-    a, b = _Ordered.of(first, min_users), _Ordered.of(second, min_users)
+def _twins(
+    first: Interactions, second: Interactions, jaccard: float, min_users: int, joining: int = 0
+) -> CrossListed:
+    """Pairs that are twins once ``joining`` more users of the second item use the first one too.
+
+    Found block by block: a block's items have similar popularity, so only items of the other domain
+    within a range of popularity can be their twins. ``common`` and ``jaccard`` are without the joining users.
+    """
+    a, b = _Ordered.of(first, min_users - joining), _Ordered.of(second, min_users)
     parts = [np.empty((4, 0))]
     for start, stop in _blocks(a, b):
-        low, high = a.counts[start] * jaccard, a.counts[stop - 1] / jaccard
+        low, high = (a.counts[start] + joining) * jaccard, (a.counts[stop - 1] + joining) / jaccard
         left, right = np.searchsorted(b.counts, [np.floor(low), np.ceil(high) + 1])
         if left < right:
             met = (a.matrix[start:stop] @ b.matrix[left:right].T).tocoo()
-            count_a, count_b = a.counts[start + met.row], b.counts[left + met.col]
-            share = met.data / (count_a + count_b - met.data)
-            keep = (met.data >= min_users) & (share >= jaccard)
-            found = (a.items[start + met.row], b.items[left + met.col], met.data, share)
+            either = a.counts[start + met.row] + b.counts[left + met.col] - met.data
+            keep = (met.data + joining >= min_users) & ((met.data + joining) / either >= jaccard)
+            found = (a.items[start + met.row], b.items[left + met.col], met.data, met.data / either)
             parts.append(np.stack([column[keep] for column in found]).astype(np.float64))
     one, two, common, share = np.concatenate(parts, axis=1)
     order = np.lexsort((two, one))
@@ -140,4 +153,4 @@ def _blocks(a: _Ordered, b: _Ordered) -> Iterator[tuple[int, int]]:
     chunk_I = np.cumsum(work_I) // BLOCK
     edges = np.flatnonzero((np.diff(band_I) != 0) | (np.diff(chunk_I) != 0)) + 1
     bounds = [0, *edges.tolist(), len(a.items)]
-    yield from zip(bounds[:-1], bounds[1:], strict=True)
+    yield from pairwise(bounds)

@@ -79,7 +79,9 @@ def _by_link(ids_of: Mapping[str, pl.Series], source: Any) -> dict[str, pl.Serie
             raise DataError(f"The link table: {unknown('domain', name, ids_of)}")
     if table.width < 2 or not table.height:
         raise DataError("The link table needs rows and a column for each of two domains or more.")
-    links = {name: _link_column(table, name, column) for name, column in ids_of.items() if name in table.columns}
+    links = {
+        name: _link_column(table, name, column) for name, column in ids_of.items() if name in table.columns
+    }
     person = pl.select(pl.coalesce([_local(name, column) for name, column in links.items()])).to_series()
     return {
         name: _joined(name, column, links[name], person) if name in links else _local(name, column)
@@ -95,7 +97,9 @@ def _link_column(table: pl.DataFrame, name: str, known: pl.Series) -> pl.Series:
         raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per person.")
     column = table[name].cast(known.dtype, strict=False)
     if column.null_count() > table[name].null_count():
-        raise DataError(f"In {where} some ids are no {known.dtype} as in the events; give the same kind of ids.")
+        raise DataError(
+            f"In {where} some ids are no {known.dtype} as in the events; give the same kind of ids."
+        )
     return column
 
 

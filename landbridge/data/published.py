@@ -57,13 +57,18 @@ def read_candidates(folder: str | Path, *, seed: int = 0) -> Split:
     training row per user and domain, against the whole catalogue.
     """
     events, candidates = _candidate_tables(Path(folder))
-    parts_of = {
-        str(name): {part: _of(events, name, part) for part in ("train", "test")}
-        for name in events["domain"].unique().sort()
-    }
-    known, index = _known(parts_of, {name: _plain for name in parts_of})
+    parts_of = _split_parts(events)
+    known, index = _known(parts_of, dict.fromkeys(parts_of, _plain))
     targets = {name: _with_candidates(candidates, name, *index[name]) for name in parts_of}
     return Split(carve(known, seed), Holdout(known, targets))
+
+
+def split_by_column(path: str | Path) -> Holdout:
+    """The test rows of a table whose column ``split`` says train or test; train is known."""
+    events = _parquet(Path(path))
+    parts_of = _split_parts(events)
+    known, index = _known(parts_of, dict.fromkeys(parts_of, _plain))
+    return Holdout(known, {name: _targets(parts["test"], *index[name]) for name, parts in parts_of.items()})
 
 
 def positives_among_negatives(folder: str | Path) -> dict[str, int]:
@@ -98,7 +103,9 @@ def _drawn(events: Interactions, share: float | None, rng: np.random.Generator) 
 
 def _folders(root: Path) -> dict[str, Parts]:
     if not root.is_dir():
-        raise DataError(f"There is no folder {root}; give the folder that holds a_b/train.txt and b_a/train.txt.")
+        raise DataError(
+            f"There is no folder {root}; give the folder that holds a_b/train.txt and b_a/train.txt."
+        )
     folders = sorted(path.parent for path in root.glob("*_*/train.txt"))
     if len(folders) < 2:
         raise DataError(f"Folder {root} holds no pair a_b/train.txt and b_a/train.txt; check the path.")
@@ -116,9 +123,9 @@ def _pairs(path: Path) -> pl.DataFrame:
     import polars as pl
 
     try:
-        table = pl.read_csv(path, separator="\t", has_header=False, columns=[0, 1], new_columns=["user", "item"])
-        table = table.cast(pl.Int64)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        table = pl.read_csv(path, separator="\t", has_header=False, columns=[0, 1])
+        table = table.rename(dict(zip(table.columns, ("user", "item"), strict=True))).cast(pl.Int64)
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"Cannot read {path} as tab-separated user and item numbers: {reason}.") from error
     if table.null_count().sum_horizontal()[0] or not table.height:
@@ -131,7 +138,7 @@ def _persons(
 ) -> dict[str, Any]:
     trained = [frozenset(parts["train"]["user"].unique().to_list()) for parts in parts_of.values()]
     if as_published or len(set(trained)) == 1:
-        return {name: _plain for name in parts_of}
+        return dict.fromkeys(parts_of, _plain)
     if shared_users is None:
         raise DataError(
             f"In {root} not all users train in every domain, so equal ids may be different people: give "
@@ -177,7 +184,9 @@ def _contained(column: pl.Series, values: pl.Series) -> pl.Series:
 Index = tuple[Vocabulary, Vocabulary, Any]
 
 
-def _known(parts_of: Mapping[str, Parts], person_of: Mapping[str, Any]) -> tuple[MultiDomain, dict[str, Index]]:
+def _known(
+    parts_of: Mapping[str, Parts], person_of: Mapping[str, Any]
+) -> tuple[MultiDomain, dict[str, Index]]:
     """The training events of all domains, and what is needed to index held-out rows."""
     people = {
         name: np.concatenate([_ids(person_of[name](part["user"].unique())) for part in parts.values()])
@@ -194,7 +203,9 @@ def _known(parts_of: Mapping[str, Parts], person_of: Mapping[str, Any]) -> tuple
         )
         for name, parts in parts_of.items()
     }
-    return MultiDomain(users, items, domains), {name: (users, items[name], person_of[name]) for name in domains}
+    return MultiDomain(users, items, domains), {
+        name: (users, items[name], person_of[name]) for name in domains
+    }
 
 
 def _targets(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, person: Any) -> Targets:
@@ -205,16 +216,24 @@ def _targets(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, person: A
 
 
 def _candidate_tables(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    return _parquet(folder / "interactions.parquet"), _parquet(folder / "candidates.parquet")
+
+
+def _parquet(path: Path) -> pl.DataFrame:
     import polars as pl
 
-    found = []
-    for name in ("interactions.parquet", "candidates.parquet"):
-        try:
-            found.append(pl.read_parquet(folder / name).with_columns(pl.col("domain").cast(pl.String)))
-        except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"Cannot read {folder / name}: {reason}; check the folder.") from error
-    return found[0], found[1]
+    try:
+        return pl.read_parquet(path).with_columns(pl.col("domain").cast(pl.String))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"Cannot read {path}: {reason}; check the folder.") from error
+
+
+def _split_parts(events: pl.DataFrame) -> dict[str, Parts]:
+    return {
+        str(name): {part: _of(events, name, part) for part in ("train", "test")}
+        for name in events["domain"].unique().sort()
+    }
 
 
 def _of(events: pl.DataFrame, domain: str, part: str) -> pl.DataFrame:
@@ -230,11 +249,13 @@ def _with_candidates(
     import polars as pl
 
     rows = candidates.filter(pl.col("domain") == domain).sort("user", "pos_item")
-    width = int(rows["neg_items"].list.len().max() or 0)  # type: ignore[call-overload]
+    width = int(rows["neg_items"].list.len().to_numpy().max(initial=0))
     item_idx = items.index(_ids(rows["pos_item"]))
     flat = rows["neg_items"].list.explode().to_numpy()
     if len(flat) != width * rows.height:
-        raise DataError(f"Test rows of domain {domain!r} have unequal numbers of candidates; give each {width}.")
+        raise DataError(
+            f"Test rows of domain {domain!r} have unequal numbers of candidates; give each {width}."
+        )
     negatives_TC = items.index(flat).reshape(rows.height, width)
     negatives_TC[negatives_TC == item_idx[:, None]] = -1
     kept = item_idx >= 0

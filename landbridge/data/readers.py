@@ -141,9 +141,7 @@ def _by_stem(paths: Sequence[Any]) -> dict[str, Any]:
     return named
 
 
-def _one_table(
-    source: Any, columns: Mapping[str, str] | None, min_rating: float | None
-) -> dict[str, Events]:
+def _one_table(source: Any, columns: Mapping[str, str] | None, min_rating: float | None) -> dict[str, Events]:
     where = _where(source, "the table")
     frame = _load(source, columns, list(tables.ROLES), where)
     if "domain" not in frame.columns:

@@ -22,9 +22,7 @@ Mask = npt.NDArray[np.bool_]
 ORDERS = ("random", "last")
 
 
-def leave_one_out(
-    data: MultiDomain, *, order: str = "random", seed: int = 0, min_events: int = 1
-) -> Split:
+def leave_one_out(data: MultiDomain, *, order: str = "random", seed: int = 0, min_events: int = 1) -> Split:
     """Per user and domain one test row, and one validation row before it.
 
     A user with ``min_events`` events in a domain gives a test row there, with one more also a
@@ -55,9 +53,7 @@ def temporal(data: MultiDomain, *, valid: float = 0.1, test: float = 0.1) -> Spl
     Events of equal time are never divided, so shares are met as nearly as the time stamps allow.
     """
     if not (valid > 0 and test > 0 and valid + test < 1):
-        raise SettingsError(
-            f"valid and test must be above 0 and together below 1, not {valid} and {test}."
-        )
+        raise SettingsError(f"valid and test must be above 0 and together below 1, not {valid} and {test}.")
     times = {name: _times(name, events) for name, events in data.domains.items()}
     valid_from, test_from = _cuts(np.concatenate(list(times.values())), valid, test)
     return _divide(

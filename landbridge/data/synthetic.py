@@ -44,8 +44,10 @@ def checkerboard(domains: int = 2, users: int = 40, items: int = 20, seed: int =
     for name in [f"board_{number}" for number in range(domains)]:
         chance_UI = np.where(likes_UI, generator(seed, "checkerboard", name).random((users, items)), 2.0)
         best_U2 = np.argsort(chance_UI, axis=1)[:, :2]
-        known[name] = np.nonzero(likes_UI & (chance_UI > np.sort(chance_UI, axis=1)[:, 1:2]))
-        valid[name], test[name] = ((np.arange(users), best_U2[:, column]) for column in (0, 1))
+        rows, columns = np.nonzero(likes_UI & (chance_UI > np.sort(chance_UI, axis=1)[:, 1:2]))
+        known[name] = (rows, columns)
+        valid[name] = (np.arange(users), best_U2[:, 0])
+        test[name] = (np.arange(users), best_U2[:, 1])
     return _world(users, items, known, valid, test, dict.fromkeys(known, likes_UI))
 
 
@@ -58,7 +60,8 @@ def planted_transfer(
     Half of them are known to her in a dense domain, and ``sparse`` in the sparse one, where all items are
     nearly equally popular: without the other domains nothing tells the groups apart. A quarter of the
     users have a validation row and another quarter a test row in each domain. Right: in ``sparse`` the
-    unseen items of the own group come first; a method that sees that domain alone finds about one in ``groups``.
+    unseen items of the own group come first; a method that sees that domain
+    alone finds about one in ``groups``.
     """
     size = items // groups
     if domains < 2 or groups < 2 or not 1 <= sparse <= size // 4 or users < 8 * groups or size < 8:

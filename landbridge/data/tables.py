@@ -38,7 +38,9 @@ EXTENSIONS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".inter"
 LATEST_SECOND = 100_000_000_000  # the year 5138: a larger number is milliseconds, not seconds
 
 
-def frame_of(source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> pl.DataFrame:
+def frame_of(
+    source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str
+) -> pl.DataFrame:
     """``source`` (path or any data frame) with the wanted roles it has, under the roles' names."""
     import polars as pl
 
@@ -261,6 +263,16 @@ def _as_data_error(where: str) -> Iterator[None]:
 
     try:
         yield
-    except (pl.exceptions.PolarsError, sqlite3.Error, OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+    except (
+        pl.exceptions.PolarsError,
+        sqlite3.Error,
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+        TypeError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"Cannot read {where}: {reason.rstrip('.')}; repair it or check its format.") from error
+        raise DataError(
+            f"Cannot read {where}: {reason.rstrip('.')}; repair it or check its format."
+        ) from error

@@ -41,7 +41,8 @@ class IALS(Method):
     reg: float = 0.03
     exponent: float = 0.5
     epochs: int = 12
-    cold_policy: str = "mean"
+    cold_policy: str = "blend"
+    cold_weight: float = 3.0
     name: ClassVar[str] = "ials"
 
     def __post_init__(self) -> None:
@@ -70,7 +71,9 @@ class IALS(Method):
                     user_UF, item_IF = sides[label].finish(state[f"item:{label}"], options.threads)
                     users |= dict.fromkeys(slices, user_UF)
                     items |= {name: np.ascontiguousarray(item_IF[part]) for name, part in slices.items()}
-            return Factors(train, self, log, users, items, self._rule(train), self.cold_policy)
+            return Factors(
+                train, self, log, users, items, self._rule(train), self.cold_policy, self.cold_weight
+            )
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         state, log = run_epochs(

@@ -26,7 +26,7 @@ from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Fitted, Float32, Method, Queries
 from landbridge.models.parts import als
 
-COLD_POLICIES = ("mean", "popularity", "zero")
+COLD_POLICIES = ("blend", "mean", "popularity", "zero")
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,17 @@ class RowRule:
 class Factors(Fitted):
     """``user_UF`` and ``item_IF``: domain -> float32; domains that share rows share the array.
 
-    ``cold_policy`` serves people of whom nothing usable is known: "mean" (the mean trained row),
-    "popularity" (items by their events) or "zero" (every item alike).
+    ``cold_policy`` serves newcomers of a domain, people without an event in it. "blend": ``cold_weight``
+    times an item's popularity (share of the domain's users who have it) is added to what their events
+    elsewhere say; "popularity": popularity alone. Only people of whom nothing usable is known are
+    touched by "mean" (the mean trained row) and "zero" (every item alike).
     """
 
     user_UF: Mapping[str, Float32]
     item_IF: Mapping[str, Float32]
     rule: RowRule
     cold_policy: str
+    cold_weight: float
     kind: ClassVar[str] = "factors"
 
     def __post_init__(self) -> None:
@@ -85,10 +88,13 @@ class Factors(Fitted):
             raise SettingsError(unknown("cold_policy", self.cold_policy, COLD_POLICIES))
 
     def score(self, domain: str, queries: Queries) -> Float32:
-        """User row times item rows, (B, I)."""
+        """User row times item rows, for newcomers with the cold policy, (B, I)."""
         scores_BI = self.query_vectors(domain, queries) @ self.item_IF[self.known.named(domain)].T
-        if self.cold_policy == "popularity":
-            scores_BI[self._cold_B(domain, queries)] = self.known[domain].item_counts
+        newcomer_B = self._newcomer_B(domain, queries)
+        if self.cold_policy == "blend":
+            scores_BI[newcomer_B] += np.float32(self.cold_weight) * self._popularity_I[domain]
+        elif self.cold_policy == "popularity":
+            scores_BI[newcomer_B] = self._popularity_I[domain]
         return np.asarray(scores_BI)
 
     def query_vectors(self, domain: str, queries: Queries) -> Float32:
@@ -141,7 +147,12 @@ class Factors(Fitted):
         arrays |= {f"item:{name}": array for name, array in self.item_IF.items()}
         rule = {**vars(self.rule), "catalogue": dict(self.rule.catalogue)}
         users = {name: place[id(array)] for name, array in self.user_UF.items()}
-        return arrays, {"users": users, "rule": rule, "cold_policy": self.cold_policy}
+        return arrays, {
+            "users": users,
+            "rule": rule,
+            "cold_policy": self.cold_policy,
+            "cold_weight": self.cold_weight,
+        }
 
     @classmethod
     def from_state(
@@ -159,7 +170,9 @@ class Factors(Fitted):
             **about["rule"],
             "catalogue": {name: about["rule"]["catalogue"][name] for name in known.names},
         }
-        return cls(known, method, log, users, items, RowRule(**rule), about["cold_policy"])
+        return cls(
+            known, method, log, users, items, RowRule(**rule), about["cold_policy"], about["cold_weight"]
+        )
 
     @cached_property
     def _gramians(self) -> dict[str, npt.NDArray[np.float64]]:
@@ -180,6 +193,23 @@ class Factors(Fitted):
                 name: self.user_UF[name][trained].mean(axis=0) for name, trained in self._trained_U.items()
             }
         return {name: np.zeros(rows_UF.shape[1], np.float32) for name, rows_UF in self.user_UF.items()}
+
+    @cached_property
+    def _popularity_I(self) -> dict[str, Float32]:
+        """The share of a domain's users who have each item."""
+        return {
+            name: (events.item_counts / max(int((events.user_counts > 0).sum()), 1)).astype(np.float32)
+            for name, events in self.known.domains.items()
+        }
+
+    def _newcomer_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
+        """Who has no event in the domain."""
+        count_B = np.where(queries.user_idx >= 0, self.known[domain].user_counts[queries.user_idx], 0)
+        if queries.events is None:
+            return np.asarray(count_B == 0)
+        counts_BD = _counts(queries.events, self.known, len(queries))
+        own_B = counts_BD[:, self.known.names.index(domain)]
+        return np.asarray(np.where(counts_BD.any(axis=1), own_B, count_B) == 0)
 
     def _cold_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         trained_B = (queries.user_idx >= 0) & self._trained_U[domain][queries.user_idx]

@@ -1,0 +1,38 @@
+# make demo | test | check | bench. The environment in .venv is rebuilt only when its ingredients change.
+PYTHON ?= python3
+JOBS ?= 2
+BIN := .venv/bin
+INGREDIENTS := pyproject.toml constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
+
+.PHONY: demo test check bench clean
+
+demo: .venv/.stamp-core
+	$(BIN)/landbridge demo
+
+test: .venv/.stamp-test
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: .venv/.stamp-check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.stamp-bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.stamp-core: $(INGREDIENTS) | .venv/bin/python
+	$(INSTALL) -e .
+	touch $@
+
+.venv/.stamp-%: $(INGREDIENTS) | .venv/bin/python
+	$(INSTALL) -e '.[$*]'
+	touch $@

@@ -1,0 +1,48 @@
+"""landbridge data list | get | info | doctor"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from landbridge.cli import doctor
+
+app = typer.Typer(help="Public data sets and a look at your own.", no_args_is_help=True)
+app.command("doctor")(doctor.command)
+
+Name = Annotated[str, typer.Argument(help="A data set of `landbridge data list`.")]
+
+
+@app.command("list")
+def list_names() -> None:
+    """The data sets landbridge knows.
+
+    landbridge data list
+    """
+    from landbridge.data import catalog
+
+    for name in catalog.names():
+        typer.echo(name)
+
+
+@app.command()
+def info(name: Name) -> None:
+    """What a data set is, where it comes from and under which licence.
+
+    landbridge data info ciao
+    """
+    from landbridge.data import catalog
+
+    typer.echo(str(catalog.info(name)))
+
+
+@app.command()
+def get(name: Name) -> None:
+    """Fetch a data set, compare its checksum and say where it lies.
+
+    landbridge data get ciao
+    """
+    from landbridge.data import catalog
+
+    typer.echo(str(catalog.get(name)))

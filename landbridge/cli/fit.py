@@ -1,0 +1,59 @@
+"""landbridge fit"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Text = str | None
+Number = int | None
+
+
+def command(
+    sources: Annotated[
+        list[str], typer.Argument(help="Event files, one per domain, or one experiment .toml.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    model: Annotated[Text, typer.Option(help="cdimf, ials or popularity.")] = None,
+    users: Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value.")] = None,
+    dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
+    split: Annotated[Text, typer.Option(help="auto, last, random, temporal, cold or none.")] = None,
+    candidates: Annotated[
+        Number, typer.Option(help="Sampled negatives per test item; 0: full ranking.")
+    ] = None,
+    min_rating: Annotated[float | None, typer.Option(help="Leave out lower ratings.")] = None,
+    patience: Annotated[Number, typer.Option(help="Choose the epochs on validation data.")] = None,
+    seed: Annotated[Number, typer.Option(help="The one seed.")] = None,
+    threads: Annotated[Number, typer.Option(help="Threads; all by default.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from what a killed fit left.")] = False,
+) -> None:
+    """Fit a model and keep it, its data and its test part in a run folder.
+
+    landbridge fit books.csv movies.parquet --users shared --out runs/cdimf --set factors=64
+    """
+    from landbridge import experiment
+    from landbridge.cli import show
+    from landbridge.progress import Terminal
+    from landbridge.settings import merged, read_spec, spec, value_of
+
+    given: dict[str, Any] = {
+        "data": {"users": users, "min_rating": min_rating},
+        "split": {"kind": split, "seed": seed, "candidates": candidates},
+        "model": {"name": model, "settings": dict(value_of(text) for text in settings or ())},
+        "fit": {"seed": seed, "threads": threads, "patience": patience},
+    }
+    from_file = len(sources) == 1 and sources[0].endswith(".toml")
+    if not from_file:
+        given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
+    wanted = spec(merged(read_spec(Path(sources[0])) if from_file else {}, given))
+    result = experiment.run(wanted, out, resume=resume, progress=Terminal())
+    if result.evaluation is not None:
+        show.table(result.evaluation.summary(wanted.evaluate.metrics))
+    typer.echo(f"Saved in {out}", err=True)
+
+
+def _source(sources: list[str]) -> str | list[str]:
+    return sources[0] if len(sources) == 1 else sources

@@ -1,0 +1,39 @@
+"""The ``landbridge`` command: its verbs, and how errors are said."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from landbridge.cli import compare, data, demo, doctor, evaluate, explain, fit, fold_in, recommend
+from landbridge.errors import LandbridgeError
+
+app = typer.Typer(
+    name="landbridge",
+    help="Cross-domain recommendation in which every domain gains.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("fit")(fit.command)
+app.command("evaluate")(evaluate.command)
+app.command("compare")(compare.command)
+app.command("recommend")(recommend.command)
+app.command("fold-in")(fold_in.command)
+app.command("explain")(explain.command)
+app.command("doctor")(doctor.command)
+app.command("demo")(demo.command)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line; an expected error is one sentence on standard error and status 2."""
+    try:
+        app()
+    except LandbridgeError as error:
+        print(f"landbridge: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

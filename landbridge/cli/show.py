@@ -1,0 +1,57 @@
+"""How answers appear: a table for people, JSON lines for programs, a file when asked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from landbridge.errors import SettingsError, unknown
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PIPE_WIDTH = 200  # columns of a table that goes to no terminal
+
+
+def answer(frame: pl.DataFrame, *, json: bool = False, out: Path | None = None) -> None:
+    """Write ``frame`` to ``out`` (.csv, .parquet, .jsonl), or print it."""
+    if out is not None:
+        _to_file(frame, out)
+    elif json:
+        sys.stdout.write(frame.write_ndjson())
+    else:
+        table(frame)
+
+
+def table(frame: pl.DataFrame) -> None:
+    """Print a frame as a table; figures are rounded to four places."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    shown = Table(*frame.columns)
+    for row in frame.iter_rows():
+        shown.add_row(*(_cell(value) for value in row))
+    console.print(shown)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _to_file(frame: pl.DataFrame, out: Path) -> None:
+    from landbridge.files import atomic_write
+
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": frame.write_csv,
+        ".parquet": frame.write_parquet,
+        ".jsonl": frame.write_ndjson,
+    }
+    if out.suffix not in writers:
+        raise SettingsError(unknown("kind of file", out.suffix, writers))
+    with atomic_write(out) as temporary:
+        writers[out.suffix](temporary)

@@ -1,0 +1,219 @@
+"""Judge a fitted model on held-out pairs: one row per pair, and figures with intervals from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landbridge.data.holdout import Holdout
+from landbridge.errors import DataError
+from landbridge.evaluation.metrics import Metric, gini
+from landbridge.evaluation.protocols import (
+    Scorer,
+    Standing,
+    check_same_data,
+    limited,
+    recommended_items,
+    standings,
+)
+from landbridge.evaluation.resampling import mean_interval
+from landbridge.evaluation.segments import head_items, user_table
+from landbridge.files import atomic_write
+from landbridge.progress import Progress
+from landbridge.rng import generator
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DRAWS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Where each held-out pair stands.
+
+    ``rows``: domain, user, item (dense indices), above, ties (unseen items better and equal),
+    candidates (unseen items ranked against), activity and elsewhere (the user's events in this domain
+    and in the others), popularity (the item's events), head (among the items holding half of the
+    events), twin (the user has this product in another domain).
+    ``protocol``: ``full``, or ``1+C`` for figures on sampled candidates.
+    """
+
+    rows: pl.DataFrame
+    name: str
+    protocol: str
+
+    @property
+    def sampled(self) -> bool:
+        """Whether targets were ranked against a sample of the catalogue only."""
+        return self.protocol != "full"
+
+    def means(self, metric: str) -> dict[str, float]:
+        """The metric's mean in every domain."""
+        table = user_table(self.rows, Metric.parse(metric), "domain", sampled=self.sampled)
+        return _means(table)
+
+    def summary(
+        self,
+        metrics: Iterable[str] = ("ndcg@10", "hr@10"),
+        by: str = "domain",
+        *,
+        draws: int = DRAWS,
+        seed: int = 0,
+    ) -> pl.DataFrame:
+        """Mean and 95 % bootstrap interval over users, one row per domain, segment and metric.
+
+        ``by``: domain, activity, elsewhere, popularity or twin. Raises SettingsError for other names.
+        """
+        import polars as pl
+
+        records: list[dict[str, Any]] = []
+        for name in metrics:
+            table = user_table(self.rows, Metric.parse(name), by, sampled=self.sampled)
+            for (domain, segment), users in table.group_by("domain", "segment", maintain_order=True):
+                total, count = users["total"].to_numpy(), users["count"].to_numpy()
+                rng = generator(seed, "bootstrap", str(domain), str(segment), name)
+                low, high = mean_interval(total, count, draws, rng)
+                records.append(
+                    {
+                        "model": self.name,
+                        "domain": domain,
+                        "segment": segment,
+                        "metric": name,
+                        "mean": float(total.sum() / count.sum()),
+                        "low": low,
+                        "high": high,
+                        "users": len(users),
+                        "rows": int(users["rows"].sum()),
+                        "protocol": f"sampled {self.protocol}" if self.sampled else "full",
+                    }
+                )
+        return pl.DataFrame(records)
+
+    def write(self, path: str | Path) -> None:
+        """One Parquet file, readable by anything that reads Parquet."""
+        import polars as pl
+
+        labelled = self.rows.with_columns(model=pl.lit(self.name), protocol=pl.lit(self.protocol))
+        with atomic_write(Path(path)) as temporary:
+            labelled.write_parquet(temporary)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Evaluation:
+        """What :meth:`write` wrote; raises DataError for any other file."""
+        import polars as pl
+
+        try:
+            table = pl.read_parquet(path)
+            name, protocol = table["model"][0], table["protocol"][0]
+        except (OSError, pl.exceptions.PolarsError, IndexError) as error:
+            raise DataError(f"{path} is not a written evaluation: {error}.") from error
+        return cls(table.drop("model", "protocol"), name, protocol)
+
+
+def evaluate(
+    fitted: Scorer,
+    holdout: Holdout,
+    *,
+    threads: int | None = None,
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Rank every held-out pair with ``fitted``.
+
+    Raises DataError for NaN scores, for ids that do not match, or if the model has seen a held-out pair.
+    """
+    check_same_data(fitted, holdout)
+    found = standings(fitted, holdout, threads=threads, block=block, progress=progress)
+    frames = [
+        _described(holdout, domain, standing) for domain, standing in found.items() if len(standing.above)
+    ]
+    return Evaluation(_stacked(frames), fitted.method.name, holdout.protocol)
+
+
+@dataclass(frozen=True)
+class Validator:
+    """A fitted model's mean of ``metric`` over the domains of ``holdout``: for ``FitOptions.validate``."""
+
+    holdout: Holdout
+    metric: str = "ndcg@10"
+
+    def __post_init__(self) -> None:
+        Metric.parse(self.metric)
+
+    def __call__(self, fitted: Scorer) -> float:
+        found = standings(fitted, self.holdout)
+        frames = [_ranked(self.holdout, domain, standing) for domain, standing in found.items()]
+        sampled = self.holdout.protocol != "full"
+        table = user_table(_stacked(frames), Metric.parse(self.metric), "domain", sampled=sampled)
+        return float(np.mean(list(_means(table).values())))
+
+
+def recommended_share(
+    fitted: Scorer, holdout: Holdout, k: int = 10, *, threads: int | None = None, block: int | None = None
+) -> pl.DataFrame:
+    """How much of each catalogue (items with an event in ``holdout.known``) the lists of length k use.
+
+    Columns domain, items (distinct ones listed), catalogue, coverage (their ratio), gini, protocol.
+    Under candidates the lists are the best k of each pair's own pool.
+    """
+    import polars as pl
+
+    records = []
+    with limited(threads):
+        for domain in holdout.targets:
+            in_catalogue = holdout.known[domain].item_counts > 0
+            shown_I = np.zeros(len(in_catalogue), np.int64)
+            for lists in recommended_items(fitted, holdout, domain, k, block):
+                shown_I += np.bincount(lists[lists >= 0], minlength=len(shown_I))
+            shown = shown_I[in_catalogue]
+            items, size = int((shown > 0).sum()), len(shown)
+            records.append((domain, items, size, items / max(size, 1), gini(shown), holdout.protocol))
+    columns = ["domain", "items", "catalogue", "coverage", "gini", "protocol"]
+    return pl.DataFrame(records, schema=columns, orient="row")
+
+
+def _ranked(holdout: Holdout, domain: str, standing: Standing) -> pl.DataFrame:
+    import polars as pl
+
+    targets = holdout.targets[domain]
+    return pl.DataFrame(
+        {"user": targets.user_idx, "item": targets.item_idx, **standing._asdict()}
+    ).insert_column(0, pl.Series("domain", [domain]).new_from_index(0, len(targets)))
+
+
+def _described(holdout: Holdout, domain: str, standing: Standing) -> pl.DataFrame:
+    import polars as pl
+
+    from landbridge.data.crosslisted import has_twin
+
+    known, targets = holdout.known, holdout.targets[domain]
+    activity_D = known.activity_UD[targets.user_idx]
+    here_T = activity_D[:, known.names.index(domain)]
+    counts_I = known[domain].item_counts
+    return _ranked(holdout, domain, standing).with_columns(
+        activity=pl.Series(here_T),
+        elsewhere=pl.Series(activity_D.sum(axis=1) - here_T),
+        popularity=pl.Series(counts_I[targets.item_idx]),
+        head=pl.Series(head_items(counts_I)[targets.item_idx]),
+        twin=pl.Series(has_twin(known, domain, targets.user_idx, targets.item_idx)),
+    )
+
+
+def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    import polars as pl
+
+    if not any(len(frame) for frame in frames):
+        raise DataError("There is no held-out pair to judge on: choose a split that holds something back.")
+    return pl.concat(frames)
+
+
+def _means(table: pl.DataFrame) -> dict[str, float]:
+    import polars as pl
+
+    mean = pl.col("total").sum() / pl.col("count").sum()
+    return dict(table.group_by("domain", maintain_order=True).agg(mean).rows())

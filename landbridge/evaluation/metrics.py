@@ -1,0 +1,169 @@
+"""Metrics of ranked targets, exact under ties: the mean over all orders of the tied positions.
+
+A target with ``above`` items strictly better and ``ties`` equal others takes each of the positions
+``above + 1 .. above + ties + 1`` with equal probability. Shape letters: T targets, N units (a unit is
+whatever one list is made for: a user, or a single pair), G groups of targets of one unit that tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.errors import SettingsError, unknown
+
+Float64 = npt.NDArray[np.float64]
+Ints = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A kind of metric at a cutoff, ``ndcg@10``."""
+
+    kind: str
+    cutoff: int
+
+    @classmethod
+    def parse(cls, name: str) -> Metric:
+        """``kind@cutoff``; raises SettingsError for an unknown kind or a cutoff below 1."""
+        kind, _, cutoff = name.partition("@")
+        if kind not in _KINDS:
+            raise SettingsError(unknown("metric", name, (f"{known}@10" for known in _KINDS)))
+        if not cutoff.isdecimal() or int(cutoff) < 1:
+            raise SettingsError(f"Metric {name!r} needs a whole cutoff of 1 or more, such as {kind}@10.")
+        return cls(kind, int(cutoff))
+
+    def per_unit(self, unit_T: Ints, above_T: Ints, ties_T: Ints) -> Float64:
+        """The metric of every unit, (N,); ``unit_T`` holds each of 0..N-1 at least once."""
+        return _KINDS[self.kind](_tie_groups(unit_T, above_T, ties_T), self.cutoff)
+
+    def per_pair(self, above_T: Ints, ties_T: Ints) -> Float64:
+        """The metric of every target judged alone, (T,)."""
+        return self.per_unit(np.arange(len(above_T)), above_T, ties_T)
+
+
+class _TieGroups(NamedTuple):
+    """Sorted by unit, then by position. All (G,) but ``targets_N``."""
+
+    unit_G: Ints
+    above_G: Ints
+    size_G: Ints  # items that tie, the targets among them included
+    targets_G: Ints  # how many of these are targets
+    before_G: Ints  # targets of the unit in better groups
+    targets_N: Ints
+
+
+def _tie_groups(unit_T: Ints, above_T: Ints, ties_T: Ints) -> _TieGroups:
+    order = np.lexsort((above_T, unit_T))
+    unit_T, above_T = unit_T[order], above_T[order]
+    new_T = np.ones(len(order), bool)
+    new_T[1:] = (unit_T[1:] != unit_T[:-1]) | (above_T[1:] != above_T[:-1])
+    first_G = np.flatnonzero(new_T)
+    unit_G, targets_N = unit_T[first_G], np.bincount(unit_T)
+    unit_start_N = np.cumsum(targets_N) - targets_N
+    return _TieGroups(
+        unit_G,
+        above_T[first_G],
+        ties_T[order][first_G] + 1,
+        np.diff(np.append(first_G, len(order))),
+        first_G - unit_start_N[unit_G],
+        targets_N,
+    )
+
+
+def _hr(groups: _TieGroups, cutoff: int) -> Float64:
+    """Whether any target is listed."""
+    return _first_hit(groups, np.ones(cutoff))
+
+
+def _mrr(groups: _TieGroups, cutoff: int) -> Float64:
+    """One over the position of the best target."""
+    return _first_hit(groups, 1.0 / np.arange(1, cutoff + 1))
+
+
+def _recall(groups: _TieGroups, cutoff: int) -> Float64:
+    """Share of the targets that are listed."""
+    return _gain(groups, np.ones(cutoff)) / groups.targets_N
+
+
+def _precision(groups: _TieGroups, cutoff: int) -> Float64:
+    """Share of the list that are targets."""
+    return _gain(groups, np.ones(cutoff)) / cutoff
+
+
+def _ndcg(groups: _TieGroups, cutoff: int) -> Float64:
+    """Discounted gain against that of a list which starts with all the targets."""
+    gain_K = 1.0 / np.log2(np.arange(2, cutoff + 2))
+    return _gain(groups, gain_K) / _cumulative(gain_K)[np.minimum(groups.targets_N, cutoff)]
+
+
+def _map(groups: _TieGroups, cutoff: int) -> Float64:
+    """Precision at each listed target, summed and divided by all targets (as trec_eval's map_cut).
+
+    A target at position above + j has before + 1 targets up to itself, and each of the t - 1 that tie
+    with it is ahead with probability (j - 1) / (m - 1).
+    """
+    start_G = np.minimum(groups.above_G, cutoff)
+    end_G = np.minimum(groups.above_G + groups.size_G, cutoff)
+    harmonic = _cumulative(1.0 / np.arange(1, cutoff + 1))
+    inverse_G = harmonic[end_G] - harmonic[start_G]  # Σ 1 / (above + j)
+    ahead_G = (end_G - start_G) - (groups.above_G + 1) * inverse_G  # Σ (j - 1) / (above + j)
+    rivals_G = (groups.targets_G - 1) / np.maximum(groups.size_G - 1, 1)
+    precision_G = ((groups.before_G + 1) * inverse_G + rivals_G * ahead_G) / groups.size_G
+    return _per_unit(groups, precision_G * groups.targets_G) / groups.targets_N
+
+
+_KINDS: dict[str, Callable[[_TieGroups, int], Float64]] = {
+    "hr": _hr,
+    "map": _map,
+    "mrr": _mrr,
+    "ndcg": _ndcg,
+    "precision": _precision,
+    "recall": _recall,
+}
+
+
+def _gain(groups: _TieGroups, gain_K: Float64) -> Float64:
+    """Sum of the position gains of all targets, (N,): expectations add up whatever depends on what."""
+    cumulative = _cumulative(gain_K)
+    start_G = np.minimum(groups.above_G, len(gain_K))
+    end_G = np.minimum(groups.above_G + groups.size_G, len(gain_K))
+    mean_G = (cumulative[end_G] - cumulative[start_G]) / groups.size_G
+    return _per_unit(groups, mean_G * groups.targets_G)
+
+
+def _first_hit(groups: _TieGroups, gain_K: Float64) -> Float64:
+    """Gain at the position of the unit's best target, (N,).
+
+    Of m tied items t are targets: none of the first j is one with probability Π (m - t - i) / (m - i).
+    """
+    best_N = groups.before_G == 0
+    above_N, m_N, t_N = groups.above_G[best_N], groups.size_G[best_N], groups.targets_G[best_N]
+    value_N, missed_N = np.zeros(len(m_N)), np.ones(len(m_N))
+    padded = np.append(gain_K, 0.0)
+    for j in range(len(gain_K)):
+        still_N = missed_N * np.maximum(m_N - t_N - j, 0) / np.maximum(m_N - j, 1)
+        value_N += (missed_N - still_N) * padded[np.minimum(above_N + j, len(gain_K))]
+        missed_N = still_N
+    return value_N
+
+
+def _per_unit(groups: _TieGroups, value_G: Float64) -> Float64:
+    return np.asarray(np.bincount(groups.unit_G, value_G), np.float64)
+
+
+def _cumulative(gain_K: Float64) -> Float64:
+    return np.append(0.0, np.cumsum(gain_K))
+
+
+def gini(counts_I: npt.ArrayLike) -> float:
+    """Inequality of how often items are recommended: 0 all alike, near 1 a few items have it all."""
+    counts = np.sort(np.asarray(counts_I, np.float64))
+    n, total = len(counts), counts.sum()
+    if total == 0:
+        return 0.0
+    return float(((2 * np.arange(1, n + 1) - n - 1) * counts).sum() / (n * total))

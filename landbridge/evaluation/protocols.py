@@ -1,0 +1,209 @@
+"""How held-out pairs are ranked: users in blocks, scored once, against all items or the candidates.
+
+Shape letters: B users of a block, T targets, I items, C candidates, P the pool of a target.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.holdout import Holdout, Targets
+from landbridge.data.interactions import Float32, Int32, Int64, Interactions, Rows
+from landbridge.data.multidomain import MultiDomain
+from landbridge.data.queries import Queries
+from landbridge.errors import DataError, SettingsError
+from landbridge.progress import Progress, Silent
+from landbridge.ranking import count_above, count_above_candidates, count_competitors, rows_of, top_k
+
+BLOCK_BYTES = 128_000_000
+
+
+class Named(Protocol):
+    """Something with a name: the method behind a fitted model."""
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+
+
+class Scorer(Protocol):
+    """What can be evaluated: every fitted model."""
+
+    @property
+    def known(self) -> MultiDomain:
+        """The events it was fitted on."""
+
+    @property
+    def method(self) -> Named:
+        """What made it."""
+
+    def score(self, domain: str, queries: Queries) -> Float32:
+        """Scores of every item for every query, (B, I)."""
+
+
+class Standing(NamedTuple):
+    """Where the targets of a domain stand, int64 (T,) each, in the order of the targets."""
+
+    above: Int64
+    ties: Int64
+    candidates: Int64  # unseen items ranked against
+
+
+class Block(NamedTuple):
+    """Some users, and their targets: which ones, and to which of these users each belongs."""
+
+    users_B: Int32
+    targets_T: Int64
+    row_T: Int64
+
+
+def standings(
+    scorer: Scorer,
+    holdout: Holdout,
+    *,
+    threads: int | None = None,
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Standing]:
+    """Rank every held-out pair. ``block``: users scored at a time (default: 128 MB of scores)."""
+    n_users = sum(len(np.unique(targets.user_idx)) for targets in holdout.targets.values())
+    result, done = {}, 0
+    with limited(threads), (progress or Silent()).task("evaluate", n_users) as task:
+        for domain, targets in holdout.targets.items():
+            standing = Standing(*np.zeros((3, len(targets)), np.int64))
+            for part in blocks(targets, holdout.known[domain].n_items, block):
+                ranked = _rank(scorer, holdout, domain, part)
+                for whole, some in zip(standing, ranked, strict=True):
+                    whole[part.targets_T] = some
+                done += len(part.users_B)
+                task.step(done, {})
+            result[domain] = standing
+    return result
+
+
+def blocks(targets: Targets, n_items: int, size: int | None = None) -> Iterator[Block]:
+    """The users who have targets, ``size`` at a time, each exactly once."""
+    if size is not None and size < 1:
+        raise SettingsError(f"block must be 1 user or more, not {size}.")
+    size = size or max(1, BLOCK_BYTES // (4 * max(n_items, 1)))
+    users, place_T = np.unique(targets.user_idx, return_inverse=True)
+    order_T = np.argsort(place_T, kind="stable")
+    sorted_T = place_T[order_T]
+    for start in range(0, len(users), size):
+        low, high = np.searchsorted(sorted_T, (start, start + size))
+        chosen_T = order_T[low:high]
+        yield Block(users[start : start + size], chosen_T, place_T[chosen_T] - start)
+
+
+def scores_of(scorer: Scorer, domain: str, users_B: Int32, n_items: int) -> Float32:
+    """The scores of some users, (B, I), their shape checked."""
+    scores_BI = scorer.score(domain, Queries.of_users(users_B))
+    if scores_BI.shape != (len(users_B), n_items):
+        raise DataError(
+            f"The model gives scores of shape {scores_BI.shape} in domain {domain!r}, but "
+            f"{(len(users_B), n_items)} is needed: fit and evaluate it on the same data."
+        )
+    return scores_BI
+
+
+def _rank(scorer: Scorer, holdout: Holdout, domain: str, part: Block) -> tuple[Int64, Int64, Int64]:
+    known, targets = holdout.known[domain], holdout.targets[domain]
+    scores_BI = scores_of(scorer, domain, part.users_B, known.n_items)
+    seen = rows_of(known.by_user, part.users_B)
+    item_T = targets.item_idx[part.targets_T]
+    if targets.candidates_TC is None:
+        above_T, ties_T = count_above(scores_BI, item_T, seen, part.row_T)
+        return above_T, ties_T, _unseen(known, part, item_T, seen)
+    candidates_TC = targets.candidates_TC[part.targets_T]
+    above_T, ties_T = count_above_candidates(scores_BI, item_T, candidates_TC, seen, part.row_T)
+    return above_T, ties_T, count_competitors(item_T, candidates_TC, seen, part.row_T)
+
+
+def _unseen(known: Interactions, part: Block, item_T: Int32, seen: Rows) -> Int64:
+    others_T = np.diff(seen.offsets)[part.row_T] - known.contains(part.users_B[part.row_T], item_T)
+    return np.asarray(known.n_items - 1 - others_T, np.int64)
+
+
+def recommended_items(
+    scorer: Scorer, holdout: Holdout, domain: str, k: int, block: int | None = None
+) -> Iterator[Int32]:
+    """The lists shown under the holdout's protocol, a block at a time, (B or T, K), -1 where too short.
+
+    Whole catalogue: one list per user who has targets. Candidates: one per pair, from its own pool.
+    """
+    known, targets = holdout.known[domain], holdout.targets[domain]
+    pool = 0 if targets.candidates_TC is None else targets.candidates_TC.shape[1] + 1
+    for part in blocks(
+        targets, max(known.n_items, 10 * pool), block
+    ):  # a pool's cell takes ten times a score's
+        scores_BI = scores_of(scorer, domain, part.users_B, known.n_items)
+        if targets.candidates_TC is None:
+            yield top_k(scores_BI, k, rows_of(known.by_user, part.users_B))[0]
+        else:
+            yield _best_of_pools(scores_BI, k, _pools(targets, part), known, part)
+
+
+def _pools(targets: Targets, part: Block) -> Int32:
+    """Each target with its candidates, by item and not by place: ties must not favour the target."""
+    assert targets.candidates_TC is not None
+    chosen = part.targets_T
+    return np.sort(np.column_stack((targets.item_idx[chosen], targets.candidates_TC[chosen])), axis=1)
+
+
+def _best_of_pools(scores_BI: Float32, k: int, pool_TP: Int32, known: Interactions, part: Block) -> Int32:
+    users_TP = np.broadcast_to(part.users_B[part.row_T, None], pool_TP.shape)
+    barred_TP = (pool_TP < 0) | known.contains(users_TP, pool_TP)
+    barred_TP[:, 1:] |= pool_TP[:, 1:] == pool_TP[:, :-1]
+    offsets = np.append(0, np.cumsum(barred_TP.sum(axis=1))).astype(np.int64)
+    barred = Rows(offsets, np.nonzero(barred_TP)[1].astype(np.int32), None)
+    place_TK, _ = top_k(scores_BI[part.row_T[:, None], pool_TP], k, barred)
+    items_TK: Int32 = np.where(place_TK < 0, -1, np.take_along_axis(pool_TP, np.maximum(place_TK, 0), axis=1))
+    return items_TK
+
+
+@contextmanager
+def limited(threads: int | None) -> Iterator[None]:
+    """At most ``threads`` threads for BLAS and for the kernels (default: the processors we may use)."""
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    wanted = len(os.sched_getaffinity(0)) if threads is None else threads
+    if wanted < 1:
+        raise SettingsError(f"threads must be 1 or more, not {wanted}.")
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(wanted, numba.config.NUMBA_NUM_THREADS))
+    try:
+        with threadpool_limits(limits=wanted, user_api="blas"):
+            yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def check_same_data(scorer: Scorer, holdout: Holdout) -> None:
+    """Raises DataError if ids do not mean the same things, or if the model was fitted on what is held out."""
+    for domain, targets in holdout.targets.items():
+        if not _same_ids(scorer.known, holdout.known, domain):
+            raise DataError(f"The model and the holdout number the users or items of {domain!r} differently.")
+        pairs = targets.user_idx, targets.item_idx
+        leaked_T = scorer.known[domain].contains(*pairs) & ~holdout.known[domain].contains(*pairs)
+        if leaked_T.any():
+            raise DataError(
+                f"The model was fitted on {int(leaked_T.sum())} of the pairs held out in {domain!r}; "
+                "fit it on holdout.known."
+            )
+
+
+def _same_ids(a: MultiDomain, b: MultiDomain, domain: str) -> bool:
+    if a is b:
+        return True
+    pairs: Mapping[str, tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]] = {
+        "users": (a.users.ids, b.users.ids),
+        "items": (a.items[domain].ids, b.items[domain].ids),
+    }
+    return all(np.array_equal(one, other) for one, other in pairs.values())

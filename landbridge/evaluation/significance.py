@@ -1,0 +1,148 @@
+"""Two evaluations of the same held-out pairs, paired per user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landbridge.errors import DataError
+from landbridge.evaluation.evaluate import Evaluation
+from landbridge.evaluation.metrics import Float64, Metric
+from landbridge.evaluation.resampling import mean_interval
+from landbridge.evaluation.segments import user_table
+from landbridge.rng import generator
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_PAIR = ["domain", "user", "item"]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """``a`` against ``b`` on one metric: one row per domain and segment.
+
+    ``rows``: domain, segment, users, a, b (means), difference (a - b), low, high (its 95 % bootstrap
+    interval over users), gain_percent (of b; null where b is 0), p (Wilcoxon signed-rank over users),
+    p_holm (corrected for all rows of the table).
+    """
+
+    rows: pl.DataFrame
+    a: str
+    b: str
+    metric: str
+    protocol: str
+
+    def table(self) -> pl.DataFrame:
+        """The rows with the names of what was compared."""
+        import polars as pl
+
+        names = {"model": self.a, "baseline": self.b, "metric": self.metric, "protocol": self.protocol}
+        return self.rows.select(*(pl.lit(value).alias(name) for name, value in names.items()), pl.all())
+
+    def __str__(self) -> str:
+        protocol = "" if self.protocol == "full" else f", sampled {self.protocol}"
+        title = f"{self.metric}{protocol}: {self.a} against {self.b}"
+        head = ("domain", "segment", "users", self.a, self.b, "difference [95 %]", "gain", "p (Holm)")
+        return title + "\n" + _aligned([head, *(_line(row) for row in self.rows.iter_rows(named=True))])
+
+
+def compare(
+    a: Evaluation,
+    b: Evaluation,
+    metric: str = "ndcg@10",
+    by: str = "domain",
+    *,
+    seed: int = 0,
+    draws: int = 2000,
+) -> Comparison:
+    """Is ``a`` better than ``b``? Both must be about the same held-out pairs, else DataError.
+
+    ``by``: domain, activity, elsewhere, popularity or twin.
+    """
+    import polars as pl
+
+    first, second = _same_pairs(a, b)
+    sampled = a.sampled
+    table_a = user_table(first, Metric.parse(metric), by, sampled=sampled)
+    table_b = user_table(second, Metric.parse(metric), by, sampled=sampled)
+    paired = table_a.with_columns(total_b=table_b["total"])
+    records = [
+        {"domain": domain, "segment": segment}
+        | _difference(users, draws, generator(seed, "compare", str(domain), str(segment), metric))
+        for (domain, segment), users in paired.group_by("domain", "segment", maintain_order=True)
+    ]
+    p_holm = holm(np.array([record["p"] for record in records]))
+    rows = pl.DataFrame(records).with_columns(p_holm=pl.Series(p_holm))
+    return Comparison(rows, a.name, b.name, metric, a.protocol)
+
+
+def holm(p_R: Float64) -> Float64:
+    """Holm's step-down correction of R p-values, in their order."""
+    order = np.argsort(p_R, kind="stable")
+    stepped = np.maximum.accumulate(p_R[order] * np.arange(len(p_R), 0, -1))
+    corrected = np.empty(len(p_R))
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
+
+
+def _same_pairs(a: Evaluation, b: Evaluation) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both tables in one order, with the first one's description of users and items."""
+    first, second = a.rows.sort(_PAIR), b.rows.sort(_PAIR)
+    identity = [*_PAIR, "candidates"]
+    if a.protocol != b.protocol or not first.select(identity).equals(second.select(identity)):
+        raise DataError(
+            f"{a.name!r} and {b.name!r} were not judged on the same held-out pairs and candidates "
+            f"({len(first)} rows, {a.protocol}; {len(second)} rows, {b.protocol}): "
+            "evaluate both on the same holdout."
+        )
+    return first, first.with_columns(second["above"], second["ties"])
+
+
+def _difference(users: pl.DataFrame, draws: int, rng: np.random.Generator) -> dict[str, Any]:
+    total_a, total_b, count = (users[name].to_numpy() for name in ("total", "total_b", "count"))
+    mean_a, mean_b = float(total_a.sum() / count.sum()), float(total_b.sum() / count.sum())
+    total_U = np.round(total_a - total_b, 12)  # rounding noise would untie equal differences
+    low, high = mean_interval(total_U, count, draws, rng)
+    return {
+        "users": len(users),
+        "a": mean_a,
+        "b": mean_b,
+        "difference": mean_a - mean_b,
+        "low": low,
+        "high": high,
+        "gain_percent": 100 * (mean_a - mean_b) / mean_b if mean_b else None,
+        "p": _wilcoxon(np.round(total_U / count, 12)),
+    }
+
+
+def _wilcoxon(difference_U: Float64) -> float:
+    from scipy.stats import wilcoxon
+
+    nonzero = difference_U[difference_U != 0]
+    return float(wilcoxon(nonzero).pvalue) if len(nonzero) else 1.0
+
+
+def _line(row: dict[str, Any]) -> tuple[str, ...]:
+    gain = "" if row["gain_percent"] is None else f"{row['gain_percent']:+.1f} %"
+    difference = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+    figures = (
+        f"{row['users']:,}",
+        f"{row['a']:.4f}",
+        f"{row['b']:.4f}",
+        difference,
+        gain,
+        f"{row['p_holm']:.2g}",
+    )
+    return row["domain"], row["segment"], *figures
+
+
+def _aligned(lines: list[tuple[str, ...]]) -> str:
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    padded = (
+        [cell.ljust(width) if place < 2 else cell.rjust(width) for place, (cell, width) in enumerate(row)]
+        for row in (list(zip(line, widths, strict=True)) for line in lines)
+    )
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)

@@ -1,0 +1,166 @@
+"""The whole way, and the only file that knows it: read -> split -> fit -> evaluate -> save."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from landbridge import store
+from landbridge.data.holdout import Holdout, Split
+from landbridge.data.multidomain import MultiDomain
+from landbridge.errors import StoreError
+from landbridge.models import registry
+from landbridge.models.base import Fitted, Method
+from landbridge.progress import Progress, Silent
+from landbridge.settings import Spec
+from landbridge.training.options import FitOptions
+
+if TYPE_CHECKING:
+    from landbridge.evaluation.evaluate import Evaluation
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What an experiment gave; without a split there is nothing to judge on."""
+
+    fitted: Fitted
+    holdout: Holdout | None
+    evaluation: Evaluation | None
+
+
+def run(
+    spec: Spec, out: Path | None = None, *, resume: bool = False, progress: Progress | None = None
+) -> Run:
+    """Run an experiment and keep it in the run folder ``out``.
+
+    While it fits, ``out.checkpoint`` holds the way so far; ``resume`` goes on from what a killed run left.
+    """
+    progress = progress or Silent()
+    method = registry.method(spec.model.name).from_settings(spec.model.settings)
+    split = _split(spec)
+    checkpoint = None if out is None else out.with_name(f"{out.name}.checkpoint")
+    if checkpoint is not None and not resume:
+        _forget(checkpoint)
+    fitted = _fit(
+        method, split, spec, FitOptions(spec.fit.seed, _threads(spec), progress=progress), checkpoint
+    )
+    holdout = split.test if isinstance(split, Split) else None
+    if out is not None:
+        _keep(out, spec, fitted, holdout)
+    evaluation = None if holdout is None else judge(fitted, holdout, out, _threads(spec), progress)
+    if checkpoint is not None:
+        _forget(checkpoint)
+    return Run(fitted, holdout, evaluation)
+
+
+def judge(
+    fitted: Fitted,
+    holdout: Holdout,
+    out: Path | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate on the holdout and keep the rows in the run folder as ``evaluation``."""
+    from landbridge.evaluation.evaluate import evaluate
+
+    evaluation = evaluate(fitted, holdout, threads=threads, progress=progress or Silent())
+    if out is not None:
+        store.attach(out, "evaluation", "parquet", evaluation.write)
+    return evaluation
+
+
+def judged(path: Path, progress: Progress | None = None) -> Evaluation:
+    """The evaluation of a saved run on the test part kept with it."""
+    fitted = store.load(path)
+    return judge(fitted, store.load_holdout(path, fitted.known), path, progress=progress)
+
+
+def _split(spec: Spec) -> Split | MultiDomain:
+    """Everything to be judged on apart, or all data where nothing is held out."""
+    from landbridge.data.splits import with_candidates
+
+    data = _read(spec)
+    if isinstance(data, MultiDomain) and spec.split.kind == "none":
+        return data
+    split = _held_out(data, spec) if isinstance(data, MultiDomain) else data
+    candidates = spec.split.candidates
+    return with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
+
+
+def _read(spec: Spec) -> MultiDomain | Split:
+    """The data; a published data set may come with its split."""
+    from landbridge.data import catalog
+    from landbridge.data.readers import read, read_published
+
+    if spec.data.dataset is None:
+        return read(**{key: value for key, value in spec.data if key != "dataset"})
+    if Path(spec.data.dataset).is_dir():
+        return read_published(spec.data.dataset, seed=spec.split.seed)
+    return catalog.load(spec.data.dataset)
+
+
+def _held_out(data: MultiDomain, spec: Spec) -> Split:
+    from landbridge.data import splits
+
+    kind, seed = spec.split.kind, spec.split.seed
+    if kind == "auto":
+        timed = all(events.time is not None for events in data.domains.values())
+        kind = "last" if timed else "random"
+    ways = {
+        "last": lambda: splits.leave_last_out(data, seed=seed),
+        "random": lambda: splits.leave_one_out(data, seed=seed),
+        "temporal": lambda: splits.temporal(data),
+        "cold": lambda: splits.cold_users(data, seed=seed),
+    }
+    return ways[kind]()
+
+
+def _fit(
+    method: Method, split: Split | MultiDomain, spec: Spec, options: FitOptions, checkpoint: Path | None
+) -> Fitted:
+    if isinstance(split, MultiDomain):
+        return method.fit(split, _at(options, checkpoint, "fit"))
+    if spec.fit.patience is not None and "epochs" in {entry.name for entry in fields(method)}:
+        method = _with_best_epochs(method, split, spec, _at(options, checkpoint, "choose"))
+    return method.fit(split.test.known, _at(options, checkpoint, "fit"))
+
+
+def _with_best_epochs(method: Method, split: Split, spec: Spec, options: FitOptions) -> Method:
+    """Choose the number of epochs on validation data alone; the model reported is then fitted anew."""
+    from landbridge.evaluation.evaluate import Validator
+
+    validate = Validator(split.valid, spec.fit.validate_on)
+    log = method.fit(split.train, replace(options, validate=validate, patience=spec.fit.patience)).log
+    best: Any = max((record for record in log if "valid" in record), key=lambda record: record["valid"])
+    return type(method).from_settings(asdict(method) | {"epochs": best["epoch"] + 1})
+
+
+def _keep(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> None:
+    store.save(fitted, out)
+    store.attach(out, "experiment", "toml", lambda file: file.write_bytes(spec.toml()))
+    if holdout is not None:
+        store.save_holdout(out, holdout)
+
+
+def _threads(spec: Spec) -> int:
+    return spec.fit.threads or len(os.sched_getaffinity(0))
+
+
+def _at(options: FitOptions, checkpoint: Path | None, phase: str) -> FitOptions:
+    return options if checkpoint is None else replace(options, checkpoint=checkpoint / phase)
+
+
+def _forget(checkpoint: Path) -> None:
+    """Remove a checkpoint folder and nothing else."""
+    if not checkpoint.is_dir():
+        return
+    for file in [*checkpoint.glob(f"*/{CHECKPOINT}"), *checkpoint.glob("*/.*.tmp")]:
+        file.unlink()
+    for folder in [*checkpoint.iterdir(), checkpoint]:
+        if any(folder.iterdir()):
+            raise StoreError(f"{folder} is no checkpoint, it holds other files; move it away.")
+        folder.rmdir()

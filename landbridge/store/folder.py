@@ -1,0 +1,110 @@
+"""The folder of a run: files named after their content, and the manifest that says which ones count.
+
+A new state is written beside the old one and becomes valid when ``manifest.json`` is replaced, so a
+process killed at any moment leaves the old run or the new one. Readers and the one writer share a lock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from landbridge.errors import StoreError
+from landbridge.files import StoredFile, is_temporary, locked, read_json, sha256, write_hashed, write_json
+
+FORMAT, VERSION = "landbridge-run", 1
+MANIFEST = "manifest.json"
+Manifest = dict[str, Any]
+
+_OURS = re.compile(r"[a-z]+-[0-9a-f]{16}\.[a-z]+")
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder; an existing one must be empty, a run, or what a killed first save left."""
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; give a folder for the run.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MANIFEST).exists():
+        read_manifest(folder)
+    elif foreign := sorted(file.name for file in folder.iterdir() if not _is_ours(file)):
+        raise StoreError(f"{folder} holds other files ({foreign[0]}) and no run; choose another folder.")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run this version can read."""
+    if not folder.is_dir():
+        raise StoreError(f"There is no run folder {folder}; check the path.")
+    if not (folder / MANIFEST).is_file():
+        raise StoreError(f"{folder} is not a run folder: it has no {MANIFEST}.")
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except ValueError:
+        raise StoreError(
+            f"{folder / MANIFEST} is damaged: it is not JSON; restore it or fit again."
+        ) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StoreError(f"{folder} is not a run folder: its {MANIFEST} belongs to something else.")
+    if manifest.get("version") != VERSION:
+        raise StoreError(
+            f"{folder} has format version {manifest.get('version')}, but this landbridge reads {VERSION}."
+        )
+    return manifest
+
+
+def switch(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, StoredFile]) -> None:
+    """Make ``files`` the run's content and remove what the manifest no longer names."""
+    write_json(folder / MANIFEST, {**manifest, "files": {role: asdict(file) for role, file in files.items()}})
+    named = {file.name for file in files.values()}
+    for file in folder.iterdir():
+        if _is_ours(file) and file.name not in named:
+            file.unlink()
+
+
+def checked(folder: Path, manifest: Manifest, role: str) -> Path:
+    """The path of the file in a role, after comparing its size and checksum."""
+    entry = stored_files(folder, manifest).get(role)
+    if entry is None:
+        raise StoreError(f"The run {folder} holds no {role}.")
+    path = folder / entry.name
+    if not path.is_file():
+        raise StoreError(f"The run {folder} lacks its file {entry.name}; restore it or fit again.")
+    if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
+        raise StoreError(f"{path} is damaged: its checksum differs; restore it or fit again.")
+    return path
+
+
+def stored_files(folder: Path, manifest: Manifest) -> dict[str, StoredFile]:
+    """Role -> file, as the manifest lists them."""
+    try:
+        files = {role: StoredFile(**entry) for role, entry in manifest["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise StoreError(f"{folder / MANIFEST} is damaged: its list of files cannot be read.") from None
+    if strange := [file.name for file in files.values() if not _OURS.fullmatch(file.name)]:
+        raise StoreError(f"{folder / MANIFEST} is damaged: it names a file {strange[0]!r}.")
+    return files
+
+
+def attach(path: str | Path, role: str, suffix: str, write: Callable[[Path], object]) -> None:
+    """Add a file to a run, or replace the one in that ``role``; ``write`` gets a temporary path.
+
+    It belongs to this state of the run: saving another model into the folder drops it.
+    """
+    folder = Path(path)
+    read_manifest(folder)
+    with locked(folder):
+        manifest = read_manifest(folder)
+        files = stored_files(folder, manifest)
+        switch(folder, manifest, files | {role: write_hashed(folder, role, suffix, write)})
+
+
+def attached(path: str | Path, role: str) -> Path:
+    """The path of an attached file, checksum compared; StoreError where the run has none."""
+    folder = Path(path)
+    return checked(folder, read_manifest(folder), role)
+
+
+def _is_ours(file: Path) -> bool:
+    return file.is_file() and (_OURS.fullmatch(file.name) is not None or is_temporary(file))

@@ -1,0 +1,126 @@
+"""Saving and loading fitted models and the holdouts they are to be judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landbridge.data.holdout import Holdout
+from landbridge.data.multidomain import MultiDomain
+from landbridge.errors import SettingsError, StoreError
+from landbridge.files import StoredFile, locked, read_arrays, write_arrays, write_hashed
+from landbridge.models.base import Fitted, Method
+from landbridge.store import contents
+from landbridge.store.folder import FORMAT, VERSION, attach, checked, prepare, read_manifest, switch
+
+
+def save(fitted: Fitted, path: str | Path) -> None:
+    """Write a fitted model as a run folder, or replace the run there.
+
+    A kill at any moment leaves the old run or the new one. Other folders are never touched.
+    """
+    folder = Path(path)
+    prepare(folder)
+    with locked(folder):
+        switch(folder, _manifest(fitted), _write_files(fitted, folder))
+
+
+def load(path: str | Path) -> Fitted:
+    """The fitted model in a run folder; StoreError where the folder is damaged, foreign or newer."""
+    folder = Path(path)
+    read_manifest(folder)
+    with locked(folder, shared=True):
+        manifest = read_manifest(folder)
+        files = {role: checked(folder, manifest, role) for role in ("settings", "data", "arrays", "log")}
+        known = contents.data_from(*read_arrays(files["data"]))
+        arrays, about = read_arrays(files["arrays"])
+        log = _read_log(files["log"])
+        method = _method(folder, files["settings"].read_bytes())
+    return _kind(folder, manifest["kind"]).from_state(known, method, log, arrays, about)
+
+
+def save_holdout(path: str | Path, holdout: Holdout) -> None:
+    """Keep what a run is to be judged on inside its folder, until another model is saved there."""
+    arrays, about = contents.holdout_arrays(holdout)
+    attach(path, "holdout", "safetensors", lambda file: write_arrays(file, arrays, about))
+
+
+def load_holdout(path: str | Path, known: MultiDomain) -> Holdout:
+    """The holdout kept in a run folder, over the ``known`` data it was held out of."""
+    folder = Path(path)
+    read_manifest(folder)
+    with locked(folder, shared=True):
+        manifest = read_manifest(folder)
+        if "holdout" not in manifest.get("files", {}):
+            raise StoreError(f"The run {folder} was fitted without a test part; fit it again with a split.")
+        arrays, about = read_arrays(checked(folder, manifest, "holdout"))
+    if about["known"] != known.fingerprint:
+        raise StoreError(f"The test part in {folder} was held out of other data than the model knows.")
+    return contents.holdout_from(arrays, about, known)
+
+
+def _manifest(fitted: Fitted) -> dict[str, Any]:
+    from landbridge.version import __version__
+
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "landbridge": __version__,
+        "numpy": np.__version__,
+        "kind": fitted.kind,
+        "method": fitted.method.name,
+        "domains": list(fitted.known.names),
+        "data": fitted.known.fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _write_files(fitted: Fitted, folder: Path) -> dict[str, StoredFile]:
+    arrays, about = fitted.state()
+    data, names = contents.data_arrays(fitted.known)
+    settings = contents.settings_toml(fitted.method)
+    log = _log_lines(fitted.log)
+    return {
+        "settings": write_hashed(folder, "settings", "toml", lambda file: file.write_bytes(settings)),
+        "data": write_hashed(folder, "data", "safetensors", lambda file: write_arrays(file, data, names)),
+        "arrays": write_hashed(
+            folder, "arrays", "safetensors", lambda file: write_arrays(file, arrays, about)
+        ),
+        "log": write_hashed(folder, "log", "jsonl", lambda file: file.write_bytes(log)),
+    }
+
+
+def _log_lines(log: Sequence[Mapping[str, Any]]) -> bytes:
+    import orjson
+
+    options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+    return b"".join(orjson.dumps(dict(record), option=options) for record in log)
+
+
+def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
+    import orjson
+
+    return tuple(orjson.loads(line) for line in path.read_bytes().splitlines())
+
+
+def _method(folder: Path, toml: bytes) -> Method:
+    from landbridge.models import registry
+
+    name, settings = contents.settings_from(toml)
+    try:
+        return registry.method(name).from_settings(settings)
+    except SettingsError as error:
+        raise StoreError(f"The run {folder} needs another version of landbridge: {error}") from error
+
+
+def _kind(folder: Path, name: str) -> type[Fitted]:
+    from landbridge.models import registry
+
+    try:
+        return registry.kind(name)
+    except SettingsError as error:
+        raise StoreError(f"The run {folder} needs another version of landbridge: {error}") from error

@@ -1,0 +1,98 @@
+"""Nothing leaks: in every split, known and held-out rows are disjoint and together are the data."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from landbridge.data.holdout import Holdout, Split
+from landbridge.data.interactions import Interactions
+from landbridge.data.multidomain import MultiDomain
+from landbridge.data.splits import cold_users, leave_last_out, leave_one_out, temporal
+from landbridge.data.vocabulary import Vocabulary
+from landbridge.errors import DataError
+
+Pair = tuple[str, int, int]
+
+SPLITS: dict[str, Callable[[MultiDomain, int], Split]] = {
+    "random": lambda data, seed: leave_one_out(data, seed=seed),
+    "last": lambda data, seed: leave_last_out(data, seed=seed, min_events=2),
+    "temporal": lambda data, seed: temporal(data, valid=0.2, test=0.2),
+    "cold 0": lambda data, seed: cold_users(data, share=0.3, seed=seed),
+    "cold 1": lambda data, seed: cold_users(data, keep=1, share=0.5, seed=seed),
+}
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> MultiDomain:
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    users, items, names = draw(st.integers(8, 25)), draw(st.integers(2, 12)), "abc"[: draw(st.integers(2, 3))]
+    domains = {}
+    for name in names:
+        u, i = np.nonzero(rng.random((users, items)) < draw(st.floats(0.1, 0.8)))
+        times = rng.integers(0, draw(st.sampled_from([5, 10**6])), len(u))
+        domains[name] = Interactions.from_events(u, i, users, items, rng.random(len(u)) + 0.1, times)
+    items_of = {name: Vocabulary.of(np.arange(items)) for name in names}
+    return MultiDomain(Vocabulary.of(np.arange(users)), items_of, domains)
+
+
+def known_pairs(data: MultiDomain) -> set[Pair]:
+    return {
+        (name, user, item)
+        for name, events in data.domains.items()
+        for user, item in zip(events.user_idx.tolist(), events.item_idx.tolist(), strict=True)
+    }
+
+
+def target_pairs(holdout: Holdout) -> list[Pair]:
+    return [
+        (name, user, item)
+        for name, targets in holdout.targets.items()
+        for user, item in zip(targets.user_idx.tolist(), targets.item_idx.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("kind", SPLITS)
+@given(data=worlds(), seed=st.integers(0, 99))
+def test_nothing_leaks_and_nothing_is_lost(kind: str, data: MultiDomain, seed: int) -> None:
+    try:
+        split = SPLITS[kind](data, seed)
+    except DataError:
+        assume(False)
+    everything, train = known_pairs(data), known_pairs(split.train)
+    valid, test = target_pairs(split.valid), target_pairs(split.test)
+    assert len(valid) == len(set(valid))
+    assert len(test) == len(set(test))
+    assert not train & set(valid)
+    assert not known_pairs(split.test.known) & set(test)
+    assert not set(valid) & set(test)
+    assert train | set(valid) == known_pairs(split.test.known)
+    assert train | set(valid) | set(test) == everything
+    assert split.train.items == data.items
+    for holdout in (split.valid, split.test):
+        assert list(holdout.targets) == list(data.names)
+        for targets in holdout.targets.values():
+            assert (np.diff(targets.user_idx) >= 0).all()
+
+
+@given(data=worlds(), seed=st.integers(0, 99), keep=st.sampled_from([0, 1, 3]))
+def test_cold_users_are_cold_in_one_domain_only(data: MultiDomain, seed: int, keep: int) -> None:
+    try:
+        split = cold_users(data, keep=keep, share=0.4, seed=seed)
+    except DataError:
+        assume(False)
+    chosen = [
+        (name, user)
+        for holdout in (split.valid, split.test)
+        for name, targets in holdout.targets.items()
+        for user in np.unique(targets.user_idx).tolist()
+    ]
+    assert len({user for _, user in chosen}) == len(chosen)
+    for name, user in chosen:
+        column = data.names.index(name)
+        left, full = split.train.activity_UD[user], data.activity_UD[user]
+        assert left[column] == keep
+        assert np.array_equal(np.delete(left, column), np.delete(full, column))
+        assert data.shared_U[user]

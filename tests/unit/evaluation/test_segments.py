@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from landbridge.errors import SettingsError
+from landbridge.evaluation.metrics import Metric
+from landbridge.evaluation.segments import head_items, user_table, with_segment
+
+
+def rows(**columns: list[object]) -> pl.DataFrame:
+    return pl.DataFrame({"domain": ["d"] * len(next(iter(columns.values()))), **columns})
+
+
+def test_activity_groups_at_their_edges() -> None:
+    events = [0, 1, 2, 3, 5, 6, 10, 11, 30, 31, 900]
+    labels = with_segment(rows(activity=events), "activity")["segment"].to_list()
+    assert labels == ["0", "1-2", "1-2", "3-5", "3-5", "6-10", "6-10", "11-30", "11-30", "31+", "31+"]
+
+
+def test_elsewhere_and_twin() -> None:
+    table = rows(elsewhere=[0, 1, 9], twin=[True, False, True])
+    assert with_segment(table, "elsewhere")["segment"].to_list() == ["0", "1+", "1+"]
+    assert with_segment(table, "twin")["segment"].to_list() == ["twin", "no twin", "twin"]
+
+
+def test_popularity_prefers_head_to_tail() -> None:
+    table = rows(popularity=[50, 5, 6, 5], head=[True, True, False, False])
+    assert with_segment(table, "popularity")["segment"].to_list() == ["head", "head", "torso", "tail"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "head"),
+    [
+        ([1, 5, 2, 2], [1]),  # 5 of 10 events: half
+        ([4, 1, 3, 2], [0, 2]),
+        ([2, 2, 2, 0], [0, 1, 2]),  # equally popular: all or none
+        ([0, 0], []),
+    ],
+)
+def test_the_head_holds_half_of_the_events(counts: list[int], head: list[int]) -> None:
+    assert np.flatnonzero(head_items(np.array(counts))).tolist() == head
+
+
+def test_segments_keep_their_natural_order() -> None:
+    table = pl.DataFrame(
+        {
+            "domain": ["z", "a", "z", "z"],
+            "user": [1, 1, 2, 3],
+            "item": [0, 0, 1, 2],
+            "above": [0, 0, 0, 0],
+            "ties": [0, 0, 0, 0],
+            "activity": [31, 6, 11, 2],
+        }
+    )
+    found = user_table(table, Metric("hr", 1), "activity", sampled=False)
+    assert found.select("domain", "segment").rows() == [
+        ("z", "1-2"),
+        ("z", "11-30"),
+        ("z", "31+"),
+        ("a", "6-10"),
+    ]
+
+
+def test_a_list_of_several_or_pairs_one_by_one() -> None:
+    table = rows(user=[4, 4, 7], item=[1, 2, 1], above=[0, 1, 5], ties=[0, 0, 0])
+    whole = user_table(table, Metric("precision", 2), "domain", sampled=False)
+    assert whole.select("user", "total", "count", "rows").rows() == [(4, 1.0, 1, 2), (7, 0.0, 1, 1)]
+    pairs = user_table(table, Metric("precision", 2), "domain", sampled=True)
+    assert pairs.select("user", "total", "count", "rows").rows() == [(4, 1.0, 2, 2), (7, 0.0, 1, 1)]
+
+
+def test_an_unknown_segment_is_refused() -> None:
+    with pytest.raises(SettingsError, match="did you mean 'activity'"):
+        with_segment(rows(activity=[1]), "activty")

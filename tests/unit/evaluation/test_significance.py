@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from .worlds import model
+from scipy.stats import wilcoxon
+
+from landbridge.errors import DataError
+from landbridge.evaluation.evaluate import Evaluation, evaluate
+from landbridge.evaluation.resampling import mean_interval
+from landbridge.evaluation.significance import compare, holm
+
+
+@pytest.fixture
+def two(random_world) -> tuple[Evaluation, Evaluation]:  # type: ignore[no-untyped-def]
+    holdout, scores = random_world
+    better = {domain: table.copy() for domain, table in scores.items()}
+    for domain, targets in holdout.targets.items():
+        better[domain][targets.user_idx[::2], targets.item_idx[::2]] += 4
+    judged = [evaluate(model(holdout.known, given), holdout) for given in (better, scores)]
+    return replace(judged[0], name="better"), replace(judged[1], name="base")
+
+
+def test_holm_by_hand() -> None:
+    """Sorted .005 .01 .03 .04 times 4 3 2 1, never falling."""
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+
+
+def test_the_difference_is_that_of_the_means(two) -> None:  # type: ignore[no-untyped-def]
+    better, base = two
+    rows = compare(better, base, "ndcg@10").rows
+    for row in rows.iter_rows(named=True):
+        mean_a, mean_b = better.means("ndcg@10")[row["domain"]], base.means("ndcg@10")[row["domain"]]
+        assert row["difference"] == pytest.approx(mean_a - mean_b)
+        assert row["gain_percent"] == pytest.approx(100 * (mean_a / mean_b - 1))
+        assert 0 < row["low"] < row["difference"] < row["high"]
+        assert row["p"] <= row["p_holm"] < 0.01
+
+
+def test_swapping_mirrors_everything(two) -> None:  # type: ignore[no-untyped-def]
+    one, other = compare(*two, by="activity").rows, compare(*two[::-1], by="activity").rows
+    assert one["difference"].to_list() == (-other["difference"]).to_list()
+    assert one["low"].to_list() == pytest.approx((-other["high"]).to_list())
+    assert one["high"].to_list() == pytest.approx((-other["low"]).to_list())
+    assert one["p"].to_list() == other["p"].to_list()
+    assert one["a"].to_list() == other["b"].to_list()
+
+
+def test_the_order_of_rows_does_not_matter(two) -> None:  # type: ignore[no-untyped-def]
+    better, base = two
+    mixed = replace(better, rows=better.rows.sample(fraction=1.0, shuffle=True, seed=1))
+    assert compare(mixed, base).rows.equals(compare(better, base).rows)
+
+
+def test_a_model_against_itself(two) -> None:  # type: ignore[no-untyped-def]
+    rows = compare(two[0], two[0], by="popularity").rows
+    for name, value in {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "p_holm": 1.0}.items():
+        assert set(rows[name]) == {value}
+
+
+def test_pairs_of_a_user_count_once_for_wilcoxon(two) -> None:  # type: ignore[no-untyped-def]
+    """Sampled figures are means over pairs, yet the test is over users."""
+    better, base = (replace(judged, protocol="1+99") for judged in two)
+    rows = compare(better, base, "mrr@10").rows
+    for domain in ("books", "films"):
+        per_user = []
+        for judged in (better, base):
+            found = judged.rows.filter(pl.col("domain") == domain).with_columns(
+                pl.Series("value", _mrr(judged.rows.filter(pl.col("domain") == domain)))
+            )
+            per_user.append(found.group_by("user", maintain_order=True).agg(pl.col("value").mean())["value"])
+        difference = np.round((per_user[0] - per_user[1]).to_numpy(), 12)
+        row = rows.row(by_predicate=pl.col("domain") == domain, named=True)
+        assert row["users"] == len(difference) == 40
+        assert row["p"] == pytest.approx(wilcoxon(difference[difference != 0]).pvalue)
+
+
+def _mrr(rows: pl.DataFrame) -> list[float]:
+    """Expected reciprocal rank within ten, term by term."""
+    return [
+        sum(1 / p for p in range(above + 1, min(above + ties + 1, 10) + 1)) / (ties + 1)
+        for above, ties in rows.select("above", "ties").rows()
+    ]
+
+
+def test_other_pairs_are_refused(two) -> None:  # type: ignore[no-untyped-def]
+    better, base = two
+    for other in (
+        replace(base, rows=base.rows[1:]),
+        replace(base, protocol="1+99"),
+        replace(base, rows=base.rows.with_columns(pl.col("candidates") + 1)),
+    ):
+        with pytest.raises(DataError, match="'better' and 'base' were not judged on the same held-out pairs"):
+            compare(better, other)
+
+
+def test_a_baseline_of_nothing_has_no_relative_gain(two) -> None:  # type: ignore[no-untyped-def]
+    hopeless = replace(two[1], rows=two[1].rows.with_columns(above=pl.lit(1000, pl.Int64)))
+    comparison = compare(two[0], hopeless)
+    assert comparison.rows["gain_percent"].is_null().all()
+    assert "books" in str(comparison)
+
+
+def test_it_can_be_read(two) -> None:  # type: ignore[no-untyped-def]
+    lines = str(compare(*two)).splitlines()
+    assert lines[0] == "ndcg@10: better against base"
+    header = "domain segment users better base difference [95 %] gain p (Holm)"
+    assert " ".join(lines[1].split()) == header
+    assert lines[2].startswith("books   all         40")
+    sampled = str(compare(*(replace(judged, protocol="1+99") for judged in two)))
+    assert sampled.startswith("ndcg@10, sampled 1+99: better against base")
+
+
+def test_the_table_names_what_was_compared(two) -> None:  # type: ignore[no-untyped-def]
+    table = compare(*two, metric="hr@5", by="twin").table()
+    assert (
+        table.row(0, named=True).items() >= {"model": "better", "baseline": "base", "metric": "hr@5"}.items()
+    )
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """300 samples of 200 users from a known mean: 95 % of the intervals hold it, within 4 standard errors."""
+    rng = np.random.default_rng(11)
+    held = 0
+    for _ in range(300):
+        value = (rng.random(200) < 0.3).astype(float)
+        low, high = mean_interval(value, np.ones(200), 400, rng)
+        held += low <= 0.3 <= high
+    assert held / 300 == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 300))
+
+
+def test_the_interval_is_as_wide_as_theory_says_for_clustered_pairs() -> None:
+    """A user's pairs are drawn together: five equal pairs per user must not count as five users."""
+    rng = np.random.default_rng(2)
+    value = rng.normal(size=2000)
+    low, high = mean_interval(5 * value, np.full(2000, 5), 2000, rng)
+    assert high - low == pytest.approx(2 * 1.96 * value.std() / np.sqrt(2000), rel=0.06)

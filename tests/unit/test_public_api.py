@@ -1,0 +1,60 @@
+"""The public surface, name by name, and what importing it must not load."""
+
+from __future__ import annotations
+
+import pytest
+
+import landbridge as lb
+
+NAMES = [
+    "CDIMF",
+    "IALS",
+    "DataError",
+    "FitOptions",
+    "LandbridgeError",
+    "Popularity",
+    "SettingsError",
+    "StoreError",
+    "Validator",
+    "cold_users",
+    "compare",
+    "evaluate",
+    "examine",
+    "explain",
+    "fold_in",
+    "leave_last_out",
+    "leave_one_out",
+    "load",
+    "read",
+    "read_published",
+    "recommend",
+    "recommend_all",
+    "save",
+    "temporal",
+    "with_candidates",
+]
+
+
+def test_the_surface_is_pinned() -> None:
+    assert lb.__all__ == NAMES
+    assert set(lb._MODULE) == set(NAMES)
+    assert set(NAMES) <= set(dir(lb))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_there_and_documented(name: str) -> None:
+    value = getattr(lb, name)
+    assert callable(value)
+    assert value.__doc__
+    assert getattr(lb, name) is value
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'recomend'"):
+        _ = lb.recomend
+
+
+def test_a_submodule_never_hides_a_public_name() -> None:
+    from landbridge import recommending
+
+    assert lb.recommend is recommending.recommend
