@@ -111,7 +111,7 @@ def get(name: str) -> Path:
         )
     if not (Path(root) / folder).is_dir():
         raise DataError(
-            f"There is no folder {Path(root) / folder}; put data set {name!r} there or change LANDBRIDGE_DATA."
+            f"There is no folder {Path(root) / folder}; put {name!r} there or change LANDBRIDGE_DATA."
         )
     return Path(root) / folder
 

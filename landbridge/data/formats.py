@@ -32,18 +32,19 @@ def amazon_ratings_columns(first_row: Sequence[Any]) -> tuple[str, ...] | None:
     return None
 
 
-def not_meant(names: Sequence[str]) -> tuple[str, ...]:
-    """Roles whose usual column means something else here: an Amazon 2023 title is the review's."""
-    return ("title",) if set(names) >= AMAZON_2023 else ()
+def is_amazon_2023(names: Sequence[str]) -> bool:
+    """Whether these columns are those of the 2023 reviews or ratings."""
+    return set(names) >= AMAZON_2023
 
 
-def in_seconds(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """The frame with an Amazon 2023 time column brought from milliseconds to seconds."""
+def in_seconds(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with a column ``time`` of milliseconds (13 digits) brought to seconds."""
     import polars as pl
 
-    if set(names) >= AMAZON_2023 and "time" in frame.columns and frame["time"].dtype.is_integer():
-        return frame.with_columns(pl.col("time") // 1000)
-    return frame
+    if "time" not in frame.columns:
+        return frame
+    number = pl.col("time").cast(pl.Int64, strict=False)
+    return frame.with_columns(pl.when(number >= 10**11).then(number // 1000).otherwise(number).alias("time"))
 
 
 def _is_number(*texts: str) -> bool:

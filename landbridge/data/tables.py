@@ -48,11 +48,12 @@ def frame_of(
         lazy = _scan(Path(source), headless=not columns) if is_path(source) else _native(source, where)
         names = lazy.collect_schema().names()
         chosen = _choose(names, columns or {}, where)
-        for role in formats.not_meant(names):
-            chosen.pop(role, None)
+        if formats.is_amazon_2023(names) and not columns:
+            chosen.pop("title", None)  # the title of the review
         wanted = {role: name for role, name in chosen.items() if role in roles}
         picked = lazy.select(pl.col([name]).alias(role) for role, name in wanted.items())
-        return formats.in_seconds(picked.collect(engine="streaming"), names)
+        frame = picked.collect(engine="streaming")
+        return formats.in_seconds(frame) if formats.is_amazon_2023(names) else frame
 
 
 def raw_table(source: Any, where: str) -> pl.DataFrame:
@@ -65,7 +66,8 @@ def raw_table(source: Any, where: str) -> pl.DataFrame:
 def read_sql(query: str, connection: Any) -> pl.DataFrame:
     """The rows of a database query as a frame for ``read``.
 
-    ``connection``: an open DB-API, SQLAlchemy or DuckDB connection, or a URI; ``sqlite:///path`` needs nothing else.
+    ``connection``: an open DB-API, SQLAlchemy or DuckDB connection, or a URI; ``sqlite:///path`` needs
+    no other package.
     """
     import sqlite3
 
@@ -114,7 +116,7 @@ def ids(frame: pl.DataFrame, role: str, where: str) -> pl.Series:
         return _whole_or_text(column)
     if not column.dtype.is_numeric() or column.dtype.is_decimal():
         raise DataError(
-            f"Column {role!r} of {where} holds {column.dtype}; ids must be whole numbers or text, so convert it."
+            f"Column {role!r} of {where} holds {column.dtype}; convert it to whole numbers or text."
         )
     whole = column.cast(pl.Int64, strict=False)
     refuse(whole.is_null(), where, role, "does not fit in 64 bits", "give such ids as text")
@@ -130,7 +132,8 @@ def seconds(frame: pl.DataFrame, where: str) -> pl.Series | None:
     column = frame["time"]
     if column.dtype == pl.String:
         as_number = column.cast(pl.Float64, strict=False)
-        column = column.str.to_datetime(strict=False) if _all_null(as_number) else as_number
+        with _as_data_error(f"column 'time' of {where}"):
+            column = column.str.to_datetime(strict=False) if _all_null(as_number) else as_number
     if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
         column = column.dt.epoch("s")
     if not column.dtype.is_numeric():
@@ -178,7 +181,8 @@ def _choose(names: list[str], columns: Mapping[str, str], where: str) -> dict[st
         for role, usual in ROLES.items()
         if any(name in lowered for name in usual)
     }
-    return guessed | dict(columns)
+    taken = set(columns.values())
+    return {role: name for role, name in guessed.items() if name not in taken} | dict(columns)
 
 
 def _scan(path: Path, headless: bool) -> pl.LazyFrame:
@@ -194,7 +198,7 @@ def _scan(path: Path, headless: bool) -> pl.LazyFrame:
     if not (len(content) if packed else path.stat().st_size):
         raise DataError(f"File {path} is empty; give a file with a header and events.")
     if kind == ".parquet":
-        return pl.scan_parquet(content)
+        return pl.scan_parquet(content, glob=False)
     if kind in (".jsonl", ".ndjson", ".json"):
         return pl.scan_ndjson(content, infer_schema_length=None)
     return _scan_text(content, kind, headless)
@@ -209,8 +213,8 @@ def _scan_text(content: Any, kind: str, headless: bool) -> pl.LazyFrame:
     first = pl.read_csv(content, has_header=False, n_rows=1, **layout).row(0)
     names = formats.amazon_ratings_columns(first) if headless and kind == ".csv" else None
     if names:
-        return pl.scan_csv(content, has_header=False, new_columns=list(names), **layout)
-    return pl.scan_csv(content, **layout)
+        return pl.scan_csv(content, has_header=False, new_columns=list(names), glob=False, **layout)
+    return pl.scan_csv(content, glob=False, **layout)
 
 
 def _unpacked(path: Path) -> bytes:
@@ -271,6 +275,7 @@ def _as_data_error(where: str) -> Iterator[None]:
         zlib.error,
         ValueError,
         TypeError,
+        OverflowError,
     ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(

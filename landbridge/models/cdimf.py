@@ -15,7 +15,10 @@ then every party updates its items by implicit ALS with z_u in place of x_u^d fo
 F_d is the party's iALS objective in the user (:mod:`landbridge.models.ials`), so (1) is the same solve with
 ridge λ_u + ρ and pull ρ (z_u - t_u^d). The first epochs run without penalty, whatever ρ is: z and t hold
 nothing yet, and ρ would only shrink the shared rows. A fit ends with rounds of (1)-(4) at fixed items until
-the gap ‖x - z‖ / ‖z‖ is below ``tolerance``: z_u is then the optimum of her summed objectives, her fold-in.
+the gap ‖x - z‖ / ‖z‖ and the shift ‖z - z_before‖ / ‖z‖ are both below ``tolerance``: z_u is then the
+optimum of her summed objectives, her fold-in. There ρ is halved or doubled whenever one of the two is ten
+times the other, for a large ρ closes the gap at once and far from the optimum. t holds the multiplier
+divided by ρ, so it is rescaled whenever ρ changes. With ρ = 0 nobody is tied: separate ALS.
 
 ``variant="paper_code"`` repeats the published program, which is not ADMM: its pull λ_u^{1/2}-scaled on the
 right-hand side only, without ρ in the matrix, one round per epoch, items updated on x, no last rounds:
@@ -28,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +49,8 @@ from landbridge.training.options import FitOptions
 VARIANTS = ("admm", "paper_code")
 PARTIES = ("active", "all")
 LAST_ROUNDS = 500
+BALANCE = 10  # ratio of gap and shift from which on the last rounds change ρ
+LARGEST = 1e15  # above it float32 cannot hold sums of squares
 START_SCALE = 100.0
 RISING_ROUNDS = 4  # the published program's gap rises for three epochs at its defaults
 
@@ -103,7 +108,7 @@ class CDIMF(Method):
                 options,
                 identity,
             )
-            if self.variant == "admm" and self.rho > 0 and self.shared_fraction > 0:
+            if self.variant == "admm":
                 state, closing = self._close(parties, state, options.threads)
                 log = (*log, closing)
         return self._fitted(train, parties, state, log)
@@ -135,18 +140,19 @@ class CDIMF(Method):
         rho = 0.0 if warm else self.rho * self.rho_growth ** max(0, epoch - self.rho_warmup)
         exchange = epoch % self.aggregate_every == 0
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in parties}
+        if exact and epoch > self.rho_warmup:
+            state = state | _rescaled(parties, state, self.rho_growth)
         facts: Record = {"rho": rho}
         for _ in range(self.inner_sweeps if exact and exchange and rho > 0 else 1):
             state = state | self._users(parties, bases, state, rho, threads)
             if exchange:
                 state, facts = self._exchange(parties, state, rho, dual=not warm)
-        state = state | self._items(parties, state, threads)
         if "gap" in facts:
             last, rising = state["gap"]
             facts["rising"] = int(rising + 1) if facts["gap"] > last else 0
             state["gap"] = np.array([facts["gap"], facts["rising"]])
         self._watch(state, facts)
-        return state, facts
+        return state | self._items(parties, state, threads), facts
 
     def _users(
         self,
@@ -185,13 +191,18 @@ class CDIMF(Method):
         primal = tied_norm = 0.0
         for name, party in parties.items():
             away_UF = np.where(party.tied[:, None], state[f"x:{name}"] - z_UF[party.users], 0)
-            primal += float(np.sum(away_UF**2, dtype=np.float64))
-            tied_norm += float(np.sum(z_UF[party.users[party.tied]] ** 2, dtype=np.float64))
+            primal += _squares(away_UF)
+            tied_norm += _squares(z_UF[party.users[party.tied]])
             if dual:
                 new[f"t:{name}"] = state[f"t:{name}"] + away_UF  # Eq. (4)
-        moved = float(np.linalg.norm(z_UF - state["z"]))
-        gap = float(np.sqrt(primal / tied_norm)) if tied_norm > 0 else 0.0
-        return state | new, {"rho": rho, "primal": float(np.sqrt(primal)), "dual": rho * moved, "gap": gap}
+        moved, norm = _squares(z_UF - state["z"]), _squares(z_UF)
+        return state | new, {
+            "rho": rho,
+            "primal": float(np.sqrt(primal)),
+            "dual": float(rho * np.sqrt(moved)),
+            "gap": float(np.sqrt(primal / tied_norm)) if tied_norm > 0 else 0.0,
+            "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0,
+        }
 
     def _items(self, parties: Mapping[str, Party], state: State, threads: int) -> State:
         """Eq. (5)."""
@@ -213,21 +224,25 @@ class CDIMF(Method):
         """Rounds (1)-(4) at fixed items until the parties agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in parties}
         rho = self.rho * self.rho_growth ** max(0, self.epochs - 1 - self.rho_warmup)
-        facts: Record = {"gap": np.inf}
+        facts: Record = {}
         rounds = 0
-        while facts["gap"] >= self.tolerance and rounds < LAST_ROUNDS:
+        while rounds < LAST_ROUNDS:
             state = state | self._users(parties, bases, state, rho, threads)
             state, facts = self._exchange(parties, state, rho, dual=True)
             rounds += 1
+            gap, shift = facts["gap"], facts["shift"]
+            if max(gap, shift) < self.tolerance:
+                break
+            factor = 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
+            rho, state = rho * factor, state | _rescaled(parties, state, factor)
         return state, {"closing_rounds": rounds, **facts}
 
     def _watch(self, state: State, facts: Record) -> None:
-        """Refuse what is no number and, unless divergence is only logged, a gap that only grows."""
-        if not all(np.isfinite(array).all() for array in state.values()):
-            raise DivergenceError(
-                f"CDIMF diverged to values that are no numbers; lower rho (now {self.rho})."
-            )
-        if facts.get("rising", 0) >= RISING_ROUNDS and self.on_divergence == "stop":
+        """Refuse what is no number and, unless only logged, the published program's gap that only grows."""
+        if not all((np.abs(array) < LARGEST).all() for array in state.values()):
+            raise DivergenceError(f"CDIMF's rows grew beyond all numbers; lower rho (now {self.rho}).")
+        watched = self.variant == "paper_code" and self.on_divergence == "stop"
+        if watched and facts.get("rising", 0) >= RISING_ROUNDS:
             raise DivergenceError(
                 f"CDIMF's consensus gap has grown {RISING_ROUNDS} epochs in a row, to {facts['gap']:.2f}; "
                 f"lower rho (now {self.rho}) or use variant='admm'."
@@ -237,8 +252,9 @@ class CDIMF(Method):
         self, train: MultiDomain, parties: Mapping[str, Party], state: State, log: tuple[Record, ...]
     ) -> Factors:
         catalogue = {name: party.catalogue for name, party in parties.items()}
+        tie = "consensus" if any(party.tied.any() for party in parties.values()) else "separate"
         rule = RowRule(
-            "consensus", self.alpha0, self.reg, self.exponent, catalogue, self.parties == "all", self.shrink
+            tie, self.alpha0, self.reg, self.exponent, catalogue, self.parties == "all", self.shrink
         )
         users = _user_rows(parties, state, own=self.variant == "paper_code")
         items = {name: state[f"y:{name}"] for name in parties}
@@ -267,6 +283,7 @@ class Party:
 def _parties(data: MultiDomain, settings: CDIMF, seed: int) -> dict[str, Party]:
     shared_U = data.shared_U if settings.parties == "active" else data.activity_UD.any(axis=1)
     tied_U = shared_U & (generator(seed, "shared").random(data.n_users) < settings.shared_fraction)
+    tied_U &= settings.rho > 0
     return {name: _party(events, tied_U, settings) for name, events in data.domains.items()}
 
 
@@ -295,6 +312,15 @@ def _party(events: Interactions, tied_U: npt.NDArray[np.bool_], settings: CDIMF)
         als.ridge(own.user_counts, catalogue, settings.alpha0, settings.reg, settings.exponent / 2),
         catalogue,
     )
+
+
+def _rescaled(parties: Mapping[str, Party], state: State, growth: float) -> State:
+    """The scaled duals after ρ has grown by a factor."""
+    return {f"t:{name}": state[f"t:{name}"] / np.float32(growth) for name in parties}
+
+
+def _squares(rows_UF: npt.NDArray[Any]) -> float:
+    return float(np.sum(np.square(rows_UF, dtype=np.float64)))
 
 
 def _user_rows(parties: Mapping[str, Party], state: State, own: bool) -> dict[str, Float32]:

@@ -190,7 +190,8 @@ class Factors(Fitted):
         """The row of people of whom nothing usable is known, per domain."""
         if self.cold_policy == "mean":
             return {
-                name: self.user_UF[name][trained].mean(axis=0) for name, trained in self._trained_U.items()
+                name: self.user_UF[name][trained].sum(axis=0) / np.float32(max(trained.sum(), 1))
+                for name, trained in self._trained_U.items()
             }
         return {name: np.zeros(rows_UF.shape[1], np.float32) for name, rows_UF in self.user_UF.items()}
 

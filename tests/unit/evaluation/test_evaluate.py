@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from .worlds import held_out, many, model
 
 from landbridge.data.holdout import Holdout, Targets
 from landbridge.errors import DataError, SettingsError
 from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, recommended_share
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.protocols import BLOCK_BYTES, blocks
+
+from .worlds import held_out, many, model
 
 
 def small() -> Holdout:
@@ -65,6 +66,13 @@ def test_sampled_pairs_are_judged_one_at_a_time() -> None:
     assert judged.means("hr@1") == pytest.approx({"books": (1 + 0 + 1 / 3) / 3})
     summary = judged.summary(["hr@1"])
     assert summary.select("users", "rows", "protocol").rows() == [(2, 3, "sampled 1+3")]
+
+
+def test_a_target_that_is_also_known_competes_with_the_unseen() -> None:
+    """Published splits hold such rows: the pair itself is then no item taken off its rivals."""
+    known = many(1, {"all": 5}, {"all": [(0, 1), (0, 2)]})
+    judged = evaluate(model(known, {"all": np.zeros((1, 5))}), Holdout(known, {"all": held_out([(0, 2)])}))
+    assert judged.rows.select("ties", "candidates").rows() == [(3, 3)]
 
 
 def test_a_constant_model_gets_the_random_figure() -> None:

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from .worlds import model
 from scipy.stats import wilcoxon
 
 from landbridge.errors import DataError
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.resampling import mean_interval
 from landbridge.evaluation.significance import compare, holm
+
+from .worlds import model
 
 
 @pytest.fixture

@@ -1,0 +1,142 @@
+"""Cells that are computed once, choices on validation, and pages of results."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from landbridge.data.holdout import Holdout, Split
+from landbridge.evaluation.evaluate import Evaluation, evaluate, recommended_share
+from landbridge.models.base import Method
+from landbridge.training.options import FitOptions
+from landbridge.version import __version__
+
+CELLS = Path("runs/experiments")
+PAGES = Path("docs/results")
+SEEDS = (15, 16, 17)
+
+
+def root() -> Path:
+    """Where the real data are."""
+    return Path(os.environ["LANDBRIDGE_DATA"])
+
+
+def fingerprint(holdout: Holdout) -> str:
+    """What a cell depends on besides its settings: known events, targets and candidates."""
+    digest = hashlib.sha256(holdout.known.fingerprint.encode())
+    for targets in holdout.targets.values():
+        for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
+            digest.update(b"-" if array is None else array.tobytes())
+    return digest.hexdigest()
+
+
+def cell(method: Method, holdout: Holdout, seed: int, part: str) -> tuple[Evaluation, dict[str, Any]]:
+    """Fit on what the holdout knows and evaluate; kept under a name made of all that it depends on."""
+    key = json.dumps([method.name, asdict(method), fingerprint(holdout), seed, __version__], sort_keys=True)
+    stem = CELLS / part / hashlib.sha256(key.encode()).hexdigest()[:24]
+    if not stem.with_suffix(".json").exists():
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        fitted = method.fit(holdout.known, FitOptions(seed=seed))
+        seconds = time.perf_counter() - started
+        evaluation = evaluate(fitted, holdout)
+        evaluation.write(stem.with_suffix(".parquet"))
+        facts = {
+            "seconds": seconds,
+            "log": [dict(r) for r in fitted.log],
+            "coverage": recommended_share(fitted, holdout, 10).to_dicts() if part == "test" else [],
+        }
+        stem.with_suffix(".json").write_text(json.dumps(facts, default=float))
+    evaluation = Evaluation.read(stem.with_suffix(".parquet"))
+    return evaluation, json.loads(stem.with_suffix(".json").read_text())
+
+
+def grid(base: Method, **values: Sequence[Any]) -> list[Method]:
+    """Every combination of the given settings."""
+    names = list(values)
+    return [
+        replace(base, **dict(zip(names, combination, strict=True)))
+        for combination in itertools.product(*values.values())
+    ]
+
+
+def chosen(
+    methods: Iterable[Method], split: Split, metric: str = "ndcg@10", seed: int = 15
+) -> tuple[Method, pl.DataFrame]:
+    """The method with the best mean over domains on validation, and all trials."""
+    trials, best, top = [], None, -np.inf
+    for method in methods:
+        evaluation, facts = cell(method, split.valid, seed, "valid")
+        figure = float(np.mean(list(evaluation.means(metric).values())))
+        trials.append({**asdict(method), "valid": figure, "seconds": facts["seconds"]})
+        print(
+            f"{method.name} {_changed(method)} valid {metric} {figure:.4f} {facts['seconds']:.1f} s",
+            flush=True,
+        )
+        if figure > top:
+            best, top = method, figure
+    assert best is not None
+    return best, pl.DataFrame(trials)
+
+
+def refitted(
+    method: Method, split: Split, seeds: Sequence[int] = SEEDS
+) -> Iterator[tuple[Evaluation, dict[str, Any]]]:
+    """The method refitted on train and validation, on test, once per seed."""
+    for seed in seeds:
+        yield cell(method, split.test, seed, "test")
+
+
+def seed_means(evaluations: Sequence[Evaluation], metric: str) -> dict[str, tuple[float, float]]:
+    """Per domain the mean and standard deviation over seeds."""
+    values = [evaluation.means(metric) for evaluation in evaluations]
+    return {
+        name: (float(np.mean(v := [x[name] for x in values])), float(np.std(v, ddof=min(1, len(v) - 1))))
+        for name in values[0]
+    }
+
+
+def settings_text(method: Method) -> str:
+    """Name and settings that differ from the defaults."""
+    return f"`{method.name}` {_changed(method)}"
+
+
+def _changed(method: Method) -> str:
+    default = asdict(type(method)())
+    return ", ".join(f"{k}={v}" for k, v in asdict(method).items() if v != default[k]) or "defaults"
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table; floats with four digits."""
+    heads = list(rows[0])
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        lines.append("| " + " | ".join(_cell_text(row.get(head, "")) for head in heads) + " |")
+    return "\n".join(lines)
+
+
+def _cell_text(value: Any) -> str:
+    return (
+        f"{value:.4f}".replace("0.", ".", 1)
+        if isinstance(value, float) and abs(value) < 1
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def page(name: str, title: str, parts: Iterable[str]) -> None:
+    """Write ``docs/results/NAME.md``."""
+    PAGES.mkdir(parents=True, exist_ok=True)
+    command = f"Made by `python -m experiments.{name}`, landbridge {__version__}."
+    (PAGES / f"{name}.md").write_text("\n\n".join([f"# {title}", command, *parts]) + "\n")

@@ -1,0 +1,73 @@
+"""Raw id columns as dense codes, before domains and people are sorted out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """An id column as sorted unique ``ids`` (V,) and int32 ``idx`` (N,) into them."""
+
+    ids: pl.Series
+    idx: Int32
+
+    @classmethod
+    def of(cls, column: pl.Series) -> Coded:
+        """The column, coded."""
+        ids = column.unique().sort()
+        return cls(ids, places(column, ids))
+
+    def take(self, mask_N: npt.NDArray[np.bool_]) -> Coded:
+        """The entries where the mask is true, without the ids that no longer occur."""
+        idx = self.idx[mask_N]
+        used = np.bincount(idx, minlength=len(self.ids)) > 0
+        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        return Coded(self.ids.filter(_series(used)), place[idx])
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """The events of one table: coded users and items, and the optional columns (N,)."""
+
+    user: Coded
+    item: Coded
+    time: npt.NDArray[np.int64] | None
+    weight: npt.NDArray[np.float32] | None
+    title: pl.Series | None
+
+    def take(self, mask_N: npt.NDArray[np.bool_]) -> Events:
+        """The events where the mask is true."""
+        return Events(
+            self.user.take(mask_N),
+            self.item.take(mask_N),
+            None if self.time is None else self.time[mask_N],
+            None if self.weight is None else self.weight[mask_N],
+            None if self.title is None else self.title.filter(_series(mask_N)),
+        )
+
+
+def places(column: pl.Series, ids: pl.Series) -> Int32:
+    """The place of each id in ``ids``, which holds them all; hashed, as sorting text is slow."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        return column.cast(pl.Enum(ids)).to_physical().to_numpy().astype(np.int32)
+    numbered = ids.alias("id").to_frame().with_row_index("place")
+    found = column.alias("id").to_frame().join(numbered, on="id", how="left", maintain_order="left")
+    return found["place"].to_numpy().astype(np.int32)
+
+
+def _series(mask_N: npt.NDArray[np.bool_]) -> pl.Series:
+    import polars as pl
+
+    return pl.Series(mask_N)

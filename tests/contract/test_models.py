@@ -1,0 +1,201 @@
+"""What every method of the registry must do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import of_tables, uneven
+
+from landbridge.data.holdout import Holdout
+from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.multidomain import MultiDomain
+from landbridge.data.synthetic import checkerboard, planted_transfer
+from landbridge.data.vocabulary import Vocabulary
+from landbridge.errors import DataError, SettingsError
+from landbridge.models import registry
+from landbridge.models.base import Fitted, Method, Queries
+from landbridge.training.options import FitOptions
+
+ONE = FitOptions(threads=1)
+LEARN = sorted(set(registry.names()) - {"popularity"})
+
+
+def small(name: str, **settings: Any) -> Method:
+    """The method with few factors and epochs, as far as it has them."""
+    kind = registry.method(name)
+    valid = {entry.name for entry in fields(kind)}
+    return kind(**{k: v for k, v in {"factors": 4, "epochs": 3, **settings}.items() if k in valid})
+
+
+def everybody(data: MultiDomain) -> Queries:
+    return Queries.of_users(np.arange(-1, data.n_users))
+
+
+def scores(fitted: Fitted, data: MultiDomain) -> dict[str, np.ndarray]:
+    return {name: fitted.score(name, everybody(data)) for name in data.names}
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def check(fitted: Fitted, data: MultiDomain) -> None:
+    for name, scores_BI in scores(fitted, data).items():
+        assert scores_BI.shape == (data.n_users + 1, data[name].n_items)
+        assert scores_BI.dtype == np.float32
+        assert np.isfinite(scores_BI).all()
+
+
+def hits(fitted: Fitted, holdout: Holdout, domain: str, k: int) -> float:
+    """The share of targets with fewer than ``k`` unseen items at or above them."""
+    targets, known = holdout.targets[domain], holdout.known[domain]
+    scores_TI = fitted.score(domain, Queries.of_users(targets.user_idx)).copy()
+    own_T = scores_TI[np.arange(len(targets)), targets.item_idx]
+    for row, user in enumerate(targets.user_idx):
+        scores_TI[row, known.item_idx[known.user_idx == user]] = -np.inf
+    return float(np.mean((scores_TI >= own_T[:, None]).sum(axis=1) <= k))
+
+
+@pytest.mark.parametrize("name", registry.names())
+class TestEveryMethod:
+    def test_settings_make_the_same_method(self, name: str) -> None:
+        method = small(name)
+        assert registry.method(name).from_settings(asdict(method)) == method
+
+    def test_an_unknown_setting_names_the_nearest(self, name: str) -> None:
+        kind = registry.method(name)
+        key = (*(entry.name for entry in fields(kind)), "anything")[0]
+        with pytest.raises(SettingsError, match=f"Unknown setting of {name}") as caught:
+            kind.from_settings({f"{key}x": 1})
+        if fields(kind):
+            assert f"did you mean {key!r}" in str(caught.value)
+
+    def test_fitting_twice_gives_the_same_model(self, name: str) -> None:
+        data = uneven()
+        assert same(*(scores(small(name).fit(data, ONE), data) for _ in range(2)))
+
+    def test_threads_change_nothing(self, name: str) -> None:
+        data = uneven(users=300)
+        one, two = (scores(small(name).fit(data, FitOptions(threads=n)), data) for n in (1, 2))
+        assert same(one, two)
+
+    def test_state_is_the_whole_model(self, name: str) -> None:
+        data = uneven()
+        fitted = small(name).fit(data, ONE)
+        arrays, about = fitted.state()
+        kind = registry.kind(fitted.kind)
+        again = kind.from_state(data, fitted.method, fitted.log, arrays, about)
+        assert same(scores(fitted, data), scores(again, data))
+
+    def test_scores_are_finite_float32_rows_over_the_catalogue(self, name: str) -> None:
+        data = uneven()
+        check(small(name).fit(data, ONE), data)
+
+    def test_fitting_leaves_the_data_alone(self, name: str) -> None:
+        data = uneven()
+        small(name).fit(data, ONE)
+        assert data.fingerprint == uneven().fingerprint
+
+    def test_no_query_no_row(self, name: str) -> None:
+        fitted = small(name).fit(uneven(), ONE)
+        assert fitted.score("a", Queries.of_users([])).shape == (0, 40)
+
+    def test_a_query_of_no_events_is_a_cold_one(self, name: str) -> None:
+        fitted = small(name).fit(uneven(), ONE)
+        none = Rows(np.zeros(2, np.int64), np.empty(0, np.int32), None)
+        queries = Queries(np.array([-1], np.int32), {"a": none})
+        assert np.array_equal(fitted.score("b", queries), fitted.score("b", Queries.of_users([-1])))
+
+    def test_an_unknown_domain_is_an_error(self, name: str) -> None:
+        with pytest.raises(DataError, match="Unknown domain"):
+            small(name).fit(uneven(), ONE).score("aa", Queries.of_users([0]))
+
+    def test_users_known_in_no_domain_are_all_alike(self, name: str) -> None:
+        data = uneven()
+        data = data.with_events({n: t.take(t.user_idx > 1) for n, t in data.domains.items()})
+        fitted = small(name).fit(data, ONE)
+        for domain in data.names:
+            unknown, first, second = fitted.score(domain, Queries.of_users([-1, 0, 1]))
+            assert np.array_equal(unknown, first)
+            assert np.array_equal(unknown, second)
+
+    def test_users_known_only_elsewhere_get_scores(self, name: str) -> None:
+        data = uneven({"a": (30, 50), "b": (20, 10)})
+        check(small(name).fit(data, ONE), data)
+
+    def test_one_domain_is_enough(self, name: str) -> None:
+        data = uneven({"only": (20, 60)})
+        check(small(name).fit(data, ONE), data)
+
+    def test_domains_without_common_users(self, name: str) -> None:
+        data = uneven()
+        half = {"a": data["a"].take(data["a"].user_idx < 30), "b": data["b"].take(data["b"].user_idx >= 30)}
+        apart = of_tables(half)
+        check(small(name).fit(apart, ONE), apart)
+
+    @pytest.mark.parametrize("events", [0, 1])
+    def test_a_domain_of_hardly_any_events(self, name: str, events: int) -> None:
+        data = uneven()
+        data = data.with_events({**data.domains, "b": data["b"].take(np.arange(len(data["b"])) < events)})
+        check(small(name).fit(data, ONE), data)
+
+    def test_item_ids_belong_to_their_domain(self, name: str) -> None:
+        """Equal ids in two domains are two items: the model is that of disjoint ids."""
+        data = uneven()
+        disjoint = MultiDomain(
+            data.users,
+            {n: Vocabulary.of(np.arange(len(v)) + 1000 * k) for k, (n, v) in enumerate(data.items.items())},
+            data.domains,
+        )
+        one, other = (scores(small(name).fit(world, ONE), world) for world in (data, disjoint))
+        assert same(one, other)
+
+    def test_learns_a_checkerboard(self, name: str) -> None:
+        world = checkerboard(domains=2)
+        fitted = small(name, factors=4, epochs=10).fit(world.split.test.known, ONE)
+        floor = 0.9 if name in LEARN else 0.0
+        assert all(hits(fitted, world.split.test, domain, 1) >= floor for domain in world.data.names)
+
+
+def test_what_is_planted_in_dense_domains_reaches_the_sparse_one() -> None:
+    """CDIMF and joined ALS carry a taste over; separate ALS and popularity see nothing of it."""
+    world = planted_transfer(users=240, items=120, groups=6)
+    figures = {}
+    for label, method in {
+        "cdimf": small("cdimf", factors=8, epochs=8),
+        "joined": small("ials", factors=8, epochs=8, sharing="joined"),
+        "separate": small("ials", factors=8, epochs=8),
+        "popularity": small("popularity"),
+    }.items():
+        fitted = method.fit(world.split.test.known, ONE)
+        figures[label] = share_of_own_group(fitted, world)
+    assert min(figures["cdimf"], figures["joined"]) > 0.9
+    assert max(figures["separate"], figures["popularity"]) < 0.4
+
+
+def share_of_own_group(fitted: Fitted, world: Any) -> float:
+    """How many of the ten best unseen items of the sparse domain a user truly likes."""
+    users = np.arange(world.data.n_users)
+    known = world.split.test.known["sparse"]
+    scores_UI = fitted.score("sparse", Queries.of_users(users)).copy()
+    scores_UI[known.user_idx, known.item_idx] = -np.inf
+    best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
+    return float(np.take_along_axis(world.likes["sparse"], best_U10, axis=1).mean())
+
+
+def test_separate_als_still_learns_the_dense_domains() -> None:
+    world = planted_transfer(users=240, items=120, groups=6)
+    fitted = small("ials", factors=8, epochs=8).fit(world.split.test.known, ONE)
+    assert hits(fitted, world.split.test, "dense_0", 10) > 0.9
+
+
+def test_one_class_per_event_table_is_enough_for_weights() -> None:
+    """A table of counts and a table of ones fit alike in shape; weights change the model."""
+    plain, weighted = uneven(), uneven(weighted=True)
+    for name in LEARN:
+        one, other = (scores(small(name).fit(data, ONE), data) for data in (plain, weighted))
+        assert not same(one, other)
+        assert isinstance(weighted["a"], Interactions)

@@ -1,0 +1,83 @@
+"""Small worlds for the tests of models, and slow float64 twins that share no code with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.multidomain import MultiDomain
+from landbridge.data.vocabulary import Vocabulary
+
+
+def uneven(
+    shape: dict[str, tuple[int, int]] | None = None, users: int = 60, seed: int = 0, weighted: bool = False
+) -> MultiDomain:
+    """Random events; ``shape``: domain -> (items, users that may have events there)."""
+    rng = np.random.default_rng(seed)
+    tables = {}
+    for name, (items, active) in (shape or {"a": (40, 55), "b": (25, 40), "c": (60, 30)}).items():
+        liked_UI = rng.random((users, items)) < 0.15
+        liked_UI[rng.permutation(users)[active:]] = False
+        user_idx, item_idx = np.nonzero(liked_UI)
+        weight = rng.uniform(0.5, 2, len(user_idx)) if weighted else None
+        tables[name] = Interactions.from_events(user_idx, item_idx, users, items, weight)
+    return of_tables(tables)
+
+
+def of_tables(tables: dict[str, Interactions]) -> MultiDomain:
+    """Domains under one user vocabulary; item ids are 0, 1, … in every domain."""
+    users = next(iter(tables.values())).n_users
+    items = {name: Vocabulary.of(np.arange(table.n_items)) for name, table in tables.items()}
+    return MultiDomain(Vocabulary.of(np.arange(users)), items, tables)
+
+
+def own_events(data: MultiDomain) -> dict[str, Rows]:
+    """Every user's events as queries."""
+    return {name: table.by_user for name, table in data.domains.items()}
+
+
+def dense(table: Interactions) -> np.ndarray[Any, Any]:
+    """Weights as a matrix, 0 where there is no event, float64 (U, I)."""
+    out_UI = np.zeros((table.n_users, table.n_items))
+    out_UI[table.user_idx, table.item_idx] = 1 if table.weight is None else table.weight
+    return out_UI
+
+
+def twin_ridge(weight_RC: np.ndarray[Any, Any], settings: Any) -> np.ndarray[Any, Any]:
+    """The regularisation of each row: reg · (events / columns with events + α₀)^(2ν)."""
+    seen_RC = weight_RC > 0
+    share_R = seen_RC.sum(axis=1) / max(int(seen_RC.any(axis=0).sum()), 1)
+    return np.asarray(settings.reg * (share_R + settings.alpha0) ** (2 * settings.exponent))
+
+
+def twin_parts(weight_RC: np.ndarray[Any, Any], fixed_CF: np.ndarray[Any, Any], alpha0: float) -> Any:
+    """A (R, F, F) and b (R, F) of every row's quadratic, without regularisation."""
+    everywhere_FF = alpha0 * fixed_CF.T @ fixed_CF
+    systems = [everywhere_FF + (fixed_CF.T * weight_C) @ fixed_CF for weight_C in weight_RC]
+    return np.array(systems), weight_RC @ fixed_CF
+
+
+def twin_step(
+    weight_RC: np.ndarray[Any, Any],
+    fixed_CF: np.ndarray[Any, Any],
+    alpha0: float,
+    ridge_R: np.ndarray[Any, Any],
+    pull_RF: Any = 0.0,
+) -> np.ndarray[Any, Any]:
+    """One half step, row after row."""
+    system_RFF, right_RF = twin_parts(weight_RC, fixed_CF, alpha0)
+    system_RFF = system_RFF + ridge_R[:, None, None] * np.eye(fixed_CF.shape[1])
+    return np.linalg.solve(system_RFF, (right_RF + pull_RF)[..., None])[..., 0]
+
+
+def fit_error(weight_UI: Any, x_UF: Any, y_IF: Any, alpha0: float) -> float:
+    """The objective without regularisation."""
+    score_UI = np.asarray(x_UF, float) @ np.asarray(y_IF, float).T
+    return float(np.sum(weight_UI * (1 - score_UI) ** 2) + alpha0 * np.sum(score_UI**2))
+
+
+def far(one: Any, other: Any) -> float:
+    """The largest difference, as a share of the largest value."""
+    return float(np.abs(np.asarray(one) - other).max() / np.abs(other).max())
