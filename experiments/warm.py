@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.common import chosen, grid, markdown, page, root, seed_means, settings_text, refitted
+from experiments.common import chosen, grid, markdown, page, refitted, root, seed_means, settings_text
 from landbridge.data.readers import read_published
 from landbridge.data.splits import with_candidates
 from landbridge.evaluation.evaluate import Evaluation

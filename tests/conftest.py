@@ -16,7 +16,7 @@ settings.load_profile("landbridge")
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data sets; tests that need it are skipped, with this sentence, where it is absent."""
+    """The folder of real data sets; tests that need it are skipped where it is absent."""
     where = os.environ.get("LANDBRIDGE_DATA")
     if not where:
         pytest.skip("LANDBRIDGE_DATA is not set: this test needs the real data sets")

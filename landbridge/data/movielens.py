@@ -15,7 +15,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,9 @@ OFFICIAL_TIMEOUT = 10.0
 GENRES_100K = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+GENRES = (
+    "Drama", "Comedy", "Action", "Thriller", "Romance", "Sci-Fi", "Horror", "Children's", "Crime", "War",
 )  # fmt: skip
 
 
@@ -59,28 +62,26 @@ RELEASES: Mapping[str, Release] = {
 }
 
 
-def movielens_genres(*, n_domains: int = 10, min_rating: float = 4, release: str = "1m") -> MultiDomain:
-    """Films as items, genres as domains: a film is at home in its rarest genre (by number of films).
+def movielens_genres(
+    *, genres: Sequence[str] = GENRES, min_rating: float = 4, release: str = "1m"
+) -> MultiDomain:
+    """Films as items, genres as domains: a film is at home in its rarest of ``genres`` (by films).
 
-    Kept are the ``n_domains`` genres with most ratings of ``min_rating`` or better; all of a film's
-    genres are in ``memberships``.
+    Films of none of them are left out; all of a film's genres among them are in ``memberships``.
     """
     import polars as pl
 
     folder = fetch(release)
     films = pl.read_parquet(folder / "films.parquet")
-    genres = films.select("item", domain=pl.col("genres").str.split(" ")).explode("domain")
-    home = _rarest(genres)
+    listed = films.select("item", domain=pl.col("genres").str.split(" ")).explode("domain")
+    missing = set(genres) - set(listed["domain"])
+    if missing:
+        raise DataError(unknown("genre", min(missing), set(listed["domain"])))
+    listed = listed.filter(pl.col("domain").is_in(list(genres)))
     ratings = pl.read_parquet(folder / "ratings.parquet").filter(pl.col("rating") >= min_rating)
-    events = ratings.join(home, on="item", maintain_order="left")
-    counts = events.group_by("domain").len().sort(["len", "domain"], descending=[True, False])
-    if not 1 <= n_domains <= counts.height:
-        raise DataError(
-            f"n_domains={n_domains} is not among 1..{counts.height}, the genres with such ratings."
-        )
-    kept = counts["domain"].head(n_domains).to_list()
+    events = ratings.join(_rarest(listed), on="item", maintain_order="left")
     events = events.select("user", "item", "domain", "timestamp")
-    return read(events, domains=kept, titles=films.select("item", title="item"), memberships=genres)
+    return read(events, domains=genres, titles=films.select("item", title="item"), memberships=listed)
 
 
 def fetch(release: str) -> Path:
