@@ -10,6 +10,7 @@ over several rounds, so that a busy machine slows them alike. The first sweep of
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -37,6 +38,7 @@ ALPHA0, REG, EXPONENT = 0.03, 0.03, 0.5
 THREADS = 2
 ROUNDS, SWEEPS = 3, 3  # counted sweeps per process
 PATIENCE = 20.0  # seconds of one process after which it starts no further sweep
+STAGES = ("items' basis", "users", "users' basis", "items")
 SAMPLE = 200  # rows of each side that NumPy solves
 
 Stages = dict[str, float]
@@ -125,7 +127,7 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], tuple[list[float]
                 item_IF = als.solve(table.by_item, users, ALPHA0, ridges[1], None, solver, start_IF)
                 marks.append(time.perf_counter())
                 times.append(marks[-1] - marks[0])
-                kept.append(dict(zip(("items' basis", "users", "users' basis", "items"), np.diff(marks))))
+                kept.append(dict(zip(STAGES, np.diff(marks), strict=True)))
         quickest = kept[int(np.argmin(times[1:])) + 1]
         return times[1:], {key: 1000 * float(value) for key, value in quickest.items()}
 
@@ -171,10 +173,8 @@ def _implicit(use_cg: bool) -> Callable[[Interactions, int], tuple[list[float], 
             random_state=0,
         )
         model.fit_callback = keep
-        try:
+        with contextlib.suppress(_EnoughError):
             model.fit(matrix, show_progress=False)
-        except _EnoughError:
-            pass
         return times[1:], {}
 
     return run
@@ -241,19 +241,18 @@ def render(cases: list[dict[str, Any]]) -> str:
     """The page: speed, memory and floor of every case."""
     cases = sorted(cases, key=lambda case: (TABLES.index(case["table"]), case["factors"]))
     first = cases[0]
-    gflops = max(case["gflops"] for case in cases)
     loads = [load for case in cases for load in case["load"]]
     return f"""# Speed of the ALS solver
 
-Measured {first["date"]} by `python -m benchmarks.solver`, {THREADS} threads, {gflops:.0f} GFLOP/s in float32
-(`sgemm`, all threads, quickest of all cases); load average while measuring {min(loads):.1f} to {max(loads):.1f}.
+Measured {first["date"]} by `python -m benchmarks.solver` on {THREADS} threads; load average while
+measuring {min(loads):.1f} to {max(loads):.1f}, so other work shared the cores: compare within a row.
 A sweep is one half step of each side. Figures are median (minimum) in milliseconds over up to
-{ROUNDS * SWEEPS} sweeps in {ROUNDS} processes per solver, taken in turns; a solver whose sweep takes more than
-{PATIENCE:.0f} s has one sweep. `implicit` 0.7 runs with {THREADS} threads and BLAS on one, its CG with three
-steps. NumPy solves {SAMPLE} rows of each side, scaled to all.
+{ROUNDS * SWEEPS} sweeps in {ROUNDS} processes per solver, taken in turns; a process stops after
+{PATIENCE:.0f} s. `implicit` 0.7 runs with {THREADS} threads and BLAS on one, its CG with three steps.
+NumPy solves {SAMPLE} rows of each side, scaled to all, on one thread.
 
-"exact" solves every row directly. "auto" solves rows of {als.AUTO.steps_from} entries or more by warm-started,
-preconditioned conjugate gradients to a relative residual of {als.AUTO.tolerance:g}.
+"exact" solves every row directly. "auto" solves rows of {als.AUTO.steps_from} entries or more by
+warm-started, preconditioned conjugate gradients to a relative residual of {als.AUTO.tolerance:g}.
 
 {_speeds(cases)}
 

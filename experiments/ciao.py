@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from experiments.common import chosen, grid, markdown, page, refitted, root, settings_text
@@ -54,7 +56,10 @@ def main() -> None:
     joined = grid(IALS(sharing="joined"), alpha0=(0.1, 0.2, 0.3), reg=(0.03, 0.3))
     methods["joined"], _ = chosen(joined, split)
     methods["CDIMF"], _ = chosen(grid(CDIMF(), alpha0=(0.1, 0.2, 0.3), reg=(0.01, 0.03)), split)
-    first = {name: next(refitted(method, split, (SEED,)))[0] for name, method in methods.items()}
+    first = {
+        name: replace(next(refitted(method, split, (SEED,)))[0], name=name)
+        for name, method in methods.items()
+    }
     pooled = {name: _over_domains(evaluation) for name, evaluation in first.items()}
     losses = [
         {"domain": row["domain"], "activity": row["segment"], "against": name, "users": row["users"]}

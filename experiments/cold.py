@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from experiments.common import chosen, grid, markdown, page, refitted, root, settings_text
 from landbridge.data.readers import read_published
 from landbridge.data.splits import with_candidates
@@ -23,7 +25,10 @@ def main() -> None:
     methods: dict[str, Method] = {"popularity": Popularity()}
     methods["joined ALS"], _ = chosen(grid(IALS(factors=128, sharing="joined"), **GRID), split)
     methods["CDIMF"], _ = chosen(grid(CDIMF(factors=128), **GRID), split)
-    first = {name: next(refitted(method, split, (SEED,)))[0] for name, method in methods.items()}
+    first = {
+        name: replace(next(refitted(method, split, (SEED,)))[0], name=name)
+        for name, method in methods.items()
+    }
     rows = [
         {
             "model": name,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from landbridge.store import load, save
     from landbridge.training.options import FitOptions
 
-from landbridge.version import __version__
+from landbridge.version import __version__ as __version__
 
 __all__ = [
     "CDIMF",

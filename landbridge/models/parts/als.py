@@ -15,8 +15,10 @@ right-hand side). A row with N ≥ F/2 solves the F × F system
 
     (D + Y_SᵀWY_S) x = c + Y_SᵀW1                                                                    (4)
 
-by Cholesky. The model x·y does not change under rotation, so both sides stay in the basis of the last
-half step and nothing is rotated back. Products are float32, their sums over blocks of rows float64.
+by Cholesky or, where a :class:`Solver` says so, by conjugate gradients: with the diagonal D a step costs
+4NF operations, without the F² of a dense Gramian. The model x·y does not change under rotation, so both
+sides stay in the basis of the last half step and nothing is rotated back. Products are float32, their sums
+over blocks of rows float64.
 Frequency-scaled regularisation follows Rendle et al. 2022 in the form used by CDIMF (arXiv 2409.15568):
 
     λ_u = λ (n_u / |V| + α₀)^{2ν}                                                                    (5)
@@ -39,6 +41,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
+EXPECTED_STEPS = 20  # of conjugate gradients, as work per entry and factor
 CHUNKS = 256  # pieces of about equal work that the kernel's threads take
 T = TypeVar("T")
 NO_WEIGHT = np.empty(0, np.float32)
@@ -51,6 +54,21 @@ class Basis:
     rotation_FF: Float32
     spectrum_F: Float64
     rotated_IF: Float32
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Rows of ``steps_from`` entries or more (None: no row) are solved by conjugate gradients on Eq. (4),
+    preconditioned by M = D + diag(Y_SᵀWY_S), until rᵀM⁻¹r ≤ tolerance² bᵀM⁻¹b; where F/4 steps are not
+    enough, by Cholesky after all."""
+
+    steps_from: int | None = None
+    tolerance: float = 1e-4
+
+
+EXACT = Solver()
+AUTO = Solver(steps_from=48)
+SOLVERS = {"exact": EXACT, "auto": AUTO}
 
 
 @contextmanager
@@ -112,18 +130,26 @@ def basis(factors_RF: Float32, threads: int) -> Basis:
 
 
 def solve(
-    rows: Rows, fixed: Basis, alpha0: float, ridge_R: Float32, pull_RF: Float32 | None = None
+    rows: Rows,
+    fixed: Basis,
+    alpha0: float,
+    ridge_R: Float32,
+    pull_RF: Float32 | None = None,
+    solver: Solver = EXACT,
+    start_RF: Float32 | None = None,
 ) -> Float32:
     """The optimum of Eq. (1) for every row of ``rows``, (R, F), in the basis of ``fixed``.
 
-    ``pull_RF`` is c in the same basis. Call it inside :func:`limited`.
+    ``pull_RF`` is c and ``start_RF`` where conjugate gradients begin, both in the same basis.
+    Call it inside :func:`limited`.
     """
     from landbridge.models.parts.als_kernels import solve_rows
 
     n_factors = fixed.rotated_IF.shape[1]
     counts_R = np.diff(rows.offsets)
     long_from = max(n_factors // 2, 1)
-    short_R = counts_R[counts_R < long_from]
+    steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from
+    none_RF = np.empty((0, n_factors), np.float32)
     out_RF = np.empty((len(counts_R), n_factors), np.float32)
     solve_rows(
         rows.offsets,
@@ -132,19 +158,22 @@ def solve(
         fixed.rotated_IF,
         (alpha0 * fixed.spectrum_F).astype(np.float32),
         ridge_R,
-        np.empty((0, n_factors), np.float32) if pull_RF is None else pull_RF,
-        _even_chunks(counts_R, n_factors),
-        int(short_R.max(initial=0)),
+        none_RF if pull_RF is None else pull_RF,
+        none_RF if start_RF is None else start_RF,
+        _even_chunks(counts_R, n_factors, steps_from),
+        int(counts_R[counts_R < long_from].max(initial=0)),
         long_from,
+        steps_from,
+        np.float32(solver.tolerance),
         out_RF,
     )
     return out_RF
 
 
-def _even_chunks(counts_R: Int64, n_factors: int) -> Int64:
+def _even_chunks(counts_R: Int64, n_factors: int, steps_from: int) -> Int64:
     """Row boundaries of chunks with about equal operation counts, (CHUNKS + 1,)."""
-    capped_R = np.minimum(counts_R, n_factors)
-    work_R = np.cumsum(n_factors * (2.0 + counts_R * (2 + capped_R)))
+    each_R = np.where(counts_R < steps_from, np.minimum(counts_R, n_factors), EXPECTED_STEPS)
+    work_R = np.cumsum(n_factors * (2.0 + counts_R * (2 + each_R)))
     marks = np.linspace(0, work_R[-1] if len(work_R) else 0, CHUNKS + 1)[1:-1]
     inner = np.searchsorted(work_R, marks)
     return np.concatenate(([0], inner, [len(counts_R)])).astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landbridge.data.interactions import Interactions, Rows
@@ -186,6 +186,7 @@ def _objective(
     return float(fit + ridge_U @ (x_UF**2).sum(axis=1) + ridge_I @ (y_IF**2).sum(axis=1))
 
 
+@settings(max_examples=25)
 @given(
     pairs=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 11)), min_size=1, max_size=60),
     n_factors=st.integers(1, 9),
