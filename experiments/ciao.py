@@ -34,7 +34,9 @@ def _groups(first: dict[str, Evaluation], by: str) -> str:
     heads = next(iter(tables.values())).select("domain", "segment", "rows").rows()
     return markdown(
         [
-            {"domain": domain, by: segment, "pairs": pairs}
+            {"domain": domain}
+            | ({} if by == "domain" else {by: segment})
+            | {"pairs": pairs}
             | {
                 name: _mean(table.filter((pl.col("domain") == domain) & (pl.col("segment") == segment)))
                 for name, table in tables.items()
@@ -73,7 +75,8 @@ def main() -> None:
         "Ciao, ten categories at once",
         [
             "NDCG@10, full ranking, leave-last-out per user and domain, one model seed, 95 % intervals "
-            "over users. `activity`: a user's remaining events in the target domain.",
+            "over users. `activity`: a user's remaining events in the target domain. In rows over all domains "
+            "every (user, domain) pair is drawn on its own.",
             _groups(pooled, "activity"),
             _groups(first, "domain"),
             "Chosen on validation: " + "; ".join(settings_text(method) for method in methods.values()) + ".",
