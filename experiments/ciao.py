@@ -75,8 +75,8 @@ def main() -> None:
         "Ciao, ten categories at once",
         [
             "NDCG@10, full ranking, leave-last-out per user and domain, one model seed, 95 % intervals "
-            "over users. `activity`: a user's remaining events in the target domain. In rows over all domains "
-            "every (user, domain) pair is drawn on its own.",
+            "over users. `activity`: a user's remaining events in the target domain. In rows over all "
+            "domains every (user, domain) pair is drawn on its own.",
             _groups(pooled, "activity"),
             _groups(first, "domain"),
             "Chosen on validation: " + "; ".join(settings_text(method) for method in methods.values()) + ".",
