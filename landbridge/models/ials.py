@@ -33,7 +33,11 @@ SHARING = ("separate", "joined")
 
 @dataclass(frozen=True)
 class IALS(Method):
-    """In the papers' symbols ``alpha0`` is α₀, the weight of all pairs, ``reg`` λ and ``exponent`` ν."""
+    """In the papers' symbols ``alpha0`` is α₀, the weight of all pairs, ``reg`` λ and ``exponent`` ν.
+
+    ``solver``: "exact", or "auto", which solves long rows by conjugate gradients from the row before, to
+    a stated tolerance; the users' rows of a fitted model are exact either way.
+    """
 
     factors: int = 64
     sharing: str = "separate"
@@ -41,6 +45,7 @@ class IALS(Method):
     reg: float = 0.03
     exponent: float = 0.5
     epochs: int = 12
+    solver: str = "exact"
     cold_policy: str = "blend"
     cold_weight: float = 3.0
     name: ClassVar[str] = "ials"
@@ -48,6 +53,8 @@ class IALS(Method):
     def __post_init__(self) -> None:
         if self.sharing not in SHARING:
             raise SettingsError(unknown("sharing", self.sharing, SHARING))
+        if self.solver not in als.SOLVERS:
+            raise SettingsError(unknown("solver", self.solver, als.SOLVERS))
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Factors:
         """Alternate for ``epochs`` sweeps and end with the users' half step."""
@@ -107,6 +114,7 @@ class _Table:
     alpha0: float
     ridge_U: Float32
     ridge_I: Float32
+    solver: als.Solver
 
     @classmethod
     def of(cls, events: Interactions, settings: IALS) -> _Table:
@@ -117,14 +125,25 @@ class _Table:
             settings.alpha0,
             als.ridge(users, int((items > 0).sum()), *scale),
             als.ridge(items, int((users > 0).sum()), *scale),
+            als.SOLVERS[settings.solver],
         )
 
     def sweep(self, label: str, state: State, threads: int) -> State:
-        """Users, then items; the state is the items' factors, for they determine the users'."""
+        """Users, then items. The items determine the users, which are kept only to start from."""
         items = als.basis(state[f"item:{label}"], threads)
-        user_UF = als.solve(self.events.by_user, items, self.alpha0, self.ridge_U)
+        before_UF = state.get(f"user:{label}")
+        start_UF = None if before_UF is None else als.rotate(before_UF, items.rotation_FF, threads)
+        user_UF = als.solve(
+            self.events.by_user, items, self.alpha0, self.ridge_U, solver=self.solver, start_RF=start_UF
+        )
         users = als.basis(user_UF, threads)
-        return {f"item:{label}": als.solve(self.events.by_item, users, self.alpha0, self.ridge_I)}
+        if self.solver == als.EXACT:
+            return {f"item:{label}": als.solve(self.events.by_item, users, self.alpha0, self.ridge_I)}
+        start_IF = als.rotate(items.rotated_IF, users.rotation_FF, threads)
+        item_IF = als.solve(
+            self.events.by_item, users, self.alpha0, self.ridge_I, solver=self.solver, start_RF=start_IF
+        )
+        return {f"item:{label}": item_IF, f"user:{label}": users.rotated_IF}
 
     def finish(self, item_IF: Float32, threads: int) -> tuple[Float32, Float32]:
         """Both sides in one basis, every user row the optimum at these items."""

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from worlds import dense, far, fit_error, twin_ridge, uneven
 
+from landbridge.data.queries import Queries
+from landbridge.data.synthetic import planted_transfer
 from landbridge.errors import SettingsError
 from landbridge.models.ials import IALS
 from landbridge.models.parts import als
@@ -88,3 +90,20 @@ def test_sums_over_many_blocks_do_not_depend_on_threads() -> None:
 def test_unknown_sharing_names_the_nearest() -> None:
     with pytest.raises(SettingsError, match="joined"):
         IALS(sharing="joint")
+
+
+def test_auto_solver_ends_near_the_exact_model() -> None:
+    """Long rows by conjugate gradients: the same scores to the stated tolerance."""
+    data = planted_transfer(users=400, items=100, groups=4).data
+    exact = IALS(factors=48, epochs=3, sharing="joined").fit(data)
+    auto = IALS(factors=48, epochs=3, sharing="joined", solver="auto").fit(data)
+    queries = Queries.of_users(np.arange(data.n_users))
+    name = data.names[0]
+    assert data[name].item_counts.max() > als.AUTO.steps_from
+    assert not np.array_equal(auto.item_IF[name], exact.item_IF[name])
+    np.testing.assert_allclose(auto.score(name, queries), exact.score(name, queries), atol=5e-3)
+
+
+def test_unknown_solver_is_refused() -> None:
+    with pytest.raises(SettingsError, match="did you mean 'auto'"):
+        IALS(solver="autp")
