@@ -16,5 +16,7 @@ def command(
     landbridge doctor books.csv movies.parquet --users shared
     """
     from landbridge import examine, read
+    from landbridge.cli import show
 
-    typer.echo(str(examine(read(sources if len(sources) > 1 else sources[0], users=users))))
+    findings = examine(read(sources if len(sources) > 1 else sources[0], users=users))
+    show.table(findings.table().select("severity", "kind", "domains", "message"))

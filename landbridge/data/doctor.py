@@ -150,7 +150,11 @@ def _same_people(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2
             "check that equal ids are the same people."
         )
         return Finding("same people", severity, pair, text, figures)
-    return Finding("same people", "ok", pair, f"Activity in {names} goes together (r = {r:.3f}).", figures)
+    if _bound(r, len(shared), -SURE) <= 0:
+        text = f"{len(shared):,} shared users are too few to tell from activity in {names} (r = {r:.3f})."
+    else:
+        text = f"Activity in {names} goes together (r = {r:.3f})."
+    return Finding("same people", "ok", pair, text, figures)
 
 
 def _boundary(log_S2: Float64) -> int | None:
