@@ -77,7 +77,7 @@ def main() -> None:
             "NDCG@10, full ranking, leave-last-out per user and domain, one model seed, 95 % intervals "
             "over users. `activity`: a user's remaining events in the target domain. In rows over all "
             "domains every (user, domain) pair is drawn on its own.",
-            "The default cold_weight of 3 and parties='all' were picked earlier on the validation part of "
+            "The default cold_weight of 3 and parties='all' were picked on the validation part of "
             "the same data split with another seed; where a user's last events share a day, its validation pairs "
             "can be test pairs here, so the row of activity 0 may flatter.",
             _groups(pooled, "activity"),
