@@ -78,8 +78,8 @@ def main() -> None:
             "over users. `activity`: a user's remaining events in the target domain. In rows over all "
             "domains every (user, domain) pair is drawn on its own.",
             "The default cold_weight of 3 and parties='all' were picked on the validation part of "
-            "the same data split with another seed; where a user's last events share a day, its validation pairs "
-            "can be test pairs here, so the row of activity 0 may flatter.",
+            "the same data split with another seed; where a user's last events share a day, its "
+            "validation pairs can be test pairs here, so the row of activity 0 may flatter.",
             _groups(pooled, "activity"),
             _groups(first, "domain"),
             "Chosen on validation: " + "; ".join(settings_text(method) for method in methods.values()) + ".",

@@ -30,8 +30,8 @@ def main() -> None:
         [
             markdown(rows),
             "A first grid with reg of .003 and .01, where regularisation does nothing, was tested before "
-            "this one: its choice (alpha0 .03, reg .01) gave Recall@20 .1694 and NDCG@20 .1399. The figures above "
-            "are therefore the second look at test; the goal was .171 and .144.",
+            "this one: its choice (alpha0 .03, reg .01) gave Recall@20 .1694 and NDCG@20 .1399. The figures "
+            "above are therefore the second look at test; the goal was .171 and .144.",
             f"Chosen on validation: {settings_text(best)}; refitted in {facts['seconds']:.1f} s.",
         ],
     )
