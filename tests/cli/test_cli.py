@@ -164,6 +164,9 @@ def test_an_interrupt_is_status_130(
     def stop(path: Path) -> None:
         raise KeyboardInterrupt
 
+    import landbridge
+
+    assert landbridge.load  # resolved now: a public name keeps what it first found, and that is not the stub
     monkeypatch.setattr("landbridge.store.load", stop)
     monkeypatch.setattr("landbridge.load", stop, raising=False)
     assert run(capsys, "recommend", "x", "--domain", "d", "--user", "u")[0] == 130
