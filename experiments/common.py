@@ -17,6 +17,7 @@ import polars as pl
 
 from landbridge.data.holdout import Holdout, Split
 from landbridge.evaluation.evaluate import Evaluation, evaluate, recommended_share
+from landbridge.files import read_json, write_json
 from landbridge.models.base import Method
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
@@ -56,9 +57,9 @@ def cell(method: Method, holdout: Holdout, seed: int, part: str) -> tuple[Evalua
             "log": [dict(r) for r in fitted.log],
             "coverage": recommended_share(fitted, holdout, 10).to_dicts() if part == "test" else [],
         }
-        stem.with_suffix(".json").write_text(json.dumps(facts, default=float))
+        write_json(stem.with_suffix(".json"), facts)
     evaluation = Evaluation.read(stem.with_suffix(".parquet"))
-    return evaluation, json.loads(stem.with_suffix(".json").read_text())
+    return evaluation, read_json(stem.with_suffix(".json"))
 
 
 def grid(base: Method, **values: Sequence[Any]) -> list[Method]:

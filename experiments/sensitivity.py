@@ -15,6 +15,7 @@ from landbridge.data.readers import read_published
 from landbridge.data.splits import with_candidates
 from landbridge.errors import DivergenceError
 from landbridge.evaluation.evaluate import evaluate, recommended_share
+from landbridge.files import read_json, write_json
 from landbridge.models.cdimf import CDIMF
 from landbridge.training.options import FitOptions
 
@@ -49,10 +50,9 @@ def curve(method: CDIMF, holdout: Holdout) -> list[dict[str, Any]]:
             points = [p | {"gap": r.get("gap", 0.0)} for p, r in zip(points, log, strict=False)]
         except DivergenceError as error:
             points.append({"stopped": str(error)})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(points))
-    points = json.loads(path.read_text())
-    return points
+        write_json(path, points)
+    kept: list[dict[str, Any]] = read_json(path)
+    return kept
 
 
 def _described(name: str, method: CDIMF, points: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""See the architecture page in docs/."""
+"""Where held-out pairs stand, what that is worth, and whether a difference is one."""

@@ -1,1 +1,1 @@
-"""See the architecture page in docs/."""
+"""Every method in a file of its own; the registry knows them by name."""

@@ -1,1 +1,1 @@
-"""See the architecture page in docs/."""
+"""How a fit runs: options and the epoch loop."""

@@ -1,1 +1,1 @@
-"""See the architecture page in docs/."""
+"""Mathematics that methods share; none of it belongs to one paper."""

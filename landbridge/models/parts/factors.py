@@ -205,7 +205,9 @@ class Factors(Fitted):
 
     def _newcomer_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         """Who has no event in the domain."""
-        count_B = np.where(queries.user_idx >= 0, self.known[domain].user_counts[queries.user_idx], 0)
+        offsets = self.known[domain].by_user.offsets  # of the people asked for, not of everybody
+        own_events_B = offsets[queries.user_idx + 1] - offsets[queries.user_idx]
+        count_B = np.where(queries.user_idx >= 0, own_events_B, 0)
         if queries.events is None:
             return np.asarray(count_B == 0)
         counts_BD = _counts(queries.events, self.known, len(queries))
