@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,20 @@ SAMPLE = 200  # rows of each side that NumPy solves
 Stages = dict[str, float]
 
 
+@dataclass(frozen=True)
+class Run:
+    """Seconds of each counted sweep, the stages of the quickest, and on request the distance of one more
+    half step of the users from the exact one of the same program, ‖X - X*‖ / ‖X*‖."""
+
+    seconds: list[float]
+    stages: Stages
+    error: Callable[[], float]
+
+
+def _distance(approximate_UF: als.Float32, exact_UF: als.Float32) -> float:
+    return float(np.linalg.norm(approximate_UF - exact_UF) / np.linalg.norm(exact_UF))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--render", action="store_true")
@@ -67,7 +82,7 @@ def measure(name: str, factors: int) -> dict[str, Any]:
     """All solvers in turns on one table: sweeps in ms, peak MiB, this machine's speed and load."""
     file = _prepared(name)
     load, ms, stages = [os.getloadavg()[0]], {s: [] for s in SOLVERS}, []  # type: ignore[var-annotated]
-    peak = dict.fromkeys(SOLVERS, 0.0)
+    peak, error = dict.fromkeys(SOLVERS, 0.0), dict.fromkeys(SOLVERS, 0.0)
     for _ in range(ROUNDS):
         for solver in SOLVERS:
             if ms[solver] and max(ms[solver]) > 1000 * PATIENCE:
@@ -75,6 +90,7 @@ def measure(name: str, factors: int) -> dict[str, Any]:
             told = _in_child(file, solver, factors)
             ms[solver] += told["ms"]
             peak[solver] = max(peak[solver], told["peak_mib"])
+            error[solver] = told["error"]
             stages += [told["stages"]] if solver == "ours exact" else []
         load.append(os.getloadavg()[0])
     table = _table(file)
@@ -84,6 +100,7 @@ def measure(name: str, factors: int) -> dict[str, Any]:
         "size": [table.n_users, table.n_items, len(table)],
         "ms": ms,
         "peak_mib": peak,
+        "error": error,
         "stages": {key: min(stage[key] for stage in stages) for key in stages[0]},
         "gflop": operations(table, factors) / 1e9,
         "gflops": sgemm_gflops(),
@@ -93,15 +110,20 @@ def measure(name: str, factors: int) -> dict[str, Any]:
 
 
 def child(file: Path, solver: str, factors: int) -> dict[str, Any]:
-    """One process: its sweeps in ms without the first, its peak memory, the stages of its quickest sweep."""
+    """One process: sweeps in ms without the first, peak memory, stages of the quickest sweep, error."""
     table = _table(file)
-    seconds, stages = SOLVERS[solver](table, factors)
+    run = SOLVERS[solver](table, factors)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"ms": [1000 * s for s in seconds], "peak_mib": peak, "stages": stages}
+    return {
+        "ms": [1000 * s for s in run.seconds],
+        "peak_mib": peak,
+        "stages": run.stages,
+        "error": run.error(),
+    }
 
 
-def _ours(solver: als.Solver) -> Callable[[Interactions, int], tuple[list[float], Stages]]:
-    def run(table: Interactions, factors: int) -> tuple[list[float], Stages]:
+def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
+    def run(table: Interactions, factors: int) -> Run:
         item_IF = als.initial(np.random.default_rng(0), table.n_items, factors)
         ridges = [
             als.ridge(table.user_counts, table.n_items, ALPHA0, REG, EXPONENT),
@@ -129,7 +151,16 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], tuple[list[float]
                 times.append(marks[-1] - marks[0])
                 kept.append(dict(zip(STAGES, np.diff(marks), strict=True)))
         quickest = kept[int(np.argmin(times[1:])) + 1]
-        return times[1:], {key: 1000 * float(value) for key, value in quickest.items()}
+        stages = {key: 1000 * float(value) for key, value in quickest.items()}
+
+        def error() -> float:
+            with als.limited(THREADS):
+                items = als.basis(item_IF, THREADS)
+                start_UF = _turned(previous, items, solver)
+                rows_UF = als.solve(table.by_user, items, ALPHA0, ridges[0], None, solver, start_UF)
+                return _distance(rows_UF, als.solve(table.by_user, items, ALPHA0, ridges[0]))
+
+        return Run(times[1:], stages, error)
 
     return run
 
@@ -148,9 +179,10 @@ class _EnoughError(Exception):
     pass
 
 
-def _implicit(use_cg: bool) -> Callable[[Interactions, int], tuple[list[float], Stages]]:
-    def run(table: Interactions, factors: int) -> tuple[list[float], Stages]:
+def _implicit(use_cg: bool) -> Callable[[Interactions, int], Run]:
+    def run(table: Interactions, factors: int) -> Run:
         import scipy.sparse as sp
+        from implicit.cpu import _als
         from implicit.cpu.als import AlternatingLeastSquares
 
         ones_N = np.ones(len(table), np.float32)
@@ -175,12 +207,22 @@ def _implicit(use_cg: bool) -> Callable[[Interactions, int], tuple[list[float], 
         model.fit_callback = keep
         with contextlib.suppress(_EnoughError):
             model.fit(matrix, show_progress=False)
-        return times[1:], {}
+
+        def error() -> float:
+            if not use_cg:
+                return 0.0
+            weights = matrix * np.float32(1 + 1 / ALPHA0)
+            steps_UF, exact_UF = model.user_factors.copy(), model.user_factors.copy()
+            _als.least_squares_cg(weights, steps_UF, model.item_factors, REG, THREADS)
+            _als.least_squares(weights, exact_UF, model.item_factors, REG, THREADS)
+            return _distance(steps_UF, exact_UF)
+
+        return Run(times[1:], {}, error)
 
     return run
 
 
-def _numpy(table: Interactions, factors: int) -> tuple[list[float], Stages]:
+def _numpy(table: Interactions, factors: int) -> Run:
     """A loop over rows with the dense solve of every textbook, a sample of each side scaled to all."""
     rng = np.random.default_rng(0)
     fixed = {side: rng.standard_normal((size, factors), np.float32) * 0.1
@@ -199,10 +241,10 @@ def _numpy(table: Interactions, factors: int) -> tuple[list[float], Stages]:
                 np.linalg.solve(base_FF + y_NF.T @ y_NF, y_NF.sum(axis=0))
             total += dense - start + (time.perf_counter() - dense) * n_rows / len(sample)
         times.append(total)
-    return times, {}
+    return Run(times, {}, float)
 
 
-SOLVERS: Mapping[str, Callable[[Interactions, int], tuple[list[float], Stages]]] = {
+SOLVERS: Mapping[str, Callable[[Interactions, int], Run]] = {
     "ours exact": _ours(als.EXACT),
     "ours auto": _ours(als.AUTO),
     "implicit CG": _implicit(True),
@@ -245,20 +287,26 @@ def render(cases: list[dict[str, Any]]) -> str:
     return f"""# Speed of the ALS solver
 
 Measured {first["date"]} by `python -m benchmarks.solver` on {THREADS} threads; load average while
-measuring {min(loads):.1f} to {max(loads):.1f}, so other work shared the cores: compare within a row.
+measuring {min(loads):.1f} to {max(loads):.1f}, of which the program itself makes about {THREADS}.
 A sweep is one half step of each side. Figures are median (minimum) in milliseconds over up to
 {ROUNDS * SWEEPS} sweeps in {ROUNDS} processes per solver, taken in turns; a process stops after
 {PATIENCE:.0f} s. `implicit` 0.7 runs with {THREADS} threads and BLAS on one, its CG with three steps.
 NumPy solves {SAMPLE} rows of each side, scaled to all, on one thread.
 
 "exact" solves every row directly. "auto" solves rows of {als.AUTO.steps_from} entries or more by
-warm-started, preconditioned conjugate gradients to a relative residual of {als.AUTO.tolerance:g}.
+warm-started, preconditioned conjugate gradients to a relative residual of {als.AUTO.tolerance:g}; a
+fitted model's user rows are exact either way. "error" is how far one more half step of the users lies
+from the exact one of the same program, ‖X - X*‖ / ‖X*‖: implicit's three steps stop where they are.
 
 {_speeds(cases)}
 
 How many times faster, by medians:
 
 {_ratios(cases)}
+
+Error of a half step:
+
+{_errors(cases)}
 
 Peak memory of the whole process in MiB, with the data loaded:
 
@@ -294,6 +342,12 @@ def _ratios(cases: list[dict[str, Any]]) -> str:
         middle = {solver: statistics.median(times) for solver, times in case["ms"].items()}
         rows.append([*_label(case), *(f"{middle[peer] / middle[own]:.1f}" for own, peer in pairs)])
     return _markdown(["data", "factors", *(f"{own} : {peer}" for own, peer in pairs)], rows)
+
+
+def _errors(cases: list[dict[str, Any]]) -> str:
+    inexact = ("ours auto", "implicit CG")
+    rows = [[*_label(case), *(f"{case['error'][solver]:.1e}" for solver in inexact)] for case in cases]
+    return _markdown(["data", "factors", *inexact], rows)
 
 
 def _memory(cases: list[dict[str, Any]]) -> str:

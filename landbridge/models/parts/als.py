@@ -63,7 +63,7 @@ class Solver:
     enough, by Cholesky after all."""
 
     steps_from: int | None = None
-    tolerance: float = 1e-4
+    tolerance: float = 3e-3
 
 
 EXACT = Solver()
