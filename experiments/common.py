@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from landbridge.data.holdout import Holdout, Split
-from landbridge.evaluation.evaluate import Evaluation, evaluate, recommended_share
+from landbridge.evaluation.evaluate import Evaluation, evaluate, over_seeds, recommended_share
 from landbridge.files import read_json, write_json
 from landbridge.models.base import Method
 from landbridge.training.options import FitOptions
@@ -96,6 +96,12 @@ def refitted(
     """The method refitted on train and validation, on test, once per seed."""
     for seed in seeds:
         yield cell(method, split.test, seed, "test")
+
+
+def judged(method: Method, split: Split, name: str) -> Evaluation:
+    """The method refitted and tested once per seed, as one evaluation called ``name``."""
+    evaluations = (evaluation for evaluation, _ in refitted(method, split))
+    return replace(over_seeds(dict(zip(SEEDS, evaluations, strict=True))), name=name)
 
 
 def seed_means(evaluations: Sequence[Evaluation], metric: str) -> dict[str, tuple[float, float]]:

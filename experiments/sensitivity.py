@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from experiments.common import CELLS, markdown, page, root
+from experiments.common import CELLS, PAGES, markdown, page, root
 from landbridge.data.holdout import Holdout
 from landbridge.data.readers import read_published
 from landbridge.data.splits import with_candidates
@@ -29,6 +30,8 @@ SWEEPS: dict[str, list[CDIMF]] = {
     "share of people tied, exact": [replace(EXACT, shared_fraction=f) for f in (0.1, 0.3, 0.6, 1.0)],
 }
 SEED = 15
+PICTURES = PAGES / "sensitivity"
+MEASURES = {"hr": "HR@10", "ndcg": "NDCG@10", "coverage": "coverage of top-10 lists", "gap": "consensus gap"}
 
 
 def curve(method: CDIMF, holdout: Holdout) -> list[dict[str, Any]]:
@@ -75,16 +78,42 @@ def _described(name: str, method: CDIMF, points: list[dict[str, Any]]) -> dict[s
     }
 
 
+def _picture(rows: list[dict[str, Any]], curves: list[list[dict[str, Any]]], name: str) -> str:
+    """Four panels, a line per value, an epoch per point; the Markdown that shows it."""
+    import altair as alt
+
+    points = [
+        {"value": str(row["value"]), "epoch": epoch, "measure": measure, "figure": point[key]}
+        for row, curve in zip(rows, curves, strict=True)
+        for epoch, point in enumerate((p for p in curve if "hr" in p), start=1)
+        for key, measure in MEASURES.items()
+        if key in point
+    ]
+    lines = alt.Chart(alt.InlineData(points)).mark_line(point=True)
+    chart = lines.encode(
+        x=alt.X("epoch:O", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("figure:Q", title=None, scale=alt.Scale(zero=False)),
+        color=alt.Color("value:N", title=name, sort=None),
+    ).properties(width=260, height=160)
+    faceted = chart.facet(facet=alt.Facet("measure:N", title=None, sort=list(MEASURES.values())), columns=2)
+    stem = re.sub("[^a-z]+", "-", name.replace("ρ", "rho").replace("λ", "lambda"))
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    faceted.resolve_scale(y="independent").save(PICTURES / f"{stem}.svg")
+    return f"![{name}: HR, NDCG, coverage and gap per epoch]({PICTURES.name}/{stem}.svg)"
+
+
 def main() -> None:
-    """All sweeps, a table each; every epoch's figures beside them as JSON."""
+    """All sweeps, a picture and a table each."""
     split = with_candidates(read_published(root() / "amazon-sport-cloth-warm"), 999, seed=0)
     parts = ["Sampled metrics (1 + 999) on validation, means over both domains, one seed, 192 factors."]
     for name, methods in SWEEPS.items():
-        rows = []
+        rows: list[dict[str, Any]] = []
+        curves: list[list[dict[str, Any]]] = []
         for method in methods:
-            rows.append(_described(name, method, curve(method, split.valid)))
+            curves.append(curve(method, split.valid))
+            rows.append(_described(name, method, curves[-1]))
             print(name, rows[-1], flush=True)
-        parts.append(f"## {name}\n\n" + markdown(rows))
+        parts.append(f"## {name}\n\n{_picture(rows, curves, name)}\n\n" + markdown(rows))
         page("sensitivity", "Sensitivity of CDIMF", parts)
 
 

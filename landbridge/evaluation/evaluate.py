@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ class Evaluation:
     ``rows``: domain, user, item (dense indices), above, ties (unseen items better and equal),
     candidates (unseen items ranked against), activity and elsewhere (the user's events in this domain
     and in the others), popularity (the item's events), head (among the items holding half of the
-    events), twin (the user has this product in another domain).
+    events), twin (the user has this product in another domain); seed, where there are several.
     ``protocol``: ``full``, or ``1+C`` for figures on sampled candidates.
     """
 
@@ -113,6 +113,21 @@ class Evaluation:
         except (OSError, pl.exceptions.PolarsError, IndexError) as error:
             raise DataError(f"{path} is not a written evaluation: {error}.") from error
         return cls(table.drop("model", "protocol"), name, protocol)
+
+
+def over_seeds(evaluations: Mapping[int, Evaluation]) -> Evaluation:
+    """One evaluation of a method fitted with several seeds (or judged on several draws).
+
+    A user's figure is her mean over the seeds, so intervals and tests stay over users. DataError where
+    the evaluations are of different protocols.
+    """
+    import polars as pl
+
+    first = next(iter(evaluations.values()))
+    if any(evaluation.protocol != first.protocol for evaluation in evaluations.values()):
+        raise DataError("Evaluations of different protocols cannot be taken together.")
+    rows = [each.rows.with_columns(seed=pl.lit(seed, pl.Int64)) for seed, each in evaluations.items()]
+    return Evaluation(pl.concat(rows), first.name, first.protocol)
 
 
 def evaluate(

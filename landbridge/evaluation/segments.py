@@ -65,13 +65,14 @@ def user_table(rows: pl.DataFrame, metric: Metric, by: str, *, sampled: bool) ->
     """Columns domain, segment, user, total, count, rows, sorted; a mean is Σ total / Σ count.
 
     Whole catalogue: a user's targets of a segment are one list, count is 1. Sampled: each pair is a
-    list of its own, count is the number of pairs.
+    list of its own, count is the number of pairs. Every seed of ``rows`` makes lists of its own.
     """
     import polars as pl
 
     keys = ["domain", "segment", "user"]
-    unit = [*keys, "item"] if sampled else keys
-    rows = with_segment(rows, by).sort([*keys, "item"])
+    lists = [*keys, "seed"] if "seed" in rows.columns else keys
+    unit = [*lists, "item"] if sampled else lists
+    rows = with_segment(rows, by).sort([*lists, "item"])
     unit_T = rows.select(pl.struct(unit).rle_id()).to_series().to_numpy()
     values = metric.per_unit(unit_T, rows["above"].to_numpy(), rows["ties"].to_numpy())
     units = rows.group_by(unit, maintain_order=True).len("rows").with_columns(value=pl.Series(values))

@@ -90,9 +90,11 @@ def holm(p_R: Float64) -> Float64:
 
 def _same_pairs(a: Evaluation, b: Evaluation) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Both tables in one order, with the first one's description of users and items."""
-    first, second = a.rows.sort(_PAIR), b.rows.sort(_PAIR)
-    identity = [*_PAIR, "candidates"]
-    if a.protocol != b.protocol or not first.select(identity).equals(second.select(identity)):
+    order = [*_PAIR, *(["seed"] if "seed" in a.rows.columns else [])]
+    identity = [*order, "candidates"]
+    alike = a.protocol == b.protocol and a.rows.columns == b.rows.columns
+    first, second = (a.rows.sort(order), b.rows.sort(order)) if alike else (a.rows, b.rows)
+    if not alike or not first.select(identity).equals(second.select(identity)):
         raise DataError(
             f"{a.name!r} and {b.name!r} were not judged on the same held-out pairs and candidates "
             f"({len(first)} rows, {a.protocol}; {len(second)} rows, {b.protocol}): "

@@ -9,9 +9,10 @@ import pytest
 
 from landbridge.data.holdout import Holdout, Targets
 from landbridge.errors import DataError, SettingsError
-from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, recommended_share
+from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds, recommended_share
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.protocols import BLOCK_BYTES, blocks
+from landbridge.evaluation.significance import compare
 
 from .worlds import held_out, many, model
 
@@ -223,3 +224,18 @@ def test_there_is_at_least_one_thread_and_one_user(setting: str) -> None:
     holdout = small()
     with pytest.raises(SettingsError, match=setting):
         evaluate(model(holdout.known, SCORES), holdout, **{setting: 0})
+
+
+def test_seeds_are_averaged_per_user() -> None:
+    holdout = small()
+    good = {"books": [[0, 0, 9, 8, 0], [0, 0, 0, 0, 9], [0] * 5], "films": [[0, 0, 0], [0, 9, 0], [0, 0, 0]]}
+    runs = {seed: evaluate(model(holdout.known, s), holdout) for seed, s in ((1, SCORES), (2, good))}
+    both = over_seeds(runs)
+    for metric in ("ndcg@2", "recall@1"):
+        one, two = (run.means(metric) for run in runs.values())
+        assert both.means(metric) == pytest.approx({name: (one[name] + two[name]) / 2 for name in one})
+    verdict = compare(both, over_seeds({seed: runs[1] for seed in (1, 2)}), "ndcg@2")
+    assert verdict.rows["users"].to_list() == [2, 1]
+    assert (verdict.rows["difference"] > 0).all()
+    with pytest.raises(DataError, match="same held-out pairs"):
+        compare(both, runs[1])
