@@ -48,10 +48,17 @@ class SplitBy(Table):
 
 
 class Model(Table):
-    """A method of the registry and its settings."""
+    """A method of the registry and its settings, or ``auto``: the best of the house on validation data.
+
+    ``guard``: keep each domain's single-domain twin and serve it where the method does not pay off.
+    ``trials`` and ``seconds``: what may be spent on choosing settings, per method, on validation data.
+    """
 
     name: str = "cdimf"
     settings: dict[str, Any] = {}
+    guard: bool = False
+    trials: int = Field(default=0, ge=0)
+    seconds: float | None = Field(default=None, gt=0)
 
 
 class Fit(Table):
