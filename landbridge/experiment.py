@@ -41,7 +41,7 @@ def run(
     """
     progress = progress or Silent()
     method = registry.method(spec.model.name).from_settings(spec.model.settings)
-    split = _split(spec)
+    split = prepared(spec)
     checkpoint = None if out is None else out.with_name(f"{out.name}.checkpoint")
     if checkpoint is not None and not resume:
         _forget(checkpoint)
@@ -55,6 +55,18 @@ def run(
     if checkpoint is not None:
         _forget(checkpoint)
     return Run(fitted, holdout, evaluation)
+
+
+def prepared(spec: Spec) -> Split | MultiDomain:
+    """The data an experiment is about: divided, or whole where nothing is held out."""
+    from landbridge.data.splits import with_candidates
+
+    data = _read(spec)
+    if isinstance(data, MultiDomain) and spec.split.kind == "none":
+        return data
+    split = _held_out(data, spec) if isinstance(data, MultiDomain) else data
+    candidates = spec.split.candidates
+    return with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
 
 
 def judge(
@@ -77,18 +89,6 @@ def judged(path: Path, progress: Progress | None = None) -> Evaluation:
     """The evaluation of a saved run on the test part kept with it."""
     fitted = store.load(path)
     return judge(fitted, store.load_holdout(path, fitted.known), path, progress=progress)
-
-
-def _split(spec: Spec) -> Split | MultiDomain:
-    """Everything to be judged on apart, or all data where nothing is held out."""
-    from landbridge.data.splits import with_candidates
-
-    data = _read(spec)
-    if isinstance(data, MultiDomain) and spec.split.kind == "none":
-        return data
-    split = _held_out(data, spec) if isinstance(data, MultiDomain) else data
-    candidates = spec.split.candidates
-    return with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
 
 
 def _read(spec: Spec) -> MultiDomain | Split:
