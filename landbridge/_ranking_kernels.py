@@ -70,6 +70,69 @@ def count_unseen_candidates(
 
 
 @njit(cache=True, nogil=True, parallel=True)
+def count_unseen_blends(
+    z_MBI: Scores, weight_MW: Scores, row_T: Int64, item_T: Int32, offsets: Int64, columns: Int32
+) -> tuple[Int32, Int32]:
+    """As :func:`count_unseen` for every blend Σ_m weight_MW[m, w] z_MBI[m], (T, W) each."""
+    n_blends = weight_MW.shape[1]
+    above_TW = np.zeros((len(item_T), n_blends), np.int32)
+    ties_TW = np.full((len(item_T), n_blends), -1, np.int32)
+    for target in prange(len(item_T)):
+        row, item = row_T[target], item_T[target]
+        mark_W, value_W = np.empty(n_blends, np.float32), np.empty(n_blends, np.float32)
+        _blend(z_MBI, row, item, weight_MW, mark_W)
+        for other in range(z_MBI.shape[2]):
+            _blend(z_MBI, row, other, weight_MW, value_W)
+            _compare(value_W, mark_W, 1, above_TW[target], ties_TW[target])
+        for other in np.unique(columns[offsets[row] : offsets[row + 1]]):
+            if other != item:
+                _blend(z_MBI, row, other, weight_MW, value_W)
+                _compare(value_W, mark_W, -1, above_TW[target], ties_TW[target])
+    return above_TW, ties_TW
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def count_unseen_candidates_blends(
+    z_MBI: Scores,
+    weight_MW: Scores,
+    row_T: Int64,
+    item_T: Int32,
+    candidates_TC: Int32,
+    offsets: Int64,
+    columns: Int32,
+) -> tuple[Int32, Int32]:
+    """As :func:`count_unseen_blends`, among each target's own candidates."""
+    n_blends = weight_MW.shape[1]
+    above_TW, ties_TW = np.zeros((2, len(item_T), n_blends), np.int32)
+    for target in prange(len(item_T)):
+        row, item = row_T[target], item_T[target]
+        seen = np.sort(columns[offsets[row] : offsets[row + 1]])
+        mark_W, value_W = np.empty(n_blends, np.float32), np.empty(n_blends, np.float32)
+        _blend(z_MBI, row, item, weight_MW, mark_W)
+        for other in candidates_TC[target]:
+            if _competes(other, item, seen):
+                _blend(z_MBI, row, other, weight_MW, value_W)
+                _compare(value_W, mark_W, 1, above_TW[target], ties_TW[target])
+    return above_TW, ties_TW
+
+
+@njit(cache=True, nogil=True)
+def _blend(z_MBI: Scores, row: int, item: int, weight_MW: Scores, value_W: Scores) -> None:
+    value_W[:] = 0
+    for member in range(len(z_MBI)):
+        z = z_MBI[member, row, item]
+        for w in range(len(value_W)):
+            value_W[w] += weight_MW[member, w] * z
+
+
+@njit(cache=True, nogil=True)
+def _compare(value_W: Scores, mark_W: Scores, step: int, above_W: Int32, ties_W: Int32) -> None:
+    for w in range(len(value_W)):
+        above_W[w] += step * (value_W[w] > mark_W[w])
+        ties_W[w] += step * (value_W[w] == mark_W[w])
+
+
+@njit(cache=True, nogil=True, parallel=True)
 def count_competitors(
     row_T: Int64, item_T: Int32, candidates_TC: Int32, offsets: Int64, columns: Int32
 ) -> Int64:

@@ -12,21 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.interactions import Int32, Int64, Rows
+from landbridge.data.queries import rows_of as rows_of
 from landbridge.errors import DataError, SettingsError
 
 Scores = npt.NDArray[Any]  # float32 (or float64), (B, I)
-
-
-def rows_of(rows: Rows, user_idx: npt.ArrayLike) -> Rows:
-    """The rows of the given users, in their order; -1 gives an empty row."""
-    users = np.asarray(user_idx, np.int64)
-    if len(users) and (users.min() < -1 or users.max() >= len(rows.offsets) - 1):
-        raise DataError(f"A user index lies outside -1..{len(rows.offsets) - 2}.")
-    starts = rows.offsets[users]
-    counts = np.where(users < 0, 0, rows.offsets[users + 1] - starts)
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    place = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
-    return Rows(offsets, rows.columns[place], None if rows.weight is None else rows.weight[place])
 
 
 def top_k(scores_BI: Scores, k: int, seen: Rows) -> tuple[Int32, Scores]:
@@ -76,6 +65,30 @@ def count_above_candidates(
         scores_BI, row_T, item_T, candidates_TC, seen.offsets, seen.columns
     )
     return above_T, ties_T
+
+
+def count_above_blends(
+    z_MBI: Scores, weight_WM: Scores, item_T: Int32, candidates_TC: Int32 | None, seen: Rows, row_T: Int64
+) -> tuple[Int32, Int32]:
+    """As :func:`count_above` (or, with candidates, :func:`count_above_candidates`) for W blends of the
+    scores of M members at once, (T, W) each."""
+    from landbridge import _ranking_kernels as kernels
+
+    z_MBI = np.ascontiguousarray(z_MBI, np.float32)
+    for scores_BI in z_MBI:
+        _checked(scores_BI, seen)
+    weight_MW = np.ascontiguousarray(weight_WM.T, np.float32)
+    row_T, item_T = _targets(row_T, item_T, z_MBI.shape[1:])
+    if candidates_TC is None:
+        above_TW, ties_TW = kernels.count_unseen_blends(
+            z_MBI, weight_MW, row_T, item_T, seen.offsets, seen.columns
+        )
+    else:
+        candidates_TC = _candidates(candidates_TC, len(item_T), z_MBI.shape[2])
+        above_TW, ties_TW = kernels.count_unseen_candidates_blends(
+            z_MBI, weight_MW, row_T, item_T, candidates_TC, seen.offsets, seen.columns
+        )
+    return above_TW, ties_TW
 
 
 def count_competitors(item_T: Int32, candidates_TC: Int32, seen: Rows, row_T: Int64 | None = None) -> Int64:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.interactions import Rows
+from landbridge.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,5 +29,22 @@ class Queries:
         """Known users, nothing else."""
         return cls(np.asarray(user_idx, np.int32))
 
+    def take(self, chosen_B: npt.NDArray[np.int64]) -> Queries:
+        """The queries at these places, in their order."""
+        events = self.events and {name: rows_of(rows, chosen_B) for name, rows in self.events.items()}
+        return Queries(self.user_idx[chosen_B], events)
+
     def __len__(self) -> int:
         return len(self.user_idx)
+
+
+def rows_of(rows: Rows, user_idx: npt.ArrayLike) -> Rows:
+    """The rows of the given users, in their order; -1 gives an empty row."""
+    users = np.asarray(user_idx, np.int64)
+    if len(users) and (users.min() < -1 or users.max() >= len(rows.offsets) - 1):
+        raise DataError(f"A user index lies outside -1..{len(rows.offsets) - 2}.")
+    starts = rows.offsets[users]
+    counts = np.where(users < 0, 0, rows.offsets[users + 1] - starts)
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    place = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+    return Rows(offsets, rows.columns[place], None if rows.weight is None else rows.weight[place])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landbridge.data.activity import ACTIVITY
 from landbridge.data.interactions import Int64
 from landbridge.errors import SettingsError, unknown
 from landbridge.evaluation.metrics import Metric
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
-ACTIVITY = {"0": 0, "1-2": 1, "3-5": 3, "6-10": 6, "11-30": 11, "31+": 31}  # label -> fewest events
 TAIL = 5  # an item of the tail has at most so many events
 LABELS = {
     "domain": ("all",),

@@ -10,12 +10,14 @@ from landbridge.models.base import Fitted, Method
 METHODS = {
     "cdimf": "landbridge.models.cdimf:CDIMF",
     "ials": "landbridge.models.ials:IALS",
+    "mixture": "landbridge.models.mixture:Mixture",
     "popularity": "landbridge.models.popularity:Popularity",
 }
 
 KINDS = {
     "counts": "landbridge.models.popularity:Counts",
     "factors": "landbridge.models.parts.factors:Factors",
+    "mixture": "landbridge.models.mixture:Blend",
 }
 
 

@@ -20,7 +20,7 @@ from landbridge.models.base import Fitted, Method, Queries
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
-LEARN = sorted(set(registry.names()) - {"popularity"})
+LEARN = sorted(set(registry.names()) - {"popularity", "mixture"})  # a mixture's weights are given to it
 
 
 def small(name: str, **settings: Any) -> Method:

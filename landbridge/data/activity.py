@@ -1,0 +1,34 @@
+"""Groups of people by how many events they have in a domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.interactions import Int64
+from landbridge.data.multidomain import MultiDomain
+from landbridge.data.queries import Queries
+
+ACTIVITY: Mapping[str, int] = {"0": 0, "1-2": 1, "3-5": 3, "6-10": 6, "11-30": 11, "31+": 31}
+"""Label -> fewest events."""
+
+
+def group_of(count_B: npt.ArrayLike) -> Int64:
+    """The place in ``ACTIVITY`` of people with so many events, (B,)."""
+    return np.asarray(np.searchsorted(list(ACTIVITY.values()), np.asarray(count_B), side="right") - 1)
+
+
+def events_in(known: MultiDomain, domain: str, queries: Queries) -> Int64:
+    """How many events every query has in the domain, (B,): those it brings, else those that are known."""
+    offsets = known[domain].by_user.offsets  # of the people asked for, not of everybody
+    known_B = np.where(
+        queries.user_idx >= 0, offsets[queries.user_idx + 1] - offsets[queries.user_idx], 0
+    ).astype(np.int64)
+    if queries.events is None:
+        return known_B
+    brought = {name: np.diff(rows.offsets) for name, rows in queries.events.items()}
+    brings_B = np.any([count_B > 0 for count_B in brought.values()], axis=0)
+    own_B = brought.get(domain, np.zeros(len(queries), np.int64))
+    return np.where(brings_B, own_B, known_B)

@@ -1,0 +1,162 @@
+"""Mixture: in every domain and activity group one model, or a blend of several, served as one.
+
+Members m score items in units of their own, so each query's scores are standardised over the catalogue,
+
+    z_m(q, i) = (s_m(q, i) - mean_i s_m(q, i)) / sd_i s_m(q, i)                                       (1)
+
+(zero where a member likes all items alike) and added with weights of the query's domain d and activity
+group g, the number of its events in d:
+
+    s(q, i) = Σ_m w_dgm z_m(q, i),   w ≥ 0,   Σ_m w_dgm = 1                                           (2)
+
+The weights are settings here: :mod:`landbridge.selection.guard` chooses them on validation data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.activity import ACTIVITY, events_in, group_of
+from landbridge.data.multidomain import MultiDomain
+from landbridge.errors import SettingsError, unknown
+from landbridge.models.base import Fitted, Float32, Method, Queries
+from landbridge.training.options import FitOptions
+
+Weights = Mapping[str, Mapping[str, Mapping[str, float]]]  # domain -> activity group -> member -> weight
+POPULAR = "popularity"
+TWIN = "alone"
+DEFAULT_MEMBERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        POPULAR: {"method": "popularity", "settings": {}},
+        TWIN: {"method": "ials", "settings": {"sharing": "separate"}},
+        "joint": {"method": "cdimf", "settings": {}},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Mixture(Method):
+    """``members``: label -> method and settings. ``weights``: Eq. (2); where none are given, all alike."""
+
+    members: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {label: dict(member) for label, member in DEFAULT_MEMBERS.items()}
+    )
+    weights: Weights = field(default_factory=dict)
+    name: ClassVar[str] = "mixture"
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise SettingsError("A mixture needs a member.")
+        for domain, groups in self.weights.items():
+            for group, weights in groups.items():
+                _check(domain, group, weights, self.members)
+
+    def methods(self) -> dict[str, Method]:
+        """The members as methods."""
+        from landbridge.models import registry
+
+        return {
+            label: registry.method(member["method"]).from_settings(member["settings"])
+            for label, member in self.members.items()
+        }
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Blend:
+        """Fit every member; the weights are as they are."""
+        options = replace(options or FitOptions(), validate=None, patience=None)
+        members = {}
+        for label, method in self.methods().items():
+            own = None if options.checkpoint is None else options.checkpoint / label
+            members[label] = method.fit(train, replace(options, checkpoint=own))
+        return Blend(train, self, (), members)
+
+    def weight_GM(self, domain: str) -> Float32:
+        """Eq. (2)'s weights in a domain, a row per activity group, a column per member."""
+        labels = list(self.members)
+        weight_GM = np.full((len(ACTIVITY), len(labels)), 1 / len(labels), np.float32)
+        for row, group in enumerate(ACTIVITY):
+            if given := self.weights.get(domain, {}).get(group):
+                weight_GM[row] = [given.get(label, 0.0) for label in labels]
+        return weight_GM
+
+
+@dataclass(frozen=True, eq=False)
+class Blend(Fitted):
+    """``members``: label -> fitted model, all on the same data."""
+
+    members: Mapping[str, Fitted]
+    kind: ClassVar[str] = "mixture"
+
+    def score(self, domain: str, queries: Queries) -> Float32:
+        """Eq. (2), (B, I); a member is asked only for the queries in which it has weight."""
+        method = self.method
+        assert isinstance(method, Mixture)
+        group_B = group_of(events_in(self.known, self.known.named(domain), queries))
+        weight_BM = method.weight_GM(domain)[group_B]
+        scores_BI = np.zeros((len(queries), self.known[domain].n_items), np.float32)
+        for column, member in enumerate(self.members.values()):
+            chosen_B = np.flatnonzero(weight_BM[:, column])
+            if len(chosen_B):
+                z_BI = standardised(member.score(domain, queries.take(chosen_B)))
+                scores_BI[chosen_B] += weight_BM[chosen_B, column, None] * z_BI  # Eq. (2)
+        return scores_BI
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """The members' arrays, numbered, and what else they are made of."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        about: list[dict[str, Any]] = []
+        for number, member in enumerate(self.members.values()):
+            own, description = member.state()
+            arrays |= {f"{number}/{name}": array for name, array in own.items()}
+            about.append({"kind": member.kind, "about": description, "log": [dict(r) for r in member.log]})
+        return arrays, {"members": about}
+
+    @classmethod
+    def from_state(
+        cls,
+        known: MultiDomain,
+        method: Method,
+        log: tuple[Mapping[str, Any], ...],
+        arrays: Mapping[str, npt.NDArray[Any]],
+        about: Mapping[str, Any],
+    ) -> Blend:
+        """The inverse of ``state``."""
+        from landbridge.models import registry
+
+        assert isinstance(method, Mixture)
+        members = {}
+        for number, (label, own) in enumerate(method.methods().items()):
+            part = about["members"][number]
+            start = f"{number}/"
+            mine = {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+            kind = registry.kind(part["kind"])
+            members[label] = kind.from_state(known, own, tuple(part["log"]), mine, part["about"])
+        return cls(known, method, log, members)
+
+
+def standardised(scores_BI: Float32) -> Float32:
+    """Eq. (1), a row at a time, (B, I)."""
+    scores_BI = scores_BI - scores_BI.mean(axis=1, keepdims=True)
+    scale_B1 = np.sqrt(np.mean(np.square(scores_BI), axis=1, keepdims=True))
+    return np.asarray(scores_BI / np.where(scale_B1 > 0, scale_B1, 1), np.float32)
+
+
+def _check(domain: str, group: str, weights: Mapping[str, float], members: Mapping[str, Any]) -> None:
+    if group not in ACTIVITY:
+        raise SettingsError(unknown(f"activity group of {domain}", group, ACTIVITY))
+    for label, weight in weights.items():
+        if label not in members:
+            raise SettingsError(unknown(f"member in the weights of {domain}", label, members))
+        if not weight >= 0:
+            raise SettingsError(
+                f"The weight of {label} in {domain}, {group} must be 0 or more, not {weight}."
+            )
+    if not abs(sum(weights.values()) - 1) < 1e-4:
+        raise SettingsError(
+            f"The weights in {domain}, {group} must add up to 1, not {sum(weights.values()):g}."
+        )

@@ -1,0 +1,206 @@
+"""Which blend of fitted models serves whom, from their figures on validation data.
+
+Every validation pair t is ranked under W weight vectors at once (a grid on the simplex), which gives values
+v_tw. Small groups would overfit if each took its own best vector, so a group's estimate is drawn towards
+its domain's, its activity group's and the global one. With m_c the mean over the n_c pairs of a cell c
+(a domain's activity group), m_d and m_a over a domain's or an activity group's pairs, and m over all,
+
+    e_d = (n_d m_d + κ m) / (n_d + κ),   e_a = (n_a m_a + κ m) / (n_a + κ)                              (1)
+    e_c = (n_c m_c + κ (e_d + e_a - m)) / (n_c + κ)                                                    (2)
+
+κ is chosen by cross-validation over users. Every estimate is a weighted sum Σ_t k_t v_tw of the pairs, so a
+difference of two vectors has the standard error (Σ_t k_t² (δ_t - δ̄)²)^½ with δ_t = v_tw - v_tw'.   (3)
+
+Shape letters: T pairs, W weight vectors, M members, C cells.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.activity import ACTIVITY, group_of
+from landbridge.data.holdout import Holdout
+from landbridge.evaluation.metrics import Metric
+from landbridge.evaluation.protocols import Block, blocks, limited, scores_of
+from landbridge.models.base import Fitted
+from landbridge.models.mixture import standardised
+from landbridge.progress import Progress, Silent
+from landbridge.ranking import count_above_blends, rows_of
+from landbridge.rng import generator
+
+Float64 = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+STEPS = {1: 1, 2: 20, 3: 10, 4: 7, 5: 5}  # parts the simplex is cut into, by members
+FOLDS = 5
+KAPPAS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 100_000.0)
+BLOCK_BYTES = 64_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """``value_TW``: the metric of every validation pair under every weight vector ``weight_WM``;
+    ``domain_T``, ``group_T``: place of its domain and activity group; ``user_T``: whose pair it is."""
+
+    value_TW: Float32
+    weight_WM: Float32
+    domain_T: Int64
+    group_T: Int64
+    user_T: Int64
+    domains: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def cell_T(self) -> Int64:
+        """Domain and activity group as one number."""
+        return self.domain_T * len(ACTIVITY) + self.group_T
+
+    @property
+    def cells(self) -> int:
+        """Domains times activity groups."""
+        return len(self.domains) * len(ACTIVITY)
+
+    def only(self, label: str) -> int:
+        """The weight vector that is this member alone."""
+        return int(self.weight_WM[:, self.labels.index(label)].argmax())
+
+
+def simplex(members: int, steps: int) -> Float32:
+    """All weight vectors of ``members`` multiples of 1/steps that add up to one, (W, M)."""
+    bars = itertools.combinations(range(steps + members - 1), members - 1)
+    rows = [np.diff([-1, *bar, steps + members - 1]) - 1 for bar in bars]
+    return np.asarray(rows, np.float32) / np.float32(steps)
+
+
+def trials(
+    members: Mapping[str, Fitted],
+    holdout: Holdout,
+    metric: str = "ndcg@10",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Trials:
+    """Rank every validation pair, alone, under every weight vector."""
+    weight_WM = simplex(len(members), STEPS.get(len(members), 4))
+    total = sum(len(targets) for targets in holdout.targets.values())
+    parts, done = [], 0
+    with limited(threads), (progress or Silent()).task("blends", total) as task:
+        for place, (domain, targets) in enumerate(holdout.targets.items()):
+            n_items = holdout.known[domain].n_items
+            value_TW = np.empty((len(targets), len(weight_WM)), np.float32)
+            size = max(1, BLOCK_BYTES // (4 * n_items * len(members)))
+            for part in blocks(targets, n_items, size):
+                value_TW[part.targets_T] = _values(members, holdout, domain, part, weight_WM, metric)
+                done += len(part.targets_T)
+                task.step(done, {})
+            parts.append((place, domain, value_TW))
+    return _stacked(parts, holdout, weight_WM, tuple(members))
+
+
+def _values(
+    members: Mapping[str, Fitted], holdout: Holdout, domain: str, part: Block, weight_WM: Float32, metric: str
+) -> Float32:
+    known, targets = holdout.known[domain], holdout.targets[domain]
+    scores = (scores_of(member, domain, part.users_B, known.n_items) for member in members.values())
+    z_MBI = np.stack([standardised(scores_BI) for scores_BI in scores])
+    candidates_TC = targets.candidates_TC
+    above_TW, ties_TW = count_above_blends(
+        z_MBI,
+        weight_WM,
+        targets.item_idx[part.targets_T],
+        None if candidates_TC is None else candidates_TC[part.targets_T],
+        rows_of(known.by_user, part.users_B),
+        part.row_T,
+    )
+    flat = Metric.parse(metric).per_pair(above_TW.ravel(), ties_TW.ravel())
+    return np.asarray(flat.reshape(above_TW.shape), np.float32)
+
+
+def _stacked(
+    parts: Sequence[tuple[int, str, Float32]], holdout: Holdout, weight_WM: Float32, labels: tuple[str, ...]
+) -> Trials:
+    groups = [
+        group_of(holdout.known[domain].user_counts[holdout.targets[domain].user_idx])
+        for _, domain, _ in parts
+    ]
+    return Trials(
+        np.concatenate([value_TW for _, _, value_TW in parts]),
+        weight_WM,
+        np.concatenate([np.full(len(value_TW), place) for place, _, value_TW in parts]),
+        np.concatenate(groups),
+        np.concatenate([holdout.targets[domain].user_idx for _, domain, _ in parts]).astype(np.int64),
+        tuple(holdout.targets),
+        labels,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Pairs ``count_C`` and totals ``total_CW`` per cell: domains times activity groups, empty ones too."""
+
+    count_C: Int64
+    total_CW: Float64
+
+    @classmethod
+    def of(cls, cell_T: Int64, value_TW: Float32, cells: int) -> Sums:
+        """Added up in float64."""
+        from scipy.sparse import csr_matrix
+
+        places = (cell_T, np.arange(len(cell_T)))
+        member_CT = csr_matrix((np.ones(len(cell_T)), places), shape=(cells, len(cell_T)))
+        return cls(np.bincount(cell_T, minlength=cells), np.asarray(member_CT @ value_TW, np.float64))
+
+    def __sub__(self, other: Sums) -> Sums:
+        return Sums(self.count_C - other.count_C, self.total_CW - other.total_CW)
+
+
+def shares(count_C: Int64, kappa: float) -> Float64:
+    """What a pair of cell c' counts in cell c's estimate, k of Eqs. (1)-(3), (C, C')."""
+    cell_C = np.arange(len(count_C))
+    domain_C, group_C = cell_C // len(ACTIVITY), cell_C % len(ACTIVITY)
+    all_CC = np.full((len(count_C),) * 2, 1 / count_C.sum())
+    domain_CC = _drawn(domain_C[:, None] == domain_C, count_C, all_CC, kappa)  # Eq. (1)
+    group_CC = _drawn(group_C[:, None] == group_C, count_C, all_CC, kappa)
+    return _drawn(cell_C[:, None] == cell_C, count_C, domain_CC + group_CC - all_CC, kappa)  # Eq. (2)
+
+
+def _drawn(same_CC: npt.NDArray[np.bool_], count_C: Int64, towards_CC: Float64, kappa: float) -> Float64:
+    return np.asarray((same_CC + kappa * towards_CC) / (same_CC @ count_C + kappa)[:, None])
+
+
+def estimates(sums: Sums, kappa: float) -> Float64:
+    """Eq. (2) for every cell and weight vector, (C, W)."""
+    return np.asarray(shares(sums.count_C, kappa) @ sums.total_CW)
+
+
+def standard_errors(of: Trials, kappa: float, base: int) -> Float64:
+    """Eq. (3): of every vector's difference from vector ``base``, per cell, (C, W)."""
+    delta_TW = of.value_TW - of.value_TW[:, [base]]
+    delta_TW -= delta_TW.mean(axis=0)
+    squares = Sums.of(of.cell_T, np.square(delta_TW), of.cells)
+    return np.asarray(np.sqrt(np.square(shares(squares.count_C, kappa)) @ squares.total_CW))
+
+
+def chosen_kappa(of: Trials, seed: int) -> tuple[float, float]:
+    """The κ whose choices do best on users they were not made on, and the mean value they reach there."""
+    fold_T = generator(seed, "blend folds").integers(0, FOLDS, int(of.user_T.max()) + 1)[of.user_T]
+    parts = [
+        Sums.of(of.cell_T[fold_T == fold], of.value_TW[fold_T == fold], of.cells) for fold in range(FOLDS)
+    ]
+    whole = Sums.of(of.cell_T, of.value_TW, of.cells)
+    reached = {kappa: sum(_reached(whole - part, part, kappa) for part in parts) for kappa in KAPPAS}
+    best = max(reached, key=lambda kappa: (reached[kappa], kappa))
+    return best, float(reached[best] / len(of.cell_T))
+
+
+def _reached(made: Sums, judged: Sums, kappa: float) -> float:
+    """What the choices made on some users add up to on the others."""
+    if not made.count_C.sum():
+        return 0.0
+    best_C = estimates(made, kappa).argmax(axis=1)
+    return float(judged.total_CW[np.arange(len(best_C)), best_C].sum())
