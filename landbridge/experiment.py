@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from landbridge import store
 from landbridge.data.holdout import Holdout, Split
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import StoreError
+from landbridge.files import is_temporary
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
 from landbridge.progress import Progress, Silent
@@ -20,7 +22,7 @@ from landbridge.training.options import FitOptions
 if TYPE_CHECKING:
     from landbridge.evaluation.evaluate import Evaluation
 
-CHECKPOINT = "checkpoint.safetensors"
+KEPT_WHILE_FITTING = ("checkpoint.safetensors", "trials.log", "identity.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +34,29 @@ class Run:
     evaluation: Evaluation | None
 
 
+Fit = Callable[[Spec, Split | MultiDomain, FitOptions], Fitted]
+
+
 def run(
-    spec: Spec, out: Path | None = None, *, resume: bool = False, progress: Progress | None = None
+    spec: Spec,
+    out: Path | None = None,
+    *,
+    fit: Fit | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> Run:
     """Run an experiment and keep it in the run folder ``out``.
 
-    While it fits, ``out.checkpoint`` holds the way so far; ``resume`` goes on from what a killed run left.
+    ``fit``: how the spec's model is fitted on the divided data (default: :func:`plain`). While it fits,
+    ``out.checkpoint`` holds the way so far; ``resume`` goes on from what a killed run left.
     """
     progress = progress or Silent()
-    method = registry.method(spec.model.name).from_settings(spec.model.settings)
     split = prepared(spec)
     checkpoint = None if out is None else out.with_name(f"{out.name}.checkpoint")
     if checkpoint is not None and not resume:
         _forget(checkpoint)
-    fitted = _fit(
-        method, split, spec, FitOptions(spec.fit.seed, _threads(spec), progress=progress), checkpoint
-    )
+    options = FitOptions(spec.fit.seed, _threads(spec), progress=progress, checkpoint=checkpoint)
+    fitted = (fit or plain)(spec, split, options)
     holdout = split.test if isinstance(split, Split) else None
     if out is not None:
         _keep(out, spec, fitted, holdout)
@@ -55,6 +64,16 @@ def run(
     if checkpoint is not None:
         _forget(checkpoint)
     return Run(fitted, holdout, evaluation)
+
+
+def plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
+    """The spec's method with its settings, the number of epochs chosen on validation where asked for."""
+    method = registry.method(spec.model.name).from_settings(spec.model.settings)
+    if isinstance(split, MultiDomain):
+        return method.fit(split, options.within("fit"))
+    if spec.fit.patience is not None and "epochs" in {entry.name for entry in fields(method)}:
+        method = _with_best_epochs(method, split, spec, options.within("choose"))
+    return method.fit(split.test.known, options.within("fit"))
 
 
 def prepared(spec: Spec) -> Split | MultiDomain:
@@ -119,16 +138,6 @@ def _held_out(data: MultiDomain, spec: Spec) -> Split:
     return ways[kind]()
 
 
-def _fit(
-    method: Method, split: Split | MultiDomain, spec: Spec, options: FitOptions, checkpoint: Path | None
-) -> Fitted:
-    if isinstance(split, MultiDomain):
-        return method.fit(split, _at(options, checkpoint, "fit"))
-    if spec.fit.patience is not None and "epochs" in {entry.name for entry in fields(method)}:
-        method = _with_best_epochs(method, split, spec, _at(options, checkpoint, "choose"))
-    return method.fit(split.test.known, _at(options, checkpoint, "fit"))
-
-
 def _with_best_epochs(method: Method, split: Split, spec: Spec, options: FitOptions) -> Method:
     """Choose the number of epochs on validation data alone; the model reported is then fitted anew."""
     from landbridge.evaluation.evaluate import Validator
@@ -150,17 +159,18 @@ def _threads(spec: Spec) -> int:
     return spec.fit.threads or len(os.sched_getaffinity(0))
 
 
-def _at(options: FitOptions, checkpoint: Path | None, phase: str) -> FitOptions:
-    return options if checkpoint is None else replace(options, checkpoint=checkpoint / phase)
-
-
 def _forget(checkpoint: Path) -> None:
     """Remove a checkpoint folder and nothing else."""
     if not checkpoint.is_dir():
         return
-    for file in [*checkpoint.glob(f"*/{CHECKPOINT}"), *checkpoint.glob("*/.*.tmp")]:
-        file.unlink()
-    for folder in [*checkpoint.iterdir(), checkpoint]:
-        if any(folder.iterdir()):
-            raise StoreError(f"{folder} is no checkpoint, it holds other files; move it away.")
-        folder.rmdir()
+    inside = sorted(checkpoint.rglob("*"), reverse=True)
+    if foreign := [path for path in inside if path.is_file() and not _is_checkpoint(path)]:
+        raise StoreError(
+            f"{checkpoint} is no checkpoint, it holds other files ({foreign[0].name}); move it away."
+        )
+    for path in [*inside, checkpoint]:
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.name in KEPT_WHILE_FITTING or is_temporary(path)

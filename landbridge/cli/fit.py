@@ -16,7 +16,10 @@ def command(
         list[str], typer.Argument(help="Event files, one per domain, or one experiment .toml.")
     ],
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
-    model: Annotated[Text, typer.Option(help="cdimf, ials or popularity.")] = None,
+    model: Annotated[Text, typer.Option(help="cdimf, ials, popularity or auto.")] = None,
+    guard: Annotated[bool, typer.Option(help="Keep each domain's twin where joining does not pay.")] = False,
+    trials: Annotated[Number, typer.Option(help="Settings to try on validation data, per method.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Time for trying, per method.")] = None,
     users: Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value.")] = None,
     dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
@@ -37,19 +40,21 @@ def command(
     from landbridge import experiment
     from landbridge.cli import show
     from landbridge.progress import Terminal
+    from landbridge.selection.fitting import of_spec
     from landbridge.settings import merged, read_spec, spec, value_of
 
     given: dict[str, Any] = {
         "data": {"users": users, "min_rating": min_rating},
         "split": {"kind": split, "seed": seed, "candidates": candidates},
-        "model": {"name": model, "settings": dict(value_of(text) for text in settings or ())},
+        "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
         "fit": {"seed": seed, "threads": threads, "patience": patience},
     }
+    given["model"]["settings"] = dict(value_of(text) for text in settings or ())
     from_file = len(sources) == 1 and sources[0].endswith(".toml")
     if not from_file:
         given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
     wanted = spec(merged(read_spec(Path(sources[0])) if from_file else {}, given))
-    result = experiment.run(wanted, out, resume=resume, progress=Terminal())
+    result = experiment.run(wanted, out, fit=of_spec, resume=resume, progress=Terminal())
     if result.evaluation is not None:
         show.table(result.evaluation.summary(wanted.evaluate.metrics))
     typer.echo(f"Saved in {out}", err=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import Queries as Queries
 from landbridge.errors import SettingsError, unknown
+from landbridge.models.space import Space
 from landbridge.training.options import FitOptions
 
 Float32 = npt.NDArray[np.float32]
@@ -23,9 +25,13 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """Frozen hyper-parameters; subclasses are dataclasses and implement ``fit``."""
+    """Frozen hyper-parameters; subclasses are dataclasses and implement ``fit``.
+
+    ``space``: what a search tries for which setting; a method with nothing to try leaves it empty.
+    """
 
     name: ClassVar[str]
+    space: ClassVar[Space] = MappingProxyType({})
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
@@ -54,6 +60,11 @@ class Fitted(ABC):
     method: Method
     log: tuple[Mapping[str, Any], ...]
     kind: ClassVar[str]
+
+    @property
+    def decisions(self) -> tuple[Mapping[str, Any], ...]:
+        """What was decided about who is served by which model; nothing but in a mixture."""
+        return ()
 
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:

@@ -71,8 +71,7 @@ class Mixture(Method):
         options = replace(options or FitOptions(), validate=None, patience=None)
         members = {}
         for label, method in self.methods().items():
-            own = None if options.checkpoint is None else options.checkpoint / label
-            members[label] = method.fit(train, replace(options, checkpoint=own))
+            members[label] = method.fit(train, options.within(label))
         return Blend(train, self, (), members)
 
     def weight_GM(self, domain: str) -> Float32:
@@ -105,6 +104,11 @@ class Blend(Fitted):
                 z_BI = standardised(member.score(domain, queries.take(chosen_B)))
                 scores_BI[chosen_B] += weight_BM[chosen_B, column, None] * z_BI  # Eq. (2)
         return scores_BI
+
+    @property
+    def decisions(self) -> tuple[Mapping[str, Any], ...]:
+        """Who is served by what, and why: what :mod:`landbridge.selection.guard` decided."""
+        return self.log
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """The members' arrays, numbered, and what else they are made of."""

@@ -7,7 +7,8 @@ whose difference from it is surely above a small loss:
 
     e_cw - e_cb - 1.645 se_cw > -0.01 e_cb                                                             (1)
 
-with b the simple model that is best over the whole domain. The members are then fitted again on all that
+with b the simple model that is best over the whole domain. An activity group of which no domain has a
+validation pair stays with b. The members are then fitted again on all that
 is known at test time; the weights stay.
 """
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def guarded(
     ``methods``: label -> method; those named in ``simple`` know one domain at a time. The decisions are
     the fitted model's log.
     """
-    members = _fitted(methods, split.valid, _within(options, "choose"))
+    members = _fitted(methods, split.valid, options.within("choose"))
     decisions = decide(members, split.valid, options, metric, simple)
     serving = {label for decision in decisions for label in decision.weights}
     kept = {label: method for label, method in methods.items() if label in serving}
@@ -81,13 +81,15 @@ def guarded(
         {label: {"method": method.name, "settings": asdict(method)} for label, method in kept.items()},
         _weights(decisions),
     )
-    fitted = mixture.fit(split.test.known, _within(options, "fit"))
+    fitted = mixture.fit(split.test.known, options.within("fit"))
     return replace(fitted, log=tuple(asdict(decision) for decision in decisions))
 
 
 def with_twin(method: Method, twin: Method | None = None) -> dict[str, Method]:
-    """Popularity, the single-domain twin and the method itself."""
-    return {POPULAR: Popularity(), TWIN: twin or twin_of(method), method.name: method}
+    """Popularity, the single-domain twin, and the method itself where it is another."""
+    twin = twin or twin_of(method)
+    simple: dict[str, Method] = {POPULAR: Popularity(), TWIN: twin}
+    return simple if method in simple.values() else simple | {method.name: method}
 
 
 def decide(
@@ -99,67 +101,58 @@ def decide(
 ) -> list[Decision]:
     """One decision per domain and activity group, from members fitted on what ``valid`` knows."""
     tried = blend.trials(members, valid, metric, options.threads, options.progress)
-    kappa, _ = blend.chosen_kappa(tried, options.seed)
-    sums = blend.Sums.of(tried.cell_T, tried.value_TW, tried.cells)
-    estimate_CW = blend.estimates(sums, kappa)
-    vectors = {label: tried.only(label) for label in simple}
-    errors = {label: blend.standard_errors(tried, kappa, vector) for label, vector in vectors.items()}
-    decisions = []
-    for place, domain in enumerate(tried.domains):
-        cells = slice(place * len(ACTIVITY), (place + 1) * len(ACTIVITY))
-        base = _best_simple(sums, cells, vectors, estimate_CW)
-        for row, group in enumerate(ACTIVITY):
-            cell = cells.start + row
-            decisions.append(
-                _decided(
-                    tried,
-                    domain,
-                    group,
-                    base,
-                    int(sums.count_C[cell]),
-                    estimate_CW[cell],
-                    errors[base][cell],
-                )
-            )
-    return decisions
+    evidence = _Evidence.of(tried, simple, options.seed)
+    return [
+        _decided(evidence, place, row) for place in range(len(tried.domains)) for row in range(len(ACTIVITY))
+    ]
 
 
-def _best_simple(
-    sums: blend.Sums, cells: slice, vectors: Mapping[str, int], estimate_CW: blend.Float64
-) -> str:
-    """By the mean over the domain's pairs; where it has none, by the estimates."""
-    pairs = sums.count_C[cells].sum()
-    figure_W = sums.total_CW[cells].sum(axis=0) if pairs else estimate_CW[cells].mean(axis=0)
-    return max(vectors, key=lambda label: figure_W[vectors[label]])
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """All that is known of all cells: shrunken estimates (C, W), and per simple model the standard
+    errors of the differences from it (C, W)."""
+
+    tried: blend.Trials
+    sums: blend.Sums
+    estimate_CW: blend.Float64
+    errors: Mapping[str, blend.Float64]
+
+    @classmethod
+    def of(cls, tried: blend.Trials, simple: Sequence[str], seed: int) -> _Evidence:
+        kappa, _ = blend.chosen_kappa(tried, seed)
+        sums = blend.Sums.of(tried.cell_T, tried.value_TW, tried.cells)
+        errors = {label: blend.standard_errors(tried, kappa, tried.only(label)) for label in simple}
+        return cls(tried, sums, blend.estimates(sums, kappa), errors)
+
+    def best_simple(self, domain: int) -> str:
+        """By the mean over the domain's pairs; where it has none, by the estimates."""
+        cells = slice(domain * len(ACTIVITY), (domain + 1) * len(ACTIVITY))
+        seen = self.sums.count_C[cells].sum() > 0
+        figure_W = (self.sums.total_CW if seen else self.estimate_CW)[cells].sum(axis=0)
+        return max(self.errors, key=lambda label: figure_W[self.tried.only(label)])
+
+    def tells_of(self, group: int) -> bool:
+        """Whether people of this activity group were seen in any domain."""
+        return bool(self.sums.count_C[group :: len(ACTIVITY)].sum())
 
 
-def _decided(
-    tried: blend.Trials,
-    domain: str,
-    group: str,
-    base: str,
-    pairs: int,
-    estimate_W: blend.Float64,
-    error_W: blend.Float64,
-) -> Decision:
-    at_base = float(estimate_W[tried.only(base)])
-    lower_W = estimate_W - at_base - ONE_SIDED * error_W
-    lower_W[tried.only(base)] = 0.0
-    sure_W = lower_W > -ALLOWED_LOSS * at_base  # Eq. (1)
-    sure_W[tried.only(base)] = True
+def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
+    tried, cell = evidence.tried, domain * len(ACTIVITY) + group
+    simple = evidence.best_simple(domain)
+    base, estimate_W = tried.only(simple), evidence.estimate_CW[cell]
+    lower_W = estimate_W - estimate_W[base] - ONE_SIDED * evidence.errors[simple][cell]
+    sure_W = (lower_W > -ALLOWED_LOSS * estimate_W[base]) & evidence.tells_of(group)  # Eq. (1)
+    sure_W[base] = True
     best = int(np.where(sure_W, estimate_W, -np.inf).argmax())
+    weights = zip(tried.labels, tried.weight_WM[best].tolist(), strict=True)
     return Decision(
-        domain,
-        group,
-        pairs,
-        {
-            label: round(float(w), 6)
-            for label, w in zip(tried.labels, tried.weight_WM[best], strict=True)
-            if w > 0
-        },
-        base,
+        tried.domains[domain],
+        list(ACTIVITY)[group],
+        int(evidence.sums.count_C[cell]),
+        {label: round(weight, 6) for label, weight in weights if weight > 0},
+        simple,
         float(estimate_W[best]),
-        at_base,
+        float(estimate_W[base]),
         float(lower_W[best]),
         bool(estimate_W.max() > estimate_W[best]),
         {label: float(estimate_W[tried.only(label)]) for label in tried.labels},
@@ -167,7 +160,7 @@ def _decided(
 
 
 def _fitted(methods: Mapping[str, Method], valid: Holdout, options: FitOptions) -> dict[str, Fitted]:
-    return {label: method.fit(valid.known, _within(options, label)) for label, method in methods.items()}
+    return {label: method.fit(valid.known, options.within(label)) for label, method in methods.items()}
 
 
 def _weights(decisions: Sequence[Decision]) -> dict[str, dict[str, dict[str, float]]]:
@@ -175,8 +168,3 @@ def _weights(decisions: Sequence[Decision]) -> dict[str, dict[str, dict[str, flo
     for decision in decisions:
         weights.setdefault(decision.domain, {})[decision.group] = dict(decision.weights)
     return weights
-
-
-def _within(options: FitOptions, phase: str) -> FitOptions:
-    checkpoint: Any = None if options.checkpoint is None else options.checkpoint / phase
-    return replace(options, checkpoint=checkpoint)

@@ -75,6 +75,7 @@ def _manifest(fitted: Fitted) -> dict[str, Any]:
         "method": fitted.method.name,
         "domains": list(fitted.known.names),
         "data": fitted.known.fingerprint,
+        **({"decisions": list(fitted.decisions)} if fitted.decisions else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +33,7 @@ class FitOptions:
             raise SettingsError(f"threads must be 1 or more, not {self.threads}.")
         if self.patience is not None and self.validate is None:
             raise SettingsError("patience needs validate: there is no figure to be patient about.")
+
+    def within(self, phase: str) -> FitOptions:
+        """The same, with a checkpoint folder of the phase's own."""
+        return self if self.checkpoint is None else replace(self, checkpoint=self.checkpoint / phase)

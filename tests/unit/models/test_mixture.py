@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import uneven
+
+from landbridge.data.activity import ACTIVITY, events_in, group_of
+from landbridge.data.interactions import Rows
+from landbridge.errors import SettingsError
+from landbridge.models.base import Queries
+from landbridge.models.mixture import Blend, Mixture, standardised
+from landbridge.training.options import FitOptions
+
+ONE = FitOptions(threads=1)
+MEMBERS = {
+    "popularity": {"method": "popularity", "settings": {}},
+    "alone": {"method": "ials", "settings": {"factors": 4, "epochs": 2}},
+    "joint": {"method": "cdimf", "settings": {"factors": 4, "epochs": 2}},
+}
+
+
+def blended(weights: Any) -> Blend:
+    return Mixture(MEMBERS, weights).fit(uneven(), ONE)
+
+
+def everybody(blend: Blend) -> Queries:
+    return Queries.of_users(np.arange(-1, blend.known.n_users))
+
+
+def test_groups_begin_where_their_labels_say() -> None:
+    counts = [0, 1, 2, 3, 5, 6, 10, 11, 30, 31, 1000]
+    labels = [list(ACTIVITY)[group] for group in group_of(counts)]
+    assert labels == ["0", "1-2", "1-2", "3-5", "3-5", "6-10", "6-10", "11-30", "11-30", "31+", "31+"]
+
+
+def test_scores_are_the_weighted_standardised_ones_of_each_group() -> None:
+    weights = {
+        "a": {
+            "3-5": {"popularity": 0.25, "alone": 0.25, "joint": 0.5},
+            "6-10": {"joint": 1.0},
+            "11-30": {"popularity": 0.5, "alone": 0.5},
+        }
+    }
+    blend = blended(weights)
+    scores_BI = blend.score("a", everybody(blend))
+    own = {label: member.score("a", everybody(blend)) for label, member in blend.members.items()}
+    count_U = np.append(0, blend.known["a"].user_counts)
+    for row, count in enumerate(count_U):
+        group = next(label for label, fewest in reversed(ACTIVITY.items()) if count >= fewest)
+        expected = np.zeros(scores_BI.shape[1])
+        for label, weight in weights["a"].get(group, dict.fromkeys(MEMBERS, 1 / 3)).items():
+            s = own[label][row].astype(float)
+            expected += weight * (s - s.mean()) / s.std()
+        np.testing.assert_allclose(scores_BI[row], expected, rtol=1e-4, atol=1e-4)
+    assert len({next(g for g, n in reversed(ACTIVITY.items()) if c >= n) for c in count_U}) >= 4
+
+
+def test_events_brought_along_decide_the_group() -> None:
+    blend = blended({"a": {"0": {"popularity": 1.0}, "3-5": {"joint": 1.0}}})
+    items = np.array([1, 5, 7], np.int32)
+    events = {"a": Rows(np.array([0, 3, 3]), items, None), "b": Rows(np.array([0, 0, 2]), items[:2], None)}
+    queries = Queries(np.array([-1, -1], np.int32), events)
+    assert events_in(blend.known, "a", queries).tolist() == [3, 0]
+    scores_BI = blend.score("a", queries)
+    joint, popular = (blend.members[label].score("a", queries) for label in ("joint", "popularity"))
+    np.testing.assert_allclose(scores_BI[0], standardised(joint)[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores_BI[1], standardised(popular)[1], rtol=1e-5, atol=1e-5)
+
+
+def test_who_likes_all_items_alike_has_no_say() -> None:
+    flat_BI = np.full((2, 5), 0.1, np.float32)
+    assert np.array_equal(standardised(flat_BI), np.zeros((2, 5), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"a": {"3-6": {"joint": 1.0}}}, "did you mean '3-5'"),
+        ({"a": {"0": {"joined": 1.0}}}, "did you mean 'joint'"),
+        ({"a": {"0": {"joint": 0.4}}}, "must add up to 1, not 0.4"),
+        ({"a": {"0": {"joint": 1.5, "alone": -0.5}}}, "must be 0 or more"),
+    ],
+)
+def test_weights_are_checked(weights: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Mixture(MEMBERS, weights)
+
+
+def test_a_mixture_needs_a_member() -> None:
+    with pytest.raises(SettingsError, match="needs a member"):
+        Mixture({})
