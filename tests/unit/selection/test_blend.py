@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from worlds import uneven
 
 from landbridge.data.activity import ACTIVITY
 from landbridge.data.splits import leave_one_out, with_candidates
@@ -15,7 +16,6 @@ from landbridge.models.mixture import Blend, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend
 from landbridge.training.options import FitOptions
-from worlds import uneven
 
 ONE = FitOptions(threads=1)
 METHODS = {"popularity": Popularity(), "alone": IALS(4, epochs=2), "joined": IALS(4, "joined", epochs=2)}

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landbridge import store
+from landbridge.data.activity import ACTIVITY
+from landbridge.data.holdout import Holdout, Split, Targets
+from landbridge.data.interactions import Interactions
+from landbridge.data.multidomain import MultiDomain
+from landbridge.data.synthetic import planted_transfer
+from landbridge.evaluation.evaluate import evaluate
+from landbridge.models.cdimf import CDIMF
+from landbridge.models.ials import IALS
+from landbridge.models.mixture import Blend
+from landbridge.models.popularity import Popularity
+from landbridge.progress import Silent
+from landbridge.selection.guard import guarded, twin_of, with_twin
+from landbridge.training.options import FitOptions
+
+ONE = FitOptions(threads=1)
+JOINED = IALS(8, "joined", epochs=8)
+
+
+def with_strangers() -> Split:
+    """``sparse`` gains from the dense domains; in ``stranger`` the ids are other people's, so it is hurt."""
+    world, other = planted_transfer(users=800), planted_transfer(users=800, seed=5)
+    moved_U = np.random.default_rng(0).permutation(800).astype(np.int32)
+    parts = [
+        _joined(one, two, moved_U)
+        for one, two in ((world.split.valid, other.split.valid), (world.split.test, other.split.test))
+    ]
+    return Split(*parts)
+
+
+def _joined(one: Holdout, two: Holdout, moved_U: Any) -> Holdout:
+    events, targets = two.known["dense_0"], two.targets["dense_0"]
+    table = Interactions.from_events(moved_U[events.user_idx], events.item_idx, 800, events.n_items)
+    order = np.argsort(moved_U[targets.user_idx], kind="stable")
+    moved = Targets(moved_U[targets.user_idx][order], targets.item_idx[order])
+    known = MultiDomain(
+        one.known.users,
+        {**one.known.items, "stranger": two.known.items["dense_0"]},
+        {**one.known.domains, "stranger": table},
+    )
+    return Holdout(known, {**one.targets, "stranger": moved})
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return with_strangers()
+
+
+@pytest.fixture(scope="module")
+def blend(split: Split) -> Blend:
+    return guarded(with_twin(JOINED), split, ONE)
+
+
+def means(method: Any, split: Split) -> dict[str, float]:
+    fitted = method if isinstance(method, Blend) else method.fit(split.test.known, ONE)
+    return evaluate(fitted, split.test, threads=1).means("ndcg@10")
+
+
+def test_who_gains_is_joined_and_who_is_hurt_is_protected(split: Split, blend: Blend) -> None:
+    alone, joined, served = (means(m, split) for m in (twin_of(JOINED), JOINED, blend))
+    assert joined["sparse"] > 2 * alone["sparse"]
+    assert joined["stranger"] < 0.9 * alone["stranger"]
+    assert served["sparse"] > 0.9 * joined["sparse"]
+    assert served["stranger"] > 0.99 * alone["stranger"]
+
+
+def test_the_decisions_say_what_is_served(blend: Blend) -> None:
+    assert len(blend.decisions) == 4 * len(ACTIVITY)
+    for decision in blend.decisions:
+        weights = blend.method.weights[decision["domain"]][decision["group"]]  # type: ignore[attr-defined]
+        assert decision["weights"] == weights
+        assert decision["lower"] > -0.01 * decision["simple_estimate"] or weights == {decision["simple"]: 1.0}
+
+
+def test_groups_nobody_was_seen_of_stay_with_the_simple_model(blend: Blend) -> None:
+    unseen = {
+        group for group in ACTIVITY if not any(d["pairs"] for d in blend.decisions if d["group"] == group)
+    }
+    assert unseen
+    for decision in blend.decisions:
+        if decision["group"] in unseen:
+            assert decision["weights"] == {decision["simple"]: 1.0}
+
+
+def test_a_stored_mixture_serves_the_same(blend: Blend, tmp_path: Path) -> None:
+    from landbridge.models.base import Queries
+
+    store.save(blend, tmp_path / "run")
+    again = store.load(tmp_path / "run")
+    users = Queries.of_users(np.arange(-1, 50))
+    for domain in blend.known.names:
+        assert np.array_equal(again.score(domain, users), blend.score(domain, users))
+    assert again.decisions == tuple(blend.decisions)
+
+
+def test_the_twin_has_the_methods_own_settings() -> None:
+    assert twin_of(CDIMF(factors=12, alpha0=0.3, reg=0.5, epochs=3)) == IALS(
+        12, "separate", 0.3, 0.5, epochs=3
+    )
+    assert twin_of(Popularity()) == IALS()
+
+
+def test_a_method_that_is_its_own_twin_is_no_third_member() -> None:
+    assert list(with_twin(IALS(4))) == ["popularity", "alone"]
+    assert list(with_twin(CDIMF(4))) == ["popularity", "alone", "cdimf"]
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_a_guarded_fit_that_was_killed_goes_on(split: Split, tmp_path: Path) -> None:
+    methods: Mapping[str, Any] = {
+        "popularity": Popularity(),
+        "alone": IALS(4, epochs=3),
+        "joined": replace(JOINED, epochs=3),
+    }
+    whole = guarded(methods, split, ONE)
+    for after in (2, 5):
+        with pytest.raises(_StopError):
+            guarded(methods, split, replace(ONE, checkpoint=tmp_path, progress=_Killer(after)))
+    resumed = guarded(methods, split, replace(ONE, checkpoint=tmp_path))
+    arrays, again = whole.state()[0], resumed.state()[0]
+    assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
+    assert whole.decisions == resumed.decisions
+
+
+class _Killer(Silent):
+    """Progress that ends everything at the given step."""
+
+    def __init__(self, after: int) -> None:
+        object.__setattr__(self, "left", [after])
+
+    def task(self, title: str, total: int) -> Any:
+        killer = self
+
+        class Task:
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *error: object) -> None:
+                pass
+
+            def step(self, done: int, facts: Mapping[str, float]) -> None:
+                killer.left[0] -= 1  # type: ignore[attr-defined]
+                if killer.left[0] < 0:  # type: ignore[attr-defined]
+                    raise _StopError
+
+        return Task()
