@@ -142,8 +142,8 @@ def _cell_text(value: Any) -> str:
     )
 
 
-def page(name: str, title: str, parts: Iterable[str]) -> None:
-    """Write ``docs/results/NAME.md``."""
+def page(name: str, title: str, parts: Iterable[str], made_by: str | None = None) -> None:
+    """Write ``docs/results/NAME.md``; ``made_by``: experiment and arguments, NAME itself by default."""
     PAGES.mkdir(parents=True, exist_ok=True)
-    command = f"Made by `python -m experiments.{name}`, landbridge {__version__}."
+    command = f"Made by `python -m experiments.{made_by or name}`, landbridge {__version__}."
     (PAGES / f"{name}.md").write_text("\n\n".join([f"# {title}", command, *parts]) + "\n")

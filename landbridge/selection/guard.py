@@ -73,16 +73,25 @@ def guarded(
     ``methods``: label -> method; those named in ``simple`` know one domain at a time. The decisions are
     the fitted model's log.
     """
-    members = _fitted(methods, split.valid, options.within("choose"))
+    choosing = options.within("choose")
+    members = {label: m.fit(split.train, choosing.within(label)) for label, m in methods.items()}
     decisions = decide(members, split.valid, options, metric, simple)
-    serving = {label for decision in decisions for label in decision.weights}
-    kept = {label: method for label, method in methods.items() if label in serving}
-    mixture = Mixture(
-        {label: {"method": method.name, "settings": asdict(method)} for label, method in kept.items()},
-        _weights(decisions),
-    )
-    fitted = mixture.fit(split.test.known, options.within("fit"))
+    fitted = mixture_of(methods, decisions).fit(split.test.known, options.within("fit"))
     return replace(fitted, log=tuple(asdict(decision) for decision in decisions))
+
+
+def mixture_of(methods: Mapping[str, Method], decisions: Sequence[Decision]) -> Mixture:
+    """What was decided as a method: the members that serve somewhere, and their weights."""
+    serving = {label for decision in decisions for label in decision.weights}
+    members = {
+        label: {"method": method.name, "settings": asdict(method)}
+        for label, method in methods.items()
+        if label in serving
+    }
+    weights: dict[str, dict[str, Mapping[str, float]]] = {}
+    for decision in decisions:
+        weights.setdefault(decision.domain, {})[decision.group] = decision.weights
+    return Mixture(members, weights)
 
 
 def with_twin(method: Method, twin: Method | None = None) -> dict[str, Method]:
@@ -157,14 +166,3 @@ def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
         bool(estimate_W.max() > estimate_W[best]),
         {label: float(estimate_W[tried.only(label)]) for label in tried.labels},
     )
-
-
-def _fitted(methods: Mapping[str, Method], valid: Holdout, options: FitOptions) -> dict[str, Fitted]:
-    return {label: method.fit(valid.known, options.within(label)) for label, method in methods.items()}
-
-
-def _weights(decisions: Sequence[Decision]) -> dict[str, dict[str, dict[str, float]]]:
-    weights: dict[str, dict[str, dict[str, float]]] = {}
-    for decision in decisions:
-        weights.setdefault(decision.domain, {})[decision.group] = dict(decision.weights)
-    return weights

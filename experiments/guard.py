@@ -1,0 +1,140 @@
+"""The guard and auto on four data sets: is no domain worse than its twin, and is auto the best there is?
+
+Every family is tuned with the same number of trials on validation data; single methods, the guarded CDIMF
+and auto are then fitted on all that is known at test time and tested once per seed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from experiments.common import CELLS, SEEDS, cell, markdown, page, root
+from landbridge.data import catalog
+from landbridge.data.holdout import Split
+from landbridge.data.readers import read_published
+from landbridge.data.splits import leave_last_out, with_candidates
+from landbridge.evaluation.evaluate import Evaluation, over_seeds
+from landbridge.evaluation.significance import Comparison, compare
+from landbridge.models.base import Method
+from landbridge.models.mixture import POPULAR, TWIN, Mixture
+from landbridge.models.popularity import Popularity
+from landbridge.selection.auto import families, tuned_method
+from landbridge.selection.guard import decide, mixture_of
+from landbridge.training.options import FitOptions
+
+TRIALS, METRIC = 10, "ndcg@10"
+GUARDED = (POPULAR, TWIN, "cdimf")
+DEFAULTS = "cdimf, defaults"
+DATA: Mapping[str, tuple[int, Callable[[], Split]]] = {
+    "food-kitchen": (
+        64,
+        lambda: leave_last_out(catalog.food_kitchen(root() / "amazon-food-kitchen"), seed=15),
+    ),
+    "ciao": (64, lambda: leave_last_out(catalog.ciao(root() / "ciao"), seed=15)),
+    "movielens-1m": (64, lambda: leave_last_out(catalog.movielens_genres(), seed=15)),
+    "sport-cloth": (
+        192,
+        lambda: with_candidates(read_published(root() / "amazon-sport-cloth-warm"), 999, seed=0),
+    ),
+}
+
+
+def main(names: list[str]) -> None:
+    """The named data sets, all by default; the page holds every one that was ever finished."""
+    for name in names or DATA:
+        factors, read = DATA[name]
+        _study(name, factors, read())
+
+
+def _study(name: str, factors: int, split: Split) -> None:
+    methods = _tuned(name, factors, split)
+    judged = {label: _tested(dict.fromkeys(SEEDS, method), split) for label, method in methods.items()}
+    judged[DEFAULTS] = _tested(dict.fromkeys(SEEDS, replace(families()["cdimf"], factors=factors)), split)  # type: ignore[call-arg]
+    served = {seed: _mixtures(methods, split, seed) for seed in SEEDS}
+    for label in ("guarded cdimf", "auto"):
+        judged[label] = _tested({seed: mixtures[label] for seed, mixtures in served.items()}, split)
+    judged = {label: replace(evaluation, name=label) for label, evaluation in judged.items()}
+    page(f"guard-{name}", f"The guard and auto on {name}", _parts(judged, methods), f"guard {name}")
+
+
+def _tuned(name: str, factors: int, split: Split) -> dict[str, Method]:
+    """Every family with its best settings on validation data."""
+    options, tuned = FitOptions(seed=SEEDS[0]), {}
+    for label, method in families().items():
+        start = replace(method, factors=factors)  # type: ignore[call-arg]
+        tuned[label] = tuned_method(start, split, options, TRIALS, None, CELLS / "tuning" / name / label)
+        print(name, tuned[label], flush=True)
+    return {POPULAR: Popularity(), **tuned}
+
+
+def _mixtures(methods: Mapping[str, Method], split: Split, seed: int) -> dict[str, Mixture]:
+    """What the guard serves of CDIMF, and auto, decided with one seed."""
+    options = FitOptions(seed=seed)
+    members = {label: method.fit(split.train, options) for label, method in methods.items()}
+    few = {label: members[label] for label in GUARDED}
+    return {
+        "guarded cdimf": mixture_of(methods, decide(few, split.valid, options)),
+        "auto": mixture_of(methods, decide(members, split.valid, options)),
+    }
+
+
+def _tested(methods: Mapping[int, Method], split: Split) -> Evaluation:
+    return over_seeds({seed: cell(method, split.test, seed, "test")[0] for seed, method in methods.items()})
+
+
+def over_domains(evaluation: Evaluation) -> Evaluation:
+    """The same pairs as if the catalogue were one, every (user, domain) drawn on its own."""
+    rows = evaluation.rows.with_columns(
+        user=pl.col("user").cast(pl.Int64) * 64 + pl.col("domain").rank("dense").cast(pl.Int64),
+        domain=pl.lit("all domains"),
+    )
+    return replace(evaluation, rows=rows)
+
+
+def _parts(judged: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> list[str]:
+    whole = {label: over_domains(evaluation) for label, evaluation in judged.items()}
+    singles = [label for label in methods if label != POPULAR]
+    best = max(singles, key=lambda label: whole[label].means(METRIC)["all domains"])
+    protocol = judged["auto"].protocol
+    ranking = "full ranking" if protocol == "full" else f"sampled {protocol}"
+    return [
+        f"{METRIC.upper()}, {ranking}; a user's figure is her mean over {len(SEEDS)} model seeds, 95 % intervals "
+        "over users, p by Wilcoxon with Holm over each table. Every family had "
+        f"{TRIALS} trials on validation data.",
+        _means(judged, whole),
+        f"## Is a domain worse than its twin?\n\n{_told([compare(judged['guarded cdimf'], judged[TWIN])])}",
+        f"## auto against the best single method ({best}) and plain CDIMF\n\n"
+        + _told(
+            [compare(x["auto"], x[label]) for label in (best, DEFAULTS) for x in (whole, judged)],
+        ),
+        "## By activity, over all domains\n\n"
+        + _told([compare(whole["auto"], whole[label], by="activity") for label in methods]),
+        "## With and without a twin product in the user's other domains\n\n"
+        + _told([compare(judged["auto"], judged[best], by="twin")]),
+        "Settings found: " + "; ".join(f"{label} `{method}`" for label, method in methods.items()) + ".",
+    ]
+
+
+def _means(judged: Mapping[str, Evaluation], whole: Mapping[str, Evaluation]) -> str:
+    rows: list[dict[str, Any]] = []
+    for label, evaluation in judged.items():
+        row: dict[str, Any] = {"model": label}
+        for metric in ("hr@10", METRIC):
+            row[f"all {metric}"] = whole[label].means(metric)["all domains"]
+            if len(evaluation.means(metric)) < 4:
+                row |= {f"{name} {metric}": value for name, value in evaluation.means(metric).items()}
+        rows.append(row)
+    return markdown(rows)
+
+
+def _told(comparisons: list[Comparison]) -> str:
+    return "```\n" + "\n\n".join(map(str, comparisons)) + "\n```"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
