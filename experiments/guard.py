@@ -103,8 +103,8 @@ def _parts(judged: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> l
     protocol = judged["auto"].protocol
     ranking = "full ranking" if protocol == "full" else f"sampled {protocol}"
     return [
-        f"{METRIC.upper()}, {ranking}; a user's figure is her mean over {len(SEEDS)} model seeds, 95 % intervals "
-        "over users, p by Wilcoxon with Holm over each table. Every family had "
+        f"{METRIC.upper()}, {ranking}; a user's figure is her mean over {len(SEEDS)} model seeds, intervals "
+        "(95 %) over users, p by Wilcoxon with Holm over each table. Every family had "
         f"{TRIALS} trials on validation data.",
         _means(judged, whole),
         f"## Is a domain worse than its twin?\n\n{_told([compare(judged['guarded cdimf'], judged[TWIN])])}",
