@@ -1,4 +1,4 @@
-"""landbridge data list | get | info | doctor"""
+"""landbridge data list | get | info | doctor | compat"""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from landbridge.cli import doctor
+from landbridge.cli import data_compat, doctor
 
 app = typer.Typer(help="Public data sets and a look at your own.", no_args_is_help=True)
 app.command("doctor")(doctor.command)
+app.command("compat")(data_compat.command)
 
 Name = Annotated[str, typer.Argument(help="A data set of `landbridge data list`.")]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,11 @@ class Holdout:
         """How targets are ranked: ``full`` (whole catalogue) or ``1+C`` (sampled candidates)."""
         widths = {t.candidates_TC.shape[1] for t in self.targets.values() if t.candidates_TC is not None}
         return f"1+{max(widths)}" if widths else "full"
+
+    def select(self, names: Iterable[str]) -> Holdout:
+        """Only the named domains, with all users kept."""
+        known = self.known.select(names)
+        return Holdout(known, {name: self.targets[name] for name in known.names if name in self.targets})
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""What needs fitting and evaluating together: choices between methods, and between domains."""
