@@ -5,12 +5,19 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import wilcoxon
+from scipy.stats import ttest_1samp, wilcoxon
 
 from landbridge.errors import DataError
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.resampling import mean_interval
-from landbridge.evaluation.significance import compare, holm
+from landbridge.evaluation.significance import (
+    _wilcoxon,
+    compare,
+    detectable,
+    effect_size,
+    holm,
+    power_note,
+)
 
 from .worlds import model
 
@@ -140,3 +147,42 @@ def test_the_interval_is_as_wide_as_theory_says_for_clustered_pairs() -> None:
     value = rng.normal(size=2000)
     low, high = mean_interval(5 * value, np.full(2000, 5), 2000, rng)
     assert high - low == pytest.approx(2 * 1.96 * value.std() / np.sqrt(2000), rel=0.06)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 5, 9, 13, 14, 30])
+def test_the_p_value_is_scipys(n: int, ties: bool) -> None:
+    rng = np.random.default_rng(n)
+    difference = rng.choice([-0.3, -0.1, 0.1, 0.2, 0.3], n) if ties else rng.normal(0.4, 1, n)
+    assert _wilcoxon(np.append(difference, 0.0)) == pytest.approx(wilcoxon(difference).pvalue)
+
+
+def test_an_effect_is_the_t_statistic_over_the_root_of_the_users() -> None:
+    difference = np.random.default_rng(4).normal(0.2, 1, 50)
+    assert effect_size(difference) == pytest.approx(ttest_1samp(difference, 0).statistic / np.sqrt(50))
+
+
+def test_effects_without_a_spread() -> None:
+    assert effect_size(np.zeros(5)) == 0
+    assert effect_size(np.full(5, 0.1)) is None
+    assert effect_size(np.array([0.1])) is None
+    assert detectable(np.array([0.1])) is None
+
+
+def test_the_detectable_difference_is_found_in_four_cases_of_five() -> None:
+    rng = np.random.default_rng(6)
+    smallest = detectable(rng.normal(0, 2, 100_000)) * np.sqrt(1000)  # as of 100 users  # type: ignore[operator]
+    means = rng.normal(smallest, 2, (4000, 100)).mean(axis=1)
+    assert np.mean(np.abs(means) > 1.96 * 2 / np.sqrt(100)) == pytest.approx(0.8, abs=0.02)
+
+
+def test_only_small_segments_have_a_note() -> None:
+    assert power_note(200, 0.01) == ""
+    assert power_note(199, 0.0123) == "few users: differences below 0.012 go unseen"
+    assert power_note(3, 0.0) == power_note(1, None) == "few users"
+
+
+def test_comparisons_have_effects_and_what_is_detectable(two) -> None:  # type: ignore[no-untyped-def]
+    rows = compare(*two).rows
+    assert (rows["effect_size"] > 0).all()
+    assert (rows["detectable"] > 0).all()

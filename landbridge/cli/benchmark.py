@@ -1,0 +1,67 @@
+"""landbridge benchmark"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Text = str | None
+NO_SPEC = "Without a spec: comma-separated "
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="The folder to write, or to go on in.")],
+    spec: Annotated[Path | None, typer.Argument(help="A benchmark .toml.")] = None,
+    models: Annotated[Text, typer.Option(help=f"{NO_SPEC}methods, or auto.")] = None,
+    data: Annotated[Text, typer.Option(help=f"{NO_SPEC}names of `landbridge data list`, or folders.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Without a spec: how many seeds (3).")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes, which share the threads.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="No cell is started after so long.")] = None,
+    leak_check: Annotated[
+        bool, typer.Option("--leak-check", help="Also train on shuffled data and expect chance.")
+    ] = False,
+) -> None:
+    """Compare methods on data sets over several seeds; killed, it goes on where it was.
+
+    landbridge benchmark spec.toml --out runs/bench --jobs 2
+
+    landbridge benchmark --models popularity,ials,cdimf --data ciao,food-kitchen --out runs/bench
+    """
+    from landbridge.cli import show
+    from landbridge.progress import Terminal
+    from landbridge.selection.benchmark import benchmark
+    from landbridge.selection.spec import benchmark_spec
+    from landbridge.selection.tables import main_tables
+    from landbridge.settings import merged
+
+    tables = merged(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
+    wanted = benchmark_spec(tables)
+    outcome = benchmark(wanted, out, progress=Terminal(), check_leaks=leak_check)
+    for title, table in main_tables(wanted, outcome.results, outcome.comparisons).items():
+        typer.echo(f"{title} (* significant after Holm's correction)")
+        show.table(table)
+    for check in outcome.leaks:
+        typer.echo(check["verdict"])
+    if outcome.left:
+        typer.echo(f"The time is over, {len(outcome.left)} are left; the same command goes on.", err=True)
+    typer.echo(f"Tables in {out}", err=True)
+    if not all(check["passed"] for check in outcome.leaks):
+        raise typer.Exit(1)
+
+
+def _tables(spec: Path | None, models: Text, data: Text, seeds: int | None) -> dict[str, Any]:
+    from landbridge.errors import SettingsError
+    from landbridge.selection.spec import of_names
+    from landbridge.settings import read_spec
+
+    if spec is not None and not (models or data or seeds):
+        return read_spec(spec)
+    if spec is not None or not (models and data):
+        raise SettingsError("Give either a benchmark file, or --models and --data.")
+    return of_names(_names(models), _names(data), 3 if seeds is None else seeds)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

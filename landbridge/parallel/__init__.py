@@ -1,0 +1,1 @@
+"""Many pieces of work at once: one door, several ways through it."""

@@ -1,0 +1,52 @@
+"""Work for processes: what they are given must be importable there, and a test module is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from landbridge.errors import DataError
+from landbridge.parallel.executor import THREAD_VARIABLES
+
+
+class UnfitError(Exception):
+    """One that does not survive pickling."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other} do not fit")
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def bad_data(number: int) -> int:
+    raise DataError("There is no column 'user'.")
+
+
+def broken(number: int) -> int:
+    return 1 // (number - 2)
+
+
+def unfit(number: int) -> int:
+    raise UnfitError(number, number + 1)
+
+
+def killed(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leaves(number: int) -> None:
+    os._exit(3)
+
+
+def unreturnable(number: int) -> Callable[[], int]:
+    return lambda: number
+
+
+def who(number: int) -> tuple[int, dict[str, str | None], bool]:
+    time.sleep(0.05)
+    return os.getpid(), {name: os.environ.get(name) for name in THREAD_VARIABLES}, "numpy" in sys.modules
