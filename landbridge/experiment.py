@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from landbridge import store
 from landbridge.data.holdout import Holdout, Split
 from landbridge.data.multidomain import MultiDomain
-from landbridge.errors import StoreError
+from landbridge.errors import SettingsError, StoreError
 from landbridge.files import is_temporary
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
@@ -117,9 +117,13 @@ def _read(spec: Spec) -> MultiDomain | Split:
 
     if spec.data.dataset is None:
         return read(**{key: value for key, value in spec.data if key != "dataset"})
-    if Path(spec.data.dataset).is_dir():
-        return read_published(spec.data.dataset, seed=spec.split.seed)
-    return catalog.load(spec.data.dataset)
+    plain = type(spec.data)(dataset=spec.data.dataset)
+    given = {key: value for key, value in spec.data if value != getattr(plain, key)}
+    if not Path(spec.data.dataset).is_dir():
+        return catalog.load(spec.data.dataset, **given)
+    if given:
+        raise SettingsError(f"A published folder takes no {next(iter(given))}: it is read as it is.")
+    return read_published(spec.data.dataset, seed=spec.split.seed)
 
 
 def _held_out(data: MultiDomain, spec: Spec) -> Split:

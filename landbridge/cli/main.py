@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from landbridge.cli import compare, data, demo, doctor, evaluate, explain, fit, fold_in, recommend
+from landbridge.cli import (
+    benchmark,
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    fit,
+    fold_in,
+    recommend,
+    report,
+    tune,
+)
 from landbridge.errors import LandbridgeError
 
 app = typer.Typer(
@@ -23,6 +36,9 @@ app.command("compare")(compare.command)
 app.command("recommend")(recommend.command)
 app.command("fold-in")(fold_in.command)
 app.command("explain")(explain.command)
+app.command("tune")(tune.command)
+app.command("benchmark")(benchmark.command)
+app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)
 app.add_typer(data.app, name="data")

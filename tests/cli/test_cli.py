@@ -13,7 +13,19 @@ import pytest
 
 from landbridge.cli.main import main
 
-VERBS = ["fit", "evaluate", "compare", "recommend", "fold-in", "explain", "doctor", "demo"]
+VERBS = [
+    "fit",
+    "evaluate",
+    "compare",
+    "recommend",
+    "fold-in",
+    "explain",
+    "tune",
+    "benchmark",
+    "report",
+    "doctor",
+    "demo",
+]
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,7 @@ def test_unknown_sharing_names_the_nearest() -> None:
 
 
 def test_auto_solver_ends_near_the_exact_model() -> None:
-    """Long rows by conjugate gradients: the same scores to the stated tolerance."""
+    """Long rows by conjugate gradients: three sweeps to the stated tolerance add up to little."""
     data = planted_transfer(users=400, items=100, groups=4).data
     exact = IALS(factors=48, epochs=3, sharing="joined").fit(data)
     auto = IALS(factors=48, epochs=3, sharing="joined", solver="auto").fit(data)
@@ -101,7 +101,9 @@ def test_auto_solver_ends_near_the_exact_model() -> None:
     name = data.names[0]
     assert data[name].item_counts.max() > als.AUTO.steps_from
     assert not np.array_equal(auto.item_IF[name], exact.item_IF[name])
-    np.testing.assert_allclose(auto.score(name, queries), exact.score(name, queries), atol=5e-3)
+    right_UI = exact.score(name, queries)
+    error = np.linalg.norm(auto.score(name, queries) - right_UI) / np.linalg.norm(right_UI)
+    assert error < 20 * als.AUTO.tolerance
 
 
 def test_unknown_solver_is_refused() -> None:
