@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,21 +19,15 @@ from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.errors import DataError, SettingsError, StoreError
 from landbridge.files import atomic_write, is_temporary, read_json, write_json
 from landbridge.models.base import Fitted, Queries
+from landbridge.models.explanation import Explains
 from landbridge.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import polars as pl
 
 SCORES_AT_ONCE = 1 << 26  # float32 scores held in memory, 256 MiB
+ROUNDING = 5e-5  # a smaller rest is none in tables of four places
 FORMAT, VERSION = "landbridge-recommendations", 1
-
-
-@runtime_checkable
-class Explains(Protocol):
-    """A fitted model that can say what each known event of a person adds to a score."""
-
-    def explain(self, domain: str, user_idx: int, item_idx: int) -> Mapping[str, Float32]:
-        """Per domain, contributions aligned with the person's known events there; they sum to the score."""
 
 
 def recommend(
@@ -90,8 +84,12 @@ def fold_in(fitted: Fitted, events: Mapping[str, Iterable[Any]], domain: str, k:
 
 
 def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
-    """What each known event of a person adds to one item's score, largest first: domain, item, title,
-    contribution. The contributions sum to the score."""
+    """What makes up one item's score for a known person, largest first: domain, item, title, contribution.
+
+    One row per event of the person and, where there is any, one without an item for the popularity that
+    lifts newcomers, and one for what no single event explains. The contributions sum to the score.
+    DataError for an unknown id or a model that cannot explain.
+    """
     import polars as pl
 
     if not isinstance(fitted, Explains):
@@ -101,10 +99,12 @@ def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
     known = fitted.known
     user_idx = int(_indices(known.users, [user])[0])
     item_idx = int(_item_indices(fitted, domain, [item])[0])
-    parts = [
-        _contributions(fitted, name, user_idx, part_N)
-        for name, part_N in fitted.explain(domain, user_idx, item_idx).items()
-    ]
+    found = fitted.explain(domain, user_idx, item_idx)
+    parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in found.events.items()]
+    if found.popularity != 0:
+        parts.append(_without_item(domain, "popular in this domain", found.popularity))
+    if abs(found.rest) > ROUNDING:
+        parts.append(_without_item(domain, "not from single events", found.rest))
     return pl.concat(parts).sort("contribution", descending=True, maintain_order=True)
 
 
@@ -166,6 +166,13 @@ def _contributions(fitted: Fitted, name: str, user_idx: int, part_N: Float32) ->
     item = _series("item", fitted.known.items[name].ids[item_N]).cast(pl.String)  # domains may differ in type
     frame = pl.DataFrame([item, pl.Series("contribution", part_N)])
     return frame.select(pl.lit(name).alias("domain"), "item", title.alias("title"), "contribution")
+
+
+def _without_item(domain: str, title: str, value: float) -> pl.DataFrame:
+    import polars as pl
+
+    schema = {"domain": pl.String, "item": pl.String, "title": pl.String, "contribution": pl.Float32}
+    return pl.DataFrame([(domain, None, title, value)], schema=schema, orient="row")
 
 
 def _series(name: str, values: npt.NDArray[Any]) -> pl.Series:

@@ -17,11 +17,13 @@ def command(
     json: Annotated[bool, typer.Option(help="JSON lines instead of a table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")] = None,
 ) -> None:
-    """Say which of a user's events, in all domains, make up the score of an item.
+    """Say what makes up an item's score for a user: her events in all domains, and popularity.
 
     landbridge explain runs/cdimf --domain books --user alice --item dune
     """
     from landbridge import explain, load
     from landbridge.cli import show
 
-    show.answer(explain(load(run), domain, user, item).head(top), json=json, out=out)
+    reasons = explain(load(run), domain, user, item)
+    show.answer(reasons.head(top), json=json, out=out)
+    typer.echo(f"Score {reasons['contribution'].sum():.4f}, in {len(reasons)} parts", err=True)

@@ -114,6 +114,11 @@ class Interactions:
         """Events per item, (I,)."""
         return np.bincount(self.item_idx, minlength=self.n_items).astype(np.int64)
 
+    @cached_property
+    def catalogue(self) -> int:
+        """How many items have an event."""
+        return int((self.item_counts > 0).sum())
+
     def take(self, mask_N: npt.NDArray[np.bool_]) -> Interactions:
         """The events where ``mask_N`` is true, with the same vocabularies."""
         return Interactions(

@@ -186,7 +186,7 @@ def recommended_share(
             for lists in recommended_items(fitted, holdout, domain, k, block):
                 shown_I += np.bincount(lists[lists >= 0], minlength=len(shown_I))
             shown = shown_I[in_catalogue]
-            items, size = int((shown > 0).sum()), len(shown)
+            items, size = int((shown > 0).sum()), holdout.known[domain].catalogue
             records.append((domain, items, size, items / max(size, 1), gini(shown), holdout.protocol))
     columns = ["domain", "items", "catalogue", "coverage", "gini", "protocol"]
     return pl.DataFrame(records, schema=columns, orient="row")

@@ -31,17 +31,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.interactions import Interactions, Rows
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import DivergenceError, SettingsError, unknown
 from landbridge.models.base import Float32, Method
 from landbridge.models.parts import als
 from landbridge.models.parts.factors import Factors, RowRule
+from landbridge.models.parts.party import Party, tied_users, user_rows
+from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
@@ -85,6 +87,14 @@ class CDIMF(Method):
     cold_policy: str = "blend"
     cold_weight: float = 3.0
     name: ClassVar[str] = "cdimf"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "alpha0": Real(0.003, 1.0, log=True),
+            "reg": Real(0.003, 10.0, log=True),
+            "rho": Real(0.01, 3.0, log=True),
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
 
     def __post_init__(self) -> None:
         for key, valid in (("variant", VARIANTS), ("parties", PARTIES), ("on_divergence", ("stop", "log"))):
@@ -96,7 +106,7 @@ class CDIMF(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Factors:
         """Train all parties; only m (2) and z (3) pass between them."""
         options = options or FitOptions()
-        parties = _parties(train, self, options.seed)
+        parties = self._parties(train, options.seed)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with als.limited(options.threads):
             state, log = run_epochs(
@@ -112,6 +122,13 @@ class CDIMF(Method):
                 state, closing = self._close(parties, state, options.threads)
                 log = (*log, closing)
         return self._fitted(train, parties, state, log)
+
+    def _parties(self, train: MultiDomain, seed: int) -> dict[str, Party]:
+        """Every domain's party; with ρ = 0 nobody is tied."""
+        everywhere = self.parties == "all"
+        tied_U = tied_users(train, everywhere, self.shared_fraction, seed) & (self.rho > 0)
+        scale = (self.alpha0, self.reg, self.exponent)
+        return {name: Party.of(events, tied_U, everywhere, *scale) for name, events in train.domains.items()}
 
     def _start(self, parties: Mapping[str, Party], n_users: int, seed: int, threads: int) -> State:
         """Small Gaussian items; in the exact variant items fitted to common Gaussian users instead.
@@ -166,13 +183,12 @@ class CDIMF(Method):
         rows = {}
         for name, party in parties.items():
             rho_U = np.where(party.tied, np.float32(rho), np.float32(0))
-            pull_U = rho_U if self.variant == "admm" else rho_U * party.paper_scale
+            pull_U = rho_U if self.variant == "admm" else rho_U * party.half_U
             ridge_U = party.ridge_U + rho_U if self.variant == "admm" else party.ridge_U
             pull_UF = pull_U[:, None] * (state["z"][party.users] - state[f"t:{name}"])
-            turn_FF = bases[name].rotation_FF
-            turned_UF = als.rotate(pull_UF, turn_FF, threads)
+            turned_UF = als.rotate(pull_UF, bases[name].rotation_FF, threads)
             x_UF = als.solve(party.by_user, bases[name], self.alpha0, ridge_U, turned_UF)
-            rows[f"x:{name}"] = als.rotate(x_UF, np.ascontiguousarray(turn_FF.T), threads)
+            rows[f"x:{name}"] = _turned_back(x_UF, bases[name], threads)
         return rows
 
     def _exchange(
@@ -210,8 +226,7 @@ class CDIMF(Method):
         for name, party in parties.items():
             users = als.basis(self._rows(party, name, state), threads)
             turned_IF = als.solve(party.by_item, users, self.alpha0, party.ridge_I)
-            back_FF = np.ascontiguousarray(users.rotation_FF.T)
-            items[f"y:{name}"] = als.rotate(turned_IF, back_FF, threads)
+            items[f"y:{name}"] = _turned_back(turned_IF, users, threads)
         return items
 
     def _rows(self, party: Party, name: str, state: State) -> Float32:
@@ -256,62 +271,9 @@ class CDIMF(Method):
         rule = RowRule(
             tie, self.alpha0, self.reg, self.exponent, catalogue, self.parties == "all", self.shrink
         )
-        users = _user_rows(parties, state, own=self.variant == "paper_code")
+        users = user_rows(parties, state, own=self.variant == "paper_code")
         items = {name: state[f"y:{name}"] for name in parties}
         return Factors(train, self, log, users, items, rule, self.cold_policy, self.cold_weight)
-
-
-@dataclass(frozen=True, eq=False)
-class Party:
-    """What one domain holds: its events over its own users only. Shapes: U its users, I its items."""
-
-    users: npt.NDArray[np.int64]  # (U,) index of each in the common vocabulary
-    tied: npt.NDArray[np.bool_]  # (U,) whether the consensus binds her here
-    by_user: Rows
-    by_item: Rows
-    ridge_U: Float32
-    ridge_I: Float32
-    paper_scale: Float32  # (U,) λ (n_u / |V| + α₀)^ν of Eq. (6)
-    catalogue: int  # items with events
-
-    @property
-    def n_items(self) -> int:
-        """Items in the domain's vocabulary."""
-        return len(self.ridge_I)
-
-
-def _parties(data: MultiDomain, settings: CDIMF, seed: int) -> dict[str, Party]:
-    shared_U = data.shared_U if settings.parties == "active" else data.activity_UD.any(axis=1)
-    tied_U = shared_U & (generator(seed, "shared").random(data.n_users) < settings.shared_fraction)
-    tied_U &= settings.rho > 0
-    return {name: _party(events, tied_U, settings) for name, events in data.domains.items()}
-
-
-def _party(events: Interactions, tied_U: npt.NDArray[np.bool_], settings: CDIMF) -> Party:
-    takes_part_U = events.user_counts > 0
-    if settings.parties == "all":
-        takes_part_U = takes_part_U | tied_U
-    users = np.flatnonzero(takes_part_U)
-    local_U = np.cumsum(takes_part_U) - 1
-    own = Interactions(
-        local_U[events.user_idx].astype(np.int32),
-        events.item_idx,
-        len(users),
-        events.n_items,
-        events.weight,
-    )
-    catalogue = int((own.item_counts > 0).sum())
-    scale = (settings.alpha0, settings.reg, settings.exponent)
-    return Party(
-        users,
-        tied_U[users],
-        own.by_user,
-        own.by_item,
-        als.ridge(own.user_counts, catalogue, *scale),
-        als.ridge(own.item_counts, len(users), *scale),
-        als.ridge(own.user_counts, catalogue, settings.alpha0, settings.reg, settings.exponent / 2),
-        catalogue,
-    )
 
 
 def _rescaled(parties: Mapping[str, Party], state: State, growth: float) -> State:
@@ -319,30 +281,10 @@ def _rescaled(parties: Mapping[str, Party], state: State, growth: float) -> Stat
     return {f"t:{name}": state[f"t:{name}"] / np.float32(growth) for name in parties}
 
 
+def _turned_back(rows_RF: Float32, basis: als.Basis, threads: int) -> Float32:
+    """Rows in a basis of their own, in the common one."""
+    return als.rotate(rows_RF, np.ascontiguousarray(basis.rotation_FF.T), threads)
+
+
 def _squares(rows_UF: npt.NDArray[Any]) -> float:
     return float(np.sum(np.square(rows_UF, dtype=np.float64)))
-
-
-def _user_rows(parties: Mapping[str, Party], state: State, own: bool) -> dict[str, Float32]:
-    """User rows per domain over all users: the consensus, and a party's own row where nothing is tied.
-
-    With every shared user tied, all domains hold the same array.
-    """
-    known_UF = np.array(state["z"])
-    bound_U = np.zeros(len(known_UF), bool)
-    for party in parties.values():
-        bound_U[party.users[party.tied]] = True
-    alone_U = np.zeros(len(known_UF), np.int64)
-    for name, party in parties.items():
-        loose = party.users[~party.tied]
-        known_UF[loose] = state[f"x:{name}"][~party.tied]
-        alone_U[loose] += 1
-    if not own and alone_U.max(initial=0) <= 1:
-        return dict.fromkeys(parties, known_UF)
-    rows = {}
-    for name, party in parties.items():
-        rows[name] = known_UF.copy()
-        rows[name][party.users] = state[f"x:{name}"]
-        if not own:
-            rows[name][bound_U] = state["z"][bound_U]
-    return rows

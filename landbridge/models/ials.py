@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Float32, Method
 from landbridge.models.parts import als
 from landbridge.models.parts.factors import Factors, RowRule
+from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
@@ -49,6 +51,13 @@ class IALS(Method):
     cold_policy: str = "blend"
     cold_weight: float = 3.0
     name: ClassVar[str] = "ials"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "alpha0": Real(0.003, 1.0, log=True),
+            "reg": Real(0.003, 100.0, log=True),  # dense data of one domain want 30 and more
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
 
     def __post_init__(self) -> None:
         if self.sharing not in SHARING:
@@ -101,7 +110,7 @@ class IALS(Method):
         }
 
     def _rule(self, data: MultiDomain) -> RowRule:
-        catalogue = {name: int((events.item_counts > 0).sum()) for name, events in data.domains.items()}
+        catalogue = {name: events.catalogue for name, events in data.domains.items()}
         tie = "separate" if self.sharing == "separate" else "pooled"
         return RowRule(tie, self.alpha0, self.reg, self.exponent, catalogue)
 
@@ -123,7 +132,7 @@ class _Table:
         return cls(
             events,
             settings.alpha0,
-            als.ridge(users, int((items > 0).sum()), *scale),
+            als.ridge(users, events.catalogue, *scale),
             als.ridge(items, int((users > 0).sum()), *scale),
             als.SOLVERS[settings.solver],
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from worlds import uneven
 
 from landbridge import recommending
 from landbridge.data.interactions import Interactions
@@ -108,10 +109,41 @@ def test_a_new_person_with_a_known_history_gets_the_known_list() -> None:
 def test_contributions_sum_to_the_score(factors: Fitted) -> None:
     reasons = explain(factors, "books", "u04", 7)
     score = factors.score("books", Queries.of_users([4]))[0, 7]
-    assert reasons["contribution"].sum() == pytest.approx(score, abs=2e-3)
-    assert len(reasons) == factors.known.activity_UD[4].sum()
+    assert reasons["contribution"].sum() == pytest.approx(score, abs=1e-4)
+    assert reasons["item"].count() == factors.known.activity_UD[4].sum()
     assert reasons["contribution"].is_sorted(descending=True)
     assert set(reasons["domain"]) == {"books", "films"}
+
+
+@pytest.mark.parametrize("policy", ["blend", "popularity", "mean", "zero"])
+def test_newcomers_are_told_what_popularity_adds(policy: str) -> None:
+    """Cy has books only; film b was seen by one of the two people who saw any."""
+    data = small()
+    fitted = IALS(factors=2, sharing="joined", cold_policy=policy).fit(data, FitOptions(threads=1))
+    score = fitted.score("films", Queries.of_users([2]))[0, 1]
+    reasons = explain(fitted, "films", "cy", "b")
+    assert reasons["contribution"].sum() == pytest.approx(score, abs=1e-4)
+    common = reasons.filter(pl.col("item").is_null())
+    wanted = {"blend": 1.5, "popularity": 0.5}.get(policy)
+    expected = [] if wanted is None else [("films", None, "popular in this domain", wanted)]
+    assert common.rows() == expected
+    assert reasons["item"].count() == 3
+    used = reasons.filter(pl.col("item").is_not_null())["contribution"].to_numpy()
+    assert used.any() == (policy != "popularity")
+
+
+def test_what_no_event_explains_has_its_row() -> None:
+    """Of ten users five are left out of the consensus, so their rows are not what their events say."""
+    data = uneven({"a": (12, 10), "b": (12, 10)}, users=10)
+    fitted = CDIMF(factors=4, shared_fraction=0.5).fit(data, FitOptions(threads=1))
+    left_over = []
+    for user in range(10):
+        reasons = explain(fitted, "a", user, 5)
+        score = fitted.score("a", Queries.of_users([user]))[0, 5]
+        assert reasons["contribution"].sum() == pytest.approx(score, abs=1e-4)
+        left_over += reasons.filter(pl.col("title") == "not from single events").rows()
+    assert 0 < len(left_over) < 10
+    assert all(row[:2] == ("a", None) for row in left_over)
 
 
 def test_a_model_without_reasons_says_so(counts: Fitted) -> None:

@@ -24,6 +24,7 @@ from landbridge.data.interactions import Rows
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Fitted, Float32, Method, Queries
+from landbridge.models.explanation import Explanation
 from landbridge.models.parts import als
 
 COLD_POLICIES = ("blend", "mean", "popularity", "zero")
@@ -59,7 +60,8 @@ class RowRule:
         sizes = list(self.catalogue.values())
         if self.tie == "pooled":
             return als.ridge(counts_BD.sum(axis=1), sum(sizes), self.alpha0, self.reg, self.exponent)
-        total_B = np.full(len(counts_BD), self.shrink, np.float32)
+        tied_B = (self.tie == "consensus") & (self.everywhere | (part_BD.sum(axis=1) >= 2))
+        total_B = np.where(tied_B, np.float32(self.shrink), np.float32(0))  # the consensus shrinks, no party
         for column, size in enumerate(sizes):
             own_B = als.ridge(counts_BD[:, column], size, self.alpha0, self.reg, self.exponent)
             total_B += np.where(part_BD[:, column], own_B, 0)
@@ -121,23 +123,24 @@ class Factors(Fitted):
                 rows_BF[chosen_B] = self._solve(names, events, chosen_B, ridge_B[chosen_B])
         return rows_BF
 
-    def explain(self, domain: str, user_idx: int, item_idx: int) -> dict[str, Float32]:
-        """What each known event adds to the score of one item, Eq. (2): domain -> (N of the user,)."""
-        events = {name: _one_row(table.by_user, user_idx) for name, table in self.known.domains.items()}
-        counts_BD = _counts(events, self.known, 1)
-        part_BD = self.rule.parties(domain, counts_BD)
-        system_FF = self.rule.ridge(counts_BD, part_BD)[0] * np.eye(self.item_IF[domain].shape[1])
-        parties = [name for name, part in zip(self.known.names, part_BD[0], strict=True) if part]
-        for name in parties:
-            y_NF = self.item_IF[name][events[name].columns].astype(np.float64)
-            system_FF += self.rule.alpha0 * self._gramians[name] + (y_NF.T * _weights(events[name])) @ y_NF
-        towards_F = np.linalg.solve(system_FF, self.item_IF[domain][item_idx].astype(np.float64))
-        return {
-            name: (_weights(row) * (self.item_IF[name][row.columns] @ towards_F)).astype(np.float32)
-            if name in parties
-            else np.zeros(len(row.columns), np.float32)
-            for name, row in events.items()
-        }
+    def explain(self, domain: str, user_idx: int, item_idx: int) -> Explanation:
+        """The score of one item for a known person: her events by Eq. (2), and what the cold policy adds.
+
+        There is a rest where her row is not the optimum of her events: within the tolerance of CDIMF, where
+        she was left out of its consensus, and under its published variant.
+        """
+        asked = Queries.of_users([user_idx])
+        score = float(self.score(domain, asked)[0, item_idx])
+        newcomer = bool(self._newcomer_B(domain, asked)[0])
+        if self._cold_B(domain, asked)[0] or (newcomer and self.cold_policy == "popularity"):
+            unused_D = self.known.activity_UD[user_idx]
+            nothing = {n: np.zeros(c, np.float32) for n, c in zip(self.known.names, unused_D, strict=True)}
+            return Explanation(nothing, score, 0.0)
+        blended = newcomer and self.cold_policy == "blend"
+        popularity = self.cold_weight * float(self._popularity_I[domain][item_idx]) if blended else 0.0
+        events = self._contributions(domain, user_idx, item_idx)
+        total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
+        return Explanation(events, popularity, score - popularity - total)
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Every distinct user array once, and which domain uses which."""
@@ -222,6 +225,24 @@ class Factors(Fitted):
         usable_B = (counts_BD > 0) & self.rule.parties(domain, counts_BD)
         replaced_B = counts_BD.any(axis=1)
         return np.asarray(~np.where(replaced_B, usable_B.any(axis=1), trained_B))
+
+    def _contributions(self, domain: str, user_idx: int, item_idx: int) -> dict[str, Float32]:
+        """What each known event adds to the score of one item, Eq. (2): domain -> (N of the user,)."""
+        events = {name: _one_row(table.by_user, user_idx) for name, table in self.known.domains.items()}
+        counts_BD = _counts(events, self.known, 1)
+        part_BD = self.rule.parties(domain, counts_BD)
+        system_FF = self.rule.ridge(counts_BD, part_BD)[0] * np.eye(self.item_IF[domain].shape[1])
+        parties = [name for name, part in zip(self.known.names, part_BD[0], strict=True) if part]
+        for name in parties:
+            y_NF = self.item_IF[name][events[name].columns].astype(np.float64)
+            system_FF += self.rule.alpha0 * self._gramians[name] + (y_NF.T * _weights(events[name])) @ y_NF
+        towards_F = np.linalg.solve(system_FF, self.item_IF[domain][item_idx].astype(np.float64))
+        return {
+            name: (_weights(row) * (self.item_IF[name][row.columns] @ towards_F)).astype(np.float32)
+            if name in parties
+            else np.zeros(len(row.columns), np.float32)
+            for name, row in events.items()
+        }
 
     def _solve(
         self, names: list[str], events: Mapping[str, Rows], chosen_B: npt.NDArray[np.int64], ridge_B: Float32

@@ -12,7 +12,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import DivergenceError, SettingsError
 from landbridge.models.base import Queries
-from landbridge.models.cdimf import CDIMF, _parties
+from landbridge.models.cdimf import CDIMF
 from landbridge.models.ials import IALS
 from landbridge.models.parts import als
 from landbridge.training.options import FitOptions
@@ -26,7 +26,7 @@ def changed(method: CDIMF, **settings: Any) -> CDIMF:
 
 
 def begin(data: MultiDomain, method: CDIMF) -> Any:
-    parties = _parties(data, method, 0)
+    parties = method._parties(data, 0)
     with als.limited(1):
         return parties, method._start(parties, data.n_users, 0, 1)
 
@@ -114,7 +114,7 @@ def test_3_a_fit_ends_at_the_optimum_whatever_rho(rho: float) -> None:
     data = uneven()
     fitted = changed(SMALL, rho=rho).fit(data, ONE)
     state = {f"y:{name}": fitted.item_IF[name] for name in data.names}
-    best_UF = optimum(data, SMALL, _parties(data, SMALL, 0), state)
+    best_UF = optimum(data, SMALL, SMALL._parties(data, 0), state)
     assert far(fitted.user_UF["a"][data.shared_U], best_UF[data.shared_U]) < 3e-4
     assert fitted.log[-1]["closing_rounds"] < 300
 
@@ -218,7 +218,7 @@ def test_9_two_copies_of_a_domain_are_one_domain() -> None:
     assert np.array_equal(state["y:one"], state["y:copy"])
     assert not state["t:one"].any()
     single = of_tables({"one": table})
-    best_UF = optimum(single, SMALL, _parties(single, SMALL, 0), state)
+    best_UF = optimum(single, SMALL, SMALL._parties(single, 0), state)
     assert far(state["z"], best_UF) < 1e-4
 
 
@@ -308,7 +308,7 @@ def test_aggregate_every_keeps_the_consensus_in_between() -> None:
 
 def test_half_of_the_overlap_is_half_tied() -> None:
     data = uneven(users=400, shape={"a": (20, 400), "b": (20, 400)})
-    parties = _parties(data, changed(SMALL, shared_fraction=0.5), 0)
+    parties = changed(SMALL, shared_fraction=0.5)._parties(data, 0)
     assert 0.4 < parties["a"].tied.mean() < 0.6
     fitted = changed(SMALL, shared_fraction=0.5).fit(data, ONE)
     tied_U = np.zeros(data.n_users, bool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from worlds import far, own_events, uneven
@@ -21,6 +23,7 @@ TIES: dict[str, Method] = {
     "active": CDIMF(factors=5, reg=0.1, tolerance=1e-6, parties="active"),
     "all": CDIMF(factors=5, reg=0.1, tolerance=1e-6),
     "shrunk": CDIMF(factors=5, reg=0.1, tolerance=1e-6, parties="active", shrink=0.2),
+    "untied": CDIMF(factors=5, reg=0.1, rho=0.0, shrink=0.2),
 }
 ONE = FitOptions(threads=1)
 
@@ -42,30 +45,11 @@ def trained(fitted: Factors, domain: str) -> np.ndarray:
 
 def test_fold_in_of_a_training_user_reproduces_her_row(fitted: Factors) -> None:
     """Oracle 7, with users known only in another domain among them."""
-    if isinstance(fitted.method, CDIMF) and fitted.method.shrink:
-        fitted = only_tied(fitted)
     for domain in fitted.known.names:
         here_U = trained(fitted, domain)
         rows_UF = fitted.fold_in(domain, own_events(fitted.known), fitted.known.n_users)
         assert far(rows_UF[here_U], fitted.user_UF[domain][here_U]) < 1e-4
     assert (fitted.known["c"].user_counts == 0).any()
-
-
-def only_tied(fitted: Factors) -> Factors:
-    """λ_z belongs to the consensus: check those whom it binds."""
-    known = fitted.known
-    alone_U = ~known.shared_U
-    without = {name: t.take(~alone_U[t.user_idx]) for name, t in known.domains.items()}
-    return Factors(
-        known.with_events(without),
-        fitted.method,
-        fitted.log,
-        fitted.user_UF,
-        fitted.item_IF,
-        fitted.rule,
-        fitted.cold_policy,
-        fitted.cold_weight,
-    )
 
 
 def test_fold_in_answers_a_query_with_events(fitted: Factors) -> None:
@@ -77,22 +61,71 @@ def test_fold_in_answers_a_query_with_events(fitted: Factors) -> None:
 
 
 def test_contributions_sum_to_the_score(fitted: Factors) -> None:
-    if isinstance(fitted.method, CDIMF) and fitted.method.shrink:
-        fitted = only_tied(fitted)
+    """Eq. (2), with nothing left over: every row is the optimum of its events."""
     for domain in fitted.known.names:
         scores_UI = fitted.user_UF[domain] @ fitted.item_IF[domain].T
         for user in np.flatnonzero(trained(fitted, domain)):
             sums = [
-                sum(float(part.sum()) for part in fitted.explain(domain, int(user), item).values())
+                sum(float(part_N.sum()) for part_N in fitted.explain(domain, int(user), item).events.values())
                 for item in range(0, fitted.known[domain].n_items, 7)
             ]
             np.testing.assert_allclose(sums, scores_UI[user, ::7], atol=1e-4 * np.abs(scores_UI).max())
 
 
+@pytest.mark.parametrize("tie", TIES)
+@pytest.mark.parametrize("policy", ["blend", "mean", "popularity", "zero"])
+def test_explanations_are_complete(tie: str, policy: str) -> None:
+    """For people with events here, elsewhere and nowhere: the parts are the score, without a rest."""
+    data = nobody(uneven())
+    fitted = changed(TIES[tie], cold_policy=policy).fit(data, ONE)
+    assert isinstance(fitted, Factors)
+    rng = np.random.default_rng(7)
+    for domain in data.names:
+        scores_UI = fitted.score(domain, Queries.of_users(np.arange(data.n_users)))
+        for user in range(data.n_users):
+            item = int(rng.integers(data[domain].n_items))
+            found = fitted.explain(domain, user, item)
+            events = sum(float(part_N.sum()) for part_N in found.events.values())
+            assert events + found.popularity == pytest.approx(scores_UI[user, item], abs=1e-4)
+            assert abs(found.rest) < 1e-4
+            assert {n: len(part_N) for n, part_N in found.events.items()} == {
+                n: data[n].user_counts[user] for n in data.names
+            }
+
+
+@pytest.mark.parametrize("tie", TIES)
+def test_popularity_is_for_newcomers_and_events_only_where_they_count(tie: str) -> None:
+    data = nobody(uneven())
+    here_U, elsewhere_U = data["c"].user_counts > 0, data["a"].user_counts > 0
+    usual, newcomer = (int(np.flatnonzero(u)[0]) for u in (here_U, elsewhere_U & ~here_U))
+    share = data["c"].item_counts[2] / here_U.sum()
+    for policy, popularity in (("blend", 3 * share), ("popularity", share), ("zero", 0.0)):
+        fitted = changed(TIES[tie], cold_policy=policy).fit(data, ONE)
+        assert isinstance(fitted, Factors)
+        assert fitted.explain("c", usual, 2).popularity == 0
+        found = fitted.explain("c", newcomer, 2)
+        assert found.popularity == pytest.approx(popularity, rel=1e-5)
+        assert found.events["a"].any() == (policy != "popularity" and fitted.rule.tie != "separate")
+
+
+@pytest.mark.parametrize("settings", [{"shared_fraction": 0.5}, {"variant": "paper_code"}], ids=str)
+def test_what_no_event_explains_is_the_rest(settings: dict[str, Any]) -> None:
+    data = uneven()
+    fitted = CDIMF(factors=5, on_divergence="log", **settings).fit(data, ONE)
+    rests = []
+    for user in range(data.n_users):
+        found = fitted.explain("a", user, 3)
+        events = sum(float(part_N.sum()) for part_N in found.events.values())
+        score = fitted.score("a", Queries.of_users([user]))[0, 3]
+        assert events + found.popularity + found.rest == pytest.approx(score, abs=1e-5)
+        rests.append(abs(found.rest))
+    assert max(rests) > 0.01
+
+
 def test_contributions_stand_beside_the_users_events(fitted: Factors) -> None:
     known = fitted.known
     user = int(np.flatnonzero(known.activity_UD.all(axis=1))[0])
-    parts = fitted.explain("a", user, 0)
+    parts = fitted.explain("a", user, 0).events
     assert {name: len(part) for name, part in parts.items()} == {
         name: int(known[name].user_counts[user]) for name in known.names
     }
@@ -110,6 +143,10 @@ def test_an_event_in_a_query_replaces_the_known_row_only_where_given(fitted: Fac
     assert not np.allclose(rows_BF[1], rows_BF[0])
 
 
+def changed(method: Method, **settings: Any) -> Method:
+    return type(method)(**{**vars(method), **settings})
+
+
 def nobody(data: MultiDomain) -> MultiDomain:
     """The data without the first user's events."""
     return data.with_events({name: t.take(t.user_idx > 0) for name, t in data.domains.items()})
@@ -119,8 +156,7 @@ def nobody(data: MultiDomain) -> MultiDomain:
 @pytest.mark.parametrize("policy", ["blend", "mean", "popularity", "zero"])
 def test_cold_policies(kind: Method, policy: str) -> None:
     data = nobody(uneven())
-    method = type(kind)(**{**vars(kind), "cold_policy": policy})
-    fitted = method.fit(data, ONE)
+    fitted = changed(kind, cold_policy=policy).fit(data, ONE)
     assert isinstance(fitted, Factors)
     for domain in data.names:
         scores_BI = fitted.score(domain, Queries.of_users([-1, 0]))

@@ -1,0 +1,94 @@
+"""``landbridge fit``: known data sets, cuts in time, cold users and sampled candidates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from commands import event_files, run, stored
+
+from landbridge import store
+from landbridge.data.holdout import Holdout
+from landbridge.evaluation.evaluate import Evaluation
+
+COUNTING = ("--users", "shared", "--model", "popularity", "--seed", 3)
+
+
+def kept(folder: Path) -> tuple[Holdout, Evaluation]:
+    """The test part and the evaluation in a run folder."""
+    known = store.load(folder).known
+    return store.load_holdout(folder, known), Evaluation.read(stored(folder, "evaluation"))
+
+
+def test_a_cut_in_time_holds_out_what_is_latest(tmp_path: Path) -> None:
+    sources = event_files(tmp_path)
+    run("fit", *sources, *COUNTING, "--split", "temporal", "--out", tmp_path / "run")
+    holdout, evaluation = kept(tmp_path / "run")
+    first = min(times(holdout, path).min() for path in sources)
+    for path in sources:
+        known = holdout.known[path.stem].time
+        assert known is not None
+        assert known.max() < first
+    assert len(evaluation.rows) == sum(len(targets) for targets in holdout.targets.values()) > 50
+
+
+def times(holdout: Holdout, path: Path) -> np.ndarray:
+    """When the targets of a domain happened: the latest event of each pair counts."""
+    targets, vocabularies = holdout.targets[path.stem], holdout.known
+    users = np.asarray(vocabularies.users.ids)[targets.user_idx]
+    items = np.asarray(vocabularies.items[path.stem].ids)[targets.item_idx]
+    pairs = pl.DataFrame({"user": users.astype(np.int64), "item": items.astype(np.int64)})
+    latest = pl.read_csv(path).group_by("user", "item").agg(pl.col("time").max())
+    found = pairs.join(latest, on=["user", "item"], how="left")["time"]
+    assert found.null_count() == 0
+    return found.to_numpy()
+
+
+def test_cold_users_have_nothing_left_in_their_target_domain(tmp_path: Path) -> None:
+    words = ("--split", "cold", "--out", tmp_path / "run")
+    run("fit", *event_files(tmp_path), *COUNTING, *words)
+    holdout, evaluation = kept(tmp_path / "run")
+    known = holdout.known
+    for column, name in enumerate(known.names):
+        cold = np.unique(holdout.targets[name].user_idx)
+        assert len(cold) > 0
+        assert (known.activity_UD[cold, column] == 0).all()
+        assert (known.activity_UD[cold, 1 - column] > 0).all()
+    assert (evaluation.rows["activity"] == 0).all()
+    assert (evaluation.rows["elsewhere"] > 0).all()
+
+
+@pytest.mark.parametrize("split", ["last", "temporal", "cold"])
+def test_candidates_are_drawn_once_and_kept(split: str, tmp_path: Path) -> None:
+    words = ("--split", split, "--candidates", 20, "--out", tmp_path / "run")
+    run("fit", *event_files(tmp_path, items=120), *COUNTING, *words)
+    holdout, evaluation = kept(tmp_path / "run")
+    assert evaluation.sampled
+    assert evaluation.protocol == holdout.protocol == "1+20"
+    assert evaluation.rows["candidates"].to_list() == [20] * len(evaluation.rows)
+    for name, targets in holdout.targets.items():
+        assert targets.candidates_TC is not None
+        drawn_T20 = np.asarray(targets.candidates_TC)
+        assert drawn_T20.shape == (len(targets), 20)
+        assert (np.diff(np.sort(drawn_T20, axis=1)) > 0).all()
+        assert not (drawn_T20 == targets.item_idx[:, None]).any()
+        assert (holdout.known[name].item_counts[drawn_T20] > 0).all()
+
+
+def test_a_known_data_set_with_its_own_split_and_candidates(real_data: Path, tmp_path: Path) -> None:
+    run("fit", "sport-phone", "--dataset", "--model", "popularity", "--out", tmp_path / "run")
+    holdout, evaluation = kept(tmp_path / "run")
+    assert evaluation.protocol == "1+99"
+    assert sum(len(events) for events in holdout.known.domains.values()) > 50_000
+    assert evaluation.means("hr@10")[holdout.known.names[0]] > 0.15  # chance is 0.1
+
+
+def test_a_known_data_set_to_be_split(real_data: Path, tmp_path: Path) -> None:
+    words = ("--model", "ials", "--set", "factors=8", "--set", "epochs=2", "--out", tmp_path / "run")
+    run("fit", "food-kitchen", "--dataset", "--split", "temporal", *words)
+    holdout, evaluation = kept(tmp_path / "run")
+    assert evaluation.protocol == "full"
+    n_events = holdout.known.n_events + sum(len(targets) for targets in holdout.targets.values())
+    assert 150_000 < n_events <= 173_548
