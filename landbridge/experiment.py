@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from landbridge import store
 from landbridge.data.holdout import Holdout, Split
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, StoreError
-from landbridge.files import is_temporary
+from landbridge.files import claimed, is_temporary
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
 from landbridge.progress import Progress, Silent
@@ -51,19 +52,43 @@ def run(
     ``out.checkpoint`` holds the way so far; ``resume`` goes on from what a killed run left.
     """
     progress = progress or Silent()
+    if out is None:
+        return _run(spec, None, fit or plain, progress)
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    with _alone(checkpoint, out):
+        if not resume:
+            _empty(checkpoint)
+        result = _run(spec, out, fit or plain, progress, checkpoint)
+        _empty(checkpoint)
+        checkpoint.rmdir()
+    return result
+
+
+def _run(spec: Spec, out: Path | None, fit: Fit, progress: Progress, checkpoint: Path | None = None) -> Run:
     split = prepared(spec)
-    checkpoint = None if out is None else out.with_name(f"{out.name}.checkpoint")
-    if checkpoint is not None and not resume:
-        _forget(checkpoint)
-    options = FitOptions(spec.fit.seed, _threads(spec), progress=progress, checkpoint=checkpoint)
-    fitted = (fit or plain)(spec, split, options)
+    fitted = fit(
+        spec, split, FitOptions(spec.fit.seed, _threads(spec), progress=progress, checkpoint=checkpoint)
+    )
     holdout = split.test if isinstance(split, Split) else None
     if out is not None:
         _keep(out, spec, fitted, holdout)
     evaluation = None if holdout is None else judge(fitted, holdout, out, _threads(spec), progress)
-    if checkpoint is not None:
-        _forget(checkpoint)
     return Run(fitted, holdout, evaluation)
+
+
+@contextmanager
+def _alone(checkpoint: Path, out: Path) -> Iterator[None]:
+    """Only one fit at a time writes a run folder."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(claimed(checkpoint))
+        except FileExistsError:
+            raise StoreError(
+                f"{checkpoint} is a file, but the way of a fit is kept there; move it away."
+            ) from None
+        except BlockingIOError:
+            raise StoreError(f"Another fit is writing {out}; wait for it or give another folder.") from None
+        yield
 
 
 def plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
@@ -163,16 +188,14 @@ def _threads(spec: Spec) -> int:
     return spec.fit.threads or len(os.sched_getaffinity(0))
 
 
-def _forget(checkpoint: Path) -> None:
-    """Remove a checkpoint folder and nothing else."""
-    if not checkpoint.is_dir():
-        return
+def _empty(checkpoint: Path) -> None:
+    """Remove what is in a checkpoint folder, unless it is something else."""
     inside = sorted(checkpoint.rglob("*"), reverse=True)
     if foreign := [path for path in inside if path.is_file() and not _is_checkpoint(path)]:
         raise StoreError(
             f"{checkpoint} is no checkpoint, it holds other files ({foreign[0].name}); move it away."
         )
-    for path in [*inside, checkpoint]:
+    for path in inside:
         path.rmdir() if path.is_dir() else path.unlink()
 
 

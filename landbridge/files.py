@@ -53,6 +53,25 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Have the folder, made if need be, to oneself; BlockingIOError at once where another process has it.
+
+    The block may remove the folder: who waited at the door of a removed one finds it taken, too.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not (folder.exists() and os.path.samestat(os.fstat(handle), folder.stat())):
+            raise BlockingIOError(f"{folder} was removed by its holder.")
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_hashed(folder: Path, stem: str, suffix: str, write: Callable[[Path], object]) -> StoredFile:
     """Write a file named after its content, ``stem-<hash>.suffix``, so that no older file is touched.
 

