@@ -25,14 +25,20 @@ if TYPE_CHECKING:
     from landbridge.models.ials import IALS
     from landbridge.models.popularity import Popularity
     from landbridge.recommending import explain, fold_in, recommend, recommend_all
+    from landbridge.selection.auto import auto
+    from landbridge.selection.compat import compat
+    from landbridge.selection.guard import guard
+    from landbridge.selection.transfer import transfer_matrix
     from landbridge.store import load, save
     from landbridge.training.options import FitOptions
+    from landbridge.tuning.search import Budget, search
 
 from landbridge.version import __version__ as __version__
 
 __all__ = [
     "CDIMF",
     "IALS",
+    "Budget",
     "DataError",
     "FitOptions",
     "LandbridgeError",
@@ -40,12 +46,15 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "Validator",
+    "auto",
     "cold_users",
     "compare",
+    "compat",
     "evaluate",
     "examine",
     "explain",
     "fold_in",
+    "guard",
     "leave_last_out",
     "leave_one_out",
     "load",
@@ -54,7 +63,9 @@ __all__ = [
     "recommend",
     "recommend_all",
     "save",
+    "search",
     "temporal",
+    "transfer_matrix",
     "with_candidates",
 ]
 
@@ -69,8 +80,13 @@ _HOME = {
     "models.ials": ("IALS",),
     "models.popularity": ("Popularity",),
     "recommending": ("explain", "fold_in", "recommend", "recommend_all"),
+    "selection.auto": ("auto",),
+    "selection.compat": ("compat",),
+    "selection.guard": ("guard",),
+    "selection.transfer": ("transfer_matrix",),
     "store": ("load", "save"),
     "training.options": ("FitOptions",),
+    "tuning.search": ("Budget", "search"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -32,7 +32,7 @@ def families() -> dict[str, Method]:
 
 def auto(
     split: Split,
-    options: FitOptions,
+    options: FitOptions | None = None,
     trials: int = 0,
     seconds: float | None = None,
     work: Path | None = None,
@@ -43,7 +43,7 @@ def auto(
     ``trials`` per family (0 with no ``seconds``: all as they are), begun within ``seconds`` for all
     together. ``work``: a folder in which searches are kept, so that a killed call goes on.
     """
-    started = families()
+    options, started = options or FitOptions(), families()
     share = None if seconds is None else seconds / len(started)
     tuned = {
         label: tuned_method(method, split, options, trials, share, work and work / label, metric)

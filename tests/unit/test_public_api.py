@@ -9,6 +9,7 @@ import landbridge as lb
 NAMES = [
     "CDIMF",
     "IALS",
+    "Budget",
     "DataError",
     "FitOptions",
     "LandbridgeError",
@@ -16,12 +17,15 @@ NAMES = [
     "SettingsError",
     "StoreError",
     "Validator",
+    "auto",
     "cold_users",
     "compare",
+    "compat",
     "evaluate",
     "examine",
     "explain",
     "fold_in",
+    "guard",
     "leave_last_out",
     "leave_one_out",
     "load",
@@ -30,7 +34,9 @@ NAMES = [
     "recommend",
     "recommend_all",
     "save",
+    "search",
     "temporal",
+    "transfer_matrix",
     "with_candidates",
 ]
 
