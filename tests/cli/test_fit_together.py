@@ -28,9 +28,9 @@ def test_two_fits_at_once_leave_a_loadable_run(tmp_path: Path) -> None:
         for process in both:
             process.kill()
     said = [process.communicate()[1] for process in both]
-    assert 0 in (status := [process.returncode for process in both]), said
-    for one, told in zip(status, said, strict=True):
-        assert one == 0 or "Another fit is writing" in told, told
+    ended = [process.returncode for process in both]
+    assert 0 in ended, said
+    assert all(code == 0 or "Another fit is writing" in told for code, told in zip(ended, said, strict=True))
     assert seen | {whole(out)}
 
 
