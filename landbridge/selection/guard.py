@@ -61,9 +61,7 @@ def twin_of(method: Method) -> IALS:
     return IALS(**(shared | {"sharing": "separate"}))
 
 
-def guard(
-    method: Method, split: Split, options: FitOptions | None = None, metric: str = "ndcg@10"
-) -> Blend:
+def guard(method: Method, split: Split, options: FitOptions | None = None, metric: str = "ndcg@10") -> Blend:
     """The method with its single-domain twin and popularity, each where it serves best on validation."""
     return guarded(with_twin(method), split, options or FitOptions(), metric)
 
