@@ -32,10 +32,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import DivergenceError, SettingsError, unknown
@@ -180,12 +179,14 @@ class CDIMF(Method):
         threads: int,
     ) -> State:
         """Eq. (1), or Eq. (6) in the published program."""
+        from landbridge.models.parts import consensus_kernels as kernels
+
         rows = {}
         for name, party in parties.items():
             rho_U = np.where(party.tied, np.float32(rho), np.float32(0))
             pull_U = rho_U if self.variant == "admm" else rho_U * party.half_U
             ridge_U = party.ridge_U + rho_U if self.variant == "admm" else party.ridge_U
-            pull_UF = pull_U[:, None] * (state["z"][party.users] - state[f"t:{name}"])
+            pull_UF = kernels.pull(party.users, pull_U, state["z"], state[f"t:{name}"])
             turned_UF = als.rotate(pull_UF, bases[name].rotation_FF, threads)
             x_UF = als.solve(party.by_user, bases[name], self.alpha0, ridge_U, turned_UF)
             rows[f"x:{name}"] = _turned_back(x_UF, bases[name], threads)
@@ -195,23 +196,27 @@ class CDIMF(Method):
         self, parties: Mapping[str, Party], state: State, rho: float, dual: bool
     ) -> tuple[State, Record]:
         """Eqs. (2)-(4) and how far the parties are from agreement."""
+        from landbridge.models.parts import consensus_kernels as kernels
+
         sum_UF = np.zeros_like(state["z"])
         count_U = np.zeros(len(sum_UF), np.float32)
         for name, party in parties.items():
-            tied = party.users[party.tied]
-            sum_UF[tied] += (state[f"x:{name}"] + state[f"t:{name}"])[party.tied]  # Eq. (2)
-            count_U[tied] += 1
+            kernels.add_told(
+                party.users, party.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
+            )  # Eq. (2)
+            count_U[party.users[party.tied]] += 1
         shrunk_U = count_U + self.shrink / rho if rho > 0 else count_U
         z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
         new: State = {"z": z_UF}
         primal = tied_norm = 0.0
         for name, party in parties.items():
-            away_UF = np.where(party.tied[:, None], state[f"x:{name}"] - z_UF[party.users], 0)
-            primal += _squares(away_UF)
-            tied_norm += _squares(z_UF[party.users[party.tied]])
+            t_UF, away_U, norm_U = kernels.settle(
+                party.users, party.tied, state[f"x:{name}"], z_UF, state[f"t:{name}"]
+            )
+            primal, tied_norm = primal + float(away_U.sum()), tied_norm + float(norm_U.sum())
             if dual:
-                new[f"t:{name}"] = state[f"t:{name}"] + away_UF  # Eq. (4)
-        moved, norm = _squares(z_UF - state["z"]), _squares(z_UF)
+                new[f"t:{name}"] = t_UF  # Eq. (4)
+        moved, norm = (float(part_U.sum()) for part_U in kernels.moved(state["z"], z_UF))
         return state | new, {
             "rho": rho,
             "primal": float(np.sqrt(primal)),
@@ -284,7 +289,3 @@ def _rescaled(parties: Mapping[str, Party], state: State, growth: float) -> Stat
 def _turned_back(rows_RF: Float32, basis: als.Basis, threads: int) -> Float32:
     """Rows in a basis of their own, in the common one."""
     return als.rotate(rows_RF, np.ascontiguousarray(basis.rotation_FF.T), threads)
-
-
-def _squares(rows_UF: npt.NDArray[Any]) -> float:
-    return float(np.sum(np.square(rows_UF, dtype=np.float64)))

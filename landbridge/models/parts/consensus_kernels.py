@@ -1,0 +1,69 @@
+"""Compiled loops of a consensus round, one pass over memory each, parallel over rows.
+
+R rows of a party's users, U users of the common vocabulary, F factors. A user has at most one row in a
+party, so no two rows write to one place, and sums are kept per row (float32 within it): any number of
+threads gives the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+FAST = {"reassoc", "contract", "nsz"}  # lets sums use vector units; NaN stays NaN
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def pull(users_R, rho_R, z_UF, t_RF):
+    """ρ (z - t) of every row, (R, F)."""
+    out_RF = np.empty_like(t_RF)
+    for row in prange(len(users_R)):
+        z_F = z_UF[users_R[row]]
+        for f in range(t_RF.shape[1]):
+            out_RF[row, f] = rho_R[row] * (z_F[f] - t_RF[row, f])
+    return out_RF
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def add_told(users_R, tied_R, x_RF, t_RF, sum_UF):
+    """Add x + t of the tied rows to their users' sums."""
+    for row in prange(len(users_R)):
+        if tied_R[row]:
+            sum_F = sum_UF[users_R[row]]
+            for f in range(x_RF.shape[1]):
+                sum_F[f] += x_RF[row, f] + t_RF[row, f]
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath=FAST)
+def settle(users_R, tied_R, x_RF, z_UF, t_RF):
+    """t + x - z of the tied rows (the others' t), and ‖x - z‖² and ‖z‖² of each row, 0 where not tied."""
+    out_RF = np.empty_like(t_RF)
+    away_R, norm_R = np.zeros(len(users_R)), np.zeros(len(users_R))
+    for row in prange(len(users_R)):
+        t_F, out_F = t_RF[row], out_RF[row]
+        if not tied_R[row]:
+            out_F[:] = t_F
+            continue
+        x_F, z_F = x_RF[row], z_UF[users_R[row]]
+        away = norm = np.float32(0)
+        for f in range(len(x_F)):
+            step = x_F[f] - z_F[f]
+            out_F[f] = t_F[f] + step
+            away += step * step
+            norm += z_F[f] * z_F[f]
+        away_R[row], norm_R[row] = away, norm
+    return out_RF, away_R, norm_R
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath=FAST)
+def moved(before_UF, after_UF):
+    """‖after - before‖² and ‖after‖² of each row."""
+    moved_U, norm_U = np.zeros(len(after_UF)), np.zeros(len(after_UF))
+    for row in prange(len(after_UF)):
+        before_F, after_F = before_UF[row], after_UF[row]
+        step = norm = np.float32(0)
+        for f in range(len(after_F)):
+            step += (after_F[f] - before_F[f]) ** 2
+            norm += after_F[f] * after_F[f]
+        moved_U[row], norm_U[row] = step, norm
+    return moved_U, norm_U

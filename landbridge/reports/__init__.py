@@ -1,0 +1,1 @@
+"""Reports on finished benchmarks: read from saved folders only, never from live models."""

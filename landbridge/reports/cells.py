@@ -1,0 +1,101 @@
+"""What the finished cells of a benchmark tell beyond quality: series, coverage and guards' decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Cell = Mapping[str, Any]
+WHOSE = ("data", "label", "seed")
+
+
+def series(cells: Iterable[tuple[Cell, list[Cell]]]) -> pl.DataFrame:
+    """All numbers of the cells' logs: data, label, seed, figure, part, epoch (null: told once), value.
+
+    A figure may be a number or a mapping of numbers (by domain, by activity …): then ``part`` is its key.
+    """
+    rows = [
+        (*_whose(cell), *figure)
+        for cell, log in cells
+        if not cell.get("decision")  # the log of a guarded model is its decision
+        for record in log
+        for figure in _figures(record)
+    ]
+    return _table(rows, figure=str, part=str, epoch=int, value=float)
+
+
+def coverage(cells: Iterable[Cell]) -> pl.DataFrame:
+    """How much of each catalogue the lists use: data, label, seed, domain, protocol, coverage, gini."""
+    told = ("domain", "protocol", "coverage", "gini")
+    rows = [
+        (*_whose(cell), *(row[name] for name in told))
+        for cell in cells
+        for row in _rows(cell.get("coverage") or [])
+    ]
+    return _table(rows, domain=str, protocol=str, coverage=float, gini=float)
+
+
+def decisions(cells: Iterable[Cell]) -> pl.DataFrame:
+    """What guards serve: one row per data, label, seed, domain, group and member with its weight.
+
+    Further columns: pairs, simple (the domain's own best simple model), estimate and simple_estimate
+    (validation figures of what serves and of that), lower (bound of their difference), protected.
+    """
+    told: dict[str, type] = {"domain": str, "group": str, "pairs": int, "simple": str, "estimate": float}
+    told |= {"simple_estimate": float, "lower": float, "protected": bool}
+    rows = [
+        (*_whose(cell), *(decision.get(name) for name in told), member, weight)
+        for cell in cells
+        for decision in cell.get("decision") or []
+        for member, weight in decision["weights"].items()
+    ]
+    return _table(rows, **told, member=str, weight=float)
+
+
+def settings(cells: Iterable[Cell]) -> pl.DataFrame:
+    """What was fitted, as text: data, label, seed, settings; of a mixture what its members are."""
+    rows = [(*_whose(cell), _worded(cell.get("settings") or {})) for cell in cells]
+    return _table(rows, settings=str)
+
+
+def _worded(settings: Cell) -> str:
+    if isinstance(members := settings.get("members"), Mapping):
+        told = (f"{label}: {each['method']} ({_worded(each['settings'])})" for label, each in members.items())
+        return "; ".join(told)
+    return ", ".join(f"{key}={value}" for key, value in settings.items()) or "none"
+
+
+def _table(rows: list[tuple[Any, ...]], **columns: type) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame(rows, schema={"data": str, "label": str, "seed": int, **columns}, orient="row")
+
+
+def _whose(cell: Cell) -> tuple[Any, ...]:
+    return tuple(cell[name] for name in WHOSE)
+
+
+def _figures(record: Cell) -> Iterator[tuple[str, str, int | None, float]]:
+    for figure, value in record.items():
+        for part, number in _numbers(value, ()) if figure != "epoch" else ():
+            yield figure, part, record.get("epoch"), number
+
+
+def _numbers(value: Any, inside: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    """The finite numbers in ``value`` and the keys that lead to each."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _numbers(each, (*inside, str(key)))
+    elif isinstance(value, list):
+        yield from _numbers({str(place): each for place, each in enumerate(value)}, inside)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        yield ", ".join(inside), float(value)
+
+
+def _rows(told: Any) -> list[Cell]:
+    """One row per domain and protocol, from a list of them or from {protocol: list}."""
+    return [row for rows in told.values() for row in rows] if isinstance(told, Mapping) else list(told)

@@ -1,0 +1,266 @@
+"""Which pictures a report has, what they show in words, and how they become SVG and PNG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from landbridge.errors import LandbridgeError
+from landbridge.evaluation.segments import LABELS
+from landbridge.reports import plots
+from landbridge.reports.facts import one_figure
+from landbridge.reports.figures import UNSURE, judged_on, overall, percent
+from landbridge.reports.looks import LIGHT, Look
+from landbridge.reports.runs import Runs
+from landbridge.reports.tables import MARKS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CAPS = (5.0, 10.0, 25.0, 50.0, 100.0)  # per cent at which a gain's colour is full
+FASTEST = 1e-3  # seconds; a logarithmic axis has no zero
+VALID = "valid"  # the validation figure's name in a log
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``name``: of its file; ``alt``: what it shows, for those who do not see it; ``chart``: draws it."""
+
+    name: str
+    title: str
+    alt: str
+    chart: Callable[[Look], plots.Drawing]
+
+
+def svg(picture: Picture, look: Look) -> str:
+    """The picture as one SVG element on a transparent ground."""
+    return _rendered(picture, look, "svg").decode()
+
+
+def png(picture: Picture) -> bytes:
+    """The picture on white, at twice its size."""
+    return _rendered(picture, LIGHT, "png")
+
+
+def gains(runs: Runs, figures: pl.DataFrame, data: str, by: str = "activity") -> list[Picture]:
+    """Per method the gain over the reference in each domain and segment."""
+    import polars as pl
+
+    chosen = figures.filter(data=data, by=by, metric=runs.metric, protocol=runs.protocol(data)).filter(
+        pl.col("gain_percent").is_not_null() & (pl.col("label") != runs.reference)
+    )
+    cap = _cap(chosen["gain_percent"].abs().to_list())
+    present = set(chosen["segment"])
+    xs = [segment for segment in LABELS.get(by, sorted(present)) if segment in present]
+    ys = chosen["domain"].unique(maintain_order=True).to_list()
+    return [
+        Picture(
+            _slug("gain", by, data, str(label)),
+            f"{label} against {runs.reference}, gain in %",
+            _told_gains(group, f"{label} over {runs.reference} in {runs.metric.upper()}", by),
+            partial(plots.heat_map, _gain_tiles(group), xs, ys, (_X_TITLES.get(by, by), ""), (-cap, cap)),
+        )
+        for (label,), group in chosen.group_by("label", maintain_order=True)
+    ]
+
+
+def forest(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
+    """All methods' differences from the reference per domain, in per cent of it, with intervals."""
+    import polars as pl
+
+    chosen = figures.filter(data=data, by="domain", metric=runs.metric, protocol=runs.protocol(data)).filter(
+        pl.col("gain_percent").is_not_null() & (pl.col("label") != runs.reference)
+    )
+    if chosen.is_empty():
+        return []
+    scale = 100 / (pl.col("mean") - pl.col("difference"))  # per cent of the reference's mean
+    rows = chosen.select(
+        "label",
+        "domain",
+        value="gain_percent",
+        low=pl.col("difference_low") * scale,
+        high=pl.col("difference_high") * scale,
+        sure=pl.col("verdict") != UNSURE,
+    ).to_dicts()
+    domains = chosen["domain"].unique(maintain_order=True).to_list()
+    title = f"difference from {runs.reference}, %"
+    told = f"Differences of every method from {runs.reference} per domain of {data}, with 95 % intervals."
+    chart = partial(plots.intervals, rows, runs.labels, domains, title)
+    return [Picture(_slug("difference", data), "Difference per domain with 95 % interval", told, chart)]
+
+
+def pareto(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
+    """Mean quality over the domains against the median time of a fit."""
+    import polars as pl
+
+    chosen = overall(figures.filter(data=data, metric=runs.metric, protocol=runs.protocol(data)))
+    times = runs.costs.filter(data=data).group_by("label").agg(cost=pl.col("fit_seconds").median())
+    joined = chosen.join(times, on="label", maintain_order="left").filter(pl.col("cost").is_not_null())
+    rows = [
+        {"label": label, "quality": quality, "cost": max(cost, FASTEST)}
+        for label, quality, cost in joined.select("label", "mean", "cost").rows()
+    ]
+    if len(rows) < 2:
+        return []
+    for row in rows:
+        row["frontier"] = not any(_dominates(other, row) for other in rows)
+    best = ", ".join(row["label"] for row in rows if row["frontier"])
+    judged = judged_on(runs.metric, runs.protocol(data))
+    told = f"Quality against seconds of a fit on {data}. None is both better and quicker than: {best}."
+    titles = "seconds of a fit", f"mean {judged}"
+    chart = partial(plots.quality_against_cost, rows, runs.labels, titles)
+    return [Picture(_slug("cost", data), f"{data}: quality against time", told, chart)]
+
+
+def convergence(runs: Runs, data: str) -> list[Picture]:
+    """The validation figure by epoch, all methods in one picture."""
+    chosen = _series(runs).filter(data=data, figure=VALID)
+    if chosen.is_empty():
+        return []
+    rows = chosen.select("label", "seed", "epoch", "value").to_dicts()
+    told = f"Validation figure by epoch on {data}, one line per method and seed."
+    chart = partial(plots.lines, rows, runs.labels, "validation figure")
+    return [Picture(_slug("validation", data), f"{data}: validation by epoch", told, chart)]
+
+
+def own_figures(runs: Runs, data: str) -> list[Picture]:
+    """Every other series of the logs, one picture per method and figure."""
+    import polars as pl
+
+    chosen = _series(runs).filter(pl.col("data") == data, pl.col("figure") != VALID)
+    pictures = []
+    for (label, figure), group in chosen.group_by("label", "figure", maintain_order=True):
+        parts = group["part"].unique(maintain_order=True).to_list()
+        name = str(figure).replace("_", " ")
+        rows = group.select("seed", "epoch", "value", label="part").to_dicts()
+        told = f"{name} of {label} by epoch on {data}, one line per seed" + _parts(parts)
+        chart = partial(plots.lines, rows, parts, name)
+        pictures.append(Picture(_slug("own", data, str(label), name), f"{label}: {name}", told, chart))
+    return pictures
+
+
+def served(runs: Runs, data: str, label: str) -> list[Picture]:
+    """Each member's weight in what a guard serves per domain and activity group, mean over the seeds."""
+    import polars as pl
+
+    chosen = runs.decisions.filter(data=data, label=label)
+    seeds = chosen["seed"].n_unique()
+    keys = ["domain", "group"]
+    ys = chosen["domain"].unique(maintain_order=True).to_list()
+    xs = [group for group in LABELS["activity"] if group in set(chosen["group"])]
+    pictures = []
+    for member in chosen["member"].unique(maintain_order=True).sort():
+        own = chosen.with_columns(weight=pl.when(member=member).then("weight").otherwise(0.0))
+        mean = own.group_by(keys, maintain_order=True).agg(pl.col("weight").sum() / seeds)
+        tiles = [plots.Tile(x, y, w, f"{w:.2f}" if w else "·") for y, x, w in mean.rows()]
+        told = f"Weight of {member} in what {label} serves on {data}, per domain and activity group."
+        chart = partial(plots.heat_map, tiles, xs, ys, (_X_TITLES["activity"], ""), (0.0, 1.0))
+        pictures.append(Picture(_slug("served", data, label, member), f"Weight of {member}", told, chart))
+    return pictures
+
+
+def transfer(runs: Runs, data: str) -> list[Picture]:
+    """The measured transfer matrix, and how it goes with the prediction."""
+    import polars as pl
+
+    chosen = runs.transfer.filter(data=data)
+    if chosen.is_empty():
+        return []
+    names = pl.concat([chosen["target"], chosen["source"]]).unique(maintain_order=True).to_list()
+    cap = _cap(chosen["gain"].abs().to_list())
+    tiles = [
+        plots.Tile(
+            row["source"], row["target"], row["gain"], _whole(row["gain"]), row["low"] <= 0 <= row["high"]
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
+    told = f"Gain in per cent of each domain of {data} (rows) from adding another one (columns)."
+    chart = partial(plots.heat_map, tiles, names, names, ("added", "domain"), (-cap, cap))
+    measured = Picture(_slug("transfer", data), "Measured gain in per cent", told, chart)
+    rows = chosen.select(x="predicted", y="gain", low="low", high="high").drop_nulls().to_dicts()
+    if not rows:
+        return [measured]
+    titles = "predicted before training (no unit)", "measured gain, %"
+    told = f"Measured against predicted gains of the pairs of domains of {data}."
+    against = Picture(
+        _slug("predicted", data), "Measured against predicted", told, partial(plots.scatter, rows, titles)
+    )
+    return [measured, against]
+
+
+_X_TITLES = {
+    "activity": "the user's known events in the domain",
+    "elsewhere": "the user's known events elsewhere",
+    "popularity": "popularity of the item",
+    "twin": "knows the product elsewhere",
+}
+
+
+def _gain_tiles(group: pl.DataFrame) -> list[plots.Tile]:
+    return [
+        plots.Tile(
+            row["segment"],
+            row["domain"],
+            row["gain_percent"],
+            _whole(row["gain_percent"]) + MARKS.get(row["verdict"], ""),
+            row["verdict"] == UNSURE,
+        )
+        for row in group.iter_rows(named=True)
+    ]
+
+
+def _whole(value: float) -> str:
+    """``+4``, ``−30``; what rounds to nothing has no sign."""
+    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
+
+
+def _told_gains(group: pl.DataFrame, what: str, by: str) -> str:
+    low, high = group.sort("gain_percent").row(0, named=True), group.sort("gain_percent").row(-1, named=True)
+    counts = {verdict: (group["verdict"] == verdict).sum() for verdict in MARKS}
+    return (
+        f"Gain of {what} per domain and {by}: from {percent(low['gain_percent'], 0)} ({low['domain']}, "
+        f"{low['segment']}) to {percent(high['gain_percent'], 0)} ({high['domain']}, {high['segment']}); "
+        f"{counts['better']} of {len(group)} groups significantly better, {counts['worse']} worse."
+    )
+
+
+def _cap(sizes: list[float]) -> float:
+    """The smallest of ``CAPS`` that at least three in five of the sizes stay below."""
+    within = sorted(sizes)[int(0.6 * (len(sizes) - 1))] if sizes else 0.0
+    return next((cap for cap in CAPS if cap >= within), CAPS[-1])
+
+
+def _dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    as_good = one["quality"] >= other["quality"] and one["cost"] <= other["cost"]
+    return as_good and (one["quality"], one["cost"]) != (other["quality"], other["cost"])
+
+
+def _series(runs: Runs) -> pl.DataFrame:
+    """The figures that make lines."""
+    return runs.series.join(one_figure(runs.series), on=runs.series.columns, how="anti", nulls_equal=True)
+
+
+def _parts(parts: list[str]) -> str:
+    return f" for {', '.join(parts)}." if parts != [""] else "."
+
+
+def _slug(*parts: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+
+
+def _rendered(picture: Picture, look: Look, kind: str) -> bytes:
+    plots.need_altair()
+    chart = picture.chart(look).configure(
+        **look.config() | ({"background": "white"} if kind == "png" else {})
+    )
+    buffer = io.BytesIO() if kind == "png" else io.StringIO()
+    try:
+        chart.save(buffer, format=kind, engine="vl-convert", **({"scale_factor": 2} if kind == "png" else {}))
+    except ValueError as error:
+        raise LandbridgeError(f"The picture {picture.name!r} could not be drawn: {error}.") from error
+    drawn = buffer.getvalue()
+    return drawn if isinstance(drawn, bytes) else drawn.encode()

@@ -1,0 +1,55 @@
+"""From a benchmark's folder to a report in the format that the file's name asks for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from landbridge.errors import SettingsError, unknown
+from landbridge.files import atomic_write
+from landbridge.reports import html, pictures, runs, text
+from landbridge.reports.document import Document, document
+from landbridge.reports.figures import figures
+from landbridge.reports.looks import LIGHT
+
+FORMATS = (".html", ".md", ".tex", ".csv")
+
+
+def report(folder: str | Path, out: str | Path, *, pictures_in: str | Path | None = None) -> None:
+    """Report on the benchmark in ``folder``: .html (one file), .md, .tex, or .csv (every figure, one a row).
+
+    ``pictures_in``: a folder for every picture as SVG and PNG; Markdown and LaTeX then show them.
+    Raises SettingsError for another suffix, StoreError where there is no sound benchmark, and
+    MissingExtraError where pictures or HTML are wanted without the extra ``report``.
+    """
+    out = Path(out)
+    if out.suffix not in FORMATS:
+        raise SettingsError(unknown("format of a report", out.suffix, FORMATS))
+    found = runs.read(Path(folder))
+    told = document(found)
+    if pictures_in is not None:
+        _write_pictures(told, Path(pictures_in))
+    seen = (
+        None
+        if pictures_in is None
+        else PurePosixPath(os.path.relpath(pictures_in, out.parent).replace("\\", "/"))
+    )
+    writers: dict[str, Callable[[], str]] = {
+        ".html": lambda: html.page(told),
+        ".md": lambda: text.as_markdown_text(told, seen),
+        ".tex": lambda: text.as_latex_text(told, seen),
+        ".csv": lambda: figures(found).write_csv(),
+    }
+    _write(out, writers[out.suffix]().encode())
+
+
+def _write_pictures(told: Document, folder: Path) -> None:
+    for picture in told.pictures:
+        _write(folder / f"{picture.name}.svg", pictures.svg(picture, LIGHT).encode())
+        _write(folder / f"{picture.name}.png", pictures.png(picture))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,123 @@
+"""Pictures are drawn from the numbers, alike every time, and tell what they show."""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from xml.etree import ElementTree
+
+import pytest
+
+from landbridge.errors import MissingExtraError
+from landbridge.reports import pictures, plots
+from landbridge.reports.document import document
+from landbridge.reports.figures import figures
+from landbridge.reports.looks import DARK, LIGHT, Look, ink_on, luminance
+from landbridge.reports.pictures import Picture
+from landbridge.reports.runs import Runs
+
+
+def texts(drawn: str) -> list[str]:
+    """The words in an SVG."""
+    root = ElementTree.fromstring(drawn)
+    return [
+        text for node in root.iter("{http://www.w3.org/2000/svg}text") if (text := "".join(node.itertext()))
+    ]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_a_gain_map_shows_every_gain_of_the_tables(runs: Runs) -> None:
+    tidy = figures(runs)
+    drawn = pictures.gains(runs, tidy, "shops")
+    assert [each.name for each in drawn] == [
+        f"gain-activity-shops-{end}" for end in ("popularity", "cdimf", "cdimf-guarded")
+    ]
+    chosen = tidy.filter(data="shops", by="activity", label="CDIMF", metric="ndcg@10", protocol="full")
+    marks = {"better": "▲", "worse": "▼", "": ""}
+    wanted = {
+        (f"{gain:+.0f}".replace("-", "−") if round(gain) else "0") + marks[verdict]
+        for gain, verdict in chosen["gain_percent", "verdict"].rows()
+    }
+    assert wanted <= set(texts(pictures.svg(drawn[1], LIGHT)))
+    assert f"{(chosen['verdict'] == 'worse').sum()} worse" in drawn[1].alt
+
+
+def test_pictures_are_sound_svg_in_both_looks(runs: Runs) -> None:
+    drawn = document(runs).pictures
+    names = [picture.name for picture in drawn]
+    assert len(set(names)) == len(names)
+    kinds = "difference", "gain-activity", "cost", "validation", "own", "served", "transfer", "predicted"
+    assert {kind for kind in kinds if any(name.startswith(kind) for name in names)} == set(kinds)
+    for picture in drawn[::2]:
+        light, dark = pictures.svg(picture, LIGHT), pictures.svg(picture, DARK)
+        assert texts(light) == texts(dark) != []
+        assert light != dark
+        assert "NaN" not in light
+        assert ' id="' not in light  # two pictures of one page must not share one
+        assert picture.alt.endswith(".")
+        assert len(picture.alt) > 30
+
+
+def test_own_figures_are_whatever_the_log_holds(runs: Runs) -> None:
+    named = {picture.name: picture for picture in pictures.own_figures(runs, "shops")}
+    assert set(named) == {"own-shops-cdimf-gap", "own-shops-cdimf-shift", "own-shops-cdimf-temperature"}
+    assert {"0", "1-2", "31+"} <= set(texts(pictures.svg(named["own-shops-cdimf-temperature"], LIGHT)))
+    gap = texts(pictures.svg(named["own-shops-cdimf-gap"], LIGHT))
+    assert {"0.001", "0.01", "0.1", "1"} <= set(gap)  # a logarithmic axis
+
+
+def test_weights_served_are_means_over_the_seeds(runs: Runs) -> None:
+    drawn = pictures.served(runs, "a-b", "CDIMF, guarded")
+    assert [picture.title.split()[-1] for picture in drawn] == ["alone", "cdimf", "popularity"]
+    shown = texts(pictures.svg(drawn[0], LIGHT))
+    assert shown.count("1.00") == 3
+    chosen = runs.decisions.filter(data="a-b", domain="b_2", group="0", member="alone")
+    assert f"{chosen['weight'].sum() / 3:.2f}" in shown
+
+
+def test_the_frontier_is_of_those_that_nobody_beats_in_both(runs: Runs) -> None:
+    told = pictures.pareto(runs, figures(runs), "shops")[0].alt
+    assert told.endswith("than: separate ALS, popularity, CDIMF, CDIMF, guarded.")
+    told = pictures.pareto(runs, figures(runs), "a-b")[0].alt
+    assert "popularity" in told
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cap"), [([1, 2, 3, 90], 5.0), ([30, 40, 60], 50.0), ([], 5.0), ([500], 100.0)]
+)
+def test_colours_are_full_where_most_gains_stay_below(sizes: list[float], cap: float) -> None:
+    assert pictures._cap(sizes) == cap
+
+
+@pytest.mark.parametrize("look", [LIGHT, DARK])
+def test_colours_can_be_told_from_what_is_behind_them(look: Look) -> None:
+    assert contrast(look.ink, look.ground) > 7
+    assert contrast(look.muted, look.ground) > 4.5
+    assert all(contrast(colour, look.ground) > 3 for colour in look.lines)
+    for step, faint, low in product(range(101), (False, True), (-1.0, 0.0)):
+        fill = look.tile(low + (1 - low) * step / 100, (low, 1.0), faint=faint)
+        assert contrast(ink_on(fill), fill) >= 4.5
+
+
+def test_luminance_of_known_colours() -> None:
+    assert luminance("#ffffff") == pytest.approx(1)
+    assert luminance("#000000") == 0
+    assert luminance("#808080") == pytest.approx(0.2159, abs=1e-4)
+
+
+def test_no_gain_is_neutral_and_beyond_the_ends_nothing_changes() -> None:
+    assert LIGHT.tile(0.0, (-5.0, 5.0)) == LIGHT.diverging[2]
+    assert LIGHT.tile(-5.0, (-5.0, 5.0)) == LIGHT.tile(-80.0, (-5.0, 5.0)) == LIGHT.diverging[0]
+    assert LIGHT.tile(5.0, (-5.0, 5.0)) == LIGHT.diverging[-1]
+    assert LIGHT.tile(0.0, (0.0, 1.0)) == LIGHT.sequential[0]
+
+
+def test_without_the_extra_one_sentence_names_it(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    picture = Picture("p", "t", "told.", lambda look: plots.lines([], [], "", look))
+    with pytest.raises(MissingExtraError, match=r"vl_convert: pip install 'landbridge\[report\]'"):
+        pictures.svg(picture, LIGHT)
