@@ -32,18 +32,9 @@ def root() -> Path:
     return Path(os.environ["LANDBRIDGE_DATA"])
 
 
-def fingerprint(holdout: Holdout) -> str:
-    """What a cell depends on besides its settings: known events, targets and candidates."""
-    digest = hashlib.sha256(holdout.known.fingerprint.encode())
-    for targets in holdout.targets.values():
-        for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
-            digest.update(b"-" if array is None else array.tobytes())
-    return digest.hexdigest()
-
-
 def cell(method: Method, holdout: Holdout, seed: int, part: str) -> tuple[Evaluation, dict[str, Any]]:
     """Fit on what the holdout knows and evaluate; kept under a name made of all that it depends on."""
-    key = json.dumps([method.name, asdict(method), fingerprint(holdout), seed, __version__], sort_keys=True)
+    key = json.dumps([method.name, asdict(method), holdout.fingerprint, seed, __version__], sort_keys=True)
     stem = CELLS / part / hashlib.sha256(key.encode()).hexdigest()[:24]
     if not stem.with_suffix(".json").exists():
         stem.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +51,15 @@ class Holdout:
         """How targets are ranked: ``full`` (whole catalogue) or ``1+C`` (sampled candidates)."""
         widths = {t.candidates_TC.shape[1] for t in self.targets.values() if t.candidates_TC is not None}
         return f"1+{max(widths)}" if widths else "full"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over what is known, what is held out and the candidates."""
+        digest = hashlib.sha256(self.known.fingerprint.encode())
+        for targets in self.targets.values():
+            for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
+                digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def select(self, names: Iterable[str]) -> Holdout:
         """Only the named domains, with all users kept."""

@@ -14,14 +14,14 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landbridge.errors import StoreError
-from landbridge.files import atomic_write, is_temporary, read_json, write_json
+from landbridge.files import atomic_write, claimed, is_temporary, read_json, write_json
 from landbridge.parallel.executor import Executor, Processes, Serial
 from landbridge.progress import Progress, Silent
 from landbridge.selection import cells
@@ -127,19 +127,14 @@ class _Sparing:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder; a second benchmark in it is refused, not kept waiting."""
-    import fcntl
-
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; give a folder for the benchmark.")
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ExitStack() as held:
+        try:
+            held.enter_context(claimed(folder))
+        except FileExistsError:
+            raise StoreError(f"{folder} is a file; give a folder for the benchmark.") from None
+        except BlockingIOError:
+            raise StoreError(f"Another process is at work in {folder}; wait for it or end it.") from None
         yield
-    except BlockingIOError:
-        raise StoreError(f"Another process is at work in {folder}; wait for it or end it.") from None
-    finally:
-        os.close(handle)
 
 
 def _begin(spec: Benchmark, folder: Path) -> None:

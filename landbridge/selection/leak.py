@@ -111,14 +111,33 @@ class _Move:
                 ]
             )
         )
-        rng = generator(seed, "leak check", name)
-        counts = np.unique(pair_N // n_items, return_counts=True)[1]
-        items = [rng.choice(n_items, count, replace=False) for count in counts]
-        return cls(pair_N, np.concatenate([np.zeros(0, np.int64), *items]), n_items)
+        return cls(
+            pair_N, _distinct(pair_N // n_items, n_items, generator(seed, "leak check", name)), n_items
+        )
 
     def of(self, part: Interactions | Targets) -> Int64:
         pair = part.user_idx.astype(np.int64) * self.n_items + part.item_idx
         return self.item_N[np.searchsorted(self.pair_N, pair)]
+
+
+def _distinct(user_N: Int64, n_items: int, rng: np.random.Generator) -> Int64:
+    """A random item for every entry, no item twice for one user, (N,); ``user_N`` is sorted.
+
+    Repeated items are drawn again until there are none; who has more than half of the catalogue, for whom
+    that would take long, gets the start of a random order of it.
+    """
+    item_N = rng.integers(0, n_items, len(user_N))
+    users, first, count = np.unique(user_N, return_index=True, return_counts=True)
+    busy = np.flatnonzero(2 * count > n_items)
+    for place in busy:
+        item_N[first[place] : first[place] + count[place]] = rng.permutation(n_items)[: count[place]]
+    left_N = np.flatnonzero(~np.isin(user_N, users[busy]))
+    again_N = left_N
+    while len(again_N):
+        item_N[again_N] = rng.integers(0, n_items, len(again_N))
+        pair_N = user_N[left_N] * n_items + item_N[left_N]
+        again_N = np.delete(left_N, np.unique(pair_N, return_index=True)[1])
+    return item_N
 
 
 def _moved(holdout: Holdout, moves: Mapping[str, _Move]) -> Holdout:

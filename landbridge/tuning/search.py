@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from landbridge.data.holdout import Holdout, Split
 from landbridge.errors import DivergenceError, SettingsError
@@ -105,7 +102,7 @@ class _Search:
             "method": self.method.name,
             "settings": asdict(self.method),
             "space": {name: [type(asked).__name__, asdict(asked)] for name, asked in self.space.items()},
-            "data": _fingerprint(self.valid),
+            "data": self.valid.fingerprint,
             "metric": metric,
             "seed": self.options.seed,
             "patience": self.options.patience,
@@ -225,13 +222,3 @@ def _table(found: list[FrozenTrial], space: Space, method: Method) -> pl.DataFra
         for number, trial in enumerate(found)
     ]
     return pl.DataFrame(records, schema_overrides={"value": pl.Float64, "epochs": pl.Int64})
-
-
-def _fingerprint(valid: Holdout) -> str:
-    """SHA-256 over what is fitted on and what is judged on."""
-    digest = hashlib.sha256(valid.known.fingerprint.encode())
-    for name, targets in valid.targets.items():
-        digest.update(name.encode())
-        for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
-            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

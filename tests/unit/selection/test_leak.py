@@ -145,3 +145,15 @@ def test_a_lucky_hit_is_no_proof() -> None:
     assert found["p"] > 0.1
     many = leak._against_chance(rows.with_columns(above=0), Metric.parse("hr@1"))
     assert many["p"] < leak.SURE
+
+
+@pytest.mark.parametrize("n_items", [9, 40])
+def test_random_items_are_distinct_for_each_user_and_reach_all(n_items: int) -> None:
+    user_N = np.repeat(np.arange(300), np.tile([1, 4, 9], 100))
+    item_N = leak._distinct(user_N, n_items, np.random.default_rng(0))
+    assert len(np.unique(user_N * n_items + item_N)) == len(user_N)
+    assert item_N.min() == 0
+    assert item_N.max() == n_items - 1
+    few_N = item_N[np.isin(user_N % 3, [0, 1])]
+    expected = len(few_N) / n_items
+    assert np.abs(np.bincount(few_N, minlength=n_items) - expected).max() < 5 * np.sqrt(expected)
