@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("read_parquet", "evaluation", "solver")
+BENCHMARKS = ("throughput", "tuning_overhead", "solver")
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
-"""Seconds and peak memory of reading 10 million events from one Parquet file.
+"""Seconds and peak memory of reading 10 million events from one Parquet file, beside polars alone.
 
-Run: python benchmarks/read_parquet.py [--events N] [--ids int|text]; prints one JSON line.
+The peer does with polars what must be done at least: read, number the ids, merge repeated pairs.
+
+Run: python benchmarks/read_parquet.py [--events N] [--ids int|text]; prints one JSON line per reader.
 """
 
 from __future__ import annotations
@@ -12,14 +14,28 @@ import sys
 import tempfile
 from pathlib import Path
 
+READERS = {
+    "landbridge": """
+import landbridge.data.readers as readers
+def read(path):
+    return readers.read(path).n_events
+""",
+    "polars": """
+import polars as pl
+def read(path):
+    ids = [pl.col(name).rank("dense") for name in ("user", "item")]
+    table = pl.read_parquet(path).with_columns(ids).sort("domain", "user", "item", "timestamp")
+    return len(table.unique(["domain", "user", "item"], keep="last", maintain_order=True))
+""",
+}
 CHILD = """
 import json, resource, sys, time
-import landbridge.data.readers as readers
+{reader}
 start = time.perf_counter()
-data = readers.read(sys.argv[1])
+events = read(sys.argv[1])
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-print(json.dumps({"seconds": round(seconds, 2), "peak_gib": round(peak, 2), "merged_events": data.n_events}))
+print(json.dumps(dict(seconds=round(seconds, 2), peak_gib=round(peak, 2), merged_events=events)))
 """
 
 
@@ -53,10 +69,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.parquet"
         write_events(path, chosen.events, chosen.ids == "text")
-        command = [sys.executable, "-c", CHILD, str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    facts = {"events": chosen.events, "ids": chosen.ids, **json.loads(done.stdout)}
-    print(json.dumps(facts))
+        for name, reader in READERS.items():
+            command = [sys.executable, "-c", CHILD.replace("{reader}", reader), str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            facts = {"reader": name, "events": chosen.events, "ids": chosen.ids, **json.loads(done.stdout)}
+            print(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -143,10 +143,11 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
                 users = als.basis(user_UF, THREADS)
                 start_IF = None
                 if solver.steps_from is not None:
-                    start_IF = als.rotate(items.rotated_IF, users.rotation_FF, THREADS)
+                    start_IF = als.rotate(items.rotated_IF, users.rotation_FF, THREADS, items.rotated_IF)
                 previous = user_UF, users.rotation_FF
                 marks.append(time.perf_counter())
-                item_IF = als.solve(table.by_item, users, ALPHA0, ridges[1], None, solver, start_IF)
+                room_IF = items.rotated_IF
+                item_IF = als.solve(table.by_item, users, ALPHA0, ridges[1], None, solver, start_IF, room_IF)
                 marks.append(time.perf_counter())
                 times.append(marks[-1] - marks[0])
                 kept.append(dict(zip(STAGES, np.diff(marks), strict=True)))

@@ -70,7 +70,7 @@ class Interactions:
         weights = None if weight is None else np.asarray(weight, np.float32)
         times = None if time is None else np.asarray(time, np.int64)
         key = users * max(n_items, 1) + items
-        order = np.argsort(key, kind="stable") if times is None else np.lexsort((times, key))
+        order = _sorted(key, times)
         key = key[order]
         last = np.append(key[1:] != key[:-1], True)[: len(key)]
         if duplicates == "error" and not last.all():
@@ -161,6 +161,17 @@ def _check_columns(table: Interactions) -> None:
 def _summed(weight_N: Float32, last_N: npt.NDArray[np.bool_]) -> Float32:
     starts = np.append(0, np.flatnonzero(last_N)[:-1] + 1)
     return np.add.reduceat(weight_N, starts).astype(np.float32)
+
+
+def _sorted(key_N: Int64, time_N: Int64 | None) -> Int64:
+    """The order by key, then time, then position, (N,). Repeated keys are few, so only they pay for it."""
+    order_N = np.argsort(key_N)
+    same_N = key_N[order_N[1:]] == key_N[order_N[:-1]]
+    repeated_N = np.append(same_N, False) | np.insert(same_N, 0, False) if len(key_N) else same_N
+    some = order_N[repeated_N]
+    ranks = (some, key_N[some]) if time_N is None else (some, time_N[some], key_N[some])
+    order_N[repeated_N] = some[np.lexsort(ranks)]
+    return np.asarray(order_N)
 
 
 def _offsets(index_N: Int32, size: int) -> Int64:

@@ -146,13 +146,14 @@ class _Table:
             self.events.by_user, items, self.alpha0, self.ridge_U, solver=self.solver, start_RF=start_UF
         )
         users = als.basis(user_UF, threads)
-        if self.solver == als.EXACT:
-            return {f"item:{label}": als.solve(self.events.by_item, users, self.alpha0, self.ridge_I)}
-        start_IF = als.rotate(items.rotated_IF, users.rotation_FF, threads)
+        exact = self.solver == als.EXACT
+        room_IF = items.rotated_IF  # the last items are of no further use
+        start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
         item_IF = als.solve(
-            self.events.by_item, users, self.alpha0, self.ridge_I, solver=self.solver, start_RF=start_IF
+            self.events.by_item, users, self.alpha0, self.ridge_I, None, self.solver, start_IF, room_IF
         )
-        return {f"item:{label}": item_IF, f"user:{label}": users.rotated_IF}
+        kept = {} if exact else {f"user:{label}": users.rotated_IF}
+        return {f"item:{label}": item_IF, **kept}
 
     def finish(self, item_IF: Float32, threads: int) -> tuple[Float32, Float32]:
         """Both sides in one basis, every user row the optimum at these items."""

@@ -110,16 +110,16 @@ def gramian(factors_RF: Float32, threads: int) -> Float64:
     return total_FF
 
 
-def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int) -> Float32:
-    """Y Q, (R, F)."""
-    out_RF = np.empty_like(factors_RF)
+def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int, out_RF: Float32 | None = None) -> Float32:
+    """Y Q, (R, F), in a new array or in ``out_RF``, which may be Y itself."""
+    turned_RF = np.empty_like(factors_RF) if out_RF is None else out_RF
 
     def part(block: slice) -> None:
-        np.matmul(factors_RF[block], rotation_FF, out=out_RF[block])
+        np.matmul(factors_RF[block], rotation_FF, out=turned_RF[block])
 
     for _ in _over_blocks(part, len(factors_RF), threads):
         pass
-    return out_RF
+    return turned_RF
 
 
 def basis(factors_RF: Float32, threads: int) -> Basis:
@@ -137,11 +137,13 @@ def solve(
     pull_RF: Float32 | None = None,
     solver: Solver = EXACT,
     start_RF: Float32 | None = None,
+    out_RF: Float32 | None = None,
 ) -> Float32:
     """The optimum of Eq. (1) for every row of ``rows``, (R, F), in the basis of ``fixed``.
 
-    ``pull_RF`` is c and ``start_RF`` where conjugate gradients begin, both in the same basis.
-    Call it inside :func:`limited`.
+    ``pull_RF`` is c and ``start_RF`` where conjugate gradients begin, both in the same basis. The result is
+    a new array or ``out_RF``, which may be ``start_RF``: fresh memory costs as much as the arithmetic of
+    short rows. Call it inside :func:`limited`.
     """
     from landbridge.models.parts.als_kernels import solve_rows
 
@@ -150,7 +152,7 @@ def solve(
     long_from = max(n_factors // 2, 1)
     steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from
     none_RF = np.empty((0, n_factors), np.float32)
-    out_RF = np.empty((len(counts_R), n_factors), np.float32)
+    solved_RF = np.empty((len(counts_R), n_factors), np.float32) if out_RF is None else out_RF
     solve_rows(
         rows.offsets,
         rows.columns,
@@ -165,9 +167,9 @@ def solve(
         long_from,
         steps_from,
         np.float32(solver.tolerance),
-        out_RF,
+        solved_RF,
     )
-    return out_RF
+    return solved_RF
 
 
 def _even_chunks(counts_R: Int64, n_factors: int, steps_from: int) -> Int64:

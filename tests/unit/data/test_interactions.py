@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from worlds import uneven
 
+from landbridge.data import interactions
 from landbridge.data.interactions import Interactions
 
 
@@ -19,3 +20,13 @@ def test_the_catalogue_is_the_items_with_events(name: str) -> None:
 
 def test_a_domain_without_events_has_an_empty_catalogue() -> None:
     assert Interactions.from_events([], [], 3, 4).catalogue == 0
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 500])
+def test_the_order_is_by_key_then_time_then_position(timed: bool, size: int) -> None:
+    rng = np.random.default_rng(size)
+    key_N, time_N = rng.integers(0, 100, size), rng.integers(0, 3, size)
+    ranks = (time_N, key_N) if timed else (key_N,)
+    expected = np.lexsort(ranks)  # stable
+    assert np.array_equal(interactions._sorted(key_N, time_N if timed else None), expected)
