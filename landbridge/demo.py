@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,24 +50,17 @@ def run() -> None:
 def _print_table(console: Console, split: Split, judged: dict[str, Evaluation]) -> None:
     from rich.table import Table
 
-    table = Table(title="Held-out last film per person and domain, ranked among all films she has not seen")
-    for head in (
-        "domain",
-        "users",
-        "items",
-        "events",
-        "NDCG@10 popular",
-        "alone",
-        "joint",
-        "HR@10 alone",
-        "joint",
-    ):
-        table.add_column(head, justify="left" if head == "domain" else "right")
-    table.add_column("NDCG@10 gain of joint over alone [95 %]")
+    console.print(
+        "The last film of each person and domain was held out and ranked among all she has not seen."
+    )
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for head in ("domain", "users", "items", "events", "NDCG\n@10\npopular", "\n\nalone", "\n\njoint"):
+        table.add_column(head, justify="left" if head == "domain" else "right", no_wrap=True)
+    table.add_column("HR@10\nalone,\njoint", justify="right", no_wrap=True)
+    table.add_column("NDCG gain of\njoint over alone\n[95 %]", justify="right", no_wrap=True)
     ndcg = {name: evaluation.means("ndcg@10") for name, evaluation in judged.items()}
     hits = {name: evaluation.means("hr@10") for name, evaluation in judged.items()}
-    gains = compare(judged["joint"], judged["alone"]).table()
-    for row in gains.iter_rows(named=True):
+    for row in compare(judged["joint"], judged["alone"]).table().iter_rows(named=True):
         domain = row["domain"]
         events = split.test.known[domain]
         table.add_row(
@@ -75,15 +68,16 @@ def _print_table(console: Console, split: Split, judged: dict[str, Evaluation]) 
             f"{int((events.user_counts > 0).sum()):,}",
             f"{events.n_items:,}",
             f"{len(events):,}",
-            *(f"{ndcg[name][domain]:.3f}" for name in ("popularity", "alone", "joint")),
-            *(f"{hits[name][domain]:.3f}" for name in ("alone", "joint")),
-            _gain(row),
+            *(_short(ndcg[name][domain]) for name in ("popularity", "alone", "joint")),
+            " ".join(f"{hits[name][domain]:.2f}".lstrip("0") for name in ("alone", "joint")),
+            f"{row['gain_percent']:+.0f} % [{_short(row['low'])}, {_short(row['high'])}]",
         )
     console.print(table)
 
 
-def _gain(row: dict[str, Any]) -> str:
-    return f"{row['gain_percent']:+.0f} %  {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+def _short(value: float) -> str:
+    """Three digits without the leading zero."""
+    return f"{value:.3f}".replace("0.", ".", 1)
 
 
 def _print_people(console: Console, split: Split, joint: Fitted) -> None:
