@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from experiments.common import chosen, grid, judged, markdown, page, root, settings_text
+from experiments.common import chosen, grid, judged, markdown, over_domains, page, root, settings_text
 from landbridge.data.catalog import ciao
 from landbridge.data.splits import leave_last_out
 from landbridge.evaluation.evaluate import Evaluation
@@ -17,15 +17,6 @@ from landbridge.models.popularity import Popularity
 SEED = 15
 METRIC = "ndcg@10"
 COLD = (0.0, 1.0, 3.0, 10.0)
-
-
-def _over_domains(evaluation: Evaluation) -> Evaluation:
-    """The same pairs as if the catalogue were one, for the groups over all domains."""
-    rows = evaluation.rows.with_columns(
-        user=pl.col("user").cast(pl.Int64) * 64 + pl.col("domain").rank("dense").cast(pl.Int64),
-        domain=pl.lit("all domains"),
-    )
-    return Evaluation(rows, evaluation.name, evaluation.protocol)
 
 
 def _groups(first: dict[str, Evaluation], by: str) -> str:
@@ -67,7 +58,7 @@ def main() -> None:
         .to_dicts()
     ]
     first = {name: judged(method, split, name) for name, method in methods.items()}
-    pooled = {name: _over_domains(evaluation) for name, evaluation in first.items()}
+    pooled = {name: over_domains(evaluation) for name, evaluation in first.items()}
     losses = [
         {"domain": row["domain"], "activity": row["segment"], "against": name, "users": row["users"]}
         | {"difference": f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"}

@@ -95,6 +95,15 @@ def judged(method: Method, split: Split, name: str) -> Evaluation:
     return replace(over_seeds(dict(zip(SEEDS, evaluations, strict=True))), name=name)
 
 
+def over_domains(evaluation: Evaluation) -> Evaluation:
+    """The same pairs as if the catalogue were one, every (user, domain) drawn on its own."""
+    rows = evaluation.rows.with_columns(
+        user=pl.col("user").cast(pl.Int64) * 64 + pl.col("domain").rank("dense").cast(pl.Int64),
+        domain=pl.lit("all domains"),
+    )
+    return replace(evaluation, rows=rows)
+
+
 def seed_means(evaluations: Sequence[Evaluation], metric: str) -> dict[str, tuple[float, float]]:
     """Per domain the mean and standard deviation over seeds."""
     values = [evaluation.means(metric) for evaluation in evaluations]

@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import polars as pl
-
-from experiments.common import CELLS, SEEDS, cell, markdown, page, root
+from experiments.common import CELLS, SEEDS, cell, markdown, over_domains, page, root
 from landbridge.data import catalog
 from landbridge.data.holdout import Split
 from landbridge.data.readers import read_published
@@ -27,7 +25,7 @@ from landbridge.selection.auto import families, tuned_method
 from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
 
-TRIALS, METRIC = 10, "ndcg@10"
+TRIALS, METRIC = 8, "ndcg@10"
 GUARDED = (POPULAR, TWIN, "cdimf")
 DEFAULTS = "cdimf, defaults"
 DATA: Mapping[str, tuple[int, Callable[[], Split]]] = {
@@ -85,15 +83,6 @@ def _mixtures(methods: Mapping[str, Method], split: Split, seed: int) -> dict[st
 
 def _tested(methods: Mapping[int, Method], split: Split) -> Evaluation:
     return over_seeds({seed: cell(method, split.test, seed, "test")[0] for seed, method in methods.items()})
-
-
-def over_domains(evaluation: Evaluation) -> Evaluation:
-    """The same pairs as if the catalogue were one, every (user, domain) drawn on its own."""
-    rows = evaluation.rows.with_columns(
-        user=pl.col("user").cast(pl.Int64) * 64 + pl.col("domain").rank("dense").cast(pl.Int64),
-        domain=pl.lit("all domains"),
-    )
-    return replace(evaluation, rows=rows)
 
 
 def _parts(judged: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> list[str]:
