@@ -50,7 +50,7 @@ def main() -> None:
             f"{' and '.join(map(str, KILLS))} cells were finished, and resumed. First 16 digits of SHA-256:",
             markdown(sums),
             f"The tables are {'the same' if same else 'NOT the same'}.",
-            "Settings are not tuned (all ALS models share them; auto and the guard choose weights only): this "
+            "Settings are not tuned (ALS models share them; auto and the guard choose weights only): this "
             "is a test of the machinery, see the other pages for what methods can do.",
             markdown(_means(BROKEN)),
             "Means over domains; cost is of the run that was killed, on a busy machine.",
