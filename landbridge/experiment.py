@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,6 @@ def run(
             _empty(checkpoint)
         result = _run(spec, out, fit or plain, progress, checkpoint)
         _empty(checkpoint)
-        checkpoint.rmdir()
     return result
 
 
@@ -88,7 +87,11 @@ def _alone(checkpoint: Path, out: Path) -> Iterator[None]:
             ) from None
         except BlockingIOError:
             raise StoreError(f"Another fit is writing {out}; wait for it or give another folder.") from None
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # it stays where there is something to go on from
+                checkpoint.rmdir()
 
 
 def plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:

@@ -1,0 +1,76 @@
+"""`fit --guard` and `fit --model auto`: what is written, what it can do, what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from commands import event_files, run
+
+from landbridge import store
+from landbridge.cli.main import main
+from landbridge.data.activity import ACTIVITY
+from landbridge.files import read_json
+
+SMALL = ("--set", "factors=4", "--set", "epochs=2", "--split", "last", "--seed", 3)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["landbridge", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("guarded")
+    sources, out = event_files(folder), folder / "run"
+    run("fit", *sources, "--users", "shared", "--model", "cdimf", "--guard", *SMALL, "--out", out)
+    return out
+
+
+def test_the_decisions_are_in_the_manifest(guarded: Path) -> None:
+    manifest = read_json(guarded / "manifest.json")
+    assert manifest["kind"] == "mixture"
+    told = {(decision["domain"], decision["group"]) for decision in manifest["decisions"]}
+    assert told == {(domain, group) for domain in ("books", "movies") for group in ACTIVITY}
+    assert all(abs(sum(decision["weights"].values()) - 1) < 1e-4 for decision in manifest["decisions"])
+    assert not guarded.with_name("run.checkpoint").exists()
+
+
+def test_a_guarded_run_is_used_like_any_other(guarded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    user = int(store.load(guarded).known.users.ids[5])
+    run("evaluate", guarded)
+    run("recommend", guarded, "--domain", "books", "--user", user, "-k", 3)
+    run("fold-in", guarded, "--domain", "books", "--item", "movies=3")
+    run("explain", guarded, "--domain", "books", "--user", user, "--item", 7)
+    assert "mixture" in capsys.readouterr().out
+
+
+def test_auto_chooses_within_its_trials(tmp_path: Path) -> None:
+    sources, out = event_files(tmp_path), tmp_path / "run"
+    words = ("--users", "shared", "--model", "auto", "--trials", 1, "--split", "last", "--out", out)
+    run("fit", *sources, *words)
+    members = store.load(out).method.members  # type: ignore[attr-defined]
+    assert set(members) <= {"popularity", "alone", "joined", "cdimf"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--guard", "--split", "none"), "give a split"),
+        (("--model", "auto", "--set", "factors=4"), "auto chooses the settings itself"),
+        (("--guard", "--patience", 2), "give one of them"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    words: tuple[object, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = event_files(tmp_path)
+    assert message in refused(capsys, "fit", *sources, "--users", "shared", *words, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run.checkpoint").exists()
