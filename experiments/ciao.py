@@ -21,7 +21,7 @@ COLD = (0.0, 1.0, 3.0, 10.0)
 
 def _groups(first: dict[str, Evaluation], by: str) -> str:
     tables = {name: evaluation.summary((METRIC,), by) for name, evaluation in first.items()}
-    heads = next(iter(tables.values())).select("domain", "segment", "rows").rows()
+    heads = next(iter(tables.values())).select("domain", "segment", "users").rows()
     return markdown(
         [
             {"domain": domain}
