@@ -76,7 +76,7 @@ def _described(name: str, method: CDIMF, points: list[dict[str, Any]]) -> dict[s
     return row | {
         "best HR": max(p["hr"] for p in numbers),
         "coverage": last["coverage"],
-        "gap": last.get("gap", ""),
+        "gap": next((p["gap"] for p in reversed(numbers) if p.get("gap")), ""),
     }
 
 
@@ -89,7 +89,7 @@ def _picture(rows: list[dict[str, Any]], curves: list[list[dict[str, Any]]], nam
         for row, curve in zip(rows, curves, strict=True)
         for epoch, point in enumerate((p for p in curve if "hr" in p), start=1)
         for key, measure in MEASURES.items()
-        if key in point
+        if point.get(key)  # an epoch without an exchange has no gap
     ]
     lines = alt.Chart(alt.InlineData(points)).mark_line(point=True)
     chart = lines.encode(
