@@ -41,6 +41,7 @@ def command(
     from landbridge.cli import show
     from landbridge.progress import Terminal
     from landbridge.selection.fitting import of_spec
+    from landbridge.selection.guard import decision_table
     from landbridge.settings import merged, read_spec, spec, value_of
 
     given: dict[str, Any] = {
@@ -55,6 +56,8 @@ def command(
         given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
     wanted = spec(merged(read_spec(Path(sources[0])) if from_file else {}, given))
     result = experiment.run(wanted, out, fit=of_spec, resume=resume, progress=Terminal())
+    if result.fitted.decisions:
+        show.table(decision_table(result.fitted.decisions))
     if result.evaluation is not None:
         show.table(result.evaluation.summary(wanted.evaluate.metrics))
     typer.echo(f"Saved in {out}", err=True)

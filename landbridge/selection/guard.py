@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from landbridge.models.mixture import POPULAR, TWIN, Blend, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend
 from landbridge.training.options import FitOptions
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ONE_SIDED = 1.645  # 95 % one-sided
 ALLOWED_LOSS = 0.01  # of the simple model's figure
@@ -170,4 +174,24 @@ def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
         float(lower_W[best]),
         bool(estimate_W.max() > estimate_W[best]),
         {label: float(estimate_W[tried.only(label)]) for label in tried.labels},
+    )
+
+
+def decision_table(decisions: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Who is served by what: domain, group, pairs, serves, figure, the simple model and its figure."""
+    import polars as pl
+
+    return pl.DataFrame(
+        {
+            "domain": each["domain"],
+            "events": each["group"],
+            "validation pairs": each["pairs"],
+            "served by": " + ".join(
+                f"{w:.2g} {label}" if w < 1 else label for label, w in each["weights"].items()
+            ),
+            "figure": each["estimate"],
+            "simple model": each["simple"],
+            "its figure": each["simple_estimate"],
+        }
+        for each in decisions
     )

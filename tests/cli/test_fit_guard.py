@@ -51,10 +51,11 @@ def test_a_guarded_run_is_used_like_any_other(guarded: Path, capsys: pytest.Capt
     assert "mixture" in capsys.readouterr().out
 
 
-def test_auto_chooses_within_its_trials(tmp_path: Path) -> None:
+def test_auto_chooses_within_its_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sources, out = event_files(tmp_path), tmp_path / "run"
     words = ("--users", "shared", "--model", "auto", "--trials", 1, "--split", "last", "--out", out)
     run("fit", *sources, *words)
+    assert "served by" in capsys.readouterr().out
     members = store.load(out).method.members  # type: ignore[attr-defined]
     assert set(members) <= {"popularity", "alone", "joined", "cdimf"}
 
