@@ -120,7 +120,11 @@ def settings_text(method: Method) -> str:
 
 def _changed(method: Method) -> str:
     default = asdict(type(method)())
-    return ", ".join(f"{k}={v}" for k, v in asdict(method).items() if v != default[k]) or "defaults"
+    return ", ".join(f"{k}={_value(v)}" for k, v in asdict(method).items() if v != default[k]) or "defaults"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

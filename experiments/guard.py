@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from experiments.common import CELLS, SEEDS, cell, markdown, over_domains, page, root
+from experiments.common import CELLS, SEEDS, cell, markdown, over_domains, page, root, settings_text
 from landbridge.data import catalog
 from landbridge.data.holdout import Split
 from landbridge.data.readers import read_published
@@ -105,7 +105,9 @@ def _parts(judged: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> l
         + _told([compare(whole["auto"], whole[label], by="activity") for label in methods]),
         "## With and without a twin product in the user's other domains\n\n"
         + _told([compare(judged["auto"], judged[best], by="twin")]),
-        "Settings found: " + "; ".join(f"{label} `{method}`" for label, method in methods.items()) + ".",
+        "Settings found: "
+        + "; ".join(f"{label} {settings_text(method)}" for label, method in methods.items())
+        + ".",
     ]
 
 

@@ -2,7 +2,7 @@
 
 [data]      source = ["books.csv", "movies.parquet"], users = "shared"
 [split]     kind = "last", seed = 0, candidates = 0
-[model]     name = "cdimf"
+[model]     name = "cdimf"        auto, where nothing is said
 [model.settings]   factors = 64
 [fit]       seed = 0, threads = 8, patience = 3
 [evaluate]  metrics = ["ndcg@10", "hr@10"]
@@ -18,6 +18,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from landbridge.errors import SettingsError, unknown
+
+AUTO = "auto"  # a model's name: all methods, chosen and blended on validation data
 
 
 class Table(BaseModel):
@@ -54,7 +56,7 @@ class Model(Table):
     ``trials`` and ``seconds``: what may be spent on choosing settings, per method, on validation data.
     """
 
-    name: str = "cdimf"
+    name: str = AUTO
     settings: dict[str, Any] = {}
     guard: bool = False
     trials: int = Field(default=0, ge=0)

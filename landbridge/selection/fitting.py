@@ -12,10 +12,8 @@ from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
 from landbridge.selection.auto import auto, tuned_method
 from landbridge.selection.guard import guarded, twin_of, with_twin
-from landbridge.settings import Model, Spec
+from landbridge.settings import AUTO, Model, Spec
 from landbridge.training.options import FitOptions
-
-AUTO = "auto"
 
 
 def fit(
@@ -27,7 +25,9 @@ def fit(
     """
     if model.name == AUTO:
         if model.settings:
-            raise SettingsError("auto chooses the settings itself: give a method instead, or no settings.")
+            raise SettingsError(
+                "auto chooses the settings itself: name a method for these settings, or give none."
+            )
         return auto(split, options, model.trials, model.seconds, work, metric)
     method = _tuned(
         registry.method(model.name).from_settings(model.settings),
@@ -56,7 +56,9 @@ def of_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitt
     if not (model.name == AUTO or model.guard or model.trials or model.seconds):
         return experiment.plain(spec, split, options)
     if isinstance(split, MultiDomain):
-        raise SettingsError("auto, guard, trials and seconds choose on held-out data: give a split.")
+        raise SettingsError(
+            "auto, guard, trials and seconds choose on held-out data: give a split, or a method as it is."
+        )
     if spec.fit.patience is not None:
         raise SettingsError("patience and tuning both choose the epochs: give one of them.")
     work = options.checkpoint and options.checkpoint / "search"

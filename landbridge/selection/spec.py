@@ -22,7 +22,6 @@ from landbridge import settings
 from landbridge.errors import SettingsError, unknown
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.segments import LABELS
-from landbridge.selection.fitting import AUTO
 
 Seed = Annotated[int, Field(ge=0)]
 
@@ -139,12 +138,12 @@ def _check_list(what: str, values: list[Any]) -> None:
 def _check_method(entry: Entry) -> None:
     from landbridge.models import registry
 
-    if entry.name == AUTO and entry.settings:
+    if entry.name == settings.AUTO and entry.settings:
         raise SettingsError(f"Method {entry.label!r}: auto chooses the settings itself, so give it none.")
-    if entry.name == AUTO:
+    if entry.name == settings.AUTO:
         return
     if entry.name not in registry.METHODS:
-        raise SettingsError(unknown("method", entry.name, [*registry.METHODS, AUTO]))
+        raise SettingsError(unknown("method", entry.name, [*registry.METHODS, settings.AUTO]))
     registry.method(entry.name).from_settings(entry.settings)
 
 

@@ -15,7 +15,7 @@ from landbridge.files import atomic_write
 from landbridge.models import registry
 from landbridge.models.base import Method
 from landbridge.progress import Progress, Silent
-from landbridge.settings import Spec
+from landbridge.settings import AUTO, Spec
 from landbridge.training.options import FitOptions
 from landbridge.tuning.search import Budget, Tuned, search
 from landbridge.tuning.space import read_space
@@ -61,13 +61,13 @@ def tune(
     storage: Path | None = None,
     progress: Progress | None = None,
 ) -> Contest:
-    """Search every one of ``models`` (the experiment's own by default) on the experiment's data.
+    """Search every one of ``models`` on the experiment's data; by default its own, or all where it names none.
 
     Each may spend the experiment's ``trials`` and ``seconds``. Its settings stay as they are, apart from
     those that ``space`` (a TOML table) names, which begin there. Of settings and ranges each method takes
     those it knows; one that none of them knows is a SettingsError.
     """
-    methods = {name: registry.method(name) for name in models or (spec.model.name,)}
+    methods = {name: registry.method(name) for name in models or _of(spec)}
     settings = _dealt(spec.model.settings, methods)
     ranges = _dealt(space or {}, methods)
     spaces = {name: read_space(kind, ranges[name], settings[name]) for name, kind in methods.items()}
@@ -88,6 +88,12 @@ def tune(
     }
     best = max(found.values(), key=lambda tuned: tuned.value)
     return Contest(_with(spec, best.method), found)
+
+
+def _of(spec: Spec) -> tuple[str, ...]:
+    """The experiment's own method; ``auto`` stands for all that have something to search."""
+    every = tuple(name for name in registry.names() if registry.method(name).space)
+    return every if spec.model.name == AUTO else (spec.model.name,)
 
 
 def _dealt(table: Mapping[str, Any], methods: Mapping[str, type[Method]]) -> dict[str, dict[str, Any]]:

@@ -146,7 +146,7 @@ def test_patience_chooses_the_epochs(work: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--set", "factor=8"], "did you mean 'factors'"),
+        (["--model", "cdimf", "--set", "factor=8"], "did you mean 'factors'"),
         (["--set", "factors"], "is no setting"),
         (["--model", "cdmf"], "did you mean 'cdimf'"),
         (["--split", "sometimes"], "[split] kind"),

@@ -64,7 +64,8 @@ def test_auto_chooses_within_its_trials(tmp_path: Path, capsys: pytest.CaptureFi
     ("words", "message"),
     [
         (("--guard", "--split", "none"), "give a split"),
-        (("--model", "auto", "--set", "factors=4"), "auto chooses the settings itself"),
+        (("--set", "factors=4"), "auto chooses the settings itself"),
+        (("--split", "none"), "give a split, or a method as it is"),
         (("--guard", "--patience", 2), "give one of them"),
     ],
 )
