@@ -61,7 +61,7 @@ def tune(
     storage: Path | None = None,
     progress: Progress | None = None,
 ) -> Contest:
-    """Search every one of ``models`` on the experiment's data; by default its own, or all where it names none.
+    """Search every one of ``models`` on the experiment's data; by default its own, else all.
 
     Each may spend the experiment's ``trials`` and ``seconds``. Its settings stay as they are, apart from
     those that ``space`` (a TOML table) names, which begin there. Of settings and ranges each method takes
