@@ -20,7 +20,8 @@ from landbridge.models.ials import IALS
 from landbridge.models.mixture import Blend
 from landbridge.models.popularity import Popularity
 from landbridge.progress import Silent
-from landbridge.selection.guard import guarded, twin_of, with_twin
+from landbridge.selection import blend as blend_module
+from landbridge.selection.guard import _decided, _Evidence, guarded, twin_of, with_twin
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -157,3 +158,20 @@ class _Killer(Silent):
                     raise _StopError
 
         return Task()
+
+
+@pytest.mark.parametrize(("noise", "refused"), [(0.9, True), (0.01, False)])
+def test_a_better_choice_is_taken_only_where_it_is_sure(noise: float, refused: bool) -> None:
+    """200 pairs of one group: ``joint`` is a little better than ``alone``, surely or by luck."""
+    around_T = np.tile([noise, -noise], 100)
+    value_TW = np.stack([np.zeros(200), np.full(200, 0.1), 0.12 + around_T], axis=1).astype(np.float32)
+    same_T, user_T = np.zeros(200, np.int64), np.arange(200)
+    weight_WM = np.eye(3, dtype=np.float32)
+    tried = blend_module.Trials(
+        value_TW, weight_WM, same_T, same_T + 2, user_T, ("a",), ("popularity", "alone", "joint")
+    )
+    decision = _decided(_Evidence.of(tried, ("popularity", "alone"), 0), 0, 2)
+    assert decision.simple == "alone"
+    assert decision.protected == refused
+    assert decision.weights == ({"alone": 1.0} if refused else {"joint": 1.0})
+    assert decision.members["joint"] == pytest.approx(0.12, abs=0.02)
