@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from landbridge.errors import SettingsError, unknown
-from landbridge.models.parts.losses import log_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,8 +42,8 @@ class TemperatureRule:
 
     ``objective`` and, for "rgcl", ``radius`` (ρ as a share of log n); ``start`` (τ at first); ``lr`` (η);
     ``newest`` (β₀, the weight of the new gradient); ``scale`` of the gradient: "literal" 1/|U|, "batch" 1/B
-    or "one"; ``low`` and ``high`` bound τ; ``tracking`` (γ). Around its rest a τ behaves like
-    1 - η ∂KL/∂τ, about 1 - 2ηρ/τ for Gaussian h, so an ``lr`` above τ/ρ makes it swing.
+    or "one"; ``low`` and ``high`` bound τ; ``tracking`` (γ). Near its rest a τ's distance
+    shrinks by 1 - 2ηρ/τ a step where h is Gaussian: an ``lr`` above τ/ρ makes it swing.
     """
 
     objective: str = "rgcl"
@@ -108,13 +107,11 @@ class Temperatures:
 
         Returns what the network's own step takes: τ before this step and log s after it, each (B,).
         """
-        h_BN, n = h_BN.detach(), h_BN.shape[1]
-        tau_B = self.tau_U[users_B]
-        log_g_B = log_mean(h_BN, tau_B)
+        n, tau_B = h_BN.shape[1], self.tau_U[users_B]
+        log_g_B, kl_B = moments(h_BN.detach(), tau_B)
         log_s_B = _tracked(self.log_mean_U[users_B], log_g_B, self.rule.tracking)
-        slope_B = gradient(h_BN, tau_B, self.rule.rho(n), log_s_B) * self.rule.factor(
-            len(self.tau_U), len(tau_B)
-        )
+        slope_B = gradient(log_g_B, kl_B, log_s_B, self.rule.rho(n), n)
+        slope_B = slope_B * self.rule.factor(len(self.tau_U), len(tau_B))
         average_B = self.average_U[users_B].lerp(slope_B, self.rule.newest)  # Eq. (2)
         self.log_mean_U[users_B] = log_s_B
         self.average_U[users_B] = average_B
@@ -124,21 +121,25 @@ class Temperatures:
         return tau_B, log_s_B
 
 
-def divergence(h_BN: Tensor, tau_B: Tensor) -> Tensor:
-    """KL of Eq. (1), (B,), as a sum of small terms rather than a difference of two numbers of size h/τ."""
-    log_p_BN = (h_BN / tau_B.unsqueeze(1)).log_softmax(dim=1)
-    return (log_p_BN.exp() * (log_p_BN + math.log(h_BN.shape[1]))).sum(dim=1)
+def moments(h_BN: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
+    """log g and the KL of Eq. (1), each (B,), from one exponential per gap.
+
+    Measured from a person's largest gap both are sums of terms no larger than log n; as a difference of
+    numbers of size h/τ the KL would lose its digits at a small τ.
+    """
+    top_B, log_n = h_BN.amax(dim=1), math.log(h_BN.shape[1])
+    below_BN = (h_BN - top_B.unsqueeze(1)) / tau_B.unsqueeze(1)
+    share_BN = below_BN.exp()
+    total_B = share_BN.sum(dim=1)
+    kl_B = log_n - total_B.log() + (share_BN * below_BN).sum(dim=1) / total_B
+    return top_B / tau_B + total_B.log() - log_n, kl_B
 
 
-def gradient(h_BN: Tensor, tau_B: Tensor, rho: float, log_s_B: Tensor | None = None) -> Tensor:
-    """Eq. (1), or Eq. (5) where a tracked inner mean is given, (B,)."""
-    kl_B = divergence(h_BN, tau_B)
-    if log_s_B is None:
-        return rho - kl_B
-    log_g_B = log_mean(h_BN, tau_B)
+def gradient(log_g_B: Tensor, kl_B: Tensor, log_s_B: Tensor, rho: float, negatives: int) -> Tensor:
+    """Eq. (5), (B,), from the ``moments`` over ``negatives`` = n; Eq. (1) exactly where s = g."""
     ratio_B = (log_g_B - log_s_B).exp()
-    slope_B = rho + (log_s_B - log_g_B) + log_g_B * (1 - ratio_B) - ratio_B * kl_B  # Eq. (5), exact at s = g
-    return slope_B.clamp(rho - math.log(h_BN.shape[1]), rho)
+    slope_B = rho + (log_s_B - log_g_B) + log_g_B * (1 - ratio_B) - ratio_B * kl_B  # Eq. (5)
+    return slope_B.clamp(rho - math.log(negatives), rho)
 
 
 def _tracked(log_s_B: Tensor, log_g_B: Tensor, gamma: float) -> Tensor:
