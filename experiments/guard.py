@@ -6,9 +6,11 @@ and auto are then fitted on all that is known at test time and tested once per s
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from experiments.common import CELLS, SEEDS, cell, markdown, over_domains, page, root, settings_text
@@ -18,12 +20,14 @@ from landbridge.data.readers import read_published
 from landbridge.data.splits import leave_last_out, with_candidates
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import Comparison, compare
+from landbridge.files import read_json, write_json
 from landbridge.models.base import Method
 from landbridge.models.mixture import POPULAR, TWIN, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection.auto import families, tuned_method
 from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
+from landbridge.version import __version__
 
 TRIALS, METRIC = 8, "ndcg@10"
 GUARDED = (POPULAR, TWIN, "cdimf")
@@ -71,14 +75,19 @@ def _tuned(name: str, factors: int, split: Split) -> dict[str, Method]:
 
 
 def _mixtures(methods: Mapping[str, Method], split: Split, seed: int) -> dict[str, Mixture]:
-    """What the guard serves of CDIMF, and auto, decided with one seed."""
-    options = FitOptions(seed=seed)
-    members = {label: method.fit(split.train, options) for label, method in methods.items()}
-    few = {label: members[label] for label in GUARDED}
-    return {
-        "guarded cdimf": mixture_of(methods, decide(few, split.valid, options)),
-        "auto": mixture_of(methods, decide(members, split.valid, options)),
-    }
+    """What the guard serves of CDIMF, and auto, decided with one seed; kept once decided."""
+    key = json.dumps([{k: asdict(m) for k, m in methods.items()}, split.valid.fingerprint, seed, __version__])
+    path = CELLS / "decisions" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+    if not path.exists():
+        options = FitOptions(seed=seed)
+        members = {label: method.fit(split.train, options) for label, method in methods.items()}
+        few = {label: members[label] for label in GUARDED}
+        decided = {"guarded cdimf": few, "auto": members}
+        made = {
+            name: mixture_of(methods, decide(some, split.valid, options)) for name, some in decided.items()
+        }
+        write_json(path, {name: asdict(mixture) for name, mixture in made.items()})
+    return {name: Mixture(**settings) for name, settings in read_json(path).items()}
 
 
 def _tested(methods: Mapping[int, Method], split: Split) -> Evaluation:
