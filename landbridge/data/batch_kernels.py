@@ -7,21 +7,21 @@ it nor on who makes it: any number of threads gives the same negatives. N pairs.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 TRIES = 64  # draws by popularity before the uniform one
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, error_model="numpy", cache=True)
 def drawn(key, number, attempt, size):
     """A whole number below ``size``, uniform but for a bias of size / 2³²."""
     bits = _mixed(_mixed(key + np.uint64(number) * GOLDEN) + np.uint64(attempt) * GOLDEN)
     return np.int64((bits >> np.uint64(32)) * np.uint64(size) >> np.uint64(32))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, error_model="numpy", cache=True)
 def negative(key, number, own_N, low, high, pool_M, pool_low, pool_high):
     """An item of ``low`` to ``high`` that is not among the sorted ``own_N``, of which there must be one.
 
@@ -45,10 +45,10 @@ def negative(key, number, own_N, low, high, pool_M, pool_low, pool_high):
     return np.int64(low + free + left)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@njit(nogil=True, error_model="numpy", cache=True)
 def negatives(key, user_N, item_N, offsets, columns, starts_D, pool_M, pool_starts_D, out_N):
     """One negative for every pair, from the range of ``starts_D`` in which its item lies."""
-    for n in prange(len(user_N)):
+    for n in range(len(user_N)):
         domain = np.searchsorted(starts_D, item_N[n], side="right") - 1
         own_N = columns[offsets[user_N[n]] : offsets[user_N[n] + 1]]
         out_N[n] = negative(
@@ -63,7 +63,7 @@ def negatives(key, user_N, item_N, offsets, columns, starts_D, pool_M, pool_star
         )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, error_model="numpy", cache=True)
 def _mixed(bits):
     bits = (bits ^ (bits >> np.uint64(30))) * FIRST
     bits = (bits ^ (bits >> np.uint64(27))) * SECOND

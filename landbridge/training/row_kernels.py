@@ -1,19 +1,21 @@
 """Row-wise optimisers as numba kernels; what they mean is told in :mod:`landbridge.training.rows`.
 
-R rows of a table, T rows touched, N gradients, F factors. Every row is updated by one thread from the same
-numbers in the same order, so the result does not depend on the number of threads.
+R rows of a table, T rows touched, N gradients, F factors. One thread does it all: a step touches so little
+that threads would wait for each other most of the time, on a busy machine for milliseconds. Loops run over
+whole tables by two indices: views of rows are counted references, which cost as much as the arithmetic.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+# error_model="numpy": a check for division by zero would keep loops from using vector units
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units; NaN stays NaN
 ADAM, ADAGRAD, SGD = 0, 1, 2
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, error_model="numpy", cache=True)
 def group(index_N, place_R, rows_T, starts_T, order_N):
     """Which rows occur in ``index_N`` and where; gives their number T.
 
@@ -41,10 +43,10 @@ def group(index_N, place_R, rows_T, starts_T, order_N):
     return touched
 
 
-@njit(parallel=True, fastmath=FAST, nogil=True, cache=True)
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
 def add_up(grad_NF, starts_T, order_N, out_TF):
     """The sum of each touched row's gradients."""
-    for t in prange(len(out_TF)):
+    for t in range(len(out_TF)):
         out_TF[t] = 0
         for place in range(starts_T[t], starts_T[t + 1]):
             n = order_N[place]
@@ -52,45 +54,52 @@ def add_up(grad_NF, starts_T, order_N, out_TF):
                 out_TF[t, f] += grad_NF[n, f]
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def update(kind, table_RF, first_RF, second_RF, count_R, rows_T, touched, grad_TF, lr, beta1, beta2, eps):
-    """One step on the first ``touched`` rows of ``rows_T`` with their gradients."""
-    for t in prange(touched):
-        row = rows_T[t]
-        step_row(
-            kind,
-            table_RF[row],
-            first_RF[row] if kind == ADAM else table_RF[row],
-            second_RF[row] if kind != SGD else table_RF[row],
-            count_R[row],
-            grad_TF[t],
-            lr,
-            beta1,
-            beta2,
-            eps,
-        )
+@njit(nogil=True, error_model="numpy", cache=True)
+def update(kind, table_RF, slots, rows_T, grad_TF, constants):
+    """One step on the rows ``rows_T`` with their gradients, Eqs. (1)-(3)."""
+    first_RF, second_RF, count_R = slots
+    lr, beta1, beta2, eps = constants
+    for row in rows_T:
         count_R[row] += 1
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def step_row(kind, x_F, first_F, second_F, count, g_F, lr, beta1, beta2, eps):
-    """One step of one row that has had ``count`` steps before, Eqs. (1)-(3)."""
     if kind == ADAM:
-        rate = np.float32(lr / (1 - beta1 ** (count + 1)))
-        root = np.float32(1 / np.sqrt(1 - beta2 ** (count + 1)))
-        b1, b2, e = np.float32(beta1), np.float32(beta2), np.float32(eps)
-        for f in range(len(x_F)):
-            g = g_F[f]
-            first_F[f] = b1 * first_F[f] + (1 - b1) * g
-            second_F[f] = b2 * second_F[f] + (1 - b2) * g * g
-            x_F[f] -= rate * first_F[f] / (np.sqrt(second_F[f]) * root + e)
+        _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, beta2, eps)
     elif kind == ADAGRAD:
-        rate, e = np.float32(lr), np.float32(eps)
-        for f in range(len(x_F)):
-            g = g_F[f]
-            second_F[f] += g * g
-            x_F[f] -= rate * g / (np.sqrt(second_F[f]) + e)
+        _adagrad(table_RF, second_RF, rows_T, grad_TF, np.float32(lr), np.float32(eps))
     else:
-        rate = np.float32(lr)
-        for f in range(len(x_F)):
-            x_F[f] -= rate * g_F[f]
+        _sgd(table_RF, rows_T, grad_TF, np.float32(lr))
+
+
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, beta2, eps):
+    b1, b2, e, one = np.float32(beta1), np.float32(beta2), np.float32(eps), np.float32(1)
+    log1, log2 = np.log(beta1), np.log(beta2)
+    for t in range(len(rows_T)):
+        row = np.int64(rows_T[t])
+        rate = np.float32(lr / (1 - np.exp(count_R[row] * log1)))
+        root = np.float32(1 / np.sqrt(1 - np.exp(count_R[row] * log2)))
+        for f in range(table_RF.shape[1]):
+            g = grad_TF[t, f]
+            m = b1 * first_RF[row, f] + (one - b1) * g
+            v = b2 * second_RF[row, f] + (one - b2) * g * g
+            first_RF[row, f] = m
+            second_RF[row, f] = v
+            table_RF[row, f] -= rate * m / (np.sqrt(v) * root + e)
+
+
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def _adagrad(table_RF, second_RF, rows_T, grad_TF, rate, eps):
+    for t in range(len(rows_T)):
+        row = np.int64(rows_T[t])
+        for f in range(table_RF.shape[1]):
+            g = grad_TF[t, f]
+            v = second_RF[row, f] + g * g
+            second_RF[row, f] = v
+            table_RF[row, f] -= rate * g / (np.sqrt(v) + eps)
+
+
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def _sgd(table_RF, rows_T, grad_TF, rate):
+    for t in range(len(rows_T)):
+        row = np.int64(rows_T[t])
+        for f in range(table_RF.shape[1]):
+            table_RF[row, f] -= rate * grad_TF[t, f]

@@ -62,17 +62,8 @@ class Optimizer:
         """Update the rows and their slots in place; ``rows_T`` must be distinct."""
         from landbridge.training.row_kernels import update
 
-        update(
-            KINDS[self.kind],
-            table_RF,
-            slots["first"],
-            slots["second"],
-            slots["count"],
-            rows_T,
-            len(rows_T),
-            grad_TF,
-            *self.constants,
-        )
+        slot = (slots["first"], slots["second"], slots["count"])
+        update(KINDS[self.kind], table_RF, slot, rows_T, grad_TF, self.constants)
 
 
 def summed(index_N: npt.NDArray[Any], grad_NF: Float32, n_rows: int) -> tuple[npt.NDArray[np.int32], Float32]:

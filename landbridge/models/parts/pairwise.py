@@ -21,6 +21,7 @@ A fit starts from Gaussian rows, and all of it is repeatable from seed and epoch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.batches import Pairwise
+from landbridge.data.batches import Pairs, Pairwise
 from landbridge.data.interactions import Interactions
 from landbridge.errors import DivergenceError
 from landbridge.models.base import Float32
@@ -71,17 +72,21 @@ class PairwiseTable:
         ) * np.float32(spread)
         return {"table": table_RF, **self.optimizer.slots(table_RF)}
 
-    def epoch(self, state: State, number: int) -> tuple[State, Losses]:
-        """The state after one more epoch, and the mean loss per domain; DivergenceError without numbers."""
+    def epoch(self, state: State, number: int, pairs: Pairs | None = None) -> tuple[State, Losses]:
+        """The state after one more epoch, and the mean loss per domain; DivergenceError without numbers.
+
+        ``pairs``: those of the epoch, where they have been made already.
+        """
         from landbridge.models.parts.pairwise_kernels import descend
 
         new = {key: state[key].copy() for key in SLOTS}
-        user_N, positive_N, negative_N, weight = self.pairs.epoch(number)
-        first_item = self.events.n_users
-        index_3N = np.stack([user_N, positive_N + first_item, negative_N + first_item]).astype(np.int32)
+        user_N, positive_N, negative_N, weight = pairs or self.pairs.epoch(number)
+        first_item = np.int32(self.events.n_users)
+        index_3N = np.stack([user_N, positive_N + first_item, negative_N + first_item])
         loss_N = np.zeros(len(user_N), np.float32)
         steps = descend(
-            *new.values(),
+            new["table"],
+            (new["first"], new["second"], new["count"]),
             index_3N,
             NO_WEIGHT if weight is None else weight,
             self.batch_size,
@@ -89,7 +94,7 @@ class PairwiseTable:
             self.layers,
             self.reg,
             KINDS[self.optimizer.kind],
-            *self.optimizer.constants,
+            self.optimizer.constants,
             loss_N,
         )
         if not np.isfinite(loss_N).all() or not np.isfinite(new["table"]).all():
@@ -132,15 +137,32 @@ class PairwiseTable:
 
 
 def together(
-    tables: Mapping[str, PairwiseTable],
+    tables: Mapping[str, PairwiseTable], epochs: int, pool: Executor
 ) -> Callable[[State, int], tuple[State, dict[str, Any]]]:
-    """A step of all tables, whose states are told apart by ``label|``; one loss per domain on record."""
+    """A step of all tables, whose states are told apart by ``label|``; one loss per domain on record.
+
+    The pool makes the pairs of the next epoch while this one is learned, and learns tables without a graph
+    side by side; with a graph the threads are in its products, one table after the other.
+    """
+    ready: dict[tuple[str, int], Future[Pairs]] = {}
+
+    def prepare(number: int) -> None:
+        for label, table in tables.items():
+            if number < epochs and (label, number) not in ready:
+                ready[label, number] = pool.submit(table.pairs.epoch, number)
+
+    def learn(label: str, state: State, number: int) -> tuple[State, Losses]:
+        return tables[label].epoch(part(state, label), number, ready.pop((label, number)).result())
 
     def step(state: State, number: int) -> tuple[State, dict[str, Any]]:
+        prepare(number)
+        alone = [label for label, table in tables.items() if not table.layers]
+        started = {label: pool.submit(learn, label, state, number) for label in alone}
+        prepare(number + 1)
         new: State = {}
         facts: dict[str, Any] = {}
-        for label, table in tables.items():
-            own, losses = table.epoch(part(state, label), number)
+        for label in tables:
+            own, losses = started[label].result() if label in started else learn(label, state, number)
             new |= {f"{label}|{key}": array for key, array in own.items()}
             facts |= {f"loss:{name}": loss for name, loss in losses.items()}
         return new, facts

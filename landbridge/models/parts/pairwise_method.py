@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -59,12 +60,12 @@ class PairwiseMethod(Method):
             }
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
-        with als.limited(options.threads):
+        with als.limited(options.threads), ThreadPoolExecutor(options.threads) as pool:
             state, log = run_epochs(
                 f"{type(self).__name__} {self.sharing}",
                 self.epochs,
                 start,
-                together(tables),
+                together(tables, self.epochs, pool),
                 lambda state: self._fitted(train, tables, state, ()),
                 options,
                 identity,

@@ -63,11 +63,11 @@ class Vectors(Dot):
             fold_rows(
                 np.concatenate([self.item_IF[name] for name in slices]),
                 *_kernel_rows(asked.by_user),
-                *source.ranges,
+                source.ranges,
                 self.rule.passes,
                 self.rule.reg,
                 KINDS[self.rule.optimizer.kind],
-                *self.rule.optimizer.constants,
+                self.rule.optimizer.constants,
                 rows_BF,
             )
         return rows_BF
