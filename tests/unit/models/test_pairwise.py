@@ -100,20 +100,23 @@ def test_the_loss_at_zero_is_the_logarithm_of_two() -> None:
     assert table.epoch(state, 0)[1]["a"] == pytest.approx(np.log(2))
 
 
-@pytest.mark.parametrize("size", [1, 7])
-def test_a_batch_uses_the_rows_from_before_it(size: int) -> None:
+@pytest.mark.parametrize(("size", "layers"), [(1, 0), (7, 0), (40, 2)])
+def test_a_batch_uses_the_rows_from_before_it(size: int, layers: int) -> None:
     """Steps one after the other in NumPy."""
-    table = plain(reg=0.1, size=size)
+    table = plain(layers, reg=0.1, size=size)
     state = table.start(3, 0.5)
     x_RF = state["table"].astype(np.float64)
+    powers = [np.linalg.matrix_power(adjacency(table), k) for k in range(layers + 1)]
+    mean_RR = np.mean(powers, axis=0)
     for user_B, positive_B, negative_B, _ in table.pairs.batches(0, size):
         u, i, j = user_B, positive_B + table.events.n_users, negative_B + table.events.n_users
-        c_B1 = -1 / (1 + np.exp((x_RF[u] * (x_RF[i] - x_RF[j])).sum(axis=1, keepdims=True)))
-        grad_RF = np.zeros_like(x_RF)
-        np.add.at(grad_RF, u, c_B1 * (x_RF[i] - x_RF[j]) + 0.1 * x_RF[u])
-        np.add.at(grad_RF, i, c_B1 * x_RF[u] + 0.1 * x_RF[i])
-        np.add.at(grad_RF, j, -c_B1 * x_RF[u] + 0.1 * x_RF[j])
-        x_RF = x_RF - LR * grad_RF
+        y_RF = mean_RR @ x_RF
+        c_B1 = -1 / (1 + np.exp((y_RF[u] * (y_RF[i] - y_RF[j])).sum(axis=1, keepdims=True)))
+        grad_RF, decay_RF = np.zeros_like(x_RF), np.zeros_like(x_RF)
+        for rows, own_BF in ((u, y_RF[i] - y_RF[j]), (i, y_RF[u]), (j, -y_RF[u])):
+            np.add.at(grad_RF, rows, c_B1 * own_BF)
+            np.add.at(decay_RF, rows, 0.1 * x_RF[rows])
+        x_RF = x_RF - LR * (mean_RR @ grad_RF + decay_RF)
     np.testing.assert_allclose(table.epoch(state, 0)[0]["table"], x_RF, atol=1e-6)
 
 
@@ -187,6 +190,18 @@ def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
             method(**wrong)
     with pytest.raises(SettingsError, match="layers must be 0 or more"):
         LightGCN(layers=-1)
+
+
+@pytest.mark.parametrize(("sharing", "cold"), [("separate", True), ("joined", False)])
+def test_who_is_cold(sharing: str, cold: bool) -> None:
+    """A person with events in the other domain alone has a row in a joined model only."""
+    data = uneven({"a": (30, 50), "b": (20, 10)})
+    fitted = BPRMF(4, sharing, epochs=3, cold_policy="zero").fit(data, ONE)
+    elsewhere = int(np.flatnonzero((data["b"].user_counts == 0) & (data["a"].user_counts > 0))[0])
+    here = int(np.flatnonzero(data["b"].user_counts > 0)[0])
+    scores_2I = fitted.score("b", Queries.of_users([elsewhere, here]))
+    assert bool(np.any(scores_2I[0])) == (not cold)
+    assert np.any(scores_2I[1])
 
 
 class TestFoldIn:
