@@ -21,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from landbridge.data.batches import Pairwise
 from landbridge.data.interactions import Interactions
 from landbridge.models.parts import als
@@ -65,11 +67,15 @@ def main() -> None:
 
 
 def movielens() -> Interactions:
-    """MovieLens-1M as one table."""
+    """All ratings of MovieLens-1M as one table."""
+    import polars as pl
+
     from landbridge.data import catalog
 
-    data = catalog.load("movielens-1m")
-    return (data if hasattr(data, "joined") else data.test.known).joined()[0]
+    ratings = pl.read_parquet(catalog.get("movielens-1m") / "ratings.parquet")
+    user_N, user_idx = np.unique(ratings["user"].to_numpy(), return_inverse=True)
+    item_N, item_idx = np.unique(ratings["item"].to_numpy(), return_inverse=True)
+    return Interactions.from_events(user_idx, item_idx, len(user_N), len(item_N))
 
 
 def measure(table: Interactions, cases: list[Case], rounds: int) -> list[dict[str, Any]]:
