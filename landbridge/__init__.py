@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from landbridge.errors import DataError, LandbridgeError, SettingsError, StoreError
     from landbridge.evaluation.evaluate import Validator, evaluate
     from landbridge.evaluation.significance import compare
+    from landbridge.models.bprmf import BPRMF
     from landbridge.models.cdimf import CDIMF
     from landbridge.models.ials import IALS
+    from landbridge.models.lightgcn import LightGCN
     from landbridge.models.popularity import Popularity
     from landbridge.recommending import explain, fold_in, recommend, recommend_all
     from landbridge.selection.auto import auto
@@ -36,12 +38,14 @@ if TYPE_CHECKING:
 from landbridge.version import __version__ as __version__
 
 __all__ = [
+    "BPRMF",
     "CDIMF",
     "IALS",
     "Budget",
     "DataError",
     "FitOptions",
     "LandbridgeError",
+    "LightGCN",
     "Popularity",
     "SettingsError",
     "StoreError",
@@ -76,8 +80,10 @@ _HOME = {
     "errors": ("DataError", "LandbridgeError", "SettingsError", "StoreError"),
     "evaluation.evaluate": ("Validator", "evaluate"),
     "evaluation.significance": ("compare",),
+    "models.bprmf": ("BPRMF",),
     "models.cdimf": ("CDIMF",),
     "models.ials": ("IALS",),
+    "models.lightgcn": ("LightGCN",),
     "models.popularity": ("Popularity",),
     "recommending": ("explain", "fold_in", "recommend", "recommend_all"),
     "selection.auto": ("auto",),

@@ -16,7 +16,7 @@ def command(
         list[str], typer.Argument(help="Event files, one per domain, or one experiment .toml.")
     ],
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
-    model: Annotated[Text, typer.Option(help="auto (the default), cdimf, ials or popularity.")] = None,
+    model: Annotated[Text, typer.Option(help="auto (the default), or one of the methods.")] = None,
     guard: Annotated[bool, typer.Option(help="Keep each domain's twin where joining does not pay.")] = False,
     trials: Annotated[Number, typer.Option(help="Settings to try on validation data, per method.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Time for trying, per method.")] = None,

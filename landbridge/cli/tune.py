@@ -17,7 +17,9 @@ def command(
         list[str], typer.Argument(help="Event files, one per domain, or one experiment .toml.")
     ],
     out: Annotated[Path, typer.Option(help="The experiment file to write, for `landbridge fit`.")],
-    model: Annotated[Many, typer.Option(help="cdimf, ials or popularity; may be repeated.")] = None,
+    model: Annotated[
+        Many, typer.Option(help="bprmf, cdimf, ials, lightgcn or popularity; may be repeated.")
+    ] = None,
     trials: Annotated[Number, typer.Option(help="Trials per model; 20 by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds of trials per model.")] = None,
     storage: Annotated[Path | None, typer.Option(help="A folder from which a killed search goes on.")] = None,

@@ -53,7 +53,7 @@ class Fitted(ABC):
 
     ``known``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
     that made it. ``log``: one record of figures per training round.
-    Kinds: ``Factors`` (dot product), ``Counts`` (one score per item).
+    Kinds: ``Factors`` and ``Vectors`` (dot products), ``Counts`` (one score per item), ``Blend`` (of others).
     """
 
     known: MultiDomain

@@ -278,7 +278,7 @@ class CDIMF(Method):
         )
         users = user_rows(parties, state, own=self.variant == "paper_code")
         items = {name: state[f"y:{name}"] for name in parties}
-        return Factors(train, self, log, users, items, rule, self.cold_policy, self.cold_weight)
+        return Factors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
 
 
 def _rescaled(parties: Mapping[str, Party], state: State, growth: float) -> State:

@@ -25,12 +25,11 @@ from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Float32, Method
 from landbridge.models.parts import als
 from landbridge.models.parts.factors import Factors, RowRule
+from landbridge.models.parts.sharing import SHARING, tables_of
 from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
-
-SHARING = ("separate", "joined")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class IALS(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Factors:
         """Alternate for ``epochs`` sweeps and end with the users' half step."""
         options = options or FitOptions()
-        tables = _tables(train, self.sharing)
+        tables = tables_of(train, self.sharing)
         sides = {label: _Table.of(table, self) for label, (table, _) in tables.items()}
 
         def step(state: State, epoch: int) -> tuple[State, Record]:
@@ -88,7 +87,7 @@ class IALS(Method):
                     users |= dict.fromkeys(slices, user_UF)
                     items |= {name: np.ascontiguousarray(item_IF[part]) for name, part in slices.items()}
             return Factors(
-                train, self, log, users, items, self._rule(train), self.cold_policy, self.cold_weight
+                train, self, log, users, items, self.cold_policy, self.cold_weight, self._rule(train)
             )
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
@@ -159,10 +158,3 @@ class _Table:
         """Both sides in one basis, every user row the optimum at these items."""
         items = als.basis(item_IF, threads)
         return als.solve(self.events.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF
-
-
-def _tables(data: MultiDomain, sharing: str) -> dict[str, tuple[Interactions, dict[str, slice]]]:
-    """Label -> (table, where each domain's items stand in it)."""
-    if sharing == "joined":
-        return {"all": data.joined()}
-    return {name: (events, {name: slice(0, events.n_items)}) for name, events in data.domains.items()}

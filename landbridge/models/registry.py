@@ -8,8 +8,10 @@ from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Fitted, Method
 
 METHODS = {
+    "bprmf": "landbridge.models.bprmf:BPRMF",
     "cdimf": "landbridge.models.cdimf:CDIMF",
     "ials": "landbridge.models.ials:IALS",
+    "lightgcn": "landbridge.models.lightgcn:LightGCN",
     "mixture": "landbridge.models.mixture:Mixture",
     "popularity": "landbridge.models.popularity:Popularity",
 }
@@ -18,6 +20,7 @@ KINDS = {
     "counts": "landbridge.models.popularity:Counts",
     "factors": "landbridge.models.parts.factors:Factors",
     "mixture": "landbridge.models.mixture:Blend",
+    "vectors": "landbridge.models.parts.vectors:Vectors",
 }
 
 

@@ -21,7 +21,8 @@ from landbridge.selection.guard import guarded
 from landbridge.training.options import FitOptions
 from landbridge.tuning.search import Budget, search
 
-NO_FAMILY = ("ials", "mixture", "popularity")  # ials makes two, the others have nothing to tune
+# ials makes two families, mixture and popularity have nothing to tune, the others take their time
+NO_FAMILY = ("bprmf", "ials", "lightgcn", "mixture", "popularity")
 
 
 def families() -> dict[str, Method]:

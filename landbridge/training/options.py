@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from landbridge.errors import SettingsError
+from landbridge.errors import SettingsError, unknown
 from landbridge.progress import Progress, Silent
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class FitOptions:
     ``validate`` maps a fitted model to a figure where more is better; it sees validation data only.
     ``patience``: epochs without a better figure before stopping (None: run all epochs).
     ``checkpoint``: a folder; a killed fit with equal settings and data goes on from it bit for bit.
+    ``device``: where networks are trained: "cpu", "cuda", or "auto" for CUDA where there is one.
     """
 
     seed: int = 0
@@ -27,8 +30,11 @@ class FitOptions:
     patience: int | None = None
     checkpoint: Path | None = None
     progress: Progress = field(default_factory=Silent)
+    device: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise SettingsError(unknown("device", self.device, DEVICES))
         if self.threads < 1:
             raise SettingsError(f"threads must be 1 or more, not {self.threads}.")
         if self.patience is not None and self.validate is None:

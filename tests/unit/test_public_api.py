@@ -7,12 +7,14 @@ import pytest
 import landbridge as lb
 
 NAMES = [
+    "BPRMF",
     "CDIMF",
     "IALS",
     "Budget",
     "DataError",
     "FitOptions",
     "LandbridgeError",
+    "LightGCN",
     "Popularity",
     "SettingsError",
     "StoreError",

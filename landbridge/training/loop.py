@@ -1,0 +1,130 @@
+"""The only gradient loop: one phase of a network, from batches to the best state (torch).
+
+Epochs, validation, patience and checkpoints are those of :mod:`landbridge.training.epochs`: between epochs
+the whole state is a mapping of arrays (parameters, buffers, optimiser, weighting). What is random is drawn
+anew from seed, phase and epoch, torch's generators included, so a resumed fit needs to know its epoch and
+nothing else, and ends bit for bit where the uninterrupted one ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from landbridge.errors import DivergenceError
+from landbridge.rng import generator
+from landbridge.training import tensors
+from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.neural import torch
+from landbridge.training.options import FitOptions
+from landbridge.training.phase import Phase
+
+WEIGHTING = "weighting|"
+
+
+def run_phase(
+    phase: Phase,
+    options: FitOptions,
+    identity: Mapping[str, Any],
+    fitted: Callable[[], Any] | None = None,
+) -> tuple[Record, ...]:
+    """Train the phase's parameters in place; gives one record per epoch, losses as ``loss:domain``.
+
+    ``fitted``: the model as it is now, for ``options.validate``; a phase without it runs all its epochs.
+    ``identity``: what a checkpoint must agree with, beside the phase's name. DivergenceError names phase,
+    epoch and step where a loss or the parameters are no finite numbers.
+    """
+    if fitted is None:
+        options = replace(options, validate=None, patience=None)
+    slots = {name: tensors.slots_of(phase.optimizer, tensor) for name, tensor in phase.parameters.items()}
+    live = {**phase.parameters, **phase.buffers}
+    live |= {f"{name}|{key}": slot for name, own in slots.items() for key, slot in own.items()}
+
+    def step(state: State, epoch: int) -> tuple[State, Record]:
+        _load(live, state)
+        memory = {k.removeprefix(WEIGHTING): v for k, v in state.items() if k.startswith(WEIGHTING)}
+        with _seeded(options.seed, phase.name, epoch):
+            memory, facts = _epoch(phase, slots, memory, epoch)
+        return {**_arrays(live), **{WEIGHTING + key: array for key, array in memory.items()}}, facts
+
+    with _threads(options.threads):
+        state, log = run_epochs(
+            phase.name,
+            phase.epochs,
+            lambda: _arrays(live),
+            step,
+            lambda state: None if fitted is None else fitted(),
+            options.within(phase.name),
+            {**identity, "phase": phase.name},
+        )
+    _load(live, state)
+    return log
+
+
+def _epoch(
+    phase: Phase, slots: Mapping[str, tensors.Slots], memory: State, epoch: int
+) -> tuple[State, Record]:
+    """All batches once: parameters, buffers and slots change in place, the weighting's memory is given."""
+    sums: dict[str, float] = {}
+    norms: list[float] = []
+    number = -1
+    for number, batch in enumerate(phase.batches(epoch)):
+        losses = phase.losses(batch)
+        facts = {f"loss:{domain}": float(loss.detach()) for domain, loss in losses.items()}
+        _check(phase, epoch, number, facts)
+        weights, memory = phase.weighting.weigh(losses, phase.parameters, memory)
+        sum(weights[domain] * loss for domain, loss in losses.items()).backward()
+        gradients = tensors.take_gradients(phase.parameters)
+        if phase.clip is not None or phase.log_norm:
+            norms.append(tensors.clip(gradients, phase.clip))
+            _check(phase, epoch, number, {"the norm of the gradients": norms[-1]})
+        for name, gradient in gradients.items():
+            tensors.step(phase.optimizer, phase.parameters[name], slots[name], gradient)
+        facts |= {f"weight:{domain}": weight for domain, weight in weights.items() if len(losses) > 1}
+        for key, value in facts.items():
+            sums[key] = sums.get(key, 0.0) + value
+    _check(phase, epoch, number, {n: float(tensor.detach().sum()) for n, tensor in phase.parameters.items()})
+    means = {key: total / (number + 1) for key, total in sums.items()}
+    return memory, means | ({"gradient_norm": float(np.mean(norms))} if phase.log_norm and norms else {})
+
+
+def _check(phase: Phase, epoch: int, step: int, figures: Mapping[str, float]) -> None:
+    """DivergenceError for the first figure that is no finite number."""
+    for name, value in figures.items():
+        if not np.isfinite(value):
+            raise DivergenceError(
+                f"Phase {phase.name!r} diverged in epoch {epoch}, step {step}: {name} is {value}; "
+                f"lower lr (now {phase.optimizer.lr}) or clip gradients."
+            )
+
+
+def _arrays(live: Mapping[str, Any]) -> State:
+    """Copies, as a state may be kept as the best one while training goes on."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in live.items()}
+
+
+def _load(live: Mapping[str, Any], state: State) -> None:
+    for name, tensor in live.items():
+        tensor.detach().copy_(torch().from_numpy(state[name]))
+
+
+@contextmanager
+def _seeded(seed: int, phase: str, epoch: int) -> Iterator[None]:
+    """Torch's generators (dropout, masks) from seed, phase and epoch, and as before afterwards."""
+    with torch().random.fork_rng():
+        torch().manual_seed(int(generator(seed, "torch", phase, str(epoch)).integers(2**63)))
+        yield
+
+
+@contextmanager
+def _threads(threads: int) -> Iterator[None]:
+    before = torch().get_num_threads()
+    torch().set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch().set_num_threads(before)

@@ -1,0 +1,85 @@
+"""Torch tensors as tables of rows: their gradients, and steps that touch no other row.
+
+A sparse gradient (``torch.nn.functional.embedding(..., sparse=True)``) touches the rows of its batch, a
+dense one all rows; a vector is one row. On the CPU steps run in the compiled kernels of
+:mod:`landbridge.training.rows` on the tensors' own memory, on CUDA by the same equations in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from landbridge.training.neural import torch
+from landbridge.training.rows import Optimizer, summed
+
+Slots = Mapping[str, Any]
+Gradient = tuple[Any, Any]  # rows (T,), gradients (T, F)
+
+
+def as_rows(tensor: Any) -> Any:
+    """A view (R, F) of the tensor's values."""
+    return tensor.detach().view(len(tensor) if tensor.ndim > 1 else 1, -1)
+
+
+def slots_of(optimizer: Optimizer, tensor: Any) -> dict[str, Any]:
+    """What the optimiser remembers of the tensor before the first step, on its device."""
+    empty = optimizer.slots(as_rows(tensor).cpu().numpy())
+    return {key: torch().from_numpy(array).to(tensor.device) for key, array in empty.items()}
+
+
+def take_gradients(parameters: Mapping[str, Any]) -> dict[str, Gradient]:
+    """Each gradient as distinct rows, by name where there is one; the tensors are left without."""
+    found = {name: tensor.grad for name, tensor in parameters.items() if tensor.grad is not None}
+    for tensor in parameters.values():
+        tensor.grad = None
+    return {name: _rows(grad) for name, grad in found.items()}
+
+
+def clip(gradients: Mapping[str, Gradient], largest: float | None) -> float:
+    """The norm of all gradients together; where it is above ``largest`` they are scaled down to it."""
+    norm = float(sum(float(grad_TF.double().square().sum()) for _, grad_TF in gradients.values()) ** 0.5)
+    if largest is not None and norm > largest:
+        for _, grad_TF in gradients.values():
+            grad_TF.mul_(largest / norm)
+    return norm
+
+
+def step(optimizer: Optimizer, tensor: Any, slots: Slots, gradient: Gradient) -> None:
+    """Update the touched rows of tensor and slots in place."""
+    rows_T, grad_TF = gradient
+    table_RF = as_rows(tensor)
+    if tensor.device.type == "cpu":
+        arrays = {key: slot.numpy() for key, slot in slots.items()}
+        optimizer.step(table_RF.numpy(), arrays, rows_T.int().numpy(), grad_TF.contiguous().numpy())
+    else:
+        _step_anywhere(optimizer, table_RF, slots, rows_T.long(), grad_TF)
+
+
+def _rows(grad: Any) -> Gradient:
+    if not grad.is_sparse:
+        grad_RF = as_rows(grad.contiguous())
+        return torch().arange(len(grad_RF), device=grad.device), grad_RF
+    if grad.device.type != "cpu":
+        merged = grad.coalesce()
+        return merged.indices()[0], merged.values()
+    rows_T, grad_TF = summed(grad._indices()[0].numpy(), grad._values().numpy(), len(grad))
+    return torch().from_numpy(rows_T), torch().from_numpy(grad_TF)
+
+
+def _step_anywhere(optimizer: Optimizer, table_RF: Any, slots: Slots, rows_T: Any, grad_TF: Any) -> None:
+    """Eqs. (1)-(3) of :mod:`landbridge.training.rows` in torch."""
+    lr, beta1, beta2, eps = optimizer.constants
+    slots["count"][rows_T] += 1
+    move_TF = grad_TF
+    if optimizer.kind == "adam":
+        n_T1 = slots["count"][rows_T, None].to(grad_TF.dtype)
+        m_TF = beta1 * slots["first"][rows_T] + (1 - beta1) * grad_TF
+        v_TF = beta2 * slots["second"][rows_T] + (1 - beta2) * grad_TF.square()
+        slots["first"][rows_T], slots["second"][rows_T] = m_TF, v_TF
+        move_TF = m_TF / (1 - beta1**n_T1) / ((v_TF / (1 - beta2**n_T1)).sqrt() + eps)
+    elif optimizer.kind == "adagrad":
+        v_TF = slots["second"][rows_T] + grad_TF.square()
+        slots["second"][rows_T] = v_TF
+        move_TF = grad_TF / (v_TF.sqrt() + eps)
+    table_RF[rows_T] -= lr * move_TF
