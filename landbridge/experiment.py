@@ -66,12 +66,12 @@ def run(
 def _run(spec: Spec, out: Path | None, fit: Fit, progress: Progress, checkpoint: Path | None = None) -> Run:
     split = prepared(spec)
     fitted = fit(
-        spec, split, FitOptions(spec.fit.seed, _threads(spec), progress=progress, checkpoint=checkpoint)
+        spec, split, FitOptions(spec.fit.seed, threads(spec), progress=progress, checkpoint=checkpoint)
     )
     holdout = split.test if isinstance(split, Split) else None
     if out is not None:
         _keep(out, spec, fitted, holdout)
-    evaluation = None if holdout is None else judge(fitted, holdout, out, _threads(spec), progress)
+    evaluation = None if holdout is None else judge(fitted, holdout, out, threads(spec), progress)
     return Run(fitted, holdout, evaluation)
 
 
@@ -187,7 +187,8 @@ def _keep(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> Non
         store.save_holdout(out, holdout)
 
 
-def _threads(spec: Spec) -> int:
+def threads(spec: Spec) -> int:
+    """The threads an experiment may use: as many as it says, else all."""
     return spec.fit.threads or len(os.sched_getaffinity(0))
 
 

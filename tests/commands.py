@@ -42,6 +42,25 @@ def run(*words: object) -> None:
     assert not stopped.value.code
 
 
+def answered(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """The command in this process: its status and what it said on standard output and error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["landbridge", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    out, err = capsys.readouterr()
+    return int(stopped.value.code or 0), out, err
+
+
+def untimed_files(folder: Path) -> Path:
+    """A folder with ``books.csv`` and ``movies.csv``: user and item, the same 60 users; the folder itself."""
+    rng = np.random.default_rng(1)
+    for name, size in (("books", 30), ("movies", 20)):
+        table = pl.DataFrame({"user": rng.integers(0, 60, 700), "item": rng.integers(0, size, 700)})
+        table.with_columns(pl.format("u{}", "user").alias("user")).write_csv(folder / f"{name}.csv")
+    return folder
+
+
 def event_files(folder: Path, users: int = 60, items: int = 30, events: int = 700) -> tuple[Path, Path]:
     """``books.csv`` and ``movies.csv``: user, item, time, with partly the same users."""
     rng = np.random.default_rng(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -79,7 +78,7 @@ def tune(
             kind.from_settings(settings[name]),
             split,
             Budget(spec.model.trials or Budget.trials, spec.model.seconds),
-            FitOptions(spec.fit.seed, _threads(spec), progress=progress or Silent()),
+            FitOptions(spec.fit.seed, experiment.threads(spec), progress=progress or Silent()),
             spec.fit.validate_on,
             spaces[name],
             None if storage is None else storage / name,
@@ -120,7 +119,3 @@ def _changed(method: Method) -> str:
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in changed.items()
     )
-
-
-def _threads(spec: Spec) -> int:
-    return spec.fit.threads or len(os.sched_getaffinity(0))

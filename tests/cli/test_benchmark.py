@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tomli_w
 from benches import small_spec
-
-from landbridge.cli.main import main
+from commands import answered
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["landbridge", "benchmark", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    out, err = capsys.readouterr()
-    return int(stopped.value.code or 0), out, err
+    return answered(capsys, "benchmark", *words)
 
 
 @pytest.fixture

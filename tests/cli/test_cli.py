@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
-
-from landbridge.cli.main import main
+from commands import answered as run
+from commands import untimed_files
 
 VERBS = [
     "fit",
@@ -30,21 +29,7 @@ VERBS = [
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("work")
-    rng = np.random.default_rng(1)
-    for name, size in (("books", 30), ("movies", 20)):
-        table = pl.DataFrame({"user": rng.integers(0, 60, 700), "item": rng.integers(0, size, 700)})
-        table.with_columns(pl.format("u{}", "user").alias("user")).write_csv(folder / f"{name}.csv")
-    return folder
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["landbridge", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    out, err = capsys.readouterr()
-    return int(stopped.value.code or 0), out, err
+    return untimed_files(tmp_path_factory.mktemp("work"))
 
 
 def fitted(work: Path, capsys: pytest.CaptureFixture[str], model: str) -> Path:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-
-from landbridge.cli.main import main
+from commands import answered
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +23,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["landbridge", "data", "compat", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    out, err = capsys.readouterr()
-    return int(stopped.value.code or 0), out, err
+    return answered(capsys, "data", "compat", *words)
 
 
 def sources(work: Path) -> list[object]:

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
-
-from landbridge.cli.main import main
+from commands import answered as run
+from commands import untimed_files
 
 SMALL = ("--users", "shared", "--threads", 1, "--seed", 3, "--set", "factors=4", "--set", "epochs=3")
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("work")
-    rng = np.random.default_rng(1)
-    for name, size in (("books", 30), ("movies", 20)):
-        table = pl.DataFrame({"user": rng.integers(0, 60, 700), "item": rng.integers(0, size, 700)})
-        table.with_columns(pl.format("u{}", "user").alias("user")).write_csv(folder / f"{name}.csv")
-    return folder
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["landbridge", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    out, err = capsys.readouterr()
-    return int(stopped.value.code or 0), out, err
+    return untimed_files(tmp_path_factory.mktemp("work"))
 
 
 def sources(work: Path) -> tuple[Path, Path]:

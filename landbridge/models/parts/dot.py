@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.data.activity import events_in
 from landbridge.data.interactions import Rows
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
@@ -107,14 +108,7 @@ class Dot(Fitted):
 
     def _newcomer_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         """Who has no event in the domain."""
-        offsets = self.known[domain].by_user.offsets  # of the people asked for, not of everybody
-        own_events_B = offsets[queries.user_idx + 1] - offsets[queries.user_idx]
-        count_B = np.where(queries.user_idx >= 0, own_events_B, 0)
-        if queries.events is None:
-            return np.asarray(count_B == 0)
-        counts_BD = counts_of(queries.events, self.known, len(queries))
-        own_B = counts_BD[:, self.known.names.index(domain)]
-        return np.asarray(np.where(counts_BD.any(axis=1), own_B, count_B) == 0)
+        return np.asarray(events_in(self.known, domain, queries) == 0)
 
     def _cold_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         trained_B = (queries.user_idx >= 0) & self._trained_U[domain][queries.user_idx]
