@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge import store
 from landbridge.data.holdout import Holdout, Split
@@ -99,7 +99,7 @@ def plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted
     method = registry.method(spec.model.name).from_settings(spec.model.settings)
     if isinstance(split, MultiDomain):
         return method.fit(split, options.within("fit"))
-    if spec.fit.patience is not None and "epochs" in {entry.name for entry in fields(method)}:
+    if spec.fit.patience is not None:
         method = _with_best_epochs(method, split, spec, options.within("choose"))
     return method.fit(split.test.known, options.within("fit"))
 
@@ -175,9 +175,8 @@ def _with_best_epochs(method: Method, split: Split, spec: Spec, options: FitOpti
     from landbridge.evaluation.evaluate import Validator
 
     validate = Validator(split.valid, spec.fit.validate_on)
-    log = method.fit(split.train, replace(options, validate=validate, patience=spec.fit.patience)).log
-    best: Any = max((record for record in log if "valid" in record), key=lambda record: record["valid"])
-    return type(method).from_settings(asdict(method) | {"epochs": best["epoch"] + 1})
+    options = replace(options, validate=validate, patience=spec.fit.patience)
+    return method.stopped(method.fit(split.train, options).log)
 
 
 def _keep(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> None:

@@ -32,6 +32,7 @@ def command(
     seed: Annotated[Number, typer.Option(help="The one seed.")] = None,
     threads: Annotated[Number, typer.Option(help="Threads; all by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from what a killed fit left.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="A folder for TensorBoard.")] = None,
 ) -> None:
     """Fit a model and keep it, its data and its test part in a run folder.
 
@@ -43,6 +44,7 @@ def command(
     from landbridge.selection.fitting import of_spec
     from landbridge.selection.guard import decision_table
     from landbridge.settings import merged, read_spec, spec, value_of
+    from landbridge.tensorboard import TensorBoard
 
     given: dict[str, Any] = {
         "data": {"users": users, "min_rating": min_rating},
@@ -55,7 +57,8 @@ def command(
     if not from_file:
         given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
     wanted = spec(merged(read_spec(Path(sources[0])) if from_file else {}, given))
-    result = experiment.run(wanted, out, fit=of_spec, resume=resume, progress=Terminal())
+    progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
+    result = experiment.run(wanted, out, fit=of_spec, resume=resume, progress=progress)
     if result.fitted.decisions:
         show.table(decision_table(result.fitted.decisions))
     if result.evaluation is not None:

@@ -6,8 +6,8 @@ Shape letters: U users, I items, F factors, B queries in a batch, D domains, T t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -37,6 +37,14 @@ class Method(ABC):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
         """Learn from ``train``."""
 
+    def stopped(self, log: Sequence[Mapping[str, Any]]) -> Method:
+        """The method with as many epochs as the ``log`` of a validated fit found best."""
+        judged = [record for record in log if "valid" in record]
+        if not judged or "epochs" not in {entry.name for entry in fields(self)}:
+            return self
+        best = max(judged, key=lambda record: float(record["valid"]))
+        return self.from_settings({**asdict(self), "epochs": best["epoch"] + 1})
+
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Method:
         """The method with the given settings; an unknown key is an error naming the nearest valid one."""
@@ -53,7 +61,7 @@ class Fitted(ABC):
 
     ``known``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
     that made it. ``log``: one record of figures per training round.
-    Kinds: ``Factors`` and ``Vectors`` (dot products), ``Counts`` (one score per item), ``Blend`` (of others).
+    Kinds: ``Factors``, ``Vectors``, ``Encoded`` (dot products), ``Counts`` (a score per item), ``Blend``.
     """
 
     known: MultiDomain

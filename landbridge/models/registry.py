@@ -13,11 +13,14 @@ METHODS = {
     "ials": "landbridge.models.ials:IALS",
     "lightgcn": "landbridge.models.lightgcn:LightGCN",
     "mixture": "landbridge.models.mixture:Mixture",
+    "pepnet": "landbridge.models.pepnet:PEPNet",
     "popularity": "landbridge.models.popularity:Popularity",
+    "uclr": "landbridge.models.uclr:UCLR",
 }
 
 KINDS = {
     "counts": "landbridge.models.popularity:Counts",
+    "encoded": "landbridge.models.parts.encoded:Encoded",
     "factors": "landbridge.models.parts.factors:Factors",
     "mixture": "landbridge.models.mixture:Blend",
     "vectors": "landbridge.models.parts.vectors:Vectors",

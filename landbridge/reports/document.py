@@ -168,12 +168,11 @@ def _training(runs: Runs) -> tuple[Block, ...]:
     valid = [picture for data in runs.names for picture in pictures.convergence(runs, data)]
     blocks: list[Block] = [_gallery(valid, "One line per seed.")]
     for data in runs.names:
-        own = pictures.own_figures(runs, data)
-        blocks += (
-            [Heading(f"The methods' own figures on {data}"), _gallery(own, "One line per seed.")]
-            if own
-            else []
+        own = _some(
+            _gallery(pictures.own_figures(runs, data), "One line per seed."),
+            _gallery(pictures.by_activity(runs, data), notes.BY_ACTIVITY),
         )
+        blocks += [Heading(f"The methods' own figures on {data}"), *own] if own else []
     return _some(*blocks, facts.told_once(runs))
 
 

@@ -58,10 +58,10 @@ def coverage(runs: Runs) -> Table:
 
 
 def told_once(runs: Runs) -> Table:
-    """Figures of the logs that make no line: mean over the seeds."""
+    """Figures of the logs that make no line and no picture by activity: mean over the seeds."""
     import polars as pl
 
-    single = one_figure(runs.series)
+    single = one_figure(runs.series).filter(~by_activity())
     told = single.group_by("data", "label", "figure", "part", maintain_order=True).agg(
         pl.col("value").mean(), low=pl.col("value").min(), high=pl.col("value").max()
     )
@@ -91,6 +91,14 @@ def one_figure(series: pl.DataFrame) -> pl.DataFrame:
     whole = ("data", "label", "figure")
     still = (pl.col("epoch").n_unique().over(whole) < 2) | (pl.col("value").n_unique().over(whole) < 2)
     return series.filter(pl.col("epoch").is_null() | still)
+
+
+def by_activity() -> pl.Expr:
+    """Whether a row of the series is told once of an activity group: its mean, spread or people."""
+    import polars as pl
+
+    once = pl.col("epoch").is_null() & pl.col("figure").str.ends_with("_by_activity")
+    return once & pl.col("part").str.contains(", (mean|sd|people)$")
 
 
 def decisions(runs: Runs, data: str, label: str) -> Table:

@@ -10,6 +10,10 @@ GAINS = (
     "tiles blue gains and orange loses; ▲ ▼ and full colour: significant after correction; pale: not "
     "significant. An empty place has no test rows."
 )
+BY_ACTIVITY = (
+    "Dots: the mean over a group's people; bars: one standard deviation up and down; both as means over the "
+    "seeds."
+)
 PARETO = "Filled marks, joined by the dashed line: no other method is both better and quicker."
 SERVED = (
     "Share of each model in the scores served, mean over the seeds. 1.00: it serves alone; a dot: not used."

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from landbridge.errors import LandbridgeError
 from landbridge.evaluation.segments import LABELS
-from landbridge.reports import plots
-from landbridge.reports.facts import one_figure
-from landbridge.reports.figures import UNSURE, judged_on, overall, percent
+from landbridge.reports import facts, plots
+from landbridge.reports.figures import UNSURE, joined, judged_on, overall, percent, plain
 from landbridge.reports.looks import LIGHT, Look
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import MARKS
@@ -143,6 +143,23 @@ def own_figures(runs: Runs, data: str) -> list[Picture]:
     return pictures
 
 
+def by_activity(runs: Runs, data: str) -> list[Picture]:
+    """What logs tell once for every activity group, one picture per method and figure."""
+    import polars as pl
+
+    chosen = runs.series.filter(pl.col("data") == data, facts.by_activity())
+    pictures = []
+    for (label, figure), group in chosen.group_by("label", "figure", maintain_order=True):
+        name, rows = str(figure).replace("_", " "), _grouped(group)
+        values = [f"{row['group']}: {plain(row['mean'])} ± {plain(row['sd'])}" for row in rows]
+        told = f"{name} of {label} on {data}, mean ± standard deviation. {joined(values, len(values))}."
+        across = "known events; below: people" if any("people" in row for row in rows) else "known events"
+        titles = across, name.removesuffix(" by activity")
+        chart = partial(plots.spreads, rows, titles)
+        pictures.append(Picture(_slug("own", data, str(label), name), f"{label}: {name}", told, chart))
+    return pictures
+
+
 def served(runs: Runs, data: str, label: str) -> list[Picture]:
     """Each member's weight in what a guard serves per domain and activity group, mean over the seeds."""
     import polars as pl
@@ -241,7 +258,22 @@ def _dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def _series(runs: Runs) -> pl.DataFrame:
     """The figures that make lines."""
-    return runs.series.join(one_figure(runs.series), on=runs.series.columns, how="anti", nulls_equal=True)
+    return runs.series.join(
+        facts.one_figure(runs.series), on=runs.series.columns, how="anti", nulls_equal=True
+    )
+
+
+def _grouped(told: pl.DataFrame) -> list[dict[str, Any]]:
+    """Mean, sd and people of every group, over the seeds; the order is that of the seed with most groups."""
+    import polars as pl
+
+    found: dict[str, dict[str, list[float]]] = {}
+    ordered = told.sort(pl.len().over("seed"), descending=True, maintain_order=True)
+    for part, value in ordered["part", "value"].rows():
+        group, _, what = part.rpartition(", ")
+        found.setdefault(group, {}).setdefault(what, []).append(value)
+    means = {group: {what: fmean(values) for what, values in each.items()} for group, each in found.items()}
+    return [{"group": group, "sd": 0.0, **each} for group, each in means.items() if "mean" in each]
 
 
 def _parts(parts: list[str]) -> str:

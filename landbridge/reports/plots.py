@@ -152,6 +152,38 @@ def scatter(rows: Rows, titles: tuple[str, str], look: Look) -> Drawing:
     return zero.encode(y="zero:Q") + bars + dots
 
 
+def spreads(rows: Rows, titles: tuple[str, str], look: Look) -> Drawing:
+    """A dot per group with a standard deviation up and down. ``rows``: group, mean, sd, perhaps people."""
+    import altair as alt
+
+    shown = [
+        {
+            "group": f"{row['group']}\n{_short(row['people'])}" if "people" in row else row["group"],
+            "value": row["mean"],
+            "low": row["mean"] - row["sd"],
+            "high": row["mean"] + row["sd"],
+        }
+        for row in rows
+    ]
+    names = [row["group"] for row in shown]
+    axis = _band_axis(titles[0], labelExpr="split(datum.label, '\\n')", labelFontSize=11)
+    base = alt.Chart(_data(shown), width=WIDTH, height=170).encode(
+        alt.X("group:N", sort=names, scale=_bands(names), axis=axis)
+    )
+    bars = base.mark_rule(color=look.lines[1], strokeWidth=1.6).encode(
+        alt.Y("low:Q", title=titles[1], scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=5)),
+        alt.Y2("high:Q"),
+    )
+    return bars + base.mark_point(filled=True, size=46, color=look.lines[1], opacity=1).encode(
+        alt.Y("value:Q")
+    )
+
+
+def _short(count: float) -> str:
+    """At most four signs up to ten million: ``812``, ``9999``, ``12k``."""
+    return f"{count:.0f}" if count < 1e4 else f"{count / 1e3:.0f}k"
+
+
 def _data(rows: Rows) -> alt.Data:
     import altair as alt
 

@@ -6,7 +6,7 @@ checkpoint holds everything there is, and a fit that was killed goes on as if no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +44,32 @@ def run_epochs(
                 break
             state, facts = step(state, epoch)
             record: Record = {"epoch": epoch, **facts}
-            if options.validate is not None:
+            if options.validate is not None and options.judges(epoch, epochs):
                 record["valid"] = float(options.validate(fitted(state)))
-                if record["valid"] > max((r["valid"] for r in log), default=-np.inf):
+                if record["valid"] > max(_valid(log), default=-np.inf):
                     best = state
             log.append(record)
-            task.step(epoch + 1, {k: v for k, v in record.items() if isinstance(v, float)})
+            task.step(epoch + 1, dict(_numbers(record)))
             _keep(options.checkpoint, identity, state, log, best if options.patience else {})
     return (best if options.patience and best else state), tuple(log)
 
 
 def _out_of_patience(log: list[Record], patience: int | None) -> bool:
-    if patience is None or not log:
-        return False
-    figures = [record["valid"] for record in log]
-    return len(figures) - 1 - int(np.argmax(figures)) >= patience
+    figures = _valid(log)
+    return patience is not None and bool(figures) and len(figures) - 1 - int(np.argmax(figures)) >= patience
+
+
+def _valid(log: list[Record]) -> list[float]:
+    return [record["valid"] for record in log if "valid" in record]
+
+
+def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The record's figures, those within a mapping as ``name, key``."""
+    for name, value in record.items():
+        if isinstance(value, float):
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}, {key}", figure) for key, figure in _numbers(value))
 
 
 def _keep(

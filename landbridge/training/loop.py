@@ -22,6 +22,7 @@ from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.neural import torch
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
+from landbridge.training.weighting import Uniform
 
 WEIGHTING = "weighting|"
 
@@ -84,12 +85,14 @@ def _epoch(
             _check(phase, epoch, number, {"the norm of the gradients": norms[-1]})
         for name, gradient in gradients.items():
             tensors.step(phase.optimizer, phase.parameters[name], slots[name], gradient)
-        facts |= {f"weight:{domain}": weight for domain, weight in weights.items() if len(losses) > 1}
+        if not isinstance(phase.weighting, Uniform):
+            facts |= {f"weight:{domain}": weight for domain, weight in weights.items()}
         for key, value in facts.items():
             sums[key] = sums.get(key, 0.0) + value
     _check(phase, epoch, number, {n: float(tensor.detach().sum()) for n, tensor in phase.parameters.items()})
     means = {key: total / (number + 1) for key, total in sums.items()}
-    return memory, means | ({"gradient_norm": float(np.mean(norms))} if phase.log_norm and norms else {})
+    norm = {"gradient_norm": float(np.mean(norms))} if phase.log_norm and norms else {}
+    return memory, {**means, **norm, **phase.facts()}
 
 
 def _check(phase: Phase, epoch: int, step: int, figures: Mapping[str, float]) -> None:

@@ -19,7 +19,8 @@ class FitOptions:
     """Everything a fit needs that is not a hyper-parameter.
 
     ``validate`` maps a fitted model to a figure where more is better; it sees validation data only.
-    ``patience``: epochs without a better figure before stopping (None: run all epochs).
+    ``validate_every``: so many epochs, and after the last one. ``patience``: validations without a better
+    figure before stopping (None: run all epochs).
     ``checkpoint``: a folder; a killed fit with equal settings and data goes on from it bit for bit.
     ``device``: where networks are trained: "cpu", "cuda", or "auto" for CUDA where there is one.
     """
@@ -28,6 +29,7 @@ class FitOptions:
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     validate: Callable[[Any], float] | None = None
     patience: int | None = None
+    validate_every: int = 1
     checkpoint: Path | None = None
     progress: Progress = field(default_factory=Silent)
     device: str = "auto"
@@ -35,10 +37,16 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise SettingsError(unknown("device", self.device, DEVICES))
-        if self.threads < 1:
-            raise SettingsError(f"threads must be 1 or more, not {self.threads}.")
+        for name in ("threads", "validate_every"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be 1 or more, not {getattr(self, name)}.")
         if self.patience is not None and self.validate is None:
             raise SettingsError("patience needs validate: there is no figure to be patient about.")
+
+    def judges(self, epoch: int, epochs: int) -> bool:
+        """Whether the model is validated after this epoch of so many."""
+        due = (epoch + 1) % self.validate_every == 0 or epoch + 1 == epochs
+        return self.validate is not None and due
 
     def within(self, phase: str) -> FitOptions:
         """The same, with a checkpoint folder of the phase's own."""

@@ -19,7 +19,7 @@ class Phase:
     that require gradients; embeddings with sparse gradients are updated only where a batch touches them.
     ``buffers``: name -> tensors that ``losses`` changes itself (running figures, temperatures); they belong
     to the checkpoint. ``clip``: largest norm of all gradients together. ``log_norm``: put the mean norm on
-    record.
+    record. ``facts``: what else is put on record after an epoch.
     """
 
     name: str
@@ -32,3 +32,4 @@ class Phase:
     buffers: Mapping[str, Any] = field(default_factory=dict)
     clip: float | None = None
     log_norm: bool = False
+    facts: Callable[[], Mapping[str, Any]] = dict

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,14 @@ class AutoEncoder:
             raise SettingsError(unknown("reading of the auto-encoder", reading, READINGS))
         return cls((factors, *READINGS[reading]))
 
+    @classmethod
+    def with_weights(cls, weights: Mapping[str, Any]) -> AutoEncoder:
+        """The one whose weights these are."""
+        encoder = [
+            weights[name] for name in weights if name.startswith("encoder.") and name.endswith("weight")
+        ]
+        return cls((encoder[0].shape[1], *(weight.shape[0] for weight in encoder)))
+
     def initial(self, rng: np.random.Generator, device: str = "cpu") -> dict[str, Tensor]:
         """Weights (out, in) and biases (out,), uniform in ±1/√in, float32 and trainable."""
         import torch
@@ -66,12 +74,12 @@ class AutoEncoder:
                     )
         return weights
 
-    def encode(self, weights: Mapping[str, Tensor], rows_BF: Tensor) -> Tensor:
-        """Codes of rows, (B, L)."""
+    def encode(self, weights: Mapping[str, Any], rows_BF: Any) -> Any:
+        """Codes of rows, (B, L); of tensors or of arrays."""
         return self._through("encoder", weights, rows_BF)
 
-    def decode(self, weights: Mapping[str, Tensor], code_BL: Tensor) -> Tensor:
-        """Rows rebuilt from codes, (B, F)."""
+    def decode(self, weights: Mapping[str, Any], code_BL: Any) -> Any:
+        """Rows rebuilt from codes, (B, F); of tensors or of arrays."""
         return self._through("decoder", weights, code_BL)
 
     def blank(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -88,14 +96,10 @@ class AutoEncoder:
         blanked_code_BL = code_BL.where(kept_B1, code_1L)  # Eq. (2)
         return Streams(code_BL, blanked_code_BL, rebuilt_BF, rebuilt_BF.where(kept_B1, rebuilt_1F))
 
-    def _through(self, part: str, weights: Mapping[str, Tensor], values_BF: Tensor) -> Tensor:
-        from torch.nn.functional import linear
-
+    def _through(self, part: str, weights: Mapping[str, Any], values_BF: Any) -> Any:
         for number in range(len(self.widths) - 1):
-            values_BF = values_BF.relu() if number else values_BF
-            values_BF = linear(
-                values_BF, weights[f"{part}.{number}.weight"], weights[f"{part}.{number}.bias"]
-            )
+            values_BF = values_BF.clip(min=0) if number else values_BF
+            values_BF = values_BF @ weights[f"{part}.{number}.weight"].T + weights[f"{part}.{number}.bias"]
         return values_BF
 
 

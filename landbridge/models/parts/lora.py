@@ -37,8 +37,11 @@ class Weight:
     right_KC: Tensor
 
     def rows(self, idx_B: Tensor) -> Tensor:
-        """Rows of the effective table, (B, C)."""
-        return self.base[idx_B] + self.left_RK[idx_B] @ self.right_KC  # Eq. (1)
+        """Rows of the effective table, (B, C); a step on them touches no other row."""
+        from torch.nn.functional import embedding
+
+        base_BC, left_BK = (embedding(idx_B, table, sparse=True) for table in (self.base, self.left_RK))
+        return base_BC + left_BK @ self.right_KC  # Eq. (1)
 
     def whole(self) -> Tensor:
         """The effective weight in the shape of its base."""

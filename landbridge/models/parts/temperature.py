@@ -1,8 +1,8 @@
 """A temperature per person, moved by a running average of its own gradient.
 
-With p = softmax(h_i/τ_i) over n negatives, F = τ_i (log g_i + ρ) (``losses``, Eq. 2) has
+With log g and KL of :mod:`landbridge.models.parts.crowd` over n negatives, F = τ_i (log g_i + ρ) has
 
-    ∂F/∂τ_i = ρ - KL(p ‖ uniform),   KL = Σ_k p_k (log p_k + log n) ∈ [0, log n]                       (1)
+    ∂F/∂τ_i = ρ - KL_i,   KL_i ∈ [0, log n]                                                            (1)
 
 so ρ says where a temperature comes to rest. ρ = 0 ("uco", Eq. 9 and 14 of Yang et al. 2024): the slope is
 never positive and every τ climbs to its upper bound. ρ = log n ("eq3", their Eq. 3): the slope is the
@@ -24,8 +24,12 @@ kept inside [ρ - log n, ρ], where every exact gradient lies. γ = 1 tracks not
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from landbridge.errors import SettingsError, unknown
 
@@ -33,6 +37,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OBJECTIVES = ("uco", "eq3", "rgcl")
+GROUPS: Mapping[str, int] = {
+    "1": 1,
+    "2": 2,
+    "3": 3,
+    "4-5": 4,
+    "6-8": 6,
+    "9-13": 9,
+    "14-25": 14,
+    "26-50": 26,
+    "51+": 51,
+}  # label -> fewest events in all domains; nine, as in the figure of the paper
 GRADIENT_SCALES = ("literal", "batch", "one")
 
 
@@ -102,15 +117,30 @@ class Temperatures:
         tau_U = torch.full((users,), rule.start, dtype=torch.float32, device=device)
         return cls(rule, tau_U, torch.zeros_like(tau_U), torch.full_like(tau_U, -math.inf))
 
-    def advance(self, users_B: Tensor, h_BN: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of Algorithm 2 for the distinct people ``users_B`` with gaps ``h_BN``; no autograd.
+    def copy(self) -> Temperatures:
+        """The same, to be moved on its own."""
+        return Temperatures(self.rule, *(values_U.clone() for values_U in self.buffers().values()))
+
+    def buffers(self) -> dict[str, Tensor]:
+        """What moves, by name."""
+        return {"tau": self.tau_U, "average": self.average_U, "log_mean": self.log_mean_U}
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Mean and standard deviation of τ."""
+        return {"temperature": {"mean": float(self.tau_U.mean()), "sd": float(self.tau_U.std(correction=0))}}
+
+    def advance(
+        self, users_B: Tensor, log_g_B: Tensor, kl_B: Tensor, negatives: int
+    ) -> tuple[Tensor, Tensor]:
+        """One step of Algorithm 2 for the distinct people ``users_B`` with ``negatives`` = n; no autograd.
+
+        ``log_g_B`` and ``kl_B`` are those at the present τ.
 
         Returns what the network's own step takes: τ before this step and log s after it, each (B,).
         """
-        n, tau_B = h_BN.shape[1], self.tau_U[users_B]
-        log_g_B, kl_B = moments(h_BN.detach(), tau_B)
+        tau_B, log_g_B, kl_B = self.tau_U[users_B], log_g_B.detach(), kl_B.detach()
         log_s_B = _tracked(self.log_mean_U[users_B], log_g_B, self.rule.tracking)
-        slope_B = gradient(log_g_B, kl_B, log_s_B, self.rule.rho(n), n)
+        slope_B = gradient(log_g_B, kl_B, log_s_B, self.rule.rho(negatives), negatives)
         slope_B = slope_B * self.rule.factor(len(self.tau_U), len(tau_B))
         average_B = self.average_U[users_B].lerp(slope_B, self.rule.newest)  # Eq. (2)
         self.log_mean_U[users_B] = log_s_B
@@ -121,22 +151,21 @@ class Temperatures:
         return tau_B, log_s_B
 
 
-def moments(h_BN: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
-    """log g and the KL of Eq. (1), each (B,), from one exponential per gap.
+def by_activity(tau_U: npt.NDArray[np.float32], events_U: npt.NDArray[Any]) -> dict[str, dict[str, float]]:
+    """Group of people with like numbers of events -> mean and sd of their τ, and how many they are.
 
-    Measured from a person's largest gap both are sums of terms no larger than log n; as a difference of
-    numbers of size h/τ the KL would lose its digits at a small τ.
+    People without events have no temperature; groups without people are left out.
     """
-    top_B, log_n = h_BN.amax(dim=1), math.log(h_BN.shape[1])
-    below_BN = (h_BN - top_B.unsqueeze(1)) / tau_B.unsqueeze(1)
-    share_BN = below_BN.exp()
-    total_B = share_BN.sum(dim=1)
-    kl_B = log_n - total_B.log() + (share_BN * below_BN).sum(dim=1) / total_B
-    return top_B / tau_B + total_B.log() - log_n, kl_B
+    group_U = np.searchsorted(list(GROUPS.values()), events_U, side="right") - 1
+    told = {}
+    for number, label in enumerate(GROUPS):
+        if len(own := tau_U[group_U == number].astype(np.float64)):
+            told[label] = {"mean": float(own.mean()), "sd": float(own.std()), "people": len(own)}
+    return told
 
 
 def gradient(log_g_B: Tensor, kl_B: Tensor, log_s_B: Tensor, rho: float, negatives: int) -> Tensor:
-    """Eq. (5), (B,), from the ``moments`` over ``negatives`` = n; Eq. (1) exactly where s = g."""
+    """Eq. (5), (B,), from log g, KL and log s over ``negatives`` = n; Eq. (1) exactly where s = g."""
     ratio_B = (log_g_B - log_s_B).exp()
     slope_B = rho + (log_s_B - log_g_B) + log_g_B * (1 - ratio_B) - ratio_B * kl_B  # Eq. (5)
     return slope_B.clamp(rho - math.log(negatives), rho)

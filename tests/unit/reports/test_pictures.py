@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import product
 from xml.etree import ElementTree
 
 import pytest
 
 from landbridge.errors import MissingExtraError
-from landbridge.reports import pictures, plots
+from landbridge.reports import cells, facts, pictures, plots
 from landbridge.reports.document import document
 from landbridge.reports.figures import figures
 from landbridge.reports.looks import DARK, LIGHT, Look, ink_on, luminance
@@ -68,6 +69,37 @@ def test_own_figures_are_whatever_the_log_holds(runs: Runs) -> None:
     assert {"0", "1-2", "31+"} <= set(texts(pictures.svg(named["own-shops-cdimf-temperature"], LIGHT)))
     gap = texts(pictures.svg(named["own-shops-cdimf-gap"], LIGHT))
     assert {"0.001", "0.01", "0.1", "1"} <= set(gap)  # a logarithmic axis
+
+
+def test_what_is_told_by_activity_is_a_picture_of_groups(runs: Runs) -> None:
+    (drawn,) = pictures.by_activity(runs, "a-b")
+    assert (drawn.name, drawn.title) == ("own-a-b-cdimf-taste-by-activity", "CDIMF: taste by activity")
+    assert drawn.alt == (
+        "taste by activity of CDIMF on a-b, mean ± standard deviation. "
+        "1: 0.12 ± 0.04, 2: 0.22 ± 0.04, 3-5: 0.325 ± 0.05 and 26+: 0.42 ± 0.04."
+    )
+    shown = texts(pictures.svg(drawn, LIGHT))
+    assert [text for text in shown if text in ("124k", "29990", "3-5800", "26+7")] == [
+        "124k",  # a group above its people
+        "29990",
+        "3-5800",
+        "26+7",
+    ]
+    assert {"known events; below: people", "taste"} <= set(shown)
+    charted = drawn.chart(LIGHT).to_dict()
+    (values,) = (layer["data"]["values"] for layer in [charted, *charted["layer"]] if "data" in layer)
+    first = values[0]
+    assert [first[key] for key in ("low", "value", "high")] == pytest.approx([0.08, 0.12, 0.16])
+
+
+def test_groups_without_spread_or_people_are_dots(runs: Runs) -> None:
+    record = {"x_by_activity": {"0": {"mean": 0.5}, "1+": {"mean": 0.7, "sd": 0.1}, "9": {"people": 3}}}
+    cell = {"data": "shops", "label": "CDIMF", "seed": 1}
+    bare = replace(runs, series=cells.series([(cell, [record])]))
+    (drawn,) = pictures.by_activity(bare, "shops")
+    assert drawn.alt.endswith("0: 0.5 ± 0 and 1+: 0.7 ± 0.1.")
+    assert {"0", "1+", "known events"} <= set(texts(pictures.svg(drawn, DARK)))
+    assert facts.told_once(bare).rows == ()
 
 
 def test_weights_served_are_means_over_the_seeds(runs: Runs) -> None:

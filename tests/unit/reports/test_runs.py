@@ -76,11 +76,18 @@ def test_a_verdict_needs_both_the_test_and_the_interval(runs: Runs) -> None:
 
 def test_all_numbers_of_a_log_are_kept_whatever_they_are_called(runs: Runs) -> None:
     told = runs.series.filter(data="shops", label="CDIMF", seed=1)
-    assert set(told["figure"]) == {"valid", "gap", "shift", "rho", "temperature", "closing_rounds"}
+    figures = {"valid", "gap", "shift", "rho", "temperature", "closing_rounds", "taste_by_activity"}
+    assert set(told["figure"]) == figures
     temperature = told.filter(figure="temperature")
     assert temperature["part"].unique(maintain_order=True).to_list() == ["0", "1-2", "31+"]
     assert temperature.filter(epoch=3, part="1-2")["value"].to_list() == [0.25 - 0.008 * 3]
-    assert told.filter(pl.col("epoch").is_null())["figure"].to_list() == ["closing_rounds", "gap"]
+    once = told.filter(pl.col("epoch").is_null())
+    assert once["figure"].unique(maintain_order=True).to_list() == [
+        "closing_rounds",
+        "gap",
+        "taste_by_activity",
+    ]
+    assert once["part"].to_list()[2:5] == ["1, mean", "1, sd", "1, people"]
     assert runs.series.filter(label="CDIMF, guarded").is_empty()
 
 

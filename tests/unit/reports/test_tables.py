@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from landbridge.reports import contents, facts
+from landbridge.reports.cells import series
 from landbridge.reports.figures import figures, joined, p_value, percent
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, as_html, as_latex, as_markdown, latex, table
@@ -120,6 +122,16 @@ def test_figures_that_make_no_line_are_told_in_a_table(runs: Runs) -> None:
     assert set(told) == {"closing rounds", "gap", "rho"}
     assert told["closing rounds"] == Cell("32", "31 … 33")
     assert told["rho"].text == "0.1"
+
+
+def test_what_is_told_by_activity_is_left_to_its_picture_unless_it_is_none(runs: Runs) -> None:
+    record = {"x_by_activity": {"1": {"mean": 0.5, "sd": 0.1, "people": 3, "median": 0.4}, "2+": 0.7}}
+    cell = {"data": "shops", "label": "CDIMF", "seed": 1}
+    told = facts.told_once(replace(runs, series=series([(cell, [record])])))
+    assert [(row[2].text, row[3].text) for row in told.rows] == [
+        ("x by activity", "1, median"),
+        ("x by activity", "2+"),
+    ]
 
 
 def test_pairs_of_domains_are_told_apart_when_names_hold_the_separator(runs: Runs) -> None:

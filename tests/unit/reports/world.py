@@ -178,7 +178,19 @@ def _log(label: str, seed: int) -> list[dict[str, Any]]:
     if label == "CDIMF":
         records.append({"closing_rounds": 30 + seed, "gap": 9e-6, "worst": float("inf")})
         records[-1].pop("worst")
+        records.append({"taste_by_activity": _taste(seed)})
     return records
+
+
+def _taste(seed: int) -> dict[str, dict[str, float]]:
+    """Each group's mean is a tenth of its place and the seed's hundredths; seed 1 has no middle group."""
+    groups = ["1", "2", "3-5", "26+"]
+    people = dict(zip(groups, (24_000, 9_990, 800, 7), strict=True))
+    return {
+        group: {"mean": 0.1 * place + 0.01 * seed, "sd": 0.02 * seed, "people": people[group] + seed - 2}
+        for place, group in enumerate(groups, 1)
+        if (seed, group) != (1, "3-5")
+    }
 
 
 def _decision(data: str, seed: int) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from landbridge.training import neural, tensors
 from landbridge.training.loop import run_phase
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
+from landbridge.training.weighting import Fixed
 from landbridge.training.rows import Optimizer
 from landbridge.training.weighting import Fixed, Uniform
 
@@ -93,7 +94,15 @@ def test_it_learns_and_tells_the_losses_of_each_domain() -> None:
     log = run_phase(small(30), FitOptions(), ID)
     assert log[-1]["loss:a"] < log[0]["loss:a"] / 2
     assert log[-1]["loss:b"] < log[0]["loss:b"] / 2
-    assert log[0]["weight:a"] == 1.0
+    assert "weight:a" not in log[0]
+
+
+def test_weights_and_the_phase_s_own_facts_are_on_record() -> None:
+    steps: list[int] = []
+    own = {"weighting": Fixed({"a": 2, "b": 0.5}), "facts": lambda: {"seen": {"steps": len(steps)}}}
+    log = run_phase(Phase(**{**vars(small(2)), **own}), FitOptions(), ID)
+    assert [record["weight:a"] for record in log] == [2, 2]
+    assert [record["seen"] for record in log] == [{"steps": 0}] * 2
 
 
 @pytest.mark.parametrize("where", [7, 15])

@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from crowds import gaps
 
 from landbridge.errors import SettingsError
 from landbridge.models.parts.autoencoder import AutoEncoder, keep
-from landbridge.models.parts.losses import gaps, reconstruction
+from landbridge.models.parts.losses import reconstruction
 from landbridge.rng import generator
 
 NET = AutoEncoder((6, 5, 3))

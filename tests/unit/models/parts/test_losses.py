@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from crowds import gaps, log_mean
 from torch import Tensor
 
 from landbridge.errors import DataError
 from landbridge.models.parts import losses
+from landbridge.models.parts.crowd import stand_out
 
 WIDE = torch.float64
 
@@ -41,78 +43,67 @@ def published(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor, *, mean: bool)
     return found
 
 
+def contrast(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor, rho: float) -> Tensor:
+    return losses.contrastive(stand_out(anchor_BL, other_BL, tau_B)[0], tau_B, rho)
+
+
 @pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("size", [2, 3, 7])
 def test_contrastive_loss_is_the_published_one(size: int, mean: bool) -> None:
     anchor_BL, other_BL = codes(size)
     tau_B = temperatures(size)
-    found_B = losses.contrastive(losses.gaps(anchor_BL, other_BL), tau_B, 0.0 if mean else math.log(size - 1))
+    found_B = contrast(anchor_BL, other_BL, tau_B, 0.0 if mean else math.log(size - 1))
     np.testing.assert_allclose(found_B, published(anchor_BL, other_BL, tau_B, mean=mean), atol=1e-7)
-
-
-def test_plain_loss_is_info_nce_times_its_temperature() -> None:
-    anchor_BL, other_BL = codes(6)
-    h_BN = losses.gaps(anchor_BL, other_BL)
-    info_nce = published(anchor_BL, other_BL, torch.full((6,), 0.3, dtype=WIDE), mean=False)
-    np.testing.assert_allclose(losses.plain_contrastive(h_BN, 0.3), info_nce, atol=1e-7)
 
 
 def test_positive_is_in_no_denominator() -> None:
     """With it there, no loss could be negative."""
     anchor_BL = torch.eye(4, dtype=WIDE)
-    h_BN = losses.gaps(anchor_BL, anchor_BL)
-    assert losses.contrastive(h_BN, torch.full((4,), 0.1, dtype=WIDE), math.log(3)).max() < -0.8
-
-
-def test_gaps_leave_out_the_person_herself() -> None:
-    anchor_BL, other_BL = codes(5)
-    h_BN = losses.gaps(anchor_BL, other_BL)
-    for i in range(5):
-        own = cosine(anchor_BL[i], other_BL[i])
-        wanted = [cosine(anchor_BL[i], other_BL[k]) - own for k in range(5) if k != i]
-        np.testing.assert_allclose(h_BN[i], wanted, atol=1e-12)
+    assert contrast(anchor_BL, anchor_BL, torch.full((4,), 0.1, dtype=WIDE), math.log(3)).max() < -0.8
 
 
 def test_equal_codes_cost_nothing_in_the_mean_and_tau_log_n_in_the_sum() -> None:
-    same_BL = torch.ones(9, 3, dtype=WIDE)
-    h_BN, tau_B = losses.gaps(same_BL, same_BL), temperatures(9)
-    np.testing.assert_allclose(losses.contrastive(h_BN, tau_B, 0.0), 0, atol=1e-12)
-    np.testing.assert_allclose(losses.contrastive(h_BN, tau_B, math.log(8)), tau_B * math.log(8), atol=1e-12)
+    same_BL, tau_B = torch.ones(9, 3, dtype=WIDE), temperatures(9)
+    np.testing.assert_allclose(contrast(same_BL, same_BL, tau_B, 0.0), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        contrast(same_BL, same_BL, tau_B, math.log(8)), tau_B * math.log(8), atol=1e-12
+    )
 
 
 def test_one_negative_costs_its_gap_at_any_temperature() -> None:
-    h_BN = losses.gaps(*codes(2))
     for tau in (0.1, 1.0):
-        np.testing.assert_allclose(losses.plain_contrastive(h_BN, tau), h_BN[:, 0], atol=1e-12)
+        loss_B = contrast(*codes(2), torch.full((2,), tau, dtype=WIDE), 0.0)
+        np.testing.assert_allclose(loss_B, gaps(*codes(2))[:, 0], atol=1e-12)
 
 
 def test_one_person_has_no_negatives() -> None:
     with pytest.raises(DataError, match="two people"):
-        losses.gaps(*codes(1))
+        stand_out(*codes(1), temperatures(1))
 
 
 def test_positive_scaling_of_codes_changes_nothing() -> None:
     anchor_BL, other_BL = codes(6)
     scale_B1 = torch.linspace(0.1, 50, 6, dtype=WIDE).unsqueeze(1)
-    np.testing.assert_allclose(
-        losses.gaps(anchor_BL * scale_B1, other_BL * scale_B1.flip(0)),
-        losses.gaps(anchor_BL, other_BL),
-        atol=1e-12,
-    )
+    for found_B, wanted_B in zip(
+        stand_out(anchor_BL * scale_B1, other_BL * scale_B1.flip(0), temperatures(6)),
+        stand_out(anchor_BL, other_BL, temperatures(6)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found_B, wanted_B, atol=1e-12)
 
 
 def test_order_of_a_batch_permutes_its_losses() -> None:
     anchor_BL, other_BL = codes(7)
     tau_B, order_B = temperatures(7), torch.tensor([3, 0, 6, 1, 5, 2, 4])
-    straight_B = losses.contrastive(losses.gaps(anchor_BL, other_BL), tau_B, 0.5)
-    turned_B = losses.contrastive(losses.gaps(anchor_BL[order_B], other_BL[order_B]), tau_B[order_B], 0.5)
+    straight_B = contrast(anchor_BL, other_BL, tau_B, 0.5)
+    turned_B = contrast(anchor_BL[order_B], other_BL[order_B], tau_B[order_B], 0.5)
     np.testing.assert_allclose(turned_B, straight_B[order_B], atol=1e-12)
 
 
 def test_tiny_temperature_takes_the_hardest_negative_without_overflow() -> None:
     anchor_BL, other_BL = (code_BL.float().requires_grad_() for code_BL in codes(8))
-    h_BN = losses.gaps(anchor_BL, -other_BL)  # gaps beyond 1.7, exponents beyond 1.7e5
-    loss_B = losses.plain_contrastive(h_BN, 1e-5)
+    h_BN = gaps(anchor_BL, -other_BL)  # gaps beyond 1.7, exponents beyond 1.7e5
+    loss_B = contrast(anchor_BL, -other_BL, torch.full((8,), 1e-5), 0.0)
     assert h_BN.max() > 1.7
     np.testing.assert_allclose(loss_B.detach(), h_BN.detach().amax(dim=1), atol=1e-4)
     loss_B.sum().backward()
@@ -122,11 +113,12 @@ def test_tiny_temperature_takes_the_hardest_negative_without_overflow() -> None:
 
 
 def test_tracked_loss_has_the_value_of_the_loss_and_the_gradient_of_the_estimator() -> None:
-    """Eq. (3) from its own terms: τ ∇g / s."""
-    h_BN, tau_B = losses.gaps(*codes(6)).requires_grad_(), temperatures(6)
-    s_B = torch.linspace(0.05, 2, 6, dtype=WIDE)
-    loss_B = losses.tracked(h_BN, tau_B, 0.7, s_B.log())
-    np.testing.assert_allclose(loss_B.detach(), losses.contrastive(h_BN, tau_B, 0.7).detach(), atol=1e-12)
+    """Eq. (2) from its own terms: τ ∇g / s."""
+    h_BN, tau_B = gaps(*codes(6)).requires_grad_(), temperatures(6)
+    s_B, log_g_B = torch.linspace(0.05, 2, 6, dtype=WIDE), log_mean(h_BN, tau_B)
+    loss_B = losses.tracked(log_g_B, tau_B, 0.7, s_B.log())
+    wanted_B = losses.contrastive(log_g_B, tau_B, 0.7)
+    np.testing.assert_allclose(loss_B.detach(), wanted_B.detach(), atol=1e-12)
     (found_BN,) = torch.autograd.grad(loss_B.sum(), h_BN)
     g_B = (h_BN / tau_B.unsqueeze(1)).exp().mean(dim=1)
     (wanted_BN,) = torch.autograd.grad((tau_B * g_B / s_B).sum(), h_BN)
@@ -134,23 +126,22 @@ def test_tracked_loss_has_the_value_of_the_loss_and_the_gradient_of_the_estimato
 
 
 def test_tracked_loss_at_the_batch_s_own_mean_is_the_loss() -> None:
-    h_BN, tau_B = losses.gaps(*codes(6)).requires_grad_(), temperatures(6)
-    loss_B = losses.tracked(h_BN, tau_B, 0.0, losses.log_mean(h_BN, tau_B))
-    (found_BN,) = torch.autograd.grad(loss_B.sum(), h_BN)
-    (wanted_BN,) = torch.autograd.grad(losses.contrastive(h_BN, tau_B, 0.0).sum(), h_BN)
+    h_BN, tau_B = gaps(*codes(6)).requires_grad_(), temperatures(6)
+    log_g_B = log_mean(h_BN, tau_B)
+    (found_BN,) = torch.autograd.grad(
+        losses.tracked(log_g_B, tau_B, 0.0, log_g_B).sum(), h_BN, retain_graph=True
+    )
+    (wanted_BN,) = torch.autograd.grad(losses.contrastive(log_g_B, tau_B, 0.0).sum(), h_BN)
     np.testing.assert_allclose(found_BN, wanted_BN, atol=1e-12)
 
 
-def test_reconstruction_adds_the_streams_and_combined_weighs_them() -> None:
+def test_reconstruction_adds_the_streams() -> None:
     one_BF, two_BF = codes(4)
     zero_BF = torch.zeros_like(one_BF)
     both_B = losses.reconstruction(zero_BF, one_BF, two_BF)
     wanted_B = [float(one_BF[i] @ one_BF[i] + two_BF[i] @ two_BF[i]) for i in range(4)]
     np.testing.assert_allclose(both_B, wanted_B, atol=1e-12)
     np.testing.assert_allclose(losses.reconstruction(zero_BF, one_BF), one_BF.square().sum(dim=1), atol=1e-12)
-    contrast_B = torch.arange(4, dtype=WIDE)
-    total = losses.combined(contrast_B, both_B, 1e-3)
-    assert float(total) == pytest.approx(sum(i + 1e-3 * wanted_B[i] for i in range(4)) / 4)
 
 
 def test_bpr_is_log_two_at_equal_scores_and_the_negative_log_of_sigma_elsewhere() -> None:

@@ -7,18 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from crowds import divergence, log_mean
 from torch import Tensor
 
 from landbridge.errors import SettingsError
-from landbridge.models.parts.losses import contrastive, log_mean
 from landbridge.models.parts.temperature import (
     OBJECTIVES,
     TemperatureRule,
     Temperatures,
+    by_activity,
     gradient,
-    moments,
 )
 
 N = 63
@@ -31,8 +29,19 @@ def some_gaps(people: int = 5, negatives: int = N, spread: float = 0.3, seed: in
 
 def slope(h_BN: Tensor, tau_B: Tensor, rho: float, log_s_B: Tensor | None = None) -> Tensor:
     """∂F/∂τ; without log s, that of the batch's own inner mean."""
-    log_g_B, kl_B = moments(h_BN, tau_B)
+    log_g_B, kl_B = log_mean(h_BN, tau_B), divergence(h_BN, tau_B)
     return gradient(log_g_B, kl_B, log_g_B if log_s_B is None else log_s_B, rho, h_BN.shape[1])
+
+
+def objective_value(h_BN: Tensor, tau_B: Tensor, rho: float) -> Tensor:
+    return tau_B * (log_mean(h_BN, tau_B) + rho)
+
+
+def advance(state: Temperatures, users_B: Tensor, h_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """A step of people with these gaps to all others of a batch, of whom only they are moved."""
+    wide_BN, tau_B = h_BN.double(), state.tau_U[users_B].double()
+    log_g_B, kl_B = (figure(wide_BN, tau_B).float() for figure in (log_mean, divergence))
+    return state.advance(users_B, log_g_B, kl_B, h_BN.shape[1])
 
 
 def rest(h_N: Tensor, rho: float, low: float = 1e-3, high: float = 10.0) -> float:
@@ -52,10 +61,10 @@ def test_gradient_is_that_of_autograd_and_of_finite_differences(objective: str) 
     rho = TemperatureRule(objective).rho(N)
     assert rho == pytest.approx({"uco": 0, "eq3": math.log(N), "rgcl": 0.4 * math.log(N)}[objective])
     found_B = slope(h_BN, tau_B.detach(), rho)
-    (by_autograd_B,) = torch.autograd.grad(contrastive(h_BN, tau_B, rho).sum(), tau_B)
+    (by_autograd_B,) = torch.autograd.grad(objective_value(h_BN, tau_B, rho).sum(), tau_B)
     np.testing.assert_allclose(found_B, by_autograd_B, atol=1e-6)
     step = 1e-6
-    above_B, below_B = (contrastive(h_BN, tau_B.detach() + s, rho) for s in (step, -step))
+    above_B, below_B = (objective_value(h_BN, tau_B.detach() + s, rho) for s in (step, -step))
     np.testing.assert_allclose(found_B, (above_B - below_B) / (2 * step), atol=1e-6)
 
 
@@ -66,7 +75,7 @@ def test_the_two_published_forms_pull_apart() -> None:
 
     def difference(rho: float) -> float:
         above, below = (
-            contrastive(h_BN, torch.tensor([tau + s], dtype=h_BN.dtype), rho) for s in (1e-6, -1e-6)
+            objective_value(h_BN, torch.tensor([tau + s], dtype=h_BN.dtype), rho) for s in (1e-6, -1e-6)
         )
         return float(above - below) / 2e-6
 
@@ -84,35 +93,14 @@ def test_without_gaps_the_slope_is_rho() -> None:
 def test_one_negative_moves_no_temperature() -> None:
     for objective in OBJECTIVES:
         state = Temperatures.start(TemperatureRule(objective), 2)
-        state.advance(torch.tensor([0, 1]), torch.tensor([[-0.3], [0.4]]))
+        advance(state, torch.tensor([0, 1]), torch.tensor([[-0.3], [0.4]]))
         np.testing.assert_array_equal(state.tau_U, np.float32([0.1, 0.1]))
-
-
-def test_tiny_temperature_keeps_its_precision() -> None:
-    """h/τ = 2e5 in float32: right to 1e-4, where log g - Σ p h/τ is off by .007."""
-    h_BN = torch.full((1, N), -2.0)
-    h_BN[0, :4] = 2.0
-    _, found_B = moments(h_BN, torch.tensor([1e-5]))
-    assert float(found_B) == pytest.approx(math.log(N / 4), abs=1e-4)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 40), st.floats(1e-5, 1), st.integers(0, 99))
-def test_moments_are_those_of_their_definitions(n: int, tau: float, seed: int) -> None:
-    h_BN = some_gaps(2, n, spread=1.0, seed=seed).float()
-    log_g_B, kl_B = moments(h_BN, torch.full((2,), tau))
-    p_BN = (h_BN.double() / np.float32(tau)).softmax(dim=1)
-    entropy_B = torch.distributions.Categorical(p_BN).entropy()
-    np.testing.assert_allclose(kl_B, math.log(n) - entropy_B, atol=1e-4)
-    assert (kl_B >= -1e-5).all()
-    assert (kl_B <= math.log(n) + 1e-5).all()
-    np.testing.assert_allclose(log_g_B, log_mean(h_BN.double(), torch.full((2,), tau)), rtol=1e-5, atol=1e-5)
 
 
 def walked(rule: TemperatureRule, h_BN: Tensor, steps: int) -> Tensor:
     state = Temperatures.start(rule, len(h_BN))
     for _ in range(steps):
-        state.advance(torch.arange(len(h_BN)), h_BN.float())
+        advance(state, torch.arange(len(h_BN)), h_BN.float())
     return state.tau_U
 
 
@@ -153,7 +141,7 @@ def test_a_step_by_hand() -> None:
     state, h_BN = Temperatures.start(rule, 6), some_gaps(2).float()
     users_B, average_B, tau_B = torch.tensor([4, 1]), np.zeros(2), np.full(2, 0.5)
     for _ in range(3):
-        before_B, log_s_B = state.advance(users_B, h_BN)
+        before_B, log_s_B = advance(state, users_B, h_BN)
         np.testing.assert_allclose(before_B, tau_B, rtol=1e-5)
         np.testing.assert_allclose(log_s_B, log_mean(h_BN, before_B), rtol=1e-5)
         kl_B = -slope(h_BN.double(), torch.tensor(tau_B), 0.0).numpy()
@@ -170,14 +158,14 @@ def test_a_step_by_hand() -> None:
 def test_scale_of_the_gradient(scale: str, factor: float) -> None:
     rule = TemperatureRule(scale=scale, newest=1.0)
     state, h_BN = Temperatures.start(rule, 40), some_gaps()
-    state.advance(torch.arange(5), h_BN.float())
+    advance(state, torch.arange(5), h_BN.float())
     slope_B = slope(h_BN, torch.full((5,), 0.1), rule.rho(N))
     np.testing.assert_allclose(state.average_U[:5], slope_B * factor, rtol=1e-4)
 
 
 def test_a_step_leaves_no_trace_in_autograd() -> None:
     state, h_BN = Temperatures.start(TemperatureRule(), 5), some_gaps().float().requires_grad_()
-    tau_B, log_s_B = state.advance(torch.arange(5), h_BN)
+    tau_B, log_s_B = advance(state, torch.arange(5), h_BN)
     assert not any(t.requires_grad for t in (tau_B, log_s_B, state.tau_U, state.average_U, state.log_mean_U))
 
 
@@ -186,7 +174,7 @@ def test_inner_mean_is_tracked_from_the_first_visit() -> None:
     s = None
     for seed in range(4):
         h_BN = some_gaps(1, seed=seed).float()
-        _, log_s_B = state.advance(torch.tensor([2]), h_BN)
+        _, log_s_B = advance(state, torch.tensor([2]), h_BN)
         g = float(np.exp(h_BN.numpy() / 0.1).mean())
         s = g if s is None else 0.2 * s + 0.8 * g
         assert float(log_s_B) == pytest.approx(math.log(s), abs=1e-4)
@@ -208,7 +196,7 @@ def test_slope_with_a_tracked_mean_is_the_estimator_written_out() -> None:
 def test_tracking_survives_a_tiny_temperature() -> None:
     state = Temperatures.start(TemperatureRule(tracking=0.5, start=1e-5), 5)
     for seed in range(3):
-        state.advance(torch.arange(5), some_gaps(seed=seed).float())
+        advance(state, torch.arange(5), some_gaps(seed=seed).float())
         assert state.tau_U.isfinite().all()
         assert state.log_mean_U.isfinite().all()
 
@@ -228,3 +216,12 @@ def test_tracking_survives_a_tiny_temperature() -> None:
 def test_impossible_rules(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         TemperatureRule(**wrong)  # type: ignore[arg-type]
+
+
+def test_groups_by_activity_are_means_over_their_people() -> None:
+    tau_U, events_U = np.float32([0.9, 0.1, 0.3, 0.5, 0.7]), np.array([0, 1, 1, 8, 500])
+    assert by_activity(tau_U, events_U) == {
+        "1": {"mean": pytest.approx(0.2), "sd": pytest.approx(0.1), "people": 2},
+        "6-8": {"mean": pytest.approx(0.5), "sd": 0.0, "people": 1},
+        "51+": {"mean": pytest.approx(0.7), "sd": pytest.approx(0.0), "people": 1},
+    }
