@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from landbridge.models.cdimf import CDIMF
     from landbridge.models.ials import IALS
     from landbridge.models.lightgcn import LightGCN
+    from landbridge.models.pepnet import PEPNet
     from landbridge.models.popularity import Popularity
+    from landbridge.models.uclr import UCLR
     from landbridge.recommending import explain, fold_in, recommend, recommend_all
     from landbridge.selection.auto import auto
     from landbridge.selection.compat import compat
@@ -41,11 +43,13 @@ __all__ = [
     "BPRMF",
     "CDIMF",
     "IALS",
+    "UCLR",
     "Budget",
     "DataError",
     "FitOptions",
     "LandbridgeError",
     "LightGCN",
+    "PEPNet",
     "Popularity",
     "SettingsError",
     "StoreError",
@@ -84,7 +88,9 @@ _HOME = {
     "models.cdimf": ("CDIMF",),
     "models.ials": ("IALS",),
     "models.lightgcn": ("LightGCN",),
+    "models.pepnet": ("PEPNet",),
     "models.popularity": ("Popularity",),
+    "models.uclr": ("UCLR",),
     "recommending": ("explain", "fold_in", "recommend", "recommend_all"),
     "selection.auto": ("auto",),
     "selection.compat": ("compat",),

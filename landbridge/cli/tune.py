@@ -18,7 +18,7 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="The experiment file to write, for `landbridge fit`.")],
     model: Annotated[
-        Many, typer.Option(help="bprmf, cdimf, ials, lightgcn or popularity; may be repeated.")
+        Many, typer.Option(help="A method, as `landbridge fit --model`; may be repeated.")
     ] = None,
     trials: Annotated[Number, typer.Option(help="Trials per model; 20 by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds of trials per model.")] = None,

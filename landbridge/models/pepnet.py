@@ -23,8 +23,7 @@ Shape letters: U users, I items, D domains, F factors, P prior, H hidden, B batc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -41,7 +40,7 @@ from landbridge.models.parts.vectors import PairRule, Vectors
 from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
 from landbridge.training.epochs import Record
-from landbridge.training.loop import run_phase
+from landbridge.training.loop import run_phase, threads
 from landbridge.training.neural import device, torch
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
@@ -92,7 +91,7 @@ class Network:
     def everybody(self, domain: int) -> Float32:
         """The gated rows of all users in a domain, (U, F)."""
         users = self.weights["users"]
-        with torch().no_grad(), _one_thread():
+        with torch().no_grad(), threads(1):
             rows = [
                 self.people(user_B, torch().full_like(user_B, domain))[0]
                 for user_B in torch().arange(len(users), device=users.device).split(CHUNK)
@@ -153,7 +152,7 @@ class PEPNet(Method):
         network = self.start(pairs, device(options.device))
         log = run_phase(
             self.phase(network, pairs),
-            replace(options, threads=1),  # see _one_thread
+            replace(options, threads=1),  # torch's sums differ in the last bit between counts
             {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed},
             lambda: self._fitted(train, network, slices, ()),
         )
@@ -224,14 +223,3 @@ class PEPNet(Method):
         items = {name: item_IF[here].copy() for name, here in slices.items()}  # training goes on in place
         rule = PairRule("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
         return Vectors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: its sums differ in the last bit from one count to another."""
-    before = torch().get_num_threads()
-    torch().set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch().set_num_threads(before)

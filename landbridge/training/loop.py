@@ -52,7 +52,7 @@ def run_phase(
             memory, facts = _epoch(phase, slots, memory, epoch)
         return {**_arrays(live), **{WEIGHTING + key: array for key, array in memory.items()}}, facts
 
-    with _threads(options.threads):
+    with threads(options.threads):
         state, log = run_epochs(
             phase.name,
             phase.epochs,
@@ -124,9 +124,10 @@ def _seeded(seed: int, phase: str, epoch: int) -> Iterator[None]:
 
 
 @contextmanager
-def _threads(threads: int) -> Iterator[None]:
+def threads(number: int) -> Iterator[None]:
+    """Torch on so many threads."""
     before = torch().get_num_threads()
-    torch().set_num_threads(threads)
+    torch().set_num_threads(number)
     try:
         yield
     finally:

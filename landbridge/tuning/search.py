@@ -78,7 +78,7 @@ def search(
     best = _best(found, method)
     seconds = time.perf_counter() - began
     return Tuned(
-        type(method).from_settings(asdict(method) | best.params | _epochs(best, method)),
+        type(method).from_settings(asdict(method) | best.params | best.user_attrs["stopped"]),
         _value(best),
         _table(found, space, method),
         seconds,
@@ -108,13 +108,24 @@ class _Search:
             "patience": self.options.patience,
         }
 
-    def fit(self, trial: Trial, watch: _Watch) -> None:
-        """Fit with the trial's settings, judged after every epoch; once where there are no epochs."""
+    def fit(self, trial: Trial, watch: _Watch) -> float:
+        """Fit with the trial's settings, judged after every epoch; once where there are no epochs.
+
+        Gives the best figure (of the last phase), and notes with how many epochs it is reached.
+        """
         method = type(self.method).from_settings(asdict(self.method) | trial.params)
         options = replace(self.options, validate=watch, checkpoint=None, progress=Silent())
         fitted = method.fit(self.valid.known, options)
         if not watch.figures:
             watch(fitted)
+        judged = [record for record in fitted.log if "valid" in record] or [
+            {"epoch": epoch, "valid": figure} for epoch, figure in enumerate(watch.figures)
+        ]
+        given, stopped = asdict(method), asdict(method.stopped(judged))
+        trial.set_user_attr("stopped", {key: stopped[key] for key in given if stopped[key] != given[key]})
+        trial.set_user_attr("epochs", stopped.get("epochs"))
+        last = judged[-1].get("phase")
+        return max(float(record["valid"]) for record in judged if record.get("phase") == last)
 
 
 @dataclass
@@ -159,9 +170,9 @@ def _try(study: Study, trial: Trial, shared: _Search) -> float:
     from optuna.trial import TrialState
 
     watch = _Watch(trial, shared.judge)
-    began, state = time.perf_counter(), TrialState.PRUNED
+    began, state, value = time.perf_counter(), TrialState.PRUNED, None
     try:
-        shared.fit(trial, watch)
+        value = shared.fit(trial, watch)
         state = TrialState.COMPLETE
     except TrialPruned:
         pass
@@ -169,7 +180,7 @@ def _try(study: Study, trial: Trial, shared: _Search) -> float:
         trial.set_user_attr("diverged", str(error))
     busy = time.perf_counter() - began - watch.telling
     trial.set_user_attr("seconds", busy)
-    study.tell(trial, max(watch.figures) if state == TrialState.COMPLETE else None, state)
+    study.tell(trial, value, state)
     return busy
 
 
@@ -196,15 +207,21 @@ def _best(found: list[FrozenTrial], method: Method) -> FrozenTrial:
 
 
 def _value(trial: FrozenTrial) -> float:
+    """What it gave, or its best figure where it did not come to its end."""
+    from optuna.trial import TrialState
+
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        return trial.value
     return max(trial.intermediate_values.values())
 
 
-def _epochs(trial: FrozenTrial, method: Method) -> dict[str, int]:
-    """The number of epochs up to the best one; nothing for a method without epochs."""
+def _epochs(trial: FrozenTrial, method: Method) -> int | None:
+    """The number of epochs up to the best one; none without epochs or without a figure."""
+    if not trial.intermediate_values or "epochs" not in {entry.name for entry in fields(method)}:
+        return None
     figures = trial.intermediate_values
-    if not figures or "epochs" not in {entry.name for entry in fields(method)}:
-        return {}
-    return {"epochs": max(sorted(figures), key=figures.__getitem__) + 1}
+    reached = max(sorted(figures), key=figures.__getitem__) + 1
+    return int(trial.user_attrs.get("epochs", reached))
 
 
 def _table(found: list[FrozenTrial], space: Space, method: Method) -> pl.DataFrame:
@@ -215,7 +232,7 @@ def _table(found: list[FrozenTrial], space: Space, method: Method) -> pl.DataFra
             "trial": number,
             **{name: trial.params[name] for name in space},
             "value": _value(trial) if trial.intermediate_values else None,
-            "epochs": _epochs(trial, method).get("epochs"),
+            "epochs": _epochs(trial, method),
             "state": "diverged" if "diverged" in trial.user_attrs else trial.state.name.lower(),
             "seconds": trial.user_attrs["seconds"],
         }

@@ -125,7 +125,7 @@ method.fit(uneven(), FitOptions(threads=2, validate=validate, checkpoint=Path(sy
 """
 
 
-@pytest.mark.parametrize("name", ["bprmf", "cdimf", "ials", "lightgcn"])
+@pytest.mark.parametrize("name", ["bprmf", "cdimf", "ials", "lightgcn", "pepnet"])
 def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     paths = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-c", KILLED, name, str(tmp_path)]

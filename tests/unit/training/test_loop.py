@@ -18,7 +18,6 @@ from landbridge.training import neural, tensors
 from landbridge.training.loop import run_phase
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
-from landbridge.training.weighting import Fixed
 from landbridge.training.rows import Optimizer
 from landbridge.training.weighting import Fixed, Uniform
 
