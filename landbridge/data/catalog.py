@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,12 @@ def load(name: str, **settings: Any) -> MultiDomain | Split:
     return _called(_READERS[name], name, settings, get(name))
 
 
-def ciao(root: str | Path, *, n_domains: int = 10, min_rating: float = 4) -> MultiDomain:
-    """The ``n_domains`` product categories with most events rated ``min_rating`` or better."""
+def ciao(
+    root: str | Path, *, n_domains: int = 10, min_rating: float = 4, domains: Sequence[str] | None = None
+) -> MultiDomain:
+    """Events rated ``min_rating`` or better in the named categories, by default the ``n_domains`` largest."""
+    if domains is not None:
+        return read(_table(root), min_rating=min_rating, domains=domains)
     data = read(_table(root), min_rating=min_rating)
     if not 1 <= n_domains <= len(data.names):
         raise DataError(

@@ -1,0 +1,217 @@
+"""UCLR rung by rung, beside what it has to beat: settings from validation data, then one benchmark each.
+
+    python -m experiments.uclr ciao              settle, benchmark, report, page
+    python -m experiments.uclr sensitivity       mask ratio, rank, alpha, objective, on Ciao
+
+Choices are made on at most 2,000 validation pairs with one seed and stand in experiments/uclr/NAME.toml,
+which is what the benchmark runs. Everything goes on where it was when the program is started again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.common import grid, sample
+from experiments.uclr_page import sensitivity_page, uclr_page
+from landbridge import experiment
+from landbridge.data.holdout import Holdout
+from landbridge.evaluation.evaluate import Validator
+from landbridge.files import read_json, write_json
+from landbridge.models.base import Method
+from landbridge.models.bprmf import BPRMF
+from landbridge.models.cdimf import CDIMF
+from landbridge.models.ials import IALS
+from landbridge.models.lightgcn import LightGCN
+from landbridge.models.parts.dot import Dot
+from landbridge.models.popularity import Popularity
+from landbridge.models.uclr import UCLR
+from landbridge.reports.write import report
+from landbridge.selection.spec import Benchmark, benchmark_spec
+from landbridge.training.options import FitOptions
+from landbridge.version import __version__
+
+RUNS, SPECS = Path("runs/uclr"), Path(__file__).parent / "uclr"
+TUNING_SEED, PAIRS = 15, 2000
+COLD_WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0)
+DATA: Mapping[str, tuple[int, dict[str, Any]]] = {  # seeds, and the data as a benchmark has them
+    "ciao": (
+        5,
+        {
+            "dataset": "ciao",
+            "domains": ["Books", "DVDs", "Food & Drink", "Games", "Music"],
+            "split": {"kind": "random", "seed": 15},
+        },
+    ),
+    "food-kitchen": (5, {"dataset": "food-kitchen", "split": {"kind": "random", "seed": 15}}),
+    "sport-cloth": (3, {"dataset": "sport-cloth"}),
+}
+COMMON = {
+    "metrics": ["ndcg@10", "hr@10", "mrr@10", "ndcg@20", "hr@20", "mrr@20"],
+    "by": ["domain", "activity"],
+    "budget": {"jobs": 2},
+}
+ALPHAS = (1e-3, 0.03, 0.1, 0.3, 1.0)
+QUICK = {"lr": 3e-3, "epochs": 200}  # the network sees all people in a few steps: more, and longer ones
+ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
+
+
+def main(names: list[str]) -> None:
+    """The named data sets, all by default."""
+    for name in names or [*DATA, "sensitivity"]:
+        if name == "sensitivity":
+            sensitivity_page(_run(name, _sensitivity()))
+        else:
+            uclr_page(name, _run(name, _settled(name)))
+
+
+def _run(name: str, tables: Mapping[str, Any]) -> Path:
+    """The benchmark of these tables, kept as experiments/uclr/NAME.toml, with its report."""
+    SPECS.mkdir(exist_ok=True)
+    path, out = SPECS / f"{name}.toml", RUNS / name
+    path.write_bytes(benchmark_spec(tables).toml())
+    program = "from landbridge.cli.main import main; main()"
+    subprocess.run([sys.executable, "-c", program, "benchmark", str(path), "--out", str(out)], check=True)
+    report(out, RUNS / f"{name}.html")
+    return out
+
+
+def _settled(name: str) -> dict[str, Any]:
+    """The benchmark of a data set: every method with what validation data say."""
+    seeds, source = DATA[name]
+    tables = {
+        **COMMON,
+        "seeds": list(range(1, seeds + 1)),
+        "data": [{"name": name, "candidates": [0, 99], **source}],
+        "methods": [{"label": "popularity", "name": "popularity"}],
+    }
+    spec: Benchmark = benchmark_spec(tables)
+    split = experiment.prepared(spec.data[0].experiment())
+    choice = Choice(name, sample(split.valid, PAIRS // len(split.valid.targets), TUNING_SEED))
+    return {**tables, "reference": "BPRMF", "methods": [_entry(*each) for each in _methods(choice).items()]}
+
+
+def _entry(label: str, method: Method) -> dict[str, Any]:
+    usual = asdict(type(method)())
+    settings = {key: value for key, value in asdict(method).items() if value != usual[key]}
+    return {"label": label, "name": method.name, "settings": settings}
+
+
+def _methods(choice: Choice) -> dict[str, Method]:
+    """Label -> method; every rung takes over what the rung below found."""
+    bprmf = BPRMF(factors=128, epochs=100)
+    pge = choice.best(
+        UCLR(stage="pge", pretraining={"reg": reg, "epochs": 100, "lr": 1e-3}) for reg in (1e-5, 1e-2)
+    )
+    rebuilt = choice.best(replace(pge, stage="ae", epochs=400, lr=lr) for lr in (1e-3, 3e-3))
+    cl = choice.best(replace(pge, stage="cl", alpha=alpha, **QUICK) for alpha in ALPHAS)
+    ucl = choice.best(replace(pge, stage="ucl", alpha=alpha, **QUICK) for alpha in ALPHAS)
+    full = choice.best(replace(ucl, stage="full", adapt_epochs=30, scope=scope) for scope in ("all", "users"))
+    literal = replace(pge, stage="ucl", temperature_objective="uco", epochs=400)
+    joined = choice.best(grid(IALS(factors=128, epochs=12, sharing="joined"), **ALS))
+    pretrained = {
+        "lightgcn": {"epochs": 60, "lr": 3e-3},
+        "pepnet": {"epochs": 60, "lr": 3e-3},
+        "ials": {key: getattr(joined, key) for key in ("alpha0", "reg", "epochs")},
+    }
+    others = {
+        f"UCLR on {kind}": choice.best(
+            [replace(ucl, stage="full", pretrain=kind, pretraining=settings, adapt_epochs=30, **QUICK)]
+        )
+        for kind, settings in pretrained.items()
+    }
+    return {
+        "popularity": Popularity(),
+        "BPRMF": choice.best(replace(bprmf, reg=reg) for reg in (1e-5, 1e-2)),
+        "LightGCN": choice.best(LightGCN(factors=128, epochs=60, lr=lr) for lr in (1e-3, 3e-3, 1e-2)),
+        "separate ALS": choice.best(grid(IALS(factors=128, epochs=12), **ALS)),
+        "joined ALS": joined,
+        "CDIMF": choice.best(grid(CDIMF(factors=128), **ALS)),
+        "PGE": pge,
+        "PGE+AE": rebuilt,
+        "PGE+CL-AE": cl,
+        "PGE+UCL-AE": ucl,
+        "UCLR": full,
+        "UCL-AE as published": choice.best([literal]),
+        **others,
+    }
+
+
+class Choice:
+    """What validation data say about the methods of one data set."""
+
+    def __init__(self, name: str, valid: Holdout) -> None:
+        self.name, self.valid = name, valid
+        self.validate = Validator(valid)
+        self.bases: dict[str, Dot] = {}
+
+    def best(self, methods: Iterable[Method]) -> Any:
+        """The best of the methods, with its best numbers of epochs and cold weight."""
+        found = [self._judged(method) for method in methods]
+        return max(found, key=lambda pair: pair[1])[0]
+
+    def _judged(self, method: Method) -> tuple[Method, float]:
+        key = json.dumps([method.name, asdict(method), self.valid.fingerprint, __version__], sort_keys=True)
+        path = RUNS / "settled" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+        if not path.exists():
+            settings, figure = self._fitted(method)
+            write_json(path, {"settings": settings, "figure": figure})
+        told = read_json(path)
+        print(f"{self.name} {method.name} {told['figure']:.4f} {told['settings']}", flush=True)
+        return type(method).from_settings(told["settings"]), told["figure"]
+
+    def _fitted(self, method: Method) -> tuple[dict[str, Any], float]:
+        options = FitOptions(
+            seed=TUNING_SEED, threads=1, validate=self.validate, patience=5, validate_every=_every(method)
+        )
+        if isinstance(method, UCLR):
+            fitted: Any = method.fit_on(self._base(method, options), options)
+        else:
+            fitted = method.fit(self.valid.known, options)
+        figures = {weight: self.validate(replace(fitted, cold_weight=weight)) for weight in COLD_WEIGHTS}
+        weight = max(figures, key=figures.__getitem__)
+        return {**asdict(method.stopped(fitted.log)), "cold_weight": weight}, figures[weight]
+
+    def _base(self, method: UCLR, options: FitOptions) -> Dot:
+        """The pretrained model, fitted once for all rungs."""
+        before = method.pretrainer()
+        if (key := repr(before)) not in self.bases:
+            fitted = before.fit(self.valid.known, replace(options, validate_every=5))
+            assert isinstance(fitted, Dot)
+            self.bases[key] = fitted
+        return self.bases[key]
+
+
+def _every(method: Method) -> int:
+    """Epochs between validations: an epoch of a network is a few steps."""
+    if isinstance(method, UCLR):
+        return 5 if method.stage == "full" else 10
+    return 5 if isinstance(method, BPRMF | LightGCN) else 4
+
+
+def _sensitivity() -> dict[str, Any]:
+    """One setting at a time about what was found for Ciao."""
+    spec = benchmark_spec(_settled("ciao"))
+    found = {
+        entry.label: UCLR.from_settings(entry.settings) for entry in spec.methods if entry.name == "uclr"
+    }
+    ucl, full = found["PGE+UCL-AE"], found["UCLR"]
+    varied: dict[str, Method] = {"UCL-AE": ucl, "UCLR": full}
+    varied |= {f"mask {x:g}": replace(ucl, mask_ratio=x) for x in (0.1, 0.2, 0.3, 0.5)}
+    varied |= {f"alpha {x:g}": replace(ucl, alpha=x) for x in ALPHAS}
+    varied |= {f"objective {x}": replace(ucl, temperature_objective=x) for x in ("uco", "eq3", "rgcl")}
+    varied |= {f"rank {x}": replace(full, rank=x) for x in (2, 4, 8, 16, 32)}
+    varied |= {f"scope {x}": replace(full, scope=x) for x in ("all", "users", "items_free", "full", "none")}
+    tables = spec.model_dump(mode="json", exclude_none=True)
+    entries = [_entry(label, method) for label, method in varied.items()]
+    return {**tables, "seeds": [1, 2], "reference": "UCL-AE", "methods": entries}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

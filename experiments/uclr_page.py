@@ -1,0 +1,246 @@
+"""The pages of experiments/uclr.py, from the finished cells of its benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.common import markdown, over_domains, page
+from landbridge.evaluation.evaluate import Evaluation, over_seeds
+from landbridge.evaluation.significance import Comparison, compare
+from landbridge.files import read_json
+
+RUNGS = ("PGE", "PGE+AE", "PGE+CL-AE", "PGE+UCL-AE", "UCLR")
+METRIC = "ndcg@10"
+QUIET = "1-2"  # training events in the domain
+# Yang et al. 2024, Table 4, HR@10 in percent: PGE, +AE, +CL-AE, +UCL-AE, UCLR per domain
+PUBLISHED = {
+    "Amazon Books": (34.98, 36.52, 37.41, 40.97, 42.19),
+    "Amazon Movies": (59.32, 63.18, 63.74, 65.34, 66.00),
+    "Amazon Electronics": (38.22, 43.99, 45.17, 45.20, 46.36),
+    "Douban Books": (43.79, 44.54, 44.76, 47.80, 48.85),
+    "Douban Movies": (68.26, 69.82, 71.37, 73.12, 73.28),
+    "Douban Music": (43.39, 43.27, 43.41, 47.88, 48.08),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Label -> seeds' evaluations by protocol, costs and logs."""
+
+    evaluations: Mapping[str, Mapping[str, Mapping[int, Evaluation]]]
+    costs: Mapping[str, list[dict[str, Any]]]
+    logs: Mapping[str, list[list[dict[str, Any]]]]
+
+    @classmethod
+    def read(cls, run: Path) -> Results:
+        """All finished cells of a benchmark's folder, in the order of its spec."""
+        evaluations: dict[str, dict[str, dict[int, Evaluation]]] = {}
+        costs: dict[str, list[dict[str, Any]]] = {}
+        logs: dict[str, list[list[dict[str, Any]]]] = {}
+        for path in sorted(run.glob("cells/*/*/*/cell.json")):
+            cell = read_json(path)
+            label = cell["label"]
+            costs.setdefault(label, []).append(read_json(path.with_name("cost.json")))
+            logs.setdefault(label, []).append(read_json(path.with_name("log.json")))
+            for protocol in cell["protocols"]:
+                told = Evaluation.read(path.with_name(f"evaluation-{protocol}.parquet"))
+                evaluations.setdefault(label, {}).setdefault(protocol, {})[cell["seed"]] = told
+        return cls(evaluations, costs, logs)
+
+    def judged(self, label: str, protocol: str) -> Evaluation:
+        """All seeds as one."""
+        return replace(over_seeds(self.evaluations[label][protocol]), name=label)
+
+    def spread(self, label: str, protocol: str, metric: str, by: str = "domain") -> dict[str, str]:
+        """Domain (and group) -> mean ± sd over seeds."""
+        found: dict[str, list[float]] = {}
+        for evaluation in self.evaluations[label][protocol].values():
+            for row in evaluation.summary([metric], by, draws=1).iter_rows(named=True):
+                found.setdefault(f"{row['domain']}|{row['segment']}", []).append(row["mean"])
+        return {key: _spread(values) for key, values in found.items()}
+
+
+def uclr_page(name: str, run: Path) -> None:
+    """docs/results/uclr-NAME.md."""
+    results = Results.read(run)
+    labels = [label for label in _order(results) if label in results.evaluations]
+    protocols = list(next(iter(results.evaluations.values())))
+    parts = [
+        f"`experiments/uclr/{name}.toml`, settings from at most 2,000 validation pairs; mean ± sd over "
+        f"{len(next(iter(results.evaluations['UCLR'].values())))} seeds. Full ranking, and one target among "
+        "99 sampled items (the paper's protocol). The temperatures' objective is rgcl where nothing is said.",
+    ]
+    for protocol in protocols:
+        for metric in ("ndcg@10", "hr@10", "mrr@10") if protocol != "full" else ("ndcg@10", "hr@10"):
+            parts.append(
+                f"## {metric.upper()}, {_named(protocol)}\n\n" + _table(results, labels, protocol, metric)
+            )
+    for metric in ("ndcg@20", "hr@20", "mrr@20"):
+        parts.append(
+            f"## {metric.upper()}, {_named(protocols[-1])}\n\n"
+            + _table(results, labels, protocols[-1], metric)
+        )
+    parts += [
+        f"## Users with {QUIET} events in the domain\n\n" + _quiet(results, labels, protocols[-1]),
+        "## Rung by rung\n\n" + _ladder(results, protocols),
+        "## Against the single-domain methods\n\n" + _against(results),
+        "## Temperatures by activity\n\n" + _temperatures(results),
+        "## Seconds of a fit, mean over seeds\n\n" + _costs(results, labels),
+        f"Published ladder, HR@10 in percent, beside ours ({_named(protocols[-1])}):\n\n"
+        + _published(results, protocols[-1]),
+    ]
+    page(f"uclr-{name}", f"UCLR on {name}", parts, f"uclr {name}")
+
+
+def sensitivity_page(run: Path) -> None:
+    """docs/results/uclr-sensitivity.md."""
+    results = Results.read(run)
+    labels = list(results.evaluations)
+    rows = []
+    for label in labels:
+        told: dict[str, Any] = {"setting": label}
+        for protocol in results.evaluations[label]:
+            told[f"{METRIC}, {_named(protocol)}"] = _spread(_overall(results, label, protocol))
+        rows.append({**told, "seconds": _seconds(results, label)})
+    page(
+        "uclr-sensitivity",
+        "What UCLR's settings do, on Ciao",
+        [
+            "One setting at a time about `experiments/uclr/ciao.toml`; mean over domains, ± sd over two "
+            "seeds. `mask`, `alpha` and `objective` vary UCL-AE, `rank` and `scope` the whole of UCLR.",
+            markdown(rows),
+        ],
+        "uclr sensitivity",
+    )
+
+
+def _order(results: Results) -> list[str]:
+    first = ["popularity", "BPRMF", "LightGCN", "separate ALS", "joined ALS", "CDIMF", *RUNGS]
+    return [*first, *(label for label in results.evaluations if label not in first)]
+
+
+def _named(protocol: str) -> str:
+    return "full ranking" if protocol == "full" else f"sampled {protocol}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    sd = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{sd}".replace("0.", ".")
+
+
+def _overall(results: Results, label: str, protocol: str) -> list[float]:
+    return [
+        float(np.mean(list(evaluation.means(METRIC).values())))
+        for evaluation in results.evaluations[label][protocol].values()
+    ]
+
+
+def _table(results: Results, labels: Sequence[str], protocol: str, metric: str) -> str:
+    rows = []
+    for label in labels:
+        told = {key.split("|")[0]: text for key, text in results.spread(label, protocol, metric).items()}
+        rows.append({"model": label, **told})
+    return markdown(rows)
+
+
+def _quiet(results: Results, labels: Sequence[str], protocol: str) -> str:
+    parts = []
+    for each in ("full", protocol):
+        rows = []
+        for label in labels:
+            told = results.spread(label, each, METRIC, "activity")
+            own = {key.split("|")[0]: text for key, text in told.items() if key.endswith(f"|{QUIET}")}
+            rows.append({"model": label, **own})
+        parts.append(f"{METRIC.upper()}, {_named(each)}:\n\n" + markdown(rows))
+    return "\n\n".join(parts)
+
+
+def _ladder(results: Results, protocols: Sequence[str]) -> str:
+    parts = []
+    for protocol in protocols:
+        judged = {label: results.judged(label, protocol) for label in RUNGS}
+        told = [compare(judged[rung], judged[below], metric=METRIC) for below, rung in pairwise(RUNGS)]
+        told += [
+            compare(over_domains(judged[rung]), over_domains(judged[below]), metric=METRIC, by="activity")
+            for below, rung in pairwise(RUNGS)
+        ]
+        parts.append(f"{_named(protocol)}:\n\n{_told(told)}")
+    return "\n\n".join(parts)
+
+
+def _against(results: Results) -> str:
+    best = max(
+        (label for label in results.evaluations if label.startswith("UCLR")),
+        key=lambda label: np.mean(_overall(results, label, "full")),
+    )
+    parts = []
+    for label in dict.fromkeys(("UCLR", best)):
+        ours = results.judged(label, "full")
+        told = [
+            compare(ours, results.judged(other, "full"), metric=METRIC, by="activity")
+            for other in ("BPRMF", "LightGCN")
+        ]
+        told += [
+            compare(ours, results.judged(other, "full"), metric=METRIC)
+            for other in ("BPRMF", "LightGCN", "separate ALS", "joined ALS", "CDIMF")
+        ]
+        parts.append(_told(told))
+    return "\n\n".join(parts)
+
+
+def _told(comparisons: Sequence[Comparison]) -> str:
+    return "```\n" + "\n\n".join(map(str, comparisons)) + "\n```"
+
+
+def _temperatures(results: Results) -> str:
+    rows = []
+    for label, logs in results.logs.items():
+        tables = [
+            record["temperature_by_activity"]
+            for log in logs
+            for record in log
+            if "temperature_by_activity" in record
+        ]
+        if tables:
+            groups = tables[0]
+            told = {group: _group([table[group] for table in tables if group in table]) for group in groups}
+            rows.append({"events in all domains": label, **told})
+    return "Mean ± sd over people, mean over seeds.\n\n" + markdown(rows)
+
+
+def _group(told: Sequence[Mapping[str, float]]) -> str:
+    return " ± ".join(f"{np.mean([each[key] for each in told]):.3f}" for key in ("mean", "sd"))
+
+
+def _costs(results: Results, labels: Sequence[str]) -> str:
+    rows = []
+    for label in labels:
+        costs = results.costs[label]
+        told = {
+            "fit": _seconds(results, label),
+            "judge": float(np.mean([c["evaluate_seconds"] for c in costs])),
+        }
+        rows.append({"model": label, **told, "peak MiB": float(np.max([c["peak_mib"] for c in costs]))})
+    return markdown(rows)
+
+
+def _seconds(results: Results, label: str) -> float:
+    return float(np.mean([cost["fit_seconds"] for cost in results.costs[label]]))
+
+
+def _published(results: Results, protocol: str) -> str:
+    rows: list[dict[str, Any]] = [
+        {"domain": domain, **dict(zip(RUNGS, figures, strict=True))} for domain, figures in PUBLISHED.items()
+    ]
+    ours = {rung: results.judged(rung, protocol).means("hr@10") for rung in RUNGS}
+    rows += [
+        {"domain": f"ours: {domain}", **{rung: 100 * ours[rung][domain] for rung in RUNGS}}
+        for domain in ours["PGE"]
+    ]
+    return markdown(rows)
