@@ -6,7 +6,7 @@ auto-encoder with weights θ sees every batch of people twice, as they are and w
 
     e = Enc(E),  e' = Enc(E'),  Ê = Dec(e),  Ê' = Dec(e')                                              (1)
 
-and learns to rebuild everybody and to tell her from n others (:mod:`~landbridge.models.parts.crowd`):
+and learns to rebuild everybody and to tell her from n others (:mod:`~landbridge.models.parts.dual_stream`):
 
     min_θ  mean_i [ ℓ_i + α (‖Ê_i - E_i‖² + ‖Ê'_i - E_i‖²) ],   ℓ_i = τ_i (log g_i + ρ)                (2)
 
@@ -24,7 +24,7 @@ docs/methods/uclr.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,14 +39,14 @@ from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Float32, Method
 from landbridge.models.parts import als, losses
 from landbridge.models.parts.autoencoder import MASKS, READINGS, AutoEncoder, keep
-from landbridge.models.parts.crowd import stand_out
 from landbridge.models.parts.dot import Dot
+from landbridge.models.parts.dual_stream import DualStream, at_one_temperature, at_own_temperatures
 from landbridge.models.parts.encoded import SCORED, Encoded, over_domains, through
 from landbridge.models.parts.lora import SCOPES, Adaptation, adapt
+from landbridge.models.parts.phases import best_epochs, told
 from landbridge.models.parts.temperature import TemperatureRule, Temperatures, by_activity
 from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
-from landbridge.training.epochs import Record
 from landbridge.training.neural import device, torch
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
@@ -60,7 +60,6 @@ PRETRAINERS = ("bprmf", "ials", "lightgcn", "pepnet")
 PGE, ADAPT = "pge", "adapt "
 
 People = npt.NDArray[np.int64]
-Contrast = Callable[[Any, Any, Any], Any]  # people (B,), codes (B, L) of both streams -> ℓ (B,)
 
 
 @dataclass(frozen=True)
@@ -150,10 +149,10 @@ class UCLR(Method):
 
     def stopped(self, log: Sequence[Mapping[str, Any]]) -> Method:
         """With the best number of epochs of every phase; no adaptation where none was better."""
-        best, settings = _best_epochs(log), asdict(self)
+        best, settings = best_epochs(log, ADAPT), asdict(self)
         if PGE in best and "epochs" in {entry.name for entry in fields(self.pretrainer())}:
             settings["pretraining"] = {**self.pretraining, "epochs": best[PGE]}
-        if self._encoding in best:
+        if self.stage != PGE and self._encoding in best:
             settings["epochs"] = best[self._encoding]
         adapted = {phase: epochs for phase, epochs in best.items() if phase.startswith(ADAPT)}
         settings["domain_epochs"] |= {phase.removeprefix(ADAPT): n for phase, n in adapted.items()}
@@ -172,7 +171,7 @@ class UCLR(Method):
         model = Encoded(
             base.known,
             self,
-            tuple(_told(PGE, base.log, 0)),
+            tuple(told(PGE, base.log, 0)),
             dict.fromkeys(names, over_domains(base)),
             dict(base.item_IF),
             self.cold_policy,
@@ -189,8 +188,8 @@ class UCLR(Method):
                 model = self._adapt(model, domain, temperatures, options)
         if self._encoding != "ucl":
             return model
-        told = by_activity(temperatures.tau_U.cpu().numpy(), base.known.activity_UD.sum(axis=1))
-        return replace(model, log=(*model.log, {"temperature_by_activity": told}))
+        groups = by_activity(temperatures.tau_U.cpu().numpy(), base.known.activity_UD.sum(axis=1))
+        return replace(model, log=(*model.log, {"temperature_by_activity": groups}))
 
     @property
     def _encoding(self) -> str:
@@ -202,15 +201,14 @@ class UCLR(Method):
         from landbridge.training.loop import run_phase
 
         where, rows_UF = device(options.device), next(iter(model.user_UF.values()))
-        encoder = AutoEncoder.of(self.factors, self.reading)
-        layers = encoder.initial(generator(options.seed, "layers"), where)
         temperatures = Temperatures.start(self.rule, len(rows_UF), where)
-        contrast = self._contrast(temperatures)
+        streams = self._streams(temperatures)
+        layers = streams.encoder.initial(generator(options.seed, "layers"), where)
         table_UF = torch().from_numpy(rows_UF).to(where)
 
         def terms(batch: tuple[People, npt.NDArray[np.bool_]]) -> dict[str, Tensor]:
             users_B, kept_B = (torch().from_numpy(array).to(where) for array in batch)
-            return self._terms(encoder, layers, table_UF[users_B], users_B, kept_B, contrast)[1]
+            return streams.terms(layers, table_UF[users_B], users_B, kept_B)[1]
 
         def fitted() -> Encoded:
             found = _arrays(layers)
@@ -230,7 +228,7 @@ class UCLR(Method):
             facts=temperatures.figures if self._encoding == "ucl" else dict,
         )
         log = run_phase(phase, options, self._identity(model, options), fitted)
-        return replace(fitted(), log=(*model.log, *_told(phase.name, log, len(model.log)))), temperatures
+        return replace(fitted(), log=(*model.log, *told(phase.name, log, len(model.log)))), temperatures
 
     def _crowds(
         self, known: MultiDomain, seed: int, number: int
@@ -242,56 +240,25 @@ class UCLR(Method):
             for users_B in np.array_split(order, -(-len(order) // self.batch_size)):
                 yield users_B, keep(len(users_B), self.mask_ratio, rng, self.mask)
 
-    def _contrast(self, temperatures: Temperatures) -> Contrast:
-        """ℓ of Eq. (2) by people and their two codes; it moves their temperatures."""
-
-        def alike(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
-            tau_B = torch().full_like(users_B, self.temperature, dtype=code_BL.dtype)
-            log_g_B, _ = stand_out(code_BL, blanked_BL, tau_B)
-            return losses.contrastive(log_g_B, tau_B, np.log(len(users_B) - 1))
-
-        def own(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
-            log_g_B, kl_B = stand_out(code_BL, blanked_BL, temperatures.tau_U[users_B])
-            n = len(users_B) - 1
-            tau_B, log_s_B = temperatures.advance(users_B, log_g_B, kl_B, n)
-            rho = self.rule.rho(n)
-            if self.tracking < 1:
-                return losses.tracked(log_g_B, tau_B, rho, log_s_B)
-            return losses.contrastive(log_g_B, tau_B, rho)
-
-        return own if self._encoding == "ucl" else alike
-
-    def _terms(
-        self, encoder: AutoEncoder, layers: Mapping[str, Tensor], rows_BF: Tensor, users_B: Tensor,
-        kept_B: Tensor, contrast: Contrast,
-    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
-        """Ê (B, F) and the terms of Eq. (2), means over the batch; nobody differs from a crowd of one."""
-        if self._encoding == "ae":
-            rebuilt_BF = encoder.decode(layers, encoder.encode(layers, rows_BF))
-            return rebuilt_BF, {"rebuilt": losses.reconstruction(rows_BF, rebuilt_BF).mean()}
-        streams = encoder.streams(layers, rows_BF, kept_B)  # Eq. (1)
-        distance_B = losses.reconstruction(rows_BF, streams.rebuilt_BF, streams.blanked_rebuilt_BF)
-        terms = {"rebuilt": self.alpha * distance_B.mean()}  # Eq. (2)
-        if len(rows_BF) > 1:
-            contrast_B = contrast(users_B, streams.code_BL, streams.blanked_code_BL)
-            terms["contrast"] = contrast_B.mean()  # Eq. (2)
-        return streams.rebuilt_BF, terms
+    def _streams(self, temperatures: Temperatures) -> DualStream:
+        """What Eq. (2) is at this stage."""
+        own, alike = at_own_temperatures(temperatures), at_one_temperature(self.temperature)
+        contrast = {"ae": None, "cl": alike, "ucl": own}[self._encoding]
+        return DualStream(AutoEncoder.of(self.factors, self.reading), self.alpha, contrast)
 
     def _adapt(self, model: Encoded, domain: str, temperatures: Temperatures, options: FitOptions) -> Encoded:
         """Eq. (3) for one domain; where no epoch is better on validation data, nothing is changed."""
         from landbridge.training.loop import run_phase
 
-        where = device(options.device)
-        encoder = AutoEncoder.of(self.factors, self.reading)
-        weights = self._adaptation(model, domain, options.seed, where)
+        weights = self._adaptation(model, domain, options)
         epochs = self.domain_epochs.get(domain, self.adapt_epochs)
         if not epochs or not weights.parameters():
             return model
         own = temperatures.copy()
-        contrast = self._contrast(own)
+        streams = self._streams(own)
 
         def terms(batch: tuple[Pairs, npt.NDArray[np.bool_]]) -> dict[str, Tensor]:
-            return self._ranking(encoder, weights, contrast, *batch)
+            return self._ranking(streams, weights, *batch)
 
         def adapted() -> Encoded:
             layers = _arrays(weights.effective_layers())
@@ -317,16 +284,18 @@ class UCLR(Method):
         )
         before = options.validate(model) if options.validate and options.patience else -np.inf
         log = run_phase(phase, options, self._identity(model, options), adapted)
-        told = (*model.log, *_told(ADAPT + domain, log, len(model.log)))
+        records = (*model.log, *told(ADAPT + domain, log, len(model.log)))
         better = max((record["valid"] for record in log if "valid" in record), default=np.inf) > before
-        return replace(adapted() if better else model, log=told)
+        return replace(adapted() if better else model, log=records)
 
-    def _adaptation(self, model: Encoded, domain: str, seed: int, where: Any) -> Adaptation:
+    def _adaptation(self, model: Encoded, domain: str, options: FitOptions) -> Adaptation:
         """E, the domain's items and the layers with what may change about them."""
-        rows_UF = over_domains(model.base)
+        where, rows_UF = device(options.device), over_domains(model.base)
         users_UF, items_IF = (torch().from_numpy(a).to(where) for a in (rows_UF, model.item_IF[domain]))
         layers = {name: torch().from_numpy(a).to(where) for name, a in model.layers[domain].items()}
-        return adapt(users_UF, items_IF, layers, self.scope, self.rank, generator(seed, "adapt", domain))
+        return adapt(
+            users_UF, items_IF, layers, self.scope, self.rank, generator(options.seed, "adapt", domain)
+        )
 
     def _triples(
         self, known: MultiDomain, domain: str, seed: int, number: int
@@ -340,7 +309,7 @@ class UCLR(Method):
             yield pairs, keep(len(np.unique(pairs.user_N)), self.mask_ratio, rng, self.mask)
 
     def _ranking(
-        self, encoder: AutoEncoder, weights: Adaptation, contrast: Contrast, pairs: Pairs, kept_B: Any
+        self, streams: DualStream, weights: Adaptation, pairs: Pairs, kept_B: Any
     ) -> dict[str, Tensor]:
         """The terms of Eq. (3)."""
         where = weights.users.base.device
@@ -349,8 +318,8 @@ class UCLR(Method):
             torch().from_numpy(array).to(where)
             for array in (users.astype(np.int64), place, pairs.positive_N, pairs.negative_N, kept_B)
         )
-        rows_BF, layers = weights.users.rows(users_B), weights.effective_layers()
-        rebuilt_BF, terms = self._terms(encoder, layers, rows_BF, users_B, kept_B, contrast)
+        rows_BF = weights.users.rows(users_B)
+        rebuilt_BF, terms = streams.terms(weights.effective_layers(), rows_BF, users_B, kept_B)
         scored_BF = rebuilt_BF if self.scored == "rebuilt" else (rebuilt_BF + rows_BF) / 2
         scored_NF = scored_BF[place_N]
         better_N, worse_N = (
@@ -371,28 +340,3 @@ class UCLR(Method):
 
 def _arrays(layers: Mapping[str, Tensor]) -> dict[str, Float32]:
     return {name: layer.detach().cpu().numpy().copy() for name, layer in layers.items()}
-
-
-def _told(phase: str, log: Sequence[Mapping[str, Any]], start: int) -> Iterator[Record]:
-    """A phase's records: epochs counted on from ``start``, figures named after the phase."""
-    for record in log:
-        figures = {key: value for key, value in record.items() if key not in ("epoch", "valid")}
-        told: Record = {"phase": phase, "epoch": start + record.get("epoch", 0)}
-        valid = {"valid": record["valid"]} if "valid" in record else {}
-        yield {**told, **{f"{phase} {key}": value for key, value in figures.items()}, **valid}
-
-
-def _best_epochs(log: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Phase -> its best number of epochs; none of an adaptation that is never better than what was before."""
-    phases: dict[str, list[float]] = {}
-    for record in log:
-        if "phase" in record:
-            phases.setdefault(record["phase"], []).append(float(record.get("valid", -np.inf)))
-    found, before = {}, -np.inf
-    for phase, figures in phases.items():
-        if max(figures) > before or not phase.startswith(ADAPT):
-            before = max(figures)
-            found[phase] = int(np.argmax(figures)) + 1
-        else:
-            found[phase] = 0
-    return {phase: epochs for phase, epochs in found.items() if max(phases[phase]) > -np.inf}

@@ -3,7 +3,7 @@
 Rows R are the users, then the items, in one table. A batch is a (3, B) index: user, positive and negative
 row of each pair; seen flat, entry e of 3B is in role e // B of pair e % B. Every row's gradient is summed
 by one thread in the order of the batch, so the result does not depend on the number of threads. N pairs of
-an epoch, B of a batch, T rows that the batch touches, F factors, C chunks of rows.
+an epoch, B of a batch, T rows that the batch touches, F factors in P parts of L columns, C chunks of rows.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from landbridge.data.batch_kernels import drawn, negative
 from landbridge.training.row_kernels import group, update
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units; NaN stays NaN
+LANES = 64  # columns that a product takes at once: four vectors of 16
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -61,7 +62,7 @@ def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind,
         if layers:
             for t in range(touched):
                 final_RF[rows_T[t]] = grad_TF[t]
-            update(kind, table_RF, slots, everyone_R, final_RF, constants)
+            _update_all(kind, table_RF, slots, everyone_R, final_RF, constants, graph[3])
         else:
             update(kind, table_RF, slots, rows_T[:touched], grad_TF, constants)
     return len(range(0, n_pairs, size))
@@ -130,48 +131,81 @@ def _decay(table_RF, rows_T, starts_T, touched, reg, grad_TF):
             grad_TF[t, f] += scale * table_RF[row, f]
 
 
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
+def _update_all(kind, table_RF, slots, everyone_R, grad_RF, constants, bounds_C):
+    """One step on every row; each is one thread's alone."""
+    for chunk in prange(len(bounds_C) - 1):
+        begin, end = bounds_C[chunk], bounds_C[chunk + 1]
+        update(kind, table_RF, slots, everyone_R[begin:end], grad_RF[begin:end], constants)
+
+
 @njit(nogil=True, error_model="numpy", cache=True)
 def propagate(graph, rows_RF, layers, out_RF, spare_RF):
-    """The mean of AᵏX over k = 0 … layers, by Horner's rule, Eq. (3); ``spare_RF`` is overwritten."""
-    share = np.float32(1 / (layers + 1))
-    last = rows_RF
+    """The mean of AᵏX over k = 0 … layers, by Horner's rule, Eq. (3); ``spare_RF`` is overwritten.
+
+    Between the products stand rows times D^(-½), so that a product's inner loop is a bare sum of rows.
+    """
+    last_RF = spare_RF if layers % 2 else out_RF
+    _scale(graph[2], rows_RF, last_RF)
     for layer in range(layers):
-        into = out_RF if (layers - layer) % 2 else spare_RF
-        factor = share if layer == layers - 1 else np.float32(1)
-        _product(graph, last, rows_RF, factor, into)
-        last = into
+        into_RF = spare_RF if (layers - layer) % 2 == 0 else out_RF
+        share = np.float32(1 / (layers + 1) if layer == layers - 1 else 0)
+        _product(graph, last_RF, rows_RF, share, into_RF)
+        last_RF = into_RF
 
 
 @njit(parallel=True, fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def _product(graph, last_RF, rows_RF, factor, out_RF):
-    """factor · (X + D^(-½) A D^(-½) L), four neighbours at a time."""
+def _scale(scale_R, rows_RF, out_RF):
+    """D^(-½) X."""
+    for row in prange(len(rows_RF)):
+        for f in range(rows_RF.shape[1]):
+            out_RF[row, f] = scale_R[row] * rows_RF[row, f]
+
+
+@njit(parallel=True, fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def _product(graph, last_RF, rows_RF, share, out_RF):
+    """X + D^(-½) A Y for the last layer's Y; times D^(-½) for the next, or ``share`` > 0 in the last."""
     offsets, columns, scale_R, bounds_C = graph
-    n_factors = rows_RF.shape[1]
+    n_rows, n_factors = rows_RF.shape
+    width = LANES if n_factors % LANES == 0 else n_factors
+    shape = n_rows, n_factors // width, width
+    last_RPL, out_RPL = last_RF.reshape(shape), out_RF.reshape(shape)
     for chunk in prange(len(bounds_C) - 1):
         for row in range(bounds_C[chunk], bounds_C[chunk + 1]):
-            out_F = out_RF[row]
-            for f in range(n_factors):
-                out_F[f] = 0
-            place, end = offsets[row], offsets[row + 1]
-            while place + 4 <= end:
-                c0, c1, c2, c3 = (
-                    columns[place],
-                    columns[place + 1],
-                    columns[place + 2],
-                    columns[place + 3],
-                )
-                s0, s1, s2, s3 = scale_R[c0], scale_R[c1], scale_R[c2], scale_R[c3]
-                a_F, b_F, c_F, d_F = last_RF[c0], last_RF[c1], last_RF[c2], last_RF[c3]
-                for f in range(n_factors):
-                    out_F[f] += s0 * a_F[f] + s1 * b_F[f] + s2 * c_F[f] + s3 * d_F[f]
-                place += 4
-            for rest in range(place, end):
-                s, a_F = scale_R[columns[rest]], last_RF[columns[rest]]
-                for f in range(n_factors):
-                    out_F[f] += s * a_F[f]
+            begin, end = offsets[row], offsets[row + 1]
+            for part in range(n_factors // width):
+                if width == LANES:
+                    _add_neighbours(columns, begin, end, last_RPL, part, LANES, out_RPL, row)
+                else:
+                    _add_neighbours(columns, begin, end, last_RPL, part, width, out_RPL, row)
             own = scale_R[row]
+            factor = share if share > 0 else own
             for f in range(n_factors):
-                out_F[f] = factor * (rows_RF[row, f] + own * out_F[f])
+                out_RF[row, f] = factor * (rows_RF[row, f] + own * out_RF[row, f])
+
+
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True, inline="always")
+def _add_neighbours(columns, begin, end, last_RPL, part, width, out_RPL, row):
+    """The sum of the neighbours' rows, four at a time, in one part of the columns.
+
+    Inlined with a constant width, the loops over columns become straight lines of vector instructions;
+    unsigned indices, because a check for negative ones would keep them from it.
+    """
+    row, part, width = np.uint64(row), np.uint64(part), np.uint64(width)
+    for f in range(width):
+        out_RPL[row, part, f] = 0
+    whole = end - (end - begin) % 4
+    for place in range(begin, whole, 4):
+        a, b = np.uint64(columns[place]), np.uint64(columns[place + 1])
+        c, d = np.uint64(columns[place + 2]), np.uint64(columns[place + 3])
+        for f in range(width):
+            out_RPL[row, part, f] += (
+                last_RPL[a, part, f] + last_RPL[b, part, f] + last_RPL[c, part, f] + last_RPL[d, part, f]
+            )
+    for place in range(whole, end):
+        a = np.uint64(columns[place])
+        for f in range(width):
+            out_RPL[row, part, f] += last_RPL[a, part, f]
 
 
 @njit(parallel=True, fastmath=FAST, nogil=True, error_model="numpy", cache=True)

@@ -146,10 +146,12 @@ def test_without_layers_lightgcn_is_bprmf(sharing: str, optimizer: str) -> None:
     assert one.log == other.log
 
 
+@pytest.mark.parametrize("factors", [1, 4, 63, 64, 128])
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
-def test_rows_are_the_mean_over_the_layers(layers: int) -> None:
+def test_rows_are_the_mean_over_the_layers(layers: int, factors: int) -> None:
+    """Sixty-four columns at a time, or all at once where that does not come out even."""
     table = plain(layers)
-    state = table.start(4, 0.5)
+    state = table.start(factors, 0.5)
     power_RF = state["table"].astype(np.float64)
     mean_RF = power_RF / (layers + 1)
     for _ in range(layers):
