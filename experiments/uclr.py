@@ -3,7 +3,7 @@
     python -m experiments.uclr ciao              settle, benchmark, report, page
     python -m experiments.uclr sensitivity       mask ratio, rank, alpha, objective, on Ciao
 
-Choices are made on at most 2,000 validation pairs with one seed and stand in experiments/uclr/NAME.toml,
+Choices are made on 2,000 validation users at most with one seed and stand in experiments/uclr/NAME.toml,
 which is what the benchmark runs. Everything goes on where it was when the program is started again.
 """
 
@@ -18,10 +18,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.common import grid, sample
+import numpy as np
+
+from experiments.common import grid
 from experiments.uclr_page import sensitivity_page, uclr_page
 from landbridge import experiment
-from landbridge.data.holdout import Holdout
+from landbridge.data.holdout import Holdout, Targets
 from landbridge.evaluation.evaluate import Validator
 from landbridge.files import read_json, write_json
 from landbridge.models.base import Method
@@ -33,12 +35,13 @@ from landbridge.models.parts.dot import Dot
 from landbridge.models.popularity import Popularity
 from landbridge.models.uclr import UCLR
 from landbridge.reports.write import report
+from landbridge.rng import generator
 from landbridge.selection.spec import Benchmark, benchmark_spec
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
 RUNS, SPECS = Path("runs/uclr"), Path(__file__).parent / "uclr"
-TUNING_SEED, PAIRS = 15, 2000
+TUNING_SEED, USERS = 15, 2000
 COLD_WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0)
 DATA: Mapping[str, tuple[int, dict[str, Any]]] = {  # seeds, and the data as a benchmark has them
     "ciao": (
@@ -58,7 +61,7 @@ COMMON = {
     "budget": {"jobs": 2},
 }
 ALPHAS = (1e-3, 0.03, 0.1, 0.3, 1.0)
-QUICK = {"lr": 3e-3, "epochs": 200}  # the network sees all people in a few steps: more, and longer ones
+QUICK = {"lr": 3e-3, "epochs": 150}  # the network sees all people in a few steps: more, and longer ones
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
 
 
@@ -93,8 +96,19 @@ def _settled(name: str) -> dict[str, Any]:
     }
     spec: Benchmark = benchmark_spec(tables)
     split = experiment.prepared(spec.data[0].experiment())
-    choice = Choice(name, sample(split.valid, PAIRS // len(split.valid.targets), TUNING_SEED))
+    choice = Choice(name, _some_users(split.valid))
     return {**tables, "reference": "BPRMF", "methods": [_entry(*each) for each in _methods(choice).items()]}
+
+
+def _some_users(valid: Holdout) -> Holdout:
+    """All held-out pairs of some users."""
+    chosen_U = generator(TUNING_SEED, "users").permutation(valid.known.n_users)[:USERS]
+    targets = {}
+    for name, each in valid.targets.items():
+        kept_T = np.isin(each.user_idx, chosen_U)
+        candidates_TC = None if each.candidates_TC is None else each.candidates_TC[kept_T]
+        targets[name] = Targets(each.user_idx[kept_T], each.item_idx[kept_T], candidates_TC)
+    return Holdout(valid.known, targets)
 
 
 def _entry(label: str, method: Method) -> dict[str, Any]:
@@ -106,14 +120,12 @@ def _entry(label: str, method: Method) -> dict[str, Any]:
 def _methods(choice: Choice) -> dict[str, Method]:
     """Label -> method; every rung takes over what the rung below found."""
     bprmf = BPRMF(factors=128, epochs=100)
-    pge = choice.best(
-        UCLR(stage="pge", pretraining={"reg": reg, "epochs": 100, "lr": 1e-3}) for reg in (1e-5, 1e-2)
-    )
-    rebuilt = choice.best(replace(pge, stage="ae", epochs=400, lr=lr) for lr in (1e-3, 3e-3))
+    pge = choice.best([UCLR(stage="pge", pretraining={"reg": 1e-5, "epochs": 100, "lr": 1e-3})])
+    rebuilt = choice.best(replace(pge, stage="ae", epochs=150, lr=lr) for lr in (1e-3, 3e-3))
     cl = choice.best(replace(pge, stage="cl", alpha=alpha, **QUICK) for alpha in ALPHAS)
     ucl = choice.best(replace(pge, stage="ucl", alpha=alpha, **QUICK) for alpha in ALPHAS)
     full = choice.best(replace(ucl, stage="full", adapt_epochs=30, scope=scope) for scope in ("all", "users"))
-    literal = replace(pge, stage="ucl", temperature_objective="uco", epochs=400)
+    literal = replace(pge, stage="ucl", temperature_objective="uco", epochs=150)
     joined = choice.best(grid(IALS(factors=128, epochs=12, sharing="joined"), **ALS))
     pretrained = {
         "lightgcn": {"epochs": 60, "lr": 3e-3},
@@ -168,7 +180,7 @@ class Choice:
 
     def _fitted(self, method: Method) -> tuple[dict[str, Any], float]:
         options = FitOptions(
-            seed=TUNING_SEED, threads=1, validate=self.validate, patience=5, validate_every=_every(method)
+            seed=TUNING_SEED, threads=1, validate=self.validate, patience=15, validate_every=_every(method)
         )
         if isinstance(method, UCLR):
             fitted: Any = method.fit_on(self._base(method, options), options)
@@ -182,7 +194,7 @@ class Choice:
         """The pretrained model, fitted once for all rungs."""
         before = method.pretrainer()
         if (key := repr(before)) not in self.bases:
-            fitted = before.fit(self.valid.known, replace(options, validate_every=5))
+            fitted = before.fit(self.valid.known, replace(options, validate_every=5, patience=5))
             assert isinstance(fitted, Dot)
             self.bases[key] = fitted
         return self.bases[key]
