@@ -17,12 +17,15 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844), "small": (360, 740)}
 SHOTS = os.environ.get("LANDBRIDGE_SCREENSHOTS")  # a folder in which pictures of the page are kept
+GIVEN = os.environ.get("LANDBRIDGE_REPORT")  # a report to look at instead of that of a small world
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if GIVEN:
+        return Path(GIVEN).absolute()
     folder = tmp_path_factory.mktemp("browser")
     world.write(folder / "bench", missing=(("shops", "CDIMF", 3),))
     world.write_transfer(folder / "bench")
