@@ -107,7 +107,9 @@ def sensitivity_page(run: Path) -> None:
         told: dict[str, Any] = {"setting": label}
         for protocol in results.evaluations[label]:
             told[f"{METRIC}, {_named(protocol)}"] = _spread(_overall(results, label, protocol))
-        rows.append({**told, "seconds": _seconds(results, label)})
+        rows.append(
+            {**told, "adapted numbers": _trainable(results, label), "seconds": _seconds(results, label)}
+        )
     page(
         "uclr-sensitivity",
         "What UCLR's settings do, on Ciao",
@@ -117,6 +119,14 @@ def sensitivity_page(run: Path) -> None:
             markdown(rows),
         ],
         "uclr sensitivity",
+    )
+
+
+def _trainable(results: Results, label: str) -> int:
+    """How many numbers the domains' adaptations have to learn, all together."""
+    log = results.logs[label][0]
+    return sum(
+        {key: value for record in log for key, value in record.items() if key.endswith(" trainable")}.values()
     )
 
 

@@ -281,6 +281,7 @@ class UCLR(Method):
             optimizer=self.optimizer,
             buffers=own.buffers(),
             log_norm=True,
+            facts=lambda: {"trainable": weights.n_trainable()},
         )
         before = options.validate(model) if options.validate and options.patience else -np.inf
         log = run_phase(phase, options, self._identity(model, options), adapted)

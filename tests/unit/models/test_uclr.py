@@ -275,6 +275,9 @@ def test_figures_of_a_run_are_in_its_log() -> None:
         ucl[0]
     )
     assert {"mean", "sd"} == set(ucl[0]["ucl temperature"])
+    adapted = next(record for record in fitted.log if record.get("phase") == "adapt a")
+    shapes = [(60, 6), (40, 6), (128, 6), (32, 128), (128, 32), (6, 128)]
+    assert adapted["adapt a trainable"] == sum((r + c) * min(8, r, c) for r, c in shapes)
 
 
 @pytest.mark.parametrize(
