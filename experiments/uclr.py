@@ -160,7 +160,7 @@ class Choice:
 
     def __init__(self, name: str, valid: Holdout) -> None:
         self.name, self.valid = name, valid
-        self.validate = Validator(valid)
+        self.validate = Validator(valid, threads=1)
         self.bases: dict[str, Dot] = {}
 
     def best(self, methods: Iterable[Method]) -> Any:

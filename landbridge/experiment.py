@@ -174,7 +174,7 @@ def _with_best_epochs(method: Method, split: Split, spec: Spec, options: FitOpti
     """Choose the number of epochs on validation data alone; the model reported is then fitted anew."""
     from landbridge.evaluation.evaluate import Validator
 
-    validate = Validator(split.valid, spec.fit.validate_on)
+    validate = Validator(split.valid, spec.fit.validate_on, options.threads)
     options = replace(options, validate=validate, patience=spec.fit.patience)
     return method.stopped(method.fit(split.train, options).log)
 

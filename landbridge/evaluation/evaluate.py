@@ -152,16 +152,20 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Validator:
-    """A fitted model's mean of ``metric`` over the domains of ``holdout``: for ``FitOptions.validate``."""
+    """A fitted model's mean of ``metric`` over the domains of ``holdout``: for ``FitOptions.validate``.
+
+    ``threads``: all by default.
+    """
 
     holdout: Holdout
     metric: str = "ndcg@10"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         Metric.parse(self.metric)
 
     def __call__(self, fitted: Scorer) -> float:
-        found = standings(fitted, self.holdout)
+        found = standings(fitted, self.holdout, threads=self.threads)
         frames = [_ranked(self.holdout, domain, standing) for domain, standing in found.items()]
         sampled = self.holdout.protocol != "full"
         table = user_table(_stacked(frames), Metric.parse(self.metric), "domain", sampled=sampled)

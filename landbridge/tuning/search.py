@@ -71,7 +71,7 @@ def search(
 
     began = time.perf_counter()
     space = checked(type(method).space if space is None else space, type(method))
-    shared = _Search(method, space, split.valid, Validator(split.valid, metric), options)
+    shared = _Search(method, space, split.valid, Validator(split.valid, metric, options.threads), options)
     with studies.opened(storage, shared.identity(metric)) as study:
         busy = _run(study, shared, budget)
         found = studies.finished(study)[: _allowed(budget, space)]
