@@ -59,6 +59,8 @@ def test_the_report_in_a_browser(browser: Any, page_file: Path, screen: str, sch
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     fits(page)
     seen(page, scheme)
+    if SHOTS:
+        page.query_selector("figure").screenshot(path=Path(SHOTS) / f"picture-{screen}-{scheme}.png")
     assert said == []
     assert asked == [page_file.as_uri()]
     page.close()
