@@ -208,7 +208,7 @@ def _every(method: Method) -> int:
 
 
 def _sensitivity() -> dict[str, Any]:
-    """One setting at a time about what was found for Ciao."""
+    """One setting at a time about what was found for Ciao, and all rungs on another pretraining."""
     spec = benchmark_spec(_settled("ciao"))
     found = {
         entry.label: UCLR.from_settings(entry.settings) for entry in spec.methods if entry.name == "uclr"
@@ -220,6 +220,10 @@ def _sensitivity() -> dict[str, Any]:
     varied |= {f"objective {x}": replace(ucl, temperature_objective=x) for x in ("uco", "eq3", "rgcl")}
     varied |= {f"rank {x}": replace(full, rank=x) for x in (2, 4, 8, 16, 32)}
     varied |= {f"scope {x}": replace(full, scope=x) for x in ("all", "users", "items_free", "full", "none")}
+    on_graph = {"pretrain": "lightgcn", "pretraining": found["UCLR on lightgcn"].pretraining}
+    rungs = {"pge": found["PGE"], "ae": found["PGE+AE"], "cl": found["PGE+CL-AE"], "ucl": ucl}
+    varied |= {f"{stage} on LightGCN": replace(rung, **on_graph) for stage, rung in rungs.items()}
+    varied |= {"full on LightGCN": found["UCLR on lightgcn"]}
     tables = spec.model_dump(mode="json", exclude_none=True)
     entries = [_entry(label, method) for label, method in varied.items()]
     return {**tables, "seeds": [1, 2], "reference": "UCL-AE", "methods": entries}
