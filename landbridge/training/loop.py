@@ -22,7 +22,6 @@ from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.neural import torch
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
-from landbridge.training.weighting import Uniform
 
 WEIGHTING = "weighting|"
 
@@ -70,7 +69,7 @@ def _epoch(
     phase: Phase, slots: Mapping[str, tensors.Slots], memory: State, epoch: int
 ) -> tuple[State, Record]:
     """All batches once: parameters, buffers and slots change in place, the weighting's memory is given."""
-    sums: dict[str, float] = {}
+    told: dict[str, list[float]] = {}
     norms: list[float] = []
     number = -1
     for number, batch in enumerate(phase.batches(epoch)):
@@ -83,16 +82,16 @@ def _epoch(
         if phase.clip is not None or phase.log_norm:
             norms.append(tensors.clip(gradients, phase.clip))
             _check(phase, epoch, number, {"the norm of the gradients": norms[-1]})
+        pace, optimizer = phase.weighting.paces(memory), phase.optimizer
+        paced = {name: replace(optimizer, lr=optimizer.lr * factor) for name, factor in pace.items()}
         for name, gradient in gradients.items():
-            tensors.step(phase.optimizer, phase.parameters[name], slots[name], gradient)
-        if not isinstance(phase.weighting, Uniform):
-            facts |= {f"weight:{domain}": weight for domain, weight in weights.items()}
+            tensors.step(paced.get(name, optimizer), phase.parameters[name], slots[name], gradient)
         for key, value in facts.items():
-            sums[key] = sums.get(key, 0.0) + value
+            told.setdefault(key, []).append(value)
     _check(phase, epoch, number, {n: float(tensor.detach().sum()) for n, tensor in phase.parameters.items()})
-    means = {key: total / (number + 1) for key, total in sums.items()}
+    means = {key: sum(values) / len(values) for key, values in told.items()}
     norm = {"gradient_norm": float(np.mean(norms))} if phase.log_norm and norms else {}
-    return memory, {**means, **norm, **phase.facts()}
+    return memory, {**means, **norm, **phase.weighting.facts(memory), **phase.facts()}
 
 
 def _check(phase: Phase, epoch: int, step: int, figures: Mapping[str, float]) -> None:

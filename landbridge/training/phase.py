@@ -15,8 +15,9 @@ class Phase:
     """What :func:`landbridge.training.loop.run_phase` does.
 
     ``batches``: epoch number -> its batches, a function of the number alone, so that a resumed fit sees what
-    it would have seen. ``losses``: batch -> {domain: scalar tensor}. ``parameters``: name -> leaf tensors
-    that require gradients; embeddings with sparse gradients are updated only where a batch touches them.
+    it would have seen. ``losses``: batch -> {domain: scalar tensor}, without the domains that the batch has
+    nothing of. ``parameters``: name -> leaf tensors that require gradients; embeddings with sparse gradients
+    are updated only where a batch touches them.
     ``buffers``: name -> tensors that ``losses`` changes itself (running figures, temperatures); they belong
     to the checkpoint. ``clip``: largest norm of all gradients together. ``log_norm``: put the mean norm on
     record. ``facts``: what else is put on record after an epoch.

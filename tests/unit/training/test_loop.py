@@ -19,7 +19,7 @@ from landbridge.training.loop import run_phase
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
 from landbridge.training.rows import Optimizer
-from landbridge.training.weighting import Fixed, Uniform
+from landbridge.training.weighting import Fixed, Uniform, Weighting
 
 torch = pytest.importorskip("torch")
 HERE = Path(__file__).parents[2]
@@ -93,14 +93,29 @@ def test_it_learns_and_tells_the_losses_of_each_domain() -> None:
     log = run_phase(small(30), FitOptions(), ID)
     assert log[-1]["loss:a"] < log[0]["loss:a"] / 2
     assert log[-1]["loss:b"] < log[0]["loss:b"] / 2
-    assert "weight:a" not in log[0]
+    assert "weight" not in log[0]
+
+
+def test_a_domain_s_loss_is_the_mean_over_the_batches_that_have_it() -> None:
+    phase, told = small(1), []
+
+    def losses(batch: Any) -> Any:
+        found = phase.losses(batch)
+        if float(phase.buffers["steps"]) % 2:
+            return {"a": found["a"]}
+        told.append(found["b"].item())
+        return found
+
+    log = run_phase(Phase(**{**vars(phase), "losses": losses}), FitOptions(), ID)
+    assert len(told) == 2
+    assert log[0]["loss:b"] == pytest.approx(np.mean(told))
 
 
 def test_weights_and_the_phase_s_own_facts_are_on_record() -> None:
     steps: list[int] = []
     own = {"weighting": Fixed({"a": 2, "b": 0.5}), "facts": lambda: {"seen": {"steps": len(steps)}}}
     log = run_phase(Phase(**{**vars(small(2)), **own}), FitOptions(), ID)
-    assert [record["weight:a"] for record in log] == [2, 2]
+    assert [record["weight"]["a"] for record in log] == [2, 2]
     assert [record["seen"] for record in log] == [{"steps": 0}] * 2
 
 
@@ -222,7 +237,7 @@ def test_weights_must_cover_the_domains_and_be_possible() -> None:
         Fixed({"a": -1.0})
 
 
-class Turning:
+class Turning(Weighting):
     """Remembers how often it was asked, and doubles the first domain every other time."""
 
     def weigh(self, losses: Any, parameters: Any, state: Any) -> Any:
