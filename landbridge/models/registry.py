@@ -8,11 +8,15 @@ from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Fitted, Method
 
 METHODS = {
+    "adc": "landbridge.models.adc:ADC",
     "bprmf": "landbridge.models.bprmf:BPRMF",
     "cdimf": "landbridge.models.cdimf:CDIMF",
+    "cmf": "landbridge.models.cmf:CMF",
+    "conet": "landbridge.models.conet:CoNet",
     "ials": "landbridge.models.ials:IALS",
     "lightgcn": "landbridge.models.lightgcn:LightGCN",
     "mixture": "landbridge.models.mixture:Mixture",
+    "neumf": "landbridge.models.neumf:NeuMF",
     "pepnet": "landbridge.models.pepnet:PEPNet",
     "popularity": "landbridge.models.popularity:Popularity",
     "uclr": "landbridge.models.uclr:UCLR",
@@ -23,6 +27,7 @@ KINDS = {
     "encoded": "landbridge.models.parts.encoded:Encoded",
     "factors": "landbridge.models.parts.factors:Factors",
     "mixture": "landbridge.models.mixture:Blend",
+    "network": "landbridge.models.parts.network:Network",
     "vectors": "landbridge.models.parts.vectors:Vectors",
 }
 

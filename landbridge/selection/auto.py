@@ -22,7 +22,19 @@ from landbridge.training.options import FitOptions
 from landbridge.tuning.search import Budget, search
 
 # ials makes two families, mixture and popularity have nothing to tune, the others take their time
-NO_FAMILY = ("bprmf", "ials", "lightgcn", "mixture", "pepnet", "popularity", "uclr")
+NO_FAMILY = (
+    "adc",
+    "bprmf",
+    "cmf",
+    "conet",
+    "ials",
+    "lightgcn",
+    "mixture",
+    "neumf",
+    "pepnet",
+    "popularity",
+    "uclr",
+)
 
 
 def families() -> dict[str, Method]:

@@ -125,7 +125,9 @@ method.fit(uneven(), FitOptions(threads=2, validate=validate, checkpoint=Path(sy
 """
 
 
-@pytest.mark.parametrize("name", ["bprmf", "cdimf", "ials", "lightgcn", "pepnet"])
+@pytest.mark.parametrize(
+    "name", ["adc", "bprmf", "cdimf", "cmf", "conet", "ials", "lightgcn", "neumf", "pepnet"]
+)
 def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     paths = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-c", KILLED, name, str(tmp_path)]
