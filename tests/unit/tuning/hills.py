@@ -35,6 +35,7 @@ class Height:
 
     holdout: Holdout
     metric: str
+    threads: int | None = None
 
     def __call__(self, fitted: Any) -> float:
         return (
