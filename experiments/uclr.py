@@ -1,10 +1,12 @@
 """UCLR rung by rung, beside what it has to beat: settings from validation data, then one benchmark each.
 
     python -m experiments.uclr ciao              settle, benchmark, report, page
+    python -m experiments.uclr ciao-full         the same, settled by full ranking
     python -m experiments.uclr sensitivity       mask ratio, rank, alpha, objective, on Ciao
 
-Choices are made on 2,000 validation users at most with one seed and stand in experiments/uclr/NAME.toml,
-which is what the benchmark runs. Everything goes on where it was when the program is started again.
+Choices are made on 2,000 validation users at most with one seed, by NDCG@10 among 99 sampled items (the
+paper's protocol), and stand in experiments/uclr/NAME.toml, which is what the benchmark runs. Everything goes
+on where it was when the program is started again.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from experiments.common import grid
 from experiments.uclr_page import sensitivity_page, uclr_page
 from landbridge import experiment
 from landbridge.data.holdout import Holdout, Targets
+from landbridge.data.splits import with_candidates
 from landbridge.evaluation.evaluate import Validator
 from landbridge.files import read_json, write_json
 from landbridge.models.base import Method
@@ -43,17 +46,18 @@ from landbridge.version import __version__
 RUNS, SPECS = Path("runs/uclr"), Path(__file__).parent / "uclr"
 TUNING_SEED, USERS = 15, 2000
 COLD_WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0)
-DATA: Mapping[str, tuple[int, dict[str, Any]]] = {  # seeds, and the data as a benchmark has them
-    "ciao": (
-        5,
-        {
-            "dataset": "ciao",
-            "domains": ["Books", "DVDs", "Food & Drink", "Games", "Music"],
-            "split": {"kind": "random", "seed": 15},
-        },
-    ),
-    "food-kitchen": (5, {"dataset": "food-kitchen", "split": {"kind": "random", "seed": 15}}),
-    "sport-cloth": (3, {"dataset": "sport-cloth"}),
+RANDOM = {"kind": "random", "seed": 15}
+CIAO = {
+    "name": "ciao",
+    "dataset": "ciao",
+    "domains": ["Books", "DVDs", "Food & Drink", "Games", "Music"],
+    "split": RANDOM,
+}
+DATA: Mapping[str, tuple[int, int, dict[str, Any]]] = {  # seeds, sampled items, data as a benchmark has them
+    "ciao": (5, 99, CIAO),
+    "ciao-full": (5, 0, CIAO),
+    "food-kitchen": (5, 99, {"name": "food-kitchen", "dataset": "food-kitchen", "split": RANDOM}),
+    "sport-cloth": (3, 99, {"name": "sport-cloth", "dataset": "sport-cloth"}),
 }
 COMMON = {
     "metrics": ["ndcg@10", "hr@10", "mrr@10", "ndcg@20", "hr@20", "mrr@20"],
@@ -87,15 +91,16 @@ def _run(name: str, tables: Mapping[str, Any]) -> Path:
 
 def _settled(name: str) -> dict[str, Any]:
     """The benchmark of a data set: every method with what validation data say."""
-    seeds, source = DATA[name]
+    seeds, candidates, source = DATA[name]
     tables = {
         **COMMON,
         "seeds": list(range(1, seeds + 1)),
-        "data": [{"name": name, "candidates": [0, 99], **source}],
+        "data": [{"candidates": [0, 99], **source}],
         "methods": [{"label": "popularity", "name": "popularity"}],
     }
     spec: Benchmark = benchmark_spec(tables)
     split = experiment.prepared(spec.data[0].experiment())
+    split = with_candidates(split, candidates, seed=TUNING_SEED) if candidates else split
     choice = Choice(name, _some_users(split.valid))
     return {**tables, "reference": "BPRMF", "methods": [_entry(*each) for each in _methods(choice).items()]}
 

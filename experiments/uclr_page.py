@@ -72,7 +72,8 @@ def uclr_page(name: str, run: Path) -> None:
     labels = [label for label in _order(results) if label in results.evaluations]
     protocols = list(next(iter(results.evaluations.values())))
     parts = [
-        f"`experiments/uclr/{name}.toml`, settings from 2,000 validation users at most; mean ± sd over "
+        f"`experiments/uclr/{name}.toml`, settings from 2,000 validation users at most by NDCG@10, "
+        f"{'full ranking' if name.endswith('-full') else 'sampled 1+99'}; mean ± sd over "
         f"{len(next(iter(results.evaluations['UCLR'].values())))} seeds. Full ranking, and one target among "
         "99 sampled items (the paper's protocol). The temperatures' objective is rgcl where nothing is said.",
     ]
