@@ -7,6 +7,7 @@ import sys
 import typer
 
 from landbridge.cli import (
+    ablate,
     benchmark,
     compare,
     data,
@@ -41,6 +42,7 @@ app.command("benchmark")(benchmark.command)
 app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)
+app.add_typer(ablate.app, name="ablate")
 app.add_typer(data.app, name="data")
 
 

@@ -7,13 +7,15 @@ With the mean loss L_d of a batch of domain d (:mod:`~landbridge.models.parts.ob
     L = Σ_d w_d L_d                                                                                    (1)
 
 ``sharing`` is the architecture: "tower"; "user", a tower per domain on shared rows of people, which is MLP++;
-"cross", these with cross units, which is CoNet. How the weights w_d come about is the weighting's business
-(:mod:`landbridge.training.weighting`). No equation of ADC was published: docs/methods/towers.md.
+"cross", these with cross units, which is CoNet. The weights w_d balance the domains' gradients at the last
+layer they share (:mod:`landbridge.training.balancing`), or are what ``balance`` says instead. No equation of
+ADC was published: docs/methods/adc.md and towers.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -22,15 +24,29 @@ from landbridge.errors import SettingsError, unknown
 from landbridge.models.parts.tower_method import TowerMethod
 from landbridge.models.parts.towers import Towers
 from landbridge.models.space import Choice, Real, Space
+from landbridge.training.balancing import COMPLEXITIES, GradNorm
+from landbridge.training.weighting import Fixed, Uncertainty, Uniform, Weighting, within
 
 SHARING = ("user", "tower", "cross")
+BALANCE = ("none", "fixed", "gradnorm", "uncertainty")
 
 
 @dataclass(frozen=True)
 class ADC(TowerMethod):
-    """``factors``: columns of a row; other settings: ``TowerMethod`` and ``JointMethod``."""
+    """``factors``: columns of a row; other settings: ``TowerMethod`` and ``JointMethod``.
+
+    ``balance``: "gradnorm"; "none", equal weights, of which everything is measured that balancing would go
+    by; "fixed", ``weights`` by domain, 1 where none is given; or "uncertainty". ``complexity``, and α and η
+    of gradnorm as ``balance_alpha`` and ``balance_lr``: :class:`~landbridge.training.balancing.GradNorm`;
+    uncertainty takes ``balance_lr``, too.
+    """
 
     sharing: str = "tower"
+    balance: str = "gradnorm"
+    complexity: str = "rate"
+    balance_alpha: float = 0.5
+    balance_lr: float = 0.025
+    weights: Mapping[str, float] = field(default_factory=dict)
     name: ClassVar[str] = "adc"
     space: ClassVar[Space] = MappingProxyType(
         {
@@ -43,9 +59,49 @@ class ADC(TowerMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sharing not in SHARING:
-            raise SettingsError(unknown("sharing", self.sharing, SHARING))
+        for key, valid in (("sharing", SHARING), ("balance", BALANCE), ("complexity", COMPLEXITIES)):
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+        for key in ("balance_alpha", "balance_lr"):
+            within(key, getattr(self, key), 0, float("inf"))
+        Fixed(self.weights)  # refuses negative ones
+        if bool(self.weights) != (self.balance == "fixed"):
+            raise SettingsError("balance='fixed' and weights belong together: give both or neither.")
 
     def towers(self, train: MultiDomain) -> Towers:
         """One tower for all, or one each."""
         return Towers(train.names, self.sharing, self.factors, self.tower, self.head)
+
+    def weighting_of(self, train: MultiDomain) -> Weighting:
+        """As ``balance`` says; one domain alone has nobody to be weighed against."""
+        for domain in self.weights:
+            if domain not in train.names:
+                raise SettingsError(unknown("domain in weights", domain, train.names))
+        if len(train.names) == 1:
+            return Uniform()
+        if self.balance == "fixed":
+            return Fixed({name: self.weights.get(name, 1.0) for name in train.names})
+        if self.balance == "uncertainty":
+            return Uncertainty(self.balance_lr)
+        return self._gradnorm(train)
+
+    def _gradnorm(self, train: MultiDomain) -> GradNorm:
+        """For "none" one that moves nothing: no weights, and no step lengths either."""
+        towers, idle = self.towers(train), self.balance == "none"
+        return GradNorm(
+            towers.last_shared,
+            self.balance_alpha,
+            0.0 if idle else self.balance_lr,
+            "rate" if idle and self.complexity == "step" else self.complexity,
+            sizes={name: len(events) for name, events in train.domains.items()},
+            own=_own(towers, train),
+        )
+
+
+def _own(towers: Towers, train: MultiDomain) -> dict[str, set[str]]:
+    """The names of the weights that only one domain has, by domain."""
+    names = {domain: set(replace(towers, domains=(domain,)).shapes(train)) for domain in towers.domains}
+    return {
+        domain: own.difference(*(names[other] for other in names if other != domain))
+        for domain, own in names.items()
+    }

@@ -64,9 +64,9 @@ def benchmark(
     did, or where another process is at work in the folder.
     """
     until = time.monotonic() + (spec.budget.seconds or float("inf"))
-    executor = executor or _executor(spec.budget.jobs)
+    executor = executor or executor_of(spec.budget.jobs)
     folder = Path(out)
-    with _alone(folder):
+    with alone(folder):
         _begin(spec, folder)
         tasks = [task for task in _tasks(spec, folder, executor.threads_each, check_leaks) if not task.done]
         tables = _Sparing(Tables(spec, folder))
@@ -83,7 +83,7 @@ def benchmark(
         return Outcome(*tables.tables.write(), left, tuple(leaks))
 
 
-def _executor(jobs: int) -> Executor:
+def executor_of(jobs: int) -> Executor:
     return Serial() if jobs == 1 else Processes(jobs, max(1, len(os.sched_getaffinity(0)) // jobs))
 
 
@@ -125,7 +125,7 @@ class _Sparing:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold the folder; a second benchmark in it is refused, not kept waiting."""
     with ExitStack() as held:
         try:

@@ -156,7 +156,16 @@ def test_without_cross_units_it_is_mlp_pp_bit_for_bit() -> None:
     """H = 0 that stays 0, against towers on shared rows; by plain descent, as Adam counts a side item's row
     as touched, and with CoNet's clipping far above what occurs here."""
     data, descent = uneven(), Optimizer("sgd", 0.3)
-    peer = ADC(4, sharing="user", tower=METHOD.tower, head=METHOD.head, epochs=2, batch_size=100, spread=0.5)
+    peer = ADC(
+        4,
+        sharing="user",
+        balance="none",
+        tower=METHOD.tower,
+        head=METHOD.head,
+        epochs=2,
+        batch_size=100,
+        spread=0.5,
+    )
     found = []
     for method in (METHOD, peer):
         towers = method.towers(data)
