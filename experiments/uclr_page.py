@@ -172,7 +172,8 @@ def _quiet(results: Results, labels: Sequence[str], protocol: str) -> str:
             told = results.spread(label, each, METRIC, "activity")
             own = {key.split("|")[0]: text for key, text in told.items() if key.endswith(f"|{QUIET}")}
             rows.append({"model": label, **own})
-        parts.append(f"{METRIC.upper()}, {_named(each)}:\n\n" + markdown(rows))
+        told = markdown(rows) if len(rows[0]) > 1 else "There is nobody."
+        parts.append(f"{METRIC.upper()}, {_named(each)}:\n\n" + told)
     return "\n\n".join(parts)
 
 
