@@ -99,7 +99,7 @@ def plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted
     method = registry.method(spec.model.name).from_settings(spec.model.settings)
     if isinstance(split, MultiDomain):
         return method.fit(split, options.within("fit"))
-    if spec.fit.patience is not None:
+    if spec.fit.patience is not None and method.has_epochs:
         method = _with_best_epochs(method, split, spec, options.within("choose"))
     return method.fit(split.test.known, options.within("fit"))
 

@@ -37,10 +37,15 @@ class Method(ABC):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
         """Learn from ``train``."""
 
+    @property
+    def has_epochs(self) -> bool:
+        """Whether there is a number of epochs to choose."""
+        return "epochs" in {entry.name for entry in fields(self)}
+
     def stopped(self, log: Sequence[Mapping[str, Any]]) -> Method:
         """The method with as many epochs as the ``log`` of a validated fit found best."""
         judged = [record for record in log if "valid" in record]
-        if not judged or "epochs" not in {entry.name for entry in fields(self)}:
+        if not judged or not self.has_epochs:
             return self
         best = max(judged, key=lambda record: float(record["valid"]))
         return self.from_settings({**asdict(self), "epochs": best["epoch"] + 1})

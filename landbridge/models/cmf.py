@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
-from landbridge.models.base import Float32
 from landbridge.models.parts.joint_method import JointMethod
 from landbridge.models.parts.rounds import Rounds
 from landbridge.models.parts.towers import Read, Towers
 from landbridge.models.parts.vectors import PairRule, Vectors
 from landbridge.models.space import Choice, Real, Space
+from landbridge.training import tensors
 from landbridge.training.epochs import Record
 from landbridge.training.neural import device
 from landbridge.training.options import FitOptions
@@ -80,7 +80,7 @@ class CMF(JointMethod):
         return self.rounds(train.select(names), seed)
 
     def _fitted(self, train: MultiDomain, rows: Mapping[str, Tensor], log: tuple[Record, ...]) -> Vectors:
-        arrays: dict[str, Float32] = {name: row.detach().cpu().numpy().copy() for name, row in rows.items()}
+        arrays = tensors.arrays(rows)
         users = dict.fromkeys(train.names, arrays["user"])
         items = {name: arrays[f"item.{name}"] for name in train.names}
         rule = PairRule("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))

@@ -26,8 +26,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -36,7 +37,7 @@ import numpy.typing as npt
 from landbridge.data.batches import NEGATIVES, Pairs, Pairwise
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
-from landbridge.models.base import Float32, Method
+from landbridge.models.base import Method
 from landbridge.models.parts import als, losses
 from landbridge.models.parts.autoencoder import MASKS, READINGS, AutoEncoder, keep
 from landbridge.models.parts.dot import Dot
@@ -47,6 +48,7 @@ from landbridge.models.parts.phases import best_epochs, told
 from landbridge.models.parts.temperature import TemperatureRule, Temperatures, by_activity
 from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
+from landbridge.training import tensors
 from landbridge.training.neural import device, torch
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
@@ -60,6 +62,15 @@ PRETRAINERS = ("bprmf", "ials", "lightgcn", "pepnet")
 PGE, ADAPT = "pge", "adapt "
 
 People = npt.NDArray[np.int64]
+
+
+class Triples(NamedTuple):
+    """Pairs, their distinct people (B,), each pair's place among these, and who is not blanked out (B,)."""
+
+    pairs: Pairs
+    user_B: People
+    place_N: People
+    kept_B: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -150,7 +161,7 @@ class UCLR(Method):
     def stopped(self, log: Sequence[Mapping[str, Any]]) -> Method:
         """With the best number of epochs of every phase; no adaptation where none was better."""
         best, settings = best_epochs(log, ADAPT), asdict(self)
-        if PGE in best and "epochs" in {entry.name for entry in fields(self.pretrainer())}:
+        if PGE in best and self.pretrainer().has_epochs:
             settings["pretraining"] = {**self.pretraining, "epochs": best[PGE]}
         if self.stage != PGE and self._encoding in best:
             settings["epochs"] = best[self._encoding]
@@ -211,7 +222,7 @@ class UCLR(Method):
             return streams.terms(layers, table_UF[users_B], users_B, kept_B)[1]
 
         def fitted() -> Encoded:
-            found = _arrays(layers)
+            found = tensors.arrays(layers)
             made_UF = through(found, self.scored, rows_UF)
             names = model.known.names
             return replace(model, user_UF=dict.fromkeys(names, made_UF), layers=dict.fromkeys(names, found))
@@ -256,12 +267,14 @@ class UCLR(Method):
             return model
         own = temperatures.copy()
         streams = self._streams(own)
+        events = model.known[domain]
+        source = Pairwise(events, {domain: slice(0, events.n_items)}, self.negatives, options.seed, domain)
 
-        def terms(batch: tuple[Pairs, npt.NDArray[np.bool_]]) -> dict[str, Tensor]:
-            return self._ranking(streams, weights, *batch)
+        def terms(batch: Triples) -> dict[str, Tensor]:
+            return self._ranking(streams, weights, batch)
 
         def adapted() -> Encoded:
-            layers = _arrays(weights.effective_layers())
+            layers = tensors.arrays(weights.effective_layers())
             rows_UF = through(layers, self.scored, weights.users.whole().detach().cpu().numpy())
             item_IF = weights.items.whole().detach().cpu().numpy()
             return replace(
@@ -275,7 +288,7 @@ class UCLR(Method):
         phase = Phase(
             name,
             epochs,
-            lambda number: self._triples(model.known, domain, options.seed, number),
+            partial(self._triples, source),
             terms,
             weights.parameters(),
             optimizer=self.optimizer,
@@ -298,26 +311,20 @@ class UCLR(Method):
             users_UF, items_IF, layers, self.scope, self.rank, generator(options.seed, "adapt", domain)
         )
 
-    def _triples(
-        self, known: MultiDomain, domain: str, seed: int, number: int
-    ) -> Iterator[tuple[Pairs, npt.NDArray[np.bool_]]]:
-        """The domain's pairs in batches, and who is not blanked out, by place among a batch's people."""
-        rng = generator(seed, "blanked", domain, str(number))
-        source = Pairwise(
-            known[domain], {domain: slice(0, known[domain].n_items)}, self.negatives, seed, domain
-        )
+    def _triples(self, source: Pairwise, number: int) -> Iterator[Triples]:
+        """The domain's pairs in batches, and who of a batch's people is not blanked out."""
+        rng = generator(source.seed, "blanked", source.label, str(number))
         for pairs in source.batches(number, self.batch_size):
-            yield pairs, keep(len(np.unique(pairs.user_N)), self.mask_ratio, rng, self.mask)
+            users, place = np.unique(pairs.user_N, return_inverse=True)
+            kept_B = keep(len(users), self.mask_ratio, rng, self.mask)
+            yield Triples(pairs, users.astype(np.int64), place, kept_B)
 
-    def _ranking(
-        self, streams: DualStream, weights: Adaptation, pairs: Pairs, kept_B: Any
-    ) -> dict[str, Tensor]:
+    def _ranking(self, streams: DualStream, weights: Adaptation, batch: Triples) -> dict[str, Tensor]:
         """The terms of Eq. (3)."""
-        where = weights.users.base.device
-        users, place = np.unique(pairs.user_N, return_inverse=True)
+        where, pairs = weights.users.base.device, batch.pairs
         users_B, place_N, positive_N, negative_N, kept_B = (
             torch().from_numpy(array).to(where)
-            for array in (users.astype(np.int64), place, pairs.positive_N, pairs.negative_N, kept_B)
+            for array in (batch.user_B, batch.place_N, pairs.positive_N, pairs.negative_N, batch.kept_B)
         )
         rows_BF = weights.users.rows(users_B)
         rebuilt_BF, terms = streams.terms(weights.effective_layers(), rows_BF, users_B, kept_B)
@@ -337,7 +344,3 @@ class UCLR(Method):
         digest = hashlib.sha256(rows_UF.tobytes()).hexdigest()
         data = model.known.fingerprint
         return {"settings": asdict(self), "data": data, "seed": options.seed, "rows": digest}
-
-
-def _arrays(layers: Mapping[str, Tensor]) -> dict[str, Float32]:
-    return {name: layer.detach().cpu().numpy().copy() for name, layer in layers.items()}

@@ -49,13 +49,13 @@ def run_phase(
         memory = {k.removeprefix(WEIGHTING): v for k, v in state.items() if k.startswith(WEIGHTING)}
         with _seeded(options.seed, phase.name, epoch):
             memory, facts = _epoch(phase, slots, memory, epoch)
-        return {**_arrays(live), **{WEIGHTING + key: array for key, array in memory.items()}}, facts
+        return {**tensors.arrays(live), **{WEIGHTING + key: array for key, array in memory.items()}}, facts
 
     with threads(options.threads):
         state, log = run_epochs(
             phase.name,
             phase.epochs,
-            lambda: _arrays(live),
+            lambda: tensors.arrays(live),
             step,
             lambda state: None if fitted is None else fitted(),
             options.within(phase.name),
@@ -102,11 +102,6 @@ def _check(phase: Phase, epoch: int, step: int, figures: Mapping[str, float]) ->
                 f"Phase {phase.name!r} diverged in epoch {epoch}, step {step}: {name} is {value}; "
                 f"lower lr (now {phase.optimizer.lr}) or clip gradients."
             )
-
-
-def _arrays(live: Mapping[str, Any]) -> State:
-    """Copies, as a state may be kept as the best one while training goes on."""
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in live.items()}
 
 
 def _load(live: Mapping[str, Any], state: State) -> None:

@@ -17,6 +17,11 @@ Slots = Mapping[str, Any]
 Gradient = tuple[Any, Any]  # rows (T,), gradients (T, F)
 
 
+def arrays(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of the tensors' values by name, on the CPU: training goes on in place."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in named.items()}
+
+
 def as_rows(tensor: Any) -> Any:
     """A view (R, F) of the tensor's values."""
     return tensor.detach().view(len(tensor) if tensor.ndim > 1 else 1, -1)

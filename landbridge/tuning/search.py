@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,7 +217,7 @@ def _value(trial: FrozenTrial) -> float:
 
 def _epochs(trial: FrozenTrial, method: Method) -> int | None:
     """The number of epochs up to the best one; none without epochs or without a figure."""
-    if not trial.intermediate_values or "epochs" not in {entry.name for entry in fields(method)}:
+    if not trial.intermediate_values or not method.has_epochs:
         return None
     figures = trial.intermediate_values
     reached = max(sorted(figures), key=figures.__getitem__) + 1

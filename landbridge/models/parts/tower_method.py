@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from landbridge.models.parts.network import Network
 from landbridge.models.parts.newcomers import Newcomers
 from landbridge.models.parts.rounds import Rounds
 from landbridge.models.parts.towers import Towers, Weights
+from landbridge.training import tensors
 from landbridge.training.epochs import Record
 from landbridge.training.neural import device
 from landbridge.training.options import FitOptions
@@ -40,9 +42,9 @@ class TowerMethod(JointMethod):
         if not 0 <= self.dropout < 1:
             raise SettingsError(f"dropout must be 0 or more and below 1, not {self.dropout}.")
 
+    @abstractmethod
     def towers(self, train: MultiDomain) -> Towers:
         """The network's plan."""
-        raise NotImplementedError
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Network:
         """Go ``epochs`` times through all events of all domains."""
@@ -66,6 +68,7 @@ class TowerMethod(JointMethod):
     def _fitted(
         self, train: MultiDomain, towers: Towers, weights: Weights, log: tuple[Record, ...]
     ) -> Network:
-        arrays = {name: weight.detach().cpu().numpy().copy() for name, weight in weights.items()}
         rule = Newcomers(self.loss, self.per_positive, self.negatives, self.reg)
-        return Network(train, self, log, towers, arrays, rule, self.cold_policy, self.cold_weight)
+        return Network(
+            train, self, log, towers, tensors.arrays(weights), rule, self.cold_policy, self.cold_weight
+        )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from worlds import uneven
 
+from landbridge.data.batches import Pairwise
 from landbridge.data.interactions import Rows
 from landbridge.data.multidomain import MultiDomain
 from landbridge.data.synthetic import planted_transfer
@@ -163,7 +164,8 @@ def test_a_batch_of_a_domain_is_ranked_by_its_rebuilt_rows() -> None:
     base, method = pretrained(data), small(batch_size=10_000, adapt_epochs=1, mask_ratio=0.0)
     fitted = method.fit_on(base, ONE)
     ucl = small(stage="ucl", batch_size=10_000, mask_ratio=0.0).fit_on(base, ONE)
-    ((pairs, _),) = method._triples(data, "a", ONE.seed, 0)
+    source = Pairwise(data["a"], {"a": slice(0, data["a"].n_items)}, "domain", ONE.seed, "a")
+    ((pairs, *_),) = method._triples(source, 0)
     x_NF = ucl.user_UF["a"][pairs.user_N].astype(float)
     score_N = (x_NF * (ucl.item_IF["a"][pairs.positive_N] - ucl.item_IF["a"][pairs.negative_N])).sum(axis=1)
     told = next(record for record in fitted.log if record.get("phase") == "adapt a")
