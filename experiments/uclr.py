@@ -11,24 +11,19 @@ on where it was when the program is started again.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from experiments.choice import TUNING_SEED, Choice, entry, some_users
 from experiments.common import grid
 from experiments.uclr_page import sensitivity_page, uclr_page
 from landbridge import experiment
-from landbridge.data.holdout import Holdout, Targets
+from landbridge.data.holdout import Holdout
 from landbridge.data.splits import with_candidates
-from landbridge.evaluation.evaluate import Validator
-from landbridge.files import read_json, write_json
 from landbridge.models.base import Method
 from landbridge.models.bprmf import BPRMF
 from landbridge.models.cdimf import CDIMF
@@ -38,14 +33,10 @@ from landbridge.models.parts.dot import Dot
 from landbridge.models.popularity import Popularity
 from landbridge.models.uclr import UCLR
 from landbridge.reports.write import report
-from landbridge.rng import generator
 from landbridge.selection.spec import Benchmark, benchmark_spec
 from landbridge.training.options import FitOptions
-from landbridge.version import __version__
 
 RUNS, SPECS = Path("runs/uclr"), Path(__file__).parent / "uclr"
-TUNING_SEED, USERS = 15, 2000
-COLD_WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0)
 RANDOM = {"kind": "random", "seed": 15}
 CIAO = {
     "name": "ciao",
@@ -101,25 +92,8 @@ def _settled(name: str) -> dict[str, Any]:
     spec: Benchmark = benchmark_spec(tables)
     split = experiment.prepared(spec.data[0].experiment())
     split = with_candidates(split, candidates, seed=TUNING_SEED) if candidates else split
-    choice = Choice(name, _some_users(split.valid))
-    return {**tables, "reference": "BPRMF", "methods": [_entry(*each) for each in _methods(choice).items()]}
-
-
-def _some_users(valid: Holdout) -> Holdout:
-    """All held-out pairs of some users."""
-    chosen_U = generator(TUNING_SEED, "users").permutation(valid.known.n_users)[:USERS]
-    targets = {}
-    for name, each in valid.targets.items():
-        kept_T = np.isin(each.user_idx, chosen_U)
-        candidates_TC = None if each.candidates_TC is None else each.candidates_TC[kept_T]
-        targets[name] = Targets(each.user_idx[kept_T], each.item_idx[kept_T], candidates_TC)
-    return Holdout(valid.known, targets)
-
-
-def _entry(label: str, method: Method) -> dict[str, Any]:
-    usual = asdict(type(method)())
-    settings = {key: value for key, value in asdict(method).items() if value != usual[key]}
-    return {"label": label, "name": method.name, "settings": settings}
+    choice = _choice(name, some_users(split.valid))
+    return {**tables, "reference": "BPRMF", "methods": [entry(*each) for each in _methods(choice).items()]}
 
 
 def _methods(choice: Choice) -> dict[str, Method]:
@@ -160,49 +134,19 @@ def _methods(choice: Choice) -> dict[str, Method]:
     }
 
 
-class Choice:
-    """What validation data say about the methods of one data set."""
+def _choice(name: str, valid: Holdout) -> Choice:
+    """UCLR's rungs share the pretrained models, each fitted once."""
+    bases: dict[str, Dot] = {}
 
-    def __init__(self, name: str, valid: Holdout) -> None:
-        self.name, self.valid = name, valid
-        self.validate = Validator(valid, threads=1)
-        self.bases: dict[str, Dot] = {}
-
-    def best(self, methods: Iterable[Method]) -> Any:
-        """The best of the methods, with its best numbers of epochs and cold weight."""
-        found = [self._judged(method) for method in methods]
-        return max(found, key=lambda pair: pair[1])[0]
-
-    def _judged(self, method: Method) -> tuple[Method, float]:
-        key = json.dumps([method.name, asdict(method), self.valid.fingerprint, __version__], sort_keys=True)
-        path = RUNS / "settled" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
-        if not path.exists():
-            settings, figure = self._fitted(method)
-            write_json(path, {"settings": settings, "figure": figure})
-        told = read_json(path)
-        print(f"{self.name} {method.name} {told['figure']:.4f} {told['settings']}", flush=True)
-        return type(method).from_settings(told["settings"]), told["figure"]
-
-    def _fitted(self, method: Method) -> tuple[dict[str, Any], float]:
-        options = FitOptions(
-            seed=TUNING_SEED, threads=1, validate=self.validate, patience=15, validate_every=_every(method)
-        )
-        if isinstance(method, UCLR):
-            fitted: Any = method.fit_on(self._base(method, options), options)
-        else:
-            fitted = method.fit(self.valid.known, options)
-        figures = {weight: self.validate(replace(fitted, cold_weight=weight)) for weight in COLD_WEIGHTS}
-        weight = max(figures, key=figures.__getitem__)
-        return {**asdict(method.stopped(fitted.log)), "cold_weight": weight}, figures[weight]
-
-    def _base(self, method: UCLR, options: FitOptions) -> Dot:
-        """The pretrained model, fitted once for all rungs."""
+    def fitted(method: Method, options: FitOptions) -> Any:
+        if not isinstance(method, UCLR):
+            return method.fit(valid.known, options)
         before = method.pretrainer()
-        if (key := repr(before)) not in self.bases:
-            fitted = before.fit(self.valid.known, replace(options, validate_every=5, patience=5))
-            assert isinstance(fitted, Dot)
-            self.bases[key] = fitted
-        return self.bases[key]
+        if (key := repr(before)) not in bases:
+            bases[key] = before.fit(valid.known, replace(options, validate_every=5, patience=5))
+        return method.fit_on(bases[key], options)
+
+    return Choice(name, valid, RUNS / "settled", _every, fitted)
 
 
 def _every(method: Method) -> int:
@@ -230,7 +174,7 @@ def _sensitivity() -> dict[str, Any]:
     varied |= {f"{stage} on LightGCN": replace(rung, **on_graph) for stage, rung in rungs.items()}
     varied |= {"full on LightGCN": found["UCLR on lightgcn"]}
     tables = spec.model_dump(mode="json", exclude_none=True)
-    entries = [_entry(label, method) for label, method in varied.items()]
+    entries = [entry(label, method) for label, method in varied.items()]
     return {**tables, "seeds": [1, 2], "reference": "UCL-AE", "methods": entries}
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.benches import Results, compared, costs, named, seconds, spread, table
 from experiments.common import markdown, over_domains, page
-from landbridge.evaluation.evaluate import Evaluation, over_seeds
-from landbridge.evaluation.significance import Comparison, compare
-from landbridge.files import read_json
+from landbridge.evaluation.significance import compare
 
 RUNGS = ("PGE", "PGE+AE", "PGE+CL-AE", "PGE+UCL-AE", "UCLR")
 METRIC = "ndcg@10"
@@ -33,43 +31,6 @@ PUBLISHED = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Results:
-    """Label -> seeds' evaluations by protocol, costs and logs."""
-
-    evaluations: Mapping[str, Mapping[str, Mapping[int, Evaluation]]]
-    costs: Mapping[str, list[dict[str, Any]]]
-    logs: Mapping[str, list[list[dict[str, Any]]]]
-
-    @classmethod
-    def read(cls, run: Path) -> Results:
-        """All finished cells of a benchmark's folder, in the order of its spec."""
-        evaluations: dict[str, dict[str, dict[int, Evaluation]]] = {}
-        costs: dict[str, list[dict[str, Any]]] = {}
-        logs: dict[str, list[list[dict[str, Any]]]] = {}
-        for path in sorted(run.glob("cells/*/*/*/cell.json")):
-            cell = read_json(path)
-            label = cell["label"]
-            costs.setdefault(label, []).append(read_json(path.with_name("cost.json")))
-            logs.setdefault(label, []).append(read_json(path.with_name("log.json")))
-            for protocol in cell["protocols"]:
-                told = Evaluation.read(path.with_name(f"evaluation-{protocol}.parquet"))
-                evaluations.setdefault(label, {}).setdefault(protocol, {})[cell["seed"]] = told
-        return cls(evaluations, costs, logs)
-
-    def judged(self, label: str, protocol: str) -> Evaluation:
-        """All seeds as one."""
-        return replace(over_seeds(self.evaluations[label][protocol]), name=label)
-
-    def spread(self, label: str, protocol: str, metric: str, by: str = "domain") -> dict[str, str]:
-        """Domain (and group) -> mean ± sd over seeds."""
-        found: dict[str, list[float]] = {}
-        for evaluation in self.evaluations[label][protocol].values():
-            for row in evaluation.summary([metric], by, draws=1).iter_rows(named=True):
-                found.setdefault(f"{row['domain']}|{row['segment']}", []).append(row["mean"])
-        return {key: _spread(values) for key, values in found.items()}
-
-
 def uclr_page(name: str, run: Path) -> None:
     """docs/results/uclr-NAME.md."""
     results = Results.read(run)
@@ -84,20 +45,19 @@ def uclr_page(name: str, run: Path) -> None:
     for protocol in protocols:
         for metric in ("ndcg@10", "hr@10", "mrr@10") if protocol != "full" else ("ndcg@10", "hr@10"):
             parts.append(
-                f"## {metric.upper()}, {_named(protocol)}\n\n" + _table(results, labels, protocol, metric)
+                f"## {metric.upper()}, {named(protocol)}\n\n" + table(results, labels, protocol, metric)
             )
     for metric in ("ndcg@20", "hr@20", "mrr@20"):
         parts.append(
-            f"## {metric.upper()}, {_named(protocols[-1])}\n\n"
-            + _table(results, labels, protocols[-1], metric)
+            f"## {metric.upper()}, {named(protocols[-1])}\n\n" + table(results, labels, protocols[-1], metric)
         )
     parts += [
         f"## Users with {QUIET} events in the domain\n\n" + _quiet(results, labels, protocols[-1]),
         "## Rung by rung\n\n" + _ladder(results, protocols),
         "## Against the single-domain methods\n\n" + _against(results, protocols),
         "## Temperatures by activity\n\n" + _temperatures(results),
-        "## Seconds of a fit, mean over seeds\n\n" + _costs(results, labels),
-        f"Published ladder, HR@10 in percent, beside ours ({_named(protocols[-1])}):\n\n"
+        "## Seconds of a fit, mean over seeds\n\n" + costs(results, labels),
+        f"Published ladder, HR@10 in percent, beside ours ({named(protocols[-1])}):\n\n"
         + _published(results, protocols[-1]),
     ]
     page(f"uclr-{name}", f"UCLR on {name}", parts, f"uclr {name}")
@@ -111,9 +71,9 @@ def sensitivity_page(run: Path) -> None:
     for label in labels:
         told: dict[str, Any] = {"setting": label}
         for protocol in results.evaluations[label]:
-            told[f"{METRIC}, {_named(protocol)}"] = _spread(_overall(results, label, protocol))
+            told[f"{METRIC}, {named(protocol)}"] = spread(_overall(results, label, protocol))
         rows.append(
-            {**told, "adapted numbers": _trainable(results, label), "seconds": _seconds(results, label)}
+            {**told, "adapted numbers": _trainable(results, label), "seconds": seconds(results, label)}
         )
     page(
         "uclr-sensitivity",
@@ -140,28 +100,11 @@ def _order(results: Results) -> list[str]:
     return [*first, *(label for label in results.evaluations if label not in first)]
 
 
-def _named(protocol: str) -> str:
-    return "full ranking" if protocol == "full" else f"sampled {protocol}"
-
-
-def _spread(values: Sequence[float]) -> str:
-    sd = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.4f}{sd}".replace("0.", ".")
-
-
 def _overall(results: Results, label: str, protocol: str) -> list[float]:
     return [
         float(np.mean(list(evaluation.means(METRIC).values())))
         for evaluation in results.evaluations[label][protocol].values()
     ]
-
-
-def _table(results: Results, labels: Sequence[str], protocol: str, metric: str) -> str:
-    rows = []
-    for label in labels:
-        told = {key.split("|")[0]: text for key, text in results.spread(label, protocol, metric).items()}
-        rows.append({"model": label, **told})
-    return markdown(rows)
 
 
 def _quiet(results: Results, labels: Sequence[str], protocol: str) -> str:
@@ -173,7 +116,7 @@ def _quiet(results: Results, labels: Sequence[str], protocol: str) -> str:
             own = {key.split("|")[0]: text for key, text in told.items() if key.endswith(f"|{QUIET}")}
             rows.append({"model": label, **own})
         told = markdown(rows) if len(rows[0]) > 1 else "There is nobody."
-        parts.append(f"{METRIC.upper()}, {_named(each)}:\n\n" + told)
+        parts.append(f"{METRIC.upper()}, {named(each)}:\n\n" + told)
     return "\n\n".join(parts)
 
 
@@ -186,7 +129,7 @@ def _ladder(results: Results, protocols: Sequence[str]) -> str:
             compare(over_domains(judged[rung]), over_domains(judged[below]), metric=METRIC, by="activity")
             for below, rung in pairwise(RUNGS)
         ]
-        parts.append(f"{_named(protocol)}:\n\n{_told(told)}")
+        parts.append(f"{named(protocol)}:\n\n{compared(told)}")
     return "\n\n".join(parts)
 
 
@@ -203,12 +146,8 @@ def _against(results: Results, protocols: Sequence[str]) -> str:
             ours = results.judged(label, protocol)
             for by, others in AGAINST.items():
                 told += [compare(ours, results.judged(other, protocol), METRIC, by) for other in others]
-        parts.append(f"{_named(protocol)}:\n\n{_told(told)}")
+        parts.append(f"{named(protocol)}:\n\n{compared(told)}")
     return "\n\n".join(parts)
-
-
-def _told(comparisons: Sequence[Comparison]) -> str:
-    return "```\n" + "\n\n".join(map(str, comparisons)) + "\n```"
 
 
 def _temperatures(results: Results) -> str:
@@ -229,22 +168,6 @@ def _temperatures(results: Results) -> str:
 
 def _group(told: Sequence[Mapping[str, float]]) -> str:
     return " ± ".join(f"{np.mean([each[key] for each in told]):.3f}" for key in ("mean", "sd"))
-
-
-def _costs(results: Results, labels: Sequence[str]) -> str:
-    rows = []
-    for label in labels:
-        costs = results.costs[label]
-        told = {
-            "fit": _seconds(results, label),
-            "judge": float(np.mean([c["evaluate_seconds"] for c in costs])),
-        }
-        rows.append({"model": label, **told, "peak MiB": float(np.max([c["peak_mib"] for c in costs]))})
-    return markdown(rows)
-
-
-def _seconds(results: Results, label: str) -> float:
-    return float(np.mean([cost["fit_seconds"] for cost in results.costs[label]]))
 
 
 def _published(results: Results, protocol: str) -> str:

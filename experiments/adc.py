@@ -1,0 +1,193 @@
+"""Does balancing pay? ADC's factorial, the systems it is held against, and the curves of its two settings.
+
+    python -m experiments.adc ciao food-kitchen movielens-1m [--jobs 2]
+
+Settings come from 2,000 validation users at most with one seed, by NDCG@10 over the whole catalogue and with
+equal weights, so that what is tuned is the control. Then per sharing `landbridge ablate balance`, a benchmark
+of all systems, and on Ciao α and η one at a time. All of it goes on where it was when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.adc_page import Findings, adc_page
+from experiments.choice import Choice, entry, some_users
+from experiments.common import cell, grid
+from landbridge.data.holdout import Holdout, Split
+from landbridge.evaluation.evaluate import Evaluation
+from landbridge.models.adc import ADC, SHARING
+from landbridge.models.base import Method
+from landbridge.models.bprmf import BPRMF
+from landbridge.models.cdimf import CDIMF
+from landbridge.models.cmf import CMF
+from landbridge.models.conet import CoNet
+from landbridge.models.ials import IALS
+from landbridge.models.neumf import NeuMF
+from landbridge.models.popularity import Popularity
+from landbridge.progress import Terminal
+from landbridge.reports.write import report
+from landbridge.selection import cells
+from landbridge.selection.ablate import BALANCE, COMPARED, Ablation, ablate
+from landbridge.selection.benchmark import benchmark, executor_of
+from landbridge.selection.spec import benchmark_spec
+from landbridge.training.balancing import COMPLEXITIES
+
+RUNS, SPECS = Path("runs/adc"), Path(__file__).parent / "adc"
+SPLIT = {"kind": "random", "seed": 15}
+ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
+ALPHAS, RATES = (0.0, 0.5, 1.0, 1.5, 3.0), (0.005, 0.025, 0.1, 0.5)
+LEFT_OUT = (*COMPARED, "name")
+
+
+@dataclass(frozen=True)
+class Study:
+    """``data``: as a benchmark has them. ``seeds`` of the ablation and ``contest`` seeds of all systems.
+
+    ``settings``: of all networks, where the defaults take too long. ``curves``: whether α and η are varied.
+    """
+
+    data: Mapping[str, Any]
+    sharing: tuple[str, ...] = ("tower",)
+    balance: tuple[str, ...] = ("none", "gradnorm", "uncertainty")
+    complexity: tuple[str, ...] = ("rate",)
+    seeds: int = 3
+    contest: int = 3
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    lrs: tuple[float, ...] = (1e-3, 3e-3)
+    losses: tuple[str, ...] = ("bce", "bpr")
+    curves: bool = False
+
+
+CIAO = {"dataset": "ciao", "domains": ["DVDs", "Books", "Music", "Games", "Beauty", "Software"]}
+STUDIES = {
+    "ciao": Study(CIAO, SHARING, BALANCE, COMPLEXITIES, contest=5, curves=True),
+    "food-kitchen": Study({"dataset": "food-kitchen"}),
+    "movielens-1m": Study(
+        {"dataset": "movielens-1m"}, settings={"batch_size": 16384}, lrs=(3e-3,), losses=("bce",)
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(STUDIES), help="data sets, all by default")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    chosen = parser.parse_args()
+    for name in chosen.names:
+        _study(name, STUDIES[name], chosen.jobs)
+
+
+def _study(name: str, study: Study, jobs: int) -> None:
+    source = {"name": name, "split": SPLIT, "candidates": [0, 99], **study.data}
+    split = _split(source)
+    choice = Choice(name, some_users(split.valid), RUNS / "settled", _every, _fitted_on(split.valid))
+    settled = {sharing: choice.best(_equal(study, split.valid, sharing)) for sharing in study.sharing}
+    verdicts = {}
+    for sharing, method in settled.items():
+        plan = Ablation(
+            source,
+            settings=_changed(method),
+            balance=study.balance,
+            complexity=study.complexity,
+            sharing=(sharing,),
+            seeds=study.seeds,
+        )
+        verdicts[sharing] = ablate(plan, RUNS / name / sharing, jobs, Terminal()).verdict
+        report(RUNS / name / sharing / "bench", RUNS / f"{name}-{sharing}.html")
+    base = replace(settled["tower"], weights={}, balance="gradnorm")
+    methods = _systems(choice, study, base) | {"ADC, equal weights": replace(base, balance="none")}
+    contest = {"seeds": list(range(1, study.contest + 1)), "reference": "ADC"}
+    _benchmark(name, "contest", source, contest, methods, jobs)
+    if study.curves:
+        varied = {f"alpha {value:g}": replace(base, balance_alpha=value) for value in ALPHAS}
+        varied |= {f"eta {value:g}": replace(base, balance_lr=value) for value in RATES}
+        _benchmark(name, "curves", source, {"seeds": [1, 2]}, varied, jobs)
+    twin = _twin(choice, study, split, base)
+    adc_page(name, Findings(RUNS / name, study.sharing, verdicts, settled, twin, study.curves))
+
+
+def _split(source: Mapping[str, Any]) -> Split:
+    spec = benchmark_spec({"data": [source], "methods": [{"label": "ADC", "name": "adc"}]})
+    return cells.prepared(spec.data[0])
+
+
+def _fitted_on(valid: Holdout) -> Any:
+    return lambda method, options: method.fit(valid.known, options)
+
+
+def _every(method: Method) -> int:
+    """Epochs between validations: networks of products and towers pass their best within a few."""
+    return 5 if isinstance(method, BPRMF) else 1 if isinstance(method, ADC | CMF | CoNet | NeuMF) else 4
+
+
+def _equal(study: Study, valid: Holdout, sharing: str) -> Iterable[ADC]:
+    """What is tuned for a sharing. Weights of 1 train as ``none`` does and measure nothing."""
+    names = valid.known.names
+    base = ADC(sharing=sharing, balance="fixed", weights=dict.fromkeys(names, 1.0), **study.settings)
+    return grid(base, lr=study.lrs, loss=study.losses, reg=(1e-5, 1e-2))  # type: ignore[return-value]
+
+
+def _changed(method: Method) -> dict[str, Any]:
+    """The settings that are no part of what is compared."""
+    usual, now = asdict(type(method)()), asdict(method)
+    return {key: value for key, value in now.items() if value != usual[key] and key not in LEFT_OUT}
+
+
+def _systems(choice: Choice, study: Study, base: ADC) -> dict[str, Method]:
+    """Label -> method with what validation data say."""
+    conet = choice.best(grid(CoNet(**study.settings), lr=study.lrs, loss=study.losses, reg=(1e-5, 1e-2)))
+    mlp = choice.best(_equal(study, choice.valid, "user"))
+    return {
+        "ADC": base,
+        "popularity": Popularity(),
+        "BPRMF": choice.best(grid(BPRMF(epochs=60), reg=(1e-5, 1e-2))),
+        "NeuMF": choice.best(grid(NeuMF(**study.settings), lr=study.lrs, reg=(0.03, 0.3))),
+        "CMF": choice.best(grid(CMF(**study.settings), lr=study.lrs, reg=(1e-5, 1e-2))),
+        "MLP++": replace(mlp, balance="none", weights={}),
+        "CoNet": conet,
+        "SCoNet": choice.best(replace(conet, epochs=60, sparsity=value) for value in (0.1, 1.0, 5.0)),
+        "joined ALS": choice.best(grid(IALS(epochs=12, sharing="joined"), **ALS)),
+        "CDIMF": choice.best(grid(CDIMF(), **ALS)),
+    }
+
+
+def _benchmark(
+    name: str,
+    kind: str,
+    source: Mapping[str, Any],
+    tables: Mapping[str, Any],
+    methods: Mapping[str, Method],
+    jobs: int,
+) -> None:
+    """Run, kept as experiments/adc/NAME-KIND.toml, with its report."""
+    spec = benchmark_spec(
+        {**tables, "data": [source], "methods": [entry(label, method) for label, method in methods.items()]}
+    )
+    SPECS.mkdir(exist_ok=True)
+    (SPECS / f"{name}-{kind}.toml").write_bytes(spec.toml())
+    benchmark(spec, RUNS / name / kind, executor_of(jobs), Terminal())
+    report(RUNS / name / kind, RUNS / f"{name}-{kind}.html")
+
+
+def _twin(choice: Choice, study: Study, split: Split, base: ADC) -> list[Evaluation]:
+    """The same network on the largest domain alone, its epochs chosen anew, once per seed."""
+    known = split.valid.known
+    densest = max(known.names, key=lambda domain: len(known[domain]))
+    valid = _alone(choice.valid, densest)
+    alone = replace(choice, valid=valid, fit=_fitted_on(valid))
+    method = alone.best([replace(base, balance="none", epochs=60)])
+    test = _alone(split.test, densest)
+    return [cell(method, test, seed, "test")[0] for seed in range(1, study.contest + 1)]
+
+
+def _alone(holdout: Holdout, domain: str) -> Holdout:
+    return Holdout(holdout.known.select([domain]), {domain: holdout.targets[domain]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Settings from validation data, each method tried once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landbridge.data.holdout import Holdout, Targets
+from landbridge.evaluation.evaluate import Validator
+from landbridge.files import read_json, write_json
+from landbridge.models.base import Method
+from landbridge.rng import generator
+from landbridge.training.options import FitOptions
+from landbridge.version import __version__
+
+TUNING_SEED, USERS = 15, 2000
+COLD_WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation data say about the methods of one data set, kept in the folder ``kept``.
+
+    ``every``: epochs between validations of a method. ``fit``: its fit on what ``valid`` knows.
+    """
+
+    name: str
+    valid: Holdout
+    kept: Path
+    every: Callable[[Method], int]
+    fit: Callable[[Method, FitOptions], Any]
+
+    def best(self, methods: Iterable[Method]) -> Any:
+        """The best of the methods, with its best numbers of epochs and cold weight."""
+        found = [self._judged(method) for method in methods]
+        return max(found, key=lambda pair: pair[1])[0]
+
+    def _judged(self, method: Method) -> tuple[Method, float]:
+        key = json.dumps([method.name, asdict(method), self.valid.fingerprint, __version__], sort_keys=True)
+        path = self.kept / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+        if not path.exists():
+            settings, figure = self._tried(method)
+            write_json(path, {"settings": settings, "figure": figure})
+        told = read_json(path)
+        print(f"{self.name} {method.name} {told['figure']:.4f} {told['settings']}", flush=True)
+        return type(method).from_settings(told["settings"]), told["figure"]
+
+    def _tried(self, method: Method) -> tuple[dict[str, Any], float]:
+        validate = Validator(self.valid, threads=1)
+        options = FitOptions(
+            seed=TUNING_SEED, threads=1, validate=validate, patience=15, validate_every=self.every(method)
+        )
+        fitted = self.fit(method, options)
+        figures = {weight: validate(replace(fitted, cold_weight=weight)) for weight in COLD_WEIGHTS}
+        weight = max(figures, key=figures.__getitem__)
+        return {**asdict(method.stopped(fitted.log)), "cold_weight": weight}, figures[weight]
+
+
+def some_users(valid: Holdout, most: int = USERS) -> Holdout:
+    """All held-out pairs of some users."""
+    chosen_U = generator(TUNING_SEED, "users").permutation(valid.known.n_users)[:most]
+    targets = {}
+    for name, each in valid.targets.items():
+        kept_T = np.isin(each.user_idx, chosen_U)
+        candidates_TC = None if each.candidates_TC is None else each.candidates_TC[kept_T]
+        targets[name] = Targets(each.user_idx[kept_T], each.item_idx[kept_T], candidates_TC)
+    return Holdout(valid.known, targets)
+
+
+def entry(label: str, method: Method) -> dict[str, Any]:
+    """The method as a benchmark's file has it: what differs from the defaults."""
+    usual = asdict(type(method)())
+    settings = {key: value for key, value in asdict(method).items() if value != usual[key]}
+    return {"label": label, "name": method.name, "settings": settings}
