@@ -40,6 +40,7 @@ from landbridge.training.balancing import COMPLEXITIES
 RUNS, SPECS = Path("runs/adc"), Path(__file__).parent / "adc"
 SPLIT = {"kind": "random", "seed": 15}
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
+REGS = (1e-5, 1e-2, 0.1)
 ALPHAS, RATES = (0.0, 0.5, 1.0, 1.5, 3.0), (0.005, 0.025, 0.1, 0.5)
 LEFT_OUT = (*COMPARED, "name")
 
@@ -129,7 +130,7 @@ def _equal(study: Study, valid: Holdout, sharing: str) -> Iterable[ADC]:
     """What is tuned for a sharing. Weights of 1 train as ``none`` does and measure nothing."""
     names = valid.known.names
     base = ADC(sharing=sharing, balance="fixed", weights=dict.fromkeys(names, 1.0), **study.settings)
-    return grid(base, lr=study.lrs, loss=study.losses, reg=(1e-5, 1e-2))  # type: ignore[return-value]
+    return grid(base, lr=study.lrs, loss=study.losses, reg=REGS)  # type: ignore[return-value]
 
 
 def _changed(method: Method) -> dict[str, Any]:
@@ -140,14 +141,14 @@ def _changed(method: Method) -> dict[str, Any]:
 
 def _systems(choice: Choice, study: Study, base: ADC) -> dict[str, Method]:
     """Label -> method with what validation data say."""
-    conet = choice.best(grid(CoNet(**study.settings), lr=study.lrs, loss=study.losses, reg=(1e-5, 1e-2)))
+    conet = choice.best(grid(CoNet(**study.settings), lr=study.lrs, loss=study.losses, reg=REGS))
     mlp = choice.best(_equal(study, choice.valid, "user"))
     return {
         "ADC": base,
         "popularity": Popularity(),
-        "BPRMF": choice.best(grid(BPRMF(epochs=60), reg=(1e-5, 1e-2))),
+        "BPRMF": choice.best(grid(BPRMF(epochs=60), reg=REGS)),
         "NeuMF": choice.best(grid(NeuMF(**study.settings), lr=study.lrs, reg=(0.03, 0.3))),
-        "CMF": choice.best(grid(CMF(**study.settings), lr=study.lrs, reg=(1e-5, 1e-2))),
+        "CMF": choice.best(grid(CMF(**study.settings), lr=study.lrs, reg=REGS)),
         "MLP++": replace(mlp, balance="none", weights={}),
         "CoNet": conet,
         "SCoNet": choice.best(replace(conet, epochs=60, sparsity=value) for value in (0.1, 1.0, 5.0)),
