@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,27 @@ from landbridge.data.vocabulary import Vocabulary
 def uneven(
     shape: dict[str, tuple[int, int]] | None = None, users: int = 60, seed: int = 0, weighted: bool = False
 ) -> MultiDomain:
-    """Random events; ``shape``: domain -> (items, users that may have events there)."""
-    rng = np.random.default_rng(seed)
+    """Random events at random times; ``shape``: domain -> (items, users that may have events there)."""
+    rng, clock = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     tables = {}
     for name, (items, active) in (shape or {"a": (40, 55), "b": (25, 40), "c": (60, 30)}).items():
         liked_UI = rng.random((users, items)) < 0.15
         liked_UI[rng.permutation(users)[active:]] = False
         user_idx, item_idx = np.nonzero(liked_UI)
         weight = rng.uniform(0.5, 2, len(user_idx)) if weighted else None
-        tables[name] = Interactions.from_events(user_idx, item_idx, users, items, weight)
+        time = clock.integers(1_000_000, size=len(user_idx))
+        tables[name] = Interactions.from_events(user_idx, item_idx, users, items, weight, time)
     return of_tables(tables)
+
+
+def timed(data: MultiDomain, seed: int = 0) -> MultiDomain:
+    """The same events at random times."""
+    rng = np.random.default_rng(seed)
+    tables = {
+        name: replace(table, time=rng.integers(1_000_000, size=len(table)))
+        for name, table in data.domains.items()
+    }
+    return data.with_events(tables)
 
 
 def of_tables(tables: dict[str, Interactions]) -> MultiDomain:

@@ -18,11 +18,13 @@ class Queries:
 
     ``user_idx``: int32 (B,), -1 for a person unknown to the model. ``events``: domain -> Rows with B
     rows of item indices; where a query has any event here, its row is folded in from these events
-    instead of looked up.
+    instead of looked up. ``times``: domain -> int64 (N,), when the events of its rows were, for models
+    that ask for their order.
     """
 
     user_idx: npt.NDArray[np.int32]
     events: Mapping[str, Rows] | None = None
+    times: Mapping[str, npt.NDArray[np.int64]] | None = None
 
     @classmethod
     def of_users(cls, user_idx: npt.ArrayLike) -> Queries:
@@ -32,7 +34,11 @@ class Queries:
     def take(self, chosen_B: npt.NDArray[np.int64]) -> Queries:
         """The queries at these places, in their order."""
         events = self.events and {name: rows_of(rows, chosen_B) for name, rows in self.events.items()}
-        return Queries(self.user_idx[chosen_B], events)
+        times = self.times and {
+            name: time_N[places_of((self.events or {})[name], chosen_B)[1]]
+            for name, time_N in self.times.items()
+        }
+        return Queries(self.user_idx[chosen_B], events, times)
 
     def __len__(self) -> int:
         return len(self.user_idx)
@@ -40,11 +46,16 @@ class Queries:
 
 def rows_of(rows: Rows, user_idx: npt.ArrayLike) -> Rows:
     """The rows of the given users, in their order; -1 gives an empty row."""
+    offsets, place = places_of(rows, user_idx)
+    return Rows(offsets, rows.columns[place], None if rows.weight is None else rows.weight[place])
+
+
+def places_of(rows: Rows, user_idx: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Offsets (B + 1,) of the given users' rows one after the other, and where each event is now, (N,)."""
     users = np.asarray(user_idx, np.int64)
     if len(users) and (users.min() < -1 or users.max() >= len(rows.offsets) - 1):
         raise DataError(f"A user index lies outside -1..{len(rows.offsets) - 2}.")
     starts = rows.offsets[users]
     counts = np.where(users < 0, 0, rows.offsets[users + 1] - starts)
     offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    place = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
-    return Rows(offsets, rows.columns[place], None if rows.weight is None else rows.weight[place])
+    return offsets, np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])

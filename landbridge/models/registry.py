@@ -19,6 +19,7 @@ METHODS = {
     "neumf": "landbridge.models.neumf:NeuMF",
     "pepnet": "landbridge.models.pepnet:PEPNet",
     "popularity": "landbridge.models.popularity:Popularity",
+    "sasrec": "landbridge.models.sasrec:SASRec",
     "uclr": "landbridge.models.uclr:UCLR",
 }
 
@@ -28,6 +29,7 @@ KINDS = {
     "factors": "landbridge.models.parts.factors:Factors",
     "mixture": "landbridge.models.mixture:Blend",
     "network": "landbridge.models.parts.network:Network",
+    "sequence": "landbridge.models.parts.sequence_model:Sequential",
     "vectors": "landbridge.models.parts.vectors:Vectors",
 }
 

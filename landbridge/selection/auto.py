@@ -33,6 +33,7 @@ NO_FAMILY = (
     "neumf",
     "pepnet",
     "popularity",
+    "sasrec",
     "uclr",
 )
 

@@ -56,11 +56,16 @@ def add_up(grad_NF, starts_T, order_N, out_TF):
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def update(kind, table_RF, slots, rows_T, grad_TF, constants):
-    """One step on the rows ``rows_T`` with their gradients, Eqs. (1)-(3)."""
+    """One step on the rows ``rows_T`` with their gradients, Eqs. (1)-(4)."""
     first_RF, second_RF, count_R = slots
-    lr, beta1, beta2, eps = constants
+    lr, beta1, beta2, eps, decay = constants
     for row in rows_T:
         count_R[row] += 1
+    if decay > 0:
+        kept = np.float32(1 - lr * decay)
+        for row in rows_T:
+            for f in range(table_RF.shape[1]):
+                table_RF[row, f] *= kept
     if kind == ADAM:
         _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, beta2, eps)
     elif kind == ADAGRAD:

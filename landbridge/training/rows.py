@@ -5,6 +5,7 @@ For a row x with gradient g that is touched for the n-th time
     adam      m = β₁m + (1-β₁)g,  v = β₂v + (1-β₂)g²,  x -= lr · m/(1-β₁ⁿ) / (√(v/(1-β₂ⁿ)) + ε)      (1)
     adagrad   v = v + g²,  x -= lr · g / (√v + ε)                                                      (2)
     sgd       x -= lr · g                                                                              (3)
+    before    x -= lr · decay · x      "adamw" is adam with a decay                                    (4)
 
 This is "lazy" Adam: a row keeps m, v and n while it is not touched, where dense Adam would go on moving it
 by its momentum. n counts the row's own steps, so a rare row begins with a step of lr whenever that is; a
@@ -37,17 +38,20 @@ class Optimizer:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    decay: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SettingsError(unknown("optimizer", self.kind, KINDS))
         if not 0 < self.lr < np.inf:
             raise SettingsError(f"lr must be above 0 and finite, not {self.lr}.")
+        if not 0 <= self.lr * self.decay < 1:
+            raise SettingsError(f"decay must be 0 or more and below 1 / lr, not {self.decay}.")
 
     @property
-    def constants(self) -> tuple[float, float, float, float]:
-        """lr, β₁, β₂ and ε, as the kernels take them."""
-        return self.lr, self.beta1, self.beta2, self.eps
+    def constants(self) -> tuple[float, float, float, float, float]:
+        """lr, β₁, β₂, ε and decay, as the kernels take them."""
+        return self.lr, self.beta1, self.beta2, self.eps, self.decay
 
     def slots(self, table_RF: Float32) -> Slots:
         """m, v and n before the first step; arrays that the kind does not need are empty."""

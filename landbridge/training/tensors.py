@@ -73,9 +73,10 @@ def _rows(grad: Any) -> Gradient:
 
 
 def _step_anywhere(optimizer: Optimizer, table_RF: Any, slots: Slots, rows_T: Any, grad_TF: Any) -> None:
-    """Eqs. (1)-(3) of :mod:`landbridge.training.rows` in torch."""
-    lr, beta1, beta2, eps = optimizer.constants
+    """Eqs. (1)-(4) of :mod:`landbridge.training.rows` in torch."""
+    lr, beta1, beta2, eps, decay = optimizer.constants
     slots["count"][rows_T] += 1
+    table_RF[rows_T] *= 1 - lr * decay
     move_TF = grad_TF
     if optimizer.kind == "adam":
         n_T1 = slots["count"][rows_T, None].to(grad_TF.dtype)

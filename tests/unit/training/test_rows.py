@@ -78,3 +78,16 @@ def test_impossible_optimisers_are_refused() -> None:
         Optimizer("adm")
     with pytest.raises(SettingsError, match="lr must be above 0"):
         Optimizer(lr=0.0)
+
+
+def test_decay_shortens_a_touched_row_before_its_step() -> None:
+    table_RF, grad_TF = np.full((3, 2), 4.0, np.float32), np.full((1, 2), 0.5, np.float32)
+    for kind in ("sgd", "adagrad", "adam"):
+        plain, decayed = Optimizer(kind, 0.1), Optimizer(kind, 0.1, decay=0.5)
+        one, other = table_RF * np.float32(0.95), table_RF.copy()
+        for optimizer, table in ((plain, one), (decayed, other)):
+            optimizer.step(table, optimizer.slots(table), np.array([1], np.int32), grad_TF)
+        assert np.allclose(one[1], other[1])
+        assert np.array_equal(other[[0, 2]], table_RF[[0, 2]])
+    with pytest.raises(SettingsError, match="decay must be"):
+        Optimizer("adam", 0.1, decay=10.0)

@@ -1,0 +1,158 @@
+"""Losses of a sequence model: how surely the next item is told from others.
+
+A target t has the query q_t, its item p_t and the score s_tc = ⟨q_t, v_c⟩ of an item c. With weights ω_t and
+candidates c = 1 … C
+
+    ℓ_t = -(s_tp + b_p) + ln Σ_c exp(s_tc + b_c),   L = Σ_t ω_t ℓ_t                                    (1)
+    ∂L/∂s_tc = ω_t (π_tc - [c = p_t]),      π_t = softmax(s_t + b)                                     (2)
+
+"softmax" has all items for candidates and b = 0. "sampled" has those that are targets of the batch and M
+drawn uniformly: n_c of the T + M slots hold item c, and with its share f_c of all training targets
+
+    "none"       b_c = ln n_c                                                                          (3)
+    "standard"   b_c = ln n_c - ln Q_c,   Q_c = T f_c + M / I                                          (4)
+    "corrected"  ℓ_t = (1 - P_t) (-s_tp + ln Σ_{c≠p} exp(s_tc + b_c)),  Q_c = (T-1) f_c + M / I        (5)
+                 P_t = σ(s_tp - ln Σ_{c≠p} exp(s_tc + b_c)), held fixed
+
+Σ_c exp(s + b) of (4) has the mean Σ exp(s) over all items. The target's own slot counts once: others that
+hold its item are hits by accident and are left out, and so is what the person has, where that is given. In
+(4) it is treated as if drawn, which it is not; (5), after Khrylchenko et al. 2025 (arXiv 2507.09331), takes
+it out of the sum. Items that stand in several slots are scored once. "bce" and "gbce" compare with k items
+drawn uniformly among those the person has not:
+
+    ℓ_t = [ -β ln σ(s_tp) - Σ_k ln σ(-s_tk) ] / (1 + k),   β = 1, or for "gbce"                        (6)
+    β = a (τ (1 - 1/a) + 1/a),   a = k / (I - 1),   τ = .75                                            (7)
+
+The scores of (1) are made, used for L and for its gradients, and forgotten, a block of rows at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from landbridge.training.neural import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK_NUMBERS = 1 << 20  # scores that exist at a time: 4 MiB
+LOG_Q = ("none", "standard", "corrected")
+CALIBRATION = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What targets are told from.
+
+    ``item_C``: their numbers, each once. ``bias_C``: b_c. ``place_T``: where each target's item is among
+    them. ``own_T``: b_p of the target's own slot, None to leave it out, Eq. (5). ``hidden_BC`` and
+    ``window_T``: what a window's person has, and the window of each target.
+    """
+
+    item_C: Tensor
+    bias_C: Tensor
+    place_T: Tensor
+    own_T: Tensor | None
+    hidden_BC: Tensor | None = None
+    window_T: Tensor | None = None
+
+
+def everything(n_items: int, target_T: Tensor) -> Candidates:
+    """All items, Eq. (1)."""
+    item_C = torch().arange(n_items, device=target_T.device)
+    none_C = torch().zeros(n_items, device=target_T.device)
+    return Candidates(item_C, none_C, target_T, torch().zeros(len(target_T), device=target_T.device))
+
+
+def in_batch(target_T: Tensor, extra_M: Tensor, share_I: Tensor, log_q: str) -> Candidates:
+    """Those of the batch and ``extra_M``, Eqs. (3) to (5). ``share_I``: f, above 0 for every target."""
+    slots = torch().cat([target_T, extra_M])
+    item_C, place_S, count_C = slots.unique(return_inverse=True, return_counts=True)
+    place_T, log_n_C = place_S[: len(target_T)], count_C.float().log()
+    if log_q == "none":
+        return Candidates(item_C, log_n_C, place_T, torch().zeros_like(log_n_C)[place_T])
+    drawn = len(target_T) - (log_q == "corrected")
+    expected_C = drawn * share_I[item_C] + len(extra_M) / len(share_I)
+    log_q_C = expected_C.clamp(min=torch().finfo().tiny).log()
+    own_T = -log_q_C[place_T] if log_q == "standard" else None  # Eq. (4), Eq. (5)
+    return Candidates(item_C, log_n_C - log_q_C, place_T, own_T)
+
+
+def cross_entropy(
+    query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor
+) -> tuple[Tensor, Tensor]:
+    """L, differentiable in queries and items, and ℓ without a gradient, (T,)."""
+    return _function().apply(query_TF, item_CF, among, weight_T)  # type: ignore[no-any-return]
+
+
+def binary(name: str, score_TJ: Tensor, n_items: int) -> Tensor:
+    """Eq. (6) of each target, whose own score is the first, (T,)."""
+    from torch.nn.functional import softplus
+
+    k = score_TJ.shape[1] - 1
+    share = k / max(n_items - 1, 1)
+    power = share * (CALIBRATION * (1 - 1 / share) + 1 / share) if name == "gbce" else 1.0  # Eq. (7)
+    total_T = power * softplus(-score_TJ[:, 0]) + softplus(score_TJ[:, 1:]).sum(dim=1)
+    return total_T / (1 + k)  # Eq. (6)
+
+
+@cache
+def _function() -> Any:
+    """Eqs. (1) and (2) as an autograd function, made when torch is first needed."""
+
+    class CrossEntropy(torch().autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(
+            ctx: Any, query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            grad_TF, grad_CF = torch().empty_like(query_TF), torch().zeros_like(item_CF)
+            loss_T = query_TF.new_empty(len(query_TF))
+            for here in _blocks(len(query_TF), len(item_CF)):
+                slope_RC, loss_T[here] = _block(query_TF[here], item_CF, among, here)
+                slope_RC.mul_(weight_T[here, None])
+                torch().mm(slope_RC, item_CF, out=grad_TF[here])
+                grad_CF.addmm_(slope_RC.T, query_TF[here])
+            ctx.save_for_backward(grad_TF, grad_CF)
+            ctx.mark_non_differentiable(loss_T)
+            return (weight_T * loss_T).sum(), loss_T
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+            grad_TF, grad_CF = ctx.saved_tensors
+            return grad * grad_TF, grad * grad_CF, None, None
+
+    return CrossEntropy
+
+
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    step = max(BLOCK_NUMBERS // max(columns, 1), 1)
+    for start in range(0, rows, step):
+        yield slice(start, start + step)
+
+
+def _block(query_RF: Tensor, item_CF: Tensor, among: Candidates, here: slice) -> tuple[Tensor, Tensor]:
+    """∂ℓ/∂s of some targets, Eq. (2), and their ℓ."""
+    place_R1 = among.place_T[here, None]
+    score_RC = query_RF @ item_CF.T
+    own_R1 = score_RC.gather(1, place_R1)
+    score_RC += among.bias_C
+    if among.hidden_BC is not None and among.window_T is not None:
+        score_RC.masked_fill_(among.hidden_BC[among.window_T[here]], -math.inf)
+    alone = among.own_T is None
+    score_RC.scatter_(1, place_R1, -math.inf if alone else own_R1 + among.own_T[here, None])  # type: ignore[index]
+    top_R1 = score_RC.amax(dim=1, keepdim=True).clamp(min=torch().finfo().min)
+    score_RC.sub_(top_R1).exp_()
+    total_R1 = score_RC.sum(dim=1, keepdim=True)
+    all_R1 = top_R1 + total_R1.log()
+    score_RC.div_(total_R1.clamp(min=torch().finfo().tiny))
+    if not alone:
+        own_slot_R1 = own_R1 + among.own_T[here, None]  # type: ignore[index]
+        score_RC.scatter_add_(1, place_R1, score_RC.new_full(place_R1.shape, -1.0))
+        return score_RC, (all_R1 - own_slot_R1)[:, 0]
+    missed_R1 = (all_R1 - own_R1).sigmoid()  # 1 - P of Eq. (5)
+    score_RC.scatter_(1, place_R1, score_RC.new_full(place_R1.shape, -1.0)).mul_(missed_R1)
+    return score_RC, (missed_R1 * (all_R1 - own_R1).clamp(min=torch().finfo().min))[:, 0]
