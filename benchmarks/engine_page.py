@@ -43,8 +43,8 @@ the same rows for any number of threads.
 
 Bytes of rows that an epoch must read and write at least, over what this machine's threads read from tables
 of this size (which fit its caches). An epoch's time also holds drawing negatives, arithmetic and indices.
-LightGCN comes out above 100 %: a row is counted once per neighbour, and most neighbours' rows are still in the
-first-level cache, from which more is read in a second than this measures.
+LightGCN comes out above 100 %: a row is counted once per neighbour, and most neighbours' rows are still in
+the first-level cache, from which more is read in a second than this measures.
 
 {_markdown(["data", "case", "GB", "GB/s", "floor, s", "reached, s", "share"], _floors(cases))}
 """

@@ -40,7 +40,7 @@ from landbridge.training.balancing import COMPLEXITIES
 RUNS, SPECS = Path("runs/adc"), Path(__file__).parent / "adc"
 SPLIT = {"kind": "random", "seed": 15}
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
-REGS = (1e-5, 1e-2, 0.1)
+REGS = (1e-5, 1e-2)
 ALPHAS, RATES = (0.0, 0.5, 1.0, 1.5, 3.0), (0.005, 0.025, 0.1, 0.5)
 LEFT_OUT = (*COMPARED, "name")
 
@@ -59,7 +59,7 @@ class Study:
     seeds: int = 3
     contest: int = 3
     settings: Mapping[str, Any] = field(default_factory=dict)
-    lrs: tuple[float, ...] = (1e-3, 3e-3)
+    lrs: tuple[float, ...] = (3e-4, 1e-3)
     losses: tuple[str, ...] = ("bce", "bpr")
     curves: bool = False
 
@@ -69,7 +69,7 @@ STUDIES = {
     "ciao": Study(CIAO, SHARING, BALANCE, COMPLEXITIES, contest=5, curves=True),
     "food-kitchen": Study({"dataset": "food-kitchen"}),
     "movielens-1m": Study(
-        {"dataset": "movielens-1m"}, settings={"batch_size": 16384}, lrs=(3e-3,), losses=("bce",)
+        {"dataset": "movielens-1m"}, settings={"batch_size": 16384}, lrs=(1e-3,), losses=("bce",)
     ),
 }
 

@@ -17,16 +17,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from landbridge.data.doctor import examine
     from landbridge.data.readers import read, read_published
-    from landbridge.data.splits import cold_users, leave_last_out, leave_one_out, temporal, with_candidates
+    from landbridge.data.splits import (
+        cold_users,
+        leave_last_out,
+        leave_latest_out,
+        leave_one_out,
+        temporal,
+        with_candidates,
+    )
     from landbridge.errors import DataError, LandbridgeError, SettingsError, StoreError
     from landbridge.evaluation.evaluate import Validator, evaluate
     from landbridge.evaluation.significance import compare
+    from landbridge.models.adc import ADC
     from landbridge.models.bprmf import BPRMF
     from landbridge.models.cdimf import CDIMF
+    from landbridge.models.dwl import DWL
     from landbridge.models.ials import IALS
     from landbridge.models.lightgcn import LightGCN
     from landbridge.models.pepnet import PEPNet
     from landbridge.models.popularity import Popularity
+    from landbridge.models.sasrec import SASRec
     from landbridge.models.uclr import UCLR
     from landbridge.recommending import explain, fold_in, recommend, recommend_all
     from landbridge.selection.auto import auto
@@ -40,8 +50,10 @@ if TYPE_CHECKING:
 from landbridge.version import __version__ as __version__
 
 __all__ = [
+    "ADC",
     "BPRMF",
     "CDIMF",
+    "DWL",
     "IALS",
     "UCLR",
     "Budget",
@@ -51,6 +63,7 @@ __all__ = [
     "LightGCN",
     "PEPNet",
     "Popularity",
+    "SASRec",
     "SettingsError",
     "StoreError",
     "Validator",
@@ -64,6 +77,7 @@ __all__ = [
     "fold_in",
     "guard",
     "leave_last_out",
+    "leave_latest_out",
     "leave_one_out",
     "load",
     "read",
@@ -80,16 +94,26 @@ __all__ = [
 _HOME = {
     "data.doctor": ("examine",),
     "data.readers": ("read", "read_published"),
-    "data.splits": ("cold_users", "leave_last_out", "leave_one_out", "temporal", "with_candidates"),
+    "data.splits": (
+        "cold_users",
+        "leave_last_out",
+        "leave_latest_out",
+        "leave_one_out",
+        "temporal",
+        "with_candidates",
+    ),
     "errors": ("DataError", "LandbridgeError", "SettingsError", "StoreError"),
     "evaluation.evaluate": ("Validator", "evaluate"),
     "evaluation.significance": ("compare",),
+    "models.adc": ("ADC",),
     "models.bprmf": ("BPRMF",),
     "models.cdimf": ("CDIMF",),
+    "models.dwl": ("DWL",),
     "models.ials": ("IALS",),
     "models.lightgcn": ("LightGCN",),
     "models.pepnet": ("PEPNet",),
     "models.popularity": ("Popularity",),
+    "models.sasrec": ("SASRec",),
     "models.uclr": ("UCLR",),
     "recommending": ("explain", "fold_in", "recommend", "recommend_all"),
     "selection.auto": ("auto",),

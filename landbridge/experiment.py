@@ -113,7 +113,8 @@ def prepared(spec: Spec) -> Split | MultiDomain:
         return data
     split = _held_out(data, spec) if isinstance(data, MultiDomain) else data
     candidates = spec.split.candidates
-    return with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
+    split = with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
+    return split.across() if spec.split.across else split
 
 
 def judge(
@@ -163,6 +164,7 @@ def _held_out(data: MultiDomain, spec: Spec) -> Split:
         kind = "last" if timed else "random"
     ways = {
         "last": lambda: splits.leave_last_out(data, seed=seed),
+        "latest": lambda: splits.leave_latest_out(data, seed=seed),
         "random": lambda: splits.leave_one_out(data, seed=seed),
         "temporal": lambda: splits.temporal(data),
         "cold": lambda: splits.cold_users(data, seed=seed),

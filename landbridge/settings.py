@@ -1,7 +1,7 @@
 """What an experiment file may say: one TOML table per step, unknown keys refused.
 
 [data]      source = ["books.csv", "movies.parquet"], users = "shared"
-[split]     kind = "last", seed = 0, candidates = 0
+[split]     kind = "last", seed = 0, candidates = 0, across = false
 [model]     name = "cdimf"        auto, where nothing is said
 [model.settings]   factors = 64
 [fit]       seed = 0, threads = 8, patience = 3
@@ -42,11 +42,13 @@ class Data(Table):
 
 
 class SplitBy(Table):
-    """``auto`` holds out the last event per person and domain where there are times, else a random one."""
+    """``auto`` holds out the last event per person and domain where there are times, else a random one;
+    ``latest`` one event per person. ``across``: rank in one list over all domains."""
 
-    kind: Literal["auto", "last", "random", "temporal", "cold", "none"] = "auto"
+    kind: Literal["auto", "last", "latest", "random", "temporal", "cold", "none"] = "auto"
     seed: int = 0
     candidates: int = Field(default=0, ge=0)
+    across: bool = False
 
 
 class Model(Table):

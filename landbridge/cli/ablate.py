@@ -24,7 +24,7 @@ def balance(
     users: Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")] = None,
     dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
     domains: Annotated[Text, typer.Option(help="These domains alone, comma-separated.")] = None,
-    split: Annotated[str, typer.Option(help="auto, last, random, temporal or cold.")] = "auto",
+    split: Annotated[str, typer.Option(help="auto, last, latest, random, temporal or cold.")] = "auto",
     candidates: Annotated[str, typer.Option(help="Sampled negatives, comma-separated; 0: all items.")] = "0",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the method in all cells, key=value.")

@@ -12,7 +12,7 @@ def command(
     first: Annotated[Path, typer.Argument(help="The run that should be better.")],
     second: Annotated[Path, typer.Argument(help="The run it is compared with.")],
     metric: Annotated[str, typer.Option(help="For example ndcg@10.")] = "ndcg@10",
-    by: Annotated[str, typer.Option(help="domain, activity, elsewhere, popularity or twin.")] = "domain",
+    by: Annotated[str, typer.Option(help="domain, activity, elsewhere, popularity, twin, share.")] = "domain",
 ) -> None:
     """Compare two runs user by user on the same test part, per domain and segment.
 

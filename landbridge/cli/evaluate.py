@@ -11,7 +11,7 @@ import typer
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     metric: Annotated[list[str] | None, typer.Option(help="For example ndcg@10; may be repeated.")] = None,
-    by: Annotated[str, typer.Option(help="domain, activity, elsewhere, popularity or twin.")] = "domain",
+    by: Annotated[str, typer.Option(help="domain, activity, elsewhere, popularity, twin, share.")] = "domain",
     json: Annotated[bool, typer.Option(help="JSON lines instead of a table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")] = None,
 ) -> None:

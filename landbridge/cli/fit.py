@@ -23,10 +23,11 @@ def command(
     users: Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value.")] = None,
     dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
-    split: Annotated[Text, typer.Option(help="auto, last, random, temporal, cold or none.")] = None,
+    split: Annotated[Text, typer.Option(help="auto, last, latest, random, temporal, cold, none.")] = None,
     candidates: Annotated[
         Number, typer.Option(help="Sampled negatives per test item; 0: full ranking.")
     ] = None,
+    across: Annotated[bool, typer.Option(help="Rank in one list over all domains.")] = False,
     min_rating: Annotated[float | None, typer.Option(help="Leave out lower ratings.")] = None,
     patience: Annotated[Number, typer.Option(help="Choose the epochs on validation data.")] = None,
     seed: Annotated[Number, typer.Option(help="The one seed.")] = None,
@@ -48,7 +49,7 @@ def command(
 
     given: dict[str, Any] = {
         "data": {"users": users, "min_rating": min_rating},
-        "split": {"kind": split, "seed": seed, "candidates": candidates},
+        "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
         "fit": {"seed": seed, "threads": threads, "patience": patience},
     }

@@ -27,10 +27,11 @@ def command(
     users: Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")] = None,
     settings: Annotated[Many, typer.Option("--set", help="A setting to leave alone, key=value.")] = None,
     dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
-    split: Annotated[Text, typer.Option(help="auto, last, random, temporal or cold.")] = None,
+    split: Annotated[Text, typer.Option(help="auto, last, latest, random, temporal or cold.")] = None,
     candidates: Annotated[
         Number, typer.Option(help="Sampled negatives per judged item; 0: full ranking.")
     ] = None,
+    across: Annotated[bool, typer.Option(help="Rank in one list over all domains.")] = False,
     min_rating: Annotated[float | None, typer.Option(help="Leave out lower ratings.")] = None,
     seed: Annotated[Number, typer.Option(help="The one seed.")] = None,
     threads: Annotated[Number, typer.Option(help="Threads; all by default.")] = None,
@@ -50,7 +51,7 @@ def command(
     fixed = dict(value_of(text) for text in settings or ())
     given: dict[str, Any] = {
         "data": {"users": users, "min_rating": min_rating},
-        "split": {"kind": split, "seed": seed, "candidates": candidates},
+        "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
         "model": {
             "name": model[0] if model else None,
             "settings": fixed,

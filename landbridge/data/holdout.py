@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.data.interactions import Interactions
 from landbridge.data.multidomain import MultiDomain
-from landbridge.errors import DataError
+from landbridge.errors import DataError, SettingsError
+
+FULL, ACROSS = "full", "across"
+_WORDS = {FULL: "full ranking", ACROSS: "one list over all domains"}
+
+
+def is_sampled(protocol: str) -> bool:
+    """Whether targets are ranked against a sample of the catalogue only."""
+    return protocol not in _WORDS
+
+
+def ranking(protocol: str) -> str:
+    """The protocol in words: ``full ranking``, ``one list over all domains`` or ``sampled 1+999``."""
+    return _WORDS.get(protocol, f"sampled {protocol}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,31 +54,51 @@ class Targets:
 class Holdout:
     """Targets per domain and ``known``: all that may be used to recommend them.
 
-    A method judged on a holdout is fitted on ``known``, and known items are never ranked.
+    A method judged on a holdout is fitted on ``known``, and known items are never ranked. ``across``:
+    a target is ranked against the unseen items of all domains, in one list, not of its own alone.
     """
 
     known: MultiDomain
     targets: Mapping[str, Targets]
+    across: bool = False
+
+    def __post_init__(self) -> None:
+        if self.across and any(targets.candidates_TC is not None for targets in self.targets.values()):
+            raise SettingsError(
+                "One list over all domains has every item, so it takes no sampled candidates: "
+                "leave out candidates or across."
+            )
 
     @property
     def protocol(self) -> str:
-        """How targets are ranked: ``full`` (whole catalogue) or ``1+C`` (sampled candidates)."""
+        """How targets are ranked: ``full`` (the domain's catalogue), ``across`` (all domains in one list)
+        or ``1+C`` (sampled candidates)."""
+        if self.across:
+            return ACROSS
         widths = {t.candidates_TC.shape[1] for t in self.targets.values() if t.candidates_TC is not None}
-        return f"1+{max(widths)}" if widths else "full"
+        return f"1+{max(widths)}" if widths else FULL
+
+    @cached_property
+    def joined(self) -> tuple[Interactions, dict[str, slice]]:
+        """``known`` as one table over all items side by side, and each domain's place there."""
+        return self.known.joined()
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over what is known, what is held out and the candidates."""
+        """SHA-256 over what is known, what is held out and what it is ranked against."""
         digest = hashlib.sha256(self.known.fingerprint.encode())
         for targets in self.targets.values():
             for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        if self.across:
+            digest.update(ACROSS.encode())
         return digest.hexdigest()
 
     def select(self, names: Iterable[str]) -> Holdout:
         """Only the named domains, with all users kept."""
         known = self.known.select(names)
-        return Holdout(known, {name: self.targets[name] for name in known.names if name in self.targets})
+        targets = {name: self.targets[name] for name in known.names if name in self.targets}
+        return Holdout(known, targets, self.across)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,3 +113,7 @@ class Split:
     def train(self) -> MultiDomain:
         """The events a method is fitted on while choices are still made."""
         return self.valid.known
+
+    def across(self) -> Split:
+        """The same split with every target ranked in one list over all domains."""
+        return Split(replace(self.valid, across=True), replace(self.test, across=True))

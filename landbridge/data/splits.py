@@ -1,4 +1,4 @@
-"""From data to a :class:`Split`: leave one out, a cut in time, or users made cold.
+"""From data to a :class:`Split`: leave one out, the latest of all, a cut in time, or users made cold.
 
 Every split only divides the events: known, validation and test rows are disjoint and together are the
 data. Vocabularies stay those of the full data. N events of one domain, U users.
@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.holdout import Holdout, Split, Targets
-from landbridge.data.interactions import Int64, Interactions
+from landbridge.data.interactions import Int32, Int64, Interactions
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import DataError, SettingsError, unknown
 from landbridge.rng import generator
 
 Mask = npt.NDArray[np.bool_]
+Float64 = npt.NDArray[np.float64]
 
 ORDERS = ("random", "last")
 
@@ -30,8 +31,7 @@ def leave_one_out(data: MultiDomain, *, order: str = "random", seed: int = 0, mi
     """
     if order not in ORDERS:
         raise SettingsError(unknown("order", order, ORDERS))
-    if min_events < 1:
-        raise SettingsError(f"min_events must be 1 or more, not {min_events}.")
+    _check_min_events(min_events)
     valid, test = {}, {}
     for name, events in data.domains.items():
         time_N = _times(name, events) if order == "last" else None
@@ -45,6 +45,27 @@ def leave_one_out(data: MultiDomain, *, order: str = "random", seed: int = 0, mi
 def leave_last_out(data: MultiDomain, *, seed: int = 0, min_events: int = 1) -> Split:
     """:func:`leave_one_out` by time: each user's latest event of each domain is the test row."""
     return leave_one_out(data, order="last", seed=seed, min_events=min_events)
+
+
+def leave_latest_out(data: MultiDomain, *, seed: int = 0, min_events: int = 3) -> Split:
+    """Per user the latest event over ALL domains is the test row, the one before it the validation row.
+
+    Equal times: at random, seeded. Users with fewer than ``min_events`` events over all domains give no
+    rows; a domain may be left without any.
+    """
+    _check_min_events(min_events)
+    tables = data.domains
+    time_N = np.concatenate([_times(name, events) for name, events in tables.items()])
+    chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
+    user_N = np.concatenate([events.user_idx for events in tables.values()])
+    count_U = data.activity_UD.sum(axis=1)
+    from_end_N = _from_end(user_N, np.append(0, np.cumsum(count_U)), time_N, chance_N)
+    enough_N = count_U[user_N] >= min_events
+    starts = np.cumsum([len(events) for events in tables.values()])[:-1]
+    valid, test = (
+        dict(zip(tables, np.split(enough_N & (from_end_N == place), starts), strict=True)) for place in (1, 0)
+    )
+    return _divide(data, valid, test)
 
 
 def temporal(data: MultiDomain, *, valid: float = 0.1, test: float = 0.1) -> Split:
@@ -120,6 +141,11 @@ def _targets(data: MultiDomain, masks: Mapping[str, Mask]) -> dict[str, Targets]
     }
 
 
+def _check_min_events(min_events: int) -> None:
+    if min_events < 1:
+        raise SettingsError(f"min_events must be 1 or more, not {min_events}.")
+
+
 def _times(name: str, events: Interactions) -> Int64:
     if events.time is None:
         raise DataError(f"Domain {name!r} has no time stamps: read a time column or use order='random'.")
@@ -128,12 +154,15 @@ def _times(name: str, events: Interactions) -> Int64:
 
 def _place_from_end(events: Interactions, time_N: Int64 | None, rng: np.random.Generator) -> Int64:
     """How many of the same user's events come after each, by time and then at random, (N,)."""
-    chance_N = rng.random(len(events))
-    keys = (chance_N, events.user_idx) if time_N is None else (chance_N, time_N, events.user_idx)
-    ends_N = events.by_user.offsets[events.user_idx + 1]  # user order survives the sort
-    place_N = np.empty(len(events), np.int64)
-    place_N[np.lexsort(keys)] = np.arange(len(events))
-    return np.asarray(ends_N - 1 - place_N)
+    return _from_end(events.user_idx, events.by_user.offsets, time_N, rng.random(len(events)))
+
+
+def _from_end(user_N: Int32, offsets: Int64, time_N: Int64 | None, chance_N: Float64) -> Int64:
+    """The same for events in any order, (N,); sorted by user, those of u are ``offsets[u:u + 2]``."""
+    keys = (chance_N, user_N) if time_N is None else (chance_N, time_N, user_N)
+    place_N = np.empty(len(user_N), np.int64)
+    place_N[np.lexsort(keys)] = np.arange(len(user_N))
+    return np.asarray(offsets[user_N + 1] - 1 - place_N)
 
 
 def _cuts(times: Int64, valid: float, test: float) -> tuple[int, int]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landbridge.data.holdout import Holdout
+from landbridge.data.holdout import Holdout, is_sampled
 from landbridge.errors import DataError
 from landbridge.evaluation.metrics import Metric, gini
 from landbridge.evaluation.protocols import (
     Scorer,
     Standing,
     check_same_data,
+    competitions,
     limited,
     recommended_items,
     standings,
@@ -40,7 +41,7 @@ class Evaluation:
     candidates (unseen items ranked against), activity and elsewhere (the user's events in this domain
     and in the others), popularity (the item's events), head (among the items holding half of the
     events), twin (the user has this product in another domain); seed, where there are several.
-    ``protocol``: ``full``, or ``1+C`` for figures on sampled candidates.
+    ``protocol``: ``full``, ``across`` (one list over all domains), or ``1+C`` for sampled candidates.
     """
 
     rows: pl.DataFrame
@@ -50,7 +51,7 @@ class Evaluation:
     @property
     def sampled(self) -> bool:
         """Whether targets were ranked against a sample of the catalogue only."""
-        return self.protocol != "full"
+        return is_sampled(self.protocol)
 
     def means(self, metric: str) -> dict[str, float]:
         """The metric's mean in every domain."""
@@ -67,7 +68,7 @@ class Evaluation:
     ) -> pl.DataFrame:
         """Mean and 95 % bootstrap interval over users, one row per domain, segment and metric.
 
-        ``by``: domain, activity, elsewhere, popularity or twin. Raises SettingsError for other names.
+        ``by``: domain, activity, elsewhere, popularity, twin or share. Raises SettingsError for other names.
         """
         import polars as pl
 
@@ -89,7 +90,7 @@ class Evaluation:
                         "high": high,
                         "users": len(users),
                         "rows": int(users["rows"].sum()),
-                        "protocol": f"sampled {self.protocol}" if self.sampled else "full",
+                        "protocol": f"sampled {self.protocol}" if self.sampled else self.protocol,
                     }
                 )
         return pl.DataFrame(records)
@@ -167,7 +168,7 @@ class Validator:
     def __call__(self, fitted: Scorer) -> float:
         found = standings(fitted, self.holdout, threads=self.threads)
         frames = [_ranked(self.holdout, domain, standing) for domain, standing in found.items()]
-        sampled = self.holdout.protocol != "full"
+        sampled = is_sampled(self.holdout.protocol)
         table = user_table(_stacked(frames), Metric.parse(self.metric), "domain", sampled=sampled)
         return float(np.mean(list(_means(table).values())))
 
@@ -177,21 +178,24 @@ def recommended_share(
 ) -> pl.DataFrame:
     """How much of each catalogue (items with an event in ``holdout.known``) the lists of length k use.
 
-    Columns domain, items (distinct ones listed), catalogue, coverage (their ratio), gini, protocol.
+    Columns domain, items (distinct ones listed), catalogue, coverage (their ratio), gini, protocol; one
+    row per domain with targets, or ``all`` for the joint catalogue of a holdout across domains.
     Under candidates the lists are the best k of each pair's own pool.
     """
     import polars as pl
 
     records = []
     with limited(threads):
-        for domain in holdout.targets:
-            in_catalogue = holdout.known[domain].item_counts > 0
+        for name, within in competitions(holdout).items():
+            if not len(within.targets):
+                continue  # nobody is shown a list
+            in_catalogue = within.known.item_counts > 0
             shown_I = np.zeros(len(in_catalogue), np.int64)
-            for lists in recommended_items(fitted, holdout, domain, k, block):
+            for lists in recommended_items(fitted, within, k, block):
                 shown_I += np.bincount(lists[lists >= 0], minlength=len(shown_I))
             shown = shown_I[in_catalogue]
-            items, size = int((shown > 0).sum()), holdout.known[domain].catalogue
-            records.append((domain, items, size, items / max(size, 1), gini(shown), holdout.protocol))
+            items, size = int((shown > 0).sum()), within.known.catalogue
+            records.append((name, items, size, items / max(size, 1), gini(shown), holdout.protocol))
     columns = ["domain", "items", "catalogue", "coverage", "gini", "protocol"]
     return pl.DataFrame(records, schema=columns, orient="row")
 

@@ -1,5 +1,7 @@
 """How held-out pairs are ranked: users in blocks, scored once, against all items or the candidates.
 
+All items are those of the pair's domain or, across domains, of all of them side by side.
+
 Shape letters: B users of a block, T targets, I items, C candidates, P the pool of a target.
 """
 
@@ -22,6 +24,7 @@ from landbridge.progress import Progress, Silent
 from landbridge.ranking import count_above, count_above_candidates, count_competitors, rows_of, top_k
 
 BLOCK_BYTES = 128_000_000
+ALL = "all"  # the name of the one competition over all domains
 
 
 class Named(Protocol):
@@ -55,6 +58,14 @@ class Standing(NamedTuple):
     candidates: Int64  # unseen items ranked against
 
 
+class Competition(NamedTuple):
+    """Targets, and the items they are ranked among: those of one domain, or of all side by side."""
+
+    known: Interactions
+    targets: Targets
+    slices: Mapping[str, slice]  # domain -> its items among the columns of scores
+
+
 class Block(NamedTuple):
     """Some users, and their targets: which ones, and to which of these users each belongs."""
 
@@ -72,19 +83,41 @@ def standings(
     progress: Progress | None = None,
 ) -> dict[str, Standing]:
     """Rank every held-out pair. ``block``: users scored at a time (default: 128 MB of scores)."""
-    n_users = sum(len(np.unique(targets.user_idx)) for targets in holdout.targets.values())
-    result, done = {}, 0
+    within = competitions(holdout)
+    n_users = sum(len(np.unique(each.targets.user_idx)) for each in within.values())
+    found, done = {}, 0
     with limited(threads), (progress or Silent()).task("evaluate", n_users) as task:
-        for domain, targets in holdout.targets.items():
-            standing = Standing(*np.zeros((3, len(targets)), np.int64))
-            for part in blocks(targets, holdout.known[domain].n_items, block):
-                ranked = _rank(scorer, holdout, domain, part)
+        for name, each in within.items():
+            standing = Standing(*np.zeros((3, len(each.targets)), np.int64))
+            for part in blocks(each.targets, each.known.n_items, block):
+                ranked = _rank(scorer, each, part)
                 for whole, some in zip(standing, ranked, strict=True):
                     whole[part.targets_T] = some
                 done += len(part.users_B)
                 task.step(done, {})
-            result[domain] = standing
-    return result
+            found[name] = standing
+    return _by_domain(found[ALL], holdout.targets) if holdout.across else found
+
+
+def competitions(holdout: Holdout) -> dict[str, Competition]:
+    """Domain -> what is ranked within it; of a holdout across domains ``all`` -> everything."""
+    known, parts = holdout.known, holdout.targets
+    if not holdout.across:
+        return {
+            name: Competition(known[name], targets, {name: slice(0, known[name].n_items)})
+            for name, targets in parts.items()
+        }
+    joined, slices = holdout.joined
+    users = [targets.user_idx for targets in parts.values()]
+    items = [targets.item_idx + np.int32(slices[name].start) for name, targets in parts.items()]
+    return {ALL: Competition(joined, Targets(np.concatenate(users), np.concatenate(items)), slices)}
+
+
+def _by_domain(standing: Standing, parts: Mapping[str, Targets]) -> dict[str, Standing]:
+    """The standing of all targets, cut into the domains they were taken from."""
+    starts = np.cumsum([len(targets) for targets in parts.values()])[:-1]
+    columns = zip(*(np.split(column, starts) for column in standing), strict=True)
+    return {name: Standing(*cut) for name, cut in zip(parts, columns, strict=True)}
 
 
 def blocks(targets: Targets, n_items: int, size: int | None = None) -> Iterator[Block]:
@@ -112,9 +145,20 @@ def scores_of(scorer: Scorer, domain: str, users_B: Int32, n_items: int) -> Floa
     return scores_BI
 
 
-def _rank(scorer: Scorer, holdout: Holdout, domain: str, part: Block) -> tuple[Int64, Int64, Int64]:
-    known, targets = holdout.known[domain], holdout.targets[domain]
-    scores_BI = scores_of(scorer, domain, part.users_B, known.n_items)
+def side_by_side(scorer: Scorer, slices: Mapping[str, slice], users_B: Int32) -> Float32:
+    """The scores of some users for the items of one domain or of several, asked once each, (B, I)."""
+    if len(slices) == 1:
+        ((domain, place),) = slices.items()
+        return scores_of(scorer, domain, users_B, place.stop)
+    scores_BI = np.empty((len(users_B), max(place.stop for place in slices.values())), np.float32)
+    for domain, place in slices.items():
+        scores_BI[:, place] = scores_of(scorer, domain, users_B, place.stop - place.start)
+    return scores_BI
+
+
+def _rank(scorer: Scorer, within: Competition, part: Block) -> tuple[Int64, Int64, Int64]:
+    known, targets, slices = within
+    scores_BI = side_by_side(scorer, slices, part.users_B)
     seen = rows_of(known.by_user, part.users_B)
     item_T = targets.item_idx[part.targets_T]
     if targets.candidates_TC is None:
@@ -131,18 +175,18 @@ def _unseen(known: Interactions, part: Block, item_T: Int32, seen: Rows) -> Int6
 
 
 def recommended_items(
-    scorer: Scorer, holdout: Holdout, domain: str, k: int, block: int | None = None
+    scorer: Scorer, within: Competition, k: int, block: int | None = None
 ) -> Iterator[Int32]:
-    """The lists shown under the holdout's protocol, a block at a time, (B or T, K), -1 where too short.
+    """The lists shown in a competition, a block at a time, (B or T, K), -1 where too short.
 
     Whole catalogue: one list per user who has targets. Candidates: one per pair, from its own pool.
     """
-    known, targets = holdout.known[domain], holdout.targets[domain]
+    known, targets, slices = within
     pool = 0 if targets.candidates_TC is None else targets.candidates_TC.shape[1] + 1
     for part in blocks(
         targets, max(known.n_items, 10 * pool), block
     ):  # a pool's cell takes ten times a score's
-        scores_BI = scores_of(scorer, domain, part.users_B, known.n_items)
+        scores_BI = side_by_side(scorer, slices, part.users_B)
         if targets.candidates_TC is None:
             yield top_k(scores_BI, k, rows_of(known.by_user, part.users_B))[0]
         else:
@@ -187,9 +231,10 @@ def limited(threads: int | None) -> Iterator[None]:
 
 def check_same_data(scorer: Scorer, holdout: Holdout) -> None:
     """Raises DataError if ids do not mean the same things, or if the model was fitted on what is held out."""
-    for domain, targets in holdout.targets.items():
+    for domain in holdout.known.names if holdout.across else holdout.targets:
         if not _same_ids(scorer.known, holdout.known, domain):
             raise DataError(f"The model and the holdout number the users or items of {domain!r} differently.")
+    for domain, targets in holdout.targets.items():
         pairs = targets.user_idx, targets.item_idx
         leaked_T = scorer.known[domain].contains(*pairs) & ~holdout.known[domain].contains(*pairs)
         if leaked_T.any():
@@ -204,6 +249,6 @@ def _same_ids(a: MultiDomain, b: MultiDomain, domain: str) -> bool:
         return True
     pairs: Mapping[str, tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]] = {
         "users": (a.users.ids, b.users.ids),
-        "items": (a.items[domain].ids, b.items[domain].ids),
+        "items": (a.items[a.named(domain)].ids, b.items[domain].ids),
     }
     return all(np.array_equal(one, other) for one, other in pairs.values())

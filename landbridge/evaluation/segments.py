@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     import polars as pl
 
 TAIL = 5  # an item of the tail has at most so many events
+TENTHS = {"40-50 %": 4, "50-60 %": 5, "60-100 %": 6}  # of a person's events, from which she is at home
 LABELS = {
     "domain": ("all",),
     "activity": tuple(ACTIVITY),
     "elsewhere": ("0", "1+"),
     "popularity": ("head", "torso", "tail"),
     "twin": ("no twin", "twin"),
+    "share": ("0-10 %", "10-40 %", *TENTHS),
 }
+USUAL = tuple(name for name in LABELS if name != "share")  # told unasked; shares say little of few domains
 
 
 def head_items(counts_I: Int64) -> npt.NDArray[np.bool_]:
@@ -58,7 +61,21 @@ def _label(by: str) -> pl.Expr:
         return pl.when(pl.col("head")).then(pl.lit("head")).otherwise(tail)
     if by == "twin":
         return pl.when(pl.col("twin")).then(pl.lit("twin")).otherwise(pl.lit("no twin"))
+    if by == "share":
+        return _share()
     return pl.lit("all")
+
+
+def _share() -> pl.Expr:
+    """Of a person's known events those in this domain, in whole numbers, so that edges are exact."""
+    import polars as pl
+
+    tenfold, events = 10 * pl.col("activity"), pl.col("activity") + pl.col("elsewhere")
+    label = pl.when(tenfold > events).then(pl.lit("10-40 %")).otherwise(pl.lit("0-10 %"))
+    for name, tenths in TENTHS.items():
+        home = (tenfold >= tenths * events) & (events > 0)
+        label = pl.when(home).then(pl.lit(name)).otherwise(label)
+    return label
 
 
 def user_table(rows: pl.DataFrame, metric: Metric, by: str, *, sampled: bool) -> pl.DataFrame:

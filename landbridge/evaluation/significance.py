@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landbridge.data.holdout import FULL, ranking
 from landbridge.errors import DataError
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.metrics import Float64, Metric
@@ -48,7 +49,7 @@ class Comparison:
         return self.rows.select(*(pl.lit(value).alias(name) for name, value in names.items()), pl.all())
 
     def __str__(self) -> str:
-        protocol = "" if self.protocol == "full" else f", sampled {self.protocol}"
+        protocol = "" if self.protocol == FULL else f", {ranking(self.protocol)}"
         title = f"{self.metric}{protocol}: {self.a} against {self.b}"
         head = ("domain", "segment", "users", self.a, self.b, "difference [95 %]", "gain", "p (Holm)")
         return title + "\n" + _aligned([head, *(_line(row) for row in self.rows.iter_rows(named=True))])
@@ -65,7 +66,7 @@ def compare(
 ) -> Comparison:
     """Is ``a`` better than ``b``? Both must be about the same held-out pairs, else DataError.
 
-    ``by``: domain, activity, elsewhere, popularity or twin.
+    ``by``: domain, activity, elsewhere, popularity, twin or share.
     """
     import polars as pl
 

@@ -13,6 +13,7 @@ METHODS = {
     "cdimf": "landbridge.models.cdimf:CDIMF",
     "cmf": "landbridge.models.cmf:CMF",
     "conet": "landbridge.models.conet:CoNet",
+    "dwl": "landbridge.models.dwl:DWL",
     "ials": "landbridge.models.ials:IALS",
     "lightgcn": "landbridge.models.lightgcn:LightGCN",
     "mixture": "landbridge.models.mixture:Mixture",

@@ -18,6 +18,7 @@ SEGMENTS = {
     "elsewhere": "By the user's known events in the other domains",
     "popularity": "By popularity of the item",
     "twin": "By whether the user knows the same product from another domain",
+    "share": "By the share of the user's known events that are in the domain",
 }
 LEGEND = (
     "Bold: the best of the row. Below a mean its 95 % interval over users. ▲ ▼: significantly better or "

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+from landbridge.data.holdout import is_sampled
 from landbridge.reports.figures import effect, figure, interval, joined, p_value, plain
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table
@@ -39,7 +40,7 @@ def coverage(runs: Runs) -> Table:
             data,
             domain,
             label,
-            "full" if protocol == "full" else f"sampled {protocol}",
+            f"sampled {protocol}" if is_sampled(protocol) else protocol,
             f"{100 * share:.1f} %",
             f"{gini:.3f}",
         ]

@@ -32,7 +32,8 @@ READING: tuple[Paragraph, ...] = (
     (
         Strong("Full and sampled. "),
         "Full ranking puts a held-out item among all items the user does not know. Sampled 1+999 puts it "
-        "among 999 drawn ones: the figures are much higher, and can put methods in another order.",
+        "among 999 drawn ones: the figures are much higher, and can put methods in another order. One list "
+        "over all domains puts it among the unknown items of all of them, so scores must be on one scale.",
     ),
     (
         Strong("Significance. "),

@@ -214,6 +214,7 @@ _X_TITLES = {
     "elsewhere": "the user's known events elsewhere",
     "popularity": "popularity of the item",
     "twin": "knows the product elsewhere",
+    "share": "share of the user's known events that are in the domain",
 }
 
 

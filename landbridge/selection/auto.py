@@ -27,6 +27,7 @@ NO_FAMILY = (
     "bprmf",
     "cmf",
     "conet",
+    "dwl",
     "ials",
     "lightgcn",
     "mixture",

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from landbridge.data.holdout import Holdout, Split
+from landbridge.data.holdout import ACROSS, Holdout, Split
 from landbridge.errors import DataError, SettingsError
 from landbridge.files import read_json, write_json
 from landbridge.models.base import Fitted
@@ -174,6 +174,8 @@ def protocols(source: Source, split: Split) -> list[Holdout]:
                 "there twice; leave out one of the candidates."
             )
         found[test.protocol] = test
+    if source.across:
+        found[ACROSS] = replace(split.test, across=True)
     return list(found.values())
 
 

@@ -9,7 +9,7 @@ independent. A method that does better has seen the test pairs. T held-out pairs
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ def leak_check(
 
 def shuffled(split: Split, seed: int) -> Split:
     """The split with every user's items replaced by random ones: the same item by the same everywhere,
-    different ones by different ones. Candidates are dropped."""
+    different ones by different ones. Candidates are dropped, and so is one list over all domains."""
     moves = {name: _Move.drawn(split, name, seed) for name in split.test.known.names}
     return Split(_moved(split.valid, moves), _moved(split.test, moves))
 
@@ -145,7 +145,7 @@ def _moved(holdout: Holdout, moves: Mapping[str, _Move]) -> Holdout:
         name: Targets(part.user_idx, moves[name].of(part).astype(np.int32))
         for name, part in holdout.targets.items()
     }
-    return replace(holdout, known=_moved_events(holdout.known, moves), targets=targets)
+    return Holdout(_moved_events(holdout.known, moves), targets)
 
 
 def _moved_events(known: MultiDomain, moves: Mapping[str, _Move]) -> MultiDomain:

@@ -5,7 +5,7 @@ metrics = ["ndcg@10", "hr@10"]
 by = ["domain", "activity"]
 reference = "separate ALS"       # the label that gains are told against; the first method by default
 [budget]    seconds = 3600, jobs = 2
-[[data]]    name = "ciao", dataset = "ciao", split = {kind = "last"}, candidates = [0, 999]
+[[data]]    name = "ciao", dataset = "ciao", split = {kind = "last"}, candidates = [0, 999], across = true
 [[methods]] label = "separate ALS", name = "ials", settings = {sharing = "separate"}
 """
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from landbridge import settings
 from landbridge.errors import SettingsError, unknown
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.segments import LABELS
+from landbridge.evaluation.segments import LABELS, USUAL
 
 Seed = Annotated[int, Field(ge=0)]
 
@@ -36,20 +36,25 @@ class Budget(settings.Table):
 class HeldOut(settings.Table):
     """How test rows are chosen, as in an experiment; a benchmark always has some."""
 
-    kind: Literal["auto", "last", "random", "temporal", "cold"] = "auto"
+    kind: Literal["auto", "last", "latest", "random", "temporal", "cold"] = "auto"
     seed: Seed = 0
 
 
 class Source(settings.Data):
-    """Data under a label. ``candidates``: negatives per test row, one protocol each; 0 is full ranking."""
+    """Data under a label. ``candidates``: negatives per test row, one protocol each; 0 is full ranking.
+
+    ``across``: after these also one list over all domains. Unset it is None, so that it is not written
+    and folders begun before it was there can be gone on with.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
     split: HeldOut = HeldOut()
     candidates: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    across: bool | None = None
 
     def experiment(self) -> settings.Spec:
         """The data and the split as an experiment has them."""
-        data = self.model_dump(exclude={"name", "split", "candidates"})
+        data = self.model_dump(exclude={"name", "split", "candidates", "across"})
         return settings.Spec(data=settings.Data(**data), split=settings.SplitBy(**self.split.model_dump()))
 
 
@@ -68,7 +73,7 @@ class Benchmark(settings.Table):
 
     seeds: tuple[Seed, ...] = (1, 2, 3)
     metrics: tuple[str, ...] = ("ndcg@10", "hr@10")
-    by: tuple[str, ...] = tuple(LABELS)
+    by: tuple[str, ...] = USUAL
     reference: str = ""
     budget: Budget = Budget()
     data: tuple[Source, ...]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landbridge.data.holdout import is_sampled, ranking
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare, holm, power_note
 from landbridge.files import atomic_write, read_json
@@ -158,13 +159,13 @@ def main_tables(spec: Benchmark, results: pl.DataFrame, comparisons: pl.DataFram
     }
     tables = {}
     for (data, protocol), part in shown.group_by("data", "protocol", maintain_order=True):
-        ranking = "full ranking" if protocol == "full" else f"sampled {protocol}"
         lines: dict[str, dict[str, str]] = {}
         for row in part.rows(named=True):
             line = lines.setdefault(row["label"], {"label": row["label"]})
             gain = gains.get((data, protocol, row["label"], row["domain"]), "")
             line[row["domain"]] = f"{row['mean']:.4f} {gain}".rstrip()
-        tables[f"{data}: {metric}, {ranking}, against {spec.reference}"] = pl.DataFrame(list(lines.values()))
+        title = f"{data}: {metric}, {ranking(str(protocol))}, against {spec.reference}"
+        tables[title] = pl.DataFrame(list(lines.values()))
     return tables
 
 
@@ -188,7 +189,7 @@ def _names(seeds: Seeds, protocol: str) -> dict[str, pl.Expr]:
 
     cell = next(iter(seeds.values()))
     texts = {"data": cell.source.name, "label": cell.entry.label, "protocol": protocol}
-    return {key: pl.lit(text) for key, text in texts.items()} | {"sampled": pl.lit(protocol != "full")}
+    return {key: pl.lit(text) for key, text in texts.items()} | {"sampled": pl.lit(is_sampled(protocol))}
 
 
 def _corrected(table: pl.DataFrame) -> pl.DataFrame:

@@ -49,14 +49,15 @@ def data_from(arrays: Arrays, about: Mapping[str, Any]) -> MultiDomain:
 
 
 def holdout_arrays(holdout: Holdout) -> tuple[Arrays, dict[str, Any]]:
-    """Targets and candidates per domain, and the fingerprint of the data they were held out of."""
+    """Targets and candidates per domain, whether they are ranked across, and the known data's fingerprint."""
     arrays: Arrays = {}
     for number, targets in enumerate(holdout.targets.values()):
         arrays[f"{number}/user_idx"] = targets.user_idx
         arrays[f"{number}/item_idx"] = targets.item_idx
         if targets.candidates_TC is not None:
             arrays[f"{number}/candidates"] = targets.candidates_TC
-    return arrays, {"domains": list(holdout.targets), "known": holdout.known.fingerprint}
+    about = {"domains": list(holdout.targets), "known": holdout.known.fingerprint, "across": holdout.across}
+    return arrays, about
 
 
 def holdout_from(arrays: Arrays, about: Mapping[str, Any], known: MultiDomain) -> Holdout:
@@ -65,7 +66,7 @@ def holdout_from(arrays: Arrays, about: Mapping[str, Any], known: MultiDomain) -
         name: Targets(arrays[f"{d}/user_idx"], arrays[f"{d}/item_idx"], arrays.get(f"{d}/candidates"))
         for d, name in enumerate(about["domains"])
     }
-    return Holdout(known, targets)
+    return Holdout(known, targets, about.get("across", False))
 
 
 def settings_toml(method: Method) -> bytes:

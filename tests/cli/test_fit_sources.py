@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from commands import event_files, run, stored
+from commands import answered, event_files, run, stored
 
 from landbridge import store
 from landbridge.data.holdout import Holdout
@@ -44,6 +44,34 @@ def times(holdout: Holdout, path: Path) -> np.ndarray:
     found = pairs.join(latest, on=["user", "item"], how="left")["time"]
     assert found.null_count() == 0
     return found.to_numpy()
+
+
+def test_the_latest_of_all_is_ranked_in_one_list(tmp_path: Path) -> None:
+    sources = event_files(tmp_path)
+    run("fit", *sources, *COUNTING, "--split", "latest", "--across", "--out", tmp_path / "run")
+    holdout, evaluation = kept(tmp_path / "run")
+    assert holdout.protocol == evaluation.protocol == "across"
+    users = np.concatenate([targets.user_idx for targets in holdout.targets.values()])
+    assert len(users) == len(np.unique(users)) == len(evaluation.rows)
+    for path in sources:
+        held, user_idx = times(holdout, path), holdout.targets[path.stem].user_idx
+        for table in holdout.known.domains.values():
+            latest_U = np.zeros(table.n_users, np.int64)
+            np.maximum.at(latest_U, table.user_idx, table.time)
+            assert (held >= latest_U[user_idx]).all()
+    unseen_U = sum(table.n_items - table.user_counts for table in holdout.known.domains.values())
+    assert (evaluation.rows["candidates"].to_numpy() == unseen_U[evaluation.rows["user"]] - 1).all()
+    run("evaluate", tmp_path / "run", "--by", "share")
+    run("compare", tmp_path / "run", tmp_path / "run", "--by", "share")
+
+
+def test_one_list_over_all_domains_takes_no_candidates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*event_files(tmp_path), *COUNTING, "--across", "--candidates", 5, "--out", tmp_path / "run")
+    status, _, err = answered(capsys, "fit", *words)
+    assert status == 2
+    assert "takes no sampled candidates: leave out candidates or across" in err
 
 
 def test_cold_users_have_nothing_left_in_their_target_domain(tmp_path: Path) -> None:

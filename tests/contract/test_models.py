@@ -22,8 +22,8 @@ from landbridge.training.options import FitOptions
 ONE = FitOptions(threads=1)
 LEARN = sorted(set(registry.names()) - {"popularity", "mixture"})  # a mixture's weights are given to it
 
-NETWORKS = {"sasrec", "uclr"}
-SEQUENCES = {"sasrec"}  # they look at order, and not at weights
+NETWORKS = {"dwl", "sasrec", "uclr"}
+SEQUENCES = {"dwl", "sasrec"}  # they look at order, and not at weights
 
 
 def small(name: str, **settings: Any) -> Method:

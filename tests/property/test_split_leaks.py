@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from landbridge.data.holdout import Holdout, Split
 from landbridge.data.interactions import Interactions
 from landbridge.data.multidomain import MultiDomain
-from landbridge.data.splits import cold_users, leave_last_out, leave_one_out, temporal
+from landbridge.data.splits import cold_users, leave_last_out, leave_latest_out, leave_one_out, temporal
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.errors import DataError
 
@@ -19,6 +19,7 @@ Pair = tuple[str, int, int]
 SPLITS: dict[str, Callable[[MultiDomain, int], Split]] = {
     "random": lambda data, seed: leave_one_out(data, seed=seed),
     "last": lambda data, seed: leave_last_out(data, seed=seed, min_events=2),
+    "latest": lambda data, seed: leave_latest_out(data, seed=seed),
     "temporal": lambda data, seed: temporal(data, valid=0.2, test=0.2),
     "cold 0": lambda data, seed: cold_users(data, share=0.3, seed=seed),
     "cold 1": lambda data, seed: cold_users(data, keep=1, share=0.5, seed=seed),
@@ -96,3 +97,33 @@ def test_cold_users_are_cold_in_one_domain_only(data: MultiDomain, seed: int, ke
         assert left[column] == keep
         assert np.array_equal(np.delete(left, column), np.delete(full, column))
         assert data.shared_U[user]
+
+
+@given(data=worlds(), seed=st.integers(0, 99), fewest=st.integers(1, 6))
+def test_nothing_of_a_person_is_later_than_her_latest(data: MultiDomain, seed: int, fewest: int) -> None:
+    """Whoever has enough events has one test and one validation row in all, of the greatest times."""
+    try:
+        split = leave_latest_out(data, seed=seed, min_events=fewest)
+    except DataError:
+        assume(False)
+    times = times_of(data)
+    events_U = data.activity_UD.sum(axis=1)
+    for holdout, least in ((split.test, 1), (split.valid, 2)):
+        users = sorted(user for _, user, _ in target_pairs(holdout))
+        assert users == np.flatnonzero(events_U >= max(fewest, least)).tolist()
+        for name, user, item in target_pairs(holdout):
+            mine = [time for (other, who, what), time in times.items() if who == user]
+            assert times[name, user, item] == sorted(mine)[-least]
+
+
+def times_of(data: MultiDomain) -> dict[Pair, int]:
+    return {
+        (name, user, item): time
+        for name, events in data.domains.items()
+        for user, item, time in zip(
+            events.user_idx.tolist(),
+            events.item_idx.tolist(),
+            events.time.tolist(),
+            strict=True,  # type: ignore[union-attr]
+        )
+    }

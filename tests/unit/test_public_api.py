@@ -7,8 +7,10 @@ import pytest
 import landbridge as lb
 
 NAMES = [
+    "ADC",
     "BPRMF",
     "CDIMF",
+    "DWL",
     "IALS",
     "UCLR",
     "Budget",
@@ -18,6 +20,7 @@ NAMES = [
     "LightGCN",
     "PEPNet",
     "Popularity",
+    "SASRec",
     "SettingsError",
     "StoreError",
     "Validator",
@@ -31,6 +34,7 @@ NAMES = [
     "fold_in",
     "guard",
     "leave_last_out",
+    "leave_latest_out",
     "leave_one_out",
     "load",
     "read",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,13 @@ from landbridge.training.neural import device, torch
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
 from landbridge.training.rows import Optimizer
+from landbridge.training.weighting import Uniform, Weighting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LOSSES = ("softmax", "sampled", "bce", "gbce")
+BINARY = ("bce", "gbce")
 
 
 class Batch(NamedTuple):
@@ -48,54 +50,55 @@ class Batch(NamedTuple):
     own: Rows
 
 
-class Emphasis(Protocol):
-    """How much each target counts, from epoch to epoch."""
+class Emphasis:
+    """How much each target counts, from epoch to epoch: here all alike. On record is the mean loss by domain.
 
-    def begin(self, epoch: int) -> None:
-        """Before the batches of an epoch."""
-
-    def of(self, target_T: Tensor) -> Tensor:
-        """The weights of targets, (T,)."""
-
-    def seen(self, target_T: Tensor, loss_T: Tensor) -> None:
-        """What the losses were."""
-
-    def facts(self) -> Mapping[str, Any]:
-        """What is put on record after an epoch."""
-
-    @property
-    def buffers(self) -> Mapping[str, Tensor]:
-        """What it has to remember between epochs."""
-
-
-class Even:
-    """Every target counts once; on record is the mean loss by domain."""
+    ``buffers``: what is remembered between epochs, changed in place.
+    """
 
     def __init__(self, train: MultiDomain, where: Any) -> None:
         self.names = train.names
         sizes = [events.n_items for events in train.domains.values()]
         self.domain_I = torch().repeat_interleave(torch().tensor(sizes)).to(where)
-        self.buffers: dict[str, Tensor] = {}
+        none_D = torch().zeros(len(self.names), dtype=torch().float64, device=where)
+        self.buffers: dict[str, Tensor] = {"loss_total": none_D, "loss_count": none_D.clone()}
 
     def begin(self, epoch: int) -> None:
-        """Forget the losses of the epoch before."""
-        self.total_D = torch().zeros(len(self.names), dtype=torch().float64, device=self.domain_I.device)
-        self.count_D = torch().zeros_like(self.total_D)
+        """Before the batches of an epoch: forget the losses of the one before."""
+        self.buffers["loss_total"].zero_()
+        self.buffers["loss_count"].zero_()
 
     def of(self, target_T: Tensor) -> Tensor:
-        """Ones."""
+        """The weights of targets, (T,)."""
         return torch().ones(len(target_T), device=target_T.device)
 
     def seen(self, target_T: Tensor, loss_T: Tensor) -> None:
-        """Add them up by domain."""
+        """Add up the losses by domain."""
         domain_T = self.domain_I[target_T]
-        self.total_D.index_add_(0, domain_T, loss_T.double())
-        self.count_D.index_add_(0, domain_T, torch().ones_like(loss_T, dtype=torch().float64))
+        self.buffers["loss_total"].index_add_(0, domain_T, loss_T.double())
+        self.buffers["loss_count"].index_add_(0, domain_T, torch().ones_like(loss_T, dtype=torch().float64))
+
+    def loss_D(self) -> npt.NDArray[np.float64]:
+        """The mean loss of each domain since the epoch began, NaN where it has no target, (D,)."""
+        mean_D: npt.NDArray[np.float64] = (
+            (self.buffers["loss_total"] / self.buffers["loss_count"]).cpu().numpy()
+        )
+        return mean_D
 
     def facts(self) -> Mapping[str, Any]:
         """``loss_of`` by domain."""
-        mean_D = (self.total_D / self.count_D.clamp(min=1)).tolist()
-        return {"loss_of": dict(zip(self.names, mean_D, strict=True))}
+        told = zip(self.names, self.loss_D().tolist(), strict=True)
+        return {"loss_of": {name: value for name, value in told if value == value}}  # NaN is not itself
+
+
+class Told(NamedTuple):
+    """T targets of a batch: the state before each, its item, and what it is told from: K items drawn, or
+    ``among``."""
+
+    query_TF: Tensor
+    target_T: Tensor
+    other_TK: Tensor
+    among: sequence_losses.Candidates | None
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,11 @@ class SequenceMethod(Method):
     clip: float | None = 1.0
     cold_policy: str = "blend"
     cold_weight: float = 0.0
-    kinds: ClassVar[tuple[str, ...]] = LOSSES
 
     def __post_init__(self) -> None:
         for made in (lambda: self.encoder, lambda: Optimizer("adam", self.lr, decay=self.decay)):
             made()  # they check their settings
-        choices = {"loss": self.kinds, "log_q": sequence_losses.LOG_Q, "cold_policy": COLD_POLICIES}
+        choices = {"loss": LOSSES, "log_q": sequence_losses.LOG_Q, "cold_policy": COLD_POLICIES}
         for key, valid in choices.items():
             if getattr(self, key) not in valid:
                 raise SettingsError(unknown(key, getattr(self, key), valid))
@@ -158,7 +160,7 @@ class SequenceMethod(Method):
 
     def emphasis(self, train: MultiDomain, where: Any) -> Emphasis:
         """How much each target counts."""
-        return Even(train, where)
+        return Emphasis(train, where)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Sequential:
         """Go ``epochs`` times through all events but everybody's first."""
@@ -174,6 +176,10 @@ class SequenceMethod(Method):
         log = run_phase(phase, options, identity, lambda: self._fitted(train, weights, ()))
         return self._fitted(train, weights, log)
 
+    def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
+        """How the losses that ``losses`` gives are weighed against each other."""
+        return Uniform()
+
     def phase(self, steps: _Steps, weights: Mapping[str, Tensor], emphasis: Emphasis) -> Phase:
         """All epochs."""
         share_I = torch().from_numpy(steps.share_I).to(next(iter(weights.values())).device)
@@ -188,6 +194,7 @@ class SequenceMethod(Method):
             batches,
             lambda batch: self.losses(weights, batch, share_I, emphasis),
             weights,
+            self.weighting(weights),
             optimizer=Optimizer("adam", self.lr, decay=self.decay),
             buffers=emphasis.buffers,
             clip=self.clip,
@@ -198,49 +205,44 @@ class SequenceMethod(Method):
         self, weights: Mapping[str, Tensor], batch: Batch, share_I: Tensor, emphasis: Emphasis
     ) -> dict[str, Tensor]:
         """The mean over the batch's targets, weighted: Σ ω ℓ / Σ ω."""
+        told = self.told(weights, batch, share_I)
+        weight_T = emphasis.of(told.target_T)
+        total, loss_T = self.total(weights, told, weight_T / weight_T.sum())
+        emphasis.seen(told.target_T, loss_T)
+        return {"all domains": total}
+
+    def told(self, weights: Mapping[str, Tensor], batch: Batch, share_I: Tensor) -> Told:
+        """The states of a batch, what they are to find, and among what."""
         input_BL, target_BL, other_BLK = (
             torch().from_numpy(array).long().to(share_I.device)
             for array in (batch.window.input_BL, batch.window.target_BL, batch.other_BLK)
         )
         given_BL = target_BL >= 0
-        target_T = target_BL[given_BL]
+        target_T, window_T = target_BL[given_BL], given_BL.nonzero()[:, 0]
         query_TF = self.encoder.states(weights, input_BL, self.dropout)[given_BL]
-        weight_T = emphasis.of(target_T)
-        weight_T = weight_T / weight_T.sum()
-        if self.loss in ("bce", "gbce"):
-            total, loss_T = self._binary(weights, query_TF, target_T, other_BLK[given_BL], weight_T)
-        else:
-            among = self._candidates(batch, given_BL, target_T, share_I)
-            item_CF = weights["item"] if self.loss == "softmax" else _rows(weights["item"], among.item_C)
-            total, loss_T = sequence_losses.cross_entropy(*self._scaled(query_TF, item_CF), among, weight_T)
-        emphasis.seen(target_T, loss_T)
-        return {"all domains": total}
-
-    def _candidates(
-        self, batch: Batch, given_BL: Tensor, target_T: Tensor, share_I: Tensor
-    ) -> sequence_losses.Candidates:
+        if self.loss in BINARY:
+            return Told(query_TF, target_T, other_BLK[given_BL], None)
         if self.loss == "softmax":
-            return sequence_losses.everything(len(share_I), target_T)
-        extra_M = torch().from_numpy(batch.extra_M).long().to(target_T.device)
-        among = sequence_losses.in_batch(target_T, extra_M, share_I, self.log_q)
-        if not self.hide:
-            return among
-        window_T = given_BL.nonzero()[:, 0]
-        return replace(among, hidden_BC=_held(batch.own, among.item_C, len(share_I)), window_T=window_T)
+            among = sequence_losses.everything(len(share_I), target_T)
+        else:
+            extra_M = torch().from_numpy(batch.extra_M).long().to(share_I.device)
+            among = sequence_losses.in_batch(target_T, extra_M, share_I, self.log_q)
+        if self.loss == "sampled" and self.hide:
+            held_BC = _held(batch.own, among.item_C, len(share_I))
+            among = replace(among, hidden_BC=held_BC, window_T=window_T)
+        return Told(query_TF, target_T, other_BLK[given_BL], among)
 
-    def _binary(
-        self,
-        weights: Mapping[str, Tensor],
-        query_TF: Tensor,
-        target_T: Tensor,
-        other_TK: Tensor,
-        weight_T: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        item_TJ = torch().cat([target_T[:, None], other_TK], dim=1)
-        query_TF, item_TJF = self._scaled(query_TF, _rows(weights["item"], item_TJ))
-        score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]
-        loss_T = sequence_losses.binary(self.loss, score_TJ, len(weights["item"]))
-        return (weight_T * loss_T).sum(), loss_T.detach()
+    def total(self, weights: Mapping[str, Tensor], told: Told, weight_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ ω ℓ, and ℓ without a gradient, (T,)."""
+        if told.among is None:
+            item_TJ = torch().cat([told.target_T[:, None], told.other_TK], dim=1)
+            query_TF, item_TJF = self._scaled(told.query_TF, _rows(weights["item"], item_TJ))
+            score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]
+            loss_T = sequence_losses.binary(self.loss, score_TJ, len(weights["item"]))
+            return (weight_T * loss_T).sum(), loss_T.detach()
+        everything = self.loss == "softmax"
+        item_CF = weights["item"] if everything else _rows(weights["item"], told.among.item_C)
+        return sequence_losses.cross_entropy(*self._scaled(told.query_TF, item_CF), told.among, weight_T)
 
     def _scaled(self, query_TF: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """What is multiplied: rows as they are, or of length 1 and 1 / T."""
@@ -290,7 +292,7 @@ class _Steps:
         """Items that the persons have not, (B, L, K)."""
         from landbridge.data.batch_kernels import negatives
 
-        k = self.method.per_positive if self.method.loss in ("bce", "gbce") else 0
+        k = self.method.per_positive if self.method.loss in BINARY else 0
         other_BLK = np.zeros((*window.target_BL.shape, k), np.int32)
         given_BL = window.target_BL >= 0
         row_T = np.repeat(window.row_B, given_BL.sum(axis=1)).astype(np.int32)

@@ -6,7 +6,14 @@ import pytest
 from landbridge.data.holdout import Split
 from landbridge.data.interactions import Interactions
 from landbridge.data.multidomain import MultiDomain
-from landbridge.data.splits import cold_users, leave_last_out, leave_one_out, temporal
+from landbridge.data.splits import (
+    cold_users,
+    leave_last_out,
+    leave_latest_out,
+    leave_one_out,
+    temporal,
+    with_candidates,
+)
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.errors import DataError, SettingsError
 
@@ -43,6 +50,88 @@ def test_min_events_spares_users_with_fewer() -> None:
     assert pairs(split, "test", "a") == [(0, 5), (1, 2)]
     assert pairs(split, "valid", "a") == [(0, 3)]
     assert pairs(split, "test", "b") == []
+
+
+def test_latest_takes_one_event_per_person_over_all_domains() -> None:
+    data = world(
+        {
+            "a": [(0, 5, 30), (0, 1, 10), (1, 2, 7), (1, 4, 6), (2, 9, 1), (2, 8, 2)],
+            "b": [(0, 0, 20), (1, 3, 8), (2, 7, 3), (3, 1, 1), (3, 2, 2)],
+            "c": [(1, 6, 9), (1, 7, 1)],
+        }
+    )
+    split = leave_latest_out(data)
+    assert {name: pairs(split, "test", name) for name in "abc"} == {
+        "a": [(0, 5)],
+        "b": [(2, 7)],
+        "c": [(1, 6)],
+    }
+    assert {name: pairs(split, "valid", name) for name in "abc"} == {
+        "a": [(2, 8)],
+        "b": [(0, 0), (1, 3)],
+        "c": [],
+    }
+    assert split.train["b"].user_idx.tolist() == [3, 3]  # two events in all are too few
+    with_two = leave_latest_out(data, min_events=2)
+    assert pairs(with_two, "test", "b") == [(2, 7), (3, 2)]
+    assert pairs(with_two, "valid", "b") == [(0, 0), (1, 3), (3, 1)]
+
+
+def test_latest_by_going_through_all_people() -> None:
+    rng = np.random.default_rng(8)
+    rows = {
+        name: [(int(u), int(i), int(rng.integers(10**9))) for u, i in np.argwhere(rng.random((10, 10)) < 0.2)]
+        for name in "abc"
+    }
+    split = leave_latest_out(world(rows))
+    for user in range(10):
+        mine = sorted((t, name, i) for name, own in rows.items() for u, i, t in own if u == user)
+        found = [
+            [(name, item) for name in "abc" for u, item in pairs(split, part, name) if u == user]
+            for part in ("valid", "test")
+        ]
+        latest = [[(name, item)] for _, name, item in mine[-2:]] if len(mine) >= 3 else [[], []]
+        assert found == latest
+
+
+def test_latest_takes_tied_events_equally_often() -> None:
+    data = world({"a": [(0, item, 4) for item in range(3)], "b": [(0, item, 4) for item in range(2)]})
+    held = np.zeros(5, int)
+    for seed in range(600):
+        split = leave_latest_out(data, seed=seed)
+        for first, name in ((0, "a"), (3, "b")):
+            for _, item in pairs(split, "test", name):
+                held[first + item] += 1
+    assert held.sum() == 600
+    assert np.abs(held - 120).max() < 40  # 4 standard deviations
+    again = leave_latest_out(data, seed=3), leave_latest_out(data, seed=3)
+    assert again[0].train.fingerprint == again[1].train.fingerprint
+
+
+def test_latest_for_nobody_is_an_error() -> None:
+    with pytest.raises(DataError, match="leaves no validation rows: give more events"):
+        leave_latest_out(SMALL, min_events=5)
+
+
+def test_a_split_ranked_across_is_another_one() -> None:
+    split = leave_last_out(SMALL)
+    across = split.across()
+    for part, same in ((across.valid, split.valid), (across.test, split.test)):
+        assert (same.protocol, part.protocol) == ("full", "across")
+        assert part.targets is same.targets
+        assert part.known is same.known
+        assert part.fingerprint != same.fingerprint
+        assert part.select(["a"]).across
+    assert across.train is split.train
+
+
+def test_candidates_are_not_ranked_across() -> None:
+    split = leave_last_out(world({name: [(u, i, i) for u in range(5) for i in range(u, 8)] for name in "ab"}))
+    for both in (lambda: with_candidates(split, 1).across(), lambda: with_candidates(split.across(), 1)):
+        with pytest.raises(
+            SettingsError, match="takes no sampled candidates: leave out candidates or across"
+        ):
+            both()
 
 
 def test_random_order_takes_every_event_equally_often() -> None:
@@ -99,13 +188,15 @@ def test_cold_users_leave_users_of_one_domain_alone() -> None:
 
 def test_impossible_requests_are_refused() -> None:
     untimed = world({"a": [(0, 1, 0), (0, 2, 0)]}, timed=False)
-    for by_time in (leave_last_out, temporal):
+    for by_time in (leave_last_out, leave_latest_out, temporal):
         with pytest.raises(DataError, match="'a' has no time stamps"):
             by_time(untimed)
     with pytest.raises(SettingsError, match="did you mean 'last'"):
         leave_one_out(SMALL, order="lst")
     with pytest.raises(SettingsError, match="min_events"):
         leave_one_out(SMALL, min_events=0)
+    with pytest.raises(SettingsError, match="min_events"):
+        leave_latest_out(SMALL, min_events=0)
     with pytest.raises(SettingsError, match="together below 1"):
         temporal(SMALL, valid=0.5, test=0.5)
     with pytest.raises(DataError, match="too alike"):

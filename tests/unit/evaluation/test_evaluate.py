@@ -12,6 +12,7 @@ from landbridge.errors import DataError, SettingsError
 from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds, recommended_share
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.protocols import BLOCK_BYTES, blocks
+from landbridge.evaluation.segments import LABELS
 from landbridge.evaluation.significance import compare
 
 from .worlds import held_out, many, model
@@ -144,7 +145,7 @@ def test_segments_share_out_the_rows(random_world) -> None:  # type: ignore[no-u
     holdout, scores = random_world
     judged = evaluate(model(holdout.known, scores), holdout)
     total = len(judged.rows)
-    for by in ("domain", "activity", "elsewhere", "popularity", "twin"):
+    for by in LABELS:
         assert judged.summary(["hr@10"], by=by)["rows"].sum() == total
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from landbridge.errors import SettingsError
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.segments import head_items, user_table, with_segment
+from landbridge.evaluation.segments import LABELS, USUAL, head_items, user_table, with_segment
 
 
 def rows(**columns: list[object]) -> pl.DataFrame:
@@ -23,6 +23,20 @@ def test_elsewhere_and_twin() -> None:
     table = rows(elsewhere=[0, 1, 9], twin=[True, False, True])
     assert with_segment(table, "elsewhere")["segment"].to_list() == ["0", "1+", "1+"]
     assert with_segment(table, "twin")["segment"].to_list() == ["twin", "no twin", "twin"]
+
+
+def test_shares_of_a_person_s_events_at_their_edges() -> None:
+    """Of ten, a thousand and three events, and of none at all."""
+    here = [0, 1, 2, 3, 4, 5, 6, 10, 100, 101, 399, 400, 0, 1, 2, 0]
+    elsewhere = [10, 9, 8, 7, 6, 5, 4, 0, 900, 899, 601, 600, 3, 2, 1, 0]
+    low, some, forty, fifty, home = LABELS["share"]
+    expected = [low, low, some, some, forty, fifty, home, home, low, some, some, forty, low, some, home, low]
+    table = rows(activity=here, elsewhere=elsewhere)
+    assert with_segment(table, "share")["segment"].to_list() == expected
+
+
+def test_shares_are_told_only_where_they_are_asked_for() -> None:
+    assert set(LABELS) - set(USUAL) == {"share"}
 
 
 def test_popularity_prefers_head_to_tail() -> None:

@@ -16,11 +16,13 @@ import polars as pl
 import pytest
 from benches import small_spec
 
-from landbridge.errors import DataError, StoreError
+from landbridge.data.splits import with_candidates
+from landbridge.errors import DataError, SettingsError, StoreError
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import POWER, compare, holm
 from landbridge.files import locked, read_json
 from landbridge.parallel.executor import Serial
+from landbridge.reports.write import report
 from landbridge.selection import cells
 from landbridge.selection.benchmark import Outcome, _Sparing, benchmark
 from landbridge.selection.spec import benchmark_spec
@@ -321,6 +323,87 @@ def test_published_candidates_are_not_drawn_twice(shop: Path) -> None:
     (_, drawn) = cells.protocols(source, split)
     with pytest.raises(Exception, match="come with candidates of their own: protocol 1\\+8"):
         cells.protocols(source, replace(split, test=drawn))
+
+
+def test_published_candidates_are_not_ranked_across(shop: Path) -> None:
+    source = benchmark_spec(small_spec(shop)).data[0].model_copy(update={"across": True, "candidates": (0,)})
+    split = with_candidates(cells.prepared(source), 8)
+    with pytest.raises(SettingsError, match="takes no sampled candidates"):
+        cells.protocols(source, split)
+
+
+def test_one_list_over_all_domains_is_one_more_protocol(shop: Path, whole: tuple[Path, Outcome]) -> None:
+    """All other figures stay as they are; the leak check judges within domains."""
+    tables = small_spec(shop)
+    tables["data"][0]["across"] = True
+    spec = benchmark_spec(tables | {"by": ["domain", "activity", "share"]})
+    out = shop / "across"
+    outcome = benchmark(spec, out, Serial(1), check_leaks=True)
+    assert all(check["passed"] for check in outcome.leaks)
+    found, before = outcome.results, whole[1].results
+    assert found["protocol"].unique(maintain_order=True).to_list() == ["full", "1+8", "across"]
+    usual = pl.col("by") != "share"
+    assert found.filter(usual, pl.col("protocol") != "across").equals(before)
+    across = found.filter(protocol="across", by="domain")
+    assert across["domain"].unique().sort().to_list() == ["books", "movies"]
+    assert not across["sampled"].any()
+    full = found.filter(protocol="full", by="domain")
+    assert (across["mean"] <= full["mean"]).all()
+    assert (across["mean"] < full["mean"]).any()
+    (cell,) = out.glob("cells/shops/popular-*/1")
+    assert (cell / "evaluation-across.parquet").is_file()
+    (row,) = read_json(cell / "cell.json")["coverage"]["across"]
+    assert (row["domain"], row["protocol"]) == ("all", "across")
+    titles = list(main_tables(spec, outcome.results, outcome.comparisons))
+    assert titles[-1] == "shops: ndcg@10, one list over all domains, against separate"
+    report(out, out / "report.md")
+    text = (out / "report.md").read_text()
+    assert "NDCG@10, one list over all domains" in text
+    assert "By the share of the user's known events that are in the domain" in text
+
+
+def test_a_domain_that_nobody_s_latest_event_is_in(tmp_path: Path) -> None:
+    """It is fitted on and described, and has no figures; the guard decides on the others."""
+    (files := tmp_path / "files").mkdir()
+    rng = np.random.default_rng(0)
+    rows = pl.DataFrame(
+        {"user": np.tile(np.arange(40), 12), "item": rng.integers(0, 20, 480), "time": np.arange(480) + 1000}
+    )
+    rows.write_csv(files / "books.csv")
+    rows.with_columns(pl.col("time") + 5000, item=pl.col("item") % 15).write_csv(files / "films.csv")
+    rows.with_columns(pl.col("time") - 900).write_csv(files / "old.csv")
+    quick = {"factors": 4, "epochs": 2}
+    spec = small_spec(
+        tmp_path,
+        seeds=[1],
+        data=[
+            {
+                "name": "shelf",
+                "source": [str(files / f"{name}.csv") for name in ("books", "films", "old")],
+                "users": "shared",
+                "split": {"kind": "latest"},
+                "candidates": [0, 3],
+                "across": True,
+            }
+        ],
+        methods=[
+            {"label": "separate", "name": "ials", "settings": quick},
+            {"label": "safe", "name": "ials", "settings": quick | {"sharing": "joined"}, "guard": True},
+        ],
+    )
+    outcome = benchmark(benchmark_spec(spec), tmp_path / "out", Serial(1), check_leaks=True)
+    assert outcome.results["domain"].unique().to_list() == ["films"]
+    assert outcome.results["protocol"].unique(maintain_order=True).to_list() == ["full", "1+3", "across"]
+    assert set(outcome.comparisons["domain"]) == {"films"}
+    told = {
+        each["name"]: each["test_rows"] for each in read_json(tmp_path / "out/data/shelf.json")["domains"]
+    }
+    assert told == {"books": 0, "films": 40, "old": 0}
+    (cell,) = (tmp_path / "out").glob("cells/shelf/separate-*/1/cell.json")
+    coverage = {name: [row["domain"] for row in rows] for name, rows in read_json(cell)["coverage"].items()}
+    assert coverage == {"full": ["films"], "1+3": ["films"], "across": ["all"]}
+    report(tmp_path / "out", tmp_path / "report.md")
+    assert "old" in (tmp_path / "report.md").read_text()
 
 
 def test_the_peak_is_measured_anew(shop: Path) -> None:

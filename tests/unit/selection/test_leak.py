@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from worlds import uneven
+from worlds import timed, uneven
 
-from landbridge.data.holdout import Split
+from landbridge.data.holdout import Holdout, Split
 from landbridge.data.splits import cold_users, leave_one_out, with_candidates
 from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.metrics import Metric
@@ -27,7 +28,12 @@ OPTIONS = FitOptions(seed=2, threads=1)
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    return planted_transfer(domains=2).split
+    split = planted_transfer(domains=2).split
+    return Split(with_times(split.valid), with_times(split.test))
+
+
+def with_times(holdout: Holdout) -> Holdout:
+    return replace(holdout, known=timed(holdout.known))
 
 
 def small(name: str) -> Model:

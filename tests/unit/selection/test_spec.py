@@ -9,7 +9,7 @@ import pytest
 from benches import small_spec
 
 from landbridge.errors import LandbridgeError, SettingsError
-from landbridge.evaluation.segments import LABELS
+from landbridge.evaluation.segments import USUAL
 from landbridge.selection.spec import benchmark_spec, of_names
 
 METHOD = {"label": "a", "name": "ials"}
@@ -29,6 +29,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"data": [{"dataset": "ciao"}]}, "data 1 lacks 'name'"),
     ({"data": [DATA | {"name": "../d"}]}, "data 1, name: String should match"),
     ({"data": []}, "There are no data"),
+    ({"data": [DATA | {"acros": True}]}, "Unknown key in data 1 'acros': did you mean 'across'"),
+    ({"data": [DATA | {"across": "maybe"}]}, "data 1, across: Input should be a valid boolean"),
     ({"data": [DATA | {"candidates": []}]}, "There are no candidates of data 'd'"),
     ({"data": [DATA | {"candidates": [-1]}]}, "data 1, candidates 1: Input should be greater"),
     ({"data": [DATA, DATA]}, "'d' stands 2 times among the data"),
@@ -73,9 +75,20 @@ def test_defaults_and_the_resolved_file(tmp_path: Path) -> None:
     import tomllib
 
     spec = benchmark_spec({"data": [DATA], "methods": [METHOD]})
-    assert (spec.seeds, spec.reference, spec.by) == ((1, 2, 3), "a", tuple(LABELS))
+    assert (spec.seeds, spec.reference, spec.by) == ((1, 2, 3), "a", USUAL)
     for given in (spec, benchmark_spec(small_spec(tmp_path))):
         assert benchmark_spec(tomllib.loads(given.toml().decode())) == given
+
+
+def test_a_spec_without_across_is_written_as_ever(tmp_path: Path) -> None:
+    """Folders begun before there was such a key can be gone on with."""
+    import tomllib
+
+    for across, written in ((None, None), (True, True)):
+        data = {**DATA, **({} if across is None else {"across": across})}
+        spec = benchmark_spec({"data": [data], "methods": [METHOD]})
+        assert tomllib.loads(spec.toml().decode())["data"][0].get("across") is written
+        assert not spec.data[0].experiment().split.across  # choices are made within domains
 
 
 def test_data_and_method_as_an_experiment_has_them(tmp_path: Path) -> None:

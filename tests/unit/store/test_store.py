@@ -28,6 +28,7 @@ from landbridge.models.base import Fitted, Queries
 from landbridge.models.ials import IALS
 from landbridge.models.popularity import Popularity
 from landbridge.store import attach, attached, load, load_holdout, save, save_holdout
+from landbridge.store.contents import holdout_arrays, holdout_from
 from landbridge.training.options import FitOptions
 
 
@@ -101,6 +102,24 @@ def test_a_holdout_comes_back(tmp_path: Path, fitted: Fitted, candidates: int | 
         np.testing.assert_array_equal(getattr(back.targets["films/tv"], name), getattr(targets, name))
     with pytest.raises(StoreError, match="other data"):
         load_holdout(tmp_path, world(seed=5))
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_how_a_holdout_is_ranked_comes_back(tmp_path: Path, fitted: Fitted, across: bool) -> None:
+    targets = Targets(np.array([1, 4], np.int32), np.array([0, 3], np.int32))
+    none = Targets(np.empty(0, np.int32), np.empty(0, np.int32))
+    save(fitted, tmp_path)
+    save_holdout(tmp_path, Holdout(fitted.known, {"books": none, "films/tv": targets}, across))
+    back = load_holdout(tmp_path, fitted.known)
+    assert back.protocol == ("across" if across else "full")
+    assert [len(part) for part in back.targets.values()] == [0, 2]
+
+
+def test_a_holdout_kept_before_there_were_lists_over_all_domains(fitted: Fitted) -> None:
+    targets = Targets(np.array([1], np.int32), np.array([0], np.int32))
+    arrays, about = holdout_arrays(Holdout(fitted.known, {"books": targets}))
+    del about["across"]
+    assert not holdout_from(arrays, about, fitted.known).across
 
 
 def test_a_run_without_a_test_part_says_so(tmp_path: Path, fitted: Fitted) -> None:

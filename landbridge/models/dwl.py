@@ -1,0 +1,224 @@
+"""DWL: a sequence model whose targets count the more, the sparser their domain is (arXiv 2510.04375).
+
+A transformer reads what somebody did last in any domain (:mod:`landbridge.models.parts.attention`). With the
+loss ℓ_t of finding target t (:mod:`~landbridge.models.parts.sequence_losses`) and the weight w of its item, a
+step makes small
+
+    L = Σ_t w_{p_t} ℓ_t / Σ_t w_{p_t}      ("literal": / T)                                            (1)
+
+w_i comes from the weights w_d of the domains that item i belongs to (``combine``), w_d from how sparse they
+are (:mod:`landbridge.training.sparsity`), and moves while the model learns
+(:mod:`landbridge.training.schedule`). With ``renorm`` the mean of w_i over all training events is 1, Eq. (9)
+of sparsity. With the signal "gradient"
+
+    L = Σ_d w_d mean_{t in d} ℓ_t                                                                      (2)
+
+and w_d is GradNorm's, at the last block's last layer (:mod:`landbridge.training.balancing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.multidomain import MultiDomain
+from landbridge.errors import SettingsError, unknown
+from landbridge.models.parts.sequence_losses import Candidates
+from landbridge.models.parts.sequence_method import Batch, Emphasis, SequenceMethod, Told
+from landbridge.models.space import Choice, Real, Space
+from landbridge.training.balancing import GradNorm
+from landbridge.training.neural import torch
+from landbridge.training.schedule import WeightSchedule
+from landbridge.training.sparsity import (
+    COMBINE,
+    Counts,
+    Sparsity,
+    WeightMap,
+    memberships_of,
+    of_items,
+    renormalised,
+)
+from landbridge.training.weighting import Fixed, Uniform, Weighting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGH = ("sparsity", "fixed", "none")
+
+
+@dataclass(frozen=True)
+class DWL(SequenceMethod):
+    """``weigh``: "sparsity", as below; "fixed", ``weights`` by domain, 1 where none is given; or "none".
+
+    ``alpha``, ``beta``, ``gamma``, ``counting``, ``entropy``, ``standardise``:
+    :class:`~landbridge.training.sparsity.Sparsity`; ``map``, ``low``, ``high``, ``kappa``:
+    :class:`~landbridge.training.sparsity.WeightMap`; ``renorm`` to ``window_days``:
+    :class:`~landbridge.training.schedule.WeightSchedule`. ``combine``: "max", "mean" or "product" over an
+    item's domains. ``literal``: Eq. (1) with T. Other settings: ``SequenceMethod``.
+    """
+
+    loss: str = "sampled"
+    weigh: str = "sparsity"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    alpha: float = 1.0
+    beta: float = 0.6
+    gamma: float = 0.2
+    counting: str = "events"
+    entropy: str = "normalised"
+    standardise: bool = False
+    map: str = "exponential"
+    low: float = 0.2
+    high: float = 5.0
+    kappa: float = 0.5
+    renorm: bool = True
+    momentum: float = 0.9
+    period: int = 2
+    bias_correction: bool = False
+    start: str = "computed"
+    signal: str = "static"
+    window_days: float | None = None
+    combine: str = "max"
+    literal: bool = False
+    name: ClassVar[str] = "dwl"
+    space: ClassVar[Space] = MappingProxyType(
+        {"lr": Real(3e-4, 3e-3, log=True), "dropout": Real(0.0, 0.5), "kappa": Choice((0.25, 0.5, 1.0))}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, valid in (("weigh", WEIGH), ("combine", COMBINE)):
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+        Fixed(self.weights)  # refuses negative ones
+        if bool(self.weights) != (self.weigh == "fixed"):
+            raise SettingsError("weigh='fixed' and weights belong together: give both or neither.")
+        if self.blocks == 0 and self.signal == "gradient":
+            raise SettingsError("signal='gradient' looks at the last block: give blocks 1 or more.")
+        self.schedule  # noqa: B018  it checks its settings
+
+    @property
+    def schedule(self) -> WeightSchedule:
+        """How weights follow the domains' scores."""
+        return WeightSchedule(
+            Sparsity(self.alpha, self.beta, self.gamma, self.counting, self.entropy, self.standardise),
+            WeightMap(self.map, self.low, self.high, self.kappa),
+            self.renorm,
+            self.momentum,
+            self.period,
+            self.bias_correction,
+            self.start,
+            self.signal,
+            self.window_days,
+        )
+
+    def emphasis(self, train: MultiDomain, where: Any) -> Emphasis:
+        """By sparsity, fixed, or alike."""
+        for domain in self.weights:
+            if domain not in train.names:
+                raise SettingsError(unknown("domain in weights", domain, train.names))
+        if self.weigh == "none" or self.signal == "gradient":
+            return super().emphasis(train, where)
+        return Weighed(self, train, where)
+
+    def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
+        """GradNorm for the signal "gradient"."""
+        if self.weigh != "sparsity" or self.signal != "gradient":
+            return Uniform()
+        return GradNorm(f"block.{self.blocks - 1}.down.weight", start=None)
+
+    def losses(
+        self, weights: Mapping[str, Tensor], batch: Batch, share_I: Tensor, emphasis: Emphasis
+    ) -> dict[str, Tensor]:
+        """Eq. (1) as one loss, or those of Eq. (2) by domain."""
+        told = self.told(weights, batch, share_I)
+        if self.weigh == "sparsity" and self.signal == "gradient":
+            return self._by_domain(weights, told, emphasis)
+        weight_T = emphasis.of(told.target_T)
+        scale = len(weight_T) if self.literal else weight_T.sum()
+        total, loss_T = self.total(weights, told, weight_T / scale)  # Eq. (1)
+        emphasis.seen(told.target_T, loss_T)
+        return {"all domains": total}
+
+    def _by_domain(self, weights: Mapping[str, Tensor], told: Told, emphasis: Emphasis) -> dict[str, Tensor]:
+        domain_T, found = emphasis.domain_I[told.target_T], {}
+        for number in domain_T.unique().tolist():
+            part = _part(told, domain_T == number)
+            even_T = torch().full_like(part.query_TF[:, 0], 1 / len(part.target_T)).detach()
+            found[emphasis.names[number]], loss_T = self.total(weights, part, even_T)  # Eq. (2)
+            emphasis.seen(part.target_T, loss_T)
+        return found
+
+
+class Weighed(Emphasis):
+    """The weights of items from those of their domains, from epoch to epoch."""
+
+    def __init__(self, method: DWL, train: MultiDomain, where: Any) -> None:
+        super().__init__(train, where)
+        self.method, self.schedule = method, method.schedule
+        self.belongs_ID = np.concatenate([memberships_of(train, name) for name in train.names])
+        self.share_I = train.joined()[0].item_counts.astype(np.float64)
+        self.windows = self.schedule.windows(train, method.epochs)
+        begun = {name: torch().from_numpy(array).to(where) for name, array in self._begun(train).items()}
+        self.buffers |= {f"schedule.{name}": tensor.clone() for name, tensor in begun.items()}
+
+    def begin(self, epoch: int) -> None:
+        """Update the weights where it is time for it."""
+        if self.method.weigh == "sparsity":
+            before = self._state()
+            due = min(int(before["updates_1"][0]), len(self.windows) - 1)
+            measured = {"window": self.windows[due] if self.windows else None, "loss": self.loss_D()}
+            for name, array in self.schedule.at_epoch(
+                before, epoch, measured.get(self.schedule.signal)
+            ).items():
+                self.buffers[f"schedule.{name}"].copy_(torch().from_numpy(np.asarray(array)))
+        super().begin(epoch)
+        self.weight_I = torch().from_numpy(self.of_items().astype(np.float32)).to(self.domain_I.device)
+
+    def of(self, target_T: Tensor) -> Tensor:
+        """w of each target's item."""
+        return self.weight_I[target_T]
+
+    def of_items(self) -> npt.NDArray[np.float64]:
+        """w_i of the joined catalogue, (I,)."""
+        weight_I = of_items(self._state()["weight_D"], self.belongs_ID, self.method.combine)
+        if not self.method.renorm or self.method.weigh == "fixed":
+            return weight_I
+        return renormalised(weight_I, self.share_I, self.method.low, self.method.high)
+
+    def facts(self) -> Mapping[str, Any]:
+        """``weight`` and ``sparsity`` by domain, beside the losses."""
+        return {**super().facts(), **self.schedule.facts(self._state(), self.names)}
+
+    def _begun(self, train: MultiDomain) -> dict[str, npt.NDArray[Any]]:
+        state = self.schedule.begin(Counts.of(train))
+        if self.method.weigh != "fixed":
+            return state
+        fixed_D = np.array([self.method.weights.get(name, 1.0) for name in train.names])
+        return {**state, "weight_D": fixed_D}
+
+    def _state(self) -> dict[str, npt.NDArray[Any]]:
+        own = {name: tensor for name, tensor in self.buffers.items() if name.startswith("schedule.")}
+        return {name.removeprefix("schedule."): tensor.cpu().numpy().copy() for name, tensor in own.items()}
+
+
+def _part(told: Told, chosen_T: Tensor) -> Told:
+    """Some of the targets, told from the same candidates."""
+    query_TF, target_T, other_TK, among = told
+    if among is not None:
+        own_T = None if among.own_T is None else among.own_T[chosen_T]
+        window_T = None if among.window_T is None else among.window_T[chosen_T]
+        place_T = among.place_T[chosen_T]
+        among = Candidates(among.item_C, among.bias_C, place_T, own_T, among.hidden_BC, window_T)
+    return Told(query_TF[chosen_T], target_T[chosen_T], other_TK[chosen_T], among)
+
+
+PAPER = DWL(
+    factors=256, blocks=4, heads=8, hidden=1024, length=100, projected=True, dropout=0.1,
+    temperature=0.1, decay=0.01, epochs=10, batch_size=256, start="ones",
+)  # fmt: skip
+"""The published sizes and settings, as far as they are told."""
