@@ -5,8 +5,8 @@
     python -m experiments.uclr sensitivity       mask ratio, rank, alpha, objective, on Ciao
 
 Choices are made on 2,000 validation users at most with one seed, by NDCG@10 among 99 sampled items (the
-paper's protocol), and stand in experiments/uclr/NAME.toml, which is what the benchmark runs. Everything goes
-on where it was when the program is started again.
+paper's protocol); those for sport-cloth are food-kitchen's. They stand in experiments/uclr/NAME.toml, which is
+what the benchmark runs. Everything goes on where it was when the program is started again.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ DATA: Mapping[str, tuple[int, int, dict[str, Any]]] = {  # seeds, sampled items,
     "food-kitchen": (5, 99, {"name": "food-kitchen", "dataset": "food-kitchen", "split": RANDOM}),
     "sport-cloth": (3, 99, {"name": "sport-cloth", "dataset": "sport-cloth"}),
 }
+SETTLED_ON = {"sport-cloth": "food-kitchen"}  # of the same shop and size: its settings are carried over
 COMMON = {
     "metrics": ["ndcg@10", "hr@10", "mrr@10", "ndcg@20", "hr@20", "mrr@20"],
     "by": ["domain", "activity"],
@@ -89,10 +90,11 @@ def _settled(name: str) -> dict[str, Any]:
         "data": [{"candidates": [0, 99], **source}],
         "methods": [{"label": "popularity", "name": "popularity"}],
     }
-    spec: Benchmark = benchmark_spec(tables)
+    judge = SETTLED_ON.get(name, name)
+    spec: Benchmark = benchmark_spec({**tables, "data": [{"candidates": [0, 99], **DATA[judge][2]}]})
     split = experiment.prepared(spec.data[0].experiment())
     split = with_candidates(split, candidates, seed=TUNING_SEED) if candidates else split
-    choice = _choice(name, some_users(split.valid))
+    choice = _choice(judge, some_users(split.valid))
     return {**tables, "reference": "BPRMF", "methods": [entry(*each) for each in _methods(choice).items()]}
 
 
