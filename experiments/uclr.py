@@ -5,7 +5,7 @@
     python -m experiments.uclr sensitivity       mask ratio, rank, alpha, objective, on Ciao
 
 Choices are made on 2,000 validation users at most with one seed, by NDCG@10 among 99 sampled items (the
-paper's protocol); those for sport-cloth are food-kitchen's. They stand in experiments/uclr/NAME.toml, which is
+paper's protocol); sport-cloth takes food-kitchen's. They stand in experiments/uclr/NAME.toml, which is
 what the benchmark runs. Everything goes on where it was when the program is started again.
 """
 
