@@ -25,10 +25,11 @@ from landbridge.models.parts.tower_method import TowerMethod
 from landbridge.models.parts.towers import Towers
 from landbridge.models.space import Choice, Real, Space
 from landbridge.training.balancing import COMPLEXITIES, GradNorm
+from landbridge.training.schedule import DynamicSparsity, WeightSchedule
 from landbridge.training.weighting import Fixed, Uncertainty, Uniform, Weighting, within
 
 SHARING = ("user", "tower", "cross")
-BALANCE = ("none", "fixed", "gradnorm", "uncertainty")
+BALANCE = ("none", "fixed", "gradnorm", "uncertainty", "sparsity")
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class ADC(TowerMethod):
     """``factors``: columns of a row; other settings: ``TowerMethod`` and ``JointMethod``.
 
     ``balance``: "gradnorm"; "none", equal weights, of which everything is measured that balancing would go
-    by; "fixed", ``weights`` by domain, 1 where none is given; or "uncertainty". ``complexity``, and α and η
-    of gradnorm as ``balance_alpha`` and ``balance_lr``: :class:`~landbridge.training.balancing.GradNorm`;
-    uncertainty takes ``balance_lr``, too.
+    by; "fixed", ``weights`` by domain, 1 where none is given; "uncertainty"; or "sparsity", the weights of
+    :mod:`landbridge.training.schedule` with its defaults. ``complexity``, and α and η of gradnorm as
+    ``balance_alpha`` and ``balance_lr``: :class:`~landbridge.training.balancing.GradNorm`; uncertainty takes
+    ``balance_lr``, too.
     """
 
     sharing: str = "tower"
@@ -83,7 +85,14 @@ class ADC(TowerMethod):
             return Fixed({name: self.weights.get(name, 1.0) for name in train.names})
         if self.balance == "uncertainty":
             return Uncertainty(self.balance_lr)
+        if self.balance == "sparsity":
+            return DynamicSparsity.of(WeightSchedule(), train, self._steps(train), self.epochs)
         return self._gradnorm(train)
+
+    def _steps(self, train: MultiDomain) -> int:
+        """Steps of an epoch, as in :mod:`~landbridge.models.parts.rounds`, Eq. (1)."""
+        most = max(len(events) for events in train.domains.values())
+        return min(-(-train.n_events // self.batch_size), most)
 
     def _gradnorm(self, train: MultiDomain) -> GradNorm:
         """For "none" one that moves nothing: no weights, and no step lengths either."""

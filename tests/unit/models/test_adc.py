@@ -291,3 +291,11 @@ def test_weights_of_unknown_domains_are_refused() -> None:
 
 def test_the_registry_knows_it() -> None:
     assert registry.method("adc") is ADC
+
+
+def test_the_weights_of_sparsity_count_every_sample_and_a_sparse_domains_more() -> None:
+    data = uneven({"large": (30, 55), "small": (30, 6)})
+    fitted = replace(METHOD, balance="sparsity", epochs=3).fit(data, ONE)
+    weight = fitted.log[-1]["sample_weight"]
+    assert weight["small"] > 1 > weight["large"]
+    assert fitted.log[-1]["updates"] == 1

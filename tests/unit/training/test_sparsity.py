@@ -288,6 +288,14 @@ def test_the_example_of_the_page() -> None:
         "exponential": [1.41, 1.83, 2.58, 4.47],
         "softmax": [0.25, 0.42, 0.83, 2.5],
     }
+    means = [float(EXAMPLE @ WeightMap(kind).weights(score_D)) for kind in plain]
+    assert dict(zip(plain, np.round(means, 2).tolist(), strict=True)) == {
+        "literal": 0.29,
+        "affine": 1.14,
+        "geometric": 0.63,
+        "exponential": 1.87,
+        "softmax": 0.5,
+    }
     assert level == {
         "literal": [0.68, 0.75, 1.77, 3.39],
         "affine": [0.2, 1.1, 2.35, 4.34],
