@@ -63,9 +63,9 @@ RELEASES: Mapping[str, Release] = {
 
 
 def movielens_genres(
-    *, genres: Sequence[str] = GENRES, min_rating: float = 4, release: str = "1m"
+    *, domains: Sequence[str] = GENRES, min_rating: float = 4, release: str = "1m"
 ) -> MultiDomain:
-    """Films as items, genres as domains: a film is at home in its rarest of ``genres`` (by films).
+    """Films as items, genres as domains: a film is at home in its rarest of ``domains`` (by films).
 
     Films of none of them are left out; all of a film's genres among them are in ``memberships``.
     """
@@ -74,14 +74,14 @@ def movielens_genres(
     folder = fetch(release)
     films = pl.read_parquet(folder / "films.parquet")
     listed = films.select("item", domain=pl.col("genres").str.split(" ")).explode("domain")
-    missing = set(genres) - set(listed["domain"])
+    missing = set(domains) - set(listed["domain"])
     if missing:
         raise DataError(unknown("genre", min(missing), set(listed["domain"])))
-    listed = listed.filter(pl.col("domain").is_in(list(genres)))
+    listed = listed.filter(pl.col("domain").is_in(list(domains)))
     ratings = pl.read_parquet(folder / "ratings.parquet").filter(pl.col("rating") >= min_rating)
     events = ratings.join(_rarest(listed), on="item", maintain_order="left")
     events = events.select("user", "item", "domain", "timestamp")
-    return read(events, domains=genres, titles=films.select("item", title="item"), memberships=listed)
+    return read(events, domains=domains, titles=films.select("item", title="item"), memberships=listed)
 
 
 def fetch(release: str) -> Path:

@@ -59,9 +59,10 @@ class Cell:
         started = time.perf_counter()
         fitted = fit(self.entry.model(), split, _options(self, work), work)
         fitted_at = time.perf_counter()
-        coverage = {}
+        coverage, variety = {}, []
         for holdout in protocols(self.source, split):
             coverage[holdout.protocol] = self._judge(fitted, holdout)
+            variety += self._variety(fitted, holdout) if holdout.across else []
         cost = {
             "fit_seconds": fitted_at - started,
             "evaluate_seconds": time.perf_counter() - fitted_at,
@@ -71,7 +72,7 @@ class Cell:
         write_json(self.folder / "log.json", [dict(record) for record in fitted.log])
         write_json(self.folder / "cost.json", cost)
         shutil.rmtree(work, ignore_errors=True)
-        write_json(self.folder / "cell.json", self._about(fitted, coverage))
+        write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": variety})
 
     def _judge(self, fitted: Fitted, holdout: Holdout) -> list[dict[str, Any]]:
         from landbridge.evaluation.evaluate import evaluate, recommended_share
@@ -79,6 +80,11 @@ class Cell:
         judged = replace(evaluate(fitted, holdout, threads=self.threads), name=self.entry.label)
         judged.write(self.folder / f"evaluation-{holdout.protocol}.parquet")
         return recommended_share(fitted, holdout, threads=self.threads).to_dicts()
+
+    def _variety(self, fitted: Fitted, holdout: Holdout) -> list[dict[str, Any]]:
+        from landbridge.evaluation.variety import variety
+
+        return variety(fitted, holdout, threads=self.threads).to_dicts()
 
     def _about(self, fitted: Fitted, coverage: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         return {

@@ -60,7 +60,7 @@ def test_names_and_info_agree() -> None:
 
 def test_a_film_is_at_home_in_its_rarest_genre(small: Path) -> None:
     """Films per genre: War 1, Comedy 2, Drama 2; a tie goes by name, so the second film is a comedy."""
-    data = catalog.movielens_genres(genres=("War", "Comedy", "Drama"), min_rating=4)
+    data = catalog.movielens_genres(domains=("War", "Comedy", "Drama"), min_rating=4)
     assert {name: data.items[name].ids.tolist() for name in data.names} == {
         "War": ["Toy (1995)"],
         "Comedy": ["Misérables, Les (1995)"],
@@ -70,9 +70,9 @@ def test_a_film_is_at_home_in_its_rarest_genre(small: Path) -> None:
     assert data.memberships["Comedy"].tolist() == [[False, True, True]]
     assert data.titles["Drama"].tolist() == ["Up (2000)"]
     assert data["War"].time.tolist() == [10, 13]  # type: ignore[union-attr]
-    assert catalog.movielens_genres(genres=("War",)).names == ("War",)
+    assert catalog.movielens_genres(domains=("War",)).names == ("War",)
     with pytest.raises(DataError, match="did you mean 'War'"):
-        catalog.movielens_genres(genres=("Wars",))
+        catalog.movielens_genres(domains=("Wars",))
 
 
 def test_downloads_are_cached_whole(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

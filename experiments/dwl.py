@@ -1,0 +1,140 @@
+"""DWL against a generic sequence model, fixed weights, SASRec and joined ALS, in one list over all domains.
+
+    python -m experiments.dwl food-kitchen ciao movielens-1m [--jobs 2]
+
+Everybody's latest event is the test row and the one before it the validation row; all unseen items of all
+domains are ranked. Settings come from 2,000 validation users at most with one seed, by NDCG@10 and without
+weights, so that what is tuned is the control. All of it goes on where it was when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.choice import Choice, entry, some_users
+from experiments.common import grid
+from experiments.dwl_page import dwl_page
+from landbridge.data.holdout import Split
+from landbridge.models.base import Method
+from landbridge.models.dwl import DWL
+from landbridge.models.ials import IALS
+from landbridge.models.popularity import Popularity
+from landbridge.models.sasrec import SASRec
+from landbridge.progress import Terminal
+from landbridge.reports.write import report
+from landbridge.selection import cells
+from landbridge.selection.benchmark import benchmark, executor_of
+from landbridge.selection.spec import benchmark_spec
+
+RUNS, SPECS = Path("runs/dwl"), Path(__file__).parent / "dwl"
+LATEST = {"kind": "latest", "seed": 15}
+GENRES = (
+    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
+QUARTILE, RAISED = 0.25, 2.0  # of domains, by events; the published h of fixed weights
+
+
+@dataclass(frozen=True)
+class Study:
+    """``data``: as a benchmark has them. ``tried``: settings of the generic model, name -> values. ``every``:
+    epochs between validations."""
+
+    data: Mapping[str, Any]
+    tried: Mapping[str, tuple[Any, ...]]
+    seeds: int = 5
+    every: int = 2
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+SMALL = {"dropout": (0.2, 0.5), "temperature": (None, 0.1), "decay": (0.0, 0.1)}
+STUDIES = {
+    "food-kitchen": Study({"dataset": "food-kitchen"}, SMALL),
+    "ciao": Study({"dataset": "ciao"}, SMALL),
+    "movielens-1m": Study(
+        {"dataset": "movielens-1m", "domains": list(GENRES), "min_rating": 0.0},
+        {"dropout": (0.2,)},
+        every=5,
+        settings={"hide": False},
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(STUDIES), help="data sets, all by default")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    chosen = parser.parse_args()
+    for name in chosen.names:
+        _study(name, STUDIES[name], chosen.jobs)
+
+
+def _study(name: str, study: Study, jobs: int) -> None:
+    source = {"name": name, "split": LATEST, "candidates": [0], "across": True, **study.data}
+    spec = benchmark_spec({"data": [source], "methods": [{"label": "DWL", "name": "dwl"}]})
+    split = cells.prepared(spec.data[0]).across()
+    valid = some_users(split.valid)
+    choice = Choice(
+        name,
+        replace(valid, across=True),
+        RUNS / "settled",
+        lambda method: study.every,
+        lambda method, options: method.fit(valid.known, options),
+    )
+    methods = _methods(choice, study, split)
+    spec = benchmark_spec(
+        {
+            "data": [source],
+            "seeds": list(range(1, study.seeds + 1)),
+            "metrics": ["ndcg@10", "recall@10"],
+            "by": ["domain", "share"],
+            "reference": "generic",
+            "methods": [entry(label, method) for label, method in methods.items()],
+        }
+    )
+    SPECS.mkdir(exist_ok=True)
+    (SPECS / f"{name}.toml").write_bytes(spec.toml())
+    benchmark(spec, RUNS / name, executor_of(jobs), Terminal())
+    report(RUNS / name, RUNS / f"{name}.html")
+    dwl_page(name, RUNS / name, sparsest(split))
+
+
+def _methods(choice: Choice, study: Study, split: Split) -> dict[str, Method]:
+    """Label -> method: the weighings differ from "generic" in nothing but their weights."""
+    tried = grid(DWL(weigh="none", **study.settings), **study.tried)
+    generic = choice.best(tried)
+    sasrec = choice.best(grid(SASRec(), **study.tried))
+    weighed = replace(generic, weigh="sparsity")
+    moving = replace(weighed, start="ones")
+    fixed = dict.fromkeys(sparsest(split), RAISED)
+    return {
+        "generic": generic,
+        "DWL": weighed,
+        "DWL, from 1": moving,
+        "DWL, from 1, every epoch": replace(moving, period=1),
+        "DWL, literal": replace(moving, map="literal", renorm=False, entropy="items"),
+        "DWL, frequency": replace(weighed, beta=0.0, gamma=0.0),
+        "DWL, entropy": replace(weighed, alpha=0.0, beta=0.0, gamma=1.0),
+        "DWL, by loss": replace(weighed, signal="loss"),
+        "DWL, by gradient": replace(weighed, signal="gradient"),
+        "fixed": replace(generic, weigh="fixed", weights=fixed),
+        "SASRec": sasrec,
+        "joined ALS": choice.best(grid(IALS(epochs=12, sharing="joined"), **ALS)),
+        "popularity": Popularity(),
+    }
+
+
+def sparsest(split: Split) -> list[str]:
+    """The quartile of domains with fewest training events, one at least."""
+    known = split.valid.known
+    order = sorted(known.names, key=lambda name: (len(known[name]), name))
+    return order[: max(1, round(QUARTILE * len(order)))]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The pages of experiments/dwl.py, from the finished cells of its benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from experiments.benches import Results, compared, seconds, spread
+from experiments.common import markdown, over_domains, page
+from landbridge.data.holdout import ACROSS
+from landbridge.evaluation.evaluate import Evaluation
+from landbridge.evaluation.significance import compare
+
+METRICS = ("ndcg@10", "recall@10")
+CLAIMS = (
+    ("DWL", "generic"),
+    ("fixed", "generic"),
+    ("DWL", "DWL, frequency"),
+    ("DWL", "DWL, entropy"),
+    ("DWL, from 1", "DWL, from 1, every epoch"),
+    ("DWL", "DWL, literal"),
+)
+POWER = {"40 %": ("40-50 %", "50-60 %", "60-100 %"), "50 %": ("50-60 %", "60-100 %"), "60 %": ("60-100 %",)}
+
+
+def dwl_page(name: str, run: Path, sparse: Sequence[str]) -> None:
+    """docs/results/dwl-NAME.md."""
+    results = Results.read(run)
+    labels = list(results.evaluations)
+    seeds = len(next(iter(results.evaluations.values()))[ACROSS])
+    parts = [
+        f"`experiments/dwl/{name}.toml`; settings from 2,000 validation users at most, without weights. One "
+        f"list over all domains, everybody's latest event; mean ± sd over {seeds} seeds. Sparsest quartile "
+        f"of domains: {', '.join(sparse)}.",
+    ]
+    for metric in METRICS:
+        parts.append(f"## {metric.upper()}\n\n{_parts(results, labels, metric, sparse)}")
+    parts += [f"## By domain, {METRICS[0].upper()}\n\n" + _domains(results, labels)]
+    parts += [
+        "## Comparisons\n\nAll people, those of the sparsest quartile, the others.\n\n"
+        + _told(results, sparse)
+    ]
+    parts += ["## What lists are like\n\n" + _variety(run, labels)]
+    parts += ["## Costs\n\n" + _costs(results, labels)]
+    page(f"dwl-{name}", f"DWL on {name}", parts, f"dwl {name}")
+
+
+def _cut(evaluation: Evaluation, domains: Sequence[str] | None, inside: bool = True) -> Evaluation:
+    """The rows of some domains (or of all others), as one."""
+    if domains is not None:
+        own = pl.col("domain").is_in(list(domains))
+        evaluation = replace(evaluation, rows=evaluation.rows.filter(own if inside else ~own))
+    return over_domains(evaluation)
+
+
+def _mean(evaluation: Evaluation, metric: str) -> float:
+    return float(next(iter(evaluation.means(metric).values()))) if len(evaluation.rows) else float("nan")
+
+
+def _parts(results: Results, labels: Sequence[str], metric: str, sparse: Sequence[str]) -> str:
+    rows = []
+    for label in labels:
+        own = results.evaluations[label][ACROSS].values()
+        told: dict[str, Any] = {"model": label}
+        told["all"] = spread([_mean(_cut(each, None), metric) for each in own])
+        told["sparsest quartile"] = spread([_mean(_cut(each, sparse), metric) for each in own])
+        told["other domains"] = spread([_mean(_cut(each, sparse, inside=False), metric) for each in own])
+        for share, segments in POWER.items():
+            told[f"≥ {share} of her events there"] = spread([_power(each, metric, segments) for each in own])
+        rows.append(told)
+    return markdown(rows)
+
+
+def _power(evaluation: Evaluation, metric: str, segments: Sequence[str]) -> float:
+    """People with such a share of their events in the target's domain."""
+    table = (
+        _cut(evaluation, None).summary([metric], "share", draws=1).filter(pl.col("segment").is_in(segments))
+    )
+    return float(np.average(table["mean"], weights=table["users"])) if len(table) else float("nan")
+
+
+def _domains(results: Results, labels: Sequence[str]) -> str:
+    rows = []
+    for label in labels:
+        told = results.spread(label, ACROSS, METRICS[0])
+        rows.append(
+            {"model": label, **{key.split("|")[0]: text.split(" ±")[0] for key, text in told.items()}}
+        )
+    return markdown(rows)
+
+
+def _told(results: Results, sparse: Sequence[str]) -> str:
+    told = []
+    for one, other in CLAIMS:
+        pair = [results.judged(label, ACROSS) for label in (one, other)]
+        for cut in ((None, True), (sparse, True), (sparse, False)):
+            a, b = (_cut(each, *cut) for each in pair)
+            told.append(compare(a, b, METRICS[0]))
+    return compared(told)
+
+
+def _variety(run: Path, labels: Sequence[str]) -> str:
+    from landbridge.files import read_json
+
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(run.glob("cells/*/*/*/cell.json")):
+        cell = read_json(path)
+        for told in cell["variety"]:
+            rows.setdefault(cell["label"], []).append(told)
+    return markdown(
+        [
+            {
+                "model": label,
+                "interest entropy@50": spread([told["entropy"] for told in rows[label]]),
+                "P90 coverage@10": spread([told["p90_coverage"] for told in rows[label]]),
+                "coverage@10": spread([told["coverage"] for told in rows[label]]),
+            }
+            for label in labels
+        ]
+    )
+
+
+def _costs(results: Results, labels: Sequence[str]) -> str:
+    rows = []
+    for label in labels:
+        epochs = max(len(results.logs[label][0]), 1)
+        peak = float(np.max([cost["peak_mib"] for cost in results.costs[label]]))
+        fit = seconds(results, label)
+        rows.append(
+            {"model": label, "epochs": epochs, "seconds": fit, "s / epoch": fit / epochs, "peak MiB": peak}
+        )
+    return markdown(rows)
