@@ -1,4 +1,4 @@
-# make demo | test | check | bench. The environment in .venv is rebuilt only when its ingredients change.
+# make demo | test | test-slow | check | bench. The environment in .venv is rebuilt only when its ingredients change.
 PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
@@ -6,13 +6,16 @@ INGREDIENTS := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-slow check bench clean
 
 demo: .venv/.stamp-core
 	$(BIN)/landbridge demo
 
 test: .venv/.stamp-test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-slow: .venv/.stamp-test
+	$(BIN)/python -m pytest -n 0 -m slow
 
 check: .venv/.stamp-check
 	$(BIN)/ruff format --check .
