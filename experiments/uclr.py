@@ -106,7 +106,7 @@ def _methods(choice: Choice) -> dict[str, Method]:
     cl = choice.best(replace(pge, stage="cl", alpha=alpha, **QUICK) for alpha in ALPHAS)
     ucl = choice.best(replace(pge, stage="ucl", alpha=alpha, **QUICK) for alpha in ALPHAS)
     full = choice.best(replace(ucl, stage="full", adapt_epochs=30, scope=scope) for scope in ("all", "users"))
-    literal = replace(pge, stage="ucl", temperature_objective="uco", epochs=150)
+    literal = replace(pge, stage="ucl", temperature_objective="uco", alpha=1e-3, epochs=150)
     joined = choice.best(grid(IALS(factors=128, epochs=12, sharing="joined"), **ALS))
     pretrained = {
         "lightgcn": {"epochs": 60, "lr": 3e-3},

@@ -91,7 +91,7 @@ class UCLR(Method):
     reading: str = "A"
     mask_ratio: float = 0.3
     mask: str = "exact"
-    alpha: float = 1e-3
+    alpha: float = 0.3
     temperature: float = 0.1
     temperature_objective: str = "rgcl"
     radius: float = 0.4
