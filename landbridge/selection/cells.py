@@ -21,6 +21,8 @@ import numpy as np
 
 from landbridge.data.holdout import ACROSS, Holdout, Split
 from landbridge.errors import DataError, SettingsError
+from landbridge.evaluation.protocols import Scorer
+from landbridge.evaluation.remembered import Remembered
 from landbridge.files import read_json, write_json
 from landbridge.models.base import Fitted
 from landbridge.selection.fitting import fit
@@ -59,10 +61,10 @@ class Cell:
         started = time.perf_counter()
         fitted = fit(self.entry.model(), split, _options(self, work), work)
         fitted_at = time.perf_counter()
-        coverage, variety = {}, []
+        coverage, variety, scorer = {}, [], Remembered(fitted)
         for holdout in protocols(self.source, split):
-            coverage[holdout.protocol] = self._judge(fitted, holdout)
-            variety += self._variety(fitted, holdout) if holdout.across else []
+            coverage[holdout.protocol] = self._judge(scorer, holdout)
+            variety += self._variety(scorer, holdout) if holdout.across else []
         cost = {
             "fit_seconds": fitted_at - started,
             "evaluate_seconds": time.perf_counter() - fitted_at,
@@ -74,14 +76,14 @@ class Cell:
         shutil.rmtree(work, ignore_errors=True)
         write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": variety})
 
-    def _judge(self, fitted: Fitted, holdout: Holdout) -> list[dict[str, Any]]:
+    def _judge(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
         from landbridge.evaluation.evaluate import evaluate, recommended_share
 
         judged = replace(evaluate(fitted, holdout, threads=self.threads), name=self.entry.label)
         judged.write(self.folder / f"evaluation-{holdout.protocol}.parquet")
         return recommended_share(fitted, holdout, threads=self.threads).to_dicts()
 
-    def _variety(self, fitted: Fitted, holdout: Holdout) -> list[dict[str, Any]]:
+    def _variety(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
         from landbridge.evaluation.variety import variety
 
         return variety(fitted, holdout, threads=self.threads).to_dicts()
