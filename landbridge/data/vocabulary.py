@@ -46,6 +46,8 @@ class Vocabulary:
     def index(self, raw: Iterable[Any] | IdArray) -> npt.NDArray[np.int32]:
         """Dense indices of ``raw`` ids, shape (N,), with -1 where an id is unknown."""
         wanted = self._cast(as_ids(raw))
+        if self.is_text:
+            return _places(self.ids, wanted)
         if not len(self.ids):
             return np.full(len(wanted), -1, np.int32)
         place = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
@@ -72,6 +74,20 @@ def as_ids(raw: Iterable[Any] | IdArray) -> IdArray:
     if array.dtype == object and all(isinstance(value, str) for value in array):
         return array.astype(np.dtypes.StringDType())
     raise DataError(f"Ids must be all whole numbers or all strings, but a column of {array.dtype} was given.")
+
+
+def _places(ids: IdArray, wanted: IdArray) -> npt.NDArray[np.int32]:
+    """Where each wanted text is among the ids, -1 where it is not.
+
+    By a join of polars: NumPy (2.4) searches a sorted array for text of more than 15 bytes from another one
+    in the wrong memory, and finds nothing or fails.
+    """
+    import polars as pl
+
+    table = pl.DataFrame({"id": pl.Series(ids.tolist(), dtype=pl.String)}).with_row_index("place")
+    asked = pl.DataFrame({"id": pl.Series(wanted.tolist(), dtype=pl.String)})
+    found = asked.join(table, on="id", how="left", maintain_order="left")["place"]
+    return found.cast(pl.Int32).fill_null(-1).to_numpy()
 
 
 def _is_id_dtype(dtype: np.dtype[Any]) -> bool:

@@ -1,0 +1,68 @@
+"""Ids and their indices, against a dictionary."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from landbridge.data.readers import read
+from landbridge.data.vocabulary import Vocabulary
+from landbridge.errors import DataError
+
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
+TEXT = st.text(LETTERS, min_size=1, max_size=60)
+
+
+@given(st.lists(TEXT, min_size=1, max_size=60), st.lists(TEXT, max_size=30))
+def test_text_of_any_length_has_the_index_a_dictionary_gives(ids: list[str], others: list[str]) -> None:
+    vocabulary = Vocabulary.of(np.array(ids, np.dtypes.StringDType()))
+    expected = {text: place for place, text in enumerate(vocabulary.ids.tolist())}
+    wanted = [*others, *reversed(ids)]
+    found = vocabulary.index(np.array(wanted, np.dtypes.StringDType()))
+    assert found.tolist() == [expected.get(text, -1) for text in wanted]
+
+
+def test_many_long_titles_are_all_found() -> None:
+    rng = np.random.default_rng(0)
+    titles = [f"The film of {number}, part {'x' * int(rng.integers(40))}" for number in range(2000)]
+    vocabulary = Vocabulary.of(titles)
+    order = rng.permutation(len(titles))
+    found = vocabulary.index([titles[place] for place in order])
+    assert [str(vocabulary.ids[place]) for place in found] == [titles[place] for place in order]
+
+
+def test_long_titles_are_found_in_a_table_of_memberships() -> None:
+    titles = [f"The film of {number:020d}" for number in range(300)]
+    homes = ["a" if number % 2 else "b" for number in range(300)]
+    events = pl.DataFrame({"user": range(300), "item": titles, "domain": homes})
+    listed = pl.DataFrame({"item": titles * 2, "domain": homes + ["a"] * 300})
+    data = read(events, memberships=listed)
+    assert data.memberships["b"].all()
+    assert data.memberships["a"].tolist() == [[True, False]] * 150
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1), st.lists(st.integers(-(2**62), 2**62)))
+def test_whole_numbers(ids: list[int], others: list[int]) -> None:
+    vocabulary = Vocabulary.of(np.array(ids, np.int64))
+    expected = {number: place for place, number in enumerate(sorted(set(ids)))}
+    assert vocabulary.index(np.array([*others, *ids], np.int64)).tolist() == [
+        expected.get(number, -1) for number in [*others, *ids]
+    ]
+
+
+def test_a_number_is_found_by_its_text_and_the_other_way_round() -> None:
+    assert Vocabulary.of(np.array([3, 17])).index(["17", "x", "3"]).tolist() == [1, -1, 0]
+    assert Vocabulary.of(["17", "3"]).index(np.array([3, 17, 5])).tolist() == [1, 0, -1]
+
+
+def test_nothing_is_found_in_nothing() -> None:
+    assert Vocabulary.of(np.empty(0, np.int64)).index(np.array([1])).tolist() == [-1]
+
+
+@pytest.mark.parametrize("ids", [[1.5], ["a", None], [True]])
+def test_other_ids_are_refused(ids: list[object]) -> None:
+    with pytest.raises(DataError, match=r"[Ii]ds"):
+        Vocabulary.of(np.array(ids, object) if None in ids else np.array(ids))
