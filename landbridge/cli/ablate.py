@@ -1,4 +1,4 @@
-"""landbridge ablate balance"""
+"""landbridge ablate balance | weights"""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import ablate_weights
+
 app = typer.Typer(help="Experiments that take a method apart.", no_args_is_help=True)
+app.command("weights")(ablate_weights.command)
 Text = str | None
 
 
@@ -37,20 +40,12 @@ def balance(
 
     landbridge ablate balance ciao --dataset --sharing tower --balance none,gradnorm --out runs/ablation
     """
-    from landbridge.cli import show
+    from landbridge.cli import ablate_data
     from landbridge.progress import Terminal
     from landbridge.selection.ablate import Ablation, ablate
     from landbridge.settings import value_of
 
-    source = sources[0] if len(sources) == 1 else sources
-    data = {
-        "name": Path(sources[0]).name if dataset else "data",
-        "dataset" if dataset else "source": source,
-        "users": users,
-        "domains": None if domains is None else _names(domains),
-        "split": {"kind": split},
-        "candidates": _names(candidates),
-    }
+    data = ablate_data.table(sources, users, dataset, domains, candidates) | {"split": {"kind": split}}
     subsets = {"balance": balance, "sharing": sharing, "complexity": complexity}
     plan = Ablation(
         data,
@@ -58,15 +53,6 @@ def balance(
         dict(value_of(text) for text in settings or ()),
         grid=grid,
         seeds=seeds,
-        **{key: tuple(_names(text)) for key, text in subsets.items() if text is not None},
+        **{key: tuple(ablate_data.names(text)) for key, text in subsets.items() if text is not None},
     )
-    found = ablate(plan, out, jobs, Terminal())
-    for title, table in found.tables.items():
-        typer.echo(f"{title} (* significant after Holm's correction)")
-        show.table(table)
-    typer.echo(found.verdict)
-    typer.echo(f"The benchmark behind it is in {out / 'bench'}", err=True)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+    ablate_data.say(ablate(plan, out, jobs, Terminal()), out)

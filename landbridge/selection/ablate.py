@@ -13,34 +13,32 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from landbridge.errors import DataError, SettingsError, StoreError, unknown
-from landbridge.files import atomic_write, is_temporary, read_json, write_json
+from landbridge.errors import DataError, SettingsError
+from landbridge.files import read_json, write_json
 from landbridge.models import registry
 from landbridge.models.adc import SHARING
 from landbridge.parallel.executor import Executor
 from landbridge.progress import Progress, Silent
-from landbridge.selection import cells
+from landbridge.selection import cells, plans
 from landbridge.selection.benchmark import alone, benchmark, executor_of
+from landbridge.selection.plans import BENCH, Ablated
 from landbridge.selection.spec import Source, benchmark_spec
 from landbridge.selection.verdict import CONTROLS, EQUAL, EVENTS, GRID, label, tables, verdict
 from landbridge.training.balancing import COMPLEXITIES
 from landbridge.training.options import FitOptions
 from landbridge.training.weighting import random_weightings
 
-if TYPE_CHECKING:
-    import polars as pl
-
 BALANCE = (*CONTROLS, "gradnorm", "uncertainty")
 COMPARED = ("sharing", "balance", "complexity", "weights")
 METRIC = "ndcg@10"
-PLAN, TRIALS, BENCH, VERDICT = "ablation.json", "grid", "bench", "verdict.txt"
+TRIALS = "grid"
 
 Weights = Mapping[str, float]
 
@@ -65,7 +63,7 @@ class Ablation:
 
     def __post_init__(self) -> None:
         for key, valid in (("balance", BALANCE), ("complexity", COMPLEXITIES), ("sharing", SHARING)):
-            object.__setattr__(self, key, _subset(key, getattr(self, key), valid))
+            object.__setattr__(self, key, plans.subset(key, getattr(self, key), valid))
         if EQUAL not in self.balance:
             raise SettingsError("balance needs none: all other ways are told against equal weights.")
         if min(self.grid, self.seeds) < 1:
@@ -82,9 +80,7 @@ class Ablation:
     @property
     def source(self) -> Source:
         """The data as the benchmark has them."""
-        return benchmark_spec({"data": [self.data], "methods": [{"label": EQUAL, "name": self.model}]}).data[
-            0
-        ]
+        return plans.source_of(self.data, self.model)
 
     def ways(self, weights: Mapping[str, Weights]) -> dict[str, dict[str, Any]]:
         """Way of weighing -> the settings that make it. ``weights``: of "fixed" and "grid"."""
@@ -120,22 +116,6 @@ class Ablation:
     def entry(self, sharing: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """A method of the benchmark, as its file names it."""
         return {"name": self.model, "settings": {**self.settings, "sharing": sharing, **chosen}}
-
-    def told(self) -> dict[str, Any]:
-        """What a folder must agree with to be gone on with, as JSON has it."""
-        import orjson
-
-        own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        told: dict[str, Any] = orjson.loads(orjson.dumps(own))
-        return told
-
-
-@dataclass(frozen=True, eq=False)
-class Ablated:
-    """``tables``: title -> way x domain, one per sharing, gains against equal weights."""
-
-    tables: Mapping[str, pl.DataFrame]
-    verdict: str
 
 
 @dataclass(frozen=True)
@@ -174,28 +154,12 @@ def ablate(plan: Ablation, out: str | Path, jobs: int = 1, progress: Progress | 
     """
     out, executor = Path(out), executor_of(jobs)
     with alone(out):
-        _begin(plan, out)
+        plans.begin(plan, out)
         spec = benchmark_spec(plan.tables(_weights(plan, out, executor, progress or Silent())))
         benchmark(spec, out / BENCH, executor, progress)
         told = verdict(spec, out / BENCH, plan.judged, _searched(plan, out), plan.grid)
-        with atomic_write(out / VERDICT) as file:
-            file.write_text(told + "\n")
         shown = [tables(spec, out / BENCH, sharing) for sharing in plan.sharing]
-        return Ablated({title: table for each in shown for title, table in each.items()}, told)
-
-
-def _begin(plan: Ablation, out: Path) -> None:
-    """Write the plan, or make sure that the one there is the same."""
-    file, now = out / PLAN, plan.told()
-    if not file.is_file():
-        if others := sorted(path.name for path in out.iterdir() if not is_temporary(path)):
-            raise StoreError(f"{out} holds other files ({others[0]}) and no ablation; choose another folder.")
-        cells.prepared(plan.source)  # data that cannot be read leave no trace
-        write_json(file, now)
-    before = read_json(file)
-    for key, value in now.items():
-        if before.get(key) != value:
-            raise StoreError(f"The ablation in {out} was begun with other {key}; choose another folder.")
+        return plans.end(out, {title: table for each in shown for title, table in each.items()}, told)
 
 
 def _weights(
@@ -265,14 +229,3 @@ def _searched(plan: Ablation, out: Path) -> dict[str, float]:
 
 def _trial_files(plan: Ablation, out: Path, sharing: str) -> list[Path]:
     return [out / TRIALS / f"{sharing}-{number}.json" for number in range(plan.grid)]
-
-
-def _subset(key: str, given: Iterable[str], valid: tuple[str, ...]) -> tuple[str, ...]:
-    """The given names in the order of ``valid``, each once."""
-    names = list(given)
-    for name in names:
-        if name not in valid:
-            raise SettingsError(unknown(key, name, valid))
-    if not names:
-        raise SettingsError(f"{key} needs one or more of {', '.join(valid)}.")
-    return tuple(name for name in valid if name in names)
