@@ -3,6 +3,7 @@
     python -m experiments.uclr ciao              settle, benchmark, report, page
     python -m experiments.uclr ciao-full         the same, settled by full ranking
     python -m experiments.uclr sensitivity       mask ratio, rank, alpha, objective, on Ciao
+    python -m experiments.uclr sport-cloth-own   three rungs with settings of its own
 
 Choices are made on 2,000 validation users at most with one seed, by NDCG@10 among 99 sampled items (the
 paper's protocol); sport-cloth takes food-kitchen's. They stand in experiments/uclr/NAME.toml, which is
@@ -20,7 +21,7 @@ from typing import Any
 
 from experiments.choice import TUNING_SEED, Choice, entry, some_users
 from experiments.common import grid
-from experiments.uclr_page import sensitivity_page, uclr_page
+from experiments.uclr_page import rungs_page, sensitivity_page, uclr_page
 from landbridge import experiment
 from landbridge.data.holdout import Holdout
 from landbridge.data.splits import with_candidates
@@ -56,6 +57,7 @@ COMMON = {
     "by": ["domain", "activity"],
     "budget": {"jobs": 2},
 }
+OWN = "sport-cloth-own"
 ALPHAS = (1e-3, 0.03, 0.1, 0.3, 1.0)
 QUICK = {"lr": 3e-3, "epochs": 150}  # the network sees all people in a few steps: more, and longer ones
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
@@ -63,9 +65,11 @@ ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
 
 def main(names: list[str]) -> None:
     """The named data sets, all by default."""
-    for name in names or [*DATA, "sensitivity"]:
+    for name in names or [*DATA, "sensitivity", OWN]:
         if name == "sensitivity":
             sensitivity_page(_run(name, _sensitivity()))
+        elif name == OWN:
+            rungs_page(name, _run(name, _own()))
         else:
             uclr_page(name, _run(name, _settled(name)))
 
@@ -156,6 +160,20 @@ def _every(method: Method) -> int:
     if isinstance(method, UCLR):
         return 5 if method.stage == "full" else 10
     return 5 if isinstance(method, BPRMF | LightGCN) else 4
+
+
+def _own() -> dict[str, Any]:
+    """sport-cloth again: what the rungs are with settings of its own, among them how much LoRA is worth."""
+    seeds, candidates, source = DATA["sport-cloth"]
+    tables = {**COMMON, "seeds": list(range(1, seeds + 1)), "data": [{"candidates": [0, 99], **source}]}
+    spec = benchmark_spec({**tables, "methods": [{"label": "popularity", "name": "popularity"}]})
+    split = with_candidates(experiment.prepared(spec.data[0].experiment()), candidates, seed=TUNING_SEED)
+    choice = _choice("sport-cloth", some_users(split.valid))
+    pge = choice.best([UCLR(stage="pge", alpha=1e-3, pretraining={"reg": 1e-5, "epochs": 45, "lr": 1e-3})])
+    ucl = choice.best([replace(pge, stage="ucl", alpha=0.3, **QUICK)])
+    full = choice.best([replace(pge, stage="full", alpha=0.3, adapt_epochs=30, **QUICK)])
+    methods = {"PGE": pge, "PGE+UCL-AE": ucl, "UCLR": full}
+    return {**tables, "reference": "PGE", "methods": [entry(*each) for each in methods.items()]}
 
 
 def _sensitivity() -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from experiments.benches import Results, compared, costs, named, seconds, spread, table
 from experiments.common import markdown, over_domains, page
 from landbridge.evaluation.significance import compare
+from landbridge.files import read_json
 
 RUNGS = ("PGE", "PGE+AE", "PGE+CL-AE", "PGE+UCL-AE", "UCLR")
 METRIC = "ndcg@10"
@@ -60,6 +61,24 @@ def uclr_page(name: str, run: Path) -> None:
         f"Published ladder, HR@10 in percent, beside ours ({named(protocols[-1])}):\n\n"
         + _published(results, protocols[-1]),
     ]
+    page(f"uclr-{name}", f"UCLR on {name}", parts, f"uclr {name}")
+
+
+def rungs_page(name: str, run: Path) -> None:
+    """docs/results/uclr-NAME.md: some rungs, each against the first."""
+    results = Results.read(run)
+    labels = [label for label in RUNGS if label in results.evaluations]
+    cell = read_json(next(run.glob("cells/*/uclr-*/*/cell.json")))
+    adapted = ", ".join(f"{epochs} in {name}" for name, epochs in cell["settings"]["domain_epochs"].items())
+    parts = [
+        f"`experiments/uclr/{name}.toml`: settings from 2,000 validation users of this data set, three "
+        f"seeds. Epochs of LoRA that validation wants: {adapted}."
+    ]
+    for protocol in next(iter(results.evaluations.values())):
+        judged = [results.judged(label, protocol) for label in labels]
+        told = [compare(each, judged[0], metric=METRIC) for each in judged[1:]]
+        parts.append(f"## {METRIC.upper()}, {named(protocol)}\n\n{table(results, labels, protocol, METRIC)}")
+        parts.append(compared(told))
     page(f"uclr-{name}", f"UCLR on {name}", parts, f"uclr {name}")
 
 
