@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -201,9 +201,15 @@ def test_separate_als_still_learns_the_dense_domains() -> None:
     assert hits(fitted, world.split.test, "dense_0", 10) > 0.9
 
 
+def some_weights(rng: np.random.Generator, size: int) -> np.ndarray:
+    return rng.uniform(0.5, 2, size).astype(np.float32)
+
+
 def test_one_class_per_event_table_is_enough_for_weights() -> None:
     """A table of counts and a table of ones fit alike in shape; weights change the model."""
-    plain, weighted = uneven(), uneven(weighted=True)
+    plain, rng = uneven(), np.random.default_rng(0)
+    tables = plain.domains.items()
+    weighted = plain.with_events({n: replace(t, weight=some_weights(rng, len(t))) for n, t in tables})
     for name in LEARN:
         one, other = (scores(small(name).fit(data, ONE), data) for data in (plain, weighted))
         assert same(one, other) == (name in SEQUENCES)
