@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
@@ -66,7 +66,7 @@ class CMF(JointMethod):
         towers = Towers(train.names, "user", 0, (), (), self.factors)
         drawn = towers.initial(train, options.seed, self.spread, device(options.device))
         rows = {name: weight for name, weight in drawn.items() if name.startswith(("user", "item."))}
-        phase = self.phase(self._taking_part(train, options.seed), rows, _reader(towers, rows), _scores)
+        phase = self.phase(self._taking_part(train, options.seed), rows, towers.read, _scores)
         log = self.learn(train, phase, options, lambda: self._fitted(train, rows, ()))
         return self._fitted(train, rows, log)
 
@@ -87,10 +87,6 @@ class CMF(JointMethod):
         return Vectors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
 
 
-def _reader(towers: Towers, rows: Mapping[str, Tensor]) -> Any:
-    return lambda domain, *index: towers.read(rows, domain, *index)
-
-
-def _scores(domain: str, read: Read) -> Tensor:
+def _scores(weights: Mapping[str, Tensor], domain: str, read: Read) -> Tensor:
     """x · y, (N, J)."""
     return (read.user_NF[:, None] * read.item_NJF).sum(dim=2)

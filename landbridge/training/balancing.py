@@ -40,7 +40,8 @@ from typing import Any
 import numpy as np
 
 from landbridge.errors import SettingsError, unknown
-from landbridge.training.gradients import Float64, Int64, Seen, gradients, gram
+from landbridge.training.gradients import Losses, gram
+from landbridge.training.seen import Float64, Places, Seen
 from landbridge.training.weighting import State, Weighting, within
 
 COMPLEXITIES = ("rate", "data", "loss", "step")
@@ -91,25 +92,33 @@ class GradNorm(Weighting):
         for key in ("sizes", "own"):
             object.__setattr__(self, key, MappingProxyType(dict(getattr(self, key))))
 
+    @property
+    def looks_at(self) -> str:
+        """``at``."""
+        return self.at
+
     def weigh(
-        self, losses: Mapping[str, Any], parameters: Mapping[str, Any], state: State
+        self, losses: Losses, parameters: Mapping[str, Any], state: State
     ) -> tuple[dict[str, float], State]:
         """Weights that sum to the number of domains; SettingsError where ``at`` is no shared parameter."""
-        for name in (self.at, *(name for names in self.own.values() for name in names)):
+        for name in () if state else (self.at, *(name for names in self.own.values() for name in names)):
             if name not in parameters:
                 raise SettingsError(unknown("parameter to balance", name, parameters))
-        found = gradients(losses, parameters[self.at])
+        before, final = Seen.of(state), self.order == "before"
+        weights = self._weights(before, losses)
+        found = losses.at(self.at, weights, final)
         if not found and not state:
             raise SettingsError(f"No domain's loss depends on {self.at!r}; balance at a shared parameter.")
         domains, gram_PP = gram(found)
         if not domains:
-            return self._weights(Seen.of(state), losses), state
-        before = Seen.of(state).grown(domains)
+            return weights, state
+        before = before.grown(domains)
         here_P = before.places(domains)
-        loss_P = np.array([float(losses[domain].detach()) for domain in domains])
+        weight_P, loss_P = before.weight_D[here_P], np.array([losses.numbers[domain] for domain in domains])
+        gram_PP = gram_PP / (weight_P[:, None] * weight_P)
         now = before.observed(here_P, loss_P, gram_PP, self.decay, self.start)
         after = now.weighing(here_P, self._balanced(now, here_P))
-        return self._weights(before if self.order == "before" else after, losses), dict(vars(after))
+        return weights if final else self._weights(after, losses), after._asdict()
 
     def paces(self, state: State) -> Mapping[str, float]:
         """Eq. (6) for the parameters in ``own``."""
@@ -141,19 +150,19 @@ class GradNorm(Weighting):
             **({"pace": self._paces(seen)} if self.complexity == "step" else {}),
         }
 
-    def _weights(self, seen: Seen, losses: Mapping[str, Any]) -> dict[str, float]:
+    def _weights(self, seen: Seen, losses: Losses) -> dict[str, float]:
         known = seen.by_domain(seen.weight_D)
         return {domain: known.get(domain, 1.0) for domain in losses}
 
-    def _balanced(self, seen: Seen, here_P: Int64) -> Float64:
+    def _balanced(self, seen: Seen, here_P: Places) -> Float64:
         """Eqs. (7)-(10): the weights here after a step."""
         weight_P, norm_P = seen.weight_D[here_P], seen.norm_D[here_P]
         if self.complexity == "step":
             return weight_P
         gap_P = weight_P - self._targets(seen)[here_P] / norm_P
         if self.rule == "proximal":
-            step_P = self.lr * norm_P / seen.norm_D.mean()
-            moved_P = weight_P - np.clip(gap_P, -step_P, step_P)  # Eq. (8)
+            step_P = norm_P * (self.lr * len(seen.norm_D) / seen.norm_D.sum())
+            moved_P = weight_P - np.minimum(np.maximum(gap_P, -step_P), step_P)  # Eq. (8)
         else:
             moved_P = weight_P - self.lr * np.sign(gap_P) * norm_P  # Eq. (9)
         moved_P = np.maximum(moved_P, LEAST_WEIGHT)
@@ -162,9 +171,10 @@ class GradNorm(Weighting):
 
     def _targets(self, seen: Seen) -> Float64:
         """T_d, (D,)."""
-        norm = float((seen.weight_D * seen.norm_D).mean())  # Eq. (1)
         ratio_D = self._complexity(seen) ** self.alpha
-        return norm * ratio_D / (1.0 if self.rule == "literal" else ratio_D.mean())  # Eq. (2)
+        total = len(ratio_D) if self.rule == "literal" else ratio_D.sum()
+        target_D: Float64 = ratio_D * ((seen.weight_D * seen.norm_D).sum() / total)  # Eqs. (1), (2)
+        return target_D
 
     def _complexity(self, seen: Seen) -> Float64:
         """r_d, (D,)."""
@@ -179,7 +189,7 @@ class GradNorm(Weighting):
             scale_D = np.log1p([self.sizes[domain] for domain in seen.domains])
             return scale_D.mean() / scale_D  # type: ignore[no-any-return]  # Eq. (4)
         relative_D = _relative(seen)
-        return relative_D / relative_D.mean()  # type: ignore[no-any-return]  # Eq. (3)
+        return relative_D * (len(relative_D) / relative_D.sum())  # type: ignore[no-any-return]  # Eq. (3)
 
     def _paces(self, seen: Seen) -> dict[str, float]:
         return seen.by_domain(np.clip(self._targets(seen) / seen.norm_D, 1 / PACE, PACE))  # Eq. (6)

@@ -19,6 +19,7 @@ from landbridge.errors import DivergenceError
 from landbridge.rng import generator
 from landbridge.training import tensors
 from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.gradients import Losses
 from landbridge.training.neural import torch
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
@@ -73,11 +74,11 @@ def _epoch(
     norms: list[float] = []
     number = -1
     for number, batch in enumerate(phase.batches(epoch)):
-        losses = phase.losses(batch)
-        facts = {f"loss:{domain}": float(loss.detach()) for domain, loss in losses.items()}
+        losses = Losses.of(phase.losses(batch), phase.parameters)
+        facts = {f"loss:{domain}": loss for domain, loss in losses.numbers.items()}
         _check(phase, epoch, number, facts)
         weights, memory = phase.weighting.weigh(losses, phase.parameters, memory)
-        sum(weights[domain] * loss for domain, loss in losses.items()).backward()
+        losses.backward(weights)
         gradients = tensors.take_gradients(phase.parameters)
         if phase.clip is not None or phase.log_norm:
             norms.append(tensors.clip(gradients, phase.clip))

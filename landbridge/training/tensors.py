@@ -7,8 +7,12 @@ dense one all rows; a vector is one row. On the CPU steps run in the compiled ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from landbridge.training.neural import torch
 from landbridge.training.rows import Optimizer, summed
@@ -59,6 +63,36 @@ def step(optimizer: Optimizer, tensor: Any, slots: Slots, gradient: Gradient) ->
         optimizer.step(table_RF.numpy(), arrays, rows_T.int().numpy(), grad_TF.contiguous().numpy())
     else:
         _step_anywhere(optimizer, table_RF, slots, rows_T.long(), grad_TF)
+
+
+def products(found: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """The inner products of gradients of one tensor, (P, P)."""
+    sparse = all(grad.is_sparse for grad in found)
+    if sparse and found[0].device.type == "cpu":
+        return _sparse_products(found)
+    each = _side_by_side(found) if sparse else torch().stack([grad.to_dense() for grad in found])
+    flat_PX = each.flatten(1)
+    return (flat_PX @ flat_PX.T).cpu().numpy().astype(np.float64)  # type: ignore[no-any-return]
+
+
+def _sparse_products(found: Sequence[Any]) -> npt.NDArray[np.float64]:
+    from landbridge.training.gram_kernels import row_products
+
+    index = [grad._indices() for grad in found]
+    index_1N, grad_NF = torch().cat(index, dim=1), torch().cat([grad._values() for grad in found])
+    ends_P = np.array(list(accumulate(index_1N.shape[1] for index_1N in index)))
+    return row_products(index_1N.numpy()[0], grad_NF.numpy(), ends_P, len(found[0]))  # type: ignore[no-any-return]
+
+
+def _side_by_side(found: Sequence[Any]) -> Any:
+    """What each sparse gradient has in the rows that any of them touches, (P, T, F)."""
+    index = [grad._indices()[0] for grad in found]
+    rows_T, place_N = torch().cat(index).unique(return_inverse=True)
+    out_PTF = found[0]._values().new_zeros(len(found), len(rows_T), found[0].shape[1])
+    places = place_N.split([len(index_N) for index_N in index])
+    for out_TF, place_N, grad in zip(out_PTF, places, found, strict=True):
+        out_TF.index_add_(0, place_N, grad._values())
+    return out_PTF
 
 
 def _rows(grad: Any) -> Gradient:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from landbridge.errors import SettingsError, unknown
 from landbridge.rng import generator
+from landbridge.training.gradients import Losses
 
 State = dict[str, npt.NDArray[Any]]
 
@@ -28,15 +29,20 @@ WIDEST = 10.0  # of |s|
 
 
 class Weighting(Protocol):
-    """Weights for one step; whoever inherits tells no facts and changes no step length."""
+    """Weights for one step; who inherits looks at no gradient, tells no facts and changes no step length."""
+
+    @property
+    def looks_at(self) -> str | None:
+        """Name of the parameter at which gradients will be asked for: views of it make that cheap."""
+        return None
 
     def weigh(
-        self, losses: Mapping[str, Any], parameters: Mapping[str, Any], state: State
+        self, losses: Losses, parameters: Mapping[str, Any], state: State
     ) -> tuple[dict[str, float], State]:
         """Domain -> weight of its loss, and what is to be remembered.
 
-        ``losses``: domain -> scalar tensor that still has its graph, so that gradients may be asked for;
-        ``parameters``: those of the phase, by name; ``state``: what the last call gave, empty at the first.
+        ``losses``: domain -> scalar tensor, of which gradients may be asked for; ``parameters``: those of
+        the phase, by name; ``state``: what the last call gave, empty at the first.
         """
 
     def paces(self, state: State) -> Mapping[str, float]:

@@ -14,6 +14,7 @@ from landbridge.models.parts.cold import COLD_POLICIES
 from landbridge.models.parts.rounds import NEGATIVES, Batch, Rounds
 from landbridge.models.parts.towers import Read
 from landbridge.training.epochs import Record
+from landbridge.training.gradients import Losses, view
 from landbridge.training.loop import run_phase
 from landbridge.training.neural import torch
 from landbridge.training.options import FitOptions
@@ -69,16 +70,22 @@ class JointMethod(Method):
         return Rounds(train, self.batch_size, self.negatives, self.per_positive, seed, sides)
 
     def phase(self, rounds: Rounds, weights: Mapping[str, Tensor], reader: Any, scorer: Any) -> Phase:
-        """All epochs. ``reader``: (domain, indices of a batch) -> ``Read``; ``scorer``: (domain, ``Read``) ->
-        scores (N, J)."""
+        """All epochs. ``reader``: (weights, domain, indices of a batch) -> ``Read``; ``scorer``: (weights,
+        domain, ``Read``) -> scores (N, J)."""
         where = next(iter(weights.values())).device
+        weighting = self.weighting_of(rounds.data)
+        at = weighting.looks_at
 
-        def by_domain(step: Mapping[str, Batch]) -> dict[str, Tensor]:
-            found = {}
+        def by_domain(step: Mapping[str, Batch]) -> Losses:
+            found: dict[str, Tensor] = {}
+            views: dict[str, dict[str, Tensor]] = {}
             for domain, batch in step.items():
-                read = reader(domain, *(torch().from_numpy(index).long().to(where) for index in batch[:3]))
-                found[domain] = self._loss(scorer(domain, read), read, batch)
-            return self.penalised(found, weights, step)
+                views[domain] = {at: view(weights[at])} if at else {}
+                own = {**weights, **views[domain]}
+                index = [torch().from_numpy(array).long().to(where) for array in batch[:3]]
+                read = reader(own, domain, *index)
+                found[domain] = self._loss(scorer(own, domain, read), read, batch)
+            return Losses(self.penalised(found, weights, step), weights, views)
 
         return Phase(
             self.name,
@@ -86,7 +93,7 @@ class JointMethod(Method):
             rounds.steps,
             by_domain,
             weights,
-            weighting=self.weighting_of(rounds.data),
+            weighting=weighting,
             optimizer=Optimizer("adam", self.lr),
             clip=self.clip,
         )

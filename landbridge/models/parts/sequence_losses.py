@@ -29,7 +29,6 @@ The scores of (1) are made, used for L and for its gradients, and forgotten, a b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,8 @@ from landbridge.training.neural import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK_NUMBERS = 1 << 20  # scores that exist at a time: 4 MiB
+BLOCK_NUMBERS = 1 << 19  # scores that exist at a time: 2 MiB
+LOG2_E = 1 / math.log(2)
 LOG_Q = ("none", "standard", "corrected")
 CALIBRATION = 0.75
 
@@ -110,12 +110,21 @@ def _function() -> Any:
             ctx: Any, query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor
         ) -> tuple[Tensor, Tensor]:
             grad_TF, grad_CF = torch().empty_like(query_TF), torch().zeros_like(item_CF)
-            loss_T = query_TF.new_empty(len(query_TF))
-            for here in _blocks(len(query_TF), len(item_CF)):
-                slope_RC, loss_T[here] = _block(query_TF[here], item_CF, among, here)
-                slope_RC.mul_(weight_T[here, None])
-                torch().mm(slope_RC, item_CF, out=grad_TF[here])
-                grad_CF.addmm_(slope_RC.T, query_TF[here])
+            loss_T, slope_T = torch().empty_like(weight_T), torch().empty_like(weight_T)
+            bias_BC = _biases(among)
+            room_RC = query_TF.new_empty(max(BLOCK_NUMBERS // len(item_CF), 1), len(item_CF))
+            for start in range(0, len(query_TF), len(room_RC)):
+                here = slice(start, start + len(room_RC))
+                score_RC = room_RC[: len(query_TF) - start]
+                torch().mm(query_TF[here], item_CF.T, out=score_RC)
+                total_R, loss_T[here], missed_R = _shares(score_RC, among, bias_BC, here)
+                slope_T[here] = weight_T[here] * missed_R
+                scale_R1 = (slope_T[here] / total_R)[:, None]
+                torch().mm(score_RC, item_CF, out=grad_TF[here]).mul_(scale_R1)
+                grad_CF.addmm_(score_RC.T, scale_R1 * query_TF[here])
+            slope_T1 = slope_T[:, None]
+            grad_TF.sub_(slope_T1 * item_CF[among.place_T])
+            grad_CF.index_add_(0, among.place_T, slope_T1 * query_TF, alpha=-1)
             ctx.save_for_backward(grad_TF, grad_CF)
             ctx.mark_non_differentiable(loss_T)
             return (weight_T * loss_T).sum(), loss_T
@@ -128,31 +137,29 @@ def _function() -> Any:
     return CrossEntropy
 
 
-def _blocks(rows: int, columns: int) -> Iterator[slice]:
-    step = max(BLOCK_NUMBERS // max(columns, 1), 1)
-    for start in range(0, rows, step):
-        yield slice(start, start + step)
+def _biases(among: Candidates) -> Tensor:
+    """b of every window's candidates, -∞ where its person has one; one row where nothing is hidden."""
+    if among.hidden_BC is None:
+        return among.bias_C[None]
+    return among.bias_C.masked_fill(among.hidden_BC, -math.inf)
 
 
-def _block(query_RF: Tensor, item_CF: Tensor, among: Candidates, here: slice) -> tuple[Tensor, Tensor]:
-    """∂ℓ/∂s of some targets, Eq. (2), and their ℓ."""
+def _shares(
+    score_RC: Tensor, among: Candidates, bias_BC: Tensor, here: slice
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of some targets: makes exp(s + b - top) of s in place; its sums, ℓ, and 1 - P of Eq. (5) or 1."""
     place_R1 = among.place_T[here, None]
-    score_RC = query_RF @ item_CF.T
     own_R1 = score_RC.gather(1, place_R1)
-    score_RC += among.bias_C
-    if among.hidden_BC is not None and among.window_T is not None:
-        score_RC.masked_fill_(among.hidden_BC[among.window_T[here]], -math.inf)
-    alone = among.own_T is None
-    score_RC.scatter_(1, place_R1, -math.inf if alone else own_R1 + among.own_T[here, None])  # type: ignore[index]
+    score_RC += bias_BC if among.window_T is None else bias_BC[among.window_T[here]]
+    slot_R1 = own_R1 - math.inf if among.own_T is None else own_R1 + among.own_T[here, None]
+    score_RC.scatter_(1, place_R1, slot_R1)
     top_R1 = score_RC.amax(dim=1, keepdim=True).clamp(min=torch().finfo().min)
-    score_RC.sub_(top_R1).exp_()
-    total_R1 = score_RC.sum(dim=1, keepdim=True)
-    all_R1 = top_R1 + total_R1.log()
-    score_RC.div_(total_R1.clamp(min=torch().finfo().tiny))
-    if not alone:
-        own_slot_R1 = own_R1 + among.own_T[here, None]  # type: ignore[index]
-        score_RC.scatter_add_(1, place_R1, score_RC.new_full(place_R1.shape, -1.0))
-        return score_RC, (all_R1 - own_slot_R1)[:, 0]
-    missed_R1 = (all_R1 - own_R1).sigmoid()  # 1 - P of Eq. (5)
-    score_RC.scatter_(1, place_R1, score_RC.new_full(place_R1.shape, -1.0)).mul_(missed_R1)
-    return score_RC, (missed_R1 * (all_R1 - own_R1).clamp(min=torch().finfo().min))[:, 0]
+    score_RC.sub_(top_R1).mul_(LOG2_E).exp2_()  # exp may be MKL's, which is slow where the CPU is not Intel's
+    total_R = score_RC.sum(dim=1)
+    all_R = top_R1[:, 0] + total_R.log()
+    total_R.clamp_(min=torch().finfo().tiny)
+    if among.own_T is not None:
+        return total_R, all_R - slot_R1[:, 0], torch().ones_like(total_R)
+    behind_R = all_R - own_R1[:, 0]
+    missed_R = behind_R.sigmoid()  # 1 - P of Eq. (5)
+    return total_R, missed_R * behind_R.clamp(min=torch().finfo().min), missed_R

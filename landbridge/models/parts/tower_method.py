@@ -57,13 +57,7 @@ class TowerMethod(JointMethod):
 
     def steps(self, towers: Towers, weights: dict[str, Tensor], rounds: Rounds) -> Phase:
         """All epochs of the fit."""
-        scorer = partial(towers.logits, weights)
-        return self.phase(
-            rounds,
-            weights,
-            partial(towers.read, weights),
-            lambda domain, read: scorer(domain, read, self.dropout),
-        )
+        return self.phase(rounds, weights, towers.read, partial(towers.logits, dropout=self.dropout))
 
     def _fitted(
         self, train: MultiDomain, towers: Towers, weights: Weights, log: tuple[Record, ...]

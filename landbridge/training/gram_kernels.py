@@ -1,0 +1,46 @@
+"""Inner products of sparse gradients, as a numba kernel: P gradients of a table of R rows, N rows of theirs
+together, F factors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from landbridge.training.row_kernels import FAST
+
+
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def row_products(
+    index_N: npt.NDArray[np.int64], grad_NF: npt.NDArray[Any], ends_P: npt.NDArray[np.int64], n_rows: int
+) -> npt.NDArray[np.float64]:
+    """All of them, (P, P). The rows of the first gradient end at ``ends_P[0]``, where the second one's begin;
+    a gradient may have a row of the table several times."""
+    first_R, next_N = np.full(n_rows, -1, np.int32), np.empty(len(index_N), np.int32)
+    for n in range(len(index_N) - 1, -1, -1):
+        next_N[n] = first_R[index_N[n]]
+        first_R[index_N[n]] = n
+    out_PP = np.zeros((len(ends_P), len(ends_P)))
+    sum_PF, here_P = np.empty((len(ends_P), grad_NF.shape[1]), grad_NF.dtype), np.empty(len(ends_P), np.int64)
+    for first in range(len(index_N)):
+        if first_R[index_N[first]] != first:
+            continue
+        n, p, found = first, 0, 0
+        while n >= 0:
+            while n >= ends_P[p]:
+                p += 1
+            if found == 0 or here_P[found - 1] != p:
+                here_P[found], sum_PF[found] = p, 0
+                found += 1
+            for f in range(grad_NF.shape[1]):
+                sum_PF[found - 1, f] += grad_NF[n, f]
+            n = next_N[n]
+        for a in range(found):
+            for b in range(found):
+                dot = 0.0
+                for f in range(grad_NF.shape[1]):
+                    dot += sum_PF[a, f] * sum_PF[b, f]
+                out_PP[here_P[a], here_P[b]] += dot
+    return out_PP
