@@ -27,7 +27,8 @@ COLD_WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0)
 class Choice:
     """What validation data say about the methods of one data set, kept in the folder ``kept``.
 
-    ``every``: epochs between validations of a method. ``fit``: its fit on what ``valid`` knows.
+    ``every``: epochs between validations of a method. ``fit``: its fit on what ``valid`` knows. ``patience``:
+    validations without a better figure before a fit stops.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Choice:
     kept: Path
     every: Callable[[Method], int]
     fit: Callable[[Method, FitOptions], Any]
+    patience: int = 15
 
     def best(self, methods: Iterable[Method]) -> Any:
         """The best of the methods, with its best numbers of epochs and cold weight."""
@@ -54,7 +56,11 @@ class Choice:
     def _tried(self, method: Method) -> tuple[dict[str, Any], float]:
         validate = Validator(self.valid, threads=1)
         options = FitOptions(
-            seed=TUNING_SEED, threads=1, validate=validate, patience=15, validate_every=self.every(method)
+            seed=TUNING_SEED,
+            threads=1,
+            validate=validate,
+            patience=self.patience,
+            validate_every=self.every(method),
         )
         fitted = self.fit(method, options)
         figures = {weight: validate(replace(fitted, cold_weight=weight)) for weight in COLD_WEIGHTS}

@@ -42,24 +42,25 @@ QUARTILE, RAISED = 0.25, 2.0  # of domains, by events; the published h of fixed 
 
 @dataclass(frozen=True)
 class Study:
-    """``data``: as a benchmark has them. ``tried``: settings of the generic model, name -> values. ``every``:
-    epochs between validations."""
+    """``data``: as a benchmark has them. ``tried``: settings of the generic model, name -> values, one name
+    after the other. ``settings`` of it and ``sasrec`` of SASRec: where the defaults take too long."""
 
     data: Mapping[str, Any]
     tried: Mapping[str, tuple[Any, ...]]
     seeds: int = 5
-    every: int = 2
     settings: Mapping[str, Any] = field(default_factory=dict)
+    sasrec: Mapping[str, Any] = field(default_factory=dict)
 
 
-SMALL = {"dropout": (0.2, 0.5), "temperature": (None, 0.1), "decay": (0.0, 0.1)}
+EVERY, PATIENCE = 2, 4  # epochs between validations, and so many without a better figure
+TRIED = {"temperature": (None, 0.1), "dropout": (0.2, 0.5), "decay": (0.0, 0.1)}
+DRAWN = {"loss": "gbce", "per_positive": 32}  # a softmax over 100,000 items takes minutes per epoch
 STUDIES = {
-    "food-kitchen": Study({"dataset": "food-kitchen"}, SMALL),
-    "ciao": Study({"dataset": "ciao"}, SMALL),
+    "food-kitchen": Study({"dataset": "food-kitchen"}, TRIED, sasrec=DRAWN),
+    "ciao": Study({"dataset": "ciao"}, TRIED, sasrec=DRAWN),
     "movielens-1m": Study(
         {"dataset": "movielens-1m", "domains": list(GENRES), "min_rating": 0.0},
-        {"dropout": (0.2,)},
-        every=5,
+        {"temperature": (None, 0.1)},
         settings={"hide": False},
     ),
 }
@@ -83,8 +84,9 @@ def _study(name: str, study: Study, jobs: int) -> None:
         name,
         replace(valid, across=True),
         RUNS / "settled",
-        lambda method: study.every,
+        lambda method: EVERY,
         lambda method, options: method.fit(valid.known, options),
+        PATIENCE,
     )
     methods = _methods(choice, study, split)
     spec = benchmark_spec(
@@ -106,9 +108,8 @@ def _study(name: str, study: Study, jobs: int) -> None:
 
 def _methods(choice: Choice, study: Study, split: Split) -> dict[str, Method]:
     """Label -> method: the weighings differ from "generic" in nothing but their weights."""
-    tried = grid(DWL(weigh="none", **study.settings), **study.tried)
-    generic = choice.best(tried)
-    sasrec = choice.best(grid(SASRec(), **study.tried))
+    generic = _settled(choice, DWL(weigh="none", **study.settings), study.tried)
+    sasrec = _settled(choice, SASRec(**study.sasrec), study.tried)
     weighed = replace(generic, weigh="sparsity")
     moving = replace(weighed, start="ones")
     fixed = dict.fromkeys(sparsest(split), RAISED)
@@ -127,6 +128,15 @@ def _methods(choice: Choice, study: Study, split: Split) -> dict[str, Method]:
         "joined ALS": choice.best(grid(IALS(epochs=12, sharing="joined"), **ALS)),
         "popularity": Popularity(),
     }
+
+
+def _settled(choice: Choice, method: Method, tried: Mapping[str, tuple[Any, ...]]) -> Any:
+    """With the best value of one setting after the other."""
+    chosen: dict[str, Any] = {}
+    for key, values in tried.items():
+        best = choice.best(replace(method, **{**chosen, key: value}) for value in values)
+        chosen[key] = getattr(best, key)
+    return best
 
 
 def sparsest(split: Split) -> list[str]:
