@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("throughput", "tuning_overhead", "solver", "engine")
+BENCHMARKS = ("throughput", "tuning_overhead", "solver", "engine", "balancing", "sequence", "serving")
 
 
 def main() -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 
-def command() -> None:
+import typer
+
+
+def command(
+    serve: Annotated[bool, typer.Option("--serve", help="Fit CDIMF and serve it with its page.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where --serve listens.")] = 8000,
+) -> None:
     """Show on a small data set, in a minute, what one model over several domains gains.
 
-    landbridge demo
+    landbridge demo --serve
     """
-    from landbridge import demo
+    from landbridge import demo, demo_serve
 
-    demo.run()
+    if serve:
+        demo_serve.run(port)
+    else:
+        demo.run()

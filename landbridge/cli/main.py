@@ -18,7 +18,9 @@ from landbridge.cli import (
     fit,
     fold_in,
     recommend,
+    refit,
     report,
+    serve,
     tune,
 )
 from landbridge.errors import LandbridgeError
@@ -40,6 +42,8 @@ app.command("explain")(explain.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
 app.command("report")(report.command)
+app.command("serve")(serve.command)
+app.command("refit")(refit.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)
 app.add_typer(ablate.app, name="ablate")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from landbridge.errors import DataError
 
 IdArray = npt.NDArray[Any]  # int64, or NumPy's variable-width StringDType
+LONGEST = len(str(-(2**63)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,22 +45,18 @@ class Vocabulary:
         return bool(self.ids.dtype != np.int64)
 
     def index(self, raw: Iterable[Any] | IdArray) -> npt.NDArray[np.int32]:
-        """Dense indices of ``raw`` ids, shape (N,), with -1 where an id is unknown."""
-        wanted = self._cast(as_ids(raw))
-        if self.is_text:
-            return _places(self.ids, wanted)
-        if not len(self.ids):
-            return np.full(len(wanted), -1, np.int32)
-        place = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
-        return np.where(self.ids[place] == wanted, place, -1).astype(np.int32)
+        """Dense indices of ``raw`` ids, shape (N,), with -1 where an id is unknown.
 
-    def _cast(self, wanted: IdArray) -> IdArray:
-        """Ids of the other type: '17' finds 17 and 17 finds '17'; text that is no number finds nothing."""
+        Ids of the other type are found, too: '17' finds 17 and 17 finds '17', but '+17' or '1_7' nothing.
+        """
+        wanted_N = as_ids(raw)
+        if not len(self.ids):
+            return np.full(len(wanted_N), -1, np.int32)
         if self.is_text:
-            return wanted.astype(np.dtypes.StringDType())
-        if wanted.dtype == np.int64:
-            return wanted
-        return np.array([_whole_number(text, self.ids) for text in wanted], np.int64)
+            return _places(self.ids, wanted_N.astype(np.dtypes.StringDType()))
+        number_N, fits_N = _numbers(wanted_N)
+        place_N = np.minimum(np.searchsorted(self.ids, number_N), len(self.ids) - 1)
+        return np.where(fits_N & (self.ids[place_N] == number_N), place_N, -1).astype(np.int32)
 
 
 def as_ids(raw: Iterable[Any] | IdArray) -> IdArray:
@@ -94,8 +91,19 @@ def _is_id_dtype(dtype: np.dtype[Any]) -> bool:
     return dtype == np.int64 or isinstance(dtype, np.dtypes.StringDType)
 
 
-def _whole_number(text: str, known: IdArray) -> int:
+def _numbers(wanted_N: IdArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The whole numbers that ids are, and which ids are one."""
+    if wanted_N.dtype == np.int64:
+        return wanted_N, np.ones(len(wanted_N), np.bool_)
+    found = [_number(text) for text in wanted_N.tolist()]
+    fits_N = np.array([number is not None for number in found], np.bool_)
+    return np.array([number or 0 for number in found], np.int64), fits_N
+
+
+def _number(text: str) -> int | None:
+    """Of a text that is what Python writes for a number of 64 bits."""
     try:
-        return int(text)
+        number = int(text) if len(text) <= LONGEST else None
     except ValueError:
-        return int(known[0]) - 1  # smaller than every id: found nowhere
+        return None
+    return number if str(number) == text and -(2**63) <= number < 2**63 else None  # type: ignore[operator]

@@ -14,8 +14,9 @@ then every party updates its items by implicit ALS with z_u in place of x_u^d fo
 
 F_d is the party's iALS objective in the user (:mod:`landbridge.models.ials`), so (1) is the same solve with
 ridge λ_u + ρ and pull ρ (z_u - t_u^d). The first epochs run without penalty, whatever ρ is: z and t hold
-nothing yet, and ρ would only shrink the shared rows. A fit ends with rounds of (1)-(4) at fixed items until
-the gap ‖x - z‖ / ‖z‖ and the shift ‖z - z_before‖ / ‖z‖ are both below ``tolerance``: z_u is then the
+nothing yet, and ρ would only shrink the shared rows. (From an earlier model's items there is a penalty at
+once: they are not to be spoilt by users who do not agree.) A fit ends with rounds of (1)-(4) at fixed items
+until the gap ‖x - z‖ / ‖z‖ and the shift ‖z - z_before‖ / ‖z‖ are both below ``tolerance``: z_u is then the
 optimum of her summed objectives, her fold-in. There ρ is halved or doubled whenever one of the two is ten
 times the other, for a large ρ closes the gap at once and far from the optimum. t holds the multiplier
 divided by ρ, so it is rescaled whenever ρ changes. With ρ = 0 nobody is tied: separate ALS.
@@ -29,7 +30,7 @@ right-hand side only, without ρ in the matrix, one round per epoch, items updat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import ClassVar
@@ -40,6 +41,7 @@ from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import DivergenceError, SettingsError, unknown
 from landbridge.models.base import Float32, Method
 from landbridge.models.parts import als
+from landbridge.models.parts.als_start import earlier, parties_from
 from landbridge.models.parts.factors import Factors, RowRule
 from landbridge.models.parts.party import Party, tied_users, user_rows
 from landbridge.models.space import Choice, Real, Space
@@ -106,19 +108,24 @@ class CDIMF(Method):
         """Train all parties; only m (2) and z (3) pass between them."""
         options = options or FitOptions()
         parties = self._parties(train, options.seed)
+        last = earlier(options, self, self.factors)
+        steps, start = self, partial(self._start, parties, train.n_users, options.seed, options.threads)
+        if last is not None:
+            steps = replace(self, rho_warmup=0)
+            start = partial(parties_from, last, train, parties, options.seed)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with als.limited(options.threads):
             state, log = run_epochs(
                 "CDIMF",
                 self.epochs,
-                lambda: self._start(parties, train.n_users, options.seed, options.threads),
-                partial(self._epoch, parties, options.threads),
+                start,
+                partial(steps._epoch, parties, options.threads),
                 lambda state: self._fitted(train, parties, state, ()),
                 options,
                 identity,
             )
             if self.variant == "admm":
-                state, closing = self._close(parties, state, options.threads)
+                state, closing = steps._close(parties, state, options.threads)
                 log = (*log, closing)
         return self._fitted(train, parties, state, log)
 

@@ -24,6 +24,7 @@ from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Float32, Method
 from landbridge.models.parts import als
+from landbridge.models.parts.als_start import earlier, items_from
 from landbridge.models.parts.factors import Factors, RowRule
 from landbridge.models.parts.sharing import SHARING, tables_of
 from landbridge.models.space import Choice, Real, Space
@@ -94,7 +95,7 @@ class IALS(Method):
         state, log = run_epochs(
             f"iALS {self.sharing}",
             self.epochs,
-            lambda: self._start(sides, options.seed),
+            lambda: self._start(train, tables, options),
             step,
             fitted,
             options,
@@ -102,11 +103,20 @@ class IALS(Method):
         )
         return fitted(state, log)
 
-    def _start(self, sides: Mapping[str, _Table], seed: int) -> State:
-        return {
-            f"item:{label}": als.initial(generator(seed, "items", label), side.events.n_items, self.factors)
-            for label, side in sides.items()
-        }
+    def _start(
+        self,
+        train: MultiDomain,
+        tables: Mapping[str, tuple[Interactions, dict[str, slice]]],
+        options: FitOptions,
+    ) -> State:
+        """Small Gaussian items, or those of an earlier model."""
+        last = earlier(options, self, self.factors)
+        state = {}
+        for label, (table, slices) in tables.items():
+            drawn_IF = als.initial(generator(options.seed, "items", label), table.n_items, self.factors)
+            rows = [items_from(last, train, name, drawn_IF[part]) for name, part in slices.items()]
+            state[f"item:{label}"] = np.concatenate(rows)
+        return state
 
     def _rule(self, data: MultiDomain) -> RowRule:
         catalogue = {name: events.catalogue for name, events in data.domains.items()}

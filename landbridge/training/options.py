@@ -23,6 +23,7 @@ class FitOptions:
     figure before stopping (None: run all epochs).
     ``checkpoint``: a folder; a killed fit with equal settings and data goes on from it bit for bit.
     ``device``: where networks are trained: "cpu", "cuda", or "auto" for CUDA where there is one.
+    ``initial``: an earlier model of the same method, to start from its rows where the method can.
     """
 
     seed: int = 0
@@ -33,6 +34,7 @@ class FitOptions:
     checkpoint: Path | None = None
     progress: Progress = field(default_factory=Silent)
     device: str = "auto"
+    initial: Any = None
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:

@@ -24,6 +24,8 @@ VERBS = [
     "report",
     "doctor",
     "demo",
+    "serve",
+    "refit",
 ]
 
 

@@ -1,0 +1,54 @@
+"""landbridge serve"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Text = str | None
+Seconds = float | None
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    host: Annotated[Text, typer.Option(help="The address to listen on; 127.0.0.1 by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 8000 by default, 0 for any free one.")] = None,
+    events: Annotated[
+        Text, typer.Option(envvar="LANDBRIDGE_EVENTS", help="Keep events here: a file, or a database URL.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="A table of the items, for titles and `where`.")] = None,
+    api_key_env: Annotated[Text, typer.Option(help="The environment variable with the key.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; 1 by default.")] = None,
+    poll: Annotated[Seconds, typer.Option(help="Seconds between looks for a new model; 2.")] = None,
+    timeout: Annotated[Seconds, typer.Option(help="Seconds an answer may take; 10.")] = None,
+    body_timeout: Annotated[Seconds, typer.Option(help="Seconds a body may take to arrive; 5.")] = None,
+    max_body: Annotated[int | None, typer.Option(help="Bytes of a body; 262144.")] = None,
+    cors: Annotated[list[str] | None, typer.Option(help="A web origin that may call; repeatable.")] = None,
+    log_people: Annotated[bool, typer.Option("--log-people", help="User ids in the log, too.")] = False,
+) -> None:
+    """Serve a run over HTTP, with a page; a newly fitted run in the folder is taken up without a pause.
+
+    landbridge serve runs/best --events events.sqlite --port 8000
+    """
+    import os
+
+    from landbridge.serving.server import serve
+    from landbridge.serving.settings import key_from, serve_settings
+
+    given = {
+        "host": host,
+        "port": port,
+        "events": events,
+        "items": items,
+        "api_key": key_from(os.environ, api_key_env),
+        "workers": workers,
+        "poll": poll,
+        "timeout": timeout,
+        "body_timeout": body_timeout,
+        "max_body": max_body,
+        "cors": cors,
+        "log_people": log_people,
+    }
+    serve(run, serve_settings(given))

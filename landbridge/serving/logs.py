@@ -1,0 +1,50 @@
+"""The log: one JSON object per line, without people unless they are asked for."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+LOG = logging.getLogger("landbridge.serving")
+FIELDS = "fields"  # the attribute of a record with further keys
+
+
+class JsonLines(logging.Formatter):
+    """A record as a line. Of an error: its kind and where it arose; its words may name a person."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, FIELDS, {}),
+        }
+        if record.exc_info and record.exc_info[0]:
+            frames = traceback.extract_tb(record.exc_info[2])
+            line["kind"] = record.exc_info[0].__name__
+            line["where"] = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        return orjson.dumps(line, default=str, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def log(level: int, event: str, **fields: Any) -> None:
+    """Write one line."""
+    if LOG.isEnabledFor(level):
+        LOG.log(level, event, extra={FIELDS: fields})
+
+
+def configuration() -> dict[str, Any]:
+    """The ``logging.config`` of a server: ours and uvicorn's lines, all as JSON on standard error."""
+    loud = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": JsonLines}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "loggers": {"landbridge.serving": loud, "uvicorn": loud},
+    }

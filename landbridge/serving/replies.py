@@ -1,0 +1,21 @@
+"""Answers as ready bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+
+def ready(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The value as JSON; dataclasses and NumPy numbers are welcome. Answers are about people: no cache."""
+    content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    kept = {"cache-control": "no-store", **(headers or {})}
+    return Response(content, status, kept, "application/json")
+
+
+def refused(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error, in one sentence."""
+    return ready({"error": sentence}, status, headers)

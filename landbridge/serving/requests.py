@@ -1,0 +1,79 @@
+"""What is asked of a model that is being served, and what it answers; ids are the raw ones of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """Somebody did something with an item. ``time``: seconds, None where only the order is known."""
+
+    domain: str
+    item: Any
+    time: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A list for one person.
+
+    ``domains``: of one, or one list over several. ``user``: None for somebody new. ``events``: what she did
+    since the model was fitted, oldest first; of a known person they are added to what the model knows.
+    ``seen``: whether known items may be listed. ``allow``, ``deny``: item ids by domain. ``where``: values
+    that columns of the items' table must have.
+    """
+
+    domains: tuple[str, ...]
+    user: Any = None
+    events: tuple[Event, ...] = ()
+    k: int = 10
+    seen: bool = False
+    allow: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    deny: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """An item of a list."""
+
+    domain: str
+    item: Any
+    title: str | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The list, best first. ``source``: "model", or "fallback" where the model knew nothing of the person.
+
+    ``known``: whether the model was fitted with events of this person. ``model``: which one answered.
+    """
+
+    items: tuple[Recommended, ...]
+    source: str
+    known: bool
+    model: str
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What an event adds to a score; without an item, what no single event explains (``title`` says what)."""
+
+    domain: str
+    item: Any
+    title: str | None
+    value: float
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A score and what makes it up, largest first; the parts sum to it. ``exact``: or an approximation."""
+
+    score: float
+    parts: tuple[Contribution, ...]
+    exact: bool
+    model: str

@@ -1,0 +1,46 @@
+"""``landbridge demo --serve``: what it leaves in the cache can be served, with its figures and its twin's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+from commands import run, untimed_files
+
+from landbridge import demo_serve, store
+from landbridge.evaluation.evaluate import Evaluation
+from landbridge.serving import server
+from landbridge.serving.service import Service
+from landbridge.settings import spec
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Any]]:
+    """A small data set instead of MovieLens, a cache of our own, and what would have been served."""
+    files = untimed_files(tmp_path)
+    source = {"books": str(files / "books.csv"), "movies": str(files / "movies.csv")}
+    model = {"name": "cdimf", "settings": {"factors": 4, "epochs": 2}}
+    small = spec({"data": {"source": source, "users": "shared"}, "model": model})
+    calls: list[tuple[Path, Any]] = []
+    monkeypatch.setattr(demo_serve, "SPEC", small)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.setattr(server, "serve", lambda folder, settings: calls.append((folder, settings)))
+    return calls
+
+
+def test_it_fits_judges_and_serves(
+    served: list[tuple[Path, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("demo", "--serve", "--port", 8123)
+    run("demo", "--serve", "--port", 8124)  # the run in the cache is replaced
+    (folder, first), (_, second) = served
+    assert (first.port, second.port) == (8123, 8124)
+    assert "http://127.0.0.1:8123/" in capsys.readouterr().out
+    about = Service.open(folder).about()
+    assert about["method"] == "cdimf"
+    assert set(about["quality"]["ndcg@10"]) == {"books", "movies"}
+    own, twin = (Evaluation.read(store.attached(folder, role)) for role in ("evaluation", "twin"))
+    assert own.rows.select("user", "item").equals(twin.rows.select("user", "item"))
+    assert not own.rows["above"].equals(twin.rows["above"])

@@ -1,0 +1,88 @@
+"""The files of ``deploy/``: they can be read, and what they call exists with these options."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from landbridge.cli import refit, serve
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+VERBS = {"serve": serve.command, "refit": refit.command}
+
+
+def options(words: list[str]) -> dict[str, Any]:
+    """What the command line understands; an error for what it does not."""
+    app = typer.Typer()
+    app.command()(VERBS[words[0]])
+    return dict(typer.main.get_command(app).make_context(words[0], words[1:]).params)
+
+
+def joined(text: str) -> str:
+    return re.sub(r"\s*\\\n[#\s]*", " ", text)
+
+
+def test_the_image_serves_as_somebody_without_rights() -> None:
+    text = joined((DEPLOY / "Dockerfile").read_text())
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    commands = [json.loads(rest) for step, rest in steps if step == "CMD"]
+    assert [json.loads(rest) for step, rest in steps if step == "ENTRYPOINT"] == [["landbridge"]]
+    assert options(commands[0])["port"] == int(dict(steps)["EXPOSE"])
+    assert dict(steps)["USER"] == "landbridge"
+    health = re.search(r"HEALTHCHECK .*? CMD (\[.*\])", text)
+    assert health is not None
+    compile(json.loads(health[1])[2], "health", "exec")
+
+
+def test_the_composed_services_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    services = composed["services"]
+    monkeypatch.setenv("LANDBRIDGE_EVENTS", services["refit"]["environment"]["LANDBRIDGE_EVENTS"])
+    asked = {name: options(services[name]["command"]) for name in VERBS}
+    events, database = asked["serve"]["events"], services["postgres"]["environment"]
+    assert events == f"postgresql://{database['POSTGRES_USER']}@postgres/{database['POSTGRES_DB']}"
+    assert asked["serve"]["api_key_env"] in services["serve"]["environment"]
+    for name in VERBS:
+        assert asked[name]["run"] == Path("/runs/best")
+        assert asked[name]["events"] == events
+        assert services[name]["environment"]["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
+        assert services[name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+        assert services[name]["read_only"] is True
+    used = [volume.split(":")[0] for each in services.values() for volume in each["volumes"]]
+    assert {volume for volume in used if volume.isalpha()} == set(composed["volumes"])
+    assert (DEPLOY / composed["x-landbridge"]["build"]["context"] / "pyproject.toml").resolve().is_file()
+
+
+def test_the_unit_keeps_what_the_server_needs_writable() -> None:
+    text = (DEPLOY / "landbridge.service").read_text()
+    settings = dict(re.findall(r"^(\w+)=(.*)$", joined(text), re.MULTILINE))
+    program, *words = shlex.split(settings["ExecStart"])
+    asked = options(words)
+    state = Path("/var/lib") / settings["StateDirectory"]
+    assert program.endswith("/bin/landbridge")
+    assert asked["run"].parent == Path(asked["events"]).parent == state
+    assert f"NUMBA_CACHE_DIR=/var/cache/{settings['CacheDirectory']}" in settings["Environment"]
+    assert "MemoryDenyWriteExecute" not in settings
+    (said,) = re.findall(r"bin/landbridge (refit .*)$", joined(text), re.MULTILINE)
+    refitted = options(shlex.split(said))
+    assert (refitted["run"], refitted["events"]) == (asked["run"], asked["events"])
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = (DEPLOY / "landbridge.service").read_text().replace("/opt/landbridge/bin/landbridge", "/bin/true")
+    (tmp_path / "landbridge.service").write_text(unit)
+    command = [program, "verify", "--man=no", str(tmp_path / "landbridge.service")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,73 @@
+"""A service without a model, for tests of what happens around one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from landbridge.errors import DataError, unknown
+from landbridge.serving.requests import Answer, Contribution, Event, Explained, Recommended, Request
+
+KNOWN = ("alien", "brazil", "dune", "emma")
+
+
+class StandIn:
+    """Lists made-up items that tell which model made them; ``work`` runs before every list."""
+
+    def __init__(self, model: str = "a" * 12, work: Callable[[], None] = lambda: None) -> None:
+        self.model, self.work = model, work
+        self.asked: list[Request] = []
+        self.explained: list[Any] = []
+
+    def check(self) -> None:
+        """All is well."""
+
+    def about(self) -> dict[str, Any]:
+        sizes = {"items": 1000, "users": 1, "events": 1}
+        return {
+            "method": "stand-in",
+            "created": "2026-01-01T00:00:00+00:00",
+            "domains": {"books": sizes, "movies": sizes},
+        }
+
+    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+        self.asked.extend(requests)
+        self.work()
+        for request in requests:
+            for domain in request.domains:
+                self._known(domain)
+        return [self._answer(request) for request in requests]
+
+    def similar(self, domain: str, item: Any, k: int = 10, to: str | None = None) -> list[Recommended]:
+        return self._listed(to or domain, k)
+
+    def search(self, domain: str | None, text: str, k: int = 20) -> list[Recommended]:
+        return self._listed(domain or "books", k)
+
+    def popular(self, domain: str, k: int = 20) -> list[Recommended]:
+        return self._listed(domain, k)
+
+    def explain(self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()) -> Explained:
+        self._known(domain)
+        self.explained.append(item)
+        if user is None and not events:
+            raise DataError("Say for whom: a user or some events.")
+        parts = [Contribution(event.domain, event.item, None, 1.0) for event in events]
+        rest = Contribution(domain, None, "popular in this domain", 0.5)
+        return Explained(len(parts) + 0.5, (*parts, rest), True, self.model)
+
+    def understood(self, events: Sequence[Event]) -> tuple[Event, ...]:
+        return tuple(event for event in events if event.item in KNOWN)
+
+    def _answer(self, request: Request) -> Answer:
+        items = self._listed(request.domains[0], request.k)
+        known = request.user == "alice"
+        return Answer(tuple(items), "model" if known or request.events else "fallback", known, self.model)
+
+    def _listed(self, domain: str, k: int) -> list[Recommended]:
+        self._known(domain)
+        return [Recommended(domain, f"{self.model}-{n}", None, 1 / (1 + n)) for n in range(k)]
+
+    def _known(self, domain: str) -> None:
+        if domain not in self.about()["domains"]:
+            raise DataError(unknown("domain", domain, self.about()["domains"]))
