@@ -17,7 +17,6 @@ from landbridge.evaluation.protocols import (
     Standing,
     check_same_data,
     competitions,
-    limited,
     recommended_items,
     standings,
 )
@@ -26,6 +25,7 @@ from landbridge.evaluation.segments import head_items, user_table
 from landbridge.files import atomic_write
 from landbridge.progress import Progress
 from landbridge.rng import generator
+from landbridge.threads import shared
 
 if TYPE_CHECKING:
     import polars as pl
@@ -185,7 +185,7 @@ def recommended_share(
     import polars as pl
 
     records = []
-    with limited(threads):
+    with shared(threads):
         for name, within in competitions(holdout).items():
             if not len(within.targets):
                 continue  # nobody is shown a list

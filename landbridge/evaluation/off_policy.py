@@ -31,10 +31,11 @@ from landbridge.data.holdout import Holdout, Targets
 from landbridge.data.interactions import Float32, Int32, Int64, Rows
 from landbridge.errors import DataError, SettingsError
 from landbridge.evaluation.metrics import Float64
-from landbridge.evaluation.protocols import Scorer, blocks, limited, scores_of
+from landbridge.evaluation.protocols import Scorer, blocks, scores_of
 from landbridge.evaluation.resampling import mean_interval
 from landbridge.ranking import rows_of, top_k
 from landbridge.rng import generator
+from landbridge.threads import shared
 
 DRAWS = 1000
 ASSUMED = (
@@ -169,7 +170,7 @@ def chances(
         if index_N.min() < 0 or index_N.max() >= size:
             raise DataError(f"A logged {what} lies outside 0..{size - 1} of the model in {logged.domain!r}.")
     chance_N = np.empty(len(logged))
-    with limited(threads):
+    with shared(threads):
         for part in blocks(Targets(logged.user_idx, logged.item_idx), known.n_items, block):
             scores_BI = scores_of(fitted, logged.domain, part.users_B, known.n_items)
             seen = rows_of(known.by_user, part.users_B)

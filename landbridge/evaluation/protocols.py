@@ -7,9 +7,7 @@ Shape letters: B users of a block, T targets, I items, C candidates, P the pool 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +20,7 @@ from landbridge.data.queries import Queries
 from landbridge.errors import DataError, SettingsError
 from landbridge.progress import Progress, Silent
 from landbridge.ranking import count_above, count_above_candidates, count_competitors, rows_of, top_k
+from landbridge.threads import shared
 
 BLOCK_BYTES = 128_000_000
 ALL = "all"  # the name of the one competition over all domains
@@ -86,7 +85,7 @@ def standings(
     within = competitions(holdout)
     n_users = sum(len(np.unique(each.targets.user_idx)) for each in within.values())
     found, done = {}, 0
-    with limited(threads), (progress or Silent()).task("evaluate", n_users) as task:
+    with shared(threads), (progress or Silent()).task("evaluate", n_users) as task:
         for name, each in within.items():
             standing = Standing(*np.zeros((3, len(each.targets)), np.int64))
             for part in blocks(each.targets, each.known.n_items, block):
@@ -209,24 +208,6 @@ def _best_of_pools(scores_BI: Float32, k: int, pool_TP: Int32, known: Interactio
     place_TK, _ = top_k(scores_BI[part.row_T[:, None], pool_TP], k, barred)
     items_TK: Int32 = np.where(place_TK < 0, -1, np.take_along_axis(pool_TP, np.maximum(place_TK, 0), axis=1))
     return items_TK
-
-
-@contextmanager
-def limited(threads: int | None) -> Iterator[None]:
-    """At most ``threads`` threads for BLAS and for the kernels (default: the processors we may use)."""
-    import numba
-    from threadpoolctl import threadpool_limits
-
-    wanted = len(os.sched_getaffinity(0)) if threads is None else threads
-    if wanted < 1:
-        raise SettingsError(f"threads must be 1 or more, not {wanted}.")
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(wanted, numba.config.NUMBA_NUM_THREADS))
-    try:
-        with threadpool_limits(limits=wanted, user_api="blas"):
-            yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def check_same_data(scorer: Scorer, holdout: Holdout) -> None:

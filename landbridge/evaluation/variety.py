@@ -22,7 +22,8 @@ from landbridge.data.interactions import Int32, Int64
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError
 from landbridge.evaluation.metrics import Float64
-from landbridge.evaluation.protocols import Competition, Scorer, competitions, limited, recommended_items
+from landbridge.evaluation.protocols import Competition, Scorer, competitions, recommended_items
+from landbridge.threads import shared
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,7 +51,7 @@ def variety(
     if min(k_entropy, k_cover) < 1:
         raise SettingsError(f"k_entropy and k_cover must be 1 or more, not {k_entropy} and {k_cover}.")
     records = []
-    with limited(threads):
+    with shared(threads):
         for name, within in competitions(holdout).items():
             if len(within.targets):
                 credit_ID = _credit(holdout.known, within.slices)

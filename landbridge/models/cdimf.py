@@ -46,6 +46,7 @@ from landbridge.models.parts.factors import Factors, RowRule
 from landbridge.models.parts.party import Party, tied_users, user_rows
 from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
+from landbridge.threads import limited
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
 
@@ -114,7 +115,7 @@ class CDIMF(Method):
             steps = replace(self, rho_warmup=0)
             start = partial(parties_from, last, train, parties, options.seed)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
-        with als.limited(options.threads):
+        with limited(options.threads):
             state, log = run_epochs(
                 "CDIMF",
                 self.epochs,

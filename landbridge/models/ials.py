@@ -29,6 +29,7 @@ from landbridge.models.parts.factors import Factors, RowRule
 from landbridge.models.parts.sharing import SHARING, tables_of
 from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
+from landbridge.threads import limited
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
 
@@ -72,7 +73,7 @@ class IALS(Method):
         sides = {label: _Table.of(table, self) for label, (table, _) in tables.items()}
 
         def step(state: State, epoch: int) -> tuple[State, Record]:
-            with als.limited(options.threads):
+            with limited(options.threads):
                 return {
                     key: array
                     for label, side in sides.items()
@@ -82,7 +83,7 @@ class IALS(Method):
         def fitted(state: State, log: tuple[Record, ...] = ()) -> Factors:
             users: dict[str, Float32] = {}
             items: dict[str, Float32] = {}
-            with als.limited(options.threads):
+            with limited(options.threads):
                 for label, (_, slices) in tables.items():
                     user_UF, item_IF = sides[label].finish(state[f"item:{label}"], options.threads)
                     users |= dict.fromkeys(slices, user_UF)

@@ -38,7 +38,7 @@ from landbridge.data.batches import NEGATIVES, Pairs, Pairwise
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Method
-from landbridge.models.parts import als, losses
+from landbridge.models.parts import losses
 from landbridge.models.parts.autoencoder import MASKS, READINGS, AutoEncoder, keep
 from landbridge.models.parts.dot import Dot
 from landbridge.models.parts.dual_stream import DualStream, at_one_temperature, at_own_temperatures
@@ -48,6 +48,7 @@ from landbridge.models.parts.phases import best_epochs, told
 from landbridge.models.parts.temperature import TemperatureRule, Temperatures, by_activity
 from landbridge.models.space import Choice, Real, Space
 from landbridge.rng import generator
+from landbridge.threads import limited
 from landbridge.training import tensors
 from landbridge.training.neural import device, torch
 from landbridge.training.options import FitOptions
@@ -193,7 +194,7 @@ class UCLR(Method):
         )
         if self.stage == PGE:
             return model
-        with als.limited(options.threads):
+        with limited(options.threads):
             model, temperatures = self._encode(model, options)
             for domain in names if self.stage == "full" else ():
                 model = self._adapt(model, domain, temperatures, options)

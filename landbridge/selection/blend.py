@@ -26,12 +26,13 @@ import numpy.typing as npt
 from landbridge.data.activity import ACTIVITY, group_of
 from landbridge.data.holdout import Holdout
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.protocols import Block, blocks, limited, scores_of
+from landbridge.evaluation.protocols import Block, blocks, scores_of
 from landbridge.models.base import Fitted
 from landbridge.models.mixture import standardised
 from landbridge.progress import Progress, Silent
 from landbridge.ranking import count_above_blends, rows_of
 from landbridge.rng import generator
+from landbridge.threads import shared
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -89,7 +90,7 @@ def trials(
     weight_WM = simplex(len(members), STEPS.get(len(members), 4))
     total = sum(len(targets) for targets in holdout.targets.values())
     parts, done = [], 0
-    with limited(threads), (progress or Silent()).task("blends", total) as task:
+    with shared(threads), (progress or Silent()).task("blends", total) as task:
         for place, (domain, targets) in enumerate(holdout.targets.items()):
             n_items = holdout.known[domain].n_items
             value_TW = np.empty((len(targets), len(weight_WM)), np.float32)

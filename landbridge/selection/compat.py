@@ -47,9 +47,9 @@ import numpy.typing as npt
 from landbridge.data.interactions import Float32, Int64, Interactions
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import DataError, SettingsError
-from landbridge.evaluation.protocols import limited
 from landbridge.models.ials import IALS
 from landbridge.rng import generator
+from landbridge.threads import shared
 from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def compat(
     _check(data, users, permutations)
     options = options or FitOptions()
     pairs = list(combinations(data.names, 2))
-    with limited(options.threads), options.progress.task("compatibility", len(pairs)) as task:
+    with shared(options.threads), options.progress.task("compatibility", len(pairs)) as task:
         user_UF = _separate_factors(data, FitOptions(options.seed, options.threads), factors, epochs)
         records: list[dict[str, Any]] = []
         for done, pair in enumerate(pairs, 1):

@@ -17,7 +17,7 @@ from landbridge.data.interactions import Int32, Int64, Interactions, Rows
 from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import Queries, places_of, rows_of
 from landbridge.errors import DataError
-from landbridge.serving.catalogue import Bool, Catalogue, named, place_of
+from landbridge.serving.catalogue import Bool, Catalogue, named, places_in
 from landbridge.serving.requests import Event, Request
 
 UNTIMED = 1 << 62  # events without times come after all that have one
@@ -51,24 +51,30 @@ class Asked:
     catalogues: Mapping[str, Catalogue]
     requests: Sequence[Request]
     user_B: Int32
-    live: Mapping[str, tuple[list[int], list[int], list[int]]]
+    live: Mapping[str, tuple[list[int], Int64, list[int]]]
 
     @classmethod
     def of(
         cls, known: MultiDomain, catalogues: Mapping[str, Catalogue], requests: Sequence[Request]
     ) -> Asked:
         """The requests with indices for ids; DataError for what the model does not know."""
-        people = [NOBODY if each.user is None else place_of(known.users, each.user) for each in requests]
-        live: dict[str, tuple[list[int], list[int], list[int]]] = {}
+        users = [request.user for request in requests if request.user is not None]
+        user_B = np.full(len(requests), NOBODY, np.int32)
+        user_B[[request.user is not None for request in requests]] = places_in(known.users, users)
+        live: dict[str, tuple[list[int], list[Any], list[int]]] = {}
         for row, request in enumerate(requests):
             for domain in (*request.allow, *request.deny):
                 named(catalogues, domain)
             for event, time in zip(request.events, _times(request.events), strict=True):
-                columns = live.setdefault(event.domain, ([], [], []))
-                item = named(catalogues, event.domain).find(event.item)
-                for column, value in zip(columns, (row, item, time), strict=True):
-                    column.append(value)
-        return cls(known, catalogues, requests, np.array(people, np.int32), live)
+                rows, items, times = live.setdefault(event.domain, ([], [], []))
+                rows.append(row)
+                items.append(event.item)
+                times.append(time)
+        placed = {
+            domain: (rows, named(catalogues, domain).find_all(items), times)
+            for domain, (rows, items, times) in live.items()
+        }
+        return cls(known, catalogues, requests, user_B, placed)
 
     @property
     def known_B(self) -> Bool:

@@ -6,7 +6,7 @@ Shape letters: I items, B lists of K places, N ids.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from landbridge.data.interactions import Float32, Int32, Int64
 from landbridge.data.multidomain import MultiDomain
-from landbridge.data.vocabulary import Vocabulary
+from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.errors import DataError, unknown
 from landbridge.serving.columns import NO_COLUMNS, Columns
 from landbridge.serving.requests import Recommended
@@ -51,17 +51,22 @@ class Catalogue:
 
     def find(self, item: Any) -> int:
         """An item's index; DataError for one the model does not know."""
-        place = place_of(self.items, item)
-        if place < 0:
-            raise DataError(
-                f"Domain {self.domain!r} has no item {item!r} that the model knows; leave it out."
-            )
-        return place
+        return int(self.find_all([item])[0])
 
-    def places(self, items: Iterable[Any]) -> Int32:
+    def find_all(self, items: Sequence[Any]) -> Int64:
+        """The items' indices, (N,); DataError for the first that the model does not know."""
+        place_N = places_in(self.items, items)
+        if len(place_N) and place_N.min() < 0:
+            unknown_item = items[int(np.argmax(place_N < 0))]
+            raise DataError(
+                f"Domain {self.domain!r} has no item {unknown_item!r} that the model knows; leave it out."
+            )
+        return place_N
+
+    def places(self, items: Collection[Any]) -> Int32:
         """The indices of those items that are here; others are left out."""
-        found = [place_of(self.items, item) for item in items]
-        return np.array([place for place in found if place >= 0], np.int32)
+        place_N = places_in(self.items, list(items))
+        return place_N[place_N >= 0].astype(np.int32)
 
     def listed(self, item_BK: Int32, score_BK: npt.NDArray[Any]) -> list[tuple[Recommended, ...]]:
         """Lists with ids and titles; item -1 is an empty place."""
@@ -105,18 +110,27 @@ class Catalogue:
         return pl.Series(list(map(str, texts.tolist())), dtype=pl.String).str.to_lowercase()
 
 
-def place_of(vocabulary: Vocabulary, raw: Any) -> int:
-    """The index of a raw id, -1 where it is unknown: '17' finds 17, and 17 finds '17'.
+def places_in(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
+    """The indices of raw ids, (N,), -1 where one is unknown: '17' finds 17, and 17 finds '17'.
 
-    One look-up costs microseconds in any vocabulary, which NumPy's search among texts does not.
+    Texts are looked up one by one, in microseconds, because NumPy's search among them takes as long as a
+    copy of all.
     """
-    if isinstance(raw, bool) or not isinstance(raw, str | int):
-        raise DataError(f"An id is text or a whole number, not {raw!r}.")
-    wanted: Any = str(raw) if vocabulary.is_text else _whole(raw)
-    if wanted is None:
-        return -1
-    place = bisect_left(vocabulary.ids, wanted)
-    return place if place < len(vocabulary) and vocabulary.ids[place] == wanted else -1
+    if not raw:
+        return np.empty(0, np.int64)
+    for each in raw:
+        if isinstance(each, bool) or not isinstance(each, str | int):
+            raise DataError(f"An id is text or a whole number, not {each!r}.")
+    if vocabulary.is_text:
+        return np.array([_place_of_text(vocabulary.ids, str(each)) for each in raw], np.int64)
+    whole = [_whole(each) for each in raw]
+    place_N = vocabulary.index(np.array([number or 0 for number in whole], np.int64))
+    return np.where([number is not None for number in whole], place_N, -1).astype(np.int64)
+
+
+def _place_of_text(ids: IdArray, text: Any) -> int:
+    place = bisect_left(ids, text)
+    return place if place < len(ids) and ids[place] == text else -1
 
 
 def _whole(raw: str | int) -> int | None:
@@ -125,7 +139,8 @@ def _whole(raw: str | int) -> int | None:
         number = int(raw)
     except ValueError:
         return None
-    return number if str(number) == str(raw) and abs(number) <= LARGEST else None
+    fits = abs(number) <= LARGEST and (raw is number or str(number) == raw)
+    return number if fits else None
 
 
 def named(catalogues: Mapping[str, Catalogue], domain: Any) -> Catalogue:

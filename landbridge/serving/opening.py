@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,6 +18,7 @@ from landbridge.errors import LandbridgeError, MissingExtraError, StoreError
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
 from landbridge.models.parts.dot import Dot
+from landbridge.threads import limited
 
 METRICS = ("ndcg@10", "hr@10")
 NOT_THREAD_SAFE = "workqueue"
@@ -71,29 +71,8 @@ class Threads:
     @contextmanager
     def one(self) -> Iterator[None]:
         """One thread of numba and of BLAS for each thread that asks."""
-        import numba
-
-        before, libraries = numba.get_num_threads(), _libraries()
-        had = [library.num_threads for library in libraries]
-        numba.set_num_threads(1)
-        try:
-            with self.turn:
-                for library in libraries:
-                    library.set_num_threads(1)
-                yield
-        finally:
-            numba.set_num_threads(before)
-            for library, threads in zip(libraries, had, strict=True):
-                library.set_num_threads(threads)
-
-
-@cache
-def _libraries() -> list[Any]:
-    """The BLAS libraries; to look for them takes longer than a list."""
-    import scipy.linalg  # noqa: F401  the BLAS that numba calls must be loaded to be limited
-    from threadpoolctl import ThreadpoolController
-
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+        with self.turn, limited(1):
+            yield
 
 
 def _check_rows(folder: Path, fitted: Dot) -> None:

@@ -23,7 +23,7 @@ from landbridge.files import locked
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking import top_k
 from landbridge.serving.asking import Asked, length
-from landbridge.serving.catalogue import Bool, Catalogue, named, place_of
+from landbridge.serving.catalogue import Bool, Catalogue, named, places_in
 from landbridge.serving.columns import NO_COLUMNS, read_columns
 from landbridge.serving.likeness import cosines, joint
 from landbridge.serving.lists import Ranker, knows_of, ranker_of
@@ -145,12 +145,12 @@ class Service:
 
     def understood(self, events: Sequence[Event]) -> tuple[Event, ...]:
         """Those of the events whose domain and item the model knows: newer ones wait for the next fit."""
-        return tuple(
-            event
-            for event in events
-            if event.domain in self.catalogues
-            and place_of(self.catalogues[event.domain].items, event.item) >= 0
-        )
+        here = [event for event in events if event.domain in self.catalogues]
+        place_N = np.empty(len(here), np.int64)
+        for domain in {event.domain for event in here}:
+            own = [place for place, event in enumerate(here) if event.domain == domain]
+            place_N[own] = places_in(self.catalogues[domain].items, [here[place].item for place in own])
+        return tuple(event for event, place in zip(here, place_N.tolist(), strict=True) if place >= 0)
 
     @cached_property
     def _explainer(self) -> Explainer:

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -69,22 +68,6 @@ class Solver:
 EXACT = Solver()
 AUTO = Solver(steps_from=48)
 SOLVERS = {"exact": EXACT, "auto": AUTO}
-
-
-@contextmanager
-def limited(threads: int) -> Iterator[None]:
-    """numba on ``threads`` threads, BLAS on one inside each."""
-    import numba
-    import scipy.linalg  # noqa: F401  the BLAS that numba calls must be loaded to be limited
-    from threadpoolctl import threadpool_limits
-
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    try:
-        with threadpool_limits(limits=1, user_api="blas"):
-            yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def ridge(counts_R: Int64, catalogue: int, alpha0: float, reg: float, exponent: float) -> Float32:
@@ -143,7 +126,7 @@ def solve(
 
     ``pull_RF`` is c and ``start_RF`` where conjugate gradients begin, both in the same basis. The result is
     a new array or ``out_RF``, which may be ``start_RF``: fresh memory costs as much as the arithmetic of
-    short rows. Call it inside :func:`limited`.
+    short rows. Call it inside :func:`landbridge.threads.limited`.
     """
     from landbridge.models.parts.als_kernels import solve_rows
 

@@ -26,6 +26,9 @@ from landbridge.models.base import Float32, Method, Queries
 from landbridge.models.explanation import Explanation
 from landbridge.models.parts import als
 from landbridge.models.parts.dot import Dot, counts_of, rows_from
+from landbridge.threads import limited
+
+KEPT = 256  # sets of domains whose eigenvectors a model keeps for the next fold-in
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,20 @@ class Factors(Dot):
     def _gramians(self) -> dict[str, npt.NDArray[np.float64]]:
         return {name: als.gramian(item_IF, 1) for name, item_IF in self.item_IF.items()}
 
+    @cached_property
+    def _eigen(self) -> dict[tuple[str, ...], tuple[npt.NDArray[np.float64], Float32]]:
+        return {}
+
+    def _eigen_of(self, names: tuple[str, ...]) -> tuple[npt.NDArray[np.float64], Float32]:
+        """Eigenvalues and eigenvectors of the Gramian over the items of some domains; some are kept."""
+        if names in self._eigen:
+            return self._eigen[names]
+        spectrum_F, rotation_FF = np.linalg.eigh(sum(self._gramians[name] for name in names))
+        found = np.maximum(spectrum_F, 0), rotation_FF.astype(np.float32)
+        if len(self._eigen) < KEPT:
+            self._eigen[names] = found
+        return found
+
     def _contributions(self, domain: str, user_idx: int, item_idx: int) -> dict[str, Float32]:
         """What each known event adds to the score of one item, Eq. (2): domain -> (N of the user,)."""
         events = {name: _one_row(table.by_user, user_idx) for name, table in self.known.domains.items()}
@@ -156,11 +173,9 @@ class Factors(Dot):
     ) -> Float32:
         """Eq. (1) for queries with the same parties: only the items they touch are gathered."""
         touched_JF, rows = _gather(names, events, chosen_B, self.item_IF)
-        gramian_FF = sum(self._gramians[name] for name in names)
-        spectrum_F, rotation_FF = np.linalg.eigh(gramian_FF)
-        rotation_FF = rotation_FF.astype(np.float32)
-        fixed = als.Basis(rotation_FF, np.maximum(spectrum_F, 0), touched_JF @ rotation_FF)
-        with als.limited(1):
+        spectrum_F, rotation_FF = self._eigen_of(tuple(names))
+        fixed = als.Basis(rotation_FF, spectrum_F, touched_JF @ rotation_FF)
+        with limited(1):
             return np.asarray(als.solve(rows, fixed, self.rule.alpha0, ridge_B) @ rotation_FF.T)
 
 

@@ -30,10 +30,10 @@ from landbridge.data.interactions import Interactions, Rows
 from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import rows_of
 from landbridge.models.base import Float32, Method, Queries
-from landbridge.models.parts import als
 from landbridge.models.parts.cold import Served, counts_of, mean_of
 from landbridge.models.parts.newcomers import Asked, Newcomers, Sides, settle
 from landbridge.models.parts.towers import Towers
+from landbridge.threads import limited
 
 PAIRS = 1 << 16  # of a person and an item, that go through the towers at once for new people
 
@@ -96,7 +96,7 @@ class Network(Served):
                 for name, table in self.known.domains.items()
                 if name in names
             }
-            with als.limited(1):
+            with limited(1):
                 settle(self.towers, self.weights, self.rule, self.known, asked, found_BF)
             rows_BF[chosen_B] = found_BF
         return rows_BF

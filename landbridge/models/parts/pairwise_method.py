@@ -11,10 +11,10 @@ from landbridge.data.batches import NEGATIVES, Pairwise
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
 from landbridge.models.base import Float32, Method
-from landbridge.models.parts import als
 from landbridge.models.parts.pairwise import PairwiseTable, part, together
 from landbridge.models.parts.sharing import SHARING, tables_of
 from landbridge.models.parts.vectors import PairRule, Vectors
+from landbridge.threads import limited
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
 from landbridge.training.rows import Optimizer
@@ -60,7 +60,7 @@ class PairwiseMethod(Method):
             }
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
-        with als.limited(options.threads), ThreadPoolExecutor(options.threads) as pool:
+        with limited(options.threads), ThreadPoolExecutor(options.threads) as pool:
             state, log = run_epochs(
                 f"{type(self).__name__} {self.sharing}",
                 self.epochs,

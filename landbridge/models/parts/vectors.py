@@ -18,9 +18,9 @@ from landbridge.data.batches import Pairwise
 from landbridge.data.interactions import Interactions, Rows
 from landbridge.data.multidomain import MultiDomain
 from landbridge.models.base import Float32, Method
-from landbridge.models.parts import als
 from landbridge.models.parts.dot import Dot, rows_from
 from landbridge.models.parts.sharing import tables_of
+from landbridge.threads import limited
 from landbridge.training.rows import KINDS, Optimizer
 
 
@@ -59,7 +59,7 @@ class Vectors(Dot):
         source = Pairwise(table, slices, self.rule.negatives)
         asked = _asked(events, slices, size, table.n_items)
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
-        with als.limited(1):
+        with limited(1):
             fold_rows(
                 np.concatenate([self.item_IF[name] for name in slices]),
                 *_kernel_rows(asked.by_user),

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from landbridge.data.batches import NEGATIVES, Pairwise
 from landbridge.data.interactions import Interactions
 from landbridge.errors import SettingsError
-from landbridge.models.parts import als
+from landbridge.threads import limited
 
 
 def table(liked_UI: np.ndarray, weighted: bool = False) -> Interactions:
@@ -97,7 +97,7 @@ def test_threads_seeds_and_epochs() -> None:
     slices = {"a": slice(0, 90)}
     runs = []
     for threads in (1, 2):
-        with als.limited(threads):
+        with limited(threads):
             runs.append(Pairwise(events, slices, seed=3).epoch(5))
     assert all(np.array_equal(one, other) for one, other in zip(*(run[:3] for run in runs), strict=True))
     for other in (Pairwise(events, slices, seed=4).epoch(5), Pairwise(events, slices, seed=3).epoch(6)):

@@ -68,7 +68,9 @@ def test_other_ids_are_refused(ids: list[object]) -> None:
         Vocabulary.of(np.array(ids, object) if None in ids else np.array(ids))
 
 
-@pytest.mark.parametrize("text", ["+17", "1_7", " 17", "017", "", "9" * 25, "-" + "9" * 5000, str(2**63), "x"])
+@pytest.mark.parametrize(
+    "text", ["+17", "1_7", " 17", "017", "", "9" * 25, "-" + "9" * 5000, str(2**63), "x"]
+)
 def test_text_that_no_number_is_written_as_finds_nothing(text: str) -> None:
     known = Vocabulary.of([-1, 0, 7, 17, 2**63 - 1])
     assert known.index([text, "17", str(2**63 - 1)]).tolist() == [-1, 3, 4]

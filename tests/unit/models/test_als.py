@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from landbridge.data.interactions import Interactions, Rows
 from landbridge.models.parts import als
+from landbridge.threads import limited
 
 ALPHA0 = 0.05
 LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 11, 12, 19, 20, 23, 24, 25, 31, 47, 48, 95, 96, 97, 130, 260)
@@ -67,7 +68,7 @@ def _solved(
     threads: int = 1,
 ) -> als.Float32:
     """``als.solve`` with everything given and returned in the basis of ``y_IF``."""
-    with als.limited(threads):
+    with limited(threads):
         fixed = als.basis(y_IF, threads)
         pull_RF, start_RF = (None if a is None else a @ fixed.rotation_FF for a in (pull_RF, start_RF))
         x_RF = als.solve(rows, fixed, ALPHA0, ridge_R, pull_RF, solver, start_RF)

@@ -15,6 +15,7 @@ from landbridge.models.base import Queries
 from landbridge.models.cdimf import CDIMF
 from landbridge.models.ials import IALS
 from landbridge.models.parts import als
+from landbridge.threads import limited
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -27,7 +28,7 @@ def changed(method: CDIMF, **settings: Any) -> CDIMF:
 
 def begin(data: MultiDomain, method: CDIMF) -> Any:
     parties = method._parties(data, 0)
-    with als.limited(1):
+    with limited(1):
         return parties, method._start(parties, data.n_users, 0, 1)
 
 
@@ -35,7 +36,7 @@ def rounds(data: MultiDomain, method: CDIMF, count: int) -> Any:
     """``count`` rounds at the first items; gives parties, the last state and all transcripts."""
     parties, state = begin(data, method)
     transcript = []
-    with als.limited(1):
+    with limited(1):
         bases = {name: als.basis(state[f"y:{name}"], 1) for name in parties}
         for _ in range(count):
             before = state
@@ -157,7 +158,7 @@ def test_5_shrinking_in_between_follows_the_formula() -> None:
 def test_6_no_half_step_increases_its_objective() -> None:
     data = uneven(weighted=True)
     parties, state, _ = rounds(data, SMALL, 3)
-    with als.limited(1):
+    with limited(1):
         bases = {name: als.basis(state[f"y:{name}"], 1) for name in parties}
         users = state | SMALL._users(parties, bases, state, SMALL.rho, 1)
         items = users | SMALL._items(parties, users, 1)
@@ -211,7 +212,7 @@ def test_9_two_copies_of_a_domain_are_one_domain() -> None:
     data = of_tables({"one": table, "copy": table})
     parties, state = begin(data, SMALL)
     state["y:copy"] = state["y:one"]
-    with als.limited(1):
+    with limited(1):
         for epoch in range(4):
             state, _ = SMALL._epoch(parties, 1, state, epoch)
         state, _ = SMALL._close(parties, state, 1)
@@ -228,7 +229,7 @@ def test_10_the_first_epoch_is_unpenalised() -> None:
     for rho, warmup in ((0.1, 1), (10.0, 1), (10.0, 0)):
         method = changed(SMALL, rho=rho, rho_warmup=warmup)
         parties, state = begin(data, method)
-        with als.limited(1):
+        with limited(1):
             states[rho, warmup], facts = method._epoch(parties, 1, state, 0)
         assert facts["rho"] == (0 if warmup else rho)
     low, high, cold = states.values()
@@ -284,7 +285,7 @@ def test_a_growing_rho_keeps_the_multiplier() -> None:
     data = uneven()
     method = changed(SMALL, rho_growth=4.0, inner_sweeps=1)
     parties, state = begin(data, method)
-    with als.limited(1):
+    with limited(1):
         for epoch in range(2):
             state, _ = method._epoch(parties, 1, state, epoch)
         grown, facts = method._epoch(parties, 1, state, 2)
@@ -297,7 +298,7 @@ def test_aggregate_every_keeps_the_consensus_in_between() -> None:
     data = uneven()
     method = changed(SMALL, aggregate_every=2)
     parties, state = begin(data, method)
-    with als.limited(1):
+    with limited(1):
         first, _ = method._epoch(parties, 1, state, 0)
         second, _ = method._epoch(parties, 1, first, 1)
         third, _ = method._epoch(parties, 1, second, 2)
@@ -342,7 +343,7 @@ def test_no_number_is_never_passed_on() -> None:
     data = uneven()
     parties, state = begin(data, SMALL)
     state["z"][:] = np.nan
-    with als.limited(1), pytest.raises(DivergenceError):
+    with limited(1), pytest.raises(DivergenceError):
         SMALL._epoch(parties, 1, state, 1)
 
 

@@ -11,6 +11,7 @@ from landbridge.data.synthetic import planted_transfer
 from landbridge.errors import SettingsError
 from landbridge.models.ials import IALS
 from landbridge.models.parts import als
+from landbridge.threads import limited
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -24,7 +25,7 @@ def test_weights_one_plus_alpha_give_the_same_row_times_target(target: float, fa
     y_IF = als.initial(np.random.default_rng(0), table.n_items, 4) * 10
     ridge_U = np.full(table.n_users, 0.7, np.float32)
     fixed = als.basis(y_IF, 1)
-    with als.limited(1):
+    with limited(1):
         x_UF = als.solve(table.by_user, fixed, 0.3, ridge_U) @ fixed.rotation_FF.T
     confidence_UI = 0.3 + seen_UI
     wide = y_IF.astype(float)
