@@ -42,6 +42,7 @@ SPLIT = {"kind": "random", "seed": 15}
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
 REGS = (1e-5, 1e-2)
 ALPHAS, RATES = (0.0, 0.5, 1.0, 1.5, 3.0), (0.005, 0.025, 0.1, 0.5)
+PATIENCE = 8  # validations without a better figure; 15 on Ciao
 LEFT_OUT = (*COMPARED, "name")
 
 
@@ -67,7 +68,7 @@ class Study:
 CIAO = {"dataset": "ciao", "domains": ["DVDs", "Books", "Music", "Games", "Beauty", "Software"]}
 STUDIES = {
     "ciao": Study(CIAO, SHARING, BALANCE, COMPLEXITIES, contest=5, curves=True),
-    "food-kitchen": Study({"dataset": "food-kitchen"}),
+    "food-kitchen": Study({"dataset": "food-kitchen"}, losses=("bce",)),
     "movielens-1m": Study(
         {"dataset": "movielens-1m"}, settings={"batch_size": 16384}, lrs=(1e-3,), losses=("bce",)
     ),
@@ -86,7 +87,9 @@ def main() -> None:
 def _study(name: str, study: Study, jobs: int) -> None:
     source = {"name": name, "split": SPLIT, "candidates": [0, 99], **study.data}
     split = _split(source)
-    choice = Choice(name, some_users(split.valid), RUNS / "settled", _every, _fitted_on(split.valid))
+    choice = Choice(
+        name, some_users(split.valid), RUNS / "settled", _every, _fitted_on(split.valid), PATIENCE
+    )
     settled = {sharing: choice.best(_equal(study, split.valid, sharing)) for sharing in study.sharing}
     verdicts = {}
     for sharing, method in settled.items():

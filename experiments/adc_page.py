@@ -15,6 +15,8 @@ from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare
 from landbridge.files import read_json
 from landbridge.models.base import Method
+from landbridge.selection.verdict import EQUAL
+from landbridge.selection.verdict import label as labelled
 
 METRIC = "ndcg@10"
 PROTOCOLS = ("full", "1+99")
@@ -44,7 +46,9 @@ def adc_page(name: str, found: Findings) -> None:
     contest = Results.read(found.run / "contest")
     parts = [
         "Settings from 2,000 validation users at most, by NDCG@10 over the whole catalogue and with equal "
-        "weights: " + "; ".join(f"{key}: {settings_text(each)}" for key, each in found.settled.items()) + ".",
+        "weights: "
+        + "; ".join(f"{key}: {settings_text(_plain(each))}" for key, each in found.settled.items())
+        + ".",
         *(_ablation(found, sharing) for sharing in found.sharing),
         *_contest(contest),
         "## The largest domain, alone\n\n" + _against_twin(contest, found.twin),
@@ -54,9 +58,15 @@ def adc_page(name: str, found: Findings) -> None:
     page(f"adc-{name}", f"ADC on {name}", parts, f"adc {name}")
 
 
+def _plain(method: Method) -> Method:
+    """Without the weights of 1 with which it was tried."""
+    return replace(method, balance="none", weights={})  # type: ignore[call-arg]
+
+
 def _ablation(found: Findings, sharing: str) -> str:
     results = Results.read(found.run / sharing / "bench")
-    labels = list(results.evaluations)
+    equal = labelled(sharing, EQUAL)
+    labels = [equal, *(each for each in results.evaluations if each != equal)]
     parts = [f"## Sharing {sharing}", f"> {found.verdicts[sharing]}"]
     parts += [f"{_title(protocol)}:\n\n{_gains(results, labels, protocol)}" for protocol in PROTOCOLS]
     parts.append("Over epochs, mean over seeds (of what is measured, at the last layer that is shared):")
@@ -71,16 +81,16 @@ def _title(protocol: str) -> str:
 
 
 def _gains(results: Results, labels: Sequence[str], protocol: str) -> str:
-    """Mean ± sd per domain; a star where it differs from equal weights after Holm's correction."""
+    """Mean ± sd per domain; a star where it differs from the first, after Holm's correction."""
     first = results.judged(labels[0], protocol)
     rows = []
-    for label in labels:
-        told = {key.split("|")[0]: text for key, text in results.spread(label, protocol, METRIC).items()}
-        means = results.judged(label, protocol).means(METRIC)
-        if label != labels[0]:
-            for row in compare(results.judged(label, protocol), first, METRIC).rows.iter_rows(named=True):
+    for each in labels:
+        told = {key.split("|")[0]: text for key, text in results.spread(each, protocol, METRIC).items()}
+        means = results.judged(each, protocol).means(METRIC)
+        if each != labels[0]:
+            for row in compare(results.judged(each, protocol), first, METRIC).rows.iter_rows(named=True):
                 told[row["domain"]] += _star(row)
-        rows.append({"weighing": label.split(", ")[1], **told, "mean": float(np.mean(list(means.values())))})
+        rows.append({"weighing": each.split(", ")[1], **told, "mean": float(np.mean(list(means.values())))})
     return markdown(rows) + "\n\n\\* better, † worse than equal weights, p below .05 after Holm's correction."
 
 

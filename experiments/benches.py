@@ -25,7 +25,7 @@ class Results:
 
     @classmethod
     def read(cls, run: Path) -> Results:
-        """All finished cells of a benchmark's folder, in the order of its spec."""
+        """All finished cells of a benchmark's folder, by label."""
         evaluations: dict[str, dict[str, dict[int, Evaluation]]] = {}
         costs: dict[str, list[dict[str, Any]]] = {}
         logs: dict[str, list[list[dict[str, Any]]]] = {}
