@@ -219,6 +219,8 @@ of all items with one row, `argpartition`, and for new people one small linear s
 are compared before the clock starts. Peak memory is that of the whole process, reading the run included.
 The people of this shop are made up: few items are had by many, as in real data, and our service passes over
 tiles of items whose rows are too short to matter, so another catalogue may give another ratio.
+
+What holds besides speed: [serving-tests](serving-tests.md).
 """
 
 
