@@ -9,7 +9,6 @@ of all systems, and on Ciao α and η one at a time. All of it goes on where it 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from experiments.adc_page import Findings, adc_page
 from experiments.choice import Choice, entry, some_users
-from experiments.common import cell, grid
+from experiments.common import asked, cell, grid
 from landbridge.data.holdout import Holdout, Split
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.adc import ADC, SHARING
@@ -76,12 +75,10 @@ STUDIES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(STUDIES), help="data sets, all by default")
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    chosen = parser.parse_args()
-    for name in chosen.names:
-        _study(name, STUDIES[name], chosen.jobs)
+    """Each data set after the other."""
+    names, jobs = asked(__doc__, STUDIES)
+    for name in names:
+        _study(name, STUDIES[name], jobs)
 
 
 def _study(name: str, study: Study, jobs: int) -> None:

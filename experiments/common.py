@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import itertools
 import json
@@ -26,6 +27,15 @@ from landbridge.version import __version__
 CELLS = Path("runs/experiments")
 PAGES = Path("docs/results")
 SEEDS = (15, 16, 17)
+
+
+def asked(about: str | None, names: Iterable[str]) -> tuple[list[str], int]:
+    """The command line of an experiment on several data sets: which ones (all by default), and processes."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(names), help="data sets, all by default")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    chosen = parser.parse_args()
+    return chosen.names, chosen.jobs
 
 
 def root() -> Path:

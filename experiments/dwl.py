@@ -9,14 +9,13 @@ weights, so that what is tuned is the control. All of it goes on where it was wh
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.choice import Choice, entry, some_users
-from experiments.common import grid
+from experiments.common import asked, grid
 from experiments.dwl_page import dwl_page
 from landbridge.data.holdout import Split
 from landbridge.models.base import Method
@@ -67,12 +66,10 @@ STUDIES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(STUDIES), help="data sets, all by default")
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    chosen = parser.parse_args()
-    for name in chosen.names:
-        _study(name, STUDIES[name], chosen.jobs)
+    """Each data set after the other."""
+    names, jobs = asked(__doc__, STUDIES)
+    for name in names:
+        _study(name, STUDIES[name], jobs)
 
 
 def _study(name: str, study: Study, jobs: int) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from shops import (
-    FEW,
-    MODELS,
     SIZES,
     USERS,
     by_hand,
@@ -20,22 +18,8 @@ from shops import (
 )
 
 from landbridge.errors import DataError
-from landbridge.models import registry
-from landbridge.models.cdimf import CDIMF
 from landbridge.models.popularity import Popularity
 from landbridge.serving.service import Service
-
-
-@pytest.fixture(scope="module", params=list(MODELS))
-def service(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """A service of every kind of model."""
-    method = registry.method(request.param).from_settings(MODELS[request.param])
-    return opened(fit(method), tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def joint(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return opened(fit(CDIMF(**FEW)), tmp_path_factory.mktemp("joint"))
 
 
 def test_like_items_by_their_rows(tmp_path: Path) -> None:

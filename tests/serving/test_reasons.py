@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from shops import (
     ALS,
-    FEW,
     MODELS,
     POLICIES,
     SIZES,
@@ -23,22 +21,9 @@ from shops import (
 
 from landbridge.data.interactions import Interactions
 from landbridge.models import registry
-from landbridge.models.cdimf import CDIMF
 from landbridge.recommending import explain
 from landbridge.serving.requests import Event, Request
 from landbridge.serving.service import Service
-
-
-@pytest.fixture(scope="module", params=list(MODELS))
-def service(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """A service of every kind of model."""
-    method = registry.method(request.param).from_settings(MODELS[request.param])
-    return opened(fit(method), tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def joint(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return opened(fit(CDIMF(**FEW)), tmp_path_factory.mktemp("joint"))
 
 
 def test_contributions_of_known_people_are_the_librarys(joint: Service) -> None:

@@ -17,7 +17,6 @@ from shops import (
     ALS,
     FEW,
     MIXTURE,
-    MODELS,
     POLICIES,
     SIZES,
     USERS,
@@ -38,24 +37,11 @@ from landbridge.errors import DataError
 from landbridge.experiment import judge
 from landbridge.models import registry
 from landbridge.models.base import Queries
-from landbridge.models.cdimf import CDIMF
 from landbridge.models.ials import IALS
 from landbridge.models.mixture import Mixture
 from landbridge.recommending import recommend
 from landbridge.serving.requests import Event, Request
 from landbridge.serving.service import Service
-
-
-@pytest.fixture(scope="module", params=list(MODELS))
-def service(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """A service of every kind of model."""
-    method = registry.method(request.param).from_settings(MODELS[request.param])
-    return opened(fit(method), tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def joint(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return opened(fit(CDIMF(**FEW)), tmp_path_factory.mktemp("joint"))
 
 
 def test_known_people_get_the_librarys_lists(service: Service) -> None:
