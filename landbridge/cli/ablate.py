@@ -1,4 +1,4 @@
-"""landbridge ablate balance | weights"""
+"""landbridge ablate balance | weights | objectives"""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from landbridge.cli import ablate_weights
+from landbridge.cli import ablate_objectives, ablate_weights
 
 app = typer.Typer(help="Experiments that take a method apart.", no_args_is_help=True)
 app.command("weights")(ablate_weights.command)
+app.command("objectives")(ablate_objectives.command)
 Text = str | None
 
 

@@ -8,8 +8,9 @@ step makes small
 
 w_i comes from the weights w_d of the domains that item i belongs to (``combine``), w_d from how sparse they
 are (:mod:`landbridge.training.sparsity`), and moves while the model learns
-(:mod:`landbridge.training.schedule`). With ``renorm`` the mean of w_i over all training events is 1, Eq. (9)
-of sparsity. With the signal "gradient"
+(:mod:`landbridge.training.schedule`). ``weigh`` may mix w_d with what other objectives ask for
+(:mod:`landbridge.models.parts.domain_weights`). With ``renorm`` the mean of w_i over all training events is
+1, Eq. (9) of sparsity. With the signal "gradient"
 
     L = Σ_d w_d mean_{t in d} ℓ_t                                                                      (2)
 
@@ -21,39 +22,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, ClassVar
 
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
+from landbridge.models.parts.domain_weights import Several, Weighed
 from landbridge.models.parts.sequence_losses import Candidates
 from landbridge.models.parts.sequence_method import Batch, Emphasis, SequenceMethod, Told
 from landbridge.models.space import Choice, Real, Space
 from landbridge.training.balancing import GradNorm
 from landbridge.training.neural import torch
 from landbridge.training.schedule import WeightSchedule
-from landbridge.training.sparsity import (
-    COMBINE,
-    Counts,
-    Sparsity,
-    WeightMap,
-    memberships_of,
-    of_items,
-    renormalised,
-)
+from landbridge.training.sparsity import COMBINE, Sparsity, WeightMap
+from landbridge.training.trade_off import OBJECTIVES, TradeOff
 from landbridge.training.weighting import Fixed, Uniform, Weighting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGH = ("sparsity", "fixed", "none")
+WEIGH = ("sparsity", "several", "fixed", "none")
 
 
 @dataclass(frozen=True)
 class DWL(SequenceMethod):
-    """``weigh``: "sparsity", as below; "fixed", ``weights`` by domain, 1 where none is given; or "none".
+    """``weigh``: "sparsity", as below; "several", ``objectives`` with their λ, 0 where none is given
+    (:class:`~landbridge.training.trade_off.TradeOff`); "fixed", ``weights`` by domain, 1 where none is given;
+    or "none".
 
     ``alpha``, ``beta``, ``gamma``, ``counting``, ``entropy``, ``standardise``:
     :class:`~landbridge.training.sparsity.Sparsity`; ``map``, ``low``, ``high``, ``kappa``:
@@ -65,6 +59,7 @@ class DWL(SequenceMethod):
     loss: str = "sampled"
     weigh: str = "sparsity"
     weights: Mapping[str, float] = field(default_factory=dict)
+    objectives: Mapping[str, float] = field(default_factory=dict)
     alpha: float = 1.0
     beta: float = 0.6
     gamma: float = 0.2
@@ -97,9 +92,13 @@ class DWL(SequenceMethod):
         Fixed(self.weights)  # refuses negative ones
         if bool(self.weights) != (self.weigh == "fixed"):
             raise SettingsError("weigh='fixed' and weights belong together: give both or neither.")
+        if bool(self.objectives) != (self.weigh == "several"):
+            raise SettingsError("weigh='several' and objectives belong together: give both or neither.")
+        if self.weigh == "several" and (self.signal == "gradient" or not self.renorm):
+            raise SettingsError("weigh='several' needs renorm and another signal than 'gradient'.")
         if self.blocks == 0 and self.signal == "gradient":
             raise SettingsError("signal='gradient' looks at the last block: give blocks 1 or more.")
-        self.schedule  # noqa: B018  it checks its settings
+        self.schedule, self.trade_off  # noqa: B018  they check their settings
 
     @property
     def schedule(self) -> WeightSchedule:
@@ -116,14 +115,25 @@ class DWL(SequenceMethod):
             self.window_days,
         )
 
-    def emphasis(self, train: MultiDomain, where: Any) -> Emphasis:
-        """By sparsity, fixed, or alike."""
+    @property
+    def trade_off(self) -> TradeOff:
+        """How much each objective counts where there are several."""
+        for name in self.objectives:
+            if name not in OBJECTIVES:
+                raise SettingsError(unknown("objective", name, OBJECTIVES))
+        counts = {name: self.objectives.get(name, 0.0) for name in OBJECTIVES}
+        return TradeOff(**counts, low=self.low, high=self.high)
+
+    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> Emphasis:
+        """By sparsity, by several objectives, fixed, or alike."""
         for domain in self.weights:
             if domain not in train.names:
                 raise SettingsError(unknown("domain in weights", domain, train.names))
         if self.weigh == "none" or self.signal == "gradient":
-            return super().emphasis(train, where)
-        return Weighed(self, train, where)
+            return super().emphasis(train, weights, seed)
+        if self.weigh == "several":
+            return Several(self, train, weights, seed)
+        return Weighed(self, train, weights["item"].device)
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
         """GradNorm for the signal "gradient"."""
@@ -152,58 +162,6 @@ class DWL(SequenceMethod):
             found[emphasis.names[number]], loss_T = self.total(weights, part, even_T)  # Eq. (2)
             emphasis.seen(part.target_T, loss_T)
         return found
-
-
-class Weighed(Emphasis):
-    """The weights of items from those of their domains, from epoch to epoch."""
-
-    def __init__(self, method: DWL, train: MultiDomain, where: Any) -> None:
-        super().__init__(train, where)
-        self.method, self.schedule = method, method.schedule
-        self.belongs_ID = np.concatenate([memberships_of(train, name) for name in train.names])
-        self.share_I = train.joined()[0].item_counts.astype(np.float64)
-        self.windows = self.schedule.windows(train, method.epochs)
-        begun = {name: torch().from_numpy(array).to(where) for name, array in self._begun(train).items()}
-        self.buffers |= {f"schedule.{name}": tensor.clone() for name, tensor in begun.items()}
-
-    def begin(self, epoch: int) -> None:
-        """Update the weights where it is time for it."""
-        if self.method.weigh == "sparsity":
-            before = self._state()
-            due = min(int(before["updates_1"][0]), len(self.windows) - 1)
-            measured = {"window": self.windows[due] if self.windows else None, "loss": self.loss_D()}
-            for name, array in self.schedule.at_epoch(
-                before, epoch, measured.get(self.schedule.signal)
-            ).items():
-                self.buffers[f"schedule.{name}"].copy_(torch().from_numpy(np.asarray(array)))
-        super().begin(epoch)
-        self.weight_I = torch().from_numpy(self.of_items().astype(np.float32)).to(self.domain_I.device)
-
-    def of(self, target_T: Tensor) -> Tensor:
-        """w of each target's item."""
-        return self.weight_I[target_T]
-
-    def of_items(self) -> npt.NDArray[np.float64]:
-        """w_i of the joined catalogue, (I,)."""
-        weight_I = of_items(self._state()["weight_D"], self.belongs_ID, self.method.combine)
-        if not self.method.renorm or self.method.weigh == "fixed":
-            return weight_I
-        return renormalised(weight_I, self.share_I, self.method.low, self.method.high)
-
-    def facts(self) -> Mapping[str, Any]:
-        """``weight`` and ``sparsity`` by domain, beside the losses."""
-        return {**super().facts(), **self.schedule.facts(self._state(), self.names)}
-
-    def _begun(self, train: MultiDomain) -> dict[str, npt.NDArray[Any]]:
-        state = self.schedule.begin(Counts.of(train))
-        if self.method.weigh != "fixed":
-            return state
-        fixed_D = np.array([self.method.weights.get(name, 1.0) for name in train.names])
-        return {**state, "weight_D": fixed_D}
-
-    def _state(self) -> dict[str, npt.NDArray[Any]]:
-        own = {name: tensor for name, tensor in self.buffers.items() if name.startswith("schedule.")}
-        return {name.removeprefix("schedule."): tensor.cpu().numpy().copy() for name, tensor in own.items()}
 
 
 def _part(told: Told, chosen_T: Tensor) -> Told:

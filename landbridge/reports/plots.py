@@ -120,6 +120,40 @@ def quality_against_cost(rows: Rows, labels: Sequence[str], titles: tuple[str, s
     )
 
 
+def front(rows: Rows, titles: tuple[str, str], note: str, look: Look) -> Drawing:
+    """Two figures that are both to be large; the front is filled and labelled, a diamond is the control.
+
+    ``rows``: x, y, text, front, joined (by a line), control. ``note``: what the labels are.
+    """
+    import altair as alt
+
+    x, y = (
+        alt.X("x:Q", title=titles[0], scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4)),
+        alt.Y("y:Q", title=titles[1], scale=alt.Scale(zero=False, padding=16), axis=alt.Axis(tickCount=5)),
+    )
+    colours = alt.condition("datum.control", alt.value(look.lines[2]), alt.value(look.lines[1]))
+    line = alt.Chart(_data([row for row in rows if row["joined"]])).mark_line(
+        color=look.muted, strokeDash=[4, 3], strokeWidth=1.2
+    )
+    dots = alt.Chart(_data(rows), width=WIDTH, height=240).mark_point(size=80, strokeWidth=1.8, opacity=1)
+    marks = dots.encode(
+        x,
+        y,
+        color=colours,
+        fill=colours,
+        fillOpacity=alt.condition("datum.front", alt.value(1), alt.value(0)),
+        shape=alt.condition("datum.control", alt.value("diamond"), alt.value("circle")),
+    )
+    texts = [
+        alt.Chart(_data([row for row in rows if row["control"] == control and (control or row["front"])]))
+        .mark_text(align="left", dx=7, dy=11 if control else -7, fontSize=11, color=look.ink)
+        .encode(x, y, text="text:N")
+        for control in (False, True)
+    ]
+    title = alt.TitleParams(note, fontSize=12, fontWeight="normal", color=look.muted, anchor="start")
+    return (line.encode(x, y) + marks + texts[0] + texts[1]).properties(title=title)
+
+
 def lines(rows: Rows, labels: Sequence[str], title: str, look: Look) -> Drawing:
     """Values by epoch, one line per label and seed. ``rows``: label, seed, epoch, value."""
     import altair as alt

@@ -65,7 +65,7 @@ class Ground:
 
 def trajectory(method: DWL, ground: Ground) -> Float64 | None:
     """The weight of every kind of item in each of E epochs, (E, P); None where only training will tell."""
-    if method.weigh == "sparsity" and method.signal not in FORESEEN:
+    if method.weigh == "several" or (method.weigh == "sparsity" and method.signal not in FORESEEN):
         return None
     return np.stack([_of_kinds(method, ground, weight_D) for weight_D in _of_domains(method, ground)])
 
@@ -82,7 +82,7 @@ def runs_of(methods: Mapping[str, DWL], ground: Ground) -> dict[str, str]:
 
 
 def _of_domains(method: DWL, ground: Ground) -> Iterator[Float64]:
-    """w_d epoch by epoch, as :class:`~landbridge.models.dwl.Weighed` has them."""
+    """w_d epoch by epoch, as :class:`~landbridge.models.parts.domain_weights.Weighed` has them."""
     names, schedule = ground.counts.names, method.schedule
     if method.weigh != "sparsity":
         fixed_D = np.array([method.weights.get(name, 1.0) for name in names])

@@ -43,7 +43,7 @@ ASKED = (
     ("metric hybrid", "metric entropy", (SPARSE, ALL)),
     ("period 2", "period 1", (SPARSE, ALL)),
 )
-PICTURE = "gains.svg"
+PICTURE = "gains"
 
 Rows = list[dict[str, Any]]
 
@@ -105,23 +105,27 @@ class Weighed:
 
     def _drops(self, metric: str) -> str:
         """How many of the other domains the base lowers for sure; each is tested on its own."""
-        found = compare(self._judged(BASE), self._judged(GENERIC), metric).rows
+        found = compare(self.judged(BASE), self.judged(GENERIC), metric).rows
         others = [row for row in found.rows(named=True) if row["domain"] not in self.sparsest]
         lowered = [row for row in others if _word(row) == WORSE and row["gain_percent"] < DROP]
         return f"a significant drop of more than {-DROP:g} % in {len(lowered)} of these {len(others)}"
 
     def _parts(self, a: str, b: str, metric: str) -> Rows:
         """The comparison of two cells in every part that has targets."""
-        first, second = (regrouped(self._judged(label), self.sparsest) for label in (a, b))
+        first, second = (regrouped(self.judged(label), self.sparsest) for label in (a, b))
         found = {row["domain"]: row for row in compare(first, second, metric).rows.rows(named=True)}
         return [found[part] for part in PLACES if part in found]
 
-    def _judged(self, label: str) -> Evaluation:
+    def judged(self, label: str) -> Evaluation:
         """The list over all domains, of all seeds."""
-        (entry,) = (entry for entry in self.spec.methods if entry.label == self.runs[label])
-        cells = {seed: Cell(self.bench, self.spec.data[0], entry, seed) for seed in self.spec.seeds}
         file = f"evaluation-{ACROSS}.parquet"
-        return over_seeds({seed: Evaluation.read(cell.folder / file) for seed, cell in cells.items()})
+        found = {seed: Evaluation.read(cell.folder / file) for seed, cell in self.cells(label).items()}
+        return over_seeds(found)
+
+    def cells(self, label: str) -> dict[int, Cell]:
+        """Seed -> cell of the run that stands for it."""
+        (entry,) = (entry for entry in self.spec.methods if entry.label == self.runs[label])
+        return {seed: Cell(self.bench, self.spec.data[0], entry, seed) for seed in self.spec.seeds}
 
 
 def regrouped(judged: Evaluation, sparsest: tuple[str, ...]) -> Evaluation:
@@ -145,10 +149,15 @@ def clause(a: str, b: str, rows: Rows) -> str:
 
 
 def draw(weighed: Weighed, comparisons: pl.DataFrame, out: Path) -> None:
-    """Write the heat map where the pictures' libraries are installed. ``comparisons``: the benchmark's."""
+    """Write the heat map. ``comparisons``: the benchmark's."""
+    keep(heat_map(weighed, comparisons), out)
+
+
+def keep(picture: pictures.Picture, out: Path) -> None:
+    """Write a picture as SVG where the pictures' libraries are installed."""
     with suppress(MissingExtraError):
-        drawn = pictures.svg(heat_map(weighed, comparisons), LIGHT)
-        with atomic_write(out / PICTURE) as file:
+        drawn = pictures.svg(picture, LIGHT)
+        with atomic_write(out / f"{picture.name}.svg") as file:
             file.write_text(drawn)
 
 
@@ -175,7 +184,7 @@ def heat_map(weighed: Weighed, comparisons: pl.DataFrame) -> pictures.Picture:
     title = f"Gain against {GENERIC} in per cent: {judged_on(metric, ACROSS)}"
     told = f"{title}, per cell (rows) and domain (columns, the sparsest first)."
     chart = partial(plots.heat_map, tiles, xs, ys, ("domain, the sparsest first", ""), (-cap, cap))
-    return pictures.Picture(Path(PICTURE).stem, title, told, chart)
+    return pictures.Picture(PICTURE, title, told, chart)
 
 
 def _corrected(rows: Rows) -> Rows:

@@ -158,9 +158,9 @@ class SequenceMethod(Method):
         """The network's plan."""
         return Encoder(self.factors, self.blocks, self.heads, self.hidden, self.length, self.projected)
 
-    def emphasis(self, train: MultiDomain, where: Any) -> Emphasis:
-        """How much each target counts."""
-        return Emphasis(train, where)
+    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> Emphasis:
+        """How much each target counts. ``weights``: the network's, which change in place as it learns."""
+        return Emphasis(train, weights["item"].device)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Sequential:
         """Go ``epochs`` times through all events but everybody's first."""
@@ -171,10 +171,11 @@ class SequenceMethod(Method):
             raise DataError("Nobody has two events: there is no sequence to learn from.")
         table, _ = train.joined()
         weights = self.encoder.initial(table.n_items, options.seed, self.spread, where)
-        phase = self.phase(_Steps(self, windows, table), weights, self.emphasis(train, where))
+        emphasis = self.emphasis(train, weights, options.seed)
+        phase = self.phase(_Steps(self, windows, table), weights, emphasis)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
-        log = run_phase(phase, options, identity, lambda: self._fitted(train, weights, ()))
-        return self._fitted(train, weights, log)
+        log = run_phase(phase, options, identity, lambda: self.fitted(train, weights, ()))
+        return self.fitted(train, weights, log)
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
         """How the losses that ``losses`` gives are weighed against each other."""
@@ -254,9 +255,10 @@ class SequenceMethod(Method):
             item, dim=-1, eps=LEAST_NORM
         )
 
-    def _fitted(
+    def fitted(
         self, train: MultiDomain, weights: Mapping[str, Tensor], log: tuple[Record, ...]
     ) -> Sequential:
+        """The model with the weights as they are now."""
         arrays = tensors.arrays(weights)
         return Sequential(
             train, self, log, self.encoder, arrays, self.temperature, self.cold_policy, self.cold_weight

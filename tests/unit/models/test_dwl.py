@@ -13,7 +13,8 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.errors import SettingsError
-from landbridge.models.dwl import DWL, PAPER, Weighed
+from landbridge.models.dwl import DWL, PAPER
+from landbridge.models.parts.domain_weights import Weighed
 from landbridge.training.options import FitOptions
 from landbridge.training.sparsity import Counts
 
@@ -106,7 +107,7 @@ def gradient(method: DWL, only: str | None = None) -> np.ndarray:
         target_BL = batch.window.target_BL
         mine_BL = (target_BL >= slices[only].start) & (target_BL < slices[only].stop)
         batch = batch._replace(window=batch.window._replace(target_BL=np.where(mine_BL, target_BL, -1)))
-    emphasis = method.emphasis(UNEVEN, torch.device("cpu"))
+    emphasis = method.emphasis(UNEVEN, tensors, 1)
     emphasis.begin(0)
     loss = method.losses(tensors, batch, torch.from_numpy(steps.share_I), emphasis)["all domains"]
     return np.asarray(torch.autograd.grad(loss, tensors["block.0.up.weight"])[0].numpy())

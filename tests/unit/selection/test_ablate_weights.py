@@ -20,7 +20,7 @@ from landbridge.errors import DataError, LandbridgeError, MissingExtraError, Sto
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import compare, holm
 from landbridge.models.dwl import DWL
-from landbridge.models.dwl import Weighed as Learning
+from landbridge.models.parts.domain_weights import Weighed as Learning
 from landbridge.reports import pictures
 from landbridge.selection.ablate_weights import GRID, VARIED, WeightAblation, ablate_weights
 from landbridge.selection.cells import Cell
@@ -169,7 +169,7 @@ def test_trajectories_are_what_a_fit_weighs_with(settings: dict[str, Any], data:
     found_EP = trajectory(method, ground)
     assert found_EP is not None
     assert found_EP.shape == (7, len(ground.events_P))
-    learning = method.emphasis(data, torch.device("cpu"))
+    learning = method.emphasis(data, {"item": torch.zeros(1)}, 1)
     belongs_ID = np.concatenate([data.memberships.get(name, owned(data, name)) for name in data.names])
     kind_I = (belongs_ID[:, None] == ground.belongs_PD[None]).all(axis=2).argmax(axis=1)
     for epoch, weight_P in enumerate(found_EP):
@@ -322,7 +322,7 @@ def test_the_table_has_every_cell_and_corrects_over_all_gains(tmp_path: Path) ->
     assert lines["metric hybrid = base"] == lines["base"]
     assert lines["map literal = generic"] == lines["generic"]
 
-    parts = {label: regrouped(weighed._judged(label), ("small",)) for label in ABOVE}
+    parts = {label: regrouped(weighed.judged(label), ("small",)) for label in ABOVE}
     tables = {label: compare(parts[label], parts["generic"]).rows for label in ABOVE if label != "generic"}
     p_holm = iter(holm(np.concatenate([table["p"] for table in tables.values()])))
     for label, table in tables.items():
@@ -362,7 +362,7 @@ def test_the_verdict_says_what_was_asked_beforehand(tmp_path: Path) -> None:
     assert "period 2 against period 1: worse in the sparsest quartile (-" in second
     assert third.startswith("RECALL@10, one list over all domains")
     means = {
-        label: regrouped(weighed._judged(label), ("small",)).means("ndcg@10") for label in ("base", "generic")
+        label: regrouped(weighed.judged(label), ("small",)).means("ndcg@10") for label in ("base", "generic")
     }
     for part, words in {
         "sparsest quartile": "in the sparsest quartile",
@@ -383,7 +383,7 @@ def test_the_verdicts_correction_is_over_its_own_comparisons(tmp_path: Path) -> 
     """Of six people all are better off: p is 2 / 2^6, below .05 alone and above it as one of two."""
     above = {label: ABOVE[label] for label in ("generic", "fixed", "base")}
     weighed = finished(tmp_path, above, {label: label for label in above}, users=6)
-    first, second = (regrouped(weighed._judged(label), ("small",)) for label in ("base", "generic"))
+    first, second = (regrouped(weighed.judged(label), ("small",)) for label in ("base", "generic"))
     found = {row["domain"]: row["p"] for row in compare(first, second).rows.rows(named=True)}
     assert found["sparsest quartile"] == 2 / 2**6 < found["other domains"]
     assert "undecided in the sparsest quartile" in weighed.verdict().splitlines()[1]
