@@ -5,6 +5,7 @@ With p_d the share of domain d among the first places of a list,
     interest entropy   mean over the lists of −Σ_d p_d ln p_d                                            (1)
     P90 coverage       the fewest items that fill 90 % of all places / the catalogue                      (2)
     coverage           items in any list / the catalogue                                                  (3)
+    least share        min_d of the part that domain d has of all places                                  (4)
 
 An item of n domains counts 1/n in each of them. No figure is good or bad in itself.
 Shape letters: B lists of a block, K places, I items, D domains.
@@ -43,8 +44,9 @@ def variety(
     """Entropy (nats) of the first ``k_entropy`` places of a list, coverage by the first ``k_cover``.
 
     Columns domain, lists, catalogue (items with a known event; others are not counted), entropy,
-    p90_coverage, coverage, protocol. One row per domain with targets, whose entropy is of the memberships
-    of its items (null where these are not known), or one row ``all`` for a holdout across domains.
+    p90_coverage, coverage, least_share (of the first ``k_cover``), protocol. One row per domain with targets,
+    whose entropy and least share are of the memberships of its items (null where these are not known), or
+    one row ``all`` for a holdout across domains.
     """
     import polars as pl
 
@@ -58,7 +60,7 @@ def variety(
                 figures = _figures(fitted, within, credit_ID, k_entropy, k_cover, block)
                 records.append({"domain": name, **figures, "protocol": holdout.protocol})
     kinds = {"domain": pl.String, "lists": pl.Int64, "catalogue": pl.Int64}
-    kinds |= dict.fromkeys(("entropy", "p90_coverage", "coverage"), pl.Float64)
+    kinds |= dict.fromkeys(("entropy", "p90_coverage", "coverage", "least_share"), pl.Float64)
     return pl.DataFrame(records, schema=kinds | {"protocol": pl.String})
 
 
@@ -78,6 +80,7 @@ def _figures(
         n_lists += len(items_BK)
         if credit_ID is not None:
             entropy += float(_entropy(items_BK[:, :k_entropy], credit_ID).sum())
+    least_share = None if credit_ID is None else _least_share(shown_I, credit_ID[:-1])
     size, shown_I = within.known.catalogue, shown_I[within.known.item_counts > 0]
     return {
         "lists": n_lists,
@@ -85,6 +88,7 @@ def _figures(
         "entropy": None if credit_ID is None else entropy / n_lists,  # Eq. (1)
         "p90_coverage": _filling(shown_I) / max(size, 1),  # Eq. (2)
         "coverage": int((shown_I > 0).sum()) / max(size, 1),  # Eq. (3)
+        "least_share": least_share,
     }
 
 
@@ -111,6 +115,12 @@ def _entropy(items_BK: Int32, credit_ID: Float64) -> Float64:
     credit_BD = np.stack([credit_I[items_BK].sum(axis=1) for credit_I in credit_ID.T], axis=1)
     total_B1 = credit_BD.sum(axis=1, keepdims=True)
     return np.asarray(entr(credit_BD / np.where(total_B1 > 0, total_B1, 1.0)).sum(axis=1))
+
+
+def _least_share(shown_I: Int64, credit_ID: Float64) -> float:
+    """Eq. (4); a domain without items has no part to have."""
+    shown_D = (shown_I @ credit_ID)[credit_ID.any(axis=0)]
+    return float(shown_D.min() / max(shown_D.sum(), 1.0))
 
 
 def _filling(shown_I: Int64) -> int:

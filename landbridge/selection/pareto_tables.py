@@ -44,8 +44,8 @@ class Swept:
     points: Mapping[str, Point]
 
     def figures(self) -> pl.DataFrame:
-        """A row per point: label, λ by objective, the figures, their lists' entropy, and whether it is on
-        the front. All are means over the seeds."""
+        """A row per point: label, λ by objective, the figures, entropy and least share of the lists, and
+        whether it is on the front. All are means over the seeds."""
         import polars as pl
 
         found = pl.DataFrame([self._row(label) for label in self.points])
@@ -87,13 +87,15 @@ class Swept:
             "overall": parts[ALL],
             "worst": by_domain[worst],
             "worst_domain": worst,
-            "entropy": self._entropy(label),
+            **self._variety(label),
         }
 
-    def _entropy(self, label: str) -> float:
-        """How many interests a list serves, in nats (:mod:`landbridge.evaluation.variety`)."""
+    def _variety(self, label: str) -> dict[str, float]:
+        """How many interests a list serves, in nats, and what part of all places the domain shown least has
+        (:mod:`landbridge.evaluation.variety`)."""
         told = [read_json(cell.folder / "cell.json") for cell in self.weighed.cells(label).values()]
-        return fmean(row["entropy"] for about in told for row in about["variety"])
+        rows = [row for about in told for row in about["variety"]]
+        return {name: fmean(row[name] for row in rows) for name in ("entropy", "least_share")}
 
 
 def write(points: pl.DataFrame, out: Path) -> None:

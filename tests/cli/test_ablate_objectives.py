@@ -32,7 +32,7 @@ def test_a_table_a_verdict_and_two_files_twice_the_same(
     assert (tmp_path / "out" / "verdict.txt").read_text().strip() == verdict
     header, *rows = (tmp_path / "out" / "pareto.csv").read_text().splitlines()
     assert header == (
-        "label,sparsity,worst_group,exposure,sparsest,other,overall,worst,worst_domain,entropy,front"
+        "label,sparsity,worst_group,exposure,sparsest,other,overall,worst,worst_domain,entropy,least_share,front"
     )
     assert [row.split(",")[0] for row in rows] == [
         "generic",

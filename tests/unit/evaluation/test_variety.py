@@ -76,6 +76,9 @@ def test_one_list_over_all_domains(world, k: int, cover: int, block: int | None)
     longer, shorter = (lists_of(holdout, scores, "all", each) for each in (k, cover))
     credit = credits(holdout)
     assert row["entropy"] == pytest.approx(np.mean([entropy_of(items, credit) for items in longer]))
+    places = [part for items in shorter for item in items for part in credit[item].items()]
+    parts = [sum(part for own, part in places if own == name) for name in holdout.known.names]
+    assert row["least_share"] == pytest.approx(min(parts) / sum(parts))
     counted = np.concatenate([holdout.known[name].item_counts > 0 for name in holdout.known.names])
     shown = np.bincount(np.concatenate(shorter), minlength=95)[counted]
     assert row["p90_coverage"] == pytest.approx(fewest(shown.tolist()) / counted.sum())

@@ -112,7 +112,8 @@ def finished(out: Path, above: dict[str, dict[str, int]] = ABOVE) -> Swept:
             cell = Cell(out, spec.data[0], entry, seed)
             judged = Evaluation(pl.DataFrame(rows, schema=columns, orient="row"), "dwl", "across")
             judged.write(cell.folder / "evaluation-across.parquet")
-            variety = [{"domain": "all", "entropy": above[entry.label]["small"] + seed / 2}]
+            known = above[entry.label]["small"] + seed / 2
+            variety = [{"domain": "all", "entropy": known, "least_share": known / 8}]
             (cell.folder / "cell.json").write_text(json.dumps({"variety": variety}))
     runs = {label: label for label in above}
     return Swept(Weighed(spec, out, runs, ("small", "middle", "other", "large"), ("small",)), plan.points())
@@ -135,6 +136,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
         assert row["worst"] == pytest.approx(min(found.values()))
         assert row["worst_domain"] == min(found, key=found.__getitem__)
         assert row["entropy"] == ABOVE[label]["small"] + 0.75
+        assert row["least_share"] == row["entropy"] / 8
     assert [row["sparsity"] for row in rows.values()] == [0, 1, 0, 0]
     assert [row["front"] for row in rows.values()] == [True, True, True, False]
 
@@ -218,6 +220,7 @@ def test_a_whole_sweep_and_one_gone_on_with(tmp_path: Path, monkeypatch: pytest.
     assert points["label"].to_list() == ["generic", "sparsity", "worst_group", "exposure"]
     assert points["front"].any()
     assert points["entropy"].is_between(0, np.log(2)).all()
+    assert points["least_share"].is_between(0, 0.5).all()
     assert (out / "pareto.svg").read_text().startswith("<svg")
     assert found.tables[next(iter(found.tables))]["label"].to_list() == points["label"].to_list()
 
