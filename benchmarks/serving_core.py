@@ -36,11 +36,13 @@ from landbridge.serving.service import Service
 BATCHES = (1, 4, 16, 64)
 EVENTS_PER_USER = 20
 TOPICS = 300
+SPREAD = {"skewed": 0.42, "level": 0.0}  # of the logarithm of the items' lengths
 K = 10
 
 
 def model(kind: str, n_users: int, n_items: int, factors: int) -> Factors:
-    """Gaussian rows; skewed ones have topics in common, and lengths spread as those of iALS on Gowalla."""
+    """Gaussian rows; skewed ones have topics in common, and lengths spread as those of iALS on Gowalla; level
+    ones have the topics alone."""
     rng = np.random.default_rng(0)
     drawn = (n_items * rng.random(n_users * EVENTS_PER_USER) ** 3).astype(np.int64)
     events = Interactions.from_events(np.repeat(np.arange(n_users), EVENTS_PER_USER), drawn, n_users, n_items)
@@ -50,11 +52,11 @@ def model(kind: str, n_users: int, n_items: int, factors: int) -> Factors:
         {"shop": events},
     )
     user_UF, item_IF = (0.5 * rng.standard_normal((size, factors), np.float32) for size in (n_users, n_items))
-    if kind == "skewed":
+    if kind in SPREAD:
         topic_TF = rng.standard_normal((TOPICS, factors), np.float32)
         user_UF += topic_TF[rng.integers(0, TOPICS, n_users)]
         item_IF += topic_TF[rng.integers(0, TOPICS, n_items)]
-        item_IF *= rng.lognormal(0, 0.42, (n_items, 1)).astype(np.float32)
+        item_IF *= rng.lognormal(0, SPREAD[kind], (n_items, 1)).astype(np.float32)
     rule = RowRule("separate", 0.03, 0.03, 0.5, {"shop": events.catalogue})
     rows = {"shop": user_UF}, {"shop": item_IF}
     return Factors(known, IALS(factors=factors), (), *rows, "blend", 3.0, rule)

@@ -28,6 +28,7 @@ class StandIn:
             "method": "stand-in",
             "created": "2026-01-01T00:00:00+00:00",
             "domains": {"books": sizes, "movies": sizes},
+            "approximate": {},
         }
 
     def recommend(self, requests: Sequence[Request]) -> list[Answer]:

@@ -19,6 +19,10 @@ def command(
         Text, typer.Option(envvar="LANDBRIDGE_EVENTS", help="Keep events here: a file, or a database URL.")
     ] = None,
     items: Annotated[Path | None, typer.Option(help="A table of the items, for titles and `where`.")] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option("--approximate", help="Search large catalogues approximately; above 300,000 items."),
+    ] = False,
     api_key_env: Annotated[Text, typer.Option(help="The environment variable with the key.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; 1 by default.")] = None,
     poll: Annotated[Seconds, typer.Option(help="Seconds between looks for a new model; 2.")] = None,
@@ -42,6 +46,7 @@ def command(
         "port": port,
         "events": events,
         "items": items,
+        "approximate": approximate,
         "api_key": key_from(os.environ, api_key_env),
         "workers": workers,
         "poll": poll,

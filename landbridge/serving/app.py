@@ -51,7 +51,7 @@ def create_app(
     """
     settings, metrics = settings or ServeSettings(), Metrics()
     if isinstance(served, str | Path):
-        current = Current.of(Source(Path(served), settings.items), metrics)
+        current = Current.of(Source(Path(served), settings.items, settings.approximate), metrics)
     else:
         current = Current(served, metrics)
     history = History(store)

@@ -32,6 +32,11 @@ class Wanted(NamedTuple):
     mask_B: Int64
     k_B: Int64
 
+    def take(self, chosen_B: Int64) -> Wanted:
+        """Of the requests at these places, in their order."""
+        hidden = rows_of(self.hidden, chosen_B)
+        return Wanted(hidden, self.mask_MI, self.mask_B[chosen_B], self.k_B[chosen_B])
+
 
 class Part(NamedTuple):
     """The requests, at ``place_B`` of all, that go through a model together: one domain, all with events of

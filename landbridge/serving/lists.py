@@ -117,15 +117,15 @@ class ByRows:
 
     def best(self, part: Part) -> tuple[Int32, Float32]:
         """As :meth:`Ranker.best`."""
-        return self.tiles[part.domain].best(*self._rows(part.domain, part.queries), part.wanted)[:2]
+        return self.tiles[part.domain].best(*self.rows(part.domain, part.queries), part.wanted)[:2]
 
     def score(self, domain: str, queries: Queries, item: int) -> Float32:
         """As :meth:`Ranker.score`."""
-        rows_BF, weight_B = self._rows(domain, queries)
+        rows_BF, weight_B = self.rows(domain, queries)
         share = self.catalogues[domain].share_I[item]
         return np.asarray(rows_BF @ self.fitted.item_IF[domain][item] + weight_B * share)
 
-    def _rows(self, domain: str, queries: Queries) -> tuple[Float32, Float32]:
+    def rows(self, domain: str, queries: Queries) -> tuple[Float32, Float32]:
         """A row (B, F) and the weight of popularity (B,) for each query; somebody whom the model would
         offer every item alike is offered the popular ones."""
         fitted, policy = self.fitted, self.fitted.cold_policy

@@ -250,6 +250,9 @@ class ModelAnswer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str
+    approximate: dict[str, float] = Field(
+        description="The domains searched approximately, and the share of the exact lists that is found."
+    )
 
 
 class Alive(BaseModel):

@@ -67,7 +67,7 @@ def _serve_together(run: Path, settings: ServeSettings) -> None:
     from landbridge.serving.metrics import FOLDER
     from landbridge.serving.swap import Source
 
-    Source(run, settings.items).opened()  # a sentence here rather than workers that die one after the other
+    Source(run, settings.items, settings.approximate).opened()  # a sentence rather than dying workers
     with TemporaryDirectory(prefix="landbridge-metrics-") as figures:
         os.environ |= {FOLDER: figures, HANDED: to_json(run, settings)}
         handed = f"{__name__}:{handed_over.__name__}"

@@ -27,6 +27,7 @@ from landbridge.serving.catalogue import Bool, Catalogue, named, places_in
 from landbridge.serving.columns import NO_COLUMNS, read_columns
 from landbridge.serving.likeness import cosines, joint
 from landbridge.serving.lists import Ranker, knows_of, ranker_of
+from landbridge.serving.neighbours import approximated
 from landbridge.serving.opening import Threads, as_store_error, loaded
 from landbridge.serving.reasons import Explainer
 from landbridge.serving.requests import Answer, Event, Explained, Recommended, Request
@@ -48,13 +49,15 @@ class Service:
     catalogues: Mapping[str, Catalogue]
     ranker: Ranker
     threads: Threads
+    approximate: Mapping[str, float]
 
     @classmethod
-    def open(cls, folder: str | Path, items: str | Path | None = None) -> Service:
+    def open(cls, folder: str | Path, items: str | Path | None = None, approximate: bool = False) -> Service:
         """The service of a run folder's present state.
 
         ``items``: a table of its items (Parquet, CSV, JSON lines) with the columns domain, item and any to
-        filter by. StoreError where the folder is damaged, foreign or forged; DataError for the table.
+        filter by. ``approximate``: search large catalogues by :mod:`.neighbours`, where that pays.
+        StoreError where the folder is damaged, foreign or forged; DataError for the table.
         """
         path = Path(folder)
         read_manifest(path)
@@ -66,8 +69,11 @@ class Service:
             name: Catalogue.of(fitted.known, name, columns.get(name, NO_COLUMNS))
             for name in fitted.known.names
         }
-        ranker = ranker_of(fitted, catalogues)
-        return cls(fitted, digest[:12], created, quality, catalogues, ranker, Threads.of())
+        ranker, threads, recalls = ranker_of(fitted, catalogues), Threads.of(), dict[str, float]()
+        if approximate:
+            with threads.one():
+                ranker, recalls = approximated(ranker)
+        return cls(fitted, digest[:12], created, quality, catalogues, ranker, threads, recalls)
 
     def check(self) -> None:
         """Score a few people and answer some requests in every domain; StoreError where that fails."""
@@ -79,7 +85,8 @@ class Service:
         """What serves: method, settings, kind, when it was made and how many seconds ago, its domains with
         their items, people and events, the columns to filter by, a mixture's decisions, and its figures on
         the run's test part. ``comparable``: whether one row per person scores all domains; elsewhere a list
-        over several domains holds side by side what is not measured alike."""
+        over several domains holds side by side what is not measured alike. ``approximate``: the domains that
+        are searched approximately, and the recall measured in each."""
         fitted = self.fitted
         return {
             "method": fitted.method.name,
@@ -90,6 +97,7 @@ class Service:
             "domains": {name: self._size(name) for name in fitted.known.names},
             "comparable": all(joint(fitted, fitted.known.names[0], to) for to in fitted.known.names[1:]),
             "filters": sorted({name for each in self.catalogues.values() for name in each.columns.columns}),
+            "approximate": dict(self.approximate),
             "decisions": list(fitted.decisions),
             "quality": self.quality,
         }

@@ -18,13 +18,15 @@ class ServeSettings(Table):
     ``items``: a table of the items with the columns that ``where`` may name. ``events``: the event store's
     path or URL. ``cors``: web origins whose pages may call, none by default. ``poll``: how often the run
     folder is looked at for a new model. ``timeout``: for a whole answer; ``body_timeout``: for the body to
-    arrive. ``log_people``: user ids and addresses appear in the log.
+    arrive. ``log_people``: user ids and addresses appear in the log. ``approximate``: search large catalogues
+    by :mod:`landbridge.serving.neighbours`.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
     workers: int = Field(default=1, ge=1, le=64)
     items: Path | None = None
+    approximate: bool = False
     events: SecretStr | None = None
     api_key: SecretStr | None = None
     cors: tuple[str, ...] = ()

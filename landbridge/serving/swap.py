@@ -28,10 +28,11 @@ NO_MANIFEST = "none"
 
 @dataclass(frozen=True)
 class Source:
-    """A run folder, and the table of its items."""
+    """A run folder, the table of its items, and whether large catalogues are searched approximately."""
 
     folder: Path
     items: Path | None = None
+    approximate: bool = False
 
     def state(self) -> str:
         """12 hex digits that differ between the states of the folder."""
@@ -42,7 +43,7 @@ class Source:
 
     def opened(self) -> Service:
         """The service of the present state, checked; StoreError where it cannot serve."""
-        service = Service.open(self.folder, self.items)
+        service = Service.open(self.folder, self.items, self.approximate)
         service.check()
         return service
 

@@ -1,0 +1,96 @@
+"""What approximate search saves and loses beside the exact one, in one large catalogue.
+
+    python -m benchmarks.serving_near --items 500000 --factors 64 --rows level
+
+Known people's lists of ten, one at a time and 16 together, on one thread; figures are milliseconds of
+processor time per list at the best of all rounds, which take turns. Rows as in
+:mod:`benchmarks.serving_core`: ``skewed`` ones differ in length as those of a factorisation, ``level`` ones
+have the same topics and no such spread. ``looked``: the share of the items that the exact search looks at.
+``used``: whether the server would search this catalogue approximately. ``seconds`` and ``MiB``: to build the
+cells, their copy of the rows included. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.serving_core import SPREAD, model
+from landbridge.serving.asking import Asked, Part
+from landbridge.serving.catalogue import Catalogue
+from landbridge.serving.columns import NO_COLUMNS
+from landbridge.serving.lists import ByRows, Ranker, ranker_of
+from landbridge.serving.neighbours import PEOPLE, ByCells, Cells, Terms, approximated, recall_of
+from landbridge.serving.requests import Request
+from landbridge.threads import limited
+
+SIZES = (1, 16)
+K = 10
+
+
+def figures(asked: argparse.Namespace) -> dict[str, Any]:
+    """What is measured."""
+    fitted = model(asked.rows, asked.users, asked.items, asked.factors)
+    catalogues = {"shop": Catalogue.of(fitted.known, "shop", NO_COLUMNS)}
+    exact = ranker_of(fitted, catalogues)
+    assert isinstance(exact, ByRows)
+    before, start = _resident(), time.process_time()
+    cells = Cells.of(fitted.item_IF["shop"], Terms().probes)
+    found: dict[str, Any] = {
+        "seconds": round(time.process_time() - start, 1),
+        "MiB": round(_resident() - before),
+    }
+    rankers: dict[str, Ranker] = {"exact": exact, "approximate": ByCells(exact, {"shop": cells})}
+    users = np.random.default_rng(1).choice(asked.users, PEOPLE, replace=False).tolist()
+    requests = [Request(("shop",), f"user {user}", k=K) for user in users]
+    for size in SIZES:
+        parts = [
+            Asked.of(fitted.known, catalogues, requests[first : first + size]).parts()[0]
+            for first in range(0, PEOPLE, size)
+        ]
+        best = dict.fromkeys(rankers, np.inf)
+        for _ in range(asked.repeats):  # in turn, so that a busy machine is busy for both
+            for name, ranker in rankers.items():
+                best[name] = min(best[name], _seconds(ranker, parts))
+        found |= {f"{name} {size}": round(1000 * best[name] / PEOPLE, 3) for name in rankers}
+    (part,) = Asked.of(fitted.known, catalogues, requests).parts()
+    tiles = exact.tiles["shop"]
+    gone = tiles.best(*exact.rows("shop", part.queries), part.wanted)[2]
+    recall = recall_of(*(rankers[name].best(part)[0] for name in ("approximate", "exact")))
+    looked = gone / PEOPLE / len(tiles.norm_T)
+    used = "shop" in approximated(exact)[1]
+    return found | {"looked": round(looked, 3), "recall": round(recall, 4), "used": used}
+
+
+def _seconds(ranker: Ranker, parts: Sequence[Part]) -> float:
+    start = time.process_time()
+    for part in parts:
+        ranker.best(part)
+    return time.process_time() - start
+
+
+def _resident() -> float:
+    """MiB."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("users", 20_000), ("items", 500_000), ("factors", 64), ("repeats", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--rows", choices=SPREAD, default="level")
+    asked = parser.parse_args()
+    load = round(os.getloadavg()[0], 1)
+    with limited(1):
+        print(json.dumps(figures(asked) | vars(asked) | {"load": load}))
+
+
+if __name__ == "__main__":
+    main()
