@@ -6,6 +6,7 @@ PostgreSQL database this is said of the schema that comes first in its search pa
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 PATIENCE = 30  # seconds to wait for another process that writes
+PAUSE = 0.02  # seconds between attempts where SQLite does not wait by itself
 REACH = 10  # seconds to wait for a PostgreSQL server
 LOCK = 0x6C616E64  # of PostgreSQL's advisory locks; shared by who appends
 
@@ -122,9 +124,19 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def write_ahead(engine: sa.Engine) -> None:
-    """Let a SQLite file be read while it is written; it stays so for good."""
-    if engine.dialect.name == "sqlite" and _pragma(engine, "journal_mode") != "wal":
-        _pragma(engine, "journal_mode=WAL")
+    """Let a SQLite file be read while it is written; it stays so for good.
+
+    Where another process has the file at that moment SQLite refuses at once, whatever its time-out.
+    """
+    last = time.monotonic() + PATIENCE
+    while engine.dialect.name == "sqlite" and _pragma(engine, "journal_mode") != "wal":
+        try:
+            _pragma(engine, "journal_mode=WAL")
+            return
+        except StoreError:
+            if time.monotonic() > last:
+                raise
+            time.sleep(PAUSE)
 
 
 def empty_log(engine: sa.Engine) -> None:
