@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from experiments.common import SEEDS, cell, chosen, grid, markdown, page, root, settings_text
+from experiments.common import SEEDS, cell, chosen, grid, intervals, markdown, page, root, settings_text
 from landbridge.data.readers import read_published
 from landbridge.data.splits import with_candidates
 from landbridge.evaluation.evaluate import over_seeds
@@ -31,18 +31,7 @@ def main() -> None:
         )
         for name, method in methods.items()
     }
-    rows = [
-        {
-            "model": name,
-            "domain": row["domain"],
-            "metric": row["metric"],
-            "mean": row["mean"],
-            "95 %": f"[{row['low']:.4f}, {row['high']:.4f}]",
-            "users": row["users"],
-        }
-        for name, evaluation in judged.items()
-        for row in evaluation.summary(("hr@10", "ndcg@10")).iter_rows(named=True)
-    ]
+    rows = intervals(judged, ("hr@10", "ndcg@10"))
     comparisons = [compare(judged["CDIMF"], judged[name]) for name in ("joined ALS", "popularity")]
     page(
         "cold",

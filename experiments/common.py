@@ -148,6 +148,24 @@ def _value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def intervals(
+    judged: Mapping[str, Evaluation], metrics: Sequence[str], head: str = "model"
+) -> list[dict[str, Any]]:
+    """A row per evaluation, metric and domain, with an interval over users. ``head``: of the first column."""
+    return [
+        {
+            head: name,
+            "domain": row["domain"],
+            "metric": row["metric"],
+            "mean": row["mean"],
+            "95 %": f"[{row['low']:.4f}, {row['high']:.4f}]",
+            "users": row["users"],
+        }
+        for name, evaluation in judged.items()
+        for row in evaluation.summary(metrics).iter_rows(named=True)
+    ]
+
+
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table; floats with four digits."""
     heads = list(rows[0])

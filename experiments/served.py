@@ -26,7 +26,7 @@ import polars as pl
 import uvicorn
 
 from experiments.cold import SHARED_USERS
-from experiments.common import SEEDS, markdown, page, root
+from experiments.common import SEEDS, intervals, markdown, page, root
 from landbridge.data.holdout import FULL, Holdout
 from landbridge.data.multidomain import MultiDomain
 from landbridge.data.readers import read_published
@@ -66,7 +66,7 @@ def main() -> None:
             f"user's figure is her mean over {len(SEEDS)} seeds. `by events, unseen`: the model was fitted "
             "without any event of these people. `by id`: it knows their events in the one domain. Settings "
             "from [cold](cold.md).",
-            markdown(_table(judged)),
+            markdown(intervals(judged, ("ndcg@10", "hr@10"), "asked")),
             "```\n" + "\n\n".join(str(compare(own, other)) for other in others) + "\n```",
         ],
     )
@@ -135,21 +135,6 @@ def _asked(server: HTTPConnection, body: Mapping[str, Any]) -> list[Any]:
     server.request("POST", "/v1/recommend", json.dumps(body), {"content-type": "application/json"})
     answer = json.loads(server.getresponse().read())
     return [entry["item"] for entry in answer["items"]]
-
-
-def _table(judged: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
-    return [
-        {
-            "asked": name,
-            "domain": row["domain"],
-            "metric": row["metric"],
-            "mean": row["mean"],
-            "95 %": f"[{row['low']:.4f}, {row['high']:.4f}]",
-            "users": row["users"],
-        }
-        for name, evaluation in judged.items()
-        for row in evaluation.summary(("ndcg@10", "hr@10")).iter_rows(named=True)
-    ]
 
 
 if __name__ == "__main__":

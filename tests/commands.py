@@ -81,3 +81,11 @@ def stored(run_folder: Path, role: str) -> Path:
     """The one file in a role of a run folder."""
     (path,) = run_folder.glob(f"{role}-*")
     return path
+
+
+def refused(answer: tuple[int, str, str], sentence: str) -> None:
+    """One line on standard error that says the sentence, status 2, and nothing else."""
+    status, said, err = answer
+    assert (status, said) == (2, "")
+    assert sentence in err
+    assert err.count("\n") == 1

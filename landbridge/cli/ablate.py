@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from landbridge.cli import ablate_objectives, ablate_weights
+from landbridge.cli import ablate_data, ablate_objectives, ablate_weights
 
 app = typer.Typer(help="Experiments that take a method apart.", no_args_is_help=True)
 app.command("weights")(ablate_weights.command)
@@ -18,22 +17,22 @@ Text = str | None
 @app.command()
 def balance(
     sources: Annotated[list[str], typer.Argument(help="Event files, one per domain.")],
-    out: Annotated[Path, typer.Option(help="The folder to write, or to go on in.")],
+    out: ablate_data.Out,
     model: Annotated[str, typer.Option(help="The method.")] = "adc",
     balance: Annotated[Text, typer.Option(help="Ways of weighing, comma-separated; all by default.")] = None,
     sharing: Annotated[Text, typer.Option(help="Of user,tower,cross; all by default.")] = None,
     complexity: Annotated[Text, typer.Option(help="Of rate,data,loss,step; all by default.")] = None,
     grid: Annotated[int, typer.Option(help="Random weightings tried per sharing.")] = 10,
-    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 3,
-    users: Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")] = None,
-    dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
-    domains: Annotated[Text, typer.Option(help="These domains alone, comma-separated.")] = None,
+    seeds: ablate_data.Seeds = 3,
+    users: ablate_data.Users = None,
+    dataset: ablate_data.Dataset = False,
+    domains: ablate_data.Domains = None,
     split: Annotated[str, typer.Option(help="auto, last, latest, random, temporal or cold.")] = "auto",
     candidates: Annotated[str, typer.Option(help="Sampled negatives, comma-separated; 0: all items.")] = "0",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the method in all cells, key=value.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes, which share the threads.")] = 1,
+    jobs: ablate_data.Jobs = 1,
 ) -> None:
     """Does balancing the domains' losses pay on these data? Killed, it goes on where it was.
 
@@ -41,7 +40,6 @@ def balance(
 
     landbridge ablate balance ciao --dataset --sharing tower --balance none,gradnorm --out runs/ablation
     """
-    from landbridge.cli import ablate_data
     from landbridge.progress import Terminal
     from landbridge.selection.ablate import Ablation, ablate
     from landbridge.settings import value_of

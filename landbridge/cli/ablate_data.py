@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from landbridge.selection.plans import Ablated
+
+Text = str | None
+Timed = Annotated[list[str], typer.Argument(help="Event files with time stamps, one per domain.")]
+Out = Annotated[Path, typer.Option(help="The folder to write, or to go on in.")]
+Seeds = Annotated[int, typer.Option(help="How many seeds.")]
+Users = Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")]
+Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
+Domains = Annotated[Text, typer.Option(help="These domains alone, comma-separated.")]
+Beside = Annotated[
+    str, typer.Option(help="Beside one list over all domains: negatives, comma-separated; 0: all items.")
+]
+OfDWL = Annotated[list[str] | None, typer.Option("--set", help="A setting of DWL in all cells, key=value.")]
+Jobs = Annotated[int, typer.Option(help="Processes, which share the threads.")]
 
 
 def names(text: str) -> list[str]:

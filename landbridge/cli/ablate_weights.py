@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from landbridge.cli import ablate_data
 
 Text = str | None
 VARY = "Of metric,map,bounds,period,signal,grid; all but signal by default."
 
 
 def command(
-    sources: Annotated[list[str], typer.Argument(help="Event files with time stamps, one per domain.")],
-    out: Annotated[Path, typer.Option(help="The folder to write, or to go on in.")],
+    sources: ablate_data.Timed,
+    out: ablate_data.Out,
     vary: Annotated[Text, typer.Option(help=VARY)] = None,
     window_days: Annotated[float, typer.Option(help="Days that the signal `window` looks back.")] = 30.0,
-    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 2,
-    users: Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")] = None,
-    dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
-    domains: Annotated[Text, typer.Option(help="These domains alone, comma-separated.")] = None,
-    candidates: Annotated[
-        str, typer.Option(help="Beside one list over all domains: negatives, comma-separated; 0: all items.")
-    ] = "0",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of DWL in all cells, key=value.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes, which share the threads.")] = 1,
+    seeds: ablate_data.Seeds = 2,
+    users: ablate_data.Users = None,
+    dataset: ablate_data.Dataset = False,
+    domains: ablate_data.Domains = None,
+    candidates: ablate_data.Beside = "0",
+    settings: ablate_data.OfDWL = None,
+    jobs: ablate_data.Jobs = 1,
 ) -> None:
     """Does weighing by sparsity pay on these data, and which part of it? Killed, it goes on where it was.
 
@@ -34,7 +31,6 @@ def command(
 
     One part of DWL at a time is another than in the base, which is what --set says.
     """
-    from landbridge.cli import ablate_data
     from landbridge.progress import Terminal
     from landbridge.selection.ablate_weights import WeightAblation, ablate_weights
     from landbridge.settings import value_of

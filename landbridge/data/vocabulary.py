@@ -95,15 +95,16 @@ def _numbers(wanted_N: IdArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.b
     """The whole numbers that ids are, and which ids are one."""
     if wanted_N.dtype == np.int64:
         return wanted_N, np.ones(len(wanted_N), np.bool_)
-    found = [_number(text) for text in wanted_N.tolist()]
+    found = [whole_number(text) for text in wanted_N.tolist()]
     fits_N = np.array([number is not None for number in found], np.bool_)
     return np.array([number or 0 for number in found], np.int64), fits_N
 
 
-def _number(text: str) -> int | None:
-    """Of a text that is what Python writes for a number of 64 bits."""
+def whole_number(raw: str | int) -> int | None:
+    """The number of 64 bits that an id is; None for others, and for text that Python would not write so."""
     try:
-        number = int(text) if len(text) <= LONGEST else None
+        number = raw if isinstance(raw, int) else int(raw) if len(raw) <= LONGEST else None
     except ValueError:
         return None
-    return number if str(number) == text and -(2**63) <= number < 2**63 else None  # type: ignore[operator]
+    written = isinstance(raw, int) or str(number) == raw
+    return number if written and number is not None and -(2**63) <= number < 2**63 else None

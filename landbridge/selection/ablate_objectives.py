@@ -49,9 +49,7 @@ class ObjectiveAblation:
                 raise SettingsError(f"{key} is what the points change: leave it out of the settings.")
         for cell in self.cells().values():
             DWL.from_settings(cell)
-        data = {"split": {"kind": "latest"}, **self.data, "across": True}
-        source = plans.source_of(data, DWL.name)
-        object.__setattr__(self, "data", source.model_dump(mode="json", exclude_none=True))
+        object.__setattr__(self, "data", plans.across(self.data, DWL.name))
 
     @property
     def source(self) -> Source:

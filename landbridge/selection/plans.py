@@ -41,6 +41,12 @@ def source_of(data: Mapping[str, Any], method: str) -> Source:
     return benchmark_spec({"data": [data], "methods": [{"label": method, "name": method}]}).data[0]
 
 
+def across(data: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """A table of [[data]] for one list over all domains; the split is "latest" unless one is given."""
+    source = source_of({"split": {"kind": "latest"}, **data, "across": True}, method)
+    return source.model_dump(mode="json", exclude_none=True)
+
+
 def subset(key: str, given: Iterable[str], valid: tuple[str, ...]) -> tuple[str, ...]:
     """The given names in the order of ``valid``, each once; SettingsError for others, or for none."""
     names = list(given)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from landbridge.data.interactions import Float32, Int32, Int64
 from landbridge.data.multidomain import MultiDomain
-from landbridge.data.vocabulary import IdArray, Vocabulary
+from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.errors import DataError, unknown
 from landbridge.serving.columns import NO_COLUMNS, Columns
 from landbridge.serving.requests import Recommended
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 Bool = npt.NDArray[np.bool_]
-LARGEST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +122,7 @@ def places_in(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
             raise DataError(f"An id is text or a whole number, not {each!r}.")
     if vocabulary.is_text:
         return np.array([_place_of_text(vocabulary.ids, str(each)) for each in raw], np.int64)
-    whole = [_whole(each) for each in raw]
+    whole = [whole_number(each) for each in raw]
     place_N = vocabulary.index(np.array([number or 0 for number in whole], np.int64))
     return np.where([number is not None for number in whole], place_N, -1).astype(np.int64)
 
@@ -131,16 +130,6 @@ def places_in(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
 def _place_of_text(ids: IdArray, text: Any) -> int:
     place = bisect_left(ids, text)
     return place if place < len(ids) and ids[place] == text else -1
-
-
-def _whole(raw: str | int) -> int | None:
-    """The number that an id is, None where it is none of 64 bits or is written in another way."""
-    try:
-        number = int(raw)
-    except ValueError:
-        return None
-    fits = abs(number) <= LARGEST and (raw is number or str(number) == raw)
-    return number if fits else None
 
 
 def named(catalogues: Mapping[str, Catalogue], domain: Any) -> Catalogue:
