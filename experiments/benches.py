@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ class Results:
     logs: Mapping[str, list[list[dict[str, Any]]]]
 
     @classmethod
-    def read(cls, run: Path) -> Results:
-        """All finished cells of a benchmark's folder, by label."""
+    def read(cls, *runs: Path) -> Results:
+        """All finished cells of benchmarks' folders, by label."""
         evaluations: dict[str, dict[str, dict[int, Evaluation]]] = {}
         costs: dict[str, list[dict[str, Any]]] = {}
         logs: dict[str, list[list[dict[str, Any]]]] = {}
-        for path in sorted(run.glob("cells/*/*/*/cell.json")):
+        for path in (path for run in runs for path in sorted(run.glob("cells/*/*/*/cell.json"))):
             cell = read_json(path)
             label = cell["label"]
             costs.setdefault(label, []).append(read_json(path.with_name("cost.json")))
@@ -39,9 +39,11 @@ class Results:
                 evaluations.setdefault(label, {}).setdefault(protocol, {})[cell["seed"]] = told
         return cls(evaluations, costs, logs)
 
-    def judged(self, label: str, protocol: str) -> Evaluation:
-        """All seeds as one."""
-        return replace(over_seeds(self.evaluations[label][protocol]), name=label)
+    def judged(self, label: str, protocol: str, seeds: Collection[int] | None = None) -> Evaluation:
+        """All seeds (or some) as one."""
+        own = self.evaluations[label][protocol]
+        some = {seed: each for seed, each in own.items() if seeds is None or seed in seeds}
+        return replace(over_seeds(some), name=label)
 
     def spread(self, label: str, protocol: str, metric: str, by: str = "domain") -> dict[str, str]:
         """Domain (and group) -> mean ± sd over seeds."""

@@ -18,6 +18,8 @@ from landbridge.evaluation.significance import compare
 
 METRICS = ("ndcg@10", "recall@10")
 CLAIMS = (
+    ("DWL", "SASRec"),
+    ("DWL", "joined ALS"),
     ("DWL", "generic"),
     ("fixed", "generic"),
     ("DWL", "DWL, frequency"),
@@ -28,24 +30,24 @@ CLAIMS = (
 POWER = {"40 %": ("40-50 %", "50-60 %", "60-100 %"), "50 %": ("50-60 %", "60-100 %"), "60 %": ("60-100 %",)}
 
 
-def dwl_page(name: str, run: Path, sparse: Sequence[str]) -> None:
+def dwl_page(name: str, runs: Sequence[Path], sparse: Sequence[str]) -> None:
     """docs/results/dwl-NAME.md."""
-    results = Results.read(run)
+    results = Results.read(*runs)
     labels = list(results.evaluations)
-    seeds = len(next(iter(results.evaluations.values()))[ACROSS])
+    told = " and ".join(f"`experiments/dwl/{run.name}.toml`" for run in runs)
     parts = [
-        f"`experiments/dwl/{name}.toml`; settings from 2,000 validation users at most, without weights. One "
-        f"list over all domains, everybody's latest event; mean ± sd over {seeds} seeds. Sparsest quartile "
-        f"of domains: {', '.join(sparse)}.",
+        f"{told}; settings from 2,000 validation users at most, without weights. One list over all domains, "
+        "everybody's latest event; mean ± sd over seeds. Sparsest quartile of domains: "
+        f"{', '.join(sparse)}.",
     ]
     for metric in METRICS:
         parts.append(f"## {metric.upper()}\n\n{_parts(results, labels, metric, sparse)}")
     parts += [f"## By domain, {METRICS[0].upper()}\n\n" + _domains(results, labels)]
     parts += [
-        "## Comparisons\n\nAll people, those of the sparsest quartile, the others.\n\n"
-        + _told(results, sparse)
+        "## Comparisons\n\nWith the seeds that both have: all people, those of the sparsest quartile, the "
+        "others.\n\n" + _told(results, sparse)
     ]
-    parts += ["## What lists are like\n\n" + _variety(run, labels)]
+    parts += ["## What lists are like\n\n" + _variety(runs, labels)]
     parts += ["## Costs\n\n" + _costs(results, labels)]
     page(f"dwl-{name}", f"DWL on {name}", parts, f"dwl {name}")
 
@@ -66,7 +68,7 @@ def _parts(results: Results, labels: Sequence[str], metric: str, sparse: Sequenc
     rows = []
     for label in labels:
         own = results.evaluations[label][ACROSS].values()
-        told: dict[str, Any] = {"model": label}
+        told: dict[str, Any] = {"model": label, "seeds": len(own)}
         told["all"] = spread([_mean(_cut(each, None), metric) for each in own])
         told["sparsest quartile"] = spread([_mean(_cut(each, sparse), metric) for each in own])
         told["other domains"] = spread([_mean(_cut(each, sparse, inside=False), metric) for each in own])
@@ -97,18 +99,21 @@ def _domains(results: Results, labels: Sequence[str]) -> str:
 def _told(results: Results, sparse: Sequence[str]) -> str:
     told = []
     for one, other in CLAIMS:
-        pair = [results.judged(label, ACROSS) for label in (one, other)]
+        if not {one, other} <= set(results.evaluations):
+            continue
+        both = set(results.evaluations[one][ACROSS]) & set(results.evaluations[other][ACROSS])
+        pair = [results.judged(label, ACROSS, both) for label in (one, other)]
         for cut in ((None, True), (sparse, True), (sparse, False)):
             a, b = (_cut(each, *cut) for each in pair)
             told.append(compare(a, b, METRICS[0]))
     return compared(told)
 
 
-def _variety(run: Path, labels: Sequence[str]) -> str:
+def _variety(runs: Sequence[Path], labels: Sequence[str]) -> str:
     from landbridge.files import read_json
 
     rows: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(run.glob("cells/*/*/*/cell.json")):
+    for path in (path for run in runs for path in sorted(run.glob("cells/*/*/*/cell.json"))):
         cell = read_json(path)
         for told in cell["variety"]:
             rows.setdefault(cell["label"], []).append(told)

@@ -12,6 +12,9 @@ mask keeps padding out, and a place counts from the window's end: the last event
 window is. ``out`` is nothing, or W_4 gelu(W_3 x + c_3) + c_4. Weights by name: ``item``, ``place``,
 ``block.0.norm.scale``, ``block.0.qkv.weight`` (out, in), ``norm.shift``, ``out.0.bias``.
 Letters: B windows, L places, F factors, H units of Eq. (3).
+
+Layers whose weights are of another type multiply in it (``layers_in``); the rest, attention with it, is in
+float32: its products are too small to gain.
 """
 
 from __future__ import annotations
@@ -75,6 +78,12 @@ class Encoder:
         drawn = {name: _drawn(name, shape, generator(seed, name), spread) for name, shape in shapes}
         return {name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
 
+    @staticmethod
+    def layers_in(weights: Weights, dtype: Any) -> dict[str, Tensor]:
+        """The same weights, those of dense layers in another type of numbers."""
+        dense = (".weight", ".bias")
+        return {name: w.to(dtype) if name.endswith(dense) else w for name, w in weights.items()}
+
     def states(self, weights: Weights, input_BL: Tensor, dropout: float = 0.0) -> Tensor:
         """The person after each event, Eqs. (1) to (4), (B, L, F); behind the end it means nothing."""
         from torch.nn.functional import embedding, gelu
@@ -94,13 +103,13 @@ class Encoder:
         x_BLF = _normed(weights, "norm", x_BLF)
         if self.projected:
             x_BLF = _through(weights, "out.1", gelu(_through(weights, "out.0", x_BLF)))  # Eq. (4)
-        return x_BLF
+        return x_BLF.float()
 
     def _attend(self, weights: Weights, block: str, x_BLF: Tensor) -> Tensor:
         from torch.nn.functional import scaled_dot_product_attention
 
         size, length, factors = x_BLF.shape
-        qkv_BL3HF = _through(weights, f"{block}.qkv", x_BLF).view(size, length, 3, self.heads, -1)
+        qkv_BL3HF = _through(weights, f"{block}.qkv", x_BLF).float().view(size, length, 3, self.heads, -1)
         query, key, value = qkv_BL3HF.permute(2, 0, 3, 1, 4)
         return (
             scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -145,4 +154,5 @@ def _normed(weights: Weights, name: str, x_BLF: Tensor) -> Tensor:
 def _through(weights: Weights, name: str, below: Tensor) -> Tensor:
     from torch.nn.functional import linear
 
-    return linear(below, weights[f"{name}.weight"], weights[f"{name}.bias"])
+    weight = weights[f"{name}.weight"]
+    return linear(below.to(weight.dtype), weight, weights[f"{name}.bias"])

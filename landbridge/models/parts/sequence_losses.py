@@ -23,7 +23,8 @@ drawn uniformly among those the person has not:
     ℓ_t = [ -β ln σ(s_tp) - Σ_k ln σ(-s_tk) ] / (1 + k),   β = 1, or for "gbce"                        (6)
     β = a (τ (1 - 1/a) + 1/a),   a = k / (I - 1),   τ = .75                                            (7)
 
-The scores of (1) are made, used for L and for its gradients, and forgotten, a block of rows at a time.
+The scores of (1) are made, used for L and for its gradients, and forgotten, a block of rows at a time. Their
+products may be of numbers with fewer digits; all sums over candidates are in float32.
 """
 
 from __future__ import annotations
@@ -83,10 +84,14 @@ def in_batch(target_T: Tensor, extra_M: Tensor, share_I: Tensor, log_q: str) -> 
 
 
 def cross_entropy(
-    query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor
+    query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor, dtype: Any = None
 ) -> tuple[Tensor, Tensor]:
-    """L, differentiable in queries and items, and ℓ without a gradient, (T,)."""
-    return _function().apply(query_TF, item_CF, among, weight_T)  # type: ignore[no-any-return]
+    """L, differentiable in queries and items, and ℓ without a gradient, (T,).
+
+    ``dtype``: what products multiply, the queries' own type unless told.
+    """
+    dtype = dtype or query_TF.dtype
+    return _function().apply(query_TF, item_CF, among, weight_T, dtype)  # type: ignore[no-any-return]
 
 
 def binary(name: str, score_TJ: Tensor, n_items: int) -> Tensor:
@@ -107,8 +112,9 @@ def _function() -> Any:
     class CrossEntropy(torch().autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(
-            ctx: Any, query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor
+            ctx: Any, query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor, dtype: Any
         ) -> tuple[Tensor, Tensor]:
+            low_TF, low_CF = query_TF.to(dtype), item_CF.to(dtype)
             grad_TF, grad_CF = torch().empty_like(query_TF), torch().zeros_like(item_CF)
             loss_T, slope_T = torch().empty_like(weight_T), torch().empty_like(weight_T)
             bias_BC = _biases(among)
@@ -116,12 +122,13 @@ def _function() -> Any:
             for start in range(0, len(query_TF), len(room_RC)):
                 here = slice(start, start + len(room_RC))
                 score_RC = room_RC[: len(query_TF) - start]
-                torch().mm(query_TF[here], item_CF.T, out=score_RC)
+                _multiply(low_TF[here], low_CF.T, score_RC)
                 total_R, loss_T[here], missed_R = _shares(score_RC, among, bias_BC, here)
                 slope_T[here] = weight_T[here] * missed_R
                 scale_R1 = (slope_T[here] / total_R)[:, None]
-                torch().mm(score_RC, item_CF, out=grad_TF[here]).mul_(scale_R1)
-                grad_CF.addmm_(score_RC.T, scale_R1 * query_TF[here])
+                low_RC = score_RC.to(dtype)
+                _multiply(low_RC, low_CF, grad_TF[here]).mul_(scale_R1)
+                grad_CF.add_(low_RC.T @ (scale_R1 * query_TF[here]).to(dtype))
             slope_T1 = slope_T[:, None]
             grad_TF.sub_(slope_T1 * item_CF[among.place_T])
             grad_CF.index_add_(0, among.place_T, slope_T1 * query_TF, alpha=-1)
@@ -130,11 +137,18 @@ def _function() -> Any:
             return (weight_T * loss_T).sum(), loss_T
 
         @staticmethod
-        def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
             grad_TF, grad_CF = ctx.saved_tensors
-            return grad * grad_TF, grad * grad_CF, None, None
+            return grad * grad_TF, grad * grad_CF, None, None, None
 
     return CrossEntropy
+
+
+def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    """``out`` = left · right, which may have fewer digits than it."""
+    if left.dtype == out.dtype:
+        return torch().mm(left, right, out=out)  # type: ignore[no-any-return]
+    return out.copy_(left @ right)
 
 
 def _biases(among: Candidates) -> Tensor:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LOSSES = ("softmax", "sampled", "bce", "gbce")
 BINARY = ("bce", "gbce")
+PRECISIONS = ("float32", "bfloat16")
 
 
 class Batch(NamedTuple):
@@ -110,7 +111,9 @@ class SequenceMethod(Method):
     :mod:`landbridge.data.sequences`. ``temperature``: T of
     :class:`~landbridge.models.parts.sequence_model.Sequential`. ``batch_size``: windows per step.
     ``decay``: of weights, as in AdamW. ``spread``: standard deviation of weights at the start. ``clip``:
-    largest norm of a gradient.
+    largest norm of a gradient. ``precision``: of the numbers that training multiplies in dense layers and in
+    the scores of "softmax" and "sampled"; weights, sums and predictions are float32. "bfloat16" is for
+    processors that have it (AVX-512 BF16, AMX, CUDA) and slow on others.
     """
 
     factors: int = 64
@@ -133,13 +136,19 @@ class SequenceMethod(Method):
     batch_size: int = 128
     spread: float = 0.02
     clip: float | None = 1.0
+    precision: str = "float32"
     cold_policy: str = "blend"
     cold_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for made in (lambda: self.encoder, lambda: Optimizer("adam", self.lr, decay=self.decay)):
             made()  # they check their settings
-        choices = {"loss": LOSSES, "log_q": sequence_losses.LOG_Q, "cold_policy": COLD_POLICIES}
+        choices = {
+            "loss": LOSSES,
+            "log_q": sequence_losses.LOG_Q,
+            "cold_policy": COLD_POLICIES,
+            "precision": PRECISIONS,
+        }
         for key, valid in choices.items():
             if getattr(self, key) not in valid:
                 raise SettingsError(unknown(key, getattr(self, key), valid))
@@ -220,7 +229,8 @@ class SequenceMethod(Method):
         )
         given_BL = target_BL >= 0
         target_T, window_T = target_BL[given_BL], given_BL.nonzero()[:, 0]
-        query_TF = self.encoder.states(weights, input_BL, self.dropout)[given_BL]
+        layers = self.encoder.layers_in(weights, self._dtype)
+        query_TF = self.encoder.states(layers, input_BL, self.dropout)[given_BL]
         if self.loss in BINARY:
             return Told(query_TF, target_T, other_BLK[given_BL], None)
         if self.loss == "softmax":
@@ -243,7 +253,12 @@ class SequenceMethod(Method):
             return (weight_T * loss_T).sum(), loss_T.detach()
         everything = self.loss == "softmax"
         item_CF = weights["item"] if everything else _rows(weights["item"], told.among.item_C)
-        return sequence_losses.cross_entropy(*self._scaled(told.query_TF, item_CF), told.among, weight_T)
+        multiplied = self._scaled(told.query_TF, item_CF)
+        return sequence_losses.cross_entropy(*multiplied, told.among, weight_T, self._dtype)
+
+    @property
+    def _dtype(self) -> Any:
+        return getattr(torch(), self.precision)
 
     def _scaled(self, query_TF: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """What is multiplied: rows as they are, or of length 1 and 1 / T."""

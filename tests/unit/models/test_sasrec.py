@@ -61,6 +61,8 @@ def asking(a: list[int], b: list[int], times: tuple[list[int], list[int]]) -> Qu
         {"loss": "bce", "per_positive": 4},
         {"loss": "gbce", "per_positive": 4},
         {"loss": "softmax", "temperature": 0.2, "projected": True, "decay": 0.01},
+        {"loss": "softmax", "precision": "bfloat16"},
+        {"loss": "sampled", "precision": "bfloat16"},
     ],
 )
 def test_learns_what_comes_next_in_the_other_domain(settings: dict[str, object]) -> None:
@@ -138,6 +140,7 @@ def test_one_event_people_are_read_and_nobody_else_is_needed() -> None:
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"decay": 200.0}, "decay must be"),
         ({"dropout": 1.0}, "dropout must be"),
+        ({"precision": "float16"}, "Unknown precision"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:

@@ -73,6 +73,17 @@ def test_equals_the_slow_twin() -> None:
         assert np.allclose(states(PLAN, w, row)[0], slow_states(PLAN, w, row), atol=2e-5)
 
 
+def test_layers_of_short_numbers_are_nearly_as_exact() -> None:
+    w = weights()
+    short = PLAN.layers_in(w, torch.bfloat16)
+    assert {name for name, tensor in short.items() if tensor.dtype == torch.bfloat16} == {
+        name for name in w if name.endswith(("weight", "bias"))
+    }
+    found, exact = states(PLAN, short, [4, 1, 9])[0], states(PLAN, w, [4, 1, 9])[0]
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
+
+
 def test_what_comes_later_changes_nothing_before() -> None:
     w, row = weights(), [4, 1, 9, 3, 8]
     before = states(PLAN, w, row)[0]

@@ -89,6 +89,19 @@ def test_softmax_over_everything_is_the_cross_entropy(monkeypatch: pytest.Monkey
         assert np.allclose(one, other)
 
 
+def test_short_numbers_give_what_long_ones_give_where_nothing_is_rounded() -> None:
+    rng = np.random.default_rng(5)
+    query, items = (torch.from_numpy(rng.integers(-3, 4, (n, FACTORS))).float() for n in (9, ITEMS))
+    query.requires_grad_(), items.requires_grad_()
+    among, weight = everything(ITEMS, torch.arange(9)), torch.ones(9) / 9
+    long, loss_T = sequence_losses.cross_entropy(query, items, among, weight)
+    short, same_T = sequence_losses.cross_entropy(query, items, among, weight, torch.bfloat16)
+    assert torch.equal(loss_T, same_T)
+    for one, other in zip(gradients(long, query, items), gradients(short, query, items), strict=True):
+        assert np.allclose(one, other, atol=1e-2)
+        assert not np.array_equal(one, other)  # shares are rounded
+
+
 @pytest.mark.parametrize("log_q", LOG_Q)
 @pytest.mark.parametrize("extras", [0, 7])
 def test_sampled_equals_the_sum_over_slots(log_q: str, extras: int) -> None:
