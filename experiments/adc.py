@@ -9,7 +9,7 @@ of all systems, and on Ciao α and η one at a time. All of it goes on where it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ LEFT_OUT = (*COMPARED, "name")
 class Study:
     """``data``: as a benchmark has them. ``seeds`` of the ablation and ``contest`` seeds of all systems.
 
-    ``settings``: of all networks, where the defaults take too long. ``curves``: whether α and η are varied.
+    ``settings``: of all networks, where the defaults take too long. ``sparsities`` of SCoNet. ``every``:
+    epochs of a network between validations. ``curves``: whether α and η are varied.
     """
 
     data: Mapping[str, Any]
@@ -61,6 +62,8 @@ class Study:
     settings: Mapping[str, Any] = field(default_factory=dict)
     lrs: tuple[float, ...] = (3e-4, 1e-3)
     losses: tuple[str, ...] = ("bce", "bpr")
+    sparsities: tuple[float, ...] = (0.1, 1.0, 5.0)
+    every: int = 1
     curves: bool = False
 
 
@@ -69,7 +72,13 @@ STUDIES = {
     "ciao": Study(CIAO, SHARING, BALANCE, COMPLEXITIES, contest=5, curves=True),
     "food-kitchen": Study({"dataset": "food-kitchen"}, losses=("bce",)),
     "movielens-1m": Study(
-        {"dataset": "movielens-1m"}, settings={"batch_size": 16384}, lrs=(1e-3,), losses=("bce",)
+        {"dataset": "movielens-1m"},
+        contest=1,
+        settings={"batch_size": 16384},
+        lrs=(1e-3,),
+        losses=("bce",),
+        sparsities=(5.0,),  # the best on both others
+        every=2,
     ),
 }
 
@@ -85,7 +94,7 @@ def _study(name: str, study: Study, jobs: int) -> None:
     source = {"name": name, "split": SPLIT, "candidates": [0, 99], **study.data}
     split = _split(source)
     choice = Choice(
-        name, some_users(split.valid), RUNS / "settled", _every, _fitted_on(split.valid), PATIENCE
+        name, some_users(split.valid), RUNS / "settled", _every(study), _fitted_on(split.valid), PATIENCE
     )
     settled = {sharing: choice.best(_equal(study, split.valid, sharing)) for sharing in study.sharing}
     verdicts = {}
@@ -121,9 +130,15 @@ def _fitted_on(valid: Holdout) -> Any:
     return lambda method, options: method.fit(valid.known, options)
 
 
-def _every(method: Method) -> int:
+def _every(study: Study) -> Callable[[Method], int]:
     """Epochs between validations: networks of products and towers pass their best within a few."""
-    return 5 if isinstance(method, BPRMF) else 1 if isinstance(method, ADC | CMF | CoNet | NeuMF) else 4
+
+    def every(method: Method) -> int:
+        if isinstance(method, ADC | CMF | CoNet | NeuMF):
+            return study.every
+        return 5 if isinstance(method, BPRMF) else 4
+
+    return every
 
 
 def _equal(study: Study, valid: Holdout, sharing: str) -> Iterable[ADC]:
@@ -151,7 +166,7 @@ def _systems(choice: Choice, study: Study, base: ADC) -> dict[str, Method]:
         "CMF": choice.best(grid(CMF(**study.settings), lr=study.lrs, reg=REGS)),
         "MLP++": replace(mlp, balance="none", weights={}),
         "CoNet": conet,
-        "SCoNet": choice.best(replace(conet, epochs=60, sparsity=value) for value in (0.1, 1.0, 5.0)),
+        "SCoNet": choice.best(replace(conet, epochs=60, sparsity=value) for value in study.sparsities),
         "joined ALS": choice.best(grid(IALS(epochs=12, sharing="joined"), **ALS)),
         "CDIMF": choice.best(grid(CDIMF(), **ALS)),
     }
