@@ -31,15 +31,16 @@ from benchmarks.engine import ROOT, THREADS, Record
 from benchmarks.evaluation import Dot
 from benchmarks.sequence_floor import floor
 from benchmarks.sequence_ours import holdout
-from benchmarks.sequence_page import OURS, PEER, reached, render
+from benchmarks.sequence_page import OURS, PEER, SHORT, reached, render
 from landbridge.data import sequences
 from landbridge.data.holdout import Holdout
 from landbridge.data.movielens import GENRES_100K
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.models.sasrec import SASRec
 
-PEER_BATCH, PEER_BATCHES, PEER_EPOCHS = 2048, 2, 2  # its own size; batches of a turn; epochs in all
+PEER_BATCH, PEER_BATCHES, PEER_EPOCHS = 2048, 4, 1  # its own size; batches of a turn; epochs in all
 MOST_EPOCHS = 200  # that ours has to become as good
+ROUNDS = 10  # turns of each way to weigh
 WEIGHINGS = {
     "none": {"weigh": "none"},
     "sparsity": {"weigh": "sparsity"},
@@ -101,7 +102,8 @@ def _sasrec(name: str, kept: Path, python: str | None) -> Case:
     sizes = ("factors", "blocks", "heads", "hidden", "length", "dropout", "lr")
     settings = {size: getattr(method, size) for size in sizes}
     own = {"program": "sasrec", "data": {"name": name}, "method": settings}
-    sides = {OURS: Side(sys.executable, "ours", own)}
+    short = own | {"method": settings | {"precision": "bfloat16"}}
+    sides = {OURS: Side(sys.executable, "ours", own), SHORT: Side(sys.executable, "ours", short)}
     if python:
         events = _written(test, kept.resolve() / f"{name}.npz")
         peer = {
@@ -135,7 +137,7 @@ def _dwl() -> list[Case]:
             label: Side(sys.executable, "ours", programs | {"method": method})
             for label, method in methods.items()
         }
-        found.append(Case("DWL", data, sides, rounds=10))
+        found.append(Case("DWL", data, sides, ROUNDS))
     return found
 
 
@@ -148,8 +150,9 @@ def measure(case: Case) -> Record:
         for _ in range(case.rounds):
             for label, child in programs.items():
                 turns[label].append(child.turn(case.holdout))
-        while PEER in turns and reached(turns) is None and len(turns[OURS]) < MOST_EPOCHS:
-            turns[OURS].append(programs[OURS].turn(case.holdout))
+        for label in (OURS, SHORT) if PEER in turns else ():
+            while reached(turns, label) is None and len(turns[label]) < MOST_EPOCHS:
+                turns[label].append(programs[label].turn(case.holdout))
     return {
         "turns": turns,
         "load": [before, os.getloadavg()[0]],

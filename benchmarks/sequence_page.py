@@ -9,11 +9,11 @@ from typing import Any
 from benchmarks.engine_page import _machine as machine
 
 Record = dict[str, Any]
-OURS, PEER = "ours", "RecBole"
+OURS, SHORT, PEER = "ours", "ours, bfloat16", "RecBole"
 STEADY = 3  # epochs whose mean counts as quality reached
 WORDS = ("data", "program", "weights", "scaled")  # columns that are not figures
 SPEED = ["data", "program", "s / epoch", "ratio", "memory", "epochs", "NDCG@10"]
-EQUAL = ["data", "epochs of RecBole", "NDCG@10", "s", "epochs of ours", "NDCG@10", "s", "ratio"]
+EQUAL = ["data", "epochs of RecBole", "NDCG@10", "s", "program", "epochs", "NDCG@10", "s", "ratio"]
 FLOOR = [
     "data",
     "program",
@@ -52,7 +52,7 @@ softmax over all items. Everybody's latest rating is held out and nothing else; 
 judges both, from people's states and the items. Ours learns from all events of a window at once, in batches
 of 128 windows. RecBole makes a sample of every prefix, padded to 50, in batches of 2,048 (its own default);
 its attention drops out, too, and its norms come behind the layers. Its turn is a part of an epoch, scaled to
-one.
+one. With bfloat16 ours multiplies numbers of 16 bits, in layers and scores; all else is the same.
 
 {_markdown(SPEED, _speeds(beside))}
 
@@ -67,8 +67,8 @@ the first step to the last of the {STEADY}.
 ### The floor
 
 Operations of an epoch (counted in `benchmarks/sequence_floor.py`), over what torch's products reach in these
-shapes, the encoder's and the softmax's apart. What an epoch takes beyond that is between the products:
-exponentials, dropout, norms, indices, the optimiser. Reached is the least time.
+shapes in float32, the encoder's and the softmax's apart. What an epoch takes beyond that is between the
+products: exponentials, dropout, norms, indices, the optimiser. Reached is the least time.
 
 {_markdown(FLOOR, _floors(beside))}
 
@@ -81,12 +81,12 @@ turns, the first included; where an epoch is scaled from its first batches, ten 
 """
 
 
-def reached(turns: dict[str, list[Record]], wanted: float | None = None) -> int | None:
-    """Epochs of ours until its last ``STEADY`` are as good on average as RecBole after its last epoch, or as
-    ``wanted``; None where they never are."""
+def reached(turns: dict[str, list[Record]], label: str, wanted: float | None = None) -> int | None:
+    """Epochs of a program of ours until its last ``STEADY`` are as good on average as RecBole after its last
+    epoch, or as ``wanted``; None where they never are."""
     if wanted is None:
         wanted = [turn["ndcg"] for turn in turns[PEER] if "ndcg" in turn][-1]
-    ndcg_E = [turn["ndcg"] for turn in turns[OURS]]
+    ndcg_E = [turn["ndcg"] for turn in turns[label]]
     ends = range(STEADY, len(ndcg_E) + 1)
     return next((end for end in ends if sum(ndcg_E[end - STEADY : end]) / STEADY >= wanted), None)
 
@@ -118,13 +118,14 @@ def _equals(records: list[Record]) -> list[list[str]]:
         for epoch, end in enumerate(ends, 1):
             wanted, seconds = turns[PEER][end]["ndcg"], spent[PEER][end]
             peer = [_data(record), str(epoch), f"{wanted:.4f}", f"{seconds:.1f}"]
-            found = reached(turns, wanted)
-            if found is None:
-                rows.append([*peer, f"not within {len(turns[OURS])}", "–", "–", "–"])
-                continue
-            ndcg = sum(turn["ndcg"] for turn in turns[OURS][found - STEADY : found]) / STEADY
-            own = spent[OURS][found - 1]
-            rows.append([*peer, str(found), f"{ndcg:.4f}", f"{own:.1f}", f"{seconds / own:.1f}"])
+            for label in (OURS, SHORT):
+                found = reached(turns, label, wanted)
+                if found is None:
+                    rows.append([*peer, label, f"not within {len(turns[label])}", "–", "–", "–"])
+                    continue
+                ndcg = sum(turn["ndcg"] for turn in turns[label][found - STEADY : found]) / STEADY
+                own = spent[label][found - 1]
+                rows.append([*peer, label, str(found), f"{ndcg:.4f}", f"{own:.1f}", f"{seconds / own:.1f}"])
     return rows
 
 
@@ -133,7 +134,8 @@ def _floors(records: list[Record]) -> list[list[str]]:
     for record in records:
         told = record["operations"]
         encoders = {OURS: told["encoder"], PEER: told["prefixes_encoder"]}
-        for label, turns in record["turns"].items():
+        for label in (name for name in record["turns"] if name in encoders):
+            turns = record["turns"][label]
             least = min(_per_epoch(turns))
             seconds = encoders[label] / told["encoder_pace"] + told["softmax"] / told["softmax_pace"]
             figures = [encoders[label] + told["softmax"], told["encoder_pace"], told["softmax_pace"]]
