@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,16 @@ class Method(ABC):
         return cls(**settings)
 
 
+class Kept(NamedTuple):
+    """What a fitted model is made of again: all that it has beside its ``state``, and that."""
+
+    known: MultiDomain
+    method: Method
+    log: tuple[Mapping[str, Any], ...]
+    arrays: Mapping[str, npt.NDArray[Any]]
+    about: Mapping[str, Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted(ABC):
     """Arrays that can score, with all that is needed to use them later.
@@ -89,12 +99,5 @@ class Fitted(ABC):
 
     @classmethod
     @abstractmethod
-    def from_state(
-        cls,
-        known: MultiDomain,
-        method: Method,
-        log: tuple[Mapping[str, Any], ...],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        about: Mapping[str, Any],
-    ) -> Fitted:
-        """The object whose ``state`` was ``arrays, about``."""
+    def from_state(cls, kept: Kept) -> Fitted:
+        """The object whose ``state`` was ``kept.arrays, kept.about``."""

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from landbridge.data.activity import ACTIVITY, events_in, group_of
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, unknown
-from landbridge.models.base import Fitted, Float32, Method, Queries
+from landbridge.models.base import Fitted, Float32, Kept, Method, Queries
 from landbridge.models.explanation import Explains, Explanation
 from landbridge.training.options import FitOptions
 
@@ -151,15 +151,9 @@ class Blend(Fitted):
         return arrays, {"members": about}
 
     @classmethod
-    def from_state(
-        cls,
-        known: MultiDomain,
-        method: Method,
-        log: tuple[Mapping[str, Any], ...],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        about: Mapping[str, Any],
-    ) -> Blend:
+    def from_state(cls, kept: Kept) -> Blend:
         """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
         from landbridge.models import registry
 
         assert isinstance(method, Mixture)
@@ -169,7 +163,7 @@ class Blend(Fitted):
             start = f"{number}/"
             mine = {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
             kind = registry.kind(part["kind"])
-            members[label] = kind.from_state(known, own, tuple(part["log"]), mine, part["about"])
+            members[label] = kind.from_state(Kept(known, own, tuple(part["log"]), mine, part["about"]))
         return cls(known, method, log, members)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.multidomain import MultiDomain
-from landbridge.models.base import Fitted, Float32, Method, Queries
+from landbridge.models.base import Fitted, Float32, Kept, Method, Queries
 from landbridge.training.options import FitOptions
 
 
@@ -30,15 +30,9 @@ class Counts(Fitted):
         return {f"score:{name}": score_I for name, score_I in self.score_I.items()}, {}
 
     @classmethod
-    def from_state(
-        cls,
-        known: MultiDomain,
-        method: Method,
-        log: tuple[Mapping[str, Any], ...],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        about: Mapping[str, Any],
-    ) -> Counts:
+    def from_state(cls, kept: Kept) -> Counts:
         """The inverse of ``state``."""
+        known, method, log, arrays, _ = kept
         return cls(known, method, log, {name: arrays[f"score:{name}"] for name in known.names})
 
 

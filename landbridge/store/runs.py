@@ -13,7 +13,7 @@ from landbridge.data.holdout import Holdout
 from landbridge.data.multidomain import MultiDomain
 from landbridge.errors import SettingsError, StoreError
 from landbridge.files import StoredFile, locked, read_arrays, write_arrays, write_hashed
-from landbridge.models.base import Fitted, Method
+from landbridge.models.base import Fitted, Kept, Method
 from landbridge.store import contents
 from landbridge.store.folder import FORMAT, VERSION, attach, checked, prepare, read_manifest, switch
 
@@ -40,7 +40,7 @@ def load(path: str | Path) -> Fitted:
         arrays, about = read_arrays(files["arrays"])
         log = _read_log(files["log"])
         method = _method(folder, files["settings"].read_bytes())
-    return _kind(folder, manifest["kind"]).from_state(known, method, log, arrays, about)
+    return _kind(folder, manifest["kind"]).from_state(Kept(known, method, log, arrays, about))
 
 
 def save_holdout(path: str | Path, holdout: Holdout) -> None:

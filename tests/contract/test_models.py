@@ -16,7 +16,7 @@ from landbridge.data.synthetic import checkerboard, planted_transfer
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.errors import DataError, SettingsError
 from landbridge.models import registry
-from landbridge.models.base import Fitted, Method, Queries
+from landbridge.models.base import Fitted, Kept, Method, Queries
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -93,7 +93,7 @@ class TestEveryMethod:
         fitted = small(name).fit(data, ONE)
         arrays, about = fitted.state()
         kind = registry.kind(fitted.kind)
-        again = kind.from_state(data, fitted.method, fitted.log, arrays, about)
+        again = kind.from_state(Kept(data, fitted.method, fitted.log, arrays, about))
         assert same(scores(fitted, data), scores(again, data))
 
     def test_scores_are_finite_float32_rows_over_the_catalogue(self, name: str) -> None:

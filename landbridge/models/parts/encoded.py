@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.interactions import Rows
-from landbridge.data.multidomain import MultiDomain
-from landbridge.models.base import Float32, Method
+from landbridge.models.base import Float32, Kept
 from landbridge.models.parts.autoencoder import AutoEncoder
 from landbridge.models.parts.dot import Dot, rows_from
 
@@ -74,22 +73,15 @@ class Encoded(Dot):
         return arrays, {**about, "scored": self.scored, "base": {**base, "about": description}}
 
     @classmethod
-    def from_state(
-        cls,
-        known: MultiDomain,
-        method: Method,
-        log: tuple[Mapping[str, Any], ...],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        about: Mapping[str, Any],
-    ) -> Encoded:
+    def from_state(cls, kept: Kept) -> Encoded:
         """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
         from landbridge.models import registry
 
         base = about["base"]
         own = {key.removeprefix("base/"): array for key, array in arrays.items() if key.startswith("base/")}
-        before = registry.kind(base["kind"]).from_state(
-            known, registry.method(base["method"]).from_settings(base["settings"]), (), own, base["about"]
-        )
+        first = registry.method(base["method"]).from_settings(base["settings"])
+        before = registry.kind(base["kind"]).from_state(Kept(known, first, (), own, base["about"]))
         assert isinstance(before, Dot)
         layers = {
             domain: {

@@ -21,8 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.interactions import Rows
-from landbridge.data.multidomain import MultiDomain
-from landbridge.models.base import Float32, Method, Queries
+from landbridge.models.base import Float32, Kept, Queries
 from landbridge.models.explanation import Explanation
 from landbridge.models.parts import als
 from landbridge.models.parts.dot import Dot, counts_of, rows_from
@@ -119,15 +118,9 @@ class Factors(Dot):
         return arrays, {**about, "rule": {**vars(self.rule), "catalogue": dict(self.rule.catalogue)}}
 
     @classmethod
-    def from_state(
-        cls,
-        known: MultiDomain,
-        method: Method,
-        log: tuple[Mapping[str, Any], ...],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        about: Mapping[str, Any],
-    ) -> Factors:
+    def from_state(cls, kept: Kept) -> Factors:
         """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
         catalogue = {name: about["rule"]["catalogue"][name] for name in known.names}
         rule = RowRule(**{**about["rule"], "catalogue": catalogue})
         return cls(known, method, log, *rows_from(known, arrays, about), rule)

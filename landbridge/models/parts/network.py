@@ -29,7 +29,7 @@ import numpy.typing as npt
 from landbridge.data.interactions import Interactions, Rows
 from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import rows_of
-from landbridge.models.base import Float32, Method, Queries
+from landbridge.models.base import Float32, Kept, Queries
 from landbridge.models.parts.cold import Served, counts_of, mean_of
 from landbridge.models.parts.newcomers import Asked, Newcomers, Sides, settle
 from landbridge.models.parts.towers import Towers
@@ -107,15 +107,9 @@ class Network(Served):
         return dict(self.weights), {"towers": asdict(self.towers), "rule": asdict(self.rule), **cold}
 
     @classmethod
-    def from_state(
-        cls,
-        known: MultiDomain,
-        method: Method,
-        log: tuple[Mapping[str, Any], ...],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        about: Mapping[str, Any],
-    ) -> Network:
+    def from_state(cls, kept: Kept) -> Network:
         """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
         plan: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["towers"].items()}
         rule = Newcomers(**about["rule"])
         cold = about["cold_policy"], about["cold_weight"]

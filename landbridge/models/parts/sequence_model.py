@@ -20,9 +20,8 @@ import numpy.typing as npt
 
 from landbridge.data import sequences
 from landbridge.data.interactions import Rows
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import rows_of
-from landbridge.models.base import Float32, Method, Queries
+from landbridge.models.base import Float32, Kept, Queries
 from landbridge.models.parts.attention import Encoder
 from landbridge.models.parts.cold import Served, mean_of
 from landbridge.training.loop import threads
@@ -80,15 +79,9 @@ class Sequential(Served):
         }
 
     @classmethod
-    def from_state(
-        cls,
-        known: MultiDomain,
-        method: Method,
-        log: tuple[Mapping[str, Any], ...],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        about: Mapping[str, Any],
-    ) -> Sequential:
+    def from_state(cls, kept: Kept) -> Sequential:
         """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
         cold = about["cold_policy"], about["cold_weight"]
         encoder = Encoder(**about["encoder"])
         return cls(known, method, log, encoder, dict(arrays), about["temperature"], *cold)

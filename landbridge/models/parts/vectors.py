@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from landbridge.data.batches import Pairwise
 from landbridge.data.interactions import Interactions, Rows
-from landbridge.data.multidomain import MultiDomain
-from landbridge.models.base import Float32, Method
+from landbridge.models.base import Float32, Kept
 from landbridge.models.parts.dot import Dot, rows_from
 from landbridge.models.parts.sharing import tables_of
 from landbridge.threads import limited
@@ -78,15 +77,9 @@ class Vectors(Dot):
         return arrays, {**about, "rule": asdict(self.rule)}
 
     @classmethod
-    def from_state(
-        cls,
-        known: MultiDomain,
-        method: Method,
-        log: tuple[Mapping[str, Any], ...],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        about: Mapping[str, Any],
-    ) -> Vectors:
+    def from_state(cls, kept: Kept) -> Vectors:
         """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
         rule = {**about["rule"], "optimizer": Optimizer(**about["rule"]["optimizer"])}
         return cls(known, method, log, *rows_from(known, arrays, about), PairRule(**rule))
 
