@@ -127,7 +127,7 @@ def _dwl() -> list[Case]:
     """Of MovieLens-1M's long epochs some batches; nothing is hidden there, as in the experiments."""
     genres = {"name": "movielens-1m", "domains": GENRES_100K[1:], "min_rating": 0}
     tables: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = [
-        (genres, {"hide": False, "steps": 40}), ({"name": "food-kitchen"}, {}), ({"name": "ciao"}, {})
+        (genres, {"hide": False, "steps": 20}), ({"name": "food-kitchen"}, {}), ({"name": "ciao"}, {})
     ]  # fmt: skip
     found = []
     for data, settings in tables:
