@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CAPS = (5.0, 10.0, 25.0, 50.0, 100.0)  # per cent at which a gain's colour is full
 FASTEST = 1e-3  # seconds; a logarithmic axis has no zero
 VALID = "valid"  # the validation figure's name in a log
+WORDS = {"loss_of": "loss", "sample_weight": "weight of a sample", "sparsity": "sparsity score"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def own_figures(runs: Runs, data: str) -> list[Picture]:
     pictures = []
     for (label, figure), group in chosen.group_by("label", "figure", maintain_order=True):
         parts = group["part"].unique(maintain_order=True).to_list()
-        name = str(figure).replace("_", " ")
+        name = WORDS.get(str(figure), str(figure).replace("_", " "))
         rows = group.select("seed", "epoch", "value", label="part").to_dicts()
         told = f"{name} of {label} by epoch on {data}, one line per seed" + _parts(parts)
         chart = partial(plots.lines, rows, parts, name)

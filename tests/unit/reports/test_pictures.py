@@ -71,6 +71,13 @@ def test_own_figures_are_whatever_the_log_holds(runs: Runs) -> None:
     assert {"0.001", "0.01", "0.1", "1"} <= set(gap)  # a logarithmic axis
 
 
+def test_figures_have_names_in_words(runs: Runs) -> None:
+    log = [{"loss_of": {"a": 1.0, "b": 2.0}, "sample_weight": {"a": 1.0}}, {"loss_of": {"a": 0.5}}]
+    cell = {"data": "shops", "label": "CDIMF", "seed": 1}
+    told = pictures.own_figures(replace(runs, series=cells.series([(cell, log)])), "shops")
+    assert [picture.title for picture in told] == ["CDIMF: loss", "CDIMF: weight of a sample"]
+
+
 def test_what_is_told_by_activity_is_a_picture_of_groups(runs: Runs) -> None:
     (drawn,) = pictures.by_activity(runs, "a-b")
     assert (drawn.name, drawn.title) == ("own-a-b-cdimf-taste-by-activity", "CDIMF: taste by activity")
