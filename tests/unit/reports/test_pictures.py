@@ -72,7 +72,7 @@ def test_own_figures_are_whatever_the_log_holds(runs: Runs) -> None:
 
 
 def test_figures_have_names_in_words(runs: Runs) -> None:
-    log = [{"epoch": n, "loss_of": {"a": 1.0 / n}, "sample_weight": {"a": 1.0}} for n in (1, 2)]
+    log = [{"epoch": n, "loss_of": {"a": 1.0 / n}, "sample_weight": {"a": 1.0 * n}} for n in (1, 2)]
     cell = {"data": "shops", "label": "CDIMF", "seed": 1}
     told = pictures.own_figures(replace(runs, series=cells.series([(cell, log)])), "shops")
     assert [picture.title for picture in told] == ["CDIMF: loss", "CDIMF: weight of a sample"]
