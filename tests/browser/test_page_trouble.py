@@ -1,0 +1,132 @@
+"""The page of a served model when things go wrong: late answers, refusals, hostile titles, another model."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from browser.stand_in import HOSTILE, Routes, World
+from browser.steps import Opened, events, expected, fits, like, listed, settled, shelf
+
+
+def test_a_late_answer_to_an_old_question_is_dropped(opened: Opened, shown: World) -> None:
+    first, go_on = threading.Event(), threading.Event()
+
+    def hold(path: str, given: dict[str, Any]) -> None:
+        if len(given.get("events", ())) == 1:
+            first.set()
+            go_on.wait(30)
+
+    shown.hold = hold
+    page = settled(opened())
+    shelf(page, "music").get_by_role("button", name="La mer").click()
+    while not first.is_set():
+        page.wait_for_timeout(20)
+    shelf(page, "music").get_by_role("button", name="The Planets").click()
+    settled(page)
+    go_on.set()
+    page.wait_for_timeout(300)
+    assert listed(page, "books") == expected(shown, "books", events=events(shown, "La mer", "The Planets"))
+
+
+def test_hostile_titles_are_only_text(opened: Opened, shown: World) -> None:
+    shown.works = tuple(replace(work, title=f"{HOSTILE} {place}") for place, work in enumerate(shown.works))
+    page = settled(opened(size=(360, 740)))
+    page.locator(".pick").first.click()
+    settled(page)
+    page.fill("#search", "onerror")
+    page.get_by_role("option").first.wait_for()
+    assert HOSTILE in page.get_by_role("option").first.inner_text()
+    page.keyboard.press("Escape")
+    page.locator("button.reason").first.click()
+    page.locator(".parts").wait_for()
+    assert HOSTILE in listed(page, "books")[0]
+    assert HOSTILE in page.locator(".parts").inner_text()
+    assert page.locator("main img, main b").count() == 0
+    assert page.title() == "landbridge"
+    fits(page)
+
+
+def test_a_failure_is_one_sentence_where_it_happens(opened: Opened, shown: World) -> None:
+    page = settled(opened())
+    shown.status = lambda path, given: 503 if given.get("domains") == ["books"] else 200
+    page.locator(".pick").first.click()
+    settled(page)
+    said = shelf(page, "books").locator(".error")
+    assert said.inner_text().startswith("The planted server was told to fail.")
+    assert page.locator(".error").count() == 1
+    shown.status = lambda path, given: 422 if path == "/v1/explain" else 200
+    said.get_by_role("button", name="Try again").click()
+    shelf(page, "books").locator(".pick").first.wait_for()
+    assert listed(page, "books") == expected(shown, "books", events=events(shown, "Twenty Thousand"))
+    shelf(page, "books").locator("button.reason").first.click()
+    page.locator(".bars .error").wait_for()
+    assert page.locator(".bars .error button").count() == 0  # asking again would be refused again
+    shown.status = lambda path, given: 500
+    page.fill("#search", "moon")
+    page.locator("#found-note").get_by_text("told to fail").wait_for()
+
+
+def test_what_all_lists_fail_with_is_said_once(opened: Opened, shown: World) -> None:
+    page = settled(opened())
+    shown.status = lambda path, given: 503
+    page.locator(".pick").first.click()
+    page.locator("#failed .error").wait_for()
+    assert page.locator(".error:visible").count() == 1
+    shown.status = lambda path, given: 200
+    page.get_by_role("button", name="Try again").click()
+    shelf(page, "books").locator(".pick").first.wait_for()
+    assert page.locator(".error").count() == 0
+
+
+def test_a_server_that_is_gone_and_comes_back(opened: Opened, shown: World) -> None:
+    shown.status = lambda path, given: 502
+    page = opened()
+    page.locator("#failed .error").wait_for()
+    shown.status = lambda path, given: 200
+    page.get_by_role("button", name="Try again").click()
+    settled(page)
+    page.context.set_offline(True)
+    page.locator(".pick").first.click()
+    page.get_by_text("The server cannot be reached.").first.wait_for()
+    page.context.set_offline(False)
+
+
+def test_a_server_that_wants_a_key(opened: Opened, shown: World) -> None:
+    shown.key = "sesame"
+    page = opened()
+    field = page.get_by_label("This server wants a key.")
+    field.fill("wrong")
+    page.keyboard.press("Enter")
+    field.wait_for()
+    field.fill("sesame")
+    page.keyboard.press("Enter")
+    settled(page)
+    assert not field.is_visible()
+    page.reload()
+    assert listed(settled(page), "films")
+
+
+def test_another_model_is_noticed(opened: Opened, shown: World) -> None:
+    page = settled(opened())
+    like(page, "Captain Blood")
+    assert page.locator("#news").inner_text() == ""
+    shown.model = "0123456789ab"
+    shown.works = tuple(work for work in shown.works if work.title != "Treasure Island")
+    like(page, "La mer")
+    page.locator("#news").get_by_text("0123456789ab").wait_for()
+    settled(page)
+    assert "Treasure Island" not in listed(page, "books")
+    assert "0123456789ab" in page.locator("#serving").inner_text()
+    page.get_by_role("button", name="Dismiss").click()
+    assert page.locator("#news").inner_text() == ""
+
+
+def test_a_refused_model_is_told_of(opened: Opened, shown: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"state": "0" * 12, "why": "Its scores are not finite.", "at": "2026-11-21T21:00:00+00:00"}
+    ready = Routes.readyz
+    monkeypatch.setattr(Routes, "readyz", lambda self, given: {**ready(self, given), "failed": failed})
+    page = opened("#tab=health")
+    page.get_by_text("Its scores are not finite.").wait_for()
