@@ -103,10 +103,18 @@ def _told(results: Results, sparse: Sequence[str]) -> str:
             continue
         both = set(results.evaluations[one][ACROSS]) & set(results.evaluations[other][ACROSS])
         pair = [results.judged(label, ACROSS, both) for label in (one, other)]
-        for cut in ((None, True), (sparse, True), (sparse, False)):
-            a, b = (_cut(each, *cut) for each in pair)
-            told.append(compare(a, b, METRICS[0]))
+        a, b = (_side_by_side(each, sparse) for each in pair)
+        told.append(compare(a, b, METRICS[0]))
     return compared(told)
+
+
+def _side_by_side(evaluation: Evaluation, sparse: Sequence[str]) -> Evaluation:
+    """All targets, those of sparse domains and the others, each as if it were a domain."""
+    cuts = {"all": (None, True), "sparsest quartile": (sparse, True), "others": (sparse, False)}
+    rows = [
+        _cut(evaluation, *cut).rows.with_columns(domain=pl.lit(name, pl.String)) for name, cut in cuts.items()
+    ]
+    return replace(evaluation, rows=pl.concat(rows))
 
 
 def _variety(runs: Sequence[Path], labels: Sequence[str]) -> str:
