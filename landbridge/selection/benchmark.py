@@ -60,8 +60,8 @@ def benchmark(
     """Run what is not done yet in the folder ``out`` and write its tables.
 
     ``executor``: ``spec.budget.jobs`` processes by default. The budget and the number of threads may
-    change from one go to the next; StoreError where anything else of the spec, the data or the versions
-    did, or where another process is at work in the folder.
+    change from one go to the next, and seeds may be added behind those there are; StoreError where anything
+    else of the spec, the data or the versions changed, or where another process is at work in the folder.
     """
     until = time.monotonic() + (spec.budget.seconds or float("inf"))
     executor = executor or executor_of(spec.budget.jobs)
@@ -173,7 +173,8 @@ def _summaries(spec: Benchmark, folder: Path) -> dict[Path, dict[str, Any]]:
 def _check_spec(spec: Benchmark, path: Path) -> None:
     before, now = (tomllib.loads(text) for text in (path.read_text(), spec.toml().decode()))
     for key in Benchmark.model_fields:
-        if key != "budget" and before.get(key) != now.get(key):
+        more = key == "seeds" and now[key][: len(before[key])] == before[key]
+        if key != "budget" and not more and before.get(key) != now.get(key):
             raise StoreError(
                 f"The benchmark in {path.parent} was begun with other {key}; "
                 f"go on with its {SPEC}, or choose another folder."

@@ -59,7 +59,7 @@ def subset(key: str, given: Iterable[str], valid: tuple[str, ...]) -> tuple[str,
 
 
 def begin(plan: Plan, out: Path) -> None:
-    """Write the plan, or make sure that the one there is the same; StoreError where it is not."""
+    """Write the plan, or make sure that the one there is the same but for fewer seeds; else StoreError."""
     file, now = out / PLAN, _told(plan)
     if not file.is_file():
         if others := sorted(path.name for path in out.iterdir() if not is_temporary(path)):
@@ -68,8 +68,9 @@ def begin(plan: Plan, out: Path) -> None:
         write_json(file, now)
     before = read_json(file)
     for key, value in now.items():
-        if before.get(key) != value:
+        if before.get(key) != value and not (key == "seeds" and value > before[key]):
             raise StoreError(f"The ablation in {out} was begun with other {key}; choose another folder.")
+    write_json(file, now)
 
 
 def end(out: Path, tables: Mapping[str, pl.DataFrame], verdict: str) -> Ablated:

@@ -159,14 +159,23 @@ def test_events_alone_weigh_the_fixed_ones(tmp_path: Path) -> None:
 def test_other_plans_and_other_folders_are_refused(tmp_path: Path) -> None:
     out, asked = tmp_path / "out", plan(tmp_path, balance=("none",), seeds=1)
     assert ablate(asked, out).verdict.startswith("Nothing but equal weights")
-    with pytest.raises(StoreError, match="was begun with other seeds; choose another folder"):
-        ablate(replace(asked, seeds=2), out)
+    with pytest.raises(StoreError, match="was begun with other balance; choose another folder"):
+        ablate(replace(asked, balance=("none", "uncertainty")), out)
     with pytest.raises(StoreError, match=r"holds other files \(books.csv\) and no ablation"):
         ablate(asked, tmp_path)
     lost = replace(asked, data={**asked.data, "source": [str(tmp_path / "none.csv")]})
     with pytest.raises(LandbridgeError, match=r"none\.csv"):
         ablate(lost, tmp_path / "lost")
     assert not list((tmp_path / "lost").iterdir())
+
+
+def test_seeds_are_added_but_not_taken_away(tmp_path: Path) -> None:
+    out, asked = tmp_path / "out", plan(tmp_path, balance=("none",), seeds=1)
+    ablate(asked, out)
+    ablate(replace(asked, seeds=2), out)
+    assert len(list((out / "bench").glob("cells/*/*/*/cell.json"))) == 2
+    with pytest.raises(StoreError, match="was begun with other seeds; choose another folder"):
+        ablate(asked, out)
 
 
 def test_weightings_tried_on_other_data_are_refused(tmp_path: Path) -> None:

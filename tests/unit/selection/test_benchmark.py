@@ -256,7 +256,8 @@ def test_tables_are_not_remade_all_the_time(shop: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"seeds": [1, 2, 3]}, "seeds"),
+        ({"seeds": [1]}, "seeds"),
+        ({"seeds": [2, 1, 3]}, "seeds"),
         ({"metrics": ["hr@10"]}, "metrics"),
         ({"methods": [{"label": "separate", "name": "ials"}]}, "methods"),
     ],
@@ -266,6 +267,16 @@ def test_another_spec_in_the_same_folder(
 ) -> None:
     with pytest.raises(StoreError, match=f"was begun with other {what}; go on with its spec.toml"):
         benchmark(benchmark_spec(small_spec(shop, **change)), whole[0])
+
+
+def test_seeds_may_be_added(shop: Path, whole: tuple[Path, Outcome]) -> None:
+    out, few = shop / "more", small_spec(shop, seeds=[1])
+    benchmark(benchmark_spec(few), out, Serial(1))
+    before = {path: path.read_bytes() for path in out.rglob("cost.json")}
+    benchmark(benchmark_spec(small_spec(shop)), out, Serial(1))
+    assert all(path.read_bytes() == told for path, told in before.items())
+    for table in ("results.csv", "comparisons.csv"):
+        assert (out / table).read_bytes() == (whole[0] / table).read_bytes()
 
 
 def test_other_folders_and_files_are_left_alone(shop: Path) -> None:
