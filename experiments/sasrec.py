@@ -33,7 +33,7 @@ RUN = Path("runs/sasrec")
 METRICS = ("hr@10", "ndcg@10")
 AIM = {"hr@10": 0.25, "ndcg@10": 0.14}  # what good implementations reach at least, by this protocol
 METHOD, SEED = SASRec(epochs=200, lr=2e-3, precision="bfloat16"), 15
-EVERY, PATIENCE = 2, 6
+EVERY, PATIENCE = 2, 4
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.03, 0.1, 0.3)}
 
 
