@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from experiments import benches
 from experiments.adc_page import Findings, adc_page
 from experiments.choice import Choice, entry, some_users
 from experiments.common import asked, cell, grid
@@ -32,7 +33,6 @@ from landbridge.progress import Terminal
 from landbridge.reports.write import report
 from landbridge.selection import cells
 from landbridge.selection.ablate import BALANCE, COMPARED, Ablation, ablate
-from landbridge.selection.benchmark import benchmark, executor_of
 from landbridge.selection.spec import benchmark_spec
 from landbridge.training.balancing import COMPLEXITIES
 
@@ -181,13 +181,13 @@ def _benchmark(
     jobs: int,
 ) -> None:
     """Run, kept as experiments/adc/NAME-KIND.toml, with its report."""
-    spec = benchmark_spec(
-        {**tables, "data": [source], "methods": [entry(label, method) for label, method in methods.items()]}
-    )
-    SPECS.mkdir(exist_ok=True)
-    (SPECS / f"{name}-{kind}.toml").write_bytes(spec.toml())
-    benchmark(spec, RUNS / name / kind, executor_of(jobs), Terminal())
-    report(RUNS / name / kind, RUNS / f"{name}-{kind}.html")
+    tables = {
+        **tables,
+        "data": [source],
+        "methods": [entry(label, method) for label, method in methods.items()],
+    }
+    own = f"{name}-{kind}"
+    benches.run(tables, SPECS / f"{own}.toml", RUNS / name / kind, RUNS / f"{own}.html", jobs)
 
 
 def _twin(choice: Choice, study: Study, split: Split, base: ADC) -> list[Evaluation]:

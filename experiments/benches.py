@@ -13,6 +13,24 @@ from experiments.common import markdown
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import Comparison
 from landbridge.files import read_json
+from landbridge.progress import Terminal
+from landbridge.reports.write import report
+from landbridge.selection.benchmark import benchmark, executor_of
+from landbridge.selection.spec import benchmark_spec
+
+
+def run(tables: Mapping[str, Any], file: Path, out: Path, html: Path, jobs: int) -> None:
+    """The benchmark of these tables in the folder ``out``; ``file``: its spec; ``html``: its report."""
+    spec = benchmark_spec(tables)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(spec.toml())
+    benchmark(spec, out, executor_of(jobs), Terminal())
+    report(out, html)
+
+
+def finished(*runs: Path) -> list[Path]:
+    """What the finished cells of benchmarks' folders tell, one folder after the other."""
+    return [path for folder in runs for path in sorted(folder.glob("cells/*/*/*/cell.json"))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +47,7 @@ class Results:
         evaluations: dict[str, dict[str, dict[int, Evaluation]]] = {}
         costs: dict[str, list[dict[str, Any]]] = {}
         logs: dict[str, list[list[dict[str, Any]]]] = {}
-        for path in (path for run in runs for path in sorted(run.glob("cells/*/*/*/cell.json"))):
+        for path in finished(*runs):
             cell = read_json(path)
             label = cell["label"]
             costs.setdefault(label, []).append(read_json(path.with_name("cost.json")))

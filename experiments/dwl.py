@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from experiments import benches
 from experiments.choice import Choice, entry, some_users
 from experiments.common import asked, grid
 from experiments.dwl_page import dwl_page
@@ -24,10 +25,7 @@ from landbridge.models.dwl import DWL
 from landbridge.models.ials import IALS
 from landbridge.models.popularity import Popularity
 from landbridge.models.sasrec import SASRec
-from landbridge.progress import Terminal
-from landbridge.reports.write import report
 from landbridge.selection import cells
-from landbridge.selection.benchmark import benchmark, executor_of
 from landbridge.selection.spec import benchmark_spec
 
 RUNS, SPECS = Path("runs/dwl"), Path(__file__).parent / "dwl"
@@ -58,11 +56,7 @@ class Study:
 EVERY, PATIENCE = 2, 4  # epochs between validations, and so many without a better figure
 FAST: dict[str, Any] = {"lr": 3e-3, "precision": "bfloat16"}
 TRIED = {"temperature": (None, 0.1), "dropout": (0.2, 0.5)}
-DRAWN = {
-    "log_q": "corrected",
-    "extra": 1000,
-    "loss": "sampled",
-}  # all of 100,000 items take minutes per epoch
+DRAWN = {"loss": "sampled", "log_q": "corrected", "extra": 1000}  # with all 65,000 items an epoch is minutes
 STUDIES = {
     "food-kitchen": Study({"dataset": "food-kitchen"}, TRIED, few=1, sasrec=DRAWN),
     "ciao": Study({"dataset": "ciao"}, TRIED, sasrec=DRAWN),
@@ -117,19 +111,14 @@ def _benchmark(
     name: str, source: Mapping[str, Any], methods: Mapping[str, Method], seeds: int, jobs: int
 ) -> None:
     """Run, kept as experiments/dwl/NAME.toml, with its report."""
-    spec = benchmark_spec(
-        {
-            "data": [source],
-            "seeds": list(range(1, seeds + 1)),
-            "metrics": ["ndcg@10", "recall@10"],
-            "by": ["domain", "share"],
-            "methods": [entry(label, method) for label, method in methods.items()],
-        }
-    )
-    SPECS.mkdir(exist_ok=True)
-    (SPECS / f"{name}.toml").write_bytes(spec.toml())
-    benchmark(spec, RUNS / name, executor_of(jobs), Terminal())
-    report(RUNS / name, RUNS / f"{name}.html")
+    tables = {
+        "data": [source],
+        "seeds": list(range(1, seeds + 1)),
+        "metrics": ["ndcg@10", "recall@10"],
+        "by": ["domain", "share"],
+        "methods": [entry(label, method) for label, method in methods.items()],
+    }
+    benches.run(tables, SPECS / f"{name}.toml", RUNS / name, RUNS / f"{name}.html", jobs)
 
 
 def _variants(generic: DWL) -> dict[str, Method]:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from experiments.benches import Results, compared, seconds, spread
+from experiments.benches import Results, compared, finished, seconds, spread
 from experiments.common import markdown, over_domains, page
 from landbridge.data.holdout import ACROSS
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import compare
+from landbridge.selection.weight_tables import regrouped
 
 METRICS = ("ndcg@10", "recall@10")
 CLAIMS = (
@@ -103,25 +104,16 @@ def _told(results: Results, sparse: Sequence[str]) -> str:
             continue
         both = set(results.evaluations[one][ACROSS]) & set(results.evaluations[other][ACROSS])
         pair = [results.judged(label, ACROSS, both) for label in (one, other)]
-        a, b = (_side_by_side(each, sparse) for each in pair)
+        a, b = (regrouped(each, tuple(sparse)) for each in pair)
         told.append(compare(a, b, METRICS[0]))
     return compared(told)
-
-
-def _side_by_side(evaluation: Evaluation, sparse: Sequence[str]) -> Evaluation:
-    """All targets, those of sparse domains and the others, each as if it were a domain."""
-    cuts = {"all": (None, True), "sparsest quartile": (sparse, True), "others": (sparse, False)}
-    rows = [
-        _cut(evaluation, *cut).rows.with_columns(domain=pl.lit(name, pl.String)) for name, cut in cuts.items()
-    ]
-    return replace(evaluation, rows=pl.concat(rows))
 
 
 def _variety(runs: Sequence[Path], labels: Sequence[str]) -> str:
     from landbridge.files import read_json
 
     rows: dict[str, list[dict[str, Any]]] = {}
-    for path in (path for run in runs for path in sorted(run.glob("cells/*/*/*/cell.json"))):
+    for path in finished(*runs):
         cell = read_json(path)
         for told in cell["variety"]:
             rows.setdefault(cell["label"], []).append(told)
