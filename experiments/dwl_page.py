@@ -14,7 +14,8 @@ from experiments.benches import Results, compared, finished, seconds, spread
 from experiments.common import markdown, over_domains, page
 from landbridge.data.holdout import ACROSS
 from landbridge.evaluation.evaluate import Evaluation
-from landbridge.evaluation.significance import compare
+from landbridge.evaluation.segments import with_segment
+from landbridge.evaluation.significance import Comparison, compare
 from landbridge.selection.weight_tables import regrouped
 
 METRICS = ("ndcg@10", "recall@10")
@@ -28,7 +29,9 @@ CLAIMS = (
     ("DWL, from 1", "DWL, from 1, every epoch"),
     ("DWL", "DWL, literal"),
 )
-POWER = {"40 %": ("40-50 %", "50-60 %", "60-100 %"), "50 %": ("50-60 %", "60-100 %"), "60 %": ("60-100 %",)}
+SYSTEMS = 4  # the first so many claims are about these
+HOME = {"40 %": ("40-50 %", "50-60 %", "60-100 %"), "50 %": ("50-60 %", "60-100 %"), "60 %": ("60-100 %",)}
+HALF = "50 %"
 
 
 def dwl_page(name: str, runs: Sequence[Path], sparse: Sequence[str]) -> None:
@@ -46,7 +49,12 @@ def dwl_page(name: str, runs: Sequence[Path], sparse: Sequence[str]) -> None:
     parts += [f"## By domain, {METRICS[0].upper()}\n\n" + _domains(results, labels)]
     parts += [
         "## Comparisons\n\nWith the seeds that both have: all people, those of the sparsest quartile, the "
-        "others.\n\n" + _told(results, sparse)
+        "others.\n\n" + compared(_judged(results, sparse, CLAIMS))
+    ]
+    parts += [
+        f"## People at home in the domain, {METRICS[0].upper()}\n\nThose with such a share of their known "
+        f"events in the target's domain.\n\n{_homes(results, labels, sparse)}\n\nFrom {HALF} on:\n\n"
+        + compared(_judged(results, sparse, CLAIMS[:SYSTEMS], HOME[HALF]))
     ]
     parts += ["## What lists are like\n\n" + _variety(runs, labels)]
     parts += ["## Costs\n\n" + _costs(results, labels)]
@@ -73,18 +81,28 @@ def _parts(results: Results, labels: Sequence[str], metric: str, sparse: Sequenc
         told["all"] = spread([_mean(_cut(each, None), metric) for each in own])
         told["sparsest quartile"] = spread([_mean(_cut(each, sparse), metric) for each in own])
         told["other domains"] = spread([_mean(_cut(each, sparse, inside=False), metric) for each in own])
-        for share, segments in POWER.items():
-            told[f"≥ {share} of her events there"] = spread([_power(each, metric, segments) for each in own])
         rows.append(told)
     return markdown(rows)
 
 
-def _power(evaluation: Evaluation, metric: str, segments: Sequence[str]) -> float:
-    """People with such a share of their events in the target's domain."""
-    table = (
-        _cut(evaluation, None).summary([metric], "share", draws=1).filter(pl.col("segment").is_in(segments))
-    )
-    return float(np.average(table["mean"], weights=table["users"])) if len(table) else float("nan")
+def _homes(results: Results, labels: Sequence[str], sparse: Sequence[str]) -> str:
+    rows = []
+    for label in labels:
+        own = results.evaluations[label][ACROSS].values()
+        told: dict[str, Any] = {"model": label}
+        for part, inside in (("sparsest", True), ("others", False)):
+            for share, segments in HOME.items():
+                cuts = [_cut(_at_home(each, segments), sparse, inside) for each in own]
+                people = f"{part}, ≥ {share} ({len(cuts[0].rows):,} people)"
+                told[people] = spread([_mean(each, METRICS[0]) for each in cuts])
+        rows.append(told)
+    return markdown(rows)
+
+
+def _at_home(evaluation: Evaluation, segments: Sequence[str]) -> Evaluation:
+    """The rows of people with such shares of their events in the target's domain."""
+    rows = with_segment(evaluation.rows, "share").filter(pl.col("segment").is_in(segments))
+    return replace(evaluation, rows=rows.drop("segment").with_columns(pl.col("domain").cast(pl.String)))
 
 
 def _domains(results: Results, labels: Sequence[str]) -> str:
@@ -97,16 +115,24 @@ def _domains(results: Results, labels: Sequence[str]) -> str:
     return markdown(rows)
 
 
-def _told(results: Results, sparse: Sequence[str]) -> str:
-    told = []
-    for one, other in CLAIMS:
+def _judged(
+    results: Results,
+    sparse: Sequence[str],
+    claims: Sequence[tuple[str, str]],
+    segments: Sequence[str] | None = None,
+) -> list[Comparison]:
+    """The claims that have results: over all people, or those with such shares of their events there."""
+    found = []
+    for one, other in claims:
         if not {one, other} <= set(results.evaluations):
             continue
         both = set(results.evaluations[one][ACROSS]) & set(results.evaluations[other][ACROSS])
         pair = [results.judged(label, ACROSS, both) for label in (one, other)]
+        if segments is not None:
+            pair = [_at_home(each, segments) for each in pair]
         a, b = (regrouped(each, tuple(sparse)) for each in pair)
-        told.append(compare(a, b, METRICS[0]))
-    return compared(told)
+        found.append(compare(a, b, METRICS[0]))
+    return found
 
 
 def _variety(runs: Sequence[Path], labels: Sequence[str]) -> str:
