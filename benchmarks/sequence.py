@@ -38,7 +38,7 @@ from landbridge.data.movielens import GENRES_100K
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.models.sasrec import SASRec
 
-PEER_BATCH, PEER_BATCHES, PEER_EPOCHS = 2048, 4, 1  # its own size; batches of a turn; epochs in all
+PEER_BATCH, PEER_BATCHES, PEER_EPOCHS = 2048, 4, 3  # its own size; batches of a turn; epochs in all
 MOST_EPOCHS = 200  # that ours has to become as good
 ROUNDS = 10  # turns of each way to weigh
 WEIGHINGS = {

@@ -63,7 +63,6 @@ STUDIES = {
     "movielens-1m": Study(
         {"dataset": "movielens-1m", "domains": list(GENRES), "min_rating": 0.0},
         {"temperature": (0.1,)},  # what the others choose
-        seeds=2,
         few=1,
         settings={"hide": False},
         left_out=("DWL, literal", "DWL, by loss", "DWL, by gradient"),

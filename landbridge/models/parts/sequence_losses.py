@@ -24,7 +24,9 @@ drawn uniformly among those the person has not:
     β = a (τ (1 - 1/a) + 1/a),   a = k / (I - 1),   τ = .75                                            (7)
 
 The scores of (1) are made, used for L and for its gradients, and forgotten, a block of rows at a time. Their
-products may be of numbers with fewer digits; all sums over candidates are in float32.
+products may be of numbers with fewer digits; all sums over candidates are in float32. Targets and candidates
+are filled up with rows of zeros, to P targets and D candidates: torch compiles a CPU's 16-bit products for
+each shape and keeps them, so there must be few.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK_NUMBERS = 1 << 19  # scores that exist at a time: 2 MiB
+FILLED = 64  # targets and candidates are filled up to multiples of it
 LOG2_E = 1 / math.log(2)
 LOG_Q = ("none", "standard", "corrected")
 CALIBRATION = 0.75
@@ -114,23 +117,28 @@ def _function() -> Any:
         def forward(
             ctx: Any, query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor, dtype: Any
         ) -> tuple[Tensor, Tensor]:
-            low_TF, low_CF = query_TF.to(dtype), item_CF.to(dtype)
-            grad_TF, grad_CF = torch().empty_like(query_TF), torch().zeros_like(item_CF)
-            loss_T, slope_T = torch().empty_like(weight_T), torch().empty_like(weight_T)
+            query_PF, item_DF = _filled(query_TF), _filled(item_CF)
+            low_PF, low_DF = query_PF.to(dtype), item_DF.to(dtype)
+            grad_PF, grad_DF = torch().empty_like(query_PF), torch().zeros_like(item_DF)
+            loss_T, slope_P1 = torch().empty_like(weight_T), weight_T.new_zeros(len(query_PF), 1)
             bias_BC = _biases(among)
-            room_RC = query_TF.new_empty(max(BLOCK_NUMBERS // len(item_CF), 1), len(item_CF))
-            for start in range(0, len(query_TF), len(room_RC)):
-                here = slice(start, start + len(room_RC))
-                score_RC = room_RC[: len(query_TF) - start]
-                _multiply(low_TF[here], low_CF.T, score_RC)
+            room_RD = item_CF.new_empty(_block(len(item_DF)), len(item_DF))
+            for start in range(0, len(query_TF), len(room_RD)):
+                rows = slice(start, start + len(room_RD))
+                here = slice(start, min(rows.stop, len(query_TF)))
+                all_RD = room_RD[: len(query_PF) - start]
+                _multiply(low_PF[rows], low_DF.T, all_RD)
+                score_RC = all_RD[: here.stop - start, : len(item_CF)]
                 total_R, loss_T[here], missed_R = _shares(score_RC, among, bias_BC, here)
-                slope_T[here] = weight_T[here] * missed_R
-                scale_R1 = (slope_T[here] / total_R)[:, None]
-                low_RC = score_RC.to(dtype)
-                _multiply(low_RC, low_CF, grad_TF[here]).mul_(scale_R1)
-                grad_CF.add_(low_RC.T @ (scale_R1 * query_TF[here]).to(dtype))
-            slope_T1 = slope_T[:, None]
-            grad_TF.sub_(slope_T1 * item_CF[among.place_T])
+                slope_P1[here, 0] = weight_T[here] * missed_R
+                scale_R1 = slope_P1[rows].clone()
+                scale_R1[: len(score_RC), 0] /= total_R
+                low_RD = all_RD.to(dtype)
+                _multiply(low_RD, low_DF, grad_PF[rows]).mul_(scale_R1)
+                grad_DF.add_(low_RD.T @ (scale_R1 * query_PF[rows]).to(dtype))
+            slope_T1 = slope_P1[: len(query_TF)]
+            grad_TF = grad_PF[: len(query_TF)].sub_(slope_T1 * item_CF[among.place_T])
+            grad_CF = grad_DF[: len(item_CF)]
             grad_CF.index_add_(0, among.place_T, slope_T1 * query_TF, alpha=-1)
             ctx.save_for_backward(grad_TF, grad_CF)
             ctx.mark_non_differentiable(loss_T)
@@ -142,6 +150,19 @@ def _function() -> Any:
             return grad * grad_TF, grad * grad_CF, None, None, None
 
     return CrossEntropy
+
+
+def _filled(x_NF: Tensor) -> Tensor:
+    """With rows of zeros up to a multiple of ``FILLED``."""
+    from torch.nn.functional import pad
+
+    return pad(x_NF, (0, 0, 0, -len(x_NF) % FILLED))
+
+
+def _block(candidates: int) -> int:
+    """Targets whose scores exist at a time: a power of two, so that the last blocks have few sizes."""
+    most = max(BLOCK_NUMBERS // max(candidates, 1), 1)
+    return 1 << (most.bit_length() - 1)
 
 
 def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:

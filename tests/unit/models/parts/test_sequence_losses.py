@@ -77,8 +77,10 @@ def slow_sampled(
     return found
 
 
-def test_softmax_over_everything_is_the_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence_losses, "BLOCK_NUMBERS", 3 * ITEMS)  # several blocks
+@pytest.mark.parametrize("filled", [1, 4, 64])
+def test_softmax_over_everything_is_the_cross_entropy(monkeypatch: pytest.MonkeyPatch, filled: int) -> None:
+    monkeypatch.setattr(sequence_losses, "FILLED", filled)
+    monkeypatch.setattr(sequence_losses, "BLOCK_NUMBERS", 5 * ITEMS)  # several blocks
     query, items, target, weight = world()
     total, loss = ours(query, items, everything(ITEMS, target), weight)
     expected = cross_entropy(query @ items.T, target, reduction="none")
