@@ -20,6 +20,7 @@ from experiments.choice import Choice, entry, some_users
 from experiments.common import asked, grid
 from experiments.dwl_page import dwl_page
 from landbridge.data.holdout import Split
+from landbridge.data.movielens import GENRES_100K
 from landbridge.models.base import Method
 from landbridge.models.dwl import DWL
 from landbridge.models.ials import IALS
@@ -30,11 +31,9 @@ from landbridge.selection.spec import benchmark_spec
 
 RUNS, SPECS = Path("runs/dwl"), Path(__file__).parent / "dwl"
 LATEST = {"kind": "latest", "seed": 15}
-GENRES = (
-    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
+EVERY, PATIENCE = 2, 4  # epochs between validations, and so many without a better figure
+FAST: dict[str, Any] = {"lr": 3e-3, "precision": "bfloat16"}
 QUARTILE, RAISED = 0.25, 2.0  # of domains, by events; the published h of fixed weights
 
 
@@ -52,16 +51,23 @@ class Study:
     sasrec: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
+    def source(self, name: str) -> dict[str, Any]:
+        """The table of [[data]]."""
+        return {"name": name, "split": LATEST, "candidates": [0], "across": True, **self.data}
 
-EVERY, PATIENCE = 2, 4  # epochs between validations, and so many without a better figure
-FAST: dict[str, Any] = {"lr": 3e-3, "precision": "bfloat16"}
+    @property
+    def generic(self) -> DWL:
+        """The control before its settings are chosen."""
+        return DWL(weigh="none", **FAST, **self.settings)
+
+
 TRIED = {"temperature": (None, 0.1), "dropout": (0.2, 0.5)}
 DRAWN = {"loss": "sampled", "log_q": "corrected", "extra": 1000}  # with all 65,000 items an epoch is minutes
 STUDIES = {
     "food-kitchen": Study({"dataset": "food-kitchen"}, TRIED, few=1, sasrec=DRAWN),
     "ciao": Study({"dataset": "ciao"}, TRIED, sasrec=DRAWN),
     "movielens-1m": Study(
-        {"dataset": "movielens-1m", "domains": list(GENRES), "min_rating": 0.0},
+        {"dataset": "movielens-1m", "domains": list(GENRES_100K[1:]), "min_rating": 0.0},
         {"temperature": (0.1,)},  # what the others choose
         few=1,
         settings={"hide": False},
@@ -78,20 +84,10 @@ def main() -> None:
 
 
 def _study(name: str, study: Study, jobs: int) -> None:
-    source = {"name": name, "split": LATEST, "candidates": [0], "across": True, **study.data}
-    spec = benchmark_spec({"data": [source], "methods": [{"label": "DWL", "name": "dwl"}]})
-    split = cells.prepared(spec.data[0]).across()
-    valid = some_users(split.valid)
-    choice = Choice(
-        name,
-        replace(valid, across=True),
-        RUNS / "settled",
-        lambda method: EVERY,
-        lambda method, options: method.fit(valid.known, options),
-        PATIENCE,
-    )
-    generic = _settled(choice, DWL(weigh="none", **FAST, **study.settings), study.tried)
-    sasrec = _settled(choice, SASRec(**FAST, **study.sasrec), study.tried)
+    source = study.source(name)
+    split, choice = prepared(source)
+    generic = settled(choice, study.generic, study.tried)
+    sasrec = settled(choice, SASRec(**FAST, **study.sasrec), study.tried)
     systems: dict[str, Method] = {
         "generic": generic,
         "DWL": replace(generic, weigh="sparsity"),
@@ -135,7 +131,22 @@ def _variants(generic: DWL) -> dict[str, Method]:
     }
 
 
-def _settled(choice: Choice, method: Method, tried: Mapping[str, tuple[Any, ...]]) -> Any:
+def prepared(source: Mapping[str, Any]) -> tuple[Split, Choice]:
+    """The data in one list over all domains, and what chooses settings on some of its users."""
+    spec = benchmark_spec({"data": [source], "methods": [{"label": "DWL", "name": "dwl"}]})
+    split = cells.prepared(spec.data[0]).across()
+    valid = some_users(split.valid)
+    return split, Choice(
+        str(source["name"]),
+        replace(valid, across=True),
+        RUNS / "settled",
+        lambda method: EVERY,
+        lambda method, options: method.fit(valid.known, options),
+        PATIENCE,
+    )
+
+
+def settled(choice: Choice, method: Method, tried: Mapping[str, tuple[Any, ...]]) -> Any:
     """With the best value of one setting after the other."""
     chosen: dict[str, Any] = {}
     for key, values in tried.items():

@@ -1,0 +1,133 @@
+"""Which part of DWL's weights does it, and what do several objectives cost each other? On MovieLens-100k.
+
+    python -m experiments.weights [--jobs 2]
+
+Settings are those of the control, "generic", chosen as in :mod:`experiments.dwl`. Then `landbridge ablate
+weights` with two seeds; the finalists with three more seeds, which had no say in who they are; `landbridge
+ablate objectives` with two seeds. All of it goes on where it was when it is started again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import benches
+from experiments.benches import Results, compared, spread
+from experiments.choice import entry
+from experiments.common import PAGES, asked, markdown, page
+from experiments.dwl import Study, prepared, settled, sparsest
+from landbridge.data.holdout import ACROSS
+from landbridge.data.movielens import GENRES_100K
+from landbridge.evaluation.evaluate import over_seeds
+from landbridge.evaluation.significance import compare
+from landbridge.progress import Terminal
+from landbridge.reports.write import report
+from landbridge.selection.ablate_objectives import ObjectiveAblation, ablate_objectives
+from landbridge.selection.ablate_weights import WeightAblation, ablate_weights
+from landbridge.selection.plans import BENCH, Ablated
+from landbridge.selection.weight_tables import ALL, BASE, FIXED, GENERIC, REST, SPARSE, regrouped
+
+RUNS, SPECS = Path("runs/weights"), Path(__file__).parent / "weights"
+STUDIES = {
+    "movielens-100k": Study(
+        {"dataset": "movielens-100k", "domains": list(GENRES_100K[1:]), "min_rating": 0.0},
+        {"temperature": (0.1,), "dropout": (0.2, 0.5)},
+        settings={"hide": False},
+    )
+}
+FRESH = (3, 4, 5)  # seeds of the finalists alone
+METRIC = "ndcg@10"
+
+
+def main() -> None:
+    """Each data set after the other."""
+    names, jobs = asked(__doc__, STUDIES)
+    for name in names:
+        _study(name, STUDIES[name], jobs)
+
+
+def _study(name: str, study: Study, jobs: int) -> None:
+    source, out = study.source(name), RUNS / name
+    split, choice = prepared(source)
+    quartile = tuple(sparsest(split))
+    settings = entry(BASE, settled(choice, study.generic, study.tried))["settings"]
+    del settings["weigh"]
+    weights = ablate_weights(WeightAblation(source, settings), out / "weights", jobs, Terminal())
+    report(out / "weights" / BENCH, RUNS / f"{name}.html")
+    finalists = _finalists(Results.read(out / "weights" / BENCH), quartile)
+    _again(name, finalists, jobs)
+    objectives = ablate_objectives(ObjectiveAblation(source, settings), out / "objectives", jobs, Terminal())
+    told = ", ".join(f"{key} {value}" for key, value in settings.items())
+    parts = [
+        f"{told}, else the defaults. One list over all domains, everybody's latest event held out. The "
+        f"sparsest quartile of the domains: {', '.join(quartile)}.",
+        "## One part of the weights at a time\n\nTwo seeds. " + _ablated(weights),
+        _picture(name, out / "weights" / "gains.svg", "Gain of every cell in every domain"),
+        "## Finalists\n\nGeneric, fixed, the base, and of the others the best in the sparsest quartile and "
+        "the best overall, by these two seeds.\n\n" + _told(name, finalists, quartile),
+        "## Several objectives\n\nTwo seeds. " + _ablated(objectives),
+        _picture(name, out / "objectives" / "pareto.svg", "Other domains and sparsest quartile by λ"),
+    ]
+    page(f"weights-{name}", f"DWL's weights on {name}", parts, f"weights {name}")
+
+
+def _finalists(results: Results, quartile: tuple[str, ...]) -> list[str]:
+    """The controls, the base, and the best other cell in the sparsest quartile and over all people."""
+    known = [GENERIC, FIXED, BASE]
+    means = {
+        label: regrouped(results.judged(label, ACROSS), quartile).means(METRIC)
+        for label in results.evaluations
+        if label not in known
+    }
+    best = [max(means, key=lambda label: means[label][part]) for part in (SPARSE, ALL)]
+    return list(dict.fromkeys([*known, *best]))
+
+
+def _again(name: str, finalists: Sequence[str], jobs: int) -> None:
+    """Fit the finalists with fresh seeds."""
+    tables = tomllib.loads((RUNS / name / "weights" / BENCH / "spec.toml").read_text())
+    methods = [each for each in tables["methods"] if each["label"] in finalists]
+    fresh = {**tables, "seeds": list(FRESH), "methods": methods}
+    label = f"{name}-finalists"
+    benches.run(fresh, SPECS / f"{label}.toml", RUNS / name / "finalists", RUNS / f"{label}.html", jobs)
+
+
+def _told(name: str, finalists: Sequence[str], quartile: tuple[str, ...]) -> str:
+    """Means with all seeds, and gains with the fresh ones."""
+    results = Results.read(RUNS / name / "weights" / BENCH, RUNS / name / "finalists")
+    rows = []
+    for label in finalists:
+        seeds = results.evaluations[label][ACROSS]
+        own = [regrouped(over_seeds({seed: each}), quartile).means(METRIC) for seed, each in seeds.items()]
+        parts = {part: spread([each[part] for each in own]) for part in (SPARSE, REST, ALL)}
+        rows.append({"cell": label, "seeds": len(own), **parts})
+    judged = {label: regrouped(results.judged(label, ACROSS, FRESH), quartile) for label in finalists}
+    control = judged.pop(GENERIC)
+    return (
+        f"{markdown(rows)}\n\nAgainst generic, with the {len(FRESH)} seeds that had no say in who is a "
+        f"finalist:\n\n{compared([compare(each, control, METRIC) for each in judged.values()])}"
+    )
+
+
+def _ablated(found: Ablated) -> str:
+    """Tables and verdict."""
+    tables = [
+        f"{title} (* significant after Holm's correction):\n\n{markdown(table.to_dicts())}"
+        for title, table in found.tables.items()
+    ]
+    return "\n\n".join([*tables, *(f"> {line}" for line in found.verdict.splitlines())])
+
+
+def _picture(name: str, file: Path, told: str) -> str:
+    """A copy beside the pages."""
+    folder = PAGES / "weights"
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(file, folder / f"{name}-{file.name}")
+    return f"![{told}](weights/{name}-{file.name})"
+
+
+if __name__ == "__main__":
+    main()
