@@ -12,7 +12,7 @@ import polars as pl
 
 from experiments.benches import Results, compared, finished, seconds, spread
 from experiments.common import markdown, over_domains, page
-from landbridge.data.holdout import ACROSS
+from landbridge.data.holdout import ACROSS, FULL
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.segments import with_segment
 from landbridge.evaluation.significance import Comparison, compare
@@ -51,6 +51,12 @@ def dwl_page(name: str, runs: Sequence[Path], sparse: Sequence[str]) -> None:
         "## Comparisons\n\nWith the seeds that both have: all people, those of the sparsest quartile, the "
         "others.\n\n" + compared(_judged(results, sparse, CLAIMS))
     ]
+    own = _judged(results, sparse, CLAIMS[:SYSTEMS], protocol=FULL)
+    parts += [
+        f"## Each domain's own list, {METRICS[0].upper()}\n\nThe same targets, ranked among the items of "
+        "their domain alone: here no domain can take another's places.\n\n"
+        f"{_parts(results, labels, METRICS[0], sparse, FULL)}\n\n{compared(own)}"
+    ]
     parts += [
         f"## People at home in the domain, {METRICS[0].upper()}\n\nThose with such a share of their known "
         f"events in the target's domain.\n\n{_homes(results, labels, sparse)}\n\nFrom {HALF} on:\n\n"
@@ -73,10 +79,12 @@ def _mean(evaluation: Evaluation, metric: str) -> float:
     return float(next(iter(evaluation.means(metric).values()))) if len(evaluation.rows) else float("nan")
 
 
-def _parts(results: Results, labels: Sequence[str], metric: str, sparse: Sequence[str]) -> str:
+def _parts(
+    results: Results, labels: Sequence[str], metric: str, sparse: Sequence[str], protocol: str = ACROSS
+) -> str:
     rows = []
     for label in labels:
-        own = results.evaluations[label][ACROSS].values()
+        own = results.evaluations[label][protocol].values()
         told: dict[str, Any] = {"model": label, "seeds": len(own)}
         told["all"] = spread([_mean(_cut(each, None), metric) for each in own])
         told["sparsest quartile"] = spread([_mean(_cut(each, sparse), metric) for each in own])
@@ -120,14 +128,15 @@ def _judged(
     sparse: Sequence[str],
     claims: Sequence[tuple[str, str]],
     segments: Sequence[str] | None = None,
+    protocol: str = ACROSS,
 ) -> list[Comparison]:
     """The claims that have results: over all people, or those with such shares of their events there."""
     found = []
     for one, other in claims:
         if not {one, other} <= set(results.evaluations):
             continue
-        both = set(results.evaluations[one][ACROSS]) & set(results.evaluations[other][ACROSS])
-        pair = [results.judged(label, ACROSS, both) for label in (one, other)]
+        both = set(results.evaluations[one][protocol]) & set(results.evaluations[other][protocol])
+        pair = [results.judged(label, protocol, both) for label in (one, other)]
         if segments is not None:
             pair = [_at_home(each, segments) for each in pair]
         a, b = (regrouped(each, tuple(sparse)) for each in pair)

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import shutil
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from experiments import benches
 from experiments.benches import Results, compared, spread
 from experiments.choice import entry
 from experiments.common import PAGES, asked, markdown, page
-from experiments.dwl import Study, prepared, settled, sparsest
+from experiments.dwl import RAISED, Study, prepared, settled, sparsest
+from experiments.raised import raised
 from landbridge.data.holdout import ACROSS
 from landbridge.data.movielens import GENRES_100K
-from landbridge.evaluation.evaluate import over_seeds
+from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare
+from landbridge.models.dwl import DWL
 from landbridge.progress import Terminal
 from landbridge.reports.write import report
 from landbridge.selection.ablate_objectives import ObjectiveAblation, ablate_objectives
@@ -38,7 +41,8 @@ STUDIES = {
         settings={"hide": False},
     )
 }
-FRESH = (3, 4, 5)  # seeds of the finalists alone
+FIRST, FRESH = (1, 2), (3, 4, 5)  # seeds of all cells, and of the finalists alone
+STEPS = 2  # every λ is a multiple of a half
 METRIC = "ndcg@10"
 
 
@@ -59,7 +63,12 @@ def _study(name: str, study: Study, jobs: int) -> None:
     report(out / "weights" / BENCH, RUNS / f"{name}.html")
     finalists = _finalists(Results.read(out / "weights" / BENCH), quartile)
     _again(name, finalists, jobs)
-    objectives = ablate_objectives(ObjectiveAblation(source, settings), out / "objectives", jobs, Terminal())
+    control = DWL(**settings, weigh="none")
+    fixed = replace(control, weigh="fixed", weights=dict.fromkeys(quartile, RAISED))
+    weighed = {BASE: replace(control, weigh="sparsity"), FIXED: fixed}
+    after = raised(control, weighed, split.test, FIRST, out / "raised")
+    plan = ObjectiveAblation(source, settings, steps=STEPS)
+    objectives = ablate_objectives(plan, out / "objectives", jobs, Terminal())
     told = ", ".join(f"{key} {value}" for key, value in settings.items())
     parts = [
         f"{told}, else the defaults. One list over all domains, everybody's latest event held out. The "
@@ -68,6 +77,8 @@ def _study(name: str, study: Study, jobs: int) -> None:
         _picture(name, out / "weights" / "gains.svg", "Gain of every cell in every domain"),
         "## Finalists\n\nGeneric, fixed, the base, and of the others the best in the sparsest quartile and "
         "the best overall, by these two seeds.\n\n" + _told(name, finalists, quartile),
+        "## Or after learning\n\nThe generic model of both seeds, its scores raised by the logarithm of the "
+        "weights that base and fixed learn with.\n\n" + _after(name, after, quartile),
         "## Several objectives\n\nTwo seeds. " + _ablated(objectives),
         _picture(name, out / "objectives" / "pareto.svg", "Other domains and sparsest quartile by λ"),
     ]
@@ -110,6 +121,18 @@ def _told(name: str, finalists: Sequence[str], quartile: tuple[str, ...]) -> str
         f"{markdown(rows)}\n\nAgainst generic, with the {len(FRESH)} seeds that had no say in who is a "
         f"finalist:\n\n{compared([compare(each, control, METRIC) for each in judged.values()])}"
     )
+
+
+def _after(name: str, after: Mapping[str, Mapping[int, Evaluation]], quartile: tuple[str, ...]) -> str:
+    """Weights while learning beside weights afterwards."""
+    results = Results.read(RUNS / name / "weights" / BENCH)
+    rows, told = [], []
+    for label, seeds in after.items():
+        learned = regrouped(results.judged(label, ACROSS), quartile)
+        later = replace(regrouped(over_seeds(seeds), quartile), name=f"{label}, afterwards")
+        rows += [{"cell": each.name, **each.means(METRIC)} for each in (learned, later)]
+        told.append(compare(learned, later, METRIC))
+    return f"{markdown(rows)}\n\n{compared(told)}"
 
 
 def _ablated(found: Ablated) -> str:

@@ -76,6 +76,7 @@ class Fitted(ABC):
 
     ``known``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
     that made it. ``log``: one record of figures per training round.
+    ``log_odds``: whether adding ln 2 to an item's score doubles its odds.
     Kinds: ``Factors``, ``Vectors``, ``Encoded`` (dot products), ``Counts`` (a score per item), ``Blend``.
     """
 
@@ -83,6 +84,7 @@ class Fitted(ABC):
     method: Method
     log: tuple[Mapping[str, Any], ...]
     kind: ClassVar[str]
+    log_odds: ClassVar[bool] = False
 
     @property
     def decisions(self) -> tuple[Mapping[str, Any], ...]:

@@ -6,6 +6,7 @@ Shape letters: B requests, N events, D domains, I items, M masks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,8 +69,11 @@ class Asked:
         user_B[[request.user is not None for request in requests]] = places_in(known.users, users)
         live: dict[str, tuple[list[int], list[Any], list[int]]] = {}
         for row, request in enumerate(requests):
-            for domain in (*request.allow, *request.deny):
+            for domain in (*request.allow, *request.deny, *request.weights):
                 named(catalogues, domain)
+            for domain, weight in request.weights.items():
+                if not 0 < weight < math.inf:
+                    raise DataError(f"The weight of {domain!r} must be a number above 0, not {weight}.")
             for event, time in zip(request.events, _times(request.events), strict=True):
                 rows, items, times = live.setdefault(event.domain, ([], [], []))
                 rows.append(row)

@@ -23,7 +23,8 @@ class Request:
     ``domains``: of one, or one list over several. ``user``: None for somebody new. ``events``: what she did
     since the model was fitted, oldest first; of a known person they are added to what the model knows.
     ``seen``: whether known items may be listed. ``allow``, ``deny``: item ids by domain. ``where``: values
-    that columns of the items' table must have.
+    that columns of the items' table must have. ``weights``: domain -> what the odds of its items are
+    multiplied by in a list over several domains; scores stay as they are.
     """
 
     domains: tuple[str, ...]
@@ -34,6 +35,7 @@ class Request:
     allow: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     deny: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     where: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ _VALUE = {"anyOf": [*_ID["anyOf"], {"type": "number"}, {"type": "boolean"}, {"ty
 Name = Annotated[str, PlainValidator(raw_text), WithJsonSchema(_TEXT)]
 Id = Annotated[Any, PlainValidator(raw_id), WithJsonSchema(_ID)]
 Value = Annotated[Any, PlainValidator(raw_value), WithJsonSchema(_VALUE)]
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
 
@@ -102,6 +103,7 @@ class RecommendBody(Body):
     allow: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
     deny: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
     where: Annotated[dict[Name, Value], Field(max_length=MAX_NAMED, default_factory=dict)]
+    weights: Annotated[dict[Name, Weight], Field(max_length=MAX_NAMED, default_factory=dict)]
     explain: bool = False
 
     @model_validator(mode="after")
@@ -121,6 +123,7 @@ class RecommendBody(Body):
             {name: tuple(items) for name, items in self.allow.items()},
             {name: tuple(items) for name, items in self.deny.items()},
             self.where,
+            self.weights,
         )
 
 

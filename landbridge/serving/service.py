@@ -7,6 +7,7 @@ and may be asked by several threads at once. A new state of the folder is a new 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from landbridge.data.interactions import Rows
-from landbridge.errors import StoreError
+from landbridge.errors import DataError, StoreError
 from landbridge.files import locked
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking import top_k
@@ -106,6 +107,8 @@ class Service:
         """A list for each request, computed together; DataError for a domain or an item of an event that the
         model does not know, before anything is computed."""
         asked = Asked.of(self.fitted.known, self.catalogues, requests)
+        if not self.fitted.log_odds and any(request.weights for request in requests):
+            raise DataError("Weights need a model whose scores are log-odds: dwl or sasrec.")
         parts = asked.parts()
         lists: list[list[tuple[Recommended, ...]]] = [[] for _ in requests]
         source_B = np.full(len(requests), FALLBACK, object)
@@ -118,7 +121,7 @@ class Service:
                 lists[place].append(entries)
         known = asked.known_B.tolist()
         return [
-            Answer(merged(own, request.k), str(source), knows, self.model)
+            Answer(merged(own, request.k, request.weights), str(source), knows, self.model)
             for own, request, source, knows in zip(lists, requests, source_B, known, strict=True)
         ]
 
@@ -201,8 +204,13 @@ class Service:
         self.recommend([new, Request((domain,)), *(Request((domain,), person) for person in people)])
 
 
-def merged(lists: Sequence[Sequence[Recommended]], k: int) -> tuple[Recommended, ...]:
-    """One list of several, best first; equal scores in the order of the lists."""
+def merged(
+    lists: Sequence[Sequence[Recommended]], k: int, weights: Mapping[str, float] | None = None
+) -> tuple[Recommended, ...]:
+    """One list of several, best first by score + ln w; equal ones in the order of the lists."""
     if len(lists) == 1:
         return tuple(lists[0][:k])
-    return tuple(sorted(chain.from_iterable(lists), key=lambda entry: -entry.score)[:k])
+    ahead = {domain: math.log(weight) for domain, weight in (weights or {}).items()}
+    return tuple(
+        sorted(chain.from_iterable(lists), key=lambda entry: -entry.score - ahead.get(entry.domain, 0.0))[:k]
+    )

@@ -81,6 +81,7 @@ def test_everything_asked_reaches_the_service(client: Client, service: StandIn) 
         "allow": {"books": ["a", 1]},
         "deny": {"movies": ["b"]},
         "where": {"language": "en", "pages": 3, "new": True, "price": 1.5, "series": None},
+        "weights": {"books": 2, "movies": 0.5},
     }
     assert client.post("/v1/recommend", body).status == 200
     (asked,) = service.asked
@@ -88,6 +89,7 @@ def test_everything_asked_reaches_the_service(client: Client, service: StandIn) 
     assert asked.events == (Event("movies", "alien", 5), Event("books", 3, None))
     assert (dict(asked.allow), dict(asked.deny)) == ({"books": ("a", 1)}, {"movies": ("b",)})
     assert dict(asked.where) == body["where"]
+    assert dict(asked.weights) == body["weights"]
 
 
 def test_reasons_are_the_events_that_speak_for_an_item(client: Client) -> None:

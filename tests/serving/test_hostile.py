@@ -124,6 +124,10 @@ BODIES = {
     "allow in an unknown domain": changed(allow={"bookz": [1]}),
     "deny with null": changed(deny={"books": [None]}),
     "huge condition": changed(where={"pages": HUGE * 10**300}),
+    "weight of 0": changed(weights={"books": 0}),
+    "weight as text": changed(weights={"books": "2"}),
+    "infinite weight": b'{"domains": ["books"], "weights": {"books": 1e999}}',
+    "many weights": changed(weights={str(number): 1 for number in range(65)}),
     "unknown column": changed(where={"colour": "red"}),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -151,6 +152,39 @@ def test_one_list_over_several_domains(service: Service) -> None:
     assert scores(mixed) == pytest.approx([entry.score for entry in expected[:12]], rel=1e-5)
     assert {domain for domain, _ in pairs(everything.items)} == set(SIZES)
     assert len(everything.items) == len(set(pairs(everything.items))) == sum(SIZES.values()) - 10
+
+
+def test_weights_multiply_the_odds_of_a_domain(tmp_path: Path) -> None:
+    service = opened(fit(registry.method("sasrec")(epochs=1)), tmp_path)
+    plain, raised = service.recommend(
+        [
+            Request(("films", "books"), "u03", k=200),
+            Request(("films", "books"), "u03", k=200, weights={"books": 3}),
+        ]
+    )
+    ahead = {"books": math.log(3), "films": 0.0}
+    expected = sorted(plain.items, key=lambda entry: -entry.score - ahead[entry.domain])
+    assert raised.items == tuple(expected) != plain.items
+    alone, same = service.recommend(
+        [Request(("books",), "u03"), Request(("books",), "u03", weights={"books": 3})]
+    )
+    assert alone == same
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "told"),
+    [
+        ("ials", {"books": 2.0}, "log-odds"),
+        ("sasrec", {"boks": 2.0}, "did you mean 'books'"),
+        ("sasrec", {"books": 0.0}, "above 0"),
+        ("sasrec", {"books": math.inf}, "above 0"),
+        ("sasrec", {"books": math.nan}, "above 0"),
+    ],
+)
+def test_weights_that_cannot_be(tmp_path: Path, method: str, weights: dict[str, float], told: str) -> None:
+    service = opened(fit(registry.method(method)(epochs=1)), tmp_path)
+    with pytest.raises(DataError, match=told):
+        service.recommend([Request(("films", "books"), "u03", weights=weights)])
 
 
 def test_what_is_said_of_the_model(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Sequential(Served):
     cold_policy: str
     cold_weight: float
     kind: ClassVar[str] = "sequence"
+    log_odds: ClassVar[bool] = True
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """All domains: a sequence goes through them as people do."""
