@@ -19,7 +19,7 @@ from experiments import benches
 from experiments.benches import Results, compared, spread
 from experiments.choice import entry
 from experiments.common import PAGES, asked, markdown, page
-from experiments.dwl import RAISED, Study, prepared, settled, sparsest
+from experiments.dwl import RAISED, Study, prepared, settled
 from experiments.raised import raised
 from landbridge.data.holdout import ACROSS
 from landbridge.data.movielens import GENRES_100K
@@ -31,6 +31,7 @@ from landbridge.reports.write import report
 from landbridge.selection.ablate_objectives import ObjectiveAblation, ablate_objectives
 from landbridge.selection.ablate_weights import WeightAblation, ablate_weights
 from landbridge.selection.plans import BENCH, Ablated
+from landbridge.selection.trajectory import Ground
 from landbridge.selection.weight_tables import ALL, BASE, FIXED, GENERIC, REST, SPARSE, regrouped
 
 RUNS, SPECS = Path("runs/weights"), Path(__file__).parent / "weights"
@@ -56,7 +57,7 @@ def main() -> None:
 def _study(name: str, study: Study, jobs: int) -> None:
     source, out = study.source(name), RUNS / name
     split, choice = prepared(source)
-    quartile = tuple(sparsest(split))
+    quartile = Ground.of(split.test.known).sparsest
     settings = entry(BASE, settled(choice, study.generic, study.tried))["settings"]
     del settings["weigh"]
     weights = ablate_weights(WeightAblation(source, settings), out / "weights", jobs, Terminal())
