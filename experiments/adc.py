@@ -33,7 +33,7 @@ from landbridge.progress import Terminal
 from landbridge.reports.write import report
 from landbridge.selection import cells
 from landbridge.selection.ablate import BALANCE, COMPARED, Ablation, ablate
-from landbridge.selection.spec import benchmark_spec
+from landbridge.selection.plans import source_of
 from landbridge.training.balancing import COMPLEXITIES
 
 RUNS, SPECS = Path("runs/adc"), Path(__file__).parent / "adc"
@@ -122,8 +122,7 @@ def _study(name: str, study: Study, jobs: int) -> None:
 
 
 def _split(source: Mapping[str, Any]) -> Split:
-    spec = benchmark_spec({"data": [source], "methods": [{"label": "ADC", "name": "adc"}]})
-    return cells.prepared(spec.data[0])
+    return cells.prepared(source_of(source, ADC.name))
 
 
 def _fitted_on(valid: Holdout) -> Any:

@@ -27,7 +27,7 @@ from landbridge.models.ials import IALS
 from landbridge.models.popularity import Popularity
 from landbridge.models.sasrec import SASRec
 from landbridge.selection import cells
-from landbridge.selection.spec import benchmark_spec
+from landbridge.selection.plans import source_of
 
 RUNS, SPECS = Path("runs/dwl"), Path(__file__).parent / "dwl"
 LATEST = {"kind": "latest", "seed": 15}
@@ -136,8 +136,7 @@ def _variants(generic: DWL) -> dict[str, Method]:
 
 def prepared(source: Mapping[str, Any]) -> tuple[Split, Choice]:
     """The data in one list over all domains, and what chooses settings on some of its users."""
-    spec = benchmark_spec({"data": [source], "methods": [{"label": "DWL", "name": "dwl"}]})
-    split = cells.prepared(spec.data[0]).across()
+    split = cells.prepared(source_of(source, DWL.name)).across()
     valid = some_users(split.valid)
     return split, Choice(
         str(source["name"]),

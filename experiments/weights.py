@@ -62,7 +62,8 @@ def _study(name: str, study: Study, jobs: int) -> None:
     del settings["weigh"]
     weights = ablate_weights(WeightAblation(source, settings), out / "weights", jobs, Terminal())
     report(out / "weights" / BENCH, RUNS / f"{name}.html")
-    finalists = _finalists(Results.read(out / "weights" / BENCH), quartile)
+    first = Results.read(out / "weights" / BENCH)
+    finalists = _finalists(first, quartile)
     _again(name, finalists, jobs)
     control = DWL(**settings, weigh="none")
     fixed = replace(control, weigh="fixed", weights=dict.fromkeys(quartile, RAISED))
@@ -79,7 +80,7 @@ def _study(name: str, study: Study, jobs: int) -> None:
         "## Finalists\n\nGeneric, fixed, the base, and of the others the best in the sparsest quartile and "
         "the best overall, by these two seeds.\n\n" + _told(name, finalists, quartile),
         "## Or after learning\n\nThe generic model of both seeds, its scores raised by the logarithm of the "
-        "weights that base and fixed learn with.\n\n" + _after(name, after, quartile),
+        "weights that base and fixed learn with.\n\n" + _after(first, after, quartile),
         "## Several objectives\n\nTwo seeds. " + _ablated(objectives),
         _picture(name, out / "objectives" / "pareto.svg", "Other domains and sparsest quartile by λ"),
     ]
@@ -124,12 +125,11 @@ def _told(name: str, finalists: Sequence[str], quartile: tuple[str, ...]) -> str
     )
 
 
-def _after(name: str, after: Mapping[str, Mapping[int, Evaluation]], quartile: tuple[str, ...]) -> str:
+def _after(first: Results, after: Mapping[str, Mapping[int, Evaluation]], quartile: tuple[str, ...]) -> str:
     """Weights while learning beside weights afterwards."""
-    results = Results.read(RUNS / name / "weights" / BENCH)
     rows, told = [], []
     for label, seeds in after.items():
-        learned = regrouped(results.judged(label, ACROSS), quartile)
+        learned = regrouped(first.judged(label, ACROSS), quartile)
         later = replace(regrouped(over_seeds(seeds), quartile), name=f"{label}, afterwards")
         rows += [{"cell": each.name, **each.means(METRIC)} for each in (learned, later)]
         told.append(compare(learned, later, METRIC))
