@@ -1,0 +1,141 @@
+"""Hashes of what every method learns on small fixed data: they show that a refactoring changed nothing.
+
+    python tests/golden/fingerprints.py --write     fits every case and replaces fingerprints.json
+    python tests/golden/fingerprints.py             fits every case and names those whose hashes differ
+
+A hash covers exact bytes, and these depend on the processor and the versions of NumPy, OpenBLAS and torch.
+So the test suite does not compare them: run ``--write`` before a refactoring and the check after it, on one
+machine. Arrays are hashed without their names, so that renaming an array is no difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from worlds import uneven
+
+import landbridge as lb
+from landbridge.models import registry
+from landbridge.models.base import Fitted
+
+KEPT = Path(__file__).with_name("fingerprints.json")
+SMALL: dict[str, Any] = {"factors": 4, "epochs": 3, "lr": 0.03, "batch_size": 16}
+TOWER: dict[str, Any] = {"factors": 4, "epochs": 3, "lr": 0.01, "batch_size": 16}
+SEQUENCE: dict[str, Any] = {**SMALL, "hidden": 8, "length": 8}
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "popularity": ("popularity", {}),
+    "ials separate": ("ials", {"factors": 4, "epochs": 3}),
+    "ials joined": ("ials", {"factors": 4, "epochs": 3, "sharing": "joined"}),
+    "cdimf": ("cdimf", {"factors": 4, "epochs": 3}),
+    "cdimf active": ("cdimf", {"factors": 4, "epochs": 4, "parties": "active", "shrink": 0.1, "rho_growth": 1.1}),
+    "cdimf paper_code": ("cdimf", {"factors": 4, "epochs": 2, "variant": "paper_code"}),
+    "cdimf zero": ("cdimf", {"factors": 4, "epochs": 2, "cold_policy": "zero", "aggregate_every": 2}),
+    "bprmf": ("bprmf", SMALL),
+    "bprmf joined": ("bprmf", {**SMALL, "sharing": "joined", "negatives": "popularity", "optimizer": "adagrad"}),
+    "lightgcn": ("lightgcn", {**SMALL, "sharing": "joined"}),
+    "adc": ("adc", TOWER),
+    "adc user none": ("adc", {**TOWER, "sharing": "user", "balance": "none"}),
+    "adc uncertainty": ("adc", {**TOWER, "sharing": "cross", "balance": "uncertainty"}),
+    "adc sparsity": ("adc", {**TOWER, "balance": "sparsity"}),
+    "conet": ("conet", TOWER),
+    "neumf": ("neumf", TOWER),
+    "cmf": ("cmf", TOWER),
+    "pepnet": ("pepnet", TOWER),
+    "sasrec": ("sasrec", SEQUENCE),
+    "sasrec sampled": ("sasrec", {**SEQUENCE, "loss": "sampled", "extra": 5}),
+    "sasrec gbce": ("sasrec", {**SEQUENCE, "loss": "gbce", "per_positive": 2, "horizon": 2}),
+    "dwl": ("dwl", SEQUENCE),
+    "dwl several": ("dwl", {**SEQUENCE, "weigh": "several", "objectives": {"sparsity": 1.0, "worst_group": 0.5}}),
+    "dwl gradient": ("dwl", {**SEQUENCE, "signal": "gradient"}),
+    "dwl maps": ("dwl", {**SEQUENCE, "map": "affine", "start": "ones", "counting": "items", "period": 1}),
+    "uclr": ("uclr", {"factors": 4, "epochs": 2, "adapt_epochs": 2, "rank": 2, "batch_size": 16}),
+    "uclr ucl": ("uclr", {"factors": 4, "epochs": 2, "stage": "ucl", "pretrain": "ials", "batch_size": 16,
+                          "pretraining": {"epochs": 2}, "reading": "B"}),
+}  # fmt: skip
+
+
+def digest(arrays: Iterable[np.ndarray[Any, Any]]) -> str:
+    """One hash of some arrays, whatever their names and order."""
+    parts = sorted(
+        hashlib.sha256(
+            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        ).hexdigest()
+        for array in arrays
+    )
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def lists_of(fitted: Fitted) -> list[np.ndarray[Any, Any]]:
+    """Recommendation lists of all users in every domain, and of a new user with two items."""
+    frames = [lb.recommend(fitted, domain, k=10) for domain in ("a", "b", "c")]
+    frames += [lb.fold_in(fitted, {"a": [1, 5], "c": [2]}, domain, k=10) for domain in ("a", "b", "c")]
+    return [frame[column].to_numpy() for frame in frames for column in ("item", "score")]
+
+
+def reasons_of(fitted: Fitted) -> list[np.ndarray[Any, Any]]:
+    """Contributions to one score per domain, where the model explains itself."""
+    try:
+        return [lb.explain(fitted, domain, 3, 7)["contribution"].to_numpy() for domain in ("a", "b", "c")]
+    except lb.DataError:
+        return []
+
+
+def fingerprint(fitted: Fitted, split: Any) -> dict[str, str]:
+    """The hashes of one fitted model."""
+    arrays, _ = fitted.state()
+    evaluation = lb.evaluate(fitted, split.test)
+    figures = [evaluation.rows[column].to_numpy() for column in ("user", "item", "above", "ties")]
+    figures += [np.array(list(evaluation.means(metric).values())) for metric in ("ndcg@10", "hr@10", "mrr@5")]
+    return {
+        "arrays": digest(arrays.values()),
+        "lists": digest(lists_of(fitted)),
+        "metrics": digest(figures),
+        "explanations": digest(reasons_of(fitted)),
+    }
+
+
+def fingerprints() -> dict[str, dict[str, str]]:
+    """Every case, and the mixture that ``auto`` makes of the fast ones."""
+    split = lb.leave_last_out(uneven(users=80, seed=3), seed=1)
+    options = lb.FitOptions(seed=5, threads=1, device="cpu")
+    result = {}
+    for label, (name, settings) in CASES.items():
+        method = registry.method(name).from_settings(settings)
+        result[label] = fingerprint(method.fit(split.test.known, options), split)
+        print(label, result[label], file=sys.stderr)
+    result["auto"] = fingerprint(lb.auto(split, options=options), split)
+    return result
+
+
+def main() -> int:
+    """Write the hashes, or compare them with those kept: exit status 1 where one differs."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--write", action="store_true")
+    found = fingerprints()
+    if parser.parse_args().write:
+        KEPT.write_text(json.dumps(found, indent=1) + "\n")
+        return 0
+    kept = json.loads(KEPT.read_text())
+    differing = [
+        f"{label}: {part}"
+        for label in kept.keys() | found.keys()
+        for part in ("arrays", "lists", "metrics", "explanations")
+        if kept.get(label, {}).get(part) != found.get(label, {}).get(part)
+    ]
+    print("\n".join(sorted(differing)) or f"{len(found)} cases, all as they were")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
