@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
+from landbridge.core.files import atomic_write
+from landbridge.core.rng import generator
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.files import atomic_write
-from landbridge.models.adc import ADC
-from landbridge.rng import generator
+from landbridge.models.towers.adc import ADC
 from landbridge.training.loop import run_phase
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase

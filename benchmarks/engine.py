@@ -28,11 +28,11 @@ import numpy as np
 
 from benchmarks.engine_page import render
 from benchmarks.evaluation import Dot
-from landbridge.data.batches import Pairwise
-from landbridge.data.holdout import Holdout
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
-from landbridge.data.splits import leave_one_out
+from landbridge.data.sampling.pairwise import Pairwise
+from landbridge.data.splitting.holdout import Holdout
+from landbridge.data.splitting.splits import leave_one_out
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.evaluation.evaluate import evaluate
 
@@ -224,7 +224,7 @@ class Child:
 
 def _holdout(name: str) -> Holdout:
     """All domains as one table, a random event of every user held out."""
-    from landbridge.data import catalog
+    from landbridge.datasets import catalog
 
     if name == "movielens-1m":
         import polars as pl

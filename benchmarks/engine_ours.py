@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.engine_child import Events, serve
-from landbridge.data.batches import Pairs, Pairwise
 from landbridge.data.interactions import Interactions
-from landbridge.models.parts import als, pairwise_kernels  # noqa: F401 (loading numba is no part of learning)
-from landbridge.models.parts.pairwise import PairwiseTable, part, together
-from landbridge.training.rows import Optimizer
+from landbridge.data.sampling.pairwise import Pairs, Pairwise
+from landbridge.models.als import solver as als
+from landbridge.models.pairwise import kernels as pairwise_kernels  # noqa: F401 (loading numba is no part of learning)
+from landbridge.models.pairwise.table import PairwiseTable, part, together
+from landbridge.training.optimizers import Optimizer
 
 
 class Ours:

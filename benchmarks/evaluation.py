@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from landbridge.data.holdout import Holdout, Targets
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Interactions
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import Queries
+from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.evaluation.evaluate import evaluate
 

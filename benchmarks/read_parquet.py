@@ -16,7 +16,7 @@ from pathlib import Path
 
 READERS = {
     "landbridge": """
-import landbridge.data.readers as readers
+import landbridge.data.io.readers as readers
 def read(path):
     return readers.read(path).n_events
 """,

@@ -32,11 +32,11 @@ from benchmarks.evaluation import Dot
 from benchmarks.sequence_floor import floor
 from benchmarks.sequence_ours import holdout
 from benchmarks.sequence_page import OURS, PEER, SHORT, reached, render
-from landbridge.data import sequences
-from landbridge.data.holdout import Holdout
-from landbridge.data.movielens import GENRES_100K
+from landbridge.data.sampling import sequences
+from landbridge.data.splitting.holdout import Holdout
+from landbridge.datasets.movielens import GENRES_100K
 from landbridge.evaluation.evaluate import evaluate
-from landbridge.models.sasrec import SASRec
+from landbridge.models.sequential.sasrec import SASRec
 
 PEER_BATCH, PEER_BATCHES, PEER_EPOCHS = 2048, 4, 3  # its own size; batches of a turn; epochs in all
 MOST_EPOCHS = 200  # that ours has to become as good

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from landbridge.data import sequences
-from landbridge.data.multidomain import MultiDomain
-from landbridge.data.sequences import Windows
-from landbridge.models.parts.attention import Encoder
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.sampling import sequences
+from landbridge.data.sampling.sequences import Windows
+from landbridge.models.sequential.transformer import Encoder
 from landbridge.training.loop import threads
 
 Product = tuple[int, int, int]  # rows, inner numbers, columns
@@ -84,7 +84,7 @@ def _encoder(encoder: Encoder, rows: int) -> list[Product]:
 
 def _softmax(encoder: Encoder, n_items: int) -> list[Product]:
     """A block of scores."""
-    from landbridge.models.parts.sequence_losses import BLOCK_NUMBERS
+    from landbridge.models.sequential.losses import BLOCK_NUMBERS
 
     return _three(max(BLOCK_NUMBERS // n_items, 1), encoder.factors, n_items)
 

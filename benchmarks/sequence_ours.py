@@ -15,18 +15,20 @@ import numpy as np
 import torch  # noqa: F401 (loading it is no part of learning)
 
 from benchmarks.sequence_child import Turns
-from landbridge.data import batch_kernels, catalog, sequences  # noqa: F401 (nor is loading numba)
-from landbridge.data.holdout import Holdout
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
-from landbridge.data.sequences import Windows
-from landbridge.data.splits import leave_latest_out
+from landbridge.data.sampling import kernels as batch_kernels  # noqa: F401 (nor is loading numba)
+from landbridge.data.sampling import sequences
+from landbridge.data.sampling.sequences import Windows
+from landbridge.data.splitting.holdout import Holdout
+from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.models.dwl import DWL
-from landbridge.models.parts.sequence_method import Emphasis, SequenceMethod
-from landbridge.models.parts.sequence_model import Sequential
-from landbridge.models.sasrec import SASRec
-from landbridge.training import row_kernels  # noqa: F401
+from landbridge.datasets import catalog
+from landbridge.models.sequential.dwl import DWL
+from landbridge.models.sequential.fitted import Sequential
+from landbridge.models.sequential.method import Emphasis, SequenceMethod
+from landbridge.models.sequential.sasrec import SASRec
+from landbridge.training import optimizer_kernels as row_kernels  # noqa: F401
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
 

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.serving_load import load
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.models.ials import IALS
+from landbridge.models.als.ials import IALS
 from landbridge.store import save
 from landbridge.training.options import FitOptions
 

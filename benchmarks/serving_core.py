@@ -25,13 +25,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from landbridge import store
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Interactions
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.models.ials import IALS
-from landbridge.models.parts.factors import Factors, RowRule
-from landbridge.serving.requests import Event, Request
-from landbridge.serving.service import Service
+from landbridge.models.als.fitted import Factors, RowRule
+from landbridge.models.als.ials import IALS
+from landbridge.serving.engine.messages import Event, Request
+from landbridge.serving.engine.service import Service
 
 BATCHES = (1, 4, 16, 64)
 EVENTS_PER_USER = 20

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.serving_core import SPREAD, model
-from landbridge.serving.asking import Asked, Part
-from landbridge.serving.catalogue import Catalogue
-from landbridge.serving.columns import NO_COLUMNS
-from landbridge.serving.lists import ByRows, Ranker, ranker_of
-from landbridge.serving.neighbours import PEOPLE, ByCells, Cells, Terms, approximated, recall_of
-from landbridge.serving.requests import Request
-from landbridge.threads import limited
+from landbridge.core.threads import limited
+from landbridge.serving.engine.approximate import PEOPLE, ByCells, Cells, Terms, approximated, recall_of
+from landbridge.serving.engine.catalog import Catalogue
+from landbridge.serving.engine.item_attributes import NO_COLUMNS
+from landbridge.serving.engine.messages import Request
+from landbridge.serving.engine.query_builder import Asked, Part
+from landbridge.serving.engine.rankers import ByRows, Ranker, ranker_of
 
 SIZES = (1, 16)
 K = 10

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.interactions import Interactions
-from landbridge.models.parts import als
+from landbridge.models.als import solver as als
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 LINES, PAGE = RESULTS / "solver-speed.jsonl", RESULTS / "solver-speed.md"
@@ -394,8 +394,8 @@ def _prepared(name: str) -> Path:
 
 
 def _events(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    from landbridge.data import catalog
-    from landbridge.data.holdout import Split
+    from landbridge.data.splitting.holdout import Split
+    from landbridge.datasets import catalog
 
     if name == "movielens-1m":
         import polars as pl

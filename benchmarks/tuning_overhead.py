@@ -15,14 +15,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from landbridge.data import catalog, splits
-from landbridge.data.holdout import Split
+from landbridge.core.files import atomic_write
+from landbridge.data.splitting import splits
+from landbridge.data.splitting.holdout import Split
 from landbridge.data.synthetic import checkerboard
+from landbridge.datasets import catalog
 from landbridge.evaluation.evaluate import Validator
-from landbridge.files import atomic_write
 from landbridge.models import registry
+from landbridge.selection.search import Budget, Tuned, search
 from landbridge.training.options import FitOptions
-from landbridge.tuning.search import Budget, Tuned, search
 from landbridge.version import __version__
 
 PAGE = """# Tuning overhead

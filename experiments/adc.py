@@ -18,23 +18,23 @@ from experiments import benches
 from experiments.adc_page import Findings, adc_page
 from experiments.choice import Choice, entry, some_users
 from experiments.common import asked, cell, grid
-from landbridge.data.holdout import Holdout, Split
+from landbridge.core.progress import Terminal
+from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.evaluation.evaluate import Evaluation
-from landbridge.models.adc import ADC, SHARING
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.bprmf import BPRMF
-from landbridge.models.cdimf import CDIMF
-from landbridge.models.cmf import CMF
-from landbridge.models.conet import CoNet
-from landbridge.models.ials import IALS
-from landbridge.models.neumf import NeuMF
+from landbridge.models.pairwise.bprmf import BPRMF
 from landbridge.models.popularity import Popularity
-from landbridge.progress import Terminal
+from landbridge.models.towers.adc import ADC, SHARING
+from landbridge.models.towers.cmf import CMF
+from landbridge.models.towers.conet import CoNet
+from landbridge.models.towers.neumf import NeuMF
 from landbridge.reports.write import report
-from landbridge.selection import cells
-from landbridge.selection.ablate import BALANCE, COMPARED, Ablation, ablate
-from landbridge.selection.plans import source_of
-from landbridge.training.balancing import COMPLEXITIES
+from landbridge.studies.ablation.balance import BALANCE, COMPARED, Ablation, ablate
+from landbridge.studies.ablation.plan import source_of
+from landbridge.studies.benchmark import jobs as cells
+from landbridge.training.weighting.gradnorm import COMPLEXITIES
 
 RUNS, SPECS = Path("runs/adc"), Path(__file__).parent / "adc"
 SPLIT = {"kind": "random", "seed": 15}

@@ -11,12 +11,12 @@ import numpy as np
 
 from experiments.benches import Results, compared, costs, named, spread, table
 from experiments.common import markdown, over_domains, page, settings_text
+from landbridge.core.files import read_json
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare
-from landbridge.files import read_json
 from landbridge.models.base import Method
-from landbridge.selection.verdict import EQUAL
-from landbridge.selection.verdict import label as labelled
+from landbridge.studies.ablation.verdict import EQUAL
+from landbridge.studies.ablation.verdict import label as labelled
 
 METRIC = "ndcg@10"
 PROTOCOLS = ("full", "1+99")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from experiments.common import judged, markdown, over_domains, page
-from landbridge.data.catalog import movielens_genres
-from landbridge.data.splits import leave_last_out
+from landbridge.data.splitting.splits import leave_last_out
+from landbridge.datasets.catalog import movielens_genres
 from landbridge.evaluation.significance import compare
-from landbridge.models.ials import IALS
+from landbridge.models.als.ials import IALS
 
 FACTORS = (64, 128, 192)
 METRIC = "ndcg@10"

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from experiments.common import markdown
+from landbridge.core.files import read_json
+from landbridge.core.progress import Terminal
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import Comparison
-from landbridge.files import read_json
-from landbridge.progress import Terminal
 from landbridge.reports.write import report
-from landbridge.selection.benchmark import benchmark, executor_of
-from landbridge.selection.spec import benchmark_spec
+from landbridge.studies.benchmark.runner import benchmark, executor_of
+from landbridge.studies.benchmark.spec import benchmark_spec
 
 
 def run(tables: Mapping[str, Any], file: Path, out: Path, html: Path, jobs: int) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import polars as pl
 
 from experiments.common import chosen, grid, judged, markdown, over_domains, page, root, settings_text
-from landbridge.data.catalog import ciao
-from landbridge.data.splits import leave_last_out
+from landbridge.data.splitting.splits import leave_last_out
+from landbridge.datasets.catalog import ciao
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import compare
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.cdimf import CDIMF
-from landbridge.models.ials import IALS
 from landbridge.models.popularity import Popularity
 
 SEED = 15

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from experiments.common import SEEDS, cell, chosen, grid, intervals, markdown, page, root, settings_text
-from landbridge.data.readers import read_published
-from landbridge.data.splits import with_candidates
+from landbridge.data.splitting.splits import with_candidates
+from landbridge.datasets.published import read_published
 from landbridge.evaluation.evaluate import over_seeds
 from landbridge.evaluation.significance import compare
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.cdimf import CDIMF
-from landbridge.models.ials import IALS
 from landbridge.models.popularity import Popularity
 
 SHARED_USERS = 1736

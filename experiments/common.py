@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from landbridge.data.holdout import Holdout, Split, Targets
+from landbridge.core.files import read_json, write_json
+from landbridge.core.rng import generator
+from landbridge.data.splitting.holdout import Holdout, Split, Targets
 from landbridge.evaluation.evaluate import Evaluation, evaluate, over_seeds, recommended_share
-from landbridge.files import read_json, write_json
 from landbridge.models.base import Method
-from landbridge.rng import generator
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 import polars as pl
 
 from experiments.common import CELLS, PAGES, SEEDS, markdown, page, root, settings_text
-from landbridge.data.catalog import ciao, food_kitchen
-from landbridge.data.holdout import Split
-from landbridge.data.readers import read_published
-from landbridge.data.splits import leave_last_out
-from landbridge.files import atomic_write
-from landbridge.models.ials import IALS
-from landbridge.progress import Terminal
-from landbridge.selection.compat import compat
-from landbridge.selection.transfer import Transfer, held, transfer_matrix
+from landbridge.core.files import atomic_write
+from landbridge.core.progress import Terminal
+from landbridge.data.splitting.holdout import Split
+from landbridge.data.splitting.splits import leave_last_out
+from landbridge.datasets.catalog import ciao, food_kitchen
+from landbridge.datasets.published import read_published
+from landbridge.models.als.ials import IALS
+from landbridge.studies.transfer.compatibility import compat
+from landbridge.studies.transfer.matrix import Transfer, held, transfer_matrix
 from landbridge.training.options import FitOptions
 
 SEED = SEEDS[0]

@@ -19,15 +19,15 @@ from experiments import benches
 from experiments.choice import Choice, entry, some_users
 from experiments.common import asked, grid
 from experiments.dwl_page import dwl_page
-from landbridge.data.holdout import Split
-from landbridge.data.movielens import GENRES_100K
+from landbridge.data.splitting.holdout import Split
+from landbridge.datasets.movielens import GENRES_100K
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.dwl import DWL
-from landbridge.models.ials import IALS
 from landbridge.models.popularity import Popularity
-from landbridge.models.sasrec import SASRec
-from landbridge.selection import cells
-from landbridge.selection.plans import source_of
+from landbridge.models.sequential.dwl import DWL
+from landbridge.models.sequential.sasrec import SASRec
+from landbridge.studies.ablation.plan import source_of
+from landbridge.studies.benchmark import jobs as cells
 
 RUNS, SPECS = Path("runs/dwl"), Path(__file__).parent / "dwl"
 LATEST = {"kind": "latest", "seed": 15}

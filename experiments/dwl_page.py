@@ -12,11 +12,11 @@ import polars as pl
 
 from experiments.benches import Results, compared, finished, seconds, spread
 from experiments.common import markdown, over_domains, page
-from landbridge.data.holdout import ACROSS, FULL
+from landbridge.data.splitting.holdout import ACROSS, FULL
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.segments import with_segment
 from landbridge.evaluation.significance import Comparison, compare
-from landbridge.selection.weight_tables import regrouped
+from landbridge.studies.ablation.weight_tables import regrouped
 
 METRICS = ("ndcg@10", "recall@10")
 CLAIMS = (
@@ -145,7 +145,7 @@ def _judged(
 
 
 def _variety(runs: Sequence[Path], labels: Sequence[str]) -> str:
-    from landbridge.files import read_json
+    from landbridge.core.files import read_json
 
     rows: dict[str, list[dict[str, Any]]] = {}
     for path in finished(*runs):

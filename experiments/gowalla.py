@@ -6,8 +6,8 @@ Regularisation divides counts by the catalogue's size, so Rendle's λ of .003 is
 from __future__ import annotations
 
 from experiments.common import chosen, grid, markdown, page, refitted, root, settings_text
-from landbridge.data.catalog import gowalla
-from landbridge.models.ials import IALS
+from landbridge.datasets.catalog import gowalla
+from landbridge.models.als.ials import IALS
 
 SEED = 15
 METRIC = "ndcg@20"

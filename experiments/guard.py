@@ -14,13 +14,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from experiments.common import CELLS, SEEDS, cell, markdown, over_domains, page, root, sample, settings_text
-from landbridge.data import catalog
-from landbridge.data.holdout import Split
-from landbridge.data.readers import read_published
-from landbridge.data.splits import leave_last_out, with_candidates
+from landbridge.core.files import read_json, write_json
+from landbridge.data.splitting.holdout import Split
+from landbridge.data.splitting.splits import leave_last_out, with_candidates
+from landbridge.datasets import catalog
+from landbridge.datasets.published import read_published
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import Comparison, compare
-from landbridge.files import read_json, write_json
 from landbridge.models.base import Method
 from landbridge.models.mixture import POPULAR, TWIN, Mixture
 from landbridge.models.popularity import Popularity

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from landbridge.data.holdout import Holdout
-from landbridge.data.multidomain import MultiDomain
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
+from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.models.base import Float32
-from landbridge.models.dwl import DWL
-from landbridge.models.parts.domain_weights import Weighed
-from landbridge.models.parts.sequence_model import Sequential
+from landbridge.models.sequential.dwl import DWL
+from landbridge.models.sequential.fitted import Sequential
+from landbridge.models.sequential.item_weights import Weighed
 from landbridge.training.options import FitOptions
 
 

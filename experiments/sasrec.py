@@ -20,12 +20,12 @@ from typing import Any
 
 from benchmarks.sequence_ours import ratings
 from experiments.common import cell, chosen, grid, markdown, page, settings_text
-from landbridge.data.holdout import Split
-from landbridge.data.splits import leave_latest_out
+from landbridge.data.splitting.holdout import Split
+from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate
-from landbridge.models.ials import IALS
+from landbridge.models.als.ials import IALS
 from landbridge.models.popularity import Popularity
-from landbridge.models.sasrec import SASRec
+from landbridge.models.sequential.sasrec import SASRec
 from landbridge.training.options import FitOptions
 
 RUN = Path("runs/sasrec")

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from experiments.common import CELLS, PAGES, markdown, page, root
-from landbridge.data.holdout import Holdout, Targets
-from landbridge.data.readers import read_published
-from landbridge.data.splits import with_candidates
-from landbridge.errors import DivergenceError
+from landbridge.core.errors import DivergenceError
+from landbridge.core.files import read_json, write_json
+from landbridge.core.rng import generator
+from landbridge.data.splitting.holdout import Holdout, Targets
+from landbridge.data.splitting.splits import with_candidates
+from landbridge.datasets.published import read_published
 from landbridge.evaluation.evaluate import evaluate, recommended_share
-from landbridge.files import read_json, write_json
-from landbridge.models.cdimf import CDIMF
-from landbridge.rng import generator
+from landbridge.models.als.cdimf import CDIMF
 from landbridge.training.options import FitOptions
 
 EXACT = CDIMF(factors=192, tolerance=1e-3)

@@ -27,15 +27,15 @@ import uvicorn
 
 from experiments.cold import SHARED_USERS
 from experiments.common import SEEDS, intervals, markdown, page, root
-from landbridge.data.holdout import FULL, Holdout
-from landbridge.data.multidomain import MultiDomain
-from landbridge.data.readers import read_published
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.splitting.holdout import FULL, Holdout
+from landbridge.datasets.published import read_published
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare
+from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.base import Method
-from landbridge.models.cdimf import CDIMF
 from landbridge.models.popularity import Popularity
-from landbridge.serving.app import create_app
+from landbridge.serving.http.app import create_app
 from landbridge.store import save
 from landbridge.training.options import FitOptions
 

@@ -22,19 +22,19 @@ from typing import Any
 from experiments.choice import TUNING_SEED, Choice, entry, some_users
 from experiments.common import grid
 from experiments.uclr_page import rungs_page, sensitivity_page, uclr_page
-from landbridge import experiment
-from landbridge.data.holdout import Holdout
-from landbridge.data.splits import with_candidates
+from landbridge.data.splitting.holdout import Holdout
+from landbridge.data.splitting.splits import with_candidates
+from landbridge.datasets.prepare import prepared
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.bprmf import BPRMF
-from landbridge.models.cdimf import CDIMF
-from landbridge.models.ials import IALS
-from landbridge.models.lightgcn import LightGCN
-from landbridge.models.parts.dot import Dot
+from landbridge.models.common.dot_product import Dot
+from landbridge.models.pairwise.bprmf import BPRMF
+from landbridge.models.pairwise.lightgcn import LightGCN
 from landbridge.models.popularity import Popularity
-from landbridge.models.uclr import UCLR
+from landbridge.models.uclr.method import UCLR
 from landbridge.reports.write import report
-from landbridge.selection.spec import Benchmark, benchmark_spec
+from landbridge.studies.benchmark.spec import Benchmark, benchmark_spec
 from landbridge.training.options import FitOptions
 
 RUNS, SPECS = Path("runs/uclr"), Path(__file__).parent / "uclr"
@@ -96,7 +96,7 @@ def _settled(name: str) -> dict[str, Any]:
     }
     judge = SETTLED_ON.get(name, name)
     spec: Benchmark = benchmark_spec({**tables, "data": [{"candidates": [0, 99], **DATA[judge][2]}]})
-    split = experiment.prepared(spec.data[0].experiment())
+    split = prepared(spec.data[0].experiment())
     split = with_candidates(split, candidates, seed=TUNING_SEED) if candidates else split
     choice = _choice(judge, some_users(split.valid))
     return {**tables, "reference": "BPRMF", "methods": [entry(*each) for each in _methods(choice).items()]}
@@ -167,7 +167,7 @@ def _own() -> dict[str, Any]:
     seeds, candidates, source = DATA["sport-cloth"]
     tables = {**COMMON, "seeds": list(range(1, seeds + 1)), "data": [{"candidates": [0, 99], **source}]}
     spec = benchmark_spec({**tables, "methods": [{"label": "popularity", "name": "popularity"}]})
-    split = with_candidates(experiment.prepared(spec.data[0].experiment()), candidates, seed=TUNING_SEED)
+    split = with_candidates(prepared(spec.data[0].experiment()), candidates, seed=TUNING_SEED)
     choice = _choice("sport-cloth", some_users(split.valid))
     pge = choice.best([UCLR(stage="pge", alpha=1e-3, pretraining={"reg": 1e-5, "epochs": 45, "lr": 1e-3})])
     ucl = choice.best([replace(pge, stage="ucl", alpha=0.3, **QUICK)])

@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments.benches import Results, compared, costs, named, seconds, spread, table
 from experiments.common import markdown, over_domains, page
+from landbridge.core.files import read_json
 from landbridge.evaluation.significance import compare
-from landbridge.files import read_json
 
 RUNGS = ("PGE", "PGE+AE", "PGE+CL-AE", "PGE+UCL-AE", "UCLR")
 METRIC = "ndcg@10"

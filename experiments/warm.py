@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.common import chosen, grid, markdown, page, refitted, root, seed_means, settings_text
-from landbridge.data.readers import read_published
-from landbridge.data.splits import with_candidates
+from landbridge.data.splitting.splits import with_candidates
+from landbridge.datasets.published import read_published
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import compare
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.cdimf import CDIMF
-from landbridge.models.ials import IALS
 
 DEFAULTS: dict[str, Any] = {"factors": 192, "alpha0": 0.3, "reg": 0.03, "epochs": 12}
 PUBLISHED = {

@@ -21,18 +21,18 @@ from experiments.choice import entry
 from experiments.common import PAGES, asked, markdown, page
 from experiments.dwl import RAISED, Study, prepared, settled
 from experiments.raised import raised
-from landbridge.data.holdout import ACROSS
-from landbridge.data.movielens import GENRES_100K
+from landbridge.core.progress import Terminal
+from landbridge.data.splitting.holdout import ACROSS
+from landbridge.datasets.movielens import GENRES_100K
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare
-from landbridge.models.dwl import DWL
-from landbridge.progress import Terminal
+from landbridge.models.sequential.dwl import DWL
 from landbridge.reports.write import report
-from landbridge.selection.ablate_objectives import ObjectiveAblation, ablate_objectives
-from landbridge.selection.ablate_weights import WeightAblation, ablate_weights
-from landbridge.selection.plans import BENCH, Ablated
-from landbridge.selection.trajectory import Ground
-from landbridge.selection.weight_tables import ALL, BASE, FIXED, GENERIC, REST, SPARSE, regrouped
+from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
+from landbridge.studies.ablation.plan import BENCH, Ablated
+from landbridge.studies.ablation.weight_tables import ALL, BASE, FIXED, GENERIC, REST, SPARSE, regrouped
+from landbridge.studies.ablation.weight_trajectories import Ground
+from landbridge.studies.ablation.weights import WeightAblation, ablate_weights
 
 RUNS, SPECS = Path("runs/weights"), Path(__file__).parent / "weights"
 STUDIES = {

@@ -15,9 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from landbridge.data.doctor import examine
-    from landbridge.data.readers import read, read_published
-    from landbridge.data.splits import (
+    from landbridge.core.errors import DataError, LandbridgeError, SettingsError, StoreError
+    from landbridge.data.diagnostics import examine
+    from landbridge.data.io.readers import read
+    from landbridge.data.splitting.splits import (
         cold_users,
         leave_last_out,
         leave_latest_out,
@@ -25,27 +26,27 @@ if TYPE_CHECKING:
         temporal,
         with_candidates,
     )
-    from landbridge.errors import DataError, LandbridgeError, SettingsError, StoreError
+    from landbridge.datasets.published import read_published
     from landbridge.evaluation.evaluate import Validator, evaluate
     from landbridge.evaluation.significance import compare
-    from landbridge.models.adc import ADC
-    from landbridge.models.bprmf import BPRMF
-    from landbridge.models.cdimf import CDIMF
-    from landbridge.models.dwl import DWL
-    from landbridge.models.ials import IALS
-    from landbridge.models.lightgcn import LightGCN
-    from landbridge.models.pepnet import PEPNet
+    from landbridge.inference import explain, fold_in, recommend, recommend_all
+    from landbridge.models.als.cdimf import CDIMF
+    from landbridge.models.als.ials import IALS
+    from landbridge.models.pairwise.bprmf import BPRMF
+    from landbridge.models.pairwise.lightgcn import LightGCN
     from landbridge.models.popularity import Popularity
-    from landbridge.models.sasrec import SASRec
-    from landbridge.models.uclr import UCLR
-    from landbridge.recommending import explain, fold_in, recommend, recommend_all
+    from landbridge.models.sequential.dwl import DWL
+    from landbridge.models.sequential.sasrec import SASRec
+    from landbridge.models.towers.adc import ADC
+    from landbridge.models.towers.pepnet import PEPNet
+    from landbridge.models.uclr.method import UCLR
     from landbridge.selection.auto import auto
-    from landbridge.selection.compat import compat
     from landbridge.selection.guard import guard
-    from landbridge.selection.transfer import transfer_matrix
+    from landbridge.selection.search import Budget, search
     from landbridge.store import load, save
+    from landbridge.studies.transfer.compatibility import compat
+    from landbridge.studies.transfer.matrix import transfer_matrix
     from landbridge.training.options import FitOptions
-    from landbridge.tuning.search import Budget, search
 
 from landbridge.version import __version__ as __version__
 
@@ -92,9 +93,10 @@ __all__ = [
 ]
 
 _HOME = {
-    "data.doctor": ("examine",),
-    "data.readers": ("read", "read_published"),
-    "data.splits": (
+    "data.diagnostics": ("examine",),
+    "data.io.readers": ("read",),
+    "datasets.published": ("read_published",),
+    "data.splitting.splits": (
         "cold_users",
         "leave_last_out",
         "leave_latest_out",
@@ -102,27 +104,27 @@ _HOME = {
         "temporal",
         "with_candidates",
     ),
-    "errors": ("DataError", "LandbridgeError", "SettingsError", "StoreError"),
+    "core.errors": ("DataError", "LandbridgeError", "SettingsError", "StoreError"),
     "evaluation.evaluate": ("Validator", "evaluate"),
     "evaluation.significance": ("compare",),
-    "models.adc": ("ADC",),
-    "models.bprmf": ("BPRMF",),
-    "models.cdimf": ("CDIMF",),
-    "models.dwl": ("DWL",),
-    "models.ials": ("IALS",),
-    "models.lightgcn": ("LightGCN",),
-    "models.pepnet": ("PEPNet",),
+    "models.towers.adc": ("ADC",),
+    "models.pairwise.bprmf": ("BPRMF",),
+    "models.als.cdimf": ("CDIMF",),
+    "models.sequential.dwl": ("DWL",),
+    "models.als.ials": ("IALS",),
+    "models.pairwise.lightgcn": ("LightGCN",),
+    "models.towers.pepnet": ("PEPNet",),
     "models.popularity": ("Popularity",),
-    "models.sasrec": ("SASRec",),
-    "models.uclr": ("UCLR",),
-    "recommending": ("explain", "fold_in", "recommend", "recommend_all"),
+    "models.sequential.sasrec": ("SASRec",),
+    "models.uclr.method": ("UCLR",),
+    "inference": ("explain", "fold_in", "recommend", "recommend_all"),
     "selection.auto": ("auto",),
-    "selection.compat": ("compat",),
+    "studies.transfer.compatibility": ("compat",),
     "selection.guard": ("guard",),
-    "selection.transfer": ("transfer_matrix",),
+    "studies.transfer.matrix": ("transfer_matrix",),
     "store": ("load", "save"),
     "training.options": ("FitOptions",),
-    "tuning.search": ("Budget", "search"),
+    "selection.search": ("Budget", "search"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from landbridge.parallel.executor import Processes, Serial
-from landbridge.selection import cells
-from landbridge.selection.benchmark import benchmark
-from landbridge.selection.spec import benchmark_spec
+from landbridge.core.parallel import Processes, Serial
+from landbridge.studies.benchmark import jobs as cells
+from landbridge.studies.benchmark.runner import benchmark
+from landbridge.studies.benchmark.spec import benchmark_spec
 
 
 def shops(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The crowd of :mod:`landbridge.models.parts.crowd` written plainly, differentiable in everything."""
+"""The crowd of :mod:`landbridge.models.uclr.contrastive` written plainly, differentiable in everything."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from landbridge.errors import DataError
-from landbridge.parallel.executor import THREAD_VARIABLES
+from landbridge.core.errors import DataError
+from landbridge.core.parallel import THREAD_VARIABLES
 
 
 class UnfitError(Exception):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worlds import uneven
 
-from landbridge.models.ials import IALS
+from landbridge.models.als.ials import IALS
 from landbridge.store import save
 from landbridge.training.options import FitOptions
 

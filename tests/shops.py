@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from landbridge import store
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.fitted import Factors, RowRule
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
-from landbridge.models.cdimf import CDIMF
-from landbridge.models.ials import IALS
-from landbridge.models.parts.factors import Factors, RowRule
-from landbridge.serving.requests import Answer, Event, Recommended, Request
-from landbridge.serving.service import Service
+from landbridge.serving.engine.messages import Answer, Event, Recommended, Request
+from landbridge.serving.engine.service import Service
 from landbridge.training.options import FitOptions
 
 USERS = 24

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from landbridge.errors import DataError, unknown
-from landbridge.serving.requests import Answer, Contribution, Event, Explained, Recommended, Request
+from landbridge.core.errors import DataError, unknown
+from landbridge.serving.engine.messages import Answer, Contribution, Event, Explained, Recommended, Request
 
 KNOWN = ("alien", "brazil", "dune", "emma")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions, Rows
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
 
 

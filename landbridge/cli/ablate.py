@@ -40,9 +40,9 @@ def balance(
 
     landbridge ablate balance ciao --dataset --sharing tower --balance none,gradnorm --out runs/ablation
     """
-    from landbridge.progress import Terminal
-    from landbridge.selection.ablate import Ablation, ablate
-    from landbridge.settings import value_of
+    from landbridge.config import value_of
+    from landbridge.core.progress import Terminal
+    from landbridge.studies.ablation.balance import Ablation, ablate
 
     data = ablate_data.table(sources, users, dataset, domains, candidates) | {"split": {"kind": split}}
     subsets = {"balance": balance, "sharing": sharing, "complexity": complexity}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from landbridge.selection.plans import Ablated
+    from landbridge.studies.ablation.plan import Ablated
 
 Text = str | None
 Timed = Annotated[list[str], typer.Argument(help="Event files with time stamps, one per domain.")]

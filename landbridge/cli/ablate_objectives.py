@@ -30,9 +30,9 @@ def command(
 
     DWL at every point of a grid of the objectives' λ; pareto.csv and pareto.svg tell which are not beaten.
     """
-    from landbridge.progress import Terminal
-    from landbridge.selection.ablate_objectives import ObjectiveAblation, ablate_objectives
-    from landbridge.settings import value_of
+    from landbridge.config import value_of
+    from landbridge.core.progress import Terminal
+    from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
 
     asked = {} if of is None else {"of": tuple(ablate_data.names(of))}
     plan = ObjectiveAblation(

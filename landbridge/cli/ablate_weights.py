@@ -31,9 +31,9 @@ def command(
 
     One part of DWL at a time is another than in the base, which is what --set says.
     """
-    from landbridge.progress import Terminal
-    from landbridge.selection.ablate_weights import WeightAblation, ablate_weights
-    from landbridge.settings import value_of
+    from landbridge.config import value_of
+    from landbridge.core.progress import Terminal
+    from landbridge.studies.ablation.weights import WeightAblation, ablate_weights
 
     asked = {} if vary is None else {"vary": tuple(ablate_data.names(vary))}
     plan = WeightAblation(

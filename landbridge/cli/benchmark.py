@@ -30,11 +30,11 @@ def command(
     landbridge benchmark --models popularity,ials,cdimf --data ciao,food-kitchen --out runs/bench
     """
     from landbridge.cli import show
-    from landbridge.progress import Terminal
-    from landbridge.selection.benchmark import benchmark
-    from landbridge.selection.spec import benchmark_spec
-    from landbridge.selection.tables import main_tables
-    from landbridge.settings import merged
+    from landbridge.config import merged
+    from landbridge.core.progress import Terminal
+    from landbridge.studies.benchmark.runner import benchmark
+    from landbridge.studies.benchmark.spec import benchmark_spec
+    from landbridge.studies.benchmark.tables import main_tables
 
     tables = merged(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
     wanted = benchmark_spec(tables)
@@ -52,9 +52,9 @@ def command(
 
 
 def _tables(spec: Path | None, models: Text, data: Text, seeds: int | None) -> dict[str, Any]:
-    from landbridge.errors import SettingsError
-    from landbridge.selection.spec import of_names
-    from landbridge.settings import read_spec
+    from landbridge.config import read_spec
+    from landbridge.core.errors import SettingsError
+    from landbridge.studies.benchmark.spec import of_names
 
     if spec is not None and not (models or data or seeds):
         return read_spec(spec)

@@ -18,8 +18,9 @@ def command(
 
     landbridge compare runs/cdimf runs/alone --metric ndcg@10
     """
-    from landbridge import compare, experiment
-    from landbridge.progress import Terminal
+    from landbridge import compare
+    from landbridge import pipeline as experiment
+    from landbridge.core.progress import Terminal
 
     verdict = compare(experiment.judged(first, Terminal()), experiment.judged(second, Terminal()), metric, by)
     typer.echo(str(verdict))

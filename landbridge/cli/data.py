@@ -21,7 +21,7 @@ def list_names() -> None:
 
     landbridge data list
     """
-    from landbridge.data import catalog
+    from landbridge.datasets import catalog
 
     for name in catalog.names():
         typer.echo(name)
@@ -33,7 +33,7 @@ def info(name: Name) -> None:
 
     landbridge data info ciao
     """
-    from landbridge.data import catalog
+    from landbridge.datasets import catalog
 
     typer.echo(str(catalog.info(name)))
 
@@ -44,6 +44,6 @@ def get(name: Name) -> None:
 
     landbridge data get ciao
     """
-    from landbridge.data import catalog
+    from landbridge.datasets import catalog
 
     typer.echo(str(catalog.get(name)))

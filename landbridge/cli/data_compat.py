@@ -29,14 +29,15 @@ def command(
     With --measure the events are split, the last of each user is predicted from the rest, and transfer.csv
     (beside --out, else here) holds the gain of each target from each source; a killed measurement goes on.
     """
-    from landbridge import FitOptions, experiment
+    from landbridge import FitOptions
     from landbridge.cli import show
-    from landbridge.data.holdout import Split
+    from landbridge.config import merged, spec, value_of
+    from landbridge.core.progress import Terminal
+    from landbridge.data.splitting.holdout import Split
+    from landbridge.datasets.prepare import prepared
     from landbridge.models import registry
-    from landbridge.progress import Terminal
-    from landbridge.selection.compat import compat
-    from landbridge.selection.transfer import held, transfer_matrix
-    from landbridge.settings import merged, spec, value_of
+    from landbridge.studies.transfer.compatibility import compat
+    from landbridge.studies.transfer.matrix import held, transfer_matrix
 
     source = {"dataset": sources[0]} if dataset else {"source": sources if len(sources) > 1 else sources[0]}
     given: dict[str, Any] = {
@@ -44,7 +45,7 @@ def command(
         "split": {"kind": "auto" if measure else "none", "seed": seed},
     }
     tried = registry.method(method).from_settings(dict(value_of(text) for text in settings or ()))
-    split = experiment.prepared(spec(merged({}, given)))
+    split = prepared(spec(merged({}, given)))
     options = FitOptions(seed, FitOptions().threads if threads is None else threads, progress=Terminal())
     prediction = compat(split.train if isinstance(split, Split) else split, options)
     show.answer(prediction.best_first(), json=json, out=out)

@@ -15,7 +15,8 @@ def command(
 
     landbridge demo --serve
     """
-    from landbridge import demo, demo_serve
+    from landbridge.demo import server as demo_serve
+    from landbridge.demo import terminal as demo
 
     if serve:
         demo_serve.run(port)

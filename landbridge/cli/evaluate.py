@@ -19,9 +19,9 @@ def command(
 
     landbridge evaluate runs/cdimf --metric ndcg@10 --metric hr@10
     """
-    from landbridge import experiment
+    from landbridge import pipeline
     from landbridge.cli import show
-    from landbridge.progress import Terminal
+    from landbridge.core.progress import Terminal
 
-    evaluation = experiment.judged(run, Terminal())
+    evaluation = pipeline.judged(run, Terminal())
     show.answer(evaluation.summary(tuple(metric or ("ndcg@10", "hr@10")), by), json=json, out=out)

@@ -39,13 +39,12 @@ def command(
 
     landbridge fit books.csv movies.parquet --users shared --out runs/best
     """
-    from landbridge import experiment
+    from landbridge import pipeline
     from landbridge.cli import show
-    from landbridge.progress import Terminal
-    from landbridge.selection.fitting import of_spec
+    from landbridge.config import merged, read_spec, spec, value_of
+    from landbridge.core.progress import Terminal
+    from landbridge.core.tensorboard import TensorBoard
     from landbridge.selection.guard import decision_table
-    from landbridge.settings import merged, read_spec, spec, value_of
-    from landbridge.tensorboard import TensorBoard
 
     given: dict[str, Any] = {
         "data": {"users": users, "min_rating": min_rating},
@@ -59,7 +58,7 @@ def command(
         given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
     wanted = spec(merged(read_spec(Path(sources[0])) if from_file else {}, given))
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
-    result = experiment.run(wanted, out, fit=of_spec, resume=resume, progress=progress)
+    result = pipeline.run(wanted, out, resume=resume, progress=progress)
     if result.fitted.decisions:
         show.table(decision_table(result.fitted.decisions))
     if result.evaluation is not None:

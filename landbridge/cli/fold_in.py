@@ -27,7 +27,7 @@ def command(
 
 
 def _by_domain(pairs: list[str]) -> dict[str, list[str]]:
-    from landbridge.errors import DataError
+    from landbridge.core.errors import DataError
 
     events: dict[str, list[str]] = {}
     for pair in pairs:

@@ -23,7 +23,7 @@ from landbridge.cli import (
     serve,
     tune,
 )
-from landbridge.errors import LandbridgeError
+from landbridge.core.errors import LandbridgeError
 
 app = typer.Typer(
     name="landbridge",

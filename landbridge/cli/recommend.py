@@ -27,8 +27,8 @@ def command(
     """
     from landbridge import load, recommend, recommend_all
     from landbridge.cli import show
-    from landbridge.errors import DataError
-    from landbridge.progress import Terminal
+    from landbridge.core.errors import DataError
+    from landbridge.core.progress import Terminal
 
     wanted = [*(user or ()), *(_lines(users) if users else ())]
     if bool(wanted) == (everybody is not None):
@@ -41,7 +41,7 @@ def command(
 
 
 def _lines(path: Path) -> list[str]:
-    from landbridge.errors import DataError
+    from landbridge.core.errors import DataError
 
     if not path.is_file():
         raise DataError(f"There is no file {path} with user ids; check the path.")

@@ -29,9 +29,9 @@ def command(
     import polars as pl
 
     from landbridge.cli import show
-    from landbridge.progress import Terminal
-    from landbridge.serving.events import EventStore
-    from landbridge.serving.refit import refit
+    from landbridge.core.progress import Terminal
+    from landbridge.serving.events.refit import refit
+    from landbridge.serving.events.store import EventStore
     from landbridge.training.options import FitOptions
 
     options = FitOptions(progress=Terminal())

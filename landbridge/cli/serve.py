@@ -38,8 +38,8 @@ def command(
     """
     import os
 
-    from landbridge.serving.server import serve
-    from landbridge.serving.settings import key_from, serve_settings
+    from landbridge.serving.runtime.server import serve
+    from landbridge.serving.runtime.settings import key_from, serve_settings
 
     given = {
         "host": host,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landbridge.errors import SettingsError, unknown
+from landbridge.core.errors import SettingsError, unknown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,7 +44,7 @@ def _cell(value: object) -> str:
 
 
 def _to_file(frame: pl.DataFrame, out: Path) -> None:
-    from landbridge.files import atomic_write
+    from landbridge.core.files import atomic_write
 
     writers: dict[str, Callable[[Path], object]] = {
         ".csv": frame.write_csv,

@@ -44,9 +44,9 @@ def command(
     to try: reg = {low = 0.01, high = 1.0, log = true} or cold_weight = {options = [0, 1, 3]}.
     """
     from landbridge.cli import show
-    from landbridge.progress import Terminal
-    from landbridge.settings import merged, read_spec, spec, value_of
-    from landbridge.tuning.contest import tune
+    from landbridge.config import merged, read_spec, spec, value_of
+    from landbridge.core.progress import Terminal
+    from landbridge.selection.compare_methods import tune
 
     fixed = dict(value_of(text) for text in settings or ())
     given: dict[str, Any] = {

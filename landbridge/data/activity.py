@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Int64
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import Queries
 
 ACTIVITY: Mapping[str, int] = {"0": 0, "1-2": 1, "3-5": 3, "6-10": 6, "11-30": 11, "31+": 31}

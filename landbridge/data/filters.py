@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import DataError
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.errors import DataError, unknown
+from landbridge.core.errors import DataError, unknown
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import DataError
 from landbridge.data.interactions import Rows
-from landbridge.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

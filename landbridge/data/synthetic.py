@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.holdout import Holdout, Split, Targets
+from landbridge.core.errors import SettingsError
+from landbridge.core.rng import generator
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Int64, Interactions
-from landbridge.data.multidomain import MultiDomain
+from landbridge.data.splitting.holdout import Holdout, Split, Targets
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.errors import SettingsError
-from landbridge.rng import generator
 
 Pairs = tuple[Int64, Int64]  # users, items
 

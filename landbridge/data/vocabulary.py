@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.errors import DataError
+from landbridge.core.errors import DataError
 
 IdArray = npt.NDArray[Any]  # int64, or NumPy's variable-width StringDType
 LONGEST = len(str(-(2**63)))

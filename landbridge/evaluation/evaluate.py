@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landbridge.data.holdout import Holdout, is_sampled
-from landbridge.errors import DataError
+from landbridge.core.errors import DataError
+from landbridge.core.files import atomic_write
+from landbridge.core.progress import Progress
+from landbridge.core.rng import generator
+from landbridge.core.threads import shared
+from landbridge.data.splitting.holdout import Holdout, is_sampled
+from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.metrics import Metric, gini
 from landbridge.evaluation.protocols import (
     Scorer,
@@ -20,12 +25,7 @@ from landbridge.evaluation.protocols import (
     recommended_items,
     standings,
 )
-from landbridge.evaluation.resampling import mean_interval
 from landbridge.evaluation.segments import head_items, user_table
-from landbridge.files import atomic_write
-from landbridge.progress import Progress
-from landbridge.rng import generator
-from landbridge.threads import shared
 
 if TYPE_CHECKING:
     import polars as pl
@@ -212,7 +212,7 @@ def _ranked(holdout: Holdout, domain: str, standing: Standing) -> pl.DataFrame:
 def _described(holdout: Holdout, domain: str, standing: Standing) -> pl.DataFrame:
     import polars as pl
 
-    from landbridge.data.crosslisted import has_twin
+    from landbridge.data.cross_listed import has_twin
 
     known, targets = holdout.known, holdout.targets[domain]
     activity_D = known.activity_UD[targets.user_idx]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.errors import SettingsError, unknown
+from landbridge.core.errors import SettingsError, unknown
 
 Float64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[Any]

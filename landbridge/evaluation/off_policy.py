@@ -27,15 +27,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.holdout import Holdout, Targets
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.rng import generator
+from landbridge.core.threads import shared
 from landbridge.data.interactions import Float32, Int32, Int64, Rows
-from landbridge.errors import DataError, SettingsError
+from landbridge.data.splitting.holdout import Holdout, Targets
+from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.metrics import Float64
 from landbridge.evaluation.protocols import Scorer, blocks, scores_of
-from landbridge.evaluation.resampling import mean_interval
-from landbridge.ranking import rows_of, top_k
-from landbridge.rng import generator
-from landbridge.threads import shared
+from landbridge.ranking.top_k import rows_of, top_k
 
 DRAWS = 1000
 ASSUMED = (

@@ -13,14 +13,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.holdout import Holdout, Targets
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.progress import Progress, Silent
+from landbridge.core.threads import shared
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Int32, Int64, Interactions, Rows
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import Queries
-from landbridge.errors import DataError, SettingsError
-from landbridge.progress import Progress, Silent
-from landbridge.ranking import count_above, count_above_candidates, count_competitors, rows_of, top_k
-from landbridge.threads import shared
+from landbridge.data.splitting.holdout import Holdout, Targets
+from landbridge.ranking.top_k import count_above, count_above_candidates, count_competitors, rows_of, top_k
 
 BLOCK_BYTES = 128_000_000
 ALL = "all"  # the name of the one competition over all domains

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landbridge.core.errors import SettingsError, unknown
 from landbridge.data.activity import ACTIVITY
 from landbridge.data.interactions import Int64
-from landbridge.errors import SettingsError, unknown
 from landbridge.evaluation.metrics import Metric
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landbridge.data.holdout import FULL, ranking
-from landbridge.errors import DataError
+from landbridge.core.errors import DataError
+from landbridge.core.rng import generator
+from landbridge.data.splitting.holdout import FULL, ranking
+from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.metrics import Float64, Metric
-from landbridge.evaluation.resampling import mean_interval
 from landbridge.evaluation.segments import user_table
-from landbridge.rng import generator
 
 if TYPE_CHECKING:
     import polars as pl

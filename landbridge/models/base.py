@@ -14,10 +14,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.multidomain import MultiDomain
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
-from landbridge.errors import SettingsError, unknown
-from landbridge.models.space import Space
+from landbridge.models.search_space import Space
 from landbridge.training.options import FitOptions
 
 Float32 = npt.NDArray[np.float32]

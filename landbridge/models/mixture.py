@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import SettingsError, unknown
 from landbridge.data.activity import ACTIVITY, events_in, group_of
-from landbridge.data.multidomain import MultiDomain
-from landbridge.errors import SettingsError, unknown
+from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Float32, Kept, Method, Queries
 from landbridge.models.explanation import Explains, Explanation
 from landbridge.training.options import FitOptions

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.multidomain import MultiDomain
+from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Float32, Kept, Method, Queries
 from landbridge.training.options import FitOptions
 

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from landbridge.errors import SettingsError, unknown
+from landbridge.core.errors import SettingsError, unknown
 from landbridge.models.base import Fitted, Method
 
 METHODS = {
-    "adc": "landbridge.models.adc:ADC",
-    "bprmf": "landbridge.models.bprmf:BPRMF",
-    "cdimf": "landbridge.models.cdimf:CDIMF",
-    "cmf": "landbridge.models.cmf:CMF",
-    "conet": "landbridge.models.conet:CoNet",
-    "dwl": "landbridge.models.dwl:DWL",
-    "ials": "landbridge.models.ials:IALS",
-    "lightgcn": "landbridge.models.lightgcn:LightGCN",
+    "adc": "landbridge.models.towers.adc:ADC",
+    "bprmf": "landbridge.models.pairwise.bprmf:BPRMF",
+    "cdimf": "landbridge.models.als.cdimf:CDIMF",
+    "cmf": "landbridge.models.towers.cmf:CMF",
+    "conet": "landbridge.models.towers.conet:CoNet",
+    "dwl": "landbridge.models.sequential.dwl:DWL",
+    "ials": "landbridge.models.als.ials:IALS",
+    "lightgcn": "landbridge.models.pairwise.lightgcn:LightGCN",
     "mixture": "landbridge.models.mixture:Mixture",
-    "neumf": "landbridge.models.neumf:NeuMF",
-    "pepnet": "landbridge.models.pepnet:PEPNet",
+    "neumf": "landbridge.models.towers.neumf:NeuMF",
+    "pepnet": "landbridge.models.towers.pepnet:PEPNet",
     "popularity": "landbridge.models.popularity:Popularity",
-    "sasrec": "landbridge.models.sasrec:SASRec",
-    "uclr": "landbridge.models.uclr:UCLR",
+    "sasrec": "landbridge.models.sequential.sasrec:SASRec",
+    "uclr": "landbridge.models.uclr.method:UCLR",
 }
 
 KINDS = {
     "counts": "landbridge.models.popularity:Counts",
-    "encoded": "landbridge.models.parts.encoded:Encoded",
-    "factors": "landbridge.models.parts.factors:Factors",
+    "encoded": "landbridge.models.uclr.fitted:Encoded",
+    "factors": "landbridge.models.als.fitted:Factors",
     "mixture": "landbridge.models.mixture:Blend",
-    "network": "landbridge.models.parts.network:Network",
-    "sequence": "landbridge.models.parts.sequence_model:Sequential",
-    "vectors": "landbridge.models.parts.vectors:Vectors",
+    "network": "landbridge.models.towers.fitted:Network",
+    "sequence": "landbridge.models.sequential.fitted:Sequential",
+    "vectors": "landbridge.models.pairwise.fitted:Vectors",
 }
 
 

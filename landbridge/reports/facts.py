@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from landbridge.data.holdout import is_sampled
+from landbridge.data.splitting.holdout import is_sampled
 from landbridge.reports.figures import effect, figure, interval, joined, p_value, plain
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table

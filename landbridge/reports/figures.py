@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from landbridge.data.holdout import ranking
+from landbridge.data.splitting.holdout import ranking
 from landbridge.reports.runs import DIFFERENCE, Runs
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from importlib.resources import files
 
-from landbridge.errors import MissingExtraError
+from landbridge.core.errors import MissingExtraError
 from landbridge.reports import plots
 from landbridge.reports.document import Block, Code, Document, Fold, Gallery, Heading
 from landbridge.reports.looks import DARK, LIGHT

@@ -10,7 +10,7 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from landbridge.errors import LandbridgeError
+from landbridge.core.errors import LandbridgeError
 from landbridge.evaluation.segments import LABELS
 from landbridge.reports import facts, plots
 from landbridge.reports.figures import UNSURE, joined, judged_on, overall, percent, plain

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
-from landbridge.errors import MissingExtraError
+from landbridge.core.errors import MissingExtraError
 from landbridge.reports.looks import SHAPES, Look, ink_on
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landbridge.errors import StoreError
+from landbridge.core.errors import StoreError
+from landbridge.core.files import read_json
 from landbridge.evaluation.segments import LABELS
-from landbridge.files import read_json
 from landbridge.reports import cells as told
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from landbridge.errors import SettingsError, unknown
-from landbridge.files import atomic_write
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.files import atomic_write
 from landbridge.reports import html, pictures, runs, text
 from landbridge.reports.document import Document, document
 from landbridge.reports.figures import figures

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from landbridge.data.holdout import Split
+from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.ials import IALS
 from landbridge.models.mixture import POPULAR, TWIN, Blend
 from landbridge.models.popularity import Popularity
 from landbridge.selection.guard import guarded
+from landbridge.selection.search import Budget, search
 from landbridge.training.options import FitOptions
-from landbridge.tuning.search import Budget, search
 
 # ials makes two families, mixture and popularity have nothing to tune, the others take their time
 NO_FAMILY = (

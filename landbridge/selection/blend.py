@@ -23,16 +23,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.progress import Progress, Silent
+from landbridge.core.rng import generator
+from landbridge.core.threads import shared
 from landbridge.data.activity import ACTIVITY, group_of
-from landbridge.data.holdout import Holdout
+from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.protocols import Block, blocks, scores_of
 from landbridge.models.base import Fitted
 from landbridge.models.mixture import standardised
-from landbridge.progress import Progress, Silent
-from landbridge.ranking import count_above_blends, rows_of
-from landbridge.rng import generator
-from landbridge.threads import shared
+from landbridge.ranking.top_k import count_above_blends, rows_of
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from landbridge import experiment
-from landbridge.data.holdout import Split
-from landbridge.data.multidomain import MultiDomain
-from landbridge.errors import SettingsError
+from landbridge.config import AUTO, Model, Spec
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
 from landbridge.selection.auto import auto, tuned_method
 from landbridge.selection.guard import guarded, twin_of, with_twin
-from landbridge.settings import AUTO, Model, Spec
 from landbridge.training.options import FitOptions
 
 
@@ -50,11 +50,11 @@ def _tuned(
     return tuned_method(method, split, options, model.trials, model.seconds, work and work / role, metric)
 
 
-def of_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
+def fit_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
     """An experiment's model: with choices made here where it asks for any, else plainly."""
     model = spec.model
     if not (model.name == AUTO or model.guard or model.trials or model.seconds):
-        return experiment.plain(spec, split, options)
+        return _plain(spec, split, options)
     if isinstance(split, MultiDomain):
         raise SettingsError(
             "auto, guard, trials and seconds choose on held-out data: give a split, or a method as it is."
@@ -63,3 +63,22 @@ def of_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitt
         raise SettingsError("patience and tuning both choose the epochs: give one of them.")
     work = options.checkpoint and options.checkpoint / "search"
     return fit(model, split, options, work, spec.fit.validate_on)
+
+
+def _plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
+    """The spec's method with its settings, the number of epochs chosen on validation where asked for."""
+    method = registry.method(spec.model.name).from_settings(spec.model.settings)
+    if isinstance(split, MultiDomain):
+        return method.fit(split, options.within("fit"))
+    if spec.fit.patience is not None and method.has_epochs:
+        method = _with_best_epochs(method, split, spec, options.within("choose"))
+    return method.fit(split.test.known, options.within("fit"))
+
+
+def _with_best_epochs(method: Method, split: Split, spec: Spec, options: FitOptions) -> Method:
+    """Choose the number of epochs on validation data alone; the model reported is then fitted anew."""
+    from landbridge.evaluation.evaluate import Validator
+
+    validate = Validator(split.valid, spec.fit.validate_on, options.threads)
+    options = replace(options, validate=validate, patience=spec.fit.patience)
+    return method.stopped(method.fit(split.train, options).log)

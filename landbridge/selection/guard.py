@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landbridge.data.activity import ACTIVITY
-from landbridge.data.holdout import Holdout, Split
+from landbridge.data.splitting.holdout import Holdout, Split
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
-from landbridge.models.ials import IALS
 from landbridge.models.mixture import POPULAR, TWIN, Blend, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend

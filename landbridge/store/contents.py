@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from landbridge.data.holdout import Holdout, Targets
+from landbridge.core.files import Arrays
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
+from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.files import Arrays
 from landbridge.models.base import Method
 
 

@@ -12,8 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from landbridge.errors import StoreError
-from landbridge.files import StoredFile, is_temporary, locked, read_json, sha256, write_hashed, write_json
+from landbridge.core.errors import StoreError
+from landbridge.core.files import (
+    StoredFile,
+    is_temporary,
+    locked,
+    read_json,
+    sha256,
+    write_hashed,
+    write_json,
+)
 
 FORMAT, VERSION = "landbridge-run", 1
 MANIFEST = "manifest.json"

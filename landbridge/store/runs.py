@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from landbridge.data.holdout import Holdout
-from landbridge.data.multidomain import MultiDomain
-from landbridge.errors import SettingsError, StoreError
-from landbridge.files import StoredFile, locked, read_arrays, write_arrays, write_hashed
+from landbridge.core.errors import SettingsError, StoreError
+from landbridge.core.files import StoredFile, locked, read_arrays, write_arrays, write_hashed
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.splitting.holdout import Holdout
 from landbridge.models.base import Fitted, Kept, Method
 from landbridge.store import contents
 from landbridge.store.folder import FORMAT, VERSION, attach, checked, prepare, read_manifest, switch

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.errors import StoreError
-from landbridge.files import atomic_write, read_arrays, write_arrays
+from landbridge.core.errors import StoreError
+from landbridge.core.files import atomic_write, read_arrays, write_arrays
 from landbridge.training.options import FitOptions
 
 State = dict[str, npt.NDArray[Any]]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.training import tensors
-from landbridge.training.neural import torch
+from landbridge.training.torch_backend import torch
 
 
 class Losses(Mapping[str, Any]):

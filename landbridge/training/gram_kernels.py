@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from landbridge.training.row_kernels import FAST
+from landbridge.training.optimizer_kernels import FAST
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)

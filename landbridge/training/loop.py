@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from landbridge.errors import DivergenceError
-from landbridge.rng import generator
+from landbridge.core.errors import DivergenceError
+from landbridge.core.rng import generator
 from landbridge.training import tensors
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.gradients import Losses
-from landbridge.training.neural import torch
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
+from landbridge.training.torch_backend import torch
 
 WEIGHTING = "weighting|"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from landbridge.errors import SettingsError, unknown
-from landbridge.progress import Progress, Silent
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.progress import Progress, Silent
 
 DEVICES = ("auto", "cpu", "cuda")
 

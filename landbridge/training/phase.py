@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from landbridge.training.rows import Optimizer
-from landbridge.training.weighting import Uniform, Weighting
+from landbridge.training.optimizers import Optimizer
+from landbridge.training.weighting.base import Uniform, Weighting
 
 
 @dataclass(frozen=True, eq=False)

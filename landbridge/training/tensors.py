@@ -2,7 +2,7 @@
 
 A sparse gradient (``torch.nn.functional.embedding(..., sparse=True)``) touches the rows of its batch, a
 dense one all rows; a vector is one row. On the CPU steps run in the compiled kernels of
-:mod:`landbridge.training.rows` on the tensors' own memory, on CUDA by the same equations in torch.
+:mod:`landbridge.training.optimizers` on the tensors' own memory, on CUDA by the same equations in torch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.training.neural import torch
-from landbridge.training.rows import Optimizer, summed
+from landbridge.training.optimizers import Optimizer, summed
+from landbridge.training.torch_backend import torch
 
 Slots = Mapping[str, Any]
 Gradient = tuple[Any, Any]  # rows (T,), gradients (T, F)
@@ -107,7 +107,7 @@ def _rows(grad: Any) -> Gradient:
 
 
 def _step_anywhere(optimizer: Optimizer, table_RF: Any, slots: Slots, rows_T: Any, grad_TF: Any) -> None:
-    """Eqs. (1)-(4) of :mod:`landbridge.training.rows` in torch."""
+    """Eqs. (1)-(4) of :mod:`landbridge.training.optimizers` in torch."""
     lr, beta1, beta2, eps, decay = optimizer.constants
     slots["count"][rows_T] += 1
     table_RF[rows_T] *= 1 - lr * decay

@@ -60,7 +60,7 @@ def test_what_the_time_did_not_allow_is_said(
     spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter(range(0, 10_000, 100))
-    monkeypatch.setattr("landbridge.selection.benchmark.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("landbridge.studies.benchmark.runner.time.monotonic", lambda: float(next(ticks)))
     status, _, err = run(capsys, spec, "--out", spec.parent / "out", "--seconds", 50)
     assert status == 0
     assert "The time is over, 3 are left; the same command goes on." in err
@@ -69,7 +69,7 @@ def test_what_the_time_did_not_allow_is_said(
 def test_a_leak_is_a_failure(
     spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("landbridge.selection.leak.SURE", 2.0)
+    monkeypatch.setattr("landbridge.studies.benchmark.leak_check.SURE", 2.0)
     status, said, _ = run(capsys, spec, "--out", spec.parent / "out", "--leak-check")
     assert status == 1
     assert "test pairs reach its fit" in said

@@ -9,11 +9,12 @@ import platformdirs
 import pytest
 from commands import run, untimed_files
 
-from landbridge import demo_serve, store
+from landbridge import store
+from landbridge.config import spec
+from landbridge.demo import server as demo_serve
 from landbridge.evaluation.evaluate import Evaluation
-from landbridge.serving import server
-from landbridge.serving.service import Service
-from landbridge.settings import spec
+from landbridge.serving.engine.service import Service
+from landbridge.serving.runtime import server
 
 
 @pytest.fixture

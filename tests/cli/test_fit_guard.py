@@ -10,8 +10,8 @@ from commands import event_files, run
 
 from landbridge import store
 from landbridge.cli.main import main
+from landbridge.core.files import read_json
 from landbridge.data.activity import ACTIVITY
-from landbridge.files import read_json
 
 SMALL = ("--set", "factors=4", "--set", "epochs=2", "--split", "last", "--seed", 3)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import event_files, run, start, stored
 
-from landbridge.files import read_arrays, write_arrays
+from landbridge.core.files import read_arrays, write_arrays
 
 EPOCHS = 40  # enough that none is over before it is killed
 WAIT = 60.0  # seconds until a fit must have left a checkpoint

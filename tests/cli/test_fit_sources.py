@@ -10,7 +10,7 @@ import pytest
 from commands import answered, event_files, run, stored
 
 from landbridge import store
-from landbridge.data.holdout import Holdout
+from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.evaluate import Evaluation
 
 COUNTING = ("--users", "shared", "--model", "popularity", "--seed", 3)

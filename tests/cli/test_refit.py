@@ -10,8 +10,8 @@ import pytest
 from commands import answered, event_files, run
 
 from landbridge import store
-from landbridge.serving.events import EventStore
-from landbridge.serving.requests import Event
+from landbridge.serving.engine.messages import Event
+from landbridge.serving.events.store import EventStore
 
 
 @pytest.fixture

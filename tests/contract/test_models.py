@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from worlds import of_tables, timed, uneven
 
-from landbridge.data.holdout import Holdout
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions, Rows
-from landbridge.data.multidomain import MultiDomain
+from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.synthetic import checkerboard, planted_transfer
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.errors import DataError, SettingsError
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Kept, Method, Queries
 from landbridge.training.options import FitOptions

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from worlds import dense, far, twin_parts, twin_ridge, twin_step, uneven
 
-from landbridge.data.multidomain import MultiDomain
-from landbridge.models.cdimf import CDIMF
-from landbridge.models.ials import IALS
-from landbridge.models.parts import als
-from landbridge.rng import generator
+from landbridge.core.rng import generator
+from landbridge.data.dataset import MultiDomain
+from landbridge.models.als import solver as als
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1, seed=3)

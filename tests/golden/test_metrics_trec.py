@@ -8,7 +8,7 @@ import pytrec_eval
 
 from landbridge.data.interactions import Rows
 from landbridge.evaluation.metrics import Metric
-from landbridge.ranking import count_above
+from landbridge.ranking.top_k import count_above
 
 MEASURES = {
     "hr@10": "success_10",

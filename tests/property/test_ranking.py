@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landbridge.data.interactions import Rows
-from landbridge.ranking import count_above, count_above_candidates, top_k
+from landbridge.ranking.top_k import count_above, count_above_candidates, top_k
 
 
 @st.composite

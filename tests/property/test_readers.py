@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landbridge.data.multidomain import MultiDomain
-from landbridge.data.readers import read, read_published
-from landbridge.errors import DataError
+from landbridge.core.errors import DataError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.readers import read
+from landbridge.datasets.published import read_published
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8).map(
     lambda text: "x" + text  # so that no column is all whole numbers

@@ -7,12 +7,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from landbridge.data.holdout import Holdout, Split
+from landbridge.core.errors import DataError
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
-from landbridge.data.splits import cold_users, leave_last_out, leave_latest_out, leave_one_out, temporal
+from landbridge.data.splitting.holdout import Holdout, Split
+from landbridge.data.splitting.splits import (
+    cold_users,
+    leave_last_out,
+    leave_latest_out,
+    leave_one_out,
+    temporal,
+)
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.errors import DataError
 
 Pair = tuple[str, int, int]
 

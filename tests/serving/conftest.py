@@ -8,8 +8,8 @@ import pytest
 from shops import FEW, MODELS, fit, opened
 
 from landbridge.models import registry
-from landbridge.models.cdimf import CDIMF
-from landbridge.serving.service import Service
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.serving.engine.service import Service
 
 
 @pytest.fixture(scope="session", params=list(MODELS))

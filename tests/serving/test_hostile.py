@@ -19,11 +19,11 @@ from pydantic import ValidationError
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from served_runs import save_run
 
-from landbridge.serving import schemas
-from landbridge.serving.app import create_app
-from landbridge.serving.events import EventStore
-from landbridge.serving.limits import MAX_DEPTH
-from landbridge.serving.settings import ServeSettings
+from landbridge.serving.events.store import EventStore
+from landbridge.serving.http import schemas
+from landbridge.serving.http.app import create_app
+from landbridge.serving.http.request_body import MAX_DEPTH
+from landbridge.serving.runtime.settings import ServeSettings
 
 POSTS = ("/v1/recommend", "/v1/recommend/batch", "/v1/similar", "/v1/explain", "/v1/events")
 BYTES = 4096

@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from served_runs import save_run
 from serving_process import Server, serving
 
-from landbridge.errors import SettingsError
-from landbridge.serving.events import EventStore
-from landbridge.serving.settings import ServeSettings, serve_settings
+from landbridge.core.errors import SettingsError
+from landbridge.serving.events.store import EventStore
+from landbridge.serving.runtime.settings import ServeSettings, serve_settings
 
 BODY = {"domains": ["books"], "user": 3, "k": 3}
 KEY = "a very secret key"

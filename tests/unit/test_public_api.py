@@ -69,6 +69,6 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_a_submodule_never_hides_a_public_name() -> None:
-    from landbridge import recommending
+    from landbridge import inference as recommending
 
     assert lb.recommend is recommending.recommend

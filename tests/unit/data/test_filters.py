@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from landbridge.core.errors import DataError
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.filters import k_core, min_events
-from landbridge.data.multidomain import MultiDomain
-from landbridge.data.readers import read
-from landbridge.errors import DataError
+from landbridge.data.io.readers import read
 
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=50, unique=True)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from landbridge.data.multidomain import MultiDomain
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.synthetic import World, checkerboard, planted_transfer
-from landbridge.errors import SettingsError
 
 
 def matrix(data: MultiDomain, name: str) -> np.ndarray:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landbridge.data.readers import read
+from landbridge.core.errors import DataError
+from landbridge.data.io.readers import read
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.errors import DataError
 
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
 TEXT = st.text(LETTERS, min_size=1, max_size=60)

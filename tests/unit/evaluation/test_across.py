@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landbridge.data.holdout import Holdout
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.errors import DataError, SettingsError
 from landbridge.evaluation import protocols
 from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, recommended_share
 from landbridge.evaluation.metrics import gini

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from landbridge.data.holdout import Holdout, Targets
-from landbridge.errors import DataError, SettingsError
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds, recommended_share
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.protocols import BLOCK_BYTES, blocks

@@ -6,7 +6,7 @@ from math import log2
 import numpy as np
 import pytest
 
-from landbridge.errors import SettingsError
+from landbridge.core.errors import SettingsError
 from landbridge.evaluation.metrics import Metric, gini
 
 KINDS = ("hr", "map", "mrr", "ndcg", "precision", "recall")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landbridge.data.holdout import Holdout
-from landbridge.errors import DataError, SettingsError
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.off_policy import (
     ASSUMED,
     Estimate,

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from landbridge.errors import SettingsError
+from landbridge.core.errors import SettingsError
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.segments import LABELS, USUAL, head_items, user_table, with_segment
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_1samp, wilcoxon
 
-from landbridge.errors import DataError
+from landbridge.core.errors import DataError
+from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.evaluate import Evaluation, evaluate
-from landbridge.evaluation.resampling import mean_interval
 from landbridge.evaluation.significance import (
     _wilcoxon,
     compare,

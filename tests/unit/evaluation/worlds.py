@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landbridge.data.holdout import Holdout, Targets
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Interactions
-from landbridge.data.multidomain import MultiDomain
 from landbridge.data.queries import Queries
+from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Fitted, Method
 from landbridge.training.options import FitOptions

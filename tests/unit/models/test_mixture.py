@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from worlds import uneven
 
+from landbridge.core.errors import SettingsError
 from landbridge.data.activity import ACTIVITY, events_in, group_of
 from landbridge.data.interactions import Rows
-from landbridge.errors import SettingsError
 from landbridge.models.base import Queries
 from landbridge.models.mixture import Blend, Mixture, standardised
 from landbridge.training.options import FitOptions

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from landbridge.errors import MissingExtraError
+from landbridge.core.errors import MissingExtraError
 from landbridge.reports import cells, facts, pictures, plots
 from landbridge.reports.document import document
 from landbridge.reports.figures import figures

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from landbridge.errors import StoreError
-from landbridge.files import write_json
+from landbridge.core.errors import StoreError
+from landbridge.core.files import write_json
 from landbridge.reports.figures import figures
 from landbridge.reports.runs import Runs, read
 

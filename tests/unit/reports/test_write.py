@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from landbridge.cli.report import command
-from landbridge.errors import MissingExtraError, SettingsError
-from landbridge.files import atomic_write
+from landbridge.core.errors import MissingExtraError, SettingsError
+from landbridge.core.files import atomic_write
 from landbridge.reports.runs import Runs, read
 from landbridge.reports.write import report
 

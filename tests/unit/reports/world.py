@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from landbridge.core.files import write_json
+from landbridge.core.rng import generator
 from landbridge.evaluation.segments import LABELS
 from landbridge.evaluation.significance import holm
-from landbridge.files import write_json
-from landbridge.rng import generator
 
 SPEC = """# gains of -1 % are < 5 %
 seeds = [1, 2, 3]

@@ -7,11 +7,11 @@ import pytest
 from worlds import uneven
 
 from landbridge.data.activity import ACTIVITY
-from landbridge.data.splits import leave_one_out, with_candidates
+from landbridge.data.splitting.splits import leave_one_out, with_candidates
 from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.evaluation.metrics import Metric
-from landbridge.models.ials import IALS
+from landbridge.models.als.ials import IALS
 from landbridge.models.mixture import Blend, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from landbridge import store
+from landbridge.core.progress import Silent
 from landbridge.data.activity import ACTIVITY
-from landbridge.data.holdout import Holdout, Split, Targets
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
+from landbridge.data.splitting.holdout import Holdout, Split, Targets
 from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import evaluate
-from landbridge.models.cdimf import CDIMF
-from landbridge.models.ials import IALS
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
 from landbridge.models.mixture import Blend
 from landbridge.models.popularity import Popularity
-from landbridge.progress import Silent
 from landbridge.selection import blend as blend_module
 from landbridge.selection.guard import _decided, _Evidence, guarded, twin_of, with_twin
 from landbridge.training.options import FitOptions

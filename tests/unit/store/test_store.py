@@ -19,13 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landbridge.data.holdout import Holdout, Targets
+from landbridge.core.errors import StoreError
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.multidomain import MultiDomain
+from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.errors import StoreError
+from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Queries
-from landbridge.models.ials import IALS
 from landbridge.models.popularity import Popularity
 from landbridge.store import attach, attached, load, load_holdout, save, save_holdout
 from landbridge.store.contents import holdout_arrays, holdout_from

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landbridge.rng import generator
-from landbridge.training.balancing import GradNorm
+from landbridge.core.rng import generator
 from landbridge.training.gradients import Losses, view
 from landbridge.training.loop import run_phase
+from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
-from landbridge.training.rows import Optimizer
-from landbridge.training.weighting import Uncertainty, Uniform, Weighting
+from landbridge.training.weighting.base import Uncertainty, Uniform, Weighting
+from landbridge.training.weighting.gradnorm import GradNorm
 
 torch = pytest.importorskip("torch")
 ID = {"settings": 1}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from worlds import uneven
 
-from landbridge.errors import StoreError
+from landbridge.core.errors import StoreError
 from landbridge.models import registry
 from landbridge.training.epochs import run_epochs
 from landbridge.training.options import FitOptions

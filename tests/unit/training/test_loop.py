@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landbridge.errors import DivergenceError, MissingExtraError, SettingsError, StoreError
-from landbridge.rng import generator
-from landbridge.training import neural, tensors
+from landbridge.core.errors import DivergenceError, MissingExtraError, SettingsError, StoreError
+from landbridge.core.rng import generator
+from landbridge.training import tensors
+from landbridge.training import torch_backend as neural
 from landbridge.training.loop import run_phase
+from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
-from landbridge.training.rows import Optimizer
-from landbridge.training.weighting import Fixed, Uniform, Weighting
+from landbridge.training.weighting.base import Fixed, Uniform, Weighting
 
 torch = pytest.importorskip("torch")
 HERE = Path(__file__).parents[2]

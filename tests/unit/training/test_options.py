@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from landbridge.errors import SettingsError
+from landbridge.core.errors import SettingsError
 from landbridge.training.options import FitOptions
 
 

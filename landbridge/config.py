@@ -1,0 +1,150 @@
+"""What an experiment file may say: one TOML table per step, unknown keys refused.
+
+[data]      source = ["books.csv", "movies.parquet"], users = "shared"
+[split]     kind = "last", seed = 0, candidates = 0, across = false
+[model]     name = "cdimf"        auto, where nothing is said
+[model.settings]   factors = 64
+[fit]       seed = 0, threads = 8, patience = 3
+[evaluate]  metrics = ["ndcg@10", "hr@10"]
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from landbridge.core.errors import SettingsError, unknown
+
+AUTO = "auto"  # a model's name: all methods, chosen and blended on validation data
+
+
+class Table(BaseModel):
+    """A table of settings: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Table):
+    """Either ``source`` (files or {domain: file}) or ``dataset``: a name of the catalogue, or a folder
+    published with its split."""
+
+    source: str | tuple[str, ...] | dict[str, str] | None = None
+    dataset: str | None = None
+    users: str | None = None
+    columns: dict[str, str] | None = None
+    min_rating: float | None = None
+    duplicates: str = "last"
+    domains: tuple[str, ...] | None = None
+
+
+class SplitBy(Table):
+    """``auto`` holds out the last event per person and domain where there are times, else a random one;
+    ``latest`` one event per person. ``across``: rank in one list over all domains."""
+
+    kind: Literal["auto", "last", "latest", "random", "temporal", "cold", "none"] = "auto"
+    seed: int = 0
+    candidates: int = Field(default=0, ge=0)
+    across: bool = False
+
+
+class Model(Table):
+    """A method of the registry and its settings, or ``auto``: the best of the house on validation data.
+
+    ``guard``: keep each domain's single-domain twin and serve it where the method does not pay off.
+    ``trials`` and ``seconds``: what may be spent on choosing settings, per method, on validation data.
+    """
+
+    name: str = AUTO
+    settings: dict[str, Any] = {}
+    guard: bool = False
+    trials: int = Field(default=0, ge=0)
+    seconds: float | None = Field(default=None, gt=0)
+
+
+class Fit(Table):
+    """``patience`` chooses the number of epochs on validation data (by ``validate_on``), then refits."""
+
+    seed: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    validate_on: str = "ndcg@10"
+
+
+class Evaluate(Table):
+    """The metrics of the summary."""
+
+    metrics: tuple[str, ...] = ("ndcg@10", "hr@10")
+
+
+class Spec(Table):
+    """A whole experiment."""
+
+    data: Data
+    split: SplitBy = SplitBy()
+    model: Model = Model()
+    fit: Fit = Fit()
+    evaluate: Evaluate = Evaluate()
+
+    def toml(self) -> bytes:
+        """The resolved settings as an experiment file."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True)).encode()
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The tables of an experiment file."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"There is no experiment file {path}; check the path.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+
+
+def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``tables`` with the values of ``over`` that are given (not None), table by table."""
+    result = dict(tables)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping | None):
+            result[key] = merged(result.get(key) or {}, value)
+        elif value is not None:
+            result[key] = value
+    return result
+
+
+def spec(tables: Mapping[str, Any]) -> Spec:
+    """The validated experiment; SettingsError names the first bad key and the nearest valid one."""
+    try:
+        made = Spec.model_validate(tables)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(
+            _sentence(first["type"], [str(part) for part in first["loc"]], first["msg"])
+        ) from None
+    if (made.data.source is None) == (made.data.dataset is None):
+        raise SettingsError("[data] needs either source or dataset.")
+    return made
+
+
+def value_of(text: str) -> tuple[str, Any]:
+    """``key=value`` with the value read as TOML, and as plain text where it is none: factors=64."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(f"{text!r} is no setting; write key=value, for example factors=64.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _sentence(kind: str, where: list[str], message: str) -> str:
+    if kind == "extra_forbidden":
+        table = Spec.model_fields.get(where[0]) if len(where) > 1 else None
+        fields = Spec.model_fields if table is None else table.annotation.model_fields  # type: ignore[union-attr]
+        return unknown("table" if table is None else f"key in [{where[0]}]", where[-1], fields)
+    return f"[{where[0]}] {'.'.join(where[1:])}: {message}."

@@ -1,0 +1,156 @@
+"""One product listed in several domains: pairs of items with nearly the same users.
+
+A joint model that recognises such twins looks as if it carried taste over, so results are shown with
+and without them. Users U, items I, test rows T, pairs P.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Float32, Int32, Int64, Interactions
+
+BLOCK = 2**23  # most entries of one block's product: about 100 MB
+
+
+@dataclass(frozen=True, eq=False)
+class CrossListed:
+    """Twins between two domains, one row per pair, sorted by the first domain's item, then the second's.
+
+    ``first_item``, ``second_item``: int32 (P,). ``common``: int32 (P,), users of both.
+    ``jaccard``: float32 (P,), common users over users of either.
+    """
+
+    first_item: Int32
+    second_item: Int32
+    common: Int32
+    jaccard: Float32
+
+    def __len__(self) -> int:
+        return len(self.first_item)
+
+
+def cross_listed(
+    data: MultiDomain, *, jaccard: float = 0.8, min_users: int = 3
+) -> dict[tuple[str, str], CrossListed]:
+    """For every pair of domains, in order, the items of one that are listed in the other."""
+    _check(jaccard, min_users)
+    return {
+        (first, second): _twins(data[first], data[second], jaccard, min_users)
+        for first, second in combinations(data.names, 2)
+    }
+
+
+def has_twin(
+    known: MultiDomain,
+    domain: str,
+    user_idx: npt.ArrayLike,
+    item_idx: npt.ArrayLike,
+    *,
+    jaccard: float = 0.8,
+    min_users: int = 3,
+) -> npt.NDArray[np.bool_]:
+    """Whether each user's history in another domain holds a twin of the item of ``domain``, (T,).
+
+    The row's own user counts among the item's users, known or held out: the row says she is one.
+    """
+    _check(jaccard, min_users)
+    users, items = np.asarray(user_idx, np.int32), np.asarray(item_idx, np.int32)
+    own_T = (~known[domain].contains(users, items)).astype(np.int64)
+    found_T = np.zeros(len(users), bool)
+    for other in known.names:
+        if other != domain:
+            twins = _twins(known[domain], known[other], jaccard, min_users, joining=1)
+            row_P, pair_P = _pairs_of_rows(twins, items)
+            met_P = known[other].contains(users[row_P], twins.second_item[pair_P])
+            row_P, pair_P = row_P[met_P], pair_P[met_P]
+            common_P = twins.common[pair_P] + own_T[row_P]
+            count_P = known[domain].item_counts[items[row_P]] + own_T[row_P]
+            either_P = count_P + known[other].item_counts[twins.second_item[pair_P]] - common_P
+            found_T[row_P[(common_P >= min_users) & (common_P / either_P >= jaccard)]] = True
+    return found_T
+
+
+def _check(jaccard: float, min_users: int) -> None:
+    if not 0 < jaccard <= 1 or min_users < 2:
+        raise SettingsError(
+            f"jaccard must be above 0 and at most 1 and min_users 2 or more, not {jaccard} and {min_users}."
+        )
+
+
+def _pairs_of_rows(twins: CrossListed, item_T: Int32) -> tuple[Int64, Int64]:
+    """Every (row, pair) where the pair's first item is the row's, as two index arrays."""
+    start_T = np.searchsorted(twins.first_item, item_T, side="left")
+    count_T = np.searchsorted(twins.first_item, item_T, side="right") - start_T
+    row_P = np.repeat(np.arange(len(item_T)), count_T)
+    within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(count_T) - count_T, count_T)
+    return row_P, np.asarray(start_T[row_P] + within_P, np.int64)
+
+
+def _twins(
+    first: Interactions, second: Interactions, jaccard: float, min_users: int, joining: int = 0
+) -> CrossListed:
+    """Pairs that are twins once ``joining`` more users of the second item use the first one too.
+
+    Found block by block: a block's items have similar popularity, so only items of the other domain
+    within a range of popularity can be their twins. ``common`` and ``jaccard`` are without the joining users.
+    """
+    a, b = _Ordered.of(first, min_users - joining), _Ordered.of(second, min_users)
+    parts = [np.empty((4, 0))]
+    for start, stop in _blocks(a, b):
+        low, high = (a.counts[start] + joining) * jaccard, (a.counts[stop - 1] + joining) / jaccard
+        left, right = np.searchsorted(b.counts, [np.floor(low), np.ceil(high) + 1])
+        if left < right:
+            met = (a.matrix[start:stop] @ b.matrix[left:right].T).tocoo()
+            either = a.counts[start + met.row] + b.counts[left + met.col] - met.data
+            keep = (met.data + joining >= min_users) & ((met.data + joining) / either >= jaccard)
+            found = (a.items[start + met.row], b.items[left + met.col], met.data, met.data / either)
+            parts.append(np.stack([column[keep] for column in found]).astype(np.float64))
+    one, two, common, share = np.concatenate(parts, axis=1)
+    order = np.lexsort((two, one))
+    return CrossListed(
+        one[order].astype(np.int32),
+        two[order].astype(np.int32),
+        common[order].astype(np.int32),
+        share[order].astype(np.float32),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Ordered:
+    """The items with enough users, from rare to popular, and their users as a sparse matrix (I, U)."""
+
+    items: Int64
+    counts: Int64
+    matrix: Any
+
+    @classmethod
+    def of(cls, events: Interactions, min_users: int) -> _Ordered:
+        from scipy.sparse import csr_array
+
+        rows = events.by_item
+        ones = np.ones(len(rows.columns), np.int32)
+        matrix = csr_array((ones, rows.columns, rows.offsets), shape=(events.n_items, events.n_users))
+        order = np.argsort(events.item_counts, kind="stable")
+        items = order[events.item_counts[order] >= min_users]
+        return cls(items, events.item_counts[items], matrix[items])
+
+
+def _blocks(a: _Ordered, b: _Ordered) -> Iterator[tuple[int, int]]:
+    """Runs of items of ``a`` whose users differ by less than a quarter and whose product stays small."""
+    if not len(a.items) or not len(b.items):
+        return
+    work_I = a.matrix @ np.asarray(b.matrix.sum(axis=0), np.int64)
+    band_I = np.floor(np.log(a.counts) / np.log(1.25)).astype(np.int64)
+    chunk_I = np.cumsum(work_I) // BLOCK
+    edges = np.flatnonzero((np.diff(band_I) != 0) | (np.diff(chunk_I) != 0)) + 1
+    bounds = [0, *edges.tolist(), len(a.items)]
+    yield from pairwise(bounds)

@@ -1,0 +1,146 @@
+"""Several catalogues with partly the same users: {domain: Interactions} under ONE user vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError, unknown
+from landbridge.data.interactions import Interactions
+from landbridge.data.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class MultiDomain:
+    """Any number of domains D over one user vocabulary U; items are (domain, id).
+
+    ``domains``: name -> events; ``items``: name -> vocabulary of that domain's items.
+    ``titles``: name -> StringDType (I,) for people to read, may be missing per domain.
+    ``memberships``: name -> bool (I, D), every domain an item belongs to (a film's genres), columns in
+    the order of ``names``; may be missing. All mappings are read-only.
+    """
+
+    users: Vocabulary
+    items: Mapping[str, Vocabulary]
+    domains: Mapping[str, Interactions]
+    titles: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    memberships: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.domains:
+            raise DataError("There is no domain: give at least one table of events.")
+        if set(self.items) != set(self.domains):
+            raise DataError("Every domain needs exactly one item vocabulary.")
+        for name, events in self.domains.items():
+            if (events.n_users, events.n_items) != (len(self.users), len(self.items[name])):
+                raise DataError(f"The events of domain {name!r} do not fit its vocabularies.")
+        for name, titles in self.titles.items():
+            if titles.shape != (len(self.items[name]),):
+                raise DataError(f"Domain {name!r} needs one title per item.")
+        for mapping in ("items", "domains", "titles", "memberships"):
+            object.__setattr__(self, mapping, MappingProxyType(dict(getattr(self, mapping))))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domains' names, in order."""
+        return tuple(self.domains)
+
+    @property
+    def n_users(self) -> int:
+        """Number of people over all domains."""
+        return len(self.users)
+
+    @property
+    def n_events(self) -> int:
+        """Number of events over all domains."""
+        return sum(len(events) for events in self.domains.values())
+
+    def named(self, domain: str) -> str:
+        """``domain`` itself; an unknown one is an error that names the nearest."""
+        if domain not in self.domains:
+            raise DataError(unknown("domain", domain, self.domains))
+        return domain
+
+    def __getitem__(self, domain: str) -> Interactions:
+        return self.domains[self.named(domain)]
+
+    @cached_property
+    def activity_UD(self) -> npt.NDArray[np.int64]:
+        """Events of each user in each domain, (U, D)."""
+        return np.stack([events.user_counts for events in self.domains.values()], axis=1)
+
+    @cached_property
+    def shared_U(self) -> npt.NDArray[np.bool_]:
+        """Whether a user has events in two domains or more, (U,)."""
+        return np.asarray((self.activity_UD > 0).sum(axis=1) >= 2)
+
+    def with_events(self, domains: Mapping[str, Interactions]) -> MultiDomain:
+        """The same vocabularies with other events."""
+        return replace(self, domains=dict(domains))
+
+    def select(self, names: Iterable[str]) -> MultiDomain:
+        """Only the named domains, with all users kept."""
+        chosen = [self.named(name) for name in names]
+        columns = [self.names.index(name) for name in chosen]
+        return MultiDomain(
+            self.users,
+            {name: self.items[name] for name in chosen},
+            {name: self.domains[name] for name in chosen},
+            {name: self.titles[name] for name in chosen if name in self.titles},
+            {name: self.memberships[name][:, columns] for name in chosen if name in self.memberships},
+        )
+
+    def joined(self) -> tuple[Interactions, dict[str, slice]]:
+        """All domains as one table over the concatenated item catalogues, and each domain's item slice."""
+        slices, start = {}, 0
+        for name, events in self.domains.items():
+            slices[name] = slice(start, start + events.n_items)
+            start += events.n_items
+        tables = self.domains.values()
+        weighted = any(events.weight is not None for events in tables)
+        timed = all(events.time is not None for events in tables)
+        table = Interactions.from_events(
+            np.concatenate([events.user_idx for events in tables]),
+            np.concatenate([events.item_idx + slices[name].start for name, events in self.domains.items()]),
+            self.n_users,
+            start,
+            np.concatenate([_ones_or(events) for events in tables]) if weighted else None,
+            np.concatenate([events.time for events in tables if events.time is not None]) if timed else None,
+        )
+        return table, slices
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, ids and events: equal data, equal fingerprint."""
+        digest = hashlib.sha256()
+        _update(digest, self.users.ids)
+        for name, events in self.domains.items():
+            digest.update(name.encode())
+            _update(digest, self.items[name].ids)
+            for array in (events.user_idx, events.item_idx, events.weight, events.time):
+                digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        parts = ", ".join(
+            f"{name}: {len(e):,} events × {e.n_items:,} items" for name, e in self.domains.items()
+        )
+        return f"MultiDomain({self.n_users:,} users; {parts})"
+
+
+def _ones_or(events: Interactions) -> npt.NDArray[np.float32]:
+    return np.ones(len(events), np.float32) if events.weight is None else events.weight
+
+
+def _update(digest: Any, ids: npt.NDArray[Any]) -> None:
+    if ids.dtype == np.int64:
+        digest.update(ids.tobytes())
+    else:
+        digest.update("\x00".join(ids.tolist()).encode())

@@ -1,0 +1,287 @@
+"""What is odd in the data, said before training. It reports and changes nothing.
+
+The checks: size, shared users, colliding ids, bursts, cold shares, time stamps, ids, cross-listed items.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Int64
+from landbridge.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Float64 = npt.NDArray[np.float64]
+Severity = Literal["ok", "look", "stop"]
+
+FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: a domain is nearly empty
+COLD_SHARE = 0.5  # above: most users or items have one or two events
+BURST_SHARE = 0.5  # above: most events share their user's very second
+LISTED_SHARE = 0.02  # above: twins carry enough events to colour every result
+REAL_PEOPLE = 0.1  # people active in one domain are active in others: the least correlation expected
+NO_PEOPLE = 0.05  # a correlation surely below this is that of strangers
+SURE = 3.09  # standard errors, one-sided p = .001
+BOUNDARY = 4.5  # standard errors by which an id range must differ: the maximum over all boundaries
+MILLISECONDS, BEFORE_1990 = 10**11, 631_152_000
+DAY = 86_400
+PLACEHOLDERS = ("", "nan", "null", "none", "na", "n/a", "-1", "undefined", "unknown")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact: ``ok`` for the record, ``look`` before trusting results, ``stop`` before training."""
+
+    kind: str
+    severity: Severity
+    domains: tuple[str, ...]
+    message: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All facts found, in the order of the checks."""
+
+    findings: tuple[Finding, ...]
+
+    def of(self, kind: str) -> tuple[Finding, ...]:
+        """The findings of one kind."""
+        return tuple(finding for finding in self.findings if finding.kind == kind)
+
+    @property
+    def worst(self) -> Severity:
+        """The gravest severity among the findings."""
+        return max((f.severity for f in self.findings), key=("ok", "look", "stop").index, default="ok")
+
+    def table(self) -> pl.DataFrame:
+        """One row per finding: kind, severity, domains (joined by commas), message, figures (JSON)."""
+        import orjson
+        import polars as pl
+
+        return pl.DataFrame(
+            {
+                "kind": [f.kind for f in self.findings],
+                "severity": [f.severity for f in self.findings],
+                "domains": [", ".join(f.domains) for f in self.findings],
+                "message": [f.message for f in self.findings],
+                "figures": [orjson.dumps(dict(f.figures)).decode() for f in self.findings],
+            },
+            schema=dict.fromkeys(("kind", "severity", "domains", "message", "figures"), pl.String),
+        )
+
+
+def examine(data: MultiDomain) -> Findings:
+    """Every check on ``data``; see docs/doctor.md for what each one means."""
+    checks: tuple[Callable[[MultiDomain], Iterator[Finding]], ...] = (
+        _sizes, _overlaps, _collisions, _cold, _times, _bursts, _ids, _listed,
+    )  # fmt: skip
+    return Findings(tuple(finding for check in checks for finding in check(data)))
+
+
+def _sizes(data: MultiDomain) -> Iterator[Finding]:
+    for name, events in data.domains.items():
+        users, items = (int(np.count_nonzero(n)) for n in (events.user_counts, events.item_counts))
+        density = len(events) / max(users * items, 1)
+        figures = {"users": users, "items": items, "events": len(events), "density": density}
+        text = f"{name} has {len(events):,} events of {users:,} users with {items:,} items ({density:.3%})"
+        few = len(events) < FEW_EVENTS or min(users, items) < FEW_ENTITIES
+        severity: Severity = "stop" if not len(events) else "look" if few else "ok"
+        ending = ": nearly empty, too little to judge a method on." if few else "."
+        yield Finding("size", severity, (name,), text + ending, figures)
+
+
+def _overlaps(data: MultiDomain) -> Iterator[Finding]:
+    active_UD = data.activity_UD > 0
+    for (i, first), (j, second) in combinations(enumerate(data.names), 2):
+        shared = int((active_UD[:, i] & active_UD[:, j]).sum())
+        share = shared / max(1, int(active_UD[:, [i, j]].sum(axis=0).min()))
+        text = f"{first} and {second} share {shared:,} users, {share:.1%} of the smaller one's."
+        if not shared:
+            text = f"{first} and {second} share no user: nothing can be carried between them directly."
+        figures = {"shared": shared, "share": share}
+        yield Finding("overlap", "ok" if shared else "look", (first, second), text, figures)
+
+
+def _collisions(data: MultiDomain) -> Iterator[Finding]:
+    """Equal ids that are different people: their activity in two domains does not go together."""
+    for (i, first), (j, second) in combinations(enumerate(data.names), 2):
+        activity_UD = data.activity_UD[:, [i, j]]
+        shared = np.flatnonzero((activity_UD > 0).all(axis=1))
+        if (
+            len(shared) >= FEW_EVENTS
+            and (activity_UD[shared].min(axis=0) < activity_UD[shared].max(axis=0)).all()
+        ):
+            yield _same_people(data.users, (first, second), shared, np.log(activity_UD[shared]))
+
+
+def _same_people(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2: Float64) -> Finding:
+    r = _correlation(log_S2)
+    figures: dict[str, Any] = {
+        "shared": len(shared),
+        "pearson": r,
+        "pearson_at_most": _bound(r, len(shared), SURE),
+    }
+    figures["spearman"] = _correlation(_ranks(log_S2))
+    names = " and ".join(pair)
+    cut = _boundary(log_S2)
+    if cut is not None:
+        low, high = (_correlation(part) for part in (log_S2[:cut], log_S2[cut:]))
+        at = users.ids[shared[cut]].item() if not users.is_text else str(users.ids[shared[cut]])
+        figures |= {"boundary": at, "pearson_before": low, "pearson_after": high}
+        text = (
+            f"Activity in {names} goes together for ids below {at} (r = {low:.3f}) and not from there on "
+            f"({high:.3f}), or the reverse: equal ids of one range are probably different people."
+        )
+        return Finding("same people", "stop", pair, text, figures)
+    if figures["pearson_at_most"] < REAL_PEOPLE:
+        severity: Severity = "stop" if figures["pearson_at_most"] < NO_PEOPLE else "look"
+        text = (
+            f"Activity of the {len(shared):,} users shared by {names} hardly goes together (r = {r:.3f}): "
+            "check that equal ids are the same people."
+        )
+        return Finding("same people", severity, pair, text, figures)
+    if _bound(r, len(shared), -SURE) <= 0:
+        text = f"{len(shared):,} shared users are too few to tell from activity in {names} (r = {r:.3f})."
+    else:
+        text = f"Activity in {names} goes together (r = {r:.3f})."
+    return Finding("same people", "ok", pair, text, figures)
+
+
+def _boundary(log_S2: Float64) -> int | None:
+    """Where, in the order of ids, the correlation appears or vanishes: the split of the shared users
+    whose sides differ most in mean rank product, if one side is surely correlated and one surely not."""
+    rank_S2 = _ranks(log_S2)
+    product_S = np.prod((rank_S2 - rank_S2.mean(axis=0)) / rank_S2.std(axis=0), axis=1)
+    size = len(product_S)
+    cuts = np.arange(max(FEW_EVENTS, size // 100), size - max(FEW_EVENTS, size // 100))
+    if not len(cuts):
+        return None
+    sum_K = np.cumsum(product_S)[cuts - 1]
+    gap_K = sum_K / cuts - (product_S.sum() - sum_K) / (size - cuts)
+    z_K = np.abs(gap_K) * np.sqrt(cuts * (size - cuts) / size) / product_S.std()
+    best = int(z_K.argmax())
+    sides = (log_S2[: cuts[best]], log_S2[cuts[best] :])
+    least = max(_bound(_correlation(part), len(part), -SURE) for part in sides)
+    most = min(_bound(_correlation(part), len(part), SURE) for part in sides)
+    return int(cuts[best]) if z_K[best] > BOUNDARY and least > 0 and most < REAL_PEOPLE else None
+
+
+def _correlation(log_S2: Float64) -> float:
+    if (log_S2.std(axis=0) == 0).any():
+        return 0.0
+    return float(np.asarray(np.corrcoef(log_S2.T))[0, 1])
+
+
+def _ranks(log_S2: Float64) -> Float64:
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(log_S2, axis=0), np.float64)
+
+
+def _bound(r: float, size: int, errors: float) -> float:
+    """The correlation ``errors`` standard errors away, by Fisher's transformation."""
+    return float(np.tanh(np.arctanh(np.clip(r, -0.999999, 0.999999)) + errors / np.sqrt(size - 3)))
+
+
+def _cold(data: MultiDomain) -> Iterator[Finding]:
+    for name, events in data.domains.items():
+        shares = {
+            kind: float(np.mean(counts[counts > 0] <= 2)) if len(events) else 0.0
+            for kind, counts in (("users", events.user_counts), ("items", events.item_counts))
+        }
+        text = (
+            f"In {name}, {shares['users']:.1%} of users and {shares['items']:.1%} of items "
+            "have one or two events."
+        )
+        yield Finding("cold", "look" if max(shares.values()) > COLD_SHARE else "ok", (name,), text, shares)
+
+
+def _times(data: MultiDomain) -> Iterator[Finding]:
+    timed = [name for name, events in data.domains.items() if events.time is not None]
+    for name, events in data.domains.items():
+        if events.time is None:
+            severity: Severity = "look" if timed else "ok"
+            ending = ", but other domains have." if timed else "."
+            yield Finding("time", severity, (name,), f"{name} has no time stamps{ending}")
+        elif len(events.time):
+            yield _time_range(name, events.time)
+
+
+def _time_range(name: str, time_N: Int64) -> Finding:
+    first, last = int(time_N.min()), int(time_N.max())
+    troubles = {
+        "are all equal": first == last,
+        "seem to be milliseconds: divide them by 1000": last > MILLISECONDS,
+        "lie partly in the future": clock.time() + DAY < last <= MILLISECONDS,
+        "lie partly before 1990": first < BEFORE_1990,
+    }
+    found = [text for text, true in troubles.items() if true]
+    text = " and ".join(found) if found else "are in order"
+    figures = {"first": first, "last": last}
+    return Finding("time", "look" if found else "ok", (name,), f"Time stamps of {name} {text}.", figures)
+
+
+def _bursts(data: MultiDomain) -> Iterator[Finding]:
+    for name, events in data.domains.items():
+        if events.time is None or not len(events):
+            continue
+        _, place_N, count = np.unique(
+            np.stack([events.user_idx, events.time]), axis=1, return_inverse=True, return_counts=True
+        )
+        share = float(np.mean(count[place_N] > 1))
+        daily = bool(np.all(events.time % DAY == events.time[0] % DAY))
+        severity: Severity = "look" if share > BURST_SHARE and not daily else "ok"
+        unit = "day" if daily else "second"
+        text = f"In {name}, {share:.1%} of events share their user's {unit} with another event."
+        yield Finding("bursts", severity, (name,), text, {"share": share, "whole_days": daily})
+
+
+def _ids(data: MultiDomain) -> Iterator[Finding]:
+    yield from _odd_ids("users", data.names, data.users)
+    for name, vocabulary in data.items.items():
+        yield from _odd_ids(f"items of {name}", (name,), vocabulary)
+
+
+def _odd_ids(whose: str, domains: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[Finding]:
+    import polars as pl
+
+    raw = pl.Series(vocabulary.ids.tolist(), dtype=pl.String if vocabulary.is_text else pl.Int64)
+    ids = raw.cast(pl.String)
+    bare = ids.str.strip_chars().str.to_lowercase()
+    cases: tuple[tuple[Severity, str, pl.Series], ...] = (
+        ("stop", "stand for a missing id", bare.is_in(PLACEHOLDERS)),
+        ("look", "have blanks around them", ids != ids.str.strip_chars()),
+        ("look", "differ from another only in case or blanks", bare.is_duplicated()),
+    )
+    for severity, fault, odd in cases:
+        if odd.any():
+            shown = ", ".join(map(repr, ids.filter(odd).head(3).to_list()))
+            text = f"{int(odd.sum()):,} ids of the {whose} {fault} (such as {shown})."
+            yield Finding("ids", severity, domains, text, {"count": int(odd.sum())})
+
+
+def _listed(data: MultiDomain) -> Iterator[Finding]:
+    from landbridge.data.cross_listed import cross_listed
+
+    for (first, second), twins in cross_listed(data).items():
+        shares = [
+            float(data[name].item_counts[np.unique(items)].sum() / max(len(data[name]), 1))
+            for name, items in ((first, twins.first_item), (second, twins.second_item))
+        ]
+        text = (
+            f"{len(twins):,} pairs of items of {first} and {second} have nearly the same users: "
+            f"{shares[0]:.1%} and {shares[1]:.1%} of events."
+        )
+        figures = {"pairs": len(twins), "share_first": shares[0], "share_second": shares[1]}
+        severity: Severity = "look" if max(shares) > LISTED_SHARE else "ok"
+        yield Finding("cross-listed", severity, (first, second), text, figures)

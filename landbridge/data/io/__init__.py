@@ -1,0 +1,1 @@
+"""Reading event tables from files and frames: formats, columns, id encoding, user linking."""

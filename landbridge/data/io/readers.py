@@ -1,0 +1,261 @@
+"""From files and frames to :class:`MultiDomain`: raw ids end here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError, unknown
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import DUPLICATE_RULES, Interactions
+from landbridge.data.io import tables
+from landbridge.data.io.encoding import Coded, Events, places
+from landbridge.data.io.tables import read_sql
+from landbridge.data.io.user_linking import persons
+from landbridge.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["read", "read_sql"]
+
+Source: TypeAlias = Any  # a path, a data frame, {name: path or frame}, or a list of paths
+
+
+def read(
+    source: Source,
+    *,
+    users: str | range | Mapping[str, Any] | None = None,
+    columns: Mapping[str, str] | None = None,
+    min_rating: float | None = None,
+    duplicates: str = "last",
+    domains: Sequence[str] | None = None,
+    titles: Any = None,
+    memberships: Any = None,
+) -> MultiDomain:
+    """Events from one table, a list of files (their stems name the domains) or {domain: file or frame}.
+
+    ``users`` says who is the same person (see :mod:`landbridge.data.io.user_linking`); one table means
+    shared. Ratings below ``min_rating`` are left out. ``titles``: a table (item, title[, domain]);
+    ``memberships``: a table (item, domain). Anything unusable is a DataError naming file, row or column.
+    """
+    if duplicates not in DUPLICATE_RULES:
+        raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
+    if users is None and not isinstance(source, Mapping | list | tuple):
+        users = "shared"
+    events_of = _chosen(_events_by_domain(source, columns, min_rating), domains)
+    if users is None and len(events_of) == 1:
+        users = "shared"
+    person_of = persons({name: events.user.ids for name, events in events_of.items()}, users)
+    people = _union(person_of.values())
+    items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
+    return MultiDomain(
+        _vocabulary(people),
+        items,
+        {
+            name: _interactions(events, people, person_of[name], duplicates)
+            for name, events in events_of.items()
+        },
+        _titles(events_of, titles),
+        {} if memberships is None else _memberships(events_of, memberships),
+    )
+
+
+def _events_by_domain(
+    source: Source, columns: Mapping[str, str] | None, min_rating: float | None
+) -> dict[str, Events]:
+    if isinstance(source, list | tuple):
+        source = _by_stem(source)
+    if not isinstance(source, Mapping):
+        return _one_table(source, columns, min_rating)
+    if not source:
+        raise DataError("No table was given; give at least one file or frame.")
+    roles = [role for role in tables.ROLES if role != "domain"]
+    return {
+        str(name): _events(_load(table, columns, roles, _where(table, name)), _where(table, name), min_rating)
+        for name, table in source.items()
+    }
+
+
+def _by_stem(paths: Sequence[Any]) -> dict[str, Any]:
+    for path in paths:
+        if not tables.is_path(path):
+            raise DataError("A list may hold only paths; give frames as {domain: frame}.")
+    named = {_stem(path): path for path in paths}
+    if len(named) < len(paths):
+        raise DataError("Two files of the list have the same stem; name the domains as {domain: path}.")
+    return named
+
+
+def _one_table(source: Any, columns: Mapping[str, str] | None, min_rating: float | None) -> dict[str, Events]:
+    where = _where(source, "the table")
+    frame = _load(source, columns, list(tables.ROLES), where)
+    if "domain" not in frame.columns:
+        return {_stem(source) if tables.is_path(source) else "events": _events(frame, where, min_rating)}
+    domain = Coded.of(tables.ids(frame, "domain", where))
+    kept = np.ones(frame.height, bool) if min_rating is None else _liked(frame, min_rating, where)
+    events = _events(frame.drop("domain"), where, None)
+    split = {str(name): kept & (domain.idx == code) for code, name in enumerate(domain.ids)}
+    return {name: events.take(_some(mask, f"domain {name!r} of {where}")) for name, mask in split.items()}
+
+
+def _load(source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> pl.DataFrame:
+    frame = tables.frame_of(source, columns, roles, where)
+    for role in ("user", "item"):
+        if role not in frame.columns:
+            usual = ", ".join(tables.ROLES[role][:4])
+            raise DataError(
+                f"No {role} column in {where} (usual names: {usual}); say columns={{'{role}': ...}}."
+            )
+    if not frame.height:
+        raise DataError(f"There are no events in {where}; give at least one row.")
+    return frame
+
+
+def _events(frame: pl.DataFrame, where: str, min_rating: float | None) -> Events:
+    time, weight = tables.seconds(frame, where), tables.numbers(frame, "weight", where)
+    if weight is not None:
+        weight = weight.cast(_float32())
+        tables.refuse((weight <= 0) | weight.is_infinite(), where, "weight", "is not positive and finite",
+                      "leave out events that count for nothing")  # fmt: skip
+    events = Events(
+        Coded.of(tables.ids(frame, "user", where)),
+        Coded.of(tables.ids(frame, "item", where)),
+        None if time is None else time.to_numpy(),
+        None if weight is None else weight.to_numpy(),
+        frame["title"].cast(_text(), strict=False) if "title" in frame.columns else None,
+    )
+    if min_rating is None:
+        return events
+    return events.take(_some(_liked(frame, min_rating, where), where))
+
+
+def _liked(frame: pl.DataFrame, min_rating: float, where: str) -> npt.NDArray[np.bool_]:
+    rating = tables.numbers(frame, "rating", where)
+    if rating is None:
+        raise DataError(
+            f"min_rating is set but {where} has no rating column; say which with columns={{'rating': ...}}."
+        )
+    return np.asarray((rating >= min_rating).to_numpy())
+
+
+def _some(mask_N: npt.NDArray[np.bool_], where: str) -> npt.NDArray[np.bool_]:
+    if not mask_N.any():
+        raise DataError(f"No event of {where} reaches min_rating; lower it or leave this domain out.")
+    return mask_N
+
+
+def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict[str, Events]:
+    for name in domains or ():
+        if name not in events_of:
+            raise DataError(unknown("domain", name, events_of))
+    return events_of if domains is None else {name: events_of[name] for name in domains}
+
+
+def _interactions(events: Events, people: pl.Series, person_V: pl.Series, duplicates: str) -> Interactions:
+    person_idx = places(person_V, people)
+    return Interactions.from_events(
+        person_idx[events.user.idx],
+        events.item.idx,
+        len(people),
+        len(events.item.ids),
+        events.weight,
+        events.time,
+        duplicates,
+    )
+
+
+def _titles(events_of: Mapping[str, Events], source: Any) -> dict[str, npt.NDArray[Any]]:
+    import polars as pl
+
+    named: dict[str, npt.NDArray[Any]] = {}
+    table = None if source is None else _title_table(source)
+    for name, events in events_of.items():
+        if table is not None:
+            here = table.filter(pl.col("domain") == name) if "domain" in table.columns else table
+            found = here.select("item", "title")
+        elif events.title is not None:
+            found = pl.DataFrame({"item": events.item.ids.gather(events.item.idx), "title": events.title})
+        else:
+            continue
+        named[name] = _array(_looked_up(events.item.ids, found))
+    return named
+
+
+def _title_table(source: Any) -> pl.DataFrame:
+    where = _where(source, "the titles table")
+    table = tables.frame_of(source, None, ("item", "title", "domain"), where)
+    if not {"item", "title"} <= set(table.columns):
+        raise DataError(f"No item and title columns in {where}; name them 'item' and 'title'.")
+    return table.with_columns(tables.ids(table, "item", where), table["title"].cast(_text(), strict=False))
+
+
+def _looked_up(ids: pl.Series, found: pl.DataFrame) -> pl.Series:
+    """The first title of each id, the id itself where there is none."""
+    import polars as pl
+
+    found = found.drop_nulls().unique("item", keep="first", maintain_order=True)
+    keys = ids.cast(pl.String).alias("item").to_frame()
+    titles = keys.join(found.cast(pl.String), on="item", how="left", maintain_order="left")["title"]
+    return titles.fill_null(keys["item"])
+
+
+def _memberships(events_of: Mapping[str, Events], source: Any) -> dict[str, npt.NDArray[np.bool_]]:
+    where, names = _where(source, "the memberships table"), list(events_of)
+    table = tables.frame_of(source, None, ("item", "domain"), where)
+    if not {"item", "domain"} <= set(table.columns):
+        raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
+    table = table.select(tables.ids(table, "item", where), table["domain"].cast(_text()))
+    belongs = {}
+    for home, events in events_of.items():
+        listed = Vocabulary(_array(events.item.ids)).index(_array(table["item"]))
+        column = Vocabulary.of(names).index(_array(table["domain"]))
+        column_of = np.array([names.index(name) for name in sorted(names)], np.int64)
+        belongs_ID = np.zeros((len(events.item.ids), len(names)), bool)
+        known = (listed >= 0) & (column >= 0)
+        belongs_ID[listed[known], column_of[column[known]]] = True
+        belongs_ID[:, names.index(home)] = True
+        belongs[home] = belongs_ID
+    return belongs
+
+
+def _union(columns: Iterable[pl.Series]) -> pl.Series:
+    import polars as pl
+
+    return pl.concat([column.alias("id") for column in columns]).unique().sort()
+
+
+def _vocabulary(ids: pl.Series) -> Vocabulary:
+    return Vocabulary(_array(ids))
+
+
+def _array(column: pl.Series) -> npt.NDArray[Any]:
+    """A String column as NumPy's StringDType, a whole-number column as int64."""
+    array: npt.NDArray[Any] = column.to_numpy()
+    return array.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())
+
+
+def _text() -> pl.DataType:
+    import polars as pl
+
+    return pl.String()
+
+
+def _float32() -> pl.DataType:
+    import polars as pl
+
+    return pl.Float32()
+
+
+def _where(source: Any, name: Any) -> str:
+    if tables.is_path(source):
+        return f"file {source}"
+    return str(name) if str(name).startswith("the ") else f"the table of domain {name!r}"
+
+
+def _stem(path: Any) -> str:
+    return Path(path).name.split(".")[0]

@@ -1,0 +1,111 @@
+"""Which user ids of different domains are the same person.
+
+``"shared"``: equal ids are one person. ``"local"``: nobody is shared. A ``range``: whole-number ids
+inside it are shared, all others local. ``{"link": table}``: one column per domain, one row per person.
+Local and linked people get the id ``domain:id`` (a linked one of the first domain in the row).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from landbridge.core.errors import DataError, unknown
+from landbridge.data.io.tables import ids, raw_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CHOICES = (
+    "users='shared' (equal ids are one person), 'local' (nobody is shared), a range of shared whole "
+    "numbers, or {'link': table} with one column per domain; `landbridge data doctor` gives evidence"
+)
+
+
+def persons(ids_of: Mapping[str, pl.Series], users: Any) -> dict[str, pl.Series]:
+    """The person behind each id of each domain; ``ids_of`` and the result map domain -> (V,)."""
+    if users == "shared":
+        _one_kind(ids_of)
+        return dict(ids_of)
+    if users == "local":
+        return {name: _local(name, column) for name, column in ids_of.items()}
+    if isinstance(users, range):
+        return {name: _by_range(name, column, users) for name, column in ids_of.items()}
+    if isinstance(users, Mapping) and set(users) == {"link"}:
+        return _by_link(ids_of, users["link"])
+    if users is None:
+        raise DataError(f"Say which users of {', '.join(ids_of)} are the same people: {CHOICES}.")
+    raise DataError(f"Cannot use users={users!r}; valid are {CHOICES}.")
+
+
+def shared_where(domain: str, column: pl.Series, shared_V: pl.Series) -> pl.Series:
+    """Text ids: plain where ``shared_V`` is true, ``domain:id`` elsewhere."""
+    import polars as pl
+
+    return _local(domain, column).to_frame("local").select(
+        pl.when(shared_V).then(column.cast(pl.String)).otherwise(pl.col("local")).alias(column.name)
+    ).to_series()  # fmt: skip
+
+
+def _one_kind(ids_of: Mapping[str, pl.Series]) -> None:
+    kinds = {str(column.dtype): name for name, column in ids_of.items()}
+    if len(kinds) > 1:
+        said = " and ".join(f"{kind} in {name!r}" for kind, name in kinds.items())
+        raise DataError(f"Shared user ids are {said}; give them all as text or all as whole numbers.")
+
+
+def _local(domain: str, column: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return (f"{domain}:" + column.cast(pl.String)).alias(column.name)
+
+
+def _by_range(domain: str, column: pl.Series, shared: range) -> pl.Series:
+    if not column.dtype.is_integer():
+        raise DataError(
+            f"Users of {domain!r} have text ids, so a range of shared ids says nothing; use a link table."
+        )
+    if shared.step != 1:
+        raise DataError(f"A range of shared ids has step 1, not {shared.step}.")
+    return shared_where(domain, column, (column >= shared.start) & (column < shared.stop))
+
+
+def _by_link(ids_of: Mapping[str, pl.Series], source: Any) -> dict[str, pl.Series]:
+    import polars as pl
+
+    table = raw_table(source, "the link table")
+    for name in table.columns:
+        if name not in ids_of:
+            raise DataError(f"The link table: {unknown('domain', name, ids_of)}")
+    if table.width < 2 or not table.height:
+        raise DataError("The link table needs rows and a column for each of two domains or more.")
+    links = {
+        name: _link_column(table, name, column) for name, column in ids_of.items() if name in table.columns
+    }
+    person = pl.select(pl.coalesce([_local(name, column) for name, column in links.items()])).to_series()
+    return {
+        name: _joined(name, column, links[name], person) if name in links else _local(name, column)
+        for name, column in ids_of.items()
+    }
+
+
+def _link_column(table: pl.DataFrame, name: str, known: pl.Series) -> pl.Series:
+    where = f"the link table's column {name!r}"
+    filled = ids(table.select(name).drop_nulls().rename({name: "user"}), "user", where)
+    if filled.is_duplicated().any():
+        twice = filled.filter(filled.is_duplicated())[0]
+        raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per person.")
+    column = table[name].cast(known.dtype, strict=False)
+    if column.null_count() > table[name].null_count():
+        raise DataError(
+            f"In {where} some ids are no {known.dtype} as in the events; give the same kind of ids."
+        )
+    return column
+
+
+def _joined(domain: str, column: pl.Series, linked: pl.Series, person: pl.Series) -> pl.Series:
+    import polars as pl
+
+    links = pl.DataFrame({"id": linked, "person": person}).drop_nulls("id")
+    found = column.to_frame("id").join(links, on="id", how="left", maintain_order="left")
+    return found["person"].fill_null(_local(domain, column))

@@ -1,0 +1,70 @@
+"""Negatives as numba kernels; what they mean is told in :mod:`landbridge.data.sampling.pairwise`.
+
+Every draw is a hash of a key and its own number (splitmix64), so it depends neither on the draws before
+it nor on who makes it: any number of threads gives the same negatives. N pairs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+TRIES = 64  # draws by popularity before the uniform one
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def drawn(key, number, attempt, size):
+    """A whole number below ``size``, uniform but for a bias of size / 2³²."""
+    bits = _mixed(_mixed(key + np.uint64(number) * GOLDEN) + np.uint64(attempt) * GOLDEN)
+    return np.int64((bits >> np.uint64(32)) * np.uint64(size) >> np.uint64(32))
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def negative(key, number, own_N, low, high, pool_M, pool_low, pool_high):
+    """An item of ``low`` to ``high`` that is not among the sorted ``own_N``, of which there must be one.
+
+    Uniform: the r-th free item, found by bisection, so no draw is ever thrown away. With a pool: one of
+    its items ``pool_low`` to ``pool_high``; uniform after all where ``TRIES`` in a row were the user's own.
+    """
+    own_N = own_N[np.searchsorted(own_N, low) : np.searchsorted(own_N, high)]
+    for attempt in range(1, TRIES + 1 if pool_high > pool_low else 1):
+        item = pool_M[pool_low + drawn(key, number, attempt, pool_high - pool_low)]
+        place = np.searchsorted(own_N, item)
+        if place == len(own_N) or own_N[place] != item:
+            return np.int64(item)
+    free = drawn(key, number, 0, high - low - len(own_N))
+    left, right = 0, len(own_N)
+    while left < right:  # how many of the user's own items come before the free one
+        middle = (left + right) // 2
+        if own_N[middle] - low - middle > free:
+            right = middle
+        else:
+            left = middle + 1
+    return np.int64(low + free + left)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def negatives(key, user_N, item_N, offsets, columns, starts_D, pool_M, pool_starts_D, out_N):
+    """One negative for every pair, from the range of ``starts_D`` in which its item lies."""
+    for n in range(len(user_N)):
+        domain = np.searchsorted(starts_D, item_N[n], side="right") - 1
+        own_N = columns[offsets[user_N[n]] : offsets[user_N[n] + 1]]
+        out_N[n] = negative(
+            key,
+            n,
+            own_N,
+            starts_D[domain],
+            starts_D[domain + 1],
+            pool_M,
+            pool_starts_D[domain],
+            pool_starts_D[domain + 1],
+        )
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _mixed(bits):
+    bits = (bits ^ (bits >> np.uint64(30))) * FIRST
+    bits = (bits ^ (bits >> np.uint64(27))) * SECOND
+    return bits ^ (bits >> np.uint64(31))

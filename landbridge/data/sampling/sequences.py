@@ -1,0 +1,171 @@
+"""People's events over all domains in the order of time, and the windows that a sequence model learns from.
+
+Items have their numbers in the joined catalogue, one domain after the other. Events of equal time stand in
+a random order that only person and item decide, since any other would be something to learn. A person with
+n events gives n - 1 inputs, each with a later event as its target; an epoch cuts the inputs into windows of
+at most ``length``, at places drawn anew, so that every event is gone through once per epoch however long the
+history is. The target of an input is drawn from the next ``horizon`` events: the next one, or one of several.
+
+R rows (people or queries), N events, B windows of a batch, L places of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError
+from landbridge.core.rng import generator
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Int32, Int64, Rows
+from landbridge.data.queries import Queries, rows_of
+
+SORTED_AT_ONCE = 64  # batches whose windows are put in order of length together
+
+
+class Window(NamedTuple):
+    """A batch: int32 (B, L), the oldest event first; -1 behind the end and where there is no target."""
+
+    input_BL: Int32
+    target_BL: Int32
+    row_B: Int64
+
+
+def in_time(known: MultiDomain) -> Rows:
+    """Everybody's items, oldest first. DataError for a domain without time stamps."""
+    for name, events in known.domains.items():
+        if events.time is None and len(events):
+            raise DataError(f"Domain {name!r} has no time stamps, and a sequence needs them.")
+    table, _ = known.joined()
+    time_N = np.zeros(0, np.int64) if table.time is None else table.time
+    return _ordered(table.user_idx, table.item_idx, time_N, known.n_users)
+
+
+def asked(known: MultiDomain, history: Rows, queries: Queries) -> Rows:
+    """Each query's items, oldest first: those it brings along, else what is known of the person.
+
+    ``history``: :func:`in_time` of ``known``. Events without times come domain by domain as they are given.
+    """
+    if not queries.events:
+        return rows_of(history, queries.user_idx)
+    own = _brought(known, queries)
+    brings_B = np.diff(own.offsets) > 0
+    looked_up = rows_of(history, np.where(brings_B, -1, queries.user_idx))
+    row_N = np.concatenate([_row_of(own), _row_of(looked_up)])
+    order_N = np.argsort(row_N, kind="stable")
+    item_N = np.concatenate([own.columns, looked_up.columns])[order_N]
+    return Rows(own.offsets + looked_up.offsets, item_N, None)
+
+
+def latest(rows: Rows, length: int) -> tuple[Int32, Int64]:
+    """The last ``length`` items of every row, oldest first, -1 behind the end: (R, L), and how many: (R,)."""
+    count_R = np.minimum(np.diff(rows.offsets), length)
+    width = int(count_R.max(initial=0))
+    return _cut(rows.columns, rows.offsets[1:] - count_R, count_R, width), count_R
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """The batches of ``size`` windows. An epoch is a function of ``seed`` and its number."""
+
+    rows: Rows
+    length: int
+    size: int
+    horizon: int = 1
+    seed: int = 0
+
+    def __len__(self) -> int:
+        """Batches of an epoch, as far as the cuts let one say beforehand: at least so many."""
+        return -(-int(np.sum(-(-self._inputs_R // self.length))) // self.size)
+
+    def epoch(self, number: int) -> Iterator[Window]:
+        """All windows once: windows of similar length together, batches in random order."""
+        rng = generator(self.seed, "windows", str(number))
+        row_W, start_W, count_W = self._cuts(rng)
+        order_W = rng.permutation(len(row_W))
+        block_W = np.arange(len(order_W)) // (self.size * SORTED_AT_ONCE)
+        order_W = order_W[np.lexsort((count_W[order_W], block_W))]
+        starts = np.arange(0, len(order_W), self.size)
+        for start in rng.permutation(starts):
+            chosen_B = order_W[start : start + self.size]
+            yield self._batch(row_W[chosen_B], start_W[chosen_B], count_W[chosen_B], rng)
+
+    @cached_property
+    def _inputs_R(self) -> Int64:
+        """How many events of each row have a later one."""
+        return np.asarray(np.maximum(np.diff(self.rows.offsets) - 1, 0))
+
+    def _cuts(self, rng: np.random.Generator) -> tuple[Int64, Int64, Int64]:
+        """Row, first event and number of inputs of every window, (W,) each; the first of a row is shorter."""
+        inputs_R, length = self._inputs_R, self.length
+        first_R = np.where(inputs_R > length, rng.integers(1, length + 1, len(inputs_R)), inputs_R)
+        more_R = -(-(inputs_R - first_R) // length)
+        windows_R = np.where(inputs_R > 0, 1 + more_R, 0)
+        row_W = np.repeat(np.arange(len(inputs_R)), windows_R)
+        place_W = np.arange(len(row_W)) - np.repeat(np.cumsum(windows_R) - windows_R, windows_R)
+        begin_W = np.where(place_W > 0, first_R[row_W] + (place_W - 1) * length, 0)
+        end_W = np.minimum(first_R[row_W] + place_W * length, inputs_R[row_W])
+        return row_W, self.rows.offsets[row_W] + begin_W, end_W - begin_W
+
+    def _batch(self, row_B: Int64, start_B: Int64, count_B: Int64, rng: np.random.Generator) -> Window:
+        width = int(count_B.max())
+        input_BL = _cut(self.rows.columns, start_B, count_B, width)
+        place_BL = start_B[:, None] + np.arange(width)
+        left_BL = np.minimum(self.rows.offsets[row_B + 1][:, None] - 1 - place_BL, self.horizon)
+        ahead_BL = 1 if self.horizon == 1 else 1 + (rng.random(left_BL.shape) * left_BL).astype(np.int64)
+        last = max(len(self.rows.columns) - 1, 0)
+        target_BL = self.rows.columns[np.minimum(place_BL + ahead_BL, last)]
+        return Window(input_BL, np.where(input_BL >= 0, target_BL, np.int32(-1)), row_B)
+
+
+def _brought(known: MultiDomain, queries: Queries) -> Rows:
+    """The queries' own events in time."""
+    rows, items, times = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+    start = 0
+    for number, (name, table) in enumerate(known.domains.items()):
+        if name in (queries.events or {}):
+            own = (queries.events or {})[name]
+            given = (queries.times or {}).get(name)
+            rows.append(_row_of(own))
+            items.append(own.columns + np.int32(start))
+            times.append(np.full(len(own.columns), number, np.int64) if given is None else given)
+        start += table.n_items
+    row_N, item_N, time_N = np.concatenate(rows), np.concatenate(items), np.concatenate(times)
+    order_N = np.lexsort((time_N, row_N))
+    return Rows(_offsets(row_N, len(queries)), item_N[order_N].astype(np.int32), None)
+
+
+def _ordered(row_N: npt.NDArray[np.int32], item_N: Int32, time_N: Int64, size: int) -> Rows:
+    order_N = np.lexsort((_scrambled(row_N, item_N), time_N, row_N))
+    return Rows(_offsets(row_N, size), item_N[order_N], None)
+
+
+def _scrambled(row_N: npt.NDArray[np.int32], item_N: Int32) -> npt.NDArray[np.uint64]:
+    """A random number of each pair: the finaliser of splitmix64."""
+    key_N = (row_N.astype(np.uint64) << np.uint64(32)) | item_N.astype(np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        key_N = (key_N ^ (key_N >> np.uint64(shift))) * np.uint64(factor)
+    return key_N ^ (key_N >> np.uint64(31))
+
+
+def _cut(column_N: Int32, start_R: Int64, count_R: Int64, width: int) -> Int32:
+    """``count_R`` values from ``start_R`` on, -1 behind them, (R, L)."""
+    place_RL = start_R[:, None] + np.arange(width)
+    inside_RL = np.arange(width) < count_R[:, None]
+    found_RL = (
+        column_N[np.where(inside_RL, place_RL, 0)] if len(column_N) else np.zeros(inside_RL.shape, np.int32)
+    )
+    return np.where(inside_RL, found_RL, np.int32(-1)).astype(np.int32)
+
+
+def _row_of(rows: Rows) -> Int64:
+    return np.repeat(np.arange(len(rows.offsets) - 1), np.diff(rows.offsets))
+
+
+def _offsets(row_N: npt.NDArray[np.integer], size: int) -> Int64:
+    return np.concatenate(([0], np.cumsum(np.bincount(row_N, minlength=size)))).astype(np.int64)

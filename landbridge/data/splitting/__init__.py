@@ -1,0 +1,1 @@
+"""Train/validation/test splits, holdouts and sampled candidates."""

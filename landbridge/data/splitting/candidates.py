@@ -1,0 +1,102 @@
+"""Sampled candidates: the negatives a target is ranked against, drawn once and kept with the split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numba import njit
+
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.rng import generator
+from landbridge.data.interactions import Int32, Interactions, Rows
+from landbridge.data.splitting.holdout import Holdout, Split, Targets
+
+
+def draw(split: Split, n: int, seed: int) -> Split:
+    """The split with ``n`` candidates per target; see
+    :func:`landbridge.data.splitting.splits.with_candidates`.
+    """
+    if n < 1:
+        raise SettingsError(f"The number of candidates must be 1 or more, not {n}.")
+    return Split(
+        _drawn(split, split.valid, n, seed, "validation"), _drawn(split, split.test, n, seed, "test")
+    )
+
+
+def _drawn(split: Split, holdout: Holdout, n: int, seed: int, part: str) -> Holdout:
+    targets = {
+        name: _with_negatives(split, holdout, name, n, generator(seed, "candidates", name, part))
+        for name in holdout.targets
+    }
+    return replace(holdout, targets=targets)
+
+
+def _with_negatives(split: Split, holdout: Holdout, name: str, n: int, rng: np.random.Generator) -> Targets:
+    targets, known = holdout.targets[name], holdout.known[name]
+    catalogue = np.flatnonzero(known.item_counts).astype(np.int32)
+    held_out = _held_out(split, name)
+    owned = _owned(split, name)
+    table = np.full((len(targets), n), -1, np.int32)
+    mark_I = np.full(known.n_items, -1, np.int64)
+    missed = _fill(
+        table, targets.user_idx, catalogue, mark_I,
+        held_out.offsets, held_out.columns, owned.offsets, owned.columns, rng,
+    )  # fmt: skip
+    if missed >= 0:
+        raise DataError(
+            f"Domain {name!r} has {len(catalogue)} known items, too few for {n} candidates: "
+            "ask for fewer, leave the domain out, or rank the whole catalogue."
+        )
+    return replace(targets, candidates_TC=table)
+
+
+def _held_out(split: Split, name: str) -> Rows:
+    """Each user's targets in validation and test."""
+    parts = [holdout.targets[name] for holdout in (split.valid, split.test) if name in holdout.targets]
+    return _rows(split, name, [(part.user_idx, part.item_idx) for part in parts])
+
+
+def _owned(split: Split, name: str) -> Rows:
+    """Each user's known items in validation and test."""
+    tables: list[Interactions] = [split.valid.known[name], split.test.known[name]]
+    return _rows(split, name, [(table.user_idx, table.item_idx) for table in tables])
+
+
+def _rows(split: Split, name: str, pairs: list[tuple[Int32, Int32]]) -> Rows:
+    known = split.test.known[name]
+    users, items = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    return Interactions.from_events(users, items, known.n_users, known.n_items).by_user
+
+
+@njit(nogil=True, cache=True)
+def _fill(table_TC, user_T, pool, mark_I, held_off, held_items, own_off, own_items, rng):  # type: ignore[no-untyped-def]
+    """Fill every row; gives the first row that cannot be filled, or -1."""
+    n_rows, width = table_TC.shape
+    for row in range(n_rows):
+        user = user_T[row]
+        mark_I[own_items[own_off[user] : own_off[user + 1]]] = 2 * row
+        mark_I[held_items[held_off[user] : held_off[user + 1]]] = 2 * row + 1
+        if _draw_row(table_TC[row], pool, mark_I, 2 * row, rng) == width:
+            continue
+        if _draw_row(table_TC[row], pool, mark_I, 2 * row + 1, rng) < width:  # known items allowed
+            return row
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def _draw_row(out_C, pool, mark_I, forbidden, rng):  # type: ignore[no-untyped-def]
+    """A partial Fisher-Yates shuffle of ``pool`` that passes over items marked ``forbidden`` or more.
+
+    A shuffle that starts from any order is uniform, so the pool is never put back.
+    """
+    filled = 0
+    for at in range(len(pool)):
+        other = at + int(rng.random() * (len(pool) - at))
+        pool[at], pool[other] = pool[other], pool[at]
+        if mark_I[pool[at]] < forbidden:
+            out_C[filled] = pool[at]
+            filled += 1
+            if filled == len(out_C):
+                break
+    return filled

@@ -1,0 +1,119 @@
+"""What is held back for judging: targets, what was known before them, and their candidates."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
+
+FULL, ACROSS = "full", "across"
+_WORDS = {FULL: "full ranking", ACROSS: "one list over all domains"}
+
+
+def is_sampled(protocol: str) -> bool:
+    """Whether targets are ranked against a sample of the catalogue only."""
+    return protocol not in _WORDS
+
+
+def ranking(protocol: str) -> str:
+    """The protocol in words: ``full ranking``, ``one list over all domains`` or ``sampled 1+999``."""
+    return _WORDS.get(protocol, f"sampled {protocol}")
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Held-out (user, item) pairs of one domain, T rows sorted by user.
+
+    ``user_idx``, ``item_idx``: int32 (T,). ``candidates_TC``: int32 (T, C) negatives each target is
+    ranked against, drawn once and kept with the split, or None for the whole catalogue.
+    """
+
+    user_idx: npt.NDArray[np.int32]
+    item_idx: npt.NDArray[np.int32]
+    candidates_TC: npt.NDArray[np.int32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.user_idx.shape != self.item_idx.shape:
+            raise DataError("Held-out users and items must be of equal length.")
+        if self.candidates_TC is not None and len(self.candidates_TC) != len(self.user_idx):
+            raise DataError("There must be one row of candidates per held-out pair.")
+
+    def __len__(self) -> int:
+        return len(self.user_idx)
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """Targets per domain and ``known``: all that may be used to recommend them.
+
+    A method judged on a holdout is fitted on ``known``, and known items are never ranked. ``across``:
+    a target is ranked against the unseen items of all domains, in one list, not of its own alone.
+    """
+
+    known: MultiDomain
+    targets: Mapping[str, Targets]
+    across: bool = False
+
+    def __post_init__(self) -> None:
+        if self.across and any(targets.candidates_TC is not None for targets in self.targets.values()):
+            raise SettingsError(
+                "One list over all domains has every item, so it takes no sampled candidates: "
+                "leave out candidates or across."
+            )
+
+    @property
+    def protocol(self) -> str:
+        """How targets are ranked: ``full`` (the domain's catalogue), ``across`` (all domains in one list)
+        or ``1+C`` (sampled candidates)."""
+        if self.across:
+            return ACROSS
+        widths = {t.candidates_TC.shape[1] for t in self.targets.values() if t.candidates_TC is not None}
+        return f"1+{max(widths)}" if widths else FULL
+
+    @cached_property
+    def joined(self) -> tuple[Interactions, dict[str, slice]]:
+        """``known`` as one table over all items side by side, and each domain's place there."""
+        return self.known.joined()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over what is known, what is held out and what it is ranked against."""
+        digest = hashlib.sha256(self.known.fingerprint.encode())
+        for targets in self.targets.values():
+            for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
+                digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        if self.across:
+            digest.update(ACROSS.encode())
+        return digest.hexdigest()
+
+    def select(self, names: Iterable[str]) -> Holdout:
+        """Only the named domains, with all users kept."""
+        known = self.known.select(names)
+        targets = {name: self.targets[name] for name in known.names if name in self.targets}
+        return Holdout(known, targets, self.across)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Validation for every choice, test for the one report. ``train`` is what validation knows;
+    ``test.known`` (train and validation together) is what the chosen method is refitted on."""
+
+    valid: Holdout
+    test: Holdout
+
+    @property
+    def train(self) -> MultiDomain:
+        """The events a method is fitted on while choices are still made."""
+        return self.valid.known
+
+    def across(self) -> Split:
+        """The same split with every target ranked in one list over all domains."""
+        return Split(replace(self.valid, across=True), replace(self.test, across=True))

@@ -1,0 +1,1 @@
+"""Known data sets: how to get and read them."""

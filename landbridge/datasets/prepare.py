@@ -1,0 +1,63 @@
+"""The data of an experiment: read, and divided into train, validation and test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from landbridge.config import Spec
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.splitting.holdout import Split
+
+
+def prepared(spec: Spec) -> Split | MultiDomain:
+    """The data an experiment is about: divided, or whole where nothing is held out."""
+    from landbridge.data.splitting.splits import with_candidates
+
+    data = _read(spec)
+    if isinstance(data, MultiDomain) and spec.split.kind == "none":
+        return data
+    split = _held_out(data, spec) if isinstance(data, MultiDomain) else data
+    candidates = spec.split.candidates
+    split = with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
+    return split.across() if spec.split.across else split
+
+
+def _read(spec: Spec) -> MultiDomain | Split:
+    """The data; a published data set may come with its split."""
+    from landbridge.data.io.readers import read
+    from landbridge.datasets import catalog
+    from landbridge.datasets.published import read_published
+
+    if spec.data.dataset is None:
+        return read(**{key: value for key, value in spec.data if key != "dataset"})
+    plain = type(spec.data)(dataset=spec.data.dataset)
+    given = {key: value for key, value in spec.data if value != getattr(plain, key)}
+    if not Path(spec.data.dataset).is_dir():
+        return catalog.load(spec.data.dataset, **given)
+    if given:
+        raise SettingsError(f"A published folder takes no {next(iter(given))}: it is read as it is.")
+    return read_published(spec.data.dataset, seed=spec.split.seed)
+
+
+def _held_out(data: MultiDomain, spec: Spec) -> Split:
+    from landbridge.data.splitting import splits
+
+    kind, seed = spec.split.kind, spec.split.seed
+    if kind == "auto":
+        timed = all(events.time is not None for events in data.domains.values())
+        kind = "last" if timed else "random"
+    ways = {
+        "last": lambda: splits.leave_last_out(data, seed=seed),
+        "latest": lambda: splits.leave_latest_out(data, seed=seed),
+        "random": lambda: splits.leave_one_out(data, seed=seed),
+        "temporal": lambda: splits.temporal(data),
+        "cold": lambda: splits.cold_users(data, seed=seed),
+    }
+    return ways[kind]()
+
+
+def threads(spec: Spec) -> int:
+    """The threads an experiment may use: as many as it says, else all."""
+    return spec.fit.threads or len(os.sched_getaffinity(0))

@@ -1,0 +1,1 @@
+"""The demonstration: MovieLens genres as domains, in the terminal and as a server."""

@@ -1,0 +1,52 @@
+"""The demo as a page: CDIMF on MovieLens with ten genres as domains, judged beside its twin, and served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from landbridge import pipeline, store
+from landbridge.config import Spec, spec
+from landbridge.core.progress import Terminal
+from landbridge.datasets.prepare import threads
+from landbridge.demo.terminal import SEED
+from landbridge.evaluation.evaluate import evaluate
+from landbridge.models.als.ials import IALS
+from landbridge.training.options import FitOptions
+
+SPEC = spec(
+    {
+        "data": {"dataset": "movielens-1m"},
+        "split": {"kind": "last", "seed": SEED},
+        "model": {"name": "cdimf", "settings": {"factors": 32, "alpha0": 0.1, "reg": 0.01}},
+        "fit": {"seed": SEED},
+    }
+)
+TWIN = IALS(factors=32, alpha0=0.1, reg=0.03)
+
+
+def run(port: int) -> None:
+    """Fit into a run folder of the cache and serve it until stopped."""
+    from platformdirs import user_cache_dir
+    from rich.console import Console
+
+    from landbridge.serving.runtime.server import serve
+    from landbridge.serving.runtime.settings import serve_settings
+
+    settings = serve_settings({"port": port})
+    console, folder = Console(), Path(user_cache_dir("landbridge")) / "demo"
+    console.print("[bold]MovieLens-1M, ten genres as domains, ratings of 4 and 5[/]")
+    fit_into(folder, SPEC)
+    console.print(f"The page: [bold]http://{settings.host}:{port}/[/]  (Ctrl+C ends it)")
+    console.print(f"Another time: landbridge serve {folder}", soft_wrap=True)
+    serve(folder, settings)
+
+
+def fit_into(folder: Path, wanted: Spec) -> None:
+    """A run with its own figures and, attached as ``twin``, those of separate ALS on the same test part."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    progress = Terminal()
+    run = pipeline.run(wanted, folder, progress=progress)
+    if run.holdout is not None:
+        alone = TWIN.fit(run.fitted.known, FitOptions(wanted.fit.seed, threads(wanted)))
+        judged = evaluate(alone, run.holdout, progress=progress)
+        store.attach(folder, "twin", "parquet", judged.write)

@@ -1,0 +1,263 @@
+"""From a fitted model to lists with raw ids: for some people, for all, for a new one, and why.
+
+Shape letters: B people in a block, K places of a list, I items.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError, SettingsError, StoreError
+from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
+from landbridge.core.progress import Progress, Silent
+from landbridge.data.interactions import Float32, Int32, Rows
+from landbridge.data.vocabulary import IdArray, Vocabulary
+from landbridge.models.base import Fitted, Queries
+from landbridge.models.explanation import Explains
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SCORES_AT_ONCE = 1 << 26  # float32 scores held in memory, 256 MiB
+ROUNDING = 5e-5  # a smaller rest is none in tables of four places
+FORMAT, VERSION = "landbridge-recommendations", 1
+
+
+def recommend(
+    fitted: Fitted, domain: str, users: Iterable[Any] | None = None, k: int = 10, seen: bool = False
+) -> pl.DataFrame:
+    """The ``k`` best items of ``domain`` for each person: user, rank, item, title (if any), score.
+
+    ``users``: raw ids, None for everybody. Known items are left out unless ``seen``. DataError for an
+    unknown id.
+    """
+    people = fitted.known.users
+    user_B = np.arange(len(people), dtype=np.int32) if users is None else _indices(people, list(users))
+    return _frame(_Names.of(fitted, domain), user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen))
+
+
+def recommend_all(
+    fitted: Fitted,
+    domain: str,
+    out: str | Path,
+    k: int = 10,
+    block: int = 4096,
+    progress: Progress | None = None,
+) -> None:
+    """Lists for everybody as Parquet files in the folder ``out``, one per ``block`` people.
+
+    Files appear whole or not at all; a call that was cut off goes on where it stopped. Read them with
+    ``polars.read_parquet(out / "*.parquet")``.
+    """
+    folder, total = Path(out), fitted.known.n_users
+    _open_parts(folder, _identity(fitted, domain, _at_least_one(k), block))
+    names, parts = _Names.of(fitted, domain), range(0, total, block)
+    with (progress or Silent()).task(f"recommend {domain}", len(parts)) as task:
+        for number, start in enumerate(parts):
+            path = folder / f"part-{number:05d}.parquet"
+            if not path.exists():
+                user_B = np.arange(start, min(start + block, total), dtype=np.int32)
+                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen=False))
+                with atomic_write(path) as temporary:
+                    frame.write_parquet(temporary)
+            task.step(number + 1, {})
+
+
+def fold_in(fitted: Fitted, events: Mapping[str, Iterable[Any]], domain: str, k: int = 10) -> pl.DataFrame:
+    """The ``k`` best items of ``domain`` for a new person with these raw item ids per domain: rank, item,
+    title (if any), score."""
+    from landbridge.ranking.top_k import top_k
+
+    rows = {name: _history(fitted, name, list(items)) for name, items in events.items()}
+    if not any(len(row.columns) for row in rows.values()):
+        raise DataError("A new person needs at least one item in some domain.")
+    scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows))
+    item_BK, score_BK = top_k(scores_BI, _at_least_one(k), rows.get(domain, _nothing(1)))
+    return _frame(_Names.of(fitted, domain), np.zeros(1, np.int32), item_BK, score_BK).drop("user")
+
+
+def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
+    """What makes up one item's score for a known person, largest first: domain, item, title, contribution.
+
+    One row per event of the person and, where there is any, one without an item for the popularity that
+    lifts newcomers, and one for what no single event explains. The contributions sum to the score.
+    DataError for an unknown id or a model that cannot explain.
+    """
+    import polars as pl
+
+    if not isinstance(fitted, Explains):
+        raise DataError(
+            f"A {fitted.method.name} model has no explanations: it does not look at single events."
+        )
+    known = fitted.known
+    user_idx = int(_indices(known.users, [user])[0])
+    item_idx = int(_item_indices(fitted, domain, [item])[0])
+    found = fitted.explain(domain, user_idx, item_idx)
+    parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in found.events.items()]
+    if found.popularity != 0:
+        parts.append(_without_item(domain, "popular in this domain", found.popularity))
+    if abs(found.rest) > ROUNDING:
+        parts.append(_without_item(domain, "not from single events", found.rest))
+    return pl.concat(parts).sort("contribution", descending=True, maintain_order=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Names:
+    """Raw ids and titles as polars columns, converted once."""
+
+    users: pl.Series
+    items: pl.Series
+    titles: pl.Series | None
+
+    @classmethod
+    def of(cls, fitted: Fitted, domain: str) -> _Names:
+        known = fitted.known
+        known[domain]  # an unknown domain is named here
+        titles = known.titles.get(domain)
+        return cls(
+            _series("user", known.users.ids),
+            _series("item", known.items[domain].ids),
+            None if titles is None else _series("title", titles),
+        )
+
+
+def _best(fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool) -> tuple[Int32, Float32]:
+    from landbridge.ranking.top_k import rows_of, top_k
+
+    events = fitted.known[domain]
+    lists = []
+    for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(events.n_items, 1))):
+        hidden = _nothing(len(part_B)) if seen else rows_of(events.by_user, part_B)
+        lists.append(top_k(fitted.score(domain, Queries.of_users(part_B)), k, hidden))
+    items, scores = zip(*lists, strict=True)
+    return np.concatenate(items), np.concatenate(scores)
+
+
+def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32) -> pl.DataFrame:
+    import polars as pl
+
+    listed_BK = item_BK >= 0
+    row_N, place_N = np.nonzero(listed_BK)
+    item_N = pl.Series(item_BK[listed_BK])
+    columns = [
+        names.users.gather(pl.Series(user_B[row_N])),
+        pl.Series("rank", (place_N + 1).astype(np.int32)),
+        names.items.gather(item_N),
+        *([] if names.titles is None else [names.titles.gather(item_N)]),
+        pl.Series("score", score_BK[listed_BK]),
+    ]
+    return pl.DataFrame(columns)
+
+
+def _contributions(fitted: Fitted, name: str, user_idx: int, part_N: Float32) -> pl.DataFrame:
+    import polars as pl
+
+    rows = fitted.known[name].by_user
+    item_N = rows.columns[rows.offsets[user_idx] : rows.offsets[user_idx + 1]]
+    titles = fitted.known.titles.get(name)
+    title = pl.lit(None, pl.String) if titles is None else _series("title", titles[item_N])
+    item = _series("item", fitted.known.items[name].ids[item_N]).cast(pl.String)  # domains may differ in type
+    frame = pl.DataFrame([item, pl.Series("contribution", part_N)])
+    return frame.select(pl.lit(name).alias("domain"), "item", title.alias("title"), "contribution")
+
+
+def _without_item(domain: str, title: str, value: float) -> pl.DataFrame:
+    import polars as pl
+
+    schema = {"domain": pl.String, "item": pl.String, "title": pl.String, "contribution": pl.Float32}
+    return pl.DataFrame([(domain, None, title, value)], schema=schema, orient="row")
+
+
+def _series(name: str, values: npt.NDArray[Any]) -> pl.Series:
+    import polars as pl
+
+    text = isinstance(values.dtype, np.dtypes.StringDType)
+    return pl.Series(name, values.tolist(), pl.String) if text else pl.Series(name, values)
+
+
+def _indices(people: Vocabulary, users: list[Any]) -> Int32:
+    user_B = people.index(users)
+    if (user_B < 0).any():
+        stranger = users[int(np.argmax(user_B < 0))]
+        raise DataError(
+            f"The model knows no user {stranger!r}; use fold_in with some items for a new person."
+        )
+    return user_B
+
+
+def _item_indices(fitted: Fitted, domain: str, items: list[Any]) -> Int32:
+    fitted.known[domain]  # an unknown domain is named here
+    item_N = fitted.known.items[domain].index(items)
+    if (item_N < 0).any():
+        raise DataError(f"Domain {domain!r} has no item {items[int(np.argmax(item_N < 0))]!r}; leave it out.")
+    return item_N
+
+
+def _history(fitted: Fitted, domain: str, items: list[Any]) -> Rows:
+    """One row with a new person's items."""
+    item_N = np.unique(_item_indices(fitted, domain, items)) if items else np.empty(0, np.int32)
+    return Rows(np.array([0, len(item_N)], np.int64), item_N, None)
+
+
+def _nothing(rows: int) -> Rows:
+    return Rows(np.zeros(rows + 1, np.int64), np.empty(0, np.int32), None)
+
+
+def _chunks(values: Int32, size: int) -> Iterator[Int32]:
+    """Consecutive pieces, at least one even of nothing."""
+    for start in range(0, max(len(values), 1), size):
+        yield values[start : start + size]
+
+
+def _at_least_one(k: int) -> int:
+    if k < 1:
+        raise SettingsError(f"A list needs 1 place or more, not {k}.")
+    return k
+
+
+def _identity(fitted: Fitted, domain: str, k: int, block: int) -> dict[str, Any]:
+    """What parts must agree on to belong together."""
+    arrays, _ = fitted.state()
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(_bytes(arrays[name]))
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "method": fitted.method.name,
+        "settings": {key: str(value) for key, value in asdict(fitted.method).items()},
+        "data": fitted.known.fingerprint,
+        "model": digest.hexdigest(),
+        "domain": domain,
+        "k": k,
+        "block": block,
+    }
+
+
+def _bytes(array: IdArray) -> bytes:
+    text = isinstance(array.dtype, np.dtypes.StringDType)
+    return "\x00".join(array.tolist()).encode() if text else np.ascontiguousarray(array).tobytes()
+
+
+def _open_parts(folder: Path, identity: dict[str, Any]) -> None:
+    """A new folder, or the one an equal call began."""
+    manifest = folder / "manifest.json"
+    if manifest.exists():
+        if read_json(manifest) != identity:
+            raise StoreError(
+                f"{folder} holds lists of another model, domain or length; choose another folder."
+            )
+    elif folder.is_dir() and any(not is_temporary(file) for file in folder.iterdir()):
+        raise StoreError(f"{folder} holds other files; choose another folder for the lists.")
+    write_json(manifest, identity)
+    for file in folder.iterdir():
+        if is_temporary(file):
+            file.unlink()

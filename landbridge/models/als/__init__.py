@@ -1,0 +1,1 @@
+"""Implicit ALS and CDIMF: solver, kernels, fitted model."""

@@ -1,0 +1,211 @@
+"""``Factors``: what a factorisation leaves behind, and how a row of events becomes a user.
+
+A user's row is the optimum of her part of the objective at fixed items,
+
+    x = A⁻¹ b,   A = α₀ Σ_{d∈P} Y_dᵀY_d + Σ_{j∈S} w_j y_j y_jᵀ + ridge I,   b = Σ_{j∈S} w_j y_j           (1)
+
+with P the domains that take part for her and S her events in them. An item's score is x·y_i; because
+A is symmetric it splits exactly into one contribution per event,
+
+    x·y_i = Σ_{j∈S} w_j y_j · (A⁻¹ y_i)                                                                (2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.threads import limited
+from landbridge.data.interactions import Rows
+from landbridge.models.als import solver as als
+from landbridge.models.base import Float32, Kept, Queries
+from landbridge.models.common.dot_product import Dot, counts_of, rows_from
+from landbridge.models.explanation import Explanation
+
+KEPT = 256  # sets of domains whose eigenvectors a model keeps for the next fold-in
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """How a user's events in several domains make one row.
+
+    ``tie``: "separate" (own domain only), "pooled" (one catalogue) or "consensus" (parties' sum).
+    ``everywhere``: in a consensus, all domains take part rather than those in which she has events.
+    ``shrink``: λ_z of the consensus. ``catalogue``: items with events, per domain.
+    """
+
+    tie: str
+    alpha0: float
+    reg: float
+    exponent: float
+    catalogue: Mapping[str, int]
+    everywhere: bool = False
+    shrink: float = 0.0
+
+    def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which domains take part for each query, (B, D), in the order of ``catalogue``."""
+        if self.tie == "separate":
+            return np.tile(np.array([name == domain for name in self.catalogue]), (len(counts_BD), 1))
+        if self.tie == "consensus" and not self.everywhere:
+            return counts_BD > 0
+        return np.ones_like(counts_BD, bool)
+
+    def ridge(self, counts_BD: npt.NDArray[np.int64], part_BD: npt.NDArray[np.bool_]) -> Float32:
+        """The regularisation of each row, (B,)."""
+        sizes = list(self.catalogue.values())
+        if self.tie == "pooled":
+            return als.ridge(counts_BD.sum(axis=1), sum(sizes), self.alpha0, self.reg, self.exponent)
+        tied_B = (self.tie == "consensus") & (self.everywhere | (part_BD.sum(axis=1) >= 2))
+        total_B = np.where(tied_B, np.float32(self.shrink), np.float32(0))  # the consensus shrinks, no party
+        for column, size in enumerate(sizes):
+            own_B = als.ridge(counts_BD[:, column], size, self.alpha0, self.reg, self.exponent)
+            total_B += np.where(part_BD[:, column], own_B, 0)
+        return total_B
+
+
+@dataclass(frozen=True, eq=False)
+class Factors(Dot):
+    """Rows that are optima of their events; see :class:`~landbridge.models.common.dot_product.Dot`."""
+
+    rule: RowRule
+    kind: ClassVar[str] = "factors"
+
+    def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """As the rule says."""
+        return self.rule.parties(domain, counts_BD)
+
+    def fold_in(self, domain: str, events: Mapping[str, Rows], size: int) -> Float32:
+        """Rows of people given by ``size`` rows of events per domain, (B, F), at fixed items: Eq. (1)."""
+        counts_BD = counts_of(events, self.known, size)
+        part_BD = self.rule.parties(domain, counts_BD)
+        ridge_B = self.rule.ridge(counts_BD, part_BD)
+        rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
+        patterns, pattern_B = np.unique(part_BD, axis=0, return_inverse=True)
+        for pattern, part_D in enumerate(patterns):
+            chosen_B = np.flatnonzero(pattern_B.reshape(-1) == pattern)
+            names = [name for name, part in zip(self.known.names, part_D, strict=True) if part]
+            if names:
+                rows_BF[chosen_B] = self._solve(names, events, chosen_B, ridge_B[chosen_B])
+        return rows_BF
+
+    def explain(self, domain: str, user_idx: int, item_idx: int) -> Explanation:
+        """The score of one item for a known person: her events by Eq. (2), and what the cold policy adds.
+
+        There is a rest where her row is not the optimum of her events: within the tolerance of CDIMF, where
+        she was left out of its consensus, and under its published variant.
+        """
+        asked = Queries.of_users([user_idx])
+        score = float(self.score(domain, asked)[0, item_idx])
+        newcomer = bool(self._newcomer_B(domain, asked)[0])
+        if self._cold_B(domain, asked)[0] or (newcomer and self.cold_policy == "popularity"):
+            unused_D = self.known.activity_UD[user_idx]
+            nothing = {n: np.zeros(c, np.float32) for n, c in zip(self.known.names, unused_D, strict=True)}
+            return Explanation(nothing, score, 0.0)
+        blended = newcomer and self.cold_policy == "blend"
+        popularity = self.cold_weight * float(self._popularity_I[domain][item_idx]) if blended else 0.0
+        events = self._contributions(domain, user_idx, item_idx)
+        total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
+        return Explanation(events, popularity, score - popularity - total)
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """The rows, and the rule that makes them."""
+        arrays, about = self.rows_state()
+        return arrays, {**about, "rule": {**vars(self.rule), "catalogue": dict(self.rule.catalogue)}}
+
+    @classmethod
+    def from_state(cls, kept: Kept) -> Factors:
+        """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
+        catalogue = {name: about["rule"]["catalogue"][name] for name in known.names}
+        rule = RowRule(**{**about["rule"], "catalogue": catalogue})
+        return cls(known, method, log, *rows_from(known, arrays, about), rule)
+
+    @cached_property
+    def _gramians(self) -> dict[str, npt.NDArray[np.float64]]:
+        return {name: als.gramian(item_IF, 1) for name, item_IF in self.item_IF.items()}
+
+    @cached_property
+    def _eigen(self) -> dict[tuple[str, ...], tuple[npt.NDArray[np.float64], Float32]]:
+        return {}
+
+    def _eigen_of(self, names: tuple[str, ...]) -> tuple[npt.NDArray[np.float64], Float32]:
+        """Eigenvalues and eigenvectors of the Gramian over the items of some domains; some are kept."""
+        if names in self._eigen:
+            return self._eigen[names]
+        spectrum_F, rotation_FF = np.linalg.eigh(sum(self._gramians[name] for name in names))
+        found = np.maximum(spectrum_F, 0), rotation_FF.astype(np.float32)
+        if len(self._eigen) < KEPT:
+            self._eigen[names] = found
+        return found
+
+    def _contributions(self, domain: str, user_idx: int, item_idx: int) -> dict[str, Float32]:
+        """What each known event adds to the score of one item, Eq. (2): domain -> (N of the user,)."""
+        events = {name: _one_row(table.by_user, user_idx) for name, table in self.known.domains.items()}
+        counts_BD = counts_of(events, self.known, 1)
+        part_BD = self.rule.parties(domain, counts_BD)
+        system_FF = self.rule.ridge(counts_BD, part_BD)[0] * np.eye(self.item_IF[domain].shape[1])
+        parties = [name for name, part in zip(self.known.names, part_BD[0], strict=True) if part]
+        for name in parties:
+            y_NF = self.item_IF[name][events[name].columns].astype(np.float64)
+            system_FF += self.rule.alpha0 * self._gramians[name] + (y_NF.T * _weights(events[name])) @ y_NF
+        towards_F = np.linalg.solve(system_FF, self.item_IF[domain][item_idx].astype(np.float64))
+        return {
+            name: (_weights(row) * (self.item_IF[name][row.columns] @ towards_F)).astype(np.float32)
+            if name in parties
+            else np.zeros(len(row.columns), np.float32)
+            for name, row in events.items()
+        }
+
+    def _solve(
+        self, names: list[str], events: Mapping[str, Rows], chosen_B: npt.NDArray[np.int64], ridge_B: Float32
+    ) -> Float32:
+        """Eq. (1) for queries with the same parties: only the items they touch are gathered."""
+        touched_JF, rows = _gather(names, events, chosen_B, self.item_IF)
+        spectrum_F, rotation_FF = self._eigen_of(tuple(names))
+        fixed = als.Basis(rotation_FF, spectrum_F, touched_JF @ rotation_FF)
+        with limited(1):
+            return np.asarray(als.solve(rows, fixed, self.rule.alpha0, ridge_B) @ rotation_FF.T)
+
+
+def _gather(
+    names: list[str],
+    events: Mapping[str, Rows],
+    chosen_B: npt.NDArray[np.int64],
+    item_IF: Mapping[str, Float32],
+) -> tuple[Float32, Rows]:
+    """The factors of all events of the chosen queries, (J, F), and rows that point into them."""
+    owners, columns_JF, weights = [], [], []
+    for name in names:
+        if name in events:
+            offsets, columns, weight = events[name]
+            owner_N = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            place_N = np.full(len(offsets) - 1, -1)
+            place_N[chosen_B] = np.arange(len(chosen_B))
+            kept_N = place_N[owner_N] >= 0
+            owners.append(place_N[owner_N][kept_N])
+            columns_JF.append(item_IF[name][columns[kept_N]])
+            weights.append(np.ones(int(kept_N.sum()), np.float32) if weight is None else weight[kept_N])
+    n_factors = item_IF[names[0]].shape[1]
+    owner_J = np.concatenate([*owners, np.empty(0, np.int64)])
+    order_J = np.argsort(owner_J, kind="stable")
+    offsets_B = np.concatenate(([0], np.cumsum(np.bincount(owner_J, minlength=len(chosen_B))))).astype(
+        np.int64
+    )
+    touched_JF = np.concatenate([*columns_JF, np.empty((0, n_factors), np.float32)])
+    weight_J = np.concatenate([*weights, np.empty(0, np.float32)])[order_J]
+    return touched_JF, Rows(offsets_B, order_J.astype(np.int32), weight_J)
+
+
+def _one_row(rows: Rows, row: int) -> Rows:
+    part = slice(rows.offsets[row], rows.offsets[row + 1])
+    weight = None if rows.weight is None else rows.weight[part]
+    return Rows(np.array([0, part.stop - part.start], np.int64), rows.columns[part], weight)
+
+
+def _weights(row: Rows) -> Float32:
+    return np.ones(len(row.columns), np.float32) if row.weight is None else row.weight

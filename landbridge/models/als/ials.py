@@ -1,0 +1,171 @@
+"""Implicit ALS with frequency-scaled regularisation, each domain alone or all as one table.
+
+Hu, Koren, Volinsky (ICDM 2008) in the form of Rendle et al. (RecSys 2022), as used by CDIMF
+(arXiv 2409.15568). For users X (U, F) and items Y (I, F) of one table with entries S it minimises
+
+    Σ_{(u,i)∈S} w_ui (1 - x_u·y_i)² + α₀ Σ_{u,i} (x_u·y_i)² + Σ_u λ_u ‖x_u‖² + Σ_i λ_i ‖y_i‖²          (1)
+    λ_u = λ (n_u / |V| + α₀)^{2ν},  λ_i = λ (n_i / |U| + α₀)^{2ν}                                     (2)
+
+by exact alternating half steps (:mod:`landbridge.models.als.solver`). ``sharing="separate"`` does so for
+every domain; ``"joined"`` once for the table [R_1 | … | R_D], so that a user has one row for all domains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.rng import generator
+from landbridge.core.threads import limited
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
+from landbridge.models.als import solver as als
+from landbridge.models.als.fitted import Factors, RowRule
+from landbridge.models.als.warm_start import earlier, items_from
+from landbridge.models.base import Float32, Method
+from landbridge.models.common.sharing import SHARING, tables_of
+from landbridge.models.search_space import Choice, Real, Space
+from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.options import FitOptions
+
+
+@dataclass(frozen=True)
+class IALS(Method):
+    """In the papers' symbols ``alpha0`` is α₀, the weight of all pairs, ``reg`` λ and ``exponent`` ν.
+
+    ``solver``: "exact", or "auto", which solves long rows by conjugate gradients from the row before, to
+    a stated tolerance; the users' rows of a fitted model are exact either way.
+    """
+
+    factors: int = 64
+    sharing: str = "separate"
+    alpha0: float = 0.03
+    reg: float = 0.03
+    exponent: float = 0.5
+    epochs: int = 12
+    solver: str = "exact"
+    cold_policy: str = "blend"
+    cold_weight: float = 3.0
+    name: ClassVar[str] = "ials"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "alpha0": Real(0.003, 1.0, log=True),
+            "reg": Real(0.003, 100.0, log=True),  # dense data of one domain want 30 and more
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        if self.sharing not in SHARING:
+            raise SettingsError(unknown("sharing", self.sharing, SHARING))
+        if self.solver not in als.SOLVERS:
+            raise SettingsError(unknown("solver", self.solver, als.SOLVERS))
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Factors:
+        """Alternate for ``epochs`` sweeps and end with the users' half step."""
+        options = options or FitOptions()
+        tables = tables_of(train, self.sharing)
+        sides = {label: _Table.of(table, self) for label, (table, _) in tables.items()}
+
+        def step(state: State, epoch: int) -> tuple[State, Record]:
+            with limited(options.threads):
+                return {
+                    key: array
+                    for label, side in sides.items()
+                    for key, array in side.sweep(label, state, options.threads).items()
+                }, {}
+
+        def fitted(state: State, log: tuple[Record, ...] = ()) -> Factors:
+            users: dict[str, Float32] = {}
+            items: dict[str, Float32] = {}
+            with limited(options.threads):
+                for label, (_, slices) in tables.items():
+                    user_UF, item_IF = sides[label].finish(state[f"item:{label}"], options.threads)
+                    users |= dict.fromkeys(slices, user_UF)
+                    items |= {name: np.ascontiguousarray(item_IF[part]) for name, part in slices.items()}
+            return Factors(
+                train, self, log, users, items, self.cold_policy, self.cold_weight, self._rule(train)
+            )
+
+        identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
+        state, log = run_epochs(
+            f"iALS {self.sharing}",
+            self.epochs,
+            lambda: self._start(train, tables, options),
+            step,
+            fitted,
+            options,
+            identity,
+        )
+        return fitted(state, log)
+
+    def _start(
+        self,
+        train: MultiDomain,
+        tables: Mapping[str, tuple[Interactions, dict[str, slice]]],
+        options: FitOptions,
+    ) -> State:
+        """Small Gaussian items, or those of an earlier model."""
+        last = earlier(options, self, self.factors)
+        state = {}
+        for label, (table, slices) in tables.items():
+            drawn_IF = als.initial(generator(options.seed, "items", label), table.n_items, self.factors)
+            rows = [items_from(last, train, name, drawn_IF[part]) for name, part in slices.items()]
+            state[f"item:{label}"] = np.concatenate(rows)
+        return state
+
+    def _rule(self, data: MultiDomain) -> RowRule:
+        catalogue = {name: events.catalogue for name, events in data.domains.items()}
+        tie = "separate" if self.sharing == "separate" else "pooled"
+        return RowRule(tie, self.alpha0, self.reg, self.exponent, catalogue)
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """One table with the regularisation of its rows and columns, Eq. (2)."""
+
+    events: Interactions
+    alpha0: float
+    ridge_U: Float32
+    ridge_I: Float32
+    solver: als.Solver
+
+    @classmethod
+    def of(cls, events: Interactions, settings: IALS) -> _Table:
+        users, items = events.user_counts, events.item_counts
+        scale = (settings.alpha0, settings.reg, settings.exponent)
+        return cls(
+            events,
+            settings.alpha0,
+            als.ridge(users, events.catalogue, *scale),
+            als.ridge(items, int((users > 0).sum()), *scale),
+            als.SOLVERS[settings.solver],
+        )
+
+    def sweep(self, label: str, state: State, threads: int) -> State:
+        """Users, then items. The items determine the users, which are kept only to start from."""
+        items = als.basis(state[f"item:{label}"], threads)
+        before_UF = state.get(f"user:{label}")
+        start_UF = None if before_UF is None else als.rotate(before_UF, items.rotation_FF, threads)
+        user_UF = als.solve(
+            self.events.by_user, items, self.alpha0, self.ridge_U, solver=self.solver, start_RF=start_UF
+        )
+        users = als.basis(user_UF, threads)
+        exact = self.solver == als.EXACT
+        room_IF = items.rotated_IF  # the last items are of no further use
+        start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
+        item_IF = als.solve(
+            self.events.by_item, users, self.alpha0, self.ridge_I, None, self.solver, start_IF, room_IF
+        )
+        kept = {} if exact else {f"user:{label}": users.rotated_IF}
+        return {f"item:{label}": item_IF, **kept}
+
+    def finish(self, item_IF: Float32, threads: int) -> tuple[Float32, Float32]:
+        """Both sides in one basis, every user row the optimum at these items."""
+        items = als.basis(item_IF, threads)
+        return als.solve(self.events.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF

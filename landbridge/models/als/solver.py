@@ -1,0 +1,173 @@
+"""Implicit alternating least squares, solved exactly and fast.
+
+One half step fixes the items' factors Y (I, F) and finds for every user u with entries S
+
+    min_x  Σ_{i∈S} w_i (1 - x·y_i)² + α₀ Σ_i (x·y_i)² + ridge_u ‖x‖² - 2 x·c_u                        (1)
+
+whose optimum solves (α₀ YᵀY + Y_SᵀWY_S + ridge_u I) x = Y_SᵀW1 + c_u. The vector c ("pull") is zero in
+plain ALS and ρ(z - t) in a consensus step, where ridge = λ_u + ρ. With YᵀY = QΛQᵀ computed once per half
+step and all factors rotated by Q, the dense part is the diagonal D = α₀Λ + ridge_u, and              (2)
+
+    x = D⁻¹(c + Y_Sᵀ v),   (W⁻¹ + Y_S D⁻¹ Y_Sᵀ) v = 1 - Y_S D⁻¹ c                                     (3)
+
+costs N² F for N entries instead of F³ for F factors (Woodbury, with the push-through identity for the
+right-hand side). A row with N ≥ F/2 solves the F × F system
+
+    (D + Y_SᵀWY_S) x = c + Y_SᵀW1                                                                    (4)
+
+by Cholesky or, where a :class:`Solver` says so, by conjugate gradients: with the diagonal D a step costs
+4NF operations, without the F² of a dense Gramian. The model x·y does not change under rotation, so both
+sides stay in the basis of the last half step and nothing is rotated back. Products are float32, their sums
+over blocks of rows float64.
+Frequency-scaled regularisation follows Rendle et al. 2022 in the form used by CDIMF (arXiv 2409.15568):
+
+    λ_u = λ (n_u / |V| + α₀)^{2ν}                                                                    (5)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.interactions import Int64, Rows
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
+EXPECTED_STEPS = 20  # of conjugate gradients, as work per entry and factor
+CHUNKS = 256  # pieces of about equal work that the kernel's threads take
+T = TypeVar("T")
+NO_WEIGHT = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Factors in the eigenbasis of their Gramian: YᵀY = QΛQᵀ, ``rotated_IF`` = YQ, ``spectrum_F`` = Λ."""
+
+    rotation_FF: Float32
+    spectrum_F: Float64
+    rotated_IF: Float32
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Rows of ``steps_from`` entries or more (None: no row) are solved by conjugate gradients on Eq. (4),
+    preconditioned by M = D + diag(Y_SᵀWY_S), until rᵀM⁻¹r ≤ tolerance² bᵀM⁻¹b; where F/4 steps are not
+    enough, by Cholesky after all."""
+
+    steps_from: int | None = None
+    tolerance: float = 3e-3
+
+
+EXACT = Solver()
+AUTO = Solver(steps_from=48)
+SOLVERS = {"exact": EXACT, "auto": AUTO}
+
+
+def ridge(counts_R: Int64, catalogue: int, alpha0: float, reg: float, exponent: float) -> Float32:
+    """The frequency-scaled regularisation of every row, (R,)."""
+    scaled_R = counts_R / max(catalogue, 1) + alpha0
+    return np.asarray(reg * scaled_R ** (2 * exponent), np.float32)  # Eq. (5)
+
+
+def initial(rng: np.random.Generator, rows: int, factors: int) -> Float32:
+    """Gaussian factors of standard deviation 0.1/√F, (rows, F)."""
+    return rng.standard_normal((rows, factors), np.float32) * np.float32(0.1 / np.sqrt(factors))
+
+
+def gramian(factors_RF: Float32, threads: int) -> Float64:
+    """YᵀY, (F, F): float32 products of blocks, added in float64 in a fixed order."""
+
+    def part(block: slice) -> Float32:
+        return np.asarray(factors_RF[block].T @ factors_RF[block])
+
+    total_FF = np.zeros((factors_RF.shape[1],) * 2)
+    for part_FF in _over_blocks(part, len(factors_RF), threads):
+        total_FF += part_FF
+    return total_FF
+
+
+def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int, out_RF: Float32 | None = None) -> Float32:
+    """Y Q, (R, F), in a new array or in ``out_RF``, which may be Y itself."""
+    turned_RF = np.empty_like(factors_RF) if out_RF is None else out_RF
+
+    def part(block: slice) -> None:
+        np.matmul(factors_RF[block], rotation_FF, out=turned_RF[block])
+
+    for _ in _over_blocks(part, len(factors_RF), threads):
+        pass
+    return turned_RF
+
+
+def basis(factors_RF: Float32, threads: int) -> Basis:
+    """The eigenbasis of a factor matrix's Gramian, and the factors in it."""
+    spectrum_F, rotation_FF = np.linalg.eigh(gramian(factors_RF, threads))
+    rotation_FF = np.ascontiguousarray(rotation_FF, np.float32)
+    return Basis(rotation_FF, np.maximum(spectrum_F, 0), rotate(factors_RF, rotation_FF, threads))  # Eq. (2)
+
+
+def solve(
+    rows: Rows,
+    fixed: Basis,
+    alpha0: float,
+    ridge_R: Float32,
+    pull_RF: Float32 | None = None,
+    solver: Solver = EXACT,
+    start_RF: Float32 | None = None,
+    out_RF: Float32 | None = None,
+) -> Float32:
+    """The optimum of Eq. (1) for every row of ``rows``, (R, F), in the basis of ``fixed``.
+
+    ``pull_RF`` is c and ``start_RF`` where conjugate gradients begin, both in the same basis. The result is
+    a new array or ``out_RF``, which may be ``start_RF``: fresh memory costs as much as the arithmetic of
+    short rows. Call it inside :func:`landbridge.core.threads.limited`.
+    """
+    from landbridge.models.als.kernels import solve_rows
+
+    n_factors = fixed.rotated_IF.shape[1]
+    counts_R = np.diff(rows.offsets)
+    long_from = max(n_factors // 2, 1)
+    steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from
+    none_RF = np.empty((0, n_factors), np.float32)
+    solved_RF = np.empty((len(counts_R), n_factors), np.float32) if out_RF is None else out_RF
+    solve_rows(
+        rows.offsets,
+        rows.columns,
+        NO_WEIGHT if rows.weight is None else rows.weight,
+        fixed.rotated_IF,
+        (alpha0 * fixed.spectrum_F).astype(np.float32),
+        ridge_R,
+        none_RF if pull_RF is None else pull_RF,
+        none_RF if start_RF is None else start_RF,
+        _even_chunks(counts_R, n_factors, steps_from),
+        int(counts_R[counts_R < long_from].max(initial=0)),
+        long_from,
+        steps_from,
+        np.float32(solver.tolerance),
+        solved_RF,
+    )
+    return solved_RF
+
+
+def _even_chunks(counts_R: Int64, n_factors: int, steps_from: int) -> Int64:
+    """Row boundaries of chunks with about equal operation counts, (CHUNKS + 1,)."""
+    each_R = np.where(counts_R < steps_from, np.minimum(counts_R, n_factors), EXPECTED_STEPS)
+    work_R = np.cumsum(n_factors * (2.0 + counts_R * (2 + each_R)))
+    marks = np.linspace(0, work_R[-1] if len(work_R) else 0, CHUNKS + 1)[1:-1]
+    inner = np.searchsorted(work_R, marks)
+    return np.concatenate(([0], inner, [len(counts_R)])).astype(np.int64)
+
+
+def _over_blocks(work: Callable[[slice], T], rows: int, threads: int) -> Iterator[T]:
+    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, rows, BLOCK_ROWS)]
+    if threads == 1 or len(blocks) <= 1:
+        yield from map(work, blocks)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, blocks)

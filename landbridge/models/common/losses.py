@@ -1,0 +1,68 @@
+"""Losses of neural methods, one value per row of a batch so that a caller can weight, average or log them.
+
+What tells a person from n others is log g_i of :mod:`landbridge.models.uclr.contrastive`. With her
+temperature τ_i
+
+    ℓ_i = τ_i (log g_i + ρ)                                                                            (1)
+
+where ρ = 0 is the mean form and ρ = log n the sum form -τ log(exp(cos⁺/τ) / Σ_{k≠i} exp(cos_k/τ)), whose
+positive is in no denominator, so that it can be negative; ρ moves temperatures only, never a code. InfoNCE as
+usually written has no factor τ. With a tracked inner mean s_i (Yuan et al. 2022) the gradient of a code is
+
+    ∇ℓ_i = τ_i ∇g_i / s_i                                                                              (2)
+
+An auto-encoder rebuilds a row E_i in one or several streams, a pairwise loss wants a positive item's score r⁺
+above a negative's r⁻, and shrinkage is the usual ½λ‖x‖² or the norm itself:
+
+    rec_i = Σ_streams ‖Ê_i - E_i‖²                                                                     (4)
+    bpr = -log σ(r⁺ - r⁻)                                                                              (4)
+    shrinkage = λ Σ_tables ½‖x‖²  or  λ Σ_tables ‖x‖                                                   (5)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def contrastive(log_g_B: Tensor, tau_B: Tensor, rho: float) -> Tensor:
+    """Eq. (1), (B,). Its derivative by τ_i is ρ - KL, see :mod:`landbridge.models.uclr.temperature`."""
+    return tau_B * (log_g_B + rho)
+
+
+def tracked(log_g_B: Tensor, tau_B: Tensor, rho: float, log_s_B: Tensor) -> Tensor:
+    """The value of Eq. (1) with the gradient of Eq. (2), (B,).
+
+    Where s is the batch's own g, this is ``contrastive`` with τ held.
+    """
+    value_B = tau_B * (log_g_B.detach() + rho)
+    ratio_B = tau_B * (log_g_B - log_s_B.detach()).exp()  # Eq. (2)
+    return value_B + ratio_B - ratio_B.detach()
+
+
+def reconstruction(original_BF: Tensor, *rebuilt_BF: Tensor) -> Tensor:
+    """Eq. (3): squared distance to the original, summed over the streams given, (B,)."""
+    return sum(
+        ((stream_BF - original_BF).square().sum(dim=1) for stream_BF in rebuilt_BF), original_BF.new_zeros(())
+    )
+
+
+def bpr(positive_B: Tensor, negative_B: Tensor) -> Tensor:
+    """Eq. (4), (B,); log 2 where both scores are equal."""
+    from torch.nn.functional import softplus
+
+    return softplus(negative_B - positive_B)
+
+
+def shrinkage(rows: tuple[Tensor, ...], reg: float, power: int = 2) -> Tensor:
+    """Eq. (5) of each row of a batch, (B,): ``rows`` are its (B, F) rows of every table.
+
+    ``power`` 2 is ½λ‖x‖², 1 is λ‖x‖, whose gradient at a zero row is taken as zero.
+    """
+    from torch.linalg import vector_norm
+
+    if power == 1:
+        return reg * sum((vector_norm(row_BF, dim=1) for row_BF in rows), rows[0].new_zeros(()))
+    return reg / 2 * sum((row_BF.square().sum(dim=1) for row_BF in rows), rows[0].new_zeros(()))

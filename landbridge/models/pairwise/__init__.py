@@ -1,0 +1,1 @@
+"""Pairwise learning: BPRMF and LightGCN."""

@@ -1,0 +1,40 @@
+"""Matrix factorisation learned from pairs, each domain alone or all as one table.
+
+Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR" (UAI 2009): for a user u, an item i she has and a
+sampled one j she has not,
+
+    min Σ_{(u,i,j)} -ln σ(x_u·y_i - x_u·y_j) + λ/2 (‖x_u‖² + ‖y_i‖² + ‖y_j‖²)                          (1)
+
+by the steps of :mod:`landbridge.models.pairwise.table`. ``sharing="separate"`` does so for every domain;
+``"joined"`` once for the table [R_1 | … | R_D], so that a user has one row for all domains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from landbridge.data.dataset import MultiDomain
+from landbridge.models.pairwise.fitted import Vectors
+from landbridge.models.pairwise.method import PairwiseMethod
+from landbridge.models.search_space import Choice, Real, Space
+from landbridge.training.options import FitOptions
+
+
+@dataclass(frozen=True)
+class BPRMF(PairwiseMethod):
+    """Its settings are those of :class:`~landbridge.models.pairwise.method.PairwiseMethod`."""
+
+    name: ClassVar[str] = "bprmf"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "lr": Real(1e-4, 3e-2, log=True),
+            "reg": Real(1e-6, 1e-1, log=True),
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Vectors:
+        """Go ``epochs`` times through all events."""
+        return self.learn(train, options or FitOptions(), layers=0)

@@ -1,0 +1,52 @@
+"""LightGCN: pairwise learning on rows that are averaged over their neighbourhoods in the graph of events.
+
+He et al. (SIGIR 2020). With A the symmetric adjacency of users and items and D its degrees,
+
+    X' = 1/(K+1) Σ_{k=0…K} (D^(-½) A D^(-½))ᵏ X                                                        (1)
+    min Σ_{(u,i,j)} -ln σ(x'_u·x'_i - x'_u·x'_j) + λ/2 (‖x_u‖² + ‖x_i‖² + ‖x_j‖²)                      (2)
+
+by the steps of :mod:`landbridge.models.pairwise.table`; with K = 0 it is BPRMF. ``sharing="separate"``: one
+graph per domain; ``"joined"``: the union graph, in which people connect the catalogues. A weight of an event
+weighs its pairs, not its edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.models.pairwise.fitted import Vectors
+from landbridge.models.pairwise.method import PairwiseMethod
+from landbridge.models.search_space import Choice, Real, Space, Whole
+from landbridge.training.options import FitOptions
+
+
+@dataclass(frozen=True)
+class LightGCN(PairwiseMethod):
+    """``layers`` is K; the other settings are those of BPRMF."""
+
+    reg: float = 1e-4
+    batch_size: int = 8192
+    spread: float = 0.1
+    layers: int = 3
+    name: ClassVar[str] = "lightgcn"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "layers": Whole(1, 4),
+            "lr": Real(3e-4, 3e-2, log=True),
+            "reg": Real(1e-6, 1e-1, log=True),
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layers < 0:
+            raise SettingsError(f"layers must be 0 or more, not {self.layers}.")
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Vectors:
+        """Go ``epochs`` times through all events, propagating at every step."""
+        return self.learn(train, options or FitOptions(), self.layers)

@@ -1,0 +1,175 @@
+"""Learning from pairs: what a user has is to score higher than what she has not.
+
+Users' and items' rows stand in one table X (R, F). Over the pairs (u, i, j) of a batch, with x = x_u·x_i -
+x_u·x_j and the weight w of the event, the objective is
+
+    Σ w · -ln σ(x) + λ/2 (‖x_u‖² + ‖x_i‖² + ‖x_j‖²),                                                   (1)
+
+a sum, not a mean, so that lr means the same for every batch size. With c = -w σ(-x) its gradients are
+
+    c (x_i - x_j) + λx_u,   c x_u + λx_i,   -c x_u + λx_j                                              (2)
+
+Rendle et al., "BPR" (UAI 2009). On a graph A with degrees D the scores are those of the rows
+
+    X' = 1/(K+1) Σ_{k=0…K} (D^(-½) A D^(-½))ᵏ X                                                        (3)
+
+(He et al., "LightGCN", SIGIR 2020) while λ stays on X. The operator is symmetric: the gradient by X is (3)
+applied to the gradient by X'. With K = 0 only the rows of the batch are touched; otherwise all are.
+A fit starts from Gaussian rows, and all of it is repeatable from seed and epoch for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DivergenceError
+from landbridge.core.rng import generator
+from landbridge.data.interactions import Interactions
+from landbridge.data.sampling.pairwise import Pairs, Pairwise
+from landbridge.models.base import Float32
+from landbridge.training.epochs import State
+from landbridge.training.optimizers import KINDS, Optimizer
+
+CHUNKS = 64  # pieces of about equal work that a product's threads take
+NO_WEIGHT = np.empty(0, np.float32)
+Graph = tuple[npt.NDArray[Any], npt.NDArray[Any], Float32, npt.NDArray[Any]]
+Losses = dict[str, float]
+SLOTS = ("table", "first", "second", "count")
+
+
+@dataclass(frozen=True, eq=False)
+class PairwiseTable:
+    """One table of events to be learned, alone or (``layers`` > 0) over its own graph."""
+
+    pairs: Pairwise
+    optimizer: Optimizer
+    reg: float
+    batch_size: int
+    layers: int = 0
+
+    @property
+    def events(self) -> Interactions:
+        """What is learned from."""
+        return self.pairs.events
+
+    def start(self, factors: int, spread: float) -> State:
+        """Gaussian rows of standard deviation ``spread``, and the optimiser's empty slots."""
+        sides = {"users": self.events.n_users, "items": self.events.n_items}
+        table_RF = np.concatenate(
+            [
+                generator(self.pairs.seed, side, self.pairs.label).standard_normal(
+                    (rows, factors), np.float32
+                )
+                for side, rows in sides.items()
+            ]
+        ) * np.float32(spread)
+        return {"table": table_RF, **self.optimizer.slots(table_RF)}
+
+    def epoch(self, state: State, number: int, pairs: Pairs | None = None) -> tuple[State, Losses]:
+        """The state after one more epoch, and the mean loss per domain; DivergenceError without numbers.
+
+        ``pairs``: those of the epoch, where they have been made already.
+        """
+        from landbridge.models.pairwise.kernels import descend
+
+        new = {key: state[key].copy() for key in SLOTS}
+        user_N, positive_N, negative_N, weight = pairs or self.pairs.epoch(number)
+        first_item = np.int32(self.events.n_users)
+        index_3N = np.stack([user_N, positive_N + first_item, negative_N + first_item])
+        loss_N = np.zeros(len(user_N), np.float32)
+        steps = descend(
+            new["table"],
+            (new["first"], new["second"], new["count"]),
+            index_3N,
+            NO_WEIGHT if weight is None else weight,
+            self.batch_size,
+            self.graph,
+            self.layers,
+            self.reg,
+            KINDS[self.optimizer.kind],
+            self.optimizer.constants,
+            loss_N,
+        )
+        if not np.isfinite(loss_N).all() or not np.isfinite(new["table"]).all():
+            raise DivergenceError(
+                f"The rows of {self.pairs.label!r} grew beyond all numbers in epoch {number}, step {steps}; "
+                f"lower lr (now {self.optimizer.lr})."
+            )
+        return new, self._by_domain(positive_N, loss_N)
+
+    def rows(self, state: State) -> tuple[Float32, Float32]:
+        """What scores, Eq. (3): users' rows and items' rows."""
+        from landbridge.models.pairwise.kernels import propagate
+
+        final_RF = state["table"]
+        if self.layers:
+            final_RF, spare_RF = np.empty_like(final_RF), np.empty_like(final_RF)
+            propagate(self.graph, state["table"], self.layers, final_RF, spare_RF)
+        return final_RF[: self.events.n_users], final_RF[self.events.n_users :]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Neighbours of users and items in one table, D^(-½), and chunks of rows with about equal work."""
+        if not self.layers:
+            return np.zeros(1, np.int64), np.empty(0, np.int32), NO_WEIGHT, np.zeros(1, np.int64)
+        users, items = self.events.by_user, self.events.by_item
+        offsets = np.concatenate([users.offsets, items.offsets[1:] + users.offsets[-1]])
+        columns = np.concatenate([users.columns + np.int32(self.events.n_users), items.columns])
+        degree_R = np.diff(offsets)
+        scale_R = (1 / np.sqrt(np.maximum(degree_R, 1))).astype(np.float32)
+        work_R = np.cumsum(degree_R + 1)
+        inner = np.searchsorted(work_R, np.linspace(0, work_R[-1] if len(work_R) else 0, CHUNKS + 1)[1:-1])
+        return offsets, columns, scale_R, np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64)
+
+    def _by_domain(self, positive_N: npt.NDArray[np.int32], loss_N: Float32) -> Losses:
+        starts = [part.start for part in self.pairs.slices.values()]
+        domain_N = np.searchsorted(starts, positive_N, side="right") - 1
+        total_D = np.bincount(domain_N, loss_N, len(starts))
+        count_D = np.maximum(np.bincount(domain_N, minlength=len(starts)), 1)
+        return dict(zip(self.pairs.slices, (total_D / count_D).tolist(), strict=True))
+
+
+def together(
+    tables: Mapping[str, PairwiseTable], epochs: int, pool: Executor
+) -> Callable[[State, int], tuple[State, dict[str, Any]]]:
+    """A step of all tables, whose states are told apart by ``label|``; one loss per domain on record.
+
+    The pool makes the pairs of the next epoch while this one is learned, and learns tables without a graph
+    side by side; with a graph the threads are in its products, one table after the other.
+    """
+    ready: dict[tuple[str, int], Future[Pairs]] = {}
+
+    def prepare(number: int) -> None:
+        for label, table in tables.items():
+            if number < epochs and (label, number) not in ready:
+                ready[label, number] = pool.submit(table.pairs.epoch, number)
+
+    def learn(label: str, state: State, number: int) -> tuple[State, Losses]:
+        return tables[label].epoch(part(state, label), number, ready.pop((label, number)).result())
+
+    def step(state: State, number: int) -> tuple[State, dict[str, Any]]:
+        prepare(number)
+        alone = [label for label, table in tables.items() if not table.layers]
+        started = {label: pool.submit(learn, label, state, number) for label in alone}
+        prepare(number + 1)
+        new: State = {}
+        facts: dict[str, Any] = {}
+        for label in tables:
+            own, losses = started[label].result() if label in started else learn(label, state, number)
+            new |= {f"{label}|{key}": array for key, array in own.items()}
+            facts |= {f"loss:{name}": loss for name, loss in losses.items()}
+        return new, facts
+
+    return step
+
+
+def part(state: State, label: str) -> State:
+    """One table's share of the state."""
+    return {key: state[f"{label}|{key}"] for key in SLOTS}

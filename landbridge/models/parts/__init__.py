@@ -1,1 +1,0 @@
-"""Mathematics that methods share; none of it belongs to one paper."""

@@ -1,0 +1,128 @@
+"""``Sequential``: a transformer that reads what somebody did last, in whatever domains, and scores all items.
+
+With q the state after the last event (:mod:`landbridge.models.sequential.transformer`)
+
+    r_ui = q_u · v_i,   or   q_u · v_i / (‖q_u‖ ‖v_i‖ T)   with a temperature T                         (1)
+
+A new person is a short sequence and nothing else: no row of hers has to be found. Somebody without an event
+has the mean state of all who have some. Letters: B queries, R rows, L places, F factors, I items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.interactions import Rows
+from landbridge.data.queries import rows_of
+from landbridge.data.sampling import sequences
+from landbridge.models.base import Float32, Kept, Queries
+from landbridge.models.common.cold_start import Served, mean_of
+from landbridge.models.sequential.transformer import Encoder
+from landbridge.training.loop import threads
+from landbridge.training.torch_backend import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROWS_AT_ONCE = 512
+LEAST_NORM = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Sequential(Served):
+    """``weights``: by name, see :mod:`.attention`. ``temperature``: T of Eq. (1), None for plain products."""
+
+    encoder: Encoder
+    weights: Mapping[str, Float32]
+    temperature: float | None
+    cold_policy: str
+    cold_weight: float
+    kind: ClassVar[str] = "sequence"
+    log_odds: ClassVar[bool] = True
+
+    def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """All domains: a sequence goes through them as people do."""
+        return np.ones_like(counts_BD, bool)
+
+    def warm_scores(self, domain: str, queries: Queries) -> Float32:
+        """Eq. (1) for every item of the domain, (B, I)."""
+        item_IF = self._item_IF[self._slices[domain]]
+        state_BF = self._scaled(self.states(sequences.asked(self.known, self._history, queries)))
+        cold_B = self._cold_B(domain, queries)
+        state_BF[cold_B] = 0 if self.cold_policy == "zero" else self._mean_F
+        return np.asarray(state_BF @ item_IF.T)
+
+    def states(self, rows: Rows) -> Float32:
+        """The state after the last event of each row, zero for a row without one, (R, F)."""
+        import numba
+
+        state_RF = np.zeros((len(rows.offsets) - 1, self.encoder.factors), np.float32)
+        given_R = np.flatnonzero(np.diff(rows.offsets))
+        with threads(numba.get_num_threads()), torch().inference_mode():
+            for start in range(0, len(given_R), ROWS_AT_ONCE):
+                some_R = given_R[start : start + ROWS_AT_ONCE]
+                state_RF[some_R] = self._last(*sequences.latest(rows_of(rows, some_R), self.encoder.length))
+        return state_RF
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """The weights and the plan."""
+        cold = {"cold_policy": self.cold_policy, "cold_weight": self.cold_weight}
+        return dict(self.weights), {
+            "encoder": asdict(self.encoder),
+            "temperature": self.temperature,
+            **cold,
+        }
+
+    @classmethod
+    def from_state(cls, kept: Kept) -> Sequential:
+        """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
+        cold = about["cold_policy"], about["cold_weight"]
+        encoder = Encoder(**about["encoder"])
+        return cls(known, method, log, encoder, dict(arrays), about["temperature"], *cold)
+
+    def _last(self, input_BL: npt.NDArray[np.int32], count_B: npt.NDArray[np.int64]) -> Float32:
+        state_BLF = self.encoder.states(self._tensors, torch().from_numpy(input_BL).long())
+        found_BF: Float32 = state_BLF[np.arange(len(count_B)), count_B - 1].numpy()
+        return found_BF
+
+    def _scaled(self, state_BF: Float32) -> Float32:
+        """What Eq. (1) multiplies; items have the length 1 already."""
+        if self.temperature is None:
+            return state_BF
+        return np.asarray(_unit(state_BF) / np.float32(self.temperature))
+
+    @cached_property
+    def _history(self) -> Rows:
+        return sequences.in_time(self.known)
+
+    @cached_property
+    def _slices(self) -> dict[str, slice]:
+        return self.known.joined()[1]
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: torch().from_numpy(array) for name, array in self.weights.items()}
+
+    @cached_property
+    def _item_IF(self) -> Float32:
+        rows_IF = self.weights["item"]
+        return rows_IF if self.temperature is None else _unit(rows_IF)
+
+    @cached_property
+    def _mean_F(self) -> Float32:
+        """Of at most a block of people, the first who have events."""
+        some = rows_of(self._history, np.flatnonzero(np.diff(self._history.offsets))[:ROWS_AT_ONCE])
+        state_RF = self._scaled(self.states(some))
+        return mean_of(state_RF, np.ones(len(state_RF), bool))
+
+
+def _unit(rows_RF: Float32) -> Float32:
+    norm_R1 = np.linalg.norm(rows_RF, axis=1, keepdims=True)
+    return np.asarray(rows_RF / np.maximum(norm_R1, LEAST_NORM), np.float32)

@@ -1,0 +1,200 @@
+"""Losses of a sequence model: how surely the next item is told from others.
+
+A target t has the query q_t, its item p_t and the score s_tc = ⟨q_t, v_c⟩ of an item c. With weights ω_t and
+candidates c = 1 … C
+
+    ℓ_t = -(s_tp + b_p) + ln Σ_c exp(s_tc + b_c),   L = Σ_t ω_t ℓ_t                                    (1)
+    ∂L/∂s_tc = ω_t (π_tc - [c = p_t]),      π_t = softmax(s_t + b)                                     (2)
+
+"softmax" has all items for candidates and b = 0. "sampled" has those that are targets of the batch and M
+drawn uniformly: n_c of the T + M slots hold item c, and with its share f_c of all training targets
+
+    "none"       b_c = ln n_c                                                                          (3)
+    "standard"   b_c = ln n_c - ln Q_c,   Q_c = T f_c + M / I                                          (4)
+    "corrected"  ℓ_t = (1 - P_t) (-s_tp + ln Σ_{c≠p} exp(s_tc + b_c)),  Q_c = (T-1) f_c + M / I        (5)
+                 P_t = σ(s_tp - ln Σ_{c≠p} exp(s_tc + b_c)), held fixed
+
+Σ_c exp(s + b) of (4) has the mean Σ exp(s) over all items. The target's own slot counts once: others that
+hold its item are hits by accident and are left out, and so is what the person has, where that is given. In
+(4) it is treated as if drawn, which it is not; (5), after Khrylchenko et al. 2025 (arXiv 2507.09331), takes
+it out of the sum. Items that stand in several slots are scored once. "bce" and "gbce" compare with k items
+drawn uniformly among those the person has not:
+
+    ℓ_t = [ -β ln σ(s_tp) - Σ_k ln σ(-s_tk) ] / (1 + k),   β = 1, or for "gbce"                        (6)
+    β = a (τ (1 - 1/a) + 1/a),   a = k / (I - 1),   τ = .75                                            (7)
+
+The scores of (1) are made, used for L and for its gradients, and forgotten, a block of rows at a time. Their
+products may be of numbers with fewer digits; all sums over candidates are in float32. Targets and candidates
+are filled up with rows of zeros, to P targets and D candidates: torch compiles a CPU's 16-bit products for
+each shape and keeps them, so there must be few.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from landbridge.training.torch_backend import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK_NUMBERS = 1 << 19  # scores that exist at a time: 2 MiB
+FILLED = 64  # targets and candidates are filled up to multiples of it
+LOG2_E = 1 / math.log(2)
+LOG_Q = ("none", "standard", "corrected")
+CALIBRATION = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What targets are told from.
+
+    ``item_C``: their numbers, each once. ``bias_C``: b_c. ``place_T``: where each target's item is among
+    them. ``own_T``: b_p of the target's own slot, None to leave it out, Eq. (5). ``hidden_BC`` and
+    ``window_T``: what a window's person has, and the window of each target.
+    """
+
+    item_C: Tensor
+    bias_C: Tensor
+    place_T: Tensor
+    own_T: Tensor | None
+    hidden_BC: Tensor | None = None
+    window_T: Tensor | None = None
+
+
+def everything(n_items: int, target_T: Tensor) -> Candidates:
+    """All items, Eq. (1)."""
+    item_C = torch().arange(n_items, device=target_T.device)
+    none_C = torch().zeros(n_items, device=target_T.device)
+    return Candidates(item_C, none_C, target_T, torch().zeros(len(target_T), device=target_T.device))
+
+
+def in_batch(target_T: Tensor, extra_M: Tensor, share_I: Tensor, log_q: str) -> Candidates:
+    """Those of the batch and ``extra_M``, Eqs. (3) to (5). ``share_I``: f, above 0 for every target."""
+    slots = torch().cat([target_T, extra_M])
+    item_C, place_S, count_C = slots.unique(return_inverse=True, return_counts=True)
+    place_T, log_n_C = place_S[: len(target_T)], count_C.float().log()
+    if log_q == "none":
+        return Candidates(item_C, log_n_C, place_T, torch().zeros_like(log_n_C)[place_T])
+    drawn = len(target_T) - (log_q == "corrected")
+    expected_C = drawn * share_I[item_C] + len(extra_M) / len(share_I)
+    log_q_C = expected_C.clamp(min=torch().finfo().tiny).log()
+    own_T = -log_q_C[place_T] if log_q == "standard" else None  # Eq. (4), Eq. (5)
+    return Candidates(item_C, log_n_C - log_q_C, place_T, own_T)
+
+
+def cross_entropy(
+    query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor, dtype: Any = None
+) -> tuple[Tensor, Tensor]:
+    """L, differentiable in queries and items, and ℓ without a gradient, (T,).
+
+    ``dtype``: what products multiply, the queries' own type unless told.
+    """
+    dtype = dtype or query_TF.dtype
+    return _function().apply(query_TF, item_CF, among, weight_T, dtype)  # type: ignore[no-any-return]
+
+
+def binary(name: str, score_TJ: Tensor, n_items: int) -> Tensor:
+    """Eq. (6) of each target, whose own score is the first, (T,)."""
+    from torch.nn.functional import softplus
+
+    k = score_TJ.shape[1] - 1
+    share = k / max(n_items - 1, 1)
+    power = share * (CALIBRATION * (1 - 1 / share) + 1 / share) if name == "gbce" else 1.0  # Eq. (7)
+    total_T = power * softplus(-score_TJ[:, 0]) + softplus(score_TJ[:, 1:]).sum(dim=1)
+    return total_T / (1 + k)  # Eq. (6)
+
+
+@cache
+def _function() -> Any:
+    """Eqs. (1) and (2) as an autograd function, made when torch is first needed."""
+
+    class CrossEntropy(torch().autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(
+            ctx: Any, query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor, dtype: Any
+        ) -> tuple[Tensor, Tensor]:
+            query_PF, item_DF = _filled(query_TF), _filled(item_CF)
+            low_PF, low_DF = query_PF.to(dtype), item_DF.to(dtype)
+            grad_PF, grad_DF = torch().empty_like(query_PF), torch().zeros_like(item_DF)
+            loss_T, slope_P1 = torch().empty_like(weight_T), weight_T.new_zeros(len(query_PF), 1)
+            bias_BC = _biases(among)
+            room_RD = item_CF.new_empty(_block(len(item_DF)), len(item_DF))
+            for start in range(0, len(query_TF), len(room_RD)):
+                rows = slice(start, start + len(room_RD))
+                here = slice(start, min(rows.stop, len(query_TF)))
+                all_RD = room_RD[: len(query_PF) - start]
+                _multiply(low_PF[rows], low_DF.T, all_RD)
+                score_RC = all_RD[: here.stop - start, : len(item_CF)]
+                total_R, loss_T[here], missed_R = _shares(score_RC, among, bias_BC, here)
+                slope_P1[here, 0] = weight_T[here] * missed_R
+                scale_R1 = slope_P1[rows].clone()
+                scale_R1[: len(score_RC), 0] /= total_R
+                low_RD = all_RD.to(dtype)
+                _multiply(low_RD, low_DF, grad_PF[rows]).mul_(scale_R1)
+                grad_DF.add_(low_RD.T @ (scale_R1 * query_PF[rows]).to(dtype))
+            slope_T1 = slope_P1[: len(query_TF)]
+            grad_TF = grad_PF[: len(query_TF)].sub_(slope_T1 * item_CF[among.place_T])
+            grad_CF = grad_DF[: len(item_CF)]
+            grad_CF.index_add_(0, among.place_T, slope_T1 * query_TF, alpha=-1)
+            ctx.save_for_backward(grad_TF, grad_CF)
+            ctx.mark_non_differentiable(loss_T)
+            return (weight_T * loss_T).sum(), loss_T
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+            grad_TF, grad_CF = ctx.saved_tensors
+            return grad * grad_TF, grad * grad_CF, None, None, None
+
+    return CrossEntropy
+
+
+def _filled(x_NF: Tensor) -> Tensor:
+    """With rows of zeros up to a multiple of ``FILLED``."""
+    from torch.nn.functional import pad
+
+    return pad(x_NF, (0, 0, 0, -len(x_NF) % FILLED))
+
+
+def _block(candidates: int) -> int:
+    """Targets whose scores exist at a time: a power of two, so that the last blocks have few sizes."""
+    most = max(BLOCK_NUMBERS // max(candidates, 1), 1)
+    return 1 << (most.bit_length() - 1)
+
+
+def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    """``out`` = left · right, which may have fewer digits than it."""
+    if left.dtype == out.dtype:
+        return torch().mm(left, right, out=out)  # type: ignore[no-any-return]
+    return out.copy_(left @ right)
+
+
+def _biases(among: Candidates) -> Tensor:
+    """b of every window's candidates, -∞ where its person has one; one row where nothing is hidden."""
+    if among.hidden_BC is None:
+        return among.bias_C[None]
+    return among.bias_C.masked_fill(among.hidden_BC, -math.inf)
+
+
+def _shares(
+    score_RC: Tensor, among: Candidates, bias_BC: Tensor, here: slice
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of some targets: makes exp(s + b - top) of s in place; its sums, ℓ, and 1 - P of Eq. (5) or 1."""
+    place_R1 = among.place_T[here, None]
+    own_R1 = score_RC.gather(1, place_R1)
+    score_RC += bias_BC if among.window_T is None else bias_BC[among.window_T[here]]
+    slot_R1 = own_R1 - math.inf if among.own_T is None else own_R1 + among.own_T[here, None]
+    score_RC.scatter_(1, place_R1, slot_R1)
+    top_R1 = score_RC.amax(dim=1, keepdim=True).clamp(min=torch().finfo().min)
+    score_RC.sub_(top_R1).mul_(LOG2_E).exp2_()  # exp may be MKL's, which is slow where the CPU is not Intel's
+    total_R = score_RC.sum(dim=1)
+    all_R = top_R1[:, 0] + total_R.log()
+    total_R.clamp_(min=torch().finfo().tiny)
+    if among.own_T is not None:
+        return total_R, all_R - slot_R1[:, 0], torch().ones_like(total_R)
+    behind_R = all_R - own_R1[:, 0]
+    missed_R = behind_R.sigmoid()  # 1 - P of Eq. (5)
+    return total_R, missed_R * behind_R.clamp(min=torch().finfo().min), missed_R

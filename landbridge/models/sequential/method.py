@@ -1,0 +1,343 @@
+"""What sequence methods share: their settings, a batch's loss, and how they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.rng import generator
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Int32, Interactions, Rows
+from landbridge.data.queries import rows_of
+from landbridge.data.sampling import sequences
+from landbridge.data.sampling.pairwise import Pairwise
+from landbridge.data.sampling.sequences import Window, Windows
+from landbridge.models.base import Method
+from landbridge.models.common.cold_start import COLD_POLICIES
+from landbridge.models.sequential import losses as sequence_losses
+from landbridge.models.sequential.fitted import LEAST_NORM, Sequential
+from landbridge.models.sequential.transformer import Encoder
+from landbridge.training import tensors
+from landbridge.training.epochs import Record
+from landbridge.training.loop import run_phase
+from landbridge.training.optimizers import Optimizer
+from landbridge.training.options import FitOptions
+from landbridge.training.phase import Phase
+from landbridge.training.torch_backend import device, torch
+from landbridge.training.weighting.base import Uniform, Weighting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOSSES = ("softmax", "sampled", "bce", "gbce")
+BINARY = ("bce", "gbce")
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Batch(NamedTuple):
+    """Windows, with k items per place that the person has not, or M items drawn for the whole batch.
+
+    ``own``: all that the persons have, a row per window.
+    """
+
+    window: Window
+    other_BLK: Int32
+    extra_M: Int32
+    own: Rows
+
+
+class Emphasis:
+    """How much each target counts, from epoch to epoch: here all alike. On record is the mean loss by domain.
+
+    ``buffers``: what is remembered between epochs, changed in place.
+    """
+
+    def __init__(self, train: MultiDomain, where: Any) -> None:
+        self.names = train.names
+        sizes = [events.n_items for events in train.domains.values()]
+        self.domain_I = torch().repeat_interleave(torch().tensor(sizes)).to(where)
+        none_D = torch().zeros(len(self.names), dtype=torch().float64, device=where)
+        self.buffers: dict[str, Tensor] = {"loss_total": none_D, "loss_count": none_D.clone()}
+
+    def begin(self, epoch: int) -> None:
+        """Before the batches of an epoch: forget the losses of the one before."""
+        self.buffers["loss_total"].zero_()
+        self.buffers["loss_count"].zero_()
+
+    def of(self, target_T: Tensor) -> Tensor:
+        """The weights of targets, (T,)."""
+        return torch().ones(len(target_T), device=target_T.device)
+
+    def seen(self, target_T: Tensor, loss_T: Tensor) -> None:
+        """Add up the losses by domain."""
+        domain_T = self.domain_I[target_T]
+        self.buffers["loss_total"].index_add_(0, domain_T, loss_T.double())
+        self.buffers["loss_count"].index_add_(0, domain_T, torch().ones_like(loss_T, dtype=torch().float64))
+
+    def loss_D(self) -> npt.NDArray[np.float64]:
+        """The mean loss of each domain since the epoch began, NaN where it has no target, (D,)."""
+        mean_D: npt.NDArray[np.float64] = (
+            (self.buffers["loss_total"] / self.buffers["loss_count"]).cpu().numpy()
+        )
+        return mean_D
+
+    def facts(self) -> Mapping[str, Any]:
+        """``loss_of`` by domain."""
+        told = zip(self.names, self.loss_D().tolist(), strict=True)
+        return {"loss_of": {name: value for name, value in told if value == value}}  # NaN is not itself
+
+
+class Told(NamedTuple):
+    """T targets of a batch: the state before each, its item, and what it is told from: K items drawn, or
+    ``among``."""
+
+    query_TF: Tensor
+    target_T: Tensor
+    other_TK: Tensor
+    among: sequence_losses.Candidates | None
+
+
+@dataclass(frozen=True)
+class SequenceMethod(Method):
+    """``factors`` to ``length``: :class:`~landbridge.models.sequential.transformer.Encoder`, here
+    ``projected`` too.
+
+    ``loss`` and ``log_q``: :mod:`~landbridge.models.sequential.losses`; ``per_positive``: k of "bce" and
+    "gbce"; ``extra``: M of "sampled", which hides what the person has where ``hide`` says so. ``horizon``:
+    :mod:`landbridge.data.sampling.sequences`. ``temperature``: T of
+    :class:`~landbridge.models.sequential.fitted.Sequential`. ``batch_size``: windows per step.
+    ``decay``: of weights, as in AdamW. ``spread``: standard deviation of weights at the start. ``clip``:
+    largest norm of a gradient. ``precision``: of the numbers that training multiplies in dense layers and in
+    the scores of "softmax" and "sampled"; weights, sums and predictions are float32. "bfloat16" is for
+    processors that have it (AVX-512 BF16, AMX, CUDA) and slow on others.
+    """
+
+    factors: int = 64
+    blocks: int = 2
+    heads: int = 2
+    hidden: int = 256
+    length: int = 50
+    projected: bool = False
+    dropout: float = 0.2
+    loss: str = "softmax"
+    log_q: str = "standard"
+    extra: int = 0
+    hide: bool = True
+    per_positive: int = 1
+    horizon: int = 1
+    temperature: float | None = None
+    lr: float = 1e-3
+    decay: float = 0.0
+    epochs: int = 100
+    batch_size: int = 128
+    spread: float = 0.02
+    clip: float | None = 1.0
+    precision: str = "float32"
+    cold_policy: str = "blend"
+    cold_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for made in (lambda: self.encoder, lambda: Optimizer("adam", self.lr, decay=self.decay)):
+            made()  # they check their settings
+        choices = {
+            "loss": LOSSES,
+            "log_q": sequence_losses.LOG_Q,
+            "cold_policy": COLD_POLICIES,
+            "precision": PRECISIONS,
+        }
+        for key, valid in choices.items():
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+        if min(self.per_positive, self.horizon, self.batch_size) < 1:
+            raise SettingsError("per_positive, horizon and batch_size must be 1 or more.")
+        if not 0 <= self.dropout < 1:
+            raise SettingsError(f"dropout must be 0 or more and below 1, not {self.dropout}.")
+        if self.extra < 0 or self.decay < 0 or self.spread <= 0:
+            raise SettingsError("extra and decay must be 0 or more and spread above 0.")
+        for key in ("temperature", "clip"):
+            if getattr(self, key) is not None and getattr(self, key) <= 0:
+                raise SettingsError(f"{key} must be above 0 or None, not {getattr(self, key)}.")
+
+    @property
+    def encoder(self) -> Encoder:
+        """The network's plan."""
+        return Encoder(self.factors, self.blocks, self.heads, self.hidden, self.length, self.projected)
+
+    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> Emphasis:
+        """How much each target counts. ``weights``: the network's, which change in place as it learns."""
+        return Emphasis(train, weights["item"].device)
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Sequential:
+        """Go ``epochs`` times through all events but everybody's first."""
+        options = options or FitOptions()
+        where = device(options.device)
+        windows = Windows(sequences.in_time(train), self.length, self.batch_size, self.horizon, options.seed)
+        if not len(windows):
+            raise DataError("Nobody has two events: there is no sequence to learn from.")
+        table, _ = train.joined()
+        weights = self.encoder.initial(table.n_items, options.seed, self.spread, where)
+        emphasis = self.emphasis(train, weights, options.seed)
+        phase = self.phase(_Steps(self, windows, table), weights, emphasis)
+        identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
+        log = run_phase(phase, options, identity, lambda: self.fitted(train, weights, ()))
+        return self.fitted(train, weights, log)
+
+    def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
+        """How the losses that ``losses`` gives are weighed against each other."""
+        return Uniform()
+
+    def phase(self, steps: _Steps, weights: Mapping[str, Tensor], emphasis: Emphasis) -> Phase:
+        """All epochs."""
+        share_I = torch().from_numpy(steps.share_I).to(next(iter(weights.values())).device)
+
+        def batches(epoch: int) -> Iterator[Batch]:
+            emphasis.begin(epoch)
+            return steps.epoch(epoch)
+
+        return Phase(
+            self.name,
+            self.epochs,
+            batches,
+            lambda batch: self.losses(weights, batch, share_I, emphasis),
+            weights,
+            self.weighting(weights),
+            optimizer=Optimizer("adam", self.lr, decay=self.decay),
+            buffers=emphasis.buffers,
+            clip=self.clip,
+            facts=emphasis.facts,
+        )
+
+    def losses(
+        self, weights: Mapping[str, Tensor], batch: Batch, share_I: Tensor, emphasis: Emphasis
+    ) -> dict[str, Tensor]:
+        """The mean over the batch's targets, weighted: Σ ω ℓ / Σ ω."""
+        told = self.told(weights, batch, share_I)
+        weight_T = emphasis.of(told.target_T)
+        total, loss_T = self.total(weights, told, weight_T / weight_T.sum())
+        emphasis.seen(told.target_T, loss_T)
+        return {"all domains": total}
+
+    def told(self, weights: Mapping[str, Tensor], batch: Batch, share_I: Tensor) -> Told:
+        """The states of a batch, what they are to find, and among what."""
+        input_BL, target_BL, other_BLK = (
+            torch().from_numpy(array).long().to(share_I.device)
+            for array in (batch.window.input_BL, batch.window.target_BL, batch.other_BLK)
+        )
+        given_BL = target_BL >= 0
+        target_T, window_T = target_BL[given_BL], given_BL.nonzero()[:, 0]
+        layers = self.encoder.layers_in(weights, self._dtype)
+        query_TF = self.encoder.states(layers, input_BL, self.dropout)[given_BL]
+        if self.loss in BINARY:
+            return Told(query_TF, target_T, other_BLK[given_BL], None)
+        if self.loss == "softmax":
+            among = sequence_losses.everything(len(share_I), target_T)
+        else:
+            extra_M = torch().from_numpy(batch.extra_M).long().to(share_I.device)
+            among = sequence_losses.in_batch(target_T, extra_M, share_I, self.log_q)
+        if self.loss == "sampled" and self.hide:
+            held_BC = _held(batch.own, among.item_C, len(share_I))
+            among = replace(among, hidden_BC=held_BC, window_T=window_T)
+        return Told(query_TF, target_T, other_BLK[given_BL], among)
+
+    def total(self, weights: Mapping[str, Tensor], told: Told, weight_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ ω ℓ, and ℓ without a gradient, (T,)."""
+        if told.among is None:
+            item_TJ = torch().cat([told.target_T[:, None], told.other_TK], dim=1)
+            query_TF, item_TJF = self._scaled(told.query_TF, _rows(weights["item"], item_TJ))
+            score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]
+            loss_T = sequence_losses.binary(self.loss, score_TJ, len(weights["item"]))
+            return (weight_T * loss_T).sum(), loss_T.detach()
+        everything = self.loss == "softmax"
+        item_CF = weights["item"] if everything else _rows(weights["item"], told.among.item_C)
+        multiplied = self._scaled(told.query_TF, item_CF)
+        return sequence_losses.cross_entropy(*multiplied, told.among, weight_T, self._dtype)
+
+    @property
+    def _dtype(self) -> Any:
+        return getattr(torch(), self.precision)
+
+    def _scaled(self, query_TF: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """What is multiplied: rows as they are, or of length 1 and 1 / T."""
+        from torch.nn.functional import normalize
+
+        if self.temperature is None:
+            return query_TF, item
+        return normalize(query_TF, dim=-1, eps=LEAST_NORM) / self.temperature, normalize(
+            item, dim=-1, eps=LEAST_NORM
+        )
+
+    def fitted(
+        self, train: MultiDomain, weights: Mapping[str, Tensor], log: tuple[Record, ...]
+    ) -> Sequential:
+        """The model with the weights as they are now."""
+        arrays = tensors.arrays(weights)
+        return Sequential(
+            train, self, log, self.encoder, arrays, self.temperature, self.cold_policy, self.cold_weight
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """The batches of a fit. ``table``: all domains as one."""
+
+    method: SequenceMethod
+    windows: Windows
+    table: Interactions
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """A function of its number."""
+        rng = generator(self.windows.seed, "extra items", str(number))
+        for step, window in enumerate(self.windows.epoch(number)):
+            extra_M = rng.integers(self.table.n_items, size=self._extra, dtype=np.int32)
+            own = rows_of(self.table.by_user, window.row_B)
+            yield Batch(window, self._others(window, number, step), extra_M, own)
+
+    @property
+    def share_I(self) -> npt.NDArray[np.float32]:
+        """f of every item, (I,)."""
+        return (self.table.item_counts / max(len(self.table), 1)).astype(np.float32)
+
+    @property
+    def _extra(self) -> int:
+        return self.method.extra if self.method.loss == "sampled" else 0
+
+    def _others(self, window: Window, epoch: int, step: int) -> Int32:
+        """Items that the persons have not, (B, L, K)."""
+        from landbridge.data.sampling.kernels import negatives
+
+        k = self.method.per_positive if self.method.loss in BINARY else 0
+        other_BLK = np.zeros((*window.target_BL.shape, k), np.int32)
+        given_BL = window.target_BL >= 0
+        row_T = np.repeat(window.row_B, given_BL.sum(axis=1)).astype(np.int32)
+        target_T, rows = window.target_BL[given_BL], self.table.by_user
+        for column in range(k):
+            key = generator(self.windows.seed, "negatives", str(epoch), str(step), str(column)).integers(
+                2**63
+            )
+            drawn_T = np.empty_like(target_T)
+            ranges = Pairwise(self.table, {}, "all").ranges
+            negatives(np.uint64(key), row_T, target_T, rows.offsets, rows.columns, *ranges, drawn_T)
+            other_BLK[given_BL, column] = drawn_T
+        return other_BLK
+
+
+def _held(own: Rows, item_C: Tensor, n_items: int) -> Tensor:
+    """Whether the person of each window has each candidate, (B, C)."""
+    place_I = torch().full((n_items,), -1, device=item_C.device)
+    place_I[item_C] = torch().arange(len(item_C), device=item_C.device)
+    place_N = place_I[torch().from_numpy(own.columns).long().to(item_C.device)]
+    row_N = torch().from_numpy(np.repeat(np.arange(len(own.offsets) - 1), np.diff(own.offsets)))
+    held_BC = torch().zeros(len(own.offsets) - 1, len(item_C), dtype=torch().bool, device=item_C.device)
+    held_BC[row_N.to(item_C.device)[place_N >= 0], place_N[place_N >= 0]] = True
+    return held_BC
+
+
+def _rows(item_IF: Tensor, index: Tensor) -> Tensor:
+    from torch.nn.functional import embedding
+
+    return embedding(index, item_IF, sparse=True)

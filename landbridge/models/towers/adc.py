@@ -1,0 +1,118 @@
+"""ADC: one network for all domains, whose losses can be weighed while it learns (Rafailidis & Weiss, 2019).
+
+Everybody has one row for all domains, every item a row of its domain. A tower shared by the domains and a
+head of each domain's own (:mod:`landbridge.models.towers.network`) make the score ŷ_ui of a person and an
+item.
+With the mean loss L_d of a batch of domain d (:mod:`~landbridge.models.common.pointwise_losses`) a step
+makes small
+
+    L = Σ_d w_d L_d                                                                                    (1)
+
+``sharing`` is the architecture: "tower"; "user", a tower per domain on shared rows of people, which is MLP++;
+"cross", these with cross units, which is CoNet. The weights w_d balance the domains' gradients at the last
+layer they share (:mod:`landbridge.training.weighting.gradnorm`), or are what ``balance`` says instead. No
+equation of ADC was published: docs/methods/adc.md and towers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import ClassVar
+
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.data.dataset import MultiDomain
+from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.towers.method import TowerMethod
+from landbridge.models.towers.network import Towers
+from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, Weighting, within
+from landbridge.training.weighting.gradnorm import COMPLEXITIES, GradNorm
+from landbridge.training.weighting.schedule import DynamicSparsity, WeightSchedule
+
+SHARING = ("user", "tower", "cross")
+BALANCE = ("none", "fixed", "gradnorm", "uncertainty", "sparsity")
+
+
+@dataclass(frozen=True)
+class ADC(TowerMethod):
+    """``factors``: columns of a row; other settings: ``TowerMethod`` and ``JointMethod``.
+
+    ``balance``: "gradnorm"; "none", equal weights, of which everything is measured that balancing would go
+    by; "fixed", ``weights`` by domain, 1 where none is given; "uncertainty"; or "sparsity", the weights of
+    :mod:`landbridge.training.weighting.schedule` with its defaults. ``complexity``, and α and η of gradnorm
+    as ``balance_alpha`` and ``balance_lr``: :class:`~landbridge.training.weighting.gradnorm.GradNorm`;
+    uncertainty takes ``balance_lr``, too.
+    """
+
+    sharing: str = "tower"
+    balance: str = "gradnorm"
+    complexity: str = "rate"
+    balance_alpha: float = 0.5
+    balance_lr: float = 0.025
+    weights: Mapping[str, float] = field(default_factory=dict)
+    name: ClassVar[str] = "adc"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "lr": Real(3e-4, 3e-2, log=True),
+            "reg": Real(1e-6, 1e-1, log=True),
+            "per_positive": Choice((1, 4)),
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, valid in (("sharing", SHARING), ("balance", BALANCE), ("complexity", COMPLEXITIES)):
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+        for key in ("balance_alpha", "balance_lr"):
+            within(key, getattr(self, key), 0, float("inf"))
+        Fixed(self.weights)  # refuses negative ones
+        if bool(self.weights) != (self.balance == "fixed"):
+            raise SettingsError("balance='fixed' and weights belong together: give both or neither.")
+
+    def towers(self, train: MultiDomain) -> Towers:
+        """One tower for all, or one each."""
+        return Towers(train.names, self.sharing, self.factors, self.tower, self.head)
+
+    def weighting_of(self, train: MultiDomain) -> Weighting:
+        """As ``balance`` says; one domain alone has nobody to be weighed against."""
+        for domain in self.weights:
+            if domain not in train.names:
+                raise SettingsError(unknown("domain in weights", domain, train.names))
+        if len(train.names) == 1:
+            return Uniform()
+        if self.balance == "fixed":
+            return Fixed({name: self.weights.get(name, 1.0) for name in train.names})
+        if self.balance == "uncertainty":
+            return Uncertainty(self.balance_lr)
+        if self.balance == "sparsity":
+            return DynamicSparsity.of(WeightSchedule(), train, self._steps(train), self.epochs)
+        return self._gradnorm(train)
+
+    def _steps(self, train: MultiDomain) -> int:
+        """Steps of an epoch, as in :mod:`~landbridge.data.sampling.domain_batches`, Eq. (1)."""
+        most = max(len(events) for events in train.domains.values())
+        return min(-(-train.n_events // self.batch_size), most)
+
+    def _gradnorm(self, train: MultiDomain) -> GradNorm:
+        """For "none" one that moves nothing: no weights, and no step lengths either."""
+        towers, idle = self.towers(train), self.balance == "none"
+        return GradNorm(
+            towers.last_shared,
+            self.balance_alpha,
+            0.0 if idle else self.balance_lr,
+            "rate" if idle and self.complexity == "step" else self.complexity,
+            sizes={name: len(events) for name, events in train.domains.items()},
+            own=_own(towers, train),
+        )
+
+
+def _own(towers: Towers, train: MultiDomain) -> dict[str, set[str]]:
+    """The names of the weights that only one domain has, by domain."""
+    names = {domain: set(replace(towers, domains=(domain,)).shapes(train)) for domain in towers.domains}
+    return {
+        domain: own.difference(*(names[other] for other in names if other != domain))
+        for domain, own in names.items()
+    }

@@ -1,0 +1,92 @@
+"""CMF: a row per person for all domains, a row per item, and products of them (Singh & Gordon, KDD 2008).
+
+By steps on a batch of each domain (:mod:`landbridge.data.sampling.domain_batches`), with the mean loss L_d
+of the scores x_u · y_i there (:mod:`~landbridge.models.common.pointwise_losses`, "bce" or "squared"),
+
+    min Σ_d α_d L_d                                                                                    (1)
+
+A domain with α_d = 0 takes no part: it costs nothing, and its items' rows stay as they were drawn. Least
+squares over all items, seen or not, is joined iALS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.sampling.domain_batches import Rounds
+from landbridge.models.pairwise.fitted import PairRule, Vectors
+from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.towers.base import JointMethod
+from landbridge.models.towers.network import Read, Towers
+from landbridge.training import tensors
+from landbridge.training.epochs import Record
+from landbridge.training.optimizers import Optimizer
+from landbridge.training.options import FitOptions
+from landbridge.training.torch_backend import device
+from landbridge.training.weighting.base import Fixed, Weighting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CMF(JointMethod):
+    """``weights``: α by domain, 1 where none is given. Other settings: ``JointMethod``."""
+
+    factors: int = 64
+    reg: float = 1e-4
+    weights: Mapping[str, float] = field(default_factory=dict)
+    objectives: ClassVar[tuple[str, ...]] = ("bce", "squared")
+    name: ClassVar[str] = "cmf"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "lr": Real(3e-4, 3e-2, log=True),
+            "reg": Real(1e-6, 1e-1, log=True),
+            "per_positive": Choice((1, 4)),
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Fixed(self.weights)  # refuses negative ones
+
+    def weighting_of(self, train: MultiDomain) -> Weighting:
+        """α of the domains that take part."""
+        return Fixed({name: self.weights.get(name, 1.0) for name in train.names})
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Vectors:
+        """Go ``epochs`` times through all events of the domains with α > 0."""
+        options = options or FitOptions()
+        towers = Towers(train.names, "user", 0, (), (), self.factors)
+        drawn = towers.initial(train, options.seed, self.spread, device(options.device))
+        rows = {name: weight for name, weight in drawn.items() if name.startswith(("user", "item."))}
+        phase = self.phase(self._taking_part(train, options.seed), rows, towers.read, _scores)
+        log = self.learn(train, phase, options, lambda: self._fitted(train, rows, ()))
+        return self._fitted(train, rows, log)
+
+    def _taking_part(self, train: MultiDomain, seed: int) -> Rounds:
+        for domain in self.weights:
+            if domain not in train.names:
+                raise SettingsError(unknown("domain in weights", domain, train.names))
+        names = [name for name in train.names if self.weights.get(name, 1.0) > 0]
+        if not names:
+            raise SettingsError("weights must be above 0 for one domain or more.")
+        return self.rounds(train.select(names), seed)
+
+    def _fitted(self, train: MultiDomain, rows: Mapping[str, Tensor], log: tuple[Record, ...]) -> Vectors:
+        arrays = tensors.arrays(rows)
+        users = dict.fromkeys(train.names, arrays["user"])
+        items = {name: arrays[f"item.{name}"] for name in train.names}
+        rule = PairRule("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
+        return Vectors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+
+
+def _scores(weights: Mapping[str, Tensor], domain: str, read: Read) -> Tensor:
+    """x · y, (N, J)."""
+    return (read.user_NF[:, None] * read.item_NJF).sum(dim=2)

@@ -1,0 +1,63 @@
+"""CoNet: a tower per domain, and units that pass on what it sees to the others (Hu et al., CIKM 2018).
+
+People have one row for all domains. In all layers but the head's a tower adds H times the other towers'
+activations to its own (:mod:`landbridge.models.towers.network`, Eq. (4)), with the same H in both directions,
+here for any number of domains. What a step makes small is, with N events in it,
+
+    Σ_d L_d + λ |H|₁ / N                                                                               (1)
+
+λ = 0 is CoNet, λ > 0 SCoNet, whose H has few large entries. H = 0 is MLP++: ADC with ``sharing="user"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.sampling.domain_batches import Batch
+from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.towers.method import TowerMethod
+from landbridge.models.towers.network import Towers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CoNet(TowerMethod):
+    """``sparsity``: λ. Other settings: ``TowerMethod`` and ``JointMethod``."""
+
+    sparsity: float = 0.0
+    clip: ClassVar[float | None] = 10.0
+    name: ClassVar[str] = "conet"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "lr": Real(3e-4, 3e-2, log=True),
+            "reg": Real(1e-6, 1e-1, log=True),
+            "sparsity": Choice((0.0, 0.1, 1.0, 5.0)),
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sparsity < 0:
+            raise SettingsError(f"sparsity must be 0 or more, not {self.sparsity}.")
+
+    def towers(self, train: MultiDomain) -> Towers:
+        """A tower each, with cross units."""
+        return Towers(train.names, "cross", self.factors, self.tower, self.head)
+
+    def penalised(
+        self, loss: dict[str, Tensor], weights: Mapping[str, Tensor], step: Mapping[str, Batch]
+    ) -> dict[str, Tensor]:
+        """Eq. (1), the penalty in equal parts on the domains of the step."""
+        if not self.sparsity:
+            return loss
+        size = sum(weight.abs().sum() for name, weight in weights.items() if name.startswith("cross."))
+        share = self.sparsity / (len(loss) * sum(len(batch.user_N) for batch in step.values()))
+        return {domain: own + share * size for domain, own in loss.items()}

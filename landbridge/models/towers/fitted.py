@@ -1,0 +1,268 @@
+"""``Network``: towers as arrays, which score whole catalogues and take in new people without torch.
+
+The first layer on [e ; q] is a part of the person and a part of the item,
+
+    W_1 [e_u ; q_i] + b_1 = (U e_u + b_1) + V q_i        W_1 = [U V]                                   (1)
+
+so each is computed once for all pairs, which the kernel of :mod:`.tower_kernels` takes through the other
+layers. With cross units (:mod:`.towers`, Eq. (4)) the towers of the other domains run beside, on the mean q̄_s
+of a person's items there. With P towers in all and c = 1 / (P - 1), their first layers are
+
+    asked    (U e + b) + c H Σ_s [e ; q̄_s]  +  V q_i                                                   (2)
+    another  (W_s [e ; q̄_s] + b_s) + c H ([e ; 0] + Σ_{k≠s} [e ; q̄_k])  +  c H [0 ; q_i]               (3)
+
+and in the layers after them all towers depend on the item. A new person's row is found by steps on her own
+events at everything else fixed: from the mean row, ``STEPS`` times Adam on the mean of the fit's objective,
+with items she has not drawn anew in each step. B queries, S other domains, T = 1 + S, N events, J items each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.threads import limited
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.queries import rows_of
+from landbridge.models.base import Float32, Kept, Queries
+from landbridge.models.common.cold_start import Served, counts_of, mean_of
+from landbridge.models.towers.fold_in import Asked, Newcomers, Sides, settle
+from landbridge.models.towers.network import Towers
+
+PAIRS = 1 << 16  # of a person and an item, that go through the towers at once for new people
+
+
+class Catalogue(NamedTuple):
+    """What of the items' part is the same for everybody, padded to whole tiles."""
+
+    first_2HI: Float32
+    product_GI: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class Network(Served):
+    """``weights``: by name, see :mod:`.towers`.
+
+    With cold policy "blend" people of whom nothing is known have the mean row.
+    """
+
+    towers: Towers
+    weights: Mapping[str, Float32]
+    rule: Newcomers
+    cold_policy: str
+    cold_weight: float
+    kind: ClassVar[str] = "network"
+
+    def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """The own domain where domains share nothing, else all of them."""
+        own_D = [name == domain or self.towers.sharing != "separate" for name in self.known.names]
+        return np.tile(np.array(own_D), (len(counts_BD), 1))
+
+    def warm_scores(self, domain: str, queries: Queries) -> Float32:
+        """Every pair through the domain's tower, (B, I)."""
+        rows_BF = self.query_rows(domain, queries)
+        scores_BI = self._through(domain, rows_BF, self._sides(domain, queries))
+        if self.cold_policy == "zero":
+            scores_BI[self._cold_B(domain, queries)] = 0
+        return scores_BI
+
+    def query_rows(self, domain: str, queries: Queries) -> Float32:
+        """One row per query, (B, F): looked up, found by steps, or the mean one."""
+        rows_BF = self.weights[self.towers.users(domain)][queries.user_idx]
+        if queries.events is not None:
+            counts_BD = counts_of(queries.events, self.known, len(queries))
+            given_B = np.flatnonzero(counts_BD.any(axis=1))
+            rows_BF[given_B] = self.fold_in(domain, queries.take(given_B))
+        rows_BF[self._cold_B(domain, queries)] = self._mean_F[domain]
+        return rows_BF
+
+    def fold_in(self, domain: str, queries: Queries) -> Float32:
+        """Rows of people given by their events, (B, F)."""
+        own_D = self.parties(domain, np.zeros((1, len(self.known.names)), np.int64))[0]
+        names = [name for name, own in zip(self.known.names, own_D, strict=True) if own]
+        rows_BF = np.tile(self._mean_F[domain], (len(queries), 1))
+        pairs = sum(len(rows.columns) for rows in (queries.events or {}).values())
+        parts = -(-pairs * (1 + self.rule.per_positive) // PAIRS)
+        for chosen_B in np.array_split(np.arange(len(queries)), max(parts, 1)):
+            some, found_BF = queries.take(chosen_B), rows_BF[chosen_B]
+            asked = {
+                name: Asked.of(_events(some, name, self.known), self._sides(name, some), table.n_items)
+                for name, table in self.known.domains.items()
+                if name in names
+            }
+            with limited(1):
+                settle(self.towers, self.weights, self.rule, self.known, asked, found_BF)
+            rows_BF[chosen_B] = found_BF
+        return rows_BF
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """The weights, what they are for, and how new people are taken in."""
+        cold = {"cold_policy": self.cold_policy, "cold_weight": self.cold_weight}
+        return dict(self.weights), {"towers": asdict(self.towers), "rule": asdict(self.rule), **cold}
+
+    @classmethod
+    def from_state(cls, kept: Kept) -> Network:
+        """The inverse of ``state``."""
+        known, method, log, arrays, about = kept
+        plan: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["towers"].items()}
+        rule = Newcomers(**about["rule"])
+        cold = about["cold_policy"], about["cold_weight"]
+        return cls(known, method, log, Towers(**plan), dict(arrays), rule, *cold)
+
+    @cached_property
+    def _mean_F(self) -> dict[str, Float32]:
+        return {
+            name: mean_of(self.weights[self.towers.users(name)], trained_U)
+            for name, trained_U in self._trained_U.items()
+        }
+
+    @cached_property
+    def _catalogue(self) -> dict[str, Catalogue]:
+        """Every domain's items in the first layer, Eqs. (1) to (3), and their products."""
+        return {name: self._items(name) for name in self.known.names}
+
+    def _items(self, domain: str) -> Catalogue:
+        from landbridge.models.towers.kernels import TILE
+
+        towers, item_IF = self.towers, self.weights[f"item.{domain}"]
+        padding = (0, -len(item_IF) % TILE)
+        layers = [f"{towers.layers(domain)[0]}.weight", *["cross.0.weight"][: len(towers.others(domain))]]
+        parts = [self.weights[name][:, towers.width :] @ item_IF[:, : towers.width].T for name in layers]
+        product_GI = np.ascontiguousarray(item_IF[:, towers.width :].T)
+        first_2HI = np.pad(np.stack([_filled(part, 0) for part in parts]), ((0, 0), (0, 0), padding))
+        return Catalogue(first_2HI, np.pad(product_GI, ((0, 0), padding)))
+
+    def _through(self, domain: str, rows_BF: Float32, sides: Sides) -> Float32:
+        """Scores of everything for people with these rows, (B, I)."""
+        from landbridge.models.towers.kernels import MULTIPLE, score_catalogue
+
+        towers, out_H = self.towers, self.weights[self.towers.out(domain)]
+        catalogue, (layer_L4, flat) = self._catalogue[domain], self._layers[domain]
+        mask_BT = np.concatenate([np.ones((len(rows_BF), 1), bool), sides.has_BS], axis=1)
+        share_B = (1 / np.maximum(mask_BT.sum(axis=1) - 1, 1)).astype(np.float32)
+        first_BTH = self._first(domain, rows_BF, sides, share_B)
+        product_BG = rows_BF[:, towers.width :] * out_H[len(out_H) - towers.product :]
+        scores_BI = np.empty((len(rows_BF), self.known[domain].n_items), np.float32)
+        score_catalogue(
+            _filled(first_BTH, 2),
+            catalogue.first_2HI,
+            share_B,
+            mask_BT,
+            layer_L4,
+            flat,
+            max(*towers.tower, *towers.head, 1) + MULTIPLE,
+            (_filled(out_H[: len(out_H) - towers.product], 0), product_BG, catalogue.product_GI),
+            scores_BI,
+        )
+        return scores_BI
+
+    def _first(self, domain: str, rows_BF: Float32, sides: Sides, share_B: Float32) -> Float32:
+        """People's parts of Eqs. (2) and (3), (B, T, H)."""
+        towers, weights = self.towers, self.weights
+        e_BM = rows_BF[:, : towers.width]
+        name, others = towers.layers(domain)[0], towers.others(domain)
+        own_BH = _times(e_BM, weights[f"{name}.weight"][:, : towers.width]) + weights[f"{name}.bias"]
+        if not others:
+            return own_BH[:, None]
+        e_BSM = np.broadcast_to(e_BM[:, None], sides.mean_BSM.shape)
+        x_BSI = np.concatenate([e_BSM, sides.mean_BSM], axis=2) * sides.has_BS[..., None]
+        total_BI, asked_BI = x_BSI.sum(axis=1), np.concatenate([e_BM, np.zeros_like(e_BM)], axis=1)
+        cross_HI = weights["cross.0.weight"]
+        parts = [own_BH + _times(total_BI * share_B[:, None], cross_HI)]  # Eq. (2)
+        for column, other in enumerate(others):
+            first = towers.layers(other)[0]
+            rest_BI = (asked_BI + total_BI - x_BSI[:, column]) * share_B[:, None]
+            through_BH = _times(x_BSI[:, column], weights[f"{first}.weight"]) + weights[f"{first}.bias"]
+            parts.append(through_BH + _times(rest_BI, cross_HI))  # Eq. (3)
+        return np.stack(parts, axis=1)
+
+    @cached_property
+    def _layers(self) -> dict[str, tuple[npt.NDArray[np.int64], Float32]]:
+        """Domain -> the layers after the first, as the kernel takes them."""
+        return {name: self._flat(name) for name in self.known.names}
+
+    def _flat(self, domain: str) -> tuple[npt.NDArray[np.int64], Float32]:
+        towers, others = self.towers, self.towers.others(domain)
+        layers, parts = [], [np.empty(0, np.float32)]
+        for level, name in enumerate(towers.layers(domain)[1:], start=1):
+            crossed = bool(others) and level < len(towers.tower)
+            running = (domain, *others) if crossed and level + 1 < len(towers.tower) else (domain,)
+            for other in running:
+                own = towers.layers(other)[level]
+                parts += [
+                    _filled(self.weights[f"{own}.weight"], 0, 1).ravel(),
+                    _filled(self.weights[f"{own}.bias"], 0),
+                ]
+            if crossed:
+                parts.append(_filled(self.weights[f"cross.{level}.weight"], 0, 1).ravel())
+            n_above, n_below = _filled(self.weights[f"{name}.weight"], 0, 1).shape
+            layers.append((n_below, n_above, len(running), int(crossed)))
+        return np.array(layers, np.int64).reshape(-1, 4), np.concatenate(parts)
+
+    def _sides(self, domain: str, queries: Queries) -> Sides:
+        """What the queries have in the other domains, as far as the network looks at it."""
+        others = self.towers.others(domain)
+        size, width = len(queries), self.towers.width
+        mean_BSM = np.zeros((size, len(others), width), np.float32)
+        has_BS = np.zeros((size, len(others)), bool)
+        for column, name in enumerate(others):
+            rows = _own(queries, name, self.known)
+            mean_BSM[:, column] = _means(rows, self.weights[f"item.{name}"][:, :width])
+            has_BS[:, column] = np.diff(rows.offsets) > 0
+        return Sides(mean_BSM, has_BS)
+
+
+def _filled(array: Float32, *axes: int) -> Float32:
+    """Zeros to a multiple of what the kernel takes at once: units that are always 0."""
+    from landbridge.models.towers.kernels import MULTIPLE
+
+    wanted = [(0, -n % MULTIPLE if axis in axes else 0) for axis, n in enumerate(array.shape)]
+    return np.pad(array, wanted)
+
+
+def _own(queries: Queries, domain: str, known: MultiDomain) -> Rows:
+    """What each query has in a domain: her events where she brings any, else those that are known."""
+    if queries.events is None:
+        return rows_of(known[domain].by_user, queries.user_idx)
+    brings_B = counts_of(queries.events, known, len(queries)).any(axis=1)
+    looked_up = rows_of(known[domain].by_user, np.where(brings_B, -1, queries.user_idx))
+    users, items = zip(*map(_pairs, (_events(queries, domain, known), looked_up)), strict=True)
+    both = Interactions.from_events(
+        np.concatenate(users), np.concatenate(items), len(queries), known[domain].n_items
+    )
+    return both.by_user
+
+
+def _events(queries: Queries, domain: str, known: MultiDomain) -> Rows:
+    """The queries' own events in a domain, sorted and each once."""
+    rows = (queries.events or {}).get(domain)
+    if rows is None:
+        return Rows(np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32), None)
+    users, items = _pairs(rows)
+    table = Interactions.from_events(users, items, len(queries), known[domain].n_items, rows.weight)
+    return table.by_user
+
+
+def _pairs(rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    return np.repeat(np.arange(len(rows.offsets) - 1), np.diff(rows.offsets)), rows.columns
+
+
+def _means(rows: Rows, item_IM: Float32) -> Float32:
+    """The mean row of each query's items, zero where there are none, (B, M)."""
+    from scipy.sparse import csr_array
+
+    ones = np.ones(len(rows.columns), np.float32)
+    shape = (len(rows.offsets) - 1, len(item_IM))
+    sum_BM = csr_array((ones, rows.columns, rows.offsets), shape) @ item_IM
+    return np.asarray(sum_BM / np.maximum(np.diff(rows.offsets), 1)[:, None].astype(np.float32))
+
+
+def _times(rows_BI: Float32, weight_HI: Float32) -> Float32:
+    """rows Wᵀ; not by BLAS, in which a row's last bit depends on who else is asked for."""
+    return np.asarray(np.einsum("bi,hi->bh", rows_BI, weight_HI))

@@ -1,0 +1,68 @@
+"""What ADC, CoNet and NeuMF share: a row per person and item, towers on them, and the network left behind."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.sampling.domain_batches import Rounds
+from landbridge.models.towers.base import JointMethod
+from landbridge.models.towers.fitted import Network
+from landbridge.models.towers.fold_in import Newcomers
+from landbridge.models.towers.network import Towers, Weights
+from landbridge.training import tensors
+from landbridge.training.epochs import Record
+from landbridge.training.options import FitOptions
+from landbridge.training.phase import Phase
+from landbridge.training.torch_backend import device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TowerMethod(JointMethod):
+    """``tower``, ``head``: widths of the layers (:mod:`~landbridge.models.towers.network`); ``dropout``: the
+    share of a layer's units that are left out while it learns."""
+
+    tower: tuple[int, ...] = (32, 16)
+    head: tuple[int, ...] = (8,)
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("tower", "head"):
+            object.__setattr__(self, key, tuple(getattr(self, key)))  # a settings file has lists
+        if not self.tower or min(*self.tower, *self.head, 1) < 1:
+            raise SettingsError("tower needs a layer, and all layers of tower and head 1 unit or more.")
+        if not 0 <= self.dropout < 1:
+            raise SettingsError(f"dropout must be 0 or more and below 1, not {self.dropout}.")
+
+    @abstractmethod
+    def towers(self, train: MultiDomain) -> Towers:
+        """The network's plan."""
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Network:
+        """Go ``epochs`` times through all events of all domains."""
+        options = options or FitOptions()
+        towers = self.towers(train)
+        weights = towers.initial(train, options.seed, self.spread, device(options.device))
+        phase = self.steps(towers, weights, self.rounds(train, options.seed, towers.sharing == "cross"))
+        log = self.learn(train, phase, options, lambda: self._fitted(train, towers, weights, ()))
+        return self._fitted(train, towers, weights, log)
+
+    def steps(self, towers: Towers, weights: dict[str, Tensor], rounds: Rounds) -> Phase:
+        """All epochs of the fit."""
+        return self.phase(rounds, weights, towers.read, partial(towers.logits, dropout=self.dropout))
+
+    def _fitted(
+        self, train: MultiDomain, towers: Towers, weights: Weights, log: tuple[Record, ...]
+    ) -> Network:
+        rule = Newcomers(self.loss, self.per_positive, self.negatives, self.reg)
+        return Network(
+            train, self, log, towers, tensors.arrays(weights), rule, self.cold_policy, self.cold_weight
+        )

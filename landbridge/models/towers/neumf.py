@@ -1,0 +1,60 @@
+"""NeuMF: a product and a tower side by side (He et al., WWW 2017), each domain alone or all as one table.
+
+With two rows of every person and item, p'_u, q'_i for the tower and p_u, y_i for the product, the score is
+ŷ_ui = h · [tower([p'_u ; q'_i]) ; p_u ⊙ y_i] (:mod:`landbridge.models.towers.network`, Eqs. (1) to (3)).
+``sharing="separate"`` learns a model of every domain, ``"joined"`` one for the table [R_1 | … | R_D], whose
+objective is the mean over all events:
+
+    L = Σ_d (N_d / N) L_d                                                                              (1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.data.dataset import MultiDomain
+from landbridge.models.common.sharing import SHARING
+from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.towers.method import TowerMethod
+from landbridge.models.towers.network import Towers
+from landbridge.training.weighting.base import Fixed, Weighting
+
+
+@dataclass(frozen=True)
+class NeuMF(TowerMethod):
+    """``factors``: columns of each of the two rows. Other settings: ``TowerMethod`` and ``JointMethod``."""
+
+    factors: int = 64
+    per_positive: int = 4
+    reg: float = 0.03
+    tower: tuple[int, ...] = (64, 32, 16)
+    head: tuple[int, ...] = ()
+    sharing: str = "separate"
+    name: ClassVar[str] = "neumf"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "lr": Real(1e-4, 1e-2, log=True),
+            "reg": Real(1e-4, 0.3, log=True),
+            "dropout": Choice((0.0, 0.2, 0.5)),
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sharing not in SHARING:
+            raise SettingsError(unknown("sharing", self.sharing, SHARING))
+
+    def weighting_of(self, train: MultiDomain) -> Weighting:
+        """Eq. (1) for one table; models that share nothing have nothing to weigh."""
+        if self.sharing == "separate":
+            return super().weighting_of(train)
+        total = max(train.n_events, 1)
+        return Fixed({name: len(events) / total for name, events in train.domains.items()})
+
+    def towers(self, train: MultiDomain) -> Towers:
+        """A tower and a product."""
+        return Towers(train.names, self.sharing, self.factors, self.tower, self.head, product=self.factors)

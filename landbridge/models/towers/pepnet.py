@@ -1,0 +1,225 @@
+"""PEPNet on ids: one table of people for all domains, scaled by a gate of the domain and one of the person.
+
+Chang et al. (KDD 2023), without features. [· ; ·] puts rows side by side, sg(·) lets no gradient through:
+
+    NU(z) = γ σ(W₂ ReLU(W₁ z + b₁) + b₂),   γ = 2                                                      (1)
+    o_u^d = NU_ep([p_d ; sg(e_u)]) ⊙ e_u                                                               (2)
+    h_u^d = NU_pp([q_u ; sg(o_u^d)]) ⊙ o_u^d                                                           (3)
+
+with a row e_u and a prior q_u of every person and a prior p_d of every domain. For a person u, an item i of
+domain d that she has and a sampled one j that she has not, the mean over the pairs of a batch of
+
+    -w ln σ(h_u^d·y_i - h_u^d·y_j) + λ/2 (‖h_u^d‖² + ‖q_u‖² + ‖y_i‖² + ‖y_j‖²)                         (4)
+
+becomes small, w being the event's weight, together with
+
+    λ/2 (‖W₂‖² + ‖b₂‖²)   of both gates.                                                               (5)
+
+It is h that is kept small: with e in its place all gates open to γ, which makes h longer at no cost, and tell
+nothing apart. By (5) a gate is 1 where it need not be anything else. W₂ = b₂ = 0 at the start, and the model
+is BPRMF with ``sharing="joined"``. Without features of items a score is a dot product, h_u^d·y_i.
+Shape letters: U users, I items, D domains, F factors, P prior, H hidden, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.rng import generator
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.sampling.pairwise import NEGATIVES, Pairs, Pairwise
+from landbridge.models.base import Float32, Method
+from landbridge.models.common import losses
+from landbridge.models.common.dot_product import COLD_POLICIES
+from landbridge.models.pairwise.fitted import PairRule, Vectors
+from landbridge.models.search_space import Choice, Real, Space
+from landbridge.training.epochs import Record
+from landbridge.training.loop import run_phase, threads
+from landbridge.training.optimizers import Optimizer
+from landbridge.training.options import FitOptions
+from landbridge.training.phase import Phase
+from landbridge.training.torch_backend import device, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GAMMA = 2.0
+LABEL = "all"  # that of the joined table: rows start, and pairs are drawn, as in joined BPRMF
+CHUNK = 65_536  # rows gated at once where everybody's are wanted
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """``weights``: leaf tensors by name, those of a gate as ``ep.w1`` (out, in), ``ep.b1``, …, ``pp.b2``."""
+
+    weights: Mapping[str, Tensor]
+
+    def gate(self, name: str, prior_BP: Tensor, row_BF: Tensor) -> Tensor:
+        """Factors between 0 and γ, (B, F); the gradient goes to the prior, not to the row."""
+        from torch.nn.functional import linear
+
+        w1, b1, w2, b2 = (self.weights[f"{name}.{key}"] for key in ("w1", "b1", "w2", "b2"))
+        hidden_BH = linear(torch().cat([prior_BP, row_BF.detach()], dim=1), w1, b1).relu()
+        gate_BF: Tensor = GAMMA * linear(hidden_BH, w2, b2).sigmoid()  # Eq. (1)
+        return gate_BF
+
+    def people(self, user_B: Tensor, domain_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Gated rows h (B, F) of people in domains, and their priors q (B, P)."""
+        row_BF, prior_BP = self._rows("users", user_B), self._rows("user_prior", user_B)
+        chosen_BF = self.gate("ep", self._rows("domain_prior", domain_B), row_BF) * row_BF  # Eq. (2)
+        return self.gate("pp", prior_BP, chosen_BF) * chosen_BF, prior_BP  # Eq. (3)
+
+    def pair_losses(self, index_3B: Tensor, domain_B: Tensor, weight: Any, reg: float) -> Tensor:
+        """Eq. (4), (B,): users, items they have, items they have not; ``weight`` is 1 or a tensor (B,)."""
+        person_BF, prior_BP = self.people(index_3B[0], domain_B)
+        positive_BF, negative_BF = self._rows("items", index_3B[1:])
+        scores = ((person_BF * item_BF).sum(dim=1) for item_BF in (positive_BF, negative_BF))
+        touched = (person_BF, prior_BP, positive_BF, negative_BF)
+        return weight * losses.bpr(*scores) + losses.shrinkage(touched, reg)  # Eq. (4)
+
+    def opening(self, reg: float) -> Tensor:
+        """Eq. (5), a scalar: what gates that are not 1 cost."""
+        last = (self.weights[f"{name}.{key}"] for name in ("ep", "pp") for key in ("w2", "b2"))
+        return losses.shrinkage(tuple(layer.view(len(layer), -1) for layer in last), reg).sum()  # Eq. (5)
+
+    def everybody(self, domain: int) -> Float32:
+        """The gated rows of all users in a domain, (U, F)."""
+        users = self.weights["users"]
+        with torch().no_grad(), threads(1):
+            rows = [
+                self.people(user_B, torch().full_like(user_B, domain))[0]
+                for user_B in torch().arange(len(users), device=users.device).split(CHUNK)
+            ]
+            found: Float32 = torch().cat(rows).cpu().numpy()
+        return found
+
+    def _rows(self, name: str, index_B: Tensor) -> Tensor:
+        from torch.nn.functional import embedding
+
+        return embedding(index_B, self.weights[name], sparse=True)
+
+
+@dataclass(frozen=True)
+class PEPNet(Method):
+    """``hidden``: width of the gates, H; ``prior``: size of p_d and q_u, P; ``reg`` is λ.
+
+    ``spread``: standard deviation of people's and items' rows and of q_u at the start. ``negatives``:
+    "domain", "all" or "popularity" (:mod:`landbridge.data.sampling.pairwise`). ``cold_policy`` and
+    ``cold_weight``: :class:`~landbridge.models.common.dot_product.Dot`.
+    """
+
+    factors: int = 64
+    hidden: int = 64
+    prior: int = 16
+    lr: float = 1e-3
+    reg: float = 1e-2
+    epochs: int = 60
+    batch_size: int = 2048
+    negatives: str = "domain"
+    spread: float = 0.01
+    cold_policy: str = "blend"
+    cold_weight: float = 3.0
+    name: ClassVar[str] = "pepnet"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "lr": Real(1e-4, 3e-2, log=True),
+            "reg": Real(1e-6, 1e-1, log=True),
+            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        Optimizer("adam", self.lr)
+        for key, valid in (("negatives", NEGATIVES), ("cold_policy", COLD_POLICIES)):
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+        if min(self.factors, self.hidden, self.prior, self.batch_size) < 1:
+            raise SettingsError("factors, hidden, prior and batch_size must be 1 or more.")
+        if self.reg < 0 or self.spread <= 0:
+            raise SettingsError("reg must be 0 or more and spread above 0: zero rows learn nothing.")
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Vectors:
+        """Go ``epochs`` times through all events of all domains."""
+        options = options or FitOptions()
+        events, slices = train.joined()
+        pairs = Pairwise(events, slices, self.negatives, options.seed, LABEL)
+        network = self.start(pairs, device(options.device))
+        log = run_phase(
+            self.phase(network, pairs),
+            replace(options, threads=1),  # torch's sums differ in the last bit between counts
+            {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed},
+            lambda: self._fitted(train, network, slices, ()),
+        )
+        return self._fitted(train, network, slices, log)
+
+    def start(self, pairs: Pairwise, where: Any = "cpu") -> Network:
+        """The network before the first step, on the device ``where``: every gate is 1."""
+        sizes = {"users": pairs.events.n_users, "items": pairs.events.n_items}
+        drawn = {
+            name: self._drawn(pairs, name, (rows, self.factors), self.spread) for name, rows in sizes.items()
+        }
+        drawn["user_prior"] = self._drawn(pairs, "user_prior", (sizes["users"], self.prior), self.spread)
+        # of length 1: rows of people start near zero, and by them alone no gate could tell domains apart
+        drawn["domain_prior"] = self._drawn(
+            pairs, "domain_prior", (len(pairs.slices), self.prior), self.prior**-0.5
+        )
+        for name in ("ep", "pp"):
+            drawn |= self._layers(name, generator(pairs.seed, name, pairs.label))
+        weights = {
+            name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()
+        }
+        return Network(weights)
+
+    def phase(self, network: Network, pairs: Pairwise) -> Phase:
+        """All epochs over the pairs; the domains' losses sum to the mean over a batch."""
+        starts = [here.start for here in pairs.slices.values()]
+        where = network.weights["users"].device
+
+        def by_domain(batch: Pairs) -> dict[str, Tensor]:
+            index_3B = torch().from_numpy(np.stack(batch[:3])).long().to(where)
+            domain_B = (
+                torch().from_numpy(np.searchsorted(starts, batch.positive_N, side="right") - 1).to(where)
+            )
+            weight = 1.0 if batch.weight_N is None else torch().from_numpy(batch.weight_N).to(where)
+            loss_B = network.pair_losses(index_3B, domain_B, weight, self.reg) + network.opening(self.reg)
+            loss_B = loss_B / len(domain_B)
+            return {name: (loss_B * (domain_B == d)).sum() for d, name in enumerate(pairs.slices)}
+
+        return Phase(
+            self.name,
+            self.epochs,
+            lambda epoch: pairs.batches(epoch, self.batch_size),
+            by_domain,
+            network.weights,
+            optimizer=Optimizer("adam", self.lr),
+        )
+
+    def _drawn(self, pairs: Pairwise, name: str, shape: tuple[int, int], spread: float) -> Float32:
+        drawn = generator(pairs.seed, name, pairs.label).standard_normal(shape, np.float32)
+        return drawn * np.float32(spread)
+
+    def _layers(self, name: str, rng: np.random.Generator) -> dict[str, Float32]:
+        """A gate's two layers: the first uniform in ±1/√in, the second zero, so that all factors are γ/2."""
+        inner = self.prior + self.factors
+        bound = inner**-0.5
+        return {
+            f"{name}.w1": rng.uniform(-bound, bound, (self.hidden, inner)).astype(np.float32),
+            f"{name}.b1": rng.uniform(-bound, bound, self.hidden).astype(np.float32),
+            f"{name}.w2": np.zeros((self.factors, self.hidden), np.float32),
+            f"{name}.b2": np.zeros(self.factors, np.float32),
+        }
+
+    def _fitted(
+        self, train: MultiDomain, network: Network, slices: Mapping[str, slice], log: tuple[Record, ...]
+    ) -> Vectors:
+        users = {name: network.everybody(number) for number, name in enumerate(slices)}
+        item_IF = network.weights["items"].detach().cpu().numpy()
+        items = {name: item_IF[here].copy() for name, here in slices.items()}  # training goes on in place
+        rule = PairRule("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
+        return Vectors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)

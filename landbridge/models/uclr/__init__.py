@@ -1,0 +1,1 @@
+"""UCLR: pretraining, contrastive auto-encoder, low-rank adaptation per domain."""

@@ -1,0 +1,119 @@
+"""A two-stream auto-encoder: one stream sees people's rows, the other sees some of them blanked out.
+
+Layers are x ← W x + b with ReLU between them, none after the code or the rebuilt row. Weights are a mapping
+of tensors handed in, so that the same functions run on trained, adapted (``lora``) and merged weights. A
+person is kept whole (k_i = 1) or blanked out whole (k_i = 0), so the second stream costs one extra row:
+
+    e_i = Enc(E_i),  Ê_i = Dec(e_i)                                                                    (1)
+    e'_i = k_i e_i + (1 - k_i) Enc(0),  Ê'_i = k_i Ê_i + (1 - k_i) Dec(Enc(0))                         (2)
+
+Biases start away from zero: with Enc(0) = 0 the cosine of a blanked person would have no direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import SettingsError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+READINGS = {"A": (128, 32), "B": (32,)}  # of "hidden layer of size [128, 32]": B takes 128 for the input
+MASKS = ("exact", "bernoulli")
+
+
+class Streams(NamedTuple):
+    """Codes (B, L) and rebuilt rows (B, F) of the plain and of the blanked stream."""
+
+    code_BL: Tensor
+    blanked_code_BL: Tensor
+    rebuilt_BF: Tensor
+    blanked_rebuilt_BF: Tensor
+
+
+@dataclass(frozen=True)
+class AutoEncoder:
+    """``widths`` from the row to its code; the decoder mirrors them."""
+
+    widths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, factors: int, reading: str = "A") -> AutoEncoder:
+        """For rows of ``factors`` numbers, in one of the ``READINGS``."""
+        if reading not in READINGS:
+            raise SettingsError(unknown("reading of the auto-encoder", reading, READINGS))
+        return cls((factors, *READINGS[reading]))
+
+    @classmethod
+    def with_weights(cls, weights: Mapping[str, Any]) -> AutoEncoder:
+        """The one whose weights these are."""
+        encoder = [
+            weights[name] for name in weights if name.startswith("encoder.") and name.endswith("weight")
+        ]
+        return cls((encoder[0].shape[1], *(weight.shape[0] for weight in encoder)))
+
+    def initial(self, rng: np.random.Generator, device: str = "cpu") -> dict[str, Tensor]:
+        """Weights (out, in) and biases (out,), uniform in ±1/√in, float32 and trainable."""
+        import torch
+
+        weights: dict[str, Tensor] = {}
+        for part, widths in (("encoder", self.widths), ("decoder", self.widths[::-1])):
+            for number, (inner, outer) in enumerate(pairwise(widths)):
+                bound = inner**-0.5
+                for kind, shape in (("weight", (outer, inner)), ("bias", (outer,))):
+                    drawn = rng.uniform(-bound, bound, shape).astype(np.float32)
+                    weights[f"{part}.{number}.{kind}"] = torch.tensor(
+                        drawn, device=device, requires_grad=True
+                    )
+        return weights
+
+    def encode(self, weights: Mapping[str, Any], rows_BF: Any) -> Any:
+        """Codes of rows, (B, L); of tensors or of arrays."""
+        return self._through("encoder", weights, rows_BF)
+
+    def decode(self, weights: Mapping[str, Any], code_BL: Any) -> Any:
+        """Rows rebuilt from codes, (B, F); of tensors or of arrays."""
+        return self._through("decoder", weights, code_BL)
+
+    def blank(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Enc(0) and Dec(Enc(0)), (1, L) and (1, F): the code and the row of somebody unknown."""
+        code_1L = self.encode(weights, weights["encoder.0.weight"].new_zeros((1, self.widths[0])))
+        return code_1L, self.decode(weights, code_1L)
+
+    def streams(self, weights: Mapping[str, Tensor], rows_BF: Tensor, kept_B: Tensor) -> Streams:
+        """Eq. (1) and (2); ``kept_B`` is bool, False where a person is blanked out."""
+        code_BL = self.encode(weights, rows_BF)  # Eq. (1)
+        rebuilt_BF = self.decode(weights, code_BL)
+        code_1L, rebuilt_1F = self.blank(weights)
+        kept_B1 = kept_B.unsqueeze(1)
+        blanked_code_BL = code_BL.where(kept_B1, code_1L)  # Eq. (2)
+        return Streams(code_BL, blanked_code_BL, rebuilt_BF, rebuilt_BF.where(kept_B1, rebuilt_1F))
+
+    def _through(self, part: str, weights: Mapping[str, Any], values_BF: Any) -> Any:
+        for number in range(len(self.widths) - 1):
+            values_BF = values_BF.clip(min=0) if number else values_BF
+            values_BF = values_BF @ weights[f"{part}.{number}.weight"].T + weights[f"{part}.{number}.bias"]
+        return values_BF
+
+
+def keep(size: int, ratio: float, rng: np.random.Generator, sampling: str = "exact") -> npt.NDArray[np.bool_]:
+    """Whom the blanked stream keeps, (size,): all but a share ``ratio`` of people.
+
+    "exact" blanks the nearest whole number of them, "bernoulli" each on her own coin.
+    """
+    if sampling not in MASKS:
+        raise SettingsError(unknown("mask sampling", sampling, MASKS))
+    if not 0 <= ratio <= 1:
+        raise SettingsError(f"The mask ratio is {ratio:g}: it is a share of people, between 0 and 1.")
+    if sampling == "bernoulli":
+        return rng.random(size) >= ratio
+    kept_B = np.ones(size, bool)
+    kept_B[rng.permutation(size)[: int(ratio * size + 0.5)]] = False
+    return kept_B

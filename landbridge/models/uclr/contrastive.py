@@ -1,0 +1,156 @@
+"""UCLR's loss: reconstruction, and InfoNCE with a temperature per user.
+
+A batch of B users has rows E_i, rebuilt as Ê_i and, from the stream in which some users are masked, as Ê'_i
+(:mod:`landbridge.models.uclr.autoencoder`), and two codes of each user, e_i and e'_i. A step minimises
+
+    mean_i α (‖Ê_i - E_i‖² + ‖Ê'_i - E_i‖²)  +  mean_i ℓ_i                                             (1)
+
+with ℓ_i of :mod:`landbridge.models.common.losses` at one temperature for all users, or at each user's own.
+The anchor of ℓ_i is e_i, its positive is the same user's e'_i, its n = B - 1 negatives are the other users'
+e'_k. With p_i = softmax(h_i/τ_i),
+
+    h_i(k) = cos(e_i, e'_k) - cos(e_i, e'_i),   k ≠ i                                                  (2)
+    log g_i = log 1/n Σ_{k≠i} exp(h_i(k)/τ_i)                                                          (3)
+    KL_i = Σ_{k≠i} p_i(k) (log p_i(k) + log n)   ∈ [0, log n]                                          (4)
+    ∂ log g_i / ∂cos(e_i, e'_k) = p_i(k)/τ_i,   ∂ log g_i / ∂cos(e_i, e'_i) = -1/τ_i                   (5)
+
+Exponents are taken relative to each user's largest gap, so that τ = 1e-5 neither overflows nor loses digits,
+in blocks of rows that stay in the cache: the B × B matrix p, kept for (5), is written and read once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from landbridge.core.errors import DataError
+from landbridge.models.common import losses
+from landbridge.models.uclr.autoencoder import AutoEncoder
+from landbridge.models.uclr.temperature import Temperatures
+from landbridge.training.torch_backend import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COSINE_EPS = 1e-8
+BLOCK_NUMBERS = 1 << 17  # of a block of rows: 512 KiB
+Contrast = Callable[[Any, Any, Any], Any]  # people (B,), their codes (B, L) in both streams -> ℓ (B,)
+
+
+@dataclass(frozen=True)
+class DualStream:
+    """``contrast``: ℓ of Eq. (1); None: the plain stream is rebuilt, and nothing else."""
+
+    encoder: AutoEncoder
+    alpha: float
+    contrast: Contrast | None
+
+    def terms(
+        self, layers: Mapping[str, Tensor], rows_BF: Tensor, users_B: Tensor, kept_B: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Ê (B, F), and the terms of Eq. (1); in a crowd of one there is nobody to be told from."""
+        if self.contrast is None:
+            rebuilt_BF = self.encoder.decode(layers, self.encoder.encode(layers, rows_BF))
+            return rebuilt_BF, {"rebuilt": losses.reconstruction(rows_BF, rebuilt_BF).mean()}
+        streams = self.encoder.streams(layers, rows_BF, kept_B)
+        distance_B = losses.reconstruction(rows_BF, streams.rebuilt_BF, streams.blanked_rebuilt_BF)
+        terms = {"rebuilt": self.alpha * distance_B.mean()}  # Eq. (1)
+        if len(rows_BF) > 1:
+            contrast_B = self.contrast(users_B, streams.code_BL, streams.blanked_code_BL)
+            terms["contrast"] = contrast_B.mean()  # Eq. (1)
+        return streams.rebuilt_BF, terms
+
+
+def at_one_temperature(tau: float) -> Contrast:
+    """The sum form of ℓ at the same fixed temperature for everybody."""
+
+    def contrast(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
+        tau_B = code_BL.new_full((len(users_B),), tau)
+        log_g_B, _ = stand_out(code_BL, blanked_BL, tau_B)
+        return losses.contrastive(log_g_B, tau_B, math.log(len(users_B) - 1))
+
+    return contrast
+
+
+def at_own_temperatures(temperatures: Temperatures) -> Contrast:
+    """ℓ at everybody's own temperature, which it moves."""
+    rule = temperatures.rule
+
+    def contrast(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
+        n = len(users_B) - 1
+        log_g_B, kl_B = stand_out(code_BL, blanked_BL, temperatures.tau_U[users_B])
+        tau_B, log_s_B = temperatures.advance(users_B, log_g_B, kl_B, n)
+        if rule.tracking < 1:
+            return losses.tracked(log_g_B, tau_B, rule.rho(n), log_s_B)
+        return losses.contrastive(log_g_B, tau_B, rule.rho(n))
+
+    return contrast
+
+
+def stand_out(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
+    """log g, differentiable in the codes at held τ, and the KL, each (B,).
+
+    DataError for fewer than two people.
+    """
+    from torch.nn.functional import normalize
+
+    if len(anchor_BL) < 2:
+        raise DataError(
+            "A contrastive batch needs two people or more: raise batch_size or drop the last batch."
+        )
+    log_g_B, kl_B = _function().apply(
+        normalize(anchor_BL, eps=COSINE_EPS), normalize(other_BL, eps=COSINE_EPS), tau_B.detach()
+    )
+    return log_g_B, kl_B
+
+
+@cache
+def _function() -> Any:
+    """Eqs. (3)-(5) as an autograd function, made when torch is first needed."""
+
+    class StandOut(torch().autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
+            size, n = len(anchor_BL), len(anchor_BL) - 1
+            p_BB = anchor_BL.new_empty((size, size))
+            log_g_B, kl_B = torch().empty_like(tau_B), torch().empty_like(tau_B)
+            step = max(BLOCK_NUMBERS // size, 1)
+            for start in range(0, size, step):
+                here = slice(start, start + step)
+                _block(
+                    anchor_BL[here], other_BL, tau_B[here], start, p_BB[here], log_g_B[here], kl_B[here], n
+                )
+            ctx.save_for_backward(anchor_BL, other_BL, tau_B, p_BB)
+            ctx.mark_non_differentiable(kl_B)
+            return log_g_B, kl_B
+
+        @staticmethod
+        def backward(ctx: Any, grad_B: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+            anchor_BL, other_BL, tau_B, p_BB = ctx.saved_tensors
+            scale_B1 = (grad_B / tau_B).unsqueeze(1)
+            return scale_B1 * (p_BB @ other_BL), p_BB.T @ (scale_B1 * anchor_BL), None  # Eq. (5)
+
+    return StandOut
+
+
+def _block(
+    anchor_RL: Tensor, other_BL: Tensor, tau_R: Tensor, start: int,
+    p_RB: Tensor, log_g_R: Tensor, kl_R: Tensor, n: int,
+) -> None:  # fmt: skip
+    """Some rows of p with -1 for the person herself, and their log g and KL, written in place."""
+    below_RB = anchor_RL @ other_BL.T
+    own_R = below_RB.diagonal(start).clone()
+    below_RB.sub_(own_R.unsqueeze(1)).div_(tau_R.unsqueeze(1))  # Eq. (2) over τ
+    below_RB.diagonal(start).fill_(-math.inf)
+    top_R = below_RB.amax(dim=1)
+    below_RB.sub_(top_R.unsqueeze(1))
+    torch().exp(below_RB, out=p_RB)
+    below_RB.diagonal(start).zero_()
+    total_R = p_RB.sum(dim=1)
+    p_RB.div_(total_R.unsqueeze(1))
+    log_g_R.copy_(top_R + total_R.log() - math.log(n))  # Eq. (3)
+    kl_R.copy_(math.log(n) - total_R.log() + below_RB.mul_(p_RB).sum(dim=1))  # Eq. (4)
+    p_RB.diagonal(start).fill_(-1)  # Eq. (5)

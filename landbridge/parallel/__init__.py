@@ -1,1 +1,0 @@
-"""Many pieces of work at once: one door, several ways through it."""

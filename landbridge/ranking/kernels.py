@@ -1,0 +1,227 @@
+"""Compiled loops of :mod:`landbridge.ranking.top_k`: parallel over rows, one writer per output cell.
+
+Whole-row scans count every item and then take the seen ones back, so that the long loop has no branch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Scores = npt.NDArray[Any]
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def rows_with_nan(scores_BI: Scores) -> npt.NDArray[np.bool_]:
+    """Whether a row holds a NaN, (B,)."""
+    n_rows, n_items = scores_BI.shape
+    found_B = np.zeros(n_rows, np.bool_)
+    for row in prange(n_rows):
+        scores_I = scores_BI[row]
+        odd = 0
+        for item in range(n_items):
+            odd += scores_I[item] != scores_I[item]
+        found_B[row] = odd > 0
+    return found_B
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def count_unseen(
+    scores_BI: Scores, row_T: Int64, item_T: Int32, offsets: Int64, columns: Int32
+) -> tuple[Int64, Int64]:
+    """Unseen items strictly above and equal to each target, the target itself left out."""
+    above_T, ties_T = np.zeros(len(item_T), np.int64), np.zeros(len(item_T), np.int64)
+    for target in prange(len(item_T)):
+        row, item = row_T[target], item_T[target]
+        scores_I = scores_BI[row]
+        mark = scores_I[item]
+        above, ties = 0, -1
+        for other in range(len(scores_I)):
+            above += scores_I[other] > mark
+            ties += scores_I[other] == mark
+        for other in np.unique(columns[offsets[row] : offsets[row + 1]]):
+            if other != item:
+                above -= scores_I[other] > mark
+                ties -= scores_I[other] == mark
+        above_T[target], ties_T[target] = above, ties
+    return above_T, ties_T
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def count_unseen_candidates(
+    scores_BI: Scores, row_T: Int64, item_T: Int32, candidates_TC: Int32, offsets: Int64, columns: Int32
+) -> tuple[Int64, Int64]:
+    """As :func:`count_unseen`, among each target's own candidates."""
+    above_T, ties_T = np.zeros(len(item_T), np.int64), np.zeros(len(item_T), np.int64)
+    for target in prange(len(item_T)):
+        row, item = row_T[target], item_T[target]
+        scores_I, mark = scores_BI[row], scores_BI[row, item]
+        seen = np.sort(columns[offsets[row] : offsets[row + 1]])
+        for other in candidates_TC[target]:
+            if _competes(other, item, seen):
+                above_T[target] += scores_I[other] > mark
+                ties_T[target] += scores_I[other] == mark
+    return above_T, ties_T
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def count_unseen_blends(
+    z_MBI: Scores, weight_MW: Scores, row_T: Int64, item_T: Int32, offsets: Int64, columns: Int32
+) -> tuple[Int32, Int32]:
+    """As :func:`count_unseen` for every blend Σ_m weight_MW[m, w] z_MBI[m], (T, W) each."""
+    n_blends = weight_MW.shape[1]
+    above_TW = np.zeros((len(item_T), n_blends), np.int32)
+    ties_TW = np.full((len(item_T), n_blends), -1, np.int32)
+    for target in prange(len(item_T)):
+        row, item = row_T[target], item_T[target]
+        mark_W, value_W = np.empty(n_blends, np.float32), np.empty(n_blends, np.float32)
+        _blend(z_MBI, row, item, weight_MW, mark_W)
+        for other in range(z_MBI.shape[2]):
+            _blend(z_MBI, row, other, weight_MW, value_W)
+            _compare(value_W, mark_W, 1, above_TW[target], ties_TW[target])
+        for other in np.unique(columns[offsets[row] : offsets[row + 1]]):
+            if other != item:
+                _blend(z_MBI, row, other, weight_MW, value_W)
+                _compare(value_W, mark_W, -1, above_TW[target], ties_TW[target])
+    return above_TW, ties_TW
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def count_unseen_candidates_blends(
+    z_MBI: Scores,
+    weight_MW: Scores,
+    row_T: Int64,
+    item_T: Int32,
+    candidates_TC: Int32,
+    offsets: Int64,
+    columns: Int32,
+) -> tuple[Int32, Int32]:
+    """As :func:`count_unseen_blends`, among each target's own candidates."""
+    n_blends = weight_MW.shape[1]
+    above_TW, ties_TW = np.zeros((2, len(item_T), n_blends), np.int32)
+    for target in prange(len(item_T)):
+        row, item = row_T[target], item_T[target]
+        seen = np.sort(columns[offsets[row] : offsets[row + 1]])
+        mark_W, value_W = np.empty(n_blends, np.float32), np.empty(n_blends, np.float32)
+        _blend(z_MBI, row, item, weight_MW, mark_W)
+        for other in candidates_TC[target]:
+            if _competes(other, item, seen):
+                _blend(z_MBI, row, other, weight_MW, value_W)
+                _compare(value_W, mark_W, 1, above_TW[target], ties_TW[target])
+    return above_TW, ties_TW
+
+
+@njit(cache=True, nogil=True)
+def _blend(z_MBI: Scores, row: int, item: int, weight_MW: Scores, value_W: Scores) -> None:
+    value_W[:] = 0
+    for member in range(len(z_MBI)):
+        z = z_MBI[member, row, item]
+        for w in range(len(value_W)):
+            value_W[w] += weight_MW[member, w] * z
+
+
+@njit(cache=True, nogil=True)
+def _compare(value_W: Scores, mark_W: Scores, step: int, above_W: Int32, ties_W: Int32) -> None:
+    for w in range(len(value_W)):
+        above_W[w] += step * (value_W[w] > mark_W[w])
+        ties_W[w] += step * (value_W[w] == mark_W[w])
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def count_competitors(
+    row_T: Int64, item_T: Int32, candidates_TC: Int32, offsets: Int64, columns: Int32
+) -> Int64:
+    """Candidates each target is really ranked against: neither padding, nor itself, nor seen."""
+    count_T = np.zeros(len(item_T), np.int64)
+    for target in prange(len(item_T)):
+        row = row_T[target]
+        seen = np.sort(columns[offsets[row] : offsets[row + 1]])
+        for other in candidates_TC[target]:
+            count_T[target] += _competes(other, item_T[target], seen)
+    return count_T
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def best_unseen(scores_BI: Scores, k: int, offsets: Int64, columns: Int32) -> tuple[Int32, Scores]:
+    """The k best unseen items of each row, best first; item -1 and score -inf where there are fewer."""
+    n_rows = len(scores_BI)
+    item_BK = np.full((n_rows, k), -1, np.int32)
+    score_BK = np.full((n_rows, k), -np.inf, scores_BI.dtype)
+    for row in prange(n_rows):
+        seen = np.sort(columns[offsets[row] : offsets[row + 1]])
+        _select(scores_BI[row], seen, item_BK[row], score_BK[row])
+    return item_BK, score_BK
+
+
+@njit(cache=True, nogil=True)
+def _competes(other: int, item: int, seen: Int32) -> bool:
+    return other >= 0 and other != item and not _holds(seen, other)
+
+
+@njit(cache=True, nogil=True)
+def _holds(sorted_values: Int32, wanted: int) -> bool:
+    place = np.searchsorted(sorted_values, wanted)
+    return bool(place < len(sorted_values) and sorted_values[place] == wanted)
+
+
+@njit(cache=True, nogil=True)
+def _select(scores_I: Scores, seen: Int32, item_K: Int32, score_K: Scores) -> None:
+    """Keep the best k in a heap with the worst at the root, then empty it from the worst up.
+
+    Items come in rising order, so an equal score never replaces a lower item.
+    """
+    size, k = 0, len(item_K)
+    for item in range(len(scores_I)):
+        if size == k and not scores_I[item] > score_K[0]:
+            continue
+        if _holds(seen, item):
+            continue
+        if size < k:
+            item_K[size], score_K[size] = item, scores_I[item]
+            size += 1
+            if size == k:
+                _heapify(item_K, score_K, size)
+        else:
+            item_K[0], score_K[0] = item, scores_I[item]
+            _sift(item_K, score_K, 0, size)
+    if size < k:
+        _heapify(item_K, score_K, size)
+    for last in range(size - 1, 0, -1):
+        _swap(item_K, score_K, 0, last)
+        _sift(item_K, score_K, 0, last)
+
+
+@njit(cache=True, nogil=True)
+def _heapify(item_K: Int32, score_K: Scores, size: int) -> None:
+    for node in range(size // 2 - 1, -1, -1):
+        _sift(item_K, score_K, node, size)
+
+
+@njit(cache=True, nogil=True)
+def _sift(item_K: Int32, score_K: Scores, node: int, size: int) -> None:
+    while 2 * node + 1 < size:
+        child = 2 * node + 1
+        if child + 1 < size and _worse(item_K, score_K, child + 1, child):
+            child += 1
+        if not _worse(item_K, score_K, child, node):
+            return
+        _swap(item_K, score_K, node, child)
+        node = child
+
+
+@njit(cache=True, nogil=True)
+def _worse(item_K: Int32, score_K: Scores, a: int, b: int) -> bool:
+    if score_K[a] == score_K[b]:
+        return bool(item_K[a] > item_K[b])
+    return bool(score_K[a] < score_K[b])
+
+
+@njit(cache=True, nogil=True)
+def _swap(item_K: Int32, score_K: Scores, a: int, b: int) -> None:
+    item_K[a], item_K[b] = item_K[b], item_K[a]
+    score_K[a], score_K[b] = score_K[b], score_K[a]

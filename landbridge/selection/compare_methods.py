@@ -1,0 +1,121 @@
+"""Several methods searched with equal budgets, and the winner as an experiment for ``landbridge fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from landbridge.config import AUTO, Spec
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.files import atomic_write
+from landbridge.core.progress import Progress, Silent
+from landbridge.data.splitting.holdout import Split
+from landbridge.datasets.prepare import prepared, threads
+from landbridge.models import registry
+from landbridge.models.base import Method
+from landbridge.selection.search import Budget, Tuned, search
+from landbridge.selection.search_space import read_space
+from landbridge.training.options import FitOptions
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """``spec``: the experiment with the best method and settings; ``found``: every method's search."""
+
+    spec: Spec
+    found: Mapping[str, Tuned]
+
+    def table(self) -> pl.DataFrame:
+        """One row per method, best first: figure on validation data, trials, cost, settings found."""
+        import polars as pl
+
+        records = [
+            {
+                "model": name,
+                self.spec.fit.validate_on: tuned.value,
+                "trials": len(tuned.trials),
+                "pruned": int((tuned.trials["state"] == "pruned").sum()),
+                "seconds": float(tuned.trials["seconds"].sum()),
+                "settings": _changed(tuned.method),
+            }
+            for name, tuned in self.found.items()
+        ]
+        return pl.DataFrame(records).sort(self.spec.fit.validate_on, descending=True, maintain_order=True)
+
+    def write(self, out: Path) -> None:
+        """Write the winner as an experiment file."""
+        with atomic_write(out) as temporary:
+            temporary.write_bytes(self.spec.toml())
+
+
+def tune(
+    spec: Spec,
+    models: Iterable[str] = (),
+    space: Mapping[str, Any] | None = None,
+    storage: Path | None = None,
+    progress: Progress | None = None,
+) -> Contest:
+    """Search every one of ``models`` on the experiment's data; by default its own, else all.
+
+    Each may spend the experiment's ``trials`` and ``seconds``. Its settings stay as they are, apart from
+    those that ``space`` (a TOML table) names, which begin there. Of settings and ranges each method takes
+    those it knows; one that none of them knows is a SettingsError.
+    """
+    methods = {name: registry.method(name) for name in models or _of(spec)}
+    settings = _dealt(spec.model.settings, methods)
+    ranges = _dealt(space or {}, methods)
+    spaces = {name: read_space(kind, ranges[name], settings[name]) for name, kind in methods.items()}
+    split = prepared(spec)
+    if not isinstance(split, Split):
+        raise SettingsError("Tuning needs validation data: choose a [split] kind other than none.")
+    found = {
+        name: search(
+            kind.from_settings(settings[name]),
+            split,
+            Budget(spec.model.trials or Budget.trials, spec.model.seconds),
+            FitOptions(spec.fit.seed, threads(spec), progress=progress or Silent()),
+            spec.fit.validate_on,
+            spaces[name],
+            None if storage is None else storage / name,
+        )
+        for name, kind in methods.items()
+    }
+    best = max(found.values(), key=lambda tuned: tuned.value)
+    return Contest(_with(spec, best.method), found)
+
+
+def _of(spec: Spec) -> tuple[str, ...]:
+    """The experiment's own method; ``auto`` stands for all that have something to search."""
+    every = tuple(name for name in registry.names() if registry.method(name).space)
+    return every if spec.model.name == AUTO else (spec.model.name,)
+
+
+def _dealt(table: Mapping[str, Any], methods: Mapping[str, type[Method]]) -> dict[str, dict[str, Any]]:
+    """For every method the keys it knows."""
+    known = {name: {entry.name for entry in fields(kind)} for name, kind in methods.items()}
+    for key in table:
+        if not any(key in valid for valid in known.values()):
+            raise SettingsError(unknown(f"setting of {', '.join(known)}", key, set().union(*known.values())))
+    return {name: {key: table[key] for key in table if key in valid} for name, valid in known.items()}
+
+
+def _with(spec: Spec, method: Method) -> Spec:
+    """The experiment with all choices made: nothing is left to patience or to a search."""
+    chosen = {"name": method.name, "settings": asdict(method), "trials": 0, "seconds": None}
+    model, fit = spec.model.model_copy(update=chosen), spec.fit.model_copy(update={"patience": None})
+    return spec.model_copy(update={"model": model, "fit": fit})
+
+
+def _changed(method: Method) -> str:
+    """The settings that are not the defaults."""
+    usual = asdict(type(method)())
+    changed = {key: value for key, value in asdict(method).items() if value != usual[key]}
+    return ", ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in changed.items()
+    )

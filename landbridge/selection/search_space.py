@@ -1,0 +1,102 @@
+"""The space of a search: what a method declares, what a TOML table changes in it, what Optuna is asked.
+
+[space]
+reg = {low = 0.01, high = 1.0, log = true}
+cold_weight = {options = [0, 1, 3]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from operator import index
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.models.base import Method
+from landbridge.models.search_space import Choice, Range, Real, Space, Whole
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+BOUNDS = ("low", "high", "log")
+EXAMPLE = "{low = 0.01, high = 1.0, log = true} or {options = [1, 2]}"
+
+
+def read_space(method: type[Method], table: Mapping[str, Any], fixed: Collection[str] = ()) -> Space:
+    """The method's own space without the ``fixed`` settings, and with every range that ``table`` gives.
+
+    SettingsError names an unknown setting and the nearest valid one, or the range that is none.
+    """
+    own = {name: asked for name, asked in method.space.items() if name not in fixed}
+    return own | {name: _range(method, name, entry) for name, entry in table.items()}
+
+
+def checked(space: Space, method: type[Method]) -> Space:
+    """``space`` itself, if every range is one that its setting can take; else SettingsError."""
+    for name, asked in space.items():
+        kind = _kind(method, name)
+        if not isinstance(asked, kind | Choice):
+            wanted = f"{kind.__name__} or Choice"
+            raise SettingsError(f"The space of {name!r} must be {wanted}, not {type(asked).__name__}.")
+    return space
+
+
+def start(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings a search begins with: the method's own, moved into the space where they lie outside."""
+    return {name: asked.nearest(settings[name]) for name, asked in space.items()}
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """The space as Optuna knows it, sorted by name: the order of questions must not depend on a file's."""
+    return {name: _distribution(space[name]) for name in sorted(space)}
+
+
+def _distribution(asked: Range) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(asked, Choice):
+        return CategoricalDistribution(asked.options)
+    if isinstance(asked, Whole):
+        return IntDistribution(asked.low, asked.high, log=asked.log)
+    return FloatDistribution(asked.low, asked.high, log=asked.log)
+
+
+def _range(method: type[Method], name: str, entry: Any) -> Range:
+    kind = _kind(method, name)
+    if not isinstance(entry, Mapping):
+        raise SettingsError(f"[space] {name} must be a table such as {EXAMPLE}, not {entry!r}.")
+    valid = ("options",) if "options" in entry else BOUNDS
+    for key in entry:
+        if key not in valid:
+            raise SettingsError(unknown(f"key of [space] {name}", key, valid))
+    try:
+        return _choice(kind, entry["options"]) if "options" in entry else _between(kind, entry)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"[space] {name} must be a table such as {EXAMPLE} ({error}).") from None
+    except SettingsError as error:
+        raise SettingsError(f"[space] {name}: {error}") from None
+
+
+def _choice(kind: type[Range], options: Any) -> Choice:
+    as_setting: Any = {Real: float, Whole: index}.get(kind, lambda option: option)
+    return Choice(tuple(as_setting(option) for option in options))
+
+
+def _between(kind: type[Range], entry: Mapping[str, Any]) -> Range:
+    if kind is Choice:
+        raise SettingsError("this setting is no number; give its options.")
+    low, high, log = entry["low"], entry["high"], entry.get("log", False)
+    if not isinstance(log, bool):
+        raise TypeError(f"log is {log!r}, neither true nor false")
+    return Whole(low, high, log) if kind is Whole else Real(float(low), float(high), log)
+
+
+def _kind(method: type[Method], name: str) -> type[Range]:
+    """The kind of range that a setting takes, by its annotation; a choice will always do."""
+    valid = {entry.name for entry in fields(method)}
+    if name not in valid:
+        raise SettingsError(unknown(f"setting of {method.name}", name, valid))
+    hint = get_type_hints(method)[name]
+    types = get_args(hint) or (hint,)
+    return Real if float in types else Whole if int in types else Choice

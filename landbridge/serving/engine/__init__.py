@@ -1,0 +1,1 @@
+"""Answers requests from a loaded model: queries, ranking, similarity, explanations."""

@@ -1,0 +1,150 @@
+"""Approximate search in large catalogues, where it saves work and loses little.
+
+The exact search of :mod:`.tile_kernels` ends early where the items' rows differ in length, as those of a
+factorisation do, and is then the faster one. Where lengths are alike it must look at every item. So a large
+domain gets :class:`.cells.Cells` only where known people's lists show that they are worth it: the work they
+save and their recall are measured when the service is opened.
+
+Shape letters: B queries, N some of them, K places.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+
+from landbridge.core.errors import MissingExtraError
+from landbridge.core.rng import generator
+from landbridge.data.interactions import Float32, Int32, Int64
+from landbridge.data.queries import Queries, rows_of
+from landbridge.serving.engine.ivf_index import Cells, cells_for
+from landbridge.serving.engine.query_builder import NOBODY, Part, Wanted
+from landbridge.serving.engine.rankers import ByRows, Ranker
+from landbridge.serving.runtime.logging import log
+
+LARGE = 300_000
+PLACES, PEOPLE = 10, 200  # recall: of lists of so many places, for so many people
+AT_ONCE, MOST = 64, 1024  # queries whose candidates are held together; places and hidden items of a query
+
+
+@dataclass(frozen=True)
+class Terms:
+    """When a domain has cells. ``large``: of how many items on. ``probes``: cells a query looks into.
+    ``dearer``: what an item costs there, in items of the exact search: 3 for a query alone, 6 for 16
+    together. ``recall``: the least share of the exact lists that must be found."""
+
+    large: int = LARGE
+    probes: int = 32
+    dearer: float = 4.0
+    recall: float = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What came of trying cells in a domain: the cells to use, if any, their recall, why there are none."""
+
+    cells: Cells | None
+    recall: float | None
+    why: str | None
+
+
+def approximated(ranker: Ranker, terms: Terms | None = None) -> tuple[Ranker, dict[str, float]]:
+    """The ranker with cells in the domains where they are worth it, and the recall in each of these.
+
+    Logs what was found. MissingExtraError where faiss is not installed.
+    """
+    if find_spec("faiss") is None:
+        raise MissingExtraError("Approximate search needs faiss: pip install 'landbridge[ann]'.")
+    if not isinstance(ranker, ByRows):
+        log(logging.INFO, "exact search", why="the model is not a product of rows")
+        return ranker, {}
+    terms, cells, recalls = terms or Terms(), {}, {}
+    for domain, item_IF in ranker.fitted.item_IF.items():
+        if len(item_IF) < terms.large:
+            continue
+        trial = _tried(ranker, domain, terms)
+        if trial.cells is not None and trial.recall is not None:
+            cells[domain], recalls[domain] = trial.cells, trial.recall
+        event = "exact search" if trial.cells is None else "approximate search"
+        log(logging.INFO, event, domain=domain, recall=trial.recall, why=trial.why)
+    return (ByCells(ranker, cells) if cells else ranker), recalls
+
+
+@dataclass(frozen=True, eq=False)
+class ByCells:
+    """From the cells for those whose row alone decides; the exact way for newcomers who get popularity, for
+    filters, for rows of zeros, and wherever the cells hold too little to fill a list."""
+
+    exact: ByRows
+    cells: Mapping[str, Cells]
+
+    def best(self, part: Part) -> tuple[Int32, Float32]:
+        """As :meth:`Ranker.best`."""
+        if part.domain not in self.cells:
+            return self.exact.best(part)
+        wanted, (rows_BF, weight_B) = part.wanted, self.exact.rows(part.domain, part.queries)
+        item_BK = np.full((len(wanted.k_B), int(wanted.k_B.max(initial=1))), -1, np.int32)
+        score_BK = np.full(item_BK.shape, -np.inf, np.float32)
+
+        def put(some_N: Int64, item_NK: Int32, score_NK: Float32) -> None:
+            item_BK[some_N, : item_NK.shape[1]], score_BK[some_N, : item_NK.shape[1]] = item_NK, score_NK
+
+        for some_N in _blocks(_by_row(rows_BF, weight_B, wanted)):
+            some = wanted.take(some_N)
+            put(some_N, *self.cells[part.domain].best(rows_BF[some_N], some.hidden, some.k_B))
+        left_N = np.flatnonzero((item_BK >= 0).sum(axis=1) < wanted.k_B)
+        tiles = self.exact.tiles[part.domain]
+        put(left_N, *tiles.best(rows_BF[left_N], weight_B[left_N], wanted.take(left_N))[:2])
+        return item_BK, score_BK
+
+    def score(self, domain: str, queries: Queries, item: int) -> Float32:
+        """As :meth:`Ranker.score`."""
+        return self.exact.score(domain, queries, item)
+
+
+def recall_of(found_BK: Int32, exact_BK: Int32) -> float:
+    """The share of the exact lists' items that were found, wherever they stand."""
+    there_BK = (exact_BK[:, :, None] == found_BK[:, None, :]).any(axis=2)
+    return float(there_BK[exact_BK >= 0].mean())
+
+
+def _tried(ranker: ByRows, domain: str, terms: Terms) -> Trial:
+    item_IF, tiles = ranker.fitted.item_IF[domain], ranker.tiles[domain]
+    part = _some_people(ranker, domain)
+    if not len(part.queries):
+        return Trial(None, None, "the domain has no people to measure recall on")
+    exact_BK, _, gone = tiles.best(*ranker.rows(domain, part.queries), part.wanted)
+    share = gone / len(part.queries) / len(tiles.norm_T)
+    if share < terms.dearer * terms.probes / cells_for(len(item_IF)):
+        return Trial(None, None, f"it is the faster one, as it looks at {share:.1%} of the items only")
+    cells = Cells.of(item_IF, terms.probes)
+    recall = recall_of(ByCells(ranker, {domain: cells}).best(part)[0], exact_BK)
+    if recall < terms.recall:
+        return Trial(None, recall, f"approximate search finds less than {terms.recall:.0%}")
+    return Trial(cells, recall, None)
+
+
+def _some_people(ranker: ByRows, domain: str) -> Part:
+    """Known people's lists, without what they have."""
+    known = ranker.fitted.known[domain]
+    people_N = np.flatnonzero(known.user_counts)
+    user_B = generator(0, "recall", domain).choice(people_N, min(PEOPLE, len(people_N)), replace=False)
+    no_mask = np.zeros((0, known.n_items), bool), np.full(len(user_B), NOBODY)
+    wanted = Wanted(
+        rows_of(known.by_user, user_B), *no_mask, np.full(len(user_B), min(PLACES, known.n_items))
+    )
+    return Part(domain, np.arange(len(user_B)), Queries.of_users(user_B), wanted)
+
+
+def _by_row(rows_BF: Float32, weight_B: Float32, wanted: Wanted) -> Int64:
+    """Whose lists may come from cells, (N,)."""
+    few_B = wanted.k_B + np.diff(wanted.hidden.offsets) <= MOST
+    return np.flatnonzero(few_B & (wanted.mask_B == NOBODY) & (weight_B == 0) & rows_BF.any(axis=1))
+
+
+def _blocks(place_N: Int64) -> list[Int64]:
+    return [place_N[start : start + AT_ONCE] for start in range(0, len(place_N), AT_ONCE)]

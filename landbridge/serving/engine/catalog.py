@@ -1,0 +1,139 @@
+"""A domain's items as they are asked for and shown: by id, by words, by popularity, by what a table says.
+
+Shape letters: I items, B lists of K places, N ids.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError, unknown
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Float32, Int32, Int64
+from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
+from landbridge.serving.engine.item_attributes import NO_COLUMNS, Columns
+from landbridge.serving.engine.messages import Recommended
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """``count_I``: events per item. ``share_I``: the share of the domain's people who have it."""
+
+    domain: str
+    items: Vocabulary
+    titles: npt.NDArray[Any] | None
+    count_I: Int64
+    share_I: Float32
+    columns: Columns
+
+    @classmethod
+    def of(cls, known: MultiDomain, domain: str, columns: Columns = NO_COLUMNS) -> Catalogue:
+        """The catalogue of one domain of the data."""
+        events = known[domain]
+        people = max(int((events.user_counts > 0).sum()), 1)
+        share_I = (events.item_counts / people).astype(np.float32)
+        titles = known.titles.get(domain, columns.titles)
+        return cls(domain, known.items[domain], titles, events.item_counts, share_I, columns)
+
+    def find(self, item: Any) -> int:
+        """An item's index; DataError for one the model does not know."""
+        return int(self.find_all([item])[0])
+
+    def find_all(self, items: Sequence[Any]) -> Int64:
+        """The items' indices, (N,); DataError for the first that the model does not know."""
+        place_N = places_in(self.items, items)
+        if len(place_N) and place_N.min() < 0:
+            unknown_item = items[int(np.argmax(place_N < 0))]
+            raise DataError(
+                f"Domain {self.domain!r} has no item {unknown_item!r} that the model knows; leave it out."
+            )
+        return place_N
+
+    def places(self, items: Collection[Any]) -> Int32:
+        """The indices of those items that are here; others are left out."""
+        place_N = places_in(self.items, list(items))
+        return place_N[place_N >= 0].astype(np.int32)
+
+    def listed(self, item_BK: Int32, score_BK: npt.NDArray[Any]) -> list[tuple[Recommended, ...]]:
+        """Lists with ids and titles; item -1 is an empty place."""
+        listed_BK = item_BK >= 0
+        item_N = item_BK[listed_BK]
+        ids = self.items.ids[item_N].tolist()
+        titles = (
+            [None] * len(ids) if self.titles is None else [t or None for t in self.titles[item_N].tolist()]
+        )
+        scores = score_BK[listed_BK].tolist()
+        entries = [Recommended(self.domain, *entry) for entry in zip(ids, titles, scores, strict=True)]
+        ends = [0, *np.cumsum(listed_BK.sum(axis=1)).tolist()]
+        return [tuple(entries[start:end]) for start, end in pairwise(ends)]
+
+    def popular(self, chosen_I: Bool | None, k: int) -> tuple[Recommended, ...]:
+        """The ``k`` items with the most events, of all or of the chosen ones; the score is their events."""
+        order_I = self._popular_I if chosen_I is None else self._popular_I[chosen_I[self._popular_I]]
+        first_1K = order_I[None, :k]
+        return self.listed(first_1K, self.count_I[first_1K].astype(np.float64))[0]
+
+    def with_words(self, words: Iterable[str]) -> Bool:
+        """Which items have all words in their title, or in their id where there are no titles, (I,)."""
+        found_I = np.ones(len(self.items), bool)
+        for word in words:
+            found_I &= self._text.str.contains(word.lower(), literal=True).to_numpy()
+        return found_I
+
+    def matching(self, where: Mapping[str, Any]) -> Bool:
+        """Which items have these values in the columns of the items' table, (I,)."""
+        return self.columns.matching(where, len(self.items))
+
+    @cached_property
+    def _popular_I(self) -> Int32:
+        return np.argsort(-self.count_I, kind="stable").astype(np.int32)
+
+    @cached_property
+    def _text(self) -> pl.Series:
+        import polars as pl
+
+        texts = self.items.ids if self.titles is None else self.titles
+        return pl.Series(list(map(str, texts.tolist())), dtype=pl.String).str.to_lowercase()
+
+
+def places_in(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
+    """The indices of raw ids, (N,), -1 where one is unknown: '17' finds 17, and 17 finds '17'.
+
+    Texts are looked up one by one, in microseconds, because NumPy's search among them takes as long as a
+    copy of all.
+    """
+    if not raw:
+        return np.empty(0, np.int64)
+    for each in raw:
+        if isinstance(each, bool) or not isinstance(each, str | int):
+            raise DataError(f"An id is text or a whole number, not {each!r}.")
+    if vocabulary.is_text:
+        return np.array([_place_of_text(vocabulary.ids, str(each)) for each in raw], np.int64)
+    whole = [whole_number(each) for each in raw]
+    place_N = vocabulary.index(np.array([number or 0 for number in whole], np.int64))
+    return np.where([number is not None for number in whole], place_N, -1).astype(np.int64)
+
+
+def _place_of_text(ids: IdArray, text: Any) -> int:
+    place = bisect_left(ids, text)
+    return place if place < len(ids) and ids[place] == text else -1
+
+
+def named(catalogues: Mapping[str, Catalogue], domain: Any) -> Catalogue:
+    """A domain's catalogue; DataError for an unknown domain."""
+    if not isinstance(domain, str) or domain not in catalogues:
+        raise DataError(unknown("domain", domain, catalogues))
+    return catalogues[domain]

@@ -1,0 +1,91 @@
+"""What a service must be sure of before it trusts a run folder, and the threads it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from landbridge import store
+from landbridge.core.errors import LandbridgeError, MissingExtraError, StoreError
+from landbridge.core.threads import limited
+from landbridge.data.interactions import Float32
+from landbridge.evaluation.evaluate import Evaluation
+from landbridge.models.base import Fitted
+from landbridge.models.common.dot_product import Dot
+
+METRICS = ("ndcg@10", "hr@10")
+NOT_THREAD_SAFE = "workqueue"
+
+
+def loaded(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datetime, dict[str, Any] | None]:
+    """The model of a run folder whose lock is held, when it was made, and its figures on the test part if it
+    was judged."""
+    with as_store_error(f"The run {folder} cannot be served"):
+        fitted, created = store.load(folder), datetime.fromisoformat(manifest["created"]).astimezone(UTC)
+        if isinstance(fitted, Dot):
+            _check_rows(folder, fitted)
+        if "evaluation" not in manifest["files"]:
+            return fitted, created, None
+        evaluation = Evaluation.read(store.attached(folder, "evaluation"))
+        figures = {metric: evaluation.means(metric) for metric in METRICS}
+        return fitted, created, {"protocol": evaluation.protocol, **figures}
+
+
+@contextmanager
+def as_store_error(what: str) -> Iterator[None]:
+    """Whatever goes wrong with a stored model, as a StoreError of one sentence."""
+    try:
+        yield
+    except (StoreError, MissingExtraError):
+        raise
+    except LandbridgeError as error:
+        raise StoreError(f"{what}: {error}") from error
+    except Exception as error:  # a forged file can fail in any way
+        raise StoreError(f"{what}: {type(error).__name__}, {error}; fit it again.") from error
+
+
+@dataclass(frozen=True)
+class Threads:
+    """``turn``: what a thread holds while it computes; a lock only where numba's threads need it."""
+
+    turn: AbstractContextManager[object]
+
+    @classmethod
+    def of(cls) -> Threads:
+        """As the installed threading layer of numba allows."""
+        import numba
+
+        from landbridge.ranking.top_k import top_k
+        from landbridge.serving.engine.query_builder import nothing
+
+        top_k(np.zeros((1, 1), np.float32), 1, nothing(1))  # only then the layer is chosen
+        return cls(Lock() if numba.threading_layer() == NOT_THREAD_SAFE else nullcontext())
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """One thread of numba and of BLAS for each thread that asks."""
+        with self.turn, limited(1):
+            yield
+
+
+def _check_rows(folder: Path, fitted: Dot) -> None:
+    """Rows of a forged size would be read beyond their end."""
+    known = fitted.known
+    for name in known.names:
+        users_UF, items_IF = fitted.user_UF[name], fitted.item_IF[name]
+        wanted = (known.n_users, items_IF.shape[-1]), (known[name].n_items, users_UF.shape[-1])
+        if (users_UF.shape, items_IF.shape) != wanted:
+            raise StoreError(f"The rows in {folder} do not fit its data in {name!r}; fit it again.")
+        if not all(_is_finite(rows_RF) for rows_RF in (users_UF, items_IF)):
+            raise StoreError(f"The rows in {folder} are not all numbers in {name!r}; fit it again.")
+
+
+def _is_finite(rows_RF: Float32) -> bool:
+    return rows_RF.dtype == np.float32 and bool(np.isfinite(np.sum(rows_RF, dtype=np.float64)))

@@ -1,0 +1,194 @@
+"""From queries to the k best items: by rows in tiles where a model is a product of rows, else by all scores.
+
+Shape letters: B queries, F factors, I items, K places, T tiles, J items of a tile, N people of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from landbridge.core.errors import DataError
+from landbridge.data.activity import events_in
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Float32, Int32, Int64
+from landbridge.data.queries import rows_of
+from landbridge.models.base import Fitted, Queries
+from landbridge.models.common.cold_start import Served, counts_of
+from landbridge.models.common.dot_product import Dot
+from landbridge.models.mixture import Blend
+from landbridge.ranking.top_k import top_k
+from landbridge.serving.engine.catalog import Bool, Catalogue
+from landbridge.serving.engine.query_builder import Part, Wanted
+
+SCORES_AT_ONCE = 1 << 24  # float32 scores held in memory by each thread, 64 MiB
+NOT_A_NUMBER = "The model's scores are not numbers; look for divergence in its fit."
+
+
+class Ranker(Protocol):
+    """How lists are made."""
+
+    def best(self, part: Part) -> tuple[Int32, Float32]:
+        """Items and scores, (B, K), best first, equal scores by the lower item; -1 for an empty place."""
+
+    def score(self, domain: str, queries: Queries, item: int) -> Float32:
+        """The scores of one item, (B,), as lists give them."""
+
+
+def ranker_of(fitted: Fitted, catalogues: Mapping[str, Catalogue]) -> Ranker:
+    """The faster way that the model allows."""
+    if not isinstance(fitted, Dot):
+        return ByScores(fitted, catalogues)
+    tiles = {name: Tiles.of(item_IF, catalogues[name].share_I) for name, item_IF in fitted.item_IF.items()}
+    return ByRows(fitted, catalogues, tiles)
+
+
+def knows_of(fitted: Fitted, domain: str, queries: Queries) -> Bool:
+    """Of whom the model can use something in a domain, (B,)."""
+    return _uses(fitted, domain, _counts(fitted.known, queries))
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """A domain's items as :mod:`.tile_kernels` takes them."""
+
+    tile_TFJ: Float32
+    share_TJ: Float32
+    norm_T: Float32
+    most_T: Float32
+    order_I: Int32
+
+    @classmethod
+    def of(cls, item_IF: Float32, share_I: Float32) -> Tiles:
+        """Rows of items and their popularity, in the order of the rows' norms."""
+        from landbridge.serving.engine.kernels import MULTIPLE, TILE
+
+        norm_I = np.sqrt(np.einsum("if,if->i", item_IF, item_IF))
+        order_I = np.argsort(-norm_I, kind="stable").astype(np.int32)
+        fill_I, fill_F = -len(item_IF) % TILE, -item_IF.shape[1] % MULTIPLE
+        sorted_IF = np.pad(item_IF[order_I], ((0, fill_I), (0, fill_F)))
+        share_TJ = np.pad(share_I[order_I], (0, fill_I)).reshape(-1, TILE)
+        return cls(
+            np.ascontiguousarray(sorted_IF.reshape(-1, TILE, sorted_IF.shape[1]).swapaxes(1, 2)),
+            share_TJ,
+            norm_I[order_I[::TILE]],
+            np.maximum.accumulate(share_TJ.max(axis=1)[::-1])[::-1].copy(),
+            order_I,
+        )
+
+    def best(self, rows_BF: Float32, weight_B: Float32, wanted: Wanted) -> tuple[Int32, Float32, int]:
+        """As :meth:`Ranker.best`, by row times rows plus weight times popularity; and how many times a query
+        went through a tile."""
+        from landbridge.serving.engine.kernels import best_of_tiles
+
+        if not np.isfinite(rows_BF).all():
+            raise DataError(NOT_A_NUMBER)
+        query_BF = np.zeros((len(rows_BF), self.tile_TFJ.shape[1]), np.float32)
+        query_BF[:, : rows_BF.shape[1]] = rows_BF
+        item_BK = np.full((len(rows_BF), int(wanted.k_B.max(initial=1))), -1, np.int32)
+        score_BK = np.full(item_BK.shape, -np.inf, np.float32)
+        gone = best_of_tiles(
+            query_BF,
+            weight_B,
+            self.tile_TFJ,
+            self.share_TJ,
+            self.norm_T,
+            self.most_T,
+            self.order_I,
+            (wanted.hidden.offsets, wanted.hidden.columns),
+            (wanted.mask_MI, wanted.mask_B),
+            wanted.k_B,
+            item_BK,
+            score_BK,
+        )
+        return item_BK, score_BK, gone
+
+
+@dataclass(frozen=True, eq=False)
+class ByRows:
+    """People's rows times items' rows, and popularity for newcomers as the cold policy says."""
+
+    fitted: Dot
+    catalogues: Mapping[str, Catalogue]
+    tiles: Mapping[str, Tiles]
+
+    def best(self, part: Part) -> tuple[Int32, Float32]:
+        """As :meth:`Ranker.best`."""
+        return self.tiles[part.domain].best(*self.rows(part.domain, part.queries), part.wanted)[:2]
+
+    def score(self, domain: str, queries: Queries, item: int) -> Float32:
+        """As :meth:`Ranker.score`."""
+        rows_BF, weight_B = self.rows(domain, queries)
+        share = self.catalogues[domain].share_I[item]
+        return np.asarray(rows_BF @ self.fitted.item_IF[domain][item] + weight_B * share)
+
+    def rows(self, domain: str, queries: Queries) -> tuple[Float32, Float32]:
+        """A row (B, F) and the weight of popularity (B,) for each query; somebody whom the model would
+        offer every item alike is offered the popular ones."""
+        fitted, policy = self.fitted, self.fitted.cold_policy
+        rows_BF = fitted.query_vectors(domain, queries)
+        newcomer_B = events_in(fitted.known, domain, queries) == 0
+        weight_B = np.zeros(len(queries), np.float32)
+        if policy == "blend":
+            weight_B[newcomer_B] = fitted.cold_weight
+        only_popular_B = newcomer_B & (policy == "popularity")
+        if policy == "zero":
+            only_popular_B = ~knows_of(fitted, domain, queries)
+        rows_BF[only_popular_B], weight_B[only_popular_B] = 0, 1
+        return rows_BF, weight_B
+
+
+@dataclass(frozen=True, eq=False)
+class ByScores:
+    """All scores of a model of any kind, a block of people at a time."""
+
+    fitted: Fitted
+    catalogues: Mapping[str, Catalogue]
+
+    def best(self, part: Part) -> tuple[Int32, Float32]:
+        """As :meth:`Ranker.best`."""
+        hidden, mask_MI, mask_B, k_B = part.wanted
+        item_BK = np.full((len(k_B), int(k_B.max(initial=1))), -1, np.int32)
+        score_BK = np.full(item_BK.shape, -np.inf, np.float32)
+        for some_N in self._blocks(part.domain, len(k_B)):
+            scores_NI = self._scores(part.domain, part.queries.take(some_N))
+            for mask in np.unique(mask_B[some_N][mask_B[some_N] >= 0]):
+                scores_NI[np.ix_(mask_B[some_N] == mask, ~mask_MI[mask])] = -np.inf
+            item_BK[some_N], score_BK[some_N] = top_k(scores_NI, item_BK.shape[1], rows_of(hidden, some_N))
+        item_BK[(score_BK == -np.inf) | (np.arange(item_BK.shape[1]) >= k_B[:, None])] = -1
+        return item_BK, score_BK
+
+    def score(self, domain: str, queries: Queries, item: int) -> Float32:
+        """As :meth:`Ranker.score`."""
+        blocks = self._blocks(domain, len(queries))
+        return np.concatenate([self._scores(domain, queries.take(some_N))[:, item] for some_N in blocks])
+
+    def _scores(self, domain: str, queries: Queries) -> Float32:
+        """All scores, (B, I); somebody whom the model offers every item alike gets the popular ones."""
+        scores_BI = self.fitted.score(domain, queries)
+        alike_B = scores_BI.max(axis=1, initial=-np.inf) == scores_BI.min(axis=1, initial=np.inf)
+        strangers_B = ~knows_of(self.fitted, domain, queries)
+        scores_BI[alike_B & strangers_B] = self.catalogues[domain].share_I
+        return scores_BI
+
+    def _blocks(self, domain: str, size: int) -> list[Int64]:
+        at_once = max(1, SCORES_AT_ONCE // max(len(self.catalogues[domain].items), 1))
+        return [np.arange(start, min(start + at_once, size)) for start in range(0, size, at_once)]
+
+
+def _uses(fitted: Fitted, domain: str, counts_BD: Int64) -> Bool:
+    if isinstance(fitted, Blend):
+        uses_MB = [_uses(member, domain, counts_BD) for member in fitted.members.values()]
+        return np.asarray(np.any(uses_MB, axis=0))
+    used_BD = fitted.parties(domain, counts_BD) if isinstance(fitted, Served) else True
+    return np.asarray(((counts_BD > 0) & used_BD).any(axis=1))
+
+
+def _counts(known: MultiDomain, queries: Queries) -> Int64:
+    """Events of every query in every domain, (B, D): those it brings, else those that are known."""
+    known_BD = np.where(queries.user_idx[:, None] < 0, 0, known.activity_UD[queries.user_idx])
+    brought_BD = counts_of(queries.events or {}, known, len(queries))
+    return np.where(brought_BD.any(axis=1, keepdims=True), brought_BD, known_BD)

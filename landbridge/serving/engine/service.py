@@ -1,0 +1,216 @@
+"""A run folder as a service without any framework: requests in, lists, likenesses and reasons out.
+
+Opening compares every checksum, so every byte is read once; nothing is unpickled. A service never changes
+and may be asked by several threads at once. A new state of the folder is a new service.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landbridge.core.errors import DataError, StoreError
+from landbridge.core.files import locked
+from landbridge.data.interactions import Rows
+from landbridge.models.base import Fitted, Queries
+from landbridge.ranking.top_k import top_k
+from landbridge.serving.engine.approximate import approximated
+from landbridge.serving.engine.catalog import Bool, Catalogue, named, places_in
+from landbridge.serving.engine.explanations import Explainer
+from landbridge.serving.engine.item_attributes import NO_COLUMNS, read_columns
+from landbridge.serving.engine.loading import Threads, as_store_error, loaded
+from landbridge.serving.engine.messages import Answer, Event, Explained, Recommended, Request
+from landbridge.serving.engine.query_builder import Asked, length
+from landbridge.serving.engine.rankers import Ranker, knows_of, ranker_of
+from landbridge.serving.engine.similarity import cosines, joint
+from landbridge.store.folder import MANIFEST, read_manifest
+
+MODEL, FALLBACK = "model", "fallback"
+PROBES = 3  # known people per domain in the self-check
+AGREEMENT = 1e-3  # of two ways to compute a score, as a share of the largest
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """Open one with :meth:`open`. ``model``: the state of the run folder it answers from."""
+
+    fitted: Fitted
+    model: str
+    created: datetime
+    quality: Mapping[str, Any] | None
+    catalogues: Mapping[str, Catalogue]
+    ranker: Ranker
+    threads: Threads
+    approximate: Mapping[str, float]
+
+    @classmethod
+    def open(cls, folder: str | Path, items: str | Path | None = None, approximate: bool = False) -> Service:
+        """The service of a run folder's present state.
+
+        ``items``: a table of its items (Parquet, CSV, JSON lines) with the columns domain, item and any to
+        filter by. ``approximate``: search large catalogues by :mod:`.neighbours`, where that pays.
+        StoreError where the folder is damaged, foreign or forged; DataError for the table.
+        """
+        path = Path(folder)
+        read_manifest(path)
+        with locked(path, shared=True):
+            digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
+            fitted, created, quality = loaded(path, read_manifest(path))
+        columns = {} if items is None else read_columns(Path(items), fitted.known)
+        catalogues = {
+            name: Catalogue.of(fitted.known, name, columns.get(name, NO_COLUMNS))
+            for name in fitted.known.names
+        }
+        ranker, threads, recalls = ranker_of(fitted, catalogues), Threads.of(), dict[str, float]()
+        if approximate:
+            with threads.one():
+                ranker, recalls = approximated(ranker)
+        return cls(fitted, digest[:12], created, quality, catalogues, ranker, threads, recalls)
+
+    def check(self) -> None:
+        """Score a few people and answer some requests in every domain; StoreError where that fails."""
+        with as_store_error("This model cannot serve"):
+            for domain in self.fitted.known.names:
+                self._check(domain)
+
+    def about(self) -> dict[str, Any]:
+        """What serves: method, settings, kind, when it was made and how many seconds ago, its domains with
+        their items, people and events, the columns to filter by, a mixture's decisions, and its figures on
+        the run's test part. ``comparable``: whether one row per person scores all domains; elsewhere a list
+        over several domains holds side by side what is not measured alike. ``approximate``: the domains that
+        are searched approximately, and the recall measured in each."""
+        fitted = self.fitted
+        return {
+            "method": fitted.method.name,
+            "settings": asdict(fitted.method),
+            "kind": fitted.kind,
+            "created": self.created.isoformat(),
+            "age": (datetime.now(UTC) - self.created).total_seconds(),
+            "domains": {name: self._size(name) for name in fitted.known.names},
+            "comparable": all(joint(fitted, fitted.known.names[0], to) for to in fitted.known.names[1:]),
+            "filters": sorted({name for each in self.catalogues.values() for name in each.columns.columns}),
+            "approximate": dict(self.approximate),
+            "decisions": list(fitted.decisions),
+            "quality": self.quality,
+        }
+
+    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+        """A list for each request, computed together; DataError for a domain or an item of an event that the
+        model does not know, before anything is computed."""
+        asked = Asked.of(self.fitted.known, self.catalogues, requests)
+        if not self.fitted.log_odds and any(request.weights for request in requests):
+            raise DataError("Weights need a model whose scores are log-odds: dwl or sasrec.")
+        parts = asked.parts()
+        lists: list[list[tuple[Recommended, ...]]] = [[] for _ in requests]
+        source_B = np.full(len(requests), FALLBACK, object)
+        with self.threads.one():
+            found = [self.ranker.best(part) for part in parts]
+        for part, best in zip(parts, found, strict=True):
+            source_B[part.place_B[knows_of(self.fitted, part.domain, part.queries)]] = MODEL
+            named_lists = self.catalogues[part.domain].listed(*best)
+            for place, entries in zip(part.place_B.tolist(), named_lists, strict=True):
+                lists[place].append(entries)
+        known = asked.known_B.tolist()
+        return [
+            Answer(merged(own, request.k, request.weights), str(source), knows, self.model)
+            for own, request, source, knows in zip(lists, requests, source_B, known, strict=True)
+        ]
+
+    def similar(self, domain: str, item: Any, k: int = 10, to: str | None = None) -> list[Recommended]:
+        """The items of a domain (of its own, where ``to`` is None) most like this one, by the cosine."""
+        catalogue, target = self._catalogue(domain), self._catalogue(to or domain)
+        place = catalogue.find(item)
+        self_N = np.array([place][: catalogue is target], np.int32)
+        hidden = Rows(np.array([0, len(self_N)], np.int64), self_N, None)
+        with self.threads.one():
+            cosine_I = cosines(self.fitted, domain, place, target.domain)
+            best = top_k(cosine_I[None], length(k, len(cosine_I)), hidden)
+        return [entry for entry in target.listed(*best)[0] if entry.score > 0]
+
+    def explain(self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()) -> Explained:
+        """What each event adds to an item's score for a known person, a new one, or both together."""
+        place = self._catalogue(domain).find(item)
+        asked = Asked.of(self.fitted.known, self.catalogues, [Request((domain,), user, tuple(events))])
+        with self.threads.one():
+            score, parts, exact = self._explainer.parts(domain, asked.parts()[0].queries, place)
+        return Explained(score, tuple(parts), exact, self.model)
+
+    def search(self, domain: str | None, text: str, k: int = 20) -> list[Recommended]:
+        """Items of a domain, or of all, whose title (or id) holds all words, popular ones first; the score
+        is their events."""
+        words = text.split()
+        return self._most_popular(domain, k, lambda catalogue: catalogue.with_words(words))
+
+    def popular(self, domain: str | None, k: int = 20) -> list[Recommended]:
+        """The items of a domain, or of all, with the most events, which are the score."""
+        return self._most_popular(domain, k, lambda catalogue: None)
+
+    def understood(self, events: Sequence[Event]) -> tuple[Event, ...]:
+        """Those of the events whose domain and item the model knows: newer ones wait for the next fit."""
+        here = [event for event in events if event.domain in self.catalogues]
+        place_N = np.empty(len(here), np.int64)
+        for domain in {event.domain for event in here}:
+            own = [place for place, event in enumerate(here) if event.domain == domain]
+            place_N[own] = places_in(self.catalogues[domain].items, [here[place].item for place in own])
+        return tuple(event for event, place in zip(here, place_N.tolist(), strict=True) if place >= 0)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.fitted, self.ranker, self.catalogues)
+
+    def _catalogue(self, domain: str) -> Catalogue:
+        return named(self.catalogues, domain)
+
+    def _most_popular(
+        self, domain: str | None, k: int, chosen: Callable[[Catalogue], Bool | None]
+    ) -> list[Recommended]:
+        catalogues = self.catalogues.values() if domain is None else [self._catalogue(domain)]
+        lists = [each.popular(chosen(each), length(k, len(each.items))) for each in catalogues]
+        return list(merged(lists, k))
+
+    def _size(self, domain: str) -> dict[str, int]:
+        events = self.fitted.known[domain]
+        people = int((events.user_counts > 0).sum())
+        return {"items": events.n_items, "users": people, "events": len(events)}
+
+    def _check(self, domain: str) -> None:
+        events = self.fitted.known[domain]
+        user_N = np.flatnonzero(events.user_counts)[:PROBES]
+        queries = Queries.of_users(np.append(user_N, -1))
+        with self.threads.one():
+            scores_NI = self.fitted.score(domain, queries)
+        if scores_NI.shape != (len(queries), events.n_items) or not np.isfinite(scores_NI).all():
+            raise StoreError(
+                f"This model's scores in {domain!r} are not numbers for its items; fit it again."
+            )
+        with self.threads.one():
+            ours_N = self.ranker.score(domain, queries, 0)
+        if not np.allclose(ours_N[:-1], scores_NI[:-1, 0], atol=AGREEMENT * np.abs(scores_NI).max()):
+            raise StoreError(
+                f"This model's scores in {domain!r} differ from those of its rows; fit it again."
+            )
+        people = self.fitted.known.users.ids[user_N].tolist()
+        first = self.catalogues[domain].popular(None, 1)
+        new = Request((domain,), None, tuple(Event(domain, entry.item) for entry in first))
+        self.recommend([new, Request((domain,)), *(Request((domain,), person) for person in people)])
+
+
+def merged(
+    lists: Sequence[Sequence[Recommended]], k: int, weights: Mapping[str, float] | None = None
+) -> tuple[Recommended, ...]:
+    """One list of several, best first by score + ln w; equal ones in the order of the lists."""
+    if len(lists) == 1:
+        return tuple(lists[0][:k])
+    ahead = {domain: math.log(weight) for domain, weight in (weights or {}).items()}
+    return tuple(
+        sorted(chain.from_iterable(lists), key=lambda entry: -entry.score - ahead.get(entry.domain, 0.0))[:k]
+    )

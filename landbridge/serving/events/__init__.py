@@ -1,0 +1,1 @@
+"""Live events: storage, histories, refitting."""

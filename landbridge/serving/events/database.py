@@ -1,0 +1,188 @@
+"""The database of an event store: its tables, and how it is opened, SQLite or PostgreSQL, by SQLAlchemy Core.
+
+A database belongs to the store alone. An empty one becomes a store, any other is refused untouched. (Of a
+PostgreSQL database this is said of the schema that comes first in its search path.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from landbridge.core.errors import MissingExtraError, StoreError, unknown
+
+FORMAT, VERSION = "landbridge-events", 1
+DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+PATIENCE = 30  # seconds to wait for another process that writes
+PAUSE = 0.02  # seconds between attempts where SQLite does not wait by itself
+REACH = 10  # seconds to wait for a PostgreSQL server
+LOCK = 0x6C616E64  # of PostgreSQL's advisory locks; shared by who appends
+
+_TABLES = sa.MetaData()
+_WHOLE = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite's row numbers are its INTEGER
+
+STORE = sa.Table(
+    "landbridge_store",
+    _TABLES,
+    sa.Column("format", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+EVENTS = sa.Table(
+    "landbridge_events",
+    _TABLES,
+    sa.Column("number", _WHOLE, sa.Identity(always=True), primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("user_whole", sa.Boolean, nullable=False),  # given as a whole number rather than as text
+    sa.Column("domain", sa.Text, nullable=False),
+    sa.Column("item_id", sa.Text, nullable=False),
+    sa.Column("item_whole", sa.Boolean, nullable=False),
+    sa.Column("time", sa.BigInteger),  # seconds
+    sa.Column("received", sa.BigInteger, nullable=False),  # seconds
+    sa.Index("landbridge_events_of", "user_id", "number"),
+    sqlite_autoincrement=True,  # a number is never given twice
+)
+FORGOTTEN = sa.Table("landbridge_forgotten", _TABLES, sa.Column("user_id", sa.Text, primary_key=True))
+
+
+def address_of(url: str) -> sa.URL:
+    """A path or URL as an address SQLAlchemy can open; StoreError for what no store can be."""
+    if "://" not in url:
+        return sa.URL.create("sqlite", database=url)
+    try:
+        address = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # the sentence must not repeat a password
+        raise StoreError("The event store's URL cannot be read; write postgresql://user@host/name.") from None
+    if address.drivername not in DRIVERS:
+        raise StoreError(unknown("kind of event store", address.drivername, DRIVERS))
+    if address.drivername == "sqlite" and address.database in (None, "", ":memory:"):
+        raise StoreError("An event store is kept in a file; write sqlite:///events.sqlite.")
+    return address.set(drivername=DRIVERS[address.drivername])
+
+
+def engine_of(address: sa.URL) -> sa.Engine:
+    """Connections to the address; none is opened yet."""
+    if address.drivername == "sqlite":
+        return _sqlite(address)
+    try:
+        return sa.create_engine(
+            address,
+            pool_pre_ping=True,  # a restarted server is found again
+            isolation_level="READ COMMITTED",
+            connect_args={"connect_timeout": REACH},
+        )
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            "An event store in PostgreSQL needs psycopg: pip install 'landbridge[postgres]'."
+        ) from None
+
+
+def prepare(engine: sa.Engine) -> None:
+    """Make the tables of an empty database; StoreError for a foreign or a newer one."""
+    name = said(engine.url)
+    with writing(engine, alone=True) as connection:
+        present = sa.inspect(connection).get_table_names()
+        if STORE.name not in present:
+            if present:
+                raise StoreError(
+                    f"{name} holds other tables ({present[0]}) and no events; give an empty one."
+                )
+            _TABLES.create_all(connection)
+            connection.execute(sa.insert(STORE).values(format=FORMAT, version=VERSION))
+        version = connection.execute(sa.select(STORE.c.version).where(STORE.c.format == FORMAT)).scalar()
+        if version != VERSION:
+            raise StoreError(f"{name} has format version {version}, but this landbridge reads {VERSION}.")
+
+
+@contextmanager
+def writing(engine: sa.Engine, alone: bool = False) -> Iterator[sa.Connection]:
+    """A transaction, durable when the block is left. ``alone``: no other process writes meanwhile.
+
+    In SQLite every writer is alone.
+    """
+    with told(engine.url), engine.execution_options(writes=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            lock = sa.func.pg_advisory_xact_lock if alone else sa.func.pg_advisory_xact_lock_shared
+            connection.execute(sa.select(lock(LOCK)))
+        yield connection
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection whose every statement sees what is committed."""
+    with told(engine.url), engine.connect() as connection:
+        yield connection
+
+
+def write_ahead(engine: sa.Engine) -> None:
+    """Let a SQLite file be read while it is written; it stays so for good.
+
+    Where another process has the file at that moment SQLite refuses at once, whatever its time-out.
+    """
+    last = time.monotonic() + PATIENCE
+    while engine.dialect.name == "sqlite" and _pragma(engine, "journal_mode") != "wal":
+        try:
+            _pragma(engine, "journal_mode=WAL")
+            return
+        except StoreError:
+            if time.monotonic() > last:
+                raise
+            time.sleep(PAUSE)
+
+
+def empty_log(engine: sa.Engine) -> None:
+    """Move SQLite's write-ahead log into its database, so that nothing deleted stands in it any more."""
+    if engine.dialect.name == "sqlite":
+        _pragma(engine, "wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def told(address: sa.URL) -> Iterator[None]:
+    """What the database refuses, as a StoreError."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+        why = str(getattr(error, "orig", error)).strip().splitlines()
+        raise StoreError(f"The event store {said(address)} fails: {why[0] if why else error}.") from error
+
+
+def said(address: sa.URL) -> str:
+    """The address as people may see it, without the password."""
+    if address.drivername == "sqlite":
+        return str(address.database)
+    return address.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def _sqlite(address: sa.URL) -> sa.Engine:
+    """Durable before it is acknowledged (synchronous=FULL), and deleted rows overwritten (secure_delete)."""
+    folder = Path(str(address.database)).parent
+    if not folder.is_dir():
+        raise StoreError(f"There is no folder {folder} for the event store; make it or give another path.")
+    engine = sa.create_engine(address, connect_args={"timeout": PATIENCE})
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not where the driver sees fit
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("writes"):  # what only reads needs no transaction
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _pragma(engine: sa.Engine, command: str) -> Any:
+    with reading(engine) as connection:
+        return connection.exec_driver_sql(f"PRAGMA {command}").scalar()

@@ -1,0 +1,68 @@
+"""What people did since the model was fitted, as the event store keeps it, read beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import HTTPException
+
+from landbridge.serving.engine.messages import Event, Request
+from landbridge.serving.engine.service import Service
+from landbridge.serving.events.store import EventStore
+from landbridge.serving.http.schemas import MAX_EVENTS
+
+
+class History:
+    """An event store, or none. Who is to be forgotten is kept at hand and read again by ``refresh``."""
+
+    def __init__(self, store: EventStore | None) -> None:
+        self._store = store
+        self._forgotten: frozenset[Any] = frozenset() if store is None else store.forgotten()
+
+    async def completed(self, requests: Sequence[Request], service: Service) -> list[Request]:
+        """The requests, the stored events of their people before those they bring along.
+
+        Stored events of items that are new since the model was fitted are left to the next fit. A forgotten
+        person becomes somebody new, although the model may still know her.
+        """
+        if self._store is None or all(request.user is None for request in requests):
+            return list(requests)
+        return await asyncio.to_thread(self._complete, self._store, requests, service)
+
+    async def append(self, user: str | int, events: Sequence[Event]) -> int:
+        """Store events for good and say how many."""
+        return await asyncio.to_thread(self._kept().append, user, events)
+
+    async def forget(self, user: str) -> int:
+        """Delete a person's events and say how many."""
+        deleted = await asyncio.to_thread(self._kept().forget, user)
+        await self.refresh()
+        return deleted
+
+    async def refresh(self) -> None:
+        """Learn whom any server was asked to forget."""
+        if self._store is not None:
+            self._forgotten = await asyncio.to_thread(self._store.forgotten)
+
+    def _kept(self) -> EventStore:
+        if self._store is None:
+            raise HTTPException(404, "This server keeps no events; start it with --events.")
+        return self._store
+
+    def _complete(self, store: EventStore, requests: Sequence[Request], service: Service) -> list[Request]:
+        return [
+            replace(
+                request,
+                user=None if request.user in self._forgotten else request.user,
+                events=(*_stored(store, request.user, service), *request.events),
+            )
+            for request in requests
+        ]
+
+
+def _stored(store: EventStore, user: Any, service: Service) -> tuple[Event, ...]:
+    """The latest events of a person that the model understands."""
+    return () if user is None else service.understood(store.of(user)[-MAX_EVENTS:])

@@ -1,0 +1,159 @@
+"""A run's data grown by the events of a store, without the people to be forgotten.
+
+Ids stay sorted, so new ones move the dense indices of old ones; whoever needs to find a row again looks it
+up by its raw id. An event is left out where its domain is unknown or its id is text among whole numbers:
+neither can be learned without changing what the ids of the run are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Float32, Int32, Interactions
+from landbridge.data.vocabulary import Vocabulary, as_ids
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What is new (``events``: pairs of person and item), whom the data forgot, and how many events of the
+    store were left out."""
+
+    events: int
+    people: int
+    items: int
+    forgotten: int
+    left_out: int
+
+
+def grow(known: MultiDomain, heard: pl.DataFrame, gone: Collection[str | int]) -> tuple[MultiDomain, Growth]:
+    """``known`` with the events ``heard`` (user, domain, item, timestamp) and without the people ``gone``.
+
+    A pair that is already known keeps its weight and takes the later time; a new one weighs 1. Data without
+    times stay without. Items stay although nobody has them any more.
+    """
+    import polars as pl
+
+    left_U = _index_of(known.users, gone)
+    staying_U = np.isin(np.arange(known.n_users), left_U, invert=True)
+    heard = heard.filter(~pl.col("user").cast(pl.String).is_in([str(user) for user in gone]))
+    parts = {name: _usable(heard.filter(pl.col("domain") == name), known, name) for name in known.names}
+    users = _with(known.users.ids[staying_U], pl.concat([part["user"] for part in parts.values()]))
+    items = {name: _with(known.items[name].ids, part["item"]) for name, part in parts.items()}
+    domains = {name: _merged(known, name, users, items[name], part) for name, part in parts.items()}
+    data = MultiDomain(
+        users,
+        items,
+        domains,
+        {name: _titles(known, name, items[name]) for name in known.titles},
+        {name: _memberships(known, name, items[name]) for name in known.memberships},
+    )
+    remaining = sum(int(staying_U[events.user_idx].sum()) for events in known.domains.values())
+    return data, Growth(
+        data.n_events - remaining,
+        len(users) - int(staying_U.sum()),
+        sum(len(items[name]) - len(known.items[name]) for name in items),
+        len(left_U),
+        heard.height - sum(part.height for part in parts.values()),
+    )
+
+
+def missing(vocabulary: Vocabulary, raw: Collection[str | int]) -> set[str]:
+    """Those of the ids, as text, that the vocabulary does not hold."""
+    held = vocabulary.ids[_index_of(vocabulary, raw)]
+    return {str(each) for each in raw} - set(held.astype(np.dtypes.StringDType()).tolist())
+
+
+def _usable(part: pl.DataFrame, known: MultiDomain, name: str) -> pl.DataFrame:
+    """The events whose ids can be ids of the run."""
+    return part.with_columns(
+        _as_in(known.users, part["user"]), _as_in(known.items[name], part["item"])
+    ).drop_nulls()
+
+
+def _as_in(vocabulary: Vocabulary, column: pl.Series) -> pl.Series:
+    """Ids as the vocabulary keeps them; null for text among whole numbers (007 is text)."""
+    import polars as pl
+
+    text = column.cast(pl.String)
+    if vocabulary.is_text:
+        return text
+    whole = text.cast(pl.Int64, strict=False)
+    return whole.set(whole.cast(pl.String) != text, None)
+
+
+def _index_of(vocabulary: Vocabulary, raw: Collection[str | int]) -> Int32:
+    """Dense indices of the ids that the vocabulary holds, each once."""
+    import polars as pl
+
+    texts = pl.Series("id", sorted({str(each) for each in raw}), pl.String)
+    found = vocabulary.index(_array(_as_in(vocabulary, texts).drop_nulls()))
+    return found[found >= 0]
+
+
+def _with(ids: npt.NDArray[Any], heard: pl.Series) -> Vocabulary:
+    return Vocabulary.of(np.concatenate([ids, _array(heard.unique())]))
+
+
+def _merged(
+    known: MultiDomain, name: str, users: Vocabulary, items: Vocabulary, heard: pl.DataFrame
+) -> Interactions:
+    """One domain's events in the grown indices."""
+    before = _moved(
+        known[name], users.index(known.users.ids), items.index(known.items[name].ids), len(users), len(items)
+    )
+    user_N, item_N = users.index(_array(heard["user"])), items.index(_array(heard["item"]))
+    weight, time = before.weight, before.time
+    return Interactions.from_events(
+        np.concatenate([before.user_idx, user_N]),
+        np.concatenate([before.item_idx, item_N]),
+        len(users),
+        len(items),
+        None if weight is None else np.concatenate([weight, _weights(before, weight, user_N, item_N)]),
+        None if time is None else np.concatenate([time, heard["timestamp"].to_numpy()]),
+    )
+
+
+def _moved(events: Interactions, place_U: Int32, place_I: Int32, n_users: int, n_items: int) -> Interactions:
+    """The events of the people who stay, in other indices; both orders are that of the ids, so it holds."""
+    events = events.take(place_U[events.user_idx] >= 0)
+    return Interactions(
+        place_U[events.user_idx], place_I[events.item_idx], n_users, n_items, events.weight, events.time
+    )
+
+
+def _weights(before: Interactions, weight: Float32, user_N: Int32, item_N: Int32) -> Float32:
+    """The weight of each pair: as it is known, else 1."""
+    if not len(before):
+        return np.ones(len(user_N), np.float32)
+    key = before.user_idx.astype(np.int64) * before.n_items + before.item_idx
+    wanted_N = user_N.astype(np.int64) * before.n_items + item_N
+    place_N = np.minimum(np.searchsorted(key, wanted_N), len(key) - 1)
+    return np.where(key[place_N] == wanted_N, weight[place_N], np.float32(1))
+
+
+def _titles(known: MultiDomain, name: str, items: Vocabulary) -> npt.NDArray[Any]:
+    """New items are called by their ids."""
+    titles = items.ids.astype(np.dtypes.StringDType())
+    titles[items.index(known.items[name].ids)] = known.titles[name]
+    return titles
+
+
+def _memberships(known: MultiDomain, name: str, items: Vocabulary) -> npt.NDArray[np.bool_]:
+    """New items belong to the domain they were seen in."""
+    belongs_ID = np.zeros((len(items), len(known.names)), bool)
+    belongs_ID[:, known.names.index(name)] = True
+    belongs_ID[items.index(known.items[name].ids)] = known.memberships[name]
+    return belongs_ID
+
+
+def _array(column: pl.Series) -> npt.NDArray[Any]:
+    return as_ids(column.to_numpy())

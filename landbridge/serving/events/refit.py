@@ -1,0 +1,105 @@
+"""A run fitted again: what it knew and what its event store has received since.
+
+A method that can start from its last rows does so and needs fewer epochs; every other one is fitted anew.
+The new state replaces the old one at once, after it has been looked at, so that a server that watches the
+folder goes from one good model to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from landbridge import store
+from landbridge.core.errors import DivergenceError, SettingsError, StoreError
+from landbridge.core.files import claimed
+from landbridge.data.dataset import MultiDomain
+from landbridge.models.base import Fitted, Queries
+from landbridge.models.mixture import Blend
+from landbridge.serving.events.merge import Growth, grow, missing
+from landbridge.serving.events.store import EventStore
+from landbridge.training.options import FitOptions
+
+GOES_ON = ("cdimf", "ials")  # methods that start from their last rows
+LOOKED_AT = 256  # people whose scores are looked at
+
+
+def refit(
+    run: Path,
+    events: EventStore,
+    out: Path | None = None,
+    epochs: int | None = None,
+    options: FitOptions | None = None,
+) -> Growth:
+    """Fit the model of a run folder again and keep it in ``out``, or in its own folder.
+
+    ``epochs``: of the methods that go on from their last rows; the run's own setting stays as it is. People
+    to be forgotten leave the data, and whom the run did not know before leaves the store's list, too.
+    """
+    folder = out or run
+    with _alone(folder):
+        last = store.load(run)
+        _check_epochs(last, epochs)
+        heard = events.frame()
+        gone = events.forgotten()  # after the events, so that nobody slips in between
+        data, growth = grow(last.known, heard, gone)
+        fitted = again(last, data, epochs, options or FitOptions())
+        check(fitted)
+        store.save(fitted, folder)
+        events.release(missing(last.known.users, gone))
+    return growth
+
+
+def again(last: Fitted, data: MultiDomain, epochs: int | None, options: FitOptions) -> Fitted:
+    """The same method fitted on other data, from the last rows where it can; settings and decisions stay."""
+    if isinstance(last, Blend):
+        members = {label: again(member, data, epochs, options) for label, member in last.members.items()}
+        return replace(last, known=data, members=members)
+    method = last.method
+    if epochs is not None and method.name in GOES_ON:
+        method = method.from_settings({**vars(method), "epochs": epochs})
+    return replace(method.fit(data, replace(options, initial=last)), method=last.method)
+
+
+def check(fitted: Fitted) -> None:
+    """DivergenceError unless all that was learned, and the scores of some people, are finite numbers."""
+    arrays, _ = fitted.state()
+    learned = [array for array in arrays.values() if np.issubdtype(array.dtype, np.floating)]
+    some = np.unique(np.linspace(0, fitted.known.n_users - 1, LOOKED_AT, dtype=np.int32))
+    scores = (fitted.score(name, Queries.of_users(some)) for name in fitted.known.names)
+    if not all(np.isfinite(array).all() for array in (*learned, *scores)):
+        raise DivergenceError("The refitted model's scores are no finite numbers; the run stays as it was.")
+
+
+def _check_epochs(last: Fitted, epochs: int | None) -> None:
+    members = last.members.values() if isinstance(last, Blend) else [last]
+    if epochs is None:
+        return
+    if epochs < 1:
+        raise SettingsError(f"epochs must be 1 or more, not {epochs}.")
+    if not any(member.method.name in GOES_ON for member in members):
+        raise SettingsError(
+            f"A {last.method.name} model is fitted anew with the epochs of its settings; leave out --epochs."
+        )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one fit or refit at a time writes a run folder."""
+    claim = folder.with_name(f"{folder.name}.checkpoint")
+    with ExitStack() as held:
+        try:
+            held.enter_context(claimed(claim))
+        except BlockingIOError:
+            raise StoreError(
+                f"Another fit is writing {folder}; wait for it or give another folder."
+            ) from None
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # it stays where a killed fit left the way so far
+                claim.rmdir()

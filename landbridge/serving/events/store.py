@@ -1,0 +1,253 @@
+"""What people did, kept so that an acknowledged event is never lost: appended, read, and deleted on demand.
+
+An append is acknowledged when its transaction is on disk, so it survives a killed process and a power cut.
+Threads that append at once share a transaction: whoever comes to the lock first commits what all of them
+brought.
+
+17 and "17" are the same person, as they are in a vocabulary; an item's id comes back as it was given.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landbridge.core.errors import DataError, MissingExtraError, StoreError
+from landbridge.data.io.tables import LATEST_SECOND
+
+try:
+    import sqlalchemy as sa
+except ModuleNotFoundError:
+    raise MissingExtraError("An event store needs SQLAlchemy: pip install 'landbridge[serve]'.") from None
+
+from landbridge.serving.engine.messages import Event
+from landbridge.serving.events import database
+from landbridge.serving.events.database import EVENTS, FORGOTTEN
+
+if TYPE_CHECKING:
+    import polars as pl
+
+READ_AT_ONCE = 100_000  # events
+INT64 = np.iinfo(np.int64)
+UNKEPT = re.compile(r"[\x00\ud800-\udfff]")  # no database keeps a null character or half of one
+HERS = (
+    sa.select(EVENTS.c.domain, EVENTS.c.item_id, EVENTS.c.item_whole, EVENTS.c.time)
+    .where(EVENTS.c.user_id == sa.bindparam("key"), EVENTS.c.received >= sa.bindparam("since"))
+    .order_by(EVENTS.c.number)
+)
+
+
+class EventStore:
+    """Events in a database; open it with :meth:`open`. Any thread may call any method."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._writer = Lock()
+        self._waiting: deque[_Append] = deque()
+
+    @classmethod
+    def open(cls, url: str) -> EventStore:
+        """The store in a SQLite file (its path, or sqlite:///path) or at a postgresql:// URL.
+
+        An empty place becomes a store. StoreError where it cannot be reached, is foreign or newer.
+        """
+        engine = database.engine_of(database.address_of(url))
+        try:
+            database.prepare(engine)
+            database.write_ahead(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine)
+
+    @classmethod
+    def existing(cls, url: str) -> EventStore:
+        """As :meth:`open`, but a SQLite file must be there already."""
+        address = database.address_of(url)
+        if address.drivername == "sqlite" and not Path(str(address.database)).is_file():
+            raise StoreError(f"There is no event store {address.database}; check the path.")
+        return cls.open(url)
+
+    def append(self, user: str | int, events: Sequence[Event]) -> int:
+        """Keep the events of one person, in their order; returns how many are now on disk.
+
+        That is none of them for somebody to be forgotten. DataError for an id, name or time that cannot
+        be kept, StoreError where the database fails; then none is kept.
+        """
+        if not events:
+            return 0
+        mine = _Append.of(user, events)
+        self._waiting.append(mine)
+        with self._writer:
+            if not mine.stored.done():
+                self._commit()
+        return mine.stored.result()
+
+    def of(self, user: str | int, since: int = 0) -> tuple[Event, ...]:
+        """A person's events in the order they came, received at second ``since`` or later."""
+        with database.reading(self._engine) as connection:
+            rows = connection.execute(HERS, {"key": _key(user), "since": since}).all()
+        return tuple(
+            Event(domain, int(item) if whole else item, seconds) for domain, item, whole, seconds in rows
+        )
+
+    def forget(self, user: str | int) -> int:
+        """Delete a person's events for good; returns how many. She is in ``forgotten`` from now on."""
+        key = _key(user)
+        with self._writer, database.writing(self._engine, alone=True) as connection:
+            deleted = connection.execute(sa.delete(EVENTS).where(EVENTS.c.user_id == key)).rowcount
+            if not _forgotten(connection, {key}):
+                connection.execute(sa.insert(FORGOTTEN).values(user_id=key))
+        database.empty_log(self._engine)
+        return int(deleted)
+
+    def forgotten(self) -> frozenset[str | int]:
+        """Who is to be forgotten, until :meth:`release`; a whole number in both spellings, 17 and "17"."""
+        with database.reading(self._engine) as connection:
+            keys = set(connection.execute(sa.select(FORGOTTEN.c.user_id)).scalars())
+        return frozenset(keys | {int(key) for key in keys if _is_whole(key)})
+
+    def release(self, users: Collection[str | int]) -> None:
+        """No longer remember these people as to be forgotten: nothing holds their events any more."""
+        if users:
+            with self._writer, database.writing(self._engine) as connection:
+                hers = FORGOTTEN.c.user_id == sa.bindparam("key")
+                connection.execute(sa.delete(FORGOTTEN).where(hers), [{"key": _key(user)} for user in users])
+            database.empty_log(self._engine)
+
+    def frame(self) -> pl.DataFrame:
+        """All events in the order they came: user, domain, item, timestamp (when received, if not given).
+
+        Ids are Int64 where every one was given as a whole number, else String.
+        """
+        import polars as pl
+
+        schema = {"number": pl.Int64, "user": pl.String, "domain": pl.String, "item": pl.String}
+        schema |= {"timestamp": pl.Int64, "user_whole": pl.Boolean, "item_whole": pl.Boolean}
+        parts = [
+            pl.DataFrame([], schema),
+            *(pl.DataFrame(rows, schema, orient="row") for rows in self._parts()),
+        ]
+        table = pl.concat(parts)
+        return table.select(_ids(table, "user"), "domain", _ids(table, "item"), "timestamp")
+
+    def counts(self) -> dict[str, int]:
+        """How many events there are, of how many people, and how many people are to be forgotten."""
+        people = sa.func.count(sa.distinct(EVENTS.c.user_id))
+        with database.reading(self._engine) as connection:
+            events, users = connection.execute(sa.select(sa.func.count(), people).select_from(EVENTS)).one()
+            gone = connection.execute(sa.select(sa.func.count()).select_from(FORGOTTEN)).scalar_one()
+        return {"events": events, "people": users, "forgotten": gone}
+
+    def close(self) -> None:
+        """Let go of the database."""
+        with self._writer:
+            self._engine.dispose()
+
+    def _commit(self) -> None:
+        """One transaction for all that wait."""
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
+            with database.writing(self._engine) as connection:
+                gone = _forgotten(connection, {each.key for each in batch})
+                if rows := [row for each in batch if each.key not in gone for row in each.rows]:
+                    connection.execute(sa.insert(EVENTS), rows)
+        except BaseException as error:  # the others wait for it, whatever it is
+            for each in batch:
+                each.stored.set_exception(error)
+        else:
+            for each in batch:
+                each.stored.set_result(0 if each.key in gone else len(each.rows))
+
+    def _parts(self) -> Iterator[Sequence[Any]]:
+        """Rows by their numbers, a short read each, so that nobody waits for a long one."""
+        seconds = sa.func.coalesce(EVENTS.c.time, EVENTS.c.received)
+        columns = EVENTS.c.number, EVENTS.c.user_id, EVENTS.c.domain, EVENTS.c.item_id, seconds
+        query = sa.select(*columns, EVENTS.c.user_whole, EVENTS.c.item_whole)
+        query = query.order_by(EVENTS.c.number).limit(READ_AT_ONCE)
+        last = -1
+        while True:
+            with database.reading(self._engine) as connection:
+                rows = connection.execute(query.where(EVENTS.c.number > last)).all()
+            if not rows:
+                return
+            yield rows
+            last = rows[-1].number
+
+
+@dataclass(frozen=True, eq=False)
+class _Append:
+    """Rows that wait for a transaction, and how many of them it kept."""
+
+    key: str
+    rows: list[dict[str, Any]]
+    stored: Future[int] = field(default_factory=Future)
+
+    @classmethod
+    def of(cls, user: str | int, events: Sequence[Event]) -> _Append:
+        """The rows of one person's events; DataError for what cannot be kept."""
+        key = _key(user)
+        hers = {"user_id": key, "user_whole": _is_number(user), "received": int(time.time())}
+        return cls(key, [hers | _row(event) for event in events])
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return {
+        "domain": _text(event.domain, "domain's name"),
+        "item_id": _key(event.item, "item's id"),
+        "item_whole": _is_number(event.item),
+        "time": _seconds(event.time),
+    }
+
+
+def _key(raw: Any, what: str = "user's id") -> str:
+    """An id as it is kept and compared: 17 as "17"."""
+    if _is_number(raw) and INT64.min <= raw <= INT64.max:
+        return str(int(raw))
+    return _text(raw, what)
+
+
+def _text(raw: Any, what: str) -> str:
+    if isinstance(raw, str) and raw and not UNKEPT.search(raw):
+        return raw
+    raise DataError(f"An event's {what} must be text or a whole number of 64 bits, not {raw!r}.")
+
+
+def _seconds(raw: Any) -> int | None:
+    if raw is None or (_is_number(raw) and abs(raw) < LATEST_SECOND):
+        return None if raw is None else int(raw)
+    raise DataError(f"An event's time is in whole seconds (milliseconds: divide by 1,000), not {raw!r}.")
+
+
+def _is_number(raw: Any) -> bool:
+    return isinstance(raw, int | np.integer) and not isinstance(raw, bool)
+
+
+def _is_whole(key: str) -> bool:
+    """Whether a key is a whole number as Python writes it."""
+    try:
+        return str(int(key)) == key
+    except ValueError:
+        return False
+
+
+def _forgotten(connection: sa.Connection, keys: set[str]) -> set[str]:
+    """Which of these people are to be forgotten."""
+    return set(
+        connection.execute(sa.select(FORGOTTEN.c.user_id).where(FORGOTTEN.c.user_id.in_(keys))).scalars()
+    )
+
+
+def _ids(table: pl.DataFrame, role: str) -> pl.Series:
+    import polars as pl
+
+    return table[role].cast(pl.Int64) if table[f"{role}_whole"].all() and len(table) else table[role]

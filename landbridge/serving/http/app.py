@@ -1,0 +1,167 @@
+"""The HTTP application: its routes with their documentation, its errors and its life.
+
+What is served stands in :mod:`landbridge.serving.engine.service`; how models follow each other in
+:mod:`landbridge.serving.runtime.model_manager`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from landbridge.core.errors import LandbridgeError, StoreError
+from landbridge.serving.engine.service import Service
+from landbridge.serving.events.history import History
+from landbridge.serving.events.store import EventStore
+from landbridge.serving.http import request_body as limits
+from landbridge.serving.http import schemas
+from landbridge.serving.http.middleware import KEY_HEADER, Door, Key
+from landbridge.serving.http.request_body import JsonRoute
+from landbridge.serving.http.responses import refused
+from landbridge.serving.http.routes import Routes
+from landbridge.serving.http.static_files import page_routes
+from landbridge.serving.runtime.logging import LOG, log
+from landbridge.serving.runtime.metrics import Metrics
+from landbridge.serving.runtime.model_manager import Current, Source
+from landbridge.serving.runtime.settings import ServeSettings
+from landbridge.version import __version__
+
+OPEN = ("/healthz", "/readyz")  # what needs no key, beside the page
+Endpoint = Callable[..., Coroutine[Any, Any, Response]]
+PROBLEM: dict[int | str, Any] = {"4XX": {"model": schemas.Problem, "description": "Refused, and why"}}
+
+
+def create_app(
+    served: Service | Path | str, settings: ServeSettings | None = None, store: EventStore | None = None
+) -> FastAPI:
+    """The application that serves a run folder, and its later states, or one service for good.
+
+    StoreError where the folder cannot be served. The ``store`` is closed with the application.
+    """
+    settings, metrics = settings or ServeSettings(), Metrics()
+    if isinstance(served, str | Path):
+        current = Current.of(Source(Path(served), settings.items, settings.approximate), metrics)
+    else:
+        current = Current(served, metrics)
+    history = History(store)
+    needed = [] if settings.api_key is None else [Security(APIKeyHeader(name=KEY_HEADER, auto_error=False))]
+    app = FastAPI(
+        title="landbridge",
+        version=__version__,
+        summary="Recommendations over several catalogues.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=needed,  # only documented here: the door lets nobody in
+        lifespan=lambda _: _life(current, history, store, settings.poll),
+    )
+    app.state.settings = settings
+    _add_routes(app, Routes(current, history, metrics))
+    page = page_routes()
+    app.router.routes.extend(page)
+    _add_layers(app, settings, metrics, frozenset({*OPEN, *(route.path for route in page)}))
+    _add_errors(app)
+    return app
+
+
+@asynccontextmanager
+async def _life(
+    current: Current, history: History, store: EventStore | None, seconds: float
+) -> AsyncIterator[None]:
+    """From start to shutdown."""
+    watching = asyncio.create_task(_watch(current, history, seconds))
+    yield
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    await current.close()
+    if store is not None:
+        store.close()
+
+
+async def _watch(current: Current, history: History, seconds: float) -> None:
+    """Look every so often for a new model and for people to forget."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await current.look()
+            await history.refresh()
+        except Exception:  # the next look may succeed
+            LOG.exception("looking failed")
+
+
+def _add_routes(app: FastAPI, routes: Routes) -> None:
+    table: list[tuple[str, str, Endpoint, type[BaseModel]]] = [
+        ("POST", "/v1/recommend", routes.recommend, schemas.RecommendAnswer),
+        ("POST", "/v1/recommend/batch", routes.recommend_batch, schemas.BatchAnswer),
+        ("POST", "/v1/similar", routes.similar, schemas.Items),
+        ("POST", "/v1/explain", routes.explain, schemas.ExplainAnswer),
+        ("POST", "/v1/events", routes.add_events, schemas.Stored),
+        ("DELETE", "/v1/users/{user:path}", routes.forget_user, schemas.Forgotten),
+        ("GET", "/v1/model", routes.model, schemas.ModelAnswer),
+        ("GET", "/v1/search", routes.search, schemas.Items),
+        ("GET", "/v1/popular", routes.popular, schemas.Items),
+        ("GET", "/healthz", routes.healthz, schemas.Alive),
+        ("GET", "/readyz", routes.readyz, schemas.Ready),
+    ]
+    for method, path, call, answer in table:
+        app.router.add_api_route(
+            path,
+            call,
+            methods=[method],
+            response_model=None,
+            responses={200: {"model": answer}, **PROBLEM},
+            route_class_override=JsonRoute if method == "POST" else None,
+        )
+    figures: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM}
+    app.router.add_api_route("/metrics", routes.figures, response_class=Response, responses=figures)
+
+
+def _add_layers(app: FastAPI, settings: ServeSettings, metrics: Metrics, open_paths: frozenset[str]) -> None:
+    """The door outermost; a browser asks for permission (CORS) without the key."""
+    if settings.api_key is not None:
+        app.add_middleware(Key, key=settings.api_key.get_secret_value(), open_paths=open_paths)
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["content-type", KEY_HEADER],
+        )
+    app.add_middleware(Door, settings=settings, metrics=metrics)
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Every refusal is {"error": one sentence}."""
+
+    @app.exception_handler(LandbridgeError)
+    async def ours(_: Request, error: LandbridgeError) -> Response:
+        return refused(422, str(error))
+
+    @app.exception_handler(StoreError)
+    async def stored(_: Request, error: StoreError) -> Response:
+        log(logging.ERROR, "store failed", why=str(error))  # it may name hosts and paths
+        return refused(503, "The event store does not answer; the server's log says why.")
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return refused(422, limits.sentence({**first, "loc": first["loc"][1:]}))  # without "query" or "path"
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        plain = error.detail == HTTPStatus(error.status_code).phrase
+        sentence = f"{error.detail}: see /openapi.json for what there is." if plain else str(error.detail)
+        return refused(error.status_code, sentence, error.headers)

@@ -1,0 +1,100 @@
+"""What every request passes on its way in and out: the key, the time-out, headers, figures and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from time import perf_counter
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from landbridge.serving.http.responses import refused
+from landbridge.serving.runtime.logging import LOG, log
+from landbridge.serving.runtime.metrics import Metrics
+from landbridge.serving.runtime.settings import ServeSettings
+
+KEY_HEADER = "x-api-key"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+OTHER = "other"  # the route, in log and figures, of what is none of ours
+LEFT = 499  # the status in log and figures where nobody waited for the answer
+
+
+class Door:
+    """Bounds, times, counts and logs every request, and sees to it that a failure is an answer, too."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings, metrics: Metrics) -> None:
+        self._app, self._settings, self._metrics = app, settings, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, started = LEFT, perf_counter()
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
+        async def instead(code: int, sentence: str) -> None:
+            if status == LEFT:  # else the answer has begun, and the server cuts it off
+                await refused(code, sentence)(scope, receive, sending)
+
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            pass
+        except TimeoutError:
+            await instead(503, f"No answer within {self._settings.timeout:g} seconds; try again.")
+        except Exception:
+            LOG.exception("failed")
+            await instead(500, "Something went wrong in the server; its log says what.")
+        finally:
+            self._record(scope, status, perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path_format", OTHER)
+        self._metrics.visited(route, status, seconds)
+        facts = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1e3, 3)}
+        log(logging.INFO, "request", **facts, **(_people(scope) if self._settings.log_people else {}))
+
+
+class Key:
+    """Refuses requests without the key, but for the ``open_paths``."""
+
+    def __init__(self, app: ASGIApp, key: str, open_paths: frozenset[str]) -> None:
+        self._app, self._key, self._open_paths = app, key.encode(), open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or scope["path"] in self._open_paths or self._fits(scope):
+            await self._app(scope, receive, send)
+        else:
+            answer = refused(
+                401, f"This needs a key in the header {KEY_HEADER}.", {"www-authenticate": "ApiKey"}
+            )
+            await answer(scope, receive, send)
+
+    def _fits(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == KEY_HEADER.encode()]
+        return len(given) == 1 and hmac.compare_digest(given[0], self._key)
+
+
+def _people(scope: Scope) -> dict[str, object]:
+    """Who asked, and about whom."""
+    user = getattr(scope.get("body"), "user", None) or scope.get("path_params", {}).get("user")
+    return {"client": (scope.get("client") or [None])[0], "user": user}

@@ -1,0 +1,1 @@
+"""The running server: model reloading, micro-batching, settings, metrics, logging."""

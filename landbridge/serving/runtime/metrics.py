@@ -1,0 +1,69 @@
+"""What the server counts, for Prometheus.
+
+With several workers each counts in files of a common folder (the environment variable
+PROMETHEUS_MULTIPROC_DIR), and whichever is asked gives the sums.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from landbridge.serving.engine.messages import Answer
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The counters of one application."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        to: dict[str, Any] = {"namespace": "landbridge", "registry": self._registry}
+        self._seconds = Histogram("request_seconds", "Time to answer", ["route"], buckets=BUCKETS, **to)
+        self._requests = Counter("requests", "Requests answered", ["route", "status"], **to)
+        self._answers = Counter(
+            "answers", "Lists, by what is known of the person", ["person", "source"], **to
+        )
+        self._stored = Counter("events_stored", "Events acknowledged", **to)
+        self._age = Gauge(
+            "model_age_seconds", "Since the model was made", multiprocess_mode="mostrecent", **to
+        )
+        self._swaps = Counter("swaps", "Models swapped in", **to)
+        self._rollbacks = Counter("rollbacks", "Models refused by their check", **to)
+
+    def visited(self, route: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._seconds.labels(route).observe(seconds)
+        self._requests.labels(route, str(status)).inc()
+
+    def answered(self, answers: Iterable[Answer]) -> None:
+        """Lists were made."""
+        for answer in answers:
+            self._answers.labels("known" if answer.known else "new", answer.source).inc()
+
+    def stored(self, events: int) -> None:
+        """Events were acknowledged."""
+        self._stored.inc(events)
+
+    def swapped(self) -> None:
+        """A new model serves."""
+        self._swaps.inc()
+
+    def rolled_back(self) -> None:
+        """A new model was refused."""
+        self._rollbacks.inc()
+
+    def text(self, age: float) -> bytes:
+        """All figures in Prometheus' format; ``age``: of the model, in seconds."""
+        self._age.set(age)
+        registry = self._registry
+        if FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

@@ -1,0 +1,154 @@
+"""The model that serves now, and how a new state of its run folder takes its place.
+
+A new manifest is noticed by looking; the model behind it is opened and checked in a thread while the old one
+goes on. Then new requests get the new one, and the old one is let go when its last request is done. What
+cannot be opened or fails its check never serves: the old one stays, and that state is not tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from landbridge.core.errors import LandbridgeError
+from landbridge.serving.engine.service import Service
+from landbridge.serving.runtime.logging import log
+from landbridge.serving.runtime.metrics import Metrics
+from landbridge.serving.runtime.micro_batching import Together
+from landbridge.store.folder import MANIFEST
+
+NO_MANIFEST = "none"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run folder, the table of its items, and whether large catalogues are searched approximately."""
+
+    folder: Path
+    items: Path | None = None
+    approximate: bool = False
+
+    def state(self) -> str:
+        """12 hex digits that differ between the states of the folder."""
+        try:
+            return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()[:12]
+        except OSError:
+            return NO_MANIFEST
+
+    def opened(self) -> Service:
+        """The service of the present state, checked; StoreError where it cannot serve."""
+        service = Service.open(self.folder, self.items, self.approximate)
+        service.check()
+        return service
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A state of the run folder that was refused, why and when."""
+
+    state: str
+    why: str
+    at: str
+
+
+class Serving:
+    """One service, what it says of itself, and how many requests it is answering."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.together = Together(service)
+        self.about = service.about()
+        self.since = _time()
+        self.uses = 0
+
+
+class Current:
+    """Gives every request the service of the moment, and replaces it when the source changes.
+
+    It belongs to one event loop; only opening and checking a model happen in a thread.
+    """
+
+    def __init__(
+        self, first: Service, metrics: Metrics, source: Source | None = None, state: str = NO_MANIFEST
+    ) -> None:
+        self.now = Serving(first)
+        self.swaps = self.rollbacks = 0
+        self.failed: Failed | None = None
+        self._metrics, self._source = metrics, source
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._state = self._tried = state
+
+    @classmethod
+    def of(cls, source: Source, metrics: Metrics) -> Current:
+        """Serving what the source holds now."""
+        state = source.state()
+        return cls(source.opened(), metrics, source, state)
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Serving]:
+        """The service for one request, from its begin to its end."""
+        serving = self.now
+        serving.uses += 1
+        try:
+            yield serving
+        finally:
+            serving.uses -= 1
+            self._let_go(serving)
+
+    async def look(self) -> None:
+        """Serve the source's present state, unless it was tried before."""
+        source = self._source
+        state = NO_MANIFEST if source is None else await asyncio.to_thread(source.state)
+        if source is None or state == self._tried:
+            return
+        self._tried = state
+        if state == self._state:  # a bad state has come and gone
+            self.failed = None
+            return
+        try:
+            service = await asyncio.to_thread(source.opened)
+        except Exception as error:
+            self._refuse(source, state, error)
+        else:
+            self._replace(service, state)
+
+    async def close(self) -> None:
+        """Answer what waits, and no more."""
+        await asyncio.gather(self.now.together.close(), *self._leaving)
+
+    def _replace(self, service: Service, state: str) -> None:
+        old, self.now = self.now, Serving(service)
+        self._state, self.failed = state, None
+        self.swaps += 1
+        self._metrics.swapped()
+        log(logging.INFO, "swapped", model=service.model, before=old.service.model)
+        self._let_go(old)
+
+    def _refuse(self, source: Source, state: str, error: Exception) -> None:
+        why = _sentence(error)
+        self.failed = Failed(state, why.replace(str(source.folder), source.folder.name), _time())
+        self.rollbacks += 1
+        self._metrics.rolled_back()
+        log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
+
+    def _let_go(self, serving: Serving) -> None:
+        """Close what serves nobody any more; the request that was its last need not wait for that."""
+        if serving is not self.now and not serving.uses:
+            leaving = asyncio.create_task(serving.together.close())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+
+def _sentence(error: Exception) -> str:
+    """What to say of it: our own errors are sentences already."""
+    return str(error) if isinstance(error, LandbridgeError) else f"{type(error).__name__}: {error}"
+
+
+def _time() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Ablations: one part of a method changed at a time."""

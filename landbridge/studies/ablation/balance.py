@@ -1,0 +1,232 @@
+"""Does balancing the domains' losses pay? Every way of weighing them under every sharing, as one benchmark.
+
+Two controls are made here, because they need the data: "fixed" weighs the domains by their events N_d,
+
+    w_d = D N_d / Σ N                                                                                  (1)
+
+so that every event counts alike, and "grid" tries random weightings, fits each on what is known at validation
+time and keeps the one that is best on the validation rows. All else is a benchmark in the folder ``bench``
+(:mod:`landbridge.studies.benchmark.runner`), with the trials' figures in ``grid`` beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.files import read_json, write_json
+from landbridge.core.parallel import Executor
+from landbridge.core.progress import Progress, Silent
+from landbridge.models import registry
+from landbridge.models.towers.adc import SHARING
+from landbridge.studies.ablation import plan as plans
+from landbridge.studies.ablation.plan import BENCH, Ablated
+from landbridge.studies.ablation.verdict import CONTROLS, EQUAL, EVENTS, GRID, label, tables, verdict
+from landbridge.studies.benchmark import jobs as cells
+from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
+from landbridge.studies.benchmark.spec import Source, benchmark_spec
+from landbridge.training.options import FitOptions
+from landbridge.training.weighting.base import random_weightings
+from landbridge.training.weighting.gradnorm import COMPLEXITIES
+
+BALANCE = (*CONTROLS, "gradnorm", "uncertainty")
+COMPARED = ("sharing", "balance", "complexity", "weights")
+METRIC = "ndcg@10"
+TRIALS = "grid"
+
+Weights = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What is compared on which data. ``data``: a table of [[data]] as in a benchmark's file.
+
+    ``settings``: of the model, the same in all cells. ``balance``, ``complexity`` (readings of gradnorm) and
+    ``sharing``: any subset, with "none" among the first, as all others are told against it. ``grid``: how
+    many random weightings are tried. ``seeds``: 1 to so many.
+    """
+
+    data: Mapping[str, Any]
+    model: str = "adc"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    balance: tuple[str, ...] = BALANCE
+    complexity: tuple[str, ...] = COMPLEXITIES
+    sharing: tuple[str, ...] = SHARING
+    grid: int = 10
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        for key, valid in (("balance", BALANCE), ("complexity", COMPLEXITIES), ("sharing", SHARING)):
+            object.__setattr__(self, key, plans.subset(key, getattr(self, key), valid))
+        if EQUAL not in self.balance:
+            raise SettingsError("balance needs none: all other ways are told against equal weights.")
+        if min(self.grid, self.seeds) < 1:
+            raise SettingsError("grid and seeds must be 1 or more.")
+        kind = registry.method(self.model)
+        if not {entry.name for entry in fields(kind)}.issuperset(COMPARED):
+            raise SettingsError(f"{self.model} cannot be balanced; name a method that can: adc.")
+        for key in self.settings:
+            if key in COMPARED:
+                raise SettingsError(f"{key} is what is compared here: leave it out of the settings.")
+        kind.from_settings(self.settings)
+        object.__setattr__(self, "data", self.source.model_dump(mode="json", exclude_none=True))
+
+    @property
+    def source(self) -> Source:
+        """The data as the benchmark has them."""
+        return plans.source_of(self.data, self.model)
+
+    def ways(self, weights: Mapping[str, Weights]) -> dict[str, dict[str, Any]]:
+        """Way of weighing -> the settings that make it. ``weights``: of "fixed" and "grid"."""
+        found: dict[str, dict[str, Any]] = {}
+        for way in self.balance:
+            if way == "gradnorm":
+                found |= {f"{way} {each}": {"balance": way, "complexity": each} for each in self.complexity}
+            elif way in weights:
+                found[way] = {"balance": "fixed", "weights": dict(weights[way])}
+            else:
+                found[way] = {"balance": way}
+        return found
+
+    @property
+    def judged(self) -> str:
+        """The way that the verdict is about: the first that is no control, however it fared."""
+        ways = list(self.ways({}))
+        return next((way for way in ways if way not in CONTROLS), ways[-1])
+
+    def tables(self, weights: Mapping[str, Mapping[str, Weights]]) -> dict[str, Any]:
+        """The tables of the benchmark. ``weights``: sharing -> those of "fixed" and "grid"."""
+        return {
+            "seeds": list(range(1, self.seeds + 1)),
+            "metrics": [METRIC, "hr@10"],
+            "data": [self.data],
+            "methods": [
+                {"label": label(sharing, way), **self.entry(sharing, chosen)}
+                for sharing in self.sharing
+                for way, chosen in self.ways(weights[sharing]).items()
+            ],
+        }
+
+    def entry(self, sharing: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """A method of the benchmark, as its file names it."""
+        return {"name": self.model, "settings": {**self.settings, "sharing": sharing, **chosen}}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A weighting tried: fitted on what is known at validation time, judged on the validation rows."""
+
+    file: Path
+    source: Source
+    entry: Mapping[str, Any]
+    threads: int
+
+    def __str__(self) -> str:
+        return f"weighting {self.file.stem}"
+
+    def run(self) -> None:
+        """Fit, judge, and write weights, figure and seconds."""
+        from landbridge.evaluation.evaluate import Validator
+
+        split, work = cells.prepared(self.source), self.file.with_suffix("")
+        work.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
+        fitted = method.fit(split.valid.known, FitOptions(1, self.threads, checkpoint=work))
+        figure = Validator(split.valid, METRIC, self.threads)(fitted)
+        told = {"weights": self.entry["settings"]["weights"], METRIC: figure}
+        cost = {"seconds": time.perf_counter() - started, "fingerprint": cells.fingerprint(split)}
+        shutil.rmtree(work)
+        write_json(self.file, told | cost)
+
+
+def ablate(plan: Ablation, out: str | Path, jobs: int = 1, progress: Progress | None = None) -> Ablated:
+    """Run what is not done yet in the folder ``out``, and write the verdict there.
+
+    StoreError where the folder holds another ablation; else as
+    :func:`~landbridge.studies.benchmark.runner.benchmark`.
+    """
+    out, executor = Path(out), executor_of(jobs)
+    with alone(out):
+        plans.begin(plan, out)
+        spec = benchmark_spec(plan.tables(_weights(plan, out, executor, progress or Silent())))
+        benchmark(spec, out / BENCH, executor, progress)
+        told = verdict(spec, out / BENCH, plan.judged, _searched(plan, out), plan.grid)
+        shown = [tables(spec, out / BENCH, sharing) for sharing in plan.sharing]
+        return plans.end(out, {title: table for each in shown for title, table in each.items()}, told)
+
+
+def _weights(
+    plan: Ablation, out: Path, executor: Executor, progress: Progress
+) -> dict[str, dict[str, Weights]]:
+    """Sharing -> weights of "fixed", Eq. (1), and of "grid"."""
+    found: dict[str, dict[str, Weights]] = {sharing: {} for sharing in plan.sharing}
+    if EVENTS in plan.balance:
+        train = cells.prepared(plan.source).valid.known
+        scale = len(train.names) / max(train.n_events, 1)
+        counted = {name: scale * len(events) for name, events in train.domains.items()}  # Eq. (1)
+        found = {sharing: {EVENTS: counted} for sharing in plan.sharing}
+    if GRID in plan.balance:
+        _try(plan, out, executor, progress)
+        for sharing in plan.sharing:
+            found[sharing][GRID] = _best(plan, out, sharing)
+    return found
+
+
+def _try(plan: Ablation, out: Path, executor: Executor, progress: Progress) -> None:
+    """Run the trials that are not done."""
+    names = cells.prepared(plan.source).valid.known.names
+    trials = [
+        Trial(
+            file,
+            plan.source,
+            plan.entry(sharing, {"balance": "fixed", "weights": dict(fixed.weights)}),
+            executor.threads_each,
+        )
+        for sharing in plan.sharing
+        for file, fixed in zip(
+            _trial_files(plan, out, sharing), random_weightings(names, plan.grid), strict=True
+        )
+    ]
+    left = [trial for trial in trials if not trial.file.is_file()]
+    with (
+        closing(executor.map(_run, left)) as finished,
+        progress.task("random weightings", len(left)) as bar,
+    ):
+        for number, _ in enumerate(finished, 1):
+            bar.step(number, {})
+
+
+def _run(trial: Trial) -> None:
+    trial.run()
+
+
+def _best(plan: Ablation, out: Path, sharing: str) -> Weights:
+    """The weights that were best on the validation rows, the first among equals."""
+    now = cells.fingerprint(cells.prepared(plan.source))
+    trials = [read_json(file) for file in _trial_files(plan, out, sharing)]
+    if any(trial["fingerprint"] != now for trial in trials):
+        raise DataError(f"The data have changed since the ablation in {out} began: use a new folder.")
+    best: Weights = max(trials, key=lambda trial: float(trial[METRIC]))["weights"]
+    return best
+
+
+def _searched(plan: Ablation, out: Path) -> dict[str, float]:
+    """Sharing -> seconds of its trials, where there are any: their number times the median."""
+    sharings = plan.sharing if GRID in plan.balance else ()
+    files = {sharing: _trial_files(plan, out, sharing) for sharing in sharings}
+    return {
+        sharing: plan.grid * median(float(read_json(file)["seconds"]) for file in own)
+        for sharing, own in files.items()
+    }
+
+
+def _trial_files(plan: Ablation, out: Path, sharing: str) -> list[Path]:
+    return [out / TRIALS / f"{sharing}-{number}.json" for number in range(plan.grid)]

@@ -1,0 +1,127 @@
+"""What an ablation found, in one sentence computed from the tables of its benchmark.
+
+The benchmark's labels are "tower, gradnorm rate" and the like: a sharing, and a way of weighing the domains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from landbridge.reports.figures import judged_on
+from landbridge.studies.benchmark.spec import Benchmark
+from landbridge.studies.benchmark.tables import SIGNIFICANT, Tables, main_tables
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EQUAL, EVENTS, GRID = "none", "fixed", "grid"
+CONTROLS = (EQUAL, EVENTS, GRID)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Over so many ``domains``: in how many a way is significantly ``better`` and ``worse`` than another, and
+    how much higher the mean over the domains is, in per cent."""
+
+    domains: int
+    better: int
+    worse: int
+    gain: float
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> Standing:
+        """From the rows of comparisons.csv, one per domain."""
+        sure = rows.filter(rows["p_holm"] < SIGNIFICANT)
+        before, after = float(rows["b"].sum()), float(rows["a"].sum())
+        gain = 100 * (after - before) / before if before else 0.0
+        return cls(len(rows), int((sure["low"] > 0).sum()), int((sure["high"] < 0).sum()), gain)
+
+    def __str__(self) -> str:
+        counts = f"better in {self.better} of {self.domains} domains, worse in {self.worse}"
+        return f"{self.verdict} ({counts}, {self.gain:+.1f} % on average)"
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        if self.better and self.worse:
+            return "mixed"
+        return "wins" if self.better else "loses" if self.worse else "undecided"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A way of weighing under one sharing. ``on``: metric and ranking. ``cost``: the seconds of its fit as
+    a share of those of the whole grid."""
+
+    on: str
+    equal: Standing
+    grid: Standing | None = None
+    cost: float = 0.0
+
+
+def label(sharing: str, way: str) -> str:
+    """The name of a cell."""
+    return f"{sharing}, {way}"
+
+
+def tables(spec: Benchmark, bench: Path, sharing: str) -> dict[str, pl.DataFrame]:
+    """Title -> way x domain of one sharing: means, and gains against equal weights."""
+    part = _against(spec, sharing, EQUAL)
+    made = Tables(part, bench)
+    return main_tables(part, made.results(), made.comparisons())
+
+
+def verdict(spec: Benchmark, bench: Path, way: str, search: Mapping[str, float], grid: int) -> str:
+    """The sentence on a way of weighing. ``search``: sharing -> seconds spent on ``grid`` weightings, or
+    nothing where there was no grid; the sharings are those of the benchmark's labels."""
+    if way == EQUAL:
+        return "Nothing but equal weights was asked for: there is nothing to compare."
+    sharings = dict.fromkeys(entry.label.split(", ")[0] for entry in spec.methods)
+    found = {sharing: _judged(spec, bench, sharing, way, search.get(sharing)) for sharing in sharings}
+    return sentence(way, grid, found)
+
+
+def sentence(way: str, grid: int, found: Mapping[str, Judged]) -> str:
+    """``grid``: weightings tried; ``found``: by sharing, one or more."""
+    clauses = []
+    for sharing, each in found.items():
+        told = f"sharing={sharing}: {each.equal}"
+        if each.grid is not None:
+            cost = f"{100 * each.cost:.2g} % of its seconds"
+            told += f", and against the best of {grid} random weightings, at {cost}, {each.grid}"
+        clauses.append(told)
+    on = next(iter(found.values())).on
+    return f"{way} against equal weights ({on}, Holm's correction), {'; '.join(clauses)}."
+
+
+def _judged(spec: Benchmark, bench: Path, sharing: str, way: str, search: float | None) -> Judged:
+    rows = _rows(spec, bench, sharing, way, EQUAL)
+    on, equal = judged_on(spec.metrics[0], rows["protocol"][0]), Standing.of(rows)
+    if search is None or way == GRID:
+        return Judged(on, equal)
+    seconds = {each: _seconds(spec, bench, label(sharing, each)) for each in (way, GRID)}
+    against_grid = Standing.of(_rows(spec, bench, sharing, way, GRID))
+    return Judged(on, equal, against_grid, seconds[way] / (search + seconds[GRID]))
+
+
+def _seconds(spec: Benchmark, bench: Path, name: str) -> float:
+    """Of a fit, median over the seeds."""
+    costs = Tables(spec, bench).costs()
+    return float(median(costs.filter(costs["label"] == name)["fit_seconds"].to_list()))
+
+
+def _rows(spec: Benchmark, bench: Path, sharing: str, way: str, other: str) -> pl.DataFrame:
+    """A way against another one under the first protocol, one row per domain, corrected for all ways."""
+    rows = Tables(_against(spec, sharing, other), bench).comparisons()
+    return rows.filter(label=label(sharing, way), protocol=rows["protocol"][0])
+
+
+def _against(spec: Benchmark, sharing: str, way: str) -> Benchmark:
+    """The part of the benchmark with one sharing, told by domain against one way of weighing."""
+    methods = tuple(entry for entry in spec.methods if entry.label.startswith(label(sharing, "")))
+    part = {"methods": methods, "reference": label(sharing, way)}
+    return spec.model_copy(update={**part, "metrics": spec.metrics[:1], "by": ("domain",)})

@@ -1,0 +1,152 @@
+"""Does weighing by sparsity pay, and which part of it? DWL with one part changed at a time, as one benchmark.
+
+Every cell is told against "generic", which weighs nothing. "fixed" gives the sparsest quartile of the domains
+weight 2, "base" is DWL with the settings given, and every other cell is the base with another metric, map,
+bounds, period, signal, or α, β and γ. Cells with the same weights in every epoch are one run
+(:mod:`landbridge.studies.ablation.weight_trajectories`). Targets are ranked in one list over all domains,
+because weights
+decide who gets the places of such a list. What is found: :mod:`landbridge.studies.ablation.weight_tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.progress import Progress
+from landbridge.models.sequential.dwl import DWL
+from landbridge.studies.ablation import plan as plans
+from landbridge.studies.ablation.plan import BENCH, Ablated
+from landbridge.studies.ablation.weight_tables import BASE, FIXED, GENERIC, Weighed, draw
+from landbridge.studies.ablation.weight_trajectories import Ground, runs_of
+from landbridge.studies.benchmark import jobs as cells
+from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
+from landbridge.studies.benchmark.spec import Source, benchmark_spec
+from landbridge.training.weighting.schedule import SIGNALS
+from landbridge.training.weighting.sparsity import MAPS, METRICS
+
+VARIED = ("metric", "map", "bounds", "period", "signal", "grid")
+BOUNDS = ((0.1, 3.0), (0.2, 5.0), (0.5, 10.0))
+PERIODS = (1, 2, 4)
+GRID = {"alpha": (0.5, 1.0, 1.5), "beta": (0.3, 0.6, 0.9), "gamma": (0.1, 0.2, 0.3)}
+FIXED_WEIGHT = 2.0
+JUDGED_BY = ("ndcg@10", "recall@10")
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WeightAblation:
+    """What is compared on which data. ``data``: a table of [[data]] as in a benchmark's file, by default
+    with the split "latest", and always with one list over all domains.
+
+    ``settings``: the base's. ``vary``: any of ``VARIED``; all but "signal" unless asked for.
+    ``window_days``: of the signal "window". ``seeds``: 1 to so many.
+    """
+
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    vary: tuple[str, ...] = tuple(name for name in VARIED if name != "signal")
+    window_days: float = 30.0
+    seeds: int = 2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vary", plans.subset("vary", self.vary, VARIED))
+        if self.seeds < 1:
+            raise SettingsError("seeds must be 1 or more.")
+        for key in ("weigh", "weights"):
+            if key in self.settings:
+                raise SettingsError(f"{key} is what the controls change: leave it out of the settings.")
+        for cell in self.cells(("any",)).values():
+            DWL.from_settings(cell)
+        object.__setattr__(self, "data", plans.across(self.data, DWL.name))
+
+    @property
+    def source(self) -> Source:
+        """The data as the benchmark has them."""
+        return plans.source_of(self.data, DWL.name)
+
+    def cells(self, sparsest: tuple[str, ...]) -> dict[str, Settings]:
+        """Label -> settings of DWL, controls and base first. ``sparsest``: what "fixed" weighs more."""
+        changes: dict[str, Settings] = {
+            GENERIC: _signal("static") | {"weigh": "none"},
+            FIXED: _signal("static") | {"weigh": "fixed", "weights": dict.fromkeys(sparsest, FIXED_WEIGHT)},
+            BASE: {},
+        }
+        for factor in self.vary:
+            levels = self._levels(factor)
+            changes |= {f"{factor} {level}": change for level, change in levels.items()}
+        return {label: self._changed(change) for label, change in changes.items()}
+
+    def tables(self, chosen: Mapping[str, Settings]) -> dict[str, Any]:
+        """The tables of the benchmark of these cells."""
+        return {
+            "seeds": list(range(1, self.seeds + 1)),
+            "metrics": list(JUDGED_BY),
+            "by": ["domain", "share"],
+            "reference": GENERIC,
+            "data": [self.data],
+            "methods": [
+                {"label": label, "name": DWL.name, "settings": settings} for label, settings in chosen.items()
+            ],
+        }
+
+    def _changed(self, change: Settings) -> Settings:
+        """The base's settings with others; what is None goes back to the default."""
+        return {key: value for key, value in {**self.settings, **change}.items() if value is not None}
+
+    def _levels(self, factor: str) -> dict[str, Settings]:
+        """Level -> what it changes in the base."""
+        if factor == "metric":
+            return {name: {key: getattr(metric, key) for key in GRID} for name, metric in METRICS.items()}
+        if factor == "map":
+            return {name: {"map": name} for name in MAPS}
+        if factor == "bounds":
+            return {f"{low:g} to {high:g}": {"low": low, "high": high} for low, high in BOUNDS}
+        if factor == "period":  # from the computed weights a static signal would not move them at all
+            return {f"{period}": {"period": period, "start": "ones"} for period in PERIODS}
+        if factor == "signal":
+            days = {"window": self.window_days}
+            return {signal: _signal(signal, days.get(signal)) for signal in SIGNALS}
+        points = product(*GRID.values())
+        return {
+            " ".join(f"{each:g}" for each in point): dict(zip(GRID, point, strict=True)) for point in points
+        }
+
+
+def ablate_weights(
+    plan: WeightAblation, out: str | Path, jobs: int = 1, progress: Progress | None = None
+) -> Ablated:
+    """Run what is not done yet in the folder ``out``, and write the verdict there, and a heat map of the
+    gains where the extra ``report`` is installed.
+
+    DataError where there is one domain only; StoreError where the folder holds another ablation; else as
+    :func:`~landbridge.studies.benchmark.runner.benchmark`.
+    """
+    out, executor = Path(out), executor_of(jobs)
+    with alone(out):
+        weighed = _planned(plan, out)
+        found = benchmark(weighed.spec, weighed.bench, executor, progress)
+        draw(weighed, found.comparisons, out)
+        tables = dict(weighed.table(metric) for metric in JUDGED_BY)
+        return plans.end(out, tables, weighed.verdict())
+
+
+def _planned(plan: WeightAblation, out: Path) -> Weighed:
+    """Which cells are runs, by what is known at test time: what they are fitted on."""
+    ground = Ground.of(cells.prepared(plan.source).test.known)
+    if len(ground.by_events) < 2:
+        raise DataError("There is one domain with events: weights need two or more to differ.")
+    plans.begin(plan, out)
+    settings = plan.cells(ground.sparsest)
+    runs = runs_of({label: DWL(**cell) for label, cell in settings.items()}, ground)
+    spec = benchmark_spec(plan.tables({run: settings[run] for run in dict.fromkeys(runs.values())}))
+    return Weighed(spec, out / BENCH, runs, ground.by_events, ground.sparsest)
+
+
+def _signal(name: str, days: float | None = None) -> Settings:
+    return {"signal": name, "window_days": days}

@@ -1,0 +1,268 @@
+"""The pieces of a benchmark: one method on one data set with one seed, and its folder.
+
+A cell's ``cell.json`` is written last: it is done, or it is done again. What a killed fit left in ``work``
+lets it go on. Times and memory are in ``cost.json`` alone; all other files depend on the spec only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.files import read_json, write_json
+from landbridge.data.splitting.holdout import ACROSS, Holdout, Split
+from landbridge.datasets import prepare
+from landbridge.evaluation.protocols import Scorer
+from landbridge.evaluation.score_cache import Remembered
+from landbridge.models.base import Fitted
+from landbridge.selection.fitting import fit
+from landbridge.studies.benchmark.spec import Entry, Source
+from landbridge.training.options import FitOptions
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``source`` x ``entry`` x ``seed`` of the benchmark in ``out``, fitted with ``threads`` threads."""
+
+    out: Path
+    source: Source
+    entry: Entry
+    seed: int
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.source.name} / {self.entry.label} / seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the cell's files are."""
+        return _folder(self.out, self.source, self.entry) / str(self.seed)
+
+    @property
+    def done(self) -> bool:
+        """Whether all is there."""
+        return (self.folder / "cell.json").is_file()
+
+    def run(self) -> None:
+        """Fit once, judge under every protocol, and write the folder."""
+        work = _made_ready(self.folder)
+        reset_peak()
+        split = checked_split(self.out, self.source)
+        started = time.perf_counter()
+        fitted = fit(self.entry.model(), split, _options(self, work), work)
+        fitted_at = time.perf_counter()
+        coverage, variety, scorer = {}, [], Remembered(fitted)
+        for holdout in protocols(self.source, split):
+            coverage[holdout.protocol] = self._judge(scorer, holdout)
+            variety += self._variety(scorer, holdout) if holdout.across else []
+        cost = {
+            "fit_seconds": fitted_at - started,
+            "evaluate_seconds": time.perf_counter() - fitted_at,
+            "peak_mib": peak_mib(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(self.folder / "log.json", [dict(record) for record in fitted.log])
+        write_json(self.folder / "cost.json", cost)
+        shutil.rmtree(work, ignore_errors=True)
+        write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": variety})
+
+    def _judge(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
+        from landbridge.evaluation.evaluate import evaluate, recommended_share
+
+        judged = replace(evaluate(fitted, holdout, threads=self.threads), name=self.entry.label)
+        judged.write(self.folder / f"evaluation-{holdout.protocol}.parquet")
+        return recommended_share(fitted, holdout, threads=self.threads).to_dicts()
+
+    def _variety(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
+        from landbridge.evaluation.diversity import variety
+
+        return variety(fitted, holdout, threads=self.threads).to_dicts()
+
+    def _about(self, fitted: Fitted, coverage: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        return {
+            "data": self.source.name,
+            "label": self.entry.label,
+            "method": self.entry.name,
+            "settings": asdict(fitted.method),
+            "guard": self.entry.guard,
+            "seed": self.seed,
+            "protocols": list(coverage),
+            "decision": [dict(record) for record in fitted.log] if fitted.kind == "mixture" else None,
+            "coverage": coverage,
+        }
+
+
+@dataclass(frozen=True)
+class Check:
+    """The leak check of a method on a data set, kept beside its cells."""
+
+    out: Path
+    source: Source
+    entry: Entry
+    seed: int
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"leak check of {self.source.name} / {self.entry.label}"
+
+    @property
+    def file(self) -> Path:
+        """What it found: the rows and the verdict."""
+        return _folder(self.out, self.source, self.entry) / "leak.json"
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been made."""
+        return self.file.is_file()
+
+    def run(self) -> None:
+        """Make the check and keep what it found."""
+        from landbridge.studies.benchmark.leak_check import leak_check
+
+        work = _made_ready(self.file.with_suffix(""))
+        split = checked_split(self.out, self.source)
+        found = leak_check(self.entry.model(), split, _options(self, work), work=work)
+        named = replace(found, name=self.entry.label)
+        shutil.rmtree(work.parent)
+        write_json(
+            self.file, {"rows": found.rows.to_dicts(), "passed": named.passed, "verdict": named.verdict}
+        )
+
+
+@lru_cache(maxsize=1)
+def _prepared(source: str) -> Split:
+    """The split of a source given as JSON; one is kept, because cells of the same data come together."""
+    split = prepare.prepared(Source.model_validate_json(source).experiment())
+    assert isinstance(split, Split)
+    return split
+
+
+def prepared(source: Source) -> Split:
+    """Read and divide the data."""
+    return _prepared(source.model_dump_json())
+
+
+def forget() -> None:
+    """Let go of the data that :func:`prepared` keeps."""
+    _prepared.cache_clear()
+
+
+def checked_split(out: Path, source: Source) -> Split:
+    """The split, if it is still the one that the benchmark in ``out`` began with."""
+    split = prepared(source)
+    if read_json(data_file(out, source))["fingerprint"] != fingerprint(split):
+        raise DataError(
+            f"Data {source.name!r} have changed since the benchmark in {out} began: use a new --out."
+        )
+    return split
+
+
+def protocols(source: Source, split: Split) -> list[Holdout]:
+    """The test part under each protocol; with 0 candidates as the data come, most often full ranking."""
+    from landbridge.data.splitting.splits import with_candidates
+
+    found: dict[str, Holdout] = {}
+    for n in source.candidates:
+        test = with_candidates(split, n, seed=source.split.seed).test if n else split.test
+        if test.protocol in found:
+            raise SettingsError(
+                f"Data {source.name!r} come with candidates of their own: protocol {test.protocol} would be "
+                "there twice; leave out one of the candidates."
+            )
+        found[test.protocol] = test
+    if source.across:
+        found[ACROSS] = replace(split.test, across=True)
+    return list(found.values())
+
+
+def data_file(out: Path, source: Source) -> Path:
+    """Where a data set is described."""
+    return out / "data" / f"{source.name}.json"
+
+
+def describe(source: Source, split: Split) -> dict[str, Any]:
+    """Sizes of a data set, before anything was held out."""
+    who = {name: _everybody(split.test, name) for name in split.test.known.names}
+    return {
+        "name": source.name,
+        **source.model_dump(mode="json", include={"dataset", "source"}, exclude_none=True),
+        "fingerprint": fingerprint(split),
+        "split": source.split.model_dump(),
+        "domains": [_described(split, name, len(users)) for name, users in who.items()],
+        "shared_users": {f"{a}|{b}": len(np.intersect1d(who[a], who[b])) for a, b in combinations(who, 2)},
+        "users": len(np.unique(np.concatenate(list(who.values())))),
+    }
+
+
+def fingerprint(split: Split) -> str:
+    """SHA-256 of all that is known, validated on and tested on."""
+    return hashlib.sha256(f"{split.valid.fingerprint} {split.test.fingerprint}".encode()).hexdigest()
+
+
+def reset_peak() -> None:
+    """Begin to measure the peak anew, where the system lets us; else it is that of the process so far."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_mib() -> float:
+    """Peak resident memory since :func:`reset_peak`, in MiB; it counts all that the process holds."""
+    import resource
+
+    try:
+        words = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    except OSError:
+        words = None
+    kib = int(words[1]) if words else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kib / 1024, 1)
+
+
+def _everybody(holdout: Holdout, name: str) -> np.ndarray[Any, Any]:
+    targets = holdout.targets.get(name)
+    known = holdout.known[name].user_idx
+    return np.unique(known if targets is None else np.concatenate([known, targets.user_idx]))
+
+
+def _described(split: Split, name: str, users: int) -> dict[str, Any]:
+    known, test = split.test.known[name], split.test.targets.get(name)
+    items = known.item_idx if test is None else np.concatenate([known.item_idx, test.item_idx])
+    n_items, n_test = len(np.unique(items)), 0 if test is None else len(test)
+    return {
+        "name": name,
+        "users": users,
+        "items": n_items,
+        "events": len(known) + n_test,
+        "density": (len(known) + n_test) / max(users * n_items, 1),
+        "valid_rows": len(split.valid.targets.get(name, ())),
+        "test_rows": n_test,
+    }
+
+
+def _folder(out: Path, source: Source, entry: Entry) -> Path:
+    slug = re.sub(r"[^a-z0-9]+", "-", entry.label.lower()).strip("-") or "method"
+    digest = hashlib.sha256(entry.model_dump_json().encode()).hexdigest()
+    return out / "cells" / source.name / f"{slug[:40]}-{digest[:16]}"
+
+
+def _made_ready(folder: Path) -> Path:
+    """The folder in which a fit leaves what it needs to go on after a kill."""
+    work = folder / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def _options(task: Cell | Check, work: Path) -> FitOptions:
+    return FitOptions(task.seed, task.threads, checkpoint=work / "fit")

@@ -1,0 +1,205 @@
+"""Methods x data x seeds x protocols in one folder that can be killed, resumed and repeated.
+
+The tables are made from the finished cells alone, in the order of the spec, so they are the same bytes
+whatever was killed and however many processes worked. Nothing else in the folder depends on time but
+``cost.json`` in each cell, ``costs.csv``, and ``environment.json``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from landbridge.core.errors import StoreError
+from landbridge.core.files import atomic_write, claimed, is_temporary, read_json, write_json
+from landbridge.core.parallel import Executor, Processes, Serial
+from landbridge.core.progress import Progress, Silent
+from landbridge.studies.benchmark import jobs as cells
+from landbridge.studies.benchmark.jobs import Cell, Check
+from landbridge.studies.benchmark.spec import Benchmark
+from landbridge.studies.benchmark.tables import Tables, write_leaks
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SPEC, ENVIRONMENT = "spec.toml", "environment.json"
+VERSIONS = ("landbridge", "python", "numpy", "polars", "numba")
+AT_MOST = 0.05  # share of the time that may go into tables nobody has asked for yet
+
+Task = Cell | Check
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """``left``: what the budget left undone. ``leaks``: rows, passed and verdict of every leak check."""
+
+    results: pl.DataFrame
+    comparisons: pl.DataFrame
+    left: tuple[str, ...]
+    leaks: tuple[dict[str, Any], ...] = ()
+
+
+def benchmark(
+    spec: Benchmark,
+    out: str | Path,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    *,
+    check_leaks: bool = False,
+) -> Outcome:
+    """Run what is not done yet in the folder ``out`` and write its tables.
+
+    ``executor``: ``spec.budget.jobs`` processes by default. The budget and the number of threads may
+    change from one go to the next, and seeds may be added behind those there are; StoreError where anything
+    else of the spec, the data or the versions changed, or where another process is at work in the folder.
+    """
+    until = time.monotonic() + (spec.budget.seconds or float("inf"))
+    executor = executor or executor_of(spec.budget.jobs)
+    folder = Path(out)
+    with alone(folder):
+        _begin(spec, folder)
+        tasks = [task for task in _tasks(spec, folder, executor.threads_each, check_leaks) if not task.done]
+        tables = _Sparing(Tables(spec, folder))
+        with (
+            closing(executor.map(_run, _until(tasks, until))) as finished,
+            (progress or Silent()).task("cells", len(tasks)) as bar,
+        ):
+            for number, _ in enumerate(finished, 1):
+                bar.step(number, {})
+                tables.write()
+        cells.forget()
+        leaks = write_leaks(spec, folder) if check_leaks else []
+        left = tuple(str(task) for task in tasks if not task.done)
+        return Outcome(*tables.tables.write(), left, tuple(leaks))
+
+
+def executor_of(jobs: int) -> Executor:
+    return Serial() if jobs == 1 else Processes(jobs, max(1, len(os.sched_getaffinity(0)) // jobs))
+
+
+def _tasks(spec: Benchmark, out: Path, threads: int, check_leaks: bool) -> Iterator[Task]:
+    """Data after data, and a whole round of methods before the next seed."""
+    for source in spec.data:
+        for seed in spec.seeds:
+            for entry in spec.methods:
+                yield Cell(out, source, entry, seed, threads)
+        for entry in spec.methods if check_leaks else ():
+            yield Check(out, source, entry, spec.seeds[0], threads)
+
+
+def _run(task: Task) -> None:
+    task.run()
+
+
+def _until(tasks: Iterable[Task], end: float) -> Iterator[Task]:
+    for task in tasks:
+        if time.monotonic() >= end:
+            return
+        yield task
+
+
+@dataclass
+class _Sparing:
+    """Writes the tables as cells finish, but so seldom that it takes a small share of the time."""
+
+    tables: Tables
+    next: float = 0.0
+
+    def write(self) -> None:
+        started = time.monotonic()
+        if started < self.next:
+            return
+        self.tables.write()
+        ended = time.monotonic()
+        self.next = ended + (ended - started) / AT_MOST
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder; a second benchmark in it is refused, not kept waiting."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(claimed(folder))
+        except FileExistsError:
+            raise StoreError(f"{folder} is a file; give a folder for the benchmark.") from None
+        except BlockingIOError:
+            raise StoreError(f"Another process is at work in {folder}; wait for it or end it.") from None
+        yield
+
+
+def _begin(spec: Benchmark, folder: Path) -> None:
+    """Write spec, environment and data summaries, or make sure that those there are the same."""
+    others = sorted(file.name for file in folder.iterdir() if not is_temporary(file))
+    if (folder / SPEC).is_file():
+        _check_spec(spec, folder / SPEC)
+    elif others:
+        raise StoreError(f"{folder} holds other files ({others[0]}) and no benchmark; choose another folder.")
+    if (folder / ENVIRONMENT).is_file():
+        _check_versions(folder / ENVIRONMENT)
+    for file in filter(is_temporary, folder.rglob(".*.tmp")):
+        file.unlink()  # what a killed write left half done
+    summaries = _summaries(spec, folder)  # first of all: a spec whose data cannot be read leaves no trace
+    with atomic_write(folder / SPEC) as file:
+        file.write_bytes(spec.toml())
+    if not (folder / ENVIRONMENT).is_file():
+        write_json(folder / ENVIRONMENT, _environment())
+    for path, summary in summaries.items():
+        write_json(path, summary)
+
+
+def _summaries(spec: Benchmark, folder: Path) -> dict[Path, dict[str, Any]]:
+    """The description of every data set that is not described yet, by the file it belongs in."""
+    found = {}
+    for source in spec.data:
+        path = cells.data_file(folder, source)
+        if not path.is_file():
+            split = cells.prepared(source)
+            cells.protocols(source, split)
+            found[path] = cells.describe(source, split)
+    cells.forget()
+    return found
+
+
+def _check_spec(spec: Benchmark, path: Path) -> None:
+    before, now = (tomllib.loads(text) for text in (path.read_text(), spec.toml().decode()))
+    for key in Benchmark.model_fields:
+        more = key == "seeds" and now[key][: len(before[key])] == before[key]
+        if key != "budget" and not more and before.get(key) != now.get(key):
+            raise StoreError(
+                f"The benchmark in {path.parent} was begun with other {key}; "
+                f"go on with its {SPEC}, or choose another folder."
+            )
+
+
+def _check_versions(path: Path) -> None:
+    before, now = read_json(path), _environment()
+    for key in VERSIONS:
+        if before.get(key) != now[key]:
+            raise StoreError(
+                f"The benchmark in {path.parent} was begun with {key} {before.get(key)}, this is {now[key]}: "
+                "cells would not be comparable; choose another folder."
+            )
+
+
+def _environment() -> dict[str, Any]:
+    from landbridge.version import __version__
+
+    packages = {name: version(name) for name in ("numpy", "polars", "numba")}
+    return {
+        "landbridge": __version__,
+        "python": platform.python_version(),
+        **packages,
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }

@@ -1,0 +1,1 @@
+"""Which domains help which: predicted before training, or measured."""

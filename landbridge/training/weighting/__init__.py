@@ -1,0 +1,1 @@
+"""How the domains' losses are weighted against each other."""

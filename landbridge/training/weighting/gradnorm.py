@@ -1,0 +1,201 @@
+"""GradNorm: the domains' losses weighted so that their gradients at a shared parameter come to their targets.
+
+Chen et al. (ICML 2018); ADC's balancing as we read it. It looks at the gradients of the unweighted
+losses L_d at one shared parameter W. With moving averages of g_d and L_d, over the D domains seen so far:
+
+    g_d = ‖∇_W L_d‖,   G_d = w_d g_d,   Ḡ = mean G                                                     (1)
+    T_d = Ḡ r_d^α / mean r^α                                                                           (2)
+
+r_d is the domain's "complexity", which ADC leaves open; four readings:
+
+    A  "rate"   r_d = ℓ_d / mean ℓ,   ℓ_d = L_d / L_d(0)       who learns slowly gets larger gradients (3)
+    B  "data"   r_d = c̄ / c_d,        c_d = ln(1 + N_d)        who has little data does                (4)
+    C  "loss"   r_d = 1                                        all norms alike, whatever α is          (5)
+    D  "step"   r_d as in A, w_d = 1; the step length (lr) of the domain's own parameters is multiplied by
+
+                T_d / G_d,   at least 1/10 and at most 10                                              (6)
+
+In A to C the weights move towards G = T, by a step on Σ_d |G_d - T_d| with T held, whose slope is
+
+    ∂/∂w_d = sign(G_d - T_d) g_d                                                                       (7)
+    "proximal"   w_d ← w_d - clip(w_d - T_d/g_d, ±η g_d/ḡ)                                             (8)
+    "literal"    w_d ← w_d - η sign(G_d - T_d) g_d                                                     (9)
+    then         w ← max(w, 1e-4),   w ← w · (sum before) / Σ w,   that is Σ w = D                    (10)
+
+"literal" is the published rule, and its T_d = Ḡ r_d^α. These targets have another sum than the norms have, so
+nothing can reach them all, and the domain that is to gain most may get least; its steps depend on the losses'
+scale: tiny where norms are small, and swinging around the target where they are large. "proximal" takes
+targets that can be reached and η in units of the mean norm, and stops where it would pass the target.
+An average is plain over the first batches and exponential afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from math import log
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.training.gradients import Losses, gram
+from landbridge.training.weighting.base import State, Weighting, within
+from landbridge.training.weighting.gradient_stats import Float64, Places, Seen
+
+COMPLEXITIES = ("rate", "data", "loss", "step")
+RULES = ("proximal", "literal")
+ORDERS = ("before", "after")
+LEAST_WEIGHT = 1e-4
+LEAST_LOSS = 1e-8
+PACE = 10.0
+
+
+@dataclass(frozen=True)
+class GradNorm(Weighting):
+    """Weights that bring the domains' gradients at a shared parameter to their targets, Eqs. (1)-(10).
+
+    ``at``: name of the parameter, that of the last shared layer. ``alpha`` is α, ``lr`` is η; 0 measures
+    only. ``complexity``: reading A to D of r_d. ``sizes``: N_d, for "data". ``own``: the names of each
+    domain's own parameters, for "step". ``start``: L_d(0), or None for the mean over a domain's first 20
+    batches. ``decay``: of the moving averages. ``order``: whether a step takes the weights from "before" or
+    "after" Eqs. (8)-(10). ``rule``: "proximal" or "literal".
+
+    A domain that is missing in a batch, or whose loss has no gradient at the parameter there, keeps its
+    weight and averages, which go on to count in the means of Eqs. (1)-(4); the others share what they had
+    together. One that never had a gradient there counts once. Losses should be means over a domain's own
+    part of a batch: a loss at or below 0 counts as 1e-8.
+    """
+
+    at: str
+    alpha: float = 0.5
+    lr: float = 0.025
+    complexity: str = "rate"
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    own: Mapping[str, Collection[str]] = field(default_factory=dict)
+    start: float | None = log(2)
+    decay: float = 0.9
+    order: str = "before"
+    rule: str = "proximal"
+
+    def __post_init__(self) -> None:
+        for key, valid in (("complexity", COMPLEXITIES), ("order", ORDERS), ("rule", RULES)):
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+        for key, below in (("alpha", np.inf), ("lr", np.inf), ("decay", 1)):
+            within(key, getattr(self, key), 0, below)
+        if self.start is not None and not 0 < self.start < np.inf:
+            raise SettingsError(f"start must be above 0 and finite, or None, not {self.start}.")
+        if self.complexity == "step" and not self.own:
+            raise SettingsError("complexity='step' needs own: the names of each domain's own parameters.")
+        for key in ("sizes", "own"):
+            object.__setattr__(self, key, MappingProxyType(dict(getattr(self, key))))
+
+    @property
+    def looks_at(self) -> str:
+        """``at``."""
+        return self.at
+
+    def weigh(
+        self, losses: Losses, parameters: Mapping[str, Any], state: State
+    ) -> tuple[dict[str, float], State]:
+        """Weights that sum to the number of domains; SettingsError where ``at`` is no shared parameter."""
+        for name in () if state else (self.at, *(name for names in self.own.values() for name in names)):
+            if name not in parameters:
+                raise SettingsError(unknown("parameter to balance", name, parameters))
+        before, final = Seen.of(state), self.order == "before"
+        weights = self._weights(before, losses)
+        found = losses.at(self.at, weights, final)
+        if not found and not state:
+            raise SettingsError(f"No domain's loss depends on {self.at!r}; balance at a shared parameter.")
+        domains, gram_PP = gram(found)
+        if not domains:
+            return weights, state
+        before = before.grown(domains)
+        here_P = before.places(domains)
+        weight_P, loss_P = before.weight_D[here_P], np.array([losses.numbers[domain] for domain in domains])
+        gram_PP = gram_PP / (weight_P[:, None] * weight_P)
+        now = before.observed(here_P, loss_P, gram_PP, self.decay, self.start)
+        after = now.weighing(here_P, self._balanced(now, here_P))
+        return weights if final else self._weights(after, losses), after._asdict()
+
+    def paces(self, state: State) -> Mapping[str, float]:
+        """Eq. (6) for the parameters in ``own``."""
+        if self.complexity != "step" or not state:
+            return {}
+        paces = self._paces(Seen.of(state))
+        return {name: pace for domain, pace in paces.items() for name in self.own.get(domain, ())}
+
+    def facts(self, state: State) -> Mapping[str, Any]:
+        """By domain ``weight``, ``relative_loss`` ℓ_d, ``shared_norm`` G_d, ``shared_target`` T_d,
+        ``shared_share`` G_d/ΣG and, for "step", ``pace``; by pair ``shared_cosine`` of the gradients; and
+        ``off_target``, the mean of |G_d - T_d|/Ḡ.
+        """
+        if not state:
+            return {}
+        seen = Seen.of(state)
+        norm_D, target_D = seen.weight_D * seen.norm_D, self._targets(seen)
+        figures = {
+            "weight": seen.weight_D,
+            "relative_loss": _relative(seen),
+            "shared_norm": norm_D,
+            "shared_target": target_D,
+            "shared_share": norm_D / norm_D.sum(),
+        }
+        return {
+            **{figure: seen.by_domain(figure_D) for figure, figure_D in figures.items()},
+            "shared_cosine": seen.cosines(),
+            "off_target": float(np.abs(norm_D - target_D).mean() / norm_D.mean()),
+            **({"pace": self._paces(seen)} if self.complexity == "step" else {}),
+        }
+
+    def _weights(self, seen: Seen, losses: Losses) -> dict[str, float]:
+        known = seen.by_domain(seen.weight_D)
+        return {domain: known.get(domain, 1.0) for domain in losses}
+
+    def _balanced(self, seen: Seen, here_P: Places) -> Float64:
+        """Eqs. (7)-(10): the weights here after a step."""
+        weight_P, norm_P = seen.weight_D[here_P], seen.norm_D[here_P]
+        if self.complexity == "step":
+            return weight_P
+        gap_P = weight_P - self._targets(seen)[here_P] / norm_P
+        if self.rule == "proximal":
+            step_P = norm_P * (self.lr * len(seen.norm_D) / seen.norm_D.sum())
+            moved_P = weight_P - np.minimum(np.maximum(gap_P, -step_P), step_P)  # Eq. (8)
+        else:
+            moved_P = weight_P - self.lr * np.sign(gap_P) * norm_P  # Eq. (9)
+        moved_P = np.maximum(moved_P, LEAST_WEIGHT)
+        balanced_P: Float64 = moved_P * (weight_P.sum() / moved_P.sum())  # Eq. (10)
+        return balanced_P
+
+    def _targets(self, seen: Seen) -> Float64:
+        """T_d, (D,)."""
+        ratio_D = self._complexity(seen) ** self.alpha
+        total = len(ratio_D) if self.rule == "literal" else ratio_D.sum()
+        target_D: Float64 = ratio_D * ((seen.weight_D * seen.norm_D).sum() / total)  # Eqs. (1), (2)
+        return target_D
+
+    def _complexity(self, seen: Seen) -> Float64:
+        """r_d, (D,)."""
+        if self.complexity == "loss":
+            return np.ones(len(seen.domains))  # Eq. (5)
+        if self.complexity == "data":
+            for domain in seen.domains:
+                if self.sizes.get(domain, 0) <= 0:
+                    raise SettingsError(
+                        f"complexity='data' needs the number of events of {domain!r} in sizes."
+                    )
+            scale_D = np.log1p([self.sizes[domain] for domain in seen.domains])
+            return scale_D.mean() / scale_D  # type: ignore[no-any-return]  # Eq. (4)
+        relative_D = _relative(seen)
+        return relative_D * (len(relative_D) / relative_D.sum())  # type: ignore[no-any-return]  # Eq. (3)
+
+    def _paces(self, seen: Seen) -> dict[str, float]:
+        return seen.by_domain(np.clip(self._targets(seen) / seen.norm_D, 1 / PACE, PACE))  # Eq. (6)
+
+
+def _relative(seen: Seen) -> Float64:
+    """ℓ_d, (D,)."""
+    relative_D: Float64 = np.maximum(seen.loss_D, LEAST_LOSS) / np.maximum(seen.start_D, LEAST_LOSS)
+    return relative_D

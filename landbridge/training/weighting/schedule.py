@@ -1,0 +1,254 @@
+"""The weights of sparse domains while a network learns (DWL, the second algorithm), and as a weighting.
+
+Every ``period`` epochs the domains' scores s become weights c by map and renormalisation
+(:mod:`landbridge.training.weighting.sparsity`), and the weights w move towards them:
+
+    c = renormalised(map(s), f)                                                                        (1)
+    w ← w + (1 - μ) (c - w),                  from constant c   w_k = c + μ^k (w_0 - c)                (2)
+    w ← w + (1 - μ) / (1 - μ^k) (c - w)       with bias correction, at the k-th update                 (3)
+
+Eq. (3) is the average that starts at zero, divided by 1 - μ^k, and forgets w_0. c comes *before* the average:
+bounds and a mean of 1 both hold for every c and for w_0, so they hold for all that lies between them, w, and
+nothing has to be repaired afterwards. Renormalising w once more would change nothing but Eq. (2).
+
+What may change the scores is the ``signal``:
+
+    "static"   s_d of all events: c is constant, and w on its way from w_0
+    "window"   s_d of the events of the last ``window_days``. The events are gone through in their time: at
+               the k-th of K updates the window ends where k/K of all events have been
+    "loss"     s_d = ln(L_d / L_d of the first update), L_d the mean loss since the last one              (4)
+    "gradient" not here: that is :class:`landbridge.training.weighting.gradnorm.GradNorm` as the network's
+    weighting
+
+A domain that was not measured since the last update (no event in the window, no loss) keeps its score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.data.dataset import MultiDomain
+from landbridge.training.weighting.base import State, Weighting, within
+from landbridge.training.weighting.sparsity import Counts, Float64, Sparsity, WeightMap, alike
+
+STARTS = ("ones", "computed")
+SIGNALS = ("static", "window", "loss", "gradient")
+DAY = 86_400
+LEAST_LOSS = 1e-8
+
+
+@dataclass(frozen=True)
+class WeightSchedule:
+    """How weights follow the domains' scores, Eqs. (1)-(4).
+
+    ``sparsity``, ``map``: from counts to scores, from scores to weights with their bounds. ``renorm``: the
+    mean over the samples is 1. ``momentum``: μ. ``period``: epochs from one update to the next. ``start``:
+    w_0 is "ones" or "computed", Eq. (1) at once. ``signal``: what the scores follow.
+
+    The state is a mapping of small arrays, (D,) or (1,), so that it can stand in a checkpoint; no function
+    changes the one it is given.
+    """
+
+    sparsity: Sparsity = field(default_factory=Sparsity)
+    map: WeightMap = field(default_factory=WeightMap)
+    renorm: bool = True
+    momentum: float = 0.9
+    period: int = 2
+    bias_correction: bool = False
+    start: str = "ones"
+    signal: str = "static"
+    window_days: float | None = None
+
+    def __post_init__(self) -> None:
+        for key, valid in (("start", STARTS), ("signal", SIGNALS)):
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+        within("momentum", self.momentum, 0, 1)
+        if self.period < 1:
+            raise SettingsError(f"period must be 1 epoch or more, not {self.period}.")
+        if (self.window_days is not None) != (self.signal == "window"):
+            raise SettingsError("signal='window' and window_days belong together: give both or neither.")
+        if self.window_days is not None and not 0 < self.window_days < np.inf:
+            raise SettingsError(f"window_days must be above 0 and finite, not {self.window_days}.")
+
+    def windows(self, data: MultiDomain, epochs: int) -> tuple[Counts, ...]:
+        """What to count at every update of so many epochs; nothing unless the signal is "window"."""
+        number = (epochs - 1) // self.period
+        if self.window_days is None or number < 1:
+            return ()
+        ends = _quantiles(data, np.arange(1, number + 1) / number)
+        return tuple(Counts.of(data, end - int(self.window_days * DAY), end) for end in ends)
+
+    def begin(self, counts: Counts, share_D: Float64 | None = None) -> State:
+        """The state before the first epoch. ``counts``: of all training events; ``share_D``: f_d where it is
+        another than theirs."""
+        if self.signal == "gradient":
+            raise SettingsError(
+                "signal='gradient' is GradNorm's: give the network "
+                "landbridge.training.weighting.gradnorm.GradNorm."
+            )
+        score_D = self.sparsity.score(counts)
+        state: State = {
+            "weight_D": np.ones(len(score_D)),
+            "score_D": 0 * score_D if self.signal == "loss" else score_D,
+            "share_D": counts.share_D if share_D is None else share_D,
+            "updates_1": np.zeros(1, np.int64),
+            **dict.fromkeys(("loss_D", "losses_D", "first_D"), np.zeros(len(score_D))),
+        }
+        return {**state, "weight_D": self._computed(state)} if self.start == "computed" else state
+
+    def at_epoch(self, state: State, epoch: int, measured: Counts | npt.ArrayLike | None = None) -> State:
+        """The state in which epoch number ``epoch`` begins: an update after every ``period`` epochs.
+
+        ``measured``: the window's counts for "window", needed only at an update; the domains' mean losses
+        (D,) in the epoch before for "loss", NaN where there was none; nothing for "static", or new counts.
+        """
+        if epoch == 0:
+            return state
+        if isinstance(measured, Counts) or measured is None:
+            counts = measured
+        else:
+            counts, state = None, self.observed(state, measured)
+        return state if epoch % self.period else self.updated(state, counts)
+
+    def observed(self, state: State, loss_D: npt.ArrayLike) -> State:
+        """With losses added to those since the last update, (D,), NaN where there is none."""
+        loss_D = np.asarray(loss_D, np.float64)
+        return {
+            **state,
+            "loss_D": state["loss_D"] + np.nan_to_num(loss_D),
+            "losses_D": state["losses_D"] + ~np.isnan(loss_D),
+        }
+
+    def updated(self, state: State, counts: Counts | None = None) -> State:
+        """After one update. ``counts``: what is counted now; without, the scores stay as they are."""
+        if self.signal == "window" and counts is None:
+            raise SettingsError("signal='window' needs the counts of the window at every update.")
+        state = self._slowness(state) if self.signal == "loss" else self._counted(state, counts)
+        number = state["updates_1"] + 1
+        rate = 1 - self.momentum
+        if self.bias_correction:
+            rate = rate / (1 - self.momentum ** int(number[0]))  # Eq. (3)
+        weight_D = state["weight_D"]
+        moved_D = weight_D + rate * (self._computed(state) - weight_D)  # Eq. (2)
+        return {**state, "weight_D": moved_D, "updates_1": number}
+
+    def weights(self, state: State) -> Float64:
+        """The weights to learn with now, (D,)."""
+        return state["weight_D"]
+
+    def facts(self, state: State, names: Sequence[str]) -> Mapping[str, Any]:
+        """``weight`` and ``sparsity``, the score, by domain, and the number of ``updates``."""
+        score = dict(zip(names, state["score_D"].tolist(), strict=True))
+        return {
+            "weight": dict(zip(names, state["weight_D"].tolist(), strict=True)),
+            "sparsity": {name: value for name, value in score.items() if not np.isnan(value)},
+            "updates": int(state["updates_1"][0]),
+        }
+
+    def _computed(self, state: State) -> Float64:
+        return self.map.weights(state["score_D"], state["share_D"] if self.renorm else None)  # Eq. (1)
+
+    def _counted(self, state: State, counts: Counts | None) -> State:
+        if counts is None:
+            return state
+        score_D = self.sparsity.score(counts)
+        return {**state, "score_D": np.where(np.isnan(score_D), state["score_D"], score_D)}
+
+    def _slowness(self, state: State) -> State:
+        """Eq. (4); the losses since the last update are then forgotten."""
+        seen_D = state["losses_D"] > 0
+        mean_D = np.maximum(state["loss_D"] / np.maximum(state["losses_D"], 1), LEAST_LOSS)
+        first_D = np.where(seen_D & (state["first_D"] == 0), mean_D, state["first_D"])
+        score_D = np.log(mean_D / np.where(seen_D, first_D, mean_D))  # Eq. (4)
+        return {
+            **state,
+            "score_D": np.where(seen_D, score_D, state["score_D"]),
+            "first_D": first_D,
+            **dict.fromkeys(("loss_D", "losses_D"), np.zeros(len(seen_D))),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class DynamicSparsity(Weighting):
+    """A schedule for any network whose losses L_d are means over each domain's own part of a batch.
+
+    In a plain sum of these every domain counts alike, so a sample of a small one more than one of a large
+    one: that is as good as weights 1/f_d. For weights w_d of *samples* the losses need, with D domains,
+
+        Σ_d D f_d w_d L_d,   Σ_d D f_d w_d = D                                                         (5)
+
+    ``counts``: of the training data; ``share_D``: f_d, the domains' parts of all samples, where these are not
+    the shares in the counts; ``windows``: those of ``schedule.windows``. An update comes after
+    ``schedule.period`` times ``steps_per_epoch`` steps.
+    """
+
+    schedule: WeightSchedule
+    counts: Counts
+    steps_per_epoch: int
+    windows: tuple[Counts, ...] = ()
+    share_D: Float64 | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps_per_epoch < 1:
+            raise SettingsError(f"steps_per_epoch must be 1 or more, not {self.steps_per_epoch}.")
+        self.schedule.begin(self.counts)  # refuses "gradient" before the fit has begun
+
+    @classmethod
+    def of(cls, schedule: WeightSchedule, data: MultiDomain, steps_per_epoch: int, epochs: int) -> Self:
+        """For a fit of so many epochs in which every event is a sample of its own domain alone."""
+        own_D = np.array([len(events) for events in data.domains.values()]) / max(data.n_events, 1)
+        return cls(schedule, Counts.of(data), steps_per_epoch, schedule.windows(data, epochs), own_D)
+
+    def weigh(
+        self, losses: Mapping[str, Any], parameters: Mapping[str, Any], state: State
+    ) -> tuple[dict[str, float], State]:
+        """Eq. (5) for this step; SettingsError for a domain that was not counted."""
+        for domain in losses:
+            if domain not in self.counts.names:
+                raise SettingsError(unknown("domain in the counts", domain, self.counts.names))
+        state = self._due(state) if state else self._begun()
+        weight, names = self._of_losses(state), self.counts.names
+        loss_D = [float(losses[name].detach()) if name in losses else np.nan for name in names]
+        after = {**self.schedule.observed(state, loss_D), "steps_1": state["steps_1"] + 1}
+        return {domain: weight[domain] for domain in losses}, after
+
+    def facts(self, state: State) -> Mapping[str, Any]:
+        """By domain ``weight`` of the loss, ``sample_weight`` w_d and ``sparsity``; and ``updates``."""
+        if not state:
+            return {}
+        told = self.schedule.facts(state, self.counts.names)
+        return {**told, "weight": self._of_losses(state), "sample_weight": told["weight"]}
+
+    def _begun(self) -> State:
+        return {**self.schedule.begin(self.counts, self.share_D), "steps_1": np.zeros(1, np.int64)}
+
+    def _due(self, state: State) -> State:
+        """After an update where it is time for one; a fit longer than planned keeps the last window."""
+        if state["steps_1"][0] % (self.schedule.period * self.steps_per_epoch):
+            return state
+        place = min(int(state["updates_1"][0]), len(self.windows) - 1)
+        return self.schedule.updated(state, self.windows[place] if self.windows else None)
+
+    def _of_losses(self, state: State) -> dict[str, float]:
+        here_D, factor_D = state["share_D"] > 0, np.ones(len(self.counts.names))
+        share_D = state["share_D"][here_D]
+        if share_D.size and not alike(share_D / share_D.max()):
+            factor_D[here_D] = share_D / share_D.mean()  # D f_d
+        weight_D = factor_D * state["weight_D"]  # Eq. (5)
+        return dict(zip(self.counts.names, weight_D.tolist(), strict=True))
+
+
+def _quantiles(data: MultiDomain, part_K: Float64) -> list[int]:
+    """The times by which such parts of all events have been."""
+    for name, events in data.domains.items():
+        if events.time is None:
+            raise DataError(f"signal='window' needs times, and the events of domain {name!r} have none.")
+    time_N = np.concatenate([events.time for events in data.domains.values() if events.time is not None])
+    return [int(end) for end in np.quantile(time_N, part_K, method="inverted_cdf")]

@@ -1,0 +1,316 @@
+"""How sparse each domain is, and the weight of its loss that follows (DWL, the first algorithm).
+
+Of N events, V items with events and U people with events, domain d has N_d, V_d and U_d. What belongs to
+several domains counts in full in each of them here, and in equal parts in the shares f_d, which sum to 1.
+
+    s_d = α ln(N/N_d) + β ln(U/U_d) + γ E_d                                                            (1)
+    E_d = 1 - H_d / ln V_d,   H_d the entropy of d's events over its items, in nats                    (2)
+
+    m_d = (s_d - min s) / (max s - min s)                                                              (3)
+    "literal"      w_d = clip(m_d, low, high)                                                          (4)
+    "affine"       w_d = low + (high - low) m_d                                                        (5)
+    "geometric"    w_d = low (high / low)^m_d                                                          (6)
+    "exponential"  w_d = exp(κ s_d)                                                                    (7)
+    "softmax"      w_d = D exp(s_d / T) / Σ exp(s / T)                                                 (8)
+
+    w_d ← clip(c w_d, low, high)   with c such that   Σ_d f_d w_d = 1                                  (9)
+
+Eq. (9) makes the mean weight of a sample 1, so that weighing does not also change the step length. Domains
+that are all alike, and a domain alone, have weight 1 exactly. A domain without events has no score (NaN),
+has weight 1, and is left out of all sums. What is odd in the published Eqs. (1), (2) and (4), and what else
+they may mean: docs/methods/dwl-weights.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
+from landbridge.training.weighting.base import within
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+COUNTING = ("events", "items")
+ENTROPY = ("normalised", "items", "users", "none")
+MAPS = ("exponential", "literal", "affine", "geometric", "softmax")
+COMBINE = ("max", "mean", "product")
+ALIKE = 1e-12  # what differs by less, relatively, differs by rounding
+FARTHEST = 300.0  # between ln w of any two domains
+HALVINGS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """What Eqs. (1), (2) and (9) count, arrays in the order of ``names``, (D,).
+
+    ``events_D`` N_d, ``items_D`` V_d and ``users_D`` U_d, out of ``n_events``, ``n_items`` and ``n_users``;
+    ``share_D``: f_d; ``item_entropy_D`` and ``user_entropy_D``: of the domain's events over its items and
+    over its people, in nats, 0 without events. The events' weights play no part.
+    """
+
+    names: tuple[str, ...]
+    events_D: Float64
+    items_D: Float64
+    users_D: Float64
+    n_events: float
+    n_items: float
+    n_users: float
+    share_D: Float64
+    item_entropy_D: Float64
+    user_entropy_D: Float64
+
+    @classmethod
+    def of(cls, data: MultiDomain, since: int | None = None, until: int | None = None) -> Counts:
+        """Of all events, or of those with ``since`` <= time <= ``until``, in seconds.
+
+        ``data.memberships`` says which further domains items belong to. DataError where times are asked
+        for and missing.
+        """
+        tables = {name: _between(name, events, since, until) for name, events in data.domains.items()}
+        belongs = {name: memberships_of(data, name) for name in data.names}
+        count = {name: events.item_counts.astype(np.float64) for name, events in tables.items()}
+        activity_UD = np.zeros((data.n_users, len(data.names)))
+        for name in data.names:
+            activity_UD += _activity(tables[name], belongs[name])
+        events_D, logs_D, items_D, part_D = np.sum(
+            [_sums(count[name], belongs[name]) for name in data.names], axis=0
+        )
+        n_events = float(sum(count_I.sum() for count_I in count.values()))
+        return cls(
+            data.names,
+            events_D,
+            items_D,
+            (activity_UD > 0).sum(axis=0).astype(np.float64),
+            n_events,
+            float(sum((count_I > 0).sum() for count_I in count.values())),
+            float((activity_UD > 0).any(axis=1).sum()),
+            part_D / max(n_events, 1.0),
+            _entropy(events_D, logs_D),
+            _entropy(events_D, _log_terms(activity_UD).sum(axis=0)),
+        )
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """The score of Eq. (1): ``alpha``, ``beta`` and ``gamma`` are α, β and γ.
+
+    ``counting``: N_d and N are numbers of "events" or of "items". ``entropy``: E_d is Eq. (2), "normalised";
+    H_d itself, over "items" as published or over "users"; or "none". ``standardise``: each of the three
+    terms gets mean 0 and deviation 1 over the domains first.
+    """
+
+    alpha: float = 1.0
+    beta: float = 0.6
+    gamma: float = 0.2
+    counting: str = "events"
+    entropy: str = "normalised"
+    standardise: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("alpha", "beta", "gamma"):
+            within(key, getattr(self, key), 0, np.inf)
+        for key, valid in (("counting", COUNTING), ("entropy", ENTROPY)):
+            if getattr(self, key) not in valid:
+                raise SettingsError(unknown(key, getattr(self, key), valid))
+
+    def score(self, counts: Counts) -> Float64:
+        """s_d, (D,); NaN for a domain without events."""
+        here_D = counts.events_D > 0
+        number_D, number = counts.events_D, counts.n_events
+        if self.counting == "items":
+            number_D, number = counts.items_D, counts.n_items
+        rare_D = np.log(number / number_D[here_D])
+        apart_D = np.log(counts.n_users / counts.users_D[here_D])
+        terms_3D = np.stack([rare_D, apart_D, self._unevenness(counts)[here_D]])
+        if self.standardise and here_D.any():
+            terms_3D = _standardised(terms_3D)
+        score_D = np.full(len(here_D), np.nan)
+        score_D[here_D] = np.array([self.alpha, self.beta, self.gamma]) @ terms_3D  # Eq. (1)
+        return score_D
+
+    def _unevenness(self, counts: Counts) -> Float64:
+        """E_d, (D,). Events on one item are as even as they can be, E_d = 0."""
+        if self.entropy == "items":
+            return counts.item_entropy_D
+        if self.entropy == "users":
+            return counts.user_entropy_D
+        if self.entropy == "none":
+            return np.zeros(len(counts.names))
+        most_D = np.log(np.maximum(counts.items_D, 2))
+        return np.where(counts.items_D > 1, 1 - counts.item_entropy_D / most_D, 0.0)  # Eq. (2)
+
+
+METRICS: Mapping[str, Sparsity] = MappingProxyType(
+    {
+        "hybrid": Sparsity(),
+        "frequency": Sparsity(1.0, 0.0, 0.0),
+        "users": Sparsity(0.0, 1.0, 0.0),
+        "entropy": Sparsity(0.0, 0.0, 1.0),
+    }
+)
+"""Name -> the score that looks at this alone."""
+
+
+@dataclass(frozen=True)
+class WeightMap:
+    """From scores to weights: ``kind`` is one of Eqs. (4)-(8), with κ and T as ``kappa`` and ``temperature``.
+
+    ``low`` and ``high``: least and largest weight, with 1 among what lies between.
+    """
+
+    kind: str = "exponential"
+    low: float = 0.2
+    high: float = 5.0
+    kappa: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in MAPS:
+            raise SettingsError(unknown("map", self.kind, MAPS))
+        check_bounds(self.low, self.high)
+        within("kappa", self.kappa, 0, np.inf)
+        if not 0 < self.temperature < np.inf:
+            raise SettingsError(f"temperature must be above 0 and finite, not {self.temperature}.")
+
+    def raw(self, score_D: Float64) -> Float64:
+        """Eqs. (4)-(8), (D,): "exponential" and "softmax" know no bounds yet. 1 where the score is NaN."""
+        weight_D = np.ones(len(score_D))
+        here_D = ~np.isnan(score_D)
+        if here_D.any() and not alike(score_D[here_D]):
+            weight_D[here_D] = self._mapped(score_D[here_D])
+        return weight_D
+
+    def weights(self, score_D: Float64, share_D: Float64 | None = None) -> Float64:
+        """Within the bounds, (D,); with ``share_D``, f_d, their mean over these is 1, Eq. (9)."""
+        raw_D = self.raw(score_D)
+        if share_D is None:
+            return np.clip(raw_D, self.low, self.high)
+        return renormalised(raw_D, share_D, self.low, self.high)
+
+    def _mapped(self, score_D: Float64) -> Float64:
+        if self.kind == "exponential":
+            return np.exp(np.clip(self.kappa * score_D, -FARTHEST / 2, FARTHEST / 2))  # Eq. (7)
+        if self.kind == "softmax":
+            share_D = np.exp(np.maximum((score_D - score_D.max()) / self.temperature, -FARTHEST))
+            return np.asarray(len(score_D) * share_D / share_D.sum())  # Eq. (8)
+        rank_D: Float64 = (score_D - score_D.min()) / np.ptp(score_D)  # Eq. (3)
+        if self.kind == "literal":
+            return np.clip(rank_D, self.low, self.high)  # Eq. (4)
+        if self.kind == "affine":
+            return self.low + (self.high - self.low) * rank_D  # Eq. (5)
+        return np.asarray(self.low * (self.high / self.low) ** rank_D)  # Eq. (6)
+
+
+def renormalised(weight_D: npt.ArrayLike, share_D: npt.ArrayLike, low: float, high: float) -> Float64:
+    """Eq. (9), (D,): c is found by bisection of ln c, and there is one as low <= 1 <= high.
+
+    ``weight_D``: above 0 and finite; ``share_D``: 0 or more, with any sum. Weights that are all alike become
+    1 exactly; so does that of a share of 0, whatever it was, and it is left out of the sum. Where the mean
+    does not depend on c, neither do the weights. D may as well be a number of items.
+    """
+    check_bounds(low, high)
+    weight_D, share_D = np.asarray(weight_D, np.float64), np.asarray(share_D, np.float64)
+    if not bool(np.all((weight_D > 0) & (weight_D < np.inf))):
+        raise SettingsError("Weights must be above 0 and finite to be brought to mean 1.")
+    here_D, out_D = share_D > 0, np.ones(len(weight_D))
+    log_D = np.log(weight_D[here_D])
+    if not here_D.any() or alike(log_D):
+        return out_D
+    part_D = share_D[here_D] / share_D.sum()
+    lower, upper = np.log(low) - log_D.max(), np.log(high) - log_D.min()  # all at a bound
+    for _ in range(HALVINGS):
+        middle = (lower + upper) / 2
+        too_low = part_D @ np.clip(np.exp(middle + log_D), low, high) < 1
+        lower, upper = (middle, upper) if too_low else (lower, middle)
+    out_D[here_D] = np.clip(np.exp(upper + log_D), low, high)  # Eq. (9)
+    return out_D
+
+
+def of_items(weight_D: npt.ArrayLike, belongs_ID: Bool, combine: str = "max") -> Float64:
+    """The weight of items that may belong to several domains, (I,); 1 for an item of none.
+
+    ``combine``: "max" lets the sparsest decide; "mean" keeps the mean of Eq. (9) over events exactly;
+    "product" may leave the bounds.
+    """
+    if combine not in COMBINE:
+        raise SettingsError(unknown("combine", combine, COMBINE))
+    weight_D = np.asarray(weight_D, np.float64)
+    number_I = belongs_ID.sum(axis=1)
+    if combine == "product":
+        return np.asarray(np.where(belongs_ID, weight_D, 1.0).prod(axis=1))
+    if combine == "mean":
+        weight_I = belongs_ID @ weight_D / np.maximum(number_I, 1)
+    else:
+        weight_I = np.where(belongs_ID, weight_D, -np.inf).max(axis=1)
+    return np.where(number_I > 0, weight_I, 1.0)
+
+
+def check_bounds(low: float, high: float) -> None:
+    """SettingsError unless weights within the bounds can have mean 1."""
+    if not 0 < low <= 1 <= high < np.inf:
+        raise SettingsError(
+            f"low must be above 0 and at most 1 and high 1 or more and finite, so that weights can have "
+            f"mean 1, not {low} and {high}."
+        )
+
+
+def alike(value_D: Float64) -> bool:
+    """Whether all differ by rounding alone."""
+    return bool(np.ptp(value_D) <= ALIKE * max(1.0, np.abs(value_D).max()))
+
+
+def _standardised(terms_3D: Float64) -> Float64:
+    spread_31 = terms_3D.std(axis=1, keepdims=True)
+    centred_3D = terms_3D - terms_3D.mean(axis=1, keepdims=True)
+    return np.asarray(np.divide(centred_3D, spread_31, out=0 * centred_3D, where=spread_31 > ALIKE))
+
+
+def _between(name: str, events: Interactions, since: int | None, until: int | None) -> Interactions:
+    if since is None and until is None:
+        return events
+    if events.time is None:
+        raise DataError(f"The events of domain {name!r} have no times: count all of them, or give times.")
+    after_N = events.time >= (np.iinfo(np.int64).min if since is None else since)
+    return events.take(after_N & (events.time <= (np.iinfo(np.int64).max if until is None else until)))
+
+
+def memberships_of(data: MultiDomain, name: str) -> Bool:
+    """The domains of an item, its own always among them, (I, D)."""
+    belongs_ID = np.zeros((len(data.items[name]), len(data.names)), bool)
+    if name in data.memberships:
+        belongs_ID |= data.memberships[name]
+    belongs_ID[:, data.names.index(name)] = True
+    return belongs_ID
+
+
+def _activity(events: Interactions, belongs_ID: Bool) -> Float64:
+    """Events of each user with items of each domain, (U, D)."""
+    from scipy.sparse import csr_array
+
+    rows = events.by_user
+    matrix = csr_array((np.ones(len(events)), rows.columns, rows.offsets), (events.n_users, events.n_items))
+    return np.asarray(matrix @ belongs_ID.astype(np.float64))
+
+
+def _sums(count_I: Float64, belongs_ID: Bool) -> Float64:
+    """Per domain events n, Σ n_i ln n_i, items with events, and events in equal parts, (4, D)."""
+    part_I = count_I / belongs_ID.sum(axis=1)
+    return np.asarray(np.stack([count_I, _log_terms(count_I), count_I > 0, part_I]) @ belongs_ID)
+
+
+def _log_terms(count: Float64) -> Float64:
+    return np.asarray(count * np.log(np.maximum(count, 1)))
+
+
+def _entropy(total_D: Float64, logs_D: Float64) -> Float64:
+    """ln n - Σ n_i ln n_i / n, (D,); 0 without events."""
+    some_D = np.maximum(total_D, 1)
+    return np.maximum(np.log(some_D) - logs_D / some_D, 0.0)

@@ -1,0 +1,98 @@
+"""Why an item has its score: the closed form for known and new people, and what a score loses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from shops import (
+    ALS,
+    MODELS,
+    POLICIES,
+    SIZES,
+    events_of,
+    fit,
+    opened,
+    world,
+)
+
+from landbridge.data.interactions import Interactions
+from landbridge.inference import explain
+from landbridge.models import registry
+from landbridge.serving.engine.messages import Event, Request
+from landbridge.serving.engine.service import Service
+
+
+def test_contributions_of_known_people_are_the_librarys(joint: Service) -> None:
+    for user in ("u00", "u21", "u23"):
+        told = joint.explain("films", "f33", user)
+        theirs = explain(joint.fitted, "films", user, "f33")
+        assert told.exact
+        assert told.score == pytest.approx(theirs["contribution"].sum(), abs=1e-4)
+        ours = {(part.domain, str(part.item)): part.value for part in told.parts if part.item is not None}
+        for domain, item, _, value in theirs.filter(pl.col("item").is_not_null()).rows():
+            assert ours.pop((domain, item), 0.0) == pytest.approx(value, abs=1e-5)
+        assert not ours
+
+
+@pytest.mark.parametrize("name", ALS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_brought_events_are_explained_as_known_ones(name: str, policy: str, tmp_path: Path) -> None:
+    """For people with and without films; other people's weights do not matter, theirs are 1."""
+    data, people = world(weighted=True), (0, 20)
+    tables = {domain: with_weight_1(table, people) for domain, table in data.domains.items()}
+    service = opened(fit(replace(ALS[name], cold_policy=policy), data.with_events(tables)), tmp_path)
+    for user in people:
+        events = events_of(service.fitted.known, user)
+        for domain in SIZES:
+            item = service.popular(domain, 1)[0].item
+            own = service.explain(domain, item, f"u{user:02d}")
+            new = service.explain(domain, item, None, events)
+            assert own.exact
+            assert new.exact
+            assert new.score == pytest.approx(own.score, abs=1e-4)
+            values = [{(p.domain, p.item, p.title): p.value for p in each.parts} for each in (own, new)]
+            for key in set(values[0]) | set(values[1]):
+                assert values[0].get(key, 0) == pytest.approx(values[1].get(key, 0), abs=2e-4)
+
+
+def with_weight_1(table: Interactions, people: tuple[int, ...]) -> Interactions:
+    return replace(table, weight=np.where(np.isin(table.user_idx, people), np.float32(1), table.weight))
+
+
+def test_parts_sum_to_the_score_of_the_list(service: Service) -> None:
+    """For somebody known, somebody known with news, somebody new and nobody."""
+    events = (Event("films", "f07", 2_000_000), Event("books", 20, 2_000_001))
+    for user, brought in (("u04", ()), ("u22", events), (None, events), (None, ())):
+        (answer,) = service.recommend([Request(("books",), user, brought, k=100)])
+        for entry in (answer.items[0], answer.items[-1]):
+            told = service.explain("books", entry.item, user, brought)
+            assert told.score == pytest.approx(entry.score, rel=1e-4, abs=1e-5)
+            scale = max(abs(part.value) for part in told.parts)
+            assert sum(part.value for part in told.parts) == pytest.approx(told.score, abs=1e-4 * scale)
+            assert [part.value for part in told.parts] == sorted((p.value for p in told.parts), reverse=True)
+            assert told.model == service.model
+
+
+@pytest.mark.parametrize("name", ["bprmf", "sasrec"])
+def test_an_approximation_is_what_the_score_loses(name: str, tmp_path: Path) -> None:
+    service = opened(fit(registry.method(name).from_settings(MODELS[name])), tmp_path)
+    events = tuple(Event("films", f"f{n:02d}", n) for n in (3, 1, 2))
+    told = service.explain("films", "f50", None, events)
+    assert not told.exact
+    parts = {part.item: part.value for part in told.parts}
+    for event in events:
+        without = tuple(other for other in events if other != event)
+        lost = told.score - service.explain("films", "f50", None, without).score
+        assert parts[event.item] == pytest.approx(lost, rel=1e-3, abs=1e-7)
+
+
+def test_what_nobody_is_told(joint: Service) -> None:
+    (first,) = joint.popular("films", 1)
+    told = joint.explain("films", first.item)
+    (part,) = told.parts
+    assert (part.domain, part.item, part.title) == ("films", None, "popular in this domain")
+    assert part.value == told.score > 0

@@ -1,0 +1,274 @@
+"""Refits: nothing new changes nothing, the new are served, the forgotten gone, bad models not published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import far, uneven
+
+from landbridge import store
+from landbridge.core.errors import DivergenceError, SettingsError, StoreError
+from landbridge.core.files import claimed
+from landbridge.data.activity import ACTIVITY
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.queries import Queries
+from landbridge.data.synthetic import planted_transfer
+from landbridge.inference import recommend
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
+from landbridge.models.base import Fitted, Method
+from landbridge.models.mixture import Blend, Mixture
+from landbridge.models.popularity import Popularity
+from landbridge.serving.engine.messages import Event
+from landbridge.serving.events.refit import refit
+from landbridge.serving.events.store import EventStore
+from landbridge.training.options import FitOptions
+
+ONE = FitOptions(threads=1)
+SMALL = {"factors": 4, "alpha0": 0.1, "reg": 1.0}
+LONG = 60  # epochs after which nothing moves
+METHODS = {
+    "separate": IALS(**SMALL),
+    "joined": IALS(sharing="joined", **SMALL),
+    "auto solver": IALS(solver="auto", **SMALL),
+    "consensus": CDIMF(**SMALL),
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Iterator[EventStore]:
+    with closing(EventStore.open(str(tmp_path / "events.sqlite"))) as opened:
+        yield opened
+
+
+def planted() -> MultiDomain:
+    """Clear tastes, so that a fit ends where it must; three domains, everybody in each."""
+    return planted_transfer(users=80, items=40, groups=4, seed=1).split.train
+
+
+def saved(run: Path, method: Method, data: MultiDomain | None = None) -> Fitted:
+    fitted = method.fit(data or planted(), ONE)
+    store.save(fitted, run)
+    return fitted
+
+
+def scores(fitted: Fitted, domain: str) -> Any:
+    """Of the people and items of the planted world, by their raw ids."""
+    known = fitted.known
+    item_idx = known.items[domain].index(np.arange(40))
+    return fitted.score(domain, Queries.of_users(known.users.index(np.arange(80))))[:, item_idx]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_refit_of_nothing_new_recommends_the_same(name: str, run: Path, events: EventStore) -> None:
+    method = METHODS[name]
+    first = saved(run, method.from_settings({**vars(method), "epochs": LONG}))
+    refit(run, events, options=replace(ONE, seed=5))
+    again = store.load(run)
+    assert again.known.fingerprint == first.known.fingerprint
+    for domain in first.known.names:
+        assert far(scores(again, domain), scores(first, domain)) < 1e-3
+        one, other = (recommend(fitted, domain, k=5)["item"].to_list() for fitted in (again, first))
+        assert one == other
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_refit_goes_on_from_the_last_rows_although_indices_moved(
+    name: str, run: Path, events: EventStore
+) -> None:
+    """After one epoch it is where the first fit was, while an epoch from the beginning is far from it."""
+    method = METHODS[name]
+    first = saved(run, method.from_settings({**vars(method), "epochs": LONG}))
+    home = first.known.names[0]
+    events.append(-1, [Event(home, -7), Event(first.known.names[1], 3)])
+    refit(run, events, epochs=1, options=ONE)
+    warm = store.load(run)
+    cold = method.from_settings({**vars(method), "epochs": 1}).fit(warm.known, ONE)
+    assert warm.known.users.ids[0] == -1
+    assert warm.known.items[home].ids[0] == -7
+    for domain in first.known.names:
+        assert far(scores(warm, domain), scores(first, domain)) < 0.05
+    assert far(scores(cold, home), scores(first, home)) > 0.3
+    assert warm.method == first.method  # the run's settings, not the one epoch
+    assert sum("epoch" in record for record in warm.log) == 1
+
+
+def test_a_consensus_that_goes_on_is_not_first_undone(run: Path, events: EventStore) -> None:
+    """With an epoch without penalty, as at the beginning, the scores are three times as far away."""
+    first = saved(run, CDIMF(rho=1.0, epochs=LONG, **SMALL), uneven())
+    refit(run, events, epochs=1, options=ONE)
+    again, asked = store.load(run), everybody(first)
+    assert all(far(again.score(name, asked), first.score(name, asked)) < 0.1 for name in first.known.names)
+
+
+def test_a_new_person_is_served_like_one_with_the_same_events(run: Path, events: EventStore) -> None:
+    first = saved(run, IALS(sharing="joined", **SMALL), uneven())
+    twin = int(np.argmax(first.known.activity_UD.sum(axis=1)))
+    for name, table in first.known.domains.items():
+        items = table.item_idx[table.user_idx == twin].tolist()
+        events.append("1000", [Event(name, item) for item in items])
+    growth = refit(run, events, options=ONE)
+    fitted = store.load(run)
+    assert growth.people == 1
+    assert growth.events == first.known.activity_UD[twin].sum()
+    one, other = (recommend(fitted, "a", [user], k=5)["item"].to_list() for user in (1000, twin))
+    assert one == other
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_new_people_and_items_that_know_only_each_other_are_learned(
+    name: str, run: Path, events: EventStore
+) -> None:
+    """Rows of zero on both sides would stay zero."""
+    saved(run, METHODS[name])
+    home = planted().names[0]
+    for user in range(100, 120):
+        events.append(user, [Event(home, 200 + user % 2 + 2 * n) for n in range(8) if n != user % 8])
+    refit(run, events, options=ONE)
+    fitted = store.load(run)
+    for user in range(100, 120):
+        (best,) = recommend(fitted, home, [user], k=1)["item"].to_list()
+        assert best == 200 + user % 2 + 2 * (user % 8)
+
+
+def test_a_forgotten_person_is_gone_as_if_she_had_never_been(run: Path, events: EventStore) -> None:
+    data = named(uneven())
+    saved(run, CDIMF(epochs=3, **SMALL), data)
+    events.append("person-7", [Event("a", 1)])
+    events.append("person-8", [Event("a", 1)])
+    events.forget("person-7")
+    growth = refit(run, events, options=ONE)
+    assert growth.forgotten == 1
+    assert store.load(run).known.users.index(["person-7", "person-8"]).tolist() == [-1, 57]
+    everything = b"".join(file.read_bytes() for file in run.iterdir())
+    assert b"person-8" in everything
+    assert b"person-7" not in everything
+
+
+def test_a_forgotten_id_is_kept_until_a_refit_starts_without_her(
+    run: Path, events: EventStore, tmp_path: Path
+) -> None:
+    saved(run, IALS(epochs=2, **SMALL))
+    events.forget(3)
+    events.forget("a passer-by")
+    refit(run, events, tmp_path / "other", options=ONE)
+    assert events.forgotten() == {3, "3"}  # the run still knows her; of the other nothing was left
+    refit(run, events, options=ONE)
+    assert events.forgotten() == {3, "3"}  # a server may still have the old state
+    refit(run, events, options=ONE)
+    assert events.forgotten() == frozenset()
+    assert store.load(run).known.users.index([3]).tolist() == [-1]
+
+
+def test_a_model_of_no_numbers_is_not_published(
+    run: Path, events: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(run, IALS(epochs=2, **SMALL))
+    before = (run / "manifest.json").read_bytes()
+    fit = IALS.fit
+
+    def spoilt(method: IALS, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
+        fitted = fit(method, train, options)
+        fitted.user_UF[train.names[1]][-1, 0] = np.nan
+        return fitted
+
+    monkeypatch.setattr(IALS, "fit", spoilt)
+    events.forget(3)
+    with pytest.raises(DivergenceError, match="stays as it was"):
+        refit(run, events, options=ONE)
+    assert (run / "manifest.json").read_bytes() == before
+    assert events.forgotten() == {3, "3"}
+    assert [path.name for path in run.parent.iterdir() if path.is_dir()] == ["run"]
+
+
+def test_a_mixture_keeps_its_decisions_and_its_members_go_on(run: Path, events: EventStore) -> None:
+    members = {
+        label: {"method": method.name, "settings": vars(method)}
+        for label, method in (("popularity", Popularity()), ("joint", IALS(epochs=LONG, **SMALL)))
+    }
+    home = planted().names[0]
+    weights = {home: {group: {"popularity": 0.25, "joint": 0.75} for group in ACTIVITY}}
+    log = ({"domain": home, "why": "measured"},)
+    decided = replace(Mixture(members, weights).fit(planted(), ONE), log=log)
+    store.save(decided, run)
+    events.append(-1, [Event(home, 3)])
+    refit(run, events, epochs=1, options=ONE)
+    again = store.load(run)
+    assert isinstance(again, Blend)
+    assert again.method == decided.method
+    assert again.decisions == decided.decisions
+    assert json.loads((run / "manifest.json").read_text())["decisions"] == list(decided.decisions)
+    assert far(scores(again.members["joint"], home), scores(decided.members["joint"], home)) < 0.05
+
+
+def test_other_methods_are_fitted_anew_with_their_own_epochs(run: Path, events: EventStore) -> None:
+    saved(run, Popularity(), uneven())
+    events.append(1000, [Event("b", item) for item in (1, 2)])
+    growth = refit(run, events, options=ONE)
+    fitted = store.load(run)
+    plain = Popularity().fit(fitted.known)
+    assert growth.events == 2
+    assert np.array_equal(fitted.score("b", everybody(fitted)), plain.score("b", everybody(plain)))
+    with pytest.raises(SettingsError, match="leave out --epochs"):
+        refit(run, events, epochs=2)
+
+
+def test_what_cannot_be_refitted_is_refused(run: Path, events: EventStore) -> None:
+    saved(run, IALS(epochs=2, **SMALL))
+    with pytest.raises(SettingsError, match="1 or more"):
+        refit(run, events, epochs=0)
+    with claimed(run.with_name("run.checkpoint")), pytest.raises(StoreError, match="Another fit"):
+        refit(run, events)
+    with pytest.raises(StoreError, match="no run folder"):
+        refit(run.with_name("typo"), events)
+
+
+def test_going_on_pays_for_planted_transfer(run: Path, events: EventStore) -> None:
+    """Two epochs after new events are as good as twelve from the beginning."""
+    world = planted_transfer(users=200, items=80, seed=1)
+    method = CDIMF(factors=8, alpha0=0.1, reg=0.1)
+    saved(run, method, world.split.train)
+    for name, valid in world.split.valid.targets.items():
+        users, items = world.data.users.ids[valid.user_idx], world.data.items[name].ids[valid.item_idx]
+        for user, item in zip(users.tolist(), items.tolist(), strict=True):
+            events.append(user, [Event(name, item)])
+    refit(run, events, epochs=2, options=ONE)
+    warm, cold = store.load(run), method.fit(world.split.test.known, ONE)
+    assert warm.known.n_events == world.split.test.known.n_events
+    assert hits(warm, world.split.test) >= 0.97 * hits(cold, world.split.test) > 0
+
+
+def hits(fitted: Fitted, holdout: Any) -> float:
+    from landbridge.evaluation.evaluate import Validator
+
+    return float(Validator(holdout, "ndcg@10", 1)(fitted))
+
+
+def everybody(fitted: Fitted) -> Queries:
+    return Queries.of_users(np.arange(fitted.known.n_users))
+
+
+def named(data: MultiDomain) -> MultiDomain:
+    """Users with texts as ids, in the same order."""
+    ids = np.array([f"person-{n}" for n in range(data.n_users)], np.dtypes.StringDType())
+    order = np.argsort(ids)
+    place_U = np.argsort(order).astype(np.int32)
+    tables = {
+        name: type(table).from_events(
+            place_U[table.user_idx], table.item_idx, table.n_users, table.n_items, table.weight, table.time
+        )
+        for name, table in data.domains.items()
+    }
+    return MultiDomain(type(data.users)(ids[order]), data.items, tables)

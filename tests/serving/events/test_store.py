@@ -1,0 +1,292 @@
+"""The event store in SQLite: what comes back, what is refused, what is erased, and what survives a kill."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from landbridge.core.errors import DataError, StoreError
+from landbridge.serving.engine.messages import Event
+from landbridge.serving.events import database
+from landbridge.serving.events.store import EventStore
+
+BIG = 2**63 - 1
+ids = st.integers(-BIG - 1, BIG) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
+    lambda text: "\x00" not in text
+)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: "\x00" not in text)
+times = st.none() | st.integers(-(10**11) + 1, 10**11 - 1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[EventStore]:
+    with closing(EventStore.open(str(path))) as opened:
+        yield opened
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(ids, st.lists(st.builds(Event, names, ids, times), max_size=3)), max_size=6))
+def test_events_come_back_as_they_were_given(
+    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[str | int, list[Event]]]
+) -> None:
+    path = tmp_path_factory.mktemp("store") / "events.sqlite"
+    kept: dict[str, list[Event]] = {}
+    with closing(EventStore.open(str(path))) as store:
+        for user, events in told:
+            assert store.append(user, events) == len(events)
+            kept.setdefault(str(user), []).extend(events)
+    with closing(EventStore.open(f"sqlite:///{path}")) as again:
+        for key, events in kept.items():
+            found = again.of(key)
+            assert found == tuple(events)
+            assert [type(event.item) for event in found] == [type(event.item) for event in events]
+        assert again.counts()["events"] == sum(map(len, kept.values()))
+
+
+def test_a_whole_number_and_its_text_are_one_person(store: EventStore) -> None:
+    store.append(17, [Event("books", "a")])
+    store.append("17", [Event("books", "b")])
+    assert [event.item for event in store.of("17")] == [event.item for event in store.of(17)] == ["a", "b"]
+    assert store.of("017") == ()
+    assert store.forget("17") == 2
+    assert {17, "17"} == store.forgotten()
+
+
+def test_the_frame_has_all_events_in_their_order(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landbridge.serving.events.store.READ_AT_ONCE", 3)
+    assert store.frame().schema == {
+        "user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64
+    }  # fmt: skip
+    before = int(time.time())
+    for number in range(7):
+        store.append(number % 2, [Event("books", number, 100 - number)])
+    assert store.frame()["item"].to_list() == list(range(7))
+    store.append(9, [Event("films", "x"), Event("films", 8)])
+    frame = store.frame()
+    assert frame.columns == ["user", "domain", "item", "timestamp"]
+    assert frame["user"].to_list() == [0, 1, 0, 1, 0, 1, 0, 9, 9]
+    assert frame["item"].to_list() == [*map(str, range(7)), "x", "8"]
+    assert frame["timestamp"].to_list()[:7] == list(range(100, 93, -1))
+    assert before <= frame["timestamp"].to_list()[7] <= time.time()
+
+
+def test_events_since_a_moment(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for moment in (10, 20, 30):
+        monkeypatch.setattr("landbridge.serving.events.store.time.time", lambda moment=moment: moment + 0.9)
+        store.append("u", [Event("books", moment, 0)])
+    assert [event.item for event in store.of("u", since=20)] == [20, 30]
+
+
+@pytest.mark.parametrize(
+    ("user", "event"),
+    [
+        ("", Event("books", "a")),
+        (True, Event("books", "a")),
+        (1.0, Event("books", "a")),
+        (2**63, Event("books", "a")),
+        ("u", Event("", "a")),
+        ("u", Event("books", None)),
+        ("u", Event("books", "a\x00")),
+        ("u", Event("books", "\ud800")),
+        ("u", Event("books", "a", 1_700_000_000_000)),
+        ("u", Event("books", "a", 1.5)),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_kept_is_refused_and_nothing_of_it_kept(
+    store: EventStore, user: Any, event: Event
+) -> None:
+    with pytest.raises(DataError):
+        store.append(user, [Event("books", "good"), event])
+    assert store.counts()["events"] == 0
+
+
+def test_forgetting_erases_events_and_refuses_new_ones(store: EventStore, path: Path) -> None:
+    store.append("alice", [Event("books", f"very-telling-{n}") for n in range(300)])
+    store.append("bob", [Event("books", "harmless")])
+    assert store.forget("alice") == 300
+    assert store.forget("alice") == 0
+    assert store.of("alice") == ()
+    assert store.append("alice", [Event("books", "late")]) == 0
+    assert store.counts() == {"events": 1, "people": 1, "forgotten": 1}
+    bytes_on_disk = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"very-telling" not in bytes_on_disk
+    assert b"harmless" in bytes_on_disk
+
+
+def test_the_released_are_strangers_again_and_leave_no_name(store: EventStore, path: Path) -> None:
+    for user in ("telltale", "carol"):
+        store.append(user, [Event("books", "a")])
+        store.forget(user)
+    store.release({"telltale", "never seen"})
+    assert store.forgotten() == {"carol"}
+    assert b"telltale" not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert store.append("telltale", [Event("books", "a")]) == 1
+
+
+def test_a_number_is_never_given_twice(store: EventStore) -> None:
+    """A reader that goes on after the last number it saw misses nothing."""
+    store.append("u", [Event("books", "a")])
+    store.forget("u")
+    store.append("v", [Event("books", "b")])
+    assert [row[0] for rows in store._parts() for row in rows] == [2]
+
+
+def test_every_connection_is_durable(store: EventStore) -> None:
+    """A power cut cannot be played here; these settings are what SQLite promises durability for."""
+    with database.writing(store._engine) as writer, database.reading(store._engine) as reader:
+        for connection in (writer, reader):
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_threads_that_append_at_once_share_a_transaction(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions, together = [], Barrier(8)
+    real = database.writing
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        transactions.append(1)
+        return real(*arguments, **named)
+
+    def append(user: int) -> int:
+        together.wait()
+        return sum(store.append(user, [Event("books", n)]) for n in range(20))
+
+    monkeypatch.setattr(database, "writing", counted)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(append, range(8))) == [20] * 8
+    assert len(transactions) < 160
+    assert all([event.item for event in store.of(user)] == list(range(20)) for user in range(8))
+
+
+def test_a_failed_transaction_acknowledges_nothing_and_the_next_one_works(
+    store: EventStore, path: Path
+) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON landbridge_events "
+                      "BEGIN SELECT RAISE(ABORT, 'disk is full'); END")  # fmt: skip
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(store.append, user, [Event("books", "a")]) for user in range(4)]
+        assert all("disk is full" in str(one.exception()) for one in waiting)
+        assert all(isinstance(one.exception(), StoreError) for one in waiting)
+        other.execute("DROP TRIGGER full")
+    assert store.append("u", [Event("books", "a")]) == 1
+    assert store.counts()["events"] == 1
+
+
+def test_two_processes_share_a_store(store: EventStore, path: Path) -> None:
+    with closing(EventStore.open(str(path))) as other:
+        other.forget("u")
+        assert store.append("u", [Event("books", "a")]) == 0
+        assert store.append("v", [Event("books", "a")]) == 1
+        assert other.of("v") == (Event("books", "a"),)
+
+
+def test_many_open_a_new_store_at_once(path: Path) -> None:
+    together = Barrier(8)
+
+    def opened(_: int) -> int:
+        together.wait()
+        with closing(EventStore.open(str(path))) as store:
+            return store.append("u", [Event("books", "a")])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(opened, range(8))) == 8
+
+
+def test_foreign_newer_and_missing_stores_are_refused_untouched(tmp_path: Path) -> None:
+    foreign, newer, text = (tmp_path / name for name in ("foreign.sqlite", "newer.sqlite", "events.csv"))
+    with closing(sqlite3.connect(foreign)) as other:
+        other.execute("CREATE TABLE orders (id INTEGER)")
+    EventStore.open(str(newer)).close()
+    with closing(sqlite3.connect(newer)) as other, other:
+        other.execute("UPDATE landbridge_store SET version = 2")
+    text.write_text("user,item\n" * 100)
+    for path, why in ((foreign, "other tables"), (newer, "version 2"), (text, "not a database")):
+        before = path.read_bytes()
+        with pytest.raises(StoreError, match=why):
+            EventStore.open(str(path))
+        assert path.read_bytes() == before
+    with pytest.raises(StoreError, match="There is no folder"):
+        EventStore.open(str(tmp_path / "none" / "events.sqlite"))
+    with pytest.raises(StoreError, match="There is no event store"):
+        EventStore.existing(str(tmp_path / "typo.sqlite"))
+    assert not (tmp_path / "typo.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://me@host/name", "sqlite://", "sqlite:///:memory:", "postgresql://a:b:c"]
+)
+def test_impossible_addresses_are_refused(url: str) -> None:
+    with pytest.raises(StoreError):
+        EventStore.open(url)
+
+
+APPENDER = """
+import os, sys
+from threading import Thread
+from landbridge.serving.events.store import EventStore
+from landbridge.serving.engine.messages import Event
+
+store, begin = EventStore.open(sys.argv[1]), int(sys.argv[2])
+
+def append(thread):
+    number = begin + thread
+    while True:
+        store.append(f"user {thread}", [Event("books", number)])
+        os.write(1, b"%d\\n" % number)
+        number += 4
+
+for thread in range(4):
+    Thread(target=append, args=[thread]).start()
+"""
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_kill_at_any_moment_loses_nothing_acknowledged(path: Path, kills: int) -> None:
+    moments = random.Random(kills)
+    acknowledged: list[int] = []
+    for kill in range(kills):
+        acknowledged += killed(path, begin=kill * 1_000_000, after=moments.uniform(0.0, 0.15))
+    with closing(EventStore.open(str(path))) as store:
+        kept = store.frame()["item"]
+        assert set(acknowledged) <= set(kept)
+        assert kept.is_unique().all()
+        assert len(acknowledged) > kills
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def killed(path: Path, begin: int, after: float) -> list[int]:
+    """Numbers that a process appended and acknowledged before it was killed, some time after the first."""
+    command = [sys.executable, "-c", APPENDER, str(path), str(begin)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        time.sleep(after)
+        process.send_signal(signal.SIGKILL)
+        said = first + process.stdout.read()
+    return [int(line) for line in said.splitlines(keepends=True) if line.endswith("\n")]

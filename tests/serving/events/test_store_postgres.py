@@ -1,0 +1,264 @@
+"""The event store in PostgreSQL: a server of Debian's packages, started here on a port of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from threading import Barrier
+from threading import Event as Signal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from landbridge.core.errors import StoreError
+from landbridge.serving.engine.messages import Event
+from landbridge.serving.events import database
+from landbridge.serving.events.store import EventStore
+
+PASSWORD = "open-sesame"
+UNPRIVILEGED = ("postgres", "nobody")  # who runs the server where the tests are root's, which it refuses
+NUMBERS = count()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server: its programs, its folder (data, socket, log) and its port."""
+
+    programs: Path
+    folder: Path
+    port: int
+
+    def run(self, program: str, *words: object) -> None:
+        command = [str(self.programs / program), *map(str, words)]
+        with open(self.folder / "output", "a") as output:
+            done = subprocess.run(command, stdout=output, stderr=output, **someone())
+        assert done.returncode == 0, (self.folder / "output").read_text()
+
+    def start(self) -> None:
+        settings = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        self.run(
+            "pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log", "-w", "-o", settings, "start"
+        )
+
+    def stop(self, how: str) -> None:
+        self.run("pg_ctl", "-D", self.folder / "data", "-w", "-m", how, "stop")
+
+    def url(self, name: str = "postgres") -> str:
+        return f"postgresql://keeper:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+
+def someone() -> dict[str, Any]:
+    """Arguments for a process of a user without rights, where this one has them all."""
+    import pwd
+
+    if os.geteuid() != 0:
+        return {}
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    entry = next(known[name] for name in UNPRIVILEGED if name in known)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def programs() -> Path:
+    """The newest server's programs; Debian keeps them out of the PATH."""
+    pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if not found and (beside := shutil.which("initdb")):
+        found = [Path(beside)]
+    if not found:
+        pytest.skip("no PostgreSQL server is installed here (Debian: apt-get install postgresql)")
+    return found[-1].parent
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="landbridge-"))
+    started = Server(programs(), folder, port)
+    (folder / "password").write_text(PASSWORD)
+    if owner := someone():
+        for path in (folder, folder / "password"):
+            os.chown(path, owner["user"], owner["group"])
+    try:
+        started.run(
+            "initdb", "-D", folder / "data", "-U", "keeper", "--auth=scram-sha-256",
+            "--pwfile", folder / "password", "--no-sync",
+        )  # fmt: skip
+        started.start()
+        try:
+            yield started
+        finally:
+            started.stop("immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    """A schema of its own."""
+    schema = f"events{next(NUMBERS)}"
+    with bare(server.url()).begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+    return f"{server.url()}?options=-csearch_path%3D{schema}"
+
+
+def bare(url: str) -> sa.Engine:
+    """An engine without the store's ways."""
+    return sa.create_engine(database.address_of(url), poolclass=sa.NullPool)
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[EventStore]:
+    with closing(EventStore.open(url)) as opened:
+        yield opened
+
+
+def test_events_come_back_as_they_were_given(store: EventStore, url: str) -> None:
+    told = [Event("books", 17), Event("films/tv", "17", -5), Event("büchér", "é'\"\\ %s", 10**10)]
+    assert store.append("aliçe", told) == 3
+    assert store.append(2**63 - 1, [Event("books", -(2**63))]) == 1
+    with closing(EventStore.open(url)) as again:
+        assert again.of("aliçe") == tuple(told)
+        assert [type(event.item) for event in again.of("aliçe")] == [int, str, str]
+        assert again.of(str(2**63 - 1)) == (Event("books", -(2**63)),)
+        frame = again.frame()
+        assert frame["user"].to_list() == ["aliçe"] * 3 + [str(2**63 - 1)]
+        assert frame["item"].to_list() == ["17", "17", "é'\"\\ %s", str(-(2**63))]
+        assert again.counts() == {"events": 4, "people": 2, "forgotten": 0}
+
+
+def test_forgetting_and_releasing(store: EventStore) -> None:
+    store.append(17, [Event("books", "a"), Event("books", "b")])
+    store.append("bob", [Event("books", "a")])
+    assert store.forget("17") == 2
+    assert store.forget(17) == 0
+    assert store.forgotten() == {17, "17"}
+    assert store.append(17, [Event("books", "a")]) == 0
+    assert store.of(17) == ()
+    store.release(store.forgotten())
+    assert store.forgotten() == frozenset()
+    assert store.append(17, [Event("books", "a")]) == 1
+
+
+def test_threads_and_processes_append_at_once(store: EventStore, url: str) -> None:
+    together = Barrier(8)
+
+    def append(opened: EventStore, user: int) -> int:
+        together.wait()
+        return sum(opened.append(user, [Event("books", n)]) for n in range(20))
+
+    with closing(EventStore.open(url)) as other, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(append, [store, other] * 4, range(8))) == [20] * 8
+    assert all([event.item for event in store.of(user)] == list(range(20)) for user in range(8))
+
+
+def test_many_open_a_new_store_at_once(url: str) -> None:
+    together = Barrier(6)
+
+    def opened(_: int) -> int:
+        together.wait()
+        with closing(EventStore.open(url)) as store:
+            return store.append("u", [Event("books", "a")])
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(opened, range(6))) == 6
+
+
+def test_no_event_slips_in_while_its_person_is_forgotten(store: EventStore, url: str) -> None:
+    """An append that has looked before, and writes after, would leave an event of a forgotten person."""
+    looked = Signal()
+    with closing(EventStore.open(url)) as other, ThreadPoolExecutor(1) as pool:
+        with database.writing(store._engine) as appending:
+            gone = appending.execute(sa.select(database.FORGOTTEN.c.user_id)).all()
+            assert gone == []
+            forgetting = pool.submit(other.forget, "u")
+            looked.wait(0.3)  # the forgetting must wait for the appending
+            assert not forgetting.done()
+            row = {"user_id": "u", "user_whole": False, "domain": "d", "item_id": "i", "item_whole": False}
+            appending.execute(sa.insert(database.EVENTS).values(**row, received=0))
+        assert forgetting.result(timeout=10) == 1
+    assert store.of("u") == ()
+
+
+def test_what_is_acknowledged_survives_the_server(store: EventStore, server: Server) -> None:
+    kept = sum(store.append("u", [Event("books", n)]) for n in range(50))
+    server.stop("immediate")  # as if it were killed: it recovers from its log
+    server.start()
+    assert [event.item for event in store.of("u")] == list(range(kept))
+
+
+def test_a_server_that_comes_back_is_found_again(store: EventStore, server: Server) -> None:
+    store.append("u", [Event("books", "before")])
+    server.stop("fast")
+    server.start()
+    assert store.append("u", [Event("books", "behind its back")]) == 1
+    server.stop("fast")
+    try:
+        with pytest.raises(StoreError, match="fails"):
+            store.append("u", [Event("books", "lost")])
+    finally:
+        server.start()
+    assert store.append("u", [Event("books", "after")]) == 1
+    assert [event.item for event in store.of("u")] == ["before", "behind its back", "after"]
+
+
+APPENDER = """
+import sys
+from landbridge.serving.events.store import EventStore
+from landbridge.serving.engine.messages import Event
+
+store, number = EventStore.open(sys.argv[1]), 0
+while True:
+    store.append("u", [Event("books", number)])
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_a_killed_process_loses_nothing_acknowledged(store: EventStore, url: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", APPENDER, url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(20)]
+        process.kill()
+        lines += process.stdout.read().splitlines(keepends=True)
+    acknowledged = sum(line.endswith("\n") for line in lines)
+    assert acknowledged >= 20
+    assert len(store.of("u")) >= acknowledged
+
+
+def test_foreign_newer_and_unreachable_stores_are_refused_without_the_password(
+    url: str, server: Server
+) -> None:
+    engine = bare(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE orders (id int)")
+    refused(url, "other tables")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE orders")
+    EventStore.open(url).close()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE landbridge_store SET version = 2")
+    refused(url, "version 2")
+    refused(server.url("nowhere"), "does not exist")
+    refused(url.replace("keeper", "stranger"), "authentication failed")
+    refused(url.replace(str(server.port), "1"), "refused")
+
+
+def refused(url: str, why: str) -> None:
+    with pytest.raises(StoreError, match=why) as error:
+        EventStore.open(url)
+    assert PASSWORD not in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,391 @@
+"""The HTTP interface: what each route answers, who may ask, and what is written down about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgi import Client, asking
+from prometheus_client.parser import text_string_to_metric_families
+from stand_in import StandIn
+
+from landbridge.core.errors import StoreError
+from landbridge.serving.engine.messages import Event
+from landbridge.serving.events.store import EventStore
+from landbridge.serving.http import schemas
+from landbridge.serving.http.app import create_app
+from landbridge.serving.http.static_files import WEB
+from landbridge.serving.runtime.logging import LOG, JsonLines
+from landbridge.serving.runtime.settings import ServeSettings
+
+KEY = "a very secret key"
+ORIGIN = "https://shop.example"
+
+
+@pytest.fixture
+def service() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EventStore:
+    return EventStore.open(str(tmp_path / "events.sqlite"))
+
+
+@pytest.fixture
+def client(service: StandIn, store: EventStore) -> Iterator[Client]:
+    with asking(create_app(service, store=store)) as client:
+        yield client
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == LOG.name]
+
+
+def figures(client: Client) -> dict[tuple[str, ...], float]:
+    """Name and label values -> value."""
+    families = text_string_to_metric_families(client.get("/metrics").body.decode())
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+def test_a_list_has_the_promised_form(client: Client) -> None:
+    reply = client.post("/v1/recommend", {"domains": ["books"], "user": "alice", "k": 2})
+    model = "a" * 12
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert reply.json == {
+        "items": [
+            {"domain": "books", "item": f"{model}-0", "title": None, "score": 1.0},
+            {"domain": "books", "item": f"{model}-1", "title": None, "score": 0.5},
+        ],
+        "source": "model",
+        "known": True,
+        "model": model,
+    }
+
+
+def test_everything_asked_reaches_the_service(client: Client, service: StandIn) -> None:
+    body = {
+        "domains": ["books", "movies"],
+        "user": 17,
+        "events": [{"domain": "movies", "item": "alien", "time": 5}, {"domain": "books", "item": 3}],
+        "k": 3,
+        "seen": True,
+        "allow": {"books": ["a", 1]},
+        "deny": {"movies": ["b"]},
+        "where": {"language": "en", "pages": 3, "new": True, "price": 1.5, "series": None},
+        "weights": {"books": 2, "movies": 0.5},
+    }
+    assert client.post("/v1/recommend", body).status == 200
+    (asked,) = service.asked
+    assert (asked.domains, asked.user, asked.k, asked.seen) == (("books", "movies"), 17, 3, True)
+    assert asked.events == (Event("movies", "alien", 5), Event("books", 3, None))
+    assert (dict(asked.allow), dict(asked.deny)) == ({"books": ("a", 1)}, {"movies": ("b",)})
+    assert dict(asked.where) == body["where"]
+    assert dict(asked.weights) == body["weights"]
+
+
+def test_reasons_are_the_events_that_speak_for_an_item(client: Client) -> None:
+    events = [{"domain": "movies", "item": number} for number in range(5)]
+    reply = client.post("/v1/recommend", {"domains": ["books"], "events": events, "k": 1, "explain": True})
+    (item,) = reply.json["items"]
+    assert [part["item"] for part in item["because"]] == [0, 1, 2]
+    assert set(item["because"][0]) == {"domain", "item", "title", "value"}
+
+
+def test_without_reasons_to_give_the_list_stays(client: Client) -> None:
+    reply = client.post("/v1/recommend", {"domains": ["books"], "k": 1, "explain": True})
+    assert [item["because"] for item in reply.json["items"]] == [[]]
+
+
+def test_a_batch_is_answered_in_its_order(client: Client) -> None:
+    requests = [{"domains": [name], "k": k} for name, k in (("books", 1), ("movies", 3), ("books", 2))]
+    answers = client.post("/v1/recommend/batch", {"requests": requests}).json["answers"]
+    assert [(answer["items"][0]["domain"], len(answer["items"])) for answer in answers] == [
+        ("books", 1),
+        ("movies", 3),
+        ("books", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "answer"),
+    [
+        ("POST", "/v1/recommend", {"domains": ["books"], "user": "alice"}, schemas.RecommendAnswer),
+        ("POST", "/v1/recommend/batch", {"requests": [{"domains": ["books"]}]}, schemas.BatchAnswer),
+        ("POST", "/v1/similar", {"domain": "books", "item": 1, "k": 2, "to": "movies"}, schemas.Items),
+        ("POST", "/v1/explain", {"domain": "books", "item": 1, "user": "alice"}, schemas.ExplainAnswer),
+        ("POST", "/v1/events", {"user": 1, "events": [{"domain": "books", "item": 1}]}, schemas.Stored),
+        ("DELETE", "/v1/users/alice", None, schemas.Forgotten),
+        ("GET", "/v1/search?q=dune&domain=books", None, schemas.Items),
+        ("GET", "/v1/search?q=dune", None, schemas.Items),
+        ("GET", "/v1/popular?domain=books&k=3", None, schemas.Items),
+        ("GET", "/v1/model", None, schemas.ModelAnswer),
+        ("GET", "/healthz", None, schemas.Alive),
+        ("GET", "/readyz", None, schemas.Ready),
+    ],
+)
+def test_answers_are_as_documented(client: Client, method: str, path: str, body: Any, answer: Any) -> None:
+    pieces = [] if body is None else [json.dumps(body).encode()]
+    reply = client.run(client.ask(method, path, pieces, {"content-type": "application/json"}))
+    assert reply.status == 200, reply.body
+    answer.model_validate(reply.json)
+    named = {name for name, field in answer.model_fields.items() if field.is_required()}
+    assert named <= set(reply.json)
+    documented = client.get("/openapi.json").json["paths"]
+    template = re.sub(r"/users/.*", "/users/{user}", path.partition("?")[0])
+    assert set(documented[template][method.lower()]["responses"]) == {"200", "4XX"}
+
+
+def test_documented_examples_are_accepted(client: Client) -> None:
+    documented = client.get("/openapi.json").json
+    examples = {
+        path: documented["components"]["schemas"][name].get("examples", [])
+        for path, operations in documented["paths"].items()
+        if "post" in operations
+        for name in [
+            operations["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].split("/")[-1]
+        ]
+    }
+    assert sum(map(len, examples.values())) >= 5
+    for path, bodies in examples.items():
+        for body in bodies:
+            assert client.post(path, body).status == 200, (path, body)
+
+
+def test_stored_events_come_before_those_of_the_request(client: Client, service: StandIn) -> None:
+    first = [{"domain": "movies", "item": "alien", "time": 1}, {"domain": "books", "item": "dune", "time": 2}]
+    assert client.post("/v1/events", {"user": "zoe", "events": first}).json == {"stored": 2}
+    new = [{"domain": "movies", "item": "brazil"}]
+    client.post("/v1/recommend", {"domains": ["books"], "user": "zoe", "events": new})
+    client.post("/v1/recommend/batch", {"requests": [{"domains": ["books"], "user": "zoe"}]})
+    client.post("/v1/recommend", {"domains": ["books"], "user": "another"})
+    stored = (Event("movies", "alien", 1), Event("books", "dune", 2))
+    assert [asked.events for asked in service.asked] == [(*stored, Event("movies", "brazil")), stored, ()]
+
+
+def test_stored_events_of_items_yet_to_be_learned_wait_for_the_next_fit(
+    client: Client, service: StandIn
+) -> None:
+    events = [{"domain": "movies", "item": item} for item in ("of tomorrow", "alien")]
+    assert client.post("/v1/events", {"user": "zoe", "events": events}).json == {"stored": 2}
+    client.post("/v1/recommend", {"domains": ["books"], "user": "zoe"})
+    assert service.asked[-1].events == (Event("movies", "alien"),)
+
+
+def test_who_is_forgotten_is_a_stranger_at_once(client: Client, service: StandIn) -> None:
+    event = {"domain": "movies", "item": "alien"}
+    client.post("/v1/events", {"user": "alice/1", "events": [event, event]})
+    assert client.delete("/v1/users/alice%2F1").json == {"forgotten": 2}
+    client.post("/v1/recommend", {"domains": ["books"], "user": "alice/1"})
+    assert (service.asked[-1].user, service.asked[-1].events) == (None, ())
+
+
+def test_events_of_an_unknown_domain_are_not_stored(client: Client, store: EventStore) -> None:
+    events = [{"domain": "books", "item": 1}, {"domain": "bookz", "item": 1}]
+    reply = client.post("/v1/events", {"user": "alice", "events": events})
+    assert reply.status == 422
+    assert "did you mean 'books'" in reply.error
+    assert store.of("alice") == ()
+
+
+def test_without_a_store_events_are_refused(service: StandIn) -> None:
+    with asking(create_app(service)) as client:
+        reply = client.post("/v1/events", {"user": "a", "events": [{"domain": "books", "item": 1}]})
+        assert (reply.status, client.delete("/v1/users/a").status) == (404, 404)
+        assert "--events" in reply.error
+        assert client.post("/v1/recommend", {"domains": ["books"], "user": "a"}).status == 200
+
+
+def test_a_failing_store_is_no_fault_of_the_client(
+    client: Client, store: EventStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> int:
+        raise StoreError("The event store postgresql://db.inside/shop fails.")
+
+    monkeypatch.setattr(type(store), "append", fail)
+    reply = client.post("/v1/events", {"user": "a", "events": [{"domain": "books", "item": 1}]})
+    assert reply.status == 503
+    assert "log" in reply.error
+    assert "db.inside" not in reply.error
+    assert any("db.inside" in line.get("why", "") for line in lines(caplog))
+
+
+def test_only_the_key_opens(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings = ServeSettings(api_key=KEY, log_people=True)
+    assert KEY not in repr(settings)
+    with asking(create_app(service, settings)) as client:
+        body = {"domains": ["books"]}
+        assert "x-api-key" in client.post("/v1/recommend", body).error
+        assert client.post("/v1/recommend", body).status == 401
+        assert client.post("/v1/recommend", body, x_api_key="another").status == 401
+        assert client.post("/v1/recommend", body, x_api_key=KEY + "x").status == 401
+        assert client.get("/metrics").status == client.get("/openapi.json").status == 401
+        assert client.post("/v1/recommend", body, x_api_key=KEY).status == 200
+        assert {client.get(path).status for path in ("/", "/healthz", "/readyz")} == {200}
+        documented = client.get("/openapi.json", x_api_key=KEY).json
+    assert documented["paths"]["/v1/recommend"]["post"]["security"]
+    assert KEY not in caplog.text + json.dumps(lines(caplog))
+
+
+def test_other_origins_may_not_call_unless_named(service: StandIn) -> None:
+    wish = {
+        "origin": ORIGIN,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x-api-key",
+    }
+
+    def asked(client: Client, origin: str = ORIGIN) -> Any:
+        return client.run(client.ask("OPTIONS", "/v1/recommend", headers={**wish, "origin": origin}))
+
+    with asking(create_app(service)) as client:
+        assert "access-control-allow-origin" not in asked(client).headers
+        assert "access-control-allow-origin" not in client.get("/healthz", origin=ORIGIN).headers
+    with asking(create_app(service, ServeSettings(cors=(ORIGIN,), api_key=KEY))) as client:
+        assert asked(client).headers["access-control-allow-origin"] == ORIGIN
+        assert "access-control-allow-origin" not in asked(client, "https://else.example").headers
+        assert client.get("/healthz", origin=ORIGIN).headers["access-control-allow-origin"] == ORIGIN
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/model", "/nowhere", "/v1/search", "/metrics"])
+def test_every_answer_carries_the_security_headers(client: Client, path: str) -> None:
+    headers = client.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+
+
+def test_the_page_obeys_its_own_policy(client: Client) -> None:
+    wanted, inline = [], []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            names = dict(attrs)
+            wanted.extend(names[name] for name in ("src", "href") if name in names)
+            inline.extend(name for name in names if name.startswith("on") or name == "style")
+            if tag == "style" or (tag == "script" and "src" not in names):
+                inline.append(tag)
+
+    Reader().feed(client.get("/").body.decode())
+    assert inline == []
+    files = [path for path in wanted if path and not path.startswith("#")]
+    assert {path: client.get(f"/{path}").status for path in files} == dict.fromkeys(files, 200)
+    modules = [file.name for file in WEB.glob("*.js")]
+    assert {client.get(f"/{name}").headers["content-type"] for name in modules} == {
+        "text/javascript; charset=utf-8"
+    }
+
+
+def test_the_log_names_nobody_unless_asked(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOG.name)
+    body = {"domains": ["books"], "user": "alice", "events": [{"domain": "books", "item": "her secret"}]}
+    for people in (False, True):
+        caplog.clear()
+        with asking(create_app(service, ServeSettings(log_people=people))) as client:
+            client.post("/v1/recommend", body)
+            client.get("/v1/search?q=alice")
+            client.delete("/v1/users/alice")
+        found = [line for line in lines(caplog) if line["event"] == "request"]
+        assert [(line["method"], line["route"], line["status"]) for line in found] == [
+            ("POST", "/v1/recommend", 200),
+            ("GET", "/v1/search", 200),
+            ("DELETE", "/v1/users/{user}", 404),
+        ]
+        assert [line.get("user") for line in found] == (["alice", None, "alice"] if people else [None] * 3)
+        assert ("alice" in json.dumps(found)) == people
+        assert ("127.0.0.1" in json.dumps(found)) == people
+
+
+def test_an_unforeseen_failure_is_logged_and_not_shown(
+    client: Client, service: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("alice broke it")
+
+    service.work = fail
+    reply = client.post("/v1/recommend", {"domains": ["books"], "user": "alice"})
+    assert reply.status == 500
+    assert reply.error.startswith("Something went wrong")
+    (line,) = [line for line in lines(caplog) if line["event"] == "failed"]
+    assert line["kind"] == "RuntimeError"
+    assert any("stand_in.py" in place for place in line["where"])
+    assert "alice" not in json.dumps(line)
+    service.work = lambda: None
+    assert client.post("/v1/recommend", {"domains": ["books"]}).status == 200
+
+
+def test_a_slow_model_is_given_up(service: StandIn) -> None:
+    service.work = lambda: time.sleep(0.3)
+    with asking(create_app(service, ServeSettings(timeout=0.05))) as client:
+        reply = client.post("/v1/recommend", {"domains": ["books"]})
+        assert (reply.status, reply.error) == (503, "No answer within 0.05 seconds; try again.")
+        service.work = lambda: None
+        time.sleep(0.3)
+        assert client.post("/v1/recommend", {"domains": ["books"]}).status == 200
+
+
+def test_a_body_that_never_ends_is_given_up(service: StandIn) -> None:
+    app = create_app(service, ServeSettings(body_timeout=0.05))
+    sent: list[dict[str, Any]] = []
+
+    async def drip() -> None:
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0.02)
+            return {"type": "http.request", "body": b" ", "more_body": True}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/recommend", "query_string": b""}
+        await app({**scope, "headers": [(b"content-type", b"application/json")]}, receive, send)
+
+    with asking(app) as client:
+        client.run(drip())
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_a_client_that_leaves_is_no_failure(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOG.name)
+
+    async def leave() -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            raise AssertionError("nobody is there")
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/recommend", "query_string": b""}
+        await client.app({**scope, "headers": [(b"content-type", b"application/json")]}, receive, send)
+
+    client.run(leave())
+    assert [(line["event"], line["status"]) for line in lines(caplog)] == [("request", 499)]
+
+
+def test_figures_count_routes_statuses_and_strangers(client: Client) -> None:
+    for user in ("alice", "alice", "nobody"):
+        client.post("/v1/recommend", {"domains": ["books"], "user": user})
+    client.post("/v1/recommend", {"domains": ["bookz"]})
+    client.post("/v1/events", {"user": "a", "events": [{"domain": "books", "item": 1}]})
+    client.get("/nowhere/alice")
+    found = figures(client)
+    assert found["landbridge_requests_total", "/v1/recommend", "200"] == 3
+    assert found["landbridge_requests_total", "/v1/recommend", "422"] == 1
+    assert found["landbridge_requests_total", "other", "404"] == 1
+    assert found["landbridge_request_seconds_count", "/v1/recommend"] == 4
+    assert found["landbridge_answers_total", "known", "model"] == 2
+    assert found["landbridge_answers_total", "new", "fallback"] == 1
+    assert found["landbridge_events_stored_total",] == 1
+    assert found["landbridge_swaps_total",] == found["landbridge_rollbacks_total",] == 0
+    assert found["landbridge_model_age_seconds",] > 0
+    assert not any("alice" in part for key in found for part in key)

@@ -1,0 +1,370 @@
+"""Models that follow each other: no request fails or mixes two, and what is broken never serves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgi import Client, asking
+from served_runs import save_run
+from serving_process import Server, serving
+from stand_in import StandIn
+
+from landbridge.core.errors import StoreError
+from landbridge.core.files import atomic_write
+from landbridge.serving.engine.messages import Request
+from landbridge.serving.engine.service import Service
+from landbridge.serving.events.history import History
+from landbridge.serving.http.app import create_app
+from landbridge.serving.http.routes import Routes
+from landbridge.serving.http.schemas import RecommendBody
+from landbridge.serving.runtime.metrics import Metrics
+from landbridge.serving.runtime.model_manager import NO_MANIFEST, Current, Source
+from landbridge.serving.runtime.settings import ServeSettings
+
+BODY = {"domains": ["books"], "user": 3, "k": 5}
+QUICK = 0.02  # seconds between looks
+
+
+@dataclass
+class Shelf:
+    """A source of stand-ins: what ``holds`` says is opened, errors are raised."""
+
+    holds: dict[str, StandIn | Exception]
+    now: str = "first"
+    tries: list[str] = field(default_factory=list)
+    folder: Path = Path("/srv/secret/run")
+
+    def state(self) -> str:
+        return self.now
+
+    def opened(self) -> Any:
+        self.tries.append(self.now)
+        found = self.holds[self.now]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def current_of(shelf: Shelf) -> Current:
+    return Current.of(shelf, Metrics())  # type: ignore[arg-type]
+
+
+def test_a_new_state_serves_once_it_is_checked() -> None:
+    shelf = Shelf({"first": StandIn("one"), "second": StandIn("two")})
+
+    async def play() -> None:
+        current = current_of(shelf)
+        await current.look()
+        assert (current.now.service.model, shelf.tries) == ("one", ["first"])
+        shelf.now = "second"
+        await current.look()
+        await current.look()
+        assert (current.now.service.model, shelf.tries) == ("two", ["first", "second"])
+        assert (current.swaps, current.rollbacks, current.failed) == (1, 0, None)
+        await current.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("/srv/secret/run is damaged."), OSError("no disk"), ValueError("x")]
+)
+def test_a_broken_state_is_refused_told_and_not_tried_again(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = Shelf({"first": StandIn("one"), "bad": error, "good": StandIn("two")})
+
+    async def play() -> None:
+        current = current_of(shelf)
+        shelf.now = "bad"
+        for _ in range(3):
+            await current.look()
+        assert (current.now.service.model, shelf.tries) == ("one", ["first", "bad"])
+        assert current.failed is not None
+        assert current.failed.state == "bad"
+        assert str(error).split("/")[-1] in current.failed.why
+        assert "/srv/secret" not in current.failed.why
+        assert current.rollbacks == 1
+        shelf.now = "good"
+        await current.look()
+        assert (current.now.service.model, current.failed) == ("two", None)
+        await current.close()
+
+    asyncio.run(play())
+    assert any(
+        record.getMessage() == "rolled back" and record.levelno == logging.ERROR for record in caplog.records
+    )
+
+
+def test_a_failure_that_is_taken_back_is_no_failure() -> None:
+    shelf = Shelf({"first": StandIn("one"), "bad": StoreError("Damaged.")})
+
+    async def play() -> None:
+        current = current_of(shelf)
+        for state in ("bad", "first"):
+            shelf.now = state
+            await current.look()
+        assert (current.failed, shelf.tries) == (None, ["first", "bad"])
+        await current.close()
+
+    asyncio.run(play())
+
+
+def test_the_old_model_goes_when_its_last_request_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    shelf = Shelf({"first": StandIn("one"), "second": StandIn("two")})
+
+    async def play() -> None:
+        current = current_of(shelf)
+        original = type(current.now.together).close
+
+        async def close(together: Any) -> None:
+            closed.append(current.now.service.model)
+            await original(together)
+
+        monkeypatch.setattr(type(current.now.together), "close", close)
+        gone = weakref.ref(shelf.holds.pop("first"))  # type: ignore[arg-type]
+        leases = [current.lease(), current.lease()]
+        first, second = [await lease.__aenter__() for lease in leases]
+        shelf.now = "second"
+        await current.look()
+        assert (current.now.service.model, first.service.model, closed) == ("two", "one", [])
+        answer = await first.together.recommend(Request(("books",)))
+        assert answer.model == "one"
+        await leases[0].__aexit__(None, None, None)
+        await asyncio.sleep(0)
+        assert closed == []
+        await leases[1].__aexit__(None, None, None)
+        await asyncio.sleep(0)
+        assert closed == ["two"]
+        del first, second, answer
+        leases.clear()
+        gc.collect()
+        assert gone() is None
+        await current.close()
+
+    asyncio.run(play())
+
+
+def test_requests_go_on_while_a_model_is_being_opened() -> None:
+    opening, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(Shelf):
+        def opened(self) -> Any:
+            if self.now == "second":
+                opening.set()
+                assert may_go_on.wait(10)
+            return super().opened()
+
+    shelf = Slow({"first": StandIn("one"), "second": StandIn("two")})
+
+    async def play() -> None:
+        current = current_of(shelf)
+        shelf.now = "second"
+        looking = asyncio.create_task(current.look())
+        while not opening.is_set():
+            await asyncio.sleep(0.001)
+        async with current.lease() as serving:
+            assert (await serving.together.recommend(Request(("books",)))).model == "one"
+        may_go_on.set()
+        await looking
+        assert current.now.service.model == "two"
+        await current.close()
+
+    asyncio.run(play())
+
+
+def test_a_request_keeps_its_model_through_a_swap() -> None:
+    """The swap happens while the list is made: its reasons must come from the same model."""
+    making, may_go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        making.set()
+        assert may_go_on.wait(10)
+
+    first, second = StandIn("one", work), StandIn("two")
+    shelf = Shelf({"first": first, "second": second}, now="first")
+
+    async def play() -> Any:
+        current = current_of(shelf)
+        routes = Routes(current, History(None), Metrics())
+        body = RecommendBody(domains=["books"], user="alice", k=2, explain=True)
+        asking = asyncio.create_task(routes.recommend(body))
+        while not making.is_set():
+            await asyncio.sleep(0.001)
+        shelf.now = "second"
+        await current.look()
+        assert current.now.service.model == "two"
+        may_go_on.set()
+        answer = json.loads((await asking).body)
+        await current.close()
+        return answer
+
+    answer = asyncio.run(play())
+    assert (answer["model"], [item["item"] for item in answer["items"]]) == ("one", ["one-0", "one-1"])
+    assert (first.explained, second.explained) == (["one-0", "one-1"], [])
+
+
+def test_a_model_that_fails_its_check_never_serves(
+    client: Client, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(service: Service) -> None:
+        raise StoreError("This model's scores are not numbers.")
+
+    before = client.get("/readyz").json["model"]
+    monkeypatch.setattr(Service, "check", fail)
+    save_run(run, seed=1)
+    said = ready(client, lambda said: said["failed"])
+    assert (said["model"], said["failed"]["why"]) == (before, "This model's scores are not numbers.")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return save_run(tmp_path / "run")
+
+
+@pytest.fixture
+def client(run: Path) -> Iterator[Client]:
+    with asking(create_app(run, ServeSettings(poll=QUICK))) as client:
+        yield client
+
+
+def ready(client: Client, done: Any) -> dict[str, Any]:
+    """What /readyz says once ``done`` holds of it."""
+    for _ in range(500):
+        said: dict[str, Any] = client.get("/readyz").json
+        if done(said):
+            return said
+        client.run(asyncio.sleep(QUICK))
+    raise AssertionError(said)
+
+
+def test_a_run_that_is_fitted_again_serves_without_a_restart(client: Client, run: Path) -> None:
+    before = client.post("/v1/recommend", BODY).json
+    save_run(run, seed=1)
+    said = ready(client, lambda said: said["swaps"] == 1)
+    after = client.post("/v1/recommend", BODY).json
+    assert said["model"] == after["model"] == Service.open(run).model != before["model"]
+    assert after["items"] != before["items"]
+
+
+def replace(path: Path, content: bytes) -> None:
+    """As runs are written: at once."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", ["cut", "manifest", "missing"])
+def test_a_damaged_run_leaves_the_old_model_in_place(client: Client, run: Path, damage: str) -> None:
+    before = client.post("/v1/recommend", BODY).json
+    kept = (run / "manifest.json").read_bytes()
+    if damage == "cut":
+        old = {file.name for file in run.glob("arrays-*")}
+        save_run(run, seed=1)
+        (arrays,) = [file for file in run.glob("arrays-*") if file.name not in old]
+        arrays.write_bytes(arrays.read_bytes()[:-8])
+        replace(run / "manifest.json", (run / "manifest.json").read_bytes() + b" ")
+    elif damage == "manifest":
+        replace(run / "manifest.json", b"{")
+    else:
+        (run / "manifest.json").unlink()
+    said = ready(client, lambda said: said["failed"])
+    assert (said["ready"], said["model"]) == (True, before["model"])
+    assert said["failed"]["why"].endswith(".")
+    assert str(run) not in said["failed"]["why"]
+    assert client.post("/v1/recommend", BODY).json == before
+    tries = client.get("/readyz").json["rollbacks"]
+    client.run(asyncio.sleep(5 * QUICK))
+    assert client.get("/readyz").json["rollbacks"] == tries
+    assert b"landbridge_rollbacks_total %.1f" % tries in client.get("/metrics").body
+    if damage != "cut":
+        replace(run / "manifest.json", kept)
+        assert ready(client, lambda said: not said["failed"])["swaps"] == 0
+
+
+def test_a_folder_that_cannot_serve_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no run folder"):
+        create_app(tmp_path / "nothing")
+    assert Source(tmp_path).state() == NO_MANIFEST
+
+
+SECONDS_APART = 0.4
+
+
+@pytest.mark.slow
+def test_twenty_swaps_under_load(run: Path) -> None:
+    """200 requests a second: none fails, and every list is the one that the model it names would give."""
+    expected: dict[str, Any] = {}
+
+    def remember() -> None:
+        service = Service.open(run)
+        (answer,) = service.recommend([Request(("books",), 3, k=5)])
+        expected[service.model] = [item.item for item in answer.items]
+
+    remember()
+    with serving(run, "--poll", 0.05) as server:
+        load = Load(server)
+        load.start()
+        for seed in range(1, 21):
+            time.sleep(SECONDS_APART)
+            save_run(run, seed)
+            remember()
+            wait_for(server, Service.open(run).model)
+        load.stop()
+        said = server.get("/readyz").json
+    assert (said["swaps"], said["rollbacks"], said["failed"]) == (20, 0, None)
+    assert set(load.statuses) == {200}
+    assert all(expected[model] == items for model, items in load.lists)
+    used = Counter(model for model, _ in load.lists)
+    assert len(used) == 21
+    assert len({json.dumps(items) for items in expected.values()}) > 10
+    assert len(load.lists) > 1000
+
+
+def wait_for(server: Server, model: str) -> None:
+    deadline = time.monotonic() + 30
+    while server.get("/readyz").json["model"] != model:
+        assert time.monotonic() < deadline, server.get("/readyz").json
+        time.sleep(0.02)
+
+
+class Load:
+    """Four threads that ask 50 times a second each."""
+
+    def __init__(self, server: Server) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.lists: list[tuple[str, list[Any]]] = []
+        self._server, self._over = server, threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        body = json.dumps(BODY).encode()
+        with self._server.connection() as connection:
+            due = time.monotonic()
+            while not self._over.is_set():
+                reply = self._server.ask("POST", "/v1/recommend", body, connection)
+                self.statuses[reply.status] += 1
+                self.lists.append((reply.json["model"], [item["item"] for item in reply.json["items"]]))
+                due += 1 / 50
+                time.sleep(max(0.0, due - time.monotonic()))

@@ -1,0 +1,88 @@
+"""Atomic files, and arrays that come back as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from landbridge.core.files import (
+    atomic_write,
+    is_temporary,
+    read_arrays,
+    read_json,
+    sha256,
+    write_arrays,
+    write_hashed,
+    write_json,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def half() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            assert is_temporary(temporary)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_replaces_and_makes_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    for text in ("one", "two"):
+        with atomic_write(path) as temporary:
+            temporary.write_text(text)
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_hashed_names_follow_the_content(tmp_path: Path) -> None:
+    def write(text: str) -> str:
+        return write_hashed(tmp_path, "log", "txt", lambda file: file.write_text(text)).name
+
+    assert write("a") == write("a") != write("b")
+    name = write("abc")
+    # SHA-256 of "abc", from FIPS 180-2
+    assert name == "log-ba7816bf8f01cfea.txt"
+    assert sha256(tmp_path / name).endswith("f20015ad")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"n": np.int64(3), "x": [1.5, None, "é"]})
+    assert read_json(tmp_path / "a.json") == {"n": 3, "x": [1.5, None, "é"]}
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"))), st.integers(0, 5))
+def test_arrays_round_trip(tmp_path_factory: pytest.TempPathFactory, texts: list[str], size: int) -> None:
+    path = tmp_path_factory.mktemp("arrays") / "a.safetensors"
+    arrays = {
+        "text": np.array(texts, np.dtypes.StringDType()),
+        "bool": np.arange(size) % 2 == 0,
+        "turned": np.arange(size * 3, dtype=np.float32).reshape(size, 3).T,
+        "empty/idx": np.empty((0, 4), np.int32),
+    }
+    write_arrays(path, arrays, {"domains": ["a", "b"], "none": None})
+    back, about = read_arrays(path)
+    assert about == {"domains": ["a", "b"], "none": None}
+    assert back.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert back[name].dtype == array.dtype
+        np.testing.assert_array_equal(back[name], array)
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
+    arrays = {"b": np.arange(3), "a": np.ones(2, np.float32)}
+    write_arrays(tmp_path / "1", arrays, {"x": 1, "y": 2})
+    write_arrays(tmp_path / "2", dict(reversed(arrays.items())), {"y": 2, "x": 1})
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()

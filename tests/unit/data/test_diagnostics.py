@@ -1,0 +1,180 @@
+"""The doctor says what was planted, and keeps quiet about sound data."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.diagnostics import Findings, examine
+from landbridge.data.interactions import Interactions
+from landbridge.data.vocabulary import Vocabulary
+
+
+def people(strangers_from: int, users: int = 6000, seed: int = 0, time: Any = None) -> MultiDomain:
+    """Two domains whose activities go together for ids below ``strangers_from`` and not from there on."""
+    rng = np.random.default_rng(seed)
+    taste = rng.normal(size=(2, users))
+    taste[1, :strangers_from] = taste[0, :strangers_from]
+    tables = {}
+    for name, row in zip("ab", taste, strict=True):
+        counts = 1 + rng.poisson(np.exp(1 + 0.6 * row))
+        user = np.repeat(np.arange(users), counts)
+        item = rng.integers(0, 2000, len(user))
+        times = None if time is None else time(rng, len(user))
+        tables[name] = Interactions.from_events(user, item, users, 2000, None, times)
+    items = Vocabulary.of(np.arange(2000))
+    return MultiDomain(Vocabulary.of(np.arange(users)), dict.fromkeys("ab", items), tables)
+
+
+def severities(found: Findings, kind: str) -> list[str]:
+    return [finding.severity for finding in found.of(kind)]
+
+
+def test_sound_data_are_ok() -> None:
+    found = examine(people(6000, time=lambda rng, n: rng.integers(10**9, 10**9 + 10**7, n)))
+    assert found.worst == "ok"
+    (overlap,) = found.of("overlap")
+    assert dict(overlap.figures) == {"shared": 6000, "share": 1.0}
+    assert found.of("ids") == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_strangers_under_equal_ids_stop(seed: int) -> None:
+    assert severities(examine(people(0, 20_000, seed)), "same people") == ["stop"]
+    (finding,) = examine(people(1500, seed=seed)).of("same people")
+    assert finding.severity == "stop"
+    assert abs(finding.figures["boundary"] - 1500) < 300
+    assert finding.figures["pearson_before"] > 0.3 > abs(finding.figures["pearson_after"]) + 0.2
+    assert severities(examine(people(6000, seed=seed)), "same people") == ["ok"]
+
+
+def test_few_shared_users_are_not_judged() -> None:
+    assert severities(examine(people(0, users=80)), "same people") == []
+    assert severities(examine(people(0, users=300)), "same people") == ["ok"]
+
+
+def test_game_video_ids_collide_and_food_kitchen_ids_do_not(real_data: Path) -> None:
+    pl = pytest.importorskip("polars")
+    tables = {
+        name: np.loadtxt(real_data / "amazon-game-video-cold" / pair / "train.txt", dtype=np.int64)
+        for name, pair in (("game", "game_video"), ("video", "video_game"))
+    }
+    (finding,) = examine(joined({name: (rows[:, 0], rows[:, 1]) for name, rows in tables.items()})).of(
+        "same people"
+    )
+    assert finding.severity == "stop"
+    assert 1736 <= finding.figures["boundary"] <= 2300
+    assert finding.figures["pearson_before"] == pytest.approx(0.140, abs=0.005)
+    assert finding.figures["pearson_after"] == pytest.approx(0.014, abs=0.005)
+    frame = pl.read_parquet(real_data / "amazon-food-kitchen" / "interactions.parquet")
+    parts = {str(key[0]): part for key, part in frame.group_by("domain", maintain_order=True)}
+    text = np.dtypes.StringDType()
+    sound = {
+        name: (np.array(part["user"].to_list(), text), np.array(part["item"].to_list(), text))
+        for name, part in parts.items()
+    }
+    assert severities(examine(joined(sound)), "same people") == ["ok"]
+
+
+def joined(tables: dict[str, tuple[Any, Any]]) -> MultiDomain:
+    users = Vocabulary.of(np.concatenate([user for user, _ in tables.values()]))
+    items = {name: Vocabulary.of(item) for name, (_, item) in tables.items()}
+    return MultiDomain(
+        users,
+        items,
+        {
+            name: Interactions.from_events(
+                users.index(user), items[name].index(item), len(users), len(items[name])
+            )
+            for name, (user, item) in tables.items()
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        (lambda rng, n: np.full(n, 10**9), "are all equal"),
+        (lambda rng, n: rng.integers(10**12, 2 * 10**12, n), "milliseconds"),
+        (lambda rng, n: rng.integers(10**9, 9 * 10**9, n), "future"),
+        (lambda rng, n: rng.integers(0, 10**9, n), "before 1990"),
+    ],
+)
+def test_odd_time_stamps_are_named(times: Any, words: str) -> None:
+    found = examine(people(200, users=200, time=times)).of("time")
+    assert [finding.severity for finding in found] == ["look", "look"]
+    assert all(words in finding.message for finding in found)
+
+
+def test_time_missing_in_one_domain_is_named() -> None:
+    timed = people(200, users=200, time=lambda rng, n: rng.integers(10**9, 10**9 + 10**7, n))
+    mixed = timed.with_events({"a": timed["a"], "b": people(200, users=200)["b"]})
+    assert severities(examine(mixed), "time") == ["ok", "look"]
+    assert severities(examine(people(200, users=200)), "time") == ["ok", "ok"]
+
+
+def test_bursts_count_unless_time_is_in_days() -> None:
+    by_minute = examine(people(200, users=200, time=lambda rng, n: 10**9 + rng.integers(0, 2, n)))
+    by_day = examine(people(200, users=200, time=lambda rng, n: 86400 * rng.integers(10**4, 10**4 + 2, n)))
+    assert severities(by_minute, "bursts") == ["look", "look"]
+    assert severities(by_day, "bursts") == ["ok", "ok"]
+    one = world_of(["u"], ["a", "b", "c"], [(0, 0), (0, 1), (0, 2)], time=[5, 5, 6])
+    assert examine(one).of("bursts")[0].figures["share"] == pytest.approx(2 / 3)
+
+
+def world_of(
+    users: list[str], items: list[str], events: list[tuple[int, int]], time: Any = None
+) -> MultiDomain:
+    text = np.dtypes.StringDType()
+    u, i = np.array(events).T
+    tables = {"a": Interactions.from_events(u, i, len(users), len(items), None, time)}
+    item_ids = Vocabulary(np.array(items, text))
+    return MultiDomain(Vocabulary(np.array(users, text)), {"a": item_ids}, tables)
+
+
+def test_odd_ids_are_named() -> None:
+    found = examine(world_of(["", " bob", "Eve", "eve", "nan"], ["None", "x"], [(0, 0), (4, 1)])).of("ids")
+    assert [(f.severity, f.figures["count"]) for f in found] == [
+        ("stop", 2),
+        ("look", 1),
+        ("look", 2),
+        ("stop", 1),
+    ]
+    assert "'nan'" in found[0].message
+    assert "items of a" in found[3].message
+    numbers = MultiDomain(
+        Vocabulary.of([-1, 5]),
+        {"a": Vocabulary.of([1])},
+        {"a": Interactions.from_events([0, 1], [0, 0], 2, 1)},
+    )
+    assert [f.severity for f in examine(numbers).of("ids")] == ["stop"]
+
+
+def test_small_empty_cold_and_strange_domains() -> None:
+    data = people(200, users=200)
+    empty = data["b"].take(np.zeros(len(data["b"]), bool))
+    found = examine(data.with_events({"a": data["a"], "b": empty}))
+    assert severities(found, "size") == ["ok", "stop"]
+    assert severities(found, "overlap") == ["look"]
+    assert severities(found, "cold")[1] == "ok"
+    small = examine(world_of(["u", "v"], ["x"], [(0, 0), (1, 0)]))
+    assert severities(small, "size") == ["look"]
+    assert severities(small, "cold") == ["look"]
+    assert small.of("size")[0].figures == {"users": 2, "items": 1, "events": 2, "density": 1.0}
+
+
+def test_one_catalogue_listed_twice_is_seen() -> None:
+    data = people(300, users=300)
+    found = examine(data.with_events({"a": data["a"], "b": data["a"]})).of("cross-listed")
+    assert found[0].severity == "look"
+    assert found[0].figures["pairs"] == np.count_nonzero(data["a"].item_counts >= 3)
+
+
+def test_the_table_has_a_row_per_finding() -> None:
+    found = examine(people(100, users=100))
+    table = found.table()
+    assert table.columns == ["kind", "severity", "domains", "message", "figures"]
+    assert table.height == len(found.findings)
+    assert examine(people(100, users=100)) == found

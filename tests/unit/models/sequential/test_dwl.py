@@ -1,0 +1,211 @@
+"""DWL: what its weights do, and what they leave alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import of_tables
+
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
+from landbridge.data.queries import Queries
+from landbridge.models.sequential.dwl import DWL, PAPER
+from landbridge.models.sequential.item_weights import Weighed
+from landbridge.training.options import FitOptions
+from landbridge.training.weighting.sparsity import Counts
+
+torch = pytest.importorskip("torch")
+
+ONE = FitOptions(threads=1)
+SMALL = DWL(factors=8, blocks=1, heads=1, hidden=16, length=8, batch_size=16, lr=0.01, epochs=4, dropout=0.0)
+
+
+def walks(sizes: dict[str, int], steps: int = 9, seed: int = 0) -> MultiDomain:
+    """Everybody goes along a chain of items of one domain, ``sizes`` people of each."""
+    rng = np.random.default_rng(seed)
+    home_U = np.repeat(np.arange(len(sizes)), list(sizes.values()))
+    first_U = np.concatenate([rng.permuted(np.arange(size) % 15) for size in sizes.values()])
+    item_US = (first_U[:, None] + np.arange(steps)) % 15
+    user_US, time_US = np.indices(item_US.shape)
+    tables = {}
+    for number, name in enumerate(sizes):
+        here = home_U == number
+        columns = (user_US[here].ravel(), item_US[here].ravel())
+        tables[name] = Interactions.from_events(*columns, len(home_U), 15, time=time_US[here].ravel())
+    return of_tables(tables)
+
+
+UNEVEN = walks({"large": 60, "small": 6})
+EVEN = walks({"one": 30, "other": 30})
+
+
+def weights(method: DWL, data: MultiDomain = UNEVEN) -> dict[str, np.ndarray]:
+    return dict(method.fit(data, ONE).weights)
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_balanced_domains_train_bit_for_bit_as_without_weights() -> None:
+    assert same(weights(SMALL, EVEN), weights(replace(SMALL, weigh="none"), EVEN))
+
+
+def test_uneven_ones_do_not() -> None:
+    assert not same(weights(SMALL), weights(replace(SMALL, weigh="none")))
+
+
+def test_a_sample_has_mean_weight_one_and_a_sparse_domain_the_larger_one() -> None:
+    weighed = Weighed(SMALL, UNEVEN, torch.device("cpu"))
+    weighed.begin(0)
+    weight_I, count_I = weighed.of_items(), UNEVEN.joined()[0].item_counts
+    assert np.isclose(weight_I @ count_I / count_I.sum(), 1)
+    large, small = weight_I[:15], weight_I[15:][count_I[15:] > 0]
+    assert large.max() < 1 < small.min() <= SMALL.high
+    assert np.allclose(small / large[0], np.exp(0.5 * np.ptp(score_D(UNEVEN))))
+
+
+def score_D(data: MultiDomain) -> np.ndarray:
+    return SMALL.schedule.sparsity.score(Counts.of(data))
+
+
+def test_from_one_the_weights_move_a_tenth_of_the_way_every_second_epoch() -> None:
+    log = replace(SMALL, start="ones", epochs=6).fit(UNEVEN, ONE).log
+    computed = replace(SMALL, epochs=1).fit(UNEVEN, ONE).log[0]["weight"]["small"]
+    for record in log:
+        updates = record["epoch"] // 2
+        assert record["updates"] == updates
+        assert np.isclose(record["weight"]["small"], computed + 0.9**updates * (1 - computed))
+
+
+def test_the_gradient_of_the_weighted_loss_is_the_weighted_sum_of_gradients() -> None:
+    method = replace(SMALL, weigh="fixed", weights={"small": 3.0}, epochs=1, batch_size=1000, loss="softmax")
+    plain = replace(method, weigh="none", weights={})
+    grads = [gradient(each) for each in (method, plain)]
+    parts = [gradient(plain, only=name) for name in UNEVEN.names]
+    n_large, n_small = (sum(len(e) for e in [UNEVEN[name]]) * 8 / 9 for name in UNEVEN.names)
+    weighed = (n_large * parts[0] + 3 * n_small * parts[1]) / (n_large + 3 * n_small)
+    assert np.allclose(grads[0], weighed, atol=1e-6)
+    assert np.allclose(grads[1], (n_large * parts[0] + n_small * parts[1]) / (n_large + n_small), atol=1e-6)
+
+
+def gradient(method: DWL, only: str | None = None) -> np.ndarray:
+    """Of one batch of everything, at a layer of the block; of one domain's targets alone."""
+    from landbridge.data.sampling import sequences
+    from landbridge.models.sequential.method import _Steps
+
+    table, slices = UNEVEN.joined()
+    windows = sequences.Windows(sequences.in_time(UNEVEN), 50, 1000)
+    tensors = method.encoder.initial(table.n_items, 1, 0.3)
+    steps = _Steps(method, windows, table)
+    (batch,) = steps.epoch(0)
+    if only is not None:
+        target_BL = batch.window.target_BL
+        mine_BL = (target_BL >= slices[only].start) & (target_BL < slices[only].stop)
+        batch = batch._replace(window=batch.window._replace(target_BL=np.where(mine_BL, target_BL, -1)))
+    emphasis = method.emphasis(UNEVEN, tensors, 1)
+    emphasis.begin(0)
+    loss = method.losses(tensors, batch, torch.from_numpy(steps.share_I), emphasis)["all domains"]
+    return np.asarray(torch.autograd.grad(loss, tensors["block.0.up.weight"])[0].numpy())
+
+
+def test_weighing_finds_the_niche_that_a_generic_model_leaves_for_last() -> None:
+    """A crowd and a few people with an order of their own, and few steps to learn it in."""
+    data = walks({"large": 240, "small": 12})
+    generic, weighed = (
+        replace(SMALL, epochs=12, lr=0.003, loss="softmax", high=20.0, kappa=1.0, weigh=weigh)
+        for weigh in ("none", "sparsity")
+    )
+    small = [next_found(method, data, "small") for method in (generic, weighed)]
+    large = [next_found(method, data, "large") for method in (generic, weighed)]
+    assert small[1] > small[0] + 0.3
+    assert large[1] > large[0] - 0.1
+
+
+def next_found(method: DWL, data: MultiDomain, domain: str) -> float:
+    """The share of a domain's people whose next item is the best of all that they have not."""
+    fitted = method.fit(data, ONE)
+    table = data[domain]
+    people = np.flatnonzero(table.user_counts)
+    scores = {name: fitted.score(name, Queries.of_users(people)) for name in data.names}
+    for row, user in enumerate(people):
+        scores[domain][row, table.item_idx[table.user_idx == user]] = -np.inf
+    assert table.time is not None
+    last = [table.item_idx[table.user_idx == u][np.argmax(table.time[table.user_idx == u])] for u in people]
+    best = np.argmax(scores[domain], axis=1) == (np.array(last) + 1) % 15
+    elsewhere = max(scores, key=lambda name: name != domain)
+    return float(np.mean(best & (scores[domain].max(axis=1) > scores[elsewhere].max(axis=1))))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"signal": "loss"}, {"signal": "gradient"}, {"signal": "window", "window_days": 1e-4}]
+)
+def test_signals_move_weights_and_a_fit_that_was_cut_off_goes_on(
+    settings: dict[str, Any], tmp_path: Any
+) -> None:
+    method = replace(SMALL, epochs=5, period=1, dropout=0.2, **settings)
+    whole = method.fit(UNEVEN, ONE)
+    told = [record["weight"]["small"] for record in whole.log]
+    assert len(set(told)) > 2
+    kill = Kill()
+    options = replace(ONE, checkpoint=tmp_path / "kept")
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(UNEVEN, replace(options, validate=kill))
+    assert same(dict(whole.weights), dict(method.fit(UNEVEN, options).weights))
+
+
+class Kill:
+    """Validates three times."""
+
+    calls = 0
+
+    def __call__(self, fitted: object) -> float:
+        self.calls += 1
+        if self.calls > 3:
+            raise KeyboardInterrupt
+        return 0.0
+
+
+def test_an_item_of_several_domains_counts_as_its_sparsest_one_says() -> None:
+    belongs = {"large": np.zeros((15, 2), bool), "small": np.zeros((15, 2), bool)}
+    belongs["large"][:, 0] = belongs["small"][:, 1] = True
+    belongs["large"][3, 1] = True
+    data = MultiDomain(UNEVEN.users, UNEVEN.items, UNEVEN.domains, memberships=belongs)
+    found = {}
+    for combine in ("max", "mean"):
+        weighed = Weighed(replace(SMALL, combine=combine), data, torch.device("cpu"))
+        weighed.begin(0)
+        found[combine] = weighed.of_items()
+    assert found["max"][3] == found["max"][20] > found["max"][4]
+    assert found["mean"][20] > found["mean"][3] > found["mean"][4]
+
+
+def test_the_published_sizes() -> None:
+    assert PAPER.encoder.factors == 256
+    assert PAPER.schedule.start == "ones"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weigh": "often"}, "Unknown weigh"),
+        ({"weigh": "fixed"}, "belong together"),
+        ({"combine": "min"}, "Unknown combine"),
+        ({"map": "linear"}, "Unknown map"),
+        ({"low": 2.0}, "low must be"),
+        ({"signal": "window"}, "window_days"),
+        ({"signal": "gradient", "blocks": 0}, "blocks 1 or more"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        replace(SMALL, **settings)
+
+
+def test_weights_of_unknown_domains_are_refused() -> None:
+    with pytest.raises(SettingsError, match="domain in weights"):
+        replace(SMALL, weigh="fixed", weights={"smal": 2.0}).fit(UNEVEN, ONE)

@@ -1,0 +1,148 @@
+"""SASRec on worlds whose next event is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from worlds import of_tables
+
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.queries import Queries
+from landbridge.models.sequential.sasrec import SASRec
+from landbridge.training.options import FitOptions
+
+pytest.importorskip("torch")
+
+ONE = FitOptions(threads=1)
+SMALL = SASRec(
+    factors=16, blocks=1, heads=2, hidden=32, length=8, batch_size=16, lr=0.01, epochs=30, dropout=0.0
+)
+ITEMS = 12
+
+
+def chains(users: int = 80, steps: int = 10, seed: int = 0) -> MultiDomain:
+    """After item i of either domain comes item i + 1 of the other one, around the circle."""
+    rng = np.random.default_rng(seed)
+    first_U = rng.integers(ITEMS, size=users)
+    item_US = (first_U[:, None] + np.arange(steps)) % ITEMS
+    domain_US = (np.arange(steps) + rng.integers(2, size=users)[:, None]) % 2
+    user_US, time_US = np.indices(item_US.shape)
+    return of_tables(
+        {
+            name: Interactions.from_events(
+                user_US[domain_US == d], item_US[domain_US == d], users, ITEMS, time=time_US[domain_US == d]
+            )
+            for d, name in enumerate("ab")
+        }
+    )
+
+
+def asking(a: list[int], b: list[int], times: tuple[list[int], list[int]]) -> Queries:
+    """One person with events in both domains."""
+    events = {
+        name: Rows(np.array([0, len(items)]), np.array(items, np.int32), None)
+        for name, items in (("a", a), ("b", b))
+    }
+    return Queries(
+        np.array([-1], np.int32), events, {n: np.array(t) for n, t in zip("ab", times, strict=True)}
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": "softmax"},
+        {"loss": "sampled", "hide": False},
+        {"loss": "sampled", "log_q": "corrected", "extra": 20},
+        {"loss": "bce", "per_positive": 4},
+        {"loss": "gbce", "per_positive": 4},
+        {"loss": "softmax", "temperature": 0.2, "projected": True, "decay": 0.01},
+        {"loss": "softmax", "precision": "bfloat16"},
+        {"loss": "sampled", "precision": "bfloat16"},
+    ],
+)
+def test_learns_what_comes_next_in_the_other_domain(settings: dict[str, object]) -> None:
+    fitted = replace(SMALL, **settings).fit(chains(), ONE)
+    for item in range(2, ITEMS - 1):
+        query = asking([item - 2, item], [item - 1], ([1, 3], [2]))
+        best = {name: fitted.score(name, query)[0] for name in "ab"}
+        best["a"][[item - 2, item]] = best["b"][item - 1] = -np.inf  # what she has is never a negative
+        assert int(best["b"].argmax()) == item + 1
+        assert best["b"].max() > best["a"].max()
+
+
+def test_order_matters() -> None:
+    fitted = SMALL.fit(chains(), ONE)
+    one = fitted.score("a", asking([3, 4], [], ([1, 2], [])))
+    other = fitted.score("a", asking([3, 4], [], ([2, 1], [])))
+    assert not np.allclose(one, other)
+
+
+def test_a_known_person_is_her_sequence() -> None:
+    data = chains()
+    fitted = replace(SMALL, epochs=3).fit(data, ONE)
+    events = {name: table.by_user for name, table in data.domains.items()}
+    times = {name: table.time for name, table in data.domains.items()}
+    brought = Queries(np.full(data.n_users, -1, np.int32), events, times)  # type: ignore[arg-type]
+    known = fitted.score("b", Queries.of_users(np.arange(data.n_users)))
+    assert np.allclose(known, fitted.score("b", brought), atol=1e-5)
+
+
+def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    data, method = chains(), replace(SMALL, epochs=6, dropout=0.3, loss="sampled", extra=5)
+    whole = method.fit(data, ONE)
+
+    def stop(fitted: object) -> float:
+        stop.calls += 1  # type: ignore[attr-defined]
+        if stop.calls == 4:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+        return 0.0
+
+    stop.calls = 0  # type: ignore[attr-defined]
+    options = replace(ONE, checkpoint=tmp_path / "kept")
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(data, replace(options, validate=stop))
+    resumed = method.fit(data, options)
+    for name, array in whole.weights.items():
+        assert np.array_equal(array, resumed.weights[name]), name
+
+
+def test_the_loss_of_every_domain_is_on_record() -> None:
+    record = replace(SMALL, epochs=1).fit(chains(), ONE).log[0]
+    assert set(record["loss_of"]) == {"a", "b"}
+
+
+def test_one_event_people_are_read_and_nobody_else_is_needed() -> None:
+    data = chains()
+    single = data.with_events({n: t.take(t.user_idx < 2) for n, t in data.domains.items()})
+    assert np.isfinite(replace(SMALL, epochs=1).fit(single, ONE).score("a", Queries.of_users([0, 5]))).all()
+    lonely = data.with_events(
+        {
+            "a": data["a"].take(np.arange(len(data["a"])) == 0),
+            "b": data["b"].take(np.zeros(len(data["b"]), bool)),
+        }
+    )
+    with pytest.raises(DataError, match="Nobody has two events"):
+        SMALL.fit(lonely, ONE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "hinge"}, "Unknown loss"),
+        ({"log_q": "x"}, "Unknown log_q"),
+        ({"heads": 3}, "multiple of heads"),
+        ({"horizon": 0}, "1 or more"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"decay": 200.0}, "decay must be"),
+        ({"dropout": 1.0}, "dropout must be"),
+        ({"precision": "float16"}, "Unknown precision"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        replace(SMALL, **settings)  # type: ignore[arg-type]

@@ -1,0 +1,301 @@
+"""ADC: what its domains share, and how a network is kept and served."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import uneven
+
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.queries import Queries, rows_of
+from landbridge.data.synthetic import planted_transfer
+from landbridge.models import registry
+from landbridge.models.common.cold_start import COLD_POLICIES
+from landbridge.models.towers.adc import ADC, BALANCE, SHARING
+from landbridge.models.towers.fitted import Network
+from landbridge.reports.cells import series
+from landbridge.store.runs import load, save
+from landbridge.training.options import FitOptions
+from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, Weighting
+from landbridge.training.weighting.gradnorm import COMPLEXITIES, GradNorm
+
+torch = pytest.importorskip("torch")
+ONE = FitOptions(threads=1, device="cpu")
+METHOD = ADC(4, tower=(8, 6), head=(4,), lr=0.03, epochs=2, batch_size=100, spread=0.3)
+
+
+@dataclass(frozen=True)
+class Plain(ADC):
+    """ADC that neither weighs nor measures."""
+
+    def weighting_of(self, train: MultiDomain) -> Weighting:
+        """Ones."""
+        return Uniform()
+
+
+def moved(weights: dict[str, float], sharing: str) -> set[str]:
+    """Which weights one epoch changes."""
+    data = uneven()
+    fixed: Any = {"balance": "fixed", "weights": weights}
+    method = ADC(4, tower=(8, 6), sharing=sharing, epochs=1, spread=0.3, **fixed)
+    start, after = (replace(method, epochs=epochs).fit(data, ONE).weights for epochs in (0, 1))
+    return {name for name in start if not np.array_equal(start[name], after[name])}
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+def test_what_a_domain_moves_is_its_own_or_shared(sharing: str) -> None:
+    data = uneven()
+    own = moved({"a": 1.0, "b": 0.0, "c": 0.0}, sharing)
+    names = set(ADC(4, tower=(8, 6), sharing=sharing).towers(data).shapes(data))
+    elsewhere = {name for name in names if ".b" in name.replace(".bias", "") or ".c" in name}
+    if sharing == "cross":  # a's towers see what is in the others, whose last tower layers they do not use
+        idle = {
+            name
+            for name in elsewhere
+            if name.startswith("head") or (name.startswith("tower") and ".1." in name)
+        }
+        assert own == names - idle
+    else:
+        assert own == names - elsewhere
+
+
+@pytest.mark.parametrize(
+    ("sharing", "name"), [("user", "user"), ("tower", "shared.1.weight"), ("cross", "cross.1.weight")]
+)
+def test_every_domains_loss_goes_through_the_last_shared_weights(sharing: str, name: str) -> None:
+    data = uneven()
+    method = replace(METHOD, sharing=sharing)
+    towers, rounds = method.towers(data), method.rounds(data, 0, sides=sharing == "cross")
+    assert towers.last_shared == name
+    weights = towers.initial(data, 0, 0.3)
+    losses = method.steps(towers, weights, rounds).losses(next(iter(rounds.steps(0))))
+    assert list(losses) == list(data.names)
+    for loss in losses.values():
+        (gradient,) = torch.autograd.grad(loss, weights[name], retain_graph=True)
+        gradient = gradient.to_dense() if gradient.is_sparse else gradient
+        assert gradient.shape == weights[name].shape
+        assert gradient.any()
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+def test_a_taste_reaches_the_sparse_domain(sharing: str) -> None:
+    world = planted_transfer(users=240, items=120, groups=6)
+    method = ADC(8, sharing=sharing, lr=0.01, epochs=20, batch_size=256)
+    fitted = method.fit(world.split.test.known, ONE)
+    users, known = np.arange(240), world.split.test.known["sparse"]
+    scores_UI = fitted.score("sparse", Queries.of_users(users)).copy()
+    scores_UI[known.user_idx, known.item_idx] = -np.inf
+    best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
+    assert np.take_along_axis(world.likes["sparse"], best_U10, axis=1).mean() > 0.5  # by chance: 1 / 6
+
+
+def test_a_stored_network_says_the_same(tmp_path: Path) -> None:
+    data = uneven()
+    fitted = replace(METHOD, sharing="cross").fit(data, ONE)
+    save(fitted, tmp_path / "run")
+    again = load(tmp_path / "run")
+    assert isinstance(again, Network)
+    assert again.method == fitted.method
+    assert again.towers == fitted.towers
+    asked = Queries(np.array([-1, 3], np.int32), {"b": rows_of(data["b"].by_user, [5, -1])})
+    assert np.array_equal(again.score("a", asked), fitted.score("a", asked))
+
+
+def test_scoring_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import landbridge.models.towers.fitted, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("policy", COLD_POLICIES)
+def test_who_is_new_gets_what_the_policy_says(policy: str) -> None:
+    data = uneven({"a": (30, 50), "b": (20, 10)})
+    fitted = replace(METHOD, cold_policy=policy, cold_weight=2.0).fit(data, ONE)
+    plain = replace(METHOD, cold_policy="mean").fit(data, ONE)
+    counts_a, counts_b = data["a"].user_counts, data["b"].user_counts
+    elsewhere = int(np.flatnonzero((counts_b == 0) & (counts_a > 0))[0])
+    nowhere = int(np.flatnonzero((counts_b == 0) & (counts_a == 0))[0])
+    here = int(np.flatnonzero(counts_b > 0)[0])
+    asked = Queries.of_users([here, elsewhere, nowhere])
+    found, without = fitted.score("b", asked), plain.score("b", asked)
+    popularity = (data["b"].item_counts / (counts_b > 0).sum()).astype(np.float32)
+    rows_UF, known_U = fitted.weights["user"], (counts_a + counts_b) > 0
+    np.testing.assert_allclose(
+        plain.query_rows("b", asked),
+        [rows_UF[here], rows_UF[elsewhere], rows_UF[known_U].mean(axis=0)],
+        rtol=1e-5,
+    )
+    assert np.array_equal(found[0], without[0])
+    expected = {
+        "blend": without[1:] + 2 * popularity,
+        "mean": without[1:],
+        "popularity": np.stack([popularity] * 2),
+        "zero": np.stack([without[1], np.zeros_like(popularity)]),
+    }
+    np.testing.assert_allclose(found[1:], expected[policy], rtol=1e-5, atol=1e-6)
+
+
+def test_losses_of_a_step_have_the_names_of_its_domains() -> None:
+    """A domain too small for every step is missing from some; the others are not."""
+    data = uneven({"a": (40, 55), "b": (25, 1)})
+    method = replace(METHOD, batch_size=20)
+    towers, rounds = method.towers(data), method.rounds(data, 0)
+    phase = method.steps(towers, towers.initial(data, 0, 0.3), rounds)
+    named = [tuple(phase.losses(step)) for step in phase.batches(0)]
+    assert set(named) == {("a",), ("a", "b")}
+    assert sum("b" in names for names in named) == len(data["b"])
+
+
+def same(one: Network, other: Network) -> bool:
+    return all(np.array_equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
+@pytest.mark.parametrize("complexity", COMPLEXITIES)
+@pytest.mark.parametrize("sharing", SHARING)
+def test_without_balancing_everything_is_measured_and_nothing_changed(sharing: str, complexity: str) -> None:
+    data = uneven()
+    settings = {**asdict(METHOD), "sharing": sharing, "balance": "none", "complexity": complexity}
+    measured, plain = ADC(**settings).fit(data, ONE), Plain(**settings).fit(data, ONE)
+    assert same(measured, plain)
+    assert "weight" not in plain.log[-1]
+    assert measured.log[-1]["weight"] == dict.fromkeys(data.names, 1.0)
+    assert measured.log[-1]["off_target"] > 0
+    assert len(measured.log[-1]["shared_cosine"]) == 3
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+@pytest.mark.parametrize(
+    "change", [*({"complexity": each} for each in COMPLEXITIES), {"balance": "uncertainty"}], ids=str
+)
+def test_balancing_changes_the_fit(sharing: str, change: dict[str, Any]) -> None:
+    data = uneven()
+    method = replace(METHOD, sharing=sharing)
+    assert not same(replace(method, **change).fit(data, ONE), replace(method, balance="none").fit(data, ONE))
+
+
+@pytest.mark.parametrize("change", [{"balance": way} for way in BALANCE if way != "fixed"], ids=str)
+@pytest.mark.parametrize("sharing", SHARING)
+def test_one_domain_is_trained_as_without_balancing(sharing: str, change: dict[str, Any]) -> None:
+    data = uneven({"a": (30, 50)})
+    settings = {**asdict(METHOD), "sharing": sharing}
+    assert same(ADC(**settings | change).fit(data, ONE), Plain(**settings).fit(data, ONE))
+
+
+def test_the_weighting_is_what_the_settings_say() -> None:
+    data = uneven({"a": (30, 50), "a.b": (20, 10)})
+    tuned = replace(METHOD, balance_alpha=1.5, balance_lr=0.1)
+    found = replace(tuned, complexity="step").weighting_of(data)
+    assert isinstance(found, GradNorm)
+    assert (found.at, found.alpha, found.lr, found.complexity) == ("shared.1.weight", 1.5, 0.1, "step")
+    assert found.sizes == {"a": len(data["a"]), "a.b": len(data["a.b"])}
+    head = ("item.{0}", "head.{0}.0.weight", "head.{0}.0.bias", "head.{0}.out")
+    assert found.own == {name: {each.format(name) for each in head} for name in ("a", "a.b")}
+    towers = replace(tuned, sharing="user").weighting_of(data)
+    assert isinstance(towers, GradNorm)
+    assert towers.at == "user"
+    assert {"tower.a.0.weight", "tower.a.1.bias"} < set(towers.own["a"])
+    assert replace(tuned, balance="uncertainty").weighting_of(data) == Uncertainty(0.1)
+    fixed = replace(tuned, balance="fixed", weights={"a.b": 3})
+    assert fixed.weighting_of(data) == Fixed({"a": 1.0, "a.b": 3})
+
+
+def test_longer_steps_are_for_what_only_one_domain_has() -> None:
+    data = uneven()
+    weighting = replace(METHOD, complexity="step", sharing="cross").weighting_of(data)
+    assert isinstance(weighting, GradNorm)
+    shapes = set(METHOD.towers(data).shapes(data)) | set(
+        replace(METHOD, sharing="cross").towers(data).shapes(data)
+    )
+    owned = [name for names in weighting.own.values() for name in names]
+    assert len(owned) == len(set(owned))
+    assert {"user", "cross.0.weight", "cross.1.weight"}.isdisjoint(owned)
+    assert set(owned) < shapes
+
+
+def test_settings_from_a_file_make_the_same_method() -> None:
+    import tomllib
+
+    import tomli_w
+
+    method = replace(METHOD, balance="fixed", weights={"a": 0.1, "c d": 2.0})
+    settings = {key: list(each) if isinstance(each, tuple) else each for key, each in asdict(method).items()}
+    assert ADC.from_settings(tomllib.loads(tomli_w.dumps(settings))) == method
+
+
+def test_a_report_has_the_figures_of_the_balancing() -> None:
+    fitted = METHOD.fit(uneven(), ONE)
+    told = series([({"data": "d", "label": "adc", "seed": 1}, [dict(record) for record in fitted.log])])
+    by_domain = ["weight", "relative_loss", "shared_norm", "shared_target", "shared_share"]
+    for figure in by_domain:
+        assert set(told.filter(figure=figure)["part"]) == {"a", "b", "c"}
+    assert set(told.filter(figure="shared_cosine")["part"]) == {"a, b", "a, c", "b, c"}
+    assert told.filter(figure="off_target")["epoch"].to_list() == [0, 1]
+    shares = told.filter(figure="shared_share", epoch=1)["value"]
+    assert shares.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_small_hard_domain_is_learned_only_when_balanced(seed: int) -> None:
+    """Taste is plain from ten events per person in one domain; in the other each has a single one. With equal
+    weights these few count as much as all the others together, and are learned by heart before taste is."""
+    world = planted_transfer(users=240, items=120, groups=6, domains=2, seed=seed)
+    known, users = world.split.test.known, np.arange(240)
+
+    def right(balance: str) -> dict[str, float]:
+        method = ADC(8, balance=balance, lr=0.01, epochs=15, batch_size=256, spread=0.1)
+        fitted = method.fit(known, replace(ONE, seed=seed))
+        found = {}
+        for name in known.names:
+            scores_UI = fitted.score(name, Queries.of_users(users)).copy()
+            scores_UI[known[name].user_idx, known[name].item_idx] = -np.inf
+            best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
+            found[name] = float(np.take_along_axis(world.likes[name], best_U10, axis=1).mean())
+        return found
+
+    equal, balanced = right("none"), right("gradnorm")
+    assert equal["sparse"] < 0.4  # by chance: 1 / 6
+    assert balanced["sparse"] > equal["sparse"] + 0.1
+    assert balanced["dense_0"] > equal["dense_0"] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"sharing": "towers"}, "Unknown sharing 'towers': did you mean 'tower'"),
+        ({"balance": "grad"}, "Unknown balance 'grad': did you mean 'gradnorm'"),
+        ({"complexity": "size"}, "Unknown complexity 'size'"),
+        ({"balance_alpha": -1}, "balance_alpha must be 0 or more"),
+        ({"balance_lr": -0.1}, "balance_lr must be 0 or more"),
+        ({"balance": "fixed"}, "balance='fixed' and weights belong together"),
+        ({"weights": {"a": 1.0}}, "balance='fixed' and weights belong together"),
+        ({"balance": "fixed", "weights": {"a": -1.0}}, "The weight of 'a' must be 0 or more"),
+    ],
+    ids=str,
+)
+def test_settings_are_checked(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        ADC(**settings)
+
+
+def test_weights_of_unknown_domains_are_refused() -> None:
+    with pytest.raises(SettingsError, match="Unknown domain in weights 'books'"):
+        ADC(balance="fixed", weights={"books": 1.0}).fit(uneven(), ONE)
+
+
+def test_the_registry_knows_it() -> None:
+    assert registry.method("adc") is ADC
+
+
+def test_the_weights_of_sparsity_count_every_sample_and_a_sparse_domains_more() -> None:
+    data = uneven({"large": (30, 55), "small": (30, 6)})
+    fitted = replace(METHOD, balance="sparsity", epochs=3).fit(data, ONE)
+    weight = fitted.log[-1]["sample_weight"]
+    assert weight["small"] > 1 > weight["large"]
+    assert fitted.log[-1]["updates"] == 1

@@ -1,0 +1,306 @@
+"""UCLR: every stage from its parts, one epoch against plain torch, and what must come out the same."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import uneven
+
+from landbridge.core.errors import SettingsError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Rows
+from landbridge.data.sampling.pairwise import Pairwise
+from landbridge.data.synthetic import planted_transfer
+from landbridge.models.base import Queries
+from landbridge.models.common.dot_product import Dot
+from landbridge.models.uclr.fitted import Encoded, over_domains, through
+from landbridge.models.uclr.method import PRETRAINERS, UCLR
+from landbridge.training.options import FitOptions
+
+torch = pytest.importorskip("torch")
+from crowds import divergence, gaps, log_mean  # noqa: E402
+
+ONE = FitOptions(threads=1, seed=3)
+SMALL: dict[str, Any] = {
+    "factors": 6, "pretraining": {"epochs": 5, "lr": 0.03, "batch_size": 16}, "lr": 0.01, "batch_size": 25,
+    "epochs": 3, "adapt_epochs": 2, "alpha": 0.1,
+}  # fmt: skip
+
+
+def small(**settings: Any) -> UCLR:
+    return UCLR(**{**SMALL, **settings})
+
+
+def pretrained(data: MultiDomain, **settings: Any) -> Dot:
+    base = small(**settings).pretrainer().fit(data, ONE)
+    assert isinstance(base, Dot)
+    return base
+
+
+def same(one: Encoded, other: Encoded) -> bool:
+    arrays, others = one.state()[0], other.state()[0]
+    return arrays.keys() == others.keys() and all(np.array_equal(arrays[k], others[k]) for k in arrays)
+
+
+class TestStages:
+    def test_pge_scores_like_the_model_it_is(self) -> None:
+        data = uneven()
+        base, everybody = pretrained(data), Queries.of_users(np.arange(data.n_users))
+        fitted = small(stage="pge").fit(data, ONE)
+        for name in data.names:
+            known_U = data.activity_UD.any(axis=1)
+            wanted_UI = base.user_UF[name] @ base.item_IF[name].T
+            np.testing.assert_allclose(fitted.score(name, everybody)[known_U], wanted_UI[known_U], rtol=1e-5)
+
+    @pytest.mark.parametrize("stage", ["ae", "cl", "ucl"])
+    def test_domains_share_layers_and_rows_until_they_are_adapted(self, stage: str) -> None:
+        fitted = small(stage=stage).fit(uneven(), ONE)
+        assert len({id(rows_UF) for rows_UF in fitted.user_UF.values()}) == 1
+        assert len({id(layers) for layers in fitted.layers.values()}) == 1
+
+    def test_full_is_ucl_until_something_is_adapted(self) -> None:
+        data = uneven()
+        base = pretrained(data)
+        ucl = small(stage="ucl").fit_on(base, ONE)
+        for unchanged in (small(adapt_epochs=0), small(scope="none")):
+            assert same(replace(unchanged.fit_on(base, ONE), method=ucl.method), ucl)
+        adapted = small().fit_on(base, ONE)
+        assert not np.array_equal(adapted.user_UF["a"], ucl.user_UF["a"])
+        only_a = small(adapt_epochs=0, domain_epochs={"a": 2}).fit_on(base, ONE)
+        assert np.array_equal(only_a.user_UF["a"], adapted.user_UF["a"])
+        assert only_a.user_UF["b"] is only_a.user_UF["c"]
+
+    @pytest.mark.parametrize("scope", ["users", "all", "items_free", "full"])
+    def test_what_a_scope_may_change(self, scope: str) -> None:
+        base = pretrained(uneven())
+        before = small(stage="ucl").fit_on(base, ONE)
+        after = small(scope=scope).fit_on(base, ONE)
+        assert not np.array_equal(before.user_UF["a"], after.user_UF["a"])
+        assert np.array_equal(before.item_IF["a"], after.item_IF["a"]) == (scope == "users")
+        same_layers = all(
+            np.array_equal(before.layers["a"][k], after.layers["a"][k]) for k in after.layers["a"]
+        )
+        assert same_layers == (scope == "users")
+
+    @pytest.mark.parametrize("pretrain", PRETRAINERS)
+    def test_every_pretrainer_serves(self, pretrain: str) -> None:
+        data = uneven()
+        fitted = small(pretrain=pretrain, pretraining={"epochs": 2}).fit(data, ONE)
+        assert fitted.base.method.name == pretrain
+        assert np.isfinite(fitted.score("b", Queries.of_users([-1, 0, 1]))).all()
+
+    def test_rows_of_several_domains_are_weighed_by_events(self) -> None:
+        data = uneven()
+        base = small(pretrain="pepnet", pretraining={"epochs": 3}).pretrainer().fit(data, ONE)
+        assert isinstance(base, Dot)
+        rows_UF = over_domains(base)
+        user = int(np.argmax(data.activity_UD.min(axis=1)))
+        counts = data.activity_UD[user]
+        wanted_F = sum(n * base.user_UF[name][user] for n, name in zip(counts, data.names, strict=True))
+        np.testing.assert_allclose(rows_UF[user], wanted_F / counts.sum(), rtol=1e-5)
+
+
+def plain_epoch(method: UCLR, rows_UF: Any, layers: dict[str, Any], batches: Any, tau: float | None) -> Any:
+    """One epoch of Eq. (2) in float64 with torch's own Adam; own temperatures where ``tau`` is None."""
+    wide = {name: layer.detach().double().requires_grad_() for name, layer in layers.items()}
+    rows_UF, rule = torch.tensor(rows_UF).double(), method.rule
+    tau_U = torch.full((len(rows_UF),), rule.start, dtype=torch.float64)
+    average_U = torch.zeros_like(tau_U)
+    adam = torch.optim.Adam(list(wide.values()), lr=method.lr)
+
+    def part(name: str, x: Any) -> Any:
+        x = torch.relu(x @ wide[f"{name}.0.weight"].T + wide[f"{name}.0.bias"])
+        return x @ wide[f"{name}.1.weight"].T + wide[f"{name}.1.bias"]
+
+    for users, kept in batches:
+        users_B = torch.tensor(users)
+        whole_BF = rows_UF[users_B]
+        blanked_BF = whole_BF * torch.tensor(kept).unsqueeze(1)
+        code_BL, other_BL = part("encoder", whole_BF), part("encoder", blanked_BF)
+        rebuilt = [part("decoder", code) for code in (code_BL, other_BL)]
+        h_BN = gaps(code_BL, other_BL)
+        tau_B = tau_U[users_B] if tau is None else torch.full((len(users),), tau, dtype=torch.float64)
+        rho = rule.rho(len(users) - 1) if tau is None else np.log(len(users) - 1)
+        distance_B = sum(((each - whole_BF) ** 2).sum(dim=1) for each in rebuilt)
+        loss = (tau_B * (log_mean(h_BN, tau_B) + rho) + method.alpha * distance_B).mean()
+        slope_B = rho - divergence(h_BN, tau_B).detach()
+        average_U[users_B] = (1 - rule.newest) * average_U[users_B] + rule.newest * slope_B
+        tau_U[users_B] = (tau_B - rule.lr * average_U[users_B]).clamp(rule.low, rule.high)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return wide, tau_U
+
+
+@pytest.mark.parametrize("stage", ["cl", "ucl"])
+def test_an_epoch_is_the_published_one_in_plain_torch(stage: str) -> None:
+    data = uneven()
+    base, method = pretrained(data), small(stage=stage, epochs=1)
+    fitted = method.fit_on(base, ONE)
+    start = small(stage=stage, epochs=0).fit_on(base, ONE)
+    layers = {name: torch.tensor(layer) for name, layer in start.layers["a"].items()}
+    batches = list(method._crowds(data, ONE.seed, 0))
+    assert len(batches) > 1
+    tau = 0.1 if stage == "cl" else None
+    wanted, tau_U = plain_epoch(method, over_domains(base), layers, batches, tau)
+    for name, layer in fitted.layers["a"].items():
+        np.testing.assert_allclose(layer, wanted[name].detach(), atol=2e-5)
+    if stage == "ucl":
+        told = fitted.log[-1]["temperature_by_activity"]
+        people = {label: group["people"] for label, group in told.items()}
+        active_U = data.activity_UD.sum(axis=1) > 0
+        mean = sum(group["mean"] * people[label] for label, group in told.items()) / sum(people.values())
+        assert mean == pytest.approx(float(tau_U.numpy()[active_U].mean()), abs=1e-6)
+        assert sum(people.values()) == active_U.sum()
+
+
+def test_a_batch_of_a_domain_is_ranked_by_its_rebuilt_rows() -> None:
+    """The first loss of Eq. (3), written out: nothing is adapted yet."""
+    data = uneven()
+    base, method = pretrained(data), small(batch_size=10_000, adapt_epochs=1, mask_ratio=0.0)
+    fitted = method.fit_on(base, ONE)
+    ucl = small(stage="ucl", batch_size=10_000, mask_ratio=0.0).fit_on(base, ONE)
+    source = Pairwise(data["a"], {"a": slice(0, data["a"].n_items)}, "domain", ONE.seed, "a")
+    ((pairs, *_),) = method._triples(source, 0)
+    x_NF = ucl.user_UF["a"][pairs.user_N].astype(float)
+    score_N = (x_NF * (ucl.item_IF["a"][pairs.positive_N] - ucl.item_IF["a"][pairs.negative_N])).sum(axis=1)
+    told = next(record for record in fitted.log if record.get("phase") == "adapt a")
+    assert told["adapt a loss:ranking"] == pytest.approx(np.log1p(np.exp(-score_N)).mean(), rel=1e-5)
+    rows_UF = over_domains(base)[np.unique(pairs.user_N)]
+    distance = 2 * ((ucl.user_UF["a"][np.unique(pairs.user_N)] - rows_UF) ** 2).sum(axis=1).mean()
+    assert told["adapt a loss:rebuilt"] == pytest.approx(method.alpha * distance, rel=1e-4)
+
+
+class TestServing:
+    def test_somebody_unknown_is_what_nothing_is_rebuilt_to(self) -> None:
+        fitted = small().fit(uneven(), ONE)
+        for name, layers in fitted.layers.items():
+            row_F = fitted.query_vectors(name, Queries.of_users([-1]))[0]
+            wanted_F = through(layers, "rebuilt", np.zeros((1, 6), np.float32))[0]
+            np.testing.assert_array_equal(row_F, wanted_F)
+            assert np.abs(row_F).max() > 0
+
+    def test_new_people_are_folded_in_and_then_rebuilt(self) -> None:
+        data = uneven()
+        fitted = small().fit(data, ONE)
+        own = {name: table.by_user for name, table in data.domains.items()}
+        found_BF = fitted.fold_in("b", own, data.n_users)
+        folded_BF = fitted.base.fold_in("b", own, data.n_users)
+        np.testing.assert_array_equal(found_BF, through(fitted.layers["b"], "rebuilt", folded_BF))
+        only_a = {"a": Rows(np.array([0, 2]), np.array([3, 9], np.int32), None)}
+        scores_BI = fitted.score("b", Queries(np.array([-1], np.int32), only_a))
+        assert not np.array_equal(scores_BI, fitted.score("b", Queries.of_users([-1])))
+
+    def test_the_mean_with_the_row_itself(self) -> None:
+        data = uneven()
+        base = pretrained(data)
+        rebuilt, mean = (small(stage="ae", scored=s).fit_on(base, ONE) for s in ("rebuilt", "mean"))
+        wanted_UF = (rebuilt.user_UF["a"] + over_domains(base)) / 2
+        np.testing.assert_allclose(mean.user_UF["a"], wanted_UF, atol=1e-6)
+
+
+class Kill:
+    """A validation that is never better, and breaks off at the n-th call."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.calls, self.at = 0, at
+
+    def __call__(self, fitted: Any) -> float:
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return 1 / self.calls
+
+
+@pytest.mark.parametrize("at", [3, 7, 10])  # while pretraining, encoding, adapting
+def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path, at: int) -> None:
+    data = uneven()
+    with pytest.raises(KeyboardInterrupt):
+        small().fit(data, replace(ONE, validate=Kill(at), checkpoint=tmp_path))
+    resumed = small().fit(data, replace(ONE, validate=Kill(), checkpoint=tmp_path))
+    whole = small().fit(data, replace(ONE, validate=Kill()))
+    assert same(resumed, whole)
+
+
+def test_an_adaptation_that_is_never_better_is_dropped() -> None:
+    data = uneven()
+    base = pretrained(data)
+    fitted = small().fit_on(base, replace(ONE, validate=Kill(), patience=5))
+    once = small(stage="ucl", epochs=1).fit_on(base, ONE)
+    assert fitted.user_UF["a"] is fitted.user_UF["b"]
+    np.testing.assert_array_equal(fitted.user_UF["a"], once.user_UF["a"])  # the first epoch was the best
+
+
+def test_the_best_epochs_of_every_phase() -> None:
+    log: list[dict[str, Any]] = [
+        {"phase": "pge", "valid": 0.1}, {"phase": "pge", "valid": 0.3}, {"phase": "pge", "valid": 0.2},
+        {"phase": "ucl"}, {"phase": "ucl", "valid": 0.25}, {"phase": "ucl"},
+        {"phase": "adapt a", "valid": 0.24}, {"phase": "adapt b", "valid": 0.2},
+        {"phase": "adapt b", "valid": 0.4}, {"temperature_by_activity": {}},
+    ]  # fmt: skip
+    found = small(pretraining={"lr": 0.1}).stopped(log)
+    assert found == small(pretraining={"lr": 0.1, "epochs": 2}, epochs=2, domain_epochs={"a": 0, "b": 2})
+    assert small().stopped(()) == small()
+
+
+def test_quiet_people_gain_from_what_is_planted_elsewhere() -> None:
+    """Everybody has a taste; the sparse domain knows little of it, the dense ones all."""
+    world = planted_transfer(users=240, items=120, groups=6)
+    method = UCLR(
+        factors=8,
+        lr=0.01,
+        epochs=40,
+        adapt_epochs=2,
+        alpha=1.0,
+        batch_size=256,
+        pretraining={"epochs": 30, "lr": 0.03},
+    )
+    fitted = method.fit(world.split.test.known, ONE)
+    known = world.split.test.known["sparse"]
+    users = np.arange(world.data.n_users)
+    scores_UI = fitted.score("sparse", Queries.of_users(users)).copy()
+    scores_UI[known.user_idx, known.item_idx] = -np.inf
+    best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
+    likes_U = np.take_along_axis(world.likes["sparse"], best_U10, axis=1).mean(axis=1)
+    assert likes_U[known.user_counts <= 2].mean() > 0.8
+
+
+def test_figures_of_a_run_are_in_its_log() -> None:
+    fitted = small().fit(uneven(), replace(ONE, validate=Kill()))
+    assert [record["epoch"] for record in fitted.log[:-1]] == list(range(len(fitted.log) - 1))
+    ucl = [record for record in fitted.log if record.get("phase") == "ucl"]
+    assert {"ucl loss:contrast", "ucl loss:rebuilt", "ucl gradient_norm", "ucl temperature", "valid"} <= set(
+        ucl[0]
+    )
+    assert {"mean", "sd"} == set(ucl[0]["ucl temperature"])
+    adapted = next(record for record in fitted.log if record.get("phase") == "adapt a")
+    shapes = [(60, 6), (40, 6), (128, 6), (32, 128), (128, 32), (6, 128)]
+    assert adapted["adapt a trainable"] == sum((r + c) * min(8, r, c) for r, c in shapes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"stage": "uclr"}, "did you mean 'ucl'"),
+        ({"pretrain": "bprmff"}, "did you mean 'bprmf'"),
+        ({"scope": "user"}, "did you mean 'users'"),
+        ({"scored": "rebuild"}, "did you mean 'rebuilt'"),
+        ({"pretraining": {"epoch": 3}}, "did you mean 'epochs'"),
+        ({"temperature_objective": "uc"}, "did you mean 'uco'"),
+        ({"mask_ratio": 1.5}, "between 0 and 1"),
+        ({"rank": 0}, "1 or more"),
+        ({"lr": -1.0}, "lr must be above 0"),
+    ],
+)
+def test_impossible_settings(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        UCLR(**wrong)
+
+
+def test_settings_survive_their_way_through_text() -> None:
+    method = small(domain_epochs={"Food & Drink": 3})
+    assert UCLR.from_settings(asdict(method)) == method

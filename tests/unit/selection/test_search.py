@@ -1,0 +1,199 @@
+"""The search: what it tries, what it may see, what it finds, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from landbridge.core.errors import DivergenceError, MissingExtraError, SettingsError
+from landbridge.data.synthetic import planted_transfer
+from landbridge.evaluation.evaluate import Validator
+from landbridge.models import registry
+from landbridge.models.search_space import Choice, Real
+from landbridge.selection.search import Budget, search
+from landbridge.training.options import FitOptions
+
+from .hills import ITEMS, SUMMIT, Fixed, Height, Hill, Once, find, line
+
+
+def test_the_first_trial_is_the_methods_own_settings() -> None:
+    own = Hill(place=0.2, spread=7, shape="round")
+    assert find(own, trials=1).trials.select("place", "spread", "shape").rows() == [(0.2, 7, "round")]
+    assert find(own, trials=4, seed=9).trials.row(0)[:4] == (0, 0.2, 7, "round")
+
+
+def test_own_settings_outside_the_space_are_moved_into_it() -> None:
+    space = {"place": Real(0.3, 0.9), "shape": Choice(("round",))}
+    assert find(space=space, trials=1).trials.select("place", "shape").rows() == [(0.3, "round")]
+
+
+def test_it_finds_the_hill_and_says_where() -> None:
+    found = find(trials=40)
+    own, best = found.trials["value"][0], found.trials["value"].max()
+    assert own < 0.8 < 0.99 < found.value == best
+    assert found.method._reached(found.method.epochs - 1) == pytest.approx(SUMMIT / ITEMS, abs=0.01)
+
+
+def test_refitting_the_returned_method_gives_the_figure_it_was_chosen_for() -> None:
+    found = find(Hill(place=0.8), trials=6)
+    assert 1 < found.method.epochs < 6  # the summit is passed before the end
+    assert Height(line().valid, "")(found.method.fit(line().train)) == found.value
+
+
+def test_settings_outside_the_space_stay_as_they_are() -> None:
+    found = find(Hill(spread=8, epochs=4), space={"place": Real(0.1, 1.0)})
+    assert (found.method.spread, found.trials.columns[:3]) == (8, ["trial", "place", "value"])
+    assert found.method.epochs <= 4
+
+
+def test_nothing_reaches_the_test_part() -> None:
+    split: Any = SimpleNamespace(valid=line().valid, train=line().train)
+    assert not hasattr(split, "test")
+    assert find(split=split, trials=3).value > 0
+
+
+def test_a_hopeless_trial_is_pruned_early_and_never_chosen() -> None:
+    calls: list[str] = []
+
+    class Counted(Hill):
+        name = "counted"
+
+        def _reached(self, epoch: int) -> float:
+            calls.append(self.shape)
+            return super()._reached(epoch)
+
+    found = find(Counted(place=0.5), trials=25)
+    states = found.trials["state"].value_counts()
+    pruned = dict(states.rows())["pruned"]
+    assert set(states["state"]) == {"complete", "pruned"}
+    assert 2 * pruned <= 25 * 6 - len(calls) <= 3 * pruned  # most of them after the third epoch of six
+    assert found.trials["state"][:4].to_list() == ["complete"] * 4
+    best = found.trials.filter(state="complete")["value"].max()
+    assert found.value == best == found.trials["value"].max()
+
+
+def test_a_method_without_epochs_is_judged_once() -> None:
+    found = find(Once(), trials=14)
+    assert (found.method, found.trials["epochs"].null_count()) == (Once(0.6), 14)
+    assert found.value == 1
+
+
+def test_a_diverged_trial_is_an_answer_and_not_the_end() -> None:
+    found = find(Once(), trials=14)
+    diverged = found.trials.filter(state="diverged")
+    assert len(found.trials) == 14
+    assert set(diverged["place"]) == {2.0}
+    assert diverged["value"].null_count() == len(diverged) > 0
+
+
+def test_nothing_but_diverged_trials_is_an_error() -> None:
+    with pytest.raises(DivergenceError, match="All 3 trials of once diverged"):
+        find(Once(2.0), trials=3, space={"place": Choice((2.0,))})
+
+
+def test_an_empty_space_is_one_trial() -> None:
+    found = find(Fixed(), trials=9)
+    assert (len(found.trials), found.method) == (1, Fixed(epochs=1))  # judged once: no epoch reported
+
+
+def test_equal_figures_leave_the_own_settings() -> None:
+    space = {"place": Choice((0.5, 0.7))}  # as far from the summit
+    found = find(Once(0.7), space=space, trials=6)
+    assert set(found.trials["place"]) == {0.5, 0.7}
+    assert found.method == Once(0.7)
+
+
+def test_seeds_make_the_trials() -> None:
+    first, again, other = (find(seed=seed).trials.drop("seconds") for seed in (3, 3, 4))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_no_trial_begins_after_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr("landbridge.selection.search.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    found = find(Once(), trials=20, seconds=5.5)
+    spent = found.trials["seconds"].cum_sum().to_list()
+    assert spent[-2] < 5.5 <= spent[-1]
+    assert len(spent) < 20
+
+
+def test_telling_optuna_is_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr("landbridge.selection.search.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    found = find(Hill(epochs=6), trials=1)
+    assert found.trials["seconds"].to_list() == [7]  # 13 ticks, of which 6 were telling
+
+
+@pytest.mark.parametrize(("trials", "seconds"), [(0, None), (-1, None), (1, 0.0), (1, float("nan"))])
+def test_impossible_budgets(trials: int, seconds: float | None) -> None:
+    with pytest.raises(SettingsError, match="A search needs"):
+        Budget(trials, seconds)
+
+
+def test_an_unknown_setting_and_a_wrong_kind_of_range() -> None:
+    with pytest.raises(SettingsError, match="did you mean 'place'"):
+        find(space={"plac": Real(0, 1)})
+    with pytest.raises(SettingsError, match="'spread' must be Whole or Choice, not Real"):
+        find(space={"spread": Real(1, 9)})
+    with pytest.raises(SettingsError, match="Unknown metric"):
+        search(Hill(), line(), Budget(1), FitOptions(), "ndgc@10")
+
+
+def test_the_time_of_a_call_is_its_trials_and_its_overhead() -> None:
+    found = find(trials=5)
+    assert found.seconds == pytest.approx(found.trials["seconds"].sum() + found.overhead_seconds)
+    assert 0 < found.overhead_seconds < found.seconds
+
+
+def test_progress_is_told_and_checkpoints_of_the_caller_are_left_alone(tmp_path: Path) -> None:
+    told: list[tuple[int, float]] = []
+
+    class Told:
+        @contextmanager
+        def task(self, title: str, total: int) -> Iterator[Any]:
+            assert (title, total) == ("tuning ials", 3)
+            yield SimpleNamespace(step=lambda done, facts: told.append((done, facts["best"])))
+
+    options = FitOptions(threads=1, checkpoint=tmp_path, progress=Told())
+    method = registry.method("ials").from_settings({"factors": 4, "epochs": 2})
+    found = search(method, planted_transfer().split, Budget(3), options)
+    assert told == list(enumerate(pl.Series(found.trials["value"]).cum_max(), start=1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_said_and_optuna_is_left_as_it_was() -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import hills; hills.find(trials=2)"
+    command = [sys.executable, "-W", "error", "-c", program, str(Path(__file__).parent)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == ("", "")
+    from optuna import logging
+
+    before = logging.get_verbosity()
+    find(trials=1)
+    assert logging.get_verbosity() == before
+
+
+def test_a_missing_optuna_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtraError, match=r"landbridge\[tune\]"):
+        find()
+
+
+@pytest.mark.parametrize("name", ["ials", "cdimf"])
+def test_a_planted_world_is_never_left_worse_than_it_began(name: str) -> None:
+    method = registry.method(name).from_settings({"factors": 8, "epochs": 3})
+    bad = replace(method, alpha0=1.0, reg=10.0)
+    found = search(bad, planted_transfer().split, Budget(8), FitOptions(threads=1))
+    assert found.value > found.trials["value"][0]
+    fitted = found.method.fit(planted_transfer().split.train, FitOptions(threads=1))
+    assert Validator(planted_transfer().split.valid)(fitted) == pytest.approx(found.value, rel=0.05)

@@ -1,0 +1,122 @@
+"""Spaces: ranges that are none, TOML tables, and what Optuna is asked."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from landbridge.core.errors import SettingsError
+from landbridge.models import registry
+from landbridge.models.search_space import Choice, Real, Whole
+from landbridge.selection.search_space import checked, distributions, read_space, start
+
+from .hills import Hill
+
+IALS, CDIMF = registry.method("ials"), registry.method("cdimf")
+
+
+def table(text: str) -> dict[str, Any]:
+    return tomllib.loads(text)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Real(1.0, 1.0),
+        lambda: Real(2.0, 1.0),
+        lambda: Real(0.0, 1.0, log=True),
+        lambda: Real(0.0, math.inf),
+        lambda: Real(math.nan, 1.0),
+        lambda: Whole(0, 8, log=True),
+        lambda: Whole(1.5, 8),  # type: ignore[arg-type]
+        lambda: Choice(()),
+        lambda: Choice((1, 1)),
+    ],
+)
+def test_a_range_that_is_none(made: Any) -> None:
+    with pytest.raises(SettingsError, match=r"range|choice"):
+        made()
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_method_begins_in_a_space_of_its_own_settings(name: str) -> None:
+    method = registry.method(name)
+    own = asdict(method())
+    assert checked(method.space, method) is method.space
+    assert start(method.space, own) == {key: own[key] for key in method.space}
+
+
+def test_a_table_changes_the_ranges_it_names() -> None:
+    lines = (
+        "reg = {low = 1, high = 30, log = true}",
+        "cold_weight = {options = [0, 1, 3]}",
+        "factors = {low = 8, high = 64}",
+    )
+    assert read_space(CDIMF, table("\n".join(lines))) == CDIMF.space | {
+        "reg": Real(1.0, 30.0, log=True),
+        "cold_weight": Choice((0.0, 1.0, 3.0)),
+        "factors": Whole(8, 64),
+    }
+
+
+def test_fixed_settings_leave_the_space_unless_the_table_names_them() -> None:
+    fixed = ("reg", "alpha0")
+    assert set(read_space(CDIMF, {}, fixed)) == {"rho", "cold_weight"}
+    assert set(read_space(CDIMF, table("reg = {low = 1, high = 2}"), fixed)) == {"rho", "cold_weight", "reg"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("regg = {low = 1, high = 2}", "Unknown setting of cdimf 'regg': did you mean 'reg'"),
+        ("reg = 3", r"\[space\] reg must be a table such as"),
+        ("reg = {low = 1}", r"\[space\] reg must be a table such as .*'high'"),
+        ("reg = {low = 1, hihg = 2}", r"Unknown key of \[space\] reg 'hihg': did you mean 'high'"),
+        ("reg = {low = 1, options = [2]}", r"Unknown key of \[space\] reg 'low'"),
+        ("reg = {low = 3, high = 2}", r"\[space\] reg: The range 3.0 to 2.0 is none"),
+        ("reg = {low = 'a', high = 2}", r"\[space\] reg must be a table"),
+        ("reg = {low = 1, high = 2, log = 'yes'}", r"\[space\] reg .*neither true nor false"),
+        ("reg = {options = 3}", r"\[space\] reg must be a table"),
+        ("reg = {options = []}", r"\[space\] reg: A choice needs distinct options"),
+        ("factors = {low = 8.5, high = 9.5}", r"\[space\] factors: .* needs whole bounds"),
+        ("factors = {options = [8.5]}", r"\[space\] factors must be a table"),
+        ("variant = {low = 1, high = 2}", r"\[space\] variant: this setting is no number"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_remedy(text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        read_space(CDIMF, table(text))
+
+
+numbers = st.floats(1e-6, 1e6)
+
+
+@given(low=numbers, high=numbers, log=st.booleans(), own=st.floats(-1e7, 1e7))
+def test_whatever_the_bounds_the_start_is_one_that_optuna_accepts(
+    low: float, high: float, log: bool, own: float
+) -> None:
+    entry = {"place": {"low": low, "high": high, "log": log}}
+    if not low < high:
+        with pytest.raises(SettingsError, match="is none"):
+            read_space(Hill, entry)
+        return
+    space = {"place": read_space(Hill, entry)["place"]}
+    begins = start(space, {"place": own})["place"]
+    asked = distributions(space)["place"]
+    assert asked._contains(asked.to_internal_repr(begins))
+    assert begins == own or not low <= own <= high
+
+
+def test_questions_do_not_depend_on_the_order_of_a_file() -> None:
+    space = {"spread": Whole(1, 9), "place": Real(0.1, 1.0)}
+    assert (
+        list(distributions(space))
+        == list(distributions(dict(reversed(space.items()))))
+        == ["place", "spread"]
+    )

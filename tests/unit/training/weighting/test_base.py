@@ -1,0 +1,60 @@
+"""Weightings that look at losses alone: Uncertainty, Fixed, random ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landbridge.core.errors import SettingsError
+from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, random_weightings
+from landbridge.training.weighting.gradnorm import GradNorm
+
+torch = pytest.importorskip("torch")
+
+
+def test_uncertainty_steps_along_the_gradient_of_its_objective() -> None:
+    s = torch.tensor([0.0, 0.3], requires_grad=True)
+    values = torch.tensor([0.4, 1.1])
+    ((-s).exp() * values + s / 2).sum().backward()
+    state = {"a": np.array([0.0]), "b": s.detach().numpy()[1:].astype(float)}
+    losses = dict(zip("ab", values, strict=True))
+    weights, after = Uncertainty(0.01).weigh(losses, {}, {**state, "gone": np.array([2.0])})
+    assert weights == pytest.approx({"a": 1.0, "b": np.exp(-0.3)})
+    moved = [after[d][0] - state[d][0] for d in "ab"]
+    assert moved == pytest.approx((-0.01 * s.grad).tolist(), rel=1e-5)
+    assert after["gone"] == [2.0]
+    assert Uncertainty(0.01).weigh({"a": torch.tensor(900.0)}, {}, {})[1]["a"] == [0.01]  # and no further
+
+
+def test_uncertainty_comes_to_half_the_inverse_loss_and_stays_bounded() -> None:
+    losses = {
+        "a": torch.tensor(0.1),
+        "b": torch.tensor(2.0),
+        "zero": torch.tensor(0.0),
+        "huge": torch.tensor(1e9),
+    }
+    state: Any = {}
+    for _ in range(3000):
+        weights, state = Uncertainty().weigh(losses, {}, state)
+    bounds = {"zero": np.exp(10), "huge": np.exp(-10)}
+    assert weights == pytest.approx({"a": 5.0, "b": 0.25, **bounds}, rel=1e-3)
+    assert Uncertainty().facts(state)["weight"] == pytest.approx(weights, rel=1e-3)
+    assert Uncertainty().facts({}) == GradNorm("shared").facts({}) == Uniform().facts({}) == {}
+
+
+def test_random_weightings() -> None:
+    drawn = random_weightings(["x", "y", "z"])
+    assert len({tuple(fixed.weights.values()) for fixed in drawn}) == 10
+    assert all(sum(fixed.weights.values()) == pytest.approx(3) for fixed in drawn)
+    assert random_weightings(["x", "y", "z"], 3) == drawn[:3]
+    assert random_weightings(["x", "y", "z"], seed=1) != drawn
+    many = np.array([[*fixed.weights.values()] for fixed in random_weightings(["x", "y"], 2000)])
+    assert np.sort(many[:, 0])[[500, 1000, 1500]] == pytest.approx([0.5, 1.0, 1.5], abs=0.07)  # flat
+    assert random_weightings(["x"], 1) == (Fixed({"x": 1.0}),)
+
+
+def test_a_length_of_steps_below_zero_is_refused() -> None:
+    with pytest.raises(SettingsError, match="lr must be 0 or more"):
+        Uncertainty(-1)
