@@ -114,7 +114,7 @@ def _drawn(rng: np.random.Generator, size: int, number: int) -> Any:
 
 def _phase(case: Case, data: MultiDomain, way: str) -> Phase:
     """One epoch over batches that were drawn beforehand."""
-    weights = dict.fromkeys(data.names, 1.0) if way == "fixed" else {}
+    weights = dict.fromkeys(data.domain_names, 1.0) if way == "fixed" else {}
     method = ADC(
         sharing=case.sharing, balance=way, weights=weights, batch_size=case.domains * case.events, epochs=1
     )

@@ -167,10 +167,10 @@ def measure(case: Case, pythons: Mapping[str, str], kept: Path) -> Record:
     return {
         "case": case.name,
         "table": case.table,
-        "size": [holdout.known.n_users, holdout.known["all"].n_items, len(holdout.known["all"])],
+        "size": [holdout.history.n_users, holdout.history["all"].n_items, len(holdout.history["all"])],
         "epochs": case.turns * case.epochs,
         "programs": found,
-        "traffic_gb": traffic(holdout.known["all"], case.programs[0].settings) / 1e9,
+        "traffic_gb": traffic(holdout.history["all"], case.programs[0].settings) / 1e9,
         "reading_gbs": reading_gbs(),
         "load": [before, os.getloadavg()[0]],
         "date": time.strftime("%Y-%m-%d"),
@@ -218,7 +218,7 @@ class Child:
         if self.partial:
             return None
         rows = np.load(self.rows)
-        model = Dot(holdout.known, rows["user"].astype(np.float32), rows["item"].astype(np.float32))
+        model = Dot(holdout.history, rows["user"].astype(np.float32), rows["item"].astype(np.float32))
         return evaluate(model, holdout, threads=THREADS).means("ndcg@10")["all"]
 
 
@@ -241,7 +241,7 @@ def _holdout(name: str) -> Holdout:
 
 
 def _written(holdout: Holdout, file: Path) -> Path:
-    table = holdout.known["all"]
+    table = holdout.history["all"]
     file.parent.mkdir(parents=True, exist_ok=True)
     sizes = {"n_users": table.n_users, "n_items": table.n_items}
     np.savez(file, user=table.user_idx, item=table.item_idx, **sizes)

@@ -10,7 +10,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.als import solver as als
 from landbridge.models.pairwise import kernels as pairwise_kernels  # noqa: F401 (loading numba is no part of learning)
-from landbridge.models.pairwise.table import PairwiseTable, part, together
+from landbridge.models.pairwise.table import PairwiseTable, table_state, train_tables
 from landbridge.training.optimizers import Optimizer
 
 
@@ -33,7 +33,7 @@ class Ours:
             return self._epochs(epochs) if steps is None else self._batches(epochs, steps)
 
     def _epochs(self, epochs: int) -> float:
-        step = together({"all": self.table}, self.number + epochs, self.pool)
+        step = train_tables({"all": self.table}, self.number + epochs, self.pool)
         for _ in range(epochs):
             self.state, _ = step(self.state, self.number)
             self.number += 1
@@ -44,12 +44,12 @@ class Ours:
         size = min(steps * self.table.batch_size, len(pairs.user_N))
         some = Pairs(*(column if column is None else column[:size] for column in pairs))
         for _ in range(epochs):
-            own, _ = self.table.epoch(part(self.state, "all"), self.number, some)
+            own, _ = self.table.epoch(table_state(self.state, "all"), self.number, some)
             self.state = {f"all|{key}": array for key, array in own.items()}
         return size / len(pairs.user_N)
 
     def rows(self) -> tuple[Any, Any]:
-        return self.table.rows(part(self.state, "all"))
+        return self.table.rows(table_state(self.state, "all"))
 
 
 if __name__ == "__main__":

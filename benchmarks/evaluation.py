@@ -33,7 +33,7 @@ class Dot:
     """A model that is two random matrices."""
 
     name = "dot"
-    known: MultiDomain
+    history: MultiDomain
     user_UF: Float32
     item_IF: Float32
 
@@ -53,9 +53,9 @@ def world(n_users: int, n_items: int, factors: int) -> tuple[Dot, Holdout]:
         np.repeat(users, EVENTS_PER_USER), items_UE[:, 1:].ravel(), n_users, n_items
     )
     ids = {size: Vocabulary.of(np.arange(size)) for size in {n_users, n_items}}
-    known = MultiDomain(ids[n_users], {"all": ids[n_items]}, {"all": events})
+    history = MultiDomain(ids[n_users], {"all": ids[n_items]}, {"all": events})
     vectors = [rng.normal(size=(size, factors)).astype(np.float32) for size in (n_users, n_items)]
-    return Dot(known, *vectors), Holdout(known, {"all": Targets(users, items_UE[:, 0].copy())})
+    return Dot(history, *vectors), Holdout(history, {"all": Targets(users, items_UE[:, 0].copy())})
 
 
 def implicit_lists(model: Dot, threads: int) -> Callable[[], object]:
@@ -64,7 +64,7 @@ def implicit_lists(model: Dot, threads: int) -> Callable[[], object]:
 
     peer = AlternatingLeastSquares(factors=model.item_IF.shape[1], num_threads=threads)
     peer.user_factors, peer.item_factors = model.user_UF, model.item_IF
-    rows = model.known["all"].by_user
+    rows = model.history["all"].by_user
     shape = len(model.user_UF), len(model.item_IF)
     seen = csr_matrix((np.ones(len(rows.columns), np.float32), rows.columns, rows.offsets), shape)
     users: npt.NDArray[np.int64] = np.arange(shape[0])

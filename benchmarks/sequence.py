@@ -112,14 +112,14 @@ def _sasrec(name: str, kept: Path, python: str | None) -> Case:
             "events": str(events),
         }
         sides[PEER] = Side(python, "recbole", peer)
-    batches = -(-(len(test.known["all"]) - test.known.n_users) // PEER_BATCH)
+    batches = -(-(len(test.history["all"]) - test.history.n_users) // PEER_BATCH)
     return Case(
         "SASRec",
         {"name": name},
         sides,
         PEER_EPOCHS * -(-batches // PEER_BATCHES),
         test,
-        lambda: {"operations": floor(test.known, method.encoder, method.batch_size, THREADS)},
+        lambda: {"operations": floor(test.history, method.encoder, method.batch_size, THREADS)},
     )
 
 
@@ -187,13 +187,13 @@ class Child(engine.Child):
             return told
         self.ask("rows")
         rows = np.load(self.rows)
-        model = Dot(holdout.known, rows["user"].astype(np.float32), rows["item"].astype(np.float32))
+        model = Dot(holdout.history, rows["user"].astype(np.float32), rows["item"].astype(np.float32))
         return told | {"ndcg": evaluate(model, holdout, threads=THREADS).means("ndcg@10")["all"]}
 
 
 def _written(test: Holdout, file: Path) -> Path:
     """All known events, people after people, each person's in time."""
-    rows, table = sequences.in_time(test.known), test.known["all"]
+    rows, table = sequences.user_histories(test.history), test.history["all"]
     users = np.repeat(np.arange(table.n_users), np.diff(rows.offsets))
     np.savez(file, user=users, item=rows.columns, n_users=table.n_users, n_items=table.n_items)
     return file

@@ -25,8 +25,8 @@ from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.datasets import catalog
 from landbridge.models.sequential.dwl import DWL
-from landbridge.models.sequential.fitted import Sequential
-from landbridge.models.sequential.method import Emphasis, SequenceMethod
+from landbridge.models.sequential.fitted import SequenceModel
+from landbridge.models.sequential.method import SequenceMethod, TargetWeights
 from landbridge.models.sequential.sasrec import SASRec
 from landbridge.training import optimizer_kernels as row_kernels  # noqa: F401
 from landbridge.training.options import FitOptions
@@ -41,7 +41,7 @@ class First(DWL):
 
     steps: int | None = None
 
-    def phase(self, steps: Any, weights: Mapping[str, Any], emphasis: Emphasis) -> Phase:
+    def phase(self, steps: Any, weights: Mapping[str, Any], emphasis: TargetWeights) -> Phase:
         """The batches cut short."""
         whole = super().phase(steps, weights, emphasis)
         return replace(whole, batches=lambda epoch: islice(whole.batches(epoch), self.steps))
@@ -50,8 +50,8 @@ class First(DWL):
 class Halting:
     """A fit's progress that waits for a word after every epoch. ``keep``: what the fit validates with."""
 
-    def __init__(self, turns: Turns, method: SequenceMethod, known: MultiDomain) -> None:
-        self.turns, self.method, self.known = turns, method, known
+    def __init__(self, turns: Turns, method: SequenceMethod, history: MultiDomain) -> None:
+        self.turns, self.method, self.history = turns, method, history
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Halting]:
@@ -63,7 +63,7 @@ class Halting:
         """An epoch is over."""
         self.turns.ended(lambda: self._part(done - 1), self._rows)
 
-    def keep(self, fitted: Sequential) -> float:
+    def keep(self, fitted: SequenceModel) -> float:
         """The model as it is now."""
         self.fitted = fitted
         return 0.0
@@ -72,7 +72,9 @@ class Halting:
     def windows(self) -> Windows:
         """What the fit goes through."""
         method = self.method
-        return Windows(sequences.in_time(self.known), method.length, method.batch_size, method.horizon)
+        return Windows(
+            sequences.user_histories(self.history), method.length, method.batch_size, method.horizon
+        )
 
     def _part(self, epoch: int) -> float:
         """How much of an epoch's targets its first batches hold."""
@@ -106,7 +108,7 @@ def holdout(dataset: str) -> Holdout:
 
 def latest_held_out(name: str) -> MultiDomain:
     """What is known where everybody's latest rating is held out."""
-    return holdout(name).known
+    return holdout(name).history
 
 
 PROGRAMS: Mapping[str, tuple[Callable[..., SequenceMethod], Callable[..., Any]]] = {
@@ -118,10 +120,10 @@ PROGRAMS: Mapping[str, tuple[Callable[..., SequenceMethod], Callable[..., Any]]]
 def main() -> None:
     settings = json.loads(sys.argv[1])
     method, load = PROGRAMS[settings["program"]]
-    known = load(**settings["data"])
-    halting = Halting(Turns(settings), method(epochs=ENDLESS, **settings["method"]), known)
+    history = load(**settings["data"])
+    halting = Halting(Turns(settings), method(epochs=ENDLESS, **settings["method"]), history)
     options = FitOptions(threads=settings["threads"], device="cpu", validate=halting.keep, progress=halting)
-    halting.method.fit(known, options)
+    halting.method.fit(history, options)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from landbridge import store
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Interactions
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.models.als.fitted import Factors, RowRule
+from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.ials import IALS
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
@@ -40,13 +40,13 @@ SPREAD = {"skewed": 0.42, "level": 0.0}  # of the logarithm of the items' length
 K = 10
 
 
-def model(kind: str, n_users: int, n_items: int, factors: int) -> Factors:
+def model(kind: str, n_users: int, n_items: int, factors: int) -> ALSModel:
     """Gaussian rows; skewed ones have topics in common, and lengths spread as those of iALS on Gowalla; level
     ones have the topics alone."""
     rng = np.random.default_rng(0)
     drawn = (n_items * rng.random(n_users * EVENTS_PER_USER) ** 3).astype(np.int64)
     events = Interactions.from_events(np.repeat(np.arange(n_users), EVENTS_PER_USER), drawn, n_users, n_items)
-    known = MultiDomain(
+    history = MultiDomain(
         Vocabulary.of([f"user {n}" for n in range(n_users)]),
         {"shop": Vocabulary.of([f"item {n}" for n in range(n_items)])},
         {"shop": events},
@@ -57,20 +57,20 @@ def model(kind: str, n_users: int, n_items: int, factors: int) -> Factors:
         user_UF += topic_TF[rng.integers(0, TOPICS, n_users)]
         item_IF += topic_TF[rng.integers(0, TOPICS, n_items)]
         item_IF *= rng.lognormal(0, SPREAD[kind], (n_items, 1)).astype(np.float32)
-    rule = RowRule("separate", 0.03, 0.03, 0.5, {"shop": events.catalogue})
+    rule = RidgeSpec("separate", 0.03, 0.03, 0.5, {"shop": events.catalogue})
     rows = {"shop": user_UF}, {"shop": item_IF}
-    return Factors(known, IALS(factors=factors), (), *rows, "blend", 3.0, rule)
+    return ALSModel(history, IALS(factors=factors), (), *rows, "blend", 3.0, rule)
 
 
 class Plain:
     """The peer."""
 
-    def __init__(self, fitted: Factors) -> None:
-        known = fitted.known
-        self.ids = known.items["shop"].ids.tolist()
-        self.place = {user: number for number, user in enumerate(known.users.ids.tolist())}
+    def __init__(self, fitted: ALSModel) -> None:
+        history = fitted.history
+        self.ids = history.items["shop"].ids.tolist()
+        self.place = {user: number for number, user in enumerate(history.users.ids.tolist())}
         self.user_UF, self.item_IF = fitted.user_UF["shop"], fitted.item_IF["shop"]
-        self.offsets, self.columns, _ = known["shop"].by_user
+        self.offsets, self.columns, _ = history["shop"].by_user
 
     def recommend(self, requests: Sequence[Request]) -> list[list[dict[str, Any]]]:
         """The same lists."""
@@ -97,11 +97,11 @@ def figures(kind: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
     service.check()
     plain, rng, found = Plain(fitted), np.random.default_rng(1), []
     for size in BATCHES:
-        known = [Request(("shop",), f"user {user}", k=K) for user in rng.integers(0, asked.users, 256)]
-        new = [Request(("shop",), None, _events(rng, asked.items), K) for _ in known]
+        history = [Request(("shop",), f"user {user}", k=K) for user in rng.integers(0, asked.users, 256)]
+        new = [Request(("shop",), None, _events(rng, asked.items), K) for _ in history]
         works: dict[str, tuple[Callable[[Sequence[Request]], object], list[Request]]] = {
-            "ours": (service.recommend, known),
-            "plain": (plain.recommend, known),
+            "ours": (service.recommend, history),
+            "plain": (plain.recommend, history),
             "new": (service.recommend, new),
         }
         best = dict.fromkeys(works, 0.0)

@@ -22,13 +22,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks.serving_core import SPREAD, model
-from landbridge.core.threads import limited
-from landbridge.serving.engine.approximate import PEOPLE, ByCells, Cells, Terms, approximated, recall_of
-from landbridge.serving.engine.catalog import Catalogue
-from landbridge.serving.engine.item_attributes import NO_COLUMNS
+from landbridge.core.threads import thread_limit
+from landbridge.serving.engine.approximate import (
+    PEOPLE,
+    AnnPolicy,
+    Cells,
+    IvfRanker,
+    approximate_ranker,
+    recall_of,
+)
+from landbridge.serving.engine.catalog import ItemCatalog
+from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES
 from landbridge.serving.engine.messages import Request
-from landbridge.serving.engine.query_builder import Asked, Part
-from landbridge.serving.engine.rankers import ByRows, Ranker, ranker_of
+from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup
+from landbridge.serving.engine.rankers import DotProductRanker, Ranker, ranker_of
 
 SIZES = (1, 16)
 K = 10
@@ -37,21 +44,21 @@ K = 10
 def figures(asked: argparse.Namespace) -> dict[str, Any]:
     """What is measured."""
     fitted = model(asked.rows, asked.users, asked.items, asked.factors)
-    catalogues = {"shop": Catalogue.of(fitted.known, "shop", NO_COLUMNS)}
+    catalogues = {"shop": ItemCatalog.of(fitted.history, "shop", NO_ATTRIBUTES)}
     exact = ranker_of(fitted, catalogues)
-    assert isinstance(exact, ByRows)
+    assert isinstance(exact, DotProductRanker)
     before, start = _resident(), time.process_time()
-    cells = Cells.of(fitted.item_IF["shop"], Terms().probes)
+    cells = Cells.of(fitted.item_IF["shop"], AnnPolicy().probes)
     found: dict[str, Any] = {
         "seconds": round(time.process_time() - start, 1),
         "MiB": round(_resident() - before),
     }
-    rankers: dict[str, Ranker] = {"exact": exact, "approximate": ByCells(exact, {"shop": cells})}
+    rankers: dict[str, Ranker] = {"exact": exact, "approximate": IvfRanker(exact, {"shop": cells})}
     users = np.random.default_rng(1).choice(asked.users, PEOPLE, replace=False).tolist()
     requests = [Request(("shop",), f"user {user}", k=K) for user in users]
     for size in SIZES:
         parts = [
-            Asked.of(fitted.known, catalogues, requests[first : first + size]).parts()[0]
+            QueryBatch.of(fitted.history, catalogues, requests[first : first + size]).parts()[0]
             for first in range(0, PEOPLE, size)
         ]
         best = dict.fromkeys(rankers, np.inf)
@@ -59,16 +66,16 @@ def figures(asked: argparse.Namespace) -> dict[str, Any]:
             for name, ranker in rankers.items():
                 best[name] = min(best[name], _seconds(ranker, parts))
         found |= {f"{name} {size}": round(1000 * best[name] / PEOPLE, 3) for name in rankers}
-    (part,) = Asked.of(fitted.known, catalogues, requests).parts()
+    (part,) = QueryBatch.of(fitted.history, catalogues, requests).parts()
     tiles = exact.tiles["shop"]
     gone = tiles.best(*exact.rows("shop", part.queries), part.wanted)[2]
     recall = recall_of(*(rankers[name].best(part)[0] for name in ("approximate", "exact")))
     looked = gone / PEOPLE / len(tiles.norm_T)
-    used = "shop" in approximated(exact)[1]
+    used = "shop" in approximate_ranker(exact)[1]
     return found | {"looked": round(looked, 3), "recall": round(recall, 4), "used": used}
 
 
-def _seconds(ranker: Ranker, parts: Sequence[Part]) -> float:
+def _seconds(ranker: Ranker, parts: Sequence[QueryGroup]) -> float:
     start = time.process_time()
     for part in parts:
         ranker.best(part)
@@ -88,7 +95,7 @@ def main() -> None:
     parser.add_argument("--rows", choices=SPREAD, default="level")
     asked = parser.parse_args()
     load = round(os.getloadavg()[0], 1)
-    with limited(1):
+    with thread_limit(1):
         print(json.dumps(figures(asked) | vars(asked) | {"load": load}))
 
 

@@ -44,10 +44,10 @@ def application(run: str) -> FastAPI:
     """One route."""
     fitted: Any = load(run)
     item_IF, user_UF = dict(fitted.item_IF), fitted.user_UF["books"]
-    seen = fitted.known["books"].by_user
+    seen = fitted.history["books"].by_user
     settings = fitted.method
     gram_FF = settings.alpha0 * sum(rows_IF.T @ rows_IF for rows_IF in item_IF.values())
-    catalogue = sum(events.catalogue for events in fitted.known.domains.values())
+    catalogue = sum(events.catalogue for events in fitted.history.domains.values())
     app = FastAPI()
 
     def folded(events: list[Event]) -> np.ndarray:

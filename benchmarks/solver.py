@@ -403,7 +403,7 @@ def _events(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         ratings = pl.read_parquet(catalog.get(name) / "ratings.parquet")
         return ratings["user"].to_numpy(), ratings["item"].to_numpy()
     data = catalog.load(name)
-    table, _ = (data.test.known if isinstance(data, Split) else data).joined()
+    table, _ = (data.test.history if isinstance(data, Split) else data).joined()
     return table.user_idx, table.item_idx
 
 

@@ -22,7 +22,7 @@ from landbridge.data.synthetic import checkerboard
 from landbridge.datasets import catalog
 from landbridge.evaluation.evaluate import Validator
 from landbridge.models import registry
-from landbridge.selection.search import Budget, Tuned, search
+from landbridge.selection.search import Budget, TuningResult, tune
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
@@ -51,16 +51,16 @@ def compile_kernels(model: str, options: FitOptions) -> None:
     Validator(world.valid)(method.fit(world.train, options))
 
 
-def measured(asked: argparse.Namespace) -> Tuned:
+def measured(asked: argparse.Namespace) -> TuningResult:
     options = FitOptions(threads=asked.threads)
     compile_kernels(asked.model, options)
     method = registry.method(asked.model).from_settings({"factors": asked.factors, "epochs": asked.epochs})
     with tempfile.TemporaryDirectory() as folder:
         budget = Budget(asked.trials, asked.seconds)
-        return search(method, split_of(asked.dataset), budget, options, storage=Path(folder))
+        return tune(method, split_of(asked.dataset), budget, options, storage=Path(folder))
 
 
-def figures(asked: argparse.Namespace, tuned: Tuned) -> dict[str, Any]:
+def figures(asked: argparse.Namespace, tuned: TuningResult) -> dict[str, Any]:
     return {
         "dataset": asked.dataset,
         "model": asked.model,

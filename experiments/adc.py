@@ -122,11 +122,11 @@ def _study(name: str, study: Study, jobs: int) -> None:
 
 
 def _split(source: Mapping[str, Any]) -> Split:
-    return cells.prepared(source_of(source, ADC.name))
+    return cells.prepared_split(source_of(source, ADC.name))
 
 
 def _fitted_on(valid: Holdout) -> Any:
-    return lambda method, options: method.fit(valid.known, options)
+    return lambda method, options: method.fit(valid.history, options)
 
 
 def _every(study: Study) -> Callable[[Method], int]:
@@ -142,7 +142,7 @@ def _every(study: Study) -> Callable[[Method], int]:
 
 def _equal(study: Study, valid: Holdout, sharing: str) -> Iterable[ADC]:
     """What is tuned for a sharing. Weights of 1 train as ``none`` does and measure nothing."""
-    names = valid.known.names
+    names = valid.history.domain_names
     base = ADC(sharing=sharing, balance="fixed", weights=dict.fromkeys(names, 1.0), **study.settings)
     return grid(base, lr=study.lrs, loss=study.losses, reg=REGS)  # type: ignore[return-value]
 
@@ -191,8 +191,8 @@ def _benchmark(
 
 def _twin(choice: Choice, study: Study, split: Split, base: ADC) -> list[Evaluation]:
     """The same network on the largest domain alone, its epochs chosen anew, once per seed."""
-    known = split.valid.known
-    densest = max(known.names, key=lambda domain: len(known[domain]))
+    history = split.valid.history
+    densest = max(history.domain_names, key=lambda domain: len(history[domain]))
     valid = _alone(choice.valid, densest)
     alone = replace(choice, valid=valid, fit=_fitted_on(valid))
     method = alone.best([replace(base, balance="none", epochs=60)])
@@ -201,7 +201,7 @@ def _twin(choice: Choice, study: Study, split: Split, base: ADC) -> list[Evaluat
 
 
 def _alone(holdout: Holdout, domain: str) -> Holdout:
-    return Holdout(holdout.known.select([domain]), {domain: holdout.targets[domain]})
+    return Holdout(holdout.history.select([domain]), {domain: holdout.targets[domain]})
 
 
 if __name__ == "__main__":

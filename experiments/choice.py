@@ -70,13 +70,13 @@ class Choice:
 
 def some_users(valid: Holdout, most: int = USERS) -> Holdout:
     """All held-out pairs of some users."""
-    chosen_U = generator(TUNING_SEED, "users").permutation(valid.known.n_users)[:most]
+    chosen_U = generator(TUNING_SEED, "users").permutation(valid.history.n_users)[:most]
     targets = {}
     for name, each in valid.targets.items():
         kept_T = np.isin(each.user_idx, chosen_U)
         candidates_TC = None if each.candidates_TC is None else each.candidates_TC[kept_T]
         targets[name] = Targets(each.user_idx[kept_T], each.item_idx[kept_T], candidates_TC)
-    return Holdout(valid.known, targets)
+    return Holdout(valid.history, targets)
 
 
 def entry(label: str, method: Method) -> dict[str, Any]:

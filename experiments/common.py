@@ -35,7 +35,7 @@ def asked(about: str | None, names: Iterable[str]) -> tuple[list[str], int]:
     parser.add_argument("names", nargs="*", default=list(names), help="data sets, all by default")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     chosen = parser.parse_args()
-    return chosen.names, chosen.jobs
+    return chosen.domain_names, chosen.jobs
 
 
 def root() -> Path:
@@ -50,7 +50,7 @@ def cell(method: Method, holdout: Holdout, seed: int, part: str) -> tuple[Evalua
     if not stem.with_suffix(".json").exists():
         stem.parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
-        fitted = method.fit(holdout.known, FitOptions(seed=seed))
+        fitted = method.fit(holdout.history, FitOptions(seed=seed))
         seconds = time.perf_counter() - started
         evaluation = evaluate(fitted, holdout)
         evaluation.write(stem.with_suffix(".parquet"))
@@ -122,7 +122,7 @@ def sample(holdout: Holdout, most: int, seed: int) -> Holdout:
         kept_T = np.sort(generator(seed, "sample", name).permutation(len(targets))[:most])
         candidates_TC = None if targets.candidates_TC is None else targets.candidates_TC[kept_T]
         chosen[name] = Targets(targets.user_idx[kept_T], targets.item_idx[kept_T], candidates_TC)
-    return Holdout(holdout.known, chosen)
+    return Holdout(holdout.history, chosen)
 
 
 def seed_means(evaluations: Sequence[Evaluation], metric: str) -> dict[str, tuple[float, float]]:

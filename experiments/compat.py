@@ -15,8 +15,8 @@ from landbridge.data.splitting.splits import leave_last_out
 from landbridge.datasets.catalog import ciao, food_kitchen
 from landbridge.datasets.published import read_published
 from landbridge.models.als.ials import IALS
-from landbridge.studies.transfer.compatibility import compat
-from landbridge.studies.transfer.matrix import Transfer, held, transfer_matrix
+from landbridge.studies.transfer.compatibility import transferability
+from landbridge.studies.transfer.matrix import Transfer, prediction_quality, transfer_matrix
 from landbridge.training.options import FitOptions
 
 SEED = SEEDS[0]
@@ -53,12 +53,13 @@ def _section(name: str) -> tuple[str, pl.DataFrame]:
     """The section about one data set, and its part of ``transfer.csv``."""
     split = SPLITS[name]()
     options = FitOptions(seed=SEED, progress=Terminal())
-    prediction = compat(split.train, options)
+    prediction = transferability(split.train, options)
     transfer = transfer_matrix(METHOD, split, options, work=CELLS / "transfer")
     sure = transfer.rows.filter(pl.col("p_holm") < 0.05)
     gains = int((sure["difference"] > 0).sum())
     counted = f"Of {len(transfer.rows)} gains {gains} are significant, and so are {len(sure) - gains} losses."
-    text = f"## {name}\n\n{held(prediction, transfer)} {counted}\n\n{_lines(transfer, prediction.rows)}"
+    quality = prediction_quality(prediction, transfer)
+    text = f"## {name}\n\n{quality} {counted}\n\n{_lines(transfer, prediction.rows)}"
     return text, transfer.table(name, prediction)
 
 

@@ -136,14 +136,14 @@ def _variants(generic: DWL) -> dict[str, Method]:
 
 def prepared(source: Mapping[str, Any]) -> tuple[Split, Choice]:
     """The data in one list over all domains, and what chooses settings on some of its users."""
-    split = cells.prepared(source_of(source, DWL.name)).across()
+    split = cells.prepared_split(source_of(source, DWL.name)).across()
     valid = some_users(split.valid)
     return split, Choice(
         str(source["name"]),
         replace(valid, across=True),
         RUNS / "settled",
         lambda method: EVERY,
-        lambda method, options: method.fit(valid.known, options),
+        lambda method, options: method.fit(valid.history, options),
         PATIENCE,
     )
 
@@ -159,8 +159,8 @@ def settled(choice: Choice, method: Method, tried: Mapping[str, tuple[Any, ...]]
 
 def sparsest(split: Split) -> list[str]:
     """The quartile of domains with fewest training events, one at least."""
-    known = split.valid.known
-    order = sorted(known.names, key=lambda name: (len(known[name]), name))
+    history = split.valid.history
+    order = sorted(history.domain_names, key=lambda name: (len(history[name]), name))
     return order[: max(1, round(QUARTILE * len(order)))]
 
 

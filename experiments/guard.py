@@ -22,7 +22,7 @@ from landbridge.datasets.published import read_published
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import Comparison, compare
 from landbridge.models.base import Method
-from landbridge.models.mixture import POPULAR, TWIN, Mixture
+from landbridge.models.mixture import POPULARITY, SINGLE_DOMAIN, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection.auto import families, tuned_method
 from landbridge.selection.guard import decide, mixture_of
@@ -30,7 +30,7 @@ from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
 TRIALS, METRIC = 8, "ndcg@10"
-GUARDED = (POPULAR, TWIN, "cdimf")
+GUARDED = (POPULARITY, SINGLE_DOMAIN, "cdimf")
 DEFAULTS = "cdimf, defaults"
 LARGE = ("movielens-1m", "sport-cloth")  # tuned on some of the validation pairs, weights chosen on all
 SOME = 2500
@@ -74,7 +74,7 @@ def _tuned(name: str, factors: int, split: Split) -> dict[str, Method]:
         start = replace(method, factors=factors)  # type: ignore[call-arg]
         tuned[label] = tuned_method(start, split, options, TRIALS, None, CELLS / "tuning" / name / label)
         print(name, tuned[label], flush=True)
-    return {POPULAR: Popularity(), **tuned}
+    return {POPULARITY: Popularity(), **tuned}
 
 
 def _mixtures(methods: Mapping[str, Method], split: Split, seed: int) -> dict[str, Mixture]:
@@ -99,7 +99,7 @@ def _tested(methods: Mapping[int, Method], split: Split) -> Evaluation:
 
 def _parts(judged: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> list[str]:
     whole = {label: over_domains(evaluation) for label, evaluation in judged.items()}
-    singles = [label for label in methods if label != POPULAR]
+    singles = [label for label in methods if label != POPULARITY]
     best = max(singles, key=lambda label: whole[label].means(METRIC)["all domains"])
     protocol = judged["auto"].protocol
     ranking = "full ranking" if protocol == "full" else f"sampled {protocol}"
@@ -108,7 +108,8 @@ def _parts(judged: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> l
         "(95 %) over users, p by Wilcoxon with Holm over each table. Every family had "
         f"{TRIALS} trials on validation data (at most {SOME:,} pairs per domain of {' and '.join(LARGE)}).",
         _means(judged, whole),
-        f"## Is a domain worse than its twin?\n\n{_told([compare(judged['guarded cdimf'], judged[TWIN])])}",
+        f"## Is a domain worse than its twin?\n\n"
+        + _told([compare(judged["guarded cdimf"], judged[SINGLE_DOMAIN])]),
         f"## auto against the best single method ({best}) and plain CDIMF\n\n"
         + _told(
             [compare(x["auto"], x[label]) for label in (best, DEFAULTS) for x in (whole, judged)],

@@ -20,13 +20,13 @@ from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.models.base import Float32
 from landbridge.models.sequential.dwl import DWL
-from landbridge.models.sequential.fitted import Sequential
-from landbridge.models.sequential.item_weights import Weighed
+from landbridge.models.sequential.fitted import SequenceModel
+from landbridge.models.sequential.item_weights import SparsityWeights
 from landbridge.training.options import FitOptions
 
 
 @dataclass(frozen=True, eq=False)
-class Raised(Sequential):
+class Raised(SequenceModel):
     """``raise_I``: what is added to the scores of the joined catalogue."""
 
     raise_I: Float32
@@ -44,19 +44,19 @@ def raised(
     for seed in seeds:
         if all(_file(kept, label, seed).exists() for label in weighed):
             continue
-        fitted = generic.fit(test.known, FitOptions(seed=seed, threads=1))
+        fitted = generic.fit(test.history, FitOptions(seed=seed, threads=1))
         own: dict[str, Any] = {entry.name: getattr(fitted, entry.name) for entry in fields(fitted)}
         for label, method in weighed.items():
-            model = Raised(**own, raise_I=np.log(weights_of(method, test.known)).astype(np.float32))
+            model = Raised(**own, raise_I=np.log(weights_of(method, test.history)).astype(np.float32))
             evaluate(model, test, threads=1).write(_file(kept, label, seed))
     return {label: {seed: Evaluation.read(_file(kept, label, seed)) for seed in seeds} for label in weighed}
 
 
-def weights_of(method: DWL, known: MultiDomain) -> np.ndarray[Any, np.dtype[np.float64]]:
+def weights_of(method: DWL, history: MultiDomain) -> np.ndarray[Any, np.dtype[np.float64]]:
     """w of the items in the first epoch, which is that of all epochs where the signal is static, (I,)."""
-    weighed = Weighed(method, known, "cpu")
+    weighed = SparsityWeights(method, history, "cpu")
     weighed.begin(0)
-    return weighed.of_items()
+    return weighed.item_weights()
 
 
 def _file(kept: Path, label: str, seed: int) -> Path:

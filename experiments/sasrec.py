@@ -101,8 +101,8 @@ def _learned(split: Split) -> tuple[Evaluation, Mapping[str, Any]]:
             checkpoint=RUN / "checkpoint",
             progress=clock,
         )
-        fitted = METHOD.fit(split.valid.known, options)
-        evaluation = evaluate(replace(fitted, known=split.test.known), split.test)
+        fitted = METHOD.fit(split.valid.history, options)
+        evaluation = evaluate(replace(fitted, history=split.test.history), split.test)
         evaluation.write(kept)
         log = [dict(record) for record in fitted.log]
         best = asdict(METHOD.stopped(fitted.log))["epochs"]

@@ -51,7 +51,7 @@ def curve(method: CDIMF, holdout: Holdout) -> list[dict[str, Any]]:
             return ndcg
 
         try:
-            log = method.fit(holdout.known, FitOptions(seed=SEED, validate=look)).log
+            log = method.fit(holdout.history, FitOptions(seed=SEED, validate=look)).log
             points = [p | {"gap": r.get("gap", 0.0)} for p, r in zip(points, log, strict=False)]
         except DivergenceError as error:
             points.append({"stopped": str(error)})
@@ -112,7 +112,7 @@ def _sample(holdout: Holdout) -> Holdout:
         candidates_TC = targets.candidates_TC
         assert candidates_TC is not None
         chosen[name] = Targets(targets.user_idx[kept_T], targets.item_idx[kept_T], candidates_TC[kept_T])
-    return Holdout(holdout.known, chosen)
+    return Holdout(holdout.history, chosen)
 
 
 def main() -> None:

@@ -46,15 +46,15 @@ TUNED = CDIMF(factors=128, alpha0=0.3, reg=0.3, cold_weight=0.0)
 def main() -> None:
     """Fit, serve, ask, compare over users."""
     test = read_published(root() / "amazon-game-video-cold", shared_users=SHARED_USERS).test
-    strangers = _without(test.known, _people(test))
+    strangers = _without(test.history, _people(test))
     asked = {
         "by events, unseen": (TUNED, strangers, _by_events),
-        "by id": (TUNED, test.known, _by_id),
+        "by id": (TUNED, test.history, _by_id),
         "popularity": (Popularity(), strangers, _by_events),
     }
     judged = {}
-    for name, (method, known, person) in asked.items():
-        each = {seed: _judged(method, known, test, person, seed) for seed in SEEDS}
+    for name, (method, history, person) in asked.items():
+        each = {seed: _judged(method, history, test, person, seed) for seed in SEEDS}
         judged[name] = replace(over_seeds(each), name=name)
     own, *others = judged.values()
     page(
@@ -76,47 +76,47 @@ def _people(test: Holdout) -> np.ndarray[Any, np.dtype[np.int32]]:
     return np.unique(np.concatenate([each.user_idx for each in test.targets.values()]))
 
 
-def _without(known: MultiDomain, gone_N: np.ndarray[Any, np.dtype[np.int32]]) -> MultiDomain:
-    tables = {name: table.take(~np.isin(table.user_idx, gone_N)) for name, table in known.domains.items()}
-    return replace(known, domains=tables)
+def _without(history: MultiDomain, gone_N: np.ndarray[Any, np.dtype[np.int32]]) -> MultiDomain:
+    tables = {name: table.take(~np.isin(table.user_idx, gone_N)) for name, table in history.domains.items()}
+    return replace(history, domains=tables)
 
 
 def _by_id(test: Holdout, user: int) -> dict[str, Any]:
-    return {"user": test.known.users.ids[user : user + 1].tolist()[0]}
+    return {"user": test.history.users.ids[user : user + 1].tolist()[0]}
 
 
 def _by_events(test: Holdout, user: int) -> dict[str, Any]:
     events = []
-    for name, table in test.known.domains.items():
+    for name, table in test.history.domains.items():
         start, end = table.by_user.offsets[user : user + 2]
-        ids = test.known.items[name].ids[table.by_user.columns[start:end]].tolist()
+        ids = test.history.items[name].ids[table.by_user.columns[start:end]].tolist()
         events += [{"domain": name, "item": item} for item in ids]
     return {"events": events}
 
 
-def _judged(method: Method, known: MultiDomain, test: Holdout, person: Any, seed: int) -> Evaluation:
+def _judged(method: Method, history: MultiDomain, test: Holdout, person: Any, seed: int) -> Evaluation:
     """Where each held-out item is in the list that the service gives."""
     rows: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        _served(method, known, seed, Path(folder) / "run") as server,
+        _served(method, history, seed, Path(folder) / "run") as server,
     ):
         for name, targets in test.targets.items():
             lists: dict[int, list[Any]] = {}
             for user, item in zip(targets.user_idx.tolist(), targets.item_idx.tolist(), strict=True):
                 if user not in lists:
                     lists[user] = _asked(server, {"domains": [name], "k": K, **person(test, user)})
-                wanted = test.known.items[name].ids[item : item + 1].tolist()[0]
+                wanted = test.history.items[name].ids[item : item + 1].tolist()[0]
                 above = lists[user].index(wanted) if wanted in lists[user] else K
                 row = {"domain": name, "user": user, "item": item, "above": above, "ties": 0}
-                rows.append({**row, "candidates": known[name].n_items})
+                rows.append({**row, "candidates": history[name].n_items})
     return Evaluation(pl.DataFrame(rows), method.name, FULL)
 
 
 @contextmanager
-def _served(method: Method, known: MultiDomain, seed: int, run: Path) -> Iterator[HTTPConnection]:
+def _served(method: Method, history: MultiDomain, seed: int, run: Path) -> Iterator[HTTPConnection]:
     """A connection to a server of the fitted method."""
-    save(method.fit(known, FitOptions(seed=seed)), run)
+    save(method.fit(history, FitOptions(seed=seed)), run)
     server = uvicorn.Server(uvicorn.Config(create_app(run), port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -24,11 +24,11 @@ from experiments.common import grid
 from experiments.uclr_page import rungs_page, sensitivity_page, uclr_page
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.splitting.splits import with_candidates
-from landbridge.datasets.prepare import prepared
+from landbridge.datasets.prepare import prepare_data
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.common.dot_product import Dot
+from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.pairwise.bprmf import BPRMF
 from landbridge.models.pairwise.lightgcn import LightGCN
 from landbridge.models.popularity import Popularity
@@ -96,7 +96,7 @@ def _settled(name: str) -> dict[str, Any]:
     }
     judge = SETTLED_ON.get(name, name)
     spec: Benchmark = benchmark_spec({**tables, "data": [{"candidates": [0, 99], **DATA[judge][2]}]})
-    split = prepared(spec.data[0].experiment())
+    split = prepare_data(spec.data[0].experiment())
     split = with_candidates(split, candidates, seed=TUNING_SEED) if candidates else split
     choice = _choice(judge, some_users(split.valid))
     return {**tables, "reference": "BPRMF", "methods": [entry(*each) for each in _methods(choice).items()]}
@@ -142,14 +142,14 @@ def _methods(choice: Choice) -> dict[str, Method]:
 
 def _choice(name: str, valid: Holdout) -> Choice:
     """UCLR's rungs share the pretrained models, each fitted once."""
-    bases: dict[str, Dot] = {}
+    bases: dict[str, DotProductModel] = {}
 
     def fitted(method: Method, options: FitOptions) -> Any:
         if not isinstance(method, UCLR):
-            return method.fit(valid.known, options)
+            return method.fit(valid.history, options)
         before = method.pretrainer()
         if (key := repr(before)) not in bases:
-            bases[key] = before.fit(valid.known, replace(options, validate_every=5, patience=5))
+            bases[key] = before.fit(valid.history, replace(options, validate_every=5, patience=5))
         return method.fit_on(bases[key], options)
 
     return Choice(name, valid, RUNS / "settled", _every, fitted)
@@ -167,7 +167,7 @@ def _own() -> dict[str, Any]:
     seeds, candidates, source = DATA["sport-cloth"]
     tables = {**COMMON, "seeds": list(range(1, seeds + 1)), "data": [{"candidates": [0, 99], **source}]}
     spec = benchmark_spec({**tables, "methods": [{"label": "popularity", "name": "popularity"}]})
-    split = with_candidates(prepared(spec.data[0].experiment()), candidates, seed=TUNING_SEED)
+    split = with_candidates(prepare_data(spec.data[0].experiment()), candidates, seed=TUNING_SEED)
     choice = _choice("sport-cloth", some_users(split.valid))
     pge = choice.best([UCLR(stage="pge", alpha=1e-3, pretraining={"reg": 1e-5, "epochs": 45, "lr": 1e-3})])
     ucl = choice.best([replace(pge, stage="ucl", alpha=0.3, **QUICK)])

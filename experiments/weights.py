@@ -57,7 +57,7 @@ def main() -> None:
 def _study(name: str, study: Study, jobs: int) -> None:
     source, out = study.source(name), RUNS / name
     split, choice = prepared(source)
-    quartile = Ground.of(split.test.known).sparsest
+    quartile = Ground.of(split.test.history).sparsest
     settings = entry(BASE, settled(choice, study.generic, study.tried))["settings"]
     del settings["weigh"]
     weights = ablate_weights(WeightAblation(source, settings), out / "weights", jobs, Terminal())
@@ -89,14 +89,14 @@ def _study(name: str, study: Study, jobs: int) -> None:
 
 def _finalists(results: Results, quartile: tuple[str, ...]) -> list[str]:
     """The controls, the base, and the best other cell in the sparsest quartile and over all people."""
-    known = [GENERIC, FIXED, BASE]
+    history = [GENERIC, FIXED, BASE]
     means = {
         label: regrouped(results.judged(label, ACROSS), quartile).means(METRIC)
         for label in results.evaluations
-        if label not in known
+        if label not in history
     }
     best = [max(means, key=lambda label: means[label][part]) for part in (SPARSE, ALL)]
-    return list(dict.fromkeys([*known, *best]))
+    return list(dict.fromkeys([*history, *best]))
 
 
 def _again(name: str, finalists: Sequence[str], jobs: int) -> None:

@@ -4,19 +4,20 @@
 
     data = lb.read({"books": "books.csv", "movies": "movies.parquet"}, users="shared")
     split = lb.leave_last_out(data, seed=7)
-    model = lb.CDIMF(factors=64).fit(split.test.known)
+    model = lb.CDIMF(factors=64).fit(split.test.history)
     print(lb.evaluate(model, split.test).summary())
 
 The names in ``__all__`` are the public interface. Each is imported when it is first used, so that
 ``import landbridge`` itself stays quick.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landbridge.core.errors import DataError, LandbridgeError, SettingsError, StoreError
-    from landbridge.data.diagnostics import examine
+    from landbridge.data.diagnostics import diagnose
     from landbridge.data.io.readers import read
     from landbridge.data.splitting.splits import (
         cold_users,
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
     from landbridge.models.uclr.method import UCLR
     from landbridge.selection.auto import auto
     from landbridge.selection.guard import guard
-    from landbridge.selection.search import Budget, search
+    from landbridge.selection.search import Budget, tune
     from landbridge.store import load, save
-    from landbridge.studies.transfer.compatibility import compat
+    from landbridge.studies.transfer.compatibility import transferability
     from landbridge.studies.transfer.matrix import transfer_matrix
     from landbridge.training.options import FitOptions
 
@@ -71,9 +72,8 @@ __all__ = [
     "auto",
     "cold_users",
     "compare",
-    "compat",
+    "diagnose",
     "evaluate",
-    "examine",
     "explain",
     "fold_in",
     "guard",
@@ -86,14 +86,15 @@ __all__ = [
     "recommend",
     "recommend_all",
     "save",
-    "search",
     "temporal",
     "transfer_matrix",
+    "transferability",
+    "tune",
     "with_candidates",
 ]
 
 _HOME = {
-    "data.diagnostics": ("examine",),
+    "data.diagnostics": ("diagnose",),
     "data.io.readers": ("read",),
     "datasets.published": ("read_published",),
     "data.splitting.splits": (
@@ -119,17 +120,22 @@ _HOME = {
     "models.uclr.method": ("UCLR",),
     "inference": ("explain", "fold_in", "recommend", "recommend_all"),
     "selection.auto": ("auto",),
-    "studies.transfer.compatibility": ("compat",),
+    "studies.transfer.compatibility": ("transferability",),
     "selection.guard": ("guard",),
     "studies.transfer.matrix": ("transfer_matrix",),
     "store": ("load", "save"),
     "training.options": ("FitOptions",),
-    "selection.search": ("Budget", "search"),
+    "selection.search": ("Budget", "tune"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
+_RENAMED = {"compat": "transferability", "examine": "diagnose", "search": "tune"}  # until 0.3
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        message = f"landbridge.{name} is now landbridge.{_RENAMED[name]}; the old name goes in version 0.3."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return __getattr__(_RENAMED[name])
     if name not in _MODULE:
         raise AttributeError(f"module 'landbridge' has no attribute {name!r}")
     value = getattr(import_module(f"landbridge.{_MODULE[name]}"), name)

@@ -22,13 +22,13 @@ from landbridge.core.errors import SettingsError, unknown
 AUTO = "auto"  # a model's name: all methods, chosen and blended on validation data
 
 
-class Table(BaseModel):
+class SettingsTable(BaseModel):
     """A table of settings: frozen, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Data(Table):
+class DataSettings(SettingsTable):
     """Either ``source`` (files or {domain: file}) or ``dataset``: a name of the catalogue, or a folder
     published with its split."""
 
@@ -41,7 +41,7 @@ class Data(Table):
     domains: tuple[str, ...] | None = None
 
 
-class SplitBy(Table):
+class SplitSettings(SettingsTable):
     """``auto`` holds out the last event per person and domain where there are times, else a random one;
     ``latest`` one event per person. ``across``: rank in one list over all domains."""
 
@@ -51,7 +51,7 @@ class SplitBy(Table):
     across: bool = False
 
 
-class Model(Table):
+class ModelSettings(SettingsTable):
     """A method of the registry and its settings, or ``auto``: the best of the house on validation data.
 
     ``guard``: keep each domain's single-domain twin and serve it where the method does not pay off.
@@ -65,7 +65,7 @@ class Model(Table):
     seconds: float | None = Field(default=None, gt=0)
 
 
-class Fit(Table):
+class FitSettings(SettingsTable):
     """``patience`` chooses the number of epochs on validation data (by ``validate_on``), then refits."""
 
     seed: int = Field(default=0, ge=0)
@@ -74,20 +74,20 @@ class Fit(Table):
     validate_on: str = "ndcg@10"
 
 
-class Evaluate(Table):
+class EvaluateSettings(SettingsTable):
     """The metrics of the summary."""
 
     metrics: tuple[str, ...] = ("ndcg@10", "hr@10")
 
 
-class Spec(Table):
+class Spec(SettingsTable):
     """A whole experiment."""
 
-    data: Data
-    split: SplitBy = SplitBy()
-    model: Model = Model()
-    fit: Fit = Fit()
-    evaluate: Evaluate = Evaluate()
+    data: DataSettings
+    split: SplitSettings = SplitSettings()
+    model: ModelSettings = ModelSettings()
+    fit: FitSettings = FitSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
 
     def toml(self) -> bytes:
         """The resolved settings as an experiment file."""
@@ -106,18 +106,18 @@ def read_spec(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
 
 
-def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_tables(tables: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``tables`` with the values of ``over`` that are given (not None), table by table."""
     result = dict(tables)
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(result.get(key), Mapping | None):
-            result[key] = merged(result.get(key) or {}, value)
+            result[key] = merge_tables(result.get(key) or {}, value)
         elif value is not None:
             result[key] = value
     return result
 
 
-def spec(tables: Mapping[str, Any]) -> Spec:
+def validated_spec(tables: Mapping[str, Any]) -> Spec:
     """The validated experiment; SettingsError names the first bad key and the nearest valid one."""
     try:
         made = Spec.model_validate(tables)
@@ -131,7 +131,7 @@ def spec(tables: Mapping[str, Any]) -> Spec:
     return made
 
 
-def value_of(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
     """``key=value`` with the value read as TOML, and as plain text where it is none: factors=64."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():

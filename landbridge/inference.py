@@ -17,7 +17,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
-from landbridge.data.interactions import Float32, Int32, Rows
+from landbridge.data.interactions import Float32, Int32, Ragged
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
 from landbridge.models.explanation import Explains
@@ -38,7 +38,7 @@ def recommend(
     ``users``: raw ids, None for everybody. Known items are left out unless ``seen``. DataError for an
     unknown id.
     """
-    people = fitted.known.users
+    people = fitted.history.users
     user_B = np.arange(len(people), dtype=np.int32) if users is None else _indices(people, list(users))
     return _frame(_Names.of(fitted, domain), user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen))
 
@@ -56,7 +56,7 @@ def recommend_all(
     Files appear whole or not at all; a call that was cut off goes on where it stopped. Read them with
     ``polars.read_parquet(out / "*.parquet")``.
     """
-    folder, total = Path(out), fitted.known.n_users
+    folder, total = Path(out), fitted.history.n_users
     _open_parts(folder, _identity(fitted, domain, _at_least_one(k), block))
     names, parts = _Names.of(fitted, domain), range(0, total, block)
     with (progress or Silent()).task(f"recommend {domain}", len(parts)) as task:
@@ -96,8 +96,8 @@ def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
         raise DataError(
             f"A {fitted.method.name} model has no explanations: it does not look at single events."
         )
-    known = fitted.known
-    user_idx = int(_indices(known.users, [user])[0])
+    history = fitted.history
+    user_idx = int(_indices(history.users, [user])[0])
     item_idx = int(_item_indices(fitted, domain, [item])[0])
     found = fitted.explain(domain, user_idx, item_idx)
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in found.events.items()]
@@ -118,12 +118,12 @@ class _Names:
 
     @classmethod
     def of(cls, fitted: Fitted, domain: str) -> _Names:
-        known = fitted.known
-        known[domain]  # an unknown domain is named here
-        titles = known.titles.get(domain)
+        history = fitted.history
+        history[domain]  # an unknown domain is named here
+        titles = history.titles.get(domain)
         return cls(
-            _series("user", known.users.ids),
-            _series("item", known.items[domain].ids),
+            _series("user", history.users.ids),
+            _series("item", history.items[domain].ids),
             None if titles is None else _series("title", titles),
         )
 
@@ -131,7 +131,7 @@ class _Names:
 def _best(fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool) -> tuple[Int32, Float32]:
     from landbridge.ranking.top_k import rows_of, top_k
 
-    events = fitted.known[domain]
+    events = fitted.history[domain]
     lists = []
     for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(events.n_items, 1))):
         hidden = _nothing(len(part_B)) if seen else rows_of(events.by_user, part_B)
@@ -159,11 +159,13 @@ def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32) -> p
 def _contributions(fitted: Fitted, name: str, user_idx: int, part_N: Float32) -> pl.DataFrame:
     import polars as pl
 
-    rows = fitted.known[name].by_user
+    rows = fitted.history[name].by_user
     item_N = rows.columns[rows.offsets[user_idx] : rows.offsets[user_idx + 1]]
-    titles = fitted.known.titles.get(name)
+    titles = fitted.history.titles.get(name)
     title = pl.lit(None, pl.String) if titles is None else _series("title", titles[item_N])
-    item = _series("item", fitted.known.items[name].ids[item_N]).cast(pl.String)  # domains may differ in type
+    item = _series("item", fitted.history.items[name].ids[item_N]).cast(
+        pl.String
+    )  # domains may differ in type
     frame = pl.DataFrame([item, pl.Series("contribution", part_N)])
     return frame.select(pl.lit(name).alias("domain"), "item", title.alias("title"), "contribution")
 
@@ -193,21 +195,21 @@ def _indices(people: Vocabulary, users: list[Any]) -> Int32:
 
 
 def _item_indices(fitted: Fitted, domain: str, items: list[Any]) -> Int32:
-    fitted.known[domain]  # an unknown domain is named here
-    item_N = fitted.known.items[domain].index(items)
+    fitted.history[domain]  # an unknown domain is named here
+    item_N = fitted.history.items[domain].index(items)
     if (item_N < 0).any():
         raise DataError(f"Domain {domain!r} has no item {items[int(np.argmax(item_N < 0))]!r}; leave it out.")
     return item_N
 
 
-def _history(fitted: Fitted, domain: str, items: list[Any]) -> Rows:
+def _history(fitted: Fitted, domain: str, items: list[Any]) -> Ragged:
     """One row with a new person's items."""
     item_N = np.unique(_item_indices(fitted, domain, items)) if items else np.empty(0, np.int32)
-    return Rows(np.array([0, len(item_N)], np.int64), item_N, None)
+    return Ragged(np.array([0, len(item_N)], np.int64), item_N, None)
 
 
-def _nothing(rows: int) -> Rows:
-    return Rows(np.zeros(rows + 1, np.int64), np.empty(0, np.int32), None)
+def _nothing(rows: int) -> Ragged:
+    return Ragged(np.zeros(rows + 1, np.int64), np.empty(0, np.int32), None)
 
 
 def _chunks(values: Int32, size: int) -> Iterator[Int32]:
@@ -234,7 +236,7 @@ def _identity(fitted: Fitted, domain: str, k: int, block: int) -> dict[str, Any]
         "version": VERSION,
         "method": fitted.method.name,
         "settings": {key: str(value) for key, value in asdict(fitted.method).items()},
-        "data": fitted.known.fingerprint,
+        "data": fitted.history.fingerprint,
         "model": digest.hexdigest(),
         "domain": domain,
         "k": k,

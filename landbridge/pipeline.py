@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from landbridge import store
 from landbridge.config import Spec
 from landbridge.core.errors import StoreError
-from landbridge.core.files import claimed, is_temporary
+from landbridge.core.files import exclusive_lock, is_temporary
 from landbridge.core.progress import Progress, Silent
 from landbridge.data.splitting.holdout import Holdout, Split
-from landbridge.datasets.prepare import prepared, threads
+from landbridge.datasets.prepare import prepare_data, threads
 from landbridge.models.base import Fitted
 from landbridge.selection.fitting import fit_spec
 from landbridge.training.options import FitOptions
@@ -58,13 +58,13 @@ def run(
 
 
 def _run(spec: Spec, out: Path | None, progress: Progress, checkpoint: Path | None = None) -> Run:
-    split = prepared(spec)
+    split = prepare_data(spec)
     options = FitOptions(spec.fit.seed, threads(spec), progress=progress, checkpoint=checkpoint)
     fitted = fit_spec(spec, split, options)
     holdout = split.test if isinstance(split, Split) else None
     if out is not None:
         _keep(out, spec, fitted, holdout)
-    evaluation = None if holdout is None else judge(fitted, holdout, out, threads(spec), progress)
+    evaluation = None if holdout is None else evaluate_run(fitted, holdout, out, threads(spec), progress)
     return Run(fitted, holdout, evaluation)
 
 
@@ -73,7 +73,7 @@ def _alone(checkpoint: Path, out: Path) -> Iterator[None]:
     """Only one fit at a time writes a run folder."""
     with ExitStack() as held:
         try:
-            held.enter_context(claimed(checkpoint))
+            held.enter_context(exclusive_lock(checkpoint))
         except FileExistsError:
             raise StoreError(
                 f"{checkpoint} is a file, but the way of a fit is kept there; move it away."
@@ -87,7 +87,7 @@ def _alone(checkpoint: Path, out: Path) -> Iterator[None]:
                 checkpoint.rmdir()
 
 
-def judge(
+def evaluate_run(
     fitted: Fitted,
     holdout: Holdout,
     out: Path | None = None,
@@ -103,10 +103,10 @@ def judge(
     return evaluation
 
 
-def judged(path: Path, progress: Progress | None = None) -> Evaluation:
+def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:
     """The evaluation of a saved run on the test part kept with it."""
     fitted = store.load(path)
-    return judge(fitted, store.load_holdout(path, fitted.known), path, progress=progress)
+    return evaluate_run(fitted, store.load_holdout(path, fitted.history), path, progress=progress)
 
 
 def _keep(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> None:

@@ -13,10 +13,10 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.als.cdimf import CDIMF
-from landbridge.models.als.fitted import Factors, RowRule
+from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
-from landbridge.serving.engine.messages import Answer, Event, Recommended, Request
+from landbridge.serving.engine.messages import Event, RecommendationList, Recommendations, Request
 from landbridge.serving.engine.service import Service
 from landbridge.training.options import FitOptions
 
@@ -83,26 +83,28 @@ def opened(fitted: Fitted, folder: Path, items: Path | None = None) -> Service:
     return Service.open(folder / "run", items)
 
 
-def by_hand(known: MultiDomain, rows: dict[str, tuple[Any, Any]], **settings: Any) -> Factors:
+def by_hand(history: MultiDomain, rows: dict[str, tuple[Any, Any]], **settings: Any) -> ALSModel:
     """Factors with the given rows of people and items per domain."""
     method = IALS(**settings)
-    rule = RowRule("separate", method.alpha0, method.reg, method.exponent, dict.fromkeys(known.names, 1))
+    rule = RidgeSpec(
+        "separate", method.alpha0, method.reg, method.exponent, dict.fromkeys(history.domain_names, 1)
+    )
     users, items = ({n: np.asarray(r[side], np.float32) for n, r in rows.items()} for side in (0, 1))
-    return Factors(known, method, (), users, items, method.cold_policy, method.cold_weight, rule)
+    return ALSModel(history, method, (), users, items, method.cold_policy, method.cold_weight, rule)
 
 
-def events_of(known: MultiDomain, user_idx: int) -> tuple[Event, ...]:
+def events_of(history: MultiDomain, user_idx: int) -> tuple[Event, ...]:
     """All that is known of a person, as she would bring it, oldest first."""
     found = []
-    for name, table in known.domains.items():
+    for name, table in history.domains.items():
         mine = table.user_idx == user_idx
-        ids = known.items[name].ids[table.item_idx[mine]].tolist()
+        ids = history.items[name].ids[table.item_idx[mine]].tolist()
         times = [0] * len(ids) if table.time is None else table.time[mine].tolist()
         found += [Event(name, item, time) for item, time in zip(ids, times, strict=True)]
     return tuple(sorted(found, key=lambda event: event.time or 0))
 
 
-def pairs(entries: Iterable[Recommended]) -> list[tuple[str, Any]]:
+def pairs(entries: Iterable[RecommendationList]) -> list[tuple[str, Any]]:
     """Domain and item of each."""
     return [(entry.domain, entry.item) for entry in entries]
 
@@ -112,7 +114,7 @@ def lists(service: Service, *requests: Request) -> list[list[tuple[str, Any]]]:
     return [pairs(answer.items) for answer in service.recommend(requests)]
 
 
-def scores(answer: Answer) -> list[float]:
+def scores(answer: Recommendations) -> list[float]:
     """Of a list."""
     return [entry.score for entry in answer.items]
 

@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.serving.engine.messages import Answer, Contribution, Event, Explained, Recommended, Request
+from landbridge.serving.engine.messages import (
+    Contribution,
+    Event,
+    RecommendationList,
+    Recommendations,
+    Request,
+    ScoreExplanation,
+)
 
 KNOWN = ("alien", "brazil", "dune", "emma")
 
@@ -31,7 +38,7 @@ class StandIn:
             "approximate": {},
         }
 
-    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+    def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:
         self.asked.extend(requests)
         self.work()
         for request in requests:
@@ -39,35 +46,39 @@ class StandIn:
                 self._known(domain)
         return [self._answer(request) for request in requests]
 
-    def similar(self, domain: str, item: Any, k: int = 10, to: str | None = None) -> list[Recommended]:
+    def similar(self, domain: str, item: Any, k: int = 10, to: str | None = None) -> list[RecommendationList]:
         return self._listed(to or domain, k)
 
-    def search(self, domain: str | None, text: str, k: int = 20) -> list[Recommended]:
+    def search(self, domain: str | None, text: str, k: int = 20) -> list[RecommendationList]:
         return self._listed(domain or "books", k)
 
-    def popular(self, domain: str, k: int = 20) -> list[Recommended]:
+    def popular(self, domain: str, k: int = 20) -> list[RecommendationList]:
         return self._listed(domain, k)
 
-    def explain(self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()) -> Explained:
+    def explain(
+        self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()
+    ) -> ScoreExplanation:
         self._known(domain)
         self.explained.append(item)
         if user is None and not events:
             raise DataError("Say for whom: a user or some events.")
         parts = [Contribution(event.domain, event.item, None, 1.0) for event in events]
         rest = Contribution(domain, None, "popular in this domain", 0.5)
-        return Explained(len(parts) + 0.5, (*parts, rest), True, self.model)
+        return ScoreExplanation(len(parts) + 0.5, (*parts, rest), True, self.model)
 
     def understood(self, events: Sequence[Event]) -> tuple[Event, ...]:
         return tuple(event for event in events if event.item in KNOWN)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> Recommendations:
         items = self._listed(request.domains[0], request.k)
         known = request.user == "alice"
-        return Answer(tuple(items), "model" if known or request.events else "fallback", known, self.model)
+        return Recommendations(
+            tuple(items), "model" if known or request.events else "fallback", known, self.model
+        )
 
-    def _listed(self, domain: str, k: int) -> list[Recommended]:
+    def _listed(self, domain: str, k: int) -> list[RecommendationList]:
         self._known(domain)
-        return [Recommended(domain, f"{self.model}-{n}", None, 1 / (1 + n)) for n in range(k)]
+        return [RecommendationList(domain, f"{self.model}-{n}", None, 1 / (1 + n)) for n in range(k)]
 
     def _known(self, domain: str) -> None:
         if domain not in self.about()["domains"]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.data.vocabulary import Vocabulary
 
 
@@ -45,7 +45,7 @@ def of_tables(tables: dict[str, Interactions]) -> MultiDomain:
     return MultiDomain(Vocabulary.of(np.arange(users)), items, tables)
 
 
-def own_events(data: MultiDomain) -> dict[str, Rows]:
+def own_events(data: MultiDomain) -> dict[str, Ragged]:
     """Every user's events as queries."""
     return {name: table.by_user for name, table in data.domains.items()}
 

@@ -40,7 +40,7 @@ def balance(
 
     landbridge ablate balance ciao --dataset --sharing tower --balance none,gradnorm --out runs/ablation
     """
-    from landbridge.config import value_of
+    from landbridge.config import parse_setting
     from landbridge.core.progress import Terminal
     from landbridge.studies.ablation.balance import Ablation, ablate
 
@@ -49,7 +49,7 @@ def balance(
     plan = Ablation(
         data,
         model,
-        dict(value_of(text) for text in settings or ()),
+        dict(parse_setting(text) for text in settings or ()),
         grid=grid,
         seeds=seeds,
         **{key: tuple(ablate_data.names(text)) for key, text in subsets.items() if text is not None},

@@ -30,14 +30,14 @@ def command(
 
     DWL at every point of a grid of the objectives' λ; pareto.csv and pareto.svg tell which are not beaten.
     """
-    from landbridge.config import value_of
+    from landbridge.config import parse_setting
     from landbridge.core.progress import Terminal
     from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
 
     asked = {} if of is None else {"of": tuple(ablate_data.names(of))}
     plan = ObjectiveAblation(
         ablate_data.table(sources, users, dataset, domains, candidates),
-        dict(value_of(text) for text in settings or ()),
+        dict(parse_setting(text) for text in settings or ()),
         steps=steps,
         seeds=seeds,
         **asked,

@@ -31,14 +31,14 @@ def command(
 
     One part of DWL at a time is another than in the base, which is what --set says.
     """
-    from landbridge.config import value_of
+    from landbridge.config import parse_setting
     from landbridge.core.progress import Terminal
     from landbridge.studies.ablation.weights import WeightAblation, ablate_weights
 
     asked = {} if vary is None else {"vary": tuple(ablate_data.names(vary))}
     plan = WeightAblation(
         ablate_data.table(sources, users, dataset, domains, candidates),
-        dict(value_of(text) for text in settings or ()),
+        dict(parse_setting(text) for text in settings or ()),
         window_days=window_days,
         seeds=seeds,
         **asked,

@@ -30,13 +30,13 @@ def command(
     landbridge benchmark --models popularity,ials,cdimf --data ciao,food-kitchen --out runs/bench
     """
     from landbridge.cli import show
-    from landbridge.config import merged
+    from landbridge.config import merge_tables
     from landbridge.core.progress import Terminal
     from landbridge.studies.benchmark.runner import benchmark
     from landbridge.studies.benchmark.spec import benchmark_spec
     from landbridge.studies.benchmark.tables import main_tables
 
-    tables = merged(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
+    tables = merge_tables(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
     wanted = benchmark_spec(tables)
     outcome = benchmark(wanted, out, progress=Terminal(), check_leaks=leak_check)
     for title, table in main_tables(wanted, outcome.results, outcome.comparisons).items():

@@ -22,5 +22,10 @@ def command(
     from landbridge import pipeline as experiment
     from landbridge.core.progress import Terminal
 
-    verdict = compare(experiment.judged(first, Terminal()), experiment.judged(second, Terminal()), metric, by)
+    verdict = compare(
+        experiment.evaluate_saved(first, Terminal()),
+        experiment.evaluate_saved(second, Terminal()),
+        metric,
+        by,
+    )
     typer.echo(str(verdict))

@@ -31,23 +31,23 @@ def command(
     """
     from landbridge import FitOptions
     from landbridge.cli import show
-    from landbridge.config import merged, spec, value_of
+    from landbridge.config import merge_tables, parse_setting, validated_spec
     from landbridge.core.progress import Terminal
     from landbridge.data.splitting.holdout import Split
-    from landbridge.datasets.prepare import prepared
+    from landbridge.datasets.prepare import prepare_data
     from landbridge.models import registry
-    from landbridge.studies.transfer.compatibility import compat
-    from landbridge.studies.transfer.matrix import held, transfer_matrix
+    from landbridge.studies.transfer.compatibility import transferability
+    from landbridge.studies.transfer.matrix import prediction_quality, transfer_matrix
 
     source = {"dataset": sources[0]} if dataset else {"source": sources if len(sources) > 1 else sources[0]}
     given: dict[str, Any] = {
         "data": source | {"users": users, "min_rating": min_rating},
         "split": {"kind": "auto" if measure else "none", "seed": seed},
     }
-    tried = registry.method(method).from_settings(dict(value_of(text) for text in settings or ()))
-    split = prepared(spec(merged({}, given)))
+    tried = registry.method(method).from_settings(dict(parse_setting(text) for text in settings or ()))
+    split = prepare_data(validated_spec(merge_tables({}, given)))
     options = FitOptions(seed, FitOptions().threads if threads is None else threads, progress=Terminal())
-    prediction = compat(split.train if isinstance(split, Split) else split, options)
+    prediction = transferability(split.train if isinstance(split, Split) else split, options)
     show.answer(prediction.best_first(), json=json, out=out)
     if measure and isinstance(split, Split):
         folder = Path() if out is None else out.parent
@@ -55,4 +55,4 @@ def command(
         name = "+".join(Path(source).stem for source in sources)
         show.answer(transfer.table(name, prediction), out=folder / "transfer.csv")
         show.table(transfer.rows)
-        typer.echo(str(held(prediction, transfer)))
+        typer.echo(str(prediction_quality(prediction, transfer)))

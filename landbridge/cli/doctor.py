@@ -15,8 +15,8 @@ def command(
 
     landbridge doctor books.csv movies.parquet --users shared
     """
-    from landbridge import examine, read
+    from landbridge import diagnose, read
     from landbridge.cli import show
 
-    findings = examine(read(sources if len(sources) > 1 else sources[0], users=users))
+    findings = diagnose(read(sources if len(sources) > 1 else sources[0], users=users))
     show.table(findings.table().select("severity", "kind", "domains", "message"))

@@ -23,5 +23,5 @@ def command(
     from landbridge.cli import show
     from landbridge.core.progress import Terminal
 
-    evaluation = pipeline.judged(run, Terminal())
+    evaluation = pipeline.evaluate_saved(run, Terminal())
     show.answer(evaluation.summary(tuple(metric or ("ndcg@10", "hr@10")), by), json=json, out=out)

@@ -41,7 +41,7 @@ def command(
     """
     from landbridge import pipeline
     from landbridge.cli import show
-    from landbridge.config import merged, read_spec, spec, value_of
+    from landbridge.config import merge_tables, parse_setting, read_spec, validated_spec
     from landbridge.core.progress import Terminal
     from landbridge.core.tensorboard import TensorBoard
     from landbridge.selection.guard import decision_table
@@ -52,11 +52,11 @@ def command(
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
         "fit": {"seed": seed, "threads": threads, "patience": patience},
     }
-    given["model"]["settings"] = dict(value_of(text) for text in settings or ())
+    given["model"]["settings"] = dict(parse_setting(text) for text in settings or ())
     from_file = len(sources) == 1 and sources[0].endswith(".toml")
     if not from_file:
         given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
-    wanted = spec(merged(read_spec(Path(sources[0])) if from_file else {}, given))
+    wanted = validated_spec(merge_tables(read_spec(Path(sources[0])) if from_file else {}, given))
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
     result = pipeline.run(wanted, out, resume=resume, progress=progress)
     if result.fitted.decisions:

@@ -44,11 +44,11 @@ def command(
     to try: reg = {low = 0.01, high = 1.0, log = true} or cold_weight = {options = [0, 1, 3]}.
     """
     from landbridge.cli import show
-    from landbridge.config import merged, read_spec, spec, value_of
+    from landbridge.config import merge_tables, parse_setting, read_spec, validated_spec
     from landbridge.core.progress import Terminal
-    from landbridge.selection.compare_methods import tune
+    from landbridge.selection.compare_methods import compare_methods
 
-    fixed = dict(value_of(text) for text in settings or ())
+    fixed = dict(parse_setting(text) for text in settings or ())
     given: dict[str, Any] = {
         "data": {"users": users, "min_rating": min_rating},
         "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
@@ -66,7 +66,9 @@ def command(
         given["data"] |= {"dataset" if dataset else "source": source}
     tables = read_spec(Path(sources[0])) if from_file else {}
     space = tables.pop("space", {})
-    found = tune(spec(merged(tables, given)), model or (), space, storage, Terminal())
+    found = compare_methods(
+        validated_spec(merge_tables(tables, given)), model or (), space, storage, Terminal()
+    )
     show.table(found.table())
     found.write(out)
     typer.echo(f"Saved in {out}", err=True)

@@ -54,7 +54,7 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Have the folder, made if need be, to oneself; BlockingIOError at once where another process has it.
 
     The block may remove the folder: who waited at the door of a removed one finds it taken, too.

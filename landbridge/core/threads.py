@@ -16,7 +16,7 @@ from landbridge.core.errors import SettingsError
 
 
 @contextmanager
-def limited(threads: int, blas: int = 1) -> Iterator[None]:
+def thread_limit(threads: int, blas: int = 1) -> Iterator[None]:
     """numba on ``threads`` threads, BLAS on ``blas`` inside each."""
     import numba
 
@@ -30,12 +30,12 @@ def limited(threads: int, blas: int = 1) -> Iterator[None]:
 
 
 @contextmanager
-def shared(threads: int | None) -> Iterator[None]:
+def all_threads(threads: int | None) -> Iterator[None]:
     """``threads`` for BLAS and for kernels, which take turns (default: the processors we may use)."""
     wanted = len(os.sched_getaffinity(0)) if threads is None else threads
     if wanted < 1:
         raise SettingsError(f"threads must be 1 or more, not {wanted}.")
-    with limited(wanted, wanted):
+    with thread_limit(wanted, wanted):
         yield
 
 

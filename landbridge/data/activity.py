@@ -15,14 +15,14 @@ ACTIVITY: Mapping[str, int] = {"0": 0, "1-2": 1, "3-5": 3, "6-10": 6, "11-30": 1
 """Label -> fewest events."""
 
 
-def group_of(count_B: npt.ArrayLike) -> Int64:
+def activity_group(count_B: npt.ArrayLike) -> Int64:
     """The place in ``ACTIVITY`` of people with so many events, (B,)."""
     return np.asarray(np.searchsorted(list(ACTIVITY.values()), np.asarray(count_B), side="right") - 1)
 
 
-def events_in(known: MultiDomain, domain: str, queries: Queries) -> Int64:
+def events_per_domain(history: MultiDomain, domain: str, queries: Queries) -> Int64:
     """How many events every query has in the domain, (B,): those it brings, else those that are known."""
-    offsets = known[domain].by_user.offsets  # of the people asked for, not of everybody
+    offsets = history[domain].by_user.offsets  # of the people asked for, not of everybody
     known_B = np.where(
         queries.user_idx >= 0, offsets[queries.user_idx + 1] - offsets[queries.user_idx], 0
     ).astype(np.int64)

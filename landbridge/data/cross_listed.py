@@ -45,11 +45,11 @@ def cross_listed(
     _check(jaccard, min_users)
     return {
         (first, second): _twins(data[first], data[second], jaccard, min_users)
-        for first, second in combinations(data.names, 2)
+        for first, second in combinations(data.domain_names, 2)
     }
 
 
-def has_twin(
+def has_duplicate(
     known: MultiDomain,
     domain: str,
     user_idx: npt.ArrayLike,
@@ -66,7 +66,7 @@ def has_twin(
     users, items = np.asarray(user_idx, np.int32), np.asarray(item_idx, np.int32)
     own_T = (~known[domain].contains(users, items)).astype(np.int64)
     found_T = np.zeros(len(users), bool)
-    for other in known.names:
+    for other in known.domain_names:
         if other != domain:
             twins = _twins(known[domain], known[other], jaccard, min_users, joining=1)
             row_P, pair_P = _pairs_of_rows(twins, items)

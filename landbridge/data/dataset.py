@@ -24,7 +24,7 @@ class MultiDomain:
     ``domains``: name -> events; ``items``: name -> vocabulary of that domain's items.
     ``titles``: name -> StringDType (I,) for people to read, may be missing per domain.
     ``memberships``: name -> bool (I, D), every domain an item belongs to (a film's genres), columns in
-    the order of ``names``; may be missing. All mappings are read-only.
+    the order of ``domain_names``; may be missing. All mappings are read-only.
     """
 
     users: Vocabulary
@@ -48,7 +48,7 @@ class MultiDomain:
             object.__setattr__(self, mapping, MappingProxyType(dict(getattr(self, mapping))))
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def domain_names(self) -> tuple[str, ...]:
         """The domains' names, in order."""
         return tuple(self.domains)
 
@@ -88,7 +88,7 @@ class MultiDomain:
     def select(self, names: Iterable[str]) -> MultiDomain:
         """Only the named domains, with all users kept."""
         chosen = [self.named(name) for name in names]
-        columns = [self.names.index(name) for name in chosen]
+        columns = [self.domain_names.index(name) for name in chosen]
         return MultiDomain(
             self.users,
             {name: self.items[name] for name in chosen},

@@ -80,7 +80,7 @@ class Findings:
         )
 
 
-def examine(data: MultiDomain) -> Findings:
+def diagnose(data: MultiDomain) -> Findings:
     """Every check on ``data``; see docs/doctor.md for what each one means."""
     checks: tuple[Callable[[MultiDomain], Iterator[Finding]], ...] = (
         _sizes, _overlaps, _collisions, _cold, _times, _bursts, _ids, _listed,
@@ -102,7 +102,7 @@ def _sizes(data: MultiDomain) -> Iterator[Finding]:
 
 def _overlaps(data: MultiDomain) -> Iterator[Finding]:
     active_UD = data.activity_UD > 0
-    for (i, first), (j, second) in combinations(enumerate(data.names), 2):
+    for (i, first), (j, second) in combinations(enumerate(data.domain_names), 2):
         shared = int((active_UD[:, i] & active_UD[:, j]).sum())
         share = shared / max(1, int(active_UD[:, [i, j]].sum(axis=0).min()))
         text = f"{first} and {second} share {shared:,} users, {share:.1%} of the smaller one's."
@@ -114,7 +114,7 @@ def _overlaps(data: MultiDomain) -> Iterator[Finding]:
 
 def _collisions(data: MultiDomain) -> Iterator[Finding]:
     """Equal ids that are different people: their activity in two domains does not go together."""
-    for (i, first), (j, second) in combinations(enumerate(data.names), 2):
+    for (i, first), (j, second) in combinations(enumerate(data.domain_names), 2):
         activity_UD = data.activity_UD[:, [i, j]]
         shared = np.flatnonzero((activity_UD > 0).all(axis=1))
         if (
@@ -247,7 +247,7 @@ def _bursts(data: MultiDomain) -> Iterator[Finding]:
 
 
 def _ids(data: MultiDomain) -> Iterator[Finding]:
-    yield from _odd_ids("users", data.names, data.users)
+    yield from _odd_ids("users", data.domain_names, data.users)
     for name, vocabulary in data.items.items():
         yield from _odd_ids(f"items of {name}", (name,), vocabulary)
 

@@ -18,7 +18,7 @@ Float32 = npt.NDArray[np.float32]
 DUPLICATE_RULES = ("error", "last", "sum")
 
 
-class Rows(NamedTuple):
+class Ragged(NamedTuple):
     """A compressed sparse matrix: row ``r`` holds ``columns[offsets[r]:offsets[r + 1]]``."""
 
     offsets: Int64  # (R + 1,)
@@ -93,16 +93,16 @@ class Interactions:
         return len(self.user_idx)
 
     @cached_property
-    def by_user(self) -> Rows:
+    def by_user(self) -> Ragged:
         """Users as rows, items as columns."""
-        return Rows(_offsets(self.user_idx, self.n_users), self.item_idx, self.weight)
+        return Ragged(_offsets(self.user_idx, self.n_users), self.item_idx, self.weight)
 
     @cached_property
-    def by_item(self) -> Rows:
+    def by_item(self) -> Ragged:
         """Items as rows, users as columns."""
         order = np.argsort(self.item_idx, kind="stable")
         weight = None if self.weight is None else self.weight[order]
-        return Rows(_offsets(self.item_idx, self.n_items), self.user_idx[order], weight)
+        return Ragged(_offsets(self.item_idx, self.n_items), self.user_idx[order], weight)
 
     @property
     def user_counts(self) -> Int64:

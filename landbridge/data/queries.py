@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Queries:
     """
 
     user_idx: npt.NDArray[np.int32]
-    events: Mapping[str, Rows] | None = None
+    events: Mapping[str, Ragged] | None = None
     times: Mapping[str, npt.NDArray[np.int64]] | None = None
 
     @classmethod
@@ -44,13 +44,13 @@ class Queries:
         return len(self.user_idx)
 
 
-def rows_of(rows: Rows, user_idx: npt.ArrayLike) -> Rows:
+def rows_of(rows: Ragged, user_idx: npt.ArrayLike) -> Ragged:
     """The rows of the given users, in their order; -1 gives an empty row."""
     offsets, place = places_of(rows, user_idx)
-    return Rows(offsets, rows.columns[place], None if rows.weight is None else rows.weight[place])
+    return Ragged(offsets, rows.columns[place], None if rows.weight is None else rows.weight[place])
 
 
-def places_of(rows: Rows, user_idx: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def places_of(rows: Ragged, user_idx: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Offsets (B + 1,) of the given users' rows one after the other, and where each event is now, (N,)."""
     users = np.asarray(user_idx, np.int64)
     if len(users) and (users.min() < -1 or users.max() >= len(rows.offsets) - 1):

@@ -40,15 +40,15 @@ def checkerboard(domains: int = 2, users: int = 40, items: int = 20, seed: int =
     if domains < 1 or users < 4 or items < 8:
         raise SettingsError("A checkerboard needs 1 domain, 4 users and 8 items or more.")
     likes_UI = np.arange(users)[:, None] % 2 == np.arange(items) % 2
-    known, valid, test = {}, {}, {}
+    history, valid, test = {}, {}, {}
     for name in [f"board_{number}" for number in range(domains)]:
         chance_UI = np.where(likes_UI, generator(seed, "checkerboard", name).random((users, items)), 2.0)
         best_U2 = np.argsort(chance_UI, axis=1)[:, :2]
         rows, columns = np.nonzero(likes_UI & (chance_UI > np.sort(chance_UI, axis=1)[:, 1:2]))
-        known[name] = (rows, columns)
+        history[name] = (rows, columns)
         valid[name] = (np.arange(users), best_U2[:, 0])
         test[name] = (np.arange(users), best_U2[:, 1])
-    return _world(users, items, known, valid, test, dict.fromkeys(known, likes_UI))
+    return _world(users, items, history, valid, test, dict.fromkeys(history, likes_UI))
 
 
 def planted_transfer(
@@ -69,16 +69,16 @@ def planted_transfer(
             "A planted world needs 2 domains and 2 groups, 8 users and 8 items per group, "
             "and at most a quarter of a group's items known in the sparse domain."
         )
-    known, valid, test, likes = {}, {}, {}, {}
+    history, valid, test, likes = {}, {}, {}, {}
     names = [*(f"dense_{number}" for number in range(domains - 1)), "sparse"]
     for name in names:
         n_known = sparse if name == "sparse" else size // 2
         ranked_US = _planted_order(users, items, groups, generator(seed, "planted", name))
-        known[name] = (np.repeat(np.arange(users), n_known), ranked_US[:, :n_known].ravel())
+        history[name] = (np.repeat(np.arange(users), n_known), ranked_US[:, :n_known].ravel())
         valid[name], test[name] = (_column(ranked_US, n_known, part) for part in (0, 1))
         likes[name] = np.zeros((users, items), bool)
         np.put_along_axis(likes[name], ranked_US, True, axis=1)
-    return _world(users, items, known, valid, test, likes)
+    return _world(users, items, history, valid, test, likes)
 
 
 def _planted_order(users: int, items: int, groups: int, rng: np.random.Generator) -> Int64:
@@ -107,16 +107,16 @@ def _column(ranked_US: Int64, n_known: int, part: int) -> Pairs:
 def _world(
     users: int,
     items: int,
-    known: Mapping[str, Pairs],
+    history: Mapping[str, Pairs],
     valid: Mapping[str, Pairs],
     test: Mapping[str, Pairs],
     likes: Mapping[str, npt.NDArray[np.bool_]],
 ) -> World:
-    with_valid = {name: _joined(known[name], valid[name]) for name in known}
-    full = {name: _joined(with_valid[name], test[name]) for name in known}
+    with_valid = {name: _joined(history[name], valid[name]) for name in history}
+    full = {name: _joined(with_valid[name], test[name]) for name in history}
     data = _data(users, items, full)
     split = Split(
-        Holdout(_data(users, items, known), {name: _targets(pairs) for name, pairs in valid.items()}),
+        Holdout(_data(users, items, history), {name: _targets(pairs) for name, pairs in valid.items()}),
         Holdout(_data(users, items, with_valid), {name: _targets(pairs) for name, pairs in test.items()}),
     )
     return World(data, split, likes)

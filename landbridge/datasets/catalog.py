@@ -131,18 +131,19 @@ def ciao(
     if domains is not None:
         return read(_table(root), min_rating=min_rating, domains=domains)
     data = read(_table(root), min_rating=min_rating)
-    if not 1 <= n_domains <= len(data.names):
+    if not 1 <= n_domains <= len(data.domain_names):
         raise DataError(
-            f"Ciao has {len(data.names)} categories; n_domains={n_domains} is not among 1..{len(data.names)}."
+            f"Ciao has {len(data.domain_names)} categories; n_domains={n_domains} is not among "
+            f"1..{len(data.domain_names)}."
         )
-    largest = sorted(data.names, key=lambda name: (-len(data[name]), name))[:n_domains]
+    largest = sorted(data.domain_names, key=lambda name: (-len(data[name]), name))[:n_domains]
     return read(_table(root), min_rating=min_rating, domains=largest)
 
 
 def gowalla(root: str | Path, *, seed: int = 0) -> Split:
     """The published train and test; validation is a tenth of each user's training items."""
     test = split_by_column(_table(root))
-    return Split(carve(test.known, seed, share=0.1), test)
+    return Split(carve(test.history, seed, share=0.1), test)
 
 
 def kuairand(root: str | Path) -> MultiDomain:

@@ -11,7 +11,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 
 
-def prepared(spec: Spec) -> Split | MultiDomain:
+def prepare_data(spec: Spec) -> Split | MultiDomain:
     """The data an experiment is about: divided, or whole where nothing is held out."""
     from landbridge.data.splitting.splits import with_candidates
 

@@ -13,7 +13,7 @@ from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.io.user_linking import shared_where
+from landbridge.data.io.user_linking import shared_between
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
 from landbridge.data.vocabulary import Vocabulary
 
@@ -82,7 +82,7 @@ def positives_among_negatives(folder: str | Path) -> dict[str, int]:
 
 
 def carve(known: MultiDomain, seed: int, share: float | None = None) -> Holdout:
-    """Validation rows drawn from ``known``: one per user and domain with two events or more, or a
+    """Validation rows drawn from ``history``: one per user and domain with two events or more, or a
     ``share`` of each user's events, rounded; what is left is known."""
     rest, targets = {}, {}
     for name, events in known.domains.items():
@@ -170,7 +170,7 @@ class _Persons:
         self.domain, self.shared_users, self.cold = domain, shared_users, cold
 
     def __call__(self, users: pl.Series) -> pl.Series:
-        return shared_where(self.domain, users, (users < self.shared_users) | _contained(users, self.cold))
+        return shared_between(self.domain, users, (users < self.shared_users) | _contained(users, self.cold))
 
 
 def _plain(users: pl.Series) -> pl.Series:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from landbridge import pipeline, store
-from landbridge.config import Spec, spec
+from landbridge.config import Spec, validated_spec
 from landbridge.core.progress import Terminal
 from landbridge.datasets.prepare import threads
 from landbridge.demo.terminal import SEED
@@ -13,7 +13,7 @@ from landbridge.evaluation.evaluate import evaluate
 from landbridge.models.als.ials import IALS
 from landbridge.training.options import FitOptions
 
-SPEC = spec(
+SPEC = validated_spec(
     {
         "data": {"dataset": "movielens-1m"},
         "split": {"kind": "last", "seed": SEED},
@@ -47,6 +47,6 @@ def fit_into(folder: Path, wanted: Spec) -> None:
     progress = Terminal()
     run = pipeline.run(wanted, folder, progress=progress)
     if run.holdout is not None:
-        alone = TWIN.fit(run.fitted.known, FitOptions(wanted.fit.seed, threads(wanted)))
+        alone = TWIN.fit(run.fitted.history, FitOptions(wanted.fit.seed, threads(wanted)))
         judged = evaluate(alone, run.holdout, progress=progress)
         store.attach(folder, "twin", "parquet", judged.write)

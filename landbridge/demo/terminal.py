@@ -36,11 +36,11 @@ def run() -> None:
     with console.status("fetching MovieLens-1M"):
         split = leave_last_out(movielens_genres(), seed=SEED)
     options = FitOptions(seed=SEED, progress=Terminal())
-    known = split.test.known
+    history = split.test.history
     models: dict[str, Fitted] = {
-        "popularity": Popularity().fit(known),
-        "alone": IALS(factors=32, alpha0=0.1, reg=0.03).fit(known, options),
-        "joint": CDIMF(factors=32, alpha0=0.1, reg=0.01).fit(known, options),
+        "popularity": Popularity().fit(history),
+        "alone": IALS(factors=32, alpha0=0.1, reg=0.03).fit(history, options),
+        "joint": CDIMF(factors=32, alpha0=0.1, reg=0.01).fit(history, options),
     }
     judged = {name: evaluate(model, split.test, progress=Terminal()) for name, model in models.items()}
     _print_table(console, split, judged)
@@ -62,7 +62,7 @@ def _print_table(console: Console, split: Split, judged: dict[str, Evaluation]) 
     hits = {name: evaluation.means("hr@10") for name, evaluation in judged.items()}
     for row in compare(judged["joint"], judged["alone"]).table().iter_rows(named=True):
         domain = row["domain"]
-        events = split.test.known[domain]
+        events = split.test.history[domain]
         table.add_row(
             domain,
             f"{int((events.user_counts > 0).sum()):,}",
@@ -82,12 +82,12 @@ def _short(value: float) -> str:
 
 def _print_people(console: Console, split: Split, joint: Fitted) -> None:
     """Three people: what the joint model recommends in a domain and what they liked in the others."""
-    known = split.test.known
-    active = np.flatnonzero((known.activity_UD > 0).sum(axis=1) >= 4)
-    quiet = active[np.argsort(known.activity_UD[active].sum(axis=1), kind="stable")][: len(active) // 2]
+    history = split.test.history
+    active = np.flatnonzero((history.activity_UD > 0).sum(axis=1) >= 4)
+    quiet = active[np.argsort(history.activity_UD[active].sum(axis=1), kind="stable")][: len(active) // 2]
     chosen = np.sort(generator(SEED, "demo").choice(quiet, size=3, replace=False))
-    for user_idx, domain in zip(chosen, known.names, strict=False):
-        user = known.users.ids[user_idx]
+    for user_idx, domain in zip(chosen, history.domain_names, strict=False):
+        user = history.users.ids[user_idx]
         films = recommend(joint, domain, [user], k=5)
         console.print(
             f"\n[bold]User {user}[/] liked in other domains: {_liked(split, domain, int(user_idx))}"
@@ -96,11 +96,11 @@ def _print_people(console: Console, split: Split, joint: Fitted) -> None:
 
 
 def _liked(split: Split, domain: str, user_idx: int) -> str:
-    known = split.test.known
+    history = split.test.history
     parts = []
-    for name in known.names:
-        start, stop = known[name].by_user.offsets[user_idx : user_idx + 2]
-        titles = known.titles[name][known[name].by_user.columns[start:stop]][:LIKED]
+    for name in history.domain_names:
+        start, stop = history[name].by_user.offsets[user_idx : user_idx + 2]
+        titles = history.titles[name][history[name].by_user.columns[start:stop]][:LIKED]
         if name != domain and len(titles):
             parts.append(f"{', '.join(titles)} ({name})")
     return "; ".join(parts)

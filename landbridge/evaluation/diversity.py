@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landbridge.core.errors import SettingsError
-from landbridge.core.threads import shared
+from landbridge.core.threads import all_threads
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Int32, Int64
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.metrics import Float64
-from landbridge.evaluation.protocols import Competition, Scorer, competitions, recommended_items
+from landbridge.evaluation.protocols import RankingTask, Scorer, ranking_tasks, recommended_items
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MOST = 9  # tenths of the places
 
 
-def variety(
+def diversity(
     fitted: Scorer,
     holdout: Holdout,
     k_entropy: int = 50,
@@ -53,10 +53,10 @@ def variety(
     if min(k_entropy, k_cover) < 1:
         raise SettingsError(f"k_entropy and k_cover must be 1 or more, not {k_entropy} and {k_cover}.")
     records = []
-    with shared(threads):
-        for name, within in competitions(holdout).items():
+    with all_threads(threads):
+        for name, within in ranking_tasks(holdout).items():
             if len(within.targets):
-                credit_ID = _credit(holdout.known, within.slices)
+                credit_ID = _credit(holdout.history, within.slices)
                 figures = _figures(fitted, within, credit_ID, k_entropy, k_cover, block)
                 records.append({"domain": name, **figures, "protocol": holdout.protocol})
     kinds = {"domain": pl.String, "lists": pl.Int64, "catalogue": pl.Int64}
@@ -66,14 +66,14 @@ def variety(
 
 def _figures(
     fitted: Scorer,
-    within: Competition,
+    within: RankingTask,
     credit_ID: Float64 | None,
     k_entropy: int,
     k_cover: int,
     block: int | None,
 ) -> dict[str, Any]:
     """Everything about the lists of one competition, a block at a time."""
-    shown_I, entropy, n_lists = np.zeros(within.known.n_items, np.int64), 0.0, 0
+    shown_I, entropy, n_lists = np.zeros(within.history.n_items, np.int64), 0.0, 0
     for items_BK in recommended_items(fitted, within, max(k_entropy, k_cover), block):
         first_BK = items_BK[:, :k_cover]
         shown_I += np.bincount(first_BK[first_BK >= 0], minlength=len(shown_I))
@@ -81,7 +81,7 @@ def _figures(
         if credit_ID is not None:
             entropy += float(_entropy(items_BK[:, :k_entropy], credit_ID).sum())
     least_share = None if credit_ID is None else _least_share(shown_I, credit_ID[:-1])
-    size, shown_I = within.known.catalogue, shown_I[within.known.item_counts > 0]
+    size, shown_I = within.history.catalogue, shown_I[within.history.item_counts > 0]
     return {
         "lists": n_lists,
         "catalogue": size,
@@ -92,18 +92,18 @@ def _figures(
     }
 
 
-def _credit(known: MultiDomain, slices: Mapping[str, slice]) -> Float64 | None:
+def _credit(history: MultiDomain, slices: Mapping[str, slice]) -> Float64 | None:
     """What each item counts in each domain, (I + 1, D); the last row is for a place left empty.
 
     None for a single domain whose memberships are not known: nothing would differ.
     """
-    if len(slices) == 1 and not set(slices) <= set(known.memberships):
+    if len(slices) == 1 and not set(slices) <= set(history.memberships):
         return None
-    domains = np.arange(len(known.names))
+    domains = np.arange(len(history.domain_names))
     parts = []
     for name in slices:
-        home_ID = domains == np.full((known[name].n_items, 1), known.names.index(name))
-        parts.append(known.memberships.get(name, home_ID))
+        home_ID = domains == np.full((history[name].n_items, 1), history.domain_names.index(name))
+        parts.append(history.memberships.get(name, home_ID))
     member_ID = np.concatenate([*parts, np.zeros((1, len(domains)), bool)])
     return np.asarray(member_ID / np.maximum(member_ID.sum(axis=1, keepdims=True), 1))
 

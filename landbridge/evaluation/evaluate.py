@@ -13,17 +13,17 @@ from landbridge.core.errors import DataError
 from landbridge.core.files import atomic_write
 from landbridge.core.progress import Progress
 from landbridge.core.rng import generator
-from landbridge.core.threads import shared
-from landbridge.data.splitting.holdout import Holdout, is_sampled
+from landbridge.core.threads import all_threads
+from landbridge.data.splitting.holdout import Holdout, uses_sampled_candidates
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.metrics import Metric, gini
 from landbridge.evaluation.protocols import (
+    RankCounts,
     Scorer,
-    Standing,
     check_same_data,
-    competitions,
+    rank_targets,
+    ranking_tasks,
     recommended_items,
-    standings,
 )
 from landbridge.evaluation.segments import head_items, user_table
 
@@ -51,7 +51,7 @@ class Evaluation:
     @property
     def sampled(self) -> bool:
         """Whether targets were ranked against a sample of the catalogue only."""
-        return is_sampled(self.protocol)
+        return uses_sampled_candidates(self.protocol)
 
     def means(self, metric: str) -> dict[str, float]:
         """The metric's mean in every domain."""
@@ -144,7 +144,7 @@ def evaluate(
     Raises DataError for NaN scores, for ids that do not match, or if the model has seen a held-out pair.
     """
     check_same_data(fitted, holdout)
-    found = standings(fitted, holdout, threads=threads, block=block, progress=progress)
+    found = rank_targets(fitted, holdout, threads=threads, block=block, progress=progress)
     frames = [
         _described(holdout, domain, standing) for domain, standing in found.items() if len(standing.above)
     ]
@@ -166,9 +166,9 @@ class Validator:
         Metric.parse(self.metric)
 
     def __call__(self, fitted: Scorer) -> float:
-        found = standings(fitted, self.holdout, threads=self.threads)
+        found = rank_targets(fitted, self.holdout, threads=self.threads)
         frames = [_ranked(self.holdout, domain, standing) for domain, standing in found.items()]
-        sampled = is_sampled(self.holdout.protocol)
+        sampled = uses_sampled_candidates(self.holdout.protocol)
         table = user_table(_stacked(frames), Metric.parse(self.metric), "domain", sampled=sampled)
         return float(np.mean(list(_means(table).values())))
 
@@ -176,7 +176,7 @@ class Validator:
 def recommended_share(
     fitted: Scorer, holdout: Holdout, k: int = 10, *, threads: int | None = None, block: int | None = None
 ) -> pl.DataFrame:
-    """How much of each catalogue (items with an event in ``holdout.known``) the lists of length k use.
+    """How much of each catalogue (items with an event in ``holdout.history``) the lists of length k use.
 
     Columns domain, items (distinct ones listed), catalogue, coverage (their ratio), gini, protocol; one
     row per domain with targets, or ``all`` for the joint catalogue of a holdout across domains.
@@ -185,22 +185,22 @@ def recommended_share(
     import polars as pl
 
     records = []
-    with shared(threads):
-        for name, within in competitions(holdout).items():
+    with all_threads(threads):
+        for name, within in ranking_tasks(holdout).items():
             if not len(within.targets):
                 continue  # nobody is shown a list
-            in_catalogue = within.known.item_counts > 0
+            in_catalogue = within.history.item_counts > 0
             shown_I = np.zeros(len(in_catalogue), np.int64)
             for lists in recommended_items(fitted, within, k, block):
                 shown_I += np.bincount(lists[lists >= 0], minlength=len(shown_I))
             shown = shown_I[in_catalogue]
-            items, size = int((shown > 0).sum()), within.known.catalogue
+            items, size = int((shown > 0).sum()), within.history.catalogue
             records.append((name, items, size, items / max(size, 1), gini(shown), holdout.protocol))
     columns = ["domain", "items", "catalogue", "coverage", "gini", "protocol"]
     return pl.DataFrame(records, schema=columns, orient="row")
 
 
-def _ranked(holdout: Holdout, domain: str, standing: Standing) -> pl.DataFrame:
+def _ranked(holdout: Holdout, domain: str, standing: RankCounts) -> pl.DataFrame:
     import polars as pl
 
     targets = holdout.targets[domain]
@@ -209,21 +209,21 @@ def _ranked(holdout: Holdout, domain: str, standing: Standing) -> pl.DataFrame:
     ).insert_column(0, pl.Series("domain", [domain]).new_from_index(0, len(targets)))
 
 
-def _described(holdout: Holdout, domain: str, standing: Standing) -> pl.DataFrame:
+def _described(holdout: Holdout, domain: str, standing: RankCounts) -> pl.DataFrame:
     import polars as pl
 
-    from landbridge.data.cross_listed import has_twin
+    from landbridge.data.cross_listed import has_duplicate
 
-    known, targets = holdout.known, holdout.targets[domain]
-    activity_D = known.activity_UD[targets.user_idx]
-    here_T = activity_D[:, known.names.index(domain)]
-    counts_I = known[domain].item_counts
+    history, targets = holdout.history, holdout.targets[domain]
+    activity_D = history.activity_UD[targets.user_idx]
+    here_T = activity_D[:, history.domain_names.index(domain)]
+    counts_I = history[domain].item_counts
     return _ranked(holdout, domain, standing).with_columns(
         activity=pl.Series(here_T),
         elsewhere=pl.Series(activity_D.sum(axis=1) - here_T),
         popularity=pl.Series(counts_I[targets.item_idx]),
         head=pl.Series(head_items(counts_I)[targets.item_idx]),
-        twin=pl.Series(has_twin(known, domain, targets.user_idx, targets.item_idx)),
+        twin=pl.Series(has_duplicate(history, domain, targets.user_idx, targets.item_idx)),
     )
 
 

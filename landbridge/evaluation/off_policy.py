@@ -29,12 +29,12 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
-from landbridge.core.threads import shared
-from landbridge.data.interactions import Float32, Int32, Int64, Rows
+from landbridge.core.threads import all_threads
+from landbridge.data.interactions import Float32, Int32, Int64, Ragged
 from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.metrics import Float64
-from landbridge.evaluation.protocols import Scorer, blocks, scores_of
+from landbridge.evaluation.protocols import Scorer, blocks, score_queries
 from landbridge.ranking.top_k import rows_of, top_k
 
 DRAWS = 1000
@@ -86,7 +86,7 @@ class Logged:
 class Policy(Protocol):
     """How scores become what is shown."""
 
-    def chance(self, scores_BI: Float32, seen: Rows, item_T: Int32, row_T: Int64) -> Float64:
+    def chance(self, scores_BI: Float32, seen: Ragged, item_T: Int32, row_T: Int64) -> Float64:
         """The probability of showing each item to the person of its row, (T,); seen ones are never shown."""
 
 
@@ -100,7 +100,7 @@ class Softmax:
         if not self.temperature > 0:
             raise SettingsError(f"temperature must be above 0, not {self.temperature}.")
 
-    def chance(self, scores_BI: Float32, seen: Rows, item_T: Int32, row_T: Int64) -> Float64:
+    def chance(self, scores_BI: Float32, seen: Ragged, item_T: Int32, row_T: Int64) -> Float64:
         """See :class:`Policy`."""
         logit_BI = np.array(scores_BI, np.float32)
         logit_BI[np.repeat(np.arange(len(logit_BI)), np.diff(seen.offsets)), seen.columns] = -np.inf
@@ -121,7 +121,7 @@ class TopK:
 
     k: int = 10
 
-    def chance(self, scores_BI: Float32, seen: Rows, item_T: Int32, row_T: Int64) -> Float64:
+    def chance(self, scores_BI: Float32, seen: Ragged, item_T: Int32, row_T: Int64) -> Float64:
         """See :class:`Policy`."""
         items_BK, _ = top_k(scores_BI, self.k, seen)
         listed_B = np.maximum((items_BK >= 0).sum(axis=1), 1)
@@ -149,7 +149,7 @@ class Estimate:
         return "; ".join(part for part in (f"{figures} from {events}", self.assumption) if part)
 
 
-def chances(
+def target_probabilities(
     fitted: Scorer,
     logged: Logged,
     policy: Policy,
@@ -162,18 +162,18 @@ def chances(
     Items that ``fitted`` knows of a person are never shown to her. DataError for NaN scores and for users
     or items the model does not have.
     """
-    known = fitted.known[logged.domain]
+    history = fitted.history[logged.domain]
     for what, index_N, size in (
-        ("user", logged.user_idx, known.n_users),
-        ("item", logged.item_idx, known.n_items),
+        ("user", logged.user_idx, history.n_users),
+        ("item", logged.item_idx, history.n_items),
     ):
         if index_N.min() < 0 or index_N.max() >= size:
             raise DataError(f"A logged {what} lies outside 0..{size - 1} of the model in {logged.domain!r}.")
     chance_N = np.empty(len(logged))
-    with shared(threads):
-        for part in blocks(Targets(logged.user_idx, logged.item_idx), known.n_items, block):
-            scores_BI = scores_of(fitted, logged.domain, part.users_B, known.n_items)
-            seen = rows_of(known.by_user, part.users_B)
+    with all_threads(threads):
+        for part in blocks(Targets(logged.user_idx, logged.item_idx), history.n_items, block):
+            scores_BI = score_queries(fitted, logged.domain, part.users_B, history.n_items)
+            seen = rows_of(history.by_user, part.users_B)
             item_T = logged.item_idx[part.targets_T]
             chance_N[part.targets_T] = policy.chance(scores_BI, seen, item_T, part.row_T)
     return chance_N
@@ -208,11 +208,11 @@ def popularity_logger(holdout: Holdout, domain: str, reward: npt.ArrayLike | Non
     known events. ``reward``: (T,) in the order of the targets, such as 1 for a good rating and 0 for a bad
     one; all 1 by default. What is assumed stands in every estimate.
     """
-    known, targets = holdout.known[domain], holdout.targets[domain]
-    mass_I = known.item_counts + 1.0
-    seen_U = np.bincount(known.user_idx, mass_I[known.item_idx], minlength=known.n_users)
+    history, targets = holdout.history[domain], holdout.targets[domain]
+    mass_I = history.item_counts + 1.0
+    seen_U = np.bincount(history.user_idx, mass_I[history.item_idx], minlength=history.n_users)
     own_T = mass_I[targets.item_idx]
-    known_T = known.contains(targets.user_idx, targets.item_idx)  # some published splits have such pairs
+    known_T = history.contains(targets.user_idx, targets.item_idx)  # some published splits have such pairs
     unseen_T = mass_I.sum() - seen_U[targets.user_idx] + own_T * known_T
     reward_T = np.ones(len(targets)) if reward is None else np.asarray(reward, np.float64)
     text = ASSUMED + (RELATIVE if reward is None else "")

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.progress import Progress, Silent
-from landbridge.core.threads import shared
+from landbridge.core.threads import all_threads
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int32, Int64, Interactions, Rows
+from landbridge.data.interactions import Float32, Int32, Int64, Interactions, Ragged
 from landbridge.data.queries import Queries
 from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.ranking.top_k import count_above, count_above_candidates, count_competitors, rows_of, top_k
@@ -38,7 +38,7 @@ class Scorer(Protocol):
     """What can be evaluated: every fitted model."""
 
     @property
-    def known(self) -> MultiDomain:
+    def history(self) -> MultiDomain:
         """The events it was fitted on."""
 
     @property
@@ -49,7 +49,7 @@ class Scorer(Protocol):
         """Scores of every item for every query, (B, I)."""
 
 
-class Standing(NamedTuple):
+class RankCounts(NamedTuple):
     """Where the targets of a domain stand, int64 (T,) each, in the order of the targets."""
 
     above: Int64
@@ -57,10 +57,10 @@ class Standing(NamedTuple):
     candidates: Int64  # unseen items ranked against
 
 
-class Competition(NamedTuple):
+class RankingTask(NamedTuple):
     """Targets, and the items they are ranked among: those of one domain, or of all side by side."""
 
-    known: Interactions
+    history: Interactions
     targets: Targets
     slices: Mapping[str, slice]  # domain -> its items among the columns of scores
 
@@ -73,22 +73,22 @@ class Block(NamedTuple):
     row_T: Int64
 
 
-def standings(
+def rank_targets(
     scorer: Scorer,
     holdout: Holdout,
     *,
     threads: int | None = None,
     block: int | None = None,
     progress: Progress | None = None,
-) -> dict[str, Standing]:
+) -> dict[str, RankCounts]:
     """Rank every held-out pair. ``block``: users scored at a time (default: 128 MB of scores)."""
-    within = competitions(holdout)
+    within = ranking_tasks(holdout)
     n_users = sum(len(np.unique(each.targets.user_idx)) for each in within.values())
     found, done = {}, 0
-    with shared(threads), (progress or Silent()).task("evaluate", n_users) as task:
+    with all_threads(threads), (progress or Silent()).task("evaluate", n_users) as task:
         for name, each in within.items():
-            standing = Standing(*np.zeros((3, len(each.targets)), np.int64))
-            for part in blocks(each.targets, each.known.n_items, block):
+            standing = RankCounts(*np.zeros((3, len(each.targets)), np.int64))
+            for part in blocks(each.targets, each.history.n_items, block):
                 ranked = _rank(scorer, each, part)
                 for whole, some in zip(standing, ranked, strict=True):
                     whole[part.targets_T] = some
@@ -98,25 +98,25 @@ def standings(
     return _by_domain(found[ALL], holdout.targets) if holdout.across else found
 
 
-def competitions(holdout: Holdout) -> dict[str, Competition]:
+def ranking_tasks(holdout: Holdout) -> dict[str, RankingTask]:
     """Domain -> what is ranked within it; of a holdout across domains ``all`` -> everything."""
-    known, parts = holdout.known, holdout.targets
+    history, parts = holdout.history, holdout.targets
     if not holdout.across:
         return {
-            name: Competition(known[name], targets, {name: slice(0, known[name].n_items)})
+            name: RankingTask(history[name], targets, {name: slice(0, history[name].n_items)})
             for name, targets in parts.items()
         }
     joined, slices = holdout.joined
     users = [targets.user_idx for targets in parts.values()]
     items = [targets.item_idx + np.int32(slices[name].start) for name, targets in parts.items()]
-    return {ALL: Competition(joined, Targets(np.concatenate(users), np.concatenate(items)), slices)}
+    return {ALL: RankingTask(joined, Targets(np.concatenate(users), np.concatenate(items)), slices)}
 
 
-def _by_domain(standing: Standing, parts: Mapping[str, Targets]) -> dict[str, Standing]:
+def _by_domain(standing: RankCounts, parts: Mapping[str, Targets]) -> dict[str, RankCounts]:
     """The standing of all targets, cut into the domains they were taken from."""
     starts = np.cumsum([len(targets) for targets in parts.values()])[:-1]
     columns = zip(*(np.split(column, starts) for column in standing), strict=True)
-    return {name: Standing(*cut) for name, cut in zip(parts, columns, strict=True)}
+    return {name: RankCounts(*cut) for name, cut in zip(parts, columns, strict=True)}
 
 
 def blocks(targets: Targets, n_items: int, size: int | None = None) -> Iterator[Block]:
@@ -133,7 +133,7 @@ def blocks(targets: Targets, n_items: int, size: int | None = None) -> Iterator[
         yield Block(users[start : start + size], chosen_T, place_T[chosen_T] - start)
 
 
-def scores_of(scorer: Scorer, domain: str, users_B: Int32, n_items: int) -> Float32:
+def score_queries(scorer: Scorer, domain: str, users_B: Int32, n_items: int) -> Float32:
     """The scores of some users, (B, I), their shape checked."""
     scores_BI = scorer.score(domain, Queries.of_users(users_B))
     if scores_BI.shape != (len(users_B), n_items):
@@ -144,52 +144,52 @@ def scores_of(scorer: Scorer, domain: str, users_B: Int32, n_items: int) -> Floa
     return scores_BI
 
 
-def side_by_side(scorer: Scorer, slices: Mapping[str, slice], users_B: Int32) -> Float32:
+def compare_on_same_targets(scorer: Scorer, slices: Mapping[str, slice], users_B: Int32) -> Float32:
     """The scores of some users for the items of one domain or of several, asked once each, (B, I)."""
     if len(slices) == 1:
         ((domain, place),) = slices.items()
-        return scores_of(scorer, domain, users_B, place.stop)
+        return score_queries(scorer, domain, users_B, place.stop)
     scores_BI = np.empty((len(users_B), max(place.stop for place in slices.values())), np.float32)
     for domain, place in slices.items():
-        scores_BI[:, place] = scores_of(scorer, domain, users_B, place.stop - place.start)
+        scores_BI[:, place] = score_queries(scorer, domain, users_B, place.stop - place.start)
     return scores_BI
 
 
-def _rank(scorer: Scorer, within: Competition, part: Block) -> tuple[Int64, Int64, Int64]:
-    known, targets, slices = within
-    scores_BI = side_by_side(scorer, slices, part.users_B)
-    seen = rows_of(known.by_user, part.users_B)
+def _rank(scorer: Scorer, within: RankingTask, part: Block) -> tuple[Int64, Int64, Int64]:
+    history, targets, slices = within
+    scores_BI = compare_on_same_targets(scorer, slices, part.users_B)
+    seen = rows_of(history.by_user, part.users_B)
     item_T = targets.item_idx[part.targets_T]
     if targets.candidates_TC is None:
         above_T, ties_T = count_above(scores_BI, item_T, seen, part.row_T)
-        return above_T, ties_T, _unseen(known, part, item_T, seen)
+        return above_T, ties_T, _unseen(history, part, item_T, seen)
     candidates_TC = targets.candidates_TC[part.targets_T]
     above_T, ties_T = count_above_candidates(scores_BI, item_T, candidates_TC, seen, part.row_T)
     return above_T, ties_T, count_competitors(item_T, candidates_TC, seen, part.row_T)
 
 
-def _unseen(known: Interactions, part: Block, item_T: Int32, seen: Rows) -> Int64:
-    others_T = np.diff(seen.offsets)[part.row_T] - known.contains(part.users_B[part.row_T], item_T)
-    return np.asarray(known.n_items - 1 - others_T, np.int64)
+def _unseen(history: Interactions, part: Block, item_T: Int32, seen: Ragged) -> Int64:
+    others_T = np.diff(seen.offsets)[part.row_T] - history.contains(part.users_B[part.row_T], item_T)
+    return np.asarray(history.n_items - 1 - others_T, np.int64)
 
 
 def recommended_items(
-    scorer: Scorer, within: Competition, k: int, block: int | None = None
+    scorer: Scorer, within: RankingTask, k: int, block: int | None = None
 ) -> Iterator[Int32]:
     """The lists shown in a competition, a block at a time, (B or T, K), -1 where too short.
 
     Whole catalogue: one list per user who has targets. Candidates: one per pair, from its own pool.
     """
-    known, targets, slices = within
+    history, targets, slices = within
     pool = 0 if targets.candidates_TC is None else targets.candidates_TC.shape[1] + 1
     for part in blocks(
-        targets, max(known.n_items, 10 * pool), block
+        targets, max(history.n_items, 10 * pool), block
     ):  # a pool's cell takes ten times a score's
-        scores_BI = side_by_side(scorer, slices, part.users_B)
+        scores_BI = compare_on_same_targets(scorer, slices, part.users_B)
         if targets.candidates_TC is None:
-            yield top_k(scores_BI, k, rows_of(known.by_user, part.users_B))[0]
+            yield top_k(scores_BI, k, rows_of(history.by_user, part.users_B))[0]
         else:
-            yield _best_of_pools(scores_BI, k, _pools(targets, part), known, part)
+            yield _best_of_pools(scores_BI, k, _pools(targets, part), history, part)
 
 
 def _pools(targets: Targets, part: Block) -> Int32:
@@ -199,12 +199,12 @@ def _pools(targets: Targets, part: Block) -> Int32:
     return np.sort(np.column_stack((targets.item_idx[chosen], targets.candidates_TC[chosen])), axis=1)
 
 
-def _best_of_pools(scores_BI: Float32, k: int, pool_TP: Int32, known: Interactions, part: Block) -> Int32:
+def _best_of_pools(scores_BI: Float32, k: int, pool_TP: Int32, history: Interactions, part: Block) -> Int32:
     users_TP = np.broadcast_to(part.users_B[part.row_T, None], pool_TP.shape)
-    barred_TP = (pool_TP < 0) | known.contains(users_TP, pool_TP)
+    barred_TP = (pool_TP < 0) | history.contains(users_TP, pool_TP)
     barred_TP[:, 1:] |= pool_TP[:, 1:] == pool_TP[:, :-1]
     offsets = np.append(0, np.cumsum(barred_TP.sum(axis=1))).astype(np.int64)
-    barred = Rows(offsets, np.nonzero(barred_TP)[1].astype(np.int32), None)
+    barred = Ragged(offsets, np.nonzero(barred_TP)[1].astype(np.int32), None)
     place_TK, _ = top_k(scores_BI[part.row_T[:, None], pool_TP], k, barred)
     items_TK: Int32 = np.where(place_TK < 0, -1, np.take_along_axis(pool_TP, np.maximum(place_TK, 0), axis=1))
     return items_TK
@@ -212,16 +212,16 @@ def _best_of_pools(scores_BI: Float32, k: int, pool_TP: Int32, known: Interactio
 
 def check_same_data(scorer: Scorer, holdout: Holdout) -> None:
     """Raises DataError if ids do not mean the same things, or if the model was fitted on what is held out."""
-    for domain in holdout.known.names if holdout.across else holdout.targets:
-        if not _same_ids(scorer.known, holdout.known, domain):
+    for domain in holdout.history.domain_names if holdout.across else holdout.targets:
+        if not _same_ids(scorer.history, holdout.history, domain):
             raise DataError(f"The model and the holdout number the users or items of {domain!r} differently.")
     for domain, targets in holdout.targets.items():
         pairs = targets.user_idx, targets.item_idx
-        leaked_T = scorer.known[domain].contains(*pairs) & ~holdout.known[domain].contains(*pairs)
+        leaked_T = scorer.history[domain].contains(*pairs) & ~holdout.history[domain].contains(*pairs)
         if leaked_T.any():
             raise DataError(
                 f"The model was fitted on {int(leaked_T.sum())} of the pairs held out in {domain!r}; "
-                "fit it on holdout.known."
+                "fit it on holdout.history."
             )
 
 

@@ -13,7 +13,7 @@ MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Remembered:
+class ScoreCache:
     """A fitted model that scores a block of known users once, as far as ``most`` bytes go.
 
     Blocks that come after memory is full are scored anew each time. Scores must not be changed.
@@ -24,9 +24,9 @@ class Remembered:
     kept: dict[tuple[str, bytes], Float32] = field(default_factory=dict)
 
     @property
-    def known(self) -> MultiDomain:
+    def history(self) -> MultiDomain:
         """The events it was fitted on."""
-        return self.fitted.known
+        return self.fitted.history
 
     @property
     def method(self) -> Named:

@@ -9,7 +9,7 @@ import numpy as np
 
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
-from landbridge.data.splitting.holdout import FULL, ranking
+from landbridge.data.splitting.holdout import FULL, protocol_name
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.metrics import Float64, Metric
@@ -49,7 +49,7 @@ class Comparison:
         return self.rows.select(*(pl.lit(value).alias(name) for name, value in names.items()), pl.all())
 
     def __str__(self) -> str:
-        protocol = "" if self.protocol == FULL else f", {ranking(self.protocol)}"
+        protocol = "" if self.protocol == FULL else f", {protocol_name(self.protocol)}"
         title = f"{self.metric}{protocol}: {self.a} against {self.b}"
         head = ("domain", "segment", "users", self.a, self.b, "difference [95 %]", "gain", "p (Holm)")
         return title + "\n" + _aligned([head, *(_line(row) for row in self.rows.iter_rows(named=True))])

@@ -60,10 +60,10 @@ class Method(ABC):
         return cls(**settings)
 
 
-class Kept(NamedTuple):
+class StoredState(NamedTuple):
     """What a fitted model is made of again: all that it has beside its ``state``, and that."""
 
-    known: MultiDomain
+    history: MultiDomain
     method: Method
     log: tuple[Mapping[str, Any], ...]
     arrays: Mapping[str, npt.NDArray[Any]]
@@ -74,13 +74,13 @@ class Kept(NamedTuple):
 class Fitted(ABC):
     """Arrays that can score, with all that is needed to use them later.
 
-    ``known``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
+    ``history``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
     that made it. ``log``: one record of figures per training round.
     ``log_odds``: whether adding ln 2 to an item's score doubles its odds.
     Kinds: ``Factors``, ``Vectors``, ``Encoded`` (dot products), ``Counts`` (a score per item), ``Blend``.
     """
 
-    known: MultiDomain
+    history: MultiDomain
     method: Method
     log: tuple[Mapping[str, Any], ...]
     kind: ClassVar[str]
@@ -101,5 +101,5 @@ class Fitted(ABC):
 
     @classmethod
     @abstractmethod
-    def from_state(cls, kept: Kept) -> Fitted:
+    def from_state(cls, kept: StoredState) -> Fitted:
         """The object whose ``state`` was ``kept.arrays, kept.about``."""

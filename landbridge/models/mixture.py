@@ -23,19 +23,19 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.data.activity import ACTIVITY, events_in, group_of
+from landbridge.data.activity import ACTIVITY, activity_group, events_per_domain
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.base import Fitted, Float32, Kept, Method, Queries
+from landbridge.models.base import Fitted, Float32, Method, Queries, StoredState
 from landbridge.models.explanation import Explains, Explanation
 from landbridge.training.options import FitOptions
 
 Weights = Mapping[str, Mapping[str, Mapping[str, float]]]  # domain -> activity group -> member -> weight
-POPULAR = "popularity"
-TWIN = "alone"
+POPULARITY = "popularity"
+SINGLE_DOMAIN = "alone"
 DEFAULT_MEMBERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        POPULAR: {"method": "popularity", "settings": {}},
-        TWIN: {"method": "ials", "settings": {"sharing": "separate"}},
+        POPULARITY: {"method": "popularity", "settings": {}},
+        SINGLE_DOMAIN: {"method": "ials", "settings": {"sharing": "separate"}},
         "joint": {"method": "cdimf", "settings": {}},
     }
 )
@@ -67,13 +67,13 @@ class Mixture(Method):
             for label, member in self.members.items()
         }
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Blend:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> BlendModel:
         """Fit every member; the weights are as they are."""
         options = replace(options or FitOptions(), validate=None, patience=None)
         members = {}
         for label, method in self.methods().items():
             members[label] = method.fit(train, options.within(label))
-        return Blend(train, self, (), members)
+        return BlendModel(train, self, (), members)
 
     def weight_GM(self, domain: str) -> Float32:
         """Eq. (2)'s weights in a domain, a row per activity group, a column per member."""
@@ -86,7 +86,7 @@ class Mixture(Method):
 
 
 @dataclass(frozen=True, eq=False)
-class Blend(Fitted):
+class BlendModel(Fitted):
     """``members``: label -> fitted model, all on the same data."""
 
     members: Mapping[str, Fitted]
@@ -96,9 +96,9 @@ class Blend(Fitted):
         """Eq. (2), (B, I); a member is asked only for the queries in which it has weight."""
         method = self.method
         assert isinstance(method, Mixture)
-        group_B = group_of(events_in(self.known, self.known.named(domain), queries))
+        group_B = activity_group(events_per_domain(self.history, self.history.named(domain), queries))
         weight_BM = method.weight_GM(domain)[group_B]
-        scores_BI = np.zeros((len(queries), self.known[domain].n_items), np.float32)
+        scores_BI = np.zeros((len(queries), self.history[domain].n_items), np.float32)
         for column, member in enumerate(self.members.values()):
             chosen_B = np.flatnonzero(weight_BM[:, column])
             if len(chosen_B):
@@ -113,7 +113,7 @@ class Blend(Fitted):
         score = float(self.score(domain, query)[0, item_idx])
         events = {
             name: np.zeros(int(table.user_counts[user_idx]), np.float32)
-            for name, table in self.known.domains.items()
+            for name, table in self.history.domains.items()
         }
         popularity = 0.0
         for weight, member in self._serving(domain, query):
@@ -131,7 +131,7 @@ class Blend(Fitted):
     def _serving(self, domain: str, query: Queries) -> list[tuple[float, Fitted]]:
         """The members with weight for one query, and their weights."""
         assert isinstance(self.method, Mixture)
-        group = int(group_of(events_in(self.known, domain, query))[0])
+        group = int(activity_group(events_per_domain(self.history, domain, query))[0])
         weight_M = self.method.weight_GM(domain)[group].tolist()
         return [(w, member) for w, member in zip(weight_M, self.members.values(), strict=True) if w > 0]
 
@@ -151,9 +151,9 @@ class Blend(Fitted):
         return arrays, {"members": about}
 
     @classmethod
-    def from_state(cls, kept: Kept) -> Blend:
+    def from_state(cls, kept: StoredState) -> BlendModel:
         """The inverse of ``state``."""
-        known, method, log, arrays, about = kept
+        history, method, log, arrays, about = kept
         from landbridge.models import registry
 
         assert isinstance(method, Mixture)
@@ -163,8 +163,10 @@ class Blend(Fitted):
             start = f"{number}/"
             mine = {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
             kind = registry.kind(part["kind"])
-            members[label] = kind.from_state(Kept(known, own, tuple(part["log"]), mine, part["about"]))
-        return cls(known, method, log, members)
+            members[label] = kind.from_state(
+                StoredState(history, own, tuple(part["log"]), mine, part["about"])
+            )
+        return cls(history, method, log, members)
 
 
 def standardised(scores_BI: Float32) -> Float32:

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.base import Fitted, Float32, Kept, Method, Queries
+from landbridge.models.base import Fitted, Float32, Method, Queries, StoredState
 from landbridge.training.options import FitOptions
 
 
 @dataclass(frozen=True, eq=False)
-class Counts(Fitted):
+class PopularityModel(Fitted):
     """One score per item, whoever asks. ``score_I``: domain -> float32 (I,)."""
 
     score_I: Mapping[str, Float32]
@@ -23,17 +23,17 @@ class Counts(Fitted):
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """The same row for every query, (B, I)."""
-        return np.tile(self.score_I[self.known.named(domain)], (len(queries), 1))
+        return np.tile(self.score_I[self.history.named(domain)], (len(queries), 1))
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """One array per domain."""
         return {f"score:{name}": score_I for name, score_I in self.score_I.items()}, {}
 
     @classmethod
-    def from_state(cls, kept: Kept) -> Counts:
+    def from_state(cls, kept: StoredState) -> PopularityModel:
         """The inverse of ``state``."""
-        known, method, log, arrays, _ = kept
-        return cls(known, method, log, {name: arrays[f"score:{name}"] for name in known.names})
+        history, method, log, arrays, _ = kept
+        return cls(history, method, log, {name: arrays[f"score:{name}"] for name in history.domain_names})
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Popularity(Method):
 
     name: ClassVar[str] = "popularity"
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Counts:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> PopularityModel:
         """Count; there is nothing to choose."""
         scores = {name: events.item_counts.astype(np.float32) for name, events in train.domains.items()}
-        return Counts(train, self, (), scores)
+        return PopularityModel(train, self, (), scores)

@@ -25,13 +25,13 @@ METHODS = {
 }
 
 KINDS = {
-    "counts": "landbridge.models.popularity:Counts",
-    "encoded": "landbridge.models.uclr.fitted:Encoded",
-    "factors": "landbridge.models.als.fitted:Factors",
-    "mixture": "landbridge.models.mixture:Blend",
-    "network": "landbridge.models.towers.fitted:Network",
-    "sequence": "landbridge.models.sequential.fitted:Sequential",
-    "vectors": "landbridge.models.pairwise.fitted:Vectors",
+    "counts": "landbridge.models.popularity:PopularityModel",
+    "encoded": "landbridge.models.uclr.fitted:AutoencoderModel",
+    "factors": "landbridge.models.als.fitted:ALSModel",
+    "mixture": "landbridge.models.mixture:BlendModel",
+    "network": "landbridge.models.towers.fitted:TowerModel",
+    "sequence": "landbridge.models.sequential.fitted:SequenceModel",
+    "vectors": "landbridge.models.pairwise.fitted:EmbeddingModel",
 }
 
 

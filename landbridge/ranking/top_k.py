@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
-from landbridge.data.interactions import Int32, Int64, Rows
+from landbridge.data.interactions import Int32, Int64, Ragged
 from landbridge.data.queries import rows_of as rows_of
 
 Scores = npt.NDArray[Any]  # float32 (or float64), (B, I)
 
 
-def top_k(scores_BI: Scores, k: int, seen: Rows) -> tuple[Int32, Scores]:
+def top_k(scores_BI: Scores, k: int, seen: Ragged) -> tuple[Int32, Scores]:
     """The k best unseen items of every row and their scores, both (B, K), best first.
 
     Equal scores: the lower item first. Where fewer items are left: item -1, score -inf.
@@ -34,7 +34,7 @@ def top_k(scores_BI: Scores, k: int, seen: Rows) -> tuple[Int32, Scores]:
 
 
 def count_above(
-    scores_BI: Scores, item_T: Int32, seen: Rows, row_T: Int64 | None = None
+    scores_BI: Scores, item_T: Int32, seen: Ragged, row_T: Int64 | None = None
 ) -> tuple[Int64, Int64]:
     """How many unseen items score strictly above, and equal to, each target (itself left out), (T,) each.
 
@@ -50,7 +50,7 @@ def count_above(
 
 
 def count_above_candidates(
-    scores_BI: Scores, item_T: Int32, candidates_TC: Int32, seen: Rows, row_T: Int64 | None = None
+    scores_BI: Scores, item_T: Int32, candidates_TC: Int32, seen: Ragged, row_T: Int64 | None = None
 ) -> tuple[Int64, Int64]:
     """As :func:`count_above`, among each target's own candidates (T, C).
 
@@ -68,7 +68,7 @@ def count_above_candidates(
 
 
 def count_above_blends(
-    z_MBI: Scores, weight_WM: Scores, item_T: Int32, candidates_TC: Int32 | None, seen: Rows, row_T: Int64
+    z_MBI: Scores, weight_WM: Scores, item_T: Int32, candidates_TC: Int32 | None, seen: Ragged, row_T: Int64
 ) -> tuple[Int32, Int32]:
     """As :func:`count_above` (or, with candidates, :func:`count_above_candidates`) for W blends of the
     scores of M members at once, (T, W) each."""
@@ -91,7 +91,7 @@ def count_above_blends(
     return above_TW, ties_TW
 
 
-def count_competitors(item_T: Int32, candidates_TC: Int32, seen: Rows, row_T: Int64 | None = None) -> Int64:
+def count_competitors(item_T: Int32, candidates_TC: Int32, seen: Ragged, row_T: Int64 | None = None) -> Int64:
     """How many of its candidates each target is really ranked against: not -1, not seen, not itself; (T,)."""
     from landbridge.ranking import kernels
 
@@ -102,7 +102,7 @@ def count_competitors(item_T: Int32, candidates_TC: Int32, seen: Rows, row_T: In
     return counts
 
 
-def _checked(scores_BI: Scores, seen: Rows) -> Scores:
+def _checked(scores_BI: Scores, seen: Ragged) -> Scores:
     from landbridge.ranking import kernels
 
     scores_BI = np.ascontiguousarray(scores_BI)

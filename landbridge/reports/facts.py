@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from landbridge.data.splitting.holdout import is_sampled
+from landbridge.data.splitting.holdout import uses_sampled_candidates
 from landbridge.reports.figures import effect, figure, interval, joined, p_value, plain
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table
@@ -40,7 +40,7 @@ def coverage(runs: Runs) -> Table:
             data,
             domain,
             label,
-            f"sampled {protocol}" if is_sampled(protocol) else protocol,
+            f"sampled {protocol}" if uses_sampled_candidates(protocol) else protocol,
             f"{100 * share:.1f} %",
             f"{gini:.3f}",
         ]

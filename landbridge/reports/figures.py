@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from landbridge.data.splitting.holdout import ranking
+from landbridge.data.splitting.holdout import protocol_name
 from landbridge.reports.runs import DIFFERENCE, Runs
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def overall(figures: pl.DataFrame) -> pl.DataFrame:
 
 def judged_on(metric: str, protocol: str) -> str:
     """``NDCG@10, full ranking`` or ``NDCG@10, sampled 1+999``: a sampled figure always says so."""
-    return f"{metric.upper()}, {ranking(protocol)}"
+    return f"{metric.upper()}, {protocol_name(protocol)}"
 
 
 def figure(value: float | None) -> str:

@@ -229,7 +229,7 @@ class _Order:
 
 
 def _rank(column: pl.Series, known: list[str]) -> pl.Series:
-    """Each value's place in ``known``, then by first appearance."""
+    """Each value's place in ``history``, then by first appearance."""
     import polars as pl
 
     names = dict.fromkeys([*known, *column.unique(maintain_order=True)])

@@ -15,10 +15,10 @@ from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.mixture import POPULAR, TWIN, Blend
+from landbridge.models.mixture import POPULARITY, SINGLE_DOMAIN, BlendModel
 from landbridge.models.popularity import Popularity
 from landbridge.selection.guard import guarded
-from landbridge.selection.search import Budget, search
+from landbridge.selection.search import Budget, tune
 from landbridge.training.options import FitOptions
 
 # ials makes two families, mixture and popularity have nothing to tune, the others take their time
@@ -42,7 +42,7 @@ NO_FAMILY = (
 def families() -> dict[str, Method]:
     """Label -> the method a family starts from: ALS alone and joined, and every other method there is."""
     others = {name: registry.method(name)() for name in registry.names() if name not in NO_FAMILY}
-    return {TWIN: IALS(sharing="separate"), "joined": IALS(sharing="joined"), **others}
+    return {SINGLE_DOMAIN: IALS(sharing="separate"), "joined": IALS(sharing="joined"), **others}
 
 
 def auto(
@@ -52,7 +52,7 @@ def auto(
     seconds: float | None = None,
     work: Path | None = None,
     metric: str = "ndcg@10",
-) -> Blend:
+) -> BlendModel:
     """The guarded mixture of the tuned families, fitted on all that is known at test time.
 
     ``trials`` per family (0 with no ``seconds``: all as they are), begun within ``seconds`` for all
@@ -64,7 +64,7 @@ def auto(
         label: tuned_method(method, split, options, trials, share, work and work / label, metric)
         for label, method in started.items()
     }
-    members: Mapping[str, Method] = {POPULAR: Popularity(), **tuned}
+    members: Mapping[str, Method] = {POPULARITY: Popularity(), **tuned}
     return guarded(members, split, options, metric)
 
 
@@ -81,5 +81,5 @@ def tuned_method(
     if not trials and seconds is None:
         return method
     budget = Budget(trials or 1000, seconds)
-    found = search(method, split, budget, replace(options, checkpoint=None), metric, storage=work)
+    found = tune(method, split, budget, replace(options, checkpoint=None), metric, storage=work)
     return found.method

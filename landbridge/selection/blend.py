@@ -25,11 +25,11 @@ import numpy.typing as npt
 
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.rng import generator
-from landbridge.core.threads import shared
-from landbridge.data.activity import ACTIVITY, group_of
+from landbridge.core.threads import all_threads
+from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.protocols import Block, blocks, scores_of
+from landbridge.evaluation.protocols import Block, blocks, score_queries
 from landbridge.models.base import Fitted
 from landbridge.models.mixture import standardised
 from landbridge.ranking.top_k import count_above_blends, rows_of
@@ -90,9 +90,9 @@ def trials(
     weight_WM = simplex(len(members), STEPS.get(len(members), 4))
     total = sum(len(targets) for targets in holdout.targets.values())
     parts, done = [], 0
-    with shared(threads), (progress or Silent()).task("blends", total) as task:
+    with all_threads(threads), (progress or Silent()).task("blends", total) as task:
         for place, (domain, targets) in enumerate(holdout.targets.items()):
-            n_items = holdout.known[domain].n_items
+            n_items = holdout.history[domain].n_items
             value_TW = np.empty((len(targets), len(weight_WM)), np.float32)
             size = max(1, BLOCK_BYTES // (4 * n_items * len(members)))
             for part in blocks(targets, n_items, size):
@@ -106,8 +106,8 @@ def trials(
 def _values(
     members: Mapping[str, Fitted], holdout: Holdout, domain: str, part: Block, weight_WM: Float32, metric: str
 ) -> Float32:
-    known, targets = holdout.known[domain], holdout.targets[domain]
-    scores = (scores_of(member, domain, part.users_B, known.n_items) for member in members.values())
+    history, targets = holdout.history[domain], holdout.targets[domain]
+    scores = (score_queries(member, domain, part.users_B, history.n_items) for member in members.values())
     z_MBI = np.stack([standardised(scores_BI) for scores_BI in scores])
     candidates_TC = targets.candidates_TC
     above_TW, ties_TW = count_above_blends(
@@ -115,7 +115,7 @@ def _values(
         weight_WM,
         targets.item_idx[part.targets_T],
         None if candidates_TC is None else candidates_TC[part.targets_T],
-        rows_of(known.by_user, part.users_B),
+        rows_of(history.by_user, part.users_B),
         part.row_T,
     )
     flat = Metric.parse(metric).per_pair(above_TW.ravel(), ties_TW.ravel())
@@ -126,7 +126,7 @@ def _stacked(
     parts: Sequence[tuple[int, str, Float32]], holdout: Holdout, weight_WM: Float32, labels: tuple[str, ...]
 ) -> Trials:
     groups = [
-        group_of(holdout.known[domain].user_counts[holdout.targets[domain].user_idx])
+        activity_group(holdout.history[domain].user_counts[holdout.targets[domain].user_idx])
         for _, domain, _ in parts
     ]
     return Trials(

@@ -12,10 +12,10 @@ from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.files import atomic_write
 from landbridge.core.progress import Progress, Silent
 from landbridge.data.splitting.holdout import Split
-from landbridge.datasets.prepare import prepared, threads
+from landbridge.datasets.prepare import prepare_data, threads
 from landbridge.models import registry
 from landbridge.models.base import Method
-from landbridge.selection.search import Budget, Tuned, search
+from landbridge.selection.search import Budget, TuningResult, tune
 from landbridge.selection.search_space import read_space
 from landbridge.training.options import FitOptions
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class MethodComparison:
     """``spec``: the experiment with the best method and settings; ``found``: every method's search."""
 
     spec: Spec
-    found: Mapping[str, Tuned]
+    found: Mapping[str, TuningResult]
 
     def table(self) -> pl.DataFrame:
         """One row per method, best first: figure on validation data, trials, cost, settings found."""
@@ -53,13 +53,13 @@ class Contest:
             temporary.write_bytes(self.spec.toml())
 
 
-def tune(
+def compare_methods(
     spec: Spec,
     models: Iterable[str] = (),
     space: Mapping[str, Any] | None = None,
     storage: Path | None = None,
     progress: Progress | None = None,
-) -> Contest:
+) -> MethodComparison:
     """Search every one of ``models`` on the experiment's data; by default its own, else all.
 
     Each may spend the experiment's ``trials`` and ``seconds``. Its settings stay as they are, apart from
@@ -70,11 +70,11 @@ def tune(
     settings = _dealt(spec.model.settings, methods)
     ranges = _dealt(space or {}, methods)
     spaces = {name: read_space(kind, ranges[name], settings[name]) for name, kind in methods.items()}
-    split = prepared(spec)
+    split = prepare_data(spec)
     if not isinstance(split, Split):
         raise SettingsError("Tuning needs validation data: choose a [split] kind other than none.")
     found = {
-        name: search(
+        name: tune(
             kind.from_settings(settings[name]),
             split,
             Budget(spec.model.trials or Budget.trials, spec.model.seconds),
@@ -86,7 +86,7 @@ def tune(
         for name, kind in methods.items()
     }
     best = max(found.values(), key=lambda tuned: tuned.value)
-    return Contest(_with(spec, best.method), found)
+    return MethodComparison(_with(spec, best.method), found)
 
 
 def _of(spec: Spec) -> tuple[str, ...]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from landbridge.config import AUTO, Model, Spec
+from landbridge.config import AUTO, ModelSettings, Spec
 from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
 from landbridge.selection.auto import auto, tuned_method
-from landbridge.selection.guard import guarded, twin_of, with_twin
+from landbridge.selection.guard import guarded, single_domain_of, with_single_domain
 from landbridge.training.options import FitOptions
 
 
 def fit(
-    model: Model, split: Split, options: FitOptions, work: Path | None = None, metric: str = "ndcg@10"
+    model: ModelSettings, split: Split, options: FitOptions, work: Path | None = None, metric: str = "ndcg@10"
 ) -> Fitted:
     """Choose on ``split.valid`` what there is to choose, and fit on all that is known at test time.
 
@@ -39,13 +39,19 @@ def fit(
         metric,
     )
     if not model.guard:
-        return method.fit(split.test.known, options)
-    twin = _tuned(twin_of(method), "twin", model, split, options, work, metric)
-    return guarded(with_twin(method, twin), split, options, metric)
+        return method.fit(split.test.history, options)
+    twin = _tuned(single_domain_of(method), "twin", model, split, options, work, metric)
+    return guarded(with_single_domain(method, twin), split, options, metric)
 
 
 def _tuned(
-    method: Method, role: str, model: Model, split: Split, options: FitOptions, work: Path | None, metric: str
+    method: Method,
+    role: str,
+    model: ModelSettings,
+    split: Split,
+    options: FitOptions,
+    work: Path | None,
+    metric: str,
 ) -> Method:
     return tuned_method(method, split, options, model.trials, model.seconds, work and work / role, metric)
 
@@ -72,7 +78,7 @@ def _plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitte
         return method.fit(split, options.within("fit"))
     if spec.fit.patience is not None and method.has_epochs:
         method = _with_best_epochs(method, split, spec, options.within("choose"))
-    return method.fit(split.test.known, options.within("fit"))
+    return method.fit(split.test.history, options.within("fit"))
 
 
 def _with_best_epochs(method: Method, split: Split, spec: Spec, options: FitOptions) -> Method:

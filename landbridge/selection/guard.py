@@ -24,7 +24,7 @@ from landbridge.data.activity import ACTIVITY
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
-from landbridge.models.mixture import POPULAR, TWIN, Blend, Mixture
+from landbridge.models.mixture import POPULARITY, SINGLE_DOMAIN, BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend
 from landbridge.training.options import FitOptions
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 ONE_SIDED = 1.645  # 95 % one-sided
 ALLOWED_LOSS = 0.01  # of the simple model's figure
-SIMPLE = (POPULAR, TWIN)
+SIMPLE = (POPULARITY, SINGLE_DOMAIN)
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,18 @@ class Decision:
     members: Mapping[str, float]
 
 
-def twin_of(method: Method) -> IALS:
+def single_domain_of(method: Method) -> IALS:
     """The single-domain twin: ALS on each domain alone, with the settings that both have."""
     own = asdict(method)
     shared = {entry.name: own[entry.name] for entry in fields(IALS) if entry.name in own}
     return IALS(**(shared | {"sharing": "separate"}))
 
 
-def guard(method: Method, split: Split, options: FitOptions | None = None, metric: str = "ndcg@10") -> Blend:
+def guard(
+    method: Method, split: Split, options: FitOptions | None = None, metric: str = "ndcg@10"
+) -> BlendModel:
     """The method with its single-domain twin and popularity, each where it serves best on validation."""
-    return guarded(with_twin(method), split, options or FitOptions(), metric)
+    return guarded(with_single_domain(method), split, options or FitOptions(), metric)
 
 
 def guarded(
@@ -76,7 +78,7 @@ def guarded(
     options: FitOptions,
     metric: str = "ndcg@10",
     simple: Sequence[str] = SIMPLE,
-) -> Blend:
+) -> BlendModel:
     """The members that serve somewhere, fitted on all that is known at test time, under decided weights.
 
     ``methods``: label -> method; those named in ``simple`` know one domain at a time. The decisions are
@@ -85,7 +87,7 @@ def guarded(
     choosing = options.within("choose")
     members = {label: m.fit(split.train, choosing.within(label)) for label, m in methods.items()}
     decisions = decide(members, split.valid, options, metric, simple)
-    fitted = mixture_of(methods, decisions).fit(split.test.known, options.within("fit"))
+    fitted = mixture_of(methods, decisions).fit(split.test.history, options.within("fit"))
     return replace(fitted, log=tuple(asdict(decision) for decision in decisions))
 
 
@@ -103,10 +105,10 @@ def mixture_of(methods: Mapping[str, Method], decisions: Sequence[Decision]) -> 
     return Mixture(members, weights)
 
 
-def with_twin(method: Method, twin: Method | None = None) -> dict[str, Method]:
+def with_single_domain(method: Method, twin: Method | None = None) -> dict[str, Method]:
     """Popularity, the single-domain twin, and the method itself where it is another."""
-    twin = twin or twin_of(method)
-    simple: dict[str, Method] = {POPULAR: Popularity(), TWIN: twin}
+    twin = twin or single_domain_of(method)
+    simple: dict[str, Method] = {POPULARITY: Popularity(), SINGLE_DOMAIN: twin}
     return simple if method in simple.values() else simple | {method.name: method}
 
 

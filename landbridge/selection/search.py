@@ -38,7 +38,7 @@ class Budget:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class TuningResult:
     """What a search found: the best ``method``, with its epochs where it has any, and its figure.
 
     ``trials``: one row per trial: its settings, value (best epoch's figure), epochs (up to the best one),
@@ -53,7 +53,7 @@ class Tuned:
     overhead_seconds: float
 
 
-def search(
+def tune(
     method: Method,
     split: Split,
     budget: Budget,
@@ -61,7 +61,7 @@ def search(
     metric: str = "ndcg@10",
     space: Space | None = None,
     storage: Path | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Search ``space`` (the method's own by default), beginning with the method's own settings.
 
     With ``storage``, a folder, a search that was killed goes on as if it had not been. StoreError where
@@ -72,12 +72,12 @@ def search(
     began = time.perf_counter()
     space = checked(type(method).space if space is None else space, type(method))
     shared = _Search(method, space, split.valid, Validator(split.valid, metric, options.threads), options)
-    with studies.opened(storage, shared.identity(metric)) as study:
+    with studies.open_study(storage, shared.identity(metric)) as study:
         busy = _run(study, shared, budget)
-        found = studies.finished(study)[: _allowed(budget, space)]
+        found = studies.finished_trials(study)[: _allowed(budget, space)]
     best = _best(found, method)
     seconds = time.perf_counter() - began
-    return Tuned(
+    return TuningResult(
         type(method).from_settings(asdict(method) | best.params | best.user_attrs["stopped"]),
         _value(best),
         _table(found, space, method),
@@ -115,7 +115,7 @@ class _Search:
         """
         method = type(self.method).from_settings(asdict(self.method) | trial.params)
         options = replace(self.options, validate=watch, checkpoint=None, progress=Silent())
-        fitted = method.fit(self.valid.known, options)
+        fitted = method.fit(self.valid.history, options)
         if not watch.figures:
             watch(fitted)
         judged = [record for record in fitted.log if "valid" in record] or [
@@ -156,10 +156,10 @@ def _run(study: Study, shared: _Search, budget: Budget) -> float:
     allowed, busy = _allowed(budget, shared.space), 0.0
     asked, first = distributions(shared.space), start(shared.space, asdict(shared.method))
     with shared.options.progress.task(f"tuning {shared.method.name}", allowed) as task:
-        while len(found := studies.finished(study)) < allowed and not _spent(found, budget):
-            trial = studies.ask(study, shared.options.seed, asked, first)
+        while len(found := studies.finished_trials(study)) < allowed and not _spent(found, budget):
+            trial = studies.suggest(study, shared.options.seed, asked, first)
             busy += _try(study, trial, shared)
-            values = [_value(each) for each in studies.finished(study) if each.intermediate_values]
+            values = [_value(each) for each in studies.finished_trials(study) if each.intermediate_values]
             task.step(len(found) + 1, {"best": max(values, default=float("nan"))})
     return busy
 

@@ -28,7 +28,7 @@ WARM_TRIALS, WARM_EPOCHS = 4, 2  # before anything is pruned
 
 
 @contextmanager
-def opened(folder: Path | None, identity: Mapping[str, Any]) -> Iterator[Study]:
+def open_study(folder: Path | None, identity: Mapping[str, Any]) -> Iterator[Study]:
     """The study of a search, in ``folder`` or in memory; one process at a time, the next one waits.
 
     StoreError where the folder holds a search of another ``identity``, or a damaged one.
@@ -45,12 +45,14 @@ def opened(folder: Path | None, identity: Mapping[str, Any]) -> Iterator[Study]:
         yield study
 
 
-def ask(study: Study, seed: int, space: Mapping[str, BaseDistribution], start: Mapping[str, Any]) -> Trial:
+def suggest(
+    study: Study, seed: int, space: Mapping[str, BaseDistribution], start: Mapping[str, Any]
+) -> Trial:
     """The next trial; the first one is ``start``."""
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
-    number = len(finished(study))
+    number = len(finished_trials(study))
     chance = generator(seed, "tuning", str(number))
     study.sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=int(chance.integers(2**32)))
     if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
@@ -58,7 +60,7 @@ def ask(study: Study, seed: int, space: Mapping[str, BaseDistribution], start: M
     return study.ask(dict(space))
 
 
-def finished(study: Study) -> list[FrozenTrial]:
+def finished_trials(study: Study) -> list[FrozenTrial]:
     """The trials that count, in order: complete or pruned."""
     from optuna.trial import TrialState
 

@@ -31,7 +31,7 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, dict[str, Any]]:
             "memberships": data.memberships.get(name),
         }
         arrays |= {f"{number}/{key}": column for key, column in columns.items() if column is not None}
-    return arrays, {"domains": list(data.names)}
+    return arrays, {"domains": list(data.domain_names)}
 
 
 def data_from(arrays: Arrays, about: Mapping[str, Any]) -> MultiDomain:
@@ -56,17 +56,17 @@ def holdout_arrays(holdout: Holdout) -> tuple[Arrays, dict[str, Any]]:
         arrays[f"{number}/item_idx"] = targets.item_idx
         if targets.candidates_TC is not None:
             arrays[f"{number}/candidates"] = targets.candidates_TC
-    about = {"domains": list(holdout.targets), "known": holdout.known.fingerprint, "across": holdout.across}
+    about = {"domains": list(holdout.targets), "known": holdout.history.fingerprint, "across": holdout.across}
     return arrays, about
 
 
-def holdout_from(arrays: Arrays, about: Mapping[str, Any], known: MultiDomain) -> Holdout:
-    """The holdout over ``known`` whose :func:`holdout_arrays` these are."""
+def holdout_from(arrays: Arrays, about: Mapping[str, Any], history: MultiDomain) -> Holdout:
+    """The holdout over ``history`` whose :func:`holdout_arrays` these are."""
     targets = {
         name: Targets(arrays[f"{d}/user_idx"], arrays[f"{d}/item_idx"], arrays.get(f"{d}/candidates"))
         for d, name in enumerate(about["domains"])
     }
-    return Holdout(known, targets, about.get("across", False))
+    return Holdout(history, targets, about.get("across", False))
 
 
 def settings_toml(method: Method) -> bytes:

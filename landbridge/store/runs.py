@@ -13,7 +13,7 @@ from landbridge.core.errors import SettingsError, StoreError
 from landbridge.core.files import StoredFile, locked, read_arrays, write_arrays, write_hashed
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout
-from landbridge.models.base import Fitted, Kept, Method
+from landbridge.models.base import Fitted, Method, StoredState
 from landbridge.store import contents
 from landbridge.store.folder import FORMAT, VERSION, attach, checked, prepare, read_manifest, switch
 
@@ -36,11 +36,11 @@ def load(path: str | Path) -> Fitted:
     with locked(folder, shared=True):
         manifest = read_manifest(folder)
         files = {role: checked(folder, manifest, role) for role in ("settings", "data", "arrays", "log")}
-        known = contents.data_from(*read_arrays(files["data"]))
+        history = contents.data_from(*read_arrays(files["data"]))
         arrays, about = read_arrays(files["arrays"])
         log = _read_log(files["log"])
         method = _method(folder, files["settings"].read_bytes())
-    return _kind(folder, manifest["kind"]).from_state(Kept(known, method, log, arrays, about))
+    return _kind(folder, manifest["kind"]).from_state(StoredState(history, method, log, arrays, about))
 
 
 def save_holdout(path: str | Path, holdout: Holdout) -> None:
@@ -49,8 +49,8 @@ def save_holdout(path: str | Path, holdout: Holdout) -> None:
     attach(path, "holdout", "safetensors", lambda file: write_arrays(file, arrays, about))
 
 
-def load_holdout(path: str | Path, known: MultiDomain) -> Holdout:
-    """The holdout kept in a run folder, over the ``known`` data it was held out of."""
+def load_holdout(path: str | Path, history: MultiDomain) -> Holdout:
+    """The holdout kept in a run folder, over the ``history`` data it was held out of."""
     folder = Path(path)
     read_manifest(folder)
     with locked(folder, shared=True):
@@ -58,9 +58,9 @@ def load_holdout(path: str | Path, known: MultiDomain) -> Holdout:
         if "holdout" not in manifest.get("files", {}):
             raise StoreError(f"The run {folder} was fitted without a test part; fit it again with a split.")
         arrays, about = read_arrays(checked(folder, manifest, "holdout"))
-    if about["known"] != known.fingerprint:
+    if about["known"] != history.fingerprint:
         raise StoreError(f"The test part in {folder} was held out of other data than the model knows.")
-    return contents.holdout_from(arrays, about, known)
+    return contents.holdout_from(arrays, about, history)
 
 
 def _manifest(fitted: Fitted) -> dict[str, Any]:
@@ -73,8 +73,8 @@ def _manifest(fitted: Fitted) -> dict[str, Any]:
         "numpy": np.__version__,
         "kind": fitted.kind,
         "method": fitted.method.name,
-        "domains": list(fitted.known.names),
-        "data": fitted.known.fingerprint,
+        "domains": list(fitted.history.domain_names),
+        "data": fitted.history.fingerprint,
         **({"decisions": list(fitted.decisions)} if fitted.decisions else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -82,7 +82,7 @@ def _manifest(fitted: Fitted) -> dict[str, Any]:
 
 def _write_files(fitted: Fitted, folder: Path) -> dict[str, StoredFile]:
     arrays, about = fitted.state()
-    data, names = contents.data_arrays(fitted.known)
+    data, names = contents.data_arrays(fitted.history)
     settings = contents.settings_toml(fitted.method)
     log = _log_lines(fitted.log)
     return {

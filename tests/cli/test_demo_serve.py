@@ -10,7 +10,7 @@ import pytest
 from commands import run, untimed_files
 
 from landbridge import store
-from landbridge.config import spec
+from landbridge.config import validated_spec
 from landbridge.demo import server as demo_serve
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.serving.engine.service import Service
@@ -23,7 +23,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, 
     files = untimed_files(tmp_path)
     source = {"books": str(files / "books.csv"), "movies": str(files / "movies.csv")}
     model = {"name": "cdimf", "settings": {"factors": 4, "epochs": 2}}
-    small = spec({"data": {"source": source, "users": "shared"}, "model": model})
+    small = validated_spec({"data": {"source": source, "users": "shared"}, "model": model})
     calls: list[tuple[Path, Any]] = []
     monkeypatch.setattr(demo_serve, "SPEC", small)
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))

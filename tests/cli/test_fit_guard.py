@@ -43,7 +43,7 @@ def test_the_decisions_are_in_the_manifest(guarded: Path) -> None:
 
 
 def test_a_guarded_run_is_used_like_any_other(guarded: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    user = int(store.load(guarded).known.users.ids[5])
+    user = int(store.load(guarded).history.users.ids[5])
     run("evaluate", guarded)
     run("recommend", guarded, "--domain", "books", "--user", user, "-k", 3)
     run("fold-in", guarded, "--domain", "books", "--item", "movies=3")

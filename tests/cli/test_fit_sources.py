@@ -18,8 +18,8 @@ COUNTING = ("--users", "shared", "--model", "popularity", "--seed", 3)
 
 def kept(folder: Path) -> tuple[Holdout, Evaluation]:
     """The test part and the evaluation in a run folder."""
-    known = store.load(folder).known
-    return store.load_holdout(folder, known), Evaluation.read(stored(folder, "evaluation"))
+    history = store.load(folder).history
+    return store.load_holdout(folder, history), Evaluation.read(stored(folder, "evaluation"))
 
 
 def test_a_cut_in_time_holds_out_what_is_latest(tmp_path: Path) -> None:
@@ -28,15 +28,15 @@ def test_a_cut_in_time_holds_out_what_is_latest(tmp_path: Path) -> None:
     holdout, evaluation = kept(tmp_path / "run")
     first = min(times(holdout, path).min() for path in sources)
     for path in sources:
-        known = holdout.known[path.stem].time
-        assert known is not None
-        assert known.max() < first
+        history = holdout.history[path.stem].time
+        assert history is not None
+        assert history.max() < first
     assert len(evaluation.rows) == sum(len(targets) for targets in holdout.targets.values()) > 50
 
 
 def times(holdout: Holdout, path: Path) -> np.ndarray:
     """When the targets of a domain happened: the latest event of each pair counts."""
-    targets, vocabularies = holdout.targets[path.stem], holdout.known
+    targets, vocabularies = holdout.targets[path.stem], holdout.history
     users = np.asarray(vocabularies.users.ids)[targets.user_idx]
     items = np.asarray(vocabularies.items[path.stem].ids)[targets.item_idx]
     pairs = pl.DataFrame({"user": users.astype(np.int64), "item": items.astype(np.int64)})
@@ -55,11 +55,11 @@ def test_the_latest_of_all_is_ranked_in_one_list(tmp_path: Path) -> None:
     assert len(users) == len(np.unique(users)) == len(evaluation.rows)
     for path in sources:
         held, user_idx = times(holdout, path), holdout.targets[path.stem].user_idx
-        for table in holdout.known.domains.values():
+        for table in holdout.history.domains.values():
             latest_U = np.zeros(table.n_users, np.int64)
             np.maximum.at(latest_U, table.user_idx, table.time)
             assert (held >= latest_U[user_idx]).all()
-    unseen_U = sum(table.n_items - table.user_counts for table in holdout.known.domains.values())
+    unseen_U = sum(table.n_items - table.user_counts for table in holdout.history.domains.values())
     assert (evaluation.rows["candidates"].to_numpy() == unseen_U[evaluation.rows["user"]] - 1).all()
     run("evaluate", tmp_path / "run", "--by", "share")
     run("compare", tmp_path / "run", tmp_path / "run", "--by", "share")
@@ -78,12 +78,12 @@ def test_cold_users_have_nothing_left_in_their_target_domain(tmp_path: Path) -> 
     words = ("--split", "cold", "--out", tmp_path / "run")
     run("fit", *event_files(tmp_path), *COUNTING, *words)
     holdout, evaluation = kept(tmp_path / "run")
-    known = holdout.known
-    for column, name in enumerate(known.names):
+    history = holdout.history
+    for column, name in enumerate(history.domain_names):
         cold = np.unique(holdout.targets[name].user_idx)
         assert len(cold) > 0
-        assert (known.activity_UD[cold, column] == 0).all()
-        assert (known.activity_UD[cold, 1 - column] > 0).all()
+        assert (history.activity_UD[cold, column] == 0).all()
+        assert (history.activity_UD[cold, 1 - column] > 0).all()
     assert (evaluation.rows["activity"] == 0).all()
     assert (evaluation.rows["elsewhere"] > 0).all()
 
@@ -102,15 +102,15 @@ def test_candidates_are_drawn_once_and_kept(split: str, tmp_path: Path) -> None:
         assert drawn_T20.shape == (len(targets), 20)
         assert (np.diff(np.sort(drawn_T20, axis=1)) > 0).all()
         assert not (drawn_T20 == targets.item_idx[:, None]).any()
-        assert (holdout.known[name].item_counts[drawn_T20] > 0).all()
+        assert (holdout.history[name].item_counts[drawn_T20] > 0).all()
 
 
 def test_a_known_data_set_with_its_own_split_and_candidates(real_data: Path, tmp_path: Path) -> None:
     run("fit", "sport-phone", "--dataset", "--model", "popularity", "--out", tmp_path / "run")
     holdout, evaluation = kept(tmp_path / "run")
     assert evaluation.protocol == "1+99"
-    assert sum(len(events) for events in holdout.known.domains.values()) > 50_000
-    assert evaluation.means("hr@10")[holdout.known.names[0]] > 0.15  # chance is 0.1
+    assert sum(len(events) for events in holdout.history.domains.values()) > 50_000
+    assert evaluation.means("hr@10")[holdout.history.domain_names[0]] > 0.15  # chance is 0.1
 
 
 def test_a_known_data_set_to_be_split(real_data: Path, tmp_path: Path) -> None:
@@ -118,5 +118,5 @@ def test_a_known_data_set_to_be_split(real_data: Path, tmp_path: Path) -> None:
     run("fit", "food-kitchen", "--dataset", "--split", "temporal", *words)
     holdout, evaluation = kept(tmp_path / "run")
     assert evaluation.protocol == "full"
-    n_events = holdout.known.n_events + sum(len(targets) for targets in holdout.targets.values())
+    n_events = holdout.history.n_events + sum(len(targets) for targets in holdout.targets.values())
     assert 150_000 < n_events <= 173_548

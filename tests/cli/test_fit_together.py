@@ -9,7 +9,7 @@ import numpy as np
 from commands import event_files, start
 
 from landbridge import store
-from landbridge.models.popularity import Counts
+from landbridge.models.popularity import PopularityModel
 
 TIMES = 6
 
@@ -37,7 +37,7 @@ def test_two_fits_at_once_leave_a_loadable_run(tmp_path: Path) -> None:
 def whole(out: Path) -> str:
     """Which data the run holds; its scores must be the counts of these very data."""
     fitted = store.load(out)
-    assert isinstance(fitted, Counts)
-    for name, events in fitted.known.domains.items():
+    assert isinstance(fitted, PopularityModel)
+    for name, events in fitted.history.domains.items():
         assert np.array_equal(fitted.score_I[name], events.item_counts)
-    return fitted.known.fingerprint
+    return fitted.history.fingerprint

@@ -51,7 +51,7 @@ def test_in_place_with_the_store_named_in_the_environment(
 ) -> None:
     monkeypatch.setenv("LANDBRIDGE_EVENTS", events)
     run("refit", fitted)
-    assert store.load(fitted).known.users.index([7000]).tolist() != [-1]
+    assert store.load(fitted).history.users.index([7000]).tolist() != [-1]
 
 
 def test_a_mistyped_store_is_no_empty_one(

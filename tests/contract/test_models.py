@@ -11,12 +11,12 @@ from worlds import of_tables, timed, uneven
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.synthetic import checkerboard, planted_transfer
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models import registry
-from landbridge.models.base import Fitted, Kept, Method, Queries
+from landbridge.models.base import Fitted, Method, Queries, StoredState
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -39,7 +39,7 @@ def everybody(data: MultiDomain) -> Queries:
 
 
 def scores(fitted: Fitted, data: MultiDomain) -> dict[str, np.ndarray]:
-    return {name: fitted.score(name, everybody(data)) for name in data.names}
+    return {name: fitted.score(name, everybody(data)) for name in data.domain_names}
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
@@ -55,11 +55,11 @@ def check(fitted: Fitted, data: MultiDomain) -> None:
 
 def hits(fitted: Fitted, holdout: Holdout, domain: str, k: int) -> float:
     """The share of targets with fewer than ``k`` unseen items at or above them."""
-    targets, known = holdout.targets[domain], holdout.known[domain]
+    targets, history = holdout.targets[domain], holdout.history[domain]
     scores_TI = fitted.score(domain, Queries.of_users(targets.user_idx)).copy()
     own_T = scores_TI[np.arange(len(targets)), targets.item_idx]
     for row, user in enumerate(targets.user_idx):
-        scores_TI[row, known.item_idx[known.user_idx == user]] = -np.inf
+        scores_TI[row, history.item_idx[history.user_idx == user]] = -np.inf
     return float(np.mean((scores_TI >= own_T[:, None]).sum(axis=1) <= k))
 
 
@@ -93,7 +93,7 @@ class TestEveryMethod:
         fitted = small(name).fit(data, ONE)
         arrays, about = fitted.state()
         kind = registry.kind(fitted.kind)
-        again = kind.from_state(Kept(data, fitted.method, fitted.log, arrays, about))
+        again = kind.from_state(StoredState(data, fitted.method, fitted.log, arrays, about))
         assert same(scores(fitted, data), scores(again, data))
 
     def test_scores_are_finite_float32_rows_over_the_catalogue(self, name: str) -> None:
@@ -111,7 +111,7 @@ class TestEveryMethod:
 
     def test_a_query_of_no_events_is_a_cold_one(self, name: str) -> None:
         fitted = small(name).fit(uneven(), ONE)
-        none = Rows(np.zeros(2, np.int64), np.empty(0, np.int32), None)
+        none = Ragged(np.zeros(2, np.int64), np.empty(0, np.int32), None)
         queries = Queries(np.array([-1], np.int32), {"a": none})
         assert np.array_equal(fitted.score("b", queries), fitted.score("b", Queries.of_users([-1])))
 
@@ -123,7 +123,7 @@ class TestEveryMethod:
         data = uneven()
         data = data.with_events({n: t.take(t.user_idx > 1) for n, t in data.domains.items()})
         fitted = small(name).fit(data, ONE)
-        for domain in data.names:
+        for domain in data.domain_names:
             unknown, first, second = fitted.score(domain, Queries.of_users([-1, 0, 1]))
             assert np.array_equal(unknown, first)
             assert np.array_equal(unknown, second)
@@ -161,9 +161,9 @@ class TestEveryMethod:
 
     def test_learns_a_checkerboard(self, name: str) -> None:
         world = checkerboard(domains=2)
-        fitted = small(name, factors=4, epochs=10).fit(timed(world.split.test.known), ONE)
+        fitted = small(name, factors=4, epochs=10).fit(timed(world.split.test.history), ONE)
         floor = 0.9 if name in LEARN else 0.0
-        assert all(hits(fitted, world.split.test, domain, 1) >= floor for domain in world.data.names)
+        assert all(hits(fitted, world.split.test, domain, 1) >= floor for domain in world.data.domain_names)
 
 
 def test_what_is_planted_in_dense_domains_reaches_the_sparse_one() -> None:
@@ -179,7 +179,7 @@ def test_what_is_planted_in_dense_domains_reaches_the_sparse_one() -> None:
         "pairs alone": small("bprmf", factors=8, epochs=30, batch_size=256),
         "popularity": small("popularity"),
     }.items():
-        fitted = method.fit(world.split.test.known, ONE)
+        fitted = method.fit(world.split.test.history, ONE)
         figures[label] = share_of_own_group(fitted, world)
     assert min(figures[label] for label in ("cdimf", "joined", "pairs", "graph")) > 0.9
     assert max(figures[label] for label in ("separate", "popularity", "pairs alone")) < 0.4
@@ -188,16 +188,16 @@ def test_what_is_planted_in_dense_domains_reaches_the_sparse_one() -> None:
 def share_of_own_group(fitted: Fitted, world: Any) -> float:
     """How many of the ten best unseen items of the sparse domain a user truly likes."""
     users = np.arange(world.data.n_users)
-    known = world.split.test.known["sparse"]
+    history = world.split.test.history["sparse"]
     scores_UI = fitted.score("sparse", Queries.of_users(users)).copy()
-    scores_UI[known.user_idx, known.item_idx] = -np.inf
+    scores_UI[history.user_idx, history.item_idx] = -np.inf
     best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
     return float(np.take_along_axis(world.likes["sparse"], best_U10, axis=1).mean())
 
 
 def test_separate_als_still_learns_the_dense_domains() -> None:
     world = planted_transfer(users=240, items=120, groups=6)
-    fitted = small("ials", factors=8, epochs=8).fit(world.split.test.known, ONE)
+    fitted = small("ials", factors=8, epochs=8).fit(world.split.test.history, ONE)
     assert hits(fitted, world.split.test, "dense_0", 10) > 0.9
 
 

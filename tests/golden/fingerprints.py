@@ -115,7 +115,7 @@ def fingerprints() -> dict[str, dict[str, str]]:
     result = {}
     for label, (name, settings) in CASES.items():
         method = registry.method(name).from_settings(settings)
-        result[label] = fingerprint(method.fit(split.test.known, options), split)
+        result[label] = fingerprint(method.fit(split.test.history, options), split)
         print(label, result[label], file=sys.stderr)
     result["auto"] = fingerprint(lb.auto(split, options=options), split)
     return result

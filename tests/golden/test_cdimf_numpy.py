@@ -44,13 +44,13 @@ def test_ials_equals_its_twin(sharing: str, weighted: bool, exponent: float) -> 
     else:
         twins = [twin_ials(dense(t), first(name, t.n_items, 6), method) for name, t in data.domains.items()]
         parts = [x_UF @ y_IF.T for x_UF, y_IF in twins]
-    for name, score_UI in zip(data.names, parts, strict=True):
+    for name, score_UI in zip(data.domain_names, parts, strict=True):
         assert far(fitted.user_UF[name] @ fitted.item_IF[name].T, score_UI) < 1e-4
 
 
 def twin_cdimf(data: MultiDomain, m: CDIMF) -> tuple[Any, Any, Any]:
     """z, own rows x and items y after the epochs; in the textbook variant z is the optimum at these items."""
-    names, exact = data.names, m.variant == "admm"
+    names, exact = data.domain_names, m.variant == "admm"
     weight = {name: dense(data[name]) for name in names}
     present = {name: weight[name].any(axis=1) for name in names}
     tied_U = np.sum([present[name] for name in names], axis=0) >= (2 if m.parties == "active" else 1)
@@ -133,7 +133,7 @@ def test_admm_equals_its_twin(change: dict[str, Any]) -> None:
     z_UF, own, y = twin_cdimf(data, method)
     tied_U = data.shared_U if method.parties == "active" else data.activity_UD.any(axis=1)
     assert tied_U.any()
-    for column, name in enumerate(data.names):
+    for column, name in enumerate(data.domain_names):
         assert far(fitted.item_IF[name], y[name]) < 1e-3
         assert far(fitted.user_UF[name][tied_U], z_UF[tied_U]) < 1e-3
         alone_U = ~tied_U & (data.activity_UD[:, column] > 0)
@@ -148,7 +148,7 @@ def test_paper_code_equals_its_twin(change: dict[str, Any]) -> None:
     method = CDIMF(**{**settings, **change})
     fitted = method.fit(data, ONE)
     _, own, y = twin_cdimf(data, method)
-    for column, name in enumerate(data.names):
+    for column, name in enumerate(data.domain_names):
         here_U = data.activity_UD[:, column] > 0
         assert far(fitted.user_UF[name][here_U], own[name][here_U]) < 1e-3
         assert far(fitted.item_IF[name], y[name]) < 1e-3

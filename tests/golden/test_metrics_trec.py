@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.evaluation.metrics import Metric
 from landbridge.ranking.top_k import count_above
 
@@ -55,7 +55,7 @@ def trec(world) -> dict[str, dict[str, float]]:  # type: ignore[no-untyped-def]
 def test_agrees_with_trec_eval(name: str, world, trec) -> None:  # type: ignore[no-untyped-def]
     scores, users, items, seen = world
     offsets = np.cumsum([0, *map(len, seen)]).astype(np.int64)
-    rows = Rows(offsets, np.concatenate(seen).astype(np.int32), None)
+    rows = Ragged(offsets, np.concatenate(seen).astype(np.int32), None)
     above, ties = count_above(scores, items, rows, users)
     assert not ties.any()
     ours = Metric.parse(name).per_unit(users, above, ties)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.ranking.top_k import count_above, count_above_candidates, top_k
 
 
@@ -19,9 +19,9 @@ def worlds(draw: st.DrawFn) -> tuple[np.ndarray, list[set[int]], np.random.Gener
     return scores, seen, rng
 
 
-def as_rows(seen: list[set[int]]) -> Rows:
+def as_rows(seen: list[set[int]]) -> Ragged:
     offsets = np.cumsum([0, *map(len, seen)]).astype(np.int64)
-    return Rows(offsets, np.array([item for row in seen for item in sorted(row)], np.int32), None)
+    return Ragged(offsets, np.array([item for row in seen for item in sorted(row)], np.int32), None)
 
 
 @given(worlds(), st.integers(1, 35))

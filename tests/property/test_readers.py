@@ -133,7 +133,7 @@ def test_any_published_bytes_are_read_or_refused(content: bytes, folder: Path) -
         (folder / "pair" / name).mkdir(parents=True, exist_ok=True)
         for part in ("train", "test"):
             (folder / "pair" / name / f"{part}.txt").write_bytes(content)
-    assert "\n" not in said(lambda: read_published(folder / "pair").test.known)
+    assert "\n" not in said(lambda: read_published(folder / "pair").test.history)
 
 
 @given(source=st.lists(st.one_of(st.integers(), st.text(max_size=3), st.none(), st.floats()), max_size=4))

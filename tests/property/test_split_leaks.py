@@ -73,13 +73,13 @@ def test_nothing_leaks_and_nothing_is_lost(kind: str, data: MultiDomain, seed: i
     assert len(valid) == len(set(valid))
     assert len(test) == len(set(test))
     assert not train & set(valid)
-    assert not known_pairs(split.test.known) & set(test)
+    assert not known_pairs(split.test.history) & set(test)
     assert not set(valid) & set(test)
-    assert train | set(valid) == known_pairs(split.test.known)
+    assert train | set(valid) == known_pairs(split.test.history)
     assert train | set(valid) | set(test) == everything
     assert split.train.items == data.items
     for holdout in (split.valid, split.test):
-        assert list(holdout.targets) == list(data.names)
+        assert list(holdout.targets) == list(data.domain_names)
         for targets in holdout.targets.values():
             assert (np.diff(targets.user_idx) >= 0).all()
 
@@ -98,7 +98,7 @@ def test_cold_users_are_cold_in_one_domain_only(data: MultiDomain, seed: int, ke
     ]
     assert len({user for _, user in chosen}) == len(chosen)
     for name, user in chosen:
-        column = data.names.index(name)
+        column = data.domain_names.index(name)
         left, full = split.train.activity_UD[user], data.activity_UD[user]
         assert left[column] == keep
         assert np.array_equal(np.delete(left, column), np.delete(full, column))

@@ -110,7 +110,7 @@ def test_contributions_sum_to_the_score(factors: Fitted) -> None:
     reasons = explain(factors, "books", "u04", 7)
     score = factors.score("books", Queries.of_users([4]))[0, 7]
     assert reasons["contribution"].sum() == pytest.approx(score, abs=1e-4)
-    assert reasons["item"].count() == factors.known.activity_UD[4].sum()
+    assert reasons["item"].count() == factors.history.activity_UD[4].sum()
     assert reasons["contribution"].is_sorted(descending=True)
     assert set(reasons["domain"]) == {"books", "films"}
 

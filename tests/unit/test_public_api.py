@@ -27,9 +27,8 @@ NAMES = [
     "auto",
     "cold_users",
     "compare",
-    "compat",
+    "diagnose",
     "evaluate",
-    "examine",
     "explain",
     "fold_in",
     "guard",
@@ -42,9 +41,10 @@ NAMES = [
     "recommend",
     "recommend_all",
     "save",
-    "search",
     "temporal",
     "transfer_matrix",
+    "transferability",
+    "tune",
     "with_candidates",
 ]
 

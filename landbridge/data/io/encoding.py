@@ -15,32 +15,32 @@ Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
-class Coded:
+class EncodedColumn:
     """An id column as sorted unique ``ids`` (V,) and int32 ``idx`` (N,) into them."""
 
     ids: pl.Series
     idx: Int32
 
     @classmethod
-    def of(cls, column: pl.Series) -> Coded:
+    def of(cls, column: pl.Series) -> EncodedColumn:
         """The column, coded."""
         ids = column.unique().sort()
-        return cls(ids, places(column, ids))
+        return cls(ids, encode(column, ids))
 
-    def take(self, mask_N: npt.NDArray[np.bool_]) -> Coded:
+    def take(self, mask_N: npt.NDArray[np.bool_]) -> EncodedColumn:
         """The entries where the mask is true, without the ids that no longer occur."""
         idx = self.idx[mask_N]
         used = np.bincount(idx, minlength=len(self.ids)) > 0
         place = np.cumsum(used, dtype=np.int32) - np.int32(1)
-        return Coded(self.ids.filter(_series(used)), place[idx])
+        return EncodedColumn(self.ids.filter(_series(used)), place[idx])
 
 
 @dataclass(frozen=True, eq=False)
 class Events:
     """The events of one table: coded users and items, and the optional columns (N,)."""
 
-    user: Coded
-    item: Coded
+    user: EncodedColumn
+    item: EncodedColumn
     time: npt.NDArray[np.int64] | None
     weight: npt.NDArray[np.float32] | None
     title: pl.Series | None
@@ -56,7 +56,7 @@ class Events:
         )
 
 
-def places(column: pl.Series, ids: pl.Series) -> Int32:
+def encode(column: pl.Series, ids: pl.Series) -> Int32:
     """The place of each id in ``ids``, which holds them all; hashed, as sorting text is slow."""
     import polars as pl
 

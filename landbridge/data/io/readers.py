@@ -13,9 +13,9 @@ from landbridge.core.errors import DataError, unknown
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DUPLICATE_RULES, Interactions
 from landbridge.data.io import tables
-from landbridge.data.io.encoding import Coded, Events, places
+from landbridge.data.io.encoding import EncodedColumn, Events, encode
 from landbridge.data.io.tables import read_sql
-from landbridge.data.io.user_linking import persons
+from landbridge.data.io.user_linking import link_users
 from landbridge.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def read(
     events_of = _chosen(_events_by_domain(source, columns, min_rating), domains)
     if users is None and len(events_of) == 1:
         users = "shared"
-    person_of = persons({name: events.user.ids for name, events in events_of.items()}, users)
+    person_of = link_users({name: events.user.ids for name, events in events_of.items()}, users)
     people = _union(person_of.values())
     items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
     return MultiDomain(
@@ -96,7 +96,7 @@ def _one_table(source: Any, columns: Mapping[str, str] | None, min_rating: float
     frame = _load(source, columns, list(tables.ROLES), where)
     if "domain" not in frame.columns:
         return {_stem(source) if tables.is_path(source) else "events": _events(frame, where, min_rating)}
-    domain = Coded.of(tables.ids(frame, "domain", where))
+    domain = EncodedColumn.of(tables.parse_ids(frame, "domain", where))
     kept = np.ones(frame.height, bool) if min_rating is None else _liked(frame, min_rating, where)
     events = _events(frame.drop("domain"), where, None)
     split = {str(name): kept & (domain.idx == code) for code, name in enumerate(domain.ids)}
@@ -104,7 +104,7 @@ def _one_table(source: Any, columns: Mapping[str, str] | None, min_rating: float
 
 
 def _load(source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> pl.DataFrame:
-    frame = tables.frame_of(source, columns, roles, where)
+    frame = tables.read_frame(source, columns, roles, where)
     for role in ("user", "item"):
         if role not in frame.columns:
             usual = ", ".join(tables.ROLES[role][:4])
@@ -117,14 +117,19 @@ def _load(source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], 
 
 
 def _events(frame: pl.DataFrame, where: str, min_rating: float | None) -> Events:
-    time, weight = tables.seconds(frame, where), tables.numbers(frame, "weight", where)
+    time, weight = tables.parse_seconds(frame, where), tables.parse_numbers(frame, "weight", where)
     if weight is not None:
         weight = weight.cast(_float32())
-        tables.refuse((weight <= 0) | weight.is_infinite(), where, "weight", "is not positive and finite",
-                      "leave out events that count for nothing")  # fmt: skip
+        tables.raise_on_bad_rows(
+            (weight <= 0) | weight.is_infinite(),
+            where,
+            "weight",
+            "is not positive and finite",
+            "leave out events that count for nothing",
+        )
     events = Events(
-        Coded.of(tables.ids(frame, "user", where)),
-        Coded.of(tables.ids(frame, "item", where)),
+        EncodedColumn.of(tables.parse_ids(frame, "user", where)),
+        EncodedColumn.of(tables.parse_ids(frame, "item", where)),
         None if time is None else time.to_numpy(),
         None if weight is None else weight.to_numpy(),
         frame["title"].cast(_text(), strict=False) if "title" in frame.columns else None,
@@ -135,7 +140,7 @@ def _events(frame: pl.DataFrame, where: str, min_rating: float | None) -> Events
 
 
 def _liked(frame: pl.DataFrame, min_rating: float, where: str) -> npt.NDArray[np.bool_]:
-    rating = tables.numbers(frame, "rating", where)
+    rating = tables.parse_numbers(frame, "rating", where)
     if rating is None:
         raise DataError(
             f"min_rating is set but {where} has no rating column; say which with columns={{'rating': ...}}."
@@ -157,7 +162,7 @@ def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict
 
 
 def _interactions(events: Events, people: pl.Series, person_V: pl.Series, duplicates: str) -> Interactions:
-    person_idx = places(person_V, people)
+    person_idx = encode(person_V, people)
     return Interactions.from_events(
         person_idx[events.user.idx],
         events.item.idx,
@@ -188,10 +193,12 @@ def _titles(events_of: Mapping[str, Events], source: Any) -> dict[str, npt.NDArr
 
 def _title_table(source: Any) -> pl.DataFrame:
     where = _where(source, "the titles table")
-    table = tables.frame_of(source, None, ("item", "title", "domain"), where)
+    table = tables.read_frame(source, None, ("item", "title", "domain"), where)
     if not {"item", "title"} <= set(table.columns):
         raise DataError(f"No item and title columns in {where}; name them 'item' and 'title'.")
-    return table.with_columns(tables.ids(table, "item", where), table["title"].cast(_text(), strict=False))
+    return table.with_columns(
+        tables.parse_ids(table, "item", where), table["title"].cast(_text(), strict=False)
+    )
 
 
 def _looked_up(ids: pl.Series, found: pl.DataFrame) -> pl.Series:
@@ -206,10 +213,10 @@ def _looked_up(ids: pl.Series, found: pl.DataFrame) -> pl.Series:
 
 def _memberships(events_of: Mapping[str, Events], source: Any) -> dict[str, npt.NDArray[np.bool_]]:
     where, names = _where(source, "the memberships table"), list(events_of)
-    table = tables.frame_of(source, None, ("item", "domain"), where)
+    table = tables.read_frame(source, None, ("item", "domain"), where)
     if not {"item", "domain"} <= set(table.columns):
         raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
-    table = table.select(tables.ids(table, "item", where), table["domain"].cast(_text()))
+    table = table.select(tables.parse_ids(table, "item", where), table["domain"].cast(_text()))
     belongs = {}
     for home, events in events_of.items():
         listed = Vocabulary(_array(events.item.ids)).index(_array(table["item"]))

@@ -38,7 +38,7 @@ EXTENSIONS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".inter"
 LATEST_SECOND = 100_000_000_000  # the year 5138: a larger number is milliseconds, not seconds
 
 
-def frame_of(
+def read_frame(
     source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str
 ) -> pl.DataFrame:
     """``source`` (path or any data frame) with the wanted roles it has, under the roles' names."""
@@ -99,7 +99,7 @@ def is_path(source: Any) -> bool:
     return isinstance(source, str | Path)
 
 
-def ids(frame: pl.DataFrame, role: str, where: str) -> pl.Series:
+def parse_ids(frame: pl.DataFrame, role: str, where: str) -> pl.Series:
     """The id column as int64 or String. Text that is all canonical whole numbers becomes int64, so
     that ``17`` in a csv file and 17 in a parquet file are one id, while ``007`` stays text."""
     import polars as pl
@@ -108,22 +108,22 @@ def ids(frame: pl.DataFrame, role: str, where: str) -> pl.Series:
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     if column.dtype.is_float():
-        refuse(column.is_not_null() & (~column.is_finite() | (column != column.floor())).fill_null(False),
-               where, role, "is no whole number", "give whole numbers or text as ids")  # fmt: skip
-    refuse(column.is_null(), where, role, "is missing", "fill or remove it")
+        fraction = column.is_not_null() & (~column.is_finite() | (column != column.floor())).fill_null(False)
+        raise_on_bad_rows(fraction, where, role, "is no whole number", "give whole numbers or text as ids")
+    raise_on_bad_rows(column.is_null(), where, role, "is missing", "fill or remove it")
     if column.dtype == pl.String:
-        refuse(column == "", where, role, "is empty", "fill or remove it")
+        raise_on_bad_rows(column == "", where, role, "is empty", "fill or remove it")
         return _whole_or_text(column)
     if not column.dtype.is_numeric() or column.dtype.is_decimal():
         raise DataError(
             f"Column {role!r} of {where} holds {column.dtype}; convert it to whole numbers or text."
         )
     whole = column.cast(pl.Int64, strict=False)
-    refuse(whole.is_null(), where, role, "does not fit in 64 bits", "give such ids as text")
+    raise_on_bad_rows(whole.is_null(), where, role, "does not fit in 64 bits", "give such ids as text")
     return whole
 
 
-def seconds(frame: pl.DataFrame, where: str) -> pl.Series | None:
+def parse_seconds(frame: pl.DataFrame, where: str) -> pl.Series | None:
     """The time column as int64 seconds; dates and ISO text are converted."""
     import polars as pl
 
@@ -139,15 +139,15 @@ def seconds(frame: pl.DataFrame, where: str) -> pl.Series | None:
     if not column.dtype.is_numeric():
         raise DataError(f"Column 'time' of {where} holds {column.dtype}; give seconds, dates or ISO text.")
     if column.dtype.is_float():
-        refuse(column.is_nan().fill_null(False), where, "time", "is NaN", "fill or remove it")
+        raise_on_bad_rows(column.is_nan().fill_null(False), where, "time", "is NaN", "fill or remove it")
         column = column.floor()
-    refuse(column.is_null(), where, "time", "is missing or no time", "fill it or remove the row")
-    refuse(column.abs() >= LATEST_SECOND, where, "time", "is no second of the next 3,000 years",
+    raise_on_bad_rows(column.is_null(), where, "time", "is missing or no time", "fill it or remove the row")
+    raise_on_bad_rows(column.abs() >= LATEST_SECOND, where, "time", "is no second of the next 3,000 years",
            "if these are milliseconds, divide by 1,000")  # fmt: skip
     return column.cast(pl.Int64)
 
 
-def numbers(frame: pl.DataFrame, role: str, where: str) -> pl.Series | None:
+def parse_numbers(frame: pl.DataFrame, role: str, where: str) -> pl.Series | None:
     """A rating or weight column as Float64, every value finite."""
     import polars as pl
 
@@ -157,11 +157,13 @@ def numbers(frame: pl.DataFrame, role: str, where: str) -> pl.Series | None:
     if not (column.dtype.is_numeric() or column.dtype == pl.String or column.dtype == pl.Null):
         raise DataError(f"Column {role!r} of {where} holds {column.dtype}; give numbers.")
     number = column.cast(pl.Float64, strict=False)
-    refuse(~number.is_finite().fill_null(False), where, role, "is missing or no number", "fill or remove it")
+    raise_on_bad_rows(
+        ~number.is_finite().fill_null(False), where, role, "is missing or no number", "fill or remove it"
+    )
     return number
 
 
-def refuse(bad_N: pl.Series, where: str, role: str, what: str, remedy: str) -> None:
+def raise_on_bad_rows(bad_N: pl.Series, where: str, role: str, what: str, remedy: str) -> None:
     """A DataError naming the first row (counted from 1, header excluded) where ``bad_N`` is true."""
     if bad_N.any():
         row = int(bad_N.arg_max() or 0)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.data.io.tables import ids, raw_table
+from landbridge.data.io.tables import parse_ids, raw_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +22,7 @@ CHOICES = (
 )
 
 
-def persons(ids_of: Mapping[str, pl.Series], users: Any) -> dict[str, pl.Series]:
+def link_users(ids_of: Mapping[str, pl.Series], users: Any) -> dict[str, pl.Series]:
     """The person behind each id of each domain; ``ids_of`` and the result map domain -> (V,)."""
     if users == "shared":
         _one_kind(ids_of)
@@ -38,7 +38,7 @@ def persons(ids_of: Mapping[str, pl.Series], users: Any) -> dict[str, pl.Series]
     raise DataError(f"Cannot use users={users!r}; valid are {CHOICES}.")
 
 
-def shared_where(domain: str, column: pl.Series, shared_V: pl.Series) -> pl.Series:
+def shared_between(domain: str, column: pl.Series, shared_V: pl.Series) -> pl.Series:
     """Text ids: plain where ``shared_V`` is true, ``domain:id`` elsewhere."""
     import polars as pl
 
@@ -67,7 +67,7 @@ def _by_range(domain: str, column: pl.Series, shared: range) -> pl.Series:
         )
     if shared.step != 1:
         raise DataError(f"A range of shared ids has step 1, not {shared.step}.")
-    return shared_where(domain, column, (column >= shared.start) & (column < shared.stop))
+    return shared_between(domain, column, (column >= shared.start) & (column < shared.stop))
 
 
 def _by_link(ids_of: Mapping[str, pl.Series], source: Any) -> dict[str, pl.Series]:
@@ -91,7 +91,7 @@ def _by_link(ids_of: Mapping[str, pl.Series], source: Any) -> dict[str, pl.Serie
 
 def _link_column(table: pl.DataFrame, name: str, known: pl.Series) -> pl.Series:
     where = f"the link table's column {name!r}"
-    filled = ids(table.select(name).drop_nulls().rename({name: "user"}), "user", where)
+    filled = parse_ids(table.select(name).drop_nulls().rename({name: "user"}), "user", where)
     if filled.is_duplicated().any():
         twice = filled.filter(filled.is_duplicated())[0]
         raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per person.")

@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Rounds:
+class DomainBatches:
     """``size``: events per step over all domains, B. ``per_positive``: K."""
 
     data: MultiDomain
@@ -60,7 +60,7 @@ class Rounds:
 
     def steps(self, epoch: int) -> Iterator[dict[str, Batch]]:
         """The epoch: domain -> batch, domains without an event in the step left out."""
-        whole = {name: self.whole(name, epoch) for name in self.data.names}
+        whole = {name: self.whole(name, epoch) for name in self.data.domain_names}
         counts = [len(batch.user_N) for batch in whole.values()]
         steps = min(-(-sum(counts) // self.size), max(counts))  # Eq. (1)
         for step in range(steps):
@@ -91,7 +91,7 @@ class Rounds:
 
     def _sides(self, domain: str, user_N: Int32, epoch: int) -> Int32:
         """An item each user has in every other domain, (N, S)."""
-        others = [name for name in self.data.names if name != domain] if self.sides else []
+        others = [name for name in self.data.domain_names if name != domain] if self.sides else []
         chance_NS = generator(self.seed, "sides", domain, str(epoch)).random((len(user_N), len(others)))
         side_NS = np.full(chance_NS.shape, -1, np.int32)
         for column, name in enumerate(others):

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32, Int64, Rows
+from landbridge.data.interactions import Int32, Int64, Ragged
 from landbridge.data.queries import Queries, rows_of
 
 SORTED_AT_ONCE = 64  # batches whose windows are put in order of length together
@@ -36,7 +36,7 @@ class Window(NamedTuple):
     row_B: Int64
 
 
-def in_time(known: MultiDomain) -> Rows:
+def user_histories(known: MultiDomain) -> Ragged:
     """Everybody's items, oldest first. DataError for a domain without time stamps."""
     for name, events in known.domains.items():
         if events.time is None and len(events):
@@ -46,10 +46,10 @@ def in_time(known: MultiDomain) -> Rows:
     return _ordered(table.user_idx, table.item_idx, time_N, known.n_users)
 
 
-def asked(known: MultiDomain, history: Rows, queries: Queries) -> Rows:
+def query_histories(known: MultiDomain, history: Ragged, queries: Queries) -> Ragged:
     """Each query's items, oldest first: those it brings along, else what is known of the person.
 
-    ``history``: :func:`in_time` of ``known``. Events without times come domain by domain as they are given.
+    ``history``: :func:`in_time` of ``history``. Events without times come domain by domain as they are given.
     """
     if not queries.events:
         return rows_of(history, queries.user_idx)
@@ -59,10 +59,10 @@ def asked(known: MultiDomain, history: Rows, queries: Queries) -> Rows:
     row_N = np.concatenate([_row_of(own), _row_of(looked_up)])
     order_N = np.argsort(row_N, kind="stable")
     item_N = np.concatenate([own.columns, looked_up.columns])[order_N]
-    return Rows(own.offsets + looked_up.offsets, item_N, None)
+    return Ragged(own.offsets + looked_up.offsets, item_N, None)
 
 
-def latest(rows: Rows, length: int) -> tuple[Int32, Int64]:
+def last_items(rows: Ragged, length: int) -> tuple[Int32, Int64]:
     """The last ``length`` items of every row, oldest first, -1 behind the end: (R, L), and how many: (R,)."""
     count_R = np.minimum(np.diff(rows.offsets), length)
     width = int(count_R.max(initial=0))
@@ -73,7 +73,7 @@ def latest(rows: Rows, length: int) -> tuple[Int32, Int64]:
 class Windows:
     """The batches of ``size`` windows. An epoch is a function of ``seed`` and its number."""
 
-    rows: Rows
+    rows: Ragged
     length: int
     size: int
     horizon: int = 1
@@ -123,7 +123,7 @@ class Windows:
         return Window(input_BL, np.where(input_BL >= 0, target_BL, np.int32(-1)), row_B)
 
 
-def _brought(known: MultiDomain, queries: Queries) -> Rows:
+def _brought(known: MultiDomain, queries: Queries) -> Ragged:
     """The queries' own events in time."""
     rows, items, times = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     start = 0
@@ -137,12 +137,12 @@ def _brought(known: MultiDomain, queries: Queries) -> Rows:
         start += table.n_items
     row_N, item_N, time_N = np.concatenate(rows), np.concatenate(items), np.concatenate(times)
     order_N = np.lexsort((time_N, row_N))
-    return Rows(_offsets(row_N, len(queries)), item_N[order_N].astype(np.int32), None)
+    return Ragged(_offsets(row_N, len(queries)), item_N[order_N].astype(np.int32), None)
 
 
-def _ordered(row_N: npt.NDArray[np.int32], item_N: Int32, time_N: Int64, size: int) -> Rows:
+def _ordered(row_N: npt.NDArray[np.int32], item_N: Int32, time_N: Int64, size: int) -> Ragged:
     order_N = np.lexsort((_scrambled(row_N, item_N), time_N, row_N))
-    return Rows(_offsets(row_N, size), item_N[order_N], None)
+    return Ragged(_offsets(row_N, size), item_N[order_N], None)
 
 
 def _scrambled(row_N: npt.NDArray[np.int32], item_N: Int32) -> npt.NDArray[np.uint64]:
@@ -163,7 +163,7 @@ def _cut(column_N: Int32, start_R: Int64, count_R: Int64, width: int) -> Int32:
     return np.where(inside_RL, found_RL, np.int32(-1)).astype(np.int32)
 
 
-def _row_of(rows: Rows) -> Int64:
+def _row_of(rows: Ragged) -> Int64:
     return np.repeat(np.arange(len(rows.offsets) - 1), np.diff(rows.offsets))
 
 

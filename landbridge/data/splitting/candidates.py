@@ -9,7 +9,7 @@ from numba import njit
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
-from landbridge.data.interactions import Int32, Interactions, Rows
+from landbridge.data.interactions import Int32, Interactions, Ragged
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
 
 
@@ -33,12 +33,12 @@ def _drawn(split: Split, holdout: Holdout, n: int, seed: int, part: str) -> Hold
 
 
 def _with_negatives(split: Split, holdout: Holdout, name: str, n: int, rng: np.random.Generator) -> Targets:
-    targets, known = holdout.targets[name], holdout.known[name]
-    catalogue = np.flatnonzero(known.item_counts).astype(np.int32)
+    targets, history = holdout.targets[name], holdout.history[name]
+    catalogue = np.flatnonzero(history.item_counts).astype(np.int32)
     held_out = _held_out(split, name)
     owned = _owned(split, name)
     table = np.full((len(targets), n), -1, np.int32)
-    mark_I = np.full(known.n_items, -1, np.int64)
+    mark_I = np.full(history.n_items, -1, np.int64)
     missed = _fill(
         table, targets.user_idx, catalogue, mark_I,
         held_out.offsets, held_out.columns, owned.offsets, owned.columns, rng,
@@ -51,22 +51,22 @@ def _with_negatives(split: Split, holdout: Holdout, name: str, n: int, rng: np.r
     return replace(targets, candidates_TC=table)
 
 
-def _held_out(split: Split, name: str) -> Rows:
+def _held_out(split: Split, name: str) -> Ragged:
     """Each user's targets in validation and test."""
     parts = [holdout.targets[name] for holdout in (split.valid, split.test) if name in holdout.targets]
     return _rows(split, name, [(part.user_idx, part.item_idx) for part in parts])
 
 
-def _owned(split: Split, name: str) -> Rows:
+def _owned(split: Split, name: str) -> Ragged:
     """Each user's known items in validation and test."""
-    tables: list[Interactions] = [split.valid.known[name], split.test.known[name]]
+    tables: list[Interactions] = [split.valid.history[name], split.test.history[name]]
     return _rows(split, name, [(table.user_idx, table.item_idx) for table in tables])
 
 
-def _rows(split: Split, name: str, pairs: list[tuple[Int32, Int32]]) -> Rows:
-    known = split.test.known[name]
+def _rows(split: Split, name: str, pairs: list[tuple[Int32, Int32]]) -> Ragged:
+    history = split.test.history[name]
     users, items = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    return Interactions.from_events(users, items, known.n_users, known.n_items).by_user
+    return Interactions.from_events(users, items, history.n_users, history.n_items).by_user
 
 
 @njit(nogil=True, cache=True)

@@ -18,12 +18,12 @@ FULL, ACROSS = "full", "across"
 _WORDS = {FULL: "full ranking", ACROSS: "one list over all domains"}
 
 
-def is_sampled(protocol: str) -> bool:
+def uses_sampled_candidates(protocol: str) -> bool:
     """Whether targets are ranked against a sample of the catalogue only."""
     return protocol not in _WORDS
 
 
-def ranking(protocol: str) -> str:
+def protocol_name(protocol: str) -> str:
     """The protocol in words: ``full ranking``, ``one list over all domains`` or ``sampled 1+999``."""
     return _WORDS.get(protocol, f"sampled {protocol}")
 
@@ -52,13 +52,13 @@ class Targets:
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """Targets per domain and ``known``: all that may be used to recommend them.
+    """Targets per domain and ``history``: all that may be used to recommend them.
 
-    A method judged on a holdout is fitted on ``known``, and known items are never ranked. ``across``:
+    A method judged on a holdout is fitted on ``history``, and known items are never ranked. ``across``:
     a target is ranked against the unseen items of all domains, in one list, not of its own alone.
     """
 
-    known: MultiDomain
+    history: MultiDomain
     targets: Mapping[str, Targets]
     across: bool = False
 
@@ -80,13 +80,13 @@ class Holdout:
 
     @cached_property
     def joined(self) -> tuple[Interactions, dict[str, slice]]:
-        """``known`` as one table over all items side by side, and each domain's place there."""
-        return self.known.joined()
+        """``history`` as one table over all items side by side, and each domain's place there."""
+        return self.history.joined()
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over what is known, what is held out and what it is ranked against."""
-        digest = hashlib.sha256(self.known.fingerprint.encode())
+        digest = hashlib.sha256(self.history.fingerprint.encode())
         for targets in self.targets.values():
             for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
@@ -96,15 +96,15 @@ class Holdout:
 
     def select(self, names: Iterable[str]) -> Holdout:
         """Only the named domains, with all users kept."""
-        known = self.known.select(names)
-        targets = {name: self.targets[name] for name in known.names if name in self.targets}
-        return Holdout(known, targets, self.across)
+        history = self.history.select(names)
+        targets = {name: self.targets[name] for name in history.domain_names if name in self.targets}
+        return Holdout(history, targets, self.across)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Validation for every choice, test for the one report. ``train`` is what validation knows;
-    ``test.known`` (train and validation together) is what the chosen method is refitted on."""
+    ``test.history`` (train and validation together) is what the chosen method is refitted on."""
 
     valid: Holdout
     test: Holdout
@@ -112,7 +112,7 @@ class Split:
     @property
     def train(self) -> MultiDomain:
         """The events a method is fitted on while choices are still made."""
-        return self.valid.known
+        return self.valid.history
 
     def across(self) -> Split:
         """The same split with every target ranked in one list over all domains."""

@@ -25,7 +25,7 @@ def pull(users_R, rho_R, z_UF, t_RF):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def add_told(users_R, tied_R, x_RF, t_RF, sum_UF):
+def add_messages(users_R, tied_R, x_RF, t_RF, sum_UF):
     """Add x + t of the tied rows to their users' sums."""
     for row in prange(len(users_R)):
         if tied_R[row]:
@@ -35,7 +35,7 @@ def add_told(users_R, tied_R, x_RF, t_RF, sum_UF):
 
 
 @njit(cache=True, nogil=True, parallel=True, fastmath=FAST)
-def settle(users_R, tied_R, x_RF, z_UF, t_RF):
+def update_duals(users_R, tied_R, x_RF, z_UF, t_RF):
     """t + x - z of the tied rows (the others' t), and ‖x - z‖² and ‖z‖² of each row, 0 where not tied."""
     out_RF = np.empty_like(t_RF)
     away_R, norm_R = np.zeros(len(users_R)), np.zeros(len(users_R))
@@ -56,7 +56,7 @@ def settle(users_R, tied_R, x_RF, z_UF, t_RF):
 
 
 @njit(cache=True, nogil=True, parallel=True, fastmath=FAST)
-def moved(before_UF, after_UF):
+def squared_change(before_UF, after_UF):
     """‖after - before‖² and ‖after‖² of each row."""
     moved_U, norm_U = np.zeros(len(after_UF)), np.zeros(len(after_UF))
     for row in prange(len(after_UF)):

@@ -39,12 +39,12 @@ import numpy as np
 
 from landbridge.core.errors import DivergenceError, SettingsError, unknown
 from landbridge.core.rng import generator
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
-from landbridge.models.als.fitted import Factors, RowRule
-from landbridge.models.als.participants import Party, tied_users, user_rows
-from landbridge.models.als.warm_start import earlier, parties_from
+from landbridge.models.als.fitted import ALSModel, RidgeSpec
+from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
+from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Float32, Method
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.epochs import Record, State, run_epochs
@@ -105,17 +105,17 @@ class CDIMF(Method):
         if self.rho < 0 or not 0 <= self.shared_fraction <= 1:
             raise SettingsError("rho must be 0 or more and shared_fraction between 0 and 1.")
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Factors:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all parties; only m (2) and z (3) pass between them."""
         options = options or FitOptions()
         parties = self._parties(train, options.seed)
-        last = earlier(options, self, self.factors)
+        last = previous_model(options, self, self.factors)
         steps, start = self, partial(self._start, parties, train.n_users, options.seed, options.threads)
         if last is not None:
             steps = replace(self, rho_warmup=0)
-            start = partial(parties_from, last, train, parties, options.seed)
+            start = partial(initial_states, last, train, parties, options.seed)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
-        with limited(options.threads):
+        with thread_limit(options.threads):
             state, log = run_epochs(
                 "CDIMF",
                 self.epochs,
@@ -130,14 +130,16 @@ class CDIMF(Method):
                 log = (*log, closing)
         return self._fitted(train, parties, state, log)
 
-    def _parties(self, train: MultiDomain, seed: int) -> dict[str, Party]:
+    def _parties(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
         """Every domain's party; with ρ = 0 nobody is tied."""
         everywhere = self.parties == "all"
-        tied_U = tied_users(train, everywhere, self.shared_fraction, seed) & (self.rho > 0)
+        tied_U = consensus_users(train, everywhere, self.shared_fraction, seed) & (self.rho > 0)
         scale = (self.alpha0, self.reg, self.exponent)
-        return {name: Party.of(events, tied_U, everywhere, *scale) for name, events in train.domains.items()}
+        return {
+            name: DomainState.of(events, tied_U, everywhere, *scale) for name, events in train.domains.items()
+        }
 
-    def _start(self, parties: Mapping[str, Party], n_users: int, seed: int, threads: int) -> State:
+    def _start(self, parties: Mapping[str, DomainState], n_users: int, seed: int, threads: int) -> State:
         """Small Gaussian items; in the exact variant items fitted to common Gaussian users instead.
 
         Parties that start from one seed start in one basis, so that even ten of them agree at once.
@@ -156,7 +158,7 @@ class CDIMF(Method):
         )
 
     def _epoch(
-        self, parties: Mapping[str, Party], threads: int, state: State, epoch: int
+        self, parties: Mapping[str, DomainState], threads: int, state: State, epoch: int
     ) -> tuple[State, Record]:
         """One exchange of ``inner_sweeps`` rounds, then every party's items."""
         exact = self.variant == "admm"
@@ -180,7 +182,7 @@ class CDIMF(Method):
 
     def _users(
         self,
-        parties: Mapping[str, Party],
+        parties: Mapping[str, DomainState],
         bases: Mapping[str, als.Basis],
         state: State,
         rho: float,
@@ -201,7 +203,7 @@ class CDIMF(Method):
         return rows
 
     def _exchange(
-        self, parties: Mapping[str, Party], state: State, rho: float, dual: bool
+        self, parties: Mapping[str, DomainState], state: State, rho: float, dual: bool
     ) -> tuple[State, Record]:
         """Eqs. (2)-(4) and how far the parties are from agreement."""
         from landbridge.models.als import admm_kernels as kernels
@@ -209,7 +211,7 @@ class CDIMF(Method):
         sum_UF = np.zeros_like(state["z"])
         count_U = np.zeros(len(sum_UF), np.float32)
         for name, party in parties.items():
-            kernels.add_told(
+            kernels.add_messages(
                 party.users, party.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
             )  # Eq. (2)
             count_U[party.users[party.tied]] += 1
@@ -218,13 +220,13 @@ class CDIMF(Method):
         new: State = {"z": z_UF}
         primal = tied_norm = 0.0
         for name, party in parties.items():
-            t_UF, away_U, norm_U = kernels.settle(
+            t_UF, away_U, norm_U = kernels.update_duals(
                 party.users, party.tied, state[f"x:{name}"], z_UF, state[f"t:{name}"]
             )
             primal, tied_norm = primal + float(away_U.sum()), tied_norm + float(norm_U.sum())
             if dual:
                 new[f"t:{name}"] = t_UF  # Eq. (4)
-        moved, norm = (float(part_U.sum()) for part_U in kernels.moved(state["z"], z_UF))
+        moved, norm = (float(part_U.sum()) for part_U in kernels.squared_change(state["z"], z_UF))
         return state | new, {
             "rho": rho,
             "primal": float(np.sqrt(primal)),
@@ -233,7 +235,7 @@ class CDIMF(Method):
             "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0,
         }
 
-    def _items(self, parties: Mapping[str, Party], state: State, threads: int) -> State:
+    def _items(self, parties: Mapping[str, DomainState], state: State, threads: int) -> State:
         """Eq. (5)."""
         items = {}
         for name, party in parties.items():
@@ -242,13 +244,13 @@ class CDIMF(Method):
             items[f"y:{name}"] = _turned_back(turned_IF, users, threads)
         return items
 
-    def _rows(self, party: Party, name: str, state: State) -> Float32:
+    def _rows(self, party: DomainState, name: str, state: State) -> Float32:
         """A party's users: the consensus row where tied, her own elsewhere."""
         if self.variant == "paper_code":
             return np.asarray(state[f"x:{name}"])
         return np.where(party.tied[:, None], state["z"][party.users], state[f"x:{name}"])
 
-    def _close(self, parties: Mapping[str, Party], state: State, threads: int) -> tuple[State, Record]:
+    def _close(self, parties: Mapping[str, DomainState], state: State, threads: int) -> tuple[State, Record]:
         """Rounds (1)-(4) at fixed items until the parties agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in parties}
         rho = self.rho * self.rho_growth ** max(0, self.epochs - 1 - self.rho_warmup)
@@ -277,19 +279,19 @@ class CDIMF(Method):
             )
 
     def _fitted(
-        self, train: MultiDomain, parties: Mapping[str, Party], state: State, log: tuple[Record, ...]
-    ) -> Factors:
+        self, train: MultiDomain, parties: Mapping[str, DomainState], state: State, log: tuple[Record, ...]
+    ) -> ALSModel:
         catalogue = {name: party.catalogue for name, party in parties.items()}
         tie = "consensus" if any(party.tied.any() for party in parties.values()) else "separate"
-        rule = RowRule(
+        rule = RidgeSpec(
             tie, self.alpha0, self.reg, self.exponent, catalogue, self.parties == "all", self.shrink
         )
-        users = user_rows(parties, state, own=self.variant == "paper_code")
+        users = user_embeddings_by_domain(parties, state, own=self.variant == "paper_code")
         items = {name: state[f"y:{name}"] for name in parties}
-        return Factors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+        return ALSModel(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
 
 
-def _rescaled(parties: Mapping[str, Party], state: State, growth: float) -> State:
+def _rescaled(parties: Mapping[str, DomainState], state: State, growth: float) -> State:
     """The scaled duals after ρ has grown by a factor."""
     return {f"t:{name}": state[f"t:{name}"] / np.float32(growth) for name in parties}
 

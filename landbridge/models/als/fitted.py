@@ -1,4 +1,4 @@
-"""``Factors``: what a factorisation leaves behind, and how a row of events becomes a user.
+"""``ALSModel``: what a factorisation leaves behind, and how a row of events becomes a user.
 
 A user's row is the optimum of her part of the objective at fixed items,
 
@@ -20,18 +20,19 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.threads import limited
-from landbridge.data.interactions import Rows
+from landbridge.core.threads import thread_limit
+from landbridge.data.interactions import Ragged
 from landbridge.models.als import solver as als
-from landbridge.models.base import Float32, Kept, Queries
-from landbridge.models.common.dot_product import Dot, counts_of, rows_from
+from landbridge.models.base import Float32, Queries, StoredState
+from landbridge.models.common.cold_start import event_counts
+from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.explanation import Explanation
 
 KEPT = 256  # sets of domains whose eigenvectors a model keeps for the next fold-in
 
 
 @dataclass(frozen=True)
-class RowRule:
+class RidgeSpec:
     """How a user's events in several domains make one row.
 
     ``tie``: "separate" (own domain only), "pooled" (one catalogue) or "consensus" (parties' sum).
@@ -69,26 +70,28 @@ class RowRule:
 
 
 @dataclass(frozen=True, eq=False)
-class Factors(Dot):
-    """Rows that are optima of their events; see :class:`~landbridge.models.common.dot_product.Dot`."""
+class ALSModel(DotProductModel):
+    """Rows that are optima of their events; see
+    :class:`~landbridge.models.common.dot_product.DotProductModel`.
+    """
 
-    rule: RowRule
+    rule: RidgeSpec
     kind: ClassVar[str] = "factors"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """As the rule says."""
         return self.rule.parties(domain, counts_BD)
 
-    def fold_in(self, domain: str, events: Mapping[str, Rows], size: int) -> Float32:
+    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
         """Rows of people given by ``size`` rows of events per domain, (B, F), at fixed items: Eq. (1)."""
-        counts_BD = counts_of(events, self.known, size)
+        counts_BD = event_counts(events, self.history, size)
         part_BD = self.rule.parties(domain, counts_BD)
         ridge_B = self.rule.ridge(counts_BD, part_BD)
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
         patterns, pattern_B = np.unique(part_BD, axis=0, return_inverse=True)
         for pattern, part_D in enumerate(patterns):
             chosen_B = np.flatnonzero(pattern_B.reshape(-1) == pattern)
-            names = [name for name, part in zip(self.known.names, part_D, strict=True) if part]
+            names = [name for name, part in zip(self.history.domain_names, part_D, strict=True) if part]
             if names:
                 rows_BF[chosen_B] = self._solve(names, events, chosen_B, ridge_B[chosen_B])
         return rows_BF
@@ -103,8 +106,10 @@ class Factors(Dot):
         score = float(self.score(domain, asked)[0, item_idx])
         newcomer = bool(self._newcomer_B(domain, asked)[0])
         if self._cold_B(domain, asked)[0] or (newcomer and self.cold_policy == "popularity"):
-            unused_D = self.known.activity_UD[user_idx]
-            nothing = {n: np.zeros(c, np.float32) for n, c in zip(self.known.names, unused_D, strict=True)}
+            unused_D = self.history.activity_UD[user_idx]
+            nothing = {
+                n: np.zeros(c, np.float32) for n, c in zip(self.history.domain_names, unused_D, strict=True)
+            }
             return Explanation(nothing, score, 0.0)
         blended = newcomer and self.cold_policy == "blend"
         popularity = self.cold_weight * float(self._popularity_I[domain][item_idx]) if blended else 0.0
@@ -118,12 +123,12 @@ class Factors(Dot):
         return arrays, {**about, "rule": {**vars(self.rule), "catalogue": dict(self.rule.catalogue)}}
 
     @classmethod
-    def from_state(cls, kept: Kept) -> Factors:
+    def from_state(cls, kept: StoredState) -> ALSModel:
         """The inverse of ``state``."""
-        known, method, log, arrays, about = kept
-        catalogue = {name: about["rule"]["catalogue"][name] for name in known.names}
-        rule = RowRule(**{**about["rule"], "catalogue": catalogue})
-        return cls(known, method, log, *rows_from(known, arrays, about), rule)
+        history, method, log, arrays, about = kept
+        catalogue = {name: about["rule"]["catalogue"][name] for name in history.domain_names}
+        rule = RidgeSpec(**{**about["rule"], "catalogue": catalogue})
+        return cls(history, method, log, *embeddings_from(history, arrays, about), rule)
 
     @cached_property
     def _gramians(self) -> dict[str, npt.NDArray[np.float64]]:
@@ -145,11 +150,11 @@ class Factors(Dot):
 
     def _contributions(self, domain: str, user_idx: int, item_idx: int) -> dict[str, Float32]:
         """What each known event adds to the score of one item, Eq. (2): domain -> (N of the user,)."""
-        events = {name: _one_row(table.by_user, user_idx) for name, table in self.known.domains.items()}
-        counts_BD = counts_of(events, self.known, 1)
+        events = {name: _one_row(table.by_user, user_idx) for name, table in self.history.domains.items()}
+        counts_BD = event_counts(events, self.history, 1)
         part_BD = self.rule.parties(domain, counts_BD)
         system_FF = self.rule.ridge(counts_BD, part_BD)[0] * np.eye(self.item_IF[domain].shape[1])
-        parties = [name for name, part in zip(self.known.names, part_BD[0], strict=True) if part]
+        parties = [name for name, part in zip(self.history.domain_names, part_BD[0], strict=True) if part]
         for name in parties:
             y_NF = self.item_IF[name][events[name].columns].astype(np.float64)
             system_FF += self.rule.alpha0 * self._gramians[name] + (y_NF.T * _weights(events[name])) @ y_NF
@@ -162,22 +167,26 @@ class Factors(Dot):
         }
 
     def _solve(
-        self, names: list[str], events: Mapping[str, Rows], chosen_B: npt.NDArray[np.int64], ridge_B: Float32
+        self,
+        names: list[str],
+        events: Mapping[str, Ragged],
+        chosen_B: npt.NDArray[np.int64],
+        ridge_B: Float32,
     ) -> Float32:
         """Eq. (1) for queries with the same parties: only the items they touch are gathered."""
         touched_JF, rows = _gather(names, events, chosen_B, self.item_IF)
         spectrum_F, rotation_FF = self._eigen_of(tuple(names))
         fixed = als.Basis(rotation_FF, spectrum_F, touched_JF @ rotation_FF)
-        with limited(1):
+        with thread_limit(1):
             return np.asarray(als.solve(rows, fixed, self.rule.alpha0, ridge_B) @ rotation_FF.T)
 
 
 def _gather(
     names: list[str],
-    events: Mapping[str, Rows],
+    events: Mapping[str, Ragged],
     chosen_B: npt.NDArray[np.int64],
     item_IF: Mapping[str, Float32],
-) -> tuple[Float32, Rows]:
+) -> tuple[Float32, Ragged]:
     """The factors of all events of the chosen queries, (J, F), and rows that point into them."""
     owners, columns_JF, weights = [], [], []
     for name in names:
@@ -198,14 +207,14 @@ def _gather(
     )
     touched_JF = np.concatenate([*columns_JF, np.empty((0, n_factors), np.float32)])
     weight_J = np.concatenate([*weights, np.empty(0, np.float32)])[order_J]
-    return touched_JF, Rows(offsets_B, order_J.astype(np.int32), weight_J)
+    return touched_JF, Ragged(offsets_B, order_J.astype(np.int32), weight_J)
 
 
-def _one_row(rows: Rows, row: int) -> Rows:
+def _one_row(rows: Ragged, row: int) -> Ragged:
     part = slice(rows.offsets[row], rows.offsets[row + 1])
     weight = None if rows.weight is None else rows.weight[part]
-    return Rows(np.array([0, part.stop - part.start], np.int64), rows.columns[part], weight)
+    return Ragged(np.array([0, part.stop - part.start], np.int64), rows.columns[part], weight)
 
 
-def _weights(row: Rows) -> Float32:
+def _weights(row: Ragged) -> Float32:
     return np.ones(len(row.columns), np.float32) if row.weight is None else row.weight

@@ -21,12 +21,12 @@ import numpy as np
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
-from landbridge.models.als.fitted import Factors, RowRule
-from landbridge.models.als.warm_start import earlier, items_from
+from landbridge.models.als.fitted import ALSModel, RidgeSpec
+from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Float32, Method
 from landbridge.models.common.sharing import SHARING, tables_of
 from landbridge.models.search_space import Choice, Real, Space
@@ -66,29 +66,29 @@ class IALS(Method):
         if self.solver not in als.SOLVERS:
             raise SettingsError(unknown("solver", self.solver, als.SOLVERS))
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Factors:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Alternate for ``epochs`` sweeps and end with the users' half step."""
         options = options or FitOptions()
         tables = tables_of(train, self.sharing)
         sides = {label: _Table.of(table, self) for label, (table, _) in tables.items()}
 
         def step(state: State, epoch: int) -> tuple[State, Record]:
-            with limited(options.threads):
+            with thread_limit(options.threads):
                 return {
                     key: array
                     for label, side in sides.items()
                     for key, array in side.sweep(label, state, options.threads).items()
                 }, {}
 
-        def fitted(state: State, log: tuple[Record, ...] = ()) -> Factors:
+        def fitted(state: State, log: tuple[Record, ...] = ()) -> ALSModel:
             users: dict[str, Float32] = {}
             items: dict[str, Float32] = {}
-            with limited(options.threads):
+            with thread_limit(options.threads):
                 for label, (_, slices) in tables.items():
                     user_UF, item_IF = sides[label].finish(state[f"item:{label}"], options.threads)
                     users |= dict.fromkeys(slices, user_UF)
                     items |= {name: np.ascontiguousarray(item_IF[part]) for name, part in slices.items()}
-            return Factors(
+            return ALSModel(
                 train, self, log, users, items, self.cold_policy, self.cold_weight, self._rule(train)
             )
 
@@ -111,18 +111,18 @@ class IALS(Method):
         options: FitOptions,
     ) -> State:
         """Small Gaussian items, or those of an earlier model."""
-        last = earlier(options, self, self.factors)
+        last = previous_model(options, self, self.factors)
         state = {}
         for label, (table, slices) in tables.items():
             drawn_IF = als.initial(generator(options.seed, "items", label), table.n_items, self.factors)
-            rows = [items_from(last, train, name, drawn_IF[part]) for name, part in slices.items()]
+            rows = [initial_items(last, train, name, drawn_IF[part]) for name, part in slices.items()]
             state[f"item:{label}"] = np.concatenate(rows)
         return state
 
-    def _rule(self, data: MultiDomain) -> RowRule:
+    def _rule(self, data: MultiDomain) -> RidgeSpec:
         catalogue = {name: events.catalogue for name, events in data.domains.items()}
         tie = "separate" if self.sharing == "separate" else "pooled"
-        return RowRule(tie, self.alpha0, self.reg, self.exponent, catalogue)
+        return RidgeSpec(tie, self.alpha0, self.reg, self.exponent, catalogue)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.models.als import solver as als
 from landbridge.models.base import Float32
 from landbridge.training.epochs import State
@@ -19,13 +19,13 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Party:
+class DomainState:
     """What one domain holds: its events over its own users only. Shapes: U its users, I its items."""
 
     users: npt.NDArray[np.int64]  # (U,) index of each in the common vocabulary
     tied: Mask  # (U,) whether the consensus binds her here
-    by_user: Rows
-    by_item: Rows
+    by_user: Ragged
+    by_item: Ragged
     ridge_U: Float32
     ridge_I: Float32
     half_U: Float32  # (U,) λ (n_u / |V| + α₀)^ν, the ridge with half of its exponent
@@ -34,7 +34,7 @@ class Party:
     @classmethod
     def of(
         cls, events: Interactions, tied_U: Mask, everywhere: bool, alpha0: float, reg: float, exponent: float
-    ) -> Party:
+    ) -> DomainState:
         """One domain's party; its users are those with events here and, ``everywhere``, all that are tied."""
         takes_part_U = events.user_counts > 0
         if everywhere:
@@ -61,14 +61,16 @@ class Party:
         return len(self.ridge_I)
 
 
-def tied_users(data: MultiDomain, everywhere: bool, fraction: float, seed: int) -> Mask:
+def consensus_users(data: MultiDomain, everywhere: bool, fraction: float, seed: int) -> Mask:
     """Whom a consensus binds: a ``fraction`` of those with events in two domains or, ``everywhere``, in
     any, (U,)."""
     eligible_U = data.activity_UD.any(axis=1) if everywhere else data.shared_U
     return np.asarray(eligible_U & (generator(seed, "shared").random(data.n_users) < fraction))
 
 
-def user_rows(parties: Mapping[str, Party], state: State, own: bool) -> dict[str, Float32]:
+def user_embeddings_by_domain(
+    parties: Mapping[str, DomainState], state: State, own: bool
+) -> dict[str, Float32]:
     """User rows per domain over all users: the consensus, and a party's own row where nothing is tied.
 
     ``state`` holds "z" and every party's "x:name". With ``own`` a party's users keep her own rows although

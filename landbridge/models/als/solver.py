@@ -34,7 +34,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.interactions import Int64, Rows
+from landbridge.data.interactions import Int64, Ragged
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -113,7 +113,7 @@ def basis(factors_RF: Float32, threads: int) -> Basis:
 
 
 def solve(
-    rows: Rows,
+    rows: Ragged,
     fixed: Basis,
     alpha0: float,
     ridge_R: Float32,
@@ -126,7 +126,7 @@ def solve(
 
     ``pull_RF`` is c and ``start_RF`` where conjugate gradients begin, both in the same basis. The result is
     a new array or ``out_RF``, which may be ``start_RF``: fresh memory costs as much as the arithmetic of
-    short rows. Call it inside :func:`landbridge.core.threads.limited`.
+    short rows. Call it inside :func:`landbridge.core.threads.thread_limit`.
     """
     from landbridge.models.als.kernels import solve_rows
 

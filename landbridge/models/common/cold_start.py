@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.data.activity import events_in
+from landbridge.data.activity import events_per_domain
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.models.base import Fitted, Float32, Queries
 
 COLD_POLICIES = ("blend", "mean", "popularity", "zero")
 
 
-class Served(Fitted):
+class ColdStartMixin(Fitted):
     """Scores of people's events, then the cold policy.
 
     ``cold_policy`` serves newcomers of a domain, people without an event in it. "blend": ``cold_weight``
@@ -47,7 +47,7 @@ class Served(Fitted):
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """What the model says, for newcomers with the cold policy, (B, I)."""
-        scores_BI = self.warm_scores(self.known.named(domain), queries)
+        scores_BI = self.warm_scores(self.history.named(domain), queries)
         newcomer_B = self._newcomer_B(domain, queries)
         if self.cold_policy == "blend":
             scores_BI[newcomer_B] += np.float32(self.cold_weight) * self._popularity_I[domain]
@@ -58,10 +58,10 @@ class Served(Fitted):
     @cached_property
     def _trained_U(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Whose row was learned from events, per domain."""
-        activity_UD = self.known.activity_UD
+        activity_UD = self.history.activity_UD
         return {
             name: np.asarray(((activity_UD > 0) & self.parties(name, activity_UD)).any(axis=1))
-            for name in self.known.names
+            for name in self.history.domain_names
         }
 
     @cached_property
@@ -69,29 +69,31 @@ class Served(Fitted):
         """The share of a domain's users who have each item."""
         return {
             name: (events.item_counts / max(int((events.user_counts > 0).sum()), 1)).astype(np.float32)
-            for name, events in self.known.domains.items()
+            for name, events in self.history.domains.items()
         }
 
     def _newcomer_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         """Who has no event in the domain."""
-        return np.asarray(events_in(self.known, domain, queries) == 0)
+        return np.asarray(events_per_domain(self.history, domain, queries) == 0)
 
     def _cold_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         trained_B = (queries.user_idx >= 0) & self._trained_U[domain][queries.user_idx]
         if queries.events is None:
             return np.asarray(~trained_B)
-        counts_BD = counts_of(queries.events, self.known, len(queries))
+        counts_BD = event_counts(queries.events, self.history, len(queries))
         usable_B = (counts_BD > 0) & self.parties(domain, counts_BD)
         replaced_B = counts_BD.any(axis=1)
         return np.asarray(~np.where(replaced_B, usable_B.any(axis=1), trained_B))
 
 
-def mean_of(rows_UF: Float32, chosen_U: npt.NDArray[np.bool_]) -> Float32:
+def mean_embedding(rows_UF: Float32, chosen_U: npt.NDArray[np.bool_]) -> Float32:
     """The mean of the chosen rows, zero where there is none, (F,)."""
     return np.asarray(rows_UF[chosen_U].sum(axis=0) / np.float32(max(chosen_U.sum(), 1)))
 
 
-def counts_of(events: Mapping[str, Rows], known: MultiDomain, size: int) -> npt.NDArray[np.int64]:
+def event_counts(events: Mapping[str, Ragged], history: MultiDomain, size: int) -> npt.NDArray[np.int64]:
     """Events per query and domain, (B, D)."""
     none_B = np.zeros(size, np.int64)
-    return np.stack([np.diff(events[n].offsets) if n in events else none_B for n in known.names], axis=1)
+    return np.stack(
+        [np.diff(events[n].offsets) if n in events else none_B for n in history.domain_names], axis=1
+    )

@@ -1,4 +1,4 @@
-"""``Dot``: a row per user and a row per item, and what people without a row are served.
+"""``DotProductModel``: a row per user and a row per item, and what people without a row are served.
 
 Shape letters as in :mod:`landbridge.models.base`.
 """
@@ -15,18 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.models.base import Float32, Queries
 from landbridge.models.common.cold_start import COLD_POLICIES as COLD_POLICIES
-from landbridge.models.common.cold_start import Served, mean_of
-from landbridge.models.common.cold_start import counts_of as counts_of
+from landbridge.models.common.cold_start import ColdStartMixin, event_counts, mean_embedding
 
 
 @dataclass(frozen=True, eq=False)
-class Dot(Served):
+class DotProductModel(ColdStartMixin):
     """``user_UF`` and ``item_IF``: domain -> float32; domains that share rows share the array.
 
-    ``cold_policy`` and ``cold_weight``: :class:`~landbridge.models.common.cold_start.Served`.
+    ``cold_policy`` and ``cold_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
     """
 
     user_UF: Mapping[str, Float32]
@@ -35,7 +34,7 @@ class Dot(Served):
     cold_weight: float
 
     @abstractmethod
-    def fold_in(self, domain: str, events: Mapping[str, Rows], size: int) -> Float32:
+    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
         """Rows of people given by ``size`` rows of events per domain, (B, F), at fixed items."""
 
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
@@ -44,10 +43,10 @@ class Dot(Served):
 
     def query_vectors(self, domain: str, queries: Queries) -> Float32:
         """One row per query, (B, F): looked up, folded in, or the cold row."""
-        rows_BF = self.user_UF[self.known.named(domain)][queries.user_idx]
+        rows_BF = self.user_UF[self.history.named(domain)][queries.user_idx]
         if queries.events is not None:
             folded_BF = self.fold_in(domain, queries.events, len(queries))
-            given_B = counts_of(queries.events, self.known, len(queries)).any(axis=1)
+            given_B = event_counts(queries.events, self.history, len(queries)).any(axis=1)
             rows_BF[given_B] = folded_BF[given_B]
         rows_BF[self._cold_B(domain, queries)] = self._cold_F[domain]
         return rows_BF
@@ -65,14 +64,16 @@ class Dot(Served):
     def _cold_F(self) -> dict[str, Float32]:
         """The row of people of whom nothing usable is known, per domain."""
         if self.cold_policy == "mean":
-            return {name: mean_of(self.user_UF[name], trained) for name, trained in self._trained_U.items()}
+            return {
+                name: mean_embedding(self.user_UF[name], trained) for name, trained in self._trained_U.items()
+            }
         return {name: np.zeros(rows_UF.shape[1], np.float32) for name, rows_UF in self.user_UF.items()}
 
 
-def rows_from(
-    known: MultiDomain, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]
+def embeddings_from(
+    history: MultiDomain, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]
 ) -> tuple[dict[str, Float32], dict[str, Float32], str, float]:
     """User rows, item rows, cold policy and weight of :meth:`Dot.rows_state`, in the order of the fields."""
-    users = {name: arrays[f"user:{about['users'][name]}"] for name in known.names}
-    items = {name: arrays[f"item:{name}"] for name in known.names}
+    users = {name: arrays[f"user:{about['users'][name]}"] for name in history.domain_names}
+    items = {name: arrays[f"item:{name}"] for name in history.domain_names}
     return users, items, about["cold_policy"], about["cold_weight"]

@@ -32,7 +32,7 @@ def contrastive(log_g_B: Tensor, tau_B: Tensor, rho: float) -> Tensor:
     return tau_B * (log_g_B + rho)
 
 
-def tracked(log_g_B: Tensor, tau_B: Tensor, rho: float, log_s_B: Tensor) -> Tensor:
+def log_ratio_estimate(log_g_B: Tensor, tau_B: Tensor, rho: float, log_s_B: Tensor) -> Tensor:
     """The value of Eq. (1) with the gradient of Eq. (2), (B,).
 
     Where s is the batch's own g, this is ``contrastive`` with τ held.
@@ -56,7 +56,7 @@ def bpr(positive_B: Tensor, negative_B: Tensor) -> Tensor:
     return softplus(negative_B - positive_B)
 
 
-def shrinkage(rows: tuple[Tensor, ...], reg: float, power: int = 2) -> Tensor:
+def l2_penalty(rows: tuple[Tensor, ...], reg: float, power: int = 2) -> Tensor:
     """Eq. (5) of each row of a batch, (B,): ``rows`` are its (B, F) rows of every table.
 
     ``power`` 2 is ½λ‖x‖², 1 is λ‖x‖, whose gradient at a zero row is taken as zero.

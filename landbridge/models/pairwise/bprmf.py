@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.pairwise.fitted import Vectors
+from landbridge.models.pairwise.fitted import EmbeddingModel
 from landbridge.models.pairwise.method import PairwiseMethod
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.options import FitOptions
@@ -35,6 +35,6 @@ class BPRMF(PairwiseMethod):
         }
     )
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Vectors:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
         """Go ``epochs`` times through all events."""
         return self.learn(train, options or FitOptions(), layers=0)

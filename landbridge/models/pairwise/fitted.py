@@ -1,4 +1,5 @@
-"""``Vectors``: rows learned by steps, and how a row of events becomes a user without touching any other.
+"""``EmbeddingModel``: rows learned by steps, and how a row of events becomes a user without touching any
+other.
 
 A new person's row starts at zero and takes ``passes`` times as many steps as she has events, by Eq. (2) of
 :mod:`landbridge.models.pairwise.table`, at fixed items and with the optimiser of the fit. Which event and
@@ -14,17 +15,17 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.threads import limited
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.core.threads import thread_limit
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.data.sampling.pairwise import Pairwise
-from landbridge.models.base import Float32, Kept
-from landbridge.models.common.dot_product import Dot, rows_from
+from landbridge.models.base import Float32, StoredState
+from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.common.sharing import tables_of
 from landbridge.training.optimizers import KINDS, Optimizer
 
 
 @dataclass(frozen=True)
-class PairRule:
+class FoldInSpec:
     """How a user's events become her row: steps on pairs, in her own domain or in all."""
 
     sharing: str
@@ -35,30 +36,32 @@ class PairRule:
 
 
 @dataclass(frozen=True, eq=False)
-class Vectors(Dot):
-    """Rows learned from pairs; see :class:`~landbridge.models.common.dot_product.Dot`."""
+class EmbeddingModel(DotProductModel):
+    """Rows learned from pairs; see :class:`~landbridge.models.common.dot_product.DotProductModel`."""
 
-    rule: PairRule
+    rule: FoldInSpec
     kind: ClassVar[str] = "vectors"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """The own domain, or all of them."""
-        own_D = np.array([name == domain or self.rule.sharing == "joined" for name in self.known.names])
+        own_D = np.array(
+            [name == domain or self.rule.sharing == "joined" for name in self.history.domain_names]
+        )
         return np.tile(own_D, (len(counts_BD), 1))
 
-    def fold_in(self, domain: str, events: Mapping[str, Rows], size: int) -> Float32:
+    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
         """Rows of people given by ``size`` rows of events per domain, (B, F), at fixed items."""
         from landbridge.models.pairwise.kernels import fold_rows
 
         table, slices = next(
             (table, slices)
-            for table, slices in tables_of(self.known, self.rule.sharing).values()
+            for table, slices in tables_of(self.history, self.rule.sharing).values()
             if domain in slices
         )
         source = Pairwise(table, slices, self.rule.negatives)
         asked = _asked(events, slices, size, table.n_items)
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
-        with limited(1):
+        with thread_limit(1):
             fold_rows(
                 np.concatenate([self.item_IF[name] for name in slices]),
                 *_kernel_rows(asked.by_user),
@@ -77,14 +80,16 @@ class Vectors(Dot):
         return arrays, {**about, "rule": asdict(self.rule)}
 
     @classmethod
-    def from_state(cls, kept: Kept) -> Vectors:
+    def from_state(cls, kept: StoredState) -> EmbeddingModel:
         """The inverse of ``state``."""
-        known, method, log, arrays, about = kept
+        history, method, log, arrays, about = kept
         rule = {**about["rule"], "optimizer": Optimizer(**about["rule"]["optimizer"])}
-        return cls(known, method, log, *rows_from(known, arrays, about), PairRule(**rule))
+        return cls(history, method, log, *embeddings_from(history, arrays, about), FoldInSpec(**rule))
 
 
-def _asked(events: Mapping[str, Rows], slices: Mapping[str, slice], size: int, n_items: int) -> Interactions:
+def _asked(
+    events: Mapping[str, Ragged], slices: Mapping[str, slice], size: int, n_items: int
+) -> Interactions:
     """The queries' events in the domains of one table, over its items."""
     users, items, weights = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for name, here in slices.items():
@@ -98,5 +103,5 @@ def _asked(events: Mapping[str, Rows], slices: Mapping[str, slice], size: int, n
     )
 
 
-def _kernel_rows(rows: Rows) -> tuple[npt.NDArray[Any], ...]:
+def _kernel_rows(rows: Ragged) -> tuple[npt.NDArray[Any], ...]:
     return rows.offsets, rows.columns, np.empty(0, np.float32) if rows.weight is None else rows.weight

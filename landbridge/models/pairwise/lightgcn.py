@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.pairwise.fitted import Vectors
+from landbridge.models.pairwise.fitted import EmbeddingModel
 from landbridge.models.pairwise.method import PairwiseMethod
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.options import FitOptions
@@ -47,6 +47,6 @@ class LightGCN(PairwiseMethod):
         if self.layers < 0:
             raise SettingsError(f"layers must be 0 or more, not {self.layers}.")
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Vectors:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
         """Go ``epochs`` times through all events, propagating at every step."""
         return self.learn(train, options or FitOptions(), self.layers)

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import NEGATIVES, Pairwise
 from landbridge.models.base import Float32, Method
 from landbridge.models.common.sharing import SHARING, tables_of
-from landbridge.models.pairwise.fitted import PairRule, Vectors
-from landbridge.models.pairwise.table import PairwiseTable, part, together
+from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
+from landbridge.models.pairwise.table import PairwiseTable, table_state, train_tables
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
@@ -49,7 +49,7 @@ class PairwiseMethod(Method):
         if min(self.factors, self.batch_size) < 1 or self.reg < 0:
             raise SettingsError("factors and batch_size must be 1 or more and reg 0 or more.")
 
-    def learn(self, train: MultiDomain, options: FitOptions, layers: int) -> Vectors:
+    def learn(self, train: MultiDomain, options: FitOptions, layers: int) -> EmbeddingModel:
         """All epochs on every table; a resumed fit needs the rows, the optimiser's slots and the epoch."""
         tables = self._tables(train, options.seed, layers)
 
@@ -61,12 +61,12 @@ class PairwiseMethod(Method):
             }
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
-        with limited(options.threads), ThreadPoolExecutor(options.threads) as pool:
+        with thread_limit(options.threads), ThreadPoolExecutor(options.threads) as pool:
             state, log = run_epochs(
                 f"{type(self).__name__} {self.sharing}",
                 self.epochs,
                 start,
-                together(tables, self.epochs, pool),
+                train_tables(tables, self.epochs, pool),
                 lambda state: self._fitted(train, tables, state, ()),
                 options,
                 identity,
@@ -88,14 +88,14 @@ class PairwiseMethod(Method):
 
     def _fitted(
         self, train: MultiDomain, tables: dict[str, PairwiseTable], state: State, log: tuple[Record, ...]
-    ) -> Vectors:
+    ) -> EmbeddingModel:
         users: dict[str, Float32] = {}
         items: dict[str, Float32] = {}
         for label, table in tables.items():
-            user_UF, item_IF = table.rows(part(state, label))
+            user_UF, item_IF = table.rows(table_state(state, label))
             users |= dict.fromkeys(table.pairs.slices, user_UF)
             items |= {name: np.ascontiguousarray(item_IF[here]) for name, here in table.pairs.slices.items()}
-        rule = PairRule(
+        rule = FoldInSpec(
             self.sharing, self.negatives, self.reg, self.epochs, Optimizer(self.optimizer, self.lr)
         )
-        return Vectors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)

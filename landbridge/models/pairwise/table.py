@@ -129,14 +129,14 @@ class PairwiseTable:
         return offsets, columns, scale_R, np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64)
 
     def _by_domain(self, positive_N: npt.NDArray[np.int32], loss_N: Float32) -> Losses:
-        starts = [part.start for part in self.pairs.slices.values()]
+        starts = [table_state.start for table_state in self.pairs.slices.values()]
         domain_N = np.searchsorted(starts, positive_N, side="right") - 1
         total_D = np.bincount(domain_N, loss_N, len(starts))
         count_D = np.maximum(np.bincount(domain_N, minlength=len(starts)), 1)
         return dict(zip(self.pairs.slices, (total_D / count_D).tolist(), strict=True))
 
 
-def together(
+def train_tables(
     tables: Mapping[str, PairwiseTable], epochs: int, pool: Executor
 ) -> Callable[[State, int], tuple[State, dict[str, Any]]]:
     """A step of all tables, whose states are told apart by ``label|``; one loss per domain on record.
@@ -152,7 +152,7 @@ def together(
                 ready[label, number] = pool.submit(table.pairs.epoch, number)
 
     def learn(label: str, state: State, number: int) -> tuple[State, Losses]:
-        return tables[label].epoch(part(state, label), number, ready.pop((label, number)).result())
+        return tables[label].epoch(table_state(state, label), number, ready.pop((label, number)).result())
 
     def step(state: State, number: int) -> tuple[State, dict[str, Any]]:
         prepare(number)
@@ -170,6 +170,6 @@ def together(
     return step
 
 
-def part(state: State, label: str) -> State:
+def table_state(state: State, label: str) -> State:
     """One table's share of the state."""
     return {key: state[f"{label}|{key}"] for key in SLOTS}

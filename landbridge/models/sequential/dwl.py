@@ -28,15 +28,15 @@ from typing import TYPE_CHECKING, ClassVar
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.sequential.item_weights import Several, Weighed
-from landbridge.models.sequential.losses import Candidates
-from landbridge.models.sequential.method import Batch, Emphasis, SequenceMethod, Told
+from landbridge.models.sequential.item_weights import MultiObjectiveWeights, SparsityWeights
+from landbridge.models.sequential.losses import SoftmaxCandidates
+from landbridge.models.sequential.method import SequenceBatch, SequenceMethod, TargetBatch, TargetWeights
 from landbridge.training.torch_backend import torch
 from landbridge.training.weighting.base import Fixed, Uniform, Weighting
 from landbridge.training.weighting.gradnorm import GradNorm
-from landbridge.training.weighting.multi_objective import OBJECTIVES, TradeOff
+from landbridge.training.weighting.multi_objective import OBJECTIVES, MultiObjective
 from landbridge.training.weighting.schedule import WeightSchedule
-from landbridge.training.weighting.sparsity import COMBINE, Sparsity, WeightMap
+from landbridge.training.weighting.sparsity import COMBINE, SparsityScore, WeightMap
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,11 +47,12 @@ WEIGH = ("sparsity", "several", "fixed", "none")
 @dataclass(frozen=True)
 class DWL(SequenceMethod):
     """``weigh``: "sparsity", as below; "several", ``objectives`` with their λ, 0 where none is given
-    (:class:`~landbridge.training.weighting.multi_objective.TradeOff`); "fixed", ``weights`` by domain, 1
+    (:class:`~landbridge.training.weighting.multi_objective.MultiObjective`); "fixed", ``weights`` by domain,
+    1
     where none is given; or "none".
 
     ``alpha``, ``beta``, ``gamma``, ``counting``, ``entropy``, ``standardise``:
-    :class:`~landbridge.training.weighting.sparsity.Sparsity`; ``map``, ``low``, ``high``, ``kappa``:
+    :class:`~landbridge.training.weighting.sparsity.SparsityScore`; ``map``, ``low``, ``high``, ``kappa``:
     :class:`~landbridge.training.weighting.sparsity.WeightMap`; ``renorm`` to ``window_days``:
     :class:`~landbridge.training.weighting.schedule.WeightSchedule`. ``combine``: "max", "mean" or "product"
     over an item's domains. ``literal``: Eq. (1) with T. Other settings: ``SequenceMethod``.
@@ -105,7 +106,7 @@ class DWL(SequenceMethod):
     def schedule(self) -> WeightSchedule:
         """How weights follow the domains' scores."""
         return WeightSchedule(
-            Sparsity(self.alpha, self.beta, self.gamma, self.counting, self.entropy, self.standardise),
+            SparsityScore(self.alpha, self.beta, self.gamma, self.counting, self.entropy, self.standardise),
             WeightMap(self.map, self.low, self.high, self.kappa),
             self.renorm,
             self.momentum,
@@ -117,24 +118,24 @@ class DWL(SequenceMethod):
         )
 
     @property
-    def trade_off(self) -> TradeOff:
+    def trade_off(self) -> MultiObjective:
         """How much each objective counts where there are several."""
         for name in self.objectives:
             if name not in OBJECTIVES:
                 raise SettingsError(unknown("objective", name, OBJECTIVES))
         counts = {name: self.objectives.get(name, 0.0) for name in OBJECTIVES}
-        return TradeOff(**counts, low=self.low, high=self.high)
+        return MultiObjective(**counts, low=self.low, high=self.high)
 
-    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> Emphasis:
+    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
         """By sparsity, by several objectives, fixed, or alike."""
         for domain in self.weights:
-            if domain not in train.names:
-                raise SettingsError(unknown("domain in weights", domain, train.names))
+            if domain not in train.domain_names:
+                raise SettingsError(unknown("domain in weights", domain, train.domain_names))
         if self.weigh == "none" or self.signal == "gradient":
             return super().emphasis(train, weights, seed)
         if self.weigh == "several":
-            return Several(self, train, weights, seed)
-        return Weighed(self, train, weights["item"].device)
+            return MultiObjectiveWeights(self, train, weights, seed)
+        return SparsityWeights(self, train, weights["item"].device)
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
         """GradNorm for the signal "gradient"."""
@@ -143,7 +144,7 @@ class DWL(SequenceMethod):
         return GradNorm(f"block.{self.blocks - 1}.down.weight", start=None)
 
     def losses(
-        self, weights: Mapping[str, Tensor], batch: Batch, share_I: Tensor, emphasis: Emphasis
+        self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor, emphasis: TargetWeights
     ) -> dict[str, Tensor]:
         """Eq. (1) as one loss, or those of Eq. (2) by domain."""
         told = self.told(weights, batch, share_I)
@@ -155,7 +156,9 @@ class DWL(SequenceMethod):
         emphasis.seen(told.target_T, loss_T)
         return {"all domains": total}
 
-    def _by_domain(self, weights: Mapping[str, Tensor], told: Told, emphasis: Emphasis) -> dict[str, Tensor]:
+    def _by_domain(
+        self, weights: Mapping[str, Tensor], told: TargetBatch, emphasis: TargetWeights
+    ) -> dict[str, Tensor]:
         domain_T, found = emphasis.domain_I[told.target_T], {}
         for number in domain_T.unique().tolist():
             part = _part(told, domain_T == number)
@@ -165,15 +168,15 @@ class DWL(SequenceMethod):
         return found
 
 
-def _part(told: Told, chosen_T: Tensor) -> Told:
+def _part(told: TargetBatch, chosen_T: Tensor) -> TargetBatch:
     """Some of the targets, told from the same candidates."""
     query_TF, target_T, other_TK, among = told
     if among is not None:
         own_T = None if among.own_T is None else among.own_T[chosen_T]
         window_T = None if among.window_T is None else among.window_T[chosen_T]
         place_T = among.place_T[chosen_T]
-        among = Candidates(among.item_C, among.bias_C, place_T, own_T, among.hidden_BC, window_T)
-    return Told(query_TF[chosen_T], target_T[chosen_T], other_TK[chosen_T], among)
+        among = SoftmaxCandidates(among.item_C, among.bias_C, place_T, own_T, among.hidden_BC, window_T)
+    return TargetBatch(query_TF[chosen_T], target_T[chosen_T], other_TK[chosen_T], among)
 
 
 PAPER = DWL(

@@ -1,4 +1,5 @@
-"""``Sequential``: a transformer that reads what somebody did last, in whatever domains, and scores all items.
+"""``SequenceModel``: a transformer that reads what somebody did last, in whatever domains, and scores all
+items.
 
 With q the state after the last event (:mod:`landbridge.models.sequential.transformer`)
 
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.data.queries import rows_of
 from landbridge.data.sampling import sequences
-from landbridge.models.base import Float32, Kept, Queries
-from landbridge.models.common.cold_start import Served, mean_of
+from landbridge.models.base import Float32, Queries, StoredState
+from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
 from landbridge.models.sequential.transformer import Encoder
 from landbridge.training.loop import threads
 from landbridge.training.torch_backend import torch
@@ -35,7 +36,7 @@ LEAST_NORM = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Sequential(Served):
+class SequenceModel(ColdStartMixin):
     """``weights``: by name, see :mod:`.attention`. ``temperature``: T of Eq. (1), None for plain products."""
 
     encoder: Encoder
@@ -53,12 +54,12 @@ class Sequential(Served):
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
         """Eq. (1) for every item of the domain, (B, I)."""
         item_IF = self._item_IF[self._slices[domain]]
-        state_BF = self._scaled(self.states(sequences.asked(self.known, self._history, queries)))
+        state_BF = self._scaled(self.states(sequences.query_histories(self.history, self._history, queries)))
         cold_B = self._cold_B(domain, queries)
         state_BF[cold_B] = 0 if self.cold_policy == "zero" else self._mean_F
         return np.asarray(state_BF @ item_IF.T)
 
-    def states(self, rows: Rows) -> Float32:
+    def states(self, rows: Ragged) -> Float32:
         """The state after the last event of each row, zero for a row without one, (R, F)."""
         import numba
 
@@ -67,7 +68,9 @@ class Sequential(Served):
         with threads(numba.get_num_threads()), torch().inference_mode():
             for start in range(0, len(given_R), ROWS_AT_ONCE):
                 some_R = given_R[start : start + ROWS_AT_ONCE]
-                state_RF[some_R] = self._last(*sequences.latest(rows_of(rows, some_R), self.encoder.length))
+                state_RF[some_R] = self._last(
+                    *sequences.last_items(rows_of(rows, some_R), self.encoder.length)
+                )
         return state_RF
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
@@ -80,12 +83,12 @@ class Sequential(Served):
         }
 
     @classmethod
-    def from_state(cls, kept: Kept) -> Sequential:
+    def from_state(cls, kept: StoredState) -> SequenceModel:
         """The inverse of ``state``."""
-        known, method, log, arrays, about = kept
+        history, method, log, arrays, about = kept
         cold = about["cold_policy"], about["cold_weight"]
         encoder = Encoder(**about["encoder"])
-        return cls(known, method, log, encoder, dict(arrays), about["temperature"], *cold)
+        return cls(history, method, log, encoder, dict(arrays), about["temperature"], *cold)
 
     def _last(self, input_BL: npt.NDArray[np.int32], count_B: npt.NDArray[np.int64]) -> Float32:
         state_BLF = self.encoder.states(self._tensors, torch().from_numpy(input_BL).long())
@@ -99,12 +102,12 @@ class Sequential(Served):
         return np.asarray(_unit(state_BF) / np.float32(self.temperature))
 
     @cached_property
-    def _history(self) -> Rows:
-        return sequences.in_time(self.known)
+    def _history(self) -> Ragged:
+        return sequences.user_histories(self.history)
 
     @cached_property
     def _slices(self) -> dict[str, slice]:
-        return self.known.joined()[1]
+        return self.history.joined()[1]
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:
@@ -120,7 +123,7 @@ class Sequential(Served):
         """Of at most a block of people, the first who have events."""
         some = rows_of(self._history, np.flatnonzero(np.diff(self._history.offsets))[:ROWS_AT_ONCE])
         state_RF = self._scaled(self.states(some))
-        return mean_of(state_RF, np.ones(len(state_RF), bool))
+        return mean_embedding(state_RF, np.ones(len(state_RF), bool))
 
 
 def _unit(rows_RF: Float32) -> Float32:

@@ -1,4 +1,5 @@
-"""The weights of items from those of their domains, from epoch to epoch: ``Weighed`` and ``Several``.
+"""The weights of items from those of their domains, from epoch to epoch: ``SparsityWeights`` and
+``MultiObjectiveWeights``.
 
 The weights of domains are those of a schedule (:mod:`landbridge.training.weighting.schedule`), fixed, or,
 where there
@@ -24,14 +25,20 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.rng import generator
-from landbridge.core.threads import shared
+from landbridge.core.threads import all_threads
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries, rows_of
-from landbridge.models.sequential.method import Emphasis
+from landbridge.models.sequential.method import TargetWeights
 from landbridge.ranking.top_k import top_k
 from landbridge.training.torch_backend import torch
 from landbridge.training.weighting.multi_objective import exposure, worst_group
-from landbridge.training.weighting.sparsity import Counts, Float64, memberships_of, of_items, renormalised
+from landbridge.training.weighting.sparsity import (
+    DomainCounts,
+    Float64,
+    item_weights,
+    memberships_of,
+    renormalised,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,13 +49,13 @@ STEP = 0.1  # η
 PEOPLE, PLACES = 100, 10
 
 
-class Weighed(Emphasis):
+class SparsityWeights(TargetWeights):
     """The weights of domains are the schedule's, or fixed."""
 
     def __init__(self, method: DWL, train: MultiDomain, where: Any) -> None:
         super().__init__(train, where)
         self.method, self.schedule = method, method.schedule
-        self.belongs_ID = np.concatenate([memberships_of(train, name) for name in train.names])
+        self.belongs_ID = np.concatenate([memberships_of(train, name) for name in train.domain_names])
         self.share_I = train.joined()[0].item_counts.astype(np.float64)
         self.windows = self.schedule.windows(train, method.epochs)
         begun = {name: torch().from_numpy(array).to(where) for name, array in self._begun(train).items()}
@@ -58,7 +65,7 @@ class Weighed(Emphasis):
         """Update the weights where it is time for it."""
         self.update(epoch)
         super().begin(epoch)
-        self.weight_I = torch().from_numpy(self.of_items().astype(np.float32)).to(self.domain_I.device)
+        self.weight_I = torch().from_numpy(self.item_weights().astype(np.float32)).to(self.domain_I.device)
 
     def update(self, epoch: int) -> None:
         """What changes before an epoch, while the losses of the one before are still known."""
@@ -75,9 +82,9 @@ class Weighed(Emphasis):
         """w of each target's item."""
         return self.weight_I[target_T]
 
-    def of_items(self) -> Float64:
+    def item_weights(self) -> Float64:
         """w_i of the joined catalogue, (I,)."""
-        weight_I = of_items(self.of_domains(), self.belongs_ID, self.method.combine)
+        weight_I = item_weights(self.of_domains(), self.belongs_ID, self.method.combine)
         if not self.method.renorm or self.method.weigh == "fixed":
             return weight_I
         return renormalised(weight_I, self.share_I, self.method.low, self.method.high)
@@ -91,10 +98,10 @@ class Weighed(Emphasis):
         return {**super().facts(), **self.schedule.facts(self._state(), self.names)}
 
     def _begun(self, train: MultiDomain) -> dict[str, npt.NDArray[Any]]:
-        state = self.schedule.begin(Counts.of(train))
+        state = self.schedule.begin(DomainCounts.of(train))
         if self.method.weigh != "fixed":
             return state
-        fixed_D = np.array([self.method.weights.get(name, 1.0) for name in train.names])
+        fixed_D = np.array([self.method.weights.get(name, 1.0) for name in train.domain_names])
         return {**state, "weight_D": fixed_D}
 
     def _state(self) -> dict[str, npt.NDArray[Any]]:
@@ -102,7 +109,7 @@ class Weighed(Emphasis):
         return {name.removeprefix("schedule."): tensor.cpu().numpy().copy() for name, tensor in own.items()}
 
 
-class Several(Weighed):
+class MultiObjectiveWeights(SparsityWeights):
     """The weights of domains are a mixture of what several objectives ask for.
 
     ``weights``: the network's, which change in place as it learns. ``seed``: of the people whose lists are
@@ -147,7 +154,7 @@ class Several(Weighed):
         rng = generator(self.seed, "exposure", str(epoch))
         people = rng.choice(some, min(PEOPLE, len(some)), replace=False)
         model, queries = self.method.fitted(self.train, self.weights, ()), Queries.of_users(people)
-        with shared(torch().get_num_threads()):
+        with all_threads(torch().get_num_threads()):
             scores_BI = np.concatenate([model.score(name, queries) for name in self.names], axis=1)
             items_BK, _ = top_k(scores_BI, PLACES, rows_of(table.by_user, people))
         member_ND = self.belongs_ID[items_BK[items_BK >= 0]]

@@ -49,7 +49,7 @@ CALIBRATION = 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class SoftmaxCandidates:
     """What targets are told from.
 
     ``item_C``: their numbers, each once. ``bias_C``: b_c. ``place_T``: where each target's item is among
@@ -65,29 +65,29 @@ class Candidates:
     window_T: Tensor | None = None
 
 
-def everything(n_items: int, target_T: Tensor) -> Candidates:
+def all_items(n_items: int, target_T: Tensor) -> SoftmaxCandidates:
     """All items, Eq. (1)."""
     item_C = torch().arange(n_items, device=target_T.device)
     none_C = torch().zeros(n_items, device=target_T.device)
-    return Candidates(item_C, none_C, target_T, torch().zeros(len(target_T), device=target_T.device))
+    return SoftmaxCandidates(item_C, none_C, target_T, torch().zeros(len(target_T), device=target_T.device))
 
 
-def in_batch(target_T: Tensor, extra_M: Tensor, share_I: Tensor, log_q: str) -> Candidates:
+def in_batch(target_T: Tensor, extra_M: Tensor, share_I: Tensor, log_q: str) -> SoftmaxCandidates:
     """Those of the batch and ``extra_M``, Eqs. (3) to (5). ``share_I``: f, above 0 for every target."""
     slots = torch().cat([target_T, extra_M])
     item_C, place_S, count_C = slots.unique(return_inverse=True, return_counts=True)
     place_T, log_n_C = place_S[: len(target_T)], count_C.float().log()
     if log_q == "none":
-        return Candidates(item_C, log_n_C, place_T, torch().zeros_like(log_n_C)[place_T])
+        return SoftmaxCandidates(item_C, log_n_C, place_T, torch().zeros_like(log_n_C)[place_T])
     drawn = len(target_T) - (log_q == "corrected")
     expected_C = drawn * share_I[item_C] + len(extra_M) / len(share_I)
     log_q_C = expected_C.clamp(min=torch().finfo().tiny).log()
     own_T = -log_q_C[place_T] if log_q == "standard" else None  # Eq. (4), Eq. (5)
-    return Candidates(item_C, log_n_C - log_q_C, place_T, own_T)
+    return SoftmaxCandidates(item_C, log_n_C - log_q_C, place_T, own_T)
 
 
 def cross_entropy(
-    query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor, dtype: Any = None
+    query_TF: Tensor, item_CF: Tensor, among: SoftmaxCandidates, weight_T: Tensor, dtype: Any = None
 ) -> tuple[Tensor, Tensor]:
     """L, differentiable in queries and items, and ℓ without a gradient, (T,).
 
@@ -115,7 +115,12 @@ def _function() -> Any:
     class CrossEntropy(torch().autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(
-            ctx: Any, query_TF: Tensor, item_CF: Tensor, among: Candidates, weight_T: Tensor, dtype: Any
+            ctx: Any,
+            query_TF: Tensor,
+            item_CF: Tensor,
+            among: SoftmaxCandidates,
+            weight_T: Tensor,
+            dtype: Any,
         ) -> tuple[Tensor, Tensor]:
             query_PF, item_DF = _filled(query_TF), _filled(item_CF)
             low_PF, low_DF = query_PF.to(dtype), item_DF.to(dtype)
@@ -172,7 +177,7 @@ def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
     return out.copy_(left @ right)
 
 
-def _biases(among: Candidates) -> Tensor:
+def _biases(among: SoftmaxCandidates) -> Tensor:
     """b of every window's candidates, -∞ where its person has one; one row where nothing is hidden."""
     if among.hidden_BC is None:
         return among.bias_C[None]
@@ -180,7 +185,7 @@ def _biases(among: Candidates) -> Tensor:
 
 
 def _shares(
-    score_RC: Tensor, among: Candidates, bias_BC: Tensor, here: slice
+    score_RC: Tensor, among: SoftmaxCandidates, bias_BC: Tensor, here: slice
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of some targets: makes exp(s + b - top) of s in place; its sums, ℓ, and 1 - P of Eq. (5) or 1."""
     place_R1 = among.place_T[here, None]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32, Interactions, Rows
+from landbridge.data.interactions import Int32, Interactions, Ragged
 from landbridge.data.queries import rows_of
 from landbridge.data.sampling import sequences
 from landbridge.data.sampling.pairwise import Pairwise
@@ -20,7 +20,7 @@ from landbridge.data.sampling.sequences import Window, Windows
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICIES
 from landbridge.models.sequential import losses as sequence_losses
-from landbridge.models.sequential.fitted import LEAST_NORM, Sequential
+from landbridge.models.sequential.fitted import LEAST_NORM, SequenceModel
 from landbridge.models.sequential.transformer import Encoder
 from landbridge.training import tensors
 from landbridge.training.epochs import Record
@@ -39,7 +39,7 @@ BINARY = ("bce", "gbce")
 PRECISIONS = ("float32", "bfloat16")
 
 
-class Batch(NamedTuple):
+class SequenceBatch(NamedTuple):
     """Windows, with k items per place that the person has not, or M items drawn for the whole batch.
 
     ``own``: all that the persons have, a row per window.
@@ -48,17 +48,17 @@ class Batch(NamedTuple):
     window: Window
     other_BLK: Int32
     extra_M: Int32
-    own: Rows
+    own: Ragged
 
 
-class Emphasis:
+class TargetWeights:
     """How much each target counts, from epoch to epoch: here all alike. On record is the mean loss by domain.
 
     ``buffers``: what is remembered between epochs, changed in place.
     """
 
     def __init__(self, train: MultiDomain, where: Any) -> None:
-        self.names = train.names
+        self.names = train.domain_names
         sizes = [events.n_items for events in train.domains.values()]
         self.domain_I = torch().repeat_interleave(torch().tensor(sizes)).to(where)
         none_D = torch().zeros(len(self.names), dtype=torch().float64, device=where)
@@ -92,14 +92,14 @@ class Emphasis:
         return {"loss_of": {name: value for name, value in told if value == value}}  # NaN is not itself
 
 
-class Told(NamedTuple):
+class TargetBatch(NamedTuple):
     """T targets of a batch: the state before each, its item, and what it is told from: K items drawn, or
     ``among``."""
 
     query_TF: Tensor
     target_T: Tensor
     other_TK: Tensor
-    among: sequence_losses.Candidates | None
+    among: sequence_losses.SoftmaxCandidates | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class SequenceMethod(Method):
     ``loss`` and ``log_q``: :mod:`~landbridge.models.sequential.losses`; ``per_positive``: k of "bce" and
     "gbce"; ``extra``: M of "sampled", which hides what the person has where ``hide`` says so. ``horizon``:
     :mod:`landbridge.data.sampling.sequences`. ``temperature``: T of
-    :class:`~landbridge.models.sequential.fitted.Sequential`. ``batch_size``: windows per step.
+    :class:`~landbridge.models.sequential.fitted.SequenceModel`. ``batch_size``: windows per step.
     ``decay``: of weights, as in AdamW. ``spread``: standard deviation of weights at the start. ``clip``:
     largest norm of a gradient. ``precision``: of the numbers that training multiplies in dense layers and in
     the scores of "softmax" and "sampled"; weights, sums and predictions are float32. "bfloat16" is for
@@ -168,15 +168,17 @@ class SequenceMethod(Method):
         """The network's plan."""
         return Encoder(self.factors, self.blocks, self.heads, self.hidden, self.length, self.projected)
 
-    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> Emphasis:
+    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
         """How much each target counts. ``weights``: the network's, which change in place as it learns."""
-        return Emphasis(train, weights["item"].device)
+        return TargetWeights(train, weights["item"].device)
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Sequential:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> SequenceModel:
         """Go ``epochs`` times through all events but everybody's first."""
         options = options or FitOptions()
         where = device(options.device)
-        windows = Windows(sequences.in_time(train), self.length, self.batch_size, self.horizon, options.seed)
+        windows = Windows(
+            sequences.user_histories(train), self.length, self.batch_size, self.horizon, options.seed
+        )
         if not len(windows):
             raise DataError("Nobody has two events: there is no sequence to learn from.")
         table, _ = train.joined()
@@ -191,11 +193,11 @@ class SequenceMethod(Method):
         """How the losses that ``losses`` gives are weighed against each other."""
         return Uniform()
 
-    def phase(self, steps: _Steps, weights: Mapping[str, Tensor], emphasis: Emphasis) -> Phase:
+    def phase(self, steps: _Steps, weights: Mapping[str, Tensor], emphasis: TargetWeights) -> Phase:
         """All epochs."""
         share_I = torch().from_numpy(steps.share_I).to(next(iter(weights.values())).device)
 
-        def batches(epoch: int) -> Iterator[Batch]:
+        def batches(epoch: int) -> Iterator[SequenceBatch]:
             emphasis.begin(epoch)
             return steps.epoch(epoch)
 
@@ -213,7 +215,7 @@ class SequenceMethod(Method):
         )
 
     def losses(
-        self, weights: Mapping[str, Tensor], batch: Batch, share_I: Tensor, emphasis: Emphasis
+        self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor, emphasis: TargetWeights
     ) -> dict[str, Tensor]:
         """The mean over the batch's targets, weighted: Σ ω ℓ / Σ ω."""
         told = self.told(weights, batch, share_I)
@@ -222,7 +224,7 @@ class SequenceMethod(Method):
         emphasis.seen(told.target_T, loss_T)
         return {"all domains": total}
 
-    def told(self, weights: Mapping[str, Tensor], batch: Batch, share_I: Tensor) -> Told:
+    def told(self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor) -> TargetBatch:
         """The states of a batch, what they are to find, and among what."""
         input_BL, target_BL, other_BLK = (
             torch().from_numpy(array).long().to(share_I.device)
@@ -233,18 +235,20 @@ class SequenceMethod(Method):
         layers = self.encoder.layers_in(weights, self._dtype)
         query_TF = self.encoder.states(layers, input_BL, self.dropout)[given_BL]
         if self.loss in BINARY:
-            return Told(query_TF, target_T, other_BLK[given_BL], None)
+            return TargetBatch(query_TF, target_T, other_BLK[given_BL], None)
         if self.loss == "softmax":
-            among = sequence_losses.everything(len(share_I), target_T)
+            among = sequence_losses.all_items(len(share_I), target_T)
         else:
             extra_M = torch().from_numpy(batch.extra_M).long().to(share_I.device)
             among = sequence_losses.in_batch(target_T, extra_M, share_I, self.log_q)
         if self.loss == "sampled" and self.hide:
             held_BC = _held(batch.own, among.item_C, len(share_I))
             among = replace(among, hidden_BC=held_BC, window_T=window_T)
-        return Told(query_TF, target_T, other_BLK[given_BL], among)
+        return TargetBatch(query_TF, target_T, other_BLK[given_BL], among)
 
-    def total(self, weights: Mapping[str, Tensor], told: Told, weight_T: Tensor) -> tuple[Tensor, Tensor]:
+    def total(
+        self, weights: Mapping[str, Tensor], told: TargetBatch, weight_T: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Σ ω ℓ, and ℓ without a gradient, (T,)."""
         if told.among is None:
             item_TJ = torch().cat([told.target_T[:, None], told.other_TK], dim=1)
@@ -273,10 +277,10 @@ class SequenceMethod(Method):
 
     def fitted(
         self, train: MultiDomain, weights: Mapping[str, Tensor], log: tuple[Record, ...]
-    ) -> Sequential:
+    ) -> SequenceModel:
         """The model with the weights as they are now."""
         arrays = tensors.arrays(weights)
-        return Sequential(
+        return SequenceModel(
             train, self, log, self.encoder, arrays, self.temperature, self.cold_policy, self.cold_weight
         )
 
@@ -289,13 +293,13 @@ class _Steps:
     windows: Windows
     table: Interactions
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[SequenceBatch]:
         """A function of its number."""
         rng = generator(self.windows.seed, "extra items", str(number))
         for step, window in enumerate(self.windows.epoch(number)):
             extra_M = rng.integers(self.table.n_items, size=self._extra, dtype=np.int32)
             own = rows_of(self.table.by_user, window.row_B)
-            yield Batch(window, self._others(window, number, step), extra_M, own)
+            yield SequenceBatch(window, self._others(window, number, step), extra_M, own)
 
     @property
     def share_I(self) -> npt.NDArray[np.float32]:
@@ -326,7 +330,7 @@ class _Steps:
         return other_BLK
 
 
-def _held(own: Rows, item_C: Tensor, n_items: int) -> Tensor:
+def _held(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:
     """Whether the person of each window has each candidate, (B, C)."""
     place_I = torch().full((n_items,), -1, device=item_C.device)
     place_I[item_C] = torch().arange(len(item_C), device=item_C.device)

@@ -25,7 +25,7 @@ from landbridge.core.errors import SettingsError, unknown
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.method import TowerMethod
-from landbridge.models.towers.network import Towers
+from landbridge.models.towers.network import TowerNetwork
 from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, Weighting, within
 from landbridge.training.weighting.gradnorm import COMPLEXITIES, GradNorm
 from landbridge.training.weighting.schedule import DynamicSparsity, WeightSchedule
@@ -72,19 +72,19 @@ class ADC(TowerMethod):
         if bool(self.weights) != (self.balance == "fixed"):
             raise SettingsError("balance='fixed' and weights belong together: give both or neither.")
 
-    def towers(self, train: MultiDomain) -> Towers:
+    def towers(self, train: MultiDomain) -> TowerNetwork:
         """One tower for all, or one each."""
-        return Towers(train.names, self.sharing, self.factors, self.tower, self.head)
+        return TowerNetwork(train.domain_names, self.sharing, self.factors, self.tower, self.head)
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
         """As ``balance`` says; one domain alone has nobody to be weighed against."""
         for domain in self.weights:
-            if domain not in train.names:
-                raise SettingsError(unknown("domain in weights", domain, train.names))
-        if len(train.names) == 1:
+            if domain not in train.domain_names:
+                raise SettingsError(unknown("domain in weights", domain, train.domain_names))
+        if len(train.domain_names) == 1:
             return Uniform()
         if self.balance == "fixed":
-            return Fixed({name: self.weights.get(name, 1.0) for name in train.names})
+            return Fixed({name: self.weights.get(name, 1.0) for name in train.domain_names})
         if self.balance == "uncertainty":
             return Uncertainty(self.balance_lr)
         if self.balance == "sparsity":
@@ -109,7 +109,7 @@ class ADC(TowerMethod):
         )
 
 
-def _own(towers: Towers, train: MultiDomain) -> dict[str, set[str]]:
+def _own(towers: TowerNetwork, train: MultiDomain) -> dict[str, set[str]]:
     """The names of the weights that only one domain has, by domain."""
     names = {domain: set(replace(towers, domains=(domain,)).shapes(train)) for domain in towers.domains}
     return {

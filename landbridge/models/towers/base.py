@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.domain_batches import NEGATIVES, Batch, Rounds
+from landbridge.data.sampling.domain_batches import NEGATIVES, Batch, DomainBatches
 from landbridge.models.base import Fitted, Method
 from landbridge.models.common import losses
 from landbridge.models.common import pointwise_losses as objectives
 from landbridge.models.common.cold_start import COLD_POLICIES
-from landbridge.models.towers.network import Read
+from landbridge.models.towers.network import EmbeddedBatch
 from landbridge.training.epochs import Record
 from landbridge.training.gradients import Losses, view
 from landbridge.training.loop import run_phase
@@ -34,7 +34,7 @@ class JointMethod(Method):
     A domain's loss is the mean over its batch, with ``reg`` / 2 times the squares of the rows of each event.
     ``negatives`` ("domain" or "popularity") and ``batch_size``, events per step over all domains:
     :mod:`~landbridge.data.sampling.domain_batches`. ``spread``: standard deviation of rows at the start.
-    ``cold_policy`` and ``cold_weight``: :class:`~landbridge.models.common.cold_start.Served`.
+    ``cold_policy`` and ``cold_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
     """
 
     factors: int = 32
@@ -66,13 +66,14 @@ class JointMethod(Method):
         """How the domains' losses are weighed against each other."""
         return Uniform()
 
-    def rounds(self, train: MultiDomain, seed: int, sides: bool = False) -> Rounds:
+    def rounds(self, train: MultiDomain, seed: int, sides: bool = False) -> DomainBatches:
         """The steps of a fit."""
-        return Rounds(train, self.batch_size, self.negatives, self.per_positive, seed, sides)
+        return DomainBatches(train, self.batch_size, self.negatives, self.per_positive, seed, sides)
 
-    def phase(self, rounds: Rounds, weights: Mapping[str, Tensor], reader: Any, scorer: Any) -> Phase:
-        """All epochs. ``reader``: (weights, domain, indices of a batch) -> ``Read``; ``scorer``: (weights,
-        domain, ``Read``) -> scores (N, J)."""
+    def phase(self, rounds: DomainBatches, weights: Mapping[str, Tensor], reader: Any, scorer: Any) -> Phase:
+        """All epochs. ``reader``: (weights, domain, indices of a batch) -> ``EmbeddedBatch``; ``scorer``:
+        (weights,
+        domain, ``EmbeddedBatch``) -> scores (N, J)."""
         where = next(iter(weights.values())).device
         weighting = self.weighting_of(rounds.data)
         at = weighting.looks_at
@@ -113,9 +114,9 @@ class JointMethod(Method):
         identity = {"settings": settings, "data": train.fingerprint, "seed": options.seed}
         return run_phase(phase, replace(options, threads=1), identity, fitted)
 
-    def _loss(self, score_NJ: Tensor, read: Read, batch: Batch) -> Tensor:
+    def _loss(self, score_NJ: Tensor, read: EmbeddedBatch, batch: Batch) -> Tensor:
         weight_N = None if batch.weight_N is None else torch().from_numpy(batch.weight_N).to(score_NJ.device)
         loss_N = objectives.value(self.loss, score_NJ)
         if self.reg:
-            loss_N = loss_N + losses.shrinkage((read.user_NF, read.item_NJF.flatten(1)), self.reg)
+            loss_N = loss_N + losses.l2_penalty((read.user_NF, read.item_NJF.flatten(1)), self.reg)
         return objectives.mean(loss_N, weight_N)

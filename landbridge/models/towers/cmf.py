@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.domain_batches import Rounds
-from landbridge.models.pairwise.fitted import PairRule, Vectors
+from landbridge.data.sampling.domain_batches import DomainBatches
+from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.base import JointMethod
-from landbridge.models.towers.network import Read, Towers
+from landbridge.models.towers.network import EmbeddedBatch, TowerNetwork
 from landbridge.training import tensors
 from landbridge.training.epochs import Record
 from landbridge.training.optimizers import Optimizer
@@ -58,35 +58,37 @@ class CMF(JointMethod):
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
         """α of the domains that take part."""
-        return Fixed({name: self.weights.get(name, 1.0) for name in train.names})
+        return Fixed({name: self.weights.get(name, 1.0) for name in train.domain_names})
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Vectors:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
         """Go ``epochs`` times through all events of the domains with α > 0."""
         options = options or FitOptions()
-        towers = Towers(train.names, "user", 0, (), (), self.factors)
+        towers = TowerNetwork(train.domain_names, "user", 0, (), (), self.factors)
         drawn = towers.initial(train, options.seed, self.spread, device(options.device))
         rows = {name: weight for name, weight in drawn.items() if name.startswith(("user", "item."))}
         phase = self.phase(self._taking_part(train, options.seed), rows, towers.read, _scores)
         log = self.learn(train, phase, options, lambda: self._fitted(train, rows, ()))
         return self._fitted(train, rows, log)
 
-    def _taking_part(self, train: MultiDomain, seed: int) -> Rounds:
+    def _taking_part(self, train: MultiDomain, seed: int) -> DomainBatches:
         for domain in self.weights:
-            if domain not in train.names:
-                raise SettingsError(unknown("domain in weights", domain, train.names))
-        names = [name for name in train.names if self.weights.get(name, 1.0) > 0]
+            if domain not in train.domain_names:
+                raise SettingsError(unknown("domain in weights", domain, train.domain_names))
+        names = [name for name in train.domain_names if self.weights.get(name, 1.0) > 0]
         if not names:
             raise SettingsError("weights must be above 0 for one domain or more.")
         return self.rounds(train.select(names), seed)
 
-    def _fitted(self, train: MultiDomain, rows: Mapping[str, Tensor], log: tuple[Record, ...]) -> Vectors:
+    def _fitted(
+        self, train: MultiDomain, rows: Mapping[str, Tensor], log: tuple[Record, ...]
+    ) -> EmbeddingModel:
         arrays = tensors.arrays(rows)
-        users = dict.fromkeys(train.names, arrays["user"])
-        items = {name: arrays[f"item.{name}"] for name in train.names}
-        rule = PairRule("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
-        return Vectors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+        users = dict.fromkeys(train.domain_names, arrays["user"])
+        items = {name: arrays[f"item.{name}"] for name in train.domain_names}
+        rule = FoldInSpec("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
+        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
 
 
-def _scores(weights: Mapping[str, Tensor], domain: str, read: Read) -> Tensor:
+def _scores(weights: Mapping[str, Tensor], domain: str, read: EmbeddedBatch) -> Tensor:
     """x · y, (N, J)."""
     return (read.user_NF[:, None] * read.item_NJF).sum(dim=2)

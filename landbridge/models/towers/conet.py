@@ -21,7 +21,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.method import TowerMethod
-from landbridge.models.towers.network import Towers
+from landbridge.models.towers.network import TowerNetwork
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,9 +48,9 @@ class CoNet(TowerMethod):
         if self.sparsity < 0:
             raise SettingsError(f"sparsity must be 0 or more, not {self.sparsity}.")
 
-    def towers(self, train: MultiDomain) -> Towers:
+    def towers(self, train: MultiDomain) -> TowerNetwork:
         """A tower each, with cross units."""
-        return Towers(train.names, "cross", self.factors, self.tower, self.head)
+        return TowerNetwork(train.domain_names, "cross", self.factors, self.tower, self.head)
 
     def penalised(
         self, loss: dict[str, Tensor], weights: Mapping[str, Tensor], step: Mapping[str, Batch]

@@ -1,4 +1,4 @@
-"""``Network``: towers as arrays, which score whole catalogues and take in new people without torch.
+"""``TowerModel``: towers as arrays, which score whole catalogues and take in new people without torch.
 
 The first layer on [e ; q] is a part of the person and a part of the item,
 
@@ -26,19 +26,19 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.data.queries import rows_of
-from landbridge.models.base import Float32, Kept, Queries
-from landbridge.models.common.cold_start import Served, counts_of, mean_of
-from landbridge.models.towers.fold_in import Asked, Newcomers, Sides, settle
-from landbridge.models.towers.network import Towers
+from landbridge.models.base import Float32, Queries, StoredState
+from landbridge.models.common.cold_start import ColdStartMixin, event_counts, mean_embedding
+from landbridge.models.towers.fold_in import FoldIn, FoldInQueries, SideInputs, optimise_users
+from landbridge.models.towers.network import TowerNetwork
 
 PAIRS = 1 << 16  # of a person and an item, that go through the towers at once for new people
 
 
-class Catalogue(NamedTuple):
+class ItemTable(NamedTuple):
     """What of the items' part is the same for everybody, padded to whole tiles."""
 
     first_2HI: Float32
@@ -46,22 +46,22 @@ class Catalogue(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Network(Served):
+class TowerModel(ColdStartMixin):
     """``weights``: by name, see :mod:`.towers`.
 
     With cold policy "blend" people of whom nothing is known have the mean row.
     """
 
-    towers: Towers
+    towers: TowerNetwork
     weights: Mapping[str, Float32]
-    rule: Newcomers
+    rule: FoldIn
     cold_policy: str
     cold_weight: float
     kind: ClassVar[str] = "network"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """The own domain where domains share nothing, else all of them."""
-        own_D = [name == domain or self.towers.sharing != "separate" for name in self.known.names]
+        own_D = [name == domain or self.towers.sharing != "separate" for name in self.history.domain_names]
         return np.tile(np.array(own_D), (len(counts_BD), 1))
 
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
@@ -76,7 +76,7 @@ class Network(Served):
         """One row per query, (B, F): looked up, found by steps, or the mean one."""
         rows_BF = self.weights[self.towers.users(domain)][queries.user_idx]
         if queries.events is not None:
-            counts_BD = counts_of(queries.events, self.known, len(queries))
+            counts_BD = event_counts(queries.events, self.history, len(queries))
             given_B = np.flatnonzero(counts_BD.any(axis=1))
             rows_BF[given_B] = self.fold_in(domain, queries.take(given_B))
         rows_BF[self._cold_B(domain, queries)] = self._mean_F[domain]
@@ -84,20 +84,22 @@ class Network(Served):
 
     def fold_in(self, domain: str, queries: Queries) -> Float32:
         """Rows of people given by their events, (B, F)."""
-        own_D = self.parties(domain, np.zeros((1, len(self.known.names)), np.int64))[0]
-        names = [name for name, own in zip(self.known.names, own_D, strict=True) if own]
+        own_D = self.parties(domain, np.zeros((1, len(self.history.domain_names)), np.int64))[0]
+        names = [name for name, own in zip(self.history.domain_names, own_D, strict=True) if own]
         rows_BF = np.tile(self._mean_F[domain], (len(queries), 1))
         pairs = sum(len(rows.columns) for rows in (queries.events or {}).values())
         parts = -(-pairs * (1 + self.rule.per_positive) // PAIRS)
         for chosen_B in np.array_split(np.arange(len(queries)), max(parts, 1)):
             some, found_BF = queries.take(chosen_B), rows_BF[chosen_B]
             asked = {
-                name: Asked.of(_events(some, name, self.known), self._sides(name, some), table.n_items)
-                for name, table in self.known.domains.items()
+                name: FoldInQueries.of(
+                    _events(some, name, self.history), self._sides(name, some), table.n_items
+                )
+                for name, table in self.history.domains.items()
                 if name in names
             }
-            with limited(1):
-                settle(self.towers, self.weights, self.rule, self.known, asked, found_BF)
+            with thread_limit(1):
+                optimise_users(self.towers, self.weights, self.rule, self.history, asked, found_BF)
             rows_BF[chosen_B] = found_BF
         return rows_BF
 
@@ -107,27 +109,27 @@ class Network(Served):
         return dict(self.weights), {"towers": asdict(self.towers), "rule": asdict(self.rule), **cold}
 
     @classmethod
-    def from_state(cls, kept: Kept) -> Network:
+    def from_state(cls, kept: StoredState) -> TowerModel:
         """The inverse of ``state``."""
-        known, method, log, arrays, about = kept
+        history, method, log, arrays, about = kept
         plan: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["towers"].items()}
-        rule = Newcomers(**about["rule"])
+        rule = FoldIn(**about["rule"])
         cold = about["cold_policy"], about["cold_weight"]
-        return cls(known, method, log, Towers(**plan), dict(arrays), rule, *cold)
+        return cls(history, method, log, TowerNetwork(**plan), dict(arrays), rule, *cold)
 
     @cached_property
     def _mean_F(self) -> dict[str, Float32]:
         return {
-            name: mean_of(self.weights[self.towers.users(name)], trained_U)
+            name: mean_embedding(self.weights[self.towers.users(name)], trained_U)
             for name, trained_U in self._trained_U.items()
         }
 
     @cached_property
-    def _catalogue(self) -> dict[str, Catalogue]:
+    def _catalogue(self) -> dict[str, ItemTable]:
         """Every domain's items in the first layer, Eqs. (1) to (3), and their products."""
-        return {name: self._items(name) for name in self.known.names}
+        return {name: self._items(name) for name in self.history.domain_names}
 
-    def _items(self, domain: str) -> Catalogue:
+    def _items(self, domain: str) -> ItemTable:
         from landbridge.models.towers.kernels import TILE
 
         towers, item_IF = self.towers, self.weights[f"item.{domain}"]
@@ -136,9 +138,9 @@ class Network(Served):
         parts = [self.weights[name][:, towers.width :] @ item_IF[:, : towers.width].T for name in layers]
         product_GI = np.ascontiguousarray(item_IF[:, towers.width :].T)
         first_2HI = np.pad(np.stack([_filled(part, 0) for part in parts]), ((0, 0), (0, 0), padding))
-        return Catalogue(first_2HI, np.pad(product_GI, ((0, 0), padding)))
+        return ItemTable(first_2HI, np.pad(product_GI, ((0, 0), padding)))
 
-    def _through(self, domain: str, rows_BF: Float32, sides: Sides) -> Float32:
+    def _through(self, domain: str, rows_BF: Float32, sides: SideInputs) -> Float32:
         """Scores of everything for people with these rows, (B, I)."""
         from landbridge.models.towers.kernels import MULTIPLE, score_catalogue
 
@@ -148,7 +150,7 @@ class Network(Served):
         share_B = (1 / np.maximum(mask_BT.sum(axis=1) - 1, 1)).astype(np.float32)
         first_BTH = self._first(domain, rows_BF, sides, share_B)
         product_BG = rows_BF[:, towers.width :] * out_H[len(out_H) - towers.product :]
-        scores_BI = np.empty((len(rows_BF), self.known[domain].n_items), np.float32)
+        scores_BI = np.empty((len(rows_BF), self.history[domain].n_items), np.float32)
         score_catalogue(
             _filled(first_BTH, 2),
             catalogue.first_2HI,
@@ -162,7 +164,7 @@ class Network(Served):
         )
         return scores_BI
 
-    def _first(self, domain: str, rows_BF: Float32, sides: Sides, share_B: Float32) -> Float32:
+    def _first(self, domain: str, rows_BF: Float32, sides: SideInputs, share_B: Float32) -> Float32:
         """People's parts of Eqs. (2) and (3), (B, T, H)."""
         towers, weights = self.towers, self.weights
         e_BM = rows_BF[:, : towers.width]
@@ -185,7 +187,7 @@ class Network(Served):
     @cached_property
     def _layers(self) -> dict[str, tuple[npt.NDArray[np.int64], Float32]]:
         """Domain -> the layers after the first, as the kernel takes them."""
-        return {name: self._flat(name) for name in self.known.names}
+        return {name: self._flat(name) for name in self.history.domain_names}
 
     def _flat(self, domain: str) -> tuple[npt.NDArray[np.int64], Float32]:
         towers, others = self.towers, self.towers.others(domain)
@@ -205,17 +207,17 @@ class Network(Served):
             layers.append((n_below, n_above, len(running), int(crossed)))
         return np.array(layers, np.int64).reshape(-1, 4), np.concatenate(parts)
 
-    def _sides(self, domain: str, queries: Queries) -> Sides:
+    def _sides(self, domain: str, queries: Queries) -> SideInputs:
         """What the queries have in the other domains, as far as the network looks at it."""
         others = self.towers.others(domain)
         size, width = len(queries), self.towers.width
         mean_BSM = np.zeros((size, len(others), width), np.float32)
         has_BS = np.zeros((size, len(others)), bool)
         for column, name in enumerate(others):
-            rows = _own(queries, name, self.known)
+            rows = _own(queries, name, self.history)
             mean_BSM[:, column] = _means(rows, self.weights[f"item.{name}"][:, :width])
             has_BS[:, column] = np.diff(rows.offsets) > 0
-        return Sides(mean_BSM, has_BS)
+        return SideInputs(mean_BSM, has_BS)
 
 
 def _filled(array: Float32, *axes: int) -> Float32:
@@ -226,34 +228,34 @@ def _filled(array: Float32, *axes: int) -> Float32:
     return np.pad(array, wanted)
 
 
-def _own(queries: Queries, domain: str, known: MultiDomain) -> Rows:
+def _own(queries: Queries, domain: str, history: MultiDomain) -> Ragged:
     """What each query has in a domain: her events where she brings any, else those that are known."""
     if queries.events is None:
-        return rows_of(known[domain].by_user, queries.user_idx)
-    brings_B = counts_of(queries.events, known, len(queries)).any(axis=1)
-    looked_up = rows_of(known[domain].by_user, np.where(brings_B, -1, queries.user_idx))
-    users, items = zip(*map(_pairs, (_events(queries, domain, known), looked_up)), strict=True)
+        return rows_of(history[domain].by_user, queries.user_idx)
+    brings_B = event_counts(queries.events, history, len(queries)).any(axis=1)
+    looked_up = rows_of(history[domain].by_user, np.where(brings_B, -1, queries.user_idx))
+    users, items = zip(*map(_pairs, (_events(queries, domain, history), looked_up)), strict=True)
     both = Interactions.from_events(
-        np.concatenate(users), np.concatenate(items), len(queries), known[domain].n_items
+        np.concatenate(users), np.concatenate(items), len(queries), history[domain].n_items
     )
     return both.by_user
 
 
-def _events(queries: Queries, domain: str, known: MultiDomain) -> Rows:
+def _events(queries: Queries, domain: str, history: MultiDomain) -> Ragged:
     """The queries' own events in a domain, sorted and each once."""
     rows = (queries.events or {}).get(domain)
     if rows is None:
-        return Rows(np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32), None)
+        return Ragged(np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32), None)
     users, items = _pairs(rows)
-    table = Interactions.from_events(users, items, len(queries), known[domain].n_items, rows.weight)
+    table = Interactions.from_events(users, items, len(queries), history[domain].n_items, rows.weight)
     return table.by_user
 
 
-def _pairs(rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+def _pairs(rows: Ragged) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     return np.repeat(np.arange(len(rows.offsets) - 1), np.diff(rows.offsets)), rows.columns
 
 
-def _means(rows: Rows, item_IM: Float32) -> Float32:
+def _means(rows: Ragged, item_IM: Float32) -> Float32:
     """The mean row of each query's items, zero where there are none, (B, M)."""
     from scipy.sparse import csr_array
 

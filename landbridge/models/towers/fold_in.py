@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.data.queries import rows_of
 from landbridge.models.base import Float32
 from landbridge.models.common import pointwise_losses as objectives
-from landbridge.models.towers.network import Towers
+from landbridge.models.towers.network import TowerNetwork
 from landbridge.training.optimizers import Optimizer
 
 STEPS = 100
@@ -27,7 +27,7 @@ LR = 0.02
 
 
 @dataclass(frozen=True)
-class Newcomers:
+class FoldIn:
     """What new people's rows make small: the fit's loss, items per event, how they are drawn, and λ."""
 
     loss: str
@@ -36,23 +36,23 @@ class Newcomers:
     reg: float
 
 
-class Sides(NamedTuple):
+class SideInputs(NamedTuple):
     """The mean row (B, S, M) of each query's items in the other domains, and where there is any, (B, S)."""
 
     mean_BSM: Float32
     has_BS: npt.NDArray[np.bool_]
 
 
-class Asked(NamedTuple):
+class FoldInQueries(NamedTuple):
     """What B people did in one domain, as pairs of a person and an item with a weight, and in the others."""
 
-    rows: Rows
+    rows: Ragged
     owner_N: npt.NDArray[np.int64]
     weight_N: Float32
-    sides: Sides
+    sides: SideInputs
 
     @classmethod
-    def of(cls, rows: Rows, sides: Sides, n_items: int) -> Asked:
+    def of(cls, rows: Ragged, sides: SideInputs, n_items: int) -> FoldInQueries:
         """The events of people who lack an item; there is nothing to tell the others' items from."""
         count_B = np.diff(rows.offsets)
         rows = rows_of(rows, np.where(count_B < n_items, np.arange(len(count_B)), -1))
@@ -60,7 +60,7 @@ class Asked(NamedTuple):
         return cls(rows, np.repeat(np.arange(len(count_B)), np.diff(rows.offsets)), weight_N, sides)
 
 
-class Tape(NamedTuple):
+class ForwardCache(NamedTuple):
     """What the way back needs: activations per level (T, N, H), who has which tower, 1 / other towers."""
 
     levels: list[Float32]
@@ -68,12 +68,12 @@ class Tape(NamedTuple):
     share_N1: Float32
 
 
-def settle(
-    towers: Towers,
+def optimise_users(
+    towers: TowerNetwork,
     weights: Mapping[str, Float32],
-    rule: Newcomers,
-    known: MultiDomain,
-    asked: Mapping[str, Asked],
+    rule: FoldIn,
+    history: MultiDomain,
+    asked: Mapping[str, FoldInQueries],
     rows_BF: Float32,
 ) -> None:
     """``STEPS`` steps on the rows, in place; people without an event keep theirs."""
@@ -86,7 +86,7 @@ def settle(
     for step in range(STEPS if len(moving_B) else 0):
         grad_BF = np.zeros_like(rows_BF)
         for domain, own in asked.items():
-            item_NJ = _items(rule, known, domain, own.rows, step)
+            item_NJ = _items(rule, history, domain, own.rows, step)
             slope_NF = _slope(towers, weights, rule.loss, domain, own, rows_BF, item_NJ)
             np.add.at(grad_BF, own.owner_N, own.weight_N[:, None] * slope_NF)
         grad_MF = grad_BF[moving_B] / total_B[moving_B, None] + rule.reg * rows_BF[moving_B]
@@ -94,8 +94,8 @@ def settle(
 
 
 def forward(
-    towers: Towers, weights: Mapping[str, Float32], domain: str, x_TNI: Float32, mask_TN: Any
-) -> Tape:
+    towers: TowerNetwork, weights: Mapping[str, Float32], domain: str, x_TNI: Float32, mask_TN: Any
+) -> ForwardCache:
     """All layers of the towers' Eqs. (2) and (4)."""
     names, mask_TN1 = (domain, *towers.others(domain)), np.asarray(mask_TN, np.float32)[..., None]
     share_N1 = 1 / np.maximum(mask_TN1.sum(axis=0) - 1, 1)
@@ -111,11 +111,11 @@ def forward(
             rest = (seen.sum(axis=0) - seen[: len(running)]) * share_N1
             z += rest @ weights[f"cross.{level}.weight"].T
         levels.append(np.maximum(z, 0))
-    return Tape(levels, mask_TN1, share_N1)
+    return ForwardCache(levels, mask_TN1, share_N1)
 
 
 def backward(
-    towers: Towers, weights: Mapping[str, Float32], domain: str, tape: Tape, slope_1NH: Float32
+    towers: TowerNetwork, weights: Mapping[str, Float32], domain: str, tape: ForwardCache, slope_1NH: Float32
 ) -> Float32:
     """From the slope by the last layer's activations to that by the towers' inputs, (T, N, 2M)."""
     names, slope = (domain, *towers.others(domain)), slope_1NH
@@ -134,11 +134,11 @@ def backward(
 
 
 def _slope(
-    towers: Towers,
+    towers: TowerNetwork,
     weights: Mapping[str, Float32],
     loss: str,
     domain: str,
-    own: Asked,
+    own: FoldInQueries,
     rows_BF: Float32,
     item_NJ: npt.NDArray[np.int32],
 ) -> Float32:
@@ -160,24 +160,24 @@ def _slope(
     return np.asarray(found_PF.reshape(*shape, -1).sum(axis=1))
 
 
-def _items(rule: Newcomers, known: MultiDomain, domain: str, rows: Rows, step: int) -> npt.NDArray[np.int32]:
+def _items(rule: FoldIn, history: MultiDomain, domain: str, rows: Ragged, step: int) -> npt.NDArray[np.int32]:
     """Each event's item and those drawn for it, (N, J): equal events have equal draws, whoever asks."""
     from landbridge.models.towers.kernels import draw_negatives
 
     by_popularity = rule.negatives == "popularity"
-    pool_M = known[domain].item_idx if by_popularity else np.empty(0, np.int32)
+    pool_M = history[domain].item_idx if by_popularity else np.empty(0, np.int32)
     columns = [rows.columns]
     for column in range(rule.per_positive):
         key = np.uint64(step * rule.per_positive + column)
         columns.append(np.empty_like(rows.columns))
-        draw_negatives(key, rows.offsets, rows.columns, known[domain].n_items, pool_M, columns[-1])
+        draw_negatives(key, rows.offsets, rows.columns, history[domain].n_items, pool_M, columns[-1])
     return np.stack(columns, axis=1)
 
 
-def _running(towers: Towers, level: int, names: tuple[str, ...]) -> tuple[str, ...]:
+def _running(towers: TowerNetwork, level: int, names: tuple[str, ...]) -> tuple[str, ...]:
     """The towers that have this layer: from the last crossed one on only that of the asked domain."""
     return names if level + 1 < len(towers.tower) else names[:1]
 
 
-def _crossed(towers: Towers, level: int, names: tuple[str, ...]) -> bool:
+def _crossed(towers: TowerNetwork, level: int, names: tuple[str, ...]) -> bool:
     return len(names) > 1 and level < len(towers.tower)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.domain_batches import Rounds
+from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.models.towers.base import JointMethod
-from landbridge.models.towers.fitted import Network
-from landbridge.models.towers.fold_in import Newcomers
-from landbridge.models.towers.network import Towers, Weights
+from landbridge.models.towers.fitted import TowerModel
+from landbridge.models.towers.fold_in import FoldIn
+from landbridge.models.towers.network import TowerNetwork, Weights
 from landbridge.training import tensors
 from landbridge.training.epochs import Record
 from landbridge.training.options import FitOptions
@@ -43,10 +43,10 @@ class TowerMethod(JointMethod):
             raise SettingsError(f"dropout must be 0 or more and below 1, not {self.dropout}.")
 
     @abstractmethod
-    def towers(self, train: MultiDomain) -> Towers:
+    def towers(self, train: MultiDomain) -> TowerNetwork:
         """The network's plan."""
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Network:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> TowerModel:
         """Go ``epochs`` times through all events of all domains."""
         options = options or FitOptions()
         towers = self.towers(train)
@@ -55,14 +55,14 @@ class TowerMethod(JointMethod):
         log = self.learn(train, phase, options, lambda: self._fitted(train, towers, weights, ()))
         return self._fitted(train, towers, weights, log)
 
-    def steps(self, towers: Towers, weights: dict[str, Tensor], rounds: Rounds) -> Phase:
+    def steps(self, towers: TowerNetwork, weights: dict[str, Tensor], rounds: DomainBatches) -> Phase:
         """All epochs of the fit."""
         return self.phase(rounds, weights, towers.read, partial(towers.logits, dropout=self.dropout))
 
     def _fitted(
-        self, train: MultiDomain, towers: Towers, weights: Weights, log: tuple[Record, ...]
-    ) -> Network:
-        rule = Newcomers(self.loss, self.per_positive, self.negatives, self.reg)
-        return Network(
+        self, train: MultiDomain, towers: TowerNetwork, weights: Weights, log: tuple[Record, ...]
+    ) -> TowerModel:
+        rule = FoldIn(self.loss, self.per_positive, self.negatives, self.reg)
+        return TowerModel(
             train, self, log, towers, tensors.arrays(weights), rule, self.cold_policy, self.cold_weight
         )

@@ -41,7 +41,7 @@ SHARING = ("separate", "user", "tower", "cross", "joined")
 Weights = Mapping[str, "Tensor"]
 
 
-class Read(NamedTuple):
+class EmbeddedBatch(NamedTuple):
     """The rows of a batch: people's, items', those of an item in each other domain, and who has one there."""
 
     user_NF: Tensor
@@ -51,7 +51,7 @@ class Read(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Towers:
+class TowerNetwork:
     """``width``: M. ``tower`` and ``head``: widths of the layers. ``product``: G."""
 
     domains: tuple[str, ...]
@@ -115,7 +115,7 @@ class Towers:
         }
         return {name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
 
-    def logits(self, weights: Weights, domain: str, read: Read, dropout: float = 0.0) -> Tensor:
+    def logits(self, weights: Weights, domain: str, read: EmbeddedBatch, dropout: float = 0.0) -> Tensor:
         """Eqs. (1) to (4), (N, J)."""
         person_N1M, item_NJM = read.user_NF[:, None, : self.width], read.item_NJF[..., : self.width]
         runs = {domain: _beside(person_N1M, item_NJM)}  # Eq. (1)
@@ -132,13 +132,15 @@ class Towers:
         product_NJG = read.user_NF[:, None, self.width :] * read.item_NJF[..., self.width :]
         return torch().cat([runs[domain], product_NJG], dim=2) @ weights[self.out(domain)]  # Eq. (3)
 
-    def read(self, weights: Weights, domain: str, user_N: Tensor, item_NJ: Tensor, side_NS: Tensor) -> Read:
+    def read(
+        self, weights: Weights, domain: str, user_N: Tensor, item_NJ: Tensor, side_NS: Tensor
+    ) -> EmbeddedBatch:
         """The rows of some events, of items in their domain and, by number or -1, in the other ones."""
-        user_NF = rows_of(weights[self.users(domain)], user_N)
-        sides = [rows_of(weights[f"item.{s}"], side_NS[:, n]) for n, s in enumerate(self.others(domain))]
+        user_NF = embed_batch(weights[self.users(domain)], user_N)
+        sides = [embed_batch(weights[f"item.{s}"], side_NS[:, n]) for n, s in enumerate(self.others(domain))]
         side_NSF = torch().stack(sides, dim=1) if sides else user_NF.new_zeros(len(user_N), 0, 0)
-        item_NJF = rows_of(weights[f"item.{domain}"], item_NJ)
-        return Read(user_NF, item_NJF, side_NSF, (side_NS >= 0).to(user_NF.dtype))
+        item_NJF = embed_batch(weights[f"item.{domain}"], item_NJ)
+        return EmbeddedBatch(user_NF, item_NJF, side_NSF, (side_NS >= 0).to(user_NF.dtype))
 
     def _cross(
         self, weights: Weights, level: int, runs: Mapping[str, Tensor], mask: Mapping[str, Tensor]
@@ -158,7 +160,7 @@ class Towers:
         }
 
 
-def rows_of(table_RF: Tensor, index: Tensor) -> Tensor:
+def embed_batch(table_RF: Tensor, index: Tensor) -> Tensor:
     """Rows by number, those of -1 zero; the gradient touches no other row. (…) -> (…, F)."""
     from torch.nn.functional import embedding
 
@@ -166,7 +168,7 @@ def rows_of(table_RF: Tensor, index: Tensor) -> Tensor:
     if bool(known.all()):
         return embedding(index, table_RF, sparse=True)
     found_RF = table_RF.new_zeros(len(known), table_RF.shape[1])
-    found_RF = found_RF.index_put((known.nonzero()[:, 0],), rows_of(table_RF, index.reshape(-1)[known]))
+    found_RF = found_RF.index_put((known.nonzero()[:, 0],), embed_batch(table_RF, index.reshape(-1)[known]))
     return found_RF.view(*index.shape, -1)
 
 

@@ -19,7 +19,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.common.sharing import SHARING
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.method import TowerMethod
-from landbridge.models.towers.network import Towers
+from landbridge.models.towers.network import TowerNetwork
 from landbridge.training.weighting.base import Fixed, Weighting
 
 
@@ -55,6 +55,8 @@ class NeuMF(TowerMethod):
         total = max(train.n_events, 1)
         return Fixed({name: len(events) / total for name, events in train.domains.items()})
 
-    def towers(self, train: MultiDomain) -> Towers:
+    def towers(self, train: MultiDomain) -> TowerNetwork:
         """A tower and a product."""
-        return Towers(train.names, self.sharing, self.factors, self.tower, self.head, product=self.factors)
+        return TowerNetwork(
+            train.domain_names, self.sharing, self.factors, self.tower, self.head, product=self.factors
+        )

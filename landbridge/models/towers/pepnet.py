@@ -37,7 +37,7 @@ from landbridge.data.sampling.pairwise import NEGATIVES, Pairs, Pairwise
 from landbridge.models.base import Float32, Method
 from landbridge.models.common import losses
 from landbridge.models.common.dot_product import COLD_POLICIES
-from landbridge.models.pairwise.fitted import PairRule, Vectors
+from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.epochs import Record
 from landbridge.training.loop import run_phase, threads
@@ -55,7 +55,7 @@ CHUNK = 65_536  # rows gated at once where everybody's are wanted
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class GatedNetwork:
     """``weights``: leaf tensors by name, those of a gate as ``ep.w1`` (out, in), ``ep.b1``, …, ``pp.b2``."""
 
     weights: Mapping[str, Tensor]
@@ -81,12 +81,12 @@ class Network:
         positive_BF, negative_BF = self._rows("items", index_3B[1:])
         scores = ((person_BF * item_BF).sum(dim=1) for item_BF in (positive_BF, negative_BF))
         touched = (person_BF, prior_BP, positive_BF, negative_BF)
-        return weight * losses.bpr(*scores) + losses.shrinkage(touched, reg)  # Eq. (4)
+        return weight * losses.bpr(*scores) + losses.l2_penalty(touched, reg)  # Eq. (4)
 
     def opening(self, reg: float) -> Tensor:
         """Eq. (5), a scalar: what gates that are not 1 cost."""
         last = (self.weights[f"{name}.{key}"] for name in ("ep", "pp") for key in ("w2", "b2"))
-        return losses.shrinkage(tuple(layer.view(len(layer), -1) for layer in last), reg).sum()  # Eq. (5)
+        return losses.l2_penalty(tuple(layer.view(len(layer), -1) for layer in last), reg).sum()  # Eq. (5)
 
     def everybody(self, domain: int) -> Float32:
         """The gated rows of all users in a domain, (U, F)."""
@@ -111,7 +111,7 @@ class PEPNet(Method):
 
     ``spread``: standard deviation of people's and items' rows and of q_u at the start. ``negatives``:
     "domain", "all" or "popularity" (:mod:`landbridge.data.sampling.pairwise`). ``cold_policy`` and
-    ``cold_weight``: :class:`~landbridge.models.common.dot_product.Dot`.
+    ``cold_weight``: :class:`~landbridge.models.common.dot_product.DotProductModel`.
     """
 
     factors: int = 64
@@ -144,7 +144,7 @@ class PEPNet(Method):
         if self.reg < 0 or self.spread <= 0:
             raise SettingsError("reg must be 0 or more and spread above 0: zero rows learn nothing.")
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Vectors:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
         """Go ``epochs`` times through all events of all domains."""
         options = options or FitOptions()
         events, slices = train.joined()
@@ -158,7 +158,7 @@ class PEPNet(Method):
         )
         return self._fitted(train, network, slices, log)
 
-    def start(self, pairs: Pairwise, where: Any = "cpu") -> Network:
+    def start(self, pairs: Pairwise, where: Any = "cpu") -> GatedNetwork:
         """The network before the first step, on the device ``where``: every gate is 1."""
         sizes = {"users": pairs.events.n_users, "items": pairs.events.n_items}
         drawn = {
@@ -174,9 +174,9 @@ class PEPNet(Method):
         weights = {
             name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()
         }
-        return Network(weights)
+        return GatedNetwork(weights)
 
-    def phase(self, network: Network, pairs: Pairwise) -> Phase:
+    def phase(self, network: GatedNetwork, pairs: Pairwise) -> Phase:
         """All epochs over the pairs; the domains' losses sum to the mean over a batch."""
         starts = [here.start for here in pairs.slices.values()]
         where = network.weights["users"].device
@@ -216,10 +216,10 @@ class PEPNet(Method):
         }
 
     def _fitted(
-        self, train: MultiDomain, network: Network, slices: Mapping[str, slice], log: tuple[Record, ...]
-    ) -> Vectors:
+        self, train: MultiDomain, network: GatedNetwork, slices: Mapping[str, slice], log: tuple[Record, ...]
+    ) -> EmbeddingModel:
         users = {name: network.everybody(number) for number, name in enumerate(slices)}
         item_IF = network.weights["items"].detach().cpu().numpy()
         items = {name: item_IF[here].copy() for name, here in slices.items()}  # training goes on in place
-        rule = PairRule("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
-        return Vectors(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+        rule = FoldInSpec("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
+        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)

@@ -25,7 +25,7 @@ from landbridge.core.errors import SettingsError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-READINGS = {"A": (128, 32), "B": (32,)}  # of "hidden layer of size [128, 32]": B takes 128 for the input
+LAYOUTS = {"A": (128, 32), "B": (32,)}  # of "hidden layer of size [128, 32]": B takes 128 for the input
 MASKS = ("exact", "bernoulli")
 
 
@@ -46,10 +46,10 @@ class AutoEncoder:
 
     @classmethod
     def of(cls, factors: int, reading: str = "A") -> AutoEncoder:
-        """For rows of ``factors`` numbers, in one of the ``READINGS``."""
-        if reading not in READINGS:
-            raise SettingsError(unknown("reading of the auto-encoder", reading, READINGS))
-        return cls((factors, *READINGS[reading]))
+        """For rows of ``factors`` numbers, in one of the ``LAYOUTS``."""
+        if reading not in LAYOUTS:
+            raise SettingsError(unknown("reading of the auto-encoder", reading, LAYOUTS))
+        return cls((factors, *LAYOUTS[reading]))
 
     @classmethod
     def with_weights(cls, weights: Mapping[str, Any]) -> AutoEncoder:
@@ -103,7 +103,9 @@ class AutoEncoder:
         return values_BF
 
 
-def keep(size: int, ratio: float, rng: np.random.Generator, sampling: str = "exact") -> npt.NDArray[np.bool_]:
+def keep_mask(
+    size: int, ratio: float, rng: np.random.Generator, sampling: str = "exact"
+) -> npt.NDArray[np.bool_]:
     """Whom the blanked stream keeps, (size,): all but a share ``ratio`` of people.
 
     "exact" blanks the nearest whole number of them, "bernoulli" each on her own coin.

@@ -64,33 +64,33 @@ class DualStream:
         return streams.rebuilt_BF, terms
 
 
-def at_one_temperature(tau: float) -> Contrast:
+def fixed_temperature(tau: float) -> Contrast:
     """The sum form of ℓ at the same fixed temperature for everybody."""
 
     def contrast(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
         tau_B = code_BL.new_full((len(users_B),), tau)
-        log_g_B, _ = stand_out(code_BL, blanked_BL, tau_B)
+        log_g_B, _ = log_partition_and_kl(code_BL, blanked_BL, tau_B)
         return losses.contrastive(log_g_B, tau_B, math.log(len(users_B) - 1))
 
     return contrast
 
 
-def at_own_temperatures(temperatures: Temperatures) -> Contrast:
+def user_temperatures(temperatures: Temperatures) -> Contrast:
     """ℓ at everybody's own temperature, which it moves."""
     rule = temperatures.rule
 
     def contrast(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
         n = len(users_B) - 1
-        log_g_B, kl_B = stand_out(code_BL, blanked_BL, temperatures.tau_U[users_B])
+        log_g_B, kl_B = log_partition_and_kl(code_BL, blanked_BL, temperatures.tau_U[users_B])
         tau_B, log_s_B = temperatures.advance(users_B, log_g_B, kl_B, n)
         if rule.tracking < 1:
-            return losses.tracked(log_g_B, tau_B, rule.rho(n), log_s_B)
+            return losses.log_ratio_estimate(log_g_B, tau_B, rule.rho(n), log_s_B)
         return losses.contrastive(log_g_B, tau_B, rule.rho(n))
 
     return contrast
 
 
-def stand_out(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
+def log_partition_and_kl(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
     """log g, differentiable in the codes at held τ, and the KL, each (B,).
 
     DataError for fewer than two people.

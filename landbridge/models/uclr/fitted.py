@@ -1,4 +1,5 @@
-"""``Encoded``: rows that went through an auto-encoder of each domain, and how new rows go the same way.
+"""``AutoencoderModel``: rows that went through an auto-encoder of each domain, and how new rows go the same
+way.
 
 With Enc and Dec the domain's layers and W_u a person's row before them,
 
@@ -18,24 +19,24 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.interactions import Rows
-from landbridge.models.base import Float32, Kept
-from landbridge.models.common.dot_product import Dot, rows_from
+from landbridge.data.interactions import Ragged
+from landbridge.models.base import Float32, StoredState
+from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder
 
-SCORED = ("rebuilt", "mean")
+SCORE_FROM = ("rebuilt", "mean")
 BLOCK_ROWS = 8192
 Layers = Mapping[str, Float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded(Dot):
+class AutoencoderModel(DotProductModel):
     """``user_UF`` holds x_u of Eq. (1) for everybody, so a known person costs a look-up.
 
     ``layers``: domain -> the auto-encoder's weights by name, none where rows are served as they are.
     """
 
-    base: Dot
+    base: DotProductModel
     layers: Mapping[str, Layers]
     scored: str
     kind: ClassVar[str] = "encoded"
@@ -44,9 +45,9 @@ class Encoded(Dot):
         """Those of the model before."""
         return self.base.parties(domain, counts_BD)
 
-    def fold_in(self, domain: str, events: Mapping[str, Rows], size: int) -> Float32:
+    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
         """Rows of people given by ``size`` rows of events per domain, (B, F): only they are learned."""
-        return through(self.layers[domain], self.scored, self.base.fold_in(domain, events, size))
+        return encode_users(self.layers[domain], self.scored, self.base.fold_in(domain, events, size))
 
     @cached_property
     def _cold_F(self) -> dict[str, Float32]:
@@ -54,7 +55,7 @@ class Encoded(Dot):
         if self.cold_policy in ("mean", "zero"):
             return super()._cold_F
         return {
-            name: through(self.layers[name], "rebuilt", np.zeros((1, rows_UF.shape[1]), np.float32))[0]
+            name: encode_users(self.layers[name], "rebuilt", np.zeros((1, rows_UF.shape[1]), np.float32))[0]
             for name, rows_UF in self.user_UF.items()
         }
 
@@ -73,28 +74,30 @@ class Encoded(Dot):
         return arrays, {**about, "scored": self.scored, "base": {**base, "about": description}}
 
     @classmethod
-    def from_state(cls, kept: Kept) -> Encoded:
+    def from_state(cls, kept: StoredState) -> AutoencoderModel:
         """The inverse of ``state``."""
-        known, method, log, arrays, about = kept
+        history, method, log, arrays, about = kept
         from landbridge.models import registry
 
         base = about["base"]
         own = {key.removeprefix("base/"): array for key, array in arrays.items() if key.startswith("base/")}
         first = registry.method(base["method"]).from_settings(base["settings"])
-        before = registry.kind(base["kind"]).from_state(Kept(known, first, (), own, base["about"]))
-        assert isinstance(before, Dot)
+        before = registry.kind(base["kind"]).from_state(StoredState(history, first, (), own, base["about"]))
+        assert isinstance(before, DotProductModel)
         layers = {
             domain: {
                 key.removeprefix(f"layer:{domain}|"): array
                 for key, array in arrays.items()
                 if key.startswith(f"layer:{domain}|")
             }
-            for domain in known.names
+            for domain in history.domain_names
         }
-        return cls(known, method, log, *rows_from(known, arrays, about), before, layers, about["scored"])
+        return cls(
+            history, method, log, *embeddings_from(history, arrays, about), before, layers, about["scored"]
+        )
 
 
-def through(layers: Layers, scored: str, rows_BF: Float32) -> Float32:
+def encode_users(layers: Layers, scored: str, rows_BF: Float32) -> Float32:
     """x of Eq. (1) for rows W, (B, F); as they are where there are no layers."""
     if not layers:
         return rows_BF
@@ -109,17 +112,18 @@ def through(layers: Layers, scored: str, rows_BF: Float32) -> Float32:
     return out_BF
 
 
-def over_domains(base: Dot) -> Float32:
+def over_domains(base: DotProductModel) -> Float32:
     """Everybody's rows of all domains as one, each domain in proportion to her events there, (U, F).
 
     Where all domains share a row it is that row; without events it is zero.
     """
     distinct = {id(rows_UF): rows_UF for rows_UF in base.user_UF.values()}
-    activity_UD = base.known.activity_UD
+    activity_UD = base.history.activity_UD
     if len(distinct) == 1:
         known_U1 = np.asarray(activity_UD.sum(axis=1) > 0)[:, None].astype(np.float32)
         return np.asarray(next(iter(distinct.values())) * known_U1)
     share_UD = (activity_UD / np.maximum(activity_UD.sum(axis=1), 1)[:, None]).astype(np.float32)
     return np.asarray(
-        sum(share_UD[:, d, None] * base.user_UF[name] for d, name in enumerate(base.known.names)), np.float32
+        sum(share_UD[:, d, None] * base.user_UF[name] for d, name in enumerate(base.history.domain_names)),
+        np.float32,
     )

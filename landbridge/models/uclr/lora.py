@@ -19,7 +19,7 @@ from landbridge.core.errors import SettingsError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCOPES = {  # what happens to the table of users, the table of items and the layers
+TARGETS = {  # what happens to the table of users, the table of items and the layers
     "users": ("adapted", "frozen", "frozen"),
     "all": ("adapted", "adapted", "adapted"),
     "items_free": ("adapted", "free", "free"),
@@ -54,7 +54,7 @@ class Weight:
 
 
 @dataclass(frozen=True, eq=False)
-class Adaptation:
+class LoraAdapter:
     """The weights of one domain, over a base that domains share."""
 
     users: Weight
@@ -85,7 +85,7 @@ def adapt(
     scope: str,
     rank: int,
     rng: np.random.Generator,
-) -> Adaptation:
+) -> LoraAdapter:
     """Trainable weights over trained ones, as ``scope`` says.
 
     "users": the user table adapted, the rest frozen. "all": both tables and every layer adapted, biases
@@ -93,12 +93,12 @@ def adapt(
     What is trained in full is copied: the given tensors never change. A weight thinner than ``rank`` gets
     the rank it has.
     """
-    if scope not in SCOPES:
-        raise SettingsError(unknown("scope", scope, SCOPES))
+    if scope not in TARGETS:
+        raise SettingsError(unknown("scope", scope, TARGETS))
     if rank < 1:
         raise SettingsError(f"rank is {rank}: an adapted weight needs a rank of 1 or more.")
-    for_users, for_items, for_layers = SCOPES[scope]
-    return Adaptation(
+    for_users, for_items, for_layers = TARGETS[scope]
+    return LoraAdapter(
         _weight(users_UF, for_users, rank, rng),
         _weight(items_IF, for_items, rank, rng),
         {name: _weight(layer, for_layers, rank, rng) for name, layer in layers.items()},

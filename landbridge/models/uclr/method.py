@@ -36,18 +36,18 @@ import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import NEGATIVES, Pairs, Pairwise
 from landbridge.models.base import Method
 from landbridge.models.common import losses
-from landbridge.models.common.dot_product import Dot
+from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.uclr.autoencoder import MASKS, READINGS, AutoEncoder, keep
-from landbridge.models.uclr.contrastive import DualStream, at_one_temperature, at_own_temperatures
-from landbridge.models.uclr.fitted import SCORED, Encoded, over_domains, through
-from landbridge.models.uclr.lora import SCOPES, Adaptation, adapt
-from landbridge.models.uclr.phase_log import best_epochs, told
+from landbridge.models.uclr.autoencoder import LAYOUTS, MASKS, AutoEncoder, keep_mask
+from landbridge.models.uclr.contrastive import DualStream, fixed_temperature, user_temperatures
+from landbridge.models.uclr.fitted import SCORE_FROM, AutoencoderModel, encode_users, over_domains
+from landbridge.models.uclr.lora import TARGETS, LoraAdapter, adapt
+from landbridge.models.uclr.phase_log import best_epochs, phase_records
 from landbridge.models.uclr.temperature import TemperatureRule, Temperatures, by_activity
 from landbridge.training import tensors
 from landbridge.training.optimizers import Optimizer
@@ -122,8 +122,8 @@ class UCLR(Method):
     )
 
     def __post_init__(self) -> None:
-        choices = {"stage": STAGES, "pretrain": PRETRAINERS, "reading": READINGS, "mask": MASKS}
-        choices |= {"scope": tuple(SCOPES), "negatives": NEGATIVES, "scored": SCORED}
+        choices = {"stage": STAGES, "pretrain": PRETRAINERS, "reading": LAYOUTS, "mask": MASKS}
+        choices |= {"scope": tuple(TARGETS), "negatives": NEGATIVES, "scored": SCORE_FROM}
         for key, valid in choices.items():
             if getattr(self, key) not in valid:
                 raise SettingsError(unknown(key, getattr(self, key), valid))
@@ -170,20 +170,20 @@ class UCLR(Method):
         settings["domain_epochs"] |= {phase.removeprefix(ADAPT): n for phase, n in adapted.items()}
         return self.from_settings(settings)
 
-    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Encoded:
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> AutoencoderModel:
         """Pretrain, then go on as far as ``stage`` says."""
         options = options or FitOptions()
         base = self.pretrainer().fit(train, options.within(PGE))
-        assert isinstance(base, Dot)
+        assert isinstance(base, DotProductModel)
         return self.fit_on(base, options)
 
-    def fit_on(self, base: Dot, options: FitOptions | None = None) -> Encoded:
+    def fit_on(self, base: DotProductModel, options: FitOptions | None = None) -> AutoencoderModel:
         """All that follows pretraining, on a model that is there: several fits may share it."""
-        options, names = options or FitOptions(), base.known.names
-        model = Encoded(
-            base.known,
+        options, names = options or FitOptions(), base.history.domain_names
+        model = AutoencoderModel(
+            base.history,
             self,
-            tuple(told(PGE, base.log, 0)),
+            tuple(phase_records(PGE, base.log, 0)),
             dict.fromkeys(names, over_domains(base)),
             dict(base.item_IF),
             self.cold_policy,
@@ -194,13 +194,13 @@ class UCLR(Method):
         )
         if self.stage == PGE:
             return model
-        with limited(options.threads):
+        with thread_limit(options.threads):
             model, temperatures = self._encode(model, options)
             for domain in names if self.stage == "full" else ():
                 model = self._adapt(model, domain, temperatures, options)
         if self._encoding != "ucl":
             return model
-        groups = by_activity(temperatures.tau_U.cpu().numpy(), base.known.activity_UD.sum(axis=1))
+        groups = by_activity(temperatures.tau_U.cpu().numpy(), base.history.activity_UD.sum(axis=1))
         return replace(model, log=(*model.log, {"temperature_by_activity": groups}))
 
     @property
@@ -208,7 +208,7 @@ class UCLR(Method):
         """The stage that trains the layers."""
         return "ucl" if self.stage == "full" else self.stage
 
-    def _encode(self, model: Encoded, options: FitOptions) -> tuple[Encoded, Temperatures]:
+    def _encode(self, model: AutoencoderModel, options: FitOptions) -> tuple[AutoencoderModel, Temperatures]:
         """Eq. (2), once for all domains."""
         from landbridge.training.loop import run_phase
 
@@ -222,16 +222,16 @@ class UCLR(Method):
             users_B, kept_B = (torch().from_numpy(array).to(where) for array in batch)
             return streams.terms(layers, table_UF[users_B], users_B, kept_B)[1]
 
-        def fitted() -> Encoded:
+        def fitted() -> AutoencoderModel:
             found = tensors.arrays(layers)
-            made_UF = through(found, self.scored, rows_UF)
-            names = model.known.names
+            made_UF = encode_users(found, self.scored, rows_UF)
+            names = model.history.domain_names
             return replace(model, user_UF=dict.fromkeys(names, made_UF), layers=dict.fromkeys(names, found))
 
         phase = Phase(
             self._encoding,
             self.epochs,
-            lambda number: self._crowds(model.known, options.seed, number),
+            lambda number: self._crowds(model.history, options.seed, number),
             terms,
             layers,
             optimizer=self.optimizer,
@@ -240,25 +240,29 @@ class UCLR(Method):
             facts=temperatures.figures if self._encoding == "ucl" else dict,
         )
         log = run_phase(phase, options, self._identity(model, options), fitted)
-        return replace(fitted(), log=(*model.log, *told(phase.name, log, len(model.log)))), temperatures
+        return replace(
+            fitted(), log=(*model.log, *phase_records(phase.name, log, len(model.log)))
+        ), temperatures
 
     def _crowds(
-        self, known: MultiDomain, seed: int, number: int
+        self, history: MultiDomain, seed: int, number: int
     ) -> Iterator[tuple[People, npt.NDArray[np.bool_]]]:
         """Everybody with an event once, in batches of two people or more, and who is not blanked out."""
         rng = generator(seed, "crowds", str(number))
-        order = rng.permutation(np.flatnonzero(known.activity_UD.any(axis=1)))
+        order = rng.permutation(np.flatnonzero(history.activity_UD.any(axis=1)))
         if len(order) > 1:
             for users_B in np.array_split(order, -(-len(order) // self.batch_size)):
-                yield users_B, keep(len(users_B), self.mask_ratio, rng, self.mask)
+                yield users_B, keep_mask(len(users_B), self.mask_ratio, rng, self.mask)
 
     def _streams(self, temperatures: Temperatures) -> DualStream:
         """What Eq. (2) is at this stage."""
-        own, alike = at_own_temperatures(temperatures), at_one_temperature(self.temperature)
+        own, alike = user_temperatures(temperatures), fixed_temperature(self.temperature)
         contrast = {"ae": None, "cl": alike, "ucl": own}[self._encoding]
         return DualStream(AutoEncoder.of(self.factors, self.reading), self.alpha, contrast)
 
-    def _adapt(self, model: Encoded, domain: str, temperatures: Temperatures, options: FitOptions) -> Encoded:
+    def _adapt(
+        self, model: AutoencoderModel, domain: str, temperatures: Temperatures, options: FitOptions
+    ) -> AutoencoderModel:
         """Eq. (3) for one domain; where no epoch is better on validation data, nothing is changed."""
         from landbridge.training.loop import run_phase
 
@@ -268,15 +272,15 @@ class UCLR(Method):
             return model
         own = temperatures.copy()
         streams = self._streams(own)
-        events = model.known[domain]
+        events = model.history[domain]
         source = Pairwise(events, {domain: slice(0, events.n_items)}, self.negatives, options.seed, domain)
 
         def terms(batch: Triples) -> dict[str, Tensor]:
             return self._ranking(streams, weights, batch)
 
-        def adapted() -> Encoded:
+        def adapted() -> AutoencoderModel:
             layers = tensors.arrays(weights.effective_layers())
-            rows_UF = through(layers, self.scored, weights.users.whole().detach().cpu().numpy())
+            rows_UF = encode_users(layers, self.scored, weights.users.whole().detach().cpu().numpy())
             item_IF = weights.items.whole().detach().cpu().numpy()
             return replace(
                 model,
@@ -299,11 +303,11 @@ class UCLR(Method):
         )
         before = options.validate(model) if options.validate and options.patience else -np.inf
         log = run_phase(phase, options, self._identity(model, options), adapted)
-        records = (*model.log, *told(ADAPT + domain, log, len(model.log)))
+        records = (*model.log, *phase_records(ADAPT + domain, log, len(model.log)))
         better = max((record["valid"] for record in log if "valid" in record), default=np.inf) > before
         return replace(adapted() if better else model, log=records)
 
-    def _adaptation(self, model: Encoded, domain: str, options: FitOptions) -> Adaptation:
+    def _adaptation(self, model: AutoencoderModel, domain: str, options: FitOptions) -> LoraAdapter:
         """E, the domain's items and the layers with what may change about them."""
         where, rows_UF = device(options.device), over_domains(model.base)
         users_UF, items_IF = (torch().from_numpy(a).to(where) for a in (rows_UF, model.item_IF[domain]))
@@ -317,10 +321,10 @@ class UCLR(Method):
         rng = generator(source.seed, "blanked", source.label, str(number))
         for pairs in source.batches(number, self.batch_size):
             users, place = np.unique(pairs.user_N, return_inverse=True)
-            kept_B = keep(len(users), self.mask_ratio, rng, self.mask)
+            kept_B = keep_mask(len(users), self.mask_ratio, rng, self.mask)
             yield Triples(pairs, users.astype(np.int64), place, kept_B)
 
-    def _ranking(self, streams: DualStream, weights: Adaptation, batch: Triples) -> dict[str, Tensor]:
+    def _ranking(self, streams: DualStream, weights: LoraAdapter, batch: Triples) -> dict[str, Tensor]:
         """The terms of Eq. (3)."""
         where, pairs = weights.users.base.device, batch.pairs
         users_B, place_N, positive_N, negative_N, kept_B = (
@@ -339,9 +343,9 @@ class UCLR(Method):
             ranking_N = ranking_N * torch().from_numpy(pairs.weight_N).to(where)
         return {"ranking": ranking_N.mean(), **terms}  # Eq. (3)
 
-    def _identity(self, model: Encoded, options: FitOptions) -> dict[str, Any]:
+    def _identity(self, model: AutoencoderModel, options: FitOptions) -> dict[str, Any]:
         """What a checkpoint must agree with: settings, data, seed, and the rows that are built on."""
         rows_UF = np.ascontiguousarray(over_domains(model.base))
         digest = hashlib.sha256(rows_UF.tobytes()).hexdigest()
-        data = model.known.fingerprint
+        data = model.history.fingerprint
         return {"settings": asdict(self), "data": data, "seed": options.seed, "rows": digest}

@@ -12,7 +12,7 @@ from landbridge.training.epochs import Record
 Log = Sequence[Mapping[str, Any]]
 
 
-def told(phase: str, log: Log, start: int) -> Iterator[Record]:
+def phase_records(phase: str, log: Log, start: int) -> Iterator[Record]:
     """A phase's records: epochs counted on from ``start``, figures but "valid" named after the phase."""
     for record in log:
         named = {f"{phase} {key}": value for key, value in record.items() if key not in ("epoch", "valid")}

@@ -21,9 +21,9 @@ from landbridge.core.errors import MissingExtraError
 from landbridge.core.rng import generator
 from landbridge.data.interactions import Float32, Int32, Int64
 from landbridge.data.queries import Queries, rows_of
-from landbridge.serving.engine.ivf_index import Cells, cells_for
-from landbridge.serving.engine.query_builder import NOBODY, Part, Wanted
-from landbridge.serving.engine.rankers import ByRows, Ranker
+from landbridge.serving.engine.ivf_index import IvfIndex, cell_count
+from landbridge.serving.engine.query_builder import ANONYMOUS, QueryGroup, RankingConstraints
+from landbridge.serving.engine.rankers import DotProductRanker, Ranker
 from landbridge.serving.runtime.logging import log
 
 LARGE = 300_000
@@ -32,7 +32,7 @@ AT_ONCE, MOST = 64, 1024  # queries whose candidates are held together; places a
 
 
 @dataclass(frozen=True)
-class Terms:
+class AnnPolicy:
     """When a domain has cells. ``large``: of how many items on. ``probes``: cells a query looks into.
     ``dearer``: what an item costs there, in items of the exact search: 3 for a query alone, 6 for 16
     together. ``recall``: the least share of the exact lists that must be found."""
@@ -44,25 +44,25 @@ class Terms:
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class AnnDecision:
     """What came of trying cells in a domain: the cells to use, if any, their recall, why there are none."""
 
-    cells: Cells | None
+    cells: IvfIndex | None
     recall: float | None
     why: str | None
 
 
-def approximated(ranker: Ranker, terms: Terms | None = None) -> tuple[Ranker, dict[str, float]]:
+def approximate_ranker(ranker: Ranker, terms: AnnPolicy | None = None) -> tuple[Ranker, dict[str, float]]:
     """The ranker with cells in the domains where they are worth it, and the recall in each of these.
 
     Logs what was found. MissingExtraError where faiss is not installed.
     """
     if find_spec("faiss") is None:
         raise MissingExtraError("Approximate search needs faiss: pip install 'landbridge[ann]'.")
-    if not isinstance(ranker, ByRows):
+    if not isinstance(ranker, DotProductRanker):
         log(logging.INFO, "exact search", why="the model is not a product of rows")
         return ranker, {}
-    terms, cells, recalls = terms or Terms(), {}, {}
+    terms, cells, recalls = terms or AnnPolicy(), {}, {}
     for domain, item_IF in ranker.fitted.item_IF.items():
         if len(item_IF) < terms.large:
             continue
@@ -71,22 +71,22 @@ def approximated(ranker: Ranker, terms: Terms | None = None) -> tuple[Ranker, di
             cells[domain], recalls[domain] = trial.cells, trial.recall
         event = "exact search" if trial.cells is None else "approximate search"
         log(logging.INFO, event, domain=domain, recall=trial.recall, why=trial.why)
-    return (ByCells(ranker, cells) if cells else ranker), recalls
+    return (IvfRanker(ranker, cells) if cells else ranker), recalls
 
 
 @dataclass(frozen=True, eq=False)
-class ByCells:
+class IvfRanker:
     """From the cells for those whose row alone decides; the exact way for newcomers who get popularity, for
     filters, for rows of zeros, and wherever the cells hold too little to fill a list."""
 
-    exact: ByRows
-    cells: Mapping[str, Cells]
+    exact: DotProductRanker
+    cells: Mapping[str, IvfIndex]
 
-    def best(self, part: Part) -> tuple[Int32, Float32]:
+    def best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         """As :meth:`Ranker.best`."""
         if part.domain not in self.cells:
             return self.exact.best(part)
-        wanted, (rows_BF, weight_B) = part.wanted, self.exact.rows(part.domain, part.queries)
+        wanted, (rows_BF, weight_B) = part.constraints, self.exact.rows(part.domain, part.queries)
         item_BK = np.full((len(wanted.k_B), int(wanted.k_B.max(initial=1))), -1, np.int32)
         score_BK = np.full(item_BK.shape, -np.inf, np.float32)
 
@@ -112,38 +112,38 @@ def recall_of(found_BK: Int32, exact_BK: Int32) -> float:
     return float(there_BK[exact_BK >= 0].mean())
 
 
-def _tried(ranker: ByRows, domain: str, terms: Terms) -> Trial:
+def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecision:
     item_IF, tiles = ranker.fitted.item_IF[domain], ranker.tiles[domain]
     part = _some_people(ranker, domain)
     if not len(part.queries):
-        return Trial(None, None, "the domain has no people to measure recall on")
-    exact_BK, _, gone = tiles.best(*ranker.rows(domain, part.queries), part.wanted)
+        return AnnDecision(None, None, "the domain has no people to measure recall on")
+    exact_BK, _, gone = tiles.best(*ranker.rows(domain, part.queries), part.constraints)
     share = gone / len(part.queries) / len(tiles.norm_T)
-    if share < terms.dearer * terms.probes / cells_for(len(item_IF)):
-        return Trial(None, None, f"it is the faster one, as it looks at {share:.1%} of the items only")
-    cells = Cells.of(item_IF, terms.probes)
-    recall = recall_of(ByCells(ranker, {domain: cells}).best(part)[0], exact_BK)
+    if share < terms.dearer * terms.probes / cell_count(len(item_IF)):
+        return AnnDecision(None, None, f"it is the faster one, as it looks at {share:.1%} of the items only")
+    cells = IvfIndex.of(item_IF, terms.probes)
+    recall = recall_of(IvfRanker(ranker, {domain: cells}).best(part)[0], exact_BK)
     if recall < terms.recall:
-        return Trial(None, recall, f"approximate search finds less than {terms.recall:.0%}")
-    return Trial(cells, recall, None)
+        return AnnDecision(None, recall, f"approximate search finds less than {terms.recall:.0%}")
+    return AnnDecision(cells, recall, None)
 
 
-def _some_people(ranker: ByRows, domain: str) -> Part:
+def _some_people(ranker: DotProductRanker, domain: str) -> QueryGroup:
     """Known people's lists, without what they have."""
-    known = ranker.fitted.known[domain]
-    people_N = np.flatnonzero(known.user_counts)
+    history = ranker.fitted.history[domain]
+    people_N = np.flatnonzero(history.user_counts)
     user_B = generator(0, "recall", domain).choice(people_N, min(PEOPLE, len(people_N)), replace=False)
-    no_mask = np.zeros((0, known.n_items), bool), np.full(len(user_B), NOBODY)
-    wanted = Wanted(
-        rows_of(known.by_user, user_B), *no_mask, np.full(len(user_B), min(PLACES, known.n_items))
+    no_mask = np.zeros((0, history.n_items), bool), np.full(len(user_B), ANONYMOUS)
+    wanted = RankingConstraints(
+        rows_of(history.by_user, user_B), *no_mask, np.full(len(user_B), min(PLACES, history.n_items))
     )
-    return Part(domain, np.arange(len(user_B)), Queries.of_users(user_B), wanted)
+    return QueryGroup(domain, np.arange(len(user_B)), Queries.of_users(user_B), wanted)
 
 
-def _by_row(rows_BF: Float32, weight_B: Float32, wanted: Wanted) -> Int64:
+def _by_row(rows_BF: Float32, weight_B: Float32, wanted: RankingConstraints) -> Int64:
     """Whose lists may come from cells, (N,)."""
     few_B = wanted.k_B + np.diff(wanted.hidden.offsets) <= MOST
-    return np.flatnonzero(few_B & (wanted.mask_B == NOBODY) & (weight_B == 0) & rows_BF.any(axis=1))
+    return np.flatnonzero(few_B & (wanted.mask_B == ANONYMOUS) & (weight_B == 0) & rows_BF.any(axis=1))
 
 
 def _blocks(place_N: Int64) -> list[Int64]:

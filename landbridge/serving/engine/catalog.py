@@ -19,8 +19,8 @@ from landbridge.core.errors import DataError, unknown
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Int32, Int64
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
-from landbridge.serving.engine.item_attributes import NO_COLUMNS, Columns
-from landbridge.serving.engine.messages import Recommended
+from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, ItemAttributes
+from landbridge.serving.engine.messages import RecommendationList
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +29,7 @@ Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Catalogue:
+class ItemCatalog:
     """``count_I``: events per item. ``share_I``: the share of the domain's people who have it."""
 
     domain: str
@@ -37,16 +37,16 @@ class Catalogue:
     titles: npt.NDArray[Any] | None
     count_I: Int64
     share_I: Float32
-    columns: Columns
+    columns: ItemAttributes
 
     @classmethod
-    def of(cls, known: MultiDomain, domain: str, columns: Columns = NO_COLUMNS) -> Catalogue:
+    def of(cls, history: MultiDomain, domain: str, columns: ItemAttributes = NO_ATTRIBUTES) -> ItemCatalog:
         """The catalogue of one domain of the data."""
-        events = known[domain]
+        events = history[domain]
         people = max(int((events.user_counts > 0).sum()), 1)
         share_I = (events.item_counts / people).astype(np.float32)
-        titles = known.titles.get(domain, columns.titles)
-        return cls(domain, known.items[domain], titles, events.item_counts, share_I, columns)
+        titles = history.titles.get(domain, columns.titles)
+        return cls(domain, history.items[domain], titles, events.item_counts, share_I, columns)
 
     def find(self, item: Any) -> int:
         """An item's index; DataError for one the model does not know."""
@@ -54,7 +54,7 @@ class Catalogue:
 
     def find_all(self, items: Sequence[Any]) -> Int64:
         """The items' indices, (N,); DataError for the first that the model does not know."""
-        place_N = places_in(self.items, items)
+        place_N = indices_of(self.items, items)
         if len(place_N) and place_N.min() < 0:
             unknown_item = items[int(np.argmax(place_N < 0))]
             raise DataError(
@@ -64,10 +64,10 @@ class Catalogue:
 
     def places(self, items: Collection[Any]) -> Int32:
         """The indices of those items that are here; others are left out."""
-        place_N = places_in(self.items, list(items))
+        place_N = indices_of(self.items, list(items))
         return place_N[place_N >= 0].astype(np.int32)
 
-    def listed(self, item_BK: Int32, score_BK: npt.NDArray[Any]) -> list[tuple[Recommended, ...]]:
+    def listed(self, item_BK: Int32, score_BK: npt.NDArray[Any]) -> list[tuple[RecommendationList, ...]]:
         """Lists with ids and titles; item -1 is an empty place."""
         listed_BK = item_BK >= 0
         item_N = item_BK[listed_BK]
@@ -76,11 +76,11 @@ class Catalogue:
             [None] * len(ids) if self.titles is None else [t or None for t in self.titles[item_N].tolist()]
         )
         scores = score_BK[listed_BK].tolist()
-        entries = [Recommended(self.domain, *entry) for entry in zip(ids, titles, scores, strict=True)]
+        entries = [RecommendationList(self.domain, *entry) for entry in zip(ids, titles, scores, strict=True)]
         ends = [0, *np.cumsum(listed_BK.sum(axis=1)).tolist()]
         return [tuple(entries[start:end]) for start, end in pairwise(ends)]
 
-    def popular(self, chosen_I: Bool | None, k: int) -> tuple[Recommended, ...]:
+    def popular(self, chosen_I: Bool | None, k: int) -> tuple[RecommendationList, ...]:
         """The ``k`` items with the most events, of all or of the chosen ones; the score is their events."""
         order_I = self._popular_I if chosen_I is None else self._popular_I[chosen_I[self._popular_I]]
         first_1K = order_I[None, :k]
@@ -109,7 +109,7 @@ class Catalogue:
         return pl.Series(list(map(str, texts.tolist())), dtype=pl.String).str.to_lowercase()
 
 
-def places_in(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
+def indices_of(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
     """The indices of raw ids, (N,), -1 where one is unknown: '17' finds 17, and 17 finds '17'.
 
     Texts are looked up one by one, in microseconds, because NumPy's search among them takes as long as a
@@ -132,7 +132,7 @@ def _place_of_text(ids: IdArray, text: Any) -> int:
     return place if place < len(ids) and ids[place] == text else -1
 
 
-def named(catalogues: Mapping[str, Catalogue], domain: Any) -> Catalogue:
+def catalog_of(catalogues: Mapping[str, ItemCatalog], domain: Any) -> ItemCatalog:
     """A domain's catalogue; DataError for an unknown domain."""
     if not isinstance(domain, str) or domain not in catalogues:
         raise DataError(unknown("domain", domain, catalogues))

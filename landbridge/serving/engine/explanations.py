@@ -16,27 +16,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.activity import events_in
+from landbridge.data.activity import events_per_domain
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int32, Int64, Rows
+from landbridge.data.interactions import Float32, Int32, Int64, Ragged
 from landbridge.data.queries import Queries, places_of, rows_of
 from landbridge.inference import ROUNDING
 from landbridge.models.als import solver as als
-from landbridge.models.als.fitted import Factors
+from landbridge.models.als.fitted import ALSModel
 from landbridge.models.base import Fitted
-from landbridge.models.common.cold_start import counts_of
+from landbridge.models.common.cold_start import event_counts
 from landbridge.models.explanation import Explains
-from landbridge.models.popularity import Counts
-from landbridge.serving.engine.catalog import Catalogue
+from landbridge.models.popularity import PopularityModel
+from landbridge.serving.engine.catalog import ItemCatalog
 from landbridge.serving.engine.messages import Contribution
-from landbridge.serving.engine.rankers import Ranker, knows_of
+from landbridge.serving.engine.rankers import Ranker, used_domains
 
 LEFT_OUT = 200  # of a long history the latest events
 POPULAR, REST = "popular in this domain", "not from single events"
-STRANGER = np.array([-1], np.int32)
+UNKNOWN_USER = np.array([-1], np.int32)
 
 
-class Reasons(NamedTuple):
+class ItemExplanations(NamedTuple):
     """``events``: domain -> items and what each adds; ``popularity``: what a newcomer gets anyway."""
 
     events: Mapping[str, tuple[Int32, npt.NDArray[Any]]]
@@ -50,7 +50,7 @@ class Explainer:
 
     fitted: Fitted
     ranker: Ranker
-    catalogues: Mapping[str, Catalogue]
+    catalogues: Mapping[str, ItemCatalog]
 
     def parts(self, domain: str, query: Queries, item: int) -> tuple[float, list[Contribution], bool]:
         """A score, its parts, largest first, and whether they are exact."""
@@ -69,33 +69,35 @@ class Explainer:
             parts.append(Contribution(domain, None, REST, rest))
         return score, sorted(parts, key=lambda part: -part.value), found.exact
 
-    def _reasons(self, domain: str, query: Queries, item: int, score: float) -> Reasons:
-        if isinstance(self.fitted, Counts) or not knows_of(self.fitted, domain, query)[0]:
-            return Reasons({}, score, True)
+    def _reasons(self, domain: str, query: Queries, item: int, score: float) -> ItemExplanations:
+        if isinstance(self.fitted, PopularityModel) or not used_domains(self.fitted, domain, query)[0]:
+            return ItemExplanations({}, score, True)
         if query.events is None and isinstance(self.fitted, Explains):
             return self._told(self.fitted, domain, int(query.user_idx[0]), item)
-        if query.events is not None and isinstance(self.fitted, Factors):
+        if query.events is not None and isinstance(self.fitted, ALSModel):
             return self._closed_form(self.fitted, domain, query, item, score)
         return self._one_by_one(domain, query, item)
 
-    def _told(self, fitted: Explains, domain: str, user: int, item: int) -> Reasons:
+    def _told(self, fitted: Explains, domain: str, user: int, item: int) -> ItemExplanations:
         """What the model says of a person it was fitted with."""
-        found, tables = fitted.explain(domain, user, item), self.fitted.known.domains
+        found, tables = fitted.explain(domain, user, item), self.fitted.history.domains
         columns = {name: rows_of(table.by_user, [user]).columns for name, table in tables.items()}
         events = {name: (columns[name], part_N) for name, part_N in found.events.items()}
-        return Reasons(events, found.popularity, True)
+        return ItemExplanations(events, found.popularity, True)
 
-    def _closed_form(self, fitted: Factors, domain: str, query: Queries, item: int, score: float) -> Reasons:
+    def _closed_form(
+        self, fitted: ALSModel, domain: str, query: Queries, item: int, score: float
+    ) -> ItemExplanations:
         """The model's Eq. (2) for events that somebody brings, and what the cold policy adds."""
-        newcomer = bool(events_in(fitted.known, domain, query)[0] == 0)
+        newcomer = bool(events_per_domain(fitted.history, domain, query)[0] == 0)
         if newcomer and fitted.cold_policy == "popularity":
-            return Reasons({}, score, True)
+            return ItemExplanations({}, score, True)
         blended = newcomer and fitted.cold_policy == "blend"
         share = float(self.catalogues[domain].share_I[item])
         rule, events = fitted.rule, query.events or {}
-        counts_1D = counts_of(events, fitted.known, 1)
+        counts_1D = event_counts(events, fitted.history, 1)
         part_1D = rule.parties(domain, counts_1D)
-        names = [name for name, part in zip(fitted.known.names, part_1D[0], strict=True) if part]
+        names = [name for name, part in zip(fitted.history.domain_names, part_1D[0], strict=True) if part]
         system_FF = rule.ridge(counts_1D, part_1D)[0] * np.eye(fitted.item_IF[domain].shape[1])
         for name in names:
             system_FF += rule.alpha0 * self._gramians[name]
@@ -108,12 +110,12 @@ class Explainer:
             name: (rows.columns, _weights(rows) * (fitted.item_IF[name][rows.columns] @ towards_F))
             for name, rows in own.items()
         }
-        return Reasons(parts, fitted.cold_weight * share if blended else 0.0, True)
+        return ItemExplanations(parts, fitted.cold_weight * share if blended else 0.0, True)
 
-    def _one_by_one(self, domain: str, query: Queries, item: int) -> Reasons:
+    def _one_by_one(self, domain: str, query: Queries, item: int) -> ItemExplanations:
         """What the score loses without each event, the others as they are."""
-        query = with_events(self.fitted.known, query)
-        left_J, without = without_each(query)
+        query = query_with_history(self.fitted.history, query)
+        left_J, without = leave_one_out_queries(query)
         score_J = self.ranker.score(domain, without, item).astype(np.float64)
         part_N = np.zeros(sum(len(rows.columns) for rows in (query.events or {}).values()))
         part_N[left_J] = score_J[-1] - score_J[:-1]
@@ -121,29 +123,29 @@ class Explainer:
         for name, rows in (query.events or {}).items():
             events[name] = rows.columns, part_N[start : start + len(rows.columns)]
             start += len(rows.columns)
-        return Reasons(events, 0.0, False)
+        return ItemExplanations(events, 0.0, False)
 
     @cached_property
     def _gramians(self) -> dict[str, npt.NDArray[np.float64]]:
-        assert isinstance(self.fitted, Factors)
+        assert isinstance(self.fitted, ALSModel)
         return {name: als.gramian(item_IF, 1) for name, item_IF in self.fitted.item_IF.items()}
 
 
-def with_events(known: MultiDomain, query: Queries) -> Queries:
+def query_with_history(known: MultiDomain, query: Queries) -> Queries:
     """One person by her events: those she brings along, else those that are known."""
     if query.events is not None:
-        return Queries(STRANGER, query.events, query.times)
+        return Queries(UNKNOWN_USER, query.events, query.times)
     events, times = {}, {}
     for name, table in known.domains.items():
         offsets, place_N = places_of(table.by_user, query.user_idx)
         weight_N = None if table.weight is None else table.weight[place_N]
-        events[name] = Rows(offsets, table.item_idx[place_N], weight_N)
+        events[name] = Ragged(offsets, table.item_idx[place_N], weight_N)
         if table.time is not None:
             times[name] = table.time[place_N]
-    return Queries(STRANGER, events, times)
+    return Queries(UNKNOWN_USER, events, times)
 
 
-def without_each(query: Queries) -> tuple[Int64, Queries]:
+def leave_one_out_queries(query: Queries) -> tuple[Int64, Queries]:
     """Which of the person's events, numbered over all domains, are left out, (J,), and a query without
     each of them, the last one with all, (J + 1)."""
     events, times = query.events or {}, query.times or {}
@@ -153,17 +155,17 @@ def without_each(query: Queries) -> tuple[Int64, Queries]:
     left_J = np.argsort(np.concatenate(nothing + own), kind="stable")[-LEFT_OUT:]
     kept_JN = np.ones((len(left_J) + 1, size), bool)
     kept_JN[np.arange(len(left_J)), left_J] = False
-    few: dict[str, Rows] = {}
+    few: dict[str, Ragged] = {}
     few_times, start = {}, 0
     for (name, rows), time_N in zip(events.items(), own, strict=True):
         kept = kept_JN[:, start : start + len(rows.columns)]
         place_M = np.nonzero(kept)[1]
         offsets = np.concatenate(([0], np.cumsum(kept.sum(axis=1)))).astype(np.int64)
         weight_M = None if rows.weight is None else rows.weight[place_M]
-        few[name], few_times[name] = Rows(offsets, rows.columns[place_M], weight_M), time_N[place_M]
+        few[name], few_times[name] = Ragged(offsets, rows.columns[place_M], weight_M), time_N[place_M]
         start += len(rows.columns)
-    return left_J, Queries(np.repeat(STRANGER, len(kept_JN)), few, few_times)
+    return left_J, Queries(np.repeat(UNKNOWN_USER, len(kept_JN)), few, few_times)
 
 
-def _weights(rows: Rows) -> Float32:
+def _weights(rows: Ragged) -> Float32:
     return np.ones(len(rows.columns), np.float32) if rows.weight is None else rows.weight

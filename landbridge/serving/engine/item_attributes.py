@@ -16,7 +16,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, unknown
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Int32
-from landbridge.data.io.tables import ids, raw_table
+from landbridge.data.io.tables import parse_ids, raw_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +25,7 @@ KEYS = ("domain", "item")
 TITLE = "title"
 
 
-class Column(NamedTuple):
+class AttributeColumn(NamedTuple):
     """Which of the ``values`` an item has, -1 for none."""
 
     code_I: Int32
@@ -33,10 +33,10 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class ItemAttributes:
     """A domain's part of the table. ``titles``: of its items, None where the table has none."""
 
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    columns: Mapping[str, AttributeColumn] = field(default_factory=dict)
     titles: npt.NDArray[Any] | None = None
 
     def matching(self, where: Mapping[str, Any], n_items: int) -> npt.NDArray[np.bool_]:
@@ -53,10 +53,10 @@ class Columns:
         return found_I
 
 
-NO_COLUMNS = Columns()
+NO_ATTRIBUTES = ItemAttributes()
 
 
-def read_columns(path: Path, known: MultiDomain) -> dict[str, Columns]:
+def read_attributes(path: Path, history: MultiDomain) -> dict[str, ItemAttributes]:
     """Domain -> its part of the table in a Parquet, CSV or JSON-lines file with the columns ``KEYS``.
 
     Items the model does not know are left out; of a repeated item the last row counts.
@@ -65,7 +65,9 @@ def read_columns(path: Path, known: MultiDomain) -> dict[str, Columns]:
     if missing := [name for name in KEYS if name not in table.columns]:
         raise DataError(f"The items' table {path} has no column {missing[0]!r}; it needs domain and item.")
     domain = table["domain"].cast(str)
-    return {name: _columns(table.filter(domain == name), known, name, path) for name in known.names}
+    return {
+        name: _columns(table.filter(domain == name), history, name, path) for name in history.domain_names
+    }
 
 
 def as_text(value: Any) -> str:
@@ -81,9 +83,9 @@ def as_text(value: Any) -> str:
     )
 
 
-def _columns(table: pl.DataFrame, known: MultiDomain, domain: str, path: Path) -> Columns:
-    vocabulary = known.items[domain]
-    place_N = vocabulary.index(_raw(ids(table, "item", str(path))))
+def _columns(table: pl.DataFrame, history: MultiDomain, domain: str, path: Path) -> ItemAttributes:
+    vocabulary = history.items[domain]
+    place_N = vocabulary.index(_raw(parse_ids(table, "item", str(path))))
     kept_N = place_N >= 0
     rows = table.drop(KEYS).filter(kept_N)
     columns = {
@@ -92,10 +94,10 @@ def _columns(table: pl.DataFrame, known: MultiDomain, domain: str, path: Path) -
         if not column.dtype.is_nested()
     }
     titles = columns.get(TITLE)
-    return Columns(columns, _titles(titles) if titles and titles.values else None)
+    return ItemAttributes(columns, _titles(titles) if titles and titles.values else None)
 
 
-def _column(values: pl.Series, place_N: Int32, n_items: int) -> Column:
+def _column(values: pl.Series, place_N: Int32, n_items: int) -> AttributeColumn:
     import polars as pl
 
     text = _as_texts(values)
@@ -103,7 +105,7 @@ def _column(values: pl.Series, place_N: Int32, n_items: int) -> Column:
     numbers = pl.arange(len(given), dtype=pl.Int32, eager=True)
     code_I = np.full(n_items, -1, np.int32)
     code_I[place_N] = text.replace_strict(given, numbers, default=-1, return_dtype=pl.Int32).to_numpy()
-    return Column(code_I, dict(zip(given.to_list(), range(len(given)), strict=True)))
+    return AttributeColumn(code_I, dict(zip(given.to_list(), range(len(given)), strict=True)))
 
 
 def _as_texts(values: pl.Series) -> pl.Series:
@@ -115,7 +117,7 @@ def _as_texts(values: pl.Series) -> pl.Series:
     return values.cast(pl.String)
 
 
-def _titles(titles: Column) -> npt.NDArray[Any]:
+def _titles(titles: AttributeColumn) -> npt.NDArray[Any]:
     """A title per item, empty where the table has none."""
     texts = np.array([*titles.values, ""], np.dtypes.StringDType())
     return np.asarray(texts[titles.code_I])

@@ -21,37 +21,37 @@ from typing import Any
 
 import numpy as np
 
-from landbridge.data.interactions import Float32, Int32, Int64, Rows
+from landbridge.data.interactions import Float32, Int32, Int64, Ragged
 from landbridge.serving.engine.catalog import Bool
-from landbridge.serving.engine.query_builder import NOBODY, Wanted, nothing
-from landbridge.serving.engine.rankers import Tiles
+from landbridge.serving.engine.query_builder import ANONYMOUS, RankingConstraints, empty_rows
+from landbridge.serving.engine.rankers import TiledTopK
 
 PER_ROOT = 1.5  # cells, as many as this times the root of the number of items
 ROUNDS, SAMPLE = 10, 64  # of k-means, and the items per cell that it looks at
 MARGIN = 16  # further candidates, as rounding may order them otherwise
 
 
-def cells_for(n_items: int) -> int:
+def cell_count(n_items: int) -> int:
     """How many cells a catalogue has."""
     return max(1, min(n_items, int(PER_ROOT * n_items**0.5)))
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class IvfIndex:
     """``index``: the items by their cells, in faiss. ``centres``: as tiles, which find the cells of a query
     whoever else asks; faiss would find others for many queries than for one."""
 
     index: Any
-    centres: Tiles
+    centres: TiledTopK
     item_IF: Float32
 
     @classmethod
-    def of(cls, item_IF: Float32, probes: int) -> Cells:
+    def of(cls, item_IF: Float32, probes: int) -> IvfIndex:
         """Rows of items, of which a query looks into ``probes`` cells. By one thread, so always the same."""
         import faiss
 
         n_items, n_factors = item_IF.shape
-        n_cells, metric = cells_for(n_items), faiss.METRIC_INNER_PRODUCT
+        n_cells, metric = cell_count(n_items), faiss.METRIC_INNER_PRODUCT
         index = faiss.IndexIVFFlat(faiss.IndexFlat(n_factors, metric), n_factors, n_cells, metric)
         index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = ROUNDS, SAMPLE, 1
         index.nprobe = min(probes, n_cells)
@@ -59,9 +59,9 @@ class Cells:
             index.train(item_IF)
             index.add(item_IF)
         centre_RF = index.quantizer.reconstruct_n(0, n_cells)
-        return cls(index, Tiles.of(centre_RF, np.zeros(n_cells, np.float32)), item_IF)
+        return cls(index, TiledTopK.of(centre_RF, np.zeros(n_cells, np.float32)), item_IF)
 
-    def best(self, rows_BF: Float32, hidden: Rows, k_B: Int64) -> tuple[Int32, Float32]:
+    def best(self, rows_BF: Float32, hidden: Ragged, k_B: Int64) -> tuple[Int32, Float32]:
         """The best items found that are not hidden, and their scores, (B, K), best first, equal scores by the
         lower item; -1 for an empty place, also where the cells hold too few."""
         size = int((k_B + np.diff(hidden.offsets)).max()) + MARGIN
@@ -79,15 +79,15 @@ class Cells:
     def _near(self, rows_BF: Float32, size: int) -> Int64:
         """The items of the nearest cells with the largest products, (B, C); -1 where there are no more."""
         n_queries, n_cells = len(rows_BF), len(self.centres.order_I)
-        no_mask = np.zeros((0, n_cells), bool), np.full(n_queries, NOBODY)
-        every = Wanted(nothing(n_queries), *no_mask, np.full(n_queries, self.index.nprobe))
+        no_mask = np.zeros((0, n_cells), bool), np.full(n_queries, ANONYMOUS)
+        every = RankingConstraints(empty_rows(n_queries), *no_mask, np.full(n_queries, self.index.nprobe))
         cell_BP, product_BP, _ = self.centres.best(rows_BF, np.zeros(n_queries, np.float32), every)
         with _one_thread():
             _, item_BC = self.index.search_preassigned(rows_BF, size, cell_BP.astype(np.int64), product_BP)
         return np.asarray(item_BC)
 
 
-def _among(hidden: Rows, item_BC: Int64, n_items: int) -> Bool:
+def _among(hidden: Ragged, item_BC: Int64, n_items: int) -> Bool:
     """Which candidates are in their query's row."""
     row_N = np.repeat(np.arange(len(item_BC)), np.diff(hidden.offsets))
     key_BC = np.arange(len(item_BC))[:, None] * n_items + item_BC

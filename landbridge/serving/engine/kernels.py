@@ -33,7 +33,7 @@ SLACK = np.float32(1.0001)  # Eq. (1) is exact, float32 scores of some hundred f
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def best_of_tiles(
+def tiled_top_k(
     query_BF: Float32,
     weight_B: Float32,
     tile_TFJ: Float32,

@@ -14,22 +14,22 @@ import numpy as np
 
 from landbridge import store
 from landbridge.core.errors import LandbridgeError, MissingExtraError, StoreError
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.interactions import Float32
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
-from landbridge.models.common.dot_product import Dot
+from landbridge.models.common.dot_product import DotProductModel
 
 METRICS = ("ndcg@10", "hr@10")
 NOT_THREAD_SAFE = "workqueue"
 
 
-def loaded(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datetime, dict[str, Any] | None]:
+def load_model(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datetime, dict[str, Any] | None]:
     """The model of a run folder whose lock is held, when it was made, and its figures on the test part if it
     was judged."""
     with as_store_error(f"The run {folder} cannot be served"):
         fitted, created = store.load(folder), datetime.fromisoformat(manifest["created"]).astimezone(UTC)
-        if isinstance(fitted, Dot):
+        if isinstance(fitted, DotProductModel):
             _check_rows(folder, fitted)
         if "evaluation" not in manifest["files"]:
             return fitted, created, None
@@ -52,35 +52,35 @@ def as_store_error(what: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Threads:
+class ThreadPolicy:
     """``turn``: what a thread holds while it computes; a lock only where numba's threads need it."""
 
     turn: AbstractContextManager[object]
 
     @classmethod
-    def of(cls) -> Threads:
+    def of(cls) -> ThreadPolicy:
         """As the installed threading layer of numba allows."""
         import numba
 
         from landbridge.ranking.top_k import top_k
-        from landbridge.serving.engine.query_builder import nothing
+        from landbridge.serving.engine.query_builder import empty_rows
 
-        top_k(np.zeros((1, 1), np.float32), 1, nothing(1))  # only then the layer is chosen
+        top_k(np.zeros((1, 1), np.float32), 1, empty_rows(1))  # only then the layer is chosen
         return cls(Lock() if numba.threading_layer() == NOT_THREAD_SAFE else nullcontext())
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """One thread of numba and of BLAS for each thread that asks."""
-        with self.turn, limited(1):
+        with self.turn, thread_limit(1):
             yield
 
 
-def _check_rows(folder: Path, fitted: Dot) -> None:
+def _check_rows(folder: Path, fitted: DotProductModel) -> None:
     """Rows of a forged size would be read beyond their end."""
-    known = fitted.known
-    for name in known.names:
+    history = fitted.history
+    for name in history.domain_names:
         users_UF, items_IF = fitted.user_UF[name], fitted.item_IF[name]
-        wanted = (known.n_users, items_IF.shape[-1]), (known[name].n_items, users_UF.shape[-1])
+        wanted = (history.n_users, items_IF.shape[-1]), (history[name].n_items, users_UF.shape[-1])
         if (users_UF.shape, items_IF.shape) != wanted:
             raise StoreError(f"The rows in {folder} do not fit its data in {name!r}; fit it again.")
         if not all(_is_finite(rows_RF) for rows_RF in (users_UF, items_IF)):

@@ -39,7 +39,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Recommended:
+class RecommendationList:
     """An item of a list."""
 
     domain: str
@@ -49,13 +49,13 @@ class Recommended:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Recommendations:
     """The list, best first. ``source``: "model", or "fallback" where the model knew nothing of the person.
 
     ``known``: whether the model was fitted with events of this person. ``model``: which one answered.
     """
 
-    items: tuple[Recommended, ...]
+    items: tuple[RecommendationList, ...]
     source: str
     known: bool
     model: str
@@ -72,7 +72,7 @@ class Contribution:
 
 
 @dataclass(frozen=True)
-class Explained:
+class ScoreExplanation:
     """A score and what makes it up, largest first; the parts sum to it. ``exact``: or an approximation."""
 
     score: float

@@ -16,61 +16,61 @@ import numpy as np
 
 from landbridge.core.errors import DataError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32, Int64, Interactions, Rows
+from landbridge.data.interactions import Int32, Int64, Interactions, Ragged
 from landbridge.data.queries import Queries, places_of, rows_of
-from landbridge.serving.engine.catalog import Bool, Catalogue, named, places_in
+from landbridge.serving.engine.catalog import Bool, ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.messages import Event, Request
 
 UNTIMED = 1 << 62  # events without times come after all that have one
-NOBODY = -1
+ANONYMOUS = -1
 
 
-class Wanted(NamedTuple):
+class RankingConstraints(NamedTuple):
     """What lists may hold: hidden items, masks (M, I), which of them a request has (-1: none), lengths."""
 
-    hidden: Rows
+    hidden: Ragged
     mask_MI: Bool
     mask_B: Int64
     k_B: Int64
 
-    def take(self, chosen_B: Int64) -> Wanted:
+    def take(self, chosen_B: Int64) -> RankingConstraints:
         """Of the requests at these places, in their order."""
         hidden = rows_of(self.hidden, chosen_B)
-        return Wanted(hidden, self.mask_MI, self.mask_B[chosen_B], self.k_B[chosen_B])
+        return RankingConstraints(hidden, self.mask_MI, self.mask_B[chosen_B], self.k_B[chosen_B])
 
 
-class Part(NamedTuple):
+class QueryGroup(NamedTuple):
     """The requests, at ``place_B`` of all, that go through a model together: one domain, all with events of
     their own or all without."""
 
     domain: str
     place_B: Int64
     queries: Queries
-    wanted: Wanted
+    constraints: RankingConstraints
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class QueryBatch:
     """``user_B``: -1 for people the model has not seen. ``live``: what they did since, (row, item, time)."""
 
-    known: MultiDomain
-    catalogues: Mapping[str, Catalogue]
+    history: MultiDomain
+    catalogues: Mapping[str, ItemCatalog]
     requests: Sequence[Request]
     user_B: Int32
     live: Mapping[str, tuple[list[int], Int64, list[int]]]
 
     @classmethod
     def of(
-        cls, known: MultiDomain, catalogues: Mapping[str, Catalogue], requests: Sequence[Request]
-    ) -> Asked:
+        cls, history: MultiDomain, catalogues: Mapping[str, ItemCatalog], requests: Sequence[Request]
+    ) -> QueryBatch:
         """The requests with indices for ids; DataError for what the model does not know."""
         users = [request.user for request in requests if request.user is not None]
-        user_B = np.full(len(requests), NOBODY, np.int32)
-        user_B[[request.user is not None for request in requests]] = places_in(known.users, users)
+        user_B = np.full(len(requests), ANONYMOUS, np.int32)
+        user_B[[request.user is not None for request in requests]] = indices_of(history.users, users)
         live: dict[str, tuple[list[int], list[Any], list[int]]] = {}
         for row, request in enumerate(requests):
             for domain in (*request.allow, *request.deny, *request.weights):
-                named(catalogues, domain)
+                catalog_of(catalogues, domain)
             for domain, weight in request.weights.items():
                 if not 0 < weight < math.inf:
                     raise DataError(f"The weight of {domain!r} must be a number above 0, not {weight}.")
@@ -80,36 +80,40 @@ class Asked:
                 items.append(event.item)
                 times.append(time)
         placed = {
-            domain: (rows, named(catalogues, domain).find_all(items), times)
+            domain: (rows, catalog_of(catalogues, domain).find_all(items), times)
             for domain, (rows, items, times) in live.items()
         }
-        return cls(known, catalogues, requests, user_B, placed)
+        return cls(history, catalogues, requests, user_B, placed)
 
     @property
     def known_B(self) -> Bool:
         """Whether the model was fitted with events of the person."""
-        return np.asarray((self.user_B >= 0) & self.known.activity_UD[self.user_B].any(axis=1))
+        return np.asarray((self.user_B >= 0) & self.history.activity_UD[self.user_B].any(axis=1))
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[QueryGroup]:
         """All that is to be computed, in the order of the data's domains."""
-        asked = [{named(self.catalogues, name).domain for name in _domains(each)} for each in self.requests]
+        asked = [
+            {catalog_of(self.catalogues, name).domain for name in _domains(each)} for each in self.requests
+        ]
         found = []
-        for domain in self.known.names:
+        for domain in self.history.domain_names:
             asks_B = np.array([domain in domains for domains in asked], bool)
             for chosen_B in (asks_B & ~self._brings_B, asks_B & self._brings_B):
                 if chosen_B.any():
                     found.append(self._part(domain, np.flatnonzero(chosen_B)))
         return found
 
-    def _part(self, domain: str, place_B: Int64) -> Part:
+    def _part(self, domain: str, place_B: Int64) -> QueryGroup:
         if self._brings_B[place_B[0]]:
             queries = self._queries.take(place_B)
-            own = (queries.events or {}).get(domain) or nothing(len(place_B))
+            own = (queries.events or {}).get(domain) or empty_rows(len(place_B))
         else:
             queries = Queries.of_users(self.user_B[place_B])
-            own = rows_of(self.known[domain].by_user, queries.user_idx)
+            own = rows_of(self.history[domain].by_user, queries.user_idx)
         requests = [self.requests[place] for place in place_B.tolist()]
-        return Part(domain, place_B, queries, wanted(self.catalogues[domain], requests, own))
+        return QueryGroup(
+            domain, place_B, queries, ranking_constraints(self.catalogues[domain], requests, own)
+        )
 
     @cached_property
     def _brings_B(self) -> Bool:
@@ -118,60 +122,62 @@ class Asked:
     @cached_property
     def _queries(self) -> Queries:
         """All requests that bring events, with what is known of their people besides."""
-        user_B = np.where(self._brings_B, self.user_B, NOBODY)
-        tables = {name: self._history(name, user_B) for name in self.known.names}
+        user_B = np.where(self._brings_B, self.user_B, ANONYMOUS)
+        tables = {name: self._history(name, user_B) for name in self.history.domain_names}
         given = {name: table for name, table in tables.items() if len(table)}
         times = {name: table.time for name, table in given.items() if table.time is not None}
         return Queries(self.user_B, {name: table.by_user for name, table in given.items()}, times)
 
     def _history(self, domain: str, user_B: Int32) -> Interactions:
         """What was known and what was brought, the later of two events with one item."""
-        known, size = self.known[domain], len(user_B)
-        offsets, place_N = places_of(known.by_user, user_B)
+        history, size = self.history[domain], len(user_B)
+        offsets, place_N = places_of(history.by_user, user_B)
         row_M, item_M, time_M = (np.array(column, np.int64) for column in self.live.get(domain, ([], [], [])))
-        time_N = np.zeros(len(place_N), np.int64) if known.time is None else known.time[place_N]
-        weight_N = None if known.weight is None else known.weight[place_N]
+        time_N = np.zeros(len(place_N), np.int64) if history.time is None else history.time[place_N]
+        weight_N = None if history.weight is None else history.weight[place_N]
         return Interactions.from_events(
             np.append(np.repeat(np.arange(size), np.diff(offsets)), row_M),
-            np.append(known.item_idx[place_N], item_M),
+            np.append(history.item_idx[place_N], item_M),
             size,
-            known.n_items,
+            history.n_items,
             None if weight_N is None else np.append(weight_N, np.ones(len(row_M), np.float32)),
             np.append(time_N, time_M),
         )
 
 
-def wanted(catalogue: Catalogue, requests: Sequence[Request], own: Rows) -> Wanted:
+def ranking_constraints(
+    catalogue: ItemCatalog, requests: Sequence[Request], own: Ragged
+) -> RankingConstraints:
     """What each request's list may hold; ``own``: the items of each person."""
     seen_B = np.array([request.seen for request in requests])
-    shown = rows_of(own, np.where(seen_B, NOBODY, np.arange(len(requests))))
+    shown = rows_of(own, np.where(seen_B, ANONYMOUS, np.arange(len(requests))))
     denied = [catalogue.places(request.deny.get(catalogue.domain, ())) for request in requests]
     masks: dict[Any, Bool] = {}
     keys = [_filter(catalogue, request, masks) for request in requests]
     numbers = {key: number for number, key in enumerate(masks)}
-    return Wanted(
-        beside(shown, denied),
+    return RankingConstraints(
+        append_rows(shown, denied),
         np.stack([*masks.values()]) if masks else np.zeros((0, len(catalogue.items)), bool),
-        np.array([NOBODY if key is None else numbers[key] for key in keys], np.int64),
-        np.array([length(request.k, len(catalogue.items)) for request in requests], np.int64),
+        np.array([ANONYMOUS if key is None else numbers[key] for key in keys], np.int64),
+        np.array([list_length(request.k, len(catalogue.items)) for request in requests], np.int64),
     )
 
 
-def beside(rows: Rows, more: Sequence[Int32]) -> Rows:
+def append_rows(rows: Ragged, more: Sequence[Int32]) -> Ragged:
     """Every row's columns and more of them, sorted."""
     row_N = np.repeat(np.arange(len(more)), np.diff(rows.offsets))
     row_M = np.repeat(np.arange(len(more)), [len(columns) for columns in more])
     row, column = np.append(row_N, row_M), np.concatenate([rows.columns, *more])
     offsets = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=len(more))))).astype(np.int64)
-    return Rows(offsets, column[np.lexsort((column, row))].astype(np.int32), None)
+    return Ragged(offsets, column[np.lexsort((column, row))].astype(np.int32), None)
 
 
-def nothing(size: int) -> Rows:
+def empty_rows(size: int) -> Ragged:
     """Empty rows."""
-    return Rows(np.zeros(size + 1, np.int64), np.empty(0, np.int32), None)
+    return Ragged(np.zeros(size + 1, np.int64), np.empty(0, np.int32), None)
 
 
-def _filter(catalogue: Catalogue, request: Request, masks: dict[Any, Bool]) -> Any:
+def _filter(catalogue: ItemCatalog, request: Request, masks: dict[Any, Bool]) -> Any:
     """The key of a request's mask among ``masks``, which gets it where it is new; None for all items."""
     allow = request.allow.get(catalogue.domain)
     if allow is None and not request.where:
@@ -191,7 +197,7 @@ def _domains(request: Request) -> tuple[str, ...]:
     return request.domains
 
 
-def length(k: Any, most: int) -> int:
+def list_length(k: Any, most: int) -> int:
     """How many places a list of ``k`` has in a catalogue of ``most`` items."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise DataError(f"A list needs 1 place or more, not {k!r}.")

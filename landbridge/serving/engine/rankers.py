@@ -12,17 +12,17 @@ from typing import Protocol
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.data.activity import events_in
+from landbridge.data.activity import events_per_domain
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Int32, Int64
 from landbridge.data.queries import rows_of
 from landbridge.models.base import Fitted, Queries
-from landbridge.models.common.cold_start import Served, counts_of
-from landbridge.models.common.dot_product import Dot
-from landbridge.models.mixture import Blend
+from landbridge.models.common.cold_start import ColdStartMixin, event_counts
+from landbridge.models.common.dot_product import DotProductModel
+from landbridge.models.mixture import BlendModel
 from landbridge.ranking.top_k import top_k
-from landbridge.serving.engine.catalog import Bool, Catalogue
-from landbridge.serving.engine.query_builder import Part, Wanted
+from landbridge.serving.engine.catalog import Bool, ItemCatalog
+from landbridge.serving.engine.query_builder import QueryGroup, RankingConstraints
 
 SCORES_AT_ONCE = 1 << 24  # float32 scores held in memory by each thread, 64 MiB
 NOT_A_NUMBER = "The model's scores are not numbers; look for divergence in its fit."
@@ -31,28 +31,30 @@ NOT_A_NUMBER = "The model's scores are not numbers; look for divergence in its f
 class Ranker(Protocol):
     """How lists are made."""
 
-    def best(self, part: Part) -> tuple[Int32, Float32]:
+    def best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         """Items and scores, (B, K), best first, equal scores by the lower item; -1 for an empty place."""
 
     def score(self, domain: str, queries: Queries, item: int) -> Float32:
         """The scores of one item, (B,), as lists give them."""
 
 
-def ranker_of(fitted: Fitted, catalogues: Mapping[str, Catalogue]) -> Ranker:
+def ranker_of(fitted: Fitted, catalogues: Mapping[str, ItemCatalog]) -> Ranker:
     """The faster way that the model allows."""
-    if not isinstance(fitted, Dot):
-        return ByScores(fitted, catalogues)
-    tiles = {name: Tiles.of(item_IF, catalogues[name].share_I) for name, item_IF in fitted.item_IF.items()}
-    return ByRows(fitted, catalogues, tiles)
+    if not isinstance(fitted, DotProductModel):
+        return ScoreRanker(fitted, catalogues)
+    tiles = {
+        name: TiledTopK.of(item_IF, catalogues[name].share_I) for name, item_IF in fitted.item_IF.items()
+    }
+    return DotProductRanker(fitted, catalogues, tiles)
 
 
-def knows_of(fitted: Fitted, domain: str, queries: Queries) -> Bool:
+def used_domains(fitted: Fitted, domain: str, queries: Queries) -> Bool:
     """Of whom the model can use something in a domain, (B,)."""
-    return _uses(fitted, domain, _counts(fitted.known, queries))
+    return _uses(fitted, domain, _counts(fitted.history, queries))
 
 
 @dataclass(frozen=True, eq=False)
-class Tiles:
+class TiledTopK:
     """A domain's items as :mod:`.tile_kernels` takes them."""
 
     tile_TFJ: Float32
@@ -62,7 +64,7 @@ class Tiles:
     order_I: Int32
 
     @classmethod
-    def of(cls, item_IF: Float32, share_I: Float32) -> Tiles:
+    def of(cls, item_IF: Float32, share_I: Float32) -> TiledTopK:
         """Rows of items and their popularity, in the order of the rows' norms."""
         from landbridge.serving.engine.kernels import MULTIPLE, TILE
 
@@ -79,10 +81,12 @@ class Tiles:
             order_I,
         )
 
-    def best(self, rows_BF: Float32, weight_B: Float32, wanted: Wanted) -> tuple[Int32, Float32, int]:
+    def best(
+        self, rows_BF: Float32, weight_B: Float32, wanted: RankingConstraints
+    ) -> tuple[Int32, Float32, int]:
         """As :meth:`Ranker.best`, by row times rows plus weight times popularity; and how many times a query
         went through a tile."""
-        from landbridge.serving.engine.kernels import best_of_tiles
+        from landbridge.serving.engine.kernels import tiled_top_k
 
         if not np.isfinite(rows_BF).all():
             raise DataError(NOT_A_NUMBER)
@@ -90,7 +94,7 @@ class Tiles:
         query_BF[:, : rows_BF.shape[1]] = rows_BF
         item_BK = np.full((len(rows_BF), int(wanted.k_B.max(initial=1))), -1, np.int32)
         score_BK = np.full(item_BK.shape, -np.inf, np.float32)
-        gone = best_of_tiles(
+        gone = tiled_top_k(
             query_BF,
             weight_B,
             self.tile_TFJ,
@@ -108,16 +112,16 @@ class Tiles:
 
 
 @dataclass(frozen=True, eq=False)
-class ByRows:
+class DotProductRanker:
     """People's rows times items' rows, and popularity for newcomers as the cold policy says."""
 
-    fitted: Dot
-    catalogues: Mapping[str, Catalogue]
-    tiles: Mapping[str, Tiles]
+    fitted: DotProductModel
+    catalogues: Mapping[str, ItemCatalog]
+    tiles: Mapping[str, TiledTopK]
 
-    def best(self, part: Part) -> tuple[Int32, Float32]:
+    def best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         """As :meth:`Ranker.best`."""
-        return self.tiles[part.domain].best(*self.rows(part.domain, part.queries), part.wanted)[:2]
+        return self.tiles[part.domain].best(*self.rows(part.domain, part.queries), part.constraints)[:2]
 
     def score(self, domain: str, queries: Queries, item: int) -> Float32:
         """As :meth:`Ranker.score`."""
@@ -130,27 +134,27 @@ class ByRows:
         offer every item alike is offered the popular ones."""
         fitted, policy = self.fitted, self.fitted.cold_policy
         rows_BF = fitted.query_vectors(domain, queries)
-        newcomer_B = events_in(fitted.known, domain, queries) == 0
+        newcomer_B = events_per_domain(fitted.history, domain, queries) == 0
         weight_B = np.zeros(len(queries), np.float32)
         if policy == "blend":
             weight_B[newcomer_B] = fitted.cold_weight
         only_popular_B = newcomer_B & (policy == "popularity")
         if policy == "zero":
-            only_popular_B = ~knows_of(fitted, domain, queries)
+            only_popular_B = ~used_domains(fitted, domain, queries)
         rows_BF[only_popular_B], weight_B[only_popular_B] = 0, 1
         return rows_BF, weight_B
 
 
 @dataclass(frozen=True, eq=False)
-class ByScores:
+class ScoreRanker:
     """All scores of a model of any kind, a block of people at a time."""
 
     fitted: Fitted
-    catalogues: Mapping[str, Catalogue]
+    catalogues: Mapping[str, ItemCatalog]
 
-    def best(self, part: Part) -> tuple[Int32, Float32]:
+    def best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         """As :meth:`Ranker.best`."""
-        hidden, mask_MI, mask_B, k_B = part.wanted
+        hidden, mask_MI, mask_B, k_B = part.constraints
         item_BK = np.full((len(k_B), int(k_B.max(initial=1))), -1, np.int32)
         score_BK = np.full(item_BK.shape, -np.inf, np.float32)
         for some_N in self._blocks(part.domain, len(k_B)):
@@ -170,7 +174,7 @@ class ByScores:
         """All scores, (B, I); somebody whom the model offers every item alike gets the popular ones."""
         scores_BI = self.fitted.score(domain, queries)
         alike_B = scores_BI.max(axis=1, initial=-np.inf) == scores_BI.min(axis=1, initial=np.inf)
-        strangers_B = ~knows_of(self.fitted, domain, queries)
+        strangers_B = ~used_domains(self.fitted, domain, queries)
         scores_BI[alike_B & strangers_B] = self.catalogues[domain].share_I
         return scores_BI
 
@@ -180,15 +184,15 @@ class ByScores:
 
 
 def _uses(fitted: Fitted, domain: str, counts_BD: Int64) -> Bool:
-    if isinstance(fitted, Blend):
+    if isinstance(fitted, BlendModel):
         uses_MB = [_uses(member, domain, counts_BD) for member in fitted.members.values()]
         return np.asarray(np.any(uses_MB, axis=0))
-    used_BD = fitted.parties(domain, counts_BD) if isinstance(fitted, Served) else True
+    used_BD = fitted.parties(domain, counts_BD) if isinstance(fitted, ColdStartMixin) else True
     return np.asarray(((counts_BD > 0) & used_BD).any(axis=1))
 
 
-def _counts(known: MultiDomain, queries: Queries) -> Int64:
+def _counts(history: MultiDomain, queries: Queries) -> Int64:
     """Events of every query in every domain, (B, D): those it brings, else those that are known."""
-    known_BD = np.where(queries.user_idx[:, None] < 0, 0, known.activity_UD[queries.user_idx])
-    brought_BD = counts_of(queries.events or {}, known, len(queries))
+    known_BD = np.where(queries.user_idx[:, None] < 0, 0, history.activity_UD[queries.user_idx])
+    brought_BD = event_counts(queries.events or {}, history, len(queries))
     return np.where(brought_BD.any(axis=1, keepdims=True), brought_BD, known_BD)

@@ -20,18 +20,24 @@ import numpy as np
 
 from landbridge.core.errors import DataError, StoreError
 from landbridge.core.files import locked
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
-from landbridge.serving.engine.approximate import approximated
-from landbridge.serving.engine.catalog import Bool, Catalogue, named, places_in
+from landbridge.serving.engine.approximate import approximate_ranker
+from landbridge.serving.engine.catalog import Bool, ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.explanations import Explainer
-from landbridge.serving.engine.item_attributes import NO_COLUMNS, read_columns
-from landbridge.serving.engine.loading import Threads, as_store_error, loaded
-from landbridge.serving.engine.messages import Answer, Event, Explained, Recommended, Request
-from landbridge.serving.engine.query_builder import Asked, length
-from landbridge.serving.engine.rankers import Ranker, knows_of, ranker_of
-from landbridge.serving.engine.similarity import cosines, joint
+from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, read_attributes
+from landbridge.serving.engine.loading import ThreadPolicy, as_store_error, load_model
+from landbridge.serving.engine.messages import (
+    Event,
+    RecommendationList,
+    Recommendations,
+    Request,
+    ScoreExplanation,
+)
+from landbridge.serving.engine.query_builder import QueryBatch, list_length
+from landbridge.serving.engine.rankers import Ranker, ranker_of, used_domains
+from landbridge.serving.engine.similarity import cosine_similarities, shares_user_space
 from landbridge.store.folder import MANIFEST, read_manifest
 
 MODEL, FALLBACK = "model", "fallback"
@@ -47,9 +53,9 @@ class Service:
     model: str
     created: datetime
     quality: Mapping[str, Any] | None
-    catalogues: Mapping[str, Catalogue]
+    catalogues: Mapping[str, ItemCatalog]
     ranker: Ranker
-    threads: Threads
+    threads: ThreadPolicy
     approximate: Mapping[str, float]
 
     @classmethod
@@ -64,22 +70,22 @@ class Service:
         read_manifest(path)
         with locked(path, shared=True):
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
-            fitted, created, quality = loaded(path, read_manifest(path))
-        columns = {} if items is None else read_columns(Path(items), fitted.known)
+            fitted, created, quality = load_model(path, read_manifest(path))
+        columns = {} if items is None else read_attributes(Path(items), fitted.history)
         catalogues = {
-            name: Catalogue.of(fitted.known, name, columns.get(name, NO_COLUMNS))
-            for name in fitted.known.names
+            name: ItemCatalog.of(fitted.history, name, columns.get(name, NO_ATTRIBUTES))
+            for name in fitted.history.domain_names
         }
-        ranker, threads, recalls = ranker_of(fitted, catalogues), Threads.of(), dict[str, float]()
+        ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
             with threads.one():
-                ranker, recalls = approximated(ranker)
+                ranker, recalls = approximate_ranker(ranker)
         return cls(fitted, digest[:12], created, quality, catalogues, ranker, threads, recalls)
 
     def check(self) -> None:
         """Score a few people and answer some requests in every domain; StoreError where that fails."""
         with as_store_error("This model cannot serve"):
-            for domain in self.fitted.known.names:
+            for domain in self.fitted.history.domain_names:
                 self._check(domain)
 
     def about(self) -> dict[str, Any]:
@@ -95,62 +101,67 @@ class Service:
             "kind": fitted.kind,
             "created": self.created.isoformat(),
             "age": (datetime.now(UTC) - self.created).total_seconds(),
-            "domains": {name: self._size(name) for name in fitted.known.names},
-            "comparable": all(joint(fitted, fitted.known.names[0], to) for to in fitted.known.names[1:]),
+            "domains": {name: self._size(name) for name in fitted.history.domain_names},
+            "comparable": all(
+                shares_user_space(fitted, fitted.history.domain_names[0], to)
+                for to in fitted.history.domain_names[1:]
+            ),
             "filters": sorted({name for each in self.catalogues.values() for name in each.columns.columns}),
             "approximate": dict(self.approximate),
             "decisions": list(fitted.decisions),
             "quality": self.quality,
         }
 
-    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+    def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:
         """A list for each request, computed together; DataError for a domain or an item of an event that the
         model does not know, before anything is computed."""
-        asked = Asked.of(self.fitted.known, self.catalogues, requests)
+        asked = QueryBatch.of(self.fitted.history, self.catalogues, requests)
         if not self.fitted.log_odds and any(request.weights for request in requests):
             raise DataError("Weights need a model whose scores are log-odds: dwl or sasrec.")
         parts = asked.parts()
-        lists: list[list[tuple[Recommended, ...]]] = [[] for _ in requests]
+        lists: list[list[tuple[RecommendationList, ...]]] = [[] for _ in requests]
         source_B = np.full(len(requests), FALLBACK, object)
         with self.threads.one():
             found = [self.ranker.best(part) for part in parts]
         for part, best in zip(parts, found, strict=True):
-            source_B[part.place_B[knows_of(self.fitted, part.domain, part.queries)]] = MODEL
+            source_B[part.place_B[used_domains(self.fitted, part.domain, part.queries)]] = MODEL
             named_lists = self.catalogues[part.domain].listed(*best)
             for place, entries in zip(part.place_B.tolist(), named_lists, strict=True):
                 lists[place].append(entries)
-        known = asked.known_B.tolist()
+        history = asked.known_B.tolist()
         return [
-            Answer(merged(own, request.k, request.weights), str(source), knows, self.model)
-            for own, request, source, knows in zip(lists, requests, source_B, known, strict=True)
+            Recommendations(merge_lists(own, request.k, request.weights), str(source), knows, self.model)
+            for own, request, source, knows in zip(lists, requests, source_B, history, strict=True)
         ]
 
-    def similar(self, domain: str, item: Any, k: int = 10, to: str | None = None) -> list[Recommended]:
+    def similar(self, domain: str, item: Any, k: int = 10, to: str | None = None) -> list[RecommendationList]:
         """The items of a domain (of its own, where ``to`` is None) most like this one, by the cosine."""
         catalogue, target = self._catalogue(domain), self._catalogue(to or domain)
         place = catalogue.find(item)
         self_N = np.array([place][: catalogue is target], np.int32)
-        hidden = Rows(np.array([0, len(self_N)], np.int64), self_N, None)
+        hidden = Ragged(np.array([0, len(self_N)], np.int64), self_N, None)
         with self.threads.one():
-            cosine_I = cosines(self.fitted, domain, place, target.domain)
-            best = top_k(cosine_I[None], length(k, len(cosine_I)), hidden)
+            cosine_I = cosine_similarities(self.fitted, domain, place, target.domain)
+            best = top_k(cosine_I[None], list_length(k, len(cosine_I)), hidden)
         return [entry for entry in target.listed(*best)[0] if entry.score > 0]
 
-    def explain(self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()) -> Explained:
+    def explain(
+        self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()
+    ) -> ScoreExplanation:
         """What each event adds to an item's score for a known person, a new one, or both together."""
         place = self._catalogue(domain).find(item)
-        asked = Asked.of(self.fitted.known, self.catalogues, [Request((domain,), user, tuple(events))])
+        asked = QueryBatch.of(self.fitted.history, self.catalogues, [Request((domain,), user, tuple(events))])
         with self.threads.one():
             score, parts, exact = self._explainer.parts(domain, asked.parts()[0].queries, place)
-        return Explained(score, tuple(parts), exact, self.model)
+        return ScoreExplanation(score, tuple(parts), exact, self.model)
 
-    def search(self, domain: str | None, text: str, k: int = 20) -> list[Recommended]:
+    def search(self, domain: str | None, text: str, k: int = 20) -> list[RecommendationList]:
         """Items of a domain, or of all, whose title (or id) holds all words, popular ones first; the score
         is their events."""
         words = text.split()
         return self._most_popular(domain, k, lambda catalogue: catalogue.with_words(words))
 
-    def popular(self, domain: str | None, k: int = 20) -> list[Recommended]:
+    def popular(self, domain: str | None, k: int = 20) -> list[RecommendationList]:
         """The items of a domain, or of all, with the most events, which are the score."""
         return self._most_popular(domain, k, lambda catalogue: None)
 
@@ -160,30 +171,30 @@ class Service:
         place_N = np.empty(len(here), np.int64)
         for domain in {event.domain for event in here}:
             own = [place for place, event in enumerate(here) if event.domain == domain]
-            place_N[own] = places_in(self.catalogues[domain].items, [here[place].item for place in own])
+            place_N[own] = indices_of(self.catalogues[domain].items, [here[place].item for place in own])
         return tuple(event for event, place in zip(here, place_N.tolist(), strict=True) if place >= 0)
 
     @cached_property
     def _explainer(self) -> Explainer:
         return Explainer(self.fitted, self.ranker, self.catalogues)
 
-    def _catalogue(self, domain: str) -> Catalogue:
-        return named(self.catalogues, domain)
+    def _catalogue(self, domain: str) -> ItemCatalog:
+        return catalog_of(self.catalogues, domain)
 
     def _most_popular(
-        self, domain: str | None, k: int, chosen: Callable[[Catalogue], Bool | None]
-    ) -> list[Recommended]:
+        self, domain: str | None, k: int, chosen: Callable[[ItemCatalog], Bool | None]
+    ) -> list[RecommendationList]:
         catalogues = self.catalogues.values() if domain is None else [self._catalogue(domain)]
-        lists = [each.popular(chosen(each), length(k, len(each.items))) for each in catalogues]
-        return list(merged(lists, k))
+        lists = [each.popular(chosen(each), list_length(k, len(each.items))) for each in catalogues]
+        return list(merge_lists(lists, k))
 
     def _size(self, domain: str) -> dict[str, int]:
-        events = self.fitted.known[domain]
+        events = self.fitted.history[domain]
         people = int((events.user_counts > 0).sum())
         return {"items": events.n_items, "users": people, "events": len(events)}
 
     def _check(self, domain: str) -> None:
-        events = self.fitted.known[domain]
+        events = self.fitted.history[domain]
         user_N = np.flatnonzero(events.user_counts)[:PROBES]
         queries = Queries.of_users(np.append(user_N, -1))
         with self.threads.one():
@@ -198,15 +209,15 @@ class Service:
             raise StoreError(
                 f"This model's scores in {domain!r} differ from those of its rows; fit it again."
             )
-        people = self.fitted.known.users.ids[user_N].tolist()
+        people = self.fitted.history.users.ids[user_N].tolist()
         first = self.catalogues[domain].popular(None, 1)
         new = Request((domain,), None, tuple(Event(domain, entry.item) for entry in first))
         self.recommend([new, Request((domain,)), *(Request((domain,), person) for person in people)])
 
 
-def merged(
-    lists: Sequence[Sequence[Recommended]], k: int, weights: Mapping[str, float] | None = None
-) -> tuple[Recommended, ...]:
+def merge_lists(
+    lists: Sequence[Sequence[RecommendationList]], k: int, weights: Mapping[str, float] | None = None
+) -> tuple[RecommendationList, ...]:
     """One list of several, best first by score + ln w; equal ones in the order of the lists."""
     if len(lists) == 1:
         return tuple(lists[0][:k])

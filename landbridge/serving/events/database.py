@@ -88,7 +88,7 @@ def engine_of(address: sa.URL) -> sa.Engine:
 
 def prepare(engine: sa.Engine) -> None:
     """Make the tables of an empty database; StoreError for a foreign or a newer one."""
-    name = said(engine.url)
+    name = redacted_address(engine.url)
     with writing(engine, alone=True) as connection:
         present = sa.inspect(connection).get_table_names()
         if STORE.name not in present:
@@ -109,7 +109,7 @@ def writing(engine: sa.Engine, alone: bool = False) -> Iterator[sa.Connection]:
 
     In SQLite every writer is alone.
     """
-    with told(engine.url), engine.execution_options(writes=True).begin() as connection:
+    with store_errors(engine.url), engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             lock = sa.func.pg_advisory_xact_lock if alone else sa.func.pg_advisory_xact_lock_shared
             connection.execute(sa.select(lock(LOCK)))
@@ -119,7 +119,7 @@ def writing(engine: sa.Engine, alone: bool = False) -> Iterator[sa.Connection]:
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection whose every statement sees what is committed."""
-    with told(engine.url), engine.connect() as connection:
+    with store_errors(engine.url), engine.connect() as connection:
         yield connection
 
 
@@ -146,16 +146,18 @@ def empty_log(engine: sa.Engine) -> None:
 
 
 @contextmanager
-def told(address: sa.URL) -> Iterator[None]:
+def store_errors(address: sa.URL) -> Iterator[None]:
     """What the database refuses, as a StoreError."""
     try:
         yield
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
         why = str(getattr(error, "orig", error)).strip().splitlines()
-        raise StoreError(f"The event store {said(address)} fails: {why[0] if why else error}.") from error
+        raise StoreError(
+            f"The event store {redacted_address(address)} fails: {why[0] if why else error}."
+        ) from error
 
 
-def said(address: sa.URL) -> str:
+def redacted_address(address: sa.URL) -> str:
     """The address as people may see it, without the password."""
     if address.drivername == "sqlite":
         return str(address.database)

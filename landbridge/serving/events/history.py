@@ -15,7 +15,7 @@ from landbridge.serving.events.store import EventStore
 from landbridge.serving.http.schemas import MAX_EVENTS
 
 
-class History:
+class UserHistory:
     """An event store, or none. Who is to be forgotten is kept at hand and read again by ``refresh``."""
 
     def __init__(self, store: EventStore | None) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Growth:
+class MergedData:
     """What is new (``events``: pairs of person and item), whom the data forgot, and how many events of the
     store were left out."""
 
@@ -34,48 +34,52 @@ class Growth:
     left_out: int
 
 
-def grow(known: MultiDomain, heard: pl.DataFrame, gone: Collection[str | int]) -> tuple[MultiDomain, Growth]:
-    """``known`` with the events ``heard`` (user, domain, item, timestamp) and without the people ``gone``.
+def merge_events(
+    history: MultiDomain, heard: pl.DataFrame, gone: Collection[str | int]
+) -> tuple[MultiDomain, MergedData]:
+    """``history`` with the events ``heard`` (user, domain, item, timestamp) and without the people ``gone``.
 
     A pair that is already known keeps its weight and takes the later time; a new one weighs 1. Data without
     times stay without. Items stay although nobody has them any more.
     """
     import polars as pl
 
-    left_U = _index_of(known.users, gone)
-    staying_U = np.isin(np.arange(known.n_users), left_U, invert=True)
+    left_U = _index_of(history.users, gone)
+    staying_U = np.isin(np.arange(history.n_users), left_U, invert=True)
     heard = heard.filter(~pl.col("user").cast(pl.String).is_in([str(user) for user in gone]))
-    parts = {name: _usable(heard.filter(pl.col("domain") == name), known, name) for name in known.names}
-    users = _with(known.users.ids[staying_U], pl.concat([part["user"] for part in parts.values()]))
-    items = {name: _with(known.items[name].ids, part["item"]) for name, part in parts.items()}
-    domains = {name: _merged(known, name, users, items[name], part) for name, part in parts.items()}
+    parts = {
+        name: _usable(heard.filter(pl.col("domain") == name), history, name) for name in history.domain_names
+    }
+    users = _with(history.users.ids[staying_U], pl.concat([part["user"] for part in parts.values()]))
+    items = {name: _with(history.items[name].ids, part["item"]) for name, part in parts.items()}
+    domains = {name: _merged(history, name, users, items[name], part) for name, part in parts.items()}
     data = MultiDomain(
         users,
         items,
         domains,
-        {name: _titles(known, name, items[name]) for name in known.titles},
-        {name: _memberships(known, name, items[name]) for name in known.memberships},
+        {name: _titles(history, name, items[name]) for name in history.titles},
+        {name: _memberships(history, name, items[name]) for name in history.memberships},
     )
-    remaining = sum(int(staying_U[events.user_idx].sum()) for events in known.domains.values())
-    return data, Growth(
+    remaining = sum(int(staying_U[events.user_idx].sum()) for events in history.domains.values())
+    return data, MergedData(
         data.n_events - remaining,
         len(users) - int(staying_U.sum()),
-        sum(len(items[name]) - len(known.items[name]) for name in items),
+        sum(len(items[name]) - len(history.items[name]) for name in items),
         len(left_U),
         heard.height - sum(part.height for part in parts.values()),
     )
 
 
-def missing(vocabulary: Vocabulary, raw: Collection[str | int]) -> set[str]:
+def missing_events(vocabulary: Vocabulary, raw: Collection[str | int]) -> set[str]:
     """Those of the ids, as text, that the vocabulary does not hold."""
     held = vocabulary.ids[_index_of(vocabulary, raw)]
     return {str(each) for each in raw} - set(held.astype(np.dtypes.StringDType()).tolist())
 
 
-def _usable(part: pl.DataFrame, known: MultiDomain, name: str) -> pl.DataFrame:
+def _usable(part: pl.DataFrame, history: MultiDomain, name: str) -> pl.DataFrame:
     """The events whose ids can be ids of the run."""
     return part.with_columns(
-        _as_in(known.users, part["user"]), _as_in(known.items[name], part["item"])
+        _as_in(history.users, part["user"]), _as_in(history.items[name], part["item"])
     ).drop_nulls()
 
 
@@ -104,11 +108,15 @@ def _with(ids: npt.NDArray[Any], heard: pl.Series) -> Vocabulary:
 
 
 def _merged(
-    known: MultiDomain, name: str, users: Vocabulary, items: Vocabulary, heard: pl.DataFrame
+    history: MultiDomain, name: str, users: Vocabulary, items: Vocabulary, heard: pl.DataFrame
 ) -> Interactions:
     """One domain's events in the grown indices."""
     before = _moved(
-        known[name], users.index(known.users.ids), items.index(known.items[name].ids), len(users), len(items)
+        history[name],
+        users.index(history.users.ids),
+        items.index(history.items[name].ids),
+        len(users),
+        len(items),
     )
     user_N, item_N = users.index(_array(heard["user"])), items.index(_array(heard["item"]))
     weight, time = before.weight, before.time
@@ -140,18 +148,18 @@ def _weights(before: Interactions, weight: Float32, user_N: Int32, item_N: Int32
     return np.where(key[place_N] == wanted_N, weight[place_N], np.float32(1))
 
 
-def _titles(known: MultiDomain, name: str, items: Vocabulary) -> npt.NDArray[Any]:
+def _titles(history: MultiDomain, name: str, items: Vocabulary) -> npt.NDArray[Any]:
     """New items are called by their ids."""
     titles = items.ids.astype(np.dtypes.StringDType())
-    titles[items.index(known.items[name].ids)] = known.titles[name]
+    titles[items.index(history.items[name].ids)] = history.titles[name]
     return titles
 
 
-def _memberships(known: MultiDomain, name: str, items: Vocabulary) -> npt.NDArray[np.bool_]:
+def _memberships(history: MultiDomain, name: str, items: Vocabulary) -> npt.NDArray[np.bool_]:
     """New items belong to the domain they were seen in."""
-    belongs_ID = np.zeros((len(items), len(known.names)), bool)
-    belongs_ID[:, known.names.index(name)] = True
-    belongs_ID[items.index(known.items[name].ids)] = known.memberships[name]
+    belongs_ID = np.zeros((len(items), len(history.domain_names)), bool)
+    belongs_ID[:, history.domain_names.index(name)] = True
+    belongs_ID[items.index(history.items[name].ids)] = history.memberships[name]
     return belongs_ID
 
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from landbridge import store
 from landbridge.core.errors import DivergenceError, SettingsError, StoreError
-from landbridge.core.files import claimed
+from landbridge.core.files import exclusive_lock
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Queries
-from landbridge.models.mixture import Blend
-from landbridge.serving.events.merge import Growth, grow, missing
+from landbridge.models.mixture import BlendModel
+from landbridge.serving.events.merge import MergedData, merge_events, missing_events
 from landbridge.serving.events.store import EventStore
 from landbridge.training.options import FitOptions
 
@@ -34,7 +34,7 @@ def refit(
     out: Path | None = None,
     epochs: int | None = None,
     options: FitOptions | None = None,
-) -> Growth:
+) -> MergedData:
     """Fit the model of a run folder again and keep it in ``out``, or in its own folder.
 
     ``epochs``: of the methods that go on from their last rows; the run's own setting stays as it is. People
@@ -46,37 +46,39 @@ def refit(
         _check_epochs(last, epochs)
         heard = events.frame()
         gone = events.forgotten()  # after the events, so that nobody slips in between
-        data, growth = grow(last.known, heard, gone)
-        fitted = again(last, data, epochs, options or FitOptions())
-        check(fitted)
+        data, growth = merge_events(last.history, heard, gone)
+        fitted = refit_model(last, data, epochs, options or FitOptions())
+        check_serves(fitted)
         store.save(fitted, folder)
-        events.release(missing(last.known.users, gone))
+        events.release(missing_events(last.history.users, gone))
     return growth
 
 
-def again(last: Fitted, data: MultiDomain, epochs: int | None, options: FitOptions) -> Fitted:
+def refit_model(last: Fitted, data: MultiDomain, epochs: int | None, options: FitOptions) -> Fitted:
     """The same method fitted on other data, from the last rows where it can; settings and decisions stay."""
-    if isinstance(last, Blend):
-        members = {label: again(member, data, epochs, options) for label, member in last.members.items()}
-        return replace(last, known=data, members=members)
+    if isinstance(last, BlendModel):
+        members = {
+            label: refit_model(member, data, epochs, options) for label, member in last.members.items()
+        }
+        return replace(last, history=data, members=members)
     method = last.method
     if epochs is not None and method.name in GOES_ON:
         method = method.from_settings({**vars(method), "epochs": epochs})
     return replace(method.fit(data, replace(options, initial=last)), method=last.method)
 
 
-def check(fitted: Fitted) -> None:
+def check_serves(fitted: Fitted) -> None:
     """DivergenceError unless all that was learned, and the scores of some people, are finite numbers."""
     arrays, _ = fitted.state()
     learned = [array for array in arrays.values() if np.issubdtype(array.dtype, np.floating)]
-    some = np.unique(np.linspace(0, fitted.known.n_users - 1, LOOKED_AT, dtype=np.int32))
-    scores = (fitted.score(name, Queries.of_users(some)) for name in fitted.known.names)
+    some = np.unique(np.linspace(0, fitted.history.n_users - 1, LOOKED_AT, dtype=np.int32))
+    scores = (fitted.score(name, Queries.of_users(some)) for name in fitted.history.domain_names)
     if not all(np.isfinite(array).all() for array in (*learned, *scores)):
         raise DivergenceError("The refitted model's scores are no finite numbers; the run stays as it was.")
 
 
 def _check_epochs(last: Fitted, epochs: int | None) -> None:
-    members = last.members.values() if isinstance(last, Blend) else [last]
+    members = last.members.values() if isinstance(last, BlendModel) else [last]
     if epochs is None:
         return
     if epochs < 1:
@@ -93,7 +95,7 @@ def _alone(folder: Path) -> Iterator[None]:
     claim = folder.with_name(f"{folder.name}.checkpoint")
     with ExitStack() as held:
         try:
-            held.enter_context(claimed(claim))
+            held.enter_context(exclusive_lock(claim))
         except BlockingIOError:
             raise StoreError(
                 f"Another fit is writing {folder}; wait for it or give another folder."

@@ -23,18 +23,18 @@ from starlette.exceptions import HTTPException
 
 from landbridge.core.errors import LandbridgeError, StoreError
 from landbridge.serving.engine.service import Service
-from landbridge.serving.events.history import History
+from landbridge.serving.events.history import UserHistory
 from landbridge.serving.events.store import EventStore
 from landbridge.serving.http import request_body as limits
 from landbridge.serving.http import schemas
-from landbridge.serving.http.middleware import KEY_HEADER, Door, Key
-from landbridge.serving.http.request_body import JsonRoute
-from landbridge.serving.http.responses import refused
+from landbridge.serving.http.middleware import KEY_HEADER, ApiKey, RequestMiddleware
+from landbridge.serving.http.request_body import JsonBodyRoute
+from landbridge.serving.http.responses import error_response
 from landbridge.serving.http.routes import Routes
 from landbridge.serving.http.static_files import page_routes
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
-from landbridge.serving.runtime.model_manager import Current, Source
+from landbridge.serving.runtime.model_manager import ModelManager, RunSource
 from landbridge.serving.runtime.settings import ServeSettings
 from landbridge.version import __version__
 
@@ -52,10 +52,10 @@ def create_app(
     """
     settings, metrics = settings or ServeSettings(), Metrics()
     if isinstance(served, str | Path):
-        current = Current.of(Source(Path(served), settings.items, settings.approximate), metrics)
+        current = ModelManager.of(RunSource(Path(served), settings.items, settings.approximate), metrics)
     else:
-        current = Current(served, metrics)
-    history = History(store)
+        current = ModelManager(served, metrics)
+    history = UserHistory(store)
     needed = [] if settings.api_key is None else [Security(APIKeyHeader(name=KEY_HEADER, auto_error=False))]
     app = FastAPI(
         title="landbridge",
@@ -78,7 +78,7 @@ def create_app(
 
 @asynccontextmanager
 async def _life(
-    current: Current, history: History, store: EventStore | None, seconds: float
+    current: ModelManager, history: UserHistory, store: EventStore | None, seconds: float
 ) -> AsyncIterator[None]:
     """From start to shutdown."""
     watching = asyncio.create_task(_watch(current, history, seconds))
@@ -91,7 +91,7 @@ async def _life(
         store.close()
 
 
-async def _watch(current: Current, history: History, seconds: float) -> None:
+async def _watch(current: ModelManager, history: UserHistory, seconds: float) -> None:
     """Look every so often for a new model and for people to forget."""
     while True:
         await asyncio.sleep(seconds)
@@ -123,7 +123,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
             methods=[method],
             response_model=None,
             responses={200: {"model": answer}, **PROBLEM},
-            route_class_override=JsonRoute if method == "POST" else None,
+            route_class_override=JsonBodyRoute if method == "POST" else None,
         )
     figures: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM}
     app.router.add_api_route("/metrics", routes.figures, response_class=Response, responses=figures)
@@ -132,7 +132,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
 def _add_layers(app: FastAPI, settings: ServeSettings, metrics: Metrics, open_paths: frozenset[str]) -> None:
     """The door outermost; a browser asks for permission (CORS) without the key."""
     if settings.api_key is not None:
-        app.add_middleware(Key, key=settings.api_key.get_secret_value(), open_paths=open_paths)
+        app.add_middleware(ApiKey, key=settings.api_key.get_secret_value(), open_paths=open_paths)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -140,7 +140,7 @@ def _add_layers(app: FastAPI, settings: ServeSettings, metrics: Metrics, open_pa
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["content-type", KEY_HEADER],
         )
-    app.add_middleware(Door, settings=settings, metrics=metrics)
+    app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -148,20 +148,22 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LandbridgeError)
     async def ours(_: Request, error: LandbridgeError) -> Response:
-        return refused(422, str(error))
+        return error_response(422, str(error))
 
     @app.exception_handler(StoreError)
     async def stored(_: Request, error: StoreError) -> Response:
         log(logging.ERROR, "store failed", why=str(error))  # it may name hosts and paths
-        return refused(503, "The event store does not answer; the server's log says why.")
+        return error_response(503, "The event store does not answer; the server's log says why.")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return refused(422, limits.sentence({**first, "loc": first["loc"][1:]}))  # without "query" or "path"
+        return error_response(
+            422, limits.error_message({**first, "loc": first["loc"][1:]})
+        )  # without "query" or "path"
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
         plain = error.detail == HTTPStatus(error.status_code).phrase
         sentence = f"{error.detail}: see /openapi.json for what there is." if plain else str(error.detail)
-        return refused(error.status_code, sentence, error.headers)
+        return error_response(error.status_code, sentence, error.headers)

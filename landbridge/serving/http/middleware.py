@@ -10,7 +10,7 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from landbridge.serving.http.responses import refused
+from landbridge.serving.http.responses import error_response
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.settings import ServeSettings
@@ -29,7 +29,7 @@ OTHER = "other"  # the route, in log and figures, of what is none of ours
 LEFT = 499  # the status in log and figures where nobody waited for the answer
 
 
-class Door:
+class RequestMiddleware:
     """Bounds, times, counts and logs every request, and sees to it that a failure is an answer, too."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, metrics: Metrics) -> None:
@@ -51,7 +51,7 @@ class Door:
 
         async def instead(code: int, sentence: str) -> None:
             if status == LEFT:  # else the answer has begun, and the server cuts it off
-                await refused(code, sentence)(scope, receive, sending)
+                await error_response(code, sentence)(scope, receive, sending)
 
         try:
             async with asyncio.timeout(self._settings.timeout):
@@ -73,7 +73,7 @@ class Door:
         log(logging.INFO, "request", **facts, **(_people(scope) if self._settings.log_people else {}))
 
 
-class Key:
+class ApiKey:
     """Refuses requests without the key, but for the ``open_paths``."""
 
     def __init__(self, app: ASGIApp, key: str, open_paths: frozenset[str]) -> None:
@@ -84,7 +84,7 @@ class Key:
         if scope["type"] != "http" or scope["path"] in self._open_paths or self._fits(scope):
             await self._app(scope, receive, send)
         else:
-            answer = refused(
+            answer = error_response(
                 401, f"This needs a key in the header {KEY_HEADER}.", {"www-authenticate": "ApiKey"}
             )
             await answer(scope, receive, send)

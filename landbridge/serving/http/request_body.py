@@ -21,7 +21,7 @@ NESTED = (list, dict)
 SHOWN = 60  # characters of a key that a sentence repeats
 
 
-class JsonRoute(APIRoute):
+class JsonBodyRoute(APIRoute):
     """A route with one JSON body, the argument ``body``, read within the limits.
 
     FastAPI documents it like any other; reading and validating the body by hand halves the time spent
@@ -35,7 +35,7 @@ class JsonRoute(APIRoute):
         async def handle(request: Request) -> Response:
             settings = request.app.state.settings
             body = await read_body(request, settings.max_body, settings.body_timeout)
-            given = validated(model, parsed(body))
+            given = validated(model, parse_json(body))
             request.scope["body"] = given
             response: Response = await endpoint(given)
             return response
@@ -69,18 +69,18 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
     return b"".join(parts)
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """The JSON value; 400 where it is none, or nested too deeply."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f"The body is not JSON: {error}.") from None
-    if too_deep(value, MAX_DEPTH):
+    if exceeds_depth(value, MAX_DEPTH):
         raise HTTPException(400, f"The body is nested more than {MAX_DEPTH} levels deep.")
     return value
 
 
-def too_deep(value: Any, most: int) -> bool:
+def exceeds_depth(value: Any, most: int) -> bool:
     """Whether lists and objects are nested more than ``most`` levels deep."""
     level = [value]
     for _ in range(most):
@@ -96,10 +96,10 @@ def validated(model: type[BaseModel], value: Any) -> BaseModel:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise HTTPException(422, sentence(first, model.model_fields)) from None
+        raise HTTPException(422, error_message(first, model.model_fields)) from None
 
 
-def sentence(error: Mapping[str, Any], valid: Iterable[str] = ()) -> str:
+def error_message(error: Mapping[str, Any], valid: Iterable[str] = ()) -> str:
     """What is wrong and where: ``events.3.item: ...``; ``valid``: the keys of the outermost object."""
     *inside, last = [str(part)[:SHOWN] for part in error["loc"]] or ["The body"]
     if error["type"] == "extra_forbidden":

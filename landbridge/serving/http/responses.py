@@ -9,13 +9,13 @@ import orjson
 from starlette.responses import Response
 
 
-def ready(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """The value as JSON; dataclasses and NumPy numbers are welcome. Answers are about people: no cache."""
     content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     kept = {"cache-control": "no-store", **(headers or {})}
     return Response(content, status, kept, "application/json")
 
 
-def refused(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+def error_response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error, in one sentence."""
-    return ready({"error": sentence}, status, headers)
+    return json_response({"error": sentence}, status, headers)

@@ -15,13 +15,13 @@ from fastapi import Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.serving.engine.messages import Answer, Contribution, Recommended, Request
+from landbridge.serving.engine.messages import Contribution, RecommendationList, Recommendations, Request
 from landbridge.serving.engine.service import Service
-from landbridge.serving.events.history import History
+from landbridge.serving.events.history import UserHistory
 from landbridge.serving.http import schemas
-from landbridge.serving.http.responses import ready
+from landbridge.serving.http.responses import json_response
 from landbridge.serving.runtime.metrics import Metrics
-from landbridge.serving.runtime.model_manager import Current
+from landbridge.serving.runtime.model_manager import ModelManager
 
 REASONS = 3  # events that speak for an item of a list
 NO_NULL = r"^[^\x00]*$"
@@ -35,8 +35,8 @@ Places = Annotated[int, Query(ge=1, le=schemas.MAX_K)]
 class Routes:
     """The endpoints."""
 
-    current: Current
-    history: History
+    current: ModelManager
+    history: UserHistory
     metrics: Metrics
 
     async def recommend(self, body: schemas.RecommendBody) -> Response:
@@ -50,8 +50,8 @@ class Routes:
             answer = await serving.together.recommend(asked)
             self.metrics.answered([answer])
             if not body.explain:
-                return ready(answer)
-            return ready(await asyncio.to_thread(_with_reasons, serving.service, asked, answer))
+                return json_response(answer)
+            return json_response(await asyncio.to_thread(_with_reasons, serving.service, asked, answer))
 
     async def recommend_batch(self, body: schemas.BatchBody) -> Response:
         """Lists for several people, in their order."""
@@ -60,7 +60,7 @@ class Routes:
             asked = await self.history.completed(given, serving.service)
             answers = await asyncio.to_thread(serving.service.recommend, asked)
         self.metrics.answered(answers)
-        return ready({"answers": answers})
+        return json_response({"answers": answers})
 
     async def similar(self, body: schemas.SimilarBody) -> Response:
         """Items like this one, of its own domain or of another."""
@@ -76,7 +76,7 @@ class Routes:
             (asked,) = await self.history.completed([given], serving.service)
             explain = serving.service.explain
             found = await asyncio.to_thread(explain, body.domain, body.item, asked.user, asked.events)
-            return ready(found)
+            return json_response(found)
 
     async def search(self, q: Text, domain: Text | None = None, k: Places = 20) -> Response:
         """Items whose title (or id) contains the words, popular ones first; the score is their events."""
@@ -97,25 +97,27 @@ class Routes:
             raise DataError(unknown("domain", strange[0], known))
         stored = await self.history.append(body.user, [event.event() for event in body.events])
         self.metrics.stored(stored)
-        return ready({"stored": stored})
+        return json_response({"stored": stored})
 
     async def forget_user(self, user: User) -> Response:
         """Delete a person's events; from now on she is answered as somebody new."""
-        return ready({"forgotten": await self.history.forget(user)})
+        return json_response({"forgotten": await self.history.forget(user)})
 
     async def model(self) -> Response:
         """What serves: method, settings, domains and their sizes, decisions, quality."""
         async with self.current.lease() as serving:
-            return ready({"model": serving.service.model, **await asyncio.to_thread(serving.service.about)})
+            return json_response(
+                {"model": serving.service.model, **await asyncio.to_thread(serving.service.about)}
+            )
 
     async def healthz(self) -> Response:
         """The process lives."""
-        return ready({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def readyz(self) -> Response:
         """Which model serves since when, and why the last state of the run folder was refused, if it was."""
         current = self.current
-        return ready(
+        return json_response(
             {
                 "ready": True,
                 "model": current.now.service.model,
@@ -133,16 +135,16 @@ class Routes:
         return Response(self.metrics.text(age), media_type=CONTENT_TYPE_LATEST)
 
 
-def _listed(items: Sequence[Recommended], service: Service) -> Response:
-    return ready({"items": items, "model": service.model})
+def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
+    return json_response({"items": items, "model": service.model})
 
 
-def _with_reasons(service: Service, asked: Request, answer: Answer) -> dict[str, Any]:
+def _with_reasons(service: Service, asked: Request, answer: Recommendations) -> dict[str, Any]:
     items = [{**asdict(item), "because": _reasons(service, asked, item)} for item in answer.items]
     return {**asdict(answer), "items": items}
 
 
-def _reasons(service: Service, asked: Request, item: Recommended) -> list[Contribution]:
+def _reasons(service: Service, asked: Request, item: RecommendationList) -> list[Contribution]:
     """The events that speak most for the item; none where the model does not look at single events."""
     try:
         parts = service.explain(item.domain, item.item, asked.user, asked.events).parts

@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from landbridge.serving.engine.messages import Answer
+from landbridge.serving.engine.messages import Recommendations
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -42,7 +42,7 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
         self._requests.labels(route, str(status)).inc()
 
-    def answered(self, answers: Iterable[Answer]) -> None:
+    def answered(self, answers: Iterable[Recommendations]) -> None:
         """Lists were made."""
         for answer in answers:
             self._answers.labels("known" if answer.known else "new", answer.source).inc()

@@ -13,34 +13,34 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from landbridge.serving.engine.messages import Answer, Request
+from landbridge.serving.engine.messages import Recommendations, Request
 
-LIMIT = 64
+MAX_BATCH = 64
 
 
 class Recommends(Protocol):
     """A service."""
 
-    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+    def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:
         """An answer for each."""
 
 
-class Together:
+class MicroBatcher:
     """Belongs to one event loop. ``limit``: requests of one call; ``threads``: calls at a time."""
 
-    def __init__(self, service: Recommends, limit: int = LIMIT, threads: int = 1) -> None:
+    def __init__(self, service: Recommends, limit: int = MAX_BATCH, threads: int = 1) -> None:
         self._service, self._limit, self._idle = service, limit, threads
         self._pool = ThreadPoolExecutor(threads, "recommend")
-        self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
+        self._waiting: deque[tuple[Request, asyncio.Future[Recommendations]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def recommend(self, request: Request) -> Answer:
+    async def recommend(self, request: Request) -> Recommendations:
         """The answer to one request; the error it causes is raised here and nowhere else."""
         if self._closed:
             raise RuntimeError("This service is closed; ask the one that took its place.")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
+        answer: asyncio.Future[Recommendations] = loop.create_future()
         self._waiting.append((request, answer))
         if self._idle:
             loop.call_soon(self._start)  # after all that the loop has ready: they go together
@@ -65,7 +65,7 @@ class Together:
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
 
-    async def _answer(self, wanted: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
+    async def _answer(self, wanted: list[tuple[Request, asyncio.Future[Recommendations]]]) -> None:
         loop, requests = asyncio.get_running_loop(), [request for request, _ in wanted]
         try:
             answers = await loop.run_in_executor(self._pool, _answers, self._service, requests)
@@ -81,7 +81,7 @@ class Together:
                 answer.set_result(found)
 
 
-def _answers(service: Recommends, requests: list[Request]) -> list[Answer | Exception]:
+def _answers(service: Recommends, requests: list[Request]) -> list[Recommendations | Exception]:
     """Together or, where one of them is refused, by halves until it stands alone."""
     try:
         return [*service.recommend(requests)]

@@ -20,14 +20,14 @@ from landbridge.core.errors import LandbridgeError
 from landbridge.serving.engine.service import Service
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
-from landbridge.serving.runtime.micro_batching import Together
+from landbridge.serving.runtime.micro_batching import MicroBatcher
 from landbridge.store.folder import MANIFEST
 
 NO_MANIFEST = "none"
 
 
 @dataclass(frozen=True)
-class Source:
+class RunSource:
     """A run folder, the table of its items, and whether large catalogues are searched approximately."""
 
     folder: Path
@@ -49,7 +49,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Failed:
+class LoadFailure:
     """A state of the run folder that was refused, why and when."""
 
     state: str
@@ -57,41 +57,41 @@ class Failed:
     at: str
 
 
-class Serving:
+class ActiveModel:
     """One service, what it says of itself, and how many requests it is answering."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.together = Together(service)
+        self.together = MicroBatcher(service)
         self.about = service.about()
         self.since = _time()
         self.uses = 0
 
 
-class Current:
+class ModelManager:
     """Gives every request the service of the moment, and replaces it when the source changes.
 
     It belongs to one event loop; only opening and checking a model happen in a thread.
     """
 
     def __init__(
-        self, first: Service, metrics: Metrics, source: Source | None = None, state: str = NO_MANIFEST
+        self, first: Service, metrics: Metrics, source: RunSource | None = None, state: str = NO_MANIFEST
     ) -> None:
-        self.now = Serving(first)
+        self.now = ActiveModel(first)
         self.swaps = self.rollbacks = 0
-        self.failed: Failed | None = None
+        self.failed: LoadFailure | None = None
         self._metrics, self._source = metrics, source
         self._leaving: set[asyncio.Task[None]] = set()
         self._state = self._tried = state
 
     @classmethod
-    def of(cls, source: Source, metrics: Metrics) -> Current:
+    def of(cls, source: RunSource, metrics: Metrics) -> ModelManager:
         """Serving what the source holds now."""
         state = source.state()
         return cls(source.opened(), metrics, source, state)
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Serving]:
+    async def lease(self) -> AsyncIterator[ActiveModel]:
         """The service for one request, from its begin to its end."""
         serving = self.now
         serving.uses += 1
@@ -123,21 +123,21 @@ class Current:
         await asyncio.gather(self.now.together.close(), *self._leaving)
 
     def _replace(self, service: Service, state: str) -> None:
-        old, self.now = self.now, Serving(service)
+        old, self.now = self.now, ActiveModel(service)
         self._state, self.failed = state, None
         self.swaps += 1
         self._metrics.swapped()
         log(logging.INFO, "swapped", model=service.model, before=old.service.model)
         self._let_go(old)
 
-    def _refuse(self, source: Source, state: str, error: Exception) -> None:
+    def _refuse(self, source: RunSource, state: str, error: Exception) -> None:
         why = _sentence(error)
-        self.failed = Failed(state, why.replace(str(source.folder), source.folder.name), _time())
+        self.failed = LoadFailure(state, why.replace(str(source.folder), source.folder.name), _time())
         self.rollbacks += 1
         self._metrics.rolled_back()
         log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
 
-    def _let_go(self, serving: Serving) -> None:
+    def _let_go(self, serving: ActiveModel) -> None:
         """Close what serves nobody any more; the request that was its last need not wait for that."""
         if serving is not self.now and not serving.uses:
             leaving = asyncio.create_task(serving.together.close())

@@ -65,9 +65,9 @@ def _serve_together(run: Path, settings: ServeSettings) -> None:
     import uvicorn
 
     from landbridge.serving.runtime.metrics import FOLDER
-    from landbridge.serving.runtime.model_manager import Source
+    from landbridge.serving.runtime.model_manager import RunSource
 
-    Source(run, settings.items, settings.approximate).opened()  # a sentence rather than dying workers
+    RunSource(run, settings.items, settings.approximate).opened()  # a sentence rather than dying workers
     with TemporaryDirectory(prefix="landbridge-metrics-") as figures:
         os.environ |= {FOLDER: figures, HANDED: to_json(run, settings)}
         handed = f"{__name__}:{handed_over.__name__}"

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
 
-from landbridge.config import Table
+from landbridge.config import SettingsTable
 from landbridge.core.errors import SettingsError, unknown
 
 
-class ServeSettings(Table):
+class ServeSettings(SettingsTable):
     """What can be set; times are in seconds, sizes in bytes.
 
     ``items``: a table of the items with the columns that ``where`` may name. ``events``: the event store's

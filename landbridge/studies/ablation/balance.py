@@ -135,11 +135,11 @@ class Trial:
         """Fit, judge, and write weights, figure and seconds."""
         from landbridge.evaluation.evaluate import Validator
 
-        split, work = cells.prepared(self.source), self.file.with_suffix("")
+        split, work = cells.prepared_split(self.source), self.file.with_suffix("")
         work.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
-        fitted = method.fit(split.valid.known, FitOptions(1, self.threads, checkpoint=work))
+        fitted = method.fit(split.valid.history, FitOptions(1, self.threads, checkpoint=work))
         figure = Validator(split.valid, METRIC, self.threads)(fitted)
         told = {"weights": self.entry["settings"]["weights"], METRIC: figure}
         cost = {"seconds": time.perf_counter() - started, "fingerprint": cells.fingerprint(split)}
@@ -169,8 +169,8 @@ def _weights(
     """Sharing -> weights of "fixed", Eq. (1), and of "grid"."""
     found: dict[str, dict[str, Weights]] = {sharing: {} for sharing in plan.sharing}
     if EVENTS in plan.balance:
-        train = cells.prepared(plan.source).valid.known
-        scale = len(train.names) / max(train.n_events, 1)
+        train = cells.prepared_split(plan.source).valid.history
+        scale = len(train.domain_names) / max(train.n_events, 1)
         counted = {name: scale * len(events) for name, events in train.domains.items()}  # Eq. (1)
         found = {sharing: {EVENTS: counted} for sharing in plan.sharing}
     if GRID in plan.balance:
@@ -182,7 +182,7 @@ def _weights(
 
 def _try(plan: Ablation, out: Path, executor: Executor, progress: Progress) -> None:
     """Run the trials that are not done."""
-    names = cells.prepared(plan.source).valid.known.names
+    names = cells.prepared_split(plan.source).valid.history.domain_names
     trials = [
         Trial(
             file,
@@ -210,7 +210,7 @@ def _run(trial: Trial) -> None:
 
 def _best(plan: Ablation, out: Path, sharing: str) -> Weights:
     """The weights that were best on the validation rows, the first among equals."""
-    now = cells.fingerprint(cells.prepared(plan.source))
+    now = cells.fingerprint(cells.prepared_split(plan.source))
     trials = [read_json(file) for file in _trial_files(plan, out, sharing)]
     if any(trial["fingerprint"] != now for trial in trials):
         raise DataError(f"The data have changed since the ablation in {out} began: use a new folder.")

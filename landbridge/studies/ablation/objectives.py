@@ -108,12 +108,12 @@ def ablate_objectives(
 
 
 def _planned(plan: ObjectiveAblation, out: Path) -> Swept:
-    test = cells.prepared(plan.source).test
-    ground = Ground.of(test.known)
+    test = cells.prepared_split(plan.source).test
+    ground = Ground.of(test.history)
     if len(ground.by_events) < 2:
         raise DataError("There is one domain with events: weights need two or more to differ.")
     judged = {name for name, targets in test.targets.items() if len(targets)}
-    for part in (set(ground.sparsest), set(test.known.names) - set(ground.sparsest)):
+    for part in (set(ground.sparsest), set(test.history.domain_names) - set(ground.sparsest)):
         if not part & judged:
             raise DataError(f"Nobody has a held-out event in {', '.join(sorted(part))}: try another split.")
     plans.begin(plan, out)

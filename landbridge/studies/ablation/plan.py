@@ -64,7 +64,7 @@ def begin(plan: Plan, out: Path) -> None:
     if not file.is_file():
         if others := sorted(path.name for path in out.iterdir() if not is_temporary(path)):
             raise StoreError(f"{out} holds other files ({others[0]}) and no ablation; choose another folder.")
-        cells.prepared(plan.source)  # data that cannot be read leave no trace
+        cells.prepared_split(plan.source)  # data that cannot be read leave no trace
         write_json(file, now)
     before = read_json(file)
     for key, value in now.items():

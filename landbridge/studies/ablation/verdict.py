@@ -23,7 +23,7 @@ CONTROLS = (EQUAL, EVENTS, GRID)
 
 
 @dataclass(frozen=True)
-class Standing:
+class Outcome:
     """Over so many ``domains``: in how many a way is significantly ``better`` and ``worse`` than another, and
     how much higher the mean over the domains is, in per cent."""
 
@@ -33,7 +33,7 @@ class Standing:
     gain: float
 
     @classmethod
-    def of(cls, rows: pl.DataFrame) -> Standing:
+    def of(cls, rows: pl.DataFrame) -> Outcome:
         """From the rows of comparisons.csv, one per domain."""
         sure = rows.filter(rows["p_holm"] < SIGNIFICANT)
         before, after = float(rows["b"].sum()), float(rows["a"].sum())
@@ -53,13 +53,13 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Judged:
+class CellResult:
     """A way of weighing under one sharing. ``on``: metric and ranking. ``cost``: the seconds of its fit as
     a share of those of the whole grid."""
 
     on: str
-    equal: Standing
-    grid: Standing | None = None
+    equal: Outcome
+    grid: Outcome | None = None
     cost: float = 0.0
 
 
@@ -85,7 +85,7 @@ def verdict(spec: Benchmark, bench: Path, way: str, search: Mapping[str, float],
     return sentence(way, grid, found)
 
 
-def sentence(way: str, grid: int, found: Mapping[str, Judged]) -> str:
+def sentence(way: str, grid: int, found: Mapping[str, CellResult]) -> str:
     """``grid``: weightings tried; ``found``: by sharing, one or more."""
     clauses = []
     for sharing, each in found.items():
@@ -98,14 +98,14 @@ def sentence(way: str, grid: int, found: Mapping[str, Judged]) -> str:
     return f"{way} against equal weights ({on}, Holm's correction), {'; '.join(clauses)}."
 
 
-def _judged(spec: Benchmark, bench: Path, sharing: str, way: str, search: float | None) -> Judged:
+def _judged(spec: Benchmark, bench: Path, sharing: str, way: str, search: float | None) -> CellResult:
     rows = _rows(spec, bench, sharing, way, EQUAL)
-    on, equal = judged_on(spec.metrics[0], rows["protocol"][0]), Standing.of(rows)
+    on, equal = judged_on(spec.metrics[0], rows["protocol"][0]), Outcome.of(rows)
     if search is None or way == GRID:
-        return Judged(on, equal)
+        return CellResult(on, equal)
     seconds = {each: _seconds(spec, bench, label(sharing, each)) for each in (way, GRID)}
-    against_grid = Standing.of(_rows(spec, bench, sharing, way, GRID))
-    return Judged(on, equal, against_grid, seconds[way] / (search + seconds[GRID]))
+    against_grid = Outcome.of(_rows(spec, bench, sharing, way, GRID))
+    return CellResult(on, equal, against_grid, seconds[way] / (search + seconds[GRID]))
 
 
 def _seconds(spec: Benchmark, bench: Path, name: str) -> float:

@@ -25,7 +25,7 @@ from landbridge.evaluation.significance import compare, holm
 from landbridge.reports import pictures, plots
 from landbridge.reports.figures import joined, judged_on, percent
 from landbridge.reports.looks import LIGHT
-from landbridge.studies.benchmark.jobs import Cell
+from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.spec import Benchmark
 from landbridge.studies.benchmark.tables import SIGNIFICANT, main_tables
 
@@ -122,10 +122,10 @@ class Weighed:
         found = {seed: Evaluation.read(cell.folder / file) for seed, cell in self.cells(label).items()}
         return over_seeds(found)
 
-    def cells(self, label: str) -> dict[int, Cell]:
+    def cells(self, label: str) -> dict[int, EvaluationJob]:
         """Seed -> cell of the run that stands for it."""
         (entry,) = (entry for entry in self.spec.methods if entry.label == self.runs[label])
-        return {seed: Cell(self.bench, self.spec.data[0], entry, seed) for seed in self.spec.seeds}
+        return {seed: EvaluationJob(self.bench, self.spec.data[0], entry, seed) for seed in self.spec.seeds}
 
 
 def regrouped(judged: Evaluation, sparsest: tuple[str, ...]) -> Evaluation:

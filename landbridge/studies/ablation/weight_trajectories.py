@@ -2,7 +2,8 @@
 
 They follow from the data and the settings alone where the signal is "static" or "window". Items that belong
 to the same domains have one weight, so they are taken together as one of P kinds. With v_P their weight as
-:func:`~landbridge.training.weighting.sparsity.of_items` gives it and f_P the kinds' shares of all events, a
+:func:`~landbridge.training.weighting.sparsity.item_weights` gives it and f_P the kinds' shares of all
+events, a
 kind has
 
     w_P = renormalised(v_P, f_P)   or, without ``renorm``,   w_P = v_P                                  (1)
@@ -25,10 +26,10 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.sequential.dwl import DWL
 from landbridge.training.weighting.sparsity import (
     Bool,
-    Counts,
+    DomainCounts,
     Float64,
+    item_weights,
     memberships_of,
-    of_items,
     renormalised,
 )
 
@@ -44,19 +45,19 @@ class Ground:
     """
 
     train: MultiDomain
-    counts: Counts
+    counts: DomainCounts
     belongs_PD: Bool
     events_P: Float64
 
     @classmethod
     def of(cls, train: MultiDomain) -> Ground:
         """Counted once for any number of methods."""
-        belongs_ID = np.concatenate([memberships_of(train, name) for name in train.names])
+        belongs_ID = np.concatenate([memberships_of(train, name) for name in train.domain_names])
         count_I = np.concatenate([events.item_counts for events in train.domains.values()])
         here_I = count_I > 0
         belongs_PD, kind_I = np.unique(belongs_ID[here_I], axis=0, return_inverse=True)
         events_P = np.bincount(kind_I.ravel(), count_I[here_I]).astype(np.float64)
-        return cls(train, Counts.of(train), belongs_PD, events_P)
+        return cls(train, DomainCounts.of(train), belongs_PD, events_P)
 
     @property
     def by_events(self) -> tuple[str, ...]:
@@ -90,7 +91,7 @@ def runs_of(methods: Mapping[str, DWL], ground: Ground) -> dict[str, str]:
 
 
 def _of_domains(method: DWL, ground: Ground) -> Iterator[Float64]:
-    """w_d epoch by epoch, as :class:`~landbridge.models.sequential.item_weights.Weighed` has them."""
+    """w_d epoch by epoch, as :class:`~landbridge.models.sequential.item_weights.SparsityWeights` has them."""
     names, schedule = ground.counts.names, method.schedule
     if method.weigh != "sparsity":
         fixed_D = np.array([method.weights.get(name, 1.0) for name in names])
@@ -104,7 +105,7 @@ def _of_domains(method: DWL, ground: Ground) -> Iterator[Float64]:
 
 
 def _of_kinds(method: DWL, ground: Ground, weight_D: Float64) -> Float64:
-    weight_P = of_items(weight_D, ground.belongs_PD, method.combine)
+    weight_P = item_weights(weight_D, ground.belongs_PD, method.combine)
     if method.weigh != "sparsity" or not method.renorm:
         return weight_P
     return renormalised(weight_P, ground.events_P, method.low, method.high)  # Eq. (1)

@@ -138,7 +138,7 @@ def ablate_weights(
 
 def _planned(plan: WeightAblation, out: Path) -> Weighed:
     """Which cells are runs, by what is known at test time: what they are fitted on."""
-    ground = Ground.of(cells.prepared(plan.source).test.known)
+    ground = Ground.of(cells.prepared_split(plan.source).test.history)
     if len(ground.by_events) < 2:
         raise DataError("There is one domain with events: weights need two or more to differ.")
     plans.begin(plan, out)

@@ -24,7 +24,7 @@ from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import ACROSS, Holdout, Split
 from landbridge.datasets import prepare
 from landbridge.evaluation.protocols import Scorer
-from landbridge.evaluation.score_cache import Remembered
+from landbridge.evaluation.score_cache import ScoreCache
 from landbridge.models.base import Fitted
 from landbridge.selection.fitting import fit
 from landbridge.studies.benchmark.spec import Entry, Source
@@ -32,7 +32,7 @@ from landbridge.training.options import FitOptions
 
 
 @dataclass(frozen=True)
-class Cell:
+class EvaluationJob:
     """``source`` x ``entry`` x ``seed`` of the benchmark in ``out``, fitted with ``threads`` threads."""
 
     out: Path
@@ -62,10 +62,10 @@ class Cell:
         started = time.perf_counter()
         fitted = fit(self.entry.model(), split, _options(self, work), work)
         fitted_at = time.perf_counter()
-        coverage, variety, scorer = {}, [], Remembered(fitted)
+        coverage, diversity, scorer = {}, [], ScoreCache(fitted)
         for holdout in protocols(self.source, split):
             coverage[holdout.protocol] = self._judge(scorer, holdout)
-            variety += self._variety(scorer, holdout) if holdout.across else []
+            diversity += self._variety(scorer, holdout) if holdout.across else []
         cost = {
             "fit_seconds": fitted_at - started,
             "evaluate_seconds": time.perf_counter() - fitted_at,
@@ -75,7 +75,7 @@ class Cell:
         write_json(self.folder / "log.json", [dict(record) for record in fitted.log])
         write_json(self.folder / "cost.json", cost)
         shutil.rmtree(work, ignore_errors=True)
-        write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": variety})
+        write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": diversity})
 
     def _judge(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
         from landbridge.evaluation.evaluate import evaluate, recommended_share
@@ -85,9 +85,9 @@ class Cell:
         return recommended_share(fitted, holdout, threads=self.threads).to_dicts()
 
     def _variety(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
-        from landbridge.evaluation.diversity import variety
+        from landbridge.evaluation.diversity import diversity
 
-        return variety(fitted, holdout, threads=self.threads).to_dicts()
+        return diversity(fitted, holdout, threads=self.threads).to_dicts()
 
     def _about(self, fitted: Fitted, coverage: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         return {
@@ -104,7 +104,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Check:
+class LeakCheckJob:
     """The leak check of a method on a data set, kept beside its cells."""
 
     out: Path
@@ -143,12 +143,12 @@ class Check:
 @lru_cache(maxsize=1)
 def _prepared(source: str) -> Split:
     """The split of a source given as JSON; one is kept, because cells of the same data come together."""
-    split = prepare.prepared(Source.model_validate_json(source).experiment())
+    split = prepare.prepare_data(Source.model_validate_json(source).experiment())
     assert isinstance(split, Split)
     return split
 
 
-def prepared(source: Source) -> Split:
+def prepared_split(source: Source) -> Split:
     """Read and divide the data."""
     return _prepared(source.model_dump_json())
 
@@ -160,7 +160,7 @@ def forget() -> None:
 
 def checked_split(out: Path, source: Source) -> Split:
     """The split, if it is still the one that the benchmark in ``out`` began with."""
-    split = prepared(source)
+    split = prepared_split(source)
     if read_json(data_file(out, source))["fingerprint"] != fingerprint(split):
         raise DataError(
             f"Data {source.name!r} have changed since the benchmark in {out} began: use a new --out."
@@ -193,7 +193,7 @@ def data_file(out: Path, source: Source) -> Path:
 
 def describe(source: Source, split: Split) -> dict[str, Any]:
     """Sizes of a data set, before anything was held out."""
-    who = {name: _everybody(split.test, name) for name in split.test.known.names}
+    who = {name: _everybody(split.test, name) for name in split.test.history.domain_names}
     return {
         "name": source.name,
         **source.model_dump(mode="json", include={"dataset", "source"}, exclude_none=True),
@@ -232,20 +232,20 @@ def peak_mib() -> float:
 
 def _everybody(holdout: Holdout, name: str) -> np.ndarray[Any, Any]:
     targets = holdout.targets.get(name)
-    known = holdout.known[name].user_idx
-    return np.unique(known if targets is None else np.concatenate([known, targets.user_idx]))
+    history = holdout.history[name].user_idx
+    return np.unique(history if targets is None else np.concatenate([history, targets.user_idx]))
 
 
 def _described(split: Split, name: str, users: int) -> dict[str, Any]:
-    known, test = split.test.known[name], split.test.targets.get(name)
-    items = known.item_idx if test is None else np.concatenate([known.item_idx, test.item_idx])
+    history, test = split.test.history[name], split.test.targets.get(name)
+    items = history.item_idx if test is None else np.concatenate([history.item_idx, test.item_idx])
     n_items, n_test = len(np.unique(items)), 0 if test is None else len(test)
     return {
         "name": name,
         "users": users,
         "items": n_items,
-        "events": len(known) + n_test,
-        "density": (len(known) + n_test) / max(users * n_items, 1),
+        "events": len(history) + n_test,
+        "density": (len(history) + n_test) / max(users * n_items, 1),
         "valid_rows": len(split.valid.targets.get(name, ())),
         "test_rows": n_test,
     }
@@ -264,5 +264,5 @@ def _made_ready(folder: Path) -> Path:
     return work
 
 
-def _options(task: Cell | Check, work: Path) -> FitOptions:
+def _options(task: EvaluationJob | LeakCheckJob, work: Path) -> FitOptions:
     return FitOptions(task.seed, task.threads, checkpoint=work / "fit")

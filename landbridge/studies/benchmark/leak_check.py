@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.config import Model
+from landbridge.config import ModelSettings
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Int64, Interactions
@@ -57,7 +57,7 @@ class LeakCheck:
 
 
 def leak_check(
-    model: Model, split: Split, options: FitOptions, metric: str = "ndcg@10", work: Path | None = None
+    model: ModelSettings, split: Split, options: FitOptions, metric: str = "ndcg@10", work: Path | None = None
 ) -> LeakCheck:
     """Fit on the shuffled split and judge every held-out pair alone, against the whole catalogue."""
     import polars as pl
@@ -76,7 +76,7 @@ def leak_check(
 def shuffled(split: Split, seed: int) -> Split:
     """The split with every user's items replaced by random ones: the same item by the same everywhere,
     different ones by different ones. Candidates are dropped, and so is one list over all domains."""
-    moves = {name: _Move.drawn(split, name, seed) for name in split.test.known.names}
+    moves = {name: _Move.drawn(split, name, seed) for name in split.test.history.domain_names}
     return Split(_moved(split.valid, moves), _moved(split.test, moves))
 
 
@@ -100,13 +100,13 @@ class _Move:
 
     @classmethod
     def drawn(cls, split: Split, name: str, seed: int) -> _Move:
-        n_items = split.test.known[name].n_items
+        n_items = split.test.history[name].n_items
         pair_N = np.unique(
             np.concatenate(
                 [
                     part.user_idx.astype(np.int64) * n_items + part.item_idx
                     for holdout in (split.valid, split.test)
-                    for part in (holdout.known[name], holdout.targets.get(name))
+                    for part in (holdout.history[name], holdout.targets.get(name))
                     if part is not None
                 ]
             )
@@ -145,11 +145,11 @@ def _moved(holdout: Holdout, moves: Mapping[str, _Move]) -> Holdout:
         name: Targets(part.user_idx, moves[name].of(part).astype(np.int32))
         for name, part in holdout.targets.items()
     }
-    return Holdout(_moved_events(holdout.known, moves), targets)
+    return Holdout(_moved_events(holdout.history, moves), targets)
 
 
-def _moved_events(known: MultiDomain, moves: Mapping[str, _Move]) -> MultiDomain:
-    return known.with_events(
+def _moved_events(history: MultiDomain, moves: Mapping[str, _Move]) -> MultiDomain:
+    return history.with_events(
         {
             name: Interactions.from_events(
                 events.user_idx,
@@ -159,7 +159,7 @@ def _moved_events(known: MultiDomain, moves: Mapping[str, _Move]) -> MultiDomain
                 events.weight,
                 events.time,
             )
-            for name, events in known.domains.items()
+            for name, events in history.domains.items()
         }
     )
 

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landbridge.core.errors import StoreError
-from landbridge.core.files import atomic_write, claimed, is_temporary, read_json, write_json
+from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.parallel import Executor, Processes, Serial
 from landbridge.core.progress import Progress, Silent
 from landbridge.studies.benchmark import jobs as cells
-from landbridge.studies.benchmark.jobs import Cell, Check
+from landbridge.studies.benchmark.jobs import EvaluationJob, LeakCheckJob
 from landbridge.studies.benchmark.spec import Benchmark
 from landbridge.studies.benchmark.tables import Tables, write_leaks
 
@@ -36,7 +36,7 @@ SPEC, ENVIRONMENT = "spec.toml", "environment.json"
 VERSIONS = ("landbridge", "python", "numpy", "polars", "numba")
 AT_MOST = 0.05  # share of the time that may go into tables nobody has asked for yet
 
-Task = Cell | Check
+Task = EvaluationJob | LeakCheckJob
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +92,9 @@ def _tasks(spec: Benchmark, out: Path, threads: int, check_leaks: bool) -> Itera
     for source in spec.data:
         for seed in spec.seeds:
             for entry in spec.methods:
-                yield Cell(out, source, entry, seed, threads)
+                yield EvaluationJob(out, source, entry, seed, threads)
         for entry in spec.methods if check_leaks else ():
-            yield Check(out, source, entry, spec.seeds[0], threads)
+            yield LeakCheckJob(out, source, entry, spec.seeds[0], threads)
 
 
 def _run(task: Task) -> None:
@@ -129,7 +129,7 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold the folder; a second benchmark in it is refused, not kept waiting."""
     with ExitStack() as held:
         try:
-            held.enter_context(claimed(folder))
+            held.enter_context(exclusive_lock(folder))
         except FileExistsError:
             raise StoreError(f"{folder} is a file; give a folder for the benchmark.") from None
         except BlockingIOError:
@@ -163,7 +163,7 @@ def _summaries(spec: Benchmark, folder: Path) -> dict[Path, dict[str, Any]]:
     for source in spec.data:
         path = cells.data_file(folder, source)
         if not path.is_file():
-            split = cells.prepared(source)
+            split = cells.prepared_split(source)
             cells.protocols(source, split)
             found[path] = cells.describe(source, split)
     cells.forget()

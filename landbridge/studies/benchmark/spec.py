@@ -26,21 +26,21 @@ from landbridge.evaluation.segments import LABELS, USUAL
 Seed = Annotated[int, Field(ge=0)]
 
 
-class Budget(settings.Table):
+class Budget(settings.SettingsTable):
     """``seconds``: no cell is started after it. ``jobs``: processes, which share the threads."""
 
     seconds: float | None = Field(default=None, gt=0)
     jobs: int = Field(default=1, ge=1)
 
 
-class HeldOut(settings.Table):
+class HeldOut(settings.SettingsTable):
     """How test rows are chosen, as in an experiment; a benchmark always has some."""
 
     kind: Literal["auto", "last", "latest", "random", "temporal", "cold"] = "auto"
     seed: Seed = 0
 
 
-class Source(settings.Data):
+class Source(settings.DataSettings):
     """Data under a label. ``candidates``: negatives per test row, one protocol each; 0 is full ranking.
 
     ``across``: after these also one list over all domains. Unset it is None, so that it is not written
@@ -55,20 +55,22 @@ class Source(settings.Data):
     def experiment(self) -> settings.Spec:
         """The data and the split as an experiment has them."""
         data = self.model_dump(exclude={"name", "split", "candidates", "across"})
-        return settings.Spec(data=settings.Data(**data), split=settings.SplitBy(**self.split.model_dump()))
+        return settings.Spec(
+            data=settings.DataSettings(**data), split=settings.SplitSettings(**self.split.model_dump())
+        )
 
 
-class Entry(settings.Model):
+class Entry(settings.ModelSettings):
     """A method under a label."""
 
     label: str = Field(min_length=1)
 
-    def model(self) -> settings.Model:
+    def model(self) -> settings.ModelSettings:
         """The method as an experiment has it."""
-        return settings.Model(**self.model_dump(exclude={"label"}))
+        return settings.ModelSettings(**self.model_dump(exclude={"label"}))
 
 
-class Benchmark(settings.Table):
+class Benchmark(settings.SettingsTable):
     """Methods x data x seeds; every cell is judged under each protocol of its data."""
 
     seeds: tuple[Seed, ...] = (1, 2, 3)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landbridge.core.files import atomic_write, read_json
-from landbridge.data.splitting.holdout import is_sampled, ranking
+from landbridge.data.splitting.holdout import protocol_name, uses_sampled_candidates
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare, holm, power_note
-from landbridge.studies.benchmark.jobs import Cell, Check
+from landbridge.studies.benchmark.jobs import EvaluationJob, LeakCheckJob
 from landbridge.studies.benchmark.spec import Benchmark, Source
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ LEAKS = ("data", "label", "domain", "metric", "pairs", "mean", "chance", "z", "p
 FAMILY = ("data", "metric", "protocol", "by")  # what Holm corrects for: all labels, domains and segments
 SIGNIFICANT = 0.05
 
-Seeds = dict[int, Cell]
+Seeds = dict[int, EvaluationJob]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Tables:
         """The finished cells of every method on every data set, in the order of the spec."""
         for source in self.spec.data:
             for entry in self.spec.methods:
-                cells = {seed: Cell(self.out, source, entry, seed) for seed in self.spec.seeds}
+                cells = {seed: EvaluationJob(self.out, source, entry, seed) for seed in self.spec.seeds}
                 if finished := {seed: cell for seed, cell in cells.items() if cell.done}:
                     yield source, entry.label, finished
 
@@ -134,7 +134,7 @@ def write_leaks(spec: Benchmark, out: Path) -> list[dict[str, Any]]:
     found, records = [], []
     for source in spec.data:
         for entry in spec.methods:
-            check = Check(out, source, entry, spec.seeds[0])
+            check = LeakCheckJob(out, source, entry, spec.seeds[0])
             if check.done:
                 found.append(read_json(check.file))
                 names = {"data": source.name, "label": entry.label, "verdict": found[-1]["verdict"]}
@@ -164,7 +164,7 @@ def main_tables(spec: Benchmark, results: pl.DataFrame, comparisons: pl.DataFram
             line = lines.setdefault(row["label"], {"label": row["label"]})
             gain = gains.get((data, protocol, row["label"], row["domain"]), "")
             line[row["domain"]] = f"{row['mean']:.4f} {gain}".rstrip()
-        title = f"{data}: {metric}, {ranking(str(protocol))}, against {spec.reference}"
+        title = f"{data}: {metric}, {protocol_name(str(protocol))}, against {spec.reference}"
         tables[title] = pl.DataFrame(list(lines.values()))
     return tables
 
@@ -189,7 +189,9 @@ def _names(seeds: Seeds, protocol: str) -> dict[str, pl.Expr]:
 
     cell = next(iter(seeds.values()))
     texts = {"data": cell.source.name, "label": cell.entry.label, "protocol": protocol}
-    return {key: pl.lit(text) for key, text in texts.items()} | {"sampled": pl.lit(is_sampled(protocol))}
+    return {key: pl.lit(text) for key, text in texts.items()} | {
+        "sampled": pl.lit(uses_sampled_candidates(protocol))
+    }
 
 
 def _corrected(table: pl.DataFrame) -> pl.DataFrame:

@@ -46,7 +46,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
-from landbridge.core.threads import shared
+from landbridge.core.threads import all_threads
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Int64, Interactions
 from landbridge.models.als.ials import IALS
@@ -64,7 +64,7 @@ RIDGE = 0.1  # of the mean eigenvalue of the source's covariance
 
 
 @dataclass(frozen=True, eq=False)
-class Compatibility:
+class Transferability:
     """One row per ordered pair of domains, in the data's order.
 
     ``rows``: source, target, shared (users), share (of the target's users), activity, match, match_z,
@@ -89,7 +89,7 @@ class Alignment(NamedTuple):
     backward: float
 
 
-def compat(
+def transferability(
     data: MultiDomain,
     options: FitOptions | None = None,
     *,
@@ -97,7 +97,7 @@ def compat(
     epochs: int = 6,
     users: int = 1000,
     permutations: int = 30,
-) -> Compatibility:
+) -> Transferability:
     """Score every ordered pair of domains on ``data``, which should hold no held-out events.
 
     ``factors``, ``epochs``: of the separate iALS models. ``users``: at most so many shared users of a pair,
@@ -108,24 +108,26 @@ def compat(
 
     _check(data, users, permutations)
     options = options or FitOptions()
-    pairs = list(combinations(data.names, 2))
-    with shared(options.threads), options.progress.task("compatibility", len(pairs)) as task:
+    pairs = list(combinations(data.domain_names, 2))
+    with all_threads(options.threads), options.progress.task("compatibility", len(pairs)) as task:
         user_UF = _separate_factors(data, FitOptions(options.seed, options.threads), factors, epochs)
         records: list[dict[str, Any]] = []
         for done, pair in enumerate(pairs, 1):
             records += _both_ways(data, pair, user_UF, users, permutations, options.seed)
             task.step(done, {})
-    order = {name: place for place, name in enumerate(data.names)}
+    order = {name: place for place, name in enumerate(data.domain_names)}
     records.sort(key=lambda record: (order[record["source"]], order[record["target"]]))
-    return Compatibility(pl.DataFrame(records, schema_overrides=dict.fromkeys(_FIGURES, pl.Float64)))
+    return Transferability(pl.DataFrame(records, schema_overrides=dict.fromkeys(_FIGURES, pl.Float64)))
 
 
 _FIGURES = ("activity", "match", "match_z", "cka", "cka_z", "r2")
 
 
 def _check(data: MultiDomain, users: int, permutations: int) -> None:
-    if len(data.names) < 2:
-        raise DataError(f"Compatibility is about pairs of domains, and there is only {data.names[0]!r}.")
+    if len(data.domain_names) < 2:
+        raise DataError(
+            f"Compatibility is about pairs of domains, and there is only {data.domain_names[0]!r}."
+        )
     if not FEW <= users <= MOST_USERS:
         raise SettingsError(f"users must be between {FEW} and {MOST_USERS}, not {users}.")
     if permutations < 2:
@@ -148,7 +150,7 @@ def _both_ways(
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     """The records of (first, second) and (second, first)."""
-    columns = [data.names.index(name) for name in pair]
+    columns = [data.domain_names.index(name) for name in pair]
     shared_S = np.flatnonzero((data.activity_UD[:, columns] > 0).all(axis=1))
     counts_S2 = data.activity_UD[shared_S][:, columns]
     taste: dict[str, float | None] = dict.fromkeys(_FIGURES[1:])

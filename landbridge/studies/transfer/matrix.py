@@ -28,7 +28,7 @@ from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.significance import compare, holm
 from landbridge.models.base import Method
-from landbridge.studies.transfer.compatibility import Compatibility, spearman
+from landbridge.studies.transfer.compatibility import Transferability, spearman
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
@@ -58,7 +58,7 @@ class Transfer:
     metric: str
     protocol: str
 
-    def table(self, data: str, prediction: Compatibility) -> pl.DataFrame:
+    def table(self, data: str, prediction: Transferability) -> pl.DataFrame:
         """Beside the prediction, as ``transfer.csv`` of a benchmark: data, source, target, gain, low, high
         (in per cent of the domain alone), predicted."""
         import polars as pl
@@ -73,7 +73,7 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class Held:
+class PredictionQuality:
     """How well a prediction held: rank correlation over ``pairs`` of ``domains``, one-sided p-value."""
 
     correlation: float
@@ -112,7 +112,7 @@ def transfer_matrix(
     if on not in PARTS:
         raise SettingsError(unknown("part of a split", on, PARTS))
     holdout: Holdout = getattr(split, on)
-    names = holdout.known.names
+    names = holdout.history.domain_names
     if len(names) < 2:
         raise DataError(f"A transfer matrix is about pairs of domains, and there is only {names[0]!r}.")
     targets = [name for name in names if len(holdout.targets[name])]
@@ -128,7 +128,9 @@ def transfer_matrix(
     return Transfer(_corrected(rows), method.name, metric, holdout.protocol)
 
 
-def held(prediction: Compatibility, transfer: Transfer, *, seed: int = 0) -> Held:
+def prediction_quality(
+    prediction: Transferability, transfer: Transfer, *, seed: int = 0
+) -> PredictionQuality:
     """Compare predicted and measured gains (per cent of the domain alone); higher is meant to be higher.
 
     DataError where the two are about different domains.
@@ -144,7 +146,7 @@ def held(prediction: Compatibility, transfer: Transfer, *, seed: int = 0) -> Hel
     found = correlation(range(len(names)))
     chance = [correlation(order) for order in _orders(len(names), generator(seed, "held"))]
     p = float(np.mean(np.array(chance) >= found - 1e-12))
-    return Held(found, p, int(known_DD.sum()), len(names))
+    return PredictionQuality(found, p, int(known_DD.sum()), len(names))
 
 
 def _judged(
@@ -164,7 +166,7 @@ def _cell(method: Method, holdout: Holdout, options: FitOptions, work: Path | No
     path = None if work is None else work / f"{_key(method, holdout, options.seed)}.parquet"
     if path is not None and path.exists():
         return Evaluation.read(path)
-    evaluation = evaluate(method.fit(holdout.known, options), holdout, threads=options.threads)
+    evaluation = evaluate(method.fit(holdout.history, options), holdout, threads=options.threads)
     if path is not None:
         evaluation.write(path)
     return evaluation

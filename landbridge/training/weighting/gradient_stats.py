@@ -18,7 +18,7 @@ Places = npt.NDArray[np.int64] | EllipsisType  # of some domains, or all of them
 FIRST = 20  # batches whose mean loss is a domain's start where none is given
 
 
-class Seen(NamedTuple):
+class GradientStats(NamedTuple):
     """Weights and moving averages by domain; its fields are the state of a weighting.
 
     ``count_DD``: batches with a gradient of both domains, on the diagonal of the one. An average is plain
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     count_DD: Float64
 
     @classmethod
-    def of(cls, state: Mapping[str, npt.NDArray[Any]]) -> Seen:
+    def of(cls, state: Mapping[str, npt.NDArray[Any]]) -> GradientStats:
         """What a state remembers: nothing if it is empty."""
         if state:
             return cls(**state)
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
         names = np.empty(0, np.dtypes.StringDType())
         return cls(names, none_D, none_D, none_D, none_D, none_DD, none_DD)
 
-    def grown(self, domains: Sequence[str]) -> Seen:
+    def grown(self, domains: Sequence[str]) -> GradientStats:
         """With the new ones among the domains at the end, at weight 1."""
         known = self.domains.tolist()
         new = [domain for domain in domains if domain not in known]
@@ -63,7 +63,7 @@ class Seen(NamedTuple):
 
     def observed(
         self, here_P: Places, loss_P: Float64, gram_PP: Float64, decay: float, start: float | None
-    ) -> Seen:
+    ) -> GradientStats:
         """After a batch. ``start``: every domain's loss before training, None: the mean of its first ones."""
         block = ... if here_P is ... else (here_P[:, None], here_P)
         count_DD = self.count_DD.copy()
@@ -80,7 +80,7 @@ class Seen(NamedTuple):
             cosine_DD=_moved(self.cosine_DD, block, gram_PP / (norm_P[:, None] * norm_P), rate_PP),
         )
 
-    def weighing(self, here_P: Places, weight_P: Float64) -> Seen:
+    def weighing(self, here_P: Places, weight_P: Float64) -> GradientStats:
         """With other weights here."""
         return self._replace(weight_D=_moved(self.weight_D, here_P, weight_P, 1.0))
 

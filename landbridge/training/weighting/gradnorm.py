@@ -42,7 +42,7 @@ import numpy as np
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.training.gradients import Losses, gram
 from landbridge.training.weighting.base import State, Weighting, within
-from landbridge.training.weighting.gradient_stats import Float64, Places, Seen
+from landbridge.training.weighting.gradient_stats import Float64, GradientStats, Places
 
 COMPLEXITIES = ("rate", "data", "loss", "step")
 RULES = ("proximal", "literal")
@@ -104,7 +104,7 @@ class GradNorm(Weighting):
         for name in () if state else (self.at, *(name for names in self.own.values() for name in names)):
             if name not in parameters:
                 raise SettingsError(unknown("parameter to balance", name, parameters))
-        before, final = Seen.of(state), self.order == "before"
+        before, final = GradientStats.of(state), self.order == "before"
         weights = self._weights(before, losses)
         found = losses.at(self.at, weights, final)
         if not found and not state:
@@ -124,7 +124,7 @@ class GradNorm(Weighting):
         """Eq. (6) for the parameters in ``own``."""
         if self.complexity != "step" or not state:
             return {}
-        paces = self._paces(Seen.of(state))
+        paces = self._paces(GradientStats.of(state))
         return {name: pace for domain, pace in paces.items() for name in self.own.get(domain, ())}
 
     def facts(self, state: State) -> Mapping[str, Any]:
@@ -134,7 +134,7 @@ class GradNorm(Weighting):
         """
         if not state:
             return {}
-        seen = Seen.of(state)
+        seen = GradientStats.of(state)
         norm_D, target_D = seen.weight_D * seen.norm_D, self._targets(seen)
         figures = {
             "weight": seen.weight_D,
@@ -150,11 +150,11 @@ class GradNorm(Weighting):
             **({"pace": self._paces(seen)} if self.complexity == "step" else {}),
         }
 
-    def _weights(self, seen: Seen, losses: Losses) -> dict[str, float]:
+    def _weights(self, seen: GradientStats, losses: Losses) -> dict[str, float]:
         known = seen.by_domain(seen.weight_D)
         return {domain: known.get(domain, 1.0) for domain in losses}
 
-    def _balanced(self, seen: Seen, here_P: Places) -> Float64:
+    def _balanced(self, seen: GradientStats, here_P: Places) -> Float64:
         """Eqs. (7)-(10): the weights here after a step."""
         weight_P, norm_P = seen.weight_D[here_P], seen.norm_D[here_P]
         if self.complexity == "step":
@@ -169,14 +169,14 @@ class GradNorm(Weighting):
         balanced_P: Float64 = moved_P * (weight_P.sum() / moved_P.sum())  # Eq. (10)
         return balanced_P
 
-    def _targets(self, seen: Seen) -> Float64:
+    def _targets(self, seen: GradientStats) -> Float64:
         """T_d, (D,)."""
         ratio_D = self._complexity(seen) ** self.alpha
         total = len(ratio_D) if self.rule == "literal" else ratio_D.sum()
         target_D: Float64 = ratio_D * ((seen.weight_D * seen.norm_D).sum() / total)  # Eqs. (1), (2)
         return target_D
 
-    def _complexity(self, seen: Seen) -> Float64:
+    def _complexity(self, seen: GradientStats) -> Float64:
         """r_d, (D,)."""
         if self.complexity == "loss":
             return np.ones(len(seen.domains))  # Eq. (5)
@@ -191,11 +191,11 @@ class GradNorm(Weighting):
         relative_D = _relative(seen)
         return relative_D * (len(relative_D) / relative_D.sum())  # type: ignore[no-any-return]  # Eq. (3)
 
-    def _paces(self, seen: Seen) -> dict[str, float]:
+    def _paces(self, seen: GradientStats) -> dict[str, float]:
         return seen.by_domain(np.clip(self._targets(seen) / seen.norm_D, 1 / PACE, PACE))  # Eq. (6)
 
 
-def _relative(seen: Seen) -> Float64:
+def _relative(seen: GradientStats) -> Float64:
     """ℓ_d, (D,)."""
     relative_D: Float64 = np.maximum(seen.loss_D, LEAST_LOSS) / np.maximum(seen.start_D, LEAST_LOSS)
     return relative_D

@@ -31,7 +31,7 @@ OBJECTIVES = ("sparsity", "worst_group", "exposure")
 
 
 @dataclass(frozen=True)
-class TradeOff:
+class MultiObjective:
     """How much each objective counts, its λ in Eq. (1), and the bounds of the weights. 0 everywhere weighs
     nothing; coefficients that sum to 1 make a weighted geometric mean."""
 

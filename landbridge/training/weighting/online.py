@@ -49,7 +49,7 @@ LEAST_EXPECTED = 5.0
 
 
 @dataclass(frozen=True)
-class Streaming:
+class OnlineWeights:
     """Weights that follow a stream, Eqs. (1)-(5).
 
     ``half_life``: h. ``map``: from scores to weights, with the bounds. ``renorm``: targets have mean 1 over

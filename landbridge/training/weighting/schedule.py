@@ -35,7 +35,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.data.dataset import MultiDomain
 from landbridge.training.weighting.base import State, Weighting, within
-from landbridge.training.weighting.sparsity import Counts, Float64, Sparsity, WeightMap, alike
+from landbridge.training.weighting.sparsity import DomainCounts, Float64, SparsityScore, WeightMap, alike
 
 STARTS = ("ones", "computed")
 SIGNALS = ("static", "window", "loss", "gradient")
@@ -55,7 +55,7 @@ class WeightSchedule:
     changes the one it is given.
     """
 
-    sparsity: Sparsity = field(default_factory=Sparsity)
+    sparsity: SparsityScore = field(default_factory=SparsityScore)
     map: WeightMap = field(default_factory=WeightMap)
     renorm: bool = True
     momentum: float = 0.9
@@ -77,15 +77,15 @@ class WeightSchedule:
         if self.window_days is not None and not 0 < self.window_days < np.inf:
             raise SettingsError(f"window_days must be above 0 and finite, not {self.window_days}.")
 
-    def windows(self, data: MultiDomain, epochs: int) -> tuple[Counts, ...]:
+    def windows(self, data: MultiDomain, epochs: int) -> tuple[DomainCounts, ...]:
         """What to count at every update of so many epochs; nothing unless the signal is "window"."""
         number = (epochs - 1) // self.period
         if self.window_days is None or number < 1:
             return ()
         ends = _quantiles(data, np.arange(1, number + 1) / number)
-        return tuple(Counts.of(data, end - int(self.window_days * DAY), end) for end in ends)
+        return tuple(DomainCounts.of(data, end - int(self.window_days * DAY), end) for end in ends)
 
-    def begin(self, counts: Counts, share_D: Float64 | None = None) -> State:
+    def begin(self, counts: DomainCounts, share_D: Float64 | None = None) -> State:
         """The state before the first epoch. ``counts``: of all training events; ``share_D``: f_d where it is
         another than theirs."""
         if self.signal == "gradient":
@@ -103,7 +103,9 @@ class WeightSchedule:
         }
         return {**state, "weight_D": self._computed(state)} if self.start == "computed" else state
 
-    def at_epoch(self, state: State, epoch: int, measured: Counts | npt.ArrayLike | None = None) -> State:
+    def at_epoch(
+        self, state: State, epoch: int, measured: DomainCounts | npt.ArrayLike | None = None
+    ) -> State:
         """The state in which epoch number ``epoch`` begins: an update after every ``period`` epochs.
 
         ``measured``: the window's counts for "window", needed only at an update; the domains' mean losses
@@ -111,7 +113,7 @@ class WeightSchedule:
         """
         if epoch == 0:
             return state
-        if isinstance(measured, Counts) or measured is None:
+        if isinstance(measured, DomainCounts) or measured is None:
             counts = measured
         else:
             counts, state = None, self.observed(state, measured)
@@ -126,7 +128,7 @@ class WeightSchedule:
             "losses_D": state["losses_D"] + ~np.isnan(loss_D),
         }
 
-    def updated(self, state: State, counts: Counts | None = None) -> State:
+    def updated(self, state: State, counts: DomainCounts | None = None) -> State:
         """After one update. ``counts``: what is counted now; without, the scores stay as they are."""
         if self.signal == "window" and counts is None:
             raise SettingsError("signal='window' needs the counts of the window at every update.")
@@ -155,7 +157,7 @@ class WeightSchedule:
     def _computed(self, state: State) -> Float64:
         return self.map.weights(state["score_D"], state["share_D"] if self.renorm else None)  # Eq. (1)
 
-    def _counted(self, state: State, counts: Counts | None) -> State:
+    def _counted(self, state: State, counts: DomainCounts | None) -> State:
         if counts is None:
             return state
         score_D = self.sparsity.score(counts)
@@ -190,9 +192,9 @@ class DynamicSparsity(Weighting):
     """
 
     schedule: WeightSchedule
-    counts: Counts
+    counts: DomainCounts
     steps_per_epoch: int
-    windows: tuple[Counts, ...] = ()
+    windows: tuple[DomainCounts, ...] = ()
     share_D: Float64 | None = None
 
     def __post_init__(self) -> None:
@@ -204,7 +206,7 @@ class DynamicSparsity(Weighting):
     def of(cls, schedule: WeightSchedule, data: MultiDomain, steps_per_epoch: int, epochs: int) -> Self:
         """For a fit of so many epochs in which every event is a sample of its own domain alone."""
         own_D = np.array([len(events) for events in data.domains.values()]) / max(data.n_events, 1)
-        return cls(schedule, Counts.of(data), steps_per_epoch, schedule.windows(data, epochs), own_D)
+        return cls(schedule, DomainCounts.of(data), steps_per_epoch, schedule.windows(data, epochs), own_D)
 
     def weigh(
         self, losses: Mapping[str, Any], parameters: Mapping[str, Any], state: State

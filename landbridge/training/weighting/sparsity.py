@@ -48,7 +48,7 @@ HALVINGS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Counts:
+class DomainCounts:
     """What Eqs. (1), (2) and (9) count, arrays in the order of ``names``, (D,).
 
     ``events_D`` N_d, ``items_D`` V_d and ``users_D`` U_d, out of ``n_events``, ``n_items`` and ``n_users``;
@@ -68,24 +68,24 @@ class Counts:
     user_entropy_D: Float64
 
     @classmethod
-    def of(cls, data: MultiDomain, since: int | None = None, until: int | None = None) -> Counts:
+    def of(cls, data: MultiDomain, since: int | None = None, until: int | None = None) -> DomainCounts:
         """Of all events, or of those with ``since`` <= time <= ``until``, in seconds.
 
         ``data.memberships`` says which further domains items belong to. DataError where times are asked
         for and missing.
         """
         tables = {name: _between(name, events, since, until) for name, events in data.domains.items()}
-        belongs = {name: memberships_of(data, name) for name in data.names}
+        belongs = {name: memberships_of(data, name) for name in data.domain_names}
         count = {name: events.item_counts.astype(np.float64) for name, events in tables.items()}
-        activity_UD = np.zeros((data.n_users, len(data.names)))
-        for name in data.names:
+        activity_UD = np.zeros((data.n_users, len(data.domain_names)))
+        for name in data.domain_names:
             activity_UD += _activity(tables[name], belongs[name])
         events_D, logs_D, items_D, part_D = np.sum(
-            [_sums(count[name], belongs[name]) for name in data.names], axis=0
+            [_sums(count[name], belongs[name]) for name in data.domain_names], axis=0
         )
         n_events = float(sum(count_I.sum() for count_I in count.values()))
         return cls(
-            data.names,
+            data.domain_names,
             events_D,
             items_D,
             (activity_UD > 0).sum(axis=0).astype(np.float64),
@@ -99,7 +99,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Sparsity:
+class SparsityScore:
     """The score of Eq. (1): ``alpha``, ``beta`` and ``gamma`` are α, β and γ.
 
     ``counting``: N_d and N are numbers of "events" or of "items". ``entropy``: E_d is Eq. (2), "normalised";
@@ -121,7 +121,7 @@ class Sparsity:
             if getattr(self, key) not in valid:
                 raise SettingsError(unknown(key, getattr(self, key), valid))
 
-    def score(self, counts: Counts) -> Float64:
+    def score(self, counts: DomainCounts) -> Float64:
         """s_d, (D,); NaN for a domain without events."""
         here_D = counts.events_D > 0
         number_D, number = counts.events_D, counts.n_events
@@ -136,7 +136,7 @@ class Sparsity:
         score_D[here_D] = np.array([self.alpha, self.beta, self.gamma]) @ terms_3D  # Eq. (1)
         return score_D
 
-    def _unevenness(self, counts: Counts) -> Float64:
+    def _unevenness(self, counts: DomainCounts) -> Float64:
         """E_d, (D,). Events on one item are as even as they can be, E_d = 0."""
         if self.entropy == "items":
             return counts.item_entropy_D
@@ -148,12 +148,12 @@ class Sparsity:
         return np.where(counts.items_D > 1, 1 - counts.item_entropy_D / most_D, 0.0)  # Eq. (2)
 
 
-METRICS: Mapping[str, Sparsity] = MappingProxyType(
+METRICS: Mapping[str, SparsityScore] = MappingProxyType(
     {
-        "hybrid": Sparsity(),
-        "frequency": Sparsity(1.0, 0.0, 0.0),
-        "users": Sparsity(0.0, 1.0, 0.0),
-        "entropy": Sparsity(0.0, 0.0, 1.0),
+        "hybrid": SparsityScore(),
+        "frequency": SparsityScore(1.0, 0.0, 0.0),
+        "users": SparsityScore(0.0, 1.0, 0.0),
+        "entropy": SparsityScore(0.0, 0.0, 1.0),
     }
 )
 """Name -> the score that looks at this alone."""
@@ -234,7 +234,7 @@ def renormalised(weight_D: npt.ArrayLike, share_D: npt.ArrayLike, low: float, hi
     return out_D
 
 
-def of_items(weight_D: npt.ArrayLike, belongs_ID: Bool, combine: str = "max") -> Float64:
+def item_weights(weight_D: npt.ArrayLike, belongs_ID: Bool, combine: str = "max") -> Float64:
     """The weight of items that may belong to several domains, (I,); 1 for an item of none.
 
     ``combine``: "max" lets the sparsest decide; "mean" keeps the mean of Eq. (9) over events exactly;
@@ -284,10 +284,10 @@ def _between(name: str, events: Interactions, since: int | None, until: int | No
 
 def memberships_of(data: MultiDomain, name: str) -> Bool:
     """The domains of an item, its own always among them, (I, D)."""
-    belongs_ID = np.zeros((len(data.items[name]), len(data.names)), bool)
+    belongs_ID = np.zeros((len(data.items[name]), len(data.domain_names)), bool)
     if name in data.memberships:
         belongs_ID |= data.memberships[name]
-    belongs_ID[:, data.names.index(name)] = True
+    belongs_ID[:, data.domain_names.index(name)] = True
     return belongs_ID
 
 

@@ -17,14 +17,21 @@ from landbridge.core.errors import MissingExtraError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Interactions
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.models.als.fitted import Factors
+from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.ials import IALS
 from landbridge.models.popularity import Popularity
-from landbridge.serving.engine.approximate import LARGE, MOST, ByCells, Terms, approximated, recall_of
-from landbridge.serving.engine.ivf_index import Cells, cells_for
+from landbridge.serving.engine.approximate import (
+    LARGE,
+    MOST,
+    AnnPolicy,
+    IvfRanker,
+    approximate_ranker,
+    recall_of,
+)
+from landbridge.serving.engine.ivf_index import IvfIndex, cell_count
 from landbridge.serving.engine.messages import Event, Request
-from landbridge.serving.engine.query_builder import beside, nothing
-from landbridge.serving.engine.rankers import ByRows
+from landbridge.serving.engine.query_builder import append_rows, empty_rows
+from landbridge.serving.engine.rankers import DotProductRanker
 from landbridge.serving.engine.service import Service
 from landbridge.serving.http.app import create_app
 from landbridge.serving.runtime.logging import FIELDS
@@ -32,16 +39,16 @@ from landbridge.serving.runtime.settings import serve_settings
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 
-ALWAYS = Terms(large=0, dearer=0.0)  # cells in every domain, whatever the exact search costs
+ALWAYS = AnnPolicy(large=0, dearer=0.0)  # cells in every domain, whatever the exact search costs
 
 
-def with_cells(service: Service, terms: Terms = ALWAYS) -> Service:
+def with_cells(service: Service, terms: AnnPolicy = ALWAYS) -> Service:
     """The same service with cells in its domains."""
-    ranker, recalls = approximated(service.ranker, terms)
+    ranker, recalls = approximate_ranker(service.ranker, terms)
     return replace(service, ranker=ranker, approximate=recalls)
 
 
-def taste(n_items: int, n_users: int = 60, spread: float = 0.0, topics: int = 40, seed: int = 0) -> Factors:
+def taste(n_items: int, n_users: int = 60, spread: float = 0.0, topics: int = 40, seed: int = 0) -> ALSModel:
     """Items and people around the same topics, one person per topic and item in turn; 5 events each."""
     rng = np.random.default_rng(seed)
     topic_TF = rng.standard_normal((topics, 8))
@@ -82,10 +89,10 @@ class Nowhere:
 def test_with_every_cell_looked_into_lists_are_exact(exact: Service) -> None:
     """Known and new people, with and without what they have, short lists and the longest."""
     cells = with_cells(exact)
-    assert isinstance(cells.ranker, ByCells)
+    assert isinstance(cells.ranker, IvfRanker)
     assert cells.about()["approximate"] == {"books": 1.0, "films": 1.0}
-    people = exact.fitted.known.users.ids.tolist()
-    brought = events_of(exact.fitted.known, 3)
+    people = exact.fitted.history.users.ids.tolist()
+    brought = events_of(exact.fitted.history, 3)
     for domain in ("books", "films"):
         asked = [Request((domain,), user, k=k, seen=k == 9) for user in people for k in (1, 9, 90)]
         asked += [
@@ -95,13 +102,13 @@ def test_with_every_cell_looked_into_lists_are_exact(exact: Service) -> None:
         for one, other in zip(exact.recommend(asked), cells.recommend(asked), strict=True):
             assert pairs(one.items) == pairs(other.items)
             np.testing.assert_allclose(scores(one), scores(other), rtol=1e-5, atol=1e-6)
-            assert (one.source, one.known) == (other.source, other.known)
+            assert (one.source, one.history) == (other.source, other.history)
 
 
 def test_known_people_are_asked_of_the_cells(exact: Service) -> None:
     """Otherwise the test above would hold whatever they find."""
-    assert isinstance(exact.ranker, ByRows)
-    service = replace(exact, ranker=ByCells(exact.ranker, {"films": Nowhere()}))  # type: ignore[dict-item]
+    assert isinstance(exact.ranker, DotProductRanker)
+    service = replace(exact, ranker=IvfRanker(exact.ranker, {"films": Nowhere()}))  # type: ignore[dict-item]
     with pytest.raises(AssertionError, match="the cells were asked"):
         service.recommend([Request(("films",), "u01")])
 
@@ -109,8 +116,8 @@ def test_known_people_are_asked_of_the_cells(exact: Service) -> None:
 def test_newcomers_and_masks_go_the_exact_way(tmp_path: Path) -> None:
     """Rows for all domains: a newcomer to films has one, and is offered popular ones besides."""
     exact = opened(fit(IALS(**FEW, sharing="joined")), tmp_path)
-    assert isinstance(exact.ranker, ByRows)
-    service = replace(exact, ranker=ByCells(exact.ranker, {"films": Nowhere()}))  # type: ignore[dict-item]
+    assert isinstance(exact.ranker, DotProductRanker)
+    service = replace(exact, ranker=IvfRanker(exact.ranker, {"films": Nowhere()}))  # type: ignore[dict-item]
     few = ["f01", "f02", "f03", "f05"]
     asked = [
         Request(("films",)),
@@ -125,8 +132,8 @@ def test_newcomers_and_masks_go_the_exact_way(tmp_path: Path) -> None:
 def test_very_long_lists_go_the_exact_way(tmp_path: Path) -> None:
     """The items that somebody has count as places."""
     exact = opened(taste(4000), tmp_path)
-    assert isinstance(exact.ranker, ByRows)
-    service = replace(exact, ranker=ByCells(exact.ranker, {"shop": Nowhere()}))  # type: ignore[dict-item]
+    assert isinstance(exact.ranker, DotProductRanker)
+    service = replace(exact, ranker=IvfRanker(exact.ranker, {"shop": Nowhere()}))  # type: ignore[dict-item]
     asked = [Request(("shop",), 1, k=MOST + 1), Request(("shop",), 2, deny={"shop": list(range(MOST - 9))})]
     assert lists(service, *asked) == lists(exact, *asked)
 
@@ -144,14 +151,14 @@ def test_hidden_items_are_never_listed_and_lists_are_full(tmp_path: Path) -> Non
     """Few cells, long lists, the best denied: the exact way fills what the cells cannot."""
     exact = opened(taste(4000), tmp_path)
     service = with_cells(exact, replace(ALWAYS, probes=2, recall=0.0))
-    assert isinstance(service.ranker, ByCells)
-    known = exact.fitted.known["shop"].by_user
+    assert isinstance(service.ranker, IvfRanker)
+    history = exact.fitted.history["shop"].by_user
     for k in (10, 300, 3990):
         (first,) = exact.recommend([Request(("shop",), 11, k=k)])
         denied = [entry.item for entry in first.items][:5]
         (one,) = exact.recommend([Request(("shop",), 11, k=k, deny={"shop": denied})])
         (other,) = service.recommend([Request(("shop",), 11, k=k, deny={"shop": denied})])
-        own = known.columns[known.offsets[11] : known.offsets[12]].tolist()
+        own = history.columns[history.offsets[11] : history.offsets[12]].tolist()
         assert len(other.items) == len(one.items)
         assert not {entry.item for entry in other.items} & {*own, *denied}
         if k > 10:
@@ -172,12 +179,12 @@ def test_what_is_listed_is_scored_exactly_and_in_order(tmp_path: Path) -> None:
 def test_places_beyond_a_list_are_empty() -> None:
     """Those of a shorter list, and those for which the cells hold too little, whatever is hidden."""
     fitted = taste(4000)
-    cells, rows_BF = Cells.of(fitted.item_IF["shop"], 2), fitted.user_UF["shop"][:2]
-    whole_BK, _ = cells.best(rows_BF, nothing(2), np.array([2, 1000]))
+    cells, rows_BF = IvfIndex.of(fitted.item_IF["shop"], 2), fitted.user_UF["shop"][:2]
+    whole_BK, _ = cells.best(rows_BF, empty_rows(2), np.array([2, 1000]))
     assert (whole_BK[0] >= 0).sum() == 2
     n_found = int((whole_BK[1] >= 0).sum())
     assert 60 < n_found < 1000
-    hidden = beside(nothing(2), [np.zeros(0, np.int32), np.sort(whole_BK[1, :50])])
+    hidden = append_rows(empty_rows(2), [np.zeros(0, np.int32), np.sort(whole_BK[1, :50])])
     item_BK, _ = cells.best(rows_BF, hidden, np.array([2, 10]))
     assert item_BK[1].tolist() == whole_BK[1, 50:60].tolist()
     longer_BK, score_BK = cells.best(rows_BF, hidden, np.array([2, 1000]))
@@ -191,9 +198,9 @@ def test_equal_scores_stand_by_the_lower_item() -> None:
     """Every row twice."""
     item_IF: Float32 = np.repeat(taste(500).item_IF["shop"], 2, axis=0)[::-1].copy()
     item_IF[0::2] = item_IF[1::2]
-    cells = Cells.of(item_IF, 1000)
+    cells = IvfIndex.of(item_IF, 1000)
     query_BF = np.random.default_rng(1).standard_normal((6, 8)).astype(np.float32)
-    item_BK, _ = cells.best(query_BF, nothing(6), np.full(6, 8))
+    item_BK, _ = cells.best(query_BF, empty_rows(6), np.full(6, 8))
     assert (item_BK[:, 1::2] == item_BK[:, 0::2] + 1).all()
     assert (item_BK[:, 0::2] % 2 == 0).all()
 
@@ -244,7 +251,7 @@ def test_where_the_exact_search_ends_early_it_stays(
 ) -> None:
     """Rows of one length make it look at all items."""
     exact = opened(taste(20_000, spread=spread), tmp_path)
-    ranker, recalls = approximated(exact.ranker, Terms(large=20_000, probes=10, recall=0.0))
+    ranker, recalls = approximate_ranker(exact.ranker, AnnPolicy(large=20_000, probes=10, recall=0.0))
     assert (ranker is exact.ranker) == faster == (recalls == {})
     assert ("it is the faster one" in str(lines[0]["why"])) == faster
 
@@ -252,30 +259,32 @@ def test_where_the_exact_search_ends_early_it_stays(
 def test_small_catalogues_and_other_models_stay_exact(
     tmp_path: Path, exact: Service, lines: list[dict[str, Any]]
 ) -> None:
-    assert approximated(exact.ranker, Terms(large=91)) == (exact.ranker, {})
+    assert approximate_ranker(exact.ranker, AnnPolicy(large=91)) == (exact.ranker, {})
     assert lines == []
     other = opened(fit(Popularity()), tmp_path)
-    assert approximated(other.ranker, ALWAYS) == (other.ranker, {})
+    assert approximate_ranker(other.ranker, ALWAYS) == (other.ranker, {})
     assert lines == [{"event": "exact search", "why": "the model is not a product of rows"}]
 
 
 def test_a_domain_without_people_stays_exact(tmp_path: Path) -> None:
-    known = world()
+    history = world()
     none = np.zeros(0, np.int64)
-    empty = Interactions.from_events(none, none, USERS, known["films"].n_items)
-    data = MultiDomain(known.users, known.items, {"books": known["books"], "films": empty}, known.titles)
-    rows = {name: (np.ones((USERS, 2)), np.ones((len(data.items[name]), 2))) for name in data.names}
+    empty = Interactions.from_events(none, none, USERS, history["films"].n_items)
+    data = MultiDomain(
+        history.users, history.items, {"books": history["books"], "films": empty}, history.titles
+    )
+    rows = {name: (np.ones((USERS, 2)), np.ones((len(data.items[name]), 2))) for name in data.domain_names}
     service = with_cells(opened(by_hand(data, rows, factors=2), tmp_path))
     assert "films" not in service.approximate
 
 
 def test_cells_are_the_same_every_time() -> None:
     item_IF = taste(4000).item_IF["shop"]
-    one, other = (Cells.of(item_IF, 3) for _ in range(2))
+    one, other = (IvfIndex.of(item_IF, 3) for _ in range(2))
     assert one.centres.tile_TFJ.tobytes() == other.centres.tile_TFJ.tobytes()
-    assert cells_for(1) == 1
-    assert cells_for(4000) == 94
-    assert len(Cells.of(item_IF[:1], 3).centres.order_I) == 1
+    assert cell_count(1) == 1
+    assert cell_count(4000) == 94
+    assert len(IvfIndex.of(item_IF[:1], 3).centres.order_I) == 1
 
 
 def test_faiss_goes_on_with_its_threads() -> None:
@@ -284,9 +293,11 @@ def test_faiss_goes_on_with_its_threads() -> None:
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(3)
     try:
-        cells = Cells.of(taste(400).item_IF["shop"], 3)
+        cells = IvfIndex.of(taste(400).item_IF["shop"], 3)
         cells.best(
-            np.ones((2, 8), np.float32), beside(nothing(2), [np.zeros(1, np.int32)] * 2), np.ones(2, int)
+            np.ones((2, 8), np.float32),
+            append_rows(empty_rows(2), [np.zeros(1, np.int32)] * 2),
+            np.ones(2, int),
         )
         assert faiss.omp_get_max_threads() == 3
     finally:

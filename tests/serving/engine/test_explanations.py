@@ -46,7 +46,7 @@ def test_brought_events_are_explained_as_known_ones(name: str, policy: str, tmp_
     tables = {domain: with_weight_1(table, people) for domain, table in data.domains.items()}
     service = opened(fit(replace(ALS[name], cold_policy=policy), data.with_events(tables)), tmp_path)
     for user in people:
-        events = events_of(service.fitted.known, user)
+        events = events_of(service.fitted.history, user)
         for domain in SIZES:
             item = service.popular(domain, 1)[0].item
             own = service.explain(domain, item, f"u{user:02d}")

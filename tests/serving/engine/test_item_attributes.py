@@ -88,7 +88,7 @@ def items_table(folder: Path) -> Path:
 def test_filters_leave_the_best_of_what_is_left(joint: Service, data: st.DataObject) -> None:
     ids = [f"f{n:02d}" for n in range(SIZES["films"])]
     some = st.lists(st.sampled_from([*ids, "unknown"]), max_size=90)
-    user = data.draw(st.sampled_from(joint.fitted.known.users.ids.tolist()))
+    user = data.draw(st.sampled_from(joint.fitted.history.users.ids.tolist()))
     deny, allow = data.draw(some), data.draw(st.none() | some)
     seen, k = data.draw(st.booleans()), data.draw(st.integers(1, 100))
     allowed = {} if allow is None else {"films": tuple(allow)}

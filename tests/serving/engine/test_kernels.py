@@ -11,20 +11,24 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from landbridge.core.errors import DataError
-from landbridge.data.interactions import Float32, Rows
-from landbridge.serving.engine.query_builder import Wanted, beside, nothing
-from landbridge.serving.engine.rankers import Tiles
+from landbridge.data.interactions import Float32, Ragged
+from landbridge.serving.engine.query_builder import RankingConstraints, append_rows, empty_rows
+from landbridge.serving.engine.rankers import TiledTopK
 
 SMALL = st.integers(-3, 3).map(np.float32)
 
 
 def wanted(
     n_items: int, k_B: list[int], hidden: list[list[int]] | None = None, masks: Any = None, mask_B: Any = None
-) -> Wanted:
+) -> RankingConstraints:
     """Without filters where none are given."""
-    rows: Rows = beside(nothing(len(k_B)), [np.array(row, np.int32) for row in hidden or [[] for _ in k_B]])
+    rows: Ragged = append_rows(
+        empty_rows(len(k_B)), [np.array(row, np.int32) for row in hidden or [[] for _ in k_B]]
+    )
     mask_MI = np.zeros((0, n_items), bool) if masks is None else masks
-    return Wanted(rows, mask_MI, np.array([-1] * len(k_B) if mask_B is None else mask_B), np.array(k_B))
+    return RankingConstraints(
+        rows, mask_MI, np.array([-1] * len(k_B) if mask_B is None else mask_B), np.array(k_B)
+    )
 
 
 def by_sorting(scores_I: Float32, listed_I: Any, k: int) -> tuple[list[int], list[float]]:
@@ -59,7 +63,7 @@ def test_lists_are_those_of_sorting_everything(case: dict[str, Any]) -> None:
     """Small whole numbers: every score is exact, and ties are many."""
     item_IF, query_BF = case["item_IF"], case["query_BF"]
     asked = wanted(len(item_IF), case["k_B"], case["hidden"], case["masks"], case["mask_B"])
-    item_BK, score_BK, _ = Tiles.of(item_IF, case["share_I"]).best(query_BF, case["weight_B"], asked)
+    item_BK, score_BK, _ = TiledTopK.of(item_IF, case["share_I"]).best(query_BF, case["weight_B"], asked)
     for b, k in enumerate(case["k_B"]):
         listed_I = (
             np.ones(len(item_IF), bool) if case["mask_B"][b] < 0 else case["masks"][case["mask_B"][b]].copy()
@@ -75,7 +79,7 @@ def test_lists_are_those_of_sorting_everything(case: dict[str, Any]) -> None:
 def test_zeros_of_both_signs_are_equal() -> None:
     item_IF = np.array([[0.0], [-0.0], [1.0], [0.0]], np.float32)
     query_BF = np.array([[-0.0], [1.0], [-1.0]], np.float32)
-    tiles = Tiles.of(item_IF, np.zeros(4, np.float32))
+    tiles = TiledTopK.of(item_IF, np.zeros(4, np.float32))
     item_BK, _, _ = tiles.best(query_BF, np.zeros(3, np.float32), wanted(4, [4, 4, 4]))
     assert item_BK.tolist() == [[0, 1, 2, 3], [2, 0, 1, 3], [0, 1, 3, 2]]
 
@@ -90,7 +94,7 @@ def gaussian(n_items: int, n_factors: int, seed: int = 0) -> tuple[Float32, Floa
 def test_long_items_are_enough() -> None:
     """The bound ends the search early, and nothing is lost by it."""
     item_IF, query_BF = gaussian(5000, 20)
-    tiles = Tiles.of(item_IF, np.zeros(5000, np.float32))
+    tiles = TiledTopK.of(item_IF, np.zeros(5000, np.float32))
     item_BK, score_BK, gone = tiles.best(query_BF, np.zeros(9, np.float32), wanted(5000, [10] * 9))
     assert gone < 0.2 * 9 * len(tiles.norm_T)
     for b, query_F in enumerate(query_BF):
@@ -106,14 +110,14 @@ def test_popularity_of_short_items_is_not_missed() -> None:
     shortest = int(np.argmin(np.linalg.norm(item_IF, axis=1)))
     share_I[shortest] = 1000
     asked = wanted(5000, [3] * 9)
-    item_BK, _, _ = Tiles.of(item_IF, share_I).best(query_BF, np.ones(9, np.float32), asked)
+    item_BK, _, _ = TiledTopK.of(item_IF, share_I).best(query_BF, np.ones(9, np.float32), asked)
     assert (item_BK[:, 0] == shortest).all()
 
 
 def test_a_list_does_not_depend_on_who_else_asks() -> None:
     """To the last bit."""
     item_IF, query_BF = gaussian(3000, 31)
-    tiles = Tiles.of(item_IF, np.zeros(3000, np.float32))
+    tiles = TiledTopK.of(item_IF, np.zeros(3000, np.float32))
     together = tiles.best(query_BF, np.zeros(9, np.float32), wanted(3000, [7] * 9))
     for b in range(9):
         alone = tiles.best(query_BF[b : b + 1], np.zeros(1, np.float32), wanted(3000, [7]))
@@ -123,6 +127,6 @@ def test_a_list_does_not_depend_on_who_else_asks() -> None:
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
 def test_rows_that_are_no_numbers_are_refused(odd: float) -> None:
-    tiles = Tiles.of(np.ones((3, 2), np.float32), np.zeros(3, np.float32))
+    tiles = TiledTopK.of(np.ones((3, 2), np.float32), np.zeros(3, np.float32))
     with pytest.raises(DataError, match="not numbers"):
         tiles.best(np.array([[1, odd]], np.float32), np.zeros(1, np.float32), wanted(3, [1]))

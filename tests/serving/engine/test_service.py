@@ -40,14 +40,14 @@ from landbridge.models import registry
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Queries
 from landbridge.models.mixture import Mixture
-from landbridge.pipeline import judge
+from landbridge.pipeline import evaluate_run
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 
 
 def test_known_people_get_the_librarys_lists(service: Service) -> None:
     """All of them together, over all domains."""
-    people = service.fitted.known.users.ids.tolist()
+    people = service.fitted.history.users.ids.tolist()
     for domain, size in SIZES.items():
         for k, seen in ((5, False), (2 * size, True)):
             answers = service.recommend([Request((domain,), user, k=k, seen=seen) for user in people])
@@ -70,13 +70,13 @@ def test_a_training_user_brought_by_her_events_gets_her_own_list(
     name: str, policy: str, tmp_path: Path
 ) -> None:
     service = opened(fit(replace(ALS[name], cold_policy=policy)), tmp_path)
-    known = service.fitted.known
+    history = service.fitted.history
     for domain in SIZES:
-        own = service.recommend([Request((domain,), user) for user in known.users.ids.tolist()])
-        new = service.recommend([Request((domain,), None, events_of(known, user)) for user in range(USERS)])
+        own = service.recommend([Request((domain,), user) for user in history.users.ids.tolist()])
+        new = service.recommend([Request((domain,), None, events_of(history, user)) for user in range(USERS)])
         for hers, anew in zip(own, new, strict=True):
             assert hers.source == anew.source
-            assert not anew.known
+            assert not anew.history
             np.testing.assert_allclose(scores(hers), scores(anew), atol=1e-4)
             if unlike_others(scores(hers)):
                 assert pairs(hers.items) == pairs(anew.items)
@@ -84,24 +84,24 @@ def test_a_training_user_brought_by_her_events_gets_her_own_list(
 
 def test_live_events_are_added_to_what_is_known(service: Service) -> None:
     """A known person with news is a new person with all of it; the news alone are another."""
-    known = service.fitted.known
+    history = service.fitted.history
     news = (Event("films", "f07"), Event("books", 20))
-    untimed = tuple(Event(event.domain, event.item) for event in events_of(known, 5))
+    untimed = tuple(Event(event.domain, event.item) for event in events_of(history, 5))
     both, whole = service.recommend(
         [Request(("books",), "u05", news), Request(("books",), None, untimed + news)]
     )
     assert scores(both) == pytest.approx(scores(whole), abs=1e-4)
-    assert both.known
-    assert not whole.known
+    assert both.history
+    assert not whole.history
     assert ("books", 20) not in pairs(both.items)
-    assert not set(pairs(both.items)) & {(event.domain, event.item) for event in events_of(known, 5)}
+    assert not set(pairs(both.items)) & {(event.domain, event.item) for event in events_of(history, 5)}
 
 
 def test_requests_that_come_together_are_answered_as_alone(service: Service) -> None:
-    known = service.fitted.known
+    history = service.fitted.history
     asked = [
         Request(("films",), "u01"),
-        Request(("books", "films"), None, events_of(known, 2), k=7),
+        Request(("books", "films"), None, events_of(history, 2), k=7),
         Request(("books",)),
         Request(("films", "books"), "u20", (Event("films", "f01"),), k=3, seen=True),
         Request(("films",), "nobody", deny={"films": ("f00", "f01")}),
@@ -118,7 +118,7 @@ def test_requests_that_come_together_are_answered_as_alone(service: Service) -> 
 def test_nobody_gets_what_the_cold_policy_says(policy: str, tmp_path: Path) -> None:
     """And the popular items rather than all alike."""
     service = opened(fit(IALS(**FEW, cold_policy=policy, cold_weight=2)), tmp_path)
-    table = service.fitted.known["films"]
+    table = service.fitted.history["films"]
     share_I = table.item_counts / (table.user_counts > 0).sum()
     strangers = service.recommend(
         [Request(("films",)), Request(("films",), "nobody"), Request(("films",), "u20")]
@@ -194,7 +194,7 @@ def test_what_is_said_of_the_model(tmp_path: Path) -> None:
     assert about["domains"]["books"] == {
         "items": 15,
         "users": 22,
-        "events": len(service.fitted.known["books"]),
+        "events": len(service.fitted.history["books"]),
     }
     assert 0 <= about["age"] < 600
     assert about["quality"] is None
@@ -205,10 +205,10 @@ def test_what_is_said_of_the_model(tmp_path: Path) -> None:
 def test_the_figures_of_the_test_part_are_told(tmp_path: Path) -> None:
 
     split = leave_one_out(world(), seed=0)
-    fitted = fit(IALS(**FEW), split.test.known)
+    fitted = fit(IALS(**FEW), split.test.history)
     store.save(fitted, tmp_path / "run")
     before = Service.open(tmp_path / "run").model
-    evaluation = judge(fitted, split.test, tmp_path / "run", threads=1)
+    evaluation = evaluate_run(fitted, split.test, tmp_path / "run", threads=1)
     service = Service.open(tmp_path / "run")
     assert service.about()["quality"] == {
         "protocol": "full",
@@ -231,7 +231,7 @@ def test_decisions_of_a_mixture_are_served(tmp_path: Path) -> None:
     """In books people without a book get popularity, others a blend: as the model scores."""
     service = opened(fit(Mixture(**MIXTURE)), tmp_path)
     fitted = service.fitted
-    known_I = fitted.known["books"].item_counts.astype(np.float32)
+    known_I = fitted.history["books"].item_counts.astype(np.float32)
     (newcomer, reader) = service.recommend(
         [Request(("books",), "u22", k=15), Request(("books",), "u00", k=15)]
     )
@@ -275,13 +275,13 @@ def test_any_text_or_number_may_be_a_strangers_id(joint: Service, user: Any) -> 
 
 
 def test_events_the_model_understands(joint: Service) -> None:
-    known = (Event("films", "f01", 3), Event("books", 20))
-    assert joint.understood((Event("films", "new"), known[0], Event("games", 1), known[1])) == known
+    history = (Event("films", "f01", 3), Event("books", 20))
+    assert joint.understood((Event("films", "new"), history[0], Event("games", 1), history[1])) == history
 
 
 def test_many_threads_get_the_same_answers(service: Service) -> None:
-    known = service.fitted.known
-    asked = [Request(("films", "books"), None, events_of(known, user)) for user in range(8)]
+    history = service.fitted.history
+    asked = [Request(("films", "books"), None, events_of(history, user)) for user in range(8)]
     expected = lists(service, *asked)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda request: lists(service, request)[0], asked * 5))

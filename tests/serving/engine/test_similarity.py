@@ -44,7 +44,7 @@ def test_like_items_by_their_rows(tmp_path: Path) -> None:
 def test_models_without_rows_compare_items_by_people(tmp_path: Path) -> None:
     service = opened(fit(Popularity()), tmp_path)
     dense = {}
-    for name, table in service.fitted.known.domains.items():
+    for name, table in service.fitted.history.domains.items():
         dense[name] = np.zeros((USERS, table.n_items))
         dense[name][table.user_idx, table.item_idx] = 1
     for to in SIZES:
@@ -68,7 +68,7 @@ def test_likeness_across_domains_needs_a_joint_model(service: Service) -> None:
 
 
 def test_search_and_popular_items(joint: Service) -> None:
-    counts = joint.fitted.known["films"].item_counts
+    counts = joint.fitted.history["films"].item_counts
     order = [f"f{n:02d}" for n in np.argsort(-counts, kind="stable")]
     assert [entry.item for entry in joint.popular("films", 90)] == order
     assert joint.popular("films", 1)[0].score == counts.max()

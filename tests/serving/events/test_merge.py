@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.serving.events.merge import Growth, grow, missing
+from landbridge.serving.events.merge import MergedData, merge_events, missing_events
 
 Cells = dict[tuple[Any, Any], tuple[float, int]]  # (user, item) -> weight, time
 SCHEMA = {"user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64}
@@ -84,7 +84,7 @@ def test_the_grown_data_are_those_of_a_twin(
 ) -> None:
     tables = {"books": books, "films": films}
     expected = twin(tables, events, gone)
-    data, growth = grow(world(tables), pl.DataFrame(events, SCHEMA, orient="row"), gone)
+    data, growth = merge_events(world(tables), pl.DataFrame(events, SCHEMA, orient="row"), gone)
     assert cells_of(data) == expected
     staying = {user for cells in tables.values() for user, _ in cells if str(user) not in gone}
     users = staying | {user for cells in expected.values() for user, _ in cells}
@@ -100,19 +100,19 @@ def test_the_grown_data_are_those_of_a_twin(
 
 
 def test_growing_twice_by_the_same_events_changes_nothing_more() -> None:
-    known = world({"books": {(1, "a"): (2.0, 5)}, "films": {(2, 3): (1.0, 4)}})
+    history = world({"books": {(1, "a"): (2.0, 5)}, "films": {(2, 3): (1.0, 4)}})
     heard = frame([("1", "books", "a", 9), ("4", "films", "8", 2)])
-    once, growth = grow(known, heard, ())
-    assert growth == Growth(events=1, people=1, items=1, forgotten=0, left_out=0)
-    twice, nothing = grow(once, heard, ())
+    once, growth = merge_events(history, heard, ())
+    assert growth == MergedData(events=1, people=1, items=1, forgotten=0, left_out=0)
+    twice, nothing = merge_events(once, heard, ())
     assert twice.fingerprint == once.fingerprint
-    assert nothing == Growth(0, 0, 0, 0, 0)
+    assert nothing == MergedData(0, 0, 0, 0, 0)
     assert cells_of(once)["books"] == {(1, "a"): (2.0, 9)}
 
 
 def test_data_without_weights_and_times_stay_so() -> None:
-    known = world({"books": {(1, "a"): (1.0, 0)}, "films": {(2, 3): (1.0, 0)}}, weighted=False, timed=False)
-    data, _ = grow(known, frame([("1", "books", "b", 9)]), ())
+    history = world({"books": {(1, "a"): (1.0, 0)}, "films": {(2, 3): (1.0, 0)}}, weighted=False, timed=False)
+    data, _ = merge_events(history, frame([("1", "books", "b", 9)]), ())
     assert all(table.weight is None and table.time is None for table in data.domains.values())
     assert data.n_events == 3
 
@@ -122,22 +122,22 @@ def test_whole_numbers_of_the_store_find_texts_of_the_run() -> None:
     heard = pl.DataFrame(
         {"user": [17, 17], "domain": ["books", "films"], "item": [5, 3], "timestamp": [1, 1]}
     )
-    data, growth = grow(world(tables), heard, {2})
+    data, growth = merge_events(world(tables), heard, {2})
     assert data.users.ids.tolist() == ["17"]
     assert set(cells_of(data)["books"]) == {("17", "a"), ("17", "5")}
-    assert growth == Growth(events=2, people=0, items=1, forgotten=1, left_out=0)
+    assert growth == MergedData(events=2, people=0, items=1, forgotten=1, left_out=0)
 
 
 def test_titles_and_memberships_follow_their_items() -> None:
-    known = world({"books": {(1, "b"): (1.0, 0), (1, "d"): (1.0, 0)}, "films": {(2, 3): (1.0, 0)}})
-    known = MultiDomain(
-        known.users,
-        known.items,
-        known.domains,
+    history = world({"books": {(1, "b"): (1.0, 0), (1, "d"): (1.0, 0)}, "films": {(2, 3): (1.0, 0)}})
+    history = MultiDomain(
+        history.users,
+        history.items,
+        history.domains,
         {"books": np.array(["Title B", "Title D"], np.dtypes.StringDType())},
         {"books": np.array([[True, True], [True, False]])},
     )
-    data, _ = grow(known, frame([("1", "books", new, 1) for new in "ace"]), ())
+    data, _ = merge_events(history, frame([("1", "books", new, 1) for new in "ace"]), ())
     assert data.titles["books"].tolist() == ["a", "Title B", "c", "Title D", "e"]
     assert data.memberships["books"].tolist() == [[True, False], [True, True], *[[True, False]] * 3]
     assert "films" not in data.titles
@@ -145,9 +145,9 @@ def test_titles_and_memberships_follow_their_items() -> None:
 
 def test_whom_a_vocabulary_does_not_hold() -> None:
     numbers, texts = Vocabulary.of([3, 17]), Vocabulary.of(["3", "x"])
-    assert missing(numbers, {17, "17", "x", "1_7", "4"}) == {"x", "1_7", "4"}
-    assert missing(texts, {3, "x", "y"}) == {"y"}
-    assert missing(texts, frozenset()) == set()
+    assert missing_events(numbers, {17, "17", "x", "1_7", "4"}) == {"x", "1_7", "4"}
+    assert missing_events(texts, {3, "x", "y"}) == {"y"}
+    assert missing_events(texts, frozenset()) == set()
 
 
 def frame(events: list[tuple[str, str, str, int]]) -> pl.DataFrame:

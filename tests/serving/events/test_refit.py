@@ -15,7 +15,7 @@ from worlds import far, uneven
 
 from landbridge import store
 from landbridge.core.errors import DivergenceError, SettingsError, StoreError
-from landbridge.core.files import claimed
+from landbridge.core.files import exclusive_lock
 from landbridge.data.activity import ACTIVITY
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
@@ -24,7 +24,7 @@ from landbridge.inference import recommend
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
-from landbridge.models.mixture import Blend, Mixture
+from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.serving.engine.messages import Event
 from landbridge.serving.events.refit import refit
@@ -66,9 +66,9 @@ def saved(run: Path, method: Method, data: MultiDomain | None = None) -> Fitted:
 
 def scores(fitted: Fitted, domain: str) -> Any:
     """Of the people and items of the planted world, by their raw ids."""
-    known = fitted.known
-    item_idx = known.items[domain].index(np.arange(40))
-    return fitted.score(domain, Queries.of_users(known.users.index(np.arange(80))))[:, item_idx]
+    history = fitted.history
+    item_idx = history.items[domain].index(np.arange(40))
+    return fitted.score(domain, Queries.of_users(history.users.index(np.arange(80))))[:, item_idx]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -77,8 +77,8 @@ def test_a_refit_of_nothing_new_recommends_the_same(name: str, run: Path, events
     first = saved(run, method.from_settings({**vars(method), "epochs": LONG}))
     refit(run, events, options=replace(ONE, seed=5))
     again = store.load(run)
-    assert again.known.fingerprint == first.known.fingerprint
-    for domain in first.known.names:
+    assert again.history.fingerprint == first.history.fingerprint
+    for domain in first.history.domain_names:
         assert far(scores(again, domain), scores(first, domain)) < 1e-3
         one, other = (recommend(fitted, domain, k=5)["item"].to_list() for fitted in (again, first))
         assert one == other
@@ -91,14 +91,14 @@ def test_a_refit_goes_on_from_the_last_rows_although_indices_moved(
     """After one epoch it is where the first fit was, while an epoch from the beginning is far from it."""
     method = METHODS[name]
     first = saved(run, method.from_settings({**vars(method), "epochs": LONG}))
-    home = first.known.names[0]
-    events.append(-1, [Event(home, -7), Event(first.known.names[1], 3)])
+    home = first.history.domain_names[0]
+    events.append(-1, [Event(home, -7), Event(first.history.domain_names[1], 3)])
     refit(run, events, epochs=1, options=ONE)
     warm = store.load(run)
-    cold = method.from_settings({**vars(method), "epochs": 1}).fit(warm.known, ONE)
-    assert warm.known.users.ids[0] == -1
-    assert warm.known.items[home].ids[0] == -7
-    for domain in first.known.names:
+    cold = method.from_settings({**vars(method), "epochs": 1}).fit(warm.history, ONE)
+    assert warm.history.users.ids[0] == -1
+    assert warm.history.items[home].ids[0] == -7
+    for domain in first.history.domain_names:
         assert far(scores(warm, domain), scores(first, domain)) < 0.05
     assert far(scores(cold, home), scores(first, home)) > 0.3
     assert warm.method == first.method  # the run's settings, not the one epoch
@@ -110,19 +110,21 @@ def test_a_consensus_that_goes_on_is_not_first_undone(run: Path, events: EventSt
     first = saved(run, CDIMF(rho=1.0, epochs=LONG, **SMALL), uneven())
     refit(run, events, epochs=1, options=ONE)
     again, asked = store.load(run), everybody(first)
-    assert all(far(again.score(name, asked), first.score(name, asked)) < 0.1 for name in first.known.names)
+    assert all(
+        far(again.score(name, asked), first.score(name, asked)) < 0.1 for name in first.history.domain_names
+    )
 
 
 def test_a_new_person_is_served_like_one_with_the_same_events(run: Path, events: EventStore) -> None:
     first = saved(run, IALS(sharing="joined", **SMALL), uneven())
-    twin = int(np.argmax(first.known.activity_UD.sum(axis=1)))
-    for name, table in first.known.domains.items():
+    twin = int(np.argmax(first.history.activity_UD.sum(axis=1)))
+    for name, table in first.history.domains.items():
         items = table.item_idx[table.user_idx == twin].tolist()
         events.append("1000", [Event(name, item) for item in items])
     growth = refit(run, events, options=ONE)
     fitted = store.load(run)
     assert growth.people == 1
-    assert growth.events == first.known.activity_UD[twin].sum()
+    assert growth.events == first.history.activity_UD[twin].sum()
     one, other = (recommend(fitted, "a", [user], k=5)["item"].to_list() for user in (1000, twin))
     assert one == other
 
@@ -151,7 +153,7 @@ def test_a_forgotten_person_is_gone_as_if_she_had_never_been(run: Path, events: 
     events.forget("person-7")
     growth = refit(run, events, options=ONE)
     assert growth.forgotten == 1
-    assert store.load(run).known.users.index(["person-7", "person-8"]).tolist() == [-1, 57]
+    assert store.load(run).history.users.index(["person-7", "person-8"]).tolist() == [-1, 57]
     everything = b"".join(file.read_bytes() for file in run.iterdir())
     assert b"person-8" in everything
     assert b"person-7" not in everything
@@ -169,7 +171,7 @@ def test_a_forgotten_id_is_kept_until_a_refit_starts_without_her(
     assert events.forgotten() == {3, "3"}  # a server may still have the old state
     refit(run, events, options=ONE)
     assert events.forgotten() == frozenset()
-    assert store.load(run).known.users.index([3]).tolist() == [-1]
+    assert store.load(run).history.users.index([3]).tolist() == [-1]
 
 
 def test_a_model_of_no_numbers_is_not_published(
@@ -181,7 +183,7 @@ def test_a_model_of_no_numbers_is_not_published(
 
     def spoilt(method: IALS, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
         fitted = fit(method, train, options)
-        fitted.user_UF[train.names[1]][-1, 0] = np.nan
+        fitted.user_UF[train.domain_names[1]][-1, 0] = np.nan
         return fitted
 
     monkeypatch.setattr(IALS, "fit", spoilt)
@@ -206,7 +208,7 @@ def test_a_mixture_keeps_its_decisions_and_its_members_go_on(run: Path, events: 
     events.append(-1, [Event(home, 3)])
     refit(run, events, epochs=1, options=ONE)
     again = store.load(run)
-    assert isinstance(again, Blend)
+    assert isinstance(again, BlendModel)
     assert again.method == decided.method
     assert again.decisions == decided.decisions
     assert json.loads((run / "manifest.json").read_text())["decisions"] == list(decided.decisions)
@@ -218,7 +220,7 @@ def test_other_methods_are_fitted_anew_with_their_own_epochs(run: Path, events: 
     events.append(1000, [Event("b", item) for item in (1, 2)])
     growth = refit(run, events, options=ONE)
     fitted = store.load(run)
-    plain = Popularity().fit(fitted.known)
+    plain = Popularity().fit(fitted.history)
     assert growth.events == 2
     assert np.array_equal(fitted.score("b", everybody(fitted)), plain.score("b", everybody(plain)))
     with pytest.raises(SettingsError, match="leave out --epochs"):
@@ -229,7 +231,7 @@ def test_what_cannot_be_refitted_is_refused(run: Path, events: EventStore) -> No
     saved(run, IALS(epochs=2, **SMALL))
     with pytest.raises(SettingsError, match="1 or more"):
         refit(run, events, epochs=0)
-    with claimed(run.with_name("run.checkpoint")), pytest.raises(StoreError, match="Another fit"):
+    with exclusive_lock(run.with_name("run.checkpoint")), pytest.raises(StoreError, match="Another fit"):
         refit(run, events)
     with pytest.raises(StoreError, match="no run folder"):
         refit(run.with_name("typo"), events)
@@ -245,8 +247,8 @@ def test_going_on_pays_for_planted_transfer(run: Path, events: EventStore) -> No
         for user, item in zip(users.tolist(), items.tolist(), strict=True):
             events.append(user, [Event(name, item)])
     refit(run, events, epochs=2, options=ONE)
-    warm, cold = store.load(run), method.fit(world.split.test.known, ONE)
-    assert warm.known.n_events == world.split.test.known.n_events
+    warm, cold = store.load(run), method.fit(world.split.test.history, ONE)
+    assert warm.history.n_events == world.split.test.history.n_events
     assert hits(warm, world.split.test) >= 0.97 * hits(cold, world.split.test) > 0
 
 
@@ -257,7 +259,7 @@ def hits(fitted: Fitted, holdout: Any) -> float:
 
 
 def everybody(fitted: Fitted) -> Queries:
-    return Queries.of_users(np.arange(fitted.known.n_users))
+    return Queries.of_users(np.arange(fitted.history.n_users))
 
 
 def named(data: MultiDomain) -> MultiDomain:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from landbridge.serving.engine.messages import Answer, Request
-from landbridge.serving.runtime.micro_batching import Together
+from landbridge.serving.engine.messages import Recommendations, Request
+from landbridge.serving.runtime.micro_batching import MicroBatcher
 
 
 class Counter:
@@ -24,7 +24,7 @@ class Counter:
         if open_at_once:
             self.gate.set()
 
-    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+    def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:
         with self._lock:
             self.calls.append([request.user for request in requests])
             self.running += 1
@@ -35,7 +35,7 @@ class Counter:
             self.running -= 1
         if bad := [request.user for request in requests if str(request.user).startswith("bad")]:
             raise ValueError(bad[0])
-        return [Answer((), str(request.user), False, "m") for request in requests]
+        return [Recommendations((), str(request.user), False, "m") for request in requests]
 
 
 def asked(user: Any) -> Request:
@@ -51,15 +51,15 @@ async def begun(service: Counter) -> None:
     assert await asyncio.to_thread(service.begun.acquire, True, 20)
 
 
-async def all_of(together: Together, users: Sequence[Any]) -> list[Any]:
+async def all_of(together: MicroBatcher, users: Sequence[Any]) -> list[Any]:
     found = await asyncio.gather(*(together.recommend(asked(user)) for user in users), return_exceptions=True)
-    return [answer.source if isinstance(answer, Answer) else answer for answer in found]
+    return [answer.source if isinstance(answer, Recommendations) else answer for answer in found]
 
 
 def test_a_single_request_goes_at_once_and_alone() -> None:
     async def work() -> None:
         service = Counter()
-        together = Together(service)
+        together = MicroBatcher(service)
         for user in range(3):
             assert (await together.recommend(asked(user))).source == str(user)
         assert service.calls == [[0], [1], [2]]
@@ -71,7 +71,7 @@ def test_a_single_request_goes_at_once_and_alone() -> None:
 def test_all_that_came_during_a_call_go_together() -> None:
     async def work() -> None:
         service = Counter(open_at_once=False)
-        together = Together(service, limit=4)
+        together = MicroBatcher(service, limit=4)
         first = asyncio.create_task(all_of(together, ["first"]))
         await begun(service)
         rest = asyncio.create_task(all_of(together, list(range(10))))
@@ -88,7 +88,7 @@ def test_all_that_came_during_a_call_go_together() -> None:
 def test_those_that_come_at_one_moment_go_together() -> None:
     async def work() -> None:
         service = Counter()
-        together = Together(service)
+        together = MicroBatcher(service)
         assert await all_of(together, list(range(9))) == [str(n) for n in range(9)]
         assert service.calls == [list(range(9))]
         await together.close()
@@ -100,7 +100,7 @@ def test_those_that_come_at_one_moment_go_together() -> None:
 def test_so_many_calls_at_a_time(threads: int) -> None:
     async def work() -> None:
         service = Counter(open_at_once=False)
-        together = Together(service, limit=2, threads=threads)
+        together = MicroBatcher(service, limit=2, threads=threads)
         found = asyncio.create_task(all_of(together, list(range(8))))
         for _ in range(threads):
             await begun(service)
@@ -117,7 +117,7 @@ def test_so_many_calls_at_a_time(threads: int) -> None:
 @pytest.mark.parametrize("bad", [[0], [6], [2, 3], [0, 1, 2, 3, 4, 5, 6]])
 def test_an_error_reaches_only_the_request_that_caused_it(bad: list[int]) -> None:
     async def work() -> None:
-        together = Together(Counter())
+        together = MicroBatcher(Counter())
         users = [f"bad {n}" if n in bad else f"good {n}" for n in range(7)]
         for user, answer in zip(users, await all_of(together, users), strict=True):
             if user.startswith("bad"):
@@ -133,7 +133,7 @@ def test_an_error_reaches_only_the_request_that_caused_it(bad: list[int]) -> Non
 def test_who_left_is_not_computed_for() -> None:
     async def work() -> None:
         service = Counter(open_at_once=False)
-        together = Together(service)
+        together = MicroBatcher(service)
         first = asyncio.create_task(together.recommend(asked("first")))
         await begun(service)
         leaving, staying = (asyncio.create_task(together.recommend(asked(u))) for u in ("leaves", "stays"))
@@ -154,7 +154,7 @@ def test_who_left_is_not_computed_for() -> None:
 def test_closing_answers_all_that_wait_and_takes_no_more() -> None:
     async def work() -> None:
         service = Counter(open_at_once=False)
-        together = Together(service, limit=3)
+        together = MicroBatcher(service, limit=3)
         found = asyncio.create_task(all_of(together, list(range(7))))
         await begun(service)
         closing = [asyncio.create_task(together.close()) for _ in range(2)]
@@ -172,7 +172,7 @@ def test_closing_answers_all_that_wait_and_takes_no_more() -> None:
 def test_closing_when_all_have_left() -> None:
     async def work() -> None:
         service = Counter()
-        together = Together(service)
+        together = MicroBatcher(service)
         leaving = asyncio.create_task(together.recommend(asked("leaves")))
         await asyncio.sleep(0)
         leaving.cancel()

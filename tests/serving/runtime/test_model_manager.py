@@ -25,12 +25,12 @@ from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write
 from landbridge.serving.engine.messages import Request
 from landbridge.serving.engine.service import Service
-from landbridge.serving.events.history import History
+from landbridge.serving.events.history import UserHistory
 from landbridge.serving.http.app import create_app
 from landbridge.serving.http.routes import Routes
 from landbridge.serving.http.schemas import RecommendBody
 from landbridge.serving.runtime.metrics import Metrics
-from landbridge.serving.runtime.model_manager import NO_MANIFEST, Current, Source
+from landbridge.serving.runtime.model_manager import NO_MANIFEST, ModelManager, RunSource
 from landbridge.serving.runtime.settings import ServeSettings
 
 BODY = {"domains": ["books"], "user": 3, "k": 5}
@@ -57,8 +57,8 @@ class Shelf:
         return found
 
 
-def current_of(shelf: Shelf) -> Current:
-    return Current.of(shelf, Metrics())  # type: ignore[arg-type]
+def current_of(shelf: Shelf) -> ModelManager:
+    return ModelManager.of(shelf, Metrics())  # type: ignore[arg-type]
 
 
 def test_a_new_state_serves_once_it_is_checked() -> None:
@@ -199,7 +199,7 @@ def test_a_request_keeps_its_model_through_a_swap() -> None:
 
     async def play() -> Any:
         current = current_of(shelf)
-        routes = Routes(current, History(None), Metrics())
+        routes = Routes(current, UserHistory(None), Metrics())
         body = RecommendBody(domains=["books"], user="alice", k=2, explain=True)
         asking = asyncio.create_task(routes.recommend(body))
         while not making.is_set():
@@ -297,7 +297,7 @@ def test_a_damaged_run_leaves_the_old_model_in_place(client: Client, run: Path, 
 def test_a_folder_that_cannot_serve_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no run folder"):
         create_app(tmp_path / "nothing")
-    assert Source(tmp_path).state() == NO_MANIFEST
+    assert RunSource(tmp_path).state() == NO_MANIFEST
 
 
 SECONDS_APART = 0.4

@@ -7,7 +7,7 @@ import pytest
 
 from landbridge.core.errors import SettingsError
 from landbridge.data import cross_listed as crosslisted
-from landbridge.data.cross_listed import cross_listed, has_twin
+from landbridge.data.cross_listed import cross_listed, has_duplicate
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
@@ -66,14 +66,14 @@ def test_has_twin_is_that_of_plain_sets(seed: int) -> None:
         naive.append(
             any(user in o and len(o & own) >= 3 and len(o & own) / len(o | own) >= 0.8 for o in others)
         )
-    assert has_twin(data, "a", users, items).tolist() == naive
+    assert has_duplicate(data, "a", users, items).tolist() == naive
     assert 0 < sum(naive) < 300
 
 
 def test_no_rows_and_one_domain_have_no_twin() -> None:
     data = random_world(0)
-    assert has_twin(data, "a", [], []).shape == (0,)
-    assert not has_twin(data.select(["a"]), "a", [0, 1], [0, 1]).any()
+    assert has_duplicate(data, "a", [], []).shape == (0,)
+    assert not has_duplicate(data.select(["a"]), "a", [0, 1], [0, 1]).any()
     assert cross_listed(data.select(["a"])) == {}
 
 
@@ -81,7 +81,7 @@ def test_impossible_thresholds_are_refused() -> None:
     with pytest.raises(SettingsError, match="jaccard"):
         cross_listed(random_world(0), jaccard=0)
     with pytest.raises(SettingsError, match="min_users 2 or more"):
-        has_twin(random_world(0), "a", [0], [0], min_users=1)
+        has_duplicate(random_world(0), "a", [0], [0], min_users=1)
 
 
 def test_warm_sport_cloth_has_the_measured_share_of_twins(real_data: Path) -> None:
@@ -105,9 +105,9 @@ def test_warm_sport_cloth_has_the_measured_share_of_twins(real_data: Path) -> No
         )
         for name, vocabulary in items.items()
     }
-    known = MultiDomain(users, items, train)
+    history = MultiDomain(users, items, train)
     for name, share in (("sport", 0.091), ("cloth", 0.081)):
         user_T, item_T = users.index(rows[name, "test"][:, 0]), items[name].index(rows[name, "test"][:, 1])
-        assert has_twin(known, name, user_T, item_T).mean() == pytest.approx(share, abs=0.0006)
+        assert has_duplicate(history, name, user_T, item_T).mean() == pytest.approx(share, abs=0.0006)
         strangers = np.random.default_rng(0).integers(0, len(items[name]), len(user_T))
-        assert has_twin(known, name, user_T, strangers).mean() < 0.001
+        assert has_duplicate(history, name, user_T, strangers).mean() < 0.001

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.diagnostics import Findings, examine
+from landbridge.data.diagnostics import Findings, diagnose
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 
@@ -33,7 +33,7 @@ def severities(found: Findings, kind: str) -> list[str]:
 
 
 def test_sound_data_are_ok() -> None:
-    found = examine(people(6000, time=lambda rng, n: rng.integers(10**9, 10**9 + 10**7, n)))
+    found = diagnose(people(6000, time=lambda rng, n: rng.integers(10**9, 10**9 + 10**7, n)))
     assert found.worst == "ok"
     (overlap,) = found.of("overlap")
     assert dict(overlap.figures) == {"shared": 6000, "share": 1.0}
@@ -42,17 +42,17 @@ def test_sound_data_are_ok() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_strangers_under_equal_ids_stop(seed: int) -> None:
-    assert severities(examine(people(0, 20_000, seed)), "same people") == ["stop"]
-    (finding,) = examine(people(1500, seed=seed)).of("same people")
+    assert severities(diagnose(people(0, 20_000, seed)), "same people") == ["stop"]
+    (finding,) = diagnose(people(1500, seed=seed)).of("same people")
     assert finding.severity == "stop"
     assert abs(finding.figures["boundary"] - 1500) < 300
     assert finding.figures["pearson_before"] > 0.3 > abs(finding.figures["pearson_after"]) + 0.2
-    assert severities(examine(people(6000, seed=seed)), "same people") == ["ok"]
+    assert severities(diagnose(people(6000, seed=seed)), "same people") == ["ok"]
 
 
 def test_few_shared_users_are_not_judged() -> None:
-    assert severities(examine(people(0, users=80)), "same people") == []
-    assert severities(examine(people(0, users=300)), "same people") == ["ok"]
+    assert severities(diagnose(people(0, users=80)), "same people") == []
+    assert severities(diagnose(people(0, users=300)), "same people") == ["ok"]
 
 
 def test_game_video_ids_collide_and_food_kitchen_ids_do_not(real_data: Path) -> None:
@@ -61,7 +61,7 @@ def test_game_video_ids_collide_and_food_kitchen_ids_do_not(real_data: Path) -> 
         name: np.loadtxt(real_data / "amazon-game-video-cold" / pair / "train.txt", dtype=np.int64)
         for name, pair in (("game", "game_video"), ("video", "video_game"))
     }
-    (finding,) = examine(joined({name: (rows[:, 0], rows[:, 1]) for name, rows in tables.items()})).of(
+    (finding,) = diagnose(joined({name: (rows[:, 0], rows[:, 1]) for name, rows in tables.items()})).of(
         "same people"
     )
     assert finding.severity == "stop"
@@ -75,7 +75,7 @@ def test_game_video_ids_collide_and_food_kitchen_ids_do_not(real_data: Path) -> 
         name: (np.array(part["user"].to_list(), text), np.array(part["item"].to_list(), text))
         for name, part in parts.items()
     }
-    assert severities(examine(joined(sound)), "same people") == ["ok"]
+    assert severities(diagnose(joined(sound)), "same people") == ["ok"]
 
 
 def joined(tables: dict[str, tuple[Any, Any]]) -> MultiDomain:
@@ -103,7 +103,7 @@ def joined(tables: dict[str, tuple[Any, Any]]) -> MultiDomain:
     ],
 )
 def test_odd_time_stamps_are_named(times: Any, words: str) -> None:
-    found = examine(people(200, users=200, time=times)).of("time")
+    found = diagnose(people(200, users=200, time=times)).of("time")
     assert [finding.severity for finding in found] == ["look", "look"]
     assert all(words in finding.message for finding in found)
 
@@ -111,17 +111,17 @@ def test_odd_time_stamps_are_named(times: Any, words: str) -> None:
 def test_time_missing_in_one_domain_is_named() -> None:
     timed = people(200, users=200, time=lambda rng, n: rng.integers(10**9, 10**9 + 10**7, n))
     mixed = timed.with_events({"a": timed["a"], "b": people(200, users=200)["b"]})
-    assert severities(examine(mixed), "time") == ["ok", "look"]
-    assert severities(examine(people(200, users=200)), "time") == ["ok", "ok"]
+    assert severities(diagnose(mixed), "time") == ["ok", "look"]
+    assert severities(diagnose(people(200, users=200)), "time") == ["ok", "ok"]
 
 
 def test_bursts_count_unless_time_is_in_days() -> None:
-    by_minute = examine(people(200, users=200, time=lambda rng, n: 10**9 + rng.integers(0, 2, n)))
-    by_day = examine(people(200, users=200, time=lambda rng, n: 86400 * rng.integers(10**4, 10**4 + 2, n)))
+    by_minute = diagnose(people(200, users=200, time=lambda rng, n: 10**9 + rng.integers(0, 2, n)))
+    by_day = diagnose(people(200, users=200, time=lambda rng, n: 86400 * rng.integers(10**4, 10**4 + 2, n)))
     assert severities(by_minute, "bursts") == ["look", "look"]
     assert severities(by_day, "bursts") == ["ok", "ok"]
     one = world_of(["u"], ["a", "b", "c"], [(0, 0), (0, 1), (0, 2)], time=[5, 5, 6])
-    assert examine(one).of("bursts")[0].figures["share"] == pytest.approx(2 / 3)
+    assert diagnose(one).of("bursts")[0].figures["share"] == pytest.approx(2 / 3)
 
 
 def world_of(
@@ -135,7 +135,7 @@ def world_of(
 
 
 def test_odd_ids_are_named() -> None:
-    found = examine(world_of(["", " bob", "Eve", "eve", "nan"], ["None", "x"], [(0, 0), (4, 1)])).of("ids")
+    found = diagnose(world_of(["", " bob", "Eve", "eve", "nan"], ["None", "x"], [(0, 0), (4, 1)])).of("ids")
     assert [(f.severity, f.figures["count"]) for f in found] == [
         ("stop", 2),
         ("look", 1),
@@ -149,17 +149,17 @@ def test_odd_ids_are_named() -> None:
         {"a": Vocabulary.of([1])},
         {"a": Interactions.from_events([0, 1], [0, 0], 2, 1)},
     )
-    assert [f.severity for f in examine(numbers).of("ids")] == ["stop"]
+    assert [f.severity for f in diagnose(numbers).of("ids")] == ["stop"]
 
 
 def test_small_empty_cold_and_strange_domains() -> None:
     data = people(200, users=200)
     empty = data["b"].take(np.zeros(len(data["b"]), bool))
-    found = examine(data.with_events({"a": data["a"], "b": empty}))
+    found = diagnose(data.with_events({"a": data["a"], "b": empty}))
     assert severities(found, "size") == ["ok", "stop"]
     assert severities(found, "overlap") == ["look"]
     assert severities(found, "cold")[1] == "ok"
-    small = examine(world_of(["u", "v"], ["x"], [(0, 0), (1, 0)]))
+    small = diagnose(world_of(["u", "v"], ["x"], [(0, 0), (1, 0)]))
     assert severities(small, "size") == ["look"]
     assert severities(small, "cold") == ["look"]
     assert small.of("size")[0].figures == {"users": 2, "items": 1, "events": 2, "density": 1.0}
@@ -167,14 +167,14 @@ def test_small_empty_cold_and_strange_domains() -> None:
 
 def test_one_catalogue_listed_twice_is_seen() -> None:
     data = people(300, users=300)
-    found = examine(data.with_events({"a": data["a"], "b": data["a"]})).of("cross-listed")
+    found = diagnose(data.with_events({"a": data["a"], "b": data["a"]})).of("cross-listed")
     assert found[0].severity == "look"
     assert found[0].figures["pairs"] == np.count_nonzero(data["a"].item_counts >= 3)
 
 
 def test_the_table_has_a_row_per_finding() -> None:
-    found = examine(people(100, users=100))
+    found = diagnose(people(100, users=100))
     table = found.table()
     assert table.columns == ["kind", "severity", "domains", "message", "figures"]
     assert table.height == len(found.findings)
-    assert examine(people(100, users=100)) == found
+    assert diagnose(people(100, users=100)) == found

@@ -28,11 +28,11 @@ def neighbour_scores(data: MultiDomain, name: str, seen_by: tuple[str, ...]) -> 
 def test_checkerboard_is_solved_by_neighbours() -> None:
     world = checkerboard()
     for name, targets in world.split.test.targets.items():
-        scores = neighbour_scores(world.split.test.known, name, (name,))
+        scores = neighbour_scores(world.split.test.history, name, (name,))
         assert np.array_equal(scores.argmax(axis=1)[targets.user_idx], targets.item_idx)
         assert np.array_equal(world.likes[name], matrix(world.data, name) > 0)
     for name, targets in world.split.valid.targets.items():
-        scores = neighbour_scores(world.split.valid.known, name, (name,))[targets.user_idx]
+        scores = neighbour_scores(world.split.valid.history, name, (name,))[targets.user_idx]
         best_two = np.argsort(-scores, axis=1)[:, :2]
         assert (best_two == targets.item_idx[:, None]).any(axis=1).all()
 
@@ -40,7 +40,7 @@ def test_checkerboard_is_solved_by_neighbours() -> None:
 def group_share(world: World, seen_by: tuple[str, ...]) -> float:
     """Share of the ten first recommendations in the sparse domain that the test users like."""
     users = world.split.test.targets["sparse"].user_idx
-    scores = neighbour_scores(world.split.test.known, "sparse", seen_by)[users]
+    scores = neighbour_scores(world.split.test.history, "sparse", seen_by)[users]
     top = np.argsort(-scores, axis=1)[:, :10]
     return float(np.take_along_axis(world.likes["sparse"][users], top, axis=1).mean())
 
@@ -48,7 +48,7 @@ def group_share(world: World, seen_by: tuple[str, ...]) -> float:
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_taste_is_seen_only_across_domains(seed: int) -> None:
     world = planted_transfer(seed=seed)
-    assert group_share(world, world.data.names) > 0.99
+    assert group_share(world, world.data.domain_names) > 0.99
     assert group_share(world, ("sparse",)) < 0.25  # chance is 1/8
 
 
@@ -63,7 +63,7 @@ def test_planted_targets_are_liked_and_unknown() -> None:
     for holdout in (world.split.valid, world.split.test):
         for name, targets in holdout.targets.items():
             assert world.likes[name][targets.user_idx, targets.item_idx].all()
-            assert not holdout.known[name].contains(targets.user_idx, targets.item_idx).any()
+            assert not holdout.history[name].contains(targets.user_idx, targets.item_idx).any()
             assert (np.diff(targets.user_idx) > 0).all()
 
 

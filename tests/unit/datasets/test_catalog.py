@@ -61,12 +61,12 @@ def test_names_and_info_agree() -> None:
 def test_a_film_is_at_home_in_its_rarest_genre(small: Path) -> None:
     """Films per genre: War 1, Comedy 2, Drama 2; a tie goes by name, so the second film is a comedy."""
     data = catalog.movielens_genres(domains=("War", "Comedy", "Drama"), min_rating=4)
-    assert {name: data.items[name].ids.tolist() for name in data.names} == {
+    assert {name: data.items[name].ids.tolist() for name in data.domain_names} == {
         "War": ["Toy (1995)"],
         "Comedy": ["Misérables, Les (1995)"],
         "Drama": ["Up (2000)"],
     }
-    assert data.names == ("War", "Comedy", "Drama")
+    assert data.domain_names == ("War", "Comedy", "Drama")
     assert data.memberships["Comedy"].tolist() == [[False, True, True]]
     assert data.titles["Drama"].tolist() == ["Up (2000)"]
     assert data["War"].time.tolist() == [10, 13]  # type: ignore[union-attr]
@@ -143,10 +143,10 @@ def test_unknown_settings_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_real_folders(real_data: Path) -> None:
     ciao = catalog.load("ciao", n_domains=3)
     assert isinstance(ciao, MultiDomain)
-    assert ciao.names == ("DVDs", "Ciao Cafe", "Beauty")
+    assert ciao.domain_names == ("DVDs", "Ciao Cafe", "Beauty")
     gowalla = catalog.load("gowalla")
     assert isinstance(gowalla, Split)
-    assert (len(gowalla.test.known["gowalla"]), len(gowalla.test.targets["gowalla"])) == (810_128, 217_242)
+    assert (len(gowalla.test.history["gowalla"]), len(gowalla.test.targets["gowalla"])) == (810_128, 217_242)
     assert len(gowalla.train["gowalla"]) + len(gowalla.valid.targets["gowalla"]) == 810_128
     food = catalog.load("food-kitchen")
     assert isinstance(food, MultiDomain)

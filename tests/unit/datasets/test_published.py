@@ -23,9 +23,9 @@ def folder(root: Path, parts: dict[str, list[tuple[int, int]]]) -> Path:
 
 
 def held(holdout: Holdout, domain: str) -> list[tuple[object, object]]:
-    targets, known = holdout.targets[domain], holdout.known
-    users = known.users.ids[targets.user_idx].tolist()
-    return list(zip(users, known.items[domain].ids[targets.item_idx].tolist(), strict=True))
+    targets, history = holdout.targets[domain], holdout.history
+    users = history.users.ids[targets.user_idx].tolist()
+    return list(zip(users, history.items[domain].ids[targets.item_idx].tolist(), strict=True))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def cold(tmp_path: Path) -> Path:
 
 def test_warm_users_are_shared_and_unknown_items_dropped(warm: Path) -> None:
     split = read_published(warm)
-    assert split.test.known.users.ids.tolist() == [0, 1]
+    assert split.test.history.users.ids.tolist() == [0, 1]
     assert held(split.test, "a") == [(1, 12)]
     assert published.missing_targets(warm) == {"a": 1, "b": 0}
 
@@ -62,7 +62,7 @@ def test_validation_is_carved_from_train_with_a_seed(warm: Path) -> None:
     split = read_published(warm, seed=3)
     assert [user for user, _ in held(split.valid, "a")] == [0]  # 1 has but one event
     assert len(split.train["a"]) == 3
-    assert len(split.test.known["a"]) == 4
+    assert len(split.test.history["a"]) == 4
     targets = split.valid.targets["a"]
     assert not split.train["a"].contains(targets.user_idx, targets.item_idx).any()
     drawn = {held(read_published(warm, seed=seed).valid, "a")[0][1] for seed in range(30)}
@@ -76,17 +76,17 @@ def test_cold_pair_asks_who_is_shared(cold: Path) -> None:
 
 def test_cold_people_keep_their_history_elsewhere(cold: Path) -> None:
     split = read_published(cold, shared_users=1)
-    known = split.test.known
-    assert known.users.ids.tolist() == ["0", "2", "3", "a:7", "b:7"]
+    history = split.test.history
+    assert history.users.ids.tolist() == ["0", "2", "3", "a:7", "b:7"]
     assert held(split.test, "a") == [("2", 2)]
-    assert known.activity_UD.tolist() == [[2, 1], [0, 2], [1, 0], [1, 0], [0, 1]]
-    assert split.valid.known is known  # cold users stay cold: validation rows are in no known
+    assert history.activity_UD.tolist() == [[2, 1], [0, 2], [1, 0], [1, 0], [0, 1]]
+    assert split.valid.history is history  # cold users stay cold: validation rows are in no known
 
 
 def test_as_published_joins_strangers(cold: Path) -> None:
-    known = read_published(cold, as_published=True).test.known
-    assert known.users.ids.tolist() == [0, 2, 3, 7]
-    assert known.shared_U.tolist() == [True, False, False, True]
+    history = read_published(cold, as_published=True).test.history
+    assert history.users.ids.tolist() == [0, 2, 3, 7]
+    assert history.shared_U.tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize("content", [b"", b"1\n", b"a\tb\n", b"1\t\n", b"\xff\xfe\t1\n"])
@@ -126,14 +126,14 @@ def test_a_positive_among_its_negatives_is_never_ranked(candidates: Path) -> Non
 
 
 def test_a_share_is_carved_per_user(candidates: Path) -> None:
-    known = read_candidates(candidates).test.known
-    valid = published.carve(known, 0, share=0.34)
+    history = read_candidates(candidates).test.history
+    valid = published.carve(history, 0, share=0.34)
     assert np.bincount(valid.targets["a"].user_idx).tolist() == [1, 1]
 
 
 def sizes(split: Split) -> dict[str, tuple[int, int, int]]:
     valid, test = split.valid.targets, split.test.targets
-    return {name: (len(split.test.known[name]), len(valid[name]), len(test[name])) for name in test}
+    return {name: (len(split.test.history[name]), len(valid[name]), len(test[name])) for name in test}
 
 
 def test_the_real_warm_pair(real_data: Path) -> None:
@@ -145,16 +145,16 @@ def test_the_real_warm_pair(real_data: Path) -> None:
 def test_the_real_cold_pair(real_data: Path) -> None:
     root = real_data / "amazon-game-video-cold"
     split = read_published(root, shared_users=1736)
-    known = split.test.known
+    history = split.test.history
     assert sizes(split) == {"game": (155_036, 1_381, 1_304), "video": (156_091, 1_435, 1_458)}
-    assert known.n_users == 24_799 + 19_240 - 1_736
-    assert int(known.shared_U.sum()) == 1_736
+    assert history.n_users == 24_799 + 19_240 - 1_736
+    assert int(history.shared_U.sum()) == 1_736
     for name, targets in split.test.targets.items():
-        activity_TD = known.activity_UD[targets.user_idx]
-        here = known.names.index(name)
+        activity_TD = history.activity_UD[targets.user_idx]
+        here = history.domain_names.index(name)
         assert not activity_TD[:, here].any()
         assert activity_TD[:, 1 - here].all()
-    assert int(read_published(root, as_published=True).test.known.shared_U.sum()) == 19_014
+    assert int(read_published(root, as_published=True).test.history.shared_U.sum()) == 19_014
 
 
 def test_the_real_candidates(real_data: Path) -> None:

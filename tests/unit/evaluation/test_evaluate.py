@@ -19,12 +19,12 @@ from .worlds import held_out, many, model
 
 
 def small() -> Holdout:
-    known = many(
+    history = many(
         3,
         {"books": 5, "films": 3},
         {"books": [(0, 0), (0, 1), (1, 0), (2, 0)], "films": [(0, 0), (2, 1), (2, 2)]},
     )
-    return Holdout(known, {"books": held_out([(0, 2), (0, 3), (1, 4)]), "films": held_out([(1, 1)])})
+    return Holdout(history, {"books": held_out([(0, 2), (0, 3), (1, 4)]), "films": held_out([(1, 1)])})
 
 
 SCORES = {"books": [[9, 9, 3, 2, 2], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]], "films": np.zeros((3, 3))}
@@ -32,7 +32,7 @@ SCORES = {"books": [[9, 9, 3, 2, 2], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]], "films":
 
 def test_the_rows_by_hand() -> None:
     holdout = small()
-    rows = evaluate(model(holdout.known, SCORES), holdout).rows
+    rows = evaluate(model(holdout.history, SCORES), holdout).rows
     expected = pl.DataFrame(
         {
             "domain": ["books", "books", "books", "films"],
@@ -53,7 +53,7 @@ def test_the_rows_by_hand() -> None:
 
 def test_several_targets_of_a_user_make_one_list() -> None:
     holdout = small()
-    judged = evaluate(model(holdout.known, SCORES), holdout)
+    judged = evaluate(model(holdout.history, SCORES), holdout)
     assert judged.means("recall@1") == pytest.approx({"books": (1 / 2 + 1 / 4) / 2, "films": 1 / 3})
     assert judged.means("hr@1")["books"] == pytest.approx((1 + 1 / 4) / 2)
 
@@ -61,8 +61,8 @@ def test_several_targets_of_a_user_make_one_list() -> None:
 def test_sampled_pairs_are_judged_one_at_a_time() -> None:
     holdout = small()
     candidates = [[1, 4, -1], [2, 4, -1], [1, 2, 0]]
-    sampled = Holdout(holdout.known, {"books": held_out([(0, 2), (0, 3), (1, 4)], candidates)})
-    judged = evaluate(model(holdout.known, SCORES), sampled)
+    sampled = Holdout(holdout.history, {"books": held_out([(0, 2), (0, 3), (1, 4)], candidates)})
+    judged = evaluate(model(holdout.history, SCORES), sampled)
     assert (judged.protocol, judged.sampled) == ("1+3", True)
     assert judged.rows.select("above", "ties", "candidates").rows() == [(0, 0, 1), (1, 1, 2), (0, 2, 2)]
     assert judged.means("hr@1") == pytest.approx({"books": (1 + 0 + 1 / 3) / 3})
@@ -72,25 +72,27 @@ def test_sampled_pairs_are_judged_one_at_a_time() -> None:
 
 def test_a_target_that_is_also_known_competes_with_the_unseen() -> None:
     """Published splits hold such rows: the pair itself is then no item taken off its rivals."""
-    known = many(1, {"all": 5}, {"all": [(0, 1), (0, 2)]})
-    judged = evaluate(model(known, {"all": np.zeros((1, 5))}), Holdout(known, {"all": held_out([(0, 2)])}))
+    history = many(1, {"all": 5}, {"all": [(0, 1), (0, 2)]})
+    judged = evaluate(
+        model(history, {"all": np.zeros((1, 5))}), Holdout(history, {"all": held_out([(0, 2)])})
+    )
     assert judged.rows.select("ties", "candidates").rows() == [(3, 3)]
 
 
 def test_a_constant_model_gets_the_random_figure() -> None:
     """1 + 99 candidates: HR@10 .10, NDCG@10 .0454, MRR@10 .0293, wherever the target is placed."""
     n_users = 20
-    known = many(n_users, {"all": 200}, {"all": [(user, 199) for user in range(n_users)]})
+    history = many(n_users, {"all": 200}, {"all": [(user, 199) for user in range(n_users)]})
     pool = np.stack([np.random.default_rng(user).permutation(199)[:100] for user in range(n_users)])
     targets = held_out([(user, int(pool[user, 0])) for user in range(n_users)], pool[:, 1:])
-    judged = evaluate(model(known, {"all": np.zeros((n_users, 200))}), Holdout(known, {"all": targets}))
+    judged = evaluate(model(history, {"all": np.zeros((n_users, 200))}), Holdout(history, {"all": targets}))
     figures = [judged.means(name)["all"] for name in ("hr@10", "ndcg@10", "mrr@10")]
     assert figures == pytest.approx([0.10, 0.0454, 0.0293], abs=5e-5)
 
 
 def test_each_user_is_scored_once_and_blocks_change_nothing(random_world) -> None:  # type: ignore[no-untyped-def]
     holdout, scores = random_world
-    whole, parts = model(holdout.known, scores), model(holdout.known, scores)
+    whole, parts = model(holdout.history, scores), model(holdout.history, scores)
     assert evaluate(whole, holdout).rows.equals(evaluate(parts, holdout, block=7, threads=1).rows)
     assert whole.asked == [40, 40]
     assert parts.asked == [7, 7, 7, 7, 7, 5] * 2
@@ -98,12 +100,12 @@ def test_each_user_is_scored_once_and_blocks_change_nothing(random_world) -> Non
 
 def test_against_a_naive_evaluation(random_world) -> None:  # type: ignore[no-untyped-def]
     holdout, scores = random_world
-    judged = evaluate(model(holdout.known, scores), holdout)
+    judged = evaluate(model(holdout.history, scores), holdout)
     for domain, targets in holdout.targets.items():
-        known, per_user = holdout.known[domain], []
+        history, per_user = holdout.history[domain], []
         for user in np.unique(targets.user_idx):
             mine = targets.item_idx[targets.user_idx == user]
-            left = np.setdiff1d(np.arange(known.n_items), known.item_idx[known.user_idx == user])
+            left = np.setdiff1d(np.arange(history.n_items), history.item_idx[history.user_idx == user])
             row = scores[domain][user]
             above = [(row[left] > row[item]).sum() for item in mine]
             ties = [(row[left] == row[item]).sum() - 1 for item in mine]
@@ -117,9 +119,9 @@ def test_targets_in_any_order(random_world) -> None:  # type: ignore[no-untyped-
     holdout, scores = random_world
     order = np.random.default_rng(0).permutation(len(holdout.targets["books"]))
     books = holdout.targets["books"]
-    mixed = Holdout(holdout.known, {"books": Targets(books.user_idx[order], books.item_idx[order])})
-    sorted_rows = evaluate(model(holdout.known, scores), holdout).rows.filter(pl.col("domain") == "books")
-    rows = evaluate(model(holdout.known, scores), mixed, block=3).rows
+    mixed = Holdout(holdout.history, {"books": Targets(books.user_idx[order], books.item_idx[order])})
+    sorted_rows = evaluate(model(holdout.history, scores), holdout).rows.filter(pl.col("domain") == "books")
+    rows = evaluate(model(holdout.history, scores), mixed, block=3).rows
     assert rows.equals(sorted_rows[order])
 
 
@@ -134,7 +136,7 @@ def test_blocks_are_bounded_and_lose_nobody() -> None:
 
 def test_intervals_hold_the_mean_and_are_repeatable(random_world) -> None:  # type: ignore[no-untyped-def]
     holdout, scores = random_world
-    judged = evaluate(model(holdout.known, scores), holdout)
+    judged = evaluate(model(holdout.history, scores), holdout)
     first, again = judged.summary(by="activity"), judged.summary(by="activity")
     assert first.equals(again)
     assert not first.equals(judged.summary(by="activity", seed=1))
@@ -143,7 +145,7 @@ def test_intervals_hold_the_mean_and_are_repeatable(random_world) -> None:  # ty
 
 def test_segments_share_out_the_rows(random_world) -> None:  # type: ignore[no-untyped-def]
     holdout, scores = random_world
-    judged = evaluate(model(holdout.known, scores), holdout)
+    judged = evaluate(model(holdout.history, scores), holdout)
     total = len(judged.rows)
     for by in LABELS:
         assert judged.summary(["hr@10"], by=by)["rows"].sum() == total
@@ -151,7 +153,7 @@ def test_segments_share_out_the_rows(random_world) -> None:  # type: ignore[no-u
 
 def test_written_and_read_again(random_world, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     holdout, scores = random_world
-    judged = replace(evaluate(model(holdout.known, scores), holdout), name="mine", protocol="1+9")
+    judged = replace(evaluate(model(holdout.history, scores), holdout), name="mine", protocol="1+9")
     judged.write(tmp_path / "judged.parquet")
     again = Evaluation.read(tmp_path / "judged.parquet")
     assert (again.name, again.protocol) == ("mine", "1+9")
@@ -168,7 +170,7 @@ def test_a_foreign_file_is_no_evaluation(tmp_path: Path) -> None:
 
 def test_the_validator_is_the_mean_over_domains(random_world) -> None:  # type: ignore[no-untyped-def]
     holdout, scores = random_world
-    fitted = model(holdout.known, scores)
+    fitted = model(holdout.history, scores)
     means = evaluate(fitted, holdout).means("recall@20")
     assert Validator(holdout, "recall@20")(fitted) == pytest.approx(np.mean(list(means.values())))
 
@@ -181,15 +183,15 @@ def test_a_validator_refuses_an_unknown_metric_at_once() -> None:
 def test_coverage_and_gini_by_hand() -> None:
     """User 0 is shown 2 then 3, user 1 (all alike) 1 then 2; only 0 and 1 have events, so 1 of 2 is used."""
     holdout = small()
-    share = recommended_share(model(holdout.known, SCORES), holdout, k=2)
+    share = recommended_share(model(holdout.history, SCORES), holdout, k=2)
     assert share.rows()[0] == ("books", 1, 2, 0.5, 0.5, "full")
 
 
 def test_coverage_of_candidates_shows_the_best_of_each_pool() -> None:
-    known = many(2, {"all": 5}, {"all": [(0, 0), (0, 1), (0, 2), (0, 3), (1, 4)]})
+    history = many(2, {"all": 5}, {"all": [(0, 0), (0, 1), (0, 2), (0, 3), (1, 4)]})
     targets = held_out([(1, 0), (1, 3)], [[1, 2, 4], [2, 2, -1]])
     scores = {"all": [[0] * 5, [0, 5, 1, 0, 9]]}
-    share = recommended_share(model(known, scores), Holdout(known, {"all": targets}), k=2)
+    share = recommended_share(model(history, scores), Holdout(history, {"all": targets}), k=2)
     assert share.select("items", "catalogue", "coverage").rows() == [(3, 5, 0.6)]  # lists 1, 2 and 2, 3
     assert share["gini"][0] == pytest.approx(0.5)
 
@@ -211,26 +213,26 @@ def test_a_model_of_other_data_is_refused() -> None:
 def test_scores_of_the_wrong_shape_are_refused() -> None:
     holdout = small()
     with pytest.raises(DataError, match=r"shape \(2, 4\) in domain 'books', but \(2, 5\)"):
-        evaluate(model(holdout.known, {**SCORES, "books": np.zeros((3, 4))}), holdout)
+        evaluate(model(holdout.history, {**SCORES, "books": np.zeros((3, 4))}), holdout)
 
 
 def test_nothing_held_out_is_refused() -> None:
-    holdout = Holdout(small().known, {"books": held_out([])})
+    holdout = Holdout(small().history, {"books": held_out([])})
     with pytest.raises(DataError, match="no held-out pair"):
-        evaluate(model(holdout.known, SCORES), holdout)
+        evaluate(model(holdout.history, SCORES), holdout)
 
 
 @pytest.mark.parametrize("setting", ["threads", "block"])
 def test_there_is_at_least_one_thread_and_one_user(setting: str) -> None:
     holdout = small()
     with pytest.raises(SettingsError, match=setting):
-        evaluate(model(holdout.known, SCORES), holdout, **{setting: 0})
+        evaluate(model(holdout.history, SCORES), holdout, **{setting: 0})
 
 
 def test_seeds_are_averaged_per_user() -> None:
     holdout = small()
     good = {"books": [[0, 0, 9, 8, 0], [0, 0, 0, 0, 9], [0] * 5], "films": [[0, 0, 0], [0, 9, 0], [0, 0, 0]]}
-    runs = {seed: evaluate(model(holdout.known, s), holdout) for seed, s in ((1, SCORES), (2, good))}
+    runs = {seed: evaluate(model(holdout.history, s), holdout) for seed, s in ((1, SCORES), (2, good))}
     both = over_seeds(runs)
     for metric in ("ndcg@2", "recall@1"):
         one, two = (run.means(metric) for run in runs.values())

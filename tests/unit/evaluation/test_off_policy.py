@@ -18,11 +18,11 @@ from landbridge.evaluation.off_policy import (
     Logged,
     Softmax,
     TopK,
-    chances,
     ips,
     popularity_logger,
     replay,
     snips,
+    target_probabilities,
 )
 
 from .worlds import GivenScores, held_out, many, model
@@ -128,7 +128,7 @@ def test_softmax_by_going_through_all_items(seed: int, temperature: float) -> No
     every = np.argwhere(np.ones((USERS, ITEMS), bool)).astype(np.int32)
     ones = np.ones(len(every))
     logged = Logged("shop", every[:, 0], every[:, 1], ones, ones)
-    found = chances(world.fitted, logged, Softmax(temperature), threads=1)
+    found = target_probabilities(world.fitted, logged, Softmax(temperature), threads=1)
     expected = softmax(world.fitted.scores["shop"] - 3, world.known_UI, temperature).ravel()
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-30)
     assert found.reshape(USERS, ITEMS).sum(axis=1) == pytest.approx(np.ones(USERS))
@@ -139,7 +139,9 @@ def test_the_k_best_alike(world: World, k: int) -> None:
     order = np.random.default_rng(2).permutation(USERS * ITEMS)
     every = np.argwhere(np.ones((USERS, ITEMS), bool))[order].astype(np.int32)
     ones = np.ones(len(every))
-    found = chances(world.fitted, Logged("shop", every[:, 0], every[:, 1], ones, ones), TopK(k), block=7)
+    found = target_probabilities(
+        world.fitted, Logged("shop", every[:, 0], every[:, 1], ones, ones), TopK(k), block=7
+    )
     for (user, item), chance in zip(every.tolist(), found, strict=True):
         unseen = [i for i in range(ITEMS) if not world.known_UI[user, i]]
         best = sorted(unseen, key=lambda i: -world.fitted.scores["shop"][user, i])[:k]
@@ -147,16 +149,16 @@ def test_the_k_best_alike(world: World, k: int) -> None:
 
 
 def test_a_person_who_knows_everything_is_shown_nothing() -> None:
-    known = many(2, {"shop": 2}, {"shop": [(0, 0), (0, 1)]})
+    history = many(2, {"shop": 2}, {"shop": [(0, 0), (0, 1)]})
     logged = log_of([(0, 0, 0.5, 1.0), (1, 0, 0.5, 1.0)])
     for policy in (Softmax(), TopK(1)):
-        found = chances(model(known, {"shop": [[1, 1], [1e9, 0]]}), logged, policy)
+        found = target_probabilities(model(history, {"shop": [[1, 1], [1e9, 0]]}), logged, policy)
         assert found.tolist() == [0, 1]
 
 
 def test_replay_is_the_mean_reward_of_what_matches(world: World) -> None:
     logged = world.log(np.random.default_rng(5), 500)
-    chance = chances(world.fitted, logged, TopK(1))
+    chance = target_probabilities(world.fitted, logged, TopK(1))
     best_U = np.where(world.known_UI, -np.inf, world.fitted.scores["shop"]).argmax(axis=1)
     matches = best_U[logged.user_idx] == logged.item_idx
     assert 10 < matches.sum() < 490
@@ -217,7 +219,7 @@ def test_what_else_is_refused(world: World) -> None:
         with pytest.raises(SettingsError, match="must be above 0"):
             setting()
     with pytest.raises(SettingsError, match="length of a list"):
-        chances(world.fitted, logged, TopK(0))
+        target_probabilities(world.fitted, logged, TopK(0))
 
 
 def test_ids_that_the_model_does_not_have_are_refused(world: World) -> None:
@@ -227,7 +229,7 @@ def test_ids_that_the_model_does_not_have_are_refused(world: World) -> None:
         ((0, -1, 1.0, 1.0), "item"),
     ):
         with pytest.raises(DataError, match=f"A logged {what} lies outside"):
-            chances(world.fitted, log_of([row]), TopK(1))
+            target_probabilities(world.fitted, log_of([row]), TopK(1))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -235,18 +237,18 @@ def test_ids_that_the_model_does_not_have_are_refused(world: World) -> None:
 def test_scores_that_are_no_numbers_are_refused(bad: float, policy: Any) -> None:
     if bad == np.inf and policy == TopK(1):
         return
-    known = many(1, {"shop": 2}, {"shop": []})
+    history = many(1, {"shop": 2}, {"shop": []})
     with pytest.raises(DataError, match="not a number"):
-        chances(model(known, {"shop": [[bad, 0]]}), log_of([(0, 1, 0.5, 1.0)]), policy)
+        target_probabilities(model(history, {"shop": [[bad, 0]]}), log_of([(0, 1, 0.5, 1.0)]), policy)
 
 
 def test_popularity_as_a_logger(world: World) -> None:
-    known = world.fitted.known
+    history = world.fitted.history
     targets = held_out(
         [(user, item) for user, item in np.argwhere(~world.known_UI)[::5].tolist()] + [seen_by(world)]
     )
-    logged = popularity_logger(Holdout(known, {"shop": targets}), "shop")
-    mass_I = known["shop"].item_counts + 1
+    logged = popularity_logger(Holdout(history, {"shop": targets}), "shop")
+    mass_I = history["shop"].item_counts + 1
     for user, item, propensity in zip(logged.user_idx, logged.item_idx, logged.propensity, strict=True):
         pool = [i for i in range(ITEMS) if not world.known_UI[user, i] or i == item]
         assert propensity == pytest.approx(mass_I[item] / mass_I[pool].sum())
@@ -261,11 +263,11 @@ def seen_by(world: World) -> tuple[int, int]:
 
 def test_popularity_earns_what_popularity_earned(world: World) -> None:
     """A policy that shows what the assumed logger showed has weights of one."""
-    known = world.fitted.known
+    history = world.fitted.history
     targets = held_out(np.argwhere(~world.known_UI)[::3].tolist())
-    logged = popularity_logger(Holdout(known, {"shop": targets}), "shop")
-    scores = np.tile(np.log(known["shop"].item_counts + 1.0), (USERS, 1))
-    told = ips(logged, chances(model(known, {"shop": scores}), logged, Softmax()))
+    logged = popularity_logger(Holdout(history, {"shop": targets}), "shop")
+    scores = np.tile(np.log(history["shop"].item_counts + 1.0), (USERS, 1))
+    told = ips(logged, target_probabilities(model(history, {"shop": scores}), logged, Softmax()))
     assert (told.value, told.low, told.high) == pytest.approx((1, 1, 1))
     assert told.effective == pytest.approx(len(targets))
 
@@ -285,7 +287,7 @@ def test_of_takings_alone_ips_is_relative(world: World) -> None:
 
 
 def test_what_was_assumed_is_told(world: World) -> None:
-    holdout = Holdout(world.fitted.known, {"shop": held_out(np.argwhere(~world.known_UI)[:4].tolist())})
+    holdout = Holdout(world.fitted.history, {"shop": held_out(np.argwhere(~world.known_UI)[:4].tolist())})
     for reward, ending in ((None, "snips and replay say nothing"), ([0, 1, 1, 0], "events plus one")):
         logged = popularity_logger(holdout, "shop", reward)
         text = str(ips(logged, np.full(4, 0.5)))

@@ -10,7 +10,7 @@ from worlds import own_events, uneven
 from landbridge.data.queries import Queries
 from landbridge.data.splitting.splits import leave_last_out
 from landbridge.evaluation.evaluate import evaluate, recommended_share
-from landbridge.evaluation.score_cache import Remembered
+from landbridge.evaluation.score_cache import ScoreCache
 from landbridge.models.als.ials import IALS
 
 
@@ -18,7 +18,7 @@ class Counting:
     """A fitted model that counts how many rows it was asked for."""
 
     def __init__(self, fitted: Any) -> None:
-        self.fitted, self.known, self.method, self.rows = fitted, fitted.known, fitted.method, 0
+        self.fitted, self.history, self.method, self.rows = fitted, fitted.history, fitted.method, 0
 
     def score(self, domain: str, queries: Queries) -> Any:
         self.rows += len(queries)
@@ -27,9 +27,9 @@ class Counting:
 
 def test_every_user_is_scored_once_and_judged_alike() -> None:
     split = leave_last_out(uneven())
-    fitted = IALS(factors=4, epochs=2).fit(split.test.known)
+    fitted = IALS(factors=4, epochs=2).fit(split.test.history)
     counting = Counting(fitted)
-    remembered = Remembered(counting)
+    remembered = ScoreCache(counting)
     one, other = evaluate(fitted, split.test, block=7), evaluate(remembered, split.test, block=7)
     assert one.rows.equals(other.rows)
     once = counting.rows
@@ -42,7 +42,7 @@ def test_every_user_is_scored_once_and_judged_alike() -> None:
 def test_what_does_not_fit_is_scored_again() -> None:
     data = uneven()
     counting = Counting(IALS(factors=4, epochs=2).fit(data))
-    remembered = Remembered(counting, most=4 * 40 * 2)  # two rows of domain a
+    remembered = ScoreCache(counting, most=4 * 40 * 2)  # two rows of domain a
     for _ in range(3):
         for users in ([0, 1], [2]):
             asked = Queries.of_users(users)
@@ -52,11 +52,13 @@ def test_what_does_not_fit_is_scored_again() -> None:
 
 def test_people_given_by_their_events_are_not_mixed_up() -> None:
     data = uneven()
-    remembered = Remembered(IALS(factors=4, epochs=2).fit(data))
-    known = Queries.of_users(np.arange(data.n_users))
+    remembered = ScoreCache(IALS(factors=4, epochs=2).fit(data))
+    history = Queries.of_users(np.arange(data.n_users))
     brought = Queries(np.full(data.n_users, -1, np.int32), own_events(data))
-    new = Queries(known.user_idx, {"a": data["a"].by_user._replace(columns=data["a"].by_user.columns[::-1])})
-    before = remembered.score("b", known)
+    new = Queries(
+        history.user_idx, {"a": data["a"].by_user._replace(columns=data["a"].by_user.columns[::-1])}
+    )
+    before = remembered.score("b", history)
     assert not np.array_equal(remembered.score("b", new), before)
-    assert np.array_equal(remembered.score("b", known), before)
+    assert np.array_equal(remembered.score("b", history), before)
     assert np.allclose(remembered.score("b", brought), before, atol=1e-3)

@@ -28,7 +28,7 @@ def two(random_world) -> tuple[Evaluation, Evaluation]:  # type: ignore[no-untyp
     better = {domain: table.copy() for domain, table in scores.items()}
     for domain, targets in holdout.targets.items():
         better[domain][targets.user_idx[::2], targets.item_idx[::2]] += 4
-    judged = [evaluate(model(holdout.known, given), holdout) for given in (better, scores)]
+    judged = [evaluate(model(holdout.history, given), holdout) for given in (better, scores)]
     return replace(judged[0], name="better"), replace(judged[1], name="base")
 
 

@@ -44,8 +44,8 @@ class GivenScores(Fitted):
         raise NotImplementedError
 
 
-def model(known: MultiDomain, scores: Mapping[str, Any]) -> GivenScores:
-    return GivenScores(known, Given(), (), {k: np.asarray(v, np.float32) for k, v in scores.items()}, [])
+def model(history: MultiDomain, scores: Mapping[str, Any]) -> GivenScores:
+    return GivenScores(history, Given(), (), {k: np.asarray(v, np.float32) for k, v in scores.items()}, [])
 
 
 def many(n_users: int, sizes: Mapping[str, int], events: Mapping[str, list[tuple[int, int]]]) -> MultiDomain:
@@ -76,5 +76,5 @@ def random_world() -> tuple[Holdout, dict[str, Float32]]:
             targets[name] += [(user, int(item)) for item in np.sort(drawn[:n_held])]
             events[name] += [(user, int(item)) for item in drawn[5 : 5 + rng.integers(0, 15)]]
     scores = {name: rng.integers(0, 12, (n_users, size)).astype(np.float32) for name, size in sizes.items()}
-    known = many(n_users, sizes, events)
-    return Holdout(known, {name: held_out(pairs) for name, pairs in targets.items()}), scores
+    history = many(n_users, sizes, events)
+    return Holdout(history, {name: held_out(pairs) for name, pairs in targets.items()}), scores

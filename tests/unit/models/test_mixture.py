@@ -7,10 +7,10 @@ import pytest
 from worlds import uneven
 
 from landbridge.core.errors import SettingsError
-from landbridge.data.activity import ACTIVITY, events_in, group_of
-from landbridge.data.interactions import Rows
+from landbridge.data.activity import ACTIVITY, activity_group, events_per_domain
+from landbridge.data.interactions import Ragged
 from landbridge.models.base import Queries
-from landbridge.models.mixture import Blend, Mixture, standardised
+from landbridge.models.mixture import BlendModel, Mixture, standardised
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -21,17 +21,17 @@ MEMBERS = {
 }
 
 
-def blended(weights: Any) -> Blend:
+def blended(weights: Any) -> BlendModel:
     return Mixture(MEMBERS, weights).fit(uneven(), ONE)
 
 
-def everybody(blend: Blend) -> Queries:
-    return Queries.of_users(np.arange(-1, blend.known.n_users))
+def everybody(blend: BlendModel) -> Queries:
+    return Queries.of_users(np.arange(-1, blend.history.n_users))
 
 
 def test_groups_begin_where_their_labels_say() -> None:
     counts = [0, 1, 2, 3, 5, 6, 10, 11, 30, 31, 1000]
-    labels = [list(ACTIVITY)[group] for group in group_of(counts)]
+    labels = [list(ACTIVITY)[group] for group in activity_group(counts)]
     assert labels == ["0", "1-2", "1-2", "3-5", "3-5", "6-10", "6-10", "11-30", "11-30", "31+", "31+"]
 
 
@@ -46,7 +46,7 @@ def test_scores_are_the_weighted_standardised_ones_of_each_group() -> None:
     blend = blended(weights)
     scores_BI = blend.score("a", everybody(blend))
     own = {label: member.score("a", everybody(blend)) for label, member in blend.members.items()}
-    count_U = np.append(0, blend.known["a"].user_counts)
+    count_U = np.append(0, blend.history["a"].user_counts)
     for row, count in enumerate(count_U):
         group = next(label for label, fewest in reversed(ACTIVITY.items()) if count >= fewest)
         expected = np.zeros(scores_BI.shape[1])
@@ -60,9 +60,12 @@ def test_scores_are_the_weighted_standardised_ones_of_each_group() -> None:
 def test_events_brought_along_decide_the_group() -> None:
     blend = blended({"a": {"0": {"popularity": 1.0}, "3-5": {"joint": 1.0}}})
     items = np.array([1, 5, 7], np.int32)
-    events = {"a": Rows(np.array([0, 3, 3]), items, None), "b": Rows(np.array([0, 0, 2]), items[:2], None)}
+    events = {
+        "a": Ragged(np.array([0, 3, 3]), items, None),
+        "b": Ragged(np.array([0, 0, 2]), items[:2], None),
+    }
     queries = Queries(np.array([-1, -1], np.int32), events)
-    assert events_in(blend.known, "a", queries).tolist() == [3, 0]
+    assert events_per_domain(blend.history, "a", queries).tolist() == [3, 0]
     scores_BI = blend.score("a", queries)
     joint, popular = (blend.members[label].score("a", queries) for label in ("joint", "popularity"))
     np.testing.assert_allclose(scores_BI[0], standardised(joint)[0], rtol=1e-5, atol=1e-5)
@@ -104,7 +107,7 @@ def test_reasons_add_up_to_the_score_and_name_the_events() -> None:
         scales = {
             label: weights[label] / member.score("a", own)[0].std() for label, member in blend.members.items()
         }
-        for name in blend.known.names:
+        for name in blend.history.domain_names:
             parts = (
                 scales[label] * blend.members[label].explain("a", user, item).events[name]  # type: ignore[attr-defined]
                 for label in ("alone", "joint")

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from landbridge.core.errors import DataError, SettingsError
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.ranking.top_k import count_above, count_above_candidates, count_competitors, rows_of, top_k
 
 
-def rows(*columns: list[int]) -> Rows:
+def rows(*columns: list[int]) -> Ragged:
     offsets = np.cumsum([0, *map(len, columns)]).astype(np.int64)
-    return Rows(offsets, np.array([item for row in columns for item in row], np.int32), None)
+    return Ragged(offsets, np.array([item for row in columns for item in row], np.int32), None)
 
 
 def int32(*values: int) -> np.ndarray:

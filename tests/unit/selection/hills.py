@@ -15,18 +15,18 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Fitted, Method
-from landbridge.models.popularity import Counts
+from landbridge.models.popularity import PopularityModel
 from landbridge.models.search_space import Choice, Real, Space, Whole
-from landbridge.selection.search import Budget, Tuned, search
+from landbridge.selection.search import Budget, TuningResult, tune
 from landbridge.training.options import FitOptions
 
 ITEMS, SUMMIT = 1000, 600
 
 
-def at(train: MultiDomain, method: Method, place: float) -> Counts:
+def at(train: MultiDomain, method: Method, place: float) -> PopularityModel:
     """Items score by how near they are to ``place`` (0 to 1) on a line."""
     score_I = -np.abs(np.arange(ITEMS) / ITEMS - place).astype(np.float32)
-    return Counts(train, method, (), {"line": score_I})
+    return PopularityModel(train, method, (), {"line": score_I})
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Height:
         )
 
 
-def find(method: Method | None = None, trials: int = 12, seed: int = 3, **others: Any) -> Tuned:
+def find(method: Method | None = None, trials: int = 12, seed: int = 3, **others: Any) -> TuningResult:
     """A search on the line; ``others``: split, options, seconds, metric, space, storage."""
     split, options = others.pop("split", line()), others.pop("options", FitOptions(seed=seed, threads=1))
     budget = Budget(trials, others.pop("seconds", None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("landbridge.evaluation.evaluate.Validator", Height)
-        return search(method or Hill(), split, budget, options, **others)
+        return tune(method or Hill(), split, budget, options, **others)
 
 
 @dataclass(frozen=True)

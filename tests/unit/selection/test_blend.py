@@ -12,7 +12,7 @@ from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.evaluation.metrics import Metric
 from landbridge.models.als.ials import IALS
-from landbridge.models.mixture import Blend, Mixture
+from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend
 from landbridge.training.options import FitOptions
@@ -53,8 +53,8 @@ def test_every_blend_is_judged_as_if_it_were_served(candidates: int) -> None:
     about = {label: {"method": method.name, "settings": {}} for label, method in METHODS.items()}
     for w in np.random.default_rng(0).choice(len(tried.weight_WM), 6, replace=False):
         weights = dict(zip(METHODS, tried.weight_WM[w].tolist(), strict=True))
-        everywhere = {name: dict.fromkeys(ACTIVITY, weights) for name in split.train.names}
-        served = Blend(split.train, Mixture(about, everywhere), (), members)
+        everywhere = {name: dict.fromkeys(ACTIVITY, weights) for name in split.train.domain_names}
+        served = BlendModel(split.train, Mixture(about, everywhere), (), members)
         rows = evaluate(served, split.valid, threads=1).rows
         expected = Metric.parse("ndcg@5").per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
         # sums in another order may swap what differs in the last bit

@@ -18,10 +18,10 @@ from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
-from landbridge.models.mixture import Blend
+from landbridge.models.mixture import BlendModel
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend as blend_module
-from landbridge.selection.guard import _decided, _Evidence, guarded, twin_of, with_twin
+from landbridge.selection.guard import _decided, _Evidence, guarded, single_domain_of, with_single_domain
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -40,16 +40,16 @@ def with_strangers() -> Split:
 
 
 def _joined(one: Holdout, two: Holdout, moved_U: Any) -> Holdout:
-    events, targets = two.known["dense_0"], two.targets["dense_0"]
+    events, targets = two.history["dense_0"], two.targets["dense_0"]
     table = Interactions.from_events(moved_U[events.user_idx], events.item_idx, 800, events.n_items)
     order = np.argsort(moved_U[targets.user_idx], kind="stable")
     moved = Targets(moved_U[targets.user_idx][order], targets.item_idx[order])
-    known = MultiDomain(
-        one.known.users,
-        {**one.known.items, "stranger": two.known.items["dense_0"]},
-        {**one.known.domains, "stranger": table},
+    history = MultiDomain(
+        one.history.users,
+        {**one.history.items, "stranger": two.history.items["dense_0"]},
+        {**one.history.domains, "stranger": table},
     )
-    return Holdout(known, {**one.targets, "stranger": moved})
+    return Holdout(history, {**one.targets, "stranger": moved})
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +58,24 @@ def split() -> Split:
 
 
 @pytest.fixture(scope="module")
-def blend(split: Split) -> Blend:
-    return guarded(with_twin(JOINED), split, ONE)
+def blend(split: Split) -> BlendModel:
+    return guarded(with_single_domain(JOINED), split, ONE)
 
 
 def means(method: Any, split: Split) -> dict[str, float]:
-    fitted = method if isinstance(method, Blend) else method.fit(split.test.known, ONE)
+    fitted = method if isinstance(method, BlendModel) else method.fit(split.test.history, ONE)
     return evaluate(fitted, split.test, threads=1).means("ndcg@10")
 
 
-def test_who_gains_is_joined_and_who_is_hurt_is_protected(split: Split, blend: Blend) -> None:
-    alone, joined, served = (means(m, split) for m in (twin_of(JOINED), JOINED, blend))
+def test_who_gains_is_joined_and_who_is_hurt_is_protected(split: Split, blend: BlendModel) -> None:
+    alone, joined, served = (means(m, split) for m in (single_domain_of(JOINED), JOINED, blend))
     assert joined["sparse"] > 2 * alone["sparse"]
     assert joined["stranger"] < 0.9 * alone["stranger"]
     assert served["sparse"] > 0.9 * joined["sparse"]
     assert served["stranger"] > 0.99 * alone["stranger"]
 
 
-def test_the_decisions_say_what_is_served(blend: Blend) -> None:
+def test_the_decisions_say_what_is_served(blend: BlendModel) -> None:
     assert len(blend.decisions) == 4 * len(ACTIVITY)
     for decision in blend.decisions:
         weights = blend.method.weights[decision["domain"]][decision["group"]]  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ def test_the_decisions_say_what_is_served(blend: Blend) -> None:
         assert decision["lower"] > -0.01 * decision["simple_estimate"] or weights == {decision["simple"]: 1.0}
 
 
-def test_groups_nobody_was_seen_of_stay_with_the_simple_model(blend: Blend) -> None:
+def test_groups_nobody_was_seen_of_stay_with_the_simple_model(blend: BlendModel) -> None:
     unseen = {
         group for group in ACTIVITY if not any(d["pairs"] for d in blend.decisions if d["group"] == group)
     }
@@ -93,27 +93,27 @@ def test_groups_nobody_was_seen_of_stay_with_the_simple_model(blend: Blend) -> N
             assert decision["weights"] == {decision["simple"]: 1.0}
 
 
-def test_a_stored_mixture_serves_the_same(blend: Blend, tmp_path: Path) -> None:
+def test_a_stored_mixture_serves_the_same(blend: BlendModel, tmp_path: Path) -> None:
     from landbridge.models.base import Queries
 
     store.save(blend, tmp_path / "run")
     again = store.load(tmp_path / "run")
     users = Queries.of_users(np.arange(-1, 50))
-    for domain in blend.known.names:
+    for domain in blend.history.domain_names:
         assert np.array_equal(again.score(domain, users), blend.score(domain, users))
     assert again.decisions == tuple(blend.decisions)
 
 
 def test_the_twin_has_the_methods_own_settings() -> None:
-    assert twin_of(CDIMF(factors=12, alpha0=0.3, reg=0.5, epochs=3)) == IALS(
+    assert single_domain_of(CDIMF(factors=12, alpha0=0.3, reg=0.5, epochs=3)) == IALS(
         12, "separate", 0.3, 0.5, epochs=3
     )
-    assert twin_of(Popularity()) == IALS()
+    assert single_domain_of(Popularity()) == IALS()
 
 
 def test_a_method_that_is_its_own_twin_is_no_third_member() -> None:
-    assert list(with_twin(IALS(4))) == ["popularity", "alone"]
-    assert list(with_twin(CDIMF(4))) == ["popularity", "alone", "cdimf"]
+    assert list(with_single_domain(IALS(4))) == ["popularity", "alone"]
+    assert list(with_single_domain(CDIMF(4))) == ["popularity", "alone", "cdimf"]
 
 
 class _StopError(Exception):

@@ -19,7 +19,7 @@ from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import Validator
 from landbridge.models import registry
 from landbridge.models.search_space import Choice, Real
-from landbridge.selection.search import Budget, search
+from landbridge.selection.search import Budget, tune
 from landbridge.training.options import FitOptions
 
 from .hills import ITEMS, SUMMIT, Fixed, Height, Hill, Once, find, line
@@ -146,7 +146,7 @@ def test_an_unknown_setting_and_a_wrong_kind_of_range() -> None:
     with pytest.raises(SettingsError, match="'spread' must be Whole or Choice, not Real"):
         find(space={"spread": Real(1, 9)})
     with pytest.raises(SettingsError, match="Unknown metric"):
-        search(Hill(), line(), Budget(1), FitOptions(), "ndgc@10")
+        tune(Hill(), line(), Budget(1), FitOptions(), "ndgc@10")
 
 
 def test_the_time_of_a_call_is_its_trials_and_its_overhead() -> None:
@@ -166,7 +166,7 @@ def test_progress_is_told_and_checkpoints_of_the_caller_are_left_alone(tmp_path:
 
     options = FitOptions(threads=1, checkpoint=tmp_path, progress=Told())
     method = registry.method("ials").from_settings({"factors": 4, "epochs": 2})
-    found = search(method, planted_transfer().split, Budget(3), options)
+    found = tune(method, planted_transfer().split, Budget(3), options)
     assert told == list(enumerate(pl.Series(found.trials["value"]).cum_max(), start=1))
     assert not list(tmp_path.iterdir())
 
@@ -193,7 +193,7 @@ def test_a_missing_optuna_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_planted_world_is_never_left_worse_than_it_began(name: str) -> None:
     method = registry.method(name).from_settings({"factors": 8, "epochs": 3})
     bad = replace(method, alpha0=1.0, reg=10.0)
-    found = search(bad, planted_transfer().split, Budget(8), FitOptions(threads=1))
+    found = tune(bad, planted_transfer().split, Budget(8), FitOptions(threads=1))
     assert found.value > found.trials["value"][0]
     fitted = found.method.fit(planted_transfer().split.train, FitOptions(threads=1))
     assert Validator(planted_transfer().split.valid)(fitted) == pytest.approx(found.value, rel=0.05)

@@ -59,9 +59,9 @@ def test_a_model_comes_back_with_equal_scores_settings_and_data(tmp_path: Path) 
     back = load(tmp_path / "run")
     assert back.method == model.method
     assert back.log == model.log
-    assert back.known.fingerprint == model.known.fingerprint
+    assert back.history.fingerprint == model.history.fingerprint
     everybody = Queries.of_users(np.arange(12))
-    for name in model.known.names:
+    for name in model.history.domain_names:
         np.testing.assert_array_equal(back.score(name, everybody), model.score(name, everybody))
 
 
@@ -70,7 +70,7 @@ def test_saving_again_replaces_the_run_and_keeps_no_old_file(tmp_path: Path, fit
     attach(tmp_path, "evaluation", "txt", lambda file: file.write_text("old figures"))
     (tmp_path / "notes.md").write_text("mine")
     save(Popularity().fit(world(seed=1)), tmp_path)
-    assert load(tmp_path).known.fingerprint == world(seed=1).fingerprint
+    assert load(tmp_path).history.fingerprint == world(seed=1).fingerprint
     stems = sorted(file.name.split("-")[0] for file in tmp_path.iterdir())
     assert stems == ["arrays", "data", "log", "manifest.json", "notes.md", "settings"]
     with pytest.raises(StoreError, match="holds no evaluation"):
@@ -94,8 +94,8 @@ def test_a_holdout_comes_back(tmp_path: Path, fitted: Fitted, candidates: int | 
     drawn = None if candidates is None else np.arange(2 * candidates, dtype=np.int32).reshape(2, candidates)
     targets = Targets(np.array([1, 4], np.int32), np.array([0, 3], np.int32), drawn)
     save(fitted, tmp_path)
-    save_holdout(tmp_path, Holdout(fitted.known, {"films/tv": targets}))
-    back = load_holdout(tmp_path, load(tmp_path).known)
+    save_holdout(tmp_path, Holdout(fitted.history, {"films/tv": targets}))
+    back = load_holdout(tmp_path, load(tmp_path).history)
     assert back.protocol == ("full" if candidates is None else "1+3")
     assert list(back.targets) == ["films/tv"]
     for name in ("user_idx", "item_idx", "candidates_TC"):
@@ -109,23 +109,23 @@ def test_how_a_holdout_is_ranked_comes_back(tmp_path: Path, fitted: Fitted, acro
     targets = Targets(np.array([1, 4], np.int32), np.array([0, 3], np.int32))
     none = Targets(np.empty(0, np.int32), np.empty(0, np.int32))
     save(fitted, tmp_path)
-    save_holdout(tmp_path, Holdout(fitted.known, {"books": none, "films/tv": targets}, across))
-    back = load_holdout(tmp_path, fitted.known)
+    save_holdout(tmp_path, Holdout(fitted.history, {"books": none, "films/tv": targets}, across))
+    back = load_holdout(tmp_path, fitted.history)
     assert back.protocol == ("across" if across else "full")
     assert [len(part) for part in back.targets.values()] == [0, 2]
 
 
 def test_a_holdout_kept_before_there_were_lists_over_all_domains(fitted: Fitted) -> None:
     targets = Targets(np.array([1], np.int32), np.array([0], np.int32))
-    arrays, about = holdout_arrays(Holdout(fitted.known, {"books": targets}))
+    arrays, about = holdout_arrays(Holdout(fitted.history, {"books": targets}))
     del about["across"]
-    assert not holdout_from(arrays, about, fitted.known).across
+    assert not holdout_from(arrays, about, fitted.history).across
 
 
 def test_a_run_without_a_test_part_says_so(tmp_path: Path, fitted: Fitted) -> None:
     save(fitted, tmp_path)
     with pytest.raises(StoreError, match="without a test part"):
-        load_holdout(tmp_path, fitted.known)
+        load_holdout(tmp_path, fitted.history)
 
 
 def change(folder: Path, **entries: Any) -> None:
@@ -218,9 +218,9 @@ def multidomains(draw: st.DrawFn) -> MultiDomain:
 def test_any_data_come_back_equal(tmp_path_factory: pytest.TempPathFactory, data: MultiDomain) -> None:
     folder = tmp_path_factory.mktemp("run")
     save(Popularity().fit(data), folder)
-    back = load(folder).known
+    back = load(folder).history
     assert back.fingerprint == data.fingerprint
-    assert back.names == data.names
+    assert back.domain_names == data.domain_names
     for kind in ("titles", "memberships"):
         before, after = getattr(data, kind), getattr(back, kind)
         assert before.keys() == after.keys()
@@ -248,7 +248,7 @@ def test_a_kill_at_every_step_leaves_a_whole_run(
     with monkeypatch.context() as patch, contextlib.suppress(Killed):
         patch.setattr(os, call, last_call)
         save(Popularity().fit(world(1)), tmp_path)
-    assert load(tmp_path).known.fingerprint in {world(0).fingerprint, world(1).fingerprint}
+    assert load(tmp_path).history.fingerprint in {world(0).fingerprint, world(1).fingerprint}
 
 
 SAVER = """
@@ -271,7 +271,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_run(tmp_path: Path) -> None:
     moments = random.Random(7)
     for _ in range(6):
         kill_while_saving(tmp_path / "run", moments.uniform(0, 0.1))
-        assert load(tmp_path / "run").known.fingerprint in valid
+        assert load(tmp_path / "run").history.fingerprint in valid
     save(Popularity().fit(world(0)), tmp_path / "run")
     assert len(list((tmp_path / "run").iterdir())) == 5  # leftovers of the kills are gone
 
@@ -281,7 +281,7 @@ def test_a_first_save_that_was_killed_can_be_repeated(tmp_path: Path, fitted: Fi
     (tmp_path / "manifest.json").unlink()
     (tmp_path / ".manifest.json.0123abcd.tmp").write_text("{")
     save(fitted, tmp_path)
-    assert load(tmp_path).known.fingerprint == fitted.known.fingerprint
+    assert load(tmp_path).history.fingerprint == fitted.history.fingerprint
     assert len(list(tmp_path.iterdir())) == 5
 
 

@@ -53,7 +53,7 @@ def write(path: Path, frame: pl.DataFrame) -> Path:
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "jsonl"])
 def test_every_format_gives_the_same_events(tmp_path: Path, kind: str, gz: str) -> None:
     data = read(write(tmp_path / f"events.{kind}{gz}", TABLE))
-    assert data.names == ("books", "movies")
+    assert data.domain_names == ("books", "movies")
     assert pairs(data, "books") == [("ann", "b1"), ("ann", "b2"), ("bob", "b1")]
     assert pairs(data, "movies") == [("bob", "b1"), ("cat", "m1")]
     assert data.shared_U.tolist() == [False, True, False]
@@ -96,7 +96,7 @@ def test_list_of_files_names_domains_by_stem(tmp_path: Path) -> None:
         write(tmp_path / "movies.parquet", pl.DataFrame(MOVIES)),
     ]
     data = read(files, users="shared")
-    assert data.names == ("books", "movies")
+    assert data.domain_names == ("books", "movies")
     assert data["books"].time is not None
     assert data["books"].time.tolist() == [7, 5, 6]
     assert data["movies"].time is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from landbridge.core.errors import SettingsError
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import NEGATIVES, Pairwise
 
@@ -97,7 +97,7 @@ def test_threads_seeds_and_epochs() -> None:
     slices = {"a": slice(0, 90)}
     runs = []
     for threads in (1, 2):
-        with limited(threads):
+        with thread_limit(threads):
             runs.append(Pairwise(events, slices, seed=3).epoch(5))
     assert all(np.array_equal(one, other) for one, other in zip(*(run[:3] for run in runs), strict=True))
     for other in (Pairwise(events, slices, seed=4).epoch(5), Pairwise(events, slices, seed=3).epoch(6)):

@@ -10,7 +10,7 @@ from worlds import uneven
 
 from landbridge.core.errors import DataError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.data.queries import Queries
 from landbridge.data.sampling import sequences
 from landbridge.data.sampling.sequences import Windows
@@ -27,19 +27,19 @@ def slow_history(data: MultiDomain, user: int) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def row(rows: Rows, number: int) -> list[int]:
+def row(rows: Ragged, number: int) -> list[int]:
     return rows.columns[rows.offsets[number] : rows.offsets[number + 1]].tolist()
 
 
-def ragged(lengths: list[int]) -> Rows:
+def ragged(lengths: list[int]) -> Ragged:
     """Items are numbered through, so that an item's row and place are known."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Rows(offsets, np.arange(offsets[-1], dtype=np.int32), None)
+    return Ragged(offsets, np.arange(offsets[-1], dtype=np.int32), None)
 
 
 def test_events_of_all_domains_stand_in_the_order_of_time() -> None:
     data = uneven()
-    rows = sequences.in_time(data)
+    rows = sequences.user_histories(data)
     for user in range(data.n_users):
         assert row(rows, user) == [item for _, item in slow_history(data, user)]
 
@@ -49,7 +49,7 @@ def test_equal_times_are_shuffled_alike_whatever_else_is_known() -> None:
     users, items = np.repeat(np.arange(50), 20), np.concatenate([rng.permutation(40)[:20] for _ in range(50)])
     whole = of_one(Interactions.from_events(users, items, 50, 40, time=np.zeros(1000)))
     some = whole.with_events({"a": whole["a"].take(np.arange(1000) % 3 > 0)})
-    rows, part = sequences.in_time(whole), sequences.in_time(some)
+    rows, part = sequences.user_histories(whole), sequences.user_histories(some)
     assert any(row(rows, user) != sorted(row(rows, user)) for user in range(50))
     for user in range(50):
         assert row(part, user) == [item for item in row(rows, user) if item in row(part, user)]
@@ -64,7 +64,7 @@ def of_one(table: Interactions) -> MultiDomain:
 def test_without_time_stamps_there_is_no_sequence() -> None:
     table = Interactions.from_events([0, 0], [0, 1], 1, 2)
     with pytest.raises(DataError, match="Domain 'a' has no time stamps"):
-        sequences.in_time(of_one(table))
+        sequences.user_histories(of_one(table))
 
 
 @given(
@@ -122,34 +122,36 @@ def test_the_number_of_batches_is_not_told_too_high() -> None:
 
 
 def test_the_latest_events_of_a_row() -> None:
-    items_RL, count_R = sequences.latest(ragged([5, 0, 2]), 3)
+    items_RL, count_R = sequences.last_items(ragged([5, 0, 2]), 3)
     assert items_RL.tolist() == [[2, 3, 4], [-1, -1, -1], [5, 6, -1]]
     assert count_R.tolist() == [3, 0, 2]
 
 
 def test_a_query_is_what_it_brings_or_what_is_known() -> None:
     data = uneven()
-    history = sequences.in_time(data)
+    history = sequences.user_histories(data)
     events = {
-        "b": Rows(np.array([0, 2, 2, 2]), np.array([3, 9], np.int32), None),
-        "a": Rows(np.array([0, 1, 1, 2]), np.array([7, 8], np.int32), None),
+        "b": Ragged(np.array([0, 2, 2, 2]), np.array([3, 9], np.int32), None),
+        "a": Ragged(np.array([0, 1, 1, 2]), np.array([7, 8], np.int32), None),
     }
     times = {"b": np.array([50, 10]), "a": np.array([20, 5])}
     queries = Queries(np.array([4, 5, -1], np.int32), events, times)
-    found = sequences.asked(data, history, queries)
+    found = sequences.query_histories(data, history, queries)
     start = data["a"].n_items
     assert row(found, 0) == [start + 9, 7, start + 3]
     assert row(found, 1) == row(history, 5)
     assert row(found, 2) == [8]
-    turned = sequences.asked(data, history, queries.take(np.array([2, 0])))
+    turned = sequences.query_histories(data, history, queries.take(np.array([2, 0])))
     assert [row(turned, 0), row(turned, 1)] == [[8], [start + 9, 7, start + 3]]
 
 
 def test_events_without_times_come_domain_by_domain_as_they_are_given() -> None:
     data = uneven()
     events = {
-        "b": Rows(np.array([0, 2]), np.array([9, 3], np.int32), None),
-        "a": Rows(np.array([0, 1]), np.array([7], np.int32), None),
+        "b": Ragged(np.array([0, 2]), np.array([9, 3], np.int32), None),
+        "a": Ragged(np.array([0, 1]), np.array([7], np.int32), None),
     }
-    found = sequences.asked(data, sequences.in_time(data), Queries(np.array([-1], np.int32), events))
+    found = sequences.query_histories(
+        data, sequences.user_histories(data), Queries(np.array([-1], np.int32), events)
+    )
     assert row(found, 0) == [7, data["a"].n_items + 9, data["a"].n_items + 3]

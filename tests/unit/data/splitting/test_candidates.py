@@ -40,7 +40,7 @@ def test_no_positive_no_repeat_no_unknown_item() -> None:
     assert split.test.protocol == "1+12"
     for name, users, table in draws(split):
         flat = np.repeat(users, 12), table.ravel()
-        assert not split.test.known[name].contains(*flat).any()
+        assert not split.test.history[name].contains(*flat).any()
         held = split.test.targets[name]
         own = dict(zip(held.user_idx.tolist(), held.item_idx.tolist(), strict=True))
         assert all(own[u] not in row for u, row in zip(users.tolist(), table.tolist(), strict=True))
@@ -51,9 +51,9 @@ def test_no_positive_no_repeat_no_unknown_item() -> None:
 
 def test_every_allowed_item_is_equally_likely_in_every_place() -> None:
     split = split_of(density=0.3)
-    targets, known = split.test.targets["a"], split.test.known["a"]
+    targets, history = split.test.targets["a"], split.test.history["a"]
     user = int(targets.user_idx[7])
-    allowed = ~known.contains(np.full(ITEMS, user), np.arange(ITEMS)) & (known.item_counts > 0)
+    allowed = ~history.contains(np.full(ITEMS, user), np.arange(ITEMS)) & (history.item_counts > 0)
     allowed[targets.item_idx[7]] = False
     counts = np.zeros((3, ITEMS))
     for seed in range(2000):
@@ -78,7 +78,7 @@ def test_a_small_catalogue_allows_known_items_but_never_targets() -> None:
     split = with_candidates(split_of(density=0.6), 33, seed=0)  # 35 known items, about 21 of them a user's
     seen = 0
     for name, users, table in draws(split):
-        seen += split.test.known[name].contains(np.repeat(users, 33), table.ravel()).sum()
+        seen += split.test.history[name].contains(np.repeat(users, 33), table.ravel()).sum()
         for holdout in (split.valid, split.test):
             held = holdout.targets[name]
             own = dict(zip(held.user_idx.tolist(), held.item_idx.tolist(), strict=True))

@@ -42,7 +42,7 @@ def test_last_takes_the_latest_and_the_one_before() -> None:
     assert pairs(split, "valid", "a") == [(0, 3), (1, 4)]
     assert pairs(split, "test", "b") == [(0, 0)]
     assert split.train["a"].item_idx.tolist() == [1]
-    assert split.test.known["a"].user_counts[:3].tolist() == [2, 1, 0]
+    assert split.test.history["a"].user_counts[:3].tolist() == [2, 1, 0]
 
 
 def test_min_events_spares_users_with_fewer() -> None:
@@ -119,7 +119,7 @@ def test_a_split_ranked_across_is_another_one() -> None:
     for part, same in ((across.valid, split.valid), (across.test, split.test)):
         assert (same.protocol, part.protocol) == ("full", "across")
         assert part.targets is same.targets
-        assert part.known is same.known
+        assert part.history is same.history
         assert part.fingerprint != same.fingerprint
         assert part.select(["a"]).across
     assert across.train is split.train

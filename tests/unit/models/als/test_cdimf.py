@@ -9,7 +9,7 @@ import pytest
 from worlds import dense, far, fit_error, of_tables, twin_parts, twin_ridge, uneven
 
 from landbridge.core.errors import DivergenceError, SettingsError
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
@@ -28,7 +28,7 @@ def changed(method: CDIMF, **settings: Any) -> CDIMF:
 
 def begin(data: MultiDomain, method: CDIMF) -> Any:
     parties = method._parties(data, 0)
-    with limited(1):
+    with thread_limit(1):
         return parties, method._start(parties, data.n_users, 0, 1)
 
 
@@ -36,7 +36,7 @@ def rounds(data: MultiDomain, method: CDIMF, count: int) -> Any:
     """``count`` rounds at the first items; gives parties, the last state and all transcripts."""
     parties, state = begin(data, method)
     transcript = []
-    with limited(1):
+    with thread_limit(1):
         bases = {name: als.basis(state[f"y:{name}"], 1) for name in parties}
         for _ in range(count):
             before = state
@@ -66,7 +66,7 @@ def plain(data: MultiDomain) -> Any:
     """Separate ALS from the items with which CDIMF starts."""
     method = IALS(factors=5, reg=0.2, alpha0=0.1, epochs=5)
     _, state = begin(data, changed(SMALL, rho=0))
-    first = {f"item:{name}": state[f"y:{name}"] for name in data.names}
+    first = {f"item:{name}": state[f"y:{name}"] for name in data.domain_names}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(IALS, "_start", lambda *_: first)
         return method.fit(data, ONE)
@@ -79,7 +79,7 @@ def test_1_without_ties_each_party_is_separate_als(change: dict[str, Any]) -> No
     parties = changed(SMALL, **change).fit(data, ONE)
     alone = plain(data)
     queries = Queries.of_users(np.arange(-1, data.n_users))
-    for name in data.names:
+    for name in data.domain_names:
         assert far(parties.score(name, queries), alone.score(name, queries)) < 1e-5
 
 
@@ -114,7 +114,7 @@ def test_3_fixed_items_lead_to_the_joint_optimum(settings: dict[str, Any]) -> No
 def test_3_a_fit_ends_at_the_optimum_whatever_rho(rho: float) -> None:
     data = uneven()
     fitted = changed(SMALL, rho=rho).fit(data, ONE)
-    state = {f"y:{name}": fitted.item_IF[name] for name in data.names}
+    state = {f"y:{name}": fitted.item_IF[name] for name in data.domain_names}
     best_UF = optimum(data, SMALL, SMALL._parties(data, 0), state)
     assert far(fitted.user_UF["a"][data.shared_U], best_UF[data.shared_U]) < 3e-4
     assert fitted.log[-1]["closing_rounds"] < 300
@@ -158,7 +158,7 @@ def test_5_shrinking_in_between_follows_the_formula() -> None:
 def test_6_no_half_step_increases_its_objective() -> None:
     data = uneven(weighted=True)
     parties, state, _ = rounds(data, SMALL, 3)
-    with limited(1):
+    with thread_limit(1):
         bases = {name: als.basis(state[f"y:{name}"], 1) for name in parties}
         users = state | SMALL._users(parties, bases, state, SMALL.rho, 1)
         items = users | SMALL._items(parties, users, 1)
@@ -198,7 +198,7 @@ def test_8_joined_als_and_consensus_reach_the_same_loss() -> None:
     def loss(fitted: Any, over_users: float, over_items: float) -> float:
         x_UF = fitted.user_UF["a"].astype(float)
         total = over_users * float((x_UF**2).sum())
-        for name in data.names:
+        for name in data.domain_names:
             y_IF = fitted.item_IF[name].astype(float)
             total += fit_error(dense(data[name]), x_UF, y_IF, 0.2) + over_items * float((y_IF**2).sum())
         return total
@@ -212,7 +212,7 @@ def test_9_two_copies_of_a_domain_are_one_domain() -> None:
     data = of_tables({"one": table, "copy": table})
     parties, state = begin(data, SMALL)
     state["y:copy"] = state["y:one"]
-    with limited(1):
+    with thread_limit(1):
         for epoch in range(4):
             state, _ = SMALL._epoch(parties, 1, state, epoch)
         state, _ = SMALL._close(parties, state, 1)
@@ -229,7 +229,7 @@ def test_10_the_first_epoch_is_unpenalised() -> None:
     for rho, warmup in ((0.1, 1), (10.0, 1), (10.0, 0)):
         method = changed(SMALL, rho=rho, rho_warmup=warmup)
         parties, state = begin(data, method)
-        with limited(1):
+        with thread_limit(1):
             states[rho, warmup], facts = method._epoch(parties, 1, state, 0)
         assert facts["rho"] == (0 if warmup else rho)
     low, high, cold = states.values()
@@ -285,7 +285,7 @@ def test_a_growing_rho_keeps_the_multiplier() -> None:
     data = uneven()
     method = changed(SMALL, rho_growth=4.0, inner_sweeps=1)
     parties, state = begin(data, method)
-    with limited(1):
+    with thread_limit(1):
         for epoch in range(2):
             state, _ = method._epoch(parties, 1, state, epoch)
         grown, facts = method._epoch(parties, 1, state, 2)
@@ -298,7 +298,7 @@ def test_aggregate_every_keeps_the_consensus_in_between() -> None:
     data = uneven()
     method = changed(SMALL, aggregate_every=2)
     parties, state = begin(data, method)
-    with limited(1):
+    with thread_limit(1):
         first, _ = method._epoch(parties, 1, state, 0)
         second, _ = method._epoch(parties, 1, first, 1)
         third, _ = method._epoch(parties, 1, second, 2)
@@ -343,7 +343,7 @@ def test_no_number_is_never_passed_on() -> None:
     data = uneven()
     parties, state = begin(data, SMALL)
     state["z"][:] = np.nan
-    with limited(1), pytest.raises(DivergenceError):
+    with thread_limit(1), pytest.raises(DivergenceError):
         SMALL._epoch(parties, 1, state, 1)
 
 

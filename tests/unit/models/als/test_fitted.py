@@ -10,9 +10,9 @@ from worlds import far, own_events, uneven
 
 from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.models.als.cdimf import CDIMF
-from landbridge.models.als.fitted import Factors
+from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method, Queries
 from landbridge.training.options import FitOptions
@@ -29,45 +29,45 @@ ONE = FitOptions(threads=1)
 
 
 @pytest.fixture(scope="module", params=TIES)
-def fitted(request: pytest.FixtureRequest) -> Factors:
+def fitted(request: pytest.FixtureRequest) -> ALSModel:
     found = TIES[request.param].fit(uneven(weighted=request.param != "active"), ONE)
-    assert isinstance(found, Factors)
+    assert isinstance(found, ALSModel)
     return found
 
 
-def trained(fitted: Factors, domain: str) -> np.ndarray:
+def trained(fitted: ALSModel, domain: str) -> np.ndarray:
     """Whose row comes from events; everyone with events anywhere, unless domains are separate."""
-    known = fitted.known
+    history = fitted.history
     if fitted.rule.tie == "separate":
-        return known[domain].user_counts > 0
-    return known.activity_UD.any(axis=1)
+        return history[domain].user_counts > 0
+    return history.activity_UD.any(axis=1)
 
 
-def test_fold_in_of_a_training_user_reproduces_her_row(fitted: Factors) -> None:
+def test_fold_in_of_a_training_user_reproduces_her_row(fitted: ALSModel) -> None:
     """Oracle 7, with users known only in another domain among them."""
-    for domain in fitted.known.names:
+    for domain in fitted.history.domain_names:
         here_U = trained(fitted, domain)
-        rows_UF = fitted.fold_in(domain, own_events(fitted.known), fitted.known.n_users)
+        rows_UF = fitted.fold_in(domain, own_events(fitted.history), fitted.history.n_users)
         assert far(rows_UF[here_U], fitted.user_UF[domain][here_U]) < 1e-4
-    assert (fitted.known["c"].user_counts == 0).any()
+    assert (fitted.history["c"].user_counts == 0).any()
 
 
-def test_fold_in_answers_a_query_with_events(fitted: Factors) -> None:
-    known = fitted.known
-    users = np.flatnonzero(known.shared_U & (known["a"].user_counts > 0))
+def test_fold_in_answers_a_query_with_events(fitted: ALSModel) -> None:
+    history = fitted.history
+    users = np.flatnonzero(history.shared_U & (history["a"].user_counts > 0))
     by_index = fitted.score("a", Queries.of_users(users))
-    unknown = Queries(np.full(known.n_users, -1, np.int32), own_events(known))
+    unknown = Queries(np.full(history.n_users, -1, np.int32), own_events(history))
     assert far(fitted.score("a", unknown)[users], by_index) < 1e-3
 
 
-def test_contributions_sum_to_the_score(fitted: Factors) -> None:
+def test_contributions_sum_to_the_score(fitted: ALSModel) -> None:
     """Eq. (2), with nothing left over: every row is the optimum of its events."""
-    for domain in fitted.known.names:
+    for domain in fitted.history.domain_names:
         scores_UI = fitted.user_UF[domain] @ fitted.item_IF[domain].T
         for user in np.flatnonzero(trained(fitted, domain)):
             sums = [
                 sum(float(part_N.sum()) for part_N in fitted.explain(domain, int(user), item).events.values())
-                for item in range(0, fitted.known[domain].n_items, 7)
+                for item in range(0, fitted.history[domain].n_items, 7)
             ]
             np.testing.assert_allclose(sums, scores_UI[user, ::7], atol=1e-4 * np.abs(scores_UI).max())
 
@@ -78,9 +78,9 @@ def test_explanations_are_complete(tie: str, policy: str) -> None:
     """For people with events here, elsewhere and nowhere: the parts are the score, without a rest."""
     data = nobody(uneven())
     fitted = changed(TIES[tie], cold_policy=policy).fit(data, ONE)
-    assert isinstance(fitted, Factors)
+    assert isinstance(fitted, ALSModel)
     rng = np.random.default_rng(7)
-    for domain in data.names:
+    for domain in data.domain_names:
         scores_UI = fitted.score(domain, Queries.of_users(np.arange(data.n_users)))
         for user in range(data.n_users):
             item = int(rng.integers(data[domain].n_items))
@@ -89,7 +89,7 @@ def test_explanations_are_complete(tie: str, policy: str) -> None:
             assert events + found.popularity == pytest.approx(scores_UI[user, item], abs=1e-4)
             assert abs(found.rest) < 1e-4
             assert {n: len(part_N) for n, part_N in found.events.items()} == {
-                n: data[n].user_counts[user] for n in data.names
+                n: data[n].user_counts[user] for n in data.domain_names
             }
 
 
@@ -101,7 +101,7 @@ def test_popularity_is_for_newcomers_and_events_only_where_they_count(tie: str) 
     share = data["c"].item_counts[2] / here_U.sum()
     for policy, popularity in (("blend", 3 * share), ("popularity", share), ("zero", 0.0)):
         fitted = changed(TIES[tie], cold_policy=policy).fit(data, ONE)
-        assert isinstance(fitted, Factors)
+        assert isinstance(fitted, ALSModel)
         assert fitted.explain("c", usual, 2).popularity == 0
         found = fitted.explain("c", newcomer, 2)
         assert found.popularity == pytest.approx(popularity, rel=1e-5)
@@ -122,22 +122,22 @@ def test_what_no_event_explains_is_the_rest(settings: dict[str, Any]) -> None:
     assert max(rests) > 0.01
 
 
-def test_contributions_stand_beside_the_users_events(fitted: Factors) -> None:
-    known = fitted.known
-    user = int(np.flatnonzero(known.activity_UD.all(axis=1))[0])
+def test_contributions_stand_beside_the_users_events(fitted: ALSModel) -> None:
+    history = fitted.history
+    user = int(np.flatnonzero(history.activity_UD.all(axis=1))[0])
     parts = fitted.explain("a", user, 0).events
     assert {name: len(part) for name, part in parts.items()} == {
-        name: int(known[name].user_counts[user]) for name in known.names
+        name: int(history[name].user_counts[user]) for name in history.domain_names
     }
     if fitted.rule.tie == "separate":
         assert not parts["b"].any()
         assert not parts["c"].any()
 
 
-def test_an_event_in_a_query_replaces_the_known_row_only_where_given(fitted: Factors) -> None:
-    known = fitted.known
-    user = int(np.flatnonzero(known.activity_UD.all(axis=1))[0])
-    events = {"a": Rows(np.array([0, 0, 2]), np.array([1, 4], np.int32), None)}
+def test_an_event_in_a_query_replaces_the_known_row_only_where_given(fitted: ALSModel) -> None:
+    history = fitted.history
+    user = int(np.flatnonzero(history.activity_UD.all(axis=1))[0])
+    events = {"a": Ragged(np.array([0, 0, 2]), np.array([1, 4], np.int32), None)}
     rows_BF = fitted.query_vectors("a", Queries(np.array([user, user], np.int32), events))
     assert np.array_equal(rows_BF[0], fitted.user_UF["a"][user])
     assert not np.allclose(rows_BF[1], rows_BF[0])
@@ -157,8 +157,8 @@ def nobody(data: MultiDomain) -> MultiDomain:
 def test_cold_policies(kind: Method, policy: str) -> None:
     data = nobody(uneven())
     fitted = changed(kind, cold_policy=policy).fit(data, ONE)
-    assert isinstance(fitted, Factors)
-    for domain in data.names:
+    assert isinstance(fitted, ALSModel)
+    for domain in data.domain_names:
         scores_BI = fitted.score(domain, Queries.of_users([-1, 0]))
         wanted_I = np.zeros(data[domain].n_items)
         if policy in ("blend", "popularity"):

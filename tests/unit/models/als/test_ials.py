@@ -7,7 +7,7 @@ import pytest
 from worlds import dense, far, fit_error, twin_ridge, uneven
 
 from landbridge.core.errors import SettingsError
-from landbridge.core.threads import limited
+from landbridge.core.threads import thread_limit
 from landbridge.data.queries import Queries
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models.als import solver as als
@@ -25,7 +25,7 @@ def test_weights_one_plus_alpha_give_the_same_row_times_target(target: float, fa
     y_IF = als.initial(np.random.default_rng(0), table.n_items, 4) * 10
     ridge_U = np.full(table.n_users, 0.7, np.float32)
     fixed = als.basis(y_IF, 1)
-    with limited(1):
+    with thread_limit(1):
         x_UF = als.solve(table.by_user, fixed, 0.3, ridge_U) @ fixed.rotation_FF.T
     confidence_UI = 0.3 + seen_UI
     wide = y_IF.astype(float)
@@ -44,11 +44,12 @@ def test_no_sweep_increases_the_objective(sharing: str) -> None:
         method = IALS(factors=5, sharing=sharing, alpha0=0.1, reg=0.1, epochs=epochs)
         fitted = method.fit(data, ONE)
         if sharing == "joined":
-            y_IF = np.concatenate([fitted.item_IF[name] for name in data.names])
+            y_IF = np.concatenate([fitted.item_IF[name] for name in data.domain_names])
             losses.append(objective(table_UI, fitted.user_UF["a"], y_IF, method))
         else:
             parts = [
-                objective(dense(data[n]), fitted.user_UF[n], fitted.item_IF[n], method) for n in data.names
+                objective(dense(data[n]), fitted.user_UF[n], fitted.item_IF[n], method)
+                for n in data.domain_names
             ]
             losses.append(sum(parts))
     assert np.all(np.diff(losses) <= 1e-6 * losses[0])
@@ -99,7 +100,7 @@ def test_auto_solver_ends_near_the_exact_model() -> None:
     exact = IALS(factors=48, epochs=3, sharing="joined").fit(data)
     auto = IALS(factors=48, epochs=3, sharing="joined", solver="auto").fit(data)
     queries = Queries.of_users(np.arange(data.n_users))
-    name = data.names[0]
+    name = data.domain_names[0]
     assert data[name].item_counts.max() > als.AUTO.steps_from
     assert not np.array_equal(auto.item_IF[name], exact.item_IF[name])
     right_UI = exact.score(name, queries)

@@ -8,21 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landbridge.core.threads import limited
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.core.threads import thread_limit
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.models.als import solver as als
 
 ALPHA0 = 0.05
 LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 11, 12, 19, 20, 23, 24, 25, 31, 47, 48, 95, 96, 97, 130, 260)
 
 
-def _rows(lengths: tuple[int, ...], n_columns: int, weighted: bool) -> Rows:
+def _rows(lengths: tuple[int, ...], n_columns: int, weighted: bool) -> Ragged:
     rng = np.random.default_rng(5)
     columns = np.concatenate(
         [np.sort(rng.choice(n_columns, n, replace=False)) for n in lengths] or [np.empty(0)]
     )
     weight = rng.uniform(0.2, 5, len(columns)).astype(np.float32) if weighted else None
-    return Rows(np.concatenate(([0], np.cumsum(lengths))).astype(np.int64), columns.astype(np.int32), weight)
+    return Ragged(
+        np.concatenate(([0], np.cumsum(lengths))).astype(np.int64), columns.astype(np.int32), weight
+    )
 
 
 def _factors(n_rows: int, n_factors: int, seed: int = 1) -> als.Float32:
@@ -33,7 +35,7 @@ def _factors(n_rows: int, n_factors: int, seed: int = 1) -> als.Float32:
 
 
 def _direct(
-    rows: Rows, y_IF: als.Float32, ridge_R: als.Float32, pull_RF: als.Float32 | None
+    rows: Ragged, y_IF: als.Float32, ridge_R: als.Float32, pull_RF: als.Float32 | None
 ) -> npt.NDArray[np.float64]:
     """Every row by a dense float64 solve of the normal equations of Eq. (1), in the basis of ``y_IF``."""
     y_IF = y_IF.astype(np.float64)
@@ -50,7 +52,7 @@ def _direct(
 
 def _case(
     n_factors: int, weighted: bool, pulled: bool
-) -> tuple[Rows, als.Float32, als.Float32, als.Float32 | None]:
+) -> tuple[Ragged, als.Float32, als.Float32, als.Float32 | None]:
     rows, y_IF = _rows(LENGTHS, 300, weighted), _factors(300, n_factors)
     rng = np.random.default_rng(9)
     ridge_R = rng.uniform(0.3, 2, len(LENGTHS)).astype(np.float32)
@@ -59,7 +61,7 @@ def _case(
 
 
 def _solved(
-    rows: Rows,
+    rows: Ragged,
     y_IF: als.Float32,
     ridge_R: als.Float32,
     pull_RF: als.Float32 | None,
@@ -68,7 +70,7 @@ def _solved(
     threads: int = 1,
 ) -> als.Float32:
     """``als.solve`` with everything given and returned in the basis of ``y_IF``."""
-    with limited(threads):
+    with thread_limit(threads):
         fixed = als.basis(y_IF, threads)
         pull_RF, start_RF = (None if a is None else a @ fixed.rotation_FF for a in (pull_RF, start_RF))
         x_RF = als.solve(rows, fixed, ALPHA0, ridge_R, pull_RF, solver, start_RF)
@@ -118,7 +120,7 @@ def test_both_direct_forms_agree_at_their_border() -> None:
     below = _rows((31,), 300, True)
     assert below.weight is not None
     other = np.setdiff1d(np.arange(300), below.columns)[:1].astype(np.int32)
-    above = Rows(
+    above = Ragged(
         np.array([0, 32], np.int64),
         np.concatenate([below.columns, other]),
         np.concatenate([below.weight, np.float32([1e-9])]),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from landbridge.core.errors import DataError
 from landbridge.models.common import losses
-from landbridge.models.uclr.contrastive import stand_out
+from landbridge.models.uclr.contrastive import log_partition_and_kl
 
 WIDE = torch.float64
 
@@ -44,7 +44,7 @@ def published(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor, *, mean: bool)
 
 
 def contrast(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor, rho: float) -> Tensor:
-    return losses.contrastive(stand_out(anchor_BL, other_BL, tau_B)[0], tau_B, rho)
+    return losses.contrastive(log_partition_and_kl(anchor_BL, other_BL, tau_B)[0], tau_B, rho)
 
 
 @pytest.mark.parametrize("mean", [True, False])
@@ -78,15 +78,15 @@ def test_one_negative_costs_its_gap_at_any_temperature() -> None:
 
 def test_one_person_has_no_negatives() -> None:
     with pytest.raises(DataError, match="two people"):
-        stand_out(*codes(1), temperatures(1))
+        log_partition_and_kl(*codes(1), temperatures(1))
 
 
 def test_positive_scaling_of_codes_changes_nothing() -> None:
     anchor_BL, other_BL = codes(6)
     scale_B1 = torch.linspace(0.1, 50, 6, dtype=WIDE).unsqueeze(1)
     for found_B, wanted_B in zip(
-        stand_out(anchor_BL * scale_B1, other_BL * scale_B1.flip(0), temperatures(6)),
-        stand_out(anchor_BL, other_BL, temperatures(6)),
+        log_partition_and_kl(anchor_BL * scale_B1, other_BL * scale_B1.flip(0), temperatures(6)),
+        log_partition_and_kl(anchor_BL, other_BL, temperatures(6)),
         strict=True,
     ):
         np.testing.assert_allclose(found_B, wanted_B, atol=1e-12)
@@ -116,7 +116,7 @@ def test_tracked_loss_has_the_value_of_the_loss_and_the_gradient_of_the_estimato
     """Eq. (2) from its own terms: τ ∇g / s."""
     h_BN, tau_B = gaps(*codes(6)).requires_grad_(), temperatures(6)
     s_B, log_g_B = torch.linspace(0.05, 2, 6, dtype=WIDE), log_mean(h_BN, tau_B)
-    loss_B = losses.tracked(log_g_B, tau_B, 0.7, s_B.log())
+    loss_B = losses.log_ratio_estimate(log_g_B, tau_B, 0.7, s_B.log())
     wanted_B = losses.contrastive(log_g_B, tau_B, 0.7)
     np.testing.assert_allclose(loss_B.detach(), wanted_B.detach(), atol=1e-12)
     (found_BN,) = torch.autograd.grad(loss_B.sum(), h_BN)
@@ -129,7 +129,7 @@ def test_tracked_loss_at_the_batch_s_own_mean_is_the_loss() -> None:
     h_BN, tau_B = gaps(*codes(6)).requires_grad_(), temperatures(6)
     log_g_B = log_mean(h_BN, tau_B)
     (found_BN,) = torch.autograd.grad(
-        losses.tracked(log_g_B, tau_B, 0.0, log_g_B).sum(), h_BN, retain_graph=True
+        losses.log_ratio_estimate(log_g_B, tau_B, 0.0, log_g_B).sum(), h_BN, retain_graph=True
     )
     (wanted_BN,) = torch.autograd.grad(losses.contrastive(log_g_B, tau_B, 0.0).sum(), h_BN)
     np.testing.assert_allclose(found_BN, wanted_BN, atol=1e-12)
@@ -155,8 +155,8 @@ def test_bpr_is_log_two_at_equal_scores_and_the_negative_log_of_sigma_elsewhere(
 def test_shrinkage_in_both_powers() -> None:
     users_BF = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
     items_BF = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
-    np.testing.assert_allclose(losses.shrinkage((users_BF, items_BF), 0.1).detach(), [1.45, 0.05], rtol=1e-6)
-    unsquared_B = losses.shrinkage((users_BF, items_BF), 0.1, power=1)
+    np.testing.assert_allclose(losses.l2_penalty((users_BF, items_BF), 0.1).detach(), [1.45, 0.05], rtol=1e-6)
+    unsquared_B = losses.l2_penalty((users_BF, items_BF), 0.1, power=1)
     np.testing.assert_allclose(unsquared_B.detach(), [0.7, 0.1], rtol=1e-6)
     unsquared_B.sum().backward()
     np.testing.assert_allclose(users_BF.grad, [[0.06, 0.08], [0, 0]], rtol=1e-6)

@@ -140,7 +140,7 @@ def test_without_layers_lightgcn_is_bprmf(sharing: str, optimizer: str) -> None:
     settings = {"factors": 5, "sharing": sharing, "optimizer": optimizer, "epochs": 3, "lr": 0.02}
     settings |= {"reg": 0.01, "spread": 0.1, "batch_size": 32}
     one, other = BPRMF(**settings).fit(data, ONE), LightGCN(**settings, layers=0).fit(data, ONE)
-    for name in data.names:
+    for name in data.domain_names:
         assert np.array_equal(one.user_UF[name], other.user_UF[name])
         assert np.array_equal(one.item_IF[name], other.item_IF[name])
     assert one.log == other.log
@@ -210,7 +210,7 @@ class TestFoldIn:
     """A new person's row from her events, whatever else there is."""
 
     def board(self, sharing: str = "separate") -> tuple[MultiDomain, BPRMF]:
-        data = checkerboard(domains=2).split.test.known
+        data = checkerboard(domains=2).split.test.history
         return data, BPRMF(4, sharing, lr=0.03, epochs=12, batch_size=16)
 
     @pytest.mark.parametrize("sharing", ["separate", "joined"])

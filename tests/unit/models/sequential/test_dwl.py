@@ -14,9 +14,9 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.models.sequential.dwl import DWL, PAPER
-from landbridge.models.sequential.item_weights import Weighed
+from landbridge.models.sequential.item_weights import SparsityWeights
 from landbridge.training.options import FitOptions
-from landbridge.training.weighting.sparsity import Counts
+from landbridge.training.weighting.sparsity import DomainCounts
 
 torch = pytest.importorskip("torch")
 
@@ -60,9 +60,9 @@ def test_uneven_ones_do_not() -> None:
 
 
 def test_a_sample_has_mean_weight_one_and_a_sparse_domain_the_larger_one() -> None:
-    weighed = Weighed(SMALL, UNEVEN, torch.device("cpu"))
+    weighed = SparsityWeights(SMALL, UNEVEN, torch.device("cpu"))
     weighed.begin(0)
-    weight_I, count_I = weighed.of_items(), UNEVEN.joined()[0].item_counts
+    weight_I, count_I = weighed.item_weights(), UNEVEN.joined()[0].item_counts
     assert np.isclose(weight_I @ count_I / count_I.sum(), 1)
     large, small = weight_I[:15], weight_I[15:][count_I[15:] > 0]
     assert large.max() < 1 < small.min() <= SMALL.high
@@ -70,7 +70,7 @@ def test_a_sample_has_mean_weight_one_and_a_sparse_domain_the_larger_one() -> No
 
 
 def score_D(data: MultiDomain) -> np.ndarray:
-    return SMALL.schedule.sparsity.score(Counts.of(data))
+    return SMALL.schedule.sparsity.score(DomainCounts.of(data))
 
 
 def test_from_one_the_weights_move_a_tenth_of_the_way_every_second_epoch() -> None:
@@ -86,8 +86,8 @@ def test_the_gradient_of_the_weighted_loss_is_the_weighted_sum_of_gradients() ->
     method = replace(SMALL, weigh="fixed", weights={"small": 3.0}, epochs=1, batch_size=1000, loss="softmax")
     plain = replace(method, weigh="none", weights={})
     grads = [gradient(each) for each in (method, plain)]
-    parts = [gradient(plain, only=name) for name in UNEVEN.names]
-    n_large, n_small = (sum(len(e) for e in [UNEVEN[name]]) * 8 / 9 for name in UNEVEN.names)
+    parts = [gradient(plain, only=name) for name in UNEVEN.domain_names]
+    n_large, n_small = (sum(len(e) for e in [UNEVEN[name]]) * 8 / 9 for name in UNEVEN.domain_names)
     weighed = (n_large * parts[0] + 3 * n_small * parts[1]) / (n_large + 3 * n_small)
     assert np.allclose(grads[0], weighed, atol=1e-6)
     assert np.allclose(grads[1], (n_large * parts[0] + n_small * parts[1]) / (n_large + n_small), atol=1e-6)
@@ -99,7 +99,7 @@ def gradient(method: DWL, only: str | None = None) -> np.ndarray:
     from landbridge.models.sequential.method import _Steps
 
     table, slices = UNEVEN.joined()
-    windows = sequences.Windows(sequences.in_time(UNEVEN), 50, 1000)
+    windows = sequences.Windows(sequences.user_histories(UNEVEN), 50, 1000)
     tensors = method.encoder.initial(table.n_items, 1, 0.3)
     steps = _Steps(method, windows, table)
     (batch,) = steps.epoch(0)
@@ -131,7 +131,7 @@ def next_found(method: DWL, data: MultiDomain, domain: str) -> float:
     fitted = method.fit(data, ONE)
     table = data[domain]
     people = np.flatnonzero(table.user_counts)
-    scores = {name: fitted.score(name, Queries.of_users(people)) for name in data.names}
+    scores = {name: fitted.score(name, Queries.of_users(people)) for name in data.domain_names}
     for row, user in enumerate(people):
         scores[domain][row, table.item_idx[table.user_idx == user]] = -np.inf
     assert table.time is not None
@@ -177,9 +177,9 @@ def test_an_item_of_several_domains_counts_as_its_sparsest_one_says() -> None:
     data = MultiDomain(UNEVEN.users, UNEVEN.items, UNEVEN.domains, memberships=belongs)
     found = {}
     for combine in ("max", "mean"):
-        weighed = Weighed(replace(SMALL, combine=combine), data, torch.device("cpu"))
+        weighed = SparsityWeights(replace(SMALL, combine=combine), data, torch.device("cpu"))
         weighed.begin(0)
-        found[combine] = weighed.of_items()
+        found[combine] = weighed.item_weights()
     assert found["max"][3] == found["max"][20] > found["max"][4]
     assert found["mean"][20] > found["mean"][3] > found["mean"][4]
 

@@ -13,10 +13,10 @@ from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.sequential.dwl import DWL
-from landbridge.models.sequential.item_weights import PEOPLE, PLACES, STEP, Several
+from landbridge.models.sequential.item_weights import PEOPLE, PLACES, STEP, MultiObjectiveWeights
 from landbridge.training.options import FitOptions
 from landbridge.training.weighting.multi_objective import exposure, worst_group
-from landbridge.training.weighting.sparsity import Counts, renormalised
+from landbridge.training.weighting.sparsity import DomainCounts, renormalised
 
 torch = pytest.importorskip("torch")
 
@@ -61,7 +61,7 @@ def told(log: Any, fact: str, domain: str) -> list[float]:
 def test_sparsity_alone_is_the_weights_of_sparsity(changes: dict[str, Any]) -> None:
     mixed = replace(several(sparsity=1.0), period=2, **changes).fit(UNEVEN, ONE)
     plain = replace(SMALL, period=2, **changes).fit(UNEVEN, ONE)
-    for domain in UNEVEN.names:
+    for domain in UNEVEN.domain_names:
         np.testing.assert_allclose(
             told(mixed.log, "weight", domain), told(plain.log, "weight", domain), rtol=1e-6
         )
@@ -88,22 +88,22 @@ def test_the_domain_that_stays_hard_to_learn_weighs_the_more_for_it() -> None:
 
 def test_the_worst_groups_weights_take_a_step_after_every_epoch() -> None:
     log = replace(several(worst_group=1.0), period=3, epochs=7).fit(UNEVEN, ONE).log
-    weight_D, share_D = np.ones(2), Counts.of(UNEVEN).share_D
+    weight_D, share_D = np.ones(2), DomainCounts.of(UNEVEN).share_D
     for epoch, record in enumerate(log):
         assert list(record["asked_worst_group"].values()) == pytest.approx(weight_D, rel=1e-12)
         if epoch % 3 == 0:
             in_force = record["weight"]
             assert list(in_force.values()) == pytest.approx(weight_D, rel=1e-9)
         assert record["weight"] == in_force
-        loss_D = [record["loss_of"][name] for name in UNEVEN.names]
+        loss_D = [record["loss_of"][name] for name in UNEVEN.domain_names]
         weight_D = renormalised(worst_group(weight_D, loss_D, share_D, STEP), share_D, 0.2, 5.0)
     assert weight_D[1] != 1
 
 
-def emphasis_of(method: DWL, data: MultiDomain) -> Several:
+def emphasis_of(method: DWL, data: MultiDomain) -> MultiObjectiveWeights:
     weights = method.encoder.initial(data.joined()[0].n_items, 1, 0.3)
     emphasis = method.emphasis(data, weights, 1)
-    assert isinstance(emphasis, Several)
+    assert isinstance(emphasis, MultiObjectiveWeights)
     emphasis.begin(0)
     return emphasis
 
@@ -125,7 +125,7 @@ def test_lists_are_those_of_the_network_as_it_is() -> None:
 
 
 def test_an_item_of_two_domains_is_shown_in_both() -> None:
-    belongs = {name: np.ones((15, 2), bool) for name in UNEVEN.names}
+    belongs = {name: np.ones((15, 2), bool) for name in UNEVEN.domain_names}
     data = MultiDomain(UNEVEN.users, UNEVEN.items, UNEVEN.domains, memberships=belongs)
     shown_D = emphasis_of(several(exposure=1.0), data).shown(1)
     assert shown_D[0] == shown_D[1] == PLACES * data.n_users / 2
@@ -133,9 +133,9 @@ def test_an_item_of_two_domains_is_shown_in_both() -> None:
 
 def test_what_is_shown_is_remembered_as_the_momentum_says(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = iter([[90.0, 10.0], [50.0, 50.0]])
-    monkeypatch.setattr(Several, "shown", lambda self, epoch: np.array(next(counted)))
+    monkeypatch.setattr(MultiObjectiveWeights, "shown", lambda self, epoch: np.array(next(counted)))
     emphasis = emphasis_of(replace(several(exposure=1.0), momentum=0.5), UNEVEN)
-    share_D, ones_D = Counts.of(UNEVEN).share_D, np.ones(2)
+    share_D, ones_D = DomainCounts.of(UNEVEN).share_D, np.ones(2)
     assert emphasis.of_domains().tolist() == [1, 1]
     for epoch, shown_D in ((1, [90.0, 10.0]), (2, [95.0, 55.0])):
         emphasis.begin(epoch)
@@ -151,7 +151,7 @@ def test_exposure_brings_a_domain_that_is_hardly_shown_into_the_lists() -> None:
     share = {}
     for name, fitted in (("plain", plain), ("mixed", mixed)):
         weights = {key: torch.from_numpy(array) for key, array in fitted.weights.items()}
-        shown_D = Several(method, data, weights, 5).shown(3)
+        shown_D = MultiObjectiveWeights(method, data, weights, 5).shown(3)
         share[name] = shown_D[1] / shown_D.sum()
     assert share["plain"] < 0.25
     assert share["mixed"] > 1.25 * share["plain"]
@@ -172,8 +172,10 @@ def crowd(users: int = 80, steps: int = 16) -> MultiDomain:
 
 def test_lists_are_made_only_where_exposure_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    real = Several.shown
-    monkeypatch.setattr(Several, "shown", lambda self, epoch: (asked.append(epoch), real(self, epoch))[1])
+    real = MultiObjectiveWeights.shown
+    monkeypatch.setattr(
+        MultiObjectiveWeights, "shown", lambda self, epoch: (asked.append(epoch), real(self, epoch))[1]
+    )
     several(sparsity=0.5, worst_group=0.5).fit(UNEVEN, ONE)
     assert asked == []
     replace(several(exposure=0.5), period=2).fit(UNEVEN, ONE)

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy, logsigmoid
 
 from landbridge.models.sequential import losses as sequence_losses
-from landbridge.models.sequential.losses import LOG_Q, Candidates, binary, everything, in_batch
+from landbridge.models.sequential.losses import LOG_Q, SoftmaxCandidates, all_items, binary, in_batch
 
 ITEMS, FACTORS = 11, 4
 
@@ -36,15 +36,15 @@ def gradients(loss: torch.Tensor, *of: torch.Tensor) -> list[np.ndarray]:
     return [g.numpy() for g in torch.autograd.grad(loss, of, retain_graph=True)]
 
 
-def as_double(among: Candidates) -> Candidates:
+def as_double(among: SoftmaxCandidates) -> SoftmaxCandidates:
     own = None if among.own_T is None else among.own_T.double()
-    return Candidates(
+    return SoftmaxCandidates(
         among.item_C, among.bias_C.double(), among.place_T, own, among.hidden_BC, among.window_T
     )
 
 
 def ours(
-    query: torch.Tensor, items: torch.Tensor, among: Candidates, weight: torch.Tensor
+    query: torch.Tensor, items: torch.Tensor, among: SoftmaxCandidates, weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     among = as_double(among)
     return sequence_losses.cross_entropy(query, items[among.item_C], among, weight)
@@ -82,7 +82,7 @@ def test_softmax_over_everything_is_the_cross_entropy(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sequence_losses, "FILLED", filled)
     monkeypatch.setattr(sequence_losses, "BLOCK_NUMBERS", 5 * ITEMS)  # several blocks
     query, items, target, weight = world()
-    total, loss = ours(query, items, everything(ITEMS, target), weight)
+    total, loss = ours(query, items, all_items(ITEMS, target), weight)
     expected = cross_entropy(query @ items.T, target, reduction="none")
     assert np.allclose(loss.numpy(), expected.detach().numpy())
     slow = (weight * expected).sum()
@@ -95,7 +95,7 @@ def test_short_numbers_give_what_long_ones_give_where_nothing_is_rounded() -> No
     rng = np.random.default_rng(5)
     query, items = (torch.from_numpy(rng.integers(-3, 4, (n, FACTORS))).float() for n in (9, ITEMS))
     query.requires_grad_(), items.requires_grad_()
-    among, weight = everything(ITEMS, torch.arange(9)), torch.ones(9) / 9
+    among, weight = all_items(ITEMS, torch.arange(9)), torch.ones(9) / 9
     long, loss_T = sequence_losses.cross_entropy(query, items, among, weight)
     short, same_T = sequence_losses.cross_entropy(query, items, among, weight, torch.bfloat16)
     assert torch.equal(loss_T, same_T)
@@ -122,7 +122,7 @@ def test_what_a_person_has_is_left_out() -> None:
     hidden_WI = np.random.default_rng(3).random((3, ITEMS)) < 0.3
     among = in_batch(target, torch.arange(ITEMS), shares(), "standard")
     held = torch.from_numpy(hidden_WI)[:, among.item_C]
-    among = Candidates(among.item_C, among.bias_C, among.place_T, among.own_T, held, window)
+    among = SoftmaxCandidates(among.item_C, among.bias_C, among.place_T, among.own_T, held, window)
     _, loss = ours(query, items, among, weight)
     slow = slow_sampled(query, items, target, torch.arange(ITEMS), "standard", hidden_WI[window.numpy()])
     assert np.allclose(loss.numpy(), torch.stack(slow).detach().numpy(), atol=1e-6)
@@ -143,7 +143,7 @@ def test_a_batch_of_the_catalogue_with_equal_shares_is_the_full_softmax() -> Non
     target = torch.arange(ITEMS)
     equal = torch.full((ITEMS,), 1 / ITEMS).double()
     sampled, _ = ours(query, items, in_batch(target, target[:0], equal, "standard"), weight)
-    full, _ = ours(query, items, everything(ITEMS, target), weight)
+    full, _ = ours(query, items, all_items(ITEMS, target), weight)
     assert np.isclose(float(sampled.detach()), float(full.detach()))
 
 
@@ -167,7 +167,7 @@ def test_with_everything_drawn_the_corrected_loss_has_the_full_gradient() -> Non
     target = torch.arange(ITEMS)
     equal = torch.full((ITEMS,), 1 / (ITEMS - 1)).double()  # (T - 1) f = 1
     corrected, _ = ours(query, items, in_batch(target, target[:0], equal, "corrected"), weight)
-    full, _ = ours(query, items, everything(ITEMS, target), weight)
+    full, _ = ours(query, items, all_items(ITEMS, target), weight)
     one, other = (gradients(x, query, items) for x in (corrected, full))
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
 

@@ -10,7 +10,7 @@ from worlds import of_tables
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Rows
+from landbridge.data.interactions import Interactions, Ragged
 from landbridge.data.queries import Queries
 from landbridge.models.sequential.sasrec import SASRec
 from landbridge.training.options import FitOptions
@@ -44,7 +44,7 @@ def chains(users: int = 80, steps: int = 10, seed: int = 0) -> MultiDomain:
 def asking(a: list[int], b: list[int], times: tuple[list[int], list[int]]) -> Queries:
     """One person with events in both domains."""
     events = {
-        name: Rows(np.array([0, len(items)]), np.array(items, np.int32), None)
+        name: Ragged(np.array([0, len(items)]), np.array(items, np.int32), None)
         for name, items in (("a", a), ("b", b))
     }
     return Queries(

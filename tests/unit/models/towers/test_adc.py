@@ -17,7 +17,7 @@ from landbridge.data.synthetic import planted_transfer
 from landbridge.models import registry
 from landbridge.models.common.cold_start import COLD_POLICIES
 from landbridge.models.towers.adc import ADC, BALANCE, SHARING
-from landbridge.models.towers.fitted import Network
+from landbridge.models.towers.fitted import TowerModel
 from landbridge.reports.cells import series
 from landbridge.store.runs import load, save
 from landbridge.training.options import FitOptions
@@ -74,7 +74,7 @@ def test_every_domains_loss_goes_through_the_last_shared_weights(sharing: str, n
     assert towers.last_shared == name
     weights = towers.initial(data, 0, 0.3)
     losses = method.steps(towers, weights, rounds).losses(next(iter(rounds.steps(0))))
-    assert list(losses) == list(data.names)
+    assert list(losses) == list(data.domain_names)
     for loss in losses.values():
         (gradient,) = torch.autograd.grad(loss, weights[name], retain_graph=True)
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
@@ -86,10 +86,10 @@ def test_every_domains_loss_goes_through_the_last_shared_weights(sharing: str, n
 def test_a_taste_reaches_the_sparse_domain(sharing: str) -> None:
     world = planted_transfer(users=240, items=120, groups=6)
     method = ADC(8, sharing=sharing, lr=0.01, epochs=20, batch_size=256)
-    fitted = method.fit(world.split.test.known, ONE)
-    users, known = np.arange(240), world.split.test.known["sparse"]
+    fitted = method.fit(world.split.test.history, ONE)
+    users, history = np.arange(240), world.split.test.history["sparse"]
     scores_UI = fitted.score("sparse", Queries.of_users(users)).copy()
-    scores_UI[known.user_idx, known.item_idx] = -np.inf
+    scores_UI[history.user_idx, history.item_idx] = -np.inf
     best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
     assert np.take_along_axis(world.likes["sparse"], best_U10, axis=1).mean() > 0.5  # by chance: 1 / 6
 
@@ -99,7 +99,7 @@ def test_a_stored_network_says_the_same(tmp_path: Path) -> None:
     fitted = replace(METHOD, sharing="cross").fit(data, ONE)
     save(fitted, tmp_path / "run")
     again = load(tmp_path / "run")
-    assert isinstance(again, Network)
+    assert isinstance(again, TowerModel)
     assert again.method == fitted.method
     assert again.towers == fitted.towers
     asked = Queries(np.array([-1, 3], np.int32), {"b": rows_of(data["b"].by_user, [5, -1])})
@@ -153,7 +153,7 @@ def test_losses_of_a_step_have_the_names_of_its_domains() -> None:
     assert sum("b" in names for names in named) == len(data["b"])
 
 
-def same(one: Network, other: Network) -> bool:
+def same(one: TowerModel, other: TowerModel) -> bool:
     return all(np.array_equal(one.weights[name], other.weights[name]) for name in one.weights)
 
 
@@ -165,7 +165,7 @@ def test_without_balancing_everything_is_measured_and_nothing_changed(sharing: s
     measured, plain = ADC(**settings).fit(data, ONE), Plain(**settings).fit(data, ONE)
     assert same(measured, plain)
     assert "weight" not in plain.log[-1]
-    assert measured.log[-1]["weight"] == dict.fromkeys(data.names, 1.0)
+    assert measured.log[-1]["weight"] == dict.fromkeys(data.domain_names, 1.0)
     assert measured.log[-1]["off_target"] > 0
     assert len(measured.log[-1]["shared_cosine"]) == 3
 
@@ -246,15 +246,15 @@ def test_a_small_hard_domain_is_learned_only_when_balanced(seed: int) -> None:
     """Taste is plain from ten events per person in one domain; in the other each has a single one. With equal
     weights these few count as much as all the others together, and are learned by heart before taste is."""
     world = planted_transfer(users=240, items=120, groups=6, domains=2, seed=seed)
-    known, users = world.split.test.known, np.arange(240)
+    history, users = world.split.test.history, np.arange(240)
 
     def right(balance: str) -> dict[str, float]:
         method = ADC(8, balance=balance, lr=0.01, epochs=15, batch_size=256, spread=0.1)
-        fitted = method.fit(known, replace(ONE, seed=seed))
+        fitted = method.fit(history, replace(ONE, seed=seed))
         found = {}
-        for name in known.names:
+        for name in history.domain_names:
             scores_UI = fitted.score(name, Queries.of_users(users)).copy()
-            scores_UI[known[name].user_idx, known[name].item_idx] = -np.inf
+            scores_UI[history[name].user_idx, history[name].item_idx] = -np.inf
             best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
             found[name] = float(np.take_along_axis(world.likes[name], best_U10, axis=1).mean())
         return found

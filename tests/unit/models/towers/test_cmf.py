@@ -12,9 +12,9 @@ from worlds import uneven
 from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
-from landbridge.data.sampling.domain_batches import Rounds
+from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.data.synthetic import planted_transfer
-from landbridge.models.pairwise.fitted import Vectors
+from landbridge.models.pairwise.fitted import EmbeddingModel
 from landbridge.models.towers.cmf import CMF
 from landbridge.training.options import FitOptions
 
@@ -23,7 +23,7 @@ ONE = FitOptions(threads=1, device="cpu")
 METHOD = CMF(4, lr=0.03, reg=0.01, epochs=3, batch_size=100, spread=0.3)
 
 
-def rows(fitted: Vectors) -> dict[str, Any]:
+def rows(fitted: EmbeddingModel) -> dict[str, Any]:
     return {"user": fitted.user_UF["a"], **{f"item {n}": fitted.item_IF[n] for n in fitted.item_IF}}
 
 
@@ -43,11 +43,11 @@ def test_without_weight_on_the_others_it_is_one_domains_factorisation(loss: str)
     ]
 
 
-def adam_twin(data: MultiDomain, method: CMF, start: Vectors) -> dict[str, Any]:
+def adam_twin(data: MultiDomain, method: CMF, start: EmbeddingModel) -> dict[str, Any]:
     """Row-wise Adam on whole float64 tables, event after event."""
     tables = {name: torch.tensor(array, dtype=torch.float64) for name, array in rows(start).items()}
     slots = {n: (torch.zeros_like(t), torch.zeros_like(t), torch.zeros(len(t), 1)) for n, t in tables.items()}
-    rounds = Rounds(data, method.batch_size, "domain", method.per_positive, 0)
+    rounds = DomainBatches(data, method.batch_size, "domain", method.per_positive, 0)
     for epoch in range(method.epochs):
         for step in rounds.steps(epoch):
             for table in tables.values():
@@ -106,10 +106,10 @@ def test_a_domains_weight_decides_who_forms_the_people() -> None:
 
 def test_a_taste_reaches_the_sparse_domain() -> None:
     world = planted_transfer(users=240, items=120, groups=6)
-    fitted = CMF(8, lr=0.03, epochs=30, batch_size=512).fit(world.split.test.known, ONE)
-    known = world.split.test.known["sparse"]
+    fitted = CMF(8, lr=0.03, epochs=30, batch_size=512).fit(world.split.test.history, ONE)
+    history = world.split.test.history["sparse"]
     scores_UI = fitted.score("sparse", Queries.of_users(np.arange(240))).copy()
-    scores_UI[known.user_idx, known.item_idx] = -np.inf
+    scores_UI[history.user_idx, history.item_idx] = -np.inf
     best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
     assert np.take_along_axis(world.likes["sparse"], best_U10, axis=1).mean() > 0.9
 
@@ -132,4 +132,4 @@ def test_weights_are_those_of_domains() -> None:
     with pytest.raises(SettingsError, match="Unknown domain in weights 'd'"):
         CMF(weights={"d": 1.0}).fit(data, ONE)
     with pytest.raises(SettingsError, match="above 0 for one domain"):
-        CMF(weights=dict.fromkeys(data.names, 0.0)).fit(data, ONE)
+        CMF(weights=dict.fromkeys(data.domain_names, 0.0)).fit(data, ONE)

@@ -17,10 +17,10 @@ from landbridge.data.synthetic import checkerboard
 from landbridge.models.common import pointwise_losses as objectives
 from landbridge.models.towers.adc import ADC
 from landbridge.models.towers.conet import CoNet
-from landbridge.models.towers.fitted import Network
-from landbridge.models.towers.fold_in import Asked, Sides, backward, forward, settle
+from landbridge.models.towers.fitted import TowerModel
+from landbridge.models.towers.fold_in import FoldInQueries, SideInputs, backward, forward, optimise_users
 from landbridge.models.towers.method import TowerMethod
-from landbridge.models.towers.network import Towers
+from landbridge.models.towers.network import TowerNetwork
 from landbridge.models.towers.neumf import NeuMF
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
@@ -44,14 +44,14 @@ def label(method: TowerMethod) -> str:
     return f"{method.name} {getattr(method, 'sharing', '')} {method.tower}"
 
 
-def naive(fitted: Network, domain: str, user: int, item: int, m: int) -> float:
+def naive(fitted: TowerModel, domain: str, user: int, item: int, m: int) -> float:
     """One score in float64: all towers side by side, on the means of her items in the other domains."""
     w = {name: array.astype(float) for name, array in fitted.weights.items()}
-    towers, known = fitted.towers, fitted.known
+    towers, history = fitted.towers, fitted.history
     row, own = w[towers.users(domain)][user], w[f"item.{domain}"][item]
     x = {domain: np.concatenate([row[:m], own[:m]])}
     for other in towers.others(domain):
-        table = known[other]
+        table = history[other]
         if len(items := table.item_idx[table.user_idx == user]):
             x[other] = np.concatenate([row[:m], w[f"item.{other}"][items, :m].mean(axis=0)])
     for level in range(len(towers.tower) + len(towers.head)):
@@ -75,7 +75,7 @@ def anything(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Any]:
     }
 
 
-def lively(fitted: Network) -> Network:
+def lively(fitted: TowerModel) -> TowerModel:
     """The same with other weights, so that towers and cross units matter."""
     return replace(fitted, weights=anything({n: a.shape for n, a in fitted.weights.items()}, 1))
 
@@ -87,7 +87,7 @@ def test_scores_are_those_of_a_naive_twin(method: TowerMethod) -> None:
     fitted = lively(replace(method, cold_weight=0.0).fit(data, ONE))
     users = np.array([0, 7, 13, 29, 44, 58])
     assert len(np.unique((data.activity_UD[users] > 0).sum(axis=1))) >= 2
-    for domain in data.names:
+    for domain in data.domain_names:
         known_B = fitted._trained_U[domain][users]
         scores_BI = fitted.score(domain, Queries.of_users(users))
         assert scores_BI[known_B].std() > 0.02
@@ -109,7 +109,7 @@ def test_scores_are_those_of_the_torch_network(method: TowerMethod) -> None:
     single = of_tables(one_each)
     fitted = lively(replace(method, cold_weight=0.0).fit(single, ONE))
     weights = {name: torch.from_numpy(array) for name, array in fitted.weights.items()}
-    for domain in data.names:
+    for domain in data.domain_names:
         user_N, item_N1 = rng.integers(0, 60, 40), rng.integers(0, data[domain].n_items, (40, 1))
         others = fitted.towers.others(domain)
         sides = [one_each[name].by_user.columns[user_N] for name in others]
@@ -137,19 +137,19 @@ def test_known_events_given_anew_are_the_same_sides() -> None:
     fitted = METHOD.fit(data, ONE)
     users = np.arange(10)
     events = {name: rows_of(rows, users) for name, rows in own_events(data).items()}
-    known, given = (
+    history, given = (
         fitted._sides("a", queries)
         for queries in (Queries.of_users(users), Queries(np.full(10, -1, np.int32), events))
     )
-    assert known.has_BS.any()
-    assert not known.has_BS.all()
-    np.testing.assert_array_equal(known.has_BS, given.has_BS)
-    np.testing.assert_allclose(known.mean_BSM, given.mean_BSM, rtol=1e-6)
+    assert history.has_BS.any()
+    assert not history.has_BS.all()
+    np.testing.assert_array_equal(history.has_BS, given.has_BS)
+    np.testing.assert_allclose(history.mean_BSM, given.mean_BSM, rtol=1e-6)
     # somebody known who brings events in one domain is who these say she is
     moved = fitted._sides("a", Queries(users.astype(np.int32), {"b": events["b"]}))
     brings_B = np.diff(events["b"].offsets) > 0
     assert not moved.has_BS[brings_B, 1].any()
-    np.testing.assert_array_equal(moved.has_BS[~brings_B], known.has_BS[~brings_B])
+    np.testing.assert_array_equal(moved.has_BS[~brings_B], history.has_BS[~brings_B])
 
 
 def test_without_cross_units_it_is_mlp_pp_bit_for_bit() -> None:
@@ -188,7 +188,7 @@ def test_without_cross_units_it_is_mlp_pp_bit_for_bit() -> None:
         replace(method.fit(data, ONE), weights=weights)
         for method, weights in ((METHOD, crossed), (peer, plain))
     ]
-    for domain in data.names:
+    for domain in data.domain_names:
         one, other = (f.score(domain, Queries.of_users(np.arange(data.n_users))) for f in fitted)
         np.testing.assert_allclose(one, other, atol=1e-6)
 
@@ -203,7 +203,7 @@ def test_two_domains_may_change_places() -> None:
         ".".join(p.translate(places) if p in ("a", "b") else p for p in name.split(".")): array
         for name, array in fitted.weights.items()
     }
-    other = replace(fitted, known=swapped, weights=renamed)
+    other = replace(fitted, history=swapped, weights=renamed)
     asked = Queries.of_users(np.arange(data.n_users))
     assert np.array_equal(fitted.score("a", asked), other.score("b", asked))
     assert np.array_equal(fitted.score("b", asked), other.score("a", asked))
@@ -226,7 +226,7 @@ def test_a_step_touches_only_the_rows_of_its_batch() -> None:
     weights = towers.initial(data, 0, 0.5)
     before = {name: value.detach().clone() for name, value in weights.items()}
     step = next(iter(rounds.steps(0)))
-    expected: dict[str, set[int]] = {"user": set(), **{f"item.{name}": set() for name in data.names}}
+    expected: dict[str, set[int]] = {"user": set(), **{f"item.{name}": set() for name in data.domain_names}}
     for domain, batch in step.items():
         expected["user"] |= set(batch.user_N.tolist())
         expected[f"item.{domain}"] |= set(batch.item_NJ.ravel().tolist())
@@ -270,7 +270,7 @@ def test_the_penalty_is_added_once_per_step(sparsity: float) -> None:
 
 
 def test_sparsity_shrinks_h() -> None:
-    data = checkerboard(domains=2).split.test.known
+    data = checkerboard(domains=2).split.test.history
     sizes = []
     for sparsity in (0.0, 1.0):
         fitted = CoNet(4, lr=0.01, epochs=8, batch_size=64, sparsity=sparsity, spread=0.1).fit(data, ONE)
@@ -300,9 +300,9 @@ def test_the_way_back_is_that_of_autograd(method: TowerMethod) -> None:
     np.testing.assert_allclose(found, user_NM.grad, rtol=1e-3, atol=1e-4)
 
 
-def _last_layer(towers: Towers, arrays: dict[str, Any], user_NM: Any, x_TNI: Any, mask_TN: Any) -> Any:
+def _last_layer(towers: TowerNetwork, arrays: dict[str, Any], user_NM: Any, x_TNI: Any, mask_TN: Any) -> Any:
     """The last activations by the torch network: an h that picks one unit at a time."""
-    from landbridge.models.towers.network import Read
+    from landbridge.models.towers.network import EmbeddedBatch
 
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     width, n = towers.width, len(user_NM)
@@ -310,7 +310,7 @@ def _last_layer(towers: Towers, arrays: dict[str, Any], user_NM: Any, x_TNI: Any
     item_N1F = torch.cat([torch.from_numpy(x_TNI[0, :, width:]), empty], dim=1)[:, None]
     side_NSF = torch.from_numpy(x_TNI[1:, :, width:].swapaxes(0, 1).copy())
     has_NS = torch.from_numpy(mask_TN[1:].T.astype(np.float32))
-    read = Read(torch.cat([user_NM, empty], dim=1), item_N1F, side_NSF, has_NS)
+    read = EmbeddedBatch(torch.cat([user_NM, empty], dim=1), item_N1F, side_NSF, has_NS)
     units = []
     for unit in range(len(weights[towers.out("a")]) - towers.product):
         one = torch.zeros_like(weights[towers.out("a")])
@@ -324,10 +324,10 @@ def test_new_peoples_rows_make_the_objective_small() -> None:
     fitted = lively(METHOD.fit(data, ONE))
     before_BF = np.tile(fitted._mean_F["a"], (60, 1))
     rows_BF = before_BF.copy()
-    sides = Sides(np.zeros((60, 2, 4), np.float32), np.zeros((60, 2), bool))
-    asked = {"a": Asked.of(data["a"].by_user, sides, data["a"].n_items)}
+    sides = SideInputs(np.zeros((60, 2, 4), np.float32), np.zeros((60, 2), bool))
+    asked = {"a": FoldInQueries.of(data["a"].by_user, sides, data["a"].n_items)}
     weights = {name: array.copy() for name, array in fitted.weights.items()}
-    settle(fitted.towers, fitted.weights, fitted.rule, data, asked, rows_BF)
+    optimise_users(fitted.towers, fitted.weights, fitted.rule, data, asked, rows_BF)
     assert all(np.array_equal(array, weights[name]) for name, array in fitted.weights.items())
     has_B = data["a"].user_counts > 0
     assert np.array_equal((rows_BF != before_BF).any(axis=1), has_B)
@@ -335,8 +335,8 @@ def test_new_peoples_rows_make_the_objective_small() -> None:
     assert losses[1] < losses[0] - 0.1
 
 
-def _mean_loss(fitted: Network, data: MultiDomain, rows_BF: Any) -> float:
-    sides = Sides(np.zeros((60, 2, 4), np.float32), np.zeros((60, 2), bool))
+def _mean_loss(fitted: TowerModel, data: MultiDomain, rows_BF: Any) -> float:
+    sides = SideInputs(np.zeros((60, 2, 4), np.float32), np.zeros((60, 2), bool))
     scores_UI = torch.from_numpy(fitted._through("a", rows_BF, sides))
     has_UI = torch.zeros(scores_UI.shape, dtype=torch.bool)
     has_UI[data["a"].user_idx.copy(), data["a"].item_idx.copy()] = True

@@ -14,10 +14,10 @@ from landbridge.core.errors import SettingsError, StoreError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries, rows_of
-from landbridge.data.sampling.domain_batches import Rounds
+from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.data.synthetic import checkerboard
 from landbridge.models.common import pointwise_losses as objectives
-from landbridge.models.towers.fitted import Network
+from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.neumf import NeuMF
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
@@ -28,7 +28,7 @@ ONE = FitOptions(threads=1, device="cpu")
 METHOD = NeuMF(4, tower=(6, 3), lr=0.03, reg=0.02, epochs=2, batch_size=100, spread=0.5)
 
 
-def same(one: Network, other: Network) -> bool:
+def same(one: TowerModel, other: TowerModel) -> bool:
     return all(np.array_equal(array, other.weights[name]) for name, array in one.weights.items())
 
 
@@ -105,10 +105,10 @@ def test_slopes_are_those_of_autograd(name: str) -> None:
 
 def test_an_epoch_goes_once_through_every_domain() -> None:
     data = uneven({"a": (40, 55), "b": (25, 40), "c": (60, 1)})
-    rounds = Rounds(data, 50, "domain", 3, seed=1, sides=True)
+    rounds = DomainBatches(data, 50, "domain", 3, seed=1, sides=True)
     steps = list(rounds.steps(0))
     assert len(steps) == -(-data.n_events // 50)
-    for name in data.names:
+    for name in data.domain_names:
         parts = [step[name] for step in steps if name in step]
         sizes = [len(part.user_N) for part in parts]
         pairs = {(u, i) for part in parts for u, i in zip(part.user_N, part.item_NJ[:, 0], strict=True)}
@@ -120,17 +120,17 @@ def test_an_epoch_goes_once_through_every_domain() -> None:
 
 
 def test_every_negative_is_a_draw_of_its_own() -> None:
-    whole = Rounds(uneven(), 50, "domain", 4, seed=1).whole("a", 0)
+    whole = DomainBatches(uneven(), 50, "domain", 4, seed=1).whole("a", 0)
     for one in range(1, 5):
         for other in range(1, one):
             assert np.mean(whole.item_NJ[:, one] == whole.item_NJ[:, other]) < 0.1
-    again = Rounds(uneven(), 50, "domain", 4, seed=1).whole("a", 1)
+    again = DomainBatches(uneven(), 50, "domain", 4, seed=1).whole("a", 1)
     assert not np.array_equal(again.item_NJ, whole.item_NJ)
 
 
 def test_a_side_item_is_one_the_person_has() -> None:
     data = uneven()
-    whole = Rounds(data, 50, "domain", 1, seed=1, sides=True).whole("a", 0)
+    whole = DomainBatches(data, 50, "domain", 1, seed=1, sides=True).whole("a", 0)
     for column, name in enumerate(("b", "c")):
         side_N, count_N = whole.side_NS[:, column], data[name].user_counts[whole.user_N]
         assert np.array_equal(side_N < 0, count_N == 0)
@@ -182,7 +182,7 @@ def test_dropout_is_for_learning_alone() -> None:
 def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
     data, seen = uneven(), []
 
-    def validate(fitted: Network) -> float:
+    def validate(fitted: TowerModel) -> float:
         seen.append(fitted)
         if len(seen) == 2:
             raise KeyboardInterrupt
@@ -208,9 +208,9 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, change: dict[
 
 
 def test_a_model_that_was_validated_stays_as_it_was() -> None:
-    seen: list[tuple[Network, dict[str, np.ndarray]]] = []
+    seen: list[tuple[TowerModel, dict[str, np.ndarray]]] = []
 
-    def validate(fitted: Network) -> float:
+    def validate(fitted: TowerModel) -> float:
         seen.append((fitted, {name: array.copy() for name, array in fitted.weights.items()}))
         return -abs(len(seen) - 2.0)
 
@@ -223,18 +223,18 @@ def test_a_model_that_was_validated_stays_as_it_was() -> None:
 
 def half_new() -> tuple[MultiDomain, MultiDomain]:
     """A checkerboard's known events, and the same without those of the last ten people."""
-    known = checkerboard(domains=2).split.test.known
-    kept = {name: table.take(table.user_idx < 30) for name, table in known.domains.items()}
-    return known, known.with_events(kept)
+    history = checkerboard(domains=2).split.test.history
+    kept = {name: table.take(table.user_idx < 30) for name, table in history.domains.items()}
+    return history, history.with_events(kept)
 
 
 @pytest.mark.parametrize("sharing", ["separate", "joined"])
 def test_new_people_are_taken_in_by_their_events(sharing: str) -> None:
-    known, fewer = half_new()
+    history, fewer = half_new()
     fitted = replace(METHOD, sharing=sharing, reg=0.03, epochs=12, batch_size=16).fit(fewer, ONE)
     new_B = np.arange(30, 40)
     brought = "board_1" if sharing == "joined" else "board_0"
-    events = {brought: rows_of(known[brought].by_user, new_B)}
+    events = {brought: rows_of(history[brought].by_user, new_B)}
     scores_BI = fitted.score("board_0", Queries(np.full(10, -1, np.int32), events))
     for user, scores_I in zip(new_B, scores_BI, strict=True):
         liked = np.arange(20) % 2 == user % 2
@@ -246,10 +246,10 @@ def test_new_people_are_taken_in_by_their_events(sharing: str) -> None:
 
 
 def test_who_is_folded_in_does_not_depend_on_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    known, fewer = half_new()
+    history, fewer = half_new()
     fitted = METHOD.fit(fewer, ONE)
     asked = Queries(
-        np.full(10, -1, np.int32), {"board_0": rows_of(known["board_0"].by_user, np.arange(30, 40))}
+        np.full(10, -1, np.int32), {"board_0": rows_of(history["board_0"].by_user, np.arange(30, 40))}
     )
     together = fitted.score("board_0", asked)
     for person in (0, 7):

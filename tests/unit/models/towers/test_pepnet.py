@@ -17,9 +17,9 @@ from landbridge.data.queries import Queries, rows_of
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.synthetic import World, checkerboard
 from landbridge.models.pairwise.bprmf import BPRMF
-from landbridge.models.pairwise.fitted import Vectors
+from landbridge.models.pairwise.fitted import EmbeddingModel
 from landbridge.models.popularity import Popularity
-from landbridge.models.towers.pepnet import GAMMA, Network, PEPNet
+from landbridge.models.towers.pepnet import GAMMA, GatedNetwork, PEPNet
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
@@ -34,7 +34,7 @@ def pairs_of(data: MultiDomain, **settings: Any) -> Pairwise:
     return Pairwise(*data.joined(), **{"seed": 0, "label": "all", **settings})
 
 
-def alive(method: PEPNet, pairs: Pairwise, size: float = 1.0) -> Network:
+def alive(method: PEPNet, pairs: Pairwise, size: float = 1.0) -> GatedNetwork:
     """A network whose gates and rows are anything."""
     network, rng = method.start(pairs), torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -43,12 +43,12 @@ def alive(method: PEPNet, pairs: Pairwise, size: float = 1.0) -> Network:
     return network
 
 
-def tables(fitted: Vectors) -> dict[str, np.ndarray]:
+def tables(fitted: EmbeddingModel) -> dict[str, np.ndarray]:
     arrays, _ = fitted.state()
     return arrays
 
 
-def same(one: Vectors, other: Vectors) -> bool:
+def same(one: EmbeddingModel, other: EmbeddingModel) -> bool:
     first, second = tables(one), tables(other)
     return all(np.array_equal(first[name], second[name]) for name in first)
 
@@ -64,7 +64,7 @@ def test_a_fit_starts_where_joined_bprmf_starts() -> None:
     data = uneven()
     own = replace(METHOD, epochs=0).fit(data, ONE)
     peer = BPRMF(METHOD.factors, sharing="joined", epochs=0).fit(data, ONE)
-    for name in data.names:
+    for name in data.domain_names:
         assert np.array_equal(own.user_UF[name], peer.user_UF[name])
         assert np.array_equal(own.item_IF[name], peer.item_IF[name])
 
@@ -84,7 +84,7 @@ def test_with_its_gates_held_at_one_it_is_joined_bprmf(weighted: bool, negatives
     shared = {k: v for k, v in asdict(method).items() if k not in ("hidden", "prior")}
     peer = BPRMF(**shared, sharing="joined", optimizer="sgd").fit(data, ONE)
     np.testing.assert_allclose(rows["users"].detach(), peer.user_UF["a"], atol=1e-5)
-    items_IF = np.concatenate([peer.item_IF[name] for name in data.names])
+    items_IF = np.concatenate([peer.item_IF[name] for name in data.domain_names])
     np.testing.assert_allclose(rows["items"].detach(), items_IF, atol=1e-5)
 
 
@@ -174,7 +174,7 @@ def test_a_batch_is_split_by_the_domains_of_its_positives() -> None:
     index_3B = torch.tensor(np.stack(batch[:3])).long()
     loss_B = network.pair_losses(index_3B, torch.tensor(domain_B), torch.tensor(batch.weight_N), 0.05)
     loss_B = loss_B + network.opening(0.05)
-    assert list(parts) == list(data.names)
+    assert list(parts) == list(data.domain_names)
     assert float(sum(parts.values()).detach()) == pytest.approx(float(loss_B.detach().mean()), rel=1e-5)
     for number, part in enumerate(parts.values()):
         own = float(loss_B.detach()[torch.tensor(domain_B == number)].sum()) / 50
@@ -219,17 +219,17 @@ def test_gates_close_where_rows_say_nothing() -> None:
 
 def hits(fitted: Any, world: World, domain: str) -> float:
     """The share of test items that come first among the unseen ones."""
-    known, targets = world.split.test.known[domain], world.split.test.targets[domain]
+    history, targets = world.split.test.history[domain], world.split.test.targets[domain]
     scores_UI = fitted.score(domain, Queries.of_users(np.arange(world.data.n_users))).copy()
-    scores_UI[known.user_idx, known.item_idx] = -np.inf
+    scores_UI[history.user_idx, history.item_idx] = -np.inf
     return float(np.mean(scores_UI[targets.user_idx].argmax(axis=1) == targets.item_idx))
 
 
 def test_it_learns_what_popularity_does_not_see() -> None:
     world = checkerboard(domains=2)
     method = replace(METHOD, epochs=10, batch_size=16)
-    fitted, floor = (one.fit(world.split.test.known, ONE) for one in (method, Popularity()))
-    for domain in world.data.names:
+    fitted, floor = (one.fit(world.split.test.history, ONE) for one in (method, Popularity()))
+    for domain in world.data.domain_names:
         assert hits(fitted, world, domain) > 0.9 > 0.7 > hits(floor, world, domain)
     assert sum(v for k, v in fitted.log[-1].items() if k.startswith("loss:")) < np.log(2) / 2
 
@@ -265,7 +265,7 @@ def test_everybodys_rows_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch
 def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
     data, seen = uneven(), []
 
-    def validate(fitted: Vectors) -> float:
+    def validate(fitted: EmbeddingModel) -> float:
         seen.append(fitted)
         if len(seen) == 3:
             raise KeyboardInterrupt
@@ -284,9 +284,9 @@ def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_model_that_was_validated_stays_as_it_was() -> None:
     """Training goes on in place; with patience the best rows are given."""
-    seen: list[tuple[Vectors, dict[str, np.ndarray]]] = []
+    seen: list[tuple[EmbeddingModel, dict[str, np.ndarray]]] = []
 
-    def validate(fitted: Vectors) -> float:
+    def validate(fitted: EmbeddingModel) -> float:
         seen.append((fitted, {name: array.copy() for name, array in tables(fitted).items()}))
         return -abs(len(seen) - 2.0)
 
@@ -311,7 +311,7 @@ def test_who_is_cold() -> None:
 
 
 def test_a_newcomer_is_folded_in_from_any_domain() -> None:
-    data = checkerboard(domains=2).split.test.known
+    data = checkerboard(domains=2).split.test.history
     fitted = replace(METHOD, epochs=12, batch_size=16).fit(data, ONE)
     rows = rows_of(data["board_1"].by_user, np.arange(6))
     scores_BI = fitted.score("board_0", Queries(np.full(6, -1, np.int32), {"board_1": rows}))

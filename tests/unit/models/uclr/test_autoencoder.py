@@ -13,7 +13,7 @@ from crowds import gaps
 from landbridge.core.errors import SettingsError
 from landbridge.core.rng import generator
 from landbridge.models.common.losses import reconstruction
-from landbridge.models.uclr.autoencoder import AutoEncoder, keep
+from landbridge.models.uclr.autoencoder import AutoEncoder, keep_mask
 
 NET = AutoEncoder((6, 5, 3))
 
@@ -31,7 +31,7 @@ def twin(part: str, weights: dict[str, torch.Tensor], rows_BF: np.ndarray) -> np
 
 def test_both_streams_are_those_of_two_full_passes() -> None:
     weights, rows_BF = world()
-    kept_B = torch.tensor(keep(9, 0.4, generator(3, "mask")))
+    kept_B = torch.tensor(keep_mask(9, 0.4, generator(3, "mask")))
     found = NET.streams(weights, rows_BF, kept_B)
     plain, blanked = rows_BF.double().numpy(), rows_BF.double().numpy() * kept_B.numpy()[:, None]
     for code, rebuilt, rows in (
@@ -47,7 +47,7 @@ def test_both_streams_are_those_of_two_full_passes() -> None:
 
 def test_gradients_are_those_of_two_full_passes() -> None:
     weights, rows_BF = world()
-    kept_B = torch.tensor(keep(9, 0.4, generator(3, "mask")))
+    kept_B = torch.tensor(keep_mask(9, 0.4, generator(3, "mask")))
     found = NET.streams(weights, rows_BF, kept_B)
     ours = reconstruction(rows_BF, found.rebuilt_BF, found.blanked_rebuilt_BF).sum()
     blanked_BF = rows_BF * kept_B.unsqueeze(1)
@@ -63,7 +63,7 @@ def test_gradients_are_those_of_two_full_passes() -> None:
 
 def test_without_a_mask_streams_are_identical_and_nobody_beats_her_own_code() -> None:
     weights, rows_BF = world()
-    found = NET.streams(weights, rows_BF, torch.tensor(keep(9, 0.0, generator(3, "mask"))))
+    found = NET.streams(weights, rows_BF, torch.tensor(keep_mask(9, 0.0, generator(3, "mask"))))
     assert torch.equal(found.code_BL, found.blanked_code_BL)
     assert torch.equal(found.rebuilt_BF, found.blanked_rebuilt_BF)
     h_BN = gaps(found.code_BL, found.blanked_code_BL).detach()
@@ -120,27 +120,27 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 
 @pytest.mark.parametrize(("ratio", "blanked"), [(0.0, 0), (0.3, 614), (0.5, 1024), (1.0, 2048)])
 def test_exact_mask_blanks_that_many(ratio: float, blanked: int) -> None:
-    assert (~keep(2048, ratio, generator(3, "mask"))).sum() == blanked
+    assert (~keep_mask(2048, ratio, generator(3, "mask"))).sum() == blanked
 
 
 def test_bernoulli_mask_blanks_about_that_many() -> None:
     rng = generator(3, "mask")
-    counts = [int((~keep(500, 0.3, rng, "bernoulli")).sum()) for _ in range(200)]
+    counts = [int((~keep_mask(500, 0.3, rng, "bernoulli")).sum()) for _ in range(200)]
     assert len(set(counts)) > 10
     assert np.mean(counts) == pytest.approx(150, abs=4)
 
 
 def test_every_person_is_blanked_as_often_as_any_other() -> None:
     rng = generator(3, "mask")
-    share_B = np.mean([~keep(10, 0.3, rng) for _ in range(2000)], axis=0)
+    share_B = np.mean([~keep_mask(10, 0.3, rng) for _ in range(2000)], axis=0)
     np.testing.assert_allclose(share_B, 0.3, atol=0.05)
 
 
 def test_impossible_masks() -> None:
     with pytest.raises(SettingsError, match="did you mean 'exact'"):
-        keep(4, 0.3, generator(3), "exakt")
+        keep_mask(4, 0.3, generator(3), "exakt")
     with pytest.raises(SettingsError, match="share of people"):
-        keep(4, 30, generator(3))
+        keep_mask(4, 30, generator(3))
 
 
 def test_parts_load_torch_only_when_used() -> None:

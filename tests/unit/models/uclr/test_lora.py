@@ -10,7 +10,7 @@ from torch import Tensor
 from landbridge.core.errors import SettingsError
 from landbridge.core.rng import generator
 from landbridge.models.uclr.autoencoder import AutoEncoder
-from landbridge.models.uclr.lora import SCOPES, Adaptation, adapt
+from landbridge.models.uclr.lora import TARGETS, LoraAdapter, adapt
 
 USERS, ITEMS, FACTORS, RANK = 11, 7, 6, 2
 NET = AutoEncoder((FACTORS, 20, 3))  # wide enough that ReLU lets every person through
@@ -22,18 +22,18 @@ def base() -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     return users_UF, items_IF, NET.initial(generator(5, "layers"))
 
 
-def adapted(scope: str, rank: int = RANK) -> Adaptation:
+def adapted(scope: str, rank: int = RANK) -> LoraAdapter:
     return adapt(*base(), scope, rank, generator(5, "lora"))
 
 
-def outputs(given: Adaptation, users_B: Tensor, items_B: Tensor) -> Tensor:
+def outputs(given: LoraAdapter, users_B: Tensor, items_B: Tensor) -> Tensor:
     """Decoded rows times item rows, (B,): every weight takes part."""
     layers = given.effective_layers()
     rebuilt_BF = NET.decode(layers, NET.encode(layers, given.users.rows(users_B)))
     return (rebuilt_BF * given.items.rows(items_B)).sum(dim=1)
 
 
-def stepped(given: Adaptation, steps: int = 3) -> Adaptation:
+def stepped(given: LoraAdapter, steps: int = 3) -> LoraAdapter:
     """``given`` after a few steps of plain gradient descent, in place."""
     users_B, items_B = torch.arange(USERS), torch.arange(USERS) % ITEMS
     for _ in range(steps):
@@ -45,7 +45,7 @@ def stepped(given: Adaptation, steps: int = 3) -> Adaptation:
     return given
 
 
-@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("scope", TARGETS)
 def test_nothing_changes_before_the_first_step(scope: str) -> None:
     users_UF, items_IF, layers = base()
     given = adapted(scope)
@@ -55,7 +55,7 @@ def test_nothing_changes_before_the_first_step(scope: str) -> None:
     assert all(torch.equal(value, layers[name]) for name, value in given.effective_layers().items())
 
 
-@pytest.mark.parametrize("scope", sorted(set(SCOPES) - {"none"}))
+@pytest.mark.parametrize("scope", sorted(set(TARGETS) - {"none"}))
 def test_merged_weights_are_the_applied_ones(scope: str) -> None:
     given = stepped(adapted(scope))
     users_B, items_B = torch.tensor([10, 2, 2]), torch.tensor([0, 6, 1])
@@ -81,20 +81,20 @@ def test_trainable_parameters_of_every_scope() -> None:
         "full": (USERS + ITEMS) * FACTORS + weights + biases,
         "none": 0,
     }
-    assert {scope: adapted(scope).n_trainable() for scope in SCOPES} == wanted
+    assert {scope: adapted(scope).n_trainable() for scope in TARGETS} == wanted
     assert set(adapted("users").parameters()) == {"users.left", "users.right"}
     assert {n for n in adapted("items_free").parameters() if "items" in n} == {"items.base"}
     assert "layers.encoder.0.weight.left" in adapted("all").parameters()
 
 
-@pytest.mark.parametrize("scope", sorted(set(SCOPES) - {"none"}))
+@pytest.mark.parametrize("scope", sorted(set(TARGETS) - {"none"}))
 def test_training_moves_what_the_scope_names_and_never_the_shared_base(scope: str) -> None:
     users_UF, items_IF, layers = base()
     before = [value.detach().clone() for value in (users_UF, items_IF, *layers.values())]
     given = stepped(adapt(users_UF, items_IF, layers, scope, RANK, generator(5, "lora")))
     for value, kept in zip((users_UF, items_IF, *layers.values()), before, strict=True):
         assert torch.equal(value, kept)
-    ways = SCOPES[scope]
+    ways = TARGETS[scope]
     moved = {name: not torch.equal(value, layers[name]) for name, value in given.effective_layers().items()}
     assert torch.equal(given.users.whole(), users_UF) == (ways[0] == "frozen")
     assert torch.equal(given.items.whole(), items_IF) == (ways[1] == "frozen")

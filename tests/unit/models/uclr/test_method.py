@@ -12,12 +12,12 @@ from worlds import uneven
 
 from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Rows
+from landbridge.data.interactions import Ragged
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models.base import Queries
-from landbridge.models.common.dot_product import Dot
-from landbridge.models.uclr.fitted import Encoded, over_domains, through
+from landbridge.models.common.dot_product import DotProductModel
+from landbridge.models.uclr.fitted import AutoencoderModel, encode_users, over_domains
 from landbridge.models.uclr.method import PRETRAINERS, UCLR
 from landbridge.training.options import FitOptions
 
@@ -35,13 +35,13 @@ def small(**settings: Any) -> UCLR:
     return UCLR(**{**SMALL, **settings})
 
 
-def pretrained(data: MultiDomain, **settings: Any) -> Dot:
+def pretrained(data: MultiDomain, **settings: Any) -> DotProductModel:
     base = small(**settings).pretrainer().fit(data, ONE)
-    assert isinstance(base, Dot)
+    assert isinstance(base, DotProductModel)
     return base
 
 
-def same(one: Encoded, other: Encoded) -> bool:
+def same(one: AutoencoderModel, other: AutoencoderModel) -> bool:
     arrays, others = one.state()[0], other.state()[0]
     return arrays.keys() == others.keys() and all(np.array_equal(arrays[k], others[k]) for k in arrays)
 
@@ -51,7 +51,7 @@ class TestStages:
         data = uneven()
         base, everybody = pretrained(data), Queries.of_users(np.arange(data.n_users))
         fitted = small(stage="pge").fit(data, ONE)
-        for name in data.names:
+        for name in data.domain_names:
             known_U = data.activity_UD.any(axis=1)
             wanted_UI = base.user_UF[name] @ base.item_IF[name].T
             np.testing.assert_allclose(fitted.score(name, everybody)[known_U], wanted_UI[known_U], rtol=1e-5)
@@ -96,11 +96,13 @@ class TestStages:
     def test_rows_of_several_domains_are_weighed_by_events(self) -> None:
         data = uneven()
         base = small(pretrain="pepnet", pretraining={"epochs": 3}).pretrainer().fit(data, ONE)
-        assert isinstance(base, Dot)
+        assert isinstance(base, DotProductModel)
         rows_UF = over_domains(base)
         user = int(np.argmax(data.activity_UD.min(axis=1)))
         counts = data.activity_UD[user]
-        wanted_F = sum(n * base.user_UF[name][user] for n, name in zip(counts, data.names, strict=True))
+        wanted_F = sum(
+            n * base.user_UF[name][user] for n, name in zip(counts, data.domain_names, strict=True)
+        )
         np.testing.assert_allclose(rows_UF[user], wanted_F / counts.sum(), rtol=1e-5)
 
 
@@ -180,7 +182,7 @@ class TestServing:
         fitted = small().fit(uneven(), ONE)
         for name, layers in fitted.layers.items():
             row_F = fitted.query_vectors(name, Queries.of_users([-1]))[0]
-            wanted_F = through(layers, "rebuilt", np.zeros((1, 6), np.float32))[0]
+            wanted_F = encode_users(layers, "rebuilt", np.zeros((1, 6), np.float32))[0]
             np.testing.assert_array_equal(row_F, wanted_F)
             assert np.abs(row_F).max() > 0
 
@@ -190,8 +192,8 @@ class TestServing:
         own = {name: table.by_user for name, table in data.domains.items()}
         found_BF = fitted.fold_in("b", own, data.n_users)
         folded_BF = fitted.base.fold_in("b", own, data.n_users)
-        np.testing.assert_array_equal(found_BF, through(fitted.layers["b"], "rebuilt", folded_BF))
-        only_a = {"a": Rows(np.array([0, 2]), np.array([3, 9], np.int32), None)}
+        np.testing.assert_array_equal(found_BF, encode_users(fitted.layers["b"], "rebuilt", folded_BF))
+        only_a = {"a": Ragged(np.array([0, 2]), np.array([3, 9], np.int32), None)}
         scores_BI = fitted.score("b", Queries(np.array([-1], np.int32), only_a))
         assert not np.array_equal(scores_BI, fitted.score("b", Queries.of_users([-1])))
 
@@ -259,14 +261,14 @@ def test_quiet_people_gain_from_what_is_planted_elsewhere() -> None:
         batch_size=256,
         pretraining={"epochs": 30, "lr": 0.03},
     )
-    fitted = method.fit(world.split.test.known, ONE)
-    known = world.split.test.known["sparse"]
+    fitted = method.fit(world.split.test.history, ONE)
+    history = world.split.test.history["sparse"]
     users = np.arange(world.data.n_users)
     scores_UI = fitted.score("sparse", Queries.of_users(users)).copy()
-    scores_UI[known.user_idx, known.item_idx] = -np.inf
+    scores_UI[history.user_idx, history.item_idx] = -np.inf
     best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
     likes_U = np.take_along_axis(world.likes["sparse"], best_U10, axis=1).mean(axis=1)
-    assert likes_U[known.user_counts <= 2].mean() > 0.8
+    assert likes_U[history.user_counts <= 2].mean() > 0.8
 
 
 def test_figures_of_a_run_are_in_its_log() -> None:

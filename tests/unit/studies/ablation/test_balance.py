@@ -16,7 +16,7 @@ from benches import shops
 from landbridge.core.errors import DataError, LandbridgeError, StoreError
 from landbridge.studies.ablation import balance as ablating
 from landbridge.studies.ablation.balance import BALANCE, Ablation, Trial, ablate
-from landbridge.studies.ablation.verdict import Judged, Standing, sentence
+from landbridge.studies.ablation.verdict import CellResult, Outcome, sentence
 from landbridge.studies.benchmark.spec import benchmark_spec
 from landbridge.training.weighting.base import random_weightings
 
@@ -151,9 +151,11 @@ def test_events_alone_weigh_the_fixed_ones(tmp_path: Path) -> None:
     ablate(asked, tmp_path / "out")
     (cell,) = (tmp_path / "out" / "bench" / "cells" / "shops").glob("tower-fixed-*/1/cell.json")
     weights = json.loads(cell.read_text())["settings"]["weights"]
-    known = ablating.cells.prepared(asked.source).valid.known
+    history = ablating.cells.prepared_split(asked.source).valid.history
     assert sum(weights.values()) == pytest.approx(2)
-    assert weights["books"] / weights["movies"] == pytest.approx(len(known["books"]) / len(known["movies"]))
+    assert weights["books"] / weights["movies"] == pytest.approx(
+        len(history["books"]) / len(history["movies"])
+    )
 
 
 def test_other_plans_and_other_folders_are_refused(tmp_path: Path) -> None:
@@ -200,21 +202,21 @@ def test_the_standing_counts_what_is_sure() -> None:
         (0.30, 0.20, 0.05, 0.15, 0.05),  # not after correction
         (0.10, 0.20, -0.15, -0.05, 0.01),  # worse
     )
-    found = Standing.of(table)
+    found = Outcome.of(table)
     assert (found.domains, found.better, found.worse) == (4, 1, 1)
     assert found.gain == pytest.approx(100 * (1.0 - 0.8) / 0.8)
     assert found.verdict == "mixed"
-    assert Standing.of(table[:3]).verdict == "wins"
-    assert Standing.of(table[3:]).verdict == "loses"
-    assert Standing.of(table[1:3]).verdict == "undecided"
-    assert Standing.of(rows((0.0, 0.0, 0.0, 0.0, 1.0))).gain == 0
+    assert Outcome.of(table[:3]).verdict == "wins"
+    assert Outcome.of(table[3:]).verdict == "loses"
+    assert Outcome.of(table[1:3]).verdict == "undecided"
+    assert Outcome.of(rows((0.0, 0.0, 0.0, 0.0, 1.0))).gain == 0
 
 
 def test_the_verdict_is_one_sentence() -> None:
-    wins, undecided = Standing(6, 3, 0, 2.14), Standing(6, 0, 0, -0.3)
+    wins, undecided = Outcome(6, 3, 0, 2.14), Outcome(6, 0, 0, -0.3)
     found = {
-        "user": Judged("NDCG@10, full ranking", undecided),
-        "tower": Judged("NDCG@10, full ranking", wins, undecided, 0.0912),
+        "user": CellResult("NDCG@10, full ranking", undecided),
+        "tower": CellResult("NDCG@10, full ranking", wins, undecided, 0.0912),
     }
     assert sentence("gradnorm rate", 10, found) == (
         "gradnorm rate against equal weights (NDCG@10, full ranking, Holm's correction), "

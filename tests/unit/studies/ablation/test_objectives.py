@@ -20,7 +20,7 @@ from landbridge.reports.looks import LIGHT
 from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
 from landbridge.studies.ablation.pareto import Swept, picture
 from landbridge.studies.ablation.weight_tables import Weighed
-from landbridge.studies.benchmark.jobs import Cell
+from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.spec import benchmark_spec
 
 torch = pytest.importorskip("torch")
@@ -109,7 +109,7 @@ def finished(out: Path, above: dict[str, dict[str, int]] = ABOVE) -> Swept:
                 for number, (domain, place) in enumerate(above[entry.label].items())
                 for user in range(8)
             ]
-            cell = Cell(out, spec.data[0], entry, seed)
+            cell = EvaluationJob(out, spec.data[0], entry, seed)
             judged = Evaluation(pl.DataFrame(rows, schema=columns, orient="row"), "dwl", "across")
             judged.write(cell.folder / "evaluation-across.parquet")
             known = above[entry.label]["small"] + seed / 2
@@ -227,8 +227,8 @@ def test_a_whole_sweep_and_one_gone_on_with(tmp_path: Path, monkeypatch: pytest.
     before = (out / "pareto.csv").read_bytes()
     (out / "pareto.csv").unlink()
     next((out / "bench" / "cells" / "shops").glob("exposure-*/1/cell.json")).unlink()  # as if killed
-    run, ran = Cell.run, []
-    monkeypatch.setattr(Cell, "run", lambda cell: (ran.append(str(cell)), run(cell)))
+    run, ran = EvaluationJob.run, []
+    monkeypatch.setattr(EvaluationJob, "run", lambda cell: (ran.append(str(cell)), run(cell)))
     assert ablate_objectives(plan, out).verdict == found.verdict
     assert ran == ["shops / exposure / seed 1"]
     assert (out / "pareto.csv").read_bytes() == before

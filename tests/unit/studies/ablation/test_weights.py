@@ -20,12 +20,12 @@ from landbridge.data.interactions import Interactions
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import compare, holm
 from landbridge.models.sequential.dwl import DWL
-from landbridge.models.sequential.item_weights import Weighed as Learning
+from landbridge.models.sequential.item_weights import SparsityWeights as Learning
 from landbridge.reports import pictures
 from landbridge.studies.ablation.weight_tables import Weighed, clause, heat_map, regrouped
 from landbridge.studies.ablation.weight_trajectories import Ground, runs_of, trajectory
 from landbridge.studies.ablation.weights import GRID, VARIED, WeightAblation, ablate_weights
-from landbridge.studies.benchmark.jobs import Cell
+from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.spec import benchmark_spec
 
 torch = pytest.importorskip("torch")
@@ -62,7 +62,7 @@ def files(folder: Path, data: MultiDomain) -> list[str]:
     for name, events in data.domains.items():
         columns = {"user": events.user_idx, "item": events.item_idx, "time": events.time}
         pl.DataFrame(columns).write_csv(folder / f"{name}.csv")
-    return [str(folder / f"{name}.csv") for name in data.names]
+    return [str(folder / f"{name}.csv") for name in data.domain_names]
 
 
 def plan(folder: Path, sizes: dict[str, int] = SIZES, **changes: Any) -> WeightAblation:
@@ -74,9 +74,9 @@ def plan(folder: Path, sizes: dict[str, int] = SIZES, **changes: Any) -> WeightA
 def crosslisted(data: MultiDomain) -> MultiDomain:
     """Some items of every domain belong to the next one as well."""
     belongs = {}
-    for number, name in enumerate(data.names):
-        belongs[name] = np.zeros((10, len(data.names)), bool)
-        belongs[name][:, number] = belongs[name][:4, (number + 1) % len(data.names)] = True
+    for number, name in enumerate(data.domain_names):
+        belongs[name] = np.zeros((10, len(data.domain_names)), bool)
+        belongs[name][:, number] = belongs[name][:4, (number + 1) % len(data.domain_names)] = True
     return MultiDomain(data.users, data.items, data.domains, memberships=belongs)
 
 
@@ -170,16 +170,16 @@ def test_trajectories_are_what_a_fit_weighs_with(settings: dict[str, Any], data:
     assert found_EP is not None
     assert found_EP.shape == (7, len(ground.events_P))
     learning = method.emphasis(data, {"item": torch.zeros(1)}, 1)
-    belongs_ID = np.concatenate([data.memberships.get(name, owned(data, name)) for name in data.names])
+    belongs_ID = np.concatenate([data.memberships.get(name, owned(data, name)) for name in data.domain_names])
     kind_I = (belongs_ID[:, None] == ground.belongs_PD[None]).all(axis=2).argmax(axis=1)
     for epoch, weight_P in enumerate(found_EP):
         learning.begin(epoch)
-        weight_I = learning.of_items() if isinstance(learning, Learning) else np.ones(len(kind_I))
+        weight_I = learning.item_weights() if isinstance(learning, Learning) else np.ones(len(kind_I))
         np.testing.assert_allclose(weight_P[kind_I], weight_I, rtol=1e-12)
 
 
 def owned(data: MultiDomain, name: str) -> np.ndarray:
-    return np.tile(np.array(data.names) == name, (10, 1))
+    return np.tile(np.array(data.domain_names) == name, (10, 1))
 
 
 def test_what_only_training_tells_is_one_run_with_itself_alone() -> None:
@@ -288,7 +288,7 @@ def finished(out: Path, above: dict[str, dict[str, int]], runs: dict[str, str], 
                 for number, (domain, place) in enumerate(above[entry.label].items())
                 for user in range(users)
             ]
-            cell = Cell(out, spec.data[0], entry, seed)
+            cell = EvaluationJob(out, spec.data[0], entry, seed)
             alone = Evaluation(judged(rows).rows.drop("seed"), "dwl", "across")
             alone.write(cell.folder / "evaluation-across.parquet")
             (cell.folder / "cell.json").write_text(json.dumps({"protocols": ["across"]}))
@@ -438,8 +438,8 @@ def test_a_whole_ablation_and_one_gone_on_with(tmp_path: Path, monkeypatch: pyte
     (out / "verdict.txt").unlink()
     lost = next((out / "bench" / "cells" / "walks").glob("base-*/1/cell.json"))
     lost.unlink()  # as if it had been killed in the middle
-    run, ran = Cell.run, []
-    monkeypatch.setattr(Cell, "run", lambda cell: (ran.append(str(cell)), run(cell)))
+    run, ran = EvaluationJob.run, []
+    monkeypatch.setattr(EvaluationJob, "run", lambda cell: (ran.append(str(cell)), run(cell)))
     again = ablate_weights(asked, out)
     assert ran == ["walks / base / seed 1"]
     assert again.verdict == found.verdict

@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 from worlds import timed, uneven
 
-from landbridge.config import Model
+from landbridge.config import ModelSettings
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import cold_users, leave_one_out, with_candidates
 from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.metrics import Metric
 from landbridge.models import registry
 from landbridge.models.base import Fitted
-from landbridge.models.popularity import Counts, Popularity
+from landbridge.models.popularity import Popularity, PopularityModel
 from landbridge.studies.benchmark import leak_check as leak
 from landbridge.studies.benchmark.leak_check import chance, leak_check, shuffled
 from landbridge.training.options import FitOptions
@@ -33,11 +33,11 @@ def split() -> Split:
 
 
 def with_times(holdout: Holdout) -> Holdout:
-    return replace(holdout, known=timed(holdout.known))
+    return replace(holdout, history=timed(holdout.history))
 
 
-def small(name: str) -> Model:
-    return Model(name=name, settings={} if name == "popularity" else {"factors": 8, "epochs": 3})
+def small(name: str) -> ModelSettings:
+    return ModelSettings(name=name, settings={} if name == "popularity" else {"factors": 8, "epochs": 3})
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -53,7 +53,7 @@ def test_a_guarded_method_is_at_chance(split: Split) -> None:
     assert leak_check(small("cdimf").model_copy(update={"guard": True}), split, OPTIONS).passed
 
 
-class Peeking(Counts):
+class Peeking(PopularityModel):
     """Knows every user's test items."""
 
     pairs: Any
@@ -67,14 +67,14 @@ class Peeking(Counts):
 
 
 def test_a_method_that_is_given_the_test_pairs_fails(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    def peeks(model: Model, mixed: Split, options: FitOptions, work: Any) -> Fitted:
-        honest = Popularity().fit(mixed.test.known)
-        fitted = Peeking(honest.known, honest.method, (), honest.score_I)
+    def peeks(model: ModelSettings, mixed: Split, options: FitOptions, work: Any) -> Fitted:
+        honest = Popularity().fit(mixed.test.history)
+        fitted = Peeking(honest.history, honest.method, (), honest.score_I)
         object.__setattr__(fitted, "pairs", mixed.test.targets)
         return fitted
 
     monkeypatch.setattr(leak, "fit", peeks)
-    found = leak_check(Model(name="popularity"), split, OPTIONS)
+    found = leak_check(ModelSettings(name="popularity"), split, OPTIONS)
     assert not found.passed
     assert "test pairs reach its fit" in found.verdict
     assert (found.rows["mean"] == 1).all()
@@ -83,16 +83,16 @@ def test_a_method_that_is_given_the_test_pairs_fails(split: Split, monkeypatch: 
 def test_a_method_that_counts_test_events_fails(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """Much weaker than knowing whose they are: only how often each item is tested."""
 
-    def counts(model: Model, mixed: Split, options: FitOptions, work: Any) -> Fitted:
-        honest = Popularity().fit(mixed.test.known)
+    def counts(model: ModelSettings, mixed: Split, options: FitOptions, work: Any) -> Fitted:
+        honest = Popularity().fit(mixed.test.history)
         tested = {
-            name: np.bincount(targets.item_idx, minlength=mixed.test.known[name].n_items).astype(np.float32)
+            name: np.bincount(targets.item_idx, minlength=mixed.test.history[name].n_items).astype(np.float32)
             for name, targets in mixed.test.targets.items()
         }
-        return Counts(honest.known, honest.method, (), tested)
+        return PopularityModel(honest.history, honest.method, (), tested)
 
     monkeypatch.setattr(leak, "fit", counts)
-    assert not leak_check(Model(name="popularity"), split, OPTIONS).passed
+    assert not leak_check(ModelSettings(name="popularity"), split, OPTIONS).passed
 
 
 @pytest.mark.parametrize("name", ["ndcg@10", "hr@3", "mrr@50", "recall@5"])
@@ -109,8 +109,8 @@ def test_shuffling_keeps_how_many_and_who_and_drops_what() -> None:
     data = uneven(weighted=True)
     split = with_candidates(leave_one_out(data, min_events=3), 3)
     mixed = shuffled(split, 4)
-    for name, events in split.test.known.domains.items():
-        after = mixed.test.known[name]
+    for name, events in split.test.history.domains.items():
+        after = mixed.test.history[name]
         assert np.array_equal(events.user_counts, after.user_counts)
         assert np.array_equal(np.sort(events.weight), np.sort(after.weight))  # type: ignore[arg-type]
         assert not np.array_equal(events.item_idx, after.item_idx)
@@ -121,8 +121,8 @@ def test_shuffling_keeps_how_many_and_who_and_drops_what() -> None:
         assert not mixed.train[name].contains(held.user_idx, held.item_idx).any()
         assert after.contains(held.user_idx, held.item_idx).all()  # validation is known at test time
         assert after.contains(mixed.train[name].user_idx, mixed.train[name].item_idx).all()
-    assert shuffled(split, 4).test.known.fingerprint == mixed.test.known.fingerprint
-    assert shuffled(split, 5).test.known.fingerprint != mixed.test.known.fingerprint
+    assert shuffled(split, 4).test.history.fingerprint == mixed.test.history.fingerprint
+    assert shuffled(split, 5).test.history.fingerprint != mixed.test.history.fingerprint
 
 
 @pytest.mark.parametrize("divide", [leave_one_out, cold_users])
@@ -135,7 +135,9 @@ def test_z_is_neither_biased_nor_too_wide(divide: Any) -> None:
     z = [
         figure
         for seed in range(60)
-        for figure in leak_check(Model(name="popularity"), split, FitOptions(seed, 1), "mrr@10").rows["z"]
+        for figure in leak_check(ModelSettings(name="popularity"), split, FitOptions(seed, 1), "mrr@10").rows[
+            "z"
+        ]
     ]
     assert abs(np.mean(z)) < 4 / np.sqrt(len(z))
     assert 0.7 < np.std(z) < 1.3

@@ -208,13 +208,13 @@ def test_the_budget_starts_no_more_cells_and_a_later_go_ends_it(
 ) -> None:
     out, clock = shop / "short", [0.0]
     monkeypatch.setattr("landbridge.studies.benchmark.runner.time.monotonic", lambda: clock[0])
-    real = cells.Cell.run
+    real = cells.EvaluationJob.run
 
-    def slow(self: cells.Cell) -> None:
+    def slow(self: cells.EvaluationJob) -> None:
         real(self)
         clock[0] += 40
 
-    monkeypatch.setattr(cells.Cell, "run", slow)
+    monkeypatch.setattr(cells.EvaluationJob, "run", slow)
     short = benchmark_spec(small_spec(shop, budget={"seconds": 100}))
     outcome = benchmark(short, out, Serial(1))
     assert outcome.left == (
@@ -330,7 +330,7 @@ def test_an_error_names_the_cell(shop: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_published_candidates_are_not_drawn_twice(shop: Path) -> None:
     source = benchmark_spec(small_spec(shop)).data[0]
-    split = cells.prepared(source)
+    split = cells.prepared_split(source)
     (_, drawn) = cells.protocols(source, split)
     with pytest.raises(Exception, match="come with candidates of their own: protocol 1\\+8"):
         cells.protocols(source, replace(split, test=drawn))
@@ -338,7 +338,7 @@ def test_published_candidates_are_not_drawn_twice(shop: Path) -> None:
 
 def test_published_candidates_are_not_ranked_across(shop: Path) -> None:
     source = benchmark_spec(small_spec(shop)).data[0].model_copy(update={"across": True, "candidates": (0,)})
-    split = with_candidates(cells.prepared(source), 8)
+    split = with_candidates(cells.prepared_split(source), 8)
     with pytest.raises(SettingsError, match="takes no sampled candidates"):
         cells.protocols(source, split)
 

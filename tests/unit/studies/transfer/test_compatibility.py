@@ -23,13 +23,13 @@ from landbridge.studies.transfer.compatibility import (
     aligned,
     cka,
     co_preference,
-    compat,
     kernel,
     matched,
     predicted,
     r2,
     relief,
     spearman,
+    transferability,
 )
 from landbridge.training.options import FitOptions
 
@@ -202,7 +202,7 @@ def test_r2_has_a_direction() -> None:
 
 def test_r2_is_of_the_target_from_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "aligned", lambda *_: module.Alignment(0.5, 1.0, forward=0.3, backward=0.1))
-    rows = compat(uneven(), **ALONE).rows  # type: ignore[arg-type]
+    rows = transferability(uneven(), **ALONE).rows  # type: ignore[arg-type]
     assert row(rows, "a", "b")["r2"] == 0.3
     assert row(rows, "b", "a")["r2"] == 0.1
 
@@ -230,7 +230,7 @@ def test_relief_and_prediction_by_hand() -> None:
 
 
 def test_a_planted_helper_is_found() -> None:
-    rows = compat(planted_transfer().split.train).rows
+    rows = transferability(planted_transfer().split.train).rows
     helped, useless = row(rows, "dense_0", "sparse"), row(rows, "sparse", "dense_0")
     assert helped["match"] > 0.9
     assert helped["match_z"] > 10
@@ -249,7 +249,7 @@ def test_independent_domains_with_shared_users_are_strangers(seed: int) -> None:
     for name in ("a", "b"):
         chance_UI = np.minimum(0.08 * busy_U[:, None] * rng.permutation(popular_I), 1)
         tables[name] = Interactions.from_events(*np.nonzero(rng.random((200, 60)) < chance_UI), 200, 60)
-    found = row(compat(of_tables(tables)).rows, "a", "b")
+    found = row(transferability(of_tables(tables)).rows, "a", "b")
     assert found["activity"] > 0.3
     assert abs(found["match_z"]) < 3
     assert abs(found["match"] - 0.5) < 0.1
@@ -279,7 +279,7 @@ def test_colliding_ids_look_like_no_co_preference() -> None:
     train = planted_transfer().split.train
     strangers = np.random.default_rng(2).permutation(train.n_users)
     mixed = train.with_events({**train.domains, "dense_1": moved(train["dense_1"], users=strangers)})
-    rows = compat(mixed).rows
+    rows = transferability(mixed).rows
     for pair in (("dense_0", "dense_1"), ("dense_1", "dense_0"), ("dense_1", "sparse")):
         found = row(rows, *pair)
         assert abs(found["match_z"]) < 3
@@ -290,9 +290,9 @@ def test_colliding_ids_look_like_no_co_preference() -> None:
 
 def test_counts_of_shared_users_and_events() -> None:
     data = uneven()
-    rows = compat(data, **ALONE).rows  # type: ignore[arg-type]
+    rows = transferability(data, **ALONE).rows  # type: ignore[arg-type]
     assert rows.select("source", "target").rows() == list(permutations("abc", 2))
-    active = {name: data[name].user_counts > 0 for name in data.names}
+    active = {name: data[name].user_counts > 0 for name in data.domain_names}
     for source, target in permutations("abc", 2):
         found, both = row(rows, source, target), active[source] & active[target]
         assert found["shared"] == both.sum()
@@ -312,7 +312,7 @@ def test_too_few_shared_users_say_nothing() -> None:
     tables = {
         name: data["b"].take(np.isin(data["b"].user_idx, kept)) for name, kept in (("b", few), ("c", none))
     }
-    rows = compat(of_tables({"a": data["a"], **tables}), **ALONE).rows  # type: ignore[arg-type]
+    rows = transferability(of_tables({"a": data["a"], **tables}), **ALONE).rows  # type: ignore[arg-type]
     for pair, shared in ((("a", "b"), 10), (("b", "a"), 10), (("a", "c"), 0), (("c", "b"), 0)):
         found = row(rows, *pair)
         assert found["shared"] == shared
@@ -332,7 +332,7 @@ def planted() -> MultiDomain:
 def test_other_numbers_for_the_items_change_nothing(planted: MultiDomain) -> None:
     order = np.random.default_rng(1).permutation(80)
     other = planted.with_events({**planted.domains, "dense_0": moved(planted["dense_0"], items=order)})
-    first, second = (row(compat(data).rows, "dense_0", "sparse") for data in (planted, other))
+    first, second = (row(transferability(data).rows, "dense_0", "sparse") for data in (planted, other))
     for name in ("shared", "share", "activity", "relief", "per_user"):
         assert first[name] == second[name]
     assert first["match"] == pytest.approx(second["match"], abs=1e-3)
@@ -342,7 +342,7 @@ def test_other_numbers_for_the_items_change_nothing(planted: MultiDomain) -> Non
 def test_other_numbers_for_the_users_change_nothing(planted: MultiDomain) -> None:
     order = np.random.default_rng(2).permutation(160)
     other = planted.with_events({name: moved(e, users=order) for name, e in planted.domains.items()})
-    first, second = (compat(data).rows for data in (planted, other))
+    first, second = (transferability(data).rows for data in (planted, other))
     for name in ("shared", "share", "activity", "relief", "match", "cka", "r2", "predicted"):
         np.testing.assert_allclose(first[name], second[name], atol=1e-4)
 
@@ -355,13 +355,13 @@ def test_the_weights_of_events_do_not_count() -> None:
             for name, e in weighted.domains.items()
         }
     )
-    first, second = (compat(each, **ALONE).rows for each in (plain, weighted))  # type: ignore[arg-type]
+    first, second = (transferability(each, **ALONE).rows for each in (plain, weighted))  # type: ignore[arg-type]
     assert first["match"].equals(second["match"])
 
 
 def test_the_seed_alone_decides(planted: MultiDomain) -> None:
     found = [
-        compat(planted, FitOptions(seed, threads), users=60).rows
+        transferability(planted, FitOptions(seed, threads), users=60).rows
         for seed, threads in ((1, 1), (1, 2), (2, 1))
     ]
     assert (
@@ -381,14 +381,14 @@ def test_at_most_so_many_users_are_compared(monkeypatch: pytest.MonkeyPatch) -> 
         return co_preference(source, target, users_S, *rest)
 
     monkeypatch.setattr(module, "co_preference", watched)
-    compat(uneven(), users=25, **ALONE)  # type: ignore[arg-type]
+    transferability(uneven(), users=25, **ALONE)  # type: ignore[arg-type]
     assert max(sizes) == 25
 
 
 def test_bad_questions_are_sentences() -> None:
     with pytest.raises(DataError, match="there is only 'a'"):
-        compat(uneven().select(["a"]))
+        transferability(uneven().select(["a"]))
     with pytest.raises(SettingsError, match="users must be between 20 and 2048, not 5"):
-        compat(uneven(), users=5)
+        transferability(uneven(), users=5)
     with pytest.raises(SettingsError, match="permutations must be 2 or more"):
-        compat(uneven(), permutations=1)
+        transferability(uneven(), permutations=1)

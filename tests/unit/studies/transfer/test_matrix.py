@@ -22,8 +22,8 @@ from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
 from landbridge.models.popularity import Popularity
-from landbridge.studies.transfer.compatibility import Compatibility, compat
-from landbridge.studies.transfer.matrix import Transfer, held, transfer_matrix
+from landbridge.studies.transfer.compatibility import Transferability, transferability
+from landbridge.studies.transfer.matrix import Transfer, prediction_quality, transfer_matrix
 from landbridge.training.options import FitOptions
 
 SMALL = IALS(factors=8, epochs=4, sharing="joined")
@@ -40,7 +40,7 @@ class Counted(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
         if len(self.fits) == Counted.killed_at:
             raise KeyboardInterrupt
-        self.fits.append(train.names)
+        self.fits.append(train.domain_names)
         return replace(Popularity().fit(train, options), method=self)
 
 
@@ -67,7 +67,7 @@ def cell(rows: pl.DataFrame, source: str, target: str) -> dict[str, Any]:
 @pytest.mark.parametrize("method", [SMALL, CDIMF(factors=8, epochs=4)], ids=["joined", "cdimf"])
 def test_the_sparse_domain_gains_from_a_dense_one(split: Split, method: Method) -> None:
     rows = transfer_matrix(method, split).rows
-    assert rows.select("source", "target").rows() == list(permutations(split.train.names, 2))
+    assert rows.select("source", "target").rows() == list(permutations(split.train.domain_names, 2))
     for source in ("dense_0", "dense_1"):
         gain = cell(rows, source, "sparse")
         assert gain["low"] > 0
@@ -78,9 +78,11 @@ def test_the_sparse_domain_gains_from_a_dense_one(split: Split, method: Method) 
 
 def test_a_cell_is_the_comparison_of_two_fits(split: Split, measured: Transfer) -> None:
     holdout = split.valid.select(["dense_0", "sparse"])
-    both = evaluate(SMALL.fit(holdout.known), Holdout(holdout.known, {"sparse": holdout.targets["sparse"]}))
+    both = evaluate(
+        SMALL.fit(holdout.history), Holdout(holdout.history, {"sparse": holdout.targets["sparse"]})
+    )
     alone = split.valid.select(["sparse"])
-    verdict = compare(both, evaluate(SMALL.fit(alone.known), alone)).rows.row(0, named=True)
+    verdict = compare(both, evaluate(SMALL.fit(alone.history), alone)).rows.row(0, named=True)
     found = cell(measured.rows, "dense_0", "sparse")
     for name, other in {"joint": "a", "alone": "b"}.items():
         assert found[name] == pytest.approx(verdict[other])
@@ -91,7 +93,7 @@ def test_a_cell_is_the_comparison_of_two_fits(split: Split, measured: Transfer) 
 
 def test_each_pair_is_fitted_once_and_on_what_is_known(split: Split, counted: Counted) -> None:
     transfer = transfer_matrix(counted, split)
-    names = split.train.names
+    names = split.train.domain_names
     assert sorted(Counted.fits, key=len) == [
         *((name,) for name in names),
         *((names[i], names[j]) for i, j in ((0, 1), (0, 2), (1, 2))),
@@ -101,7 +103,7 @@ def test_each_pair_is_fitted_once_and_on_what_is_known(split: Split, counted: Co
 
 def test_test_data_judge_only_when_asked(split: Split, counted: Counted) -> None:
     asked = transfer_matrix(counted, split, on="test").rows
-    judge = evaluate(Popularity().fit(split.test.known), split.test).means("ndcg@10")
+    judge = evaluate(Popularity().fit(split.test.history), split.test).means("ndcg@10")
     assert dict(asked.select("target", "alone").unique().rows()) == pytest.approx(judge)
     with pytest.raises(SettingsError, match="Unknown part of a split 'tset': did you mean 'test'"):
         transfer_matrix(counted, split, on="tset")
@@ -153,13 +155,13 @@ def test_one_domain_is_refused(split: Split, counted: Counted) -> None:
 
 def test_a_selected_holdout_keeps_its_pairs(split: Split) -> None:
     part = split.valid.select(["sparse", "dense_0"])
-    assert part.known.names == tuple(part.targets) == ("sparse", "dense_0")
+    assert part.history.domain_names == tuple(part.targets) == ("sparse", "dense_0")
     assert part.targets["sparse"] is split.valid.targets["sparse"]
-    assert part.known.n_users == split.train.n_users
+    assert part.history.n_users == split.train.n_users
 
 
 def test_the_table_for_the_report(split: Split, measured: Transfer) -> None:
-    prediction = compat(split.train)
+    prediction = transferability(split.train)
     table = measured.table("planted", prediction)
     assert table.columns == ["data", "source", "target", "gain", "low", "high", "predicted"]
     assert len(table) == 6
@@ -173,12 +175,12 @@ def test_the_table_for_the_report(split: Split, measured: Transfer) -> None:
 # how well a prediction held
 
 
-def figures(names: list[str], expected_DD: Any, gain_DD: Any) -> tuple[Compatibility, Transfer]:
+def figures(names: list[str], expected_DD: Any, gain_DD: Any) -> tuple[Transferability, Transfer]:
     pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
     rows = pl.DataFrame({"source": [names[i] for i, _ in pairs], "target": [names[j] for _, j in pairs]})
     prediction = rows.with_columns(predicted=pl.Series([float(expected_DD[p]) for p in pairs]))
     gains = rows.with_columns(gain_percent=pl.Series([float(gain_DD[p]) for p in pairs]).fill_nan(None))
-    return Compatibility(prediction), Transfer(gains, "m", "ndcg@10", "full")
+    return Transferability(prediction), Transfer(gains, "m", "ndcg@10", "full")
 
 
 def test_the_p_value_counts_every_exchange_of_domains() -> None:
@@ -186,7 +188,7 @@ def test_the_p_value_counts_every_exchange_of_domains() -> None:
     expected, gain = rng.normal(size=(2, 4, 4))
     gain += expected
     off = ~np.eye(4, dtype=bool)
-    found = held(*figures(list("abcd"), expected, gain))
+    found = prediction_quality(*figures(list("abcd"), expected, gain))
     assert found.correlation == pytest.approx(spearmanr(expected[off], gain[off]).statistic)
     chance = [
         spearmanr(expected[np.ix_(order, order)][off], gain[off]).statistic  # type: ignore[arg-type]
@@ -198,11 +200,11 @@ def test_the_p_value_counts_every_exchange_of_domains() -> None:
 def test_a_perfect_prediction_of_ten_domains() -> None:
     gain = np.random.default_rng(0).normal(size=(10, 10))
     prediction, transfer = figures(list("abcdefghij"), 3 * gain, gain)
-    found = held(prediction, transfer)
+    found = prediction_quality(prediction, transfer)
     assert (found.correlation, found.pairs, found.domains) == (pytest.approx(1), 90, 10)
     assert found.p == 1 / 2000
     assert str(found).endswith("more than chance would give (p = 0.0005, domains exchanged).")
-    reverse = held(figures(list("abcdefghij"), -gain, gain)[0], transfer)
+    reverse = prediction_quality(figures(list("abcdefghij"), -gain, gain)[0], transfer)
     assert reverse.p > 0.99
     assert "no more than chance" in str(reverse)
 
@@ -212,13 +214,13 @@ def test_the_p_value_is_honest_where_a_domain_colours_its_whole_column() -> None
     rng, below = np.random.default_rng(5), 0
     for _ in range(300):
         gain, expected = (rng.normal(size=(4, 4)) + 3 * rng.normal(size=4) for _ in range(2))
-        below += held(*figures(list("abcd"), expected, gain)).p <= 0.25
+        below += prediction_quality(*figures(list("abcd"), expected, gain)).p <= 0.25
     assert below / 300 == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 300))
 
 
 def test_two_domains_prove_nothing() -> None:
     gain = np.array([[0, 1.0], [2.0, 0]])
-    found = held(*figures(["a", "b"], gain, gain))
+    found = prediction_quality(*figures(["a", "b"], gain, gain))
     assert found.p == 0.5
     assert str(found).endswith("2 ordered pairs of 2 domains; so few domains cannot tell this from chance.")
 
@@ -227,6 +229,6 @@ def test_pairs_without_a_gain_are_left_out_and_other_domains_refused() -> None:
     gain = np.random.default_rng(0).normal(size=(4, 4))
     gain[0, 1] = np.nan
     prediction, transfer = figures(list("abcd"), np.nan_to_num(gain), gain)
-    assert held(prediction, transfer).pairs == 11
+    assert prediction_quality(prediction, transfer).pairs == 11
     with pytest.raises(DataError, match="Unknown domain 'e'"):
-        held(prediction, figures(list("abce"), gain, gain)[1])
+        prediction_quality(prediction, figures(list("abce"), gain, gain)[1])

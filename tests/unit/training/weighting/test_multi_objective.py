@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.training.weighting.multi_objective import (
     OBJECTIVES,
-    TradeOff,
+    MultiObjective,
     exposure,
     pareto,
     simplex_grid,
@@ -36,7 +36,7 @@ positive = st.floats(0.05, 20)
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_objective_alone_is_what_it_asks_for(name: str) -> None:
-    alone = TradeOff(**{**dict.fromkeys(OBJECTIVES, 0.0), name: 1.0})
+    alone = MultiObjective(**{**dict.fromkeys(OBJECTIVES, 0.0), name: 1.0})
     want_D = renormalised(ASKED[name], SHARE, 0.2, 5)
     np.testing.assert_allclose(alone.mixed({name: ASKED[name]}, SHARE), want_D, rtol=1e-12)
 
@@ -44,7 +44,7 @@ def test_an_objective_alone_is_what_it_asks_for(name: str) -> None:
 @given(st.tuples(*[st.floats(0, 2)] * 3), st.integers(0, 1000))
 def test_the_mixture_is_a_product_of_powers_with_mean_1(powers: tuple[float, ...], seed: int) -> None:
     asked_3D = np.random.default_rng(seed).lognormal(0, 1, (3, 3))
-    found_D = TradeOff(*powers).mixed(dict(zip(OBJECTIVES, asked_3D, strict=True)), SHARE)
+    found_D = MultiObjective(*powers).mixed(dict(zip(OBJECTIVES, asked_3D, strict=True)), SHARE)
     product_D = np.prod([asked_D**power for asked_D, power in zip(asked_3D, powers, strict=True)], axis=0)
     np.testing.assert_allclose(found_D, renormalised(product_D, SHARE, 0.2, 5), rtol=1e-9)
     assert SHARE @ found_D == pytest.approx(1, abs=1e-12)
@@ -53,11 +53,11 @@ def test_the_mixture_is_a_product_of_powers_with_mean_1(powers: tuple[float, ...
 
 
 def test_scale_of_what_is_asked_for_does_not_matter_and_nothing_asked_is_ones() -> None:
-    mix = TradeOff(0.5, 0.3, 0.2)
+    mix = MultiObjective(0.5, 0.3, 0.2)
     scaled = {name: 7.0**place * weight_D for place, (name, weight_D) in enumerate(ASKED.items())}
     np.testing.assert_allclose(mix.mixed(ASKED, SHARE), mix.mixed(scaled, SHARE), rtol=1e-12)
-    assert TradeOff(0.0).mixed({}, SHARE).tolist() == [1, 1, 1]
-    assert TradeOff(500.0).mixed(ASKED, SHARE).min() >= 0.2
+    assert MultiObjective(0.0).mixed({}, SHARE).tolist() == [1, 1, 1]
+    assert MultiObjective(500.0).mixed(ASKED, SHARE).min() >= 0.2
 
 
 # --- what objectives ask for -----------------------------------------------------------------------------
@@ -135,11 +135,14 @@ def test_the_grid_is_every_point_of_the_simplex_once(objectives: int, steps: int
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (lambda: TradeOff(-1), "sparsity must be 0 or more"),
-        (lambda: TradeOff(low=2), "can have mean 1"),
-        (lambda: TradeOff().mixed({}, SHARE), "sparsity counts 1.0, but its weights are missing"),
-        (lambda: TradeOff().mixed({"sparse": SHARE}, SHARE), "did you mean 'sparsity'"),
-        (lambda: TradeOff().mixed({"sparsity": SHARE - 0.1}, SHARE), "weights of sparsity must be above 0"),
+        (lambda: MultiObjective(-1), "sparsity must be 0 or more"),
+        (lambda: MultiObjective(low=2), "can have mean 1"),
+        (lambda: MultiObjective().mixed({}, SHARE), "sparsity counts 1.0, but its weights are missing"),
+        (lambda: MultiObjective().mixed({"sparse": SHARE}, SHARE), "did you mean 'sparsity'"),
+        (
+            lambda: MultiObjective().mixed({"sparsity": SHARE - 0.1}, SHARE),
+            "weights of sparsity must be above 0",
+        ),
         (lambda: worst_group(SHARE, SHARE, SHARE, lr=-1), "lr must be 0 or more"),
         (lambda: exposure([0.5, 0.0], [1, 1]), "target share must be above 0"),
         (lambda: simplex_grid(0, 3), "A grid needs"),

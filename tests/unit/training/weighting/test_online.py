@@ -13,7 +13,7 @@ from scipy.stats import chi2_contingency
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.files import read_arrays, write_arrays
 from landbridge.core.rng import generator
-from landbridge.training.weighting.online import Streaming, homogeneity
+from landbridge.training.weighting.online import OnlineWeights, homogeneity
 from landbridge.training.weighting.sparsity import WeightMap
 
 
@@ -21,7 +21,7 @@ def drawn(share_D: Any, number: int, seed: int = 0) -> Any:
     return generator(seed, "stream").choice(len(share_D), number, p=share_D)
 
 
-def fed(stream: Streaming, state: Any, domain_N: Any, size: int) -> Any:
+def fed(stream: OnlineWeights, state: Any, domain_N: Any, size: int) -> Any:
     for start in range(0, len(domain_N), size):
         state = stream.seen(state, domain_N[start : start + size])
     return state
@@ -51,7 +51,7 @@ def shares(least: float = 0.02) -> Any:
 def test_shares_are_averages_with_weights_that_halve(seed: int, size: int, half_life: float) -> None:
     """Against a loop over events, each as old as the average one of its batch."""
     domain_N = drawn([0.6, 0.3, 0.1], 120, seed)
-    stream = Streaming(half_life)
+    stream = OnlineWeights(half_life)
     state = fed(stream, stream.begin(np.zeros(3)), domain_N, size)
     age_N = 119 - np.arange(120)
     single_N = 0.5 ** (age_N / half_life)
@@ -62,14 +62,14 @@ def test_shares_are_averages_with_weights_that_halve(seed: int, size: int, half_
 
 
 def test_the_total_does_not_depend_on_how_the_stream_is_cut() -> None:
-    stream, domain_N = Streaming(100.0), drawn([0.7, 0.3], 600)
+    stream, domain_N = OnlineWeights(100.0), drawn([0.7, 0.3], 600)
     totals = [fed(stream, stream.begin([0, 0]), domain_N, size)["mass_D"].sum() for size in (1, 10, 600)]
     assert totals == pytest.approx([totals[0]] * 3)
 
 
 @given(st.integers(0, 1000))
 def test_the_order_within_a_batch_is_of_no_account(seed: int) -> None:
-    stream = Streaming(50.0, window=30)
+    stream = OnlineWeights(50.0, window=30)
     domain_N = drawn([0.5, 0.3, 0.2], 40, seed)
     start = fed(stream, stream.begin(np.zeros(3)), drawn([0.2, 0.3, 0.5], 60, seed), 20)
     one, other = (stream.seen(start, order_N) for order_N in (domain_N, np.sort(domain_N)))
@@ -77,7 +77,7 @@ def test_the_order_within_a_batch_is_of_no_account(seed: int) -> None:
 
 
 def test_the_half_life_may_be_in_time() -> None:
-    stream = Streaming(half_life=3.0)  # days
+    stream = OnlineWeights(half_life=3.0)  # days
     state = stream.seen(stream.begin([0, 0]), [0, 0, 0, 0], elapsed=0.0)
     assert state["mass_D"].tolist() == [4.0, 0.0]
     state = stream.seen(state, [1, 1], elapsed=0.0)
@@ -93,7 +93,7 @@ def test_the_half_life_may_be_in_time() -> None:
 def test_no_step_is_longer_than_allowed_and_no_weight_leaves_the_bounds(
     share_D: Any, change: float, seed: int
 ) -> None:
-    stream = Streaming(20.0, change=change)
+    stream = OnlineWeights(20.0, change=change)
     state = stream.begin(np.zeros(3))
     assert stream.weights(state).tolist() == [1, 1, 1]
     for batch in range(12):
@@ -119,7 +119,7 @@ def test_a_change_of_the_shares_is_followed_within_the_bound(
     old_D: Any, new_D: Any, renorm: bool, kappa: float, half_life: float, change: float
 ) -> None:
     bounds = (1e-3, 1e3) if renorm else (0.5, 4.0)
-    stream = Streaming(half_life, WeightMap("exponential", *bounds, kappa), renorm, change)
+    stream = OnlineWeights(half_life, WeightMap("exponential", *bounds, kappa), renorm, change)
     goal_D = stream.weights(stream.begin(new_D))
     state, batch_N = stream.begin(old_D), exact(new_D, 100)
     bound = stream.lag(100, float(new_D.min()), 0.05)
@@ -133,7 +133,7 @@ def test_a_change_of_the_shares_is_followed_within_the_bound(
 
 def test_the_bound_is_of_the_right_size() -> None:
     """A domain of a hundredth comes to have a third, at 2000 events a half-life and 100 an update."""
-    stream = Streaming(2000.0, change=0.05)
+    stream = OnlineWeights(2000.0, change=0.05)
     old_D, new_D = np.array([0.66, 0.33, 0.01]), np.array([0.34, 0.33, 0.33])
     goal_D, state = stream.weights(stream.begin(new_D)), stream.begin(old_D)
     needed = 0
@@ -144,7 +144,7 @@ def test_the_bound_is_of_the_right_size() -> None:
 
 def test_constant_shares_give_the_static_weights_but_for_noise() -> None:
     share_D = np.array([0.6, 0.3, 0.1])
-    stream = Streaming(200.0, change=1.0)
+    stream = OnlineWeights(200.0, change=1.0)
     state = fed(stream, stream.begin(np.zeros(3)), drawn(share_D, 4_000), 20)
     static_D = stream.weights(stream.begin(share_D))
     logs, weights = [], []
@@ -160,7 +160,7 @@ def test_constant_shares_give_the_static_weights_but_for_noise() -> None:
 
 def test_known_shares_are_as_if_from_a_long_stream() -> None:
     share_D = np.array([0.6, 0.3, 0.1])
-    stream = Streaming(30.0, change=9.0)
+    stream = OnlineWeights(30.0, change=9.0)
     state = stream.begin(np.zeros(3))
     for _ in range(400):
         state = stream.seen(state, exact(share_D, 10))
@@ -171,7 +171,7 @@ def test_known_shares_are_as_if_from_a_long_stream() -> None:
 
 
 def test_memory_is_a_few_figures_per_domain_and_can_be_stored(tmp_path: Any) -> None:
-    stream = Streaming(100.0, window=50)
+    stream = OnlineWeights(100.0, window=50)
     start = stream.begin(np.zeros(4))
     state = fed(stream, start, drawn([0.25] * 4, 5000), 10)
     assert {name: array.shape for name, array in start.items()} == {n: a.shape for n, a in state.items()}
@@ -186,7 +186,7 @@ def test_memory_is_a_few_figures_per_domain_and_can_be_stored(tmp_path: Any) -> 
 
 
 def test_an_empty_batch_changes_nothing_and_a_foreign_domain_is_an_error() -> None:
-    stream = Streaming()
+    stream = OnlineWeights()
     state = stream.begin([0.5, 0.5])
     assert stream.seen(state, []) is state
     for domain_N in ([0, 2], [-1]):
@@ -226,13 +226,13 @@ def test_false_alarms_come_at_their_rate(alarm: float, share_D: list[float]) -> 
 
 def test_false_alarms_of_a_stream_come_at_their_rate_too() -> None:
     """Neighbouring tests share a window, so the rate's deviation is a little larger."""
-    stream = Streaming(window=200, alarm=0.05)
+    stream = OnlineWeights(window=200, alarm=0.05)
     state = fed(stream, stream.begin(np.zeros(3)), drawn([0.5, 0.3, 0.2], 400_000), 200)
     assert int(state["alarms_1"][0]) / 1999 == pytest.approx(0.05, abs=0.02)
 
 
 def test_a_change_is_noticed_once() -> None:
-    stream = Streaming(window=1000)
+    stream = OnlineWeights(window=1000)
     state = fed(stream, stream.begin(np.zeros(2)), drawn([0.8, 0.2], 20_000), 100)
     assert state["alarms_1"].tolist() == [0]
     state = fed(stream, state, drawn([0.7, 0.3], 20_000, seed=1), 100)
@@ -247,12 +247,15 @@ def test_a_change_is_noticed_once() -> None:
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (lambda: Streaming(0), "half_life must be above 0"),
-        (lambda: Streaming(change=0), "change must be above 0"),
-        (lambda: Streaming(window=0), "window must be 1 event or more"),
-        (lambda: Streaming(alarm=1), "alarm must be 0 or more and below 1"),
-        (lambda: Streaming(map=WeightMap("affine")).lag(100, 0.1), "lag is known for the exponential map"),
-        (lambda: Streaming().lag(100, 0.0), "lag is known"),
+        (lambda: OnlineWeights(0), "half_life must be above 0"),
+        (lambda: OnlineWeights(change=0), "change must be above 0"),
+        (lambda: OnlineWeights(window=0), "window must be 1 event or more"),
+        (lambda: OnlineWeights(alarm=1), "alarm must be 0 or more and below 1"),
+        (
+            lambda: OnlineWeights(map=WeightMap("affine")).lag(100, 0.1),
+            "lag is known for the exponential map",
+        ),
+        (lambda: OnlineWeights().lag(100, 0.0), "lag is known"),
     ],
 )
 def test_impossible_settings_are_told(made: Any, sentence: str) -> None:

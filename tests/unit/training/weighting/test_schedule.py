@@ -23,13 +23,13 @@ from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
 from landbridge.training.weighting.base import Uniform, Weighting
 from landbridge.training.weighting.schedule import DAY, DynamicSparsity, WeightSchedule
-from landbridge.training.weighting.sparsity import MAPS, METRICS, Counts, Sparsity, WeightMap
+from landbridge.training.weighting.sparsity import MAPS, METRICS, DomainCounts, SparsityScore, WeightMap
 
 SPREAD = {"large": (40, 55), "middle": (25, 25), "small": (12, 6)}
 
 
-def counts_of(shape: Any = None, seed: int = 0) -> Counts:
-    return Counts.of(uneven(shape or SPREAD, seed=seed))
+def counts_of(shape: Any = None, seed: int = 0) -> DomainCounts:
+    return DomainCounts.of(uneven(shape or SPREAD, seed=seed))
 
 
 def after(schedule: WeightSchedule, state: Any, epochs: int, measured: Any = None) -> Any:
@@ -47,7 +47,7 @@ def test_static_weights_are_the_closed_form_within_bounds(
 ) -> None:
     counts, start = counts_of(), "computed" if computed else "ones"
     schedule = WeightSchedule(map=WeightMap(kind), renorm=renorm, momentum=momentum, period=1, start=start)
-    target_D = schedule.map.weights(Sparsity().score(counts), counts.share_D if renorm else None)
+    target_D = schedule.map.weights(SparsityScore().score(counts), counts.share_D if renorm else None)
     state = schedule.begin(counts)
     first_D = schedule.weights(state)
     np.testing.assert_array_equal(first_D, target_D if computed else np.ones(3))
@@ -62,7 +62,7 @@ def test_static_weights_are_the_closed_form_within_bounds(
 
 def test_five_updates_go_less_than_half_of_the_way() -> None:
     """The published average over ten epochs, from 1 towards 3.2."""
-    counts = Counts.of(uneven({"a": (40, 60), "b": (40, 60)}))
+    counts = DomainCounts.of(uneven({"a": (40, 60), "b": (40, 60)}))
     counts = replace(counts, events_D=np.array([3.2, 1.0]), n_events=3.2)
     schedule = WeightSchedule(METRICS["frequency"], WeightMap(kappa=1.0), renorm=False)
     state = after(schedule, schedule.begin(counts), 10)
@@ -79,7 +79,7 @@ def test_bias_correction_divides_the_average_from_zero() -> None:
     average_D = np.zeros(3)
     for number, counts in enumerate(many, start=1):
         state = schedule.at_epoch(state, number, counts)
-        target_D = schedule.map.weights(Sparsity().score(counts), many[0].share_D)
+        target_D = schedule.map.weights(SparsityScore().score(counts), many[0].share_D)
         average_D = 0.9 * average_D + 0.1 * target_D
         np.testing.assert_allclose(schedule.weights(state), average_D / (1 - 0.9**number), rtol=1e-12)
         assert many[0].share_D @ schedule.weights(state) == pytest.approx(1, abs=1e-12)
@@ -99,7 +99,7 @@ def test_only_epochs_after_a_whole_period_change_weights() -> None:
 def test_balanced_domains_stay_at_1_exactly(kind: str, correction: bool) -> None:
     table = uneven({"a": (40, 55)})["a"]
     for names in ("a", "abc"):
-        counts = Counts.of(of_tables(dict.fromkeys(names, table)))
+        counts = DomainCounts.of(of_tables(dict.fromkeys(names, table)))
         schedule = WeightSchedule(map=WeightMap(kind), period=1, bias_correction=correction)
         assert schedule.weights(after(schedule, schedule.begin(counts), 20)).tolist() == [1.0] * len(names)
 
@@ -160,8 +160,8 @@ def test_windows_end_at_the_quantiles_of_time() -> None:
 def test_a_domain_without_events_in_the_window_keeps_its_score() -> None:
     data = timed({"a": [1, 2, 3, 4, 30, 31], "b": [5, 6], "c": [100, 101, 102, 103]})
     schedule = WeightSchedule(METRICS["frequency"], signal="window", window_days=4, momentum=0, period=1)
-    state = schedule.begin(Counts.of(data))
-    window = Counts.of(data, 28 * DAY, 31 * DAY)
+    state = schedule.begin(DomainCounts.of(data))
+    window = DomainCounts.of(data, 28 * DAY, 31 * DAY)
     state = schedule.at_epoch(state, 1, window)
     assert state["score_D"] == pytest.approx([0, np.log(6), np.log(3)])
     assert state["share_D"] @ schedule.weights(state) == pytest.approx(1)
@@ -188,7 +188,7 @@ def test_new_counts_are_taken_up_under_static_too() -> None:
     schedule = WeightSchedule(period=1, momentum=0)
     one, other = counts_of(seed=0), counts_of(seed=5)
     state = schedule.at_epoch(schedule.begin(one), 1, other)
-    np.testing.assert_array_equal(state["score_D"], Sparsity().score(other))
+    np.testing.assert_array_equal(state["score_D"], SparsityScore().score(other))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def equal(one: list[Any], other: list[Any]) -> bool:
 
 @pytest.mark.parametrize("names", ["a", "ab"])
 def test_balanced_domains_train_bit_for_bit_as_without_weights(names: str) -> None:
-    counts = Counts.of(of_tables(dict.fromkeys(names, uneven({"a": (40, 55)})["a"])))
+    counts = DomainCounts.of(of_tables(dict.fromkeys(names, uneven({"a": (40, 55)})["a"])))
     weighting = DynamicSparsity(WeightSchedule(period=1), counts, 8)
     plain, log = trained(Uniform(), names=names)
     weighted, told = trained(weighting, names=names)
@@ -278,7 +278,7 @@ def test_updates_come_after_whole_periods_and_weights_of_losses_sum_to_their_num
     assert told["a"] < log[2]["sample_weight"]["a"] < 1 < log[2]["sample_weight"]["b"] < told["b"]
     assert log[-1]["weight"] == pytest.approx({name: first[name] * told[name] for name in "ab"})
     assert all(sum(record["weight"].values()) == pytest.approx(2) for record in log)
-    assert log[0]["sparsity"] == dict(zip("ab", Sparsity().score(counts).tolist(), strict=True))
+    assert log[0]["sparsity"] == dict(zip("ab", SparsityScore().score(counts).tolist(), strict=True))
 
 
 @pytest.mark.parametrize("signal", ["static", "loss", "window"])
@@ -327,7 +327,7 @@ def test_samples_of_its_own_domain_alone_are_counted_where_items_belong_to_sever
     weights, _ = weighting.weigh({"a": torch.ones(()), "b": torch.ones(())}, {}, {})
     assert sum(weights.values()) == pytest.approx(2)
     own_D = np.array([len(data["a"]), len(data["b"])]) / data.n_events
-    want_D = WeightMap().weights(Sparsity().score(Counts.of(several)), own_D)
+    want_D = WeightMap().weights(SparsityScore().score(DomainCounts.of(several)), own_D)
     assert [*weights.values()] == pytest.approx(2 * own_D * want_D)
 
 

@@ -21,10 +21,10 @@ from landbridge.training.weighting.sparsity import (
     ENTROPY,
     MAPS,
     METRICS,
-    Counts,
-    Sparsity,
+    DomainCounts,
+    SparsityScore,
     WeightMap,
-    of_items,
+    item_weights,
     renormalised,
 )
 
@@ -33,13 +33,13 @@ FILMS = np.array([357, 355, 257, 190, 157, 148, 134, 80, 76, 72, 69, 43, 42, 40,
 EXAMPLE = np.array([0.5, 0.3, 0.15, 0.05])  # of the table in docs/methods/dwl-weights.md
 
 
-def counted(events: Any, items: Any = None, users: Any = None, **settings: Any) -> Counts:
+def counted(events: Any, items: Any = None, users: Any = None, **settings: Any) -> DomainCounts:
     """Counts of domains without common items; by default as many items and people as events, all evenly."""
     events_D = np.asarray(events, np.float64)
     items_D = events_D if items is None else np.asarray(items, np.float64)
     users_D = events_D if users is None else np.asarray(users, np.float64)
     total = float(events_D.sum())
-    made = Counts(
+    made = DomainCounts(
         tuple(f"d{place}" for place in range(len(events_D))),
         events_D,
         items_D,
@@ -106,26 +106,26 @@ def with_memberships(seed: int, timed: bool = False) -> MultiDomain:
 @given(st.integers(0, 10_000), st.booleans())
 def test_counts_are_those_of_a_loop_over_all_events(seed: int, timed: bool) -> None:
     data = with_memberships(seed, timed)
-    found = Counts.of(data, *((30, 70) if timed else ()))
-    seen: dict[str, list[tuple[int, tuple[str, int]]]] = {name: [] for name in data.names}
-    share, number = dict.fromkeys(data.names, 0.0), 0
+    found = DomainCounts.of(data, *((30, 70) if timed else ()))
+    seen: dict[str, list[tuple[int, tuple[str, int]]]] = {name: [] for name in data.domain_names}
+    share, number = dict.fromkeys(data.domain_names, 0.0), 0
     for home, events in data.domains.items():
         for place, (user, item) in enumerate(zip(events.user_idx, events.item_idx, strict=True)):
             if timed and not 30 <= events.time[place] <= 70:
                 continue
             row = data.memberships[home][item] if home in data.memberships else [False] * 4
-            mine = [name for name, on in zip(data.names, row, strict=True) if on or name == home]
+            mine = [name for name, on in zip(data.domain_names, row, strict=True) if on or name == home]
             number += 1
             for name in mine:
                 seen[name].append((int(user), (home, int(item))))
                 share[name] += 1 / len(mine)
     assume(number)
     everything = [event for events in seen.values() for event in events]
-    assert found.names == data.names
+    assert found.names == data.domain_names
     assert found.n_events == number
     assert found.n_items == len({item for _, item in everything})
     assert found.n_users == len({user for user, _ in everything})
-    assert found.share_D == pytest.approx([share[name] / number for name in data.names])
+    assert found.share_D == pytest.approx([share[name] / number for name in data.domain_names])
     assert found.share_D.sum() == pytest.approx(1)
     for place, events in enumerate(seen.values()):
         users, items = [user for user, _ in events], [item for _, item in events]
@@ -139,9 +139,13 @@ def test_counts_are_those_of_a_loop_over_all_events(seed: int, timed: bool) -> N
 
 def test_a_window_needs_times_and_may_be_open() -> None:
     with pytest.raises(DataError, match="domain 'a' have no times"):
-        Counts.of(of_tables({"a": Interactions.from_events([0], [0], 1, 1)}), since=3)
+        DomainCounts.of(of_tables({"a": Interactions.from_events([0], [0], 1, 1)}), since=3)
     data = with_memberships(1, timed=True)
-    whole, early, late = Counts.of(data), Counts.of(data, until=40), Counts.of(data, since=41)
+    whole, early, late = (
+        DomainCounts.of(data),
+        DomainCounts.of(data, until=40),
+        DomainCounts.of(data, since=41),
+    )
     assert 0 < early.n_events < whole.n_events
     np.testing.assert_array_equal(early.events_D + late.events_D, whole.events_D)
 
@@ -152,12 +156,12 @@ def test_a_window_needs_times_and_may_be_open() -> None:
 def test_the_score_by_hand() -> None:
     counts = counted([8, 2], items=[4, 2], users=[4, 1], n_users=4.0, item_entropy_D=np.log([3, 2]))
     first = 0.6 * 0 + 0.2 * (1 - log(3) / log(4)) + log(10 / 8)
-    assert Sparsity().score(counts) == pytest.approx([first, log(5) + 0.6 * log(4)])
+    assert SparsityScore().score(counts) == pytest.approx([first, log(5) + 0.6 * log(4)])
     assert METRICS["frequency"].score(counts) == pytest.approx([log(10 / 8), log(5)])
     assert METRICS["users"].score(counts) == pytest.approx([0, log(4)])
-    assert Sparsity(0, 0, 1, entropy="items").score(counts) == pytest.approx([log(3), log(2)])
-    assert Sparsity(0, 0, 1, entropy="users").score(counts) == pytest.approx([log(4), 0])
-    assert Sparsity(0, 0, 1, entropy="none").score(counts).tolist() == [0, 0]
+    assert SparsityScore(0, 0, 1, entropy="items").score(counts) == pytest.approx([log(3), log(2)])
+    assert SparsityScore(0, 0, 1, entropy="users").score(counts) == pytest.approx([log(4), 0])
+    assert SparsityScore(0, 0, 1, entropy="none").score(counts).tolist() == [0, 0]
     by_items = replace(METRICS["frequency"], counting="items")
     assert by_items.score(counts) == pytest.approx([log(6 / 4), log(3)])
 
@@ -184,7 +188,7 @@ def test_counting_items_may_turn_the_order_around() -> None:
 @given(shares(), st.sampled_from(ENTROPY), st.sampled_from(COUNTING))
 def test_a_domain_without_events_changes_no_other_score(share_D: Any, kind: str, counting: str) -> None:
     events_D = np.ceil(share_D * 1000)
-    sparsity = Sparsity(entropy=kind, counting=counting, standardise=True)
+    sparsity = SparsityScore(entropy=kind, counting=counting, standardise=True)
     score_D = sparsity.score(counted(events_D))
     assert np.isnan(score_D).tolist() == (events_D == 0).tolist()
     alone_D = sparsity.score(counted(events_D[events_D > 0]))
@@ -193,15 +197,15 @@ def test_a_domain_without_events_changes_no_other_score(share_D: Any, kind: str,
 
 def test_standardised_terms_have_mean_0_and_deviation_1() -> None:
     counts = counted([50, 30, 20], users=[7, 7, 7])
-    score_D = Sparsity(2.0, 0.6, 0.0, standardise=True).score(counts)
+    score_D = SparsityScore(2.0, 0.6, 0.0, standardise=True).score(counts)
     term_D = np.log(100 / counts.events_D)
     assert score_D == pytest.approx(2 * (term_D - term_D.mean()) / term_D.std())  # equal terms add nothing
 
 
 def test_nothing_at_all_has_no_score() -> None:
-    nothing = Counts.of(of_tables({"a": Interactions.from_events([], [], 3, 2)}))
+    nothing = DomainCounts.of(of_tables({"a": Interactions.from_events([], [], 3, 2)}))
     for standardise in (False, True):
-        score_D = Sparsity(standardise=standardise).score(nothing)
+        score_D = SparsityScore(standardise=standardise).score(nothing)
         assert np.isnan(score_D).all()
         assert WeightMap().weights(score_D, nothing.share_D).tolist() == [1.0]
 
@@ -218,12 +222,12 @@ def test_balanced_domains_have_weight_1_exactly(metric: str, kind: str) -> None:
     tables = {
         name: Interactions.from_events(user_idx, rng.permutation(30)[item_idx], 40, 30) for name in "abcde"
     }
-    counts = Counts.of(of_tables(tables))
+    counts = DomainCounts.of(of_tables(tables))
     for standardise in (False, True):
         score_D = replace(METRICS[metric], standardise=standardise).score(counts)
         assert WeightMap(kind).weights(score_D, counts.share_D).tolist() == [1.0] * 5
         assert WeightMap(kind).weights(score_D).tolist() == [1.0] * 5
-    alone = Counts.of(of_tables({"a": tables["a"]}))
+    alone = DomainCounts.of(of_tables({"a": tables["a"]}))
     assert WeightMap(kind).weights(METRICS[metric].score(alone), alone.share_D).tolist() == [1.0]
 
 
@@ -255,7 +259,7 @@ def test_frequency_alone_under_the_exponential_map_is_a_power_of_the_inverse_sha
 ) -> None:
     events_D = np.ceil(share_D * 1000)
     counts = counted(events_D[events_D > 0])
-    raw_D = WeightMap(kappa=kappa).raw(Sparsity(1.0, 0.0, 0.0).score(counts))
+    raw_D = WeightMap(kappa=kappa).raw(SparsityScore(1.0, 0.0, 0.0).score(counts))
     if np.ptp(counts.share_D):
         assert raw_D == pytest.approx(counts.share_D**-kappa)
 
@@ -351,24 +355,24 @@ def test_equal_weights_become_ones_exactly_whatever_the_shares() -> None:
 def test_an_item_of_several_domains() -> None:
     belongs_ID = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], bool)
     weight_D = np.array([0.5, 2.0, 3.0])
-    assert of_items(weight_D, belongs_ID).tolist() == [0.5, 2.0, 3.0, 1.0]
-    assert of_items(weight_D, belongs_ID, "mean") == pytest.approx([0.5, 1.25, 5.5 / 3, 1.0])
-    assert of_items(weight_D, belongs_ID, "product").tolist() == [0.5, 1.0, 3.0, 1.0]
+    assert item_weights(weight_D, belongs_ID).tolist() == [0.5, 2.0, 3.0, 1.0]
+    assert item_weights(weight_D, belongs_ID, "mean") == pytest.approx([0.5, 1.25, 5.5 / 3, 1.0])
+    assert item_weights(weight_D, belongs_ID, "product").tolist() == [0.5, 1.0, 3.0, 1.0]
 
 
 @given(st.integers(0, 10_000))
 def test_the_mean_over_an_items_domains_keeps_the_mean_over_events(seed: int) -> None:
     """Which is what equal parts in the shares are for; the largest one lies above it."""
     data = with_memberships(seed)
-    counts = Counts.of(data)
-    weight_D = WeightMap().weights(Sparsity().score(counts), counts.share_D)
+    counts = DomainCounts.of(data)
+    weight_D = WeightMap().weights(SparsityScore().score(counts), counts.share_D)
     total = dict.fromkeys(("mean", "max"), 0.0)
     for home, events in data.domains.items():
         belongs_ID = np.zeros((events.n_items, 4), bool)
         belongs_ID |= data.memberships.get(home, belongs_ID)
-        belongs_ID[:, data.names.index(home)] = True
+        belongs_ID[:, data.domain_names.index(home)] = True
         for combine in total:
-            total[combine] += of_items(weight_D, belongs_ID, combine)[events.item_idx].sum()
+            total[combine] += item_weights(weight_D, belongs_ID, combine)[events.item_idx].sum()
     assert total["mean"] == pytest.approx(counts.n_events)
     assert total["max"] >= counts.n_events - 1e-9
 
@@ -379,10 +383,10 @@ def test_the_mean_over_an_items_domains_keeps_the_mean_over_events(seed: int) ->
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (lambda: Sparsity(alpha=-1), "alpha must be 0 or more"),
-        (lambda: Sparsity(gamma=float("nan")), "gamma must be 0 or more"),
-        (lambda: Sparsity(counting="event"), "did you mean 'events'"),
-        (lambda: Sparsity(entropy="item"), "did you mean 'items'"),
+        (lambda: SparsityScore(alpha=-1), "alpha must be 0 or more"),
+        (lambda: SparsityScore(gamma=float("nan")), "gamma must be 0 or more"),
+        (lambda: SparsityScore(counting="event"), "did you mean 'events'"),
+        (lambda: SparsityScore(entropy="item"), "did you mean 'items'"),
         (lambda: WeightMap("exponent"), "did you mean 'exponential'"),
         (lambda: WeightMap(low=1.5), "can have mean 1, not 1.5 and 5.0"),
         (lambda: WeightMap(high=0.5), "can have mean 1"),
@@ -391,7 +395,7 @@ def test_the_mean_over_an_items_domains_keeps_the_mean_over_events(seed: int) ->
         (lambda: WeightMap(temperature=0), "temperature must be above 0"),
         (lambda: renormalised([1, 2], [0.5, 0.5], 2, 3), "can have mean 1"),
         (lambda: renormalised([1, 0], [0.5, 0.5], 0.2, 5), "above 0 and finite"),
-        (lambda: of_items([1.0], np.ones((1, 1), bool), "maximum"), "did you mean 'max'"),
+        (lambda: item_weights([1.0], np.ones((1, 1), bool), "maximum"), "did you mean 'max'"),
     ],
 )
 def test_impossible_settings_are_told(made: Any, sentence: str) -> None:
