@@ -108,7 +108,7 @@ def _parts(judged: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> l
         "(95 %) over users, p by Wilcoxon with Holm over each table. Every family had "
         f"{TRIALS} trials on validation data (at most {SOME:,} pairs per domain of {' and '.join(LARGE)}).",
         _means(judged, whole),
-        f"## Is a domain worse than its twin?\n\n"
+        "## Is a domain worse than its twin?\n\n"
         + _told([compare(judged["guarded cdimf"], judged[SINGLE_DOMAIN])]),
         f"## auto against the best single method ({best}) and plain CDIMF\n\n"
         + _told(

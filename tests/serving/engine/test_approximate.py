@@ -102,7 +102,7 @@ def test_with_every_cell_looked_into_lists_are_exact(exact: Service) -> None:
         for one, other in zip(exact.recommend(asked), cells.recommend(asked), strict=True):
             assert pairs(one.items) == pairs(other.items)
             np.testing.assert_allclose(scores(one), scores(other), rtol=1e-5, atol=1e-6)
-            assert (one.source, one.history) == (other.source, other.history)
+            assert (one.source, one.known) == (other.source, other.known)
 
 
 def test_known_people_are_asked_of_the_cells(exact: Service) -> None:

@@ -70,13 +70,13 @@ def test_a_training_user_brought_by_her_events_gets_her_own_list(
     name: str, policy: str, tmp_path: Path
 ) -> None:
     service = opened(fit(replace(ALS[name], cold_policy=policy)), tmp_path)
-    history = service.fitted.history
+    history = service.fitted.known
     for domain in SIZES:
         own = service.recommend([Request((domain,), user) for user in history.users.ids.tolist()])
         new = service.recommend([Request((domain,), None, events_of(history, user)) for user in range(USERS)])
         for hers, anew in zip(own, new, strict=True):
             assert hers.source == anew.source
-            assert not anew.history
+            assert not anew.known
             np.testing.assert_allclose(scores(hers), scores(anew), atol=1e-4)
             if unlike_others(scores(hers)):
                 assert pairs(hers.items) == pairs(anew.items)
@@ -84,15 +84,15 @@ def test_a_training_user_brought_by_her_events_gets_her_own_list(
 
 def test_live_events_are_added_to_what_is_known(service: Service) -> None:
     """A known person with news is a new person with all of it; the news alone are another."""
-    history = service.fitted.history
+    history = service.fitted.known
     news = (Event("films", "f07"), Event("books", 20))
     untimed = tuple(Event(event.domain, event.item) for event in events_of(history, 5))
     both, whole = service.recommend(
         [Request(("books",), "u05", news), Request(("books",), None, untimed + news)]
     )
     assert scores(both) == pytest.approx(scores(whole), abs=1e-4)
-    assert both.history
-    assert not whole.history
+    assert both.known
+    assert not whole.known
     assert ("books", 20) not in pairs(both.items)
     assert not set(pairs(both.items)) & {(event.domain, event.item) for event in events_of(history, 5)}
 

@@ -135,7 +135,7 @@ def test_new_people_and_items_that_know_only_each_other_are_learned(
 ) -> None:
     """Rows of zero on both sides would stay zero."""
     saved(run, METHODS[name])
-    home = planted().names[0]
+    home = planted().domain_names[0]
     for user in range(100, 120):
         events.append(user, [Event(home, 200 + user % 2 + 2 * n) for n in range(8) if n != user % 8])
     refit(run, events, options=ONE)
@@ -200,7 +200,7 @@ def test_a_mixture_keeps_its_decisions_and_its_members_go_on(run: Path, events: 
         label: {"method": method.name, "settings": vars(method)}
         for label, method in (("popularity", Popularity()), ("joint", IALS(epochs=LONG, **SMALL)))
     }
-    home = planted().names[0]
+    home = planted().domain_names[0]
     weights = {home: {group: {"popularity": 0.25, "joint": 0.75} for group in ACTIVITY}}
     log = ({"domain": home, "why": "measured"},)
     decided = replace(Mixture(members, weights).fit(planted(), ONE), log=log)

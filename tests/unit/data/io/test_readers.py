@@ -110,7 +110,7 @@ def test_usual_names_are_found_in_any_case_and_columns_override() -> None:
 
 def test_a_column_given_for_one_role_is_guessed_for_no_other() -> None:
     frame = pl.DataFrame({"category": ["x", "y"], "item": [1, 2]})
-    assert read(frame, columns={"user": "category"}).names == ("events",)
+    assert read(frame, columns={"user": "category"}).domain_names == ("events",)
 
 
 def test_ratings_are_a_threshold_and_weights_are_weights() -> None:
@@ -159,7 +159,7 @@ def test_dates_become_seconds(tmp_path: Path) -> None:
 
 
 def test_domains_choose_and_order() -> None:
-    assert read(TABLE, domains=["movies"]).names == ("movies",)
+    assert read(TABLE, domains=["movies"]).domain_names == ("movies",)
     with pytest.raises(DataError, match="did you mean 'movies'"):
         read(TABLE, domains=["movie"])
 
