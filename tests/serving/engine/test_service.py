@@ -70,7 +70,7 @@ def test_a_training_user_brought_by_her_events_gets_her_own_list(
     name: str, policy: str, tmp_path: Path
 ) -> None:
     service = opened(fit(replace(ALS[name], cold_policy=policy)), tmp_path)
-    history = service.fitted.known
+    history = service.fitted.history
     for domain in SIZES:
         own = service.recommend([Request((domain,), user) for user in history.users.ids.tolist()])
         new = service.recommend([Request((domain,), None, events_of(history, user)) for user in range(USERS)])
@@ -84,7 +84,7 @@ def test_a_training_user_brought_by_her_events_gets_her_own_list(
 
 def test_live_events_are_added_to_what_is_known(service: Service) -> None:
     """A known person with news is a new person with all of it; the news alone are another."""
-    history = service.fitted.known
+    history = service.fitted.history
     news = (Event("films", "f07"), Event("books", 20))
     untimed = tuple(Event(event.domain, event.item) for event in events_of(history, 5))
     both, whole = service.recommend(
