@@ -16,9 +16,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from landbridge.core.errors import DataError, LandbridgeError, SettingsError, StoreError
+    from landbridge.core.errors import (
+        DataError,
+        DivergenceError,
+        LandbridgeError,
+        MissingExtraError,
+        SettingsError,
+        StoreError,
+    )
+    from landbridge.data.dataset import MultiDomain
     from landbridge.data.diagnostics import diagnose
+    from landbridge.data.interactions import Interactions
     from landbridge.data.io.readers import read
+    from landbridge.data.queries import Queries
+    from landbridge.data.splitting.holdout import Holdout, Split, Targets
     from landbridge.data.splitting.splits import (
         cold_users,
         leave_last_out,
@@ -27,23 +38,29 @@ if TYPE_CHECKING:
         temporal,
         with_candidates,
     )
+    from landbridge.data.vocabulary import Vocabulary
     from landbridge.datasets.published import read_published
-    from landbridge.evaluation.evaluate import Validator, evaluate
-    from landbridge.evaluation.significance import compare
+    from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds
+    from landbridge.evaluation.significance import Comparison, compare
     from landbridge.inference import explain, fold_in, recommend, recommend_all
     from landbridge.models.als.cdimf import CDIMF
     from landbridge.models.als.ials import IALS
+    from landbridge.models.base import Fitted, Method
+    from landbridge.models.mixture import Mixture
     from landbridge.models.pairwise.bprmf import BPRMF
     from landbridge.models.pairwise.lightgcn import LightGCN
     from landbridge.models.popularity import Popularity
     from landbridge.models.sequential.dwl import DWL
     from landbridge.models.sequential.sasrec import SASRec
     from landbridge.models.towers.adc import ADC
+    from landbridge.models.towers.cmf import CMF
+    from landbridge.models.towers.conet import CoNet
+    from landbridge.models.towers.neumf import NeuMF
     from landbridge.models.towers.pepnet import PEPNet
     from landbridge.models.uclr.method import UCLR
     from landbridge.selection.auto import auto
     from landbridge.selection.guard import guard
-    from landbridge.selection.search import Budget, tune
+    from landbridge.selection.search import Budget, TuningResult, tune
     from landbridge.store import load, save
     from landbridge.studies.transfer.compatibility import transferability
     from landbridge.studies.transfer.matrix import transfer_matrix
@@ -55,20 +72,38 @@ __all__ = [
     "ADC",
     "BPRMF",
     "CDIMF",
+    "CMF",
     "DWL",
     "IALS",
     "UCLR",
     "Budget",
+    "CoNet",
+    "Comparison",
     "DataError",
+    "DivergenceError",
+    "Evaluation",
     "FitOptions",
+    "Fitted",
+    "Holdout",
+    "Interactions",
     "LandbridgeError",
     "LightGCN",
+    "Method",
+    "MissingExtraError",
+    "Mixture",
+    "MultiDomain",
+    "NeuMF",
     "PEPNet",
     "Popularity",
+    "Queries",
     "SASRec",
     "SettingsError",
+    "Split",
     "StoreError",
+    "Targets",
+    "TuningResult",
     "Validator",
+    "Vocabulary",
     "auto",
     "cold_users",
     "compare",
@@ -81,6 +116,7 @@ __all__ = [
     "leave_latest_out",
     "leave_one_out",
     "load",
+    "over_seeds",
     "read",
     "read_published",
     "recommend",
@@ -94,9 +130,20 @@ __all__ = [
 ]
 
 _HOME = {
+    "core.errors": (
+        "DataError",
+        "DivergenceError",
+        "LandbridgeError",
+        "MissingExtraError",
+        "SettingsError",
+        "StoreError",
+    ),
+    "data.dataset": ("MultiDomain",),
     "data.diagnostics": ("diagnose",),
+    "data.interactions": ("Interactions",),
     "data.io.readers": ("read",),
-    "datasets.published": ("read_published",),
+    "data.queries": ("Queries",),
+    "data.splitting.holdout": ("Holdout", "Split", "Targets"),
     "data.splitting.splits": (
         "cold_users",
         "leave_last_out",
@@ -105,27 +152,33 @@ _HOME = {
         "temporal",
         "with_candidates",
     ),
-    "core.errors": ("DataError", "LandbridgeError", "SettingsError", "StoreError"),
-    "evaluation.evaluate": ("Validator", "evaluate"),
-    "evaluation.significance": ("compare",),
-    "models.towers.adc": ("ADC",),
-    "models.pairwise.bprmf": ("BPRMF",),
-    "models.als.cdimf": ("CDIMF",),
-    "models.sequential.dwl": ("DWL",),
-    "models.als.ials": ("IALS",),
-    "models.pairwise.lightgcn": ("LightGCN",),
-    "models.towers.pepnet": ("PEPNet",),
-    "models.popularity": ("Popularity",),
-    "models.sequential.sasrec": ("SASRec",),
-    "models.uclr.method": ("UCLR",),
+    "data.vocabulary": ("Vocabulary",),
+    "datasets.published": ("read_published",),
+    "evaluation.evaluate": ("Evaluation", "Validator", "evaluate", "over_seeds"),
+    "evaluation.significance": ("Comparison", "compare"),
     "inference": ("explain", "fold_in", "recommend", "recommend_all"),
+    "models.als.cdimf": ("CDIMF",),
+    "models.als.ials": ("IALS",),
+    "models.base": ("Fitted", "Method"),
+    "models.mixture": ("Mixture",),
+    "models.pairwise.bprmf": ("BPRMF",),
+    "models.pairwise.lightgcn": ("LightGCN",),
+    "models.popularity": ("Popularity",),
+    "models.sequential.dwl": ("DWL",),
+    "models.sequential.sasrec": ("SASRec",),
+    "models.towers.adc": ("ADC",),
+    "models.towers.cmf": ("CMF",),
+    "models.towers.conet": ("CoNet",),
+    "models.towers.neumf": ("NeuMF",),
+    "models.towers.pepnet": ("PEPNet",),
+    "models.uclr.method": ("UCLR",),
     "selection.auto": ("auto",),
-    "studies.transfer.compatibility": ("transferability",),
     "selection.guard": ("guard",),
-    "studies.transfer.matrix": ("transfer_matrix",),
+    "selection.search": ("Budget", "TuningResult", "tune"),
     "store": ("load", "save"),
+    "studies.transfer.compatibility": ("transferability",),
+    "studies.transfer.matrix": ("transfer_matrix",),
     "training.options": ("FitOptions",),
-    "selection.search": ("Budget", "tune"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 _RENAMED = {"compat": "transferability", "examine": "diagnose", "search": "tune"}  # until 0.3

@@ -10,20 +10,38 @@ NAMES = [
     "ADC",
     "BPRMF",
     "CDIMF",
+    "CMF",
     "DWL",
     "IALS",
     "UCLR",
     "Budget",
+    "CoNet",
+    "Comparison",
     "DataError",
+    "DivergenceError",
+    "Evaluation",
     "FitOptions",
+    "Fitted",
+    "Holdout",
+    "Interactions",
     "LandbridgeError",
     "LightGCN",
+    "Method",
+    "MissingExtraError",
+    "Mixture",
+    "MultiDomain",
+    "NeuMF",
     "PEPNet",
     "Popularity",
+    "Queries",
     "SASRec",
     "SettingsError",
+    "Split",
     "StoreError",
+    "Targets",
+    "TuningResult",
     "Validator",
+    "Vocabulary",
     "auto",
     "cold_users",
     "compare",
@@ -36,6 +54,7 @@ NAMES = [
     "leave_latest_out",
     "leave_one_out",
     "load",
+    "over_seeds",
     "read",
     "read_published",
     "recommend",
@@ -68,7 +87,16 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = lb.recomend
 
 
-def test_a_submodule_never_hides_a_public_name() -> None:
-    from landbridge import inference as recommending
+@pytest.mark.parametrize(
+    ("old", "new"), [("compat", "transferability"), ("examine", "diagnose"), ("search", "tune")]
+)
+def test_a_former_name_still_works_and_says_what_it_is_called_now(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"landbridge.{old} is now landbridge.{new}"):
+        value = getattr(lb, old)
+    assert value is getattr(lb, new)
 
-    assert lb.recommend is recommending.recommend
+
+def test_a_submodule_never_hides_a_public_name() -> None:
+    from landbridge import inference
+
+    assert lb.recommend is inference.recommend
