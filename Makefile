@@ -1,4 +1,4 @@
-# make demo | test | test-slow | check | bench. The environment in .venv is rebuilt only when its ingredients change.
+# make demo | demo-serve | test | test-slow | check | bench. The environment in .venv is rebuilt only when its ingredients change.
 PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
@@ -6,10 +6,13 @@ INGREDIENTS := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo demo-serve test test-slow check bench clean
 
 demo: .venv/.stamp-core
 	$(BIN)/landbridge demo
+
+demo-serve: .venv/.stamp-serve
+	$(BIN)/landbridge demo --serve
 
 test: .venv/.stamp-test
 	$(BIN)/python -m pytest -n $(JOBS)
