@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.engine_child import Events, serve
+from landbridge.core.threads import thread_limit
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
-from landbridge.models.als import solver as als
 from landbridge.models.pairwise import kernels as pairwise_kernels  # noqa: F401 (loading numba is no part of learning)
 from landbridge.models.pairwise.table import PairwiseTable, table_state, train_tables
 from landbridge.training.optimizers import Optimizer
@@ -29,7 +29,7 @@ class Ours:
         self.pool, self.threads, self.number = ThreadPoolExecutor(2), settings["threads"], 0
 
     def learn(self, epochs: int, steps: int | None) -> float:
-        with als.limited(self.threads):
+        with thread_limit(self.threads):
             return self._epochs(epochs) if steps is None else self._batches(epochs, steps)
 
     def _epochs(self, epochs: int) -> float:

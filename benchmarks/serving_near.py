@@ -26,7 +26,7 @@ from landbridge.core.threads import thread_limit
 from landbridge.serving.engine.approximate import (
     PEOPLE,
     AnnPolicy,
-    Cells,
+    IvfIndex,
     IvfRanker,
     approximate_ranker,
     recall_of,
@@ -48,7 +48,7 @@ def figures(asked: argparse.Namespace) -> dict[str, Any]:
     exact = ranker_of(fitted, catalogues)
     assert isinstance(exact, DotProductRanker)
     before, start = _resident(), time.process_time()
-    cells = Cells.of(fitted.item_IF["shop"], AnnPolicy().probes)
+    cells = IvfIndex.of(fitted.item_IF["shop"], AnnPolicy().probes)
     found: dict[str, Any] = {
         "seconds": round(time.process_time() - start, 1),
         "MiB": round(_resident() - before),
@@ -68,7 +68,7 @@ def figures(asked: argparse.Namespace) -> dict[str, Any]:
         found |= {f"{name} {size}": round(1000 * best[name] / PEOPLE, 3) for name in rankers}
     (part,) = QueryBatch.of(fitted.history, catalogues, requests).parts()
     tiles = exact.tiles["shop"]
-    gone = tiles.best(*exact.rows("shop", part.queries), part.wanted)[2]
+    gone = tiles.best(*exact.rows("shop", part.queries), part.constraints)[2]
     recall = recall_of(*(rankers[name].best(part)[0] for name in ("approximate", "exact")))
     looked = gone / PEOPLE / len(tiles.norm_T)
     used = "shop" in approximate_ranker(exact)[1]

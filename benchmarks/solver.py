@@ -28,6 +28,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # what implicit asks for; ou
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.threads import thread_limit
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 
@@ -132,7 +133,7 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
         times: list[float] = []
         kept: list[Stages] = []
         previous: tuple[als.Float32, als.Float32] | None = None
-        with als.limited(THREADS):
+        with thread_limit(THREADS):
             while len(times) <= SWEEPS and (len(times) < 2 or sum(times) < PATIENCE):
                 marks = [time.perf_counter()]
                 items = als.basis(item_IF, THREADS)
@@ -155,7 +156,7 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
         stages = {key: 1000 * float(value) for key, value in quickest.items()}
 
         def error() -> float:
-            with als.limited(THREADS):
+            with thread_limit(THREADS):
                 items = als.basis(item_IF, THREADS)
                 start_UF = _turned(previous, items, solver)
                 rows_UF = als.solve(table.by_user, items, ALPHA0, ridges[0], None, solver, start_UF)
