@@ -1,6 +1,7 @@
-# make demo | demo-serve | test | test-slow | check | bench. The environment in .venv is rebuilt only when its ingredients change.
+# make demo | demo-serve | test [COVERAGE=--cov] | test-slow | check | bench. The environment in .venv is rebuilt only when its ingredients change.
 PYTHON ?= python3
 JOBS ?= 2
+COVERAGE ?=
 BIN := .venv/bin
 INGREDIENTS := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -15,7 +16,7 @@ demo-serve: .venv/.stamp-serve
 	$(BIN)/landbridge demo --serve
 
 test: .venv/.stamp-test
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) $(COVERAGE)
 
 test-slow: .venv/.stamp-test
 	$(BIN)/python -m pytest -n 0 -m slow
