@@ -4,9 +4,9 @@
 
 "fixed" weighs and measures nothing, "none" measures only, "gradnorm" measures and weighs. All ways of a case
 train the same steps in one thread of one process and take turns of some steps in random order; the first turn
-is not counted. A step lasts from the moment its batch is there until the next one is asked for, in processor
+is not counted. A step lasts from the moment its batch is there until the next one is requested, in processor
 time, which others on a busy machine disturb least. A turn's figure is the median of its steps, and what is
-told the median over turns, of the figure and of its ratio to that of "fixed" in the same turn.
+reported the median over turns, of the figure and of its ratio to that of "fixed" in the same turn.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PAGE = """# What balancing costs
 Measured {date} by `python -m benchmarks.balancing --turns {turns} --steps {steps}`, landbridge {version},
 torch {torch}, one thread of {cores} cores, load average before it {load:.1f}.
 
-ADC with its defaults, {users} people and {items} items per domain; `events` are those of a domain in a step.
+ADC with its defaults, {users} users and {items} items per domain; `events` are those of a domain in a step.
 `fixed` weighs and measures nothing, in milliseconds per step; `none` measures only, `gradnorm` measures and
 weighs: how much longer a step of theirs lasts. The aim is at most 15 % for up to six domains.
 
@@ -69,16 +69,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="steps of a turn")
     parser.add_argument("--only", default="", help="cases whose 'sharing domains events' contains this")
     parser.add_argument("--out", type=Path, help="write the page here")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     load, rows = os.getloadavg()[0], []
     for case in itertools.starmap(Case, itertools.product(SHARING, DOMAINS, EVENTS)):
-        if asked.only in f"{case.sharing} {case.domains} {case.events}":
-            found = measure(case, asked.turns, asked.steps)
+        if args.only in f"{case.sharing} {case.domains} {case.events}":
+            found = measure(case, args.turns, args.steps)
             print(json.dumps({**vars(case), **found}), flush=True)
             rows.append(_row(case, found))
-    if asked.out:
-        with atomic_write(asked.out) as temporary:
-            temporary.write_text(_page(asked, load, rows))
+    if args.out:
+        with atomic_write(args.out) as temporary:
+            temporary.write_text(_page(args, load, rows))
 
 
 def measure(case: Case, turns: int, steps: int) -> dict[str, float]:
@@ -96,7 +96,7 @@ def measure(case: Case, turns: int, steps: int) -> dict[str, float]:
 
 
 def _data(domains: int, events: int) -> MultiDomain:
-    """So many events in every domain; some people and items have many of them."""
+    """So many events in every domain; some users and items have many of them."""
     names, tables = [f"domain {number}" for number in range(domains)], {}
     for name in names:
         rng = generator(0, "balancing benchmark", name)
@@ -113,7 +113,7 @@ def _drawn(rng: np.random.Generator, size: int, number: int) -> Any:
 
 
 def _phase(case: Case, data: MultiDomain, way: str) -> Phase:
-    """One epoch over batches that were drawn beforehand."""
+    """One epoch over batches that were drawn before."""
     weights = dict.fromkeys(data.domain_names, 1.0) if way == "fixed" else {}
     method = ADC(
         sharing=case.sharing, balance=way, weights=weights, batch_size=case.domains * case.events, epochs=1
@@ -145,12 +145,12 @@ def _row(case: Case, found: dict[str, float]) -> str:
     return f"| {' | '.join([*map(str, vars(case).values()), f'{fixed:.2f}', *more])} |"
 
 
-def _page(asked: argparse.Namespace, load: float, rows: list[str]) -> str:
+def _page(args: argparse.Namespace, load: float, rows: list[str]) -> str:
     import torch
 
     return PAGE.format(
-        turns=asked.turns,
-        steps=asked.steps,
+        turns=args.turns,
+        steps=args.steps,
         version=__version__,
         torch=torch.__version__,
         cores=len(os.sched_getaffinity(0)),

@@ -30,7 +30,7 @@ class Learner(Protocol):
 
     def learn(self, epochs: int, steps: int | None) -> float:
         """Go through so many epochs; with ``steps``, through so many batches. The part of an epoch done
-        per epoch asked for: 1, or batches done by batches of an epoch."""
+        per epoch requested: 1, or batches done by batches of an epoch."""
 
     def rows(self) -> tuple[Any, Any]:
         """What scores by dot products: users' and items' rows."""

@@ -81,7 +81,7 @@ def _label(record: Record) -> list[str]:
 
 
 def _machine() -> str:
-    """Processor and cores, as the system tells them."""
+    """Processor and cores, as the system reports them."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20

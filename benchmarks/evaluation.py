@@ -91,22 +91,22 @@ def main() -> None:
         ("repeats", 5),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     evaluate(*world(50, 500, 8))  # compiles the kernels
-    model, holdout = world(asked.users, asked.items, asked.factors)
+    model, holdout = world(args.users, args.items, args.factors)
     before = peak_mb()
-    ours = [seconds(lambda: evaluate(model, holdout, threads=asked.threads))]
+    ours = [seconds(lambda: evaluate(model, holdout, threads=args.threads))]
     memory = {"peak_mb": peak_mb(), "before_mb": before}
     with threadpool_limits(1, "blas"):  # as implicit asks for: it has threads of its own
-        lists = implicit_lists(model, asked.threads)
+        lists = implicit_lists(model, args.threads)
     peer = []
-    for _ in range(asked.repeats):  # in turn, so that a busy machine is busy for both
+    for _ in range(args.repeats):  # in turn, so that a busy machine is busy for both
         with threadpool_limits(1, "blas"):
             peer.append(seconds(lists))
-        ours.append(seconds(lambda: evaluate(model, holdout, threads=asked.threads)))
-    figures = {"users_per_s": asked.users / min(ours), "implicit_users_per_s": asked.users / min(peer)}
+        ours.append(seconds(lambda: evaluate(model, holdout, threads=args.threads)))
+    figures = {"users_per_s": args.users / min(ours), "implicit_users_per_s": args.users / min(peer)}
     figures |= {"ratio": min(peer) / min(ours)} | memory
-    print(json.dumps(vars(asked) | {name: round(value, 2) for name, value in figures.items()}))
+    print(json.dumps(vars(args) | {name: round(value, 2) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":

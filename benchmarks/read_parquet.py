@@ -40,7 +40,7 @@ print(json.dumps(dict(seconds=round(seconds, 2), peak_gib=round(peak, 2), merged
 
 
 def write_events(path: Path, n_events: int, text: bool) -> None:
-    """Two domains, skewed items, ids as wide as Amazon's where text is asked for."""
+    """Two domains, skewed items, ids as wide as Amazon's where text is requested."""
     import numpy as np
     import polars as pl
 

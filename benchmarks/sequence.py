@@ -180,19 +180,19 @@ class Child(engine.Child):
         return self
 
     def turn(self, holdout: Holdout | None) -> Record:
-        """One turn; judged on the holdout where it ended an epoch."""
-        told = self.ask("turn")
-        self.epochs += told["part"]
+        """One turn; evaluated on the holdout where it ended an epoch."""
+        reported = self.ask("turn")
+        self.epochs += reported["part"]
         if holdout is None or abs(self.epochs - round(self.epochs)) > 1e-6:
-            return told
+            return reported
         self.ask("rows")
         rows = np.load(self.rows)
         model = Dot(holdout.history, rows["user"].astype(np.float32), rows["item"].astype(np.float32))
-        return told | {"ndcg": evaluate(model, holdout, threads=THREADS).means("ndcg@10")["all"]}
+        return reported | {"ndcg": evaluate(model, holdout, threads=THREADS).means("ndcg@10")["all"]}
 
 
 def _written(test: Holdout, file: Path) -> Path:
-    """All known events, people after people, each person's in time."""
+    """All known events, users after users, each user's in time."""
     rows, table = sequences.user_histories(test.history), test.history["all"]
     users = np.repeat(np.arange(table.n_users), np.diff(rows.offsets))
     np.savez(file, user=users, item=rows.columns, n_users=table.n_users, n_items=table.n_items)

@@ -1,4 +1,4 @@
-"""What a program of :mod:`benchmarks.sequence` shares with the others: turns of learning, asked for by words.
+"""What a program of :mod:`benchmarks.sequence` shares with the others: turns of learning, requested by words.
 
 Needs NumPy and the standard library alone, for it also runs where RecBole is installed and landbridge is not.
 The process reads one word per line: ``turn`` is answered when the turn is over, ``rows`` when the model's

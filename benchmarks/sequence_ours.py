@@ -81,11 +81,11 @@ class Halting:
         steps = getattr(self.method, "steps", None)
         if steps is None:
             return 1.0
-        told = [int((window.target_BL >= 0).sum()) for window in self.windows.epoch(epoch)]
-        return sum(told[:steps]) / sum(told)
+        reported = [int((window.target_BL >= 0).sum()) for window in self.windows.epoch(epoch)]
+        return sum(reported[:steps]) / sum(reported)
 
     def _rows(self) -> tuple[Any, Any]:
-        """Everybody's state after the last known event, and the items."""
+        """Every user's state after the last known event, and the items."""
         return self.fitted.states(self.windows.rows), self.fitted.weights["item"]
 
 
@@ -102,12 +102,12 @@ def ratings(dataset: str) -> MultiDomain:
 
 
 def holdout(dataset: str) -> Holdout:
-    """Everybody's latest rating held out."""
+    """Every user's latest rating held out."""
     return leave_latest_out(ratings(dataset)).test
 
 
 def latest_held_out(name: str) -> MultiDomain:
-    """What is known where everybody's latest rating is held out."""
+    """What is known where every user's latest rating is held out."""
     return holdout(name).history
 
 

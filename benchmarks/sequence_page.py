@@ -48,8 +48,8 @@ the highest.
 ## SASRec
 
 Both have length 50, 64 factors, 2 blocks, 2 heads, 256 hidden units, dropout 0.2, Adam with 0.001 and the
-softmax over all items. Everybody's latest rating is held out and nothing else; landbridge's full ranking
-judges both, from people's states and the items. Ours learns from all events of a window at once, in batches
+softmax over all items. Every user's latest rating is held out and nothing else; landbridge's full ranking
+evaluates both, from users' states and the items. Ours learns from all events of a window at once, in batches
 of 128 windows. RecBole makes a sample of every prefix, padded to 50, in batches of 2,048 (its own default);
 its attention drops out, too, and its norms come behind the layers. Its turn is a part of an epoch, scaled to
 one. With bfloat16 ours multiplies numbers of 16 bits, in layers and scores; all else is the same.
@@ -132,13 +132,19 @@ def _equals(records: list[Record]) -> list[list[str]]:
 def _floors(records: list[Record]) -> list[list[str]]:
     rows = []
     for record in records:
-        told = record["operations"]
-        encoders = {OURS: told["encoder"], PEER: told["prefixes_encoder"]}
+        reported = record["operations"]
+        encoders = {OURS: reported["encoder"], PEER: reported["prefixes_encoder"]}
         for label in (name for name in record["turns"] if name in encoders):
             turns = record["turns"][label]
             least = min(_per_epoch(turns))
-            seconds = encoders[label] / told["encoder_pace"] + told["softmax"] / told["softmax_pace"]
-            figures = [encoders[label] + told["softmax"], told["encoder_pace"], told["softmax_pace"]]
+            seconds = (
+                encoders[label] / reported["encoder_pace"] + reported["softmax"] / reported["softmax_pace"]
+            )
+            figures = [
+                encoders[label] + reported["softmax"],
+                reported["encoder_pace"],
+                reported["softmax_pace"],
+            ]
             rows.append(
                 [
                     _data(record), label, *(f"{figure:,.0f}" for figure in figures),

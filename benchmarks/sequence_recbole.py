@@ -1,6 +1,6 @@
 """RecBole's SASRec as a program of :mod:`benchmarks.sequence`, in a Python environment of its own.
 
-Its trainer's own epoch is measured, a few batches at a time: every event but a person's first is a sample,
+Its trainer's own epoch is measured, a few batches at a time: every event but a user's first is a sample,
 with the up to ``length`` events before it. What takes the place of a time is an event's place in the file,
 so that events of equal time are in the order that landbridge has them in.
 """
@@ -56,7 +56,7 @@ class RecBole:
             epoch += 1
 
     def rows(self) -> tuple[Any, Any]:
-        """Everybody's state after the last event, and the items, in the order of the events' own numbers."""
+        """Every user's state after the last event, and the items, in the order of the events' own numbers."""
         number_I = self.loader._dataset.field2token_id["item"]
         own_I = np.array([number_I.get(str(item), 0) for item in range(self.events["n_items"])])
         input_UL, count_U = self._latest(own_I)
@@ -71,7 +71,7 @@ class RecBole:
         return torch.cat(parts).numpy(), self.model.item_embedding.weight.detach().numpy()[own_I]
 
     def _latest(self, own_I: Any) -> tuple[Any, Any]:
-        """RecBole's numbers of everybody's last events, oldest first, 0 behind the end, and how many."""
+        """RecBole's numbers of every user's last events, oldest first, 0 behind the end, and how many."""
         user_N, item_N = self.events["user"], own_I[self.events["item"]]
         total_U = np.bincount(user_N, minlength=self.events["n_users"])
         place_N = np.arange(len(user_N)) - np.repeat(np.cumsum(total_U) - total_U, total_U)

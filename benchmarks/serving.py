@@ -37,14 +37,14 @@ from landbridge.training.options import FitOptions
 ITEMS, USERS, FACTORS, GROUPS = 100_000, 20_000, 64, 50
 DOMAINS = ("books", "movies")
 PER_USER = 20  # events in each domain
-EVENTS = 20  # of somebody new, half of them in each domain
+EVENTS = 20  # of a new user, half of them in each domain
 K, BODIES = 10, 2000
 ROUNDS = 3
 SERVICES = {
     "landbridge": ("-c", "from landbridge.cli.main import main; main()", "serve"),
     "FastAPI and NumPy": ("-m", "benchmarks.serving_peer"),
 }
-KINDS = {"known": "known people", "new": f"{EVENTS} events in two domains, folded in"}
+KINDS = {"known": "known users", "new": f"{EVENTS} events in two domains, folded in"}
 
 
 def main() -> None:
@@ -61,9 +61,11 @@ def main() -> None:
         data = shop()
         save(IALS(factors=FACTORS, epochs=3, sharing="joined").fit(data, FitOptions(seed=0)), run)
         os.sched_setaffinity(0, cores[-1:])
-        asked = {kind: bodies(data, kind) for kind in KINDS}
-        agree(run, cores[0], asked)
-        rounds = [measured(run, cores[0], name, asked, given) for _ in range(ROUNDS) for name in SERVICES]
+        bodies_of_kind = {kind: bodies(data, kind) for kind in KINDS}
+        agree(run, cores[0], bodies_of_kind)
+        rounds = [
+            measured(run, cores[0], name, bodies_of_kind, given) for _ in range(ROUNDS) for name in SERVICES
+        ]
     text = page(rounds, cores, busy, given)
     print(text)
     if given.out is not None:
@@ -71,7 +73,7 @@ def main() -> None:
 
 
 def shop() -> MultiDomain:
-    """People of some tastes; every taste has its items, of which a few are had by many."""
+    """Users of some tastes; every taste has its items, of which a few are had by many."""
     rng = np.random.default_rng(0)
     group_U = rng.integers(GROUPS, size=USERS)
     tables = {name: taste(group_U, rng) for name in DOMAINS}
@@ -90,7 +92,7 @@ def taste(group_U: Any, rng: np.random.Generator) -> Interactions:
 
 
 def bodies(data: MultiDomain, kind: str) -> list[bytes]:
-    """What is asked: lists for known people, or for new ones who have the items of some known person."""
+    """What is requested: lists for known users, or for new ones who have the items of some known user."""
     rng = np.random.default_rng(1)
     users = rng.integers(USERS, size=BODIES).tolist()
     if kind == "known":
@@ -156,12 +158,12 @@ def await_answer(server: Server, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("The service ended before it answered.")
 
 
-def agree(run: Path, core: int, asked: Mapping[str, Sequence[bytes]]) -> None:
+def agree(run: Path, core: int, bodies_of_kind: Mapping[str, Sequence[bytes]]) -> None:
     """Both services must give the same lists."""
     found = []
     for name in SERVICES:
         with serving(run, core, name) as server:
-            answers = [server.ask(content) for kind in KINDS for content in asked[kind][:50]]
+            answers = [server.ask(content) for kind in KINDS for content in bodies_of_kind[kind][:50]]
             found.append([item["item"] for answer in answers for item in answer["items"]])
     same = float(np.mean(np.array(found[0]) == np.array(found[1])))
     if same < 0.98:  # equal but for rounding
@@ -169,14 +171,14 @@ def agree(run: Path, core: int, asked: Mapping[str, Sequence[bytes]]) -> None:
 
 
 def measured(
-    run: Path, core: int, name: str, asked: Mapping[str, Sequence[bytes]], given: argparse.Namespace
+    run: Path, core: int, name: str, bodies_of_kind: Mapping[str, Sequence[bytes]], given: argparse.Namespace
 ) -> dict[str, Any]:
     """One service: figures, and milliseconds of processor per answer, by kind; and its memory."""
     found: dict[str, Any] = {"name": name}
     with serving(run, core, name) as server:
         for kind in KINDS:
             before = processor_ms(server.pid)
-            figures = load(server.port, asked[kind], given.connections, given.seconds)
+            figures = load(server.port, bodies_of_kind[kind], given.connections, given.seconds)
             found[kind] = figures, (processor_ms(server.pid) - before) / figures.answers
         found["memory"] = peak_mb(server.pid)
     print(found, flush=True)
@@ -203,21 +205,21 @@ def page(rounds: Sequence[Mapping[str, Any]], cores: Sequence[int], busy: float,
 Measured {time.strftime("%Y-%m-%d")} by `python -m benchmarks.serving` on {len(cores)} cores, load average
 before it {busy:.1f}.
 
-Two catalogues of {ITEMS:,} items each, {FACTORS} factors, {USERS:,} people with {PER_USER} events in each;
-lists of {K} books, without what the person has. {given.connections} connections over loopback, each asking
+Two catalogues of {ITEMS:,} items each, {FACTORS} factors, {USERS:,} users with {PER_USER} events in each;
+lists of {K} books, without what the user has. {given.connections} connections over loopback, each asking
 again as soon as it is answered, for {given.seconds:g} seconds; the best of {ROUNDS} rounds in which the
 services take turns. The service and the one who asks have {shared}, and the service has one thread for its
 arithmetic. Where the load average is far above the number of cores, others had most of them, and only the
 processor's time per answer can be trusted.
 
-| asked for | service | requests/s | p50, ms | p99, ms | processor, ms per answer | memory, MB |
+| requested | service | requests/s | p50, ms | p99, ms | processor, ms per answer | memory, MB |
 |---|---|---|---|---|---|---|
 {lines}
 
 The peer is what one writes in an afternoon (`benchmarks/serving_peer.py`): one FastAPI route, one product
-of all items with one row, `argpartition`, and for new people one small linear system. Its lists and ours
+of all items with one row, `argpartition`, and for new users one small linear system. Its lists and ours
 are compared before the clock starts. Peak memory is that of the whole process, reading the run included.
-The people of this shop are made up: few items are had by many, as in real data, and our service passes over
+The users of this shop are made up: few items are had by many, as in real data, and our service passes over
 tiles of items whose rows are too short to matter, so another catalogue may give another ratio.
 
 What holds besides speed: [serving-tests](serving-tests.md).

@@ -7,7 +7,7 @@ minus infinity, argpartition, a list of dictionaries. Both answer the same reque
 on one thread; figures are requests per second of processor time at the best of all rounds, so that a busy
 machine counts less. ``skewed``: rows as those of a factorisation, where a tenth of the items is looked at
 (iALS on Gowalla: 10 %, Ciao 12 %, KuaiRand 6 %); ``random``: Gaussian rows, where all are. ``new``: our lists
-for people given by five events. Prints one JSON object a line.
+for users given by five events. Prints one JSON object a line.
 """
 
 from __future__ import annotations
@@ -88,24 +88,24 @@ class Plain:
         ]
 
 
-def figures(kind: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
+def figures(kind: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """One row per batch size."""
-    fitted = model(kind, asked.users, asked.items, asked.factors)
+    fitted = model(kind, args.users, args.items, args.factors)
     with tempfile.TemporaryDirectory() as folder:
         store.save(fitted, Path(folder) / "run")
         service = Service.open(Path(folder) / "run")
     service.check()
     plain, rng, found = Plain(fitted), np.random.default_rng(1), []
     for size in BATCHES:
-        history = [Request(("shop",), f"user {user}", k=K) for user in rng.integers(0, asked.users, 256)]
-        new = [Request(("shop",), None, _events(rng, asked.items), K) for _ in history]
+        history = [Request(("shop",), f"user {user}", k=K) for user in rng.integers(0, args.users, 256)]
+        new = [Request(("shop",), None, _events(rng, args.items), K) for _ in history]
         works: dict[str, tuple[Callable[[Sequence[Request]], object], list[Request]]] = {
             "ours": (service.recommend, history),
             "plain": (plain.recommend, history),
             "new": (service.recommend, new),
         }
         best = dict.fromkeys(works, 0.0)
-        for _ in range(asked.repeats):  # in turn, so that a busy machine is busy for both
+        for _ in range(args.repeats):  # in turn, so that a busy machine is busy for both
             for name, (recommend, requests) in works.items():
                 best[name] = max(best[name], _per_second(recommend, requests, size))
         row = {"rows": kind, "batch": size} | {name: round(value) for name, value in best.items()}
@@ -130,12 +130,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("users", 20_000), ("items", 100_000), ("factors", 64), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     load = round(os.getloadavg()[0], 1)
     with threadpool_limits(1, "blas"):
         for kind in ("skewed", "random"):
-            for row in figures(kind, asked):
-                print(json.dumps(row | vars(asked) | {"load": load}), flush=True)
+            for row in figures(kind, args):
+                print(json.dumps(row | vars(args) | {"load": load}), flush=True)
 
 
 if __name__ == "__main__":

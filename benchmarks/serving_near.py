@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving_near --items 500000 --factors 64 --rows level
 
-Known people's lists of ten, one at a time and 16 together, on one thread; figures are milliseconds of
+Known users' lists of ten, one at a time and 16 together, on one thread; figures are milliseconds of
 processor time per list at the best of all rounds, which take turns. Rows as in
 :mod:`benchmarks.serving_core`: ``skewed`` ones differ in length as those of a factorisation, ``level`` ones
 have the same topics and no such spread. ``looked``: the share of the items that the exact search looks at.
@@ -41,9 +41,9 @@ SIZES = (1, 16)
 K = 10
 
 
-def figures(asked: argparse.Namespace) -> dict[str, Any]:
+def figures(args: argparse.Namespace) -> dict[str, Any]:
     """What is measured."""
-    fitted = model(asked.rows, asked.users, asked.items, asked.factors)
+    fitted = model(args.rows, args.users, args.items, args.factors)
     catalogues = {"shop": ItemCatalog.of(fitted.history, "shop", NO_ATTRIBUTES)}
     exact = ranker_of(fitted, catalogues)
     assert isinstance(exact, DotProductRanker)
@@ -54,7 +54,7 @@ def figures(asked: argparse.Namespace) -> dict[str, Any]:
         "MiB": round(_resident() - before),
     }
     rankers: dict[str, Ranker] = {"exact": exact, "approximate": IvfRanker(exact, {"shop": cells})}
-    users = np.random.default_rng(1).choice(asked.users, PEOPLE, replace=False).tolist()
+    users = np.random.default_rng(1).choice(args.users, PEOPLE, replace=False).tolist()
     requests = [Request(("shop",), f"user {user}", k=K) for user in users]
     for size in SIZES:
         parts = [
@@ -62,7 +62,7 @@ def figures(asked: argparse.Namespace) -> dict[str, Any]:
             for first in range(0, PEOPLE, size)
         ]
         best = dict.fromkeys(rankers, np.inf)
-        for _ in range(asked.repeats):  # in turn, so that a busy machine is busy for both
+        for _ in range(args.repeats):  # in turn, so that a busy machine is busy for both
             for name, ranker in rankers.items():
                 best[name] = min(best[name], _seconds(ranker, parts))
         found |= {f"{name} {size}": round(1000 * best[name] / PEOPLE, 3) for name in rankers}
@@ -93,10 +93,10 @@ def main() -> None:
     for name, default in (("users", 20_000), ("items", 500_000), ("factors", 64), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rows", choices=SPREAD, default="level")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     load = round(os.getloadavg()[0], 1)
     with thread_limit(1):
-        print(json.dumps(figures(asked) | vars(asked) | {"load": load}))
+        print(json.dumps(figures(args) | vars(args) | {"load": load}))
 
 
 if __name__ == "__main__":

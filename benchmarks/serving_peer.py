@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving_peer RUN --port 8701
 
-The same people get the same lists: rows of known people, the optimum of a new one's events at fixed items,
-and nothing a person has.
+The same users get the same lists: rows of known users, the optimum of a new one's events at fixed items,
+and nothing a user has.
 """
 
 from __future__ import annotations

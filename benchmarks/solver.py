@@ -88,11 +88,11 @@ def measure(name: str, factors: int) -> dict[str, Any]:
         for solver in SOLVERS:
             if ms[solver] and max(ms[solver]) > 1000 * PATIENCE:
                 continue
-            told = _in_child(file, solver, factors)
-            ms[solver] += told["ms"]
-            peak[solver] = max(peak[solver], told["peak_mib"])
-            error[solver] = told["error"]
-            stages += [told["stages"]] if solver == "ours exact" else []
+            reported = _in_child(file, solver, factors)
+            ms[solver] += reported["ms"]
+            peak[solver] = max(peak[solver], reported["peak_mib"])
+            error[solver] = reported["error"]
+            stages += [reported["stages"]] if solver == "ours exact" else []
         load.append(os.getloadavg()[0])
     table = _table(file)
     return {

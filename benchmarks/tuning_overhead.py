@@ -51,20 +51,20 @@ def compile_kernels(model: str, options: FitOptions) -> None:
     Validator(world.valid)(method.fit(world.train, options))
 
 
-def measured(asked: argparse.Namespace) -> TuningResult:
-    options = FitOptions(threads=asked.threads)
-    compile_kernels(asked.model, options)
-    method = registry.method(asked.model).from_settings({"factors": asked.factors, "epochs": asked.epochs})
+def measured(args: argparse.Namespace) -> TuningResult:
+    options = FitOptions(threads=args.threads)
+    compile_kernels(args.model, options)
+    method = registry.method(args.model).from_settings({"factors": args.factors, "epochs": args.epochs})
     with tempfile.TemporaryDirectory() as folder:
-        budget = Budget(asked.trials, asked.seconds)
-        return tune(method, split_of(asked.dataset), budget, options, storage=Path(folder))
+        budget = Budget(args.trials, args.seconds)
+        return tune(method, split_of(args.dataset), budget, options, storage=Path(folder))
 
 
-def figures(asked: argparse.Namespace, tuned: TuningResult) -> dict[str, Any]:
+def figures(args: argparse.Namespace, tuned: TuningResult) -> dict[str, Any]:
     return {
-        "dataset": asked.dataset,
-        "model": asked.model,
-        "threads": asked.threads,
+        "dataset": args.dataset,
+        "model": args.model,
+        "threads": args.threads,
         "trials": len(tuned.trials),
         "pruned": int((tuned.trials["state"] == "pruned").sum()),
         "seconds": tuned.seconds,
@@ -73,9 +73,9 @@ def figures(asked: argparse.Namespace, tuned: TuningResult) -> dict[str, Any]:
     }
 
 
-def words(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+def words(args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
     """The options that were given, as they would be written again."""
-    given = {key: value for key, value in vars(asked).items() if value != parser.get_default(key)}
+    given = {key: value for key, value in vars(args).items() if value != parser.get_default(key)}
     return "".join(f" --{key} {value}" for key, value in given.items() if key != "out")
 
 
@@ -88,10 +88,10 @@ def main() -> None:
     for name, default in (("trials", 20), ("factors", 64), ("epochs", 12)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    asked = parser.parse_args()
-    found = figures(asked, measured(asked))
-    with atomic_write(asked.out) as temporary:
-        temporary.write_text(PAGE.format(**found, words=words(asked, parser), version=__version__))
+    args = parser.parse_args()
+    found = figures(args, measured(args))
+    with atomic_write(args.out) as temporary:
+        temporary.write_text(PAGE.format(**found, words=words(args, parser), version=__version__))
     print(
         json.dumps(
             {key: round(value, 4) if isinstance(value, float) else value for key, value in found.items()}

@@ -17,7 +17,7 @@ from typing import Any
 from experiments import benches
 from experiments.adc_page import Findings, adc_page
 from experiments.choice import Choice, entry, some_users
-from experiments.common import asked, cell, grid
+from experiments.common import cell, grid, selected_studies
 from landbridge.core.progress import Terminal
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.evaluation.evaluate import Evaluation
@@ -85,7 +85,7 @@ STUDIES = {
 
 def main() -> None:
     """Each data set after the other."""
-    names, jobs = asked(__doc__, STUDIES)
+    names, jobs = selected_studies(__doc__, STUDIES)
     for name in names:
         _study(name, STUDIES[name], jobs)
 
@@ -117,8 +117,8 @@ def _study(name: str, study: Study, jobs: int) -> None:
         varied = {f"alpha {value:g}": replace(base, balance_alpha=value) for value in ALPHAS}
         varied |= {f"eta {value:g}": replace(base, balance_lr=value) for value in RATES}
         _benchmark(name, "curves", source, {"seeds": [1, 2]}, varied, jobs)
-    twin = _twin(choice, study, split, base)
-    adc_page(name, Findings(RUNS / name, study.sharing, verdicts, settled, twin, study.curves))
+    single_domain = _single_domain(choice, study, split, base)
+    adc_page(name, Findings(RUNS / name, study.sharing, verdicts, settled, single_domain, study.curves))
 
 
 def _split(source: Mapping[str, Any]) -> Split:
@@ -189,7 +189,7 @@ def _benchmark(
     benches.run(tables, SPECS / f"{own}.toml", RUNS / name / kind, RUNS / f"{own}.html", jobs)
 
 
-def _twin(choice: Choice, study: Study, split: Split, base: ADC) -> list[Evaluation]:
+def _single_domain(choice: Choice, study: Study, split: Split, base: ADC) -> list[Evaluation]:
     """The same network on the largest domain alone, its epochs chosen anew, once per seed."""
     history = split.valid.history
     densest = max(history.domain_names, key=lambda domain: len(history[domain]))

@@ -30,14 +30,14 @@ CONET = {
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """``run``: the folder of the data set. ``verdicts`` and ``settled`` by sharing. ``twin``: the densest
-    domain alone, an evaluation per seed."""
+    """``run``: the folder of the data set. ``verdicts`` and ``settled`` by sharing. ``single_domain``: the
+    densest domain alone, an evaluation per seed."""
 
     run: Path
     sharing: tuple[str, ...]
     verdicts: Mapping[str, str]
     settled: Mapping[str, Method]
-    twin: Sequence[Evaluation]
+    single_domain: Sequence[Evaluation]
     curves: bool
 
 
@@ -51,7 +51,7 @@ def adc_page(name: str, found: Findings) -> None:
         + ".",
         *(_ablation(found, sharing) for sharing in found.sharing),
         *_contest(contest),
-        "## The largest domain, alone\n\n" + _against_twin(contest, found.twin),
+        "## The largest domain, alone\n\n" + _against_single_domain(contest, found.single_domain),
     ]
     if found.curves:
         parts.append("## α and η\n\n" + _curves(Results.read(found.run / "curves")))
@@ -82,15 +82,17 @@ def _title(protocol: str) -> str:
 
 def _gains(results: Results, labels: Sequence[str], protocol: str) -> str:
     """Mean ± sd per domain; a star where it differs from the first, after Holm's correction."""
-    first = results.judged(labels[0], protocol)
+    first = results.evaluation(labels[0], protocol)
     rows = []
     for each in labels:
-        told = {key.split("|")[0]: text for key, text in results.spread(each, protocol, METRIC).items()}
-        means = results.judged(each, protocol).means(METRIC)
+        reported = {key.split("|")[0]: text for key, text in results.spread(each, protocol, METRIC).items()}
+        means = results.evaluation(each, protocol).means(METRIC)
         if each != labels[0]:
-            for row in compare(results.judged(each, protocol), first, METRIC).rows.iter_rows(named=True):
-                told[row["domain"]] += _star(row)
-        rows.append({"weighing": each.split(", ")[1], **told, "mean": float(np.mean(list(means.values())))})
+            for row in compare(results.evaluation(each, protocol), first, METRIC).rows.iter_rows(named=True):
+                reported[row["domain"]] += _star(row)
+        rows.append(
+            {"weighing": each.split(", ")[1], **reported, "mean": float(np.mean(list(means.values())))}
+        )
     return markdown(rows) + "\n\n\\* better, † worse than equal weights, p below .05 after Holm's correction."
 
 
@@ -143,9 +145,11 @@ def _contest(results: Results) -> list[str]:
             head = f"{metric.upper()}, {named(protocol)}"
             parts.append(f"{head}:\n\n{table(results, [*ours, *others], protocol, metric)}")
     for protocol in PROTOCOLS:
-        adc = results.judged("ADC", protocol)
-        told = [compare(adc, results.judged(each, protocol), METRIC) for each in labels if each != "ADC"]
-        parts.append(f"ADC against each, {named(protocol)}:\n\n{compared(told)}")
+        adc = results.evaluation("ADC", protocol)
+        reported = [
+            compare(adc, results.evaluation(each, protocol), METRIC) for each in labels if each != "ADC"
+        ]
+        parts.append(f"ADC against each, {named(protocol)}:\n\n{compared(reported)}")
     parts += ["## CoNet's ordering\n\n" + _conet(results), "## Costs\n\n" + costs(results, labels)]
     return parts
 
@@ -153,12 +157,16 @@ def _contest(results: Results) -> list[str]:
 def _conet(results: Results) -> str:
     parts = []
     for protocol in PROTOCOLS:
-        judged = {label: over_domains(results.judged(label, protocol)) for label in SYSTEMS[2:]}
-        told = [compare(judged[b], judged[a], METRIC) for a, b in (("MLP++", "CoNet"), ("CoNet", "SCoNet"))]
-        parts.append(f"All domains as one, {named(protocol)}:\n\n{compared(told)}")
+        evaluated = {label: over_domains(results.evaluation(label, protocol)) for label in SYSTEMS[2:]}
+        reported = [
+            compare(evaluated[b], evaluated[a], METRIC) for a, b in (("MLP++", "CoNet"), ("CoNet", "SCoNet"))
+        ]
+        parts.append(f"All domains as one, {named(protocol)}:\n\n{compared(reported)}")
     ours = {
-        f"ours, {domain}": [results.judged(label, PROTOCOLS[1]).means(METRIC)[domain] for label in SYSTEMS]
-        for domain in results.judged("ADC", "full").means(METRIC)
+        f"ours, {domain}": [
+            results.evaluation(label, PROTOCOLS[1]).means(METRIC)[domain] for label in SYSTEMS
+        ]
+        for domain in results.evaluation("ADC", "full").means(METRIC)
     }
     rows: list[dict[str, Any]] = [
         {"pair": pair, **dict(zip(SYSTEMS, figures, strict=True))}
@@ -168,27 +176,27 @@ def _conet(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def _against_twin(results: Results, twin: Sequence[Evaluation]) -> str:
-    domain = next(iter(twin[0].means(METRIC)))
-    alone = replace(over_seeds(dict(enumerate(twin, 1))), name="alone")
-    told = []
+def _against_single_domain(results: Results, single_domain: Sequence[Evaluation]) -> str:
+    domain = next(iter(single_domain[0].means(METRIC)))
+    alone = replace(over_seeds(dict(enumerate(single_domain, 1))), name="alone")
+    reported = []
     for label in ("ADC", "ADC, equal weights"):
-        joint = results.judged(label, "full")
-        told.append(compare(replace(joint, rows=joint.rows.filter(domain=domain)), alone, METRIC))
-    return compared(told)
+        joint = results.evaluation(label, "full")
+        reported.append(compare(replace(joint, rows=joint.rows.filter(domain=domain)), alone, METRIC))
+    return compared(reported)
 
 
 def _curves(results: Results) -> str:
     rows = []
     for label in results.evaluations:
-        told: dict[str, Any] = {"setting": label}
+        reported: dict[str, Any] = {"setting": label}
         for protocol in PROTOCOLS:
             values = [
                 float(np.mean(list(evaluation.means(METRIC).values())))
                 for evaluation in results.evaluations[label][protocol].values()
             ]
-            told[_title(protocol)] = spread(values)
-        rows.append({**told, "off target, last epoch": _mean(results.logs[label], -1, "off_target")})
+            reported[_title(protocol)] = spread(values)
+        rows.append({**reported, "off target, last epoch": _mean(results.logs[label], -1, "off_target")})
     return "Mean over domains, ± sd over two seeds; the defaults are α = .5 and η = .025.\n\n" + markdown(
         rows
     )

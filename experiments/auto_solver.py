@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from experiments.common import judged, markdown, over_domains, page
+from experiments.common import evaluated, markdown, over_domains, page
 from landbridge.data.splitting.splits import leave_last_out
 from landbridge.datasets.catalog import movielens_genres
 from landbridge.evaluation.significance import compare
@@ -21,8 +21,8 @@ def main() -> None:
     rows = []
     for factors in FACTORS:
         method = IALS(factors, "joined", alpha0=0.1)
-        exact = over_domains(judged(method, split, "exact"))
-        auto = over_domains(judged(replace(method, solver="auto"), split, "auto"))
+        exact = over_domains(evaluated(method, split, "exact"))
+        auto = over_domains(evaluated(replace(method, solver="auto"), split, "auto"))
         row = compare(auto, exact, METRIC).rows.row(0, named=True)
         rows.append(
             {"factors": factors, "exact": row["b"], "auto": row["a"]}

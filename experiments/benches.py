@@ -53,11 +53,11 @@ class Results:
             costs.setdefault(label, []).append(read_json(path.with_name("cost.json")))
             logs.setdefault(label, []).append(read_json(path.with_name("log.json")))
             for protocol in cell["protocols"]:
-                told = Evaluation.read(path.with_name(f"evaluation-{protocol}.parquet"))
-                evaluations.setdefault(label, {}).setdefault(protocol, {})[cell["seed"]] = told
+                reported = Evaluation.read(path.with_name(f"evaluation-{protocol}.parquet"))
+                evaluations.setdefault(label, {}).setdefault(protocol, {})[cell["seed"]] = reported
         return cls(evaluations, costs, logs)
 
-    def judged(self, label: str, protocol: str, seeds: Collection[int] | None = None) -> Evaluation:
+    def evaluation(self, label: str, protocol: str, seeds: Collection[int] | None = None) -> Evaluation:
         """All seeds (or some) as one."""
         own = self.evaluations[label][protocol]
         some = {seed: each for seed, each in own.items() if seeds is None or seed in seeds}
@@ -76,8 +76,8 @@ def table(results: Results, labels: Sequence[str], protocol: str, metric: str) -
     """Method x domain of a metric."""
     rows = []
     for label in labels:
-        told = {key.split("|")[0]: text for key, text in results.spread(label, protocol, metric).items()}
-        rows.append({"model": label, **told})
+        reported = {key.split("|")[0]: text for key, text in results.spread(label, protocol, metric).items()}
+        rows.append({"model": label, **reported})
     return markdown(rows)
 
 
@@ -86,11 +86,11 @@ def costs(results: Results, labels: Sequence[str]) -> str:
     rows = []
     for label in labels:
         own = results.costs[label]
-        told = {
+        reported = {
             "fit": seconds(results, label),
-            "judge": float(np.mean([c["evaluate_seconds"] for c in own])),
+            "evaluate": float(np.mean([c["evaluate_seconds"] for c in own])),
         }
-        rows.append({"model": label, **told, "peak MiB": float(np.max([c["peak_mib"] for c in own]))})
+        rows.append({"model": label, **reported, "peak MiB": float(np.max([c["peak_mib"] for c in own]))})
     return markdown(rows)
 
 

@@ -40,18 +40,18 @@ class Choice:
 
     def best(self, methods: Iterable[Method]) -> Any:
         """The best of the methods, with its best numbers of epochs and cold weight."""
-        found = [self._judged(method) for method in methods]
+        found = [self._evaluated(method) for method in methods]
         return max(found, key=lambda pair: pair[1])[0]
 
-    def _judged(self, method: Method) -> tuple[Method, float]:
+    def _evaluated(self, method: Method) -> tuple[Method, float]:
         key = json.dumps([method.name, asdict(method), self.valid.fingerprint, __version__], sort_keys=True)
         path = self.kept / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
         if not path.exists():
             settings, figure = self._tried(method)
             write_json(path, {"settings": settings, "figure": figure})
-        told = read_json(path)
-        print(f"{self.name} {method.name} {told['figure']:.4f} {told['settings']}", flush=True)
-        return type(method).from_settings(told["settings"]), told["figure"]
+        reported = read_json(path)
+        print(f"{self.name} {method.name} {reported['figure']:.4f} {reported['settings']}", flush=True)
+        return type(method).from_settings(reported["settings"]), reported["figure"]
 
     def _tried(self, method: Method) -> tuple[dict[str, Any], float]:
         validate = Validator(self.valid, threads=1)

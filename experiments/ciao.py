@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from experiments.common import chosen, grid, judged, markdown, over_domains, page, root, settings_text
+from experiments.common import chosen, evaluated, grid, markdown, over_domains, page, root, settings_text
 from landbridge.data.splitting.splits import leave_last_out
 from landbridge.datasets.catalog import ciao
 from landbridge.evaluation.evaluate import Evaluation
@@ -57,7 +57,7 @@ def main() -> None:
         .unique(("cold_weight", "parties"), maintain_order=True)
         .to_dicts()
     ]
-    first = {name: judged(method, split, name) for name, method in methods.items()}
+    first = {name: evaluated(method, split, name) for name, method in methods.items()}
     pooled = {name: over_domains(evaluation) for name, evaluation in first.items()}
     losses = [
         {"domain": row["domain"], "activity": row["segment"], "against": name, "users": row["users"]}
@@ -70,13 +70,13 @@ def main() -> None:
         "ciao",
         "Ciao, ten categories at once",
         [
-            "NDCG@10, full ranking, leave-last-out per user and domain; a user's figure is her mean over "
+            "NDCG@10, full ranking, leave-last-out per user and domain; a user's figure is the mean over "
             "three model seeds, 95 % intervals over users. `activity`: a user's remaining events in the "
             "target domain. In rows over all domains every (user, domain) pair is drawn on its own.",
             _groups(pooled, "activity"),
             _groups(first, "domain"),
             "Chosen on validation: " + "; ".join(settings_text(method) for method in methods.values()) + ".",
-            "CDIMF's ways with newcomers and silent domains, on validation:\n\n" + markdown(trials),
+            "CDIMF's ways with new users and silent domains, on validation:\n\n" + markdown(trials),
             "```\n" + str(compare(pooled["CDIMF"], pooled["joined"], METRIC, "activity")) + "\n```",
             "```\n" + str(compare(pooled["CDIMF"], pooled["popularity"], METRIC, "activity")) + "\n```",
             "## Where CDIMF loses\n\nGroups whose whole interval is below zero, before correction:",

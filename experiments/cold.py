@@ -25,19 +25,19 @@ def main() -> None:
     methods: dict[str, Method] = {"popularity": Popularity()}
     methods["joined ALS"], _ = chosen(grid(IALS(factors=128, sharing="joined"), **GRID), draws[SEEDS[0]])
     methods["CDIMF"], _ = chosen(grid(CDIMF(factors=128), **GRID), draws[SEEDS[0]])
-    judged = {
+    evaluated = {
         name: replace(
             over_seeds({s: cell(method, split.test, s, "test")[0] for s, split in draws.items()}), name=name
         )
         for name, method in methods.items()
     }
-    rows = intervals(judged, ("hr@10", "ndcg@10"))
-    comparisons = [compare(judged["CDIMF"], judged[name]) for name in ("joined ALS", "popularity")]
+    rows = intervals(evaluated, ("hr@10", "ndcg@10"))
+    comparisons = [compare(evaluated["CDIMF"], evaluated[name]) for name in ("joined ALS", "popularity")]
     page(
         "cold",
         "Cold game-video",
         [
-            "Sampled metrics, 1 + 999, a pair at a time; a user's figure is her mean over three seeds of "
+            "Sampled metrics, 1 + 999, a pair at a time; a user's figure is the mean over three seeds of "
             "the model and of the candidates; intervals over users.",
             markdown(rows),
             "Chosen on validation: " + "; ".join(settings_text(method) for method in methods.values()) + ".",

@@ -29,7 +29,7 @@ PAGES = Path("docs/results")
 SEEDS = (15, 16, 17)
 
 
-def asked(about: str | None, names: Iterable[str]) -> tuple[list[str], int]:
+def selected_studies(about: str | None, names: Iterable[str]) -> tuple[list[str], int]:
     """The command line of an experiment on several data sets: which ones (all by default), and processes."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(names), help="data sets, all by default")
@@ -100,7 +100,7 @@ def refitted(
         yield cell(method, split.test, seed, "test")
 
 
-def judged(method: Method, split: Split, name: str) -> Evaluation:
+def evaluated(method: Method, split: Split, name: str) -> Evaluation:
     """The method refitted and tested once per seed, as one evaluation called ``name``."""
     evaluations = (evaluation for evaluation, _ in refitted(method, split))
     return replace(over_seeds(dict(zip(SEEDS, evaluations, strict=True))), name=name)
@@ -149,7 +149,7 @@ def _value(value: Any) -> str:
 
 
 def intervals(
-    judged: Mapping[str, Evaluation], metrics: Sequence[str], head: str = "model"
+    evaluated: Mapping[str, Evaluation], metrics: Sequence[str], head: str = "model"
 ) -> list[dict[str, Any]]:
     """A row per evaluation, metric and domain, with an interval over users. ``head``: of the first column."""
     return [
@@ -161,7 +161,7 @@ def intervals(
             "95 %": f"[{row['low']:.4f}, {row['high']:.4f}]",
             "users": row["users"],
         }
-        for name, evaluation in judged.items()
+        for name, evaluation in evaluated.items()
         for row in evaluation.summary(metrics).iter_rows(named=True)
     ]
 

@@ -2,7 +2,7 @@
 
     python -m experiments.dwl food-kitchen ciao movielens-1m [--jobs 2]
 
-Everybody's latest event is the test row and the one before it the validation row; all unseen items of all
+Every user's latest event is the test row and the one before it the validation row; all unseen items of all
 domains are ranked. Settings come from 2,000 validation users at most with one seed, by NDCG@10 and without
 weights, so that what is tuned is the control. The systems are fitted with all seeds, variants of DWL with
 some of them. All of it goes on where it was when it is started again.
@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments import benches
 from experiments.choice import Choice, entry, some_users
-from experiments.common import asked, grid
+from experiments.common import grid, selected_studies
 from experiments.dwl_page import dwl_page
 from landbridge.data.splitting.holdout import Split
 from landbridge.datasets.movielens import GENRES_100K
@@ -78,7 +78,7 @@ STUDIES = {
 
 def main() -> None:
     """Each data set after the other."""
-    names, jobs = asked(__doc__, STUDIES)
+    names, jobs = selected_studies(__doc__, STUDIES)
     for name in names:
         _study(name, STUDIES[name], jobs)
 

@@ -38,29 +38,29 @@ def dwl_page(name: str, runs: Sequence[Path], sparse: Sequence[str]) -> None:
     """docs/results/dwl-NAME.md."""
     results = Results.read(*runs)
     labels = list(results.evaluations)
-    told = " and ".join(f"`experiments/dwl/{run.name}.toml`" for run in runs)
+    reported = " and ".join(f"`experiments/dwl/{run.name}.toml`" for run in runs)
     parts = [
-        f"{told}; settings from 2,000 validation users at most, without weights. One list over all domains, "
-        "everybody's latest event; mean ± sd over seeds. Sparsest quartile of domains: "
+        f"{reported}; settings from 2,000 validation users at most, without weights. One list over "
+        "all domains, every user's latest event; mean ± sd over seeds. Sparsest quartile of domains: "
         f"{', '.join(sparse)}.",
     ]
     for metric in METRICS:
         parts.append(f"## {metric.upper()}\n\n{_parts(results, labels, metric, sparse)}")
     parts += [f"## By domain, {METRICS[0].upper()}\n\n" + _domains(results, labels)]
     parts += [
-        "## Comparisons\n\nWith the seeds that both have: all people, those of the sparsest quartile, the "
-        "others.\n\n" + compared(_judged(results, sparse, CLAIMS))
+        "## Comparisons\n\nWith the seeds that both have: all users, those of the sparsest quartile, the "
+        "others.\n\n" + compared(_evaluated(results, sparse, CLAIMS))
     ]
-    own = _judged(results, sparse, CLAIMS[:SYSTEMS], protocol=FULL)
+    own = _evaluated(results, sparse, CLAIMS[:SYSTEMS], protocol=FULL)
     parts += [
         f"## Each domain's own list, {METRICS[0].upper()}\n\nThe same targets, ranked among the items of "
         "their domain alone: here no domain can take another's places.\n\n"
         f"{_parts(results, labels, METRICS[0], sparse, FULL)}\n\n{compared(own)}"
     ]
     parts += [
-        f"## People at home in the domain, {METRICS[0].upper()}\n\nThose with such a share of their known "
+        f"## Users of the domain, {METRICS[0].upper()}\n\nThose with such a share of their known "
         f"events in the target's domain.\n\n{_homes(results, labels, sparse)}\n\nFrom {HALF} on:\n\n"
-        + compared(_judged(results, sparse, CLAIMS[:SYSTEMS], HOME[HALF]))
+        + compared(_evaluated(results, sparse, CLAIMS[:SYSTEMS], HOME[HALF]))
     ]
     parts += ["## What lists are like\n\n" + _variety(runs, labels)]
     parts += ["## Costs\n\n" + _costs(results, labels)]
@@ -85,11 +85,11 @@ def _parts(
     rows = []
     for label in labels:
         own = results.evaluations[label][protocol].values()
-        told: dict[str, Any] = {"model": label, "seeds": len(own)}
-        told["all"] = spread([_mean(_cut(each, None), metric) for each in own])
-        told["sparsest quartile"] = spread([_mean(_cut(each, sparse), metric) for each in own])
-        told["other domains"] = spread([_mean(_cut(each, sparse, inside=False), metric) for each in own])
-        rows.append(told)
+        reported: dict[str, Any] = {"model": label, "seeds": len(own)}
+        reported["all"] = spread([_mean(_cut(each, None), metric) for each in own])
+        reported["sparsest quartile"] = spread([_mean(_cut(each, sparse), metric) for each in own])
+        reported["other domains"] = spread([_mean(_cut(each, sparse, inside=False), metric) for each in own])
+        rows.append(reported)
     return markdown(rows)
 
 
@@ -97,18 +97,18 @@ def _homes(results: Results, labels: Sequence[str], sparse: Sequence[str]) -> st
     rows = []
     for label in labels:
         own = results.evaluations[label][ACROSS].values()
-        told: dict[str, Any] = {"model": label}
+        reported: dict[str, Any] = {"model": label}
         for part, inside in (("sparsest", True), ("others", False)):
             for share, segments in HOME.items():
                 cuts = [_cut(_at_home(each, segments), sparse, inside) for each in own]
-                people = f"{part}, ≥ {share} ({len(cuts[0].rows):,} people)"
-                told[people] = spread([_mean(each, METRICS[0]) for each in cuts])
-        rows.append(told)
+                users = f"{part}, ≥ {share} ({len(cuts[0].rows):,} users)"
+                reported[users] = spread([_mean(each, METRICS[0]) for each in cuts])
+        rows.append(reported)
     return markdown(rows)
 
 
 def _at_home(evaluation: Evaluation, segments: Sequence[str]) -> Evaluation:
-    """The rows of people with such shares of their events in the target's domain."""
+    """The rows of users with such shares of their events in the target's domain."""
     rows = with_segment(evaluation.rows, "share").filter(pl.col("segment").is_in(segments))
     return replace(evaluation, rows=rows.drop("segment").with_columns(pl.col("domain").cast(pl.String)))
 
@@ -116,27 +116,27 @@ def _at_home(evaluation: Evaluation, segments: Sequence[str]) -> Evaluation:
 def _domains(results: Results, labels: Sequence[str]) -> str:
     rows = []
     for label in labels:
-        told = results.spread(label, ACROSS, METRICS[0])
+        reported = results.spread(label, ACROSS, METRICS[0])
         rows.append(
-            {"model": label, **{key.split("|")[0]: text.split(" ±")[0] for key, text in told.items()}}
+            {"model": label, **{key.split("|")[0]: text.split(" ±")[0] for key, text in reported.items()}}
         )
     return markdown(rows)
 
 
-def _judged(
+def _evaluated(
     results: Results,
     sparse: Sequence[str],
     claims: Sequence[tuple[str, str]],
     segments: Sequence[str] | None = None,
     protocol: str = ACROSS,
 ) -> list[Comparison]:
-    """The claims that have results: over all people, or those with such shares of their events there."""
+    """The claims that have results: over all users, or those with such shares of their events there."""
     found = []
     for one, other in claims:
         if not {one, other} <= set(results.evaluations):
             continue
         both = set(results.evaluations[one][protocol]) & set(results.evaluations[other][protocol])
-        pair = [results.judged(label, protocol, both) for label in (one, other)]
+        pair = [results.evaluation(label, protocol, both) for label in (one, other)]
         if segments is not None:
             pair = [_at_home(each, segments) for each in pair]
         a, b = (regrouped(each, tuple(sparse)) for each in pair)
@@ -150,15 +150,15 @@ def _variety(runs: Sequence[Path], labels: Sequence[str]) -> str:
     rows: dict[str, list[dict[str, Any]]] = {}
     for path in finished(*runs):
         cell = read_json(path)
-        for told in cell["variety"]:
-            rows.setdefault(cell["label"], []).append(told)
+        for reported in cell["variety"]:
+            rows.setdefault(cell["label"], []).append(reported)
     return markdown(
         [
             {
                 "model": label,
-                "interest entropy@50": spread([told["entropy"] for told in rows[label]]),
-                "P90 coverage@10": spread([told["p90_coverage"] for told in rows[label]]),
-                "coverage@10": spread([told["coverage"] for told in rows[label]]),
+                "interest entropy@50": spread([reported["entropy"] for reported in rows[label]]),
+                "P90 coverage@10": spread([reported["p90_coverage"] for reported in rows[label]]),
+                "coverage@10": spread([reported["coverage"] for reported in rows[label]]),
             }
             for label in labels
         ]

@@ -1,4 +1,4 @@
-"""The guard and auto on four data sets: is no domain worse than its twin, and is auto the best there is?
+"""The guard and auto on four data sets: does no domain lose to its single-domain baseline, is auto the best?
 
 Every family is tuned with the same number of trials on validation data; single methods, the guarded CDIMF
 and auto are then fitted on all that is known at test time and tested once per seed.
@@ -57,13 +57,13 @@ def main(names: list[str]) -> None:
 
 def _study(name: str, factors: int, split: Split) -> None:
     methods = _tuned(name, factors, split)
-    judged = {label: _tested(dict.fromkeys(SEEDS, method), split) for label, method in methods.items()}
-    judged[DEFAULTS] = _tested(dict.fromkeys(SEEDS, replace(families()["cdimf"], factors=factors)), split)  # type: ignore[call-arg]
+    evaluated = {label: _tested(dict.fromkeys(SEEDS, method), split) for label, method in methods.items()}
+    evaluated[DEFAULTS] = _tested(dict.fromkeys(SEEDS, replace(families()["cdimf"], factors=factors)), split)  # type: ignore[call-arg]
     served = {seed: _mixtures(methods, split, seed) for seed in SEEDS}
     for label in ("guarded cdimf", "auto"):
-        judged[label] = _tested({seed: mixtures[label] for seed, mixtures in served.items()}, split)
-    judged = {label: replace(evaluation, name=label) for label, evaluation in judged.items()}
-    page(f"guard-{name}", f"The guard and auto on {name}", _parts(judged, methods), f"guard {name}")
+        evaluated[label] = _tested({seed: mixtures[label] for seed, mixtures in served.items()}, split)
+    evaluated = {label: replace(evaluation, name=label) for label, evaluation in evaluated.items()}
+    page(f"guard-{name}", f"The guard and auto on {name}", _parts(evaluated, methods), f"guard {name}")
 
 
 def _tuned(name: str, factors: int, split: Split) -> dict[str, Method]:
@@ -97,36 +97,36 @@ def _tested(methods: Mapping[int, Method], split: Split) -> Evaluation:
     return over_seeds({seed: cell(method, split.test, seed, "test")[0] for seed, method in methods.items()})
 
 
-def _parts(judged: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> list[str]:
-    whole = {label: over_domains(evaluation) for label, evaluation in judged.items()}
+def _parts(evaluated: Mapping[str, Evaluation], methods: Mapping[str, Method]) -> list[str]:
+    whole = {label: over_domains(evaluation) for label, evaluation in evaluated.items()}
     singles = [label for label in methods if label != POPULARITY]
     best = max(singles, key=lambda label: whole[label].means(METRIC)["all domains"])
-    protocol = judged["auto"].protocol
+    protocol = evaluated["auto"].protocol
     ranking = "full ranking" if protocol == "full" else f"sampled {protocol}"
     return [
-        f"{METRIC.upper()}, {ranking}; a user's figure is her mean over {len(SEEDS)} model seeds, intervals "
+        f"{METRIC.upper()}, {ranking}; a user's figure is the mean over {len(SEEDS)} model seeds, intervals "
         "(95 %) over users, p by Wilcoxon with Holm over each table. Every family had "
         f"{TRIALS} trials on validation data (at most {SOME:,} pairs per domain of {' and '.join(LARGE)}).",
-        _means(judged, whole),
-        "## Is a domain worse than its twin?\n\n"
-        + _told([compare(judged["guarded cdimf"], judged[SINGLE_DOMAIN])]),
+        _means(evaluated, whole),
+        "## Is a domain worse than its single-domain baseline?\n\n"
+        + _reported([compare(evaluated["guarded cdimf"], evaluated[SINGLE_DOMAIN])]),
         f"## auto against the best single method ({best}) and plain CDIMF\n\n"
-        + _told(
-            [compare(x["auto"], x[label]) for label in (best, DEFAULTS) for x in (whole, judged)],
+        + _reported(
+            [compare(x["auto"], x[label]) for label in (best, DEFAULTS) for x in (whole, evaluated)],
         ),
         "## By activity, over all domains\n\n"
-        + _told([compare(whole["auto"], whole[label], by="activity") for label in methods]),
-        "## With and without a twin product in the user's other domains\n\n"
-        + _told([compare(judged["auto"], judged[best], by="twin")]),
+        + _reported([compare(whole["auto"], whole[label], by="activity") for label in methods]),
+        "## With and without a duplicate item in the user's other domains\n\n"
+        + _reported([compare(evaluated["auto"], evaluated[best], by="duplicate")]),
         "Settings found: "
         + "; ".join(f"{label} {settings_text(method)}" for label, method in methods.items())
         + ".",
     ]
 
 
-def _means(judged: Mapping[str, Evaluation], whole: Mapping[str, Evaluation]) -> str:
+def _means(evaluated: Mapping[str, Evaluation], whole: Mapping[str, Evaluation]) -> str:
     rows: list[dict[str, Any]] = []
-    for label, evaluation in judged.items():
+    for label, evaluation in evaluated.items():
         row: dict[str, Any] = {"model": label}
         for metric in ("hr@10", METRIC):
             row[f"all {metric}"] = whole[label].means(metric)["all domains"]
@@ -136,7 +136,7 @@ def _means(judged: Mapping[str, Evaluation], whole: Mapping[str, Evaluation]) ->
     return markdown(rows)
 
 
-def _told(comparisons: list[Comparison]) -> str:
+def _reported(comparisons: list[Comparison]) -> str:
     return "```\n" + "\n\n".join(map(str, comparisons)) + "\n```"
 
 

@@ -1,6 +1,6 @@
 """A model without weights whose scores are raised afterwards, by ln w of an item.
 
-The loss Σ_t w_{p_t} ℓ_t is least where π(c | q) is in proportion to w_c p(c | q), with p what people do. So a
+The loss Σ_t w_{p_t} ℓ_t is least where π(c | q) is in proportion to w_c p(c | q), with p what users do. So a
 network that could be anything would end with the scores of the unweighted one plus ln w_c: what weights teach
 could be added after learning, or at a request. This asks how far that holds of a real network.
 """
@@ -39,7 +39,7 @@ class Raised(SequenceModel):
 def raised(
     generic: DWL, weighed: Mapping[str, DWL], test: Holdout, seeds: Sequence[int], kept: Path
 ) -> dict[str, dict[int, Evaluation]]:
-    """Label -> seed -> the generic model judged with the scores raised by the weights of each method."""
+    """Label -> seed -> the generic model evaluated with the scores raised by the weights of each method."""
     kept.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         if all(_file(kept, label, seed).exists() for label in weighed):

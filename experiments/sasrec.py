@@ -1,10 +1,10 @@
-"""Is our SASRec as good as good implementations are? MovieLens-1M, everybody's last two ratings held out.
+"""Is our SASRec as good as good implementations are? MovieLens-1M, every user's last two ratings held out.
 
     python -m experiments.sasrec
 
-One domain, all ratings, all unseen films ranked. As its authors have it, the model learns from all but the
-last two ratings of everybody, is validated on the last but one, and is given that one, too, when it is tested
-on the last. Killed, it goes on with the epoch it was in.
+One domain, all ratings, all unseen films ranked. As in the paper, the model learns from all but the last two
+ratings of every user, is validated on the last but one, and gets that one, too, when it is tested on the last. Run
+again after a kill, it continues with the epoch it was in.
 """
 
 from __future__ import annotations
@@ -64,32 +64,32 @@ class Clock:
 def main() -> None:
     """Learn, or take up what has been learned, and write the page."""
     split = leave_latest_out(ratings("movielens-1m"))
-    sasrec, told = _learned(split)
+    sasrec, reported = _learned(split)
     als, _ = chosen(grid(IALS(factors=128, sharing="joined"), **ALS), split, seed=SEED)
     others = {"ALS, 128 factors": als, "popularity": Popularity()}
-    judged = {"SASRec": sasrec} | {
+    evaluated = {"SASRec": sasrec} | {
         name: cell(method, split.test, SEED, "test")[0] for name, method in others.items()
     }
     page(
         "sasrec",
         "SASRec on MovieLens-1M",
         [
-            "All ratings as one domain; everybody's last rating is the test, the one before validation; all "
+            "All ratings as one domain; every user's last rating is the test, the one before validation; all "
             "unseen films are ranked; one seed, one thread. SASRec learns from what is before both and is "
             "given the validation rating when it is tested, as published implementations do it; the others "
             f"are fitted anew with it, settings from validation. SASRec: {settings_text(METHOD)}, in time: "
-            f"{told['epochs']} epochs, the best of validation after {told['best']}, "
-            f"{told['epoch']:.1f} s of processor time per epoch (median), "
-            f"{told['epochs'] * told['epoch'] / 60:.0f} minutes in all. {settings_text(als)}.",
-            markdown([_row(name, each) for name, each in judged.items()] + [{"model": "the aim", **AIM}]),
+            f"{reported['epochs']} epochs, the best of validation after {reported['best']}, "
+            f"{reported['epoch']:.1f} s of processor time per epoch (median), "
+            f"{reported['epochs'] * reported['epoch'] / 60:.0f} minutes in all. {settings_text(als)}.",
+            markdown([_row(name, each) for name, each in evaluated.items()] + [{"model": "the aim", **AIM}]),
         ],
     )
 
 
 def _learned(split: Split) -> tuple[Evaluation, Mapping[str, Any]]:
     """Its test figures and what it took, kept."""
-    kept, told = RUN / "test.parquet", RUN / "told.json"
-    if not told.exists():
+    kept, reported = RUN / "test.parquet", RUN / "fit.json"
+    if not reported.exists():
         RUN.mkdir(parents=True, exist_ok=True)
         validate, clock = Validator(split.valid, threads=1), Clock(RUN / "seconds")
         options = FitOptions(
@@ -106,8 +106,8 @@ def _learned(split: Split) -> tuple[Evaluation, Mapping[str, Any]]:
         evaluation.write(kept)
         log = [dict(record) for record in fitted.log]
         best = asdict(METHOD.stopped(fitted.log))["epochs"]
-        told.write_text(json.dumps({"epochs": len(log), "best": best, "epoch": clock.epoch, "log": log}))
-    return Evaluation.read(kept), json.loads(told.read_text())
+        reported.write_text(json.dumps({"epochs": len(log), "best": best, "epoch": clock.epoch, "log": log}))
+    return Evaluation.read(kept), json.loads(reported.read_text())
 
 
 def _row(name: str, evaluation: Evaluation) -> dict[str, Any]:

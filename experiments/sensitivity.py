@@ -1,4 +1,4 @@
-"""Warm sport-cloth on validation: what ρ, aggregation, λ_z and the share of tied people do, per epoch."""
+"""Warm sport-cloth on validation: what ρ, aggregation, λ_z and the share of tied users do, per epoch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SWEEPS: dict[str, list[CDIMF]] = {
     "ρ, exact": [replace(EXACT, rho=rho) for rho in (0.0, 0.03, 0.1, 1.0, 30.0)],
     "aggregation period, published program": [replace(PUBLISHED, aggregate_every=n) for n in (1, 2, 3, 4)],
     "λ_z, exact": [replace(EXACT, shrink=value) for value in (0.0, 0.01, 0.1, 1.0)],
-    "share of people tied, exact": [replace(EXACT, shared_fraction=f) for f in (0.1, 0.3, 0.6, 1.0)],
+    "share of users tied, exact": [replace(EXACT, shared_fraction=f) for f in (0.1, 0.3, 0.6, 1.0)],
 }
 SEED = 15
 SHARE = 0.25
@@ -44,8 +44,8 @@ def curve(method: CDIMF, holdout: Holdout) -> list[dict[str, Any]]:
         points: list[dict[str, Any]] = []
 
         def look(fitted: Any) -> float:
-            judged = evaluate(fitted, holdout)
-            hr, ndcg = (float(np.mean(list(judged.means(m).values()))) for m in ("hr@10", "ndcg@10"))
+            evaluated = evaluate(fitted, holdout)
+            hr, ndcg = (float(np.mean(list(evaluated.means(m).values()))) for m in ("hr@10", "ndcg@10"))
             coverage = float(recommended_share(fitted, holdout, 10)["coverage"].mean())  # type: ignore[arg-type]
             points.append({"hr": hr, "ndcg": ndcg, "coverage": coverage})
             return ndcg

@@ -1,10 +1,10 @@
-"""People whom the service has never seen, from what they did in the other catalogue, over HTTP.
+"""Users whom the service has never seen, from what they did in the other catalogue, over HTTP.
 
     python -m experiments.served
 
-The cold pair game-video. Its test people have events in one domain and are held out in the other one. Here
-they are taken out of the training data altogether, and every list is asked for by their events alone; beside
-it the same people by their ids from a model that knows them, and popularity. Settings are those of
+The cold pair game-video. Its test users have events in one domain and are held out in the other one. Here
+they are taken out of the training data altogether, and every list is requested by their events alone; beside
+it the same users by their ids from a model that knows them, and popularity. Settings are those of
 docs/results/cold.md, chosen there on validation.
 """
 
@@ -47,26 +47,26 @@ def main() -> None:
     """Fit, serve, ask, compare over users."""
     test = read_published(root() / "amazon-game-video-cold", shared_users=SHARED_USERS).test
     strangers = _without(test.history, _people(test))
-    asked = {
+    requested = {
         "by events, unseen": (TUNED, strangers, _by_events),
         "by id": (TUNED, test.history, _by_id),
         "popularity": (Popularity(), strangers, _by_events),
     }
-    judged = {}
-    for name, (method, history, person) in asked.items():
-        each = {seed: _judged(method, history, test, person, seed) for seed in SEEDS}
-        judged[name] = replace(over_seeds(each), name=name)
-    own, *others = judged.values()
+    evaluated = {}
+    for name, (method, history, query_of) in requested.items():
+        each = {seed: _evaluated(method, history, test, query_of, seed) for seed in SEEDS}
+        evaluated[name] = replace(over_seeds(each), name=name)
+    own, *others = evaluated.values()
     page(
         "served",
-        "People of another catalogue, through the service",
+        "Users of another catalogue, through the service",
         [
-            "CDIMF on game-video. Test people have events in one domain, and what they have in the other one "
+            "CDIMF on game-video. Test users have events in one domain, and what they have in the other one "
             f"is held out. Lists of {K} of all unseen items, by `POST /v1/recommend`; a pair at a time; a "
-            f"user's figure is her mean over {len(SEEDS)} seeds. `by events, unseen`: the model was fitted "
-            "without any event of these people. `by id`: it knows their events in the one domain. Settings "
+            f"user's figure is the mean over {len(SEEDS)} seeds. `by events, unseen`: the model was fitted "
+            "without any event of these users. `by id`: it knows their events in the one domain. Settings "
             "from [cold](cold.md).",
-            markdown(intervals(judged, ("ndcg@10", "hr@10"), "asked")),
+            markdown(intervals(evaluated, ("ndcg@10", "hr@10"), "query")),
             "```\n" + "\n\n".join(str(compare(own, other)) for other in others) + "\n```",
         ],
     )
@@ -94,7 +94,7 @@ def _by_events(test: Holdout, user: int) -> dict[str, Any]:
     return {"events": events}
 
 
-def _judged(method: Method, history: MultiDomain, test: Holdout, person: Any, seed: int) -> Evaluation:
+def _evaluated(method: Method, history: MultiDomain, test: Holdout, query_of: Any, seed: int) -> Evaluation:
     """Where each held-out item is in the list that the service gives."""
     rows: list[dict[str, Any]] = []
     with (
@@ -105,7 +105,7 @@ def _judged(method: Method, history: MultiDomain, test: Holdout, person: Any, se
             lists: dict[int, list[Any]] = {}
             for user, item in zip(targets.user_idx.tolist(), targets.item_idx.tolist(), strict=True):
                 if user not in lists:
-                    lists[user] = _asked(server, {"domains": [name], "k": K, **person(test, user)})
+                    lists[user] = _request(server, {"domains": [name], "k": K, **query_of(test, user)})
                 wanted = test.history.items[name].ids[item : item + 1].tolist()[0]
                 above = lists[user].index(wanted) if wanted in lists[user] else K
                 row = {"domain": name, "user": user, "item": item, "above": above, "ties": 0}
@@ -131,7 +131,7 @@ def _served(method: Method, history: MultiDomain, seed: int, run: Path) -> Itera
         thread.join()
 
 
-def _asked(server: HTTPConnection, body: Mapping[str, Any]) -> list[Any]:
+def _request(server: HTTPConnection, body: Mapping[str, Any]) -> list[Any]:
     server.request("POST", "/v1/recommend", json.dumps(body), {"content-type": "application/json"})
     answer = json.loads(server.getresponse().read())
     return [entry["item"] for entry in answer["items"]]

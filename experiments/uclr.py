@@ -59,7 +59,7 @@ COMMON = {
 }
 OWN = "sport-cloth-own"
 ALPHAS = (1e-3, 0.03, 0.1, 0.3, 1.0)
-QUICK = {"lr": 3e-3, "epochs": 150}  # the network sees all people in a few steps: more, and longer ones
+QUICK = {"lr": 3e-3, "epochs": 150}  # the network sees all users in a few steps: more, and longer ones
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
 
 
@@ -94,11 +94,11 @@ def _settled(name: str) -> dict[str, Any]:
         "data": [{"candidates": [0, 99], **source}],
         "methods": [{"label": "popularity", "name": "popularity"}],
     }
-    judge = SETTLED_ON.get(name, name)
-    spec: Benchmark = benchmark_spec({**tables, "data": [{"candidates": [0, 99], **DATA[judge][2]}]})
+    source = SETTLED_ON.get(name, name)
+    spec: Benchmark = benchmark_spec({**tables, "data": [{"candidates": [0, 99], **DATA[source][2]}]})
     split = prepare_data(spec.data[0].experiment())
     split = with_candidates(split, candidates, seed=TUNING_SEED) if candidates else split
-    choice = _choice(judge, some_users(split.valid))
+    choice = _choice(source, some_users(split.valid))
     return {**tables, "reference": "BPRMF", "methods": [entry(*each) for each in _methods(choice).items()]}
 
 

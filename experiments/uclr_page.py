@@ -75,10 +75,10 @@ def rungs_page(name: str, run: Path) -> None:
         f"seeds. Epochs of LoRA that validation wants: {adapted}."
     ]
     for protocol in next(iter(results.evaluations.values())):
-        judged = [results.judged(label, protocol) for label in labels]
-        told = [compare(each, judged[0], metric=METRIC) for each in judged[1:]]
+        evaluated = [results.evaluation(label, protocol) for label in labels]
+        reported = [compare(each, evaluated[0], metric=METRIC) for each in evaluated[1:]]
         parts.append(f"## {METRIC.upper()}, {named(protocol)}\n\n{table(results, labels, protocol, METRIC)}")
-        parts.append(compared(told))
+        parts.append(compared(reported))
     page(f"uclr-{name}", f"UCLR on {name}", parts, f"uclr {name}")
 
 
@@ -88,11 +88,11 @@ def sensitivity_page(run: Path) -> None:
     labels = list(results.evaluations)
     rows = []
     for label in labels:
-        told: dict[str, Any] = {"setting": label}
+        reported: dict[str, Any] = {"setting": label}
         for protocol in results.evaluations[label]:
-            told[f"{METRIC}, {named(protocol)}"] = spread(_overall(results, label, protocol))
+            reported[f"{METRIC}, {named(protocol)}"] = spread(_overall(results, label, protocol))
         rows.append(
-            {**told, "adapted numbers": _trainable(results, label), "seconds": seconds(results, label)}
+            {**reported, "adapted numbers": _trainable(results, label), "seconds": seconds(results, label)}
         )
     page(
         "uclr-sensitivity",
@@ -131,24 +131,28 @@ def _quiet(results: Results, labels: Sequence[str], protocol: str) -> str:
     for each in ("full", protocol):
         rows = []
         for label in labels:
-            told = results.spread(label, each, METRIC, "activity")
-            own = {key.split("|")[0]: text for key, text in told.items() if key.endswith(f"|{QUIET}")}
+            reported = results.spread(label, each, METRIC, "activity")
+            own = {key.split("|")[0]: text for key, text in reported.items() if key.endswith(f"|{QUIET}")}
             rows.append({"model": label, **own})
-        told = markdown(rows) if len(rows[0]) > 1 else "There is nobody."
-        parts.append(f"{METRIC.upper()}, {named(each)}:\n\n" + told)
+        reported = markdown(rows) if len(rows[0]) > 1 else "There are no such users."
+        parts.append(f"{METRIC.upper()}, {named(each)}:\n\n" + reported)
     return "\n\n".join(parts)
 
 
 def _ladder(results: Results, protocols: Sequence[str]) -> str:
     parts = []
     for protocol in protocols:
-        judged = {label: results.judged(label, protocol) for label in RUNGS}
-        told = [compare(judged[rung], judged[below], metric=METRIC) for below, rung in pairwise(RUNGS)]
-        told += [
-            compare(over_domains(judged[rung]), over_domains(judged[below]), metric=METRIC, by="activity")
+        evaluated = {label: results.evaluation(label, protocol) for label in RUNGS}
+        reported = [
+            compare(evaluated[rung], evaluated[below], metric=METRIC) for below, rung in pairwise(RUNGS)
+        ]
+        reported += [
+            compare(
+                over_domains(evaluated[rung]), over_domains(evaluated[below]), metric=METRIC, by="activity"
+            )
             for below, rung in pairwise(RUNGS)
         ]
-        parts.append(f"{named(protocol)}:\n\n{compared(told)}")
+        parts.append(f"{named(protocol)}:\n\n{compared(reported)}")
     return "\n\n".join(parts)
 
 
@@ -160,12 +164,14 @@ def _against(results: Results, protocols: Sequence[str]) -> str:
     )
     parts = []
     for protocol in protocols:
-        told = []
+        reported = []
         for label in dict.fromkeys(("UCLR", best)):
-            ours = results.judged(label, protocol)
+            ours = results.evaluation(label, protocol)
             for by, others in AGAINST.items():
-                told += [compare(ours, results.judged(other, protocol), METRIC, by) for other in others]
-        parts.append(f"{named(protocol)}:\n\n{compared(told)}")
+                reported += [
+                    compare(ours, results.evaluation(other, protocol), METRIC, by) for other in others
+                ]
+        parts.append(f"{named(protocol)}:\n\n{compared(reported)}")
     return "\n\n".join(parts)
 
 
@@ -180,20 +186,22 @@ def _temperatures(results: Results) -> str:
         ]
         if tables:
             groups = tables[0]
-            told = {group: _group([table[group] for table in tables if group in table]) for group in groups}
-            rows.append({"events in all domains": label, **told})
-    return "Mean ± sd over people, mean over seeds.\n\n" + markdown(rows)
+            reported = {
+                group: _group([table[group] for table in tables if group in table]) for group in groups
+            }
+            rows.append({"events in all domains": label, **reported})
+    return "Mean ± sd over users, mean over seeds.\n\n" + markdown(rows)
 
 
-def _group(told: Sequence[Mapping[str, float]]) -> str:
-    return " ± ".join(f"{np.mean([each[key] for each in told]):.3f}" for key in ("mean", "sd"))
+def _group(reported: Sequence[Mapping[str, float]]) -> str:
+    return " ± ".join(f"{np.mean([each[key] for each in reported]):.3f}" for key in ("mean", "sd"))
 
 
 def _published(results: Results, protocol: str) -> str:
     rows: list[dict[str, Any]] = [
         {"domain": domain, **dict(zip(RUNGS, figures, strict=True))} for domain, figures in PUBLISHED.items()
     ]
-    ours = {rung: results.judged(rung, protocol).means("hr@10") for rung in RUNGS}
+    ours = {rung: results.evaluation(rung, protocol).means("hr@10") for rung in RUNGS}
     rows += [
         {"domain": f"ours: {domain}", **{rung: 100 * ours[rung][domain] for rung in RUNGS}}
         for domain in ours["PGE"]

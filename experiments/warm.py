@@ -56,7 +56,7 @@ def main() -> None:
     first = {name: replace(run[0][0], name=name) for name, run in runs.items()}
     against_joined = compare(first["CDIMF"], first["joined ALS"])
     against_alone = compare(first["CDIMF"], first["separate ALS"])
-    twins = compare(first["CDIMF"], first["separate ALS"], by="twin")
+    duplicates = compare(first["CDIMF"], first["separate ALS"], by="duplicate")
     gap = runs["CDIMF"][0][1]["log"]
     page(
         "warm",
@@ -71,7 +71,7 @@ def main() -> None:
             ".1271/.0812), and then given the larger ones, which only helps the baseline.",
             f"Consensus gap after the last epoch {gap[-2]['gap']:.1e}, closed to {gap[-1]['gap']:.1e} "
             f"in {gap[-1]['closing_rounds']} rounds.",
-            "```\n" + "\n\n".join(str(x) for x in (against_joined, against_alone, twins)) + "\n```",
+            "```\n" + "\n\n".join(str(x) for x in (against_joined, against_alone, duplicates)) + "\n```",
         ],
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from experiments import benches
 from experiments.benches import Results, compared, spread
 from experiments.choice import entry
-from experiments.common import PAGES, asked, markdown, page
+from experiments.common import PAGES, markdown, page, selected_studies
 from experiments.dwl import RAISED, Study, prepared, settled
 from experiments.raised import raised
 from landbridge.core.progress import Terminal
@@ -49,7 +49,7 @@ METRIC = "ndcg@10"
 
 def main() -> None:
     """Each data set after the other."""
-    names, jobs = asked(__doc__, STUDIES)
+    names, jobs = selected_studies(__doc__, STUDIES)
     for name in names:
         _study(name, STUDIES[name], jobs)
 
@@ -71,14 +71,14 @@ def _study(name: str, study: Study, jobs: int) -> None:
     after = raised(control, weighed, split.test, FIRST, out / "raised")
     plan = ObjectiveAblation(source, settings, steps=STEPS)
     objectives = ablate_objectives(plan, out / "objectives", jobs, Terminal())
-    told = ", ".join(f"{key} {value}" for key, value in settings.items())
+    reported = ", ".join(f"{key} {value}" for key, value in settings.items())
     parts = [
-        f"{told}, else the defaults. One list over all domains, everybody's latest event held out. The "
+        f"{reported}, else the defaults. One list over all domains, every user's latest event held out. The "
         f"sparsest quartile of the domains: {', '.join(quartile)}.",
         "## One part of the weights at a time\n\nTwo seeds. " + _ablated(weights),
         _picture(name, out / "weights" / "gains.svg", "Gain of every cell in every domain"),
         "## Finalists\n\nGeneric, fixed, the base, and of the others the best in the sparsest quartile and "
-        "the best overall, by these two seeds.\n\n" + _told(name, finalists, quartile),
+        "the best overall, by these two seeds.\n\n" + _reported(name, finalists, quartile),
         "## Or after learning\n\nThe generic model of both seeds, its scores raised by the logarithm of the "
         "weights that base and fixed learn with.\n\n" + _after(first, after, quartile),
         "## Several objectives\n\nTwo seeds. " + _ablated(objectives),
@@ -88,10 +88,10 @@ def _study(name: str, study: Study, jobs: int) -> None:
 
 
 def _finalists(results: Results, quartile: tuple[str, ...]) -> list[str]:
-    """The controls, the base, and the best other cell in the sparsest quartile and over all people."""
+    """The controls, the base, and the best other cell in the sparsest quartile and over all users."""
     history = [GENERIC, FIXED, BASE]
     means = {
-        label: regrouped(results.judged(label, ACROSS), quartile).means(METRIC)
+        label: regrouped(results.evaluation(label, ACROSS), quartile).means(METRIC)
         for label in results.evaluations
         if label not in history
     }
@@ -108,7 +108,7 @@ def _again(name: str, finalists: Sequence[str], jobs: int) -> None:
     benches.run(fresh, SPECS / f"{label}.toml", RUNS / name / "finalists", RUNS / f"{label}.html", jobs)
 
 
-def _told(name: str, finalists: Sequence[str], quartile: tuple[str, ...]) -> str:
+def _reported(name: str, finalists: Sequence[str], quartile: tuple[str, ...]) -> str:
     """Means with all seeds, and gains with the fresh ones."""
     results = Results.read(RUNS / name / "weights" / BENCH, RUNS / name / "finalists")
     rows = []
@@ -117,23 +117,23 @@ def _told(name: str, finalists: Sequence[str], quartile: tuple[str, ...]) -> str
         own = [regrouped(over_seeds({seed: each}), quartile).means(METRIC) for seed, each in seeds.items()]
         parts = {part: spread([each[part] for each in own]) for part in (SPARSE, REST, ALL)}
         rows.append({"cell": label, "seeds": len(own), **parts})
-    judged = {label: regrouped(results.judged(label, ACROSS, FRESH), quartile) for label in finalists}
-    control = judged.pop(GENERIC)
+    evaluated = {label: regrouped(results.evaluation(label, ACROSS, FRESH), quartile) for label in finalists}
+    control = evaluated.pop(GENERIC)
     return (
         f"{markdown(rows)}\n\nAgainst generic, with the {len(FRESH)} seeds that had no say in who is a "
-        f"finalist:\n\n{compared([compare(each, control, METRIC) for each in judged.values()])}"
+        f"finalist:\n\n{compared([compare(each, control, METRIC) for each in evaluated.values()])}"
     )
 
 
 def _after(first: Results, after: Mapping[str, Mapping[int, Evaluation]], quartile: tuple[str, ...]) -> str:
     """Weights while learning beside weights afterwards."""
-    rows, told = [], []
+    rows, reported = [], []
     for label, seeds in after.items():
-        learned = regrouped(first.judged(label, ACROSS), quartile)
+        learned = regrouped(first.evaluation(label, ACROSS), quartile)
         later = replace(regrouped(over_seeds(seeds), quartile), name=f"{label}, afterwards")
         rows += [{"cell": each.name, **each.means(METRIC)} for each in (learned, later)]
-        told.append(compare(learned, later, METRIC))
-    return f"{markdown(rows)}\n\n{compared(told)}"
+        reported.append(compare(learned, later, METRIC))
+    return f"{markdown(rows)}\n\n{compared(reported)}"
 
 
 def _ablated(found: Ablated) -> str:
@@ -145,12 +145,12 @@ def _ablated(found: Ablated) -> str:
     return "\n\n".join([*tables, *(f"> {line}" for line in found.verdict.splitlines())])
 
 
-def _picture(name: str, file: Path, told: str) -> str:
+def _picture(name: str, file: Path, reported: str) -> str:
     """A copy beside the pages."""
     folder = PAGES / "weights"
     folder.mkdir(exist_ok=True)
     shutil.copyfile(file, folder / f"{name}-{file.name}")
-    return f"![{told}](weights/{name}-{file.name})"
+    return f"![{reported}](weights/{name}-{file.name})"
 
 
 if __name__ == "__main__":
