@@ -25,6 +25,7 @@ check: .venv/.stamp-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini tests
 	$(BIN)/lint-imports
 
 bench: .venv/.stamp-bench

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -63,9 +64,7 @@ async def _load(port: int, requests: list[bytes], connections: int, seconds: flo
     for number in range(connections):
         start = number * len(requests) // connections
         own = requests[start:] + requests[:start]
-        transports.append(
-            (await loop.create_connection(lambda own=own: _Asking(own, took), "127.0.0.1", port))[0]
-        )
+        transports.append((await loop.create_connection(partial(_Asking, own, took), "127.0.0.1", port))[0])
     begun = perf_counter() + WARM_UP
     await asyncio.sleep(WARM_UP + seconds)
     for transport in transports:

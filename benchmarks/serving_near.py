@@ -26,13 +26,13 @@ from landbridge.core.threads import thread_limit
 from landbridge.serving.engine.approximate import (
     PEOPLE,
     AnnPolicy,
-    IvfIndex,
     IvfRanker,
     approximate_ranker,
     recall_of,
 )
 from landbridge.serving.engine.catalog import ItemCatalog
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES
+from landbridge.serving.engine.ivf_index import IvfIndex
 from landbridge.serving.engine.messages import Request
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup
 from landbridge.serving.engine.rankers import DotProductRanker, Ranker, ranker_of

@@ -2,9 +2,9 @@
 
     python -m experiments.sasrec
 
-One domain, all ratings, all unseen films ranked. As in the paper, the model learns from all but the last two
-ratings of every user, is validated on the last but one, and gets that one, too, when it is tested on the last. Run
-again after a kill, it continues with the epoch it was in.
+One domain, all ratings, all unseen films ranked. As in the paper, the model learns from all but the
+last two ratings of every user, is validated on the last but one, and gets that one, too, when it is tested on
+the last. Run again after a kill, it continues with the epoch it was in.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def main(folder: Path, out: Path, jobs: int, dies_at: int) -> None:
             if jobs > 1 and done == dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    cells.EvaluationJob._judge = judge  # type: ignore[method-assign]
+    cells.EvaluationJob._judge = judge
     executor = Serial(1) if jobs == 1 else Processes(jobs, 1)
     benchmark(benchmark_spec(small_spec(folder)), out, executor, Watching(), check_leaks=True)
 

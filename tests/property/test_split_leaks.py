@@ -130,6 +130,6 @@ def times_of(data: MultiDomain) -> dict[Pair, int]:
             events.user_idx.tolist(),
             events.item_idx.tolist(),
             events.time.tolist(),
-            strict=True,  # type: ignore[union-attr]
+            strict=True,
         )
     }

@@ -1,10 +1,9 @@
-"""docs/extending/method.md, executed: the method that it adds passes every contract and is stored and served."""
+"""docs/extending/method.md, executed: the method that it adds keeps every contract and is stored."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +19,7 @@ FILE, LINE, TEST = range(3)
 
 
 @pytest.fixture
-def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The page's method, made of its file and its line in the registry."""
     blocks = code_blocks(PAGE)
     assert len(blocks) == 3
@@ -34,7 +33,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     spec.loader.exec_module(module)
     monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
     exec(blocks[LINE], {"METHODS": registry.METHODS})
-    yield module
+    return module
 
 
 def test_its_own_test_passes(added: ModuleType) -> None:
@@ -60,8 +59,9 @@ def test_it_keeps_every_contract(added: ModuleType) -> None:
 
 def test_the_command_line_knows_it(added: ModuleType, tmp_path: Path) -> None:
     """Fitted from files with a setting given as text, stored, loaded and recommended from."""
-    from landbridge.cli.main import app
     from typer.testing import CliRunner
+
+    from landbridge.cli.main import app
 
     rows = [f"u{user},i{(user * 7 + step) % 9},{1 + step}" for user in range(12) for step in range(4)]
     (tmp_path / "shop.csv").write_text("\n".join(["user,item,rating", *rows]))

@@ -173,7 +173,7 @@ def _block(candidates: int) -> int:
 def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
     """``out`` = left · right, which may have fewer digits than it."""
     if left.dtype == out.dtype:
-        return torch().mm(left, right, out=out)  # type: ignore[no-any-return]
+        return torch().mm(left, right, out=out)
     return out.copy_(left @ right)
 
 

@@ -47,7 +47,7 @@ def raw_value(value: Any) -> Any:
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*$"}
 _ID = {"anyOf": [_TEXT, {"type": "integer", "minimum": -INT64, "maximum": INT64 - 1}]}
-_VALUE = {"anyOf": [*_ID["anyOf"], {"type": "number"}, {"type": "boolean"}, {"type": "null"}]}  # type: ignore[misc]
+_VALUE = {"anyOf": [*_ID["anyOf"], {"type": "number"}, {"type": "boolean"}, {"type": "null"}]}
 
 Name = Annotated[str, PlainValidator(raw_text), WithJsonSchema(_TEXT)]
 Id = Annotated[Any, PlainValidator(raw_id), WithJsonSchema(_ID)]

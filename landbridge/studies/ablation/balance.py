@@ -29,7 +29,7 @@ from landbridge.models.towers.adc import SHARING
 from landbridge.studies.ablation import plan as plans
 from landbridge.studies.ablation.plan import BENCH, Ablated
 from landbridge.studies.ablation.verdict import CONTROLS, EQUAL, EVENTS, GRID, label, tables, verdict
-from landbridge.studies.benchmark import jobs as cells
+from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
 from landbridge.studies.benchmark.spec import Source, benchmark_spec
 from landbridge.training.options import FitOptions
@@ -135,14 +135,14 @@ class Trial:
         """Fit, judge, and write weights, figure and seconds."""
         from landbridge.evaluation.evaluate import Validator
 
-        split, work = cells.prepared_split(self.source), self.file.with_suffix("")
+        split, work = jobs.prepared_split(self.source), self.file.with_suffix("")
         work.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
         fitted = method.fit(split.valid.history, FitOptions(1, self.threads, checkpoint=work))
         figure = Validator(split.valid, METRIC, self.threads)(fitted)
         told = {"weights": self.entry["settings"]["weights"], METRIC: figure}
-        cost = {"seconds": time.perf_counter() - started, "fingerprint": cells.fingerprint(split)}
+        cost = {"seconds": time.perf_counter() - started, "fingerprint": jobs.fingerprint(split)}
         shutil.rmtree(work)
         write_json(self.file, told | cost)
 
@@ -169,7 +169,7 @@ def _weights(
     """Sharing -> weights of "fixed", Eq. (1), and of "grid"."""
     found: dict[str, dict[str, Weights]] = {sharing: {} for sharing in plan.sharing}
     if EVENTS in plan.balance:
-        train = cells.prepared_split(plan.source).valid.history
+        train = jobs.prepared_split(plan.source).valid.history
         scale = len(train.domain_names) / max(train.n_events, 1)
         counted = {name: scale * len(events) for name, events in train.domains.items()}  # Eq. (1)
         found = {sharing: {EVENTS: counted} for sharing in plan.sharing}
@@ -182,7 +182,7 @@ def _weights(
 
 def _try(plan: Ablation, out: Path, executor: Executor, progress: Progress) -> None:
     """Run the trials that are not done."""
-    names = cells.prepared_split(plan.source).valid.history.domain_names
+    names = jobs.prepared_split(plan.source).valid.history.domain_names
     trials = [
         Trial(
             file,
@@ -210,7 +210,7 @@ def _run(trial: Trial) -> None:
 
 def _best(plan: Ablation, out: Path, sharing: str) -> Weights:
     """The weights that were best on the validation rows, the first among equals."""
-    now = cells.fingerprint(cells.prepared_split(plan.source))
+    now = jobs.fingerprint(jobs.prepared_split(plan.source))
     trials = [read_json(file) for file in _trial_files(plan, out, sharing)]
     if any(trial["fingerprint"] != now for trial in trials):
         raise DataError(f"The data have changed since the ablation in {out} began: use a new folder.")

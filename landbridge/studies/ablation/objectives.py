@@ -21,7 +21,7 @@ from landbridge.studies.ablation.pareto import METRIC, Point, Swept, draw, write
 from landbridge.studies.ablation.plan import BENCH, Ablated
 from landbridge.studies.ablation.weight_tables import GENERIC, Weighed
 from landbridge.studies.ablation.weight_trajectories import Ground
-from landbridge.studies.benchmark import jobs as cells
+from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
 from landbridge.studies.benchmark.spec import Source, benchmark_spec
 from landbridge.training.weighting.multi_objective import OBJECTIVES, simplex_grid
@@ -108,7 +108,7 @@ def ablate_objectives(
 
 
 def _planned(plan: ObjectiveAblation, out: Path) -> Swept:
-    test = cells.prepared_split(plan.source).test
+    test = jobs.prepared_split(plan.source).test
     ground = Ground.of(test.history)
     if len(ground.by_events) < 2:
         raise DataError("There is one domain with events: weights need two or more to differ.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from landbridge.core.errors import SettingsError, StoreError, unknown
 from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
-from landbridge.studies.benchmark import jobs as cells
+from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.spec import Source, benchmark_spec
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def begin(plan: Plan, out: Path) -> None:
     if not file.is_file():
         if others := sorted(path.name for path in out.iterdir() if not is_temporary(path)):
             raise StoreError(f"{out} holds other files ({others[0]}) and no ablation; choose another folder.")
-        cells.prepared_split(plan.source)  # data that cannot be read leave no trace
+        jobs.prepared_split(plan.source)  # data that cannot be read leave no trace
         write_json(file, now)
     before = read_json(file)
     for key, value in now.items():

@@ -23,7 +23,7 @@ from landbridge.studies.ablation import plan as plans
 from landbridge.studies.ablation.plan import BENCH, Ablated
 from landbridge.studies.ablation.weight_tables import BASE, FIXED, GENERIC, Weighed, draw
 from landbridge.studies.ablation.weight_trajectories import Ground, runs_of
-from landbridge.studies.benchmark import jobs as cells
+from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
 from landbridge.studies.benchmark.spec import Source, benchmark_spec
 from landbridge.training.weighting.schedule import SIGNALS
@@ -138,7 +138,7 @@ def ablate_weights(
 
 def _planned(plan: WeightAblation, out: Path) -> Weighed:
     """Which cells are runs, by what is known at test time: what they are fitted on."""
-    ground = Ground.of(cells.prepared_split(plan.source).test.history)
+    ground = Ground.of(jobs.prepared_split(plan.source).test.history)
     if len(ground.by_events) < 2:
         raise DataError("There is one domain with events: weights need two or more to differ.")
     plans.begin(plan, out)

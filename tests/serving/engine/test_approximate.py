@@ -108,7 +108,7 @@ def test_with_every_cell_looked_into_lists_are_exact(exact: Service) -> None:
 def test_known_people_are_asked_of_the_cells(exact: Service) -> None:
     """Otherwise the test above would hold whatever they find."""
     assert isinstance(exact.ranker, DotProductRanker)
-    service = replace(exact, ranker=IvfRanker(exact.ranker, {"films": Nowhere()}))  # type: ignore[dict-item]
+    service = replace(exact, ranker=IvfRanker(exact.ranker, {"films": Nowhere()}))
     with pytest.raises(AssertionError, match="the cells were asked"):
         service.recommend([Request(("films",), "u01")])
 
@@ -117,7 +117,7 @@ def test_newcomers_and_masks_go_the_exact_way(tmp_path: Path) -> None:
     """Rows for all domains: a newcomer to films has one, and is offered popular ones besides."""
     exact = opened(fit(IALS(**FEW, sharing="joined")), tmp_path)
     assert isinstance(exact.ranker, DotProductRanker)
-    service = replace(exact, ranker=IvfRanker(exact.ranker, {"films": Nowhere()}))  # type: ignore[dict-item]
+    service = replace(exact, ranker=IvfRanker(exact.ranker, {"films": Nowhere()}))
     few = ["f01", "f02", "f03", "f05"]
     asked = [
         Request(("films",)),
@@ -133,7 +133,7 @@ def test_very_long_lists_go_the_exact_way(tmp_path: Path) -> None:
     """The items that somebody has count as places."""
     exact = opened(taste(4000), tmp_path)
     assert isinstance(exact.ranker, DotProductRanker)
-    service = replace(exact, ranker=IvfRanker(exact.ranker, {"shop": Nowhere()}))  # type: ignore[dict-item]
+    service = replace(exact, ranker=IvfRanker(exact.ranker, {"shop": Nowhere()}))
     asked = [Request(("shop",), 1, k=MOST + 1), Request(("shop",), 2, deny={"shop": list(range(MOST - 9))})]
     assert lists(service, *asked) == lists(exact, *asked)
 

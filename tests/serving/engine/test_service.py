@@ -243,7 +243,7 @@ def test_decisions_of_a_mixture_are_served(tmp_path: Path) -> None:
 
 BAD = {
     "Unknown domain 'book': did you mean 'books'": Request(("book",)),
-    "Unknown domain 7": Request((7,)),  # type: ignore[arg-type]
+    "Unknown domain 7": Request((7,)),
     "names no domain": Request(()),
     "'films' has no item 'f90'": Request(("books",), None, (Event("films", "f90"),)),
     "Unknown domain 'game'": Request(("books",), None, (Event("game", "f90"),)),
@@ -254,8 +254,8 @@ BAD = {
     "Unknown domain 'c'": Request(("books",), allow={"c": ()}),
     "Unknown domain 'd'": Request(("books",), deny={"d": ()}),
     "1 place or more, not 0": Request(("books",), k=0),
-    "1 place or more, not 2.0": Request(("books",), k=2.0),  # type: ignore[arg-type]
-    "time is a whole number of seconds, not 'now'": Request(("books",), None, (Event("books", 10, "now"),)),  # type: ignore[arg-type]
+    "1 place or more, not 2.0": Request(("books",), k=2.0),
+    "time is a whole number of seconds, not 'now'": Request(("books",), None, (Event("books", 10, "now"),)),
     "time is a whole number of seconds, not 1": Request(("books",), None, (Event("books", 10, 10**30),)),
     "without a table of its items": Request(("books",), where={"genre": "noir"}),
 }  # fmt: skip

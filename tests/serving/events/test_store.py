@@ -110,7 +110,7 @@ def test_events_since_a_moment(store: EventStore, monkeypatch: pytest.MonkeyPatc
         ("u", Event("books", "a\x00")),
         ("u", Event("books", "\ud800")),
         ("u", Event("books", "a", 1_700_000_000_000)),
-        ("u", Event("books", "a", 1.5)),  # type: ignore[arg-type]
+        ("u", Event("books", "a", 1.5)),
     ],
 )
 def test_what_cannot_be_kept_is_refused_and_nothing_of_it_kept(

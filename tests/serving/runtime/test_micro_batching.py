@@ -43,7 +43,7 @@ def asked(user: Any) -> Request:
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(work(), 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 async def begun(service: Counter) -> None:

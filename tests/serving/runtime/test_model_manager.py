@@ -58,7 +58,7 @@ class Shelf:
 
 
 def current_of(shelf: Shelf) -> ModelManager:
-    return ModelManager.of(shelf, Metrics())  # type: ignore[arg-type]
+    return ModelManager.of(shelf, Metrics())
 
 
 def test_a_new_state_serves_once_it_is_checked() -> None:
@@ -135,7 +135,7 @@ def test_the_old_model_goes_when_its_last_request_is_done(monkeypatch: pytest.Mo
             await original(together)
 
         monkeypatch.setattr(type(current.now.together), "close", close)
-        gone = weakref.ref(shelf.holds.pop("first"))  # type: ignore[arg-type]
+        gone = weakref.ref(shelf.holds.pop("first"))
         leases = [current.lease(), current.lease()]
         first, second = [await lease.__aenter__() for lease in leases]
         shelf.now = "second"

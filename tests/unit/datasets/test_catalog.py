@@ -69,7 +69,7 @@ def test_a_film_is_at_home_in_its_rarest_genre(small: Path) -> None:
     assert data.domain_names == ("War", "Comedy", "Drama")
     assert data.memberships["Comedy"].tolist() == [[False, True, True]]
     assert data.titles["Drama"].tolist() == ["Up (2000)"]
-    assert data["War"].time.tolist() == [10, 13]  # type: ignore[union-attr]
+    assert data["War"].time.tolist() == [10, 13]
     assert catalog.movielens_genres(domains=("War",)).domain_names == ("War",)
     with pytest.raises(DataError, match="did you mean 'War'"):
         catalog.movielens_genres(domains=("Wars",))

@@ -40,17 +40,20 @@ def test_it_finds_the_hill_and_says_where() -> None:
     found = find(trials=40)
     own, best = found.trials["value"][0], found.trials["value"].max()
     assert own < 0.8 < 0.99 < found.value == best
+    assert isinstance(found.method, Hill)
     assert found.method._reached(found.method.epochs - 1) == pytest.approx(SUMMIT / ITEMS, abs=0.01)
 
 
 def test_refitting_the_returned_method_gives_the_figure_it_was_chosen_for() -> None:
     found = find(Hill(place=0.8), trials=6)
+    assert isinstance(found.method, Hill)
     assert 1 < found.method.epochs < 6  # the summit is passed before the end
     assert Height(line().valid, "")(found.method.fit(line().train)) == found.value
 
 
 def test_settings_outside_the_space_stay_as_they_are() -> None:
     found = find(Hill(spread=8, epochs=4), space={"place": Real(0.1, 1.0)})
+    assert isinstance(found.method, Hill)
     assert (found.method.spread, found.trials.columns[:3]) == (8, ["trial", "place", "value"])
     assert found.method.epochs <= 4
 

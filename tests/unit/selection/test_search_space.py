@@ -34,7 +34,7 @@ def table(text: str) -> dict[str, Any]:
         lambda: Real(0.0, math.inf),
         lambda: Real(math.nan, 1.0),
         lambda: Whole(0, 8, log=True),
-        lambda: Whole(1.5, 8),  # type: ignore[arg-type]
+        lambda: Whole(1.5, 8),
         lambda: Choice(()),
         lambda: Choice((1, 1)),
     ],

@@ -153,9 +153,9 @@ def test_dates_become_seconds(tmp_path: Path) -> None:
     path.write_text(
         "user,item,date\n1,1,1970-01-02\n1,2,1970-01-02 00:00:01\n".replace("02\n", "02 00:00:00\n")
     )
-    assert read(path)["events"].time.tolist() == [86400, 86401]  # type: ignore[union-attr]
+    assert read(path)["events"].time.tolist() == [86400, 86401]
     frame = pl.read_csv(path, try_parse_dates=True)
-    assert read(frame)["events"].time.tolist() == [86400, 86401]  # type: ignore[union-attr]
+    assert read(frame)["events"].time.tolist() == [86400, 86401]
 
 
 def test_domains_choose_and_order() -> None:
@@ -248,7 +248,7 @@ class TestAmazonAndRecBole:
         path.write_bytes(gzip.compress(json.dumps(row).encode() + b"\n"))
         data = read(path, min_rating=4)
         assert pairs(data, "Books_5") == [("A1", "B1")]
-        assert data["Books_5"].time.tolist() == [1355443200]  # type: ignore[union-attr]
+        assert data["Books_5"].time.tolist() == [1355443200]
 
     @pytest.mark.parametrize("kind", ["jsonl", "csv"])
     def test_2023_has_milliseconds_and_parents(self, tmp_path: Path, kind: str) -> None:
@@ -258,7 +258,7 @@ class TestAmazonAndRecBole:
         }  # fmt: skip
         data = read(write(tmp_path / f"Beauty.{kind}", pl.DataFrame([row])))
         assert pairs(data, "Beauty") == [("AE1", "B1")]
-        assert data["Beauty"].time.tolist() == [1588615855]  # type: ignore[union-attr]
+        assert data["Beauty"].time.tolist() == [1588615855]
         assert not data.titles
 
     def test_recbole_atomic_files(self, tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def rounds(data: MultiDomain, method: CDIMF, count: int) -> Any:
 
 def optimum(data: MultiDomain, method: CDIMF, parties: Any, state: Any) -> np.ndarray:
     """(Σ A_d)⁻¹ Σ b_d over the parties in which a user takes part, in float64."""
-    total, right = 0.0, 0.0
+    total: Any = 0.0
+    right: Any = 0.0
     for name, party in parties.items():
         weight_UI = dense(data[name])
         system, toward = twin_parts(weight_UI, state[f"y:{name}"].astype(float), method.alpha0)
@@ -166,7 +167,9 @@ def test_6_no_half_step_increases_its_objective() -> None:
         weight_UI = dense(data[name])[party.users]
         over_U, over_I = twin_ridge(weight_UI, SMALL), twin_ridge(weight_UI.T, SMALL)
 
-        def of_users(now, name=name, party=party, weight_UI=weight_UI, over_U=over_U):
+        def of_users(
+            now: Any, name: str = name, party: Any = party, weight_UI: Any = weight_UI, over_U: Any = over_U
+        ) -> Any:
             away_UF = now[f"x:{name}"] - state["z"][party.users] + state[f"t:{name}"]
             return (
                 fit_error(weight_UI, now[f"x:{name}"], now[f"y:{name}"], SMALL.alpha0)
@@ -174,7 +177,9 @@ def test_6_no_half_step_increases_its_objective() -> None:
                 + SMALL.rho * float((away_UF[party.tied] ** 2).sum())
             )
 
-        def of_items(now, name=name, party=party, weight_UI=weight_UI, over_I=over_I):
+        def of_items(
+            now: Any, name: str = name, party: Any = party, weight_UI: Any = weight_UI, over_I: Any = over_I
+        ) -> Any:
             rows_UF = np.where(party.tied[:, None], users["z"][party.users], users[f"x:{name}"])
             return fit_error(weight_UI, rows_UF, now[f"y:{name}"], SMALL.alpha0) + over_I @ (
                 now[f"y:{name}"] ** 2

@@ -39,8 +39,8 @@ def trained(fitted: ALSModel, domain: str) -> np.ndarray:
     """Whose row comes from events; everyone with events anywhere, unless domains are separate."""
     history = fitted.history
     if fitted.rule.tie == "separate":
-        return history[domain].user_counts > 0
-    return history.activity_UD.any(axis=1)
+        return np.asarray(history[domain].user_counts > 0)
+    return np.asarray(history.activity_UD.any(axis=1))
 
 
 def test_fold_in_of_a_training_user_reproduces_her_row(fitted: ALSModel) -> None:

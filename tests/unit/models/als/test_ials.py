@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from worlds import dense, far, fit_error, twin_ridge, uneven
@@ -56,7 +58,7 @@ def test_no_sweep_increases_the_objective(sharing: str) -> None:
     assert losses[-1] < losses[0]
 
 
-def objective(weight_UI, x_UF, y_IF, method: IALS) -> float:
+def objective(weight_UI: Any, x_UF: Any, y_IF: Any, method: IALS) -> float:
     over_U, over_I = twin_ridge(weight_UI, method), twin_ridge(weight_UI.T, method)
     return fit_error(weight_UI, x_UF, y_IF, method.alpha0) + float(
         over_U @ (x_UF.astype(float) ** 2).sum(axis=1) + over_I @ (y_IF.astype(float) ** 2).sum(axis=1)

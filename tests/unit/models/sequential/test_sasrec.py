@@ -87,7 +87,7 @@ def test_a_known_person_is_her_sequence() -> None:
     fitted = replace(SMALL, epochs=3).fit(data, ONE)
     events = {name: table.by_user for name, table in data.domains.items()}
     times = {name: table.time for name, table in data.domains.items()}
-    brought = Queries(np.full(data.n_users, -1, np.int32), events, times)  # type: ignore[arg-type]
+    brought = Queries(np.full(data.n_users, -1, np.int32), events, times)
     known = fitted.score("b", Queries.of_users(np.arange(data.n_users)))
     assert np.allclose(known, fitted.score("b", brought), atol=1e-5)
 
@@ -145,4 +145,4 @@ def test_one_event_people_are_read_and_nobody_else_is_needed() -> None:
 )
 def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        replace(SMALL, **settings)  # type: ignore[arg-type]
+        replace(SMALL, **settings)

@@ -18,7 +18,7 @@ from landbridge.models.uclr.contrastive import log_partition_and_kl
 
 def codes(size: int, seed: int = 0, width: int = 4) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
-    return tuple(torch.tensor(rng.standard_normal((size, width)), requires_grad=True) for _ in range(2))  # type: ignore[return-value]
+    return tuple(torch.tensor(rng.standard_normal((size, width)), requires_grad=True) for _ in range(2))
 
 
 def taus(size: int) -> Tensor:

@@ -215,7 +215,7 @@ def test_tracking_survives_a_tiny_temperature() -> None:
 )
 def test_impossible_rules(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
-        TemperatureRule(**wrong)  # type: ignore[arg-type]
+        TemperatureRule(**wrong)
 
 
 def test_groups_by_activity_are_means_over_their_people() -> None:

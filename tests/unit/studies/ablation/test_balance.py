@@ -14,9 +14,9 @@ import pytest
 from benches import shops
 
 from landbridge.core.errors import DataError, LandbridgeError, StoreError
-from landbridge.studies.ablation import balance as ablating
 from landbridge.studies.ablation.balance import BALANCE, Ablation, Trial, ablate
 from landbridge.studies.ablation.verdict import CellResult, Outcome, sentence
+from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.spec import benchmark_spec
 from landbridge.training.weighting.base import random_weightings
 
@@ -151,7 +151,7 @@ def test_events_alone_weigh_the_fixed_ones(tmp_path: Path) -> None:
     ablate(asked, tmp_path / "out")
     (cell,) = (tmp_path / "out" / "bench" / "cells" / "shops").glob("tower-fixed-*/1/cell.json")
     weights = json.loads(cell.read_text())["settings"]["weights"]
-    history = ablating.cells.prepared_split(asked.source).valid.history
+    history = jobs.prepared_split(asked.source).valid.history
     assert sum(weights.values()) == pytest.approx(2)
     assert weights["books"] / weights["movies"] == pytest.approx(
         len(history["books"]) / len(history["movies"])

@@ -112,7 +112,7 @@ def test_shuffling_keeps_how_many_and_who_and_drops_what() -> None:
     for name, events in split.test.history.domains.items():
         after = mixed.test.history[name]
         assert np.array_equal(events.user_counts, after.user_counts)
-        assert np.array_equal(np.sort(events.weight), np.sort(after.weight))  # type: ignore[arg-type]
+        assert np.array_equal(np.sort(events.weight), np.sort(after.weight))
         assert not np.array_equal(events.item_idx, after.item_idx)
         targets, held = mixed.test.targets[name], mixed.valid.targets[name]
         assert np.array_equal(targets.user_idx, split.test.targets[name].user_idx)

@@ -202,7 +202,7 @@ def test_r2_has_a_direction() -> None:
 
 def test_r2_is_of_the_target_from_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "aligned", lambda *_: module.Alignment(0.5, 1.0, forward=0.3, backward=0.1))
-    rows = transferability(uneven(), **ALONE).rows  # type: ignore[arg-type]
+    rows = transferability(uneven(), **ALONE).rows
     assert row(rows, "a", "b")["r2"] == 0.3
     assert row(rows, "b", "a")["r2"] == 0.1
 
@@ -290,7 +290,7 @@ def test_colliding_ids_look_like_no_co_preference() -> None:
 
 def test_counts_of_shared_users_and_events() -> None:
     data = uneven()
-    rows = transferability(data, **ALONE).rows  # type: ignore[arg-type]
+    rows = transferability(data, **ALONE).rows
     assert rows.select("source", "target").rows() == list(permutations("abc", 2))
     active = {name: data[name].user_counts > 0 for name in data.domain_names}
     for source, target in permutations("abc", 2):
@@ -312,7 +312,7 @@ def test_too_few_shared_users_say_nothing() -> None:
     tables = {
         name: data["b"].take(np.isin(data["b"].user_idx, kept)) for name, kept in (("b", few), ("c", none))
     }
-    rows = transferability(of_tables({"a": data["a"], **tables}), **ALONE).rows  # type: ignore[arg-type]
+    rows = transferability(of_tables({"a": data["a"], **tables}), **ALONE).rows
     for pair, shared in ((("a", "b"), 10), (("b", "a"), 10), (("a", "c"), 0), (("c", "b"), 0)):
         found = row(rows, *pair)
         assert found["shared"] == shared
@@ -355,7 +355,7 @@ def test_the_weights_of_events_do_not_count() -> None:
             for name, e in weighted.domains.items()
         }
     )
-    first, second = (transferability(each, **ALONE).rows for each in (plain, weighted))  # type: ignore[arg-type]
+    first, second = (transferability(each, **ALONE).rows for each in (plain, weighted))
     assert first["match"].equals(second["match"])
 
 
@@ -381,7 +381,7 @@ def test_at_most_so_many_users_are_compared(monkeypatch: pytest.MonkeyPatch) -> 
         return co_preference(source, target, users_S, *rest)
 
     monkeypatch.setattr(module, "co_preference", watched)
-    transferability(uneven(), users=25, **ALONE)  # type: ignore[arg-type]
+    transferability(uneven(), users=25, **ALONE)
     assert max(sizes) == 25
 
 

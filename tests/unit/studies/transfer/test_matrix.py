@@ -191,7 +191,7 @@ def test_the_p_value_counts_every_exchange_of_domains() -> None:
     found = prediction_quality(*figures(list("abcd"), expected, gain))
     assert found.correlation == pytest.approx(spearmanr(expected[off], gain[off]).statistic)
     chance = [
-        spearmanr(expected[np.ix_(order, order)][off], gain[off]).statistic  # type: ignore[arg-type]
+        spearmanr(expected[np.ix_(order, order)][off], gain[off]).statistic
         for order in permutations(range(4))
     ]
     assert found.p == pytest.approx(np.mean(np.array(chance) >= found.correlation - 1e-12))
