@@ -52,7 +52,9 @@ def application(run: str) -> FastAPI:
 
     def folded(events: list[Event]) -> np.ndarray:
         rows_NF = np.array([item_IF[event.domain][event.item] for event in events])
-        ridge = settings.reg * (len(events) / catalogue + settings.alpha0) ** (2 * settings.exponent)
+        ridge = settings.reg * (len(events) / catalogue + settings.alpha0) ** (
+            2 * settings.frequency_exponent
+        )
         system_FF = gram_FF + rows_NF.T @ rows_NF + ridge * np.eye(gram_FF.shape[0])
         return np.linalg.solve(system_FF, rows_NF.sum(axis=0)).astype(np.float32)
 

@@ -63,9 +63,9 @@ class Choice:
             validate_every=self.every(method),
         )
         fitted = self.fit(method, options)
-        figures = {weight: validate(replace(fitted, cold_weight=weight)) for weight in COLD_WEIGHTS}
+        figures = {weight: validate(replace(fitted, popularity_weight=weight)) for weight in COLD_WEIGHTS}
         weight = max(figures, key=figures.__getitem__)
-        return {**asdict(method.stopped(fitted.log)), "cold_weight": weight}, figures[weight]
+        return {**asdict(method.stopped(fitted.log)), "popularity_weight": weight}, figures[weight]
 
 
 def some_users(valid: Holdout, most: int = USERS) -> Holdout:

@@ -47,14 +47,18 @@ def main() -> None:
     scale = {"alpha0": (0.1, 0.2, 0.3), "reg": (0.01, 0.03, 0.3)}
     methods["separate"], _ = chosen(grid(IALS(), alpha0=(0.1, 0.3, 1.0), reg=(0.03, 0.3)), split)
     methods["joined"], _ = chosen(grid(IALS(sharing="joined"), **scale), split)
-    methods["joined"], _ = chosen(grid(methods["joined"], cold_weight=COLD), split)
+    methods["joined"], _ = chosen(grid(methods["joined"], popularity_weight=COLD), split)
     methods["CDIMF"], _ = chosen(grid(CDIMF(), **scale), split)
-    methods["CDIMF"], cold = chosen(grid(methods["CDIMF"], cold_weight=COLD), split)
-    methods["CDIMF"], parties = chosen(grid(methods["CDIMF"], parties=("all", "active")), split)
+    methods["CDIMF"], cold = chosen(grid(methods["CDIMF"], popularity_weight=COLD), split)
+    methods["CDIMF"], parties = chosen(grid(methods["CDIMF"], consensus_domains=("all", "active")), split)
     trials = [
-        {"cold_weight": row["cold_weight"], "parties": row["parties"], "NDCG@10 on validation": row["valid"]}
+        {
+            "popularity_weight": row["popularity_weight"],
+            "consensus_domains": row["consensus_domains"],
+            "NDCG@10 on validation": row["valid"],
+        }
         for row in pl.concat([cold, parties])
-        .unique(("cold_weight", "parties"), maintain_order=True)
+        .unique(("popularity_weight", "consensus_domains"), maintain_order=True)
         .to_dicts()
     ]
     first = {name: evaluated(method, split, name) for name, method in methods.items()}

@@ -15,7 +15,7 @@ from landbridge.models.base import Method
 from landbridge.models.popularity import Popularity
 
 SHARED_USERS = 1736
-GRID = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.03, 0.3), "cold_weight": (0.0, 1.0)}
+GRID = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.03, 0.3), "popularity_weight": (0.0, 1.0)}
 
 
 def main() -> None:

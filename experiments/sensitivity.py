@@ -26,8 +26,8 @@ PUBLISHED = CDIMF(factors=192, alpha0=0.3, reg=0.03, rho=20.0, variant="paper_co
 SWEEPS: dict[str, list[CDIMF]] = {
     "ρ, published program": [replace(PUBLISHED, rho=rho) for rho in (0.0, 5.0, 10.0, 20.0, 30.0)],
     "ρ, exact": [replace(EXACT, rho=rho) for rho in (0.0, 0.03, 0.1, 1.0, 30.0)],
-    "aggregation period, published program": [replace(PUBLISHED, aggregate_every=n) for n in (1, 2, 3, 4)],
-    "λ_z, exact": [replace(EXACT, shrink=value) for value in (0.0, 0.01, 0.1, 1.0)],
+    "aggregation period, published program": [replace(PUBLISHED, consensus_every=n) for n in (1, 2, 3, 4)],
+    "λ_z, exact": [replace(EXACT, consensus_reg=value) for value in (0.0, 0.01, 0.1, 1.0)],
     "share of users tied, exact": [replace(EXACT, shared_fraction=f) for f in (0.1, 0.3, 0.6, 1.0)],
 }
 SEED = 15
@@ -63,9 +63,9 @@ def curve(method: CDIMF, holdout: Holdout) -> list[dict[str, Any]]:
 def _described(name: str, method: CDIMF, points: list[dict[str, Any]]) -> dict[str, Any]:
     values = {
         "ρ": method.rho,
-        "λ_z": method.shrink,
+        "λ_z": method.consensus_reg,
         "sh": method.shared_fraction,
-        "ag": method.aggregate_every,
+        "ag": method.consensus_every,
     }
     row: dict[str, Any] = {"value": next(value for key, value in values.items() if name.startswith(key))}
     numbers = [point for point in points if "hr" in point]

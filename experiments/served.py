@@ -40,7 +40,7 @@ from landbridge.store import save
 from landbridge.training.options import FitOptions
 
 K = 10
-TUNED = CDIMF(factors=128, alpha0=0.3, reg=0.3, cold_weight=0.0)
+TUNED = CDIMF(factors=128, alpha0=0.3, reg=0.3, popularity_weight=0.0)
 
 
 def main() -> None:

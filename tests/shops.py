@@ -47,7 +47,7 @@ ALS = {
     "separate": IALS(**FEW),
     "joined": IALS(**FEW, sharing="joined"),
     "all": CDIMF(**EXACTLY),
-    "active": CDIMF(**EXACTLY, parties="active"),
+    "active": CDIMF(**EXACTLY, consensus_domains="active"),
 }
 POLICIES = ("blend", "mean", "popularity", "zero")
 
@@ -87,10 +87,14 @@ def by_hand(history: MultiDomain, rows: dict[str, tuple[Any, Any]], **settings: 
     """Factors with the given rows of people and items per domain."""
     method = IALS(**settings)
     rule = RidgeSpec(
-        "separate", method.alpha0, method.reg, method.exponent, dict.fromkeys(history.domain_names, 1)
+        "separate",
+        method.alpha0,
+        method.reg,
+        method.frequency_exponent,
+        dict.fromkeys(history.domain_names, 1),
     )
     users, items = ({n: np.asarray(r[side], np.float32) for n, r in rows.items()} for side in (0, 1))
-    return ALSModel(history, method, (), users, items, method.cold_policy, method.cold_weight, rule)
+    return ALSModel(history, method, (), users, items, method.cold_policy, method.popularity_weight, rule)
 
 
 def events_of(history: MultiDomain, user_idx: int) -> tuple[Event, ...]:

@@ -61,7 +61,7 @@ def twin_ridge(weight_RC: np.ndarray[Any, Any], settings: Any) -> np.ndarray[Any
     """The regularisation of each row: reg · (events / columns with events + α₀)^(2ν)."""
     seen_RC = weight_RC > 0
     share_R = seen_RC.sum(axis=1) / max(int(seen_RC.any(axis=0).sum()), 1)
-    return np.asarray(settings.reg * (share_R + settings.alpha0) ** (2 * settings.exponent))
+    return np.asarray(settings.reg * (share_R + settings.alpha0) ** (2 * settings.frequency_exponent))
 
 
 def twin_parts(weight_RC: np.ndarray[Any, Any], fixed_CF: np.ndarray[Any, Any], alpha0: float) -> Any:

@@ -41,7 +41,7 @@ def command(
     landbridge tune books.csv movies.csv --users shared --model cdimf --trials 20 --out best.toml
 
     Several models get equal budgets, and the best is written. An experiment file may say in [space] what
-    to try: reg = {low = 0.01, high = 1.0, log = true} or cold_weight = {options = [0, 1, 3]}.
+    to try: reg = {low = 0.01, high = 1.0, log = true} or popularity_weight = {options = [0, 1, 3]}.
     """
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, read_spec, validated_spec

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import Settings
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
 from landbridge.models.search_space import Space
@@ -24,14 +24,15 @@ Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Method(ABC):
-    """Frozen hyper-parameters; subclasses are dataclasses and implement ``fit``.
+class Method(Settings, ABC):
+    """Frozen, checked hyper-parameters; subclasses are dataclasses and implement ``fit``.
 
     ``space``: what a search tries for which setting; a method with nothing to try leaves it empty.
     """
 
     name: ClassVar[str]
     space: ClassVar[Space] = MappingProxyType({})
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"popularity_weight": "popularity_weight"})
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
@@ -48,16 +49,12 @@ class Method(ABC):
         if not judged or not self.has_epochs:
             return self
         best = max(judged, key=lambda record: float(record["valid"]))
-        return self.from_settings({**asdict(self), "epochs": best["epoch"] + 1})
+        return self.from_settings({**self.flat(), "epochs": best["epoch"] + 1})
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Method:
-        """The method with the given settings; an unknown key is an error naming the nearest valid one."""
-        valid = {entry.name for entry in fields(cls)}
-        for key in settings:
-            if key not in valid:
-                raise SettingsError(unknown(f"setting of {cls.name}", key, valid))
-        return cls(**settings)
+    def label(cls) -> str:
+        """The method's name, as in "cdimf.reg must be ..."."""
+        return cls.name
 
 
 class StoredState(NamedTuple):

@@ -15,7 +15,7 @@ The weights are settings here: :mod:`landbridge.selection.guard` chooses them on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import setting
 from landbridge.data.activity import ACTIVITY, activity_group, events_per_domain
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Float32, Method, Queries, StoredState
@@ -43,20 +44,34 @@ DEFAULT_MEMBERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Mixture(Method):
-    """``members``: label -> method and settings. ``weights``: Eq. (2); where none are given, all alike."""
+    """Several methods, blended by domain and activity group, Eq. (2)."""
 
-    members: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=lambda: {label: dict(member) for label, member in DEFAULT_MEMBERS.items()}
+    members: Mapping[str, Mapping[str, Any]] = setting(
+        DEFAULT_MEMBERS, "Label of each member: its method and settings."
     )
-    weights: Weights = field(default_factory=dict)
+    weights: Weights = setting(
+        {}, "Weight of each member by domain and activity group; equal where none is given.", low=0
+    )
     name: ClassVar[str] = "mixture"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.members:
             raise SettingsError("A mixture needs a member.")
         for domain, groups in self.weights.items():
             for group, weights in groups.items():
                 _check(domain, group, weights, self.members)
+
+    @classmethod
+    def migrated(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """``settings`` with today's names, those of the members included."""
+        from landbridge.models import registry
+
+        members = {
+            label: {**member, "settings": registry.method(member["method"]).migrated(member["settings"])}
+            for label, member in settings.get("members", {}).items()
+        }
+        return {**settings, **({"members": members} if members else {})}
 
     def methods(self) -> dict[str, Method]:
         """The members as methods."""
@@ -179,13 +194,9 @@ def standardised(scores_BI: Float32) -> Float32:
 def _check(domain: str, group: str, weights: Mapping[str, float], members: Mapping[str, Any]) -> None:
     if group not in ACTIVITY:
         raise SettingsError(unknown(f"activity group of {domain}", group, ACTIVITY))
-    for label, weight in weights.items():
+    for label in weights:
         if label not in members:
             raise SettingsError(unknown(f"member in the weights of {domain}", label, members))
-        if not weight >= 0:
-            raise SettingsError(
-                f"The weight of {label} in {domain}, {group} must be 0 or more, not {weight}."
-            )
     if not abs(sum(weights.values()) - 1) < 1e-4:
         raise SettingsError(
             f"The weights in {domain}, {group} must add up to 1, not {sum(weights.values()):g}."

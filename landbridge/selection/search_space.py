@@ -2,7 +2,7 @@
 
 [space]
 reg = {low = 0.01, high = 1.0, log = true}
-cold_weight = {options = [0, 1, 3]}
+popularity_weight = {options = [0, 1, 3]}
 """
 
 from __future__ import annotations

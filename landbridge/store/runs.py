@@ -113,7 +113,8 @@ def _method(folder: Path, toml: bytes) -> Method:
 
     name, settings = contents.settings_from(toml)
     try:
-        return registry.method(name).from_settings(settings)
+        kind = registry.method(name)
+        return kind.from_settings(kind.migrated(settings))  # names of 0.1 load without a warning
     except SettingsError as error:
         raise StoreError(f"The run {folder} needs another version of landbridge: {error}") from error
 

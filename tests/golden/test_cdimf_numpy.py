@@ -35,7 +35,7 @@ def twin_ials(weight_UI: Any, y_IF: Any, method: IALS) -> tuple[Any, Any]:
 @pytest.mark.parametrize("sharing", ["separate", "joined"])
 def test_ials_equals_its_twin(sharing: str, weighted: bool, exponent: float) -> None:
     data = uneven(weighted=weighted)
-    method = IALS(factors=6, sharing=sharing, alpha0=0.1, reg=0.2, exponent=exponent, epochs=4)
+    method = IALS(factors=6, sharing=sharing, alpha0=0.1, reg=0.2, frequency_exponent=exponent, epochs=4)
     fitted = method.fit(data, ONE)
     if sharing == "joined":
         table = np.concatenate([dense(table) for table in data.domains.values()], axis=1)
@@ -53,8 +53,10 @@ def twin_cdimf(data: MultiDomain, m: CDIMF) -> tuple[Any, Any, Any]:
     names, exact = data.domain_names, m.variant == "admm"
     weight = {name: dense(data[name]) for name in names}
     present = {name: weight[name].any(axis=1) for name in names}
-    tied_U = np.sum([present[name] for name in names], axis=0) >= (2 if m.parties == "active" else 1)
-    if m.parties == "all":
+    tied_U = np.sum([present[name] for name in names], axis=0) >= (
+        2 if m.consensus_domains == "active" else 1
+    )
+    if m.consensus_domains == "all":
         present = {name: present[name] | tied_U for name in names}
     bound = {name: present[name] & tied_U for name in names}
     count_U = np.sum([bound[name] for name in names], axis=0)
@@ -71,7 +73,7 @@ def twin_cdimf(data: MultiDomain, m: CDIMF) -> tuple[Any, Any, Any]:
         rho = 0.0 if warm else m.rho * m.rho_growth ** max(0, epoch - m.rho_warmup)
         if exact and epoch > m.rho_warmup:
             t = {name: t[name] / m.rho_growth for name in names}
-        exchange = epoch % m.aggregate_every == 0
+        exchange = epoch % m.consensus_every == 0
         for _ in range(m.inner_sweeps if exact and rho and exchange else 1):
             for name in names:
                 scale_U = rho * np.ones(data.n_users)
@@ -83,7 +85,7 @@ def twin_cdimf(data: MultiDomain, m: CDIMF) -> tuple[Any, Any, Any]:
                 x[name][~present[name]] = 0
             if exchange:
                 total_UF = sum(np.where(bound[name][:, None], x[name] + t[name], 0) for name in names)
-                divisor_U = count_U + (m.shrink / rho if rho else 0)
+                divisor_U = count_U + (m.consensus_reg / rho if rho else 0)
                 z = np.where(tied_U[:, None], total_UF / np.maximum(divisor_U, 1e-9)[:, None], 0)
                 if not warm:
                     t = {n: t[n] + np.where(bound[n][:, None], x[n] - z, 0) for n in names}
@@ -98,7 +100,7 @@ def twin_cdimf(data: MultiDomain, m: CDIMF) -> tuple[Any, Any, Any]:
 def twin_item_ridge(weight_UI: Any, present_U: Any, m: CDIMF) -> Any:
     """A party that only hosts a user counts her among its users."""
     share_I = (weight_UI > 0).sum(axis=0) / present_U.sum()
-    return m.reg * (share_I + m.alpha0) ** (2 * m.exponent)
+    return m.reg * (share_I + m.alpha0) ** (2 * m.frequency_exponent)
 
 
 def optimum(weight: Any, present: Any, bound: Any, tied_U: Any, over_U: Any, y: Any, m: CDIMF) -> Any:
@@ -109,15 +111,15 @@ def optimum(weight: Any, present: Any, bound: Any, tied_U: Any, over_U: Any, y: 
         own[name] = np.linalg.solve(system, toward[..., None])[..., 0]
         total = total + np.where(bound[name][:, None, None], system, 0)
         right = right + np.where(bound[name][:, None], toward, 0)
-    total = total + np.where(tied_U[:, None, None], m.shrink, 1.0) * eye
+    total = total + np.where(tied_U[:, None, None], m.consensus_reg, 1.0) * eye
     return np.linalg.solve(total, right[..., None])[..., 0], own
 
 
 ADMM = [
     {},
-    {"parties": "active"},
-    {"shrink": 0.3},
-    {"aggregate_every": 2},
+    {"consensus_domains": "active"},
+    {"consensus_reg": 0.3},
+    {"consensus_every": 2},
     {"rho_growth": 1.5, "rho_warmup": 2},
     {"rho": 3.0, "inner_sweeps": 2},
     {"rho_warmup": 0},
@@ -131,7 +133,7 @@ def test_admm_equals_its_twin(change: dict[str, Any]) -> None:
     method = CDIMF(**{**settings, **change})
     fitted = method.fit(data, ONE)
     z_UF, own, y = twin_cdimf(data, method)
-    tied_U = data.shared_U if method.parties == "active" else data.activity_UD.any(axis=1)
+    tied_U = data.shared_U if method.consensus_domains == "active" else data.activity_UD.any(axis=1)
     assert tied_U.any()
     for column, name in enumerate(data.domain_names):
         assert far(fitted.item_IF[name], y[name]) < 1e-3
@@ -141,7 +143,7 @@ def test_admm_equals_its_twin(change: dict[str, Any]) -> None:
             assert far(fitted.user_UF[name][alone_U], own[name][alone_U]) < 1e-3
 
 
-@pytest.mark.parametrize("change", [{}, {"parties": "active"}, {"aggregate_every": 3}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"consensus_domains": "active"}, {"consensus_every": 3}], ids=str)
 def test_paper_code_equals_its_twin(change: dict[str, Any]) -> None:
     data = uneven()
     settings = {"factors": 5, "alpha0": 0.3, "reg": 0.3, "epochs": 4, "rho": 0.5, "variant": "paper_code"}

@@ -33,25 +33,26 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from landbridge.core.errors import DivergenceError, SettingsError, unknown
+from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
+from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
+from landbridge.models.als.solver import require_penalty
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Float32, Method
+from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
 
-VARIANTS = ("admm", "paper_code")
-PARTIES = ("active", "all")
 LAST_ROUNDS = 500
 BALANCE = 10  # ratio of gap and shift from which on the last rounds change ρ
 LARGEST = 1e15  # above it float32 cannot hold sums of squares
@@ -61,49 +62,56 @@ RISING_ROUNDS = 4  # the published program's gap rises for three epochs at its d
 
 @dataclass(frozen=True)
 class CDIMF(Method):
-    """In the paper's symbols ``alpha0`` α₀, ``reg`` λ, ``exponent`` ν, ``rho`` ρ, ``shrink`` λ_z.
+    """Implicit ALS in every domain, tied by a consensus of the shared users' embeddings."""
 
-    ``parties``: a shared user takes part in the domains in which she has events ("active") or in "all".
-    ``aggregate_every``: epochs between exchanges; ``inner_sweeps``: rounds (1)-(4) per exchange;
-    ``rho_warmup``: first epochs without penalty; ``rho_growth``: factor on ρ per epoch after them;
-    ``shared_fraction``: share of the overlapping users that is tied at all.
-    ``on_divergence``: "stop" with an error, or "log" it and go on.
-    """
-
-    factors: int = 64
-    alpha0: float = 0.02
-    reg: float = 0.02
-    exponent: float = 0.5
-    rho: float = 0.1
-    shrink: float = 0.0
-    epochs: int = 12
-    inner_sweeps: int = 5
-    aggregate_every: int = 1
-    rho_warmup: int = 1
-    rho_growth: float = 1.0
-    parties: str = "all"
-    shared_fraction: float = 1.0
-    tolerance: float = 1e-5
-    variant: str = "admm"
-    on_divergence: str = "stop"
-    cold_policy: str = "blend"
-    cold_weight: float = 3.0
+    factors: int = setting(64, "Length of an embedding.", low=1, symbol="d")
+    alpha0: float = setting(0.02, "Weight of all pairs of user and item, seen or not.", low=0, symbol="α₀")
+    reg: float = setting(0.02, "L2 penalty of the embeddings.", low=0, symbol="λ")
+    frequency_exponent: float = setting(
+        0.5, "How much the penalty grows with a row's number of events.", low=0, high=1, symbol="ν"
+    )
+    rho: float = setting(
+        0.1, "Penalty that ties a user's embeddings to the consensus; 0: separate ALS.", low=0, symbol="ρ"
+    )
+    consensus_reg: float = setting(0.0, "L2 penalty of the consensus.", low=0, symbol="λ_z")
+    epochs: int = setting(12, "Passes over all users and items.", low=1)
+    inner_sweeps: int = setting(5, "Rounds (1) to (4) per exchange between the domains.", low=1, symbol="K")
+    consensus_every: int = setting(1, "Epochs between exchanges.", low=1)
+    rho_warmup: int = setting(1, "First epochs without the penalty ρ.", low=0)
+    rho_growth: float = setting(1.0, "Factor on ρ per epoch after the warm-up.", above=0)
+    consensus_domains: Literal["all", "active"] = setting(
+        "all", "A user takes part in all domains, or in those in which they have events."
+    )
+    shared_fraction: float = setting(1.0, "Share of the overlapping users that is tied.", low=0, high=1)
+    tolerance: float = setting(1e-5, "Gap and shift at which the last rounds end.", above=0)
+    variant: Literal["admm", "paper_code"] = setting("admm", "ADMM, or the published program, Eq. (6).")
+    on_divergence: Literal["stop", "log"] = setting(
+        "stop", "What a growing consensus gap of the published program does: an error, or a record."
+    )
+    cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
+    popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "cdimf"
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "exponent": "frequency_exponent",
+            "shrink": "consensus_reg",
+            "consensus_every": "consensus_every",
+            "parties": "consensus_domains",
+            "popularity_weight": "popularity_weight",
+        }
+    )
     space: ClassVar[Space] = MappingProxyType(
         {
             "alpha0": Real(0.003, 1.0, log=True),
             "reg": Real(0.003, 10.0, log=True),
             "rho": Real(0.01, 3.0, log=True),
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
     def __post_init__(self) -> None:
-        for key, valid in (("variant", VARIANTS), ("parties", PARTIES), ("on_divergence", ("stop", "log"))):
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        if self.rho < 0 or not 0 <= self.shared_fraction <= 1:
-            raise SettingsError("rho must be 0 or more and shared_fraction between 0 and 1.")
+        super().__post_init__()
+        require_penalty(self.alpha0, self.reg)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all parties; only m (2) and z (3) pass between them."""
@@ -132,9 +140,9 @@ class CDIMF(Method):
 
     def _parties(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
         """Every domain's party; with ρ = 0 nobody is tied."""
-        everywhere = self.parties == "all"
+        everywhere = self.consensus_domains == "all"
         tied_U = consensus_users(train, everywhere, self.shared_fraction, seed) & (self.rho > 0)
-        scale = (self.alpha0, self.reg, self.exponent)
+        scale = (self.alpha0, self.reg, self.frequency_exponent)
         return {
             name: DomainState.of(events, tied_U, everywhere, *scale) for name, events in train.domains.items()
         }
@@ -164,7 +172,7 @@ class CDIMF(Method):
         exact = self.variant == "admm"
         warm = exact and epoch < self.rho_warmup
         rho = 0.0 if warm else self.rho * self.rho_growth ** max(0, epoch - self.rho_warmup)
-        exchange = epoch % self.aggregate_every == 0
+        exchange = epoch % self.consensus_every == 0
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in parties}
         if exact and epoch > self.rho_warmup:
             state = state | _rescaled(parties, state, self.rho_growth)
@@ -215,7 +223,7 @@ class CDIMF(Method):
                 party.users, party.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
             )  # Eq. (2)
             count_U[party.users[party.tied]] += 1
-        shrunk_U = count_U + self.shrink / rho if rho > 0 else count_U
+        shrunk_U = count_U + self.consensus_reg / rho if rho > 0 else count_U
         z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
         new: State = {"z": z_UF}
         primal = tied_norm = 0.0
@@ -284,11 +292,17 @@ class CDIMF(Method):
         catalogue = {name: party.catalogue for name, party in parties.items()}
         tie = "consensus" if any(party.tied.any() for party in parties.values()) else "separate"
         rule = RidgeSpec(
-            tie, self.alpha0, self.reg, self.exponent, catalogue, self.parties == "all", self.shrink
+            tie,
+            self.alpha0,
+            self.reg,
+            self.frequency_exponent,
+            catalogue,
+            self.consensus_domains == "all",
+            self.consensus_reg,
         )
         users = user_embeddings_by_domain(parties, state, own=self.variant == "paper_code")
         items = {name: state[f"y:{name}"] for name in parties}
-        return ALSModel(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+        return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
 
 
 def _rescaled(parties: Mapping[str, DomainState], state: State, growth: float) -> State:

@@ -112,7 +112,7 @@ class ALSModel(DotProductModel):
             }
             return Explanation(nothing, score, 0.0)
         blended = newcomer and self.cold_policy == "blend"
-        popularity = self.cold_weight * float(self._popularity_I[domain][item_idx]) if blended else 0.0
+        popularity = self.popularity_weight * float(self._popularity_I[domain][item_idx]) if blended else 0.0
         events = self._contributions(domain, user_idx, item_idx)
         total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
         return Explanation(events, popularity, score - popularity - total)

@@ -15,20 +15,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
+from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
+from landbridge.models.als.solver import require_penalty
 from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Float32, Method
-from landbridge.models.common.sharing import SHARING, tables_of
+from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
+from landbridge.models.common.sharing import Sharing, tables_of
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
@@ -36,35 +38,36 @@ from landbridge.training.options import FitOptions
 
 @dataclass(frozen=True)
 class IALS(Method):
-    """In the papers' symbols ``alpha0`` is α₀, the weight of all pairs, ``reg`` λ and ``exponent`` ν.
+    """Implicit ALS; its rows of users are the exact optimum at the fitted items."""
 
-    ``solver``: "exact", or "auto", which solves long rows by conjugate gradients from the row before, to
-    a stated tolerance; the users' rows of a fitted model are exact either way.
-    """
-
-    factors: int = 64
-    sharing: str = "separate"
-    alpha0: float = 0.03
-    reg: float = 0.03
-    exponent: float = 0.5
-    epochs: int = 12
-    solver: str = "exact"
-    cold_policy: str = "blend"
-    cold_weight: float = 3.0
+    factors: int = setting(64, "Length of an embedding.", low=1, symbol="d")
+    sharing: Sharing = setting("separate", "A table for each domain, or one for all domains joined.")
+    alpha0: float = setting(0.03, "Weight of all pairs of user and item, seen or not.", low=0, symbol="α₀")
+    reg: float = setting(0.03, "L2 penalty of the embeddings.", low=0, symbol="λ")
+    frequency_exponent: float = setting(
+        0.5, "How much the penalty grows with a row's number of events.", low=0, high=1, symbol="ν"
+    )
+    epochs: int = setting(12, "Passes over all users and items.", low=1)
+    solver: Literal["exact", "auto"] = setting(
+        "exact", "Cholesky for every row, or conjugate gradients for the long ones while training."
+    )
+    cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
+    popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "ials"
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"exponent": "frequency_exponent", "popularity_weight": "popularity_weight"}
+    )
     space: ClassVar[Space] = MappingProxyType(
         {
             "alpha0": Real(0.003, 1.0, log=True),
             "reg": Real(0.003, 100.0, log=True),  # dense data of one domain want 30 and more
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
     def __post_init__(self) -> None:
-        if self.sharing not in SHARING:
-            raise SettingsError(unknown("sharing", self.sharing, SHARING))
-        if self.solver not in als.SOLVERS:
-            raise SettingsError(unknown("solver", self.solver, als.SOLVERS))
+        super().__post_init__()
+        require_penalty(self.alpha0, self.reg)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Alternate for ``epochs`` sweeps and end with the users' half step."""
@@ -89,7 +92,7 @@ class IALS(Method):
                     users |= dict.fromkeys(slices, user_UF)
                     items |= {name: np.ascontiguousarray(item_IF[part]) for name, part in slices.items()}
             return ALSModel(
-                train, self, log, users, items, self.cold_policy, self.cold_weight, self._rule(train)
+                train, self, log, users, items, self.cold_policy, self.popularity_weight, self._rule(train)
             )
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
@@ -122,7 +125,7 @@ class IALS(Method):
     def _rule(self, data: MultiDomain) -> RidgeSpec:
         catalogue = {name: events.catalogue for name, events in data.domains.items()}
         tie = "separate" if self.sharing == "separate" else "pooled"
-        return RidgeSpec(tie, self.alpha0, self.reg, self.exponent, catalogue)
+        return RidgeSpec(tie, self.alpha0, self.reg, self.frequency_exponent, catalogue)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +141,7 @@ class _Table:
     @classmethod
     def of(cls, events: Interactions, settings: IALS) -> _Table:
         users, items = events.user_counts, events.item_counts
-        scale = (settings.alpha0, settings.reg, settings.exponent)
+        scale = (settings.alpha0, settings.reg, settings.frequency_exponent)
         return cls(
             events,
             settings.alpha0,

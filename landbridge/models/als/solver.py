@@ -34,6 +34,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import SettingsError
 from landbridge.data.interactions import Int64, Ragged
 
 Float32 = npt.NDArray[np.float32]
@@ -68,6 +69,12 @@ class Solver:
 EXACT = Solver()
 AUTO = Solver(steps_from=48)
 SOLVERS = {"exact": EXACT, "auto": AUTO}
+
+
+def require_penalty(alpha0: float, reg: float) -> None:
+    """SettingsError where nothing bounds a row: at alpha0 = reg = 0 the system of Eq. (1) is singular."""
+    if alpha0 == reg == 0:
+        raise SettingsError("alpha0 and reg must not both be 0: rows with few events have no unique optimum.")
 
 
 def ridge(counts_R: Int64, catalogue: int, alpha0: float, reg: float, exponent: float) -> Float32:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +19,28 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Ragged
 from landbridge.models.base import Fitted, Float32, Queries
 
-COLD_POLICIES = ("blend", "mean", "popularity", "zero")
+ColdPolicy = Literal["blend", "mean", "popularity", "zero"]
+COLD_POLICIES = get_args(ColdPolicy)
+# one text for the two settings that every method with a cold start has
+COLD_POLICY = (
+    "Scores of users without events in a domain: what their other events say with popularity added "
+    "(blend), popularity alone, or, where no event can be used, the mean embedding or zero."
+)
+POPULARITY_WEIGHT = "Weight of an item's popularity (share of users) in the cold policy blend."
 
 
 class ColdStartMixin(Fitted):
     """Scores of people's events, then the cold policy.
 
-    ``cold_policy`` serves newcomers of a domain, people without an event in it. "blend": ``cold_weight``
-    times an item's popularity (share of the domain's users who have it) is added to what their events
+    ``cold_policy`` serves newcomers of a domain, people without an event in it. "blend":
+    ``popularity_weight`` times an item's popularity (share of the domain's users who have it) is added to
+    what their events
     elsewhere say; "popularity": popularity alone. Only people of whom nothing usable is known are
     touched by "mean" (the mean trained row) and "zero" (every item alike).
     """
 
     cold_policy: str
-    cold_weight: float
+    popularity_weight: float
 
     def __post_init__(self) -> None:
         if self.cold_policy not in COLD_POLICIES:
@@ -50,7 +59,7 @@ class ColdStartMixin(Fitted):
         scores_BI = self.warm_scores(self.history.named(domain), queries)
         newcomer_B = self._newcomer_B(domain, queries)
         if self.cold_policy == "blend":
-            scores_BI[newcomer_B] += np.float32(self.cold_weight) * self._popularity_I[domain]
+            scores_BI[newcomer_B] += np.float32(self.popularity_weight) * self._popularity_I[domain]
         elif self.cold_policy == "popularity":
             scores_BI[newcomer_B] = self._popularity_I[domain]
         return scores_BI

@@ -25,13 +25,13 @@ from landbridge.models.common.cold_start import ColdStartMixin, event_counts, me
 class DotProductModel(ColdStartMixin):
     """``user_UF`` and ``item_IF``: domain -> float32; domains that share rows share the array.
 
-    ``cold_policy`` and ``cold_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
+    ``cold_policy`` and ``popularity_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
     """
 
     user_UF: Mapping[str, Float32]
     item_IF: Mapping[str, Float32]
     cold_policy: str
-    cold_weight: float
+    popularity_weight: float
 
     @abstractmethod
     def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
@@ -58,7 +58,11 @@ class DotProductModel(ColdStartMixin):
         arrays: dict[str, npt.NDArray[Any]] = {f"user:{n}": array for n, array in enumerate(distinct)}
         arrays |= {f"item:{name}": array for name, array in self.item_IF.items()}
         users = {name: place[id(array)] for name, array in self.user_UF.items()}
-        return arrays, {"users": users, "cold_policy": self.cold_policy, "cold_weight": self.cold_weight}
+        return arrays, {
+            "users": users,
+            "cold_policy": self.cold_policy,
+            "popularity_weight": self.popularity_weight,
+        }
 
     @cached_property
     def _cold_F(self) -> dict[str, Float32]:
@@ -76,4 +80,4 @@ def embeddings_from(
     """User rows, item rows, cold policy and weight of :meth:`Dot.rows_state`, in the order of the fields."""
     users = {name: arrays[f"user:{about['users'][name]}"] for name in history.domain_names}
     items = {name: arrays[f"item:{name}"] for name in history.domain_names}
-    return users, items, about["cold_policy"], about["cold_weight"]
+    return users, items, about["cold_policy"], about["popularity_weight"]

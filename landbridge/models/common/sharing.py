@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 
-SHARING = ("separate", "joined")
+Sharing = Literal["separate", "joined"]
+SHARING = get_args(Sharing)
 
 
 def tables_of(data: MultiDomain, sharing: str) -> dict[str, tuple[Interactions, dict[str, slice]]]:

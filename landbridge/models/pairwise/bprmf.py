@@ -31,7 +31,7 @@ class BPRMF(PairwiseMethod):
         {
             "lr": Real(1e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 

@@ -39,7 +39,7 @@ class PairwiseMethod(Method):
     negatives: str = "domain"
     spread: float = 0.01
     cold_policy: str = "blend"
-    cold_weight: float = 3.0
+    popularity_weight: float = 3.0
 
     def __post_init__(self) -> None:
         Optimizer(self.optimizer, self.lr)
@@ -98,4 +98,4 @@ class PairwiseMethod(Method):
         rule = FoldInSpec(
             self.sharing, self.negatives, self.reg, self.epochs, Optimizer(self.optimizer, self.lr)
         )
-        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)

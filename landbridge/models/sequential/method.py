@@ -139,7 +139,7 @@ class SequenceMethod(Method):
     clip: float | None = 1.0
     precision: str = "float32"
     cold_policy: str = "blend"
-    cold_weight: float = 0.0
+    popularity_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for made in (lambda: self.encoder, lambda: Optimizer("adam", self.lr, decay=self.decay)):
@@ -281,7 +281,7 @@ class SequenceMethod(Method):
         """The model with the weights as they are now."""
         arrays = tensors.arrays(weights)
         return SequenceModel(
-            train, self, log, self.encoder, arrays, self.temperature, self.cold_policy, self.cold_weight
+            train, self, log, self.encoder, arrays, self.temperature, self.cold_policy, self.popularity_weight
         )
 
 

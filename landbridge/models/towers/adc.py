@@ -57,7 +57,7 @@ class ADC(TowerMethod):
             "lr": Real(3e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
             "per_positive": Choice((1, 4)),
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 

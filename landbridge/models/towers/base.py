@@ -34,7 +34,7 @@ class JointMethod(Method):
     A domain's loss is the mean over its batch, with ``reg`` / 2 times the squares of the rows of each event.
     ``negatives`` ("domain" or "popularity") and ``batch_size``, events per step over all domains:
     :mod:`~landbridge.data.sampling.domain_batches`. ``spread``: standard deviation of rows at the start.
-    ``cold_policy`` and ``cold_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
+    ``cold_policy`` and ``popularity_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
     """
 
     factors: int = 32
@@ -47,7 +47,7 @@ class JointMethod(Method):
     batch_size: int = 1024
     spread: float = 0.01
     cold_policy: str = "blend"
-    cold_weight: float = 3.0
+    popularity_weight: float = 3.0
     clip: ClassVar[float | None] = None
     objectives: ClassVar[tuple[str, ...]] = ("bce", "bpr")
 

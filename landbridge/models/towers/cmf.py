@@ -48,7 +48,7 @@ class CMF(JointMethod):
             "lr": Real(3e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
             "per_positive": Choice((1, 4)),
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
@@ -86,7 +86,7 @@ class CMF(JointMethod):
         users = dict.fromkeys(train.domain_names, arrays["user"])
         items = {name: arrays[f"item.{name}"] for name in train.domain_names}
         rule = FoldInSpec("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
-        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
 
 
 def _scores(weights: Mapping[str, Tensor], domain: str, read: EmbeddedBatch) -> Tensor:

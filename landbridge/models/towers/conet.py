@@ -39,7 +39,7 @@ class CoNet(TowerMethod):
             "lr": Real(3e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
             "sparsity": Choice((0.0, 0.1, 1.0, 5.0)),
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 

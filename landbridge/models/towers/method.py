@@ -64,5 +64,5 @@ class TowerMethod(JointMethod):
     ) -> TowerModel:
         rule = FoldIn(self.loss, self.per_positive, self.negatives, self.reg)
         return TowerModel(
-            train, self, log, towers, tensors.arrays(weights), rule, self.cold_policy, self.cold_weight
+            train, self, log, towers, tensors.arrays(weights), rule, self.cold_policy, self.popularity_weight
         )

@@ -39,7 +39,7 @@ class NeuMF(TowerMethod):
             "lr": Real(1e-4, 1e-2, log=True),
             "reg": Real(1e-4, 0.3, log=True),
             "dropout": Choice((0.0, 0.2, 0.5)),
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 

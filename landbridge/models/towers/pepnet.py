@@ -111,7 +111,7 @@ class PEPNet(Method):
 
     ``spread``: standard deviation of people's and items' rows and of q_u at the start. ``negatives``:
     "domain", "all" or "popularity" (:mod:`landbridge.data.sampling.pairwise`). ``cold_policy`` and
-    ``cold_weight``: :class:`~landbridge.models.common.dot_product.DotProductModel`.
+    ``popularity_weight``: :class:`~landbridge.models.common.dot_product.DotProductModel`.
     """
 
     factors: int = 64
@@ -124,13 +124,13 @@ class PEPNet(Method):
     negatives: str = "domain"
     spread: float = 0.01
     cold_policy: str = "blend"
-    cold_weight: float = 3.0
+    popularity_weight: float = 3.0
     name: ClassVar[str] = "pepnet"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(1e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
@@ -222,4 +222,4 @@ class PEPNet(Method):
         item_IF = network.weights["items"].detach().cpu().numpy()
         items = {name: item_IF[here].copy() for name, here in slices.items()}  # training goes on in place
         rule = FoldInSpec("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
-        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.cold_weight, rule)
+        return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)

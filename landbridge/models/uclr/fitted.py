@@ -81,7 +81,8 @@ class AutoencoderModel(DotProductModel):
 
         base = about["base"]
         own = {key.removeprefix("base/"): array for key, array in arrays.items() if key.startswith("base/")}
-        first = registry.method(base["method"]).from_settings(base["settings"])
+        first_kind = registry.method(base["method"])
+        first = first_kind.from_settings(first_kind.migrated(base["settings"]))
         before = registry.kind(base["kind"]).from_state(StoredState(history, first, (), own, base["about"]))
         assert isinstance(before, DotProductModel)
         layers = {

@@ -110,14 +110,14 @@ class UCLR(Method):
     negatives: str = "domain"
     scored: str = "rebuilt"
     cold_policy: str = "blend"
-    cold_weight: float = 0.0
+    popularity_weight: float = 0.0
     name: ClassVar[str] = "uclr"
     space: ClassVar[Space] = MappingProxyType(
         {
             "alpha": Real(1e-4, 10.0, log=True),
             "mask_ratio": Choice((0.1, 0.2, 0.3, 0.5)),
             "lr": Real(3e-4, 1e-2, log=True),
-            "cold_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
@@ -187,7 +187,7 @@ class UCLR(Method):
             dict.fromkeys(names, over_domains(base)),
             dict(base.item_IF),
             self.cold_policy,
-            self.cold_weight,
+            self.popularity_weight,
             base,
             {name: {} for name in names},
             self.scored,

@@ -110,7 +110,7 @@ class Explainer:
             name: (rows.columns, _weights(rows) * (fitted.item_IF[name][rows.columns] @ towards_F))
             for name, rows in own.items()
         }
-        return ItemExplanations(parts, fitted.cold_weight * share if blended else 0.0, True)
+        return ItemExplanations(parts, fitted.popularity_weight * share if blended else 0.0, True)
 
     def _one_by_one(self, domain: str, query: Queries, item: int) -> ItemExplanations:
         """What the score loses without each event, the others as they are."""

@@ -137,7 +137,7 @@ class DotProductRanker:
         newcomer_B = events_per_domain(fitted.history, domain, queries) == 0
         weight_B = np.zeros(len(queries), np.float32)
         if policy == "blend":
-            weight_B[newcomer_B] = fitted.cold_weight
+            weight_B[newcomer_B] = fitted.popularity_weight
         only_popular_B = newcomer_B & (policy == "popularity")
         if policy == "zero":
             only_popular_B = ~used_domains(fitted, domain, queries)

@@ -117,7 +117,7 @@ def test_requests_that_come_together_are_answered_as_alone(service: Service) -> 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_nobody_gets_what_the_cold_policy_says(policy: str, tmp_path: Path) -> None:
     """And the popular items rather than all alike."""
-    service = opened(fit(IALS(**FEW, cold_policy=policy, cold_weight=2)), tmp_path)
+    service = opened(fit(IALS(**FEW, cold_policy=policy, popularity_weight=2)), tmp_path)
     table = service.fitted.history["films"]
     share_I = table.item_counts / (table.user_counts > 0).sum()
     strangers = service.recommend(

@@ -55,20 +55,24 @@ def test_every_method_begins_in_a_space_of_its_own_settings(name: str) -> None:
 def test_a_table_changes_the_ranges_it_names() -> None:
     lines = (
         "reg = {low = 1, high = 30, log = true}",
-        "cold_weight = {options = [0, 1, 3]}",
+        "popularity_weight = {options = [0, 1, 3]}",
         "factors = {low = 8, high = 64}",
     )
     assert read_space(CDIMF, table("\n".join(lines))) == CDIMF.space | {
         "reg": Real(1.0, 30.0, log=True),
-        "cold_weight": Choice((0.0, 1.0, 3.0)),
+        "popularity_weight": Choice((0.0, 1.0, 3.0)),
         "factors": Whole(8, 64),
     }
 
 
 def test_fixed_settings_leave_the_space_unless_the_table_names_them() -> None:
     fixed = ("reg", "alpha0")
-    assert set(read_space(CDIMF, {}, fixed)) == {"rho", "cold_weight"}
-    assert set(read_space(CDIMF, table("reg = {low = 1, high = 2}"), fixed)) == {"rho", "cold_weight", "reg"}
+    assert set(read_space(CDIMF, {}, fixed)) == {"rho", "popularity_weight"}
+    assert set(read_space(CDIMF, table("reg = {low = 1, high = 2}"), fixed)) == {
+        "rho",
+        "popularity_weight",
+        "reg",
+    }
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from landbridge.models.base import Queries
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
-SMALL = CDIMF(factors=5, reg=0.2, alpha0=0.1, epochs=5, rho=0.5, parties="active")
+SMALL = CDIMF(factors=5, reg=0.2, alpha0=0.1, epochs=5, rho=0.5, consensus_domains="active")
 
 
 def changed(method: CDIMF, **settings: Any) -> CDIMF:
@@ -59,7 +59,9 @@ def optimum(data: MultiDomain, method: CDIMF, parties: Any, state: Any) -> np.nd
         here_U[party.users] = True
         total = total + np.where(here_U[:, None, None], system, 0)
         right = right + np.where(here_U[:, None], toward, 0)
-    total = total + np.where(total.any(axis=(1, 2), keepdims=True), method.shrink, 1) * np.eye(method.factors)
+    total = total + np.where(total.any(axis=(1, 2), keepdims=True), method.consensus_reg, 1) * np.eye(
+        method.factors
+    )
     return np.linalg.solve(total, right[..., None])[..., 0]
 
 
@@ -93,13 +95,13 @@ def test_2_one_domain_is_plain_als() -> None:
 
 
 def test_2_one_party_agrees_with_itself() -> None:
-    """x = z + 0: with parties="all" even one domain's users are tied, and the dual stays 0."""
+    """x = z + 0: with consensus_domains="all" even one domain's users are tied, and the dual stays 0."""
     data = uneven().select(["a"])
-    _, state, _ = rounds(data, changed(SMALL, parties="all"), 4)
+    _, state, _ = rounds(data, changed(SMALL, consensus_domains="all"), 4)
     assert np.array_equal(state["t:a"], np.zeros_like(state["t:a"]))
 
 
-@pytest.mark.parametrize("settings", [{}, {"parties": "all"}, {"shrink": 0.7}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"consensus_domains": "all"}, {"consensus_reg": 0.7}], ids=str)
 def test_3_fixed_items_lead_to_the_joint_optimum(settings: dict[str, Any]) -> None:
     data = uneven(weighted=True)
     method = changed(SMALL, **settings)
@@ -139,7 +141,7 @@ def test_4_duals_sum_to_zero() -> None:
 
 def test_5_shrinking_goes_from_identity_to_nothing() -> None:
     data = uneven()
-    free, strong = (rounds(data, changed(SMALL, shrink=shrink), 1)[1]["z"] for shrink in (0.0, 1e7))
+    free, strong = (rounds(data, changed(SMALL, consensus_reg=shrink), 1)[1]["z"] for shrink in (0.0, 1e7))
     parties, state, _ = rounds(data, SMALL, 1)
     tied = {name: party.users[party.tied] for name, party in parties.items()}
     user = int(np.flatnonzero(data.activity_UD.all(axis=1))[0])
@@ -151,7 +153,7 @@ def test_5_shrinking_goes_from_identity_to_nothing() -> None:
 def test_5_shrinking_in_between_follows_the_formula() -> None:
     """First round, t = 0: z = Dρ / (Dρ + λ_z) · mean."""
     data = uneven()
-    free, half = (rounds(data, changed(SMALL, shrink=s), 1)[1]["z"] for s in (0.0, 0.8))
+    free, half = (rounds(data, changed(SMALL, consensus_reg=s), 1)[1]["z"] for s in (0.0, 0.8))
     d_U = (data.activity_UD > 0).sum(axis=1)[:, None]
     np.testing.assert_allclose(half, free * d_U * 0.5 / (d_U * 0.5 + 0.8), rtol=1e-5, atol=1e-7)
 
@@ -196,8 +198,8 @@ def test_8_joined_als_and_consensus_reach_the_same_loss() -> None:
     regularisation D times; only the product with the items' counts, so joined ALS has √D of both."""
     data = uneven({"a": (12, 40), "b": (16, 40)}, users=40)
     reg = 0.5
-    common = {"factors": 3, "alpha0": 0.2, "exponent": 0.0, "epochs": 200}
-    consensus = CDIMF(**common, reg=reg, parties="all", rho=1.0).fit(data, ONE)
+    common = {"factors": 3, "alpha0": 0.2, "frequency_exponent": 0.0, "epochs": 200}
+    consensus = CDIMF(**common, reg=reg, consensus_domains="all", rho=1.0).fit(data, ONE)
     joined = IALS(**common, reg=reg * 2**0.5, sharing="joined").fit(data, ONE)
 
     def loss(fitted: Any, over_users: float, over_items: float) -> float:
@@ -301,7 +303,7 @@ def test_a_growing_rho_keeps_the_multiplier() -> None:
 
 def test_aggregate_every_keeps_the_consensus_in_between() -> None:
     data = uneven()
-    method = changed(SMALL, aggregate_every=2)
+    method = changed(SMALL, consensus_every=2)
     parties, state = begin(data, method)
     with thread_limit(1):
         first, _ = method._epoch(parties, 1, state, 0)
@@ -356,9 +358,9 @@ def test_no_number_is_never_passed_on() -> None:
     ("settings", "says"),
     [
         ({"variant": "adm"}, "did you mean 'admm'"),
-        ({"parties": "every"}, "Unknown parties"),
-        ({"rho": -1}, "rho must be 0 or more"),
-        ({"shared_fraction": 1.5}, "shared_fraction between 0 and 1"),
+        ({"consensus_domains": "every"}, "Unknown cdimf.consensus_domains"),
+        ({"rho": -1}, "cdimf.rho must be a number, 0 or more"),
+        ({"shared_fraction": 1.5}, "cdimf.shared_fraction must be a number, from 0 to 1"),
         ({"on_divergence": "stopp"}, "did you mean 'stop'"),
     ],
 )

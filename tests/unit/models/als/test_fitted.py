@@ -20,10 +20,10 @@ from landbridge.training.options import FitOptions
 TIES: dict[str, Method] = {
     "separate": IALS(factors=5, reg=0.1),
     "joined": IALS(factors=5, reg=0.1, sharing="joined"),
-    "active": CDIMF(factors=5, reg=0.1, tolerance=1e-6, parties="active"),
+    "active": CDIMF(factors=5, reg=0.1, tolerance=1e-6, consensus_domains="active"),
     "all": CDIMF(factors=5, reg=0.1, tolerance=1e-6),
-    "shrunk": CDIMF(factors=5, reg=0.1, tolerance=1e-6, parties="active", shrink=0.2),
-    "untied": CDIMF(factors=5, reg=0.1, rho=0.0, shrink=0.2),
+    "shrunk": CDIMF(factors=5, reg=0.1, tolerance=1e-6, consensus_domains="active", consensus_reg=0.2),
+    "untied": CDIMF(factors=5, reg=0.1, rho=0.0, consensus_reg=0.2),
 }
 ONE = FitOptions(threads=1)
 
@@ -163,7 +163,7 @@ def test_cold_policies(kind: Method, policy: str) -> None:
         wanted_I = np.zeros(data[domain].n_items)
         if policy in ("blend", "popularity"):
             share_I = data[domain].item_counts / (data[domain].user_counts > 0).sum()
-            wanted_I = share_I * (fitted.cold_weight if policy == "blend" else 1)
+            wanted_I = share_I * (fitted.popularity_weight if policy == "blend" else 1)
         if policy == "mean":
             mean_F = fitted.user_UF[domain][trained(fitted, domain)].mean(axis=0)
             wanted_I = fitted.item_IF[domain] @ mean_F

@@ -9,8 +9,8 @@ from worlds import dense, twin_ridge, uneven
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
 
-SETTINGS = CDIMF(reg=0.2, alpha0=0.1, exponent=0.7)
-SCALE = (SETTINGS.alpha0, SETTINGS.reg, SETTINGS.exponent)
+SETTINGS = CDIMF(reg=0.2, alpha0=0.1, frequency_exponent=0.7)
+SCALE = (SETTINGS.alpha0, SETTINGS.reg, SETTINGS.frequency_exponent)
 
 
 @pytest.mark.parametrize("everywhere", [True, False])

@@ -117,7 +117,7 @@ def test_scoring_needs_no_torch() -> None:
 @pytest.mark.parametrize("policy", COLD_POLICIES)
 def test_who_is_new_gets_what_the_policy_says(policy: str) -> None:
     data = uneven({"a": (30, 50), "b": (20, 10)})
-    fitted = replace(METHOD, cold_policy=policy, cold_weight=2.0).fit(data, ONE)
+    fitted = replace(METHOD, cold_policy=policy, popularity_weight=2.0).fit(data, ONE)
     plain = replace(METHOD, cold_policy="mean").fit(data, ONE)
     counts_a, counts_b = data["a"].user_counts, data["b"].user_counts
     elsewhere = int(np.flatnonzero((counts_b == 0) & (counts_a > 0))[0])

@@ -84,7 +84,7 @@ def lively(fitted: TowerModel) -> TowerModel:
 def test_scores_are_those_of_a_naive_twin(method: TowerMethod) -> None:
     """Of people with events in all, some, and one of the domains."""
     data = uneven({"a": (70, 50), "b": (20, 30), "c": (30, 15)})
-    fitted = lively(replace(method, cold_weight=0.0).fit(data, ONE))
+    fitted = lively(replace(method, popularity_weight=0.0).fit(data, ONE))
     users = np.array([0, 7, 13, 29, 44, 58])
     assert len(np.unique((data.activity_UD[users] > 0).sum(axis=1))) >= 2
     for domain in data.domain_names:
@@ -107,7 +107,7 @@ def test_scores_are_those_of_the_torch_network(method: TowerMethod) -> None:
         for name, t in data.domains.items()
     }
     single = of_tables(one_each)
-    fitted = lively(replace(method, cold_weight=0.0).fit(single, ONE))
+    fitted = lively(replace(method, popularity_weight=0.0).fit(single, ONE))
     weights = {name: torch.from_numpy(array) for name, array in fitted.weights.items()}
     for domain in data.domain_names:
         user_N, item_N1 = rng.integers(0, 60, 40), rng.integers(0, data[domain].n_items, (40, 1))
