@@ -32,7 +32,7 @@ class Method(Settings, ABC):
 
     name: ClassVar[str]
     space: ClassVar[Space] = MappingProxyType({})
-    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"popularity_weight": "popularity_weight"})
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"cold_weight": "popularity_weight"})
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:

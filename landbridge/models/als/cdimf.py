@@ -95,9 +95,9 @@ class CDIMF(Method):
         {
             "exponent": "frequency_exponent",
             "shrink": "consensus_reg",
-            "consensus_every": "consensus_every",
+            "aggregate_every": "consensus_every",
             "parties": "consensus_domains",
-            "popularity_weight": "popularity_weight",
+            "cold_weight": "popularity_weight",
         }
     )
     space: ClassVar[Space] = MappingProxyType(

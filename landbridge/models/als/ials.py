@@ -55,7 +55,7 @@ class IALS(Method):
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "ials"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {"exponent": "frequency_exponent", "popularity_weight": "popularity_weight"}
+        {"exponent": "frequency_exponent", "cold_weight": "popularity_weight"}
     )
     space: ClassVar[Space] = MappingProxyType(
         {

@@ -61,7 +61,7 @@ class DotProductModel(ColdStartMixin):
         return arrays, {
             "users": users,
             "cold_policy": self.cold_policy,
-            "popularity_weight": self.popularity_weight,
+            "cold_weight": self.popularity_weight,
         }
 
     @cached_property
@@ -80,4 +80,4 @@ def embeddings_from(
     """User rows, item rows, cold policy and weight of :meth:`Dot.rows_state`, in the order of the fields."""
     users = {name: arrays[f"user:{about['users'][name]}"] for name in history.domain_names}
     items = {name: arrays[f"item:{name}"] for name in history.domain_names}
-    return users, items, about["cold_policy"], about["popularity_weight"]
+    return users, items, about["cold_policy"], about["cold_weight"]

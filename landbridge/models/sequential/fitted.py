@@ -75,7 +75,7 @@ class SequenceModel(ColdStartMixin):
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """The weights and the plan."""
-        cold = {"cold_policy": self.cold_policy, "popularity_weight": self.popularity_weight}
+        cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
         return dict(self.weights), {
             "encoder": asdict(self.encoder),
             "temperature": self.temperature,
@@ -86,7 +86,7 @@ class SequenceModel(ColdStartMixin):
     def from_state(cls, kept: StoredState) -> SequenceModel:
         """The inverse of ``state``."""
         history, method, log, arrays, about = kept
-        cold = about["cold_policy"], about["popularity_weight"]
+        cold = about["cold_policy"], about["cold_weight"]
         encoder = Encoder(**about["encoder"])
         return cls(history, method, log, encoder, dict(arrays), about["temperature"], *cold)
 

@@ -105,7 +105,7 @@ class TowerModel(ColdStartMixin):
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """The weights, what they are for, and how new people are taken in."""
-        cold = {"cold_policy": self.cold_policy, "popularity_weight": self.popularity_weight}
+        cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
         return dict(self.weights), {"towers": asdict(self.towers), "rule": asdict(self.rule), **cold}
 
     @classmethod
@@ -114,7 +114,7 @@ class TowerModel(ColdStartMixin):
         history, method, log, arrays, about = kept
         plan: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["towers"].items()}
         rule = FoldIn(**about["rule"])
-        cold = about["cold_policy"], about["popularity_weight"]
+        cold = about["cold_policy"], about["cold_weight"]
         return cls(history, method, log, TowerNetwork(**plan), dict(arrays), rule, *cold)
 
     @cached_property
