@@ -120,7 +120,7 @@ def _phase(case: Case, data: MultiDomain, way: str) -> Phase:
     )
     towers, rounds = method.towers(data), method.rounds(data, 0, case.sharing == "cross")
     batches = list(rounds.steps(0))
-    phase = method.steps(towers, towers.initial(data, 0, method.spread), rounds)
+    phase = method.steps(towers, towers.initial(data, 0, method.init_std), rounds)
     return replace(phase, batches=lambda epoch: batches)
 
 

@@ -61,7 +61,7 @@ class Case:
     epochs: int = 5
 
 
-BPR = {"batch_size": 2048, "spread": 0.02, "lr": 1e-3, "reg": 1e-5, "optimizer": "adam"}
+BPR = {"batch_size": 2048, "init_std": 0.02, "lr": 1e-3, "reg": 1e-5, "optimizer": "adam"}
 SGD = BPR | {"optimizer": "sgd", "lr": 0.05, "reg": 0.01}
 ADAGRAD = SGD | {"optimizer": "adagrad"}
 GCN = BPR | {"layers": 3, "factors": 64}

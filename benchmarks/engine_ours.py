@@ -24,7 +24,7 @@ class Ours:
         self.table = PairwiseTable(
             self.pairs, optimizer, settings["reg"], settings["batch_size"], settings.get("layers", 0)
         )
-        start = self.table.start(settings["factors"], settings["spread"])
+        start = self.table.start(settings["factors"], settings["init_std"])
         self.state = {f"all|{key}": array for key, array in start.items()}
         self.pool, self.threads, self.number = ThreadPoolExecutor(2), settings["threads"], 0
 

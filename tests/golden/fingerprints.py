@@ -56,7 +56,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "pepnet": ("pepnet", TOWER),
     "sasrec": ("sasrec", SEQUENCE),
     "sasrec sampled": ("sasrec", {**SEQUENCE, "loss": "sampled", "extra": 5}),
-    "sasrec gbce": ("sasrec", {**SEQUENCE, "loss": "gbce", "per_positive": 2, "horizon": 2}),
+    "sasrec gbce": ("sasrec", {**SEQUENCE, "loss": "gbce", "negatives_per_positive": 2, "horizon": 2}),
     "dwl": ("dwl", SEQUENCE),
     "dwl several": ("dwl", {**SEQUENCE, "weigh": "several",
                             "objectives": {"sparsity": 1.0, "worst_group": 0.5}}),

@@ -24,7 +24,7 @@ from landbridge.training.options import FitOptions
 
 @dataclass(frozen=True)
 class BPRMF(PairwiseMethod):
-    """Its settings are those of :class:`~landbridge.models.pairwise.method.PairwiseMethod`."""
+    """Matrix factorisation whose settings are those of every pairwise method."""
 
     name: ClassVar[str] = "bprmf"
     space: ClassVar[Space] = MappingProxyType(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from landbridge.core.errors import SettingsError
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.pairwise.fitted import EmbeddingModel
 from landbridge.models.pairwise.method import PairwiseMethod
@@ -26,12 +26,12 @@ from landbridge.training.options import FitOptions
 
 @dataclass(frozen=True)
 class LightGCN(PairwiseMethod):
-    """``layers`` is K; the other settings are those of BPRMF."""
+    """BPRMF on embeddings that are averaged over ``layers`` steps in the graph of events."""
 
     reg: float = 1e-4
     batch_size: int = 8192
-    spread: float = 0.1
-    layers: int = 3
+    init_std: float = 0.1
+    layers: int = setting(3, "Steps of propagation; 0: BPRMF.", low=0, symbol="K")
     name: ClassVar[str] = "lightgcn"
     space: ClassVar[Space] = MappingProxyType(
         {
@@ -41,11 +41,6 @@ class LightGCN(PairwiseMethod):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.layers < 0:
-            raise SettingsError(f"layers must be 0 or more, not {self.layers}.")
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
         """Go ``epochs`` times through all events, propagating at every step."""

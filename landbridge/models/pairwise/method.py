@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.pairwise import NEGATIVES, Pairwise
+from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import Float32, Method
-from landbridge.models.common.sharing import SHARING, tables_of
+from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
+from landbridge.models.common.sharing import Sharing, tables_of
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.pairwise.table import PairwiseTable, table_state, train_tables
 from landbridge.training.epochs import Record, State, run_epochs
@@ -22,32 +26,24 @@ from landbridge.training.options import FitOptions
 
 @dataclass(frozen=True)
 class PairwiseMethod(Method):
-    """``reg`` is λ; ``spread``: standard deviation of the rows at the start.
+    """Settings, tables and epochs of BPRMF and LightGCN. They run on the CPU, whatever the device."""
 
-    ``optimizer``: "adam", "adagrad" or "sgd" (:mod:`landbridge.training.optimizers`). ``negatives``:
-    "domain",
-    "all" or "popularity" (:mod:`landbridge.data.sampling.pairwise`). It runs on the CPU, whatever the device.
-    """
-
-    factors: int = 64
-    sharing: str = "separate"
-    lr: float = 1e-3
-    reg: float = 1e-3
-    epochs: int = 60
-    batch_size: int = 2048
-    optimizer: str = "adam"
-    negatives: str = "domain"
-    spread: float = 0.01
-    cold_policy: str = "blend"
-    popularity_weight: float = 3.0
-
-    def __post_init__(self) -> None:
-        Optimizer(self.optimizer, self.lr)
-        for key, valid in (("sharing", SHARING), ("negatives", NEGATIVES)):
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        if min(self.factors, self.batch_size) < 1 or self.reg < 0:
-            raise SettingsError("factors and batch_size must be 1 or more and reg 0 or more.")
+    factors: int = setting(64, "Length of an embedding.", low=1, symbol="d")
+    sharing: Sharing = setting("separate", "A table for each domain, or one for all domains joined.")
+    lr: float = setting(1e-3, "Learning rate.", above=0, symbol="η")
+    reg: float = setting(1e-3, "L2 penalty of the embeddings of each pair.", low=0, symbol="λ")
+    epochs: int = setting(60, "Passes over all events.", low=1)
+    batch_size: int = setting(2048, "Pairs per step.", low=1)
+    optimizer: Literal["adam", "adagrad", "sgd"] = setting("adam", "Rule of the steps.")
+    negatives: Literal["domain", "all", "popularity"] = setting(
+        "domain", "Where negatives are drawn: the event's domain, all domains, or by popularity."
+    )
+    init_std: float = setting(0.01, "Standard deviation of the embeddings at the start.", above=0)
+    cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
+    popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"spread": "init_std", "cold_weight": "popularity_weight"}
+    )
 
     def learn(self, train: MultiDomain, options: FitOptions, layers: int) -> EmbeddingModel:
         """All epochs on every table; a resumed fit needs the rows, the optimiser's slots and the epoch."""
@@ -57,7 +53,7 @@ class PairwiseMethod(Method):
             return {
                 f"{label}|{key}": array
                 for label, table in tables.items()
-                for key, array in table.start(self.factors, self.spread).items()
+                for key, array in table.start(self.factors, self.init_std).items()
             }
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}

@@ -59,8 +59,8 @@ class PairwiseTable:
         """What is learned from."""
         return self.pairs.events
 
-    def start(self, factors: int, spread: float) -> State:
-        """Gaussian rows of standard deviation ``spread``, and the optimiser's empty slots."""
+    def start(self, factors: int, init_std: float) -> State:
+        """Gaussian rows of standard deviation ``init_std``, and the optimiser's empty slots."""
         sides = {"users": self.events.n_users, "items": self.events.n_items}
         table_RF = np.concatenate(
             [
@@ -69,7 +69,7 @@ class PairwiseTable:
                 )
                 for side, rows in sides.items()
             ]
-        ) * np.float32(spread)
+        ) * np.float32(init_std)
         return {"table": table_RF, **self.optimizer.slots(table_RF)}
 
     def epoch(self, state: State, number: int, pairs: Pairs | None = None) -> tuple[State, Losses]:

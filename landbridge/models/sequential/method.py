@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -107,11 +107,12 @@ class SequenceMethod(Method):
     """``factors`` to ``length``: :class:`~landbridge.models.sequential.transformer.Encoder`, here
     ``projected`` too.
 
-    ``loss`` and ``log_q``: :mod:`~landbridge.models.sequential.losses`; ``per_positive``: k of "bce" and
-    "gbce"; ``extra``: M of "sampled", which hides what the person has where ``hide`` says so. ``horizon``:
+    ``loss`` and ``log_q``: :mod:`~landbridge.models.sequential.losses`;
+    ``negatives_per_positive``: k of "bce" and "gbce"; ``extra``: M of
+    "sampled", which hides what the person has where ``hide`` says so. ``horizon``:
     :mod:`landbridge.data.sampling.sequences`. ``temperature``: T of
     :class:`~landbridge.models.sequential.fitted.SequenceModel`. ``batch_size``: windows per step.
-    ``decay``: of weights, as in AdamW. ``spread``: standard deviation of weights at the start. ``clip``:
+    ``decay``: of weights, as in AdamW. ``init_std``: standard deviation of weights at the start. ``clip``:
     largest norm of a gradient. ``precision``: of the numbers that training multiplies in dense layers and in
     the scores of "softmax" and "sampled"; weights, sums and predictions are float32. "bfloat16" is for
     processors that have it (AVX-512 BF16, AMX, CUDA) and slow on others.
@@ -128,18 +129,23 @@ class SequenceMethod(Method):
     log_q: str = "standard"
     extra: int = 0
     hide: bool = True
-    per_positive: int = 1
+    negatives_per_positive: int = 1
     horizon: int = 1
     temperature: float | None = None
     lr: float = 1e-3
     decay: float = 0.0
     epochs: int = 100
     batch_size: int = 128
-    spread: float = 0.02
+    init_std: float = 0.02
     clip: float | None = 1.0
     precision: str = "float32"
     cold_policy: str = "blend"
     popularity_weight: float = 0.0
+    renamed: ClassVar[Mapping[str, str]] = {
+        "per_positive": "negatives_per_positive",
+        "spread": "init_std",
+        "cold_weight": "popularity_weight",
+    }
 
     def __post_init__(self) -> None:
         for made in (lambda: self.encoder, lambda: Optimizer("adam", self.lr, decay=self.decay)):
@@ -153,12 +159,12 @@ class SequenceMethod(Method):
         for key, valid in choices.items():
             if getattr(self, key) not in valid:
                 raise SettingsError(unknown(key, getattr(self, key), valid))
-        if min(self.per_positive, self.horizon, self.batch_size) < 1:
-            raise SettingsError("per_positive, horizon and batch_size must be 1 or more.")
+        if min(self.negatives_per_positive, self.horizon, self.batch_size) < 1:
+            raise SettingsError("negatives_per_positive, horizon and batch_size must be 1 or more.")
         if not 0 <= self.dropout < 1:
             raise SettingsError(f"dropout must be 0 or more and below 1, not {self.dropout}.")
-        if self.extra < 0 or self.decay < 0 or self.spread <= 0:
-            raise SettingsError("extra and decay must be 0 or more and spread above 0.")
+        if self.extra < 0 or self.decay < 0 or self.init_std <= 0:
+            raise SettingsError("extra and decay must be 0 or more and init_std above 0.")
         for key in ("temperature", "clip"):
             if getattr(self, key) is not None and getattr(self, key) <= 0:
                 raise SettingsError(f"{key} must be above 0 or None, not {getattr(self, key)}.")
@@ -182,7 +188,7 @@ class SequenceMethod(Method):
         if not len(windows):
             raise DataError("Nobody has two events: there is no sequence to learn from.")
         table, _ = train.joined()
-        weights = self.encoder.initial(table.n_items, options.seed, self.spread, where)
+        weights = self.encoder.initial(table.n_items, options.seed, self.init_std, where)
         emphasis = self.emphasis(train, weights, options.seed)
         phase = self.phase(_Steps(self, windows, table), weights, emphasis)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
@@ -314,7 +320,7 @@ class _Steps:
         """Items that the persons have not, (B, L, K)."""
         from landbridge.data.sampling.kernels import negatives
 
-        k = self.method.per_positive if self.method.loss in BINARY else 0
+        k = self.method.negatives_per_positive if self.method.loss in BINARY else 0
         other_BLK = np.zeros((*window.target_BL.shape, k), np.int32)
         given_BL = window.target_BL >= 0
         row_T = np.repeat(window.row_B, given_BL.sum(axis=1)).astype(np.int32)

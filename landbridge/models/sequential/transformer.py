@@ -72,10 +72,10 @@ class Encoder:
             found |= _dense("out.0", size, size) | _dense("out.1", size, size)
         return found
 
-    def initial(self, n_items: int, seed: int, spread: float, where: Any = "cpu") -> dict[str, Tensor]:
-        """Weights before the first step: all of deviation ``spread``, scales 1, shifts and biases 0."""
+    def initial(self, n_items: int, seed: int, init_std: float, where: Any = "cpu") -> dict[str, Tensor]:
+        """Weights before the first step: all of deviation ``init_std``, scales 1, shifts and biases 0."""
         shapes = self.shapes(n_items).items()
-        drawn = {name: _drawn(name, shape, generator(seed, name), spread) for name, shape in shapes}
+        drawn = {name: _drawn(name, shape, generator(seed, name), init_std) for name, shape in shapes}
         return {name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
 
     @staticmethod
@@ -126,12 +126,12 @@ def _dense(name: str, below: int, above: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (above, below), f"{name}.bias": (above,)}
 
 
-def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, spread: float) -> Float32:
+def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, init_std: float) -> Float32:
     if name.endswith((".shift", ".bias")):
         return np.zeros(shape, np.float32)
     if name.endswith(".scale"):
         return np.ones(shape, np.float32)
-    return rng.standard_normal(shape, np.float32) * np.float32(spread)
+    return rng.standard_normal(shape, np.float32) * np.float32(init_std)
 
 
 def _dropped(x_BLF: Tensor, dropout: float) -> Tensor:

@@ -17,17 +17,18 @@ equation of ADC was published: docs/methods/adc.md and towers.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.method import TowerMethod
 from landbridge.models.towers.network import TowerNetwork
-from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, Weighting, within
-from landbridge.training.weighting.gradnorm import COMPLEXITIES, GradNorm
+from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, Weighting
+from landbridge.training.weighting.gradnorm import GradNorm
 from landbridge.training.weighting.schedule import DynamicSparsity, WeightSchedule
 
 SHARING = ("user", "tower", "cross")
@@ -36,39 +37,34 @@ BALANCE = ("none", "fixed", "gradnorm", "uncertainty", "sparsity")
 
 @dataclass(frozen=True)
 class ADC(TowerMethod):
-    """``factors``: columns of a row; other settings: ``TowerMethod`` and ``JointMethod``.
+    """One network for all domains with weighted losses, Eq. (1)."""
 
-    ``balance``: "gradnorm"; "none", equal weights, of which everything is measured that balancing would go
-    by; "fixed", ``weights`` by domain, 1 where none is given; "uncertainty"; or "sparsity", the weights of
-    :mod:`landbridge.training.weighting.schedule` with its defaults. ``complexity``, and α and η of gradnorm
-    as ``balance_alpha`` and ``balance_lr``: :class:`~landbridge.training.weighting.gradnorm.GradNorm`;
-    uncertainty takes ``balance_lr``, too.
-    """
-
-    sharing: str = "tower"
-    balance: str = "gradnorm"
-    complexity: str = "rate"
-    balance_alpha: float = 0.5
-    balance_lr: float = 0.025
-    weights: Mapping[str, float] = field(default_factory=dict)
+    sharing: Literal["user", "tower", "cross"] = setting(
+        "tower", "One tower for all domains, one each on shared users, or these with cross units."
+    )
+    balance: Literal["none", "fixed", "gradnorm", "uncertainty", "sparsity"] = setting(
+        "gradnorm", "Where the weights of the domains' losses come from; none: equal, but measured."
+    )
+    complexity: Literal["rate", "data", "loss", "step"] = setting(
+        "rate", "What gradnorm takes for a domain's complexity.", symbol="r"
+    )
+    balance_alpha: float = setting(0.5, "How much gradnorm follows the complexity.", low=0, symbol="α")
+    balance_lr: float = setting(0.025, "Step of the weights in gradnorm and uncertainty.", low=0, symbol="η")
+    weights: Mapping[str, float] = setting(
+        {}, "Weight of a domain's loss with balance fixed; 1 where none is given.", low=0, symbol="w"
+    )
     name: ClassVar[str] = "adc"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(3e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
-            "per_positive": Choice((1, 4)),
+            "negatives_per_positive": Choice((1, 4)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key, valid in (("sharing", SHARING), ("balance", BALANCE), ("complexity", COMPLEXITIES)):
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        for key in ("balance_alpha", "balance_lr"):
-            within(key, getattr(self, key), 0, float("inf"))
-        Fixed(self.weights)  # refuses negative ones
         if bool(self.weights) != (self.balance == "fixed"):
             raise SettingsError("balance='fixed' and weights belong together: give both or neither.")
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.domain_batches import NEGATIVES, Batch, DomainBatches
+from landbridge.data.sampling.domain_batches import Batch, DomainBatches
 from landbridge.models.base import Fitted, Method
 from landbridge.models.common import losses
 from landbridge.models.common import pointwise_losses as objectives
-from landbridge.models.common.cold_start import COLD_POLICIES
+from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.towers.network import EmbeddedBatch
 from landbridge.training.epochs import Record
 from landbridge.training.gradients import Losses, view
@@ -29,38 +30,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JointMethod(Method):
-    """``loss``: :mod:`~landbridge.models.common.pointwise_losses`; ``per_positive``: items per event, K.
+    """Settings and steps of networks that learn on a batch of each domain at a time."""
 
-    A domain's loss is the mean over its batch, with ``reg`` / 2 times the squares of the rows of each event.
-    ``negatives`` ("domain" or "popularity") and ``batch_size``, events per step over all domains:
-    :mod:`~landbridge.data.sampling.domain_batches`. ``spread``: standard deviation of rows at the start.
-    ``cold_policy`` and ``popularity_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
-    """
-
-    factors: int = 32
-    loss: str = "bce"
-    per_positive: int = 1
-    negatives: str = "domain"
-    lr: float = 1e-3
-    reg: float = 1e-5
-    epochs: int = 60
-    batch_size: int = 1024
-    spread: float = 0.01
-    cold_policy: str = "blend"
-    popularity_weight: float = 3.0
+    factors: int = setting(32, "Length of an embedding.", low=1, symbol="F")
+    loss: Literal["bce", "bpr", "squared"] = setting("bce", "Loss of an event and its negatives.")
+    negatives_per_positive: int = setting(
+        1, "Items drawn per event that the user has not.", low=1, symbol="K"
+    )
+    negatives: Literal["domain", "popularity"] = setting(
+        "domain", "How negatives are drawn from the event's domain: evenly, or by popularity."
+    )
+    lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
+    reg: float = setting(1e-5, "L2 penalty of the embeddings of each event.", low=0, symbol="λ")
+    epochs: int = setting(60, "Passes over all events of all domains.", low=1)
+    batch_size: int = setting(1024, "Events per step over all domains.", low=1)
+    init_std: float = setting(0.01, "Standard deviation of the embeddings at the start.", above=0)
+    cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
+    popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "spread": "init_std",
+            "per_positive": "negatives_per_positive",
+            "cold_weight": "popularity_weight",
+        }
+    )
     clip: ClassVar[float | None] = None
-    objectives: ClassVar[tuple[str, ...]] = ("bce", "bpr")
-
-    def __post_init__(self) -> None:
-        Optimizer("adam", self.lr)
-        choices = {"loss": self.objectives, "negatives": NEGATIVES, "cold_policy": COLD_POLICIES}
-        for key, valid in choices.items():
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        if min(self.factors, self.per_positive, self.batch_size) < 1:
-            raise SettingsError("factors, per_positive and batch_size must be 1 or more.")
-        if self.reg < 0 or self.spread <= 0:
-            raise SettingsError("reg must be 0 or more and spread above 0: zero rows learn nothing.")
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
         """How the domains' losses are weighed against each other."""
@@ -68,7 +62,7 @@ class JointMethod(Method):
 
     def rounds(self, train: MultiDomain, seed: int, sides: bool = False) -> DomainBatches:
         """The steps of a fit."""
-        return DomainBatches(train, self.batch_size, self.negatives, self.per_positive, seed, sides)
+        return DomainBatches(train, self.batch_size, self.negatives, self.negatives_per_positive, seed, sides)
 
     def phase(self, rounds: DomainBatches, weights: Mapping[str, Tensor], reader: Any, scorer: Any) -> Phase:
         """All epochs. ``reader``: (weights, domain, indices of a batch) -> ``EmbeddedBatch``; ``scorer``:

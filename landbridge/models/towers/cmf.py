@@ -12,11 +12,12 @@ squares over all items, seen or not, is joined iALS.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
@@ -36,25 +37,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CMF(JointMethod):
-    """``weights``: α by domain, 1 where none is given. Other settings: ``JointMethod``."""
+    """Products of embeddings, one of each user for all domains."""
 
     factors: int = 64
+    loss: Literal["bce", "squared"] = setting("bce", "Loss of an event and its negatives.")
     reg: float = 1e-4
-    weights: Mapping[str, float] = field(default_factory=dict)
-    objectives: ClassVar[tuple[str, ...]] = ("bce", "squared")
+    weights: Mapping[str, float] = setting(
+        {}, "Weight of a domain's loss; 1 where none is given.", low=0, symbol="α"
+    )
     name: ClassVar[str] = "cmf"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(3e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
-            "per_positive": Choice((1, 4)),
+            "negatives_per_positive": Choice((1, 4)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        Fixed(self.weights)  # refuses negative ones
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
         """α of the domains that take part."""
@@ -64,7 +63,7 @@ class CMF(JointMethod):
         """Go ``epochs`` times through all events of the domains with α > 0."""
         options = options or FitOptions()
         towers = TowerNetwork(train.domain_names, "user", 0, (), (), self.factors)
-        drawn = towers.initial(train, options.seed, self.spread, device(options.device))
+        drawn = towers.initial(train, options.seed, self.init_std, device(options.device))
         rows = {name: weight for name, weight in drawn.items() if name.startswith(("user", "item."))}
         phase = self.phase(self._taking_part(train, options.seed), rows, towers.read, _scores)
         log = self.learn(train, phase, options, lambda: self._fitted(train, rows, ()))

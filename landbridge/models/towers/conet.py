@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from landbridge.core.errors import SettingsError
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch
 from landbridge.models.search_space import Choice, Real, Space
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CoNet(TowerMethod):
-    """``sparsity``: λ. Other settings: ``TowerMethod`` and ``JointMethod``."""
+    """A tower per domain with cross units between them."""
 
-    sparsity: float = 0.0
+    sparsity: float = setting(
+        0.0, "L1 penalty of the cross units, Eq. (1); above 0: SCoNet.", low=0, symbol="λ"
+    )
     clip: ClassVar[float | None] = 10.0
     name: ClassVar[str] = "conet"
     space: ClassVar[Space] = MappingProxyType(
@@ -42,11 +44,6 @@ class CoNet(TowerMethod):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sparsity < 0:
-            raise SettingsError(f"sparsity must be 0 or more, not {self.sparsity}.")
 
     def towers(self, train: MultiDomain) -> TowerNetwork:
         """A tower each, with cross units."""

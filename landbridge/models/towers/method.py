@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.models.towers.base import JointMethod
@@ -26,21 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TowerMethod(JointMethod):
-    """``tower``, ``head``: widths of the layers (:mod:`~landbridge.models.towers.network`); ``dropout``: the
-    share of a layer's units that are left out while it learns."""
+    """Settings and training of networks with a tower on the embeddings of user and item."""
 
-    tower: tuple[int, ...] = (32, 16)
-    head: tuple[int, ...] = (8,)
-    dropout: float = 0.0
+    loss: Literal["bce", "bpr"] = setting("bce", "Loss of an event and its negatives.")
+    tower: tuple[int, ...] = setting((32, 16), "Widths of the shared layers.", low=1)
+    head: tuple[int, ...] = setting((8,), "Widths of each domain's own layers.", low=1)
+    dropout: float = setting(0.0, "Share of a layer's units left out in training.", low=0, below=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("tower", "head"):
-            object.__setattr__(self, key, tuple(getattr(self, key)))  # a settings file has lists
-        if not self.tower or min(*self.tower, *self.head, 1) < 1:
-            raise SettingsError("tower needs a layer, and all layers of tower and head 1 unit or more.")
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"dropout must be 0 or more and below 1, not {self.dropout}.")
+        if not self.tower:
+            raise SettingsError(f"{self.name}.tower must have one layer or more.")
 
     @abstractmethod
     def towers(self, train: MultiDomain) -> TowerNetwork:
@@ -50,7 +47,7 @@ class TowerMethod(JointMethod):
         """Go ``epochs`` times through all events of all domains."""
         options = options or FitOptions()
         towers = self.towers(train)
-        weights = towers.initial(train, options.seed, self.spread, device(options.device))
+        weights = towers.initial(train, options.seed, self.init_std, device(options.device))
         phase = self.steps(towers, weights, self.rounds(train, options.seed, towers.sharing == "cross"))
         log = self.learn(train, phase, options, lambda: self._fitted(train, towers, weights, ()))
         return self._fitted(train, towers, weights, log)
@@ -62,7 +59,7 @@ class TowerMethod(JointMethod):
     def _fitted(
         self, train: MultiDomain, towers: TowerNetwork, weights: Weights, log: tuple[Record, ...]
     ) -> TowerModel:
-        rule = FoldIn(self.loss, self.per_positive, self.negatives, self.reg)
+        rule = FoldIn(self.loss, self.negatives_per_positive, self.negatives, self.reg)
         return TowerModel(
             train, self, log, towers, tensors.arrays(weights), rule, self.cold_policy, self.popularity_weight
         )

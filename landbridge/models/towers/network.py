@@ -107,10 +107,11 @@ class TowerNetwork:
             found[f"cross.{level}.weight"] = (widths[level + 1], widths[level])
         return found
 
-    def initial(self, data: MultiDomain, seed: int, spread: float, where: Any = "cpu") -> dict[str, Tensor]:
-        """Weights before the first step: rows and H of deviation ``spread``, layers uniform in ±√(6 / in)."""
+    def initial(self, data: MultiDomain, seed: int, init_std: float, where: Any = "cpu") -> dict[str, Tensor]:
+        """Weights before the first step: rows and H of deviation ``init_std``, layers uniform in
+        ±√(6 / in)."""
         drawn = {
-            name: _drawn(name, shape, generator(seed, name), spread)
+            name: _drawn(name, shape, generator(seed, name), init_std)
             for name, shape in self.shapes(data).items()
         }
         return {name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
@@ -186,9 +187,9 @@ def _dropped(run: Tensor, dropout: float) -> Tensor:
     return torch().nn.functional.dropout(run, dropout) if dropout else run
 
 
-def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, spread: float) -> Float32:
+def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, init_std: float) -> Float32:
     if name.startswith(("user", "item", "cross")):
-        return rng.standard_normal(shape, np.float32) * np.float32(spread)
+        return rng.standard_normal(shape, np.float32) * np.float32(init_std)
     if name.endswith(".bias"):
         return np.zeros(shape, np.float32)
     bound = np.sqrt(6 / shape[-1])

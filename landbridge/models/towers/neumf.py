@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.common.sharing import SHARING
+from landbridge.models.common.sharing import Sharing
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.method import TowerMethod
 from landbridge.models.towers.network import TowerNetwork
@@ -25,14 +25,14 @@ from landbridge.training.weighting.base import Fixed, Weighting
 
 @dataclass(frozen=True)
 class NeuMF(TowerMethod):
-    """``factors``: columns of each of the two rows. Other settings: ``TowerMethod`` and ``JointMethod``."""
+    """A product of embeddings and a tower on others, ``factors`` long each."""
 
     factors: int = 64
-    per_positive: int = 4
+    negatives_per_positive: int = 4
     reg: float = 0.03
     tower: tuple[int, ...] = (64, 32, 16)
     head: tuple[int, ...] = ()
-    sharing: str = "separate"
+    sharing: Sharing = setting("separate", "A network for each domain, or one for all domains joined.")
     name: ClassVar[str] = "neumf"
     space: ClassVar[Space] = MappingProxyType(
         {
@@ -42,11 +42,6 @@ class NeuMF(TowerMethod):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sharing not in SHARING:
-            raise SettingsError(unknown("sharing", self.sharing, SHARING))
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
         """Eq. (1) for one table; models that share nothing have nothing to weigh."""

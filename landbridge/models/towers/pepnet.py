@@ -26,17 +26,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.pairwise import NEGATIVES, Pairs, Pairwise
+from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.base import Float32, Method
 from landbridge.models.common import losses
-from landbridge.models.common.dot_product import COLD_POLICIES
+from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.epochs import Record
@@ -107,25 +107,27 @@ class GatedNetwork:
 
 @dataclass(frozen=True)
 class PEPNet(Method):
-    """``hidden``: width of the gates, H; ``prior``: size of p_d and q_u, P; ``reg`` is λ.
+    """Pairwise matrix factorisation with gates of the domain and of the user."""
 
-    ``spread``: standard deviation of people's and items' rows and of q_u at the start. ``negatives``:
-    "domain", "all" or "popularity" (:mod:`landbridge.data.sampling.pairwise`). ``cold_policy`` and
-    ``popularity_weight``: :class:`~landbridge.models.common.dot_product.DotProductModel`.
-    """
-
-    factors: int = 64
-    hidden: int = 64
-    prior: int = 16
-    lr: float = 1e-3
-    reg: float = 1e-2
-    epochs: int = 60
-    batch_size: int = 2048
-    negatives: str = "domain"
-    spread: float = 0.01
-    cold_policy: str = "blend"
-    popularity_weight: float = 3.0
+    factors: int = setting(64, "Length of an embedding.", low=1, symbol="F")
+    hidden: int = setting(64, "Width of the gates' first layer.", low=1, symbol="H")
+    prior: int = setting(16, "Length of a domain's and a user's prior.", low=1, symbol="P")
+    lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
+    reg: float = setting(1e-2, "L2 penalty of the gated embeddings, Eqs. (4) and (5).", low=0, symbol="λ")
+    epochs: int = setting(60, "Passes over all events.", low=1)
+    batch_size: int = setting(2048, "Pairs per step.", low=1)
+    negatives: Literal["domain", "all", "popularity"] = setting(
+        "domain", "Where negatives are drawn: the event's domain, all domains, or by popularity."
+    )
+    init_std: float = setting(
+        0.01, "Standard deviation of the embeddings and of the users' priors at the start.", above=0
+    )
+    cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
+    popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "pepnet"
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"spread": "init_std", "cold_weight": "popularity_weight"}
+    )
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(1e-4, 3e-2, log=True),
@@ -133,16 +135,6 @@ class PEPNet(Method):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
-
-    def __post_init__(self) -> None:
-        Optimizer("adam", self.lr)
-        for key, valid in (("negatives", NEGATIVES), ("cold_policy", COLD_POLICIES)):
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        if min(self.factors, self.hidden, self.prior, self.batch_size) < 1:
-            raise SettingsError("factors, hidden, prior and batch_size must be 1 or more.")
-        if self.reg < 0 or self.spread <= 0:
-            raise SettingsError("reg must be 0 or more and spread above 0: zero rows learn nothing.")
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
         """Go ``epochs`` times through all events of all domains."""
@@ -162,9 +154,10 @@ class PEPNet(Method):
         """The network before the first step, on the device ``where``: every gate is 1."""
         sizes = {"users": pairs.events.n_users, "items": pairs.events.n_items}
         drawn = {
-            name: self._drawn(pairs, name, (rows, self.factors), self.spread) for name, rows in sizes.items()
+            name: self._drawn(pairs, name, (rows, self.factors), self.init_std)
+            for name, rows in sizes.items()
         }
-        drawn["user_prior"] = self._drawn(pairs, "user_prior", (sizes["users"], self.prior), self.spread)
+        drawn["user_prior"] = self._drawn(pairs, "user_prior", (sizes["users"], self.prior), self.init_std)
         # of length 1: rows of people start near zero, and by them alone no gate could tell domains apart
         drawn["domain_prior"] = self._drawn(
             pairs, "domain_prior", (len(pairs.slices), self.prior), self.prior**-0.5
@@ -200,9 +193,9 @@ class PEPNet(Method):
             optimizer=Optimizer("adam", self.lr),
         )
 
-    def _drawn(self, pairs: Pairwise, name: str, shape: tuple[int, int], spread: float) -> Float32:
+    def _drawn(self, pairs: Pairwise, name: str, shape: tuple[int, int], init_std: float) -> Float32:
         drawn = generator(pairs.seed, name, pairs.label).standard_normal(shape, np.float32)
-        return drawn * np.float32(spread)
+        return drawn * np.float32(init_std)
 
     def _layers(self, name: str, rng: np.random.Generator) -> dict[str, Float32]:
         """A gate's two layers: the first uniform in ±1/√in, the second zero, so that all factors are γ/2."""

