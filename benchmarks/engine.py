@@ -210,8 +210,8 @@ class Child:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"A program ended before its time: {' '.join(map(str, self.process.args))}")  # type: ignore[arg-type]
-        return json.loads(answer)  # type: ignore[no-any-return]
+            raise RuntimeError(f"A program ended before its time: {' '.join(map(str, self.process.args))}")
+        return json.loads(answer)
 
     def quality(self, holdout: Holdout) -> float | None:
         """NDCG@10 of the written rows over the whole catalogue; nothing after a part of an epoch."""
@@ -232,7 +232,7 @@ def _holdout(name: str) -> Holdout:
         ratings = pl.read_parquet(catalog.get(name) / "ratings.parquet")
         columns = [ratings[side].to_numpy() for side in ("user", "item")]
     else:
-        table, _ = catalog.load(name).joined()  # type: ignore[union-attr]
+        table, _ = catalog.load(name).joined()
         columns = [table.user_idx, table.item_idx]
     users, items = (np.unique(column, return_inverse=True) for column in columns)
     events = Interactions.from_events(users[1], items[1], len(users[0]), len(items[0]))

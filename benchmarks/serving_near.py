@@ -68,7 +68,7 @@ def figures(args: argparse.Namespace) -> dict[str, Any]:
         found |= {f"{name} {size}": round(1000 * best[name] / PEOPLE, 3) for name in rankers}
     (part,) = QueryBatch.of(fitted.history, catalogues, requests).parts()
     tiles = exact.tiles["shop"]
-    gone = tiles.best(*exact.rows("shop", part.queries), part.constraints)[2]
+    gone = tiles.best(*exact.model.query_embeddings("shop", part.queries), part.constraints)[2]
     recall = recall_of(*(rankers[name].best(part)[0] for name in ("approximate", "exact")))
     looked = gone / PEOPLE / len(tiles.norm_T)
     used = "shop" in approximate_ranker(exact)[1]

@@ -416,7 +416,7 @@ def _table(file: Path) -> Interactions:
 
 def _in_child(file: Path, solver: str, factors: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.solver", "--child", str(file), solver, str(factors)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)  # type: ignore[no-any-return]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def _lines() -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def adc_page(name: str, found: Findings) -> None:
 
 def _plain(method: Method) -> Method:
     """Without the weights of 1 with which it was tried."""
-    return replace(method, balance="none", weights={})  # type: ignore[call-arg]
+    return replace(method, balance="none", weights={})
 
 
 def _ablation(found: Findings, sharing: str) -> str:

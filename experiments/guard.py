@@ -58,7 +58,7 @@ def main(names: list[str]) -> None:
 def _study(name: str, factors: int, split: Split) -> None:
     methods = _tuned(name, factors, split)
     evaluated = {label: _tested(dict.fromkeys(SEEDS, method), split) for label, method in methods.items()}
-    evaluated[DEFAULTS] = _tested(dict.fromkeys(SEEDS, replace(families()["cdimf"], factors=factors)), split)  # type: ignore[call-arg]
+    evaluated[DEFAULTS] = _tested(dict.fromkeys(SEEDS, replace(families()["cdimf"], factors=factors)), split)
     served = {seed: _mixtures(methods, split, seed) for seed in SEEDS}
     for label in ("guarded cdimf", "auto"):
         evaluated[label] = _tested({seed: mixtures[label] for seed, mixtures in served.items()}, split)
@@ -71,7 +71,7 @@ def _tuned(name: str, factors: int, split: Split) -> dict[str, Method]:
     options, tuned = FitOptions(seed=SEEDS[0]), {}
     split = replace(split, valid=sample(split.valid, SOME, SEEDS[0])) if name in LARGE else split
     for label, method in families().items():
-        start = replace(method, factors=factors)  # type: ignore[call-arg]
+        start = replace(method, factors=factors)
         tuned[label] = tuned_method(start, split, options, TRIALS, None, CELLS / "tuning" / name / label)
         print(name, tuned[label], flush=True)
     return {POPULARITY: Popularity(), **tuned}

@@ -46,7 +46,7 @@ def curve(method: CDIMF, holdout: Holdout) -> list[dict[str, Any]]:
         def look(fitted: Any) -> float:
             evaluated = evaluate(fitted, holdout)
             hr, ndcg = (float(np.mean(list(evaluated.means(m).values()))) for m in ("hr@10", "ndcg@10"))
-            coverage = float(recommended_share(fitted, holdout, 10)["coverage"].mean())  # type: ignore[arg-type]
+            coverage = float(recommended_share(fitted, holdout, 10)["coverage"].mean())
             points.append({"hr": hr, "ndcg": ndcg, "coverage": coverage})
             return ndcg
 

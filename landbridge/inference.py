@@ -20,7 +20,6 @@ from landbridge.core.progress import Progress, Silent
 from landbridge.data.interactions import Float32, Int32, Ragged
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
-from landbridge.models.explanation import Explains
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,14 +91,10 @@ def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
     """
     import polars as pl
 
-    if not isinstance(fitted, Explains):
-        raise DataError(
-            f"A {fitted.method.name} model has no explanations: it does not look at single events."
-        )
     history = fitted.history
     user_idx = int(_indices(history.users, [user])[0])
     item_idx = int(_item_indices(fitted, domain, [item])[0])
-    found = fitted.explain(domain, user_idx, item_idx)
+    found = fitted.explain(domain, Queries.of_users([user_idx]), item_idx)
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in found.events.items()]
     if found.popularity != 0:
         parts.append(_without_item(domain, "popular in this domain", found.popularity))

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
+from landbridge.data.activity import counts_by_domain
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
+from landbridge.models import similarity
+from landbridge.models.explanation import Explanation
 from landbridge.models.search_space import Space
 from landbridge.training.options import FitOptions
 
@@ -28,11 +32,22 @@ class Method(Settings, ABC):
     """Frozen, checked hyper-parameters; subclasses are dataclasses and implement ``fit``.
 
     ``space``: what a search tries for which setting; a method with nothing to try leaves it empty.
+    ``warm_starts``: whether a fit can begin with the embeddings of an earlier model (``FitOptions.initial``).
+    ``uses_order``: whether the order of events matters, and their weights do not.
+    ``thread_invariant``: whether the number of threads leaves every bit of a fit as it is.
     """
 
     name: ClassVar[str]
     space: ClassVar[Space] = MappingProxyType({})
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"cold_weight": "popularity_weight"})
+    warm_starts: ClassVar[bool] = False
+    uses_order: ClassVar[bool] = False
+    thread_invariant: ClassVar[bool] = True
+
+    @classmethod
+    def in_auto(cls) -> Mapping[str, Method]:
+        """The candidates that this method adds to ``auto``, by label; none unless a method says otherwise."""
+        return {}
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
@@ -67,14 +82,32 @@ class StoredState(NamedTuple):
     about: Mapping[str, Any]
 
 
+class DotProducts(Protocol):
+    """Scores as products of embeddings: score = x_q · y_i + weight_q × popularity_i.
+
+    Serving ranks such models without computing every score.
+    """
+
+    @property
+    def item_IF(self) -> Mapping[str, Float32]:
+        """Item embeddings y by domain, (I, F)."""
+
+    def query_embeddings(self, domain: str, queries: Queries) -> tuple[Float32, Float32]:
+        """Embeddings x of the queries, (B, F), and their weights of popularity, (B,), cold-start policy
+        included; popularity is the share of the domain's users that have an item."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted(ABC):
-    """Arrays that can score, with all that is needed to use them later.
+    """A fitted model: arrays that can score, with all that is needed to use them later.
 
     ``history``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
-    that made it. ``log``: one record of figures per training round.
-    ``log_odds``: whether adding ln 2 to an item's score doubles its odds.
-    Kinds: ``Factors``, ``Vectors``, ``Encoded`` (dot products), ``Counts`` (a score per item), ``Blend``.
+    that made it. ``log``: one record of values per epoch.
+    ``log_odds``: whether adding ln 2 to an item's score doubles its odds. ``explains``: whether ``explain``
+    gives contributions of single events. ``personal``: whether scores differ between users.
+
+    A kind of model implements ``score``, ``state`` and ``from_state`` and overrides what it can do beyond
+    that. Serving, reports and selection ask these methods; they know no kinds.
     """
 
     history: MultiDomain
@@ -82,11 +115,8 @@ class Fitted(ABC):
     log: tuple[Mapping[str, Any], ...]
     kind: ClassVar[str]
     log_odds: ClassVar[bool] = False
-
-    @property
-    def decisions(self) -> tuple[Mapping[str, Any], ...]:
-        """What was decided about who is served by which model; nothing but in a mixture."""
-        return ()
+    explains: ClassVar[bool] = False
+    personal: ClassVar[bool] = True
 
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:
@@ -100,3 +130,59 @@ class Fitted(ABC):
     @abstractmethod
     def from_state(cls, kept: StoredState) -> Fitted:
         """The object whose ``state`` was ``kept.arrays, kept.about``."""
+
+    @property
+    def decisions(self) -> tuple[Mapping[str, Any], ...]:
+        """Which model serves which users, and why; empty for a single model."""
+        return ()
+
+    def knows(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
+        """Whether the scores in ``domain`` use any event of each query, (B,)."""
+        return self.uses(domain, counts_by_domain(self.history, queries))
+
+    def uses(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether users with so many events per domain have any that the scores in ``domain`` use, (B,)."""
+        return np.asarray((counts_BD > 0).any(axis=1))
+
+    def shares_user_space(self, domain: str, to: str) -> bool:
+        """Whether one embedding per user scores both domains, so that their scores and items compare."""
+        return False
+
+    def as_dot_products(self) -> DotProducts | None:
+        """The model as embeddings to rank by, where its scores are such products."""
+        return None
+
+    def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32] | None:
+        """Embeddings of the items of two domains in one space, (I, F) each; None without embeddings.
+
+        DataError where the two domains were learned apart.
+        """
+        return None
+
+    def similar(self, domain: str, item: int, to: str) -> Float32:
+        """The cosine similarity of one item to every item of the domain ``to``, (I,)."""
+        embeddings = self.item_embeddings(domain, to)
+        if embeddings is None:
+            return similarity.co_occurrence_cosines(self.history, domain, item, to)
+        return similarity.embedding_cosines(embeddings[0][item], embeddings[1])
+
+    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
+        """The score of one item for one query in parts; DataError for a kind that cannot say."""
+        raise DataError(f"A {self.method.name} model has no explanations: it does not look at single events.")
+
+    @property
+    def warm_starts(self) -> bool:
+        """Whether ``refit`` continues from these embeddings, so that few epochs suffice."""
+        return self.method.warm_starts
+
+    def refit(self, data: MultiDomain, options: FitOptions, epochs: int | None = None) -> Self:
+        """The same method fitted on other data; ``epochs`` replace its own where it starts warm."""
+        method = self.method
+        if epochs is not None and self.warm_starts:
+            method = method.from_settings({**vars(method), "epochs": epochs})
+        fitted = method.fit(data, replace(options, initial=self))
+        return replace(fitted, method=self.method)  # type: ignore[return-value]
+
+    def check_arrays(self) -> None:
+        """DataError where arrays do not fit the data or are not finite, as in a damaged or forged file."""
+        return

@@ -17,17 +17,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import setting
-from landbridge.data.activity import ACTIVITY, activity_group, events_per_domain
+from landbridge.data.activity import ACTIVITY, activity_group, events_of_query, events_per_domain
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Float32, Method, Queries, StoredState
-from landbridge.models.explanation import Explains, Explanation
+from landbridge.models.explanation import Explanation
 from landbridge.training.options import FitOptions
 
 Weights = Mapping[str, Mapping[str, Mapping[str, float]]]  # domain -> activity group -> member -> weight
@@ -104,15 +104,15 @@ class Mixture(Method):
 class BlendModel(Fitted):
     """``members``: label -> fitted model, all on the same data."""
 
+    method: Mixture
     members: Mapping[str, Fitted]
     kind: ClassVar[str] = "mixture"
+    explains: ClassVar[bool] = True
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Eq. (2), (B, I); a member is asked only for the queries in which it has weight."""
-        method = self.method
-        assert isinstance(method, Mixture)
         group_B = activity_group(events_per_domain(self.history, self.history.named(domain), queries))
-        weight_BM = method.weight_GM(domain)[group_B]
+        weight_BM = self.method.weight_GM(domain)[group_B]
         scores_BI = np.zeros((len(queries), self.history[domain].n_items), np.float32)
         for column, member in enumerate(self.members.values()):
             chosen_B = np.flatnonzero(weight_BM[:, column])
@@ -121,34 +121,54 @@ class BlendModel(Fitted):
                 scores_BI[chosen_B] += weight_BM[chosen_B, column, None] * z_BI  # Eq. (2)
         return scores_BI
 
-    def explain(self, domain: str, user_idx: int, item_idx: int) -> Explanation:
-        """Eq. (2) in parts: what each event adds through the members that tell, what popularity adds, and
-        in ``rest`` the average item, against which (1) measures."""
-        query = Queries.of_users([user_idx])
-        score = float(self.score(domain, query)[0, item_idx])
-        events = {
-            name: np.zeros(int(table.user_counts[user_idx]), np.float32)
-            for name, table in self.history.domains.items()
-        }
+    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
+        """Eq. (2) in parts: what each event adds through the members that explain themselves, what
+        popularity adds, and in ``rest`` the average item, against which (1) measures."""
+        score = float(self.score(domain, query)[0, item])
+        own = events_of_query(self.history, query)
+        events = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
         popularity = 0.0
         for weight, member in self._serving(domain, query):
             scores_I = member.score(domain, query)[0]
             scale = weight / max(float(scores_I.std()), 1e-30)
-            if isinstance(member, Explains):
-                part = member.explain(domain, user_idx, item_idx)
+            if member.explains:
+                part = member.explain(domain, query, item)
                 popularity += scale * part.popularity
                 events = {name: events[name] + np.float32(scale) * part.events[name] for name in events}
             else:
-                popularity += scale * float(scores_I[item_idx] - scores_I.mean())
-        told = popularity + sum(float(part_N.sum()) for part_N in events.values())
-        return Explanation(events, popularity, score - told)
+                popularity += scale * float(scores_I[item] - scores_I.mean())
+        explained = popularity + sum(float(part_N.sum()) for part_N in events.values())
+        return Explanation(events, popularity, score - explained)
 
     def _serving(self, domain: str, query: Queries) -> list[tuple[float, Fitted]]:
         """The members with weight for one query, and their weights."""
-        assert isinstance(self.method, Mixture)
         group = int(activity_group(events_per_domain(self.history, domain, query))[0])
         weight_M = self.method.weight_GM(domain)[group].tolist()
         return [(w, member) for w, member in zip(weight_M, self.members.values(), strict=True) if w > 0]
+
+    def uses(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """As in :class:`Fitted`: whether any member uses an event."""
+        used_MB = [member.uses(domain, counts_BD) for member in self.members.values()]
+        return np.asarray(np.any(used_MB, axis=0))
+
+    def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32] | None:
+        """As in :class:`Fitted`: of the first member that has embeddings and compares the two domains."""
+        for member in self.members.values():
+            if domain == to or member.shares_user_space(domain, to):
+                embeddings = member.item_embeddings(domain, to)
+                if embeddings is not None:
+                    return embeddings
+        return None
+
+    @property
+    def warm_starts(self) -> bool:
+        """Whether any member does."""
+        return any(member.warm_starts for member in self.members.values())
+
+    def refit(self, data: MultiDomain, options: FitOptions, epochs: int | None = None) -> BlendModel:
+        """Every member fitted again; weights and decisions stay."""
+        members = {label: member.refit(data, options, epochs) for label, member in self.members.items()}
+        return replace(self, history=data, members=members)
 
     @property
     def decisions(self) -> tuple[Mapping[str, Any], ...]:
@@ -168,10 +188,10 @@ class BlendModel(Fitted):
     @classmethod
     def from_state(cls, kept: StoredState) -> BlendModel:
         """The inverse of ``state``."""
-        history, method, log, arrays, about = kept
         from landbridge.models import registry
 
-        assert isinstance(method, Mixture)
+        history, _, log, arrays, about = kept
+        method = cast(Mixture, kept.method)
         members = {}
         for number, (label, own) in enumerate(method.methods().items()):
             part = about["members"][number]

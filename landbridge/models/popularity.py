@@ -20,6 +20,7 @@ class PopularityModel(Fitted):
 
     score_I: Mapping[str, Float32]
     kind: ClassVar[str] = "counts"
+    personal: ClassVar[bool] = False
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """The same row for every query, (B, I)."""

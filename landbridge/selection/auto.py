@@ -13,36 +13,18 @@ from pathlib import Path
 
 from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
-from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
-from landbridge.models.mixture import POPULARITY, SINGLE_DOMAIN, BlendModel
+from landbridge.models.mixture import POPULARITY, BlendModel
 from landbridge.models.popularity import Popularity
 from landbridge.selection.guard import guarded
 from landbridge.selection.search import Budget, tune
 from landbridge.training.options import FitOptions
 
-# ials makes two families, mixture and popularity have nothing to tune, the others take their time
-NO_FAMILY = (
-    "adc",
-    "bprmf",
-    "cmf",
-    "conet",
-    "dwl",
-    "ials",
-    "lightgcn",
-    "mixture",
-    "neumf",
-    "pepnet",
-    "popularity",
-    "sasrec",
-    "uclr",
-)
-
 
 def families() -> dict[str, Method]:
-    """Label -> the method a family starts from: ALS alone and joined, and every other method there is."""
-    others = {name: registry.method(name)() for name in registry.names() if name not in NO_FAMILY}
-    return {SINGLE_DOMAIN: IALS(sharing="separate"), "joined": IALS(sharing="joined"), **others}
+    """Label -> the candidate that a search starts from: what the methods themselves propose."""
+    kinds = [registry.method(name) for name in reversed(registry.names())]  # the order breaks ties of weights
+    return {label: method for kind in kinds for label, method in kind.in_auto().items()}
 
 
 def auto(

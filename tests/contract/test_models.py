@@ -20,10 +20,7 @@ from landbridge.models.base import Fitted, Method, Queries, StoredState
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
-LEARN = sorted(set(registry.names()) - {"popularity", "mixture"})  # a mixture's weights are given to it
-
-NETWORKS = {"dwl", "sasrec", "uclr"}
-SEQUENCES = {"dwl", "sasrec"}  # they look at order, and not at weights
+LEARN = [name for name in registry.names() if registry.method(name).space]  # the others have nothing to tune
 
 
 def small(name: str, **settings: Any) -> Method:
@@ -82,8 +79,8 @@ class TestEveryMethod:
         assert same(*(scores(small(name).fit(data, ONE), data) for _ in range(2)))
 
     def test_threads_change_nothing(self, name: str) -> None:
-        if name in NETWORKS:
-            pytest.skip("torch's products add up in an order that depends on the threads")
+        if not registry.method(name).thread_invariant:
+            pytest.skip("torch's sums depend on the number of threads")
         data = uneven(users=300)
         one, two = (scores(small(name).fit(data, FitOptions(threads=n)), data) for n in (1, 2))
         assert same(one, two)
@@ -212,5 +209,5 @@ def test_one_class_per_event_table_is_enough_for_weights() -> None:
     weighted = plain.with_events({n: replace(t, weight=some_weights(rng, len(t))) for n, t in tables})
     for name in LEARN:
         one, other = (scores(small(name).fit(data, ONE), data) for data in (plain, weighted))
-        assert same(one, other) == (name in SEQUENCES)
+        assert same(one, other) == registry.method(name).uses_order
         assert isinstance(weighted["a"], Interactions)

@@ -100,6 +100,7 @@ class CDIMF(Method):
             "cold_weight": "popularity_weight",
         }
     )
+    warm_starts: ClassVar[bool] = True
     space: ClassVar[Space] = MappingProxyType(
         {
             "alpha0": Real(0.003, 1.0, log=True),
@@ -112,6 +113,11 @@ class CDIMF(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_penalty(self.alpha0, self.reg)
+
+    @classmethod
+    def in_auto(cls) -> Mapping[str, Method]:
+        """With its defaults."""
+        return {cls.name: cls()}
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all parties; only m (2) and z (3) pass between them."""

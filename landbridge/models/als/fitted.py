@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.threads import thread_limit
+from landbridge.data.activity import events_of_query
 from landbridge.data.interactions import Ragged
 from landbridge.models.als import solver as als
 from landbridge.models.base import Float32, Queries, StoredState
@@ -77,6 +78,7 @@ class ALSModel(DotProductModel):
 
     rule: RidgeSpec
     kind: ClassVar[str] = "factors"
+    explains: ClassVar[bool] = True
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """As the rule says."""
@@ -96,24 +98,21 @@ class ALSModel(DotProductModel):
                 rows_BF[chosen_B] = self._solve(names, events, chosen_B, ridge_B[chosen_B])
         return rows_BF
 
-    def explain(self, domain: str, user_idx: int, item_idx: int) -> Explanation:
-        """The score of one item for a known person: her events by Eq. (2), and what the cold policy adds.
+    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
+        """The score of one item: the query's events by Eq. (2), and what the cold-start policy adds.
 
-        There is a rest where her row is not the optimum of her events: within the tolerance of CDIMF, where
-        she was left out of its consensus, and under its published variant.
+        A rest remains where a known user's embedding is not the optimum of their events: within the
+        tolerance of CDIMF, for users outside its consensus, and under its published variant.
         """
-        asked = Queries.of_users([user_idx])
-        score = float(self.score(domain, asked)[0, item_idx])
-        newcomer = bool(self._newcomer_B(domain, asked)[0])
-        if self._cold_B(domain, asked)[0] or (newcomer and self.cold_policy == "popularity"):
-            unused_D = self.history.activity_UD[user_idx]
-            nothing = {
-                n: np.zeros(c, np.float32) for n, c in zip(self.history.domain_names, unused_D, strict=True)
-            }
+        score = float(self.score(domain, query)[0, item])
+        newcomer = bool(self._newcomer_B(domain, query)[0])
+        own = events_of_query(self.history, query)
+        if self._cold_B(domain, query)[0] or (newcomer and self.cold_policy == "popularity"):
+            nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
             return Explanation(nothing, score, 0.0)
         blended = newcomer and self.cold_policy == "blend"
-        popularity = self.popularity_weight * float(self._popularity_I[domain][item_idx]) if blended else 0.0
-        events = self._contributions(domain, user_idx, item_idx)
+        popularity = self.popularity_weight * float(self._popularity_I[domain][item]) if blended else 0.0
+        events = self._contributions(domain, own, item)
         total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
         return Explanation(events, popularity, score - popularity - total)
 
@@ -148,9 +147,8 @@ class ALSModel(DotProductModel):
             self._eigen[names] = found
         return found
 
-    def _contributions(self, domain: str, user_idx: int, item_idx: int) -> dict[str, Float32]:
-        """What each known event adds to the score of one item, Eq. (2): domain -> (N of the user,)."""
-        events = {name: _one_row(table.by_user, user_idx) for name, table in self.history.domains.items()}
+    def _contributions(self, domain: str, events: Mapping[str, Ragged], item: int) -> dict[str, Float32]:
+        """What each event of one query adds to the score of one item, Eq. (2): domain -> (N,)."""
         counts_BD = event_counts(events, self.history, 1)
         part_BD = self.rule.parties(domain, counts_BD)
         system_FF = self.rule.ridge(counts_BD, part_BD)[0] * np.eye(self.item_IF[domain].shape[1])
@@ -158,7 +156,7 @@ class ALSModel(DotProductModel):
         for name in parties:
             y_NF = self.item_IF[name][events[name].columns].astype(np.float64)
             system_FF += self.rule.alpha0 * self._gramians[name] + (y_NF.T * _weights(events[name])) @ y_NF
-        towards_F = np.linalg.solve(system_FF, self.item_IF[domain][item_idx].astype(np.float64))
+        towards_F = np.linalg.solve(system_FF, self.item_IF[domain][item].astype(np.float64))
         return {
             name: (_weights(row) * (self.item_IF[name][row.columns] @ towards_F)).astype(np.float32)
             if name in parties
@@ -208,12 +206,6 @@ def _gather(
     touched_JF = np.concatenate([*columns_JF, np.empty((0, n_factors), np.float32)])
     weight_J = np.concatenate([*weights, np.empty(0, np.float32)])[order_J]
     return touched_JF, Ragged(offsets_B, order_J.astype(np.int32), weight_J)
-
-
-def _one_row(rows: Ragged, row: int) -> Ragged:
-    part = slice(rows.offsets[row], rows.offsets[row + 1])
-    weight = None if rows.weight is None else rows.weight[part]
-    return Ragged(np.array([0, part.stop - part.start], np.int64), rows.columns[part], weight)
 
 
 def _weights(row: Ragged) -> Float32:

@@ -57,6 +57,7 @@ class IALS(Method):
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"exponent": "frequency_exponent", "cold_weight": "popularity_weight"}
     )
+    warm_starts: ClassVar[bool] = True
     space: ClassVar[Space] = MappingProxyType(
         {
             "alpha0": Real(0.003, 1.0, log=True),
@@ -68,6 +69,11 @@ class IALS(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_penalty(self.alpha0, self.reg)
+
+    @classmethod
+    def in_auto(cls) -> Mapping[str, Method]:
+        """Each domain alone, which is the single-domain baseline, and all domains as one table."""
+        return {"alone": cls(sharing="separate"), "joined": cls(sharing="joined")}
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Alternate for ``epochs`` sweeps and end with the users' half step."""

@@ -54,6 +54,16 @@ class ColdStartMixin(Fitted):
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
         """The scores before popularity has a say, (B, I), newly made."""
 
+    def uses(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """As in :class:`Fitted`: events in the domains that make up the user's embedding."""
+        return np.asarray(((counts_BD > 0) & self.parties(domain, counts_BD)).any(axis=1))
+
+    def shares_user_space(self, domain: str, to: str) -> bool:
+        """As in :class:`Fitted`: events in ``to`` make up the embedding for ``domain``."""
+        names = self.history.domain_names
+        everything_1D = np.ones((1, len(names)), np.int64)
+        return bool(self.parties(domain, everything_1D)[0, names.index(to)])
+
     def score(self, domain: str, queries: Queries) -> Float32:
         """What the model says, for newcomers with the cold policy, (B, I)."""
         scores_BI = self.warm_scores(self.history.named(domain), queries)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import DataError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Ragged
-from landbridge.models.base import Float32, Queries
+from landbridge.models.base import DotProducts, Float32, Queries
 from landbridge.models.common.cold_start import COLD_POLICIES as COLD_POLICIES
 from landbridge.models.common.cold_start import ColdStartMixin, event_counts, mean_embedding
 
@@ -51,6 +52,45 @@ class DotProductModel(ColdStartMixin):
         rows_BF[self._cold_B(domain, queries)] = self._cold_F[domain]
         return rows_BF
 
+    def as_dot_products(self) -> DotProducts:
+        """As in :class:`Fitted`."""
+        return self
+
+    def query_embeddings(self, domain: str, queries: Queries) -> tuple[Float32, Float32]:
+        """As in :class:`~landbridge.models.base.DotProducts`.
+
+        Where every item would have the same score ("zero"), popularity alone decides.
+        """
+        rows_BF = self.query_vectors(domain, queries)
+        cold_B = self._newcomer_B(domain, queries)
+        weight_B = np.zeros(len(queries), np.float32)
+        if self.cold_policy == "blend":
+            weight_B[cold_B] = self.popularity_weight
+        only_popular_B = cold_B & (self.cold_policy == "popularity")
+        if self.cold_policy == "zero":
+            only_popular_B = ~self.knows(domain, queries)
+        rows_BF[only_popular_B], weight_B[only_popular_B] = 0, 1
+        return rows_BF, weight_B
+
+    def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32]:
+        """As in :class:`Fitted`."""
+        if not self.shares_user_space(domain, to):
+            raise DataError(
+                f"This model learned {domain!r} and {to!r} apart, so their items cannot be compared; "
+                "serve a joint model for that."
+            )
+        return self.item_IF[domain], self.item_IF[to]
+
+    def check_arrays(self) -> None:
+        """As in :class:`Fitted`: compiled code would read beyond the end of embeddings of a forged size."""
+        for name, events in self.history.domains.items():
+            users_UF, items_IF = self.user_UF[name], self.item_IF[name]
+            fitting = (self.history.n_users, items_IF.shape[-1]), (events.n_items, users_UF.shape[-1])
+            if (users_UF.shape, items_IF.shape) != fitting:
+                raise DataError(f"its embeddings do not fit its data in {name!r}; fit it again.")
+            if not all(_is_finite(rows_RF) for rows_RF in (users_UF, items_IF)):
+                raise DataError(f"its embeddings are not all numbers in {name!r}; fit it again.")
+
     def rows_state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Every distinct user array once and all items, which domain uses which, and the cold policy."""
         distinct = list({id(array): array for array in self.user_UF.values()}.values())
@@ -81,3 +121,7 @@ def embeddings_from(
     users = {name: arrays[f"user:{about['users'][name]}"] for name in history.domain_names}
     items = {name: arrays[f"item:{name}"] for name in history.domain_names}
     return users, items, about["cold_policy"], about["cold_weight"]
+
+
+def _is_finite(rows_RF: Float32) -> bool:
+    return rows_RF.dtype == np.float32 and bool(np.isfinite(np.sum(rows_RF, dtype=np.float64)))

@@ -51,6 +51,10 @@ class SequenceModel(ColdStartMixin):
         """All domains: a sequence goes through them as people do."""
         return np.ones_like(counts_BD, bool)
 
+    def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32]:
+        """As in :class:`~landbridge.models.base.Fitted`: one table holds the items of all domains."""
+        return self.weights["item"][self._slices[domain]], self.weights["item"][self._slices[to]]
+
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
         """Eq. (1) for every item of the domain, (B, I)."""
         item_IF = self._item_IF[self._slices[domain]]

@@ -146,6 +146,8 @@ class SequenceMethod(Method):
         "spread": "init_std",
         "cold_weight": "popularity_weight",
     }
+    uses_order: ClassVar[bool] = True
+    thread_invariant: ClassVar[bool] = False  # torch's sums depend on the number of threads
 
     def __post_init__(self) -> None:
         for made in (lambda: self.encoder, lambda: Optimizer("adam", self.lr, decay=self.decay)):

@@ -112,6 +112,7 @@ class UCLR(Method):
     cold_policy: str = "blend"
     popularity_weight: float = 0.0
     name: ClassVar[str] = "uclr"
+    thread_invariant: ClassVar[bool] = False  # torch's sums depend on the number of threads
     space: ClassVar[Space] = MappingProxyType(
         {
             "alpha": Real(1e-4, 10.0, log=True),

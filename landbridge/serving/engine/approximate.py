@@ -63,7 +63,7 @@ def approximate_ranker(ranker: Ranker, terms: AnnPolicy | None = None) -> tuple[
         log(logging.INFO, "exact search", why="the model is not a product of rows")
         return ranker, {}
     terms, cells, recalls = terms or AnnPolicy(), {}, {}
-    for domain, item_IF in ranker.fitted.item_IF.items():
+    for domain, item_IF in ranker.model.item_IF.items():
         if len(item_IF) < terms.large:
             continue
         trial = _tried(ranker, domain, terms)
@@ -86,7 +86,8 @@ class IvfRanker:
         """As :meth:`Ranker.best`."""
         if part.domain not in self.cells:
             return self.exact.best(part)
-        wanted, (rows_BF, weight_B) = part.constraints, self.exact.rows(part.domain, part.queries)
+        wanted = part.constraints
+        rows_BF, weight_B = self.exact.model.query_embeddings(part.domain, part.queries)
         item_BK = np.full((len(wanted.k_B), int(wanted.k_B.max(initial=1))), -1, np.int32)
         score_BK = np.full(item_BK.shape, -np.inf, np.float32)
 
@@ -113,11 +114,11 @@ def recall_of(found_BK: Int32, exact_BK: Int32) -> float:
 
 
 def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecision:
-    item_IF, tiles = ranker.fitted.item_IF[domain], ranker.tiles[domain]
+    item_IF, tiles = ranker.model.item_IF[domain], ranker.tiles[domain]
     part = _some_people(ranker, domain)
     if not len(part.queries):
         return AnnDecision(None, None, "the domain has no people to measure recall on")
-    exact_BK, _, gone = tiles.best(*ranker.rows(domain, part.queries), part.constraints)
+    exact_BK, _, gone = tiles.best(*ranker.model.query_embeddings(domain, part.queries), part.constraints)
     share = gone / len(part.queries) / len(tiles.norm_T)
     if share < terms.dearer * terms.probes / cell_count(len(item_IF)):
         return AnnDecision(None, None, f"it is the faster one, as it looks at {share:.1%} of the items only")

@@ -10,26 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.activity import events_per_domain
+from landbridge.data.activity import events_of_query
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int32, Int64, Ragged
-from landbridge.data.queries import Queries, places_of, rows_of
+from landbridge.data.interactions import Int32, Int64, Ragged
+from landbridge.data.queries import Queries, places_of
 from landbridge.inference import ROUNDING
-from landbridge.models.als import solver as als
-from landbridge.models.als.fitted import ALSModel
 from landbridge.models.base import Fitted
-from landbridge.models.common.cold_start import event_counts
-from landbridge.models.explanation import Explains
-from landbridge.models.popularity import PopularityModel
 from landbridge.serving.engine.catalog import ItemCatalog
 from landbridge.serving.engine.messages import Contribution
-from landbridge.serving.engine.rankers import Ranker, used_domains
+from landbridge.serving.engine.rankers import Ranker
 
 LEFT_OUT = 200  # of a long history the latest events
 POPULAR, REST = "popular in this domain", "not from single events"
@@ -55,7 +49,7 @@ class Explainer:
     def parts(self, domain: str, query: Queries, item: int) -> tuple[float, list[Contribution], bool]:
         """A score, its parts, largest first, and whether they are exact."""
         score = float(self.ranker.score(domain, query, item)[0])
-        found = self._reasons(domain, query, item, score)
+        found = self._explained(domain, query, item, score)
         parts = [
             Contribution(entry.domain, entry.item, entry.title, entry.score)
             for name, (item_N, part_N) in found.events.items()
@@ -69,48 +63,14 @@ class Explainer:
             parts.append(Contribution(domain, None, REST, rest))
         return score, sorted(parts, key=lambda part: -part.value), found.exact
 
-    def _reasons(self, domain: str, query: Queries, item: int, score: float) -> ItemExplanations:
-        if isinstance(self.fitted, PopularityModel) or not used_domains(self.fitted, domain, query)[0]:
+    def _explained(self, domain: str, query: Queries, item: int, score: float) -> ItemExplanations:
+        if not self.fitted.personal or not self.fitted.knows(domain, query)[0]:
             return ItemExplanations({}, score, True)
-        if query.events is None and isinstance(self.fitted, Explains):
-            return self._told(self.fitted, domain, int(query.user_idx[0]), item)
-        if query.events is not None and isinstance(self.fitted, ALSModel):
-            return self._closed_form(self.fitted, domain, query, item, score)
-        return self._one_by_one(domain, query, item)
-
-    def _told(self, fitted: Explains, domain: str, user: int, item: int) -> ItemExplanations:
-        """What the model says of a person it was fitted with."""
-        found, tables = fitted.explain(domain, user, item), self.fitted.history.domains
-        columns = {name: rows_of(table.by_user, [user]).columns for name, table in tables.items()}
-        events = {name: (columns[name], part_N) for name, part_N in found.events.items()}
-        return ItemExplanations(events, found.popularity, True)
-
-    def _closed_form(
-        self, fitted: ALSModel, domain: str, query: Queries, item: int, score: float
-    ) -> ItemExplanations:
-        """The model's Eq. (2) for events that somebody brings, and what the cold policy adds."""
-        newcomer = bool(events_per_domain(fitted.history, domain, query)[0] == 0)
-        if newcomer and fitted.cold_policy == "popularity":
-            return ItemExplanations({}, score, True)
-        blended = newcomer and fitted.cold_policy == "blend"
-        share = float(self.catalogues[domain].share_I[item])
-        rule, events = fitted.rule, query.events or {}
-        counts_1D = event_counts(events, fitted.history, 1)
-        part_1D = rule.parties(domain, counts_1D)
-        names = [name for name, part in zip(fitted.history.domain_names, part_1D[0], strict=True) if part]
-        system_FF = rule.ridge(counts_1D, part_1D)[0] * np.eye(fitted.item_IF[domain].shape[1])
-        for name in names:
-            system_FF += rule.alpha0 * self._gramians[name]
-        own = {name: events[name] for name in names if name in events}
-        for name, rows in own.items():
-            y_NF = fitted.item_IF[name][rows.columns].astype(np.float64)
-            system_FF += (y_NF.T * _weights(rows)) @ y_NF
-        towards_F = np.linalg.solve(system_FF, fitted.item_IF[domain][item].astype(np.float64))
-        parts = {
-            name: (rows.columns, _weights(rows) * (fitted.item_IF[name][rows.columns] @ towards_F))
-            for name, rows in own.items()
-        }
-        return ItemExplanations(parts, fitted.popularity_weight * share if blended else 0.0, True)
+        if not self.fitted.explains:
+            return self._one_by_one(domain, query, item)
+        result, own = self.fitted.explain(domain, query, item), events_of_query(self.fitted.history, query)
+        events = {name: (own[name].columns, part_N) for name, part_N in result.events.items()}
+        return ItemExplanations(events, result.popularity, True)
 
     def _one_by_one(self, domain: str, query: Queries, item: int) -> ItemExplanations:
         """What the score loses without each event, the others as they are."""
@@ -124,11 +84,6 @@ class Explainer:
             events[name] = rows.columns, part_N[start : start + len(rows.columns)]
             start += len(rows.columns)
         return ItemExplanations(events, 0.0, False)
-
-    @cached_property
-    def _gramians(self) -> dict[str, npt.NDArray[np.float64]]:
-        assert isinstance(self.fitted, ALSModel)
-        return {name: als.gramian(item_IF, 1) for name, item_IF in self.fitted.item_IF.items()}
 
 
 def query_with_history(known: MultiDomain, query: Queries) -> Queries:
@@ -165,7 +120,3 @@ def leave_one_out_queries(query: Queries) -> tuple[Int64, Queries]:
         few[name], few_times[name] = Ragged(offsets, rows.columns[place_M], weight_M), time_N[place_M]
         start += len(rows.columns)
     return left_J, Queries(np.repeat(UNKNOWN_USER, len(kept_JN)), few, few_times)
-
-
-def _weights(rows: Ragged) -> Float32:
-    return np.ones(len(rows.columns), np.float32) if rows.weight is None else rows.weight

@@ -15,10 +15,8 @@ import numpy as np
 from landbridge import store
 from landbridge.core.errors import LandbridgeError, MissingExtraError, StoreError
 from landbridge.core.threads import thread_limit
-from landbridge.data.interactions import Float32
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
-from landbridge.models.common.dot_product import DotProductModel
 
 METRICS = ("ndcg@10", "hr@10")
 NOT_THREAD_SAFE = "workqueue"
@@ -29,8 +27,7 @@ def load_model(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datet
     was judged."""
     with as_store_error(f"The run {folder} cannot be served"):
         fitted, created = store.load(folder), datetime.fromisoformat(manifest["created"]).astimezone(UTC)
-        if isinstance(fitted, DotProductModel):
-            _check_rows(folder, fitted)
+        fitted.check_arrays()
         if "evaluation" not in manifest["files"]:
             return fitted, created, None
         evaluation = Evaluation.read(store.attached(folder, "evaluation"))
@@ -73,19 +70,3 @@ class ThreadPolicy:
         """One thread of numba and of BLAS for each thread that asks."""
         with self.turn, thread_limit(1):
             yield
-
-
-def _check_rows(folder: Path, fitted: DotProductModel) -> None:
-    """Rows of a forged size would be read beyond their end."""
-    history = fitted.history
-    for name in history.domain_names:
-        users_UF, items_IF = fitted.user_UF[name], fitted.item_IF[name]
-        wanted = (history.n_users, items_IF.shape[-1]), (history[name].n_items, users_UF.shape[-1])
-        if (users_UF.shape, items_IF.shape) != wanted:
-            raise StoreError(f"The rows in {folder} do not fit its data in {name!r}; fit it again.")
-        if not all(_is_finite(rows_RF) for rows_RF in (users_UF, items_IF)):
-            raise StoreError(f"The rows in {folder} are not all numbers in {name!r}; fit it again.")
-
-
-def _is_finite(rows_RF: Float32) -> bool:
-    return rows_RF.dtype == np.float32 and bool(np.isfinite(np.sum(rows_RF, dtype=np.float64)))

@@ -12,16 +12,11 @@ from typing import Protocol
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.data.activity import events_per_domain
-from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Float32, Int32, Int64
 from landbridge.data.queries import rows_of
-from landbridge.models.base import Fitted, Queries
-from landbridge.models.common.cold_start import ColdStartMixin, event_counts
-from landbridge.models.common.dot_product import DotProductModel
-from landbridge.models.mixture import BlendModel
+from landbridge.models.base import DotProducts, Fitted, Queries
 from landbridge.ranking.top_k import top_k
-from landbridge.serving.engine.catalog import Bool, ItemCatalog
+from landbridge.serving.engine.catalog import ItemCatalog
 from landbridge.serving.engine.query_builder import QueryGroup, RankingConstraints
 
 SCORES_AT_ONCE = 1 << 24  # float32 scores held in memory by each thread, 64 MiB
@@ -40,17 +35,11 @@ class Ranker(Protocol):
 
 def ranker_of(fitted: Fitted, catalogues: Mapping[str, ItemCatalog]) -> Ranker:
     """The faster way that the model allows."""
-    if not isinstance(fitted, DotProductModel):
+    model = fitted.as_dot_products()
+    if model is None:
         return ScoreRanker(fitted, catalogues)
-    tiles = {
-        name: TiledTopK.of(item_IF, catalogues[name].share_I) for name, item_IF in fitted.item_IF.items()
-    }
-    return DotProductRanker(fitted, catalogues, tiles)
-
-
-def used_domains(fitted: Fitted, domain: str, queries: Queries) -> Bool:
-    """Of whom the model can use something in a domain, (B,)."""
-    return _uses(fitted, domain, _counts(fitted.history, queries))
+    tiles = {name: TiledTopK.of(item_IF, catalogues[name].share_I) for name, item_IF in model.item_IF.items()}
+    return DotProductRanker(fitted, model, catalogues, tiles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,34 +104,21 @@ class TiledTopK:
 class DotProductRanker:
     """People's rows times items' rows, and popularity for newcomers as the cold policy says."""
 
-    fitted: DotProductModel
+    fitted: Fitted
+    model: DotProducts
     catalogues: Mapping[str, ItemCatalog]
     tiles: Mapping[str, TiledTopK]
 
     def best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         """As :meth:`Ranker.best`."""
-        return self.tiles[part.domain].best(*self.rows(part.domain, part.queries), part.constraints)[:2]
+        rows_BF, weight_B = self.model.query_embeddings(part.domain, part.queries)
+        return self.tiles[part.domain].best(rows_BF, weight_B, part.constraints)[:2]
 
     def score(self, domain: str, queries: Queries, item: int) -> Float32:
         """As :meth:`Ranker.score`."""
-        rows_BF, weight_B = self.rows(domain, queries)
+        rows_BF, weight_B = self.model.query_embeddings(domain, queries)
         share = self.catalogues[domain].share_I[item]
-        return np.asarray(rows_BF @ self.fitted.item_IF[domain][item] + weight_B * share)
-
-    def rows(self, domain: str, queries: Queries) -> tuple[Float32, Float32]:
-        """A row (B, F) and the weight of popularity (B,) for each query; somebody whom the model would
-        offer every item alike is offered the popular ones."""
-        fitted, policy = self.fitted, self.fitted.cold_policy
-        rows_BF = fitted.query_vectors(domain, queries)
-        newcomer_B = events_per_domain(fitted.history, domain, queries) == 0
-        weight_B = np.zeros(len(queries), np.float32)
-        if policy == "blend":
-            weight_B[newcomer_B] = fitted.popularity_weight
-        only_popular_B = newcomer_B & (policy == "popularity")
-        if policy == "zero":
-            only_popular_B = ~used_domains(fitted, domain, queries)
-        rows_BF[only_popular_B], weight_B[only_popular_B] = 0, 1
-        return rows_BF, weight_B
+        return np.asarray(rows_BF @ self.model.item_IF[domain][item] + weight_B * share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,25 +150,10 @@ class ScoreRanker:
         """All scores, (B, I); somebody whom the model offers every item alike gets the popular ones."""
         scores_BI = self.fitted.score(domain, queries)
         alike_B = scores_BI.max(axis=1, initial=-np.inf) == scores_BI.min(axis=1, initial=np.inf)
-        strangers_B = ~used_domains(self.fitted, domain, queries)
+        strangers_B = ~self.fitted.knows(domain, queries)
         scores_BI[alike_B & strangers_B] = self.catalogues[domain].share_I
         return scores_BI
 
     def _blocks(self, domain: str, size: int) -> list[Int64]:
         at_once = max(1, SCORES_AT_ONCE // max(len(self.catalogues[domain].items), 1))
         return [np.arange(start, min(start + at_once, size)) for start in range(0, size, at_once)]
-
-
-def _uses(fitted: Fitted, domain: str, counts_BD: Int64) -> Bool:
-    if isinstance(fitted, BlendModel):
-        uses_MB = [_uses(member, domain, counts_BD) for member in fitted.members.values()]
-        return np.asarray(np.any(uses_MB, axis=0))
-    used_BD = fitted.parties(domain, counts_BD) if isinstance(fitted, ColdStartMixin) else True
-    return np.asarray(((counts_BD > 0) & used_BD).any(axis=1))
-
-
-def _counts(history: MultiDomain, queries: Queries) -> Int64:
-    """Events of every query in every domain, (B, D): those it brings, else those that are known."""
-    known_BD = np.where(queries.user_idx[:, None] < 0, 0, history.activity_UD[queries.user_idx])
-    brought_BD = event_counts(queries.events or {}, history, len(queries))
-    return np.where(brought_BD.any(axis=1, keepdims=True), brought_BD, known_BD)

@@ -36,8 +36,7 @@ from landbridge.serving.engine.messages import (
     ScoreExplanation,
 )
 from landbridge.serving.engine.query_builder import QueryBatch, list_length
-from landbridge.serving.engine.rankers import Ranker, ranker_of, used_domains
-from landbridge.serving.engine.similarity import cosine_similarities, shares_user_space
+from landbridge.serving.engine.rankers import Ranker, ranker_of
 from landbridge.store.folder import MANIFEST, read_manifest
 
 MODEL, FALLBACK = "model", "fallback"
@@ -103,7 +102,7 @@ class Service:
             "age": (datetime.now(UTC) - self.created).total_seconds(),
             "domains": {name: self._size(name) for name in fitted.history.domain_names},
             "comparable": all(
-                shares_user_space(fitted, fitted.history.domain_names[0], to)
+                fitted.shares_user_space(fitted.history.domain_names[0], to)
                 for to in fitted.history.domain_names[1:]
             ),
             "filters": sorted({name for each in self.catalogues.values() for name in each.columns.columns}),
@@ -124,7 +123,7 @@ class Service:
         with self.threads.one():
             found = [self.ranker.best(part) for part in parts]
         for part, best in zip(parts, found, strict=True):
-            source_B[part.place_B[used_domains(self.fitted, part.domain, part.queries)]] = MODEL
+            source_B[part.place_B[self.fitted.knows(part.domain, part.queries)]] = MODEL
             named_lists = self.catalogues[part.domain].listed(*best)
             for place, entries in zip(part.place_B.tolist(), named_lists, strict=True):
                 lists[place].append(entries)
@@ -141,7 +140,7 @@ class Service:
         self_N = np.array([place][: catalogue is target], np.int32)
         hidden = Ragged(np.array([0, len(self_N)], np.int64), self_N, None)
         with self.threads.one():
-            cosine_I = cosine_similarities(self.fitted, domain, place, target.domain)
+            cosine_I = self.fitted.similar(domain, place, target.domain)
             best = top_k(cosine_I[None], list_length(k, len(cosine_I)), hidden)
         return [entry for entry in target.listed(*best)[0] if entry.score > 0]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,11 @@ import numpy as np
 from landbridge import store
 from landbridge.core.errors import DivergenceError, SettingsError, StoreError
 from landbridge.core.files import exclusive_lock
-from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Queries
-from landbridge.models.mixture import BlendModel
 from landbridge.serving.events.merge import MergedData, merge_events, missing_events
 from landbridge.serving.events.store import EventStore
 from landbridge.training.options import FitOptions
 
-GOES_ON = ("cdimf", "ials")  # methods that start from their last rows
 LOOKED_AT = 256  # people whose scores are looked at
 
 
@@ -47,24 +43,11 @@ def refit(
         heard = events.frame()
         gone = events.forgotten()  # after the events, so that nobody slips in between
         data, growth = merge_events(last.history, heard, gone)
-        fitted = refit_model(last, data, epochs, options or FitOptions())
+        fitted = last.refit(data, options or FitOptions(), epochs)
         check_serves(fitted)
         store.save(fitted, folder)
         events.release(missing_events(last.history.users, gone))
     return growth
-
-
-def refit_model(last: Fitted, data: MultiDomain, epochs: int | None, options: FitOptions) -> Fitted:
-    """The same method fitted on other data, from the last rows where it can; settings and decisions stay."""
-    if isinstance(last, BlendModel):
-        members = {
-            label: refit_model(member, data, epochs, options) for label, member in last.members.items()
-        }
-        return replace(last, history=data, members=members)
-    method = last.method
-    if epochs is not None and method.name in GOES_ON:
-        method = method.from_settings({**vars(method), "epochs": epochs})
-    return replace(method.fit(data, replace(options, initial=last)), method=last.method)
 
 
 def check_serves(fitted: Fitted) -> None:
@@ -78,12 +61,11 @@ def check_serves(fitted: Fitted) -> None:
 
 
 def _check_epochs(last: Fitted, epochs: int | None) -> None:
-    members = last.members.values() if isinstance(last, BlendModel) else [last]
     if epochs is None:
         return
     if epochs < 1:
         raise SettingsError(f"epochs must be 1 or more, not {epochs}.")
-    if not any(member.method.name in GOES_ON for member in members):
+    if not last.warm_starts:
         raise SettingsError(
             f"A {last.method.name} model is fitted anew with the epochs of its settings; leave out --epochs."
         )

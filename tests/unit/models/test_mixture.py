@@ -100,7 +100,7 @@ def test_reasons_add_up_to_the_score_and_name_the_events() -> None:
     weights = {"popularity": 0.3, "alone": 0.3, "joint": 0.4}
     blend = blended({"a": dict.fromkeys(ACTIVITY, weights)})
     for user, item in ((3, 5), (17, 30)):
-        told = blend.explain("a", user, item)
+        told = blend.explain("a", Queries.of_users([user]), item)
         total = told.popularity + told.rest + sum(float(part.sum()) for part in told.events.values())
         assert total == pytest.approx(float(blend.score("a", Queries.of_users([user]))[0, item]), abs=1e-5)
         own = Queries.of_users([user])
@@ -109,7 +109,7 @@ def test_reasons_add_up_to_the_score_and_name_the_events() -> None:
         }
         for name in blend.history.domain_names:
             parts = (
-                scales[label] * blend.members[label].explain("a", user, item).events[name]  # type: ignore[attr-defined]
+                scales[label] * blend.members[label].explain("a", Queries.of_users([user]), item).events[name]
                 for label in ("alone", "joint")
             )
             np.testing.assert_allclose(told.events[name], sum(parts), rtol=1e-4, atol=1e-5)

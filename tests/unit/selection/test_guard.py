@@ -78,7 +78,7 @@ def test_who_gains_is_joined_and_who_is_hurt_is_protected(split: Split, blend: B
 def test_the_decisions_say_what_is_served(blend: BlendModel) -> None:
     assert len(blend.decisions) == 4 * len(ACTIVITY)
     for decision in blend.decisions:
-        weights = blend.method.weights[decision["domain"]][decision["group"]]  # type: ignore[attr-defined]
+        weights = blend.method.weights[decision["domain"]][decision["group"]]
         assert decision["weights"] == weights
         assert decision["lower"] > -0.01 * decision["simple_estimate"] or weights == {decision["simple"]: 1.0}
 

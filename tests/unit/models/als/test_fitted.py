@@ -66,7 +66,10 @@ def test_contributions_sum_to_the_score(fitted: ALSModel) -> None:
         scores_UI = fitted.user_UF[domain] @ fitted.item_IF[domain].T
         for user in np.flatnonzero(trained(fitted, domain)):
             sums = [
-                sum(float(part_N.sum()) for part_N in fitted.explain(domain, int(user), item).events.values())
+                sum(
+                    float(part_N.sum())
+                    for part_N in fitted.explain(domain, Queries.of_users([int(user)]), item).events.values()
+                )
                 for item in range(0, fitted.history[domain].n_items, 7)
             ]
             np.testing.assert_allclose(sums, scores_UI[user, ::7], atol=1e-4 * np.abs(scores_UI).max())
@@ -84,7 +87,7 @@ def test_explanations_are_complete(tie: str, policy: str) -> None:
         scores_UI = fitted.score(domain, Queries.of_users(np.arange(data.n_users)))
         for user in range(data.n_users):
             item = int(rng.integers(data[domain].n_items))
-            found = fitted.explain(domain, user, item)
+            found = fitted.explain(domain, Queries.of_users([user]), item)
             events = sum(float(part_N.sum()) for part_N in found.events.values())
             assert events + found.popularity == pytest.approx(scores_UI[user, item], abs=1e-4)
             assert abs(found.rest) < 1e-4
@@ -102,8 +105,8 @@ def test_popularity_is_for_newcomers_and_events_only_where_they_count(tie: str) 
     for policy, popularity in (("blend", 3 * share), ("popularity", share), ("zero", 0.0)):
         fitted = changed(TIES[tie], cold_policy=policy).fit(data, ONE)
         assert isinstance(fitted, ALSModel)
-        assert fitted.explain("c", usual, 2).popularity == 0
-        found = fitted.explain("c", newcomer, 2)
+        assert fitted.explain("c", Queries.of_users([usual]), 2).popularity == 0
+        found = fitted.explain("c", Queries.of_users([newcomer]), 2)
         assert found.popularity == pytest.approx(popularity, rel=1e-5)
         assert found.events["a"].any() == (policy != "popularity" and fitted.rule.tie != "separate")
 
@@ -114,7 +117,7 @@ def test_what_no_event_explains_is_the_rest(settings: dict[str, Any]) -> None:
     fitted = CDIMF(factors=5, on_divergence="log", **settings).fit(data, ONE)
     rests = []
     for user in range(data.n_users):
-        found = fitted.explain("a", user, 3)
+        found = fitted.explain("a", Queries.of_users([user]), 3)
         events = sum(float(part_N.sum()) for part_N in found.events.values())
         score = fitted.score("a", Queries.of_users([user]))[0, 3]
         assert events + found.popularity + found.rest == pytest.approx(score, abs=1e-5)
@@ -125,7 +128,7 @@ def test_what_no_event_explains_is_the_rest(settings: dict[str, Any]) -> None:
 def test_contributions_stand_beside_the_users_events(fitted: ALSModel) -> None:
     history = fitted.history
     user = int(np.flatnonzero(history.activity_UD.all(axis=1))[0])
-    parts = fitted.explain("a", user, 0).events
+    parts = fitted.explain("a", Queries.of_users([user]), 0).events
     assert {name: len(part) for name, part in parts.items()} == {
         name: int(history[name].user_counts[user]) for name in history.domain_names
     }
