@@ -45,12 +45,15 @@ def update_duals(users_R, tied_R, x_RF, z_UF, t_RF):
             out_F[:] = t_F
             continue
         x_F, z_F = x_RF[row], z_UF[users_R[row]]
+        for f in range(len(x_F)):
+            out_F[f] = x_F[f] - z_F[f]
+        # a loop of its own: beside a store, LLVM would choose the order of these sums by memory addresses
         away = norm = np.float32(0)
         for f in range(len(x_F)):
-            step = x_F[f] - z_F[f]
-            out_F[f] = t_F[f] + step
-            away += step * step
+            away += out_F[f] * out_F[f]
             norm += z_F[f] * z_F[f]
+        for f in range(len(x_F)):
+            out_F[f] += t_F[f]
         away_R[row], norm_R[row] = away, norm
     return out_RF, away_R, norm_R
 

@@ -133,12 +133,14 @@ def _solve_steps(columns_N, weight_N, rotated_IF, diagonal_F, pull_F, tolerance,
     product_F = np.empty(n_factors, np.float32)
     _multiply(columns_N, weight_N, rotated_IF, diagonal_F, x_F, product_F)
     residual_F, along_F = np.empty(n_factors, np.float32), np.empty(n_factors, np.float32)
-    goal = left = np.float32(0)
     for f in range(n_factors):
         right_F[f] += pull_F[f] if len(pull_F) else np.float32(0)
         precond_F[f] = 1 / precond_F[f]
         residual_F[f] = right_F[f] - product_F[f]
         along_F[f] = residual_F[f] * precond_F[f]
+    # a loop of its own: beside a store, LLVM would choose the order of these sums by memory addresses
+    goal = left = np.float32(0)
+    for f in range(n_factors):
         goal += right_F[f] * right_F[f] * precond_F[f]
         left += residual_F[f] * along_F[f]
     goal *= tolerance * tolerance
@@ -147,10 +149,11 @@ def _solve_steps(columns_N, weight_N, rotated_IF, diagonal_F, pull_F, tolerance,
             return True
         _multiply(columns_N, weight_N, rotated_IF, diagonal_F, along_F, product_F)
         length = left / _dot(along_F, product_F, n_factors)
-        before, left = left, np.float32(0)
         for f in range(n_factors):
             x_F[f] += length * along_F[f]
             residual_F[f] -= length * product_F[f]
+        before, left = left, np.float32(0)
+        for f in range(n_factors):
             left += residual_F[f] * residual_F[f] * precond_F[f]
         for f in range(n_factors):
             along_F[f] = residual_F[f] * precond_F[f] + left / before * along_F[f]

@@ -84,11 +84,12 @@ def _users(table_RF, index_E, weight_B, starts_T, order_E, rows_T, coef_B, loss_
         for place in range(done, starts_T[t + 1]):
             b = order_E[place]
             positive, other = np.int64(index_E[size + b]), np.int64(index_E[2 * size + b])
+            for f in range(n_factors):
+                difference_F[f] = table_RF[positive, f] - table_RF[other, f]
+            # a loop of its own: beside a store, LLVM would choose the order of this sum by memory addresses
             x = np.float32(0)
             for f in range(n_factors):
-                d = table_RF[positive, f] - table_RF[other, f]
-                difference_F[f] = d
-                x += table_RF[user, f] * d
+                x += table_RF[user, f] * difference_F[f]
             loss_B[b], c = _judged(x, weight_B[b] if len(weight_B) else np.float32(1))
             coef_B[b] = c
             for f in range(n_factors):
