@@ -1,3 +1,3 @@
-"""What everything else may use: errors, files, randomness, threads, progress; it knows nothing of
-recommendation.
+"""Foundations without any recommendation logic: errors, settings, files, random numbers, threads, progress,
+parallel execution.
 """

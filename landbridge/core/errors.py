@@ -1,14 +1,14 @@
 """Errors a caller may want to catch.
 
     LandbridgeError
-    ├── DataError          the data given cannot be used as they are (file, row or column named)
-    ├── SettingsError      an unknown or impossible setting (key named, nearest valid one offered)
-    ├── StoreError         a run folder or artefact is damaged, foreign or of another format version
-    ├── DivergenceError    training left the region where its numbers mean something
-    └── MissingExtraError  an optional extra is not installed (the install command is the message)
+    ├── DataError          the data cannot be used as they are (the message names file, row or column)
+    ├── SettingsError      an unknown setting or an invalid value (the message offers the nearest valid key)
+    ├── StoreError         a run folder or file is damaged, not of landbridge, or of another format version
+    ├── DivergenceError    training diverged: values are not finite or grow without bound
+    └── MissingExtraError  an optional extra is not installed (the message holds the install command)
 
-Every message is one sentence that says what is wrong, where, and what to do about it.
-The command line prints it and exits with status 2.
+Every message says in one sentence what is wrong, where, and what to do about it.
+The command line prints the message and exits with status 2.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from difflib import get_close_matches
 
 
 class LandbridgeError(Exception):
-    """Base of all errors raised on purpose by landbridge."""
+    """Base class of all errors that landbridge raises deliberately."""
 
 
 class DataError(LandbridgeError):
-    """The data given cannot be used as they are."""
+    """The data cannot be used as they are."""
 
 
 class SettingsError(LandbridgeError):
-    """A setting is unknown or has an impossible value."""
+    """A setting is unknown or has an invalid value."""
 
 
 class StoreError(LandbridgeError):
-    """A stored artefact is damaged, foreign or of another format version."""
+    """A stored file is damaged, was not written by landbridge, or has another format version."""
 
 
 class DivergenceError(LandbridgeError):
-    """Training diverged and was stopped."""
+    """Training diverged and was stopped: its values are not finite or grow without bound."""
 
 
 class MissingExtraError(LandbridgeError):
-    """An optional dependency is needed and not installed."""
+    """An optional dependency is required but not installed."""
 
 
 def unknown(kind: str, given: object, valid: Iterable[str]) -> str:
-    """The sentence for an unknown name: what was given, the nearest valid one, all valid ones."""
+    """The error message for an unknown name: the name, the nearest valid one, and all valid ones."""
     names = sorted(valid)
     near = get_close_matches(str(given), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -1,4 +1,4 @@
-"""Files that are never half written: atomic replacement, safetensors with text columns, JSON."""
+"""Atomic file writing, folder locks, JSON, and arrays in safetensors files (text columns included)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file as its folder's manifest lists it."""
+    """A manifest entry: file name, SHA-256 and size in bytes."""
 
     name: str
     sha256: str
@@ -33,7 +33,7 @@ class StoredFile:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Gives a temporary path in the same folder, which replaces ``path`` once the block has succeeded."""
+    """Yield a temporary path in the same folder; it replaces ``path`` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path) as temporary:
         yield temporary
@@ -42,7 +42,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the folder's lock: one writer, or any number of ``shared`` readers."""
+    """Hold the folder's lock, waiting for it: one writer, or any number of ``shared`` readers."""
     import fcntl
 
     handle = os.open(folder, os.O_RDONLY)
@@ -55,9 +55,10 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Have the folder, made if need be, to oneself; BlockingIOError at once where another process has it.
+    """Hold the folder's lock exclusively; the folder is created if it is missing.
 
-    The block may remove the folder: who waited at the door of a removed one finds it taken, too.
+    BlockingIOError at once where another process holds the lock. The block may delete the folder: a process
+    that opened it before then still gets BlockingIOError.
     """
     import fcntl
 
@@ -65,17 +66,18 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # a lock belongs to the inode: after a deletion it would guard a folder that no path leads to
         if not (folder.exists() and os.path.samestat(os.fstat(handle), folder.stat())):
-            raise BlockingIOError(f"{folder} was removed by its holder.")
+            raise BlockingIOError(f"{folder} was deleted by the process that held its lock.")
         yield
     finally:
         os.close(handle)
 
 
 def write_hashed(folder: Path, stem: str, suffix: str, write: Callable[[Path], object]) -> StoredFile:
-    """Write a file named after its content, ``stem-<hash>.suffix``, so that no older file is touched.
+    """Write a file named after its content, ``stem-<hash>.suffix``, and leave older files untouched.
 
-    A folder of such files switches from one state to the next when its manifest is replaced.
+    A folder of such files changes state atomically, when its manifest is replaced.
     """
     with _temporary(folder / f"{stem}.{suffix}") as temporary:
         write(temporary)
@@ -86,18 +88,18 @@ def write_hashed(folder: Path, stem: str, suffix: str, write: Callable[[Path], o
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether this is what a killed :func:`atomic_write` left behind."""
+    """Whether the file is a leftover of an interrupted :func:`atomic_write`."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically; NumPy numbers are welcome."""
+    """Write ``value`` as indented JSON, atomically; NumPy numbers and arrays are allowed."""
     import orjson
 
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
@@ -106,14 +108,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; ValueError where it is none."""
+    """The value in a JSON file; ValueError if the file is not valid JSON."""
     import orjson
 
     return orjson.loads(path.read_bytes())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Any = None) -> None:
-    """Write named arrays and a JSON-able description as one safetensors file, byte for byte repeatable."""
+    """Write named arrays and a JSON description as one safetensors file; equal input gives equal bytes."""
     import orjson
     from safetensors.numpy import save
 
@@ -121,12 +123,12 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Any 
     for name, array in arrays.items():
         plain.update(_as_text(name, array) if _is_text(array) else {name: np.ascontiguousarray(array)})
     description = orjson.dumps(about, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS).decode()
-    # not save_file: it leaves temporary files of its own when killed, and ignores the umask
+    # not save_file: it leaves its own temporary files when interrupted, and ignores the umask
     path.write_bytes(save(plain, metadata={"about": description}))
 
 
 def read_arrays(path: Path) -> tuple[Arrays, Any]:
-    """What :func:`write_arrays` wrote: the arrays and the description."""
+    """The arrays and the description that :func:`write_arrays` wrote."""
     import orjson
     from safetensors import safe_open
 
@@ -143,7 +145,7 @@ def _is_text(array: npt.NDArray[Any]) -> bool:
 
 
 def _as_text(name: str, array_N: npt.NDArray[Any]) -> Arrays:
-    """All strings joined as UTF-8, and where each ends, in characters."""
+    """The strings joined as UTF-8, and where each ends, in characters; safetensors has no strings."""
     joined = "".join(array_N.tolist()).encode()
     ends_N = np.cumsum(np.strings.str_len(array_N)).astype(np.int64)
     return {name + _TEXT: np.frombuffer(joined, np.uint8), name + _ENDS: ends_N}
@@ -166,8 +168,8 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Content first, then the name: a power cut leaves the old file or the new one."""
-    _sync(temporary)
+    """Replace ``path``; after a power cut either the old file or the new one is there, whole."""
+    _sync(temporary)  # content before name: else the new name could point to blocks never written
     os.replace(temporary, path)
     _sync(path.parent)
 

@@ -1,7 +1,7 @@
-"""Do a function to many items: one after the other, or in several processes.
+"""Map a function over items, serially or in several processes.
 
-Results come as they finish, in any order. An item is taken from the iterable only when somebody is free
-to work on it, so a generator may stop giving work out at any time.
+Results are yielded as they finish, in any order. An item is taken from the iterable only when a worker is
+free, so a generator of items can stop at any time, for example once enough results are in.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "POLARS_MAX_THREADS",
 )
-PATIENCE = 5.0  # seconds a worker has to end before it is killed
+TERMINATION_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
 
 
 class Executor(Protocol):
-    """A way of doing many pieces of work."""
+    """Maps a function over items."""
 
     @property
     def threads_each(self) -> int:
-        """Threads one piece of work may use."""
+        """Threads that one call of the function may use."""
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
-        """``fn(item)`` of every item, as they finish; an error names its item (``str(item)``)."""
+        """Yield ``fn(item)`` for every item, as they finish; an error names its item (``str(item)``)."""
 
 
 @dataclass(frozen=True)
 class Serial:
-    """One item after the other, in this process."""
+    """Executor that runs one item after the other in this process."""
 
     threads_each: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
-        """Results in the order of the items."""
+        """Yield the results in the order of the items."""
         for item in items:
             try:
                 result = fn(item)
@@ -62,11 +62,11 @@ class Serial:
 
 @dataclass(frozen=True)
 class Processes:
-    """Up to ``jobs`` processes, started afresh (nothing is inherited but the environment).
+    """Executor with up to ``jobs`` worker processes, which inherit nothing but the environment.
 
-    ``fn``, the items and the results must be picklable, and ``fn`` importable. Every worker is limited to
-    ``threads_each`` threads before it loads anything that computes. When the generator ends for whatever
-    reason, or this process does, the workers end too.
+    ``fn``, the items and the results must be picklable, and ``fn`` importable. The environment limits every
+    worker to ``threads_each`` threads before it loads a numerical library. The workers end when the
+    generator ends or this process does.
     """
 
     jobs: int
@@ -78,47 +78,48 @@ class Processes:
                 raise SettingsError(f"{name} must be 1 or more, not {getattr(self, name)}.")
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
-        """Results as they finish. LandbridgeError where a worker was ended from outside."""
-        waiting = iter(items)
-        hired: list[_Worker[T]] = []
+        """Yield results as they finish; LandbridgeError if a worker process died."""
+        remaining = iter(items)
+        workers: list[_Worker[T]] = []
         busy: dict[Any, _Worker[T]] = {}
         try:
-            for item in islice(waiting, self.jobs):
-                hired.append(self._hire(item))
-                busy[hired[-1].take(fn, item)] = hired[-1]
+            for item in islice(remaining, self.jobs):
+                worker = self._start_worker(item)
+                workers.append(worker)
+                busy[worker.submit(fn, item)] = worker
             while busy:
                 for pipe in connection.wait(list(busy)):
                     worker = busy.pop(pipe)
                     result: R = worker.result()
-                    for item in islice(waiting, 1):  # before the yield: the caller may be long about it
-                        busy[worker.take(fn, item)] = worker
+                    for item in islice(remaining, 1):  # before the yield: the caller may take long
+                        busy[worker.submit(fn, item)] = worker
                     yield result
         finally:
-            _dismiss(hired)
+            _terminate(workers)
 
-    def _hire(self, first: T) -> _Worker[T]:
+    def _start_worker(self, first: T) -> _Worker[T]:
         context = get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there,), daemon=True)
+        own_end, worker_end = context.Pipe()
+        process = context.Process(target=_worker_loop, args=(worker_end,), daemon=True)
         with _environment(dict.fromkeys(THREAD_VARIABLES, str(self.threads_each))):
             process.start()
-        there.close()
-        return _Worker(process, here, first)
+        worker_end.close()  # else the end of the worker would not show on our end
+        return _Worker(process, own_end, first)
 
 
 @dataclass
 class _Worker(Generic[T]):
-    """A process, our end of the pipe to it, and what it is working on."""
+    """A worker process, our end of the pipe to it, and its current item."""
 
     process: Any
     pipe: Any
     item: T
 
-    def take(self, fn: Callable[[T], Any], item: T) -> Any:
-        """Start on ``item``; gives the pipe on which the result will come."""
+    def submit(self, fn: Callable[[T], Any], item: T) -> Any:
+        """Send an item to the process; returns the pipe on which the result will arrive."""
         self.item = item
         work = pickle.dumps((fn, item))
-        with suppress(OSError):  # a worker that is gone is found when its result is asked for
+        with suppress(OSError):  # the error of a dead worker is raised by ``result``
             self.pipe.send_bytes(work)
         return self.pipe
 
@@ -126,34 +127,34 @@ class _Worker(Generic[T]):
         try:
             succeeded, value = pickle.loads(self.pipe.recv_bytes())
         except (EOFError, OSError):
-            raise LandbridgeError(self._gone()) from None
+            raise LandbridgeError(self._death_message()) from None
         if not succeeded:
             raise _named(value, self.item)
         return value
 
-    def _gone(self) -> str:
+    def _death_message(self) -> str:
         self.process.join()
         status = self.process.exitcode
         if status < 0:
-            why = f"was ended from outside (signal {-status}): if memory ran out, use fewer jobs"
+            why = f"was killed (signal {-status}): if memory ran out, use fewer jobs"
         else:
-            why = f"ended by itself (status {status}): see what it printed"
+            why = f"exited with status {status}: see its output"
         return f"The process working on {self.item} {why}."
 
 
-def _dismiss(hired: list[_Worker[T]]) -> None:
-    for worker in hired:
+def _terminate(workers: list[_Worker[T]]) -> None:
+    for worker in workers:
         worker.process.terminate()
-    for worker in hired:
-        worker.process.join(PATIENCE)
+    for worker in workers:
+        worker.process.join(TERMINATION_TIMEOUT)
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
 
 
-def _serve(pipe: Any) -> None:
-    """What a worker does until nobody is there to work for."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started us ends us
+def _worker_loop(pipe: Any) -> None:
+    """Worker loop; it ends when the parent closes the pipe or exits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError):
         while True:
@@ -164,7 +165,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])
-    os._exit(1)  # in the middle of whatever we do: a killed run must not go on writing
+    os._exit(1)  # without clean-up, at once: a killed run must not go on writing files
 
 
 def _attempt(work: bytes) -> bytes:
@@ -176,7 +177,7 @@ def _attempt(work: bytes) -> bytes:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note; a RuntimeError that says the same where it cannot travel."""
+    """The error with its traceback as a note; a RuntimeError with the traceback if it cannot be pickled."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
@@ -186,16 +187,19 @@ def _portable(error: Exception) -> Exception:
 
 
 def _named(error: Exception, item: object) -> Exception:
-    """One of our sentences begins with the item; any other error is left as it is, with a note."""
+    """The error with its item: before the message of a LandbridgeError, as a note on any other error."""
     if isinstance(error, LandbridgeError):
         return type(error)(f"{item}: {error}")
-    error.add_note(f"This happened while working on {item}.")
+    error.add_note(f"The item was {item}.")
     return error
 
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The environment a process is started in; libraries read their limits when they are loaded."""
+    """Set environment variables for a block.
+
+    Numerical libraries read their thread limits while they load, so a new process must find them set.
+    """
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

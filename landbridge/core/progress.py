@@ -1,6 +1,6 @@
-"""What long work says while it runs: bars on a terminal, plain lines elsewhere, nothing when asked.
+"""Progress reporting: bars on a terminal, lines in a log, or nothing.
 
-A method reports through the :class:`Progress` value in its options; it never prints.
+A method reports to the ``progress`` value of its options; it never prints.
 """
 
 from __future__ import annotations
@@ -8,23 +8,23 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Task(Protocol):
-    """One piece of long work under way."""
+    """A running task with a known number of steps."""
 
     def step(self, done: int, facts: Mapping[str, float]) -> None:
-        """Say that ``done`` of the total steps are finished, with figures worth showing."""
+        """Report that ``done`` steps are finished; ``facts`` are figures to show, by name."""
 
 
 class Progress(Protocol):
-    """Where long work reports to."""
+    """Receives progress reports."""
 
-    def task(self, title: str, total: int) -> Any:
-        """A context manager that gives the :class:`Task`."""
+    def task(self, title: str, total: int) -> AbstractContextManager[Task]:
+        """A context manager that yields the :class:`Task`."""
 
 
 @dataclass(frozen=True)
@@ -33,47 +33,49 @@ class Silent:
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
-        """A task nobody watches."""
-        yield _Unwatched()
+        """A task whose reports are dropped."""
+        yield _SilentTask()
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """Bars with time left on a terminal; at most one plain line every ``every`` seconds elsewhere."""
+    """Bars with the remaining time on a terminal; elsewhere at most one line every ``every`` seconds."""
 
     every: float = 10.0
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
-        """A bar, or lines on standard error when it is no terminal."""
+        """A bar, or lines on standard error if that is not a terminal."""
         if sys.stderr.isatty():
             with _bar(title, total) as task:
                 yield task
         else:
-            yield _Lines(title, total, self.every)
+            yield _LogTask(title, total, self.every)
 
 
 @dataclass
-class _Unwatched:
+class _SilentTask:
     def step(self, done: int, facts: Mapping[str, float]) -> None:
         pass
 
 
 @dataclass
-class _Lines:
+class _LogTask:
     title: str
     total: int
     every: float
     started: float = field(default_factory=time.monotonic)
-    said: float = field(default_factory=time.monotonic)
+    last_line: float = field(default_factory=time.monotonic)
 
     def step(self, done: int, facts: Mapping[str, float]) -> None:
         now = time.monotonic()
-        if now - self.said < self.every and done < self.total:
+        if now - self.last_line < self.every and done < self.total:
             return
-        self.said = now
-        left = (now - self.started) / max(done, 1) * (self.total - done)
-        print(f"{self.title}: {done}/{self.total}, {left:.0f} s left {_figures(facts)}", file=sys.stderr)
+        self.last_line = now
+        remaining = (now - self.started) / max(done, 1) * (self.total - done)
+        print(
+            f"{self.title}: {done}/{self.total}, {remaining:.0f} s left {_formatted(facts)}", file=sys.stderr
+        )
 
 
 @contextmanager
@@ -92,12 +94,12 @@ def _bar(title: str, total: int) -> Iterator[Task]:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task(title, total=total, facts="")
 
-        class _Bar:
+        class _BarTask:
             def step(self, done: int, facts: Mapping[str, float]) -> None:
-                bars.update(bar, completed=done, facts=_figures(facts))
+                bars.update(bar, completed=done, facts=_formatted(facts))
 
-        yield _Bar()
+        yield _BarTask()
 
 
-def _figures(facts: Mapping[str, float]) -> str:
+def _formatted(facts: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in facts.items())

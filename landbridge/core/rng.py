@@ -1,7 +1,7 @@
-"""Seeds: one root seed, and an independent generator for every named purpose.
+"""Random generators: one root seed, and an independent generator for every named purpose.
 
-A generator depends on the root seed and the purpose's names alone, never on the order in which
-generators are asked for, so adding a random step to one place changes no other.
+A generator depends on the root seed and the names of its purpose alone, never on the order in which
+generators are made: a random step added in one place changes no other.
 """
 
 from __future__ import annotations

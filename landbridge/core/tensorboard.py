@@ -1,8 +1,8 @@
-"""What long work says, as curves for TensorBoard: event files beside whatever else watches the work.
+"""Progress reporting to TensorBoard: every figure of every step becomes a scalar in an event file.
 
-Every task that tells figures becomes a run, a folder of its own: ``CDIMF-1``, then ``CDIMF-2`` when the same
-method is fitted again. Work that begins after its first step is a fit that was resumed: it goes on in the
-last run of its title, in a further event file that takes the place of the steps told twice.
+Every task that reports figures becomes a run with its own folder: ``CDIMF-1``, then ``CDIMF-2`` when the same
+method is fitted again. A task whose first report is not step 1 is a resumed fit: it continues the last run of
+its title in a new event file, which replaces the steps that were reported before.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 from landbridge.core.errors import MissingExtraError
 from landbridge.core.progress import Progress, Silent, Task
 
-LONGEST = 60  # letters of a title in a folder's name: 240 bytes at most, of the 255 that file systems take
+MAX_TITLE = 60  # characters of a title in a folder name: at most 240 bytes, file systems take 255
 
 
 @dataclass(frozen=True)
 class TensorBoard:
-    """Reports to ``inner`` and writes every figure as the scalar ``title/name`` to runs within ``folder``.
+    """Passes reports on to ``inner`` and writes every figure as the scalar ``title/name`` below ``folder``.
 
     MissingExtraError without the extra ``tensorboard``.
     """
@@ -36,17 +36,17 @@ class TensorBoard:
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
-        """A task whose figures are on disk after every step; one that tells none leaves nothing there."""
+        """A task whose figures are on disk after every step; a task without figures writes nothing."""
         with self.inner.task(title, total) as inner:
-            told = _Told(self.folder, title, inner)
+            task = _EventTask(self.folder, title, inner)
             try:
-                yield told
+                yield task
             finally:
-                told.close()
+                task.close()
 
 
 @dataclass
-class _Told:
+class _EventTask:
     folder: Path
     title: str
     inner: Task
@@ -57,7 +57,7 @@ class _Told:
         if not facts:
             return
         self.writer = self.writer or _writer(_run(self.folder, self.title, done), done)
-        # Not by the library's add_scalar, which turns every space and colon of a name into "_".
+        # not add_scalar of the library: it replaces spaces and colons in names by "_"
         scalars = [{"tag": _tag(self.title, name), "simple_value": value} for name, value in facts.items()]
         self.writer.write_event(_event(done, summary={"value": scalars}))
         self.writer.flush()
@@ -68,43 +68,43 @@ class _Told:
 
 
 def _run(folder: Path, title: str, first: int) -> Path:
-    """The folder of a new run, or of the title's last one where work goes on with a later step."""
-    name = re.sub(r"[^\w.-]+", "-", title)[:LONGEST]
+    """The folder of a new run or, where the first step is not 1, of the last run with this title."""
+    name = re.sub(r"[^\w.-]+", "-", title)[:MAX_TITLE]
     numbers = [
-        int(found[1])
+        int(match[1])
         for path in (folder.iterdir() if folder.exists() else ())
-        if (found := re.fullmatch(re.escape(name) + r"-(\d+)", path.name))
+        if (match := re.fullmatch(re.escape(name) + r"-(\d+)", path.name))
     ]
     last = max(numbers, default=0)
     return folder / f"{name}-{max(last, 1) if first > 1 else last + 1}"
 
 
 def _writer(run: Path, first: int) -> Any:
-    """A new event file, after those in the run; what those say of ``first`` and later is void."""
+    """A new event file after those of the run; it replaces their steps from ``first`` on."""
     module = _events()
     run.mkdir(parents=True, exist_ok=True)
-    # The library names files by the second, and would empty one that it has named before.
+    # the library names files by the second and would empty a file of the same second
     writer = module.EventsWriter(str(run / "events"), f".{len(list(run.iterdir())):06d}")
     start = module.event_pb2.SessionLog.START
     writer.write_event(_event(first, session_log={"status": start}))
     return writer
 
 
-def _event(step: int, **what: Any) -> Any:
-    return _events().event_pb2.Event(wall_time=time.time(), step=step, **what)
+def _event(step: int, **content: Any) -> Any:
+    return _events().event_pb2.Event(wall_time=time.time(), step=step, **content)
 
 
 def _tag(title: str, name: str) -> str:
-    """Any text, apart from halves of characters (from odd file names), which an event file cannot hold."""
+    """The scalar's name; lone surrogates (from odd file names) are replaced: protobuf refuses them."""
     return f"{title}/{name}".encode(errors="replace").decode()
 
 
 def _events() -> Any:
-    """The part of tensorboardX that writes at once; its ``SummaryWriter`` leaves that to a thread."""
+    """The module of tensorboardX that writes synchronously; ``SummaryWriter`` writes in a thread."""
     try:
         from tensorboardX import event_file_writer
     except ModuleNotFoundError:
         raise MissingExtraError(
-            "Curves for TensorBoard need tensorboardX: pip install 'landbridge[tensorboard]'."
+            "TensorBoard curves need the package tensorboardX: pip install 'landbridge[tensorboard]'."
         ) from None
     return event_file_writer

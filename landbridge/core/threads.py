@@ -1,6 +1,6 @@
-"""How many threads numba's kernels and BLAS may use for a while.
+"""Thread limits for numba kernels and BLAS.
 
-To look for the BLAS libraries of a process takes longer than many a product, so they are remembered.
+Finding the BLAS libraries of a process takes longer than a small matrix product, so they are cached.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from landbridge.core.errors import SettingsError
 
 @contextmanager
 def thread_limit(threads: int, blas: int = 1) -> Iterator[None]:
-    """numba on ``threads`` threads, BLAS on ``blas`` inside each."""
+    """Limit numba to ``threads`` threads and BLAS to ``blas`` threads inside each of them.
+
+    BLAS defaults to 1: its own threads inside a parallel kernel would oversubscribe the processor.
+    """
     import numba
 
     before = numba.get_num_threads()
@@ -31,17 +34,17 @@ def thread_limit(threads: int, blas: int = 1) -> Iterator[None]:
 
 @contextmanager
 def all_threads(threads: int | None) -> Iterator[None]:
-    """``threads`` for BLAS and for kernels, which take turns (default: the processors we may use)."""
-    wanted = len(os.sched_getaffinity(0)) if threads is None else threads
-    if wanted < 1:
-        raise SettingsError(f"threads must be 1 or more, not {wanted}.")
-    with thread_limit(wanted, wanted):
+    """Limit numba and BLAS, which take turns, to ``threads`` each (default: the processors available)."""
+    limit = len(os.sched_getaffinity(0)) if threads is None else threads
+    if limit < 1:
+        raise SettingsError(f"threads must be 1 or more, not {limit}.")
+    with thread_limit(limit, limit):
         yield
 
 
 @cache
 def _libraries(torch: bool) -> Any:
-    """What this process has loaded; ``torch`` comes with a BLAS of its own."""
+    """The BLAS libraries loaded; ``torch`` is part of the cache key, because torch brings its own BLAS."""
     import scipy.linalg  # noqa: F401  the BLAS that numba calls must be loaded to be limited
     from threadpoolctl import ThreadpoolController
 

@@ -1,4 +1,4 @@
-"""What a search may try for a setting: declared beside each method's settings, read by the tuner."""
+"""Search spaces: the values that tuning may try for a setting, declared beside the settings of a method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from landbridge.core.errors import SettingsError
 
 @dataclass(frozen=True)
 class Real:
-    """Any number from ``low`` to ``high``; ``log``: every order of magnitude equally often."""
+    """A number from ``low`` to ``high``; ``log``: every order of magnitude is equally likely."""
 
     low: float
     high: float
@@ -22,13 +22,13 @@ class Real:
         _check_bounds(self)
 
     def nearest(self, value: Any) -> Any:
-        """``value`` itself where it lies in the range, else the nearer bound."""
+        """``value`` if it lies in the range, else the nearer bound."""
         return min(max(value, self.low), self.high)
 
 
 @dataclass(frozen=True)
 class Whole:
-    """Any whole number from ``low`` to ``high``, both included; ``log`` as in :class:`Real`."""
+    """A whole number from ``low`` to ``high``, both included; ``log`` as in :class:`Real`."""
 
     low: int
     high: int
@@ -36,26 +36,30 @@ class Whole:
 
     def __post_init__(self) -> None:
         if not isinstance(self.low, int) or not isinstance(self.high, int):
-            raise SettingsError(f"The range {self.low} to {self.high} of a whole number needs whole bounds.")
+            raise SettingsError(
+                f"The bounds of a whole number must be whole numbers, not {self.low} and {self.high}."
+            )
         _check_bounds(self)
 
     def nearest(self, value: Any) -> Any:
-        """``value`` itself where it lies in the range, else the nearer bound."""
+        """``value`` if it lies in the range, else the nearer bound."""
         return min(max(value, self.low), self.high)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of ``options``, in no order."""
+    """One of ``options``, which have no order."""
 
     options: tuple[str | float | bool, ...]
 
     def __post_init__(self) -> None:
         if not self.options or len(set(self.options)) < len(self.options):
-            raise SettingsError(f"A choice needs distinct options, one or more; not {list(self.options)}.")
+            raise SettingsError(
+                f"A choice needs at least one option and no option twice, not {list(self.options)}."
+            )
 
     def nearest(self, value: Any) -> Any:
-        """``value`` itself where it is an option, else the first one."""
+        """``value`` if it is an option, else the first option."""
         return value if value in self.options else self.options[0]
 
 
@@ -63,9 +67,9 @@ Range = Real | Whole | Choice
 Space = Mapping[str, Range]
 
 
-def _check_bounds(asked: Real | Whole) -> None:
-    where = f"The range {asked.low} to {asked.high}"
-    if not (math.isfinite(asked.low) and math.isfinite(asked.high) and asked.low < asked.high):
-        raise SettingsError(f"{where} is none: low must be below high, both finite.")
-    if asked.log and asked.low <= 0:
-        raise SettingsError(f"{where} cannot be logarithmic: low must be above 0.")
+def _check_bounds(range_: Real | Whole) -> None:
+    low, high = range_.low, range_.high
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise SettingsError(f"low must be below high and both finite, not {low} and {high}.")
+    if range_.log and low <= 0:
+        raise SettingsError(f"low must be above 0 for a logarithmic range, not {low}.")

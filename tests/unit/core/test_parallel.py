@@ -50,20 +50,20 @@ def test_an_error_that_cannot_travel_is_told() -> None:
         list(Processes(1, 1).map(unfit, [5]))
 
 
-def test_a_result_that_cannot_travel_is_told() -> None:
+def test_a_result_that_cannot_be_pickled_is_an_error() -> None:
     with pytest.raises(Exception, match=r"[Pp]ickle") as caught:
         list(Processes(1, 1).map(unreturnable, [5]))
-    assert "while working on 5" in caught.value.__notes__[-1]
+    assert "The item was 5" in caught.value.__notes__[-1]
 
 
 @pytest.mark.parametrize(
     ("fn", "sentence"),
     [
-        (killed, r"^The process working on 4 was ended from outside \(signal 9\)"),
-        (leaves, r"^The process working on 4 ended by itself \(status 3\)"),
+        (killed, r"^The process working on 4 was killed \(signal 9\)"),
+        (leaves, r"^The process working on 4 exited with status 3"),
     ],
 )
-def test_a_worker_that_is_gone_is_one_clear_error(fn: Callable[[int], None], sentence: str) -> None:
+def test_a_dead_worker_is_one_clear_error(fn: Callable[[int], None], sentence: str) -> None:
     with pytest.raises(LandbridgeError, match=sentence):
         list(Processes(2, 1).map(fn, [4]))
 

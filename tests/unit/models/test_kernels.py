@@ -1,6 +1,6 @@
 """A rule for compiled loops whose sums may be reordered (``reassoc``): such a loop sums or stores, not both.
 
-Where a loop also stores, LLVM compares their addresses at run time and takes the scalar loop when two arrays lie
+Where a loop also stores, LLVM compares addresses at run time and takes the scalar loop when two arrays lie
 within a vector of each other. The order of the sum, and with it the last bit, would then depend on where
 the allocator put small arrays: about 3 fits in 1000 of a small BPRMF differed.
 """

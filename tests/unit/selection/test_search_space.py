@@ -39,8 +39,8 @@ def table(text: str) -> dict[str, Any]:
         lambda: Choice((1, 1)),
     ],
 )
-def test_a_range_that_is_none(made: Any) -> None:
-    with pytest.raises(SettingsError, match=r"range|choice"):
+def test_invalid_ranges_are_refused(made: Any) -> None:
+    with pytest.raises(SettingsError, match=r"range|choice|bounds|below"):
         made()
 
 
@@ -83,12 +83,12 @@ def test_fixed_settings_leave_the_space_unless_the_table_names_them() -> None:
         ("reg = {low = 1}", r"\[space\] reg must be a table such as .*'high'"),
         ("reg = {low = 1, hihg = 2}", r"Unknown key of \[space\] reg 'hihg': did you mean 'high'"),
         ("reg = {low = 1, options = [2]}", r"Unknown key of \[space\] reg 'low'"),
-        ("reg = {low = 3, high = 2}", r"\[space\] reg: The range 3.0 to 2.0 is none"),
+        ("reg = {low = 3, high = 2}", r"\[space\] reg: low must be below high"),
         ("reg = {low = 'a', high = 2}", r"\[space\] reg must be a table"),
         ("reg = {low = 1, high = 2, log = 'yes'}", r"\[space\] reg .*neither true nor false"),
         ("reg = {options = 3}", r"\[space\] reg must be a table"),
-        ("reg = {options = []}", r"\[space\] reg: A choice needs distinct options"),
-        ("factors = {low = 8.5, high = 9.5}", r"\[space\] factors: .* needs whole bounds"),
+        ("reg = {options = []}", r"\[space\] reg: A choice needs at least one option"),
+        ("factors = {low = 8.5, high = 9.5}", r"\[space\] factors: The bounds of a whole number"),
         ("factors = {options = [8.5]}", r"\[space\] factors must be a table"),
         ("variant = {low = 1, high = 2}", r"\[space\] variant: this setting is no number"),
     ],
@@ -107,7 +107,7 @@ def test_whatever_the_bounds_the_start_is_one_that_optuna_accepts(
 ) -> None:
     entry = {"place": {"low": low, "high": high, "log": log}}
     if not low < high:
-        with pytest.raises(SettingsError, match="is none"):
+        with pytest.raises(SettingsError, match="low must be below high"):
             read_space(Hill, entry)
         return
     space = {"place": read_space(Hill, entry)["place"]}
