@@ -127,8 +127,8 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
     def run(table: Interactions, factors: int) -> Run:
         item_IF = als.initial(np.random.default_rng(0), table.n_items, factors)
         ridges = [
-            als.ridge(table.user_counts, table.n_items, ALPHA0, REG, EXPONENT),
-            als.ridge(table.item_counts, table.n_users, ALPHA0, REG, EXPONENT),
+            als.FrequencyRidge(ALPHA0, REG, EXPONENT).of(table.user_counts, table.n_items),
+            als.FrequencyRidge(ALPHA0, REG, EXPONENT).of(table.item_counts, table.n_users),
         ]
         times: list[float] = []
         kept: list[Stages] = []

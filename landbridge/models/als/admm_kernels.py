@@ -1,8 +1,8 @@
-"""Compiled loops of a consensus round, one pass over memory each, parallel over rows.
+"""Numba kernels of an ADMM consensus round, one pass over memory each, parallel over users.
 
-R rows of a party's users, U users of the common vocabulary, F factors. A user has at most one row in a
-party, so no two rows write to one place, and sums are kept per row (float32 within it): any number of
-threads gives the same.
+R users of a domain, U users of the common vocabulary, F factors. A user is at most once in a domain, so no
+two rows write to one place, and sums are kept per row (float32 within it): the result does not depend on the
+number of threads.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-FAST = {"reassoc", "contract", "nsz"}  # lets sums use vector units; NaN stays NaN
+FAST = {"reassoc", "contract", "nsz"}  # sums may be reordered, so that they use vector units; NaN stays NaN
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def pull(users_R, rho_R, z_UF, t_RF):
-    """ρ (z - t) of every row, (R, F)."""
+    """ρ (z - t) of every row, (R, F): the pull of Eq. (1) towards the consensus."""
     out_RF = np.empty_like(t_RF)
     for row in prange(len(users_R)):
         z_F = z_UF[users_R[row]]
@@ -26,7 +26,7 @@ def pull(users_R, rho_R, z_UF, t_RF):
 
 @njit(cache=True, nogil=True, parallel=True)
 def add_messages(users_R, tied_R, x_RF, t_RF, sum_UF):
-    """Add x + t of the tied rows to their users' sums."""
+    """Add the messages x + t of tied users, Eq. (2), to ``sum_UF``."""
     for row in prange(len(users_R)):
         if tied_R[row]:
             sum_F = sum_UF[users_R[row]]
@@ -36,7 +36,7 @@ def add_messages(users_R, tied_R, x_RF, t_RF, sum_UF):
 
 @njit(cache=True, nogil=True, parallel=True, fastmath=FAST)
 def update_duals(users_R, tied_R, x_RF, z_UF, t_RF):
-    """t + x - z of the tied rows (the others' t), and ‖x - z‖² and ‖z‖² of each row, 0 where not tied."""
+    """Eq. (4) for tied users (t stays for the others), and ‖x - z‖² and ‖z‖² of each row, 0 if untied."""
     out_RF = np.empty_like(t_RF)
     away_R, norm_R = np.zeros(len(users_R)), np.zeros(len(users_R))
     for row in prange(len(users_R)):

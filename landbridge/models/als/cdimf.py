@@ -1,28 +1,32 @@
-"""CDIMF: implicit ALS per domain, tied by ADMM on the shared users' factors (arXiv 2409.15568, RecSys 2024).
+"""CDIMF: implicit ALS per domain, tied by an ADMM consensus on the shared users' embeddings.
 
-Every domain d is a party with its own events R_d and item factors Y_d. A shared user u has one row x_u^d
-per party she takes part in, tied to a consensus row z_u; t_u^d is the scaled dual. Per epoch, K times
+arXiv 2409.15568 (RecSys 2024). Every domain d keeps its own events R_d and item embeddings Y_d. A shared user
+u has one embedding x_u^d in every domain of theirs, tied to a consensus z_u; t_u^d is the scaled dual. Each
+epoch repeats K times
 
     x_u^d = argmin  F_d(x) + ρ ‖x - z_u + t_u^d‖²                                                     (1)
-    m_u^d = x_u^d + t_u^d                     (all that ever leaves a party)                          (2)
+    m_u^d = x_u^d + t_u^d                     (the message: all that ever leaves a domain)            (2)
     z_u   = Dρ / (Dρ + λ_z) · mean_d m_u^d    (λ_z = 0: the identity prox)                            (3)
     t_u^d = t_u^d + x_u^d - z_u                                                                       (4)
 
-then every party updates its items by implicit ALS with z_u in place of x_u^d for its tied users,
+and then updates every domain's items by implicit ALS, with z_u in place of x_u^d for the tied users,
 
     Y_d = argmin over items at fixed users.                                                           (5)
 
-F_d is the party's iALS objective in the user (:mod:`landbridge.models.als.ials`), so (1) is the same solve
-with ridge λ_u + ρ and pull ρ (z_u - t_u^d). The first epochs run without penalty, whatever ρ is: z and t hold
-nothing yet, and ρ would only shrink the shared rows. (From an earlier model's items there is a penalty at
-once: they are not to be spoilt by users who do not agree.) A fit ends with rounds of (1)-(4) at fixed items
-until the gap ‖x - z‖ / ‖z‖ and the shift ‖z - z_before‖ / ‖z‖ are both below ``tolerance``: z_u is then the
-optimum of her summed objectives, her fold-in. There ρ is halved or doubled whenever one of the two is ten
-times the other, for a large ρ closes the gap at once and far from the optimum. t holds the multiplier
-divided by ρ, so it is rescaled whenever ρ changes. With ρ = 0 nobody is tied: separate ALS.
+F_d is the domain's iALS objective in the user (:mod:`landbridge.models.als.ials`), so (1) is the same solve
+with ridge λ_u + ρ and pull ρ (z_u - t_u^d).
 
-``variant="paper_code"`` repeats the published program, which is not ADMM: its pull λ_u^{1/2}-scaled on the
-right-hand side only, without ρ in the matrix, one round per epoch, items updated on x, no last rounds:
+The first epochs run without the penalty ρ: z and t are still zero, so ρ would only shrink the embeddings. A
+warm start has the penalty from the beginning, because users who do not agree would spoil the previous model's
+items. A fit ends with rounds of (1)-(4) at fixed items until the gap ‖x - z‖ / ‖z‖ and the shift
+‖z - z_before‖ / ‖z‖ are both below ``tolerance``; z_u is then the optimum of the user's summed objectives,
+which is their fold-in. These rounds double or halve ρ whenever gap and shift differ by a factor of ten,
+because a large ρ closes the gap at once but far from the optimum. t is the multiplier divided by ρ, so it is
+rescaled whenever ρ changes. With ρ = 0 no user is tied, and the result is separate ALS.
+
+``variant="paper_code"`` repeats the published program, which is not ADMM. Its pull is scaled by λ_u^{1/2} on
+the right-hand side only, the matrix has no ρ, an epoch has one round, items are updated on x, and there are
+no closing rounds:
 
     (A_u + λ_u I) x = b_u + λ (n_u / |V| + α₀)^ν ρ (z_u - t_u^d)                                      (6)
 """
@@ -53,10 +57,10 @@ from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
 
-LAST_ROUNDS = 500
-BALANCE = 10  # ratio of gap and shift from which on the last rounds change ρ
-LARGEST = 1e15  # above it float32 cannot hold sums of squares
-START_SCALE = 100.0
+MAX_CLOSING_ROUNDS = 500
+BALANCE = 10  # ratio of gap and shift beyond which the closing rounds change ρ
+MAX_VALUE = 1e15  # the square of more would come near the limit of float32, 3e38
+START_SCALE = 100.0  # users at the start: the penalty acts relative to the size of the items
 RISING_ROUNDS = 4  # the published program's gap rises for three epochs at its defaults
 
 
@@ -120,83 +124,85 @@ class CDIMF(Method):
         return {cls.name: cls()}
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
-        """Train all parties; only m (2) and z (3) pass between them."""
+        """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
         options = options or FitOptions()
-        parties = self._parties(train, options.seed)
-        last = previous_model(options, self, self.factors)
-        steps, start = self, partial(self._start, parties, train.n_users, options.seed, options.threads)
-        if last is not None:
+        domains = self._domain_states(train, options.seed)
+        previous = previous_model(options, self, self.factors)
+        steps, start = self, partial(self._start, domains, train.n_users, options.seed, options.threads)
+        if previous is not None:
+            # no warm-up: users without a common penalty would spoil the items of the previous model
             steps = replace(self, rho_warmup=0)
-            start = partial(initial_states, last, train, parties, options.seed)
+            start = partial(initial_states, previous, train, domains, options.seed)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with thread_limit(options.threads):
             state, log = run_epochs(
                 "CDIMF",
                 self.epochs,
                 start,
-                partial(steps._epoch, parties, options.threads),
-                lambda state: self._fitted(train, parties, state, ()),
+                partial(steps._epoch, domains, options.threads),
+                lambda state: self._fitted(train, domains, state, ()),
                 options,
                 identity,
             )
             if self.variant == "admm":
-                state, closing = steps._close(parties, state, options.threads)
+                state, closing = steps._close(domains, state, options.threads)
                 log = (*log, closing)
-        return self._fitted(train, parties, state, log)
+        return self._fitted(train, domains, state, log)
 
-    def _parties(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
-        """Every domain's party; with ρ = 0 nobody is tied."""
+    def _domain_states(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
+        """The state of every domain; with ρ = 0 no user is tied."""
         everywhere = self.consensus_domains == "all"
         tied_U = consensus_users(train, everywhere, self.shared_fraction, seed) & (self.rho > 0)
-        scale = (self.alpha0, self.reg, self.frequency_exponent)
+        penalty = als.FrequencyRidge(self.alpha0, self.reg, self.frequency_exponent)
         return {
-            name: DomainState.of(events, tied_U, everywhere, *scale) for name, events in train.domains.items()
+            name: DomainState.of(events, tied_U, everywhere, penalty)
+            for name, events in train.domains.items()
         }
 
-    def _start(self, parties: Mapping[str, DomainState], n_users: int, seed: int, threads: int) -> State:
-        """Small Gaussian items; in the exact variant items fitted to common Gaussian users instead.
+    def _start(self, domains: Mapping[str, DomainState], n_users: int, seed: int, threads: int) -> State:
+        """Small Gaussian items; in the ADMM variant, items fitted to Gaussian users common to all domains.
 
-        Parties that start from one seed start in one basis, so that even ten of them agree at once.
-        The users are large because the penalty is felt relative to the size of the items.
+        Items drawn per domain would give every domain a basis of its own, and the mean of ten such bases is
+        nearly zero. Common users put all domains into one basis, so that they agree from the first round.
         """
         z_UF = np.float32(START_SCALE) * als.initial(generator(seed, "users"), n_users, self.factors)
         state: State = {"z": np.zeros_like(z_UF), "gap": np.array([np.inf, 0.0])}
-        for name, party in parties.items():
-            state[f"x:{name}"] = z_UF[party.users]
+        for name, domain in domains.items():
+            state[f"x:{name}"] = z_UF[domain.users]
             state[f"t:{name}"] = np.zeros_like(state[f"x:{name}"])
-            state[f"y:{name}"] = als.initial(generator(seed, "items", name), party.n_items, self.factors)
+            state[f"y:{name}"] = als.initial(generator(seed, "items", name), domain.n_items, self.factors)
         return (
             state
             if self.variant == "paper_code"
-            else state | self._items(parties, state | {"z": z_UF}, threads)
+            else state | self._items(domains, state | {"z": z_UF}, threads)
         )
 
     def _epoch(
-        self, parties: Mapping[str, DomainState], threads: int, state: State, epoch: int
+        self, domains: Mapping[str, DomainState], threads: int, state: State, epoch: int
     ) -> tuple[State, Record]:
-        """One exchange of ``inner_sweeps`` rounds, then every party's items."""
+        """Rounds (1) to (4), ``inner_sweeps`` times, then the items of every domain, Eq. (5)."""
         exact = self.variant == "admm"
-        warm = exact and epoch < self.rho_warmup
-        rho = 0.0 if warm else self.rho * self.rho_growth ** max(0, epoch - self.rho_warmup)
+        warming_up = exact and epoch < self.rho_warmup
+        rho = 0.0 if warming_up else self.rho * self.rho_growth ** max(0, epoch - self.rho_warmup)
         exchange = epoch % self.consensus_every == 0
-        bases = {name: als.basis(state[f"y:{name}"], threads) for name in parties}
+        bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
         if exact and epoch > self.rho_warmup:
-            state = state | _rescaled(parties, state, self.rho_growth)
+            state = state | _rescaled(domains, state, self.rho_growth)
         facts: Record = {"rho": rho}
         for _ in range(self.inner_sweeps if exact and exchange and rho > 0 else 1):
-            state = state | self._users(parties, bases, state, rho, threads)
+            state = state | self._users(domains, bases, state, rho, threads)
             if exchange:
-                state, facts = self._exchange(parties, state, rho, dual=not warm)
+                state, facts = self._exchange(domains, state, rho, dual=not warming_up)
         if "gap" in facts:
-            last, rising = state["gap"]
-            facts["rising"] = int(rising + 1) if facts["gap"] > last else 0
+            previous_gap, rising = state["gap"]
+            facts["rising"] = int(rising + 1) if facts["gap"] > previous_gap else 0
             state["gap"] = np.array([facts["gap"], facts["rising"]])
-        self._watch(state, facts)
-        return state | self._items(parties, state, threads), facts
+        self._check_divergence(state, facts)
+        return state | self._items(domains, state, threads), facts
 
     def _users(
         self,
-        parties: Mapping[str, DomainState],
+        domains: Mapping[str, DomainState],
         bases: Mapping[str, als.Basis],
         state: State,
         rho: float,
@@ -206,36 +212,37 @@ class CDIMF(Method):
         from landbridge.models.als import admm_kernels as kernels
 
         rows = {}
-        for name, party in parties.items():
-            rho_U = np.where(party.tied, np.float32(rho), np.float32(0))
-            pull_U = rho_U if self.variant == "admm" else rho_U * party.half_U
-            ridge_U = party.ridge_U + rho_U if self.variant == "admm" else party.ridge_U
-            pull_UF = kernels.pull(party.users, pull_U, state["z"], state[f"t:{name}"])
-            turned_UF = als.rotate(pull_UF, bases[name].rotation_FF, threads)
-            x_UF = als.solve(party.by_user, bases[name], self.alpha0, ridge_U, turned_UF)
-            rows[f"x:{name}"] = _turned_back(x_UF, bases[name], threads)
+        for name, domain in domains.items():
+            rho_U = np.where(domain.tied, np.float32(rho), np.float32(0))
+            pull_U = rho_U if self.variant == "admm" else rho_U * domain.half_U
+            ridge_U = domain.ridge_U + rho_U if self.variant == "admm" else domain.ridge_U
+            pull_UF = kernels.pull(domain.users, pull_U, state["z"], state[f"t:{name}"])
+            rotated_UF = als.rotate(pull_UF, bases[name].rotation_FF, threads)
+            x_UF = als.solve(domain.by_user, bases[name], self.alpha0, ridge_U, rotated_UF)
+            # every domain has a basis of its own: only in the common one can x be averaged
+            rows[f"x:{name}"] = _rotated_back(x_UF, bases[name], threads)
         return rows
 
     def _exchange(
-        self, parties: Mapping[str, DomainState], state: State, rho: float, dual: bool
+        self, domains: Mapping[str, DomainState], state: State, rho: float, dual: bool
     ) -> tuple[State, Record]:
-        """Eqs. (2)-(4) and how far the parties are from agreement."""
+        """Eqs. (2) to (4), and how far the domains are from agreement (``gap``, ``shift``)."""
         from landbridge.models.als import admm_kernels as kernels
 
         sum_UF = np.zeros_like(state["z"])
         count_U = np.zeros(len(sum_UF), np.float32)
-        for name, party in parties.items():
+        for name, domain in domains.items():
             kernels.add_messages(
-                party.users, party.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
+                domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
             )  # Eq. (2)
-            count_U[party.users[party.tied]] += 1
+            count_U[domain.users[domain.tied]] += 1
         shrunk_U = count_U + self.consensus_reg / rho if rho > 0 else count_U
         z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
         new: State = {"z": z_UF}
         primal = tied_norm = 0.0
-        for name, party in parties.items():
+        for name, domain in domains.items():
             t_UF, away_U, norm_U = kernels.update_duals(
-                party.users, party.tied, state[f"x:{name}"], z_UF, state[f"t:{name}"]
+                domain.users, domain.tied, state[f"x:{name}"], z_UF, state[f"t:{name}"]
             )
             primal, tied_norm = primal + float(away_U.sum()), tied_norm + float(norm_U.sum())
             if dual:
@@ -249,54 +256,59 @@ class CDIMF(Method):
             "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0,
         }
 
-    def _items(self, parties: Mapping[str, DomainState], state: State, threads: int) -> State:
+    def _items(self, domains: Mapping[str, DomainState], state: State, threads: int) -> State:
         """Eq. (5)."""
         items = {}
-        for name, party in parties.items():
-            users = als.basis(self._rows(party, name, state), threads)
-            turned_IF = als.solve(party.by_item, users, self.alpha0, party.ridge_I)
-            items[f"y:{name}"] = _turned_back(turned_IF, users, threads)
+        for name, domain in domains.items():
+            users = als.basis(self._rows(domain, name, state), threads)
+            rotated_IF = als.solve(domain.by_item, users, self.alpha0, domain.ridge_I)
+            items[f"y:{name}"] = _rotated_back(rotated_IF, users, threads)
         return items
 
-    def _rows(self, party: DomainState, name: str, state: State) -> Float32:
-        """A party's users: the consensus row where tied, her own elsewhere."""
+    def _rows(self, domain: DomainState, name: str, state: State) -> Float32:
+        """User embeddings of a domain: the consensus of tied users, the own embedding of the others."""
         if self.variant == "paper_code":
             return np.asarray(state[f"x:{name}"])
-        return np.where(party.tied[:, None], state["z"][party.users], state[f"x:{name}"])
+        return np.where(domain.tied[:, None], state["z"][domain.users], state[f"x:{name}"])
 
-    def _close(self, parties: Mapping[str, DomainState], state: State, threads: int) -> tuple[State, Record]:
-        """Rounds (1)-(4) at fixed items until the parties agree."""
-        bases = {name: als.basis(state[f"y:{name}"], threads) for name in parties}
+    def _close(self, domains: Mapping[str, DomainState], state: State, threads: int) -> tuple[State, Record]:
+        """Closing rounds (1) to (4) at fixed items until the domains agree."""
+        bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
         rho = self.rho * self.rho_growth ** max(0, self.epochs - 1 - self.rho_warmup)
         facts: Record = {}
         rounds = 0
-        while rounds < LAST_ROUNDS:
-            state = state | self._users(parties, bases, state, rho, threads)
-            state, facts = self._exchange(parties, state, rho, dual=True)
+        while rounds < MAX_CLOSING_ROUNDS:
+            state = state | self._users(domains, bases, state, rho, threads)
+            state, facts = self._exchange(domains, state, rho, dual=True)
             rounds += 1
             gap, shift = facts["gap"], facts["shift"]
             if max(gap, shift) < self.tolerance:
                 break
             factor = 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
-            rho, state = rho * factor, state | _rescaled(parties, state, factor)
+            rho, state = rho * factor, state | _rescaled(domains, state, factor)
         return state, {"closing_rounds": rounds, **facts}
 
-    def _watch(self, state: State, facts: Record) -> None:
-        """Refuse what is no number and, unless only logged, the published program's gap that only grows."""
-        if not all((np.abs(array) < LARGEST).all() for array in state.values()):
-            raise DivergenceError(f"CDIMF's rows grew beyond all numbers; lower rho (now {self.rho}).")
-        watched = self.variant == "paper_code" and self.on_divergence == "stop"
-        if watched and facts.get("rising", 0) >= RISING_ROUNDS:
+    def _check_divergence(self, state: State, facts: Record) -> None:
+        """DivergenceError where values grow without bound.
+
+        A gap that keeps growing is an error too for the published program, unless ``on_divergence="log"``.
+        """
+        if not all((np.abs(array) < MAX_VALUE).all() for array in state.values()):
             raise DivergenceError(
-                f"CDIMF's consensus gap has grown {RISING_ROUNDS} epochs in a row, to {facts['gap']:.2f}; "
+                f"Training of CDIMF diverged (embeddings above {MAX_VALUE:.0e}); lower rho (now {self.rho})."
+            )
+        checked = self.variant == "paper_code" and self.on_divergence == "stop"
+        if checked and facts.get("rising", 0) >= RISING_ROUNDS:
+            raise DivergenceError(
+                f"CDIMF diverges: its consensus gap grew {RISING_ROUNDS} times in a row, to {facts['gap']:.2f}; "
                 f"lower rho (now {self.rho}) or use variant='admm'."
             )
 
     def _fitted(
-        self, train: MultiDomain, parties: Mapping[str, DomainState], state: State, log: tuple[Record, ...]
+        self, train: MultiDomain, domains: Mapping[str, DomainState], state: State, log: tuple[Record, ...]
     ) -> ALSModel:
-        catalogue = {name: party.catalogue for name, party in parties.items()}
-        tie = "consensus" if any(party.tied.any() for party in parties.values()) else "separate"
+        catalogue = {name: domain.catalogue for name, domain in domains.items()}
+        tie = "consensus" if any(domain.tied.any() for domain in domains.values()) else "separate"
         rule = RidgeSpec(
             tie,
             self.alpha0,
@@ -306,16 +318,16 @@ class CDIMF(Method):
             self.consensus_domains == "all",
             self.consensus_reg,
         )
-        users = user_embeddings_by_domain(parties, state, own=self.variant == "paper_code")
-        items = {name: state[f"y:{name}"] for name in parties}
+        users = user_embeddings_by_domain(domains, state, own=self.variant == "paper_code")
+        items = {name: state[f"y:{name}"] for name in domains}
         return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
 
 
-def _rescaled(parties: Mapping[str, DomainState], state: State, growth: float) -> State:
-    """The scaled duals after ρ has grown by a factor."""
-    return {f"t:{name}": state[f"t:{name}"] / np.float32(growth) for name in parties}
+def _rescaled(domains: Mapping[str, DomainState], state: State, growth: float) -> State:
+    """The scaled duals after ρ has grown by a factor: t is the multiplier divided by ρ."""
+    return {f"t:{name}": state[f"t:{name}"] / np.float32(growth) for name in domains}
 
 
-def _turned_back(rows_RF: Float32, basis: als.Basis, threads: int) -> Float32:
-    """Rows in a basis of their own, in the common one."""
+def _rotated_back(rows_RF: Float32, basis: als.Basis, threads: int) -> Float32:
+    """Rows from the basis of a half step to the common basis of all domains."""
     return als.rotate(rows_RF, np.ascontiguousarray(basis.rotation_FF.T), threads)

@@ -60,12 +60,13 @@ class RidgeSpec:
     def ridge(self, counts_BD: npt.NDArray[np.int64], part_BD: npt.NDArray[np.bool_]) -> Float32:
         """The regularisation of each row, (B,)."""
         sizes = list(self.catalogue.values())
+        penalty = als.FrequencyRidge(self.alpha0, self.reg, self.exponent)
         if self.tie == "pooled":
-            return als.ridge(counts_BD.sum(axis=1), sum(sizes), self.alpha0, self.reg, self.exponent)
+            return penalty.of(counts_BD.sum(axis=1), sum(sizes))
         tied_B = (self.tie == "consensus") & (self.everywhere | (part_BD.sum(axis=1) >= 2))
         total_B = np.where(tied_B, np.float32(self.shrink), np.float32(0))  # the consensus shrinks, no party
         for column, size in enumerate(sizes):
-            own_B = als.ridge(counts_BD[:, column], size, self.alpha0, self.reg, self.exponent)
+            own_B = penalty.of(counts_BD[:, column], size)
             total_B += np.where(part_BD[:, column], own_B, 0)
         return total_B
 

@@ -1,13 +1,14 @@
 """Implicit ALS with frequency-scaled regularisation, each domain alone or all as one table.
 
-Hu, Koren, Volinsky (ICDM 2008) in the form of Rendle et al. (RecSys 2022), as used by CDIMF
-(arXiv 2409.15568). For users X (U, F) and items Y (I, F) of one table with entries S it minimises
+Hu, Koren and Volinsky (ICDM 2008) in the form of Rendle et al. (RecSys 2022), as used by CDIMF
+(arXiv 2409.15568). For users X (U, F) and items Y (I, F) of one table with events S it minimises
 
     Σ_{(u,i)∈S} w_ui (1 - x_u·y_i)² + α₀ Σ_{u,i} (x_u·y_i)² + Σ_u λ_u ‖x_u‖² + Σ_i λ_i ‖y_i‖²          (1)
     λ_u = λ (n_u / |V| + α₀)^{2ν},  λ_i = λ (n_i / |U| + α₀)^{2ν}                                     (2)
 
-by exact alternating half steps (:mod:`landbridge.models.als.solver`). ``sharing="separate"`` does so for
-every domain; ``"joined"`` once for the table [R_1 | … | R_D], so that a user has one row for all domains.
+by exact alternating half steps (:mod:`landbridge.models.als.solver`). ``sharing="separate"`` fits
+every domain by itself; ``"joined"`` fits the table [R_1 | … | R_D], so that a user has one embedding for all
+domains.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class IALS(Method):
         return {"alone": cls(sharing="separate"), "joined": cls(sharing="joined")}
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
-        """Alternate for ``epochs`` sweeps and end with the users' half step."""
+        """Run ``epochs`` sweeps over users and items, then one half step of the users at the final items."""
         options = options or FitOptions()
         tables = tables_of(train, self.sharing)
         sides = {label: _Table.of(table, self) for label, (table, _) in tables.items()}
@@ -119,12 +120,12 @@ class IALS(Method):
         tables: Mapping[str, tuple[Interactions, dict[str, slice]]],
         options: FitOptions,
     ) -> State:
-        """Small Gaussian items, or those of an earlier model."""
-        last = previous_model(options, self, self.factors)
+        """Small Gaussian items, or those of a previous model."""
+        previous = previous_model(options, self, self.factors)
         state = {}
         for label, (table, slices) in tables.items():
             drawn_IF = als.initial(generator(options.seed, "items", label), table.n_items, self.factors)
-            rows = [initial_items(last, train, name, drawn_IF[part]) for name, part in slices.items()]
+            rows = [initial_items(previous, train, name, drawn_IF[part]) for name, part in slices.items()]
             state[f"item:{label}"] = np.concatenate(rows)
         return state
 
@@ -136,7 +137,7 @@ class IALS(Method):
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """One table with the regularisation of its rows and columns, Eq. (2)."""
+    """One table of events with the penalties of its users and items, Eq. (2)."""
 
     events: Interactions
     alpha0: float
@@ -147,34 +148,45 @@ class _Table:
     @classmethod
     def of(cls, events: Interactions, settings: IALS) -> _Table:
         users, items = events.user_counts, events.item_counts
-        scale = (settings.alpha0, settings.reg, settings.frequency_exponent)
+        penalty = als.FrequencyRidge(settings.alpha0, settings.reg, settings.frequency_exponent)
         return cls(
             events,
             settings.alpha0,
-            als.ridge(users, events.catalogue, *scale),
-            als.ridge(items, int((users > 0).sum()), *scale),
+            penalty.of(users, events.catalogue),
+            penalty.of(items, int((users > 0).sum())),
             als.SOLVERS[settings.solver],
         )
 
     def sweep(self, label: str, state: State, threads: int) -> State:
-        """Users, then items. The items determine the users, which are kept only to start from."""
+        """One half step of the users, then one of the items.
+
+        The items alone determine the users, so users are kept only where conjugate gradients start from them.
+        """
         items = als.basis(state[f"item:{label}"], threads)
         before_UF = state.get(f"user:{label}")
         start_UF = None if before_UF is None else als.rotate(before_UF, items.rotation_FF, threads)
         user_UF = als.solve(
-            self.events.by_user, items, self.alpha0, self.ridge_U, solver=self.solver, start_RF=start_UF
+            self.events.by_user,
+            items,
+            self.alpha0,
+            self.ridge_U,
+            options=als.SolveOptions(self.solver, start_UF),
         )
         users = als.basis(user_UF, threads)
         exact = self.solver == als.EXACT
-        room_IF = items.rotated_IF  # the last items are of no further use
+        room_IF = items.rotated_IF  # the previous items are not needed again: saves an array of their size
         start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
         item_IF = als.solve(
-            self.events.by_item, users, self.alpha0, self.ridge_I, None, self.solver, start_IF, room_IF
+            self.events.by_item,
+            users,
+            self.alpha0,
+            self.ridge_I,
+            options=als.SolveOptions(self.solver, start_IF, room_IF),
         )
         kept = {} if exact else {f"user:{label}": users.rotated_IF}
         return {f"item:{label}": item_IF, **kept}
 
     def finish(self, item_IF: Float32, threads: int) -> tuple[Float32, Float32]:
-        """Both sides in one basis, every user row the optimum at these items."""
+        """Users and items in one basis; every user embedding is the optimum at these items."""
         items = als.basis(item_IF, threads)
         return als.solve(self.events.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF

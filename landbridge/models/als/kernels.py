@@ -1,9 +1,10 @@
-"""The row solves of implicit ALS as one numba kernel; equations in :mod:`landbridge.models.als.solver`.
+"""Numba kernel that solves all rows of a half step; equations in :mod:`landbridge.models.als.solver`.
 
-Every row is computed by one thread from the same numbers in the same order, so the result does not
-depend on the number of threads. Letters: R rows, N entries of a row, F factors, C chunks of rows, B block.
-Gramians go through one register tile of 4 × 4 dot products over contiguous memory, half the products of a
-BLAS call; matrices are padded to multiples of 4 with zero rows, which the unit diagonal leaves alone.
+One thread computes a row from the same numbers in the same order, so the result does not depend on the
+number of threads. Letters: R rows, N events of a row, F factors, C chunks of rows, B block. Gramians are
+built in register tiles of 4 × 4 dot products over contiguous memory, which is half the work of a BLAS call
+because only the lower triangle is needed. Matrices are padded to multiples of 4 with zero rows; their unit
+diagonal keeps the padded system regular and the solution unchanged.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets dot products use vector units; NaN stays NaN
+FAST = {
+    "reassoc",
+    "contract",
+    "nsz",
+    "arcp",
+}  # sums may be reordered, so that they use vector units; NaN stays NaN
 TILE = 4
 LAPACK = 24  # from this size on LAPACK's Cholesky beats the plain loop
-BLOCK = 128  # entries of a long row gathered at once
+BLOCK = 128  # events of a long row gathered at once: a block stays in the cache
 STRIDE = BLOCK + 16  # no power of two: columns of the transposed block must not share a cache set
 
 
@@ -37,8 +43,8 @@ def solve_rows(
 ):
     """Solve every row into ``out_RF``, rows ``bounds_C[c]:bounds_C[c + 1]`` per chunk.
 
-    Eq. (3) below ``long_from`` entries (``longest``: the most there are), else Eq. (4); from ``steps_from``
-    on by conjugate gradients unless they fail.
+    Rows below ``long_from`` events (at most ``longest``) use Eq. (3), the others Eq. (4): by Cholesky or,
+    from ``steps_from`` events on, by conjugate gradients unless they fail.
     """
     n_factors = rotated_IF.shape[1]
     for chunk in prange(len(bounds_C) - 1):

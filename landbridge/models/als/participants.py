@@ -1,9 +1,9 @@
-"""The parties of a consensus: what each domain holds of its own users, and whom the consensus binds."""
+"""The participants of a consensus: the local state of every domain, and the users whom the consensus ties."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,10 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class DomainState:
-    """What one domain holds: its events over its own users only. Shapes: U its users, I its items."""
+    """What one domain holds: its events over its own U users and I items, and their penalties."""
 
-    users: npt.NDArray[np.int64]  # (U,) index of each in the common vocabulary
-    tied: Mask  # (U,) whether the consensus binds her here
+    users: npt.NDArray[np.int64]  # (U,) index of every own user in the common vocabulary
+    tied: Mask  # (U,) whether the consensus ties the user in this domain
     by_user: Ragged
     by_item: Ragged
     ridge_U: Float32
@@ -33,9 +33,9 @@ class DomainState:
 
     @classmethod
     def of(
-        cls, events: Interactions, tied_U: Mask, everywhere: bool, alpha0: float, reg: float, exponent: float
+        cls, events: Interactions, tied_U: Mask, everywhere: bool, penalty: als.FrequencyRidge
     ) -> DomainState:
-        """One domain's party; its users are those with events here and, ``everywhere``, all that are tied."""
+        """The state of a domain; its users have events in it or, ``everywhere``, are tied."""
         takes_part_U = events.user_counts > 0
         if everywhere:
             takes_part_U = takes_part_U | tied_U
@@ -49,9 +49,9 @@ class DomainState:
             tied_U[users],
             own.by_user,
             own.by_item,
-            als.ridge(own.user_counts, own.catalogue, alpha0, reg, exponent),
-            als.ridge(own.item_counts, len(users), alpha0, reg, exponent),
-            als.ridge(own.user_counts, own.catalogue, alpha0, reg, exponent / 2),
+            penalty.of(own.user_counts, own.catalogue),
+            penalty.of(own.item_counts, len(users)),
+            replace(penalty, exponent=penalty.exponent / 2).of(own.user_counts, own.catalogue),
             own.catalogue,
         )
 
@@ -62,35 +62,35 @@ class DomainState:
 
 
 def consensus_users(data: MultiDomain, everywhere: bool, fraction: float, seed: int) -> Mask:
-    """Whom a consensus binds: a ``fraction`` of those with events in two domains or, ``everywhere``, in
-    any, (U,)."""
+    """Which users a consensus ties, (U,): a ``fraction`` of those with events in two domains or,
+    ``everywhere``, in any domain."""
     eligible_U = data.activity_UD.any(axis=1) if everywhere else data.shared_U
     return np.asarray(eligible_U & (generator(seed, "shared").random(data.n_users) < fraction))
 
 
 def user_embeddings_by_domain(
-    parties: Mapping[str, DomainState], state: State, own: bool
+    domains: Mapping[str, DomainState], state: State, own: bool
 ) -> dict[str, Float32]:
-    """User rows per domain over all users: the consensus, and a party's own row where nothing is tied.
+    """Embeddings of all users per domain: the consensus, or a domain's own embedding of untied users.
 
-    ``state`` holds "z" and every party's "x:name". With ``own`` a party's users keep her own rows although
-    they are tied. With every shared user tied, all domains hold the same array.
+    ``state`` holds "z" and "x:name" of every domain. With ``own`` even tied users keep the embedding of the
+    domain. Where no untied user is in two domains, all domains share one array.
     """
-    known_UF = np.array(state["z"])
-    bound_U = np.zeros(len(known_UF), bool)
-    for party in parties.values():
-        bound_U[party.users[party.tied]] = True
-    alone_U = np.zeros(len(known_UF), np.int64)
-    for name, party in parties.items():
-        loose = party.users[~party.tied]
-        known_UF[loose] = state[f"x:{name}"][~party.tied]
-        alone_U[loose] += 1
-    if not own and alone_U.max(initial=0) <= 1:
-        return dict.fromkeys(parties, known_UF)
+    common_UF = np.array(state["z"])
+    tied_U = np.zeros(len(common_UF), bool)
+    for domain in domains.values():
+        tied_U[domain.users[domain.tied]] = True
+    untied_U = np.zeros(len(common_UF), np.int64)
+    for name, domain in domains.items():
+        loose = domain.users[~domain.tied]
+        common_UF[loose] = state[f"x:{name}"][~domain.tied]
+        untied_U[loose] += 1
+    if not own and untied_U.max(initial=0) <= 1:
+        return dict.fromkeys(domains, common_UF)
     rows = {}
-    for name, party in parties.items():
-        rows[name] = known_UF.copy()
-        rows[name][party.users] = state[f"x:{name}"]
+    for name, domain in domains.items():
+        rows[name] = common_UF.copy()
+        rows[name][domain.users] = state[f"x:{name}"]
         if not own:
-            rows[name][bound_U] = state["z"][bound_U]
+            rows[name][tied_U] = state["z"][tied_U]
     return rows

@@ -1,25 +1,25 @@
-"""Implicit alternating least squares, solved exactly and fast.
+"""Half steps of implicit alternating least squares: an exact row solver, and conjugate gradients.
 
-One half step fixes the items' factors Y (I, F) and finds for every user u with entries S
+A half step fixes the item embeddings Y (I, F) and computes for every user u with events S
 
     min_x  Σ_{i∈S} w_i (1 - x·y_i)² + α₀ Σ_i (x·y_i)² + ridge_u ‖x‖² - 2 x·c_u                        (1)
 
-whose optimum solves (α₀ YᵀY + Y_SᵀWY_S + ridge_u I) x = Y_SᵀW1 + c_u. The vector c ("pull") is zero in
+The optimum solves (α₀ YᵀY + Y_SᵀWY_S + ridge_u I) x = Y_SᵀW1 + c_u. The vector c ("pull") is zero in
 plain ALS and ρ(z - t) in a consensus step, where ridge = λ_u + ρ. With YᵀY = QΛQᵀ computed once per half
 step and all factors rotated by Q, the dense part is the diagonal D = α₀Λ + ridge_u, and              (2)
 
     x = D⁻¹(c + Y_Sᵀ v),   (W⁻¹ + Y_S D⁻¹ Y_Sᵀ) v = 1 - Y_S D⁻¹ c                                     (3)
 
-costs N² F for N entries instead of F³ for F factors (Woodbury, with the push-through identity for the
+costs N² F for N events instead of F³ for F factors (Woodbury, with the push-through identity for the
 right-hand side). A row with N ≥ F/2 solves the F × F system
 
     (D + Y_SᵀWY_S) x = c + Y_SᵀW1                                                                    (4)
 
 by Cholesky or, where a :class:`Solver` says so, by conjugate gradients: with the diagonal D a step costs
-4NF operations, without the F² of a dense Gramian. The model x·y does not change under rotation, so both
-sides stay in the basis of the last half step and nothing is rotated back. Products are float32, their sums
-over blocks of rows float64.
-Frequency-scaled regularisation follows Rendle et al. 2022 in the form used by CDIMF (arXiv 2409.15568):
+4NF operations, without the F² of a dense Gramian. A rotation of both sides does not change the scores x·y,
+so both stay in the basis of the last half step and nothing is rotated back. Matrix products are float32, and
+their sums over blocks of rows are float64: a float32 sum over a million rows would lose half of its digits.
+Frequency-scaled regularisation follows Rendle et al. (2022) in the form used by CDIMF (arXiv 2409.15568):
 
     λ_u = λ (n_u / |V| + α₀)^{2ν}                                                                    (5)
 """
@@ -41,8 +41,8 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
-EXPECTED_STEPS = 20  # of conjugate gradients, as work per entry and factor
-CHUNKS = 256  # pieces of about equal work that the kernel's threads take
+EXPECTED_STEPS = 20  # of conjugate gradients, to estimate the work of a long row
+CHUNKS = 256  # pieces of about equal work: many more than threads, as work is only estimated
 T = TypeVar("T")
 NO_WEIGHT = np.empty(0, np.float32)
 
@@ -58,9 +58,11 @@ class Basis:
 
 @dataclass(frozen=True)
 class Solver:
-    """Rows of ``steps_from`` entries or more (None: no row) are solved by conjugate gradients on Eq. (4),
-    preconditioned by M = D + diag(Y_SᵀWY_S), until rᵀM⁻¹r ≤ tolerance² bᵀM⁻¹b; where F/4 steps are not
-    enough, by Cholesky after all."""
+    """When rows are solved by conjugate gradients on Eq. (4) instead of Cholesky.
+
+    Rows with ``steps_from`` events or more are (None: no row). Preconditioned by M = D + diag(Y_SᵀWY_S), they
+    stop at rᵀM⁻¹r ≤ tolerance² bᵀM⁻¹b. A row that needs more than F/4 steps is solved by Cholesky instead.
+    """
 
     steps_from: int | None = None
     tolerance: float = 3e-3
@@ -71,25 +73,51 @@ AUTO = Solver(steps_from=48)
 SOLVERS = {"exact": EXACT, "auto": AUTO}
 
 
+@dataclass(frozen=True, eq=False)
+class SolveOptions:
+    """How a half step runs: the solver, where conjugate gradients start, and where the result is written.
+
+    ``out_RF`` may be ``start_RF``. Without it the result is a new array, and fresh memory costs as much time
+    as the arithmetic of short rows.
+    """
+
+    solver: Solver = EXACT
+    start_RF: Float32 | None = None
+    out_RF: Float32 | None = None
+
+
+DEFAULT_OPTIONS = SolveOptions()
+
+
+@dataclass(frozen=True)
+class FrequencyRidge:
+    """The frequency-scaled penalty, Eq. (5): ``reg`` is λ and ``exponent`` ν."""
+
+    alpha0: float
+    reg: float
+    exponent: float
+
+    def of(self, counts_R: Int64, catalogue: int) -> Float32:
+        """The penalty of every row, (R,); ``catalogue`` is the number |V| of columns with events."""
+        scaled_R = counts_R / max(catalogue, 1) + self.alpha0
+        return np.asarray(self.reg * scaled_R ** (2 * self.exponent), np.float32)  # Eq. (5)
+
+
 def require_penalty(alpha0: float, reg: float) -> None:
-    """SettingsError where nothing bounds a row: at alpha0 = reg = 0 the system of Eq. (1) is singular."""
+    """SettingsError if alpha0 = reg = 0: the system of Eq. (1) is then singular for short rows."""
     if alpha0 == reg == 0:
-        raise SettingsError("alpha0 and reg must not both be 0: rows with few events have no unique optimum.")
-
-
-def ridge(counts_R: Int64, catalogue: int, alpha0: float, reg: float, exponent: float) -> Float32:
-    """The frequency-scaled regularisation of every row, (R,)."""
-    scaled_R = counts_R / max(catalogue, 1) + alpha0
-    return np.asarray(reg * scaled_R ** (2 * exponent), np.float32)  # Eq. (5)
+        raise SettingsError(
+            "alpha0 and reg must not both be 0: users with few events would have no unique embedding."
+        )
 
 
 def initial(rng: np.random.Generator, rows: int, factors: int) -> Float32:
-    """Gaussian factors of standard deviation 0.1/√F, (rows, F)."""
+    """Gaussian embeddings of standard deviation 0.1/√F, (rows, F): their products have one of 0.01/√F."""
     return rng.standard_normal((rows, factors), np.float32) * np.float32(0.1 / np.sqrt(factors))
 
 
 def gramian(factors_RF: Float32, threads: int) -> Float64:
-    """YᵀY, (F, F): float32 products of blocks, added in float64 in a fixed order."""
+    """YᵀY, (F, F): float32 products of blocks, summed in float64 in a fixed order."""
 
     def part(block: slice) -> Float32:
         return np.asarray(factors_RF[block].T @ factors_RF[block])
@@ -101,19 +129,19 @@ def gramian(factors_RF: Float32, threads: int) -> Float64:
 
 
 def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int, out_RF: Float32 | None = None) -> Float32:
-    """Y Q, (R, F), in a new array or in ``out_RF``, which may be Y itself."""
-    turned_RF = np.empty_like(factors_RF) if out_RF is None else out_RF
+    """YQ, (R, F), in a new array or in ``out_RF``, which may be Y itself."""
+    rotated_RF = np.empty_like(factors_RF) if out_RF is None else out_RF
 
     def part(block: slice) -> None:
-        np.matmul(factors_RF[block], rotation_FF, out=turned_RF[block])
+        np.matmul(factors_RF[block], rotation_FF, out=rotated_RF[block])
 
     for _ in _over_blocks(part, len(factors_RF), threads):
         pass
-    return turned_RF
+    return rotated_RF
 
 
 def basis(factors_RF: Float32, threads: int) -> Basis:
-    """The eigenbasis of a factor matrix's Gramian, and the factors in it."""
+    """The eigenbasis of the Gramian of an embedding matrix, and the embeddings in that basis, Eq. (2)."""
     spectrum_F, rotation_FF = np.linalg.eigh(gramian(factors_RF, threads))
     rotation_FF = np.ascontiguousarray(rotation_FF, np.float32)
     return Basis(rotation_FF, np.maximum(spectrum_F, 0), rotate(factors_RF, rotation_FF, threads))  # Eq. (2)
@@ -125,24 +153,22 @@ def solve(
     alpha0: float,
     ridge_R: Float32,
     pull_RF: Float32 | None = None,
-    solver: Solver = EXACT,
-    start_RF: Float32 | None = None,
-    out_RF: Float32 | None = None,
+    options: SolveOptions = DEFAULT_OPTIONS,
 ) -> Float32:
     """The optimum of Eq. (1) for every row of ``rows``, (R, F), in the basis of ``fixed``.
 
-    ``pull_RF`` is c and ``start_RF`` where conjugate gradients begin, both in the same basis. The result is
-    a new array or ``out_RF``, which may be ``start_RF``: fresh memory costs as much as the arithmetic of
-    short rows. Call it inside :func:`landbridge.core.threads.thread_limit`.
+    ``pull_RF`` is c; it and the start in ``options`` are in the same basis. Call this inside
+    :func:`landbridge.core.threads.thread_limit`.
     """
     from landbridge.models.als.kernels import solve_rows
 
     n_factors = fixed.rotated_IF.shape[1]
     counts_R = np.diff(rows.offsets)
     long_from = max(n_factors // 2, 1)
+    solver, start_RF = options.solver, options.start_RF
     steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from
     none_RF = np.empty((0, n_factors), np.float32)
-    solved_RF = np.empty((len(counts_R), n_factors), np.float32) if out_RF is None else out_RF
+    solved_RF = np.empty((len(counts_R), n_factors), np.float32) if options.out_RF is None else options.out_RF
     solve_rows(
         rows.offsets,
         rows.columns,

@@ -1,7 +1,7 @@
-"""Where alternating least squares begin: with an earlier model's items, and drawn ones for what is new.
+"""Warm start of alternating least squares: item embeddings of a previous model, random ones for new items.
 
-Users need no beginning, for the first half step finds them from the items. Rows are found by raw id, because
-dense indices move when ids are added or taken away.
+Users need no initial embedding, because the first half step computes it from the items. Items are matched by
+raw id, because dense indices change when ids are added or removed.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from landbridge.training.options import FitOptions
 
 
 def previous_model(options: FitOptions, method: Method, factors: int) -> ALSModel | None:
-    """The model to begin with, where it is of the same method and has as many factors."""
-    last = options.initial
-    if not isinstance(last, ALSModel) or last.method.name != method.name:
+    """The model to start from, if it is of the same method and has as many factors; else None."""
+    previous = options.initial
+    if not isinstance(previous, ALSModel) or previous.method.name != method.name:
         return None
-    widths = {item_IF.shape[1] for item_IF in last.item_IF.values()}
-    return last if widths == {factors} else None
+    widths = {item_IF.shape[1] for item_IF in previous.item_IF.values()}
+    return previous if widths == {factors} else None
 
 
-def initial_items(last: ALSModel | None, train: MultiDomain, domain: str, drawn_IF: Float32) -> Float32:
-    """Rows of a domain's items, (I, F): the earlier model's, and those drawn where it has none."""
-    if last is None or domain not in last.history.domain_names:
+def initial_items(previous: ALSModel | None, train: MultiDomain, domain: str, drawn_IF: Float32) -> Float32:
+    """A domain's item embeddings, (I, F): those of the previous model, else those drawn."""
+    if previous is None or domain not in previous.history.domain_names:
         return drawn_IF
-    place_I = last.history.items[domain].index(train.items[domain].ids)
-    return np.where(place_I[:, None] >= 0, last.item_IF[domain][place_I], drawn_IF)
+    place_I = previous.history.items[domain].index(train.items[domain].ids)
+    return np.where(place_I[:, None] >= 0, previous.item_IF[domain][place_I], drawn_IF)
 
 
 def initial_states(
-    last: ALSModel, train: MultiDomain, parties: Mapping[str, DomainState], seed: int
+    previous: ALSModel, train: MultiDomain, domains: Mapping[str, DomainState], seed: int
 ) -> State:
-    """CDIMF's state with the earlier model's items, where its first rounds find consensus and duals."""
-    factors = last.item_IF[last.history.domain_names[0]].shape[1]
+    """CDIMF's state with the previous model's items; consensus and duals start at zero."""
+    factors = previous.item_IF[previous.history.domain_names[0]].shape[1]
     state: State = {"z": np.zeros((train.n_users, factors), np.float32), "gap": np.array([np.inf, 0.0])}
-    for name, party in parties.items():
-        state[f"x:{name}"] = state["z"][party.users]
-        state[f"t:{name}"] = state["z"][party.users]
-        drawn_IF = als.initial(generator(seed, "items", name), party.n_items, factors)
-        state[f"y:{name}"] = initial_items(last, train, name, drawn_IF)
+    for name, domain in domains.items():
+        state[f"x:{name}"] = state["z"][domain.users]
+        state[f"t:{name}"] = state["z"][domain.users]
+        drawn_IF = als.initial(generator(seed, "items", name), domain.n_items, factors)
+        state[f"y:{name}"] = initial_items(previous, train, name, drawn_IF)
     return state

@@ -36,7 +36,7 @@ def test_an_error_of_ours_stays_one_sentence_and_names_the_item(way: Executor) -
 def test_any_other_error_keeps_its_kind_and_has_a_note(way: Executor) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         list(way.map(broken, [0, 1, 2]))
-    assert "while working on 2" in caught.value.__notes__[-1]
+    assert "item was 2" in caught.value.__notes__[-1]
 
 
 def test_the_traceback_of_a_worker_comes_along() -> None:

@@ -27,36 +27,36 @@ def changed(method: CDIMF, **settings: Any) -> CDIMF:
 
 
 def begin(data: MultiDomain, method: CDIMF) -> Any:
-    parties = method._parties(data, 0)
+    domains = method._domain_states(data, 0)
     with thread_limit(1):
-        return parties, method._start(parties, data.n_users, 0, 1)
+        return domains, method._start(domains, data.n_users, 0, 1)
 
 
 def rounds(data: MultiDomain, method: CDIMF, count: int) -> Any:
-    """``count`` rounds at the first items; gives parties, the last state and all transcripts."""
-    parties, state = begin(data, method)
+    """``count`` rounds at the first items; gives domains, the last state and all transcripts."""
+    domains, state = begin(data, method)
     transcript = []
     with thread_limit(1):
-        bases = {name: als.basis(state[f"y:{name}"], 1) for name in parties}
+        bases = {name: als.basis(state[f"y:{name}"], 1) for name in domains}
         for _ in range(count):
             before = state
-            state = state | method._users(parties, bases, state, method.rho, 1)
-            sent = {name: state[f"x:{name}"] + before[f"t:{name}"] for name in parties}
-            state, facts = method._exchange(parties, state, method.rho, dual=True)
+            state = state | method._users(domains, bases, state, method.rho, 1)
+            sent = {name: state[f"x:{name}"] + before[f"t:{name}"] for name in domains}
+            state, facts = method._exchange(domains, state, method.rho, dual=True)
             transcript.append((sent, state, facts))
-    return parties, state, transcript
+    return domains, state, transcript
 
 
-def optimum(data: MultiDomain, method: CDIMF, parties: Any, state: Any) -> np.ndarray:
-    """(Σ A_d)⁻¹ Σ b_d over the parties in which a user takes part, in float64."""
+def optimum(data: MultiDomain, method: CDIMF, domains: Any, state: Any) -> np.ndarray:
+    """(Σ A_d)⁻¹ Σ b_d over the domains in which a user takes part, in float64."""
     total: Any = 0.0
     right: Any = 0.0
-    for name, party in parties.items():
+    for name, domain in domains.items():
         weight_UI = dense(data[name])
         system, toward = twin_parts(weight_UI, state[f"y:{name}"].astype(float), method.alpha0)
         system = system + twin_ridge(weight_UI, method)[:, None, None] * np.eye(method.factors)
         here_U = np.zeros(data.n_users, bool)
-        here_U[party.users] = True
+        here_U[domain.users] = True
         total = total + np.where(here_U[:, None, None], system, 0)
         right = right + np.where(here_U[:, None], toward, 0)
     total = total + np.where(total.any(axis=(1, 2), keepdims=True), method.consensus_reg, 1) * np.eye(
@@ -79,11 +79,11 @@ def plain(data: MultiDomain) -> Any:
 def test_1_without_ties_each_party_is_separate_als(change: dict[str, Any]) -> None:
     """To float precision: CDIMF turns its factors back to the common basis, plain ALS need not."""
     data = uneven()
-    parties = changed(SMALL, **change).fit(data, ONE)
+    domains = changed(SMALL, **change).fit(data, ONE)
     alone = plain(data)
     queries = Queries.of_users(np.arange(-1, data.n_users))
     for name in data.domain_names:
-        assert far(parties.score(name, queries), alone.score(name, queries)) < 1e-5
+        assert far(domains.score(name, queries), alone.score(name, queries)) < 1e-5
 
 
 def test_2_one_domain_is_plain_als() -> None:
@@ -105,8 +105,8 @@ def test_2_one_party_agrees_with_itself() -> None:
 def test_3_fixed_items_lead_to_the_joint_optimum(settings: dict[str, Any]) -> None:
     data = uneven(weighted=True)
     method = changed(SMALL, **settings)
-    parties, state, transcript = rounds(data, method, 200)
-    best_UF = optimum(data, method, parties, state)
+    domains, state, transcript = rounds(data, method, 200)
+    best_UF = optimum(data, method, domains, state)
     tied_U = data.shared_U
     assert far(state["z"][tied_U], best_UF[tied_U]) < 1e-4
     assert transcript[-1][2]["gap"] < 1e-5
@@ -118,7 +118,7 @@ def test_3_a_fit_ends_at_the_optimum_whatever_rho(rho: float) -> None:
     data = uneven()
     fitted = changed(SMALL, rho=rho).fit(data, ONE)
     state = {f"y:{name}": fitted.item_IF[name] for name in data.domain_names}
-    best_UF = optimum(data, SMALL, SMALL._parties(data, 0), state)
+    best_UF = optimum(data, SMALL, SMALL._domain_states(data, 0), state)
     assert far(fitted.user_UF["a"][data.shared_U], best_UF[data.shared_U]) < 3e-4
     assert fitted.log[-1]["closing_rounds"] < 300
 
@@ -126,14 +126,14 @@ def test_3_a_fit_ends_at_the_optimum_whatever_rho(rho: float) -> None:
 def test_4_duals_sum_to_zero() -> None:
     """Hence z is the mean of x from the second round on."""
     data = uneven()
-    parties, state, _ = rounds(data, SMALL, 6)
+    domains, state, _ = rounds(data, SMALL, 6)
     sum_UF, mean_UF = np.zeros_like(state["z"]), np.zeros_like(state["z"])
     count_U = np.zeros(data.n_users)
-    for name, party in parties.items():
-        assert np.abs(state[f"t:{name}"][party.tied]).max() > 1e-4
-        sum_UF[party.users] += state[f"t:{name}"]
-        mean_UF[party.users[party.tied]] += state[f"x:{name}"][party.tied]
-        count_U[party.users[party.tied]] += 1
+    for name, domain in domains.items():
+        assert np.abs(state[f"t:{name}"][domain.tied]).max() > 1e-4
+        sum_UF[domain.users] += state[f"t:{name}"]
+        mean_UF[domain.users[domain.tied]] += state[f"x:{name}"][domain.tied]
+        count_U[domain.users[domain.tied]] += 1
     assert np.abs(sum_UF).max() < 1e-6
     tied_U = count_U > 0
     np.testing.assert_allclose(mean_UF[tied_U] / count_U[tied_U, None], state["z"][tied_U], atol=1e-6)
@@ -142,10 +142,10 @@ def test_4_duals_sum_to_zero() -> None:
 def test_5_shrinking_goes_from_identity_to_nothing() -> None:
     data = uneven()
     free, strong = (rounds(data, changed(SMALL, consensus_reg=shrink), 1)[1]["z"] for shrink in (0.0, 1e7))
-    parties, state, _ = rounds(data, SMALL, 1)
-    tied = {name: party.users[party.tied] for name, party in parties.items()}
+    domains, state, _ = rounds(data, SMALL, 1)
+    tied = {name: domain.users[domain.tied] for name, domain in domains.items()}
     user = int(np.flatnonzero(data.activity_UD.all(axis=1))[0])
-    rows = [state[f"x:{name}"][np.searchsorted(parties[name].users, user)] for name in tied]
+    rows = [state[f"x:{name}"][np.searchsorted(domains[name].users, user)] for name in tied]
     np.testing.assert_allclose(free[user], np.mean(rows, axis=0), rtol=1e-5, atol=1e-7)
     assert np.abs(strong).max() < 1e-5 * np.abs(free).max()
 
@@ -160,29 +160,29 @@ def test_5_shrinking_in_between_follows_the_formula() -> None:
 
 def test_6_no_half_step_increases_its_objective() -> None:
     data = uneven(weighted=True)
-    parties, state, _ = rounds(data, SMALL, 3)
+    domains, state, _ = rounds(data, SMALL, 3)
     with thread_limit(1):
-        bases = {name: als.basis(state[f"y:{name}"], 1) for name in parties}
-        users = state | SMALL._users(parties, bases, state, SMALL.rho, 1)
-        items = users | SMALL._items(parties, users, 1)
-    for name, party in parties.items():
-        weight_UI = dense(data[name])[party.users]
+        bases = {name: als.basis(state[f"y:{name}"], 1) for name in domains}
+        users = state | SMALL._users(domains, bases, state, SMALL.rho, 1)
+        items = users | SMALL._items(domains, users, 1)
+    for name, domain in domains.items():
+        weight_UI = dense(data[name])[domain.users]
         over_U, over_I = twin_ridge(weight_UI, SMALL), twin_ridge(weight_UI.T, SMALL)
 
         def of_users(
-            now: Any, name: str = name, party: Any = party, weight_UI: Any = weight_UI, over_U: Any = over_U
+            now: Any, name: str = name, domain: Any = domain, weight_UI: Any = weight_UI, over_U: Any = over_U
         ) -> Any:
-            away_UF = now[f"x:{name}"] - state["z"][party.users] + state[f"t:{name}"]
+            away_UF = now[f"x:{name}"] - state["z"][domain.users] + state[f"t:{name}"]
             return (
                 fit_error(weight_UI, now[f"x:{name}"], now[f"y:{name}"], SMALL.alpha0)
                 + over_U @ (now[f"x:{name}"] ** 2).sum(axis=1)
-                + SMALL.rho * float((away_UF[party.tied] ** 2).sum())
+                + SMALL.rho * float((away_UF[domain.tied] ** 2).sum())
             )
 
         def of_items(
-            now: Any, name: str = name, party: Any = party, weight_UI: Any = weight_UI, over_I: Any = over_I
+            now: Any, name: str = name, domain: Any = domain, weight_UI: Any = weight_UI, over_I: Any = over_I
         ) -> Any:
-            rows_UF = np.where(party.tied[:, None], users["z"][party.users], users[f"x:{name}"])
+            rows_UF = np.where(domain.tied[:, None], users["z"][domain.users], users[f"x:{name}"])
             return fit_error(weight_UI, rows_UF, now[f"y:{name}"], SMALL.alpha0) + over_I @ (
                 now[f"y:{name}"] ** 2
             ).sum(axis=1)
@@ -194,7 +194,7 @@ def test_6_no_half_step_increases_its_objective() -> None:
 
 
 def test_8_joined_als_and_consensus_reach_the_same_loss() -> None:
-    """Without frequency scaling and with users everywhere, a consensus of D parties has the users'
+    """Without frequency scaling and with users everywhere, a consensus of D domains has the users'
     regularisation D times; only the product with the items' counts, so joined ALS has √D of both."""
     data = uneven({"a": (12, 40), "b": (16, 40)}, users=40)
     reg = 0.5
@@ -217,16 +217,16 @@ def test_8_joined_als_and_consensus_reach_the_same_loss() -> None:
 def test_9_two_copies_of_a_domain_are_one_domain() -> None:
     table = uneven()["a"]
     data = of_tables({"one": table, "copy": table})
-    parties, state = begin(data, SMALL)
+    domains, state = begin(data, SMALL)
     state["y:copy"] = state["y:one"]
     with thread_limit(1):
         for epoch in range(4):
-            state, _ = SMALL._epoch(parties, 1, state, epoch)
-        state, _ = SMALL._close(parties, state, 1)
+            state, _ = SMALL._epoch(domains, 1, state, epoch)
+        state, _ = SMALL._close(domains, state, 1)
     assert np.array_equal(state["y:one"], state["y:copy"])
     assert not state["t:one"].any()
     single = of_tables({"one": table})
-    best_UF = optimum(single, SMALL, SMALL._parties(single, 0), state)
+    best_UF = optimum(single, SMALL, SMALL._domain_states(single, 0), state)
     assert far(state["z"], best_UF) < 1e-4
 
 
@@ -235,9 +235,9 @@ def test_10_the_first_epoch_is_unpenalised() -> None:
     states = {}
     for rho, warmup in ((0.1, 1), (10.0, 1), (10.0, 0)):
         method = changed(SMALL, rho=rho, rho_warmup=warmup)
-        parties, state = begin(data, method)
+        domains, state = begin(data, method)
         with thread_limit(1):
-            states[rho, warmup], facts = method._epoch(parties, 1, state, 0)
+            states[rho, warmup], facts = method._epoch(domains, 1, state, 0)
         assert facts["rho"] == (0 if warmup else rho)
     low, high, cold = states.values()
     assert all(np.array_equal(low[key], high[key]) for key in low)
@@ -246,19 +246,19 @@ def test_10_the_first_epoch_is_unpenalised() -> None:
 
 
 def test_the_exchange_sees_rows_of_tied_users_only() -> None:
-    """Whatever a party's items and untied users are, what the others hear is the same."""
+    """Whatever a domain's items and untied users are, what the others hear is the same."""
     data = uneven()
-    parties, state, _ = rounds(data, SMALL, 2)
+    domains, state, _ = rounds(data, SMALL, 2)
     rng = np.random.default_rng(1)
     other = dict(state)
-    for name, party in parties.items():
+    for name, domain in domains.items():
         other[f"y:{name}"] = rng.standard_normal(state[f"y:{name}"].shape, np.float32)
         loose_UF = rng.standard_normal(state[f"x:{name}"].shape, np.float32)
-        other[f"x:{name}"] = np.where(party.tied[:, None], state[f"x:{name}"], loose_UF)
-    one, _ = SMALL._exchange(parties, state, SMALL.rho, dual=True)
-    two, _ = SMALL._exchange(parties, other, SMALL.rho, dual=True)
+        other[f"x:{name}"] = np.where(domain.tied[:, None], state[f"x:{name}"], loose_UF)
+    one, _ = SMALL._exchange(domains, state, SMALL.rho, dual=True)
+    two, _ = SMALL._exchange(domains, other, SMALL.rho, dual=True)
     assert np.array_equal(one["z"], two["z"])
-    assert all(np.array_equal(one[f"t:{name}"], two[f"t:{name}"]) for name in parties)
+    assert all(np.array_equal(one[f"t:{name}"], two[f"t:{name}"]) for name in domains)
 
 
 def test_the_order_of_a_partys_items_is_its_own_affair() -> None:
@@ -278,37 +278,37 @@ def test_the_order_of_a_partys_items_is_its_own_affair() -> None:
 
 def test_an_observer_of_all_messages_knows_every_partys_rows() -> None:
     """The exchange hides nothing: t starts at 0, so m and z give x round by round."""
-    parties, _, transcript = rounds(uneven(), SMALL, 8)
-    for name, party in parties.items():
-        t_UF = np.zeros((int(party.tied.sum()), SMALL.factors), np.float32)
+    domains, _, transcript = rounds(uneven(), SMALL, 8)
+    for name, domain in domains.items():
+        t_UF = np.zeros((int(domain.tied.sum()), SMALL.factors), np.float32)
         for sent, state, _ in transcript:
-            x_UF = sent[name][party.tied] - t_UF
-            np.testing.assert_allclose(x_UF, state[f"x:{name}"][party.tied], atol=1e-5)
-            t_UF = t_UF + x_UF - state["z"][party.users[party.tied]]
+            x_UF = sent[name][domain.tied] - t_UF
+            np.testing.assert_allclose(x_UF, state[f"x:{name}"][domain.tied], atol=1e-5)
+            t_UF = t_UF + x_UF - state["z"][domain.users[domain.tied]]
 
 
 def test_a_growing_rho_keeps_the_multiplier() -> None:
-    """ρ t is what the parties owe each other; it does not grow with ρ."""
+    """ρ t is what the domains owe each other; it does not grow with ρ."""
     data = uneven()
     method = changed(SMALL, rho_growth=4.0, inner_sweeps=1)
-    parties, state = begin(data, method)
+    domains, state = begin(data, method)
     with thread_limit(1):
         for epoch in range(2):
-            state, _ = method._epoch(parties, 1, state, epoch)
-        grown, facts = method._epoch(parties, 1, state, 2)
-    party, moved = parties["a"], grown["x:a"] - grown["z"][parties["a"].users]
-    np.testing.assert_allclose(grown["t:a"][party.tied], (state["t:a"] / 4 + moved)[party.tied], atol=1e-6)
+            state, _ = method._epoch(domains, 1, state, epoch)
+        grown, facts = method._epoch(domains, 1, state, 2)
+    domain, moved = domains["a"], grown["x:a"] - grown["z"][domains["a"].users]
+    np.testing.assert_allclose(grown["t:a"][domain.tied], (state["t:a"] / 4 + moved)[domain.tied], atol=1e-6)
     assert facts["rho"] == pytest.approx(2.0)
 
 
 def test_aggregate_every_keeps_the_consensus_in_between() -> None:
     data = uneven()
     method = changed(SMALL, consensus_every=2)
-    parties, state = begin(data, method)
+    domains, state = begin(data, method)
     with thread_limit(1):
-        first, _ = method._epoch(parties, 1, state, 0)
-        second, _ = method._epoch(parties, 1, first, 1)
-        third, _ = method._epoch(parties, 1, second, 2)
+        first, _ = method._epoch(domains, 1, state, 0)
+        second, _ = method._epoch(domains, 1, first, 1)
+        third, _ = method._epoch(domains, 1, second, 2)
     assert np.array_equal(first["z"], second["z"])
     assert not np.array_equal(first["x:a"], second["x:a"])
     assert not np.array_equal(second["z"], third["z"])
@@ -316,11 +316,11 @@ def test_aggregate_every_keeps_the_consensus_in_between() -> None:
 
 def test_half_of_the_overlap_is_half_tied() -> None:
     data = uneven(users=400, shape={"a": (20, 400), "b": (20, 400)})
-    parties = changed(SMALL, shared_fraction=0.5)._parties(data, 0)
-    assert 0.4 < parties["a"].tied.mean() < 0.6
+    domains = changed(SMALL, shared_fraction=0.5)._domain_states(data, 0)
+    assert 0.4 < domains["a"].tied.mean() < 0.6
     fitted = changed(SMALL, shared_fraction=0.5).fit(data, ONE)
     tied_U = np.zeros(data.n_users, bool)
-    tied_U[parties["a"].users[parties["a"].tied]] = True
+    tied_U[domains["a"].users[domains["a"].tied]] = True
     same_U = (fitted.user_UF["a"] == fitted.user_UF["b"]).all(axis=1)
     assert same_U[tied_U].all()
     assert not same_U[data.shared_U & ~tied_U].any()
@@ -341,17 +341,17 @@ def test_divergence_may_be_only_logged_until_numbers_end() -> None:
 
 @pytest.mark.parametrize("rho", [1e-4, 0.1, 1e4])
 def test_exact_admm_bears_any_rho(rho: float) -> None:
-    """Nor is it stopped when the gap between parties that all but agree happens to rise."""
+    """Nor is it stopped when the gap between domains that all but agree happens to rise."""
     fitted = changed(SMALL, rho=rho, epochs=15).fit(uneven(), ONE)
     assert all(np.isfinite(array).all() for array in fitted.state()[0].values())
 
 
 def test_no_number_is_never_passed_on() -> None:
     data = uneven()
-    parties, state = begin(data, SMALL)
+    domains, state = begin(data, SMALL)
     state["z"][:] = np.nan
     with thread_limit(1), pytest.raises(DivergenceError):
-        SMALL._epoch(parties, 1, state, 1)
+        SMALL._epoch(domains, 1, state, 1)
 
 
 def test_a_problem_without_any_penalty_is_refused() -> None:

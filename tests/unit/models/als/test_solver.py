@@ -73,7 +73,7 @@ def _solved(
     with thread_limit(threads):
         fixed = als.basis(y_IF, threads)
         pull_RF, start_RF = (None if a is None else a @ fixed.rotation_FF for a in (pull_RF, start_RF))
-        x_RF = als.solve(rows, fixed, ALPHA0, ridge_R, pull_RF, solver, start_RF)
+        x_RF = als.solve(rows, fixed, ALPHA0, ridge_R, pull_RF, als.SolveOptions(solver, start_RF))
     return np.asarray(x_RF @ fixed.rotation_FF.T)
 
 
@@ -170,7 +170,7 @@ def test_basis_diagonalises_the_gramian_and_keeps_the_factors() -> None:
 
 def test_ridge_by_hand() -> None:
     """λ (n/|V| + α₀)^(2ν) with n = 3 and 0, |V| = 4, α₀ = .25: 2·1^1 and 2·.25^1."""
-    np.testing.assert_allclose(als.ridge(np.array([3, 0]), 4, 0.25, 2.0, 0.5), [2.0, 0.5])
+    np.testing.assert_allclose(als.FrequencyRidge(0.25, 2.0, 0.5).of(np.array([3, 0]), 4), [2.0, 0.5])
 
 
 def test_initial_scale() -> None:
