@@ -300,7 +300,8 @@ class CDIMF(Method):
         checked = self.variant == "paper_code" and self.on_divergence == "stop"
         if checked and facts.get("rising", 0) >= RISING_ROUNDS:
             raise DivergenceError(
-                f"CDIMF diverges: its consensus gap grew {RISING_ROUNDS} times in a row, to {facts['gap']:.2f}; "
+                f"CDIMF diverges: its consensus gap grew {RISING_ROUNDS} epochs in a row, "
+                f"to {facts['gap']:.2f}; "
                 f"lower rho (now {self.rho}) or use variant='admm'."
             )
 
