@@ -57,7 +57,7 @@ def measured(args: argparse.Namespace) -> TuningResult:
     method = registry.method(args.model).from_settings({"factors": args.factors, "epochs": args.epochs})
     with tempfile.TemporaryDirectory() as folder:
         budget = Budget(args.trials, args.seconds)
-        return tune(method, split_of(args.dataset), budget, options, storage=Path(folder))
+        return tune(method, split_of(args.dataset), budget, options, work_dir=Path(folder))
 
 
 def figures(args: argparse.Namespace, tuned: TuningResult) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _section(name: str) -> tuple[str, pl.DataFrame]:
     split = SPLITS[name]()
     options = FitOptions(seed=SEED, progress=Terminal())
     prediction = transferability(split.train, options)
-    transfer = transfer_matrix(METHOD, split, options, work=CELLS / "transfer")
+    transfer = transfer_matrix(METHOD, split, options, work_dir=CELLS / "transfer")
     sure = transfer.rows.filter(pl.col("p_holm") < 0.05)
     gains = int((sure["difference"] > 0).sum())
     counted = f"Of {len(transfer.rows)} gains {gains} are significant, and so are {len(sure) - gains} losses."

@@ -24,7 +24,7 @@ from landbridge.evaluation.significance import Comparison, compare
 from landbridge.models.base import Method
 from landbridge.models.mixture import POPULARITY, SINGLE_DOMAIN, Mixture
 from landbridge.models.popularity import Popularity
-from landbridge.selection.auto import families, tuned_method
+from landbridge.selection.auto import Tuning, families
 from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
@@ -72,7 +72,8 @@ def _tuned(name: str, factors: int, split: Split) -> dict[str, Method]:
     split = replace(split, valid=sample(split.valid, SOME, SEEDS[0])) if name in LARGE else split
     for label, method in families().items():
         start = replace(method, factors=factors)
-        tuned[label] = tuned_method(start, split, options, TRIALS, None, CELLS / "tuning" / name / label)
+        tuning = Tuning(TRIALS, work_dir=CELLS / "tuning" / name / label)
+        tuned[label] = tuning.best(start, split, options)
         print(name, tuned[label], flush=True)
     return {POPULARITY: Popularity(), **tuned}
 

@@ -98,7 +98,7 @@ def _learned(split: Split) -> tuple[Evaluation, Mapping[str, Any]]:
             validate=validate,
             patience=PATIENCE,
             validate_every=EVERY,
-            checkpoint=RUN / "checkpoint",
+            work_dir=RUN / "checkpoint",
             progress=clock,
         )
         fitted = METHOD.fit(split.valid.history, options)

@@ -48,18 +48,18 @@ def run(
     progress = progress or Silent()
     if out is None:
         return _run(spec, None, progress)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    with _alone(checkpoint, out):
+    work_dir = out.with_name(f"{out.name}.checkpoint")
+    with _alone(work_dir, out):
         if not resume:
-            _empty(checkpoint)
-        result = _run(spec, out, progress, checkpoint)
-        _empty(checkpoint)
+            _empty(work_dir)
+        result = _run(spec, out, progress, work_dir)
+        _empty(work_dir)
     return result
 
 
-def _run(spec: Spec, out: Path | None, progress: Progress, checkpoint: Path | None = None) -> Run:
+def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None = None) -> Run:
     split = prepare_data(spec)
-    options = FitOptions(spec.fit.seed, threads(spec), progress=progress, checkpoint=checkpoint)
+    options = FitOptions(spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir)
     fitted = fit_spec(spec, split, options)
     holdout = split.test if isinstance(split, Split) else None
     if out is not None:
@@ -69,14 +69,14 @@ def _run(spec: Spec, out: Path | None, progress: Progress, checkpoint: Path | No
 
 
 @contextmanager
-def _alone(checkpoint: Path, out: Path) -> Iterator[None]:
+def _alone(work_dir: Path, out: Path) -> Iterator[None]:
     """Only one fit at a time writes a run folder."""
     with ExitStack() as held:
         try:
-            held.enter_context(exclusive_lock(checkpoint))
+            held.enter_context(exclusive_lock(work_dir))
         except FileExistsError:
             raise StoreError(
-                f"{checkpoint} is a file, but the way of a fit is kept there; move it away."
+                f"{work_dir} is a file, but the way of a fit is kept there; move it away."
             ) from None
         except BlockingIOError:
             raise StoreError(f"Another fit is writing {out}; wait for it or give another folder.") from None
@@ -84,7 +84,7 @@ def _alone(checkpoint: Path, out: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):  # it stays where there is something to go on from
-                checkpoint.rmdir()
+                work_dir.rmdir()
 
 
 def evaluate_run(
@@ -116,12 +116,12 @@ def _keep(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> Non
         store.save_holdout(out, holdout)
 
 
-def _empty(checkpoint: Path) -> None:
-    """Remove what is in a checkpoint folder, unless it is something else."""
-    inside = sorted(checkpoint.rglob("*"), reverse=True)
+def _empty(work_dir: Path) -> None:
+    """Remove what is in a work_dir folder, unless it is something else."""
+    inside = sorted(work_dir.rglob("*"), reverse=True)
     if foreign := [path for path in inside if path.is_file() and not _is_checkpoint(path)]:
         raise StoreError(
-            f"{checkpoint} is no checkpoint, it holds other files ({foreign[0].name}); move it away."
+            f"{work_dir} is no work_dir, it holds other files ({foreign[0].name}); move it away."
         )
     for path in inside:
         path.rmdir() if path.is_dir() else path.unlink()

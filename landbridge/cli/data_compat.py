@@ -51,7 +51,7 @@ def command(
     show.answer(prediction.best_first(), json=json, out=out)
     if measure and isinstance(split, Split):
         folder = Path() if out is None else out.parent
-        transfer = transfer_matrix(tried, split, options, metric, work=folder / "transfer.cells")
+        transfer = transfer_matrix(tried, split, options, metric, work_dir=folder / "transfer.cells")
         name = "+".join(Path(source).stem for source in sources)
         show.answer(transfer.table(name, prediction), out=folder / "transfer.csv")
         show.table(transfer.rows)

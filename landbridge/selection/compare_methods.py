@@ -57,7 +57,7 @@ def compare_methods(
     spec: Spec,
     models: Iterable[str] = (),
     space: Mapping[str, Any] | None = None,
-    storage: Path | None = None,
+    work_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> MethodComparison:
     """Search every one of ``models`` on the experiment's data; by default its own, else all.
@@ -81,7 +81,7 @@ def compare_methods(
             FitOptions(spec.fit.seed, threads(spec), progress=progress or Silent()),
             spec.fit.validate_on,
             spaces[name],
-            None if storage is None else storage / name,
+            None if work_dir is None else work_dir / name,
         )
         for name, kind in methods.items()
     }

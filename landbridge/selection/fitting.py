@@ -1,4 +1,4 @@
-"""From what is asked for (a method, its budget for tuning, the guard, or ``auto``) to a fitted model."""
+"""Fit the model that an experiment names: a method, tuned or not, with or without the guard, or ``auto``."""
 
 from __future__ import annotations
 
@@ -11,68 +11,54 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
-from landbridge.selection.auto import auto, tuned_method
+from landbridge.selection.auto import Tuning, auto
 from landbridge.selection.guard import guarded, single_domain_of, with_single_domain
 from landbridge.training.options import FitOptions
 
 
 def fit(
-    model: ModelSettings, split: Split, options: FitOptions, work: Path | None = None, metric: str = "ndcg@10"
+    model: ModelSettings,
+    split: Split,
+    options: FitOptions,
+    work_dir: Path | None = None,
+    metric: str = "ndcg@10",
 ) -> Fitted:
-    """Choose on ``split.valid`` what there is to choose, and fit on all that is known at test time.
+    """Choose settings and weights on ``split.valid``, then fit on the whole history of ``split.test``.
 
-    ``work``: a folder for searches, so that a killed call goes on where it was.
+    ``work_dir``: a folder for searches, so that a killed call continues them.
     """
     if model.name == AUTO:
         if model.settings:
             raise SettingsError(
-                "auto chooses the settings itself: name a method for these settings, or give none."
+                "auto chooses the settings itself. Name a method for these settings, or give none."
             )
-        return auto(split, options, model.trials, model.seconds, work, metric)
-    method = _tuned(
-        registry.method(model.name).from_settings(model.settings),
-        "method",
-        model,
-        split,
-        options,
-        work,
-        metric,
-    )
+        return auto(split, options, model.trials, model.seconds, work_dir, metric)
+    tuning = Tuning(model.trials, model.seconds, metric, work_dir)
+    given = registry.method(model.name).from_settings(model.settings)
+    method = tuning.within("method").best(given, split, options)
     if not model.guard:
         return method.fit(split.test.history, options)
-    twin = _tuned(single_domain_of(method), "twin", model, split, options, work, metric)
-    return guarded(with_single_domain(method, twin), split, options, metric)
-
-
-def _tuned(
-    method: Method,
-    role: str,
-    model: ModelSettings,
-    split: Split,
-    options: FitOptions,
-    work: Path | None,
-    metric: str,
-) -> Method:
-    return tuned_method(method, split, options, model.trials, model.seconds, work and work / role, metric)
+    baseline = tuning.within("single_domain").best(single_domain_of(method), split, options)
+    return guarded(with_single_domain(method, baseline), split, options, metric)
 
 
 def fit_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
-    """An experiment's model: with choices made here where it asks for any, else plainly."""
+    """Fit an experiment's model; settings, epochs and weights it leaves open are chosen on validation data."""
     model = spec.model
     if not (model.name == AUTO or model.guard or model.trials or model.seconds):
         return _plain(spec, split, options)
     if isinstance(split, MultiDomain):
         raise SettingsError(
-            "auto, guard, trials and seconds choose on held-out data: give a split, or a method as it is."
+            "auto, guard, trials and seconds need held-out data to choose on. Give a split, or drop them."
         )
     if spec.fit.patience is not None:
-        raise SettingsError("patience and tuning both choose the epochs: give one of them.")
-    work = options.checkpoint and options.checkpoint / "search"
-    return fit(model, split, options, work, spec.fit.validate_on)
+        raise SettingsError("patience and tuning both choose the number of epochs. Give only one of them.")
+    work_dir = options.work_dir and options.work_dir / "search"
+    return fit(model, split, options, work_dir, spec.fit.validate_on)
 
 
 def _plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
-    """The spec's method with its settings, the number of epochs chosen on validation where asked for."""
+    """Fit the method as it is; with ``patience`` the number of epochs is chosen on validation data."""
     method = registry.method(spec.model.name).from_settings(spec.model.settings)
     if isinstance(split, MultiDomain):
         return method.fit(split, options.within("fit"))
@@ -82,7 +68,7 @@ def _plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitte
 
 
 def _with_best_epochs(method: Method, split: Split, spec: Spec, options: FitOptions) -> Method:
-    """Choose the number of epochs on validation data alone; the model reported is then fitted anew."""
+    """Choose the number of epochs on validation data; the reported model is then fitted from scratch."""
     from landbridge.evaluation.evaluate import Validator
 
     validate = Validator(split.valid, spec.fit.validate_on, options.threads)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import DivergenceError, SettingsError
 from landbridge.core.progress import Silent
 from landbridge.data.splitting.holdout import Holdout, Split
@@ -53,6 +54,7 @@ class TuningResult:
     overhead_seconds: float
 
 
+@renamed_argument("storage", "work_dir")
 def tune(
     method: Method,
     split: Split,
@@ -60,11 +62,11 @@ def tune(
     options: FitOptions,
     metric: str = "ndcg@10",
     space: Space | None = None,
-    storage: Path | None = None,
+    work_dir: Path | None = None,
 ) -> TuningResult:
     """Search ``space`` (the method's own by default), beginning with the method's own settings.
 
-    With ``storage``, a folder, a search that was killed goes on as if it had not been. StoreError where
+    With ``work_dir``, a folder, a search that was killed goes on as if it had not been. StoreError where
     the folder holds another search; DivergenceError where no trial gave a figure.
     """
     from landbridge.evaluation.evaluate import Validator
@@ -72,7 +74,7 @@ def tune(
     began = time.perf_counter()
     space = checked(type(method).space if space is None else space, type(method))
     shared = _Search(method, space, split.valid, Validator(split.valid, metric, options.threads), options)
-    with studies.open_study(storage, shared.identity(metric)) as study:
+    with studies.open_study(work_dir, shared.identity(metric)) as study:
         busy = _run(study, shared, budget)
         found = studies.finished_trials(study)[: _allowed(budget, space)]
     best = _best(found, method)
@@ -114,7 +116,7 @@ class _Search:
         Gives the best figure (of the last phase), and notes with how many epochs it is reached.
         """
         method = type(self.method).from_settings(asdict(self.method) | trial.params)
-        options = replace(self.options, validate=watch, checkpoint=None, progress=Silent())
+        options = replace(self.options, validate=watch, work_dir=None, progress=Silent())
         fitted = method.fit(self.valid.history, options)
         if not watch.figures:
             watch(fitted)

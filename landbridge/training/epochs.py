@@ -37,7 +37,7 @@ def run_epochs(
 
     ``identity`` is what a checkpoint must agree with to be continued: settings, data and seed.
     """
-    state, log, best = _resume(options.checkpoint, identity) or (start(), [], {})
+    state, log, best = _resume(options.work_dir, identity) or (start(), [], {})
     with options.progress.task(title, epochs) as task:
         for epoch in range(len(log), epochs):
             if _out_of_patience(log, options.patience):
@@ -50,7 +50,7 @@ def run_epochs(
                     best = state
             log.append(record)
             task.step(epoch + 1, dict(_numbers(record)))
-            _keep(options.checkpoint, identity, state, log, best if options.patience else {})
+            _keep(options.work_dir, identity, state, log, best if options.patience else {})
     return (best if options.patience and best else state), tuple(log)
 
 

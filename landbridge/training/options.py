@@ -1,4 +1,4 @@
-"""How a fit runs, apart from what it learns: seed, threads, validation, checkpoint, progress."""
+"""How a fit runs, apart from what it learns: seed, threads, validation, work_dir, progress."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.progress import Progress, Silent
 
@@ -21,7 +22,7 @@ class FitOptions:
     ``validate`` maps a fitted model to a figure where more is better; it sees validation data only.
     ``validate_every``: so many epochs, and after the last one. ``patience``: validations without a better
     figure before stopping (None: run all epochs).
-    ``checkpoint``: a folder; a killed fit with equal settings and data goes on from it bit for bit.
+    ``work_dir``: a folder from which a killed fit with equal settings and data goes on, bit for bit.
     ``device``: where networks are trained: "cpu", "cuda", or "auto" for CUDA where there is one.
     ``initial``: an earlier model of the same method, to start from its rows where the method can.
     """
@@ -31,7 +32,7 @@ class FitOptions:
     validate: Callable[[Any], float] | None = None
     patience: int | None = None
     validate_every: int = 1
-    checkpoint: Path | None = None
+    work_dir: Path | None = None
     progress: Progress = field(default_factory=Silent)
     device: str = "auto"
     initial: Any = None
@@ -51,5 +52,9 @@ class FitOptions:
         return self.validate is not None and due
 
     def within(self, phase: str) -> FitOptions:
-        """The same, with a checkpoint folder of the phase's own."""
-        return self if self.checkpoint is None else replace(self, checkpoint=self.checkpoint / phase)
+        """The same, with a subfolder of ``work_dir`` for the phase."""
+        return self if self.work_dir is None else replace(self, work_dir=self.work_dir / phase)
+
+
+# A frozen dataclass makes its own __init__, so the old keyword is accepted around it.
+setattr(FitOptions, "__init__", renamed_argument("checkpoint", "work_dir")(FitOptions.__init__))  # noqa: B010

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 import landbridge as lb
@@ -94,6 +98,15 @@ def test_a_former_name_still_works_and_says_what_it_is_called_now(old: str, new:
     with pytest.warns(DeprecationWarning, match=f"landbridge.{old} is now landbridge.{new}"):
         value = getattr(lb, old)
     assert value is getattr(lb, new)
+
+
+@pytest.mark.parametrize(
+    ("function", "old"),
+    [(lb.FitOptions, "checkpoint"), (lb.tune, "storage"), (lb.auto, "work"), (lb.transfer_matrix, "work")],
+)
+def test_a_former_argument_still_works_and_says_what_it_is_called_now(function: Any, old: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"'{old}' is now 'work_dir'"), suppress(TypeError):
+        assert function(**{old: Path("kept")}).work_dir == Path("kept")
 
 
 def test_a_submodule_never_hides_a_public_name() -> None:

@@ -135,15 +135,15 @@ class Trial:
         """Fit, judge, and write weights, figure and seconds."""
         from landbridge.evaluation.evaluate import Validator
 
-        split, work = jobs.prepared_split(self.source), self.file.with_suffix("")
-        work.mkdir(parents=True, exist_ok=True)
+        split, work_dir = jobs.prepared_split(self.source), self.file.with_suffix("")
+        work_dir.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
-        fitted = method.fit(split.valid.history, FitOptions(1, self.threads, checkpoint=work))
+        fitted = method.fit(split.valid.history, FitOptions(1, self.threads, work_dir=work_dir))
         figure = Validator(split.valid, METRIC, self.threads)(fitted)
         told = {"weights": self.entry["settings"]["weights"], METRIC: figure}
         cost = {"seconds": time.perf_counter() - started, "fingerprint": jobs.fingerprint(split)}
-        shutil.rmtree(work)
+        shutil.rmtree(work_dir)
         write_json(self.file, told | cost)
 
 

@@ -1,7 +1,7 @@
-"""The pieces of a benchmark: one method on one data set with one seed, and its folder.
+"""The jobs of a benchmark: one method on one data set with one seed, and its folder.
 
-A cell's ``cell.json`` is written last: it is done, or it is done again. What a killed fit left in ``work``
-lets it go on. Times and memory are in ``cost.json`` alone; all other files depend on the spec only.
+A job writes ``cell.json`` last, so a folder without it is unfinished and its job runs again; a killed fit
+continues from its ``work_dir``. Only ``cost.json`` depends on the machine (times, memory).
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class EvaluationJob:
 
     def run(self) -> None:
         """Fit once, judge under every protocol, and write the folder."""
-        work = _made_ready(self.folder)
+        work_dir = _made_ready(self.folder)
         reset_peak()
         split = checked_split(self.out, self.source)
         started = time.perf_counter()
-        fitted = fit(self.entry.model(), split, _options(self, work), work)
+        fitted = fit(self.entry.model(), split, _options(self, work_dir), work_dir)
         fitted_at = time.perf_counter()
         coverage, diversity, scorer = {}, [], ScoreCache(fitted)
         for holdout in protocols(self.source, split):
@@ -74,7 +74,7 @@ class EvaluationJob:
         }
         write_json(self.folder / "log.json", [dict(record) for record in fitted.log])
         write_json(self.folder / "cost.json", cost)
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work_dir, ignore_errors=True)
         write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": diversity})
 
     def _judge(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
@@ -130,11 +130,11 @@ class LeakCheckJob:
         """Make the check and keep what it found."""
         from landbridge.studies.benchmark.leak_check import leak_check
 
-        work = _made_ready(self.file.with_suffix(""))
+        work_dir = _made_ready(self.file.with_suffix(""))
         split = checked_split(self.out, self.source)
-        found = leak_check(self.entry.model(), split, _options(self, work), work=work)
+        found = leak_check(self.entry.model(), split, _options(self, work_dir), work_dir=work_dir)
         named = replace(found, name=self.entry.label)
-        shutil.rmtree(work.parent)
+        shutil.rmtree(work_dir.parent)
         write_json(
             self.file, {"rows": found.rows.to_dicts(), "passed": named.passed, "verdict": named.verdict}
         )
@@ -259,10 +259,10 @@ def _folder(out: Path, source: Source, entry: Entry) -> Path:
 
 def _made_ready(folder: Path) -> Path:
     """The folder in which a fit leaves what it needs to go on after a kill."""
-    work = folder / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    return work
+    work_dir = folder / "work"
+    work_dir.mkdir(parents=True, exist_ok=True)
+    return work_dir
 
 
-def _options(task: EvaluationJob | LeakCheckJob, work: Path) -> FitOptions:
-    return FitOptions(task.seed, task.threads, checkpoint=work / "fit")
+def _options(task: EvaluationJob | LeakCheckJob, work_dir: Path) -> FitOptions:
+    return FitOptions(task.seed, task.threads, work_dir=work_dir / "fit")

@@ -57,7 +57,11 @@ class LeakCheck:
 
 
 def leak_check(
-    model: ModelSettings, split: Split, options: FitOptions, metric: str = "ndcg@10", work: Path | None = None
+    model: ModelSettings,
+    split: Split,
+    options: FitOptions,
+    metric: str = "ndcg@10",
+    work_dir: Path | None = None,
 ) -> LeakCheck:
     """Fit on the shuffled split and judge every held-out pair alone, against the whole catalogue."""
     import polars as pl
@@ -65,7 +69,7 @@ def leak_check(
     from landbridge.evaluation.evaluate import evaluate
 
     mixed = shuffled(split, options.seed)
-    fitted = fit(model, mixed, options, work)
+    fitted = fit(model, mixed, options, work_dir)
     rows = evaluate(fitted, mixed.test, threads=options.threads).rows
     parts = rows.partition_by("domain", maintain_order=True)
     found = pl.DataFrame([_against_chance(part, Metric.parse(metric)) for part in parts])

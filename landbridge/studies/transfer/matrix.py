@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.rng import generator
 from landbridge.data.splitting.holdout import Holdout, Split
@@ -92,6 +93,7 @@ class PredictionQuality:
         return f"{start}, {verdict} chance would give (p = {self.p:.2g}, domains exchanged)."
 
 
+@renamed_argument("work", "work_dir")
 def transfer_matrix(
     method: Method,
     split: Split,
@@ -99,11 +101,11 @@ def transfer_matrix(
     metric: str = "ndcg@10",
     *,
     on: str = "valid",
-    work: Path | None = None,
+    work_dir: Path | None = None,
 ) -> Transfer:
     """Measure the gain of every domain from adding every other one, D + D(D-1)/2 fits.
 
-    ``on``: the part that judges, "valid" or "test". ``work``: a folder for finished cells; what a killed
+    ``on``: the part that judges, "valid" or "test". ``work_dir``: a folder for finished cells; what a killed
     measurement left there is not computed again. Of ``options`` the seed, threads and progress are used.
     DataError for a single domain; SettingsError for an unknown part or metric.
     """
@@ -118,7 +120,7 @@ def transfer_matrix(
     targets = [name for name in names if len(holdout.targets[name])]
     cells: list[Cell] = [(name,) for name in targets]
     cells += [pair for pair in combinations(names, 2) if set(pair) & set(targets)]
-    judged = _judged(method, holdout, cells, options, work)
+    judged = _judged(method, holdout, cells, options, work_dir)
     rows = [
         _row(judged, source, target, metric, options.seed)
         for source in names
@@ -150,20 +152,20 @@ def prediction_quality(
 
 
 def _judged(
-    method: Method, holdout: Holdout, cells: list[Cell], options: FitOptions, work: Path | None
+    method: Method, holdout: Holdout, cells: list[Cell], options: FitOptions, work_dir: Path | None
 ) -> dict[Cell, Evaluation]:
     quiet = FitOptions(options.seed, options.threads)
     judged = {}
     with options.progress.task("transfer matrix", len(cells)) as task:
         for done, cell in enumerate(cells, 1):
-            judged[cell] = _cell(method, holdout.select(cell), quiet, work)
+            judged[cell] = _cell(method, holdout.select(cell), quiet, work_dir)
             task.step(done, {})
     return judged
 
 
-def _cell(method: Method, holdout: Holdout, options: FitOptions, work: Path | None) -> Evaluation:
+def _cell(method: Method, holdout: Holdout, options: FitOptions, work_dir: Path | None) -> Evaluation:
     """Fitted and judged, or read where that was done before."""
-    path = None if work is None else work / f"{_key(method, holdout, options.seed)}.parquet"
+    path = None if work_dir is None else work_dir / f"{_key(method, holdout, options.seed)}.parquet"
     if path is not None and path.exists():
         return Evaluation.read(path)
     evaluation = evaluate(method.fit(holdout.history, options), holdout, threads=options.threads)

@@ -134,9 +134,9 @@ def test_a_resumed_fit_goes_on_in_its_run(tmp_path: Path) -> None:
     method, kept = CDIMF(factors=4, epochs=6), tmp_path / "kept"
     method.fit(WORLD.split.train, options(tmp_path / "curves"))
     with pytest.raises(StopIteration):
-        method.fit(WORLD.split.train, options(tmp_path / "curves", checkpoint=kept, validate=stopping))
+        method.fit(WORLD.split.train, options(tmp_path / "curves", work_dir=kept, validate=stopping))
     assert set(curves(tmp_path / "curves" / "CDIMF-2")["CDIMF/valid"]) == {1, 2, 3}
-    fitted = method.fit(WORLD.split.train, options(tmp_path / "curves", checkpoint=kept))
+    fitted = method.fit(WORLD.split.train, options(tmp_path / "curves", work_dir=kept))
     assert {path.name for path in (tmp_path / "curves").iterdir()} == {"CDIMF-1", "CDIMF-2"}
     assert curves(tmp_path / "curves" / "CDIMF-2") == of_log("CDIMF", fitted)
 

@@ -129,8 +129,8 @@ def test_a_guarded_fit_that_was_killed_goes_on(split: Split, tmp_path: Path) -> 
     whole = guarded(methods, split, ONE)
     for after in (2, 5):
         with pytest.raises(_StopError):
-            guarded(methods, split, replace(ONE, checkpoint=tmp_path, progress=_Killer(after)))
-    resumed = guarded(methods, split, replace(ONE, checkpoint=tmp_path))
+            guarded(methods, split, replace(ONE, work_dir=tmp_path, progress=_Killer(after)))
+    resumed = guarded(methods, split, replace(ONE, work_dir=tmp_path))
     arrays, again = whole.state()[0], resumed.state()[0]
     assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
     assert whole.decisions == resumed.decisions

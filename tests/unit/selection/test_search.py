@@ -167,7 +167,7 @@ def test_progress_is_told_and_checkpoints_of_the_caller_are_left_alone(tmp_path:
             assert (title, total) == ("tuning ials", 3)
             yield SimpleNamespace(step=lambda done, facts: told.append((done, facts["best"])))
 
-    options = FitOptions(threads=1, checkpoint=tmp_path, progress=Told())
+    options = FitOptions(threads=1, work_dir=tmp_path, progress=Told())
     method = registry.method("ials").from_settings({"factors": 4, "epochs": 2})
     found = tune(method, planted_transfer().split, Budget(3), options)
     assert told == list(enumerate(pl.Series(found.trials["value"]).cum_max(), start=1))

@@ -28,8 +28,8 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
-def trials(storage: Path | None, count: int = TRIALS, **others: Any) -> pl.DataFrame:
-    return find(Hill(epochs=4), count, storage=storage, **others).trials.drop("seconds")
+def trials(work_dir: Path | None, count: int = TRIALS, **others: Any) -> pl.DataFrame:
+    return find(Hill(epochs=4), count, work_dir=work_dir, **others).trials.drop("seconds")
 
 
 def writes(folder: Path) -> int:
@@ -95,7 +95,7 @@ class Mortal(hills.Height):
         return super().__call__(fitted)
 
 hills.Height = Mortal
-hills.find(hills.Hill(epochs=4), 11, storage=Path(sys.argv[2]))
+hills.find(hills.Hill(epochs=4), 11, work_dir=Path(sys.argv[2]))
 """
 
 
@@ -120,7 +120,7 @@ def test_half_a_line_of_a_power_cut_is_cut_off(tmp_path: Path) -> None:
 def test_a_finished_search_is_not_repeated(tmp_path: Path) -> None:
     trials(tmp_path, 4)
     before = writes(tmp_path)
-    again = find(Hill(epochs=4), 4, storage=tmp_path)
+    again = find(Hill(epochs=4), 4, work_dir=tmp_path)
     assert writes(tmp_path) == before + 1  # that it was opened
     assert again.trials["seconds"].sum() > 0
     assert again.overhead_seconds == pytest.approx(again.seconds)
@@ -129,7 +129,7 @@ def test_a_finished_search_is_not_repeated(tmp_path: Path) -> None:
 def test_a_larger_budget_goes_on_and_a_smaller_one_sees_its_share(tmp_path: Path) -> None:
     trials(tmp_path, 4)
     assert trials(tmp_path, 9).equals(trials(None, 9))
-    smaller = find(Hill(epochs=4), 4, storage=tmp_path)
+    smaller = find(Hill(epochs=4), 4, work_dir=tmp_path)
     alone = find(Hill(epochs=4), 4)
     assert (smaller.method, smaller.value, len(smaller.trials)) == (alone.method, alone.value, 4)
 
@@ -156,28 +156,28 @@ def test_no_lock_is_taken_that_a_kill_leaves_behind(tmp_path: Path, monkeypatch:
     ],
 )
 def test_another_search_is_refused_and_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
-    find(trials=2, storage=tmp_path)
+    find(trials=2, work_dir=tmp_path)
     with pytest.raises(StoreError, match=rf"is another one \({named} differ\)") as caught:
-        find(**({"trials": 2, "storage": tmp_path} | change))
+        find(**({"trials": 2, "work_dir": tmp_path} | change))
     assert str(tmp_path) in str(caught.value)
 
 
 def test_a_damaged_folder_is_one_sentence(tmp_path: Path) -> None:
-    find(trials=2, storage=tmp_path)
+    find(trials=2, work_dir=tmp_path)
     lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(b"".join([lines[0], b"{nonsense\n", *lines[1:]]))
     with pytest.raises(StoreError, match="is damaged"):
-        find(trials=2, storage=tmp_path)
+        find(trials=2, work_dir=tmp_path)
     (tmp_path / IDENTITY).write_text("{")
     with pytest.raises(StoreError, match="is damaged"):
-        find(trials=2, storage=tmp_path)
+        find(trials=2, work_dir=tmp_path)
     (tmp_path / IDENTITY).unlink()
     with pytest.raises(StoreError, match="holds trials without"):
-        find(trials=2, storage=tmp_path)
+        find(trials=2, work_dir=tmp_path)
 
 
 def test_what_is_kept_is_plain_text(tmp_path: Path) -> None:
-    find(trials=2, storage=tmp_path)
+    find(trials=2, work_dir=tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [IDENTITY, JOURNAL]
     assert json.loads((tmp_path / IDENTITY).read_text())["method"] == "hill"
     assert all(json.loads(line) for line in (tmp_path / JOURNAL).read_text().splitlines())

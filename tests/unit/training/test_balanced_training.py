@@ -116,8 +116,8 @@ def test_a_resumed_fit_is_balanced_on_bit_for_bit(tmp_path: Path, joint: bool, w
 
     whole, part, resumed = odd(4), odd(2), odd(4)
     log = run_phase(whole, FitOptions(threads=1), ID)
-    run_phase(part, FitOptions(threads=1, checkpoint=tmp_path), ID)
-    assert run_phase(resumed, FitOptions(threads=1, checkpoint=tmp_path), ID) == log
+    run_phase(part, FitOptions(threads=1, work_dir=tmp_path), ID)
+    assert run_phase(resumed, FitOptions(threads=1, work_dir=tmp_path), ID) == log
     pairs = zip(whole.parameters.values(), resumed.parameters.values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
     assert len({record["weight"]["a"] for record in log}) == (1 if getattr(weighting, "own", {}) else 4)

@@ -74,7 +74,7 @@ def test_a_tie_is_no_improvement() -> None:
 
 def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
     started: list[int] = []
-    options = FitOptions(checkpoint=tmp_path)
+    options = FitOptions(work_dir=tmp_path)
     first = run(options, started=started)
     again = run(options, started=started)
     assert len(started) == 1
@@ -83,15 +83,15 @@ def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_the_best_state_survives_in_the_checkpoint(tmp_path: Path) -> None:
-    run(FitOptions(validate=figure, patience=2, checkpoint=tmp_path), epochs=3)
-    state, log = run(FitOptions(validate=figure, patience=2, checkpoint=tmp_path), epochs=5)
+    run(FitOptions(validate=figure, patience=2, work_dir=tmp_path), epochs=3)
+    state, log = run(FitOptions(validate=figure, patience=2, work_dir=tmp_path), epochs=5)
     assert (state["n"], len(log)) == (2, 4)
 
 
 def test_a_checkpoint_of_another_fit_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    run(FitOptions(checkpoint=tmp_path))
+    run(FitOptions(work_dir=tmp_path))
     with pytest.raises(StoreError, match="belongs to another fit") as caught:
-        run(FitOptions(checkpoint=tmp_path), identity={"settings": 2})
+        run(FitOptions(work_dir=tmp_path), identity={"settings": 2})
     assert str(tmp_path) in str(caught.value)
     assert str(caught.value).count(". ") == 0
 
@@ -99,11 +99,11 @@ def test_a_checkpoint_of_another_fit_is_refused_in_one_sentence(tmp_path: Path) 
 @pytest.mark.parametrize("change", ["seed", "settings", "data"])
 def test_seed_settings_and_data_make_a_fit(tmp_path: Path, change: str) -> None:
     method, data = registry.method("ials"), uneven()
-    method(factors=4, epochs=2).fit(data, FitOptions(threads=1, checkpoint=tmp_path))
+    method(factors=4, epochs=2).fit(data, FitOptions(threads=1, work_dir=tmp_path))
     seed, reg = (1 if change == "seed" else 0), (0.5 if change == "settings" else 0.03)
     data = uneven(seed=1) if change == "data" else data
     with pytest.raises(StoreError, match="another fit"):
-        method(factors=4, epochs=2, reg=reg).fit(data, FitOptions(seed=seed, threads=1, checkpoint=tmp_path))
+        method(factors=4, epochs=2, reg=reg).fit(data, FitOptions(seed=seed, threads=1, work_dir=tmp_path))
 
 
 KILLED = """
@@ -121,7 +121,7 @@ def validate(fitted):
     return float(len(seen))
 
 method = registry.method(sys.argv[1])(factors=4, epochs=7)
-method.fit(uneven(), FitOptions(threads=2, validate=validate, checkpoint=Path(sys.argv[2])))
+method.fit(uneven(), FitOptions(threads=2, validate=validate, work_dir=Path(sys.argv[2])))
 """
 
 
@@ -136,7 +136,7 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     method, calls = registry.method(name)(factors=4, epochs=7), []
     resumed = method.fit(
         uneven(),
-        FitOptions(threads=1, validate=lambda fitted: calls.append(1) or 0.0, checkpoint=tmp_path),
+        FitOptions(threads=1, validate=lambda fitted: calls.append(1) or 0.0, work_dir=tmp_path),
     )
     assert len(calls) == 4  # epochs 3 to 6: the first three were kept
     whole = method.fit(uneven(), FitOptions(threads=1))

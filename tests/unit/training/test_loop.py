@@ -131,13 +131,13 @@ def test_a_phase_that_broke_off_goes_on_bit_for_bit(tmp_path: Path, where: int) 
         return inner(batch)
 
     with pytest.raises(KeyboardInterrupt):
-        run_phase(Phase(**{**vars(broken), "losses": losses}), FitOptions(checkpoint=tmp_path), ID)
+        run_phase(Phase(**{**vars(broken), "losses": losses}), FitOptions(work_dir=tmp_path), ID)
     resumed = small()
-    log = run_phase(resumed, FitOptions(checkpoint=tmp_path), ID)
+    log = run_phase(resumed, FitOptions(work_dir=tmp_path), ID)
     assert log == run_phase(whole, FitOptions(), ID)
     assert same(resumed, whole)
     with pytest.raises(StoreError, match="another fit"):
-        run_phase(small(), FitOptions(checkpoint=tmp_path), {"settings": 2})
+        run_phase(small(), FitOptions(work_dir=tmp_path), {"settings": 2})
 
 
 KILLED = """
@@ -153,7 +153,7 @@ def validate(fitted):
     if len(seen) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return 0.0
-run_phase(phase, FitOptions(validate=validate, checkpoint=Path(sys.argv[1])), ID, lambda: phase)
+run_phase(phase, FitOptions(validate=validate, work_dir=Path(sys.argv[1])), ID, lambda: phase)
 """
 
 
@@ -164,7 +164,7 @@ def test_a_killed_phase_goes_on_bit_for_bit(tmp_path: Path) -> None:
     gone = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False)
     assert gone.returncode == -signal.SIGKILL
     resumed, whole, calls = small(6), small(6), []
-    validate = FitOptions(validate=lambda f: calls.append(1) or 0.0, checkpoint=tmp_path)
+    validate = FitOptions(validate=lambda f: calls.append(1) or 0.0, work_dir=tmp_path)
     run_phase(resumed, validate, ID, lambda: resumed)
     run_phase(whole, FitOptions(), ID)
     assert len(calls) == 4  # the first two epochs were kept
@@ -248,9 +248,9 @@ class Turning(Weighting):
 
 def test_what_a_weighting_remembers_is_part_of_the_checkpoint(tmp_path: Path) -> None:
     halves, whole = (small(4, weighting=Turning()) for _ in range(2))
-    run_phase(Phase(**{**vars(halves), "epochs": 3}), FitOptions(checkpoint=tmp_path), ID)
+    run_phase(Phase(**{**vars(halves), "epochs": 3}), FitOptions(work_dir=tmp_path), ID)
     resumed = small(4, weighting=Turning())
-    run_phase(resumed, FitOptions(checkpoint=tmp_path), ID)
+    run_phase(resumed, FitOptions(work_dir=tmp_path), ID)
     run_phase(whole, FitOptions(), ID)
     assert same(resumed, whole)
 

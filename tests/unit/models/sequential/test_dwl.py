@@ -152,7 +152,7 @@ def test_signals_move_weights_and_a_fit_that_was_cut_off_goes_on(
     told = [record["weight"]["small"] for record in whole.log]
     assert len(set(told)) > 2
     kill = Kill()
-    options = replace(ONE, checkpoint=tmp_path / "kept")
+    options = replace(ONE, work_dir=tmp_path / "kept")
     with pytest.raises(KeyboardInterrupt):
         method.fit(UNEVEN, replace(options, validate=kill))
     assert same(dict(whole.weights), dict(method.fit(UNEVEN, options).weights))

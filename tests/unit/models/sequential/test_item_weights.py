@@ -186,7 +186,7 @@ def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path: Any) -> Non
     method = replace(several(**ALL), dropout=0.2, signal="loss", period=2, epochs=6)
     whole = method.fit(UNEVEN, ONE)
     assert len(set(told(whole.log, "weight", "small"))) == 3
-    options, calls = replace(ONE, checkpoint=tmp_path / "kept"), []
+    options, calls = replace(ONE, work_dir=tmp_path / "kept"), []
 
     def kill(fitted: object) -> float:
         calls.append(fitted)

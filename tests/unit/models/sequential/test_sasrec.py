@@ -103,7 +103,7 @@ def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path) -> None:  #
         return 0.0
 
     stop.calls = 0  # type: ignore[attr-defined]
-    options = replace(ONE, checkpoint=tmp_path / "kept")
+    options = replace(ONE, work_dir=tmp_path / "kept")
     with pytest.raises(KeyboardInterrupt):
         method.fit(data, replace(options, validate=stop))
     resumed = method.fit(data, options)

@@ -189,7 +189,7 @@ def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
         return float(len(seen))
 
     method = replace(METHOD, epochs=4, dropout=0.3)
-    options = replace(ONE, validate=validate, checkpoint=tmp_path)
+    options = replace(ONE, validate=validate, work_dir=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         method.fit(data, options)
     resumed = method.fit(data, options)
@@ -201,7 +201,7 @@ def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"tower": (6, 4)}, {"lr": 0.02}])
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    options = replace(ONE, checkpoint=tmp_path)
+    options = replace(ONE, work_dir=tmp_path)
     METHOD.fit(uneven(), options)
     with pytest.raises(StoreError, match="belongs to another fit"):
         replace(METHOD, **change).fit(uneven(), options)

@@ -271,7 +271,7 @@ def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
         return float(len(seen))
 
     method = replace(METHOD, epochs=5)
-    options = replace(ONE, validate=validate, checkpoint=tmp_path)
+    options = replace(ONE, validate=validate, work_dir=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         method.fit(data, options)
     resumed = method.fit(data, options)

@@ -222,8 +222,8 @@ class Kill:
 def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path, at: int) -> None:
     data = uneven()
     with pytest.raises(KeyboardInterrupt):
-        small().fit(data, replace(ONE, validate=Kill(at), checkpoint=tmp_path))
-    resumed = small().fit(data, replace(ONE, validate=Kill(), checkpoint=tmp_path))
+        small().fit(data, replace(ONE, validate=Kill(at), work_dir=tmp_path))
+    resumed = small().fit(data, replace(ONE, validate=Kill(), work_dir=tmp_path))
     whole = small().fit(data, replace(ONE, validate=Kill()))
     assert same(resumed, whole)
 

@@ -67,7 +67,7 @@ class Peeking(PopularityModel):
 
 
 def test_a_method_that_is_given_the_test_pairs_fails(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    def peeks(model: ModelSettings, mixed: Split, options: FitOptions, work: Any) -> Fitted:
+    def peeks(model: ModelSettings, mixed: Split, options: FitOptions, work_dir: Any) -> Fitted:
         honest = Popularity().fit(mixed.test.history)
         fitted = Peeking(honest.history, honest.method, (), honest.score_I)
         object.__setattr__(fitted, "pairs", mixed.test.targets)
@@ -83,7 +83,7 @@ def test_a_method_that_is_given_the_test_pairs_fails(split: Split, monkeypatch: 
 def test_a_method_that_counts_test_events_fails(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """Much weaker than knowing whose they are: only how often each item is tested."""
 
-    def counts(model: ModelSettings, mixed: Split, options: FitOptions, work: Any) -> Fitted:
+    def counts(model: ModelSettings, mixed: Split, options: FitOptions, work_dir: Any) -> Fitted:
         honest = Popularity().fit(mixed.test.history)
         tested = {
             name: np.bincount(targets.item_idx, minlength=mixed.test.history[name].n_items).astype(np.float32)

@@ -115,24 +115,24 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(
     whole = transfer_matrix(counted, split)
     Counted.fits, Counted.killed_at = [], 4
     with pytest.raises(KeyboardInterrupt):
-        transfer_matrix(counted, split, work=tmp_path)
+        transfer_matrix(counted, split, work_dir=tmp_path)
     assert len(list(tmp_path.iterdir())) == len(Counted.fits) == 4
     Counted.killed_at = -1
-    resumed = transfer_matrix(counted, split, work=tmp_path)
+    resumed = transfer_matrix(counted, split, work_dir=tmp_path)
     assert len(Counted.fits) == 6
     assert resumed.rows.equals(whole.rows)
-    transfer_matrix(counted, split, metric="hr@10", work=tmp_path)
+    transfer_matrix(counted, split, metric="hr@10", work_dir=tmp_path)
     assert len(Counted.fits) == 6
 
 
 @pytest.mark.parametrize("change", ["seed", "part", "settings"])
 def test_cells_of_something_else_are_not_taken(split: Split, tmp_path: Path, change: str) -> None:
     method: Any = IALS(factors=2, epochs=1, sharing="joined")
-    transfer_matrix(method, split, work=tmp_path)
+    transfer_matrix(method, split, work_dir=tmp_path)
     if change == "settings":
         method = replace(method, reg=0.1)
     options = FitOptions(seed=1 if change == "seed" else 0)
-    transfer_matrix(method, split, options, on="test" if change == "part" else "valid", work=tmp_path)
+    transfer_matrix(method, split, options, on="test" if change == "part" else "valid", work_dir=tmp_path)
     assert len(list(tmp_path.iterdir())) == 12
 
 

@@ -244,7 +244,7 @@ def network(weighting: Weighting, epochs: int = 5, names: str = "ab") -> Phase:
 
 def trained(weighting: Weighting, folder: Path | None = None, **settings: Any) -> tuple[list[Any], Any]:
     phase = network(weighting, **settings)
-    log = run_phase(phase, FitOptions(threads=1, checkpoint=folder), {"settings": 1})
+    log = run_phase(phase, FitOptions(threads=1, work_dir=folder), {"settings": 1})
     return [tensor.detach().numpy() for tensor in phase.parameters.values()], log
 
 
