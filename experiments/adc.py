@@ -3,7 +3,7 @@
     python -m experiments.adc ciao food-kitchen movielens-1m [--jobs 2]
 
 Settings come from 2,000 validation users at most with one seed, by NDCG@10 over the whole catalogue and with
-equal weights, so that what is tuned is the control. Then per sharing `landbridge ablate balance`, a benchmark
+equal weights, so that what is tuned is the control. Then per sharing `landbridge study balance`, a benchmark
 of all systems, and on Ciao α and η one at a time. All of it goes on where it was when it is started again.
 """
 

@@ -70,7 +70,7 @@ def main() -> None:
         "compat",
         "Who helps whom, and was it seen before",
         [
-            "`predicted` uses the training part only (docs/compat.md says how). `gain`: NDCG@10 in the "
+            "`predicted` uses the training part only (see docs/transferability.md). `gain`: NDCG@10 in the "
             f"target, full ranking, of {settings_text(METHOD)}, fitted on both domains, against the same "
             "fitted on the target alone, on validation data; 95 % intervals over users, p corrected by Holm "
             "over the ordered pairs of a data set. Test data are not used.",

@@ -2,7 +2,7 @@
 
     python -m experiments.weights [--jobs 2]
 
-Settings are those of the control, "generic", chosen as in :mod:`experiments.dwl`. Then `landbridge ablate
+Settings are those of the control, "generic", chosen as in :mod:`experiments.dwl`. Then `landbridge study
 weights` with two seeds; the finalists with three more seeds, which had no say in who they are; `landbridge
 ablate objectives` with two seeds. All of it goes on where it was when it is started again.
 """
@@ -29,7 +29,7 @@ from landbridge.evaluation.significance import compare
 from landbridge.models.sequential.dwl import DWL
 from landbridge.reports.write import report
 from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
-from landbridge.studies.ablation.plan import BENCH, Ablated
+from landbridge.studies.ablation.plan import BENCH, AblationResult
 from landbridge.studies.ablation.weight_tables import ALL, BASE, FIXED, GENERIC, REST, SPARSE, regrouped
 from landbridge.studies.ablation.weight_trajectories import Ground
 from landbridge.studies.ablation.weights import WeightAblation, ablate_weights
@@ -136,7 +136,7 @@ def _after(first: Results, after: Mapping[str, Mapping[int, Evaluation]], quarti
     return f"{markdown(rows)}\n\n{compared(reported)}"
 
 
-def _ablated(found: Ablated) -> str:
+def _ablated(found: AblationResult) -> str:
     """Tables and verdict."""
     tables = [
         f"{title} (* significant after Holm's correction):\n\n{markdown(table.to_dicts())}"

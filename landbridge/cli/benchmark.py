@@ -12,18 +12,18 @@ NO_SPEC = "Without a spec: comma-separated "
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="The folder to write, or to go on in.")],
-    spec: Annotated[Path | None, typer.Argument(help="A benchmark .toml.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write. Re-run the same command to resume.")],
+    spec: Annotated[Path | None, typer.Argument(help="A benchmark .toml file.")] = None,
     models: Annotated[Text, typer.Option(help=f"{NO_SPEC}methods, or auto.")] = None,
     data: Annotated[Text, typer.Option(help=f"{NO_SPEC}names of `landbridge data list`, or folders.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Without a spec: how many seeds (3).")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes, which share the threads.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="No cell is started after so long.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Without a spec: number of seeds (3).")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Number of processes; they share the threads.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Start no job after so many seconds.")] = None,
     leak_check: Annotated[
-        bool, typer.Option("--leak-check", help="Also train on shuffled data and expect chance.")
+        bool, typer.Option("--leak-check", help="Also train on shuffled data, where only chance is left.")
     ] = False,
 ) -> None:
-    """Compare methods on data sets over several seeds; killed, it goes on where it was.
+    """Compare methods on data sets over several seeds. Re-run the same command to resume.
 
     landbridge benchmark spec.toml --out runs/bench --jobs 2
 
@@ -37,15 +37,15 @@ def command(
     from landbridge.studies.benchmark.tables import main_tables
 
     tables = merge_tables(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
-    wanted = benchmark_spec(tables)
-    outcome = benchmark(wanted, out, progress=Terminal(), check_leaks=leak_check)
-    for title, table in main_tables(wanted, outcome.results, outcome.comparisons).items():
+    resolved = benchmark_spec(tables)
+    outcome = benchmark(resolved, out, progress=Terminal(), check_leaks=leak_check)
+    for title, table in main_tables(resolved, outcome.results, outcome.comparisons).items():
         typer.echo(f"{title} (* significant after Holm's correction)")
         show.table(table)
     for check in outcome.leaks:
         typer.echo(check["verdict"])
     if outcome.left:
-        typer.echo(f"The time is over, {len(outcome.left)} are left; the same command goes on.", err=True)
+        typer.echo(f"{len(outcome.left)} jobs are left. Re-run the same command to resume.", err=True)
     typer.echo(f"Tables in {out}", err=True)
     if not all(check["passed"] for check in outcome.leaks):
         raise typer.Exit(1)

@@ -7,24 +7,25 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
-    first: Annotated[Path, typer.Argument(help="The run that should be better.")],
-    second: Annotated[Path, typer.Argument(help="The run it is compared with.")],
-    metric: Annotated[str, typer.Option(help="For example ndcg@10.")] = "ndcg@10",
-    by: Annotated[str, typer.Option(help="domain, activity, elsewhere, popularity, twin, share.")] = "domain",
+    first: Annotated[Path, typer.Argument(help="The run that is expected to be better.")],
+    second: Annotated[Path, typer.Argument(help="The run to compare it with.")],
+    metric: options.Metric = "ndcg@10",
+    by: options.Segment = "domain",
 ) -> None:
-    """Compare two runs user by user on the same test part, per domain and segment.
+    """Compare two runs user by user on the same test data, per domain and segment.
 
     landbridge compare runs/cdimf runs/alone --metric ndcg@10
     """
-    from landbridge import compare
-    from landbridge import pipeline as experiment
+    from landbridge import compare, pipeline
     from landbridge.core.progress import Terminal
 
     verdict = compare(
-        experiment.evaluate_saved(first, Terminal()),
-        experiment.evaluate_saved(second, Terminal()),
+        pipeline.evaluate_saved(first, Terminal()),
+        pipeline.evaluate_saved(second, Terminal()),
         metric,
         by,
     )

@@ -1,4 +1,4 @@
-"""landbridge data list | get | info | doctor | compat"""
+"""landbridge data list | get | info | doctor | transferability"""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
-from landbridge.cli import data_compat, doctor
+from landbridge.cli import doctor, transferability
+from landbridge.cli.deprecated import deprecated
 
 app = typer.Typer(help="Public data sets and a look at your own.", no_args_is_help=True)
 app.command("doctor")(doctor.command)
-app.command("compat")(data_compat.command)
+app.command("transferability")(transferability.command)
+app.command("compat", hidden=True)(deprecated(transferability.command, "data compat", "data transferability"))
 
 Name = Annotated[str, typer.Argument(help="A data set of `landbridge data list`.")]
 

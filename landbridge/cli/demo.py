@@ -8,10 +8,10 @@ import typer
 
 
 def command(
-    serve: Annotated[bool, typer.Option("--serve", help="Fit CDIMF and serve it with its page.")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where --serve listens.")] = 8000,
+    serve: Annotated[bool, typer.Option("--serve", help="Fit CDIMF and serve it with the web page.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --serve.")] = 8000,
 ) -> None:
-    """Show on a small data set, in a minute, what one model over several domains gains.
+    """Show on MovieLens, in a minute, what one model over several domains gains.
 
     landbridge demo --serve
     """

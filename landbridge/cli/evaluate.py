@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    metric: Annotated[list[str] | None, typer.Option(help="For example ndcg@10; may be repeated.")] = None,
-    by: Annotated[str, typer.Option(help="domain, activity, elsewhere, popularity, twin, share.")] = "domain",
-    json: Annotated[bool, typer.Option(help="JSON lines instead of a table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")] = None,
+    run: options.Run,
+    metric: Annotated[list[str] | None, typer.Option(help="For example ndcg@10; repeatable.")] = None,
+    by: options.Segment = "domain",
+    json: options.Json = False,
+    out: options.TableFile = None,
 ) -> None:
-    """Judge a run on the test part that was held out when it was fitted.
+    """Evaluate a run on the test data that was held out when it was fitted.
 
     landbridge evaluate runs/cdimf --metric ndcg@10 --metric hr@10
     """

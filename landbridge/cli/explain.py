@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: options.Run,
     domain: Annotated[str, typer.Option(help="The item's domain.")],
     user: Annotated[str, typer.Option(help="A user id.")],
     item: Annotated[str, typer.Option(help="An item id.")],
-    top: Annotated[int, typer.Option(help="Rows to show.")] = 10,
-    json: Annotated[bool, typer.Option(help="JSON lines instead of a table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")] = None,
+    top: Annotated[int, typer.Option(help="Number of rows to show.")] = 10,
+    json: options.Json = False,
+    out: options.TableFile = None,
 ) -> None:
-    """Say what makes up an item's score for a user: her events in all domains, and popularity.
+    """Explain an item's score for a user by the events of all domains and by popularity.
 
     landbridge explain runs/cdimf --domain books --user alice --item dune
     """

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from landbridge.cli import options
+
 Text = str | None
 Number = int | None
 
@@ -16,26 +18,24 @@ def command(
         list[str], typer.Argument(help="Event files, one per domain, or one experiment .toml.")
     ],
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
-    model: Annotated[Text, typer.Option(help="auto (the default), or one of the methods.")] = None,
-    guard: Annotated[bool, typer.Option(help="Keep each domain's twin where joining does not pay.")] = False,
-    trials: Annotated[Number, typer.Option(help="Settings to try on validation data, per method.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Time for trying, per method.")] = None,
-    users: Annotated[Text, typer.Option(help="Who is the same person: shared or local ids.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value.")] = None,
-    dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
-    split: Annotated[Text, typer.Option(help="auto, last, latest, random, temporal, cold, none.")] = None,
-    candidates: Annotated[
-        Number, typer.Option(help="Sampled negatives per test item; 0: full ranking.")
-    ] = None,
-    across: Annotated[bool, typer.Option(help="Rank in one list over all domains.")] = False,
-    min_rating: Annotated[float | None, typer.Option(help="Leave out lower ratings.")] = None,
-    patience: Annotated[Number, typer.Option(help="Choose the epochs on validation data.")] = None,
-    seed: Annotated[Number, typer.Option(help="The one seed.")] = None,
-    threads: Annotated[Number, typer.Option(help="Threads; all by default.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from what a killed fit left.")] = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="A folder for TensorBoard.")] = None,
+    model: Annotated[Text, typer.Option(help="auto (the default), or a name of `landbridge models`.")] = None,
+    guard: Annotated[bool, typer.Option(help="Serve the single-domain baseline where it is better.")] = False,
+    trials: Annotated[Number, typer.Option(help="Trials of the search for settings, per method.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds of that search, per method.")] = None,
+    users: options.Users = None,
+    settings: options.Settings = None,
+    dataset: options.Dataset = False,
+    split: options.Split = None,
+    candidates: options.Candidates = None,
+    across: options.Across = False,
+    min_rating: options.MinRating = None,
+    patience: Annotated[Number, typer.Option(help="Stop after so many validations without a gain.")] = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    resume: Annotated[bool, typer.Option(help="Resume a killed fit.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
 ) -> None:
-    """Fit a model and keep it, its data and its test part in a run folder.
+    """Fit a model; save it with its data and test data in a run folder.
 
     landbridge fit books.csv movies.parquet --users shared --out runs/best
     """

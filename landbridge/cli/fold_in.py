@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    domain: Annotated[str, typer.Option(help="The catalogue to recommend from.")],
-    item: Annotated[list[str], typer.Option(help="domain=item the person has; may be repeated.")],
-    k: Annotated[int, typer.Option("-k", help="Places of the list.")] = 10,
-    json: Annotated[bool, typer.Option(help="JSON lines instead of a table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")] = None,
+    run: options.Run,
+    domain: Annotated[str, typer.Option(help="The domain to recommend from.")],
+    item: Annotated[list[str], typer.Option(help="An item of the user, as domain=item; repeatable.")],
+    k: options.ListLength = 10,
+    json: options.Json = False,
+    out: options.TableFile = None,
 ) -> None:
-    """Recommend to a person the model has never seen, from some items in any domains.
+    """Recommend to a new user from some of their items in any domains.
 
     landbridge fold-in runs/cdimf --domain books --item movies=alien --item movies=brazil
     """
@@ -33,6 +34,6 @@ def _by_domain(pairs: list[str]) -> dict[str, list[str]]:
     for pair in pairs:
         name, equals, raw = pair.partition("=")
         if not equals:
-            raise DataError(f"{pair!r} names no domain; write domain=item, for example movies=alien.")
+            raise DataError(f"{pair!r} names no domain. Write domain=item, for example movies=alien.")
         events.setdefault(name, []).append(raw)
     return events

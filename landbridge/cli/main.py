@@ -1,4 +1,4 @@
-"""The ``landbridge`` command: its verbs, and how errors are said."""
+"""The ``landbridge`` command: its verbs, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 import typer
 
 from landbridge.cli import (
-    ablate,
     benchmark,
     compare,
     data,
@@ -21,6 +20,7 @@ from landbridge.cli import (
     refit,
     report,
     serve,
+    study,
     tune,
 )
 from landbridge.core.errors import LandbridgeError
@@ -46,12 +46,13 @@ app.command("serve")(serve.command)
 app.command("refit")(refit.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)
-app.add_typer(ablate.app, name="ablate")
+app.add_typer(study.app, name="study")
+app.add_typer(study.ablate_app, name="ablate", hidden=True)
 app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Run the command line; an expected error is one sentence on standard error and status 2."""
+    """Run the command line. Expected errors print one sentence on standard error and exit with status 2."""
     try:
         app()
     except LandbridgeError as error:

@@ -7,21 +7,23 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    domain: Annotated[str, typer.Option(help="The catalogue to recommend from.")],
-    user: Annotated[list[str] | None, typer.Option(help="A user id; may be repeated.")] = None,
+    run: options.Run,
+    domain: Annotated[str, typer.Option(help="The domain to recommend from.")],
+    user: Annotated[list[str] | None, typer.Option(help="A user id; repeatable.")] = None,
     users: Annotated[Path | None, typer.Option(help="A file with one user id per line.")] = None,
-    everybody: Annotated[
-        Path | None, typer.Option("--all", help="Everybody, as Parquet in this folder.")
+    all_users: Annotated[
+        Path | None, typer.Option("--all", help="All users; write Parquet files to this folder.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Places of a list.")] = 10,
-    seen: Annotated[bool, typer.Option(help="List items the user already has, too.")] = False,
-    json: Annotated[bool, typer.Option(help="JSON lines instead of a table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")] = None,
+    k: options.ListLength = 10,
+    seen: Annotated[bool, typer.Option(help="Include items of the user's history.")] = False,
+    json: options.Json = False,
+    out: options.TableFile = None,
 ) -> None:
-    """Recommend items of one domain to one user, many or all.
+    """Recommend items of one domain to one, several or all users.
 
     landbridge recommend runs/cdimf --domain books --user alice -k 10
     """
@@ -31,11 +33,11 @@ def command(
     from landbridge.core.progress import Terminal
 
     wanted = [*(user or ()), *(_lines(users) if users else ())]
-    if bool(wanted) == (everybody is not None):
-        raise DataError("Say for whom: --user, --users or --all FOLDER (which goes alone).")
+    if bool(wanted) == (all_users is not None):
+        raise DataError("Give either --user and --users, or --all FOLDER.")
     fitted = load(run)
-    if everybody is not None:
-        recommend_all(fitted, domain, everybody, k, progress=Terminal())
+    if all_users is not None:
+        recommend_all(fitted, domain, all_users, k, progress=Terminal())
     else:
         show.answer(recommend(fitted, domain, wanted, k, seen), json=json, out=out)
 

@@ -9,11 +9,11 @@ import typer
 
 
 def command(
-    runs: Annotated[Path, typer.Argument(help="The folder that `landbridge benchmark` wrote.")],
+    runs: Annotated[Path, typer.Argument(help="A folder of `landbridge benchmark`.")],
     out: Annotated[Path, typer.Option(help="The report: .html, .md, .tex or .csv.")] = Path("report.html"),
-    pictures: Annotated[Path | None, typer.Option(help="A folder for the pictures, SVG and PNG.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Also write the charts to this folder.")] = None,
 ) -> None:
-    """Tell what a benchmark found, in one file: who gains, who loses, how sure it is, at what cost.
+    """Write the report of a benchmark: gains, losses, significance and cost, in one file.
 
     landbridge report runs/bench --out report.html
     """

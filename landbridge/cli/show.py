@@ -1,4 +1,4 @@
-"""How answers appear: a table for people, JSON lines for programs, a file when asked."""
+"""Output of a verb: a table on the terminal, JSON lines, or a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from landbridge.core.errors import SettingsError, unknown
 if TYPE_CHECKING:
     import polars as pl
 
-PIPE_WIDTH = 200  # columns of a table that goes to no terminal
+PIPE_WIDTH = 200  # characters of a table that is not printed on a terminal
 
 
 def answer(frame: pl.DataFrame, *, json: bool = False, out: Path | None = None) -> None:
@@ -26,7 +26,7 @@ def answer(frame: pl.DataFrame, *, json: bool = False, out: Path | None = None) 
 
 
 def table(frame: pl.DataFrame) -> None:
-    """Print a frame as a table; figures are rounded to four places."""
+    """Print a frame as a table; floats are rounded to four decimals."""
     from rich.console import Console
     from rich.table import Table
 

@@ -43,7 +43,7 @@ def fit(
 
 
 def fit_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
-    """Fit an experiment's model; settings, epochs and weights it leaves open are chosen on validation data."""
+    """Fit an experiment's model; open settings, epochs and weights are chosen on validation data."""
     model = spec.model
     if not (model.name == AUTO or model.guard or model.trials or model.seconds):
         return _plain(spec, split, options)

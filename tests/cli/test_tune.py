@@ -48,12 +48,12 @@ def test_the_best_settings_are_an_experiment_that_fit_takes(
 def test_several_models_spend_alike_and_the_best_is_written(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, storage = work / "several.toml", work / "storage"
+    out, work_dir = work / "several.toml", work / "searches"
     models = [word for name in ("popularity", "ials", "cdimf") for word in ("--model", name)]
-    words = (*models, "--trials", 3, "--storage", storage, "--out", out)
+    words = (*models, "--trials", 3, "--work-dir", work_dir, "--out", out)
     status, said, err = run(capsys, "tune", *sources(work), *SMALL, *words)
     assert status == 0, err
-    assert sorted(folder.name for folder in storage.iterdir()) == ["cdimf", "ials", "popularity"]
+    assert sorted(folder.name for folder in work_dir.iterdir()) == ["cdimf", "ials", "popularity"]
     rows = [line.split("│")[1:5] for line in said.splitlines() if line.startswith("│")]
     assert {(row[0].strip(), row[2].strip()) for row in rows} == {
         ("cdimf", "3"),
@@ -124,3 +124,11 @@ def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "tune", "--help")
     assert status == 0
     assert "landbridge tune" in out.split("Usage")[1].split("\n", 1)[1]
+
+
+def test_the_former_name_of_the_work_dir(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (work / "none.csv", "--storage", work / "former", "--out", work / "best.toml")
+    status, _, err = run(capsys, "tune", *words)
+    assert status == 2
+    assert err.splitlines()[0] == "`--storage` is now `--work-dir`; the old name goes in 0.3."
+    assert "--storage" not in run(capsys, "tune", "--help")[1]

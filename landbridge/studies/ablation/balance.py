@@ -27,7 +27,7 @@ from landbridge.core.progress import Progress, Silent
 from landbridge.models import registry
 from landbridge.models.towers.adc import SHARING
 from landbridge.studies.ablation import plan as plans
-from landbridge.studies.ablation.plan import BENCH, Ablated
+from landbridge.studies.ablation.plan import BENCH, AblationResult
 from landbridge.studies.ablation.verdict import CONTROLS, EQUAL, EVENTS, GRID, label, tables, verdict
 from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
@@ -147,7 +147,9 @@ class Trial:
         write_json(self.file, told | cost)
 
 
-def ablate(plan: Ablation, out: str | Path, jobs: int = 1, progress: Progress | None = None) -> Ablated:
+def ablate(
+    plan: Ablation, out: str | Path, jobs: int = 1, progress: Progress | None = None
+) -> AblationResult:
     """Run what is not done yet in the folder ``out``, and write the verdict there.
 
     StoreError where the folder holds another ablation; else as

@@ -18,7 +18,7 @@ from landbridge.core.progress import Progress
 from landbridge.models.sequential.dwl import DWL
 from landbridge.studies.ablation import plan as plans
 from landbridge.studies.ablation.pareto import METRIC, Point, Swept, draw, write
-from landbridge.studies.ablation.plan import BENCH, Ablated
+from landbridge.studies.ablation.plan import BENCH, AblationResult
 from landbridge.studies.ablation.weight_tables import GENERIC, Weighed
 from landbridge.studies.ablation.weight_trajectories import Ground
 from landbridge.studies.benchmark import jobs
@@ -90,7 +90,7 @@ class ObjectiveAblation:
 
 def ablate_objectives(
     plan: ObjectiveAblation, out: str | Path, jobs: int = 1, progress: Progress | None = None
-) -> Ablated:
+) -> AblationResult:
     """Run what is not done yet in the folder ``out``, and write the points and the verdict there, and a
     picture where the extra ``report`` is installed.
 

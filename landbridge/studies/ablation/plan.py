@@ -29,7 +29,7 @@ class Plan(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Ablated:
+class AblationResult:
     """``tables``: title -> a row per cell, with gains against the control; ``verdict``: what they come to."""
 
     tables: Mapping[str, pl.DataFrame]
@@ -73,11 +73,11 @@ def begin(plan: Plan, out: Path) -> None:
     write_json(file, now)
 
 
-def end(out: Path, tables: Mapping[str, pl.DataFrame], verdict: str) -> Ablated:
+def end(out: Path, tables: Mapping[str, pl.DataFrame], verdict: str) -> AblationResult:
     """Write the verdict, and give it with the tables."""
     with atomic_write(out / VERDICT) as file:
         file.write_text(verdict + "\n")
-    return Ablated(tables, verdict)
+    return AblationResult(tables, verdict)
 
 
 def _told(plan: Plan) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.progress import Progress
 from landbridge.models.sequential.dwl import DWL
 from landbridge.studies.ablation import plan as plans
-from landbridge.studies.ablation.plan import BENCH, Ablated
+from landbridge.studies.ablation.plan import BENCH, AblationResult
 from landbridge.studies.ablation.weight_tables import BASE, FIXED, GENERIC, Weighed, draw
 from landbridge.studies.ablation.weight_trajectories import Ground, runs_of
 from landbridge.studies.benchmark import jobs
@@ -120,7 +120,7 @@ class WeightAblation:
 
 def ablate_weights(
     plan: WeightAblation, out: str | Path, jobs: int = 1, progress: Progress | None = None
-) -> Ablated:
+) -> AblationResult:
     """Run what is not done yet in the folder ``out``, and write the verdict there, and a heat map of the
     gains where the extra ``report`` is installed.
 

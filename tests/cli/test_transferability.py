@@ -1,4 +1,4 @@
-"""`landbridge data compat` from files to tables."""
+"""`landbridge data transferability` from files to tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    return answered(capsys, "data", "compat", *words)
+    return answered(capsys, "data", "transferability", *words)
 
 
 def sources(work: Path) -> list[object]:
@@ -46,9 +46,10 @@ def test_measured_gains_are_written_beside(
 ) -> None:
     folder = work / method
     small = ("--method", method, "--set", "factors=4", "--set", "epochs=2", "--threads", 1)
-    status, out, err = run(capsys, *sources(work), "--measure", *small, "--out", folder / "compat.csv")
+    table_file = folder / "transferability.csv"
+    status, out, err = run(capsys, *sources(work), "--measure", *small, "--out", table_file)
     assert status == 0, err
-    assert pl.read_csv(folder / "compat.csv")["source"].to_list() != []
+    assert pl.read_csv(table_file)["source"].to_list() != []
     table = pl.read_csv(folder / "transfer.csv")
     assert table.columns == ["data", "source", "target", "gain", "low", "high", "predicted"]
     assert table["data"].unique().to_list() == ["books+movies"]
@@ -72,4 +73,26 @@ def test_what_is_wrong_is_a_sentence(work: Path, capsys: pytest.CaptureFixture[s
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "--help")
     assert status == 0
-    assert "landbridge data compat" in out.split("Usage")[1].split("\n", 1)[1]
+    assert "landbridge data transferability" in out.split("Usage")[1].split("\n", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("data compat", "data transferability"),
+        ("ablate balance", "study balance"),
+        ("ablate weights", "study weights"),
+        ("ablate objectives", "study objectives"),
+    ],
+)
+def test_a_former_verb_names_the_new_one_and_does_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str
+) -> None:
+    words = (tmp_path / "none.csv", *(() if "data" in old else ("--out", tmp_path / "out")))
+    status, said, err = answered(capsys, *old.split(), *words)
+    expected = answered(capsys, *new.split(), *words)
+    line, _, rest = err.partition("\n")
+    assert line == f"`landbridge {old}` is now `landbridge {new}`; the old name goes in 0.3."
+    assert (status, said, rest) == expected
+    _, listed, _ = answered(capsys, "data", "--help")
+    assert "compat" not in listed

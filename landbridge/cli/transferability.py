@@ -1,4 +1,4 @@
-"""landbridge data compat"""
+"""landbridge data transferability"""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import Annotated, Any
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
     sources: Annotated[list[str], typer.Argument(help="Event files, one per domain, or one table of all.")],
-    users: Annotated[str | None, typer.Option(help="Who is the same person: shared or local ids.")] = None,
-    dataset: Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")] = False,
-    min_rating: Annotated[float | None, typer.Option(help="Leave out lower ratings.")] = None,
+    users: options.Users = None,
+    dataset: options.Dataset = False,
+    min_rating: options.MinRating = None,
     measure: Annotated[bool, typer.Option(help="Also fit every pair and write transfer.csv.")] = False,
-    method: Annotated[str, typer.Option(help="What --measure fits: cdimf or ials.")] = "cdimf",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Its setting, key=value.")] = None,
-    metric: Annotated[str, typer.Option(help="What --measure compares.")] = "ndcg@10",
-    seed: Annotated[int, typer.Option(help="The one seed.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="Threads; all by default.")] = None,
-    json: Annotated[bool, typer.Option(help="JSON lines instead of a table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")] = None,
+    method: Annotated[str, typer.Option(help="The method that --measure fits: cdimf or ials.")] = "cdimf",
+    settings: options.Settings = None,
+    metric: options.Metric = "ndcg@10",
+    seed: Annotated[int, typer.Option(help="The random seed.")] = 0,
+    threads: options.Threads = None,
+    json: options.Json = False,
+    out: options.TableFile = None,
 ) -> None:
-    """Say which domains suit each other before anything is trained jointly: who is likely to help whom.
+    """Predict which domains help each other, before a joint model is trained.
 
-    landbridge data compat ciao --dataset --measure --method ials --set sharing=joined --out ciao/compat.csv
+    landbridge data transferability ciao --dataset --measure --method ials --out ciao/transferability.csv
 
-    With --measure the events are split, the last of each user is predicted from the rest, and transfer.csv
-    (beside --out, else here) holds the gain of each target from each source; a killed measurement goes on.
+    --measure also holds out the last event of every user, fits every pair of domains and writes the gain of
+    each target from each source to transfer.csv, beside --out or in the current folder. Re-run to resume.
     """
     from landbridge import FitOptions
     from landbridge.cli import show
@@ -46,12 +48,12 @@ def command(
     }
     tried = registry.method(method).from_settings(dict(parse_setting(text) for text in settings or ()))
     split = prepare_data(validated_spec(merge_tables({}, given)))
-    options = FitOptions(seed, FitOptions().threads if threads is None else threads, progress=Terminal())
-    prediction = transferability(split.train if isinstance(split, Split) else split, options)
+    fit_options = FitOptions(seed, FitOptions().threads if threads is None else threads, progress=Terminal())
+    prediction = transferability(split.train if isinstance(split, Split) else split, fit_options)
     show.answer(prediction.best_first(), json=json, out=out)
     if measure and isinstance(split, Split):
         folder = Path() if out is None else out.parent
-        transfer = transfer_matrix(tried, split, options, metric, work_dir=folder / "transfer.cells")
+        transfer = transfer_matrix(tried, split, fit_options, metric, work_dir=folder / "transfer.cells")
         name = "+".join(Path(source).stem for source in sources)
         show.answer(transfer.table(name, prediction), out=folder / "transfer.csv")
         show.table(transfer.rows)

@@ -1,4 +1,4 @@
-"""``landbridge ablate weights``: its table and verdict on the terminal, and its mistakes."""
+"""``landbridge study weights``: its table and verdict on the terminal, and its mistakes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUICK = ("factors=4", "blocks=1", "heads=1", "hidden=8", "length=8", "epochs=1")
 def run(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> tuple[int, str, str]:
     quick = [word for each in QUICK for word in ("--set", each)]
     told = (
-        "ablate",
+        "study",
         "weights",
         *event_files(folder, events=200),
         "--users",
@@ -74,7 +74,7 @@ def test_one_domain_and_events_without_times_are_refused(
     assert (status, said) == (2, "")
     assert "one domain with events" in err
     folder = untimed_files(tmp_path)
-    told = ("ablate", "weights", folder / "books.csv", folder / "movies.csv", "--out", tmp_path / "out")
+    told = ("study", "weights", folder / "books.csv", folder / "movies.csv", "--out", tmp_path / "out")
     status, said, err = answered(capsys, *told, "--users", "shared")
     assert (status, said) == (2, "")
     assert "time" in err

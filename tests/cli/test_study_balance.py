@@ -1,4 +1,4 @@
-"""``landbridge ablate balance``: its tables and verdict on the terminal, and its mistakes."""
+"""``landbridge study balance``: its tables and verdict on the terminal, and its mistakes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK = [word for each in ("factors=4", "tower=[4]", "epochs=1") for word in ("-
 
 
 def run(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> tuple[int, str, str]:
-    told = ("ablate", "balance", *shops(folder), "--users", "shared", "--out", folder / "out")
+    told = ("study", "balance", *shops(folder), "--users", "shared", "--out", folder / "out")
     return answered(capsys, *told, *SMALL, *QUICK, *words)
 
 

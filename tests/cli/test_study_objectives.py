@@ -1,4 +1,4 @@
-"""``landbridge ablate objectives``: its table and verdict on the terminal, its files, and its mistakes."""
+"""``landbridge study objectives``: its table and verdict on the terminal, its files, and its mistakes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUICK = ("factors=4", "blocks=1", "heads=1", "hidden=8", "length=8", "epochs=1")
 def run(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> tuple[int, str, str]:
     quick = [word for each in QUICK for word in ("--set", each)]
     files = event_files(folder, events=200)
-    told = ("ablate", "objectives", *files, "--users", "shared", "--out", folder / "out", "--seeds", 1)
+    told = ("study", "objectives", *files, "--users", "shared", "--out", folder / "out", "--seeds", 1)
     return answered(capsys, *told, *quick, *words)
 
 

@@ -1,0 +1,26 @@
+"""The arguments and options that several verbs have, with one help text each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Users = Annotated[str | None, typer.Option(help="Are user ids shared by the domains? shared or local.")]
+Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
+MinRating = Annotated[float | None, typer.Option(help="Ignore events with a lower rating.")]
+Split = Annotated[str | None, typer.Option(help="auto, last, latest, random, temporal, cold or none.")]
+Candidates = Annotated[int | None, typer.Option(help="Sampled negatives per test item; 0: full ranking.")]
+Across = Annotated[bool, typer.Option(help="Rank the items of all domains in one list.")]
+Metric = Annotated[str, typer.Option(help="A metric with its cutoff, for example ndcg@10.")]
+Segment = Annotated[str, typer.Option(help="domain, activity, elsewhere, popularity, twin or share.")]
+Seed = Annotated[int | None, typer.Option(help="The random seed.")]
+Threads = Annotated[int | None, typer.Option(help="Number of threads; all by default.")]
+ListLength = Annotated[int, typer.Option("-k", help="Length of a recommendation list.")]
+Json = Annotated[bool, typer.Option(help="Print JSON lines instead of a table.")]
+TableFile = Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting of the method, key=value; repeatable.")
+]
