@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.data.vocabulary import Vocabulary

@@ -25,8 +25,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from landbridge import store
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.ials import IALS
@@ -70,14 +71,14 @@ class Plain:
         self.ids = history.items["shop"].ids.tolist()
         self.place = {user: number for number, user in enumerate(history.users.ids.tolist())}
         self.user_UF, self.item_IF = fitted.user_UF["shop"], fitted.item_IF["shop"]
-        self.offsets, self.columns, _ = history["shop"].by_user
+        self.seen = history["shop"].by_user
 
     def recommend(self, requests: Sequence[Request]) -> list[list[dict[str, Any]]]:
         """The same lists."""
         users = [self.place[request.user] for request in requests]
         scores_BI: Float32 = self.user_UF[users] @ self.item_IF.T
         for row, user in enumerate(users):
-            scores_BI[row, self.columns[self.offsets[user] : self.offsets[user + 1]]] = -np.inf
+            scores_BI[row, self.seen.take([user]).columns] = -np.inf
         item_BK = np.argpartition(scores_BI, -K, axis=1)[:, -K:]
         score_BK = np.take_along_axis(scores_BI, item_BK, 1)
         order_BK = np.argsort(-score_BK, axis=1)

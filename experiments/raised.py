@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.evaluate import Evaluation, evaluate
-from landbridge.models.base import Float32
 from landbridge.models.sequential.dwl import DWL
 from landbridge.models.sequential.fitted import SequenceModel
 from landbridge.models.sequential.item_weights import SparsityWeights

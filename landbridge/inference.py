@@ -17,7 +17,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
-from landbridge.data.interactions import Float32, Int32, Ragged
+from landbridge.core.types import Float32, Int32, Ragged
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
 
@@ -78,7 +78,7 @@ def fold_in(fitted: Fitted, events: Mapping[str, Iterable[Any]], domain: str, k:
     if not any(len(row.columns) for row in rows.values()):
         raise DataError("A new person needs at least one item in some domain.")
     scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows))
-    item_BK, score_BK = top_k(scores_BI, _at_least_one(k), rows.get(domain, _nothing(1)))
+    item_BK, score_BK = top_k(scores_BI, _at_least_one(k), rows.get(domain, Ragged.empty(1)))
     return _frame(_Names.of(fitted, domain), np.zeros(1, np.int32), item_BK, score_BK).drop("user")
 
 
@@ -124,12 +124,12 @@ class _Names:
 
 
 def _best(fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool) -> tuple[Int32, Float32]:
-    from landbridge.ranking.top_k import rows_of, top_k
+    from landbridge.ranking.top_k import top_k
 
     events = fitted.history[domain]
     lists = []
     for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(events.n_items, 1))):
-        hidden = _nothing(len(part_B)) if seen else rows_of(events.by_user, part_B)
+        hidden = Ragged.empty(len(part_B)) if seen else events.by_user.take(part_B)
         lists.append(top_k(fitted.score(domain, Queries.of_users(part_B)), k, hidden))
     items, scores = zip(*lists, strict=True)
     return np.concatenate(items), np.concatenate(scores)
@@ -200,11 +200,7 @@ def _item_indices(fitted: Fitted, domain: str, items: list[Any]) -> Int32:
 def _history(fitted: Fitted, domain: str, items: list[Any]) -> Ragged:
     """One row with a new person's items."""
     item_N = np.unique(_item_indices(fitted, domain, items)) if items else np.empty(0, np.int32)
-    return Ragged(np.array([0, len(item_N)], np.int64), item_N, None)
-
-
-def _nothing(rows: int) -> Ragged:
-    return Ragged(np.zeros(rows + 1, np.int64), np.empty(0, np.int32), None)
+    return Ragged.from_rows([item_N])
 
 
 def _chunks(values: Int32, size: int) -> Iterator[Int32]:

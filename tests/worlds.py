@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 
 

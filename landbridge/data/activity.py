@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Int64, Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int64, Ragged
-from landbridge.data.queries import Queries, rows_of
+from landbridge.data.queries import Queries
 
 ACTIVITY: Mapping[str, int] = {"0": 0, "1-2": 1, "3-5": 3, "6-10": 6, "11-30": 11, "31+": 31}
 """Label -> fewest events."""
@@ -28,7 +28,7 @@ def events_per_domain(history: MultiDomain, domain: str, queries: Queries) -> In
     ).astype(np.int64)
     if queries.events is None:
         return known_B
-    brought = {name: np.diff(rows.offsets) for name, rows in queries.events.items()}
+    brought = {name: rows.lengths for name, rows in queries.events.items()}
     brings_B = np.any([count_B > 0 for count_B in brought.values()], axis=0)
     own_B = brought.get(domain, np.zeros(len(queries), np.int64))
     return np.where(brings_B, own_B, known_B)
@@ -42,7 +42,7 @@ def counts_by_domain(history: MultiDomain, queries: Queries) -> Int64:
     none_B = np.zeros(len(queries), np.int64)
     own_BD = np.stack(
         [
-            np.diff(queries.events[name].offsets) if name in queries.events else none_B
+            queries.events[name].lengths if name in queries.events else none_B
             for name in history.domain_names
         ],
         axis=1,
@@ -55,5 +55,5 @@ def events_of_query(history: MultiDomain, query: Queries) -> dict[str, Ragged]:
     own = {name: rows for name, rows in (query.events or {}).items() if len(rows.columns)}
     anonymous = np.array([-1], np.int32)
     user = anonymous if own else query.user_idx
-    looked_up = {name: rows_of(table.by_user, user) for name, table in history.domains.items()}
+    looked_up = {name: table.by_user.take(user) for name, table in history.domains.items()}
     return looked_up | own

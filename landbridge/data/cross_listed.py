@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.types import Float32, Int32, Int64
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int32, Int64, Interactions
+from landbridge.data.interactions import Interactions
 
 BLOCK = 2**23  # most entries of one block's product: about 100 MB
 

@@ -12,16 +12,14 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from landbridge.core.types import Float64, Int64
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int64
 from landbridge.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
 
-Float64 = npt.NDArray[np.float64]
 Severity = Literal["ok", "look", "stop"]
 
 FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: a domain is nearly empty

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
+from landbridge.core.types import Float32, Int32, Int64, Ragged, row_offsets
 
 DUPLICATE_RULES = ("error", "last", "sum")
-
-
-class Ragged(NamedTuple):
-    """A compressed sparse matrix: row ``r`` holds ``columns[offsets[r]:offsets[r + 1]]``."""
-
-    offsets: Int64  # (R + 1,)
-    columns: Int32  # (N,)
-    weight: Float32 | None  # (N,), None means all ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,19 +83,18 @@ class Interactions:
     @cached_property
     def by_user(self) -> Ragged:
         """Users as rows, items as columns."""
-        return Ragged(_offsets(self.user_idx, self.n_users), self.item_idx, self.weight)
+        # Events are sorted by user already, so that nothing is copied.
+        return Ragged(row_offsets(self.user_idx, self.n_users), self.item_idx, self.weight)
 
     @cached_property
     def by_item(self) -> Ragged:
         """Items as rows, users as columns."""
-        order = np.argsort(self.item_idx, kind="stable")
-        weight = None if self.weight is None else self.weight[order]
-        return Ragged(_offsets(self.item_idx, self.n_items), self.user_idx[order], weight)
+        return Ragged.from_index(self.item_idx, self.user_idx, self.n_items, self.weight)
 
     @property
     def user_counts(self) -> Int64:
         """Events per user, (U,)."""
-        return np.diff(self.by_user.offsets)
+        return self.by_user.lengths
 
     @property
     def item_counts(self) -> Int64:
@@ -172,8 +159,3 @@ def _sorted(key_N: Int64, time_N: Int64 | None) -> Int64:
     ranks = (some, key_N[some]) if time_N is None else (some, time_N[some], key_N[some])
     order_N[repeated_N] = some[np.lexsort(ranks)]
     return np.asarray(order_N)
-
-
-def _offsets(index_N: Int32, size: int) -> Int64:
-    counts = np.bincount(index_N, minlength=size)
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError
-from landbridge.data.interactions import Ragged
+from landbridge.core.types import Ragged
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,29 +33,11 @@ class Queries:
 
     def take(self, chosen_B: npt.NDArray[np.int64]) -> Queries:
         """The queries at these places, in their order."""
-        events = self.events and {name: rows_of(rows, chosen_B) for name, rows in self.events.items()}
+        events = self.events and {name: rows.take(chosen_B) for name, rows in self.events.items()}
         times = self.times and {
-            name: time_N[places_of((self.events or {})[name], chosen_B)[1]]
-            for name, time_N in self.times.items()
+            name: time_N[(self.events or {})[name].locate(chosen_B)[1]] for name, time_N in self.times.items()
         }
         return Queries(self.user_idx[chosen_B], events, times)
 
     def __len__(self) -> int:
         return len(self.user_idx)
-
-
-def rows_of(rows: Ragged, user_idx: npt.ArrayLike) -> Ragged:
-    """The rows of the given users, in their order; -1 gives an empty row."""
-    offsets, place = places_of(rows, user_idx)
-    return Ragged(offsets, rows.columns[place], None if rows.weight is None else rows.weight[place])
-
-
-def places_of(rows: Ragged, user_idx: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Offsets (B + 1,) of the given users' rows one after the other, and where each event is now, (N,)."""
-    users = np.asarray(user_idx, np.int64)
-    if len(users) and (users.min() < -1 or users.max() >= len(rows.offsets) - 1):
-        raise DataError(f"A user index lies outside -1..{len(rows.offsets) - 2}.")
-    starts = rows.offsets[users]
-    counts = np.where(users < 0, 0, rows.offsets[users + 1] - starts)
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    return offsets, np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.rng import generator
+from landbridge.core.types import Int64
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int64, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
 from landbridge.data.vocabulary import Vocabulary
 

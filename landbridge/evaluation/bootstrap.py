@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from landbridge.evaluation.metrics import Float64, Ints
+from landbridge.core.types import Float64
+from landbridge.evaluation.metrics import Ints
 
 _CELLS = 1_000_000  # resampled users held at a time
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Float64
 
-Float64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[Any]
 
 

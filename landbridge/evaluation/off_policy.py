@@ -27,15 +27,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float64
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
-from landbridge.data.interactions import Float32, Int32, Int64, Ragged
+from landbridge.core.types import Float32, Int32, Int64, Ragged
 from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.evaluation.bootstrap import mean_interval
-from landbridge.evaluation.metrics import Float64
 from landbridge.evaluation.protocols import Scorer, blocks, score_queries
-from landbridge.ranking.top_k import rows_of, top_k
+from landbridge.ranking.top_k import top_k
 
 DRAWS = 1000
 ASSUMED = (
@@ -103,7 +103,7 @@ class Softmax:
     def chance(self, scores_BI: Float32, seen: Ragged, item_T: Int32, row_T: Int64) -> Float64:
         """See :class:`Policy`."""
         logit_BI = np.array(scores_BI, np.float32)
-        logit_BI[np.repeat(np.arange(len(logit_BI)), np.diff(seen.offsets)), seen.columns] = -np.inf
+        logit_BI[seen.entry_rows, seen.columns] = -np.inf
         top_B1 = logit_BI.max(axis=1, keepdims=True)
         if not (top_B1 < np.inf).all():
             raise DataError("Some scores are infinite or not a number; look for divergence in the fit.")
@@ -173,7 +173,7 @@ def target_probabilities(
     with all_threads(threads):
         for part in blocks(Targets(logged.user_idx, logged.item_idx), history.n_items, block):
             scores_BI = score_queries(fitted, logged.domain, part.users_B, history.n_items)
-            seen = rows_of(history.by_user, part.users_B)
+            seen = history.by_user.take(part.users_B)
             item_T = logged.item_idx[part.targets_T]
             chance_N[part.targets_T] = policy.chance(scores_BI, seen, item_T, part.row_T)
     return chance_N

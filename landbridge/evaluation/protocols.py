@@ -16,11 +16,12 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.threads import all_threads
+from landbridge.core.types import Float32, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int32, Int64, Interactions, Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.data.splitting.holdout import Holdout, Targets
-from landbridge.ranking.top_k import count_above, count_above_candidates, count_competitors, rows_of, top_k
+from landbridge.ranking.top_k import count_above, count_above_candidates, count_competitors, top_k
 
 BLOCK_BYTES = 128_000_000
 ALL = "all"  # the name of the one competition over all domains
@@ -158,7 +159,7 @@ def compare_on_same_targets(scorer: Scorer, slices: Mapping[str, slice], users_B
 def _rank(scorer: Scorer, within: RankingTask, part: Block) -> tuple[Int64, Int64, Int64]:
     history, targets, slices = within
     scores_BI = compare_on_same_targets(scorer, slices, part.users_B)
-    seen = rows_of(history.by_user, part.users_B)
+    seen = history.by_user.take(part.users_B)
     item_T = targets.item_idx[part.targets_T]
     if targets.candidates_TC is None:
         above_T, ties_T = count_above(scores_BI, item_T, seen, part.row_T)
@@ -169,7 +170,7 @@ def _rank(scorer: Scorer, within: RankingTask, part: Block) -> tuple[Int64, Int6
 
 
 def _unseen(history: Interactions, part: Block, item_T: Int32, seen: Ragged) -> Int64:
-    others_T = np.diff(seen.offsets)[part.row_T] - history.contains(part.users_B[part.row_T], item_T)
+    others_T = seen.lengths[part.row_T] - history.contains(part.users_B[part.row_T], item_T)
     return np.asarray(history.n_items - 1 - others_T, np.int64)
 
 
@@ -187,7 +188,7 @@ def recommended_items(
     ):  # a pool's cell takes ten times a score's
         scores_BI = compare_on_same_targets(scorer, slices, part.users_B)
         if targets.candidates_TC is None:
-            yield top_k(scores_BI, k, rows_of(history.by_user, part.users_B))[0]
+            yield top_k(scores_BI, k, history.by_user.take(part.users_B))[0]
         else:
             yield _best_of_pools(scores_BI, k, _pools(targets, part), history, part)
 

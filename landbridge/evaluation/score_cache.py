@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32
 from landbridge.data.queries import Queries
 from landbridge.evaluation.protocols import Named, Scorer
 

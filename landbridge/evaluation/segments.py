@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Int64
 from landbridge.data.activity import ACTIVITY
-from landbridge.data.interactions import Int64
 from landbridge.evaluation.metrics import Metric
 
 if TYPE_CHECKING:

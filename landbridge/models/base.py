@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
+from landbridge.core.types import Float32
 from landbridge.data.activity import counts_by_domain
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
@@ -23,8 +24,6 @@ from landbridge.models import similarity
 from landbridge.models.explanation import Explanation
 from landbridge.models.search_space import Space
 from landbridge.training.options import FitOptions
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

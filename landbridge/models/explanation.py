@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from landbridge.data.interactions import Float32
+from landbridge.core.types import Float32
 
 
 @dataclass(frozen=True, eq=False)

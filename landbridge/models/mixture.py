@@ -22,11 +22,12 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import setting
 from landbridge.data.activity import ACTIVITY, activity_group, events_of_query, events_per_domain
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.base import Fitted, Float32, Method, Queries, StoredState
+from landbridge.models.base import Fitted, Method, Queries, StoredState
 from landbridge.models.explanation import Explanation
 from landbridge.training.options import FitOptions
 

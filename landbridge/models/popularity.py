@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.base import Fitted, Float32, Method, Queries, StoredState
+from landbridge.models.base import Fitted, Method, Queries, StoredState
 from landbridge.training.options import FitOptions
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32
-from landbridge.data.queries import rows_of
 
 
 def embedding_cosines(item_F: Float32, item_IF: Float32) -> Float32:
@@ -22,7 +21,7 @@ def embedding_cosines(item_F: Float32, item_IF: Float32) -> Float32:
 
 def co_occurrence_cosines(history: MultiDomain, domain: str, item: int, to: str) -> Float32:
     """Eq. (1), right: one item of ``domain`` against all of ``to``, (I,); 0 for items without users."""
-    user_N = rows_of(history[domain].by_item, [item]).columns
-    both_I = np.bincount(rows_of(history[to].by_user, user_N).columns, minlength=history[to].n_items)
+    user_N = history[domain].by_item.take([item]).columns
+    both_I = np.bincount(history[to].by_user.take(user_N).columns, minlength=history[to].n_items)
     size_I = history[to].item_counts * len(user_N)
     return (both_I / np.sqrt(np.maximum(size_I, 1))).astype(np.float32)  # Eq. (1)

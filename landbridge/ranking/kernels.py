@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
 
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
+from landbridge.core.types import Int32, Int64
+
 Scores = npt.NDArray[Any]
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
-from landbridge.data.interactions import Int32, Int64, Ragged
-from landbridge.data.queries import rows_of as rows_of
+from landbridge.core.types import Int32, Int64, Ragged
 
 Scores = npt.NDArray[Any]  # float32 (or float64), (B, I)
 

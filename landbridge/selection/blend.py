@@ -26,17 +26,14 @@ import numpy.typing as npt
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
+from landbridge.core.types import Float32, Float64, Int64
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.protocols import Block, blocks, score_queries
 from landbridge.models.base import Fitted
 from landbridge.models.mixture import standardised
-from landbridge.ranking.top_k import count_above_blends, rows_of
-
-Float64 = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
+from landbridge.ranking.top_k import count_above_blends
 
 STEPS = {1: 1, 2: 20, 3: 10, 4: 7, 5: 5}  # parts the simplex is cut into, by members
 FOLDS, REPEATS = 5, 10
@@ -115,7 +112,7 @@ def _values(
         weight_WM,
         targets.item_idx[part.targets_T],
         None if candidates_TC is None else candidates_TC[part.targets_T],
-        rows_of(history.by_user, part.users_B),
+        history.by_user.take(part.users_B),
         part.row_T,
     )
     flat = Metric.parse(metric).per_pair(above_TW.ravel(), ties_TW.ravel())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landbridge.core.types import Float64
 from landbridge.data.activity import ACTIVITY
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models.als.ials import IALS
@@ -134,8 +135,8 @@ class _Evidence:
 
     tried: blend.Trials
     sums: blend.Sums
-    estimate_CW: blend.Float64
-    errors: Mapping[str, blend.Float64]
+    estimate_CW: Float64
+    errors: Mapping[str, Float64]
 
     @classmethod
     def of(cls, tried: blend.Trials, simple: Sequence[str], seed: int) -> _Evidence:

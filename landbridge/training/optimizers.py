@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Float32
 
-Float32 = npt.NDArray[np.float32]
 Slots = dict[str, npt.NDArray[Any]]
 
 KINDS = {"adam": 0, "adagrad": 1, "sgd": 2}

@@ -10,8 +10,9 @@ import pytest
 from worlds import of_tables, timed, uneven
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.synthetic import checkerboard, planted_transfer
 from landbridge.data.vocabulary import Vocabulary
@@ -108,7 +109,7 @@ class TestEveryMethod:
 
     def test_a_query_of_no_events_is_a_cold_one(self, name: str) -> None:
         fitted = small(name).fit(uneven(), ONE)
-        none = Ragged(np.zeros(2, np.int64), np.empty(0, np.int32), None)
+        none = Ragged.empty(1)
         queries = Queries(np.array([-1], np.int32), {"a": none})
         assert np.array_equal(fitted.score("b", queries), fitted.score("b", Queries.of_users([-1])))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from landbridge.data.interactions import Ragged
+from landbridge.core.types import Ragged
 from landbridge.evaluation.metrics import Metric
 from landbridge.ranking.top_k import count_above
 

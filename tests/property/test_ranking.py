@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landbridge.data.interactions import Ragged
+from landbridge.core.types import Ragged
 from landbridge.ranking.top_k import count_above, count_above_candidates, top_k
 
 

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from landbridge.core.rng import generator
+from landbridge.core.types import Float32, Int32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int32
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 
 NEGATIVES = ("domain", "popularity")
@@ -95,11 +95,11 @@ class DomainBatches:
         chance_NS = generator(self.seed, "sides", domain, str(epoch)).random((len(user_N), len(others)))
         side_NS = np.full(chance_NS.shape, -1, np.int32)
         for column, name in enumerate(others):
-            offsets, columns, _ = self.data[name].by_user
-            count_N = offsets[user_N + 1] - offsets[user_N]
+            rows = self.data[name].by_user
+            count_N = rows.lengths[user_N]
             has_N = count_N > 0
-            place_N = offsets[user_N] + (chance_NS[:, column] * count_N).astype(np.int64)
-            side_NS[has_N, column] = columns[place_N[has_N]]
+            place_N = rows.offsets[user_N] + (chance_NS[:, column] * count_N).astype(np.int64)
+            side_NS[has_N, column] = rows.columns[place_N[has_N]]
         return side_NS
 
     @cached_property

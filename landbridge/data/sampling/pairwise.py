@@ -22,7 +22,8 @@ import numpy as np
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
-from landbridge.data.interactions import Float32, Int32, Int64, Interactions
+from landbridge.core.types import Float32, Int32, Int64
+from landbridge.data.interactions import Interactions
 
 NEGATIVES = ("domain", "all", "popularity")
 

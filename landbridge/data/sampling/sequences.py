@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
+from landbridge.core.types import Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32, Int64, Ragged
-from landbridge.data.queries import Queries, rows_of
+from landbridge.data.queries import Queries
 
 SORTED_AT_ONCE = 64  # batches whose windows are put in order of length together
 
@@ -52,11 +52,11 @@ def query_histories(known: MultiDomain, history: Ragged, queries: Queries) -> Ra
     ``history``: :func:`in_time` of ``history``. Events without times come domain by domain as they are given.
     """
     if not queries.events:
-        return rows_of(history, queries.user_idx)
+        return history.take(queries.user_idx)
     own = _brought(known, queries)
-    brings_B = np.diff(own.offsets) > 0
-    looked_up = rows_of(history, np.where(brings_B, -1, queries.user_idx))
-    row_N = np.concatenate([_row_of(own), _row_of(looked_up)])
+    brings_B = own.lengths > 0
+    looked_up = history.take(np.where(brings_B, -1, queries.user_idx))
+    row_N = np.concatenate([own.entry_rows, looked_up.entry_rows])
     order_N = np.argsort(row_N, kind="stable")
     item_N = np.concatenate([own.columns, looked_up.columns])[order_N]
     return Ragged(own.offsets + looked_up.offsets, item_N, None)
@@ -64,7 +64,7 @@ def query_histories(known: MultiDomain, history: Ragged, queries: Queries) -> Ra
 
 def last_items(rows: Ragged, length: int) -> tuple[Int32, Int64]:
     """The last ``length`` items of every row, oldest first, -1 behind the end: (R, L), and how many: (R,)."""
-    count_R = np.minimum(np.diff(rows.offsets), length)
+    count_R = np.minimum(rows.lengths, length)
     width = int(count_R.max(initial=0))
     return _cut(rows.columns, rows.offsets[1:] - count_R, count_R, width), count_R
 
@@ -98,7 +98,7 @@ class Windows:
     @cached_property
     def _inputs_R(self) -> Int64:
         """How many events of each row have a later one."""
-        return np.asarray(np.maximum(np.diff(self.rows.offsets) - 1, 0))
+        return np.asarray(np.maximum(self.rows.lengths - 1, 0))
 
     def _cuts(self, rng: np.random.Generator) -> tuple[Int64, Int64, Int64]:
         """Row, first event and number of inputs of every window, (W,) each; the first of a row is shorter."""
@@ -131,18 +131,18 @@ def _brought(known: MultiDomain, queries: Queries) -> Ragged:
         if name in (queries.events or {}):
             own = (queries.events or {})[name]
             given = (queries.times or {}).get(name)
-            rows.append(_row_of(own))
+            rows.append(own.entry_rows)
             items.append(own.columns + np.int32(start))
             times.append(np.full(len(own.columns), number, np.int64) if given is None else given)
         start += table.n_items
     row_N, item_N, time_N = np.concatenate(rows), np.concatenate(items), np.concatenate(times)
     order_N = np.lexsort((time_N, row_N))
-    return Ragged(_offsets(row_N, len(queries)), item_N[order_N].astype(np.int32), None)
+    return Ragged.from_index(row_N[order_N], item_N[order_N], len(queries))
 
 
 def _ordered(row_N: npt.NDArray[np.int32], item_N: Int32, time_N: Int64, size: int) -> Ragged:
     order_N = np.lexsort((_scrambled(row_N, item_N), time_N, row_N))
-    return Ragged(_offsets(row_N, size), item_N[order_N], None)
+    return Ragged.from_index(row_N[order_N], item_N[order_N], size)
 
 
 def _scrambled(row_N: npt.NDArray[np.int32], item_N: Int32) -> npt.NDArray[np.uint64]:
@@ -161,11 +161,3 @@ def _cut(column_N: Int32, start_R: Int64, count_R: Int64, width: int) -> Int32:
         column_N[np.where(inside_RL, place_RL, 0)] if len(column_N) else np.zeros(inside_RL.shape, np.int32)
     )
     return np.where(inside_RL, found_RL, np.int32(-1)).astype(np.int32)
-
-
-def _row_of(rows: Ragged) -> Int64:
-    return np.repeat(np.arange(len(rows.offsets) - 1), np.diff(rows.offsets))
-
-
-def _offsets(row_N: npt.NDArray[np.integer], size: int) -> Int64:
-    return np.concatenate(([0], np.cumsum(np.bincount(row_N, minlength=size)))).astype(np.int64)

@@ -9,7 +9,8 @@ from numba import njit
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
-from landbridge.data.interactions import Int32, Interactions, Ragged
+from landbridge.core.types import Int32, Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
 
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.rng import generator
+from landbridge.core.types import Float64, Int32, Int64
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32, Int64, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
 
 Mask = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
 
 ORDERS = ("random", "last")
 

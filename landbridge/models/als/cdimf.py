@@ -41,6 +41,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from landbridge.core.types import Float32
 from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
@@ -51,7 +52,7 @@ from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
 from landbridge.models.als.solver import require_penalty
 from landbridge.models.als.warm_start import initial_states, previous_model
-from landbridge.models.base import Float32, Method
+from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.epochs import Record, State, run_epochs

@@ -20,11 +20,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.core.threads import thread_limit
+from landbridge.core.types import Ragged
 from landbridge.data.activity import events_of_query
-from landbridge.data.interactions import Ragged
 from landbridge.models.als import solver as als
-from landbridge.models.base import Float32, Queries, StoredState
+from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import event_counts
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.explanation import Explanation
@@ -190,23 +191,20 @@ def _gather(
     owners, columns_JF, weights = [], [], []
     for name in names:
         if name in events:
-            offsets, columns, weight = events[name]
-            owner_N = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-            place_N = np.full(len(offsets) - 1, -1)
+            rows = events[name]
+            owner_N = rows.entry_rows
+            place_N = np.full(len(rows), -1)
             place_N[chosen_B] = np.arange(len(chosen_B))
             kept_N = place_N[owner_N] >= 0
             owners.append(place_N[owner_N][kept_N])
-            columns_JF.append(item_IF[name][columns[kept_N]])
-            weights.append(np.ones(int(kept_N.sum()), np.float32) if weight is None else weight[kept_N])
+            columns_JF.append(item_IF[name][rows.columns[kept_N]])
+            weights.append(rows.weights[kept_N])
     n_factors = item_IF[names[0]].shape[1]
     owner_J = np.concatenate([*owners, np.empty(0, np.int64)])
     order_J = np.argsort(owner_J, kind="stable")
-    offsets_B = np.concatenate(([0], np.cumsum(np.bincount(owner_J, minlength=len(chosen_B))))).astype(
-        np.int64
-    )
     touched_JF = np.concatenate([*columns_JF, np.empty((0, n_factors), np.float32)])
     weight_J = np.concatenate([*weights, np.empty(0, np.float32)])[order_J]
-    return touched_JF, Ragged(offsets_B, order_J.astype(np.int32), weight_J)
+    return touched_JF, Ragged(row_offsets(owner_J, len(chosen_B)), order_J.astype(np.int32), weight_J)
 
 
 def _weights(row: Ragged) -> Float32:

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from landbridge.core.types import Float32
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
@@ -29,7 +30,7 @@ from landbridge.models.als import solver as als
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.solver import require_penalty
 from landbridge.models.als.warm_start import initial_items, previous_model
-from landbridge.models.base import Float32, Method
+from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, tables_of
 from landbridge.models.search_space import Choice, Real, Space

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.core.rng import generator
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
-from landbridge.models.base import Float32
 from landbridge.training.epochs import State
 
 Mask = npt.NDArray[np.bool_]

@@ -32,13 +32,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError
-from landbridge.data.interactions import Int64, Ragged
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
+from landbridge.core.types import Float32, Float64, Int64, Ragged
 
 BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
 EXPECTED_STEPS = 20  # of conjugate gradients, to estimate the work of a long row
@@ -163,7 +159,7 @@ def solve(
     from landbridge.models.als.kernels import solve_rows
 
     n_factors = fixed.rotated_IF.shape[1]
-    counts_R = np.diff(rows.offsets)
+    counts_R = rows.lengths
     long_from = max(n_factors // 2, 1)
     solver, start_RF = options.solver, options.start_RF
     steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from landbridge.core.types import Float32
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
 from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.participants import DomainState
-from landbridge.models.base import Float32, Method
+from landbridge.models.base import Method
 from landbridge.training.epochs import State
 from landbridge.training.options import FitOptions
 

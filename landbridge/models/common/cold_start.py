@@ -13,11 +13,12 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Ragged
 from landbridge.data.activity import events_per_domain
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Ragged
-from landbridge.models.base import Fitted, Float32, Queries
+from landbridge.models.base import Fitted, Queries
 
 ColdPolicy = Literal["blend", "mean", "popularity", "zero"]
 COLD_POLICIES = get_args(ColdPolicy)
@@ -114,5 +115,5 @@ def event_counts(events: Mapping[str, Ragged], history: MultiDomain, size: int) 
     """Events per query and domain, (B, D)."""
     none_B = np.zeros(size, np.int64)
     return np.stack(
-        [np.diff(events[n].offsets) if n in events else none_B for n in history.domain_names], axis=1
+        [events[n].lengths if n in events else none_B for n in history.domain_names], axis=1
     )

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.core.errors import DataError
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Ragged
-from landbridge.models.base import DotProducts, Float32, Queries
+from landbridge.models.base import DotProducts, Queries
 from landbridge.models.common.cold_start import COLD_POLICIES as COLD_POLICIES
 from landbridge.models.common.cold_start import ColdStartMixin, event_counts, mean_embedding
 

@@ -15,10 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.core.threads import thread_limit
-from landbridge.data.interactions import Interactions, Ragged
+from landbridge.core.types import Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairwise
-from landbridge.models.base import Float32, StoredState
+from landbridge.models.base import StoredState
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.common.sharing import tables_of
 from landbridge.training.optimizers import KINDS, Optimizer
@@ -94,10 +96,10 @@ def _asked(
     users, items, weights = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for name, here in slices.items():
         if name in events:
-            offsets, columns, weight = events[name]
-            users.append(np.repeat(np.arange(size), np.diff(offsets)))
-            items.append(columns.astype(np.int64) + here.start)
-            weights.append(np.ones(len(columns), np.float32) if weight is None else weight)
+            rows = events[name]
+            users.append(rows.entry_rows)
+            items.append(rows.columns.astype(np.int64) + here.start)
+            weights.append(rows.weights)
     return Interactions.from_events(
         np.concatenate(users), np.concatenate(items), size, n_items, np.concatenate(weights)
     )

@@ -10,11 +10,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from landbridge.core.types import Float32
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairwise
-from landbridge.models.base import Float32, Method
+from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, tables_of
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec

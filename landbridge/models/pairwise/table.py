@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
-from landbridge.models.base import Float32
 from landbridge.training.epochs import State
 from landbridge.training.optimizers import KINDS, Optimizer
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.interactions import Ragged
-from landbridge.data.queries import rows_of
+from landbridge.core.types import Float32
+from landbridge.core.types import Ragged
 from landbridge.data.sampling import sequences
-from landbridge.models.base import Float32, Queries, StoredState
+from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
 from landbridge.models.sequential.transformer import Encoder
 from landbridge.training.loop import threads
@@ -68,13 +68,11 @@ class SequenceModel(ColdStartMixin):
         import numba
 
         state_RF = np.zeros((len(rows.offsets) - 1, self.encoder.factors), np.float32)
-        given_R = np.flatnonzero(np.diff(rows.offsets))
+        given_R = np.flatnonzero(rows.lengths)
         with threads(numba.get_num_threads()), torch().inference_mode():
             for start in range(0, len(given_R), ROWS_AT_ONCE):
                 some_R = given_R[start : start + ROWS_AT_ONCE]
-                state_RF[some_R] = self._last(
-                    *sequences.last_items(rows_of(rows, some_R), self.encoder.length)
-                )
+                state_RF[some_R] = self._last(*sequences.last_items(rows.take(some_R), self.encoder.length))
         return state_RF
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
@@ -125,7 +123,7 @@ class SequenceModel(ColdStartMixin):
     @cached_property
     def _mean_F(self) -> Float32:
         """Of at most a block of people, the first who have events."""
-        some = rows_of(self._history, np.flatnonzero(np.diff(self._history.offsets))[:ROWS_AT_ONCE])
+        some = self._history.take(np.flatnonzero(self._history.lengths)[:ROWS_AT_ONCE])
         state_RF = self._scaled(self.states(some))
         return mean_embedding(state_RF, np.ones(len(state_RF), bool))
 

@@ -24,21 +24,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float64
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.queries import Queries, rows_of
+from landbridge.data.queries import Queries
 from landbridge.models.sequential.method import TargetWeights
 from landbridge.ranking.top_k import top_k
 from landbridge.training.torch_backend import torch
 from landbridge.training.weighting.multi_objective import exposure, worst_group
-from landbridge.training.weighting.sparsity import (
-    DomainCounts,
-    Float64,
-    item_weights,
-    memberships_of,
-    renormalised,
-)
+from landbridge.training.weighting.sparsity import DomainCounts, item_weights, memberships_of, renormalised
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,7 +151,7 @@ class MultiObjectiveWeights(SparsityWeights):
         model, queries = self.method.fitted(self.train, self.weights, ()), Queries.of_users(people)
         with all_threads(torch().get_num_threads()):
             scores_BI = np.concatenate([model.score(name, queries) for name in self.names], axis=1)
-            items_BK, _ = top_k(scores_BI, PLACES, rows_of(table.by_user, people))
+            items_BK, _ = top_k(scores_BI, PLACES, table.by_user.take(people))
         member_ND = self.belongs_ID[items_BK[items_BK >= 0]]
         return np.asarray((member_ND / member_ND.sum(axis=1, keepdims=True)).sum(axis=0))
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.rng import generator
+from landbridge.core.types import Int32, Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32, Interactions, Ragged
-from landbridge.data.queries import rows_of
+from landbridge.data.interactions import Interactions
 from landbridge.data.sampling import sequences
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.sampling.sequences import Window, Windows
@@ -306,7 +306,7 @@ class _Steps:
         rng = generator(self.windows.seed, "extra items", str(number))
         for step, window in enumerate(self.windows.epoch(number)):
             extra_M = rng.integers(self.table.n_items, size=self._extra, dtype=np.int32)
-            own = rows_of(self.table.by_user, window.row_B)
+            own = self.table.by_user.take(window.row_B)
             yield SequenceBatch(window, self._others(window, number, step), extra_M, own)
 
     @property
@@ -343,7 +343,7 @@ def _held(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:
     place_I = torch().full((n_items,), -1, device=item_C.device)
     place_I[item_C] = torch().arange(len(item_C), device=item_C.device)
     place_N = place_I[torch().from_numpy(own.columns).long().to(item_C.device)]
-    row_N = torch().from_numpy(np.repeat(np.arange(len(own.offsets) - 1), np.diff(own.offsets)))
+    row_N = torch().from_numpy(own.entry_rows)
     held_BC = torch().zeros(len(own.offsets) - 1, len(item_C), dtype=torch().bool, device=item_C.device)
     held_BC[row_N.to(item_C.device)[place_N >= 0], place_N[place_N >= 0]] = True
     return held_BC

@@ -26,11 +26,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
 from landbridge.core.threads import thread_limit
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Ragged
-from landbridge.data.queries import rows_of
-from landbridge.models.base import Float32, Queries, StoredState
+from landbridge.data.interactions import Interactions
+from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin, event_counts, mean_embedding
 from landbridge.models.towers.fold_in import FoldIn, FoldInQueries, SideInputs, optimise_users
 from landbridge.models.towers.network import TowerNetwork
@@ -216,7 +217,7 @@ class TowerModel(ColdStartMixin):
         for column, name in enumerate(others):
             rows = _own(queries, name, self.history)
             mean_BSM[:, column] = _means(rows, self.weights[f"item.{name}"][:, :width])
-            has_BS[:, column] = np.diff(rows.offsets) > 0
+            has_BS[:, column] = rows.lengths > 0
         return SideInputs(mean_BSM, has_BS)
 
 
@@ -231,9 +232,9 @@ def _filled(array: Float32, *axes: int) -> Float32:
 def _own(queries: Queries, domain: str, history: MultiDomain) -> Ragged:
     """What each query has in a domain: her events where she brings any, else those that are known."""
     if queries.events is None:
-        return rows_of(history[domain].by_user, queries.user_idx)
+        return history[domain].by_user.take(queries.user_idx)
     brings_B = event_counts(queries.events, history, len(queries)).any(axis=1)
-    looked_up = rows_of(history[domain].by_user, np.where(brings_B, -1, queries.user_idx))
+    looked_up = history[domain].by_user.take(np.where(brings_B, -1, queries.user_idx))
     users, items = zip(*map(_pairs, (_events(queries, domain, history), looked_up)), strict=True)
     both = Interactions.from_events(
         np.concatenate(users), np.concatenate(items), len(queries), history[domain].n_items
@@ -245,14 +246,14 @@ def _events(queries: Queries, domain: str, history: MultiDomain) -> Ragged:
     """The queries' own events in a domain, sorted and each once."""
     rows = (queries.events or {}).get(domain)
     if rows is None:
-        return Ragged(np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32), None)
+        return Ragged.empty(len(queries))
     users, items = _pairs(rows)
     table = Interactions.from_events(users, items, len(queries), history[domain].n_items, rows.weight)
     return table.by_user
 
 
 def _pairs(rows: Ragged) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    return np.repeat(np.arange(len(rows.offsets) - 1), np.diff(rows.offsets)), rows.columns
+    return rows.entry_rows, rows.columns
 
 
 def _means(rows: Ragged, item_IM: Float32) -> Float32:
@@ -260,9 +261,9 @@ def _means(rows: Ragged, item_IM: Float32) -> Float32:
     from scipy.sparse import csr_array
 
     ones = np.ones(len(rows.columns), np.float32)
-    shape = (len(rows.offsets) - 1, len(item_IM))
+    shape = (len(rows), len(item_IM))
     sum_BM = csr_array((ones, rows.columns, rows.offsets), shape) @ item_IM
-    return np.asarray(sum_BM / np.maximum(np.diff(rows.offsets), 1)[:, None].astype(np.float32))
+    return np.asarray(sum_BM / np.maximum(rows.lengths, 1)[:, None].astype(np.float32))
 
 
 def _times(rows_BI: Float32, weight_HI: Float32) -> Float32:

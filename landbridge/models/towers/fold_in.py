@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Ragged
-from landbridge.data.queries import rows_of
-from landbridge.models.base import Float32
 from landbridge.models.common import pointwise_losses as objectives
 from landbridge.models.towers.network import TowerNetwork
 from landbridge.training.optimizers import Optimizer
@@ -54,10 +53,8 @@ class FoldInQueries(NamedTuple):
     @classmethod
     def of(cls, rows: Ragged, sides: SideInputs, n_items: int) -> FoldInQueries:
         """The events of people who lack an item; there is nothing to tell the others' items from."""
-        count_B = np.diff(rows.offsets)
-        rows = rows_of(rows, np.where(count_B < n_items, np.arange(len(count_B)), -1))
-        weight_N = np.ones(len(rows.columns), np.float32) if rows.weight is None else rows.weight
-        return cls(rows, np.repeat(np.arange(len(count_B)), np.diff(rows.offsets)), weight_N, sides)
+        rows = rows.take(np.where(rows.lengths < n_items, np.arange(len(rows)), -1))
+        return cls(rows, rows.entry_rows, rows.weights, sides)
 
 
 class ForwardCache(NamedTuple):

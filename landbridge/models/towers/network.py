@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from landbridge.core.types import Float32
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.base import Float32
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:

@@ -30,11 +30,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from landbridge.core.types import Float32
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
-from landbridge.models.base import Float32, Method
+from landbridge.models.base import Method
 from landbridge.models.common import losses
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec

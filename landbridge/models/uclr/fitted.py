@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.data.interactions import Ragged
-from landbridge.models.base import Float32, StoredState
+from landbridge.core.types import Float32
+from landbridge.core.types import Ragged
+from landbridge.models.base import StoredState
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from landbridge.core.errors import MissingExtraError
 from landbridge.core.rng import generator
-from landbridge.data.interactions import Float32, Int32, Int64
-from landbridge.data.queries import Queries, rows_of
+from landbridge.core.types import Float32, Int32, Int64
+from landbridge.data.queries import Queries
 from landbridge.serving.engine.ivf_index import IvfIndex, cell_count
 from landbridge.serving.engine.query_builder import ANONYMOUS, QueryGroup, RankingConstraints
 from landbridge.serving.engine.rankers import DotProductRanker, Ranker
@@ -136,14 +136,14 @@ def _some_people(ranker: DotProductRanker, domain: str) -> QueryGroup:
     user_B = generator(0, "recall", domain).choice(people_N, min(PEOPLE, len(people_N)), replace=False)
     no_mask = np.zeros((0, history.n_items), bool), np.full(len(user_B), ANONYMOUS)
     wanted = RankingConstraints(
-        rows_of(history.by_user, user_B), *no_mask, np.full(len(user_B), min(PLACES, history.n_items))
+        history.by_user.take(user_B), *no_mask, np.full(len(user_B), min(PLACES, history.n_items))
     )
     return QueryGroup(domain, np.arange(len(user_B)), Queries.of_users(user_B), wanted)
 
 
 def _by_row(rows_BF: Float32, weight_B: Float32, wanted: RankingConstraints) -> Int64:
     """Whose lists may come from cells, (N,)."""
-    few_B = wanted.k_B + np.diff(wanted.hidden.offsets) <= MOST
+    few_B = wanted.k_B + wanted.hidden.lengths <= MOST
     return np.flatnonzero(few_B & (wanted.mask_B == ANONYMOUS) & (weight_B == 0) & rows_BF.any(axis=1))
 
 

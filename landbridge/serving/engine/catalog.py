@@ -16,16 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.core.types import Bool, Float32, Int32, Int64
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int32, Int64
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, ItemAttributes
 from landbridge.serving.engine.messages import RecommendationList
 
 if TYPE_CHECKING:
     import polars as pl
-
-Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

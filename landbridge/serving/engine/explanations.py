@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Int32, Int64, Ragged
 from landbridge.data.activity import events_of_query
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32, Int64, Ragged
-from landbridge.data.queries import Queries, places_of
+from landbridge.data.queries import Queries
 from landbridge.inference import ROUNDING
 from landbridge.models.base import Fitted
 from landbridge.serving.engine.catalog import ItemCatalog
@@ -92,7 +92,7 @@ def query_with_history(known: MultiDomain, query: Queries) -> Queries:
         return Queries(UNKNOWN_USER, query.events, query.times)
     events, times = {}, {}
     for name, table in known.domains.items():
-        offsets, place_N = places_of(table.by_user, query.user_idx)
+        offsets, place_N = table.by_user.locate(query.user_idx)
         weight_N = None if table.weight is None else table.weight[place_N]
         events[name] = Ragged(offsets, table.item_idx[place_N], weight_N)
         if table.time is not None:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.core.types import Int32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32
 from landbridge.data.io.tables import parse_ids, raw_table
 
 if TYPE_CHECKING:

@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from landbridge.data.interactions import Float32, Int32, Int64, Ragged
-from landbridge.serving.engine.catalog import Bool
-from landbridge.serving.engine.query_builder import ANONYMOUS, RankingConstraints, empty_rows
+from landbridge.core.types import Bool, Float32, Int32, Int64, Ragged
+from landbridge.serving.engine.query_builder import ANONYMOUS, RankingConstraints
 from landbridge.serving.engine.rankers import TiledTopK
 
 PER_ROOT = 1.5  # cells, as many as this times the root of the number of items
@@ -64,7 +63,7 @@ class IvfIndex:
     def best(self, rows_BF: Float32, hidden: Ragged, k_B: Int64) -> tuple[Int32, Float32]:
         """The best items found that are not hidden, and their scores, (B, K), best first, equal scores by the
         lower item; -1 for an empty place, also where the cells hold too few."""
-        size = int((k_B + np.diff(hidden.offsets)).max()) + MARGIN
+        size = int((k_B + hidden.lengths).max()) + MARGIN
         item_BC = self._near(rows_BF, min(size, len(self.item_IF)))
         score_BC = np.einsum("bf,bcf->bc", rows_BF, self.item_IF[item_BC])
         score_BC[(item_BC < 0) | _among(hidden, item_BC, len(self.item_IF))] = -np.inf
@@ -80,7 +79,7 @@ class IvfIndex:
         """The items of the nearest cells with the largest products, (B, C); -1 where there are no more."""
         n_queries, n_cells = len(rows_BF), len(self.centres.order_I)
         no_mask = np.zeros((0, n_cells), bool), np.full(n_queries, ANONYMOUS)
-        every = RankingConstraints(empty_rows(n_queries), *no_mask, np.full(n_queries, self.index.nprobe))
+        every = RankingConstraints(Ragged.empty(n_queries), *no_mask, np.full(n_queries, self.index.nprobe))
         cell_BP, product_BP, _ = self.centres.best(rows_BF, np.zeros(n_queries, np.float32), every)
         with _one_thread():
             _, item_BC = self.index.search_preassigned(rows_BF, size, cell_BP.astype(np.int64), product_BP)
@@ -89,7 +88,7 @@ class IvfIndex:
 
 def _among(hidden: Ragged, item_BC: Int64, n_items: int) -> Bool:
     """Which candidates are in their query's row."""
-    row_N = np.repeat(np.arange(len(item_BC)), np.diff(hidden.offsets))
+    row_N = hidden.entry_rows
     key_BC = np.arange(len(item_BC))[:, None] * n_items + item_BC
     return np.isin(key_BC, row_N * n_items + hidden.columns)
 

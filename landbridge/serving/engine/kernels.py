@@ -16,15 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from landbridge.core.types import Bool, Float32, Int32, Int64
 from landbridge.ranking.kernels import _heapify, _holds, _sift, _swap
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units
 TILE = 64

@@ -15,6 +15,7 @@ import numpy as np
 from landbridge import store
 from landbridge.core.errors import LandbridgeError, MissingExtraError, StoreError
 from landbridge.core.threads import thread_limit
+from landbridge.core.types import Ragged
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
 
@@ -60,9 +61,8 @@ class ThreadPolicy:
         import numba
 
         from landbridge.ranking.top_k import top_k
-        from landbridge.serving.engine.query_builder import empty_rows
 
-        top_k(np.zeros((1, 1), np.float32), 1, empty_rows(1))  # only then the layer is chosen
+        top_k(np.zeros((1, 1), np.float32), 1, Ragged.empty(1))  # only then the layer is chosen
         return cls(Lock() if numba.threading_layer() == NOT_THREAD_SAFE else nullcontext())
 
     @contextmanager

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from landbridge.core.errors import DataError
+from landbridge.core.types import Bool, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int32, Int64, Interactions, Ragged
-from landbridge.data.queries import Queries, places_of, rows_of
-from landbridge.serving.engine.catalog import Bool, ItemCatalog, catalog_of, indices_of
+from landbridge.data.interactions import Interactions
+from landbridge.data.queries import Queries
+from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.messages import Event, Request
 
 UNTIMED = 1 << 62  # events without times come after all that have one
@@ -35,7 +36,7 @@ class RankingConstraints(NamedTuple):
 
     def take(self, chosen_B: Int64) -> RankingConstraints:
         """Of the requests at these places, in their order."""
-        hidden = rows_of(self.hidden, chosen_B)
+        hidden = self.hidden.take(chosen_B)
         return RankingConstraints(hidden, self.mask_MI, self.mask_B[chosen_B], self.k_B[chosen_B])
 
 
@@ -106,10 +107,10 @@ class QueryBatch:
     def _part(self, domain: str, place_B: Int64) -> QueryGroup:
         if self._brings_B[place_B[0]]:
             queries = self._queries.take(place_B)
-            own = (queries.events or {}).get(domain) or empty_rows(len(place_B))
+            own = (queries.events or {}).get(domain) or Ragged.empty(len(place_B))
         else:
             queries = Queries.of_users(self.user_B[place_B])
-            own = rows_of(self.history[domain].by_user, queries.user_idx)
+            own = self.history[domain].by_user.take(queries.user_idx)
         requests = [self.requests[place] for place in place_B.tolist()]
         return QueryGroup(
             domain, place_B, queries, ranking_constraints(self.catalogues[domain], requests, own)
@@ -131,7 +132,7 @@ class QueryBatch:
     def _history(self, domain: str, user_B: Int32) -> Interactions:
         """What was known and what was brought, the later of two events with one item."""
         history, size = self.history[domain], len(user_B)
-        offsets, place_N = places_of(history.by_user, user_B)
+        offsets, place_N = history.by_user.locate(user_B)
         row_M, item_M, time_M = (np.array(column, np.int64) for column in self.live.get(domain, ([], [], [])))
         time_N = np.zeros(len(place_N), np.int64) if history.time is None else history.time[place_N]
         weight_N = None if history.weight is None else history.weight[place_N]
@@ -150,31 +151,17 @@ def ranking_constraints(
 ) -> RankingConstraints:
     """What each request's list may hold; ``own``: the items of each person."""
     seen_B = np.array([request.seen for request in requests])
-    shown = rows_of(own, np.where(seen_B, ANONYMOUS, np.arange(len(requests))))
+    shown = own.take(np.where(seen_B, ANONYMOUS, np.arange(len(requests))))
     denied = [catalogue.places(request.deny.get(catalogue.domain, ())) for request in requests]
     masks: dict[Any, Bool] = {}
     keys = [_filter(catalogue, request, masks) for request in requests]
     numbers = {key: number for number, key in enumerate(masks)}
     return RankingConstraints(
-        append_rows(shown, denied),
+        shown.append(denied),
         np.stack([*masks.values()]) if masks else np.zeros((0, len(catalogue.items)), bool),
         np.array([ANONYMOUS if key is None else numbers[key] for key in keys], np.int64),
         np.array([list_length(request.k, len(catalogue.items)) for request in requests], np.int64),
     )
-
-
-def append_rows(rows: Ragged, more: Sequence[Int32]) -> Ragged:
-    """Every row's columns and more of them, sorted."""
-    row_N = np.repeat(np.arange(len(more)), np.diff(rows.offsets))
-    row_M = np.repeat(np.arange(len(more)), [len(columns) for columns in more])
-    row, column = np.append(row_N, row_M), np.concatenate([rows.columns, *more])
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=len(more))))).astype(np.int64)
-    return Ragged(offsets, column[np.lexsort((column, row))].astype(np.int32), None)
-
-
-def empty_rows(size: int) -> Ragged:
-    """Empty rows."""
-    return Ragged(np.zeros(size + 1, np.int64), np.empty(0, np.int32), None)
 
 
 def _filter(catalogue: ItemCatalog, request: Request, masks: dict[Any, Bool]) -> Any:

@@ -12,8 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.data.interactions import Float32, Int32, Int64
-from landbridge.data.queries import rows_of
+from landbridge.core.types import Float32, Int32, Int64
 from landbridge.models.base import DotProducts, Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.catalog import ItemCatalog
@@ -137,7 +136,7 @@ class ScoreRanker:
             scores_NI = self._scores(part.domain, part.queries.take(some_N))
             for mask in np.unique(mask_B[some_N][mask_B[some_N] >= 0]):
                 scores_NI[np.ix_(mask_B[some_N] == mask, ~mask_MI[mask])] = -np.inf
-            item_BK[some_N], score_BK[some_N] = top_k(scores_NI, item_BK.shape[1], rows_of(hidden, some_N))
+            item_BK[some_N], score_BK[some_N] = top_k(scores_NI, item_BK.shape[1], hidden.take(some_N))
         item_BK[(score_BK == -np.inf) | (np.arange(item_BK.shape[1]) >= k_B[:, None])] = -1
         return item_BK, score_BK
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from landbridge.core.errors import DataError, StoreError
 from landbridge.core.files import locked
-from landbridge.data.interactions import Ragged
+from landbridge.core.types import Bool, Ragged
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
-from landbridge.serving.engine.catalog import Bool, ItemCatalog, catalog_of, indices_of
+from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.explanations import Explainer
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, read_attributes
 from landbridge.serving.engine.loading import ThreadPolicy, as_store_error, load_model
@@ -138,7 +138,7 @@ class Service:
         catalogue, target = self._catalogue(domain), self._catalogue(to or domain)
         place = catalogue.find(item)
         self_N = np.array([place][: catalogue is target], np.int32)
-        hidden = Ragged(np.array([0, len(self_N)], np.int64), self_N, None)
+        hidden = Ragged.from_rows([self_N])
         with self.threads.one():
             cosine_I = self.fitted.similar(domain, place, target.domain)
             best = top_k(cosine_I[None], list_length(k, len(cosine_I)), hidden)

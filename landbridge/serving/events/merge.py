@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float32, Int32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int32, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary, as_ids
 
 if TYPE_CHECKING:

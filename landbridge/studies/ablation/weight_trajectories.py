@@ -22,16 +22,10 @@ from math import ceil
 
 import numpy as np
 
+from landbridge.core.types import Bool, Float64
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.sequential.dwl import DWL
-from landbridge.training.weighting.sparsity import (
-    Bool,
-    DomainCounts,
-    Float64,
-    item_weights,
-    memberships_of,
-    renormalised,
-)
+from landbridge.training.weighting.sparsity import DomainCounts, item_weights, memberships_of, renormalised
 
 FORESEEN = ("static", "window")
 SAME = 0.01

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landbridge.core.types import Float64
 from landbridge.config import ModelSettings
 from landbridge.core.rng import generator
+from landbridge.core.types import Int64
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Int64, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
-from landbridge.evaluation.metrics import Float64, Metric
+from landbridge.evaluation.metrics import Metric
 from landbridge.selection.fitting import fit
 from landbridge.training.options import FitOptions
 

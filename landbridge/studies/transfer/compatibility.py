@@ -47,15 +47,15 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
+from landbridge.core.types import Float32, Float64, Int64
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Int64, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.models.als.ials import IALS
 from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
     import polars as pl
 
-Float64 = npt.NDArray[np.float64]
 
 FEW = 20  # shared users below which nothing is said about taste
 MOST_USERS = 2048  # the sums of (3) are exact up to here

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.rng import generator
+from landbridge.core.types import Float64
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
@@ -36,7 +37,6 @@ from landbridge.version import __version__
 if TYPE_CHECKING:
     import polars as pl
 
-Float64 = npt.NDArray[np.float64]
 Cell = tuple[str, ...]  # the domains of one fit
 
 PARTS = ("valid", "test")

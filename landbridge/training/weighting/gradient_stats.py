@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Float64 = npt.NDArray[np.float64]
+from landbridge.core.types import Float64
+
 Places = npt.NDArray[np.int64] | EllipsisType  # of some domains, or all of them
 
 FIRST = 20  # batches whose mean loss is a domain's start where none is given

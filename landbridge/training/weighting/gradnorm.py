@@ -39,10 +39,11 @@ from typing import Any
 
 import numpy as np
 
+from landbridge.core.types import Float64
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.training.gradients import Losses, gram
 from landbridge.training.weighting.base import State, Weighting, within
-from landbridge.training.weighting.gradient_stats import Float64, GradientStats, Places
+from landbridge.training.weighting.gradient_stats import GradientStats, Places
 
 COMPLEXITIES = ("rate", "data", "loss", "step")
 RULES = ("proximal", "literal")

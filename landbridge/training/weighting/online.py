@@ -41,9 +41,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import Float64
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.training.weighting.base import State, within
-from landbridge.training.weighting.sparsity import Float64, WeightMap
+from landbridge.training.weighting.sparsity import WeightMap
 
 LEAST_EXPECTED = 5.0
 

@@ -31,12 +31,10 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.types import Bool, Float64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.training.weighting.base import within
-
-Float64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 
 COUNTING = ("events", "items")
 ENTROPY = ("normalised", "items", "users", "none")

@@ -14,8 +14,9 @@ from asgi import asking
 from shops import FEW, USERS, by_hand, events_of, fit, lists, opened, pairs, scores, world
 
 from landbridge.core.errors import MissingExtraError
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.ials import IALS
@@ -30,7 +31,6 @@ from landbridge.serving.engine.approximate import (
 )
 from landbridge.serving.engine.ivf_index import IvfIndex, cell_count
 from landbridge.serving.engine.messages import Event, Request
-from landbridge.serving.engine.query_builder import append_rows, empty_rows
 from landbridge.serving.engine.rankers import DotProductRanker
 from landbridge.serving.engine.service import Service
 from landbridge.serving.http.app import create_app
@@ -180,11 +180,11 @@ def test_places_beyond_a_list_are_empty() -> None:
     """Those of a shorter list, and those for which the cells hold too little, whatever is hidden."""
     fitted = taste(4000)
     cells, rows_BF = IvfIndex.of(fitted.item_IF["shop"], 2), fitted.user_UF["shop"][:2]
-    whole_BK, _ = cells.best(rows_BF, empty_rows(2), np.array([2, 1000]))
+    whole_BK, _ = cells.best(rows_BF, Ragged.empty(2), np.array([2, 1000]))
     assert (whole_BK[0] >= 0).sum() == 2
     n_found = int((whole_BK[1] >= 0).sum())
     assert 60 < n_found < 1000
-    hidden = append_rows(empty_rows(2), [np.zeros(0, np.int32), np.sort(whole_BK[1, :50])])
+    hidden = Ragged.empty(2).append([np.zeros(0, np.int32), np.sort(whole_BK[1, :50])])
     item_BK, _ = cells.best(rows_BF, hidden, np.array([2, 10]))
     assert item_BK[1].tolist() == whole_BK[1, 50:60].tolist()
     longer_BK, score_BK = cells.best(rows_BF, hidden, np.array([2, 1000]))
@@ -200,7 +200,7 @@ def test_equal_scores_stand_by_the_lower_item() -> None:
     item_IF[0::2] = item_IF[1::2]
     cells = IvfIndex.of(item_IF, 1000)
     query_BF = np.random.default_rng(1).standard_normal((6, 8)).astype(np.float32)
-    item_BK, _ = cells.best(query_BF, empty_rows(6), np.full(6, 8))
+    item_BK, _ = cells.best(query_BF, Ragged.empty(6), np.full(6, 8))
     assert (item_BK[:, 1::2] == item_BK[:, 0::2] + 1).all()
     assert (item_BK[:, 0::2] % 2 == 0).all()
 
@@ -296,7 +296,7 @@ def test_faiss_goes_on_with_its_threads() -> None:
         cells = IvfIndex.of(taste(400).item_IF["shop"], 3)
         cells.best(
             np.ones((2, 8), np.float32),
-            append_rows(empty_rows(2), [np.zeros(1, np.int32)] * 2),
+            Ragged.empty(2).append([np.zeros(1, np.int32)] * 2),
             np.ones(2, int),
         )
         assert faiss.omp_get_max_threads() == 3

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from landbridge.core.errors import DataError
-from landbridge.data.interactions import Float32, Ragged
-from landbridge.serving.engine.query_builder import RankingConstraints, append_rows, empty_rows
+from landbridge.core.types import Float32, Ragged
+from landbridge.serving.engine.query_builder import RankingConstraints
 from landbridge.serving.engine.rankers import TiledTopK
 
 SMALL = st.integers(-3, 3).map(np.float32)
@@ -22,8 +22,8 @@ def wanted(
     n_items: int, k_B: list[int], hidden: list[list[int]] | None = None, masks: Any = None, mask_B: Any = None
 ) -> RankingConstraints:
     """Without filters where none are given."""
-    rows: Ragged = append_rows(
-        empty_rows(len(k_B)), [np.array(row, np.int32) for row in hidden or [[] for _ in k_B]]
+    rows: Ragged = Ragged.empty(len(k_B)).append(
+        [np.array(row, np.int32) for row in hidden or [[] for _ in k_B]]
     )
     mask_MI = np.zeros((0, n_items), bool) if masks is None else masks
     return RankingConstraints(

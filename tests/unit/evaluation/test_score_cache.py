@@ -56,7 +56,7 @@ def test_people_given_by_their_events_are_not_mixed_up() -> None:
     history = Queries.of_users(np.arange(data.n_users))
     brought = Queries(np.full(data.n_users, -1, np.int32), own_events(data))
     new = Queries(
-        history.user_idx, {"a": data["a"].by_user._replace(columns=data["a"].by_user.columns[::-1])}
+        history.user_idx, {"a": replace(data["a"].by_user, columns=data["a"].by_user.columns[::-1])}
     )
     before = remembered.score("b", history)
     assert not np.array_equal(remembered.score("b", new), before)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Float32, Interactions
+from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.data.vocabulary import Vocabulary

@@ -7,8 +7,8 @@ import pytest
 from worlds import uneven
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.types import Ragged
 from landbridge.data.activity import ACTIVITY, activity_group, events_per_domain
-from landbridge.data.interactions import Ragged
 from landbridge.models.base import Queries
 from landbridge.models.mixture import BlendModel, Mixture, standardised
 from landbridge.training.options import FitOptions

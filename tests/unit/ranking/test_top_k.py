@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from landbridge.core.errors import DataError, SettingsError
-from landbridge.data.interactions import Interactions, Ragged
-from landbridge.ranking.top_k import count_above, count_above_candidates, count_competitors, rows_of, top_k
+from landbridge.core.types import Ragged
+from landbridge.data.interactions import Interactions
+from landbridge.ranking.top_k import count_above, count_above_candidates, count_competitors, top_k
 
 
 def rows(*columns: list[int]) -> Ragged:
@@ -64,7 +65,7 @@ def test_a_target_that_was_seen_is_still_ranked() -> None:
 
 def test_rows_of_slices_repeats_and_gives_strangers_nothing() -> None:
     table = Interactions.from_events([0, 0, 2], [1, 3, 2], 3, 4, weight=[1.0, 2.0, 3.0])
-    picked = rows_of(table.by_user, [2, -1, 0, 0, 1])
+    picked = table.by_user.take([2, -1, 0, 0, 1])
     assert picked.offsets.tolist() == [0, 1, 1, 3, 5, 5]
     assert picked.columns.tolist() == [2, 1, 3, 1, 3]
     assert picked.weight is not None
@@ -72,7 +73,7 @@ def test_rows_of_slices_repeats_and_gives_strangers_nothing() -> None:
 
 
 def test_rows_of_nobody() -> None:
-    picked = rows_of(rows([1], [2]), np.array([], np.int32))
+    picked = rows([1], [2]).take(np.array([], np.int32))
     assert (picked.offsets.tolist(), picked.columns.tolist()) == ([0], [])
 
 
@@ -106,7 +107,7 @@ def test_any_number_of_threads_gives_the_same() -> None:
             lambda: count_above_candidates(SCORES_BI, int32(0, 0), np.array([[1]]), rows([], [])),
             "2 targets, but 1 rows of candidates",
         ),
-        (lambda: rows_of(rows([1]), [1]), "user index lies outside -1..0"),
+        (lambda: rows([1]).take([1]), "user index lies outside -1..0"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]

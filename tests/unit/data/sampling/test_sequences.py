@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from worlds import uneven
 
 from landbridge.core.errors import DataError
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.data.sampling import sequences
 from landbridge.data.sampling.sequences import Windows
@@ -148,8 +149,8 @@ def test_a_query_is_what_it_brings_or_what_is_known() -> None:
 def test_events_without_times_come_domain_by_domain_as_they_are_given() -> None:
     data = uneven()
     events = {
-        "b": Ragged(np.array([0, 2]), np.array([9, 3], np.int32), None),
-        "a": Ragged(np.array([0, 1]), np.array([7], np.int32), None),
+        "b": Ragged.from_rows([[9, 3]]),
+        "a": Ragged.from_rows([[7]]),
     }
     found = sequences.query_histories(
         data, sequences.user_histories(data), Queries(np.array([-1], np.int32), events)

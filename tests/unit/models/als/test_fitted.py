@@ -9,8 +9,8 @@ import pytest
 from worlds import far, own_events, uneven
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Ragged
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.ials import IALS

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landbridge.core.threads import thread_limit
-from landbridge.data.interactions import Interactions, Ragged
+from landbridge.core.types import Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 
 ALPHA0 = 0.05

@@ -10,7 +10,7 @@ from worlds import dense, uneven
 
 from landbridge.core.errors import DivergenceError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.queries import Queries, rows_of
+from landbridge.data.queries import Queries
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.synthetic import checkerboard
 from landbridge.models.pairwise.bprmf import BPRMF
@@ -206,7 +206,7 @@ class TestFoldIn:
     def test_a_newcomer_with_a_users_events_is_served_like_her(self, sharing: str) -> None:
         data, method = self.board(sharing)
         fitted = method.fit(data, ONE)
-        events = {name: rows_of(table.by_user, np.arange(6)) for name, table in data.domains.items()}
+        events = {name: table.by_user.take(np.arange(6)) for name, table in data.domains.items()}
         folded_BI = fitted.score("board_0", Queries(np.full(6, -1, np.int32), events))
         for user in range(6):
             liked = np.arange(20) % 2 == user % 2
@@ -216,27 +216,28 @@ class TestFoldIn:
         for sharing, moved in (("joined", True), ("separate", False)):
             data, method = self.board(sharing)
             fitted = method.fit(data, ONE)
-            events = {"board_1": rows_of(data["board_1"].by_user, [0, 1])}
+            events = {"board_1": data["board_1"].by_user.take([0, 1])}
             row_2F = fitted.fold_in("board_0", events, 2)
             assert bool(np.any(row_2F)) == moved
 
     def test_rows_do_not_depend_on_company_or_order(self) -> None:
         data, method = self.board()
         fitted = method.fit(data, ONE)
-        rows = rows_of(data["board_0"].by_user, [3, 8, 5])
+        rows = data["board_0"].by_user.take([3, 8, 5])
         three_BF = fitted.fold_in("board_0", {"board_0": rows}, 3)
-        one_BF = fitted.fold_in("board_0", {"board_0": rows_of(data["board_0"].by_user, [8])}, 1)
+        one_BF = fitted.fold_in("board_0", {"board_0": data["board_0"].by_user.take([8])}, 1)
         start, end = rows.offsets[1], rows.offsets[2]
         turned = rows.columns.copy()
         turned[start:end] = turned[start:end][::-1]
-        again_BF = fitted.fold_in("board_0", {"board_0": rows._replace(columns=turned)}, 3)
+        again_BF = fitted.fold_in("board_0", {"board_0": replace(rows, columns=turned)}, 3)
         assert np.array_equal(three_BF[1:2], one_BF)
         assert np.array_equal(three_BF, again_BF)
 
     def test_who_has_everything_gets_a_row_of_zeros(self) -> None:
         data, method = self.board()
         fitted = method.fit(data, ONE)
-        rows = replace(data["board_0"]).by_user._replace(
+        rows = replace(
+            data["board_0"].by_user, 
             offsets=np.array([0, 20]), columns=np.arange(20, dtype=np.int32)
         )
         assert not fitted.fold_in("board_0", {"board_0": rows}, 1).any()

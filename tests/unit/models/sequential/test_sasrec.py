@@ -9,8 +9,9 @@ import pytest
 from worlds import of_tables
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions, Ragged
+from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.models.sequential.sasrec import SASRec
 from landbridge.training.options import FitOptions

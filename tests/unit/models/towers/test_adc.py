@@ -12,7 +12,7 @@ from worlds import uneven
 
 from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.queries import Queries, rows_of
+from landbridge.data.queries import Queries
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models import registry
 from landbridge.models.common.cold_start import COLD_POLICIES
@@ -103,7 +103,7 @@ def test_a_stored_network_says_the_same(tmp_path: Path) -> None:
     assert isinstance(again, TowerModel)
     assert again.method == fitted.method
     assert again.towers == fitted.towers
-    asked = Queries(np.array([-1, 3], np.int32), {"b": rows_of(data["b"].by_user, [5, -1])})
+    asked = Queries(np.array([-1, 3], np.int32), {"b": data["b"].by_user.take([5, -1])})
     assert np.array_equal(again.score("a", asked), fitted.score("a", asked))
 
 

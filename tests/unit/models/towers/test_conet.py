@@ -11,7 +11,7 @@ from worlds import of_tables, own_events, uneven
 
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.queries import Queries, rows_of
+from landbridge.data.queries import Queries
 from landbridge.data.synthetic import checkerboard
 from landbridge.models.common import pointwise_losses as objectives
 from landbridge.models.towers.adc import ADC
@@ -135,7 +135,7 @@ def test_known_events_given_anew_are_the_same_sides() -> None:
     data = uneven()
     fitted = METHOD.fit(data, ONE)
     users = np.arange(10)
-    events = {name: rows_of(rows, users) for name, rows in own_events(data).items()}
+    events = {name: rows.take(users) for name, rows in own_events(data).items()}
     history, given = (
         fitted._sides("a", queries)
         for queries in (Queries.of_users(users), Queries(np.full(10, -1, np.int32), events))

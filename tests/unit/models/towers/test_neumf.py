@@ -13,7 +13,7 @@ from worlds import of_tables, uneven
 from landbridge.core.errors import SettingsError, StoreError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.queries import Queries, rows_of
+from landbridge.data.queries import Queries
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.data.synthetic import checkerboard
 from landbridge.models.common import pointwise_losses as objectives
@@ -234,7 +234,7 @@ def test_new_people_are_taken_in_by_their_events(sharing: str) -> None:
     fitted = replace(METHOD, sharing=sharing, reg=0.03, epochs=12, batch_size=16).fit(fewer, ONE)
     new_B = np.arange(30, 40)
     brought = "board_1" if sharing == "joined" else "board_0"
-    events = {brought: rows_of(history[brought].by_user, new_B)}
+    events = {brought: history[brought].by_user.take(new_B)}
     scores_BI = fitted.score("board_0", Queries(np.full(10, -1, np.int32), events))
     for user, scores_I in zip(new_B, scores_BI, strict=True):
         liked = np.arange(20) % 2 == user % 2
@@ -249,7 +249,7 @@ def test_who_is_folded_in_does_not_depend_on_company(monkeypatch: pytest.MonkeyP
     history, fewer = half_new()
     fitted = METHOD.fit(fewer, ONE)
     asked = Queries(
-        np.full(10, -1, np.int32), {"board_0": rows_of(history["board_0"].by_user, np.arange(30, 40))}
+        np.full(10, -1, np.int32), {"board_0": history["board_0"].by_user.take(np.arange(30, 40))}
     )
     together = fitted.score("board_0", asked)
     for person in (0, 7):
@@ -262,7 +262,7 @@ def test_who_is_folded_in_does_not_depend_on_company(monkeypatch: pytest.MonkeyP
 def test_a_person_with_everything_has_the_mean_row() -> None:
     """There is nothing that her items could be better than."""
     fitted = METHOD.fit(uneven({"a": (30, 50)}), ONE)
-    everything = rows_of(Interactions.from_events([0] * 30, np.arange(30), 1, 30).by_user, [0])
+    everything = Interactions.from_events([0] * 30, np.arange(30), 1, 30).by_user.take([0])
     asked = Queries(np.array([-1], np.int32), {"a": everything})
     rows_BF = fitted.query_rows("a", asked)
     np.testing.assert_allclose(rows_BF[0], fitted.query_rows("a", Queries.of_users([-1]))[0])

@@ -12,7 +12,7 @@ from worlds import of_tables, uneven
 
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.queries import Queries, rows_of
+from landbridge.data.queries import Queries
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.synthetic import World, checkerboard
 from landbridge.models.pairwise.bprmf import BPRMF
@@ -312,7 +312,7 @@ def test_who_is_cold() -> None:
 def test_a_newcomer_is_folded_in_from_any_domain() -> None:
     data = checkerboard(domains=2).split.test.history
     fitted = replace(METHOD, epochs=12, batch_size=16).fit(data, ONE)
-    rows = rows_of(data["board_1"].by_user, np.arange(6))
+    rows = data["board_1"].by_user.take(np.arange(6))
     scores_BI = fitted.score("board_0", Queries(np.full(6, -1, np.int32), {"board_1": rows}))
     for user in range(6):
         liked = np.arange(20) % 2 == user % 2

@@ -11,8 +11,8 @@ import pytest
 from worlds import uneven
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Ragged
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models.base import Queries
@@ -193,7 +193,7 @@ class TestServing:
         found_BF = fitted.fold_in("b", own, data.n_users)
         folded_BF = fitted.base.fold_in("b", own, data.n_users)
         np.testing.assert_array_equal(found_BF, encode_users(fitted.layers["b"], "rebuilt", folded_BF))
-        only_a = {"a": Ragged(np.array([0, 2]), np.array([3, 9], np.int32), None)}
+        only_a = {"a": Ragged.from_rows([[3, 9]])}
         scores_BI = fitted.score("b", Queries(np.array([-1], np.int32), only_a))
         assert not np.array_equal(scores_BI, fitted.score("b", Queries.of_users([-1])))
 

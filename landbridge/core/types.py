@@ -1,0 +1,114 @@
+"""Array types, and the one compressed sparse row (CSR) value of the package.
+
+R rows, N entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError
+
+Bool = npt.NDArray[np.bool_]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+ABSENT = -1  # as a row number: an empty row
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """A compressed sparse matrix: row ``r`` holds ``columns[offsets[r]:offsets[r + 1]]``.
+
+    ``offsets``: int64 (R + 1,), from 0 to N. ``columns``: int32 (N,). ``weight``: float32 (N,), None for
+    all ones. Compiled kernels take the arrays, not the value.
+    """
+
+    offsets: Int64
+    columns: Int32
+    weight: Float32 | None = None
+
+    @classmethod
+    def empty(cls, n_rows: int) -> Ragged:
+        """``n_rows`` rows without an entry."""
+        return cls(np.zeros(n_rows + 1, np.int64), np.empty(0, np.int32))
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[npt.ArrayLike]) -> Ragged:
+        """The columns of each row, in their order."""
+        columns_of = [np.asarray(row, np.int32) for row in rows]
+        lengths_R = np.array([len(columns) for columns in columns_of], np.int64)
+        return cls(_cumulative(lengths_R), np.concatenate([np.empty(0, np.int32), *columns_of]))
+
+    @classmethod
+    def from_index(
+        cls,
+        row_N: npt.NDArray[np.integer],
+        column_N: npt.NDArray[np.integer],
+        n_rows: int,
+        weight_N: Float32 | None = None,
+    ) -> Ragged:
+        """Entries (row, column) in any order; the entries of one row keep their order."""
+        # Stable, so that an order by time or by column within a row survives.
+        order_N = np.argsort(row_N, kind="stable")
+        weight_N = None if weight_N is None else weight_N[order_N]
+        return cls(row_offsets(row_N, n_rows), column_N[order_N].astype(np.int32, copy=False), weight_N)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> Int64:
+        """Entries per row, (R,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def entry_rows(self) -> Int64:
+        """The row number of each entry, (N,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @property
+    def weights(self) -> Float32:
+        """The weight of each entry, ones where none are stored, (N,)."""
+        return np.ones(len(self.columns), np.float32) if self.weight is None else self.weight
+
+    def take(self, row_B: npt.ArrayLike) -> Ragged:
+        """The rows with these numbers, in their order; -1 gives an empty row."""
+        offsets, entry_N = self.locate(row_B)
+        return Ragged(offsets, self.columns[entry_N], None if self.weight is None else self.weight[entry_N])
+
+    def locate(self, row_B: npt.ArrayLike) -> tuple[Int64, Int64]:
+        """Offsets (B + 1,) of the rows with these numbers one after the other, and the place of each of
+        their entries in this matrix, (N,), for columns that are kept beside it (such as times)."""
+        rows = np.asarray(row_B, np.int64)
+        if len(rows) and (rows.min() < ABSENT or rows.max() >= len(self)):
+            raise DataError(f"A row number lies outside -1..{len(self) - 1}.")
+        # offsets[-1] and offsets[0] of row -1 are read and then thrown away by the mask.
+        starts = self.offsets[rows]
+        lengths = np.where(rows < 0, 0, self.offsets[rows + 1] - starts)
+        offsets = _cumulative(lengths)
+        return offsets, np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+
+    def append(self, more: Sequence[npt.NDArray[np.integer]]) -> Ragged:
+        """Every row with more columns, sorted; weights are dropped."""
+        row_M = np.repeat(np.arange(len(more)), [len(columns) for columns in more])
+        row_N = np.append(self.entry_rows, row_M)
+        column_N = np.concatenate([self.columns, *more])
+        order_N = np.lexsort((column_N, row_N))
+        return Ragged(row_offsets(row_N, len(self)), column_N[order_N].astype(np.int32))
+
+
+def row_offsets(row_N: npt.NDArray[np.integer], n_rows: int) -> Int64:
+    """The offsets of rows from the row number of each entry, (R + 1,)."""
+    return _cumulative(np.bincount(row_N, minlength=n_rows))
+
+
+def _cumulative(lengths_R: Int64) -> Int64:
+    return np.concatenate(([0], np.cumsum(lengths_R))).astype(np.int64)
