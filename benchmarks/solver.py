@@ -28,8 +28,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # what implicit asks for; ou
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.threads import thread_limit
+from landbridge.core.types import Float32
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 
@@ -57,7 +57,7 @@ class Run:
     error: Callable[[], float]
 
 
-def _distance(approximate_UF: Float32, exact_UF: als.Float32) -> float:
+def _distance(approximate_UF: Float32, exact_UF: Float32) -> float:
     return float(np.linalg.norm(approximate_UF - exact_UF) / np.linalg.norm(exact_UF))
 
 
@@ -133,7 +133,7 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
         ]
         times: list[float] = []
         kept: list[Stages] = []
-        previous: tuple[Float32, als.Float32] | None = None
+        previous: tuple[Float32, Float32] | None = None
         with thread_limit(THREADS):
             while len(times) <= SWEEPS and (len(times) < 2 or sum(times) < PATIENCE):
                 marks = [time.perf_counter()]
@@ -168,9 +168,7 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
     return run
 
 
-def _turned(
-    previous: tuple[Float32, als.Float32] | None, items: als.Basis, solver: als.Solver
-) -> Float32 | None:
+def _turned(previous: tuple[Float32, Float32] | None, items: als.Basis, solver: als.Solver) -> Float32 | None:
     """Where the users' conjugate gradients start: their last rows in the new basis."""
     if previous is None or solver.steps_from is None:
         return None

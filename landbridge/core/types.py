@@ -96,6 +96,18 @@ class Ragged:
         offsets = _cumulative(lengths)
         return offsets, np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
 
+    def concat(self, other: Ragged) -> Ragged:
+        """Each row's entries followed by those of the same row of ``other``."""
+        if not len(other.columns) or not len(self.columns):
+            return self if len(self.columns) else other
+        unweighted = self.weight is None and other.weight is None
+        return Ragged.from_index(
+            np.concatenate([self.entry_rows, other.entry_rows]),
+            np.concatenate([self.columns, other.columns]),
+            len(self),
+            None if unweighted else np.concatenate([self.weights, other.weights]),
+        )
+
     def append(self, more: Sequence[npt.NDArray[np.integer]]) -> Ragged:
         """Every row with more columns, sorted; weights are dropped."""
         row_M = np.repeat(np.arange(len(more)), [len(columns) for columns in more])

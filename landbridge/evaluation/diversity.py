@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landbridge.core.types import Float64
 from landbridge.core.errors import SettingsError
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Int32, Int64
+from landbridge.core.types import Float64, Int32, Int64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.protocols import RankingTask, Scorer, ranking_tasks, recommended_items

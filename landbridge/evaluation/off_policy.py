@@ -27,11 +27,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float64
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Float32, Int32, Int64, Ragged
+from landbridge.core.types import Float32, Float64, Int32, Int64, Ragged
 from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.protocols import Scorer, blocks, score_queries

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landbridge.core.types import Float64
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
+from landbridge.core.types import Float64
 from landbridge.data.splitting.holdout import FULL, protocol_name
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.evaluate import Evaluation

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
 from landbridge.core.types import Float32
-from landbridge.data.activity import counts_by_domain
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
 from landbridge.models import similarity
@@ -137,7 +136,7 @@ class Fitted(ABC):
 
     def knows(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         """Whether the scores in ``domain`` use any event of each query, (B,)."""
-        return self.uses(domain, counts_by_domain(self.history, queries))
+        return self.uses(domain, queries.event_counts(self.history))
 
     def uses(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether users with so many events per domain have any that the scores in ``domain`` use, (B,)."""

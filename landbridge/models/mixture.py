@@ -22,10 +22,10 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import setting
-from landbridge.data.activity import ACTIVITY, activity_group, events_of_query, events_per_domain
+from landbridge.core.types import Float32
+from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Method, Queries, StoredState
 from landbridge.models.explanation import Explanation
@@ -112,7 +112,7 @@ class BlendModel(Fitted):
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Eq. (2), (B, I); a member is asked only for the queries in which it has weight."""
-        group_B = activity_group(events_per_domain(self.history, self.history.named(domain), queries))
+        group_B = activity_group(queries.counts_in(self.history, domain))
         weight_BM = self.method.weight_GM(domain)[group_B]
         scores_BI = np.zeros((len(queries), self.history[domain].n_items), np.float32)
         for column, member in enumerate(self.members.values()):
@@ -126,7 +126,7 @@ class BlendModel(Fitted):
         """Eq. (2) in parts: what each event adds through the members that explain themselves, what
         popularity adds, and in ``rest`` the average item, against which (1) measures."""
         score = float(self.score(domain, query)[0, item])
-        own = events_of_query(self.history, query)
+        own = query.histories_by_domain(self.history)
         events = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
         popularity = 0.0
         for weight, member in self._serving(domain, query):
@@ -143,7 +143,7 @@ class BlendModel(Fitted):
 
     def _serving(self, domain: str, query: Queries) -> list[tuple[float, Fitted]]:
         """The members with weight for one query, and their weights."""
-        group = int(activity_group(events_per_domain(self.history, domain, query))[0])
+        group = int(activity_group(query.counts_in(self.history, domain))[0])
         weight_M = self.method.weight_GM(domain)[group].tolist()
         return [(w, member) for w, member in zip(weight_M, self.members.values(), strict=True) if w > 0]
 

@@ -1,12 +1,12 @@
-"""People's events over all domains in the order of time, and the windows that a sequence model learns from.
+"""Event sequences over all domains in the order of time, and the training windows of sequential models.
 
-Items have their numbers in the joined catalogue, one domain after the other. Events of equal time stand in
-a random order that only person and item decide, since any other would be something to learn. A person with
-n events gives n - 1 inputs, each with a later event as its target; an epoch cuts the inputs into windows of
-at most ``length``, at places drawn anew, so that every event is gone through once per epoch however long the
-history is. The target of an input is drawn from the next ``horizon`` events: the next one, or one of several.
+Items have their index in the joined catalogue, one domain after the other. Events of equal time are put in
+a pseudo-random order that depends on user and item alone: a model could learn any other order. A user with
+n events gives n - 1 inputs, each with a later event as its target. An epoch cuts the inputs into windows of
+at most ``length`` at newly drawn positions, so that every event is used once per epoch, however long the
+history is. The target of an input is the next event, or one drawn from the next ``horizon`` events.
 
-R rows (people or queries), N events, B windows of a batch, L places of a window.
+R rows (users or queries), N events, B windows of a batch, L positions of a window.
 """
 
 from __future__ import annotations
@@ -25,45 +25,47 @@ from landbridge.core.types import Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 
-SORTED_AT_ONCE = 64  # batches whose windows are put in order of length together
+SORTED_AT_ONCE = 64  # batches whose windows are sorted by length together
 
 
 class Window(NamedTuple):
-    """A batch: int32 (B, L), the oldest event first; -1 behind the end and where there is no target."""
+    """A batch of inputs and targets, int32 (B, L), oldest event first; -1 pads the end and marks no target.
+
+    ``row_B``: int64 (B,), the row that each window was cut from.
+    """
 
     input_BL: Int32
     target_BL: Int32
     row_B: Int64
 
 
-def user_histories(known: MultiDomain) -> Ragged:
-    """Everybody's items, oldest first. DataError for a domain without time stamps."""
-    for name, events in known.domains.items():
+def user_histories(history: MultiDomain) -> Ragged:
+    """Every user's items in the joined catalogue, oldest first. DataError for a domain without times."""
+    for name, events in history.domains.items():
         if events.time is None and len(events):
-            raise DataError(f"Domain {name!r} has no time stamps, and a sequence needs them.")
-    table, _ = known.joined()
+            raise DataError(
+                f"Domain {name!r} has no time stamps, but a sequential method needs them; "
+                "read a time column or choose another method."
+            )
+    table, _ = history.joined()
     time_N = np.zeros(0, np.int64) if table.time is None else table.time
-    return _ordered(table.user_idx, table.item_idx, time_N, known.n_users)
+    order_N = np.lexsort((_hashed(table.user_idx, table.item_idx), time_N, table.user_idx))
+    return Ragged.from_index(table.user_idx[order_N], table.item_idx[order_N], history.n_users)
 
 
-def query_histories(known: MultiDomain, history: Ragged, queries: Queries) -> Ragged:
-    """Each query's items, oldest first: those it brings along, else what is known of the person.
+def query_histories(history: MultiDomain, stored: Ragged, queries: Queries) -> Ragged:
+    """Each query's items, oldest first: its own events where it has any, else those of the user.
 
-    ``history``: :func:`in_time` of ``history``. Events without times come domain by domain as they are given.
+    ``stored``: :func:`user_histories` of ``history``. Events without times follow each other domain by
+    domain, as given.
     """
     if not queries.events:
-        return history.take(queries.user_idx)
-    own = _brought(known, queries)
-    brings_B = own.lengths > 0
-    looked_up = history.take(np.where(brings_B, -1, queries.user_idx))
-    row_N = np.concatenate([own.entry_rows, looked_up.entry_rows])
-    order_N = np.argsort(row_N, kind="stable")
-    item_N = np.concatenate([own.columns, looked_up.columns])[order_N]
-    return Ragged(own.offsets + looked_up.offsets, item_N, None)
+        return stored.take(queries.user_idx)
+    return _own_sequences(history, queries).concat(stored.take(queries.looked_up_B))
 
 
 def last_items(rows: Ragged, length: int) -> tuple[Int32, Int64]:
-    """The last ``length`` items of every row, oldest first, -1 behind the end: (R, L), and how many: (R,)."""
+    """The last ``length`` items of every row, oldest first, padded with -1, (R, L), and how many, (R,)."""
     count_R = np.minimum(rows.lengths, length)
     width = int(count_R.max(initial=0))
     return _cut(rows.columns, rows.offsets[1:] - count_R, count_R, width), count_R
@@ -71,7 +73,7 @@ def last_items(rows: Ragged, length: int) -> tuple[Int32, Int64]:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """The batches of ``size`` windows. An epoch is a function of ``seed`` and its number."""
+    """Batches of ``size`` training windows. An epoch depends on ``seed`` and its number alone."""
 
     rows: Ragged
     length: int
@@ -80,14 +82,15 @@ class Windows:
     seed: int = 0
 
     def __len__(self) -> int:
-        """Batches of an epoch, as far as the cuts let one say beforehand: at least so many."""
+        """The least number of batches of an epoch; randomly drawn cuts may add some."""
         return -(-int(np.sum(-(-self._inputs_R // self.length))) // self.size)
 
     def epoch(self, number: int) -> Iterator[Window]:
-        """All windows once: windows of similar length together, batches in random order."""
+        """All windows once, in batches of similar length, which come in random order."""
         rng = generator(self.seed, "windows", str(number))
         row_W, start_W, count_W = self._cuts(rng)
         order_W = rng.permutation(len(row_W))
+        # Sorting by length within blocks saves padding; across blocks the order stays random.
         block_W = np.arange(len(order_W)) // (self.size * SORTED_AT_ONCE)
         order_W = order_W[np.lexsort((count_W[order_W], block_W))]
         starts = np.arange(0, len(order_W), self.size)
@@ -123,41 +126,35 @@ class Windows:
         return Window(input_BL, np.where(input_BL >= 0, target_BL, np.int32(-1)), row_B)
 
 
-def _brought(known: MultiDomain, queries: Queries) -> Ragged:
-    """The queries' own events in time."""
+def _own_sequences(history: MultiDomain, queries: Queries) -> Ragged:
+    """The queries' own events of all domains, in the order of time."""
     rows, items, times = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     start = 0
-    for number, (name, table) in enumerate(known.domains.items()):
-        if name in (queries.events or {}):
-            own = (queries.events or {})[name]
-            given = (queries.times or {}).get(name)
-            rows.append(own.entry_rows)
-            items.append(own.columns + np.int32(start))
-            times.append(np.full(len(own.columns), number, np.int64) if given is None else given)
+    for number, (name, table) in enumerate(history.domains.items()):
+        own = queries.own_events(name)
+        given = (queries.times or {}).get(name)
+        rows.append(own.entry_rows)
+        items.append(own.columns + np.int32(start))
+        times.append(np.full(len(own.columns), number, np.int64) if given is None else given)
         start += table.n_items
     row_N, item_N, time_N = np.concatenate(rows), np.concatenate(items), np.concatenate(times)
     order_N = np.lexsort((time_N, row_N))
     return Ragged.from_index(row_N[order_N], item_N[order_N], len(queries))
 
 
-def _ordered(row_N: npt.NDArray[np.int32], item_N: Int32, time_N: Int64, size: int) -> Ragged:
-    order_N = np.lexsort((_scrambled(row_N, item_N), time_N, row_N))
-    return Ragged.from_index(row_N[order_N], item_N[order_N], size)
-
-
-def _scrambled(row_N: npt.NDArray[np.int32], item_N: Int32) -> npt.NDArray[np.uint64]:
-    """A random number of each pair: the finaliser of splitmix64."""
-    key_N = (row_N.astype(np.uint64) << np.uint64(32)) | item_N.astype(np.uint64)
+def _hashed(user_N: Int32, item_N: Int32) -> npt.NDArray[np.uint64]:
+    """A pseudo-random number for each (user, item) pair: the finaliser of splitmix64."""
+    key_N = (user_N.astype(np.uint64) << np.uint64(32)) | item_N.astype(np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         key_N = (key_N ^ (key_N >> np.uint64(shift))) * np.uint64(factor)
     return key_N ^ (key_N >> np.uint64(31))
 
 
 def _cut(column_N: Int32, start_R: Int64, count_R: Int64, width: int) -> Int32:
-    """``count_R`` values from ``start_R`` on, -1 behind them, (R, L)."""
+    """``count_R`` values from ``start_R`` on, padded with -1, (R, L)."""
     place_RL = start_R[:, None] + np.arange(width)
     inside_RL = np.arange(width) < count_R[:, None]
-    found_RL = (
+    value_RL = (
         column_N[np.where(inside_RL, place_RL, 0)] if len(column_N) else np.zeros(inside_RL.shape, np.int32)
     )
-    return np.where(inside_RL, found_RL, np.int32(-1)).astype(np.int32)
+    return np.where(inside_RL, value_RL, np.int32(-1)).astype(np.int32)

@@ -41,11 +41,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from landbridge.core.types import Float32
 from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
 from landbridge.models.als.fitted import ALSModel, RidgeSpec

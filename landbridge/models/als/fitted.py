@@ -20,13 +20,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Ragged
-from landbridge.data.activity import events_of_query
+from landbridge.core.types import Float32, Ragged, row_offsets
+from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
 from landbridge.models.base import Queries, StoredState
-from landbridge.models.common.cold_start import event_counts
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.explanation import Explanation
 
@@ -88,7 +86,7 @@ class ALSModel(DotProductModel):
 
     def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
         """Rows of people given by ``size`` rows of events per domain, (B, F), at fixed items: Eq. (1)."""
-        counts_BD = event_counts(events, self.history, size)
+        counts_BD = event_counts(events, self.history.domain_names, size)
         part_BD = self.rule.parties(domain, counts_BD)
         ridge_B = self.rule.ridge(counts_BD, part_BD)
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
@@ -108,7 +106,7 @@ class ALSModel(DotProductModel):
         """
         score = float(self.score(domain, query)[0, item])
         newcomer = bool(self._newcomer_B(domain, query)[0])
-        own = events_of_query(self.history, query)
+        own = query.histories_by_domain(self.history)
         if self._cold_B(domain, query)[0] or (newcomer and self.cold_policy == "popularity"):
             nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
             return Explanation(nothing, score, 0.0)
@@ -151,7 +149,7 @@ class ALSModel(DotProductModel):
 
     def _contributions(self, domain: str, events: Mapping[str, Ragged], item: int) -> dict[str, Float32]:
         """What each event of one query adds to the score of one item, Eq. (2): domain -> (N,)."""
-        counts_BD = event_counts(events, self.history, 1)
+        counts_BD = event_counts(events, self.history.domain_names, 1)
         part_BD = self.rule.parties(domain, counts_BD)
         system_FF = self.rule.ridge(counts_BD, part_BD)[0] * np.eye(self.item_IF[domain].shape[1])
         parties = [name for name, part in zip(self.history.domain_names, part_BD[0], strict=True) if part]

@@ -20,10 +20,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from landbridge.core.types import Float32
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.rng import generator
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als

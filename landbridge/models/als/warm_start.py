@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from landbridge.core.types import Float32
 from landbridge.core.rng import generator
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
 from landbridge.models.als.fitted import ALSModel

@@ -6,18 +6,15 @@ Shape letters as in :mod:`landbridge.models.base`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.types import Ragged
-from landbridge.data.activity import events_per_domain
-from landbridge.data.dataset import MultiDomain
+from landbridge.core.types import Float32
+from landbridge.data.queries import event_counts
 from landbridge.models.base import Fitted, Queries
 
 ColdPolicy = Literal["blend", "mean", "popularity", "zero"]
@@ -94,13 +91,13 @@ class ColdStartMixin(Fitted):
 
     def _newcomer_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         """Who has no event in the domain."""
-        return np.asarray(events_per_domain(self.history, domain, queries) == 0)
+        return np.asarray(queries.counts_in(self.history, domain) == 0)
 
     def _cold_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         trained_B = (queries.user_idx >= 0) & self._trained_U[domain][queries.user_idx]
         if queries.events is None:
             return np.asarray(~trained_B)
-        counts_BD = event_counts(queries.events, self.history, len(queries))
+        counts_BD = event_counts(queries.events, self.history.domain_names, len(queries))
         usable_B = (counts_BD > 0) & self.parties(domain, counts_BD)
         replaced_B = counts_BD.any(axis=1)
         return np.asarray(~np.where(replaced_B, usable_B.any(axis=1), trained_B))
@@ -109,11 +106,3 @@ class ColdStartMixin(Fitted):
 def mean_embedding(rows_UF: Float32, chosen_U: npt.NDArray[np.bool_]) -> Float32:
     """The mean of the chosen rows, zero where there is none, (F,)."""
     return np.asarray(rows_UF[chosen_U].sum(axis=0) / np.float32(max(chosen_U.sum(), 1)))
-
-
-def event_counts(events: Mapping[str, Ragged], history: MultiDomain, size: int) -> npt.NDArray[np.int64]:
-    """Events per query and domain, (B, D)."""
-    none_B = np.zeros(size, np.int64)
-    return np.stack(
-        [events[n].lengths if n in events else none_B for n in history.domain_names], axis=1
-    )

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.errors import DataError
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import DotProducts, Queries
 from landbridge.models.common.cold_start import COLD_POLICIES as COLD_POLICIES
-from landbridge.models.common.cold_start import ColdStartMixin, event_counts, mean_embedding
+from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +47,7 @@ class DotProductModel(ColdStartMixin):
         rows_BF = self.user_UF[self.history.named(domain)][queries.user_idx]
         if queries.events is not None:
             folded_BF = self.fold_in(domain, queries.events, len(queries))
-            given_B = event_counts(queries.events, self.history, len(queries)).any(axis=1)
-            rows_BF[given_B] = folded_BF[given_B]
+            rows_BF[queries.has_events_B] = folded_BF[queries.has_events_B]
         rows_BF[self._cold_B(domain, queries)] = self._cold_F[domain]
         return rows_BF
 

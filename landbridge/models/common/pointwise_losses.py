@@ -16,11 +16,11 @@ is found without torch, by the slopes ∂ℓ/∂s. Shape letters: N events, J = 
 
 from __future__ import annotations
 
-from landbridge.core.types import Float32
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landbridge.core.types import Float32
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,9 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import StoredState

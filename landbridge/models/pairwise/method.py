@@ -10,9 +10,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from landbridge.core.types import Float32
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import Method

@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
+from landbridge.core.types import Float32
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.training.epochs import State

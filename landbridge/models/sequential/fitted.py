@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.sampling import sequences
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float64
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
+from landbridge.core.types import Float64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.models.sequential.method import TargetWeights

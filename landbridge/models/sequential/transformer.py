@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landbridge.core.types import Float32
 from landbridge.core.errors import SettingsError
 from landbridge.core.rng import generator
+from landbridge.core.types import Float32
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:

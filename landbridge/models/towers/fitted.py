@@ -26,13 +26,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Queries, StoredState
-from landbridge.models.common.cold_start import ColdStartMixin, event_counts, mean_embedding
+from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
 from landbridge.models.towers.fold_in import FoldIn, FoldInQueries, SideInputs, optimise_users
 from landbridge.models.towers.network import TowerNetwork
 
@@ -77,8 +76,7 @@ class TowerModel(ColdStartMixin):
         """One row per query, (B, F): looked up, found by steps, or the mean one."""
         rows_BF = self.weights[self.towers.users(domain)][queries.user_idx]
         if queries.events is not None:
-            counts_BD = event_counts(queries.events, self.history, len(queries))
-            given_B = np.flatnonzero(counts_BD.any(axis=1))
+            given_B = np.flatnonzero(queries.has_events_B)
             rows_BF[given_B] = self.fold_in(domain, queries.take(given_B))
         rows_BF[self._cold_B(domain, queries)] = self._mean_F[domain]
         return rows_BF
@@ -230,30 +228,21 @@ def _filled(array: Float32, *axes: int) -> Float32:
 
 
 def _own(queries: Queries, domain: str, history: MultiDomain) -> Ragged:
-    """What each query has in a domain: her events where she brings any, else those that are known."""
-    if queries.events is None:
-        return history[domain].by_user.take(queries.user_idx)
-    brings_B = event_counts(queries.events, history, len(queries)).any(axis=1)
-    looked_up = history[domain].by_user.take(np.where(brings_B, -1, queries.user_idx))
-    users, items = zip(*map(_pairs, (_events(queries, domain, history), looked_up)), strict=True)
-    both = Interactions.from_events(
-        np.concatenate(users), np.concatenate(items), len(queries), history[domain].n_items
-    )
-    return both.by_user
+    """Each query's history in a domain, sorted and without repeated items."""
+    rows = queries.histories(history, domain)
+    if not queries.events:
+        return rows
+    n_items = history[domain].n_items
+    return Interactions.from_events(rows.entry_rows, rows.columns, len(queries), n_items).by_user
 
 
 def _events(queries: Queries, domain: str, history: MultiDomain) -> Ragged:
-    """The queries' own events in a domain, sorted and each once."""
-    rows = (queries.events or {}).get(domain)
-    if rows is None:
-        return Ragged.empty(len(queries))
-    users, items = _pairs(rows)
-    table = Interactions.from_events(users, items, len(queries), history[domain].n_items, rows.weight)
+    """The queries' own events in a domain, sorted and without repeated items."""
+    rows = queries.own_events(domain)
+    table = Interactions.from_events(
+        rows.entry_rows, rows.columns, len(queries), history[domain].n_items, rows.weight
+    )
     return table.by_user
-
-
-def _pairs(rows: Ragged) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    return rows.entry_rows, rows.columns
 
 
 def _means(rows: Ragged, item_IM: Float32) -> Float32:

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.common import pointwise_losses as objectives
 from landbridge.models.towers.network import TowerNetwork

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from landbridge.core.types import Float32
 from landbridge.core.rng import generator
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.training.torch_backend import torch
 

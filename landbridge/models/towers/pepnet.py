@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from landbridge.core.types import Float32
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
+from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.base import Method

@@ -19,8 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 from landbridge.models.base import StoredState
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder

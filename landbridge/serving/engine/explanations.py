@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.types import Int32, Int64, Ragged
-from landbridge.data.activity import events_of_query
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.inference import ROUNDING
@@ -68,7 +67,7 @@ class Explainer:
             return ItemExplanations({}, score, True)
         if not self.fitted.explains:
             return self._one_by_one(domain, query, item)
-        result, own = self.fitted.explain(domain, query, item), events_of_query(self.fitted.history, query)
+        result, own = self.fitted.explain(domain, query, item), query.histories_by_domain(self.fitted.history)
         events = {name: (own[name].columns, part_N) for name, part_N in result.events.items()}
         return ItemExplanations(events, result.popularity, True)
 

@@ -107,7 +107,7 @@ class QueryBatch:
     def _part(self, domain: str, place_B: Int64) -> QueryGroup:
         if self._brings_B[place_B[0]]:
             queries = self._queries.take(place_B)
-            own = (queries.events or {}).get(domain) or Ragged.empty(len(place_B))
+            own = queries.own_events(domain)
         else:
             queries = Queries.of_users(self.user_B[place_B])
             own = self.history[domain].by_user.take(queries.user_idx)

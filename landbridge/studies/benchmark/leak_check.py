@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.core.types import Float64
 from landbridge.config import ModelSettings
 from landbridge.core.rng import generator
-from landbridge.core.types import Int64
+from landbridge.core.types import Float64, Int64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets

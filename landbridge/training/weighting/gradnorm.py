@@ -39,8 +39,8 @@ from typing import Any
 
 import numpy as np
 
-from landbridge.core.types import Float64
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Float64
 from landbridge.training.gradients import Losses, gram
 from landbridge.training.weighting.base import State, Weighting, within
 from landbridge.training.weighting.gradient_stats import GradientStats, Places

@@ -23,8 +23,8 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Bool, Float64
 from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.types import Bool, Float64
 from landbridge.training.weighting.base import within
 from landbridge.training.weighting.sparsity import FARTHEST, check_bounds, renormalised
 

@@ -41,8 +41,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float64
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.types import Float64
 from landbridge.training.weighting.base import State, within
 from landbridge.training.weighting.sparsity import WeightMap
 

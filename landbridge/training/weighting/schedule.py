@@ -32,8 +32,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float64
 from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.types import Float64
 from landbridge.data.dataset import MultiDomain
 from landbridge.training.weighting.base import State, Weighting, within
 from landbridge.training.weighting.sparsity import DomainCounts, SparsityScore, WeightMap, alike

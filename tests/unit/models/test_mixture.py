@@ -8,7 +8,7 @@ from worlds import uneven
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.types import Ragged
-from landbridge.data.activity import ACTIVITY, activity_group, events_per_domain
+from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.models.base import Queries
 from landbridge.models.mixture import BlendModel, Mixture, standardised
 from landbridge.training.options import FitOptions
@@ -65,7 +65,7 @@ def test_events_brought_along_decide_the_group() -> None:
         "b": Ragged(np.array([0, 0, 2]), items[:2], None),
     }
     queries = Queries(np.array([-1, -1], np.int32), events)
-    assert events_per_domain(blend.history, "a", queries).tolist() == [3, 0]
+    assert queries.counts_in(blend.history, "a").tolist() == [3, 0]
     scores_BI = blend.score("a", queries)
     joint, popular = (blend.members[label].score("a", queries) for label in ("joint", "popularity"))
     np.testing.assert_allclose(scores_BI[0], standardised(joint)[0], rtol=1e-5, atol=1e-5)

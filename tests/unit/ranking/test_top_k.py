@@ -107,7 +107,7 @@ def test_any_number_of_threads_gives_the_same() -> None:
             lambda: count_above_candidates(SCORES_BI, int32(0, 0), np.array([[1]]), rows([], [])),
             "2 targets, but 1 rows of candidates",
         ),
-        (lambda: rows([1]).take([1]), "user index lies outside -1..0"),
+        (lambda: rows([1]).take([1]), "row number lies outside -1..0"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]

@@ -237,7 +237,6 @@ class TestFoldIn:
         data, method = self.board()
         fitted = method.fit(data, ONE)
         rows = replace(
-            data["board_0"].by_user, 
-            offsets=np.array([0, 20]), columns=np.arange(20, dtype=np.int32)
+            data["board_0"].by_user, offsets=np.array([0, 20]), columns=np.arange(20, dtype=np.int32)
         )
         assert not fitted.fold_in("board_0", {"board_0": rows}, 1).any()
