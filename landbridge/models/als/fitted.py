@@ -105,7 +105,7 @@ class ALSModel(DotProductModel):
         tolerance of CDIMF, for users outside its consensus, and under its published variant.
         """
         score = float(self.score(domain, query)[0, item])
-        newcomer = bool(self._newcomer_B(domain, query)[0])
+        newcomer = bool(self._no_events_B(domain, query)[0])
         own = query.histories_by_domain(self.history)
         if self._cold_B(domain, query)[0] or (newcomer and self.cold_policy == "popularity"):
             nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}

@@ -1,4 +1,4 @@
-"""Who is new in a domain, of whom nothing is known at all, and what they are served.
+"""Cold start: the scores of users without events in a domain, or without any usable event.
 
 Shape letters as in :mod:`landbridge.models.base`.
 """
@@ -28,13 +28,11 @@ POPULARITY_WEIGHT = "Weight of an item's popularity (share of users) in the cold
 
 
 class ColdStartMixin(Fitted):
-    """Scores of people's events, then the cold policy.
+    """Scores of a model, adjusted by ``cold_policy`` for cold-start users of a domain (no events in it).
 
-    ``cold_policy`` serves newcomers of a domain, people without an event in it. "blend":
-    ``popularity_weight`` times an item's popularity (share of the domain's users who have it) is added to
-    what their events
-    elsewhere say; "popularity": popularity alone. Only people of whom nothing usable is known are
-    touched by "mean" (the mean trained row) and "zero" (every item alike).
+    "blend" adds ``popularity_weight`` times an item's popularity (the share of the domain's users who have
+    it) to the score from their events in other domains; "popularity" uses popularity alone. "mean" (the mean
+    trained embedding) and "zero" (equal scores) apply only to users without any usable event.
     """
 
     cold_policy: str
@@ -46,11 +44,11 @@ class ColdStartMixin(Fitted):
 
     @abstractmethod
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """The domains whose events make up each query's row in ``domain``, (B, D)."""
+        """The domains whose events make up the embedding of each query in ``domain``, (B, D)."""
 
     @abstractmethod
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
-        """The scores before popularity has a say, (B, I), newly made."""
+        """The scores before popularity is added, (B, I), in a new array that ``score`` may change."""
 
     def uses(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """As in :class:`Fitted`: events in the domains that make up the user's embedding."""
@@ -63,18 +61,18 @@ class ColdStartMixin(Fitted):
         return bool(self.parties(domain, everything_1D)[0, names.index(to)])
 
     def score(self, domain: str, queries: Queries) -> Float32:
-        """What the model says, for newcomers with the cold policy, (B, I)."""
+        """Scores of all items, (B, I); those of cold-start users follow the cold policy."""
         scores_BI = self.warm_scores(self.history.named(domain), queries)
-        newcomer_B = self._newcomer_B(domain, queries)
+        cold_B = self._no_events_B(domain, queries)
         if self.cold_policy == "blend":
-            scores_BI[newcomer_B] += np.float32(self.popularity_weight) * self._popularity_I[domain]
+            scores_BI[cold_B] += np.float32(self.popularity_weight) * self._popularity_I[domain]
         elif self.cold_policy == "popularity":
-            scores_BI[newcomer_B] = self._popularity_I[domain]
+            scores_BI[cold_B] = self._popularity_I[domain]
         return scores_BI
 
     @cached_property
     def _trained_U(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Whose row was learned from events, per domain."""
+        """Which users have an embedding trained on events, per domain."""
         activity_UD = self.history.activity_UD
         return {
             name: np.asarray(((activity_UD > 0) & self.parties(name, activity_UD)).any(axis=1))
@@ -89,11 +87,12 @@ class ColdStartMixin(Fitted):
             for name, events in self.history.domains.items()
         }
 
-    def _newcomer_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
-        """Who has no event in the domain."""
+    def _no_events_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
+        """Which queries have no event in the domain, (B,)."""
         return np.asarray(queries.counts_in(self.history, domain) == 0)
 
     def _cold_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
+        """Which queries have no usable event at all, (B,): events given with a query replace the history."""
         trained_B = (queries.user_idx >= 0) & self._trained_U[domain][queries.user_idx]
         if queries.events is None:
             return np.asarray(~trained_B)
@@ -104,5 +103,5 @@ class ColdStartMixin(Fitted):
 
 
 def mean_embedding(rows_UF: Float32, chosen_U: npt.NDArray[np.bool_]) -> Float32:
-    """The mean of the chosen rows, zero where there is none, (F,)."""
+    """The mean of the chosen embeddings, (F,); zero if none is chosen."""
     return np.asarray(rows_UF[chosen_U].sum(axis=0) / np.float32(max(chosen_U.sum(), 1)))

@@ -1,4 +1,4 @@
-"""``DotProductModel``: a row per user and a row per item, and what people without a row are served.
+"""``DotProductModel``: models that score by the dot product of a user and an item embedding.
 
 Shape letters as in :mod:`landbridge.models.base`.
 """
@@ -24,7 +24,7 @@ from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
 
 @dataclass(frozen=True, eq=False)
 class DotProductModel(ColdStartMixin):
-    """``user_UF`` and ``item_IF``: domain -> float32; domains that share rows share the array.
+    """``user_UF`` and ``item_IF`` hold the embeddings per domain; domains that share them share the array.
 
     ``cold_policy`` and ``popularity_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
     """
@@ -36,14 +36,14 @@ class DotProductModel(ColdStartMixin):
 
     @abstractmethod
     def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Rows of people given by ``size`` rows of events per domain, (B, F), at fixed items."""
+        """Embeddings of new users from ``size`` rows of events per domain, (B, F), at fixed items."""
 
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
-        """User row times item rows, (B, I)."""
+        """Dot products of the query embeddings with all items, (B, I)."""
         return np.asarray(self.query_vectors(domain, queries) @ self.item_IF[domain].T)
 
     def query_vectors(self, domain: str, queries: Queries) -> Float32:
-        """One row per query, (B, F): looked up, folded in, or the cold row."""
+        """The embedding of every query, (B, F): looked up, folded in, or that of the cold policy."""
         rows_BF = self.user_UF[self.history.named(domain)][queries.user_idx]
         if queries.events is not None:
             folded_BF = self.fold_in(domain, queries.events, len(queries))
@@ -61,7 +61,7 @@ class DotProductModel(ColdStartMixin):
         Where every item would have the same score ("zero"), popularity alone decides.
         """
         rows_BF = self.query_vectors(domain, queries)
-        cold_B = self._newcomer_B(domain, queries)
+        cold_B = self._no_events_B(domain, queries)
         weight_B = np.zeros(len(queries), np.float32)
         if self.cold_policy == "blend":
             weight_B[cold_B] = self.popularity_weight
@@ -91,7 +91,7 @@ class DotProductModel(ColdStartMixin):
                 raise DataError(f"its embeddings are not all numbers in {name!r}; fit it again.")
 
     def rows_state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """Every distinct user array once and all items, which domain uses which, and the cold policy."""
+        """The distinct user arrays, the items, the array that each domain uses, and the cold policy."""
         distinct = list({id(array): array for array in self.user_UF.values()}.values())
         place = {id(array): number for number, array in enumerate(distinct)}
         arrays: dict[str, npt.NDArray[Any]] = {f"user:{n}": array for n, array in enumerate(distinct)}
@@ -105,7 +105,7 @@ class DotProductModel(ColdStartMixin):
 
     @cached_property
     def _cold_F(self) -> dict[str, Float32]:
-        """The row of people of whom nothing usable is known, per domain."""
+        """The embedding of users without any usable event, per domain."""
         if self.cold_policy == "mean":
             return {
                 name: mean_embedding(self.user_UF[name], trained) for name, trained in self._trained_U.items()
@@ -116,7 +116,7 @@ class DotProductModel(ColdStartMixin):
 def embeddings_from(
     history: MultiDomain, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]
 ) -> tuple[dict[str, Float32], dict[str, Float32], str, float]:
-    """User rows, item rows, cold policy and weight of :meth:`Dot.rows_state`, in the order of the fields."""
+    """The fields of a :class:`DotProductModel`, in their order, from what ``rows_state`` returned."""
     users = {name: arrays[f"user:{about['users'][name]}"] for name in history.domain_names}
     items = {name: arrays[f"item:{name}"] for name in history.domain_names}
     return users, items, about["cold_policy"], about["cold_weight"]

@@ -1,22 +1,23 @@
-"""Losses of neural methods, one value per row of a batch so that a caller can weight, average or log them.
+"""Losses of neural methods, one value per row of a batch, so that the caller can weight, average or log them.
 
-What tells a person from n others is log g_i of :mod:`landbridge.models.uclr.contrastive`. With her
-temperature τ_i
+The contrastive loss starts from log g_i of user i against n negatives
+(:mod:`landbridge.models.uclr.contrastive`). With the temperature τ_i of the user
 
     ℓ_i = τ_i (log g_i + ρ)                                                                            (1)
 
-where ρ = 0 is the mean form and ρ = log n the sum form -τ log(exp(cos⁺/τ) / Σ_{k≠i} exp(cos_k/τ)), whose
-positive is in no denominator, so that it can be negative; ρ moves temperatures only, never a code. InfoNCE as
-usually written has no factor τ. With a tracked inner mean s_i (Yuan et al. 2022) the gradient of a code is
+where ρ = 0 is the mean form and ρ = log n the sum form -τ log(exp(cos⁺/τ) / Σ_{k≠i} exp(cos_k/τ)). Its
+denominator lacks the positive, so the loss can be negative. ρ changes only the gradient of temperatures,
+never that of an embedding. InfoNCE as usually written has no factor τ. With a moving average s_i of g_i
+(Yuan et al. 2022) the gradient by an embedding is
 
     ∇ℓ_i = τ_i ∇g_i / s_i                                                                              (2)
 
-An auto-encoder rebuilds a row E_i in one or several streams, a pairwise loss wants a positive item's score r⁺
-above a negative's r⁻, and shrinkage is the usual ½λ‖x‖² or the norm itself:
+The other losses are the reconstruction of an embedding E_i by an auto-encoder with one or more streams, the
+pairwise loss of a positive item's score r⁺ and a negative's r⁻, and the L2 penalty or the norm itself:
 
-    rec_i = Σ_streams ‖Ê_i - E_i‖²                                                                     (4)
+    rec_i = Σ_streams ‖Ê_i - E_i‖²                                                                     (3)
     bpr = -log σ(r⁺ - r⁻)                                                                              (4)
-    shrinkage = λ Σ_tables ½‖x‖²  or  λ Σ_tables ‖x‖                                                   (5)
+    l2_penalty = λ Σ_tables ½‖x‖²  or  λ Σ_tables ‖x‖                                                  (5)
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def contrastive(log_g_B: Tensor, tau_B: Tensor, rho: float) -> Tensor:
 def log_ratio_estimate(log_g_B: Tensor, tau_B: Tensor, rho: float, log_s_B: Tensor) -> Tensor:
     """The value of Eq. (1) with the gradient of Eq. (2), (B,).
 
-    Where s is the batch's own g, this is ``contrastive`` with τ held.
+    Where s is the g of the batch itself, this is ``contrastive`` with constant τ.
     """
     value_B = tau_B * (log_g_B.detach() + rho)
     ratio_B = tau_B * (log_g_B - log_s_B.detach()).exp()  # Eq. (2)
@@ -59,7 +60,7 @@ def bpr(positive_B: Tensor, negative_B: Tensor) -> Tensor:
 def l2_penalty(rows: tuple[Tensor, ...], reg: float, power: int = 2) -> Tensor:
     """Eq. (5) of each row of a batch, (B,): ``rows`` are its (B, F) rows of every table.
 
-    ``power`` 2 is ½λ‖x‖², 1 is λ‖x‖, whose gradient at a zero row is taken as zero.
+    ``power`` 2 is ½λ‖x‖², 1 is λ‖x‖, whose gradient at a zero row is defined as zero.
     """
     from torch.linalg import vector_norm
 

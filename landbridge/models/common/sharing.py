@@ -1,4 +1,4 @@
-"""Each domain as a table of its own, or all as one: the two ways a model can look at several domains."""
+"""Several domains as tables of events: one table per domain, or one joined table for all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHARING = get_args(Sharing)
 
 
 def tables_of(data: MultiDomain, sharing: str) -> dict[str, tuple[Interactions, dict[str, slice]]]:
-    """Label -> (table, where each domain's items stand in it)."""
+    """Label -> (table, the item columns of every domain): one entry per domain, or one named "all"."""
     if sharing == "joined":
         return {"all": data.joined()}
     return {name: (events, {name: slice(0, events.n_items)}) for name, events in data.domains.items()}

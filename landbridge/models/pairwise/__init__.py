@@ -1,1 +1,1 @@
-"""Pairwise learning: BPRMF and LightGCN."""
+"""Pairwise ranking: BPRMF and LightGCN, their training on tables of events, and the fitted model."""

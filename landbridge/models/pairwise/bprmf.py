@@ -1,12 +1,13 @@
-"""Matrix factorisation learned from pairs, each domain alone or all as one table.
+"""BPRMF: matrix factorisation with a pairwise ranking loss, each domain alone or all as one table.
 
-Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR" (UAI 2009): for a user u, an item i she has and a
-sampled one j she has not,
+Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR" (UAI 2009): for a user u, an item i of their
+events and a sampled item j without an event,
 
     min Σ_{(u,i,j)} -ln σ(x_u·y_i - x_u·y_j) + λ/2 (‖x_u‖² + ‖y_i‖² + ‖y_j‖²)                          (1)
 
-by the steps of :mod:`landbridge.models.pairwise.table`. ``sharing="separate"`` does so for every domain;
-``"joined"`` once for the table [R_1 | … | R_D], so that a user has one row for all domains.
+by gradient steps on batches of pairs (:mod:`landbridge.models.pairwise.table`). ``sharing="separate"`` trains
+every domain by itself; ``"joined"`` trains the table [R_1 | … | R_D], so that a user has one embedding for
+all domains.
 """
 
 from __future__ import annotations
@@ -36,5 +37,5 @@ class BPRMF(PairwiseMethod):
     )
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
-        """Go ``epochs`` times through all events."""
+        """Train for ``epochs`` passes over all events."""
         return self.learn(train, options or FitOptions(), layers=0)

@@ -1,9 +1,8 @@
-"""``EmbeddingModel``: rows learned by steps, and how a row of events becomes a user without touching any
-other.
+"""``EmbeddingModel``: embeddings trained by gradient steps, and the fold-in of new users.
 
-A new person's row starts at zero and takes ``passes`` times as many steps as she has events, by Eq. (2) of
-:mod:`landbridge.models.pairwise.table`, at fixed items and with the optimiser of the fit. Which event and
-which negative a step uses depends on the step alone, so equal events give equal rows.
+The embedding of a new user starts at zero. It takes ``passes`` steps per event by Eq. (2) of
+:mod:`landbridge.models.pairwise.table`, at fixed items and with the optimiser of the fit. The event and the
+negative of a step depend on the step's number alone, so equal events give equal embeddings.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from landbridge.training.optimizers import KINDS, Optimizer
 
 @dataclass(frozen=True)
 class FoldInSpec:
-    """How a user's events become her row: steps on pairs, in her own domain or in all."""
+    """How events become a user embedding: by steps on pairs, in the requested domain or in all."""
 
     sharing: str
     negatives: str
@@ -38,20 +37,20 @@ class FoldInSpec:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingModel(DotProductModel):
-    """Rows learned from pairs; see :class:`~landbridge.models.common.dot_product.DotProductModel`."""
+    """Embeddings trained on pairs; see :class:`~landbridge.models.common.dot_product.DotProductModel`."""
 
     rule: FoldInSpec
     kind: ClassVar[str] = "vectors"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """The own domain, or all of them."""
+        """The requested domain or, in a joined model, all domains."""
         own_D = np.array(
             [name == domain or self.rule.sharing == "joined" for name in self.history.domain_names]
         )
         return np.tile(own_D, (len(counts_BD), 1))
 
     def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Rows of people given by ``size`` rows of events per domain, (B, F), at fixed items."""
+        """Embeddings of new users from ``size`` rows of events per domain, (B, F), at fixed items."""
         from landbridge.models.pairwise.kernels import fold_rows
 
         table, slices = next(
@@ -60,12 +59,12 @@ class EmbeddingModel(DotProductModel):
             if domain in slices
         )
         source = Pairwise(table, slices, self.rule.negatives)
-        asked = _asked(events, slices, size, table.n_items)
+        queries = _joined_events(events, slices, size, table.n_items)
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
         with thread_limit(1):
             fold_rows(
                 np.concatenate([self.item_IF[name] for name in slices]),
-                *_kernel_rows(asked.by_user),
+                *_kernel_rows(queries.by_user),
                 source.ranges,
                 self.rule.passes,
                 self.rule.reg,
@@ -76,7 +75,7 @@ class EmbeddingModel(DotProductModel):
         return rows_BF
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """The rows, and the rule that makes them."""
+        """The embeddings, and the rule of the fold-in."""
         arrays, about = self.rows_state()
         return arrays, {**about, "rule": asdict(self.rule)}
 
@@ -88,16 +87,16 @@ class EmbeddingModel(DotProductModel):
         return cls(history, method, log, *embeddings_from(history, arrays, about), FoldInSpec(**rule))
 
 
-def _asked(
+def _joined_events(
     events: Mapping[str, Ragged], slices: Mapping[str, slice], size: int, n_items: int
 ) -> Interactions:
     """The queries' events in the domains of one table, over its items."""
     users, items, weights = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for name, here in slices.items():
+    for name, part in slices.items():
         if name in events:
             rows = events[name]
             users.append(rows.entry_rows)
-            items.append(rows.columns.astype(np.int64) + here.start)
+            items.append(rows.columns.astype(np.int64) + part.start)
             weights.append(rows.weights)
     return Interactions.from_events(
         np.concatenate(users), np.concatenate(items), size, n_items, np.concatenate(weights)

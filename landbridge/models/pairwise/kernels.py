@@ -1,9 +1,9 @@
-"""Pairwise learning as one numba loop; equations in :mod:`landbridge.models.pairwise.table`.
+"""Numba kernels of pairwise training; equations in :mod:`landbridge.models.pairwise.table`.
 
-Rows R are the users, then the items, in one table. A batch is a (3, B) index: user, positive and negative
-row of each pair; seen flat, entry e of 3B is in role e // B of pair e % B. Every row's gradient is summed
-by one thread in the order of the batch, so the result does not depend on the number of threads. N pairs of
-an epoch, B of a batch, T rows that the batch touches, F factors in P parts of L columns, C chunks of rows.
+The R rows of the table are the users, then the items. A batch is a (3, B) index: user, positive and negative
+row of each pair; in the flat index, entry e of 3B has role e // B in pair e % B. One thread sums the gradient
+of a row in the order of the batch, so the result does not depend on the number of threads. N pairs of an
+epoch, B of a batch, T rows that the batch touches, F factors in P parts of L columns, C chunks of rows.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from numba import njit, prange
 from landbridge.data.sampling.kernels import drawn, negative
 from landbridge.training.optimizer_kernels import group, update
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units; NaN stays NaN
-LANES = 64  # columns that a product takes at once: four vectors of 16
+FAST = {
+    "reassoc",
+    "contract",
+    "nsz",
+    "arcp",
+}  # sums may be reordered, so that they use vector units; NaN stays NaN
+LANES = 64  # columns of a product at once: four vectors of 16
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind, constants, loss_N):
-    """One epoch in batches of ``size``, in place; losses of the pairs, Eq. (1), go into ``loss_N``.
+    """Train one epoch in place, in batches of ``size``; the losses of the pairs, Eq. (1), go into ``loss_N``.
 
-    With ``layers`` the scores are those of the propagated rows, Eq. (3), and every row is updated. Ends
-    early where a loss is no finite number, and gives the number of steps done.
+    With ``layers`` the scores are those of the propagated embeddings, Eq. (3), and every row is updated.
+    Training stops at a loss that is not finite. Returns the number of steps done.
     """
     n_rows, n_factors = table_RF.shape
     n_pairs = index_3N.shape[1]
@@ -36,7 +41,7 @@ def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind,
     grad_TF = np.empty((room, n_factors), np.float32)
     full_RF = np.zeros((n_rows if layers else 0, n_factors), np.float32)
     final_RF, spare_RF = np.empty_like(full_RF), np.empty_like(full_RF)
-    everyone_R = np.arange(n_rows).astype(np.int32)
+    all_rows_R = np.arange(n_rows).astype(np.int32)
     for step, start in enumerate(range(0, n_pairs, size)):
         b = min(size, n_pairs - start)
         for role in range(3):
@@ -47,10 +52,12 @@ def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind,
         if layers:
             propagate(graph, table_RF, layers, final_RF, spare_RF)
         scored_RF = final_RF if layers else table_RF
-        users = _users(scored_RF, batch_E, weight_B, starts_T, order_E, rows_T, coef_B, loss_B, grad_TF)
+        users = _user_gradients(
+            scored_RF, batch_E, weight_B, starts_T, order_E, rows_T, coef_B, loss_B, grad_TF
+        )
         if not np.all(np.isfinite(loss_B)):
             return step
-        _items(scored_RF, batch_E, coef_B, starts_T, order_E, users, touched, grad_TF)
+        _item_gradients(scored_RF, batch_E, coef_B, starts_T, order_E, users, touched, grad_TF)
         if layers:
             for t in range(touched):
                 full_RF[rows_T[t]] = grad_TF[t]
@@ -58,21 +65,21 @@ def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind,
             for t in range(touched):
                 full_RF[rows_T[t]] = 0
                 grad_TF[t] = final_RF[rows_T[t]]
-        _decay(table_RF, rows_T, starts_T, touched, np.float32(reg), grad_TF)
+        _add_penalty(table_RF, rows_T, starts_T, touched, np.float32(reg), grad_TF)
         if layers:
             for t in range(touched):
                 final_RF[rows_T[t]] = grad_TF[t]
-            _update_all(kind, table_RF, slots, everyone_R, final_RF, constants, graph[3])
+            _update_all(kind, table_RF, slots, all_rows_R, final_RF, constants, graph[3])
         else:
             update(kind, table_RF, slots, rows_T[:touched], grad_TF, constants)
     return len(range(0, n_pairs, size))
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def _users(table_RF, index_E, weight_B, starts_T, order_E, rows_T, coef_B, loss_B, grad_TF):
-    """Losses, derivatives by the difference of scores, and users' gradients without decay; Eqs. (1), (2).
+def _user_gradients(table_RF, index_E, weight_B, starts_T, order_E, rows_T, coef_B, loss_B, grad_TF):
+    """Losses, their derivatives by x, and the gradients of users without penalty; Eqs. (1), (2).
 
-    Users are the first rows a batch touches; gives their number.
+    Users are the first rows that a batch touches. Returns their number.
     """
     size, n_factors = len(loss_B), table_RF.shape[1]
     difference_F = np.empty(n_factors, np.float32)
@@ -90,7 +97,7 @@ def _users(table_RF, index_E, weight_B, starts_T, order_E, rows_T, coef_B, loss_
             x = np.float32(0)
             for f in range(n_factors):
                 x += table_RF[user, f] * difference_F[f]
-            loss_B[b], c = _judged(x, weight_B[b] if len(weight_B) else np.float32(1))
+            loss_B[b], c = _pair_loss(x, weight_B[b] if len(weight_B) else np.float32(1))
             coef_B[b] = c
             for f in range(n_factors):
                 grad_TF[t, f] += c * difference_F[f]
@@ -100,16 +107,16 @@ def _users(table_RF, index_E, weight_B, starts_T, order_E, rows_T, coef_B, loss_
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _judged(x, weight):
-    """-w ln σ(x) and its derivative by x, Eqs. (1), (2); from e^(-|x|), which cannot overflow."""
+def _pair_loss(x, weight):
+    """-w ln σ(x) and its derivative by x, Eqs. (1), (2), computed from e^(-|x|), which cannot overflow."""
     small = np.exp(-abs(x))
     loss = weight * (max(-x, np.float32(0)) + np.log1p(small))
     return loss, -weight * (small if x > 0 else np.float32(1)) / (1 + small)
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def _items(table_RF, index_E, coef_B, starts_T, order_E, users, touched, grad_TF):
-    """Items' gradients without decay, Eq. (2), each from the entries in which it occurs."""
+def _item_gradients(table_RF, index_E, coef_B, starts_T, order_E, users, touched, grad_TF):
+    """The gradients of items without penalty, Eq. (2), each from the entries in which the item occurs."""
     size, n_factors = len(index_E) // 3, table_RF.shape[1]
     for t in range(users, touched):
         for f in range(n_factors):
@@ -124,8 +131,8 @@ def _items(table_RF, index_E, coef_B, starts_T, order_E, users, touched, grad_TF
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def _decay(table_RF, rows_T, starts_T, touched, reg, grad_TF):
-    """λ times a row for every time it occurs."""
+def _add_penalty(table_RF, rows_T, starts_T, touched, reg, grad_TF):
+    """Add the gradient of the penalty: λ times a row for every time it occurs in the batch."""
     for t in range(touched):
         row, scale = np.int64(rows_T[t]), reg * np.float32(starts_T[t + 1] - starts_T[t])
         for f in range(table_RF.shape[1]):
@@ -133,18 +140,18 @@ def _decay(table_RF, rows_T, starts_T, touched, reg, grad_TF):
 
 
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
-def _update_all(kind, table_RF, slots, everyone_R, grad_RF, constants, bounds_C):
-    """One step on every row; each is one thread's alone."""
+def _update_all(kind, table_RF, slots, all_rows_R, grad_RF, constants, bounds_C):
+    """One optimiser step on every row; one thread takes a row."""
     for chunk in prange(len(bounds_C) - 1):
         begin, end = bounds_C[chunk], bounds_C[chunk + 1]
-        update(kind, table_RF, slots, everyone_R[begin:end], grad_RF[begin:end], constants)
+        update(kind, table_RF, slots, all_rows_R[begin:end], grad_RF[begin:end], constants)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def propagate(graph, rows_RF, layers, out_RF, spare_RF):
     """The mean of AᵏX over k = 0 … layers, by Horner's rule, Eq. (3); ``spare_RF`` is overwritten.
 
-    Between the products stand rows times D^(-½), so that a product's inner loop is a bare sum of rows.
+    Rows are multiplied by D^(-½) between the products, so that the inner loop of a product is a plain sum.
     """
     last_RF = spare_RF if layers % 2 else out_RF
     _scale(graph[2], rows_RF, last_RF)
@@ -189,8 +196,8 @@ def _product(graph, last_RF, rows_RF, share, out_RF):
 def _add_neighbours(columns, begin, end, last_RPL, part, width, out_RPL, row):
     """The sum of the neighbours' rows, four at a time, in one part of the columns.
 
-    Inlined with a constant width, the loops over columns become straight lines of vector instructions;
-    unsigned indices, because a check for negative ones would keep them from it.
+    Inlined with a constant width, the loops over columns become straight vector code. Indices are unsigned,
+    because a check for negative indices would prevent that.
     """
     row, part, width = np.uint64(row), np.uint64(part), np.uint64(width)
     for f in range(width):
@@ -211,7 +218,7 @@ def _add_neighbours(columns, begin, end, last_RPL, part, width, out_RPL, row):
 
 @njit(parallel=True, fastmath=FAST, nogil=True, error_model="numpy", cache=True)
 def fold_rows(item_IF, offsets, columns, weight, ranges, passes, reg, kind, constants, out_BF):
-    """Rows learned from their events alone at fixed items, one step per event and pass, from zero."""
+    """Fold-in: embeddings trained from zero at fixed items, one step per event and pass."""
     starts_D, pool_M, pool_starts_D = ranges
     for row in prange(len(out_BF)):
         own_N = columns[offsets[row] : offsets[row + 1]]
@@ -230,7 +237,7 @@ def fold_rows(item_IF, offsets, columns, weight, ranges, passes, reg, kind, cons
             x, positive = np.float32(0), np.int64(own_N[n])
             for f in range(n_factors):
                 x += x_1F[0, f] * (item_IF[positive, f] - item_IF[other, f])
-            _, c = _judged(x, weight[offsets[row] + n] if len(weight) else np.float32(1))
+            _, c = _pair_loss(x, weight[offsets[row] + n] if len(weight) else np.float32(1))
             for f in range(n_factors):
                 g_1F[0, f] = c * (item_IF[positive, f] - item_IF[other, f]) + np.float32(reg) * x_1F[0, f]
             update(kind, x_1F, slots, zero_1, g_1F, constants)

@@ -1,13 +1,13 @@
-"""LightGCN: pairwise learning on rows that are averaged over their neighbourhoods in the graph of events.
+"""LightGCN: pairwise ranking on embeddings that are propagated over the graph of users and items.
 
-He et al. (SIGIR 2020). With A the symmetric adjacency of users and items and D its degrees,
+He et al. (SIGIR 2020). With A the symmetric adjacency matrix of users and items and D its degrees,
 
     X' = 1/(K+1) Σ_{k=0…K} (D^(-½) A D^(-½))ᵏ X                                                        (1)
     min Σ_{(u,i,j)} -ln σ(x'_u·x'_i - x'_u·x'_j) + λ/2 (‖x_u‖² + ‖x_i‖² + ‖x_j‖²)                      (2)
 
-by the steps of :mod:`landbridge.models.pairwise.table`; with K = 0 it is BPRMF. ``sharing="separate"``: one
-graph per domain; ``"joined"``: the union graph, in which people connect the catalogues. A weight of an event
-weighs its pairs, not its edge.
+by gradient steps on batches of pairs (:mod:`landbridge.models.pairwise.table`); with K = 0 this is BPRMF.
+``sharing="separate"`` uses one graph per domain; ``"joined"`` uses the union graph, in which users connect
+the catalogues. The weight of an event counts in the loss of its pairs, not as the weight of its edge.
 """
 
 from __future__ import annotations
@@ -43,5 +43,5 @@ class LightGCN(PairwiseMethod):
     )
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
-        """Go ``epochs`` times through all events, propagating at every step."""
+        """Train for ``epochs`` passes over all events, propagating at every step."""
         return self.learn(train, options or FitOptions(), self.layers)

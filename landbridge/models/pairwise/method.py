@@ -1,4 +1,4 @@
-"""What BPRMF and LightGCN share: settings, tables by sharing, epochs, and what is left behind."""
+"""Base class of BPRMF and LightGCN: their settings, tables, epochs and fitted model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PairwiseMethod(Method):
     )
 
     def learn(self, train: MultiDomain, options: FitOptions, layers: int) -> EmbeddingModel:
-        """All epochs on every table; a resumed fit needs the rows, the optimiser's slots and the epoch."""
+        """Train every table. A checkpoint holds the embeddings, the optimiser's state and the epoch."""
         tables = self._tables(train, options.seed, layers)
 
         def start() -> State:

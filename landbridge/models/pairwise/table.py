@@ -1,21 +1,21 @@
-"""Learning from pairs: what a user has is to score higher than what she has not.
+"""Training on pairs: an item of the user should score higher than a sampled negative.
 
-Users' and items' rows stand in one table X (R, F). Over the pairs (u, i, j) of a batch, with x = x_u·x_i -
-x_u·x_j and the weight w of the event, the objective is
+One table X (R, F) holds the embeddings of users, then those of items. For the pairs (u, i, j) of a batch,
+with x = x_u·x_i - x_u·x_j and the weight w of the event, the objective is
 
     Σ w · -ln σ(x) + λ/2 (‖x_u‖² + ‖x_i‖² + ‖x_j‖²),                                                   (1)
 
-a sum, not a mean, so that lr means the same for every batch size. With c = -w σ(-x) its gradients are
+a sum and not a mean, so that ``lr`` means the same for every batch size. With c = -w σ(-x) its gradients are
 
     c (x_i - x_j) + λx_u,   c x_u + λx_i,   -c x_u + λx_j                                              (2)
 
-Rendle et al., "BPR" (UAI 2009). On a graph A with degrees D the scores are those of the rows
+(Rendle et al., "BPR", UAI 2009). On a graph A with degrees D the scores come from the propagated embeddings
 
     X' = 1/(K+1) Σ_{k=0…K} (D^(-½) A D^(-½))ᵏ X                                                        (3)
 
-(He et al., "LightGCN", SIGIR 2020) while λ stays on X. The operator is symmetric: the gradient by X is (3)
-applied to the gradient by X'. With K = 0 only the rows of the batch are touched; otherwise all are.
-A fit starts from Gaussian rows, and all of it is repeatable from seed and epoch for any number of threads.
+(He et al., "LightGCN", SIGIR 2020), while λ stays on X. The operator is symmetric, so the gradient by X is
+(3) applied to the gradient by X'. With K = 0 a step touches only the rows of its batch, otherwise all rows.
+A fit starts from Gaussian embeddings. Seed and epoch determine everything, for any number of threads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.training.epochs import State
 from landbridge.training.optimizers import KINDS, Optimizer
 
-CHUNKS = 64  # pieces of about equal work that a product's threads take
+CHUNKS = 64  # pieces of about equal work for the threads of a product
 NO_WEIGHT = np.empty(0, np.float32)
 Graph = tuple[npt.NDArray[Any], npt.NDArray[Any], Float32, npt.NDArray[Any]]
 Losses = dict[str, float]
@@ -46,7 +46,7 @@ SLOTS = ("table", "first", "second", "count")
 
 @dataclass(frozen=True, eq=False)
 class PairwiseTable:
-    """One table of events to be learned, alone or (``layers`` > 0) over its own graph."""
+    """One table of events to train on, without a graph or, with ``layers`` > 0, over its own graph."""
 
     pairs: Pairwise
     optimizer: Optimizer
@@ -56,11 +56,11 @@ class PairwiseTable:
 
     @property
     def events(self) -> Interactions:
-        """What is learned from."""
+        """The events of the table."""
         return self.pairs.events
 
     def start(self, factors: int, init_std: float) -> State:
-        """Gaussian rows of standard deviation ``init_std``, and the optimiser's empty slots."""
+        """Gaussian embeddings of standard deviation ``init_std``, and the optimiser's initial state."""
         sides = {"users": self.events.n_users, "items": self.events.n_items}
         table_RF = np.concatenate(
             [
@@ -73,9 +73,9 @@ class PairwiseTable:
         return {"table": table_RF, **self.optimizer.slots(table_RF)}
 
     def epoch(self, state: State, number: int, pairs: Pairs | None = None) -> tuple[State, Losses]:
-        """The state after one more epoch, and the mean loss per domain; DivergenceError without numbers.
+        """The state after one more epoch, and the mean loss per domain.
 
-        ``pairs``: those of the epoch, where they have been made already.
+        ``pairs``: the pairs of the epoch if they are already drawn. DivergenceError if a loss is not finite.
         """
         from landbridge.models.pairwise.kernels import descend
 
@@ -99,13 +99,13 @@ class PairwiseTable:
         )
         if not np.isfinite(loss_N).all() or not np.isfinite(new["table"]).all():
             raise DivergenceError(
-                f"The rows of {self.pairs.label!r} grew beyond all numbers in epoch {number}, step {steps}; "
+                f"Training of {self.pairs.label!r} diverged in epoch {number}, step {steps}; "
                 f"lower lr (now {self.optimizer.lr})."
             )
         return new, self._by_domain(positive_N, loss_N)
 
     def rows(self, state: State) -> tuple[Float32, Float32]:
-        """What scores, Eq. (3): users' rows and items' rows."""
+        """The embeddings that make the scores, Eq. (3): those of users and those of items."""
         from landbridge.models.pairwise.kernels import propagate
 
         final_RF = state["table"]
@@ -116,7 +116,7 @@ class PairwiseTable:
 
     @cached_property
     def graph(self) -> Graph:
-        """Neighbours of users and items in one table, D^(-½), and chunks of rows with about equal work."""
+        """The adjacency of users and items in CSR form, D^(-½), and chunks of rows with about equal work."""
         if not self.layers:
             return np.zeros(1, np.int64), np.empty(0, np.int32), NO_WEIGHT, np.zeros(1, np.int64)
         users, items = self.events.by_user, self.events.by_item
@@ -129,7 +129,7 @@ class PairwiseTable:
         return offsets, columns, scale_R, np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64)
 
     def _by_domain(self, positive_N: npt.NDArray[np.int32], loss_N: Float32) -> Losses:
-        starts = [table_state.start for table_state in self.pairs.slices.values()]
+        starts = [items.start for items in self.pairs.slices.values()]
         domain_N = np.searchsorted(starts, positive_N, side="right") - 1
         total_D = np.bincount(domain_N, loss_N, len(starts))
         count_D = np.maximum(np.bincount(domain_N, minlength=len(starts)), 1)
@@ -139,30 +139,31 @@ class PairwiseTable:
 def train_tables(
     tables: Mapping[str, PairwiseTable], epochs: int, pool: Executor
 ) -> Callable[[State, int], tuple[State, dict[str, Any]]]:
-    """A step of all tables, whose states are told apart by ``label|``; one loss per domain on record.
+    """One epoch of all tables as a step of the epoch loop; it records one loss per domain.
 
-    The pool makes the pairs of the next epoch while this one is learned, and learns tables without a graph
-    side by side; with a graph the threads are in its products, one table after the other.
+    The state of a table has the prefix ``label|``. The pool draws the pairs of the next epoch while this one
+    is trained, and trains tables without a graph in parallel. With a graph the products use all threads, so
+    tables are trained one after the other.
     """
     ready: dict[tuple[str, int], Future[Pairs]] = {}
 
-    def prepare(number: int) -> None:
+    def draw_pairs(number: int) -> None:
         for label, table in tables.items():
             if number < epochs and (label, number) not in ready:
                 ready[label, number] = pool.submit(table.pairs.epoch, number)
 
-    def learn(label: str, state: State, number: int) -> tuple[State, Losses]:
+    def train(label: str, state: State, number: int) -> tuple[State, Losses]:
         return tables[label].epoch(table_state(state, label), number, ready.pop((label, number)).result())
 
     def step(state: State, number: int) -> tuple[State, dict[str, Any]]:
-        prepare(number)
-        alone = [label for label, table in tables.items() if not table.layers]
-        started = {label: pool.submit(learn, label, state, number) for label in alone}
-        prepare(number + 1)
+        draw_pairs(number)
+        without_graph = [label for label, table in tables.items() if not table.layers]
+        started = {label: pool.submit(train, label, state, number) for label in without_graph}
+        draw_pairs(number + 1)  # after the tables of this epoch: one thread takes them in this order
         new: State = {}
         facts: dict[str, Any] = {}
         for label in tables:
-            own, losses = started[label].result() if label in started else learn(label, state, number)
+            own, losses = started[label].result() if label in started else train(label, state, number)
             new |= {f"{label}|{key}": array for key, array in own.items()}
             facts |= {f"loss:{name}": loss for name, loss in losses.items()}
         return new, facts
@@ -171,5 +172,5 @@ def train_tables(
 
 
 def table_state(state: State, label: str) -> State:
-    """One table's share of the state."""
+    """The part of the state that belongs to one table."""
     return {key: state[f"{label}|{key}"] for key in SLOTS}

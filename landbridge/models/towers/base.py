@@ -11,8 +11,7 @@ from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch, DomainBatches
 from landbridge.models.base import Fitted, Method
-from landbridge.models.common import losses
-from landbridge.models.common import pointwise_losses as objectives
+from landbridge.models.common import losses, pointwise_losses
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.towers.network import EmbeddedBatch
 from landbridge.training.epochs import Record
@@ -110,7 +109,7 @@ class JointMethod(Method):
 
     def _loss(self, score_NJ: Tensor, read: EmbeddedBatch, batch: Batch) -> Tensor:
         weight_N = None if batch.weight_N is None else torch().from_numpy(batch.weight_N).to(score_NJ.device)
-        loss_N = objectives.value(self.loss, score_NJ)
+        loss_N = pointwise_losses.event_losses(self.loss, score_NJ)
         if self.reg:
             loss_N = loss_N + losses.l2_penalty((read.user_NF, read.item_NJF.flatten(1)), self.reg)
-        return objectives.mean(loss_N, weight_N)
+        return pointwise_losses.batch_loss(loss_N, weight_N)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from landbridge.core.types import Float32, Ragged
 from landbridge.data.dataset import MultiDomain
-from landbridge.models.common import pointwise_losses as objectives
+from landbridge.models.common import pointwise_losses
 from landbridge.models.towers.network import TowerNetwork
 from landbridge.training.optimizers import Optimizer
 
@@ -148,7 +148,7 @@ def _slope(
     tape = forward(towers, weights, domain, x_TPI, mask_TP)
     split = len(out_H) - towers.product
     score_P = tape.levels[-1][0] @ out_H[:split] + (row_PF[:, width:] * item_PF[:, width:]) @ out_H[split:]
-    slope_P1 = objectives.slope(loss, score_P.reshape(shape)).reshape(-1, 1)
+    slope_P1 = pointwise_losses.score_gradients(loss, score_P.reshape(shape)).reshape(-1, 1)
     inputs_TPI = backward(towers, weights, domain, tape, (slope_P1 * out_H[:split])[None])
     found_PF = np.concatenate(
         [inputs_TPI[..., :width].sum(axis=0), slope_P1 * out_H[split:] * item_PF[:, width:]], axis=1

@@ -1,4 +1,4 @@
-"""Pairwise learning: objective, gradients and propagation against autograd and dense twins."""
+"""Pairwise learning: objective, gradients and propagation against autograd and dense references."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def adjacency(table: PairwiseTable) -> np.ndarray:
     return np.asarray(root_R[:, None] * full_RR * root_R)
 
 
-def twin(table: PairwiseTable, rows_RF: np.ndarray) -> float:
+def reference(table: PairwiseTable, rows_RF: np.ndarray) -> float:
     """The objective of epoch 0, Eq. (1) on Eq. (3), in float64."""
     user_N, positive_N, negative_N, weight_N = table.pairs.epoch(0)
     n_users, power_RF, final_RF = table.events.n_users, rows_RF, rows_RF.copy()
@@ -71,7 +71,7 @@ def test_gradients_are_those_of_the_objective(layers: int, weighted: bool) -> No
     grad_RF, rows_RF = gradient(table, state), state["table"].astype(np.float64)
     for seed in range(20):
         way_RF = np.random.default_rng(seed).standard_normal(rows_RF.shape)
-        slope = (twin(table, rows_RF + 1e-4 * way_RF) - twin(table, rows_RF - 1e-4 * way_RF)) / 2e-4
+        slope = (reference(table, rows_RF + 1e-4 * way_RF) - reference(table, rows_RF - 1e-4 * way_RF)) / 2e-4
         assert float((grad_RF * way_RF).sum()) == pytest.approx(slope, rel=2e-3, abs=0.05)
 
 

@@ -13,7 +13,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.data.synthetic import checkerboard
-from landbridge.models.common import pointwise_losses as objectives
+from landbridge.models.common import pointwise_losses
 from landbridge.models.towers.adc import ADC
 from landbridge.models.towers.conet import CoNet
 from landbridge.models.towers.fitted import TowerModel
@@ -340,7 +340,7 @@ def _mean_loss(fitted: TowerModel, data: MultiDomain, rows_BF: Any) -> float:
     has_UI = torch.zeros(scores_UI.shape, dtype=torch.bool)
     has_UI[data["a"].user_idx.copy(), data["a"].item_idx.copy()] = True
     lost = [
-        float(objectives.value("bce", torch.stack([s, o], dim=-1).reshape(1, 2)))
+        float(pointwise_losses.event_losses("bce", torch.stack([s, o], dim=-1).reshape(1, 2)))
         for u in range(60)
         for s, o in zip(scores_UI[u][has_UI[u]], scores_UI[u][~has_UI[u]], strict=False)
     ]

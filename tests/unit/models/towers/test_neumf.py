@@ -16,7 +16,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.data.synthetic import checkerboard
-from landbridge.models.common import pointwise_losses as objectives
+from landbridge.models.common import pointwise_losses
 from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.neumf import NeuMF
 from landbridge.training.loop import run_phase
@@ -95,12 +95,12 @@ def test_at_zero_weights_the_loss_is_ln_2(loss: str) -> None:
             assert float(value.detach()) == pytest.approx(np.log(2), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+@pytest.mark.parametrize("name", pointwise_losses.OBJECTIVES)
 def test_slopes_are_those_of_autograd(name: str) -> None:
     score_NJ = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)) * 3
     leaf = score_NJ.clone().requires_grad_()
-    objectives.value(name, leaf).sum().backward()
-    np.testing.assert_allclose(objectives.slope(name, score_NJ.numpy()), leaf.grad, atol=1e-6)
+    pointwise_losses.event_losses(name, leaf).sum().backward()
+    np.testing.assert_allclose(pointwise_losses.score_gradients(name, score_NJ.numpy()), leaf.grad, atol=1e-6)
 
 
 def test_an_epoch_goes_once_through_every_domain() -> None:
