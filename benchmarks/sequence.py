@@ -42,10 +42,10 @@ PEER_BATCH, PEER_BATCHES, PEER_EPOCHS = 2048, 4, 3  # its own size; batches of a
 MOST_EPOCHS = 200  # that ours has to become as good
 ROUNDS = 10  # turns of each way to weigh
 WEIGHINGS = {
-    "none": {"weigh": "none"},
-    "sparsity": {"weigh": "sparsity"},
-    "sparsity, by loss": {"weigh": "sparsity", "signal": "loss"},
-    "sparsity, by gradient": {"weigh": "sparsity", "signal": "gradient"},
+    "none": {"domain_weighting": "none"},
+    "sparsity": {"domain_weighting": "sparsity"},
+    "sparsity, by loss": {"domain_weighting": "sparsity", "schedule.signal": "loss"},
+    "sparsity, by gradient": {"domain_weighting": "sparsity", "schedule.signal": "gradient"},
 }
 
 
@@ -99,15 +99,16 @@ def main() -> None:
 def _sasrec(name: str, kept: Path, python: str | None) -> Case:
     """SASRec's defaults are RecBole's sizes."""
     test, method = holdout(name), SASRec()
-    sizes = ("factors", "blocks", "heads", "hidden", "length", "dropout", "lr")
-    settings = {size: getattr(method, size) for size in sizes}
+    sizes = ("factors", "blocks", "heads", "hidden", "max_length", "dropout")
+    plan = {size: getattr(method.encoder, size) for size in sizes}
+    settings = {**{f"encoder.{size}": value for size, value in plan.items()}, "lr": method.lr}
     own = {"program": "sasrec", "data": {"name": name}, "method": settings}
     short = own | {"method": settings | {"precision": "bfloat16"}}
     sides = {OURS: Side(sys.executable, "ours", own), SHORT: Side(sys.executable, "ours", short)}
     if python:
         events = _written(test, kept.resolve() / f"{name}.npz")
         peer = {
-            "method": settings | {"batch_size": PEER_BATCH},
+            "method": plan | {"lr": method.lr, "batch_size": PEER_BATCH},
             "batches": PEER_BATCHES,
             "events": str(events),
         }
@@ -127,7 +128,8 @@ def _dwl() -> list[Case]:
     """Of MovieLens-1M's long epochs some batches; nothing is hidden there, as in the experiments."""
     genres = {"name": "movielens-1m", "domains": GENRES_100K[1:], "min_rating": 0}
     tables: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = [
-        (genres, {"hide": False, "steps": 20}), ({"name": "food-kitchen"}, {}), ({"name": "ciao"}, {})
+        (genres, {"loss.mask_history": False, "steps": 20}),
+        ({"name": "food-kitchen"}, {}), ({"name": "ciao"}, {})
     ]  # fmt: skip
     found = []
     for data, settings in tables:

@@ -31,11 +31,11 @@ SECONDS = 0.2  # of products in a row, at least
 
 def floor(history: MultiDomain, encoder: Encoder, batch_size: int, n_threads: int) -> dict[str, float]:
     """10⁹ operations of an epoch, of one with a sample of every prefix, and the paces in 10⁹ per second."""
-    windows = Windows(sequences.user_histories(history), encoder.length, batch_size)
+    windows = Windows(sequences.user_histories(history), encoder.max_length, batch_size)
     counts = [(window.target_BL >= 0).sum(axis=1) for window in windows.epoch(0)]
     targets = sum(int(count_B.sum()) for count_B in counts)
     pairs = sum(int((count_B * (count_B + 1) // 2).sum()) for count_B in counts)
-    n_items, length = history.joined()[0].n_items, encoder.length
+    n_items, length = history.joined()[0].n_items, encoder.max_length
     rows = targets // len(counts)
     with threads(n_threads):
         paces = {

@@ -15,6 +15,7 @@ import numpy as np
 import torch  # noqa: F401 (loading it is no part of learning)
 
 from benchmarks.sequence_child import Turns
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling import kernels as batch_kernels  # noqa: F401 (nor is loading numba)
@@ -39,7 +40,7 @@ ENDLESS = 10_000  # epochs: the parent says when it is over
 class First(DWL):
     """Of every epoch the first ``steps`` batches."""
 
-    steps: int | None = None
+    steps: int | None = setting(None, "Batches of an epoch.", low=1)
 
     def phase(self, steps: Any, weights: Mapping[str, Any], emphasis: TargetWeights) -> Phase:
         """The batches cut short."""
@@ -73,7 +74,10 @@ class Halting:
         """What the fit goes through."""
         method = self.method
         return Windows(
-            sequences.user_histories(self.history), method.length, method.batch_size, method.horizon
+            sequences.user_histories(self.history),
+            method.encoder.max_length,
+            method.batch_size,
+            method.horizon,
         )
 
     def _part(self, epoch: int) -> float:
@@ -111,7 +115,7 @@ def latest_held_out(name: str) -> MultiDomain:
     return holdout(name).history
 
 
-PROGRAMS: Mapping[str, tuple[Callable[..., SequenceMethod], Callable[..., Any]]] = {
+PROGRAMS: Mapping[str, tuple[type[SequenceMethod], Callable[..., Any]]] = {
     "sasrec": (SASRec, latest_held_out),
     "dwl": (First, catalog.load),
 }
@@ -121,7 +125,9 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     method, load = PROGRAMS[settings["program"]]
     history = load(**settings["data"])
-    halting = Halting(Turns(settings), method(epochs=ENDLESS, **settings["method"]), history)
+    halting = Halting(
+        Turns(settings), method.from_settings({"epochs": ENDLESS, **settings["method"]}), history
+    )
     options = FitOptions(threads=settings["threads"], device="cpu", validate=halting.keep, progress=halting)
     halting.method.fit(history, options)
 

@@ -1,7 +1,8 @@
 """RecBole's SASRec as a program of :mod:`benchmarks.sequence`, in a Python environment of its own.
 
 Its trainer's own epoch is measured, a few batches at a time: every event but a user's first is a sample,
-with the up to ``length`` events before it. What takes the place of a time is an event's place in the file,
+with the up to ``max_length`` events before it. What takes the place of a time is an event's place in the
+file,
 so that events of equal time are in the order that landbridge has them in.
 """
 
@@ -35,7 +36,7 @@ class RecBole:
 
     def __init__(self, events: dict[str, Any], settings: dict[str, Any]) -> None:
         torch.set_num_threads(settings["threads"])
-        self.events, self.length = events, settings["length"]
+        self.events, self.length = events, settings["max_length"]
         self.config = _config(events, settings)
         dataset = create_dataset(self.config)
         (train,) = dataset.build()
@@ -110,7 +111,7 @@ def _config(events: dict[str, Any], settings: dict[str, Any]) -> Config:
             "ITEM_ID_FIELD": "item",
             "TIME_FIELD": "time",
             "load_col": {"inter": list(COLUMNS)},
-            "MAX_ITEM_LIST_LENGTH": settings["length"],
+            "MAX_ITEM_LIST_LENGTH": settings["max_length"],
             "eval_args": {"split": {"RS": [1]}, "order": "TO", "group_by": None, "mode": "full"},
             "train_neg_sample_args": None,
             "loss_type": "CE",

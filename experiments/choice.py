@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Choice:
         return max(found, key=lambda pair: pair[1])[0]
 
     def _evaluated(self, method: Method) -> tuple[Method, float]:
-        key = json.dumps([method.name, asdict(method), self.valid.fingerprint, __version__], sort_keys=True)
+        key = json.dumps([method.name, method.flat(), self.valid.fingerprint, __version__], sort_keys=True)
         path = self.kept / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
         if not path.exists():
             settings, figure = self._tried(method)
@@ -65,7 +65,7 @@ class Choice:
         fitted = self.fit(method, options)
         figures = {weight: validate(replace(fitted, popularity_weight=weight)) for weight in COLD_WEIGHTS}
         weight = max(figures, key=figures.__getitem__)
-        return {**asdict(method.stopped(fitted.log)), "popularity_weight": weight}, figures[weight]
+        return {**method.stopped(fitted.log).flat(), "popularity_weight": weight}, figures[weight]
 
 
 def some_users(valid: Holdout, most: int = USERS) -> Holdout:
@@ -81,6 +81,4 @@ def some_users(valid: Holdout, most: int = USERS) -> Holdout:
 
 def entry(label: str, method: Method) -> dict[str, Any]:
     """The method as a benchmark's file has it: what differs from the defaults."""
-    usual = asdict(type(method)())
-    settings = {key: value for key, value in asdict(method).items() if value != usual[key]}
-    return {"label": label, "name": method.name, "settings": settings}
+    return {"label": label, "name": method.name, "settings": method.changed()}

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def root() -> Path:
 
 def cell(method: Method, holdout: Holdout, seed: int, part: str) -> tuple[Evaluation, dict[str, Any]]:
     """Fit on what the holdout knows and evaluate; kept under a name made of all that it depends on."""
-    key = json.dumps([method.name, asdict(method), holdout.fingerprint, seed, __version__], sort_keys=True)
+    key = json.dumps([method.name, method.flat(), holdout.fingerprint, seed, __version__], sort_keys=True)
     stem = CELLS / part / hashlib.sha256(key.encode()).hexdigest()[:24]
     if not stem.with_suffix(".json").exists():
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def chosen(
     for method in methods:
         evaluation, facts = cell(method, split.valid, seed, "valid")
         figure = float(np.mean(list(evaluation.means(metric).values())))
-        trials.append({**asdict(method), "valid": figure, "seconds": facts["seconds"]})
+        trials.append({**method.flat(), "valid": figure, "seconds": facts["seconds"]})
         print(
             f"{method.name} {_changed(method)} valid {metric} {figure:.4f} {facts['seconds']:.1f} s",
             flush=True,
@@ -140,8 +140,7 @@ def settings_text(method: Method) -> str:
 
 
 def _changed(method: Method) -> str:
-    default = asdict(type(method)())
-    return ", ".join(f"{k}={_value(v)}" for k, v in asdict(method).items() if v != default[k]) or "defaults"
+    return ", ".join(f"{k}={_value(v)}" for k, v in method.changed().items()) or "defaults"
 
 
 def _value(value: Any) -> str:

@@ -58,19 +58,23 @@ class Study:
     @property
     def generic(self) -> DWL:
         """The control before its settings are chosen."""
-        return DWL(weigh="none", **FAST, **self.settings)
+        return DWL.from_settings({"domain_weighting": "none", **FAST, **self.settings})
 
 
-TRIED = {"temperature": (None, 0.1), "dropout": (0.2, 0.5)}
-DRAWN = {"loss": "sampled", "log_q": "corrected", "extra": 1000}  # with all 65,000 items an epoch is minutes
+TRIED = {"loss.temperature": (None, 0.1), "encoder.dropout": (0.2, 0.5)}
+DRAWN = {
+    "loss.kind": "sampled",
+    "loss.log_q": "corrected",
+    "loss.sampled_negatives": 1000,
+}  # with all 65,000 items an epoch is minutes
 STUDIES = {
     "food-kitchen": Study({"dataset": "food-kitchen"}, TRIED, few=0, sasrec=DRAWN),  # its weights are all 1
     "ciao": Study({"dataset": "ciao"}, TRIED, sasrec=DRAWN),
     "movielens-1m": Study(
         {"dataset": "movielens-1m", "domains": list(GENRES_100K[1:]), "min_rating": 0.0},
-        {"temperature": (0.1,)},  # what the others choose
+        {"loss.temperature": (0.1,)},  # what the others choose
         few=1,
-        settings={"hide": False},
+        settings={"loss.mask_history": False},
         left_out=("DWL, literal", "DWL, by loss", "DWL, by gradient"),
     ),
 }
@@ -87,11 +91,13 @@ def _study(name: str, study: Study, jobs: int) -> None:
     source = study.source(name)
     split, choice = prepared(source)
     generic = settled(choice, study.generic, study.tried)
-    sasrec = settled(choice, SASRec(**FAST, **study.sasrec), study.tried)
+    sasrec = settled(choice, SASRec.from_settings({**FAST, **study.sasrec}), study.tried)
     systems: dict[str, Method] = {
         "generic": generic,
-        "DWL": replace(generic, weigh="sparsity"),
-        "fixed": replace(generic, weigh="fixed", weights=dict.fromkeys(sparsest(split), RAISED)),
+        "DWL": generic.with_settings({"domain_weighting": "sparsity"}),
+        "fixed": generic.with_settings(
+            {"domain_weighting": "fixed", "weights": dict.fromkeys(sparsest(split), RAISED)}
+        ),
         "SASRec": sasrec,
         "joined ALS": choice.best(grid(IALS(epochs=12, sharing="joined"), **ALS)),
         "popularity": Popularity(),
@@ -121,16 +127,26 @@ def _benchmark(
 
 def _variants(generic: DWL) -> dict[str, Method]:
     """Label -> method: like "generic" in all but the weights."""
-    weighed = replace(generic, weigh="sparsity")
-    moving = replace(weighed, start="ones")
+    weighed = generic.with_settings({"domain_weighting": "sparsity"})
+    moving = weighed.with_settings({"schedule.initial_weights": "ones"})
     return {
-        "DWL, frequency": replace(weighed, beta=0.0, gamma=0.0),
-        "DWL, entropy": replace(weighed, alpha=0.0, beta=0.0, gamma=1.0),
+        "DWL, frequency": weighed.with_settings(
+            {"schedule.sparsity.beta": 0.0, "schedule.sparsity.gamma": 0.0}
+        ),
+        "DWL, entropy": weighed.with_settings(
+            {"schedule.sparsity.alpha": 0.0, "schedule.sparsity.beta": 0.0, "schedule.sparsity.gamma": 1.0}
+        ),
         "DWL, from 1": moving,
-        "DWL, from 1, every epoch": replace(moving, period=1),
-        "DWL, literal": replace(moving, map="literal", renorm=False, entropy="items"),
-        "DWL, by loss": replace(weighed, signal="loss"),
-        "DWL, by gradient": replace(weighed, signal="gradient"),
+        "DWL, from 1, every epoch": moving.with_settings({"schedule.update_every": 1}),
+        "DWL, literal": moving.with_settings(
+            {
+                "schedule.weight_map.kind": "literal",
+                "schedule.renorm": False,
+                "schedule.sparsity.entropy": "items",
+            }
+        ),
+        "DWL, by loss": weighed.with_settings({"schedule.signal": "loss"}),
+        "DWL, by gradient": weighed.with_settings({"schedule.signal": "gradient"}),
     }
 
 
@@ -152,7 +168,7 @@ def settled(choice: Choice, method: Method, tried: Mapping[str, tuple[Any, ...]]
     """With the best value of one setting after the other."""
     chosen: dict[str, Any] = {}
     for key, values in tried.items():
-        best = choice.best(replace(method, **{**chosen, key: value}) for value in values)
+        best = choice.best(method.with_settings({**chosen, key: value}) for value in values)
         chosen[key] = getattr(best, key)
     return best
 

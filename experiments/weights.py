@@ -65,7 +65,7 @@ def _study(name: str, study: Study, jobs: int) -> None:
     first = Results.read(out / "weights" / BENCH)
     finalists = _finalists(first, quartile)
     _again(name, finalists, jobs)
-    control = DWL(**settings, weigh="none")
+    control = DWL.from_settings({**settings, "domain_weighting": "none"})
     fixed = replace(control, weigh="fixed", weights=dict.fromkeys(quartile, RAISED))
     weighed = {BASE: replace(control, weigh="sparsity"), FIXED: fixed}
     after = raised(control, weighed, split.test, FIRST, out / "raised")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -226,7 +226,7 @@ def _identity(fitted: Fitted, domain: str, k: int, block: int) -> dict[str, Any]
         "format": FORMAT,
         "version": VERSION,
         "method": fitted.method.name,
-        "settings": {key: str(value) for key, value in asdict(fitted.method).items()},
+        "settings": {key: str(value) for key, value in fitted.method.flat().items()},
         "data": fitted.history.fingerprint,
         "model": digest.hexdigest(),
         "domain": domain,

@@ -38,7 +38,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "bprmf": FEW,
     "uclr": {"factors": 4},
     "conet": {"epochs": 1},
-    "sasrec": {"epochs": 1},
+    "sasrec": {"epochs": 1, "encoder.factors": 4},
     "popularity": {},
     "mixture": MIXTURE,
 }

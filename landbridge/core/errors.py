@@ -44,6 +44,7 @@ class MissingExtraError(LandbridgeError):
 def unknown(kind: str, given: object, valid: Iterable[str]) -> str:
     """The error message for an unknown name: the name, the nearest valid one, and all valid ones."""
     names = sorted(valid)
-    near = get_close_matches(str(given), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    ends = {name.rpartition(".")[2]: name for name in names}  # "factors" is enough for "encoder.factors"
+    near = get_close_matches(str(given), [*names, *ends], n=1)
+    hint = f"did you mean {ends.get(near[0], near[0])!r}? " if near else ""
     return f"Unknown {kind} {given!r}: {hint}Valid are {', '.join(names) or 'none'}."

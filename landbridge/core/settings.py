@@ -132,6 +132,10 @@ class Settings:
         """``settings`` with today's names in place of those of version 0.1, for stored runs."""
         return {cls.renamed[k] if _is_old(cls, k, v) else k: v for k, v in settings.items()}
 
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        """A copy with other values, given as in :meth:`from_settings`."""
+        return self.from_settings({**self.flat(), **settings})
+
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name; the inverse of :meth:`from_settings`."""
         return {name: _value(self, name) for name in schema(type(self))}
@@ -198,13 +202,15 @@ def _nested(cls: type[Settings], given: Mapping[str, Any], where: str) -> dict[s
         head, dot, rest = key.partition(".")
         if head not in names:
             raise SettingsError(unknown(f"setting of {where}", key, schema(cls)))
-        if not dot:
-            result[head] = value
-        else:
-            before = result.get(head, {})
-            before = before.flat() if isinstance(before, Settings) else before
-            result[head] = {**before, rest: value}
+        result[head] = _merged(result.get(head), {rest: value}) if dot else value
     return result
+
+
+def _merged(before: object, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table given in pieces: as a whole, then single settings by dotted names."""
+    if isinstance(before, Settings):
+        return {**before.flat(), **table}
+    return {**(before if isinstance(before, Mapping) else {}), **table}
 
 
 def _checked(hint: Any, value: object, path: str, bounds: Bounds) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from landbridge.config import AUTO, Spec
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.files import atomic_write
 from landbridge.core.progress import Progress, Silent
+from landbridge.core.settings import schema
 from landbridge.data.splitting.holdout import Split
 from landbridge.datasets.prepare import prepare_data, threads
 from landbridge.models import registry
@@ -97,25 +98,28 @@ def _of(spec: Spec) -> tuple[str, ...]:
 
 def _dealt(table: Mapping[str, Any], methods: Mapping[str, type[Method]]) -> dict[str, dict[str, Any]]:
     """For every method the keys it knows."""
-    known = {name: {entry.name for entry in fields(kind)} for name, kind in methods.items()}
+    known = {name: _keys(kind) for name, kind in methods.items()}
     for key in table:
         if not any(key in valid for valid in known.values()):
             raise SettingsError(unknown(f"setting of {', '.join(known)}", key, set().union(*known.values())))
     return {name: {key: table[key] for key in table if key in valid} for name, valid in known.items()}
 
 
+def _keys(kind: type[Method]) -> set[str]:
+    """The names that a method takes, those of version 0.1 included."""
+    return {*schema(kind), *kind.renamed, *(entry.name for entry in fields(kind))}
+
+
 def _with(spec: Spec, method: Method) -> Spec:
     """The experiment with all choices made: nothing is left to patience or to a search."""
-    chosen = {"name": method.name, "settings": asdict(method), "trials": 0, "seconds": None}
+    chosen = {"name": method.name, "settings": method.flat(), "trials": 0, "seconds": None}
     model, fit = spec.model.model_copy(update=chosen), spec.fit.model_copy(update={"patience": None})
     return spec.model_copy(update={"model": model, "fit": fit})
 
 
 def _changed(method: Method) -> str:
     """The settings that are not the defaults."""
-    usual = asdict(type(method)())
-    changed = {key: value for key, value in asdict(method).items() if value != usual[key]}
     return ", ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in changed.items()
+        for key, value in method.changed().items()
     )

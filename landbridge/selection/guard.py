@@ -96,7 +96,7 @@ def mixture_of(methods: Mapping[str, Method], decisions: Sequence[Decision]) -> 
     """What was decided as a method: the members that serve somewhere, and their weights."""
     serving = {label for decision in decisions for label in decision.weights}
     members = {
-        label: {"method": method.name, "settings": asdict(method)}
+        label: {"method": method.name, "settings": method.flat()}
         for label, method in methods.items()
         if label in serving
     }

@@ -80,7 +80,7 @@ def tune(
     best = _best(found, method)
     seconds = time.perf_counter() - began
     return TuningResult(
-        type(method).from_settings(asdict(method) | best.params | best.user_attrs["stopped"]),
+        method.with_settings(best.params | best.user_attrs["stopped"]),
         _value(best),
         _table(found, space, method),
         seconds,
@@ -102,7 +102,7 @@ class _Search:
         """What a search in a folder must agree with to be continued."""
         return {
             "method": self.method.name,
-            "settings": asdict(self.method),
+            "settings": self.method.flat(),
             "space": {name: [type(asked).__name__, asdict(asked)] for name, asked in self.space.items()},
             "data": self.valid.fingerprint,
             "metric": metric,
@@ -115,7 +115,7 @@ class _Search:
 
         Gives the best figure (of the last phase), and notes with how many epochs it is reached.
         """
-        method = type(self.method).from_settings(asdict(self.method) | trial.params)
+        method = self.method.with_settings(trial.params)
         options = replace(self.options, validate=watch, work_dir=None, progress=Silent())
         fitted = method.fit(self.valid.history, options)
         if not watch.figures:
@@ -123,7 +123,7 @@ class _Search:
         judged = [record for record in fitted.log if "valid" in record] or [
             {"epoch": epoch, "valid": figure} for epoch, figure in enumerate(watch.figures)
         ]
-        given, stopped = asdict(method), asdict(method.stopped(judged))
+        given, stopped = method.flat(), method.stopped(judged).flat()
         trial.set_user_attr("stopped", {key: stopped[key] for key in given if stopped[key] != given[key]})
         trial.set_user_attr("epochs", stopped.get("epochs"))
         last = judged[-1].get("phase")
@@ -156,7 +156,7 @@ class _Watch:
 def _run(study: Study, shared: _Search, budget: Budget) -> float:
     """Trials until the budget is spent; gives the seconds of fitting and validating."""
     allowed, busy = _allowed(budget, shared.space), 0.0
-    asked, first = distributions(shared.space), start(shared.space, asdict(shared.method))
+    asked, first = distributions(shared.space), start(shared.space, shared.method.flat())
     with shared.options.progress.task(f"tuning {shared.method.name}", allowed) as task:
         while len(found := studies.finished_trials(study)) < allowed and not _spent(found, budget):
             trial = studies.suggest(study, shared.options.seed, asked, first)

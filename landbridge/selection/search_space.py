@@ -8,11 +8,11 @@ popularity_weight = {options = [0, 1, 3]}
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
 from operator import index
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import schema
 from landbridge.models.base import Method
 from landbridge.models.search_space import Choice, Range, Real, Space, Whole
 
@@ -28,8 +28,9 @@ def read_space(method: type[Method], table: Mapping[str, Any], fixed: Collection
 
     SettingsError names an unknown setting and the nearest valid one, or the range that is none.
     """
-    own = {name: asked for name, asked in method.space.items() if name not in fixed}
-    return own | {name: _range(method, name, entry) for name, entry in table.items()}
+    given = method.migrated(dict.fromkeys(fixed))
+    own = {name: asked for name, asked in method.space.items() if name not in given}
+    return own | {name: _range(method, name, entry) for name, entry in method.migrated(table).items()}
 
 
 def checked(space: Space, method: type[Method]) -> Space:
@@ -94,9 +95,9 @@ def _between(kind: type[Range], entry: Mapping[str, Any]) -> Range:
 
 def _kind(method: type[Method], name: str) -> type[Range]:
     """The kind of range that a setting takes, by its annotation; a choice will always do."""
-    valid = {entry.name for entry in fields(method)}
-    if name not in valid:
-        raise SettingsError(unknown(f"setting of {method.name}", name, valid))
-    hint = get_type_hints(method)[name]
+    settings = schema(method)
+    if name not in settings:
+        raise SettingsError(unknown(f"setting of {method.name}", name, settings))
+    hint = settings[name].hint
     types = get_args(hint) or (hint,)
     return Real if float in types else Whole if int in types else Choice

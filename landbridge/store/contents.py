@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,7 @@ def settings_toml(method: Method) -> bytes:
     import orjson
     import tomli_w
 
-    settings = orjson.loads(orjson.dumps(asdict(method), option=orjson.OPT_SERIALIZE_NUMPY))
+    settings = orjson.loads(orjson.dumps(method.flat(), option=orjson.OPT_SERIALIZE_NUMPY))
     table = {
         "method": method.name,
         "none": [key for key, value in settings.items() if value is None],

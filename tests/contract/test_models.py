@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from worlds import of_tables, timed, uneven
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.settings import schema
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -27,9 +28,8 @@ LEARN = [name for name in registry.names() if registry.method(name).space]  # th
 def small(name: str, **settings: Any) -> Method:
     """The method with few factors and epochs, and steps that suit a few events, as far as it has them."""
     kind = registry.method(name)
-    valid = {entry.name for entry in fields(kind)}
-    suited = {"factors": 4, "epochs": 3, "lr": 0.03, "batch_size": 16, **settings}
-    return kind(**{k: v for k, v in suited.items() if k in valid})
+    suited = {"factors": 4, "encoder.factors": 4, "epochs": 3, "lr": 0.03, "batch_size": 16, **settings}
+    return kind.from_settings({k: v for k, v in suited.items() if k in schema(kind)})
 
 
 def everybody(data: MultiDomain) -> Queries:
@@ -66,13 +66,14 @@ class TestEveryMethod:
     def test_settings_make_the_same_method(self, name: str) -> None:
         method = small(name)
         assert registry.method(name).from_settings(asdict(method)) == method
+        assert registry.method(name).from_settings(method.flat()) == method
 
     def test_an_unknown_setting_names_the_nearest(self, name: str) -> None:
         kind = registry.method(name)
-        key = (*(entry.name for entry in fields(kind)), "anything")[0]
+        key = (*schema(kind), "anything")[0]
         with pytest.raises(SettingsError, match=f"Unknown setting of {name}") as caught:
             kind.from_settings({f"{key}x": 1})
-        if fields(kind):
+        if schema(kind):
             assert f"did you mean {key!r}" in str(caught.value)
 
     def test_fitting_twice_gives_the_same_model(self, name: str) -> None:

@@ -31,7 +31,14 @@ from landbridge.models.base import Fitted
 KEPT = Path(__file__).with_name("fingerprints.json")
 SMALL: dict[str, Any] = {"factors": 4, "epochs": 3, "lr": 0.03, "batch_size": 16}
 TOWER: dict[str, Any] = {"factors": 4, "epochs": 3, "lr": 0.01, "batch_size": 16}
-SEQUENCE: dict[str, Any] = {**SMALL, "hidden": 8, "length": 8}
+SEQUENCE: dict[str, Any] = {
+    "encoder.factors": 4,
+    "encoder.hidden": 8,
+    "encoder.max_length": 8,
+    "epochs": 3,
+    "lr": 0.03,
+    "batch_size": 16,
+}
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "popularity": ("popularity", {}),
@@ -55,13 +62,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cmf": ("cmf", TOWER),
     "pepnet": ("pepnet", TOWER),
     "sasrec": ("sasrec", SEQUENCE),
-    "sasrec sampled": ("sasrec", {**SEQUENCE, "loss": "sampled", "extra": 5}),
-    "sasrec gbce": ("sasrec", {**SEQUENCE, "loss": "gbce", "negatives_per_positive": 2, "horizon": 2}),
+    "sasrec sampled": ("sasrec", {**SEQUENCE, "loss.kind": "sampled", "loss.sampled_negatives": 5}),
+    "sasrec gbce": ("sasrec", {**SEQUENCE, "loss.kind": "gbce", "loss.negatives_per_positive": 2,
+                               "horizon": 2}),
     "dwl": ("dwl", SEQUENCE),
-    "dwl several": ("dwl", {**SEQUENCE, "weigh": "several",
+    "dwl several": ("dwl", {**SEQUENCE, "domain_weighting": "several",
                             "objectives": {"sparsity": 1.0, "worst_group": 0.5}}),
-    "dwl gradient": ("dwl", {**SEQUENCE, "signal": "gradient"}),
-    "dwl maps": ("dwl", {**SEQUENCE, "map": "affine", "start": "ones", "counting": "items", "period": 1}),
+    "dwl gradient": ("dwl", {**SEQUENCE, "schedule.signal": "gradient"}),
+    "dwl maps": ("dwl", {**SEQUENCE, "schedule.weight_map.kind": "affine", "schedule.initial_weights": "ones",
+                         "schedule.sparsity.count_unit": "items", "schedule.update_every": 1}),
     "uclr": ("uclr", {"factors": 4, "epochs": 2, "adapt_epochs": 2, "rank": 2, "batch_size": 16}),
     "uclr ucl": ("uclr", {"factors": 4, "epochs": 2, "stage": "ucl", "pretrain": "ials", "batch_size": 16,
                           "pretraining": {"epochs": 2}, "reading": "B"}),

@@ -9,9 +9,9 @@ step makes small
 
 w_i comes from the weights w_d of the domains that item i belongs to (``combine``), w_d from how sparse they
 are (:mod:`landbridge.training.weighting.sparsity`), and moves while the model learns
-(:mod:`landbridge.training.weighting.schedule`). ``weigh`` may mix w_d with what other objectives ask for
-(:mod:`landbridge.models.sequential.item_weights`). With ``renorm`` the mean of w_i over all training events
-is 1, Eq. (9) of sparsity. With the signal "gradient"
+(:mod:`landbridge.training.weighting.schedule`). ``domain_weighting`` may mix w_d with what other objectives
+ask for (:mod:`landbridge.models.sequential.item_weights`). With ``renorm`` the mean of w_i over all
+training events is 1, Eq. (9) of sparsity. With the signal "gradient"
 
     L = Σ_d w_d mean_{t in d} ℓ_t                                                                      (2)
 
@@ -21,134 +21,133 @@ and w_d is GradNorm's, at the last block's last layer (:mod:`landbridge.training
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.sequential.item_weights import MultiObjectiveWeights, SparsityWeights
-from landbridge.models.sequential.losses import SoftmaxCandidates
+from landbridge.models.sequential.losses import SequenceLoss, SoftmaxCandidates
 from landbridge.models.sequential.method import SequenceBatch, SequenceMethod, TargetBatch, TargetWeights
+from landbridge.models.sequential.transformer import Encoder
 from landbridge.training.torch_backend import torch
-from landbridge.training.weighting.base import Fixed, Uniform, Weighting
+from landbridge.training.weighting.base import Uniform, Weighting
 from landbridge.training.weighting.gradnorm import GradNorm
 from landbridge.training.weighting.multi_objective import OBJECTIVES, MultiObjective
 from landbridge.training.weighting.schedule import WeightSchedule
-from landbridge.training.weighting.sparsity import COMBINE, SparsityScore, WeightMap
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGH = ("sparsity", "several", "fixed", "none")
-
 
 @dataclass(frozen=True)
 class DWL(SequenceMethod):
-    """``weigh``: "sparsity", as below; "several", ``objectives`` with their λ, 0 where none is given
-    (:class:`~landbridge.training.weighting.multi_objective.MultiObjective`); "fixed", ``weights`` by domain,
-    1
-    where none is given; or "none".
+    """A sequence model whose targets are weighted by how sparse their domains are."""
 
-    ``alpha``, ``beta``, ``gamma``, ``counting``, ``entropy``, ``standardise``:
-    :class:`~landbridge.training.weighting.sparsity.SparsityScore`; ``map``, ``low``, ``high``, ``kappa``:
-    :class:`~landbridge.training.weighting.sparsity.WeightMap`; ``renorm`` to ``window_days``:
-    :class:`~landbridge.training.weighting.schedule.WeightSchedule`. ``combine``: "max", "mean" or "product"
-    over an item's domains. ``literal``: Eq. (1) with T. Other settings: ``SequenceMethod``.
-    """
-
-    loss: str = "sampled"
-    weigh: str = "sparsity"
-    weights: Mapping[str, float] = field(default_factory=dict)
-    objectives: Mapping[str, float] = field(default_factory=dict)
-    alpha: float = 1.0
-    beta: float = 0.6
-    gamma: float = 0.2
-    counting: str = "events"
-    entropy: str = "normalised"
-    standardise: bool = False
-    map: str = "exponential"
-    low: float = 0.2
-    high: float = 5.0
-    kappa: float = 0.5
-    renorm: bool = True
-    momentum: float = 0.9
-    period: int = 2
-    bias_correction: bool = False
-    start: str = "computed"
-    signal: str = "static"
-    window_days: float | None = None
-    combine: str = "max"
-    literal: bool = False
+    loss: SequenceLoss = setting(SequenceLoss("sampled"), "The loss of a batch.")
+    domain_weighting: Literal["sparsity", "several", "fixed", "none"] = setting(
+        "sparsity", "Weights by sparsity, by several objectives, fixed ones, or none."
+    )
+    weights: Mapping[str, float] = setting(
+        {}, "Weight of a domain with domain_weighting fixed; 1 where none is given.", low=0
+    )
+    objectives: Mapping[str, float] = setting(
+        {}, "Exponent of sparsity, worst_group and exposure with domain_weighting several.", low=0, symbol="λ"
+    )
+    schedule: WeightSchedule = setting(
+        WeightSchedule(initial_weights="computed"), "How weights follow the sparsity of domains."
+    )
+    combine: Literal["max", "mean", "product"] = setting(
+        "max", "The weight of an item of several domains, out of theirs."
+    )
+    literal: bool = setting(False, "Whether Eq. (1) divides by the number of targets, as published.")
     name: ClassVar[str] = "dwl"
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            **SequenceMethod.renamed,
+            "weigh": "domain_weighting",
+            **{name: f"schedule.sparsity.{name}" for name in ("alpha", "beta", "gamma")},
+            **{name: f"schedule.sparsity.{name}" for name in ("entropy", "standardise")},
+            "counting": "schedule.sparsity.count_unit",
+            "map": "schedule.weight_map.kind",
+            "low": "schedule.weight_map.min_weight",
+            "high": "schedule.weight_map.max_weight",
+            "kappa": "schedule.weight_map.kappa",
+            **{name: f"schedule.{name}" for name in ("renorm", "momentum", "bias_correction")},
+            **{name: f"schedule.{name}" for name in ("signal", "window_days")},
+            "period": "schedule.update_every",
+            "start": "schedule.initial_weights",
+        }
+    )
     space: ClassVar[Space] = MappingProxyType(
-        {"lr": Real(3e-4, 3e-3, log=True), "dropout": Real(0.0, 0.5), "kappa": Choice((0.25, 0.5, 1.0))}
+        {
+            "lr": Real(3e-4, 3e-3, log=True),
+            "encoder.dropout": Real(0.0, 0.5),
+            "schedule.weight_map.kappa": Choice((0.25, 0.5, 1.0)),
+        }
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key, valid in (("weigh", WEIGH), ("combine", COMBINE)):
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        Fixed(self.weights)  # refuses negative ones
-        if bool(self.weights) != (self.weigh == "fixed"):
-            raise SettingsError("weigh='fixed' and weights belong together: give both or neither.")
-        if bool(self.objectives) != (self.weigh == "several"):
-            raise SettingsError("weigh='several' and objectives belong together: give both or neither.")
-        if self.weigh == "several" and (self.signal == "gradient" or not self.renorm):
-            raise SettingsError("weigh='several' needs renorm and another signal than 'gradient'.")
-        if self.blocks == 0 and self.signal == "gradient":
-            raise SettingsError("signal='gradient' looks at the last block: give blocks 1 or more.")
-        self.schedule, self.trade_off  # noqa: B018  they check their settings
-
-    @property
-    def schedule(self) -> WeightSchedule:
-        """How weights follow the domains' scores."""
-        return WeightSchedule(
-            SparsityScore(self.alpha, self.beta, self.gamma, self.counting, self.entropy, self.standardise),
-            WeightMap(self.map, self.low, self.high, self.kappa),
-            self.renorm,
-            self.momentum,
-            self.period,
-            self.bias_correction,
-            self.start,
-            self.signal,
-            self.window_days,
-        )
+        for key, given, kind in (
+            ("weights", self.weights, "fixed"),
+            ("objectives", self.objectives, "several"),
+        ):
+            if bool(given) != (self.domain_weighting == kind):
+                raise SettingsError(
+                    f"domain_weighting={kind!r} and {key} belong together: give both or neither."
+                )
+        by_gradient = self.schedule.signal == "gradient"
+        if self.domain_weighting == "several" and (by_gradient or not self.schedule.renorm):
+            raise SettingsError(
+                "domain_weighting='several' needs schedule.renorm and a schedule.signal other than gradient."
+            )
+        if self.encoder.blocks == 0 and by_gradient:
+            raise SettingsError(
+                "schedule.signal='gradient' looks at the last block: give encoder.blocks 1 or more."
+            )
+        for name in self.objectives:
+            if name not in OBJECTIVES:
+                raise SettingsError(unknown("objective", name, OBJECTIVES))
 
     @property
     def trade_off(self) -> MultiObjective:
         """How much each objective counts where there are several."""
-        for name in self.objectives:
-            if name not in OBJECTIVES:
-                raise SettingsError(unknown("objective", name, OBJECTIVES))
         counts = {name: self.objectives.get(name, 0.0) for name in OBJECTIVES}
-        return MultiObjective(**counts, low=self.low, high=self.high)
+        low, high = self.schedule.weight_map.bounds
+        return MultiObjective(**counts, low=low, high=high)
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether GradNorm weighs the domains' losses, Eq. (2)."""
+        return self.domain_weighting == "sparsity" and self.schedule.signal == "gradient"
 
     def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
         """By sparsity, by several objectives, fixed, or alike."""
         for domain in self.weights:
             if domain not in train.domain_names:
                 raise SettingsError(unknown("domain in weights", domain, train.domain_names))
-        if self.weigh == "none" or self.signal == "gradient":
+        if self.domain_weighting == "none" or self.schedule.signal == "gradient":
             return super().emphasis(train, weights, seed)
-        if self.weigh == "several":
+        if self.domain_weighting == "several":
             return MultiObjectiveWeights(self, train, weights, seed)
         return SparsityWeights(self, train, weights["item"].device)
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
         """GradNorm for the signal "gradient"."""
-        if self.weigh != "sparsity" or self.signal != "gradient":
+        if not self.by_gradient:
             return Uniform()
-        return GradNorm(f"block.{self.blocks - 1}.down.weight", start=None)
+        return GradNorm(f"block.{self.encoder.blocks - 1}.down.weight", start=None)
 
     def losses(
         self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor, emphasis: TargetWeights
     ) -> dict[str, Tensor]:
         """Eq. (1) as one loss, or those of Eq. (2) by domain."""
         told = self.told(weights, batch, share_I)
-        if self.weigh == "sparsity" and self.signal == "gradient":
+        if self.by_gradient:
             return self._by_domain(weights, told, emphasis)
         weight_T = emphasis.of(told.target_T)
         scale = len(weight_T) if self.literal else weight_T.sum()
@@ -180,7 +179,11 @@ def _part(told: TargetBatch, chosen_T: Tensor) -> TargetBatch:
 
 
 PAPER = DWL(
-    factors=256, blocks=4, heads=8, hidden=1024, length=100, projected=True, dropout=0.1,
-    temperature=0.1, decay=0.01, epochs=10, batch_size=256, start="ones",
-)  # fmt: skip
+    encoder=Encoder(256, blocks=4, heads=8, hidden=1024, max_length=100, projected=True, dropout=0.1),
+    loss=SequenceLoss("sampled", temperature=0.1),
+    weight_decay=0.01,
+    epochs=10,
+    batch_size=256,
+    schedule=WeightSchedule(),
+)
 """The published sizes and settings, as far as they are told."""

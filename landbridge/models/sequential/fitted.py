@@ -71,7 +71,9 @@ class SequenceModel(ColdStartMixin):
         with threads(numba.get_num_threads()), torch().inference_mode():
             for start in range(0, len(given_R), ROWS_AT_ONCE):
                 some_R = given_R[start : start + ROWS_AT_ONCE]
-                state_RF[some_R] = self._last(*sequences.last_items(rows.take(some_R), self.encoder.length))
+                state_RF[some_R] = self._last(
+                    *sequences.last_items(rows.take(some_R), self.encoder.max_length)
+                )
         return state_RF
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
@@ -88,7 +90,7 @@ class SequenceModel(ColdStartMixin):
         """The inverse of ``state``."""
         history, method, log, arrays, about = kept
         cold = about["cold_policy"], about["cold_weight"]
-        encoder = Encoder(**about["encoder"])
+        encoder = Encoder.from_settings(Encoder.migrated(about["encoder"]))
         return cls(history, method, log, encoder, dict(arrays), about["temperature"], *cold)
 
     def _last(self, input_BL: npt.NDArray[np.int32], count_B: npt.NDArray[np.int64]) -> Float32:

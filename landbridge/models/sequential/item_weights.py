@@ -64,7 +64,7 @@ class SparsityWeights(TargetWeights):
 
     def update(self, epoch: int) -> None:
         """What changes before an epoch, while the losses of the one before are still known."""
-        if self.method.weigh == "fixed":
+        if self.method.domain_weighting == "fixed":
             return
         before = self._state()
         due = min(int(before["updates_1"][0]), len(self.windows) - 1)
@@ -80,9 +80,9 @@ class SparsityWeights(TargetWeights):
     def item_weights(self) -> Float64:
         """w_i of the joined catalogue, (I,)."""
         weight_I = item_weights(self.of_domains(), self.belongs_ID, self.method.combine)
-        if not self.method.renorm or self.method.weigh == "fixed":
+        if not self.schedule.renorm or self.method.domain_weighting == "fixed":
             return weight_I
-        return renormalised(weight_I, self.share_I, self.method.low, self.method.high)
+        return renormalised(weight_I, self.share_I, *self.schedule.weight_map.bounds)
 
     def of_domains(self) -> Float64:
         """w_d, (D,)."""
@@ -94,7 +94,7 @@ class SparsityWeights(TargetWeights):
 
     def _begun(self, train: MultiDomain) -> dict[str, npt.NDArray[Any]]:
         state = self.schedule.begin(DomainCounts.of(train))
-        if self.method.weigh != "fixed":
+        if self.method.domain_weighting != "fixed":
             return state
         fixed_D = np.array([self.method.weights.get(name, 1.0) for name in train.domain_names])
         return {**state, "weight_D": fixed_D}
@@ -126,7 +126,7 @@ class MultiObjectiveWeights(SparsityWeights):
             before_D = self._now("worst_group_D")
             after_D = self._bounded(worst_group(before_D, loss_D, self._state()["share_D"], STEP))  # Eq. (1)
             self._set("worst_group_D", after_D)
-        if epoch % self.schedule.period:
+        if epoch % self.schedule.update_every:
             return
         if epoch and self.trade_off.exposure:
             kept_D = self.schedule.momentum * self._now("shown_D")
@@ -167,7 +167,7 @@ class MultiObjectiveWeights(SparsityWeights):
         return {**super().facts(), **by_domain}
 
     def _bounded(self, weight_D: Float64) -> Float64:
-        return renormalised(weight_D, self._state()["share_D"], self.method.low, self.method.high)
+        return renormalised(weight_D, self._state()["share_D"], *self.schedule.weight_map.bounds)
 
     def _now(self, name: str) -> Float64:
         found_D: Float64 = self.buffers[name].cpu().numpy().copy()

@@ -34,8 +34,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from landbridge.core.settings import Settings, setting
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
@@ -44,8 +45,30 @@ if TYPE_CHECKING:
 BLOCK_NUMBERS = 1 << 19  # scores that exist at a time: 2 MiB
 FILLED = 64  # targets and candidates are filled up to multiples of it
 LOG2_E = 1 / math.log(2)
-LOG_Q = ("none", "standard", "corrected")
+LogQ = Literal["none", "standard", "corrected"]
+LOG_Q = get_args(LogQ)
 CALIBRATION = 0.75
+
+
+@dataclass(frozen=True)
+class SequenceLoss(Settings):
+    """How the next item is found among others, and among which."""
+
+    kind: Literal["softmax", "sampled", "bce", "gbce"] = setting(
+        "softmax", "Against all items, items of the batch, or items drawn for each event."
+    )
+    log_q: LogQ = setting("standard", "Correction of the loss sampled, Eqs. (3) to (5).")
+    sampled_negatives: int = setting(0, "Items drawn for the batch in the loss sampled.", low=0, symbol="M")
+    mask_history: bool = setting(True, "Whether the loss sampled leaves out what the user has.")
+    negatives_per_positive: int = setting(1, "Items drawn per event in bce and gbce.", low=1, symbol="k")
+    temperature: float | None = setting(
+        None, "Temperature of cosine scores; none: dot products.", above=0, symbol="T"
+    )
+
+    @property
+    def draws_per_event(self) -> bool:
+        """Whether every event has items of its own to be compared with, Eq. (6)."""
+        return self.kind in ("bce", "gbce")
 
 
 @dataclass(frozen=True, eq=False)

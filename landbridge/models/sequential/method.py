@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
+from landbridge.core.settings import setting
 from landbridge.core.types import Int32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -18,9 +20,10 @@ from landbridge.data.sampling import sequences
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.sampling.sequences import Window, Windows
 from landbridge.models.base import Method
-from landbridge.models.common.cold_start import COLD_POLICIES
+from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.sequential import losses as sequence_losses
 from landbridge.models.sequential.fitted import LEAST_NORM, SequenceModel
+from landbridge.models.sequential.losses import SequenceLoss
 from landbridge.models.sequential.transformer import Encoder
 from landbridge.training import tensors
 from landbridge.training.epochs import Record
@@ -33,10 +36,6 @@ from landbridge.training.weighting.base import Uniform, Weighting
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-LOSSES = ("softmax", "sampled", "bce", "gbce")
-BINARY = ("bce", "gbce")
-PRECISIONS = ("float32", "bfloat16")
 
 
 class SequenceBatch(NamedTuple):
@@ -104,77 +103,45 @@ class TargetBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class SequenceMethod(Method):
-    """``factors`` to ``length``: :class:`~landbridge.models.sequential.transformer.Encoder`, here
-    ``projected`` too.
+    """Settings, loss and training of transformers on a user's events in the order of time."""
 
-    ``loss`` and ``log_q``: :mod:`~landbridge.models.sequential.losses`;
-    ``negatives_per_positive``: k of "bce" and "gbce"; ``extra``: M of
-    "sampled", which hides what the person has where ``hide`` says so. ``horizon``:
-    :mod:`landbridge.data.sampling.sequences`. ``temperature``: T of
-    :class:`~landbridge.models.sequential.fitted.SequenceModel`. ``batch_size``: windows per step.
-    ``decay``: of weights, as in AdamW. ``init_std``: standard deviation of weights at the start. ``clip``:
-    largest norm of a gradient. ``precision``: of the numbers that training multiplies in dense layers and in
-    the scores of "softmax" and "sampled"; weights, sums and predictions are float32. "bfloat16" is for
-    processors that have it (AVX-512 BF16, AMX, CUDA) and slow on others.
-    """
-
-    factors: int = 64
-    blocks: int = 2
-    heads: int = 2
-    hidden: int = 256
-    length: int = 50
-    projected: bool = False
-    dropout: float = 0.2
-    loss: str = "softmax"
-    log_q: str = "standard"
-    extra: int = 0
-    hide: bool = True
-    negatives_per_positive: int = 1
-    horizon: int = 1
-    temperature: float | None = None
-    lr: float = 1e-3
-    decay: float = 0.0
-    epochs: int = 100
-    batch_size: int = 128
-    init_std: float = 0.02
-    clip: float | None = 1.0
-    precision: str = "float32"
-    cold_policy: str = "blend"
-    popularity_weight: float = 0.0
-    renamed: ClassVar[Mapping[str, str]] = {
-        "per_positive": "negatives_per_positive",
-        "spread": "init_std",
-        "cold_weight": "popularity_weight",
-    }
+    encoder: Encoder = setting(Encoder(), "The transformer.")
+    loss: SequenceLoss = setting(SequenceLoss(), "The loss of a batch.")
+    horizon: int = setting(1, "Events after each one that are its targets.", low=1)
+    lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
+    weight_decay: float = setting(0.0, "Decay of weights, as in AdamW.", low=0)
+    epochs: int = setting(100, "Passes over all events.", low=1)
+    batch_size: int = setting(128, "Windows of events per step.", low=1)
+    init_std: float = setting(0.02, "Standard deviation of weights at the start.", above=0)
+    clip: float | None = setting(1.0, "Largest norm of a gradient.", above=0)
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "Numbers multiplied in training; bfloat16 is for processors that have it (AVX-512 BF16, AMX, CUDA).",
+    )
+    cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
+    popularity_weight: float = setting(0.0, POPULARITY_WEIGHT, low=0)
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            **{name: f"encoder.{name}" for name in ("factors", "blocks", "heads", "hidden")},
+            **{name: f"encoder.{name}" for name in ("projected", "dropout")},
+            "length": "encoder.max_length",
+            "loss": "loss.kind",
+            "log_q": "loss.log_q",
+            "temperature": "loss.temperature",
+            "extra": "loss.sampled_negatives",
+            "hide": "loss.mask_history",
+            "per_positive": "loss.negatives_per_positive",
+            "decay": "weight_decay",
+            "spread": "init_std",
+            "cold_weight": "popularity_weight",
+        }
+    )
     uses_order: ClassVar[bool] = True
     thread_invariant: ClassVar[bool] = False  # torch's sums depend on the number of threads
 
     def __post_init__(self) -> None:
-        for made in (lambda: self.encoder, lambda: Optimizer("adam", self.lr, decay=self.decay)):
-            made()  # they check their settings
-        choices = {
-            "loss": LOSSES,
-            "log_q": sequence_losses.LOG_Q,
-            "cold_policy": COLD_POLICIES,
-            "precision": PRECISIONS,
-        }
-        for key, valid in choices.items():
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        if min(self.negatives_per_positive, self.horizon, self.batch_size) < 1:
-            raise SettingsError("negatives_per_positive, horizon and batch_size must be 1 or more.")
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"dropout must be 0 or more and below 1, not {self.dropout}.")
-        if self.extra < 0 or self.decay < 0 or self.init_std <= 0:
-            raise SettingsError("extra and decay must be 0 or more and init_std above 0.")
-        for key in ("temperature", "clip"):
-            if getattr(self, key) is not None and getattr(self, key) <= 0:
-                raise SettingsError(f"{key} must be above 0 or None, not {getattr(self, key)}.")
-
-    @property
-    def encoder(self) -> Encoder:
-        """The network's plan."""
-        return Encoder(self.factors, self.blocks, self.heads, self.hidden, self.length, self.projected)
+        super().__post_init__()
+        Optimizer("adam", self.lr, decay=self.weight_decay)  # refuses a decay of 1 / lr and more
 
     def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
         """How much each target counts. ``weights``: the network's, which change in place as it learns."""
@@ -185,7 +152,11 @@ class SequenceMethod(Method):
         options = options or FitOptions()
         where = device(options.device)
         windows = Windows(
-            sequences.user_histories(train), self.length, self.batch_size, self.horizon, options.seed
+            sequences.user_histories(train),
+            self.encoder.max_length,
+            self.batch_size,
+            self.horizon,
+            options.seed,
         )
         if not len(windows):
             raise DataError("Nobody has two events: there is no sequence to learn from.")
@@ -216,7 +187,7 @@ class SequenceMethod(Method):
             lambda batch: self.losses(weights, batch, share_I, emphasis),
             weights,
             self.weighting(weights),
-            optimizer=Optimizer("adam", self.lr, decay=self.decay),
+            optimizer=Optimizer("adam", self.lr, decay=self.weight_decay),
             buffers=emphasis.buffers,
             clip=self.clip,
             facts=emphasis.facts,
@@ -241,15 +212,15 @@ class SequenceMethod(Method):
         given_BL = target_BL >= 0
         target_T, window_T = target_BL[given_BL], given_BL.nonzero()[:, 0]
         layers = self.encoder.layers_in(weights, self._dtype)
-        query_TF = self.encoder.states(layers, input_BL, self.dropout)[given_BL]
-        if self.loss in BINARY:
+        query_TF = self.encoder.states(layers, input_BL, self.encoder.dropout)[given_BL]
+        if self.loss.draws_per_event:
             return TargetBatch(query_TF, target_T, other_BLK[given_BL], None)
-        if self.loss == "softmax":
+        if self.loss.kind == "softmax":
             among = sequence_losses.all_items(len(share_I), target_T)
         else:
             extra_M = torch().from_numpy(batch.extra_M).long().to(share_I.device)
-            among = sequence_losses.in_batch(target_T, extra_M, share_I, self.log_q)
-        if self.loss == "sampled" and self.hide:
+            among = sequence_losses.in_batch(target_T, extra_M, share_I, self.loss.log_q)
+        if self.loss.kind == "sampled" and self.loss.mask_history:
             held_BC = _held(batch.own, among.item_C, len(share_I))
             among = replace(among, hidden_BC=held_BC, window_T=window_T)
         return TargetBatch(query_TF, target_T, other_BLK[given_BL], among)
@@ -262,9 +233,9 @@ class SequenceMethod(Method):
             item_TJ = torch().cat([told.target_T[:, None], told.other_TK], dim=1)
             query_TF, item_TJF = self._scaled(told.query_TF, _rows(weights["item"], item_TJ))
             score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]
-            loss_T = sequence_losses.binary(self.loss, score_TJ, len(weights["item"]))
+            loss_T = sequence_losses.binary(self.loss.kind, score_TJ, len(weights["item"]))
             return (weight_T * loss_T).sum(), loss_T.detach()
-        everything = self.loss == "softmax"
+        everything = self.loss.kind == "softmax"
         item_CF = weights["item"] if everything else _rows(weights["item"], told.among.item_C)
         multiplied = self._scaled(told.query_TF, item_CF)
         return sequence_losses.cross_entropy(*multiplied, told.among, weight_T, self._dtype)
@@ -277,9 +248,9 @@ class SequenceMethod(Method):
         """What is multiplied: rows as they are, or of length 1 and 1 / T."""
         from torch.nn.functional import normalize
 
-        if self.temperature is None:
+        if self.loss.temperature is None:
             return query_TF, item
-        return normalize(query_TF, dim=-1, eps=LEAST_NORM) / self.temperature, normalize(
+        return normalize(query_TF, dim=-1, eps=LEAST_NORM) / self.loss.temperature, normalize(
             item, dim=-1, eps=LEAST_NORM
         )
 
@@ -289,7 +260,14 @@ class SequenceMethod(Method):
         """The model with the weights as they are now."""
         arrays = tensors.arrays(weights)
         return SequenceModel(
-            train, self, log, self.encoder, arrays, self.temperature, self.cold_policy, self.popularity_weight
+            train,
+            self,
+            log,
+            self.encoder,
+            arrays,
+            self.loss.temperature,
+            self.cold_policy,
+            self.popularity_weight,
         )
 
 
@@ -316,13 +294,15 @@ class _Steps:
 
     @property
     def _extra(self) -> int:
-        return self.method.extra if self.method.loss == "sampled" else 0
+        loss = self.method.loss
+        return loss.sampled_negatives if loss.kind == "sampled" else 0
 
     def _others(self, window: Window, epoch: int, step: int) -> Int32:
         """Items that the persons have not, (B, L, K)."""
         from landbridge.data.sampling.kernels import negatives
 
-        k = self.method.negatives_per_positive if self.method.loss in BINARY else 0
+        loss = self.method.loss
+        k = loss.negatives_per_positive if loss.draws_per_event else 0
         other_BLK = np.zeros((*window.target_BL.shape, k), np.int32)
         given_BL = window.target_BL >= 0
         row_T = np.repeat(window.row_B, given_BL.sum(axis=1)).astype(np.int32)

@@ -20,13 +20,13 @@ from landbridge.models.sequential.method import SequenceMethod
 
 @dataclass(frozen=True)
 class SASRec(SequenceMethod):
-    """All settings: ``SequenceMethod``."""
+    """A causal transformer; its settings are those of every sequence method."""
 
     name: ClassVar[str] = "sasrec"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(3e-4, 3e-3, log=True),
-            "dropout": Real(0.0, 0.5),
+            "encoder.dropout": Real(0.0, 0.5),
             "batch_size": Choice((64, 128, 256)),
         }
     )

@@ -21,12 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.rng import generator
+from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float32
 from landbridge.training.torch_backend import torch
 
@@ -37,22 +39,20 @@ Weights = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """``factors``: F. ``blocks`` of ``heads`` each, ``hidden``: H. ``length``: most events looked at.
+class Encoder(Settings):
+    """The network's sizes."""
 
-    ``projected``: with an ``out``.
-    """
-
-    factors: int = 64
-    blocks: int = 2
-    heads: int = 2
-    hidden: int = 256
-    length: int = 50
-    projected: bool = False
+    factors: int = setting(64, "Length of an embedding; a multiple of ``heads``.", low=1, symbol="F")
+    blocks: int = setting(2, "Blocks of attention and dense layers.", low=0, symbol="B")
+    heads: int = setting(2, "Attention heads of a block.", low=1)
+    hidden: int = setting(256, "Width of a block's dense layer.", low=1, symbol="H")
+    max_length: int = setting(50, "Last events of a user that are read.", low=1, symbol="L")
+    projected: bool = setting(False, "Whether the state goes through two dense layers at the end.")
+    dropout: float = setting(0.2, "Share of the units left out in training.", low=0, below=1)
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"length": "max_length"})
 
     def __post_init__(self) -> None:
-        if min(self.factors, self.heads, self.hidden, self.length) < 1 or self.blocks < 0:
-            raise SettingsError("factors, heads, hidden and length must be 1 or more, blocks 0 or more.")
+        super().__post_init__()
         if self.factors % self.heads:
             raise SettingsError(
                 f"factors must be a multiple of heads: {self.factors} is none of {self.heads}."
@@ -61,7 +61,7 @@ class Encoder:
     def shapes(self, n_items: int) -> dict[str, tuple[int, ...]]:
         """Every weight's shape by name."""
         size = self.factors
-        found: dict[str, tuple[int, ...]] = {"item": (n_items, size), "place": (self.length, size)}
+        found: dict[str, tuple[int, ...]] = {"item": (n_items, size), "place": (self.max_length, size)}
         for number in range(self.blocks):
             block = f"block.{number}"
             found |= _norm(f"{block}.norm", size) | _dense(f"{block}.qkv", size, 3 * size)

@@ -12,7 +12,7 @@ through (1); somebody of whom nothing is known has the row of Dec(Enc(0)). Scori
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -70,7 +70,7 @@ class AutoencoderModel(DotProductModel):
             for name, array in layers.items()
         }
         method = self.base.method
-        base = {"kind": self.base.kind, "method": method.name, "settings": asdict(method)}
+        base = {"kind": self.base.kind, "method": method.name, "settings": method.flat()}
         return arrays, {**about, "scored": self.scored, "base": {**base, "about": description}}
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
@@ -96,7 +96,7 @@ class Service:
         fitted = self.fitted
         return {
             "method": fitted.method.name,
-            "settings": asdict(fitted.method),
+            "settings": fitted.method.flat(),
             "kind": fitted.kind,
             "created": self.created.isoformat(),
             "age": (datetime.now(UTC) - self.created).total_seconds(),

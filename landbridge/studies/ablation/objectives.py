@@ -46,8 +46,8 @@ class ObjectiveAblation:
         object.__setattr__(self, "of", plans.subset("of", self.of, OBJECTIVES))
         if min(self.steps, self.seeds) < 1:
             raise SettingsError("steps and seeds must be 1 or more.")
-        for key in ("weigh", "weights", "objectives"):
-            if key in self.settings:
+        for key in ("domain_weighting", "weights", "objectives"):
+            if key in DWL.migrated(self.settings):
                 raise SettingsError(f"{key} is what the points change: leave it out of the settings.")
         for cell in self.cells().values():
             DWL.from_settings(cell)
@@ -67,12 +67,13 @@ class ObjectiveAblation:
     def cells(self) -> dict[str, dict[str, Any]]:
         """Label -> settings of DWL."""
         several = {
-            label: {"weigh": "several", "objectives": point}
+            label: {"domain_weighting": "several", "objectives": point}
             for label, point in self.points().items()
             if point
         }
         return {
-            label: {**self.settings, **own} for label, own in ({GENERIC: {"weigh": "none"}} | several).items()
+            label: {**self.settings, **own}
+            for label, own in ({GENERIC: {"domain_weighting": "none"}} | several).items()
         }
 
     def tables(self) -> dict[str, Any]:

@@ -68,7 +68,9 @@ class Ground:
 
 def trajectory(method: DWL, ground: Ground) -> Float64 | None:
     """The weight of every kind of item in each of E epochs, (E, P); None where only training will tell."""
-    if method.weigh == "several" or (method.weigh == "sparsity" and method.signal not in FORESEEN):
+    if method.domain_weighting == "several" or (
+        method.domain_weighting == "sparsity" and method.schedule.signal not in FORESEEN
+    ):
         return None
     return np.stack([_of_kinds(method, ground, weight_D) for weight_D in _of_domains(method, ground)])
 
@@ -87,7 +89,7 @@ def runs_of(methods: Mapping[str, DWL], ground: Ground) -> dict[str, str]:
 def _of_domains(method: DWL, ground: Ground) -> Iterator[Float64]:
     """w_d epoch by epoch, as :class:`~landbridge.models.sequential.item_weights.SparsityWeights` has them."""
     names, schedule = ground.counts.names, method.schedule
-    if method.weigh != "sparsity":
+    if method.domain_weighting != "sparsity":
         fixed_D = np.array([method.weights.get(name, 1.0) for name in names])
         yield from [fixed_D] * method.epochs
         return
@@ -100,9 +102,9 @@ def _of_domains(method: DWL, ground: Ground) -> Iterator[Float64]:
 
 def _of_kinds(method: DWL, ground: Ground, weight_D: Float64) -> Float64:
     weight_P = item_weights(weight_D, ground.belongs_PD, method.combine)
-    if method.weigh != "sparsity" or not method.renorm:
+    if method.domain_weighting != "sparsity" or not method.schedule.renorm:
         return weight_P
-    return renormalised(weight_P, ground.events_P, method.low, method.high)  # Eq. (1)
+    return renormalised(weight_P, ground.events_P, *method.schedule.weight_map.bounds)  # Eq. (1)
 
 
 def _alike(one_EP: Float64 | None, other_EP: Float64 | None) -> bool:

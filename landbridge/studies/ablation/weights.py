@@ -32,7 +32,12 @@ from landbridge.training.weighting.sparsity import MAPS, METRICS
 VARIED = ("metric", "map", "bounds", "period", "signal", "grid")
 BOUNDS = ((0.1, 3.0), (0.2, 5.0), (0.5, 10.0))
 PERIODS = (1, 2, 4)
-GRID = {"alpha": (0.5, 1.0, 1.5), "beta": (0.3, 0.6, 0.9), "gamma": (0.1, 0.2, 0.3)}
+GRID = {
+    "schedule.sparsity.alpha": (0.5, 1.0, 1.5),
+    "schedule.sparsity.beta": (0.3, 0.6, 0.9),
+    "schedule.sparsity.gamma": (0.1, 0.2, 0.3),
+}
+RATIOS = ("alpha", "beta", "gamma")
 FIXED_WEIGHT = 2.0
 JUDGED_BY = ("ndcg@10", "recall@10")
 
@@ -58,9 +63,11 @@ class WeightAblation:
         object.__setattr__(self, "vary", plans.subset("vary", self.vary, VARIED))
         if self.seeds < 1:
             raise SettingsError("seeds must be 1 or more.")
-        for key in ("weigh", "weights"):
-            if key in self.settings:
+        for key in ("domain_weighting", "weights"):
+            if key in DWL.migrated(self.settings):
                 raise SettingsError(f"{key} is what the controls change: leave it out of the settings.")
+        # dotted names, so that a cell can take back what the base sets
+        object.__setattr__(self, "settings", DWL.from_settings(self.settings).changed())
         for cell in self.cells(("any",)).values():
             DWL.from_settings(cell)
         object.__setattr__(self, "data", plans.across(self.data, DWL.name))
@@ -73,8 +80,9 @@ class WeightAblation:
     def cells(self, sparsest: tuple[str, ...]) -> dict[str, Settings]:
         """Label -> settings of DWL, controls and base first. ``sparsest``: what "fixed" weighs more."""
         changes: dict[str, Settings] = {
-            GENERIC: _signal("static") | {"weigh": "none"},
-            FIXED: _signal("static") | {"weigh": "fixed", "weights": dict.fromkeys(sparsest, FIXED_WEIGHT)},
+            GENERIC: _signal("static") | {"domain_weighting": "none"},
+            FIXED: _signal("static")
+            | {"domain_weighting": "fixed", "weights": dict.fromkeys(sparsest, FIXED_WEIGHT)},
             BASE: {},
         }
         for factor in self.vary:
@@ -102,13 +110,27 @@ class WeightAblation:
     def _levels(self, factor: str) -> dict[str, Settings]:
         """Level -> what it changes in the base."""
         if factor == "metric":
-            return {name: {key: getattr(metric, key) for key in GRID} for name, metric in METRICS.items()}
+            return {
+                name: {
+                    f"schedule.sparsity.{key}": value for key, value in metric.flat().items() if key in RATIOS
+                }
+                for name, metric in METRICS.items()
+            }
         if factor == "map":
-            return {name: {"map": name} for name in MAPS}
+            return {name: {"schedule.weight_map.kind": name} for name in MAPS}
         if factor == "bounds":
-            return {f"{low:g} to {high:g}": {"low": low, "high": high} for low, high in BOUNDS}
+            return {
+                f"{low:g} to {high:g}": {
+                    "schedule.weight_map.min_weight": low,
+                    "schedule.weight_map.max_weight": high,
+                }
+                for low, high in BOUNDS
+            }
         if factor == "period":  # from the computed weights a static signal would not move them at all
-            return {f"{period}": {"period": period, "start": "ones"} for period in PERIODS}
+            return {
+                f"{period}": {"schedule.update_every": period, "schedule.initial_weights": "ones"}
+                for period in PERIODS
+            }
         if factor == "signal":
             days = {"window": self.window_days}
             return {signal: _signal(signal, days.get(signal)) for signal in SIGNALS}
@@ -143,10 +165,10 @@ def _planned(plan: WeightAblation, out: Path) -> Weighed:
         raise DataError("There is one domain with events: weights need two or more to differ.")
     plans.begin(plan, out)
     settings = plan.cells(ground.sparsest)
-    runs = runs_of({label: DWL(**cell) for label, cell in settings.items()}, ground)
+    runs = runs_of({label: DWL.from_settings(cell) for label, cell in settings.items()}, ground)
     spec = benchmark_spec(plan.tables({run: settings[run] for run in dict.fromkeys(runs.values())}))
     return Weighed(spec, out / BENCH, runs, ground.by_events, ground.sparsest)
 
 
 def _signal(name: str, days: float | None = None) -> Settings:
-    return {"signal": name, "window_days": days}
+    return {"schedule.signal": name, "schedule.window_days": days}

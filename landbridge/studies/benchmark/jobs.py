@@ -10,7 +10,7 @@ import hashlib
 import re
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import combinations
@@ -94,7 +94,7 @@ class EvaluationJob:
             "data": self.source.name,
             "label": self.entry.label,
             "method": self.entry.name,
-            "settings": asdict(fitted.method),
+            "settings": fitted.method.flat(),
             "guard": self.entry.guard,
             "seed": self.seed,
             "protocols": list(coverage),

@@ -104,7 +104,9 @@ class OnlineWeights:
         mass_D = self._decayed(state["mass_D"], count_D, len(domain_N) if elapsed is None else elapsed)
         gap_D = np.log(self._target(mass_D) / state["weight_D"])
         step_D = np.clip(gap_D, -log1p(self.change), log1p(self.change))
-        moved_D = np.clip(state["weight_D"] * np.exp(step_D), self.map.low, self.map.high)  # Eq. (3)
+        moved_D = np.clip(
+            state["weight_D"] * np.exp(step_D), self.map.min_weight, self.map.max_weight
+        )  # Eq. (3)
         return {**self._tested(state, count_D), "mass_D": mass_D, "weight_D": moved_D}
 
     def weights(self, state: State) -> Float64:
@@ -133,7 +135,7 @@ class OnlineWeights:
                 "1/2, and near above 0 and at most 1."
             )
         reach = max(1.0, 2 * self.map.kappa - 1) / (near * least)
-        crossing = log(self.map.high / self.map.low) / log1p(self.change)
+        crossing = log(self.map.max_weight / self.map.min_weight) / log1p(self.change)
         return ceil(self.half_life / events * log2(reach)) + ceil(crossing)  # Eq. (4)
 
     def _decayed(self, mass_D: Float64, count_D: Float64, elapsed: float) -> Float64:

@@ -1,6 +1,6 @@
 """The weights of sparse domains while a network learns (DWL, the second algorithm), and as a weighting.
 
-Every ``period`` epochs the domains' scores s become weights c by map and renormalisation
+Every ``update_every`` epochs the domains' scores s become weights c by map and renormalisation
 (:mod:`landbridge.training.weighting.sparsity`), and the weights w move towards them:
 
     c = renormalised(map(s), f)                                                                        (1)
@@ -26,61 +26,55 @@ A domain that was not measured since the last update (no event in the window, no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float64
 from landbridge.data.dataset import MultiDomain
-from landbridge.training.weighting.base import State, Weighting, within
+from landbridge.training.weighting.base import State, Weighting
 from landbridge.training.weighting.sparsity import DomainCounts, SparsityScore, WeightMap, alike
 
-STARTS = ("ones", "computed")
-SIGNALS = ("static", "window", "loss", "gradient")
+Signal = Literal["static", "window", "loss", "gradient"]
+SIGNALS = get_args(Signal)
 DAY = 86_400
 LEAST_LOSS = 1e-8
 
 
 @dataclass(frozen=True)
-class WeightSchedule:
+class WeightSchedule(Settings):
     """How weights follow the domains' scores, Eqs. (1)-(4).
-
-    ``sparsity``, ``map``: from counts to scores, from scores to weights with their bounds. ``renorm``: the
-    mean over the samples is 1. ``momentum``: μ. ``period``: epochs from one update to the next. ``start``:
-    w_0 is "ones" or "computed", Eq. (1) at once. ``signal``: what the scores follow.
 
     The state is a mapping of small arrays, (D,) or (1,), so that it can stand in a checkpoint; no function
     changes the one it is given.
     """
 
-    sparsity: SparsityScore = field(default_factory=SparsityScore)
-    map: WeightMap = field(default_factory=WeightMap)
-    renorm: bool = True
-    momentum: float = 0.9
-    period: int = 2
-    bias_correction: bool = False
-    start: str = "ones"
-    signal: str = "static"
-    window_days: float | None = None
+    sparsity: SparsityScore = setting(SparsityScore(), "From counts to scores.")
+    weight_map: WeightMap = setting(WeightMap(), "From scores to weights with their bounds.")
+    renorm: bool = setting(True, "Whether the weights' mean over the samples is 1, Eq. (1).")
+    momentum: float = setting(
+        0.9, "How much of the weights an update keeps, Eq. (2).", low=0, below=1, symbol="μ"
+    )
+    update_every: int = setting(2, "Epochs from one update to the next.", low=1)
+    bias_correction: bool = setting(False, "Whether Eq. (3) takes the place of Eq. (2).")
+    initial_weights: Literal["ones", "computed"] = setting(
+        "ones", "Weights before the first update: 1, or Eq. (1) at once.", symbol="w_0"
+    )
+    signal: Signal = setting("static", "What the scores follow while the model learns.")
+    window_days: float | None = setting(None, "Days that the signal window looks back.", above=0)
 
     def __post_init__(self) -> None:
-        for key, valid in (("start", STARTS), ("signal", SIGNALS)):
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        within("momentum", self.momentum, 0, 1)
-        if self.period < 1:
-            raise SettingsError(f"period must be 1 epoch or more, not {self.period}.")
+        super().__post_init__()
         if (self.window_days is not None) != (self.signal == "window"):
             raise SettingsError("signal='window' and window_days belong together: give both or neither.")
-        if self.window_days is not None and not 0 < self.window_days < np.inf:
-            raise SettingsError(f"window_days must be above 0 and finite, not {self.window_days}.")
 
     def windows(self, data: MultiDomain, epochs: int) -> tuple[DomainCounts, ...]:
         """What to count at every update of so many epochs; nothing unless the signal is "window"."""
-        number = (epochs - 1) // self.period
+        number = (epochs - 1) // self.update_every
         if self.window_days is None or number < 1:
             return ()
         ends = _quantiles(data, np.arange(1, number + 1) / number)
@@ -102,12 +96,12 @@ class WeightSchedule:
             "updates_1": np.zeros(1, np.int64),
             **dict.fromkeys(("loss_D", "losses_D", "first_D"), np.zeros(len(score_D))),
         }
-        return {**state, "weight_D": self._computed(state)} if self.start == "computed" else state
+        return {**state, "weight_D": self._computed(state)} if self.initial_weights == "computed" else state
 
     def at_epoch(
         self, state: State, epoch: int, measured: DomainCounts | npt.ArrayLike | None = None
     ) -> State:
-        """The state in which epoch number ``epoch`` begins: an update after every ``period`` epochs.
+        """The state in which epoch number ``epoch`` begins: an update after every ``update_every`` epochs.
 
         ``measured``: the window's counts for "window", needed only at an update; the domains' mean losses
         (D,) in the epoch before for "loss", NaN where there was none; nothing for "static", or new counts.
@@ -118,7 +112,7 @@ class WeightSchedule:
             counts = measured
         else:
             counts, state = None, self.observed(state, measured)
-        return state if epoch % self.period else self.updated(state, counts)
+        return state if epoch % self.update_every else self.updated(state, counts)
 
     def observed(self, state: State, loss_D: npt.ArrayLike) -> State:
         """With losses added to those since the last update, (D,), NaN where there is none."""
@@ -156,7 +150,7 @@ class WeightSchedule:
         }
 
     def _computed(self, state: State) -> Float64:
-        return self.map.weights(state["score_D"], state["share_D"] if self.renorm else None)  # Eq. (1)
+        return self.weight_map.weights(state["score_D"], state["share_D"] if self.renorm else None)  # Eq. (1)
 
     def _counted(self, state: State, counts: DomainCounts | None) -> State:
         if counts is None:
@@ -189,7 +183,7 @@ class DynamicSparsity(Weighting):
 
     ``counts``: of the training data; ``share_D``: f_d, the domains' parts of all samples, where these are not
     the shares in the counts; ``windows``: those of ``schedule.windows``. An update comes after
-    ``schedule.period`` times ``steps_per_epoch`` steps.
+    ``schedule.update_every`` times ``steps_per_epoch`` steps.
     """
 
     schedule: WeightSchedule
@@ -234,7 +228,7 @@ class DynamicSparsity(Weighting):
 
     def _due(self, state: State) -> State:
         """After an update where it is time for one; a fit longer than planned keeps the last window."""
-        if state["steps_1"][0] % (self.schedule.period * self.steps_per_epoch):
+        if state["steps_1"][0] % (self.schedule.update_every * self.steps_per_epoch):
             return state
         place = min(int(state["updates_1"][0]), len(self.windows) - 1)
         return self.schedule.updated(state, self.windows[place] if self.windows else None)

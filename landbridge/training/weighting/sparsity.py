@@ -26,19 +26,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Bool, Float64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.training.weighting.base import within
 
-COUNTING = ("events", "items")
-ENTROPY = ("normalised", "items", "users", "none")
-MAPS = ("exponential", "literal", "affine", "geometric", "softmax")
+CountUnit = Literal["events", "items"]
+Entropy = Literal["normalised", "items", "users", "none"]
+MapKind = Literal["exponential", "literal", "affine", "geometric", "softmax"]
+COUNT_UNITS, ENTROPIES, MAPS = get_args(CountUnit), get_args(Entropy), get_args(MapKind)
 COMBINE = ("max", "mean", "product")
 ALIKE = 1e-12  # what differs by less, relatively, differs by rounding
 FARTHEST = 300.0  # between ln w of any two domains
@@ -97,33 +99,23 @@ class DomainCounts:
 
 
 @dataclass(frozen=True)
-class SparsityScore:
-    """The score of Eq. (1): ``alpha``, ``beta`` and ``gamma`` are α, β and γ.
+class SparsityScore(Settings):
+    """The score of Eq. (1)."""
 
-    ``counting``: N_d and N are numbers of "events" or of "items". ``entropy``: E_d is Eq. (2), "normalised";
-    H_d itself, over "items" as published or over "users"; or "none". ``standardise``: each of the three
-    terms gets mean 0 and deviation 1 over the domains first.
-    """
-
-    alpha: float = 1.0
-    beta: float = 0.6
-    gamma: float = 0.2
-    counting: str = "events"
-    entropy: str = "normalised"
-    standardise: bool = False
-
-    def __post_init__(self) -> None:
-        for key in ("alpha", "beta", "gamma"):
-            within(key, getattr(self, key), 0, np.inf)
-        for key, valid in (("counting", COUNTING), ("entropy", ENTROPY)):
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
+    alpha: float = setting(1.0, "Weight of the rarity of events.", low=0, symbol="α")
+    beta: float = setting(0.6, "Weight of the rarity of users.", low=0, symbol="β")
+    gamma: float = setting(0.2, "Weight of the entropy term.", low=0, symbol="γ")
+    count_unit: CountUnit = setting("events", "What N_d and N count.")
+    entropy: Entropy = setting("normalised", "E_d: Eq. (2), H_d itself over items or over users, or 0.")
+    standardise: bool = setting(
+        False, "Whether each of the three terms gets mean 0 and deviation 1 over the domains first."
+    )
 
     def score(self, counts: DomainCounts) -> Float64:
         """s_d, (D,); NaN for a domain without events."""
         here_D = counts.events_D > 0
         number_D, number = counts.events_D, counts.n_events
-        if self.counting == "items":
+        if self.count_unit == "items":
             number_D, number = counts.items_D, counts.n_items
         rare_D = np.log(number / number_D[here_D])
         apart_D = np.log(counts.n_users / counts.users_D[here_D])
@@ -158,25 +150,19 @@ METRICS: Mapping[str, SparsityScore] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class WeightMap:
-    """From scores to weights: ``kind`` is one of Eqs. (4)-(8), with κ and T as ``kappa`` and ``temperature``.
+class WeightMap(Settings):
+    """From scores to weights, with 1 between the bounds."""
 
-    ``low`` and ``high``: least and largest weight, with 1 among what lies between.
-    """
+    kind: MapKind = setting("exponential", "Which of Eqs. (4) to (8) makes weights of scores.")
+    min_weight: float = setting(0.2, "Smallest weight.", above=0, high=1)
+    max_weight: float = setting(5.0, "Largest weight.", low=1)
+    kappa: float = setting(0.5, "Growth of the exponential map, Eq. (7).", low=0, symbol="κ")
+    temperature: float = setting(1.0, "Temperature of the softmax map, Eq. (8).", above=0, symbol="T")
 
-    kind: str = "exponential"
-    low: float = 0.2
-    high: float = 5.0
-    kappa: float = 0.5
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.kind not in MAPS:
-            raise SettingsError(unknown("map", self.kind, MAPS))
-        check_bounds(self.low, self.high)
-        within("kappa", self.kappa, 0, np.inf)
-        if not 0 < self.temperature < np.inf:
-            raise SettingsError(f"temperature must be above 0 and finite, not {self.temperature}.")
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest weight."""
+        return self.min_weight, self.max_weight
 
     def raw(self, score_D: Float64) -> Float64:
         """Eqs. (4)-(8), (D,): "exponential" and "softmax" know no bounds yet. 1 where the score is NaN."""
@@ -190,8 +176,8 @@ class WeightMap:
         """Within the bounds, (D,); with ``share_D``, f_d, their mean over these is 1, Eq. (9)."""
         raw_D = self.raw(score_D)
         if share_D is None:
-            return np.clip(raw_D, self.low, self.high)
-        return renormalised(raw_D, share_D, self.low, self.high)
+            return np.clip(raw_D, self.min_weight, self.max_weight)
+        return renormalised(raw_D, share_D, self.min_weight, self.max_weight)
 
     def _mapped(self, score_D: Float64) -> Float64:
         if self.kind == "exponential":
@@ -201,10 +187,10 @@ class WeightMap:
             return np.asarray(len(score_D) * share_D / share_D.sum())  # Eq. (8)
         rank_D: Float64 = (score_D - score_D.min()) / np.ptp(score_D)  # Eq. (3)
         if self.kind == "literal":
-            return np.clip(rank_D, self.low, self.high)  # Eq. (4)
+            return np.clip(rank_D, self.min_weight, self.max_weight)  # Eq. (4)
         if self.kind == "affine":
-            return self.low + (self.high - self.low) * rank_D  # Eq. (5)
-        return np.asarray(self.low * (self.high / self.low) ** rank_D)  # Eq. (6)
+            return self.min_weight + (self.max_weight - self.min_weight) * rank_D  # Eq. (5)
+        return np.asarray(self.min_weight * (self.max_weight / self.min_weight) ** rank_D)  # Eq. (6)
 
 
 def renormalised(weight_D: npt.ArrayLike, share_D: npt.ArrayLike, low: float, high: float) -> Float64:

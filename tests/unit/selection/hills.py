@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from landbridge.core.errors import DivergenceError
+from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
@@ -58,10 +59,10 @@ def find(method: Method | None = None, trials: int = 12, seed: int = 3, **others
 class Hill(Method):
     """Walks ``place`` / 4 in every epoch; the summit is at 0.6 less a little for spread and shape."""
 
-    place: float = 0.05
-    spread: int = 3
-    shape: str = "flat"
-    epochs: int = 6
+    place: float = setting(0.05, "Where the walk is.")
+    spread: int = setting(3, "A whole number.")
+    shape: str = setting("flat", "A choice.")
+    epochs: int = setting(6, "Steps of the walk.", low=1)
     name: ClassVar[str] = "hill"
     space: ClassVar[Space] = MappingProxyType(
         {"place": Real(0.01, 1.0, log=True), "spread": Whole(1, 9), "shape": Choice(("round", "flat"))}

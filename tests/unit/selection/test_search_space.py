@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -47,7 +46,7 @@ def test_invalid_ranges_are_refused(made: Any) -> None:
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method_begins_in_a_space_of_its_own_settings(name: str) -> None:
     method = registry.method(name)
-    own = asdict(method())
+    own = method().flat()
     assert checked(method.space, method) is method.space
     assert start(method.space, own) == {key: own[key] for key in method.space}
 

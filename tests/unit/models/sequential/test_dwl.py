@@ -21,7 +21,19 @@ from landbridge.training.weighting.sparsity import DomainCounts
 torch = pytest.importorskip("torch")
 
 ONE = FitOptions(threads=1)
-SMALL = DWL(factors=8, blocks=1, heads=1, hidden=16, length=8, batch_size=16, lr=0.01, epochs=4, dropout=0.0)
+SMALL = DWL.from_settings(
+    {
+        "encoder.factors": 8,
+        "encoder.blocks": 1,
+        "encoder.heads": 1,
+        "encoder.hidden": 16,
+        "encoder.max_length": 8,
+        "batch_size": 16,
+        "lr": 0.01,
+        "epochs": 4,
+        "encoder.dropout": 0.0,
+    }
+)
 
 
 def walks(sizes: dict[str, int], steps: int = 9, seed: int = 0) -> MultiDomain:
@@ -52,11 +64,11 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 def test_balanced_domains_train_bit_for_bit_as_without_weights() -> None:
-    assert same(weights(SMALL, EVEN), weights(replace(SMALL, weigh="none"), EVEN))
+    assert same(weights(SMALL, EVEN), weights(SMALL.with_settings({"domain_weighting": "none"}), EVEN))
 
 
 def test_uneven_ones_do_not() -> None:
-    assert not same(weights(SMALL), weights(replace(SMALL, weigh="none")))
+    assert not same(weights(SMALL), weights(SMALL.with_settings({"domain_weighting": "none"})))
 
 
 def test_a_sample_has_mean_weight_one_and_a_sparse_domain_the_larger_one() -> None:
@@ -65,7 +77,7 @@ def test_a_sample_has_mean_weight_one_and_a_sparse_domain_the_larger_one() -> No
     weight_I, count_I = weighed.item_weights(), UNEVEN.joined()[0].item_counts
     assert np.isclose(weight_I @ count_I / count_I.sum(), 1)
     large, small = weight_I[:15], weight_I[15:][count_I[15:] > 0]
-    assert large.max() < 1 < small.min() <= SMALL.high
+    assert large.max() < 1 < small.min() <= SMALL.schedule.weight_map.max_weight
     assert np.allclose(small / large[0], np.exp(0.5 * np.ptp(score_D(UNEVEN))))
 
 
@@ -74,7 +86,7 @@ def score_D(data: MultiDomain) -> np.ndarray:
 
 
 def test_from_one_the_weights_move_a_tenth_of_the_way_every_second_epoch() -> None:
-    log = replace(SMALL, start="ones", epochs=6).fit(UNEVEN, ONE).log
+    log = SMALL.with_settings({"schedule.initial_weights": "ones", "epochs": 6}).fit(UNEVEN, ONE).log
     computed = replace(SMALL, epochs=1).fit(UNEVEN, ONE).log[0]["weight"]["small"]
     for record in log:
         updates = record["epoch"] // 2
@@ -83,8 +95,16 @@ def test_from_one_the_weights_move_a_tenth_of_the_way_every_second_epoch() -> No
 
 
 def test_the_gradient_of_the_weighted_loss_is_the_weighted_sum_of_gradients() -> None:
-    method = replace(SMALL, weigh="fixed", weights={"small": 3.0}, epochs=1, batch_size=1000, loss="softmax")
-    plain = replace(method, weigh="none", weights={})
+    method = SMALL.with_settings(
+        {
+            "domain_weighting": "fixed",
+            "weights": {"small": 3.0},
+            "epochs": 1,
+            "batch_size": 1000,
+            "loss.kind": "softmax",
+        }
+    )
+    plain = method.with_settings({"domain_weighting": "none", "weights": {}})
     grads = [gradient(each) for each in (method, plain)]
     parts = [gradient(plain, only=name) for name in UNEVEN.domain_names]
     n_large, n_small = (sum(len(e) for e in [UNEVEN[name]]) * 8 / 9 for name in UNEVEN.domain_names)
@@ -117,7 +137,16 @@ def test_weighing_finds_the_niche_that_a_generic_model_leaves_for_last() -> None
     """A crowd and a few people with an order of their own, and few steps to learn it in."""
     data = walks({"large": 240, "small": 12})
     generic, weighed = (
-        replace(SMALL, epochs=12, lr=0.003, loss="softmax", high=20.0, kappa=1.0, weigh=weigh)
+        SMALL.with_settings(
+            {
+                "epochs": 12,
+                "lr": 0.003,
+                "loss.kind": "softmax",
+                "schedule.weight_map.max_weight": 20.0,
+                "schedule.weight_map.kappa": 1.0,
+                "domain_weighting": weigh,
+            }
+        )
         for weigh in ("none", "sparsity")
     )
     small = [next_found(method, data, "small") for method in (generic, weighed)]
@@ -142,12 +171,19 @@ def next_found(method: DWL, data: MultiDomain, domain: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"signal": "loss"}, {"signal": "gradient"}, {"signal": "window", "window_days": 1e-4}]
+    "settings",
+    [
+        {"schedule.signal": "loss"},
+        {"schedule.signal": "gradient"},
+        {"schedule.signal": "window", "schedule.window_days": 1e-4},
+    ],
 )
 def test_signals_move_weights_and_a_fit_that_was_cut_off_goes_on(
     settings: dict[str, Any], tmp_path: Any
 ) -> None:
-    method = replace(SMALL, epochs=5, period=1, dropout=0.2, **settings)
+    method = SMALL.with_settings(
+        {"epochs": 5, "schedule.update_every": 1, "encoder.dropout": 0.2, **settings}
+    )
     whole = method.fit(UNEVEN, ONE)
     told = [record["weight"]["small"] for record in whole.log]
     assert len(set(told)) > 2
@@ -186,26 +222,26 @@ def test_an_item_of_several_domains_counts_as_its_sparsest_one_says() -> None:
 
 def test_the_published_sizes() -> None:
     assert PAPER.encoder.factors == 256
-    assert PAPER.schedule.start == "ones"
+    assert PAPER.schedule.initial_weights == "ones"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weigh": "often"}, "Unknown weigh"),
-        ({"weigh": "fixed"}, "belong together"),
-        ({"combine": "min"}, "Unknown combine"),
-        ({"map": "linear"}, "Unknown map"),
-        ({"low": 2.0}, "low must be"),
-        ({"signal": "window"}, "window_days"),
-        ({"signal": "gradient", "blocks": 0}, "blocks 1 or more"),
+        ({"domain_weighting": "often"}, "Unknown dwl.domain_weighting"),
+        ({"domain_weighting": "fixed"}, "belong together"),
+        ({"combine": "min"}, "Unknown dwl.combine"),
+        ({"schedule.weight_map.kind": "linear"}, "Unknown dwl.schedule.weight_map.kind"),
+        ({"schedule.weight_map.min_weight": 2.0}, "min_weight must be"),
+        ({"schedule.signal": "window"}, "window_days"),
+        ({"schedule.signal": "gradient", "encoder.blocks": 0}, "blocks 1 or more"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        replace(SMALL, **settings)
+        SMALL.with_settings(settings)
 
 
 def test_weights_of_unknown_domains_are_refused() -> None:
     with pytest.raises(SettingsError, match="domain in weights"):
-        replace(SMALL, weigh="fixed", weights={"smal": 2.0}).fit(UNEVEN, ONE)
+        SMALL.with_settings({"domain_weighting": "fixed", "weights": {"smal": 2.0}}).fit(UNEVEN, ONE)

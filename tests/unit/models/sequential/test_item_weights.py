@@ -21,12 +21,26 @@ from landbridge.training.weighting.sparsity import DomainCounts, renormalised
 torch = pytest.importorskip("torch")
 
 ONE = FitOptions(threads=1)
-SMALL = DWL(factors=8, blocks=1, heads=1, hidden=16, length=8, batch_size=16, lr=0.01, epochs=5, dropout=0.0)
+SMALL = DWL.from_settings(
+    {
+        "encoder.factors": 8,
+        "encoder.blocks": 1,
+        "encoder.heads": 1,
+        "encoder.hidden": 16,
+        "encoder.max_length": 8,
+        "batch_size": 16,
+        "lr": 0.01,
+        "epochs": 5,
+        "encoder.dropout": 0.0,
+    }
+)
 ALL = {"sparsity": 0.4, "worst_group": 0.3, "exposure": 0.3}
 
 
 def several(**objectives: float) -> DWL:
-    return replace(SMALL, weigh="several", objectives=objectives, period=1)
+    return SMALL.with_settings(
+        {"domain_weighting": "several", "objectives": objectives, "schedule.update_every": 1}
+    )
 
 
 def world(sizes: dict[str, int], random: str = "", steps: int = 9) -> MultiDomain:
@@ -57,10 +71,14 @@ def told(log: Any, fact: str, domain: str) -> list[float]:
     return [record[fact][domain] for record in log]
 
 
-@pytest.mark.parametrize("changes", [{}, {"start": "ones", "momentum": 0.5}, {"signal": "loss"}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"schedule.initial_weights": "ones", "schedule.momentum": 0.5}, {"schedule.signal": "loss"}],
+    ids=str,
+)
 def test_sparsity_alone_is_the_weights_of_sparsity(changes: dict[str, Any]) -> None:
-    mixed = replace(several(sparsity=1.0), period=2, **changes).fit(UNEVEN, ONE)
-    plain = replace(SMALL, period=2, **changes).fit(UNEVEN, ONE)
+    mixed = several(sparsity=1.0).with_settings({"schedule.update_every": 2, **changes}).fit(UNEVEN, ONE)
+    plain = SMALL.with_settings({"schedule.update_every": 2, **changes}).fit(UNEVEN, ONE)
     for domain in UNEVEN.domain_names:
         np.testing.assert_allclose(
             told(mixed.log, "weight", domain), told(plain.log, "weight", domain), rtol=1e-6
@@ -71,7 +89,7 @@ def test_sparsity_alone_is_the_weights_of_sparsity(changes: dict[str, Any]) -> N
 
 def test_objectives_that_count_for_nothing_leave_every_bit_alone() -> None:
     nothing = several(sparsity=0.0, exposure=0.0).fit(UNEVEN, ONE)
-    assert same(nothing, replace(SMALL, weigh="none").fit(UNEVEN, ONE))
+    assert same(nothing, SMALL.with_settings({"domain_weighting": "none"}).fit(UNEVEN, ONE))
     assert not same(several(sparsity=1.0).fit(UNEVEN, ONE), nothing)
     assert "asked_sparsity" not in nothing.log[0]
 
@@ -87,7 +105,9 @@ def test_the_domain_that_stays_hard_to_learn_weighs_the_more_for_it() -> None:
 
 
 def test_the_worst_groups_weights_take_a_step_after_every_epoch() -> None:
-    log = replace(several(worst_group=1.0), period=3, epochs=7).fit(UNEVEN, ONE).log
+    log = (
+        several(worst_group=1.0).with_settings({"schedule.update_every": 3, "epochs": 7}).fit(UNEVEN, ONE).log
+    )
     weight_D, share_D = np.ones(2), DomainCounts.of(UNEVEN).share_D
     for epoch, record in enumerate(log):
         assert list(record["asked_worst_group"].values()) == pytest.approx(weight_D, rel=1e-12)
@@ -134,7 +154,7 @@ def test_an_item_of_two_domains_is_shown_in_both() -> None:
 def test_what_is_shown_is_remembered_as_the_momentum_says(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = iter([[90.0, 10.0], [50.0, 50.0]])
     monkeypatch.setattr(MultiObjectiveWeights, "shown", lambda self, epoch: np.array(next(counted)))
-    emphasis = emphasis_of(replace(several(exposure=1.0), momentum=0.5), UNEVEN)
+    emphasis = emphasis_of(several(exposure=1.0).with_settings({"schedule.momentum": 0.5}), UNEVEN)
     share_D, ones_D = DomainCounts.of(UNEVEN).share_D, np.ones(2)
     assert emphasis.of_domains().tolist() == [1, 1]
     for epoch, shown_D in ((1, [90.0, 10.0]), (2, [95.0, 55.0])):
@@ -146,8 +166,11 @@ def test_what_is_shown_is_remembered_as_the_momentum_says(monkeypatch: pytest.Mo
 def test_exposure_brings_a_domain_that_is_hardly_shown_into_the_lists() -> None:
     """Everybody reads both domains, and the last is always of the large one."""
     data = crowd()
-    method = replace(several(exposure=1.0), epochs=12, high=20.0)
-    plain, mixed = (each.fit(data, ONE) for each in (replace(method, weigh="none", objectives={}), method))
+    method = several(exposure=1.0).with_settings({"epochs": 12, "schedule.weight_map.max_weight": 20.0})
+    plain, mixed = (
+        each.fit(data, ONE)
+        for each in (method.with_settings({"domain_weighting": "none", "objectives": {}}), method)
+    )
     share = {}
     for name, fitted in (("plain", plain), ("mixed", mixed)):
         weights = {key: torch.from_numpy(array) for key, array in fitted.weights.items()}
@@ -178,12 +201,14 @@ def test_lists_are_made_only_where_exposure_counts(monkeypatch: pytest.MonkeyPat
     )
     several(sparsity=0.5, worst_group=0.5).fit(UNEVEN, ONE)
     assert asked == []
-    replace(several(exposure=0.5), period=2).fit(UNEVEN, ONE)
+    several(exposure=0.5).with_settings({"schedule.update_every": 2}).fit(UNEVEN, ONE)
     assert asked == [2, 4]
 
 
 def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path: Any) -> None:
-    method = replace(several(**ALL), dropout=0.2, signal="loss", period=2, epochs=6)
+    method = several(**ALL).with_settings(
+        {"encoder.dropout": 0.2, "schedule.signal": "loss", "schedule.update_every": 2, "epochs": 6}
+    )
     whole = method.fit(UNEVEN, ONE)
     assert len(set(told(whole.log, "weight", "small"))) == 3
     options, calls = replace(ONE, work_dir=tmp_path / "kept"), []
@@ -204,15 +229,15 @@ def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path: Any) -> Non
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objectives": {}}, "weigh='several' and objectives belong together"),
-        ({"weigh": "sparsity"}, "weigh='several' and objectives belong together"),
+        ({"objectives": {}}, "domain_weighting='several' and objectives belong together"),
+        ({"domain_weighting": "sparsity"}, "domain_weighting='several' and objectives belong together"),
         ({"objectives": {"sparse": 1.0}}, "Unknown objective 'sparse': did you mean 'sparsity'"),
-        ({"objectives": {"exposure": -1.0}}, "exposure must be 0 or more"),
-        ({"signal": "gradient"}, "needs renorm and another signal"),
-        ({"renorm": False}, "needs renorm and another signal"),
+        ({"objectives": {"exposure": -1.0}}, "objectives must be a table"),
+        ({"schedule.signal": "gradient"}, "needs schedule.renorm and a schedule.signal"),
+        ({"schedule.renorm": False}, "needs schedule.renorm and a schedule.signal"),
     ],
     ids=str,
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        replace(several(sparsity=1.0), **settings)
+        several(sparsity=1.0).with_settings(settings)

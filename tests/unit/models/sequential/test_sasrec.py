@@ -19,8 +19,18 @@ from landbridge.training.options import FitOptions
 pytest.importorskip("torch")
 
 ONE = FitOptions(threads=1)
-SMALL = SASRec(
-    factors=16, blocks=1, heads=2, hidden=32, length=8, batch_size=16, lr=0.01, epochs=30, dropout=0.0
+SMALL = SASRec.from_settings(
+    {
+        "encoder.factors": 16,
+        "encoder.blocks": 1,
+        "encoder.heads": 2,
+        "encoder.hidden": 32,
+        "encoder.max_length": 8,
+        "batch_size": 16,
+        "lr": 0.01,
+        "epochs": 30,
+        "encoder.dropout": 0.0,
+    }
 )
 ITEMS = 12
 
@@ -56,18 +66,18 @@ def asking(a: list[int], b: list[int], times: tuple[list[int], list[int]]) -> Qu
 @pytest.mark.parametrize(
     "settings",
     [
-        {"loss": "softmax"},
-        {"loss": "sampled", "hide": False},
-        {"loss": "sampled", "log_q": "corrected", "extra": 20},
-        {"loss": "bce", "negatives_per_positive": 4},
-        {"loss": "gbce", "negatives_per_positive": 4},
-        {"loss": "softmax", "temperature": 0.2, "projected": True, "decay": 0.01},
-        {"loss": "softmax", "precision": "bfloat16"},
-        {"loss": "sampled", "precision": "bfloat16"},
+        {"loss.kind": "softmax"},
+        {"loss.kind": "sampled", "loss.mask_history": False},
+        {"loss.kind": "sampled", "loss.log_q": "corrected", "loss.sampled_negatives": 20},
+        {"loss.kind": "bce", "loss.negatives_per_positive": 4},
+        {"loss.kind": "gbce", "loss.negatives_per_positive": 4},
+        {"loss.kind": "softmax", "loss.temperature": 0.2, "encoder.projected": True, "weight_decay": 0.01},
+        {"loss.kind": "softmax", "precision": "bfloat16"},
+        {"loss.kind": "sampled", "precision": "bfloat16"},
     ],
 )
 def test_learns_what_comes_next_in_the_other_domain(settings: dict[str, object]) -> None:
-    fitted = replace(SMALL, **settings).fit(chains(), ONE)
+    fitted = SMALL.with_settings(settings).fit(chains(), ONE)
     for item in range(2, ITEMS - 1):
         query = asking([item - 2, item], [item - 1], ([1, 3], [2]))
         best = {name: fitted.score(name, query)[0] for name in "ab"}
@@ -94,7 +104,12 @@ def test_a_known_person_is_her_sequence() -> None:
 
 
 def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    data, method = chains(), replace(SMALL, epochs=6, dropout=0.3, loss="sampled", extra=5)
+    data, method = (
+        chains(),
+        SMALL.with_settings(
+            {"epochs": 6, "encoder.dropout": 0.3, "loss.kind": "sampled", "loss.sampled_negatives": 5}
+        ),
+    )
     whole = method.fit(data, ONE)
 
     def stop(fitted: object) -> float:
@@ -134,16 +149,16 @@ def test_one_event_people_are_read_and_nobody_else_is_needed() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "hinge"}, "Unknown loss"),
-        ({"log_q": "x"}, "Unknown log_q"),
-        ({"heads": 3}, "multiple of heads"),
+        ({"loss.kind": "hinge"}, "Unknown sasrec.loss.kind"),
+        ({"loss.log_q": "x"}, "Unknown sasrec.loss.log_q"),
+        ({"encoder.heads": 3}, "multiple of heads"),
         ({"horizon": 0}, "1 or more"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"decay": 200.0}, "decay must be"),
-        ({"dropout": 1.0}, "dropout must be"),
-        ({"precision": "float16"}, "Unknown precision"),
+        ({"loss.temperature": 0.0}, "temperature must be a number, above 0"),
+        ({"weight_decay": 200.0}, "decay must be"),
+        ({"encoder.dropout": 1.0}, "dropout must be"),
+        ({"precision": "float16"}, "Unknown sasrec.precision"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        replace(SMALL, **settings)
+        SMALL.with_settings(settings)

@@ -9,7 +9,7 @@ import torch
 from landbridge.core.errors import SettingsError
 from landbridge.models.sequential.transformer import Encoder
 
-PLAN = Encoder(factors=8, blocks=2, heads=2, hidden=12, length=6, projected=True)
+PLAN = Encoder(factors=8, blocks=2, heads=2, hidden=12, max_length=6, projected=True)
 ITEMS = 20
 
 
@@ -112,7 +112,7 @@ def test_padding_touches_no_row() -> None:
 
 
 def test_the_last_event_has_the_same_place_however_long_the_window_is() -> None:
-    w = weights(plan := Encoder(factors=8, blocks=0, heads=1, hidden=1, length=6))
+    w = weights(plan := Encoder(factors=8, blocks=0, heads=1, hidden=1, max_length=6))
     w["place"].data[1:] += 5
     short, long = states(plan, w, [4], [1, 2, 4])
     assert np.array_equal(short[-1], long[-1])
@@ -129,4 +129,4 @@ def test_sizes_are_checked() -> None:
     with pytest.raises(SettingsError, match="multiple of heads: 8 is none of 3"):
         Encoder(factors=8, heads=3)
     with pytest.raises(SettingsError, match="1 or more"):
-        Encoder(length=0)
+        Encoder(max_length=0)

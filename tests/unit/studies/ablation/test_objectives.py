@@ -24,7 +24,15 @@ from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.spec import benchmark_spec
 
 torch = pytest.importorskip("torch")
-QUICK = {"factors": 4, "blocks": 1, "heads": 1, "hidden": 8, "length": 8, "epochs": 3, "batch_size": 64}
+QUICK = {
+    "encoder.factors": 4,
+    "encoder.blocks": 1,
+    "encoder.heads": 1,
+    "encoder.hidden": 8,
+    "encoder.max_length": 8,
+    "epochs": 3,
+    "batch_size": 64,
+}
 DATA = {"name": "shops", "source": ["a.csv", "b.csv"]}
 
 
@@ -43,9 +51,9 @@ def test_points_are_the_grid_of_all_objectives_and_generic() -> None:
     assert points["0.5 sparsity + 0.5 exposure"] == {"sparsity": 0.5, "worst_group": 0, "exposure": 0.5}
     assert all(sum(point.values()) == 1 for point in list(points.values())[1:])
     cells = plan.cells()
-    assert cells["generic"] == {"epochs": 4, "weigh": "none"}
-    assert cells["exposure"] == {"epochs": 4, "weigh": "several", "objectives": points["exposure"]}
-    assert [DWL(**cell).epochs for cell in cells.values()] == [4] * 7
+    assert cells["generic"] == {"epochs": 4, "domain_weighting": "none"}
+    assert cells["exposure"] == {"epochs": 4, "domain_weighting": "several", "objectives": points["exposure"]}
+    assert [DWL.from_settings({**cell}).epochs for cell in cells.values()] == [4] * 7
 
 
 def test_some_objectives_alone() -> None:
@@ -72,9 +80,9 @@ def test_the_benchmark_judges_across_domains_with_the_latest_held_out() -> None:
         ({"steps": 0}, "steps and seeds must be 1 or more"),
         ({"seeds": 0}, "steps and seeds must be 1 or more"),
         ({"settings": {"objectives": {"exposure": 1}}}, "objectives is what the points change"),
-        ({"settings": {"weigh": "none"}}, "weigh is what the points change"),
-        ({"settings": {"signal": "gradient"}}, "needs renorm and another signal"),
-        ({"settings": {"factor": 4}}, "Unknown setting of dwl 'factor': did you mean 'factors'"),
+        ({"settings": {"domain_weighting": "none"}}, "domain_weighting is what the points change"),
+        ({"settings": {"schedule.signal": "gradient"}}, "needs schedule.renorm and a schedule.signal"),
+        ({"settings": {"factor": 4}}, "Unknown setting of dwl 'factor': did you mean 'encoder.factors'"),
         ({"data": {"name": "d"}}, "Data 'd' needs either source or dataset"),
     ],
     ids=str,

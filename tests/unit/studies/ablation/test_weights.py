@@ -30,11 +30,11 @@ from landbridge.studies.benchmark.spec import benchmark_spec
 
 torch = pytest.importorskip("torch")
 QUICK = {
-    "factors": 4,
-    "blocks": 1,
-    "heads": 1,
-    "hidden": 8,
-    "length": 8,
+    "encoder.factors": 4,
+    "encoder.blocks": 1,
+    "encoder.heads": 1,
+    "encoder.hidden": 8,
+    "encoder.max_length": 8,
     "epochs": 2,
     "batch_size": 64,
     "lr": 0.01,
@@ -88,27 +88,58 @@ def test_all_cells_are_there_under_their_names() -> None:
     found = WeightAblation(DATA, vary=VARIED).cells(("small",))
     assert list(found)[:3] == ["generic", "fixed", "base"]
     counts = {factor: sum(label.startswith(f"{factor} ") for label in found) for factor in VARIED}
-    assert counts == {"metric": 4, "map": 5, "bounds": 3, "period": 3, "signal": 4, "grid": 27}
-    assert found["generic"] == {"weigh": "none", "signal": "static"}
-    assert found["fixed"] == {"weigh": "fixed", "weights": {"small": 2.0}, "signal": "static"}
+    assert counts == {
+        "metric": 4,
+        "map": 5,
+        "bounds": 3,
+        "period": 3,
+        "signal": 4,
+        "grid": 27,
+    }
+    assert found["generic"] == {"domain_weighting": "none", "schedule.signal": "static"}
+    assert found["fixed"] == {
+        "domain_weighting": "fixed",
+        "weights": {"small": 2.0},
+        "schedule.signal": "static",
+    }
     assert found["base"] == {}
-    assert found["metric frequency"] == {"alpha": 1, "beta": 0, "gamma": 0}
-    assert found["metric hybrid"] == {key: getattr(DWL(), key) for key in GRID}
-    assert found["bounds 0.1 to 3"] == {"low": 0.1, "high": 3}
-    assert found["period 4"] == {"period": 4, "start": "ones"}
-    assert found["signal window"] == {"signal": "window", "window_days": 30}
-    assert found["signal loss"] == {"signal": "loss"}
-    assert found["grid 1.5 0.3 0.2"] == {"alpha": 1.5, "beta": 0.3, "gamma": 0.2}
+    assert found["metric frequency"] == {
+        "schedule.sparsity.alpha": 1,
+        "schedule.sparsity.beta": 0,
+        "schedule.sparsity.gamma": 0,
+    }
+    assert found["metric hybrid"] == {key: DWL().flat()[key] for key in GRID}
+    assert found["bounds 0.1 to 3"] == {
+        "schedule.weight_map.min_weight": 0.1,
+        "schedule.weight_map.max_weight": 3,
+    }
+    assert found["period 4"] == {"schedule.update_every": 4, "schedule.initial_weights": "ones"}
+    assert found["signal window"] == {"schedule.signal": "window", "schedule.window_days": 30}
+    assert found["signal loss"] == {"schedule.signal": "loss"}
+    assert found["grid 1.5 0.3 0.2"] == {
+        "schedule.sparsity.alpha": 1.5,
+        "schedule.sparsity.beta": 0.3,
+        "schedule.sparsity.gamma": 0.2,
+    }
 
 
 def test_a_cell_is_the_base_with_one_thing_changed() -> None:
-    settings = {"signal": "window", "window_days": 5.0, "epochs": 4, "kappa": 1.0}
+    settings = {
+        "schedule.signal": "window",
+        "schedule.window_days": 5.0,
+        "epochs": 4,
+        "schedule.weight_map.kappa": 1.0,
+    }
     asked = WeightAblation(DATA, settings, vary=("signal", "map"), window_days=9.0)
     found = asked.cells(("small",))
     assert found["base"] == settings
-    assert found["map affine"] == settings | {"map": "affine"}
-    assert found["signal static"] == {"signal": "static", "epochs": 4, "kappa": 1.0}
-    assert found["signal window"]["window_days"] == 9
+    assert found["map affine"] == settings | {"schedule.weight_map.kind": "affine"}
+    assert found["signal static"] == {
+        "schedule.signal": "static",
+        "epochs": 4,
+        "schedule.weight_map.kappa": 1.0,
+    }
+    assert found["signal window"]["schedule.window_days"] == 9
     assert list(found)[3:] == [
         f"map {each}" for each in ("exponential", "literal", "affine", "geometric", "softmax")
     ] + [f"signal {each}" for each in ("static", "window", "loss", "gradient")]
@@ -116,7 +147,7 @@ def test_a_cell_is_the_base_with_one_thing_changed() -> None:
 
 def test_the_benchmark_judges_across_domains_with_the_latest_held_out() -> None:
     asked = WeightAblation(DATA, seeds=3)
-    spec = benchmark_spec(asked.tables({"generic": {"weigh": "none"}, "base": {}}))
+    spec = benchmark_spec(asked.tables({"generic": {"domain_weighting": "none"}, "base": {}}))
     assert "signal" not in asked.vary
     assert (spec.seeds, spec.metrics, spec.reference) == ((1, 2, 3), ("ndcg@10", "recall@10"), "generic")
     assert (spec.data[0].across, spec.data[0].split.kind) == (True, "latest")
@@ -129,12 +160,12 @@ def test_the_benchmark_judges_across_domains_with_the_latest_held_out() -> None:
         ({"vary": ("metrics",)}, "Unknown vary 'metrics': did you mean 'metric'"),
         ({"vary": ()}, "vary needs one or more of metric, map, bounds"),
         ({"seeds": 0}, "seeds must be 1 or more"),
-        ({"settings": {"weigh": "none"}}, "weigh is what the controls change"),
+        ({"settings": {"domain_weighting": "none"}}, "domain_weighting is what the controls change"),
         ({"settings": {"weights": {"small": 2}}}, "weights is what the controls change"),
-        ({"settings": {"factor": 4}}, "Unknown setting of dwl 'factor': did you mean 'factors'"),
-        ({"settings": {"period": 0}}, "period must be 1 epoch or more"),
-        ({"vary": ("signal",), "window_days": 0.0}, "window_days must be above 0"),
-        ({"vary": ("signal",), "settings": {"blocks": 0}}, "give blocks 1 or more"),
+        ({"settings": {"factor": 4}}, "Unknown setting of dwl 'factor': did you mean 'encoder.factors'"),
+        ({"settings": {"schedule.update_every": 0}}, "update_every must be a whole number, 1 or more"),
+        ({"vary": ("signal",), "window_days": 0.0}, "window_days must be a number, above 0"),
+        ({"vary": ("signal",), "settings": {"encoder.blocks": 0}}, "give encoder.blocks 1 or more"),
         ({"data": {"name": "d"}}, "Data 'd' needs either source or dataset"),
         ({"data": DATA | {"split": {"kind": "none"}}}, "data 1, split, kind"),
     ],
@@ -151,21 +182,30 @@ def test_mistakes_are_one_sentence(changes: dict[str, Any], words: str) -> None:
     "settings",
     [
         {},
-        {"start": "ones", "period": 1},
-        {"start": "ones", "period": 3, "bias_correction": True},
-        {"map": "affine", "low": 0.5, "high": 3.0},
-        {"combine": "mean", "map": "softmax"},
-        {"combine": "product", "renorm": False},
-        {"signal": "window", "window_days": 2.0, "period": 1, "momentum": 0.3},
-        {"signal": "window", "window_days": 2.0, "period": 9},
-        {"weigh": "fixed", "weights": {"small": 2.0}},
-        {"weigh": "none"},
+        {"schedule.initial_weights": "ones", "schedule.update_every": 1},
+        {"schedule.initial_weights": "ones", "schedule.update_every": 3, "schedule.bias_correction": True},
+        {
+            "schedule.weight_map.kind": "affine",
+            "schedule.weight_map.min_weight": 0.5,
+            "schedule.weight_map.max_weight": 3.0,
+        },
+        {"combine": "mean", "schedule.weight_map.kind": "softmax"},
+        {"combine": "product", "schedule.renorm": False},
+        {
+            "schedule.signal": "window",
+            "schedule.window_days": 2.0,
+            "schedule.update_every": 1,
+            "schedule.momentum": 0.3,
+        },
+        {"schedule.signal": "window", "schedule.window_days": 2.0, "schedule.update_every": 9},
+        {"domain_weighting": "fixed", "weights": {"small": 2.0}},
+        {"domain_weighting": "none"},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("data", [walks(), crosslisted(walks())], ids=["apart", "crosslisted"])
 def test_trajectories_are_what_a_fit_weighs_with(settings: dict[str, Any], data: MultiDomain) -> None:
-    method, ground = replace(METHOD, **settings), Ground.of(data)
+    method, ground = METHOD.with_settings(settings), Ground.of(data)
     found_EP = trajectory(method, ground)
     assert found_EP is not None
     assert found_EP.shape == (7, len(ground.events_P))
@@ -184,42 +224,49 @@ def owned(data: MultiDomain, name: str) -> np.ndarray:
 
 def test_what_only_training_tells_is_one_run_with_itself_alone() -> None:
     for signal in ("loss", "gradient"):
-        method = replace(METHOD, signal=signal)
+        method = METHOD.with_settings({"schedule.signal": signal})
         assert trajectory(method, GROUND) is None
-        near = replace(method, kappa=0.5001)
+        near = method.with_settings({"schedule.weight_map.kappa": 0.5001})
         assert runs_of({"one": method, "near": near, "same": replace(method)}, GROUND) == {
             "one": "one",
             "near": "near",
             "same": "one",
         }
-    assert trajectory(replace(METHOD, weigh="none", signal="gradient"), GROUND) is not None
+    assert (
+        trajectory(METHOD.with_settings({"domain_weighting": "none", "schedule.signal": "gradient"}), GROUND)
+        is not None
+    )
 
 
 def test_from_computed_weights_the_period_is_nothing_and_from_ones_it_is() -> None:
-    periods = {f"{period}": replace(METHOD, period=period) for period in (1, 2, 4)}
+    periods = {f"{period}": METHOD.with_settings({"schedule.update_every": period}) for period in (1, 2, 4)}
     assert set(runs_of(periods, GROUND).values()) == {"1"}
     asked = WeightAblation(DATA, settings={"epochs": 7}, vary=("period",)).cells(("small",))
-    found = runs_of({label: DWL(**each) for label, each in asked.items()}, GROUND)
+    found = runs_of({label: DWL.from_settings({**each}) for label, each in asked.items()}, GROUND)
     assert all(found[label] == label for label in found)
 
 
 def test_cells_of_the_same_weights_point_to_the_first_of_them() -> None:
     """The middle of the grid is the base, and so is it with bounds that no weight reaches."""
     asked = WeightAblation(DATA, {"epochs": 2}, vary=("metric", "bounds", "grid"))
-    found = runs_of({label: DWL(**each) for label, each in asked.cells(("small",)).items()}, GROUND)
+    found = runs_of(
+        {label: DWL.from_settings({**each}) for label, each in asked.cells(("small",)).items()}, GROUND
+    )
     assert {found[label] for label in found if label.startswith("bounds")} == {"base"}
     assert found["metric hybrid"] == found["grid 1 0.6 0.2"] == "base"
     assert found["metric frequency"] == "metric frequency"
     assert found["metric users"] == "metric frequency"  # everybody has as many events
-    steep = replace(asked, settings={"epochs": 2, "kappa": 2.0}, vary=("bounds",)).cells(("small",))
-    found = runs_of({label: DWL(**each) for label, each in steep.items()}, GROUND)
+    steep = replace(asked, settings={"epochs": 2, "schedule.weight_map.kappa": 2.0}, vary=("bounds",)).cells(
+        ("small",)
+    )
+    found = runs_of({label: DWL.from_settings({**each}) for label, each in steep.items()}, GROUND)
     assert [label for label, run in found.items() if label != run] == ["bounds 0.2 to 5"]
 
 
 def test_even_domains_are_generic_whatever_is_asked() -> None:
     every = tuple(name for name in VARIED if name != "signal")
     asked = WeightAblation(DATA, {"epochs": 2}, vary=every).cells(("one",))
-    found = runs_of({label: DWL(**each) for label, each in asked.items()}, EVEN)
+    found = runs_of({label: DWL.from_settings({**each}) for label, each in asked.items()}, EVEN)
     assert found.pop("fixed") == "fixed"
     assert set(found.values()) == {"generic"}
 
@@ -228,7 +275,7 @@ def test_even_domains_are_generic_whatever_is_asked() -> None:
 @example(1.0, 0.01005)
 @example(1.0, -0.00995)
 def test_one_per_cent_of_any_weight_in_any_epoch_is_the_limit(weight: float, change: float) -> None:
-    one = DWL(weigh="fixed", weights={"small": weight}, epochs=2)
+    one = DWL(domain_weighting="fixed", weights={"small": weight}, epochs=2)
     other = replace(one, weights={"small": weight * (1 + change)})
     far = max(abs(change), abs(change) / (1 + change))
     if abs(far - 0.01) > 1e-9:
@@ -236,7 +283,10 @@ def test_one_per_cent_of_any_weight_in_any_epoch_is_the_limit(weight: float, cha
 
 
 def test_a_later_epoch_decides_too() -> None:
-    slow, still = replace(METHOD, start="ones", period=6), replace(METHOD, start="ones", period=7)
+    slow, still = (
+        METHOD.with_settings({"schedule.initial_weights": "ones", "schedule.update_every": 6}),
+        METHOD.with_settings({"schedule.initial_weights": "ones", "schedule.update_every": 7}),
+    )
     assert runs_of({"slow": slow, "still": still}, GROUND)["still"] == "still"
     short = {label: replace(each, epochs=6) for label, each in {"slow": slow, "still": still}.items()}
     assert runs_of(short, GROUND)["still"] == "slow"
@@ -481,7 +531,9 @@ def test_without_the_extra_there_is_no_picture(tmp_path: Path, monkeypatch: pyte
 
 
 def test_signals_that_only_training_tells_are_fitted(tmp_path: Path) -> None:
-    asked = plan(tmp_path, FEW, vary=("signal",), settings={**QUICK, "period": 1}, window_days=1.0)
+    asked = plan(
+        tmp_path, FEW, vary=("signal",), settings={**QUICK, "schedule.update_every": 1}, window_days=1.0
+    )
     found = ablate_weights(asked, tmp_path / "out")
     labels = next(iter(found.tables.values()))["label"].to_list()
     assert labels[3] == "signal static = base"

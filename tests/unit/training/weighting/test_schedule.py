@@ -46,8 +46,10 @@ def test_static_weights_are_the_closed_form_within_bounds(
     kind: str, renorm: bool, momentum: float, updates: int, computed: bool
 ) -> None:
     counts, start = counts_of(), "computed" if computed else "ones"
-    schedule = WeightSchedule(map=WeightMap(kind), renorm=renorm, momentum=momentum, period=1, start=start)
-    target_D = schedule.map.weights(SparsityScore().score(counts), counts.share_D if renorm else None)
+    schedule = WeightSchedule(
+        weight_map=WeightMap(kind), renorm=renorm, momentum=momentum, update_every=1, initial_weights=start
+    )
+    target_D = schedule.weight_map.weights(SparsityScore().score(counts), counts.share_D if renorm else None)
     state = schedule.begin(counts)
     first_D = schedule.weights(state)
     np.testing.assert_array_equal(first_D, target_D if computed else np.ones(3))
@@ -74,19 +76,19 @@ def test_five_updates_go_less_than_half_of_the_way() -> None:
 
 def test_bias_correction_divides_the_average_from_zero() -> None:
     many = [counts_of(seed=seed) for seed in range(6)]
-    schedule = WeightSchedule(period=1, bias_correction=True)
+    schedule = WeightSchedule(update_every=1, bias_correction=True)
     state = schedule.begin(many[0])
     average_D = np.zeros(3)
     for number, counts in enumerate(many, start=1):
         state = schedule.at_epoch(state, number, counts)
-        target_D = schedule.map.weights(SparsityScore().score(counts), many[0].share_D)
+        target_D = schedule.weight_map.weights(SparsityScore().score(counts), many[0].share_D)
         average_D = 0.9 * average_D + 0.1 * target_D
         np.testing.assert_allclose(schedule.weights(state), average_D / (1 - 0.9**number), rtol=1e-12)
         assert many[0].share_D @ schedule.weights(state) == pytest.approx(1, abs=1e-12)
 
 
 def test_only_epochs_after_a_whole_period_change_weights() -> None:
-    schedule, counts = WeightSchedule(period=3), counts_of()
+    schedule, counts = WeightSchedule(update_every=3), counts_of()
     states = [schedule.begin(counts)]
     for epoch in range(8):
         states.append(schedule.at_epoch(states[-1], epoch))
@@ -100,13 +102,13 @@ def test_balanced_domains_stay_at_1_exactly(kind: str, correction: bool) -> None
     table = uneven({"a": (40, 55)})["a"]
     for names in ("a", "abc"):
         counts = DomainCounts.of(of_tables(dict.fromkeys(names, table)))
-        schedule = WeightSchedule(map=WeightMap(kind), period=1, bias_correction=correction)
+        schedule = WeightSchedule(weight_map=WeightMap(kind), update_every=1, bias_correction=correction)
         assert schedule.weights(after(schedule, schedule.begin(counts), 20)).tolist() == [1.0] * len(names)
 
 
 def test_a_domain_without_events_stays_at_1() -> None:
     counts = counts_of({"a": (40, 55), "none": (5, 0), "b": (20, 10)})
-    schedule = WeightSchedule(start="computed")
+    schedule = WeightSchedule(initial_weights="computed")
     state = after(schedule, schedule.begin(counts), 4)
     assert schedule.weights(state)[1] == 1.0
     without = counts_of({"a": (40, 55), "b": (20, 10)})
@@ -117,7 +119,7 @@ def test_a_domain_without_events_stays_at_1() -> None:
 
 
 def test_the_state_is_left_alone_and_comes_back_from_a_file(tmp_path: Path) -> None:
-    schedule, counts = WeightSchedule(signal="loss", period=1), counts_of()
+    schedule, counts = WeightSchedule(signal="loss", update_every=1), counts_of()
     losses = [np.array([0.5, 0.4, np.nan]), np.array([0.4, 0.4, 0.6]), np.array([0.3, 0.4, 0.1])]
     states = [schedule.begin(counts)]
     for epoch, loss_D in enumerate(losses, start=1):
@@ -146,7 +148,7 @@ def timed(times: dict[str, list[int]]) -> MultiDomain:
 
 def test_windows_end_at_the_quantiles_of_time() -> None:
     data = timed({"a": [1, 2, 3, 4, 30, 31], "b": [5, 6], "c": [100, 101, 102, 103]})
-    schedule = WeightSchedule(signal="window", window_days=4, period=2)
+    schedule = WeightSchedule(signal="window", window_days=4, update_every=2)
     first, second, third = schedule.windows(data, 8)  # updates at 2, 4, 6 of 8: 4, 8 and 12 events have been
     assert first.events_D.tolist() == [4, 0, 0]
     assert second.events_D.tolist() == [2, 0, 0]
@@ -159,7 +161,9 @@ def test_windows_end_at_the_quantiles_of_time() -> None:
 
 def test_a_domain_without_events_in_the_window_keeps_its_score() -> None:
     data = timed({"a": [1, 2, 3, 4, 30, 31], "b": [5, 6], "c": [100, 101, 102, 103]})
-    schedule = WeightSchedule(METRICS["frequency"], signal="window", window_days=4, momentum=0, period=1)
+    schedule = WeightSchedule(
+        METRICS["frequency"], signal="window", window_days=4, momentum=0, update_every=1
+    )
     state = schedule.begin(DomainCounts.of(data))
     window = DomainCounts.of(data, 28 * DAY, 31 * DAY)
     state = schedule.at_epoch(state, 1, window)
@@ -170,7 +174,7 @@ def test_a_domain_without_events_in_the_window_keeps_its_score() -> None:
 
 
 def test_who_learns_slowly_gets_more_under_the_signal_of_losses() -> None:
-    schedule = WeightSchedule(signal="loss", period=2, momentum=0)
+    schedule = WeightSchedule(signal="loss", update_every=2, momentum=0)
     counts = counts_of()
     state = schedule.begin(counts)
     for epoch, loss_D in enumerate([[1, 2, np.nan], [3, 2, np.nan], [1, 1, 4], [1, 1.5, 8]], start=1):
@@ -185,7 +189,7 @@ def test_who_learns_slowly_gets_more_under_the_signal_of_losses() -> None:
 
 
 def test_new_counts_are_taken_up_under_static_too() -> None:
-    schedule = WeightSchedule(period=1, momentum=0)
+    schedule = WeightSchedule(update_every=1, momentum=0)
     one, other = counts_of(seed=0), counts_of(seed=5)
     state = schedule.at_epoch(schedule.begin(one), 1, other)
     np.testing.assert_array_equal(state["score_D"], SparsityScore().score(other))
@@ -194,13 +198,13 @@ def test_new_counts_are_taken_up_under_static_too() -> None:
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (lambda: WeightSchedule(start="one"), "did you mean 'ones'"),
+        (lambda: WeightSchedule(initial_weights="one"), "did you mean 'ones'"),
         (lambda: WeightSchedule(signal="losses"), "did you mean 'loss'"),
-        (lambda: WeightSchedule(momentum=1), "momentum must be 0 or more and below 1"),
-        (lambda: WeightSchedule(period=0), "period must be 1 epoch or more"),
+        (lambda: WeightSchedule(momentum=1), "momentum must be a number, 0 or more and below 1"),
+        (lambda: WeightSchedule(update_every=0), "update_every must be a whole number, 1 or more"),
         (lambda: WeightSchedule(signal="window"), "belong together"),
         (lambda: WeightSchedule(window_days=3), "belong together"),
-        (lambda: WeightSchedule(signal="window", window_days=0), "window_days must be above 0"),
+        (lambda: WeightSchedule(signal="window", window_days=0), "window_days must be a number, above 0"),
         (lambda: WeightSchedule(signal="gradient").begin(counts_of()), "gradnorm.GradNorm"),
         (lambda: DynamicSparsity(WeightSchedule(signal="gradient"), counts_of(), 1), "gradnorm.GradNorm"),
         (lambda: DynamicSparsity(WeightSchedule(), counts_of(), 0), "steps_per_epoch must be 1 or more"),
@@ -255,7 +259,7 @@ def equal(one: list[Any], other: list[Any]) -> bool:
 @pytest.mark.parametrize("names", ["a", "ab"])
 def test_balanced_domains_train_bit_for_bit_as_without_weights(names: str) -> None:
     counts = DomainCounts.of(of_tables(dict.fromkeys(names, uneven({"a": (40, 55)})["a"])))
-    weighting = DynamicSparsity(WeightSchedule(period=1), counts, 8)
+    weighting = DynamicSparsity(WeightSchedule(update_every=1), counts, 8)
     plain, log = trained(Uniform(), names=names)
     weighted, told = trained(weighting, names=names)
     assert equal(plain, weighted)
@@ -266,7 +270,7 @@ def test_balanced_domains_train_bit_for_bit_as_without_weights(names: str) -> No
 
 def test_updates_come_after_whole_periods_and_weights_of_losses_sum_to_their_number() -> None:
     counts = counts_of({"a": (40, 55), "b": (20, 10)})
-    weighting = DynamicSparsity(WeightSchedule(period=2), counts, 8)
+    weighting = DynamicSparsity(WeightSchedule(update_every=2), counts, 8)
     first = dict(zip("ab", (2 * counts.share_D).tolist(), strict=True))
     plain, _ = trained(Uniform(), epochs=6)
     weighted, log = trained(weighting, epochs=6)
@@ -284,7 +288,7 @@ def test_updates_come_after_whole_periods_and_weights_of_losses_sum_to_their_num
 @pytest.mark.parametrize("signal", ["static", "loss", "window"])
 def test_a_resumed_fit_goes_on_bit_for_bit(tmp_path: Path, signal: str) -> None:
     data = timed({"a": [1, 2, 3, 4, 30, 31, 33, 35], "b": [5, 6, 32, 34]})
-    schedule = WeightSchedule(signal=signal, window_days=10 if signal == "window" else None, period=1)
+    schedule = WeightSchedule(signal=signal, window_days=10 if signal == "window" else None, update_every=1)
     weighting = DynamicSparsity.of(schedule, data, 8, 5)
     whole, log = trained(weighting)
     trained(weighting, tmp_path, epochs=3)
@@ -297,7 +301,11 @@ def test_a_resumed_fit_goes_on_bit_for_bit(tmp_path: Path, signal: str) -> None:
 def test_mean_losses_are_weights_of_the_inverse_frequency_already() -> None:
     """Samples weighed by 1/f are domains weighed alike, which is what a sum of means does."""
     counts = counts_of({"a": (40, 55), "b": (20, 10), "none": (4, 0)})
-    inverse = WeightSchedule(METRICS["frequency"], WeightMap(low=1e-3, high=1e3, kappa=1.0), start="computed")
+    inverse = WeightSchedule(
+        METRICS["frequency"],
+        WeightMap(min_weight=1e-3, max_weight=1e3, kappa=1.0),
+        initial_weights="computed",
+    )
     weights, state = DynamicSparsity(inverse, counts, 8).weigh(
         {"a": torch.ones(()), "b": torch.ones(())}, {}, {}
     )
@@ -310,7 +318,7 @@ def test_mean_losses_are_weights_of_the_inverse_frequency_already() -> None:
 def test_weighted_means_are_the_mean_of_weighted_samples() -> None:
     """Eq. (5) on one batch with all events, against their own losses times their own weights."""
     data = uneven({"a": (40, 55), "b": (20, 10)})
-    weighting = DynamicSparsity.of(WeightSchedule(start="computed"), data, 8, 5)
+    weighting = DynamicSparsity.of(WeightSchedule(initial_weights="computed"), data, 8, 5)
     rng = np.random.default_rng(0)
     each = {name: torch.tensor(rng.random(len(events))) for name, events in data.domains.items()}
     weights, state = weighting.weigh({name: loss_N.mean() for name, loss_N in each.items()}, {}, {})
@@ -323,7 +331,7 @@ def test_weighted_means_are_the_mean_of_weighted_samples() -> None:
 def test_samples_of_its_own_domain_alone_are_counted_where_items_belong_to_several() -> None:
     data = uneven({"a": (40, 55), "b": (20, 10)})
     several = replace(data, memberships={"a": np.ones((40, 2), bool)})
-    weighting = DynamicSparsity.of(WeightSchedule(start="computed"), several, 8, 5)
+    weighting = DynamicSparsity.of(WeightSchedule(initial_weights="computed"), several, 8, 5)
     weights, _ = weighting.weigh({"a": torch.ones(()), "b": torch.ones(())}, {}, {})
     assert sum(weights.values()) == pytest.approx(2)
     own_D = np.array([len(data["a"]), len(data["b"])]) / data.n_events
@@ -334,7 +342,9 @@ def test_samples_of_its_own_domain_alone_are_counted_where_items_belong_to_sever
 def test_every_update_has_the_window_of_its_time() -> None:
     """Of twelve events four are b's, one early and three late."""
     data = timed({"a": [1, 2, 3, 4, 5, 30, 31, 32], "b": [6, 33, 34, 35]})
-    schedule = WeightSchedule(METRICS["frequency"], signal="window", window_days=7, period=1, momentum=0)
+    schedule = WeightSchedule(
+        METRICS["frequency"], signal="window", window_days=7, update_every=1, momentum=0
+    )
     weighting, state, told = DynamicSparsity.of(schedule, data, 2, 3), {}, []
     for _ in range(9):  # three epochs of two steps, and longer than planned
         _, state = weighting.weigh({"a": torch.ones(()), "b": torch.ones(())}, {}, state)

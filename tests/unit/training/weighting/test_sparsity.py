@@ -18,8 +18,8 @@ from landbridge.core.errors import DataError, SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.training.weighting.sparsity import (
-    COUNTING,
-    ENTROPY,
+    COUNT_UNITS,
+    ENTROPIES,
     MAPS,
     METRICS,
     DomainCounts,
@@ -72,8 +72,8 @@ def scores() -> Any:
 maps = st.builds(
     WeightMap,
     kind=st.sampled_from(MAPS),
-    low=st.floats(0.01, 1),
-    high=st.floats(1, 50),
+    min_weight=st.floats(0.01, 1),
+    max_weight=st.floats(1, 50),
     kappa=st.floats(0, 3),
     temperature=st.floats(0.1, 5),
 )
@@ -163,7 +163,7 @@ def test_the_score_by_hand() -> None:
     assert SparsityScore(0, 0, 1, entropy="items").score(counts) == pytest.approx([log(3), log(2)])
     assert SparsityScore(0, 0, 1, entropy="users").score(counts) == pytest.approx([log(4), 0])
     assert SparsityScore(0, 0, 1, entropy="none").score(counts).tolist() == [0, 0]
-    by_items = replace(METRICS["frequency"], counting="items")
+    by_items = replace(METRICS["frequency"], count_unit="items")
     assert by_items.score(counts) == pytest.approx([log(6 / 4), log(3)])
 
 
@@ -181,15 +181,17 @@ def test_published_entropy_pulls_the_small_domain_down_and_the_normalised_one_do
 
 def test_counting_items_may_turn_the_order_around() -> None:
     counts = counted([900, 100], items=[20, 80])
-    by_events, by_items = (replace(METRICS["frequency"], counting=kind).score(counts) for kind in COUNTING)
+    by_events, by_items = (
+        replace(METRICS["frequency"], count_unit=kind).score(counts) for kind in COUNT_UNITS
+    )
     assert by_events[0] < by_events[1]
     assert by_items[0] > by_items[1]
 
 
-@given(shares(), st.sampled_from(ENTROPY), st.sampled_from(COUNTING))
+@given(shares(), st.sampled_from(ENTROPIES), st.sampled_from(COUNT_UNITS))
 def test_a_domain_without_events_changes_no_other_score(share_D: Any, kind: str, counting: str) -> None:
     events_D = np.ceil(share_D * 1000)
-    sparsity = SparsityScore(entropy=kind, counting=counting, standardise=True)
+    sparsity = SparsityScore(entropy=kind, count_unit=counting, standardise=True)
     score_D = sparsity.score(counted(events_D))
     assert np.isnan(score_D).tolist() == (events_D == 0).tolist()
     alone_D = sparsity.score(counted(events_D[events_D > 0]))
@@ -239,8 +241,8 @@ def test_maps_are_monotone_and_renormalised_ones_within_bounds(score_D: Any, wei
     for weight_D in (weighting.raw(score_D), weighting.weights(score_D), weighting.weights(score_D, share_D)):
         assert (np.diff(weight_D[order]) >= -1e-9 * weight_D[order][1:]).all()
     for weight_D in (weighting.weights(score_D), weighting.weights(score_D, share_D)):
-        assert weight_D.min() >= weighting.low
-        assert weight_D.max() <= weighting.high
+        assert weight_D.min() >= weighting.min_weight
+        assert weight_D.max() <= weighting.max_weight
 
 
 def test_the_maps_by_hand() -> None:
@@ -271,7 +273,7 @@ def test_the_published_map_never_raises_a_weight() -> None:
     score_D = METRICS["frequency"].score(counts)
     literal_D = WeightMap("literal").weights(score_D)
     assert (literal_D.min(), literal_D.max()) == (0.2, 1.0)
-    assert literal_D.tolist() == WeightMap("literal", high=50.0).weights(score_D).tolist()
+    assert literal_D.tolist() == WeightMap("literal", max_weight=50.0).weights(score_D).tolist()
     assert counts.share_D @ literal_D == pytest.approx(0.28, abs=0.005)
     assert counts.share_D @ WeightMap().weights(score_D, counts.share_D) == pytest.approx(1)
 
@@ -384,16 +386,16 @@ def test_the_mean_over_an_items_domains_keeps_the_mean_over_events(seed: int) ->
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (lambda: SparsityScore(alpha=-1), "alpha must be 0 or more"),
-        (lambda: SparsityScore(gamma=float("nan")), "gamma must be 0 or more"),
-        (lambda: SparsityScore(counting="event"), "did you mean 'events'"),
+        (lambda: SparsityScore(alpha=-1), "alpha must be a number, 0 or more"),
+        (lambda: SparsityScore(gamma=float("nan")), "gamma must be a number, 0 or more"),
+        (lambda: SparsityScore(count_unit="event"), "did you mean 'events'"),
         (lambda: SparsityScore(entropy="item"), "did you mean 'items'"),
         (lambda: WeightMap("exponent"), "did you mean 'exponential'"),
-        (lambda: WeightMap(low=1.5), "can have mean 1, not 1.5 and 5.0"),
-        (lambda: WeightMap(high=0.5), "can have mean 1"),
-        (lambda: WeightMap(low=0), "can have mean 1"),
-        (lambda: WeightMap(kappa=-1), "kappa must be 0 or more"),
-        (lambda: WeightMap(temperature=0), "temperature must be above 0"),
+        (lambda: WeightMap(min_weight=1.5), "min_weight must be a number, above 0 and at most 1"),
+        (lambda: WeightMap(max_weight=0.5), "max_weight must be a number, 1 or more"),
+        (lambda: WeightMap(min_weight=0), "min_weight must be a number, above 0"),
+        (lambda: WeightMap(kappa=-1), "kappa must be a number, 0 or more"),
+        (lambda: WeightMap(temperature=0), "temperature must be a number, above 0"),
         (lambda: renormalised([1, 2], [0.5, 0.5], 2, 3), "can have mean 1"),
         (lambda: renormalised([1, 0], [0.5, 0.5], 0.2, 5), "above 0 and finite"),
         (lambda: item_weights([1.0], np.ones((1, 1), bool), "maximum"), "did you mean 'max'"),
