@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.serving_core import SPREAD, model
 from landbridge.core.threads import thread_limit
 from landbridge.serving.engine.approximate import (
-    PEOPLE,
+    SAMPLED_USERS,
     AnnPolicy,
     IvfRanker,
     approximate_ranker,
@@ -54,23 +54,23 @@ def figures(args: argparse.Namespace) -> dict[str, Any]:
         "MiB": round(_resident() - before),
     }
     rankers: dict[str, Ranker] = {"exact": exact, "approximate": IvfRanker(exact, {"shop": cells})}
-    users = np.random.default_rng(1).choice(args.users, PEOPLE, replace=False).tolist()
+    users = np.random.default_rng(1).choice(args.users, SAMPLED_USERS, replace=False).tolist()
     requests = [Request(("shop",), f"user {user}", k=K) for user in users]
     for size in SIZES:
         parts = [
             QueryBatch.of(fitted.history, catalogues, requests[first : first + size]).parts()[0]
-            for first in range(0, PEOPLE, size)
+            for first in range(0, SAMPLED_USERS, size)
         ]
         best = dict.fromkeys(rankers, np.inf)
         for _ in range(args.repeats):  # in turn, so that a busy machine is busy for both
             for name, ranker in rankers.items():
                 best[name] = min(best[name], _seconds(ranker, parts))
-        found |= {f"{name} {size}": round(1000 * best[name] / PEOPLE, 3) for name in rankers}
+        found |= {f"{name} {size}": round(1000 * best[name] / SAMPLED_USERS, 3) for name in rankers}
     (part,) = QueryBatch.of(fitted.history, catalogues, requests).parts()
     tiles = exact.tiles["shop"]
     gone = tiles.best(*exact.model.query_embeddings("shop", part.queries), part.constraints)[2]
     recall = recall_of(*(rankers[name].best(part)[0] for name in ("approximate", "exact")))
-    looked = gone / PEOPLE / len(tiles.norm_T)
+    looked = gone / SAMPLED_USERS / len(tiles.norm_T)
     used = "shop" in approximate_ranker(exact)[1]
     return found | {"looked": round(looked, 3), "recall": round(recall, 4), "used": used}
 

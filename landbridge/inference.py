@@ -37,8 +37,10 @@ def recommend(
     ``users``: raw ids, None for everybody. Known items are left out unless ``seen``. DataError for an
     unknown id.
     """
-    people = fitted.history.users
-    user_B = np.arange(len(people), dtype=np.int32) if users is None else _indices(people, list(users))
+    vocabulary = fitted.history.users
+    user_B = (
+        np.arange(len(vocabulary), dtype=np.int32) if users is None else _indices(vocabulary, list(users))
+    )
     return _frame(_Names.of(fitted, domain), user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen))
 
 
@@ -179,8 +181,8 @@ def _series(name: str, values: npt.NDArray[Any]) -> pl.Series:
     return pl.Series(name, values.tolist(), pl.String) if text else pl.Series(name, values)
 
 
-def _indices(people: Vocabulary, users: list[Any]) -> Int32:
-    user_B = people.index(users)
+def _indices(vocabulary: Vocabulary, users: list[Any]) -> Int32:
+    user_B = vocabulary.index(users)
     if (user_B < 0).any():
         stranger = users[int(np.argmax(user_B < 0))]
         raise DataError(

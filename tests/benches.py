@@ -47,9 +47,9 @@ def small_spec(folder: Path, **changes: Any) -> dict[str, Any]:
 
 def main(folder: Path, out: Path, jobs: int, dies_at: int) -> None:
     """Run it; the process that judges for the ``dies_at``-th time, or the parent of several, is killed."""
-    real, calls = cells.EvaluationJob._judge, []
+    real, calls = cells.EvaluationJob._evaluate, []
 
-    def judge(self: cells.EvaluationJob, *parts: Any) -> Any:
+    def evaluate(self: cells.EvaluationJob, *parts: Any) -> Any:
         calls.append(1)
         if len(calls) == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -69,7 +69,7 @@ def main(folder: Path, out: Path, jobs: int, dies_at: int) -> None:
             if jobs > 1 and done == dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    cells.EvaluationJob._judge = judge
+    cells.EvaluationJob._evaluate = evaluate
     executor = Serial(1) if jobs == 1 else Processes(jobs, 1)
     benchmark(benchmark_spec(small_spec(folder)), out, executor, Watching(), check_leaks=True)
 

@@ -45,7 +45,7 @@ def cross_listed(
     """For every pair of domains, in order, the items of one that are listed in the other."""
     _check(jaccard, min_users)
     return {
-        (first, second): _twins(data[first], data[second], jaccard, min_users)
+        (first, second): _duplicates(data[first], data[second], jaccard, min_users)
         for first, second in combinations(data.domain_names, 2)
     }
 
@@ -69,13 +69,13 @@ def has_duplicate(
     found_T = np.zeros(len(users), bool)
     for other in known.domain_names:
         if other != domain:
-            twins = _twins(known[domain], known[other], jaccard, min_users, joining=1)
-            row_P, pair_P = _pairs_of_rows(twins, items)
-            met_P = known[other].contains(users[row_P], twins.second_item[pair_P])
+            duplicates = _duplicates(known[domain], known[other], jaccard, min_users, joining=1)
+            row_P, pair_P = _pairs_of_rows(duplicates, items)
+            met_P = known[other].contains(users[row_P], duplicates.second_item[pair_P])
             row_P, pair_P = row_P[met_P], pair_P[met_P]
-            common_P = twins.common[pair_P] + own_T[row_P]
+            common_P = duplicates.common[pair_P] + own_T[row_P]
             count_P = known[domain].item_counts[items[row_P]] + own_T[row_P]
-            either_P = count_P + known[other].item_counts[twins.second_item[pair_P]] - common_P
+            either_P = count_P + known[other].item_counts[duplicates.second_item[pair_P]] - common_P
             found_T[row_P[(common_P >= min_users) & (common_P / either_P >= jaccard)]] = True
     return found_T
 
@@ -87,16 +87,16 @@ def _check(jaccard: float, min_users: int) -> None:
         )
 
 
-def _pairs_of_rows(twins: CrossListed, item_T: Int32) -> tuple[Int64, Int64]:
+def _pairs_of_rows(duplicates: CrossListed, item_T: Int32) -> tuple[Int64, Int64]:
     """Every (row, pair) where the pair's first item is the row's, as two index arrays."""
-    start_T = np.searchsorted(twins.first_item, item_T, side="left")
-    count_T = np.searchsorted(twins.first_item, item_T, side="right") - start_T
+    start_T = np.searchsorted(duplicates.first_item, item_T, side="left")
+    count_T = np.searchsorted(duplicates.first_item, item_T, side="right") - start_T
     row_P = np.repeat(np.arange(len(item_T)), count_T)
     within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(count_T) - count_T, count_T)
     return row_P, np.asarray(start_T[row_P] + within_P, np.int64)
 
 
-def _twins(
+def _duplicates(
     first: Interactions, second: Interactions, jaccard: float, min_users: int, joining: int = 0
 ) -> CrossListed:
     """Pairs that are twins once ``joining`` more users of the second item use the first one too.

@@ -26,8 +26,8 @@ FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: a domain is nearly empty
 COLD_SHARE = 0.5  # above: most users or items have one or two events
 BURST_SHARE = 0.5  # above: most events share their user's very second
 LISTED_SHARE = 0.02  # above: twins carry enough events to colour every result
-REAL_PEOPLE = 0.1  # people active in one domain are active in others: the least correlation expected
-NO_PEOPLE = 0.05  # a correlation surely below this is that of strangers
+REAL_USERS = 0.1  # people active in one domain are active in others: the least correlation expected
+NO_USERS = 0.05  # a correlation surely below this is that of strangers
 SURE = 3.09  # standard errors, one-sided p = .001
 BOUNDARY = 4.5  # standard errors by which an id range must differ: the maximum over all boundaries
 MILLISECONDS, BEFORE_1990 = 10**11, 631_152_000
@@ -119,10 +119,10 @@ def _collisions(data: MultiDomain) -> Iterator[Finding]:
             len(shared) >= FEW_EVENTS
             and (activity_UD[shared].min(axis=0) < activity_UD[shared].max(axis=0)).all()
         ):
-            yield _same_people(data.users, (first, second), shared, np.log(activity_UD[shared]))
+            yield _same_users(data.users, (first, second), shared, np.log(activity_UD[shared]))
 
 
-def _same_people(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2: Float64) -> Finding:
+def _same_users(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2: Float64) -> Finding:
     r = _correlation(log_S2)
     figures: dict[str, Any] = {
         "shared": len(shared),
@@ -141,8 +141,8 @@ def _same_people(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2
             f"({high:.3f}), or the reverse: equal ids of one range are probably different people."
         )
         return Finding("same people", "stop", pair, text, figures)
-    if figures["pearson_at_most"] < REAL_PEOPLE:
-        severity: Severity = "stop" if figures["pearson_at_most"] < NO_PEOPLE else "look"
+    if figures["pearson_at_most"] < REAL_USERS:
+        severity: Severity = "stop" if figures["pearson_at_most"] < NO_USERS else "look"
         text = (
             f"Activity of the {len(shared):,} users shared by {names} hardly goes together (r = {r:.3f}): "
             "check that equal ids are the same people."
@@ -171,7 +171,7 @@ def _boundary(log_S2: Float64) -> int | None:
     sides = (log_S2[: cuts[best]], log_S2[cuts[best] :])
     least = max(_bound(_correlation(part), len(part), -SURE) for part in sides)
     most = min(_bound(_correlation(part), len(part), SURE) for part in sides)
-    return int(cuts[best]) if z_K[best] > BOUNDARY and least > 0 and most < REAL_PEOPLE else None
+    return int(cuts[best]) if z_K[best] > BOUNDARY and least > 0 and most < REAL_USERS else None
 
 
 def _correlation(log_S2: Float64) -> float:
@@ -271,15 +271,15 @@ def _odd_ids(whose: str, domains: tuple[str, ...], vocabulary: Vocabulary) -> It
 def _listed(data: MultiDomain) -> Iterator[Finding]:
     from landbridge.data.cross_listed import cross_listed
 
-    for (first, second), twins in cross_listed(data).items():
+    for (first, second), duplicates in cross_listed(data).items():
         shares = [
             float(data[name].item_counts[np.unique(items)].sum() / max(len(data[name]), 1))
-            for name, items in ((first, twins.first_item), (second, twins.second_item))
+            for name, items in ((first, duplicates.first_item), (second, duplicates.second_item))
         ]
         text = (
-            f"{len(twins):,} pairs of items of {first} and {second} have nearly the same users: "
+            f"{len(duplicates):,} pairs of items of {first} and {second} have nearly the same users: "
             f"{shares[0]:.1%} and {shares[1]:.1%} of events."
         )
-        figures = {"pairs": len(twins), "share_first": shares[0], "share_second": shares[1]}
+        figures = {"pairs": len(duplicates), "share_first": shares[0], "share_second": shares[1]}
         severity: Severity = "look" if max(shares) > LISTED_SHARE else "ok"
         yield Finding("cross-listed", severity, (first, second), text, figures)

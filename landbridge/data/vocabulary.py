@@ -82,8 +82,8 @@ def _places(ids: IdArray, wanted: IdArray) -> npt.NDArray[np.int32]:
     import polars as pl
 
     table = pl.DataFrame({"id": pl.Series(ids.tolist(), dtype=pl.String)}).with_row_index("place")
-    asked = pl.DataFrame({"id": pl.Series(wanted.tolist(), dtype=pl.String)})
-    found = asked.join(table, on="id", how="left", maintain_order="left")["place"]
+    queries = pl.DataFrame({"id": pl.Series(wanted.tolist(), dtype=pl.String)})
+    found = queries.join(table, on="id", how="left", maintain_order="left")["place"]
     return found.cast(pl.Int32).fill_null(-1).to_numpy()
 
 

@@ -33,8 +33,8 @@ def read_published(
     one random training row per user and domain validates. Held-out items nobody trained on are dropped.
     """
     parts_of = _folders(Path(root))
-    person_of = _persons(parts_of, shared_users, as_published, Path(root))
-    known, index = _known(parts_of, person_of)
+    user_of = _linked_users(parts_of, shared_users, as_published, Path(root))
+    known, index = _known(parts_of, user_of)
     test = Holdout(known, {name: _targets(parts["test"], *index[name]) for name, parts in parts_of.items()})
     if all("valid" in parts for parts in parts_of.values()):
         valid = {name: _targets(parts["valid"], *index[name]) for name, parts in parts_of.items()}
@@ -133,7 +133,7 @@ def _pairs(path: Path) -> pl.DataFrame:
     return table
 
 
-def _persons(
+def _linked_users(
     parts_of: Mapping[str, Parts], shared_users: int | None, as_published: bool, root: Path
 ) -> dict[str, Any]:
     trained = [frozenset(parts["train"]["user"].unique().to_list()) for parts in parts_of.values()]
@@ -145,7 +145,7 @@ def _persons(
             "shared_users=N (ids below N are shared; 1736 for game and video), or as_published=True to join "
             "all equal ids as the published program does."
         )
-    return {name: _Persons(name, shared_users, _cold(parts_of, shared_users)) for name in parts_of}
+    return {name: _LinkedUsers(name, shared_users, _cold(parts_of, shared_users)) for name in parts_of}
 
 
 def _cold(parts_of: Mapping[str, Parts], shared_users: int) -> pl.Series:
@@ -163,7 +163,7 @@ def _cold(parts_of: Mapping[str, Parts], shared_users: int) -> pl.Series:
     return pl.concat(cold).unique()
 
 
-class _Persons:
+class _LinkedUsers:
     """Ids of one domain -> text ids of people."""
 
     def __init__(self, domain: str, shared_users: int, cold: pl.Series) -> None:
@@ -184,32 +184,28 @@ def _contained(column: pl.Series, values: pl.Series) -> pl.Series:
 Index = tuple[Vocabulary, Vocabulary, Any]
 
 
-def _known(
-    parts_of: Mapping[str, Parts], person_of: Mapping[str, Any]
-) -> tuple[MultiDomain, dict[str, Index]]:
+def _known(parts_of: Mapping[str, Parts], user_of: Mapping[str, Any]) -> tuple[MultiDomain, dict[str, Index]]:
     """The training events of all domains, and what is needed to index held-out rows."""
-    people = {
-        name: np.concatenate([_ids(person_of[name](part["user"].unique())) for part in parts.values()])
+    all_users = {
+        name: np.concatenate([_ids(user_of[name](part["user"].unique())) for part in parts.values()])
         for name, parts in parts_of.items()
     }
-    users = Vocabulary.of(np.concatenate(list(people.values())))
+    users = Vocabulary.of(np.concatenate(list(all_users.values())))
     items = {name: Vocabulary.of(_ids(parts["train"]["item"])) for name, parts in parts_of.items()}
     domains = {
         name: Interactions.from_events(
-            users.index(_ids(person_of[name](parts["train"]["user"]))),
+            users.index(_ids(user_of[name](parts["train"]["user"]))),
             items[name].index(_ids(parts["train"]["item"])),
             len(users),
             len(items[name]),
         )
         for name, parts in parts_of.items()
     }
-    return MultiDomain(users, items, domains), {
-        name: (users, items[name], person_of[name]) for name in domains
-    }
+    return MultiDomain(users, items, domains), {name: (users, items[name], user_of[name]) for name in domains}
 
 
-def _targets(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, person: Any) -> Targets:
-    user_idx, item_idx = users.index(_ids(person(rows["user"]))), items.index(_ids(rows["item"]))
+def _targets(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, linked: Any) -> Targets:
+    user_idx, item_idx = users.index(_ids(linked(rows["user"]))), items.index(_ids(rows["item"]))
     order = np.lexsort((item_idx, user_idx))
     order = order[item_idx[order] >= 0]
     return Targets(user_idx[order], item_idx[order])
@@ -244,7 +240,7 @@ def _of(events: pl.DataFrame, domain: str, part: str) -> pl.DataFrame:
 
 
 def _with_candidates(
-    candidates: pl.DataFrame, domain: str, users: Vocabulary, items: Vocabulary, person: Any
+    candidates: pl.DataFrame, domain: str, users: Vocabulary, items: Vocabulary, linked: Any
 ) -> Targets:
     import polars as pl
 
@@ -259,7 +255,7 @@ def _with_candidates(
     negatives_TC = items.index(flat).reshape(rows.height, width)
     negatives_TC[negatives_TC == item_idx[:, None]] = -1
     kept = item_idx >= 0
-    return Targets(users.index(_ids(person(rows["user"])))[kept], item_idx[kept], negatives_TC[kept])
+    return Targets(users.index(_ids(linked(rows["user"])))[kept], item_idx[kept], negatives_TC[kept])
 
 
 def _ids(column: pl.Series) -> npt.NDArray[Any]:

@@ -21,7 +21,7 @@ SPEC = validated_spec(
         "fit": {"seed": SEED},
     }
 )
-TWIN = IALS(factors=32, alpha0=0.1, reg=0.03)
+BASELINE = IALS(factors=32, alpha0=0.1, reg=0.03)
 
 
 def run(port: int) -> None:
@@ -47,6 +47,6 @@ def fit_into(folder: Path, wanted: Spec) -> None:
     progress = Terminal()
     run = pipeline.run(wanted, folder, progress=progress)
     if run.holdout is not None:
-        alone = TWIN.fit(run.fitted.history, FitOptions(wanted.fit.seed, threads(wanted)))
-        judged = evaluate(alone, run.holdout, progress=progress)
-        store.attach(folder, "twin", "parquet", judged.write)
+        alone = BASELINE.fit(run.fitted.history, FitOptions(wanted.fit.seed, threads(wanted)))
+        evaluation = evaluate(alone, run.holdout, progress=progress)
+        store.attach(folder, "twin", "parquet", evaluation.write)

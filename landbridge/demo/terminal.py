@@ -42,12 +42,12 @@ def run() -> None:
         "alone": IALS(factors=32, alpha0=0.1, reg=0.03).fit(history, options),
         "joint": CDIMF(factors=32, alpha0=0.1, reg=0.01).fit(history, options),
     }
-    judged = {name: evaluate(model, split.test, progress=Terminal()) for name, model in models.items()}
-    _print_table(console, split, judged)
-    _print_people(console, split, models["joint"])
+    evaluations = {name: evaluate(model, split.test, progress=Terminal()) for name, model in models.items()}
+    _print_table(console, split, evaluations)
+    _print_users(console, split, models["joint"])
 
 
-def _print_table(console: Console, split: Split, judged: dict[str, Evaluation]) -> None:
+def _print_table(console: Console, split: Split, evaluations: dict[str, Evaluation]) -> None:
     from rich.table import Table
 
     console.print(
@@ -58,9 +58,9 @@ def _print_table(console: Console, split: Split, judged: dict[str, Evaluation]) 
         table.add_column(head, justify="left" if head == "domain" else "right", no_wrap=True)
     table.add_column("HR@10\nalone,\njoint", justify="right", no_wrap=True)
     table.add_column("NDCG gain of\njoint over alone\n[95 %]", justify="right", no_wrap=True)
-    ndcg = {name: evaluation.means("ndcg@10") for name, evaluation in judged.items()}
-    hits = {name: evaluation.means("hr@10") for name, evaluation in judged.items()}
-    for row in compare(judged["joint"], judged["alone"]).table().iter_rows(named=True):
+    ndcg = {name: evaluation.means("ndcg@10") for name, evaluation in evaluations.items()}
+    hits = {name: evaluation.means("hr@10") for name, evaluation in evaluations.items()}
+    for row in compare(evaluations["joint"], evaluations["alone"]).table().iter_rows(named=True):
         domain = row["domain"]
         events = split.test.history[domain]
         table.add_row(
@@ -80,7 +80,7 @@ def _short(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1)
 
 
-def _print_people(console: Console, split: Split, joint: Fitted) -> None:
+def _print_users(console: Console, split: Split, joint: Fitted) -> None:
     """Three people: what the joint model recommends in a domain and what they liked in the others."""
     history = split.test.history
     active = np.flatnonzero((history.activity_UD > 0).sum(axis=1) >= 4)

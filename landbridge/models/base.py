@@ -58,10 +58,10 @@ class Method(Settings, ABC):
 
     def stopped(self, log: Sequence[Mapping[str, Any]]) -> Method:
         """The method with as many epochs as the ``log`` of a validated fit found best."""
-        judged = [record for record in log if "valid" in record]
-        if not judged or not self.has_epochs:
+        validated = [record for record in log if "valid" in record]
+        if not validated or not self.has_epochs:
             return self
-        best = max(judged, key=lambda record: float(record["valid"]))
+        best = max(validated, key=lambda record: float(record["valid"]))
         return self.from_settings({**self.flat(), "epochs": best["epoch"] + 1})
 
     @classmethod

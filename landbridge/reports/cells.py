@@ -30,9 +30,9 @@ def series(cells: Iterable[tuple[Cell, list[Cell]]]) -> pl.DataFrame:
 
 def coverage(cells: Iterable[Cell]) -> pl.DataFrame:
     """How much of each catalogue the lists use: data, label, seed, domain, protocol, coverage, gini."""
-    told = ("domain", "protocol", "coverage", "gini")
+    listed = ("domain", "protocol", "coverage", "gini")
     rows = [
-        (*_whose(cell), *(row[name] for name in told))
+        (*_whose(cell), *(row[name] for name in listed))
         for cell in cells
         for row in _rows(cell.get("coverage") or [])
     ]
@@ -45,15 +45,15 @@ def decisions(cells: Iterable[Cell]) -> pl.DataFrame:
     Further columns: pairs, simple (the domain's own best simple model), estimate and simple_estimate
     (validation figures of what serves and of that), lower (bound of their difference), protected.
     """
-    told: dict[str, type] = {"domain": str, "group": str, "pairs": int, "simple": str, "estimate": float}
-    told |= {"simple_estimate": float, "lower": float, "protected": bool}
+    listed: dict[str, type] = {"domain": str, "group": str, "pairs": int, "simple": str, "estimate": float}
+    listed |= {"simple_estimate": float, "lower": float, "protected": bool}
     rows = [
-        (*_whose(cell), *(decision.get(name) for name in told), member, weight)
+        (*_whose(cell), *(decision.get(name) for name in listed), member, weight)
         for cell in cells
         for decision in cell.get("decision") or []
         for member, weight in decision["weights"].items()
     ]
-    return _table(rows, **told, member=str, weight=float)
+    return _table(rows, **listed, member=str, weight=float)
 
 
 def settings(cells: Iterable[Cell]) -> pl.DataFrame:
@@ -64,8 +64,10 @@ def settings(cells: Iterable[Cell]) -> pl.DataFrame:
 
 def _worded(settings: Cell) -> str:
     if isinstance(members := settings.get("members"), Mapping):
-        told = (f"{label}: {each['method']} ({_worded(each['settings'])})" for label, each in members.items())
-        return "; ".join(told)
+        listed = (
+            f"{label}: {each['method']} ({_worded(each['settings'])})" for label, each in members.items()
+        )
+        return "; ".join(listed)
     return ", ".join(f"{key}={value}" for key, value in settings.items()) or "none"
 
 
@@ -96,6 +98,6 @@ def _numbers(value: Any, inside: tuple[str, ...]) -> Iterator[tuple[str, float]]
         yield ", ".join(inside), float(value)
 
 
-def _rows(told: Any) -> list[Cell]:
+def _rows(listed: Any) -> list[Cell]:
     """One row per domain and protocol, from a list of them or from {protocol: list}."""
-    return [row for rows in told.values() for row in rows] if isinstance(told, Mapping) else list(told)
+    return [row for rows in listed.values() for row in rows] if isinstance(listed, Mapping) else list(listed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from landbridge.reports.figures import effect, figure, interval, judged_on, overall, p_value, percent, plain
+from landbridge.reports.figures import effect, figure, interval, metric_on, overall, p_value, percent, plain
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table
 
@@ -42,7 +42,7 @@ def means(runs: Runs, figures: pl.DataFrame, data: str, by: str, metric: str, pr
     if by == "domain" and len(rows) > 1:
         rows.append(_overall_row(overall(chosen.filter(pl.col("by") == "domain")), labels))
     heads = ["domain", "users"] if by == "domain" else ["domain", "segment", "users"]
-    title = f"{data}: {judged_on(metric, protocol)}. {SEGMENTS.get(by, by)}"
+    title = f"{data}: {metric_on(metric, protocol)}. {SEGMENTS.get(by, by)}"
     align = "l" * (len(heads) - 1) + "r" * (1 + len(labels))
     return table(title, [*heads, *labels], align, rows, LEGEND.format(reference=runs.reference))
 
@@ -58,14 +58,14 @@ def differences(runs: Runs, figures: pl.DataFrame, data: str, by: str, metric: s
         difference = f"{row['difference']:+.4f}"
         bounds = interval(row["difference_low"], row["difference_high"], "+")
         tests = p_value(row["p"]), p_value(row["p_holm"]), effect(row["effect_size"]), row["power_note"] or ""
-        told: tuple[str | Cell, ...] = (
+        cells_of_row: tuple[str | Cell, ...] = (
             Cell(difference, bounds, row["verdict"]),
             percent(row["gain_percent"]),
             *tests,
         )
-        rows.append([*where, row["label"], plain(row["users"]), *told])
+        rows.append([*where, row["label"], plain(row["users"]), *cells_of_row])
     heads = ["domain"] if by == "domain" else ["domain", "segment"]
-    title = f"{data}: {judged_on(metric, protocol)}, against {runs.reference}. {SEGMENTS.get(by, by)}"
+    title = f"{data}: {metric_on(metric, protocol)}, against {runs.reference}. {SEGMENTS.get(by, by)}"
     rest = ["method", "users", "difference [95 %]", "gain", "p", "p (Holm)", "effect size", "note"]
     note = f"Holm over the {len(rows)} rows of this table." if _one_family(chosen) else ""
     width = None if any(row[-1] for row in rows) else -1  # a column of notes only where there is one
@@ -78,7 +78,7 @@ def at_a_glance(runs: Runs, figures: pl.DataFrame) -> Table:
     rows: list[list[str | Cell]] = []
     chosen = overall(figures.filter(metric=runs.metric))
     for (data, metric, protocol), group in chosen.group_by("data", "metric", "protocol", maintain_order=True):
-        rows.append([str(data), judged_on(str(metric), str(protocol)), *_overall_cells(group, runs.labels)])
+        rows.append([str(data), metric_on(str(metric), str(protocol)), *_overall_cells(group, runs.labels)])
     note = (
         f"Below each mean: domains in which the method is significantly better ▲ and worse ▼ than "
         f"{runs.reference}. The mean over the domains itself is not tested."
@@ -99,13 +99,13 @@ def _mean(row: dict[str, Any] | None, best: str) -> Cell:
     return Cell(text, interval(row["low"], row["high"]), row["verdict"], text == best)
 
 
-def _overall_row(told: pl.DataFrame, labels: Sequence[str]) -> list[str | Cell]:
-    return ["mean over domains", "", *_overall_cells(told, labels)]
+def _overall_row(cells_of_row: pl.DataFrame, labels: Sequence[str]) -> list[str | Cell]:
+    return ["mean over domains", "", *_overall_cells(cells_of_row, labels)]
 
 
-def _overall_cells(told: pl.DataFrame, labels: Sequence[str]) -> list[Cell]:
-    named = {row["label"]: row for row in told.iter_rows(named=True)}
-    best = _best(told)
+def _overall_cells(cells_of_row: pl.DataFrame, labels: Sequence[str]) -> list[Cell]:
+    named = {row["label"]: row for row in cells_of_row.iter_rows(named=True)}
+    best = _best(cells_of_row)
     return [_overall_cell(named.get(label), best) for label in labels]
 
 

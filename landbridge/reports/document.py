@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from landbridge.reports import contents, facts, notes, pictures
 from landbridge.reports.figures import figures as tidy
-from landbridge.reports.figures import joined, judged_on
+from landbridge.reports.figures import joined, metric_on
 from landbridge.reports.pictures import Picture
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Table
@@ -138,7 +138,7 @@ def _details(
         else []
     )
     for metric, protocol in product(figures["metric"].unique(maintain_order=True), protocols):
-        blocks += [Heading(judged_on(metric, protocol)), _means(runs, figures, data, by, metric, protocol)]
+        blocks += [Heading(metric_on(metric, protocol)), _means(runs, figures, data, by, metric, protocol)]
         blocks.append(contents.differences(runs, figures, data, by, metric, protocol))
     return _some(*others, *blocks)
 
@@ -173,7 +173,7 @@ def _training(runs: Runs) -> tuple[Block, ...]:
             _gallery(pictures.by_activity(runs, data), notes.BY_ACTIVITY),
         )
         blocks += [Heading(f"The methods' own figures on {data}"), *own] if own else []
-    return _some(*blocks, facts.told_once(runs))
+    return _some(*blocks, facts.shared_values(runs))
 
 
 def _transfer(runs: Runs) -> tuple[Block, ...]:
@@ -192,8 +192,10 @@ def _held(runs: Runs, data: str) -> tuple[Paragraph, ...]:
     if len(pairs) < 3:
         return ()
     correlation = pairs.select(pl.corr("predicted", "gain", method="spearman")).item()
-    told = f"Predicted and measured gains of {len(pairs)} pairs have a rank correlation of {correlation:.2f}."
-    return ((told,),)
+    sentence = (
+        f"Predicted and measured gains of {len(pairs)} pairs have a rank correlation of {correlation:.2f}."
+    )
+    return ((sentence,),)
 
 
 def _data(runs: Runs) -> tuple[Block, ...]:

@@ -19,10 +19,12 @@ def costs(runs: Runs) -> Table:
     """What fitting and evaluating took, medians over the seeds."""
     import polars as pl
 
-    told = runs.costs.group_by("data", "label", maintain_order=True).agg(
+    values = runs.costs.group_by("data", "label", maintain_order=True).agg(
         pl.len(), *(pl.col(name).median() for name in ("fit_seconds", "evaluate_seconds", "peak_mib"))
     )
-    rows = [[data, label, plain(count), *map(plain, numbers)] for data, label, count, *numbers in told.rows()]
+    rows = [
+        [data, label, plain(count), *map(plain, numbers)] for data, label, count, *numbers in values.rows()
+    ]
     columns = ["data", "method", "seeds", "fit, s", "evaluate, s", "peak memory, MiB"]
     return table(
         "Cost of a fit", columns, "llrrrr", rows, "Medians over the seeds, on the machine named below."
@@ -34,7 +36,7 @@ def coverage(runs: Runs) -> Table:
     import polars as pl
 
     keys = ["data", "domain", "label", "protocol"]
-    told = runs.coverage.group_by(keys, maintain_order=True).agg(pl.col("coverage", "gini").mean())
+    values = runs.coverage.group_by(keys, maintain_order=True).agg(pl.col("coverage", "gini").mean())
     rows = [
         [
             data,
@@ -44,7 +46,7 @@ def coverage(runs: Runs) -> Table:
             f"{100 * share:.1f} %",
             f"{gini:.3f}",
         ]
-        for data, domain, label, protocol, share, gini in told.rows()
+        for data, domain, label, protocol, share, gini in values.rows()
     ]
     note = (
         "Coverage: items in the lists of ten, of all items with an event. Gini: 0 where all are shown alike."
@@ -58,12 +60,12 @@ def coverage(runs: Runs) -> Table:
     )
 
 
-def told_once(runs: Runs) -> Table:
+def shared_values(runs: Runs) -> Table:
     """Figures of the logs that make no line and no picture by activity: mean over the seeds."""
     import polars as pl
 
     single = one_figure(runs.series).filter(~by_activity())
-    told = single.group_by("data", "label", "figure", "part", maintain_order=True).agg(
+    values = single.group_by("data", "label", "figure", "part", maintain_order=True).agg(
         pl.col("value").mean(), low=pl.col("value").min(), high=pl.col("value").max()
     )
     rows = [
@@ -74,7 +76,7 @@ def told_once(runs: Runs) -> Table:
             part,
             Cell(plain(value), f"{plain(low)} … {plain(high)}" if low < high else ""),
         ]
-        for data, label, name, part, value, low, high in told.rows()
+        for data, label, name, part, value, low, high in values.rows()
     ]
     return table(
         "Figures that make no line",
@@ -172,8 +174,8 @@ def leaks(runs: Runs) -> Table:
     """What methods reach that were trained on shuffled labels: it must be chance."""
     names = ("data", "label", "domain", "metric", "pairs", "mean", "chance", "z", "p")
     rows = [
-        [data, label, domain, metric.upper(), plain(pairs), *map(figure, told), effect(z), p_value(p)]
-        for data, label, domain, metric, pairs, *told, z, p in runs.leaks.select(names).rows()
+        [data, label, domain, metric.upper(), plain(pairs), *map(figure, values), effect(z), p_value(p)]
+        for data, label, domain, metric, pairs, *values, z, p in runs.leaks.select(names).rows()
     ]
     columns = ["data", "method", "domain", "metric", "pairs", "mean", "chance", "z", "p"]
     return table("Trained on shuffled labels", columns, "llllrrrrr", rows)
@@ -185,8 +187,8 @@ def shared_users(runs: Runs) -> Table:
     for each in runs.data:
         shared = each.get("shared_users") or {}
         pairs = permutations([domain["name"] for domain in each["domains"]], 2)
-        told = [(a, b, shared[f"{a}|{b}"]) for a, b in pairs if f"{a}|{b}" in shared]
-        rows += [[each["name"], a, b, plain(count)] for a, b, count in told]
+        values = [(a, b, shared[f"{a}|{b}"]) for a, b in pairs if f"{a}|{b}" in shared]
+        rows += [[each["name"], a, b, plain(count)] for a, b, count in values]
     return table("Users in common", ["data", "domain", "and", "users"], "lllr", rows)
 
 
@@ -203,8 +205,10 @@ def settings(runs: Runs) -> Table:
     """What was really fitted, after any choice on validation data; seeds with the same settings together."""
     import polars as pl
 
-    told = runs.settings.group_by("data", "label", "settings", maintain_order=True).agg(pl.col("seed"))
-    rows = [[data, label, joined([*map(plain, seeds)], 9), text] for data, label, text, seeds in told.rows()]
+    values = runs.settings.group_by("data", "label", "settings", maintain_order=True).agg(pl.col("seed"))
+    rows = [
+        [data, label, joined([*map(plain, seeds)], 9), text] for data, label, text, seeds in values.rows()
+    ]
     return table("Settings of every fit", ["data", "method", "seeds", "settings"], "llll", rows)
 
 

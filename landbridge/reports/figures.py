@@ -55,7 +55,7 @@ def overall(figures: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def judged_on(metric: str, protocol: str) -> str:
+def metric_on(metric: str, protocol: str) -> str:
     """``NDCG@10, full ranking`` or ``NDCG@10, sampled 1+999``: a sampled figure always says so."""
     return f"{metric.upper()}, {protocol_name(protocol)}"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from landbridge.core.errors import LandbridgeError
 from landbridge.evaluation.segments import LABELS
 from landbridge.reports import facts, plots
-from landbridge.reports.figures import UNSURE, joined, judged_on, overall, percent, plain
+from landbridge.reports.figures import UNSURE, joined, metric_on, overall, percent, plain
 from landbridge.reports.looks import LIGHT, Look
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import MARKS
@@ -62,7 +62,7 @@ def gains(runs: Runs, figures: pl.DataFrame, data: str, by: str = "activity") ->
         Picture(
             _slug("gain", by, data, str(label)),
             f"{label} against {runs.reference}, gain in %",
-            _told_gains(group, f"{label} over {runs.reference} in {runs.metric.upper()}", by),
+            _gains_text(group, f"{label} over {runs.reference} in {runs.metric.upper()}", by),
             partial(plots.heat_map, _gain_tiles(group), xs, ys, (_X_TITLES.get(by, by), ""), (-cap, cap)),
         )
         for (label,), group in chosen.group_by("label", maintain_order=True)
@@ -89,9 +89,9 @@ def forest(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
     ).to_dicts()
     domains = chosen["domain"].unique(maintain_order=True).to_list()
     title = f"difference from {runs.reference}, %"
-    told = f"Differences of every method from {runs.reference} per domain of {data}, with 95 % intervals."
+    text = f"Differences of every method from {runs.reference} per domain of {data}, with 95 % intervals."
     chart = partial(plots.intervals, rows, runs.labels, domains, title)
-    return [Picture(_slug("difference", data), "Difference per domain with 95 % interval", told, chart)]
+    return [Picture(_slug("difference", data), "Difference per domain with 95 % interval", text, chart)]
 
 
 def pareto(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
@@ -110,11 +110,11 @@ def pareto(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
     for row in rows:
         row["frontier"] = not any(_dominates(other, row) for other in rows)
     best = ", ".join(row["label"] for row in rows if row["frontier"])
-    judged = judged_on(runs.metric, runs.protocol(data))
-    told = f"Quality against seconds of a fit on {data}. None is both better and quicker than: {best}."
-    titles = "seconds of a fit", f"mean {judged}"
+    metric = metric_on(runs.metric, runs.protocol(data))
+    text = f"Quality against seconds of a fit on {data}. None is both better and quicker than: {best}."
+    titles = "seconds of a fit", f"mean {metric}"
     chart = partial(plots.quality_against_cost, rows, runs.labels, titles)
-    return [Picture(_slug("cost", data), f"{data}: quality against time", told, chart)]
+    return [Picture(_slug("cost", data), f"{data}: quality against time", text, chart)]
 
 
 def convergence(runs: Runs, data: str) -> list[Picture]:
@@ -123,9 +123,9 @@ def convergence(runs: Runs, data: str) -> list[Picture]:
     if chosen.is_empty():
         return []
     rows = chosen.select("label", "seed", "epoch", "value").to_dicts()
-    told = f"Validation figure by epoch on {data}, one line per method and seed."
+    text = f"Validation figure by epoch on {data}, one line per method and seed."
     chart = partial(plots.lines, rows, runs.labels, "validation figure")
-    return [Picture(_slug("validation", data), f"{data}: validation by epoch", told, chart)]
+    return [Picture(_slug("validation", data), f"{data}: validation by epoch", text, chart)]
 
 
 def own_figures(runs: Runs, data: str) -> list[Picture]:
@@ -138,9 +138,9 @@ def own_figures(runs: Runs, data: str) -> list[Picture]:
         parts = group["part"].unique(maintain_order=True).to_list()
         name = WORDS.get(str(figure), str(figure).replace("_", " "))
         rows = group.select("seed", "epoch", "value", label="part").to_dicts()
-        told = f"{name} of {label} by epoch on {data}, one line per seed" + _parts(parts)
+        text = f"{name} of {label} by epoch on {data}, one line per seed" + _parts(parts)
         chart = partial(plots.lines, rows, parts, name)
-        pictures.append(Picture(_slug("own", data, str(label), name), f"{label}: {name}", told, chart))
+        pictures.append(Picture(_slug("own", data, str(label), name), f"{label}: {name}", text, chart))
     return pictures
 
 
@@ -153,11 +153,11 @@ def by_activity(runs: Runs, data: str) -> list[Picture]:
     for (label, figure), group in chosen.group_by("label", "figure", maintain_order=True):
         name, rows = str(figure).replace("_", " "), _grouped(group)
         values = [f"{row['group']}: {plain(row['mean'])} ± {plain(row['sd'])}" for row in rows]
-        told = f"{name} of {label} on {data}, mean ± standard deviation. {joined(values, len(values))}."
+        text = f"{name} of {label} on {data}, mean ± standard deviation. {joined(values, len(values))}."
         across = "known events; below: people" if any("people" in row for row in rows) else "known events"
         titles = across, name.removesuffix(" by activity")
         chart = partial(plots.spreads, rows, titles)
-        pictures.append(Picture(_slug("own", data, str(label), name), f"{label}: {name}", told, chart))
+        pictures.append(Picture(_slug("own", data, str(label), name), f"{label}: {name}", text, chart))
     return pictures
 
 
@@ -175,9 +175,9 @@ def served(runs: Runs, data: str, label: str) -> list[Picture]:
         own = chosen.with_columns(weight=pl.when(member=member).then("weight").otherwise(0.0))
         mean = own.group_by(keys, maintain_order=True).agg(pl.col("weight").sum() / seeds)
         tiles = [plots.Tile(x, y, w, f"{w:.2f}" if w else "·") for y, x, w in mean.rows()]
-        told = f"Weight of {member} in what {label} serves on {data}, per domain and activity group."
+        text = f"Weight of {member} in what {label} serves on {data}, per domain and activity group."
         chart = partial(plots.heat_map, tiles, xs, ys, (_X_TITLES["activity"], ""), (0.0, 1.0))
-        pictures.append(Picture(_slug("served", data, label, member), f"Weight of {member}", told, chart))
+        pictures.append(Picture(_slug("served", data, label, member), f"Weight of {member}", text, chart))
     return pictures
 
 
@@ -196,16 +196,16 @@ def transfer(runs: Runs, data: str) -> list[Picture]:
         )
         for row in chosen.iter_rows(named=True)
     ]
-    told = f"Gain in per cent of each domain of {data} (rows) from adding another one (columns)."
+    text = f"Gain in per cent of each domain of {data} (rows) from adding another one (columns)."
     chart = partial(plots.heat_map, tiles, names, names, ("added", "domain"), (-cap, cap))
-    measured = Picture(_slug("transfer", data), "Measured gain in per cent", told, chart)
+    measured = Picture(_slug("transfer", data), "Measured gain in per cent", text, chart)
     rows = chosen.select(x="predicted", y="gain", low="low", high="high").drop_nulls().to_dicts()
     if not rows:
         return [measured]
     titles = "predicted before training (no unit)", "measured gain, %"
-    told = f"Measured against predicted gains of the pairs of domains of {data}."
+    text = f"Measured against predicted gains of the pairs of domains of {data}."
     against = Picture(
-        _slug("predicted", data), "Measured against predicted", told, partial(plots.scatter, rows, titles)
+        _slug("predicted", data), "Measured against predicted", text, partial(plots.scatter, rows, titles)
     )
     return [measured, against]
 
@@ -237,7 +237,7 @@ def _whole(value: float) -> str:
     return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
-def _told_gains(group: pl.DataFrame, what: str, by: str) -> str:
+def _gains_text(group: pl.DataFrame, what: str, by: str) -> str:
     low, high = group.sort("gain_percent").row(0, named=True), group.sort("gain_percent").row(-1, named=True)
     counts = {verdict: (group["verdict"] == verdict).sum() for verdict in MARKS}
     return (
@@ -265,12 +265,12 @@ def _series(runs: Runs) -> pl.DataFrame:
     )
 
 
-def _grouped(told: pl.DataFrame) -> list[dict[str, Any]]:
+def _grouped(text: pl.DataFrame) -> list[dict[str, Any]]:
     """Mean, sd and people of every group, over the seeds; the order is that of the seed with most groups."""
     import polars as pl
 
     found: dict[str, dict[str, list[float]]] = {}
-    ordered = told.sort(pl.len().over("seed"), descending=True, maintain_order=True)
+    ordered = text.sort(pl.len().over("seed"), descending=True, maintain_order=True)
     for part, value in ordered["part", "value"].rows():
         group, _, what = part.rpartition(", ")
         found.setdefault(group, {}).setdefault(what, []).append(value)

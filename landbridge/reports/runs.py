@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from landbridge.core.errors import StoreError
 from landbridge.core.files import read_json
 from landbridge.evaluation.segments import LABELS
-from landbridge.reports import cells as told
+from landbridge.reports import cells as cell_values
 
 if TYPE_CHECKING:
     import polars as pl
@@ -121,10 +121,10 @@ def read(folder: Path) -> Runs:
         costs,
         order(_table(folder / "transfer.csv", TRANSFER, optional=True)),
         order(_table(folder / "leak.csv", LEAKS, optional=True)),
-        told.series((cell, _json(path / "log.json")) for path, cell in cells.values()),
-        told.coverage(cell for _, cell in cells.values()),
-        order(told.decisions(cell for _, cell in cells.values())),
-        told.settings(cell for _, cell in cells.values()),
+        cell_values.series((cell, _json(path / "log.json")) for path, cell in cells.values()),
+        cell_values.coverage(cell for _, cell in cells.values()),
+        order(cell_values.decisions(cell for _, cell in cells.values())),
+        cell_values.settings(cell for _, cell in cells.values()),
         tuple(key for key in _wanted(spec) if key not in cells or key not in tabled),
     )
 

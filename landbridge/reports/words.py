@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from landbridge.reports.figures import BETTER, WORSE, figure, joined, judged_on, overall, percent, plain
+from landbridge.reports.figures import BETTER, WORSE, figure, joined, metric_on, overall, percent, plain
 from landbridge.reports.runs import Runs
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class _On:
     protocols; ``means``: methods, the highest first; ``seconds``: of a fit, by label."""
 
     data: str
-    judged: str
+    metric_name: str
     reference: str
     chosen: pl.DataFrame
     others: pl.DataFrame
@@ -71,7 +71,7 @@ class _On:
         means = overall(chosen).sort("mean", descending=True, maintain_order=True).to_dicts()
         costs = runs.costs.filter(data=data).group_by("label", maintain_order=True)
         seconds = dict(costs.agg(pl.col("fit_seconds").median()).rows())
-        return cls(data, judged_on(runs.metric, protocol), runs.reference, chosen, others, means, seconds)
+        return cls(data, metric_on(runs.metric, protocol), runs.reference, chosen, others, means, seconds)
 
     @property
     def compared(self) -> bool:
@@ -94,7 +94,7 @@ class _On:
             return "On ", Strong(self.data), f" nothing can be compared with {self.reference} yet. "
         best = self.best
         gain = f"{_gain(best['mean'], self.base)} against {self.reference} in the mean over the domains"
-        gain += f" ({self.judged})"
+        gain += f" ({self.metric_name})"
         sure = f"better in {best['better']} of {_count(best['domains'], 'domain')}"
         sure += f", worse in {best['worse'] or 'none'}. "
         if best["mean"] <= self.base:
@@ -120,8 +120,10 @@ class _On:
         lost = self._lost(self.best["label"], "domain")
         here = (Strong(f"It loses {joined(lost, NAMED)}. "),) if lost else ("It loses no domain. ",)
         rows = self.others.filter(by="domain", label=self.best["label"], verdict=WORSE)
-        told = [f"{row['domain']} on {judged_on(row['metric'], row['protocol'])}" for row in rows.to_dicts()]
-        return *here, f"Judged otherwise it loses {joined(told, NAMED)}. " if told else ""
+        elsewhere = [
+            f"{row['domain']} on {metric_on(row['metric'], row['protocol'])}" for row in rows.to_dicts()
+        ]
+        return *here, f"Judged otherwise it loses {joined(elsewhere, NAMED)}. " if elsewhere else ""
 
     def _groups(self) -> str:
         """How the groups by domain and activity do."""

@@ -27,25 +27,25 @@ def report(folder: str | Path, out: str | Path, *, pictures_in: str | Path | Non
     if out.suffix not in FORMATS:
         raise SettingsError(unknown("format of a report", out.suffix, FORMATS))
     found = runs.read(Path(folder))
-    told = document(found)
+    made = document(found)
     if pictures_in is not None:
-        _write_pictures(told, Path(pictures_in))
+        _write_pictures(made, Path(pictures_in))
     seen = (
         None
         if pictures_in is None
         else PurePosixPath(os.path.relpath(pictures_in, out.parent).replace("\\", "/"))
     )
     writers: dict[str, Callable[[], str]] = {
-        ".html": lambda: html.page(told),
-        ".md": lambda: text.as_markdown_text(told, seen),
-        ".tex": lambda: text.as_latex_text(told, seen),
+        ".html": lambda: html.page(made),
+        ".md": lambda: text.as_markdown_text(made, seen),
+        ".tex": lambda: text.as_latex_text(made, seen),
         ".csv": lambda: figures(found).write_csv(),
     }
     _write(out, writers[out.suffix]().encode())
 
 
-def _write_pictures(told: Document, folder: Path) -> None:
-    for picture in told.pictures:
+def _write_pictures(made: Document, folder: Path) -> None:
+    for picture in made.pictures:
         _write(folder / f"{picture.name}.svg", pictures.svg(picture, LIGHT).encode())
         _write(folder / f"{picture.name}.png", pictures.png(picture))
 

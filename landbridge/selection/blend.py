@@ -206,9 +206,9 @@ def _folds(of: Trials, rng: np.random.Generator) -> Iterator[Sums]:
         yield Sums.of(of.cell_T[fold_T == fold], of.value_TW[fold_T == fold], of.cells)
 
 
-def _reached(made: Sums, judged: Sums, kappa: float) -> float:
+def _reached(made: Sums, held_out: Sums, kappa: float) -> float:
     """What the choices made on some users add up to on the others."""
     if not made.count_C.sum():
         return 0.0
     best_C = estimates(made, kappa).argmax(axis=1)
-    return float(judged.total_CW[np.arange(len(best_C)), best_C].sum())
+    return float(held_out.total_CW[np.arange(len(best_C)), best_C].sum())

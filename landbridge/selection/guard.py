@@ -106,10 +106,10 @@ def mixture_of(methods: Mapping[str, Method], decisions: Sequence[Decision]) -> 
     return Mixture(members, weights)
 
 
-def with_single_domain(method: Method, twin: Method | None = None) -> dict[str, Method]:
+def with_single_domain(method: Method, baseline: Method | None = None) -> dict[str, Method]:
     """Popularity, the single-domain twin, and the method itself where it is another."""
-    twin = twin or single_domain_of(method)
-    simple: dict[str, Method] = {POPULARITY: Popularity(), SINGLE_DOMAIN: twin}
+    baseline = baseline or single_domain_of(method)
+    simple: dict[str, Method] = {POPULARITY: Popularity(), SINGLE_DOMAIN: baseline}
     return simple if method in simple.values() else simple | {method.name: method}
 
 
@@ -152,7 +152,7 @@ class _Evidence:
         figure_W = (self.sums.total_CW if seen else self.estimate_CW)[cells].sum(axis=0)
         return max(self.errors, key=lambda label: figure_W[self.tried.only(label)])
 
-    def tells_of(self, group: int) -> bool:
+    def report_of(self, group: int) -> bool:
         """Whether people of this activity group were seen in any domain."""
         return bool(self.sums.count_C[group :: len(ACTIVITY)].sum())
 
@@ -162,7 +162,7 @@ def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
     simple = evidence.best_simple(domain)
     base, estimate_W = tried.only(simple), evidence.estimate_CW[cell]
     lower_W = estimate_W - estimate_W[base] - ONE_SIDED * evidence.errors[simple][cell]
-    sure_W = (lower_W > -ALLOWED_LOSS * estimate_W[base]) & evidence.tells_of(group)  # Eq. (1)
+    sure_W = (lower_W > -ALLOWED_LOSS * estimate_W[base]) & evidence.report_of(group)  # Eq. (1)
     sure_W[base] = True
     best = int(np.where(sure_W, estimate_W, -np.inf).argmax())
     weights = zip(tried.labels, tried.weight_WM[best].tolist(), strict=True)

@@ -44,7 +44,7 @@ def run_epochs(
                 break
             state, facts = step(state, epoch)
             record: Record = {"epoch": epoch, **facts}
-            if options.validate is not None and options.judges(epoch, epochs):
+            if options.validate is not None and options.should_validate(epoch, epochs):
                 record["valid"] = float(options.validate(fitted(state)))
                 if record["valid"] > max(_valid(log), default=-np.inf):
                     best = state

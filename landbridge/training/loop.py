@@ -70,7 +70,7 @@ def _epoch(
     phase: Phase, slots: Mapping[str, tensors.Slots], memory: State, epoch: int
 ) -> tuple[State, Record]:
     """All batches once: parameters, buffers and slots change in place, the weighting's memory is given."""
-    told: dict[str, list[float]] = {}
+    values_of: dict[str, list[float]] = {}
     norms: list[float] = []
     number = -1
     for number, batch in enumerate(phase.batches(epoch)):
@@ -88,9 +88,9 @@ def _epoch(
         for name, gradient in gradients.items():
             tensors.step(paced.get(name, optimizer), phase.parameters[name], slots[name], gradient)
         for key, value in facts.items():
-            told.setdefault(key, []).append(value)
+            values_of.setdefault(key, []).append(value)
     _check(phase, epoch, number, {n: float(tensor.detach().sum()) for n, tensor in phase.parameters.items()})
-    means = {key: sum(values) / len(values) for key, values in told.items()}
+    means = {key: sum(values) / len(values) for key, values in values_of.items()}
     norm = {"gradient_norm": float(np.mean(norms))} if phase.log_norm and norms else {}
     return memory, {**means, **norm, **phase.weighting.facts(memory), **phase.facts()}
 

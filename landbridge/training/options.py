@@ -46,7 +46,7 @@ class FitOptions:
         if self.patience is not None and self.validate is None:
             raise SettingsError("patience needs validate: there is no figure to be patient about.")
 
-    def judges(self, epoch: int, epochs: int) -> bool:
+    def should_validate(self, epoch: int, epochs: int) -> bool:
         """Whether the model is validated after this epoch of so many."""
         due = (epoch + 1) % self.validate_every == 0 or epoch + 1 == epochs
         return self.validate is not None and due

@@ -50,14 +50,14 @@ def read(
     events_of = _chosen(_events_by_domain(source, columns, min_rating), domains)
     if users is None and len(events_of) == 1:
         users = "shared"
-    person_of = link_users({name: events.user.ids for name, events in events_of.items()}, users)
-    people = _union(person_of.values())
+    user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users)
+    all_users = _union(user_of.values())
     items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
     return MultiDomain(
-        _vocabulary(people),
+        _vocabulary(all_users),
         items,
         {
-            name: _interactions(events, people, person_of[name], duplicates)
+            name: _interactions(events, all_users, user_of[name], duplicates)
             for name, events in events_of.items()
         },
         _titles(events_of, titles),
@@ -161,12 +161,12 @@ def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict
     return events_of if domains is None else {name: events_of[name] for name in domains}
 
 
-def _interactions(events: Events, people: pl.Series, person_V: pl.Series, duplicates: str) -> Interactions:
-    person_idx = encode(person_V, people)
+def _interactions(events: Events, all_users: pl.Series, user_V: pl.Series, duplicates: str) -> Interactions:
+    linked_user = encode(user_V, all_users)
     return Interactions.from_events(
-        person_idx[events.user.idx],
+        linked_user[events.user.idx],
         events.item.idx,
-        len(people),
+        len(all_users),
         len(events.item.ids),
         events.weight,
         events.time,

@@ -1,7 +1,7 @@
 """Which user ids of different domains are the same person.
 
 ``"shared"``: equal ids are one person. ``"local"``: nobody is shared. A ``range``: whole-number ids
-inside it are shared, all others local. ``{"link": table}``: one column per domain, one row per person.
+inside it are shared, all others local. ``{"link": table}``: one column per domain, one row per user.
 Local and linked people get the id ``domain:id`` (a linked one of the first domain in the row).
 """
 
@@ -82,9 +82,9 @@ def _by_link(ids_of: Mapping[str, pl.Series], source: Any) -> dict[str, pl.Serie
     links = {
         name: _link_column(table, name, column) for name, column in ids_of.items() if name in table.columns
     }
-    person = pl.select(pl.coalesce([_local(name, column) for name, column in links.items()])).to_series()
+    linked = pl.select(pl.coalesce([_local(name, column) for name, column in links.items()])).to_series()
     return {
-        name: _joined(name, column, links[name], person) if name in links else _local(name, column)
+        name: _joined(name, column, links[name], linked) if name in links else _local(name, column)
         for name, column in ids_of.items()
     }
 
@@ -94,7 +94,7 @@ def _link_column(table: pl.DataFrame, name: str, known: pl.Series) -> pl.Series:
     filled = parse_ids(table.select(name).drop_nulls().rename({name: "user"}), "user", where)
     if filled.is_duplicated().any():
         twice = filled.filter(filled.is_duplicated())[0]
-        raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per person.")
+        raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per user.")
     column = table[name].cast(known.dtype, strict=False)
     if column.null_count() > table[name].null_count():
         raise DataError(
@@ -103,9 +103,9 @@ def _link_column(table: pl.DataFrame, name: str, known: pl.Series) -> pl.Series:
     return column
 
 
-def _joined(domain: str, column: pl.Series, linked: pl.Series, person: pl.Series) -> pl.Series:
+def _joined(domain: str, column: pl.Series, own: pl.Series, linked: pl.Series) -> pl.Series:
     import polars as pl
 
-    links = pl.DataFrame({"id": linked, "person": person}).drop_nulls("id")
+    links = pl.DataFrame({"id": own, "linked": linked}).drop_nulls("id")
     found = column.to_frame("id").join(links, on="id", how="left", maintain_order="left")
-    return found["person"].fill_null(_local(domain, column))
+    return found["linked"].fill_null(_local(domain, column))

@@ -27,7 +27,7 @@ from landbridge.serving.engine.rankers import DotProductRanker, Ranker
 from landbridge.serving.runtime.logging import log
 
 LARGE = 300_000
-PLACES, PEOPLE = 10, 200  # recall: of lists of so many places, for so many people
+PLACES, SAMPLED_USERS = 10, 200  # recall: of lists of so many places, for so many people
 AT_ONCE, MOST = 64, 1024  # queries whose candidates are held together; places and hidden items of a query
 
 
@@ -115,7 +115,7 @@ def recall_of(found_BK: Int32, exact_BK: Int32) -> float:
 
 def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecision:
     item_IF, tiles = ranker.model.item_IF[domain], ranker.tiles[domain]
-    part = _some_people(ranker, domain)
+    part = _sampled_queries(ranker, domain)
     if not len(part.queries):
         return AnnDecision(None, None, "the domain has no people to measure recall on")
     exact_BK, _, gone = tiles.best(*ranker.model.query_embeddings(domain, part.queries), part.constraints)
@@ -129,11 +129,11 @@ def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecisi
     return AnnDecision(cells, recall, None)
 
 
-def _some_people(ranker: DotProductRanker, domain: str) -> QueryGroup:
+def _sampled_queries(ranker: DotProductRanker, domain: str) -> QueryGroup:
     """Known people's lists, without what they have."""
     history = ranker.fitted.history[domain]
-    people_N = np.flatnonzero(history.user_counts)
-    user_B = generator(0, "recall", domain).choice(people_N, min(PEOPLE, len(people_N)), replace=False)
+    active_N = np.flatnonzero(history.user_counts)
+    user_B = generator(0, "recall", domain).choice(active_N, min(SAMPLED_USERS, len(active_N)), replace=False)
     no_mask = np.zeros((0, history.n_items), bool), np.full(len(user_B), ANONYMOUS)
     wanted = RankingConstraints(
         history.by_user.take(user_B), *no_mask, np.full(len(user_B), min(PLACES, history.n_items))

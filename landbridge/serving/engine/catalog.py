@@ -41,8 +41,8 @@ class ItemCatalog:
     def of(cls, history: MultiDomain, domain: str, columns: ItemAttributes = NO_ATTRIBUTES) -> ItemCatalog:
         """The catalogue of one domain of the data."""
         events = history[domain]
-        people = max(int((events.user_counts > 0).sum()), 1)
-        share_I = (events.item_counts / people).astype(np.float32)
+        users = max(int((events.user_counts > 0).sum()), 1)
+        share_I = (events.item_counts / users).astype(np.float32)
         titles = history.titles.get(domain, columns.titles)
         return cls(domain, history.items[domain], titles, events.item_counts, share_I, columns)
 

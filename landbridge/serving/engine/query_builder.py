@@ -93,13 +93,13 @@ class QueryBatch:
 
     def parts(self) -> list[QueryGroup]:
         """All that is to be computed, in the order of the data's domains."""
-        asked = [
+        requested_domains = [
             {catalog_of(self.catalogues, name).domain for name in _domains(each)} for each in self.requests
         ]
         found = []
         for domain in self.history.domain_names:
-            asks_B = np.array([domain in domains for domains in asked], bool)
-            for chosen_B in (asks_B & ~self._brings_B, asks_B & self._brings_B):
+            requests_B = np.array([domain in domains for domains in requested_domains], bool)
+            for chosen_B in (requests_B & ~self._brings_B, requests_B & self._brings_B):
                 if chosen_B.any():
                     found.append(self._part(domain, np.flatnonzero(chosen_B)))
         return found

@@ -114,10 +114,10 @@ class Service:
     def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:
         """A list for each request, computed together; DataError for a domain or an item of an event that the
         model does not know, before anything is computed."""
-        asked = QueryBatch.of(self.fitted.history, self.catalogues, requests)
+        batch = QueryBatch.of(self.fitted.history, self.catalogues, requests)
         if not self.fitted.log_odds and any(request.weights for request in requests):
             raise DataError("Weights need a model whose scores are log-odds: dwl or sasrec.")
-        parts = asked.parts()
+        parts = batch.parts()
         lists: list[list[tuple[RecommendationList, ...]]] = [[] for _ in requests]
         source_B = np.full(len(requests), FALLBACK, object)
         with self.threads.one():
@@ -127,7 +127,7 @@ class Service:
             named_lists = self.catalogues[part.domain].listed(*best)
             for place, entries in zip(part.place_B.tolist(), named_lists, strict=True):
                 lists[place].append(entries)
-        history = asked.known_B.tolist()
+        history = batch.known_B.tolist()
         return [
             Recommendations(merge_lists(own, request.k, request.weights), str(source), knows, self.model)
             for own, request, source, knows in zip(lists, requests, source_B, history, strict=True)
@@ -149,9 +149,9 @@ class Service:
     ) -> ScoreExplanation:
         """What each event adds to an item's score for a known person, a new one, or both together."""
         place = self._catalogue(domain).find(item)
-        asked = QueryBatch.of(self.fitted.history, self.catalogues, [Request((domain,), user, tuple(events))])
+        batch = QueryBatch.of(self.fitted.history, self.catalogues, [Request((domain,), user, tuple(events))])
         with self.threads.one():
-            score, parts, exact = self._explainer.parts(domain, asked.parts()[0].queries, place)
+            score, parts, exact = self._explainer.parts(domain, batch.parts()[0].queries, place)
         return ScoreExplanation(score, tuple(parts), exact, self.model)
 
     def search(self, domain: str | None, text: str, k: int = 20) -> list[RecommendationList]:
@@ -189,8 +189,8 @@ class Service:
 
     def _size(self, domain: str) -> dict[str, int]:
         events = self.fitted.history[domain]
-        people = int((events.user_counts > 0).sum())
-        return {"items": events.n_items, "users": people, "events": len(events)}
+        active_users = int((events.user_counts > 0).sum())
+        return {"items": events.n_items, "users": active_users, "events": len(events)}
 
     def _check(self, domain: str) -> None:
         events = self.fitted.history[domain]
@@ -208,10 +208,10 @@ class Service:
             raise StoreError(
                 f"This model's scores in {domain!r} differ from those of its rows; fit it again."
             )
-        people = self.fitted.history.users.ids[user_N].tolist()
+        active_users = self.fitted.history.users.ids[user_N].tolist()
         first = self.catalogues[domain].popular(None, 1)
         new = Request((domain,), None, tuple(Event(domain, entry.item) for entry in first))
-        self.recommend([new, Request((domain,)), *(Request((domain,), person) for person in people)])
+        self.recommend([new, Request((domain,)), *(Request((domain,), user_id) for user_id in active_users)])
 
 
 def merge_lists(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 READ_AT_ONCE = 100_000  # events
 INT64 = np.iinfo(np.int64)
 UNKEPT = re.compile(r"[\x00\ud800-\udfff]")  # no database keeps a null character or half of one
-HERS = (
+OF_USER = (
     sa.select(EVENTS.c.domain, EVENTS.c.item_id, EVENTS.c.item_whole, EVENTS.c.time)
     .where(EVENTS.c.user_id == sa.bindparam("key"), EVENTS.c.received >= sa.bindparam("since"))
     .order_by(EVENTS.c.number)
@@ -95,7 +95,7 @@ class EventStore:
     def of(self, user: str | int, since: int = 0) -> tuple[Event, ...]:
         """A person's events in the order they came, received at second ``since`` or later."""
         with database.reading(self._engine) as connection:
-            rows = connection.execute(HERS, {"key": _key(user), "since": since}).all()
+            rows = connection.execute(OF_USER, {"key": _key(user), "since": since}).all()
         return tuple(
             Event(domain, int(item) if whole else item, seconds) for domain, item, whole, seconds in rows
         )
@@ -120,8 +120,10 @@ class EventStore:
         """No longer remember these people as to be forgotten: nothing holds their events any more."""
         if users:
             with self._writer, database.writing(self._engine) as connection:
-                hers = FORGOTTEN.c.user_id == sa.bindparam("key")
-                connection.execute(sa.delete(FORGOTTEN).where(hers), [{"key": _key(user)} for user in users])
+                user_events = FORGOTTEN.c.user_id == sa.bindparam("key")
+                connection.execute(
+                    sa.delete(FORGOTTEN).where(user_events), [{"key": _key(user)} for user in users]
+                )
             database.empty_log(self._engine)
 
     def frame(self) -> pl.DataFrame:
@@ -196,8 +198,8 @@ class _Append:
     def of(cls, user: str | int, events: Sequence[Event]) -> _Append:
         """The rows of one person's events; DataError for what cannot be kept."""
         key = _key(user)
-        hers = {"user_id": key, "user_whole": _is_number(user), "received": int(time.time())}
-        return cls(key, [hers | _row(event) for event in events])
+        user_events = {"user_id": key, "user_whole": _is_number(user), "received": int(time.time())}
+        return cls(key, [user_events | _row(event) for event in events])
 
 
 def _row(event: Event) -> dict[str, Any]:

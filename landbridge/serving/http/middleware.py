@@ -70,7 +70,7 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path_format", OTHER)
         self._metrics.visited(route, status, seconds)
         facts = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1e3, 3)}
-        log(logging.INFO, "request", **facts, **(_people(scope) if self._settings.log_people else {}))
+        log(logging.INFO, "request", **facts, **(_log_users(scope) if self._settings.log_users else {}))
 
 
 class ApiKey:
@@ -94,7 +94,7 @@ class ApiKey:
         return len(given) == 1 and hmac.compare_digest(given[0], self._key)
 
 
-def _people(scope: Scope) -> dict[str, object]:
+def _log_users(scope: Scope) -> dict[str, object]:
     """Who asked, and about whom."""
     user = getattr(scope.get("body"), "user", None) or scope.get("path_params", {}).get("user")
     return {"client": (scope.get("client") or [None])[0], "user": user}

@@ -46,19 +46,19 @@ class Routes:
         the model's policy for strangers decides, and `source` says "fallback".
         """
         async with self.current.lease() as serving:
-            (asked,) = await self.history.completed([body.asked()], serving.service)
-            answer = await serving.together.recommend(asked)
+            (query,) = await self.history.completed([body.as_request()], serving.service)
+            answer = await serving.together.recommend(query)
             self.metrics.answered([answer])
             if not body.explain:
                 return json_response(answer)
-            return json_response(await asyncio.to_thread(_with_reasons, serving.service, asked, answer))
+            return json_response(await asyncio.to_thread(_with_reasons, serving.service, query, answer))
 
     async def recommend_batch(self, body: schemas.BatchBody) -> Response:
         """Lists for several people, in their order."""
-        given = [request.asked() for request in body.requests]
+        given = [request.as_request() for request in body.requests]
         async with self.current.lease() as serving:
-            asked = await self.history.completed(given, serving.service)
-            answers = await asyncio.to_thread(serving.service.recommend, asked)
+            query = await self.history.completed(given, serving.service)
+            answers = await asyncio.to_thread(serving.service.recommend, query)
         self.metrics.answered(answers)
         return json_response({"answers": answers})
 
@@ -73,9 +73,9 @@ class Routes:
         events = tuple(event.event() for event in body.events)
         given = Request((body.domain,), body.user, events)
         async with self.current.lease() as serving:
-            (asked,) = await self.history.completed([given], serving.service)
+            (query,) = await self.history.completed([given], serving.service)
             explain = serving.service.explain
-            found = await asyncio.to_thread(explain, body.domain, body.item, asked.user, asked.events)
+            found = await asyncio.to_thread(explain, body.domain, body.item, query.user, query.events)
             return json_response(found)
 
     async def search(self, q: Text, domain: Text | None = None, k: Places = 20) -> Response:
@@ -139,15 +139,15 @@ def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
     return json_response({"items": items, "model": service.model})
 
 
-def _with_reasons(service: Service, asked: Request, answer: Recommendations) -> dict[str, Any]:
-    items = [{**asdict(item), "because": _reasons(service, asked, item)} for item in answer.items]
+def _with_reasons(service: Service, query: Request, answer: Recommendations) -> dict[str, Any]:
+    items = [{**asdict(item), "because": _reasons(service, query, item)} for item in answer.items]
     return {**asdict(answer), "items": items}
 
 
-def _reasons(service: Service, asked: Request, item: RecommendationList) -> list[Contribution]:
+def _reasons(service: Service, query: Request, item: RecommendationList) -> list[Contribution]:
     """The events that speak most for the item; none where the model does not look at single events."""
     try:
-        parts = service.explain(item.domain, item.item, asked.user, asked.events).parts
+        parts = service.explain(item.domain, item.item, query.user, query.events).parts
     except DataError:
         return []
     return [part for part in parts if part.item is not None and part.value > 0][:REASONS]

@@ -112,7 +112,7 @@ class RecommendBody(Body):
             raise ValueError(f"with explain, k is at most {MAX_EXPLAINED}")
         return self
 
-    def asked(self) -> Request:
+    def as_request(self) -> Request:
         """The request as the service takes it."""
         return Request(
             tuple(self.domains),

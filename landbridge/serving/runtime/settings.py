@@ -18,7 +18,7 @@ class ServeSettings(SettingsTable):
     ``items``: a table of the items with the columns that ``where`` may name. ``events``: the event store's
     path or URL. ``cors``: web origins whose pages may call, none by default. ``poll``: how often the run
     folder is looked at for a new model. ``timeout``: for a whole answer; ``body_timeout``: for the body to
-    arrive. ``log_people``: user ids and addresses appear in the log. ``approximate``: search large catalogues
+    arrive. ``log_users``: user ids and addresses appear in the log. ``approximate``: search large catalogues
     by :mod:`landbridge.serving.engine.approximate`.
     """
 
@@ -34,7 +34,7 @@ class ServeSettings(SettingsTable):
     timeout: float = Field(default=10.0, gt=0)
     body_timeout: float = Field(default=5.0, gt=0)
     max_body: int = Field(default=256 * 1024, ge=1024)
-    log_people: bool = False
+    log_users: bool = False
 
 
 def serve_settings(given: Mapping[str, Any]) -> ServeSettings:

@@ -113,9 +113,9 @@ def _planned(plan: ObjectiveAblation, out: Path) -> Swept:
     ground = Ground.of(test.history)
     if len(ground.by_events) < 2:
         raise DataError("There is one domain with events: weights need two or more to differ.")
-    judged = {name for name, targets in test.targets.items() if len(targets)}
+    evaluated = {name for name, targets in test.targets.items() if len(targets)}
     for part in (set(ground.sparsest), set(test.history.domain_names) - set(ground.sparsest)):
-        if not part & judged:
+        if not part & evaluated:
             raise DataError(f"Nobody has a held-out event in {', '.join(sorted(part))}: try another split.")
     plans.begin(plan, out)
     points = plan.points()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from landbridge.core.files import atomic_write, read_json
 from landbridge.data.splitting.holdout import ACROSS
 from landbridge.reports import pictures, plots
-from landbridge.reports.figures import figure, joined, judged_on, percent
+from landbridge.reports.figures import figure, joined, metric_on, percent
 from landbridge.studies.ablation.weight_tables import ALL, GENERIC, REST, SPARSE, Weighed, keep, regrouped
 from landbridge.training.weighting.multi_objective import OBJECTIVES, pareto
 
@@ -66,18 +66,21 @@ class Swept:
         best = [row for row in rows if row["front"]]
         number = len(self.weighed.spec.seeds)
         too = f"{GENERIC} is on it, too" if generic["front"] else f"{GENERIC} is not"
-        told = f"Against {GENERIC}: {'; '.join(_clause(row, generic) for row in best)}."
+        caption = f"Against {GENERIC}: {'; '.join(_clause(row, generic) for row in best)}."
         return (
             f"The sparsest quartile of the domains: {joined(list(self.weighed.sparsest), 8)}. "
-            f"{judged_on(METRIC, ACROSS)}, mean of {number} seed{'s' if number > 1 else ''}: {len(best)} of "
+            f"{metric_on(METRIC, ACROSS)}, mean of {number} seed{'s' if number > 1 else ''}: {len(best)} of "
             f"{len(rows)} points are on the front, where no other one is at least as good "
             f"{joined(list(PLACES.values()))} and better in one of them; {too}. "
-            f"{told if best else f'Every point is beaten by {GENERIC}.'}"
+            f"{caption if best else f'Every point is beaten by {GENERIC}.'}"
         )
 
     def _row(self, label: str) -> Row:
-        judged = self.weighed.judged(label)
-        parts, by_domain = regrouped(judged, self.weighed.sparsest).means(METRIC), judged.means(METRIC)
+        evaluation = self.weighed.evaluation(label)
+        parts, by_domain = (
+            regrouped(evaluation, self.weighed.sparsest).means(METRIC),
+            evaluation.means(METRIC),
+        )
         worst = min(by_domain, key=by_domain.__getitem__)
         return {
             "label": label,
@@ -93,8 +96,8 @@ class Swept:
     def _variety(self, label: str) -> dict[str, float]:
         """How many interests a list serves, in nats, and what part of all places the domain shown least has
         (:mod:`landbridge.evaluation.diversity`)."""
-        told = [read_json(cell.folder / "cell.json") for cell in self.weighed.cells(label).values()]
-        rows = [row for about in told for row in about["variety"]]
+        caption = [read_json(cell.folder / "cell.json") for cell in self.weighed.cells(label).values()]
+        rows = [row for about in caption for row in about["variety"]]
         return {name: fmean(row[name] for row in rows) for name in ("entropy", "least_share")}
 
 
@@ -126,23 +129,25 @@ def picture(points: pl.DataFrame, of: Sequence[str]) -> pictures.Picture:
         }
         for row, join in zip(points.rows(named=True), joins, strict=True)
     ]
-    judged = judged_on(METRIC, ACROSS)
+    evaluation = metric_on(METRIC, ACROSS)
     best = [row["label"] for row in points.rows(named=True) if row["front"]]
-    told = f"{judged} {PLACES['sparsest']} against that {PLACES['other']}. On the front: {', '.join(best)}."
+    caption = (
+        f"{evaluation} {PLACES['sparsest']} against that {PLACES['other']}. On the front: {', '.join(best)}."
+    )
     titles = f"NDCG@10 {PLACES['other']}", f"NDCG@10 {PLACES['sparsest']}"
     note = f"λ of {' / '.join(name.replace('_', ' ') for name in of)}"
-    return pictures.Picture(PICTURE, judged, told, partial(plots.front, rows, titles, note))
+    return pictures.Picture(PICTURE, evaluation, caption, partial(plots.front, rows, titles, note))
 
 
 def _clause(row: Row, generic: Row) -> str:
     """``sparsity: +8.4 % in the sparsest quartile, giving up 0.3 % in the other domains``."""
     change = {key: row[key] - generic[key] for key in PLACES}
-    told = {key: _told(change[key], generic[key]) for key in PLACES}
-    gains = [f"{told[key]} {where}" for key, where in PLACES.items() if change[key] >= 0]
-    losses = [f"{told[key].lstrip('-')} {where}" for key, where in PLACES.items() if change[key] < 0]
+    caption = {key: _signed(change[key], generic[key]) for key in PLACES}
+    gains = [f"{caption[key]} {where}" for key, where in PLACES.items() if change[key] >= 0]
+    losses = [f"{caption[key].lstrip('-')} {where}" for key, where in PLACES.items() if change[key] < 0]
     parts = [joined(gains), f"giving up {joined(losses)}" if losses else "giving up nothing"]
     return f"{row['label']}: {', '.join(part for part in parts if part)}"
 
 
-def _told(difference: float, base: float) -> str:
+def _signed(difference: float, base: float) -> str:
     return percent(100 * difference / base) if base else f"{difference:+.4f}"

@@ -60,7 +60,7 @@ def subset(key: str, given: Iterable[str], valid: tuple[str, ...]) -> tuple[str,
 
 def begin(plan: Plan, out: Path) -> None:
     """Write the plan, or make sure that the one there is the same but for fewer seeds; else StoreError."""
-    file, now = out / PLAN, _told(plan)
+    file, now = out / PLAN, _plain(plan)
     if not file.is_file():
         if others := sorted(path.name for path in out.iterdir() if not is_temporary(path)):
             raise StoreError(f"{out} holds other files ({others[0]}) and no ablation; choose another folder.")
@@ -80,10 +80,10 @@ def end(out: Path, tables: Mapping[str, pl.DataFrame], verdict: str) -> Ablation
     return AblationResult(tables, verdict)
 
 
-def _told(plan: Plan) -> dict[str, Any]:
+def _plain(plan: Plan) -> dict[str, Any]:
     """The plan as JSON has it."""
     import orjson
 
     own = {entry.name: getattr(plan, entry.name) for entry in fields(plan)}
-    told: dict[str, Any] = orjson.loads(orjson.dumps(own))
-    return told
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(own))
+    return plain

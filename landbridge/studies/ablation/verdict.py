@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from landbridge.reports.figures import judged_on
+from landbridge.reports.figures import metric_on
 from landbridge.studies.benchmark.spec import Benchmark
 from landbridge.studies.benchmark.tables import SIGNIFICANT, Tables, main_tables
 
@@ -81,7 +81,7 @@ def verdict(spec: Benchmark, bench: Path, way: str, search: Mapping[str, float],
     if way == EQUAL:
         return "Nothing but equal weights was asked for: there is nothing to compare."
     sharings = dict.fromkeys(entry.label.split(", ")[0] for entry in spec.methods)
-    found = {sharing: _judged(spec, bench, sharing, way, search.get(sharing)) for sharing in sharings}
+    found = {sharing: _evaluated(spec, bench, sharing, way, search.get(sharing)) for sharing in sharings}
     return sentence(way, grid, found)
 
 
@@ -89,18 +89,18 @@ def sentence(way: str, grid: int, found: Mapping[str, CellResult]) -> str:
     """``grid``: weightings tried; ``found``: by sharing, one or more."""
     clauses = []
     for sharing, each in found.items():
-        told = f"sharing={sharing}: {each.equal}"
+        clause = f"sharing={sharing}: {each.equal}"
         if each.grid is not None:
             cost = f"{100 * each.cost:.2g} % of its seconds"
-            told += f", and against the best of {grid} random weightings, at {cost}, {each.grid}"
-        clauses.append(told)
+            clause += f", and against the best of {grid} random weightings, at {cost}, {each.grid}"
+        clauses.append(clause)
     on = next(iter(found.values())).on
     return f"{way} against equal weights ({on}, Holm's correction), {'; '.join(clauses)}."
 
 
-def _judged(spec: Benchmark, bench: Path, sharing: str, way: str, search: float | None) -> CellResult:
+def _evaluated(spec: Benchmark, bench: Path, sharing: str, way: str, search: float | None) -> CellResult:
     rows = _rows(spec, bench, sharing, way, EQUAL)
-    on, equal = judged_on(spec.metrics[0], rows["protocol"][0]), Outcome.of(rows)
+    on, equal = metric_on(spec.metrics[0], rows["protocol"][0]), Outcome.of(rows)
     if search is None or way == GRID:
         return CellResult(on, equal)
     seconds = {each: _seconds(spec, bench, label(sharing, each)) for each in (way, GRID)}

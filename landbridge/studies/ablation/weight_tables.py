@@ -23,7 +23,7 @@ from landbridge.data.splitting.holdout import ACROSS
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare, holm
 from landbridge.reports import pictures, plots
-from landbridge.reports.figures import joined, judged_on, percent
+from landbridge.reports.figures import joined, metric_on, percent
 from landbridge.reports.looks import LIGHT
 from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.spec import Benchmark
@@ -37,7 +37,7 @@ SPARSE, REST, ALL = "sparsest quartile", "other domains", "overall"
 PLACES = {SPARSE: "in the sparsest quartile", REST: "in the other domains", ALL: "overall"}
 BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
 DROP = -1.0  # per cent
-ASKED = (
+COMPARISONS = (
     (BASE, GENERIC, (SPARSE, REST)),
     ("metric hybrid", "metric frequency", (SPARSE, ALL)),
     ("metric hybrid", "metric entropy", (SPARSE, ALL)),
@@ -87,36 +87,36 @@ class Weighed:
         return "\n".join([quartile, *(self._sentence(metric) for metric in self.spec.metrics)])
 
     def _sentence(self, metric: str) -> str:
-        asked = [(a, b, parts) for a, b, parts in ASKED if {a, b} <= set(self.runs)]
+        pairs = [(a, b, parts) for a, b, parts in COMPARISONS if {a, b} <= set(self.runs)]
         rows = [
             {"of": (a, b), **row}
-            for a, b, parts in asked
+            for a, b, parts in pairs
             if self.runs[a] != self.runs[b]
             for row in self._parts(a, b, metric)
             if row["domain"] in parts
         ]
-        told: dict[tuple[str, str], Rows] = {(a, b): [] for a, b, _ in asked}
+        rows_by_pair: dict[tuple[str, str], Rows] = {(a, b): [] for a, b, _ in pairs}
         for row in _corrected(rows):
-            told[row["of"]].append(row)
-        clauses = [clause(*of, own) for of, own in told.items()]
-        if told[BASE, GENERIC]:
+            rows_by_pair[row["of"]].append(row)
+        clauses = [clause(*of, own) for of, own in rows_by_pair.items()]
+        if rows_by_pair[BASE, GENERIC]:
             clauses[0] += f", {self._drops(metric)}"
-        return f"{judged_on(metric, ACROSS)}, Holm's correction: {'; '.join(clauses)}."
+        return f"{metric_on(metric, ACROSS)}, Holm's correction: {'; '.join(clauses)}."
 
     def _drops(self, metric: str) -> str:
         """How many of the other domains the base lowers for sure; each is tested on its own."""
-        found = compare(self.judged(BASE), self.judged(GENERIC), metric).rows
+        found = compare(self.evaluation(BASE), self.evaluation(GENERIC), metric).rows
         others = [row for row in found.rows(named=True) if row["domain"] not in self.sparsest]
         lowered = [row for row in others if _word(row) == WORSE and row["gain_percent"] < DROP]
         return f"a significant drop of more than {-DROP:g} % in {len(lowered)} of these {len(others)}"
 
     def _parts(self, a: str, b: str, metric: str) -> Rows:
         """The comparison of two cells in every part that has targets."""
-        first, second = (regrouped(self.judged(label), self.sparsest) for label in (a, b))
+        first, second = (regrouped(self.evaluation(label), self.sparsest) for label in (a, b))
         found = {row["domain"]: row for row in compare(first, second, metric).rows.rows(named=True)}
         return [found[part] for part in PLACES if part in found]
 
-    def judged(self, label: str) -> Evaluation:
+    def evaluation(self, label: str) -> Evaluation:
         """The list over all domains, of all seeds."""
         file = f"evaluation-{ACROSS}.parquet"
         found = {seed: Evaluation.read(cell.folder / file) for seed, cell in self.cells(label).items()}
@@ -128,15 +128,15 @@ class Weighed:
         return {seed: EvaluationJob(self.bench, self.spec.data[0], entry, seed) for seed in self.spec.seeds}
 
 
-def regrouped(judged: Evaluation, sparsest: tuple[str, ...]) -> Evaluation:
+def regrouped(evaluation: Evaluation, sparsest: tuple[str, ...]) -> Evaluation:
     """The same rows with the parts as domains: every row once in its own part, and once in "overall"."""
     import polars as pl
 
-    rows = judged.rows.select("domain", "user", "item", "above", "ties", "candidates", "seed")
+    rows = evaluation.rows.select("domain", "user", "item", "above", "ties", "candidates", "seed")
     part = pl.when(pl.col("domain").is_in(sparsest)).then(pl.lit(SPARSE)).otherwise(pl.lit(REST))
     unique = pl.concat_str("domain", "item", separator=" ")  # items of two domains may have one number
     found = pl.concat([rows.with_columns(item=unique, domain=each) for each in (part, pl.lit(ALL))])
-    return Evaluation(found, judged.name, judged.protocol)
+    return Evaluation(found, evaluation.name, evaluation.protocol)
 
 
 def clause(a: str, b: str, rows: Rows) -> str:
@@ -144,8 +144,8 @@ def clause(a: str, b: str, rows: Rows) -> str:
     rows where both are one run."""
     if not rows:
         return f"{a} and {b} have the same weights"
-    told = [f"{_word(row)} {PLACES[row['domain']]} ({_gain(row)})" for row in rows]
-    return f"{a} against {b}: {', '.join(told)}"
+    rows_by_pair = [f"{_word(row)} {PLACES[row['domain']]} ({_gain(row)})" for row in rows]
+    return f"{a} against {b}: {', '.join(rows_by_pair)}"
 
 
 def draw(weighed: Weighed, comparisons: pl.DataFrame, out: Path) -> None:
@@ -181,10 +181,10 @@ def heat_map(weighed: Weighed, comparisons: pl.DataFrame) -> pictures.Picture:
         )
         for row in rows
     ]
-    title = f"Gain against {GENERIC} in per cent: {judged_on(metric, ACROSS)}"
-    told = f"{title}, per cell (rows) and domain (columns, the sparsest first)."
+    title = f"Gain against {GENERIC} in per cent: {metric_on(metric, ACROSS)}"
+    rows_by_pair = f"{title}, per cell (rows) and domain (columns, the sparsest first)."
     chart = partial(plots.heat_map, tiles, xs, ys, ("domain, the sparsest first", ""), (-cap, cap))
-    return pictures.Picture(PICTURE, title, told, chart)
+    return pictures.Picture(PICTURE, title, rows_by_pair, chart)
 
 
 def _corrected(rows: Rows) -> Rows:

@@ -39,7 +39,7 @@ GRID = {
 }
 RATIOS = ("alpha", "beta", "gamma")
 FIXED_WEIGHT = 2.0
-JUDGED_BY = ("ndcg@10", "recall@10")
+SELECTION_METRIC = ("ndcg@10", "recall@10")
 
 Settings = dict[str, Any]
 
@@ -94,7 +94,7 @@ class WeightAblation:
         """The tables of the benchmark of these cells."""
         return {
             "seeds": list(range(1, self.seeds + 1)),
-            "metrics": list(JUDGED_BY),
+            "metrics": list(SELECTION_METRIC),
             "by": ["domain", "share"],
             "reference": GENERIC,
             "data": [self.data],
@@ -154,7 +154,7 @@ def ablate_weights(
         weighed = _planned(plan, out)
         found = benchmark(weighed.spec, weighed.bench, executor, progress)
         draw(weighed, found.comparisons, out)
-        tables = dict(weighed.table(metric) for metric in JUDGED_BY)
+        tables = dict(weighed.table(metric) for metric in SELECTION_METRIC)
         return plans.end(out, tables, weighed.verdict())
 
 

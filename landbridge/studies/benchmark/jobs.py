@@ -64,7 +64,7 @@ class EvaluationJob:
         fitted_at = time.perf_counter()
         coverage, diversity, scorer = {}, [], ScoreCache(fitted)
         for holdout in protocols(self.source, split):
-            coverage[holdout.protocol] = self._judge(scorer, holdout)
+            coverage[holdout.protocol] = self._evaluate(scorer, holdout)
             diversity += self._variety(scorer, holdout) if holdout.across else []
         cost = {
             "fit_seconds": fitted_at - started,
@@ -77,11 +77,11 @@ class EvaluationJob:
         shutil.rmtree(work_dir, ignore_errors=True)
         write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": diversity})
 
-    def _judge(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
+    def _evaluate(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
         from landbridge.evaluation.evaluate import evaluate, recommended_share
 
-        judged = replace(evaluate(fitted, holdout, threads=self.threads), name=self.entry.label)
-        judged.write(self.folder / f"evaluation-{holdout.protocol}.parquet")
+        evaluation = replace(evaluate(fitted, holdout, threads=self.threads), name=self.entry.label)
+        evaluation.write(self.folder / f"evaluation-{holdout.protocol}.parquet")
         return recommended_share(fitted, holdout, threads=self.threads).to_dicts()
 
     def _variety(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
@@ -193,7 +193,7 @@ def data_file(out: Path, source: Source) -> Path:
 
 def describe(source: Source, split: Split) -> dict[str, Any]:
     """Sizes of a data set, before anything was held out."""
-    who = {name: _everybody(split.test, name) for name in split.test.history.domain_names}
+    who = {name: _all_users(split.test, name) for name in split.test.history.domain_names}
     return {
         "name": source.name,
         **source.model_dump(mode="json", include={"dataset", "source"}, exclude_none=True),
@@ -230,7 +230,7 @@ def peak_mib() -> float:
     return round(kib / 1024, 1)
 
 
-def _everybody(holdout: Holdout, name: str) -> np.ndarray[Any, Any]:
+def _all_users(holdout: Holdout, name: str) -> np.ndarray[Any, Any]:
     targets = holdout.targets.get(name)
     history = holdout.history[name].user_idx
     return np.unique(history if targets is None else np.concatenate([history, targets.user_idx]))

@@ -104,14 +104,16 @@ class Tables:
     def _results(self, seeds: Seeds, protocol: str) -> pl.DataFrame:
         import polars as pl
 
-        judged, names = _judged(seeds, protocol), _names(seeds, protocol)
-        tables = [judged.summary(self.spec.metrics, by).with_columns(by=pl.lit(by)) for by in self.spec.by]
+        evaluation, names = _evaluation(seeds, protocol), _names(seeds, protocol)
+        tables = [
+            evaluation.summary(self.spec.metrics, by).with_columns(by=pl.lit(by)) for by in self.spec.by
+        ]
         return pl.concat(tables).with_columns(**names).select(RESULTS)
 
     def _compared(self, a: Seeds, b: Seeds, protocol: str) -> pl.DataFrame:
         import polars as pl
 
-        first, second, names = _judged(a, protocol), _judged(b, protocol), _names(a, protocol)
+        first, second, names = _evaluation(a, protocol), _evaluation(b, protocol), _names(a, protocol)
         tables = [
             compare(first, second, metric, by).rows.with_columns(
                 by=pl.lit(by), metric=pl.lit(metric), **names
@@ -174,7 +176,7 @@ def _gain(row: dict[str, Any]) -> str:
     return star if row["gain_percent"] is None else f"{row['gain_percent']:+.1f} %{star}"
 
 
-def _judged(seeds: Seeds, protocol: str) -> Evaluation:
+def _evaluation(seeds: Seeds, protocol: str) -> Evaluation:
     name = f"evaluation-{protocol}.parquet"
     return over_seeds({seed: Evaluation.read(cell.folder / name) for seed, cell in seeds.items()})
 

@@ -47,19 +47,19 @@ class MultiObjective:
             within(key, getattr(self, key), 0, np.inf)
         check_bounds(self.low, self.high)
 
-    def mixed(self, asked: Mapping[str, npt.ArrayLike], share_D: npt.ArrayLike) -> Float64:
-        """Eq. (1), (D,). ``asked``: objective -> its weights (D,), above 0; those that count for nothing may
-        be missing."""
-        for name in asked:
+    def mixed(self, requested: Mapping[str, npt.ArrayLike], share_D: npt.ArrayLike) -> Float64:
+        """Eq. (1), (D,). ``requested``: objective -> its weights (D,), above 0; an objective with
+        coefficient 0 may be missing."""
+        for name in requested:
             if name not in OBJECTIVES:
                 raise SettingsError(unknown("objective", name, OBJECTIVES))
         log_D = np.zeros(len(np.asarray(share_D)))
         for name in OBJECTIVES:
             coefficient = getattr(self, name)
-            if coefficient and name not in asked:
+            if coefficient and name not in requested:
                 raise SettingsError(f"{name} counts {coefficient}, but its weights are missing.")
             if coefficient:
-                log_D = log_D + coefficient * _log(name, asked[name])
+                log_D = log_D + coefficient * _log(name, requested[name])
         kept_D = np.exp(np.maximum(log_D - log_D.max(), -FARTHEST))
         return renormalised(kept_D, share_D, self.low, self.high)  # Eq. (1)
 
@@ -115,7 +115,7 @@ def simplex_grid(objectives: int, steps: int) -> Float64:
 
 
 def _log(name: str, weight_D: npt.ArrayLike) -> Float64:
-    asked_D: Float64 = np.asarray(weight_D, np.float64)
-    if not bool(np.all((asked_D > 0) & (asked_D < np.inf))):
+    requested_D: Float64 = np.asarray(weight_D, np.float64)
+    if not bool(np.all((requested_D > 0) & (requested_D < np.inf))):
         raise SettingsError(f"The weights of {name} must be above 0 and finite.")
-    return np.log(asked_D)
+    return np.log(requested_D)

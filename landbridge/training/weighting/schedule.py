@@ -220,8 +220,8 @@ class DynamicSparsity(Weighting):
         """By domain ``weight`` of the loss, ``sample_weight`` w_d and ``sparsity``; and ``updates``."""
         if not state:
             return {}
-        told = self.schedule.facts(state, self.counts.names)
-        return {**told, "weight": self._of_losses(state), "sample_weight": told["weight"]}
+        values = self.schedule.facts(state, self.counts.names)
+        return {**values, "weight": self._of_losses(state), "sample_weight": values["weight"]}
 
     def _begun(self) -> State:
         return {**self.schedule.begin(self.counts, self.share_D), "steps_1": np.zeros(1, np.int64)}

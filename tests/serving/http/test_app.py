@@ -220,7 +220,7 @@ def test_a_failing_store_is_no_fault_of_the_client(
 
 def test_only_the_key_opens(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    settings = ServeSettings(api_key=KEY, log_people=True)
+    settings = ServeSettings(api_key=KEY, log_users=True)
     assert KEY not in repr(settings)
     with asking(create_app(service, settings)) as client:
         body = {"domains": ["books"]}
@@ -291,7 +291,7 @@ def test_the_log_names_nobody_unless_asked(service: StandIn, caplog: pytest.LogC
     body = {"domains": ["books"], "user": "alice", "events": [{"domain": "books", "item": "her secret"}]}
     for people in (False, True):
         caplog.clear()
-        with asking(create_app(service, ServeSettings(log_people=people))) as client:
+        with asking(create_app(service, ServeSettings(log_users=people))) as client:
             client.post("/v1/recommend", body)
             client.get("/v1/search?q=alice")
             client.delete("/v1/users/alice")

@@ -106,7 +106,7 @@ def test_groups_without_spread_or_people_are_dots(runs: Runs) -> None:
     (drawn,) = pictures.by_activity(bare, "shops")
     assert drawn.alt.endswith("0: 0.5 ± 0 and 1+: 0.7 ± 0.1.")
     assert {"0", "1+", "known events"} <= set(texts(pictures.svg(drawn, DARK)))
-    assert facts.told_once(bare).rows == ()
+    assert facts.shared_values(bare).rows == ()
 
 
 def test_weights_served_are_means_over_the_seeds(runs: Runs) -> None:

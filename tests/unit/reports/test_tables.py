@@ -118,7 +118,7 @@ def test_sampled_figures_are_marked_wherever_they_stand(runs: Runs) -> None:
 
 
 def test_figures_that_make_no_line_are_told_in_a_table(runs: Runs) -> None:
-    told = {row[2].text: row[4] for row in facts.told_once(runs).rows if row[0].text == "a-b"}
+    told = {row[2].text: row[4] for row in facts.shared_values(runs).rows if row[0].text == "a-b"}
     assert set(told) == {"closing rounds", "gap", "rho"}
     assert told["closing rounds"] == Cell("32", "31 … 33")
     assert told["rho"].text == "0.1"
@@ -127,7 +127,7 @@ def test_figures_that_make_no_line_are_told_in_a_table(runs: Runs) -> None:
 def test_what_is_told_by_activity_is_left_to_its_picture_unless_it_is_none(runs: Runs) -> None:
     record = {"x_by_activity": {"1": {"mean": 0.5, "sd": 0.1, "people": 3, "median": 0.4}, "2+": 0.7}}
     cell = {"data": "shops", "label": "CDIMF", "seed": 1}
-    told = facts.told_once(replace(runs, series=series([(cell, [record])])))
+    told = facts.shared_values(replace(runs, series=series([(cell, [record])])))
     assert [(row[2].text, row[3].text) for row in told.rows] == [
         ("x by activity", "1, median"),
         ("x by activity", "2+"),

@@ -302,14 +302,14 @@ def test_the_sparsest_quartile() -> None:
 ROWS = ("domain", "user", "item", "above", "ties", "candidates", "seed")
 
 
-def judged(rows: list[tuple[Any, ...]]) -> Evaluation:
+def evaluation(rows: list[tuple[Any, ...]]) -> Evaluation:
     return Evaluation(pl.DataFrame(rows, schema=ROWS, orient="row"), "dwl", "across")
 
 
 def test_parts_by_hand() -> None:
     """Item 3 of two domains is two items, and a person's rows of a part are one list."""
     found = regrouped(
-        judged(
+        evaluation(
             [
                 ("small", 0, 3, 0, 0, 9, 1),
                 ("large", 1, 3, 1, 0, 9, 1),
@@ -339,7 +339,7 @@ def finished(out: Path, above: dict[str, dict[str, int]], runs: dict[str, str], 
                 for user in range(users)
             ]
             cell = EvaluationJob(out, spec.data[0], entry, seed)
-            alone = Evaluation(judged(rows).rows.drop("seed"), "dwl", "across")
+            alone = Evaluation(evaluation(rows).rows.drop("seed"), "dwl", "across")
             alone.write(cell.folder / "evaluation-across.parquet")
             (cell.folder / "cell.json").write_text(json.dumps({"protocols": ["across"]}))
     return Weighed(spec, out, runs, GROUND.by_events, GROUND.sparsest)
@@ -372,7 +372,7 @@ def test_the_table_has_every_cell_and_corrects_over_all_gains(tmp_path: Path) ->
     assert lines["metric hybrid = base"] == lines["base"]
     assert lines["map literal = generic"] == lines["generic"]
 
-    parts = {label: regrouped(weighed.judged(label), ("small",)) for label in ABOVE}
+    parts = {label: regrouped(weighed.evaluation(label), ("small",)) for label in ABOVE}
     tables = {label: compare(parts[label], parts["generic"]).rows for label in ABOVE if label != "generic"}
     p_holm = iter(holm(np.concatenate([table["p"] for table in tables.values()])))
     for label, table in tables.items():
@@ -412,7 +412,8 @@ def test_the_verdict_says_what_was_asked_beforehand(tmp_path: Path) -> None:
     assert "period 2 against period 1: worse in the sparsest quartile (-" in second
     assert third.startswith("RECALL@10, one list over all domains")
     means = {
-        label: regrouped(weighed.judged(label), ("small",)).means("ndcg@10") for label in ("base", "generic")
+        label: regrouped(weighed.evaluation(label), ("small",)).means("ndcg@10")
+        for label in ("base", "generic")
     }
     for part, words in {
         "sparsest quartile": "in the sparsest quartile",
@@ -433,7 +434,7 @@ def test_the_verdicts_correction_is_over_its_own_comparisons(tmp_path: Path) -> 
     """Of six people all are better off: p is 2 / 2^6, below .05 alone and above it as one of two."""
     above = {label: ABOVE[label] for label in ("generic", "fixed", "base")}
     weighed = finished(tmp_path, above, {label: label for label in above}, users=6)
-    first, second = (regrouped(weighed.judged(label), ("small",)) for label in ("base", "generic"))
+    first, second = (regrouped(weighed.evaluation(label), ("small",)) for label in ("base", "generic"))
     found = {row["domain"]: row["p"] for row in compare(first, second).rows.rows(named=True)}
     assert found["sparsest quartile"] == 2 / 2**6 < found["other domains"]
     assert "undecided in the sparsest quartile" in weighed.verdict().splitlines()[1]
