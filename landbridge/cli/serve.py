@@ -30,7 +30,9 @@ def command(
     body_timeout: Annotated[Seconds, typer.Option(help="Seconds a body may take to arrive; 5.")] = None,
     max_body: Annotated[int | None, typer.Option(help="Bytes of a body; 262144.")] = None,
     cors: Annotated[list[str] | None, typer.Option(help="A web origin that may call; repeatable.")] = None,
-    log_users: Annotated[bool, typer.Option("--log-users", "--log-people", help="Write user ids to the log.")] = False,
+    log_users: Annotated[
+        bool, typer.Option("--log-users", "--log-people", help="Write user ids to the log.")
+    ] = False,
 ) -> None:
     """Serve a run over HTTP, with a page; a newly fitted run in the folder is taken up without a pause.
 
