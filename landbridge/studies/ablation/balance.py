@@ -96,7 +96,7 @@ class Ablation:
         return found
 
     @property
-    def metric_name(self) -> str:
+    def judged(self) -> str:
         """The way that the verdict is about: the first that is no control, however it fared."""
         ways = list(self.ways({}))
         return next((way for way in ways if way not in CONTROLS), ways[-1])
@@ -141,7 +141,7 @@ class Trial:
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
         fitted = method.fit(split.valid.history, FitOptions(1, self.threads, work_dir=work_dir))
         figure = Validator(split.valid, METRIC, self.threads)(fitted)
-        report = {"weights": self.entry["settings"]["weights"], METRIC: figure}
+        told = {"weights": self.entry["settings"]["weights"], METRIC: figure}
         cost = {"seconds": time.perf_counter() - started, "fingerprint": jobs.fingerprint(split)}
         shutil.rmtree(work_dir)
         write_json(self.file, told | cost)
@@ -160,9 +160,9 @@ def ablate(
         plans.begin(plan, out)
         spec = benchmark_spec(plan.tables(_weights(plan, out, executor, progress or Silent())))
         benchmark(spec, out / BENCH, executor, progress)
-        report = verdict(spec, out / BENCH, plan.metric_name, _searched(plan, out), plan.grid)
+        told = verdict(spec, out / BENCH, plan.judged, _searched(plan, out), plan.grid)
         shown = [tables(spec, out / BENCH, sharing) for sharing in plan.sharing]
-        return plans.end(out, {title: table for each in shown for title, table in each.items()}, report)
+        return plans.end(out, {title: table for each in shown for title, table in each.items()}, told)
 
 
 def _weights(

@@ -122,7 +122,7 @@ def transfer_matrix(
     cells += [pair for pair in combinations(names, 2) if set(pair) & set(targets)]
     judged = _judged(method, holdout, cells, options, work_dir)
     rows = [
-        _row(evaluations, source, target, metric, options.seed)
+        _row(judged, source, target, metric, options.seed)
         for source in names
         for target in targets
         if source != target
@@ -155,12 +155,12 @@ def _judged(
     method: Method, holdout: Holdout, cells: list[Cell], options: FitOptions, work_dir: Path | None
 ) -> dict[Cell, Evaluation]:
     quiet = FitOptions(options.seed, options.threads)
-    evaluations = {}
+    judged = {}
     with options.progress.task("transfer matrix", len(cells)) as task:
         for done, cell in enumerate(cells, 1):
             judged[cell] = _cell(method, holdout.select(cell), quiet, work_dir)
             task.step(done, {})
-    return evaluations
+    return judged
 
 
 def _cell(method: Method, holdout: Holdout, options: FitOptions, work_dir: Path | None) -> Evaluation:
@@ -182,11 +182,9 @@ def _key(method: Method, holdout: Holdout, seed: int) -> str:
     return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
 
 
-def _row(
-    evaluations: dict[Cell, Evaluation], source: str, target: str, metric: str, seed: int
-) -> dict[str, Any]:
-    pair = (source, target) if (source, target) in evaluations else (target, source)
-    verdict = compare(_within(evaluations[pair], target), evaluations[(target,)], metric, seed=seed)
+def _row(judged: dict[Cell, Evaluation], source: str, target: str, metric: str, seed: int) -> dict[str, Any]:
+    pair = (source, target) if (source, target) in judged else (target, source)
+    verdict = compare(_within(judged[pair], target), judged[(target,)], metric, seed=seed)
     row = verdict.rows.row(0, named=True)
     figures = ("users", "a", "b", "difference", "low", "high", "gain_percent", "p")
     names = {"a": "joint", "b": "alone"}

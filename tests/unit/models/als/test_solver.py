@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 
@@ -28,7 +28,7 @@ def _rows(lengths: tuple[int, ...], n_columns: int, weighted: bool) -> Ragged:
     )
 
 
-def _factors(n_rows: int, n_factors: int, seed: int = 1) -> als.Float32:
+def _factors(n_rows: int, n_factors: int, seed: int = 1) -> Float32:
     """Correlated columns, so that the Gramian is far from a multiple of the identity."""
     rng = np.random.default_rng(seed)
     mixing_FF = rng.normal(size=(n_factors, n_factors)) / np.sqrt(n_factors)
@@ -36,7 +36,7 @@ def _factors(n_rows: int, n_factors: int, seed: int = 1) -> als.Float32:
 
 
 def _direct(
-    rows: Ragged, y_IF: als.Float32, ridge_R: als.Float32, pull_RF: als.Float32 | None
+    rows: Ragged, y_IF: Float32, ridge_R: als.Float32, pull_RF: als.Float32 | None
 ) -> npt.NDArray[np.float64]:
     """Every row by a dense float64 solve of the normal equations of Eq. (1), in the basis of ``y_IF``."""
     y_IF = y_IF.astype(np.float64)
@@ -53,7 +53,7 @@ def _direct(
 
 def _case(
     n_factors: int, weighted: bool, pulled: bool
-) -> tuple[Ragged, als.Float32, als.Float32, als.Float32 | None]:
+) -> tuple[Ragged, Float32, als.Float32, als.Float32 | None]:
     rows, y_IF = _rows(LENGTHS, 300, weighted), _factors(300, n_factors)
     rng = np.random.default_rng(9)
     ridge_R = rng.uniform(0.3, 2, len(LENGTHS)).astype(np.float32)
@@ -63,13 +63,13 @@ def _case(
 
 def _solved(
     rows: Ragged,
-    y_IF: als.Float32,
-    ridge_R: als.Float32,
-    pull_RF: als.Float32 | None,
+    y_IF: Float32,
+    ridge_R: Float32,
+    pull_RF: Float32 | None,
     solver: als.Solver = als.EXACT,
-    start_RF: als.Float32 | None = None,
+    start_RF: Float32 | None = None,
     threads: int = 1,
-) -> als.Float32:
+) -> Float32:
     """``als.solve`` with everything given and returned in the basis of ``y_IF``."""
     with thread_limit(threads):
         fixed = als.basis(y_IF, threads)
@@ -78,7 +78,7 @@ def _solved(
     return np.asarray(x_RF @ fixed.rotation_FF.T)
 
 
-def _error(found_RF: als.Float32, wanted_RF: npt.NDArray[np.float64]) -> float:
+def _error(found_RF: Float32, wanted_RF: npt.NDArray[np.float64]) -> float:
     """The largest relative error of a row; a row that must be zero counts by its length."""
     length_R = np.linalg.norm(wanted_RF, axis=1)
     off_R = np.linalg.norm(found_RF - wanted_RF, axis=1)
@@ -181,7 +181,7 @@ def test_initial_scale() -> None:
 
 
 def _objective(
-    table: Interactions, x_UF: als.Float32, y_IF: als.Float32, ridge_U: als.Float32, ridge_I: als.Float32
+    table: Interactions, x_UF: Float32, y_IF: als.Float32, ridge_U: als.Float32, ridge_I: als.Float32
 ) -> float:
     x_UF, y_IF = x_UF.astype(np.float64), y_IF.astype(np.float64)
     scores_UI = x_UF @ y_IF.T
