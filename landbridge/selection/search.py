@@ -95,7 +95,7 @@ class _Search:
     method: Method
     space: Space
     valid: Holdout
-    validator: Callable[[Fitted], float]
+    judge: Callable[[Fitted], float]
     options: FitOptions
 
     def identity(self, metric: str) -> dict[str, Any]:
@@ -120,14 +120,14 @@ class _Search:
         fitted = method.fit(self.valid.history, options)
         if not watch.figures:
             watch(fitted)
-        validated = [record for record in fitted.log if "valid" in record] or [
+        judged = [record for record in fitted.log if "valid" in record] or [
             {"epoch": epoch, "valid": figure} for epoch, figure in enumerate(watch.figures)
         ]
         given, stopped = method.flat(), method.stopped(judged).flat()
         trial.set_user_attr("stopped", {key: stopped[key] for key in given if stopped[key] != given[key]})
         trial.set_user_attr("epochs", stopped.get("epochs"))
-        last = validated[-1].get("phase")
-        return max(float(record["valid"]) for record in validated if record.get("phase") == last)
+        last = judged[-1].get("phase")
+        return max(float(record["valid"]) for record in judged if record.get("phase") == last)
 
 
 @dataclass
@@ -135,14 +135,14 @@ class _Watch:
     """A trial's figures, epoch by epoch, and the seconds spent on telling them to Optuna."""
 
     trial: Trial
-    validator: Callable[[Fitted], float]
+    judge: Callable[[Fitted], float]
     figures: list[float] = field(default_factory=list)
     telling: float = 0.0
 
     def __call__(self, fitted: Fitted) -> float:
         from optuna import TrialPruned
 
-        figure = self.validator(fitted)
+        figure = self.judge(fitted)
         began = time.perf_counter()
         self.trial.report(figure, len(self.figures))
         self.figures.append(figure)
@@ -159,7 +159,7 @@ def _run(study: Study, shared: _Search, budget: Budget) -> float:
     asked, first = distributions(shared.space), start(shared.space, shared.method.flat())
     with shared.options.progress.task(f"tuning {shared.method.name}", allowed) as task:
         while len(found := studies.finished_trials(study)) < allowed and not _spent(found, budget):
-            trial = studies.suggest(study, shared.options.seed, distribution, first)
+            trial = studies.suggest(study, shared.options.seed, asked, first)
             busy += _try(study, trial, shared)
             values = [_value(each) for each in studies.finished_trials(study) if each.intermediate_values]
             task.step(len(found) + 1, {"best": max(values, default=float("nan"))})
@@ -171,7 +171,7 @@ def _try(study: Study, trial: Trial, shared: _Search) -> float:
     from optuna import TrialPruned
     from optuna.trial import TrialState
 
-    watch = _Watch(trial, shared.validator)
+    watch = _Watch(trial, shared.judge)
     began, state, value = time.perf_counter(), TrialState.PRUNED, None
     try:
         value = shared.fit(trial, watch)

@@ -35,17 +35,17 @@ def read_space(method: type[Method], table: Mapping[str, Any], fixed: Collection
 
 def checked(space: Space, method: type[Method]) -> Space:
     """``space`` itself, if every range is one that its setting can take; else SettingsError."""
-    for name, interval in space.items():
+    for name, asked in space.items():
         kind = _kind(method, name)
-        if not isinstance(interval, kind | Choice):
+        if not isinstance(asked, kind | Choice):
             wanted = f"{kind.__name__} or Choice"
-            raise SettingsError(f"The space of {name!r} must be {wanted}, not {type(interval).__name__}.")
+            raise SettingsError(f"The space of {name!r} must be {wanted}, not {type(asked).__name__}.")
     return space
 
 
 def start(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings a search begins with: the method's own, moved into the space where they lie outside."""
-    return {name: interval.nearest(settings[name]) for name, interval in space.items()}
+    return {name: asked.nearest(settings[name]) for name, asked in space.items()}
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -53,14 +53,14 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return {name: _distribution(space[name]) for name in sorted(space)}
 
 
-def _distribution(interval: Range) -> BaseDistribution:
+def _distribution(asked: Range) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(interval, Choice):
-        return CategoricalDistribution(interval.options)
-    if isinstance(interval, Whole):
-        return IntDistribution(interval.low, interval.high, log=interval.log)
-    return FloatDistribution(interval.low, interval.high, log=interval.log)
+    if isinstance(asked, Choice):
+        return CategoricalDistribution(asked.options)
+    if isinstance(asked, Whole):
+        return IntDistribution(asked.low, asked.high, log=asked.log)
+    return FloatDistribution(asked.low, asked.high, log=asked.log)
 
 
 def _range(method: type[Method], name: str, entry: Any) -> Range:

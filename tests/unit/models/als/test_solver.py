@@ -36,7 +36,7 @@ def _factors(n_rows: int, n_factors: int, seed: int = 1) -> Float32:
 
 
 def _direct(
-    rows: Ragged, y_IF: Float32, ridge_R: als.Float32, pull_RF: als.Float32 | None
+    rows: Ragged, y_IF: Float32, ridge_R: Float32, pull_RF: Float32 | None
 ) -> npt.NDArray[np.float64]:
     """Every row by a dense float64 solve of the normal equations of Eq. (1), in the basis of ``y_IF``."""
     y_IF = y_IF.astype(np.float64)
@@ -51,9 +51,7 @@ def _direct(
     return out_RF
 
 
-def _case(
-    n_factors: int, weighted: bool, pulled: bool
-) -> tuple[Ragged, Float32, als.Float32, als.Float32 | None]:
+def _case(n_factors: int, weighted: bool, pulled: bool) -> tuple[Ragged, Float32, Float32, Float32 | None]:
     rows, y_IF = _rows(LENGTHS, 300, weighted), _factors(300, n_factors)
     rng = np.random.default_rng(9)
     ridge_R = rng.uniform(0.3, 2, len(LENGTHS)).astype(np.float32)
@@ -181,7 +179,7 @@ def test_initial_scale() -> None:
 
 
 def _objective(
-    table: Interactions, x_UF: Float32, y_IF: als.Float32, ridge_U: als.Float32, ridge_I: als.Float32
+    table: Interactions, x_UF: Float32, y_IF: Float32, ridge_U: Float32, ridge_I: Float32
 ) -> float:
     x_UF, y_IF = x_UF.astype(np.float64), y_IF.astype(np.float64)
     scores_UI = x_UF @ y_IF.T
