@@ -46,7 +46,7 @@ class SplitSettings(SettingsTable):
     ``latest`` one event per person. ``across``: rank in one list over all domains."""
 
     kind: Literal["auto", "last", "latest", "random", "temporal", "cold", "none"] = "auto"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     candidates: int = Field(default=0, ge=0)
     across: bool = False
 
@@ -68,7 +68,7 @@ class ModelSettings(SettingsTable):
 class FitSettings(SettingsTable):
     """``patience`` chooses the number of epochs on validation data (by ``validate_on``), then refits."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     threads: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=None, ge=1)
     validate_on: str = "ndcg@10"

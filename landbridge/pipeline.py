@@ -16,7 +16,7 @@ from landbridge.core.progress import Progress, Silent
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.datasets.prepare import prepare_data, threads
 from landbridge.models.base import Fitted
-from landbridge.selection.fitting import fit_spec
+from landbridge.selection.fitting import check, fit_spec
 from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def run(
 
     While it fits, ``out.checkpoint`` holds its progress; ``resume`` continues what a killed run left there.
     """
+    check(spec.model)
     progress = progress or Silent()
     if out is None:
         return _run(spec, None, progress)

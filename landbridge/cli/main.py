@@ -16,6 +16,7 @@ from landbridge.cli import (
     explain,
     fit,
     fold_in,
+    models,
     recommend,
     refit,
     report,
@@ -41,6 +42,7 @@ app.command("fold-in")(fold_in.command)
 app.command("explain")(explain.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
+app.command("models")(models.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)
 app.command("refit")(refit.command)

@@ -33,6 +33,7 @@ class Method(Settings, ABC):
     ``warm_starts``: whether a fit can begin with the embeddings of an earlier model (``FitOptions.initial``).
     ``uses_order``: whether the order of events matters, and their weights do not.
     ``thread_invariant``: whether the number of threads leaves every bit of a fit as it is.
+    ``paper``, ``needs`` (extras and data), ``cold_start`` and ``folds_in``: for the table of all methods.
     """
 
     name: ClassVar[str]
@@ -41,6 +42,10 @@ class Method(Settings, ABC):
     warm_starts: ClassVar[bool] = False
     uses_order: ClassVar[bool] = False
     thread_invariant: ClassVar[bool] = True
+    paper: ClassVar[str] = ""
+    needs: ClassVar[str] = ""
+    cold_start: ClassVar[str] = "popularity"
+    folds_in: ClassVar[str] = ""
 
     @classmethod
     def in_auto(cls) -> Mapping[str, Method]:

@@ -54,6 +54,8 @@ class Mixture(Method):
         {}, "Weight of each member by domain and activity group; equal where none is given.", low=0
     )
     name: ClassVar[str] = "mixture"
+    cold_start: ClassVar[str] = "as its members"
+    folds_in: ClassVar[str] = "as its members"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -43,6 +43,7 @@ class Popularity(Method):
     """Counts the events of every item."""
 
     name: ClassVar[str] = "popularity"
+    folds_in: ClassVar[str] = "needs none"
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> PopularityModel:
         """Count; there is nothing to choose."""

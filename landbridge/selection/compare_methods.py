@@ -71,12 +71,13 @@ def compare_methods(
     settings = _dealt(spec.model.settings, methods)
     ranges = _dealt(space or {}, methods)
     spaces = {name: read_space(kind, ranges[name], settings[name]) for name, kind in methods.items()}
+    started = {name: kind.from_settings(settings[name]) for name, kind in methods.items()}
     split = prepare_data(spec)
     if not isinstance(split, Split):
         raise SettingsError("Tuning needs validation data: choose a [split] kind other than none.")
     found = {
         name: tune(
-            kind.from_settings(settings[name]),
+            method,
             split,
             Budget(spec.model.trials or Budget.trials, spec.model.seconds),
             FitOptions(spec.fit.seed, threads(spec), progress=progress or Silent()),
@@ -84,7 +85,7 @@ def compare_methods(
             spaces[name],
             None if work_dir is None else work_dir / name,
         )
-        for name, kind in methods.items()
+        for name, method in started.items()
     }
     best = max(found.values(), key=lambda tuned: tuned.value)
     return MethodComparison(_with(spec, best.method), found)

@@ -16,6 +16,16 @@ from landbridge.selection.guard import guarded, single_domain_of, with_single_do
 from landbridge.training.options import FitOptions
 
 
+def check(model: ModelSettings) -> None:
+    """SettingsError for an unknown method or a setting it cannot take; nothing is read or written."""
+    if model.name != AUTO:
+        registry.method(model.name).from_settings(model.settings)
+    elif model.settings:
+        raise SettingsError(
+            "auto chooses the settings itself: name a method for these settings, or give none."
+        )
+
+
 def fit(
     model: ModelSettings,
     split: Split,
@@ -27,11 +37,8 @@ def fit(
 
     ``work_dir``: a folder for searches, so that a killed call continues them.
     """
+    check(model)
     if model.name == AUTO:
-        if model.settings:
-            raise SettingsError(
-                "auto chooses the settings itself. Name a method for these settings, or give none."
-            )
         return auto(split, options, model.trials, model.seconds, work_dir, metric)
     tuning = Tuning(model.trials, model.seconds, metric, work_dir)
     given = registry.method(model.name).from_settings(model.settings)

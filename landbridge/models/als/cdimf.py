@@ -96,6 +96,8 @@ class CDIMF(Method):
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "cdimf"
+    paper: ClassVar[str] = "CDIMF, arXiv 2409.15568, RecSys 2024"
+    folds_in: ClassVar[str] = "exact"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "exponent": "frequency_exponent",

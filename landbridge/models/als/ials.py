@@ -56,6 +56,8 @@ class IALS(Method):
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "ials"
+    paper: ClassVar[str] = "Hu, Koren & Volinsky, ICDM 2008"
+    folds_in: ClassVar[str] = "exact"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"exponent": "frequency_exponent", "cold_weight": "popularity_weight"}
     )

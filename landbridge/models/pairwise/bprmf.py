@@ -28,6 +28,8 @@ class BPRMF(PairwiseMethod):
     """Matrix factorisation whose settings are those of every pairwise method."""
 
     name: ClassVar[str] = "bprmf"
+    paper: ClassVar[str] = "Rendle et al., UAI 2009"
+    folds_in: ClassVar[str] = "steps"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(1e-4, 3e-2, log=True),

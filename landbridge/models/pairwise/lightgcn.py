@@ -33,6 +33,8 @@ class LightGCN(PairwiseMethod):
     init_std: float = 0.1
     layers: int = setting(3, "Steps of propagation; 0: BPRMF.", low=0, symbol="K")
     name: ClassVar[str] = "lightgcn"
+    paper: ClassVar[str] = "He et al., SIGIR 2020"
+    folds_in: ClassVar[str] = "steps"
     space: ClassVar[Space] = MappingProxyType(
         {
             "layers": Whole(1, 4),

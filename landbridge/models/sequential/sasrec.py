@@ -23,6 +23,9 @@ class SASRec(SequenceMethod):
     """A causal transformer; its settings are those of every sequence method."""
 
     name: ClassVar[str] = "sasrec"
+    paper: ClassVar[str] = "Kang & McAuley, ICDM 2018"
+    needs: ClassVar[str] = "extra neural"
+    folds_in: ClassVar[str] = "a sequence"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(3e-4, 3e-3, log=True),

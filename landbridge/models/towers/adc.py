@@ -54,6 +54,9 @@ class ADC(TowerMethod):
         {}, "Weight of a domain's loss with balance fixed; 1 where none is given.", low=0, symbol="w"
     )
     name: ClassVar[str] = "adc"
+    paper: ClassVar[str] = "Rafailidis & Weiss, 2019"
+    needs: ClassVar[str] = "extra neural"
+    folds_in: ClassVar[str] = "steps"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(3e-4, 3e-2, log=True),

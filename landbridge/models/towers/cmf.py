@@ -46,6 +46,9 @@ class CMF(JointMethod):
         {}, "Weight of a domain's loss; 1 where none is given.", low=0, symbol="α"
     )
     name: ClassVar[str] = "cmf"
+    paper: ClassVar[str] = "Singh & Gordon, KDD 2008"
+    needs: ClassVar[str] = "extra neural"
+    folds_in: ClassVar[str] = "steps"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(3e-4, 3e-2, log=True),

@@ -36,6 +36,9 @@ class CoNet(TowerMethod):
     )
     clip: ClassVar[float | None] = 10.0
     name: ClassVar[str] = "conet"
+    paper: ClassVar[str] = "Hu, Zhang & Yang, CIKM 2018"
+    needs: ClassVar[str] = "extra neural"
+    folds_in: ClassVar[str] = "steps"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(3e-4, 3e-2, log=True),

@@ -34,6 +34,9 @@ class NeuMF(TowerMethod):
     head: tuple[int, ...] = ()
     sharing: Sharing = setting("separate", "A network for each domain, or one for all domains joined.")
     name: ClassVar[str] = "neumf"
+    paper: ClassVar[str] = "He et al., WWW 2017"
+    needs: ClassVar[str] = "extra neural"
+    folds_in: ClassVar[str] = "steps"
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(1e-4, 1e-2, log=True),

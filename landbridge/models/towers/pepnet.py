@@ -126,6 +126,9 @@ class PEPNet(Method):
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "pepnet"
+    paper: ClassVar[str] = "Chang et al., KDD 2023"
+    needs: ClassVar[str] = "extra neural"
+    folds_in: ClassVar[str] = "steps"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"spread": "init_std", "cold_weight": "popularity_weight"}
     )

@@ -112,6 +112,9 @@ class UCLR(Method):
     cold_policy: str = "blend"
     popularity_weight: float = 0.0
     name: ClassVar[str] = "uclr"
+    paper: ClassVar[str] = "Yang et al., WWW 2024"
+    needs: ClassVar[str] = "extra neural"
+    folds_in: ClassVar[str] = "as its pretrainer"
     thread_invariant: ClassVar[bool] = False  # torch's sums depend on the number of threads
     space: ClassVar[Space] = MappingProxyType(
         {

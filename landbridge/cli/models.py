@@ -1,0 +1,28 @@
+"""landbridge models"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="A method; all of them without a name.")] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the settings of all methods as docs/settings.md.")
+    ] = False,
+) -> None:
+    """List the methods, or the settings of one: default, allowed values, meaning, symbol.
+
+    landbridge models cdimf
+    """
+    import polars as pl
+
+    from landbridge.cli import show
+    from landbridge.models import overview
+
+    if markdown:
+        typer.echo(overview.markdown(), nl=False)
+    else:
+        show.table(pl.DataFrame(overview.methods() if name is None else overview.settings_of(name)))

@@ -1,0 +1,77 @@
+"""What methods there are and what they can be set to: one text for the command line and the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from landbridge.core.settings import schema
+from landbridge.models import registry
+
+HEAD = """# Settings of every method
+
+Every setting with its default, its range, its meaning and the paper's symbol. Give one as
+`landbridge fit --set NAME=VALUE`, in the table `[model.settings]` of an experiment file, or as an argument in
+Python; a dotted name belongs to a part: `--set encoder.factors=32`. Numbers may be written `.01` or `1e-3`.
+An unknown name or a value out of range is refused in one sentence before any data are read.
+
+This page is written by `landbridge models --markdown`.
+"""
+
+
+def methods() -> list[dict[str, str]]:
+    """One row per method: name, source, family, what it needs, cold start, fold-in, part of ``auto``."""
+    rows = []
+    for name in registry.names():
+        kind, settings = registry.method(name), schema(registry.method(name))
+        policy = settings.get("cold_policy")
+        rows.append(
+            {
+                "method": name,
+                "paper": kind.paper,
+                "family": kind.__module__.split(".")[2],
+                "needs": kind.needs,
+                "cold start": "cold_policy" if policy else kind.cold_start,
+                "fold-in": kind.folds_in,
+                "auto": "yes" if kind.in_auto() else "",
+            }
+        )
+    return rows
+
+
+def settings_of(name: str) -> list[dict[str, str]]:
+    """One row per setting of a method: name, default, allowed values, meaning, symbol."""
+    return [
+        {
+            "setting": entry.name,
+            "default": _text(entry.default),
+            "values": entry.values,
+            "meaning": entry.doc,
+            "symbol": entry.symbol,
+        }
+        for entry in schema(registry.method(name)).values()
+    ]
+
+
+def markdown() -> str:
+    """The glossary of settings, docs/settings.md."""
+    parts = [HEAD, "## Methods\n", _table(methods())]
+    for name in registry.names():
+        if rows := settings_of(name):
+            parts += [f"\n## {name}\n", _table(rows)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
+    lines += [" | ".join(row.values()) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(map(str, value)) or "empty"
+    return str(list(value)) if isinstance(value, tuple) else str(value)
