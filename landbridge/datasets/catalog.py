@@ -1,9 +1,12 @@
-"""Known data sets: where they come from, under which licence, and how they are read."""
+"""The catalogue of known data sets: source, licence, checksum, and the function that reads each.
+
+A data set is one decorated function, :func:`register`; see docs/extending/dataset.md.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +21,21 @@ from landbridge.datasets.published import carve, read_candidates, read_published
 
 __all__ = [
     "Info", "ciao", "food_kitchen", "get", "gowalla", "info", "kuairand", "load", "movielens_genres", "names",
+    "register",
 ]  # fmt: skip
 
 RESEARCH = "research use; do not redistribute"
 
+Reader = Callable[..., MultiDomain | Split]
+
 
 @dataclass(frozen=True)
 class Info:
-    """One data set: ``sha256`` of what is checked on download (None for local folders), ``layout`` in
-    words, ``size`` in events, ``folder`` under LANDBRIDGE_DATA (None where it is downloaded)."""
+    """What a user should know about a data set.
+
+    ``layout`` in words, ``size`` in events, ``sha256`` of the checked download (None for local folders),
+    ``folder`` below the directory that LANDBRIDGE_DATA names (None for a download).
+    """
 
     title: str
     licence: str
@@ -37,54 +46,31 @@ class Info:
     folder: str | None = None
 
 
-_MOVIELENS = "ratings with time stamps, film titles and genres; one domain per genre"
-_ENTRIES: Mapping[str, Info] = {
-    "movielens-1m": Info(
-        "MovieLens 1M",
-        movielens.LICENCE,
-        f"{movielens.RELEASES['1m'].address}, else the wheel {movielens.WHEEL}",
-        _MOVIELENS,
-        1_000_209,
-        movielens.RELEASES["1m"].sha256,
-    ),
-    "movielens-100k": Info(
-        "MovieLens 100K",
-        movielens.LICENCE,
-        f"{movielens.RELEASES['100k'].address}, else the wheel {movielens.WHEEL}",
-        _MOVIELENS,
-        100_000,
-        movielens.RELEASES["100k"].sha256,
-    ),
-    "ciao": Info(
-        "Ciao product reviews", RESEARCH, "LANDBRIDGE_DATA",
-        "one table, 28 product categories, ratings 1-5 with times", 284_086, folder="ciao",
-    ),
-    "gowalla": Info(
-        "Gowalla check-ins, LightGCN's split", RESEARCH, "LANDBRIDGE_DATA",
-        "one domain, published train and test", 1_027_370, folder="gowalla",
-    ),
-    "food-kitchen": Info(
-        "Amazon food and kitchen", RESEARCH, "LANDBRIDGE_DATA",
-        "two domains, raw ids, day time stamps", 173_548, folder="amazon-food-kitchen",
-    ),
-    "kuairand": Info(
-        "KuaiRand short videos", "CC BY-SA 4.0", "LANDBRIDGE_DATA",
-        "one table, domains are tabs, users are windows of 800 events", 3_134_958, folder="kuairand",
-    ),
-    "sport-cloth": Info(
-        "Amazon sport and cloth, warm", RESEARCH, "LANDBRIDGE_DATA",
-        "published split, users aligned", 196_307, folder="amazon-sport-cloth-warm",
-    ),
-    "game-video": Info(
-        "Amazon game and video, cold", RESEARCH, "LANDBRIDGE_DATA",
-        "published split with cold test users; ids below 1736 are shared", 316_705,
-        folder="amazon-game-video-cold",
-    ),
-    "sport-phone": Info(
-        "Amazon sport and phone", RESEARCH, "LANDBRIDGE_DATA",
-        "published split with 99 candidates per test row", 100_701, folder="amazon-sport-phone-99",
-    ),
-}  # fmt: skip
+@dataclass(frozen=True)
+class _Entry:
+    """``read(folder, **settings)``; ``fetch`` downloads the folder, None where it is local."""
+
+    info: Info
+    read: Reader
+    fetch: Callable[[], Path] | None
+
+
+_ENTRIES: dict[str, _Entry] = {}
+
+
+def register(name: str, about: Info, fetch: Callable[[], Path] | None = None) -> Callable[[Reader], Reader]:
+    """Decorator: a function of the data set's folder, whose keyword-only arguments are its settings.
+
+    ``fetch`` gives the folder of a data set that is downloaded; others lie in ``about.folder``.
+    """
+    if fetch is None and about.folder is None:
+        raise SettingsError(f"Data set {name!r} needs a folder or a function that fetches it.")
+
+    def added(reader: Reader) -> Reader:
+        _ENTRIES[name] = _Entry(about, reader, fetch)
+        return reader
+
+    return added
 
 
 def names() -> tuple[str, ...]:
@@ -93,18 +79,16 @@ def names() -> tuple[str, ...]:
 
 
 def info(name: str) -> Info:
-    """What is known about a data set."""
-    if name not in _ENTRIES:
-        raise DataError(unknown("data set", name, _ENTRIES))
-    return _ENTRIES[name]
+    """Title, licence, source and size of a data set; DataError for an unknown name."""
+    return _entry(name).info
 
 
 def get(name: str) -> Path:
     """The folder of a data set's files; MovieLens is downloaded once, checked and cached."""
-    folder = info(name).folder
-    if folder is None:
-        return movielens.fetch(name.removeprefix("movielens-"))
-    root = os.environ.get("LANDBRIDGE_DATA")
+    entry = _entry(name)
+    if entry.fetch is not None:
+        return entry.fetch()
+    folder, root = str(entry.info.folder), os.environ.get("LANDBRIDGE_DATA")
     if not root:
         raise DataError(
             f"Data set {name!r} is read from a folder: set LANDBRIDGE_DATA to the one that holds {folder}."
@@ -117,13 +101,53 @@ def get(name: str) -> Path:
 
 
 def load(name: str, **settings: Any) -> MultiDomain | Split:
-    """The data set, ready for use; ``settings`` are those of its reader."""
-    info(name)
-    if name.startswith("movielens-"):
-        return _called(movielens_genres, name, {"release": name.removeprefix("movielens-"), **settings})
-    return _called(_READERS[name], name, settings, get(name))
+    """The data set, ready for use; ``settings`` are the keyword-only arguments of its reader."""
+    import inspect
+
+    reader = _entry(name).read
+    valid = {
+        key for key, entry in inspect.signature(reader).parameters.items() if entry.kind is entry.KEYWORD_ONLY
+    }
+    for key in settings:
+        if key not in valid:
+            raise SettingsError(unknown(f"setting of {name}", key, valid))
+    return reader(get(name), **settings)
 
 
+def _entry(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        raise DataError(unknown("data set", name, _ENTRIES))
+    return _ENTRIES[name]
+
+
+def _register_movielens(release: str, title: str, size: int) -> None:
+    known = movielens.RELEASES[release]
+    about = Info(
+        title,
+        movielens.LICENCE,
+        f"{known.address}, else the wheel {movielens.WHEEL}",
+        "ratings with time stamps, film titles and genres; one domain per genre",
+        size,
+        known.sha256,
+    )
+    # Looked up at the call, not here, so that a test can replace the download.
+    register(f"movielens-{release}", about, lambda: movielens.fetch(release))(movielens.read_genres)
+
+
+_register_movielens("1m", "MovieLens 1M", 1_000_209)
+_register_movielens("100k", "MovieLens 100K", 100_000)
+
+
+def _local(title: str, layout: str, size: int, folder: str, licence: str = RESEARCH) -> Info:
+    return Info(title, licence, "LANDBRIDGE_DATA", layout, size, folder=folder)
+
+
+@register(
+    "ciao",
+    _local(
+        "Ciao product reviews", "one table, 28 product categories, ratings 1-5 with times", 284_086, "ciao"
+    ),
+)
 def ciao(
     root: str | Path, *, n_domains: int = 10, min_rating: float = 4, domains: Sequence[str] | None = None
 ) -> MultiDomain:
@@ -140,12 +164,28 @@ def ciao(
     return read(_table(root), min_rating=min_rating, domains=largest)
 
 
+@register(
+    "gowalla",
+    _local(
+        "Gowalla check-ins, LightGCN's split", "one domain, published train and test", 1_027_370, "gowalla"
+    ),
+)
 def gowalla(root: str | Path, *, seed: int = 0) -> Split:
     """The published train and test; validation is a tenth of each user's training items."""
     test = split_by_column(_table(root))
     return Split(carve(test.history, seed, share=0.1), test)
 
 
+@register(
+    "kuairand",
+    _local(
+        "KuaiRand short videos",
+        "one table, domains are tabs, users are windows of 800 events",
+        3_134_958,
+        "kuairand",
+        "CC BY-SA 4.0",
+    ),
+)
 def kuairand(root: str | Path) -> MultiDomain:
     """All events with a known item; repeated views of a video in a window count once."""
     import polars as pl
@@ -153,9 +193,51 @@ def kuairand(root: str | Path) -> MultiDomain:
     return read(pl.scan_parquet(_table(root)).filter(pl.col("item") >= 0).select("user", "item", "domain"))
 
 
+@register(
+    "food-kitchen",
+    _local(
+        "Amazon food and kitchen", "two domains, raw ids, day time stamps", 173_548, "amazon-food-kitchen"
+    ),
+)
 def food_kitchen(root: str | Path) -> MultiDomain:
     """Both domains, with time stamps."""
     return read(_table(root))
+
+
+@register(
+    "sport-cloth",
+    _local(
+        "Amazon sport and cloth, warm", "published split, users aligned", 196_307, "amazon-sport-cloth-warm"
+    ),
+)
+def _sport_cloth(root: Path, *, seed: int = 0) -> Split:
+    return read_published(root, seed=seed)
+
+
+@register(
+    "game-video",
+    _local(
+        "Amazon game and video, cold",
+        "published split with cold test users; ids below 1736 are shared",
+        316_705,
+        "amazon-game-video-cold",
+    ),
+)
+def _game_video(root: Path, *, as_published: bool = False) -> Split:
+    return read_published(root, shared_users=1736, as_published=as_published)
+
+
+@register(
+    "sport-phone",
+    _local(
+        "Amazon sport and phone",
+        "published split with 99 candidates per test row",
+        100_701,
+        "amazon-sport-phone-99",
+    ),
+)
+def _sport_phone(root: Path, *, seed: int = 0) -> Split:
+    return read_candidates(root, seed=seed)
 
 
 def _table(root: str | Path) -> Path:
@@ -163,36 +245,3 @@ def _table(root: str | Path) -> Path:
     if not path.is_file():
         raise DataError(f"There is no file {path}; check the folder.")
     return path
-
-
-def _game_video(root: Path, *, as_published: bool = False) -> Split:
-    return read_published(root, shared_users=1736, as_published=as_published)
-
-
-def _sport_cloth(root: Path, *, seed: int = 0) -> Split:
-    return read_published(root, seed=seed)
-
-
-_READERS: Mapping[str, Callable[..., MultiDomain | Split]] = {
-    "ciao": ciao,
-    "gowalla": gowalla,
-    "food-kitchen": food_kitchen,
-    "kuairand": kuairand,
-    "sport-cloth": _sport_cloth,
-    "game-video": _game_video,
-    "sport-phone": read_candidates,
-}
-
-
-def _called(
-    reader: Callable[..., MultiDomain | Split], name: str, settings: Mapping[str, Any], *where: Path
-) -> MultiDomain | Split:
-    import inspect
-
-    valid = {
-        key for key, entry in inspect.signature(reader).parameters.items() if entry.kind is entry.KEYWORD_ONLY
-    }
-    for key in settings:
-        if key not in valid:
-            raise SettingsError(unknown(f"setting of {name}", key, valid))
-    return reader(*where, **settings)

@@ -65,13 +65,17 @@ RELEASES: Mapping[str, Release] = {
 def movielens_genres(
     *, domains: Sequence[str] = GENRES, min_rating: float = 4, release: str = "1m"
 ) -> MultiDomain:
-    """Films as items, genres as domains: a film is at home in its rarest of ``domains`` (by films).
+    """MovieLens with genres as domains, downloaded on first use; see :func:`read_genres`."""
+    return read_genres(fetch(release), domains=domains, min_rating=min_rating)
 
-    Films of none of them are left out; all of a film's genres among them are in ``memberships``.
+
+def read_genres(folder: Path, *, domains: Sequence[str] = GENRES, min_rating: float = 4) -> MultiDomain:
+    """Films as items, genres as domains: the domain of a film is the rarest of its genres (by films).
+
+    Films in none of ``domains`` are left out; all of a film's genres among them are in ``memberships``.
     """
     import polars as pl
 
-    folder = fetch(release)
     films = pl.read_parquet(folder / "films.parquet")
     listed = films.select("item", domain=pl.col("genres").str.split(" ")).explode("domain")
     missing = set(domains) - set(listed["domain"])

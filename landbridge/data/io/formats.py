@@ -1,4 +1,6 @@
-"""What is particular about well-known files: Amazon review dumps and RecBole atomic files.
+"""File formats by extension, and what is particular about well-known files.
+
+A format is one decorated function, :func:`register_format`; see docs/extending/reader.md.
 
 Amazon 2014 ratings are csv without a header (user, item, rating, time); the 2018 ratings have the
 first two the other way round. The 2018 reviews are JSON lines with ``reviewerID``, ``asin``, ``overall``
@@ -9,8 +11,11 @@ RecBole's ``.inter`` and ``.item`` are tab-separated with ``name:type`` headers 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from landbridge.core.errors import DataError, unknown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,8 +24,74 @@ AMAZON_2023 = frozenset({"user_id", "parent_asin", "timestamp"})
 ASIN = re.compile(r"[0-9B][0-9A-Z]{9}")
 REVIEWER = re.compile(r"A[0-9A-Z]{9,}")
 
+Scanner: TypeAlias = "Callable[[Path | bytes], pl.LazyFrame]"
 
-def amazon_ratings_columns(first_row: Sequence[Any]) -> tuple[str, ...] | None:
+_SCANNERS: dict[str, Scanner] = {}
+
+
+def register_format(*extensions: str) -> Callable[[Scanner], Scanner]:
+    """Decorator: the function that scans files with these extensions (lower case, with the dot).
+
+    It gets a path, or the bytes of a file that was packed by gzip. What it raises is reported with the
+    name of the file.
+    """
+
+    def added(scan: Scanner) -> Scanner:
+        _SCANNERS.update(dict.fromkeys(extensions, scan))
+        return scan
+
+    return added
+
+
+def scanner(extension: str, path: Path) -> Scanner:
+    """The function that scans files with this extension; DataError for an unknown one."""
+    if extension not in _SCANNERS:
+        raise DataError(f"{path}: {unknown('file extension', extension, _SCANNERS)}")
+    return _SCANNERS[extension]
+
+
+@register_format(".parquet")
+def _parquet(content: Path | bytes) -> pl.LazyFrame:
+    import polars as pl
+
+    return pl.scan_parquet(content, glob=False)
+
+
+@register_format(".jsonl", ".ndjson", ".json")
+def _json_lines(content: Path | bytes) -> pl.LazyFrame:
+    import polars as pl
+
+    return pl.scan_ndjson(content, infer_schema_length=None)
+
+
+@register_format(".csv")
+def _comma_separated(content: Path | bytes) -> pl.LazyFrame:
+    import polars as pl
+
+    # Only Amazon's ratings have no header; their first row gives them away.
+    first = pl.read_csv(content, has_header=False, n_rows=1, infer_schema=False).row(0)
+    names = amazon_ratings_columns(first)
+    if names is None:
+        return pl.scan_csv(content, glob=False, infer_schema=False)
+    return pl.scan_csv(content, has_header=False, new_columns=list(names), glob=False, infer_schema=False)
+
+
+@register_format(".tsv")
+def _tab_separated(content: Path | bytes) -> pl.LazyFrame:
+    import polars as pl
+
+    return pl.scan_csv(content, separator="\t", glob=False, infer_schema=False)
+
+
+@register_format(".inter", ".item", ".link")
+def _recbole(content: Path | bytes) -> pl.LazyFrame:
+    import polars as pl
+
+    # RecBole does not quote: a quotation mark is part of a title.
+    return pl.scan_csv(content, separator="\t", quote_char=None, glob=False, infer_schema=False)
+
+
+def amazon_ratings_columns(first_row: Sequence[str]) -> tuple[str, ...] | None:
     """The names of a csv file without a header, if its first row looks like an Amazon rating."""
     if len(first_row) != 4 or not all(first_row) or not _is_number(first_row[2], first_row[3]):
         return None

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.core.types import Bool
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DUPLICATE_RULES, Interactions
 from landbridge.data.io import tables
 from landbridge.data.io.encoding import EncodedColumn, Events, encode
+from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import read_sql
 from landbridge.data.io.user_linking import link_users
 from landbridge.data.vocabulary import Vocabulary
@@ -76,7 +78,7 @@ def _events_by_domain(
         raise DataError("No table was given; give at least one file or frame.")
     roles = [role for role in tables.ROLES if role != "domain"]
     return {
-        str(name): _events(_load(table, columns, roles, _where(table, name)), _where(table, name), min_rating)
+        str(name): _events(_load(table, columns, roles, _where(table, name)), min_rating)
         for name, table in source.items()
     }
 
@@ -92,63 +94,65 @@ def _by_stem(paths: Sequence[Any]) -> dict[str, Any]:
 
 
 def _one_table(source: Any, columns: Mapping[str, str] | None, min_rating: float | None) -> dict[str, Events]:
-    where = _where(source, "the table")
-    frame = _load(source, columns, list(tables.ROLES), where)
-    if "domain" not in frame.columns:
-        return {_stem(source) if tables.is_path(source) else "events": _events(frame, where, min_rating)}
-    domain = EncodedColumn.of(tables.parse_ids(frame, "domain", where))
-    kept = np.ones(frame.height, bool) if min_rating is None else _liked(frame, min_rating, where)
-    events = _events(frame.drop("domain"), where, None)
-    split = {str(name): kept & (domain.idx == code) for code, name in enumerate(domain.ids)}
-    return {name: events.take(_some(mask, f"domain {name!r} of {where}")) for name, mask in split.items()}
+    table = _load(source, columns, list(tables.ROLES), _where(source, "the table"))
+    if "domain" not in table:
+        return {_stem(source) if tables.is_path(source) else "events": _events(table, min_rating)}
+    domain = EncodedColumn.of(table.ids("domain"))
+    kept_N = np.ones(len(table), bool) if min_rating is None else _rated_enough(table, min_rating)
+    events = _events(table, None)
+    masks = {str(name): kept_N & (domain.idx == code) for code, name in enumerate(domain.ids)}
+    return {
+        name: events.take(_not_empty(mask_N, f"domain {name!r} of {table.where}"))
+        for name, mask_N in masks.items()
+    }
 
 
-def _load(source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> pl.DataFrame:
-    frame = tables.read_frame(source, columns, roles, where)
+def _load(source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> EventTable:
+    table = tables.read_table(source, columns, roles, where)
     for role in ("user", "item"):
-        if role not in frame.columns:
+        if role not in table:
             usual = ", ".join(tables.ROLES[role][:4])
             raise DataError(
                 f"No {role} column in {where} (usual names: {usual}); say columns={{'{role}': ...}}."
             )
-    if not frame.height:
+    if not len(table):
         raise DataError(f"There are no events in {where}; give at least one row.")
-    return frame
+    return table
 
 
-def _events(frame: pl.DataFrame, where: str, min_rating: float | None) -> Events:
-    time, weight = tables.parse_seconds(frame, where), tables.parse_numbers(frame, "weight", where)
+def _events(table: EventTable, min_rating: float | None) -> Events:
+    time, weight = table.seconds(), table.numbers("weight")
     if weight is not None:
         weight = weight.cast(_float32())
-        tables.raise_on_bad_rows(
+        table.raise_on_bad_rows(
             (weight <= 0) | weight.is_infinite(),
-            where,
             "weight",
             "is not positive and finite",
             "leave out events that count for nothing",
         )
     events = Events(
-        EncodedColumn.of(tables.parse_ids(frame, "user", where)),
-        EncodedColumn.of(tables.parse_ids(frame, "item", where)),
+        EncodedColumn.of(table.ids("user")),
+        EncodedColumn.of(table.ids("item")),
         None if time is None else time.to_numpy(),
         None if weight is None else weight.to_numpy(),
-        frame["title"].cast(_text(), strict=False) if "title" in frame.columns else None,
+        table.text("title") if "title" in table else None,
     )
     if min_rating is None:
         return events
-    return events.take(_some(_liked(frame, min_rating, where), where))
+    return events.take(_not_empty(_rated_enough(table, min_rating), table.where))
 
 
-def _liked(frame: pl.DataFrame, min_rating: float, where: str) -> npt.NDArray[np.bool_]:
-    rating = tables.parse_numbers(frame, "rating", where)
+def _rated_enough(table: EventTable, min_rating: float) -> Bool:
+    rating = table.numbers("rating")
     if rating is None:
         raise DataError(
-            f"min_rating is set but {where} has no rating column; say which with columns={{'rating': ...}}."
+            f"min_rating is set but {table.where} has no rating column; "
+            "say which with columns={'rating': ...}."
         )
     return np.asarray((rating >= min_rating).to_numpy())
 
 
-def _some(mask_N: npt.NDArray[np.bool_], where: str) -> npt.NDArray[np.bool_]:
+def _not_empty(mask_N: Bool, where: str) -> Bool:
     if not mask_N.any():
         raise DataError(f"No event of {where} reaches min_rating; lower it or leave this domain out.")
     return mask_N
@@ -193,12 +197,10 @@ def _titles(events_of: Mapping[str, Events], source: Any) -> dict[str, npt.NDArr
 
 def _title_table(source: Any) -> pl.DataFrame:
     where = _where(source, "the titles table")
-    table = tables.read_frame(source, None, ("item", "title", "domain"), where)
-    if not {"item", "title"} <= set(table.columns):
+    table = tables.read_table(source, None, ("item", "title", "domain"), where)
+    if not ("item" in table and "title" in table):
         raise DataError(f"No item and title columns in {where}; name them 'item' and 'title'.")
-    return table.with_columns(
-        tables.parse_ids(table, "item", where), table["title"].cast(_text(), strict=False)
-    )
+    return table.frame.with_columns(table.ids("item"), table.text("title"))
 
 
 def _looked_up(ids: pl.Series, found: pl.DataFrame) -> pl.Series:
@@ -213,14 +215,14 @@ def _looked_up(ids: pl.Series, found: pl.DataFrame) -> pl.Series:
 
 def _memberships(events_of: Mapping[str, Events], source: Any) -> dict[str, npt.NDArray[np.bool_]]:
     where, names = _where(source, "the memberships table"), list(events_of)
-    table = tables.read_frame(source, None, ("item", "domain"), where)
-    if not {"item", "domain"} <= set(table.columns):
+    table = tables.read_table(source, None, ("item", "domain"), where)
+    if not ("item" in table and "domain" in table):
         raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
-    table = table.select(tables.parse_ids(table, "item", where), table["domain"].cast(_text()))
+    item_M, domain_M = _array(table.ids("item")), _array(table.text("domain"))
     belongs = {}
     for home, events in events_of.items():
-        listed = Vocabulary(_array(events.item.ids)).index(_array(table["item"]))
-        column = Vocabulary.of(names).index(_array(table["domain"]))
+        listed = Vocabulary(_array(events.item.ids)).index(item_M)
+        column = Vocabulary.of(names).index(domain_M)
         column_of = np.array([names.index(name) for name in sorted(names)], np.int64)
         belongs_ID = np.zeros((len(events.item.ids), len(names)), bool)
         known = (listed >= 0) & (column >= 0)
@@ -244,12 +246,6 @@ def _array(column: pl.Series) -> npt.NDArray[Any]:
     """A String column as NumPy's StringDType, a whole-number column as int64."""
     array: npt.NDArray[Any] = column.to_numpy()
     return array.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())
-
-
-def _text() -> pl.DataType:
-    import polars as pl
-
-    return pl.String()
 
 
 def _float32() -> pl.DataType:

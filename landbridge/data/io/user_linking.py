@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.data.io.tables import parse_ids, raw_table
+from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.tables import raw_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,7 +92,7 @@ def _by_link(ids_of: Mapping[str, pl.Series], source: Any) -> dict[str, pl.Serie
 
 def _link_column(table: pl.DataFrame, name: str, known: pl.Series) -> pl.Series:
     where = f"the link table's column {name!r}"
-    filled = parse_ids(table.select(name).drop_nulls().rename({name: "user"}), "user", where)
+    filled = EventTable(table.select(user=name).drop_nulls(), where).ids("user")
     if filled.is_duplicated().any():
         twice = filled.filter(filled.is_duplicated())[0]
         raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per user.")

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import Int32
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.io.tables import parse_ids, raw_table
+from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.tables import raw_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,7 +86,7 @@ def as_text(value: Any) -> str:
 
 def _columns(table: pl.DataFrame, history: MultiDomain, domain: str, path: Path) -> ItemAttributes:
     vocabulary = history.items[domain]
-    place_N = vocabulary.index(_raw(parse_ids(table, "item", str(path))))
+    place_N = vocabulary.index(_raw(EventTable(table, str(path)).ids("item")))
     kept_N = place_N >= 0
     rows = table.drop(KEYS).filter(kept_N)
     columns = {

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landbridge.core.errors import DataError, MissingExtraError, StoreError
-from landbridge.data.io.tables import LATEST_SECOND
+from landbridge.data.io.event_table import LATEST_SECOND
 
 try:
     import sqlalchemy as sa
