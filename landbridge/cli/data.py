@@ -1,4 +1,4 @@
-"""landbridge data list | get | info | doctor | transferability"""
+"""landbridge data list | info | get | check | transferability"""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import Annotated
 
 import typer
 
-from landbridge.cli import doctor, transferability
+from landbridge.cli import data_check, transferability
 from landbridge.cli.deprecated import deprecated
 
-app = typer.Typer(help="Public data sets and a look at your own.", no_args_is_help=True)
-app.command("doctor")(doctor.command)
+app = typer.Typer(help="Public data sets, and checks of your own data.", no_args_is_help=True)
+app.command("check")(data_check.command)
 app.command("transferability")(transferability.command)
 app.command("compat", hidden=True)(deprecated(transferability.command, "data compat", "data transferability"))
+app.command("doctor", hidden=True)(deprecated(data_check.command, "data doctor", "data check"))
 
 Name = Annotated[str, typer.Argument(help="A data set of `landbridge data list`.")]
 
 
 @app.command("list")
 def list_names() -> None:
-    """The data sets landbridge knows.
+    """List the data sets of the catalogue.
 
     landbridge data list
     """
@@ -31,7 +32,7 @@ def list_names() -> None:
 
 @app.command()
 def info(name: Name) -> None:
-    """What a data set is, where it comes from and under which licence.
+    """Print a data set's title, licence, source and size.
 
     landbridge data info ciao
     """
@@ -42,7 +43,7 @@ def info(name: Name) -> None:
 
 @app.command()
 def get(name: Name) -> None:
-    """Fetch a data set, compare its checksum and say where it lies.
+    """Download a data set, verify its checksum and print its folder.
 
     landbridge data get ciao
     """

@@ -10,8 +10,8 @@ from landbridge.cli import (
     benchmark,
     compare,
     data,
+    data_check,
     demo,
-    doctor,
     evaluate,
     explain,
     fit,
@@ -24,6 +24,7 @@ from landbridge.cli import (
     study,
     tune,
 )
+from landbridge.cli.deprecated import deprecated
 from landbridge.core.errors import LandbridgeError
 
 app = typer.Typer(
@@ -46,7 +47,7 @@ app.command("models")(models.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)
 app.command("refit")(refit.command)
-app.command("doctor")(doctor.command)
+app.command("doctor", hidden=True)(deprecated(data_check.command, "doctor", "data check"))
 app.command("demo")(demo.command)
 app.add_typer(study.app, name="study")
 app.add_typer(study.ablate_app, name="ablate", hidden=True)

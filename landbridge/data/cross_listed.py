@@ -1,7 +1,7 @@
-"""One product listed in several domains: pairs of items with nearly the same users.
+"""Duplicate items: one product listed in several domains, detected by nearly the same users.
 
-A joint model that recognises such twins looks as if it carried taste over, so results are shown with
-and without them. Users U, items I, test rows T, pairs P.
+A joint model that recognises duplicates seems to transfer taste although it does not, so results are
+reported with and without them. Users U, items I, test rows T, pairs P.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK = 2**23  # most entries of one block's product: about 100 MB
 
 @dataclass(frozen=True, eq=False)
 class CrossListed:
-    """Twins between two domains, one row per pair, sorted by the first domain's item, then the second's.
+    """Duplicate items of two domains, one row per pair, sorted by the first domain's item, then the second's.
 
     ``first_item``, ``second_item``: int32 (P,). ``common``: int32 (P,), users of both.
     ``jaccard``: float32 (P,), common users over users of either.
@@ -42,7 +42,8 @@ class CrossListed:
 def cross_listed(
     data: MultiDomain, *, jaccard: float = 0.8, min_users: int = 3
 ) -> dict[tuple[str, str], CrossListed]:
-    """For every pair of domains, in order, the items of one that are listed in the other."""
+    """Duplicate items of every pair of domains: at least ``min_users`` common users and a Jaccard index of
+    at least ``jaccard`` between the users of both items. SettingsError for values outside their range."""
     _check(jaccard, min_users)
     return {
         (first, second): _duplicates(data[first], data[second], jaccard, min_users)
@@ -51,7 +52,7 @@ def cross_listed(
 
 
 def has_duplicate(
-    known: MultiDomain,
+    history: MultiDomain,
     domain: str,
     user_idx: npt.ArrayLike,
     item_idx: npt.ArrayLike,
@@ -59,25 +60,26 @@ def has_duplicate(
     jaccard: float = 0.8,
     min_users: int = 3,
 ) -> npt.NDArray[np.bool_]:
-    """Whether each user's history in another domain holds a twin of the item of ``domain``, (T,).
+    """Whether each user's history in another domain holds a duplicate of the item of ``domain``, (T,).
 
-    The row's own user counts among the item's users, known or held out: the row says she is one.
+    The row's own user counts among the item's users even where the event is held out, since the row itself
+    says that this user has the item.
     """
     _check(jaccard, min_users)
     users, items = np.asarray(user_idx, np.int32), np.asarray(item_idx, np.int32)
-    own_T = (~known[domain].contains(users, items)).astype(np.int64)
-    found_T = np.zeros(len(users), bool)
-    for other in known.domain_names:
+    own_T = (~history[domain].contains(users, items)).astype(np.int64)
+    duplicate_T = np.zeros(len(users), bool)
+    for other in history.domain_names:
         if other != domain:
-            duplicates = _duplicates(known[domain], known[other], jaccard, min_users, joining=1)
+            duplicates = _duplicates(history[domain], history[other], jaccard, min_users, joining=1)
             row_P, pair_P = _pairs_of_rows(duplicates, items)
-            met_P = known[other].contains(users[row_P], duplicates.second_item[pair_P])
-            row_P, pair_P = row_P[met_P], pair_P[met_P]
+            has_P = history[other].contains(users[row_P], duplicates.second_item[pair_P])
+            row_P, pair_P = row_P[has_P], pair_P[has_P]
             common_P = duplicates.common[pair_P] + own_T[row_P]
-            count_P = known[domain].item_counts[items[row_P]] + own_T[row_P]
-            either_P = count_P + known[other].item_counts[duplicates.second_item[pair_P]] - common_P
-            found_T[row_P[(common_P >= min_users) & (common_P / either_P >= jaccard)]] = True
-    return found_T
+            count_P = history[domain].item_counts[items[row_P]] + own_T[row_P]
+            either_P = count_P + history[other].item_counts[duplicates.second_item[pair_P]] - common_P
+            duplicate_T[row_P[(common_P >= min_users) & (common_P / either_P >= jaccard)]] = True
+    return duplicate_T
 
 
 def _check(jaccard: float, min_users: int) -> None:
@@ -99,22 +101,28 @@ def _pairs_of_rows(duplicates: CrossListed, item_T: Int32) -> tuple[Int64, Int64
 def _duplicates(
     first: Interactions, second: Interactions, jaccard: float, min_users: int, joining: int = 0
 ) -> CrossListed:
-    """Pairs that are twins once ``joining`` more users of the second item use the first one too.
+    """Pairs that are duplicates once ``joining`` more users of the second item use the first one too.
 
-    Found block by block: a block's items have similar popularity, so only items of the other domain
-    within a range of popularity can be their twins. ``common`` and ``jaccard`` are without the joining users.
+    ``common`` and ``jaccard`` do not count the joining users.
     """
+    # A block's items have similar popularity, and the Jaccard index bounds how much the popularity of
+    # duplicates differs. So each block is compared with a narrow range of the other domain only.
     a, b = _Ordered.of(first, min_users - joining), _Ordered.of(second, min_users)
     parts = [np.empty((4, 0))]
     for start, stop in _blocks(a, b):
         low, high = (a.counts[start] + joining) * jaccard, (a.counts[stop - 1] + joining) / jaccard
         left, right = np.searchsorted(b.counts, [np.floor(low), np.ceil(high) + 1])
         if left < right:
-            met = (a.matrix[start:stop] @ b.matrix[left:right].T).tocoo()
-            either = a.counts[start + met.row] + b.counts[left + met.col] - met.data
-            keep = (met.data + joining >= min_users) & ((met.data + joining) / either >= jaccard)
-            found = (a.items[start + met.row], b.items[left + met.col], met.data, met.data / either)
-            parts.append(np.stack([column[keep] for column in found]).astype(np.float64))
+            shared = (a.matrix[start:stop] @ b.matrix[left:right].T).tocoo()
+            either = a.counts[start + shared.row] + b.counts[left + shared.col] - shared.data
+            keep = (shared.data + joining >= min_users) & ((shared.data + joining) / either >= jaccard)
+            columns = (
+                a.items[start + shared.row],
+                b.items[left + shared.col],
+                shared.data,
+                shared.data / either,
+            )
+            parts.append(np.stack([column[keep] for column in columns]).astype(np.float64))
     one, two, common, share = np.concatenate(parts, axis=1)
     order = np.lexsort((two, one))
     return CrossListed(

@@ -1,6 +1,8 @@
-"""What is odd in the data, said before training. It reports and changes nothing.
+"""Checks of event data before training; they report problems and change nothing.
 
-The checks: size, shared users, colliding ids, bursts, cold shares, time stamps, ids, cross-listed items.
+The checks: size, shared users, colliding user ids, cold start, time stamps, bursts, malformed ids and
+cross-listed items. docs/data-checks.md explains each. Users U, domains D, S shared users of two domains, K
+candidate boundaries.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
 
 Severity = Literal["ok", "look", "stop"]
 
-FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: a domain is nearly empty
+FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: too little data to evaluate a method
 COLD_SHARE = 0.5  # above: most users or items have one or two events
-BURST_SHARE = 0.5  # above: most events share their user's very second
-LISTED_SHARE = 0.02  # above: twins carry enough events to colour every result
+BURST_SHARE = 0.5  # above: the order of most events within their user is arbitrary
+LISTED_SHARE = 0.02  # above: duplicate items have enough events to bias every result
 REAL_USERS = 0.1  # people active in one domain are active in others: the least correlation expected
 NO_USERS = 0.05  # a correlation surely below this is that of strangers
 SURE = 3.09  # standard errors, one-sided p = .001
@@ -37,7 +39,11 @@ PLACEHOLDERS = ("", "nan", "null", "none", "na", "n/a", "-1", "undefined", "unkn
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact: ``ok`` for the record, ``look`` before trusting results, ``stop`` before training."""
+    """One result of a check.
+
+    ``severity``: ``ok`` for the record, ``look`` before results are trusted, ``stop`` before training.
+    ``message``: one sentence. ``figures``: the numbers behind it.
+    """
 
     kind: str
     severity: Severity
@@ -48,7 +54,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """All facts found, in the order of the checks."""
+    """The results of all checks, in the order of the checks."""
 
     findings: tuple[Finding, ...]
 
@@ -58,7 +64,7 @@ class Findings:
 
     @property
     def worst(self) -> Severity:
-        """The gravest severity among the findings."""
+        """The highest severity among the findings; ``ok`` without any."""
         return max((f.severity for f in self.findings), key=("ok", "look", "stop").index, default="ok")
 
     def table(self) -> pl.DataFrame:
@@ -79,7 +85,7 @@ class Findings:
 
 
 def diagnose(data: MultiDomain) -> Findings:
-    """Every check on ``data``; see docs/doctor.md for what each one means."""
+    """Run every check on ``data``; docs/data-checks.md explains each."""
     checks: tuple[Callable[[MultiDomain], Iterator[Finding]], ...] = (
         _sizes, _overlaps, _collisions, _cold, _times, _bursts, _ids, _listed,
     )  # fmt: skip
@@ -94,7 +100,7 @@ def _sizes(data: MultiDomain) -> Iterator[Finding]:
         text = f"{name} has {len(events):,} events of {users:,} users with {items:,} items ({density:.3%})"
         few = len(events) < FEW_EVENTS or min(users, items) < FEW_ENTITIES
         severity: Severity = "stop" if not len(events) else "look" if few else "ok"
-        ending = ": nearly empty, too little to judge a method on." if few else "."
+        ending = ": too little data to evaluate a method." if few else "."
         yield Finding("size", severity, (name,), text + ending, figures)
 
 
@@ -105,13 +111,13 @@ def _overlaps(data: MultiDomain) -> Iterator[Finding]:
         share = shared / max(1, int(active_UD[:, [i, j]].sum(axis=0).min()))
         text = f"{first} and {second} share {shared:,} users, {share:.1%} of the smaller one's."
         if not shared:
-            text = f"{first} and {second} share no user: nothing can be carried between them directly."
+            text = f"{first} and {second} share no user: nothing can be transferred between them directly."
         figures = {"shared": shared, "share": share}
         yield Finding("overlap", "ok" if shared else "look", (first, second), text, figures)
 
 
 def _collisions(data: MultiDomain) -> Iterator[Finding]:
-    """Equal ids that are different people: their activity in two domains does not go together."""
+    """Whether equal ids are the same users: then activity in two domains is correlated."""
     for (i, first), (j, second) in combinations(enumerate(data.domain_names), 2):
         activity_UD = data.activity_UD[:, [i, j]]
         shared = np.flatnonzero((activity_UD > 0).all(axis=1))
@@ -137,27 +143,31 @@ def _same_users(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2:
         at = users.ids[shared[cut]].item() if not users.is_text else str(users.ids[shared[cut]])
         figures |= {"boundary": at, "pearson_before": low, "pearson_after": high}
         text = (
-            f"Activity in {names} goes together for ids below {at} (r = {low:.3f}) and not from there on "
-            f"({high:.3f}), or the reverse: equal ids of one range are probably different people."
+            f"Activity in {names} is correlated on one side of id {at} only (r = {low:.3f} below, {high:.3f} "
+            "from there on): equal ids of one range are probably different users; read them with "
+            "users=range(...)."
         )
-        return Finding("same people", "stop", pair, text, figures)
+        return Finding("same users", "stop", pair, text, figures)
     if figures["pearson_at_most"] < REAL_USERS:
         severity: Severity = "stop" if figures["pearson_at_most"] < NO_USERS else "look"
         text = (
-            f"Activity of the {len(shared):,} users shared by {names} hardly goes together (r = {r:.3f}): "
-            "check that equal ids are the same people."
+            f"Activity of the {len(shared):,} users shared by {names} is hardly correlated (r = {r:.3f}): "
+            "check that equal ids are the same users."
         )
-        return Finding("same people", severity, pair, text, figures)
+        return Finding("same users", severity, pair, text, figures)
     if _bound(r, len(shared), -SURE) <= 0:
-        text = f"{len(shared):,} shared users are too few to tell from activity in {names} (r = {r:.3f})."
+        text = f"{len(shared):,} shared users are too few for a verdict on activity in {names} (r = {r:.3f})."
     else:
-        text = f"Activity in {names} goes together (r = {r:.3f})."
-    return Finding("same people", "ok", pair, text, figures)
+        text = f"Activity in {names} is correlated (r = {r:.3f})."
+    return Finding("same users", "ok", pair, text, figures)
 
 
 def _boundary(log_S2: Float64) -> int | None:
-    """Where, in the order of ids, the correlation appears or vanishes: the split of the shared users
-    whose sides differ most in mean rank product, if one side is surely correlated and one surely not."""
+    """The position, in the order of ids, where the correlation appears or vanishes; None without one.
+
+    It is the split of the shared users whose sides differ most in their mean product of ranks, if one side
+    is surely correlated and the other surely not.
+    """
     rank_S2 = _ranks(log_S2)
     product_S = np.prod((rank_S2 - rank_S2.mean(axis=0)) / rank_S2.std(axis=0), axis=1)
     size = len(product_S)
@@ -209,7 +219,7 @@ def _times(data: MultiDomain) -> Iterator[Finding]:
     for name, events in data.domains.items():
         if events.time is None:
             severity: Severity = "look" if timed else "ok"
-            ending = ", but other domains have." if timed else "."
+            ending = ", but other domains do." if timed else "."
             yield Finding("time", severity, (name,), f"{name} has no time stamps{ending}")
         elif len(events.time):
             yield _time_range(name, events.time)
@@ -217,26 +227,27 @@ def _times(data: MultiDomain) -> Iterator[Finding]:
 
 def _time_range(name: str, time_N: Int64) -> Finding:
     first, last = int(time_N.min()), int(time_N.max())
-    troubles = {
+    faults = {
         "are all equal": first == last,
         "seem to be milliseconds: divide them by 1000": last > MILLISECONDS,
         "lie partly in the future": clock.time() + DAY < last <= MILLISECONDS,
         "lie partly before 1990": first < BEFORE_1990,
     }
-    found = [text for text, true in troubles.items() if true]
-    text = " and ".join(found) if found else "are in order"
+    present = [text for text, true in faults.items() if true]
+    text = " and ".join(present) if present else "are in order"
     figures = {"first": first, "last": last}
-    return Finding("time", "look" if found else "ok", (name,), f"Time stamps of {name} {text}.", figures)
+    return Finding("time", "look" if present else "ok", (name,), f"Time stamps of {name} {text}.", figures)
 
 
 def _bursts(data: MultiDomain) -> Iterator[Finding]:
     for name, events in data.domains.items():
         if events.time is None or not len(events):
             continue
-        _, place_N, count = np.unique(
+        _, group_N, count = np.unique(
             np.stack([events.user_idx, events.time]), axis=1, return_inverse=True, return_counts=True
         )
-        share = float(np.mean(count[place_N] > 1))
+        share = float(np.mean(count[group_N] > 1))
+        # Dates without a time of day put a day's events at one time: that is no fault of the logging.
         daily = bool(np.all(events.time % DAY == events.time[0] % DAY))
         severity: Severity = "look" if share > BURST_SHARE and not daily else "ok"
         unit = "day" if daily else "second"

@@ -22,7 +22,6 @@ VERBS = [
     "tune",
     "benchmark",
     "report",
-    "doctor",
     "demo",
     "serve",
     "refit",
@@ -105,10 +104,15 @@ def test_recommend_explain_and_fold_in(work: Path, capsys: pytest.CaptureFixture
     assert len(out.splitlines()) == 2
 
 
-def test_doctor_and_data(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = run(capsys, "doctor", work / "books.csv", work / "movies.csv", "--users", "shared")
-    assert status == 0, err
-    assert "books" in out
+def test_data_check_and_its_old_names(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = (work / "books.csv", work / "movies.csv", "--users", "shared")
+    new = run(capsys, "data", "check", *sources)
+    assert new[0] == 0, new[2]
+    assert "books" in new[1]
+    for old in (("doctor",), ("data", "doctor")):
+        status, out, err = run(capsys, *old, *sources)
+        assert (status, out) == new[:2]
+        assert "is now `landbridge data check`" in err
     assert run(capsys, "data", "list")[0] == 0
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CHOICES = (
     "users='shared' (equal ids are one person), 'local' (nobody is shared), a range of shared whole "
-    "numbers, or {'link': table} with one column per domain; `landbridge data doctor` gives evidence"
+    "numbers, or {'link': table} with one column per domain; `landbridge data check` gives evidence"
 )
 
 

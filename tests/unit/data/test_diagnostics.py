@@ -42,17 +42,17 @@ def test_sound_data_are_ok() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_strangers_under_equal_ids_stop(seed: int) -> None:
-    assert severities(diagnose(people(0, 20_000, seed)), "same people") == ["stop"]
-    (finding,) = diagnose(people(1500, seed=seed)).of("same people")
+    assert severities(diagnose(people(0, 20_000, seed)), "same users") == ["stop"]
+    (finding,) = diagnose(people(1500, seed=seed)).of("same users")
     assert finding.severity == "stop"
     assert abs(finding.figures["boundary"] - 1500) < 300
     assert finding.figures["pearson_before"] > 0.3 > abs(finding.figures["pearson_after"]) + 0.2
-    assert severities(diagnose(people(6000, seed=seed)), "same people") == ["ok"]
+    assert severities(diagnose(people(6000, seed=seed)), "same users") == ["ok"]
 
 
 def test_few_shared_users_are_not_judged() -> None:
-    assert severities(diagnose(people(0, users=80)), "same people") == []
-    assert severities(diagnose(people(0, users=300)), "same people") == ["ok"]
+    assert severities(diagnose(people(0, users=80)), "same users") == []
+    assert severities(diagnose(people(0, users=300)), "same users") == ["ok"]
 
 
 def test_game_video_ids_collide_and_food_kitchen_ids_do_not(real_data: Path) -> None:
@@ -62,7 +62,7 @@ def test_game_video_ids_collide_and_food_kitchen_ids_do_not(real_data: Path) -> 
         for name, pair in (("game", "game_video"), ("video", "video_game"))
     }
     (finding,) = diagnose(joined({name: (rows[:, 0], rows[:, 1]) for name, rows in tables.items()})).of(
-        "same people"
+        "same users"
     )
     assert finding.severity == "stop"
     assert 1736 <= finding.figures["boundary"] <= 2300
@@ -75,7 +75,7 @@ def test_game_video_ids_collide_and_food_kitchen_ids_do_not(real_data: Path) -> 
         name: (np.array(part["user"].to_list(), text), np.array(part["item"].to_list(), text))
         for name, part in parts.items()
     }
-    assert severities(diagnose(joined(sound)), "same people") == ["ok"]
+    assert severities(diagnose(joined(sound)), "same users") == ["ok"]
 
 
 def joined(tables: dict[str, tuple[Any, Any]]) -> MultiDomain:

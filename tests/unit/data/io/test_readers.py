@@ -188,7 +188,7 @@ class TestIdentity:
     }
 
     def test_separate_tables_need_an_answer(self) -> None:
-        with pytest.raises(DataError, match=r"users='shared'.*'local'.*range.*link.*doctor"):
+        with pytest.raises(DataError, match=r"users='shared'.*'local'.*range.*link.*data check"):
             read(self.source)
 
     def test_shared_and_local(self) -> None:

@@ -1,4 +1,4 @@
-"""landbridge doctor"""
+"""landbridge data check"""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
-    sources: Annotated[list[str], typer.Argument(help="Event files, one per domain.")],
-    users: Annotated[str | None, typer.Option(help="Who is the same person: shared or local ids.")] = None,
+    sources: Annotated[list[str], typer.Argument(help="Event files, one per domain, or one table of all.")],
+    users: options.Users = None,
 ) -> None:
-    """Say what is odd in your data before anything is trained.
+    """Check event files for problems before anything is trained.
 
-    landbridge doctor books.csv movies.parquet --users shared
+    landbridge data check books.csv movies.parquet --users shared
     """
     from landbridge import diagnose, read
     from landbridge.cli import show
