@@ -118,7 +118,7 @@ def _phase(case: Case, data: MultiDomain, way: str) -> Phase:
     method = ADC(
         sharing=case.sharing, balance=way, weights=weights, batch_size=case.domains * case.events, epochs=1
     )
-    towers, rounds = method.towers(data), method.rounds(data, 0, case.sharing == "cross")
+    towers, rounds = method.towers(data), method.batches(data, 0, case.sharing == "cross")
     batches = list(rounds.steps(0))
     phase = method.steps(towers, towers.initial(data, 0, method.init_std), rounds)
     return replace(phase, batches=lambda epoch: batches)

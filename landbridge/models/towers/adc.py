@@ -1,17 +1,17 @@
-"""ADC: one network for all domains, whose losses can be weighed while it learns (Rafailidis & Weiss, 2019).
+"""ADC: one network for all domains, with weights that balance their losses (Rafailidis & Weiss, 2019).
 
-Everybody has one row for all domains, every item a row of its domain. A tower shared by the domains and a
-head of each domain's own (:mod:`landbridge.models.towers.network`) make the score ŷ_ui of a person and an
-item.
-With the mean loss L_d of a batch of domain d (:mod:`~landbridge.models.common.pointwise_losses`) a step
-makes small
+A user has one embedding for all domains, an item one of its domain. A tower shared by the domains and a
+head per domain (:mod:`landbridge.models.towers.network`) compute the score ŷ_ui of a user and an item. With
+the mean loss L_d of a batch of domain d (:mod:`~landbridge.models.common.pointwise_losses`) a step
+minimises
 
     L = Σ_d w_d L_d                                                                                    (1)
 
-``sharing`` is the architecture: "tower"; "user", a tower per domain on shared rows of people, which is MLP++;
-"cross", these with cross units, which is CoNet. The weights w_d balance the domains' gradients at the last
-layer they share (:mod:`landbridge.training.weighting.gradnorm`), or are what ``balance`` says instead. No
-equation of ADC was published: docs/methods/adc.md and towers.md.
+``sharing`` selects the architecture: "tower"; "user", a tower per domain on shared user embeddings, which is
+MLP++; or "cross", the same with cross units, which is CoNet. The weights w_d balance the gradients of the
+domains at the last layer they share (:mod:`landbridge.training.weighting.gradnorm`), unless ``balance``
+selects another weighting. No equation of ADC was published; docs/methods/adc.md and towers.md give the
+reasons for our reading.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.towers.method import TowerMethod
 from landbridge.models.towers.network import TowerNetwork
+from landbridge.models.towers.tower_method import TowerMethod
 from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, Weighting
 from landbridge.training.weighting.gradnorm import GradNorm
 from landbridge.training.weighting.schedule import DynamicSparsity, WeightSchedule
@@ -72,11 +72,11 @@ class ADC(TowerMethod):
             raise SettingsError("balance='fixed' and weights belong together: give both or neither.")
 
     def towers(self, train: MultiDomain) -> TowerNetwork:
-        """One tower for all, or one each."""
+        """One tower for all domains, or one per domain."""
         return TowerNetwork(train.domain_names, self.sharing, self.factors, self.tower, self.head)
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
-        """As ``balance`` says; one domain alone has nobody to be weighed against."""
+        """The weighting that ``balance`` selects; with one domain the weight is 1."""
         for domain in self.weights:
             if domain not in train.domain_names:
                 raise SettingsError(unknown("domain in weights", domain, train.domain_names))
@@ -96,7 +96,7 @@ class ADC(TowerMethod):
         return min(-(-train.n_events // self.batch_size), most)
 
     def _gradnorm(self, train: MultiDomain) -> GradNorm:
-        """For "none" one that moves nothing: no weights, and no step lengths either."""
+        """GradNorm; for "none" one that measures only and changes neither weights nor step lengths."""
         towers, idle = self.towers(train), self.balance == "none"
         return GradNorm(
             towers.last_shared,
@@ -109,7 +109,7 @@ class ADC(TowerMethod):
 
 
 def _own(towers: TowerNetwork, train: MultiDomain) -> dict[str, set[str]]:
-    """The names of the weights that only one domain has, by domain."""
+    """Domain -> the names of the weights that no other domain uses."""
     names = {domain: set(replace(towers, domains=(domain,)).shapes(train)) for domain in towers.domains}
     return {
         domain: own.difference(*(names[other] for other in names if other != domain))

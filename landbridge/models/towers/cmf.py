@@ -1,12 +1,12 @@
-"""CMF: a row per person for all domains, a row per item, and products of them (Singh & Gordon, KDD 2008).
+"""CMF: collective matrix factorisation, one user embedding for all domains (Singh & Gordon, KDD 2008).
 
-By steps on a batch of each domain (:mod:`landbridge.data.sampling.domain_batches`), with the mean loss L_d
+A step takes a batch of each domain (:mod:`landbridge.data.sampling.domain_batches`). With the mean loss L_d
 of the scores x_u · y_i there (:mod:`~landbridge.models.common.pointwise_losses`, "bce" or "squared"),
 
     min Σ_d α_d L_d                                                                                    (1)
 
-A domain with α_d = 0 takes no part: it costs nothing, and its items' rows stay as they were drawn. Least
-squares over all items, seen or not, is joined iALS.
+A domain with α_d = 0 is left out of training: it costs nothing, and its item embeddings keep their random
+start. Least squares over all items, with or without events, is joined iALS.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.towers.base import JointMethod
+from landbridge.models.towers.joint_method import JointMethod
 from landbridge.models.towers.network import EmbeddedBatch, TowerNetwork
 from landbridge.training import tensors
 from landbridge.training.epochs import Record
@@ -59,27 +59,27 @@ class CMF(JointMethod):
     )
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
-        """α of the domains that take part."""
+        """α of every domain."""
         return Fixed({name: self.weights.get(name, 1.0) for name in train.domain_names})
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
-        """Go ``epochs`` times through all events of the domains with α > 0."""
+        """Train for ``epochs`` passes over all events of the domains with α > 0."""
         options = options or FitOptions()
         towers = TowerNetwork(train.domain_names, "user", 0, (), (), self.factors)
         drawn = towers.initial(train, options.seed, self.init_std, device(options.device))
         rows = {name: weight for name, weight in drawn.items() if name.startswith(("user", "item."))}
-        phase = self.phase(self._taking_part(train, options.seed), rows, towers.read, _scores)
+        phase = self.phase(self._trained_batches(train, options.seed), rows, towers.embed, _scores)
         log = self.learn(train, phase, options, lambda: self._fitted(train, rows, ()))
         return self._fitted(train, rows, log)
 
-    def _taking_part(self, train: MultiDomain, seed: int) -> DomainBatches:
+    def _trained_batches(self, train: MultiDomain, seed: int) -> DomainBatches:
         for domain in self.weights:
             if domain not in train.domain_names:
                 raise SettingsError(unknown("domain in weights", domain, train.domain_names))
         names = [name for name in train.domain_names if self.weights.get(name, 1.0) > 0]
         if not names:
             raise SettingsError("weights must be above 0 for one domain or more.")
-        return self.rounds(train.select(names), seed)
+        return self.batches(train.select(names), seed)
 
     def _fitted(
         self, train: MultiDomain, rows: Mapping[str, Tensor], log: tuple[Record, ...]
@@ -91,6 +91,6 @@ class CMF(JointMethod):
         return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
 
 
-def _scores(weights: Mapping[str, Tensor], domain: str, read: EmbeddedBatch) -> Tensor:
+def _scores(weights: Mapping[str, Tensor], domain: str, batch: EmbeddedBatch) -> Tensor:
     """x · y, (N, J)."""
-    return (read.user_NF[:, None] * read.item_NJF).sum(dim=2)
+    return (batch.user_NF[:, None] * batch.item_NJF).sum(dim=2)

@@ -1,12 +1,12 @@
-"""CoNet: a tower per domain, and units that pass on what it sees to the others (Hu et al., CIKM 2018).
+"""CoNet: a tower per domain, and cross units that pass activations between them (Hu et al., CIKM 2018).
 
-People have one row for all domains. In all layers but the head's a tower adds H times the other towers'
-activations to its own (:mod:`landbridge.models.towers.network`, Eq. (4)), with the same H in both directions,
-here for any number of domains. What a step makes small is, with N events in it,
+A user has one embedding for all domains. In all layers but those of the head, a tower adds H times the mean
+activation of the other towers to its own (:mod:`landbridge.models.towers.network`, Eq. (4)), with the same
+H in both directions and for any number of domains. With N events, a step minimises
 
     Σ_d L_d + λ |H|₁ / N                                                                               (1)
 
-λ = 0 is CoNet, λ > 0 SCoNet, whose H has few large entries. H = 0 is MLP++: ADC with ``sharing="user"``.
+λ = 0 is CoNet; λ > 0 is SCoNet, whose H is sparse. H = 0 is MLP++: ADC with ``sharing="user"``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.towers.method import TowerMethod
 from landbridge.models.towers.network import TowerNetwork
+from landbridge.models.towers.tower_method import TowerMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,13 +49,13 @@ class CoNet(TowerMethod):
     )
 
     def towers(self, train: MultiDomain) -> TowerNetwork:
-        """A tower each, with cross units."""
+        """A tower per domain, with cross units."""
         return TowerNetwork(train.domain_names, "cross", self.factors, self.tower, self.head)
 
     def penalised(
         self, loss: dict[str, Tensor], weights: Mapping[str, Tensor], step: Mapping[str, Batch]
     ) -> dict[str, Tensor]:
-        """Eq. (1), the penalty in equal parts on the domains of the step."""
+        """Eq. (1); every domain of the step carries an equal part of the penalty."""
         if not self.sparsity:
             return loss
         size = sum(weight.abs().sum() for name, weight in weights.items() if name.startswith("cross."))

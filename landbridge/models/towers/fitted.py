@@ -1,19 +1,21 @@
-"""``TowerModel``: towers as arrays, which score whole catalogues and take in new people without torch.
+"""``TowerModel``: a fitted tower network, which scores catalogues and folds in new users without torch.
 
-The first layer on [e ; q] is a part of the person and a part of the item,
+The first layer on [e ; q] is the sum of a user part and an item part,
 
     W_1 [e_u ; q_i] + b_1 = (U e_u + b_1) + V q_i        W_1 = [U V]                                   (1)
 
-so each is computed once for all pairs, which the kernel of :mod:`.tower_kernels` takes through the other
-layers. With cross units (:mod:`.towers`, Eq. (4)) the towers of the other domains run beside, on the mean q̄_s
-of a person's items there. With P towers in all and c = 1 / (P - 1), their first layers are
+so each part is computed once, and the kernel of :mod:`landbridge.models.towers.kernels` takes all pairs
+through the other layers. With cross units (:mod:`landbridge.models.towers.network`, Eq. (4)) the towers of
+the other domains run too, on the mean q̄_s of the user's items there. With P towers in all and the
+factor c = 1 / (P - 1), the first layers are
 
-    asked    (U e + b) + c H Σ_s [e ; q̄_s]  +  V q_i                                                   (2)
-    another  (W_s [e ; q̄_s] + b_s) + c H ([e ; 0] + Σ_{k≠s} [e ; q̄_k])  +  c H [0 ; q_i]               (3)
+    requested   (U e + b) + c H Σ_s [e ; q̄_s]  +  V q_i                                                (2)
+    another     (W_s [e ; q̄_s] + b_s) + c H ([e ; 0] + Σ_{k≠s} [e ; q̄_k])  +  c H [0 ; q_i]            (3)
 
-and in the layers after them all towers depend on the item. A new person's row is found by steps on her own
-events at everything else fixed: from the mean row, ``STEPS`` times Adam on the mean of the fit's objective,
-with items she has not drawn anew in each step. B queries, S other domains, T = 1 + S, N events, J items each.
+and in the layers after them all towers depend on the item. The fold-in of a new user starts from the mean
+embedding and takes Adam steps on the objective of the fit over the user's events, at all other weights
+fixed, with new negatives in each step (:mod:`landbridge.models.towers.fold_in`). B queries, S other
+domains, T = 1 + S, N events, J items each.
 """
 
 from __future__ import annotations
@@ -35,11 +37,11 @@ from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
 from landbridge.models.towers.fold_in import FoldIn, FoldInQueries, SideInputs, optimise_users
 from landbridge.models.towers.network import TowerNetwork
 
-PAIRS = 1 << 16  # of a person and an item, that go through the towers at once for new people
+PAIRS = 1 << 16  # pairs of a new user and an item that go through the towers at once: bounds memory
 
 
 class ItemTable(NamedTuple):
-    """What of the items' part is the same for everybody, padded to whole tiles."""
+    """The item part of the first layer and of the product, padded to whole tiles."""
 
     first_2HI: Float32
     product_GI: Float32
@@ -47,9 +49,9 @@ class ItemTable(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TowerModel(ColdStartMixin):
-    """``weights``: by name, see :mod:`.towers`.
+    """A network and its ``weights`` by name (:mod:`landbridge.models.towers.network`).
 
-    With cold policy "blend" people of whom nothing is known have the mean row.
+    With cold policy "blend", users without any usable event have the mean embedding.
     """
 
     towers: TowerNetwork
@@ -60,12 +62,12 @@ class TowerModel(ColdStartMixin):
     kind: ClassVar[str] = "network"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """The own domain where domains share nothing, else all of them."""
+        """The requested domain where domains share nothing, else all domains."""
         own_D = [name == domain or self.towers.sharing != "separate" for name in self.history.domain_names]
         return np.tile(np.array(own_D), (len(counts_BD), 1))
 
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
-        """Every pair through the domain's tower, (B, I)."""
+        """Scores of all items from the domain's tower, (B, I)."""
         rows_BF = self.query_rows(domain, queries)
         scores_BI = self._through(domain, rows_BF, self._sides(domain, queries))
         if self.cold_policy == "zero":
@@ -73,7 +75,7 @@ class TowerModel(ColdStartMixin):
         return scores_BI
 
     def query_rows(self, domain: str, queries: Queries) -> Float32:
-        """One row per query, (B, F): looked up, found by steps, or the mean one."""
+        """The embedding of every query, (B, F): looked up, folded in, or the mean one."""
         rows_BF = self.weights[self.towers.users(domain)][queries.user_idx]
         if queries.events is not None:
             given_B = np.flatnonzero(queries.has_events_B)
@@ -82,15 +84,15 @@ class TowerModel(ColdStartMixin):
         return rows_BF
 
     def fold_in(self, domain: str, queries: Queries) -> Float32:
-        """Rows of people given by their events, (B, F)."""
+        """Embeddings of new users from their events, (B, F)."""
         own_D = self.parties(domain, np.zeros((1, len(self.history.domain_names)), np.int64))[0]
         names = [name for name, own in zip(self.history.domain_names, own_D, strict=True) if own]
         rows_BF = np.tile(self._mean_F[domain], (len(queries), 1))
         pairs = sum(len(rows.columns) for rows in (queries.events or {}).values())
         parts = -(-pairs * (1 + self.rule.per_positive) // PAIRS)
         for chosen_B in np.array_split(np.arange(len(queries)), max(parts, 1)):
-            some, found_BF = queries.take(chosen_B), rows_BF[chosen_B]
-            asked = {
+            some, folded_BF = queries.take(chosen_B), rows_BF[chosen_B]
+            events = {
                 name: FoldInQueries.of(
                     _events(some, name, self.history), self._sides(name, some), table.n_items
                 )
@@ -98,12 +100,12 @@ class TowerModel(ColdStartMixin):
                 if name in names
             }
             with thread_limit(1):
-                optimise_users(self.towers, self.weights, self.rule, self.history, asked, found_BF)
-            rows_BF[chosen_B] = found_BF
+                optimise_users(self.towers, self.weights, self.rule, self.history, events, folded_BF)
+            rows_BF[chosen_B] = folded_BF
         return rows_BF
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """The weights, what they are for, and how new people are taken in."""
+        """The weights, the architecture, and the rule of the fold-in."""
         cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
         return dict(self.weights), {"towers": asdict(self.towers), "rule": asdict(self.rule), **cold}
 
@@ -140,7 +142,7 @@ class TowerModel(ColdStartMixin):
         return ItemTable(first_2HI, np.pad(product_GI, ((0, 0), padding)))
 
     def _through(self, domain: str, rows_BF: Float32, sides: SideInputs) -> Float32:
-        """Scores of everything for people with these rows, (B, I)."""
+        """Scores of all items for users with these embeddings, (B, I)."""
         from landbridge.models.towers.kernels import MULTIPLE, score_catalogue
 
         towers, out_H = self.towers, self.weights[self.towers.out(domain)]
@@ -164,7 +166,7 @@ class TowerModel(ColdStartMixin):
         return scores_BI
 
     def _first(self, domain: str, rows_BF: Float32, sides: SideInputs, share_B: Float32) -> Float32:
-        """People's parts of Eqs. (2) and (3), (B, T, H)."""
+        """The user parts of Eqs. (2) and (3), (B, T, H)."""
         towers, weights = self.towers, self.weights
         e_BM = rows_BF[:, : towers.width]
         name, others = towers.layers(domain)[0], towers.others(domain)
@@ -173,19 +175,19 @@ class TowerModel(ColdStartMixin):
             return own_BH[:, None]
         e_BSM = np.broadcast_to(e_BM[:, None], sides.mean_BSM.shape)
         x_BSI = np.concatenate([e_BSM, sides.mean_BSM], axis=2) * sides.has_BS[..., None]
-        total_BI, asked_BI = x_BSI.sum(axis=1), np.concatenate([e_BM, np.zeros_like(e_BM)], axis=1)
+        total_BI, own_BI = x_BSI.sum(axis=1), np.concatenate([e_BM, np.zeros_like(e_BM)], axis=1)
         cross_HI = weights["cross.0.weight"]
         parts = [own_BH + _times(total_BI * share_B[:, None], cross_HI)]  # Eq. (2)
         for column, other in enumerate(others):
             first = towers.layers(other)[0]
-            rest_BI = (asked_BI + total_BI - x_BSI[:, column]) * share_B[:, None]
+            rest_BI = (own_BI + total_BI - x_BSI[:, column]) * share_B[:, None]
             through_BH = _times(x_BSI[:, column], weights[f"{first}.weight"]) + weights[f"{first}.bias"]
             parts.append(through_BH + _times(rest_BI, cross_HI))  # Eq. (3)
         return np.stack(parts, axis=1)
 
     @cached_property
     def _layers(self) -> dict[str, tuple[npt.NDArray[np.int64], Float32]]:
-        """Domain -> the layers after the first, as the kernel takes them."""
+        """Domain -> the layers after the first, in the form of the kernel."""
         return {name: self._flat(name) for name in self.history.domain_names}
 
     def _flat(self, domain: str) -> tuple[npt.NDArray[np.int64], Float32]:
@@ -207,7 +209,7 @@ class TowerModel(ColdStartMixin):
         return np.array(layers, np.int64).reshape(-1, 4), np.concatenate(parts)
 
     def _sides(self, domain: str, queries: Queries) -> SideInputs:
-        """What the queries have in the other domains, as far as the network looks at it."""
+        """The side inputs of the queries; empty unless the network has cross units."""
         others = self.towers.others(domain)
         size, width = len(queries), self.towers.width
         mean_BSM = np.zeros((size, len(others), width), np.float32)
@@ -220,11 +222,11 @@ class TowerModel(ColdStartMixin):
 
 
 def _filled(array: Float32, *axes: int) -> Float32:
-    """Zeros to a multiple of what the kernel takes at once: units that are always 0."""
+    """Pad with units that are always 0 to a multiple of what the kernel takes at once."""
     from landbridge.models.towers.kernels import MULTIPLE
 
-    wanted = [(0, -n % MULTIPLE if axis in axes else 0) for axis, n in enumerate(array.shape)]
-    return np.pad(array, wanted)
+    padding = [(0, -n % MULTIPLE if axis in axes else 0) for axis, n in enumerate(array.shape)]
+    return np.pad(array, padding)
 
 
 def _own(queries: Queries, domain: str, history: MultiDomain) -> Ragged:
@@ -246,7 +248,7 @@ def _events(queries: Queries, domain: str, history: MultiDomain) -> Ragged:
 
 
 def _means(rows: Ragged, item_IM: Float32) -> Float32:
-    """The mean row of each query's items, zero where there are none, (B, M)."""
+    """The mean embedding of each query's items, (B, M); zero if there are none."""
     from scipy.sparse import csr_array
 
     ones = np.ones(len(rows.columns), np.float32)
@@ -256,5 +258,5 @@ def _means(rows: Ragged, item_IM: Float32) -> Float32:
 
 
 def _times(rows_BI: Float32, weight_HI: Float32) -> Float32:
-    """rows Wᵀ; not by BLAS, in which a row's last bit depends on who else is asked for."""
+    """rows Wᵀ, not by BLAS: there the last bit of a row depends on the other rows of the batch."""
     return np.asarray(np.einsum("bi,hi->bh", rows_BI, weight_HI))

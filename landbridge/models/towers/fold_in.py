@@ -1,8 +1,9 @@
-"""New people in a network: their own rows move, nothing else does; forward and back through towers in NumPy.
+"""Cold-start fold-in for tower networks: gradient steps on the embeddings of new users, in NumPy.
 
-The towers are those of :mod:`.towers`, whose equations are meant here, with the mean of a person's items as
-the side input of every other domain. N pairs of a person and an item, T towers that run together (the asked
-domain's first), B people, F columns of a row, J items of an event.
+All other weights are fixed. Equation numbers are those of :mod:`landbridge.models.towers.network`; the side
+input of every other domain is the mean of the user's items there. NumPy keeps serving independent of torch.
+N events of new users, P = NJ pairs of a user and an item, T towers that run together (that of the requested
+domain first), B new users, F columns of an embedding, J items of an event.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from landbridge.models.common import pointwise_losses
 from landbridge.models.towers.network import TowerNetwork
 from landbridge.training.optimizers import Optimizer
 
-STEPS = 100
+STEPS = 100  # of Adam; enough for new users to be served as well as those of the fit
 LR = 0.02
 
 
 @dataclass(frozen=True)
 class FoldIn:
-    """What new people's rows make small: the fit's loss, items per event, how they are drawn, and λ."""
+    """The objective of the fold-in: loss and λ of the fit, negatives per event, and how they are drawn."""
 
     loss: str
     per_positive: int
@@ -35,14 +36,14 @@ class FoldIn:
 
 
 class SideInputs(NamedTuple):
-    """The mean row (B, S, M) of each query's items in the other domains, and where there is any, (B, S)."""
+    """The mean embedding of each query's items in every other domain, and whether there is any item."""
 
     mean_BSM: Float32
     has_BS: npt.NDArray[np.bool_]
 
 
 class FoldInQueries(NamedTuple):
-    """What B people did in one domain, as pairs of a person and an item with a weight, and in the others."""
+    """The events of B new users in one domain, with owner and weight, and their side inputs."""
 
     rows: Ragged
     owner_N: npt.NDArray[np.int64]
@@ -51,13 +52,13 @@ class FoldInQueries(NamedTuple):
 
     @classmethod
     def of(cls, rows: Ragged, sides: SideInputs, n_items: int) -> FoldInQueries:
-        """The events of people who lack an item; there is nothing to tell the others' items from."""
+        """The events of users who lack an item of the domain: for the others there is no negative."""
         rows = rows.take(np.where(rows.lengths < n_items, np.arange(len(rows)), -1))
         return cls(rows, rows.entry_rows, rows.weights, sides)
 
 
 class ForwardCache(NamedTuple):
-    """What the way back needs: activations per level (T, N, H), who has which tower, 1 / other towers."""
+    """What ``backward`` needs: activations per level (T, N, H), the towers in use, 1 / other towers."""
 
     levels: list[Float32]
     mask_TN1: Float32
@@ -69,30 +70,34 @@ def optimise_users(
     weights: Mapping[str, Float32],
     rule: FoldIn,
     history: MultiDomain,
-    asked: Mapping[str, FoldInQueries],
+    queries: Mapping[str, FoldInQueries],
     rows_BF: Float32,
 ) -> None:
-    """``STEPS`` steps on the rows, in place; people without an event keep theirs."""
-    asked = {name: own for name, own in asked.items() if len(own.owner_N)}
+    """Take ``STEPS`` steps on the embeddings, in place; users without an event keep theirs.
+
+    ``queries``: the events per domain, of the domains that share the user embeddings.
+    """
+    queries = {name: own for name, own in queries.items() if len(own.owner_N)}
     optimizer, slots = Optimizer("adam", LR), Optimizer("adam", LR).slots(rows_BF)
     total_B = np.zeros(len(rows_BF))
-    for own in asked.values():
+    for own in queries.values():
         total_B += np.bincount(own.owner_N, own.weight_N, len(rows_BF))
-    moving_B = np.flatnonzero(total_B).astype(np.int32)
-    for step in range(STEPS if len(moving_B) else 0):
+    active_B = np.flatnonzero(total_B).astype(np.int32)
+    for step in range(STEPS if len(active_B) else 0):
         grad_BF = np.zeros_like(rows_BF)
-        for domain, own in asked.items():
-            item_NJ = _items(rule, history, domain, own.rows, step)
-            slope_NF = _slope(towers, weights, rule.loss, domain, own, rows_BF, item_NJ)
-            np.add.at(grad_BF, own.owner_N, own.weight_N[:, None] * slope_NF)
-        grad_MF = grad_BF[moving_B] / total_B[moving_B, None] + rule.reg * rows_BF[moving_B]
-        optimizer.step(rows_BF, slots, moving_B, grad_MF.astype(np.float32))
+        for domain, own in queries.items():
+            item_NJ = _with_negatives(rule, history, domain, own.rows, step)
+            at = _Pairs(own, rows_BF, item_NJ)
+            gradient_NF = _event_gradients(towers, weights, rule.loss, domain, at)
+            np.add.at(grad_BF, own.owner_N, own.weight_N[:, None] * gradient_NF)
+        grad_AF = grad_BF[active_B] / total_B[active_B, None] + rule.reg * rows_BF[active_B]
+        optimizer.step(rows_BF, slots, active_B, grad_AF.astype(np.float32))
 
 
 def forward(
     towers: TowerNetwork, weights: Mapping[str, Float32], domain: str, x_TNI: Float32, mask_TN: Any
 ) -> ForwardCache:
-    """All layers of the towers' Eqs. (2) and (4)."""
+    """The activations of all layers, Eqs. (2) and (4)."""
     names, mask_TN1 = (domain, *towers.others(domain)), np.asarray(mask_TN, np.float32)[..., None]
     share_N1 = 1 / np.maximum(mask_TN1.sum(axis=0) - 1, 1)
     levels = [x_TNI]
@@ -111,53 +116,58 @@ def forward(
 
 
 def backward(
-    towers: TowerNetwork, weights: Mapping[str, Float32], domain: str, tape: ForwardCache, slope_1NH: Float32
+    towers: TowerNetwork, weights: Mapping[str, Float32], domain: str, cache: ForwardCache, grad_1NH: Float32
 ) -> Float32:
-    """From the slope by the last layer's activations to that by the towers' inputs, (T, N, 2M)."""
-    names, slope = (domain, *towers.others(domain)), slope_1NH
+    """The gradient by the towers' inputs, (T, N, 2M), from that by the activations of the last layer."""
+    names, grad = (domain, *towers.others(domain)), grad_1NH
     for level in reversed(range(len(towers.layers(domain)))):
-        running = len(slope)
-        slope = slope * (tape.levels[level + 1] > 0)
-        below = np.zeros_like(tape.levels[level])
+        running = len(grad)
+        grad = grad * (cache.levels[level + 1] > 0)
+        below = np.zeros_like(cache.levels[level])
         for t, name in enumerate(names[:running]):
-            below[t] = slope[t] @ weights[f"{towers.layers(name)[level]}.weight"]
+            below[t] = grad[t] @ weights[f"{towers.layers(name)[level]}.weight"]
         if _crossed(towers, level, names):
-            through = (slope @ weights[f"cross.{level}.weight"]) * tape.share_N1
-            below += tape.mask_TN1 * through.sum(axis=0)
-            below[:running] -= tape.mask_TN1[:running] * through
-        slope = below
-    return slope
+            through = (grad @ weights[f"cross.{level}.weight"]) * cache.share_N1
+            below += cache.mask_TN1 * through.sum(axis=0)
+            below[:running] -= cache.mask_TN1[:running] * through
+        grad = below
+    return grad
 
 
-def _slope(
-    towers: TowerNetwork,
-    weights: Mapping[str, Float32],
-    loss: str,
-    domain: str,
-    own: FoldInQueries,
-    rows_BF: Float32,
-    item_NJ: npt.NDArray[np.int32],
+class _Pairs(NamedTuple):
+    """A step's pairs in one domain: events, the embeddings of their users, and the items of each event."""
+
+    queries: FoldInQueries
+    rows_BF: Float32
+    item_NJ: npt.NDArray[np.int32]
+
+
+def _event_gradients(
+    towers: TowerNetwork, weights: Mapping[str, Float32], loss: str, domain: str, pairs: _Pairs
 ) -> Float32:
-    """The slope of each event's loss by its person's row, (N, F)."""
+    """The gradient of each event's loss by the embedding of its user, (N, F)."""
+    own, rows_BF, item_NJ = pairs
     width, out_H = towers.width, weights[towers.out(domain)]
     shape, owner_P = item_NJ.shape, np.repeat(own.owner_N, item_NJ.shape[1])
     item_PF, row_PF = weights[f"item.{domain}"][item_NJ.ravel()], rows_BF[owner_P]
     inner_TPM = [item_PF[:, :width], *own.sides.mean_BSM[owner_P].swapaxes(0, 1)]
     x_TPI = np.stack([np.concatenate([row_PF[:, :width], q_PM], axis=1) for q_PM in inner_TPM])
     mask_TP = np.concatenate([np.ones((1, len(owner_P)), bool), own.sides.has_BS[owner_P].T])
-    tape = forward(towers, weights, domain, x_TPI, mask_TP)
+    cache = forward(towers, weights, domain, x_TPI, mask_TP)
     split = len(out_H) - towers.product
-    score_P = tape.levels[-1][0] @ out_H[:split] + (row_PF[:, width:] * item_PF[:, width:]) @ out_H[split:]
-    slope_P1 = pointwise_losses.score_gradients(loss, score_P.reshape(shape)).reshape(-1, 1)
-    inputs_TPI = backward(towers, weights, domain, tape, (slope_P1 * out_H[:split])[None])
-    found_PF = np.concatenate(
-        [inputs_TPI[..., :width].sum(axis=0), slope_P1 * out_H[split:] * item_PF[:, width:]], axis=1
+    score_P = cache.levels[-1][0] @ out_H[:split] + (row_PF[:, width:] * item_PF[:, width:]) @ out_H[split:]
+    grad_P1 = pointwise_losses.score_gradients(loss, score_P.reshape(shape)).reshape(-1, 1)
+    inputs_TPI = backward(towers, weights, domain, cache, (grad_P1 * out_H[:split])[None])
+    grad_PF = np.concatenate(
+        [inputs_TPI[..., :width].sum(axis=0), grad_P1 * out_H[split:] * item_PF[:, width:]], axis=1
     )
-    return np.asarray(found_PF.reshape(*shape, -1).sum(axis=1))
+    return np.asarray(grad_PF.reshape(*shape, -1).sum(axis=1))
 
 
-def _items(rule: FoldIn, history: MultiDomain, domain: str, rows: Ragged, step: int) -> npt.NDArray[np.int32]:
-    """Each event's item and those drawn for it, (N, J): equal events have equal draws, whoever asks."""
+def _with_negatives(
+    rule: FoldIn, history: MultiDomain, domain: str, rows: Ragged, step: int
+) -> npt.NDArray[np.int32]:
+    """Each event's item and its negatives, (N, J); equal events of any two users get equal negatives."""
     from landbridge.models.towers.kernels import draw_negatives
 
     by_popularity = rule.negatives == "popularity"
@@ -171,7 +181,7 @@ def _items(rule: FoldIn, history: MultiDomain, domain: str, rows: Ragged, step: 
 
 
 def _running(towers: TowerNetwork, level: int, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The towers that have this layer: from the last crossed one on only that of the asked domain."""
+    """The towers that have this layer: from the last crossed layer on only the requested domain's."""
     return names if level + 1 < len(towers.tower) else names[:1]
 
 

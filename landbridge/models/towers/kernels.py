@@ -1,9 +1,9 @@
-"""Towers over whole catalogues as numba kernels; what they compute is told in :mod:`.network`.
+"""Numba kernels that score whole catalogues with towers; equations in :mod:`landbridge.models.towers.fitted`.
 
-All pairs of a person and a tile of items go through all layers at once, with activations (units, items of
-the tile) that stay in the first cache and vector instructions along the tile. Every pair is computed by the
-same operations in the same order, whoever else is asked for and however many threads there are. B people, I
-items (a multiple of ``TILE``), T towers that run together, H and K units of a layer and of the one above it
+A user and a tile of items go through all layers at once: the activations (units, items of the tile) stay in
+the first cache, and vector instructions run along the tile. Every pair is computed by the same operations
+in the same order, whatever the other users of the batch and the number of threads are. B users, I items (a
+multiple of ``TILE``), T towers that run together, H and K units of a layer and of the one above it
 (multiples of ``MULTIPLE``), J items of a tile, L layers after the first, G products.
 """
 
@@ -14,29 +14,34 @@ from numba import njit, prange
 
 from landbridge.data.sampling.kernels import negative
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units; NaN stays NaN
+FAST = {
+    "reassoc",
+    "contract",
+    "nsz",
+    "arcp",
+}  # sums may be reordered for vector units; NaN stays NaN
 TILE = 64
-PEOPLE = 16  # who go through a tile of items while it is in the cache
-MULTIPLE = 4  # widths of layers are filled up to multiples of it
+USERS = 16  # that go through a tile of items while it is in the cache
+MULTIPLE = 4  # widths of layers are padded to multiples of it
 
 
 @njit(parallel=True, fastmath=FAST, nogil=True, error_model="numpy", cache=True)
 def score_catalogue(first_BTH, item_2HI, share_B, mask_BT, layer_L4, flat, widest, last, out_BI):
-    """Scores of all items for all people, Eqs. (2) to (4).
+    """Scores of all items for all users.
 
-    ``first_BTH``, ``item_2HI``: people's and items' parts of the first layer; ``share_B``: 1 / other towers;
+    ``first_BTH``, ``item_2HI``: user and item parts of the first layer; ``share_B``: 1 / other towers;
     ``layer_L4``: units below and above, towers that have the layer, whether it is crossed; ``flat``: the
-    layers' weights one after the other; ``last``: h, products of people (B, G) and of items (G, I).
+    weights of the layers one after the other; ``last``: h, products of users (B, G) and of items (G, I).
     """
     out_H, product_BG, product_GI = last
-    n_people, n_towers = mask_BT.shape
-    for chunk in prange(-(-n_people // PEOPLE)):
+    n_users, n_towers = mask_BT.shape
+    for chunk in prange(-(-n_users // USERS)):
         below = np.empty((n_towers, widest, TILE), np.float32)
         above = np.empty((n_towers, widest, TILE), np.float32)
         total = np.empty((2, widest, TILE), np.float32)
         score = np.empty(TILE, np.float32)
         for start in range(0, item_2HI.shape[2], TILE):
-            for b in range(chunk * PEOPLE, min((chunk + 1) * PEOPLE, n_people)):
+            for b in range(chunk * USERS, min((chunk + 1) * USERS, n_users)):
                 _first(first_BTH[b, 0], item_2HI[0], np.float32(1), start, below[0])
                 for t in range(1, n_towers):
                     if mask_BT[b, t]:
@@ -52,7 +57,7 @@ def score_catalogue(first_BTH, item_2HI, share_B, mask_BT, layer_L4, flat, wides
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
 def _first(first_H, item_HI, scale, start, out_HJ):
-    """The first layer: a sum of what the person and what the item adds."""
+    """The first layer: the sum of user part and item part."""
     start = np.uint64(start)
     for h in range(np.uint64(len(first_H))):
         own = first_H[h]
@@ -62,16 +67,16 @@ def _first(first_H, item_HI, scale, start, out_HJ):
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
 def _layer(flat, place, layer_4, share, mask_T, below, total, above):
-    """One layer of all towers that have it; gives the place of the next one's weights."""
-    n_below, n_above, n_wanted, crossed = layer_4
+    """One layer of all towers that have it; returns the position of the next layer's weights."""
+    n_below, n_above, n_running, crossed = layer_4
     size = n_below * n_above
-    cross = place + n_wanted * (size + n_above)
+    cross = place + n_running * (size + n_above)
     if crossed:
         _mix(np.float32(1), below[0], np.float32(0), below[0], n_below, total[0])
         for t in range(1, len(mask_T)):
             if mask_T[t]:
                 _mix(np.float32(1), below[t], np.float32(1), total[0], n_below, total[0])
-    for t in range(n_wanted):
+    for t in range(n_running):
         if mask_T[t]:
             own = place + t * (size + n_above)
             for k in range(n_above):
@@ -98,7 +103,7 @@ def _mix(share, one_HJ, rest, other_HJ, n_units, out_HJ):
 def _add_product(flat, place, n_below, n_above, below_HJ, above_KJ):
     """z += W a for a tile, W (n_above, n_below) at ``place``, two rows of W by four columns at a time.
 
-    Unsigned indices: a check for negative ones would keep the inner loop from vector instructions.
+    Indices are unsigned: a check for negative indices would keep the inner loop from vector instructions.
     """
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
     for row in range(0, n_above, 2):
@@ -130,7 +135,7 @@ def _last(out_H, product_G, product_GI, start, below_HJ, score_J):
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def draw_negatives(key, offsets, columns, n_items, pool_M, out_N):
-    """An item that each row has not, for each of its events: a function of key, row's events and place."""
+    """A negative for each event of each row: a function of the key, the row's events and the position."""
     for row in range(len(offsets) - 1):
         own_N = columns[offsets[row] : offsets[row + 1]]
         for n in range(len(own_N)):

@@ -1,24 +1,24 @@
-"""Towers on pairs of a person and an item, one per domain, and what of them domains share.
+"""Towers (multi-layer perceptrons) on user and item embeddings, one per domain, and what domains share.
 
-A person's row e_u = [e'_u ; p_u] and an item's q_i = [q'_i ; y_i] have M columns for the tower and G that are
-multiplied. In domain d, with the tower's layers l = 1 … L and those of the domain's head after them,
+The embeddings e_u = [e'_u ; p_u] and q_i = [q'_i ; y_i] have M columns for the tower and G for a product. In
+domain d, with the layers l = 1 … L of the tower and those of the domain's head after them,
 
     a_0 = [e'_u ; q'_i]                                                                                (1)
     a_l = ReLU(W_l a_{l-1} + b_l)                                                                      (2)
-    ŷ_ui = h · [a ; p_u ⊙ y_i]      a: the last layer's                                                (3)
+    ŷ_ui = h · [a ; p_u ⊙ y_i]      a: of the last layer                                               (3)
 
-``sharing`` says what domains have in common: nothing ("separate"), people's rows ("user"), these and the
-tower ("tower"), everything but items ("joined"), or people's rows and cross units ("cross"). With those the
-towers of all domains run together, each on the person and an item of its domain, and
+``sharing`` says what domains have in common: nothing ("separate"), user embeddings ("user"), these and the
+tower ("tower"), everything but items ("joined"), or user embeddings and cross units ("cross"). With cross
+units the towers of all domains run together, each on the user and an item of its domain, and
 
     a^d_l = ReLU(W^d_l a^d_{l-1} + b^d_l + H_l mean_{s≠d} a^s_{l-1})      l ≤ L                         (4)
 
 where H is the same for all pairs of domains in both directions, and s runs over the other domains in which
-the person has an item; the mean of none is zero. Of two domains (4) is CoNet's.
+the user has an item; an empty mean is zero. With two domains (4) is the cross unit of CoNet.
 
 Weights by name: ``user``, ``item.books``, ``shared.0.weight`` (out, in), ``tower.books.0.bias``,
 ``cross.1.weight``, ``head.books.0.weight``, ``head.books.out``. Letters: N events, J items of an event, S
-other domains, F = M + G columns of a row.
+other domains, F = M + G columns of an embedding.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Weights = Mapping[str, "Tensor"]
 
 
 class EmbeddedBatch(NamedTuple):
-    """The rows of a batch: people's, items', those of an item in each other domain, and who has one there."""
+    """The embeddings of a batch: users, items, an item in every other domain, and whether there is one."""
 
     user_NF: Tensor
     item_NJF: Tensor
@@ -52,7 +52,7 @@ class EmbeddedBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class TowerNetwork:
-    """``width``: M. ``tower`` and ``head``: widths of the layers. ``product``: G."""
+    """The architecture. ``width``: M. ``tower`` and ``head``: widths of the layers. ``product``: G."""
 
     domains: tuple[str, ...]
     sharing: str
@@ -62,7 +62,7 @@ class TowerNetwork:
     product: int = 0
 
     def users(self, domain: str) -> str:
-        """The name of the rows of people."""
+        """The name of the user embeddings of a domain."""
         return f"user.{domain}" if self.sharing == "separate" else "user"
 
     def layers(self, domain: str) -> tuple[str, ...]:
@@ -79,12 +79,12 @@ class TowerNetwork:
         return "head" if self.sharing == "joined" else f"head.{domain}"
 
     def others(self, domain: str) -> tuple[str, ...]:
-        """The domains whose towers run beside that of ``domain``."""
+        """The domains whose towers run together with that of ``domain``."""
         return tuple(name for name in self.domains if name != domain) if self.sharing == "cross" else ()
 
     @property
     def last_shared(self) -> str:
-        """The name of the last weights through which every domain's loss goes, where there are any."""
+        """The name of the last weights that the losses of all domains depend on, for gradient balancing."""
         return {
             "tower": f"shared.{len(self.tower) - 1}.weight",
             "joined": "head.out",
@@ -95,17 +95,17 @@ class TowerNetwork:
         """Every weight's shape by name, once where it is shared."""
         columns = self.width + self.product
         widths = (2 * self.width, *self.tower, *self.head)
-        found: dict[str, tuple[int, ...]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for domain in self.domains:
-            found[self.users(domain)] = (data.n_users, columns)
-            found[f"item.{domain}"] = (data[domain].n_items, columns)
+            shapes[self.users(domain)] = (data.n_users, columns)
+            shapes[f"item.{domain}"] = (data[domain].n_items, columns)
             for level, name in enumerate(self.layers(domain)):
-                found[f"{name}.weight"] = (widths[level + 1], widths[level])
-                found[f"{name}.bias"] = (widths[level + 1],)
-            found[self.out(domain)] = (widths[-1] + self.product,)
+                shapes[f"{name}.weight"] = (widths[level + 1], widths[level])
+                shapes[f"{name}.bias"] = (widths[level + 1],)
+            shapes[self.out(domain)] = (widths[-1] + self.product,)
         for level in range(len(self.tower) if self.sharing == "cross" else 0):
-            found[f"cross.{level}.weight"] = (widths[level + 1], widths[level])
-        return found
+            shapes[f"cross.{level}.weight"] = (widths[level + 1], widths[level])
+        return shapes
 
     def initial(self, data: MultiDomain, seed: int, init_std: float, where: Any = "cpu") -> dict[str, Tensor]:
         """Weights before the first step: rows and H of deviation ``init_std``, layers uniform in
@@ -116,27 +116,27 @@ class TowerNetwork:
         }
         return {name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
 
-    def logits(self, weights: Weights, domain: str, read: EmbeddedBatch, dropout: float = 0.0) -> Tensor:
-        """Eqs. (1) to (4), (N, J)."""
-        person_N1M, item_NJM = read.user_NF[:, None, : self.width], read.item_NJF[..., : self.width]
-        runs = {domain: _beside(person_N1M, item_NJM)}  # Eq. (1)
-        mask = {domain: read.user_NF.new_ones(len(read.user_NF), 1, 1)}
+    def logits(self, weights: Weights, domain: str, batch: EmbeddedBatch, dropout: float = 0.0) -> Tensor:
+        """Scores of the items of every event, (N, J), Eqs. (1) to (4)."""
+        user_N1M, item_NJM = batch.user_NF[:, None, : self.width], batch.item_NJF[..., : self.width]
+        runs = {domain: _concatenated(user_N1M, item_NJM)}  # Eq. (1)
+        mask = {domain: batch.user_NF.new_ones(len(batch.user_NF), 1, 1)}
         for column, other in enumerate(self.others(domain)):
-            runs[other] = _beside(person_N1M, read.side_NSF[:, column, None, : self.width])
-            mask[other] = read.has_NS[:, column, None, None]
+            runs[other] = _concatenated(user_N1M, batch.side_NSF[:, column, None, : self.width])
+            mask[other] = batch.has_NS[:, column, None, None]
         for level, name in enumerate(self.layers(domain)):
             if level < len(self.tower) and len(runs) > 1:
                 runs = self._cross(weights, level, runs, mask)
             else:
                 runs = {domain: _dense(weights, name, runs[domain]).relu()}  # Eq. (2)
-            runs = {name: _dropped(run, dropout) for name, run in runs.items()}
-        product_NJG = read.user_NF[:, None, self.width :] * read.item_NJF[..., self.width :]
+            runs = {name: _dropout(run, dropout) for name, run in runs.items()}
+        product_NJG = batch.user_NF[:, None, self.width :] * batch.item_NJF[..., self.width :]
         return torch().cat([runs[domain], product_NJG], dim=2) @ weights[self.out(domain)]  # Eq. (3)
 
-    def read(
+    def embed(
         self, weights: Weights, domain: str, user_N: Tensor, item_NJ: Tensor, side_NS: Tensor
     ) -> EmbeddedBatch:
-        """The rows of some events, of items in their domain and, by number or -1, in the other ones."""
+        """The embeddings of a batch; ``side_NS`` is an item index in every other domain, or -1."""
         user_NF = embed_batch(weights[self.users(domain)], user_N)
         sides = [embed_batch(weights[f"item.{s}"], side_NS[:, n]) for n, s in enumerate(self.others(domain))]
         side_NSF = torch().stack(sides, dim=1) if sides else user_NF.new_zeros(len(user_N), 0, 0)
@@ -146,35 +146,35 @@ class TowerNetwork:
     def _cross(
         self, weights: Weights, level: int, runs: Mapping[str, Tensor], mask: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Eq. (4) for all towers, in the last layer for the first one alone."""
+        """Eq. (4) for all towers; in the last crossed layer only for the first, which alone goes on."""
         from torch.nn.functional import linear
 
         seen = {name: mask[name] * run for name, run in runs.items()}
         total, others = sum(seen.values()), (sum(mask.values()) - 1).clamp(min=1)
-        wanted = list(runs) if level + 1 < len(self.tower) else list(runs)[:1]
+        running = list(runs) if level + 1 < len(self.tower) else list(runs)[:1]
         return {
             name: (
                 _dense(weights, self.layers(name)[level], runs[name])
                 + linear((total - seen[name]) / others, weights[f"cross.{level}.weight"])  # Eq. (4)
             ).relu()
-            for name in wanted
+            for name in running
         }
 
 
 def embed_batch(table_RF: Tensor, index: Tensor) -> Tensor:
-    """Rows by number, those of -1 zero; the gradient touches no other row. (…) -> (…, F)."""
+    """Embeddings by index, (…) -> (…, F), zero at -1; the gradient is sparse, so other rows cost nothing."""
     from torch.nn.functional import embedding
 
     known = index.reshape(-1) >= 0
     if bool(known.all()):
         return embedding(index, table_RF, sparse=True)
-    found_RF = table_RF.new_zeros(len(known), table_RF.shape[1])
-    found_RF = found_RF.index_put((known.nonzero()[:, 0],), embed_batch(table_RF, index.reshape(-1)[known]))
-    return found_RF.view(*index.shape, -1)
+    rows_RF = table_RF.new_zeros(len(known), table_RF.shape[1])
+    rows_RF = rows_RF.index_put((known.nonzero()[:, 0],), embed_batch(table_RF, index.reshape(-1)[known]))
+    return rows_RF.view(*index.shape, -1)
 
 
-def _beside(person_N1M: Tensor, item_NJM: Tensor) -> Tensor:
-    return torch().cat([person_N1M.expand(-1, item_NJM.shape[1], -1), item_NJM], dim=2)
+def _concatenated(user_N1M: Tensor, item_NJM: Tensor) -> Tensor:
+    return torch().cat([user_N1M.expand(-1, item_NJM.shape[1], -1), item_NJM], dim=2)
 
 
 def _dense(weights: Weights, name: str, below: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ def _dense(weights: Weights, name: str, below: Tensor) -> Tensor:
     return linear(below, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
-def _dropped(run: Tensor, dropout: float) -> Tensor:
+def _dropout(run: Tensor, dropout: float) -> Tensor:
     return torch().nn.functional.dropout(run, dropout) if dropout else run
 
 

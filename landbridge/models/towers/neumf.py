@@ -1,8 +1,8 @@
 """NeuMF: a product and a tower side by side (He et al., WWW 2017), each domain alone or all as one table.
 
-With two rows of every person and item, p'_u, q'_i for the tower and p_u, y_i for the product, the score is
+Users and items have two embeddings, p'_u, q'_i for the tower and p_u, y_i for the product. The score is
 ŷ_ui = h · [tower([p'_u ; q'_i]) ; p_u ⊙ y_i] (:mod:`landbridge.models.towers.network`, Eqs. (1) to (3)).
-``sharing="separate"`` learns a model of every domain, ``"joined"`` one for the table [R_1 | … | R_D], whose
+``sharing="separate"`` trains a model per domain, ``"joined"`` one on the table [R_1 | … | R_D], whose
 objective is the mean over all events:
 
     L = Σ_d (N_d / N) L_d                                                                              (1)
@@ -18,8 +18,8 @@ from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.common.sharing import Sharing
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.towers.method import TowerMethod
 from landbridge.models.towers.network import TowerNetwork
+from landbridge.models.towers.tower_method import TowerMethod
 from landbridge.training.weighting.base import Fixed, Weighting
 
 
@@ -47,14 +47,14 @@ class NeuMF(TowerMethod):
     )
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
-        """Eq. (1) for one table; models that share nothing have nothing to weigh."""
+        """Eq. (1) for the joined table; separate models need no weights, as they share nothing."""
         if self.sharing == "separate":
             return super().weighting_of(train)
         total = max(train.n_events, 1)
         return Fixed({name: len(events) / total for name, events in train.domains.items()})
 
     def towers(self, train: MultiDomain) -> TowerNetwork:
-        """A tower and a product."""
+        """One tower beside a product of the same number of factors."""
         return TowerNetwork(
             train.domain_names, self.sharing, self.factors, self.tower, self.head, product=self.factors
         )

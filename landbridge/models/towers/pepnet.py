@@ -1,23 +1,23 @@
-"""PEPNet on ids: one table of people for all domains, scaled by a gate of the domain and one of the person.
+"""PEPNet on ids: user embeddings for all domains, scaled by a gate of the domain and a gate of the user.
 
-Chang et al. (KDD 2023), without features. [· ; ·] puts rows side by side, sg(·) lets no gradient through:
+Chang et al. (KDD 2023), without features. [· ; ·] is concatenation and sg(·) stops the gradient:
 
     NU(z) = γ σ(W₂ ReLU(W₁ z + b₁) + b₂),   γ = 2                                                      (1)
     o_u^d = NU_ep([p_d ; sg(e_u)]) ⊙ e_u                                                               (2)
     h_u^d = NU_pp([q_u ; sg(o_u^d)]) ⊙ o_u^d                                                           (3)
 
-with a row e_u and a prior q_u of every person and a prior p_d of every domain. For a person u, an item i of
-domain d that she has and a sampled one j that she has not, the mean over the pairs of a batch of
+with an embedding e_u and a prior q_u of every user and a prior p_d of every domain. For a user u, an item i
+of their events in domain d and a sampled item j, training minimises the mean over the pairs of a batch of
 
     -w ln σ(h_u^d·y_i - h_u^d·y_j) + λ/2 (‖h_u^d‖² + ‖q_u‖² + ‖y_i‖² + ‖y_j‖²)                         (4)
 
-becomes small, w being the event's weight, together with
+where w is the weight of the event, together with
 
     λ/2 (‖W₂‖² + ‖b₂‖²)   of both gates.                                                               (5)
 
-It is h that is kept small: with e in its place all gates open to γ, which makes h longer at no cost, and tell
-nothing apart. By (5) a gate is 1 where it need not be anything else. W₂ = b₂ = 0 at the start, and the model
-is BPRMF with ``sharing="joined"``. Without features of items a score is a dot product, h_u^d·y_i.
+The penalty is on h, not on e: with e all gates open to γ, which makes h longer at no cost and distinguishes
+nothing. By (5) a gate stays at 1 unless the data require another value. At the start W₂ = b₂ = 0, and the
+model is BPRMF with ``sharing="joined"``. Without item features a score is a dot product, h_u^d·y_i.
 Shape letters: U users, I items, D domains, F factors, P prior, H hidden, B batch.
 """
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 GAMMA = 2.0
 LABEL = "all"  # that of the joined table: rows start, and pairs are drawn, as in joined BPRMF
-CHUNK = 65_536  # rows gated at once where everybody's are wanted
+CHUNK = 65_536  # users gated at once: bounds memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,35 +70,35 @@ class GatedNetwork:
         gate_BF: Tensor = GAMMA * linear(hidden_BH, w2, b2).sigmoid()  # Eq. (1)
         return gate_BF
 
-    def people(self, user_B: Tensor, domain_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Gated rows h (B, F) of people in domains, and their priors q (B, P)."""
+    def gated_users(self, user_B: Tensor, domain_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Gated embeddings h (B, F) of users in domains, and the users' priors q (B, P)."""
         row_BF, prior_BP = self._rows("users", user_B), self._rows("user_prior", user_B)
         chosen_BF = self.gate("ep", self._rows("domain_prior", domain_B), row_BF) * row_BF  # Eq. (2)
         return self.gate("pp", prior_BP, chosen_BF) * chosen_BF, prior_BP  # Eq. (3)
 
     def pair_losses(self, index_3B: Tensor, domain_B: Tensor, weight: Any, reg: float) -> Tensor:
-        """Eq. (4), (B,): users, items they have, items they have not; ``weight`` is 1 or a tensor (B,)."""
-        person_BF, prior_BP = self.people(index_3B[0], domain_B)
+        """Eq. (4), (B,), of (user, positive, negative) triples; ``weight`` is 1 or a tensor (B,)."""
+        user_BF, prior_BP = self.gated_users(index_3B[0], domain_B)
         positive_BF, negative_BF = self._rows("items", index_3B[1:])
-        scores = ((person_BF * item_BF).sum(dim=1) for item_BF in (positive_BF, negative_BF))
-        touched = (person_BF, prior_BP, positive_BF, negative_BF)
+        scores = ((user_BF * item_BF).sum(dim=1) for item_BF in (positive_BF, negative_BF))
+        touched = (user_BF, prior_BP, positive_BF, negative_BF)
         return weight * losses.bpr(*scores) + losses.l2_penalty(touched, reg)  # Eq. (4)
 
-    def opening(self, reg: float) -> Tensor:
-        """Eq. (5), a scalar: what gates that are not 1 cost."""
+    def gate_penalty(self, reg: float) -> Tensor:
+        """Eq. (5), a scalar: the penalty of gates that are not 1."""
         last = (self.weights[f"{name}.{key}"] for name in ("ep", "pp") for key in ("w2", "b2"))
         return losses.l2_penalty(tuple(layer.view(len(layer), -1) for layer in last), reg).sum()  # Eq. (5)
 
-    def everybody(self, domain: int) -> Float32:
-        """The gated rows of all users in a domain, (U, F)."""
+    def all_gated_users(self, domain: int) -> Float32:
+        """The gated embeddings of all users in a domain, (U, F)."""
         users = self.weights["users"]
         with torch().no_grad(), threads(1):
             rows = [
-                self.people(user_B, torch().full_like(user_B, domain))[0]
+                self.gated_users(user_B, torch().full_like(user_B, domain))[0]
                 for user_B in torch().arange(len(users), device=users.device).split(CHUNK)
             ]
-            found: Float32 = torch().cat(rows).cpu().numpy()
-        return found
+            gated_UF: Float32 = torch().cat(rows).cpu().numpy()
+        return gated_UF
 
     def _rows(self, name: str, index_B: Tensor) -> Tensor:
         from torch.nn.functional import embedding
@@ -141,14 +141,14 @@ class PEPNet(Method):
     )
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
-        """Go ``epochs`` times through all events of all domains."""
+        """Train for ``epochs`` passes over all events of all domains."""
         options = options or FitOptions()
         events, slices = train.joined()
         pairs = Pairwise(events, slices, self.negatives, options.seed, LABEL)
         network = self.start(pairs, device(options.device))
         log = run_phase(
             self.phase(network, pairs),
-            replace(options, threads=1),  # torch's sums differ in the last bit between counts
+            replace(options, threads=1),  # sums of torch depend on the number of threads in their last bit
             {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed},
             lambda: self._fitted(train, network, slices, ()),
         )
@@ -162,7 +162,7 @@ class PEPNet(Method):
             for name, rows in sizes.items()
         }
         drawn["user_prior"] = self._drawn(pairs, "user_prior", (sizes["users"], self.prior), self.init_std)
-        # of length 1: rows of people start near zero, and by them alone no gate could tell domains apart
+        # of length 1: user embeddings start near zero, so without this a gate could not distinguish domains
         drawn["domain_prior"] = self._drawn(
             pairs, "domain_prior", (len(pairs.slices), self.prior), self.prior**-0.5
         )
@@ -184,7 +184,9 @@ class PEPNet(Method):
                 torch().from_numpy(np.searchsorted(starts, batch.positive_N, side="right") - 1).to(where)
             )
             weight = 1.0 if batch.weight_N is None else torch().from_numpy(batch.weight_N).to(where)
-            loss_B = network.pair_losses(index_3B, domain_B, weight, self.reg) + network.opening(self.reg)
+            loss_B = network.pair_losses(index_3B, domain_B, weight, self.reg) + network.gate_penalty(
+                self.reg
+            )
             loss_B = loss_B / len(domain_B)
             return {name: (loss_B * (domain_B == d)).sum() for d, name in enumerate(pairs.slices)}
 
@@ -215,7 +217,7 @@ class PEPNet(Method):
     def _fitted(
         self, train: MultiDomain, network: GatedNetwork, slices: Mapping[str, slice], log: tuple[Record, ...]
     ) -> EmbeddingModel:
-        users = {name: network.everybody(number) for number, name in enumerate(slices)}
+        users = {name: network.all_gated_users(number) for number, name in enumerate(slices)}
         item_IF = network.weights["items"].detach().cpu().numpy()
         items = {name: item_IF[here].copy() for name, here in slices.items()}  # training goes on in place
         rule = FoldInSpec("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))

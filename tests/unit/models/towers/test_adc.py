@@ -71,10 +71,10 @@ def test_what_a_domain_moves_is_its_own_or_shared(sharing: str) -> None:
 def test_every_domains_loss_goes_through_the_last_shared_weights(sharing: str, name: str) -> None:
     data = uneven()
     method = replace(METHOD, sharing=sharing)
-    towers, rounds = method.towers(data), method.rounds(data, 0, sides=sharing == "cross")
+    towers, batches = method.towers(data), method.batches(data, 0, sides=sharing == "cross")
     assert towers.last_shared == name
     weights = towers.initial(data, 0, 0.3)
-    losses = method.steps(towers, weights, rounds).losses(next(iter(rounds.steps(0))))
+    losses = method.steps(towers, weights, batches).losses(next(iter(batches.steps(0))))
     assert list(losses) == list(data.domain_names)
     for loss in losses.values():
         (gradient,) = torch.autograd.grad(loss, weights[name], retain_graph=True)
@@ -147,8 +147,8 @@ def test_losses_of_a_step_have_the_names_of_its_domains() -> None:
     """A domain too small for every step is missing from some; the others are not."""
     data = uneven({"a": (40, 55), "b": (25, 1)})
     method = replace(METHOD, batch_size=20)
-    towers, rounds = method.towers(data), method.rounds(data, 0)
-    phase = method.steps(towers, towers.initial(data, 0, 0.3), rounds)
+    towers, batches = method.towers(data), method.batches(data, 0)
+    phase = method.steps(towers, towers.initial(data, 0, 0.3), batches)
     named = [tuple(phase.losses(step)) for step in phase.batches(0)]
     assert set(named) == {("a",), ("a", "b")}
     assert sum("b" in names for names in named) == len(data["b"])

@@ -47,9 +47,9 @@ def adam_twin(data: MultiDomain, method: CMF, start: EmbeddingModel) -> dict[str
     """Row-wise Adam on whole float64 tables, event after event."""
     tables = {name: torch.tensor(array, dtype=torch.float64) for name, array in rows(start).items()}
     slots = {n: (torch.zeros_like(t), torch.zeros_like(t), torch.zeros(len(t), 1)) for n, t in tables.items()}
-    rounds = DomainBatches(data, method.batch_size, "domain", method.negatives_per_positive, 0)
+    batches = DomainBatches(data, method.batch_size, "domain", method.negatives_per_positive, 0)
     for epoch in range(method.epochs):
-        for step in rounds.steps(epoch):
+        for step in batches.steps(epoch):
             for table in tables.values():
                 table.requires_grad_()
             total: Any = 0.0

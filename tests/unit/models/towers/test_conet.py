@@ -18,9 +18,9 @@ from landbridge.models.towers.adc import ADC
 from landbridge.models.towers.conet import CoNet
 from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.fold_in import FoldInQueries, SideInputs, backward, forward, optimise_users
-from landbridge.models.towers.method import TowerMethod
 from landbridge.models.towers.network import TowerNetwork
 from landbridge.models.towers.neumf import NeuMF
+from landbridge.models.towers.tower_method import TowerMethod
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
@@ -114,7 +114,7 @@ def test_scores_are_those_of_the_torch_network(method: TowerMethod) -> None:
         sides = [one_each[name].by_user.columns[user_N] for name in others]
         side_NS = np.stack(sides, axis=1) if sides else np.empty((40, 0), np.int64)
         index = (torch.from_numpy(array).long() for array in (user_N, item_N1, side_NS))
-        expected = fitted.towers.logits(weights, domain, fitted.towers.read(weights, domain, *index))
+        expected = fitted.towers.logits(weights, domain, fitted.towers.embed(weights, domain, *index))
         scores_NI = fitted.score(domain, Queries.of_users(user_N))
         np.testing.assert_allclose(
             np.take_along_axis(scores_NI, item_N1, axis=1), expected, rtol=1e-5, atol=1e-5
@@ -168,14 +168,14 @@ def test_without_cross_units_it_is_mlp_pp_bit_for_bit() -> None:
     found = []
     for method in (METHOD, peer):
         towers = method.towers(data)
-        rounds = method.rounds(data, 0, sides=method is METHOD)
+        batches = method.batches(data, 0, sides=method is METHOD)
         weights = towers.initial(data, 0, method.init_std)
         for name in weights:
             if name.startswith("cross"):
                 weights[name].detach().zero_()
         rest = {name: value for name, value in weights.items() if not name.startswith("cross")}
         before = {name: value.detach().clone() for name, value in rest.items()}
-        phase = method.steps(towers, weights, rounds)
+        phase = method.steps(towers, weights, batches)
         run_phase(replace(phase, parameters=rest, optimizer=descent), ONE, {})
         assert all(not torch.equal(value, before[name]) for name, value in rest.items())
         found.append({name: value.detach().numpy() for name, value in weights.items()})
@@ -211,7 +211,7 @@ def test_two_domains_may_change_places() -> None:
     index = torch.tensor([1, 2]), torch.tensor([[3], [4]]), torch.tensor([[5], [-1]])
     towers = fitted.towers
     one, two = (
-        towers.logits(w, domain, towers.read(w, domain, *index))
+        towers.logits(w, domain, towers.embed(w, domain, *index))
         for w, domain in ((weights, "a"), (turned, "b"))
     )
     assert torch.equal(one, two)
@@ -221,17 +221,17 @@ def test_a_step_touches_only_the_rows_of_its_batch() -> None:
     """Its items', and those of the side items; -1 is nobody's."""
     data = uneven()
     method = replace(METHOD, batch_size=12)
-    towers, rounds = method.towers(data), method.rounds(data, 0, sides=True)
+    towers, batches = method.towers(data), method.batches(data, 0, sides=True)
     weights = towers.initial(data, 0, 0.5)
     before = {name: value.detach().clone() for name, value in weights.items()}
-    step = next(iter(rounds.steps(0)))
+    step = next(iter(batches.steps(0)))
     expected: dict[str, set[int]] = {"user": set(), **{f"item.{name}": set() for name in data.domain_names}}
     for domain, batch in step.items():
         expected["user"] |= set(batch.user_N.tolist())
         expected[f"item.{domain}"] |= set(batch.item_NJ.ravel().tolist())
         for column, other in enumerate(towers.others(domain)):
             expected[f"item.{other}"] |= set(batch.side_NS[:, column].tolist()) - {-1}
-    phase = replace(method.steps(towers, weights, rounds), epochs=1, batches=lambda epoch: [step])
+    phase = replace(method.steps(towers, weights, batches), epochs=1, batches=lambda epoch: [step])
     run_phase(phase, ONE, {})
     assert any((batch.side_NS < 0).any() for batch in step.values())
     for name, rows in expected.items():
@@ -257,11 +257,11 @@ def test_cross_units_carry_something_over() -> None:
 def test_the_penalty_is_added_once_per_step(sparsity: float) -> None:
     data = uneven()
     method = replace(METHOD, sparsity=sparsity)
-    towers, rounds = method.towers(data), method.rounds(data, 0, sides=True)
+    towers, batches = method.towers(data), method.batches(data, 0, sides=True)
     weights = towers.initial(data, 0, 0.5)
-    step = next(iter(rounds.steps(0)))
+    step = next(iter(batches.steps(0)))
     plain, found = (
-        float(sum(m.steps(towers, weights, rounds).losses(step).values()).detach()) for m in (METHOD, method)
+        float(sum(m.steps(towers, weights, batches).losses(step).values()).detach()) for m in (METHOD, method)
     )
     absolute = sum(float(v.detach().abs().sum()) for n, v in weights.items() if n.startswith("cross"))
     events = sum(len(batch.user_N) for batch in step.values())
@@ -288,13 +288,13 @@ def test_the_way_back_is_that_of_autograd(method: TowerMethod) -> None:
     x_TNI[1:, :, : towers.width] = x_TNI[0, :, : towers.width]
     mask_TN = rng.random((n_towers, 9)) < 0.6
     mask_TN[0] = True
-    tape = forward(towers, arrays, "a", x_TNI, mask_TN)
-    slope_1NH = rng.normal(0, 1, tape.levels[-1].shape).astype(np.float32)
-    found = backward(towers, arrays, "a", tape, slope_1NH)[..., : towers.width].sum(axis=0)
+    cache = forward(towers, arrays, "a", x_TNI, mask_TN)
+    slope_1NH = rng.normal(0, 1, cache.levels[-1].shape).astype(np.float32)
+    found = backward(towers, arrays, "a", cache, slope_1NH)[..., : towers.width].sum(axis=0)
     assert found.any(axis=1).mean() > 0.5
     user_NM = torch.from_numpy(x_TNI[0, :, : towers.width]).requires_grad_()
     expected = _last_layer(towers, arrays, user_NM, x_TNI, mask_TN)
-    np.testing.assert_allclose(tape.levels[-1][0], expected.detach(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(cache.levels[-1][0], expected.detach(), rtol=1e-4, atol=1e-5)
     expected.backward(torch.from_numpy(slope_1NH[0]))
     np.testing.assert_allclose(found, user_NM.grad, rtol=1e-3, atol=1e-4)
 

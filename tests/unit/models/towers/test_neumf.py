@@ -50,13 +50,13 @@ def test_steps_are_those_of_a_naive_twin(sharing: str, loss: str, weighted: bool
     """Plain descent by whole float64 tables, pair after pair, without the code under test."""
     data = uneven({"a": (12, 20), "b": (9, 15)}, users=25, weighted=weighted)
     method = replace(METHOD, sharing=sharing, loss=loss, batch_size=60)
-    towers, rounds = method.towers(data), method.rounds(data, seed=0)
+    towers, batches = method.towers(data), method.batches(data, seed=0)
     weights = towers.initial(data, 0, method.init_std)
     twin = {name: value.detach().double().requires_grad_() for name, value in weights.items()}
-    phase = method.steps(towers, weights, rounds)
+    phase = method.steps(towers, weights, batches)
     run_phase(replace(phase, optimizer=Optimizer("sgd", method.lr)), ONE, {})
     for epoch in range(method.epochs):
-        for step in rounds.steps(epoch):
+        for step in batches.steps(epoch):
             total: Any = 0.0
             for domain, batch in step.items():
                 weight_N = np.ones(len(batch.user_N)) if batch.weight_N is None else batch.weight_N
@@ -89,7 +89,7 @@ def test_at_zero_weights_the_loss_is_ln_2(loss: str) -> None:
     weights = towers.initial(data, 0, 0.1)
     for weight in weights.values():
         weight.detach().zero_()
-    phase = method.steps(towers, weights, method.rounds(data, 0))
+    phase = method.steps(towers, weights, method.batches(data, 0))
     for step in phase.batches(0):
         for value in phase.losses(step).values():
             assert float(value.detach()) == pytest.approx(np.log(2), rel=1e-6)
@@ -105,8 +105,8 @@ def test_slopes_are_those_of_autograd(name: str) -> None:
 
 def test_an_epoch_goes_once_through_every_domain() -> None:
     data = uneven({"a": (40, 55), "b": (25, 40), "c": (60, 1)})
-    rounds = DomainBatches(data, 50, "domain", 3, seed=1, sides=True)
-    steps = list(rounds.steps(0))
+    batches = DomainBatches(data, 50, "domain", 3, seed=1, sides=True)
+    steps = list(batches.steps(0))
     assert len(steps) == -(-data.n_events // 50)
     for name in data.domain_names:
         parts = [step[name] for step in steps if name in step]
@@ -142,11 +142,11 @@ def test_a_side_item_is_one_the_person_has() -> None:
 def test_a_step_touches_only_the_rows_of_its_batch() -> None:
     data = uneven()
     method = replace(METHOD, batch_size=20, epochs=1)
-    towers, rounds = method.towers(data), method.rounds(data, 0)
+    towers, batches = method.towers(data), method.batches(data, 0)
     weights = towers.initial(data, 0, 0.1)
     before = {name: value.detach().clone() for name, value in weights.items()}
-    step = next(iter(rounds.steps(0)))
-    phase = method.steps(towers, weights, rounds)
+    step = next(iter(batches.steps(0)))
+    phase = method.steps(towers, weights, batches)
     run_phase(replace(phase, batches=lambda epoch: [step]), ONE, {})
     for domain, batch in step.items():
         for name, rows in {f"user.{domain}": batch.user_N, f"item.{domain}": batch.item_NJ}.items():

@@ -56,7 +56,7 @@ def test_gates_are_one_before_the_first_step() -> None:
     pairs = pairs_of(uneven())
     network = METHOD.start(pairs)
     for domain in range(len(pairs.slices)):
-        assert np.array_equal(network.everybody(domain), network.weights["users"].detach().numpy())
+        assert np.array_equal(network.all_gated_users(domain), network.weights["users"].detach().numpy())
 
 
 def test_a_fit_starts_where_joined_bprmf_starts() -> None:
@@ -150,7 +150,7 @@ def test_no_gradient_flows_through_what_a_gate_looks_at() -> None:
     """With the gates as constants the derivative by a row is their product, and no more."""
     network = alive(METHOD, pairs_of(uneven()))
     user_B, domain_B = torch.tensor([3, 7, 9]), torch.tensor([0, 2, 1])
-    gated_BF, prior_BP = network.people(user_B, domain_B)
+    gated_BF, prior_BP = network.gated_users(user_B, domain_B)
     own_UF, own_DP = network.weights["users"], network.weights["domain_prior"]
     slope_UF, slope_DP, slope_BP = torch.autograd.grad(gated_BF.sum(), (own_UF, own_DP, prior_BP))
     product_BF = (gated_BF / own_UF[user_B]).detach()
@@ -172,7 +172,7 @@ def test_a_batch_is_split_by_the_domains_of_its_positives() -> None:
     domain_B = np.searchsorted([here.stop for here in pairs.slices.values()], batch.positive_N, side="right")
     index_3B = torch.tensor(np.stack(batch[:3])).long()
     loss_B = network.pair_losses(index_3B, torch.tensor(domain_B), torch.tensor(batch.weight_N), 0.05)
-    loss_B = loss_B + network.opening(0.05)
+    loss_B = loss_B + network.gate_penalty(0.05)
     assert list(parts) == list(data.domain_names)
     assert float(sum(parts.values()).detach()) == pytest.approx(float(loss_B.detach().mean()), rel=1e-5)
     for number, part in enumerate(parts.values()):
@@ -247,7 +247,7 @@ def test_everybodys_rows_do_not_depend_on_torchs_threads() -> None:
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(network.everybody(0))
+            found.append(network.all_gated_users(0))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -256,9 +256,9 @@ def test_everybodys_rows_do_not_depend_on_torchs_threads() -> None:
 
 def test_everybodys_rows_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     network = alive(METHOD, pairs_of(uneven()))
-    whole_UF = network.everybody(1)
+    whole_UF = network.all_gated_users(1)
     monkeypatch.setattr("landbridge.models.towers.pepnet.CHUNK", 7)
-    np.testing.assert_allclose(network.everybody(1), whole_UF, rtol=1e-5)
+    np.testing.assert_allclose(network.all_gated_users(1), whole_UF, rtol=1e-5)
 
 
 def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
-"""What networks of several domains share: settings, steps on a batch of each domain, and how they are run."""
+"""``JointMethod``: base class of methods that take a batch of every domain in each step.
+
+CMF inherits from it directly; ADC, CoNet and NeuMF through
+:class:`~landbridge.models.towers.tower_method.TowerMethod`, which adds the network of towers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
@@ -27,9 +31,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# (weights, domain, user_N, item_NJ, side_NS) -> the embeddings of a batch
+Embed = Callable[[Mapping[str, "Tensor"], str, "Tensor", "Tensor", "Tensor"], EmbeddedBatch]
+# (weights, domain, embeddings of a batch) -> scores (N, J)
+Score = Callable[[Mapping[str, "Tensor"], str, EmbeddedBatch], "Tensor"]
+
+
 @dataclass(frozen=True)
 class JointMethod(Method):
-    """Settings and steps of networks that learn on a batch of each domain at a time."""
+    """Settings and training steps of models that are trained on one batch of every domain per step."""
 
     factors: int = setting(32, "Length of an embedding.", low=1, symbol="F")
     loss: Literal["bce", "bpr", "squared"] = setting("bce", "Loss of an event and its negatives.")
@@ -56,36 +66,36 @@ class JointMethod(Method):
     clip: ClassVar[float | None] = None
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
-        """How the domains' losses are weighed against each other."""
+        """How the losses of the domains are weighted against each other."""
         return Uniform()
 
-    def rounds(self, train: MultiDomain, seed: int, sides: bool = False) -> DomainBatches:
-        """The steps of a fit."""
+    def batches(self, train: MultiDomain, seed: int, sides: bool = False) -> DomainBatches:
+        """The batches of a fit: one per domain and step."""
         return DomainBatches(train, self.batch_size, self.negatives, self.negatives_per_positive, seed, sides)
 
-    def phase(self, rounds: DomainBatches, weights: Mapping[str, Tensor], reader: Any, scorer: Any) -> Phase:
-        """All epochs. ``reader``: (weights, domain, indices of a batch) -> ``EmbeddedBatch``; ``scorer``:
-        (weights,
-        domain, ``EmbeddedBatch``) -> scores (N, J)."""
-        where = next(iter(weights.values())).device
-        weighting = self.weighting_of(rounds.data)
+    def phase(
+        self, batches: DomainBatches, weights: Mapping[str, Tensor], embed: Embed, score: Score
+    ) -> Phase:
+        """The training phase: all epochs, with ``embed`` and ``score`` as the model."""
+        device = next(iter(weights.values())).device
+        weighting = self.weighting_of(batches.data)
         at = weighting.looks_at
 
         def by_domain(step: Mapping[str, Batch]) -> Losses:
-            found: dict[str, Tensor] = {}
+            loss: dict[str, Tensor] = {}
             views: dict[str, dict[str, Tensor]] = {}
             for domain, batch in step.items():
                 views[domain] = {at: view(weights[at])} if at else {}
                 own = {**weights, **views[domain]}
-                index = [torch().from_numpy(array).long().to(where) for array in batch[:3]]
-                read = reader(own, domain, *index)
-                found[domain] = self._loss(scorer(own, domain, read), read, batch)
-            return Losses(self.penalised(found, weights, step), weights, views)
+                index = [torch().from_numpy(array).long().to(device) for array in batch[:3]]
+                embedded = embed(own, domain, *index)
+                loss[domain] = self._loss(score(own, domain, embedded), embedded, batch)
+            return Losses(self.penalised(loss, weights, step), weights, views)
 
         return Phase(
             self.name,
             self.epochs,
-            rounds.steps,
+            batches.steps,
             by_domain,
             weights,
             weighting=weighting,
@@ -96,20 +106,20 @@ class JointMethod(Method):
     def penalised(
         self, loss: dict[str, Tensor], weights: Mapping[str, Tensor], step: Mapping[str, Batch]
     ) -> dict[str, Tensor]:
-        """The losses with what the method asks of its weights."""
+        """The losses of a step with the penalties of the method; none by default."""
         return loss
 
     def learn(
         self, train: MultiDomain, phase: Phase, options: FitOptions, fitted: Callable[[], Fitted]
     ) -> tuple[Record, ...]:
-        """Run the phase, in one thread: torch's sums differ in the last bit between counts."""
+        """Run the phase in one thread: sums of torch depend on the number of threads in their last bit."""
         settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         identity = {"settings": settings, "data": train.fingerprint, "seed": options.seed}
         return run_phase(phase, replace(options, threads=1), identity, fitted)
 
-    def _loss(self, score_NJ: Tensor, read: EmbeddedBatch, batch: Batch) -> Tensor:
+    def _loss(self, score_NJ: Tensor, embedded: EmbeddedBatch, batch: Batch) -> Tensor:
         weight_N = None if batch.weight_N is None else torch().from_numpy(batch.weight_N).to(score_NJ.device)
         loss_N = pointwise_losses.event_losses(self.loss, score_NJ)
         if self.reg:
-            loss_N = loss_N + losses.l2_penalty((read.user_NF, read.item_NJF.flatten(1)), self.reg)
+            loss_N = loss_N + losses.l2_penalty((embedded.user_NF, embedded.item_NJF.flatten(1)), self.reg)
         return pointwise_losses.batch_loss(loss_N, weight_N)

@@ -1,4 +1,8 @@
-"""What ADC, CoNet and NeuMF share: a row per person and item, towers on them, and the network left behind."""
+"""``TowerMethod``: base class of ADC, CoNet and NeuMF, which score by towers on user and item embeddings.
+
+It adds the network and the fitted :class:`~landbridge.models.towers.fitted.TowerModel` to the training
+steps of :class:`~landbridge.models.towers.joint_method.JointMethod`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,9 @@ from landbridge.core.errors import SettingsError
 from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
-from landbridge.models.towers.base import JointMethod
 from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.fold_in import FoldIn
+from landbridge.models.towers.joint_method import JointMethod
 from landbridge.models.towers.network import TowerNetwork, Weights
 from landbridge.training import tensors
 from landbridge.training.epochs import Record
@@ -41,20 +45,20 @@ class TowerMethod(JointMethod):
 
     @abstractmethod
     def towers(self, train: MultiDomain) -> TowerNetwork:
-        """The network's plan."""
+        """The architecture of the network."""
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> TowerModel:
-        """Go ``epochs`` times through all events of all domains."""
+        """Train for ``epochs`` passes over all events of all domains."""
         options = options or FitOptions()
         towers = self.towers(train)
         weights = towers.initial(train, options.seed, self.init_std, device(options.device))
-        phase = self.steps(towers, weights, self.rounds(train, options.seed, towers.sharing == "cross"))
+        phase = self.steps(towers, weights, self.batches(train, options.seed, towers.sharing == "cross"))
         log = self.learn(train, phase, options, lambda: self._fitted(train, towers, weights, ()))
         return self._fitted(train, towers, weights, log)
 
-    def steps(self, towers: TowerNetwork, weights: dict[str, Tensor], rounds: DomainBatches) -> Phase:
-        """All epochs of the fit."""
-        return self.phase(rounds, weights, towers.read, partial(towers.logits, dropout=self.dropout))
+    def steps(self, towers: TowerNetwork, weights: dict[str, Tensor], batches: DomainBatches) -> Phase:
+        """The training phase of the fit."""
+        return self.phase(batches, weights, towers.embed, partial(towers.logits, dropout=self.dropout))
 
     def _fitted(
         self, train: MultiDomain, towers: TowerNetwork, weights: Weights, log: tuple[Record, ...]
