@@ -1,11 +1,11 @@
 """``ALSModel``: what a factorisation leaves behind, and how a row of events becomes a user.
 
-A user's row is the optimum of her part of the objective at fixed items,
+A user's embedding is the optimum of their part of the objective at fixed items,
 
     x = A⁻¹ b,   A = α₀ Σ_{d∈P} Y_dᵀY_d + Σ_{j∈S} w_j y_j y_jᵀ + ridge I,   b = Σ_{j∈S} w_j y_j           (1)
 
-with P the domains that take part for her and S her events in them. An item's score is x·y_i; because
-A is symmetric it splits exactly into one contribution per event,
+with P the domains that take part for the user and S the user's events in them. An item's score is x·y_i.
+Because A is symmetric, the score splits exactly into one contribution per event,
 
     x·y_i = Σ_{j∈S} w_j y_j · (A⁻¹ y_i)                                                                (2)
 """
@@ -36,7 +36,7 @@ class RidgeSpec:
     """How a user's events in several domains make one row.
 
     ``tie``: "separate" (own domain only), "pooled" (one catalogue) or "consensus" (parties' sum).
-    ``everywhere``: in a consensus, all domains take part rather than those in which she has events.
+    ``everywhere``: in a consensus, all domains take part rather than those in which the user has events.
     ``shrink``: λ_z of the consensus. ``catalogue``: items with events, per domain.
     """
 
@@ -85,7 +85,7 @@ class ALSModel(DotProductModel):
         return self.rule.parties(domain, counts_BD)
 
     def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Rows of people given by ``size`` rows of events per domain, (B, F), at fixed items: Eq. (1)."""
+        """Embeddings of new users from ``size`` rows of events per domain, (B, F), at fixed items: Eq. (1)."""
         counts_BD = event_counts(events, self.history.domain_names, size)
         part_BD = self.rule.parties(domain, counts_BD)
         ridge_B = self.rule.ridge(counts_BD, part_BD)
@@ -105,12 +105,12 @@ class ALSModel(DotProductModel):
         tolerance of CDIMF, for users outside its consensus, and under its published variant.
         """
         score = float(self.score(domain, query)[0, item])
-        newcomer = bool(self._no_events_B(domain, query)[0])
+        cold_start = bool(self._no_events_B(domain, query)[0])
         own = query.histories_by_domain(self.history)
-        if self._cold_B(domain, query)[0] or (newcomer and self.cold_policy == "popularity"):
+        if self._cold_B(domain, query)[0] or (cold_start and self.cold_policy == "popularity"):
             nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
             return Explanation(nothing, score, 0.0)
-        blended = newcomer and self.cold_policy == "blend"
+        blended = cold_start and self.cold_policy == "blend"
         popularity = self.popularity_weight * float(self._popularity_I[domain][item]) if blended else 0.0
         events = self._contributions(domain, own, item)
         total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())

@@ -10,7 +10,7 @@ The loss of a batch is the mean over its events, weighted with w_n where events 
 
     L = Σ_n w_n ℓ_n / Σ_n w_n                                                                          (4)
 
-The divisors make (1) and (2) start at ln 2 when all scores are zero, whatever K is. Training uses the values;
+The divisors make (1) and (2) start at ln 2 when all scores are zero, for every K. Training uses the values;
 the fold-in of new users runs without torch and uses the gradients ∂ℓ/∂s. Shape letters: N events, J = 1 + K
 items of an event, the positive first.
 """

@@ -27,7 +27,7 @@ from landbridge.training.options import FitOptions
 
 @dataclass(frozen=True)
 class PairwiseMethod(Method):
-    """Settings, tables and epochs of BPRMF and LightGCN. They run on the CPU, whatever the device."""
+    """Settings, tables and epochs of BPRMF and LightGCN. They always run on the CPU."""
 
     factors: int = setting(64, "Length of an embedding.", low=1, symbol="d")
     sharing: Sharing = setting("separate", "A table for each domain, or one for all domains joined.")

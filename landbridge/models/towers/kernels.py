@@ -2,7 +2,7 @@
 
 A user and a tile of items go through all layers at once: the activations (units, items of the tile) stay in
 the first cache, and vector instructions run along the tile. Every pair is computed by the same operations
-in the same order, whatever the other users of the batch and the number of threads are. B users, I items (a
+in the same order, for any batch and any number of threads. B users, I items (a
 multiple of ``TILE``), T towers that run together, H and K units of a layer and of the one above it
 (multiples of ``MULTIPLE``), J items of a tile, L layers after the first, G products.
 """
