@@ -85,7 +85,7 @@ class ALSModel(DotProductModel):
         return self.rule.parties(domain, counts_BD)
 
     def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Embeddings of new users from ``size`` rows of events per domain, (B, F), at fixed items: Eq. (1)."""
+        """Embeddings of new users from ``size`` rows of events per domain, (B, F), Eq. (1)."""
         counts_BD = event_counts(events, self.history.domain_names, size)
         part_BD = self.rule.parties(domain, counts_BD)
         ridge_B = self.rule.ridge(counts_BD, part_BD)
