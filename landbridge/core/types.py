@@ -85,8 +85,8 @@ class Ragged:
         return Ragged(offsets, self.columns[entry_N], None if self.weight is None else self.weight[entry_N])
 
     def locate(self, row_B: npt.ArrayLike) -> tuple[Int64, Int64]:
-        """Offsets (B + 1,) of the rows with these numbers one after the other, and the place of each of
-        their entries in this matrix, (N,), for columns that are kept beside it (such as times)."""
+        """Offsets (B + 1,) of the rows with these numbers one after the other, and the position of each
+        of their entries in this matrix, (N,), for columns that are kept beside it (such as times)."""
         rows = np.asarray(row_B, np.int64)
         if len(rows) and (rows.min() < ABSENT or rows.max() >= len(self)):
             raise DataError(f"A row number lies outside -1..{len(self) - 1}.")

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.data.interactions import Interactions
-from landbridge.data.vocabulary import Vocabulary
+from landbridge.data.vocabulary import IdArray, Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +21,7 @@ class MultiDomain:
     """Any number of domains D over one user vocabulary U; items are (domain, id).
 
     ``domains``: name -> events; ``items``: name -> vocabulary of that domain's items.
-    ``titles``: name -> StringDType (I,) for people to read, may be missing per domain.
+    ``titles``: name -> StringDType (I,) for display, may be missing per domain.
     ``memberships``: name -> bool (I, D), every domain an item belongs to (a film's genres), columns in
     the order of ``domain_names``; may be missing. All mappings are read-only.
     """
@@ -30,7 +29,7 @@ class MultiDomain:
     users: Vocabulary
     items: Mapping[str, Vocabulary]
     domains: Mapping[str, Interactions]
-    titles: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    titles: Mapping[str, IdArray] = field(default_factory=dict)
     memberships: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,7 +53,7 @@ class MultiDomain:
 
     @property
     def n_users(self) -> int:
-        """Number of people over all domains."""
+        """Number of users over all domains."""
         return len(self.users)
 
     @property
@@ -139,7 +138,7 @@ def _ones_or(events: Interactions) -> npt.NDArray[np.float32]:
     return np.ones(len(events), np.float32) if events.weight is None else events.weight
 
 
-def _update(digest: Any, ids: npt.NDArray[Any]) -> None:
+def _update(digest: hashlib._Hash, ids: IdArray) -> None:
     if ids.dtype == np.int64:
         digest.update(ids.tobytes())
     else:

@@ -118,13 +118,13 @@ class Interactions:
         )
 
     def contains(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Whether each (user, item) pair is an event here, (M,)."""
+        """Whether each (user, item) pair has an event, (M,)."""
         if not len(self):
             return np.zeros(np.shape(user_idx), bool)
-        known = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
+        own = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
         wanted = np.asarray(user_idx, np.int64) * self.n_items + np.asarray(item_idx, np.int64)
-        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.asarray(known[place] == wanted)
+        place = np.minimum(np.searchsorted(own, wanted), len(own) - 1)
+        return np.asarray(own[place] == wanted)
 
 
 def _check_columns(table: Interactions) -> None:

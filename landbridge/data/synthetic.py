@@ -1,6 +1,6 @@
-"""Small worlds with known answers, which every method must get right.
+"""Small synthetic data sets with known answers, which every method must get right.
 
-``checkerboard``: any method that learns anything. ``planted_transfer``: any method that carries taste
+``checkerboard``: for any method that learns. ``planted_transfer``: for any method that transfers preferences
 from one domain to another. Users U, items I.
 """
 
@@ -58,17 +58,17 @@ def planted_transfer(
     """A user's taste group is evident in the ``dense_*`` domains and nearly invisible in ``sparse``.
 
     User ``u`` belongs to group ``u % groups`` and likes the items of that group in every domain.
-    Half of them are known to her in a dense domain, and ``sparse`` in the sparse one, where all items are
-    nearly equally popular: without the other domains nothing tells the groups apart. A quarter of the
-    users have a validation row and another quarter a test row in each domain. Right: in ``sparse`` the
-    unseen items of the own group come first; a method that sees that domain
-    alone finds about one in ``groups``.
+    Their history holds half of them in a dense domain and ``sparse`` of them in the sparse one. All items of
+    the sparse domain are nearly equally popular, so that only the other domains distinguish the groups. A
+    quarter of the users have a validation row and another quarter a test row in each domain. Right: in
+    ``sparse`` the unseen items of the own group come first; a method fitted on that domain alone ranks about
+    one in ``groups`` of them first.
     """
     size = items // groups
     if domains < 2 or groups < 2 or not 1 <= sparse <= size // 4 or users < 8 * groups or size < 8:
         raise SettingsError(
             "A planted world needs 2 domains and 2 groups, 8 users and 8 items per group, "
-            "and at most a quarter of a group's items known in the sparse domain."
+            "and at most a quarter of a group's items in the sparse history."
         )
     history, valid, test, likes = {}, {}, {}, {}
     names = [*(f"dense_{number}" for number in range(domains - 1)), "sparse"]
@@ -83,8 +83,11 @@ def planted_transfer(
 
 
 def _planted_order(users: int, items: int, groups: int, rng: np.random.Generator) -> Int64:
-    """The items each user likes, (U, S): group members start at different places of one circle, so
-    that every item of the group is known to equally many of them."""
+    """The items each user likes, (U, S).
+
+    Group members start at different positions of one circle, so that every item of the group is in equally
+    many histories.
+    """
     size = items // groups
     item_GS = rng.permutation(items)[: groups * size].reshape(groups, size)
     group_U, place_U = np.arange(users) % groups, np.arange(users) // groups

@@ -47,7 +47,7 @@ class Vocabulary:
     def index(self, raw: Iterable[Any] | IdArray) -> npt.NDArray[np.int32]:
         """Dense indices of ``raw`` ids, shape (N,), with -1 where an id is unknown.
 
-        Ids of the other type are found, too: '17' finds 17 and 17 finds '17', but '+17' or '1_7' nothing.
+        An id of the other type matches, too: '17' is 17 and 17 is '17', but '+17' or '1_7' is unknown.
         """
         wanted_N = as_ids(raw)
         if not len(self.ids):
@@ -83,8 +83,8 @@ def _places(ids: IdArray, wanted: IdArray) -> npt.NDArray[np.int32]:
 
     table = pl.DataFrame({"id": pl.Series(ids.tolist(), dtype=pl.String)}).with_row_index("place")
     queries = pl.DataFrame({"id": pl.Series(wanted.tolist(), dtype=pl.String)})
-    found = queries.join(table, on="id", how="left", maintain_order="left")["place"]
-    return found.cast(pl.Int32).fill_null(-1).to_numpy()
+    index = queries.join(table, on="id", how="left", maintain_order="left")["place"]
+    return index.cast(pl.Int32).fill_null(-1).to_numpy()
 
 
 def _is_id_dtype(dtype: np.dtype[Any]) -> bool:
@@ -95,9 +95,9 @@ def _numbers(wanted_N: IdArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.b
     """The whole numbers that ids are, and which ids are one."""
     if wanted_N.dtype == np.int64:
         return wanted_N, np.ones(len(wanted_N), np.bool_)
-    found = [whole_number(text) for text in wanted_N.tolist()]
-    fits_N = np.array([number is not None for number in found], np.bool_)
-    return np.array([number or 0 for number in found], np.int64), fits_N
+    numbers = [whole_number(text) for text in wanted_N.tolist()]
+    fits_N = np.array([number is not None for number in numbers], np.bool_)
+    return np.array([number or 0 for number in numbers], np.int64), fits_N
 
 
 def whole_number(raw: str | int) -> int | None:

@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -164,8 +164,8 @@ def from_official(content: bytes, release: str) -> tuple[pl.DataFrame, pl.DataFr
     else:
         ratings = _cells(archive.read("ml-100k/u.data"), "\t", False)
         flags = _cells(_utf8(archive.read("ml-100k/u.item")), "|", False)
-        said = [pl.when(pl.nth(5 + k) == "1").then(pl.lit(genre)) for k, genre in enumerate(GENRES_100K)]
-        genres = pl.concat_str(said, separator=" ", ignore_nulls=True)
+        flagged = [pl.when(pl.nth(5 + k) == "1").then(pl.lit(genre)) for k, genre in enumerate(GENRES_100K)]
+        genres = pl.concat_str(flagged, separator=" ", ignore_nulls=True)
         films = flags.select(pl.nth(0).alias("id"), pl.nth(1).alias("item"), genres.alias("genres"))
     named = ratings.join(films, left_on=ratings.columns[1], right_on="id", how="left", maintain_order="left")
     named = named.select(pl.nth(0), "item", pl.nth(2), pl.nth(3))
@@ -205,10 +205,10 @@ def _checked(ratings: pl.DataFrame, release: str) -> None:
         )
 
 
-def _int64() -> Any:
+def _int64() -> pl.DataType:
     import polars as pl
 
-    return pl.Int64
+    return pl.Int64()
 
 
 def _put(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:

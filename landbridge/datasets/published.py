@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,12 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.io.user_linking import shared_between
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
-from landbridge.data.vocabulary import Vocabulary
+from landbridge.data.vocabulary import IdArray, Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
 
+LinkUsers: TypeAlias = "Callable[[pl.Series], pl.Series]"
 Parts = dict[str, "pl.DataFrame"]  # part (train, valid, test) -> user, item
 
 
@@ -29,17 +30,18 @@ def read_published(
     """The split in ``root/a_b/{train,valid,test}.txt`` (tab-separated user, item); ``a`` names the domain.
 
     Where not all users are in every domain: ids below ``shared_users`` and held-out cold users are the
-    same people, the rest local; ``as_published`` joins all equal ids instead. Without a ``valid.txt``
-    one random training row per user and domain validates. Held-out items nobody trained on are dropped.
+    same users, the rest local; ``as_published`` joins all equal ids instead. Without a ``valid.txt``
+    one random training row per user and domain validates. Held-out items without a training event are
+    dropped.
     """
     parts_of = _folders(Path(root))
     user_of = _linked_users(parts_of, shared_users, as_published, Path(root))
-    known, index = _known(parts_of, user_of)
-    test = Holdout(known, {name: _targets(parts["test"], *index[name]) for name, parts in parts_of.items()})
+    history, index = _indexed(parts_of, user_of)
+    test = Holdout(history, {name: _targets(parts["test"], *index[name]) for name, parts in parts_of.items()})
     if all("valid" in parts for parts in parts_of.values()):
         valid = {name: _targets(parts["valid"], *index[name]) for name, parts in parts_of.items()}
-        return Split(Holdout(known, valid), test)
-    return Split(carve(known, seed), test)
+        return Split(Holdout(history, valid), test)
+    return Split(carve(history, seed), test)
 
 
 def missing_targets(root: str | Path) -> dict[str, int]:
@@ -58,17 +60,17 @@ def read_candidates(folder: str | Path, *, seed: int = 0) -> Split:
     """
     events, candidates = _candidate_tables(Path(folder))
     parts_of = _split_parts(events)
-    known, index = _known(parts_of, dict.fromkeys(parts_of, _plain))
+    history, index = _indexed(parts_of, dict.fromkeys(parts_of, _plain))
     targets = {name: _with_candidates(candidates, name, *index[name]) for name in parts_of}
-    return Split(carve(known, seed), Holdout(known, targets))
+    return Split(carve(history, seed), Holdout(history, targets))
 
 
 def split_by_column(path: str | Path) -> Holdout:
-    """The test rows of a table whose column ``split`` says train or test; train is known."""
+    """The test rows of a table whose column ``split`` says train or test; train is the history."""
     events = _parquet(Path(path))
     parts_of = _split_parts(events)
-    known, index = _known(parts_of, dict.fromkeys(parts_of, _plain))
-    return Holdout(known, {name: _targets(parts["test"], *index[name]) for name, parts in parts_of.items()})
+    history, index = _indexed(parts_of, dict.fromkeys(parts_of, _plain))
+    return Holdout(history, {name: _targets(parts["test"], *index[name]) for name, parts in parts_of.items()})
 
 
 def positives_among_negatives(folder: str | Path) -> dict[str, int]:
@@ -81,15 +83,15 @@ def positives_among_negatives(folder: str | Path) -> dict[str, int]:
     return dict(zip(counts["domain"].to_list(), counts["len"].to_list(), strict=True))
 
 
-def carve(known: MultiDomain, seed: int, share: float | None = None) -> Holdout:
+def carve(history: MultiDomain, seed: int, share: float | None = None) -> Holdout:
     """Validation rows drawn from ``history``: one per user and domain with two events or more, or a
-    ``share`` of each user's events, rounded; what is left is known."""
+    ``share`` of each user's events, rounded; the rest is the history."""
     rest, targets = {}, {}
-    for name, events in known.domains.items():
+    for name, events in history.domains.items():
         taken = _drawn(events, share, generator(seed, "published", name))
         rest[name] = events.take(~taken)
         targets[name] = Targets(events.user_idx[taken], events.item_idx[taken])
-    return Holdout(known.with_events(rest), targets)
+    return Holdout(history.with_events(rest), targets)
 
 
 def _drawn(events: Interactions, share: float | None, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -135,13 +137,13 @@ def _pairs(path: Path) -> pl.DataFrame:
 
 def _linked_users(
     parts_of: Mapping[str, Parts], shared_users: int | None, as_published: bool, root: Path
-) -> dict[str, Any]:
+) -> dict[str, LinkUsers]:
     trained = [frozenset(parts["train"]["user"].unique().to_list()) for parts in parts_of.values()]
     if as_published or len(set(trained)) == 1:
         return dict.fromkeys(parts_of, _plain)
     if shared_users is None:
         raise DataError(
-            f"In {root} not all users train in every domain, so equal ids may be different people: give "
+            f"In {root} not all users train in every domain, so equal ids may be different users: give "
             "shared_users=N (ids below N are shared; 1736 for game and video), or as_published=True to join "
             "all equal ids as the published program does."
         )
@@ -149,7 +151,7 @@ def _linked_users(
 
 
 def _cold(parts_of: Mapping[str, Parts], shared_users: int) -> pl.Series:
-    """Ids held out where they never trained: their history under the same id elsewhere is theirs."""
+    """Held-out ids without training events in their domain: equal ids of other domains are the same users."""
     import polars as pl
 
     held = [
@@ -164,7 +166,7 @@ def _cold(parts_of: Mapping[str, Parts], shared_users: int) -> pl.Series:
 
 
 class _LinkedUsers:
-    """Ids of one domain -> text ids of people."""
+    """User ids of one domain -> linked text ids."""
 
     def __init__(self, domain: str, shared_users: int, cold: pl.Series) -> None:
         self.domain, self.shared_users, self.cold = domain, shared_users, cold
@@ -181,10 +183,12 @@ def _contained(column: pl.Series, values: pl.Series) -> pl.Series:
     return column.is_in(values.unique().implode())
 
 
-Index = tuple[Vocabulary, Vocabulary, Any]
+Index = tuple[Vocabulary, Vocabulary, LinkUsers]
 
 
-def _known(parts_of: Mapping[str, Parts], user_of: Mapping[str, Any]) -> tuple[MultiDomain, dict[str, Index]]:
+def _indexed(
+    parts_of: Mapping[str, Parts], user_of: Mapping[str, LinkUsers]
+) -> tuple[MultiDomain, dict[str, Index]]:
     """The training events of all domains, and what is needed to index held-out rows."""
     all_users = {
         name: np.concatenate([_ids(user_of[name](part["user"].unique())) for part in parts.values()])
@@ -204,7 +208,7 @@ def _known(parts_of: Mapping[str, Parts], user_of: Mapping[str, Any]) -> tuple[M
     return MultiDomain(users, items, domains), {name: (users, items[name], user_of[name]) for name in domains}
 
 
-def _targets(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, linked: Any) -> Targets:
+def _targets(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, linked: LinkUsers) -> Targets:
     user_idx, item_idx = users.index(_ids(linked(rows["user"]))), items.index(_ids(rows["item"]))
     order = np.lexsort((item_idx, user_idx))
     order = order[item_idx[order] >= 0]
@@ -240,7 +244,7 @@ def _of(events: pl.DataFrame, domain: str, part: str) -> pl.DataFrame:
 
 
 def _with_candidates(
-    candidates: pl.DataFrame, domain: str, users: Vocabulary, items: Vocabulary, linked: Any
+    candidates: pl.DataFrame, domain: str, users: Vocabulary, items: Vocabulary, linked: LinkUsers
 ) -> Targets:
     import polars as pl
 
@@ -258,6 +262,6 @@ def _with_candidates(
     return Targets(users.index(_ids(linked(rows["user"])))[kept], item_idx[kept], negatives_TC[kept])
 
 
-def _ids(column: pl.Series) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = column.to_numpy()
+def _ids(column: pl.Series) -> IdArray:
+    array: IdArray = column.to_numpy()
     return array.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())

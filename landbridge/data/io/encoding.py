@@ -1,4 +1,4 @@
-"""Raw id columns as dense codes, before domains and people are sorted out."""
+"""Raw id columns as dense integer codes, before domains are separated and users linked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EncodedColumn:
 
     @classmethod
     def of(cls, column: pl.Series) -> EncodedColumn:
-        """The column, coded."""
+        """Encode a column of ids."""
         ids = column.unique().sort()
         return cls(ids, encode(column, ids))
 
@@ -31,8 +31,8 @@ class EncodedColumn:
         """The entries where the mask is true, without the ids that no longer occur."""
         idx = self.idx[mask_N]
         used = np.bincount(idx, minlength=len(self.ids)) > 0
-        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
-        return EncodedColumn(self.ids.filter(_series(used)), place[idx])
+        new_idx = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        return EncodedColumn(self.ids.filter(_series(used)), new_idx[idx])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +57,14 @@ class Events:
 
 
 def encode(column: pl.Series, ids: pl.Series) -> Int32:
-    """The place of each id in ``ids``, which holds them all; hashed, as sorting text is slow."""
+    """The index of each id in ``ids``, which holds them all; by hashing, since sorting text is slow."""
     import polars as pl
 
     if column.dtype == pl.String:
         return column.cast(pl.Enum(ids)).to_physical().to_numpy().astype(np.int32)
     numbered = ids.alias("id").to_frame().with_row_index("place")
-    found = column.alias("id").to_frame().join(numbered, on="id", how="left", maintain_order="left")
-    return found["place"].to_numpy().astype(np.int32)
+    joined = column.alias("id").to_frame().join(numbered, on="id", how="left", maintain_order="left")
+    return joined["place"].to_numpy().astype(np.int32)
 
 
 def _series(mask_N: npt.NDArray[np.bool_]) -> pl.Series:

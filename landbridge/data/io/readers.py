@@ -1,10 +1,10 @@
-"""From files and frames to :class:`MultiDomain`: raw ids end here."""
+"""Reading events from files and data frames into a :class:`MultiDomain`, with dense indices for raw ids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,32 +18,33 @@ from landbridge.data.io.encoding import EncodedColumn, Events, encode
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import read_sql
 from landbridge.data.io.user_linking import link_users
-from landbridge.data.vocabulary import Vocabulary
+from landbridge.data.vocabulary import IdArray, Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["read", "read_sql"]
 
-Source: TypeAlias = Any  # a path, a data frame, {name: path or frame}, or a list of paths
+Source: TypeAlias = object  # a path, a data frame, {name: path or frame}, or a list of paths
 
 
 def read(
     source: Source,
     *,
-    users: str | range | Mapping[str, Any] | None = None,
+    users: str | range | Mapping[str, Source] | None = None,
     columns: Mapping[str, str] | None = None,
     min_rating: float | None = None,
     duplicates: str = "last",
     domains: Sequence[str] | None = None,
-    titles: Any = None,
-    memberships: Any = None,
+    titles: Source = None,
+    memberships: Source = None,
 ) -> MultiDomain:
     """Events from one table, a list of files (their stems name the domains) or {domain: file or frame}.
 
-    ``users`` says who is the same person (see :mod:`landbridge.data.io.user_linking`); one table means
-    shared. Ratings below ``min_rating`` are left out. ``titles``: a table (item, title[, domain]);
-    ``memberships``: a table (item, domain). Anything unusable is a DataError naming file, row or column.
+    ``users`` says which ids of different domains are one user (see
+    :mod:`landbridge.data.io.user_linking`); a single table means shared ids. Events rated below
+    ``min_rating`` are left out. ``titles``: a table (item, title[, domain]); ``memberships``: a table
+    (item, domain). DataError, naming file, row or column, for anything unusable.
     """
     if duplicates not in DUPLICATE_RULES:
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
@@ -83,17 +84,20 @@ def _events_by_domain(
     }
 
 
-def _by_stem(paths: Sequence[Any]) -> dict[str, Any]:
+def _by_stem(paths: Sequence[Source]) -> dict[str, Source]:
+    named: dict[str, Source] = {}
     for path in paths:
         if not tables.is_path(path):
             raise DataError("A list may hold only paths; give frames as {domain: frame}.")
-    named = {_stem(path): path for path in paths}
+        named[_stem(path)] = path
     if len(named) < len(paths):
         raise DataError("Two files of the list have the same stem; name the domains as {domain: path}.")
     return named
 
 
-def _one_table(source: Any, columns: Mapping[str, str] | None, min_rating: float | None) -> dict[str, Events]:
+def _one_table(
+    source: Source, columns: Mapping[str, str] | None, min_rating: float | None
+) -> dict[str, Events]:
     table = _load(source, columns, list(tables.ROLES), _where(source, "the table"))
     if "domain" not in table:
         return {_stem(source) if tables.is_path(source) else "events": _events(table, min_rating)}
@@ -107,7 +111,7 @@ def _one_table(source: Any, columns: Mapping[str, str] | None, min_rating: float
     }
 
 
-def _load(source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> EventTable:
+def _load(source: Source, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> EventTable:
     table = tables.read_table(source, columns, roles, where)
     for role in ("user", "item"):
         if role not in table:
@@ -178,24 +182,24 @@ def _interactions(events: Events, all_users: pl.Series, user_V: pl.Series, dupli
     )
 
 
-def _titles(events_of: Mapping[str, Events], source: Any) -> dict[str, npt.NDArray[Any]]:
+def _titles(events_of: Mapping[str, Events], source: Source) -> dict[str, IdArray]:
     import polars as pl
 
-    named: dict[str, npt.NDArray[Any]] = {}
+    named: dict[str, IdArray] = {}
     table = None if source is None else _title_table(source)
     for name, events in events_of.items():
         if table is not None:
-            here = table.filter(pl.col("domain") == name) if "domain" in table.columns else table
-            found = here.select("item", "title")
+            own = table.filter(pl.col("domain") == name) if "domain" in table.columns else table
+            titled = own.select("item", "title")
         elif events.title is not None:
-            found = pl.DataFrame({"item": events.item.ids.gather(events.item.idx), "title": events.title})
+            titled = pl.DataFrame({"item": events.item.ids.gather(events.item.idx), "title": events.title})
         else:
             continue
-        named[name] = _array(_looked_up(events.item.ids, found))
+        named[name] = _array(_looked_up(events.item.ids, titled))
     return named
 
 
-def _title_table(source: Any) -> pl.DataFrame:
+def _title_table(source: Source) -> pl.DataFrame:
     where = _where(source, "the titles table")
     table = tables.read_table(source, None, ("item", "title", "domain"), where)
     if not ("item" in table and "title" in table):
@@ -203,32 +207,32 @@ def _title_table(source: Any) -> pl.DataFrame:
     return table.frame.with_columns(table.ids("item"), table.text("title"))
 
 
-def _looked_up(ids: pl.Series, found: pl.DataFrame) -> pl.Series:
+def _looked_up(ids: pl.Series, titled: pl.DataFrame) -> pl.Series:
     """The first title of each id, the id itself where there is none."""
     import polars as pl
 
-    found = found.drop_nulls().unique("item", keep="first", maintain_order=True)
+    first = titled.drop_nulls().unique("item", keep="first", maintain_order=True)
     keys = ids.cast(pl.String).alias("item").to_frame()
-    titles = keys.join(found.cast(pl.String), on="item", how="left", maintain_order="left")["title"]
+    titles = keys.join(first.cast(pl.String), on="item", how="left", maintain_order="left")["title"]
     return titles.fill_null(keys["item"])
 
 
-def _memberships(events_of: Mapping[str, Events], source: Any) -> dict[str, npt.NDArray[np.bool_]]:
+def _memberships(events_of: Mapping[str, Events], source: Source) -> dict[str, npt.NDArray[np.bool_]]:
     where, names = _where(source, "the memberships table"), list(events_of)
     table = tables.read_table(source, None, ("item", "domain"), where)
     if not ("item" in table and "domain" in table):
         raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
     item_M, domain_M = _array(table.ids("item")), _array(table.text("domain"))
     belongs = {}
-    for home, events in events_of.items():
+    for name, events in events_of.items():
         listed = Vocabulary(_array(events.item.ids)).index(item_M)
         column = Vocabulary.of(names).index(domain_M)
-        column_of = np.array([names.index(name) for name in sorted(names)], np.int64)
+        column_of = np.array([names.index(other) for other in sorted(names)], np.int64)
         belongs_ID = np.zeros((len(events.item.ids), len(names)), bool)
-        known = (listed >= 0) & (column >= 0)
-        belongs_ID[listed[known], column_of[column[known]]] = True
-        belongs_ID[:, names.index(home)] = True
-        belongs[home] = belongs_ID
+        usable_M = (listed >= 0) & (column >= 0)
+        belongs_ID[listed[usable_M], column_of[column[usable_M]]] = True
+        belongs_ID[:, names.index(name)] = True
+        belongs[name] = belongs_ID
     return belongs
 
 
@@ -242,9 +246,9 @@ def _vocabulary(ids: pl.Series) -> Vocabulary:
     return Vocabulary(_array(ids))
 
 
-def _array(column: pl.Series) -> npt.NDArray[Any]:
+def _array(column: pl.Series) -> IdArray:
     """A String column as NumPy's StringDType, a whole-number column as int64."""
-    array: npt.NDArray[Any] = column.to_numpy()
+    array: IdArray = column.to_numpy()
     return array.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())
 
 
@@ -254,11 +258,11 @@ def _float32() -> pl.DataType:
     return pl.Float32()
 
 
-def _where(source: Any, name: Any) -> str:
+def _where(source: Source, name: object) -> str:
     if tables.is_path(source):
         return f"file {source}"
     return str(name) if str(name).startswith("the ") else f"the table of domain {name!r}"
 
 
-def _stem(path: Any) -> str:
+def _stem(path: str | Path) -> str:
     return Path(path).name.split(".")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from landbridge.core.errors import DataError, MissingExtraError, unknown
 from landbridge.data.io import formats
@@ -30,7 +30,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 
 
 def read_table(
-    source: Any, columns: Mapping[str, str] | None, roles: Iterable[str], where: str
+    source: object, columns: Mapping[str, str] | None, roles: Iterable[str], where: str
 ) -> EventTable:
     """``source`` (path or any data frame) with those of ``roles`` that it has, under the roles' names."""
     import polars as pl
@@ -48,7 +48,7 @@ def read_table(
         return EventTable(frame, where)
 
 
-def raw_table(source: Any, where: str) -> pl.DataFrame:
+def raw_table(source: object, where: str) -> pl.DataFrame:
     """``source`` (path or any data frame) with all its columns as they are named."""
     with parsing_errors(where):
         lazy = _scan(Path(source)) if is_path(source) else _native(source, where)
@@ -86,7 +86,7 @@ def read_sql(query: str, connection: Any) -> pl.DataFrame:
             ) from error
 
 
-def is_path(source: Any) -> bool:
+def is_path(source: object) -> TypeGuard[str | Path]:
     """Whether ``source`` names a file."""
     return isinstance(source, str | Path)
 
@@ -125,11 +125,11 @@ def _unpacked(path: Path) -> bytes:
     return gzip.decompress(path.read_bytes())
 
 
-def _native(source: Any, where: str) -> pl.LazyFrame:
+def _native(source: object, where: str) -> pl.LazyFrame:
     import narwhals as nw
 
     try:
-        frame = nw.from_native(source)
+        frame = nw.from_native(source)  # type: ignore[call-overload]  # checked by the call itself
     except TypeError:
         raise DataError(
             f"Cannot read {where} of type {type(source).__name__}; give a path or a pandas, polars, "

@@ -1,14 +1,14 @@
-"""Which user ids of different domains are the same person.
+"""User linking (entity resolution): which user ids of different domains are one user.
 
-``"shared"``: equal ids are one person. ``"local"``: nobody is shared. A ``range``: whole-number ids
+``"shared"``: equal ids are one user. ``"local"``: no user is shared. A ``range``: whole-number ids
 inside it are shared, all others local. ``{"link": table}``: one column per domain, one row per user.
-Local and linked people get the id ``domain:id`` (a linked one of the first domain in the row).
+Local and linked users get the id ``domain:id`` (a linked one of the first domain in the row).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.data.io.event_table import EventTable
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 CHOICES = (
-    "users='shared' (equal ids are one person), 'local' (nobody is shared), a range of shared whole "
+    "users='shared' (equal ids are one user), 'local' (no user is shared), a range of shared whole "
     "numbers, or {'link': table} with one column per domain; `landbridge data check` gives evidence"
 )
 
 
-def link_users(ids_of: Mapping[str, pl.Series], users: Any) -> dict[str, pl.Series]:
-    """The person behind each id of each domain; ``ids_of`` and the result map domain -> (V,)."""
+def link_users(ids_of: Mapping[str, pl.Series], users: object) -> dict[str, pl.Series]:
+    """The linked user id of each id of each domain; ``ids_of`` and the result map domain -> (V,)."""
     if users == "shared":
         _one_kind(ids_of)
         return dict(ids_of)
@@ -35,7 +35,7 @@ def link_users(ids_of: Mapping[str, pl.Series], users: Any) -> dict[str, pl.Seri
     if isinstance(users, Mapping) and set(users) == {"link"}:
         return _by_link(ids_of, users["link"])
     if users is None:
-        raise DataError(f"Say which users of {', '.join(ids_of)} are the same people: {CHOICES}.")
+        raise DataError(f"Say which user ids of {', '.join(ids_of)} are the same users: {CHOICES}.")
     raise DataError(f"Cannot use users={users!r}; valid are {CHOICES}.")
 
 
@@ -51,8 +51,8 @@ def shared_between(domain: str, column: pl.Series, shared_V: pl.Series) -> pl.Se
 def _one_kind(ids_of: Mapping[str, pl.Series]) -> None:
     kinds = {str(column.dtype): name for name, column in ids_of.items()}
     if len(kinds) > 1:
-        said = " and ".join(f"{kind} in {name!r}" for kind, name in kinds.items())
-        raise DataError(f"Shared user ids are {said}; give them all as text or all as whole numbers.")
+        kinds_text = " and ".join(f"{kind} in {name!r}" for kind, name in kinds.items())
+        raise DataError(f"Shared user ids are {kinds_text}; give them all as text or all as whole numbers.")
 
 
 def _local(domain: str, column: pl.Series) -> pl.Series:
@@ -71,7 +71,7 @@ def _by_range(domain: str, column: pl.Series, shared: range) -> pl.Series:
     return shared_between(domain, column, (column >= shared.start) & (column < shared.stop))
 
 
-def _by_link(ids_of: Mapping[str, pl.Series], source: Any) -> dict[str, pl.Series]:
+def _by_link(ids_of: Mapping[str, pl.Series], source: object) -> dict[str, pl.Series]:
     import polars as pl
 
     table = raw_table(source, "the link table")
@@ -90,16 +90,16 @@ def _by_link(ids_of: Mapping[str, pl.Series], source: Any) -> dict[str, pl.Serie
     }
 
 
-def _link_column(table: pl.DataFrame, name: str, known: pl.Series) -> pl.Series:
+def _link_column(table: pl.DataFrame, name: str, event_ids: pl.Series) -> pl.Series:
     where = f"the link table's column {name!r}"
     filled = EventTable(table.select(user=name).drop_nulls(), where).ids("user")
     if filled.is_duplicated().any():
         twice = filled.filter(filled.is_duplicated())[0]
         raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per user.")
-    column = table[name].cast(known.dtype, strict=False)
+    column = table[name].cast(event_ids.dtype, strict=False)
     if column.null_count() > table[name].null_count():
         raise DataError(
-            f"In {where} some ids are no {known.dtype} as in the events; give the same kind of ids."
+            f"In {where} some ids are no {event_ids.dtype} as in the events; give the same kind of ids."
         )
     return column
 
@@ -108,5 +108,5 @@ def _joined(domain: str, column: pl.Series, own: pl.Series, linked: pl.Series) -
     import polars as pl
 
     links = pl.DataFrame({"id": own, "linked": linked}).drop_nulls("id")
-    found = column.to_frame("id").join(links, on="id", how="left", maintain_order="left")
-    return found["linked"].fill_null(_local(domain, column))
+    joined = column.to_frame("id").join(links, on="id", how="left", maintain_order="left")
+    return joined["linked"].fill_null(_local(domain, column))

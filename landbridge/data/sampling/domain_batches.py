@@ -1,8 +1,7 @@
-"""One batch from each domain per step, in proportion to its events, so that an epoch goes once through all.
+"""One batch of each domain per training step, in proportion to its events, so that an epoch has each once.
 
-A batch holds events, K items for each that its user has not (drawn as in
-:mod:`landbridge.data.sampling.pairwise`) and,
-where asked for, one item that she has in every other domain. With N_d events in domain d and B events per
+A batch holds events, K negatives for each (drawn as in :mod:`landbridge.data.sampling.pairwise`) and, on
+request, one item of the user in every other domain. With N_d events in domain d and B events per
 step over all domains, an epoch has
 
     S = min(⌈Σ_d N_d / B⌉, max_d N_d)                                                                  (1)
@@ -29,10 +28,10 @@ NEGATIVES = ("domain", "popularity")
 
 
 class Batch(NamedTuple):
-    """Events of one domain. J = 1 + K: an item the user has, and K that she has not.
+    """Events of one domain. J = 1 + K: an item of the user, and K negatives.
 
-    ``side_NS``: an item of hers in each other domain, in the order of the data, -1 where she has none; no
-    columns where none were asked for.
+    ``side_NS``: an item of the user in each other domain, in the order of the data, -1 where there is none;
+    no columns unless requested.
     """
 
     user_N: Int32
@@ -49,7 +48,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class DomainBatches:
-    """``size``: events per step over all domains, B. ``per_positive``: K."""
+    """Samples the batches. ``size``: events per step over all domains, B. ``per_positive``: K."""
 
     data: MultiDomain
     size: int
@@ -90,7 +89,7 @@ class DomainBatches:
             yield drawn_N
 
     def _sides(self, domain: str, user_N: Int32, epoch: int) -> Int32:
-        """An item each user has in every other domain, (N, S)."""
+        """A random item of each user in every other domain, -1 where there is none, (N, S)."""
         others = [name for name in self.data.domain_names if name != domain] if self.sides else []
         chance_NS = generator(self.seed, "sides", domain, str(epoch)).random((len(user_N), len(others)))
         side_NS = np.full(chance_NS.shape, -1, np.int32)

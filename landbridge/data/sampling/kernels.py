@@ -1,7 +1,7 @@
-"""Negatives as numba kernels; what they mean is told in :mod:`landbridge.data.sampling.pairwise`.
+"""Negatives as numba kernels; their meaning is documented in :mod:`landbridge.data.sampling.pairwise`.
 
 Every draw is a hash of a key and its own number (splitmix64), so it depends neither on the draws before
-it nor on who makes it: any number of threads gives the same negatives. N pairs.
+it nor on the thread that makes it: any number of threads gives the same negatives. N pairs.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def drawn(key, number, attempt, size):
 def negative(key, number, own_N, low, high, pool_M, pool_low, pool_high):
     """An item of ``low`` to ``high`` that is not among the sorted ``own_N``, of which there must be one.
 
-    Uniform: the r-th free item, found by bisection, so no draw is ever thrown away. With a pool: one of
+    Uniform: the r-th free item, found by bisection, so that no draw is rejected. With a pool: one of
     its items ``pool_low`` to ``pool_high``; uniform after all where ``TRIES`` in a row were the user's own.
     """
     own_N = own_N[np.searchsorted(own_N, low) : np.searchsorted(own_N, high)]
     for attempt in range(1, TRIES + 1 if pool_high > pool_low else 1):
         item = pool_M[pool_low + drawn(key, number, attempt, pool_high - pool_low)]
-        place = np.searchsorted(own_N, item)
-        if place == len(own_N) or own_N[place] != item:
+        at = np.searchsorted(own_N, item)
+        if at == len(own_N) or own_N[at] != item:
             return np.int64(item)
     free = drawn(key, number, 0, high - low - len(own_N))
     left, right = 0, len(own_N)

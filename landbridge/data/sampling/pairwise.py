@@ -1,4 +1,4 @@
-"""What a pairwise method learns from: every event once per epoch, shuffled, with an item she does not have.
+"""Training pairs of pairwise methods: each event once per epoch, shuffled, with a sampled negative item.
 
 Negatives are drawn among the items the user has no event with, never a positive:
 
@@ -6,8 +6,8 @@ Negatives are drawn among the items the user has no event with, never a positive
     "all"          uniformly over all domains of the table
     "popularity"   in the domain of the positive, in proportion to their events
 
-An epoch is a function of seed, label and its number. Nothing is carried from one to the next, so a fit that
-goes on needs to know its epoch and nothing else, and the number of threads changes nothing.
+An epoch depends on seed, label and its number alone. A resumed fit therefore needs only its epoch's
+number, and the number of threads does not change a result.
 Users U, items I, domains D, pairs N.
 """
 
@@ -29,7 +29,7 @@ NEGATIVES = ("domain", "all", "popularity")
 
 
 class Pairs(NamedTuple):
-    """Users with an item they have and one they have not: int32 (N,); ``weight`` of the event or None."""
+    """Users with an item of theirs and a negative: int32 (N,); float32 weights of the events or None."""
 
     user_N: Int32
     positive_N: Int32
@@ -39,10 +39,10 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pairwise:
-    """The pairs of ``events``, a table whose items are those of one domain after the other.
+    """Samples the pairs of ``events``, a table over the concatenated item catalogues of the domains.
 
-    ``slices``: domain -> its items. Events of users who have every item in question have no negative and
-    are left out.
+    ``slices``: domain -> its items. An event whose user has every candidate item has no negative and is left
+    out.
     """
 
     events: Interactions
@@ -85,7 +85,7 @@ class Pairwise:
     @cached_property
     def ranges(self) -> tuple[Int64, Int32, Int64]:
         """Boundaries of the item ranges that negatives come from, (D + 1,); the items of all events,
-        sorted, and where each range begins there (nothing unless by popularity)."""
+        sorted, and where each range begins there (empty unless by popularity)."""
         inner = [part.start for part in self.slices.values()] if self.negatives != "all" else [0]
         starts_D = np.array([*inner, self.events.n_items], np.int64)
         by_popularity = self.negatives == "popularity"
@@ -94,7 +94,7 @@ class Pairwise:
 
     @cached_property
     def _usable_N(self) -> Int64:
-        """Events with a negative to draw: the user lacks an item of the range."""
+        """Events that have a negative: the user lacks an item of the range."""
         starts_D, _, _ = self.ranges
         size_D = np.diff(starts_D)
         domain_N = np.searchsorted(starts_D, self.events.item_idx, side="right") - 1

@@ -46,8 +46,8 @@ def _with_negatives(split: Split, holdout: Holdout, name: str, n: int, rng: np.r
     )  # fmt: skip
     if missed >= 0:
         raise DataError(
-            f"Domain {name!r} has {len(catalogue)} known items, too few for {n} candidates: "
-            "ask for fewer, leave the domain out, or rank the whole catalogue."
+            f"Domain {name!r} has {len(catalogue)} items with events, too few for {n} candidates: "
+            "request fewer, leave the domain out, or rank the whole catalogue."
         )
     return replace(targets, candidates_TC=table)
 
@@ -59,7 +59,7 @@ def _held_out(split: Split, name: str) -> Ragged:
 
 
 def _owned(split: Split, name: str) -> Ragged:
-    """Each user's known items in validation and test."""
+    """Each user's items in the histories of validation and test."""
     tables: list[Interactions] = [split.valid.history[name], split.test.history[name]]
     return _rows(split, name, [(table.user_idx, table.item_idx) for table in tables])
 
@@ -80,7 +80,7 @@ def _fill(table_TC, user_T, pool, mark_I, held_off, held_items, own_off, own_ite
         mark_I[held_items[held_off[user] : held_off[user + 1]]] = 2 * row + 1
         if _draw_row(table_TC[row], pool, mark_I, 2 * row, rng) == width:
             continue
-        if _draw_row(table_TC[row], pool, mark_I, 2 * row + 1, rng) < width:  # known items allowed
+        if _draw_row(table_TC[row], pool, mark_I, 2 * row + 1, rng) < width:  # items of the history allowed
             return row
     return -1
 

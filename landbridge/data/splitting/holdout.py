@@ -1,4 +1,4 @@
-"""What is held back for judging: targets, what was known before them, and their candidates."""
+"""Held-out targets, the history before them, and the candidates that they are ranked against."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ class Targets:
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """Targets per domain and ``history``: all that may be used to recommend them.
+    """Held-out targets per domain, and ``history``: the events that may be used to recommend them.
 
-    A method judged on a holdout is fitted on ``history``, and known items are never ranked. ``across``:
-    a target is ranked against the unseen items of all domains, in one list, not of its own alone.
+    A method evaluated on a holdout is fitted on ``history``, and the items of a user's history are never
+    ranked. ``across``: a target is ranked against the unseen items of all domains in one list, instead of
+    those of its own domain.
     """
 
     history: MultiDomain
@@ -80,12 +81,12 @@ class Holdout:
 
     @cached_property
     def joined(self) -> tuple[Interactions, dict[str, slice]]:
-        """``history`` as one table over all items side by side, and each domain's place there."""
+        """``history`` as one table over the items of all domains, and each domain's slice of the items."""
         return self.history.joined()
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over what is known, what is held out and what it is ranked against."""
+        """SHA-256 over history, targets and candidates: equal holdouts, equal fingerprint."""
         digest = hashlib.sha256(self.history.fingerprint.encode())
         for targets in self.targets.values():
             for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
@@ -103,15 +104,18 @@ class Holdout:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Validation for every choice, test for the one report. ``train`` is what validation knows;
-    ``test.history`` (train and validation together) is what the chosen method is refitted on."""
+    """Validation targets for every choice, test targets for the final evaluation.
+
+    ``train`` is the history of the validation targets. ``test.history``, training and validation events
+    together, is what the chosen method is refitted on.
+    """
 
     valid: Holdout
     test: Holdout
 
     @property
     def train(self) -> MultiDomain:
-        """The events a method is fitted on while choices are still made."""
+        """The events that methods are fitted on while choices are made."""
         return self.valid.history
 
     def across(self) -> Split:

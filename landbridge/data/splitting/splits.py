@@ -1,6 +1,6 @@
-"""From data to a :class:`Split`: leave one out, the latest of all, a cut in time, or users made cold.
+"""Train/validation/test splits: leave one out, leave the latest out, a cut in time, cold-start users.
 
-Every split only divides the events: known, validation and test rows are disjoint and together are the
+Every split only divides the events: history, validation and test rows are disjoint and together are the
 data. Vocabularies stay those of the full data. N events of one domain, U users.
 """
 
@@ -87,21 +87,21 @@ def temporal(data: MultiDomain, *, valid: float = 0.1, test: float = 0.1) -> Spl
 def cold_users(data: MultiDomain, *, keep: int = 0, share: float = 0.1, seed: int = 0) -> Split:
     """Users with events in two domains or more are made cold in one of them.
 
-    Only ``keep`` of a chosen user's events in that domain stay known (the earliest, or random ones
+    Only ``keep`` of a chosen user's events in that domain stay in the history (the earliest, or random ones
     without time stamps); the rest are targets. Per domain ``share`` of the users with more than
     ``keep`` events there are chosen for test and as many others for validation, fewer where users
-    run out: nobody is chosen twice, and all keep everything elsewhere.
+    run out: no user is chosen twice, and all keep their events in the other domains.
     """
     if keep < 0:
         raise SettingsError(f"keep must be 0 or more, not {keep}.")
     if not 0 < share <= 0.5:
         raise SettingsError(f"share must be above 0 and at most 0.5, not {share}.")
     eligible_UD = data.shared_U[:, None] & (data.activity_UD > keep)
-    home_U = _random_column(eligible_UD, generator(seed, "split", "cold home"))
+    chosen_domain_U = _random_column(eligible_UD, generator(seed, "split", "cold home"))
     valid, test = {}, {}
     for column, (name, events) in enumerate(data.domains.items()):
         rng = generator(seed, "split", name)
-        pool = rng.permutation(np.flatnonzero(home_U == column))
+        pool = rng.permutation(np.flatnonzero(chosen_domain_U == column))
         n_chosen = min(round(share * int(eligible_UD[:, column].sum())), len(pool) // 2)
         hidden_N = events.user_counts[events.user_idx] - _place_from_end(events, events.time, rng) > keep
         test[name] = hidden_N & np.isin(events.user_idx, pool[:n_chosen])
@@ -110,10 +110,10 @@ def cold_users(data: MultiDomain, *, keep: int = 0, share: float = 0.1, seed: in
 
 
 def with_candidates(split: Split, n: int, *, seed: int = 0) -> Split:
-    """The split with ``n`` negatives drawn for every target, from the items known in its domain.
+    """The split with ``n`` negatives drawn for every target, from the items with events in its domain.
 
-    Never an item the user has anywhere in this split's domain; where a catalogue is too small for
-    that, her known items are allowed. The draw depends on ``seed`` alone, not on any model's.
+    A negative is never an item of the user in that domain, held out or not; where the catalogue is too small
+    for that, items of the user's history are allowed. The draw depends on ``seed`` alone, not on a model's.
     """
     from landbridge.data.splitting.candidates import draw
 
@@ -126,11 +126,11 @@ def _divide(data: MultiDomain, valid: Mapping[str, Mask], test: Mapping[str, Mas
         if not any(mask_N.any() for mask_N in masks.values()):
             raise DataError(f"This split leaves no {part} rows: give more events or other settings.")
     tables = data.domains
-    known_test = {name: events.take(~test[name]) for name, events in tables.items()}
-    known_valid = {name: events.take(~(test[name] | valid[name])) for name, events in tables.items()}
+    test_history = {name: events.take(~test[name]) for name, events in tables.items()}
+    valid_history = {name: events.take(~(test[name] | valid[name])) for name, events in tables.items()}
     return Split(
-        Holdout(data.with_events(known_valid), _targets(data, valid)),
-        Holdout(data.with_events(known_test), _targets(data, test)),
+        Holdout(data.with_events(valid_history), _targets(data, valid)),
+        Holdout(data.with_events(test_history), _targets(data, test)),
     )
 
 

@@ -89,7 +89,7 @@ def test_a_small_catalogue_allows_known_items_but_never_targets() -> None:
 
 
 def test_too_many_candidates_are_refused() -> None:
-    with pytest.raises(DataError, match="'a' has 35 known items, too few for 34"):
+    with pytest.raises(DataError, match="'a' has 35 items with events, too few for 34"):
         with_candidates(split_of(), 34)
     with pytest.raises(SettingsError, match="1 or more"):
         with_candidates(split_of(), 0)
