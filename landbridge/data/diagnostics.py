@@ -28,7 +28,7 @@ FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: too little data to evaluate a metho
 COLD_SHARE = 0.5  # above: most users or items have one or two events
 BURST_SHARE = 0.5  # above: the order of most events within their user is arbitrary
 LISTED_SHARE = 0.02  # above: duplicate items have enough events to bias every result
-REAL_USERS = 0.1  # people active in one domain are active in others: the least correlation expected
+REAL_USERS = 0.1  # the least correlation of activity expected between domains of the same users
 NO_USERS = 0.05  # a correlation surely below this is that of strangers
 SURE = 3.09  # standard errors, one-sided p = .001
 BOUNDARY = 4.5  # standard errors by which an id range must differ: the maximum over all boundaries

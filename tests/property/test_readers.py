@@ -1,4 +1,4 @@
-"""Whatever is written comes back under its raw ids; whatever is broken is a DataError."""
+"""Written events are read back under their raw ids; broken input is a DataError."""
 
 from __future__ import annotations
 

@@ -106,8 +106,8 @@ def test_cold_users_are_cold_in_one_domain_only(data: MultiDomain, seed: int, ke
 
 
 @given(data=worlds(), seed=st.integers(0, 99), fewest=st.integers(1, 6))
-def test_nothing_of_a_person_is_later_than_her_latest(data: MultiDomain, seed: int, fewest: int) -> None:
-    """Whoever has enough events has one test and one validation row in all, of the greatest times."""
+def test_nothing_of_a_user_is_later_than_their_latest(data: MultiDomain, seed: int, fewest: int) -> None:
+    """Every user with enough events has one test and one validation row in all, of the greatest times."""
     try:
         split = leave_latest_out(data, seed=seed, min_events=fewest)
     except DataError:

@@ -41,21 +41,21 @@ def test_pairs_are_those_of_plain_sets(
     data = random_world(seed)
     found = cross_listed(data, jaccard=jaccard)
     assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
-    for (first, second), twins in found.items():
+    for (first, second), pairs in found.items():
         naive = []
         for i in range(data[first].n_items):
             for j in range(data[second].n_items):
                 one, two = users_of(data, first, i), users_of(data, second, j)
                 if len(one & two) >= 3 and len(one & two) / len(one | two) >= jaccard:
                     naive.append((i, j, len(one & two), len(one & two) / len(one | two)))
-        rows = zip(twins.first_item, twins.second_item, twins.common, strict=True)
+        rows = zip(pairs.first_item, pairs.second_item, pairs.common, strict=True)
         assert list(rows) == [row[:3] for row in naive]
-        np.testing.assert_allclose(twins.jaccard, [row[3] for row in naive], rtol=1e-6)
+        np.testing.assert_allclose(pairs.jaccard, [row[3] for row in naive], rtol=1e-6)
     assert sum(map(len, found.values())) > 3
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_has_twin_is_that_of_plain_sets(seed: int) -> None:
+def test_has_duplicate_is_that_of_plain_sets(seed: int) -> None:
     data = random_world(seed)
     rng = np.random.default_rng(seed)
     users, items = rng.integers(0, 30, 300), rng.integers(0, 15, 300)
@@ -70,7 +70,7 @@ def test_has_twin_is_that_of_plain_sets(seed: int) -> None:
     assert 0 < sum(naive) < 300
 
 
-def test_no_rows_and_one_domain_have_no_twin() -> None:
+def test_no_rows_and_one_domain_have_no_duplicate() -> None:
     data = random_world(0)
     assert has_duplicate(data, "a", [], []).shape == (0,)
     assert not has_duplicate(data.select(["a"]), "a", [0, 1], [0, 1]).any()
@@ -84,7 +84,7 @@ def test_impossible_thresholds_are_refused() -> None:
         has_duplicate(random_world(0), "a", [0], [0], min_users=1)
 
 
-def test_warm_sport_cloth_has_the_measured_share_of_twins(real_data: Path) -> None:
+def test_warm_sport_cloth_has_the_measured_share_of_duplicates(real_data: Path) -> None:
     folder = real_data / "amazon-sport-cloth-warm"
     rows = {
         (domain, part): np.loadtxt(folder / pair / f"{part}.txt", dtype=np.int64)

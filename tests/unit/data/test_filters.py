@@ -1,4 +1,4 @@
-"""Filters against a slow twin that removes one user or item at a time."""
+"""Filters against a slow reference that removes one user or item at a time."""
 
 from __future__ import annotations
 

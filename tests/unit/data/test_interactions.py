@@ -1,4 +1,4 @@
-"""Interactions: what is counted once for everybody."""
+"""Interactions: events of one domain, checked and counted."""
 
 from __future__ import annotations
 

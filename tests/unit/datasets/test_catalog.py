@@ -58,7 +58,7 @@ def test_names_and_info_agree() -> None:
         catalog.info("gowala")
 
 
-def test_a_film_is_at_home_in_its_rarest_genre(small: Path) -> None:
+def test_the_domain_of_a_film_is_its_rarest_genre(small: Path) -> None:
     """Films per genre: War 1, Comedy 2, Drama 2; a tie goes by name, so the second film is a comedy."""
     data = catalog.movielens_genres(domains=("War", "Comedy", "Drama"), min_rating=4)
     assert {name: data.items[name].ids.tolist() for name in data.domain_names} == {

@@ -1,4 +1,4 @@
-"""Published splits: who is the same person, what validates, what is dropped."""
+"""Published splits: which ids are one user, what validates, what is dropped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def warm(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cold(tmp_path: Path) -> Path:
-    """0 is shared, 2 is tested in a and trains in b, 3 the other way, 7 is two people."""
+    """0 is shared, 2 is tested in a and trains in b, 3 the other way, 7 is two users."""
     return folder(
         tmp_path,
         {
@@ -74,7 +74,7 @@ def test_cold_pair_asks_who_is_shared(cold: Path) -> None:
         read_published(cold)
 
 
-def test_cold_people_keep_their_history_elsewhere(cold: Path) -> None:
+def test_cold_users_keep_their_history_in_other_domains(cold: Path) -> None:
     split = read_published(cold, shared_users=1)
     history = split.test.history
     assert history.users.ids.tolist() == ["0", "2", "3", "a:7", "b:7"]

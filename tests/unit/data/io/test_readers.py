@@ -70,8 +70,8 @@ def test_duckdb_relations_and_queries() -> None:
         connection.register("events", frame)
         assert read(connection.sql("select * from events")).fingerprint == read(TABLE).fingerprint
         connection.sql("create table kept as select * from events")
-        asked = read_sql("select * from kept", connection)
-    assert read(asked).fingerprint == read(TABLE).fingerprint
+        rows = read_sql("select * from kept", connection)
+    assert read(rows).fingerprint == read(TABLE).fingerprint
 
 
 def test_sqlite_by_uri_and_by_connection(tmp_path: Path) -> None:

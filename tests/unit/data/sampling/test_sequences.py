@@ -1,4 +1,4 @@
-"""Sequences in time, and the windows cut from them, against slow twins."""
+"""Sequences in time, and the windows cut from them, against slow references."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from landbridge.data.sampling.sequences import Windows
 
 
 def slow_history(data: MultiDomain, user: int) -> list[tuple[int, int]]:
-    """(time, joined item) of a person's events, oldest first."""
+    """(time, joined item) of a user's events, oldest first."""
     found, start = [], 0
     for table in data.domains.values():
         assert table.time is not None
@@ -45,7 +45,7 @@ def test_events_of_all_domains_stand_in_the_order_of_time() -> None:
         assert row(rows, user) == [item for _, item in slow_history(data, user)]
 
 
-def test_equal_times_are_shuffled_alike_whatever_else_is_known() -> None:
+def test_equal_times_are_shuffled_alike_in_any_history() -> None:
     rng = np.random.default_rng(0)
     users, items = np.repeat(np.arange(50), 20), np.concatenate([rng.permutation(40)[:20] for _ in range(50)])
     whole = of_one(Interactions.from_events(users, items, 50, 40, time=np.zeros(1000)))
@@ -83,7 +83,7 @@ def test_every_event_but_the_last_is_an_input_once(
     for window in Windows(rows, length, size, horizon, seed=5).epoch(number):
         assert window.input_BL.shape[1] <= length
         assert len(window.row_B) <= size
-        for input_L, target_L, person in zip(*window, strict=True):
+        for input_L, target_L, user in zip(*window, strict=True):
             count = int((input_L >= 0).sum())
             assert (input_L[count:] == -1).all()
             assert (target_L[count:] == -1).all()
@@ -91,8 +91,8 @@ def test_every_event_but_the_last_is_an_input_once(
             ahead = target_L[:count] - input_L[:count]
             assert (ahead >= 1).all()
             assert (ahead <= horizon).all()
-            assert (target_L[:count] < rows.offsets[person + 1]).all()
-            assert (input_L[:count] >= rows.offsets[person]).all()
+            assert (target_L[:count] < rows.offsets[user + 1]).all()
+            assert (input_L[:count] >= rows.offsets[user]).all()
             inputs += input_L[:count].tolist()
     wanted = [x for r in range(len(lengths)) for x in range(rows.offsets[r], rows.offsets[r + 1] - 1)]
     assert sorted(inputs) == wanted
@@ -117,7 +117,7 @@ def test_all_of_the_next_events_are_targets() -> None:
     assert np.allclose(counts[1:] / counts.sum(), 1 / 3, atol=0.02)
 
 
-def test_the_number_of_batches_is_not_told_too_high() -> None:
+def test_the_number_of_batches_is_a_lower_bound() -> None:
     windows = Windows(ragged([3, 17, 40, 1, 0]), 7, 2)
     assert 0 < len(windows) <= min(sum(1 for _ in windows.epoch(n)) for n in range(20))
 

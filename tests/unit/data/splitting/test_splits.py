@@ -52,7 +52,7 @@ def test_min_events_spares_users_with_fewer() -> None:
     assert pairs(split, "test", "b") == []
 
 
-def test_latest_takes_one_event_per_person_over_all_domains() -> None:
+def test_latest_takes_one_event_per_user_over_all_domains() -> None:
     data = world(
         {
             "a": [(0, 5, 30), (0, 1, 10), (1, 2, 7), (1, 4, 6), (2, 9, 1), (2, 8, 2)],
@@ -77,7 +77,7 @@ def test_latest_takes_one_event_per_person_over_all_domains() -> None:
     assert pairs(with_two, "valid", "b") == [(0, 0), (1, 3), (3, 1)]
 
 
-def test_latest_by_going_through_all_people() -> None:
+def test_latest_by_going_through_all_users() -> None:
     rng = np.random.default_rng(8)
     rows = {
         name: [(int(u), int(i), int(rng.integers(10**9))) for u, i in np.argwhere(rng.random((10, 10)) < 0.2)]
@@ -108,7 +108,7 @@ def test_latest_takes_tied_events_equally_often() -> None:
     assert again[0].train.fingerprint == again[1].train.fingerprint
 
 
-def test_latest_for_nobody_is_an_error() -> None:
+def test_latest_without_a_user_is_an_error() -> None:
     with pytest.raises(DataError, match="leaves no validation rows: give more events"):
         leave_latest_out(SMALL, min_events=5)
 
