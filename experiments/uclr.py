@@ -105,12 +105,21 @@ def _settled(name: str) -> dict[str, Any]:
 def _methods(choice: Choice) -> dict[str, Method]:
     """Label -> method; every rung takes over what the rung below found."""
     bprmf = BPRMF(factors=128, epochs=100)
-    pge = choice.best([UCLR(stage="pge", pretraining={"reg": 1e-5, "epochs": 100, "lr": 1e-3})])
+    pge = choice.best(
+        [UCLR.from_settings({"stage": "pge", "pretrain.settings": {"reg": 1e-5, "epochs": 100, "lr": 1e-3}})]
+    )
     rebuilt = choice.best(replace(pge, stage="ae", epochs=150, lr=lr) for lr in (1e-3, 3e-3))
-    cl = choice.best(replace(pge, stage="cl", alpha=alpha, **QUICK) for alpha in ALPHAS)
-    ucl = choice.best(replace(pge, stage="ucl", alpha=alpha, **QUICK) for alpha in ALPHAS)
-    full = choice.best(replace(ucl, stage="full", adapt_epochs=30, scope=scope) for scope in ("all", "users"))
-    literal = replace(pge, stage="ucl", temperature_objective="uco", alpha=1e-3, epochs=150)
+    cl = choice.best(pge.with_settings({"stage": "cl", "contrast.alpha": alpha, **QUICK}) for alpha in ALPHAS)
+    ucl = choice.best(
+        pge.with_settings({"stage": "ucl", "contrast.alpha": alpha, **QUICK}) for alpha in ALPHAS
+    )
+    full = choice.best(
+        ucl.with_settings({"stage": "full", "adaptation.epochs": 30, "adaptation.lora_targets": scope})
+        for scope in ("all", "users")
+    )
+    literal = pge.with_settings(
+        {"stage": "ucl", "contrast.temperature.objective": "uco", "contrast.alpha": 1e-3, "epochs": 150}
+    )
     joined = choice.best(grid(IALS(factors=128, epochs=12, sharing="joined"), **ALS))
     pretrained = {
         "lightgcn": {"epochs": 60, "lr": 3e-3},
@@ -119,7 +128,17 @@ def _methods(choice: Choice) -> dict[str, Method]:
     }
     others = {
         f"UCLR on {kind}": choice.best(
-            [replace(ucl, stage="full", pretrain=kind, pretraining=settings, adapt_epochs=30, **QUICK)]
+            [
+                ucl.with_settings(
+                    {
+                        "stage": "full",
+                        "pretrain.method": kind,
+                        "pretrain.settings": settings,
+                        "adaptation.epochs": 30,
+                        **QUICK,
+                    }
+                )
+            ]
         )
         for kind, settings in pretrained.items()
     }
@@ -169,9 +188,21 @@ def _own() -> dict[str, Any]:
     spec = benchmark_spec({**tables, "methods": [{"label": "popularity", "name": "popularity"}]})
     split = with_candidates(prepare_data(spec.data[0].experiment()), candidates, seed=TUNING_SEED)
     choice = _choice("sport-cloth", some_users(split.valid))
-    pge = choice.best([UCLR(stage="pge", alpha=1e-3, pretraining={"reg": 1e-5, "epochs": 45, "lr": 1e-3})])
-    ucl = choice.best([replace(pge, stage="ucl", alpha=0.3, **QUICK)])
-    full = choice.best([replace(pge, stage="full", alpha=0.3, adapt_epochs=30, **QUICK)])
+    pge = choice.best(
+        [
+            UCLR.from_settings(
+                {
+                    "stage": "pge",
+                    "contrast.alpha": 1e-3,
+                    "pretrain.settings": {"reg": 1e-5, "epochs": 45, "lr": 1e-3},
+                }
+            )
+        ]
+    )
+    ucl = choice.best([pge.with_settings({"stage": "ucl", "contrast.alpha": 0.3, **QUICK})])
+    full = choice.best(
+        [pge.with_settings({"stage": "full", "contrast.alpha": 0.3, "adaptation.epochs": 30, **QUICK})]
+    )
     methods = {"PGE": pge, "PGE+UCL-AE": ucl, "UCLR": full}
     return {**tables, "reference": "PGE", "methods": [entry(*each) for each in methods.items()]}
 
@@ -184,14 +215,23 @@ def _sensitivity() -> dict[str, Any]:
     }
     ucl, full = found["PGE+UCL-AE"], found["UCLR"]
     varied: dict[str, Method] = {"UCL-AE": ucl, "UCLR": full}
-    varied |= {f"mask {x:g}": replace(ucl, mask_ratio=x) for x in (0.1, 0.2, 0.3, 0.5)}
-    varied |= {f"alpha {x:g}": replace(ucl, alpha=x) for x in ALPHAS}
-    varied |= {f"objective {x}": replace(ucl, temperature_objective=x) for x in ("uco", "eq3", "rgcl")}
-    varied |= {f"rank {x}": replace(full, rank=x) for x in (2, 4, 8, 16, 32)}
-    varied |= {f"scope {x}": replace(full, scope=x) for x in ("all", "users", "items_free", "full", "none")}
-    on_graph = {"pretrain": "lightgcn", "pretraining": found["UCLR on lightgcn"].pretraining}
+    varied |= {f"mask {x:g}": ucl.with_settings({"encoder.mask_ratio": x}) for x in (0.1, 0.2, 0.3, 0.5)}
+    varied |= {f"alpha {x:g}": ucl.with_settings({"contrast.alpha": x}) for x in ALPHAS}
+    varied |= {
+        f"objective {x}": ucl.with_settings({"contrast.temperature.objective": x})
+        for x in ("uco", "eq3", "rgcl")
+    }
+    varied |= {f"rank {x}": full.with_settings({"adaptation.lora_rank": x}) for x in (2, 4, 8, 16, 32)}
+    varied |= {
+        f"scope {x}": full.with_settings({"adaptation.lora_targets": x})
+        for x in ("all", "users", "items_free", "full", "none")
+    }
+    on_graph = {
+        "pretrain.method": "lightgcn",
+        "pretrain.settings": found["UCLR on lightgcn"].pretrain.settings,
+    }
     rungs = {"pge": found["PGE"], "ae": found["PGE+AE"], "cl": found["PGE+CL-AE"], "ucl": ucl}
-    varied |= {f"{stage} on LightGCN": replace(rung, **on_graph) for stage, rung in rungs.items()}
+    varied |= {f"{stage} on LightGCN": rung.with_settings(on_graph) for stage, rung in rungs.items()}
     varied |= {"full on LightGCN": found["UCLR on lightgcn"]}
     tables = spec.model_dump(mode="json", exclude_none=True)
     entries = [entry(label, method) for label, method in varied.items()]

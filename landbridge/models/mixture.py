@@ -70,11 +70,13 @@ class Mixture(Method):
         """``settings`` with today's names, those of the members included."""
         from landbridge.models import registry
 
+        if not isinstance(settings.get("members"), Mapping):
+            return dict(settings)
         members = {
             label: {**member, "settings": registry.method(member["method"]).migrated(member["settings"])}
-            for label, member in settings.get("members", {}).items()
+            for label, member in settings["members"].items()
         }
-        return {**settings, **({"members": members} if members else {})}
+        return {**settings, "members": members}
 
     def methods(self) -> dict[str, Method]:
         """The members as methods."""

@@ -71,9 +71,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dwl gradient": ("dwl", {**SEQUENCE, "schedule.signal": "gradient"}),
     "dwl maps": ("dwl", {**SEQUENCE, "schedule.weight_map.kind": "affine", "schedule.initial_weights": "ones",
                          "schedule.sparsity.count_unit": "items", "schedule.update_every": 1}),
-    "uclr": ("uclr", {"factors": 4, "epochs": 2, "adapt_epochs": 2, "rank": 2, "batch_size": 16}),
-    "uclr ucl": ("uclr", {"factors": 4, "epochs": 2, "stage": "ucl", "pretrain": "ials", "batch_size": 16,
-                          "pretraining": {"epochs": 2}, "reading": "B"}),
+    "uclr": ("uclr", {"factors": 4, "epochs": 2, "adaptation.epochs": 2, "adaptation.lora_rank": 2,
+                      "batch_size": 16}),
+    "uclr ucl": ("uclr", {"factors": 4, "epochs": 2, "stage": "ucl", "pretrain.method": "ials",
+                          "batch_size": 16,
+                          "pretrain.settings": {"epochs": 2}, "encoder.layout": "B"}),
 }  # fmt: skip
 
 

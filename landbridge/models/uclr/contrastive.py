@@ -83,7 +83,7 @@ def user_temperatures(temperatures: Temperatures) -> Contrast:
         n = len(users_B) - 1
         log_g_B, kl_B = log_partition_and_kl(code_BL, blanked_BL, temperatures.tau_U[users_B])
         tau_B, log_s_B = temperatures.advance(users_B, log_g_B, kl_B, n)
-        if rule.tracking < 1:
+        if rule.partition_ema < 1:
             return losses.log_ratio_estimate(log_g_B, tau_B, rule.rho(n), log_s_B)
         return losses.contrastive(log_g_B, tau_B, rule.rho(n))
 

@@ -25,28 +25,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
+from landbridge.core.settings import Settings, schema, setting
 from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.pairwise import NEGATIVES, Pairs, Pairwise
+from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.base import Method
 from landbridge.models.common import losses
+from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.uclr.autoencoder import LAYOUTS, MASKS, AutoEncoder, keep_mask
+from landbridge.models.uclr.autoencoder import AutoEncoder, keep_mask
 from landbridge.models.uclr.contrastive import DualStream, fixed_temperature, user_temperatures
-from landbridge.models.uclr.fitted import SCORE_FROM, AutoencoderModel, encode_users, over_domains
-from landbridge.models.uclr.lora import TARGETS, LoraAdapter, adapt
+from landbridge.models.uclr.fitted import AutoencoderModel, encode_users, over_domains
+from landbridge.models.uclr.lora import LoraAdapter, adapt
 from landbridge.models.uclr.phase_log import best_epochs, phase_records
 from landbridge.models.uclr.temperature import TemperatureRule, Temperatures, by_activity
 from landbridge.training import tensors
@@ -58,8 +59,6 @@ from landbridge.training.torch_backend import device, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-STAGES = ("pge", "ae", "cl", "ucl", "full")
-PRETRAINERS = ("bprmf", "ials", "lightgcn", "pepnet")
 PGE, ADAPT = "pge", "adapt "
 
 People = npt.NDArray[np.int64]
@@ -75,80 +74,117 @@ class Triples(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Pretraining(Settings):
+    """The method that makes E and I."""
+
+    method: Literal["bprmf", "ials", "lightgcn", "pepnet"] = setting("bprmf", "The method of stage pge.")
+    settings: Mapping[str, Any] = setting({"reg": 1e-5}, "Its settings.")
+
+
+@dataclass(frozen=True)
+class EncoderSettings(Settings):
+    """The auto-encoder and how users are blanked out."""
+
+    layout: Literal["A", "B"] = setting(
+        "A", "Widths of its layers: 128 and 32, or 32 with 128 for the input."
+    )
+    mask_ratio: float = setting(0.3, "Share of a batch's users that are blanked out.", low=0, high=1)
+    mask: Literal["exact", "bernoulli"] = setting("exact", "Whether that share is exact or in the mean.")
+
+
+@dataclass(frozen=True)
+class Contrast(Settings):
+    """The objective (2)."""
+
+    alpha: float = setting(0.3, "Weight of rebuilding.", low=0, symbol="α")
+    temperature: TemperatureRule = setting(TemperatureRule(), "How temperatures move.")
+
+
+@dataclass(frozen=True)
+class Adaptation(Settings):
+    """The low-rank changes of (3)."""
+
+    lora_targets: Literal["users", "all", "items_free", "full", "none"] = setting(
+        "all", "What is adapted: users, all, all with free items and layers, all freely, or nothing."
+    )
+    lora_rank: int = setting(8, "Rank of a change BA.", low=1)
+    epochs: int = setting(10, "Passes over a domain's events; 0: no adaptation.", low=0)
+    domain_epochs: Mapping[str, int] = setting({}, "Epochs of a domain instead of ``epochs``.", low=0)
+
+
+@dataclass(frozen=True)
 class UCLR(Method):
-    """In the paper's symbols ``alpha`` α, ``temperature`` τ at first (and in stage "cl" throughout).
+    """Pretrained embeddings, made uniform by contrast and adapted to every domain."""
 
-    ``pretrain``: the method that makes E and I, with the settings ``pretraining``. ``reading``,
-    ``mask_ratio``, ``mask``: see the auto-encoder. ``temperature_objective``, ``radius``,
-    ``temperature_lr``, ``newest``, ``temperature_scale``, ``tracking``: see ``TemperatureRule``.
-    ``scope`` and ``rank``: what is adapted, and how much. ``epochs`` of (2), ``adapt_epochs`` of (3),
-    ``domain_epochs``: for a domain instead of them. ``scored``: "rebuilt", or its "mean" with the row.
-    """
-
-    factors: int = 128
-    stage: str = "full"
-    pretrain: str = "bprmf"
-    pretraining: Mapping[str, Any] = field(default_factory=lambda: {"reg": 1e-5})
-    reading: str = "A"
-    mask_ratio: float = 0.3
-    mask: str = "exact"
-    alpha: float = 0.3
-    temperature: float = 0.1
-    temperature_objective: str = "rgcl"
-    radius: float = 0.4
-    temperature_lr: float = 0.01
-    newest: float = 0.9
-    temperature_scale: str = "one"
-    tracking: float = 1.0
-    scope: str = "all"
-    rank: int = 8
-    lr: float = 1e-3
-    batch_size: int = 2048
-    epochs: int = 100
-    adapt_epochs: int = 10
-    domain_epochs: Mapping[str, int] = field(default_factory=dict)
-    negatives: str = "domain"
-    scored: str = "rebuilt"
-    cold_policy: str = "blend"
-    popularity_weight: float = 0.0
+    factors: int = setting(128, "Length of an embedding.", low=1, symbol="d")
+    stage: Literal["pge", "ae", "cl", "ucl", "full"] = setting("full", "How far to go, the paper's ablation.")
+    pretrain: Pretraining = setting(Pretraining(), "The method that makes the first embeddings.")
+    encoder: EncoderSettings = setting(EncoderSettings(), "The auto-encoder.")
+    contrast: Contrast = setting(Contrast(), "The objective (2).")
+    adaptation: Adaptation = setting(Adaptation(), "The changes by domain (3).")
+    lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
+    batch_size: int = setting(2048, "Users or pairs per step.", low=1)
+    epochs: int = setting(100, "Passes over all users in (2).", low=1)
+    negatives: Literal["domain", "all", "popularity"] = setting(
+        "domain", "Where negatives of (3) are drawn: the event's domain, all domains, or by popularity."
+    )
+    score_from: Literal["rebuilt", "mean"] = setting(
+        "rebuilt", "The rebuilt embedding, or its mean with the pretrained one."
+    )
+    cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
+    popularity_weight: float = setting(0.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "uclr"
     paper: ClassVar[str] = "Yang et al., WWW 2024"
     needs: ClassVar[str] = "extra neural"
     folds_in: ClassVar[str] = "as its pretrainer"
     thread_invariant: ClassVar[bool] = False  # torch's sums depend on the number of threads
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "pretrain": "pretrain.method",
+            "pretraining": "pretrain.settings",
+            "reading": "encoder.layout",
+            "mask_ratio": "encoder.mask_ratio",
+            "mask": "encoder.mask",
+            "alpha": "contrast.alpha",
+            "temperature": "contrast.temperature.start",
+            "temperature_objective": "contrast.temperature.objective",
+            "radius": "contrast.temperature.radius",
+            "temperature_lr": "contrast.temperature.lr",
+            "newest": "contrast.temperature.gradient_ema",
+            "temperature_scale": "contrast.temperature.grad_scale",
+            "tracking": "contrast.temperature.partition_ema",
+            "scope": "adaptation.lora_targets",
+            "rank": "adaptation.lora_rank",
+            "adapt_epochs": "adaptation.epochs",
+            "domain_epochs": "adaptation.domain_epochs",
+            "scored": "score_from",
+            "cold_weight": "popularity_weight",
+        }
+    )
     space: ClassVar[Space] = MappingProxyType(
         {
-            "alpha": Real(1e-4, 10.0, log=True),
-            "mask_ratio": Choice((0.1, 0.2, 0.3, 0.5)),
+            "contrast.alpha": Real(1e-4, 10.0, log=True),
+            "encoder.mask_ratio": Choice((0.1, 0.2, 0.3, 0.5)),
             "lr": Real(3e-4, 1e-2, log=True),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
     def __post_init__(self) -> None:
-        choices = {"stage": STAGES, "pretrain": PRETRAINERS, "reading": LAYOUTS, "mask": MASKS}
-        choices |= {"scope": tuple(TARGETS), "negatives": NEGATIVES, "scored": SCORE_FROM}
-        for key, valid in choices.items():
-            if getattr(self, key) not in valid:
-                raise SettingsError(unknown(key, getattr(self, key), valid))
-        if min(self.factors, self.batch_size, self.rank) < 1 or not 0 <= self.mask_ratio <= 1:
-            raise SettingsError(
-                "factors, batch_size and rank must be 1 or more and mask_ratio between 0 and 1."
-            )
-        self.rule, self.optimizer, self.pretrainer()  # settings that their owners check
+        super().__post_init__()
+        self.pretrainer()  # refuses settings that the pretrainer does not know
 
-    @property
-    def rule(self) -> TemperatureRule:
-        """How temperatures move."""
-        return TemperatureRule(
-            objective=self.temperature_objective,
-            radius=self.radius,
-            start=self.temperature,
-            lr=self.temperature_lr,
-            newest=self.newest,
-            scale=self.temperature_scale,
-            tracking=self.tracking,
-        )
+    @classmethod
+    def migrated(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """``settings`` with today's names, those of the pretrainer included."""
+        from landbridge.models import registry
+
+        result = super().migrated(settings)
+        inner = result.get("pretrain.settings")
+        if isinstance(inner, Mapping):  # anything else is refused later, with its name
+            kind = registry.method(result.get("pretrain.method", cls.pretrain.method))
+            result["pretrain.settings"] = kind.migrated(inner)
+        return result
 
     @property
     def optimizer(self) -> Optimizer:
@@ -159,20 +195,21 @@ class UCLR(Method):
         """The method of stage "pge": all domains as one table, as many factors."""
         from landbridge.models import registry
 
-        kind = registry.method(self.pretrain)
-        joined = {"sharing": "joined"} if "sharing" in {entry.name for entry in fields(kind)} else {}
-        return kind.from_settings({"factors": self.factors, **joined, **self.pretraining})
+        kind = registry.method(self.pretrain.method)
+        joined = {"sharing": "joined"} if "sharing" in schema(kind) else {}
+        return kind.from_settings({"factors": self.factors, **joined, **self.pretrain.settings})
 
     def stopped(self, log: Sequence[Mapping[str, Any]]) -> Method:
         """With the best number of epochs of every phase; no adaptation where none was better."""
-        best, settings = best_epochs(log, ADAPT), asdict(self)
+        best, chosen = best_epochs(log, ADAPT), dict[str, Any]()
         if PGE in best and self.pretrainer().has_epochs:
-            settings["pretraining"] = {**self.pretraining, "epochs": best[PGE]}
+            chosen["pretrain.settings"] = {**self.pretrain.settings, "epochs": best[PGE]}
         if self.stage != PGE and self._encoding in best:
-            settings["epochs"] = best[self._encoding]
+            chosen["epochs"] = best[self._encoding]
         adapted = {phase: epochs for phase, epochs in best.items() if phase.startswith(ADAPT)}
-        settings["domain_epochs"] |= {phase.removeprefix(ADAPT): n for phase, n in adapted.items()}
-        return self.from_settings(settings)
+        by_domain = {phase.removeprefix(ADAPT): n for phase, n in adapted.items()}
+        chosen["adaptation.domain_epochs"] = {**self.adaptation.domain_epochs, **by_domain}
+        return self.with_settings(chosen)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> AutoencoderModel:
         """Pretrain, then go on as far as ``stage`` says."""
@@ -194,7 +231,7 @@ class UCLR(Method):
             self.popularity_weight,
             base,
             {name: {} for name in names},
-            self.scored,
+            self.score_from,
         )
         if self.stage == PGE:
             return model
@@ -217,7 +254,7 @@ class UCLR(Method):
         from landbridge.training.loop import run_phase
 
         where, rows_UF = device(options.device), next(iter(model.user_UF.values()))
-        temperatures = Temperatures.start(self.rule, len(rows_UF), where)
+        temperatures = Temperatures.start(self.contrast.temperature, len(rows_UF), where)
         streams = self._streams(temperatures)
         layers = streams.encoder.initial(generator(options.seed, "layers"), where)
         table_UF = torch().from_numpy(rows_UF).to(where)
@@ -228,7 +265,7 @@ class UCLR(Method):
 
         def fitted() -> AutoencoderModel:
             found = tensors.arrays(layers)
-            made_UF = encode_users(found, self.scored, rows_UF)
+            made_UF = encode_users(found, self.score_from, rows_UF)
             names = model.history.domain_names
             return replace(model, user_UF=dict.fromkeys(names, made_UF), layers=dict.fromkeys(names, found))
 
@@ -256,13 +293,13 @@ class UCLR(Method):
         order = rng.permutation(np.flatnonzero(history.activity_UD.any(axis=1)))
         if len(order) > 1:
             for users_B in np.array_split(order, -(-len(order) // self.batch_size)):
-                yield users_B, keep_mask(len(users_B), self.mask_ratio, rng, self.mask)
+                yield users_B, keep_mask(len(users_B), self.encoder.mask_ratio, rng, self.encoder.mask)
 
     def _streams(self, temperatures: Temperatures) -> DualStream:
         """What Eq. (2) is at this stage."""
-        own, alike = user_temperatures(temperatures), fixed_temperature(self.temperature)
+        own, alike = user_temperatures(temperatures), fixed_temperature(self.contrast.temperature.start)
         contrast = {"ae": None, "cl": alike, "ucl": own}[self._encoding]
-        return DualStream(AutoEncoder.of(self.factors, self.reading), self.alpha, contrast)
+        return DualStream(AutoEncoder.of(self.factors, self.encoder.layout), self.contrast.alpha, contrast)
 
     def _adapt(
         self, model: AutoencoderModel, domain: str, temperatures: Temperatures, options: FitOptions
@@ -271,7 +308,7 @@ class UCLR(Method):
         from landbridge.training.loop import run_phase
 
         weights = self._adaptation(model, domain, options)
-        epochs = self.domain_epochs.get(domain, self.adapt_epochs)
+        epochs = self.adaptation.domain_epochs.get(domain, self.adaptation.epochs)
         if not epochs or not weights.parameters():
             return model
         own = temperatures.copy()
@@ -284,7 +321,7 @@ class UCLR(Method):
 
         def adapted() -> AutoencoderModel:
             layers = tensors.arrays(weights.effective_layers())
-            rows_UF = encode_users(layers, self.scored, weights.users.whole().detach().cpu().numpy())
+            rows_UF = encode_users(layers, self.score_from, weights.users.whole().detach().cpu().numpy())
             item_IF = weights.items.whole().detach().cpu().numpy()
             return replace(
                 model,
@@ -317,7 +354,12 @@ class UCLR(Method):
         users_UF, items_IF = (torch().from_numpy(a).to(where) for a in (rows_UF, model.item_IF[domain]))
         layers = {name: torch().from_numpy(a).to(where) for name, a in model.layers[domain].items()}
         return adapt(
-            users_UF, items_IF, layers, self.scope, self.rank, generator(options.seed, "adapt", domain)
+            users_UF,
+            items_IF,
+            layers,
+            self.adaptation.lora_targets,
+            self.adaptation.lora_rank,
+            generator(options.seed, "adapt", domain),
         )
 
     def _triples(self, source: Pairwise, number: int) -> Iterator[Triples]:
@@ -325,7 +367,7 @@ class UCLR(Method):
         rng = generator(source.seed, "blanked", source.label, str(number))
         for pairs in source.batches(number, self.batch_size):
             users, place = np.unique(pairs.user_N, return_inverse=True)
-            kept_B = keep_mask(len(users), self.mask_ratio, rng, self.mask)
+            kept_B = keep_mask(len(users), self.encoder.mask_ratio, rng, self.encoder.mask)
             yield Triples(pairs, users.astype(np.int64), place, kept_B)
 
     def _ranking(self, streams: DualStream, weights: LoraAdapter, batch: Triples) -> dict[str, Tensor]:
@@ -337,7 +379,7 @@ class UCLR(Method):
         )
         rows_BF = weights.users.rows(users_B)
         rebuilt_BF, terms = streams.terms(weights.effective_layers(), rows_BF, users_B, kept_B)
-        scored_BF = rebuilt_BF if self.scored == "rebuilt" else (rebuilt_BF + rows_BF) / 2
+        scored_BF = rebuilt_BF if self.score_from == "rebuilt" else (rebuilt_BF + rows_BF) / 2
         scored_NF = scored_BF[place_N]
         better_N, worse_N = (
             (scored_NF * weights.items.rows(idx_N)).sum(dim=1) for idx_N in (positive_N, negative_N)

@@ -8,7 +8,7 @@ so ρ says where a temperature comes to rest. ρ = 0 ("uco", Eq. 9 and 14 of Yan
 never positive and every τ climbs to its upper bound. ρ = log n ("eq3", their Eq. 3): the slope is the
 entropy of p and every τ falls until one competitor stands alone, to its lower bound where several tie.
 Between them ("rgcl", Qiu et al. 2023) a τ rests where KL = ρ. Algorithm 2 moves each person of the batch,
-with G the gradient (1) times ``scale``:
+with G the gradient (1) times ``grad_scale``:
 
     u_i ← (1 - β₀) u_i + β₀ G_i                                                                        (2)
     τ_i ← clip(τ_i - η u_i, low, high)                                                                 (3)
@@ -26,17 +26,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.errors import SettingsError
+from landbridge.core.settings import Settings, setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-OBJECTIVES = ("uco", "eq3", "rgcl")
 GROUPS: Mapping[str, int] = {
     "1": 1,
     "2": 2,
@@ -48,46 +48,41 @@ GROUPS: Mapping[str, int] = {
     "26-50": 26,
     "51+": 51,
 }  # label -> fewest events in all domains; nine, as in the figure of the paper
-GRADIENT_SCALES = ("literal", "batch", "one")
 
 
 @dataclass(frozen=True)
-class TemperatureRule:
+class TemperatureRule(Settings):
     """How temperatures move.
 
-    ``objective`` and, for "rgcl", ``radius`` (ρ as a share of log n); ``start`` (τ at first); ``lr`` (η);
-    ``newest`` (β₀, the weight of the new gradient); ``scale`` of the gradient: "literal" 1/|U|, "batch" 1/B
-    or "one"; ``low`` and ``high`` bound τ; ``tracking`` (γ). Near its rest a τ's distance
-    shrinks by 1 - 2ηρ/τ a step where h is Gaussian: an ``lr`` above τ/ρ makes it swing.
+    Near its rest a τ's distance shrinks by 1 - 2ηρ/τ a step where h is Gaussian: an ``lr`` above τ/ρ makes
+    it swing.
     """
 
-    objective: str = "rgcl"
-    radius: float = 0.4
-    start: float = 0.1
-    lr: float = 0.01
-    newest: float = 0.9
-    scale: str = "one"
-    low: float = 1e-5
-    high: float = 1.0
-    tracking: float = 1.0
+    objective: Literal["uco", "eq3", "rgcl"] = setting(
+        "rgcl", "Where a temperature comes to rest: at its upper bound, its lower bound, or at KL = ρ."
+    )
+    radius: float = setting(0.4, "ρ of the objective rgcl as a share of log n.", low=0, high=1, symbol="ρ")
+    start: float = setting(0.1, "Temperature at first, throughout in stage cl.", above=0, symbol="τ")
+    lr: float = setting(0.01, "Step of the temperatures, Eq. (3).", low=0, symbol="η")
+    gradient_ema: float = setting(
+        0.9, "Weight of the new gradient in its moving average, Eq. (2).", above=0, high=1, symbol="β₀"
+    )
+    grad_scale: Literal["literal", "batch", "one"] = setting(
+        "one", "Factor on the gradient: 1/|U|, 1/B or 1."
+    )
+    low: float = setting(1e-5, "Smallest temperature.", above=0)
+    high: float = setting(1.0, "Largest temperature.", above=0)
+    partition_ema: float = setting(
+        1.0, "Weight of the new partition sum in its moving average, Eq. (4).", above=0, high=1, symbol="γ"
+    )
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise SettingsError(unknown("temperature objective", self.objective, OBJECTIVES))
-        if self.scale not in GRADIENT_SCALES:
-            raise SettingsError(unknown("temperature gradient scale", self.scale, GRADIENT_SCALES))
-        if not 0 < self.low <= self.start <= self.high:
+        super().__post_init__()
+        if not self.low <= self.start <= self.high:
             raise SettingsError(
                 f"Temperatures start at {self.start:g}, outside [{self.low:g}, {self.high:g}]: "
-                "choose 0 < low <= start <= high."
+                "choose low <= start <= high."
             )
-        for name in ("newest", "tracking"):
-            if not 0 < getattr(self, name) <= 1:
-                raise SettingsError(
-                    f"{name} is {getattr(self, name):g}: a running average needs 0 < {name} <= 1."
-                )
-        if not 0 <= self.radius <= 1:
-            raise SettingsError(f"radius is {self.radius:g}: it is a share of log n, between 0 and 1.")
 
     def rho(self, negatives: int) -> float:
         """ρ of Eq. (1) for ``negatives`` = n."""
@@ -96,7 +91,7 @@ class TemperatureRule:
 
     def factor(self, users: int, batch: int) -> float:
         """What the gradient is multiplied by."""
-        return {"literal": 1 / users, "batch": 1 / batch, "one": 1.0}[self.scale]
+        return {"literal": 1 / users, "batch": 1 / batch, "one": 1.0}[self.grad_scale]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +134,10 @@ class Temperatures:
         Returns what the network's own step takes: τ before this step and log s after it, each (B,).
         """
         tau_B, log_g_B, kl_B = self.tau_U[users_B], log_g_B.detach(), kl_B.detach()
-        log_s_B = _tracked(self.log_mean_U[users_B], log_g_B, self.rule.tracking)
+        log_s_B = _tracked(self.log_mean_U[users_B], log_g_B, self.rule.partition_ema)
         slope_B = gradient(log_g_B, kl_B, log_s_B, self.rule.rho(negatives), negatives)
         slope_B = slope_B * self.rule.factor(len(self.tau_U), len(tau_B))
-        average_B = self.average_U[users_B].lerp(slope_B, self.rule.newest)  # Eq. (2)
+        average_B = self.average_U[users_B].lerp(slope_B, self.rule.gradient_ema)  # Eq. (2)
         self.log_mean_U[users_B] = log_s_B
         self.average_U[users_B] = average_B
         self.tau_U[users_B] = (tau_B - self.rule.lr * average_B).clamp(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from landbridge.data.synthetic import planted_transfer
 from landbridge.models.base import Queries
 from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.uclr.fitted import AutoencoderModel, encode_users, over_domains
-from landbridge.models.uclr.method import PRETRAINERS, UCLR
+from landbridge.models.uclr.method import UCLR
 from landbridge.training.options import FitOptions
 
 torch = pytest.importorskip("torch")
@@ -26,17 +28,18 @@ from crowds import divergence, gaps, log_mean  # noqa: E402
 
 ONE = FitOptions(threads=1, seed=3)
 SMALL: dict[str, Any] = {
-    "factors": 6, "pretraining": {"epochs": 5, "lr": 0.03, "batch_size": 16}, "lr": 0.01, "batch_size": 25,
-    "epochs": 3, "adapt_epochs": 2, "alpha": 0.1,
+    "factors": 6, "pretrain.settings": {"epochs": 5, "lr": 0.03, "batch_size": 16}, "lr": 0.01,
+    "batch_size": 25,
+    "epochs": 3, "adaptation.epochs": 2, "contrast.alpha": 0.1,
 }  # fmt: skip
 
 
-def small(**settings: Any) -> UCLR:
-    return UCLR(**{**SMALL, **settings})
+def small(settings: Mapping[str, Any] = MappingProxyType({})) -> UCLR:
+    return UCLR.from_settings({**SMALL, **settings})
 
 
-def pretrained(data: MultiDomain, **settings: Any) -> DotProductModel:
-    base = small(**settings).pretrainer().fit(data, ONE)
+def pretrained(data: MultiDomain, settings: Mapping[str, Any] = MappingProxyType({})) -> DotProductModel:
+    base = small(settings).pretrainer().fit(data, ONE)
     assert isinstance(base, DotProductModel)
     return base
 
@@ -50,7 +53,7 @@ class TestStages:
     def test_pge_scores_like_the_model_it_is(self) -> None:
         data = uneven()
         base, everybody = pretrained(data), Queries.of_users(np.arange(data.n_users))
-        fitted = small(stage="pge").fit(data, ONE)
+        fitted = small({"stage": "pge"}).fit(data, ONE)
         for name in data.domain_names:
             known_U = data.activity_UD.any(axis=1)
             wanted_UI = base.user_UF[name] @ base.item_IF[name].T
@@ -58,27 +61,27 @@ class TestStages:
 
     @pytest.mark.parametrize("stage", ["ae", "cl", "ucl"])
     def test_domains_share_layers_and_rows_until_they_are_adapted(self, stage: str) -> None:
-        fitted = small(stage=stage).fit(uneven(), ONE)
+        fitted = small({"stage": stage}).fit(uneven(), ONE)
         assert len({id(rows_UF) for rows_UF in fitted.user_UF.values()}) == 1
         assert len({id(layers) for layers in fitted.layers.values()}) == 1
 
     def test_full_is_ucl_until_something_is_adapted(self) -> None:
         data = uneven()
         base = pretrained(data)
-        ucl = small(stage="ucl").fit_on(base, ONE)
-        for unchanged in (small(adapt_epochs=0), small(scope="none")):
+        ucl = small({"stage": "ucl"}).fit_on(base, ONE)
+        for unchanged in (small({"adaptation.epochs": 0}), small({"adaptation.lora_targets": "none"})):
             assert same(replace(unchanged.fit_on(base, ONE), method=ucl.method), ucl)
         adapted = small().fit_on(base, ONE)
         assert not np.array_equal(adapted.user_UF["a"], ucl.user_UF["a"])
-        only_a = small(adapt_epochs=0, domain_epochs={"a": 2}).fit_on(base, ONE)
+        only_a = small({"adaptation.epochs": 0, "adaptation.domain_epochs": {"a": 2}}).fit_on(base, ONE)
         assert np.array_equal(only_a.user_UF["a"], adapted.user_UF["a"])
         assert only_a.user_UF["b"] is only_a.user_UF["c"]
 
     @pytest.mark.parametrize("scope", ["users", "all", "items_free", "full"])
     def test_what_a_scope_may_change(self, scope: str) -> None:
         base = pretrained(uneven())
-        before = small(stage="ucl").fit_on(base, ONE)
-        after = small(scope=scope).fit_on(base, ONE)
+        before = small({"stage": "ucl"}).fit_on(base, ONE)
+        after = small({"adaptation.lora_targets": scope}).fit_on(base, ONE)
         assert not np.array_equal(before.user_UF["a"], after.user_UF["a"])
         assert np.array_equal(before.item_IF["a"], after.item_IF["a"]) == (scope == "users")
         same_layers = all(
@@ -86,16 +89,20 @@ class TestStages:
         )
         assert same_layers == (scope == "users")
 
-    @pytest.mark.parametrize("pretrain", PRETRAINERS)
+    @pytest.mark.parametrize("pretrain", ["bprmf", "ials", "lightgcn", "pepnet"])
     def test_every_pretrainer_serves(self, pretrain: str) -> None:
         data = uneven()
-        fitted = small(pretrain=pretrain, pretraining={"epochs": 2}).fit(data, ONE)
+        fitted = small({"pretrain.method": pretrain, "pretrain.settings": {"epochs": 2}}).fit(data, ONE)
         assert fitted.base.method.name == pretrain
         assert np.isfinite(fitted.score("b", Queries.of_users([-1, 0, 1]))).all()
 
     def test_rows_of_several_domains_are_weighed_by_events(self) -> None:
         data = uneven()
-        base = small(pretrain="pepnet", pretraining={"epochs": 3}).pretrainer().fit(data, ONE)
+        base = (
+            small({"pretrain.method": "pepnet", "pretrain.settings": {"epochs": 3}})
+            .pretrainer()
+            .fit(data, ONE)
+        )
         assert isinstance(base, DotProductModel)
         rows_UF = over_domains(base)
         user = int(np.argmax(data.activity_UD.min(axis=1)))
@@ -109,7 +116,7 @@ class TestStages:
 def plain_epoch(method: UCLR, rows_UF: Any, layers: dict[str, Any], batches: Any, tau: float | None) -> Any:
     """One epoch of Eq. (2) in float64 with torch's own Adam; own temperatures where ``tau`` is None."""
     wide = {name: layer.detach().double().requires_grad_() for name, layer in layers.items()}
-    rows_UF, rule = torch.tensor(rows_UF).double(), method.rule
+    rows_UF, rule = torch.tensor(rows_UF).double(), method.contrast.temperature
     tau_U = torch.full((len(rows_UF),), rule.start, dtype=torch.float64)
     average_U = torch.zeros_like(tau_U)
     adam = torch.optim.Adam(list(wide.values()), lr=method.lr)
@@ -128,9 +135,9 @@ def plain_epoch(method: UCLR, rows_UF: Any, layers: dict[str, Any], batches: Any
         tau_B = tau_U[users_B] if tau is None else torch.full((len(users),), tau, dtype=torch.float64)
         rho = rule.rho(len(users) - 1) if tau is None else np.log(len(users) - 1)
         distance_B = sum(((each - whole_BF) ** 2).sum(dim=1) for each in rebuilt)
-        loss = (tau_B * (log_mean(h_BN, tau_B) + rho) + method.alpha * distance_B).mean()
+        loss = (tau_B * (log_mean(h_BN, tau_B) + rho) + method.contrast.alpha * distance_B).mean()
         slope_B = rho - divergence(h_BN, tau_B).detach()
-        average_U[users_B] = (1 - rule.newest) * average_U[users_B] + rule.newest * slope_B
+        average_U[users_B] = (1 - rule.gradient_ema) * average_U[users_B] + rule.gradient_ema * slope_B
         tau_U[users_B] = (tau_B - rule.lr * average_U[users_B]).clamp(rule.low, rule.high)
         adam.zero_grad()
         loss.backward()
@@ -141,9 +148,9 @@ def plain_epoch(method: UCLR, rows_UF: Any, layers: dict[str, Any], batches: Any
 @pytest.mark.parametrize("stage", ["cl", "ucl"])
 def test_an_epoch_is_the_published_one_in_plain_torch(stage: str) -> None:
     data = uneven()
-    base, method = pretrained(data), small(stage=stage, epochs=1)
+    base, method = pretrained(data), small({"stage": stage, "epochs": 1})
     fitted = method.fit_on(base, ONE)
-    start = small(stage=stage, epochs=0).fit_on(base, ONE)
+    start = small({"stage": stage, "epochs": 1, "lr": 1e-30}).fit_on(base, ONE)
     layers = {name: torch.tensor(layer) for name, layer in start.layers["a"].items()}
     batches = list(method._crowds(data, ONE.seed, 0))
     assert len(batches) > 1
@@ -163,9 +170,12 @@ def test_an_epoch_is_the_published_one_in_plain_torch(stage: str) -> None:
 def test_a_batch_of_a_domain_is_ranked_by_its_rebuilt_rows() -> None:
     """The first loss of Eq. (3), written out: nothing is adapted yet."""
     data = uneven()
-    base, method = pretrained(data), small(batch_size=10_000, adapt_epochs=1, mask_ratio=0.0)
+    base, method = (
+        pretrained(data),
+        small({"batch_size": 10_000, "adaptation.epochs": 1, "encoder.mask_ratio": 0.0}),
+    )
     fitted = method.fit_on(base, ONE)
-    ucl = small(stage="ucl", batch_size=10_000, mask_ratio=0.0).fit_on(base, ONE)
+    ucl = small({"stage": "ucl", "batch_size": 10_000, "encoder.mask_ratio": 0.0}).fit_on(base, ONE)
     source = Pairwise(data["a"], {"a": slice(0, data["a"].n_items)}, "domain", ONE.seed, "a")
     ((pairs, *_),) = method._triples(source, 0)
     x_NF = ucl.user_UF["a"][pairs.user_N].astype(float)
@@ -174,7 +184,7 @@ def test_a_batch_of_a_domain_is_ranked_by_its_rebuilt_rows() -> None:
     assert told["adapt a loss:ranking"] == pytest.approx(np.log1p(np.exp(-score_N)).mean(), rel=1e-5)
     rows_UF = over_domains(base)[np.unique(pairs.user_N)]
     distance = 2 * ((ucl.user_UF["a"][np.unique(pairs.user_N)] - rows_UF) ** 2).sum(axis=1).mean()
-    assert told["adapt a loss:rebuilt"] == pytest.approx(method.alpha * distance, rel=1e-4)
+    assert told["adapt a loss:rebuilt"] == pytest.approx(method.contrast.alpha * distance, rel=1e-4)
 
 
 class TestServing:
@@ -200,7 +210,9 @@ class TestServing:
     def test_the_mean_with_the_row_itself(self) -> None:
         data = uneven()
         base = pretrained(data)
-        rebuilt, mean = (small(stage="ae", scored=s).fit_on(base, ONE) for s in ("rebuilt", "mean"))
+        rebuilt, mean = (
+            small({"stage": "ae", "score_from": s}).fit_on(base, ONE) for s in ("rebuilt", "mean")
+        )
         wanted_UF = (rebuilt.user_UF["a"] + over_domains(base)) / 2
         np.testing.assert_allclose(mean.user_UF["a"], wanted_UF, atol=1e-6)
 
@@ -232,7 +244,7 @@ def test_an_adaptation_that_is_never_better_is_dropped() -> None:
     data = uneven()
     base = pretrained(data)
     fitted = small().fit_on(base, replace(ONE, validate=Kill(), patience=5))
-    once = small(stage="ucl", epochs=1).fit_on(base, ONE)
+    once = small({"stage": "ucl", "epochs": 1}).fit_on(base, ONE)
     assert fitted.user_UF["a"] is fitted.user_UF["b"]
     np.testing.assert_array_equal(fitted.user_UF["a"], once.user_UF["a"])  # the first epoch was the best
 
@@ -244,22 +256,30 @@ def test_the_best_epochs_of_every_phase() -> None:
         {"phase": "adapt a", "valid": 0.24}, {"phase": "adapt b", "valid": 0.2},
         {"phase": "adapt b", "valid": 0.4}, {"temperature_by_activity": {}},
     ]  # fmt: skip
-    found = small(pretraining={"lr": 0.1}).stopped(log)
-    assert found == small(pretraining={"lr": 0.1, "epochs": 2}, epochs=2, domain_epochs={"a": 0, "b": 2})
+    found = small({"pretrain.settings": {"lr": 0.1}}).stopped(log)
+    assert found == small(
+        {
+            "pretrain.settings": {"lr": 0.1, "epochs": 2},
+            "epochs": 2,
+            "adaptation.domain_epochs": {"a": 0, "b": 2},
+        }
+    )
     assert small().stopped(()) == small()
 
 
 def test_quiet_people_gain_from_what_is_planted_elsewhere() -> None:
     """Everybody has a taste; the sparse domain knows little of it, the dense ones all."""
     world = planted_transfer(users=240, items=120, groups=6)
-    method = UCLR(
-        factors=8,
-        lr=0.01,
-        epochs=40,
-        adapt_epochs=2,
-        alpha=1.0,
-        batch_size=256,
-        pretraining={"epochs": 30, "lr": 0.03},
+    method = UCLR.from_settings(
+        {
+            "factors": 8,
+            "lr": 0.01,
+            "epochs": 40,
+            "adaptation.epochs": 2,
+            "contrast.alpha": 1.0,
+            "batch_size": 256,
+            "pretrain.settings": {"epochs": 30, "lr": 0.03},
+        }
     )
     fitted = method.fit(world.split.test.history, ONE)
     history = world.split.test.history["sparse"]
@@ -288,21 +308,21 @@ def test_figures_of_a_run_are_in_its_log() -> None:
     ("wrong", "says"),
     [
         ({"stage": "uclr"}, "did you mean 'ucl'"),
-        ({"pretrain": "bprmff"}, "did you mean 'bprmf'"),
-        ({"scope": "user"}, "did you mean 'users'"),
-        ({"scored": "rebuild"}, "did you mean 'rebuilt'"),
-        ({"pretraining": {"epoch": 3}}, "did you mean 'epochs'"),
-        ({"temperature_objective": "uc"}, "did you mean 'uco'"),
-        ({"mask_ratio": 1.5}, "between 0 and 1"),
-        ({"rank": 0}, "1 or more"),
-        ({"lr": -1.0}, "lr must be above 0"),
+        ({"pretrain.method": "bprmff"}, "did you mean 'bprmf'"),
+        ({"adaptation.lora_targets": "user"}, "did you mean 'users'"),
+        ({"score_from": "rebuild"}, "did you mean 'rebuilt'"),
+        ({"pretrain.settings": {"epoch": 3}}, "did you mean 'epochs'"),
+        ({"contrast.temperature.objective": "uc"}, "did you mean 'uco'"),
+        ({"encoder.mask_ratio": 1.5}, "from 0 to 1"),
+        ({"adaptation.lora_rank": 0}, "1 or more"),
+        ({"lr": -1.0}, "lr must be a number, above 0"),
     ],
 )
 def test_impossible_settings(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
-        UCLR(**wrong)
+        UCLR.from_settings({**wrong})
 
 
 def test_settings_survive_their_way_through_text() -> None:
-    method = small(domain_epochs={"Food & Drink": 3})
+    method = small({"adaptation.domain_epochs": {"Food & Drink": 3}})
     assert UCLR.from_settings(asdict(method)) == method
