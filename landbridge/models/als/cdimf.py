@@ -50,7 +50,6 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
-from landbridge.models.als.solver import require_penalty
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
@@ -70,8 +69,8 @@ class CDIMF(Method):
     """Implicit ALS in every domain, tied by a consensus of the shared users' embeddings."""
 
     factors: int = setting(64, "Length of an embedding.", low=1, symbol="d")
-    alpha0: float = setting(0.02, "Weight of all pairs of user and item, seen or not.", low=0, symbol="α₀")
-    reg: float = setting(0.02, "L2 penalty of the embeddings.", low=0, symbol="λ")
+    alpha0: float = setting(0.02, "Weight of all pairs of user and item, seen or not.", above=0, symbol="α₀")
+    reg: float = setting(0.02, "L2 penalty of the embeddings.", above=0, symbol="λ")
     frequency_exponent: float = setting(
         0.5, "How much the penalty grows with a row's number of events.", low=0, high=1, symbol="ν"
     )
@@ -116,10 +115,6 @@ class CDIMF(Method):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_penalty(self.alpha0, self.reg)
 
     @classmethod
     def in_auto(cls) -> Mapping[str, Method]:

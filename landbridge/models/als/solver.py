@@ -33,7 +33,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from landbridge.core.errors import SettingsError
 from landbridge.core.types import Float32, Float64, Int64, Ragged
 
 BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
@@ -97,14 +96,6 @@ class FrequencyRidge:
         """The penalty of every row, (R,); ``catalogue`` is the number |V| of columns with events."""
         scaled_R = counts_R / max(catalogue, 1) + self.alpha0
         return np.asarray(self.reg * scaled_R ** (2 * self.exponent), np.float32)  # Eq. (5)
-
-
-def require_penalty(alpha0: float, reg: float) -> None:
-    """SettingsError if alpha0 = reg = 0: the system of Eq. (1) is then singular for short rows."""
-    if alpha0 == reg == 0:
-        raise SettingsError(
-            "alpha0 and reg must not both be 0: users with few events would have no unique embedding."
-        )
 
 
 def initial(rng: np.random.Generator, rows: int, factors: int) -> Float32:

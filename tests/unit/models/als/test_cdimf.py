@@ -354,6 +354,8 @@ def test_no_number_is_never_passed_on() -> None:
         SMALL._epoch(domains, 1, state, 1)
 
 
-def test_a_problem_without_any_penalty_is_refused() -> None:
-    with pytest.raises(SettingsError, match="must not both be 0"):
-        CDIMF(alpha0=0, reg=0)
+def test_a_problem_without_a_penalty_is_refused() -> None:
+    """Users without events have no other: their systems would be singular."""
+    for key in ("alpha0", "reg"):
+        with pytest.raises(SettingsError, match=f"{key} must be a number, above 0"):
+            CDIMF.from_settings({key: 0})
