@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, Protocol, TypeVar
 
 from landbridge.core.errors import LandbridgeError, SettingsError
@@ -81,15 +83,15 @@ class Processes:
         """Yield results as they finish; LandbridgeError if a worker process died."""
         remaining = iter(items)
         workers: list[_Worker[T]] = []
-        busy: dict[Any, _Worker[T]] = {}
+        busy: dict[Connection, _Worker[T]] = {}
         try:
             for item in islice(remaining, self.jobs):
                 worker = self._start_worker(item)
                 workers.append(worker)
                 busy[worker.submit(fn, item)] = worker
             while busy:
-                for pipe in connection.wait(list(busy)):
-                    worker = busy.pop(pipe)
+                ready = connection.wait(list(busy))
+                for worker in [busy.pop(pipe) for pipe in list(busy) if pipe in ready]:
                     result: R = worker.result()
                     for item in islice(remaining, 1):  # before the yield: the caller may take long
                         busy[worker.submit(fn, item)] = worker
@@ -111,11 +113,11 @@ class Processes:
 class _Worker(Generic[T]):
     """A worker process, our end of the pipe to it, and its current item."""
 
-    process: Any
-    pipe: Any
+    process: BaseProcess
+    pipe: Connection
     item: T
 
-    def submit(self, fn: Callable[[T], Any], item: T) -> Any:
+    def submit(self, fn: Callable[[T], Any], item: T) -> Connection:
         """Send an item to the process; returns the pipe on which the result will arrive."""
         self.item = item
         work = pickle.dumps((fn, item))
@@ -135,6 +137,7 @@ class _Worker(Generic[T]):
     def _death_message(self) -> str:
         self.process.join()
         status = self.process.exitcode
+        assert status is not None  # it has been joined
         if status < 0:
             why = f"was killed (signal {-status}): if memory ran out, use fewer jobs"
         else:
@@ -152,7 +155,7 @@ def _terminate(workers: list[_Worker[T]]) -> None:
         worker.pipe.close()
 
 
-def _worker_loop(pipe: Any) -> None:
+def _worker_loop(pipe: Connection) -> None:
     """Worker loop; it ends when the parent closes the pipe or exits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()

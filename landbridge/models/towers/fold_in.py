@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +95,11 @@ def optimise_users(
 
 
 def forward(
-    towers: TowerNetwork, weights: Mapping[str, Float32], domain: str, x_TNI: Float32, mask_TN: Any
+    towers: TowerNetwork,
+    weights: Mapping[str, Float32],
+    domain: str,
+    x_TNI: Float32,
+    mask_TN: npt.NDArray[np.bool_],
 ) -> ForwardCache:
     """The activations of all layers, Eqs. (2) and (4)."""
     names, mask_TN1 = (domain, *towers.others(domain)), np.asarray(mask_TN, np.float32)[..., None]

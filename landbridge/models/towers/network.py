@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 SHARING = ("separate", "user", "tower", "cross", "joined")
 Weights = Mapping[str, "Tensor"]
@@ -107,7 +107,9 @@ class TowerNetwork:
             shapes[f"cross.{level}.weight"] = (widths[level + 1], widths[level])
         return shapes
 
-    def initial(self, data: MultiDomain, seed: int, init_std: float, where: Any = "cpu") -> dict[str, Tensor]:
+    def initial(
+        self, data: MultiDomain, seed: int, init_std: float, where: device | str = "cpu"
+    ) -> dict[str, Tensor]:
         """Weights before the first step: rows and H of deviation ``init_std``, layers uniform in
         ±√(6 / in)."""
         drawn = {

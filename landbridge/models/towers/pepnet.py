@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -49,6 +49,7 @@ from landbridge.training.torch_backend import device, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch import device as torch_device
 
 GAMMA = 2.0
 LABEL = "all"  # that of the joined table: rows start, and pairs are drawn, as in joined BPRMF
@@ -76,7 +77,7 @@ class GatedNetwork:
         chosen_BF = self.gate("ep", self._rows("domain_prior", domain_B), row_BF) * row_BF  # Eq. (2)
         return self.gate("pp", prior_BP, chosen_BF) * chosen_BF, prior_BP  # Eq. (3)
 
-    def pair_losses(self, index_3B: Tensor, domain_B: Tensor, weight: Any, reg: float) -> Tensor:
+    def pair_losses(self, index_3B: Tensor, domain_B: Tensor, weight: Tensor | float, reg: float) -> Tensor:
         """Eq. (4), (B,), of (user, positive, negative) triples; ``weight`` is 1 or a tensor (B,)."""
         user_BF, prior_BP = self.gated_users(index_3B[0], domain_B)
         positive_BF, negative_BF = self._rows("items", index_3B[1:])
@@ -154,7 +155,7 @@ class PEPNet(Method):
         )
         return self._fitted(train, network, slices, log)
 
-    def start(self, pairs: Pairwise, where: Any = "cpu") -> GatedNetwork:
+    def start(self, pairs: Pairwise, where: torch_device | str = "cpu") -> GatedNetwork:
         """The network before the first step, on the device ``where``: every gate is 1."""
         sizes = {"users": pairs.events.n_users, "items": pairs.events.n_items}
         drawn = {
