@@ -28,8 +28,8 @@ FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: too little data to evaluate a metho
 COLD_SHARE = 0.5  # above: most users or items have one or two events
 BURST_SHARE = 0.5  # above: the order of most events within their user is arbitrary
 LISTED_SHARE = 0.02  # above: duplicate items have enough events to bias every result
-REAL_USERS = 0.1  # the least correlation of activity expected between domains of the same users
-NO_USERS = 0.05  # a correlation surely below this is that of strangers
+SAME_USERS = 0.1  # the least correlation of activity expected between domains of the same users
+DIFFERENT_USERS = 0.05  # a correlation surely below this is that of different users
 SURE = 3.09  # standard errors, one-sided p = .001
 BOUNDARY = 4.5  # standard errors by which an id range must differ: the maximum over all boundaries
 MILLISECONDS, BEFORE_1990 = 10**11, 631_152_000
@@ -148,8 +148,8 @@ def _same_users(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2:
             "users=range(...)."
         )
         return Finding("same users", "stop", pair, text, figures)
-    if figures["pearson_at_most"] < REAL_USERS:
-        severity: Severity = "stop" if figures["pearson_at_most"] < NO_USERS else "look"
+    if figures["pearson_at_most"] < SAME_USERS:
+        severity: Severity = "stop" if figures["pearson_at_most"] < DIFFERENT_USERS else "look"
         text = (
             f"Activity of the {len(shared):,} users shared by {names} is hardly correlated (r = {r:.3f}): "
             "check that equal ids are the same users."
@@ -181,7 +181,7 @@ def _boundary(log_S2: Float64) -> int | None:
     sides = (log_S2[: cuts[best]], log_S2[cuts[best] :])
     least = max(_bound(_correlation(part), len(part), -SURE) for part in sides)
     most = min(_bound(_correlation(part), len(part), SURE) for part in sides)
-    return int(cuts[best]) if z_K[best] > BOUNDARY and least > 0 and most < REAL_USERS else None
+    return int(cuts[best]) if z_K[best] > BOUNDARY and least > 0 and most < SAME_USERS else None
 
 
 def _correlation(log_S2: Float64) -> float:
