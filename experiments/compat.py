@@ -16,7 +16,7 @@ from landbridge.datasets.catalog import ciao, food_kitchen
 from landbridge.datasets.published import read_published
 from landbridge.models.als.ials import IALS
 from landbridge.studies.transfer.compatibility import transferability
-from landbridge.studies.transfer.matrix import Transfer, prediction_quality, transfer_matrix
+from landbridge.studies.transfer.matrix import TransferMatrix, prediction_quality, transfer_matrix
 from landbridge.training.options import FitOptions
 
 SEED = SEEDS[0]
@@ -29,7 +29,7 @@ SPLITS: Mapping[str, Callable[[], Split]] = {
 TASTE = ("share", "activity", "match", "match_z", "cka", "r2", "relief", "predicted")
 
 
-def _lines(transfer: Transfer, predicted: pl.DataFrame) -> str:
+def _lines(transfer: TransferMatrix, predicted: pl.DataFrame) -> str:
     """One line per ordered pair, the highest prediction first."""
     joined = transfer.rows.join(predicted, on=["source", "target"], maintain_order="left")
     return markdown(

@@ -16,7 +16,7 @@ from landbridge.data.splitting.holdout import ACROSS, FULL
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.segments import with_segment
 from landbridge.evaluation.significance import Comparison, compare
-from landbridge.studies.ablation.weight_tables import regrouped
+from landbridge.studies.ablation.weight_tables import group_by_sparsity
 
 METRICS = ("ndcg@10", "recall@10")
 CLAIMS = (
@@ -139,7 +139,7 @@ def _evaluated(
         pair = [results.evaluation(label, protocol, both) for label in (one, other)]
         if segments is not None:
             pair = [_at_home(each, segments) for each in pair]
-        a, b = (regrouped(each, tuple(sparse)) for each in pair)
+        a, b = (group_by_sparsity(each, tuple(sparse)) for each in pair)
         found.append(compare(a, b, METRICS[0]))
     return found
 

@@ -30,8 +30,16 @@ from landbridge.models.sequential.dwl import DWL
 from landbridge.reports.write import report
 from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
 from landbridge.studies.ablation.plan import BENCH, AblationResult
-from landbridge.studies.ablation.weight_tables import ALL, BASE, FIXED, GENERIC, REST, SPARSE, regrouped
-from landbridge.studies.ablation.weight_trajectories import Ground
+from landbridge.studies.ablation.weight_tables import (
+    ALL,
+    BASE,
+    FIXED,
+    GENERIC,
+    REST,
+    SPARSE,
+    group_by_sparsity,
+)
+from landbridge.studies.ablation.weight_trajectories import WeightInputs
 from landbridge.studies.ablation.weights import WeightAblation, ablate_weights
 
 RUNS, SPECS = Path("runs/weights"), Path(__file__).parent / "weights"
@@ -57,7 +65,7 @@ def main() -> None:
 def _study(name: str, study: Study, jobs: int) -> None:
     source, out = study.source(name), RUNS / name
     split, choice = prepared(source)
-    quartile = Ground.of(split.test.history).sparsest
+    quartile = WeightInputs.of(split.test.history).sparsest
     settings = entry(BASE, settled(choice, study.generic, study.tried))["settings"]
     del settings["weigh"]
     weights = ablate_weights(WeightAblation(source, settings), out / "weights", jobs, Terminal())
@@ -91,7 +99,7 @@ def _finalists(results: Results, quartile: tuple[str, ...]) -> list[str]:
     """The controls, the base, and the best other cell in the sparsest quartile and over all users."""
     history = [GENERIC, FIXED, BASE]
     means = {
-        label: regrouped(results.evaluation(label, ACROSS), quartile).means(METRIC)
+        label: group_by_sparsity(results.evaluation(label, ACROSS), quartile).means(METRIC)
         for label in results.evaluations
         if label not in history
     }
@@ -114,10 +122,15 @@ def _reported(name: str, finalists: Sequence[str], quartile: tuple[str, ...]) ->
     rows = []
     for label in finalists:
         seeds = results.evaluations[label][ACROSS]
-        own = [regrouped(over_seeds({seed: each}), quartile).means(METRIC) for seed, each in seeds.items()]
+        own = [
+            group_by_sparsity(over_seeds({seed: each}), quartile).means(METRIC)
+            for seed, each in seeds.items()
+        ]
         parts = {part: spread([each[part] for each in own]) for part in (SPARSE, REST, ALL)}
         rows.append({"cell": label, "seeds": len(own), **parts})
-    evaluated = {label: regrouped(results.evaluation(label, ACROSS, FRESH), quartile) for label in finalists}
+    evaluated = {
+        label: group_by_sparsity(results.evaluation(label, ACROSS, FRESH), quartile) for label in finalists
+    }
     control = evaluated.pop(GENERIC)
     return (
         f"{markdown(rows)}\n\nAgainst generic, with the {len(FRESH)} seeds that had no say in who is a "
@@ -129,8 +142,8 @@ def _after(first: Results, after: Mapping[str, Mapping[int, Evaluation]], quarti
     """Weights while learning beside weights afterwards."""
     rows, reported = [], []
     for label, seeds in after.items():
-        learned = regrouped(first.evaluation(label, ACROSS), quartile)
-        later = replace(regrouped(over_seeds(seeds), quartile), name=f"{label}, afterwards")
+        learned = group_by_sparsity(first.evaluation(label, ACROSS), quartile)
+        later = replace(group_by_sparsity(over_seeds(seeds), quartile), name=f"{label}, afterwards")
         rows += [{"cell": each.name, **each.means(METRIC)} for each in (learned, later)]
         reported.append(compare(learned, later, METRIC))
     return f"{markdown(rows)}\n\n{compared(reported)}"

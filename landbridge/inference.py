@@ -1,6 +1,6 @@
-"""From a fitted model to lists with raw ids: for some people, for all, for a new one, and why.
+"""Recommendation lists and explanations with raw ids, from a fitted model.
 
-Shape letters: B people in a block, K places of a list, I items.
+Shape letters: B users in a block, K ranks of a list, I items.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     import polars as pl
 
 SCORES_AT_ONCE = 1 << 26  # float32 scores held in memory, 256 MiB
-ROUNDING = 5e-5  # a smaller rest is none in tables of four places
+ROUNDING = 5e-5  # a smaller rest is zero in a table of four decimals
 FORMAT, VERSION = "landbridge-recommendations", 1
 
 
 def recommend(
     fitted: Fitted, domain: str, users: Iterable[Any] | None = None, k: int = 10, seen: bool = False
 ) -> pl.DataFrame:
-    """The ``k`` best items of ``domain`` for each person: user, rank, item, title (if any), score.
+    """Recommend the ``k`` best items of ``domain`` to each user: user, rank, item, title (if any), score.
 
-    ``users``: raw ids, None for everybody. Known items are left out unless ``seen``. DataError for an
-    unknown id.
+    ``users``: raw ids, None for all users. Items of the user's history are left out unless ``seen``.
+    Raises DataError for an unknown id.
     """
     vocabulary = fitted.history.users
     user_B = (
@@ -52,9 +52,9 @@ def recommend_all(
     block: int = 4096,
     progress: Progress | None = None,
 ) -> None:
-    """Lists for everybody as Parquet files in the folder ``out``, one per ``block`` people.
+    """Write the lists of all users as Parquet files in the folder ``out``, one per ``block`` users.
 
-    Files appear whole or not at all; a call that was cut off goes on where it stopped. Read them with
+    Files are written atomically; an interrupted call resumes with the first missing file. Read them with
     ``polars.read_parquet(out / "*.parquet")``.
     """
     folder, total = Path(out), fitted.history.n_users
@@ -72,23 +72,26 @@ def recommend_all(
 
 
 def fold_in(fitted: Fitted, events: Mapping[str, Iterable[Any]], domain: str, k: int = 10) -> pl.DataFrame:
-    """The ``k`` best items of ``domain`` for a new person with these raw item ids per domain: rank, item,
-    title (if any), score."""
+    """Recommend the ``k`` best items of ``domain`` to a new user: rank, item, title (if any), score.
+
+    ``events``: domain -> raw item ids of the user. The model is not changed. Raises DataError for an unknown
+    item or if there is no event at all.
+    """
     from landbridge.ranking.top_k import top_k
 
     rows = {name: _history(fitted, name, list(items)) for name, items in events.items()}
     if not any(len(row.columns) for row in rows.values()):
-        raise DataError("A new person needs at least one item in some domain.")
+        raise DataError("A new user needs at least one item in some domain.")
     scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows))
     item_BK, score_BK = top_k(scores_BI, _at_least_one(k), rows.get(domain, Ragged.empty(1)))
     return _frame(_Names.of(fitted, domain), np.zeros(1, np.int32), item_BK, score_BK).drop("user")
 
 
 def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
-    """What makes up one item's score for a known person, largest first: domain, item, title, contribution.
+    """Explain one item's score for a user, largest part first: domain, item, title, contribution.
 
-    One row per event of the person and, where there is any, one without an item for the popularity that
-    lifts newcomers, and one for what no single event explains. The contributions sum to the score.
+    One row per event of the user's history, one without an item for popularity (cold start) and one for the
+    rest that no single event explains, if they are not zero. The contributions sum to the score. Raises
     DataError for an unknown id or a model that cannot explain.
     """
     import polars as pl
@@ -96,12 +99,12 @@ def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
     history = fitted.history
     user_idx = int(_indices(history.users, [user])[0])
     item_idx = int(_item_indices(fitted, domain, [item])[0])
-    found = fitted.explain(domain, Queries.of_users([user_idx]), item_idx)
-    parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in found.events.items()]
-    if found.popularity != 0:
-        parts.append(_without_item(domain, "popular in this domain", found.popularity))
-    if abs(found.rest) > ROUNDING:
-        parts.append(_without_item(domain, "not from single events", found.rest))
+    explanation = fitted.explain(domain, Queries.of_users([user_idx]), item_idx)
+    parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in explanation.events.items()]
+    if explanation.popularity != 0:
+        parts.append(_without_item(domain, "popular in this domain", explanation.popularity))
+    if abs(explanation.rest) > ROUNDING:
+        parts.append(_without_item(domain, "not from single events", explanation.rest))
     return pl.concat(parts).sort("contribution", descending=True, maintain_order=True)
 
 
@@ -116,7 +119,7 @@ class _Names:
     @classmethod
     def of(cls, fitted: Fitted, domain: str) -> _Names:
         history = fitted.history
-        history[domain]  # an unknown domain is named here
+        history[domain]  # raises DataError for an unknown domain
         titles = history.titles.get(domain)
         return cls(
             _series("user", history.users.ids),
@@ -184,41 +187,39 @@ def _series(name: str, values: npt.NDArray[Any]) -> pl.Series:
 def _indices(vocabulary: Vocabulary, users: list[Any]) -> Int32:
     user_B = vocabulary.index(users)
     if (user_B < 0).any():
-        stranger = users[int(np.argmax(user_B < 0))]
-        raise DataError(
-            f"The model knows no user {stranger!r}; use fold_in with some items for a new person."
-        )
+        missing = users[int(np.argmax(user_B < 0))]
+        raise DataError(f"The model knows no user {missing!r}. Use fold_in with some items of a new user.")
     return user_B
 
 
 def _item_indices(fitted: Fitted, domain: str, items: list[Any]) -> Int32:
-    fitted.history[domain]  # an unknown domain is named here
+    fitted.history[domain]  # raises DataError for an unknown domain
     item_N = fitted.history.items[domain].index(items)
     if (item_N < 0).any():
-        raise DataError(f"Domain {domain!r} has no item {items[int(np.argmax(item_N < 0))]!r}; leave it out.")
+        raise DataError(f"Domain {domain!r} has no item {items[int(np.argmax(item_N < 0))]!r}. Leave it out.")
     return item_N
 
 
 def _history(fitted: Fitted, domain: str, items: list[Any]) -> Ragged:
-    """One row with a new person's items."""
+    """One row with the items of a new user."""
     item_N = np.unique(_item_indices(fitted, domain, items)) if items else np.empty(0, np.int32)
     return Ragged.from_rows([item_N])
 
 
 def _chunks(values: Int32, size: int) -> Iterator[Int32]:
-    """Consecutive pieces, at least one even of nothing."""
+    """Consecutive pieces; an empty array gives one empty piece."""
     for start in range(0, max(len(values), 1), size):
         yield values[start : start + size]
 
 
 def _at_least_one(k: int) -> int:
     if k < 1:
-        raise SettingsError(f"A list needs 1 place or more, not {k}.")
+        raise SettingsError(f"k must be 1 or more, not {k}.")
     return k
 
 
 def _identity(fitted: Fitted, domain: str, k: int, block: int) -> dict[str, Any]:
-    """What parts must agree on to belong together."""
+    """All files of a folder must be of the same call: equal model, data and arguments."""
     arrays, _ = fitted.state()
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -243,7 +244,7 @@ def _bytes(array: IdArray) -> bytes:
 
 
 def _open_parts(folder: Path, identity: dict[str, Any]) -> None:
-    """A new folder, or the one an equal call began."""
+    """Start a new folder, or continue one of an equal call."""
     manifest = folder / "manifest.json"
     if manifest.exists():
         if read_json(manifest) != identity:

@@ -1,4 +1,4 @@
-"""The whole way, and the only file that knows it: read -> split -> fit -> evaluate -> save."""
+"""The pipeline of an experiment: read -> split -> fit -> save -> evaluate. No other file runs all of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEPT_WHILE_FITTING = ("checkpoint.safetensors", "trials.log", "identity.json")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What an experiment gave; without a split there is nothing to judge on."""
+    """The result of an experiment. Without a split there is no holdout and no evaluation."""
 
     fitted: Fitted
     holdout: Holdout | None
@@ -41,16 +41,17 @@ def run(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Run:
-    """Run an experiment and keep it in the run folder ``out``.
+    """Run an experiment and save it in the run folder ``out`` (None: save nothing).
 
-    While it fits, ``out.checkpoint`` holds its progress; ``resume`` continues what a killed run left there.
+    The folder ``OUT.checkpoint`` beside it is the work_dir of the fit; with ``resume`` a killed run continues
+    from it. Raises StoreError if another fit is writing the same run.
     """
     check(spec.model)
     progress = progress or Silent()
     if out is None:
         return _run(spec, None, progress)
     work_dir = out.with_name(f"{out.name}.checkpoint")
-    with _alone(work_dir, out):
+    with _exclusive(work_dir, out):
         if not resume:
             _empty(work_dir)
         result = _run(spec, out, progress, work_dir)
@@ -64,27 +65,27 @@ def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None
     fitted = fit_spec(spec, split, options)
     holdout = split.test if isinstance(split, Split) else None
     if out is not None:
-        _keep(out, spec, fitted, holdout)
+        _save(out, spec, fitted, holdout)
     evaluation = None if holdout is None else evaluate_run(fitted, holdout, out, threads(spec), progress)
     return Run(fitted, holdout, evaluation)
 
 
 @contextmanager
-def _alone(work_dir: Path, out: Path) -> Iterator[None]:
-    """Only one fit at a time writes a run folder."""
+def _exclusive(work_dir: Path, out: Path) -> Iterator[None]:
+    """Lock the work_dir, so that only one fit at a time writes a run folder."""
     with ExitStack() as held:
         try:
             held.enter_context(exclusive_lock(work_dir))
         except FileExistsError:
             raise StoreError(
-                f"{work_dir} is a file, but the way of a fit is kept there; move it away."
+                f"{work_dir} must be a folder, but it is a file. Move it or choose another --out."
             ) from None
         except BlockingIOError:
-            raise StoreError(f"Another fit is writing {out}; wait for it or give another folder.") from None
+            raise StoreError(f"Another fit is writing {out}. Wait for it or choose another folder.") from None
         try:
             yield
         finally:
-            with suppress(OSError):  # it stays where there is something to go on from
+            with suppress(OSError):  # not empty: a killed or failed fit can be resumed
                 work_dir.rmdir()
 
 
@@ -95,7 +96,7 @@ def evaluate_run(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate on the holdout and keep the rows in the run folder as ``evaluation``."""
+    """Evaluate on the holdout and attach the rows to the run folder as ``evaluation``."""
     from landbridge.evaluation.evaluate import evaluate
 
     evaluation = evaluate(fitted, holdout, threads=threads, progress=progress or Silent())
@@ -105,12 +106,12 @@ def evaluate_run(
 
 
 def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:
-    """The evaluation of a saved run on the test part kept with it."""
+    """Evaluate a saved run on the test data stored with it."""
     fitted = store.load(path)
     return evaluate_run(fitted, store.load_holdout(path, fitted.history), path, progress=progress)
 
 
-def _keep(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> None:
+def _save(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> None:
     store.save(fitted, out)
     store.attach(out, "experiment", "toml", lambda file: file.write_bytes(spec.toml()))
     if holdout is not None:
@@ -118,15 +119,15 @@ def _keep(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> Non
 
 
 def _empty(work_dir: Path) -> None:
-    """Remove what is in a work_dir folder, unless it is something else."""
+    """Remove the files of a fit from its work_dir; refuse if the folder holds any other file."""
     inside = sorted(work_dir.rglob("*"), reverse=True)
-    if foreign := [path for path in inside if path.is_file() and not _is_checkpoint(path)]:
+    if foreign := [path for path in inside if path.is_file() and not _is_work_file(path)]:
         raise StoreError(
-            f"{work_dir} is no work_dir, it holds other files ({foreign[0].name}); move it away."
+            f"{work_dir} holds files that no fit wrote ({foreign[0].name}). Move the folder away."
         )
     for path in inside:
         path.rmdir() if path.is_dir() else path.unlink()
 
 
-def _is_checkpoint(path: Path) -> bool:
+def _is_work_file(path: Path) -> bool:
     return path.name in KEPT_WHILE_FITTING or is_temporary(path)

@@ -32,9 +32,9 @@ def command(
     from landbridge.cli import show
     from landbridge.config import merge_tables
     from landbridge.core.progress import Terminal
+    from landbridge.studies.benchmark.result_tables import main_tables
     from landbridge.studies.benchmark.runner import benchmark
     from landbridge.studies.benchmark.spec import benchmark_spec
-    from landbridge.studies.benchmark.tables import main_tables
 
     tables = merge_tables(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
     resolved = benchmark_spec(tables)
@@ -54,13 +54,13 @@ def command(
 def _tables(spec: Path | None, models: Text, data: Text, seeds: int | None) -> dict[str, Any]:
     from landbridge.config import read_spec
     from landbridge.core.errors import SettingsError
-    from landbridge.studies.benchmark.spec import of_names
+    from landbridge.studies.benchmark.spec import spec_of_names
 
     if spec is not None and not (models or data or seeds):
         return read_spec(spec)
     if spec is not None or not (models and data):
         raise SettingsError("Give either a benchmark file, or --models and --data.")
-    return of_names(_names(models), _names(data), 3 if seeds is None else seeds)
+    return spec_of_names(_names(models), _names(data), 3 if seeds is None else seeds)
 
 
 def _names(text: str) -> list[str]:

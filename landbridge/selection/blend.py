@@ -1,7 +1,7 @@
-"""Which blend of fitted models serves whom, from their figures on validation data.
+"""Blend weights of fitted models per domain and activity group, estimated on validation data.
 
 Every validation pair t is ranked under W weight vectors at once (a grid on the simplex), which gives values
-v_tw. Small groups would overfit if each took its own best vector, so a group's estimate is drawn towards
+v_tw. Small groups would overfit if each took its own best vector, so a group's estimate is shrunk towards
 its domain's, its activity group's and the global one. With m_c the mean over the n_c pairs of a cell c
 (a domain's activity group), m_d and m_a over a domain's or an activity group's pairs, and m over all,
 
@@ -35,16 +35,16 @@ from landbridge.models.base import Fitted
 from landbridge.models.mixture import standardised
 from landbridge.ranking.top_k import count_above_blends
 
-STEPS = {1: 1, 2: 20, 3: 10, 4: 7, 5: 5}  # parts the simplex is cut into, by members
+STEPS = {1: 1, 2: 20, 3: 10, 4: 7, 5: 5}  # members -> parts into which the simplex is divided
 FOLDS, REPEATS = 5, 10
 KAPPAS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 100_000.0)
 BLOCK_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Trials:
+class BlendTrials:
     """``value_TW``: the metric of every validation pair under every weight vector ``weight_WM``;
-    ``domain_T``, ``group_T``: place of its domain and activity group; ``user_T``: whose pair it is."""
+    ``domain_T``, ``group_T``: index of its domain and activity group; ``user_T``: its user."""
 
     value_TW: Float32
     weight_WM: Float32
@@ -65,7 +65,7 @@ class Trials:
         return len(self.domains) * len(ACTIVITY)
 
     def only(self, label: str) -> int:
-        """The weight vector that is this member alone."""
+        """The index of the weight vector that is this member alone."""
         return int(self.weight_WM[:, self.labels.index(label)].argmax())
 
 
@@ -76,14 +76,14 @@ def simplex(members: int, steps: int) -> Float32:
     return np.asarray(rows, np.float32) / np.float32(steps)
 
 
-def trials(
+def evaluate_blends(
     members: Mapping[str, Fitted],
     holdout: Holdout,
     metric: str = "ndcg@10",
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Trials:
-    """Rank every validation pair, alone, under every weight vector."""
+) -> BlendTrials:
+    """Rank every validation pair on its own under every weight vector."""
     weight_WM = simplex(len(members), STEPS.get(len(members), 4))
     total = sum(len(targets) for targets in holdout.targets.values())
     parts, done = [], 0
@@ -121,12 +121,12 @@ def _values(
 
 def _stacked(
     parts: Sequence[tuple[int, str, Float32]], holdout: Holdout, weight_WM: Float32, labels: tuple[str, ...]
-) -> Trials:
+) -> BlendTrials:
     groups = [
         activity_group(holdout.history[domain].user_counts[holdout.targets[domain].user_idx])
         for _, domain, _ in parts
     ]
-    return Trials(
+    return BlendTrials(
         np.concatenate([value_TW for _, _, value_TW in parts]),
         weight_WM,
         np.concatenate([np.full(len(value_TW), place) for place, _, value_TW in parts]),
@@ -138,27 +138,27 @@ def _stacked(
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class CellSums:
     """Pairs ``count_C`` and totals ``total_CW`` per cell: domains times activity groups, empty ones too."""
 
     count_C: Int64
     total_CW: Float64
 
     @classmethod
-    def of(cls, cell_T: Int64, value_TW: Float32, cells: int) -> Sums:
-        """Added up in float64."""
+    def of(cls, cell_T: Int64, value_TW: Float32, cells: int) -> CellSums:
+        """Sum the values of each cell in float64."""
         from scipy.sparse import csr_matrix
 
         places = (cell_T, np.arange(len(cell_T)))
         member_CT = csr_matrix((np.ones(len(cell_T)), places), shape=(cells, len(cell_T)))
         return cls(np.bincount(cell_T, minlength=cells), np.asarray(member_CT @ value_TW, np.float64))
 
-    def __sub__(self, other: Sums) -> Sums:
-        return Sums(self.count_C - other.count_C, self.total_CW - other.total_CW)
+    def __sub__(self, other: CellSums) -> CellSums:
+        return CellSums(self.count_C - other.count_C, self.total_CW - other.total_CW)
 
 
-def shares(count_C: Int64, kappa: float) -> Float64:
-    """What a pair of cell c' counts in cell c's estimate, k of Eqs. (1)-(3), (C, C')."""
+def pair_shares(count_C: Int64, kappa: float) -> Float64:
+    """The weight of a pair of cell c' in the estimate of cell c, k of Eqs. (1)-(3), (C, C')."""
     cell_C = np.arange(len(count_C))
     domain_C, group_C = cell_C // len(ACTIVITY), cell_C % len(ACTIVITY)
     all_CC = np.full((len(count_C),) * 2, 1 / count_C.sum())
@@ -171,25 +171,25 @@ def _drawn(same_CC: npt.NDArray[np.bool_], count_C: Int64, towards_CC: Float64, 
     return np.asarray((same_CC + kappa * towards_CC) / (same_CC @ count_C + kappa)[:, None])
 
 
-def estimates(sums: Sums, kappa: float) -> Float64:
+def estimates(sums: CellSums, kappa: float) -> Float64:
     """Eq. (2) for every cell and weight vector, (C, W)."""
-    return np.asarray(shares(sums.count_C, kappa) @ sums.total_CW)
+    return np.asarray(pair_shares(sums.count_C, kappa) @ sums.total_CW)
 
 
-def standard_errors(of: Trials, kappa: float, base: int) -> Float64:
+def standard_errors(of: BlendTrials, kappa: float, base: int) -> Float64:
     """Eq. (3): of every vector's difference from vector ``base``, per cell, (C, W)."""
     delta_TW = of.value_TW - of.value_TW[:, [base]]
     delta_TW -= delta_TW.mean(axis=0)
-    squares = Sums.of(of.cell_T, np.square(delta_TW), of.cells)
-    return np.asarray(np.sqrt(np.square(shares(squares.count_C, kappa)) @ squares.total_CW))
+    squares = CellSums.of(of.cell_T, np.square(delta_TW), of.cells)
+    return np.asarray(np.sqrt(np.square(pair_shares(squares.count_C, kappa)) @ squares.total_CW))
 
 
-def chosen_kappa(of: Trials, seed: int) -> tuple[float, float]:
-    """The κ whose choices do best on users they were not made on, and the mean value they reach there.
+def chosen_kappa(of: BlendTrials, seed: int) -> tuple[float, float]:
+    """Cross-validated κ: the best one on held-out users, and its mean value there.
 
-    One division into folds says little about rare hits, so the figure is a mean over several.
+    One division into folds is too noisy for rare hits, so the value is a mean over several.
     """
-    whole = Sums.of(of.cell_T, of.value_TW, of.cells)
+    whole = CellSums.of(of.cell_T, of.value_TW, of.cells)
     reached = dict.fromkeys(KAPPAS, 0.0)
     for repeat in range(REPEATS):
         for part in _folds(of, generator(seed, "blend folds", str(repeat))):
@@ -199,15 +199,15 @@ def chosen_kappa(of: Trials, seed: int) -> tuple[float, float]:
     return best, reached[best] / (REPEATS * len(of.cell_T))
 
 
-def _folds(of: Trials, rng: np.random.Generator) -> Iterator[Sums]:
-    """Everybody's pairs in one of the folds, chosen at random."""
+def _folds(of: BlendTrials, rng: np.random.Generator) -> Iterator[CellSums]:
+    """The pairs of each fold; all pairs of a user are in one random fold."""
     fold_T = rng.integers(0, FOLDS, int(of.user_T.max()) + 1)[of.user_T]
     for fold in range(FOLDS):
-        yield Sums.of(of.cell_T[fold_T == fold], of.value_TW[fold_T == fold], of.cells)
+        yield CellSums.of(of.cell_T[fold_T == fold], of.value_TW[fold_T == fold], of.cells)
 
 
-def _reached(made: Sums, held_out: Sums, kappa: float) -> float:
-    """What the choices made on some users add up to on the others."""
+def _reached(made: CellSums, held_out: CellSums, kappa: float) -> float:
+    """The total on held-out users of the vectors chosen on the other users."""
     if not made.count_C.sum():
         return 0.0
     best_C = estimates(made, kappa).argmax(axis=1)

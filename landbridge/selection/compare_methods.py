@@ -1,4 +1,4 @@
-"""Several methods searched with equal budgets, and the winner as an experiment for ``landbridge fit``."""
+"""Tune several methods with equal budgets and write the best one as an experiment file."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class MethodComparison:
-    """``spec``: the experiment with the best method and settings; ``found``: every method's search."""
+    """``spec``: the experiment with the best method and settings; ``results``: every method's search."""
 
     spec: Spec
-    found: Mapping[str, TuningResult]
+    results: Mapping[str, TuningResult]
 
     def table(self) -> pl.DataFrame:
-        """One row per method, best first: figure on validation data, trials, cost, settings found."""
+        """One row per method, best first: validation value, trials, pruned, seconds, changed settings."""
         import polars as pl
 
         records = [
@@ -44,12 +44,12 @@ class MethodComparison:
                 "seconds": float(tuned.trials["seconds"].sum()),
                 "settings": _changed(tuned.method),
             }
-            for name, tuned in self.found.items()
+            for name, tuned in self.results.items()
         ]
         return pl.DataFrame(records).sort(self.spec.fit.validate_on, descending=True, maintain_order=True)
 
     def write(self, out: Path) -> None:
-        """Write the winner as an experiment file."""
+        """Write the best method as an experiment file."""
         with atomic_write(out) as temporary:
             temporary.write_bytes(self.spec.toml())
 
@@ -61,11 +61,11 @@ def compare_methods(
     work_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> MethodComparison:
-    """Search every one of ``models`` on the experiment's data; by default its own, else all.
+    """Tune each of ``models`` on the experiment's data; by default the experiment's own method.
 
-    Each may spend the experiment's ``trials`` and ``seconds``. Its settings stay as they are, apart from
-    those that ``space`` (a TOML table) names, which begin there. Of settings and ranges each method takes
-    those it knows; one that none of them knows is a SettingsError.
+    Every method gets the experiment's ``trials`` and ``seconds``. The experiment's settings stay fixed,
+    except those in ``space`` (a TOML table), whose search starts from them. Each method takes the settings
+    and ranges it has; one that no method has is a SettingsError. ``work_dir``: a folder to resume from.
     """
     methods = {name: registry.method(name) for name in models or _of(spec)}
     settings = _dealt(spec.model.settings, methods)
@@ -75,7 +75,7 @@ def compare_methods(
     split = prepare_data(spec)
     if not isinstance(split, Split):
         raise SettingsError("Tuning needs validation data: choose a [split] kind other than none.")
-    found = {
+    results = {
         name: tune(
             method,
             split,
@@ -87,18 +87,18 @@ def compare_methods(
         )
         for name, method in started.items()
     }
-    best = max(found.values(), key=lambda tuned: tuned.value)
-    return MethodComparison(_with(spec, best.method), found)
+    best = max(results.values(), key=lambda tuned: tuned.value)
+    return MethodComparison(_with(spec, best.method), results)
 
 
 def _of(spec: Spec) -> tuple[str, ...]:
-    """The experiment's own method; ``auto`` stands for all that have something to search."""
+    """The experiment's own method; ``auto`` means every method with a search space."""
     every = tuple(name for name in registry.names() if registry.method(name).space)
     return every if spec.model.name == AUTO else (spec.model.name,)
 
 
 def _dealt(table: Mapping[str, Any], methods: Mapping[str, type[Method]]) -> dict[str, dict[str, Any]]:
-    """For every method the keys it knows."""
+    """For every method the keys of ``table`` that it has."""
     known = {name: _keys(kind) for name, kind in methods.items()}
     for key in table:
         if not any(key in valid for valid in known.values()):
@@ -112,14 +112,14 @@ def _keys(kind: type[Method]) -> set[str]:
 
 
 def _with(spec: Spec, method: Method) -> Spec:
-    """The experiment with all choices made: nothing is left to patience or to a search."""
+    """The experiment with this method and its settings; patience and the search are switched off."""
     chosen = {"name": method.name, "settings": method.flat(), "trials": 0, "seconds": None}
     model, fit = spec.model.model_copy(update=chosen), spec.fit.model_copy(update={"patience": None})
     return spec.model_copy(update={"model": model, "fit": fit})
 
 
 def _changed(method: Method) -> str:
-    """The settings that are not the defaults."""
+    """The settings that differ from the defaults, as text."""
     return ", ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in method.changed().items()

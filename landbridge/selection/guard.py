@@ -1,15 +1,15 @@
-"""The guard against negative transfer: who is served by which model, decided on validation data.
+"""The guard against negative transfer: choose on validation data which model serves which users.
 
 Members are fitted on the training part, blends of them are ranked on the validation part
 (:mod:`landbridge.selection.blend`), and every domain and activity group takes the vector with the best
-estimate. A domain leaves its own best simple model (its single-domain twin or popularity) only for a vector
-whose difference from it is surely above a small loss:
+estimate. A domain gives up its own best simple model (single-domain baseline or popularity) only for a vector
+whose gain over it is above a small loss with 95 % confidence:
 
     e_cw - e_cb - 1.645 se_cw > -0.01 e_cb                                                             (1)
 
 with b the simple model that is best over the whole domain. An activity group of which no domain has a
-validation pair stays with b. The members are then fitted again on all that
-is known at test time; the weights stay.
+validation pair stays with b. The members are then fitted again on the history of the
+test data; the weights stay.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from landbridge.training.options import FitOptions
 if TYPE_CHECKING:
     import polars as pl
 
-ONE_SIDED = 1.645  # 95 % one-sided
+ONE_SIDED = 1.645  # standard errors of a one-sided 95 % bound
 ALLOWED_LOSS = 0.01  # of the simple model's figure
 SIMPLE = (POPULARITY, SINGLE_DOMAIN)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What serves one domain's activity group, and why.
+    """The chosen blend of one domain's activity group, with the figures of the decision.
 
     ``simple``: the domain's own best simple model; ``estimate``, ``simple_estimate``: shrunken validation
-    figures of what serves and of that; ``lower``: the lower bound of their difference; ``protected``: a
-    better estimate was refused because it is not sure enough; ``members``: every member's own estimate.
+    figures of the blend and of ``simple``; ``lower``: the lower bound of their difference; ``protected``: a
+    higher estimate was refused because it is not significant; ``members``: every member's own estimate.
     """
 
     domain: str
@@ -60,7 +60,7 @@ class Decision:
 
 
 def single_domain_of(method: Method) -> IALS:
-    """The single-domain twin: ALS on each domain alone, with the settings that both have."""
+    """The single-domain baseline: ALS on each domain alone, with the settings that both methods have."""
     own = asdict(method)
     shared = {entry.name: own[entry.name] for entry in fields(IALS) if entry.name in own}
     return IALS(**(shared | {"sharing": "separate"}))
@@ -69,7 +69,10 @@ def single_domain_of(method: Method) -> IALS:
 def guard(
     method: Method, split: Split, options: FitOptions | None = None, metric: str = "ndcg@10"
 ) -> BlendModel:
-    """The method with its single-domain twin and popularity, each where it serves best on validation."""
+    """Blend the method with its single-domain baseline and popularity, per domain and activity group.
+
+    The weights are chosen by ``metric`` on ``split.valid``; the result is fitted on ``split.test.history``.
+    """
     return guarded(with_single_domain(method), split, options or FitOptions(), metric)
 
 
@@ -80,10 +83,10 @@ def guarded(
     metric: str = "ndcg@10",
     simple: Sequence[str] = SIMPLE,
 ) -> BlendModel:
-    """The members that serve somewhere, fitted on all that is known at test time, under decided weights.
+    """Decide the weights on validation data and fit the members that have one on the test history.
 
-    ``methods``: label -> method; those named in ``simple`` know one domain at a time. The decisions are
-    the fitted model's log.
+    ``methods``: label -> method; those named in ``simple`` use one domain at a time. The decisions are the
+    log of the fitted model.
     """
     choosing = options.within("choose")
     members = {label: m.fit(split.train, choosing.within(label)) for label, m in methods.items()}
@@ -93,7 +96,7 @@ def guarded(
 
 
 def mixture_of(methods: Mapping[str, Method], decisions: Sequence[Decision]) -> Mixture:
-    """What was decided as a method: the members that serve somewhere, and their weights."""
+    """The decisions as a method: the members with a weight somewhere, and the weights."""
     serving = {label for decision in decisions for label in decision.weights}
     members = {
         label: {"method": method.name, "settings": method.flat()}
@@ -107,7 +110,7 @@ def mixture_of(methods: Mapping[str, Method], decisions: Sequence[Decision]) -> 
 
 
 def with_single_domain(method: Method, baseline: Method | None = None) -> dict[str, Method]:
-    """Popularity, the single-domain twin, and the method itself where it is another."""
+    """Label -> method: popularity, the single-domain baseline, and the method itself if it differs."""
     baseline = baseline or single_domain_of(method)
     simple: dict[str, Method] = {POPULARITY: Popularity(), SINGLE_DOMAIN: baseline}
     return simple if method in simple.values() else simple | {method.name: method}
@@ -120,8 +123,8 @@ def decide(
     metric: str = "ndcg@10",
     simple: Sequence[str] = SIMPLE,
 ) -> list[Decision]:
-    """One decision per domain and activity group, from members fitted on what ``valid`` knows."""
-    tried = blend.trials(members, valid, metric, options.threads, options.progress)
+    """One decision per domain and activity group, from members fitted on ``valid.history``."""
+    tried = blend.evaluate_blends(members, valid, metric, options.threads, options.progress)
     evidence = _Evidence.of(tried, simple, options.seed)
     return [
         _decided(evidence, place, row) for place in range(len(tried.domains)) for row in range(len(ACTIVITY))
@@ -130,30 +133,30 @@ def decide(
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """All that is known of all cells: shrunken estimates (C, W), and per simple model the standard
-    errors of the differences from it (C, W)."""
+    """Shrunken estimates of all cells (C, W), and per simple model the standard errors of the differences
+    from it (C, W)."""
 
-    tried: blend.Trials
-    sums: blend.Sums
+    tried: blend.BlendTrials
+    sums: blend.CellSums
     estimate_CW: Float64
     errors: Mapping[str, Float64]
 
     @classmethod
-    def of(cls, tried: blend.Trials, simple: Sequence[str], seed: int) -> _Evidence:
+    def of(cls, tried: blend.BlendTrials, simple: Sequence[str], seed: int) -> _Evidence:
         kappa, _ = blend.chosen_kappa(tried, seed)
-        sums = blend.Sums.of(tried.cell_T, tried.value_TW, tried.cells)
+        sums = blend.CellSums.of(tried.cell_T, tried.value_TW, tried.cells)
         errors = {label: blend.standard_errors(tried, kappa, tried.only(label)) for label in simple}
         return cls(tried, sums, blend.estimates(sums, kappa), errors)
 
     def best_simple(self, domain: int) -> str:
-        """By the mean over the domain's pairs; where it has none, by the estimates."""
+        """The simple model with the highest mean over the domain's pairs, or by estimates if it has none."""
         cells = slice(domain * len(ACTIVITY), (domain + 1) * len(ACTIVITY))
         seen = self.sums.count_C[cells].sum() > 0
         figure_W = (self.sums.total_CW if seen else self.estimate_CW)[cells].sum(axis=0)
         return max(self.errors, key=lambda label: figure_W[self.tried.only(label)])
 
-    def report_of(self, group: int) -> bool:
-        """Whether people of this activity group were seen in any domain."""
+    def has_pairs(self, group: int) -> bool:
+        """Whether any domain has validation pairs of this activity group."""
         return bool(self.sums.count_C[group :: len(ACTIVITY)].sum())
 
 
@@ -162,7 +165,7 @@ def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
     simple = evidence.best_simple(domain)
     base, estimate_W = tried.only(simple), evidence.estimate_CW[cell]
     lower_W = estimate_W - estimate_W[base] - ONE_SIDED * evidence.errors[simple][cell]
-    sure_W = (lower_W > -ALLOWED_LOSS * estimate_W[base]) & evidence.report_of(group)  # Eq. (1)
+    sure_W = (lower_W > -ALLOWED_LOSS * estimate_W[base]) & evidence.has_pairs(group)  # Eq. (1)
     sure_W[base] = True
     best = int(np.where(sure_W, estimate_W, -np.inf).argmax())
     weights = zip(tried.labels, tried.weight_WM[best].tolist(), strict=True)
@@ -181,7 +184,7 @@ def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
 
 
 def decision_table(decisions: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Who is served by what: domain, group, pairs, serves, figure, the simple model and its figure."""
+    """The decisions as a table: domain, group, pairs, blend and its figure, simple model and its figure."""
     import polars as pl
 
     return pl.DataFrame(

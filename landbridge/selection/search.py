@@ -1,4 +1,4 @@
-"""The best settings of one method within a budget, judged on validation data and nothing else."""
+"""Hyper-parameter search: the best settings of one method within a budget, chosen on validation data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from landbridge.core.progress import Silent
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models.base import Fitted, Method
 from landbridge.models.search_space import Space
-from landbridge.selection import studies
-from landbridge.selection.search_space import checked, distributions, start
+from landbridge.selection import optuna_study
+from landbridge.selection.search_space import distributions, start, validate_space
 from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Budget:
-    """``trials`` at most, and none begun after ``seconds`` of fitting and validating (None: no limit)."""
+    """At most ``trials``; no trial starts after ``seconds`` of fitting and validation (None: no limit)."""
 
     trials: int = 20
     seconds: float | None = None
@@ -40,10 +40,10 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class TuningResult:
-    """What a search found: the best ``method``, with its epochs where it has any, and its figure.
+    """The result of a search: the best ``method``, with its number of epochs, and its validation value.
 
-    ``trials``: one row per trial: its settings, value (best epoch's figure), epochs (up to the best one),
-    state (complete, pruned or diverged), seconds of fitting and validating. ``seconds`` are those of this
+    ``trials``: one row per trial: its settings, value (of the best epoch), epochs (up to the best one),
+    state (complete, pruned or diverged), seconds of fitting and validation. ``seconds`` are those of this
     call, ``overhead_seconds`` the part of them that was neither fitting nor validating.
     """
 
@@ -64,25 +64,25 @@ def tune(
     space: Space | None = None,
     work_dir: Path | None = None,
 ) -> TuningResult:
-    """Search ``space`` (the method's own by default), beginning with the method's own settings.
+    """Search ``space`` (the method's own by default), starting with the method's own settings.
 
-    With ``work_dir``, a folder, a search that was killed goes on as if it had not been. StoreError where
-    the folder holds another search; DivergenceError where no trial gave a figure.
+    ``work_dir``: a folder; a killed search continues from it with the same result. Raises StoreError if the
+    folder holds another search, and DivergenceError if every trial diverged.
     """
     from landbridge.evaluation.evaluate import Validator
 
     began = time.perf_counter()
-    space = checked(type(method).space if space is None else space, type(method))
+    space = validate_space(type(method).space if space is None else space, type(method))
     shared = _Search(method, space, split.valid, Validator(split.valid, metric, options.threads), options)
-    with studies.open_study(work_dir, shared.identity(metric)) as study:
+    with optuna_study.open_study(work_dir, shared.identity(metric)) as study:
         busy = _run(study, shared, budget)
-        found = studies.finished_trials(study)[: _allowed(budget, space)]
-    best = _best(found, method)
+        trials = optuna_study.finished_trials(study)[: _allowed(budget, space)]
+    best = _best(trials, method)
     seconds = time.perf_counter() - began
     return TuningResult(
         method.with_settings(best.params | best.user_attrs["stopped"]),
         _value(best),
-        _table(found, space, method),
+        _table(trials, space, method),
         seconds,
         seconds - busy,
     )
@@ -90,7 +90,7 @@ def tune(
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """What every trial of a search shares."""
+    """The values that all trials of a search share."""
 
     method: Method
     space: Space
@@ -99,11 +99,11 @@ class _Search:
     options: FitOptions
 
     def identity(self, metric: str) -> dict[str, Any]:
-        """What a search in a folder must agree with to be continued."""
+        """A search in a folder is continued only if this is equal."""
         return {
             "method": self.method.name,
             "settings": self.method.flat(),
-            "space": {name: [type(asked).__name__, asdict(asked)] for name, asked in self.space.items()},
+            "space": {name: [type(values).__name__, asdict(values)] for name, values in self.space.items()},
             "data": self.valid.fingerprint,
             "metric": metric,
             "seed": self.options.seed,
@@ -111,9 +111,9 @@ class _Search:
         }
 
     def fit(self, trial: Trial, watch: _Watch) -> float:
-        """Fit with the trial's settings, judged after every epoch; once where there are no epochs.
+        """Fit with the trial's settings and validate after every epoch, or once if there are no epochs.
 
-        Gives the best figure (of the last phase), and notes with how many epochs it is reached.
+        Returns the best value (of the last phase) and records the number of epochs that reach it.
         """
         method = self.method.with_settings(trial.params)
         options = replace(self.options, validate=watch, work_dir=None, progress=Silent())
@@ -132,12 +132,12 @@ class _Search:
 
 @dataclass
 class _Watch:
-    """A trial's figures, epoch by epoch, and the seconds spent on telling them to Optuna."""
+    """Validates a trial epoch by epoch and reports to Optuna, whose own seconds are counted apart."""
 
     trial: Trial
     judge: Callable[[Fitted], float]
     figures: list[float] = field(default_factory=list)
-    telling: float = 0.0
+    reporting_seconds: float = 0.0
 
     def __call__(self, fitted: Fitted) -> float:
         from optuna import TrialPruned
@@ -146,28 +146,30 @@ class _Watch:
         began = time.perf_counter()
         self.trial.report(figure, len(self.figures))
         self.figures.append(figure)
-        hopeless = self.trial.should_prune()
-        self.telling += time.perf_counter() - began
-        if hopeless:
+        should_prune = self.trial.should_prune()
+        self.reporting_seconds += time.perf_counter() - began
+        if should_prune:
             raise TrialPruned
         return figure
 
 
 def _run(study: Study, shared: _Search, budget: Budget) -> float:
-    """Trials until the budget is spent; gives the seconds of fitting and validating."""
+    """Run trials until the budget is spent. Returns the seconds of fitting and validation."""
     allowed, busy = _allowed(budget, shared.space), 0.0
-    asked, first = distributions(shared.space), start(shared.space, shared.method.flat())
+    space, first = distributions(shared.space), start(shared.space, shared.method.flat())
     with shared.options.progress.task(f"tuning {shared.method.name}", allowed) as task:
-        while len(found := studies.finished_trials(study)) < allowed and not _spent(found, budget):
-            trial = studies.suggest(study, shared.options.seed, asked, first)
+        while len(trials := optuna_study.finished_trials(study)) < allowed and not _spent(trials, budget):
+            trial = optuna_study.suggest(study, shared.options.seed, space, first)
             busy += _try(study, trial, shared)
-            values = [_value(each) for each in studies.finished_trials(study) if each.intermediate_values]
-            task.step(len(found) + 1, {"best": max(values, default=float("nan"))})
+            values = [
+                _value(each) for each in optuna_study.finished_trials(study) if each.intermediate_values
+            ]
+            task.step(len(trials) + 1, {"best": max(values, default=float("nan"))})
     return busy
 
 
 def _try(study: Study, trial: Trial, shared: _Search) -> float:
-    """Run one trial and tell how it ended; gives its seconds of fitting and validating."""
+    """Run one trial and report its outcome to Optuna. Returns its seconds of fitting and validation."""
     from optuna import TrialPruned
     from optuna.trial import TrialState
 
@@ -178,9 +180,9 @@ def _try(study: Study, trial: Trial, shared: _Search) -> float:
         state = TrialState.COMPLETE
     except TrialPruned:
         pass
-    except DivergenceError as error:  # an answer like any other: these settings are no good
+    except DivergenceError as error:  # a valid outcome of a trial: these settings are bad
         trial.set_user_attr("diverged", str(error))
-    busy = time.perf_counter() - began - watch.telling
+    busy = time.perf_counter() - began - watch.reporting_seconds
     trial.set_user_attr("seconds", busy)
     study.tell(trial, value, state)
     return busy
@@ -190,26 +192,26 @@ def _allowed(budget: Budget, space: Space) -> int:
     return budget.trials if space else 1
 
 
-def _spent(found: list[FrozenTrial], budget: Budget) -> bool:
-    if not found or budget.seconds is None:
+def _spent(trials: list[FrozenTrial], budget: Budget) -> bool:
+    if not trials or budget.seconds is None:
         return False
-    return budget.seconds <= sum(float(trial.user_attrs["seconds"]) for trial in found)
+    return budget.seconds <= sum(float(trial.user_attrs["seconds"]) for trial in trials)
 
 
-def _best(found: list[FrozenTrial], method: Method) -> FrozenTrial:
-    """The first among equals, so that nothing is changed for nothing."""
+def _best(trials: list[FrozenTrial], method: Method) -> FrozenTrial:
+    """The complete trial of highest value, the first of equals, so that ties keep the given settings."""
     from optuna.trial import TrialState
 
-    complete = [trial for trial in found if trial.state == TrialState.COMPLETE]
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise DivergenceError(
-            f"All {len(found)} trials of {method.name} diverged; begin with others or narrow the space."
+            f"All {len(trials)} trials of {method.name} diverged. Change the settings or narrow the space."
         )
     return max(complete, key=_value)
 
 
 def _value(trial: FrozenTrial) -> float:
-    """What it gave, or its best figure where it did not come to its end."""
+    """The value of a trial; of a pruned one its best validation so far."""
     from optuna.trial import TrialState
 
     if trial.state == TrialState.COMPLETE and trial.value is not None:
@@ -218,7 +220,7 @@ def _value(trial: FrozenTrial) -> float:
 
 
 def _epochs(trial: FrozenTrial, method: Method) -> int | None:
-    """The number of epochs up to the best one; none without epochs or without a figure."""
+    """The number of epochs up to the best one; None without epochs or without a validation."""
     if not trial.intermediate_values or not method.has_epochs:
         return None
     figures = trial.intermediate_values
@@ -226,7 +228,7 @@ def _epochs(trial: FrozenTrial, method: Method) -> int | None:
     return int(trial.user_attrs.get("epochs", reached))
 
 
-def _table(found: list[FrozenTrial], space: Space, method: Method) -> pl.DataFrame:
+def _table(trials: list[FrozenTrial], space: Space, method: Method) -> pl.DataFrame:
     import polars as pl
 
     records = [
@@ -238,6 +240,6 @@ def _table(found: list[FrozenTrial], space: Space, method: Method) -> pl.DataFra
             "state": "diverged" if "diverged" in trial.user_attrs else trial.state.name.lower(),
             "seconds": trial.user_attrs["seconds"],
         }
-        for number, trial in enumerate(found)
+        for number, trial in enumerate(trials)
     ]
     return pl.DataFrame(records, schema_overrides={"value": pl.Float64, "epochs": pl.Int64})

@@ -1,4 +1,4 @@
-"""The space of a search: what a method declares, what a TOML table changes in it, what Optuna is asked.
+"""Search spaces: what a method declares, what a TOML table overrides, and the Optuna distributions of it.
 
 [space]
 reg = {low = 0.01, high = 1.0, log = true}
@@ -24,43 +24,43 @@ EXAMPLE = "{low = 0.01, high = 1.0, log = true} or {options = [1, 2]}"
 
 
 def read_space(method: type[Method], table: Mapping[str, Any], fixed: Collection[str] = ()) -> Space:
-    """The method's own space without the ``fixed`` settings, and with every range that ``table`` gives.
+    """The method's own space without the ``fixed`` settings, overridden by the ranges of ``table``.
 
-    SettingsError names an unknown setting and the nearest valid one, or the range that is none.
+    SettingsError names an unknown setting and the nearest valid one, or the invalid range.
     """
     given = method.migrated(dict.fromkeys(fixed))
-    own = {name: asked for name, asked in method.space.items() if name not in given}
+    own = {name: values for name, values in method.space.items() if name not in given}
     return own | {name: _range(method, name, entry) for name, entry in method.migrated(table).items()}
 
 
-def checked(space: Space, method: type[Method]) -> Space:
-    """``space`` itself, if every range is one that its setting can take; else SettingsError."""
-    for name, asked in space.items():
+def validate_space(space: Space, method: type[Method]) -> Space:
+    """Return ``space`` if every range fits the type of its setting; else raise SettingsError."""
+    for name, values in space.items():
         kind = _kind(method, name)
-        if not isinstance(asked, kind | Choice):
+        if not isinstance(values, kind | Choice):
             wanted = f"{kind.__name__} or Choice"
-            raise SettingsError(f"The space of {name!r} must be {wanted}, not {type(asked).__name__}.")
+            raise SettingsError(f"The space of {name!r} must be {wanted}, not {type(values).__name__}.")
     return space
 
 
 def start(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings a search begins with: the method's own, moved into the space where they lie outside."""
-    return {name: asked.nearest(settings[name]) for name, asked in space.items()}
+    """The settings of the first trial: the method's own, clipped to the space."""
+    return {name: values.nearest(settings[name]) for name, values in space.items()}
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """The space as Optuna knows it, sorted by name: the order of questions must not depend on a file's."""
+    """The Optuna distributions, sorted by name: trials must not depend on the order of keys in a file."""
     return {name: _distribution(space[name]) for name in sorted(space)}
 
 
-def _distribution(asked: Range) -> BaseDistribution:
+def _distribution(values: Range) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(asked, Choice):
-        return CategoricalDistribution(asked.options)
-    if isinstance(asked, Whole):
-        return IntDistribution(asked.low, asked.high, log=asked.log)
-    return FloatDistribution(asked.low, asked.high, log=asked.log)
+    if isinstance(values, Choice):
+        return CategoricalDistribution(values.options)
+    if isinstance(values, Whole):
+        return IntDistribution(values.low, values.high, log=values.log)
+    return FloatDistribution(values.low, values.high, log=values.log)
 
 
 def _range(method: type[Method], name: str, entry: Any) -> Range:
@@ -86,7 +86,7 @@ def _choice(kind: type[Range], options: Any) -> Choice:
 
 def _between(kind: type[Range], entry: Mapping[str, Any]) -> Range:
     if kind is Choice:
-        raise SettingsError("this setting is no number; give its options.")
+        raise SettingsError("this setting is not a number; give its options.")
     low, high, log = entry["low"], entry["high"], entry.get("log", False)
     if not isinstance(log, bool):
         raise TypeError(f"log is {log!r}, neither true nor false")
@@ -94,7 +94,7 @@ def _between(kind: type[Range], entry: Mapping[str, Any]) -> Range:
 
 
 def _kind(method: type[Method], name: str) -> type[Range]:
-    """The kind of range that a setting takes, by its annotation; a choice will always do."""
+    """The kind of range for a setting, by its annotation; a Choice is always allowed."""
     settings = schema(method)
     if name not in settings:
         raise SettingsError(unknown(f"setting of {method.name}", name, settings))

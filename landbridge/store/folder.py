@@ -62,7 +62,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def switch(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, StoredFile]) -> None:
+def publish(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, StoredFile]) -> None:
     """Make ``files`` the run's content and remove what the manifest no longer names."""
     write_json(folder / MANIFEST, {**manifest, "files": {role: asdict(file) for role, file in files.items()}})
     named = {file.name for file in files.values()}
@@ -71,7 +71,7 @@ def switch(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, Stored
             file.unlink()
 
 
-def checked(folder: Path, manifest: Manifest, role: str) -> Path:
+def verified_file(folder: Path, manifest: Manifest, role: str) -> Path:
     """The path of the file in a role, after comparing its size and checksum."""
     entry = stored_files(folder, manifest).get(role)
     if entry is None:
@@ -105,13 +105,13 @@ def attach(path: str | Path, role: str, suffix: str, write: Callable[[Path], obj
     with locked(folder):
         manifest = read_manifest(folder)
         files = stored_files(folder, manifest)
-        switch(folder, manifest, files | {role: write_hashed(folder, role, suffix, write)})
+        publish(folder, manifest, files | {role: write_hashed(folder, role, suffix, write)})
 
 
 def attached(path: str | Path, role: str) -> Path:
     """The path of an attached file, checksum compared; StoreError where the run has none."""
     folder = Path(path)
-    return checked(folder, read_manifest(folder), role)
+    return verified_file(folder, read_manifest(folder), role)
 
 
 def _is_ours(file: Path) -> bool:

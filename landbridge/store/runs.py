@@ -14,8 +14,8 @@ from landbridge.core.files import StoredFile, locked, read_arrays, write_arrays,
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.models.base import Fitted, Method, StoredState
-from landbridge.store import contents
-from landbridge.store.folder import FORMAT, VERSION, attach, checked, prepare, read_manifest, switch
+from landbridge.store import serialization
+from landbridge.store.folder import FORMAT, VERSION, attach, prepare, publish, read_manifest, verified_file
 
 
 def save(fitted: Fitted, path: str | Path) -> None:
@@ -26,7 +26,7 @@ def save(fitted: Fitted, path: str | Path) -> None:
     folder = Path(path)
     prepare(folder)
     with locked(folder):
-        switch(folder, _manifest(fitted), _write_files(fitted, folder))
+        publish(folder, _manifest(fitted), _write_files(fitted, folder))
 
 
 def load(path: str | Path) -> Fitted:
@@ -35,8 +35,10 @@ def load(path: str | Path) -> Fitted:
     read_manifest(folder)
     with locked(folder, shared=True):
         manifest = read_manifest(folder)
-        files = {role: checked(folder, manifest, role) for role in ("settings", "data", "arrays", "log")}
-        history = contents.data_from(*read_arrays(files["data"]))
+        files = {
+            role: verified_file(folder, manifest, role) for role in ("settings", "data", "arrays", "log")
+        }
+        history = serialization.data_from(*read_arrays(files["data"]))
         arrays, about = read_arrays(files["arrays"])
         log = _read_log(files["log"])
         method = _method(folder, files["settings"].read_bytes())
@@ -45,7 +47,7 @@ def load(path: str | Path) -> Fitted:
 
 def save_holdout(path: str | Path, holdout: Holdout) -> None:
     """Keep what a run is to be judged on inside its folder, until another model is saved there."""
-    arrays, about = contents.holdout_arrays(holdout)
+    arrays, about = serialization.holdout_arrays(holdout)
     attach(path, "holdout", "safetensors", lambda file: write_arrays(file, arrays, about))
 
 
@@ -57,10 +59,10 @@ def load_holdout(path: str | Path, history: MultiDomain) -> Holdout:
         manifest = read_manifest(folder)
         if "holdout" not in manifest.get("files", {}):
             raise StoreError(f"The run {folder} was fitted without a test part; fit it again with a split.")
-        arrays, about = read_arrays(checked(folder, manifest, "holdout"))
+        arrays, about = read_arrays(verified_file(folder, manifest, "holdout"))
     if about["known"] != history.fingerprint:
         raise StoreError(f"The test part in {folder} was held out of other data than the model knows.")
-    return contents.holdout_from(arrays, about, history)
+    return serialization.holdout_from(arrays, about, history)
 
 
 def _manifest(fitted: Fitted) -> dict[str, Any]:
@@ -82,8 +84,8 @@ def _manifest(fitted: Fitted) -> dict[str, Any]:
 
 def _write_files(fitted: Fitted, folder: Path) -> dict[str, StoredFile]:
     arrays, about = fitted.state()
-    data, names = contents.data_arrays(fitted.history)
-    settings = contents.settings_toml(fitted.method)
+    data, names = serialization.data_arrays(fitted.history)
+    settings = serialization.settings_toml(fitted.method)
     log = _log_lines(fitted.log)
     return {
         "settings": write_hashed(folder, "settings", "toml", lambda file: file.write_bytes(settings)),
@@ -111,7 +113,7 @@ def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
 def _method(folder: Path, toml: bytes) -> Method:
     from landbridge.models import registry
 
-    name, settings = contents.settings_from(toml)
+    name, settings = serialization.settings_from(toml)
     try:
         kind = registry.method(name)
         return kind.from_settings(kind.migrated(settings))  # names of 0.1 load without a warning

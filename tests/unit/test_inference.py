@@ -81,7 +81,7 @@ def test_nobody_gets_an_empty_frame(counts: Fitted) -> None:
 
 
 def test_strangers_are_named(counts: Fitted, factors: Fitted) -> None:
-    with pytest.raises(DataError, match="no user 'dan'; use fold_in"):
+    with pytest.raises(DataError, match="no user 'dan'. Use fold_in"):
         recommend(counts, "books", ["ann", "dan"])
     with pytest.raises(DataError, match="did you mean 'books'"):
         recommend(counts, "book", ["ann"])

@@ -30,8 +30,8 @@ from landbridge.studies.ablation import plan as plans
 from landbridge.studies.ablation.plan import BENCH, AblationResult
 from landbridge.studies.ablation.verdict import CONTROLS, EQUAL, EVENTS, GRID, label, tables, verdict
 from landbridge.studies.benchmark import jobs
-from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
-from landbridge.studies.benchmark.spec import Source, benchmark_spec
+from landbridge.studies.benchmark.runner import benchmark, exclusive_folder, executor_of
+from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 from landbridge.training.options import FitOptions
 from landbridge.training.weighting.base import random_weightings
 from landbridge.training.weighting.gradnorm import COMPLEXITIES
@@ -41,7 +41,7 @@ COMPARED = ("sharing", "balance", "complexity", "weights")
 METRIC = "ndcg@10"
 TRIALS = "grid"
 
-Weights = Mapping[str, float]
+DomainWeights = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -79,38 +79,41 @@ class Ablation:
         object.__setattr__(self, "data", self.source.model_dump(mode="json", exclude_none=True))
 
     @property
-    def source(self) -> Source:
+    def source(self) -> BenchmarkData:
         """The data as the benchmark has them."""
         return plans.source_of(self.data, self.model)
 
-    def ways(self, weights: Mapping[str, Weights]) -> dict[str, dict[str, Any]]:
+    def weightings(self, weights: Mapping[str, DomainWeights]) -> dict[str, dict[str, Any]]:
         """Way of weighing -> the settings that make it. ``weights``: of "fixed" and "grid"."""
-        found: dict[str, dict[str, Any]] = {}
-        for way in self.balance:
-            if way == "gradnorm":
-                found |= {f"{way} {each}": {"balance": way, "complexity": each} for each in self.complexity}
-            elif way in weights:
-                found[way] = {"balance": "fixed", "weights": dict(weights[way])}
+        result: dict[str, dict[str, Any]] = {}
+        for weighting in self.balance:
+            if weighting == "gradnorm":
+                result |= {
+                    f"{weighting} {each}": {"balance": weighting, "complexity": each}
+                    for each in self.complexity
+                }
+            elif weighting in weights:
+                result[weighting] = {"balance": "fixed", "weights": dict(weights[weighting])}
             else:
-                found[way] = {"balance": way}
-        return found
+                result[weighting] = {"balance": weighting}
+        return result
 
     @property
     def judged(self) -> str:
         """The way that the verdict is about: the first that is no control, however it fared."""
-        ways = list(self.ways({}))
-        return next((way for way in ways if way not in CONTROLS), ways[-1])
+        weightings = list(self.weightings({}))
+        return next((weighting for weighting in weightings if weighting not in CONTROLS), weightings[-1])
 
-    def tables(self, weights: Mapping[str, Mapping[str, Weights]]) -> dict[str, Any]:
+    def tables(self, weights: Mapping[str, Mapping[str, DomainWeights]]) -> dict[str, Any]:
         """The tables of the benchmark. ``weights``: sharing -> those of "fixed" and "grid"."""
         return {
             "seeds": list(range(1, self.seeds + 1)),
             "metrics": [METRIC, "hr@10"],
             "data": [self.data],
             "methods": [
-                {"label": label(sharing, way), **self.entry(sharing, chosen)}
+                {"label": label(sharing, weighting), **self.entry(sharing, chosen)}
                 for sharing in self.sharing
-                for way, chosen in self.ways(weights[sharing]).items()
+                for weighting, chosen in self.weightings(weights[sharing]).items()
             ],
         }
 
@@ -120,11 +123,11 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Trial:
+class WeightingTrial:
     """A weighting tried: fitted on what is known at validation time, judged on the validation rows."""
 
     file: Path
-    source: Source
+    source: BenchmarkData
     entry: Mapping[str, Any]
     threads: int
 
@@ -156,7 +159,7 @@ def ablate(
     :func:`~landbridge.studies.benchmark.runner.benchmark`.
     """
     out, executor = Path(out), executor_of(jobs)
-    with alone(out):
+    with exclusive_folder(out):
         plans.begin(plan, out)
         spec = benchmark_spec(plan.tables(_weights(plan, out, executor, progress or Silent())))
         benchmark(spec, out / BENCH, executor, progress)
@@ -167,26 +170,26 @@ def ablate(
 
 def _weights(
     plan: Ablation, out: Path, executor: Executor, progress: Progress
-) -> dict[str, dict[str, Weights]]:
+) -> dict[str, dict[str, DomainWeights]]:
     """Sharing -> weights of "fixed", Eq. (1), and of "grid"."""
-    found: dict[str, dict[str, Weights]] = {sharing: {} for sharing in plan.sharing}
+    result: dict[str, dict[str, DomainWeights]] = {sharing: {} for sharing in plan.sharing}
     if EVENTS in plan.balance:
         train = jobs.prepared_split(plan.source).valid.history
         scale = len(train.domain_names) / max(train.n_events, 1)
         counted = {name: scale * len(events) for name, events in train.domains.items()}  # Eq. (1)
-        found = {sharing: {EVENTS: counted} for sharing in plan.sharing}
+        result = {sharing: {EVENTS: counted} for sharing in plan.sharing}
     if GRID in plan.balance:
         _try(plan, out, executor, progress)
         for sharing in plan.sharing:
-            found[sharing][GRID] = _best(plan, out, sharing)
-    return found
+            result[sharing][GRID] = _best(plan, out, sharing)
+    return result
 
 
 def _try(plan: Ablation, out: Path, executor: Executor, progress: Progress) -> None:
     """Run the trials that are not done."""
     names = jobs.prepared_split(plan.source).valid.history.domain_names
     trials = [
-        Trial(
+        WeightingTrial(
             file,
             plan.source,
             plan.entry(sharing, {"balance": "fixed", "weights": dict(fixed.weights)}),
@@ -206,17 +209,17 @@ def _try(plan: Ablation, out: Path, executor: Executor, progress: Progress) -> N
             bar.step(number, {})
 
 
-def _run(trial: Trial) -> None:
+def _run(trial: WeightingTrial) -> None:
     trial.run()
 
 
-def _best(plan: Ablation, out: Path, sharing: str) -> Weights:
+def _best(plan: Ablation, out: Path, sharing: str) -> DomainWeights:
     """The weights that were best on the validation rows, the first among equals."""
     now = jobs.fingerprint(jobs.prepared_split(plan.source))
     trials = [read_json(file) for file in _trial_files(plan, out, sharing)]
     if any(trial["fingerprint"] != now for trial in trials):
         raise DataError(f"The data have changed since the ablation in {out} began: use a new folder.")
-    best: Weights = max(trials, key=lambda trial: float(trial[METRIC]))["weights"]
+    best: DomainWeights = max(trials, key=lambda trial: float(trial[METRIC]))["weights"]
     return best
 
 

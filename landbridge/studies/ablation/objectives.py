@@ -17,13 +17,13 @@ from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.progress import Progress
 from landbridge.models.sequential.dwl import DWL
 from landbridge.studies.ablation import plan as plans
-from landbridge.studies.ablation.pareto import METRIC, Point, Swept, draw, write
+from landbridge.studies.ablation.pareto import METRIC, ObjectiveSweep, Point, draw, write
 from landbridge.studies.ablation.plan import BENCH, AblationResult
-from landbridge.studies.ablation.weight_tables import GENERIC, Weighed
-from landbridge.studies.ablation.weight_trajectories import Ground
+from landbridge.studies.ablation.weight_tables import GENERIC, WeightBenchmark
+from landbridge.studies.ablation.weight_trajectories import WeightInputs
 from landbridge.studies.benchmark import jobs
-from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
-from landbridge.studies.benchmark.spec import Source, benchmark_spec
+from landbridge.studies.benchmark.runner import benchmark, exclusive_folder, executor_of
+from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 from landbridge.training.weighting.multi_objective import OBJECTIVES, simplex_grid
 
 
@@ -54,7 +54,7 @@ class ObjectiveAblation:
         object.__setattr__(self, "data", plans.across(self.data, DWL.name))
 
     @property
-    def source(self) -> Source:
+    def source(self) -> BenchmarkData:
         """The data as the benchmark has them."""
         return plans.source_of(self.data, DWL.name)
 
@@ -99,7 +99,7 @@ def ablate_objectives(
     holds another ablation; else as :func:`~landbridge.studies.benchmark.runner.benchmark`.
     """
     out, executor = Path(out), executor_of(jobs)
-    with alone(out):
+    with exclusive_folder(out):
         swept = _planned(plan, out)
         benchmark(swept.weighed.spec, swept.weighed.bench, executor, progress)
         points = swept.figures()
@@ -108,9 +108,9 @@ def ablate_objectives(
         return plans.end(out, dict([swept.table(points)]), swept.verdict(points))
 
 
-def _planned(plan: ObjectiveAblation, out: Path) -> Swept:
+def _planned(plan: ObjectiveAblation, out: Path) -> ObjectiveSweep:
     test = jobs.prepared_split(plan.source).test
-    ground = Ground.of(test.history)
+    ground = WeightInputs.of(test.history)
     if len(ground.by_events) < 2:
         raise DataError("There is one domain with events: weights need two or more to differ.")
     evaluated = {name for name, targets in test.targets.items() if len(targets)}
@@ -121,7 +121,7 @@ def _planned(plan: ObjectiveAblation, out: Path) -> Swept:
     points = plan.points()
     runs = {label: label for label in points}
     spec = benchmark_spec(plan.tables())
-    return Swept(Weighed(spec, out / BENCH, runs, ground.by_events, ground.sparsest), points)
+    return ObjectiveSweep(WeightBenchmark(spec, out / BENCH, runs, ground.by_events, ground.sparsest), points)
 
 
 def _label(point: Point) -> str:

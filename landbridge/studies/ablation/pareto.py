@@ -18,7 +18,15 @@ from landbridge.core.files import atomic_write, read_json
 from landbridge.data.splitting.holdout import ACROSS
 from landbridge.reports import pictures, plots
 from landbridge.reports.figures import figure, joined, metric_on, percent
-from landbridge.studies.ablation.weight_tables import ALL, GENERIC, REST, SPARSE, Weighed, keep, regrouped
+from landbridge.studies.ablation.weight_tables import (
+    ALL,
+    GENERIC,
+    REST,
+    SPARSE,
+    WeightBenchmark,
+    group_by_sparsity,
+    write_picture,
+)
 from landbridge.training.weighting.multi_objective import OBJECTIVES, pareto
 
 if TYPE_CHECKING:
@@ -37,10 +45,10 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Swept:
+class ObjectiveSweep:
     """``weighed``: the finished benchmark of all points; ``points``: label -> objective -> λ."""
 
-    weighed: Weighed
+    weighed: WeightBenchmark
     points: Mapping[str, Point]
 
     def figures(self) -> pl.DataFrame:
@@ -48,8 +56,8 @@ class Swept:
         whether it is on the front. All are means over the seeds."""
         import polars as pl
 
-        found = pl.DataFrame([self._row(label) for label in self.points])
-        return found.with_columns(front=pl.Series(pareto(found.select(*PLACES).to_numpy())))
+        rows = pl.DataFrame([self._row(label) for label in self.points])
+        return rows.with_columns(front=pl.Series(pareto(rows.select(*PLACES).to_numpy())))
 
     def table(self, points: pl.DataFrame) -> tuple[str, pl.DataFrame]:
         """Title and point x part: the mean and the gain against "generic", a star where it is significant."""
@@ -78,7 +86,7 @@ class Swept:
     def _row(self, label: str) -> Row:
         evaluation = self.weighed.evaluation(label)
         parts, by_domain = (
-            regrouped(evaluation, self.weighed.sparsest).means(METRIC),
+            group_by_sparsity(evaluation, self.weighed.sparsest).means(METRIC),
             evaluation.means(METRIC),
         )
         worst = min(by_domain, key=by_domain.__getitem__)
@@ -109,7 +117,7 @@ def write(points: pl.DataFrame, out: Path) -> None:
 
 def draw(points: pl.DataFrame, of: Sequence[str], out: Path) -> None:
     """Write the picture where the pictures' libraries are installed."""
-    keep(picture(points, of), out)
+    write_picture(picture(points, of), out)
 
 
 def picture(points: pl.DataFrame, of: Sequence[str]) -> pictures.Picture:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from landbridge.core.errors import SettingsError, StoreError, unknown
 from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
 from landbridge.studies.benchmark import jobs
-from landbridge.studies.benchmark.spec import Source, benchmark_spec
+from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,7 +24,7 @@ class Plan(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def source(self) -> Source:
+    def source(self) -> BenchmarkData:
         """The data as the benchmark has them."""
 
 
@@ -36,7 +36,7 @@ class AblationResult:
     verdict: str
 
 
-def source_of(data: Mapping[str, Any], method: str) -> Source:
+def source_of(data: Mapping[str, Any], method: str) -> BenchmarkData:
     """A table of [[data]], checked. ``method``: any that is known."""
     return benchmark_spec({"data": [data], "methods": [{"label": method, "name": method}]}).data[0]
 

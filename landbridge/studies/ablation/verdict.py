@@ -12,8 +12,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from landbridge.reports.figures import metric_on
+from landbridge.studies.benchmark.result_tables import SIGNIFICANT, ResultTables, main_tables
 from landbridge.studies.benchmark.spec import Benchmark
-from landbridge.studies.benchmark.tables import SIGNIFICANT, Tables, main_tables
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,65 +63,69 @@ class CellResult:
     cost: float = 0.0
 
 
-def label(sharing: str, way: str) -> str:
+def label(sharing: str, weighting: str) -> str:
     """The name of a cell."""
-    return f"{sharing}, {way}"
+    return f"{sharing}, {weighting}"
 
 
 def tables(spec: Benchmark, bench: Path, sharing: str) -> dict[str, pl.DataFrame]:
     """Title -> way x domain of one sharing: means, and gains against equal weights."""
     part = _against(spec, sharing, EQUAL)
-    made = Tables(part, bench)
+    made = ResultTables(part, bench)
     return main_tables(part, made.results(), made.comparisons())
 
 
-def verdict(spec: Benchmark, bench: Path, way: str, search: Mapping[str, float], grid: int) -> str:
+def verdict(spec: Benchmark, bench: Path, weighting: str, search: Mapping[str, float], grid: int) -> str:
     """The sentence on a way of weighing. ``search``: sharing -> seconds spent on ``grid`` weightings, or
     nothing where there was no grid; the sharings are those of the benchmark's labels."""
-    if way == EQUAL:
+    if weighting == EQUAL:
         return "Nothing but equal weights was asked for: there is nothing to compare."
     sharings = dict.fromkeys(entry.label.split(", ")[0] for entry in spec.methods)
-    found = {sharing: _evaluated(spec, bench, sharing, way, search.get(sharing)) for sharing in sharings}
-    return sentence(way, grid, found)
+    results = {
+        sharing: _evaluated(spec, bench, sharing, weighting, search.get(sharing)) for sharing in sharings
+    }
+    return sentence(weighting, grid, results)
 
 
-def sentence(way: str, grid: int, found: Mapping[str, CellResult]) -> str:
-    """``grid``: weightings tried; ``found``: by sharing, one or more."""
+def sentence(weighting: str, grid: int, results: Mapping[str, CellResult]) -> str:
+    """``grid``: weightings tried; ``results``: by sharing, one or more."""
     clauses = []
-    for sharing, each in found.items():
+    for sharing, each in results.items():
         clause = f"sharing={sharing}: {each.equal}"
         if each.grid is not None:
             cost = f"{100 * each.cost:.2g} % of its seconds"
             clause += f", and against the best of {grid} random weightings, at {cost}, {each.grid}"
         clauses.append(clause)
-    on = next(iter(found.values())).on
-    return f"{way} against equal weights ({on}, Holm's correction), {'; '.join(clauses)}."
+    on = next(iter(results.values())).on
+    return f"{weighting} against equal weights ({on}, Holm's correction), {'; '.join(clauses)}."
 
 
-def _evaluated(spec: Benchmark, bench: Path, sharing: str, way: str, search: float | None) -> CellResult:
-    rows = _rows(spec, bench, sharing, way, EQUAL)
+def _evaluated(
+    spec: Benchmark, bench: Path, sharing: str, weighting: str, search: float | None
+) -> CellResult:
+    rows = _rows(spec, bench, sharing, weighting, EQUAL)
     on, equal = metric_on(spec.metrics[0], rows["protocol"][0]), Outcome.of(rows)
-    if search is None or way == GRID:
+    if search is None or weighting == GRID:
         return CellResult(on, equal)
-    seconds = {each: _seconds(spec, bench, label(sharing, each)) for each in (way, GRID)}
-    against_grid = Outcome.of(_rows(spec, bench, sharing, way, GRID))
-    return CellResult(on, equal, against_grid, seconds[way] / (search + seconds[GRID]))
+    seconds = {each: _seconds(spec, bench, label(sharing, each)) for each in (weighting, GRID)}
+    against_grid = Outcome.of(_rows(spec, bench, sharing, weighting, GRID))
+    return CellResult(on, equal, against_grid, seconds[weighting] / (search + seconds[GRID]))
 
 
 def _seconds(spec: Benchmark, bench: Path, name: str) -> float:
     """Of a fit, median over the seeds."""
-    costs = Tables(spec, bench).costs()
+    costs = ResultTables(spec, bench).costs()
     return float(median(costs.filter(costs["label"] == name)["fit_seconds"].to_list()))
 
 
-def _rows(spec: Benchmark, bench: Path, sharing: str, way: str, other: str) -> pl.DataFrame:
+def _rows(spec: Benchmark, bench: Path, sharing: str, weighting: str, other: str) -> pl.DataFrame:
     """A way against another one under the first protocol, one row per domain, corrected for all ways."""
-    rows = Tables(_against(spec, sharing, other), bench).comparisons()
-    return rows.filter(label=label(sharing, way), protocol=rows["protocol"][0])
+    rows = ResultTables(_against(spec, sharing, other), bench).comparisons()
+    return rows.filter(label=label(sharing, weighting), protocol=rows["protocol"][0])
 
 
-def _against(spec: Benchmark, sharing: str, way: str) -> Benchmark:
+def _against(spec: Benchmark, sharing: str, weighting: str) -> Benchmark:
     """The part of the benchmark with one sharing, told by domain against one way of weighing."""
     methods = tuple(entry for entry in spec.methods if entry.label.startswith(label(sharing, "")))
-    part = {"methods": methods, "reference": label(sharing, way)}
+    part = {"methods": methods, "reference": label(sharing, weighting)}
     return spec.model_copy(update={**part, "metrics": spec.metrics[:1], "by": ("domain",)})

@@ -26,8 +26,8 @@ from landbridge.reports import pictures, plots
 from landbridge.reports.figures import joined, metric_on, percent
 from landbridge.reports.looks import LIGHT
 from landbridge.studies.benchmark.jobs import EvaluationJob
+from landbridge.studies.benchmark.result_tables import SIGNIFICANT, main_tables
 from landbridge.studies.benchmark.spec import Benchmark
-from landbridge.studies.benchmark.tables import SIGNIFICANT, main_tables
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +49,7 @@ Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Weighed:
+class WeightBenchmark:
     """A benchmark of weights in the folder ``bench``, finished when it is looked into.
 
     ``runs``: label of every cell -> label of the run that stands for it. ``by_events``: the domains, the
@@ -105,22 +105,22 @@ class Weighed:
 
     def _drops(self, metric: str) -> str:
         """How many of the other domains the base lowers for sure; each is tested on its own."""
-        found = compare(self.evaluation(BASE), self.evaluation(GENERIC), metric).rows
-        others = [row for row in found.rows(named=True) if row["domain"] not in self.sparsest]
+        result = compare(self.evaluation(BASE), self.evaluation(GENERIC), metric).rows
+        others = [row for row in result.rows(named=True) if row["domain"] not in self.sparsest]
         lowered = [row for row in others if _word(row) == WORSE and row["gain_percent"] < DROP]
         return f"a significant drop of more than {-DROP:g} % in {len(lowered)} of these {len(others)}"
 
     def _parts(self, a: str, b: str, metric: str) -> Rows:
         """The comparison of two cells in every part that has targets."""
-        first, second = (regrouped(self.evaluation(label), self.sparsest) for label in (a, b))
-        found = {row["domain"]: row for row in compare(first, second, metric).rows.rows(named=True)}
-        return [found[part] for part in PLACES if part in found]
+        first, second = (group_by_sparsity(self.evaluation(label), self.sparsest) for label in (a, b))
+        result = {row["domain"]: row for row in compare(first, second, metric).rows.rows(named=True)}
+        return [result[part] for part in PLACES if part in result]
 
     def evaluation(self, label: str) -> Evaluation:
         """The list over all domains, of all seeds."""
         file = f"evaluation-{ACROSS}.parquet"
-        found = {seed: Evaluation.read(cell.folder / file) for seed, cell in self.cells(label).items()}
-        return over_seeds(found)
+        result = {seed: Evaluation.read(cell.folder / file) for seed, cell in self.cells(label).items()}
+        return over_seeds(result)
 
     def cells(self, label: str) -> dict[int, EvaluationJob]:
         """Seed -> cell of the run that stands for it."""
@@ -128,15 +128,15 @@ class Weighed:
         return {seed: EvaluationJob(self.bench, self.spec.data[0], entry, seed) for seed in self.spec.seeds}
 
 
-def regrouped(evaluation: Evaluation, sparsest: tuple[str, ...]) -> Evaluation:
+def group_by_sparsity(evaluation: Evaluation, sparsest: tuple[str, ...]) -> Evaluation:
     """The same rows with the parts as domains: every row once in its own part, and once in "overall"."""
     import polars as pl
 
     rows = evaluation.rows.select("domain", "user", "item", "above", "ties", "candidates", "seed")
     part = pl.when(pl.col("domain").is_in(sparsest)).then(pl.lit(SPARSE)).otherwise(pl.lit(REST))
     unique = pl.concat_str("domain", "item", separator=" ")  # items of two domains may have one number
-    found = pl.concat([rows.with_columns(item=unique, domain=each) for each in (part, pl.lit(ALL))])
-    return Evaluation(found, evaluation.name, evaluation.protocol)
+    result = pl.concat([rows.with_columns(item=unique, domain=each) for each in (part, pl.lit(ALL))])
+    return Evaluation(result, evaluation.name, evaluation.protocol)
 
 
 def clause(a: str, b: str, rows: Rows) -> str:
@@ -148,12 +148,12 @@ def clause(a: str, b: str, rows: Rows) -> str:
     return f"{a} against {b}: {', '.join(rows_by_pair)}"
 
 
-def draw(weighed: Weighed, comparisons: pl.DataFrame, out: Path) -> None:
+def draw(weighed: WeightBenchmark, comparisons: pl.DataFrame, out: Path) -> None:
     """Write the heat map. ``comparisons``: the benchmark's."""
-    keep(heat_map(weighed, comparisons), out)
+    write_picture(heat_map(weighed, comparisons), out)
 
 
-def keep(picture: pictures.Picture, out: Path) -> None:
+def write_picture(picture: pictures.Picture, out: Path) -> None:
     """Write a picture as SVG where the pictures' libraries are installed."""
     with suppress(MissingExtraError):
         drawn = pictures.svg(picture, LIGHT)
@@ -161,7 +161,7 @@ def keep(picture: pictures.Picture, out: Path) -> None:
             file.write_text(drawn)
 
 
-def heat_map(weighed: Weighed, comparisons: pl.DataFrame) -> pictures.Picture:
+def heat_map(weighed: WeightBenchmark, comparisons: pl.DataFrame) -> pictures.Picture:
     """Run x domain, the sparsest first: the gain in per cent of "generic", pale where it is not sure."""
     metric = weighed.spec.metrics[0]
     chosen = comparisons.filter(by="domain", metric=metric, protocol=ACROSS)

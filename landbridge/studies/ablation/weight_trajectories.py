@@ -27,12 +27,12 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.sequential.dwl import DWL
 from landbridge.training.weighting.sparsity import DomainCounts, item_weights, memberships_of, renormalised
 
-FORESEEN = ("static", "window")
+PREDICTABLE_SIGNALS = ("static", "window")
 SAME = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class WeightInputs:
     """What weights follow from: the training events, their counts, and the kinds of items that have any.
 
     ``belongs_PD``: the domains of each kind; ``events_P``: its events.
@@ -44,7 +44,7 @@ class Ground:
     events_P: Float64
 
     @classmethod
-    def of(cls, train: MultiDomain) -> Ground:
+    def of(cls, train: MultiDomain) -> WeightInputs:
         """Counted once for any number of methods."""
         belongs_ID = np.concatenate([memberships_of(train, name) for name in train.domain_names])
         count_I = np.concatenate([events.item_counts for events in train.domains.values()])
@@ -66,27 +66,27 @@ class Ground:
         return names[: ceil(len(names) / 4)]
 
 
-def trajectory(method: DWL, ground: Ground) -> Float64 | None:
+def trajectory(method: DWL, ground: WeightInputs) -> Float64 | None:
     """The weight of every kind of item in each of E epochs, (E, P); None where only training will tell."""
     if method.domain_weighting == "several" or (
-        method.domain_weighting == "sparsity" and method.schedule.signal not in FORESEEN
+        method.domain_weighting == "sparsity" and method.schedule.signal not in PREDICTABLE_SIGNALS
     ):
         return None
     return np.stack([_of_kinds(method, ground, weight_D) for weight_D in _of_domains(method, ground)])
 
 
-def runs_of(methods: Mapping[str, DWL], ground: Ground) -> dict[str, str]:
+def runs_with_equal_weights(methods: Mapping[str, DWL], ground: WeightInputs) -> dict[str, str]:
     """Label -> the label of the run that stands for it: its own, or an earlier one's by Eq. (2)."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     weights = {label: trajectory(method, ground) for label, method in methods.items()}
     for label, method in methods.items():
-        runs = [run for run in found if found[run] == run]
+        runs = [run for run in result if result[run] == run]
         same = (run for run in runs if method == methods[run] or _alike(weights[label], weights[run]))
-        found[label] = next(same, label)
-    return found
+        result[label] = next(same, label)
+    return result
 
 
-def _of_domains(method: DWL, ground: Ground) -> Iterator[Float64]:
+def _of_domains(method: DWL, ground: WeightInputs) -> Iterator[Float64]:
     """w_d epoch by epoch, as :class:`~landbridge.models.sequential.item_weights.SparsityWeights` has them."""
     names, schedule = ground.counts.names, method.schedule
     if method.domain_weighting != "sparsity":
@@ -100,7 +100,7 @@ def _of_domains(method: DWL, ground: Ground) -> Iterator[Float64]:
         yield schedule.weights(state)
 
 
-def _of_kinds(method: DWL, ground: Ground, weight_D: Float64) -> Float64:
+def _of_kinds(method: DWL, ground: WeightInputs, weight_D: Float64) -> Float64:
     weight_P = item_weights(weight_D, ground.belongs_PD, method.combine)
     if method.domain_weighting != "sparsity" or not method.schedule.renorm:
         return weight_P

@@ -21,11 +21,11 @@ from landbridge.core.progress import Progress
 from landbridge.models.sequential.dwl import DWL
 from landbridge.studies.ablation import plan as plans
 from landbridge.studies.ablation.plan import BENCH, AblationResult
-from landbridge.studies.ablation.weight_tables import BASE, FIXED, GENERIC, Weighed, draw
-from landbridge.studies.ablation.weight_trajectories import Ground, runs_of
+from landbridge.studies.ablation.weight_tables import BASE, FIXED, GENERIC, WeightBenchmark, draw
+from landbridge.studies.ablation.weight_trajectories import WeightInputs, runs_with_equal_weights
 from landbridge.studies.benchmark import jobs
-from landbridge.studies.benchmark.runner import alone, benchmark, executor_of
-from landbridge.studies.benchmark.spec import Source, benchmark_spec
+from landbridge.studies.benchmark.runner import benchmark, exclusive_folder, executor_of
+from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 from landbridge.training.weighting.schedule import SIGNALS
 from landbridge.training.weighting.sparsity import MAPS, METRICS
 
@@ -73,7 +73,7 @@ class WeightAblation:
         object.__setattr__(self, "data", plans.across(self.data, DWL.name))
 
     @property
-    def source(self) -> Source:
+    def source(self) -> BenchmarkData:
         """The data as the benchmark has them."""
         return plans.source_of(self.data, DWL.name)
 
@@ -150,24 +150,26 @@ def ablate_weights(
     :func:`~landbridge.studies.benchmark.runner.benchmark`.
     """
     out, executor = Path(out), executor_of(jobs)
-    with alone(out):
+    with exclusive_folder(out):
         weighed = _planned(plan, out)
-        found = benchmark(weighed.spec, weighed.bench, executor, progress)
-        draw(weighed, found.comparisons, out)
+        outcome = benchmark(weighed.spec, weighed.bench, executor, progress)
+        draw(weighed, outcome.comparisons, out)
         tables = dict(weighed.table(metric) for metric in SELECTION_METRIC)
         return plans.end(out, tables, weighed.verdict())
 
 
-def _planned(plan: WeightAblation, out: Path) -> Weighed:
+def _planned(plan: WeightAblation, out: Path) -> WeightBenchmark:
     """Which cells are runs, by what is known at test time: what they are fitted on."""
-    ground = Ground.of(jobs.prepared_split(plan.source).test.history)
+    ground = WeightInputs.of(jobs.prepared_split(plan.source).test.history)
     if len(ground.by_events) < 2:
         raise DataError("There is one domain with events: weights need two or more to differ.")
     plans.begin(plan, out)
     settings = plan.cells(ground.sparsest)
-    runs = runs_of({label: DWL.from_settings(cell) for label, cell in settings.items()}, ground)
+    runs = runs_with_equal_weights(
+        {label: DWL.from_settings(cell) for label, cell in settings.items()}, ground
+    )
     spec = benchmark_spec(plan.tables({run: settings[run] for run in dict.fromkeys(runs.values())}))
-    return Weighed(spec, out / BENCH, runs, ground.by_events, ground.sparsest)
+    return WeightBenchmark(spec, out / BENCH, runs, ground.by_events, ground.sparsest)
 
 
 def _signal(name: str, days: float | None = None) -> Settings:

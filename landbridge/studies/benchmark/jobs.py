@@ -27,7 +27,7 @@ from landbridge.evaluation.protocols import Scorer
 from landbridge.evaluation.score_cache import ScoreCache
 from landbridge.models.base import Fitted
 from landbridge.selection.fitting import fit
-from landbridge.studies.benchmark.spec import Entry, Source
+from landbridge.studies.benchmark.spec import BenchmarkData, BenchmarkMethod
 from landbridge.training.options import FitOptions
 
 
@@ -36,8 +36,8 @@ class EvaluationJob:
     """``source`` x ``entry`` x ``seed`` of the benchmark in ``out``, fitted with ``threads`` threads."""
 
     out: Path
-    source: Source
-    entry: Entry
+    source: BenchmarkData
+    entry: BenchmarkMethod
     seed: int
     threads: int = 1
 
@@ -56,7 +56,7 @@ class EvaluationJob:
 
     def run(self) -> None:
         """Fit once, judge under every protocol, and write the folder."""
-        work_dir = _made_ready(self.folder)
+        work_dir = _make_work_dir(self.folder)
         reset_peak()
         split = checked_split(self.out, self.source)
         started = time.perf_counter()
@@ -108,8 +108,8 @@ class LeakCheckJob:
     """The leak check of a method on a data set, kept beside its cells."""
 
     out: Path
-    source: Source
-    entry: Entry
+    source: BenchmarkData
+    entry: BenchmarkMethod
     seed: int
     threads: int = 1
 
@@ -130,35 +130,35 @@ class LeakCheckJob:
         """Make the check and keep what it found."""
         from landbridge.studies.benchmark.leak_check import leak_check
 
-        work_dir = _made_ready(self.file.with_suffix(""))
+        work_dir = _make_work_dir(self.file.with_suffix(""))
         split = checked_split(self.out, self.source)
-        found = leak_check(self.entry.model(), split, _options(self, work_dir), work_dir=work_dir)
-        named = replace(found, name=self.entry.label)
+        result = leak_check(self.entry.model(), split, _options(self, work_dir), work_dir=work_dir)
+        named = replace(result, name=self.entry.label)
         shutil.rmtree(work_dir.parent)
         write_json(
-            self.file, {"rows": found.rows.to_dicts(), "passed": named.passed, "verdict": named.verdict}
+            self.file, {"rows": result.rows.to_dicts(), "passed": named.passed, "verdict": named.verdict}
         )
 
 
 @lru_cache(maxsize=1)
 def _prepared(source: str) -> Split:
     """The split of a source given as JSON; one is kept, because cells of the same data come together."""
-    split = prepare.prepare_data(Source.model_validate_json(source).experiment())
+    split = prepare.prepare_data(BenchmarkData.model_validate_json(source).experiment())
     assert isinstance(split, Split)
     return split
 
 
-def prepared_split(source: Source) -> Split:
+def prepared_split(source: BenchmarkData) -> Split:
     """Read and divide the data."""
     return _prepared(source.model_dump_json())
 
 
-def forget() -> None:
+def clear_cached_split() -> None:
     """Let go of the data that :func:`prepared` keeps."""
     _prepared.cache_clear()
 
 
-def checked_split(out: Path, source: Source) -> Split:
+def checked_split(out: Path, source: BenchmarkData) -> Split:
     """The split, if it is still the one that the benchmark in ``out`` began with."""
     split = prepared_split(source)
     if read_json(data_file(out, source))["fingerprint"] != fingerprint(split):
@@ -168,40 +168,42 @@ def checked_split(out: Path, source: Source) -> Split:
     return split
 
 
-def protocols(source: Source, split: Split) -> list[Holdout]:
+def protocols(source: BenchmarkData, split: Split) -> list[Holdout]:
     """The test part under each protocol; with 0 candidates as the data come, most often full ranking."""
     from landbridge.data.splitting.splits import with_candidates
 
-    found: dict[str, Holdout] = {}
+    result: dict[str, Holdout] = {}
     for n in source.candidates:
         test = with_candidates(split, n, seed=source.split.seed).test if n else split.test
-        if test.protocol in found:
+        if test.protocol in result:
             raise SettingsError(
                 f"Data {source.name!r} come with candidates of their own: protocol {test.protocol} would be "
                 "there twice; leave out one of the candidates."
             )
-        found[test.protocol] = test
+        result[test.protocol] = test
     if source.across:
-        found[ACROSS] = replace(split.test, across=True)
-    return list(found.values())
+        result[ACROSS] = replace(split.test, across=True)
+    return list(result.values())
 
 
-def data_file(out: Path, source: Source) -> Path:
+def data_file(out: Path, source: BenchmarkData) -> Path:
     """Where a data set is described."""
     return out / "data" / f"{source.name}.json"
 
 
-def describe(source: Source, split: Split) -> dict[str, Any]:
+def describe(source: BenchmarkData, split: Split) -> dict[str, Any]:
     """Sizes of a data set, before anything was held out."""
-    who = {name: _all_users(split.test, name) for name in split.test.history.domain_names}
+    users_of = {name: _all_users(split.test, name) for name in split.test.history.domain_names}
     return {
         "name": source.name,
         **source.model_dump(mode="json", include={"dataset", "source"}, exclude_none=True),
         "fingerprint": fingerprint(split),
         "split": source.split.model_dump(),
-        "domains": [_described(split, name, len(users)) for name, users in who.items()],
-        "shared_users": {f"{a}|{b}": len(np.intersect1d(who[a], who[b])) for a, b in combinations(who, 2)},
-        "users": len(np.unique(np.concatenate(list(who.values())))),
+        "domains": [_described(split, name, len(users)) for name, users in users_of.items()],
+        "shared_users": {
+            f"{a}|{b}": len(np.intersect1d(users_of[a], users_of[b])) for a, b in combinations(users_of, 2)
+        },
+        "users": len(np.unique(np.concatenate(list(users_of.values())))),
     }
 
 
@@ -251,13 +253,13 @@ def _described(split: Split, name: str, users: int) -> dict[str, Any]:
     }
 
 
-def _folder(out: Path, source: Source, entry: Entry) -> Path:
+def _folder(out: Path, source: BenchmarkData, entry: BenchmarkMethod) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", entry.label.lower()).strip("-") or "method"
     digest = hashlib.sha256(entry.model_dump_json().encode()).hexdigest()
     return out / "cells" / source.name / f"{slug[:40]}-{digest[:16]}"
 
 
-def _made_ready(folder: Path) -> Path:
+def _make_work_dir(folder: Path) -> Path:
     """The folder in which a fit leaves what it needs to go on after a kill."""
     work_dir = folder / "work"
     work_dir.mkdir(parents=True, exist_ok=True)

@@ -73,9 +73,9 @@ def leak_check(
     fitted = fit(model, mixed, options, work_dir)
     rows = evaluate(fitted, mixed.test, threads=options.threads).rows
     parts = rows.partition_by("domain", maintain_order=True)
-    found = pl.DataFrame([_against_chance(part, Metric.parse(metric)) for part in parts])
-    found = found.with_columns(p=(pl.col("p") * len(parts)).clip(upper_bound=1.0))
-    return LeakCheck(found.insert_column(1, pl.Series("metric", [metric] * len(parts))), model.name)
+    table = pl.DataFrame([_against_chance(part, Metric.parse(metric)) for part in parts])
+    table = table.with_columns(p=(pl.col("p") * len(parts)).clip(upper_bound=1.0))
+    return LeakCheck(table.insert_column(1, pl.Series("metric", [metric] * len(parts))), model.name)
 
 
 def shuffled(split: Split, seed: int) -> Split:

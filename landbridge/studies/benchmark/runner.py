@@ -26,8 +26,8 @@ from landbridge.core.parallel import Executor, Processes, Serial
 from landbridge.core.progress import Progress, Silent
 from landbridge.studies.benchmark import jobs as cells
 from landbridge.studies.benchmark.jobs import EvaluationJob, LeakCheckJob
+from landbridge.studies.benchmark.result_tables import ResultTables, write_leaks
 from landbridge.studies.benchmark.spec import Benchmark
-from landbridge.studies.benchmark.tables import Tables, write_leaks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,7 +36,7 @@ SPEC, ENVIRONMENT = "spec.toml", "environment.json"
 VERSIONS = ("landbridge", "python", "numpy", "polars", "numba")
 AT_MOST = 0.05  # share of the time that may go into tables nobody has asked for yet
 
-Task = EvaluationJob | LeakCheckJob
+Job = EvaluationJob | LeakCheckJob
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +66,10 @@ def benchmark(
     until = time.monotonic() + (spec.budget.seconds or float("inf"))
     executor = executor or executor_of(spec.budget.jobs)
     folder = Path(out)
-    with alone(folder):
+    with exclusive_folder(folder):
         _begin(spec, folder)
         tasks = [task for task in _tasks(spec, folder, executor.threads_each, check_leaks) if not task.done]
-        tables = _Sparing(Tables(spec, folder))
+        tables = _ThrottledTables(ResultTables(spec, folder))
         with (
             closing(executor.map(_run, _until(tasks, until))) as finished,
             (progress or Silent()).task("cells", len(tasks)) as bar,
@@ -77,7 +77,7 @@ def benchmark(
             for number, _ in enumerate(finished, 1):
                 bar.step(number, {})
                 tables.write()
-        cells.forget()
+        cells.clear_cached_split()
         leaks = write_leaks(spec, folder) if check_leaks else []
         left = tuple(str(task) for task in tasks if not task.done)
         return Outcome(*tables.tables.write(), left, tuple(leaks))
@@ -87,7 +87,7 @@ def executor_of(jobs: int) -> Executor:
     return Serial() if jobs == 1 else Processes(jobs, max(1, len(os.sched_getaffinity(0)) // jobs))
 
 
-def _tasks(spec: Benchmark, out: Path, threads: int, check_leaks: bool) -> Iterator[Task]:
+def _tasks(spec: Benchmark, out: Path, threads: int, check_leaks: bool) -> Iterator[Job]:
     """Data after data, and a whole round of methods before the next seed."""
     for source in spec.data:
         for seed in spec.seeds:
@@ -97,11 +97,11 @@ def _tasks(spec: Benchmark, out: Path, threads: int, check_leaks: bool) -> Itera
             yield LeakCheckJob(out, source, entry, spec.seeds[0], threads)
 
 
-def _run(task: Task) -> None:
+def _run(task: Job) -> None:
     task.run()
 
 
-def _until(tasks: Iterable[Task], end: float) -> Iterator[Task]:
+def _until(tasks: Iterable[Job], end: float) -> Iterator[Job]:
     for task in tasks:
         if time.monotonic() >= end:
             return
@@ -109,10 +109,10 @@ def _until(tasks: Iterable[Task], end: float) -> Iterator[Task]:
 
 
 @dataclass
-class _Sparing:
+class _ThrottledTables:
     """Writes the tables as cells finish, but so seldom that it takes a small share of the time."""
 
-    tables: Tables
+    tables: ResultTables
     next: float = 0.0
 
     def write(self) -> None:
@@ -125,7 +125,7 @@ class _Sparing:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive_folder(folder: Path) -> Iterator[None]:
     """Hold the folder; a second benchmark in it is refused, not kept waiting."""
     with ExitStack() as held:
         try:
@@ -159,15 +159,15 @@ def _begin(spec: Benchmark, folder: Path) -> None:
 
 def _summaries(spec: Benchmark, folder: Path) -> dict[Path, dict[str, Any]]:
     """The description of every data set that is not described yet, by the file it belongs in."""
-    found = {}
+    summaries = {}
     for source in spec.data:
         path = cells.data_file(folder, source)
         if not path.is_file():
             split = cells.prepared_split(source)
             cells.protocols(source, split)
-            found[path] = cells.describe(source, split)
-    cells.forget()
-    return found
+            summaries[path] = cells.describe(source, split)
+    cells.clear_cached_split()
+    return summaries
 
 
 def _check_spec(spec: Benchmark, path: Path) -> None:

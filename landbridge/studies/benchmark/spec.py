@@ -26,21 +26,21 @@ from landbridge.evaluation.segments import LABELS, USUAL
 Seed = Annotated[int, Field(ge=0)]
 
 
-class Budget(settings.SettingsTable):
+class BenchmarkBudget(settings.SettingsTable):
     """``seconds``: no cell is started after it. ``jobs``: processes, which share the threads."""
 
     seconds: float | None = Field(default=None, gt=0)
     jobs: int = Field(default=1, ge=1)
 
 
-class HeldOut(settings.SettingsTable):
+class BenchmarkSplit(settings.SettingsTable):
     """How test rows are chosen, as in an experiment; a benchmark always has some."""
 
     kind: Literal["auto", "last", "latest", "random", "temporal", "cold"] = "auto"
     seed: Seed = 0
 
 
-class Source(settings.DataSettings):
+class BenchmarkData(settings.DataSettings):
     """Data under a label. ``candidates``: negatives per test row, one protocol each; 0 is full ranking.
 
     ``across``: after these also one list over all domains. Unset it is None, so that it is not written
@@ -48,7 +48,7 @@ class Source(settings.DataSettings):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
-    split: HeldOut = HeldOut()
+    split: BenchmarkSplit = BenchmarkSplit()
     candidates: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     across: bool | None = None
 
@@ -60,7 +60,7 @@ class Source(settings.DataSettings):
         )
 
 
-class Entry(settings.ModelSettings):
+class BenchmarkMethod(settings.ModelSettings):
     """A method under a label."""
 
     label: str = Field(min_length=1)
@@ -77,9 +77,9 @@ class Benchmark(settings.SettingsTable):
     metrics: tuple[str, ...] = ("ndcg@10", "hr@10")
     by: tuple[str, ...] = USUAL
     reference: str = ""
-    budget: Budget = Budget()
-    data: tuple[Source, ...]
-    methods: tuple[Entry, ...]
+    budget: BenchmarkBudget = BenchmarkBudget()
+    data: tuple[BenchmarkData, ...]
+    methods: tuple[BenchmarkMethod, ...]
 
     def toml(self) -> bytes:
         """The resolved settings as a benchmark file."""
@@ -109,7 +109,7 @@ def benchmark_spec(tables: Mapping[str, Any]) -> Benchmark:
     return _with_reference(spec)
 
 
-def of_names(models: Iterable[str], data: Iterable[str], seeds: int) -> dict[str, Any]:
+def spec_of_names(models: Iterable[str], data: Iterable[str], seeds: int) -> dict[str, Any]:
     """The tables of a benchmark of methods with default settings; data are catalogue names or folders."""
     if seeds < 1:
         raise SettingsError(f"seeds must be 1 or more, not {seeds}.")
@@ -142,7 +142,7 @@ def _check_list(what: str, values: list[Any]) -> None:
         )
 
 
-def _check_method(entry: Entry) -> None:
+def _check_method(entry: BenchmarkMethod) -> None:
     from landbridge.models import registry
 
     if entry.name == settings.AUTO and entry.settings:

@@ -204,10 +204,10 @@ def co_preference(
     levels = [np.log2(events.user_counts[users_S]).astype(np.int64) for events in (source, target)]
     peers_SS = np.logical_and(*(level_S[:, None] == level_S for level_S in levels))
     K_SS, L_SS = kernel(source, users_S), kernel(target, users_S)
-    found = matched(K_SS, L_SS, peers_SS)
+    value = matched(K_SS, L_SS, peers_SS)
     orders = (_among_equals(levels[1], rng) for _ in range(permutations))
     chance = [matched(K_SS, L_SS[np.ix_(order, order)], peers_SS) for order in orders]
-    return found, _z(found - 0.5, np.array(chance) - 0.5)
+    return value, _z(value - 0.5, np.array(chance) - 0.5)
 
 
 def _among_equals(level_S: Int64, rng: np.random.Generator) -> Int64:
@@ -244,9 +244,9 @@ def matched(K_SS: Float64, L_SS: Float64, peers_SS: npt.NDArray[np.bool_]) -> fl
 def aligned(x_SF: Float32, y_SF: Float32, permutations: int, rng: np.random.Generator) -> Alignment:
     """Alignment of two sets of user factors, Eqs. (5) and (6)."""
     x, y = _centred(x_SF), _centred(y_SF)
-    found = cka(x, y)
+    value = cka(x, y)
     chance = np.array([cka(x, y[rng.permutation(len(y))]) for _ in range(permutations)])
-    return Alignment(found, _z(found - chance.mean(), chance - chance.mean()), r2(x, y), r2(y, x))
+    return Alignment(value, _z(value - chance.mean(), chance - chance.mean()), r2(x, y), r2(y, x))
 
 
 def cka(x_SF: Float64, y_SF: Float64) -> float:
@@ -290,7 +290,7 @@ def _centred(rows_SF: Float32) -> Float64:
     return np.asarray(rows - rows.mean(axis=0))
 
 
-def _z(found: float, chance: Float64) -> float:
+def _z(value: float, chance: Float64) -> float:
     """In standard deviations of what chance gives around its known middle."""
     spread = float(np.sqrt(np.mean(chance**2)))
-    return found / spread if spread > 0 else 0.0
+    return value / spread if spread > 0 else 0.0

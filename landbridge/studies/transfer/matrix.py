@@ -37,7 +37,7 @@ from landbridge.version import __version__
 if TYPE_CHECKING:
     import polars as pl
 
-Cell = tuple[str, ...]  # the domains of one fit
+DomainSet = tuple[str, ...]  # the domains of one fit
 
 PARTS = ("valid", "test")
 ORDERS = 2000  # exchanges of domains drawn where there are more
@@ -46,7 +46,7 @@ SURE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Transfer:
+class TransferMatrix:
     """One row per ordered pair of domains, in the data's order; targets without held-out pairs are left out.
 
     ``rows``: source, target, users, alone, joint (means of ``metric``), difference (joint - alone), low,
@@ -102,7 +102,7 @@ def transfer_matrix(
     *,
     on: str = "valid",
     work_dir: Path | None = None,
-) -> Transfer:
+) -> TransferMatrix:
     """Measure the gain of every domain from adding every other one, D + D(D-1)/2 fits.
 
     ``on``: the part that judges, "valid" or "test". ``work_dir``: a folder for finished cells; what a killed
@@ -118,7 +118,7 @@ def transfer_matrix(
     if len(names) < 2:
         raise DataError(f"A transfer matrix is about pairs of domains, and there is only {names[0]!r}.")
     targets = [name for name in names if len(holdout.targets[name])]
-    cells: list[Cell] = [(name,) for name in targets]
+    cells: list[DomainSet] = [(name,) for name in targets]
     cells += [pair for pair in combinations(names, 2) if set(pair) & set(targets)]
     judged = _judged(method, holdout, cells, options, work_dir)
     rows = [
@@ -127,11 +127,11 @@ def transfer_matrix(
         for target in targets
         if source != target
     ]
-    return Transfer(_corrected(rows), method.name, metric, holdout.protocol)
+    return TransferMatrix(_corrected(rows), method.name, metric, holdout.protocol)
 
 
 def prediction_quality(
-    prediction: Transferability, transfer: Transfer, *, seed: int = 0
+    prediction: Transferability, transfer: TransferMatrix, *, seed: int = 0
 ) -> PredictionQuality:
     """Compare predicted and measured gains (per cent of the domain alone); higher is meant to be higher.
 
@@ -145,25 +145,27 @@ def prediction_quality(
     def correlation(order: npt.ArrayLike) -> float:
         return spearman(expected_DD[np.ix_(order, order)][known_DD], gain_DD[known_DD])  # type: ignore[arg-type]
 
-    found = correlation(range(len(names)))
+    measured = correlation(range(len(names)))
     chance = [correlation(order) for order in _orders(len(names), generator(seed, "held"))]
-    p = float(np.mean(np.array(chance) >= found - 1e-12))
-    return PredictionQuality(found, p, int(known_DD.sum()), len(names))
+    p = float(np.mean(np.array(chance) >= measured - 1e-12))
+    return PredictionQuality(measured, p, int(known_DD.sum()), len(names))
 
 
 def _judged(
-    method: Method, holdout: Holdout, cells: list[Cell], options: FitOptions, work_dir: Path | None
-) -> dict[Cell, Evaluation]:
+    method: Method, holdout: Holdout, cells: list[DomainSet], options: FitOptions, work_dir: Path | None
+) -> dict[DomainSet, Evaluation]:
     quiet = FitOptions(options.seed, options.threads)
     judged = {}
     with options.progress.task("transfer matrix", len(cells)) as task:
         for done, cell in enumerate(cells, 1):
-            judged[cell] = _cell(method, holdout.select(cell), quiet, work_dir)
+            judged[cell] = _evaluate_domains(method, holdout.select(cell), quiet, work_dir)
             task.step(done, {})
     return judged
 
 
-def _cell(method: Method, holdout: Holdout, options: FitOptions, work_dir: Path | None) -> Evaluation:
+def _evaluate_domains(
+    method: Method, holdout: Holdout, options: FitOptions, work_dir: Path | None
+) -> Evaluation:
     """Fitted and judged, or read where that was done before."""
     path = None if work_dir is None else work_dir / f"{_key(method, holdout, options.seed)}.parquet"
     if path is not None and path.exists():
@@ -182,7 +184,9 @@ def _key(method: Method, holdout: Holdout, seed: int) -> str:
     return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
 
 
-def _row(judged: dict[Cell, Evaluation], source: str, target: str, metric: str, seed: int) -> dict[str, Any]:
+def _row(
+    judged: dict[DomainSet, Evaluation], source: str, target: str, metric: str, seed: int
+) -> dict[str, Any]:
     pair = (source, target) if (source, target) in judged else (target, source)
     verdict = compare(_within(judged[pair], target), judged[(target,)], metric, seed=seed)
     row = verdict.rows.row(0, named=True)

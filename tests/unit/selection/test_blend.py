@@ -21,10 +21,10 @@ ONE = FitOptions(threads=1)
 METHODS = {"popularity": Popularity(), "alone": IALS(4, epochs=2), "joined": IALS(4, "joined", epochs=2)}
 
 
-def simple_trials() -> blend.Trials:
+def simple_trials() -> blend.BlendTrials:
     """Random values of 300 pairs of two domains and five activity groups, under 6 weight vectors."""
     rng = np.random.default_rng(3)
-    return blend.Trials(
+    return blend.BlendTrials(
         rng.random((300, 6)).astype(np.float32),
         blend.simplex(3, 2),
         rng.integers(0, 2, 300),
@@ -49,7 +49,7 @@ def test_every_blend_is_judged_as_if_it_were_served(candidates: int) -> None:
     split = leave_one_out(uneven(users=120), seed=1)
     split = with_candidates(split, candidates, seed=2) if candidates else split
     members = {label: method.fit(split.train, ONE) for label, method in METHODS.items()}
-    tried = blend.trials(members, split.valid, "ndcg@5", threads=1)
+    tried = blend.evaluate_blends(members, split.valid, "ndcg@5", threads=1)
     about = {label: {"method": method.name, "settings": {}} for label, method in METHODS.items()}
     for w in np.random.default_rng(0).choice(len(tried.weight_WM), 6, replace=False):
         weights = dict(zip(METHODS, tried.weight_WM[w].tolist(), strict=True))
@@ -64,7 +64,7 @@ def test_every_blend_is_judged_as_if_it_were_served(candidates: int) -> None:
 def test_threads_change_nothing() -> None:
     split = leave_one_out(uneven(users=120), seed=1)
     members = {label: method.fit(split.train, ONE) for label, method in METHODS.items()}
-    one, two = (blend.trials(members, split.valid, threads=n) for n in (1, 2))
+    one, two = (blend.evaluate_blends(members, split.valid, threads=n) for n in (1, 2))
     assert np.array_equal(one.value_TW, two.value_TW)
 
 
@@ -76,7 +76,7 @@ def test_a_member_alone_is_one_of_the_vectors() -> None:
 
 def test_estimates_are_drawn_towards_domain_group_and_all() -> None:
     tried, kappa = simple_trials(), 25.0
-    sums = blend.Sums.of(tried.cell_T, tried.value_TW, tried.cells)
+    sums = blend.CellSums.of(tried.cell_T, tried.value_TW, tried.cells)
     value_CW = blend.estimates(sums, kappa)
 
     def drawn(mask_T: np.ndarray, towards_W: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def test_estimates_are_drawn_towards_domain_group_and_all() -> None:
 
 def test_little_shrinkage_trusts_the_cell_and_much_the_whole() -> None:
     tried = simple_trials()
-    sums = blend.Sums.of(tried.cell_T, tried.value_TW, tried.cells)
+    sums = blend.CellSums.of(tried.cell_T, tried.value_TW, tried.cells)
     seen = sums.count_C > 0
     own_CW = sums.total_CW[seen] / sums.count_C[seen, None]
     np.testing.assert_allclose(blend.estimates(sums, 1e-9)[seen], own_CW, rtol=1e-6)
@@ -104,8 +104,8 @@ def test_little_shrinkage_trusts_the_cell_and_much_the_whole() -> None:
 
 def test_standard_errors_against_the_sum_over_pairs() -> None:
     tried, kappa, base = simple_trials(), 40.0, 2
-    sums = blend.Sums.of(tried.cell_T, tried.value_TW, tried.cells)
-    k_CT = blend.shares(sums.count_C, kappa)[:, tried.cell_T]
+    sums = blend.CellSums.of(tried.cell_T, tried.value_TW, tried.cells)
+    k_CT = blend.pair_shares(sums.count_C, kappa)[:, tried.cell_T]
     delta_TW = tried.value_TW.astype(float) - tried.value_TW[:, [base]]
     np.testing.assert_allclose(k_CT @ tried.value_TW, blend.estimates(sums, kappa), rtol=1e-5)
     delta_TW -= delta_TW.mean(axis=0)
@@ -138,7 +138,7 @@ def test_planted_transfer_wants_the_joint_model_in_the_sparse_domain() -> None:
         "alone": IALS(8).fit(world.split.train, ONE),
         "joined": IALS(8, "joined").fit(world.split.train, ONE),
     }
-    tried = blend.trials(members, world.split.valid, threads=1)
+    tried = blend.evaluate_blends(members, world.split.valid, threads=1)
     sparse = tried.domains.index("sparse")
     best = tried.value_TW[tried.domain_T == sparse].mean(axis=0).argmax()
     assert tried.weight_WM[best, tried.labels.index("joined")] > 0.6

@@ -167,7 +167,7 @@ def test_a_better_choice_is_taken_only_where_it_is_sure(noise: float, refused: b
     value_TW = np.stack([np.zeros(200), np.full(200, 0.1), 0.12 + around_T], axis=1).astype(np.float32)
     same_T, user_T = np.zeros(200, np.int64), np.arange(200)
     weight_WM = np.eye(3, dtype=np.float32)
-    tried = blend_module.Trials(
+    tried = blend_module.BlendTrials(
         value_TW, weight_WM, same_T, same_T + 2, user_T, ("a",), ("popularity", "alone", "joint")
     )
     decision = _decided(_Evidence.of(tried, ("popularity", "alone"), 0), 0, 2)

@@ -16,7 +16,7 @@ import pytest
 
 from landbridge.core.errors import StoreError
 from landbridge.models.search_space import Real
-from landbridge.selection.studies import IDENTITY, JOURNAL
+from landbridge.selection.optuna_study import IDENTITY, JOURNAL
 from landbridge.training.options import FitOptions
 
 from .hills import Hill, find, line
@@ -157,7 +157,7 @@ def test_no_lock_is_taken_that_a_kill_leaves_behind(tmp_path: Path, monkeypatch:
 )
 def test_another_search_is_refused_and_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     find(trials=2, work_dir=tmp_path)
-    with pytest.raises(StoreError, match=rf"is another one \({named} differ\)") as caught:
+    with pytest.raises(StoreError, match=rf"holds another search \({named} differ\)") as caught:
         find(**({"trials": 2, "work_dir": tmp_path} | change))
     assert str(tmp_path) in str(caught.value)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from landbridge.core.errors import SettingsError
 from landbridge.models import registry
 from landbridge.models.search_space import Choice, Real, Whole
-from landbridge.selection.search_space import checked, distributions, read_space, start
+from landbridge.selection.search_space import distributions, read_space, start, validate_space
 
 from .hills import Hill
 
@@ -47,7 +47,7 @@ def test_invalid_ranges_are_refused(made: Any) -> None:
 def test_every_method_begins_in_a_space_of_its_own_settings(name: str) -> None:
     method = registry.method(name)
     own = method().flat()
-    assert checked(method.space, method) is method.space
+    assert validate_space(method.space, method) is method.space
     assert start(method.space, own) == {key: own[key] for key in method.space}
 
 
@@ -89,7 +89,7 @@ def test_fixed_settings_leave_the_space_unless_the_table_names_them() -> None:
         ("reg = {options = []}", r"\[space\] reg: A choice needs at least one option"),
         ("factors = {low = 8.5, high = 9.5}", r"\[space\] factors: The bounds of a whole number"),
         ("factors = {options = [8.5]}", r"\[space\] factors must be a table"),
-        ("variant = {low = 1, high = 2}", r"\[space\] variant: this setting is no number"),
+        ("variant = {low = 1, high = 2}", r"\[space\] variant: this setting is not a number"),
     ],
 )
 def test_mistakes_name_the_key_and_the_remedy(text: str, sentence: str) -> None:

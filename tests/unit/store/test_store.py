@@ -28,7 +28,7 @@ from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Queries
 from landbridge.models.popularity import Popularity
 from landbridge.store import attach, attached, load, load_holdout, save, save_holdout
-from landbridge.store.contents import holdout_arrays, holdout_from
+from landbridge.store.serialization import holdout_arrays, holdout_from
 from landbridge.training.options import FitOptions
 
 

@@ -14,7 +14,7 @@ import pytest
 from benches import shops
 
 from landbridge.core.errors import DataError, LandbridgeError, StoreError
-from landbridge.studies.ablation.balance import BALANCE, Ablation, Trial, ablate
+from landbridge.studies.ablation.balance import BALANCE, Ablation, WeightingTrial, ablate
 from landbridge.studies.ablation.verdict import CellResult, Outcome, sentence
 from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.spec import benchmark_spec
@@ -130,8 +130,8 @@ def test_a_whole_ablation_and_one_gone_on_with(tmp_path: Path, monkeypatch: pyte
 
     (out / "verdict.txt").unlink()
     (out / "grid" / "tower-1.json").unlink()  # as if it had been killed in the middle
-    run, ran = Trial.run, []
-    monkeypatch.setattr(Trial, "run", lambda trial: (ran.append(str(trial)), run(trial)))
+    run, ran = WeightingTrial.run, []
+    monkeypatch.setattr(WeightingTrial, "run", lambda trial: (ran.append(str(trial)), run(trial)))
     costs = (out / "bench" / "costs.csv").read_bytes()
     again = ablate(asked, out)
     assert ran == ["weighting tower-1"]

@@ -18,8 +18,8 @@ from landbridge.models.sequential.dwl import DWL
 from landbridge.reports import pictures
 from landbridge.reports.looks import LIGHT
 from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
-from landbridge.studies.ablation.pareto import Swept, picture
-from landbridge.studies.ablation.weight_tables import Weighed
+from landbridge.studies.ablation.pareto import ObjectiveSweep, picture
+from landbridge.studies.ablation.weight_tables import WeightBenchmark
 from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.spec import benchmark_spec
 
@@ -103,7 +103,7 @@ ABOVE = {
 }
 
 
-def finished(out: Path, above: dict[str, dict[str, int]] = ABOVE) -> Swept:
+def finished(out: Path, above: dict[str, dict[str, int]] = ABOVE) -> ObjectiveSweep:
     """Cells as if they had been fitted; in the second seed every target is one place lower."""
     plan = ObjectiveAblation(
         {"name": "shops", "source": [f"{name}.csv" for name in ABOVE["generic"]]}, steps=1
@@ -124,7 +124,9 @@ def finished(out: Path, above: dict[str, dict[str, int]] = ABOVE) -> Swept:
             variety = [{"domain": "all", "entropy": known, "least_share": known / 8}]
             (cell.folder / "cell.json").write_text(json.dumps({"variety": variety}))
     runs = {label: label for label in above}
-    return Swept(Weighed(spec, out, runs, ("small", "middle", "other", "large"), ("small",)), plan.points())
+    return ObjectiveSweep(
+        WeightBenchmark(spec, out, runs, ("small", "middle", "other", "large"), ("small",)), plan.points()
+    )
 
 
 def ndcg(above: float) -> float:

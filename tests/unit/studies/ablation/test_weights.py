@@ -22,8 +22,8 @@ from landbridge.evaluation.significance import compare, holm
 from landbridge.models.sequential.dwl import DWL
 from landbridge.models.sequential.item_weights import SparsityWeights as Learning
 from landbridge.reports import pictures
-from landbridge.studies.ablation.weight_tables import Weighed, clause, heat_map, regrouped
-from landbridge.studies.ablation.weight_trajectories import Ground, runs_of, trajectory
+from landbridge.studies.ablation.weight_tables import WeightBenchmark, clause, group_by_sparsity, heat_map
+from landbridge.studies.ablation.weight_trajectories import WeightInputs, runs_with_equal_weights, trajectory
 from landbridge.studies.ablation.weights import GRID, VARIED, WeightAblation, ablate_weights
 from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.spec import benchmark_spec
@@ -80,8 +80,8 @@ def crosslisted(data: MultiDomain) -> MultiDomain:
     return MultiDomain(data.users, data.items, data.domains, memberships=belongs)
 
 
-GROUND = Ground.of(walks())
-EVEN = Ground.of(walks({"one": 20, "other": 20}))
+GROUND = WeightInputs.of(walks())
+EVEN = WeightInputs.of(walks({"one": 20, "other": 20}))
 
 
 def test_all_cells_are_there_under_their_names() -> None:
@@ -205,7 +205,7 @@ def test_mistakes_are_one_sentence(changes: dict[str, Any], words: str) -> None:
 )
 @pytest.mark.parametrize("data", [walks(), crosslisted(walks())], ids=["apart", "crosslisted"])
 def test_trajectories_are_what_a_fit_weighs_with(settings: dict[str, Any], data: MultiDomain) -> None:
-    method, ground = METHOD.with_settings(settings), Ground.of(data)
+    method, ground = METHOD.with_settings(settings), WeightInputs.of(data)
     found_EP = trajectory(method, ground)
     assert found_EP is not None
     assert found_EP.shape == (7, len(ground.events_P))
@@ -227,7 +227,7 @@ def test_what_only_training_tells_is_one_run_with_itself_alone() -> None:
         method = METHOD.with_settings({"schedule.signal": signal})
         assert trajectory(method, GROUND) is None
         near = method.with_settings({"schedule.weight_map.kappa": 0.5001})
-        assert runs_of({"one": method, "near": near, "same": replace(method)}, GROUND) == {
+        assert runs_with_equal_weights({"one": method, "near": near, "same": replace(method)}, GROUND) == {
             "one": "one",
             "near": "near",
             "same": "one",
@@ -240,16 +240,18 @@ def test_what_only_training_tells_is_one_run_with_itself_alone() -> None:
 
 def test_from_computed_weights_the_period_is_nothing_and_from_ones_it_is() -> None:
     periods = {f"{period}": METHOD.with_settings({"schedule.update_every": period}) for period in (1, 2, 4)}
-    assert set(runs_of(periods, GROUND).values()) == {"1"}
+    assert set(runs_with_equal_weights(periods, GROUND).values()) == {"1"}
     asked = WeightAblation(DATA, settings={"epochs": 7}, vary=("period",)).cells(("small",))
-    found = runs_of({label: DWL.from_settings({**each}) for label, each in asked.items()}, GROUND)
+    found = runs_with_equal_weights(
+        {label: DWL.from_settings({**each}) for label, each in asked.items()}, GROUND
+    )
     assert all(found[label] == label for label in found)
 
 
 def test_cells_of_the_same_weights_point_to_the_first_of_them() -> None:
     """The middle of the grid is the base, and so is it with bounds that no weight reaches."""
     asked = WeightAblation(DATA, {"epochs": 2}, vary=("metric", "bounds", "grid"))
-    found = runs_of(
+    found = runs_with_equal_weights(
         {label: DWL.from_settings({**each}) for label, each in asked.cells(("small",)).items()}, GROUND
     )
     assert {found[label] for label in found if label.startswith("bounds")} == {"base"}
@@ -259,14 +261,18 @@ def test_cells_of_the_same_weights_point_to_the_first_of_them() -> None:
     steep = replace(asked, settings={"epochs": 2, "schedule.weight_map.kappa": 2.0}, vary=("bounds",)).cells(
         ("small",)
     )
-    found = runs_of({label: DWL.from_settings({**each}) for label, each in steep.items()}, GROUND)
+    found = runs_with_equal_weights(
+        {label: DWL.from_settings({**each}) for label, each in steep.items()}, GROUND
+    )
     assert [label for label, run in found.items() if label != run] == ["bounds 0.2 to 5"]
 
 
 def test_even_domains_are_generic_whatever_is_asked() -> None:
     every = tuple(name for name in VARIED if name != "signal")
     asked = WeightAblation(DATA, {"epochs": 2}, vary=every).cells(("one",))
-    found = runs_of({label: DWL.from_settings({**each}) for label, each in asked.items()}, EVEN)
+    found = runs_with_equal_weights(
+        {label: DWL.from_settings({**each}) for label, each in asked.items()}, EVEN
+    )
     assert found.pop("fixed") == "fixed"
     assert set(found.values()) == {"generic"}
 
@@ -279,7 +285,9 @@ def test_one_per_cent_of_any_weight_in_any_epoch_is_the_limit(weight: float, cha
     other = replace(one, weights={"small": weight * (1 + change)})
     far = max(abs(change), abs(change) / (1 + change))
     if abs(far - 0.01) > 1e-9:
-        assert (runs_of({"one": one, "other": other}, GROUND)["other"] == "one") == (far < 0.01)
+        assert (runs_with_equal_weights({"one": one, "other": other}, GROUND)["other"] == "one") == (
+            far < 0.01
+        )
 
 
 def test_a_later_epoch_decides_too() -> None:
@@ -287,16 +295,16 @@ def test_a_later_epoch_decides_too() -> None:
         METHOD.with_settings({"schedule.initial_weights": "ones", "schedule.update_every": 6}),
         METHOD.with_settings({"schedule.initial_weights": "ones", "schedule.update_every": 7}),
     )
-    assert runs_of({"slow": slow, "still": still}, GROUND)["still"] == "still"
+    assert runs_with_equal_weights({"slow": slow, "still": still}, GROUND)["still"] == "still"
     short = {label: replace(each, epochs=6) for label, each in {"slow": slow, "still": still}.items()}
-    assert runs_of(short, GROUND)["still"] == "slow"
+    assert runs_with_equal_weights(short, GROUND)["still"] == "slow"
 
 
 def test_the_sparsest_quartile() -> None:
     assert GROUND.by_events == ("small", "middle", "other", "large")  # equal ones as they come
     assert GROUND.sparsest == ("small",)
-    assert Ground.of(walks({**SIZES, "tiny": 2})).sparsest == ("tiny", "small")
-    assert Ground.of(walks({"large": 30, "none": 0, "small": 9})).by_events == ("small", "large")
+    assert WeightInputs.of(walks({**SIZES, "tiny": 2})).sparsest == ("tiny", "small")
+    assert WeightInputs.of(walks({"large": 30, "none": 0, "small": 9})).by_events == ("small", "large")
 
 
 ROWS = ("domain", "user", "item", "above", "ties", "candidates", "seed")
@@ -308,7 +316,7 @@ def evaluation(rows: list[tuple[Any, ...]]) -> Evaluation:
 
 def test_parts_by_hand() -> None:
     """Item 3 of two domains is two items, and a person's rows of a part are one list."""
-    found = regrouped(
+    found = group_by_sparsity(
         evaluation(
             [
                 ("small", 0, 3, 0, 0, 9, 1),
@@ -326,7 +334,9 @@ def test_parts_by_hand() -> None:
     assert found.rows.select("domain", "item", "user").is_unique().all()
 
 
-def finished(out: Path, above: dict[str, dict[str, int]], runs: dict[str, str], users: int = 40) -> Weighed:
+def finished(
+    out: Path, above: dict[str, dict[str, int]], runs: dict[str, str], users: int = 40
+) -> WeightBenchmark:
     """Cells as if they had been fitted. ``above``: run -> domain -> how many items most targets are below; in
     each seed every fourth target is one place lower."""
     asked = WeightAblation({"name": "walks", "source": [f"{name}.csv" for name in SIZES]}, seeds=2)
@@ -342,7 +352,7 @@ def finished(out: Path, above: dict[str, dict[str, int]], runs: dict[str, str], 
             alone = Evaluation(evaluation(rows).rows.drop("seed"), "dwl", "across")
             alone.write(cell.folder / "evaluation-across.parquet")
             (cell.folder / "cell.json").write_text(json.dumps({"protocols": ["across"]}))
-    return Weighed(spec, out, runs, GROUND.by_events, GROUND.sparsest)
+    return WeightBenchmark(spec, out, runs, GROUND.by_events, GROUND.sparsest)
 
 
 FLAT = {"large": 2, "middle": 2, "other": 2, "small": 5}
@@ -372,7 +382,7 @@ def test_the_table_has_every_cell_and_corrects_over_all_gains(tmp_path: Path) ->
     assert lines["metric hybrid = base"] == lines["base"]
     assert lines["map literal = generic"] == lines["generic"]
 
-    parts = {label: regrouped(weighed.evaluation(label), ("small",)) for label in ABOVE}
+    parts = {label: group_by_sparsity(weighed.evaluation(label), ("small",)) for label in ABOVE}
     tables = {label: compare(parts[label], parts["generic"]).rows for label in ABOVE if label != "generic"}
     p_holm = iter(holm(np.concatenate([table["p"] for table in tables.values()])))
     for label, table in tables.items():
@@ -412,7 +422,7 @@ def test_the_verdict_says_what_was_asked_beforehand(tmp_path: Path) -> None:
     assert "period 2 against period 1: worse in the sparsest quartile (-" in second
     assert third.startswith("RECALL@10, one list over all domains")
     means = {
-        label: regrouped(weighed.evaluation(label), ("small",)).means("ndcg@10")
+        label: group_by_sparsity(weighed.evaluation(label), ("small",)).means("ndcg@10")
         for label in ("base", "generic")
     }
     for part, words in {
@@ -434,7 +444,9 @@ def test_the_verdicts_correction_is_over_its_own_comparisons(tmp_path: Path) -> 
     """Of six people all are better off: p is 2 / 2^6, below .05 alone and above it as one of two."""
     above = {label: ABOVE[label] for label in ("generic", "fixed", "base")}
     weighed = finished(tmp_path, above, {label: label for label in above}, users=6)
-    first, second = (regrouped(weighed.evaluation(label), ("small",)) for label in ("base", "generic"))
+    first, second = (
+        group_by_sparsity(weighed.evaluation(label), ("small",)) for label in ("base", "generic")
+    )
     found = {row["domain"]: row["p"] for row in compare(first, second).rows.rows(named=True)}
     assert found["sparsest quartile"] == 2 / 2**6 < found["other domains"]
     assert "undecided in the sparsest quartile" in weighed.verdict().splitlines()[1]

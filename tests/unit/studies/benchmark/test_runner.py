@@ -24,9 +24,9 @@ from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import POWER, compare, holm
 from landbridge.reports.write import report
 from landbridge.studies.benchmark import jobs as cells
-from landbridge.studies.benchmark.runner import Outcome, _Sparing, benchmark
+from landbridge.studies.benchmark.result_tables import COMPARISONS, COSTS, RESULTS, ResultTables, main_tables
+from landbridge.studies.benchmark.runner import Outcome, _ThrottledTables, benchmark
 from landbridge.studies.benchmark.spec import benchmark_spec
-from landbridge.studies.benchmark.tables import COMPARISONS, COSTS, RESULTS, Tables, main_tables
 
 TABLES = ("results.csv", "comparisons.csv", "leak.csv")
 
@@ -241,12 +241,12 @@ def test_tables_are_not_remade_all_the_time(shop: Path, monkeypatch: pytest.Monk
     clock, written = [0.0], []
     monkeypatch.setattr("landbridge.studies.benchmark.runner.time.monotonic", lambda: clock[0])
 
-    def write(self: Tables) -> None:
+    def write(self: ResultTables) -> None:
         written.append(clock[0])
         clock[0] += 1
 
-    monkeypatch.setattr(Tables, "write", write)
-    sparing = _Sparing(Tables(benchmark_spec(small_spec(shop)), shop))
+    monkeypatch.setattr(ResultTables, "write", write)
+    sparing = _ThrottledTables(ResultTables(benchmark_spec(small_spec(shop)), shop))
     for _ in range(60):
         sparing.write()
         clock[0] += 1

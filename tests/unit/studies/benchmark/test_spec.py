@@ -10,7 +10,7 @@ from benches import small_spec
 
 from landbridge.core.errors import LandbridgeError, SettingsError
 from landbridge.evaluation.segments import USUAL
-from landbridge.studies.benchmark.spec import benchmark_spec, of_names
+from landbridge.studies.benchmark.spec import benchmark_spec, spec_of_names
 
 METHOD = {"label": "a", "name": "ials"}
 DATA = {"name": "d", "dataset": "ciao"}
@@ -100,9 +100,9 @@ def test_data_and_method_as_an_experiment_has_them(tmp_path: Path) -> None:
 
 
 def test_a_spec_of_names() -> None:
-    spec = benchmark_spec(of_names(["popularity", "auto"], ["ciao", "some/folder"], 2))
+    spec = benchmark_spec(spec_of_names(["popularity", "auto"], ["ciao", "some/folder"], 2))
     assert spec.seeds == (1, 2)
     assert [source.name for source in spec.data] == ["ciao", "folder"]
     assert [entry.label for entry in spec.methods] == ["popularity", "auto"]
     with pytest.raises(SettingsError, match="seeds must be 1 or more"):
-        of_names(["ials"], ["ciao"], 0)
+        spec_of_names(["ials"], ["ciao"], 0)

@@ -23,7 +23,7 @@ from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
 from landbridge.models.popularity import Popularity
 from landbridge.studies.transfer.compatibility import Transferability, transferability
-from landbridge.studies.transfer.matrix import Transfer, prediction_quality, transfer_matrix
+from landbridge.studies.transfer.matrix import TransferMatrix, prediction_quality, transfer_matrix
 from landbridge.training.options import FitOptions
 
 SMALL = IALS(factors=8, epochs=4, sharing="joined")
@@ -56,7 +56,7 @@ def split() -> Split:
 
 
 @pytest.fixture(scope="module")
-def measured(split: Split) -> Transfer:
+def measured(split: Split) -> TransferMatrix:
     return transfer_matrix(SMALL, split)
 
 
@@ -76,7 +76,7 @@ def test_the_sparse_domain_gains_from_a_dense_one(split: Split, method: Method) 
     assert not (rows.filter(pl.col("target") != "sparse")["p_holm"] < 0.05).any()
 
 
-def test_a_cell_is_the_comparison_of_two_fits(split: Split, measured: Transfer) -> None:
+def test_a_cell_is_the_comparison_of_two_fits(split: Split, measured: TransferMatrix) -> None:
     holdout = split.valid.select(["dense_0", "sparse"])
     both = evaluate(
         SMALL.fit(holdout.history), Holdout(holdout.history, {"sparse": holdout.targets["sparse"]})
@@ -160,7 +160,7 @@ def test_a_selected_holdout_keeps_its_pairs(split: Split) -> None:
     assert part.history.n_users == split.train.n_users
 
 
-def test_the_table_for_the_report(split: Split, measured: Transfer) -> None:
+def test_the_table_for_the_report(split: Split, measured: TransferMatrix) -> None:
     prediction = transferability(split.train)
     table = measured.table("planted", prediction)
     assert table.columns == ["data", "source", "target", "gain", "low", "high", "predicted"]
@@ -175,12 +175,12 @@ def test_the_table_for_the_report(split: Split, measured: Transfer) -> None:
 # how well a prediction held
 
 
-def figures(names: list[str], expected_DD: Any, gain_DD: Any) -> tuple[Transferability, Transfer]:
+def figures(names: list[str], expected_DD: Any, gain_DD: Any) -> tuple[Transferability, TransferMatrix]:
     pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
     rows = pl.DataFrame({"source": [names[i] for i, _ in pairs], "target": [names[j] for _, j in pairs]})
     prediction = rows.with_columns(predicted=pl.Series([float(expected_DD[p]) for p in pairs]))
     gains = rows.with_columns(gain_percent=pl.Series([float(gain_DD[p]) for p in pairs]).fill_nan(None))
-    return Transferability(prediction), Transfer(gains, "m", "ndcg@10", "full")
+    return Transferability(prediction), TransferMatrix(gains, "m", "ndcg@10", "full")
 
 
 def test_the_p_value_counts_every_exchange_of_domains() -> None:

@@ -1,7 +1,7 @@
-"""The Optuna side of a search: a study in a journal that outlives a kill, and questions that repeat.
+"""Resumable Optuna studies: a journal file that survives a kill, and reproducible suggestions.
 
-The n-th question depends on the seed, on n and on the finished trials before it, so it does not matter how
-often a search was killed in between: a trial that was under way is failed and asked again.
+The n-th suggestion depends only on the seed, on n and on the finished trials before it. A killed search
+therefore ends with the same result: its unfinished trial is marked as failed and suggested again.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 JOURNAL, IDENTITY = "trials.log", "identity.json"
-RANDOM_TRIALS = 8  # before the sampler trusts what it has seen
-WARM_TRIALS, WARM_EPOCHS = 4, 2  # before anything is pruned
+RANDOM_TRIALS = 8  # random trials before TPE starts
+WARM_TRIALS, WARM_EPOCHS = 4, 2  # before the pruner starts
 
 
 @contextmanager
 def open_study(folder: Path | None, identity: Mapping[str, Any]) -> Iterator[Study]:
-    """The study of a search, in ``folder`` or in memory; one process at a time, the next one waits.
+    """Open the study of a search in ``folder`` or in memory. One process at a time; others wait.
 
-    StoreError where the folder holds a search of another ``identity``, or a damaged one.
+    Raises StoreError if the folder holds a search of another ``identity`` or a damaged one.
     """
     _require_optuna()
     if folder is None:
@@ -61,7 +61,7 @@ def suggest(
 
 
 def finished_trials(study: Study) -> list[FrozenTrial]:
-    """The trials that count, in order: complete or pruned."""
+    """The complete and pruned trials, in order."""
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
@@ -86,11 +86,11 @@ def _storage(path: Path) -> BaseStorage:
     try:
         return JournalStorage(JournalFileBackend(str(path), lock))
     except (KeyError, ValueError) as error:
-        raise StoreError(f"{path} is damaged ({error}); delete its folder and search anew.") from error
+        raise StoreError(f"{path} is damaged ({error}). Delete its folder and search again.") from error
 
 
 class _HeldLock:
-    """Says yes: the whole folder is locked already, and by a lock that no kill leaves behind."""
+    """Does nothing: the folder is locked already, by a lock that does not outlive its process."""
 
     def acquire(self) -> bool:
         return True
@@ -100,7 +100,7 @@ class _HeldLock:
 
 
 def _cut_torn_end(path: Path) -> None:
-    """A power cut may leave half a line, to which the next one would be glued."""
+    """Drop an incomplete last line, which a power cut may leave: the next record would be appended to it."""
     if path.exists():
         whole = path.read_bytes().rpartition(b"\n")
         with path.open("r+b") as stream:
@@ -115,11 +115,11 @@ def _fail_running(study: Study) -> None:
 
 
 def _check(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Keep the identity of a new search; refuse to go on with another one's."""
+    """Write the identity of a new search, or compare it with the one in the folder."""
     ours = json.loads(json.dumps(identity))
     if not (folder / IDENTITY).exists():
         if (folder / JOURNAL).exists():
-            raise StoreError(f"{folder} holds trials without {IDENTITY}; give another folder or delete it.")
+            raise StoreError(f"{folder} holds trials without {IDENTITY}. Choose another folder or delete it.")
         write_json(folder / IDENTITY, ours)
         return
     try:
@@ -129,13 +129,13 @@ def _check(folder: Path, identity: Mapping[str, Any]) -> None:
     if theirs != ours:
         differing = ", ".join(key for key in ours if theirs.get(key) != ours[key]) or "something"
         raise StoreError(
-            f"The search in {folder} is another one ({differing} differ); give another folder or delete it."
+            f"{folder} holds another search ({differing} differ). Choose another folder or delete it."
         )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna says on standard error that it has made a study."""
+    """Silence Optuna, which logs on standard error that it created a study."""
     from optuna import logging
 
     before = logging.get_verbosity()

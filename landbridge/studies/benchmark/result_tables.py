@@ -15,7 +15,7 @@ from landbridge.data.splitting.holdout import protocol_name, uses_sampled_candid
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare, holm, power_note
 from landbridge.studies.benchmark.jobs import EvaluationJob, LeakCheckJob
-from landbridge.studies.benchmark.spec import Benchmark, Source
+from landbridge.studies.benchmark.spec import Benchmark, BenchmarkData
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,7 +38,7 @@ Seeds = dict[int, EvaluationJob]
 
 
 @dataclass(frozen=True)
-class Tables:
+class ResultTables:
     """Writes the tables; what was made of the same cells before is not made again."""
 
     spec: Benchmark
@@ -88,7 +88,7 @@ class Tables:
         ]
         return _stacked([pl.DataFrame(records)] if records else [], COSTS)
 
-    def _groups(self) -> Iterator[tuple[Source, str, Seeds]]:
+    def _groups(self) -> Iterator[tuple[BenchmarkData, str, Seeds]]:
         """The finished cells of every method on every data set, in the order of the spec."""
         for source in self.spec.data:
             for entry in self.spec.methods:
@@ -133,17 +133,17 @@ def write_leaks(spec: Benchmark, out: Path) -> list[dict[str, Any]]:
     """Write leak.csv from the leak checks that are done; give them."""
     import polars as pl
 
-    found, records = [], []
+    checks, records = [], []
     for source in spec.data:
         for entry in spec.methods:
             check = LeakCheckJob(out, source, entry, spec.seeds[0])
             if check.done:
-                found.append(read_json(check.file))
-                names = {"data": source.name, "label": entry.label, "verdict": found[-1]["verdict"]}
-                records += [names | row for row in found[-1]["rows"]]
+                checks.append(read_json(check.file))
+                names = {"data": source.name, "label": entry.label, "verdict": checks[-1]["verdict"]}
+                records += [names | row for row in checks[-1]["rows"]]
     with atomic_write(out / "leak.csv") as file:
         _stacked([pl.DataFrame(records)] if records else [], LEAKS).write_csv(file)
-    return found
+    return checks
 
 
 def main_tables(spec: Benchmark, results: pl.DataFrame, comparisons: pl.DataFrame) -> dict[str, pl.DataFrame]:
