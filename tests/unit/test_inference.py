@@ -81,7 +81,7 @@ def test_nobody_gets_an_empty_frame(counts: Fitted) -> None:
 
 
 def test_strangers_are_named(counts: Fitted, factors: Fitted) -> None:
-    with pytest.raises(DataError, match="no user 'dan'. Use fold_in"):
+    with pytest.raises(DataError, match=r"no user 'dan'\. Use fold_in"):
         recommend(counts, "books", ["ann", "dan"])
     with pytest.raises(DataError, match="did you mean 'books'"):
         recommend(counts, "book", ["ann"])
@@ -89,7 +89,7 @@ def test_strangers_are_named(counts: Fitted, factors: Fitted) -> None:
         fold_in(factors, {"books": [1, 50]}, "films")
     with pytest.raises(DataError, match="at least one item"):
         fold_in(factors, {"books": []}, "films")
-    with pytest.raises(SettingsError, match="1 place or more"):
+    with pytest.raises(SettingsError, match="k must be 1 or more"):
         recommend(counts, "books", ["ann"], k=0)
 
 
