@@ -294,7 +294,7 @@ def _about(cls: type[Settings], name: str) -> Mapping[str, Any]:
         entry = vars(base).get("__dataclass_fields__", {}).get(name)
         if entry is not None and entry.metadata:
             return cast(Mapping[str, Any], entry.metadata)
-    return {"doc": "", "symbol": "", "bounds": Bounds()}
+    raise TypeError(f"{cls.__name__}.{name} must be written with setting(...).")
 
 
 def _default(cls: type[Settings], name: str) -> Any:

@@ -38,7 +38,6 @@ class Method(Settings, ABC):
 
     name: ClassVar[str]
     space: ClassVar[Space] = MappingProxyType({})
-    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"cold_weight": "popularity_weight"})
     warm_starts: ClassVar[bool] = False
     uses_order: ClassVar[bool] = False
     thread_invariant: ClassVar[bool] = True
