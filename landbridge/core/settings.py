@@ -294,7 +294,7 @@ def _about(cls: type[Settings], name: str) -> Mapping[str, Any]:
         entry = vars(base).get("__dataclass_fields__", {}).get(name)
         if entry is not None and entry.metadata:
             return cast(Mapping[str, Any], entry.metadata)
-    raise TypeError(f"{cls.__name__}.{name} must be written with setting(...).")
+    return {"doc": "", "symbol": "", "bounds": Bounds()}  # a plain field: only its type is checked
 
 
 def _default(cls: type[Settings], name: str) -> Any:
