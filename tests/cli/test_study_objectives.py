@@ -8,7 +8,14 @@ import pytest
 from commands import answered, event_files, refused
 
 torch = pytest.importorskip("torch")
-QUICK = ("factors=4", "blocks=1", "heads=1", "hidden=8", "length=8", "epochs=1")
+QUICK = (
+    "encoder.factors=4",
+    "encoder.blocks=1",
+    "encoder.heads=1",
+    "encoder.hidden=8",
+    "encoder.max_length=8",
+    "epochs=1",
+)
 
 
 def run(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> tuple[int, str, str]:

@@ -8,7 +8,14 @@ import pytest
 from commands import answered, event_files, refused, untimed_files
 
 torch = pytest.importorskip("torch")
-QUICK = ("factors=4", "blocks=1", "heads=1", "hidden=8", "length=8", "epochs=1")
+QUICK = (
+    "encoder.factors=4",
+    "encoder.blocks=1",
+    "encoder.heads=1",
+    "encoder.hidden=8",
+    "encoder.max_length=8",
+    "epochs=1",
+)
 
 
 def run(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> tuple[int, str, str]:
@@ -51,8 +58,8 @@ def test_a_table_per_metric_and_a_verdict_twice_the_same(
     ("words", "sentence"),
     [
         (("--vary", "maps"), "Unknown vary 'maps': did you mean 'map'"),
-        (("--vary", "signal", "--window-days", 0), "window_days must be above 0"),
-        (("--set", "weigh=none"), "weigh is what the controls change"),
+        (("--vary", "signal", "--window-days", 0), "window_days must be a number, above 0"),
+        (("--set", "domain_weighting=none"), "domain_weighting is what the controls change"),
         (("--set", "epochs"), "'epochs' is no setting"),
         (("--seeds", 0), "seeds must be 1 or more"),
         (("--candidates", "many"), "data 1, candidates 1"),
