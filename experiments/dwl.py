@@ -119,7 +119,7 @@ def _benchmark(
         "data": [source],
         "seeds": list(range(1, seeds + 1)),
         "metrics": ["ndcg@10", "recall@10"],
-        "by": ["domain", "share"],
+        "by": ["domain", "event_share"],
         "methods": [entry(label, method) for label, method in methods.items()],
     }
     benches.run(tables, SPECS / f"{name}.toml", RUNS / name, RUNS / f"{name}.html", jobs)

@@ -109,7 +109,7 @@ def _homes(results: Results, labels: Sequence[str], sparse: Sequence[str]) -> st
 
 def _at_home(evaluation: Evaluation, segments: Sequence[str]) -> Evaluation:
     """The rows of users with such shares of their events in the target's domain."""
-    rows = with_segment(evaluation.rows, "share").filter(pl.col("segment").is_in(segments))
+    rows = with_segment(evaluation.rows, "event_share").filter(pl.col("segment").is_in(segments))
     return replace(evaluation, rows=rows.drop("segment").with_columns(pl.col("domain").cast(pl.String)))
 
 

@@ -42,8 +42,8 @@ class DataSettings(SettingsTable):
 
 
 class SplitSettings(SettingsTable):
-    """``auto`` holds out the last event per person and domain where there are times, else a random one;
-    ``latest`` one event per person. ``across``: rank in one list over all domains."""
+    """``auto`` holds out the last event per user and domain where there are times, else a random one;
+    ``latest`` one event per user. ``across``: rank in one list over all domains."""
 
     kind: Literal["auto", "last", "latest", "random", "temporal", "cold", "none"] = "auto"
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -54,7 +54,7 @@ class SplitSettings(SettingsTable):
 class ModelSettings(SettingsTable):
     """A method of the registry and its settings, or ``auto``: the best of the house on validation data.
 
-    ``guard``: keep each domain's single-domain twin and serve it where the method does not pay off.
+    ``guard``: keep each domain's single-domain baseline and serve it where the method does not pay off.
     ``trials`` and ``seconds``: what may be spent on choosing settings, per method, on validation data.
     """
 

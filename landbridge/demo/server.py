@@ -1,4 +1,5 @@
-"""The demo as a page: CDIMF on MovieLens with ten genres as domains, judged beside its twin, and served."""
+"""The demo as a page: CDIMF on MovieLens with ten genres as domains, evaluated beside its single-domain
+baseline, and served."""
 
 from __future__ import annotations
 
@@ -42,11 +43,12 @@ def run(port: int) -> None:
 
 
 def fit_into(folder: Path, wanted: Spec) -> None:
-    """A run with its own figures and, attached as ``twin``, those of separate ALS on the same test part."""
+    """A run with its own figures and, attached as ``single_domain``, those of separate ALS on the same
+    test part."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress = Terminal()
     run = pipeline.run(wanted, folder, progress=progress)
     if run.holdout is not None:
         alone = BASELINE.fit(run.fitted.history, FitOptions(wanted.fit.seed, threads(wanted)))
         evaluation = evaluate(alone, run.holdout, progress=progress)
-        store.attach(folder, "twin", "parquet", evaluation.write)
+        store.attach(folder, "single_domain", "parquet", evaluation.write)

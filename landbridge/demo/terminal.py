@@ -1,4 +1,5 @@
-"""The main job on real data, in a minute: MovieLens with ten genres as domains, CDIMF and its twin."""
+"""The main job on real data, in a minute: MovieLens with ten genres as domains, CDIMF and its
+single-domain baseline."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ LIKED = 2  # films shown per other domain
 
 
 def run() -> None:
-    """Fetch, split, train, compare and recommend, and print it for a person."""
+    """Fetch, split, train, compare and recommend, and print it."""
     from rich.console import Console
 
     console = Console()
@@ -50,9 +51,7 @@ def run() -> None:
 def _print_table(console: Console, split: Split, evaluations: dict[str, Evaluation]) -> None:
     from rich.table import Table
 
-    console.print(
-        "The last film of each person and domain was held out and ranked among all she has not seen."
-    )
+    console.print("The last film of each user and domain was held out and ranked among all unseen ones.")
     table = Table(box=None, padding=(0, 1, 0, 0))
     for head in ("domain", "users", "items", "events", "NDCG\n@10\npopular", "\n\nalone", "\n\njoint"):
         table.add_column(head, justify="left" if head == "domain" else "right", no_wrap=True)
@@ -81,7 +80,7 @@ def _short(value: float) -> str:
 
 
 def _print_users(console: Console, split: Split, joint: Fitted) -> None:
-    """Three people: what the joint model recommends in a domain and what they liked in the others."""
+    """Three users: what the joint model recommends in a domain and what they liked in the others."""
     history = split.test.history
     active = np.flatnonzero((history.activity_UD > 0).sum(axis=1) >= 4)
     quiet = active[np.argsort(history.activity_UD[active].sum(axis=1), kind="stable")][: len(active) // 2]
@@ -92,7 +91,7 @@ def _print_users(console: Console, split: Split, joint: Fitted) -> None:
         console.print(
             f"\n[bold]User {user}[/] liked in other domains: {_liked(split, domain, int(user_idx))}"
         )
-        console.print(f"  {domain} for her: " + "; ".join(films["title"].to_list()))
+        console.print(f"  {domain}: " + "; ".join(films["title"].to_list()))
 
 
 def _liked(split: Split, domain: str, user_idx: int) -> str:

@@ -1,4 +1,4 @@
-"""Judge a fitted model on held-out pairs: one row per pair, and figures with intervals from the rows."""
+"""Evaluate a fitted model on held-out pairs: one row per pair, and figures with intervals from the rows."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 DRAWS = 1000
+FORMER_COLUMNS = {"elsewhere": "other_domain_events", "twin": "is_duplicate"}  # of version 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +39,9 @@ class Evaluation:
     """Where each held-out pair stands.
 
     ``rows``: domain, user, item (dense indices), above, ties (unseen items better and equal),
-    candidates (unseen items ranked against), activity and elsewhere (the user's events in this domain
-    and in the others), popularity (the item's events), head (among the items holding half of the
-    events), twin (the user has this product in another domain); seed, where there are several.
+    candidates (unseen items ranked against), activity and other_domain_events (the user's events in this
+    domain and in the others), popularity (the item's events), head (among the items holding half of the
+    events), is_duplicate (the user has the same product in another domain); seed, where there are several.
     ``protocol``: ``full``, ``across`` (one list over all domains), or ``1+C`` for sampled candidates.
     """
 
@@ -68,7 +69,8 @@ class Evaluation:
     ) -> pl.DataFrame:
         """Mean and 95 % bootstrap interval over users, one row per domain, segment and metric.
 
-        ``by``: domain, activity, elsewhere, popularity, twin or share. Raises SettingsError for other names.
+        ``by``: domain, activity, other_domain_events, popularity, duplicate or event_share. Raises
+        SettingsError for other names.
         """
         import polars as pl
 
@@ -113,13 +115,14 @@ class Evaluation:
             name, protocol = table["model"][0], table["protocol"][0]
         except (OSError, pl.exceptions.PolarsError, IndexError) as error:
             raise DataError(f"{path} is not a written evaluation: {error}.") from error
-        return cls(table.drop("model", "protocol"), name, protocol)
+        rows = table.drop("model", "protocol").rename(FORMER_COLUMNS, strict=False)
+        return cls(rows, name, protocol)
 
 
 def over_seeds(evaluations: Mapping[int, Evaluation]) -> Evaluation:
-    """One evaluation of a method fitted with several seeds (or judged on several draws).
+    """One evaluation of a method fitted with several seeds (or evaluated on several draws).
 
-    A user's figure is her mean over the seeds, so intervals and tests stay over users. DataError where
+    A user's value is their mean over the seeds, so intervals and tests stay over users. DataError where
     the evaluations are of different protocols.
     """
     import polars as pl
@@ -188,7 +191,7 @@ def recommended_share(
     with all_threads(threads):
         for name, within in ranking_tasks(holdout).items():
             if not len(within.targets):
-                continue  # nobody is shown a list
+                continue  # no user gets a list
             in_catalogue = within.history.item_counts > 0
             shown_I = np.zeros(len(in_catalogue), np.int64)
             for lists in recommended_items(fitted, within, k, block):
@@ -220,10 +223,10 @@ def _described(holdout: Holdout, domain: str, standing: RankCounts) -> pl.DataFr
     counts_I = history[domain].item_counts
     return _ranked(holdout, domain, standing).with_columns(
         activity=pl.Series(here_T),
-        elsewhere=pl.Series(activity_D.sum(axis=1) - here_T),
+        other_domain_events=pl.Series(activity_D.sum(axis=1) - here_T),
         popularity=pl.Series(counts_I[targets.item_idx]),
         head=pl.Series(head_items(counts_I)[targets.item_idx]),
-        twin=pl.Series(has_duplicate(history, domain, targets.user_idx, targets.item_idx)),
+        is_duplicate=pl.Series(has_duplicate(history, domain, targets.user_idx, targets.item_idx)),
     )
 
 
@@ -231,7 +234,7 @@ def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
     import polars as pl
 
     if not any(len(frame) for frame in frames):
-        raise DataError("There is no held-out pair to judge on: choose a split that holds something back.")
+        raise DataError("There is no held-out pair to evaluate on: choose a split that holds something back.")
     return pl.concat(frames)
 
 

@@ -2,7 +2,7 @@
 
 A target with ``above`` items strictly better and ``ties`` equal others takes each of the positions
 ``above + 1 .. above + ties + 1`` with equal probability. Shape letters: T targets, N units (a unit is
-whatever one list is made for: a user, or a single pair), G groups of targets of one unit that tie.
+one list each: a user, or a single pair), G groups of targets of one unit that tie.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Metric:
         return _KINDS[self.kind](_tie_groups(unit_T, above_T, ties_T), self.cutoff)
 
     def per_pair(self, above_T: Ints, ties_T: Ints) -> Float64:
-        """The metric of every target judged alone, (T,)."""
+        """The metric of every target evaluated alone, (T,)."""
         return self.per_unit(np.arange(len(above_T)), above_T, ties_T)
 
 
@@ -128,7 +128,7 @@ _KINDS: dict[str, Callable[[_TieGroups, int], Float64]] = {
 
 
 def _gain(groups: _TieGroups, gain_K: Float64) -> Float64:
-    """Sum of the position gains of all targets, (N,): expectations add up whatever depends on what."""
+    """Sum of the position gains of all targets, (N,): expectations add up whatever the dependence."""
     cumulative = _cumulative(gain_K)
     start_G = np.minimum(groups.above_G, len(gain_K))
     end_G = np.minimum(groups.above_G + groups.size_G, len(gain_K))

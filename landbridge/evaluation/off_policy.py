@@ -1,6 +1,6 @@
 """What a policy would have earned, estimated from what another one showed.
 
-A log holds N events: person x, the item a that the deployed policy showed her, the probability p(a | x)
+A log holds N events: user x, the item a that the deployed policy showed them, the probability p(a | x)
 with which it did, and the reward r. Of a policy that shows a with probability π(a | x)
 
     w      = min(π(a | x) / p(a | x), clip)                                                              (1)
@@ -11,12 +11,12 @@ with which it did, and the reward r. Of a policy that shows a with probability �
 IPS has the right expectation (without ``clip``), SNIPS nearly so and with less variance. Replay is the mean
 reward of the events that π would have shown as well; it is right if p showed all items alike. All assume
 
-    support           p shows, now and then, whatever π may show
+    support           p shows, now and then, everything π may show
     propensities      p(a | x) is what the deployed policy really did, not a guess
-    no interference   a reward depends on the person and the item shown, not on what else was shown or when
+    no interference   a reward depends on the user and the item shown, not on what else was shown or when
 
-None of this can be tested on the log itself: an estimate is a reason for a trial with people, not a trial.
-Shape letters: N events, B persons of a block, T their events, I items, K places, U persons.
+None of this can be tested on the log itself: an estimate is a reason for an online experiment, not its
+replacement. Shape letters: N events, B users of a block, T their events, I items, K places, U users.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from landbridge.ranking.top_k import top_k
 
 DRAWS = 1000
 ASSUMED = (
-    "assumed, and false to an unknown degree: the held-out pairs are what was shown, and everybody was shown "
-    "items that she did not know in proportion to their events plus one"
+    "assumed, and false to an unknown degree: the held-out pairs are what was shown, and every user was "
+    " "items that they did not know in proportion to their events plus one"
 )
 RELATIVE = (
     "; all rewards are 1, so ips is relative (1: as much as that policy earned) and snips and replay say "
@@ -52,7 +52,7 @@ class Logged:
     """What a deployed policy showed in one domain, N events in any order.
 
     ``user_idx``, ``item_idx``: int32 (N,). ``propensity``: (N,), the probability, above 0 and at most 1,
-    with which the policy showed this person this item. ``reward``: (N,), anything finite.
+    with which the policy showed this user this item. ``reward``: (N,), anything finite.
     ``assumption``: what of this was not recorded but assumed; every estimate repeats it.
     """
 
@@ -86,7 +86,7 @@ class Policy(Protocol):
     """How scores become what is shown."""
 
     def chance(self, scores_BI: Float32, seen: Ragged, item_T: Int32, row_T: Int64) -> Float64:
-        """The probability of showing each item to the person of its row, (T,); seen ones are never shown."""
+        """The probability of showing each item to the user of its row, (T,); seen ones are never shown."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class TopK:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean reward per showing with its 95 % bootstrap interval over persons.
+    """A mean reward per showing with its 95 % bootstrap interval over users.
 
     ``effective``: how many equally weighted events say as much, (Σ w)² / Σ w². ``assumption``: the log's.
     """
@@ -158,7 +158,7 @@ def target_probabilities(
 ) -> Float64:
     """π(a | x) of every logged event, (N,), for ``ips``, ``snips`` and ``replay``.
 
-    Items that ``fitted`` knows of a person are never shown to her. DataError for NaN scores and for users
+    Items that ``fitted`` knows of a user are never shown to them. DataError for NaN scores and for users
     or items the model does not have.
     """
     history = fitted.history[logged.domain]
@@ -236,7 +236,7 @@ def _weights(logged: Logged, chance_N: Float64, clip: float | None) -> Float64:
 def _estimate(
     kind: str, logged: Logged, weight_N: Float64, count_N: Float64, draws: int, seed: int
 ) -> Estimate:
-    """Σ weight · reward / Σ count, persons drawn with all their events."""
+    """Σ weight · reward / Σ count, users drawn with all their events."""
     if not weight_N.any():
         raise DataError(
             "The policy would have shown none of the logged items: the log says nothing about it."

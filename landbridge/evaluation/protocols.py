@@ -146,7 +146,7 @@ def score_queries(scorer: Scorer, domain: str, users_B: Int32, n_items: int) -> 
 
 
 def compare_on_same_targets(scorer: Scorer, slices: Mapping[str, slice], users_B: Int32) -> Float32:
-    """The scores of some users for the items of one domain or of several, asked once each, (B, I)."""
+    """The scores of some users for the items of one domain or of several, computed once each, (B, I)."""
     if len(slices) == 1:
         ((domain, place),) = slices.items()
         return score_queries(scorer, domain, users_B, place.stop)

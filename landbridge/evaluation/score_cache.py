@@ -1,4 +1,4 @@
-"""Scores that are asked for several times: by each protocol, and for what its lists cover."""
+"""Scores that are needed several times: by each protocol, and for what its lists cover."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Which kind of user or item a held-out pair is about, and the figures of each user in each segment."""
+"""Segments: groups of held-out pairs by user or item, and every user's metric in each group."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,16 +17,19 @@ if TYPE_CHECKING:
     import polars as pl
 
 TAIL = 5  # an item of the tail has at most so many events
-TENTHS = {"40-50 %": 4, "50-60 %": 5, "60-100 %": 6}  # of a person's events, from which she is at home
+TENTHS = {"40-50 %": 4, "50-60 %": 5, "60-100 %": 6}  # tenths of a user's events: their primary domain
 LABELS = {
     "domain": ("all",),
     "activity": tuple(ACTIVITY),
-    "elsewhere": ("0", "1+"),
+    "other_domain_events": ("0", "1+"),
     "popularity": ("head", "torso", "tail"),
-    "twin": ("no twin", "twin"),
-    "share": ("0-10 %", "10-40 %", *TENTHS),
+    "duplicate": ("no duplicate", "duplicate"),
+    "event_share": ("0-10 %", "10-40 %", *TENTHS),
 }
-USUAL = tuple(name for name in LABELS if name != "share")  # told unasked; shares say little of few domains
+USUAL = tuple(
+    name for name in LABELS if name != "event_share"
+)  # by default; shares say little with few domains
+FORMER = {"elsewhere": "other_domain_events", "twin": "duplicate", "share": "event_share"}  # until 0.3
 
 
 def head_items(counts_I: Int64) -> npt.NDArray[np.bool_]:
@@ -40,6 +44,9 @@ def with_segment(rows: pl.DataFrame, by: str) -> pl.DataFrame:
     """The rows with a column ``segment``; it and ``domain`` become enumerations in their natural order."""
     import polars as pl
 
+    if by in FORMER:
+        warnings.warn(f"Segment {by!r} is now called {FORMER[by]!r}.", DeprecationWarning, stacklevel=2)
+        by = FORMER[by]
     if by not in LABELS:
         raise SettingsError(unknown("segment", by, LABELS))
     domains = pl.Enum(rows["domain"].unique(maintain_order=True))
@@ -54,27 +61,27 @@ def _label(by: str) -> pl.Expr:
         for name, fewest in ACTIVITY.items():
             label = pl.when(events >= fewest).then(pl.lit(name)).otherwise(label)
         return label
-    if by == "elsewhere":
-        return pl.when(pl.col("elsewhere") > 0).then(pl.lit("1+")).otherwise(pl.lit("0"))
+    if by == "other_domain_events":
+        return pl.when(pl.col("other_domain_events") > 0).then(pl.lit("1+")).otherwise(pl.lit("0"))
     if by == "popularity":
         tail = pl.when(pl.col("popularity") <= TAIL).then(pl.lit("tail")).otherwise(pl.lit("torso"))
         return pl.when(pl.col("head")).then(pl.lit("head")).otherwise(tail)
-    if by == "twin":
-        return pl.when(pl.col("twin")).then(pl.lit("twin")).otherwise(pl.lit("no twin"))
-    if by == "share":
-        return _share()
+    if by == "duplicate":
+        return pl.when(pl.col("is_duplicate")).then(pl.lit("duplicate")).otherwise(pl.lit("no duplicate"))
+    if by == "event_share":
+        return _event_share()
     return pl.lit("all")
 
 
-def _share() -> pl.Expr:
-    """Of a person's known events those in this domain, in whole numbers, so that edges are exact."""
+def _event_share() -> pl.Expr:
+    """Of a user's events those in this domain, in whole numbers, so that edges are exact."""
     import polars as pl
 
-    tenfold, events = 10 * pl.col("activity"), pl.col("activity") + pl.col("elsewhere")
+    tenfold, events = 10 * pl.col("activity"), pl.col("activity") + pl.col("other_domain_events")
     label = pl.when(tenfold > events).then(pl.lit("10-40 %")).otherwise(pl.lit("0-10 %"))
     for name, tenths in TENTHS.items():
-        home = (tenfold >= tenths * events) & (events > 0)
-        label = pl.when(home).then(pl.lit(name)).otherwise(label)
+        reached = (tenfold >= tenths * events) & (events > 0)
+        label = pl.when(reached).then(pl.lit(name)).otherwise(label)
     return label
 
 

@@ -67,7 +67,7 @@ def compare(
 ) -> Comparison:
     """Is ``a`` better than ``b``? Both must be about the same held-out pairs, else DataError.
 
-    ``by``: domain, activity, elsewhere, popularity, twin or share.
+    ``by``: domain, activity, other_domain_events, popularity, duplicate or event_share.
     """
     import polars as pl
 
@@ -128,7 +128,7 @@ def _same_pairs(a: Evaluation, b: Evaluation) -> tuple[pl.DataFrame, pl.DataFram
     first, second = (a.rows.sort(order), b.rows.sort(order)) if alike else (a.rows, b.rows)
     if not alike or not first.select(identity).equals(second.select(identity)):
         raise DataError(
-            f"{a.name!r} and {b.name!r} were not judged on the same held-out pairs and candidates "
+            f"{a.name!r} and {b.name!r} were not evaluated on the same held-out pairs and candidates "
             f"({len(first)} rows, {a.protocol}; {len(second)} rows, {b.protocol}): "
             "evaluate both on the same holdout."
         )

@@ -14,7 +14,7 @@ WHOSE = ("data", "label", "seed")
 
 
 def series(cells: Iterable[tuple[Cell, list[Cell]]]) -> pl.DataFrame:
-    """All numbers of the cells' logs: data, label, seed, figure, part, epoch (null: told once), value.
+    """All numbers of the cells' logs: data, label, seed, figure, part, epoch (null: a single value), value.
 
     A figure may be a number or a mapping of numbers (by domain, by activity …): then ``part`` is its key.
     """

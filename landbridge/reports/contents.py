@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 SEGMENTS = {
     "domain": "By domain",
     "activity": "By activity: the user's known events in the domain",
-    "elsewhere": "By the user's known events in the other domains",
+    "other_domain_events": "By the user's events in the other domains",
     "popularity": "By popularity of the item",
-    "twin": "By whether the user knows the same product from another domain",
-    "share": "By the share of the user's known events that are in the domain",
+    "duplicate": "By whether the user has the same product in another domain",
+    "event_share": "By the share of the user's events that are in the domain",
 }
 LEGEND = (
     "Bold: the best of the row. Below a mean its 95 % interval over users. ▲ ▼: significantly better or "
@@ -83,7 +83,7 @@ def at_a_glance(runs: Runs, figures: pl.DataFrame) -> Table:
         f"Below each mean: domains in which the method is significantly better ▲ and worse ▼ than "
         f"{runs.reference}. The mean over the domains itself is not tested."
     )
-    columns = ["data", "judged on", *runs.labels]
+    columns = ["data", "metric", *runs.labels]
     return table("Mean over the domains", columns, "ll" + "r" * len(runs.labels), rows, note)
 
 

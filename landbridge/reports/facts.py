@@ -88,7 +88,7 @@ def shared_values(runs: Runs) -> Table:
 
 
 def one_figure(series: pl.DataFrame) -> pl.DataFrame:
-    """The rows of ``series`` that make no line: told once, or the same in every epoch."""
+    """The rows of ``series`` that make no line: given once, or the same in every epoch."""
     import polars as pl
 
     whole = ("data", "label", "figure")
@@ -97,11 +97,11 @@ def one_figure(series: pl.DataFrame) -> pl.DataFrame:
 
 
 def by_activity() -> pl.Expr:
-    """Whether a row of the series is told once of an activity group: its mean, spread or people."""
+    """Whether a row of the series describes an activity group: its mean, spread or users."""
     import polars as pl
 
     once = pl.col("epoch").is_null() & pl.col("figure").str.ends_with("_by_activity")
-    return once & pl.col("part").str.contains(", (mean|sd|people)$")
+    return once & pl.col("part").str.contains(", (mean|sd|users)$")
 
 
 def decisions(runs: Runs, data: str, label: str) -> Table:

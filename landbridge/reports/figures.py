@@ -86,7 +86,7 @@ def effect(value: float | None) -> str:
 
 
 def plain(value: Any) -> str:
-    """Any number as a person would write it: thousands with commas, four significant digits."""
+    """Any number in plain notation: thousands with commas, four significant digits."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Colours of the pictures, for a light and a dark page; told apart by the colour-blind too."""
+"""Colours of the pictures, for a light and a dark page; distinguishable for the colour-blind, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader is told about pictures and statistics, in every report alike."""
+"""Notes on pictures and statistics, in every report alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GAINS = (
     "significant. An empty place has no test rows."
 )
 BY_ACTIVITY = (
-    "Dots: the mean over a group's people; bars: one standard deviation up and down; both as means over the "
+    "Dots: the mean over a group's users; bars: one standard deviation up and down; both as means over the "
     "seeds."
 )
 PARETO = "Filled marks, joined by the dashed line: no other method is both better and quicker."
@@ -27,7 +27,7 @@ READING: tuple[Paragraph, ...] = (
         Strong("Means and intervals. "),
         "A domain's figure is the mean over its users' lists (over pairs where it is sampled), averaged over "
         "the seeds; intervals are 95 % bootstraps over users. They say how much the figure depends on which "
-        "users were asked, not how it would be on other data.",
+        "users were drawn, not how it would be on other data.",
     ),
     (
         Strong("Full and sampled. "),

@@ -154,7 +154,7 @@ def by_activity(runs: Runs, data: str) -> list[Picture]:
         name, rows = str(figure).replace("_", " "), _grouped(group)
         values = [f"{row['group']}: {plain(row['mean'])} ± {plain(row['sd'])}" for row in rows]
         text = f"{name} of {label} on {data}, mean ± standard deviation. {joined(values, len(values))}."
-        across = "known events; below: people" if any("people" in row for row in rows) else "known events"
+        across = "known events; below: users" if any("users" in row for row in rows) else "known events"
         titles = across, name.removesuffix(" by activity")
         chart = partial(plots.spreads, rows, titles)
         pictures.append(Picture(_slug("own", data, str(label), name), f"{label}: {name}", text, chart))
@@ -212,10 +212,10 @@ def transfer(runs: Runs, data: str) -> list[Picture]:
 
 _X_TITLES = {
     "activity": "the user's known events in the domain",
-    "elsewhere": "the user's known events elsewhere",
+    "other_domain_events": "the user's events in other domains",
     "popularity": "popularity of the item",
-    "twin": "knows the product elsewhere",
-    "share": "share of the user's known events that are in the domain",
+    "duplicate": "has the same product in another domain",
+    "event_share": "share of the user's events that are in the domain",
 }
 
 
@@ -266,7 +266,7 @@ def _series(runs: Runs) -> pl.DataFrame:
 
 
 def _grouped(text: pl.DataFrame) -> list[dict[str, Any]]:
-    """Mean, sd and people of every group, over the seeds; the order is that of the seed with most groups."""
+    """Mean, sd and users of every group, over the seeds; the order is that of the seed with most groups."""
     import polars as pl
 
     found: dict[str, dict[str, list[float]]] = {}

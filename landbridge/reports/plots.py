@@ -187,12 +187,12 @@ def scatter(rows: Rows, titles: tuple[str, str], look: Look) -> Drawing:
 
 
 def spreads(rows: Rows, titles: tuple[str, str], look: Look) -> Drawing:
-    """A dot per group with a standard deviation up and down. ``rows``: group, mean, sd, perhaps people."""
+    """A dot per group with a standard deviation up and down. ``rows``: group, mean, sd, perhaps users."""
     import altair as alt
 
     shown = [
         {
-            "group": f"{row['group']}\n{_short(row['people'])}" if "people" in row else row["group"],
+            "group": f"{row['group']}\n{_short(row['users'])}" if "users" in row else row["group"],
             "value": row["mean"],
             "low": row["mean"] - row["sd"],
             "high": row["mean"] + row["sd"],

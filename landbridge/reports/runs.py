@@ -79,7 +79,7 @@ class Runs:
 
     @property
     def reference(self) -> str:
-        """The label of the single-domain twin, against which gains are told."""
+        """The label of the single-domain baseline that gains are measured against."""
         return str(self.spec.get("reference") or self.labels[0])
 
     @property

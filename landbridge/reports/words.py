@@ -11,7 +11,7 @@ from landbridge.reports.runs import Runs
 if TYPE_CHECKING:
     import polars as pl
 
-LEVEL = 0.01  # means closer than this share are told as level
+LEVEL = 0.01  # means closer than this share are reported as level
 NAMED = 6  # groups named one by one
 Paragraph = tuple[str, ...]
 Row = dict[str, Any]
@@ -123,7 +123,7 @@ class _On:
         elsewhere = [
             f"{row['domain']} on {metric_on(row['metric'], row['protocol'])}" for row in rows.to_dicts()
         ]
-        return *here, f"Judged otherwise it loses {joined(elsewhere, NAMED)}. " if elsewhere else ""
+        return *here, f"By other metrics it loses {joined(elsewhere, NAMED)}. " if elsewhere else ""
 
     def _groups(self) -> str:
         """How the groups by domain and activity do."""

@@ -1,4 +1,4 @@
-"""Saving and loading fitted models and the holdouts they are to be judged on."""
+"""Saving and loading fitted models and the holdouts they are to be evaluated on."""
 
 from __future__ import annotations
 

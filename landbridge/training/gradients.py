@@ -2,7 +2,7 @@
 
     ∇ Σ_d w_d L_d = Σ_d ∇ w_d L_d                                                                      (1)
 
-Torch goes back through the graphs of all losses at once, and tells no more than the sum. Where every loss
+Torch goes back through the graphs of all losses at once, and gives no more than the sum. Where every loss
 depends on the parameter through a view of its own, the parts pass by there on their way and cost nothing.
 Elsewhere a pass for every domain, which ends at the parameter, goes before the one through all.
 """

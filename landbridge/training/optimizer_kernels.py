@@ -1,4 +1,4 @@
-"""Row-wise optimisers as numba kernels; what they mean is told in :mod:`landbridge.training.optimizers`.
+"""Row-wise optimisers as numba kernels; they are specified in :mod:`landbridge.training.optimizers`.
 
 R rows of a table, T rows touched, N gradients, F factors. One thread does it all: a step touches so little
 that threads would wait for each other most of the time, on a busy machine for milliseconds. Loops run over

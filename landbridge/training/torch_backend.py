@@ -1,4 +1,4 @@
-"""The one door to torch, which is an extra: imported when asked for, and missed in one sentence."""
+"""Lazy import of torch, which is an extra: imported on demand, with one sentence where it is missing."""
 
 from __future__ import annotations
 

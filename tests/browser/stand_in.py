@@ -332,9 +332,9 @@ landbridge_request_seconds_sum{route="/v1/search"} 0.04
 landbridge_requests_total{route="/v1/recommend",status="200"} 997.0
 landbridge_requests_total{route="/v1/recommend",status="503"} 3.0
 landbridge_requests_total{route="/v1/search",status="200"} 50.0
-landbridge_answers_total{person="known",source="model"} 700.0
-landbridge_answers_total{person="new",source="model"} 250.0
-landbridge_answers_total{person="new",source="fallback"} 50.0
+landbridge_answers_total{user="known",source="model"} 700.0
+landbridge_answers_total{user="new",source="model"} 250.0
+landbridge_answers_total{user="new",source="fallback"} 50.0
 landbridge_model_age_seconds 12600.0
 """
 

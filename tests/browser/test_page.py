@@ -166,15 +166,15 @@ def test_a_shared_address_shows_titles_to_somebody_else(opened: Opened, shown: W
 def test_what_the_address_says_is_read_as_it_was_written(opened: Opened) -> None:
     page = opened()
     trip = """async ([user, liked]) => {
-      const { NOBODY, called, liking, read, written } = await import('./person.js');
-      const person = liked.reduce(liking, called(NOBODY, user));
-      return [read('#' + written(person, 'health')), {person, tab: 'health'}];
+      const { EMPTY_QUERY, called, liking, read, written } = await import('./query.js');
+      const query = liked.reduce(liking, called(EMPTY_QUERY, user));
+      return [read('#' + written(query, 'health')), {query, tab: 'health'}];
     }"""
     odd = ["a b", "a+b", "50%", "a&b=c#d", "like.x", "ünï/cödé", "\u202e", '"17"', "17", "<b>", "a\nb"]
     for user in ("17", "x&user=y", " ü "):
         liked = [{"domain": domain, "item": item} for domain in ("films", "a.b=c") for item in odd]
         found, given = page.evaluate(trip, [user, liked])
-        given["person"]["user"] = user.strip()
+        given["query"]["user"] = user.strip()
         assert found == given
 
 
@@ -206,10 +206,10 @@ def test_the_model_tab(opened: Opened, shown: World) -> None:
 
 
 def test_gains_over_the_twin(opened: Opened, shown: World) -> None:
-    shown.about["quality"]["twin"] = {"ndcg@10": {"films": 0.08, "books": 0.25, "music": 0.05}}
+    shown.about["quality"]["single_domain"] = {"ndcg@10": {"films": 0.08, "books": 0.25, "music": 0.05}}
     page = opened("#tab=model")
     assert [cells(page, name)[-1] for name in DOMAINS] == ["+25.0 %", "−20.0 %", "0.0 %"]
-    shown.about["quality"].pop("twin")
+    shown.about["quality"].pop("single_domain")
     shown.about["decisions"] = [
         stand_in.decision("films", "0", {"alone": 1.0}, 0.2),
         stand_in.decision("films", "1-2", {"cdimf": 0.75, "alone": 0.25}, 0.3),

@@ -1,4 +1,5 @@
-"""``landbridge demo --serve``: what it leaves in the cache can be served, with its figures and its twin's."""
+"""``landbridge demo --serve``: what it leaves in the cache can be served, with its figures and its
+baseline's."""
 
 from __future__ import annotations
 
@@ -42,6 +43,8 @@ def test_it_fits_judges_and_serves(
     about = Service.open(folder).about()
     assert about["method"] == "cdimf"
     assert set(about["quality"]["ndcg@10"]) == {"books", "movies"}
-    own, twin = (Evaluation.read(store.attached(folder, role)) for role in ("evaluation", "twin"))
-    assert own.rows.select("user", "item").equals(twin.rows.select("user", "item"))
-    assert not own.rows["above"].equals(twin.rows["above"])
+    own, baseline = (
+        Evaluation.read(store.attached(folder, role)) for role in ("evaluation", "single_domain")
+    )
+    assert own.rows.select("user", "item").equals(baseline.rows.select("user", "item"))
+    assert not own.rows["above"].equals(baseline.rows["above"])

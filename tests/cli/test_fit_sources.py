@@ -61,8 +61,8 @@ def test_the_latest_of_all_is_ranked_in_one_list(tmp_path: Path) -> None:
             assert (held >= latest_U[user_idx]).all()
     unseen_U = sum(table.n_items - table.user_counts for table in holdout.history.domains.values())
     assert (evaluation.rows["candidates"].to_numpy() == unseen_U[evaluation.rows["user"]] - 1).all()
-    run("evaluate", tmp_path / "run", "--by", "share")
-    run("compare", tmp_path / "run", tmp_path / "run", "--by", "share")
+    run("evaluate", tmp_path / "run", "--by", "event_share")
+    run("compare", tmp_path / "run", tmp_path / "run", "--by", "event_share")
 
 
 def test_one_list_over_all_domains_takes_no_candidates(
@@ -85,7 +85,7 @@ def test_cold_users_have_nothing_left_in_their_target_domain(tmp_path: Path) -> 
         assert (history.activity_UD[cold, column] == 0).all()
         assert (history.activity_UD[cold, 1 - column] > 0).all()
     assert (evaluation.rows["activity"] == 0).all()
-    assert (evaluation.rows["elsewhere"] > 0).all()
+    assert (evaluation.rows["other_domain_events"] > 0).all()
 
 
 @pytest.mark.parametrize("split", ["last", "temporal", "cold"])

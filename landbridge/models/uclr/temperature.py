@@ -155,7 +155,7 @@ def by_activity(tau_U: npt.NDArray[np.float32], events_U: npt.NDArray[Any]) -> d
     told = {}
     for number, label in enumerate(GROUPS):
         if len(own := tau_U[group_U == number].astype(np.float64)):
-            told[label] = {"mean": float(own.mean()), "sd": float(own.std()), "people": len(own)}
+            told[label] = {"mean": float(own.mean()), "sd": float(own.std()), "users": len(own)}
     return told
 
 

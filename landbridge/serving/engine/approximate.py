@@ -2,7 +2,7 @@
 
 The exact search of :mod:`.tile_kernels` ends early where the items' rows differ in length, as those of a
 factorisation do, and is then the faster one. Where lengths are alike it must look at every item. So a large
-domain gets :class:`.cells.Cells` only where known people's lists show that they are worth it: the work they
+domain gets :class:`.cells.Cells` only where known users' lists show that they are worth it: the work they
 save and their recall are measured when the service is opened.
 
 Shape letters: B queries, N some of them, K places.
@@ -27,7 +27,7 @@ from landbridge.serving.engine.rankers import DotProductRanker, Ranker
 from landbridge.serving.runtime.logging import log
 
 LARGE = 300_000
-PLACES, SAMPLED_USERS = 10, 200  # recall: of lists of so many places, for so many people
+PLACES, SAMPLED_USERS = 10, 200  # recall: of lists of so many places, for so many users
 AT_ONCE, MOST = 64, 1024  # queries whose candidates are held together; places and hidden items of a query
 
 
@@ -76,8 +76,8 @@ def approximate_ranker(ranker: Ranker, terms: AnnPolicy | None = None) -> tuple[
 
 @dataclass(frozen=True, eq=False)
 class IvfRanker:
-    """From the cells for those whose row alone decides; the exact way for newcomers who get popularity, for
-    filters, for rows of zeros, and wherever the cells hold too little to fill a list."""
+    """From the cells for those whose row alone decides; the exact way for cold-start users who get
+    popularity, for filters, for rows of zeros, and wherever the cells hold too little to fill a list."""
 
     exact: DotProductRanker
     cells: Mapping[str, IvfIndex]
@@ -117,7 +117,7 @@ def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecisi
     item_IF, tiles = ranker.model.item_IF[domain], ranker.tiles[domain]
     part = _sampled_queries(ranker, domain)
     if not len(part.queries):
-        return AnnDecision(None, None, "the domain has no people to measure recall on")
+        return AnnDecision(None, None, "the domain has no users to measure recall on")
     exact_BK, _, gone = tiles.best(*ranker.model.query_embeddings(domain, part.queries), part.constraints)
     share = gone / len(part.queries) / len(tiles.norm_T)
     if share < terms.dearer * terms.probes / cell_count(len(item_IF)):
@@ -130,7 +130,7 @@ def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecisi
 
 
 def _sampled_queries(ranker: DotProductRanker, domain: str) -> QueryGroup:
-    """Known people's lists, without what they have."""
+    """Queries of known users, without the items of their histories."""
     history = ranker.fitted.history[domain]
     active_N = np.flatnonzero(history.user_counts)
     user_B = generator(0, "recall", domain).choice(active_N, min(SAMPLED_USERS, len(active_N)), replace=False)

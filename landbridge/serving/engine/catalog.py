@@ -1,4 +1,4 @@
-"""A domain's items as they are asked for and shown: by id, by words, by popularity, by what a table says.
+"""A domain's items: lookup by id, by words, by popularity, by attributes.
 
 Shape letters: I items, B lists of K places, N ids.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ItemCatalog:
-    """``count_I``: events per item. ``share_I``: the share of the domain's people who have it."""
+    """``count_I``: events per item. ``share_I``: the share of the domain's users who have it."""
 
     domain: str
     items: Vocabulary

@@ -1,9 +1,9 @@
-"""Why an item has its score: what each event of a person adds, exactly or by leaving it out.
+"""Why an item has its score: what each event of the user adds, exactly or by leaving it out.
 
 For factors, whose rows are optima of their events, the score splits by
-:mod:`landbridge.models.als.fitted`, Eq. (2), also for somebody who brings her events along. Elsewhere an
-event adds what the score loses without it; the rest, for events say some things together, is told as such.
-N events of one person, J those that are left out one by one, F factors.
+:mod:`landbridge.models.als.fitted`, Eq. (2), also for new users with events. Elsewhere an
+event adds what the score loses without it; the rest, for events say some things together, is reported as
+such. N events of one user, J those that are left out one by one, F factors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNKNOWN_USER = np.array([-1], np.int32)
 
 
 class ItemExplanations(NamedTuple):
-    """``events``: domain -> items and what each adds; ``popularity``: what a newcomer gets anyway."""
+    """``events``: domain -> items and what each adds; ``popularity``: what every cold-start user gets."""
 
     events: Mapping[str, tuple[Int32, npt.NDArray[Any]]]
     popularity: float
@@ -86,7 +86,7 @@ class Explainer:
 
 
 def query_with_history(known: MultiDomain, query: Queries) -> Queries:
-    """One person by her events: those she brings along, else those that are known."""
+    """One query by events: its own, else the user's history."""
     if query.events is not None:
         return Queries(UNKNOWN_USER, query.events, query.times)
     events, times = {}, {}
@@ -100,7 +100,7 @@ def query_with_history(known: MultiDomain, query: Queries) -> Queries:
 
 
 def leave_one_out_queries(query: Queries) -> tuple[Int64, Queries]:
-    """Which of the person's events, numbered over all domains, are left out, (J,), and a query without
+    """Which of the query's events, numbered over all domains, are left out, (J,), and a query without
     each of them, the last one with all, (J + 1)."""
     events, times = query.events or {}, query.times or {}
     size = sum(len(rows.columns) for rows in events.values())

@@ -25,7 +25,7 @@ NOT_THREAD_SAFE = "workqueue"
 
 def load_model(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datetime, dict[str, Any] | None]:
     """The model of a run folder whose lock is held, when it was made, and its figures on the test part if it
-    was judged."""
+    was evaluated."""
     with as_store_error(f"The run {folder} cannot be served"):
         fitted, created = store.load(folder), datetime.fromisoformat(manifest["created"]).astimezone(UTC)
         fitted.check_arrays()
@@ -38,7 +38,7 @@ def load_model(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datet
 
 @contextmanager
 def as_store_error(what: str) -> Iterator[None]:
-    """Whatever goes wrong with a stored model, as a StoreError of one sentence."""
+    """Turn any failure of a stored model into a StoreError of one sentence."""
     try:
         yield
     except (StoreError, MissingExtraError):

@@ -1,4 +1,4 @@
-"""What is asked of a model that is being served, and what it answers; ids are the raw ones of the data."""
+"""Requests to a served model and its answers; ids are the raw ones of the data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """Somebody did something with an item. ``time``: seconds, None where only the order is known."""
+    """An event: a user interacted with an item. ``time``: seconds, None where only the order is known."""
 
     domain: str
     item: Any
@@ -18,10 +18,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Request:
-    """A list for one person.
+    """A list for one user.
 
-    ``domains``: of one, or one list over several. ``user``: None for somebody new. ``events``: what she did
-    since the model was fitted, oldest first; of a known person they are added to what the model knows.
+    ``domains``: of one, or one list over several. ``user``: None for an anonymous user. ``events``: theirs
+    since the model was fitted, oldest first; for a known user they are added to the history.
     ``seen``: whether known items may be listed. ``allow``, ``deny``: item ids by domain. ``where``: values
     that columns of the items' table must have. ``weights``: domain -> what the odds of its items are
     multiplied by in a list over several domains; scores stay as they are.
@@ -50,9 +50,9 @@ class RecommendationList:
 
 @dataclass(frozen=True)
 class Recommendations:
-    """The list, best first. ``source``: "model", or "fallback" where the model knew nothing of the person.
+    """The list, best first. ``source``: "model", or "fallback" where the model knows no event of the user.
 
-    ``known``: whether the model was fitted with events of this person. ``model``: which one answered.
+    ``known``: whether the model was fitted with events of this user. ``model``: which one answered.
     """
 
     items: tuple[RecommendationList, ...]

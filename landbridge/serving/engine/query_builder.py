@@ -52,7 +52,7 @@ class QueryGroup(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class QueryBatch:
-    """``user_B``: -1 for people the model has not seen. ``live``: what they did since, (row, item, time)."""
+    """``user_B``: -1 for users the model has not seen. ``live``: their events since, (row, item, time)."""
 
     history: MultiDomain
     catalogues: Mapping[str, ItemCatalog]
@@ -88,7 +88,7 @@ class QueryBatch:
 
     @property
     def known_B(self) -> Bool:
-        """Whether the model was fitted with events of the person."""
+        """Whether the model was fitted with events of the user."""
         return np.asarray((self.user_B >= 0) & self.history.activity_UD[self.user_B].any(axis=1))
 
     def parts(self) -> list[QueryGroup]:
@@ -122,7 +122,7 @@ class QueryBatch:
 
     @cached_property
     def _queries(self) -> Queries:
-        """All requests that bring events, with what is known of their people besides."""
+        """All requests that bring events, with the histories of their users."""
         user_B = np.where(self._brings_B, self.user_B, ANONYMOUS)
         tables = {name: self._history(name, user_B) for name in self.history.domain_names}
         given = {name: table for name, table in tables.items() if len(table)}
@@ -149,7 +149,7 @@ class QueryBatch:
 def ranking_constraints(
     catalogue: ItemCatalog, requests: Sequence[Request], own: Ragged
 ) -> RankingConstraints:
-    """What each request's list may hold; ``own``: the items of each person."""
+    """What each request's list may hold; ``own``: the items of each user."""
     seen_B = np.array([request.seen for request in requests])
     shown = own.take(np.where(seen_B, ANONYMOUS, np.arange(len(requests))))
     denied = [catalogue.places(request.deny.get(catalogue.domain, ())) for request in requests]

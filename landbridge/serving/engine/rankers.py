@@ -1,6 +1,6 @@
 """From queries to the k best items: by rows in tiles where a model is a product of rows, else by all scores.
 
-Shape letters: B queries, F factors, I items, K places, T tiles, J items of a tile, N people of a block.
+Shape letters: B queries, F factors, I items, K places, T tiles, J items of a tile, N queries of a block.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class TiledTopK:
 
 @dataclass(frozen=True, eq=False)
 class DotProductRanker:
-    """People's rows times items' rows, and popularity for newcomers as the cold policy says."""
+    """User embeddings times item embeddings, and popularity for cold-start users as the cold-start policy
+    says."""
 
     fitted: Fitted
     model: DotProducts
@@ -122,7 +123,7 @@ class DotProductRanker:
 
 @dataclass(frozen=True, eq=False)
 class ScoreRanker:
-    """All scores of a model of any kind, a block of people at a time."""
+    """All scores of a model of any kind, a block of queries at a time."""
 
     fitted: Fitted
     catalogues: Mapping[str, ItemCatalog]
@@ -146,7 +147,7 @@ class ScoreRanker:
         return np.concatenate([self._scores(domain, queries.take(some_N))[:, item] for some_N in blocks])
 
     def _scores(self, domain: str, queries: Queries) -> Float32:
-        """All scores, (B, I); somebody whom the model offers every item alike gets the popular ones."""
+        """All scores, (B, I); a query with equal scores for all items gets the popular ones."""
         scores_BI = self.fitted.score(domain, queries)
         alike_B = scores_BI.max(axis=1, initial=-np.inf) == scores_BI.min(axis=1, initial=np.inf)
         strangers_B = ~self.fitted.knows(domain, queries)

@@ -1,7 +1,7 @@
 """A run folder as a service without any framework: requests in, lists, likenesses and reasons out.
 
 Opening compares every checksum, so every byte is read once; nothing is unpickled. A service never changes
-and may be asked by several threads at once. A new state of the folder is a new service.
+and may be used by several threads at once. A new state of the folder is a new service.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from landbridge.serving.engine.rankers import Ranker, ranker_of
 from landbridge.store.folder import MANIFEST, read_manifest
 
 MODEL, FALLBACK = "model", "fallback"
-PROBES = 3  # known people per domain in the self-check
+PROBES = 3  # known users per domain in the self-check
 AGREEMENT = 1e-3  # of two ways to compute a score, as a share of the largest
 
 
@@ -82,15 +82,16 @@ class Service:
         return cls(fitted, digest[:12], created, quality, catalogues, ranker, threads, recalls)
 
     def check(self) -> None:
-        """Score a few people and answer some requests in every domain; StoreError where that fails."""
+        """Score a few users and answer some requests in every domain; StoreError where that fails."""
         with as_store_error("This model cannot serve"):
             for domain in self.fitted.history.domain_names:
                 self._check(domain)
 
     def about(self) -> dict[str, Any]:
         """What serves: method, settings, kind, when it was made and how many seconds ago, its domains with
-        their items, people and events, the columns to filter by, a mixture's decisions, and its figures on
-        the run's test part. ``comparable``: whether one row per person scores all domains; elsewhere a list
+        their items, users and events, the columns to filter by, a mixture's decisions, and its figures on
+        the run's test part. ``comparable``: whether one embedding per user scores all domains; elsewhere a
+        list
         over several domains holds side by side what is not measured alike. ``approximate``: the domains that
         are searched approximately, and the recall measured in each."""
         fitted = self.fitted
@@ -147,7 +148,7 @@ class Service:
     def explain(
         self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()
     ) -> ScoreExplanation:
-        """What each event adds to an item's score for a known person, a new one, or both together."""
+        """What each event adds to an item's score for a known user, a new one, or both together."""
         place = self._catalogue(domain).find(item)
         batch = QueryBatch.of(self.fitted.history, self.catalogues, [Request((domain,), user, tuple(events))])
         with self.threads.one():

@@ -126,7 +126,7 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 def write_ahead(engine: sa.Engine) -> None:
     """Let a SQLite file be read while it is written; it stays so for good.
 
-    Where another process has the file at that moment SQLite refuses at once, whatever its time-out.
+    Where another process has the file at that moment SQLite refuses at once, despite its time-out.
     """
     last = time.monotonic() + PATIENCE
     while engine.dialect.name == "sqlite" and _pragma(engine, "journal_mode") != "wal":
@@ -158,7 +158,7 @@ def store_errors(address: sa.URL) -> Iterator[None]:
 
 
 def redacted_address(address: sa.URL) -> str:
-    """The address as people may see it, without the password."""
+    """The address for messages, without the password."""
     if address.drivername == "sqlite":
         return str(address.database)
     return address.set(drivername="postgresql").render_as_string(hide_password=True)

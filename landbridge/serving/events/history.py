@@ -1,4 +1,4 @@
-"""What people did since the model was fitted, as the event store keeps it, read beside the event loop."""
+"""Events since the model was fitted, as the event store keeps it, read beside the event loop."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class UserHistory:
         self._forgotten: frozenset[Any] = frozenset() if store is None else store.forgotten()
 
     async def completed(self, requests: Sequence[Request], service: Service) -> list[Request]:
-        """The requests, the stored events of their people before those they bring along.
+        """The requests, the stored events of their users before their own.
 
         Stored events of items that are new since the model was fitted are left to the next fit. A forgotten
-        person becomes somebody new, although the model may still know her.
+        user is served as a new one, although the model may still know them.
         """
         if self._store is None or all(request.user is None for request in requests):
             return list(requests)
@@ -37,13 +37,13 @@ class UserHistory:
         return await asyncio.to_thread(self._kept().append, user, events)
 
     async def forget(self, user: str) -> int:
-        """Delete a person's events and say how many."""
+        """Delete a user's events and return how many."""
         deleted = await asyncio.to_thread(self._kept().forget, user)
         await self.refresh()
         return deleted
 
     async def refresh(self) -> None:
-        """Learn whom any server was asked to forget."""
+        """Read which users any server has to forget."""
         if self._store is not None:
             self._forgotten = await asyncio.to_thread(self._store.forgotten)
 
@@ -64,5 +64,5 @@ class UserHistory:
 
 
 def _stored(store: EventStore, user: Any, service: Service) -> tuple[Event, ...]:
-    """The latest events of a person that the model understands."""
+    """The latest events of a user that the model understands."""
     return () if user is None else service.understood(store.of(user)[-MAX_EVENTS:])

@@ -1,6 +1,6 @@
-"""A run's data grown by the events of a store, without the people to be forgotten.
+"""A run's data grown by the events of a store, without the users to be forgotten.
 
-Ids stay sorted, so new ones move the dense indices of old ones; whoever needs to find a row again looks it
+Ids stay sorted, so new ones move the dense indices of old ones; code that needs a row again looks it
 up by its raw id. An event is left out where its domain is unknown or its id is text among whole numbers:
 neither can be learned without changing what the ids of the run are.
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MergedData:
-    """What is new (``events``: pairs of person and item), whom the data forgot, and how many events of the
+    """What is new (``events``: pairs of user and item), whom the data forgot, and how many events of the
     store were left out."""
 
     events: int
-    people: int
+    users: int
     items: int
     forgotten: int
     left_out: int
@@ -38,10 +38,10 @@ class MergedData:
 def merge_events(
     history: MultiDomain, heard: pl.DataFrame, gone: Collection[str | int]
 ) -> tuple[MultiDomain, MergedData]:
-    """``history`` with the events ``heard`` (user, domain, item, timestamp) and without the people ``gone``.
+    """``history`` with the events ``heard`` (user, domain, item, timestamp) and without the users ``gone``.
 
     A pair that is already known keeps its weight and takes the later time; a new one weighs 1. Data without
-    times stay without. Items stay although nobody has them any more.
+    times stay without. Items stay even without events.
     """
     import polars as pl
 
@@ -132,7 +132,7 @@ def _merged(
 
 
 def _moved(events: Interactions, place_U: Int32, place_I: Int32, n_users: int, n_items: int) -> Interactions:
-    """The events of the people who stay, in other indices; both orders are that of the ids, so it holds."""
+    """The events of the users who stay, in other indices; both orders are that of the ids, so it holds."""
     events = events.take(place_U[events.user_idx] >= 0)
     return Interactions(
         place_U[events.user_idx], place_I[events.item_idx], n_users, n_items, events.weight, events.time

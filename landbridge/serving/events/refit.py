@@ -21,7 +21,7 @@ from landbridge.serving.events.merge import MergedData, merge_events, missing_ev
 from landbridge.serving.events.store import EventStore
 from landbridge.training.options import FitOptions
 
-LOOKED_AT = 256  # people whose scores are looked at
+LOOKED_AT = 256  # users whose scores are checked
 
 
 def refit(
@@ -41,7 +41,7 @@ def refit(
         last = store.load(run)
         _check_epochs(last, epochs)
         heard = events.frame()
-        gone = events.forgotten()  # after the events, so that nobody slips in between
+        gone = events.forgotten()  # after the events, so that no user slips in between
         data, growth = merge_events(last.history, heard, gone)
         fitted = last.refit(data, options or FitOptions(), epochs)
         check_serves(fitted)
@@ -51,7 +51,7 @@ def refit(
 
 
 def check_serves(fitted: Fitted) -> None:
-    """DivergenceError unless all that was learned, and the scores of some people, are finite numbers."""
+    """DivergenceError unless all that was learned, and the scores of some users, are finite numbers."""
     arrays, _ = fitted.state()
     learned = [array for array in arrays.values() if np.issubdtype(array.dtype, np.floating)]
     some = np.unique(np.linspace(0, fitted.history.n_users - 1, LOOKED_AT, dtype=np.int32))

@@ -1,10 +1,10 @@
-"""What people did, kept so that an acknowledged event is never lost: appended, read, and deleted on demand.
+"""Events, kept so that an acknowledged event is never lost: appended, read, and deleted on demand.
 
 An append is acknowledged when its transaction is on disk, so it survives a killed process and a power cut.
-Threads that append at once share a transaction: whoever comes to the lock first commits what all of them
+Threads that append at once share a transaction: the first to get the lock commits what all of them
 brought.
 
-17 and "17" are the same person, as they are in a vocabulary; an item's id comes back as it was given.
+17 and "17" are the same user, as they are in a vocabulary; an item's id comes back as it was given.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class EventStore:
         return cls.open(url)
 
     def append(self, user: str | int, events: Sequence[Event]) -> int:
-        """Keep the events of one person, in their order; returns how many are now on disk.
+        """Keep the events of one user, in their order; returns how many are now on disk.
 
-        That is none of them for somebody to be forgotten. DataError for an id, name or time that cannot
+        That is none of them for a user to be forgotten. DataError for an id, name or time that cannot
         be kept, StoreError where the database fails; then none is kept.
         """
         if not events:
@@ -93,7 +93,7 @@ class EventStore:
         return mine.stored.result()
 
     def of(self, user: str | int, since: int = 0) -> tuple[Event, ...]:
-        """A person's events in the order they came, received at second ``since`` or later."""
+        """A user's events in the order they came, received at second ``since`` or later."""
         with database.reading(self._engine) as connection:
             rows = connection.execute(OF_USER, {"key": _key(user), "since": since}).all()
         return tuple(
@@ -101,7 +101,7 @@ class EventStore:
         )
 
     def forget(self, user: str | int) -> int:
-        """Delete a person's events for good; returns how many. She is in ``forgotten`` from now on."""
+        """Delete a user's events for good; returns how many. The user is in ``forgotten`` from now on."""
         key = _key(user)
         with self._writer, database.writing(self._engine, alone=True) as connection:
             deleted = connection.execute(sa.delete(EVENTS).where(EVENTS.c.user_id == key)).rowcount
@@ -117,7 +117,7 @@ class EventStore:
         return frozenset(keys | {int(key) for key in keys if _is_whole(key)})
 
     def release(self, users: Collection[str | int]) -> None:
-        """No longer remember these people as to be forgotten: nothing holds their events any more."""
+        """No longer remember these users as to be forgotten: nothing holds their events any more."""
         if users:
             with self._writer, database.writing(self._engine) as connection:
                 user_events = FORGOTTEN.c.user_id == sa.bindparam("key")
@@ -143,12 +143,12 @@ class EventStore:
         return table.select(_ids(table, "user"), "domain", _ids(table, "item"), "timestamp")
 
     def counts(self) -> dict[str, int]:
-        """How many events there are, of how many people, and how many people are to be forgotten."""
-        people = sa.func.count(sa.distinct(EVENTS.c.user_id))
+        """How many events there are, of how many users, and how many users are to be forgotten."""
+        n_users = sa.func.count(sa.distinct(EVENTS.c.user_id))
         with database.reading(self._engine) as connection:
-            events, users = connection.execute(sa.select(sa.func.count(), people).select_from(EVENTS)).one()
+            events, users = connection.execute(sa.select(sa.func.count(), n_users).select_from(EVENTS)).one()
             gone = connection.execute(sa.select(sa.func.count()).select_from(FORGOTTEN)).scalar_one()
-        return {"events": events, "people": users, "forgotten": gone}
+        return {"events": events, "users": users, "forgotten": gone}
 
     def close(self) -> None:
         """Let go of the database."""
@@ -163,7 +163,7 @@ class EventStore:
                 gone = _forgotten(connection, {each.key for each in batch})
                 if rows := [row for each in batch if each.key not in gone for row in each.rows]:
                     connection.execute(sa.insert(EVENTS), rows)
-        except BaseException as error:  # the others wait for it, whatever it is
+        except BaseException as error:  # the others wait for it
             for each in batch:
                 each.stored.set_exception(error)
         else:
@@ -171,7 +171,7 @@ class EventStore:
                 each.stored.set_result(0 if each.key in gone else len(each.rows))
 
     def _parts(self) -> Iterator[Sequence[Any]]:
-        """Rows by their numbers, a short read each, so that nobody waits for a long one."""
+        """Rows by their numbers, a short read each, so that no writer waits for a long one."""
         seconds = sa.func.coalesce(EVENTS.c.time, EVENTS.c.received)
         columns = EVENTS.c.number, EVENTS.c.user_id, EVENTS.c.domain, EVENTS.c.item_id, seconds
         query = sa.select(*columns, EVENTS.c.user_whole, EVENTS.c.item_whole)
@@ -196,7 +196,7 @@ class _Append:
 
     @classmethod
     def of(cls, user: str | int, events: Sequence[Event]) -> _Append:
-        """The rows of one person's events; DataError for what cannot be kept."""
+        """The rows of one user's events; DataError for what cannot be kept."""
         key = _key(user)
         user_events = {"user_id": key, "user_whole": _is_number(user), "received": int(time.time())}
         return cls(key, [user_events | _row(event) for event in events])
@@ -243,7 +243,7 @@ def _is_whole(key: str) -> bool:
 
 
 def _forgotten(connection: sa.Connection, keys: set[str]) -> set[str]:
-    """Which of these people are to be forgotten."""
+    """Which of these users are to be forgotten."""
     return set(
         connection.execute(sa.select(FORGOTTEN.c.user_id).where(FORGOTTEN.c.user_id.in_(keys))).scalars()
     )

@@ -64,7 +64,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=needed,  # only documented here: the door lets nobody in
+        dependencies=needed,  # only documented here: the middleware checks the key
         lifespan=lambda _: _life(current, history, store, settings.poll),
     )
     app.state.settings = settings
@@ -92,7 +92,7 @@ async def _life(
 
 
 async def _watch(current: ModelManager, history: UserHistory, seconds: float) -> None:
-    """Look every so often for a new model and for people to forget."""
+    """Look every so often for a new model and for users to forget."""
     while True:
         await asyncio.sleep(seconds)
         try:

@@ -26,7 +26,7 @@ HEADERS = [
     (b"referrer-policy", b"no-referrer"),
 ]
 OTHER = "other"  # the route, in log and figures, of what is none of ours
-LEFT = 499  # the status in log and figures where nobody waited for the answer
+LEFT = 499  # the status in log and figures where the client had gone
 
 
 class RequestMiddleware:
@@ -95,6 +95,6 @@ class ApiKey:
 
 
 def _log_users(scope: Scope) -> dict[str, object]:
-    """Who asked, and about whom."""
+    """The client, and the user of the request."""
     user = getattr(scope.get("body"), "user", None) or scope.get("path_params", {}).get("user")
     return {"client": (scope.get("client") or [None])[0], "user": user}

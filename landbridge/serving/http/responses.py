@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The value as JSON; dataclasses and NumPy numbers are welcome. Answers are about people: no cache."""
+    """The value as JSON; dataclasses and NumPy numbers are welcome. Answers concern users: no cache."""
     content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     kept = {"cache-control": "no-store", **(headers or {})}
     return Response(content, status, kept, "application/json")

@@ -40,9 +40,9 @@ class Routes:
     metrics: Metrics
 
     async def recommend(self, body: schemas.RecommendBody) -> Response:
-        """The best items for one person.
+        """The best items for one user.
 
-        Somebody new is served from the given events, in whatever domain they are. Of whom nothing is known
+        A new user is served from the given events, in any domain. Without any event
         the model's policy for strangers decides, and `source` says "fallback".
         """
         async with self.current.lease() as serving:
@@ -54,7 +54,7 @@ class Routes:
             return json_response(await asyncio.to_thread(_with_reasons, serving.service, query, answer))
 
     async def recommend_batch(self, body: schemas.BatchBody) -> Response:
-        """Lists for several people, in their order."""
+        """Lists for several users, in their order."""
         given = [request.as_request() for request in body.requests]
         async with self.current.lease() as serving:
             query = await self.history.completed(given, serving.service)
@@ -91,7 +91,7 @@ class Routes:
             return _listed(found, serving.service)
 
     async def add_events(self, body: schemas.EventsBody) -> Response:
-        """Store what somebody did. The answer comes when it is on disk."""
+        """Store events of a user. The answer comes when it is on disk."""
         known = self.current.now.about["domains"]
         if strange := [event.domain for event in body.events if event.domain not in known]:
             raise DataError(unknown("domain", strange[0], known))
@@ -100,7 +100,7 @@ class Routes:
         return json_response({"stored": stored})
 
     async def forget_user(self, user: User) -> Response:
-        """Delete a person's events; from now on she is answered as somebody new."""
+        """Delete a user's events; from now on they are served as a new user."""
         return json_response({"forgotten": await self.history.forget(user)})
 
     async def model(self) -> Response:

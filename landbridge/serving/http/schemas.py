@@ -41,7 +41,7 @@ def raw_id(value: Any) -> str | int:
 
 
 def raw_value(value: Any) -> Any:
-    """What a column of the items' table may be asked to equal."""
+    """What a column of the items' table may be compared with."""
     return value if value is None or type(value) in (bool, float) else raw_id(value)
 
 
@@ -64,7 +64,7 @@ class Body(BaseModel):
 
 
 class EventBody(Body):
-    """Somebody did something with an item; ``time`` in seconds."""
+    """An event: a user interacted with an item; ``time`` in seconds."""
 
     domain: Name
     item: Id
@@ -79,7 +79,7 @@ Events = Annotated[list[EventBody], Field(max_length=MAX_EVENTS)]
 
 
 class RecommendBody(Body):
-    """A list for one person: of one domain, or one list over several."""
+    """A list for one user: of one domain, or one list over several."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -128,7 +128,7 @@ class RecommendBody(Body):
 
 
 class BatchBody(Body):
-    """Lists for several people, answered by one model; without reasons."""
+    """Lists for several users, answered by one model; without reasons."""
 
     requests: Annotated[list[RecommendBody], Field(min_length=1, max_length=MAX_BATCH)]
 
@@ -151,7 +151,7 @@ class SimilarBody(Body):
 
 
 class ExplainBody(Body):
-    """Why an item has its score for a known person, a new one with events, or both."""
+    """Why an item has its score for a known user, a new one with events, or both."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"domain": "books", "item": "dune", "user": "alice"}]}
@@ -164,7 +164,7 @@ class ExplainBody(Body):
 
 
 class EventsBody(Body):
-    """What a person did, to be kept."""
+    """Events of one user to be stored."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"user": "alice", "events": [{"domain": "books", "item": "dune"}]}]}
@@ -199,7 +199,7 @@ class Reason(BaseModel):
 
 
 class ListedWithReasons(Listed):
-    """An item of a list and, where asked for, up to three events that speak for it."""
+    """An item of a list and, where requested, up to three events that speak for it."""
 
     because: list[Reason] | None = None
 
@@ -248,7 +248,7 @@ class Forgotten(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """What serves, as the run tells it; further keys depend on the method."""
+    """What serves, as the run describes it; further keys depend on the method."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -1,4 +1,4 @@
-"""The log: one JSON object per line, without people unless they are asked for."""
+"""The log: one JSON object per line, without user ids unless they are wanted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELDS = "fields"  # the attribute of a record with further keys
 
 
 class JsonLines(logging.Formatter):
-    """A record as a line. Of an error: its kind and where it arose; its words may name a person."""
+    """A record as a line. Of an error: its kind and where it arose; its message may name a user."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""

@@ -1,7 +1,7 @@
 """What the server counts, for Prometheus.
 
 With several workers each counts in files of a common folder (the environment variable
-PROMETHEUS_MULTIPROC_DIR), and whichever is asked gives the sums.
+PROMETHEUS_MULTIPROC_DIR), and any of them reports the sums.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Metrics:
         self._seconds = Histogram("request_seconds", "Time to answer", ["route"], buckets=BUCKETS, **to)
         self._requests = Counter("requests", "Requests answered", ["route", "status"], **to)
         self._answers = Counter(
-            "answers", "Lists, by what is known of the person", ["person", "source"], **to
+            "answers", "Lists, by whether the model knows the user", ["user", "source"], **to
         )
         self._stored = Counter("events_stored", "Events acknowledged", **to)
         self._age = Gauge(

@@ -138,7 +138,7 @@ class ModelManager:
         log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
 
     def _let_go(self, serving: ActiveModel) -> None:
-        """Close what serves nobody any more; the request that was its last need not wait for that."""
+        """Close services without a request in flight; the last request does not wait for that."""
         if serving is not self.now and not serving.uses:
             leaving = asyncio.create_task(serving.together.close())
             self._leaving.add(leaving)

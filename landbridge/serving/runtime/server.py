@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 NEEDED = ("fastapi", "httptools", "prometheus_client", "sqlalchemy", "uvicorn")
-HANDED = "LANDBRIDGE_SERVE"  # the environment variable that tells a worker what to serve
+HANDED = "LANDBRIDGE_SERVE"  # the environment variable with the settings that a worker serves
 CONNECTIONS = 1024  # further ones are turned away
-FAREWELL = 10  # seconds that requests have to finish when the server is told to stop
+FAREWELL = 10  # seconds that requests have to finish when the server stops
 
 
 def serve(run: Path, settings: ServeSettings) -> None:
-    """Serve a run folder until told to stop; StoreError where it cannot be served."""
+    """Serve a run folder until the process is stopped; StoreError where it cannot be served."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise MissingExtraError(f"Serving needs {missing[0]}: pip install 'landbridge[serve]'.")
     if settings.workers == 1:

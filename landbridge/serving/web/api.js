@@ -13,7 +13,7 @@ export class AskError extends Error {
   }
 }
 
-/** Tells of models: event "model" with the id of the one that answered, when it is another than before. */
+/** Reports models: event "model" with the id of the one that answered, when it is another than before. */
 export const news = new EventTarget();
 const LATE = 10000; // milliseconds in which the model before may still answer: that is no news
 let current = null;

@@ -48,7 +48,7 @@ export function say(text) {
   }, 50);
 }
 
-/** Calls ``action`` when nothing has been asked for ``wait`` milliseconds. */
+/** Calls ``action`` when there was no call for ``wait`` milliseconds. */
 export function debounced(action, wait) {
   let timer;
   return (...given) => {

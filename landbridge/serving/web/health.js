@@ -1,10 +1,10 @@
-/* The health tab: whether the server is ready, and what it has counted, asked anew while one looks. */
+/* The health tab: whether the server is ready, and what it has counted, refreshed while it is visible. */
 
 import { ask, askText } from "./api.js";
 import { complaint, el, icon, pairs } from "./dom.js";
 import { buckets, named, quantile, samples, total } from "./metrics.js";
 import { table } from "./table.js";
-import { age, count, duration, moment, percent } from "./words.js";
+import { age, count, duration, moment, percent } from "./format.js";
 
 const PAUSE = 5000; // milliseconds between two looks
 const DONE = "M6.4 12.6L1.9 8.1l1.3-1.3 3.2 3.2 6.4-6.4 1.3 1.3Z";
@@ -54,7 +54,7 @@ function standing({ ready, model, since, swaps, rollbacks, failed }, { status })
 function facts(all) {
   const lists = buckets(all, SECONDS, { route: LISTS });
   const answers = total(all, "landbridge_answers_total");
-  const cold = total(all, "landbridge_answers_total", { person: "new" });
+  const cold = total(all, "landbridge_answers_total", { user: "new" });
   const fallback = total(all, "landbridge_answers_total", { source: "fallback" });
   const requests = total(all, "landbridge_requests_total") ?? 0;
   const bad = named(all, "landbridge_requests_total").filter((each) => each.labels.status?.startsWith("5"));
@@ -63,8 +63,8 @@ function facts(all) {
     ["Requests", count(requests), `${count(bad.reduce((sum, each) => sum + each.value, 0))} of them failed`],
     ["p50 of lists", duration(quantile(lists, 0.5)), "half are answered within this"],
     ["p99 of lists", duration(quantile(lists, 0.99)), "all but one in a hundred are"],
-    ["Cold share", answers ? percent((cold ?? 0) / answers) : "–", "lists for people the model was not fitted with"],
-    ["Fallback share", answers ? percent((fallback ?? 0) / answers) : "–", "lists that know nothing of the person"],
+    ["Cold share", answers ? percent((cold ?? 0) / answers) : "–", "lists for users the model was not fitted with"],
+    ["Fallback share", answers ? percent((fallback ?? 0) / answers) : "–", "lists without any known event of the user"],
     ["Model age", since === null ? "–" : age(since), "since it was fitted"],
   ];
 }

@@ -30,7 +30,7 @@ export function keyField(again) {
     try {
       sessionStorage.setItem(KEY, key);
     } catch {
-      /* it is asked for again after a reload */
+      /* it is requested again after a reload */
     }
     again();
   });

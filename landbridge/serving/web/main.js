@@ -1,43 +1,43 @@
-/* Puts the page together: the person in the address, the lists that follow her, and the other tabs. */
+/* Puts the page together: the query in the address, the lists that follow it, and the other tabs. */
 
 import { ask, AskError, news } from "./api.js";
-import { chipList } from "./chips.js";
+import { chipList } from "./liked_items.js";
 import { byId, complaint, debounced, el, say } from "./dom.js";
 import { domains, glyph, setDomains } from "./domains.js";
 import { healthView } from "./health.js";
 import { keyField } from "./key.js";
 import { modelView } from "./model.js";
-import { showNews } from "./newsline.js";
-import { called, isNobody, liking, likes, NOBODY, read, without, written } from "./person.js";
+import { showNews } from "./status.js";
+import { called, isEmpty, liking, likes, EMPTY_QUERY, read, without, written } from "./query.js";
 import { popularEverywhere } from "./popular.js";
 import { searchField } from "./search.js";
-import { Shelf } from "./shelf.js";
+import { Shelf } from "./recommendation_list.js";
 import { tabs } from "./tabs.js";
-import { some } from "./words.js";
+import { some } from "./format.js";
 
 const PAUSE = 90; // milliseconds in which several clicks become one request per list
 const STRIPS = "The coloured line of each list shows which catalogues it is drawn from.";
 const NOTHING = { show() {}, hide() {} };
 
-let { person, tab } = read(location.hash);
+let { query, tab } = read(location.hash);
 let shelves = [];
 
 const views = { try: NOTHING, model: modelView(byId("model")), health: healthView(byId("health")) };
-const chips = chipList({ remove: (thing) => go(without(person, thing)), forget: () => go(called(person, null)) });
+const chips = chipList({ remove: (thing) => go(without(query, thing)), forget: () => go(called(query, null)) });
 const select = tabs(document.querySelector("[role=tablist]"), (name) => {
   turn(name);
   history.replaceState(null, "", address());
 });
 
-/** The page's address for the person and the tab. */
+/** The page's address for the query and the tab. */
 function address() {
-  const hash = written(person, tab);
+  const hash = written(query, tab);
   return hash ? `#${hash}` : location.pathname + location.search;
 }
 
-/** Another person: remembered in the history, shown everywhere. */
+/** A new query: remembered in the history, shown everywhere. */
 function go(next) {
-  person = next;
+  query = next;
   history.pushState(null, "", address());
   show();
 }
@@ -49,11 +49,11 @@ function turn(name) {
 }
 
 function show() {
-  chips.show(person);
-  byId("user").value = person.user ?? "";
+  chips.show(query);
+  byId("user").value = query.user ?? "";
   byId("user-note").textContent = "";
-  byId("answers-title").textContent = isNobody(person) ? "Popular, to begin with" : "For you";
-  byId("answers-note").textContent = isNobody(person) ? "" : STRIPS;
+  byId("answers-title").textContent = isEmpty(query) ? "Popular, to begin with" : "For you";
+  byId("answers-note").textContent = isEmpty(query) ? "" : STRIPS;
   for (const shelf of shelves) shelf.wait();
   refreshSoon();
 }
@@ -62,10 +62,10 @@ const refreshSoon = debounced(refresh, PAUSE);
 
 async function refresh() {
   if (!shelves.length) return;
-  const whom = person;
-  const answers = await Promise.all(shelves.map((shelf) => shelf.refresh(whom)));
-  if (whom !== person || answers.includes(null)) return;
-  chips.show(person); // titles may have been learned
+  const sent = query;
+  const answers = await Promise.all(shelves.map((shelf) => shelf.refresh(sent)));
+  if (sent !== query || answers.includes(null)) return;
+  chips.show(query); // titles may have been learned
   byId("user-note").textContent = noteOn(answers);
   const error = commonError(answers);
   byId("shelves").hidden = error !== null;
@@ -81,17 +81,17 @@ function commonError(answers) {
 
 function noteOn(answers) {
   const known = answers.map((answer) => answer.known).filter((said) => said !== undefined);
-  if (person.user === null || !known.length) return "";
-  return known.includes(true) ? `The model knows ${person.user}.` : `The model has never seen ${person.user}.`;
+  if (query.user === null || !known.length) return "";
+  return known.includes(true) ? `The model knows ${query.user}.` : `The model has never seen ${query.user}.`;
 }
 
 function pick(item) {
-  go(liking(person, item));
+  go(liking(query, item));
 }
 
 function link(domain, place) {
   const jump = (event) => {
-    event.preventDefault(); // the address holds the person
+    event.preventDefault(); // the address holds the query
     const title = byId(`shelf-${place}`);
     title.scrollIntoView();
     title.focus({ preventScroll: true });
@@ -121,9 +121,9 @@ function putUp() {
   byId("jump").replaceChildren(...domains().map(link));
 }
 
-searchField({ pick, known: (item) => likes(person, item), popular: () => popularEverywhere(5, 2) });
+searchField({ pick, known: (item) => likes(query, item), popular: () => popularEverywhere(5, 2) });
 byId("skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the address holds the person
+  event.preventDefault(); // the address holds the query
   byId("lists").focus();
 });
 keyField(() => {
@@ -131,16 +131,16 @@ keyField(() => {
   start();
 });
 byId("clear").addEventListener("click", () => {
-  go(NOBODY);
+  go(EMPTY_QUERY);
   byId("search").focus();
 });
 byId("who").addEventListener("submit", (event) => {
   event.preventDefault();
-  go(called(person, byId("user").value.trim() || null));
+  go(called(query, byId("user").value.trim() || null));
 });
 window.addEventListener("popstate", () => {
   const found = read(location.hash);
-  person = found.person;
+  query = found.query;
   turn(found.tab);
   show();
 });
@@ -151,7 +151,7 @@ news.addEventListener("model", ({ detail }) => {
   views[tab].show();
 });
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) ask("readyz").catch(() => {}); // tells of another model; other failures show elsewhere
+  if (!document.hidden) ask("readyz").catch(() => {}); // reports another model; other failures show elsewhere
 });
 
 turn(tab);

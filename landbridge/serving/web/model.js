@@ -4,9 +4,9 @@ import { ask } from "./api.js";
 import { complaint, el, icon, pairs } from "./dom.js";
 import { glyph, setDomains } from "./domains.js";
 import { table } from "./table.js";
-import { age, count, gained, listed, moment, some } from "./words.js";
+import { age, count, gained, listed, moment, some } from "./format.js";
 
-const TWIN = "alone"; // the single-domain twin among a guard's members
+const SINGLE_DOMAIN = "alone"; // the single-domain baseline among a guard's members
 const METRICS = ["ndcg@10", "hr@10"];
 const UP = "M8 3l6 10H2Z";
 const DOWN = "M8 13L2 3h12Z";
@@ -45,7 +45,7 @@ function view(about) {
   return el("div", { class: "view" }, parts);
 }
 
-/* Settings as lines; a mixture's weights are told by its decisions. */
+/* Settings as lines; a mixture's weights are in its decisions. */
 function flat(settings, before = "") {
   return Object.entries(settings ?? {}).flatMap(([name, value]) => {
     if (name === "weights") return [];
@@ -60,13 +60,13 @@ function catalogues({ domains, quality, decisions: made }) {
   const columns = [
     { head: "Catalogue", cell: ({ domain }) => [glyph(domain), domain] },
     { head: "Items", cell: ({ items }) => count(items) },
-    { head: "People", cell: ({ users }) => count(users) },
+    { head: "Users", cell: ({ users }) => count(users) },
     { head: "Events", cell: ({ events }) => count(events) },
   ];
   for (const metric of METRICS.filter((name) => quality?.[name])) {
     columns.push({ head: metric.toUpperCase(), cell: ({ domain }) => figure(quality[metric][domain]) });
   }
-  if (gains) columns.push({ head: "Gain over its twin", cell: ({ domain }) => gain(gains[domain]) });
+  if (gains) columns.push({ head: "Gain over single-domain", cell: ({ domain }) => gain(gains[domain]) });
   return table("What it serves", columns, rows);
 }
 
@@ -79,20 +79,20 @@ function gain(share) {
   return el("span", { class: "gain" }, share === 0 ? null : mark, gained(share));
 }
 
-/** Domain -> gain over the single-domain twin: on the test part where the twin was judged, else as the
- *  guard found it; null where nobody compared. */
+/** Domain -> gain over the single-domain baseline: on the test part where it was evaluated, else as the
+ *  guard found it; null without a comparison. */
 function gainsOf(quality, made) {
   const metric = METRICS[0];
-  if (quality?.twin) {
-    const entries = Object.entries(quality.twin[metric]);
+  if (quality?.single_domain) {
+    const entries = Object.entries(quality.single_domain[metric]);
     return Object.fromEntries(entries.map(([domain, alone]) => [domain, quality[metric][domain] / alone - 1]));
   }
-  const judged = (made ?? []).filter((each) => each.members && TWIN in each.members && each.pairs);
-  if (!judged.length) return null;
+  const compared = (made ?? []).filter((each) => each.members && SINGLE_DOMAIN in each.members && each.pairs);
+  if (!compared.length) return null;
   const sums = {};
-  for (const { domain, pairs: many, estimate, members } of judged) {
+  for (const { domain, pairs: many, estimate, members } of compared) {
     const [ours, alone] = sums[domain] ?? [0, 0];
-    sums[domain] = [ours + many * estimate, alone + many * members[TWIN]];
+    sums[domain] = [ours + many * estimate, alone + many * members[SINGLE_DOMAIN]];
   }
   return Object.fromEntries(Object.entries(sums).map(([domain, [ours, alone]]) => [domain, ours / alone - 1]));
 }
@@ -100,8 +100,8 @@ function gainsOf(quality, made) {
 function source({ quality, decisions: made }) {
   const said = [];
   if (quality) said.push(`Quality on the test part of the run, ${protocol(quality.protocol)}.`);
-  else said.push("This run was not judged, so nothing is said of its quality.");
-  if (quality?.twin) said.push("The twin is ALS fitted on each catalogue alone.");
+  else said.push("This run was not evaluated, so its quality is unknown.");
+  if (quality?.single_domain) said.push("The single-domain baseline is ALS fitted on each catalogue alone.");
   else if (made?.length) said.push("The gain is what the guard found on validation data, over each catalogue fitted alone.");
   return said.join(" ");
 }
@@ -116,14 +116,14 @@ function decisions(made) {
   const joined = made.filter((each) => Object.keys(each.weights).some((label) => label !== each.simple));
   const columns = [
     { head: "Catalogue", cell: ({ domain }) => [glyph(domain), domain] },
-    { head: "People with events", left: true, cell: ({ group }) => group },
+    { head: "Users with events", left: true, cell: ({ group }) => group },
     { head: "Served by", left: true, cell: ({ weights }) => served(weights) },
     { head: "Instead of", left: true, cell: ({ simple }) => simple },
     { head: "Gain", cell: ({ estimate, simple_estimate: base }) => gain(base ? estimate / base - 1 : 0) },
     { head: "Validation pairs", cell: ({ pairs: many }) => count(many) },
   ];
   const sentence =
-    `Of ${some(made.length, "group")} of people, ${count(joined.length)} are served by more than the best simple ` +
+    `Of ${some(made.length, "group")} of users, ${count(joined.length)} are served by more than the best simple ` +
     "model of their catalogue, where validation data make it sure enough that they do not lose.";
   const note = el("p", { class: "quiet foot" }, sentence);
   return el("div", {}, table("What the guard decided", columns, made), note);

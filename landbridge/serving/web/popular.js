@@ -1,4 +1,4 @@
-/* What is popular in the catalogues; asked once per model. */
+/* What is popular in the catalogues; requested once per model. */
 
 import { ask, news } from "./api.js";
 import { domains } from "./domains.js";

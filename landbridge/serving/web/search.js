@@ -4,9 +4,9 @@ import { ask, wasCancelled } from "./api.js";
 import { byId, debounced, el, say } from "./dom.js";
 import { glyph } from "./domains.js";
 import { nameOf } from "./names.js";
-import { some } from "./words.js";
+import { some } from "./format.js";
 
-const PAUSE = 150; // milliseconds without a key before the server is asked
+const PAUSE = 150; // milliseconds without a key before a request is sent
 const MOST = 12;
 
 /** ``pick(item)`` takes what was chosen, ``known(item)`` says what is chosen already, ``popular()`` promises items. */

@@ -2,7 +2,7 @@
 
 import { byId } from "./dom.js";
 
-/** ``chosen(name)`` is told of every choice a person makes. Returns ``select(name)``, which tells nobody. */
+/** ``chosen(name)`` is called when the user chooses a tab. Returns ``select(name)``, which calls nothing. */
 export function tabs(list, chosen) {
   const all = [...list.querySelectorAll("[role=tab]")];
   const nameOf = (tab) => tab.getAttribute("aria-controls");

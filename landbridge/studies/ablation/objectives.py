@@ -82,7 +82,7 @@ class ObjectiveAblation:
         return {
             "seeds": list(range(1, self.seeds + 1)),
             "metrics": [METRIC],
-            "by": ["domain", "share"],
+            "by": ["domain", "event_share"],
             "reference": GENERIC,
             "data": [self.data],
             "methods": methods,

@@ -95,7 +95,7 @@ class WeightAblation:
         return {
             "seeds": list(range(1, self.seeds + 1)),
             "metrics": list(SELECTION_METRIC),
-            "by": ["domain", "share"],
+            "by": ["domain", "event_share"],
             "reference": GENERIC,
             "data": [self.data],
             "methods": [

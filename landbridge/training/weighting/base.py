@@ -29,11 +29,12 @@ WIDEST = 10.0  # of |s|
 
 
 class Weighting(Protocol):
-    """Weights for one step; who inherits looks at no gradient, tells no facts and changes no step length."""
+    """Weights for one step; by default no gradients are needed, nothing is logged and the step length is
+    unchanged."""
 
     @property
     def looks_at(self) -> str | None:
-        """Name of the parameter at which gradients will be asked for: views of it make that cheap."""
+        """Name of the parameter at which gradients are needed: views of it make that cheap."""
         return None
 
     def weigh(
@@ -41,7 +42,7 @@ class Weighting(Protocol):
     ) -> tuple[dict[str, float], State]:
         """Domain -> weight of its loss, and what is to be remembered.
 
-        ``losses``: domain -> scalar tensor, of which gradients may be asked for; ``parameters``: those of
+        ``losses``: domain -> scalar tensor, of which gradients may be needed; ``parameters``: those of
         the phase, by name; ``state``: what the last call gave, empty at the first.
         """
 
@@ -67,7 +68,7 @@ class Uniform(Weighting):
 
 @dataclass(frozen=True)
 class Fixed(Weighting):
-    """Weights given beforehand, one for every domain that has a loss."""
+    """Fixed weights, one for every domain that has a loss."""
 
     weights: Mapping[str, float]
 
@@ -94,7 +95,7 @@ class Fixed(Weighting):
 def random_weightings(domains: Sequence[str], number: int = 10, seed: int = 0) -> tuple[Fixed, ...]:
     """Weights drawn from the flat Dirichlet distribution times the number of domains, a control by search.
 
-    The first ones are the same whatever ``number`` is.
+    The first ones do not depend on ``number``.
     """
     share_ND = generator(seed, "random weightings").dirichlet(np.ones(len(domains)), number)
     return tuple(

@@ -10,7 +10,7 @@ r_d is the domain's "complexity", which ADC leaves open; four readings:
 
     A  "rate"   r_d = ℓ_d / mean ℓ,   ℓ_d = L_d / L_d(0)       who learns slowly gets larger gradients (3)
     B  "data"   r_d = c̄ / c_d,        c_d = ln(1 + N_d)        who has little data does                (4)
-    C  "loss"   r_d = 1                                        all norms alike, whatever α is          (5)
+    C  "loss"   r_d = 1                                        all norms alike for any α          (5)
     D  "step"   r_d as in A, w_d = 1; the step length (lr) of the domain's own parameters is multiplied by
 
                 T_d / G_d,   at least 1/10 and at most 10                                              (6)

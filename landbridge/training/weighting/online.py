@@ -76,7 +76,7 @@ class OnlineWeights:
         within("alarm", self.alarm, 0, 1)
 
     def begin(self, share_D: npt.ArrayLike) -> State:
-        """The state before the stream: shares known beforehand, as if from a long stream, or all 0."""
+        """The state before the stream: shares known in advance, as if from a long stream, or all 0."""
         share_D = np.asarray(share_D, np.float64)
         mass_D = share_D / max(share_D.sum(), np.finfo(float).tiny) * self.half_life / log(2)
         none_D = np.zeros(len(share_D))
@@ -97,7 +97,7 @@ class OnlineWeights:
         """
         domain_N, number = np.asarray(domain_N, np.int64), len(state["mass_D"])
         if domain_N.size and not 0 <= domain_N.min() <= domain_N.max() < number:
-            raise DataError(f"Domains are told by their places, 0 to {number - 1}.")
+            raise DataError(f"Domain indices must be between 0 and {number - 1}.")
         if not domain_N.size:
             return state
         count_D = np.bincount(domain_N, minlength=number).astype(np.float64)

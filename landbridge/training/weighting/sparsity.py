@@ -1,6 +1,6 @@
 """How sparse each domain is, and the weight of its loss that follows (DWL, the first algorithm).
 
-Of N events, V items with events and U people with events, domain d has N_d, V_d and U_d. What belongs to
+Of N events, V items with events and U users with events, domain d has N_d, V_d and U_d. What belongs to
 several domains counts in full in each of them here, and in equal parts in the shares f_d, which sum to 1.
 
     s_d = α ln(N/N_d) + β ln(U/U_d) + γ E_d                                                            (1)
@@ -53,7 +53,7 @@ class DomainCounts:
 
     ``events_D`` N_d, ``items_D`` V_d and ``users_D`` U_d, out of ``n_events``, ``n_items`` and ``n_users``;
     ``share_D``: f_d; ``item_entropy_D`` and ``user_entropy_D``: of the domain's events over its items and
-    over its people, in nats, 0 without events. The events' weights play no part.
+    over its users, in nats, 0 without events. The events' weights play no part.
     """
 
     names: tuple[str, ...]
@@ -71,7 +71,7 @@ class DomainCounts:
     def of(cls, data: MultiDomain, since: int | None = None, until: int | None = None) -> DomainCounts:
         """Of all events, or of those with ``since`` <= time <= ``until``, in seconds.
 
-        ``data.memberships`` says which further domains items belong to. DataError where times are asked
+        ``data.memberships`` says which further domains items belong to. DataError where times are needed
         for and missing.
         """
         tables = {name: _between(name, events, since, until) for name, events in data.domains.items()}
@@ -197,7 +197,7 @@ def renormalised(weight_D: npt.ArrayLike, share_D: npt.ArrayLike, low: float, hi
     """Eq. (9), (D,): c is found by bisection of ln c, and there is one as low <= 1 <= high.
 
     ``weight_D``: above 0 and finite; ``share_D``: 0 or more, with any sum. Weights that are all alike become
-    1 exactly; so does that of a share of 0, whatever it was, and it is left out of the sum. Where the mean
+    1 exactly; so does that of a share of 0, and it is left out of the sum. Where the mean
     does not depend on c, neither do the weights. D may as well be a number of items.
     """
     check_bounds(low, high)

@@ -128,7 +128,7 @@ def test_forgetting_erases_events_and_refuses_new_ones(store: EventStore, path: 
     assert store.forget("alice") == 0
     assert store.of("alice") == ()
     assert store.append("alice", [Event("books", "late")]) == 0
-    assert store.counts() == {"events": 1, "people": 1, "forgotten": 1}
+    assert store.counts() == {"events": 1, "users": 1, "forgotten": 1}
     bytes_on_disk = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"very-telling" not in bytes_on_disk
     assert b"harmless" in bytes_on_disk

@@ -135,7 +135,7 @@ def test_events_come_back_as_they_were_given(store: EventStore, url: str) -> Non
         frame = again.frame()
         assert frame["user"].to_list() == ["aliçe"] * 3 + [str(2**63 - 1)]
         assert frame["item"].to_list() == ["17", "17", "é'\"\\ %s", str(-(2**63))]
-        assert again.counts() == {"events": 4, "people": 2, "forgotten": 0}
+        assert again.counts() == {"events": 4, "users": 2, "forgotten": 0}
 
 
 def test_forgetting_and_releasing(store: EventStore) -> None:

@@ -42,10 +42,10 @@ def test_the_rows_by_hand() -> None:
             "ties": [0, 1, 3, 2],
             "candidates": [2, 2, 3, 2],
             "activity": [2, 2, 1, 0],
-            "elsewhere": [1, 1, 0, 1],
+            "other_domain_events": [1, 1, 0, 1],
             "popularity": [0, 0, 0, 1],
             "head": [False, False, False, True],
-            "twin": [False] * 4,
+            "is_duplicate": [False] * 4,
         }
     )
     assert rows.cast({"user": pl.Int64, "item": pl.Int64}).equals(expected)

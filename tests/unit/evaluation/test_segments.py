@@ -20,23 +20,27 @@ def test_activity_groups_at_their_edges() -> None:
 
 
 def test_elsewhere_and_twin() -> None:
-    table = rows(elsewhere=[0, 1, 9], twin=[True, False, True])
-    assert with_segment(table, "elsewhere")["segment"].to_list() == ["0", "1+", "1+"]
-    assert with_segment(table, "twin")["segment"].to_list() == ["twin", "no twin", "twin"]
+    table = rows(other_domain_events=[0, 1, 9], is_duplicate=[True, False, True])
+    assert with_segment(table, "other_domain_events")["segment"].to_list() == ["0", "1+", "1+"]
+    assert with_segment(table, "duplicate")["segment"].to_list() == [
+        "duplicate",
+        "no duplicate",
+        "duplicate",
+    ]
 
 
 def test_shares_of_a_person_s_events_at_their_edges() -> None:
     """Of ten, a thousand and three events, and of none at all."""
     here = [0, 1, 2, 3, 4, 5, 6, 10, 100, 101, 399, 400, 0, 1, 2, 0]
     elsewhere = [10, 9, 8, 7, 6, 5, 4, 0, 900, 899, 601, 600, 3, 2, 1, 0]
-    low, some, forty, fifty, home = LABELS["share"]
+    low, some, forty, fifty, home = LABELS["event_share"]
     expected = [low, low, some, some, forty, fifty, home, home, low, some, some, forty, low, some, home, low]
-    table = rows(activity=here, elsewhere=elsewhere)
-    assert with_segment(table, "share")["segment"].to_list() == expected
+    table = rows(activity=here, other_domain_events=elsewhere)
+    assert with_segment(table, "event_share")["segment"].to_list() == expected
 
 
 def test_shares_are_told_only_where_they_are_asked_for() -> None:
-    assert set(LABELS) - set(USUAL) == {"share"}
+    assert set(LABELS) - set(USUAL) == {"event_share"}
 
 
 def test_popularity_prefers_head_to_tail() -> None:
@@ -88,3 +92,9 @@ def test_a_list_of_several_or_pairs_one_by_one() -> None:
 def test_an_unknown_segment_is_refused() -> None:
     with pytest.raises(SettingsError, match="did you mean 'activity'"):
         with_segment(rows(activity=[1]), "activty")
+
+
+def test_a_former_name_of_a_segment_works_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="'twin' is now called 'duplicate'"):
+        former = with_segment(rows(is_duplicate=[True, False, True]), "twin")
+    assert former["segment"].to_list() == ["duplicate", "no duplicate", "duplicate"]

@@ -124,7 +124,7 @@ def test_it_can_be_read(two) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_the_table_names_what_was_compared(two) -> None:  # type: ignore[no-untyped-def]
-    table = compare(*two, metric="hr@5", by="twin").table()
+    table = compare(*two, metric="hr@5", by="duplicate").table()
     assert (
         table.row(0, named=True).items() >= {"model": "better", "baseline": "base", "metric": "hr@5"}.items()
     )

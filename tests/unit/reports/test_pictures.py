@@ -92,7 +92,7 @@ def test_what_is_told_by_activity_is_a_picture_of_groups(runs: Runs) -> None:
         "3-5800",
         "26+7",
     ]
-    assert {"known events; below: people", "taste"} <= set(shown)
+    assert {"known events; below: users", "taste"} <= set(shown)
     charted = drawn.chart(LIGHT).to_dict()
     (values,) = (layer["data"]["values"] for layer in [charted, *charted["layer"]] if "data" in layer)
     first = values[0]
@@ -100,7 +100,7 @@ def test_what_is_told_by_activity_is_a_picture_of_groups(runs: Runs) -> None:
 
 
 def test_groups_without_spread_or_people_are_dots(runs: Runs) -> None:
-    record = {"x_by_activity": {"0": {"mean": 0.5}, "1+": {"mean": 0.7, "sd": 0.1}, "9": {"people": 3}}}
+    record = {"x_by_activity": {"0": {"mean": 0.5}, "1+": {"mean": 0.7, "sd": 0.1}, "9": {"users": 3}}}
     cell = {"data": "shops", "label": "CDIMF", "seed": 1}
     bare = replace(runs, series=cells.series([(cell, [record])]))
     (drawn,) = pictures.by_activity(bare, "shops")

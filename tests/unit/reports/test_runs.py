@@ -87,7 +87,7 @@ def test_all_numbers_of_a_log_are_kept_whatever_they_are_called(runs: Runs) -> N
         "gap",
         "taste_by_activity",
     ]
-    assert once["part"].to_list()[2:5] == ["1, mean", "1, sd", "1, people"]
+    assert once["part"].to_list()[2:5] == ["1, mean", "1, sd", "1, users"]
     assert runs.series.filter(label="CDIMF, guarded").is_empty()
 
 

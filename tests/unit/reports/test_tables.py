@@ -125,7 +125,7 @@ def test_figures_that_make_no_line_are_told_in_a_table(runs: Runs) -> None:
 
 
 def test_what_is_told_by_activity_is_left_to_its_picture_unless_it_is_none(runs: Runs) -> None:
-    record = {"x_by_activity": {"1": {"mean": 0.5, "sd": 0.1, "people": 3, "median": 0.4}, "2+": 0.7}}
+    record = {"x_by_activity": {"1": {"mean": 0.5, "sd": 0.1, "users": 3, "median": 0.4}, "2+": 0.7}}
     cell = {"data": "shops", "label": "CDIMF", "seed": 1}
     told = facts.shared_values(replace(runs, series=series([(cell, [record])])))
     assert [(row[2].text, row[3].text) for row in told.rows] == [

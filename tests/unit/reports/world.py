@@ -17,7 +17,7 @@ from landbridge.evaluation.significance import holm
 SPEC = """# gains of -1 % are < 5 %
 seeds = [1, 2, 3]
 metrics = ["ndcg@10", "hr@10"]
-by = ["domain", "activity", "twin"]
+by = ["domain", "activity", "duplicate"]
 reference = "separate ALS"
 
 [[data]]
@@ -60,7 +60,7 @@ PROTOCOLS = {"shops": ["full", "1+999"], "a-b": ["1+999"]}
 LABELLED = ["separate ALS", "popularity", "CDIMF", "CDIMF, guarded"]
 LIFT = {"separate ALS": 0.0, "popularity": -0.12, "CDIMF": 0.16, "CDIMF, guarded": 0.2}
 HURT = {("CDIMF", "Beauty"): -0.3, ("popularity", "Internet"): 0.5}  # gains of whole domains
-GROUPS = ("domain", "activity", "twin")
+GROUPS = ("domain", "activity", "duplicate")
 USERS = {"all": 4000, "0": 1500, "1-2": 1000, "3-5": 700, "6-10": 400, "11-30": 300, "31+": 60}
 REFERENCE = "separate ALS"
 
@@ -187,7 +187,7 @@ def _taste(seed: int) -> dict[str, dict[str, float]]:
     groups = ["1", "2", "3-5", "26+"]
     people = dict(zip(groups, (24_000, 9_990, 800, 7), strict=True))
     return {
-        group: {"mean": 0.1 * place + 0.01 * seed, "sd": 0.02 * seed, "people": people[group] + seed - 2}
+        group: {"mean": 0.1 * place + 0.01 * seed, "sd": 0.02 * seed, "users": people[group] + seed - 2}
         for place, group in enumerate(groups, 1)
         if (seed, group) != (1, "3-5")
     }

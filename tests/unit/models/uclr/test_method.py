@@ -160,7 +160,7 @@ def test_an_epoch_is_the_published_one_in_plain_torch(stage: str) -> None:
         np.testing.assert_allclose(layer, wanted[name].detach(), atol=2e-5)
     if stage == "ucl":
         told = fitted.log[-1]["temperature_by_activity"]
-        people = {label: group["people"] for label, group in told.items()}
+        people = {label: group["users"] for label, group in told.items()}
         active_U = data.activity_UD.sum(axis=1) > 0
         mean = sum(group["mean"] * people[label] for label, group in told.items()) / sum(people.values())
         assert mean == pytest.approx(float(tau_U.numpy()[active_U].mean()), abs=1e-6)

@@ -220,7 +220,7 @@ def test_impossible_rules(wrong: dict[str, object], says: str) -> None:
 def test_groups_by_activity_are_means_over_their_people() -> None:
     tau_U, events_U = np.float32([0.9, 0.1, 0.3, 0.5, 0.7]), np.array([0, 1, 1, 8, 500])
     assert by_activity(tau_U, events_U) == {
-        "1": {"mean": pytest.approx(0.2), "sd": pytest.approx(0.1), "people": 2},
-        "6-8": {"mean": pytest.approx(0.5), "sd": 0.0, "people": 1},
-        "51+": {"mean": pytest.approx(0.7), "sd": pytest.approx(0.0), "people": 1},
+        "1": {"mean": pytest.approx(0.2), "sd": pytest.approx(0.1), "users": 2},
+        "6-8": {"mean": pytest.approx(0.5), "sd": 0.0, "users": 1},
+        "51+": {"mean": pytest.approx(0.7), "sd": pytest.approx(0.0), "users": 1},
     }

@@ -519,7 +519,7 @@ def test_the_picture_is_of_all_runs_and_domains_the_sparsest_first(tmp_path: Pat
         for number, label in enumerate(list(ABOVE)[1:])
         for domain in FLAT
         for by, metric, protocol in (
-            ("domain", "ndcg@10", "across"), ("share", "ndcg@10", "across"),
+            ("domain", "ndcg@10", "across"), ("event_share", "ndcg@10", "across"),
             ("domain", "recall@10", "across"), ("domain", "ndcg@10", "full"),
         )
     ]  # fmt: skip

@@ -347,13 +347,13 @@ def test_one_list_over_all_domains_is_one_more_protocol(shop: Path, whole: tuple
     """All other figures stay as they are; the leak check judges within domains."""
     tables = small_spec(shop)
     tables["data"][0]["across"] = True
-    spec = benchmark_spec(tables | {"by": ["domain", "activity", "share"]})
+    spec = benchmark_spec(tables | {"by": ["domain", "activity", "event_share"]})
     out = shop / "across"
     outcome = benchmark(spec, out, Serial(1), check_leaks=True)
     assert all(check["passed"] for check in outcome.leaks)
     found, before = outcome.results, whole[1].results
     assert found["protocol"].unique(maintain_order=True).to_list() == ["full", "1+8", "across"]
-    usual = pl.col("by") != "share"
+    usual = pl.col("by") != "event_share"
     assert found.filter(usual, pl.col("protocol") != "across").equals(before)
     across = found.filter(protocol="across", by="domain")
     assert across["domain"].unique().sort().to_list() == ["books", "movies"]

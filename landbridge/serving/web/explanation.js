@@ -4,8 +4,8 @@ import { ask, wasCancelled } from "./api.js";
 import { complaint, el, unseen } from "./dom.js";
 import { glyph, hue } from "./domains.js";
 import { inTwo, nameOf } from "./names.js";
-import { asked } from "./person.js";
-import { signed, some } from "./words.js";
+import { requestOf } from "./query.js";
+import { signed, some } from "./format.js";
 
 const SHOWN = 8; // parts; what is left is one more
 const REASONS = 2;
@@ -25,20 +25,20 @@ function mention(part, place) {
 }
 
 /** The bars of one item's score, filled in when the server has answered. */
-export function bars(item, person) {
+export function bars(item, query) {
   const box = el("div", { class: "bars", "aria-busy": "true" }, el("p", { class: "quiet" }, "…"));
-  fill(box, item, person);
+  fill(box, item, query);
   return box;
 }
 
-async function fill(box, item, person) {
+async function fill(box, item, query) {
   try {
-    const body = { domain: item.domain, item: item.item, ...asked(person) };
+    const body = { domain: item.domain, item: item.item, ...requestOf(query) };
     const found = await ask("v1/explain", { body });
     box.replaceChildren(...drawn(found));
   } catch (error) {
     if (wasCancelled(error)) return;
-    box.replaceChildren(complaint(error, () => fill(box, item, person)));
+    box.replaceChildren(complaint(error, () => fill(box, item, query)));
   }
   box.removeAttribute("aria-busy");
 }

@@ -1,13 +1,13 @@
-/* One catalogue's list: what is popular in it for somebody unknown, else what the model recommends. */
+/* One catalogue's list: popular items for an empty query, else the model's recommendations. */
 
 import { ask, wasCancelled } from "./api.js";
 import { complaint, el, icon, unseen } from "./dom.js";
 import { domains, glyph, hue } from "./domains.js";
 import { inTwo, nameOf } from "./names.js";
-import { asked, isNobody } from "./person.js";
+import { requestOf, isEmpty } from "./query.js";
 import { popularIn } from "./popular.js";
-import { listed, percent, some } from "./words.js";
-import { bars, reason } from "./why.js";
+import { listed, percent, some } from "./format.js";
+import { bars, reason } from "./explanation.js";
 
 const FEW = 5;
 const ROOMY = 8; // where there are but a few catalogues
@@ -17,7 +17,7 @@ const DOWN = "M3.5 5.6L8 10.1l4.5-4.5 1 1L8 12.1 2.5 6.6Z";
 
 export class Shelf {
   #asking = null;
-  #person = null;
+  #query = null;
   #pick;
   #few;
   #k;
@@ -38,21 +38,21 @@ export class Shelf {
     this.element = el("section", named, head, this.strip, this.list, this.more);
   }
 
-  /** What is shown is no longer what was asked for. */
+  /** The list shown is out of date. */
   wait() {
     this.element.setAttribute("aria-busy", "true");
   }
 
-  /** Ask anew for this person; what was asked before is given up. The answer,
+  /** Request the list of this query; an earlier request is cancelled. The answer,
    *  what went wrong, or null where it was given up.  */
-  async refresh(person) {
+  async refresh(query) {
     this.#asking?.abort();
     this.#asking = new AbortController();
-    this.#person = person;
+    this.#query = query;
     this.wait();
     const { signal } = this.#asking;
     try {
-      const answer = await (isNobody(person) ? this.#popular(signal) : this.#recommended(person, signal));
+      const answer = await (isEmpty(query) ? this.#popular(signal) : this.#recommended(query, signal));
       if (signal.aborted) return null;
       this.#show(answer);
       return answer;
@@ -69,8 +69,8 @@ export class Shelf {
     return { items: await popularIn(this.domain, this.#k, signal), source: "popular" };
   }
 
-  #recommended(person, signal) {
-    const body = { domains: [this.domain], ...asked(person), k: this.#k, explain: true };
+  #recommended(query, signal) {
+    const body = { domains: [this.domain], ...requestOf(query), k: this.#k, explain: true };
     return ask("v1/recommend", { body, signal });
   }
 
@@ -109,7 +109,7 @@ export class Shelf {
       const opened = button.getAttribute("aria-expanded") !== "true";
       button.setAttribute("aria-expanded", String(opened));
       box.hidden = !opened;
-      box.replaceChildren(...(opened ? [...wholeTitle(button), bars(item, this.#person)] : []));
+      box.replaceChildren(...(opened ? [...wholeTitle(button), bars(item, this.#query)] : []));
     };
     const words = said ?? (source === "fallback" ? ["popular here"] : ["what makes up the score"]);
     const line = el("span", { class: "line" }, ...words);
@@ -136,12 +136,12 @@ export class Shelf {
     this.strip.replaceChildren();
     this.sources.replaceChildren();
     this.more.hidden = true;
-    this.list.replaceChildren(el("li", {}, complaint(error, () => this.refresh(this.#person))));
+    this.list.replaceChildren(el("li", {}, complaint(error, () => this.refresh(this.#query))));
   }
 
   #toggle() {
     this.#k = this.#k === this.#few ? MANY : this.#few;
-    this.refresh(this.#person);
+    this.refresh(this.#query);
   }
 
   /* A list that is replaced keeps the focus where it was: same place, same kind of button. */

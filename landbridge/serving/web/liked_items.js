@@ -1,13 +1,13 @@
-/* What the person is known by: her id and what she liked, each removable. */
+/* The query's user id and liked items, each removable. */
 
 import { byId, el, icon, unseen } from "./dom.js";
 import { glyph } from "./domains.js";
 import { nameOf } from "./names.js";
 
 const CLOSE = "M4.1 3L8 6.9 11.9 3 13 4.1 9.1 8l3.9 3.9-1.1 1.1L8 9.1 4.1 13 3 11.9 6.9 8 3 4.1Z";
-const PERSON = "M8 1.5a3.2 3.2 0 1 1 0 6.4a3.2 3.2 0 0 1 0-6.4ZM1.8 14.5c.3-3.6 2.7-5.4 6.2-5.4s5.9 1.8 6.2 5.4Z";
+const USER_ICON = "M8 1.5a3.2 3.2 0 1 1 0 6.4a3.2 3.2 0 0 1 0-6.4ZM1.8 14.5c.3-3.6 2.7-5.4 6.2-5.4s5.9 1.8 6.2 5.4Z";
 
-/** ``remove(item)`` and ``forget()`` are called when a chip's button is pressed; returns {show(person)}. */
+/** ``remove(item)`` and ``forget()`` are called when a chip's button is pressed; returns {show(query)}. */
 export function chipList({ remove, forget }) {
   const list = byId("chips");
 
@@ -30,9 +30,9 @@ export function chipList({ remove, forget }) {
     (left?.querySelector("button") ?? byId("search")).focus();
   }
 
-  function show(person) {
-    const who = person.user === null ? [] : [chip(icon(PERSON, "glyph"), person.user, null, forget)];
-    const things = person.liked.map((thing) =>
+  function show(query) {
+    const who = query.user === null ? [] : [chip(icon(USER_ICON, "glyph"), query.user, null, forget)];
+    const things = query.liked.map((thing) =>
       chip(glyph(thing.domain), nameOf(thing), thing.domain, () => remove(thing)),
     );
     const all = [...who, ...things];
