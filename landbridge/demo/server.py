@@ -43,7 +43,7 @@ def run(port: int) -> None:
 
 
 def fit_into(folder: Path, wanted: Spec) -> None:
-    """A run with its own figures and, attached as ``single_domain``, those of separate ALS on the same
+    """A run with its own figures and, attached as ``baseline``, those of separate ALS on the same
     test part."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress = Terminal()
@@ -51,4 +51,4 @@ def fit_into(folder: Path, wanted: Spec) -> None:
     if run.holdout is not None:
         alone = BASELINE.fit(run.fitted.history, FitOptions(wanted.fit.seed, threads(wanted)))
         evaluation = evaluate(alone, run.holdout, progress=progress)
-        store.attach(folder, "single_domain", "parquet", evaluation.write)
+        store.attach(folder, "baseline", "parquet", evaluation.write)

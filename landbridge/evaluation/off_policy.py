@@ -39,7 +39,7 @@ from landbridge.ranking.top_k import top_k
 DRAWS = 1000
 ASSUMED = (
     "assumed, and false to an unknown degree: the held-out pairs are what was shown, and every user was "
-    " "items that they did not know in proportion to their events plus one"
+    "shown items that they did not know in proportion to their events plus one"
 )
 RELATIVE = (
     "; all rewards are 1, so ips is relative (1: as much as that policy earned) and snips and replay say "

@@ -97,7 +97,7 @@ def test_ids_of_64_bits_stay_exact(opened: Opened, shown: World) -> None:
 
 def test_a_known_person(opened: Opened, shown: World) -> None:
     page = settled(opened())
-    page.get_by_label("Or somebody the model knows").fill("ada")
+    page.get_by_label("Or a user the model knows").fill("ada")
     page.keyboard.press("Enter")
     page.get_by_text("The model knows ada.").wait_for()
     assert chips(page) == ["ada"]
@@ -105,7 +105,7 @@ def test_a_known_person(opened: Opened, shown: World) -> None:
         assert listed(page, domain) == expected(shown, domain, user="ada")
     like(page, "Dracula")
     assert listed(page, "music") == expected(shown, "music", user="ada", events=events(shown, "Dracula"))
-    page.get_by_label("Or somebody the model knows").fill("nobody at all")
+    page.get_by_label("Or a user the model knows").fill("nobody at all")
     page.get_by_role("button", name="Look up").click()
     page.get_by_text("The model has never seen nobody at all.").wait_for()
     assert chips(page) == ["nobody at all", "Dracula"]
@@ -201,7 +201,7 @@ def test_the_model_tab(opened: Opened, shown: World) -> None:
     assert cells(page, "films") == ["18", "1,200", "20,000", "0.1000", "0.2000"]
     shown.about["quality"] = None
     page.reload()
-    page.get_by_text("nothing is said of its quality").wait_for()
+    page.get_by_text("so its quality is unknown").wait_for()
     assert cells(page, "films") == ["18", "1,200", "20,000"]
 
 
@@ -216,7 +216,7 @@ def test_gains_over_the_twin(opened: Opened, shown: World) -> None:
     ]
     page.reload()
     assert [cells(page, name)[-1] for name in DOMAINS] == ["−20.0 %", "–", "–"]  # 0.4 against 0.5
-    page.get_by_text("Of 2 groups of people, 1 are served by more").wait_for()
+    page.get_by_text("Of 2 groups of users, 1 are served by more").wait_for()
     assert page.get_by_role("row", name="films 1-2").get_by_role("cell").all_inner_texts() == [
         "1-2", "75 % cdimf and 25 % alone", "alone", "−33.3 %", "100",
     ]  # fmt: skip

@@ -43,8 +43,6 @@ def test_it_fits_judges_and_serves(
     about = Service.open(folder).about()
     assert about["method"] == "cdimf"
     assert set(about["quality"]["ndcg@10"]) == {"books", "movies"}
-    own, baseline = (
-        Evaluation.read(store.attached(folder, role)) for role in ("evaluation", "single_domain")
-    )
+    own, baseline = (Evaluation.read(store.attached(folder, role)) for role in ("evaluation", "baseline"))
     assert own.rows.select("user", "item").equals(baseline.rows.select("user", "item"))
     assert not own.rows["above"].equals(baseline.rows["above"])

@@ -89,7 +89,7 @@ def test_the_grown_data_are_those_of_a_twin(
     staying = {user for cells in tables.values() for user, _ in cells if str(user) not in gone}
     users = staying | {user for cells in expected.values() for user, _ in cells}
     assert data.users.ids.tolist() == sorted(users)
-    assert growth.people == len(users - staying)
+    assert growth.users == len(users - staying)
     for name, cells in tables.items():
         items = {item for _, item in cells} | {item for _, item in expected[name]}
         assert data.items[name].ids.tolist() == sorted(items)
@@ -103,7 +103,7 @@ def test_growing_twice_by_the_same_events_changes_nothing_more() -> None:
     history = world({"books": {(1, "a"): (2.0, 5)}, "films": {(2, 3): (1.0, 4)}})
     heard = frame([("1", "books", "a", 9), ("4", "films", "8", 2)])
     once, growth = merge_events(history, heard, ())
-    assert growth == MergedData(events=1, people=1, items=1, forgotten=0, left_out=0)
+    assert growth == MergedData(events=1, users=1, items=1, forgotten=0, left_out=0)
     twice, nothing = merge_events(once, heard, ())
     assert twice.fingerprint == once.fingerprint
     assert nothing == MergedData(0, 0, 0, 0, 0)
@@ -125,7 +125,7 @@ def test_whole_numbers_of_the_store_find_texts_of_the_run() -> None:
     data, growth = merge_events(world(tables), heard, {2})
     assert data.users.ids.tolist() == ["17"]
     assert set(cells_of(data)["books"]) == {("17", "a"), ("17", "5")}
-    assert growth == MergedData(events=2, people=0, items=1, forgotten=1, left_out=0)
+    assert growth == MergedData(events=2, users=0, items=1, forgotten=1, left_out=0)
 
 
 def test_titles_and_memberships_follow_their_items() -> None:

@@ -123,7 +123,7 @@ def test_a_new_person_is_served_like_one_with_the_same_events(run: Path, events:
         events.append("1000", [Event(name, item) for item in items])
     growth = refit(run, events, options=ONE)
     fitted = store.load(run)
-    assert growth.people == 1
+    assert growth.users == 1
     assert growth.events == first.history.activity_UD[twin].sum()
     one, other = (recommend(fitted, "a", [user], k=5)["item"].to_list() for user in (1000, twin))
     assert one == other

@@ -221,7 +221,7 @@ def test_it_is_told_and_kept(wide, tmp_path: Path) -> None:  # type: ignore[no-u
     assert str(compare(judged, judged)).startswith("ndcg@10, one list over all domains: given against given")
     judged.write(tmp_path / "judged.parquet")
     assert Evaluation.read(tmp_path / "judged.parquet").protocol == "across"
-    with pytest.raises(DataError, match="not judged on the same held-out pairs"):
+    with pytest.raises(DataError, match="not evaluated on the same held-out pairs"):
         compare(judged, evaluate(model(holdout.history, scores), replace(holdout, across=False)))
 
 
