@@ -383,8 +383,8 @@ def test_figures_count_routes_statuses_and_strangers(client: Client) -> None:
     assert found["landbridge_requests_total", "/v1/recommend", "422"] == 1
     assert found["landbridge_requests_total", "other", "404"] == 1
     assert found["landbridge_request_seconds_count", "/v1/recommend"] == 4
-    assert found["landbridge_answers_total", "known", "model"] == 2
-    assert found["landbridge_answers_total", "new", "fallback"] == 1
+    assert found["landbridge_answers_total", "model", "known"] == 2
+    assert found["landbridge_answers_total", "fallback", "new"] == 1
     assert found["landbridge_events_stored_total",] == 1
     assert found["landbridge_swaps_total",] == found["landbridge_rollbacks_total",] == 0
     assert found["landbridge_model_age_seconds",] > 0

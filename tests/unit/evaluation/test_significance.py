@@ -102,7 +102,9 @@ def test_other_pairs_are_refused(two) -> None:  # type: ignore[no-untyped-def]
         replace(base, protocol="1+99"),
         replace(base, rows=base.rows.with_columns(pl.col("candidates") + 1)),
     ):
-        with pytest.raises(DataError, match="'better' and 'base' were not evaluated on the same held-out pairs"):
+        with pytest.raises(
+            DataError, match="'better' and 'base' were not evaluated on the same held-out pairs"
+        ):
             compare(better, other)
 
 
