@@ -63,7 +63,7 @@ def test_what_the_time_did_not_allow_is_said(
     monkeypatch.setattr("landbridge.studies.benchmark.runner.time.monotonic", lambda: float(next(ticks)))
     status, _, err = run(capsys, spec, "--out", spec.parent / "out", "--seconds", 50)
     assert status == 0
-    assert "The time is over, 3 are left; the same command goes on." in err
+    assert "3 jobs are left. Re-run the same command to resume." in err
 
 
 def test_a_leak_is_a_failure(

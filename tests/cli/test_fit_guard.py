@@ -63,10 +63,10 @@ def test_auto_chooses_within_its_trials(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--guard", "--split", "none"), "give a split"),
+        (("--guard", "--split", "none"), "Give a split"),
         (("--set", "factors=4"), "auto chooses the settings itself"),
-        (("--split", "none"), "give a split, or a method as it is"),
-        (("--guard", "--patience", 2), "give one of them"),
+        (("--split", "none"), "Give a split, or drop them"),
+        (("--guard", "--patience", 2), "Give only one of them"),
     ],
 )
 def test_what_cannot_be_is_refused(

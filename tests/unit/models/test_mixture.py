@@ -83,7 +83,7 @@ def test_who_likes_all_items_alike_has_no_say() -> None:
         ({"a": {"3-6": {"joint": 1.0}}}, "did you mean '3-5'"),
         ({"a": {"0": {"joined": 1.0}}}, "did you mean 'joint'"),
         ({"a": {"0": {"joint": 0.4}}}, "must add up to 1, not 0.4"),
-        ({"a": {"0": {"joint": 1.5, "alone": -0.5}}}, "must be 0 or more"),
+        ({"a": {"0": {"joint": 1.5, "alone": -0.5}}}, "a number, 0 or more"),
     ],
 )
 def test_weights_are_checked(weights: Any, message: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from worlds import timed, uneven
 
 from landbridge.config import ModelSettings
+from landbridge.core.settings import schema
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import cold_users, leave_one_out, with_candidates
 from landbridge.data.synthetic import planted_transfer
@@ -37,7 +38,9 @@ def with_times(holdout: Holdout) -> Holdout:
 
 
 def small(name: str) -> ModelSettings:
-    return ModelSettings(name=name, settings={} if name == "popularity" else {"factors": 8, "epochs": 3})
+    sizes = {"factors": 8, "epochs": 3}
+    names = [key for key in schema(registry.method(name)) if key.rpartition(".")[2] in sizes]
+    return ModelSettings(name=name, settings={key: sizes[key.rpartition(".")[2]] for key in names})
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -370,7 +370,7 @@ def test_one_list_over_all_domains_is_one_more_protocol(shop: Path, whole: tuple
     report(out, out / "report.md")
     text = (out / "report.md").read_text()
     assert "NDCG@10, one list over all domains" in text
-    assert "By the share of the user's known events that are in the domain" in text
+    assert "By the share of the user's events that are in the domain" in text
 
 
 def test_a_domain_that_nobody_s_latest_event_is_in(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_an_empty_batch_changes_nothing_and_a_foreign_domain_is_an_error() -> No
     state = stream.begin([0.5, 0.5])
     assert stream.seen(state, []) is state
     for domain_N in ([0, 2], [-1]):
-        with pytest.raises(DataError, match="0 to 1"):
+        with pytest.raises(DataError, match="between 0 and 1"):
             stream.seen(state, domain_N)
     with pytest.raises(DataError, match="elapsed must be 0 or more"):
         stream.seen(state, [0], elapsed=-1.0)
