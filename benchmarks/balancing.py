@@ -112,7 +112,7 @@ def _drawn(rng: np.random.Generator, size: int, number: int) -> Any:
     return rng.choice(size, number, p=share / share.sum())
 
 
-def _phase(case: Case, data: MultiDomain, way: str) -> Phase:
+def _phase(case: Case, data: MultiDomain, way: str) -> Phase[Any]:
     """One epoch over batches that were drawn before."""
     weights = dict.fromkeys(data.domain_names, 1.0) if way == "fixed" else {}
     method = ADC(
@@ -124,7 +124,7 @@ def _phase(case: Case, data: MultiDomain, way: str) -> Phase:
     return replace(phase, batches=lambda epoch: batches)
 
 
-def _turn(phase: Phase) -> float:
+def _turn(phase: Phase[Any]) -> float:
     """The median of an epoch's steps in milliseconds."""
     seconds: list[float] = []
     timed = replace(phase, batches=lambda epoch: _timed(phase.batches(epoch), seconds))

@@ -42,7 +42,7 @@ class First(DWL):
 
     steps: int | None = setting(None, "Batches of an epoch.", low=1)
 
-    def phase(self, steps: Any, weights: Mapping[str, Any], emphasis: TargetWeights) -> Phase:
+    def phase(self, steps: Any, weights: Mapping[str, Any], emphasis: TargetWeights) -> Phase[Any]:
         """The batches cut short."""
         whole = super().phase(steps, weights, emphasis)
         return replace(whole, batches=lambda epoch: islice(whole.batches(epoch), self.steps))

@@ -1,7 +1,7 @@
-"""The one epoch loop: progress, validation, patience and bit-exact resume; torch-free.
+"""The epoch loop of every method: progress, validation, early stopping and bit-exact resume, without torch.
 
-Training state is a mapping of named arrays and a step is a function from one state to the next, so a
-checkpoint holds everything there is, and a fit that was killed goes on as if nothing had happened.
+The training state is a mapping of named arrays, and a step is a function from one state to the next. A
+checkpoint therefore holds the whole state, and a resumed fit gives the same model as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write, read_arrays, write_arrays
-from landbridge.training.options import FitOptions
+from landbridge.training.options import FitOptions, FittedModel
 
 State = dict[str, npt.NDArray[Any]]
 Record = dict[str, Any]
@@ -29,28 +29,29 @@ def run_epochs(
     epochs: int,
     start: Callable[[], State],
     step: Callable[[State, int], tuple[State, Record]],
-    fitted: Callable[[State], Any],
+    fitted: Callable[[State], FittedModel],
     options: FitOptions,
-    identity: Mapping[str, Any],
+    identity: Mapping[str, object],
 ) -> tuple[State, tuple[Record, ...]]:
-    """Run ``epochs`` steps; give the last state (with patience: the best one) and one record per epoch.
+    """Run ``epochs`` steps; returns the last state (with patience: the best one) and one record per epoch.
 
-    ``identity`` is what a checkpoint must agree with to be continued: settings, data and seed.
+    ``identity``: what a checkpoint must match to be resumed: settings, data and seed. Raises StoreError
+    for a checkpoint of another fit.
     """
     state, log, best = _resume(options.work_dir, identity) or (start(), [], {})
     with options.progress.task(title, epochs) as task:
         for epoch in range(len(log), epochs):
             if _out_of_patience(log, options.patience):
                 break
-            state, facts = step(state, epoch)
-            record: Record = {"epoch": epoch, **facts}
+            state, values = step(state, epoch)
+            record: Record = {"epoch": epoch, **values}
             if options.validate is not None and options.should_validate(epoch, epochs):
                 record["valid"] = float(options.validate(fitted(state)))
                 if record["valid"] > max(_valid(log), default=-np.inf):
                     best = state
             log.append(record)
             task.step(epoch + 1, dict(_numbers(record)))
-            _keep(options.work_dir, identity, state, log, best if options.patience else {})
+            _save(options.work_dir, identity, state, log, best if options.patience else {})
     return (best if options.patience and best else state), tuple(log)
 
 
@@ -63,8 +64,8 @@ def _valid(log: list[Record]) -> list[float]:
     return [record["valid"] for record in log if "valid" in record]
 
 
-def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The record's figures, those within a mapping as ``name, key``."""
+def _numbers(record: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+    """The numbers of a record; those of a nested mapping are called ``name, key``."""
     for name, value in record.items():
         if isinstance(value, float):
             yield name, value
@@ -72,8 +73,8 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield from ((f"{name}, {key}", figure) for key, figure in _numbers(value))
 
 
-def _keep(
-    folder: Path | None, identity: Mapping[str, Any], state: State, log: list[Record], best: State
+def _save(
+    folder: Path | None, identity: Mapping[str, object], state: State, log: list[Record], best: State
 ) -> None:
     if folder is None:
         return
@@ -82,14 +83,14 @@ def _keep(
         write_arrays(temporary, arrays, {"identity": dict(identity), "log": log})
 
 
-def _resume(folder: Path | None, identity: Mapping[str, Any]) -> tuple[State, list[Record], State] | None:
+def _resume(folder: Path | None, identity: Mapping[str, object]) -> tuple[State, list[Record], State] | None:
     if folder is None or not (folder / FILE).exists():
         return None
     arrays, about = read_arrays(folder / FILE)
     if about["identity"] != dict(identity):
         raise StoreError(
             f"The checkpoint in {folder} belongs to another fit (settings, data or seed differ); "
-            "give another folder or delete it."
+            "choose another folder or delete this one."
         )
     state = {name: array for name, array in arrays.items() if not name.startswith(BEST)}
     best = {name.removeprefix(BEST): array for name, array in arrays.items() if name.startswith(BEST)}

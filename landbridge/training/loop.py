@@ -1,9 +1,9 @@
-"""The only gradient loop: one phase of a network, from batches to the best state (torch).
+"""The gradient loop: trains one phase of a network with torch, from batches to the best state.
 
-Epochs, validation, patience and checkpoints are those of :mod:`landbridge.training.epochs`: between epochs
-the whole state is a mapping of arrays (parameters, buffers, optimiser, weighting). What is random is drawn
-anew from seed, phase and epoch, torch's generators included, so a resumed fit needs to know its epoch and
-nothing else, and ends bit for bit where the uninterrupted one ends.
+Epochs, validation, early stopping and checkpoints are those of :mod:`landbridge.training.epochs`: between
+epochs the whole state is a mapping of arrays (parameters, buffers, optimiser, weighting). All randomness,
+torch's generators included, is seeded anew from seed, phase and epoch. A resumed fit therefore needs only
+its epoch number, and ends bit for bit where the uninterrupted one ends.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,24 +20,27 @@ from landbridge.core.rng import generator
 from landbridge.training import tensors
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.gradients import Losses
-from landbridge.training.options import FitOptions
-from landbridge.training.phase import Phase
+from landbridge.training.options import FitOptions, FittedModel
+from landbridge.training.phase import Batch, Phase
 from landbridge.training.torch_backend import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTING = "weighting|"
 
 
 def run_phase(
-    phase: Phase,
+    phase: Phase[Batch],
     options: FitOptions,
-    identity: Mapping[str, Any],
-    fitted: Callable[[], Any] | None = None,
+    identity: Mapping[str, object],
+    fitted: Callable[[], FittedModel] | None = None,
 ) -> tuple[Record, ...]:
-    """Train the phase's parameters in place; gives one record per epoch, losses as ``loss:domain``.
+    """Train the phase's parameters in place; returns one record per epoch, losses as ``loss:domain``.
 
-    ``fitted``: the model as it is now, for ``options.validate``; a phase without it runs all its epochs.
-    ``identity``: what a checkpoint must agree with, beside the phase's name. DivergenceError names phase,
-    epoch and step where a loss or the parameters are no finite numbers.
+    ``fitted``: returns the current model for ``options.validate``; a phase without it runs all its epochs.
+    ``identity``: what a checkpoint must match, besides the phase's name. Raises DivergenceError with phase,
+    epoch and step if a loss or a parameter is not finite.
     """
     if fitted is None:
         options = replace(options, validate=None, patience=None)
@@ -49,8 +52,8 @@ def run_phase(
         _load(live, state)
         memory = {k.removeprefix(WEIGHTING): v for k, v in state.items() if k.startswith(WEIGHTING)}
         with _seeded(options.seed, phase.name, epoch):
-            memory, facts = _epoch(phase, slots, memory, epoch)
-        return {**tensors.arrays(live), **{WEIGHTING + key: array for key, array in memory.items()}}, facts
+            memory, values = _epoch(phase, slots, memory, epoch)
+        return {**tensors.arrays(live), **{WEIGHTING + key: array for key, array in memory.items()}}, values
 
     with threads(options.threads):
         state, log = run_epochs(
@@ -67,36 +70,37 @@ def run_phase(
 
 
 def _epoch(
-    phase: Phase, slots: Mapping[str, tensors.Slots], memory: State, epoch: int
+    phase: Phase[Batch], slots: Mapping[str, tensors.Slots], memory: State, epoch: int
 ) -> tuple[State, Record]:
-    """All batches once: parameters, buffers and slots change in place, the weighting's memory is given."""
-    values_of: dict[str, list[float]] = {}
+    """All batches once: parameters, buffers and slots change in place, the weighting's state is returned."""
+    loss_values: dict[str, list[float]] = {}
     norms: list[float] = []
     number = -1
     for number, batch in enumerate(phase.batches(epoch)):
         losses = Losses.of(phase.losses(batch), phase.parameters)
-        facts = {f"loss:{domain}": loss for domain, loss in losses.numbers.items()}
-        _check(phase, epoch, number, facts)
-        weights, memory = phase.weighting.weigh(losses, phase.parameters, memory)
+        values = {f"loss:{domain}": loss for domain, loss in losses.numbers.items()}
+        _check(phase, epoch, number, values)
+        weights, memory = phase.weighting.weights(losses, phase.parameters, memory)
         losses.backward(weights)
         gradients = tensors.take_gradients(phase.parameters)
         if phase.clip is not None or phase.log_norm:
             norms.append(tensors.clip(gradients, phase.clip))
             _check(phase, epoch, number, {"the norm of the gradients": norms[-1]})
-        pace, optimizer = phase.weighting.paces(memory), phase.optimizer
-        paced = {name: replace(optimizer, lr=optimizer.lr * factor) for name, factor in pace.items()}
+        factors, optimizer = phase.weighting.lr_factors(memory), phase.optimizer
+        scaled = {name: replace(optimizer, lr=optimizer.lr * factor) for name, factor in factors.items()}
         for name, gradient in gradients.items():
-            tensors.step(paced.get(name, optimizer), phase.parameters[name], slots[name], gradient)
-        for key, value in facts.items():
-            values_of.setdefault(key, []).append(value)
+            tensors.step(scaled.get(name, optimizer), phase.parameters[name], slots[name], gradient)
+        for key, value in values.items():
+            loss_values.setdefault(key, []).append(value)
+    # once an epoch is enough: a parameter that stopped being finite never becomes finite again
     _check(phase, epoch, number, {n: float(tensor.detach().sum()) for n, tensor in phase.parameters.items()})
-    means = {key: sum(values) / len(values) for key, values in values_of.items()}
+    means = {key: sum(values) / len(values) for key, values in loss_values.items()}
     norm = {"gradient_norm": float(np.mean(norms))} if phase.log_norm and norms else {}
-    return memory, {**means, **norm, **phase.weighting.facts(memory), **phase.facts()}
+    return memory, {**means, **norm, **phase.weighting.log_values(memory), **phase.log_values()}
 
 
-def _check(phase: Phase, epoch: int, step: int, figures: Mapping[str, float]) -> None:
-    """DivergenceError for the first figure that is no finite number."""
+def _check(phase: Phase[Batch], epoch: int, step: int, figures: Mapping[str, float]) -> None:
+    """Raise DivergenceError for the first value that is not finite."""
     for name, value in figures.items():
         if not np.isfinite(value):
             raise DivergenceError(
@@ -105,25 +109,25 @@ def _check(phase: Phase, epoch: int, step: int, figures: Mapping[str, float]) ->
             )
 
 
-def _load(live: Mapping[str, Any], state: State) -> None:
+def _load(live: Mapping[str, Tensor], state: State) -> None:
     for name, tensor in live.items():
-        tensor.detach().copy_(torch().from_numpy(state[name]))
+        tensor.detach().copy_(torch.from_numpy(state[name]))
 
 
 @contextmanager
 def _seeded(seed: int, phase: str, epoch: int) -> Iterator[None]:
-    """Torch's generators (dropout, masks) from seed, phase and epoch, and as before afterwards."""
-    with torch().random.fork_rng():
-        torch().manual_seed(int(generator(seed, "torch", phase, str(epoch)).integers(2**63)))
+    """Seed torch's generators (dropout, masks) from seed, phase and epoch; restore them afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(generator(seed, "torch", phase, str(epoch)).integers(2**63)))
         yield
 
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Torch on so many threads."""
-    before = torch().get_num_threads()
-    torch().set_num_threads(number)
+    """Run torch on this number of threads; restore the previous number afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
     try:
         yield
     finally:
-        torch().set_num_threads(before)
+        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""How a fit runs, apart from what it learns: seed, threads, validation, work_dir, progress."""
+"""Options of a fit that are not hyper-parameters: seed, threads, validation, work folder, progress."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.progress import Progress, Silent
 
+FittedModel = Any  # a ``Fitted`` of landbridge.models, which is a layer above this one
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -19,23 +20,23 @@ DEVICES = ("auto", "cpu", "cuda")
 class FitOptions:
     """Everything a fit needs that is not a hyper-parameter.
 
-    ``validate`` maps a fitted model to a figure where more is better; it sees validation data only.
-    ``validate_every``: so many epochs, and after the last one. ``patience``: validations without a better
-    figure before stopping (None: run all epochs).
-    ``work_dir``: a folder from which a killed fit with equal settings and data goes on, bit for bit.
-    ``device``: where networks are trained: "cpu", "cuda", or "auto" for CUDA where there is one.
-    ``initial``: an earlier model of the same method, to start from its rows where the method can.
+    ``validate`` maps a fitted model to its validation metric, larger is better; it sees no test data.
+    ``validate_every``: epochs between validations; the last epoch is always validated. ``patience``:
+    validations without improvement before training stops (None: run all epochs).
+    ``work_dir``: a folder from which a fit with equal settings and data resumes bit for bit.
+    ``device``: where networks are trained: "cpu", "cuda", or "auto" for CUDA if available.
+    ``initial``: a previous model of the same method, for a warm start if the method supports it.
     """
 
     seed: int = 0
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    validate: Callable[[Any], float] | None = None
+    validate: Callable[[FittedModel], float] | None = None
     patience: int | None = None
     validate_every: int = 1
     work_dir: Path | None = None
     progress: Progress = field(default_factory=Silent)
     device: str = "auto"
-    initial: Any = None
+    initial: FittedModel | None = None
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
@@ -44,10 +45,10 @@ class FitOptions:
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be 1 or more, not {getattr(self, name)}.")
         if self.patience is not None and self.validate is None:
-            raise SettingsError("patience needs validate: there is no figure to be patient about.")
+            raise SettingsError("patience requires validate: early stopping needs a validation metric.")
 
     def should_validate(self, epoch: int, epochs: int) -> bool:
-        """Whether the model is validated after this epoch of so many."""
+        """Whether the model is validated after this epoch, out of ``epochs``."""
         due = (epoch + 1) % self.validate_every == 0 or epoch + 1 == epochs
         return self.validate is not None and due
 

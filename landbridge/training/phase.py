@@ -1,36 +1,41 @@
-"""One piece of training as a value: what is gone through, what is to become small, and what may change."""
+"""One phase of training as a value: its batches, its losses, and the parameters that may change."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from landbridge.training.optimizers import Optimizer
-from landbridge.training.weighting.base import Uniform, Weighting
+from landbridge.training.weighting.base import LogValues, Uniform, Weighting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True, eq=False)
-class Phase:
-    """What :func:`landbridge.training.loop.run_phase` does.
+class Phase(Generic[Batch]):
+    """What :func:`landbridge.training.loop.run_phase` trains.
 
-    ``batches``: epoch number -> its batches, a function of the number alone, so that a resumed fit sees what
-    it would have seen. ``losses``: batch -> {domain: scalar tensor}, without the domains that the batch has
-    nothing of. ``parameters``: name -> leaf tensors that require gradients; embeddings with sparse gradients
-    are updated only where a batch touches them.
-    ``buffers``: name -> tensors that ``losses`` changes itself (running figures, temperatures); they belong
-    to the checkpoint. ``clip``: largest norm of all gradients together. ``log_norm``: put the mean norm on
-    record. ``facts``: what else is put on record after an epoch.
+    ``batches``: epoch number -> its batches, a function of the number alone, so that a resumed fit sees the
+    same batches. ``losses``: batch -> {domain: scalar tensor}, without the domains that are absent from the
+    batch. ``parameters``: name -> leaf tensors that require gradients; embeddings with sparse gradients are
+    updated only where a batch touches them. ``buffers``: name -> tensors that ``losses`` changes itself
+    (running means, temperatures); they are part of a checkpoint. ``clip``: largest norm of all gradients
+    together. ``log_norm``: log the mean gradient norm of an epoch. ``log_values``: further values to log
+    after an epoch.
     """
 
     name: str
     epochs: int
-    batches: Callable[[int], Iterable[Any]]
-    losses: Callable[[Any], Mapping[str, Any]]
-    parameters: Mapping[str, Any]
+    batches: Callable[[int], Iterable[Batch]]
+    losses: Callable[[Batch], Mapping[str, Tensor]]
+    parameters: Mapping[str, Tensor]
     weighting: Weighting = field(default_factory=Uniform)
     optimizer: Optimizer = field(default_factory=Optimizer)
-    buffers: Mapping[str, Any] = field(default_factory=dict)
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
     clip: float | None = None
     log_norm: bool = False
-    facts: Callable[[], Mapping[str, Any]] = dict
+    log_values: Callable[[], LogValues] = dict

@@ -1,26 +1,33 @@
-"""Lazy import of torch, which is an extra: imported on demand, with one sentence where it is missing."""
+"""Lazy import of torch, with a clear error where the ``neural`` extra is not installed."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from landbridge.core.errors import MissingExtraError, SettingsError
 
+if TYPE_CHECKING:
+    import torch as torch
+else:
 
-def torch() -> Any:
-    """The torch module; MissingExtraError says how to install it."""
-    try:
-        import torch as module
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            "Networks need torch, which is not installed: pip install 'landbridge[neural]'."
-        ) from None
-    return module
+    class _LazyTorch:
+        """Stands for the module and imports it at the first use: importing torch takes seconds."""
+
+        def __getattr__(self, name: str) -> object:
+            try:
+                import torch as module
+            except ModuleNotFoundError:
+                raise MissingExtraError(
+                    "Networks need torch, which is not installed: pip install 'landbridge[neural]'."
+                ) from None
+            return getattr(module, name)
+
+    torch = _LazyTorch()
 
 
-def device(wanted: str) -> Any:
+def device(requested: str) -> torch.device:
     """The torch device for ``FitOptions.device``; SettingsError for CUDA where there is none."""
-    found = torch().cuda.is_available()
-    if wanted == "cuda" and not found:
+    available = torch.cuda.is_available()
+    if requested == "cuda" and not available:
         raise SettingsError("device is 'cuda', but torch finds no CUDA device here; use 'auto' or 'cpu'.")
-    return torch().device("cuda" if found and wanted != "cpu" else "cpu")
+    return torch.device("cuda" if available and requested != "cpu" else "cpu")

@@ -128,13 +128,13 @@ class DWL(SequenceMethod):
         """Whether GradNorm weighs the domains' losses, Eq. (2)."""
         return self.domain_weighting == "sparsity" and self.schedule.signal == "gradient"
 
-    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
+    def target_weights(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
         """By sparsity, by several objectives, fixed, or alike."""
         for domain in self.weights:
             if domain not in train.domain_names:
                 raise SettingsError(unknown("domain in weights", domain, train.domain_names))
         if self.domain_weighting == "none" or self.schedule.signal == "gradient":
-            return super().emphasis(train, weights, seed)
+            return super().target_weights(train, weights, seed)
         if self.domain_weighting == "several":
             return MultiObjectiveWeights(self, train, weights, seed)
         return SparsityWeights(self, train, weights["item"].device)
@@ -146,27 +146,31 @@ class DWL(SequenceMethod):
         return GradNorm(f"block.{self.encoder.blocks - 1}.down.weight", start=None)
 
     def losses(
-        self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor, emphasis: TargetWeights
+        self,
+        weights: Mapping[str, Tensor],
+        batch: SequenceBatch,
+        share_I: Tensor,
+        target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
         """Eq. (1) as one loss, or those of Eq. (2) by domain."""
         told = self.told(weights, batch, share_I)
         if self.by_gradient:
-            return self._by_domain(weights, told, emphasis)
-        weight_T = emphasis.of(told.target_T)
+            return self._by_domain(weights, told, target_weights)
+        weight_T = target_weights.of(told.target_T)
         scale = len(weight_T) if self.literal else weight_T.sum()
         total, loss_T = self.total(weights, told, weight_T / scale)  # Eq. (1)
-        emphasis.seen(told.target_T, loss_T)
+        target_weights.seen(told.target_T, loss_T)
         return {"all domains": total}
 
     def _by_domain(
-        self, weights: Mapping[str, Tensor], told: TargetBatch, emphasis: TargetWeights
+        self, weights: Mapping[str, Tensor], told: TargetBatch, target_weights: TargetWeights
     ) -> dict[str, Tensor]:
-        domain_T, found = emphasis.domain_I[told.target_T], {}
+        domain_T, found = target_weights.domain_I[told.target_T], {}
         for number in domain_T.unique().tolist():
             part = _part(told, domain_T == number)
-            even_T = torch().full_like(part.query_TF[:, 0], 1 / len(part.target_T)).detach()
-            found[emphasis.names[number]], loss_T = self.total(weights, part, even_T)  # Eq. (2)
-            emphasis.seen(part.target_T, loss_T)
+            even_T = torch.full_like(part.query_TF[:, 0], 1 / len(part.target_T)).detach()
+            found[target_weights.names[number]], loss_T = self.total(weights, part, even_T)  # Eq. (2)
+            target_weights.seen(part.target_T, loss_T)
         return found
 
 

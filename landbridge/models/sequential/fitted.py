@@ -68,7 +68,7 @@ class SequenceModel(ColdStartMixin):
 
         state_RF = np.zeros((len(rows.offsets) - 1, self.encoder.factors), np.float32)
         given_R = np.flatnonzero(rows.lengths)
-        with threads(numba.get_num_threads()), torch().inference_mode():
+        with threads(numba.get_num_threads()), torch.inference_mode():
             for start in range(0, len(given_R), ROWS_AT_ONCE):
                 some_R = given_R[start : start + ROWS_AT_ONCE]
                 state_RF[some_R] = self._last(
@@ -94,7 +94,7 @@ class SequenceModel(ColdStartMixin):
         return cls(history, method, log, encoder, dict(arrays), about["temperature"], *cold)
 
     def _last(self, input_BL: npt.NDArray[np.int32], count_B: npt.NDArray[np.int64]) -> Float32:
-        state_BLF = self.encoder.states(self._tensors, torch().from_numpy(input_BL).long())
+        state_BLF = self.encoder.states(self._tensors, torch.from_numpy(input_BL).long())
         found_BF: Float32 = state_BLF[np.arange(len(count_B)), count_B - 1].numpy()
         return found_BF
 
@@ -114,7 +114,7 @@ class SequenceModel(ColdStartMixin):
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: torch().from_numpy(array) for name, array in self.weights.items()}
+        return {name: torch.from_numpy(array) for name, array in self.weights.items()}
 
     @cached_property
     def _item_IF(self) -> Float32:

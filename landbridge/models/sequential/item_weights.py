@@ -53,14 +53,14 @@ class SparsityWeights(TargetWeights):
         self.belongs_ID = np.concatenate([memberships_of(train, name) for name in train.domain_names])
         self.share_I = train.joined()[0].item_counts.astype(np.float64)
         self.windows = self.schedule.windows(train, method.epochs)
-        begun = {name: torch().from_numpy(array).to(where) for name, array in self._begun(train).items()}
+        begun = {name: torch.from_numpy(array).to(where) for name, array in self._begun(train).items()}
         self.buffers |= {f"schedule.{name}": tensor.clone() for name, tensor in begun.items()}
 
     def begin(self, epoch: int) -> None:
         """Update the weights where it is time for it."""
         self.update(epoch)
         super().begin(epoch)
-        self.weight_I = torch().from_numpy(self.item_weights().astype(np.float32)).to(self.domain_I.device)
+        self.weight_I = torch.from_numpy(self.item_weights().astype(np.float32)).to(self.domain_I.device)
 
     def update(self, epoch: int) -> None:
         """What changes before an epoch, while the losses of the one before are still known."""
@@ -71,7 +71,7 @@ class SparsityWeights(TargetWeights):
         measured = {"window": self.windows[due] if self.windows else None, "loss": self.loss_D()}
         after = self.schedule.at_epoch(before, epoch, measured.get(self.schedule.signal))
         for name, array in after.items():
-            self.buffers[f"schedule.{name}"].copy_(torch().from_numpy(np.asarray(array)))
+            self.buffers[f"schedule.{name}"].copy_(torch.from_numpy(np.asarray(array)))
 
     def of(self, target_T: Tensor) -> Tensor:
         """w of each target's item."""
@@ -88,9 +88,9 @@ class SparsityWeights(TargetWeights):
         """w_d, (D,)."""
         return self._state()["weight_D"]
 
-    def facts(self) -> Mapping[str, Any]:
+    def log_values(self) -> Mapping[str, Any]:
         """``weight`` and ``sparsity`` by domain, beside the losses."""
-        return {**super().facts(), **self.schedule.facts(self._state(), self.names)}
+        return {**super().log_values(), **self.schedule.log_values(self._state(), self.names)}
 
     def _begun(self, train: MultiDomain) -> dict[str, npt.NDArray[Any]]:
         state = self.schedule.begin(DomainCounts.of(train))
@@ -115,7 +115,7 @@ class MultiObjectiveWeights(SparsityWeights):
         where = weights["item"].device
         super().__init__(method, train, where)
         self.train, self.weights, self.seed, self.trade_off = train, weights, seed, method.trade_off
-        ones_D = torch().ones(len(self.names), dtype=torch().float64, device=where)
+        ones_D = torch.ones(len(self.names), dtype=torch.float64, device=where)
         self.buffers |= {"mixed_D": ones_D, "worst_group_D": ones_D.clone(), "shown_D": 0 * ones_D}
 
     def update(self, epoch: int) -> None:
@@ -149,7 +149,7 @@ class MultiObjectiveWeights(SparsityWeights):
         rng = generator(self.seed, "exposure", str(epoch))
         people = rng.choice(some, min(PEOPLE, len(some)), replace=False)
         model, queries = self.method.fitted(self.train, self.weights, ()), Queries.of_users(people)
-        with all_threads(torch().get_num_threads()):
+        with all_threads(torch.get_num_threads()):
             scores_BI = np.concatenate([model.score(name, queries) for name in self.names], axis=1)
             items_BK, _ = top_k(scores_BI, PLACES, table.by_user.take(people))
         member_ND = self.belongs_ID[items_BK[items_BK >= 0]]
@@ -159,12 +159,12 @@ class MultiObjectiveWeights(SparsityWeights):
         """The mixture of the last update, (D,)."""
         return self._now("mixed_D")
 
-    def facts(self) -> Mapping[str, Any]:
+    def log_values(self) -> Mapping[str, Any]:
         """By domain ``weight``, and ``asked_sparsity`` and so on for the objectives that count."""
         counting = {name: own_D for name, own_D in self.asked().items() if getattr(self.trade_off, name)}
         told = {"weight": self.of_domains(), **{f"asked_{name}": own_D for name, own_D in counting.items()}}
         by_domain = {key: dict(zip(self.names, own_D.tolist(), strict=True)) for key, own_D in told.items()}
-        return {**super().facts(), **by_domain}
+        return {**super().log_values(), **by_domain}
 
     def _bounded(self, weight_D: Float64) -> Float64:
         return renormalised(weight_D, self._state()["share_D"], *self.schedule.weight_map.bounds)
@@ -174,4 +174,4 @@ class MultiObjectiveWeights(SparsityWeights):
         return found_D
 
     def _set(self, name: str, value_D: Float64) -> None:
-        self.buffers[name].copy_(torch().from_numpy(value_D))
+        self.buffers[name].copy_(torch.from_numpy(value_D))

@@ -90,21 +90,21 @@ class SoftmaxCandidates:
 
 def all_items(n_items: int, target_T: Tensor) -> SoftmaxCandidates:
     """All items, Eq. (1)."""
-    item_C = torch().arange(n_items, device=target_T.device)
-    none_C = torch().zeros(n_items, device=target_T.device)
-    return SoftmaxCandidates(item_C, none_C, target_T, torch().zeros(len(target_T), device=target_T.device))
+    item_C = torch.arange(n_items, device=target_T.device)
+    none_C = torch.zeros(n_items, device=target_T.device)
+    return SoftmaxCandidates(item_C, none_C, target_T, torch.zeros(len(target_T), device=target_T.device))
 
 
-def in_batch(target_T: Tensor, extra_M: Tensor, share_I: Tensor, log_q: str) -> SoftmaxCandidates:
-    """Those of the batch and ``extra_M``, Eqs. (3) to (5). ``share_I``: f, above 0 for every target."""
-    slots = torch().cat([target_T, extra_M])
+def in_batch(target_T: Tensor, sampled_M: Tensor, share_I: Tensor, log_q: str) -> SoftmaxCandidates:
+    """Those of the batch and ``sampled_M``, Eqs. (3) to (5). ``share_I``: f, above 0 for every target."""
+    slots = torch.cat([target_T, sampled_M])
     item_C, place_S, count_C = slots.unique(return_inverse=True, return_counts=True)
     place_T, log_n_C = place_S[: len(target_T)], count_C.float().log()
     if log_q == "none":
-        return SoftmaxCandidates(item_C, log_n_C, place_T, torch().zeros_like(log_n_C)[place_T])
+        return SoftmaxCandidates(item_C, log_n_C, place_T, torch.zeros_like(log_n_C)[place_T])
     drawn = len(target_T) - (log_q == "corrected")
-    expected_C = drawn * share_I[item_C] + len(extra_M) / len(share_I)
-    log_q_C = expected_C.clamp(min=torch().finfo().tiny).log()
+    expected_C = drawn * share_I[item_C] + len(sampled_M) / len(share_I)
+    log_q_C = expected_C.clamp(min=torch.finfo().tiny).log()
     own_T = -log_q_C[place_T] if log_q == "standard" else None  # Eq. (4), Eq. (5)
     return SoftmaxCandidates(item_C, log_n_C - log_q_C, place_T, own_T)
 
@@ -135,7 +135,7 @@ def binary(name: str, score_TJ: Tensor, n_items: int) -> Tensor:
 def _function() -> Any:
     """Eqs. (1) and (2) as an autograd function, made when torch is first needed."""
 
-    class CrossEntropy(torch().autograd.Function):  # type: ignore[misc]
+    class CrossEntropy(torch.autograd.Function):
         @staticmethod
         def forward(
             ctx: Any,
@@ -147,8 +147,8 @@ def _function() -> Any:
         ) -> tuple[Tensor, Tensor]:
             query_PF, item_DF = _filled(query_TF), _filled(item_CF)
             low_PF, low_DF = query_PF.to(dtype), item_DF.to(dtype)
-            grad_PF, grad_DF = torch().empty_like(query_PF), torch().zeros_like(item_DF)
-            loss_T, slope_P1 = torch().empty_like(weight_T), weight_T.new_zeros(len(query_PF), 1)
+            grad_PF, grad_DF = torch.empty_like(query_PF), torch.zeros_like(item_DF)
+            loss_T, slope_P1 = torch.empty_like(weight_T), weight_T.new_zeros(len(query_PF), 1)
             bias_BC = _biases(among)
             room_RD = item_CF.new_empty(_block(len(item_DF)), len(item_DF))
             for start in range(0, len(query_TF), len(room_RD)):
@@ -196,7 +196,7 @@ def _block(candidates: int) -> int:
 def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
     """``out`` = left · right, which may have fewer digits than it."""
     if left.dtype == out.dtype:
-        return torch().mm(left, right, out=out)
+        return torch.mm(left, right, out=out)
     return out.copy_(left @ right)
 
 
@@ -216,13 +216,13 @@ def _shares(
     score_RC += bias_BC if among.window_T is None else bias_BC[among.window_T[here]]
     slot_R1 = own_R1 - math.inf if among.own_T is None else own_R1 + among.own_T[here, None]
     score_RC.scatter_(1, place_R1, slot_R1)
-    top_R1 = score_RC.amax(dim=1, keepdim=True).clamp(min=torch().finfo().min)
+    top_R1 = score_RC.amax(dim=1, keepdim=True).clamp(min=torch.finfo().min)
     score_RC.sub_(top_R1).mul_(LOG2_E).exp2_()  # exp may be MKL's, which is slow where the CPU is not Intel's
     total_R = score_RC.sum(dim=1)
     all_R = top_R1[:, 0] + total_R.log()
-    total_R.clamp_(min=torch().finfo().tiny)
+    total_R.clamp_(min=torch.finfo().tiny)
     if among.own_T is not None:
-        return total_R, all_R - slot_R1[:, 0], torch().ones_like(total_R)
+        return total_R, all_R - slot_R1[:, 0], torch.ones_like(total_R)
     behind_R = all_R - own_R1[:, 0]
     missed_R = behind_R.sigmoid()  # 1 - P of Eq. (5)
-    return total_R, missed_R * behind_R.clamp(min=torch().finfo().min), missed_R
+    return total_R, missed_R * behind_R.clamp(min=torch.finfo().min), missed_R

@@ -46,7 +46,7 @@ class SequenceBatch(NamedTuple):
 
     window: Window
     other_BLK: Int32
-    extra_M: Int32
+    sampled_M: Int32
     own: Ragged
 
 
@@ -59,8 +59,8 @@ class TargetWeights:
     def __init__(self, train: MultiDomain, where: Any) -> None:
         self.names = train.domain_names
         sizes = [events.n_items for events in train.domains.values()]
-        self.domain_I = torch().repeat_interleave(torch().tensor(sizes)).to(where)
-        none_D = torch().zeros(len(self.names), dtype=torch().float64, device=where)
+        self.domain_I = torch.repeat_interleave(torch.tensor(sizes)).to(where)
+        none_D = torch.zeros(len(self.names), dtype=torch.float64, device=where)
         self.buffers: dict[str, Tensor] = {"loss_total": none_D, "loss_count": none_D.clone()}
 
     def begin(self, epoch: int) -> None:
@@ -70,13 +70,13 @@ class TargetWeights:
 
     def of(self, target_T: Tensor) -> Tensor:
         """The weights of targets, (T,)."""
-        return torch().ones(len(target_T), device=target_T.device)
+        return torch.ones(len(target_T), device=target_T.device)
 
     def seen(self, target_T: Tensor, loss_T: Tensor) -> None:
         """Add up the losses by domain."""
         domain_T = self.domain_I[target_T]
         self.buffers["loss_total"].index_add_(0, domain_T, loss_T.double())
-        self.buffers["loss_count"].index_add_(0, domain_T, torch().ones_like(loss_T, dtype=torch().float64))
+        self.buffers["loss_count"].index_add_(0, domain_T, torch.ones_like(loss_T, dtype=torch.float64))
 
     def loss_D(self) -> npt.NDArray[np.float64]:
         """The mean loss of each domain since the epoch began, NaN where it has no target, (D,)."""
@@ -85,7 +85,7 @@ class TargetWeights:
         )
         return mean_D
 
-    def facts(self) -> Mapping[str, Any]:
+    def log_values(self) -> Mapping[str, Any]:
         """``loss_of`` by domain."""
         told = zip(self.names, self.loss_D().tolist(), strict=True)
         return {"loss_of": {name: value for name, value in told if value == value}}  # NaN is not itself
@@ -143,7 +143,7 @@ class SequenceMethod(Method):
         super().__post_init__()
         Optimizer("adam", self.lr, decay=self.weight_decay)  # refuses a decay of 1 / lr and more
 
-    def emphasis(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
+    def target_weights(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
         """How much each target counts. ``weights``: the network's, which change in place as it learns."""
         return TargetWeights(train, weights["item"].device)
 
@@ -162,8 +162,8 @@ class SequenceMethod(Method):
             raise DataError("Nobody has two events: there is no sequence to learn from.")
         table, _ = train.joined()
         weights = self.encoder.initial(table.n_items, options.seed, self.init_std, where)
-        emphasis = self.emphasis(train, weights, options.seed)
-        phase = self.phase(_Steps(self, windows, table), weights, emphasis)
+        target_weights = self.target_weights(train, weights, options.seed)
+        phase = self.phase(_Steps(self, windows, table), weights, target_weights)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         log = run_phase(phase, options, identity, lambda: self.fitted(train, weights, ()))
         return self.fitted(train, weights, log)
@@ -172,41 +172,47 @@ class SequenceMethod(Method):
         """How the losses that ``losses`` gives are weighed against each other."""
         return Uniform()
 
-    def phase(self, steps: _Steps, weights: Mapping[str, Tensor], emphasis: TargetWeights) -> Phase:
+    def phase(
+        self, steps: _Steps, weights: Mapping[str, Tensor], target_weights: TargetWeights
+    ) -> Phase[SequenceBatch]:
         """All epochs."""
-        share_I = torch().from_numpy(steps.share_I).to(next(iter(weights.values())).device)
+        share_I = torch.from_numpy(steps.share_I).to(next(iter(weights.values())).device)
 
         def batches(epoch: int) -> Iterator[SequenceBatch]:
-            emphasis.begin(epoch)
+            target_weights.begin(epoch)
             return steps.epoch(epoch)
 
         return Phase(
             self.name,
             self.epochs,
             batches,
-            lambda batch: self.losses(weights, batch, share_I, emphasis),
+            lambda batch: self.losses(weights, batch, share_I, target_weights),
             weights,
             self.weighting(weights),
             optimizer=Optimizer("adam", self.lr, decay=self.weight_decay),
-            buffers=emphasis.buffers,
+            buffers=target_weights.buffers,
             clip=self.clip,
-            facts=emphasis.facts,
+            log_values=target_weights.log_values,
         )
 
     def losses(
-        self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor, emphasis: TargetWeights
+        self,
+        weights: Mapping[str, Tensor],
+        batch: SequenceBatch,
+        share_I: Tensor,
+        target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
         """The mean over the batch's targets, weighted: Σ ω ℓ / Σ ω."""
         told = self.told(weights, batch, share_I)
-        weight_T = emphasis.of(told.target_T)
+        weight_T = target_weights.of(told.target_T)
         total, loss_T = self.total(weights, told, weight_T / weight_T.sum())
-        emphasis.seen(told.target_T, loss_T)
+        target_weights.seen(told.target_T, loss_T)
         return {"all domains": total}
 
     def told(self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor) -> TargetBatch:
         """The states of a batch, what they are to find, and among what."""
         input_BL, target_BL, other_BLK = (
-            torch().from_numpy(array).long().to(share_I.device)
+            torch.from_numpy(array).long().to(share_I.device)
             for array in (batch.window.input_BL, batch.window.target_BL, batch.other_BLK)
         )
         given_BL = target_BL >= 0
@@ -218,8 +224,8 @@ class SequenceMethod(Method):
         if self.loss.kind == "softmax":
             among = sequence_losses.all_items(len(share_I), target_T)
         else:
-            extra_M = torch().from_numpy(batch.extra_M).long().to(share_I.device)
-            among = sequence_losses.in_batch(target_T, extra_M, share_I, self.loss.log_q)
+            sampled_M = torch.from_numpy(batch.sampled_M).long().to(share_I.device)
+            among = sequence_losses.in_batch(target_T, sampled_M, share_I, self.loss.log_q)
         if self.loss.kind == "sampled" and self.loss.mask_history:
             held_BC = _held(batch.own, among.item_C, len(share_I))
             among = replace(among, hidden_BC=held_BC, window_T=window_T)
@@ -230,7 +236,7 @@ class SequenceMethod(Method):
     ) -> tuple[Tensor, Tensor]:
         """Σ ω ℓ, and ℓ without a gradient, (T,)."""
         if told.among is None:
-            item_TJ = torch().cat([told.target_T[:, None], told.other_TK], dim=1)
+            item_TJ = torch.cat([told.target_T[:, None], told.other_TK], dim=1)
             query_TF, item_TJF = self._scaled(told.query_TF, _rows(weights["item"], item_TJ))
             score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]
             loss_T = sequence_losses.binary(self.loss.kind, score_TJ, len(weights["item"]))
@@ -242,7 +248,7 @@ class SequenceMethod(Method):
 
     @property
     def _dtype(self) -> Any:
-        return getattr(torch(), self.precision)
+        return getattr(torch, self.precision)
 
     def _scaled(self, query_TF: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """What is multiplied: rows as they are, or of length 1 and 1 / T."""
@@ -283,9 +289,9 @@ class _Steps:
         """A function of its number."""
         rng = generator(self.windows.seed, "extra items", str(number))
         for step, window in enumerate(self.windows.epoch(number)):
-            extra_M = rng.integers(self.table.n_items, size=self._extra, dtype=np.int32)
+            sampled_M = rng.integers(self.table.n_items, size=self._extra, dtype=np.int32)
             own = self.table.by_user.take(window.row_B)
-            yield SequenceBatch(window, self._others(window, number, step), extra_M, own)
+            yield SequenceBatch(window, self._others(window, number, step), sampled_M, own)
 
     @property
     def share_I(self) -> npt.NDArray[np.float32]:
@@ -320,11 +326,11 @@ class _Steps:
 
 def _held(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:
     """Whether the person of each window has each candidate, (B, C)."""
-    place_I = torch().full((n_items,), -1, device=item_C.device)
-    place_I[item_C] = torch().arange(len(item_C), device=item_C.device)
-    place_N = place_I[torch().from_numpy(own.columns).long().to(item_C.device)]
-    row_N = torch().from_numpy(own.entry_rows)
-    held_BC = torch().zeros(len(own.offsets) - 1, len(item_C), dtype=torch().bool, device=item_C.device)
+    place_I = torch.full((n_items,), -1, device=item_C.device)
+    place_I[item_C] = torch.arange(len(item_C), device=item_C.device)
+    place_N = place_I[torch.from_numpy(own.columns).long().to(item_C.device)]
+    row_N = torch.from_numpy(own.entry_rows)
+    held_BC = torch.zeros(len(own.offsets) - 1, len(item_C), dtype=torch.bool, device=item_C.device)
     held_BC[row_N.to(item_C.device)[place_N >= 0], place_N[place_N >= 0]] = True
     return held_BC
 

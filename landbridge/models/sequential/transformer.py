@@ -76,7 +76,7 @@ class Encoder(Settings):
         """Weights before the first step: all of deviation ``init_std``, scales 1, shifts and biases 0."""
         shapes = self.shapes(n_items).items()
         drawn = {name: _drawn(name, shape, generator(seed, name), init_std) for name, shape in shapes}
-        return {name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
+        return {name: torch.from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
 
     @staticmethod
     def layers_in(weights: Weights, dtype: Any) -> dict[str, Tensor]:
@@ -89,10 +89,8 @@ class Encoder(Settings):
         from torch.nn.functional import embedding, gelu
 
         count_B1 = (input_BL >= 0).sum(dim=1, keepdim=True)
-        place_BL = (count_B1 - 1 - torch().arange(input_BL.shape[1], device=input_BL.device)).clamp(min=0)
-        filled_BL = torch().where(
-            input_BL >= 0, input_BL, input_BL[:, :1]
-        )  # padding touches no row of its own
+        place_BL = (count_B1 - 1 - torch.arange(input_BL.shape[1], device=input_BL.device)).clamp(min=0)
+        filled_BL = torch.where(input_BL >= 0, input_BL, input_BL[:, :1])  # padding touches no row of its own
         item_BLF = embedding(filled_BL, weights["item"], sparse=True)
         x_BLF = _dropped(item_BLF + embedding(place_BL, weights["place"]), dropout)  # Eq. (1)
         for block in (f"block.{number}" for number in range(self.blocks)):
@@ -139,8 +137,8 @@ def _dropped(x_BLF: Tensor, dropout: float) -> Tensor:
     dropout makes one slow draw for each on the CPU."""
     if not dropout:
         return x_BLF
-    draws = torch().empty(-(-x_BLF.numel() // 4), dtype=torch().int64, device=x_BLF.device)
-    bits_BLF = draws.random_(-(2**63), None).view(torch().int16)[: x_BLF.numel()].view_as(x_BLF)
+    draws = torch.empty(-(-x_BLF.numel() // 4), dtype=torch.int64, device=x_BLF.device)
+    bits_BLF = draws.random_(-(2**63), None).view(torch.int16)[: x_BLF.numel()].view_as(x_BLF)
     kept_BLF = (bits_BLF >= round(dropout * 2**16) - 2**15).to(x_BLF.dtype)
     return x_BLF * kept_BLF.div_(1 - dropout)
 

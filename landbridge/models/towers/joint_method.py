@@ -30,6 +30,8 @@ from landbridge.training.weighting.base import Uniform, Weighting
 if TYPE_CHECKING:
     from torch import Tensor
 
+DomainPhase = Phase[Mapping[str, Batch]]  # a batch of every domain in the step
+
 
 # (weights, domain, user_N, item_NJ, side_NS) -> the embeddings of a batch
 Embed = Callable[[Mapping[str, "Tensor"], str, "Tensor", "Tensor", "Tensor"], EmbeddedBatch]
@@ -75,11 +77,11 @@ class JointMethod(Method):
 
     def phase(
         self, batches: DomainBatches, weights: Mapping[str, Tensor], embed: Embed, score: Score
-    ) -> Phase:
+    ) -> DomainPhase:
         """The training phase: all epochs, with ``embed`` and ``score`` as the model."""
         device = next(iter(weights.values())).device
         weighting = self.weighting_of(batches.data)
-        at = weighting.looks_at
+        at = weighting.gradient_parameter
 
         def by_domain(step: Mapping[str, Batch]) -> Losses:
             loss: dict[str, Tensor] = {}
@@ -87,7 +89,7 @@ class JointMethod(Method):
             for domain, batch in step.items():
                 views[domain] = {at: view(weights[at])} if at else {}
                 own = {**weights, **views[domain]}
-                index = [torch().from_numpy(array).long().to(device) for array in batch[:3]]
+                index = [torch.from_numpy(array).long().to(device) for array in batch[:3]]
                 embedded = embed(own, domain, *index)
                 loss[domain] = self._loss(score(own, domain, embedded), embedded, batch)
             return Losses(self.penalised(loss, weights, step), weights, views)
@@ -110,7 +112,11 @@ class JointMethod(Method):
         return loss
 
     def learn(
-        self, train: MultiDomain, phase: Phase, options: FitOptions, fitted: Callable[[], Fitted]
+        self,
+        train: MultiDomain,
+        phase: DomainPhase,
+        options: FitOptions,
+        fitted: Callable[[], Fitted],
     ) -> tuple[Record, ...]:
         """Run the phase in one thread: sums of torch depend on the number of threads in their last bit."""
         settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -118,7 +124,7 @@ class JointMethod(Method):
         return run_phase(phase, replace(options, threads=1), identity, fitted)
 
     def _loss(self, score_NJ: Tensor, embedded: EmbeddedBatch, batch: Batch) -> Tensor:
-        weight_N = None if batch.weight_N is None else torch().from_numpy(batch.weight_N).to(score_NJ.device)
+        weight_N = None if batch.weight_N is None else torch.from_numpy(batch.weight_N).to(score_NJ.device)
         loss_N = pointwise_losses.event_losses(self.loss, score_NJ)
         if self.reg:
             loss_N = loss_N + losses.l2_penalty((embedded.user_NF, embedded.item_NJF.flatten(1)), self.reg)

@@ -116,7 +116,7 @@ class TowerNetwork:
             name: _drawn(name, shape, generator(seed, name), init_std)
             for name, shape in self.shapes(data).items()
         }
-        return {name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
+        return {name: torch.from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
 
     def logits(self, weights: Weights, domain: str, batch: EmbeddedBatch, dropout: float = 0.0) -> Tensor:
         """Scores of the items of every event, (N, J), Eqs. (1) to (4)."""
@@ -133,7 +133,7 @@ class TowerNetwork:
                 runs = {domain: _dense(weights, name, runs[domain]).relu()}  # Eq. (2)
             runs = {name: _dropout(run, dropout) for name, run in runs.items()}
         product_NJG = batch.user_NF[:, None, self.width :] * batch.item_NJF[..., self.width :]
-        return torch().cat([runs[domain], product_NJG], dim=2) @ weights[self.out(domain)]  # Eq. (3)
+        return torch.cat([runs[domain], product_NJG], dim=2) @ weights[self.out(domain)]  # Eq. (3)
 
     def embed(
         self, weights: Weights, domain: str, user_N: Tensor, item_NJ: Tensor, side_NS: Tensor
@@ -141,7 +141,7 @@ class TowerNetwork:
         """The embeddings of a batch; ``side_NS`` is an item index in every other domain, or -1."""
         user_NF = embed_batch(weights[self.users(domain)], user_N)
         sides = [embed_batch(weights[f"item.{s}"], side_NS[:, n]) for n, s in enumerate(self.others(domain))]
-        side_NSF = torch().stack(sides, dim=1) if sides else user_NF.new_zeros(len(user_N), 0, 0)
+        side_NSF = torch.stack(sides, dim=1) if sides else user_NF.new_zeros(len(user_N), 0, 0)
         item_NJF = embed_batch(weights[f"item.{domain}"], item_NJ)
         return EmbeddedBatch(user_NF, item_NJF, side_NSF, (side_NS >= 0).to(user_NF.dtype))
 
@@ -152,7 +152,7 @@ class TowerNetwork:
         from torch.nn.functional import linear
 
         seen = {name: mask[name] * run for name, run in runs.items()}
-        total, others = sum(seen.values()), (sum(mask.values()) - 1).clamp(min=1)
+        total, others = sum(seen.values()), (torch.stack(list(mask.values())).sum(dim=0) - 1).clamp(min=1)
         running = list(runs) if level + 1 < len(self.tower) else list(runs)[:1]
         return {
             name: (
@@ -176,7 +176,7 @@ def embed_batch(table_RF: Tensor, index: Tensor) -> Tensor:
 
 
 def _concatenated(user_N1M: Tensor, item_NJM: Tensor) -> Tensor:
-    return torch().cat([user_N1M.expand(-1, item_NJM.shape[1], -1), item_NJM], dim=2)
+    return torch.cat([user_N1M.expand(-1, item_NJM.shape[1], -1), item_NJM], dim=2)
 
 
 def _dense(weights: Weights, name: str, below: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def _dense(weights: Weights, name: str, below: Tensor) -> Tensor:
 
 
 def _dropout(run: Tensor, dropout: float) -> Tensor:
-    return torch().nn.functional.dropout(run, dropout) if dropout else run
+    return torch.nn.functional.dropout(run, dropout) if dropout else run
 
 
 def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, init_std: float) -> Float32:

@@ -67,7 +67,7 @@ class GatedNetwork:
         from torch.nn.functional import linear
 
         w1, b1, w2, b2 = (self.weights[f"{name}.{key}"] for key in ("w1", "b1", "w2", "b2"))
-        hidden_BH = linear(torch().cat([prior_BP, row_BF.detach()], dim=1), w1, b1).relu()
+        hidden_BH = linear(torch.cat([prior_BP, row_BF.detach()], dim=1), w1, b1).relu()
         gate_BF: Tensor = GAMMA * linear(hidden_BH, w2, b2).sigmoid()  # Eq. (1)
         return gate_BF
 
@@ -93,12 +93,12 @@ class GatedNetwork:
     def all_gated_users(self, domain: int) -> Float32:
         """The gated embeddings of all users in a domain, (U, F)."""
         users = self.weights["users"]
-        with torch().no_grad(), threads(1):
+        with torch.no_grad(), threads(1):
             rows = [
-                self.gated_users(user_B, torch().full_like(user_B, domain))[0]
-                for user_B in torch().arange(len(users), device=users.device).split(CHUNK)
+                self.gated_users(user_B, torch.full_like(user_B, domain))[0]
+                for user_B in torch.arange(len(users), device=users.device).split(CHUNK)
             ]
-            gated_UF: Float32 = torch().cat(rows).cpu().numpy()
+            gated_UF: Float32 = torch.cat(rows).cpu().numpy()
         return gated_UF
 
     def _rows(self, name: str, index_B: Tensor) -> Tensor:
@@ -169,22 +169,20 @@ class PEPNet(Method):
         )
         for name in ("ep", "pp"):
             drawn |= self._layers(name, generator(pairs.seed, name, pairs.label))
-        weights = {
-            name: torch().from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()
-        }
+        weights = {name: torch.from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
         return GatedNetwork(weights)
 
-    def phase(self, network: GatedNetwork, pairs: Pairwise) -> Phase:
+    def phase(self, network: GatedNetwork, pairs: Pairwise) -> Phase[Pairs]:
         """All epochs over the pairs; the domains' losses sum to the mean over a batch."""
         starts = [here.start for here in pairs.slices.values()]
         where = network.weights["users"].device
 
         def by_domain(batch: Pairs) -> dict[str, Tensor]:
-            index_3B = torch().from_numpy(np.stack(batch[:3])).long().to(where)
+            index_3B = torch.from_numpy(np.stack(batch[:3])).long().to(where)
             domain_B = (
-                torch().from_numpy(np.searchsorted(starts, batch.positive_N, side="right") - 1).to(where)
+                torch.from_numpy(np.searchsorted(starts, batch.positive_N, side="right") - 1).to(where)
             )
-            weight = 1.0 if batch.weight_N is None else torch().from_numpy(batch.weight_N).to(where)
+            weight = 1.0 if batch.weight_N is None else torch.from_numpy(batch.weight_N).to(where)
             loss_B = network.pair_losses(index_3B, domain_B, weight, self.reg) + network.gate_penalty(
                 self.reg
             )

@@ -17,12 +17,11 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.fold_in import FoldIn
-from landbridge.models.towers.joint_method import JointMethod
+from landbridge.models.towers.joint_method import DomainPhase, JointMethod
 from landbridge.models.towers.network import TowerNetwork, Weights
 from landbridge.training import tensors
 from landbridge.training.epochs import Record
 from landbridge.training.options import FitOptions
-from landbridge.training.phase import Phase
 from landbridge.training.torch_backend import device
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class TowerMethod(JointMethod):
         log = self.learn(train, phase, options, lambda: self._fitted(train, towers, weights, ()))
         return self._fitted(train, towers, weights, log)
 
-    def steps(self, towers: TowerNetwork, weights: dict[str, Tensor], batches: DomainBatches) -> Phase:
+    def steps(self, towers: TowerNetwork, weights: dict[str, Tensor], batches: DomainBatches) -> DomainPhase:
         """The training phase of the fit."""
         return self.phase(batches, weights, towers.embed, partial(towers.logits, dropout=self.dropout))
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,10 +60,8 @@ class AutoEncoder:
         ]
         return cls((encoder[0].shape[1], *(weight.shape[0] for weight in encoder)))
 
-    def initial(self, rng: np.random.Generator, device: str = "cpu") -> dict[str, Tensor]:
+    def initial(self, rng: np.random.Generator, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Weights (out, in) and biases (out,), uniform in ±1/√in, float32 and trainable."""
-        import torch
-
         weights: dict[str, Tensor] = {}
         for part, widths in (("encoder", self.widths), ("decoder", self.widths[::-1])):
             for number, (inner, outer) in enumerate(pairwise(widths)):

@@ -111,12 +111,12 @@ def log_partition_and_kl(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> 
 def _function() -> Any:
     """Eqs. (3)-(5) as an autograd function, made when torch is first needed."""
 
-    class StandOut(torch().autograd.Function):  # type: ignore[misc]
+    class StandOut(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
             size, n = len(anchor_BL), len(anchor_BL) - 1
             p_BB = anchor_BL.new_empty((size, size))
-            log_g_B, kl_B = torch().empty_like(tau_B), torch().empty_like(tau_B)
+            log_g_B, kl_B = torch.empty_like(tau_B), torch.empty_like(tau_B)
             step = max(BLOCK_NUMBERS // size, 1)
             for start in range(0, size, step):
                 here = slice(start, start + step)
@@ -147,7 +147,7 @@ def _block(
     below_RB.diagonal(start).fill_(-math.inf)
     top_R = below_RB.amax(dim=1)
     below_RB.sub_(top_R.unsqueeze(1))
-    torch().exp(below_RB, out=p_RB)
+    torch.exp(below_RB, out=p_RB)
     below_RB.diagonal(start).zero_()
     total_R = p_RB.sum(dim=1)
     p_RB.div_(total_R.unsqueeze(1))

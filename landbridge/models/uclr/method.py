@@ -257,10 +257,10 @@ class UCLR(Method):
         temperatures = Temperatures.start(self.contrast.temperature, len(rows_UF), where)
         streams = self._streams(temperatures)
         layers = streams.encoder.initial(generator(options.seed, "layers"), where)
-        table_UF = torch().from_numpy(rows_UF).to(where)
+        table_UF = torch.from_numpy(rows_UF).to(where)
 
         def terms(batch: tuple[People, npt.NDArray[np.bool_]]) -> dict[str, Tensor]:
-            users_B, kept_B = (torch().from_numpy(array).to(where) for array in batch)
+            users_B, kept_B = (torch.from_numpy(array).to(where) for array in batch)
             return streams.terms(layers, table_UF[users_B], users_B, kept_B)[1]
 
         def fitted() -> AutoencoderModel:
@@ -278,7 +278,7 @@ class UCLR(Method):
             optimizer=self.optimizer,
             buffers=temperatures.buffers(),
             log_norm=True,
-            facts=temperatures.figures if self._encoding == "ucl" else dict,
+            log_values=temperatures.figures if self._encoding == "ucl" else dict,
         )
         log = run_phase(phase, options, self._identity(model, options), fitted)
         return replace(
@@ -340,7 +340,7 @@ class UCLR(Method):
             optimizer=self.optimizer,
             buffers=own.buffers(),
             log_norm=True,
-            facts=lambda: {"trainable": weights.n_trainable()},
+            log_values=lambda: {"trainable": weights.n_trainable()},
         )
         before = options.validate(model) if options.validate and options.patience else -np.inf
         log = run_phase(phase, options, self._identity(model, options), adapted)
@@ -351,8 +351,8 @@ class UCLR(Method):
     def _adaptation(self, model: AutoencoderModel, domain: str, options: FitOptions) -> LoraAdapter:
         """E, the domain's items and the layers with what may change about them."""
         where, rows_UF = device(options.device), over_domains(model.base)
-        users_UF, items_IF = (torch().from_numpy(a).to(where) for a in (rows_UF, model.item_IF[domain]))
-        layers = {name: torch().from_numpy(a).to(where) for name, a in model.layers[domain].items()}
+        users_UF, items_IF = (torch.from_numpy(a).to(where) for a in (rows_UF, model.item_IF[domain]))
+        layers = {name: torch.from_numpy(a).to(where) for name, a in model.layers[domain].items()}
         return adapt(
             users_UF,
             items_IF,
@@ -374,7 +374,7 @@ class UCLR(Method):
         """The terms of Eq. (3)."""
         where, pairs = weights.users.base.device, batch.pairs
         users_B, place_N, positive_N, negative_N, kept_B = (
-            torch().from_numpy(array).to(where)
+            torch.from_numpy(array).to(where)
             for array in (batch.user_B, batch.place_N, pairs.positive_N, pairs.negative_N, batch.kept_B)
         )
         rows_BF = weights.users.rows(users_B)
@@ -386,7 +386,7 @@ class UCLR(Method):
         )
         ranking_N = losses.bpr(better_N, worse_N)
         if pairs.weight_N is not None:
-            ranking_N = ranking_N * torch().from_numpy(pairs.weight_N).to(where)
+            ranking_N = ranking_N * torch.from_numpy(pairs.weight_N).to(where)
         return {"ranking": ranking_N.mean(), **terms}  # Eq. (3)
 
     def _identity(self, model: AutoencoderModel, options: FitOptions) -> dict[str, Any]:

@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.settings import Settings, setting
+from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,10 +106,8 @@ class Temperatures:
     log_mean_U: Tensor
 
     @classmethod
-    def start(cls, rule: TemperatureRule, users: int, device: str = "cpu") -> Temperatures:
+    def start(cls, rule: TemperatureRule, users: int, device: torch.device | str = "cpu") -> Temperatures:
         """Everybody at ``rule.start``, nobody visited."""
-        import torch
-
         tau_U = torch.full((users,), rule.start, dtype=torch.float32, device=device)
         return cls(rule, tau_U, torch.zeros_like(tau_U), torch.full_like(tau_U, -math.inf))
 

@@ -192,7 +192,7 @@ def _try(plan: Ablation, out: Path, executor: Executor, progress: Progress) -> N
         WeightingTrial(
             file,
             plan.source,
-            plan.entry(sharing, {"balance": "fixed", "weights": dict(fixed.weights)}),
+            plan.entry(sharing, {"balance": "fixed", "weights": dict(fixed.by_domain)}),
             executor.threads_each,
         )
         for sharing in plan.sharing

@@ -1,7 +1,7 @@
-"""How the losses of several domains become one: weights as a function of the losses.
+"""Loss weighting across domains: one weight per domain and step, as a function of the losses.
 
-A weighting is a value. What it has to remember from step to step is an array mapping that it is given and
-gives back, so that it is part of a checkpoint like everything else.
+A weighting is an immutable value. Its state from step to step is a mapping of arrays that is passed in and
+returned, so that it becomes part of a checkpoint.
 
 Uncertainty (Kendall, Gal and Cipolla, CVPR 2018), the form for classification, with learned s_d = ln σ_d²:
 
@@ -14,53 +14,58 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
+from landbridge.training.epochs import State
 from landbridge.training.gradients import Losses
 
-State = dict[str, npt.NDArray[Any]]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-WIDEST = 10.0  # of |s|
+LogValues = Mapping[str, float | Mapping[str, float]]  # name -> value, or domain -> value
+
+MAX_LOG_VARIANCE = 10.0  # of |s|: beyond it exp(-s) is so large or small that training cannot recover
 
 
 class Weighting(Protocol):
-    """Weights for one step; by default no gradients are needed, nothing is logged and the step length is
-    unchanged."""
+    """Weights of the domains' losses for one step.
+
+    By default no gradients are needed, nothing is logged and the learning rate is unchanged.
+    """
 
     @property
-    def looks_at(self) -> str | None:
-        """Name of the parameter at which gradients are needed: views of it make that cheap."""
+    def gradient_parameter(self) -> str | None:
+        """Name of the parameter at which ``weights`` takes gradients; views of it make that cheap."""
         return None
 
-    def weigh(
-        self, losses: Losses, parameters: Mapping[str, Any], state: State
+    def weights(
+        self, losses: Losses, parameters: Mapping[str, Tensor], state: State
     ) -> tuple[dict[str, float], State]:
-        """Domain -> weight of its loss, and what is to be remembered.
+        """Domain -> weight of its loss, and the state after this step.
 
-        ``losses``: domain -> scalar tensor, of which gradients may be needed; ``parameters``: those of
-        the phase, by name; ``state``: what the last call gave, empty at the first.
+        ``losses``: domain -> scalar tensor, with access to their gradients; ``parameters``: those of the
+        phase, by name; ``state``: what the previous call returned, empty at the first.
         """
 
-    def paces(self, state: State) -> Mapping[str, float]:
-        """Name of a parameter -> factor of its step length (lr) in this step; others have 1."""
+    def lr_factors(self, state: State) -> Mapping[str, float]:
+        """Name of a parameter -> factor of its learning rate in this step; others have 1."""
         return {}
 
-    def facts(self, state: State) -> Mapping[str, Any]:
-        """What is put on record after an epoch: figure -> number, or domain -> number."""
+    def log_values(self, state: State) -> LogValues:
+        """Values to log after an epoch: name -> value, or name -> domain -> value."""
         return {}
 
 
 @dataclass(frozen=True)
 class Uniform(Weighting):
-    """Every domain's loss counts once."""
+    """Every domain's loss has weight 1."""
 
-    def weigh(
-        self, losses: Mapping[str, Any], parameters: Mapping[str, Any], state: State
+    def weights(
+        self, losses: Mapping[str, Tensor], parameters: Mapping[str, Tensor], state: State
     ) -> tuple[dict[str, float], State]:
         """Ones."""
         return dict.fromkeys(losses, 1.0), state
@@ -68,34 +73,36 @@ class Uniform(Weighting):
 
 @dataclass(frozen=True)
 class Fixed(Weighting):
-    """Fixed weights, one for every domain that has a loss."""
+    """Constant weights, one for every domain that has a loss."""
 
-    weights: Mapping[str, float]
+    by_domain: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        for domain, weight in self.weights.items():
+        for domain, weight in self.by_domain.items():
             if not 0 <= weight < np.inf:
-                raise SettingsError(f"The weight of {domain!r} must be 0 or more and finite, not {weight}.")
-        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+                raise SettingsError(
+                    f"The weight of domain {domain!r} must be 0 or more and finite, not {weight}."
+                )
+        object.__setattr__(self, "by_domain", MappingProxyType(dict(self.by_domain)))
 
-    def weigh(
-        self, losses: Mapping[str, Any], parameters: Mapping[str, Any], state: State
+    def weights(
+        self, losses: Mapping[str, Tensor], parameters: Mapping[str, Tensor], state: State
     ) -> tuple[dict[str, float], State]:
-        """As given; SettingsError for a domain without a weight."""
+        """The constant weights; SettingsError for a domain without one."""
         for domain in losses:
-            if domain not in self.weights:
-                raise SettingsError(unknown("domain in the weights", domain, self.weights))
-        return {domain: self.weights[domain] for domain in losses}, state
+            if domain not in self.by_domain:
+                raise SettingsError(unknown("domain in the weights", domain, self.by_domain))
+        return {domain: self.by_domain[domain] for domain in losses}, state
 
-    def facts(self, state: State) -> Mapping[str, Any]:
+    def log_values(self, state: State) -> LogValues:
         """``weight`` by domain."""
-        return {"weight": dict(self.weights)}
+        return {"weight": dict(self.by_domain)}
 
 
 def random_weightings(domains: Sequence[str], number: int = 10, seed: int = 0) -> tuple[Fixed, ...]:
-    """Weights drawn from the flat Dirichlet distribution times the number of domains, a control by search.
+    """Random weights from the flat Dirichlet distribution times the number of domains, as a control.
 
-    The first ones do not depend on ``number``.
+    The first ones are the same for every ``number``.
     """
     share_ND = generator(seed, "random weightings").dirichlet(np.ones(len(domains)), number)
     return tuple(
@@ -105,25 +112,28 @@ def random_weightings(domains: Sequence[str], number: int = 10, seed: int = 0) -
 
 @dataclass(frozen=True)
 class Uncertainty(Weighting):
-    """Weights exp(-s_d), Eq. (1), that come to 1/(2 L_d); ``lr`` is η. They have no fixed sum."""
+    """Uncertainty weighting: weights exp(-s_d), Eq. (1), which converge to 1/(2 L_d); ``lr`` is η.
+
+    The weights have no fixed sum.
+    """
 
     lr: float = 0.025
 
     def __post_init__(self) -> None:
         within("lr", self.lr, 0, np.inf)
 
-    def weigh(
-        self, losses: Mapping[str, Any], parameters: Mapping[str, Any], state: State
+    def weights(
+        self, losses: Mapping[str, Tensor], parameters: Mapping[str, Tensor], state: State
     ) -> tuple[dict[str, float], State]:
         """The weights before this step; a domain without a loss keeps its s."""
-        spread = {domain: float(state[domain][0]) if domain in state else 0.0 for domain in losses}
-        weights = {domain: exp(-s) for domain, s in spread.items()}
+        s_of = {domain: float(state[domain][0]) if domain in state else 0.0 for domain in losses}
+        weights = {domain: exp(-s) for domain, s in s_of.items()}
         slopes = {domain: 0.5 - weights[domain] * float(loss.detach()) for domain, loss in losses.items()}
-        moved = {domain: s - self.lr * max(slopes[domain], -1.0) for domain, s in spread.items()}  # Eq. (1)
-        kept = {domain: np.clip([s], -WIDEST, WIDEST) for domain, s in moved.items()}
+        moved = {domain: s - self.lr * max(slopes[domain], -1.0) for domain, s in s_of.items()}  # Eq. (1)
+        kept = {domain: np.clip([s], -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE) for domain, s in moved.items()}
         return weights, {**state, **kept}
 
-    def facts(self, state: State) -> Mapping[str, Any]:
+    def log_values(self, state: State) -> LogValues:
         """``weight`` by domain."""
         return {"weight": {domain: exp(-s_1[0]) for domain, s_1 in state.items()}} if state else {}
 

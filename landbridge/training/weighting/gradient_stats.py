@@ -81,7 +81,7 @@ class GradientStats(NamedTuple):
             cosine_DD=_moved(self.cosine_DD, block, gram_PP / (norm_P[:, None] * norm_P), rate_PP),
         )
 
-    def weighing(self, here_P: Places, weight_P: Float64) -> GradientStats:
+    def with_weights(self, here_P: Places, weight_P: Float64) -> GradientStats:
         """With other weights here."""
         return self._replace(weight_D=_moved(self.weight_D, here_P, weight_P, 1.0))
 

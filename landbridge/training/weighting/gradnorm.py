@@ -35,15 +35,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import log
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Float64
+from landbridge.training.epochs import State
 from landbridge.training.gradients import Losses, gram
-from landbridge.training.weighting.base import State, Weighting, within
+from landbridge.training.weighting.base import LogValues, Weighting, within
 from landbridge.training.weighting.gradient_stats import GradientStats, Places
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COMPLEXITIES = ("rate", "data", "loss", "step")
 RULES = ("proximal", "literal")
@@ -94,12 +98,12 @@ class GradNorm(Weighting):
             object.__setattr__(self, key, MappingProxyType(dict(getattr(self, key))))
 
     @property
-    def looks_at(self) -> str:
+    def gradient_parameter(self) -> str:
         """``at``."""
         return self.at
 
-    def weigh(
-        self, losses: Losses, parameters: Mapping[str, Any], state: State
+    def weights(
+        self, losses: Losses, parameters: Mapping[str, Tensor], state: State
     ) -> tuple[dict[str, float], State]:
         """Weights that sum to the number of domains; SettingsError where ``at`` is no shared parameter."""
         for name in () if state else (self.at, *(name for names in self.own.values() for name in names)):
@@ -118,17 +122,17 @@ class GradNorm(Weighting):
         weight_P, loss_P = before.weight_D[here_P], np.array([losses.numbers[domain] for domain in domains])
         gram_PP = gram_PP / (weight_P[:, None] * weight_P)
         now = before.observed(here_P, loss_P, gram_PP, self.decay, self.start)
-        after = now.weighing(here_P, self._balanced(now, here_P))
+        after = now.with_weights(here_P, self._balanced(now, here_P))
         return weights if final else self._weights(after, losses), after._asdict()
 
-    def paces(self, state: State) -> Mapping[str, float]:
+    def lr_factors(self, state: State) -> Mapping[str, float]:
         """Eq. (6) for the parameters in ``own``."""
         if self.complexity != "step" or not state:
             return {}
-        paces = self._paces(GradientStats.of(state))
+        paces = self._lr_factors(GradientStats.of(state))
         return {name: pace for domain, pace in paces.items() for name in self.own.get(domain, ())}
 
-    def facts(self, state: State) -> Mapping[str, Any]:
+    def log_values(self, state: State) -> LogValues:
         """By domain ``weight``, ``relative_loss`` ℓ_d, ``shared_norm`` G_d, ``shared_target`` T_d,
         ``shared_share`` G_d/ΣG and, for "step", ``pace``; by pair ``shared_cosine`` of the gradients; and
         ``off_target``, the mean of |G_d - T_d|/Ḡ.
@@ -148,7 +152,7 @@ class GradNorm(Weighting):
             **{figure: seen.by_domain(figure_D) for figure, figure_D in figures.items()},
             "shared_cosine": seen.cosines(),
             "off_target": float(np.abs(norm_D - target_D).mean() / norm_D.mean()),
-            **({"pace": self._paces(seen)} if self.complexity == "step" else {}),
+            **({"pace": self._lr_factors(seen)} if self.complexity == "step" else {}),
         }
 
     def _weights(self, seen: GradientStats, losses: Losses) -> dict[str, float]:
@@ -192,7 +196,7 @@ class GradNorm(Weighting):
         relative_D = _relative(seen)
         return relative_D * (len(relative_D) / relative_D.sum())  # type: ignore[no-any-return]  # Eq. (3)
 
-    def _paces(self, seen: GradientStats) -> dict[str, float]:
+    def _lr_factors(self, seen: GradientStats) -> dict[str, float]:
         return seen.by_domain(np.clip(self._targets(seen) / seen.norm_D, 1 / PACE, PACE))  # Eq. (6)
 
 

@@ -33,17 +33,17 @@ independent, and alarms are more frequent. A change that is slow against a windo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil, expm1, log, log1p, log2
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.types import Float64
-from landbridge.training.weighting.base import State, within
+from landbridge.training.epochs import State
+from landbridge.training.weighting.base import LogValues, within
 from landbridge.training.weighting.sparsity import WeightMap
 
 LEAST_EXPECTED = 5.0
@@ -117,7 +117,7 @@ class OnlineWeights:
         """f_d now, (D,); all 0 before the first event."""
         return np.asarray(state["mass_D"] / max(state["mass_D"].sum(), np.finfo(float).tiny))
 
-    def facts(self, state: State, names: Sequence[str]) -> Mapping[str, Any]:
+    def log_values(self, state: State, names: Sequence[str]) -> LogValues:
         """``weight`` and ``share`` by domain, ``chance``, P(χ² > X²) of the last test, and ``alarms``."""
         return {
             "weight": dict(zip(names, state["weight_D"].tolist(), strict=True)),

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,12 @@ from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float64
 from landbridge.data.dataset import MultiDomain
-from landbridge.training.weighting.base import State, Weighting
+from landbridge.training.epochs import State
+from landbridge.training.weighting.base import LogValues, Weighting
 from landbridge.training.weighting.sparsity import DomainCounts, SparsityScore, WeightMap, alike
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Signal = Literal["static", "window", "loss", "gradient"]
 SIGNALS = get_args(Signal)
@@ -140,7 +144,7 @@ class WeightSchedule(Settings):
         """The weights to learn with now, (D,)."""
         return state["weight_D"]
 
-    def facts(self, state: State, names: Sequence[str]) -> Mapping[str, Any]:
+    def log_values(self, state: State, names: Sequence[str]) -> LogValues:
         """``weight`` and ``sparsity``, the score, by domain, and the number of ``updates``."""
         score = dict(zip(names, state["score_D"].tolist(), strict=True))
         return {
@@ -203,8 +207,8 @@ class DynamicSparsity(Weighting):
         own_D = np.array([len(events) for events in data.domains.values()]) / max(data.n_events, 1)
         return cls(schedule, DomainCounts.of(data), steps_per_epoch, schedule.windows(data, epochs), own_D)
 
-    def weigh(
-        self, losses: Mapping[str, Any], parameters: Mapping[str, Any], state: State
+    def weights(
+        self, losses: Mapping[str, Tensor], parameters: Mapping[str, Tensor], state: State
     ) -> tuple[dict[str, float], State]:
         """Eq. (5) for this step; SettingsError for a domain that was not counted."""
         for domain in losses:
@@ -216,11 +220,11 @@ class DynamicSparsity(Weighting):
         after = {**self.schedule.observed(state, loss_D), "steps_1": state["steps_1"] + 1}
         return {domain: weight[domain] for domain in losses}, after
 
-    def facts(self, state: State) -> Mapping[str, Any]:
+    def log_values(self, state: State) -> LogValues:
         """By domain ``weight`` of the loss, ``sample_weight`` w_d and ``sparsity``; and ``updates``."""
         if not state:
             return {}
-        values = self.schedule.facts(state, self.counts.names)
+        values = self.schedule.log_values(state, self.counts.names)
         return {**values, "weight": self._of_losses(state), "sample_weight": values["weight"]}
 
     def _begun(self) -> State:

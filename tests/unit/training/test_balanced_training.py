@@ -160,7 +160,7 @@ def test_a_loud_domain_drowns_a_quiet_one_unless_they_are_balanced() -> None:
 @pytest.mark.parametrize("kind", ["adam", "adagrad", "sgd"])
 def test_a_pace_is_a_step_length_for_every_optimizer(kind: str) -> None:
     class Paced(Uniform):
-        def paces(self, state: Any) -> Any:
+        def lr_factors(self, state: Any) -> Any:
             return {"head a": 3.0}
 
     moved = []

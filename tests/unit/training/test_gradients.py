@@ -159,6 +159,6 @@ def test_sparse_products_are_those_of_dense_ones_in_numba_and_in_torch(
         for picked in rows
     ]
     dense_PX = torch.stack([each.to_dense().flatten() for each in found]).double().numpy()
-    beside_PX = tensors._side_by_side(found).flatten(1).double().numpy()
+    beside_PX = tensors._stacked_rows(found).flatten(1).double().numpy()
     np.testing.assert_allclose(tensors.products(found), dense_PX @ dense_PX.T, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(beside_PX @ beside_PX.T, dense_PX @ dense_PX.T, rtol=1e-4, atol=1e-5)

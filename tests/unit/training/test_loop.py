@@ -114,7 +114,7 @@ def test_a_domain_s_loss_is_the_mean_over_the_batches_that_have_it() -> None:
 
 def test_weights_and_the_phase_s_own_facts_are_on_record() -> None:
     steps: list[int] = []
-    own = {"weighting": Fixed({"a": 2, "b": 0.5}), "facts": lambda: {"seen": {"steps": len(steps)}}}
+    own = {"weighting": Fixed({"a": 2, "b": 0.5}), "log_values": lambda: {"seen": {"steps": len(steps)}}}
     log = run_phase(Phase(**{**vars(small(2)), **own}), FitOptions(), ID)
     assert [record["weight"]["a"] for record in log] == [2, 2]
     assert [record["seen"] for record in log] == [{"steps": 0}] * 2
@@ -241,7 +241,7 @@ def test_weights_must_cover_the_domains_and_be_possible() -> None:
 class Turning(Weighting):
     """Remembers how often it was asked, and doubles the first domain every other time."""
 
-    def weigh(self, losses: Any, parameters: Any, state: Any) -> Any:
+    def weights(self, losses: Any, parameters: Any, state: Any) -> Any:
         count = state.get("count", np.zeros(1))
         return {"a": 1.0 + float(count[0] % 2), "b": 1.0}, {"count": count + 1}
 
@@ -280,4 +280,4 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'landbridge\[neural\]'"):
-        neural.torch()
+        neural.torch.zeros  # noqa: B018

@@ -15,6 +15,6 @@ def test_there_is_at_least_one_thread() -> None:
 
 
 def test_patience_needs_something_to_be_patient_about() -> None:
-    with pytest.raises(SettingsError, match="patience needs validate"):
+    with pytest.raises(SettingsError, match="patience requires validate"):
         FitOptions(patience=2)
     assert FitOptions(patience=2, validate=lambda fitted: 0.0).patience == 2

@@ -127,9 +127,9 @@ def gradient(method: DWL, only: str | None = None) -> np.ndarray:
         target_BL = batch.window.target_BL
         mine_BL = (target_BL >= slices[only].start) & (target_BL < slices[only].stop)
         batch = batch._replace(window=batch.window._replace(target_BL=np.where(mine_BL, target_BL, -1)))
-    emphasis = method.emphasis(UNEVEN, tensors, 1)
-    emphasis.begin(0)
-    loss = method.losses(tensors, batch, torch.from_numpy(steps.share_I), emphasis)["all domains"]
+    target_weights = method.target_weights(UNEVEN, tensors, 1)
+    target_weights.begin(0)
+    loss = method.losses(tensors, batch, torch.from_numpy(steps.share_I), target_weights)["all domains"]
     return np.asarray(torch.autograd.grad(loss, tensors["block.0.up.weight"])[0].numpy())
 
 

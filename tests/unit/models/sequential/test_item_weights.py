@@ -122,26 +122,26 @@ def test_the_worst_groups_weights_take_a_step_after_every_epoch() -> None:
 
 def emphasis_of(method: DWL, data: MultiDomain) -> MultiObjectiveWeights:
     weights = method.encoder.initial(data.joined()[0].n_items, 1, 0.3)
-    emphasis = method.emphasis(data, weights, 1)
-    assert isinstance(emphasis, MultiObjectiveWeights)
-    emphasis.begin(0)
-    return emphasis
+    target_weights = method.target_weights(data, weights, 1)
+    assert isinstance(target_weights, MultiObjectiveWeights)
+    target_weights.begin(0)
+    return target_weights
 
 
 def test_lists_are_those_of_the_network_as_it_is() -> None:
     """A row along the mean state puts all of a domain's items first."""
-    emphasis = emphasis_of(several(exposure=1.0), UNEVEN)
+    target_weights = emphasis_of(several(exposure=1.0), UNEVEN)
     places = PLACES * min(PEOPLE, UNEVEN.n_users)
-    before_D = emphasis.shown(1)
+    before_D = target_weights.shown(1)
     assert before_D.sum() == pytest.approx(places)
     with torch.no_grad():
-        emphasis.weights["norm.scale"].zero_()
-        emphasis.weights["norm.shift"].fill_(1.0)
-        emphasis.weights["item"][:15] = -1.0
-        emphasis.weights["item"][15:] = 1.0
-    shown_D = emphasis.shown(1)
+        target_weights.weights["norm.scale"].zero_()
+        target_weights.weights["norm.shift"].fill_(1.0)
+        target_weights.weights["item"][:15] = -1.0
+        target_weights.weights["item"][15:] = 1.0
+    shown_D = target_weights.shown(1)
     assert shown_D.tolist() == [6 * (PLACES - 6), places - 6 * (PLACES - 6)]  # six people have nine of 15
-    assert emphasis.shown(1).tolist() == shown_D.tolist()
+    assert target_weights.shown(1).tolist() == shown_D.tolist()
 
 
 def test_an_item_of_two_domains_is_shown_in_both() -> None:
@@ -154,13 +154,13 @@ def test_an_item_of_two_domains_is_shown_in_both() -> None:
 def test_what_is_shown_is_remembered_as_the_momentum_says(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = iter([[90.0, 10.0], [50.0, 50.0]])
     monkeypatch.setattr(MultiObjectiveWeights, "shown", lambda self, epoch: np.array(next(counted)))
-    emphasis = emphasis_of(several(exposure=1.0).with_settings({"schedule.momentum": 0.5}), UNEVEN)
+    target_weights = emphasis_of(several(exposure=1.0).with_settings({"schedule.momentum": 0.5}), UNEVEN)
     share_D, ones_D = DomainCounts.of(UNEVEN).share_D, np.ones(2)
-    assert emphasis.of_domains().tolist() == [1, 1]
+    assert target_weights.of_domains().tolist() == [1, 1]
     for epoch, shown_D in ((1, [90.0, 10.0]), (2, [95.0, 55.0])):
-        emphasis.begin(epoch)
+        target_weights.begin(epoch)
         want_D = renormalised(exposure(ones_D, shown_D), share_D, 0.2, 5.0)
-        np.testing.assert_allclose(emphasis.of_domains(), want_D, rtol=1e-9)
+        np.testing.assert_allclose(target_weights.of_domains(), want_D, rtol=1e-9)
 
 
 def test_exposure_brings_a_domain_that_is_hardly_shown_into_the_lists() -> None:

@@ -20,12 +20,12 @@ def test_uncertainty_steps_along_the_gradient_of_its_objective() -> None:
     ((-s).exp() * values + s / 2).sum().backward()
     state = {"a": np.array([0.0]), "b": s.detach().numpy()[1:].astype(float)}
     losses = dict(zip("ab", values, strict=True))
-    weights, after = Uncertainty(0.01).weigh(losses, {}, {**state, "gone": np.array([2.0])})
+    weights, after = Uncertainty(0.01).weights(losses, {}, {**state, "gone": np.array([2.0])})
     assert weights == pytest.approx({"a": 1.0, "b": np.exp(-0.3)})
     moved = [after[d][0] - state[d][0] for d in "ab"]
     assert moved == pytest.approx((-0.01 * s.grad).tolist(), rel=1e-5)
     assert after["gone"] == [2.0]
-    assert Uncertainty(0.01).weigh({"a": torch.tensor(900.0)}, {}, {})[1]["a"] == [0.01]  # and no further
+    assert Uncertainty(0.01).weights({"a": torch.tensor(900.0)}, {}, {})[1]["a"] == [0.01]  # and no further
 
 
 def test_uncertainty_comes_to_half_the_inverse_loss_and_stays_bounded() -> None:
@@ -37,20 +37,20 @@ def test_uncertainty_comes_to_half_the_inverse_loss_and_stays_bounded() -> None:
     }
     state: Any = {}
     for _ in range(3000):
-        weights, state = Uncertainty().weigh(losses, {}, state)
+        weights, state = Uncertainty().weights(losses, {}, state)
     bounds = {"zero": np.exp(10), "huge": np.exp(-10)}
     assert weights == pytest.approx({"a": 5.0, "b": 0.25, **bounds}, rel=1e-3)
-    assert Uncertainty().facts(state)["weight"] == pytest.approx(weights, rel=1e-3)
-    assert Uncertainty().facts({}) == GradNorm("shared").facts({}) == Uniform().facts({}) == {}
+    assert Uncertainty().log_values(state)["weight"] == pytest.approx(weights, rel=1e-3)
+    assert Uncertainty().log_values({}) == GradNorm("shared").log_values({}) == Uniform().log_values({}) == {}
 
 
 def test_random_weightings() -> None:
     drawn = random_weightings(["x", "y", "z"])
-    assert len({tuple(fixed.weights.values()) for fixed in drawn}) == 10
-    assert all(sum(fixed.weights.values()) == pytest.approx(3) for fixed in drawn)
+    assert len({tuple(fixed.by_domain.values()) for fixed in drawn}) == 10
+    assert all(sum(fixed.by_domain.values()) == pytest.approx(3) for fixed in drawn)
     assert random_weightings(["x", "y", "z"], 3) == drawn[:3]
     assert random_weightings(["x", "y", "z"], seed=1) != drawn
-    many = np.array([[*fixed.weights.values()] for fixed in random_weightings(["x", "y"], 2000)])
+    many = np.array([[*fixed.by_domain.values()] for fixed in random_weightings(["x", "y"], 2000)])
     assert np.sort(many[:, 0])[[500, 1000, 1500]] == pytest.approx([0.5, 1.0, 1.5], abs=0.07)  # flat
     assert random_weightings(["x"], 1) == (Fixed({"x": 1.0}),)
 

@@ -32,12 +32,12 @@ def settled(weighting: GradNorm, batches: Any, steps: int = 600) -> tuple[dict[s
     """Weights and state after so many batches, gone through again and again."""
     state: Any = {}
     for step in range(steps):
-        weights, state = weighting.weigh(*given(*batches[step % len(batches)]), state)
+        weights, state = weighting.weights(*given(*batches[step % len(batches)]), state)
     return weights, state
 
 
 def facts(weighting: GradNorm, state: Any) -> Any:
-    return weighting.facts(state)
+    return weighting.log_values(state)
 
 
 # --- the oracles of the method ---------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def test_equal_rates_settle_where_all_norms_are_equal(alpha: float) -> None:
 def test_the_literal_rule_settles_there_on_average() -> None:
     rule, state, history = GradNorm("shared", alpha=0, lr=1e-3, rule="literal"), {}, []
     for _ in range(4000):
-        weights, state = rule.weigh(*given(*planes(NORMS)), state)
+        weights, state = rule.weights(*given(*planes(NORMS)), state)
         history.append([*weights.values()])
     np.testing.assert_allclose(np.mean(history[2000:], axis=0), [*EVEN.values()], atol=0.02)
 
@@ -78,7 +78,7 @@ def test_weights_are_above_zero_and_sum_to_the_number_of_domains(rule: str, lr: 
     state: Any = {}
     for step in range(50):
         norms = dict(zip("abcd", generator(1, "norms", str(step)).lognormal(0, 2, 4), strict=True))
-        weights, state = GradNorm("shared", lr=lr, rule=rule, order="after").weigh(
+        weights, state = GradNorm("shared", lr=lr, rule=rule, order="after").weights(
             *given(*planes(norms)), state
         )
         assert sum(weights.values()) == pytest.approx(4, abs=1e-9)
@@ -116,21 +116,21 @@ def test_the_slope_is_that_of_autograd(target: float) -> None:
 
 def test_the_first_literal_step_by_hand() -> None:
     rule = GradNorm("shared", alpha=0, lr=0.01, rule="literal", order="after")
-    weights, _ = rule.weigh(*given(*planes(NORMS)), {})
+    weights, _ = rule.weights(*given(*planes(NORMS)), {})
     moved = np.array([1 + 0.01 * 1, 1 + 0.01 * 4, 1 - 0.01 * 10])  # the mean norm is 5
     assert [*weights.values()] == pytest.approx(moved * 3 / moved.sum(), rel=1e-6)
 
 
 def test_the_first_proximal_step_by_hand() -> None:
     rule = GradNorm("shared", alpha=0, lr=0.5, order="after")
-    weights, _ = rule.weigh(*given(*planes(NORMS)), {})
+    weights, _ = rule.weights(*given(*planes(NORMS)), {})
     moved = np.array([1 + 0.5 * 1 / 5, 5 / 4, 1 - 0.5])  # b would pass its target, c just reaches it
     assert [*weights.values()] == pytest.approx(moved * 3 / moved.sum(), rel=1e-6)
 
 
 def test_the_order_says_whether_a_step_uses_the_old_weights() -> None:
-    before, state = GradNorm("shared").weigh(*given(*planes(NORMS)), {})
-    after, same = GradNorm("shared", order="after").weigh(*given(*planes(NORMS)), {})
+    before, state = GradNorm("shared").weights(*given(*planes(NORMS)), {})
+    after, same = GradNorm("shared", order="after").weights(*given(*planes(NORMS)), {})
     assert before == dict.fromkeys("abc", 1.0)
     assert [*after.values()] == state["weight_D"].tolist() == same["weight_D"].tolist()
     assert after != before
@@ -152,7 +152,7 @@ def test_data_scale_favours_the_small_domain() -> None:
     wanted = (1 / np.log1p([*sizes.values()])) ** 2
     np.testing.assert_allclose(norms / norms[0], wanted / wanted[0], rtol=1e-5)
     with pytest.raises(SettingsError, match="needs the number of events of 'c'"):
-        GradNorm("shared", complexity="data", sizes={"a": 1, "b": 1}).weigh(*given(*planes(NORMS)), {})
+        GradNorm("shared", complexity="data", sizes={"a": 1, "b": 1}).weights(*given(*planes(NORMS)), {})
 
 
 def test_loss_scale_makes_norms_equal_whatever_the_losses_are() -> None:
@@ -172,9 +172,9 @@ def test_own_steps_are_longer_where_the_norm_is_below_its_target() -> None:
     mean = 15.01 / 4
     assert weights == dict.fromkeys("abcd", 1.0)
     paces = {"head a": mean, "items a": mean, "head c": mean / 10, "head d": 10}
-    assert rule.paces(state) == pytest.approx(paces)
+    assert rule.lr_factors(state) == pytest.approx(paces)
     assert facts(rule, state)["pace"] == pytest.approx({"a": mean, "b": mean / 4, "c": mean / 10, "d": 10})
-    assert rule.paces({}) == GradNorm("shared").paces(state) == {}
+    assert rule.lr_factors({}) == GradNorm("shared").lr_factors(state) == {}
 
 
 # --- odd batches and settings ----------------------------------------------------------------------------
@@ -184,14 +184,14 @@ def test_a_missing_domain_keeps_its_weight_and_averages_and_counts_in_the_means(
     rule = GradNorm("shared", alpha=0, order="after")
     _, state = settled(rule, [planes(NORMS)], 3)
     losses, parameters = planes(NORMS)
-    weights, after = rule.weigh(*given({d: losses[d] for d in "ab"}, parameters), state)
+    weights, after = rule.weights(*given({d: losses[d] for d in "ab"}, parameters), state)
     was, now = (facts(rule, each) for each in (state, after))
     assert now["weight"]["c"] == was["weight"]["c"]
     assert after["norm_D"][2] == state["norm_D"][2]
     assert after["count_DD"].tolist() == [[4, 4, 3], [4, 4, 3], [3, 3, 3]]
     assert weights["a"] + weights["b"] == pytest.approx(was["weight"]["a"] + was["weight"]["b"])
     assert sum(now["weight"].values()) == pytest.approx(3)
-    alone, _ = rule.weigh(*given({"a": losses["a"]}, parameters), state)
+    alone, _ = rule.weights(*given({"a": losses["a"]}, parameters), state)
     assert alone["a"] == pytest.approx(was["weight"]["a"])  # nobody to share with
     assert weights["b"] > was["weight"]["b"]  # below the mean norm, as c counts although it is not there
 
@@ -207,7 +207,7 @@ def test_domains_that_never_share_a_batch_stay_at_one() -> None:
 def test_a_domain_that_comes_later_begins_at_one() -> None:
     losses, parameters = planes(NORMS)
     _, state = settled(GradNorm("shared"), [({d: losses[d] for d in "ca"}, parameters)], 20)
-    weights, state = GradNorm("shared").weigh(*given(losses, parameters), state)
+    weights, state = GradNorm("shared").weights(*given(losses, parameters), state)
     assert weights["b"] == 1
     assert state["domains"].tolist() == ["c", "a", "b"]
     assert state["norm_D"] == pytest.approx([10, 1, 4], rel=1e-7)
@@ -223,10 +223,10 @@ def test_a_domain_without_a_gradient_counts_once_and_disturbs_nobody(constant: A
     assert weights == {"dead": 1.0, **alone}
     assert "dead" not in facts(GradNorm("shared"), state)["weight"]
     if isinstance(constant, str):  # zero at the start, as with a head of zeros, is no mistake …
-        assert GradNorm("shared").weigh(*given({"dead": dead}, parameters), {}) == ({"dead": 1.0}, {})
+        assert GradNorm("shared").weights(*given({"dead": dead}, parameters), {}) == ({"dead": 1.0}, {})
     else:  # … but a parameter that no loss depends on is one
         with pytest.raises(SettingsError, match="No domain's loss depends on 'shared'"):
-            GradNorm("shared").weigh(*given({"dead": dead}, parameters), {})
+            GradNorm("shared").weights(*given({"dead": dead}, parameters), {})
 
 
 @pytest.mark.parametrize("loss", [0.0, -1.0])
@@ -270,9 +270,9 @@ def test_impossible_settings() -> None:
         with pytest.raises(SettingsError, match=message):
             GradNorm("shared", **settings)
     with pytest.raises(SettingsError, match="Unknown parameter to balance 'share': did you mean 'shared'"):
-        GradNorm("share").weigh(*given(*planes(NORMS)), {})
+        GradNorm("share").weights(*given(*planes(NORMS)), {})
     with pytest.raises(SettingsError, match="Unknown parameter to balance 'heads'"):
-        GradNorm("shared", complexity="step", own={"a": ["heads"]}).weigh(*given(*planes(NORMS)), {})
+        GradNorm("shared", complexity="step", own={"a": ["heads"]}).weights(*given(*planes(NORMS)), {})
 
 
 def test_cosines_are_told_by_pair() -> None:

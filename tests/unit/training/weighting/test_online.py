@@ -237,7 +237,7 @@ def test_a_change_is_noticed_once() -> None:
     assert state["alarms_1"].tolist() == [0]
     state = fed(stream, state, drawn([0.7, 0.3], 20_000, seed=1), 100)
     assert state["alarms_1"].tolist() == [1]
-    facts = stream.facts(state, "ab")
+    facts = stream.log_values(state, "ab")
     assert facts["alarms"] == 1
     assert facts["chance"] > 0.001
     assert facts["share"] == pytest.approx({"a": 0.7, "b": 0.3}, abs=0.03)

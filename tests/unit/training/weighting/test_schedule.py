@@ -115,7 +115,7 @@ def test_a_domain_without_events_stays_at_1() -> None:
     assert schedule.weights(state)[[0, 2]] == pytest.approx(
         schedule.weights(schedule.begin(without)), rel=0.4
     )
-    assert set(schedule.facts(state, counts.names)["sparsity"]) == {"a", "b"}
+    assert set(schedule.log_values(state, counts.names)["sparsity"]) == {"a", "b"}
 
 
 def test_the_state_is_left_alone_and_comes_back_from_a_file(tmp_path: Path) -> None:
@@ -306,11 +306,11 @@ def test_mean_losses_are_weights_of_the_inverse_frequency_already() -> None:
         WeightMap(min_weight=1e-3, max_weight=1e3, kappa=1.0),
         initial_weights="computed",
     )
-    weights, state = DynamicSparsity(inverse, counts, 8).weigh(
+    weights, state = DynamicSparsity(inverse, counts, 8).weights(
         {"a": torch.ones(()), "b": torch.ones(())}, {}, {}
     )
     assert weights == pytest.approx({"a": 1.0, "b": 1.0})
-    ratio = DynamicSparsity(inverse, counts, 8).facts(state)["sample_weight"]
+    ratio = DynamicSparsity(inverse, counts, 8).log_values(state)["sample_weight"]
     assert ratio["b"] / ratio["a"] == pytest.approx(counts.events_D[0] / counts.events_D[1])
     assert ratio["none"] == 1.0
 
@@ -321,8 +321,8 @@ def test_weighted_means_are_the_mean_of_weighted_samples() -> None:
     weighting = DynamicSparsity.of(WeightSchedule(initial_weights="computed"), data, 8, 5)
     rng = np.random.default_rng(0)
     each = {name: torch.tensor(rng.random(len(events))) for name, events in data.domains.items()}
-    weights, state = weighting.weigh({name: loss_N.mean() for name, loss_N in each.items()}, {}, {})
-    sample = weighting.facts(state)["sample_weight"]
+    weights, state = weighting.weights({name: loss_N.mean() for name, loss_N in each.items()}, {}, {})
+    sample = weighting.log_values(state)["sample_weight"]
     summed = sum(float((sample[name] * loss_N).sum()) for name, loss_N in each.items())
     total = sum(weights[name] * float(loss_N.mean()) for name, loss_N in each.items())
     assert total == pytest.approx(2 * summed / data.n_events)
@@ -332,7 +332,7 @@ def test_samples_of_its_own_domain_alone_are_counted_where_items_belong_to_sever
     data = uneven({"a": (40, 55), "b": (20, 10)})
     several = replace(data, memberships={"a": np.ones((40, 2), bool)})
     weighting = DynamicSparsity.of(WeightSchedule(initial_weights="computed"), several, 8, 5)
-    weights, _ = weighting.weigh({"a": torch.ones(()), "b": torch.ones(())}, {}, {})
+    weights, _ = weighting.weights({"a": torch.ones(()), "b": torch.ones(())}, {}, {})
     assert sum(weights.values()) == pytest.approx(2)
     own_D = np.array([len(data["a"]), len(data["b"])]) / data.n_events
     want_D = WeightMap().weights(SparsityScore().score(DomainCounts.of(several)), own_D)
@@ -347,8 +347,8 @@ def test_every_update_has_the_window_of_its_time() -> None:
     )
     weighting, state, told = DynamicSparsity.of(schedule, data, 2, 3), {}, []
     for _ in range(9):  # three epochs of two steps, and longer than planned
-        _, state = weighting.weigh({"a": torch.ones(()), "b": torch.ones(())}, {}, state)
-        score = weighting.facts(state)["sparsity"]
+        _, state = weighting.weights({"a": torch.ones(()), "b": torch.ones(())}, {}, state)
+        score = weighting.log_values(state)["sparsity"]
         told.append(score["b"] - score["a"])
     assert told == pytest.approx(np.log([2] * 2 + [5] * 2 + [1] * 5))
 
@@ -356,5 +356,5 @@ def test_every_update_has_the_window_of_its_time() -> None:
 def test_a_domain_that_was_not_counted_is_an_error() -> None:
     weighting = DynamicSparsity(WeightSchedule(), counts_of(), 8)
     with pytest.raises(SettingsError, match="Unknown domain in the counts 'smal': did you mean 'small'"):
-        weighting.weigh({"smal": torch.tensor(1.0)}, {}, {})
-    assert weighting.facts({}) == {}
+        weighting.weights({"smal": torch.tensor(1.0)}, {}, {})
+    assert weighting.log_values({}) == {}
