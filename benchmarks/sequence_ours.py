@@ -42,9 +42,9 @@ class First(DWL):
 
     steps: int | None = setting(None, "Batches of an epoch.", low=1)
 
-    def phase(self, steps: Any, weights: Mapping[str, Any], emphasis: TargetWeights) -> Phase[Any]:
+    def phase(self, steps: Any, weights: Mapping[str, Any], target_weights: TargetWeights) -> Phase[Any]:
         """The batches cut short."""
-        whole = super().phase(steps, weights, emphasis)
+        whole = super().phase(steps, weights, target_weights)
         return replace(whole, batches=lambda epoch: islice(whole.batches(epoch), self.steps))
 
 

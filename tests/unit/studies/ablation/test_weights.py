@@ -209,7 +209,7 @@ def test_trajectories_are_what_a_fit_weighs_with(settings: dict[str, Any], data:
     found_EP = trajectory(method, ground)
     assert found_EP is not None
     assert found_EP.shape == (7, len(ground.events_P))
-    learning = method.emphasis(data, {"item": torch.zeros(1)}, 1)
+    learning = method.target_weights(data, {"item": torch.zeros(1)}, 1)
     belongs_ID = np.concatenate([data.memberships.get(name, owned(data, name)) for name in data.domain_names])
     kind_I = (belongs_ID[:, None] == ground.belongs_PD[None]).all(axis=2).argmax(axis=1)
     for epoch, weight_P in enumerate(found_EP):
