@@ -54,7 +54,7 @@ def raised(
 
 def weights_of(method: DWL, history: MultiDomain) -> np.ndarray[Any, np.dtype[np.float64]]:
     """w of the items in the first epoch, which is that of all epochs where the signal is static, (I,)."""
-    weighed = SparsityWeights(method, history, "cpu")
+    weighed = SparsityWeights(method.weight_rule, history, torch.device("cpu"))
     weighed.begin(0)
     return weighed.item_weights()
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -29,7 +30,7 @@ from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.sequential.item_weights import MultiObjectiveWeights, SparsityWeights
+from landbridge.models.sequential.item_weights import MultiObjectiveWeights, SparsityWeights, WeightRule
 from landbridge.models.sequential.losses import SequenceLoss, SoftmaxCandidates
 from landbridge.models.sequential.method import SequenceBatch, SequenceMethod, TargetBatch, TargetWeights
 from landbridge.models.sequential.transformer import Encoder
@@ -124,6 +125,12 @@ class DWL(SequenceMethod):
         return MultiObjective(**counts, low=low, high=high)
 
     @property
+    def weight_rule(self) -> WeightRule:
+        """How items are weighted: what the weights need to know of this method."""
+        fixed = self.weights if self.domain_weighting == "fixed" else None
+        return WeightRule(self.schedule, self.epochs, self.combine, fixed, self.trade_off)
+
+    @property
     def by_gradient(self) -> bool:
         """Whether GradNorm weighs the domains' losses, Eq. (2)."""
         return self.domain_weighting == "sparsity" and self.schedule.signal == "gradient"
@@ -135,9 +142,11 @@ class DWL(SequenceMethod):
                 raise SettingsError(unknown("domain in weights", domain, train.domain_names))
         if self.domain_weighting == "none" or self.schedule.signal == "gradient":
             return super().target_weights(train, weights, seed)
+        device = weights["item"].device
         if self.domain_weighting == "several":
-            return MultiObjectiveWeights(self, train, weights, seed)
-        return SparsityWeights(self, train, weights["item"].device)
+            current_model = partial(self.fitted, train, weights, ())
+            return MultiObjectiveWeights(self.weight_rule, train, device, current_model, seed)
+        return SparsityWeights(self.weight_rule, train, device)
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
         """GradNorm for the signal "gradient"."""

@@ -72,7 +72,7 @@ def test_uneven_ones_do_not() -> None:
 
 
 def test_a_sample_has_mean_weight_one_and_a_sparse_domain_the_larger_one() -> None:
-    weighed = SparsityWeights(SMALL, UNEVEN, torch.device("cpu"))
+    weighed = SparsityWeights(SMALL.weight_rule, UNEVEN, torch.device("cpu"))
     weighed.begin(0)
     weight_I, count_I = weighed.item_weights(), UNEVEN.joined()[0].item_counts
     assert np.isclose(weight_I @ count_I / count_I.sum(), 1)
@@ -213,7 +213,7 @@ def test_an_item_of_several_domains_counts_as_its_sparsest_one_says() -> None:
     data = MultiDomain(UNEVEN.users, UNEVEN.items, UNEVEN.domains, memberships=belongs)
     found = {}
     for combine in ("max", "mean"):
-        weighed = SparsityWeights(replace(SMALL, combine=combine), data, torch.device("cpu"))
+        weighed = SparsityWeights(replace(SMALL, combine=combine).weight_rule, data, torch.device("cpu"))
         weighed.begin(0)
         found[combine] = weighed.item_weights()
     assert found["max"][3] == found["max"][20] > found["max"][4]

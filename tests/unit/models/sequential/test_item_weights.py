@@ -13,7 +13,7 @@ from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.sequential.dwl import DWL
-from landbridge.models.sequential.item_weights import PEOPLE, PLACES, STEP, MultiObjectiveWeights
+from landbridge.models.sequential.item_weights import LIST_LENGTH, SAMPLED_USERS, STEP, MultiObjectiveWeights
 from landbridge.training.options import FitOptions
 from landbridge.training.weighting.multi_objective import exposure, worst_group
 from landbridge.training.weighting.sparsity import DomainCounts, renormalised
@@ -91,7 +91,7 @@ def test_objectives_that_count_for_nothing_leave_every_bit_alone() -> None:
     nothing = several(sparsity=0.0, exposure=0.0).fit(UNEVEN, ONE)
     assert same(nothing, SMALL.with_settings({"domain_weighting": "none"}).fit(UNEVEN, ONE))
     assert not same(several(sparsity=1.0).fit(UNEVEN, ONE), nothing)
-    assert "asked_sparsity" not in nothing.log[0]
+    assert "requested_sparsity" not in nothing.log[0]
 
 
 def test_the_domain_that_stays_hard_to_learn_weighs_the_more_for_it() -> None:
@@ -110,7 +110,7 @@ def test_the_worst_groups_weights_take_a_step_after_every_epoch() -> None:
     )
     weight_D, share_D = np.ones(2), DomainCounts.of(UNEVEN).share_D
     for epoch, record in enumerate(log):
-        assert list(record["asked_worst_group"].values()) == pytest.approx(weight_D, rel=1e-12)
+        assert list(record["requested_worst_group"].values()) == pytest.approx(weight_D, rel=1e-12)
         if epoch % 3 == 0:
             in_force = record["weight"]
             assert list(in_force.values()) == pytest.approx(weight_D, rel=1e-9)
@@ -131,29 +131,32 @@ def emphasis_of(method: DWL, data: MultiDomain) -> MultiObjectiveWeights:
 def test_lists_are_those_of_the_network_as_it_is() -> None:
     """A row along the mean state puts all of a domain's items first."""
     target_weights = emphasis_of(several(exposure=1.0), UNEVEN)
-    places = PLACES * min(PEOPLE, UNEVEN.n_users)
-    before_D = target_weights.shown(1)
+    places = LIST_LENGTH * min(SAMPLED_USERS, UNEVEN.n_users)
+    before_D = target_weights.exposure(1)
     assert before_D.sum() == pytest.approx(places)
     with torch.no_grad():
         target_weights.weights["norm.scale"].zero_()
         target_weights.weights["norm.shift"].fill_(1.0)
         target_weights.weights["item"][:15] = -1.0
         target_weights.weights["item"][15:] = 1.0
-    shown_D = target_weights.shown(1)
-    assert shown_D.tolist() == [6 * (PLACES - 6), places - 6 * (PLACES - 6)]  # six people have nine of 15
-    assert target_weights.shown(1).tolist() == shown_D.tolist()
+    shown_D = target_weights.exposure(1)
+    assert shown_D.tolist() == [
+        6 * (LIST_LENGTH - 6),
+        places - 6 * (LIST_LENGTH - 6),
+    ]  # six people have nine of 15
+    assert target_weights.exposure(1).tolist() == shown_D.tolist()
 
 
 def test_an_item_of_two_domains_is_shown_in_both() -> None:
     belongs = {name: np.ones((15, 2), bool) for name in UNEVEN.domain_names}
     data = MultiDomain(UNEVEN.users, UNEVEN.items, UNEVEN.domains, memberships=belongs)
-    shown_D = emphasis_of(several(exposure=1.0), data).shown(1)
-    assert shown_D[0] == shown_D[1] == PLACES * data.n_users / 2
+    shown_D = emphasis_of(several(exposure=1.0), data).exposure(1)
+    assert shown_D[0] == shown_D[1] == LIST_LENGTH * data.n_users / 2
 
 
 def test_what_is_shown_is_remembered_as_the_momentum_says(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = iter([[90.0, 10.0], [50.0, 50.0]])
-    monkeypatch.setattr(MultiObjectiveWeights, "shown", lambda self, epoch: np.array(next(counted)))
+    monkeypatch.setattr(MultiObjectiveWeights, "exposure", lambda self, epoch: np.array(next(counted)))
     target_weights = emphasis_of(several(exposure=1.0).with_settings({"schedule.momentum": 0.5}), UNEVEN)
     share_D, ones_D = DomainCounts.of(UNEVEN).share_D, np.ones(2)
     assert target_weights.of_domains().tolist() == [1, 1]
@@ -174,11 +177,11 @@ def test_exposure_brings_a_domain_that_is_hardly_shown_into_the_lists() -> None:
     share = {}
     for name, fitted in (("plain", plain), ("mixed", mixed)):
         weights = {key: torch.from_numpy(array) for key, array in fitted.weights.items()}
-        shown_D = MultiObjectiveWeights(method, data, weights, 5).shown(3)
+        shown_D = method.target_weights(data, weights, 5).exposure(3)
         share[name] = shown_D[1] / shown_D.sum()
     assert share["plain"] < 0.25
     assert share["mixed"] > 1.25 * share["plain"]
-    assert mixed.log[1]["asked_exposure"]["niche"] > 1.5
+    assert mixed.log[1]["requested_exposure"]["niche"] > 1.5
 
 
 def crowd(users: int = 80, steps: int = 16) -> MultiDomain:
@@ -195,9 +198,9 @@ def crowd(users: int = 80, steps: int = 16) -> MultiDomain:
 
 def test_lists_are_made_only_where_exposure_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    real = MultiObjectiveWeights.shown
+    real = MultiObjectiveWeights.exposure
     monkeypatch.setattr(
-        MultiObjectiveWeights, "shown", lambda self, epoch: (asked.append(epoch), real(self, epoch))[1]
+        MultiObjectiveWeights, "exposure", lambda self, epoch: (asked.append(epoch), real(self, epoch))[1]
     )
     several(sparsity=0.5, worst_group=0.5).fit(UNEVEN, ONE)
     assert asked == []
