@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain

@@ -179,9 +179,7 @@ class PEPNet(Method):
 
         def by_domain(batch: Pairs) -> dict[str, Tensor]:
             index_3B = torch.from_numpy(np.stack(batch[:3])).long().to(where)
-            domain_B = (
-                torch.from_numpy(np.searchsorted(starts, batch.positive_N, side="right") - 1).to(where)
-            )
+            domain_B = torch.from_numpy(np.searchsorted(starts, batch.positive_N, side="right") - 1).to(where)
             weight = 1.0 if batch.weight_N is None else torch.from_numpy(batch.weight_N).to(where)
             loss_B = network.pair_losses(index_3B, domain_B, weight, self.reg) + network.gate_penalty(
                 self.reg

@@ -133,12 +133,13 @@ def test_lists_are_those_of_the_network_as_it_is() -> None:
     target_weights = emphasis_of(several(exposure=1.0), UNEVEN)
     places = LIST_LENGTH * min(SAMPLED_USERS, UNEVEN.n_users)
     before_D = target_weights.exposure(1)
+    weights = target_weights.current_model.args[1]  # type: ignore[attr-defined]
     assert before_D.sum() == pytest.approx(places)
     with torch.no_grad():
-        target_weights.weights["norm.scale"].zero_()
-        target_weights.weights["norm.shift"].fill_(1.0)
-        target_weights.weights["item"][:15] = -1.0
-        target_weights.weights["item"][15:] = 1.0
+        weights["norm.scale"].zero_()
+        weights["norm.shift"].fill_(1.0)
+        weights["item"][:15] = -1.0
+        weights["item"][15:] = 1.0
     shown_D = target_weights.exposure(1)
     assert shown_D.tolist() == [
         6 * (LIST_LENGTH - 6),
