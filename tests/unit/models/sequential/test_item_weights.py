@@ -178,7 +178,9 @@ def test_exposure_brings_a_domain_that_is_hardly_shown_into_the_lists() -> None:
     share = {}
     for name, fitted in (("plain", plain), ("mixed", mixed)):
         weights = {key: torch.from_numpy(array) for key, array in fitted.weights.items()}
-        shown_D = method.target_weights(data, weights, 5).exposure(3)
+        target_weights = method.target_weights(data, weights, 5)
+        assert isinstance(target_weights, MultiObjectiveWeights)
+        shown_D = target_weights.exposure(3)
         share[name] = shown_D[1] / shown_D.sum()
     assert share["plain"] < 0.25
     assert share["mixed"] > 1.25 * share["plain"]

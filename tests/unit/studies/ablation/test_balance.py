@@ -122,7 +122,7 @@ def test_a_whole_ablation_and_one_gone_on_with(tmp_path: Path, monkeypatch: pyte
 
     trials = [json.loads((out / "grid" / f"tower-{n}.json").read_text()) for n in range(3)]
     assert [trial["weights"] for trial in trials] == [
-        dict(each.weights) for each in random_weightings(("books", "movies"), 3)
+        dict(each.by_domain) for each in random_weightings(("books", "movies"), 3)
     ]
     best = max(trials, key=lambda trial: trial["ndcg@10"])
     (grid,) = (out / "bench" / "cells" / "shops").glob("tower-grid-*/1/cell.json")
