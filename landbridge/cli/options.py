@@ -15,7 +15,9 @@ Split = Annotated[str | None, typer.Option(help="auto, last, latest, random, tem
 Candidates = Annotated[int | None, typer.Option(help="Sampled negatives per test item; 0: full ranking.")]
 Across = Annotated[bool, typer.Option(help="Rank the items of all domains in one list.")]
 Metric = Annotated[str, typer.Option(help="A metric with its cutoff, for example ndcg@10.")]
-Segment = Annotated[str, typer.Option(help="domain, activity, elsewhere, popularity, twin or share.")]
+Segment = Annotated[
+    str, typer.Option(help="domain, activity, other_domain_events, popularity, duplicate or event_share.")
+]
 Seed = Annotated[int | None, typer.Option(help="The random seed.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads; all by default.")]
 ListLength = Annotated[int, typer.Option("-k", help="Length of a recommendation list.")]

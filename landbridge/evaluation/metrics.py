@@ -128,7 +128,7 @@ _KINDS: dict[str, Callable[[_TieGroups, int], Float64]] = {
 
 
 def _gain(groups: _TieGroups, gain_K: Float64) -> Float64:
-    """Sum of the position gains of all targets, (N,): expectations add up whatever the dependence."""
+    """Sum of the position gains of all targets, (N,): expectations add up under any dependence."""
     cumulative = _cumulative(gain_K)
     start_G = np.minimum(groups.above_G, len(gain_K))
     end_G = np.minimum(groups.above_G + groups.size_G, len(gain_K))

@@ -115,7 +115,7 @@ class BlendModel(Fitted):
     explains: ClassVar[bool] = True
 
     def score(self, domain: str, queries: Queries) -> Float32:
-        """Eq. (2), (B, I); a member is asked only for the queries in which it has weight."""
+        """Eq. (2), (B, I); a member scores only the queries in which it has weight."""
         group_B = activity_group(queries.counts_in(self.history, domain))
         weight_BM = self.method.weight_GM(domain)[group_B]
         scores_BI = np.zeros((len(queries), self.history[domain].n_items), np.float32)

@@ -1,4 +1,4 @@
-"""Popularity: an item's score is the number of its events; the same for everybody."""
+"""Popularity: an item's score is the number of its events; the same for every user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from landbridge.training.options import FitOptions
 
 @dataclass(frozen=True, eq=False)
 class PopularityModel(Fitted):
-    """One score per item, whoever asks. ``score_I``: domain -> float32 (I,)."""
+    """One score per item, the same for every user. ``score_I``: domain -> float32 (I,)."""
 
     score_I: Mapping[str, Float32]
     kind: ClassVar[str] = "counts"

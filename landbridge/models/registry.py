@@ -1,4 +1,4 @@
-"""Every method and every kind of fitted model by name; classes are imported when asked for."""
+"""Every method and every kind of fitted model by name; classes are imported on demand."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class _Search:
     method: Method
     space: Space
     valid: Holdout
-    judge: Callable[[Fitted], float]
+    validate: Callable[[Fitted], float]
     options: FitOptions
 
     def identity(self, metric: str) -> dict[str, Any]:
@@ -120,14 +120,14 @@ class _Search:
         fitted = method.fit(self.valid.history, options)
         if not watch.figures:
             watch(fitted)
-        judged = [record for record in fitted.log if "valid" in record] or [
+        validated = [record for record in fitted.log if "valid" in record] or [
             {"epoch": epoch, "valid": figure} for epoch, figure in enumerate(watch.figures)
         ]
-        given, stopped = method.flat(), method.stopped(judged).flat()
+        given, stopped = method.flat(), method.stopped(validated).flat()
         trial.set_user_attr("stopped", {key: stopped[key] for key in given if stopped[key] != given[key]})
         trial.set_user_attr("epochs", stopped.get("epochs"))
-        last = judged[-1].get("phase")
-        return max(float(record["valid"]) for record in judged if record.get("phase") == last)
+        last = validated[-1].get("phase")
+        return max(float(record["valid"]) for record in validated if record.get("phase") == last)
 
 
 @dataclass
@@ -135,14 +135,14 @@ class _Watch:
     """Validates a trial epoch by epoch and reports to Optuna, whose own seconds are counted apart."""
 
     trial: Trial
-    judge: Callable[[Fitted], float]
+    validate: Callable[[Fitted], float]
     figures: list[float] = field(default_factory=list)
     reporting_seconds: float = 0.0
 
     def __call__(self, fitted: Fitted) -> float:
         from optuna import TrialPruned
 
-        figure = self.judge(fitted)
+        figure = self.validate(fitted)
         began = time.perf_counter()
         self.trial.report(figure, len(self.figures))
         self.figures.append(figure)
@@ -173,7 +173,7 @@ def _try(study: Study, trial: Trial, shared: _Search) -> float:
     from optuna import TrialPruned
     from optuna.trial import TrialState
 
-    watch = _Watch(trial, shared.judge)
+    watch = _Watch(trial, shared.validate)
     began, state, value = time.perf_counter(), TrialState.PRUNED, None
     try:
         value = shared.fit(trial, watch)

@@ -46,7 +46,7 @@ def load(path: str | Path) -> Fitted:
 
 
 def save_holdout(path: str | Path, holdout: Holdout) -> None:
-    """Keep what a run is to be judged on inside its folder, until another model is saved there."""
+    """Keep what a run is to be evaluated on inside its folder, until another model is saved there."""
     arrays, about = serialization.holdout_arrays(holdout)
     attach(path, "holdout", "safetensors", lambda file: write_arrays(file, arrays, about))
 

@@ -1,6 +1,6 @@
 """DWL: a sequence model whose targets count the more, the sparser their domain is (arXiv 2510.04375).
 
-A transformer reads what somebody did last in any domain (:mod:`landbridge.models.sequential.transformer`).
+A transformer reads a user's latest events of any domain (:mod:`landbridge.models.sequential.transformer`).
 With the
 loss ℓ_t of finding target t (:mod:`~landbridge.models.sequential.losses`) and the weight w of its item, a
 step makes small
@@ -162,30 +162,30 @@ class DWL(SequenceMethod):
         target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
         """Eq. (1) as one loss, or those of Eq. (2) by domain."""
-        told = self.told(weights, batch, share_I)
+        batch_targets = self.target_batch(weights, batch, share_I)
         if self.by_gradient:
-            return self._by_domain(weights, told, target_weights)
-        weight_T = target_weights.of(told.target_T)
+            return self._by_domain(weights, batch_targets, target_weights)
+        weight_T = target_weights.of(batch_targets.target_T)
         scale = len(weight_T) if self.literal else weight_T.sum()
-        total, loss_T = self.total(weights, told, weight_T / scale)  # Eq. (1)
-        target_weights.seen(told.target_T, loss_T)
+        total, loss_T = self.total(weights, batch_targets, weight_T / scale)  # Eq. (1)
+        target_weights.seen(batch_targets.target_T, loss_T)
         return {"all domains": total}
 
     def _by_domain(
-        self, weights: Mapping[str, Tensor], told: TargetBatch, target_weights: TargetWeights
+        self, weights: Mapping[str, Tensor], batch_targets: TargetBatch, target_weights: TargetWeights
     ) -> dict[str, Tensor]:
-        domain_T, found = target_weights.domain_I[told.target_T], {}
+        domain_T, found = target_weights.domain_I[batch_targets.target_T], {}
         for number in domain_T.unique().tolist():
-            part = _part(told, domain_T == number)
+            part = _part(batch_targets, domain_T == number)
             even_T = torch.full_like(part.query_TF[:, 0], 1 / len(part.target_T)).detach()
             found[target_weights.names[number]], loss_T = self.total(weights, part, even_T)  # Eq. (2)
             target_weights.seen(part.target_T, loss_T)
         return found
 
 
-def _part(told: TargetBatch, chosen_T: Tensor) -> TargetBatch:
-    """Some of the targets, told from the same candidates."""
-    query_TF, target_T, other_TK, among = told
+def _part(batch_targets: TargetBatch, chosen_T: Tensor) -> TargetBatch:
+    """Some of the targets, with the same candidates."""
+    query_TF, target_T, other_TK, among = batch_targets
     if among is not None:
         own_T = None if among.own_T is None else among.own_T[chosen_T]
         window_T = None if among.window_T is None else among.window_T[chosen_T]
@@ -202,4 +202,4 @@ PAPER = DWL(
     batch_size=256,
     schedule=WeightSchedule(),
 )
-"""The published sizes and settings, as far as they are told."""
+"""The published sizes and settings, as far as they are given."""

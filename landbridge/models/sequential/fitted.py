@@ -1,11 +1,11 @@
-"""``SequenceModel``: a transformer that reads what somebody did last, in whatever domains, and scores all
+"""``SequenceModel``: a transformer that reads a user's latest events of all domains and scores all
 items.
 
 With q the state after the last event (:mod:`landbridge.models.sequential.transformer`)
 
     r_ui = q_u · v_i,   or   q_u · v_i / (‖q_u‖ ‖v_i‖ T)   with a temperature T                         (1)
 
-A new person is a short sequence and nothing else: no row of hers has to be found. Somebody without an event
+A new user is a short sequence: there is no user embedding to find. A user without an event
 has the mean state of all who have some. Letters: B queries, R rows, L places, F factors, I items.
 """
 
@@ -47,7 +47,7 @@ class SequenceModel(ColdStartMixin):
     log_odds: ClassVar[bool] = True
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """All domains: a sequence goes through them as people do."""
+        """All domains: a sequence goes through all of them."""
         return np.ones_like(counts_BD, bool)
 
     def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32]:
@@ -123,7 +123,7 @@ class SequenceModel(ColdStartMixin):
 
     @cached_property
     def _mean_F(self) -> Float32:
-        """Of at most a block of people, the first who have events."""
+        """Of at most a block of users, the first with events."""
         some = self._history.take(np.flatnonzero(self._history.lengths)[:ROWS_AT_ONCE])
         state_RF = self._scaled(self.states(some))
         return mean_embedding(state_RF, np.ones(len(state_RF), bool))

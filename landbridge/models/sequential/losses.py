@@ -1,4 +1,4 @@
-"""Losses of a sequence model: how surely the next item is told from others.
+"""Losses of a sequence model: how surely the next item is distinguished from others.
 
 A target t has the query q_t, its item p_t and the score s_tc = ⟨q_t, v_c⟩ of an item c. With weights ω_t and
 candidates c = 1 … C
@@ -15,10 +15,10 @@ drawn uniformly: n_c of the T + M slots hold item c, and with its share f_c of a
                  P_t = σ(s_tp - ln Σ_{c≠p} exp(s_tc + b_c)), held fixed
 
 Σ_c exp(s + b) of (4) has the mean Σ exp(s) over all items. The target's own slot counts once: others that
-hold its item are hits by accident and are left out, and so is what the person has, where that is given. In
+hold its item are hits by accident and are left out, and so is the user's items, where these are given. In
 (4) it is treated as if drawn, which it is not; (5), after Khrylchenko et al. 2025 (arXiv 2507.09331), takes
 it out of the sum. Items that stand in several slots are scored once. "bce" and "gbce" compare with k items
-drawn uniformly among those the person has not:
+drawn uniformly among items the user does not have:
 
     ℓ_t = [ -β ln σ(s_tp) - Σ_k ln σ(-s_tk) ] / (1 + k),   β = 1, or for "gbce"                        (6)
     β = a (τ (1 - 1/a) + 1/a),   a = k / (I - 1),   τ = .75                                            (7)
@@ -73,11 +73,11 @@ class SequenceLoss(Settings):
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxCandidates:
-    """What targets are told from.
+    """What targets are distinguished from.
 
     ``item_C``: their numbers, each once. ``bias_C``: b_c. ``place_T``: where each target's item is among
     them. ``own_T``: b_p of the target's own slot, None to leave it out, Eq. (5). ``hidden_BC`` and
-    ``window_T``: what a window's person has, and the window of each target.
+    ``window_T``: the items of a window's user, and the window of each target.
     """
 
     item_C: Tensor
@@ -114,7 +114,7 @@ def cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """L, differentiable in queries and items, and ℓ without a gradient, (T,).
 
-    ``dtype``: what products multiply, the queries' own type unless told.
+    ``dtype``: what products multiply, the queries' own type by default.
     """
     dtype = dtype or query_TF.dtype
     return _function().apply(query_TF, item_CF, among, weight_T, dtype)  # type: ignore[no-any-return]
@@ -201,7 +201,7 @@ def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
 
 
 def _biases(among: SoftmaxCandidates) -> Tensor:
-    """b of every window's candidates, -∞ where its person has one; one row where nothing is hidden."""
+    """b of every window's candidates, -∞ where its user has one; one row where nothing is hidden."""
     if among.hidden_BC is None:
         return among.bias_C[None]
     return among.bias_C.masked_fill(among.hidden_BC, -math.inf)

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 
 class SequenceBatch(NamedTuple):
-    """Windows, with k items per place that the person has not, or M items drawn for the whole batch.
+    """Windows, with k items per place that the user does not have, or M items drawn for the whole batch.
 
-    ``own``: all that the persons have, a row per window.
+    ``own``: all items of the users, a row per window.
     """
 
     window: Window
@@ -87,13 +87,13 @@ class TargetWeights:
 
     def log_values(self) -> Mapping[str, Any]:
         """``loss_of`` by domain."""
-        told = zip(self.names, self.loss_D().tolist(), strict=True)
-        return {"loss_of": {name: value for name, value in told if value == value}}  # NaN is not itself
+        losses = zip(self.names, self.loss_D().tolist(), strict=True)
+        return {"loss_of": {name: loss for name, loss in losses if loss == loss}}  # NaN is not itself
 
 
 class TargetBatch(NamedTuple):
-    """T targets of a batch: the state before each, its item, and what it is told from: K items drawn, or
-    ``among``."""
+    """T targets of a batch: the state before each, its item, and what it is distinguished from: K sampled
+    items, or ``among``."""
 
     query_TF: Tensor
     target_T: Tensor
@@ -148,7 +148,7 @@ class SequenceMethod(Method):
         return TargetWeights(train, weights["item"].device)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> SequenceModel:
-        """Go ``epochs`` times through all events but everybody's first."""
+        """Go ``epochs`` times through all events but every user's first."""
         options = options or FitOptions()
         where = device(options.device)
         windows = Windows(
@@ -159,7 +159,7 @@ class SequenceMethod(Method):
             options.seed,
         )
         if not len(windows):
-            raise DataError("Nobody has two events: there is no sequence to learn from.")
+            raise DataError("No user has two events: there is no sequence to learn from.")
         table, _ = train.joined()
         weights = self.encoder.initial(table.n_items, options.seed, self.init_std, where)
         target_weights = self.target_weights(train, weights, options.seed)
@@ -203,13 +203,15 @@ class SequenceMethod(Method):
         target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
         """The mean over the batch's targets, weighted: Σ ω ℓ / Σ ω."""
-        told = self.told(weights, batch, share_I)
-        weight_T = target_weights.of(told.target_T)
-        total, loss_T = self.total(weights, told, weight_T / weight_T.sum())
-        target_weights.seen(told.target_T, loss_T)
+        batch_targets = self.target_batch(weights, batch, share_I)
+        weight_T = target_weights.of(batch_targets.target_T)
+        total, loss_T = self.total(weights, batch_targets, weight_T / weight_T.sum())
+        target_weights.seen(batch_targets.target_T, loss_T)
         return {"all domains": total}
 
-    def told(self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor) -> TargetBatch:
+    def target_batch(
+        self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor
+    ) -> TargetBatch:
         """The states of a batch, what they are to find, and among what."""
         input_BL, target_BL, other_BLK = (
             torch.from_numpy(array).long().to(share_I.device)
@@ -232,19 +234,19 @@ class SequenceMethod(Method):
         return TargetBatch(query_TF, target_T, other_BLK[given_BL], among)
 
     def total(
-        self, weights: Mapping[str, Tensor], told: TargetBatch, weight_T: Tensor
+        self, weights: Mapping[str, Tensor], batch_targets: TargetBatch, weight_T: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Σ ω ℓ, and ℓ without a gradient, (T,)."""
-        if told.among is None:
-            item_TJ = torch.cat([told.target_T[:, None], told.other_TK], dim=1)
-            query_TF, item_TJF = self._scaled(told.query_TF, _rows(weights["item"], item_TJ))
+        if batch_targets.among is None:
+            item_TJ = torch.cat([batch_targets.target_T[:, None], batch_targets.other_TK], dim=1)
+            query_TF, item_TJF = self._scaled(batch_targets.query_TF, _rows(weights["item"], item_TJ))
             score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]
             loss_T = sequence_losses.binary(self.loss.kind, score_TJ, len(weights["item"]))
             return (weight_T * loss_T).sum(), loss_T.detach()
         everything = self.loss.kind == "softmax"
-        item_CF = weights["item"] if everything else _rows(weights["item"], told.among.item_C)
-        multiplied = self._scaled(told.query_TF, item_CF)
-        return sequence_losses.cross_entropy(*multiplied, told.among, weight_T, self._dtype)
+        item_CF = weights["item"] if everything else _rows(weights["item"], batch_targets.among.item_C)
+        multiplied = self._scaled(batch_targets.query_TF, item_CF)
+        return sequence_losses.cross_entropy(*multiplied, batch_targets.among, weight_T, self._dtype)
 
     @property
     def _dtype(self) -> Any:
@@ -304,7 +306,7 @@ class _Steps:
         return loss.sampled_negatives if loss.kind == "sampled" else 0
 
     def _others(self, window: Window, epoch: int, step: int) -> Int32:
-        """Items that the persons have not, (B, L, K)."""
+        """Items that the users do not have, (B, L, K)."""
         from landbridge.data.sampling.kernels import negatives
 
         loss = self.method.loss
@@ -325,7 +327,7 @@ class _Steps:
 
 
 def _held(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:
-    """Whether the person of each window has each candidate, (B, C)."""
+    """Whether the user of each window has each candidate, (B, C)."""
     place_I = torch.full((n_items,), -1, device=item_C.device)
     place_I[item_C] = torch.arange(len(item_C), device=item_C.device)
     place_N = place_I[torch.from_numpy(own.columns).long().to(item_C.device)]

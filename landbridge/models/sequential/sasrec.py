@@ -1,6 +1,6 @@
-"""SASRec: what comes next, from what somebody did last (Kang & McAuley, ICDM 2018).
+"""SASRec: the next item from a user's latest events (Kang & McAuley, ICDM 2018).
 
-A causal transformer reads a person's events of all domains in the order of time
+A causal transformer reads a user's events of all domains in the order of time
 (:mod:`landbridge.models.sequential.transformer`), and its state after each event is to find the next one
 among all
 items (:mod:`~landbridge.models.sequential.losses`). The published loss is "bce" with one item drawn per

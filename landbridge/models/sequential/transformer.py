@@ -5,7 +5,7 @@ With the rows v_i of items and p_l of places, counted from the end of the window
     x_0 = drop(v_item + p_place)                                                                       (1)
     y_b = x_{b-1} + _dropped(W_o attend(norm(x_{b-1})))       attend: softmax(Q Kᵀ / √(F / heads)) V       (2)
     x_b = y_b + _dropped(W_2 gelu(W_1 norm(y_b) + c_1) + c_2)                                              (3)
-    q   = out(norm(x_B))                                  the person after each event                  (4)
+    q   = out(norm(x_B))                                  the user after each event                  (4)
 
 where attend sees a place and those before it. Windows begin at the left and end with padding, so the causal
 mask keeps padding out, and a place counts from the window's end: the last event has place 0 however long the
@@ -85,7 +85,7 @@ class Encoder(Settings):
         return {name: w.to(dtype) if name.endswith(dense) else w for name, w in weights.items()}
 
     def states(self, weights: Weights, input_BL: Tensor, dropout: float = 0.0) -> Tensor:
-        """The person after each event, Eqs. (1) to (4), (B, L, F); behind the end it means nothing."""
+        """The user after each event, Eqs. (1) to (4), (B, L, F); behind the end it means nothing."""
         from torch.nn.functional import embedding, gelu
 
         count_B1 = (input_BL >= 0).sum(dim=1, keepdim=True)
@@ -133,8 +133,8 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, init_std
 
 
 def _dropped(x_BLF: Tensor, dropout: float) -> Tensor:
-    """Each number is 0 with the chance ``dropout``, told by 16 random bits: four to a draw, where torch's own
-    dropout makes one slow draw for each on the CPU."""
+    """Each number is 0 with the chance ``dropout``, decided by 16 random bits: four to a draw, where torch's
+    own dropout makes one slow draw for each on the CPU."""
     if not dropout:
         return x_BLF
     draws = torch.empty(-(-x_BLF.numel() // 4), dtype=torch.int64, device=x_BLF.device)

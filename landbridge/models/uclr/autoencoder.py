@@ -1,13 +1,13 @@
-"""A two-stream auto-encoder: one stream sees people's rows, the other sees some of them blanked out.
+"""A two-stream auto-encoder: one stream sees users' embeddings, the other sees some of them masked.
 
 Layers are x ← W x + b with ReLU between them, none after the code or the rebuilt row. Weights are a mapping
 of tensors handed in, so that the same functions run on trained, adapted (``lora``) and merged weights. A
-person is kept whole (k_i = 1) or blanked out whole (k_i = 0), so the second stream costs one extra row:
+user is kept whole (k_i = 1) or masked whole (k_i = 0), so the second stream costs one extra row:
 
     e_i = Enc(E_i),  Ê_i = Dec(e_i)                                                                    (1)
     e'_i = k_i e_i + (1 - k_i) Enc(0),  Ê'_i = k_i Ê_i + (1 - k_i) Dec(Enc(0))                         (2)
 
-Biases start away from zero: with Enc(0) = 0 the cosine of a blanked person would have no direction.
+Biases start away from zero: with Enc(0) = 0 the cosine of a masked user would have no direction.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class AutoEncoder:
         return self._through("decoder", weights, code_BL)
 
     def blank(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Enc(0) and Dec(Enc(0)), (1, L) and (1, F): the code and the row of somebody unknown."""
+        """Enc(0) and Dec(Enc(0)), (1, L) and (1, F): the code and the embedding of an unknown user."""
         code_1L = self.encode(weights, weights["encoder.0.weight"].new_zeros((1, self.widths[0])))
         return code_1L, self.decode(weights, code_1L)
 
     def streams(self, weights: Mapping[str, Tensor], rows_BF: Tensor, kept_B: Tensor) -> Streams:
-        """Eq. (1) and (2); ``kept_B`` is bool, False where a person is blanked out."""
+        """Eq. (1) and (2); ``kept_B`` is bool, False where a user is masked."""
         code_BL = self.encode(weights, rows_BF)  # Eq. (1)
         rebuilt_BF = self.decode(weights, code_BL)
         code_1L, rebuilt_1F = self.blank(weights)
@@ -105,14 +105,14 @@ class AutoEncoder:
 def keep_mask(
     size: int, ratio: float, rng: np.random.Generator, sampling: str = "exact"
 ) -> npt.NDArray[np.bool_]:
-    """Whom the blanked stream keeps, (size,): all but a share ``ratio`` of people.
+    """Which users the masked stream keeps, (size,): all but a share ``ratio``.
 
-    "exact" blanks the nearest whole number of them, "bernoulli" each on her own coin.
+    "exact" blanks the nearest whole number of them, "bernoulli" each independently.
     """
     if sampling not in MASKS:
         raise SettingsError(unknown("mask sampling", sampling, MASKS))
     if not 0 <= ratio <= 1:
-        raise SettingsError(f"The mask ratio is {ratio:g}: it is a share of people, between 0 and 1.")
+        raise SettingsError(f"The mask ratio is {ratio:g}: it is a share of users, between 0 and 1.")
     if sampling == "bernoulli":
         return rng.random(size) >= ratio
     kept_B = np.ones(size, bool)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 COSINE_EPS = 1e-8
 BLOCK_NUMBERS = 1 << 17  # of a block of rows: 512 KiB
-Contrast = Callable[[Any, Any, Any], Any]  # people (B,), their codes (B, L) in both streams -> ℓ (B,)
+Contrast = Callable[[Any, Any, Any], Any]  # users (B,), their codes (B, L) in both streams -> ℓ (B,)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class DualStream:
     def terms(
         self, layers: Mapping[str, Tensor], rows_BF: Tensor, users_B: Tensor, kept_B: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Ê (B, F), and the terms of Eq. (1); in a crowd of one there is nobody to be told from."""
+        """Ê (B, F), and the terms of Eq. (1); with one user there are no negatives."""
         if self.contrast is None:
             rebuilt_BF = self.encoder.decode(layers, self.encoder.encode(layers, rows_BF))
             return rebuilt_BF, {"rebuilt": losses.reconstruction(rows_BF, rebuilt_BF).mean()}
@@ -65,7 +65,7 @@ class DualStream:
 
 
 def fixed_temperature(tau: float) -> Contrast:
-    """The sum form of ℓ at the same fixed temperature for everybody."""
+    """The sum form of ℓ at the same fixed temperature for every user."""
 
     def contrast(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
         tau_B = code_BL.new_full((len(users_B),), tau)
@@ -76,7 +76,7 @@ def fixed_temperature(tau: float) -> Contrast:
 
 
 def user_temperatures(temperatures: Temperatures) -> Contrast:
-    """ℓ at everybody's own temperature, which it moves."""
+    """ℓ at every user's own temperature, which it moves."""
     rule = temperatures.rule
 
     def contrast(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
@@ -93,13 +93,13 @@ def user_temperatures(temperatures: Temperatures) -> Contrast:
 def log_partition_and_kl(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
     """log g, differentiable in the codes at held τ, and the KL, each (B,).
 
-    DataError for fewer than two people.
+    DataError for fewer than two users.
     """
     from torch.nn.functional import normalize
 
     if len(anchor_BL) < 2:
         raise DataError(
-            "A contrastive batch needs two people or more: raise batch_size or drop the last batch."
+            "A contrastive batch needs two users or more: raise batch_size or drop the last batch."
         )
     log_g_B, kl_B = _function().apply(
         normalize(anchor_BL, eps=COSINE_EPS), normalize(other_BL, eps=COSINE_EPS), tau_B.detach()
@@ -140,7 +140,7 @@ def _block(
     anchor_RL: Tensor, other_BL: Tensor, tau_R: Tensor, start: int,
     p_RB: Tensor, log_g_R: Tensor, kl_R: Tensor, n: int,
 ) -> None:  # fmt: skip
-    """Some rows of p with -1 for the person herself, and their log g and KL, written in place."""
+    """Some rows of p with -1 for the user's own entry, and their log g and KL, written in place."""
     below_RB = anchor_RL @ other_BL.T
     own_R = below_RB.diagonal(start).clone()
     below_RB.sub_(own_R.unsqueeze(1)).div_(tau_R.unsqueeze(1))  # Eq. (2) over τ

@@ -1,12 +1,12 @@
 """``AutoencoderModel``: rows that went through an auto-encoder of each domain, and how new rows go the same
 way.
 
-With Enc and Dec the domain's layers and W_u a person's row before them,
+With Enc and Dec the domain's layers and W_u a user's embedding before them,
 
     Ê_u = Dec(Enc(W_u)),   r_ui = x_u · I_i,   x_u = Ê_u ("rebuilt") or (Ê_u + W_u)/2 ("mean")          (1)
 
-A new person's row is folded in by the model that was there before the auto-encoder, ``base``, and then goes
-through (1); somebody of whom nothing is known has the row of Dec(Enc(0)). Scoring needs no torch.
+A new user's embedding is folded in by the model that was there before the auto-encoder, ``base``, and then
+goes through (1); a user without events has the embedding Dec(Enc(0)). Scoring needs no torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Layers = Mapping[str, Float32]
 
 @dataclass(frozen=True, eq=False)
 class AutoencoderModel(DotProductModel):
-    """``user_UF`` holds x_u of Eq. (1) for everybody, so a known person costs a look-up.
+    """``user_UF`` holds x_u of Eq. (1) for every user, so a known user costs a look-up.
 
     ``layers``: domain -> the auto-encoder's weights by name, none where rows are served as they are.
     """
@@ -46,7 +46,7 @@ class AutoencoderModel(DotProductModel):
         return self.base.parties(domain, counts_BD)
 
     def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Rows of people given by ``size`` rows of events per domain, (B, F): only they are learned."""
+        """Embeddings of users given by ``size`` rows of events per domain, (B, F): only they are learned."""
         return encode_users(self.layers[domain], self.scored, self.base.fold_in(domain, events, size))
 
     @cached_property
@@ -114,7 +114,7 @@ def encode_users(layers: Layers, scored: str, rows_BF: Float32) -> Float32:
 
 
 def over_domains(base: DotProductModel) -> Float32:
-    """Everybody's rows of all domains as one, each domain in proportion to her events there, (U, F).
+    """Every user's embeddings of all domains as one, each in proportion to their events there, (U, F).
 
     Where all domains share a row it is that row; without events it is zero.
     """

@@ -1,20 +1,22 @@
-"""UCLR: embeddings of all domains, made as good for quiet people as for busy ones (Yang et al., WWW 2024).
+"""UCLR: embeddings of all domains, as good for inactive users as for active ones (Yang et al., WWW 2024).
 
-A pairwise model of all domains as one table gives everybody a row E_u and every item a row I_i ("pge"). An
-auto-encoder with weights θ sees every batch of people twice, as they are and with some of them blanked out
+A pairwise model of all domains as one table gives every user an embedding E_u and every item an embedding
+I_i ("pge"). An
+auto-encoder with weights θ sees every batch of users twice, as they are and with some of them masked
 (:mod:`landbridge.models.uclr.autoencoder`),
 
     e = Enc(E),  e' = Enc(E'),  Ê = Dec(e),  Ê' = Dec(e')                                              (1)
 
-and learns to rebuild everybody and to tell her from n others (:mod:`~landbridge.models.uclr.contrastive`):
+and learns to rebuild every user and to distinguish them from n others
+(:mod:`~landbridge.models.uclr.contrastive`):
 
     min_θ  mean_i [ ℓ_i + α (‖Ê_i - E_i‖² + ‖Ê'_i - E_i‖²) ],   ℓ_i = τ_i (log g_i + ρ)                (2)
 
-where each person's τ_i moves by a gradient of its own (:mod:`~landbridge.models.uclr.temperature`). What is
+where each user's τ_i moves by a gradient of its own (:mod:`~landbridge.models.uclr.temperature`). What is
 scored is r_ui = Ê_u · I_i. For every domain d a low-rank change of rows and layers, W = W₀ + BA
 (:mod:`~landbridge.models.uclr.lora`), is then learned from its pairs (u, i, j), u having i and not j:
 
-    min_{A,B}  mean_{uij} -ln σ(r_ui - r_uj)  +  (2) over the people of the batch                      (3)
+    min_{A,B}  mean_{uij} -ln σ(r_ui - r_uj)  +  (2) over the users of the batch                      (3)
 
 ``stage`` is how far to go, the paper's ablation: "pge"; "ae", rebuilding the plain stream; "cl", (2) with
 one temperature for all; "ucl", (2); "full", (3). Where the paper is silent or contradicts itself see
@@ -61,15 +63,15 @@ if TYPE_CHECKING:
 
 PGE, ADAPT = "pge", "adapt "
 
-People = npt.NDArray[np.int64]
+UserIndices = npt.NDArray[np.int64]
 
 
 class Triples(NamedTuple):
-    """Pairs, their distinct people (B,), each pair's place among these, and who is not blanked out (B,)."""
+    """Pairs, their distinct users (B,), each pair's place among these, and who is not masked (B,)."""
 
     pairs: Pairs
-    user_B: People
-    place_N: People
+    user_B: UserIndices
+    place_N: UserIndices
     kept_B: npt.NDArray[np.bool_]
 
 
@@ -259,7 +261,7 @@ class UCLR(Method):
         layers = streams.encoder.initial(generator(options.seed, "layers"), where)
         table_UF = torch.from_numpy(rows_UF).to(where)
 
-        def terms(batch: tuple[People, npt.NDArray[np.bool_]]) -> dict[str, Tensor]:
+        def terms(batch: tuple[UserIndices, npt.NDArray[np.bool_]]) -> dict[str, Tensor]:
             users_B, kept_B = (torch.from_numpy(array).to(where) for array in batch)
             return streams.terms(layers, table_UF[users_B], users_B, kept_B)[1]
 
@@ -272,7 +274,7 @@ class UCLR(Method):
         phase = Phase(
             self._encoding,
             self.epochs,
-            lambda number: self._crowds(model.history, options.seed, number),
+            lambda number: self._batches(model.history, options.seed, number),
             terms,
             layers,
             optimizer=self.optimizer,
@@ -285,10 +287,10 @@ class UCLR(Method):
             fitted(), log=(*model.log, *phase_records(phase.name, log, len(model.log)))
         ), temperatures
 
-    def _crowds(
+    def _batches(
         self, history: MultiDomain, seed: int, number: int
-    ) -> Iterator[tuple[People, npt.NDArray[np.bool_]]]:
-        """Everybody with an event once, in batches of two people or more, and who is not blanked out."""
+    ) -> Iterator[tuple[UserIndices, npt.NDArray[np.bool_]]]:
+        """Every user with an event once, in batches of two users or more, and who is not masked."""
         rng = generator(seed, "crowds", str(number))
         order = rng.permutation(np.flatnonzero(history.activity_UD.any(axis=1)))
         if len(order) > 1:
@@ -363,7 +365,7 @@ class UCLR(Method):
         )
 
     def _triples(self, source: Pairwise, number: int) -> Iterator[Triples]:
-        """The domain's pairs in batches, and who of a batch's people is not blanked out."""
+        """The domain's pairs in batches, and which users of a batch are not masked."""
         rng = generator(source.seed, "blanked", source.label, str(number))
         for pairs in source.batches(number, self.batch_size):
             users, place = np.unique(pairs.user_N, return_inverse=True)

@@ -1,4 +1,4 @@
-"""A temperature per person, moved by a running average of its own gradient.
+"""A temperature per user, moved by a running average of its own gradient.
 
 With log g and KL of :mod:`landbridge.models.uclr.contrastive` over n negatives, F = τ_i (log g_i + ρ) has
 
@@ -7,7 +7,7 @@ With log g and KL of :mod:`landbridge.models.uclr.contrastive` over n negatives,
 so ρ says where a temperature comes to rest. ρ = 0 ("uco", Eq. 9 and 14 of Yang et al. 2024): the slope is
 never positive and every τ climbs to its upper bound. ρ = log n ("eq3", their Eq. 3): the slope is the
 entropy of p and every τ falls until one competitor stands alone, to its lower bound where several tie.
-Between them ("rgcl", Qiu et al. 2023) a τ rests where KL = ρ. Algorithm 2 moves each person of the batch,
+Between them ("rgcl", Qiu et al. 2023) a τ rests where KL = ρ. Algorithm 2 moves each user of the batch,
 with G the gradient (1) times ``grad_scale``:
 
     u_i ← (1 - β₀) u_i + β₀ G_i                                                                        (2)
@@ -97,7 +97,7 @@ class TemperatureRule(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Temperatures:
-    """The state of every person, float32 and changed in place: τ, u of Eq. (2), log s of Eq. (4)
+    """The state of every user, float32 and changed in place: τ, u of Eq. (2), log s of Eq. (4)
     (-inf before the first visit), each (U,)."""
 
     rule: TemperatureRule
@@ -107,7 +107,7 @@ class Temperatures:
 
     @classmethod
     def start(cls, rule: TemperatureRule, users: int, device: torch.device | str = "cpu") -> Temperatures:
-        """Everybody at ``rule.start``, nobody visited."""
+        """Every user at ``rule.start``, none visited."""
         tau_U = torch.full((users,), rule.start, dtype=torch.float32, device=device)
         return cls(rule, tau_U, torch.zeros_like(tau_U), torch.full_like(tau_U, -math.inf))
 
@@ -126,7 +126,7 @@ class Temperatures:
     def advance(
         self, users_B: Tensor, log_g_B: Tensor, kl_B: Tensor, negatives: int
     ) -> tuple[Tensor, Tensor]:
-        """One step of Algorithm 2 for the distinct people ``users_B`` with ``negatives`` = n; no autograd.
+        """One step of Algorithm 2 for the distinct users ``users_B`` with ``negatives`` = n; no autograd.
 
         ``log_g_B`` and ``kl_B`` are those at the present τ.
 
@@ -146,16 +146,16 @@ class Temperatures:
 
 
 def by_activity(tau_U: npt.NDArray[np.float32], events_U: npt.NDArray[Any]) -> dict[str, dict[str, float]]:
-    """Group of people with like numbers of events -> mean and sd of their τ, and how many they are.
+    """Group of users with similar numbers of events -> mean and sd of their τ, and how many they are.
 
-    People without events have no temperature; groups without people are left out.
+    Users without events have no temperature; groups without users are left out.
     """
     group_U = np.searchsorted(list(GROUPS.values()), events_U, side="right") - 1
-    told = {}
+    groups = {}
     for number, label in enumerate(GROUPS):
         if len(own := tau_U[group_U == number].astype(np.float64)):
-            told[label] = {"mean": float(own.mean()), "sd": float(own.std()), "users": len(own)}
-    return told
+            groups[label] = {"mean": float(own.mean()), "sd": float(own.std()), "users": len(own)}
+    return groups
 
 
 def gradient(log_g_B: Tensor, kl_B: Tensor, log_s_B: Tensor, rho: float, negatives: int) -> Tensor:

@@ -38,7 +38,7 @@ def cell_count(n_items: int) -> int:
 @dataclass(frozen=True, eq=False)
 class IvfIndex:
     """``index``: the items by their cells, in faiss. ``centres``: as tiles, which find the cells of a query
-    whatever the batch; faiss finds others for many queries than for one."""
+    in every batch; faiss finds others for many queries than for one."""
 
     index: Any
     centres: TiledTopK

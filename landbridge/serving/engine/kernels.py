@@ -7,7 +7,7 @@ t on has a score above
     ‖q‖ max_{i≥t} ‖y_i‖ + w max_{i≥t} p_i                                                              (1)
 
 for s = q·y_i + w p_i, so a query leaves as soon as (1) is below the worst item of its list. Every score is
-computed by the same operations in the same order, whatever the batch. B queries, F factors (a
+computed by the same operations in the same order, for every batch. B queries, F factors (a
 multiple of ``MULTIPLE``), I items, T tiles, J items of a tile, K places, M masks.
 """
 

@@ -33,7 +33,7 @@ def refit(
 ) -> MergedData:
     """Fit the model of a run folder again and keep it in ``out``, or in its own folder.
 
-    ``epochs``: of the methods that go on from their last rows; the run's own setting stays as it is. People
+    ``epochs``: of the methods that go on from their last rows; the run's own setting stays as it is. Users
     to be forgotten leave the data, and whom the run did not know before leaves the store's list, too.
     """
     folder = out or run

@@ -1,7 +1,7 @@
 """Requests that wait together are answered together: one call for all that came while the last one ran.
 
-A request that finds a thread idle goes at once, alone; under load the calls grow by themselves, so nobody
-ever waits for company. Measured against waiting some milliseconds for more, that is as fast at full load
+A request that finds a thread idle goes at once, alone; under load the batches grow by themselves, so no
+request waits for others. Measured against waiting some milliseconds for more, that is as fast at full load
 and faster below it.
 """
 

@@ -49,7 +49,7 @@ class Ablation:
     """What is compared on which data. ``data``: a table of [[data]] as in a benchmark's file.
 
     ``settings``: of the model, the same in all cells. ``balance``, ``complexity`` (readings of gradnorm) and
-    ``sharing``: any subset, with "none" among the first, as all others are told against it. ``grid``: how
+    ``sharing``: any subset, with "none" among the first, as all others are compared with it. ``grid``: how
     many random weightings are tried. ``seeds``: 1 to so many.
     """
 
@@ -66,7 +66,7 @@ class Ablation:
         for key, valid in (("balance", BALANCE), ("complexity", COMPLEXITIES), ("sharing", SHARING)):
             object.__setattr__(self, key, plans.subset(key, getattr(self, key), valid))
         if EQUAL not in self.balance:
-            raise SettingsError("balance needs none: all other ways are told against equal weights.")
+            raise SettingsError("balance needs none: all other ways are compared with equal weights.")
         if min(self.grid, self.seeds) < 1:
             raise SettingsError("grid and seeds must be 1 or more.")
         kind = registry.method(self.model)
@@ -99,7 +99,7 @@ class Ablation:
         return result
 
     @property
-    def judged(self) -> str:
+    def evaluated_on(self) -> str:
         """The way that the verdict is about: the first that is no control, however it fared."""
         weightings = list(self.weightings({}))
         return next((weighting for weighting in weightings if weighting not in CONTROLS), weightings[-1])
@@ -124,7 +124,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class WeightingTrial:
-    """A weighting tried: fitted on what is known at validation time, judged on the validation rows."""
+    """A weighting tried: fitted on the training part, evaluated on the validation rows."""
 
     file: Path
     source: BenchmarkData
@@ -135,7 +135,7 @@ class WeightingTrial:
         return f"weighting {self.file.stem}"
 
     def run(self) -> None:
-        """Fit, judge, and write weights, figure and seconds."""
+        """Fit, evaluate, and write weights, figure and seconds."""
         from landbridge.evaluation.evaluate import Validator
 
         split, work_dir = jobs.prepared_split(self.source), self.file.with_suffix("")
@@ -144,10 +144,10 @@ class WeightingTrial:
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
         fitted = method.fit(split.valid.history, FitOptions(1, self.threads, work_dir=work_dir))
         figure = Validator(split.valid, METRIC, self.threads)(fitted)
-        told = {"weights": self.entry["settings"]["weights"], METRIC: figure}
+        report = {"weights": self.entry["settings"]["weights"], METRIC: figure}
         cost = {"seconds": time.perf_counter() - started, "fingerprint": jobs.fingerprint(split)}
         shutil.rmtree(work_dir)
-        write_json(self.file, told | cost)
+        write_json(self.file, report | cost)
 
 
 def ablate(
@@ -163,9 +163,9 @@ def ablate(
         plans.begin(plan, out)
         spec = benchmark_spec(plan.tables(_weights(plan, out, executor, progress or Silent())))
         benchmark(spec, out / BENCH, executor, progress)
-        told = verdict(spec, out / BENCH, plan.judged, _searched(plan, out), plan.grid)
+        report = verdict(spec, out / BENCH, plan.evaluated_on, _searched(plan, out), plan.grid)
         shown = [tables(spec, out / BENCH, sharing) for sharing in plan.sharing]
-        return plans.end(out, {title: table for each in shown for title, table in each.items()}, told)
+        return plans.end(out, {title: table for each in shown for title, table in each.items()}, report)
 
 
 def _weights(

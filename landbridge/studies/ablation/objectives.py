@@ -116,7 +116,7 @@ def _planned(plan: ObjectiveAblation, out: Path) -> ObjectiveSweep:
     evaluated = {name for name, targets in test.targets.items() if len(targets)}
     for part in (set(ground.sparsest), set(test.history.domain_names) - set(ground.sparsest)):
         if not part & evaluated:
-            raise DataError(f"Nobody has a held-out event in {', '.join(sorted(part))}: try another split.")
+            raise DataError(f"No user has a held-out event in {', '.join(sorted(part))}: try another split.")
     plans.begin(plan, out)
     points = plan.points()
     runs = {label: label for label in points}

@@ -1,7 +1,7 @@
 """What a sweep over objectives found: the figures of every point, the front of those that no other one beats.
 
-Every point is told by NDCG@10 in the sparsest quartile of the domains, in the other ones, overall, and in the
-domain where it is lowest. The front is over the first two and the last of these
+Every point is described by NDCG@10 in the sparsest quartile of the domains, in the other ones, overall, and
+in the domain where it is lowest. The front is over the first two and the last of these
 (:func:`landbridge.training.weighting.multi_objective.pareto`), "generic" among the points.
 """
 

@@ -79,7 +79,7 @@ def verdict(spec: Benchmark, bench: Path, weighting: str, search: Mapping[str, f
     """The sentence on a way of weighing. ``search``: sharing -> seconds spent on ``grid`` weightings, or
     nothing where there was no grid; the sharings are those of the benchmark's labels."""
     if weighting == EQUAL:
-        return "Nothing but equal weights was asked for: there is nothing to compare."
+        return "Only equal weights were requested: there is nothing to compare."
     sharings = dict.fromkeys(entry.label.split(", ")[0] for entry in spec.methods)
     results = {
         sharing: _evaluated(spec, bench, sharing, weighting, search.get(sharing)) for sharing in sharings
@@ -125,7 +125,7 @@ def _rows(spec: Benchmark, bench: Path, sharing: str, weighting: str, other: str
 
 
 def _against(spec: Benchmark, sharing: str, weighting: str) -> Benchmark:
-    """The part of the benchmark with one sharing, told by domain against one way of weighing."""
+    """The part of the benchmark with one sharing, compared by domain with one weighting."""
     methods = tuple(entry for entry in spec.methods if entry.label.startswith(label(sharing, "")))
     part = {"methods": methods, "reference": label(sharing, weighting)}
     return spec.model_copy(update={**part, "metrics": spec.metrics[:1], "by": ("domain",)})

@@ -3,7 +3,7 @@
 Rows are regrouped into the sparsest quartile of the domains, the other ones, and all of them, and every
 comparison is over the users of such a part (:func:`~landbridge.evaluation.significance.compare`). The
 table has Holm's correction over all its gains; the verdict, which is about a few comparisons that are fixed
-beforehand, over these.
+before the run, over these.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class WeightBenchmark:
 
     def table(self, metric: str) -> tuple[str, pl.DataFrame]:
         """Title and cell x part: the mean, and the gain against "generic" in per cent, with a star where it
-        is significant. A cell that another one stands for has its figures, and tells its name."""
+        is significant. A cell that another one stands for has its figures and names it."""
         import polars as pl
 
         labels = [entry.label for entry in self.spec.methods if entry.label != GENERIC]

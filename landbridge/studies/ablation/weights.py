@@ -1,6 +1,7 @@
 """Does weighing by sparsity pay, and which part of it? DWL with one part changed at a time, as one benchmark.
 
-Every cell is told against "generic", which weighs nothing. "fixed" gives the sparsest quartile of the domains
+Every cell is compared with "generic", which weighs nothing. "fixed" gives the sparsest quartile of the
+domains
 weight 2, "base" is DWL with the settings given, and every other cell is the base with another metric, map,
 bounds, period, signal, or α, β and γ. Cells with the same weights in every epoch are one run
 (:mod:`landbridge.studies.ablation.weight_trajectories`). Targets are ranked in one list over all domains,
@@ -49,7 +50,7 @@ class WeightAblation:
     """What is compared on which data. ``data``: a table of [[data]] as in a benchmark's file, by default
     with the split "latest", and always with one list over all domains.
 
-    ``settings``: the base's. ``vary``: any of ``VARIED``; all but "signal" unless asked for.
+    ``settings``: the base's. ``vary``: any of ``VARIED``; all but "signal" unless requested.
     ``window_days``: of the signal "window". ``seeds``: 1 to so many.
     """
 

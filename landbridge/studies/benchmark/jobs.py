@@ -55,7 +55,7 @@ class EvaluationJob:
         return (self.folder / "cell.json").is_file()
 
     def run(self) -> None:
-        """Fit once, judge under every protocol, and write the folder."""
+        """Fit once, evaluate under every protocol, and write the folder."""
         work_dir = _make_work_dir(self.folder)
         reset_peak()
         split = checked_split(self.out, self.source)

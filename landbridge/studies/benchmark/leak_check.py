@@ -1,8 +1,9 @@
 """The leak check: a method that learns from shuffled data must do no better than chance.
 
 All of a user's items in a domain (known, validation and test alike) are replaced by as many distinct items
-drawn at random. Whatever a method learns from the others, her test item is then equally likely at every
-place among her unseen items, so each pair's figure has an exact mean and variance, and users are
+drawn at random. Whichever pattern a method learns from the other users, the test item is then equally likely
+at every
+rank among the user's unseen items, so each pair's figure has an exact mean and variance, and users are
 independent. A method that does better has seen the test pairs. T held-out pairs.
 """
 
@@ -64,7 +65,7 @@ def leak_check(
     metric: str = "ndcg@10",
     work_dir: Path | None = None,
 ) -> LeakCheck:
-    """Fit on the shuffled split and judge every held-out pair alone, against the whole catalogue."""
+    """Fit on the shuffled split and evaluate every held-out pair alone, against the whole catalogue."""
     import polars as pl
 
     from landbridge.evaluation.evaluate import evaluate

@@ -1,7 +1,7 @@
 """Methods x data x seeds x protocols in one folder that can be killed, resumed and repeated.
 
 The tables are made from the finished cells alone, in the order of the spec, so they are the same bytes
-whatever was killed and however many processes worked. Nothing else in the folder depends on time but
+after any kill and with any number of processes. Nothing else in the folder depends on time but
 ``cost.json`` in each cell, ``costs.csv``, and ``environment.json``.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SPEC, ENVIRONMENT = "spec.toml", "environment.json"
 VERSIONS = ("landbridge", "python", "numpy", "polars", "numba")
-AT_MOST = 0.05  # share of the time that may go into tables nobody has asked for yet
+AT_MOST = 0.05  # share of the time that may go into tables that are not final
 
 Job = EvaluationJob | LeakCheckJob
 

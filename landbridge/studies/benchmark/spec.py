@@ -3,7 +3,7 @@
 seeds = [1, 2, 3]
 metrics = ["ndcg@10", "hr@10"]
 by = ["domain", "activity"]
-reference = "separate ALS"       # the label that gains are told against; the first method by default
+reference = "separate ALS"       # the label that gains are measured against; the first method by default
 [budget]    seconds = 3600, jobs = 2
 [[data]]    name = "ciao", dataset = "ciao", split = {kind = "last"}, candidates = [0, 999], across = true
 [[methods]] label = "separate ALS", name = "ials", settings = {sharing = "separate"}
@@ -71,7 +71,7 @@ class BenchmarkMethod(settings.ModelSettings):
 
 
 class Benchmark(settings.SettingsTable):
-    """Methods x data x seeds; every cell is judged under each protocol of its data."""
+    """Methods x data x seeds; every cell is evaluated under each protocol of its data."""
 
     seeds: tuple[Seed, ...] = (1, 2, 3)
     metrics: tuple[str, ...] = ("ndcg@10", "hr@10")

@@ -7,8 +7,8 @@ source, y_uj and m_u in the target; every user weighs the same, however busy:
     K_uv = Σ_i a_ui a_vi / p_i,   a_ui = x_ui / n_u,   p_i = mean_u a_ui,   K_uu = 0                    (2)
 
 K_uv is how much likelier u and v meet in the source than its items' popularity makes them; its mean over
-v is nearly 1 for everybody. L is the same in the target. With two equally busy users and their two baskets
-of target events in front of us, do the people like them in the source tell whose basket is whose?
+v is nearly 1 for every user. L is the same in the target. With two equally busy users and their two baskets
+of target events in front of us, do users like them in the source identify the owner of each basket?
 
     D_uv = Σ_{w∉{u,v}} (K_uw - K_vw) (L_uw - L_vw)                                                     (3)
     match = share of peers u < v with D_uv > 0, and half of those with D_uv = 0                        (4)
@@ -211,7 +211,7 @@ def co_preference(
 
 
 def _among_equals(level_S: Int64, rng: np.random.Generator) -> Int64:
-    """A random order that leaves everybody's level as it is, (S,)."""
+    """A random order that leaves every user's level as it is, (S,)."""
     order_S = np.empty_like(level_S)
     order_S[np.argsort(level_S, kind="stable")] = np.lexsort((rng.random(len(level_S)), level_S))
     return order_S
@@ -232,7 +232,7 @@ def kernel(events: Interactions, users_S: Int64) -> Float64:
 
 
 def matched(K_SS: Float64, L_SS: Float64, peers_SS: npt.NDArray[np.bool_]) -> float:
-    """The share of pairs of peers whose baskets are told apart rightly, Eq. (4); ½ without any pair."""
+    """The share of pairs of peers whose baskets are assigned correctly, Eq. (4); ½ without any pair."""
     M_SS = K_SS @ L_SS
     own_S = np.diag(M_SS)
     # multiplied out, with w = u and w = v left out of every sum
@@ -256,7 +256,7 @@ def cka(x_SF: Float64, y_SF: Float64) -> float:
 
 
 def r2(x_SF: Float64, y_SF: Float64) -> float:
-    """How well each user's y follows from her x by a regression on all others, Eq. (6); rows centred.
+    """How well each user's y follows from their x by a regression on all others, Eq. (6); rows centred.
 
     The left-out residual is e_u / (1 - h_u) with h_u the user's leverage, exactly.
     """

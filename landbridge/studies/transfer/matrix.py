@@ -1,7 +1,7 @@
 """The transfer matrix: what each domain gains from each other one, and how well that was predicted.
 
 For every pair {s, d} the method is fitted once on both and compared, in d and in s, with the same method
-fitted on that domain alone. Validation data judge, unless test data are asked for.
+fitted on that domain alone. The evaluation uses validation data unless test data are requested.
 
 How well a prediction held is Spearman's correlation over ordered pairs. Pairs that share a domain are not
 independent, so its p-value comes from exchanging whole domains: rows and columns of the predicted matrix
@@ -105,7 +105,8 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Measure the gain of every domain from adding every other one, D + D(D-1)/2 fits.
 
-    ``on``: the part that judges, "valid" or "test". ``work_dir``: a folder for finished cells; what a killed
+    ``on``: the part to evaluate on, "valid" or "test". ``work_dir``: a folder for finished cells; what a
+    killed
     measurement left there is not computed again. Of ``options`` the seed, threads and progress are used.
     DataError for a single domain; SettingsError for an unknown part or metric.
     """
@@ -120,9 +121,9 @@ def transfer_matrix(
     targets = [name for name in names if len(holdout.targets[name])]
     cells: list[DomainSet] = [(name,) for name in targets]
     cells += [pair for pair in combinations(names, 2) if set(pair) & set(targets)]
-    judged = _judged(method, holdout, cells, options, work_dir)
+    evaluations = _evaluations_of(method, holdout, cells, options, work_dir)
     rows = [
-        _row(judged, source, target, metric, options.seed)
+        _row(evaluations, source, target, metric, options.seed)
         for source in names
         for target in targets
         if source != target
@@ -151,22 +152,22 @@ def prediction_quality(
     return PredictionQuality(measured, p, int(known_DD.sum()), len(names))
 
 
-def _judged(
+def _evaluations_of(
     method: Method, holdout: Holdout, cells: list[DomainSet], options: FitOptions, work_dir: Path | None
 ) -> dict[DomainSet, Evaluation]:
     quiet = FitOptions(options.seed, options.threads)
-    judged = {}
+    evaluations = {}
     with options.progress.task("transfer matrix", len(cells)) as task:
         for done, cell in enumerate(cells, 1):
-            judged[cell] = _evaluate_domains(method, holdout.select(cell), quiet, work_dir)
+            evaluations[cell] = _evaluate_domains(method, holdout.select(cell), quiet, work_dir)
             task.step(done, {})
-    return judged
+    return evaluations
 
 
 def _evaluate_domains(
     method: Method, holdout: Holdout, options: FitOptions, work_dir: Path | None
 ) -> Evaluation:
-    """Fitted and judged, or read where that was done before."""
+    """Fitted and evaluated, or read where that was done before."""
     path = None if work_dir is None else work_dir / f"{_key(method, holdout, options.seed)}.parquet"
     if path is not None and path.exists():
         return Evaluation.read(path)
@@ -185,10 +186,10 @@ def _key(method: Method, holdout: Holdout, seed: int) -> str:
 
 
 def _row(
-    judged: dict[DomainSet, Evaluation], source: str, target: str, metric: str, seed: int
+    evaluations: dict[DomainSet, Evaluation], source: str, target: str, metric: str, seed: int
 ) -> dict[str, Any]:
-    pair = (source, target) if (source, target) in judged else (target, source)
-    verdict = compare(_within(judged[pair], target), judged[(target,)], metric, seed=seed)
+    pair = (source, target) if (source, target) in evaluations else (target, source)
+    verdict = compare(_within(evaluations[pair], target), evaluations[(target,)], metric, seed=seed)
     row = verdict.rows.row(0, named=True)
     figures = ("users", "a", "b", "difference", "low", "high", "gain_percent", "p")
     names = {"a": "joint", "b": "alone"}

@@ -152,7 +152,7 @@ def test_an_epoch_is_the_published_one_in_plain_torch(stage: str) -> None:
     fitted = method.fit_on(base, ONE)
     start = small({"stage": stage, "epochs": 1, "lr": 1e-30}).fit_on(base, ONE)
     layers = {name: torch.tensor(layer) for name, layer in start.layers["a"].items()}
-    batches = list(method._crowds(data, ONE.seed, 0))
+    batches = list(method._batches(data, ONE.seed, 0))
     assert len(batches) > 1
     tau = 0.1 if stage == "cl" else None
     wanted, tau_U = plain_epoch(method, over_domains(base), layers, batches, tau)

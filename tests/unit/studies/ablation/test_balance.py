@@ -81,7 +81,7 @@ def test_subsets_come_in_one_order_and_settings_are_everybodys() -> None:
     ids=str,
 )
 def test_which_way_is_judged_is_known_beforehand(balance: tuple[str, ...], way: str) -> None:
-    assert Ablation(DATA, balance=balance).judged == way
+    assert Ablation(DATA, balance=balance).evaluated_on == way
 
 
 @pytest.mark.parametrize(
