@@ -15,6 +15,7 @@ from landbridge.core.files import exclusive_lock, is_temporary
 from landbridge.core.progress import Progress, Silent
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.datasets.prepare import prepare_data, threads
+from landbridge.evaluation.metrics import Metric
 from landbridge.models.base import Fitted
 from landbridge.selection.fitting import check, fit_spec
 from landbridge.training.options import FitOptions
@@ -47,6 +48,8 @@ def run(
     from it. Raises StoreError if another fit is writing the same run.
     """
     check(spec.model)
+    for name in (*spec.evaluate.metrics, spec.fit.validate_on):
+        Metric.parse(name)  # a wrong name is an error before anything is fitted
     progress = progress or Silent()
     if out is None:
         return _run(spec, None, progress)

@@ -23,6 +23,10 @@ def command(
     from landbridge import pipeline
     from landbridge.cli import show
     from landbridge.core.progress import Terminal
+    from landbridge.evaluation.metrics import Metric
 
+    metrics = tuple(metric or ("ndcg@10", "hr@10"))
+    for name in metrics:
+        Metric.parse(name)  # a wrong name is an error before anything is computed
     evaluation = pipeline.evaluate_saved(run, Terminal())
-    show.answer(evaluation.summary(tuple(metric or ("ndcg@10", "hr@10")), by), json=json, out=out)
+    show.answer(evaluation.summary(metrics, by), json=json, out=out)

@@ -22,32 +22,44 @@ Ints = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """A kind of metric at a cutoff, ``ndcg@10``."""
+    """A kind of metric, with a cutoff (``ndcg@10``) or without (``auc``: ``cutoff`` is 0)."""
 
     kind: str
     cutoff: int
 
     @classmethod
     def parse(cls, name: str) -> Metric:
-        """``kind@cutoff``; raises SettingsError for an unknown kind or a cutoff below 1."""
-        kind, _, cutoff = name.partition("@")
+        """The metric of a name; raises SettingsError for an unknown kind or a wrong cutoff."""
+        kind, at, cutoff = name.partition("@")
         if kind not in _KINDS:
-            raise SettingsError(unknown("metric", name, (f"{known}@10" for known in _KINDS)))
+            raise SettingsError(unknown("metric", name, map(_example, _KINDS)))
+        if not _KINDS[kind].has_cutoff:
+            if at:
+                raise SettingsError(f"Metric {kind!r} has no cutoff; write {kind}, not {name!r}.")
+            return cls(kind, 0)
         if not cutoff.isdecimal() or int(cutoff) < 1:
             raise SettingsError(f"Metric {name!r} needs a whole cutoff of 1 or more, such as {kind}@10.")
         return cls(kind, int(cutoff))
 
-    def per_unit(self, unit_T: Ints, above_T: Ints, ties_T: Ints) -> Float64:
-        """The metric of every unit, (N,); ``unit_T`` holds each of 0..N-1 at least once."""
-        return _KINDS[self.kind](_tie_groups(unit_T, above_T, ties_T), self.cutoff)
+    def per_unit(
+        self, unit_T: Ints, above_T: Ints, ties_T: Ints, candidates_T: Ints | None = None
+    ) -> Float64:
+        """The metric of every unit, (N,); ``unit_T`` holds each of 0..N-1 at least once.
+
+        ``candidates_T``: how many other items each target was ranked against, for metrics that need it.
+        """
+        return _KINDS[self.kind].function(tie_groups(unit_T, above_T, ties_T, candidates_T), self.cutoff)
 
     def per_pair(self, above_T: Ints, ties_T: Ints) -> Float64:
         """The metric of every target evaluated alone, (T,)."""
         return self.per_unit(np.arange(len(above_T)), above_T, ties_T)
 
 
-class _TieGroups(NamedTuple):
-    """Sorted by unit, then by position. All (G,) but ``targets_N``."""
+class TieGroups(NamedTuple):
+    """What a metric is computed from: targets of one unit with equal scores are one group.
+
+    Sorted by unit, then by position. All arrays are (G,) but ``targets_N``, the targets per unit.
+    """
 
     unit_G: Ints
     above_G: Ints
@@ -55,9 +67,34 @@ class _TieGroups(NamedTuple):
     targets_G: Ints  # how many of these are targets
     before_G: Ints  # targets of the unit in better groups
     targets_N: Ints
+    candidates_G: Ints | None  # other items that a target of the group was ranked against, where known
 
 
-def _tie_groups(unit_T: Ints, above_T: Ints, ties_T: Ints) -> _TieGroups:
+MetricFunction = Callable[[TieGroups, int], Float64]  # groups and cutoff -> the value of every unit, (N,)
+
+
+class _Kind(NamedTuple):
+    function: MetricFunction
+    has_cutoff: bool
+
+
+def register_metric(kind: str, function: MetricFunction, *, has_cutoff: bool = True) -> None:
+    """Make a metric known under a name: ``kind@K`` or, without a cutoff, ``kind``.
+
+    ``function`` gets the tied groups of targets and the cutoff, and returns the value of every unit, (N,);
+    :func:`expected_gain` and :func:`sum_per_unit` help. Raises SettingsError for a name that is taken.
+    """
+    if kind in _KINDS:
+        raise SettingsError(f"There is already a metric {kind!r}; choose another name.")
+    _KINDS[kind] = _Kind(function, has_cutoff)
+
+
+def _example(kind: str) -> str:
+    return f"{kind}@10" if _KINDS[kind].has_cutoff else kind
+
+
+def tie_groups(unit_T: Ints, above_T: Ints, ties_T: Ints, candidates_T: Ints | None = None) -> TieGroups:
+    """The groups of tied targets of every unit."""
     order = np.lexsort((above_T, unit_T))
     unit_T, above_T = unit_T[order], above_T[order]
     new_T = np.ones(len(order), bool)
@@ -65,43 +102,44 @@ def _tie_groups(unit_T: Ints, above_T: Ints, ties_T: Ints) -> _TieGroups:
     first_G = np.flatnonzero(new_T)
     unit_G, targets_N = unit_T[first_G], np.bincount(unit_T)
     unit_start_N = np.cumsum(targets_N) - targets_N
-    return _TieGroups(
+    return TieGroups(
         unit_G,
         above_T[first_G],
         ties_T[order][first_G] + 1,
         np.diff(np.append(first_G, len(order))),
         first_G - unit_start_N[unit_G],
         targets_N,
+        None if candidates_T is None else candidates_T[order][first_G],
     )
 
 
-def _hr(groups: _TieGroups, cutoff: int) -> Float64:
+def _hr(groups: TieGroups, cutoff: int) -> Float64:
     """Whether any target is listed."""
     return _first_hit(groups, np.ones(cutoff))
 
 
-def _mrr(groups: _TieGroups, cutoff: int) -> Float64:
+def _mrr(groups: TieGroups, cutoff: int) -> Float64:
     """One over the position of the best target."""
     return _first_hit(groups, 1.0 / np.arange(1, cutoff + 1))
 
 
-def _recall(groups: _TieGroups, cutoff: int) -> Float64:
+def _recall(groups: TieGroups, cutoff: int) -> Float64:
     """Share of the targets that are listed."""
-    return _gain(groups, np.ones(cutoff)) / groups.targets_N
+    return expected_gain(groups, np.ones(cutoff)) / groups.targets_N
 
 
-def _precision(groups: _TieGroups, cutoff: int) -> Float64:
+def _precision(groups: TieGroups, cutoff: int) -> Float64:
     """Share of the list that are targets."""
-    return _gain(groups, np.ones(cutoff)) / cutoff
+    return expected_gain(groups, np.ones(cutoff)) / cutoff
 
 
-def _ndcg(groups: _TieGroups, cutoff: int) -> Float64:
+def _ndcg(groups: TieGroups, cutoff: int) -> Float64:
     """Discounted gain against that of a list which starts with all the targets."""
     gain_K = 1.0 / np.log2(np.arange(2, cutoff + 2))
-    return _gain(groups, gain_K) / _cumulative(gain_K)[np.minimum(groups.targets_N, cutoff)]
+    return expected_gain(groups, gain_K) / _cumulative(gain_K)[np.minimum(groups.targets_N, cutoff)]
 
 
-def _map(groups: _TieGroups, cutoff: int) -> Float64:
+def _map(groups: TieGroups, cutoff: int) -> Float64:
     """Precision at each listed target, summed and divided by all targets (as trec_eval's map_cut).
 
     A target at position above + j has before + 1 targets up to itself, and each of the t - 1 that tie
@@ -114,29 +152,42 @@ def _map(groups: _TieGroups, cutoff: int) -> Float64:
     ahead_G = (end_G - start_G) - (groups.above_G + 1) * inverse_G  # Σ (j - 1) / (above + j)
     rivals_G = (groups.targets_G - 1) / np.maximum(groups.size_G - 1, 1)
     precision_G = ((groups.before_G + 1) * inverse_G + rivals_G * ahead_G) / groups.size_G
-    return _per_unit(groups, precision_G * groups.targets_G) / groups.targets_N
+    return sum_per_unit(groups, precision_G * groups.targets_G) / groups.targets_N
 
 
-_KINDS: dict[str, Callable[[_TieGroups, int], Float64]] = {
-    "hr": _hr,
-    "map": _map,
-    "mrr": _mrr,
-    "ndcg": _ndcg,
-    "precision": _precision,
-    "recall": _recall,
+def _auc(groups: TieGroups, cutoff: int) -> Float64:
+    """Probability that a target scores higher than a random other candidate; a tie counts one half."""
+    if groups.candidates_G is None:
+        raise SettingsError("auc needs the number of candidates, which is unknown here; choose another.")
+    others_G = np.maximum(groups.candidates_G, 1)
+    value_G = 1 - (groups.above_G + (groups.size_G - 1) / 2) / others_G
+    return sum_per_unit(groups, value_G * groups.targets_G) / groups.targets_N
+
+
+_KINDS: dict[str, _Kind] = {
+    "auc": _Kind(_auc, has_cutoff=False),
+    "hr": _Kind(_hr, has_cutoff=True),
+    "map": _Kind(_map, has_cutoff=True),
+    "mrr": _Kind(_mrr, has_cutoff=True),
+    "ndcg": _Kind(_ndcg, has_cutoff=True),
+    "precision": _Kind(_precision, has_cutoff=True),
+    "recall": _Kind(_recall, has_cutoff=True),
 }
 
 
-def _gain(groups: _TieGroups, gain_K: Float64) -> Float64:
-    """Sum of the position gains of all targets, (N,): expectations add up under any dependence."""
+def expected_gain(groups: TieGroups, gain_K: Float64) -> Float64:
+    """Expected sum of the position gains ``gain_K`` of a unit's targets, (N,).
+
+    Expectations add up under any dependence.
+    """
     cumulative = _cumulative(gain_K)
     start_G = np.minimum(groups.above_G, len(gain_K))
     end_G = np.minimum(groups.above_G + groups.size_G, len(gain_K))
     mean_G = (cumulative[end_G] - cumulative[start_G]) / groups.size_G
-    return _per_unit(groups, mean_G * groups.targets_G)
+    return sum_per_unit(groups, mean_G * groups.targets_G)
 
 
-def _first_hit(groups: _TieGroups, gain_K: Float64) -> Float64:
+def _first_hit(groups: TieGroups, gain_K: Float64) -> Float64:
     """Gain at the position of the unit's best target, (N,).
 
     Of m tied items t are targets: none of the first j is one with probability Π (m - t - i) / (m - i).
@@ -152,7 +203,8 @@ def _first_hit(groups: _TieGroups, gain_K: Float64) -> Float64:
     return value_N
 
 
-def _per_unit(groups: _TieGroups, value_G: Float64) -> Float64:
+def sum_per_unit(groups: TieGroups, value_G: Float64) -> Float64:
+    """The sum of the groups' values in every unit, (N,)."""
     return np.asarray(np.bincount(groups.unit_G, value_G), np.float64)
 
 

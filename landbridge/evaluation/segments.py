@@ -98,7 +98,8 @@ def user_table(rows: pl.DataFrame, metric: Metric, by: str, *, sampled: bool) ->
     unit = [*lists, "item"] if sampled else lists
     rows = with_segment(rows, by).sort([*lists, "item"])
     unit_T = rows.select(pl.struct(unit).rle_id()).to_series().to_numpy()
-    values = metric.per_unit(unit_T, rows["above"].to_numpy(), rows["ties"].to_numpy())
+    columns = (rows[name].to_numpy() for name in ("above", "ties", "candidates"))
+    values = metric.per_unit(unit_T, *columns)
     units = rows.group_by(unit, maintain_order=True).len("rows").with_columns(value=pl.Series(values))
     return units.group_by(keys, maintain_order=True).agg(
         total=pl.col("value").sum(), count=pl.len(), rows=pl.col("rows").sum()

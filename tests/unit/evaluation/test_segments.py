@@ -10,7 +10,8 @@ from landbridge.evaluation.segments import LABELS, USUAL, head_items, user_table
 
 
 def rows(**columns: list[object]) -> pl.DataFrame:
-    return pl.DataFrame({"domain": ["d"] * len(next(iter(columns.values()))), **columns})
+    size = len(next(iter(columns.values())))
+    return pl.DataFrame({"domain": ["d"] * size, "candidates": [99] * size, **columns})
 
 
 def test_activity_groups_at_their_edges() -> None:
@@ -19,7 +20,7 @@ def test_activity_groups_at_their_edges() -> None:
     assert labels == ["0", "1-2", "1-2", "3-5", "3-5", "6-10", "6-10", "11-30", "11-30", "31+", "31+"]
 
 
-def test_elsewhere_and_twin() -> None:
+def test_other_domain_events_and_duplicates() -> None:
     table = rows(other_domain_events=[0, 1, 9], is_duplicate=[True, False, True])
     assert with_segment(table, "other_domain_events")["segment"].to_list() == ["0", "1+", "1+"]
     assert with_segment(table, "duplicate")["segment"].to_list() == [
