@@ -69,6 +69,7 @@ def test_segments_keep_their_natural_order() -> None:
             "user": [1, 1, 2, 3],
             "item": [0, 0, 1, 2],
             "above": [0, 0, 0, 0],
+            "candidates": 99,
             "ties": [0, 0, 0, 0],
             "activity": [31, 6, 11, 2],
         }
