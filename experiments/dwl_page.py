@@ -100,14 +100,14 @@ def _homes(results: Results, labels: Sequence[str], sparse: Sequence[str]) -> st
         reported: dict[str, Any] = {"model": label}
         for part, inside in (("sparsest", True), ("others", False)):
             for share, segments in HOME.items():
-                cuts = [_cut(_at_home(each, segments), sparse, inside) for each in own]
+                cuts = [_cut(_with_share(each, segments), sparse, inside) for each in own]
                 users = f"{part}, ≥ {share} ({len(cuts[0].rows):,} users)"
                 reported[users] = spread([_mean(each, METRICS[0]) for each in cuts])
         rows.append(reported)
     return markdown(rows)
 
 
-def _at_home(evaluation: Evaluation, segments: Sequence[str]) -> Evaluation:
+def _with_share(evaluation: Evaluation, segments: Sequence[str]) -> Evaluation:
     """The rows of users with such shares of their events in the target's domain."""
     rows = with_segment(evaluation.rows, "event_share").filter(pl.col("segment").is_in(segments))
     return replace(evaluation, rows=rows.drop("segment").with_columns(pl.col("domain").cast(pl.String)))
@@ -138,7 +138,7 @@ def _evaluated(
         both = set(results.evaluations[one][protocol]) & set(results.evaluations[other][protocol])
         pair = [results.evaluation(label, protocol, both) for label in (one, other)]
         if segments is not None:
-            pair = [_at_home(each, segments) for each in pair]
+            pair = [_with_share(each, segments) for each in pair]
         a, b = (group_by_sparsity(each, tuple(sparse)) for each in pair)
         found.append(compare(a, b, METRICS[0]))
     return found

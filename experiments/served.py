@@ -46,7 +46,7 @@ TUNED = CDIMF(factors=128, alpha0=0.3, reg=0.3, popularity_weight=0.0)
 def main() -> None:
     """Fit, serve, ask, compare over users."""
     test = read_published(root() / "amazon-game-video-cold", shared_users=SHARED_USERS).test
-    strangers = _without(test.history, _people(test))
+    strangers = _without(test.history, _test_users(test))
     requested = {
         "by events, unseen": (TUNED, strangers, _by_events),
         "by id": (TUNED, test.history, _by_id),
@@ -72,7 +72,7 @@ def main() -> None:
     )
 
 
-def _people(test: Holdout) -> np.ndarray[Any, np.dtype[np.int32]]:
+def _test_users(test: Holdout) -> np.ndarray[Any, np.dtype[np.int32]]:
     return np.unique(np.concatenate([each.user_idx for each in test.targets.values()]))
 
 
