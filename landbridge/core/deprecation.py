@@ -1,11 +1,12 @@
-"""Deprecated keyword arguments: the old name works for one more version, with a DeprecationWarning."""
+"""Deprecated names: arguments and import paths that work for one more version, with a DeprecationWarning."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from importlib import import_module
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,3 +27,16 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[P, T]], Callable[
         return call
 
     return decorate
+
+
+def moved(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a former module whose ``names`` live elsewhere now: name -> new module."""
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        message = f"{module}.{name} is now {names[name]}.{name}; the old path goes in version 0.3."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(import_module(names[name]), name)
+
+    return find

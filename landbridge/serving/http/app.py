@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from landbridge.serving.http import request_body as limits
 from landbridge.serving.http import schemas
 from landbridge.serving.http.middleware import KEY_HEADER, ApiKey, RequestMiddleware
 from landbridge.serving.http.request_body import JsonBodyRoute
-from landbridge.serving.http.responses import error_response
+from landbridge.serving.http.responses import error_response, json_response
 from landbridge.serving.http.routes import Routes
 from landbridge.serving.http.static_files import page_routes
 from landbridge.serving.runtime.logging import LOG, log
@@ -43,12 +44,27 @@ Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 PROBLEM: dict[int | str, Any] = {"4XX": {"model": schemas.Problem, "description": "Refused, and why"}}
 
 
-def create_app(
-    served: Service | Path | str, settings: ServeSettings | None = None, store: EventStore | None = None
-) -> FastAPI:
-    """The application that serves a run folder, and its later states, or one service for good.
+@dataclass(frozen=True)
+class ExtraRoute:
+    """A GET endpoint of your own: ``answer`` gets the active service and the query parameters, in a thread.
 
-    StoreError where the folder cannot be served. The ``store`` is closed with the application.
+    What it returns is sent as JSON; a LandbridgeError becomes status 422 with its sentence.
+    """
+
+    path: str
+    answer: Callable[[Service, Mapping[str, str]], Any]
+
+
+def create_app(
+    served: Service | Path | str,
+    settings: ServeSettings | None = None,
+    store: EventStore | None = None,
+    extra: Sequence[ExtraRoute] = (),
+) -> FastAPI:
+    """The application that serves a run folder and its later states, or one fixed service.
+
+    StoreError where the folder cannot be served. The ``store`` is closed with the application. ``extra``:
+    further endpoints, behind the same API key, limits, metrics and error messages as the others.
     """
     settings, metrics = settings or ServeSettings(), Metrics()
     if isinstance(served, str | Path):
@@ -69,6 +85,8 @@ def create_app(
     )
     app.state.settings = settings
     _add_routes(app, Routes(current, history, metrics))
+    for route in extra:
+        app.router.add_api_route(route.path, _endpoint(current, route), response_model=None)
     page = page_routes()
     app.router.routes.extend(page)
     _add_layers(app, settings, metrics, frozenset({*OPEN, *(route.path for route in page)}))
@@ -129,8 +147,17 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
     app.router.add_api_route("/metrics", routes.figures, response_class=Response, responses=figures)
 
 
+def _endpoint(current: ModelManager, route: ExtraRoute) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        async with current.lease() as active:
+            value = await asyncio.to_thread(route.answer, active.service, dict(request.query_params))
+            return json_response(value)
+
+    return answer
+
+
 def _add_layers(app: FastAPI, settings: ServeSettings, metrics: Metrics, open_paths: frozenset[str]) -> None:
-    """The door outermost; a browser asks for permission (CORS) without the key."""
+    """The request middleware is outermost; a browser asks for permission (CORS) without the key."""
     if settings.api_key is not None:
         app.add_middleware(ApiKey, key=settings.api_key.get_secret_value(), open_paths=open_paths)
     if settings.cors:
