@@ -72,7 +72,7 @@ def test_domains_may_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert status == 0, err
     assert "movies" in said
     assert "books" not in said
-    assert said.splitlines()[-1].startswith("Nothing but equal weights was asked for")
+    assert said.splitlines()[-1].startswith("Only equal weights were requested")
     status, said, err = run(capsys, tmp_path, "--balance", "none", "--domains", "shoes")
     assert (status, said) == (2, "")
     assert "was begun with other data" in err

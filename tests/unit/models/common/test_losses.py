@@ -77,7 +77,7 @@ def test_one_negative_costs_its_gap_at_any_temperature() -> None:
 
 
 def test_one_person_has_no_negatives() -> None:
-    with pytest.raises(DataError, match="two people"):
+    with pytest.raises(DataError, match="two users"):
         log_partition_and_kl(*codes(1), temperatures(1))
 
 

@@ -142,7 +142,7 @@ def test_one_event_people_are_read_and_nobody_else_is_needed() -> None:
             "b": data["b"].take(np.zeros(len(data["b"]), bool)),
         }
     )
-    with pytest.raises(DataError, match="Nobody has two events"):
+    with pytest.raises(DataError, match="No user has two events"):
         SMALL.fit(lonely, ONE)
 
 

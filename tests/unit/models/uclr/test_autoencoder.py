@@ -139,7 +139,7 @@ def test_every_person_is_blanked_as_often_as_any_other() -> None:
 def test_impossible_masks() -> None:
     with pytest.raises(SettingsError, match="did you mean 'exact'"):
         keep_mask(4, 0.3, generator(3), "exakt")
-    with pytest.raises(SettingsError, match="share of people"):
+    with pytest.raises(SettingsError, match="share of users"):
         keep_mask(4, 30, generator(3))
 
 

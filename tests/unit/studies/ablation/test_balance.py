@@ -160,7 +160,7 @@ def test_events_alone_weigh_the_fixed_ones(tmp_path: Path) -> None:
 
 def test_other_plans_and_other_folders_are_refused(tmp_path: Path) -> None:
     out, asked = tmp_path / "out", plan(tmp_path, balance=("none",), seeds=1)
-    assert ablate(asked, out).verdict.startswith("Nothing but equal weights")
+    assert ablate(asked, out).verdict.startswith("Only equal weights")
     with pytest.raises(StoreError, match="was begun with other balance; choose another folder"):
         ablate(replace(asked, balance=("none", "uncertainty")), out)
     with pytest.raises(StoreError, match=r"holds other files \(books.csv\) and no ablation"):

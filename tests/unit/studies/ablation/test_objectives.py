@@ -256,5 +256,5 @@ def test_domains_that_cannot_be_told_apart_are_refused_before_anything_is_fitted
     plan = ObjectiveAblation(
         {"name": "shops", "source": [str(books), str(movies)], "users": "shared"}, QUICK, steps=1
     )
-    with pytest.raises(DataError, match="Nobody has a held-out event in movies"):
+    with pytest.raises(DataError, match="No user has a held-out event in movies"):
         ablate_objectives(plan, tmp_path / "out")
