@@ -34,12 +34,12 @@ AT_ONCE, MOST = 64, 1024  # queries whose candidates are held together; places a
 @dataclass(frozen=True)
 class AnnPolicy:
     """When a domain has cells. ``large``: of how many items on. ``probes``: cells a query looks into.
-    ``dearer``: what an item costs there, in items of the exact search: 3 for a query alone, 6 for 16
+    ``relative_cost``: what an item costs there, in items of the exact search: 3 for a query alone, 6 for 16
     together. ``recall``: the least share of the exact lists that must be found."""
 
     large: int = LARGE
     probes: int = 32
-    dearer: float = 4.0
+    relative_cost: float = 4.0
     recall: float = 0.95
 
 
@@ -120,7 +120,7 @@ def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecisi
         return AnnDecision(None, None, "the domain has no users to measure recall on")
     exact_BK, _, gone = tiles.best(*ranker.model.query_embeddings(domain, part.queries), part.constraints)
     share = gone / len(part.queries) / len(tiles.norm_T)
-    if share < terms.dearer * terms.probes / cell_count(len(item_IF)):
+    if share < terms.relative_cost * terms.probes / cell_count(len(item_IF)):
         return AnnDecision(None, None, f"it is the faster one, as it looks at {share:.1%} of the items only")
     cells = IvfIndex.of(item_IF, terms.probes)
     recall = recall_of(IvfRanker(ranker, {domain: cells}).best(part)[0], exact_BK)

@@ -22,7 +22,7 @@ class UserHistory:
         self._store = store
         self._forgotten: frozenset[Any] = frozenset() if store is None else store.forgotten()
 
-    async def completed(self, requests: Sequence[Request], service: Service) -> list[Request]:
+    async def with_history(self, requests: Sequence[Request], service: Service) -> list[Request]:
         """The requests, the stored events of their users before their own.
 
         Stored events of items that are new since the model was fitted are left to the next fit. A forgotten

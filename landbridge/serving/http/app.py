@@ -114,7 +114,7 @@ async def _watch(current: ModelManager, history: UserHistory, seconds: float) ->
     while True:
         await asyncio.sleep(seconds)
         try:
-            await current.look()
+            await current.check_for_update()
             await history.refresh()
         except Exception:  # the next look may succeed
             LOG.exception("looking failed")

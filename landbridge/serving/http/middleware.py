@@ -68,7 +68,7 @@ class RequestMiddleware:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", OTHER)
-        self._metrics.visited(route, status, seconds)
+        self._metrics.observe_request(route, status, seconds)
         facts = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1e3, 3)}
         log(logging.INFO, "request", **facts, **(_log_users(scope) if self._settings.log_users else {}))
 

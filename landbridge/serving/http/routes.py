@@ -46,9 +46,9 @@ class Routes:
         the model's policy for strangers decides, and `source` says "fallback".
         """
         async with self.current.lease() as serving:
-            (query,) = await self.history.completed([body.as_request()], serving.service)
-            answer = await serving.together.recommend(query)
-            self.metrics.answered([answer])
+            (query,) = await self.history.with_history([body.as_request()], serving.service)
+            answer = await serving.batcher.recommend(query)
+            self.metrics.observe_response([answer])
             if not body.explain:
                 return json_response(answer)
             return json_response(await asyncio.to_thread(_with_reasons, serving.service, query, answer))
@@ -57,9 +57,9 @@ class Routes:
         """Lists for several users, in their order."""
         given = [request.as_request() for request in body.requests]
         async with self.current.lease() as serving:
-            query = await self.history.completed(given, serving.service)
+            query = await self.history.with_history(given, serving.service)
             answers = await asyncio.to_thread(serving.service.recommend, query)
-        self.metrics.answered(answers)
+        self.metrics.observe_response(answers)
         return json_response({"answers": answers})
 
     async def similar(self, body: schemas.SimilarBody) -> Response:
@@ -73,7 +73,7 @@ class Routes:
         events = tuple(event.event() for event in body.events)
         given = Request((body.domain,), body.user, events)
         async with self.current.lease() as serving:
-            (query,) = await self.history.completed([given], serving.service)
+            (query,) = await self.history.with_history([given], serving.service)
             explain = serving.service.explain
             found = await asyncio.to_thread(explain, body.domain, body.item, query.user, query.events)
             return json_response(found)

@@ -37,12 +37,12 @@ class Metrics:
         self._swaps = Counter("swaps", "Models swapped in", **to)
         self._rollbacks = Counter("rollbacks", "Models refused by their check", **to)
 
-    def visited(self, route: str, status: int, seconds: float) -> None:
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
         self._seconds.labels(route).observe(seconds)
         self._requests.labels(route, str(status)).inc()
 
-    def answered(self, answers: Iterable[Recommendations]) -> None:
+    def observe_response(self, answers: Iterable[Recommendations]) -> None:
         """Lists were made."""
         for answer in answers:
             self._answers.labels("known" if answer.known else "new", answer.source).inc()

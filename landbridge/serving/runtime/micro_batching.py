@@ -1,4 +1,4 @@
-"""Requests that wait together are answered together: one call for all that came while the last one ran.
+"""Dynamic batching: requests that arrive while one batch runs form the next batch.
 
 A request that finds a thread idle goes at once, alone; under load the batches grow by themselves, so no
 request waits for others. Measured against waiting some milliseconds for more, that is as fast at full load

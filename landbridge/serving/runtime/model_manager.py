@@ -62,7 +62,7 @@ class ActiveModel:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.together = MicroBatcher(service)
+        self.batcher = MicroBatcher(service)
         self.about = service.about()
         self.since = _time()
         self.uses = 0
@@ -101,7 +101,7 @@ class ModelManager:
             serving.uses -= 1
             self._let_go(serving)
 
-    async def look(self) -> None:
+    async def check_for_update(self) -> None:
         """Serve the source's present state, unless it was tried before."""
         source = self._source
         state = NO_MANIFEST if source is None else await asyncio.to_thread(source.state)
@@ -120,7 +120,7 @@ class ModelManager:
 
     async def close(self) -> None:
         """Answer what waits, and no more."""
-        await asyncio.gather(self.now.together.close(), *self._leaving)
+        await asyncio.gather(self.now.batcher.close(), *self._leaving)
 
     def _replace(self, service: Service, state: str) -> None:
         old, self.now = self.now, ActiveModel(service)
@@ -140,7 +140,7 @@ class ModelManager:
     def _let_go(self, serving: ActiveModel) -> None:
         """Close services without a request in flight; the last request does not wait for that."""
         if serving is not self.now and not serving.uses:
-            leaving = asyncio.create_task(serving.together.close())
+            leaving = asyncio.create_task(serving.batcher.close())
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
 

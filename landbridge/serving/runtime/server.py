@@ -53,8 +53,10 @@ def _serve_alone(run: Path, settings: ServeSettings) -> None:
 
 
 def _at_rest(app: FastAPI) -> FastAPI:
-    """What is there before the first request is no garbage: to look through it again and again would make
-    one request in a hundred wait for a tenth of a second."""
+    """Freeze the objects of the start-up, so that the garbage collector skips them.
+
+    Scanning them again and again makes one request in a hundred wait for a tenth of a second.
+    """
     gc.collect()
     gc.freeze()
     return app

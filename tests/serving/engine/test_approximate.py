@@ -39,7 +39,7 @@ from landbridge.serving.runtime.settings import serve_settings
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 
-ALWAYS = AnnPolicy(large=0, dearer=0.0)  # cells in every domain, whatever the exact search costs
+ALWAYS = AnnPolicy(large=0, relative_cost=0.0)  # cells in every domain, whatever the exact search costs
 
 
 def with_cells(service: Service, terms: AnnPolicy = ALWAYS) -> Service:

@@ -66,11 +66,11 @@ def test_a_new_state_serves_once_it_is_checked() -> None:
 
     async def play() -> None:
         current = current_of(shelf)
-        await current.look()
+        await current.check_for_update()
         assert (current.now.service.model, shelf.tries) == ("one", ["first"])
         shelf.now = "second"
-        await current.look()
-        await current.look()
+        await current.check_for_update()
+        await current.check_for_update()
         assert (current.now.service.model, shelf.tries) == ("two", ["first", "second"])
         assert (current.swaps, current.rollbacks, current.failed) == (1, 0, None)
         await current.close()
@@ -90,7 +90,7 @@ def test_a_broken_state_is_refused_told_and_not_tried_again(
         current = current_of(shelf)
         shelf.now = "bad"
         for _ in range(3):
-            await current.look()
+            await current.check_for_update()
         assert (current.now.service.model, shelf.tries) == ("one", ["first", "bad"])
         assert current.failed is not None
         assert current.failed.state == "bad"
@@ -98,7 +98,7 @@ def test_a_broken_state_is_refused_told_and_not_tried_again(
         assert "/srv/secret" not in current.failed.why
         assert current.rollbacks == 1
         shelf.now = "good"
-        await current.look()
+        await current.check_for_update()
         assert (current.now.service.model, current.failed) == ("two", None)
         await current.close()
 
@@ -115,7 +115,7 @@ def test_a_failure_that_is_taken_back_is_no_failure() -> None:
         current = current_of(shelf)
         for state in ("bad", "first"):
             shelf.now = state
-            await current.look()
+            await current.check_for_update()
         assert (current.failed, shelf.tries) == (None, ["first", "bad"])
         await current.close()
 
@@ -128,20 +128,20 @@ def test_the_old_model_goes_when_its_last_request_is_done(monkeypatch: pytest.Mo
 
     async def play() -> None:
         current = current_of(shelf)
-        original = type(current.now.together).close
+        original = type(current.now.batcher).close
 
         async def close(together: Any) -> None:
             closed.append(current.now.service.model)
             await original(together)
 
-        monkeypatch.setattr(type(current.now.together), "close", close)
+        monkeypatch.setattr(type(current.now.batcher), "close", close)
         gone = weakref.ref(shelf.holds.pop("first"))
         leases = [current.lease(), current.lease()]
         first, second = [await lease.__aenter__() for lease in leases]
         shelf.now = "second"
-        await current.look()
+        await current.check_for_update()
         assert (current.now.service.model, first.service.model, closed) == ("two", "one", [])
-        answer = await first.together.recommend(Request(("books",)))
+        answer = await first.batcher.recommend(Request(("books",)))
         assert answer.model == "one"
         await leases[0].__aexit__(None, None, None)
         await asyncio.sleep(0)
@@ -173,11 +173,11 @@ def test_requests_go_on_while_a_model_is_being_opened() -> None:
     async def play() -> None:
         current = current_of(shelf)
         shelf.now = "second"
-        looking = asyncio.create_task(current.look())
+        looking = asyncio.create_task(current.check_for_update())
         while not opening.is_set():
             await asyncio.sleep(0.001)
         async with current.lease() as serving:
-            assert (await serving.together.recommend(Request(("books",)))).model == "one"
+            assert (await serving.batcher.recommend(Request(("books",)))).model == "one"
         may_go_on.set()
         await looking
         assert current.now.service.model == "two"
@@ -205,7 +205,7 @@ def test_a_request_keeps_its_model_through_a_swap() -> None:
         while not making.is_set():
             await asyncio.sleep(0.001)
         shelf.now = "second"
-        await current.look()
+        await current.check_for_update()
         assert current.now.service.model == "two"
         may_go_on.set()
         answer = json.loads((await asking).body)
