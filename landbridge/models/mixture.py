@@ -140,7 +140,7 @@ class BlendModel(Fitted):
                 part = member.explain(domain, query, item)
                 popularity += scale * part.popularity
                 events = {name: events[name] + np.float32(scale) * part.events[name] for name in events}
-            else:
+            elif not member.personal:  # a personal member that cannot explain itself goes into the rest
                 popularity += scale * float(scores_I[item] - scores_I.mean())
         explained = popularity + sum(float(part_N.sum()) for part_N in events.values())
         return Explanation(events, popularity, score - explained)
