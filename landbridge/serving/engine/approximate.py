@@ -1,8 +1,8 @@
 """Approximate search in large catalogues, where it saves work and loses little.
 
-The exact search of :mod:`.tile_kernels` ends early where the items' rows differ in length, as those of a
+The exact search of :mod:`.kernels` ends early where the items' rows differ in length, as those of a
 factorisation do, and is then the faster one. Where lengths are alike it must look at every item. So a large
-domain gets :class:`.cells.Cells` only where known users' lists show that they are worth it: the work they
+domain gets :class:`.ivf_index.IvfIndex` only where known users' lists show that they are worth it: the work they
 save and their recall are measured when the service is opened.
 
 Shape letters: B queries, N some of them, K places.

@@ -43,7 +43,7 @@ def ranker_of(fitted: Fitted, catalogues: Mapping[str, ItemCatalog]) -> Ranker:
 
 @dataclass(frozen=True, eq=False)
 class TiledTopK:
-    """A domain's items as :mod:`.tile_kernels` takes them."""
+    """A domain's items as :mod:`.kernels` takes them."""
 
     tile_TFJ: Float32
     share_TJ: Float32

@@ -62,7 +62,7 @@ class Service:
         """The service of a run folder's present state.
 
         ``items``: a table of its items (Parquet, CSV, JSON lines) with the columns domain, item and any to
-        filter by. ``approximate``: search large catalogues by :mod:`.neighbours`, where that pays.
+        filter by. ``approximate``: search large catalogues by :mod:`.approximate`, where that pays.
         StoreError where the folder is damaged, foreign or forged; DataError for the table.
         """
         path = Path(folder)
