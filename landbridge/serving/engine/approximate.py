@@ -2,8 +2,8 @@
 
 The exact search of :mod:`.kernels` ends early where the items' rows differ in length, as those of a
 factorisation do, and is then the faster one. Where lengths are alike it must look at every item. So a large
-domain gets :class:`.ivf_index.IvfIndex` only where known users' lists show that they are worth it: the work they
-save and their recall are measured when the service is opened.
+domain gets an :class:`.ivf_index.IvfIndex` only where known users' lists show that it is worth it: the work
+it saves and its recall are measured when the service is opened.
 
 Shape letters: B queries, N some of them, K places.
 """
