@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Float32
-from landbridge.data.queries import event_counts
 from landbridge.models.base import Fitted, Queries
 
 ColdPolicy = Literal["blend", "mean", "popularity", "zero"]
@@ -73,11 +72,7 @@ class ColdStartMixin(Fitted):
     @cached_property
     def _trained_U(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Which users have an embedding trained on events, per domain."""
-        activity_UD = self.history.activity_UD
-        return {
-            name: np.asarray(((activity_UD > 0) & self.parties(name, activity_UD)).any(axis=1))
-            for name in self.history.domain_names
-        }
+        return {name: self.uses(name, self.history.activity_UD) for name in self.history.domain_names}
 
     @cached_property
     def _popularity_I(self) -> dict[str, Float32]:
@@ -93,13 +88,7 @@ class ColdStartMixin(Fitted):
 
     def _cold_B(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         """Which queries have no usable event at all, (B,): events given with a query replace the history."""
-        trained_B = (queries.user_idx >= 0) & self._trained_U[domain][queries.user_idx]
-        if queries.events is None:
-            return np.asarray(~trained_B)
-        counts_BD = event_counts(queries.events, self.history.domain_names, len(queries))
-        usable_B = (counts_BD > 0) & self.parties(domain, counts_BD)
-        replaced_B = counts_BD.any(axis=1)
-        return np.asarray(~np.where(replaced_B, usable_B.any(axis=1), trained_B))
+        return np.asarray(~self.knows(domain, queries))
 
 
 def mean_embedding(rows_UF: Float32, chosen_U: npt.NDArray[np.bool_]) -> Float32:

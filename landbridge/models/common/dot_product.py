@@ -18,7 +18,6 @@ from landbridge.core.errors import DataError
 from landbridge.core.types import Float32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import DotProducts, Queries
-from landbridge.models.common.cold_start import COLD_POLICIES as COLD_POLICIES
 from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
 
 

@@ -24,7 +24,6 @@ from landbridge.models.base import StoredState
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder
 
-SCORE_FROM = ("rebuilt", "mean")
 BLOCK_ROWS = 8192
 Layers = Mapping[str, Float32]
 

@@ -89,13 +89,13 @@ def query_with_history(known: MultiDomain, query: Queries) -> Queries:
     """One query by events: its own, else the user's history."""
     if query.events is not None:
         return Queries(UNKNOWN_USER, query.events, query.times)
-    events, times = {}, {}
-    for name, table in known.domains.items():
-        offsets, place_N = table.by_user.locate(query.user_idx)
-        weight_N = None if table.weight is None else table.weight[place_N]
-        events[name] = Ragged(offsets, table.item_idx[place_N], weight_N)
-        if table.time is not None:
-            times[name] = table.time[place_N]
+    tables = known.domains.items()
+    events = {name: table.by_user.take(query.user_idx) for name, table in tables}
+    times = {
+        name: table.time[table.by_user.locate(query.user_idx)[1]]
+        for name, table in tables
+        if table.time is not None
+    }
     return Queries(UNKNOWN_USER, events, times)
 
 

@@ -74,13 +74,13 @@ class ObjectiveSweep:
         best = [row for row in rows if row["front"]]
         number = len(self.weighed.spec.seeds)
         too = f"{GENERIC} is on it, too" if generic["front"] else f"{GENERIC} is not"
-        caption = f"Against {GENERIC}: {'; '.join(_clause(row, generic) for row in best)}."
+        gains = f"Against {GENERIC}: {'; '.join(_clause(row, generic) for row in best)}."
         return (
             f"The sparsest quartile of the domains: {joined(list(self.weighed.sparsest), 8)}. "
             f"{metric_on(METRIC, ACROSS)}, mean of {number} seed{'s' if number > 1 else ''}: {len(best)} of "
             f"{len(rows)} points are on the front, where no other one is at least as good "
             f"{joined(list(PLACES.values()))} and better in one of them; {too}. "
-            f"{caption if best else f'Every point is beaten by {GENERIC}.'}"
+            f"{gains if best else f'Every point is beaten by {GENERIC}.'}"
         )
 
     def _row(self, label: str) -> Row:
@@ -104,8 +104,8 @@ class ObjectiveSweep:
     def _variety(self, label: str) -> dict[str, float]:
         """How many interests a list serves, in nats, and what part of all places the domain shown least has
         (:mod:`landbridge.evaluation.diversity`)."""
-        caption = [read_json(cell.folder / "cell.json") for cell in self.weighed.cells(label).values()]
-        rows = [row for about in caption for row in about["variety"]]
+        records = [read_json(cell.folder / "cell.json") for cell in self.weighed.cells(label).values()]
+        rows = [row for record in records for row in record["variety"]]
         return {name: fmean(row[name] for row in rows) for name in ("entropy", "least_share")}
 
 
@@ -137,14 +137,14 @@ def picture(points: pl.DataFrame, of: Sequence[str]) -> pictures.Picture:
         }
         for row, join in zip(points.rows(named=True), joins, strict=True)
     ]
-    evaluation = metric_on(METRIC, ACROSS)
+    metric = metric_on(METRIC, ACROSS)
     best = [row["label"] for row in points.rows(named=True) if row["front"]]
     caption = (
-        f"{evaluation} {PLACES['sparsest']} against that {PLACES['other']}. On the front: {', '.join(best)}."
+        f"{metric} {PLACES['sparsest']} against that {PLACES['other']}. On the front: {', '.join(best)}."
     )
     titles = f"NDCG@10 {PLACES['other']}", f"NDCG@10 {PLACES['sparsest']}"
     note = f"λ of {' / '.join(name.replace('_', ' ') for name in of)}"
-    return pictures.Picture(PICTURE, evaluation, caption, partial(plots.front, rows, titles, note))
+    return pictures.Picture(PICTURE, metric, caption, partial(plots.front, rows, titles, note))
 
 
 def _clause(row: Row, generic: Row) -> str:

@@ -65,7 +65,7 @@ class EvaluationJob:
         coverage, diversity, scorer = {}, [], ScoreCache(fitted)
         for holdout in protocols(self.source, split):
             coverage[holdout.protocol] = self._evaluate(scorer, holdout)
-            diversity += self._variety(scorer, holdout) if holdout.across else []
+            diversity += self._diversity(scorer, holdout) if holdout.across else []
         cost = {
             "fit_seconds": fitted_at - started,
             "evaluate_seconds": time.perf_counter() - fitted_at,
@@ -84,7 +84,7 @@ class EvaluationJob:
         evaluation.write(self.folder / f"evaluation-{holdout.protocol}.parquet")
         return recommended_share(fitted, holdout, threads=self.threads).to_dicts()
 
-    def _variety(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
+    def _diversity(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
         from landbridge.evaluation.diversity import diversity
 
         return diversity(fitted, holdout, threads=self.threads).to_dicts()
