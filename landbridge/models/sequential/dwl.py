@@ -1,21 +1,23 @@
-"""DWL: a sequence model whose targets count the more, the sparser their domain is (arXiv 2510.04375).
+"""DWL: dynamic weighted loss; a sequential model whose targets weigh more in sparse domains.
 
-A transformer reads a user's latest events of any domain (:mod:`landbridge.models.sequential.transformer`).
-With the
-loss ℓ_t of finding target t (:mod:`~landbridge.models.sequential.losses`) and the weight w of its item, a
-step makes small
+Source: Mittal et al., arXiv 2510.04375; see docs/methods/dwl-weights.md and docs/methods/sequences.md. A
+transformer reads the latest events of a user in any domain (:mod:`landbridge.models.sequential.transformer`).
+With the loss ℓ_t of target t (:mod:`~landbridge.models.sequential.losses`) and the weight w of its item p_t,
+a step minimises
 
     L = Σ_t w_{p_t} ℓ_t / Σ_t w_{p_t}      ("literal": / T)                                            (1)
 
-w_i comes from the weights w_d of the domains that item i belongs to (``combine``), w_d from how sparse they
-are (:mod:`landbridge.training.weighting.sparsity`), and moves while the model learns
-(:mod:`landbridge.training.weighting.schedule`). ``domain_weighting`` may mix w_d with what other objectives
-ask for (:mod:`landbridge.models.sequential.item_weights`). With ``renorm`` the mean of w_i over all
-training events is 1, Eq. (9) of sparsity. With the signal "gradient"
+An item's weight w_i combines the weights w_d of its domains (``combine``). w_d follows from the domains'
+sparsity (:mod:`landbridge.training.weighting.sparsity`) and changes during training
+(:mod:`landbridge.training.weighting.schedule`). ``domain_weighting`` may mix it with the weights of other
+objectives (:mod:`landbridge.models.sequential.item_weights`). With ``renorm`` the mean of w_i over all
+training events is 1, Eq. (9) of sparsity. With the signal "gradient" there is one loss per domain,
 
     L = Σ_d w_d mean_{t in d} ℓ_t                                                                      (2)
 
-and w_d is GradNorm's, at the last block's last layer (:mod:`landbridge.training.weighting.gradnorm`).
+and GradNorm sets w_d at the last layer of the last block (:mod:`landbridge.training.weighting.gradnorm`).
+
+Letters: T targets, F factors, I items, C candidates, B windows, K sampled items.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DWL(SequenceMethod):
-    """A sequence model whose targets are weighted by how sparse their domains are."""
+    """Sequential model with a dynamic weighted loss: targets in sparse domains weigh more."""
 
     loss: SequenceLoss = setting(SequenceLoss("sampled"), "The loss of a batch.")
     domain_weighting: Literal["sparsity", "several", "fixed", "none"] = setting(
@@ -111,7 +113,7 @@ class DWL(SequenceMethod):
             )
         if self.encoder.blocks == 0 and by_gradient:
             raise SettingsError(
-                "schedule.signal='gradient' looks at the last block: give encoder.blocks 1 or more."
+                "schedule.signal='gradient' measures gradients at a block: set encoder.blocks to 1 or more."
             )
         for name in self.objectives:
             if name not in OBJECTIVES:
@@ -119,24 +121,24 @@ class DWL(SequenceMethod):
 
     @property
     def trade_off(self) -> MultiObjective:
-        """How much each objective counts where there are several."""
+        """Coefficients and bounds for several objectives."""
         counts = {name: self.objectives.get(name, 0.0) for name in OBJECTIVES}
         low, high = self.schedule.weight_map.bounds
         return MultiObjective(**counts, low=low, high=high)
 
     @property
     def weight_rule(self) -> WeightRule:
-        """How items are weighted: what the weights need to know of this method."""
+        """The part of the settings that determines item weights."""
         fixed = self.weights if self.domain_weighting == "fixed" else None
         return WeightRule(self.schedule, self.epochs, self.combine, fixed, self.trade_off)
 
     @property
     def by_gradient(self) -> bool:
-        """Whether GradNorm weighs the domains' losses, Eq. (2)."""
+        """Whether GradNorm weights the domains' losses, Eq. (2)."""
         return self.domain_weighting == "sparsity" and self.schedule.signal == "gradient"
 
     def target_weights(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
-        """By sparsity, by several objectives, fixed, or alike."""
+        """Weights by sparsity, by several objectives, fixed, or 1; SettingsError for an unknown domain."""
         for domain in self.weights:
             if domain not in train.domain_names:
                 raise SettingsError(unknown("domain in weights", domain, train.domain_names))
@@ -149,7 +151,7 @@ class DWL(SequenceMethod):
         return SparsityWeights(self.weight_rule, train, device)
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
-        """GradNorm for the signal "gradient"."""
+        """GradNorm if the signal is "gradient", else equal weights."""
         if not self.by_gradient:
             return Uniform()
         return GradNorm(f"block.{self.encoder.blocks - 1}.down.weight", start=None)
@@ -161,7 +163,7 @@ class DWL(SequenceMethod):
         share_I: Tensor,
         target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
-        """Eq. (1) as one loss, or those of Eq. (2) by domain."""
+        """Eq. (1) as one loss, or the losses of Eq. (2) by domain."""
         batch_targets = self.target_batch(weights, batch, share_I)
         if self.by_gradient:
             return self._by_domain(weights, batch_targets, target_weights)
@@ -174,17 +176,17 @@ class DWL(SequenceMethod):
     def _by_domain(
         self, weights: Mapping[str, Tensor], batch_targets: TargetBatch, target_weights: TargetWeights
     ) -> dict[str, Tensor]:
-        domain_T, found = target_weights.domain_I[batch_targets.target_T], {}
+        domain_T, losses = target_weights.domain_I[batch_targets.target_T], {}
         for number in domain_T.unique().tolist():
             part = _part(batch_targets, domain_T == number)
             even_T = torch.full_like(part.query_TF[:, 0], 1 / len(part.target_T)).detach()
-            found[target_weights.names[number]], loss_T = self.total(weights, part, even_T)  # Eq. (2)
+            losses[target_weights.names[number]], loss_T = self.total(weights, part, even_T)  # Eq. (2)
             target_weights.seen(part.target_T, loss_T)
-        return found
+        return losses
 
 
 def _part(batch_targets: TargetBatch, chosen_T: Tensor) -> TargetBatch:
-    """Some of the targets, with the same candidates."""
+    """The chosen targets, with the same candidates."""
     query_TF, target_T, other_TK, among = batch_targets
     if among is not None:
         own_T = None if among.own_T is None else among.own_T[chosen_T]
@@ -202,4 +204,4 @@ PAPER = DWL(
     batch_size=256,
     schedule=WeightSchedule(),
 )
-"""The published sizes and settings, as far as they are given."""
+"""The published sizes and settings, as far as the paper gives them."""

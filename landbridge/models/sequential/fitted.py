@@ -1,12 +1,13 @@
-"""``SequenceModel``: a transformer that reads a user's latest events of all domains and scores all
-items.
+"""``SequenceModel``: a fitted transformer that encodes a user's latest events and scores all items.
 
-With q the state after the last event (:mod:`landbridge.models.sequential.transformer`)
+With the user's state q_u after the last event (:mod:`landbridge.models.sequential.transformer`)
 
     r_ui = q_u · v_i,   or   q_u · v_i / (‖q_u‖ ‖v_i‖ T)   with a temperature T                         (1)
 
-A new user is a short sequence: there is no user embedding to find. A user without an event
-has the mean state of all who have some. Letters: B queries, R rows, L places, F factors, I items.
+Fold-in needs no training: a new user is a sequence like any other, and there is no user embedding. A cold
+user (without events) gets the mean state of users with events.
+
+Letters: B queries, R rows (users or queries), L positions, F factors, I items.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from landbridge.training.torch_backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 512  # sequences per forward pass, which bounds its memory
 LEAST_NORM = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceModel(ColdStartMixin):
-    """``weights``: by name, see :mod:`.attention`. ``temperature``: T of Eq. (1), None for plain products."""
+    """``weights``: by name, see :mod:`.transformer`. ``temperature``: T of Eq. (1), None for dot products."""
 
     encoder: Encoder
     weights: Mapping[str, Float32]
@@ -47,7 +48,7 @@ class SequenceModel(ColdStartMixin):
     log_odds: ClassVar[bool] = True
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """All domains: a sequence goes through all of them."""
+        """All domains: a sequence has events of all of them."""
         return np.ones_like(counts_BD, bool)
 
     def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32]:
@@ -77,7 +78,7 @@ class SequenceModel(ColdStartMixin):
         return state_RF
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """The weights and the plan."""
+        """The weights, and the settings needed to rebuild the model."""
         cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
         return dict(self.weights), {
             "encoder": asdict(self.encoder),
@@ -95,11 +96,11 @@ class SequenceModel(ColdStartMixin):
 
     def _last(self, input_BL: npt.NDArray[np.int32], count_B: npt.NDArray[np.int64]) -> Float32:
         state_BLF = self.encoder.states(self._tensors, torch.from_numpy(input_BL).long())
-        found_BF: Float32 = state_BLF[np.arange(len(count_B)), count_B - 1].numpy()
-        return found_BF
+        last_BF: Float32 = state_BLF[np.arange(len(count_B)), count_B - 1].numpy()
+        return last_BF
 
     def _scaled(self, state_BF: Float32) -> Float32:
-        """What Eq. (1) multiplies; items have the length 1 already."""
+        """The user's factor of Eq. (1); items have length 1 already."""
         if self.temperature is None:
             return state_BF
         return np.asarray(_unit(state_BF) / np.float32(self.temperature))
@@ -123,7 +124,7 @@ class SequenceModel(ColdStartMixin):
 
     @cached_property
     def _mean_F(self) -> Float32:
-        """Of at most a block of users, the first with events."""
+        """Mean state over the first users with events, at most one block: a pass over all users is slow."""
         some = self._history.take(np.flatnonzero(self._history.lengths)[:ROWS_AT_ONCE])
         state_RF = self._scaled(self.states(some))
         return mean_embedding(state_RF, np.ones(len(state_RF), bool))

@@ -1,17 +1,20 @@
-"""Weights of items in the loss, from the weights of their domains, epoch by epoch.
+"""Item weights for DWL's loss, derived from domain weights and updated between epochs.
 
-The weights of domains are those of a schedule (:mod:`landbridge.training.weighting.schedule`), fixed, or a
-mixture of several objectives: Eq. (1) of :mod:`landbridge.training.weighting.multi_objective` at every
-update of that schedule. In the mixture "sparsity" is the schedule's weight; with the shares f_d and the mean
-losses L_d of an epoch, the other two are
+Domain weights follow a schedule (:mod:`landbridge.training.weighting.schedule`), are fixed, or mix several
+objectives by Eq. (1) of :mod:`landbridge.training.weighting.multi_objective` at every update of the schedule.
+In the mixture "sparsity" is the schedule's weight. With the shares f_d and the mean losses L_d of an epoch,
+the other two objectives are
 
-    "worst_group"   w ← renormalised(Eq. (2) of trade_off with η = .1, w and L, f)      every epoch     (1)
-    "exposure"      n_d ← μ n_d + domain d's part of 100 users' lists of 10 items       every update    (2)
-                    w = renormalised(Eq. (3) of trade_off with n and equal t, f)        every update    (3)
+    "worst_group"   w ← renormalised(Eq. (2) of multi_objective with η = .1, w and L, f)   every epoch   (1)
+    "exposure"      n_d ← μ n_d + domain d's part of 100 users' lists of 10 items          every update  (2)
+                    w = renormalised(Eq. (3) of multi_objective with n and equal t, f)     every update  (3)
 
-All three have the same bounds and mean 1, so that their λ are comparable. η is larger than in group DRO,
-where a step is one batch. μ is the schedule's momentum. The lists come from the current network, for users
-sampled anew at each update; an item of several domains counts in equal parts for each of them.
+All three have the same bounds and mean 1, so their λ are comparable. η is larger than in group DRO because a
+step is an epoch here and a batch there. μ is the schedule's momentum. The lists come from the current
+network, for users sampled anew at each update; an item of several domains counts in equal parts for each of
+them.
+
+Letters: D domains, I items of all domains, T targets, B users, K places of a list, N listed items.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ SAMPLED_USERS, LIST_LENGTH = 100, 10  # of Eq. (2)
 
 @dataclass(frozen=True)
 class WeightRule:
-    """How items are weighted, without the method that asks for it.
+    """Settings of item weights, independent of the method.
 
     ``schedule``: the weights of domains over ``epochs``. ``fixed``: constant weights by domain instead of
     the schedule's, 1 where none is given; None for the schedule's. ``combine``: an item's weight out of
@@ -61,7 +64,7 @@ class WeightRule:
 
 
 class SparsityWeights(TargetWeights):
-    """Weights of domains by the schedule, or fixed ones."""
+    """Item weights from domain weights that follow the schedule or are fixed."""
 
     def __init__(self, rule: WeightRule, train: MultiDomain, device: torch.device) -> None:
         super().__init__(train, device)
@@ -122,7 +125,7 @@ class SparsityWeights(TargetWeights):
 
 
 class MultiObjectiveWeights(SparsityWeights):
-    """Weights of domains as a mixture of several objectives.
+    """Item weights from domain weights that mix several objectives.
 
     ``current_model``: returns the model with the network's current weights; ``seed``: of the sampled users.
     Both are used only where exposure is an objective.
@@ -142,7 +145,7 @@ class MultiObjectiveWeights(SparsityWeights):
         self.buffers |= {"mixed_D": ones_D, "worst_group_D": ones_D.clone(), "shown_D": 0 * ones_D}
 
     def update(self, epoch: int) -> None:
-        """A step of the worst group's weights, and a new mixture if the schedule has an update."""
+        """Step the worst group's weights; compute a new mixture if the schedule has an update."""
         super().update(epoch)
         if epoch:
             loss_D = np.nan_to_num(self.loss_D())
@@ -152,8 +155,8 @@ class MultiObjectiveWeights(SparsityWeights):
         if epoch % self.schedule.update_every:
             return
         if epoch and self.rule.objectives.exposure:
-            kept_D = self.schedule.momentum * self._now("shown_D")
-            self._set("shown_D", kept_D + self.exposure(epoch))  # Eq. (2)
+            decayed_D = self.schedule.momentum * self._now("shown_D")
+            self._set("shown_D", decayed_D + self.exposure(epoch))  # Eq. (2)
         self._set("mixed_D", self.rule.objectives.mixed(self.objective_weights(), self._state()["share_D"]))
 
     def objective_weights(self) -> dict[str, Float64]:
@@ -166,12 +169,13 @@ class MultiObjectiveWeights(SparsityWeights):
         }
 
     def exposure(self, epoch: int) -> Float64:
-        """How many items of each domain are in the sampled users' current lists, (D,)."""
+        """Number of items of each domain in the sampled users' current lists, (D,)."""
         table, _ = self.train.joined()
         active = np.flatnonzero(table.user_counts)
         rng = generator(self.seed, "exposure", str(epoch))
         users = rng.choice(active, min(SAMPLED_USERS, len(active)), replace=False)
         model, queries = self.current_model(), Queries.of_users(users)
+        # training has limited the threads; scoring and ranking use those of torch
         with all_threads(torch.get_num_threads()):
             scores_BI = np.concatenate([model.score(name, queries) for name in self.names], axis=1)
             items_BK, _ = top_k(scores_BI, LIST_LENGTH, table.by_user.take(users))

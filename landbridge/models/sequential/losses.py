@@ -1,32 +1,37 @@
-"""Losses of a sequence model: how surely the next item is distinguished from others.
+"""Losses of sequential models: softmax, sampled softmax with logQ correction, BCE and gBCE.
 
-A target t has the query q_t, its item p_t and the score s_tc = ⟨q_t, v_c⟩ of an item c. With weights ω_t and
-candidates c = 1 … C
+A target t has the query q_t, the item p_t that follows, and the score s_tc = ⟨q_t, v_c⟩ of an item c. With
+target weights ω_t, biases b_c and candidates c = 1 … C:
 
     ℓ_t = -(s_tp + b_p) + ln Σ_c exp(s_tc + b_c),   L = Σ_t ω_t ℓ_t                                    (1)
     ∂L/∂s_tc = ω_t (π_tc - [c = p_t]),      π_t = softmax(s_t + b)                                     (2)
 
-"softmax" has all items for candidates and b = 0. "sampled" has those that are targets of the batch and M
-drawn uniformly: n_c of the T + M slots hold item c, and with its share f_c of all training targets
+"softmax": all items are candidates and b = 0. "sampled": the candidates are the targets of the batch and M
+items drawn uniformly. n_c of the T + M slots hold item c; with its share f_c of all training targets
 
     "none"       b_c = ln n_c                                                                          (3)
     "standard"   b_c = ln n_c - ln Q_c,   Q_c = T f_c + M / I                                          (4)
     "corrected"  ℓ_t = (1 - P_t) (-s_tp + ln Σ_{c≠p} exp(s_tc + b_c)),  Q_c = (T-1) f_c + M / I        (5)
-                 P_t = σ(s_tp - ln Σ_{c≠p} exp(s_tc + b_c)), held fixed
+                 P_t = σ(s_tp - ln Σ_{c≠p} exp(s_tc + b_c)), held constant
 
-Σ_c exp(s + b) of (4) has the mean Σ exp(s) over all items. The target's own slot counts once: others that
-hold its item are hits by accident and are left out, and so is the user's items, where these are given. In
-(4) it is treated as if drawn, which it is not; (5), after Khrylchenko et al. 2025 (arXiv 2507.09331), takes
-it out of the sum. Items that stand in several slots are scored once. "bce" and "gbce" compare with k items
-drawn uniformly among items the user does not have:
+In (4) Σ_c exp(s + b) has the expectation Σ exp(s) over all items. A target's own slot counts once. Other
+slots that hold its item are accidental hits and are left out; so are the items of the user's history, if they
+are given. (4) treats the target as if it had been drawn, which it was not; (5), after Khrylchenko et al. 2025
+(arXiv 2507.09331), takes it out of the sum. Items in several slots are scored once.
+
+"bce" and "gbce" (SASRec, Kang & McAuley 2018, Section III-E; gSASRec, Petrov & Macdonald 2023) compare the
+target with k items drawn uniformly among those the user does not have:
 
     ℓ_t = [ -β ln σ(s_tp) - Σ_k ln σ(-s_tk) ] / (1 + k),   β = 1, or for "gbce"                        (6)
     β = a (τ (1 - 1/a) + 1/a),   a = k / (I - 1),   τ = .75                                            (7)
 
-The scores of (1) are made, used for L and for its gradients, and forgotten, a block of rows at a time. Their
-products may be of numbers with fewer digits; all sums over candidates are in float32. Targets and candidates
-are filled up with rows of zeros, to P targets and D candidates: torch compiles a CPU's 16-bit products for
-each shape and keeps them, so there must be few.
+Memory: the scores of (1) are computed, used for L and its gradients, and discarded, one block of rows at a
+time; the T × C matrix never exists. Precision: products may be in bfloat16, all sums over candidates are in
+float32. Targets and candidates are padded with rows of zeros to P targets and D candidates: torch compiles a
+CPU's 16-bit products for every new shape and keeps them, so there must be few shapes.
+
+Letters: T targets, C candidates, I items, F factors, K or J items of one target, R rows of a block, B
+windows.
 """
 
 from __future__ import annotations
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK_NUMBERS = 1 << 19  # scores that exist at a time: 2 MiB
-FILLED = 64  # targets and candidates are filled up to multiples of it
+PADDED_TO = 64  # targets and candidates are padded to multiples of it
 LOG2_E = 1 / math.log(2)
 LogQ = Literal["none", "standard", "corrected"]
 LOG_Q = get_args(LogQ)
@@ -52,7 +57,7 @@ CALIBRATION = 0.75
 
 @dataclass(frozen=True)
 class SequenceLoss(Settings):
-    """How the next item is found among others, and among which."""
+    """The loss of the next item, and the items it is compared with."""
 
     kind: Literal["softmax", "sampled", "bce", "gbce"] = setting(
         "softmax", "Against all items, items of the batch, or items drawn for each event."
@@ -67,17 +72,17 @@ class SequenceLoss(Settings):
 
     @property
     def draws_per_event(self) -> bool:
-        """Whether every event has items of its own to be compared with, Eq. (6)."""
+        """Whether every event has sampled negatives of its own, Eq. (6)."""
         return self.kind in ("bce", "gbce")
 
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxCandidates:
-    """What targets are distinguished from.
+    """Candidates that the targets of a batch are compared with.
 
-    ``item_C``: their numbers, each once. ``bias_C``: b_c. ``place_T``: where each target's item is among
-    them. ``own_T``: b_p of the target's own slot, None to leave it out, Eq. (5). ``hidden_BC`` and
-    ``window_T``: the items of a window's user, and the window of each target.
+    ``item_C``: item indices, each once. ``bias_C``: b_c. ``place_T``: index of each target's item in
+    ``item_C``. ``own_T``: b_p of the target's own slot, None to leave it out, Eq. (5). ``hidden_BC``: True
+    for items in the history of a window's user; ``window_T``: the window of each target.
     """
 
     item_C: Tensor
@@ -89,39 +94,44 @@ class SoftmaxCandidates:
 
 
 def all_items(n_items: int, target_T: Tensor) -> SoftmaxCandidates:
-    """All items, Eq. (1)."""
+    """All items as candidates, Eq. (1)."""
     item_C = torch.arange(n_items, device=target_T.device)
     none_C = torch.zeros(n_items, device=target_T.device)
     return SoftmaxCandidates(item_C, none_C, target_T, torch.zeros(len(target_T), device=target_T.device))
 
 
 def in_batch(target_T: Tensor, sampled_M: Tensor, share_I: Tensor, log_q: str) -> SoftmaxCandidates:
-    """Those of the batch and ``sampled_M``, Eqs. (3) to (5). ``share_I``: f, above 0 for every target."""
+    """Targets of the batch and ``sampled_M`` as candidates, Eqs. (3) to (5).
+
+    ``share_I``: f, above 0 for every target; ``log_q``: one of ``LOG_Q``.
+    """
     slots = torch.cat([target_T, sampled_M])
     item_C, place_S, count_C = slots.unique(return_inverse=True, return_counts=True)
     place_T, log_n_C = place_S[: len(target_T)], count_C.float().log()
     if log_q == "none":
         return SoftmaxCandidates(item_C, log_n_C, place_T, torch.zeros_like(log_n_C)[place_T])
     drawn = len(target_T) - (log_q == "corrected")
+    # Q of Eq. (4), or of Eq. (5), where the target itself is not drawn
     expected_C = drawn * share_I[item_C] + len(sampled_M) / len(share_I)
     log_q_C = expected_C.clamp(min=torch.finfo().tiny).log()
-    own_T = -log_q_C[place_T] if log_q == "standard" else None  # Eq. (4), Eq. (5)
+    # Eq. (4): own slot without ln n_p, as its accidental hits are left out; Eq. (5): no own slot
+    own_T = -log_q_C[place_T] if log_q == "standard" else None
     return SoftmaxCandidates(item_C, log_n_C - log_q_C, place_T, own_T)
 
 
 def cross_entropy(
     query_TF: Tensor, item_CF: Tensor, among: SoftmaxCandidates, weight_T: Tensor, dtype: Any = None
 ) -> tuple[Tensor, Tensor]:
-    """L, differentiable in queries and items, and ℓ without a gradient, (T,).
+    """Blocked softmax cross-entropy, Eqs. (1) or (5): L, and ℓ of each target without a gradient, (T,).
 
-    ``dtype``: what products multiply, the queries' own type by default.
+    L is differentiable in queries and items. ``dtype``: number type of the products, the queries' by default.
     """
     dtype = dtype or query_TF.dtype
     return _function().apply(query_TF, item_CF, among, weight_T, dtype)  # type: ignore[no-any-return]
 
 
 def binary(name: str, score_TJ: Tensor, n_items: int) -> Tensor:
-    """Eq. (6) of each target, whose own score is the first, (T,)."""
+    """BCE or gBCE, Eq. (6), of each target, (T,); column 0 of ``score_TJ`` is the target's own score."""
     from torch.nn.functional import softplus
 
     k = score_TJ.shape[1] - 1
@@ -133,7 +143,7 @@ def binary(name: str, score_TJ: Tensor, n_items: int) -> Tensor:
 
 @cache
 def _function() -> Any:
-    """Eqs. (1) and (2) as an autograd function, made when torch is first needed."""
+    """Eqs. (1), (2) and (5) as an autograd function; the class is made when torch is first needed."""
 
     class CrossEntropy(torch.autograd.Function):
         @staticmethod
@@ -145,11 +155,12 @@ def _function() -> Any:
             weight_T: Tensor,
             dtype: Any,
         ) -> tuple[Tensor, Tensor]:
-            query_PF, item_DF = _filled(query_TF), _filled(item_CF)
+            query_PF, item_DF = _padded(query_TF), _padded(item_CF)
             low_PF, low_DF = query_PF.to(dtype), item_DF.to(dtype)
             grad_PF, grad_DF = torch.empty_like(query_PF), torch.zeros_like(item_DF)
             loss_T, slope_P1 = torch.empty_like(weight_T), weight_T.new_zeros(len(query_PF), 1)
             bias_BC = _biases(among)
+            # Reused by all blocks. Padding adds nothing: its scores are 0 and are never exponentiated.
             room_RD = item_CF.new_empty(_block(len(item_DF)), len(item_DF))
             for start in range(0, len(query_TF), len(room_RD)):
                 rows = slice(start, start + len(room_RD))
@@ -159,15 +170,18 @@ def _function() -> Any:
                 score_RC = all_RD[: here.stop - start, : len(item_CF)]
                 total_R, loss_T[here], missed_R = _shares(score_RC, among, bias_BC, here)
                 slope_P1[here, 0] = weight_T[here] * missed_R
+                # π is exp(s + b - top) / total: dividing R factors is cheaper than R × C numbers
                 scale_R1 = slope_P1[rows].clone()
                 scale_R1[: len(score_RC), 0] /= total_R
                 low_RD = all_RD.to(dtype)
                 _multiply(low_RD, low_DF, grad_PF[rows]).mul_(scale_R1)
                 grad_DF.add_(low_RD.T @ (scale_R1 * query_PF[rows]).to(dtype))
             slope_T1 = slope_P1[: len(query_TF)]
+            # the term [c = p_t] of Eq. (2), added in float32 for queries and items
             grad_TF = grad_PF[: len(query_TF)].sub_(slope_T1 * item_CF[among.place_T])
             grad_CF = grad_DF[: len(item_CF)]
             grad_CF.index_add_(0, among.place_T, slope_T1 * query_TF, alpha=-1)
+            # both gradients are kept, (T + C) F numbers, so that backward is a product with a scalar
             ctx.save_for_backward(grad_TF, grad_CF)
             ctx.mark_non_differentiable(loss_T)
             return (weight_T * loss_T).sum(), loss_T
@@ -180,44 +194,48 @@ def _function() -> Any:
     return CrossEntropy
 
 
-def _filled(x_NF: Tensor) -> Tensor:
-    """With rows of zeros up to a multiple of ``FILLED``."""
+def _padded(x_NF: Tensor) -> Tensor:
+    """Pad with rows of zeros to a multiple of ``PADDED_TO``."""
     from torch.nn.functional import pad
 
-    return pad(x_NF, (0, 0, 0, -len(x_NF) % FILLED))
+    return pad(x_NF, (0, 0, 0, -len(x_NF) % PADDED_TO))
 
 
 def _block(candidates: int) -> int:
-    """Targets whose scores exist at a time: a power of two, so that the last blocks have few sizes."""
+    """Targets per block: a power of two, so that the last blocks have few different sizes."""
     most = max(BLOCK_NUMBERS // max(candidates, 1), 1)
     return 1 << (most.bit_length() - 1)
 
 
 def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
-    """``out`` = left · right, which may have fewer digits than it."""
+    """Write left · right to ``out``; the factors may have a shorter number type than ``out``."""
     if left.dtype == out.dtype:
         return torch.mm(left, right, out=out)
     return out.copy_(left @ right)
 
 
 def _biases(among: SoftmaxCandidates) -> Tensor:
-    """b of every window's candidates, -∞ where its user has one; one row where nothing is hidden."""
+    """Biases by window, (B, C), -∞ for items in the user's history; (1, C) where nothing is masked."""
     if among.hidden_BC is None:
         return among.bias_C[None]
+    # by window and not by target: a window has up to L targets, so (T, C) would be L times as large
     return among.bias_C.masked_fill(among.hidden_BC, -math.inf)
 
 
 def _shares(
     score_RC: Tensor, among: SoftmaxCandidates, bias_BC: Tensor, here: slice
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of some targets: makes exp(s + b - top) of s in place; its sums, ℓ, and 1 - P of Eq. (5) or 1."""
+    """Turn s into exp(s + b - top) in place; return its row sums, ℓ, and 1 - P of Eq. (5) or 1, each (R,)."""
     place_R1 = among.place_T[here, None]
     own_R1 = score_RC.gather(1, place_R1)
     score_RC += bias_BC if among.window_T is None else bias_BC[among.window_T[here]]
     slot_R1 = own_R1 - math.inf if among.own_T is None else own_R1 + among.own_T[here, None]
+    # the target's column holds its own slot only: neither accidental hits nor the history mask count there
     score_RC.scatter_(1, place_R1, slot_R1)
+    # the bound keeps -inf - (-inf) = NaN away where a target has no candidate left
     top_R1 = score_RC.amax(dim=1, keepdim=True).clamp(min=torch.finfo().min)
-    score_RC.sub_(top_R1).mul_(LOG2_E).exp2_()  # exp may be MKL's, which is slow where the CPU is not Intel's
+    # exp2: torch's exp may be MKL's, which is slow on CPUs of other makers than Intel
+    score_RC.sub_(top_R1).mul_(LOG2_E).exp2_()
     total_R = score_RC.sum(dim=1)
     all_R = top_R1[:, 0] + total_R.log()
     total_R.clamp_(min=torch.finfo().tiny)

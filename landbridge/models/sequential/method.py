@@ -1,4 +1,17 @@
-"""What sequence methods share: their settings, a batch's loss, and how they are run."""
+"""Training of sequential models: settings, batches, target weights and the loss of a batch.
+
+SASRec and DWL share this module. A batch holds B windows of L positions. With the loss ℓ_t and the weight ω_t
+of each of its T targets (:mod:`landbridge.models.sequential.losses`), a step minimises
+
+    L = Σ_t ω_t ℓ_t / Σ_t ω_t                                                                          (1)
+
+Scores are dot products of states and item embeddings, or with a temperature T cosines divided by it:
+
+    s_tc = ⟨q_t, v_c⟩,   or   ⟨q_t, v_c⟩ / (‖q_t‖ ‖v_c‖ T)                                            (2)
+
+Letters: B windows, L positions, T targets, K sampled items per target, J = 1 + K, M sampled items per batch,
+C candidates, F factors, I items of all domains, N events, D domains.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +52,7 @@ if TYPE_CHECKING:
 
 
 class SequenceBatch(NamedTuple):
-    """Windows, with k items per place that the user does not have, or M items drawn for the whole batch.
+    """Windows, with K sampled negatives per position, or M items drawn for the whole batch.
 
     ``own``: all items of the users, a row per window.
     """
@@ -51,9 +64,9 @@ class SequenceBatch(NamedTuple):
 
 
 class TargetWeights:
-    """How much each target counts, from epoch to epoch: here all alike. On record is the mean loss by domain.
+    """Weights of the targets in each epoch, here 1 for all; the mean loss by domain is logged.
 
-    ``buffers``: what is remembered between epochs, changed in place.
+    ``buffers``: the state between epochs, changed in place and stored in checkpoints.
     """
 
     def __init__(self, train: MultiDomain, where: Any) -> None:
@@ -64,22 +77,23 @@ class TargetWeights:
         self.buffers: dict[str, Tensor] = {"loss_total": none_D, "loss_count": none_D.clone()}
 
     def begin(self, epoch: int) -> None:
-        """Before the batches of an epoch: forget the losses of the one before."""
+        """Reset the losses before the batches of an epoch."""
         self.buffers["loss_total"].zero_()
         self.buffers["loss_count"].zero_()
 
     def of(self, target_T: Tensor) -> Tensor:
-        """The weights of targets, (T,)."""
+        """Weights of targets, (T,)."""
         return torch.ones(len(target_T), device=target_T.device)
 
     def seen(self, target_T: Tensor, loss_T: Tensor) -> None:
-        """Add up the losses by domain."""
+        """Add the losses to the sums by domain."""
         domain_T = self.domain_I[target_T]
+        # float64: an epoch adds up millions of losses
         self.buffers["loss_total"].index_add_(0, domain_T, loss_T.double())
         self.buffers["loss_count"].index_add_(0, domain_T, torch.ones_like(loss_T, dtype=torch.float64))
 
     def loss_D(self) -> npt.NDArray[np.float64]:
-        """The mean loss of each domain since the epoch began, NaN where it has no target, (D,)."""
+        """Mean loss of each domain since the epoch began, NaN where it has no target, (D,)."""
         mean_D: npt.NDArray[np.float64] = (
             (self.buffers["loss_total"] / self.buffers["loss_count"]).cpu().numpy()
         )
@@ -92,8 +106,8 @@ class TargetWeights:
 
 
 class TargetBatch(NamedTuple):
-    """T targets of a batch: the state before each, its item, and what it is distinguished from: K sampled
-    items, or ``among``."""
+    """T targets of a batch: the state before each, its item, and the items it is compared with, either K
+    sampled ones or the candidates ``among``."""
 
     query_TF: Tensor
     target_T: Tensor
@@ -144,11 +158,11 @@ class SequenceMethod(Method):
         Optimizer("adam", self.lr, decay=self.weight_decay)  # refuses a decay of 1 / lr and more
 
     def target_weights(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
-        """How much each target counts. ``weights``: the network's, which change in place as it learns."""
+        """Weights of the targets. ``weights``: the network's, which change in place as it learns."""
         return TargetWeights(train, weights["item"].device)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> SequenceModel:
-        """Go ``epochs`` times through all events but every user's first."""
+        """Train on all events but every user's first; DataError if no user has two events."""
         options = options or FitOptions()
         where = device(options.device)
         windows = Windows(
@@ -169,13 +183,13 @@ class SequenceMethod(Method):
         return self.fitted(train, weights, log)
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
-        """How the losses that ``losses`` gives are weighed against each other."""
+        """How the losses of ``losses`` are weighted against each other."""
         return Uniform()
 
     def phase(
         self, steps: _Steps, weights: Mapping[str, Tensor], target_weights: TargetWeights
     ) -> Phase[SequenceBatch]:
-        """All epochs."""
+        """The one phase of a fit: all its epochs."""
         share_I = torch.from_numpy(steps.share_I).to(next(iter(weights.values())).device)
 
         def batches(epoch: int) -> Iterator[SequenceBatch]:
@@ -202,17 +216,17 @@ class SequenceMethod(Method):
         share_I: Tensor,
         target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
-        """The mean over the batch's targets, weighted: Σ ω ℓ / Σ ω."""
+        """The weighted mean over the batch's targets, Eq. (1)."""
         batch_targets = self.target_batch(weights, batch, share_I)
         weight_T = target_weights.of(batch_targets.target_T)
-        total, loss_T = self.total(weights, batch_targets, weight_T / weight_T.sum())
+        total, loss_T = self.total(weights, batch_targets, weight_T / weight_T.sum())  # Eq. (1)
         target_weights.seen(batch_targets.target_T, loss_T)
         return {"all domains": total}
 
     def target_batch(
         self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor
     ) -> TargetBatch:
-        """The states of a batch, what they are to find, and among what."""
+        """States, target items and candidates of a batch."""
         input_BL, target_BL, other_BLK = (
             torch.from_numpy(array).long().to(share_I.device)
             for array in (batch.window.input_BL, batch.window.target_BL, batch.other_BLK)
@@ -229,18 +243,18 @@ class SequenceMethod(Method):
             sampled_M = torch.from_numpy(batch.sampled_M).long().to(share_I.device)
             among = sequence_losses.in_batch(target_T, sampled_M, share_I, self.loss.log_q)
         if self.loss.kind == "sampled" and self.loss.mask_history:
-            held_BC = _held(batch.own, among.item_C, len(share_I))
+            held_BC = _in_history(batch.own, among.item_C, len(share_I))
             among = replace(among, hidden_BC=held_BC, window_T=window_T)
         return TargetBatch(query_TF, target_T, other_BLK[given_BL], among)
 
     def total(
         self, weights: Mapping[str, Tensor], batch_targets: TargetBatch, weight_T: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Σ ω ℓ, and ℓ without a gradient, (T,)."""
+        """Σ ω ℓ, and ℓ of each target without a gradient, (T,)."""
         if batch_targets.among is None:
             item_TJ = torch.cat([batch_targets.target_T[:, None], batch_targets.other_TK], dim=1)
             query_TF, item_TJF = self._scaled(batch_targets.query_TF, _rows(weights["item"], item_TJ))
-            score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]
+            score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]  # Eq. (2)
             loss_T = sequence_losses.binary(self.loss.kind, score_TJ, len(weights["item"]))
             return (weight_T * loss_T).sum(), loss_T.detach()
         everything = self.loss.kind == "softmax"
@@ -253,7 +267,7 @@ class SequenceMethod(Method):
         return getattr(torch, self.precision)
 
     def _scaled(self, query_TF: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """What is multiplied: rows as they are, or of length 1 and 1 / T."""
+        """The factors of Eq. (2): rows as they are, or of length 1 / T and 1."""
         from torch.nn.functional import normalize
 
         if self.loss.temperature is None:
@@ -265,7 +279,7 @@ class SequenceMethod(Method):
     def fitted(
         self, train: MultiDomain, weights: Mapping[str, Tensor], log: tuple[Record, ...]
     ) -> SequenceModel:
-        """The model with the weights as they are now."""
+        """The model with the current weights."""
         arrays = tensors.arrays(weights)
         return SequenceModel(
             train,
@@ -281,32 +295,32 @@ class SequenceMethod(Method):
 
 @dataclass(frozen=True, eq=False)
 class _Steps:
-    """The batches of a fit. ``table``: all domains as one."""
+    """The batches of a fit. ``table``: the events of all domains in one table."""
 
     method: SequenceMethod
     windows: Windows
     table: Interactions
 
     def epoch(self, number: int) -> Iterator[SequenceBatch]:
-        """A function of its number."""
+        """Batches of an epoch; they depend only on its number and the seed, so a fit can resume anywhere."""
         rng = generator(self.windows.seed, "extra items", str(number))
         for step, window in enumerate(self.windows.epoch(number)):
-            sampled_M = rng.integers(self.table.n_items, size=self._extra, dtype=np.int32)
+            sampled_M = rng.integers(self.table.n_items, size=self._n_sampled, dtype=np.int32)
             own = self.table.by_user.take(window.row_B)
             yield SequenceBatch(window, self._others(window, number, step), sampled_M, own)
 
     @property
     def share_I(self) -> npt.NDArray[np.float32]:
-        """f of every item, (I,)."""
+        """f: each item's share of all events, (I,)."""
         return (self.table.item_counts / max(len(self.table), 1)).astype(np.float32)
 
     @property
-    def _extra(self) -> int:
+    def _n_sampled(self) -> int:
         loss = self.method.loss
         return loss.sampled_negatives if loss.kind == "sampled" else 0
 
     def _others(self, window: Window, epoch: int, step: int) -> Int32:
-        """Items that the users do not have, (B, L, K)."""
+        """Sampled items that the users do not have, (B, L, K)."""
         from landbridge.data.sampling.kernels import negatives
 
         loss = self.method.loss
@@ -326,8 +340,9 @@ class _Steps:
         return other_BLK
 
 
-def _held(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:
-    """Whether the user of each window has each candidate, (B, C)."""
+def _in_history(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:
+    """Whether each candidate is in the history of each window's user, (B, C)."""
+    # a table of all items gives each event's candidate in O(1); -1 where the item is no candidate
     place_I = torch.full((n_items,), -1, device=item_C.device)
     place_I[item_C] = torch.arange(len(item_C), device=item_C.device)
     place_N = place_I[torch.from_numpy(own.columns).long().to(item_C.device)]
@@ -340,4 +355,5 @@ def _held(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:
 def _rows(item_IF: Tensor, index: Tensor) -> Tensor:
     from torch.nn.functional import embedding
 
+    # sparse: the gradient holds the rows of the batch only, and the optimiser updates no others
     return embedding(index, item_IF, sparse=True)

@@ -1,11 +1,10 @@
-"""SASRec: the next item from a user's latest events (Kang & McAuley, ICDM 2018).
+"""SASRec: self-attentive sequential recommendation (Kang & McAuley, ICDM 2018).
 
-A causal transformer reads a user's events of all domains in the order of time
-(:mod:`landbridge.models.sequential.transformer`), and its state after each event is to find the next one
-among all
-items (:mod:`~landbridge.models.sequential.losses`). The published loss is "bce" with one item drawn per
-event; "softmax" over all items does better where the catalogue is small enough for it, "gbce" (gSASRec,
-Petrov & Macdonald, RecSys 2023) and "sampled" where it is not.
+A causal transformer reads the events of a user from all domains in the order of time
+(:mod:`landbridge.models.sequential.transformer`). Its state after each event ranks the next item among all
+items (:mod:`~landbridge.models.sequential.losses`). The published loss is "bce" with one negative per event
+(Section III-E). "softmax" over all items is more accurate where the catalogue is small enough; for large
+catalogues use "gbce" (gSASRec, Petrov & Macdonald, RecSys 2023) or "sampled".
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from landbridge.models.sequential.method import SequenceMethod
 
 @dataclass(frozen=True)
 class SASRec(SequenceMethod):
-    """A causal transformer; its settings are those of every sequence method."""
+    """SASRec; its settings are those of every sequential method."""
 
     name: ClassVar[str] = "sasrec"
     paper: ClassVar[str] = "Kang & McAuley, ICDM 2018"

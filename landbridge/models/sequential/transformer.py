@@ -1,20 +1,22 @@
-"""A causal transformer on sequences of items (pre-LN), as a plan and named weights.
+"""A causal transformer encoder over item sequences (pre-LN): settings, named weights and the forward pass.
 
-With the rows v_i of items and p_l of places, counted from the end of the window, block b = 1 … B of
+Sources: SASRec (Kang & McAuley, ICDM 2018, Section III) with attention as in Vaswani et al. (2017, Section
+3.2.1). With the item embeddings v_i and position embeddings p_l, and blocks b = 1 … B:
 
     x_0 = drop(v_item + p_place)                                                                       (1)
-    y_b = x_{b-1} + _dropped(W_o attend(norm(x_{b-1})))       attend: softmax(Q Kᵀ / √(F / heads)) V       (2)
-    x_b = y_b + _dropped(W_2 gelu(W_1 norm(y_b) + c_1) + c_2)                                              (3)
-    q   = out(norm(x_B))                                  the user after each event                  (4)
+    y_b = x_{b-1} + drop(W_o attend(norm(x_{b-1})))     attend: softmax(Q Kᵀ / √(F / heads)) V         (2)
+    x_b = y_b + drop(W_2 gelu(W_1 norm(y_b) + c_1) + c_2)                                              (3)
+    q   = out(norm(x_B))                                the user's state after each event              (4)
 
-where attend sees a place and those before it. Windows begin at the left and end with padding, so the causal
-mask keeps padding out, and a place counts from the window's end: the last event has place 0 however long the
-window is. ``out`` is nothing, or W_4 gelu(W_3 x + c_3) + c_4. Weights by name: ``item``, ``place``,
-``block.0.norm.scale``, ``block.0.qkv.weight`` (out, in), ``norm.shift``, ``out.0.bias``.
-Letters: B windows, L places, F factors, H units of Eq. (3).
+attend sees a position and those before it. Windows start at the left and end with padding, so the causal mask
+also hides the padding. Positions count from the window's last event, which has position 0 for every length
+of the window. ``out`` is the identity, or W_4 gelu(W_3 x + c_3) + c_4 with ``projected``.
 
-Layers whose weights are of another type multiply in it (``layers_in``); the rest, attention with it, is in
-float32: its products are too small to gain.
+Weights by name: ``item`` (I, F), ``place`` (L, F), ``block.0.norm.scale`` (F,), ``block.0.qkv.weight`` (out,
+in), ``norm.shift``, ``out.0.bias``. Letters: B windows, L positions, F factors, H hidden units of Eq. (3).
+
+Mixed precision: dense layers multiply in the type of their weights (``layers_in``). The residual stream,
+layer norm and attention stay in float32; attention's products are too small to gain from 16 bits.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ Weights = Mapping[str, "Tensor"]
 
 @dataclass(frozen=True)
 class Encoder(Settings):
-    """The network's sizes."""
+    """Sizes of the transformer."""
 
     factors: int = setting(64, "Length of an embedding; a multiple of ``heads``.", low=1, symbol="F")
     blocks: int = setting(2, "Blocks of attention and dense layers.", low=0, symbol="B")
@@ -55,47 +57,53 @@ class Encoder(Settings):
         super().__post_init__()
         if self.factors % self.heads:
             raise SettingsError(
-                f"factors must be a multiple of heads: {self.factors} is none of {self.heads}."
+                f"factors must be a multiple of heads, but {self.factors} is not a multiple of {self.heads}."
             )
 
     def shapes(self, n_items: int) -> dict[str, tuple[int, ...]]:
-        """Every weight's shape by name."""
+        """Shape of every weight by name."""
         size = self.factors
-        found: dict[str, tuple[int, ...]] = {"item": (n_items, size), "place": (self.max_length, size)}
+        shapes: dict[str, tuple[int, ...]] = {"item": (n_items, size), "place": (self.max_length, size)}
         for number in range(self.blocks):
             block = f"block.{number}"
-            found |= _norm(f"{block}.norm", size) | _dense(f"{block}.qkv", size, 3 * size)
-            found |= _dense(f"{block}.mix", size, size) | _norm(f"{block}.above", size)
-            found |= _dense(f"{block}.up", size, self.hidden) | _dense(f"{block}.down", self.hidden, size)
-        found |= _norm("norm", size)
+            shapes |= _norm(f"{block}.norm", size) | _dense(f"{block}.qkv", size, 3 * size)
+            shapes |= _dense(f"{block}.mix", size, size) | _norm(f"{block}.above", size)
+            shapes |= _dense(f"{block}.up", size, self.hidden) | _dense(f"{block}.down", self.hidden, size)
+        shapes |= _norm("norm", size)
         if self.projected:
-            found |= _dense("out.0", size, size) | _dense("out.1", size, size)
-        return found
+            shapes |= _dense("out.0", size, size) | _dense("out.1", size, size)
+        return shapes
 
     def initial(self, n_items: int, seed: int, init_std: float, where: Any = "cpu") -> dict[str, Tensor]:
-        """Weights before the first step: all of deviation ``init_std``, scales 1, shifts and biases 0."""
+        """Initial weights: normal with deviation ``init_std``; scales 1, shifts and biases 0."""
+        # a generator per name: adding or removing a layer leaves the others' initial values as they were
         shapes = self.shapes(n_items).items()
         drawn = {name: _drawn(name, shape, generator(seed, name), init_std) for name, shape in shapes}
         return {name: torch.from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
 
     @staticmethod
     def layers_in(weights: Weights, dtype: Any) -> dict[str, Tensor]:
-        """The same weights, those of dense layers in another type of numbers."""
+        """The weights, with those of dense layers cast to ``dtype``."""
         dense = (".weight", ".bias")
         return {name: w.to(dtype) if name.endswith(dense) else w for name, w in weights.items()}
 
     def states(self, weights: Weights, input_BL: Tensor, dropout: float = 0.0) -> Tensor:
-        """The user after each event, Eqs. (1) to (4), (B, L, F); behind the end it means nothing."""
+        """Hidden states after each event, Eqs. (1) to (4), (B, L, F); undefined at padding.
+
+        ``input_BL``: item indices, -1 at padding.
+        """
         from torch.nn.functional import embedding, gelu
 
         count_B1 = (input_BL >= 0).sum(dim=1, keepdim=True)
         place_BL = (count_B1 - 1 - torch.arange(input_BL.shape[1], device=input_BL.device)).clamp(min=0)
-        filled_BL = torch.where(input_BL >= 0, input_BL, input_BL[:, :1])  # padding touches no row of its own
+        # padding reads the window's first item: its gradient there is 0, and no extra row becomes part of the
+        # sparse gradient, as an own padding row would
+        filled_BL = torch.where(input_BL >= 0, input_BL, input_BL[:, :1])
         item_BLF = embedding(filled_BL, weights["item"], sparse=True)
         x_BLF = _dropped(item_BLF + embedding(place_BL, weights["place"]), dropout)  # Eq. (1)
         for block in (f"block.{number}" for number in range(self.blocks)):
-            seen_BLF = self._attend(weights, block, _normed(weights, f"{block}.norm", x_BLF))
-            x_BLF = x_BLF + _dropped(_through(weights, f"{block}.mix", seen_BLF), dropout)  # Eq. (2)
+            attended_BLF = self._attend(weights, block, _normed(weights, f"{block}.norm", x_BLF))
+            x_BLF = x_BLF + _dropped(_through(weights, f"{block}.mix", attended_BLF), dropout)  # Eq. (2)
             up_BLH = gelu(_through(weights, f"{block}.up", _normed(weights, f"{block}.above", x_BLF)))
             x_BLF = x_BLF + _dropped(_through(weights, f"{block}.down", up_BLH), dropout)  # Eq. (3)
         x_BLF = _normed(weights, "norm", x_BLF)
@@ -133,10 +141,11 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, init_std
 
 
 def _dropped(x_BLF: Tensor, dropout: float) -> Tensor:
-    """Each number is 0 with the chance ``dropout``, decided by 16 random bits: four to a draw, where torch's
-    own dropout makes one slow draw for each on the CPU."""
+    """Dropout: each number becomes 0 with probability ``dropout``, others are divided by 1 - ``dropout``."""
     if not dropout:
         return x_BLF
+    # 16 random bits decide each number, four numbers per draw: torch's own dropout draws once per number,
+    # which is slow on the CPU. The probability is thereby a multiple of 2^-16.
     draws = torch.empty(-(-x_BLF.numel() // 4), dtype=torch.int64, device=x_BLF.device)
     bits_BLF = draws.random_(-(2**63), None).view(torch.int16)[: x_BLF.numel()].view_as(x_BLF)
     kept_BLF = (bits_BLF >= round(dropout * 2**16) - 2**15).to(x_BLF.dtype)

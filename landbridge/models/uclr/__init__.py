@@ -1,1 +1,1 @@
-"""UCLR: pretraining, contrastive auto-encoder, low-rank adaptation per domain."""
+"""UCLR: pretraining, a contrastive auto-encoder, and low-rank adaptation per domain."""

@@ -1,13 +1,16 @@
-"""A two-stream auto-encoder: one stream sees users' embeddings, the other sees some of them masked.
+"""Dual-stream auto-encoder: one stream encodes users' embeddings, the other has some users masked.
 
-Layers are x ← W x + b with ReLU between them, none after the code or the rebuilt row. Weights are a mapping
-of tensors handed in, so that the same functions run on trained, adapted (``lora``) and merged weights. A
-user is kept whole (k_i = 1) or masked whole (k_i = 0), so the second stream costs one extra row:
+Source: UCLR (Yang et al., WWW 2024, Eq. 4); see docs/methods/uclr.md. A layer is x ← W x + b, with ReLU
+between layers and none after the code or the reconstruction. Weights are passed in as a mapping of tensors,
+so that the same functions run on trained, adapted (``lora``) and merged weights. A user is kept (k_i = 1) or
+masked as a whole (k_i = 0, E_i replaced by 0), so the second stream costs one extra row:
 
     e_i = Enc(E_i),  Ê_i = Dec(e_i)                                                                    (1)
     e'_i = k_i e_i + (1 - k_i) Enc(0),  Ê'_i = k_i Ê_i + (1 - k_i) Dec(Enc(0))                         (2)
 
-Biases start away from zero: with Enc(0) = 0 the cosine of a masked user would have no direction.
+Biases are not initialised at 0: with Enc(0) = 0 the cosine of a masked user would be undefined.
+
+Letters: B users, F factors of an embedding, L numbers of a code.
 """
 
 from __future__ import annotations
@@ -26,12 +29,12 @@ from landbridge.training.torch_backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-LAYOUTS = {"A": (128, 32), "B": (32,)}  # of "hidden layer of size [128, 32]": B takes 128 for the input
+LAYOUTS = {"A": (128, 32), "B": (32,)}  # "hidden layer of size [128, 32]": in B 128 is the input's size
 MASKS = ("exact", "bernoulli")
 
 
 class Streams(NamedTuple):
-    """Codes (B, L) and rebuilt rows (B, F) of the plain and of the blanked stream."""
+    """Codes (B, L) and reconstructions (B, F) of the plain and of the masked stream."""
 
     code_BL: Tensor
     blanked_code_BL: Tensor
@@ -41,20 +44,20 @@ class Streams(NamedTuple):
 
 @dataclass(frozen=True)
 class AutoEncoder:
-    """``widths`` from the row to its code; the decoder mirrors them."""
+    """Layer ``widths`` from an embedding to its code; the decoder mirrors them."""
 
     widths: tuple[int, ...]
 
     @classmethod
-    def of(cls, factors: int, reading: str = "A") -> AutoEncoder:
-        """For rows of ``factors`` numbers, in one of the ``LAYOUTS``."""
-        if reading not in LAYOUTS:
-            raise SettingsError(unknown("reading of the auto-encoder", reading, LAYOUTS))
-        return cls((factors, *LAYOUTS[reading]))
+    def of(cls, factors: int, layout: str = "A") -> AutoEncoder:
+        """The auto-encoder of embeddings with ``factors`` numbers; SettingsError for an unknown layout."""
+        if layout not in LAYOUTS:
+            raise SettingsError(unknown("layout of the auto-encoder", layout, LAYOUTS))
+        return cls((factors, *LAYOUTS[layout]))
 
     @classmethod
     def with_weights(cls, weights: Mapping[str, Any]) -> AutoEncoder:
-        """The one whose weights these are."""
+        """The auto-encoder that these weights belong to."""
         encoder = [
             weights[name] for name in weights if name.startswith("encoder.") and name.endswith("weight")
         ]
@@ -74,11 +77,11 @@ class AutoEncoder:
         return weights
 
     def encode(self, weights: Mapping[str, Any], rows_BF: Any) -> Any:
-        """Codes of rows, (B, L); of tensors or of arrays."""
+        """Codes of embeddings, (B, L); takes tensors or arrays."""
         return self._through("encoder", weights, rows_BF)
 
     def decode(self, weights: Mapping[str, Any], code_BL: Any) -> Any:
-        """Rows rebuilt from codes, (B, F); of tensors or of arrays."""
+        """Embeddings reconstructed from codes, (B, F); takes tensors or arrays."""
         return self._through("decoder", weights, code_BL)
 
     def blank(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -87,7 +90,7 @@ class AutoEncoder:
         return code_1L, self.decode(weights, code_1L)
 
     def streams(self, weights: Mapping[str, Tensor], rows_BF: Tensor, kept_B: Tensor) -> Streams:
-        """Eq. (1) and (2); ``kept_B`` is bool, False where a user is masked."""
+        """Both streams, Eqs. (1) and (2); ``kept_B`` is bool, False where a user is masked."""
         code_BL = self.encode(weights, rows_BF)  # Eq. (1)
         rebuilt_BF = self.decode(weights, code_BL)
         code_1L, rebuilt_1F = self.blank(weights)
@@ -105,14 +108,15 @@ class AutoEncoder:
 def keep_mask(
     size: int, ratio: float, rng: np.random.Generator, sampling: str = "exact"
 ) -> npt.NDArray[np.bool_]:
-    """Which users the masked stream keeps, (size,): all but a share ``ratio``.
+    """Random mask of the users that the masked stream keeps, (size,); a fraction ``ratio`` is False.
 
-    "exact" blanks the nearest whole number of them, "bernoulli" each independently.
+    "exact" masks the nearest whole number of users, "bernoulli" each user independently. SettingsError for
+    another word or a ratio outside [0, 1].
     """
     if sampling not in MASKS:
         raise SettingsError(unknown("mask sampling", sampling, MASKS))
     if not 0 <= ratio <= 1:
-        raise SettingsError(f"The mask ratio is {ratio:g}: it is a share of users, between 0 and 1.")
+        raise SettingsError(f"mask_ratio must be a fraction of users between 0 and 1, not {ratio:g}.")
     if sampling == "bernoulli":
         return rng.random(size) >= ratio
     kept_B = np.ones(size, bool)

@@ -1,12 +1,13 @@
-"""UCLR's loss: reconstruction, and InfoNCE with a temperature per user.
+"""UCLR's loss: reconstruction, and InfoNCE with one temperature per user.
 
-A batch of B users has rows E_i, rebuilt as Ê_i and, from the stream in which some users are masked, as Ê'_i
-(:mod:`landbridge.models.uclr.autoencoder`), and two codes of each user, e_i and e'_i. A step minimises
+Source: UCLR (Yang et al., WWW 2024, Eqs. 3-5). A batch of B users has embeddings E_i, reconstructed as Ê_i
+and, from the masked stream, as Ê'_i (:mod:`landbridge.models.uclr.autoencoder`), and two codes per user, e_i
+and e'_i. A step minimises
 
     mean_i α (‖Ê_i - E_i‖² + ‖Ê'_i - E_i‖²)  +  mean_i ℓ_i                                             (1)
 
-with ℓ_i of :mod:`landbridge.models.common.losses` at one temperature for all users, or at each user's own.
-The anchor of ℓ_i is e_i, its positive is the same user's e'_i, its n = B - 1 negatives are the other users'
+with ℓ_i of :mod:`landbridge.models.common.losses` at one temperature for all users or at one per user. The
+anchor of ℓ_i is e_i, its positive is the same user's e'_i, and its n = B - 1 negatives are the other users'
 e'_k. With p_i = softmax(h_i/τ_i),
 
     h_i(k) = cos(e_i, e'_k) - cos(e_i, e'_i),   k ≠ i                                                  (2)
@@ -14,8 +15,11 @@ e'_k. With p_i = softmax(h_i/τ_i),
     KL_i = Σ_{k≠i} p_i(k) (log p_i(k) + log n)   ∈ [0, log n]                                          (4)
     ∂ log g_i / ∂cos(e_i, e'_k) = p_i(k)/τ_i,   ∂ log g_i / ∂cos(e_i, e'_i) = -1/τ_i                   (5)
 
-Exponents are taken relative to each user's largest gap, so that τ = 1e-5 neither overflows nor loses digits,
-in blocks of rows that stay in the cache: the B × B matrix p, kept for (5), is written and read once.
+Numerics: exponents are relative to each user's largest gap, so τ = 1e-5 neither overflows nor loses digits.
+Memory: the B × B matrix p is kept for (5); it is computed in blocks of rows that fit the cache, and is
+written and read once.
+
+Letters: B users, R rows of a block, L numbers of a code, F factors.
 """
 
 from __future__ import annotations
@@ -36,13 +40,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 COSINE_EPS = 1e-8
-BLOCK_NUMBERS = 1 << 17  # of a block of rows: 512 KiB
+BLOCK_NUMBERS = 1 << 17  # of a block of rows of p: 512 KiB
 Contrast = Callable[[Any, Any, Any], Any]  # users (B,), their codes (B, L) in both streams -> ℓ (B,)
 
 
 @dataclass(frozen=True)
 class DualStream:
-    """``contrast``: ℓ of Eq. (1); None: the plain stream is rebuilt, and nothing else."""
+    """The loss of Eq. (1). ``contrast``: ℓ, or None for the reconstruction of the plain stream only."""
 
     encoder: AutoEncoder
     alpha: float
@@ -51,7 +55,7 @@ class DualStream:
     def terms(
         self, layers: Mapping[str, Tensor], rows_BF: Tensor, users_B: Tensor, kept_B: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Ê (B, F), and the terms of Eq. (1); with one user there are no negatives."""
+        """Ê (B, F), and the terms of Eq. (1); without the contrast for one user, who has no negatives."""
         if self.contrast is None:
             rebuilt_BF = self.encoder.decode(layers, self.encoder.encode(layers, rows_BF))
             return rebuilt_BF, {"rebuilt": losses.reconstruction(rows_BF, rebuilt_BF).mean()}
@@ -76,12 +80,13 @@ def fixed_temperature(tau: float) -> Contrast:
 
 
 def user_temperatures(temperatures: Temperatures) -> Contrast:
-    """ℓ at every user's own temperature, which it moves."""
+    """ℓ at each user's own temperature; every call also updates the temperatures."""
     rule = temperatures.rule
 
     def contrast(users_B: Tensor, code_BL: Tensor, blanked_BL: Tensor) -> Tensor:
         n = len(users_B) - 1
         log_g_B, kl_B = log_partition_and_kl(code_BL, blanked_BL, temperatures.tau_U[users_B])
+        # Algorithm 1: temperatures move first, but the network's gradient takes those from before the move
         tau_B, log_s_B = temperatures.advance(users_B, log_g_B, kl_B, n)
         if rule.partition_ema < 1:
             return losses.log_ratio_estimate(log_g_B, tau_B, rule.rho(n), log_s_B)
@@ -91,7 +96,7 @@ def user_temperatures(temperatures: Temperatures) -> Contrast:
 
 
 def log_partition_and_kl(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
-    """log g, differentiable in the codes at held τ, and the KL, each (B,).
+    """InfoNCE's log g, Eq. (3), differentiable in the codes at constant τ, and its KL, Eq. (4), each (B,).
 
     DataError for fewer than two users.
     """
@@ -111,7 +116,7 @@ def log_partition_and_kl(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> 
 def _function() -> Any:
     """Eqs. (3)-(5) as an autograd function, made when torch is first needed."""
 
-    class StandOut(torch.autograd.Function):
+    class LogPartition(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
             size, n = len(anchor_BL), len(anchor_BL) - 1
@@ -133,24 +138,24 @@ def _function() -> Any:
             scale_B1 = (grad_B / tau_B).unsqueeze(1)
             return scale_B1 * (p_BB @ other_BL), p_BB.T @ (scale_B1 * anchor_BL), None  # Eq. (5)
 
-    return StandOut
+    return LogPartition
 
 
 def _block(
     anchor_RL: Tensor, other_BL: Tensor, tau_R: Tensor, start: int,
     p_RB: Tensor, log_g_R: Tensor, kl_R: Tensor, n: int,
 ) -> None:  # fmt: skip
-    """Some rows of p with -1 for the user's own entry, and their log g and KL, written in place."""
-    below_RB = anchor_RL @ other_BL.T
-    own_R = below_RB.diagonal(start).clone()
-    below_RB.sub_(own_R.unsqueeze(1)).div_(tau_R.unsqueeze(1))  # Eq. (2) over τ
-    below_RB.diagonal(start).fill_(-math.inf)
-    top_R = below_RB.amax(dim=1)
-    below_RB.sub_(top_R.unsqueeze(1))
-    torch.exp(below_RB, out=p_RB)
-    below_RB.diagonal(start).zero_()
+    """Write a block of rows of p, with -1 at the user's own entry, and their log g and KL in place."""
+    gap_RB = anchor_RL @ other_BL.T
+    own_R = gap_RB.diagonal(start).clone()
+    gap_RB.sub_(own_R.unsqueeze(1)).div_(tau_R.unsqueeze(1))  # Eq. (2) over τ
+    gap_RB.diagonal(start).fill_(-math.inf)
+    top_R = gap_RB.amax(dim=1)
+    gap_RB.sub_(top_R.unsqueeze(1))
+    torch.exp(gap_RB, out=p_RB)
+    gap_RB.diagonal(start).zero_()  # p is 0 there, and 0 · (-∞) in the sum of Eq. (4) would be NaN
     total_R = p_RB.sum(dim=1)
     p_RB.div_(total_R.unsqueeze(1))
     log_g_R.copy_(top_R + total_R.log() - math.log(n))  # Eq. (3)
-    kl_R.copy_(math.log(n) - total_R.log() + below_RB.mul_(p_RB).sum(dim=1))  # Eq. (4)
-    p_RB.diagonal(start).fill_(-1)  # Eq. (5)
+    kl_R.copy_(math.log(n) - total_R.log() + gap_RB.mul_(p_RB).sum(dim=1))  # Eq. (4)
+    p_RB.diagonal(start).fill_(-1)  # the positive's factor in Eq. (5): one product then gives both parts

@@ -1,12 +1,14 @@
-"""``AutoencoderModel``: rows that went through an auto-encoder of each domain, and how new rows go the same
-way.
+"""``AutoencoderModel``: user embeddings passed through each domain's auto-encoder, and fold-in of new users.
 
-With Enc and Dec the domain's layers and W_u a user's embedding before them,
+Source: UCLR (Yang et al., WWW 2024); which embedding is scored is not published, see docs/methods/uclr.md.
+With Enc and Dec the domain's layers and W_u the user's pretrained embedding,
 
     Ê_u = Dec(Enc(W_u)),   r_ui = x_u · I_i,   x_u = Ê_u ("rebuilt") or (Ê_u + W_u)/2 ("mean")          (1)
 
-A new user's embedding is folded in by the model that was there before the auto-encoder, ``base``, and then
-goes through (1); a user without events has the embedding Dec(Enc(0)). Scoring needs no torch.
+Fold-in: the pretrained model, ``base``, folds in a new user's embedding, which then passes through Eq. (1).
+Cold start: a user without events has the embedding Dec(Enc(0)). Scoring needs no torch.
+
+Letters: U users, B rows of a batch, F factors, I items.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from landbridge.models.base import StoredState
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder
 
-BLOCK_ROWS = 8192
+BLOCK_ROWS = 8192  # bounds the memory of the hidden layers when all users are encoded
 Layers = Mapping[str, Float32]
 
 
@@ -32,7 +34,7 @@ Layers = Mapping[str, Float32]
 class AutoencoderModel(DotProductModel):
     """``user_UF`` holds x_u of Eq. (1) for every user, so a known user costs a look-up.
 
-    ``layers``: domain -> the auto-encoder's weights by name, none where rows are served as they are.
+    ``layers``: domain -> the auto-encoder's weights by name, empty where embeddings are used unchanged.
     """
 
     base: DotProductModel
@@ -41,16 +43,16 @@ class AutoencoderModel(DotProductModel):
     kind: ClassVar[str] = "encoded"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Those of the model before."""
+        """The domains that the pretrained model uses."""
         return self.base.parties(domain, counts_BD)
 
     def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Embeddings of users given by ``size`` rows of events per domain, (B, F): only they are learned."""
+        """Embeddings of ``size`` users given by rows of events per domain, (B, F); all else stays fixed."""
         return encode_users(self.layers[domain], self.scored, self.base.fold_in(domain, events, size))
 
     @cached_property
     def _cold_F(self) -> dict[str, Float32]:
-        """Dec(Enc(0)), unless the cold policy says otherwise."""
+        """Embedding of a cold user by domain: Dec(Enc(0)), unless the cold policy sets another."""
         if self.cold_policy in ("mean", "zero"):
             return super()._cold_F
         return {
@@ -59,7 +61,7 @@ class AutoencoderModel(DotProductModel):
         }
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """The rows, every distinct set of layers once, and the model before."""
+        """The embeddings, the layers by domain, and the pretrained model."""
         arrays, about = self.rows_state()
         own, description = self.base.state()
         arrays |= {f"base/{name}": array for name, array in own.items()}
@@ -98,7 +100,7 @@ class AutoencoderModel(DotProductModel):
 
 
 def encode_users(layers: Layers, scored: str, rows_BF: Float32) -> Float32:
-    """x of Eq. (1) for rows W, (B, F); as they are where there are no layers."""
+    """x of Eq. (1) for embeddings W, (B, F); W itself where there are no layers."""
     if not layers:
         return rows_BF
     encoder = AutoEncoder.with_weights(layers)
@@ -113,9 +115,9 @@ def encode_users(layers: Layers, scored: str, rows_BF: Float32) -> Float32:
 
 
 def over_domains(base: DotProductModel) -> Float32:
-    """Every user's embeddings of all domains as one, each in proportion to their events there, (U, F).
+    """One embedding per user: the mean over domains, weighted by the user's events in each, (U, F).
 
-    Where all domains share a row it is that row; without events it is zero.
+    It is the common embedding where domains share one table, and zero for a user without events.
     """
     distinct = {id(rows_UF): rows_UF for rows_UF in base.user_UF.values()}
     activity_UD = base.history.activity_UD

@@ -1,9 +1,14 @@
-"""Low-rank adaptation (Hu et al. 2022): a trained weight stays, a product of two thin matrices is learned.
+"""LoRA: low-rank adaptation of trained weights (Hu et al., ICLR 2022, Section 4.1).
+
+A trained weight W₀ (R, C) stays fixed; the product of two thin matrices is trained:
 
     W = W₀ + B A,   B (R, K) = 0,  A (K, C) ~ N(0, 1/K) at the start                                   (1)
 
-so nothing changes before the first step. Rows of a table are W₀[i] + B[i] A and cost what a batch touches;
-R C trainable numbers become (R + C) K. A frozen weight is rank 0, a free one is rank 0 with a trainable W₀.
+B = 0 makes W = W₀ before the first step, while A ≠ 0 gives B a gradient. Rows of an embedding table are W₀[i]
++ B[i] A, so a step costs only the rows that a batch touches. R C trainable numbers become (R + C) K. A frozen
+weight has rank 0; a free one has rank 0 and a trainable W₀.
+
+Letters: U users, I items, F factors, B rows of a batch, R rows, C columns, K rank.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from landbridge.core.errors import SettingsError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-TARGETS = {  # what happens to the table of users, the table of items and the layers
+TARGETS = {  # scope -> treatment of the user table, the item table and the layers
     "users": ("adapted", "frozen", "frozen"),
     "all": ("adapted", "adapted", "adapted"),
     "items_free": ("adapted", "free", "free"),
@@ -30,14 +35,14 @@ TARGETS = {  # what happens to the table of users, the table of items and the la
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """One weight of Eq. (1); what trains has ``requires_grad``. A bias is a base (R,) of rank 0."""
+    """One weight of Eq. (1); trainable tensors have ``requires_grad``. A bias is a base (R,) of rank 0."""
 
     base: Tensor
     left_RK: Tensor
     right_KC: Tensor
 
     def rows(self, idx_B: Tensor) -> Tensor:
-        """Rows of the effective table, (B, C); a step on them touches no other row."""
+        """Rows of the effective table, (B, C), with sparse gradients: a step touches no other row."""
         from torch.nn.functional import embedding
 
         base_BC, left_BK = (embedding(idx_B, table, sparse=True) for table in (self.base, self.left_RK))
@@ -48,21 +53,21 @@ class Weight:
         return self.base + (self.left_RK @ self.right_KC).view_as(self.base)  # Eq. (1)
 
     def parameters(self) -> dict[str, Tensor]:
-        """What trains, by name: "base", or "left" and "right", or nothing."""
+        """Trainable tensors by name: "base", or "left" and "right", or none."""
         named = {"base": self.base, "left": self.left_RK, "right": self.right_KC}
         return {name: value for name, value in named.items() if value.requires_grad}
 
 
 @dataclass(frozen=True, eq=False)
 class LoraAdapter:
-    """The weights of one domain, over a base that domains share."""
+    """The adapted weights of one domain, over a base that all domains share."""
 
     users: Weight
     items: Weight
     layers: Mapping[str, Weight]
 
     def parameters(self) -> dict[str, Tensor]:
-        """What trains, by dotted name ("users.left", "layers.encoder.0.weight.right")."""
+        """Trainable tensors by dotted name ("users.left", "layers.encoder.0.weight.right")."""
         weights = {"users": self.users, "items": self.items}
         weights |= {f"layers.{name}": weight for name, weight in self.layers.items()}
         return {
@@ -70,11 +75,11 @@ class LoraAdapter:
         }
 
     def n_trainable(self) -> int:
-        """How many numbers train."""
+        """Number of trainable parameters."""
         return sum(value.numel() for value in self.parameters().values())
 
     def effective_layers(self) -> dict[str, Tensor]:
-        """The layers' effective weights, for the functions that take a mapping of tensors."""
+        """The layers' effective weights by name."""
         return {name: weight.whole() for name, weight in self.layers.items()}
 
 
@@ -86,17 +91,17 @@ def adapt(
     rank: int,
     rng: np.random.Generator,
 ) -> LoraAdapter:
-    """Trainable weights over trained ones, as ``scope`` says.
+    """Adapters over trained weights for a ``scope``; SettingsError for an unknown scope or a rank below 1.
 
     "users": the user table adapted, the rest frozen. "all": both tables and every layer adapted, biases
     frozen. "items_free": users adapted, items and layers trained in full. Controls: "full" and "none".
-    What is trained in full is copied: the given tensors never change. A weight thinner than ``rank`` gets
-    the rank it has.
+    Weights trained in full are copied: the given tensors never change. A weight with fewer rows or columns
+    than ``rank`` gets its full rank.
     """
     if scope not in TARGETS:
         raise SettingsError(unknown("scope", scope, TARGETS))
     if rank < 1:
-        raise SettingsError(f"rank is {rank}: an adapted weight needs a rank of 1 or more.")
+        raise SettingsError(f"rank must be 1 or more, not {rank}.")
     for_users, for_items, for_layers = TARGETS[scope]
     return LoraAdapter(
         _weight(users_UF, for_users, rank, rng),
@@ -105,13 +110,13 @@ def adapt(
     )
 
 
-def _weight(base: Tensor, way: str, rank: int, rng: np.random.Generator) -> Weight:
+def _weight(base: Tensor, treatment: str, rank: int, rng: np.random.Generator) -> Weight:
     import torch
 
     base = base.detach()
-    base = base.clone().requires_grad_() if way == "free" else base
+    base = base.clone().requires_grad_() if treatment == "free" else base
     n_rows, n_columns = base.shape if base.ndim == 2 else (len(base), 1)
-    width = min(rank, n_rows, n_columns) if way == "adapted" and base.ndim == 2 else 0
+    width = min(rank, n_rows, n_columns) if treatment == "adapted" and base.ndim == 2 else 0
     drawn_KC = rng.standard_normal((width, n_columns), np.float32) * np.float32(max(width, 1) ** -0.5)
     left_RK = base.new_zeros((n_rows, width))
     right_KC = torch.as_tensor(drawn_KC).to(base)

@@ -1,26 +1,28 @@
-"""UCLR: embeddings of all domains, as good for inactive users as for active ones (Yang et al., WWW 2024).
+"""UCLR: contrastive learning of cross-domain embeddings that are uniform for active and inactive users.
 
-A pairwise model of all domains as one table gives every user an embedding E_u and every item an embedding
-I_i ("pge"). An
-auto-encoder with weights θ sees every batch of users twice, as they are and with some of them masked
-(:mod:`landbridge.models.uclr.autoencoder`),
+Source: Yang et al., *Not All Embeddings are Created Equal*, WWW 2024; where the paper is silent or
+contradicts itself see docs/methods/uclr.md. The stages ("pge" to "full") are the paper's ablation:
+
+1. "pge": a pairwise model of all domains in one table gives every user an embedding E_u and every item I_i.
+2. "ae", "cl", "ucl": an auto-encoder with weights θ encodes each batch of users twice, plain and with some
+users
+   masked (:mod:`landbridge.models.uclr.autoencoder`),
 
     e = Enc(E),  e' = Enc(E'),  Ê = Dec(e),  Ê' = Dec(e')                                              (1)
 
-and learns to rebuild every user and to distinguish them from n others
-(:mod:`~landbridge.models.uclr.contrastive`):
+   and learns to reconstruct each user and to distinguish them from n others
+   (:mod:`~landbridge.models.uclr.contrastive`):
 
     min_θ  mean_i [ ℓ_i + α (‖Ê_i - E_i‖² + ‖Ê'_i - E_i‖²) ],   ℓ_i = τ_i (log g_i + ρ)                (2)
 
-where each user's τ_i moves by a gradient of its own (:mod:`~landbridge.models.uclr.temperature`). What is
-scored is r_ui = Ê_u · I_i. For every domain d a low-rank change of rows and layers, W = W₀ + BA
-(:mod:`~landbridge.models.uclr.lora`), is then learned from its pairs (u, i, j), u having i and not j:
+   "ae" only reconstructs the plain stream; "cl" is (2) with one temperature for all users; in "ucl" each
+   user's τ_i has its own updates (:mod:`~landbridge.models.uclr.temperature`). The score is r_ui = Ê_u · I_i.
+3. "full": for every domain d a low-rank change of embeddings and layers, W = W₀ + BA
+   (:mod:`~landbridge.models.uclr.lora`), is learned from triples (u, i, j), where u has item i and not j:
 
     min_{A,B}  mean_{uij} -ln σ(r_ui - r_uj)  +  (2) over the users of the batch                      (3)
 
-``stage`` is how far to go, the paper's ablation: "pge"; "ae", rebuilding the plain stream; "cl", (2) with
-one temperature for all; "ucl", (2); "full", (3). Where the paper is silent or contradicts itself see
-docs/methods/uclr.md.
+Letters: U users, B users of a batch, N pairs of a batch, F factors, I items, D domains.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ UserIndices = npt.NDArray[np.int64]
 
 
 class Triples(NamedTuple):
-    """Pairs, their distinct users (B,), each pair's place among these, and who is not masked (B,)."""
+    """Pairs, their distinct users (B,), each pair's index into these (N,), and the users not masked (B,)."""
 
     pairs: Pairs
     user_B: UserIndices
@@ -77,7 +79,7 @@ class Triples(NamedTuple):
 
 @dataclass(frozen=True)
 class Pretraining(Settings):
-    """The method that makes E and I."""
+    """The method that learns E and I."""
 
     method: Literal["bprmf", "ials", "lightgcn", "pepnet"] = setting("bprmf", "The method of stage pge.")
     settings: Mapping[str, Any] = setting({"reg": 1e-5}, "Its settings.")
@@ -85,7 +87,7 @@ class Pretraining(Settings):
 
 @dataclass(frozen=True)
 class EncoderSettings(Settings):
-    """The auto-encoder and how users are blanked out."""
+    """The auto-encoder and the masking of users."""
 
     layout: Literal["A", "B"] = setting(
         "A", "Widths of its layers: 128 and 32, or 32 with 128 for the input."
@@ -96,7 +98,7 @@ class EncoderSettings(Settings):
 
 @dataclass(frozen=True)
 class Contrast(Settings):
-    """The objective (2)."""
+    """The objective, Eq. (2)."""
 
     alpha: float = setting(0.3, "Weight of rebuilding.", low=0, symbol="α")
     temperature: TemperatureRule = setting(TemperatureRule(), "How temperatures move.")
@@ -104,7 +106,7 @@ class Contrast(Settings):
 
 @dataclass(frozen=True)
 class Adaptation(Settings):
-    """The low-rank changes of (3)."""
+    """The low-rank adaptation, Eq. (3)."""
 
     lora_targets: Literal["users", "all", "items_free", "full", "none"] = setting(
         "all", "What is adapted: users, all, all with free items and layers, all freely, or nothing."
@@ -116,7 +118,7 @@ class Adaptation(Settings):
 
 @dataclass(frozen=True)
 class UCLR(Method):
-    """Pretrained embeddings, made uniform by contrast and adapted to every domain."""
+    """UCLR: pretrained embeddings, a contrastive auto-encoder, and adaptation to every domain."""
 
     factors: int = setting(128, "Length of an embedding.", low=1, symbol="d")
     stage: Literal["pge", "ae", "cl", "ucl", "full"] = setting("full", "How far to go, the paper's ablation.")
@@ -194,7 +196,7 @@ class UCLR(Method):
         return Optimizer("adam", self.lr)
 
     def pretrainer(self) -> Method:
-        """The method of stage "pge": all domains as one table, as many factors."""
+        """The method of stage "pge", with all domains in one table and the same ``factors``."""
         from landbridge.models import registry
 
         kind = registry.method(self.pretrain.method)
@@ -221,7 +223,7 @@ class UCLR(Method):
         return self.fit_on(base, options)
 
     def fit_on(self, base: DotProductModel, options: FitOptions | None = None) -> AutoencoderModel:
-        """All that follows pretraining, on a model that is there: several fits may share it."""
+        """The stages after pretraining, on a given model; several fits may share it."""
         options, names = options or FitOptions(), base.history.domain_names
         model = AutoencoderModel(
             base.history,
@@ -266,10 +268,11 @@ class UCLR(Method):
             return streams.terms(layers, table_UF[users_B], users_B, kept_B)[1]
 
         def fitted() -> AutoencoderModel:
-            found = tensors.arrays(layers)
-            made_UF = encode_users(found, self.score_from, rows_UF)
+            arrays = tensors.arrays(layers)
+            encoded_UF = encode_users(arrays, self.score_from, rows_UF)
             names = model.history.domain_names
-            return replace(model, user_UF=dict.fromkeys(names, made_UF), layers=dict.fromkeys(names, found))
+            users, encoders = dict.fromkeys(names, encoded_UF), dict.fromkeys(names, arrays)
+            return replace(model, user_UF=users, layers=encoders)
 
         phase = Phase(
             self._encoding,
@@ -280,7 +283,7 @@ class UCLR(Method):
             optimizer=self.optimizer,
             buffers=temperatures.buffers(),
             log_norm=True,
-            log_values=temperatures.figures if self._encoding == "ucl" else dict,
+            log_values=temperatures.statistics if self._encoding == "ucl" else dict,
         )
         log = run_phase(phase, options, self._identity(model, options), fitted)
         return replace(
@@ -298,7 +301,7 @@ class UCLR(Method):
                 yield users_B, keep_mask(len(users_B), self.encoder.mask_ratio, rng, self.encoder.mask)
 
     def _streams(self, temperatures: Temperatures) -> DualStream:
-        """What Eq. (2) is at this stage."""
+        """The loss of Eq. (2) at this stage."""
         own, alike = user_temperatures(temperatures), fixed_temperature(self.contrast.temperature.start)
         contrast = {"ae": None, "cl": alike, "ucl": own}[self._encoding]
         return DualStream(AutoEncoder.of(self.factors, self.encoder.layout), self.contrast.alpha, contrast)
@@ -306,7 +309,7 @@ class UCLR(Method):
     def _adapt(
         self, model: AutoencoderModel, domain: str, temperatures: Temperatures, options: FitOptions
     ) -> AutoencoderModel:
-        """Eq. (3) for one domain; where no epoch is better on validation data, nothing is changed."""
+        """Adapt the model to one domain, Eq. (3); unchanged if no epoch improves the validation metric."""
         from landbridge.training.loop import run_phase
 
         weights = self._adaptation(model, domain, options)
@@ -351,7 +354,7 @@ class UCLR(Method):
         return replace(adapted() if better else model, log=records)
 
     def _adaptation(self, model: AutoencoderModel, domain: str, options: FitOptions) -> LoraAdapter:
-        """E, the domain's items and the layers with what may change about them."""
+        """Adapters of E, of the domain's items and of the layers."""
         where, rows_UF = device(options.device), over_domains(model.base)
         users_UF, items_IF = (torch.from_numpy(a).to(where) for a in (rows_UF, model.item_IF[domain]))
         layers = {name: torch.from_numpy(a).to(where) for name, a in model.layers[domain].items()}
@@ -365,7 +368,7 @@ class UCLR(Method):
         )
 
     def _triples(self, source: Pairwise, number: int) -> Iterator[Triples]:
-        """The domain's pairs in batches, and which users of a batch are not masked."""
+        """Batches of the domain's pairs, with the users that are not masked."""
         rng = generator(source.seed, "blanked", source.label, str(number))
         for pairs in source.batches(number, self.batch_size):
             users, place = np.unique(pairs.user_N, return_inverse=True)
@@ -392,7 +395,7 @@ class UCLR(Method):
         return {"ranking": ranking_N.mean(), **terms}  # Eq. (3)
 
     def _identity(self, model: AutoencoderModel, options: FitOptions) -> dict[str, Any]:
-        """What a checkpoint must agree with: settings, data, seed, and the rows that are built on."""
+        """What a checkpoint must match: settings, data, seed, and the pretrained embeddings."""
         rows_UF = np.ascontiguousarray(over_domains(model.base))
         digest = hashlib.sha256(rows_UF.tobytes()).hexdigest()
         data = model.history.fingerprint

@@ -1,4 +1,4 @@
-"""The log of a fit in several phases: epochs counted through, and how many of each phase were best."""
+"""The log of a fit with several phases: epochs counted across phases, and the best epoch of each phase."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Log = Sequence[Mapping[str, Any]]
 
 
 def phase_records(phase: str, log: Log, start: int) -> Iterator[Record]:
-    """A phase's records: epochs counted on from ``start``, figures but "valid" named after the phase."""
+    """A phase's records: epochs counted from ``start``, values other than "valid" prefixed with the phase."""
     for record in log:
         named = {f"{phase} {key}": value for key, value in record.items() if key not in ("epoch", "valid")}
         valid = {"valid": record["valid"]} if "valid" in record else {}
@@ -23,17 +23,17 @@ def phase_records(phase: str, log: Log, start: int) -> Iterator[Record]:
 def best_epochs(log: Log, optional: str) -> dict[str, int]:
     """Phase -> its best number of epochs, for the phases that were validated.
 
-    Of a phase whose name begins with ``optional`` it is 0 where none was better than what was before it.
+    It is 0 for a phase whose name begins with ``optional`` and that never improved on the phases before it.
     """
     phases: dict[str, list[float]] = {}
     for record in log:
         if "phase" in record:
             phases.setdefault(record["phase"], []).append(float(record.get("valid", -np.inf)))
-    found, before = {}, -np.inf
-    for phase, figures in phases.items():
-        if (top := max(figures)) == -np.inf:
+    best, before = {}, -np.inf
+    for phase, values in phases.items():
+        if (top := max(values)) == -np.inf:
             continue
         better = top > before or not phase.startswith(optional)
-        found[phase] = int(np.argmax(figures)) + 1 if better else 0
+        best[phase] = int(np.argmax(values)) + 1 if better else 0
         before = top if better else before
-    return found
+    return best

@@ -1,24 +1,32 @@
-"""A temperature per user, moved by a running average of its own gradient.
+"""Per-user temperatures of the contrastive loss, updated by a moving average of their gradients.
 
-With log g and KL of :mod:`landbridge.models.uclr.contrastive` over n negatives, F = τ_i (log g_i + ρ) has
+Source: UCLR (Yang et al., WWW 2024, Algorithm 2). With log g and KL of
+:mod:`landbridge.models.uclr.contrastive` over n negatives, F = τ_i (log g_i + ρ) has the derivative
 
     ∂F/∂τ_i = ρ - KL_i,   KL_i ∈ [0, log n]                                                            (1)
 
-so ρ says where a temperature comes to rest. ρ = 0 ("uco", Eq. 9 and 14 of Yang et al. 2024): the slope is
-never positive and every τ climbs to its upper bound. ρ = log n ("eq3", their Eq. 3): the slope is the
-entropy of p and every τ falls until one competitor stands alone, to its lower bound where several tie.
-Between them ("rgcl", Qiu et al. 2023) a τ rests where KL = ρ. Algorithm 2 moves each user of the batch,
-with G the gradient (1) times ``grad_scale``:
+so ρ determines the equilibrium of a temperature:
+
+- ρ = 0 ("uco", their Eqs. 9 and 14): the derivative is never positive; every τ rises to its upper bound.
+- ρ = log n ("eq3", their Eq. 3): the derivative is the entropy of p; every τ falls until one negative
+  dominates, or
+  to its lower bound where several tie.
+- between ("rgcl", Qiu et al., ICML 2023): τ settles where KL = ρ.
+
+Algorithm 2 updates each user of the batch, with G the gradient (1) times ``grad_scale``:
 
     u_i ← (1 - β₀) u_i + β₀ G_i                                                                        (2)
     τ_i ← clip(τ_i - η u_i, low, high)                                                                 (3)
 
-The log of a batch mean is biased; a running mean (Yuan et al. 2022) repairs that and changes (1) to
+The log of a batch mean is biased. A moving average s of g (Yuan et al., ICML 2022) reduces the bias and
+changes (1) to
 
     s_i ← (1 - γ) s_i + γ g_i,   s_i = g_i at the first visit                                          (4)
     ∂F/∂τ_i ≈ ρ + log s_i - g_i/s_i (KL + log g_i)                                                     (5)
 
-kept inside [ρ - log n, ρ], where every exact gradient lies. γ = 1 tracks nothing and (5) is (1).
+clipped to [ρ - log n, ρ], the range of every exact gradient. With γ = 1 nothing is averaged and (5) is (1).
+
+Letters: U users, B users of a batch.
 """
 
 from __future__ import annotations
@@ -48,15 +56,15 @@ GROUPS: Mapping[str, int] = {
     "14-25": 14,
     "26-50": 26,
     "51+": 51,
-}  # label -> fewest events in all domains; nine, as in the figure of the paper
+}  # label -> least number of events in all domains; the nine groups of the paper's plot
 
 
 @dataclass(frozen=True)
 class TemperatureRule(Settings):
-    """How temperatures move.
+    """Settings of the temperature updates.
 
-    Near its rest a τ's distance shrinks by 1 - 2ηρ/τ a step where h is Gaussian: an ``lr`` above τ/ρ makes
-    it swing.
+    If h is Gaussian, the distance of τ to its equilibrium is multiplied by 1 - 2ηρ/τ per step: it oscillates
+    with an ``lr`` above τ/ρ.
     """
 
     objective: Literal["uco", "eq3", "rgcl"] = setting(
@@ -81,7 +89,7 @@ class TemperatureRule(Settings):
         super().__post_init__()
         if not self.low <= self.start <= self.high:
             raise SettingsError(
-                f"Temperatures start at {self.start:g}, outside [{self.low:g}, {self.high:g}]: "
+                f"start is {self.start:g}, outside [{self.low:g}, {self.high:g}]: "
                 "choose low <= start <= high."
             )
 
@@ -91,14 +99,16 @@ class TemperatureRule(Settings):
         return share * math.log(negatives)
 
     def factor(self, users: int, batch: int) -> float:
-        """What the gradient is multiplied by."""
+        """The factor ``grad_scale`` of the gradient G in Eq. (2)."""
         return {"literal": 1 / users, "batch": 1 / batch, "one": 1.0}[self.grad_scale]
 
 
 @dataclass(frozen=True, eq=False)
 class Temperatures:
-    """The state of every user, float32 and changed in place: τ, u of Eq. (2), log s of Eq. (4)
-    (-inf before the first visit), each (U,)."""
+    """The temperature state of all users: τ, u of Eq. (2), log s of Eq. (4), each float32 (U,).
+
+    It changes in place. log s is -inf before a user's first visit.
+    """
 
     rule: TemperatureRule
     tau_U: Tensor
@@ -107,19 +117,19 @@ class Temperatures:
 
     @classmethod
     def start(cls, rule: TemperatureRule, users: int, device: torch.device | str = "cpu") -> Temperatures:
-        """Every user at ``rule.start``, none visited."""
+        """Every user's τ at ``rule.start``, no user visited."""
         tau_U = torch.full((users,), rule.start, dtype=torch.float32, device=device)
         return cls(rule, tau_U, torch.zeros_like(tau_U), torch.full_like(tau_U, -math.inf))
 
     def copy(self) -> Temperatures:
-        """The same, to be moved on its own."""
+        """An independent copy, for the adaptation to one domain."""
         return Temperatures(self.rule, *(values_U.clone() for values_U in self.buffers().values()))
 
     def buffers(self) -> dict[str, Tensor]:
-        """What moves, by name."""
+        """The state by name, for checkpoints."""
         return {"tau": self.tau_U, "average": self.average_U, "log_mean": self.log_mean_U}
 
-    def figures(self) -> dict[str, dict[str, float]]:
+    def statistics(self) -> dict[str, dict[str, float]]:
         """Mean and standard deviation of τ."""
         return {"temperature": {"mean": float(self.tau_U.mean()), "sd": float(self.tau_U.std(correction=0))}}
 
@@ -130,7 +140,7 @@ class Temperatures:
 
         ``log_g_B`` and ``kl_B`` are those at the present τ.
 
-        Returns what the network's own step takes: τ before this step and log s after it, each (B,).
+        Returns what the network's own step needs: τ before this step and log s after it, each (B,).
         """
         tau_B, log_g_B, kl_B = self.tau_U[users_B], log_g_B.detach(), kl_B.detach()
         log_s_B = _tracked(self.log_mean_U[users_B], log_g_B, self.rule.partition_ema)
@@ -146,7 +156,7 @@ class Temperatures:
 
 
 def by_activity(tau_U: npt.NDArray[np.float32], events_U: npt.NDArray[Any]) -> dict[str, dict[str, float]]:
-    """Group of users with similar numbers of events -> mean and sd of their τ, and how many they are.
+    """Activity group -> mean and standard deviation of its users' τ, and the number of users.
 
     Users without events have no temperature; groups without users are left out.
     """

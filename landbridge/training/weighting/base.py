@@ -1,11 +1,18 @@
-"""Loss weighting across domains: one weight per domain and step, as a function of the losses.
+"""Loss weighting for multi-domain training: constant, random, and uncertainty weights.
 
-A weighting is an immutable value. Its state from step to step is a mapping of arrays that is passed in and
-returned, so that it becomes part of a checkpoint.
+A weighting gives each domain's loss L_d one weight w_d per training step; the network minimises Σ_d w_d L_d.
+A weighting is an immutable value. What changes from step to step is its state, a mapping of arrays that is
+passed in and returned, so that a checkpoint can store it.
 
-Uncertainty (Kendall, Gal and Cipolla, CVPR 2018), the form for classification, with learned s_d = ln σ_d²:
+Uncertainty weighting (Kendall, Gal and Cipolla, CVPR 2018, Section 3.2, the form for classification) learns
+s_d = ln σ_d² by gradient descent with step η on
 
-    Σ_d exp(-s_d) L_d + s_d/2,   s_d ← s_d - η max(½ - exp(-s_d) L_d, -1),   |s_d| ≤ 10               (1)
+    F = Σ_d exp(-s_d) L_d + s_d / 2                                                                    (1)
+    s_d ← s_d - η max(1/2 - exp(-s_d) L_d, -1),   |s_d| ≤ 10                                           (2)
+
+The weight is w_d = exp(-s_d). The bounds in Eq. (2) are ours: a single huge loss moves s_d by at most η.
+
+Letters: D domains, N random weightings.
 """
 
 from __future__ import annotations
@@ -83,6 +90,7 @@ class Fixed(Weighting):
                 raise SettingsError(
                     f"The weight of domain {domain!r} must be 0 or more and finite, not {weight}."
                 )
+        # the dataclass is frozen; a read-only copy keeps the caller from changing weights during a fit
         object.__setattr__(self, "by_domain", MappingProxyType(dict(self.by_domain)))
 
     def weights(
@@ -104,6 +112,7 @@ def random_weightings(domains: Sequence[str], number: int = 10, seed: int = 0) -
 
     The first ones are the same for every ``number``.
     """
+    # a flat Dirichlet is uniform on the simplex: every direction of the trade-off is equally likely
     share_ND = generator(seed, "random weightings").dirichlet(np.ones(len(domains)), number)
     return tuple(
         Fixed(dict(zip(domains, weight_D.tolist(), strict=True))) for weight_D in len(domains) * share_ND
@@ -112,7 +121,7 @@ def random_weightings(domains: Sequence[str], number: int = 10, seed: int = 0) -
 
 @dataclass(frozen=True)
 class Uncertainty(Weighting):
-    """Uncertainty weighting: weights exp(-s_d), Eq. (1), which converge to 1/(2 L_d); ``lr`` is η.
+    """Uncertainty weighting: weights exp(-s_d) of Eq. (1), which converge to 1/(2 L_d); ``lr`` is η.
 
     The weights have no fixed sum.
     """
@@ -128,10 +137,12 @@ class Uncertainty(Weighting):
         """The weights before this step; a domain without a loss keeps its s."""
         s_of = {domain: float(state[domain][0]) if domain in state else 0.0 for domain in losses}
         weights = {domain: exp(-s) for domain, s in s_of.items()}
+        # ∂F/∂s of Eq. (1)
         slopes = {domain: 0.5 - weights[domain] * float(loss.detach()) for domain, loss in losses.items()}
-        moved = {domain: s - self.lr * max(slopes[domain], -1.0) for domain, s in s_of.items()}  # Eq. (1)
-        kept = {domain: np.clip([s], -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE) for domain, s in moved.items()}
-        return weights, {**state, **kept}
+        moved = {domain: s - self.lr * max(slopes[domain], -1.0) for domain, s in s_of.items()}  # Eq. (2)
+        bounded = {domain: np.clip([s], -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE) for domain, s in moved.items()}
+        # domains without a loss in this batch are not in ``bounded`` and keep their previous s
+        return weights, {**state, **bounded}
 
     def log_values(self, state: State) -> LogValues:
         """``weight`` by domain."""
@@ -139,6 +150,6 @@ class Uncertainty(Weighting):
 
 
 def within(key: str, value: float, least: float, below: float) -> None:
-    """SettingsError for a setting that is not between the two."""
+    """Raise SettingsError unless ``least`` <= ``value`` < ``below``."""
     if not least <= value < below:
         raise SettingsError(f"{key} must be {least} or more and below {below}, not {value}.")

@@ -1,34 +1,41 @@
-"""Weights of sparse domains from events as they come in; what is remembered is a few figures per domain.
+"""Online domain weights from a stream of events, with a few numbers of state per domain.
 
-Every event counts half as much after a half-life h, in events or in the unit of ``elapsed``. A batch of N
-events, n_d of domain d, for which e has elapsed (N if h is in events), is taken as spread evenly over e:
+Every event counts half as much after a half-life h, measured in events or in the unit of ``elapsed``. A batch
+of N events, n_d of them in domain d, during which e has elapsed (e = N if h is in events), is treated as if
+its events were spread evenly over e:
 
     m_d ← 2^(-e/h) m_d + n_d a,   a = (1 - 2^(-e/h)) / (ln 2 · e/h),   f_d = m_d / Σ m                 (1)
     t = renormalised(map(ln 1/f), f)                                                                   (2)
     ln w_d ← ln w_d + clip(ln t_d - ln w_d, ± ln(1 + change))                                          (3)
 
-so the order within a batch is of no account, and how a stream is cut into batches hardly. The division by Σ m
-is the correction of the bias at the start. Three guarantees, for the exponential map:
+m_d is the decayed count, f_d the current share, t_d the target and w_d the weight; ``map`` and
+``renormalised`` are Eqs. (4)-(9) of :mod:`~landbridge.training.weighting.sparsity`. The order of events
+within a batch has no effect, and how a stream is cut into batches has little. Dividing by Σ m corrects the
+bias at the start. Three guarantees hold for the exponential map:
 
-- Steps: no weight changes by more than a factor 1 + ``change`` in an update, and all stay within the bounds.
-- A change of the shares from f to f' at once: what is left of f decays as 2^(-e/h). After
+- Bounded steps: no weight changes by more than a factor 1 + ``change`` per update, and all stay in the
+  bounds.
+- Convergence after the shares jump from f to f': the influence of f decays as 2^(-e/h). After
 
-      k = ⌈h/N · log2(r / (ε min f'))⌉ + ⌈ln(high/low) / ln(1 + change)⌉,   r = max(1, 2κ - 1)         (4)
+      k = ⌈h/N · log2(r / (ε min f'))⌉ + ⌈ln(max/min) / ln(1 + change)⌉,   r = max(1, 2κ - 1)          (4)
 
-  updates of N events that have the shares f', every ln w_d is within ε of its new place and stays there, if
-  no bound acts on the targets by then or there is no renormalisation: after the first term all targets are
-  within ε, and the second is enough to cross the whole range. A random stream adds the noise below.
-- Independent events of constant shares: ln f_d has deviation √((1 - f_d)/(f_d n)), n = 2h/ln 2 events, and
-  weights are those of "frequency" (:mod:`~landbridge.training.weighting.sparsity`) but for this noise.
+  updates of N events with the shares f', every ln w_d is within ε of its new value and stays there, provided
+  that no bound acts on the targets by then or that there is no renormalisation. After the first term all
+  targets are within ε; the second term is enough to cross the whole range. A random stream adds the noise
+  below.
+- Noise: for independent events with constant shares, ln f_d has standard deviation √((1 - f_d)/(f_d n)) with
+  n = 2h/ln 2 events, and the weights are those of "frequency" in sparsity up to this noise.
 
-Whether the shares have changed is tested on its own, and changes nothing. Every window of events is compared
-with the one before it by the χ² test of homogeneity:
+Drift detection is separate and changes no weight. Every window of events is compared with the previous one by
+the χ² test of homogeneity:
 
     X² = Σ (n - expected)² / expected,   drift where P(χ² > X²) < alarm                                (5)
 
-With independent events a test is a false alarm with probability ``alarm``, as far as χ² is right; domains of
-fewer than 5 expected events are taken together for that. Events that come in sessions of one domain are not
-independent, and alarms are more frequent. A change that is slow against a window is not noticed.
+With independent events a test gives a false alarm with probability ``alarm``, as far as the χ² approximation
+holds; domains with fewer than 5 expected events are pooled for it. Events that come in sessions of one domain
+are not independent and cause more alarms. A change that is slow compared with a window is not detected.
+
+Letters: D domains, N events of a batch, C cells of the test (domains, the rare ones pooled).
 """
 
 from __future__ import annotations
@@ -46,16 +53,16 @@ from landbridge.training.epochs import State
 from landbridge.training.weighting.base import LogValues, within
 from landbridge.training.weighting.sparsity import WeightMap
 
-LEAST_EXPECTED = 5.0
+LEAST_EXPECTED = 5.0  # events: the usual limit below which χ² is a poor approximation
 
 
 @dataclass(frozen=True)
 class OnlineWeights:
-    """Weights that follow a stream, Eqs. (1)-(5).
+    """Domain weights that follow a stream of events, Eqs. (1)-(5).
 
-    ``half_life``: h. ``map``: from scores to weights, with the bounds. ``renorm``: targets have mean 1 over
-    the current shares. ``change``: the largest relative change of a weight in an update. ``window``: events
-    in each of two windows compared, at least; ``alarm``: rate of false alarms per test.
+    ``half_life``: h. ``map``: from scores to weights, with the bounds. ``renorm``: whether targets have mean
+    1 over the current shares. ``change``: largest relative change of a weight per update. ``window``: least
+    number of events in each of the two windows compared. ``alarm``: rate of false alarms per test.
 
     The state is a mapping of arrays, (D,) or (1,); no function changes the one it is given.
     """
@@ -76,8 +83,9 @@ class OnlineWeights:
         within("alarm", self.alarm, 0, 1)
 
     def begin(self, share_D: npt.ArrayLike) -> State:
-        """The state before the stream: shares known in advance, as if from a long stream, or all 0."""
+        """The state before the stream. ``share_D``: shares known in advance, or all 0 if nothing is known."""
         share_D = np.asarray(share_D, np.float64)
+        # h / ln 2 is the limit of Σ m on a long stream: known shares count like a long stream
         mass_D = share_D / max(share_D.sum(), np.finfo(float).tiny) * self.half_life / log(2)
         none_D = np.zeros(len(share_D))
         return {
@@ -90,10 +98,10 @@ class OnlineWeights:
         }
 
     def seen(self, state: State, domain_N: npt.ArrayLike, elapsed: float | None = None) -> State:
-        """After a batch: the place of each event's domain, (N,), in any order.
+        """The state after a batch.
 
-        ``elapsed``: what has gone by since the last batch, where the half-life is not in events.
-        DataError for a place that is none.
+        ``domain_N``: the domain index of each event, in any order. ``elapsed``: since the previous batch,
+        needed where the half-life is not in events. DataError for an index outside the domains.
         """
         domain_N, number = np.asarray(domain_N, np.int64), len(state["mass_D"])
         if domain_N.size and not 0 <= domain_N.min() <= domain_N.max() < number:
@@ -127,8 +135,11 @@ class OnlineWeights:
         }
 
     def lag(self, events: int, least: float, near: float = 0.05) -> int:
-        """Eq. (4): updates of so many events after which weights are at most ``near``, ε, from their places
-        under new shares of which the smallest is ``least``."""
+        """Convergence time, Eq. (4): updates until the weights fit new shares.
+
+        ``events``: N, per update. ``least``: the smallest new share. ``near``: ε, the remaining distance of
+        ln w. SettingsError for another map than the exponential one.
+        """
         if self.map.kind != "exponential" or events < 1 or not (0 < least <= 0.5 and 0 < near <= 1):
             raise SettingsError(
                 "lag is known for the exponential map, 1 event or more, a least share above 0 and at most "
@@ -142,6 +153,7 @@ class OnlineWeights:
         if not 0 <= elapsed < np.inf:
             raise DataError(f"elapsed must be 0 or more and finite, not {elapsed}.")
         rate = log(2) * elapsed / self.half_life
+        # expm1: 1 - exp(-rate) would lose all digits where a batch is short against the half-life
         fresh = -expm1(-rate) / rate if rate else 1.0
         return np.asarray(np.exp(-rate) * mass_D + fresh * count_D)  # Eq. (1)
 
@@ -151,7 +163,7 @@ class OnlineWeights:
         return self.map.weights(score_D, share_D if self.renorm else None)  # Eq. (2)
 
     def _tested(self, state: State, count_D: Float64) -> State:
-        """With the counts in the window, and the test where it is full."""
+        """The state with the counts added to the window, and tested if the window is full."""
         recent_D, reference_D = state["recent_D"] + count_D, state["reference_D"]
         if recent_D.sum() < self.window:
             return {**state, "recent_D": recent_D}
@@ -166,7 +178,7 @@ class OnlineWeights:
 
 
 def homogeneity(one_D: Float64, other_D: Float64) -> float:
-    """P(χ² > X²), Eq. (5): how often two windows of independent events with the same shares differ more."""
+    """The p-value of the χ² test of homogeneity, Eq. (5), for the counts of two windows, (D,) each."""
     from scipy.special import chdtrc
 
     count_2D = np.stack([one_D, other_D])
@@ -176,6 +188,7 @@ def homogeneity(one_D: Float64, other_D: Float64) -> float:
         np.column_stack([table[:, ~rare_D], table[:, rare_D].sum(axis=1)])
         for table in (count_2D, expected_2D)
     )
+    # domains without events in both windows, and an empty pool, have no cell in the test
     some_C = expected_2C.min(axis=0) > 0
     gap_2C = count_2C[:, some_C] - expected_2C[:, some_C]
     degrees = int(some_C.sum()) - 1

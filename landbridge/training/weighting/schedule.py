@@ -1,26 +1,35 @@
-"""The weights of sparse domains while a network learns (DWL, the second algorithm), and as a weighting.
+"""Dynamic domain weights: sparsity weights that are updated between epochs while a network trains (DWL).
 
-Every ``update_every`` epochs the domains' scores s become weights c by map and renormalisation
-(:mod:`landbridge.training.weighting.sparsity`), and the weights w move towards them:
+Source: Mittal et al., arXiv 2510.04375, second algorithm; the differences are in docs/methods/dwl-weights.md.
+Every ``update_every`` epochs the domains' scores s become target weights c by map and renormalisation (Eqs.
+(4)-(9) of :mod:`landbridge.training.weighting.sparsity`), and the weights w move towards them:
 
     c = renormalised(map(s), f)                                                                        (1)
-    w ← w + (1 - μ) (c - w),                  from constant c   w_k = c + μ^k (w_0 - c)                (2)
-    w ← w + (1 - μ) / (1 - μ^k) (c - w)       with bias correction, at the k-th update                 (3)
+    w ← w + (1 - μ) (c - w);              with constant c   w_k = c + μ^k (w_0 - c)                    (2)
+    w ← w + (1 - μ) / (1 - μ^k) (c - w)   with bias correction, at the k-th update                     (3)
 
-Eq. (3) is the average that starts at zero, divided by 1 - μ^k, and forgets w_0. c comes *before* the average:
-bounds and a mean of 1 both hold for every c and for w_0, so they hold for all that lies between them, w, and
-nothing has to be repaired afterwards. Renormalising w once more would change nothing but Eq. (2).
+Eq. (3) is the moving average that starts at zero, divided by 1 - μ^k; it forgets w_0 at the first update.
+Renormalisation comes *before* the average: the bounds and the mean of 1 hold for every c and for w_0, hence
+for every average of them, and w needs no correction afterwards.
 
-What may change the scores is the ``signal``:
+``signal`` says what the scores follow:
 
-    "static"   s_d of all events: c is constant, and w on its way from w_0
-    "window"   s_d of the events of the last ``window_days``. The events are gone through in their time: at
-               the k-th of K updates the window ends where k/K of all events have been
-    "loss"     s_d = ln(L_d / L_d of the first update), L_d the mean loss since the last one              (4)
-    "gradient" not here: that is :class:`landbridge.training.weighting.gradnorm.GradNorm` as the network's
-    weighting
+    "static"   s_d of all events: c is constant and w approaches it from w_0 "window"   s_d of the events of
+    the last ``window_days`` days. Training replays the history: at the k-th of K
+               updates the window ends at the time by which k/K of all events had happened
+    "loss"     s_d = ln(L_d / L_d of the first update), L_d the mean loss since the previous update    (4)
+    "gradient" is not handled here: use :class:`landbridge.training.weighting.gradnorm.GradNorm`
 
-A domain that was not measured since the last update (no event in the window, no loss) keeps its score.
+A domain that was not measured since the previous update (no event in the window, or no loss) keeps its score.
+
+For a network with one loss per domain (:class:`DynamicSparsity`), each the mean L_d over the domain's own
+part of a batch, weights w_d of *samples* become weights of the losses:
+
+    Σ_d D f_d w_d L_d,   Σ_d D f_d w_d = D                                                             (5)
+
+A plain Σ L_d counts every domain alike, so a sample of a small domain counts more: it equals w_d = 1/(D f_d).
+
+Letters: D domains, K updates.
 """
 
 from __future__ import annotations
@@ -51,10 +60,10 @@ LEAST_LOSS = 1e-8
 
 @dataclass(frozen=True)
 class WeightSchedule(Settings):
-    """How weights follow the domains' scores, Eqs. (1)-(4).
+    """How domain weights follow the domains' scores during training, Eqs. (1)-(4).
 
-    The state is a mapping of small arrays, (D,) or (1,), so that it can stand in a checkpoint; no function
-    changes the one it is given.
+    The state is a mapping of small arrays, (D,) or (1,), so that a checkpoint can store it; no function
+    changes the state it is given.
     """
 
     sparsity: SparsityScore = setting(SparsityScore(), "From counts to scores.")
@@ -77,7 +86,7 @@ class WeightSchedule(Settings):
             raise SettingsError("signal='window' and window_days belong together: give both or neither.")
 
     def windows(self, data: MultiDomain, epochs: int) -> tuple[DomainCounts, ...]:
-        """What to count at every update of so many epochs; nothing unless the signal is "window"."""
+        """The event counts for every update of a fit of ``epochs``; empty unless the signal is "window"."""
         number = (epochs - 1) // self.update_every
         if self.window_days is None or number < 1:
             return ()
@@ -85,12 +94,14 @@ class WeightSchedule(Settings):
         return tuple(DomainCounts.of(data, end - int(self.window_days * DAY), end) for end in ends)
 
     def begin(self, counts: DomainCounts, share_D: Float64 | None = None) -> State:
-        """The state before the first epoch. ``counts``: of all training events; ``share_D``: f_d where it is
-        another than theirs."""
+        """The state before the first epoch.
+
+        ``counts``: of all training events; ``share_D``: f_d, if it differs from theirs.
+        """
         if self.signal == "gradient":
             raise SettingsError(
-                "signal='gradient' is GradNorm's: give the network "
-                "landbridge.training.weighting.gradnorm.GradNorm."
+                "signal='gradient' has no schedule: use landbridge.training.weighting.gradnorm.GradNorm as "
+                "the network's weighting."
             )
         score_D = self.sparsity.score(counts)
         state: State = {
@@ -105,7 +116,7 @@ class WeightSchedule(Settings):
     def at_epoch(
         self, state: State, epoch: int, measured: DomainCounts | npt.ArrayLike | None = None
     ) -> State:
-        """The state in which epoch number ``epoch`` begins: an update after every ``update_every`` epochs.
+        """The state at the start of epoch number ``epoch``, updated after every ``update_every`` epochs.
 
         ``measured``: the window's counts for "window", needed only at an update; the domains' mean losses
         (D,) in the epoch before for "loss", NaN where there was none; nothing for "static", or new counts.
@@ -119,7 +130,7 @@ class WeightSchedule(Settings):
         return state if epoch % self.update_every else self.updated(state, counts)
 
     def observed(self, state: State, loss_D: npt.ArrayLike) -> State:
-        """With losses added to those since the last update, (D,), NaN where there is none."""
+        """The state with one mean loss per domain added, (D,), NaN where there is none."""
         loss_D = np.asarray(loss_D, np.float64)
         return {
             **state,
@@ -128,7 +139,7 @@ class WeightSchedule(Settings):
         }
 
     def updated(self, state: State, counts: DomainCounts | None = None) -> State:
-        """After one update. ``counts``: what is counted now; without, the scores stay as they are."""
+        """The state after one update. ``counts``: new event counts; None keeps the scores."""
         if self.signal == "window" and counts is None:
             raise SettingsError("signal='window' needs the counts of the window at every update.")
         state = self._slowness(state) if self.signal == "loss" else self._counted(state, counts)
@@ -163,8 +174,9 @@ class WeightSchedule(Settings):
         return {**state, "score_D": np.where(np.isnan(score_D), state["score_D"], score_D)}
 
     def _slowness(self, state: State) -> State:
-        """Eq. (4); the losses since the last update are then forgotten."""
+        """The state with the scores of Eq. (4) and with the sum of losses reset."""
         seen_D = state["losses_D"] > 0
+        # the bound keeps the logarithm finite for losses that reach 0
         mean_D = np.maximum(state["loss_D"] / np.maximum(state["losses_D"], 1), LEAST_LOSS)
         first_D = np.where(seen_D & (state["first_D"] == 0), mean_D, state["first_D"])
         score_D = np.log(mean_D / np.where(seen_D, first_D, mean_D))  # Eq. (4)
@@ -178,16 +190,12 @@ class WeightSchedule(Settings):
 
 @dataclass(frozen=True, eq=False)
 class DynamicSparsity(Weighting):
-    """A schedule for any network whose losses L_d are means over each domain's own part of a batch.
+    """Dynamic weights for any network with one loss per domain, Eq. (5).
 
-    In a plain sum of these every domain counts alike, so a sample of a small one more than one of a large
-    one: that is as good as weights 1/f_d. For weights w_d of *samples* the losses need, with D domains,
-
-        Σ_d D f_d w_d L_d,   Σ_d D f_d w_d = D                                                         (5)
-
-    ``counts``: of the training data; ``share_D``: f_d, the domains' parts of all samples, where these are not
-    the shares in the counts; ``windows``: those of ``schedule.windows``. An update comes after
-    ``schedule.update_every`` times ``steps_per_epoch`` steps.
+    The losses must be means over each domain's own part of a batch. ``counts``: of the training data;
+    ``share_D``: f_d, the domains' shares of all samples, if they differ from the shares in the counts;
+    ``windows``: those of ``schedule.windows``. The weights are updated every ``schedule.update_every`` times
+    ``steps_per_epoch`` steps.
     """
 
     schedule: WeightSchedule
@@ -203,7 +211,7 @@ class DynamicSparsity(Weighting):
 
     @classmethod
     def of(cls, schedule: WeightSchedule, data: MultiDomain, steps_per_epoch: int, epochs: int) -> Self:
-        """For a fit of so many epochs in which every event is a sample of its own domain alone."""
+        """For a fit of ``epochs`` in which every event is a sample of its own domain only."""
         own_D = np.array([len(events) for events in data.domains.values()]) / max(data.n_events, 1)
         return cls(schedule, DomainCounts.of(data), steps_per_epoch, schedule.windows(data, epochs), own_D)
 
@@ -231,7 +239,7 @@ class DynamicSparsity(Weighting):
         return {**self.schedule.begin(self.counts, self.share_D), "steps_1": np.zeros(1, np.int64)}
 
     def _due(self, state: State) -> State:
-        """After an update where it is time for one; a fit longer than planned keeps the last window."""
+        """The state after an update if one is due; a fit longer than planned keeps the last window."""
         if state["steps_1"][0] % (self.schedule.update_every * self.steps_per_epoch):
             return state
         place = min(int(state["updates_1"][0]), len(self.windows) - 1)
@@ -241,15 +249,16 @@ class DynamicSparsity(Weighting):
         here_D, factor_D = state["share_D"] > 0, np.ones(len(self.counts.names))
         share_D = state["share_D"][here_D]
         if share_D.size and not alike(share_D / share_D.max()):
-            factor_D[here_D] = share_D / share_D.mean()  # D f_d
+            factor_D[here_D] = share_D / share_D.mean()  # D f_d over the domains that have samples
         weight_D = factor_D * state["weight_D"]  # Eq. (5)
         return dict(zip(self.counts.names, weight_D.tolist(), strict=True))
 
 
 def _quantiles(data: MultiDomain, part_K: Float64) -> list[int]:
-    """The times by which such parts of all events have been."""
+    """The times by which the fractions ``part_K`` of all events had happened."""
     for name, events in data.domains.items():
         if events.time is None:
             raise DataError(f"signal='window' needs times, and the events of domain {name!r} have none.")
     time_N = np.concatenate([events.time for events in data.domains.values() if events.time is not None])
+    # inverted_cdf returns a time that occurs; interpolation would invent one between two sessions
     return [int(end) for end in np.quantile(time_N, part_K, method="inverted_cdf")]

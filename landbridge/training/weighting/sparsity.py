@@ -1,24 +1,29 @@
-"""How sparse each domain is, and the weight of its loss that follows (DWL, the first algorithm).
+"""Sparsity scores of domains and the loss weights that follow from them (DWL).
+
+Source: Mittal et al., arXiv 2510.04375, first algorithm. What is inconsistent in the published Eqs. (1), (2)
+and (4), and which readings are possible: docs/methods/dwl-weights.md.
 
 Of N events, V items with events and U users with events, domain d has N_d, V_d and U_d. What belongs to
-several domains counts in full in each of them here, and in equal parts in the shares f_d, which sum to 1.
+several domains counts in full in each of these, and in equal parts in the shares f_d, which sum to 1.
 
     s_d = α ln(N/N_d) + β ln(U/U_d) + γ E_d                                                            (1)
     E_d = 1 - H_d / ln V_d,   H_d the entropy of d's events over its items, in nats                    (2)
 
     m_d = (s_d - min s) / (max s - min s)                                                              (3)
-    "literal"      w_d = clip(m_d, low, high)                                                          (4)
-    "affine"       w_d = low + (high - low) m_d                                                        (5)
-    "geometric"    w_d = low (high / low)^m_d                                                          (6)
+    "literal"      w_d = clip(m_d, min, max)                                                           (4)
+    "affine"       w_d = min + (max - min) m_d                                                         (5)
+    "geometric"    w_d = min (max / min)^m_d                                                           (6)
     "exponential"  w_d = exp(κ s_d)                                                                    (7)
     "softmax"      w_d = D exp(s_d / T) / Σ exp(s / T)                                                 (8)
 
-    w_d ← clip(c w_d, low, high)   with c such that   Σ_d f_d w_d = 1                                  (9)
+    w_d ← clip(c w_d, min, max)   with c such that   Σ_d f_d w_d = 1                                   (9)
 
-Eq. (9) makes the mean weight of a sample 1, so that weighing does not also change the step length. Domains
-that are all alike, and a domain alone, have weight 1 exactly. A domain without events has no score (NaN),
-has weight 1, and is left out of all sums. What is odd in the published Eqs. (1), (2) and (4), and what else
-they may mean: docs/methods/dwl-weights.md.
+In Eqs. (4)-(6) and (9) min and max are the bounds of the weights. Eq. (9) makes the mean weight of a sample
+1, so that weighting does not also change the effective learning rate. Domains with equal scores, and a single
+domain, have weight 1 exactly. A domain without events has no score (NaN), has weight 1, and is left out of
+all sums.
+
+Letters: D domains, I items of a domain, N events, U users.
 """
 
 from __future__ import annotations
@@ -42,18 +47,19 @@ Entropy = Literal["normalised", "items", "users", "none"]
 MapKind = Literal["exponential", "literal", "affine", "geometric", "softmax"]
 COUNT_UNITS, ENTROPIES, MAPS = get_args(CountUnit), get_args(Entropy), get_args(MapKind)
 COMBINE = ("max", "mean", "product")
-ALIKE = 1e-12  # what differs by less, relatively, differs by rounding
-FARTHEST = 300.0  # between ln w of any two domains
-HALVINGS = 64
+ALIKE = 1e-12  # a smaller relative difference is rounding
+MAX_LOG_RATIO = 300.0  # of two weights: exp(300) is far from overflow in float64
+BISECTION_STEPS = 64  # more than the 53 bits of a float64, so the interval ends at neighbouring numbers
 
 
 @dataclass(frozen=True, eq=False)
 class DomainCounts:
-    """What Eqs. (1), (2) and (9) count, arrays in the order of ``names``, (D,).
+    """Event, item and user counts per domain for Eqs. (1), (2) and (9); arrays in the order of ``names``,
+    (D,).
 
     ``events_D`` N_d, ``items_D`` V_d and ``users_D`` U_d, out of ``n_events``, ``n_items`` and ``n_users``;
     ``share_D``: f_d; ``item_entropy_D`` and ``user_entropy_D``: of the domain's events over its items and
-    over its users, in nats, 0 without events. The events' weights play no part.
+    over its users, in nats, 0 without events. Weights of events are ignored.
     """
 
     names: tuple[str, ...]
@@ -69,10 +75,9 @@ class DomainCounts:
 
     @classmethod
     def of(cls, data: MultiDomain, since: int | None = None, until: int | None = None) -> DomainCounts:
-        """Of all events, or of those with ``since`` <= time <= ``until``, in seconds.
+        """Count all events, or those with ``since`` <= time <= ``until``, in seconds.
 
-        ``data.memberships`` says which further domains items belong to. DataError where times are needed
-        for and missing.
+        ``data.memberships`` gives the further domains of items. DataError if times are needed and missing.
         """
         tables = {name: _between(name, events, since, until) for name, events in data.domains.items()}
         belongs = {name: memberships_of(data, name) for name in data.domain_names}
@@ -127,7 +132,7 @@ class SparsityScore(Settings):
         return score_D
 
     def _unevenness(self, counts: DomainCounts) -> Float64:
-        """E_d, (D,). Events on one item are as even as they can be, E_d = 0."""
+        """E_d, (D,); 0 for a domain with one item, where Eq. (2) is 0/0."""
         if self.entropy == "items":
             return counts.item_entropy_D
         if self.entropy == "users":
@@ -146,12 +151,12 @@ METRICS: Mapping[str, SparsityScore] = MappingProxyType(
         "entropy": SparsityScore(0.0, 0.0, 1.0),
     }
 )
-"""Name -> the score that looks at this alone."""
+"""Name -> a score that uses only this one term; "hybrid" uses all three."""
 
 
 @dataclass(frozen=True)
 class WeightMap(Settings):
-    """From scores to weights, with 1 between the bounds."""
+    """From sparsity scores to weights; the bounds must enclose 1."""
 
     kind: MapKind = setting("exponential", "Which of Eqs. (4) to (8) makes weights of scores.")
     min_weight: float = setting(0.2, "Smallest weight.", above=0, high=1)
@@ -165,7 +170,7 @@ class WeightMap(Settings):
         return self.min_weight, self.max_weight
 
     def raw(self, score_D: Float64) -> Float64:
-        """Eqs. (4)-(8), (D,): "exponential" and "softmax" know no bounds yet. 1 where the score is NaN."""
+        """Eqs. (4)-(8), (D,), "exponential" and "softmax" without bounds; 1 where the score is NaN."""
         weight_D = np.ones(len(score_D))
         here_D = ~np.isnan(score_D)
         if here_D.any() and not alike(score_D[here_D]):
@@ -173,7 +178,7 @@ class WeightMap(Settings):
         return weight_D
 
     def weights(self, score_D: Float64, share_D: Float64 | None = None) -> Float64:
-        """Within the bounds, (D,); with ``share_D``, f_d, their mean over these is 1, Eq. (9)."""
+        """Weights within the bounds, (D,); with ``share_D``, f_d, of mean 1 over the shares, Eq. (9)."""
         raw_D = self.raw(score_D)
         if share_D is None:
             return np.clip(raw_D, self.min_weight, self.max_weight)
@@ -181,9 +186,9 @@ class WeightMap(Settings):
 
     def _mapped(self, score_D: Float64) -> Float64:
         if self.kind == "exponential":
-            return np.exp(np.clip(self.kappa * score_D, -FARTHEST / 2, FARTHEST / 2))  # Eq. (7)
+            return np.exp(np.clip(self.kappa * score_D, -MAX_LOG_RATIO / 2, MAX_LOG_RATIO / 2))  # Eq. (7)
         if self.kind == "softmax":
-            share_D = np.exp(np.maximum((score_D - score_D.max()) / self.temperature, -FARTHEST))
+            share_D = np.exp(np.maximum((score_D - score_D.max()) / self.temperature, -MAX_LOG_RATIO))
             return np.asarray(len(score_D) * share_D / share_D.sum())  # Eq. (8)
         rank_D: Float64 = (score_D - score_D.min()) / np.ptp(score_D)  # Eq. (3)
         if self.kind == "literal":
@@ -194,23 +199,25 @@ class WeightMap(Settings):
 
 
 def renormalised(weight_D: npt.ArrayLike, share_D: npt.ArrayLike, low: float, high: float) -> Float64:
-    """Eq. (9), (D,): c is found by bisection of ln c, and there is one as low <= 1 <= high.
+    """Weights scaled and clipped to mean 1, Eq. (9), (D,).
 
-    ``weight_D``: above 0 and finite; ``share_D``: 0 or more, with any sum. Weights that are all alike become
-    1 exactly; so does that of a share of 0, and it is left out of the sum. Where the mean
-    does not depend on c, neither do the weights. D may as well be a number of items.
+    ``weight_D``: positive and finite; ``share_D``: 0 or more, with any sum; ``low`` <= 1 <= ``high``, so that
+    a solution exists. Equal weights become exactly 1. A weight with share 0 becomes 1 and is left out of the
+    sum. D may also be a number of items. SettingsError for weights or bounds outside these ranges.
     """
     check_bounds(low, high)
     weight_D, share_D = np.asarray(weight_D, np.float64), np.asarray(share_D, np.float64)
     if not bool(np.all((weight_D > 0) & (weight_D < np.inf))):
-        raise SettingsError("Weights must be above 0 and finite to be brought to mean 1.")
+        raise SettingsError("Weights must be positive and finite so that they can be normalised to mean 1.")
     here_D, out_D = share_D > 0, np.ones(len(weight_D))
     log_D = np.log(weight_D[here_D])
     if not here_D.any() or alike(log_D):
         return out_D
     part_D = share_D[here_D] / share_D.sum()
-    lower, upper = np.log(low) - log_D.max(), np.log(high) - log_D.min()  # all at a bound
-    for _ in range(HALVINGS):
+    # The clipped mean is monotone in c but has kinks, so ln c is bisected. At these ends all weights lie at
+    # one bound, with means low <= 1 and high >= 1: the solution lies between.
+    lower, upper = np.log(low) - log_D.max(), np.log(high) - log_D.min()
+    for _ in range(BISECTION_STEPS):
         middle = (lower + upper) / 2
         too_low = part_D @ np.clip(np.exp(middle + log_D), low, high) < 1
         lower, upper = (middle, upper) if too_low else (lower, middle)
@@ -219,10 +226,10 @@ def renormalised(weight_D: npt.ArrayLike, share_D: npt.ArrayLike, low: float, hi
 
 
 def item_weights(weight_D: npt.ArrayLike, belongs_ID: Bool, combine: str = "max") -> Float64:
-    """The weight of items that may belong to several domains, (I,); 1 for an item of none.
+    """Weights of items that may belong to several domains, (I,); 1 for an item of no domain.
 
-    ``combine``: "max" lets the sparsest decide; "mean" keeps the mean of Eq. (9) over events exactly;
-    "product" may leave the bounds.
+    ``combine``: "max" takes the largest weight; "mean" keeps the mean of Eq. (9) over events exactly;
+    "product" may leave the bounds. SettingsError for another word.
     """
     if combine not in COMBINE:
         raise SettingsError(unknown("combine", combine, COMBINE))
@@ -238,7 +245,7 @@ def item_weights(weight_D: npt.ArrayLike, belongs_ID: Bool, combine: str = "max"
 
 
 def check_bounds(low: float, high: float) -> None:
-    """SettingsError unless weights within the bounds can have mean 1."""
+    """Raise SettingsError unless weights within the bounds can have mean 1."""
     if not 0 < low <= 1 <= high < np.inf:
         raise SettingsError(
             f"low must be above 0 and at most 1 and high 1 or more and finite, so that weights can have "
@@ -247,7 +254,7 @@ def check_bounds(low: float, high: float) -> None:
 
 
 def alike(value_D: Float64) -> bool:
-    """Whether all differ by rounding alone."""
+    """Whether all values are equal up to rounding."""
     return bool(np.ptp(value_D) <= ALIKE * max(1.0, np.abs(value_D).max()))
 
 
@@ -267,7 +274,7 @@ def _between(name: str, events: Interactions, since: int | None, until: int | No
 
 
 def memberships_of(data: MultiDomain, name: str) -> Bool:
-    """The domains of an item, its own always among them, (I, D)."""
+    """The domains of each item, its own always included, (I, D)."""
     belongs_ID = np.zeros((len(data.items[name]), len(data.domain_names)), bool)
     if name in data.memberships:
         belongs_ID |= data.memberships[name]
@@ -276,7 +283,7 @@ def memberships_of(data: MultiDomain, name: str) -> Bool:
 
 
 def _activity(events: Interactions, belongs_ID: Bool) -> Float64:
-    """Events of each user with items of each domain, (U, D)."""
+    """Number of events of each user with items of each domain, (U, D)."""
     from scipy.sparse import csr_array
 
     rows = events.by_user
@@ -285,7 +292,7 @@ def _activity(events: Interactions, belongs_ID: Bool) -> Float64:
 
 
 def _sums(count_I: Float64, belongs_ID: Bool) -> Float64:
-    """Per domain events n, Σ n_i ln n_i, items with events, and events in equal parts, (4, D)."""
+    """Per domain: events, Σ n_i ln n_i, items with events, events divided among an item's domains, (4, D)."""
     part_I = count_I / belongs_ID.sum(axis=1)
     return np.asarray(np.stack([count_I, _log_terms(count_I), count_I > 0, part_I]) @ belongs_ID)
 
@@ -295,6 +302,7 @@ def _log_terms(count: Float64) -> Float64:
 
 
 def _entropy(total_D: Float64, logs_D: Float64) -> Float64:
-    """ln n - Σ n_i ln n_i / n, (D,); 0 without events."""
+    """Entropy ln n - Σ n_i ln n_i / n, (D,); 0 without events."""
     some_D = np.maximum(total_D, 1)
+    # rounding can leave a tiny negative number where all events are on one item
     return np.maximum(np.log(some_D) - logs_D / some_D, 0.0)

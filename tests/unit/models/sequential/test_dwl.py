@@ -234,7 +234,7 @@ def test_the_published_sizes() -> None:
         ({"schedule.weight_map.kind": "linear"}, "Unknown dwl.schedule.weight_map.kind"),
         ({"schedule.weight_map.min_weight": 2.0}, "min_weight must be"),
         ({"schedule.signal": "window"}, "window_days"),
-        ({"schedule.signal": "gradient", "encoder.blocks": 0}, "blocks 1 or more"),
+        ({"schedule.signal": "gradient", "encoder.blocks": 0}, "blocks to 1 or more"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:

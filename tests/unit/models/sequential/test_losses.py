@@ -79,7 +79,7 @@ def slow_sampled(
 
 @pytest.mark.parametrize("filled", [1, 4, 64])
 def test_softmax_over_everything_is_the_cross_entropy(monkeypatch: pytest.MonkeyPatch, filled: int) -> None:
-    monkeypatch.setattr(sequence_losses, "FILLED", filled)
+    monkeypatch.setattr(sequence_losses, "PADDED_TO", filled)
     monkeypatch.setattr(sequence_losses, "BLOCK_NUMBERS", 5 * ITEMS)  # several blocks
     query, items, target, weight = world()
     total, loss = ours(query, items, all_items(ITEMS, target), weight)

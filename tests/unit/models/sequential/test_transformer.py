@@ -126,7 +126,7 @@ def test_dropout_is_for_learning_alone() -> None:
 
 
 def test_sizes_are_checked() -> None:
-    with pytest.raises(SettingsError, match="multiple of heads: 8 is none of 3"):
+    with pytest.raises(SettingsError, match="multiple of heads, but 8 is not a multiple of 3"):
         Encoder(factors=8, heads=3)
     with pytest.raises(SettingsError, match="1 or more"):
         Encoder(max_length=0)

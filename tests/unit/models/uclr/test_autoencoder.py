@@ -83,12 +83,12 @@ def test_blanked_people_share_one_code_and_so_have_no_gap_between_them() -> None
     assert code_1L.detach().norm() > 0.1, "a cosine with it has a direction"
 
 
-def test_both_readings_of_the_hidden_layer() -> None:
+def test_both_layouts_of_the_hidden_layers() -> None:
     shapes = {
-        reading: {
-            name: tuple(value.shape) for name, value in AutoEncoder.of(64, reading).initial(rng).items()
+        layout: {
+            name: tuple(value.shape) for name, value in AutoEncoder.of(64, layout).initial(rng).items()
         }
-        for reading, rng in (("A", generator(3, "layers")), ("B", generator(3, "layers")))
+        for layout, rng in (("A", generator(3, "layers")), ("B", generator(3, "layers")))
     }
     assert shapes["A"] == {
         "encoder.0.weight": (128, 64),
@@ -107,7 +107,7 @@ def test_both_readings_of_the_hidden_layer() -> None:
         "decoder.0.bias": (64,),
     }
     assert AutoEncoder.of(64) == AutoEncoder.of(64, "A")
-    with pytest.raises(SettingsError, match="Unknown reading"):
+    with pytest.raises(SettingsError, match="Unknown layout"):
         AutoEncoder.of(64, "C")
 
 
@@ -139,7 +139,7 @@ def test_every_person_is_blanked_as_often_as_any_other() -> None:
 def test_impossible_masks() -> None:
     with pytest.raises(SettingsError, match="did you mean 'exact'"):
         keep_mask(4, 0.3, generator(3), "exakt")
-    with pytest.raises(SettingsError, match="share of users"):
+    with pytest.raises(SettingsError, match="fraction of users"):
         keep_mask(4, 30, generator(3))
 
 

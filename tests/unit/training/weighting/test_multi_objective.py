@@ -120,7 +120,7 @@ def test_the_front_by_hand() -> None:
     assert pareto(points).tolist() == [True, True, False, True, False]
     assert pareto(points, False).tolist() == [False, False, True, False, True]
     assert pareto(points, [True, False]).tolist() == [False, False, True, False, False]
-    with pytest.raises(DataError, match="no number"):
+    with pytest.raises(DataError, match="metric that is NaN"):
         pareto([[1.0, np.nan]])
 
 
@@ -137,11 +137,14 @@ def test_the_grid_is_every_point_of_the_simplex_once(objectives: int, steps: int
     [
         (lambda: MultiObjective(-1), "sparsity must be 0 or more"),
         (lambda: MultiObjective(low=2), "can have mean 1"),
-        (lambda: MultiObjective().mixed({}, SHARE), "sparsity counts 1.0, but its weights are missing"),
+        (
+            lambda: MultiObjective().mixed({}, SHARE),
+            "sparsity has coefficient 1.0, but no weights were given",
+        ),
         (lambda: MultiObjective().mixed({"sparse": SHARE}, SHARE), "did you mean 'sparsity'"),
         (
             lambda: MultiObjective().mixed({"sparsity": SHARE - 0.1}, SHARE),
-            "weights of sparsity must be above 0",
+            "weights of objective sparsity must be positive",
         ),
         (lambda: worst_group(SHARE, SHARE, SHARE, lr=-1), "lr must be 0 or more"),
         (lambda: exposure([0.5, 0.0], [1, 1]), "target share must be above 0"),

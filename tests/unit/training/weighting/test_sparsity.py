@@ -397,7 +397,7 @@ def test_the_mean_over_an_items_domains_keeps_the_mean_over_events(seed: int) ->
         (lambda: WeightMap(kappa=-1), "kappa must be a number, 0 or more"),
         (lambda: WeightMap(temperature=0), "temperature must be a number, above 0"),
         (lambda: renormalised([1, 2], [0.5, 0.5], 2, 3), "can have mean 1"),
-        (lambda: renormalised([1, 0], [0.5, 0.5], 0.2, 5), "above 0 and finite"),
+        (lambda: renormalised([1, 0], [0.5, 0.5], 0.2, 5), "positive and finite"),
         (lambda: item_weights([1.0], np.ones((1, 1), bool), "maximum"), "did you mean 'max'"),
     ],
 )
