@@ -85,9 +85,7 @@ def test_blanked_people_share_one_code_and_so_have_no_gap_between_them() -> None
 
 def test_both_layouts_of_the_hidden_layers() -> None:
     shapes = {
-        layout: {
-            name: tuple(value.shape) for name, value in AutoEncoder.of(64, layout).initial(rng).items()
-        }
+        layout: {name: tuple(value.shape) for name, value in AutoEncoder.of(64, layout).initial(rng).items()}
         for layout, rng in (("A", generator(3, "layers")), ("B", generator(3, "layers")))
     }
     assert shapes["A"] == {
