@@ -144,7 +144,7 @@ def _equal(study: Study, valid: Holdout, sharing: str) -> Iterable[ADC]:
     """What is tuned for a sharing. Weights of 1 train as ``none`` does and measure nothing."""
     names = valid.history.domain_names
     base = ADC(sharing=sharing, balance="fixed", weights=dict.fromkeys(names, 1.0), **study.settings)
-    return grid(base, lr=study.lrs, loss=study.losses, reg=REGS)  # type: ignore[return-value]
+    return grid(base, lr=study.lrs, loss=study.losses, reg=REGS)
 
 
 def _changed(method: Method) -> dict[str, Any]:

@@ -50,15 +50,17 @@ def main() -> None:
     methods["joined"], _ = chosen(grid(methods["joined"], popularity_weight=COLD), split)
     methods["CDIMF"], _ = chosen(grid(CDIMF(), **scale), split)
     methods["CDIMF"], cold = chosen(grid(methods["CDIMF"], popularity_weight=COLD), split)
-    methods["CDIMF"], parties = chosen(grid(methods["CDIMF"], consensus_domains=("all", "active")), split)
+    methods["CDIMF"], parties = chosen(
+        grid(methods["CDIMF"], **{"consensus.domains": ("all", "active")}), split
+    )
     trials = [
         {
             "popularity_weight": row["popularity_weight"],
-            "consensus_domains": row["consensus_domains"],
+            "consensus.domains": row["consensus.domains"],
             "NDCG@10 on validation": row["valid"],
         }
         for row in pl.concat([cold, parties])
-        .unique(("popularity_weight", "consensus_domains"), maintain_order=True)
+        .unique(("popularity_weight", "consensus.domains"), maintain_order=True)
         .to_dicts()
     ]
     first = {name: evaluated(method, split, name) for name, method in methods.items()}

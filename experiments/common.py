@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,7 @@ from landbridge.version import __version__
 CELLS = Path("runs/experiments")
 PAGES = Path("docs/results")
 SEEDS = (15, 16, 17)
+M = TypeVar("M", bound=Method)
 
 
 def selected_studies(about: str | None, names: Iterable[str]) -> tuple[list[str], int]:
@@ -35,7 +36,7 @@ def selected_studies(about: str | None, names: Iterable[str]) -> tuple[list[str]
     parser.add_argument("names", nargs="*", default=list(names), help="data sets, all by default")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     chosen = parser.parse_args()
-    return chosen.domain_names, chosen.jobs
+    return chosen.names, chosen.jobs
 
 
 def root() -> Path:
@@ -64,11 +65,11 @@ def cell(method: Method, holdout: Holdout, seed: int, part: str) -> tuple[Evalua
     return evaluation, read_json(stem.with_suffix(".json"))
 
 
-def grid(base: Method, **values: Sequence[Any]) -> list[Method]:
-    """Every combination of the given settings."""
+def grid(base: M, **values: Sequence[Any]) -> list[M]:
+    """Every combination of the given settings; those of a part by dotted names."""
     names = list(values)
     return [
-        replace(base, **dict(zip(names, combination, strict=True)))
+        base.with_settings(dict(zip(names, combination, strict=True)))
         for combination in itertools.product(*values.values())
     ]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from experiments.common import CELLS, PAGES, markdown, page, root
+from experiments.common import CELLS, PAGES, grid, markdown, page, root
 from landbridge.core.errors import DivergenceError
 from landbridge.core.files import read_json, write_json
 from landbridge.core.rng import generator
@@ -19,16 +19,17 @@ from landbridge.data.splitting.splits import with_candidates
 from landbridge.datasets.published import read_published
 from landbridge.evaluation.evaluate import evaluate, recommended_share
 from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import ADMM
 from landbridge.training.options import FitOptions
 
-EXACT = CDIMF(factors=192, tolerance=1e-3)
-PUBLISHED = CDIMF(factors=192, alpha0=0.3, reg=0.03, rho=20.0, variant="paper_code", on_divergence="log")
+EXACT = CDIMF(factors=192, admm=ADMM(tolerance=1e-3))
+PUBLISHED = CDIMF(192, 0.3, 0.03, admm=ADMM(20.0, variant="paper_code", on_divergence="log"))
 SWEEPS: dict[str, list[CDIMF]] = {
-    "ρ, published program": [replace(PUBLISHED, rho=rho) for rho in (0.0, 5.0, 10.0, 20.0, 30.0)],
-    "ρ, exact": [replace(EXACT, rho=rho) for rho in (0.0, 0.03, 0.1, 1.0, 30.0)],
-    "aggregation period, published program": [replace(PUBLISHED, consensus_every=n) for n in (1, 2, 3, 4)],
-    "λ_z, exact": [replace(EXACT, consensus_reg=value) for value in (0.0, 0.01, 0.1, 1.0)],
-    "share of users tied, exact": [replace(EXACT, shared_fraction=f) for f in (0.1, 0.3, 0.6, 1.0)],
+    "ρ, published program": grid(PUBLISHED, **{"admm.rho": (0.0, 5.0, 10.0, 20.0, 30.0)}),
+    "ρ, exact": grid(EXACT, **{"admm.rho": (0.0, 0.03, 0.1, 1.0, 30.0)}),
+    "aggregation period, published program": grid(PUBLISHED, **{"consensus.every": (1, 2, 3, 4)}),
+    "λ_z, exact": grid(EXACT, **{"consensus.reg": (0.0, 0.01, 0.1, 1.0)}),
+    "share of users tied, exact": grid(EXACT, **{"consensus.shared_fraction": (0.1, 0.3, 0.6, 1.0)}),
 }
 SEED = 15
 SHARE = 0.25
@@ -62,10 +63,10 @@ def curve(method: CDIMF, holdout: Holdout) -> list[dict[str, Any]]:
 
 def _described(name: str, method: CDIMF, points: list[dict[str, Any]]) -> dict[str, Any]:
     values = {
-        "ρ": method.rho,
-        "λ_z": method.consensus_reg,
-        "sh": method.shared_fraction,
-        "ag": method.consensus_every,
+        "ρ": method.admm.rho,
+        "λ_z": method.consensus.reg,
+        "sh": method.consensus.shared_fraction,
+        "ag": method.consensus.every,
     }
     row: dict[str, Any] = {"value": next(value for key, value in values.items() if name.startswith(key))}
     numbers = [point for point in points if "hr" in point]

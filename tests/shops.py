@@ -13,6 +13,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
@@ -42,12 +43,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "mixture": MIXTURE,
 }
-EXACTLY = FEW | {"tolerance": 1e-7}
+EXACT = ADMM(tolerance=1e-7)
 ALS = {
     "separate": IALS(**FEW),
     "joined": IALS(**FEW, sharing="joined"),
-    "all": CDIMF(**EXACTLY),
-    "active": CDIMF(**EXACTLY, consensus_domains="active"),
+    "all": CDIMF(**FEW, admm=EXACT),
+    "active": CDIMF(**FEW, admm=EXACT, consensus=Consensus("active")),
 }
 POLICIES = ("blend", "mean", "popularity", "zero")
 

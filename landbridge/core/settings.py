@@ -13,6 +13,7 @@ what it must be and what was given. The same schema makes ``landbridge models NA
 from __future__ import annotations
 
 import warnings
+from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
@@ -92,8 +93,24 @@ def setting(
     return field(default=default, metadata=about)
 
 
+class _TakesFormerNames(ABCMeta):
+    """Constructors accept the names of version 0.1 as keywords, as ``from_settings`` does.
+
+    A dataclass writes its ``__init__`` from today's fields, so former names must be replaced before it is
+    called.
+    """
+
+    def __call__(cls, *args: Any, **given: Any) -> Any:
+        kind = cast("type[Settings]", cls)
+        if any(_is_old(kind, name, value) for name, value in given.items()):
+            # a part given whole comes first, so that a single setting of it counts in any order
+            given = dict(sorted(_current(kind, given).items(), key=lambda entry: "." in entry[0]))
+            given = _nested(kind, given, kind.label())
+        return super().__call__(*args, **given)
+
+
 @dataclass(frozen=True)
-class Settings:
+class Settings(metaclass=_TakesFormerNames):
     """Base of methods and of their parts; a subclass is a frozen dataclass of :func:`setting` fields.
 
     ``renamed``: name in version 0.1 -> name today, dotted for a part's setting.
@@ -118,14 +135,7 @@ class Settings:
         Raises SettingsError for an unknown name (with the nearest valid one) and for an impossible value.
         A name of version 0.1 works and gives a DeprecationWarning.
         """
-        for key, value in settings.items():
-            if _is_old(cls, key, value):
-                warnings.warn(
-                    f"{cls.label()}.{key} is now called {cls.renamed[key]}; use the new name.",
-                    DeprecationWarning,
-                    stacklevel=2,
-                )
-        return cast(Self, _made(cls, cls.migrated(settings), cls.label()))
+        return cast(Self, _made(cls, _current(cls, settings), cls.label()))
 
     @classmethod
     def migrated(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,6 +175,18 @@ def schema(cls: type[Settings]) -> Mapping[str, Setting]:
                 entry.name, hint, default, about["doc"], about["symbol"], about["bounds"]
             )
     return MappingProxyType(found)
+
+
+def dotted(cls: type[Settings], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by today's dotted names: the tables of parts are taken apart, other values stay whole."""
+    hints, result = get_type_hints(cls), dict[str, Any]()
+    for name, value in cls.migrated(given).items():
+        table = value.flat() if isinstance(value, Settings) else value
+        if isinstance(table, Mapping) and _is_part(hints.get(name)):
+            result |= {f"{name}.{inner}": entry for inner, entry in dotted(hints[name], table).items()}
+        else:
+            result[name] = table
+    return result
 
 
 def _made(
@@ -280,6 +302,18 @@ def _words(hint: Any, bounds: Bounds) -> str:
 
 def _is_part(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Settings)
+
+
+def _current(cls: type[Settings], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` by today's names, with a warning for every name of version 0.1."""
+    for key, value in settings.items():
+        if _is_old(cls, key, value):
+            warnings.warn(
+                f"{cls.label()}.{key} is now called {cls.renamed[key]}; use the new name.",
+                DeprecationWarning,
+                stacklevel=3,  # the line that gave the name
+            )
+    return cls.migrated(settings)
 
 
 def _is_old(cls: type[Settings], name: str, value: object) -> bool:

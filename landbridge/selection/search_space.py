@@ -3,16 +3,17 @@
 [space]
 reg = {low = 0.01, high = 1.0, log = true}
 popularity_weight = {options = [0, 1, 3]}
+admm.rho = {low = 0.01, high = 3.0}
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from operator import index
 from typing import TYPE_CHECKING, Any, get_args
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.settings import schema
+from landbridge.core.settings import dotted, schema
 from landbridge.models.base import Method
 from landbridge.models.search_space import Choice, Range, Real, Space, Whole
 
@@ -23,14 +24,18 @@ BOUNDS = ("low", "high", "log")
 EXAMPLE = "{low = 0.01, high = 1.0, log = true} or {options = [1, 2]}"
 
 
-def read_space(method: type[Method], table: Mapping[str, Any], fixed: Collection[str] = ()) -> Space:
+def read_space(
+    method: type[Method], table: Mapping[str, Any], fixed: Mapping[str, Any] | None = None
+) -> Space:
     """The method's own space without the ``fixed`` settings, overridden by the ranges of ``table``.
 
     SettingsError names an unknown setting and the nearest valid one, or the invalid range.
     """
-    given = method.migrated(dict.fromkeys(fixed))
+    given = dotted(method, fixed or {})
     own = {name: values for name, values in method.space.items() if name not in given}
-    return own | {name: _range(method, name, entry) for name, entry in method.migrated(table).items()}
+    # "loss" with a range is the former name of a setting, with a table of ranges a part of today
+    ranges = {method.renamed.get(k, k) if _is_range(v) else k: v for k, v in table.items()}
+    return own | {name: _range(method, name, entry) for name, entry in dotted(method, ranges).items()}
 
 
 def validate_space(space: Space, method: type[Method]) -> Space:
@@ -61,6 +66,10 @@ def _distribution(values: Range) -> BaseDistribution:
     if isinstance(values, Whole):
         return IntDistribution(values.low, values.high, log=values.log)
     return FloatDistribution(values.low, values.high, log=values.log)
+
+
+def _is_range(entry: object) -> bool:
+    return isinstance(entry, Mapping) and bool(entry.keys() & {"options", *BOUNDS})
 
 
 def _range(method: type[Method], name: str, entry: Any) -> Range:

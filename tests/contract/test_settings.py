@@ -18,6 +18,8 @@ from landbridge.cli.main import app
 from landbridge.core.errors import DivergenceError, SettingsError
 from landbridge.core.settings import schema
 from landbridge.models import overview, registry
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.base import Queries
 from landbridge.training.options import FitOptions
 
@@ -84,6 +86,22 @@ def test_a_name_of_the_last_version_works_with_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         registry.method("ials").from_settings({"popularity_weight": 1})
+
+
+def test_a_constructor_takes_names_of_the_last_version() -> None:
+    kept = CDIMF(admm=ADMM(rho=0.3, tolerance=0.1), consensus=Consensus("active"), popularity_weight=1)
+    former: dict[str, Any] = {"rho": 0.3, "parties": "active", "cold_weight": 1}
+    former["admm"] = ADMM(tolerance=0.1)
+    with pytest.warns(DeprecationWarning, match=r"cdimf\.\w+ is now called"):
+        made = CDIMF(**former)
+    assert made == kept
+    with (
+        pytest.warns(DeprecationWarning, match=r"cdimf.rho is now called admm.rho"),
+        pytest.raises(SettingsError, match=r"admm\.rho must be a number"),
+    ):
+        CDIMF(rho=-1)
+    with pytest.raises(TypeError, match="rhoo"):
+        CDIMF(rhoo=1)
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -50,13 +50,13 @@ def test_ials_equals_its_twin(sharing: str, weighted: bool, exponent: float) -> 
 
 def twin_cdimf(data: MultiDomain, m: CDIMF) -> tuple[Any, Any, Any]:
     """z, own rows x and items y after the epochs; in the textbook variant z is the optimum at these items."""
-    names, exact = data.domain_names, m.variant == "admm"
+    names, exact = data.domain_names, m.admm.variant == "admm"
     weight = {name: dense(data[name]) for name in names}
     present = {name: weight[name].any(axis=1) for name in names}
     tied_U = np.sum([present[name] for name in names], axis=0) >= (
-        2 if m.consensus_domains == "active" else 1
+        2 if m.consensus.domains == "active" else 1
     )
-    if m.consensus_domains == "all":
+    if m.consensus.domains == "all":
         present = {name: present[name] | tied_U for name in names}
     bound = {name: present[name] & tied_U for name in names}
     count_U = np.sum([bound[name] for name in names], axis=0)
@@ -69,12 +69,12 @@ def twin_cdimf(data: MultiDomain, m: CDIMF) -> tuple[Any, Any, Any]:
     x = {name: np.zeros((data.n_users, m.factors)) for name in names}
     t, z = {name: x[name].copy() for name in names}, x[names[0]].copy()
     for epoch in range(m.epochs):
-        warm = exact and epoch < m.rho_warmup
-        rho = 0.0 if warm else m.rho * m.rho_growth ** max(0, epoch - m.rho_warmup)
-        if exact and epoch > m.rho_warmup:
-            t = {name: t[name] / m.rho_growth for name in names}
-        exchange = epoch % m.consensus_every == 0
-        for _ in range(m.inner_sweeps if exact and rho and exchange else 1):
+        warm = exact and epoch < m.admm.rho_warmup
+        rho = 0.0 if warm else m.admm.rho * m.admm.rho_growth ** max(0, epoch - m.admm.rho_warmup)
+        if exact and epoch > m.admm.rho_warmup:
+            t = {name: t[name] / m.admm.rho_growth for name in names}
+        exchange = epoch % m.consensus.every == 0
+        for _ in range(m.admm.inner_sweeps if exact and rho and exchange else 1):
             for name in names:
                 scale_U = rho * np.ones(data.n_users)
                 if not exact:
@@ -85,7 +85,7 @@ def twin_cdimf(data: MultiDomain, m: CDIMF) -> tuple[Any, Any, Any]:
                 x[name][~present[name]] = 0
             if exchange:
                 total_UF = sum(np.where(bound[name][:, None], x[name] + t[name], 0) for name in names)
-                divisor_U = count_U + (m.consensus_reg / rho if rho else 0)
+                divisor_U = count_U + (m.consensus.reg / rho if rho else 0)
                 z = np.where(tied_U[:, None], total_UF / np.maximum(divisor_U, 1e-9)[:, None], 0)
                 if not warm:
                     t = {n: t[n] + np.where(bound[n][:, None], x[n] - z, 0) for n in names}
@@ -111,29 +111,30 @@ def optimum(weight: Any, present: Any, bound: Any, tied_U: Any, over_U: Any, y: 
         own[name] = np.linalg.solve(system, toward[..., None])[..., 0]
         total = total + np.where(bound[name][:, None, None], system, 0)
         right = right + np.where(bound[name][:, None], toward, 0)
-    total = total + np.where(tied_U[:, None, None], m.consensus_reg, 1.0) * eye
+    total = total + np.where(tied_U[:, None, None], m.consensus.reg, 1.0) * eye
     return np.linalg.solve(total, right[..., None])[..., 0], own
 
 
 ADMM = [
     {},
-    {"consensus_domains": "active"},
-    {"consensus_reg": 0.3},
-    {"consensus_every": 2},
-    {"rho_growth": 1.5, "rho_warmup": 2},
-    {"rho": 3.0, "inner_sweeps": 2},
-    {"rho_warmup": 0},
+    {"consensus.domains": "active"},
+    {"consensus.reg": 0.3},
+    {"consensus.every": 2},
+    {"admm.rho_growth": 1.5, "admm.rho_warmup": 2},
+    {"admm.rho": 3.0, "admm.inner_sweeps": 2},
+    {"admm.rho_warmup": 0},
 ]
 
 
 @pytest.mark.parametrize("change", ADMM, ids=str)
 def test_admm_equals_its_twin(change: dict[str, Any]) -> None:
     data = uneven(weighted=True)
-    settings = {"factors": 5, "alpha0": 0.1, "reg": 0.3, "epochs": 4, "rho": 0.5, "tolerance": 1e-6}
-    method = CDIMF(**{**settings, **change})
+    settings = {"factors": 5, "alpha0": 0.1, "reg": 0.3, "epochs": 4}
+    settings |= {"admm.rho": 0.5, "admm.tolerance": 1e-6}
+    method = CDIMF.from_settings({**settings, **change})
     fitted = method.fit(data, ONE)
     z_UF, own, y = twin_cdimf(data, method)
-    tied_U = data.shared_U if method.consensus_domains == "active" else data.activity_UD.any(axis=1)
+    tied_U = data.shared_U if method.consensus.domains == "active" else data.activity_UD.any(axis=1)
     assert tied_U.any()
     for column, name in enumerate(data.domain_names):
         assert far(fitted.item_IF[name], y[name]) < 1e-3
@@ -143,11 +144,12 @@ def test_admm_equals_its_twin(change: dict[str, Any]) -> None:
             assert far(fitted.user_UF[name][alone_U], own[name][alone_U]) < 1e-3
 
 
-@pytest.mark.parametrize("change", [{}, {"consensus_domains": "active"}, {"consensus_every": 3}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"consensus.domains": "active"}, {"consensus.every": 3}], ids=str)
 def test_paper_code_equals_its_twin(change: dict[str, Any]) -> None:
     data = uneven()
-    settings = {"factors": 5, "alpha0": 0.3, "reg": 0.3, "epochs": 4, "rho": 0.5, "variant": "paper_code"}
-    method = CDIMF(**{**settings, **change})
+    settings = {"factors": 5, "alpha0": 0.3, "reg": 0.3, "epochs": 4}
+    settings |= {"admm.rho": 0.5, "admm.variant": "paper_code"}
+    method = CDIMF.from_settings({**settings, **change})
     fitted = method.fit(data, ONE)
     _, own, y = twin_cdimf(data, method)
     for column, name in enumerate(data.domain_names):

@@ -16,6 +16,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.inference import explain, fold_in, recommend, recommend_all
 from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import Consensus
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Queries
 from landbridge.models.popularity import Popularity
@@ -135,7 +136,7 @@ def test_newcomers_are_told_what_popularity_adds(policy: str) -> None:
 def test_what_no_event_explains_has_its_row() -> None:
     """Of ten users five are left out of the consensus, so their rows are not what their events say."""
     data = uneven({"a": (12, 10), "b": (12, 10)}, users=10)
-    fitted = CDIMF(factors=4, shared_fraction=0.5).fit(data, FitOptions(threads=1))
+    fitted = CDIMF(factors=4, consensus=Consensus(shared_fraction=0.5)).fit(data, FitOptions(threads=1))
     left_over = []
     for user in range(10):
         reasons = explain(fitted, "a", user, 5)

@@ -19,14 +19,14 @@ with ridge λ_u + ρ and pull ρ (z_u - t_u^d).
 The first epochs run without the penalty ρ: z and t are still zero, so ρ would only shrink the embeddings. A
 warm start has the penalty from the beginning, because users who do not agree would spoil the previous model's
 items. A fit ends with rounds of (1)-(4) at fixed items until the gap ‖x - z‖ / ‖z‖ and the shift
-‖z - z_before‖ / ‖z‖ are both below ``tolerance``; z_u is then the optimum of the user's summed objectives,
-which is their fold-in. These rounds double or halve ρ whenever gap and shift differ by a factor of ten,
-because a large ρ closes the gap at once but far from the optimum. t is the multiplier divided by ρ, so it is
-rescaled whenever ρ changes. With ρ = 0 no user is tied, and the result is separate ALS.
+‖z - z_before‖ / ‖z‖ are both below ``admm.tolerance``; z_u is then the optimum of the user's summed
+objectives, which is their fold-in. These rounds double or halve ρ whenever gap and shift differ by a factor
+of ten, because a large ρ closes the gap at once but far from the optimum. t is the multiplier divided by ρ,
+so it is rescaled whenever ρ changes. With ρ = 0 no user is tied, and the result is separate ALS.
 
-``variant="paper_code"`` repeats the published program, which is not ADMM. Its pull is scaled by λ_u^{1/2} on
-the right-hand side only, the matrix has no ρ, an epoch has one round, items are updated on x, and there are
-no closing rounds:
+``admm.variant="paper_code"`` repeats the published program, which is not ADMM. Its pull is scaled by
+λ_u^{1/2} on the right-hand side only, the matrix has no ρ, an epoch has one round, items are updated on x,
+and there are no closing rounds:
 
     (A_u + λ_u I) x = b_u + λ (n_u / |V| + α₀)^ν ρ (z_u - t_u^d)                                      (6)
 """
@@ -37,7 +37,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -48,6 +48,7 @@ from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
+from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
 from landbridge.models.als.warm_start import initial_states, previous_model
@@ -74,24 +75,9 @@ class CDIMF(Method):
     frequency_exponent: float = setting(
         0.5, "How much the penalty grows with a row's number of events.", low=0, high=1, symbol="ν"
     )
-    rho: float = setting(
-        0.1, "Penalty that ties a user's embeddings to the consensus; 0: separate ALS.", low=0, symbol="ρ"
-    )
-    consensus_reg: float = setting(0.0, "L2 penalty of the consensus.", low=0, symbol="λ_z")
     epochs: int = setting(12, "Passes over all users and items.", low=1)
-    inner_sweeps: int = setting(5, "Rounds (1) to (4) per exchange between the domains.", low=1, symbol="K")
-    consensus_every: int = setting(1, "Epochs between exchanges.", low=1)
-    rho_warmup: int = setting(1, "First epochs without the penalty ρ.", low=0)
-    rho_growth: float = setting(1.0, "Factor on ρ per epoch after the warm-up.", above=0)
-    consensus_domains: Literal["all", "active"] = setting(
-        "all", "A user takes part in all domains, or in those in which they have events."
-    )
-    shared_fraction: float = setting(1.0, "Share of the overlapping users that is tied.", low=0, high=1)
-    tolerance: float = setting(1e-5, "Gap and shift at which the last rounds end.", above=0)
-    variant: Literal["admm", "paper_code"] = setting("admm", "ADMM, or the published program, Eq. (6).")
-    on_divergence: Literal["stop", "log"] = setting(
-        "stop", "What a growing consensus gap of the published program does: an error, or a record."
-    )
+    admm: ADMM = setting(ADMM(), "The rounds that bring the domains to agree.")
+    consensus: Consensus = setting(Consensus(), "Which users are tied, and how.")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     name: ClassVar[str] = "cdimf"
@@ -100,9 +86,13 @@ class CDIMF(Method):
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "exponent": "frequency_exponent",
-            "shrink": "consensus_reg",
-            "aggregate_every": "consensus_every",
-            "parties": "consensus_domains",
+            **{name: f"admm.{name}" for name in ("rho", "rho_warmup", "rho_growth", "inner_sweeps")},
+            **{name: f"admm.{name}" for name in ("tolerance", "variant", "on_divergence")},
+            "parties": "consensus.domains",
+            "shared_fraction": "consensus.shared_fraction",
+            "aggregate_every": "consensus.every",
+            "shrink": "consensus.reg",
+            **{f"consensus_{name}": f"consensus.{name}" for name in ("domains", "every", "reg")},
             "cold_weight": "popularity_weight",
         }
     )
@@ -111,7 +101,7 @@ class CDIMF(Method):
         {
             "alpha0": Real(0.003, 1.0, log=True),
             "reg": Real(0.003, 10.0, log=True),
-            "rho": Real(0.01, 3.0, log=True),
+            "admm.rho": Real(0.01, 3.0, log=True),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
@@ -129,7 +119,7 @@ class CDIMF(Method):
         steps, start = self, partial(self._start, domains, train.n_users, options.seed, options.threads)
         if previous is not None:
             # no warm-up: users without a common penalty would spoil the items of the previous model
-            steps = replace(self, rho_warmup=0)
+            steps = replace(self, admm=replace(self.admm, rho_warmup=0))
             start = partial(initial_states, previous, train, domains, options.seed)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with thread_limit(options.threads):
@@ -142,15 +132,16 @@ class CDIMF(Method):
                 options,
                 identity,
             )
-            if self.variant == "admm":
+            if self.admm.exact:
                 state, closing = steps._close(domains, state, options.threads)
                 log = (*log, closing)
         return self._fitted(train, domains, state, log)
 
     def _domain_states(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
         """The state of every domain; with ρ = 0 no user is tied."""
-        everywhere = self.consensus_domains == "all"
-        tied_U = consensus_users(train, everywhere, self.shared_fraction, seed) & (self.rho > 0)
+        everywhere = self.consensus.domains == "all"
+        tied_U = consensus_users(train, everywhere, self.consensus.shared_fraction, seed)
+        tied_U &= self.admm.rho > 0
         penalty = als.FrequencyRidge(self.alpha0, self.reg, self.frequency_exponent)
         return {
             name: DomainState.of(events, tied_U, everywhere, penalty)
@@ -169,28 +160,22 @@ class CDIMF(Method):
             state[f"x:{name}"] = z_UF[domain.users]
             state[f"t:{name}"] = np.zeros_like(state[f"x:{name}"])
             state[f"y:{name}"] = als.initial(generator(seed, "items", name), domain.n_items, self.factors)
-        return (
-            state
-            if self.variant == "paper_code"
-            else state | self._items(domains, state | {"z": z_UF}, threads)
-        )
+        return state | self._items(domains, state | {"z": z_UF}, threads) if self.admm.exact else state
 
     def _epoch(
         self, domains: Mapping[str, DomainState], threads: int, state: State, epoch: int
     ) -> tuple[State, Record]:
         """Rounds (1) to (4), ``inner_sweeps`` times, then the items of every domain, Eq. (5)."""
-        exact = self.variant == "admm"
-        warming_up = exact and epoch < self.rho_warmup
-        rho = 0.0 if warming_up else self.rho * self.rho_growth ** max(0, epoch - self.rho_warmup)
-        exchange = epoch % self.consensus_every == 0
+        admm, rho = self.admm, self.admm.rho_in(epoch)
+        exchange = epoch % self.consensus.every == 0
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
-        if exact and epoch > self.rho_warmup:
-            state = state | _rescaled(domains, state, self.rho_growth)
+        if admm.exact and epoch > admm.rho_warmup:
+            state = state | _rescaled(domains, state, admm.rho_growth)
         facts: Record = {"rho": rho}
-        for _ in range(self.inner_sweeps if exact and exchange and rho > 0 else 1):
+        for _ in range(admm.inner_sweeps if admm.exact and exchange and rho > 0 else 1):
             state = state | self._users(domains, bases, state, rho, threads)
             if exchange:
-                state, facts = self._exchange(domains, state, rho, dual=not warming_up)
+                state, facts = self._exchange(domains, state, rho, dual=not admm.warming_up(epoch))
         if "gap" in facts:
             previous_gap, rising = state["gap"]
             facts["rising"] = int(rising + 1) if facts["gap"] > previous_gap else 0
@@ -212,8 +197,8 @@ class CDIMF(Method):
         rows = {}
         for name, domain in domains.items():
             rho_U = np.where(domain.tied, np.float32(rho), np.float32(0))
-            pull_U = rho_U if self.variant == "admm" else rho_U * domain.half_U
-            ridge_U = domain.ridge_U + rho_U if self.variant == "admm" else domain.ridge_U
+            pull_U = rho_U if self.admm.exact else rho_U * domain.half_U
+            ridge_U = domain.ridge_U + rho_U if self.admm.exact else domain.ridge_U
             pull_UF = kernels.pull(domain.users, pull_U, state["z"], state[f"t:{name}"])
             rotated_UF = als.rotate(pull_UF, bases[name].rotation_FF, threads)
             x_UF = als.solve(domain.by_user, bases[name], self.alpha0, ridge_U, rotated_UF)
@@ -234,7 +219,7 @@ class CDIMF(Method):
                 domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
             )  # Eq. (2)
             count_U[domain.users[domain.tied]] += 1
-        shrunk_U = count_U + self.consensus_reg / rho if rho > 0 else count_U
+        shrunk_U = count_U + self.consensus.reg / rho if rho > 0 else count_U
         z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
         new: State = {"z": z_UF}
         primal = tied_norm = 0.0
@@ -265,14 +250,14 @@ class CDIMF(Method):
 
     def _rows(self, domain: DomainState, name: str, state: State) -> Float32:
         """User embeddings of a domain: the consensus of tied users, the own embedding of the others."""
-        if self.variant == "paper_code":
+        if not self.admm.exact:
             return np.asarray(state[f"x:{name}"])
         return np.where(domain.tied[:, None], state["z"][domain.users], state[f"x:{name}"])
 
     def _close(self, domains: Mapping[str, DomainState], state: State, threads: int) -> tuple[State, Record]:
         """Closing rounds (1) to (4) at fixed items until the domains agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
-        rho = self.rho * self.rho_growth ** max(0, self.epochs - 1 - self.rho_warmup)
+        rho = self.admm.grown_rho(self.epochs - 1)
         facts: Record = {}
         rounds = 0
         while rounds < MAX_CLOSING_ROUNDS:
@@ -280,7 +265,7 @@ class CDIMF(Method):
             state, facts = self._exchange(domains, state, rho, dual=True)
             rounds += 1
             gap, shift = facts["gap"], facts["shift"]
-            if max(gap, shift) < self.tolerance:
+            if max(gap, shift) < self.admm.tolerance:
                 break
             factor = 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
             rho, state = rho * factor, state | _rescaled(domains, state, factor)
@@ -289,18 +274,20 @@ class CDIMF(Method):
     def _check_divergence(self, state: State, facts: Record) -> None:
         """DivergenceError where values grow without bound.
 
-        A gap that keeps growing is an error too for the published program, unless ``on_divergence="log"``.
+        A gap that keeps growing is an error too for the published program, unless ``admm.on_divergence``
+        is "log".
         """
         if not all((np.abs(array) < MAX_VALUE).all() for array in state.values()):
             raise DivergenceError(
-                f"Training of CDIMF diverged (embeddings above {MAX_VALUE:.0e}); lower rho (now {self.rho})."
+                f"Training of CDIMF diverged (embeddings above {MAX_VALUE:.0e}); lower admm.rho "
+                f"(now {self.admm.rho})."
             )
-        checked = self.variant == "paper_code" and self.on_divergence == "stop"
+        checked = not self.admm.exact and self.admm.on_divergence == "stop"
         if checked and facts.get("rising", 0) >= RISING_ROUNDS:
             raise DivergenceError(
                 f"CDIMF diverges: its consensus gap grew {RISING_ROUNDS} epochs in a row, "
                 f"to {facts['gap']:.2f}; "
-                f"lower rho (now {self.rho}) or use variant='admm'."
+                f"lower admm.rho (now {self.admm.rho}) or use admm.variant='admm'."
             )
 
     def _fitted(
@@ -314,10 +301,10 @@ class CDIMF(Method):
             self.reg,
             self.frequency_exponent,
             catalogue,
-            self.consensus_domains == "all",
-            self.consensus_reg,
+            self.consensus.domains == "all",
+            self.consensus.reg,
         )
-        users = user_embeddings_by_domain(domains, state, own=self.variant == "paper_code")
+        users = user_embeddings_by_domain(domains, state, own=not self.admm.exact)
         items = {name: state[f"y:{name}"] for name in domains}
         return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
 

@@ -22,6 +22,7 @@ from landbridge.data.queries import Queries
 from landbridge.data.synthetic import planted_transfer
 from landbridge.inference import recommend
 from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import ADMM
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel, Mixture
@@ -107,7 +108,7 @@ def test_a_refit_goes_on_from_the_last_rows_although_indices_moved(
 
 def test_a_consensus_that_goes_on_is_not_first_undone(run: Path, events: EventStore) -> None:
     """With an epoch without penalty, as at the beginning, the scores are three times as far away."""
-    first = saved(run, CDIMF(rho=1.0, epochs=LONG, **SMALL), uneven())
+    first = saved(run, CDIMF(admm=ADMM(rho=1.0), epochs=LONG, **SMALL), uneven())
     refit(run, events, epochs=1, options=ONE)
     again, asked = store.load(run), everybody(first)
     assert all(

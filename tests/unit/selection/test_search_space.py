@@ -65,13 +65,25 @@ def test_a_table_changes_the_ranges_it_names() -> None:
 
 
 def test_fixed_settings_leave_the_space_unless_the_table_names_them() -> None:
-    fixed = ("reg", "alpha0")
-    assert set(read_space(CDIMF, {}, fixed)) == {"rho", "popularity_weight"}
+    fixed = {"reg": 1.0, "alpha0": 0.1}
+    assert set(read_space(CDIMF, {}, fixed)) == {"admm.rho", "popularity_weight"}
     assert set(read_space(CDIMF, table("reg = {low = 1, high = 2}"), fixed)) == {
-        "rho",
+        "admm.rho",
         "popularity_weight",
         "reg",
     }
+
+
+def test_tables_of_parts_are_settings_by_dotted_names() -> None:
+    assert set(read_space(CDIMF, {}, {"admm": {"rho": 1.0}})) == {"alpha0", "reg", "popularity_weight"}
+    for name in ("admm.rho", '"admm.rho"', "rho"):
+        assert read_space(CDIMF, table(f"{name} = {{low = 1, high = 2}}"))["admm.rho"] == Real(1.0, 2.0)
+
+
+def test_a_former_name_of_a_setting_that_is_now_a_part() -> None:
+    losses = {"options": ["bce", "softmax"]}
+    for space in ({"loss": losses}, {"loss": {"kind": losses}}, {"loss.kind": losses}):
+        assert read_space(registry.method("sasrec"), space)["loss.kind"] == Choice(("bce", "softmax"))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +101,7 @@ def test_fixed_settings_leave_the_space_unless_the_table_names_them() -> None:
         ("reg = {options = []}", r"\[space\] reg: A choice needs at least one option"),
         ("factors = {low = 8.5, high = 9.5}", r"\[space\] factors: The bounds of a whole number"),
         ("factors = {options = [8.5]}", r"\[space\] factors must be a table"),
-        ("variant = {low = 1, high = 2}", r"\[space\] variant: this setting is not a number"),
+        ("admm.variant = {low = 1, high = 2}", r"\[space\] admm.variant: this setting is not a number"),
     ],
 )
 def test_mistakes_name_the_key_and_the_remedy(text: str, sentence: str) -> None:

@@ -14,16 +14,17 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Queries
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
-SMALL = CDIMF(factors=5, reg=0.2, alpha0=0.1, epochs=5, rho=0.5, consensus_domains="active")
+SMALL = CDIMF(5, 0.1, 0.2, epochs=5, admm=ADMM(rho=0.5), consensus=Consensus("active"))
 
 
-def changed(method: CDIMF, **settings: Any) -> CDIMF:
-    return type(method)(**{**vars(method), **settings})
+def changed(method: CDIMF, settings: dict[str, Any]) -> CDIMF:
+    return method.with_settings(settings)
 
 
 def begin(data: MultiDomain, method: CDIMF) -> Any:
@@ -40,9 +41,9 @@ def rounds(data: MultiDomain, method: CDIMF, count: int) -> Any:
         bases = {name: als.basis(state[f"y:{name}"], 1) for name in domains}
         for _ in range(count):
             before = state
-            state = state | method._users(domains, bases, state, method.rho, 1)
+            state = state | method._users(domains, bases, state, method.admm.rho, 1)
             sent = {name: state[f"x:{name}"] + before[f"t:{name}"] for name in domains}
-            state, facts = method._exchange(domains, state, method.rho, dual=True)
+            state, facts = method._exchange(domains, state, method.admm.rho, dual=True)
             transcript.append((sent, state, facts))
     return domains, state, transcript
 
@@ -59,7 +60,7 @@ def optimum(data: MultiDomain, method: CDIMF, domains: Any, state: Any) -> np.nd
         here_U[domain.users] = True
         total = total + np.where(here_U[:, None, None], system, 0)
         right = right + np.where(here_U[:, None], toward, 0)
-    total = total + np.where(total.any(axis=(1, 2), keepdims=True), method.consensus_reg, 1) * np.eye(
+    total = total + np.where(total.any(axis=(1, 2), keepdims=True), method.consensus.reg, 1) * np.eye(
         method.factors
     )
     return np.linalg.solve(total, right[..., None])[..., 0]
@@ -68,18 +69,18 @@ def optimum(data: MultiDomain, method: CDIMF, domains: Any, state: Any) -> np.nd
 def plain(data: MultiDomain) -> Any:
     """Separate ALS from the items with which CDIMF starts."""
     method = IALS(factors=5, reg=0.2, alpha0=0.1, epochs=5)
-    _, state = begin(data, changed(SMALL, rho=0))
+    _, state = begin(data, changed(SMALL, {"admm.rho": 0}))
     first = {f"item:{name}": state[f"y:{name}"] for name in data.domain_names}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(IALS, "_start", lambda *_: first)
         return method.fit(data, ONE)
 
 
-@pytest.mark.parametrize("change", [{"rho": 0}, {"shared_fraction": 0}], ids=str)
+@pytest.mark.parametrize("change", [{"admm.rho": 0}, {"consensus.shared_fraction": 0}], ids=str)
 def test_1_without_ties_each_party_is_separate_als(change: dict[str, Any]) -> None:
     """To float precision: CDIMF turns its factors back to the common basis, plain ALS need not."""
     data = uneven()
-    domains = changed(SMALL, **change).fit(data, ONE)
+    domains = changed(SMALL, change).fit(data, ONE)
     alone = plain(data)
     queries = Queries.of_users(np.arange(-1, data.n_users))
     for name in data.domain_names:
@@ -97,14 +98,14 @@ def test_2_one_domain_is_plain_als() -> None:
 def test_2_one_party_agrees_with_itself() -> None:
     """x = z + 0: with consensus_domains="all" even one domain's users are tied, and the dual stays 0."""
     data = uneven().select(["a"])
-    _, state, _ = rounds(data, changed(SMALL, consensus_domains="all"), 4)
+    _, state, _ = rounds(data, changed(SMALL, {"consensus.domains": "all"}), 4)
     assert np.array_equal(state["t:a"], np.zeros_like(state["t:a"]))
 
 
-@pytest.mark.parametrize("settings", [{}, {"consensus_domains": "all"}, {"consensus_reg": 0.7}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"consensus.domains": "all"}, {"consensus.reg": 0.7}], ids=str)
 def test_3_fixed_items_lead_to_the_joint_optimum(settings: dict[str, Any]) -> None:
     data = uneven(weighted=True)
-    method = changed(SMALL, **settings)
+    method = changed(SMALL, settings)
     domains, state, transcript = rounds(data, method, 200)
     best_UF = optimum(data, method, domains, state)
     tied_U = data.shared_U
@@ -116,7 +117,7 @@ def test_3_fixed_items_lead_to_the_joint_optimum(settings: dict[str, Any]) -> No
 @pytest.mark.parametrize("rho", [0.01, 0.1, 1.0, 10.0, 100.0])
 def test_3_a_fit_ends_at_the_optimum_whatever_rho(rho: float) -> None:
     data = uneven()
-    fitted = changed(SMALL, rho=rho).fit(data, ONE)
+    fitted = changed(SMALL, {"admm.rho": rho}).fit(data, ONE)
     state = {f"y:{name}": fitted.item_IF[name] for name in data.domain_names}
     best_UF = optimum(data, SMALL, SMALL._domain_states(data, 0), state)
     assert far(fitted.user_UF["a"][data.shared_U], best_UF[data.shared_U]) < 3e-4
@@ -141,7 +142,9 @@ def test_4_duals_sum_to_zero() -> None:
 
 def test_5_shrinking_goes_from_identity_to_nothing() -> None:
     data = uneven()
-    free, strong = (rounds(data, changed(SMALL, consensus_reg=shrink), 1)[1]["z"] for shrink in (0.0, 1e7))
+    free, strong = (
+        rounds(data, changed(SMALL, {"consensus.reg": shrink}), 1)[1]["z"] for shrink in (0.0, 1e7)
+    )
     domains, state, _ = rounds(data, SMALL, 1)
     tied = {name: domain.users[domain.tied] for name, domain in domains.items()}
     user = int(np.flatnonzero(data.activity_UD.all(axis=1))[0])
@@ -153,7 +156,7 @@ def test_5_shrinking_goes_from_identity_to_nothing() -> None:
 def test_5_shrinking_in_between_follows_the_formula() -> None:
     """First round, t = 0: z = Dρ / (Dρ + λ_z) · mean."""
     data = uneven()
-    free, half = (rounds(data, changed(SMALL, consensus_reg=s), 1)[1]["z"] for s in (0.0, 0.8))
+    free, half = (rounds(data, changed(SMALL, {"consensus.reg": s}), 1)[1]["z"] for s in (0.0, 0.8))
     d_U = (data.activity_UD > 0).sum(axis=1)[:, None]
     np.testing.assert_allclose(half, free * d_U * 0.5 / (d_U * 0.5 + 0.8), rtol=1e-5, atol=1e-7)
 
@@ -163,7 +166,7 @@ def test_6_no_half_step_increases_its_objective() -> None:
     domains, state, _ = rounds(data, SMALL, 3)
     with thread_limit(1):
         bases = {name: als.basis(state[f"y:{name}"], 1) for name in domains}
-        users = state | SMALL._users(domains, bases, state, SMALL.rho, 1)
+        users = state | SMALL._users(domains, bases, state, SMALL.admm.rho, 1)
         items = users | SMALL._items(domains, users, 1)
     for name, domain in domains.items():
         weight_UI = dense(data[name])[domain.users]
@@ -176,7 +179,7 @@ def test_6_no_half_step_increases_its_objective() -> None:
             return (
                 fit_error(weight_UI, now[f"x:{name}"], now[f"y:{name}"], SMALL.alpha0)
                 + over_U @ (now[f"x:{name}"] ** 2).sum(axis=1)
-                + SMALL.rho * float((away_UF[domain.tied] ** 2).sum())
+                + SMALL.admm.rho * float((away_UF[domain.tied] ** 2).sum())
             )
 
         def of_items(
@@ -199,7 +202,7 @@ def test_8_joined_als_and_consensus_reach_the_same_loss() -> None:
     data = uneven({"a": (12, 40), "b": (16, 40)}, users=40)
     reg = 0.5
     common = {"factors": 3, "alpha0": 0.2, "frequency_exponent": 0.0, "epochs": 200}
-    consensus = CDIMF(**common, reg=reg, consensus_domains="all", rho=1.0).fit(data, ONE)
+    consensus = CDIMF(**common, reg=reg, admm=ADMM(rho=1.0)).fit(data, ONE)
     joined = IALS(**common, reg=reg * 2**0.5, sharing="joined").fit(data, ONE)
 
     def loss(fitted: Any, over_users: float, over_items: float) -> float:
@@ -234,7 +237,7 @@ def test_10_the_first_epoch_is_unpenalised() -> None:
     data = uneven()
     states = {}
     for rho, warmup in ((0.1, 1), (10.0, 1), (10.0, 0)):
-        method = changed(SMALL, rho=rho, rho_warmup=warmup)
+        method = changed(SMALL, {"admm.rho": rho, "admm.rho_warmup": warmup})
         domains, state = begin(data, method)
         with thread_limit(1):
             states[rho, warmup], facts = method._epoch(domains, 1, state, 0)
@@ -255,8 +258,8 @@ def test_the_exchange_sees_rows_of_tied_users_only() -> None:
         other[f"y:{name}"] = rng.standard_normal(state[f"y:{name}"].shape, np.float32)
         loose_UF = rng.standard_normal(state[f"x:{name}"].shape, np.float32)
         other[f"x:{name}"] = np.where(domain.tied[:, None], state[f"x:{name}"], loose_UF)
-    one, _ = SMALL._exchange(domains, state, SMALL.rho, dual=True)
-    two, _ = SMALL._exchange(domains, other, SMALL.rho, dual=True)
+    one, _ = SMALL._exchange(domains, state, SMALL.admm.rho, dual=True)
+    two, _ = SMALL._exchange(domains, other, SMALL.admm.rho, dual=True)
     assert np.array_equal(one["z"], two["z"])
     assert all(np.array_equal(one[f"t:{name}"], two[f"t:{name}"]) for name in domains)
 
@@ -290,7 +293,7 @@ def test_an_observer_of_all_messages_knows_every_partys_rows() -> None:
 def test_a_growing_rho_keeps_the_multiplier() -> None:
     """ρ t is what the domains owe each other; it does not grow with ρ."""
     data = uneven()
-    method = changed(SMALL, rho_growth=4.0, inner_sweeps=1)
+    method = changed(SMALL, {"admm.rho_growth": 4.0, "admm.inner_sweeps": 1})
     domains, state = begin(data, method)
     with thread_limit(1):
         for epoch in range(2):
@@ -303,7 +306,7 @@ def test_a_growing_rho_keeps_the_multiplier() -> None:
 
 def test_aggregate_every_keeps_the_consensus_in_between() -> None:
     data = uneven()
-    method = changed(SMALL, consensus_every=2)
+    method = changed(SMALL, {"consensus.every": 2})
     domains, state = begin(data, method)
     with thread_limit(1):
         first, _ = method._epoch(domains, 1, state, 0)
@@ -316,9 +319,9 @@ def test_aggregate_every_keeps_the_consensus_in_between() -> None:
 
 def test_half_of_the_overlap_is_half_tied() -> None:
     data = uneven(users=400, shape={"a": (20, 400), "b": (20, 400)})
-    domains = changed(SMALL, shared_fraction=0.5)._domain_states(data, 0)
+    domains = changed(SMALL, {"consensus.shared_fraction": 0.5})._domain_states(data, 0)
     assert 0.4 < domains["a"].tied.mean() < 0.6
-    fitted = changed(SMALL, shared_fraction=0.5).fit(data, ONE)
+    fitted = changed(SMALL, {"consensus.shared_fraction": 0.5}).fit(data, ONE)
     tied_U = np.zeros(data.n_users, bool)
     tied_U[domains["a"].users[domains["a"].tied]] = True
     same_U = (fitted.user_UF["a"] == fitted.user_UF["b"]).all(axis=1)
@@ -327,22 +330,22 @@ def test_half_of_the_overlap_is_half_tied() -> None:
 
 
 def test_the_published_program_diverges_and_says_so() -> None:
-    method = CDIMF(factors=6, variant="paper_code", rho=100.0, epochs=60)
-    with pytest.raises(DivergenceError, match="lower rho"):
+    method = CDIMF(factors=6, epochs=60, admm=ADMM(100.0, variant="paper_code"))
+    with pytest.raises(DivergenceError, match=r"lower admm\.rho"):
         method.fit(uneven(), ONE)
 
 
 def test_divergence_may_be_only_logged_until_numbers_end() -> None:
-    settings = {"factors": 6, "variant": "paper_code", "rho": 30.0, "epochs": 60}
-    assert CDIMF(**{**settings, "epochs": 4}, on_divergence="log").fit(uneven(), ONE).log
+    admm = ADMM(30.0, variant="paper_code", on_divergence="log")
+    assert CDIMF(factors=6, epochs=4, admm=admm).fit(uneven(), ONE).log
     with pytest.raises(DivergenceError):
-        CDIMF(**settings, on_divergence="log").fit(uneven(), ONE)
+        CDIMF(factors=6, epochs=60, admm=admm).fit(uneven(), ONE)
 
 
 @pytest.mark.parametrize("rho", [1e-4, 0.1, 1e4])
 def test_exact_admm_bears_any_rho(rho: float) -> None:
     """Nor is it stopped when the gap between domains that all but agree happens to rise."""
-    fitted = changed(SMALL, rho=rho, epochs=15).fit(uneven(), ONE)
+    fitted = changed(SMALL, {"admm.rho": rho, "epochs": 15}).fit(uneven(), ONE)
     assert all(np.isfinite(array).all() for array in fitted.state()[0].values())
 
 

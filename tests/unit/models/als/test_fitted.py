@@ -12,18 +12,20 @@ from landbridge.core.errors import SettingsError
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method, Queries
 from landbridge.training.options import FitOptions
 
+EXACT = ADMM(tolerance=1e-6)
 TIES: dict[str, Method] = {
     "separate": IALS(factors=5, reg=0.1),
     "joined": IALS(factors=5, reg=0.1, sharing="joined"),
-    "active": CDIMF(factors=5, reg=0.1, tolerance=1e-6, consensus_domains="active"),
-    "all": CDIMF(factors=5, reg=0.1, tolerance=1e-6),
-    "shrunk": CDIMF(factors=5, reg=0.1, tolerance=1e-6, consensus_domains="active", consensus_reg=0.2),
-    "untied": CDIMF(factors=5, reg=0.1, rho=0.0, consensus_reg=0.2),
+    "active": CDIMF(factors=5, reg=0.1, admm=EXACT, consensus=Consensus("active")),
+    "all": CDIMF(factors=5, reg=0.1, admm=EXACT),
+    "shrunk": CDIMF(factors=5, reg=0.1, admm=EXACT, consensus=Consensus("active", reg=0.2)),
+    "untied": CDIMF(factors=5, reg=0.1, admm=ADMM(rho=0.0), consensus=Consensus(reg=0.2)),
 }
 ONE = FitOptions(threads=1)
 
@@ -111,10 +113,12 @@ def test_popularity_is_for_newcomers_and_events_only_where_they_count(tie: str) 
         assert found.events["a"].any() == (policy != "popularity" and fitted.rule.tie != "separate")
 
 
-@pytest.mark.parametrize("settings", [{"shared_fraction": 0.5}, {"variant": "paper_code"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"consensus.shared_fraction": 0.5}, {"admm.variant": "paper_code"}], ids=str
+)
 def test_what_no_event_explains_is_the_rest(settings: dict[str, Any]) -> None:
     data = uneven()
-    fitted = CDIMF(factors=5, on_divergence="log", **settings).fit(data, ONE)
+    fitted = CDIMF.from_settings({"factors": 5, "admm.on_divergence": "log", **settings}).fit(data, ONE)
     rests = []
     for user in range(data.n_users):
         found = fitted.explain("a", Queries.of_users([user]), 3)
@@ -176,7 +180,8 @@ def test_cold_policies(kind: Method, policy: str) -> None:
 def test_known_only_elsewhere_is_cold_where_domains_are_separate() -> None:
     data = uneven()
     user = int(np.flatnonzero((data["c"].user_counts == 0) & (data["a"].user_counts > 0))[0])
-    for method, cold in ((IALS(factors=4), True), (CDIMF(factors=4), False), (CDIMF(rho=0, factors=4), True)):
+    untied = CDIMF(4, admm=ADMM(rho=0))
+    for method, cold in ((IALS(factors=4), True), (CDIMF(factors=4), False), (untied, True)):
         fitted = method.fit(data, ONE)
         one, other = fitted.score("c", Queries.of_users([user, -1]))
         assert np.allclose(one, other) == cold
