@@ -1,18 +1,29 @@
-"""Popularity: an item's score is the number of its events; the same for every user."""
+"""Popularity: an item's score is the number of its events, recent ones first where asked; no user differs.
+
+    score_i = Σ_{n of item i} 2^(-(t - t_n) / h)                                                        (1)
+
+with t the time of the domain's last event and h the half-life; all events count alike without one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.settings import setting
 from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
 from landbridge.models.base import Fitted, Method, Queries, StoredState
+from landbridge.models.search_space import Choice, Space
 from landbridge.training.options import FitOptions
+
+DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +53,20 @@ class PopularityModel(Fitted):
 class Popularity(Method):
     """Counts the events of every item."""
 
+    half_life_days: float = setting(
+        0.0, "Days after which an event counts half, where there are times; 0: never.", low=0, symbol="h"
+    )
     name: ClassVar[str] = "popularity"
     folds_in: ClassVar[str] = "needs none"
+    space: ClassVar[Space] = MappingProxyType({"half_life_days": Choice((0.0, 30.0, 90.0, 365.0))})
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> PopularityModel:
-        """Count; there is nothing to choose."""
-        scores = {name: events.item_counts.astype(np.float32) for name, events in train.domains.items()}
+        """Count, Eq. (1)."""
+        scores = {name: self._counts_I(events) for name, events in train.domains.items()}
         return PopularityModel(train, self, (), scores)
+
+    def _counts_I(self, events: Interactions) -> Float32:
+        if not self.half_life_days or events.time is None or not len(events):
+            return events.item_counts.astype(np.float32)
+        age_N = (events.time.max() - events.time) / (DAY * self.half_life_days)
+        return np.bincount(events.item_idx, np.exp2(-age_N), minlength=events.n_items).astype(np.float32)

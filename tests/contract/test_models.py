@@ -161,7 +161,7 @@ class TestEveryMethod:
     def test_learns_a_checkerboard(self, name: str) -> None:
         world = checkerboard(domains=2)
         fitted = small(name, factors=4, epochs=10).fit(timed(world.split.test.history), ONE)
-        floor = 0.9 if name in LEARN else 0.0
+        floor = 0.9 if name in LEARN and fitted.personal else 0.0
         assert all(hits(fitted, world.split.test, domain, 1) >= floor for domain in world.data.domain_names)
 
 
@@ -210,6 +210,7 @@ def test_one_class_per_event_table_is_enough_for_weights() -> None:
     tables = plain.domains.items()
     weighted = plain.with_events({n: replace(t, weight=some_weights(rng, len(t))) for n, t in tables})
     for name in LEARN:
-        one, other = (scores(small(name).fit(data, ONE), data) for data in (plain, weighted))
-        assert same(one, other) == registry.method(name).uses_order
+        one, other = (small(name).fit(data, ONE) for data in (plain, weighted))
+        unweighted = one.method.uses_order or not one.personal  # counts and orders of events have no weights
+        assert same(scores(one, plain), scores(other, weighted)) == unweighted
         assert isinstance(weighted["a"], Interactions)

@@ -1,0 +1,98 @@
+"""EASE across domains: closed-form item–item regressions with a ridge within and a ridge across domains.
+
+Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), on any number of domains. The items
+of a target domain d are predicted from the items i of all domains s(i) with the ridge
+
+    λ_i = λ_in if s(i) = d, else λ_out = ratio · λ_in;   plus p / (1 − p) · G_ii                       (1)
+
+in :mod:`landbridge.models.linear.ridge`, which has the solution in three forms. With the sharing ``cross``
+the ratio says how much one catalogue may say about another: 1 is the joined table, ∞ a model per domain. p is
+the rate of dropout that the second term amounts to (Steck, NeurIPS 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from landbridge.core.settings import setting
+from landbridge.core.types import Float64
+from landbridge.models.base import Method
+from landbridge.models.linear import ridge
+from landbridge.models.linear.matrix import ItemMatrix
+from landbridge.models.linear.method import LinearMethod
+from landbridge.models.linear.table import UserItemTable
+from landbridge.models.search_space import Choice, Real, Space
+
+Form = Literal["auto", "exact", "dual", "local"]
+
+
+@dataclass(frozen=True)
+class EASE(LinearMethod):
+    """A linear model of every item on all other items, of all domains."""
+
+    reg: float = setting(50.0, "Ridge of items of the same domain.", above=0, symbol="λ_in")
+    cross_ratio: float = setting(
+        3.0, "Ridge of items of other domains in multiples of reg.", above=0, symbol="λ_out/λ_in"
+    )
+    pair_ratios: Mapping[str, Mapping[str, float]] = setting(
+        {}, "cross_ratio by source and target domain, where a pair needs its own.", above=0
+    )
+    form: Form = setting(
+        "local", "Regress on all items (exact, dual with fewer users than items) or on the nearest (local)."
+    )
+    neighbours: int = setting(100, "Items that predict an item in the local form.", low=1, symbol="N")
+    denoise: float = setting(
+        0.0, "Rate of dropout of events that the ridge amounts to.", low=0, below=1, symbol="p"
+    )
+    max_diagonal: float = setting(0.0, "Weight that an item may have for itself.", low=0, below=1, symbol="ξ")
+    memory_gib: float = setting(4.0, "Memory that the exact and the dual form may take, in GiB.", above=0)
+    name: ClassVar[str] = "ease"
+    paper: ClassVar[str] = "Steck, WWW 2019"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "reg": Real(1.0, 3000.0, log=True),
+            "cross_ratio": Real(1.0, 100.0, log=True),
+            "form": Choice(("local", "auto")),
+            "neighbours": Choice((50, 100, 200)),
+            "denoise": Real(0.0, 0.5),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    @classmethod
+    def in_auto(cls) -> Mapping[str, Method]:
+        """One candidate per sharing."""
+        return {f"ease {sharing}": cls(sharing=sharing) for sharing in ("separate", "joined", "cross")}
+
+    def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
+        """B of every target domain, in the form that the settings and the memory allow."""
+        ridges = {name: self._ridge_J(table, name) for name in table.slices}
+        chosen = self._plan(table)
+        if chosen.form == "local":
+            return ridge.local(table, ridges, self.max_diagonal, self.neighbours)
+        solve = ridge.exact if chosen.form == "exact" else ridge.dual
+        return solve(table, ridges, self.max_diagonal, chosen)
+
+    def about(self, table: UserItemTable) -> Mapping[str, Any]:
+        """The form, and the memory that it takes."""
+        return {"items": table.n_items, "form": self._plan(table).form, "bytes": self._plan(table).bytes}
+
+    def _plan(self, table: UserItemTable) -> ridge.Plan:
+        return ridge.plan(table.n_users, table.n_items, self.form, self.memory_gib * 2**30)
+
+    def _ridge_J(self, table: UserItemTable, target: str) -> Float64:
+        """Eq. (1) for every item of the table, (J,)."""
+        ridge_J = self.denoise / (1 - self.denoise) * table.diagonal_J
+        for source, part in table.slices.items():
+            ridge_J[part] += self.reg * self._ratio(source, target)
+        return np.asarray(ridge_J)
+
+    def _ratio(self, source: str, target: str) -> float:
+        if self.sharing != "cross" or source == target:
+            return 1.0
+        return self.pair_ratios.get(source, {}).get(target, self.cross_ratio)

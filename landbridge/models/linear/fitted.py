@@ -1,0 +1,149 @@
+"""``ItemItemModel``: a score is a sum over the user's events, in any domain.
+
+With x_u the row of the user's events over the items of all domains and W the item–item matrix
+
+    score(u, j) = Σ_{i∈S_u} x_ui W_ij + ε pop_j                                                        (1)
+
+so that a new user needs no fit, an explanation is the terms of the sum, and the domains of the source items
+say where a score comes from. ε (``FILL``) only orders by popularity the items that get no score.
+Letters: B queries, I items, N events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.types import Float32, Ragged
+from landbridge.data.dataset import MultiDomain
+from landbridge.models.base import Queries, StoredState
+from landbridge.models.common.cold_start import ColdStartMixin
+from landbridge.models.explanation import Explanation
+from landbridge.models.linear.matrix import ItemMatrix, check_matrix, matrix_from
+
+FILL = np.float32(1e-6)
+
+
+@dataclass(frozen=True)
+class EventValues:
+    """The value x of an event: (weight / ``scale``) ** ``exponent``, 1 without weights."""
+
+    scale: float = 1.0
+    exponent: float = 1.0
+
+    @classmethod
+    def of(cls, data: MultiDomain, exponent: float) -> EventValues:
+        """``scale`` is the mean weight over the events of all domains, so that units do not matter."""
+        weights = [events.weight for events in data.domains.values() if events.weight is not None]
+        total = sum(float(weight_N.sum(dtype=np.float64)) for weight_N in weights)
+        unweighted = sum(len(events) for events in data.domains.values() if events.weight is None)
+        return cls((total + unweighted) / max(data.n_events, 1) or 1.0, exponent)
+
+    def apply(self, rows: Ragged) -> Ragged:
+        """The rows with values in place of weights."""
+        if rows.weight is None and self.scale == 1:
+            return rows
+        value_N = (rows.weights.astype(np.float64) / self.scale) ** self.exponent
+        return Ragged(rows.offsets, rows.columns, value_N.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class ItemItemModel(ColdStartMixin):
+    """``matrices``: source domain -> target domain -> W; a pair that is missing shares nothing.
+
+    ``values``: how weights become x. ``cold_policy`` and ``popularity_weight`` as in
+    :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
+    """
+
+    matrices: Mapping[str, Mapping[str, ItemMatrix]]
+    values: EventValues
+    cold_policy: str
+    popularity_weight: float
+    kind: ClassVar[str] = "item_item"
+    explains: ClassVar[bool] = True
+
+    def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """The domains that have a matrix towards ``domain``."""
+        sources_D = np.array([domain in self.matrices[name] for name in self.history.domain_names])
+        return np.tile(sources_D, (len(counts_BD), 1))
+
+    def warm_scores(self, domain: str, queries: Queries) -> Float32:
+        """Eq. (1) for every item of the domain, (B, I)."""
+        scores_BI = np.tile(FILL * self._popularity_I[domain], (len(queries), 1))
+        for source, rows in queries.histories_by_domain(self.history).items():
+            if domain in self.matrices[source]:
+                self.matrices[source][domain].add_product(self.values.apply(rows), scores_BI)
+        return scores_BI
+
+    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
+        """The terms of Eq. (1), and the popularity that it and the cold policy add."""
+        score = float(self.score(domain, query)[0, item])
+        own = query.histories_by_domain(self.history)
+        nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
+        if self.cold_policy == "popularity" and self._no_events_B(domain, query)[0]:
+            return Explanation(nothing, score, 0.0)
+        events = nothing | {
+            name: self.values.apply(rows).weights * self.matrices[name][domain].column(rows.columns, item)
+            for name, rows in own.items()
+            if domain in self.matrices[name]
+        }
+        total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
+        popularity = self._popularity_part(domain, query, item)
+        return Explanation(events, popularity, score - popularity - total)
+
+    def similar(self, domain: str, item: int, to: str) -> Float32:
+        """The weights from one item to every item of the domain ``to``, (I,): its row of W.
+
+        Domains that share nothing are compared as in :class:`~landbridge.models.base.Fitted`.
+        """
+        if to not in self.matrices[domain]:
+            return super().similar(domain, item, to)
+        return self.matrices[domain][to].row(item)
+
+    def check_arrays(self) -> None:
+        """As in :class:`Fitted`."""
+        for source, targets in self.matrices.items():
+            for target, matrix in targets.items():
+                check_matrix(matrix, self.history[source].n_items, f"{source!r} to {target!r}")
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """The arrays of every matrix, by source, target and name."""
+        arrays = {
+            f"{source}/{target}/{name}": array
+            for source, targets in self._numbered(self.matrices).items()
+            for target, matrix in self._numbered(targets).items()
+            for name, array in matrix.arrays().items()
+        }
+        return arrays, {
+            "values": vars(self.values),
+            "cold_policy": self.cold_policy,
+            "popularity_weight": self.popularity_weight,
+        }
+
+    @classmethod
+    def from_state(cls, kept: StoredState) -> ItemItemModel:
+        """The inverse of ``state``."""
+        history, method, log, arrays, about = kept
+        parts: dict[tuple[int, int], dict[str, npt.NDArray[Any]]] = {}
+        for key, array in arrays.items():
+            source, target, name = key.split("/")
+            parts.setdefault((int(source), int(target)), {})[name] = array
+        names = history.domain_names
+        matrices: dict[str, dict[str, ItemMatrix]] = {name: {} for name in names}
+        for (s, t), own in sorted(parts.items()):
+            matrices[names[s]][names[t]] = matrix_from(own, history[names[t]].n_items)
+        values = EventValues(**about["values"])
+        return cls(history, method, log, matrices, values, about["cold_policy"], about["popularity_weight"])
+
+    def _numbered(self, by_domain: Mapping[str, Any]) -> dict[int, Any]:
+        """With the numbers of domains for names, which a key could not hold safely."""
+        return {self.history.domain_names.index(name): part for name, part in by_domain.items()}
+
+    def _popularity_part(self, domain: str, query: Queries, item: int) -> float:
+        blended = self.cold_policy == "blend" and self._no_events_B(domain, query)[0]
+        weight = float(FILL) + (self.popularity_weight if blended else 0.0)
+        return weight * float(self._popularity_I[domain][item])

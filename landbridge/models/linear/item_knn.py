@@ -1,0 +1,129 @@
+"""Item-kNN across domains: every item keeps its most similar items, of its own or of any domain.
+
+Sarwar et al. (WWW 2001) with the usual refinements (Deshpande & Karypis, TOIS 2004; Aiolli, RecSys 2013).
+With the weighted columns x of a table and their co-occurrence G_ij = Σ_u x_ui x_uj
+
+    s_ij = b_ij (G_ij / (‖x_i‖^2a ‖x_j‖^2c + h))^q                                                     (1)
+
+a = c = ½ is the cosine, h the shrinkage, q the power; b is ``cross_weight`` where i and j are of different
+domains, else 1. Every target j keeps the N items of the largest s_ij; a score is Σ_i x_ui s_ij. The
+weights of an event of user u with n_u events, an item with n_i, and v its value:
+
+    none    x = v n_u^-e                                                                               (2)
+    tfidf   x = v ln(1 + I / n_u)                                                                      (3)
+    bm25    x = ln(1 + I / n_u) · v (k + 1) / (v + k (1 − b + b n_i / n̄)),   k = 1.2, b = 0.75         (4)
+
+with an item as the document and its users as the terms, I items in the table. Letters as in ``kernels``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from landbridge.core.settings import setting
+from landbridge.core.types import Float32, Float64
+from landbridge.data.interactions import Interactions
+from landbridge.models.base import Method
+from landbridge.models.linear import ridge
+from landbridge.models.linear.fitted import EventValues
+from landbridge.models.linear.matrix import ItemMatrix
+from landbridge.models.linear.method import LinearMethod
+from landbridge.models.linear.table import UserItemTable
+from landbridge.models.search_space import Choice, Real, Space
+
+K1, LENGTH = 1.2, 0.75  # k and b of Eq. (4): what the literature on BM25 takes
+
+
+@dataclass(frozen=True)
+class ItemKNN(LinearMethod):
+    """The items most similar to those of the user."""
+
+    user_exponent: float = setting(
+        0.5, "An event counts n_u^-e with n_u the events of its user in the table.", low=0, high=2, symbol="e"
+    )
+    similarity: Literal["none", "tfidf", "bm25"] = setting("none", "How the events of a user are weighted.")
+    neighbours: int = setting(200, "Similar items that an item keeps.", low=1, symbol="N")
+    shrinkage: float = setting(
+        5.0, "Added to the product of norms; rare items become less similar.", low=0, symbol="h"
+    )
+    source_exponent: float = setting(
+        0.5, "Exponent of the squared norm of the user's item.", low=0, high=1, symbol="a"
+    )
+    target_exponent: float = setting(
+        0.5, "Exponent of the squared norm of the scored item.", low=0, high=1, symbol="c"
+    )
+    power: float = setting(1.0, "Exponent of the similarity.", above=0, high=5, symbol="q")
+    cross_weight: float = setting(0.5, "Factor of the similarity across domains.", low=0, high=1, symbol="b")
+    name: ClassVar[str] = "itemknn"
+    paper: ClassVar[str] = "Sarwar et al., WWW 2001"
+    space: ClassVar[Space] = MappingProxyType(
+        {
+            "similarity": Choice(("none", "tfidf", "bm25")),
+            "neighbours": Choice((50, 200, 500)),
+            "shrinkage": Real(0.1, 100.0, log=True),
+            "user_exponent": Real(0.0, 1.0),
+            "target_exponent": Real(0.2, 0.8),
+            "power": Real(0.5, 2.0),
+            "cross_weight": Real(0.02, 1.0, log=True),
+            "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
+        }
+    )
+
+    @classmethod
+    def in_auto(cls) -> Mapping[str, Method]:
+        """One candidate: its search weighs the other domains."""
+        return {"itemknn": cls()}
+
+    def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
+        """The neighbours of the items of every target domain."""
+        return {target: self._neighbours(table, target) for target in table.slices}
+
+    def _table(self, events: Interactions, slices: Mapping[str, slice], values: EventValues) -> UserItemTable:
+        exponent = self.user_exponent if self.similarity == "none" else 0.0
+        table = UserItemTable.of(events, slices, values, exponent)
+        return table.weighted(self._values(table))
+
+    def _values(self, table: UserItemTable) -> Float32:
+        """x of every event, (N,) in the order of the users, Eqs. (2) to (4)."""
+        value_N: Float32 = table.rows.weights
+        rows = table.rows
+        if self.similarity == "none":
+            return value_N  # Eq. (2)
+        rarity_U = np.log1p(table.n_items / np.maximum(rows.lengths, 1))
+        if self.similarity == "tfidf":
+            return (value_N * rarity_U[rows.entry_rows]).astype(np.float32)  # Eq. (3)
+        length_J = table.columns.lengths / max(table.columns.lengths.mean(), 1e-9)
+        length_N = 1 - LENGTH + LENGTH * length_J[rows.columns]
+        saturated_N = value_N * (K1 + 1) / (value_N + K1 * length_N)
+        return (saturated_N * rarity_U[rows.entry_rows]).astype(np.float32)  # Eq. (4)
+
+    def _neighbours(self, table: UserItemTable, target: str) -> ItemMatrix:
+        """Eq. (1) for the items of one domain, with a row per item of the table."""
+        from landbridge.models.linear import kernels
+
+        part = table.slices[target]
+        out = ridge.neighbour_lists(part.stop - part.start, min(self.neighbours, table.n_items))
+        norms = (self._norm_J(table, exponent) for exponent in (self.source_exponent, self.target_exponent))
+        settings = np.float32(self.shrinkage), np.float32(self.power)
+        kernels.nearest(
+            table.by_user, table.by_item, *norms, self._bonus_J(table, target), settings, part.start,
+            ridge.balanced(table, part), out,
+        )  # fmt: skip
+        return ridge.sparse_matrix(out, table.n_items)
+
+    def _norm_J(self, table: UserItemTable, exponent: float) -> Float32:
+        """‖x_i‖^2e of every item; 1 for an item without events, which has no neighbours."""
+        diagonal_J: Float64 = table.diagonal_J
+        return np.asarray(np.where(diagonal_J > 0, diagonal_J, 1) ** exponent, np.float32)
+
+    def _bonus_J(self, table: UserItemTable, target: str) -> Float32:
+        """b of every source item for the items of the target domain, (J,)."""
+        weight = self.cross_weight if self.sharing == "cross" else 1.0
+        bonus_J = np.full(table.n_items, weight, np.float32)
+        bonus_J[table.slices[target]] = 1
+        return bonus_J

@@ -1,0 +1,150 @@
+"""Item–item matrices W: rows are source items, columns target items, dense or sparse.
+
+Letters: J source items, I target items, B queries, N entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError
+from landbridge.core.types import Float32, Int32, Ragged
+
+
+class ItemMatrix(Protocol):
+    """What an item–item model needs of its weights, however they are kept."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Source items and target items, (J, I)."""
+
+    def add_product(self, rows: Ragged, out_BI: Float32) -> None:
+        """out += x · W for every row x of ``rows``."""
+
+    def row(self, source: int) -> Float32:
+        """The weights from one source item to every target item, (I,)."""
+
+    def column(self, sources_N: Int32, target: int) -> Float32:
+        """The weights from some source items to one target item, (N,)."""
+
+    def rows_of(self, part: slice) -> ItemMatrix:
+        """The matrix of some consecutive source items, without a copy of the weights."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays that make the matrix again, by their names in :func:`matrix_from`."""
+
+
+@dataclass(frozen=True, eq=False)
+class DenseMatrix:
+    """All weights, ``weight_JI``: float32 (J, I)."""
+
+    weight_JI: Float32
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As in :class:`ItemMatrix`."""
+        return self.weight_JI.shape[0], self.weight_JI.shape[1]
+
+    def add_product(self, rows: Ragged, out_BI: Float32) -> None:
+        """As in :class:`ItemMatrix`: each event adds a row of W."""
+        from landbridge.models.linear import kernels
+
+        kernels.add_dense((rows.offsets, rows.columns, rows.weights), self.weight_JI, out_BI)
+
+    def row(self, source: int) -> Float32:
+        """As in :class:`ItemMatrix`."""
+        return np.asarray(self.weight_JI[source])
+
+    def column(self, sources_N: Int32, target: int) -> Float32:
+        """As in :class:`ItemMatrix`."""
+        return np.asarray(self.weight_JI[sources_N, target])
+
+    def rows_of(self, part: slice) -> DenseMatrix:
+        """As in :class:`ItemMatrix`."""
+        return DenseMatrix(self.weight_JI[part])
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """As in :class:`ItemMatrix`."""
+        return {"dense": self.weight_JI}
+
+
+@dataclass(frozen=True, eq=False)
+class SparseMatrix:
+    """The weights that are not zero: ``rows`` of source items, the columns of a row in order."""
+
+    rows: Ragged
+    n_targets: int
+    NAMES: ClassVar[tuple[str, ...]] = ("offsets", "columns", "weight")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As in :class:`ItemMatrix`."""
+        return len(self.rows), self.n_targets
+
+    def add_product(self, rows: Ragged, out_BI: Float32) -> None:
+        """As in :class:`ItemMatrix`: each event adds the entries of its row."""
+        from landbridge.models.linear import kernels
+
+        own = (self.rows.offsets, self.rows.columns, self.rows.weights)
+        kernels.add_sparse((rows.offsets, rows.columns, rows.weights), own, out_BI)
+
+    def row(self, source: int) -> Float32:
+        """As in :class:`ItemMatrix`."""
+        row_I = np.zeros(self.n_targets, np.float32)
+        entries = slice(self.rows.offsets[source], self.rows.offsets[source + 1])
+        row_I[self.rows.columns[entries]] = self.rows.weights[entries]
+        return row_I
+
+    def column(self, sources_N: Int32, target: int) -> Float32:
+        """As in :class:`ItemMatrix`."""
+        taken = self.rows.take(sources_N)
+        hits = taken.columns == target
+        column_N = np.zeros(len(sources_N), np.float32)
+        column_N[taken.entry_rows[hits]] = taken.weights[hits]
+        return column_N
+
+    def rows_of(self, part: slice) -> SparseMatrix:
+        """As in :class:`ItemMatrix`."""
+        offsets = self.rows.offsets[part.start : part.stop + 1]
+        entries = slice(offsets[0], offsets[-1])
+        rows = Ragged(offsets - offsets[0], self.rows.columns[entries], self.rows.weights[entries])
+        return SparseMatrix(rows, self.n_targets)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """As in :class:`ItemMatrix`."""
+        parts = (self.rows.offsets, self.rows.columns, self.rows.weights)
+        return dict(zip(self.NAMES, parts, strict=True))
+
+
+def matrix_from(arrays: Mapping[str, npt.NDArray[Any]], n_targets: int) -> ItemMatrix:
+    """The matrix whose ``arrays`` these are."""
+    if "dense" in arrays:
+        return DenseMatrix(arrays["dense"])
+    return SparseMatrix(Ragged(*(arrays[name] for name in SparseMatrix.NAMES)), n_targets)
+
+
+def check_matrix(matrix: ItemMatrix, n_sources: int, where: str) -> None:
+    """DataError where a matrix does not fit its data or is not finite, as in a damaged or forged file."""
+    arrays = matrix.arrays()
+    values = arrays.get("dense", arrays.get("weight"))
+    if matrix.shape[0] != n_sources or values is None or values.dtype != np.float32:
+        raise DataError(f"its item–item matrix does not fit its data in {where}; fit it again.")
+    if not np.isfinite(np.sum(values, dtype=np.float64)):
+        raise DataError(f"its item–item matrix is not all numbers in {where}; fit it again.")
+    if "columns" in arrays:
+        _check_rows(arrays["offsets"], arrays["columns"], len(values), matrix.shape[1], where)
+
+
+def _check_rows(
+    offsets: npt.NDArray[Any], columns: npt.NDArray[Any], n_entries: int, n_targets: int, where: str
+) -> None:
+    """Compiled code would read beyond the end of rows with forged offsets or columns."""
+    ordered = offsets[0] == 0 and offsets[-1] == n_entries == len(columns) and (np.diff(offsets) >= 0).all()
+    inside = not len(columns) or (columns.min() >= 0 and columns.max() < n_targets)
+    if not (ordered and inside):
+        raise DataError(f"its item–item matrix does not fit its data in {where}; fit it again.")

@@ -1,0 +1,71 @@
+"""``LinearMethod``: what EASE and item-kNN have in common, from the tables of a sharing to a fitted model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from landbridge.core.settings import setting
+from landbridge.core.threads import all_threads
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
+from landbridge.models.base import Method
+from landbridge.models.common.cold_start import POPULARITY_WEIGHT
+from landbridge.models.common.sharing import tables_of
+from landbridge.models.linear.fitted import EventValues, ItemItemModel
+from landbridge.models.linear.matrix import ItemMatrix
+from landbridge.models.linear.table import UserItemTable
+from landbridge.training.options import FitOptions
+
+COLD_POLICY = (
+    "Scores of users without events in a domain: what their other events say with popularity added "
+    "(blend) or without it (zero), or popularity alone."
+)
+
+
+@dataclass(frozen=True)
+class LinearMethod(Method):
+    """A method that computes an item–item matrix; subclasses say how, for the items of each domain."""
+
+    sharing: Literal["separate", "joined", "cross"] = setting(
+        "cross", "A table per domain, one joined table, or that with a weight of its own across domains."
+    )
+    weight_exponent: float = setting(
+        1.0, "An event counts (weight / mean weight) to this power.", low=0, high=2
+    )
+    user_exponent: float = setting(
+        0.0, "An event counts n_u^-a with n_u the events of its user in the table.", low=0, high=2, symbol="a"
+    )
+    cold_policy: Literal["blend", "popularity", "zero"] = setting("blend", COLD_POLICY)
+    popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
+    folds_in: ClassVar[str] = "exact"
+
+    @abstractmethod
+    def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
+        """Target domain -> item–item matrix with a row per item of the table."""
+
+    def about(self, table: UserItemTable) -> Mapping[str, Any]:
+        """What the log of the fitted model says about a table."""
+        return {"items": table.n_items}
+
+    def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ItemItemModel:
+        """Compute the matrices of every table; one record of the log per table."""
+        options = options or FitOptions()
+        values = EventValues.of(train, self.weight_exponent)
+        parts: dict[str, dict[str, ItemMatrix]] = {name: {} for name in train.domain_names}
+        tables = tables_of(train, "separate" if self.sharing == "separate" else "joined")
+        log: list[Mapping[str, Any]] = []
+        with all_threads(options.threads), options.progress.task(f"fit {self.name}", len(tables)) as task:
+            for label, (events, slices) in tables.items():
+                table = self._table(events, slices, values)
+                for target, whole in self.matrices(table).items():
+                    for source, part in slices.items():
+                        parts[source][target] = whole.rows_of(part)
+                log.append({"table": label, **self.about(table)})
+                task.step(len(log), {})
+        return ItemItemModel(train, self, tuple(log), parts, values, self.cold_policy, self.popularity_weight)
+
+    def _table(self, events: Interactions, slices: Mapping[str, slice], values: EventValues) -> UserItemTable:
+        return UserItemTable.of(events, slices, values, self.user_exponent)

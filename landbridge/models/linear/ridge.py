@@ -1,0 +1,231 @@
+"""Three ways to the same ridge regression B of all items of a target domain on the items of a table.
+
+With X (U, J) the events of a table, G = XᵀX and the ridge Λ = diag(λ_J) of a target domain d
+
+    B_{·d} = argmin ‖X_d − X B‖²_F + Σ_i λ_i ‖B_i‖²  with  B_jj ≤ ξ                                   (1)
+    P = (G + Λ)⁻¹,   B_ij = −P_ij max(λ_j, (1 − ξ) / P_jj),  i ≠ j                                    (2)
+
+ξ = 0 is EASE (Steck, WWW 2019); ξ > 0 relaxes the diagonal (Moon et al., SIGIR 2023). B_jj itself is left
+out: it would add only to the score of an item that the user has.
+
+**exact** inverts once for all targets. With Q = (G + Λ₀)⁻¹, Λ₀ ≥ Λ the largest ridge of every item, E the
+items whose ridge is smaller for this target and D = (Λ₀ − Λ)_EE (Woodbury)
+
+    P_{·d} = Q_{·d} + Q_{·E} D^½ (I − D^½ Q_EE D^½)⁻¹ D^½ Q_{Ed}                                      (3)
+
+**dual** inverts a matrix of users, where they are fewer than items. With Z = X Λ^-½
+
+    P = Λ^-½ (I − Zᵀ (I + ZZᵀ)⁻¹ Z) Λ^-½                                                             (4)
+
+**local** keeps for every target j only the N items S with the largest G_ij / √G_ii and solves (1) on them:
+
+    B_Sj = b max(λ_j P_jj, 1 − ξ),   b = (G_SS + Λ_S)⁻¹ G_Sj,   1 / P_jj = G_jj + λ_j − G_jS b          (5)
+
+Letters: U users, J items of the table, I items of the target domain, E as above, N neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landbridge.core.errors import DataError
+from landbridge.core.types import Float32, Float64, Ragged
+from landbridge.models.linear.matrix import DenseMatrix, SparseMatrix
+from landbridge.models.linear.table import UserItemTable
+
+AT_ONCE = 256  # targets of the dual form whose columns are held at once
+GRAM_BYTES = 1 << 28  # the local form counts small Gramians itself where the whole one would take more
+CHUNKS = 256  # parts of the targets between which threads are balanced
+
+Square = npt.NDArray[Any]  # float64, or float32 where that does not fit into memory
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a table is solved: the form, the bytes of a number in its inverse, and the memory that takes."""
+
+    form: str
+    itemsize: int
+    bytes: int
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """Of the matrix that is inverted."""
+        return np.float64 if self.itemsize == 8 else np.float32
+
+
+def plan(n_users: int, n_items: int, form: str, budget: float) -> Plan:
+    """The form for a table: as asked, or the first of exact, dual and local that fits ``budget`` bytes.
+
+    Exact and dual use float64 where that fits, else float32. DataError if the form asked for does not fit.
+    """
+    plans = [
+        *(Plan("exact", size, (2 * size + 4) * n_items**2) for size in (8, 4)),
+        *(Plan("dual", size, 2 * size * n_users**2 + 4 * n_items**2) for size in (8, 4)),
+    ]
+    if form == "auto" and n_users >= n_items:
+        plans = plans[:2]
+    fitting = [each for each in plans if form in ("auto", each.form) and each.bytes <= budget]
+    if fitting:
+        return fitting[0]
+    if form in ("auto", "local"):
+        return Plan("local", 4, 0)
+    least = min(each.bytes for each in plans if each.form == form)
+    raise DataError(
+        f"The {form} form needs {least / 2**30:.1f} GiB for {n_items:,} items and {n_users:,} users, more "
+        f"than memory_gib = {budget / 2**30:g}. Use form = local, or raise memory_gib."
+    )
+
+
+def exact(
+    table: UserItemTable, ridges: Mapping[str, Float64], limit: float, chosen: Plan
+) -> dict[str, DenseMatrix]:
+    """Eq. (3): domain -> B with a row per item of the table; ``ridges``: domain -> λ_J as a target."""
+    from landbridge.models.linear import kernels
+
+    base_J = np.max(list(ridges.values()), axis=0)
+    gram_JJ = np.zeros((table.n_items, table.n_items), chosen.dtype)
+    kernels.dense_gram(table.by_user, table.by_item, gram_JJ)
+    gram_JJ[np.diag_indices(table.n_items)] += base_J
+    inverse_JJ = inverted(gram_JJ)
+    return {
+        name: DenseMatrix(
+            _weights(_columns(inverse_JJ, part, base_J - ridges[name]), part, ridges[name], limit)
+        )
+        for name, part in table.slices.items()
+    }
+
+
+def dual(
+    table: UserItemTable, ridges: Mapping[str, Float64], limit: float, chosen: Plan
+) -> dict[str, DenseMatrix]:
+    """Eq. (4): domain -> B with a row per item of the table."""
+    from landbridge.models.linear import kernels
+
+    result = {}
+    for name, part in table.slices.items():
+        root_J = ridges[name] ** -0.5
+        scaled = table.weighted((table.rows.weights * root_J[table.rows.columns]).astype(np.float32))  # Z
+        kernel_UU = np.zeros((table.n_users, table.n_users), chosen.dtype)
+        kernels.dense_gram(scaled.by_item, scaled.by_user, kernel_UU)
+        kernel_UU[np.diag_indices(table.n_users)] += 1
+        inverse_UU = inverted(kernel_UU)
+        weight_JI = np.empty((table.n_items, part.stop - part.start), np.float32)
+        for start in range(part.start, part.stop, AT_ONCE):
+            some = slice(start, min(start + AT_ONCE, part.stop))
+            column_IJ = np.empty((some.stop - some.start, table.n_items), np.float64)
+            kernels.dual_columns(inverse_UU, scaled.by_item, root_J, some.start, column_IJ)
+            own = slice(start - part.start, some.stop - part.start)
+            weight_JI[:, own] = _weights(column_IJ.T, some, ridges[name], limit)
+        result[name] = DenseMatrix(weight_JI)
+    return result
+
+
+def local(
+    table: UserItemTable, ridges: Mapping[str, Float64], limit: float, neighbours: int
+) -> dict[str, SparseMatrix]:
+    """Eq. (5): domain -> sparse B with a row per item of the table."""
+    from landbridge.models.linear import kernels
+
+    diagonal_J = table.diagonal_J
+    relative_J = np.divide(1, diagonal_J, out=np.zeros_like(diagonal_J), where=diagonal_J > 0)
+    gram_JJ = np.zeros((0, 0), np.float32)
+    if 4 * table.n_items**2 <= GRAM_BYTES:
+        gram_JJ = np.zeros((table.n_items, table.n_items), np.float32)
+        kernels.dense_gram(table.by_user, table.by_item, gram_JJ)
+    result = {}
+    for name, part in table.slices.items():
+        out = neighbour_lists(part.stop - part.start, min(neighbours, table.n_items))
+        kernels.local_ridge(
+            table.by_user,
+            table.by_item,
+            gram_JJ,
+            ridges[name].astype(np.float32),
+            relative_J.astype(np.float32),
+            part.start,
+            balanced(table, part),
+            np.float32(limit),
+            out,
+        )
+        result[name] = sparse_matrix(out, table.n_items)
+    return result
+
+
+def neighbour_lists(n_items: int, most: int) -> tuple[npt.NDArray[np.int32], Float32, npt.NDArray[np.int32]]:
+    """Room for the neighbours of every target item: items (I, N), values (I, N), numbers (I,)."""
+    return (
+        np.zeros((n_items, most), np.int32),
+        np.zeros((n_items, most), np.float32),
+        np.zeros(n_items, np.int32),
+    )
+
+
+def sparse_matrix(
+    lists: tuple[npt.NDArray[np.int32], Float32, npt.NDArray[np.int32]], n_sources: int
+) -> SparseMatrix:
+    """The lists of the target items as rows of source items."""
+    from landbridge.models.linear import kernels
+
+    return SparseMatrix(Ragged(*kernels.by_source(*lists, n_sources)), len(lists[2]))
+
+
+def balanced(table: UserItemTable, part: slice) -> npt.NDArray[np.int64]:
+    """Bounds of chunks of target items with about equal work, which is the events of their users."""
+    lengths_U = table.rows.lengths
+    events_N = lengths_U[table.columns.columns]
+    work_J = np.add.reduceat(np.append(events_N, 0), table.columns.offsets[:-1])
+    work_I = np.where(table.columns.lengths > 0, work_J, 0)[part] + 1000.0  # and a system of equations
+    ends_I = np.cumsum(work_I)
+    bounds = np.searchsorted(ends_I, np.linspace(0, ends_I[-1], CHUNKS + 1)[1:-1])
+    return np.unique(np.concatenate(([0], bounds, [part.stop - part.start]))).astype(np.int64)
+
+
+def inverted(square_NN: Square) -> Square:
+    """The inverse of a symmetric positive definite matrix, in its own memory; DataError if it is none."""
+    from scipy.linalg import get_lapack_funcs
+
+    factor, invert = get_lapack_funcs(("potrf", "potri"), (square_NN,))
+    # a transposed view is in Fortran's order, so that LAPACK works in place; by symmetry it is the same
+    lower_NN, failed = factor(square_NN.T, lower=1, overwrite_a=1, clean=0)
+    if not failed:
+        lower_NN, failed = invert(lower_NN, lower=1, overwrite_c=1)
+    if failed:
+        raise DataError("The Gramian is singular in floating point: raise reg, or scale the weights.")
+    mirrored: Square = lower_NN.T  # its upper triangle holds the inverse
+    for start in range(0, len(mirrored), 512):  # by blocks: no second matrix
+        stop = min(start + 512, len(mirrored))
+        mirrored[stop:, start:stop] = mirrored[start:stop, stop:].T
+        corner = mirrored[start:stop, start:stop]
+        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+    return mirrored
+
+
+def _columns(inverse_JJ: Square, part: slice, less_J: Float64) -> Square:
+    """The columns of P of one target domain, (J, I), Eq. (3); ``less_J``: Λ₀ − Λ ≥ 0."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    changed_E = np.flatnonzero(less_J > 0)
+    if not len(changed_E):
+        return np.asarray(inverse_JJ[:, part])
+    root_E = np.sqrt(less_J[changed_E])
+    scaled_JE = inverse_JJ[:, changed_E] * root_E
+    system_EE = -root_E[:, None] * scaled_JE[changed_E]
+    system_EE[np.diag_indices(len(changed_E))] += 1
+    right_EI = scaled_JE[part].T
+    return np.asarray(
+        inverse_JJ[:, part] + scaled_JE @ cho_solve(cho_factor(system_EE, lower=True), right_EI)
+    )
+
+
+def _weights(column_JI: Square, part: slice, ridge_J: Float64, limit: float) -> Float32:
+    """B from columns of P, Eq. (2), with zero for B_jj."""
+    own_I = np.arange(part.stop - part.start)
+    diagonal_I = column_JI[part][own_I, own_I]
+    weight_JI = (column_JI * -np.maximum(ridge_J[part], (1 - limit) / diagonal_I)).astype(np.float32)
+    weight_JI[part][own_I, own_I] = 0
+    return weight_JI
