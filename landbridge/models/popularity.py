@@ -1,4 +1,4 @@
-"""Popularity: an item's score is the number of its events, recent ones first where asked; no user differs.
+"""Popularity: an item's score is the number of its events, with a half-life where one is set; the same for every user.
 
     score_i = Σ_{n of item i} 2^(-(t - t_n) / h)                                                        (1)
 

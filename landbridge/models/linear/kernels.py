@@ -124,7 +124,7 @@ def _largest(value_J, touched_T, item, strength_N, chosen_N):
 def _offer(strength, item, strength_N, chosen_N, n):
     """Put an item on the heap of the N best, the worst of which is at its root; returns the heap's size.
 
-    Of equal strengths the lower item is better, whatever the order in which they are offered.
+    Of equal strengths the lower item is better, in any order of offers.
     """
     most = len(strength_N)
     if n < most:

@@ -60,9 +60,9 @@ class Plan:
 
 
 def plan(n_users: int, n_items: int, form: str, budget: float) -> Plan:
-    """The form for a table: as asked, or the first of exact, dual and local that fits ``budget`` bytes.
+    """The form for a table: ``form``, or for "auto" the first of exact, dual and local that fits ``budget`` bytes.
 
-    Exact and dual use float64 where that fits, else float32. DataError if the form asked for does not fit.
+    Exact and dual use float64 where that fits, else float32. DataError if ``form`` does not fit.
     """
     plans = [
         *(Plan("exact", size, (2 * size + 4) * n_items**2) for size in (8, 4)),
