@@ -1,4 +1,4 @@
-"""Popularity: an item's score is the number of its events, with a half-life where one is set; the same for every user.
+"""Popularity: an item's score is the number of its events, the same for every user; events may fade.
 
     score_i = Σ_{n of item i} 2^(-(t - t_n) / h)                                                        (1)
 

@@ -100,7 +100,7 @@ class ItemKNN(LinearMethod):
         length_J = table.columns.lengths / max(table.columns.lengths.mean(), 1e-9)
         length_N = 1 - LENGTH + LENGTH * length_J[rows.columns]
         saturated_N = value_N * (K1 + 1) / (value_N + K1 * length_N)
-        return (saturated_N * rarity_U[rows.entry_rows]).astype(np.float32)  # Eq. (4)
+        return np.asarray(saturated_N * rarity_U[rows.entry_rows], np.float32)  # Eq. (4)
 
     def _neighbours(self, table: UserItemTable, target: str) -> ItemMatrix:
         """Eq. (1) for the items of one domain, with a row per item of the table."""
