@@ -20,7 +20,8 @@ def command(
     jobs: Annotated[int | None, typer.Option(help="Number of processes; they share the threads.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Start no job after so many seconds.")] = None,
     leak_check: Annotated[
-        bool, typer.Option("--leak-check", help="Also train on shuffled data, where only chance is left.")
+        bool,
+        typer.Option("--leak-check", help="Also train on shuffled data, where no metric should beat chance."),
     ] = False,
 ) -> None:
     """Compare methods on data sets over several seeds. Re-run the same command to resume.

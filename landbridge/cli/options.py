@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
-Users = Annotated[str | None, typer.Option(help="Are user ids shared by the domains? shared or local.")]
+Users = Annotated[str | None, typer.Option(help="Whether domains share their user ids: shared or local.")]
 Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
 MinRating = Annotated[float | None, typer.Option(help="Ignore events with a lower rating.")]
 Split = Annotated[str | None, typer.Option(help="auto, last, latest, random, temporal, cold or none.")]

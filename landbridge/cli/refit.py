@@ -15,7 +15,7 @@ def command(
     ],
     out: Annotated[Path | None, typer.Option(help="The run folder to write; RUN itself by default.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of ials and cdimf, which go on from the last model.")
+        int | None, typer.Option(help="Epochs of ials and cdimf, which start from the previous model.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; all by default.")] = None,
 ) -> None:

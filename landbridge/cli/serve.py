@@ -16,25 +16,35 @@ def command(
     host: Annotated[Text, typer.Option(help="The address to listen on; 127.0.0.1 by default.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 8000 by default, 0 for any free one.")] = None,
     events: Annotated[
-        Text, typer.Option(envvar="LANDBRIDGE_EVENTS", help="Keep events here: a file, or a database URL.")
+        Text, typer.Option(envvar="LANDBRIDGE_EVENTS", help="Store events here: a file, or a database URL.")
     ] = None,
     items: Annotated[Path | None, typer.Option(help="A table of the items, for titles and `where`.")] = None,
     approximate: Annotated[
         bool,
         typer.Option("--approximate", help="Search large catalogues approximately; above 300,000 items."),
     ] = False,
-    api_key_env: Annotated[Text, typer.Option(help="The environment variable with the key.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; 1 by default.")] = None,
-    poll: Annotated[Seconds, typer.Option(help="Seconds between looks for a new model; 2.")] = None,
-    timeout: Annotated[Seconds, typer.Option(help="Seconds an answer may take; 10.")] = None,
-    body_timeout: Annotated[Seconds, typer.Option(help="Seconds a body may take to arrive; 5.")] = None,
-    max_body: Annotated[int | None, typer.Option(help="Bytes of a body; 262144.")] = None,
-    cors: Annotated[list[str] | None, typer.Option(help="A web origin that may call; repeatable.")] = None,
+    api_key_env: Annotated[
+        Text, typer.Option(help="Name of the environment variable with the API key.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of worker processes; 1 by default.")] = None,
+    poll: Annotated[
+        Seconds, typer.Option(help="Seconds between checks for a new model; 2 by default.")
+    ] = None,
+    timeout: Annotated[
+        Seconds, typer.Option(help="Time limit of a response in seconds; 10 by default.")
+    ] = None,
+    body_timeout: Annotated[
+        Seconds, typer.Option(help="Time limit for receiving a body in seconds; 5 by default.")
+    ] = None,
+    max_body: Annotated[int | None, typer.Option(help="Largest body in bytes; 262144 by default.")] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option(help="A web origin allowed to call the API; repeatable.")
+    ] = None,
     log_users: Annotated[
         bool, typer.Option("--log-users", "--log-people", help="Write user ids to the log.")
     ] = False,
 ) -> None:
-    """Serve a run over HTTP, with a page; a newly fitted run in the folder is taken up without a pause.
+    """Serve a run over HTTP, with a web page. A new run in the folder is loaded without downtime.
 
     landbridge serve runs/best --events events.sqlite --port 8000
     """

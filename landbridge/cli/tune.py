@@ -22,7 +22,9 @@ def command(
     model: Annotated[Many, typer.Option(help="A method, as in `landbridge fit --model`; repeatable.")] = None,
     trials: Annotated[Number, typer.Option(help="Trials per method; 20 by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds of trials per method.")] = None,
-    work_dir: Annotated[Path | None, typer.Option(help="Keep the search here, to resume it.")] = None,
+    work_dir: Annotated[
+        Path | None, typer.Option(help="Store the search in this folder, to resume it.")
+    ] = None,
     storage: Annotated[Path | None, typer.Option(hidden=True)] = None,
     metric: Annotated[Text, typer.Option(help="The validation metric; ndcg@10 by default.")] = None,
     users: options.Users = None,

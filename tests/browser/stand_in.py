@@ -314,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-METRICS = """# HELP landbridge_request_seconds Time to answer
+METRICS = """# HELP landbridge_request_seconds Response time
 # TYPE landbridge_request_seconds histogram
 landbridge_request_seconds_bucket{le="0.001",route="/v1/recommend"} 120.0
 landbridge_request_seconds_bucket{le="0.002",route="/v1/recommend"} 800.0

@@ -1,4 +1,4 @@
-"""What a person does on the page of a served model, and what it shows her then."""
+"""Steps of a user on the page of a served model, and what the page shows afterwards."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ Opened = Callable[..., Any]
 
 def settled(page: Any) -> Any:
     """The page once every list has arrived."""
-    expect(page.locator(".shelf")).not_to_have_count(0)
-    expect(page.locator(".shelf[aria-busy]")).to_have_count(0)
+    expect(page.locator(".domain-list")).not_to_have_count(0)
+    expect(page.locator(".domain-list[aria-busy]")).to_have_count(0)
     return page
 
 
 def like(page: Any, *titles: str) -> None:
     """Find titles and choose the first that is found."""
     for title in titles:
-        before = page.locator(".chip").count()
+        before = page.locator(".liked-item").count()
         page.fill("#search", title)
         page.get_by_role("option").first.click()
-        expect(page.locator(".chip")).to_have_count(before + 1)
+        expect(page.locator(".liked-item")).to_have_count(before + 1)
     settled(page)
 
 
-def chips(page: Any) -> list[str]:
-    return page.locator(".chip .name").evaluate_all("all => all.map(each => each.firstChild.textContent)")
+def liked_titles(page: Any) -> list[str]:
+    return page.locator(".liked-item .name").evaluate_all(
+        "all => all.map(each => each.firstChild.textContent)"
+    )
 
 
 def listed(page: Any, domain: str) -> list[str]:
     """The titles of a catalogue's list."""
-    return shelf(page, domain).locator(".pick").evaluate_all("all => all.map(each => each.title)")
+    return domain_list(page, domain).locator(".pick").evaluate_all("all => all.map(each => each.title)")
 
 
-def shelf(page: Any, domain: str) -> Any:
+def domain_list(page: Any, domain: str) -> Any:
     return page.get_by_role("region", name=domain, exact=True)
 
 

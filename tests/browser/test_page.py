@@ -12,15 +12,15 @@ from browser.steps import (
     SEA,
     Opened,
     cells,
-    chips,
+    domain_list,
     events,
     expect,
     expected,
     focused,
     like,
+    liked_titles,
     listed,
     settled,
-    shelf,
 )
 
 
@@ -28,25 +28,25 @@ def test_it_begins_with_what_is_popular(opened: Opened, shown: World) -> None:
     page = settled(opened())
     for domain in DOMAINS:
         assert listed(page, domain) == [work.title for work in shown.of(domain)[:8]]
-    assert page.locator("#chips").inner_text() == ""
+    assert page.locator("#liked-items").inner_text() == ""
     assert page.locator("#answers-title").inner_text() == "Popular, to begin with"
 
 
 def test_three_clicks_lead_to_lists_and_reasons_in_every_domain(opened: Opened, shown: World) -> None:
     page = settled(opened())
     for title in ("Battleship Potemkin", "The Sea Hawk", "Twenty Thousand Leagues Under the Sea (1916)"):
-        shelf(page, "films").get_by_role("button", name=title).click()
+        domain_list(page, "films").get_by_role("button", name=title).click()
         settled(page)
     liked = events(shown, "Battleship Potemkin", "The Sea Hawk", "Twenty Thousand Leagues Under the Sea (")
-    assert len(chips(page)) == 3
+    assert len(liked_titles(page)) == 3
     for domain in DOMAINS:
         assert listed(page, domain) == expected(shown, domain, events=liked)
-    reason = shelf(page, "books").locator(".reason .line").first
+    reason = domain_list(page, "books").locator(".reason .line").first
     assert reason.inner_text().startswith("because you liked")
     assert "The Sea Hawk" in reason.inner_text()
     assert "(films)" in reason.inner_text()  # said to those who do not see the shape
-    assert shelf(page, "music").locator(".strip span").count() == 1  # all of it is drawn from films
-    assert shelf(page, "music").locator(".sources .unseen").inner_text() == "from 100 % films"
+    assert domain_list(page, "music").locator(".strip span").count() == 1  # all of it is drawn from films
+    assert domain_list(page, "music").locator(".sources .unseen").inner_text() == "from 100 % films"
 
 
 def test_clicks_in_quick_succession_are_one_request_per_list(opened: Opened, shown: World) -> None:
@@ -62,7 +62,7 @@ def test_clicks_in_quick_succession_are_one_request_per_list(opened: Opened, sho
 def test_a_score_opens_into_its_parts(opened: Opened, shown: World) -> None:
     page = settled(opened())
     like(page, *SEA)
-    row = shelf(page, "books").locator(".row").first
+    row = domain_list(page, "books").locator(".row").first
     button = row.locator("button.reason")
     button.click()
     row.locator(".parts").wait_for()
@@ -100,7 +100,7 @@ def test_a_known_person(opened: Opened, shown: World) -> None:
     page.get_by_label("Or a user the model knows").fill("ada")
     page.keyboard.press("Enter")
     page.get_by_text("The model knows ada.").wait_for()
-    assert chips(page) == ["ada"]
+    assert liked_titles(page) == ["ada"]
     for domain in DOMAINS:
         assert listed(page, domain) == expected(shown, domain, user="ada")
     like(page, "Dracula")
@@ -108,7 +108,7 @@ def test_a_known_person(opened: Opened, shown: World) -> None:
     page.get_by_label("Or a user the model knows").fill("nobody at all")
     page.get_by_role("button", name="Look up").click()
     page.get_by_text("The model has never seen nobody at all.").wait_for()
-    assert chips(page) == ["nobody at all", "Dracula"]
+    assert liked_titles(page) == ["nobody at all", "Dracula"]
 
 
 def test_removing_what_was_liked(opened: Opened, shown: World) -> None:
@@ -116,7 +116,7 @@ def test_removing_what_was_liked(opened: Opened, shown: World) -> None:
     like(page, *SEA)
     page.get_by_role("button", name="Remove The Sea Hawk").click()
     settled(page)
-    assert chips(page) == ["Captain Blood (1924)", "Battleship Potemkin (1925)"]
+    assert liked_titles(page) == ["Captain Blood (1924)", "Battleship Potemkin (1925)"]
     left = events(shown, "Captain Blood", "Battleship Potemkin")
     assert listed(page, "books") == expected(shown, "books", events=left)
     assert focused(page) == "Remove Battleship Potemkin (1925)"
@@ -131,7 +131,7 @@ def test_start_again(opened: Opened, shown: World) -> None:
     page = settled(opened("#user=ada&like.films=f5"))
     page.get_by_role("button", name="Start again").click()
     settled(page)
-    assert chips(page) == []
+    assert liked_titles(page) == []
     assert listed(page, "films") == [work.title for work in shown.of("films")[:8]]
     assert page.url.endswith("/")
 
@@ -141,17 +141,17 @@ def test_back_forward_and_reload_keep_the_person(opened: Opened, shown: World) -
     like(page, *SEA[:2])
     both = listed(page, "books")
     page.go_back()
-    expect(page.locator(".chip")).to_have_count(1)
+    expect(page.locator(".liked-item")).to_have_count(1)
     settled(page)
-    assert chips(page) == ["Captain Blood (1924)"]
+    assert liked_titles(page) == ["Captain Blood (1924)"]
     assert listed(page, "books") == expected(shown, "books", events=events(shown, SEA[0]))
     page.go_forward()
-    expect(page.locator(".chip")).to_have_count(2)
+    expect(page.locator(".liked-item")).to_have_count(2)
     settled(page)
     assert listed(page, "books") == both
     page.reload()
     settled(page)
-    assert chips(page) == ["Captain Blood (1924)", "The Sea Hawk (1924)"]
+    assert liked_titles(page) == ["Captain Blood (1924)", "The Sea Hawk (1924)"]
     assert listed(page, "books") == both
 
 
@@ -159,7 +159,7 @@ def test_a_shared_address_shows_titles_to_somebody_else(opened: Opened, shown: W
     page = settled(opened())
     like(page, "Captain Blood", "Lord Jim")
     other = settled(opened(page.url.partition("/#")[2].join(("#", ""))))
-    assert chips(other) == ["Captain Blood (1924)", "Lord Jim"]
+    assert liked_titles(other) == ["Captain Blood (1924)", "Lord Jim"]
     assert listed(other, "music") == listed(page, "music")
 
 
@@ -187,10 +187,10 @@ def test_enter_waits_for_what_was_typed(opened: Opened, shown: World) -> None:
     shown.hold = lambda path, given: path == "/v1/search" and go_on.wait(30)
     page.fill("#search", "hebrides")
     page.keyboard.press("Enter")
-    assert chips(page) == []
+    assert liked_titles(page) == []
     go_on.set()
-    expect(page.locator(".chip")).to_have_count(1)
-    assert chips(page) == ["The Hebrides"]
+    expect(page.locator(".liked-item")).to_have_count(1)
+    assert liked_titles(page) == ["The Hebrides"]
 
 
 def test_the_model_tab(opened: Opened, shown: World) -> None:
@@ -222,13 +222,15 @@ def test_gains_over_the_twin(opened: Opened, shown: World) -> None:
     ]  # fmt: skip
 
 
-def test_the_figures_of_health(opened: Opened) -> None:
+def test_the_statistics_of_health(opened: Opened) -> None:
     page = opened("#tab=health")
     page.locator("#health table").wait_for()
     said = dict(
         zip(
-            page.locator("#health .figures dt").all_inner_texts(),
-            page.locator("#health .figures dd").evaluate_all("all => all.map(e => e.firstChild.textContent)"),
+            page.locator("#health .statistics dt").all_inner_texts(),
+            page.locator("#health .statistics dd").evaluate_all(
+                "all => all.map(e => e.firstChild.textContent)"
+            ),
             strict=True,
         )
     )

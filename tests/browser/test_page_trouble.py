@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browser.stand_in import HOSTILE, Routes, World
-from browser.steps import Opened, events, expected, fits, like, listed, settled, shelf
+from browser.steps import Opened, domain_list, events, expected, fits, like, listed, settled
 
 
 def test_a_late_answer_to_an_old_question_is_dropped(opened: Opened, shown: World) -> None:
@@ -21,10 +21,10 @@ def test_a_late_answer_to_an_old_question_is_dropped(opened: Opened, shown: Worl
 
     shown.hold = hold
     page = settled(opened())
-    shelf(page, "music").get_by_role("button", name="La mer").click()
+    domain_list(page, "music").get_by_role("button", name="La mer").click()
     while not first.is_set():
         page.wait_for_timeout(20)
-    shelf(page, "music").get_by_role("button", name="The Planets").click()
+    domain_list(page, "music").get_by_role("button", name="The Planets").click()
     settled(page)
     go_on.set()
     page.wait_for_timeout(300)
@@ -54,14 +54,14 @@ def test_a_failure_is_one_sentence_where_it_happens(opened: Opened, shown: World
     shown.status = lambda path, given: 503 if given.get("domains") == ["books"] else 200
     page.locator(".pick").first.click()
     settled(page)
-    said = shelf(page, "books").locator(".error")
+    said = domain_list(page, "books").locator(".error")
     assert said.inner_text().startswith("The planted server was told to fail.")
     assert page.locator(".error").count() == 1
     shown.status = lambda path, given: 422 if path == "/v1/explain" else 200
     said.get_by_role("button", name="Try again").click()
-    shelf(page, "books").locator(".pick").first.wait_for()
+    domain_list(page, "books").locator(".pick").first.wait_for()
     assert listed(page, "books") == expected(shown, "books", events=events(shown, "Twenty Thousand"))
-    shelf(page, "books").locator("button.reason").first.click()
+    domain_list(page, "books").locator("button.reason").first.click()
     page.locator(".bars .error").wait_for()
     assert page.locator(".bars .error button").count() == 0  # asking again would be refused again
     shown.status = lambda path, given: 500
@@ -77,7 +77,7 @@ def test_what_all_lists_fail_with_is_said_once(opened: Opened, shown: World) -> 
     assert page.locator(".error:visible").count() == 1
     shown.status = lambda path, given: 200
     page.get_by_role("button", name="Try again").click()
-    shelf(page, "books").locator(".pick").first.wait_for()
+    domain_list(page, "books").locator(".pick").first.wait_for()
     assert page.locator(".error").count() == 0
 
 

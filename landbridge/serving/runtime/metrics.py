@@ -1,7 +1,7 @@
-"""What the server counts, for Prometheus.
+"""Prometheus metrics of the server.
 
-With several workers each counts in files of a common folder (the environment variable
-PROMETHEUS_MULTIPROC_DIR), and any of them reports the sums.
+With several workers each process counts in files of a common folder (the environment variable
+PROMETHEUS_MULTIPROC_DIR), and every worker reports the sums over all.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.
 
 
 class Metrics:
-    """The counters of one application."""
+    """Counters, histograms and gauges of one application."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         to: dict[str, Any] = {"namespace": "landbridge", "registry": self._registry}
-        self._seconds = Histogram("request_seconds", "Time to answer", ["route"], buckets=BUCKETS, **to)
-        self._requests = Counter("requests", "Requests answered", ["route", "status"], **to)
+        self._seconds = Histogram("request_seconds", "Response time", ["route"], buckets=BUCKETS, **to)
+        self._requests = Counter("requests", "Responses sent", ["route", "status"], **to)
         self._answers = Counter(
-            "answers", "Lists, by whether the model knows the user", ["user", "source"], **to
+            "answers", "Recommendation lists, by whether the model knows the user", ["user", "source"], **to
         )
         self._stored = Counter("events_stored", "Events acknowledged", **to)
         self._age = Gauge(
-            "model_age_seconds", "Since the model was made", multiprocess_mode="mostrecent", **to
+            "model_age_seconds", "Seconds since the model was fitted", multiprocess_mode="mostrecent", **to
         )
-        self._swaps = Counter("swaps", "Models swapped in", **to)
-        self._rollbacks = Counter("rollbacks", "Models refused by their check", **to)
+        self._swaps = Counter("swaps", "New models loaded", **to)
+        self._rollbacks = Counter("rollbacks", "New models rejected by their check", **to)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Count a response and its time."""
         self._seconds.labels(route).observe(seconds)
         self._requests.labels(route, str(status)).inc()
 
     def observe_response(self, answers: Iterable[Recommendations]) -> None:
-        """Lists were made."""
+        """Count recommendation lists."""
         for answer in answers:
             self._answers.labels("known" if answer.known else "new", answer.source).inc()
 
     def stored(self, events: int) -> None:
-        """Events were acknowledged."""
+        """Count acknowledged events."""
         self._stored.inc(events)
 
     def swapped(self) -> None:
-        """A new model serves."""
+        """Count a new model that serves."""
         self._swaps.inc()
 
     def rolled_back(self) -> None:
-        """A new model was refused."""
+        """Count a new model that was rejected."""
         self._rollbacks.inc()
 
     def text(self, age: float) -> bytes:
-        """All figures in Prometheus' format; ``age``: of the model, in seconds."""
+        """All metrics in Prometheus' text format; ``age``: of the model, in seconds."""
         self._age.set(age)
         registry = self._registry
         if FOLDER in os.environ:

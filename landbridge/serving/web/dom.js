@@ -16,7 +16,7 @@ export function el(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Text for those who listen, not for those who look. */
+/** Text for screen readers only. */
 export const unseen = (text) => el("span", { class: "unseen" }, text);
 
 /** An icon of one path in a box of 16. */

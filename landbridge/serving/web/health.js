@@ -6,7 +6,7 @@ import { buckets, named, quantile, samples, total } from "./metrics.js";
 import { table } from "./table.js";
 import { age, count, duration, moment, percent } from "./format.js";
 
-const PAUSE = 5000; // milliseconds between two looks
+const PAUSE = 5000; // milliseconds between two requests
 const DONE = "M6.4 12.6L1.9 8.1l1.3-1.3 3.2 3.2 6.4-6.4 1.3 1.3Z";
 const FAILED = "M8 1.2l7 12.6H1Z";
 const LISTS = "/v1/recommend";
@@ -15,28 +15,28 @@ const SECONDS = "landbridge_request_seconds";
 /** The view in ``panel``: {show, hide}. */
 export function healthView(panel) {
   const state = el("div", { class: "state" });
-  const figures = el("dl", { class: "figures" });
+  const statistics = el("dl", { class: "statistics" });
   const routes = el("div");
-  panel.append(el("div", { class: "view" }, state, el("div", { class: "body" }, figures, routes)));
+  panel.append(el("div", { class: "view" }, state, el("div", { class: "body" }, statistics, routes)));
   let timer = null;
 
-  async function look() {
+  async function refresh() {
     try {
       const [ready, alive, text] = await Promise.all([ask("readyz"), ask("healthz"), askText("metrics")]);
       const all = samples(text);
       state.replaceChildren(...standing(ready, alive));
-      figures.replaceChildren(...facts(all).map(([name, value, note]) => fact(name, value, note)));
+      statistics.replaceChildren(...facts(all).map(([name, value, note]) => fact(name, value, note)));
       routes.replaceChildren(byRoute(all));
     } catch (error) {
-      state.replaceChildren(el("h1", {}, "No word from the server"), complaint(error, look));
+      state.replaceChildren(el("h1", {}, "No word from the server"), complaint(error, refresh));
     }
     panel.toggleAttribute("data-loaded", true);
   }
 
   const show = () => {
     hide();
-    look();
-    timer = setInterval(() => document.hidden || look(), PAUSE);
+    refresh();
+    timer = setInterval(() => document.hidden || refresh(), PAUSE);
   };
   const hide = () => clearInterval(timer);
   return { show, hide };
@@ -50,7 +50,7 @@ function standing({ ready, model, since, swaps, rollbacks, failed }, { status })
   return [title, refused, pairs(facts)].filter(Boolean);
 }
 
-/** [name, value, note] of the figures at the top. */
+/** [name, value, note] of the statistics at the top. */
 function facts(all) {
   const lists = buckets(all, SECONDS, { route: LISTS });
   const answers = total(all, "landbridge_answers_total");
@@ -75,7 +75,7 @@ function fact(name, value, note) {
 
 function byRoute(all) {
   const found = [...new Set(named(all, `${SECONDS}_count`).map((each) => each.labels.route))].sort();
-  return table("Time to answer, by route", COLUMNS, found.map((route) => timed(all, route)));
+  return table("Response time by route", COLUMNS, found.map((route) => timed(all, route)));
 }
 
 function timed(all, route) {

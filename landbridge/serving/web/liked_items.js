@@ -7,11 +7,11 @@ import { nameOf } from "./names.js";
 const CLOSE = "M4.1 3L8 6.9 11.9 3 13 4.1 9.1 8l3.9 3.9-1.1 1.1L8 9.1 4.1 13 3 11.9 6.9 8 3 4.1Z";
 const USER_ICON = "M8 1.5a3.2 3.2 0 1 1 0 6.4a3.2 3.2 0 0 1 0-6.4ZM1.8 14.5c.3-3.6 2.7-5.4 6.2-5.4s5.9 1.8 6.2 5.4Z";
 
-/** ``remove(item)`` and ``forget()`` are called when a chip's button is pressed; returns {show(query)}. */
-export function chipList({ remove, forget }) {
-  const list = byId("chips");
+/** ``remove(item)`` and ``forget()`` are called when an item's button is pressed; returns {show(query)}. */
+export function likedItemList({ remove, forget }) {
+  const list = byId("liked-items");
 
-  function chip(sign, name, from, drop) {
+  function likedItem(sign, name, from, drop) {
     const label = el("span", { class: "name" }, name, from ? unseen(` (${from})`) : null);
     const button = el(
       "button",
@@ -19,10 +19,10 @@ export function chipList({ remove, forget }) {
       unseen(`Remove ${name}`),
       icon(CLOSE),
     );
-    return el("li", { class: "chip" }, sign, label, button);
+    return el("li", { class: "liked-item" }, sign, label, button);
   }
 
-  /* The focus goes to the next chip, or to the search when none is left. */
+  /* The focus goes to the next item, or to the search when none is left. */
   function take(button, drop) {
     const place = [...list.children].indexOf(button.closest("li"));
     drop();
@@ -31,9 +31,9 @@ export function chipList({ remove, forget }) {
   }
 
   function show(query) {
-    const who = query.user === null ? [] : [chip(icon(USER_ICON, "glyph"), query.user, null, forget)];
+    const who = query.user === null ? [] : [likedItem(icon(USER_ICON, "glyph"), query.user, null, forget)];
     const things = query.liked.map((thing) =>
-      chip(glyph(thing.domain), nameOf(thing), thing.domain, () => remove(thing)),
+      likedItem(glyph(thing.domain), nameOf(thing), thing.domain, () => remove(thing)),
     );
     const all = [...who, ...things];
     byId("clear").hidden = all.length === 0;
@@ -44,4 +44,4 @@ export function chipList({ remove, forget }) {
   return { show };
 }
 
-const drawn = (chips) => chips.map((each) => each.textContent).join("\n");
+const drawn = (items) => items.map((each) => each.textContent).join("\n");

@@ -1,7 +1,7 @@
 /* Puts the page together: the query in the address, the lists that follow it, and the other tabs. */
 
 import { ask, AskError, news } from "./api.js";
-import { chipList } from "./liked_items.js";
+import { likedItemList } from "./liked_items.js";
 import { byId, complaint, debounced, el, say } from "./dom.js";
 import { domains, glyph, setDomains } from "./domains.js";
 import { healthView } from "./health.js";
@@ -11,7 +11,7 @@ import { showNews } from "./status.js";
 import { called, isEmpty, liking, likes, EMPTY_QUERY, read, without, written } from "./query.js";
 import { popularEverywhere } from "./popular.js";
 import { searchField } from "./search.js";
-import { Shelf } from "./recommendation_list.js";
+import { RecommendationList } from "./recommendation_list.js";
 import { tabs } from "./tabs.js";
 import { some } from "./format.js";
 
@@ -20,10 +20,10 @@ const STRIPS = "The coloured line of each list shows which catalogues it is draw
 const NOTHING = { show() {}, hide() {} };
 
 let { query, tab } = read(location.hash);
-let shelves = [];
+let lists = [];
 
 const views = { try: NOTHING, model: modelView(byId("model")), health: healthView(byId("health")) };
-const chips = chipList({ remove: (thing) => go(without(query, thing)), forget: () => go(called(query, null)) });
+const likedItems = likedItemList({ remove: (thing) => go(without(query, thing)), forget: () => go(called(query, null)) });
 const select = tabs(document.querySelector("[role=tablist]"), (name) => {
   turn(name);
   history.replaceState(null, "", address());
@@ -49,26 +49,26 @@ function turn(name) {
 }
 
 function show() {
-  chips.show(query);
+  likedItems.show(query);
   byId("user").value = query.user ?? "";
   byId("user-note").textContent = "";
   byId("answers-title").textContent = isEmpty(query) ? "Popular, to begin with" : "For you";
   byId("answers-note").textContent = isEmpty(query) ? "" : STRIPS;
-  for (const shelf of shelves) shelf.wait();
+  for (const list of lists) list.wait();
   refreshSoon();
 }
 
 const refreshSoon = debounced(refresh, PAUSE);
 
 async function refresh() {
-  if (!shelves.length) return;
+  if (!lists.length) return;
   const sent = query;
-  const answers = await Promise.all(shelves.map((shelf) => shelf.refresh(sent)));
+  const answers = await Promise.all(lists.map((list) => list.refresh(sent)));
   if (sent !== query || answers.includes(null)) return;
-  chips.show(query); // titles may have been learned
+  likedItems.show(query); // titles may have been learned
   byId("user-note").textContent = noteOn(answers);
   const error = commonError(answers);
-  byId("shelves").hidden = error !== null;
+  byId("domain-lists").hidden = error !== null;
   byId("failed").replaceChildren(...(error ? [complaint(error, refresh)] : []));
   say(error ? error.message : `The lists of ${some(answers.length, "catalogue")} have changed.`);
 }
@@ -92,11 +92,11 @@ function pick(item) {
 function link(domain, place) {
   const jump = (event) => {
     event.preventDefault(); // the address holds the query
-    const title = byId(`shelf-${place}`);
+    const title = byId(`list-${place}`);
     title.scrollIntoView();
     title.focus({ preventScroll: true });
   };
-  return el("a", { href: `#shelf-${place}`, onclick: jump }, glyph(domain), domain);
+  return el("a", { href: `#list-${place}`, onclick: jump }, glyph(domain), domain);
 }
 
 async function start() {
@@ -112,12 +112,12 @@ async function start() {
   }
 }
 
-/** A shelf for every catalogue; those that stand already stay. */
+/** One list per catalogue; lists that exist already are kept. */
 function putUp() {
-  if (shelves.map((shelf) => shelf.domain).join("\n") === domains().join("\n")) return;
-  shelves = domains().map((domain, place) => new Shelf(domain, place, pick));
-  byId("shelves").replaceChildren(...shelves.map((shelf) => shelf.element));
-  byId("jump").classList.toggle("few", shelves.length <= 3);
+  if (lists.map((list) => list.domain).join("\n") === domains().join("\n")) return;
+  lists = domains().map((domain, place) => new RecommendationList(domain, place, pick));
+  byId("domain-lists").replaceChildren(...lists.map((list) => list.element));
+  byId("jump").classList.toggle("few", lists.length <= 3);
   byId("jump").replaceChildren(...domains().map(link));
 }
 

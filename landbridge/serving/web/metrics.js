@@ -1,4 +1,4 @@
-/* Reading the figures of /metrics: Prometheus' text format, and quantiles of its histograms. */
+/* Parser of /metrics: Prometheus' text format, and quantiles of its histograms. */
 
 const SAMPLE = /^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)/;
 const LABEL = /([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"/g;

@@ -64,13 +64,13 @@ function catalogues({ domains, quality, decisions: made }) {
     { head: "Events", cell: ({ events }) => count(events) },
   ];
   for (const metric of METRICS.filter((name) => quality?.[name])) {
-    columns.push({ head: metric.toUpperCase(), cell: ({ domain }) => figure(quality[metric][domain]) });
+    columns.push({ head: metric.toUpperCase(), cell: ({ domain }) => metricText(quality[metric][domain]) });
   }
   if (gains) columns.push({ head: "Gain over single-domain", cell: ({ domain }) => gain(gains[domain]) });
   return table("What it serves", columns, rows);
 }
 
-const figure = (value) => (Number.isFinite(value) ? value.toFixed(4) : "–");
+const metricText = (value) => (Number.isFinite(value) ? value.toFixed(4) : "–");
 
 /** A change as text with a mark: up or down. */
 function gain(share) {

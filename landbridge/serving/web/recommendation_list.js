@@ -15,7 +15,7 @@ const MANY = 20;
 const PLUS = "M7.2 3h1.6v4.2H13v1.6H8.8V13H7.2V8.8H3V7.2h4.2Z";
 const DOWN = "M3.5 5.6L8 10.1l4.5-4.5 1 1L8 12.1 2.5 6.6Z";
 
-export class Shelf {
+export class RecommendationList {
   #asking = null;
   #query = null;
   #pick;
@@ -28,13 +28,13 @@ export class Shelf {
     this.items = [];
     this.#pick = pick;
     this.#few = this.#k = domains().length > 3 ? FEW : ROOMY;
-    this.title = el("h3", { id: `shelf-${place}`, tabindex: "-1" }, glyph(domain), el("span", {}, domain));
+    this.title = el("h3", { id: `list-${place}`, tabindex: "-1" }, glyph(domain), el("span", {}, domain));
     this.sources = el("p", { class: "sources" });
     this.strip = el("div", { class: "strip", "aria-hidden": "true" });
     this.list = el("ol", { class: "rows" }, ...Array.from({ length: this.#few }, skeleton));
     this.more = el("button", { type: "button", class: "plain more", onclick: () => this.#toggle() }, "More");
-    const head = el("div", { class: "shelf-head" }, this.title, this.sources);
-    const named = { class: `shelf ${hue(domain)}`, "aria-labelledby": this.title.id, "aria-busy": "true" };
+    const head = el("div", { class: "domain-list-head" }, this.title, this.sources);
+    const named = { class: `domain-list ${hue(domain)}`, "aria-labelledby": this.title.id, "aria-busy": "true" };
     this.element = el("section", named, head, this.strip, this.list, this.more);
   }
 

@@ -1,6 +1,6 @@
-/* The light or the dark look: the system's, or what was chosen here. Runs before the first paint. */
+/* Light or dark theme: the one chosen on this page, else the system's. Runs before the first paint, so that nothing flashes. */
 (() => {
-  const KEY = "landbridge-look";
+  const KEY = "landbridge-theme";
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -12,29 +12,29 @@
     }
   }
 
-  function keep(look) {
+  function keep(theme) {
     try {
-      localStorage.setItem(KEY, look);
+      localStorage.setItem(KEY, theme);
     } catch {
       /* as above */
     }
   }
 
-  const isDark = () => (root.dataset.look ? root.dataset.look === "dark" : dark.matches);
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
 
   function show(button) {
-    button.querySelector("span").textContent = isDark() ? "Light look" : "Dark look"; // what it would give
+    button.querySelector("span").textContent = isDark() ? "Light theme" : "Dark theme"; // the theme that a click sets
   }
 
   const chosen = kept();
-  if (chosen === "light" || chosen === "dark") root.dataset.look = chosen;
+  if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
 
   document.addEventListener("DOMContentLoaded", () => {
-    const button = document.getElementById("look");
+    const button = document.getElementById("theme");
     button.hidden = false;
     button.addEventListener("click", () => {
-      root.dataset.look = isDark() ? "light" : "dark";
-      keep(root.dataset.look);
+      root.dataset.theme = isDark() ? "light" : "dark";
+      keep(root.dataset.theme);
       show(button);
     });
     dark.addEventListener("change", () => show(button));

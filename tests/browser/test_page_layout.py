@@ -1,4 +1,4 @@
-"""The page of a served model for everybody: keyboard, screen reader, any width, light and dark."""
+"""The page of a served model: keyboard, screen reader, any width, light and dark theme."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from browser import stand_in
 from browser.stand_in import World
-from browser.steps import Opened, chips, expect, fits, focused, like, serious, settled, shelf
+from browser.steps import Opened, domain_list, expect, fits, focused, like, liked_titles, serious, settled
 
 SHOTS = os.environ.get("LANDBRIDGE_SCREENSHOTS")  # a folder in which pictures of the page are kept
 
@@ -46,7 +46,7 @@ def test_everything_can_be_done_with_the_keyboard(opened: Opened, shown: World) 
     active = page.get_attribute("#search", "aria-activedescendant")
     assert page.locator(f"#{active}").get_attribute("aria-selected") == "true"
     page.keyboard.press("Enter")
-    assert chips(page) == ["The Sea Hawk (1924)"]
+    assert liked_titles(page) == ["The Sea Hawk (1924)"]
     page.keyboard.type("zzz")
     page.get_by_text("No title has these words.").first.wait_for()
     page.keyboard.press("Escape")
@@ -56,12 +56,13 @@ def test_everything_can_be_done_with_the_keyboard(opened: Opened, shown: World) 
     assert page.get_by_role("option").count() >= 5
     page.keyboard.press("Escape")
     assert page.get_by_role("option").count() == 0
-    first = shelf(page, "books").locator(".pick").first
+    first = domain_list(page, "books").locator(".pick").first
     first.focus()
     page.keyboard.press("Enter")
     settled(page)
-    assert len(chips(page)) == 2
-    place = "[...document.querySelectorAll('.shelf')][1].querySelector('.pick') === document.activeElement"
+    assert len(liked_titles(page)) == 2
+    lists = "[...document.querySelectorAll('.domain-list')]"
+    place = f"{lists}[1].querySelector('.pick') === document.activeElement"
     assert page.evaluate(place)  # the list was replaced, the focus stayed
 
 
@@ -70,7 +71,7 @@ def test_skipping_to_the_lists_keeps_the_person(opened: Opened) -> None:
     for key in ("Tab", "Enter", "Tab"):
         page.keyboard.press(key)
     assert page.evaluate("document.activeElement.closest('#lists') !== null")
-    assert len(chips(page)) == 2
+    assert len(liked_titles(page)) == 2
 
 
 def test_changes_are_said_to_those_who_listen(opened: Opened) -> None:
@@ -86,11 +87,11 @@ def test_light_and_dark(opened: Opened) -> None:
     assert opened(color_scheme="dark").evaluate(ground) == dark
     page = settled(opened(color_scheme="light"))
     assert page.evaluate(ground) == light
-    page.get_by_role("button", name="Dark look").click()
+    page.get_by_role("button", name="Dark theme").click()
     assert page.evaluate(ground) == dark
     page.reload()
     assert page.evaluate(ground) == dark
-    page.get_by_role("button", name="Light look").click()
+    page.get_by_role("button", name="Light theme").click()
     assert page.evaluate(ground) == light
 
 
@@ -112,7 +113,7 @@ def test_nothing_jumps(opened: Opened, shown: World) -> None:
     shown.hold = lambda path, given: path == "/v1/popular" and go_on.wait(30)
     page = opened()
     page.locator(".skeleton").first.wait_for()
-    places = "[...document.querySelectorAll('.shelf, .row')].map(e => e.getBoundingClientRect().top)"
+    places = "[...document.querySelectorAll('.domain-list, .row')].map(e => e.getBoundingClientRect().top)"
     waiting = page.evaluate(places)
     assert page.evaluate(places + ".length") == 3 * 9
     go_on.set()
