@@ -18,7 +18,7 @@ from landbridge.studies.benchmark.spec import benchmark_spec
 
 
 def shops(folder: Path) -> list[str]:
-    """Two tables of 60 people's events."""
+    """Two tables of 60 users's events."""
     rng = np.random.default_rng(1)
     for name, size in (("books", 30), ("movies", 20)):
         table = pl.DataFrame({"user": rng.integers(0, 60, 700), "item": rng.integers(0, size, 700)})

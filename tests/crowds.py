@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 
 def gaps(anchor_BL: Tensor, other_BL: Tensor) -> Tensor:
-    """How much closer each anchor is to another's code than to her own, (B, N), without herself."""
+    """How much closer each anchor is to another's code than to their own, (B, N), without herself."""
     cosine_BB = normalize(anchor_BL, eps=1e-8) @ normalize(other_BL, eps=1e-8).T
     size = len(cosine_BB)
     others_BN = cosine_BB.flatten()[1:].view(size - 1, size + 1)[:, :-1].reshape(size, size - 1)

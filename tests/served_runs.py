@@ -12,7 +12,7 @@ from landbridge.training.options import FitOptions
 
 
 def save_run(folder: Path, seed: int = 0) -> Path:
-    """Books and movies of the same 60 people; ids are whole numbers from 0. The folder itself."""
+    """Books and movies of the same 60 users; ids are whole numbers from 0. The folder itself."""
     data = uneven({"books": (40, 55), "movies": (25, 40)}, users=60)
     save(IALS(factors=4, epochs=2, sharing="joined").fit(data, FitOptions(seed=seed, threads=1)), folder)
     return folder

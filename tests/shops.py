@@ -85,7 +85,7 @@ def opened(fitted: Fitted, folder: Path, items: Path | None = None) -> Service:
 
 
 def by_hand(history: MultiDomain, rows: dict[str, tuple[Any, Any]], **settings: Any) -> ALSModel:
-    """Factors with the given rows of people and items per domain."""
+    """Factors with the given rows of users and items per domain."""
     method = IALS(**settings)
     rule = RidgeSpec(
         "separate",
@@ -99,7 +99,7 @@ def by_hand(history: MultiDomain, rows: dict[str, tuple[Any, Any]], **settings: 
 
 
 def events_of(history: MultiDomain, user_idx: int) -> tuple[Event, ...]:
-    """All that is known of a person, as she would bring it, oldest first."""
+    """All that is known of a user, as she would bring it, oldest first."""
     found = []
     for name, table in history.domains.items():
         mine = table.user_idx == user_idx

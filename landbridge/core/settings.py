@@ -159,22 +159,22 @@ class Settings(metaclass=_TakesFormerNames):
 def schema(cls: type[Settings]) -> Mapping[str, Setting]:
     """All settings of a class in their order, those of its parts under dotted names."""
     hints = get_type_hints(cls)
-    found: dict[str, Setting] = {}
+    result: dict[str, Setting] = {}
     for entry in fields(cls):
         hint, default = hints[entry.name], _default(cls, entry.name)
         if _is_part(hint):
             for name, inner in schema(hint).items():
                 dotted = f"{entry.name}.{name}"
                 # the owner may start a part from other values than the part's own defaults
-                found[dotted] = Setting(
+                result[dotted] = Setting(
                     dotted, inner.hint, _value(default, name), inner.doc, inner.symbol, inner.bounds
                 )
         else:
             about = _about(cls, entry.name)
-            found[entry.name] = Setting(
+            result[entry.name] = Setting(
                 entry.name, hint, default, about["doc"], about["symbol"], about["bounds"]
             )
-    return MappingProxyType(found)
+    return MappingProxyType(result)
 
 
 def dotted(cls: type[Settings], given: Mapping[str, Any]) -> dict[str, Any]:

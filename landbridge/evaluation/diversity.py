@@ -7,7 +7,7 @@ With p_d the share of domain d among the first places of a list,
     coverage           items in any list / the catalogue                                                  (3)
     least share        min_d of the part that domain d has of all places                                  (4)
 
-An item of n domains counts 1/n in each of them. No figure is good or bad in itself.
+An item of n domains counts 1/n in each of them. No value is good or bad in itself.
 Shape letters: B lists of a block, K places, I items, D domains.
 """
 
@@ -56,14 +56,14 @@ def diversity(
         for name, within in ranking_tasks(holdout).items():
             if len(within.targets):
                 credit_ID = _credit(holdout.history, within.slices)
-                figures = _figures(fitted, within, credit_ID, k_entropy, k_cover, block)
-                records.append({"domain": name, **figures, "protocol": holdout.protocol})
+                metrics = _diversity(fitted, within, credit_ID, k_entropy, k_cover, block)
+                records.append({"domain": name, **metrics, "protocol": holdout.protocol})
     kinds = {"domain": pl.String, "lists": pl.Int64, "catalogue": pl.Int64}
     kinds |= dict.fromkeys(("entropy", "p90_coverage", "coverage", "least_share"), pl.Float64)
     return pl.DataFrame(records, schema=kinds | {"protocol": pl.String})
 
 
-def _figures(
+def _diversity(
     fitted: Scorer,
     within: RankingTask,
     credit_ID: Float64 | None,

@@ -1,4 +1,4 @@
-"""Evaluate a fitted model on held-out pairs: one row per pair, and figures with intervals from the rows."""
+"""Evaluate a fitted model on held-out pairs: one row per pair, and metrics with intervals from the rows."""
 
 from __future__ import annotations
 
@@ -147,9 +147,9 @@ def evaluate(
     Raises DataError for NaN scores, for ids that do not match, or if the model has seen a held-out pair.
     """
     check_same_data(fitted, holdout)
-    found = rank_targets(fitted, holdout, threads=threads, block=block, progress=progress)
+    result = rank_targets(fitted, holdout, threads=threads, block=block, progress=progress)
     frames = [
-        _described(holdout, domain, standing) for domain, standing in found.items() if len(standing.above)
+        _described(holdout, domain, standing) for domain, standing in result.items() if len(standing.above)
     ]
     return Evaluation(_stacked(frames), fitted.method.name, holdout.protocol)
 
@@ -169,8 +169,8 @@ class Validator:
         Metric.parse(self.metric)
 
     def __call__(self, fitted: Scorer) -> float:
-        found = rank_targets(fitted, self.holdout, threads=self.threads)
-        frames = [_ranked(self.holdout, domain, standing) for domain, standing in found.items()]
+        result = rank_targets(fitted, self.holdout, threads=self.threads)
+        frames = [_ranked(self.holdout, domain, standing) for domain, standing in result.items()]
         sampled = uses_sampled_candidates(self.holdout.protocol)
         table = user_table(_stacked(frames), Metric.parse(self.metric), "domain", sampled=sampled)
         return float(np.mean(list(_means(table).values())))

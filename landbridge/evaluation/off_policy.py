@@ -143,9 +143,9 @@ class Estimate:
     assumption: str = ""
 
     def __str__(self) -> str:
-        figures = f"{self.kind} {self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+        estimate = f"{self.kind} {self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
         events = f"{self.events:,} events worth {self.effective:,.0f}"
-        return "; ".join(part for part in (f"{figures} from {events}", self.assumption) if part)
+        return "; ".join(part for part in (f"{estimate} from {events}", self.assumption) if part)
 
 
 def target_probabilities(

@@ -85,7 +85,7 @@ def rank_targets(
     """Rank every held-out pair. ``block``: users scored at a time (default: 128 MB of scores)."""
     within = ranking_tasks(holdout)
     n_users = sum(len(np.unique(each.targets.user_idx)) for each in within.values())
-    found, done = {}, 0
+    result, done = {}, 0
     with all_threads(threads), (progress or Silent()).task("evaluate", n_users) as task:
         for name, each in within.items():
             standing = RankCounts(*np.zeros((3, len(each.targets)), np.int64))
@@ -95,8 +95,8 @@ def rank_targets(
                     whole[part.targets_T] = some
                 done += len(part.users_B)
                 task.step(done, {})
-            found[name] = standing
-    return _by_domain(found[ALL], holdout.targets) if holdout.across else found
+            result[name] = standing
+    return _by_domain(result[ALL], holdout.targets) if holdout.across else result
 
 
 def ranking_tasks(holdout: Holdout) -> dict[str, RankingTask]:

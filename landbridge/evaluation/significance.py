@@ -19,9 +19,9 @@ from landbridge.evaluation.segments import user_table
 if TYPE_CHECKING:
     import polars as pl
 
-POWER = 1.96 + 0.84  # standard errors that are found at 5 % two-sided in four cases of five
+POWER = 1.96 + 0.84  # standard errors that are detected at 5 % two-sided in four cases of five
 ALL_SIGNS = 13  # differences up to which all their signs are gone through
-FEW = 200  # users below which a segment's figures come with a note
+FEW = 200  # users below which a segment's results come with a note
 _PAIR = ["domain", "user", "item"]
 
 
@@ -32,7 +32,7 @@ class Comparison:
     ``rows``: domain, segment, users, a, b (means), difference (a - b), low, high (its 95 % bootstrap
     interval over users), gain_percent (of b; null where b is 0), p (Wilcoxon signed-rank over users),
     effect_size (Cohen's d_z: mean difference over users / its standard deviation, null where it has none),
-    detectable (the smallest difference found at 5 % in four cases of five, null for a single user),
+    detectable (the smallest difference detected at 5 % in four cases of five, null for a single user),
     p_holm (corrected for all rows of the table).
     """
 
@@ -171,14 +171,14 @@ def _signed_ranks(nonzero_N: Float64) -> float:
     sums, rank_N = np.zeros(1), rankdata(np.abs(nonzero_N))
     for rank in rank_N:
         sums = np.concatenate([sums, sums + rank])
-    found = rank_N[nonzero_N > 0].sum()
-    return min(1.0, 2 * float(min((sums <= found).mean(), (sums >= found).mean())))
+    positive = rank_N[nonzero_N > 0].sum()
+    return min(1.0, 2 * float(min((sums <= positive).mean(), (sums >= positive).mean())))
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
     gain = "" if row["gain_percent"] is None else f"{row['gain_percent']:+.1f} %"
     difference = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-    figures = (
+    values = (
         f"{row['users']:,}",
         f"{row['a']:.4f}",
         f"{row['b']:.4f}",
@@ -186,7 +186,7 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
         gain,
         f"{row['p_holm']:.2g}",
     )
-    return row["domain"], row["segment"], *figures
+    return row["domain"], row["segment"], *values
 
 
 def _aligned(lines: list[tuple[str, ...]]) -> str:

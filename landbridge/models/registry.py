@@ -45,19 +45,19 @@ def names() -> tuple[str, ...]:
 
 def method(name: str) -> type[Method]:
     """The method's class."""
-    found: type[Method] = _find("method", name, METHODS)
-    return found
+    kind: type[Method] = _find("method", name, METHODS)
+    return kind
 
 
 def kind(name: str) -> type[Fitted]:
     """The class of a stored model."""
-    found: type[Fitted] = _find("kind of model", name, KINDS)
-    return found
+    kind: type[Fitted] = _find("kind of model", name, KINDS)
+    return kind
 
 
 def _find(what: str, name: str, table: dict[str, str]) -> type:
     if name not in table:
         raise SettingsError(unknown(what, name, table))
     module, _, attribute = table[name].partition(":")
-    found: type = getattr(import_module(module), attribute)
-    return found
+    kind: type = getattr(import_module(module), attribute)
+    return kind

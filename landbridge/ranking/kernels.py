@@ -20,14 +20,14 @@ Scores = npt.NDArray[Any]
 def rows_with_nan(scores_BI: Scores) -> npt.NDArray[np.bool_]:
     """Whether a row holds a NaN, (B,)."""
     n_rows, n_items = scores_BI.shape
-    found_B = np.zeros(n_rows, np.bool_)
+    is_odd_B = np.zeros(n_rows, np.bool_)
     for row in prange(n_rows):
         scores_I = scores_BI[row]
         odd = 0
         for item in range(n_items):
             odd += scores_I[item] != scores_I[item]
-        found_B[row] = odd > 0
-    return found_B
+        is_odd_B[row] = odd > 0
+    return is_odd_B
 
 
 @njit(cache=True, nogil=True, parallel=True)

@@ -14,18 +14,18 @@ WHOSE = ("data", "label", "seed")
 
 
 def series(cells: Iterable[tuple[Cell, list[Cell]]]) -> pl.DataFrame:
-    """All numbers of the cells' logs: data, label, seed, figure, part, epoch (null: a single value), value.
+    """All numbers of the cells' logs: data, label, seed, quantity, part, epoch (null: a single value), value.
 
-    A figure may be a number or a mapping of numbers (by domain, by activity …): then ``part`` is its key.
+    A quantity may be a number or a mapping of numbers (by domain, by activity …): then ``part`` is its key.
     """
     rows = [
-        (*_whose(cell), *figure)
+        (*_whose(cell), *quantity)
         for cell, log in cells
         if not cell.get("decision")  # the log of a guarded model is its decision
         for record in log
-        for figure in _figures(record)
+        for quantity in _quantities(record)
     ]
-    return _table(rows, figure=str, part=str, epoch=int, value=float)
+    return _table(rows, quantity=str, part=str, epoch=int, value=float)
 
 
 def coverage(cells: Iterable[Cell]) -> pl.DataFrame:
@@ -43,7 +43,8 @@ def decisions(cells: Iterable[Cell]) -> pl.DataFrame:
     """What guards serve: one row per data, label, seed, domain, group and member with its weight.
 
     Further columns: pairs, simple (the domain's own best simple model), estimate and simple_estimate
-    (validation figures of what serves and of that), lower (bound of their difference), protected.
+    (validation metric of the served blend and of the simple model), lower (bound of their difference),
+    protected.
     """
     listed: dict[str, type] = {"domain": str, "group": str, "pairs": int, "simple": str, "estimate": float}
     listed |= {"simple_estimate": float, "lower": float, "protected": bool}
@@ -81,10 +82,10 @@ def _whose(cell: Cell) -> tuple[Any, ...]:
     return tuple(cell[name] for name in WHOSE)
 
 
-def _figures(record: Cell) -> Iterator[tuple[str, str, int | None, float]]:
-    for figure, value in record.items():
-        for part, number in _numbers(value, ()) if figure != "epoch" else ():
-            yield figure, part, record.get("epoch"), number
+def _quantities(record: Cell) -> Iterator[tuple[str, str, int | None, float]]:
+    for quantity, value in record.items():
+        for part, number in _numbers(value, ()) if quantity != "epoch" else ():
+            yield quantity, part, record.get("epoch"), number
 
 
 def _numbers(value: Any, inside: tuple[str, ...]) -> Iterator[tuple[str, float]]:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from landbridge.reports.figures import effect, figure, interval, metric_on, overall, p_value, percent, plain
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table
+from landbridge.reports.values import (
+    effect,
+    interval,
+    metric_on,
+    metric_value,
+    overall,
+    p_value,
+    percent,
+    plain,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,11 +35,11 @@ LEGEND = (
 )
 
 
-def means(runs: Runs, figures: pl.DataFrame, data: str, by: str, metric: str, protocol: str) -> Table:
+def means(runs: Runs, values: pl.DataFrame, data: str, by: str, metric: str, protocol: str) -> Table:
     """One row per domain and segment, one column per method: mean, interval and significance."""
     import polars as pl
 
-    chosen = figures.filter(data=data, by=by, metric=metric, protocol=protocol)
+    chosen = values.filter(data=data, by=by, metric=metric, protocol=protocol)
     labels = [label for label in runs.labels if label in set(chosen["label"])]
     rows: list[list[str | Cell]] = []
     for (domain, segment), group in chosen.group_by("domain", "segment", maintain_order=True):
@@ -47,11 +56,11 @@ def means(runs: Runs, figures: pl.DataFrame, data: str, by: str, metric: str, pr
     return table(title, [*heads, *labels], align, rows, LEGEND.format(reference=runs.reference))
 
 
-def differences(runs: Runs, figures: pl.DataFrame, data: str, by: str, metric: str, protocol: str) -> Table:
+def differences(runs: Runs, values: pl.DataFrame, data: str, by: str, metric: str, protocol: str) -> Table:
     """Every method against the reference: difference, interval, gain, corrected p and effect size."""
     import polars as pl
 
-    chosen = figures.filter(data=data, by=by, metric=metric, protocol=protocol)
+    chosen = values.filter(data=data, by=by, metric=metric, protocol=protocol)
     rows: list[list[str | Cell]] = []
     for row in chosen.filter(pl.col("difference").is_not_null()).iter_rows(named=True):
         where = [row["domain"]] if by == "domain" else [row["domain"], row["segment"]]
@@ -73,10 +82,10 @@ def differences(runs: Runs, figures: pl.DataFrame, data: str, by: str, metric: s
     return table(title, [*heads, *rest][:width], align[:width], [row[:width] for row in rows], note)
 
 
-def at_a_glance(runs: Runs, figures: pl.DataFrame) -> Table:
+def at_a_glance(runs: Runs, values: pl.DataFrame) -> Table:
     """Per data set and protocol each method's mean over the domains, and domains won and lost."""
     rows: list[list[str | Cell]] = []
-    chosen = overall(figures.filter(metric=runs.metric))
+    chosen = overall(values.filter(metric=runs.metric))
     for (data, metric, protocol), group in chosen.group_by("data", "metric", "protocol", maintain_order=True):
         rows.append([str(data), metric_on(str(metric), str(protocol)), *_overall_cells(group, runs.labels)])
     note = (
@@ -89,13 +98,13 @@ def at_a_glance(runs: Runs, figures: pl.DataFrame) -> Table:
 
 def _best(means: pl.DataFrame) -> str:
     """The highest mean as it is printed: equal in print is equally good."""
-    return figure(max(means["mean"]))
+    return metric_value(max(means["mean"]))
 
 
 def _mean(row: dict[str, Any] | None, best: str) -> Cell:
     if row is None:
         return Cell("–")
-    text = figure(row["mean"])
+    text = metric_value(row["mean"])
     return Cell(text, interval(row["low"], row["high"]), row["verdict"], text == best)
 
 
@@ -113,7 +122,7 @@ def _overall_cell(row: dict[str, Any] | None, best: str) -> Cell:
     if row is None:
         return Cell("–")
     counts = f"{row['better']} ▲ {row['worse']} ▼ of {row['domains']}"
-    text = figure(row["mean"])
+    text = metric_value(row["mean"])
     return Cell(text, counts if row["better"] or row["worse"] else "", best=text == best)
 
 

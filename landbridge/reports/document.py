@@ -8,11 +8,10 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from landbridge.reports import contents, facts, notes, pictures
-from landbridge.reports.figures import figures as tidy
-from landbridge.reports.figures import joined, metric_on
 from landbridge.reports.pictures import Picture
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Table
+from landbridge.reports.values import joined, metric_on, tidy_table
 from landbridge.reports.words import Paragraph, summary
 
 if TYPE_CHECKING:
@@ -78,12 +77,12 @@ class Document:
 
 def document(runs: Runs) -> Document:
     """What there is to report on these runs; sections about which the folder holds nothing are left out."""
-    figures = tidy(runs)
+    values = tidy_table(runs)
     sections = [
-        Section("summary", "Summary", tuple(summary(runs, figures))),
-        Section("glance", "At a glance", _some(contents.at_a_glance(runs, figures), facts.methods(runs))),
-        *(_results(runs, figures, place, data) for place, data in enumerate(runs.names)),
-        Section("cost", "Quality against cost", _cost(runs, figures)),
+        Section("summary", "Summary", tuple(summary(runs, values))),
+        Section("glance", "At a glance", _some(contents.at_a_glance(runs, values), facts.methods(runs))),
+        *(_results(runs, values, place, data) for place, data in enumerate(runs.names)),
+        Section("cost", "Quality against cost", _cost(runs, values)),
         Section("served", "What the guard serves", _served(runs)),
         Section("training", "Training", _training(runs)),
         Section("transfer", "Who helps whom", _transfer(runs)),
@@ -110,45 +109,43 @@ def _facts(runs: Runs) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _results(runs: Runs, figures: pl.DataFrame, place: int, data: str) -> Section:
+def _results(runs: Runs, values: pl.DataFrame, place: int, data: str) -> Section:
     """Pictures on the first metric, its tables, and everything else on request."""
-    chosen = figures.filter(data=data)
+    chosen = values.filter(data=data)
     protocols = chosen["protocol"].unique(maintain_order=True).to_list()
     groups = chosen["by"].unique(maintain_order=True).to_list()
-    shown = [*pictures.forest(runs, figures, data)]
-    shown += pictures.gains(runs, figures, data) if "activity" in groups else []
+    shown = [*pictures.forest(runs, values, data)]
+    shown += pictures.gains(runs, values, data) if "activity" in groups else []
     blocks: list[Block] = [
         _gallery(shown, notes.GAINS),
-        *(_means(runs, figures, data, "domain", runs.metric, protocol) for protocol in protocols),
+        *(_means(runs, values, data, "domain", runs.metric, protocol) for protocol in protocols),
     ]
     for by in groups:
         title = contents.SEGMENTS.get(by, by)
-        blocks.append(Fold(f"{title}, all figures", _details(runs, figures, data, by, protocols)))
+        blocks.append(Fold(f"{title}, all values", _details(runs, values, data, by, protocols)))
     return Section(f"results-{place + 1}", f"Results on {data}", _some(*blocks))
 
 
-def _details(
-    runs: Runs, figures: pl.DataFrame, data: str, by: str, protocols: list[str]
-) -> tuple[Block, ...]:
+def _details(runs: Runs, values: pl.DataFrame, data: str, by: str, protocols: list[str]) -> tuple[Block, ...]:
     """All metrics and protocols by one kind of segment: means, then differences."""
     blocks: list[Block] = []
     others = (
-        [_gallery(pictures.gains(runs, figures, data, by), notes.GAINS)]
+        [_gallery(pictures.gains(runs, values, data, by), notes.GAINS)]
         if by not in ("domain", "activity")
         else []
     )
-    for metric, protocol in product(figures["metric"].unique(maintain_order=True), protocols):
-        blocks += [Heading(metric_on(metric, protocol)), _means(runs, figures, data, by, metric, protocol)]
-        blocks.append(contents.differences(runs, figures, data, by, metric, protocol))
+    for metric, protocol in product(values["metric"].unique(maintain_order=True), protocols):
+        blocks += [Heading(metric_on(metric, protocol)), _means(runs, values, data, by, metric, protocol)]
+        blocks.append(contents.differences(runs, values, data, by, metric, protocol))
     return _some(*others, *blocks)
 
 
-def _means(runs: Runs, figures: pl.DataFrame, data: str, by: str, metric: str, protocol: str) -> Table:
-    return contents.means(runs, figures, data, by, metric, protocol)
+def _means(runs: Runs, values: pl.DataFrame, data: str, by: str, metric: str, protocol: str) -> Table:
+    return contents.means(runs, values, data, by, metric, protocol)
 
 
-def _cost(runs: Runs, figures: pl.DataFrame) -> tuple[Block, ...]:
-    shown = [picture for data in runs.names for picture in pictures.pareto(runs, figures, data)]
+def _cost(runs: Runs, values: pl.DataFrame) -> tuple[Block, ...]:
+    shown = [picture for data in runs.names for picture in pictures.pareto(runs, values, data)]
     return _some(
         _gallery(shown, notes.PARETO),
         facts.costs(runs),
@@ -169,10 +166,10 @@ def _training(runs: Runs) -> tuple[Block, ...]:
     blocks: list[Block] = [_gallery(valid, "One line per seed.")]
     for data in runs.names:
         own = _some(
-            _gallery(pictures.own_figures(runs, data), "One line per seed."),
+            _gallery(pictures.own_series(runs, data), "One line per seed."),
             _gallery(pictures.by_activity(runs, data), notes.BY_ACTIVITY),
         )
-        blocks += [Heading(f"The methods' own figures on {data}"), *own] if own else []
+        blocks += [Heading(f"Values logged by the methods on {data}"), *own] if own else []
     return _some(*blocks, facts.shared_values(runs))
 
 

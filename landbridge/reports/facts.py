@@ -7,9 +7,9 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from landbridge.data.splitting.holdout import uses_sampled_candidates
-from landbridge.reports.figures import effect, figure, interval, joined, p_value, plain
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table
+from landbridge.reports.values import effect, interval, joined, metric_value, p_value, plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,8 +64,8 @@ def shared_values(runs: Runs) -> Table:
     """Figures of the logs that make no line and no picture by activity: mean over the seeds."""
     import polars as pl
 
-    single = one_figure(runs.series).filter(~by_activity())
-    values = single.group_by("data", "label", "figure", "part", maintain_order=True).agg(
+    single = single_values(runs.series).filter(~by_activity())
+    values = single.group_by("data", "label", "quantity", "part", maintain_order=True).agg(
         pl.col("value").mean(), low=pl.col("value").min(), high=pl.col("value").max()
     )
     rows = [
@@ -80,18 +80,18 @@ def shared_values(runs: Runs) -> Table:
     ]
     return table(
         "Figures that make no line",
-        ["data", "method", "figure", "of", "mean"],
+        ["data", "method", "quantity", "of", "mean"],
         "llllr",
         rows,
         "Below: the seeds' range.",
     )
 
 
-def one_figure(series: pl.DataFrame) -> pl.DataFrame:
+def single_values(series: pl.DataFrame) -> pl.DataFrame:
     """The rows of ``series`` that make no line: given once, or the same in every epoch."""
     import polars as pl
 
-    whole = ("data", "label", "figure")
+    whole = ("data", "label", "quantity")
     still = (pl.col("epoch").n_unique().over(whole) < 2) | (pl.col("value").n_unique().over(whole) < 2)
     return series.filter(pl.col("epoch").is_null() | still)
 
@@ -100,7 +100,7 @@ def by_activity() -> pl.Expr:
     """Whether a row of the series describes an activity group: its mean, spread or users."""
     import polars as pl
 
-    once = pl.col("epoch").is_null() & pl.col("figure").str.ends_with("_by_activity")
+    once = pl.col("epoch").is_null() & pl.col("quantity").str.ends_with("_by_activity")
     return once & pl.col("part").str.contains(", (mean|sd|users)$")
 
 
@@ -112,14 +112,18 @@ def decisions(runs: Runs, data: str, label: str) -> Table:
     for _, group in chosen.group_by(keys, maintain_order=True):
         first = group.row(0, named=True)
         served = " + ".join(f"{weight:.2f} {member}" for member, weight in group["member", "weight"].rows())
-        numbers = figure(first["estimate"]), figure(first["simple_estimate"]), figure(first["lower"])
+        numbers = (
+            metric_value(first["estimate"]),
+            metric_value(first["simple_estimate"]),
+            metric_value(first["lower"]),
+        )
         kept = "yes" if first["protected"] else ""
         where = first["domain"], first["group"], plain(first["seed"]), plain(first["pairs"])
         rows.append([*where, served, first["simple"] or "", *numbers, kept])
     columns = ["domain", "activity", "seed", "pairs", "served", "own best simple model"]
     columns += ["estimate", "its estimate", "lower bound", "protected"]
     note = (
-        "Estimates are shrunken validation figures; the lower bound is of their difference. Protected: a "
+        "Estimates are shrunken validation metrics; the lower bound is of their difference. Protected: a "
         "better estimate was refused because it was not sure enough."
     )
     return table(f"{data}: what {label} serves", columns, "llrrllrrrl", rows, note)
@@ -174,7 +178,7 @@ def leaks(runs: Runs) -> Table:
     """What methods reach that were trained on shuffled labels: it must be chance."""
     names = ("data", "label", "domain", "metric", "pairs", "mean", "chance", "z", "p")
     rows = [
-        [data, label, domain, metric.upper(), plain(pairs), *map(figure, values), effect(z), p_value(p)]
+        [data, label, domain, metric.upper(), plain(pairs), *map(metric_value, values), effect(z), p_value(p)]
         for data, label, domain, metric, pairs, *values, z, p in runs.leaks.select(names).rows()
     ]
     columns = ["data", "method", "domain", "metric", "pairs", "mean", "chance", "z", "p"]

@@ -25,14 +25,14 @@ TRANSFER = (
 READING: tuple[Paragraph, ...] = (
     (
         Strong("Means and intervals. "),
-        "A domain's figure is the mean over its users' lists (over pairs where it is sampled), averaged over "
-        "the seeds; intervals are 95 % bootstraps over users. They say how much the figure depends on which "
+        "A domain's value is the mean over its users' lists (over pairs where it is sampled), averaged over "
+        "the seeds; intervals are 95 % bootstraps over users. They say how much the value depends on which "
         "users were drawn, not how it would be on other data.",
     ),
     (
         Strong("Full and sampled. "),
         "Full ranking puts a held-out item among all items the user does not know. Sampled 1+999 puts it "
-        "among 999 drawn ones: the figures are much higher, and can put methods in another order. One list "
+        "among 999 drawn ones: the values are much higher, and can put methods in another order. One list "
         "over all domains puts it among the unknown items of all of them, so scores must be on one scale.",
     ),
     (

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from landbridge.core.errors import LandbridgeError
 from landbridge.evaluation.segments import LABELS
 from landbridge.reports import facts, plots
-from landbridge.reports.figures import UNSURE, joined, metric_on, overall, percent, plain
 from landbridge.reports.looks import LIGHT, Look
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import MARKS
+from landbridge.reports.values import UNSURE, joined, metric_on, overall, percent, plain
 
 if TYPE_CHECKING:
     import polars as pl
 
 CAPS = (5.0, 10.0, 25.0, 50.0, 100.0)  # per cent at which a gain's colour is full
 FASTEST = 1e-3  # seconds; a logarithmic axis has no zero
-VALID = "valid"  # the validation figure's name in a log
+VALID = "valid"  # name of the validation metric in a log
 WORDS = {"loss_of": "loss", "sample_weight": "weight of a sample", "sparsity": "sparsity score"}
 
 
@@ -47,11 +47,11 @@ def png(picture: Picture) -> bytes:
     return _rendered(picture, LIGHT, "png")
 
 
-def gains(runs: Runs, figures: pl.DataFrame, data: str, by: str = "activity") -> list[Picture]:
+def gains(runs: Runs, values: pl.DataFrame, data: str, by: str = "activity") -> list[Picture]:
     """Per method the gain over the reference in each domain and segment."""
     import polars as pl
 
-    chosen = figures.filter(data=data, by=by, metric=runs.metric, protocol=runs.protocol(data)).filter(
+    chosen = values.filter(data=data, by=by, metric=runs.metric, protocol=runs.protocol(data)).filter(
         pl.col("gain_percent").is_not_null() & (pl.col("label") != runs.reference)
     )
     cap = _cap(chosen["gain_percent"].abs().to_list())
@@ -69,11 +69,11 @@ def gains(runs: Runs, figures: pl.DataFrame, data: str, by: str = "activity") ->
     ]
 
 
-def forest(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
+def forest(runs: Runs, values: pl.DataFrame, data: str) -> list[Picture]:
     """All methods' differences from the reference per domain, in per cent of it, with intervals."""
     import polars as pl
 
-    chosen = figures.filter(data=data, by="domain", metric=runs.metric, protocol=runs.protocol(data)).filter(
+    chosen = values.filter(data=data, by="domain", metric=runs.metric, protocol=runs.protocol(data)).filter(
         pl.col("gain_percent").is_not_null() & (pl.col("label") != runs.reference)
     )
     if chosen.is_empty():
@@ -94,11 +94,11 @@ def forest(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
     return [Picture(_slug("difference", data), "Difference per domain with 95 % interval", text, chart)]
 
 
-def pareto(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
+def pareto(runs: Runs, values: pl.DataFrame, data: str) -> list[Picture]:
     """Mean quality over the domains against the median time of a fit."""
     import polars as pl
 
-    chosen = overall(figures.filter(data=data, metric=runs.metric, protocol=runs.protocol(data)))
+    chosen = overall(values.filter(data=data, metric=runs.metric, protocol=runs.protocol(data)))
     times = runs.costs.filter(data=data).group_by("label").agg(cost=pl.col("fit_seconds").median())
     joined = chosen.join(times, on="label", maintain_order="left").filter(pl.col("cost").is_not_null())
     rows = [
@@ -118,25 +118,25 @@ def pareto(runs: Runs, figures: pl.DataFrame, data: str) -> list[Picture]:
 
 
 def convergence(runs: Runs, data: str) -> list[Picture]:
-    """The validation figure by epoch, all methods in one picture."""
-    chosen = _series(runs).filter(data=data, figure=VALID)
+    """The validation metric by epoch, all methods in one plot."""
+    chosen = _series(runs).filter(data=data, quantity=VALID)
     if chosen.is_empty():
         return []
     rows = chosen.select("label", "seed", "epoch", "value").to_dicts()
-    text = f"Validation figure by epoch on {data}, one line per method and seed."
-    chart = partial(plots.lines, rows, runs.labels, "validation figure")
+    text = f"Validation metric by epoch on {data}, one line per method and seed."
+    chart = partial(plots.lines, rows, runs.labels, "validation metric")
     return [Picture(_slug("validation", data), f"{data}: validation by epoch", text, chart)]
 
 
-def own_figures(runs: Runs, data: str) -> list[Picture]:
-    """Every other series of the logs, one picture per method and figure."""
+def own_series(runs: Runs, data: str) -> list[Picture]:
+    """Every other series of the logs, one plot per method and quantity."""
     import polars as pl
 
-    chosen = _series(runs).filter(pl.col("data") == data, pl.col("figure") != VALID)
+    chosen = _series(runs).filter(pl.col("data") == data, pl.col("quantity") != VALID)
     pictures = []
-    for (label, figure), group in chosen.group_by("label", "figure", maintain_order=True):
+    for (label, quantity), group in chosen.group_by("label", "quantity", maintain_order=True):
         parts = group["part"].unique(maintain_order=True).to_list()
-        name = WORDS.get(str(figure), str(figure).replace("_", " "))
+        name = WORDS.get(str(quantity), str(quantity).replace("_", " "))
         rows = group.select("seed", "epoch", "value", label="part").to_dicts()
         text = f"{name} of {label} by epoch on {data}, one line per seed" + _parts(parts)
         chart = partial(plots.lines, rows, parts, name)
@@ -145,13 +145,13 @@ def own_figures(runs: Runs, data: str) -> list[Picture]:
 
 
 def by_activity(runs: Runs, data: str) -> list[Picture]:
-    """What logs tell once for every activity group, one picture per method and figure."""
+    """Values that logs hold once per activity group, one plot per method and quantity."""
     import polars as pl
 
     chosen = runs.series.filter(pl.col("data") == data, facts.by_activity())
     pictures = []
-    for (label, figure), group in chosen.group_by("label", "figure", maintain_order=True):
-        name, rows = str(figure).replace("_", " "), _grouped(group)
+    for (label, quantity), group in chosen.group_by("label", "quantity", maintain_order=True):
+        name, rows = str(quantity).replace("_", " "), _grouped(group)
         values = [f"{row['group']}: {plain(row['mean'])} ± {plain(row['sd'])}" for row in rows]
         text = f"{name} of {label} on {data}, mean ± standard deviation. {joined(values, len(values))}."
         across = "known events; below: users" if any("users" in row for row in rows) else "known events"
@@ -259,9 +259,9 @@ def _dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _series(runs: Runs) -> pl.DataFrame:
-    """The figures that make lines."""
+    """Series with one value per epoch, drawn as lines."""
     return runs.series.join(
-        facts.one_figure(runs.series), on=runs.series.columns, how="anti", nulls_equal=True
+        facts.single_values(runs.series), on=runs.series.columns, how="anti", nulls_equal=True
     )
 
 
@@ -269,12 +269,12 @@ def _grouped(text: pl.DataFrame) -> list[dict[str, Any]]:
     """Mean, sd and users of every group, over the seeds; the order is that of the seed with most groups."""
     import polars as pl
 
-    found: dict[str, dict[str, list[float]]] = {}
+    grouped: dict[str, dict[str, list[float]]] = {}
     ordered = text.sort(pl.len().over("seed"), descending=True, maintain_order=True)
     for part, value in ordered["part", "value"].rows():
         group, _, what = part.rpartition(", ")
-        found.setdefault(group, {}).setdefault(what, []).append(value)
-    means = {group: {what: fmean(values) for what, values in each.items()} for group, each in found.items()}
+        grouped.setdefault(group, {}).setdefault(what, []).append(value)
+    means = {group: {what: fmean(values) for what, values in each.items()} for group, each in grouped.items()}
     return [{"group": group, "sd": 0.0, **each} for group, each in means.items() if "mean" in each]
 
 

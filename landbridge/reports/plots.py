@@ -121,7 +121,7 @@ def quality_against_cost(rows: Rows, labels: Sequence[str], titles: tuple[str, s
 
 
 def front(rows: Rows, titles: tuple[str, str], note: str, look: Look) -> Drawing:
-    """Two figures that are both to be large; the front is filled and labelled, a diamond is the control.
+    """Scatter plot of two values, larger is better: the front is filled and labelled, the control a diamond.
 
     ``rows``: x, y, text, front, joined (by a line), control. ``note``: what the labels are.
     """

@@ -148,14 +148,14 @@ def _wanted(spec: Mapping[str, Any]) -> list[Key]:
 
 def _cells(folder: Path, spec: Mapping[str, Any]) -> dict[Key, tuple[Path, Mapping[str, Any]]]:
     """The finished cells of the specification, in its order: folder, and what the cell says of itself."""
-    found = {}
+    result = {}
     for path in sorted(folder.glob("cells/*/*/*/cell.json")):
         cell = _json(path)
         absent = {"data", "label", "seed"} - set(cell)
         if absent:
             raise StoreError(f"{path} lacks {', '.join(sorted(absent))}; delete its folder and {REMEDY}.")
-        found[cell["data"], cell["label"], cell["seed"]] = path.parent, cell
-    return {key: found[key] for key in _wanted(spec) if key in found}
+        result[cell["data"], cell["label"], cell["seed"]] = path.parent, cell
+    return {key: result[key] for key in _wanted(spec) if key in result}
 
 
 def _described(folder: Path, spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

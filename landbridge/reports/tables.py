@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from landbridge.reports.figures import BETTER, WORSE
+from landbridge.reports.values import BETTER, WORSE
 
 MARKS = {BETTER: "▲", WORSE: "▼"}
 WORDS = {BETTER: "significantly better than the reference", WORSE: "significantly worse than the reference"}

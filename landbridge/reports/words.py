@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from landbridge.reports.figures import BETTER, WORSE, figure, joined, metric_on, overall, percent, plain
 from landbridge.reports.runs import Runs
+from landbridge.reports.values import BETTER, WORSE, joined, metric_on, metric_value, overall, percent, plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,9 +21,9 @@ class Strong(str):
     """Words of a paragraph that stand out."""
 
 
-def summary(runs: Runs, figures: pl.DataFrame) -> list[Paragraph]:
+def summary(runs: Runs, values: pl.DataFrame) -> list[Paragraph]:
     """One paragraph on everything, what is missing if anything is, then one paragraph per data set."""
-    on_each = [_On.of(runs, figures, data) for data in runs.names]
+    on_each = [_On.of(runs, values, data) for data in runs.names]
     missing = [_missing(runs)] if runs.missing else []
     closing = (
         f"Better and worse than {runs.reference} mean significantly so: Holm-corrected p < 0.05 and a 95 % "
@@ -43,13 +43,13 @@ def _missing(runs: Runs) -> Paragraph:
     named = joined([f"{label} on {data}, seed {seed}" for data, label, seed in runs.missing], NAMED)
     return (
         Strong(f"Not finished: {len(runs.missing)} of {every} cells are missing"),
-        f" ({named}). The figures here are of the others and may still change.",
+        f" ({named}). The values here are of the others and may still change.",
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _On:
-    """One data set on the first metric. ``chosen``: its figures; ``others``: those on other metrics and
+    """One data set on the first metric. ``chosen``: its values; ``others``: those on other metrics and
     protocols; ``means``: methods, the highest first; ``seconds``: of a fit, by label."""
 
     data: str
@@ -61,12 +61,12 @@ class _On:
     seconds: dict[str, float]
 
     @classmethod
-    def of(cls, runs: Runs, figures: pl.DataFrame, data: str) -> _On:
+    def of(cls, runs: Runs, values: pl.DataFrame, data: str) -> _On:
         import polars as pl
 
         protocol = runs.protocol(data)
         main = (pl.col("metric") == runs.metric) & (pl.col("protocol") == protocol)
-        of_data = figures.filter(data=data)
+        of_data = values.filter(data=data)
         chosen, others = of_data.filter(main), of_data.filter(~main)
         means = overall(chosen).sort("mean", descending=True, maintain_order=True).to_dicts()
         costs = runs.costs.filter(data=data).group_by("label", maintain_order=True)
@@ -103,10 +103,10 @@ class _On:
         return "On ", Strong(self.data), ", ", Strong(best["label"]), f" {_standing(best)}: {gain}, {sure}"
 
     def long(self) -> Paragraph:
-        """The same with its figures, where it loses, what the other methods do, and what it costs."""
+        """The same with its values, where it loses, what the other methods do, and what it costs."""
         best = self.best
-        start = f": {best['label']} reaches {figure(best['mean'])} in the mean over the domains, "
-        start += f"{self.reference} {figure(self.base)}{self._level()}. "
+        start = f": {best['label']} reaches {metric_value(best['mean'])} in the mean over the domains, "
+        start += f"{self.reference} {metric_value(self.base)}{self._level()}. "
         return Strong(self.data), start, *self._losses(), self._groups(), *self._rivals(), self._cost()
 
     def _level(self) -> str:
@@ -139,7 +139,7 @@ class _On:
     def _rivals(self) -> Paragraph:
         """Domains in which another method is clearly higher, and which domains other methods lose."""
         higher = [
-            f"{top['label']} in {top['domain']} ({figure(top['mean'])} against {figure(own)})"
+            f"{top['label']} in {top['domain']} ({metric_value(top['mean'])} against {metric_value(own)})"
             for top, own in self._champions()
             if top["label"] != self.reference and top["mean"] * (1 - LEVEL) > own
         ]

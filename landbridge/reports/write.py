@@ -10,14 +10,14 @@ from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.files import atomic_write
 from landbridge.reports import html, pictures, runs, text
 from landbridge.reports.document import Document, document
-from landbridge.reports.figures import figures
 from landbridge.reports.looks import LIGHT
+from landbridge.reports.values import tidy_table
 
 FORMATS = (".html", ".md", ".tex", ".csv")
 
 
 def report(folder: str | Path, out: str | Path, *, pictures_in: str | Path | None = None) -> None:
-    """Report on the benchmark in ``folder``: .html (one file), .md, .tex, or .csv (every figure, one a row).
+    """Report on the benchmark in ``folder``: .html (one file), .md, .tex, or .csv (one row per value).
 
     ``pictures_in``: a folder for every picture as SVG and PNG; Markdown and LaTeX then show them.
     Raises SettingsError for another suffix, StoreError where there is no sound benchmark, and
@@ -26,8 +26,8 @@ def report(folder: str | Path, out: str | Path, *, pictures_in: str | Path | Non
     out = Path(out)
     if out.suffix not in FORMATS:
         raise SettingsError(unknown("format of a report", out.suffix, FORMATS))
-    found = runs.read(Path(folder))
-    made = document(found)
+    result = runs.read(Path(folder))
+    made = document(result)
     if pictures_in is not None:
         _write_pictures(made, Path(pictures_in))
     seen = (
@@ -39,7 +39,7 @@ def report(folder: str | Path, out: str | Path, *, pictures_in: str | Path | Non
         ".html": lambda: html.page(made),
         ".md": lambda: text.as_markdown_text(made, seen),
         ".tex": lambda: text.as_latex_text(made, seen),
-        ".csv": lambda: figures(found).write_csv(),
+        ".csv": lambda: tidy_table(result).write_csv(),
     }
     _write(out, writers[out.suffix]().encode())
 

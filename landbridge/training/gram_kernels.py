@@ -27,18 +27,18 @@ def row_products(
     for first in range(len(index_N)):
         if first_R[index_N[first]] != first:
             continue
-        n, p, found = first, 0, 0
+        n, p, n_groups = first, 0, 0
         while n >= 0:
             while n >= ends_P[p]:
                 p += 1
-            if found == 0 or here_P[found - 1] != p:
-                here_P[found], sum_PF[found] = p, 0
-                found += 1
+            if n_groups == 0 or here_P[n_groups - 1] != p:
+                here_P[n_groups], sum_PF[n_groups] = p, 0
+                n_groups += 1
             for f in range(grad_NF.shape[1]):
-                sum_PF[found - 1, f] += grad_NF[n, f]
+                sum_PF[n_groups - 1, f] += grad_NF[n, f]
             n = next_N[n]
-        for a in range(found):
-            for b in range(found):
+        for a in range(n_groups):
+            for b in range(n_groups):
                 dot = 0.0
                 for f in range(grad_NF.shape[1]):
                     dot += sum_PF[a, f] * sum_PF[b, f]

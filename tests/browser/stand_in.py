@@ -126,7 +126,7 @@ class World:
 
 
 def world() -> World:
-    """The planted catalogues, and two people that the model knows."""
+    """The planted catalogues, and two users that the model knows."""
     made = World(works=(*_works("films", FILMS), *_works("books", BOOKS), *_works("music", MUSIC)))
     sailor = [work for work in made.works if "sea" in work.themes and work.domain == "films"]
     dreamer = [work for work in made.works if "night" in work.themes and work.domain == "music"]

@@ -95,7 +95,7 @@ def test_ids_of_64_bits_stay_exact(opened: Opened, shown: World) -> None:
     assert sent == [[{"domain": "books", "item": str(item)}]] * 3
 
 
-def test_a_known_person(opened: Opened, shown: World) -> None:
+def test_a_known_user(opened: Opened, shown: World) -> None:
     page = settled(opened())
     page.get_by_label("Or a user the model knows").fill("ada")
     page.keyboard.press("Enter")
@@ -136,7 +136,7 @@ def test_start_again(opened: Opened, shown: World) -> None:
     assert page.url.endswith("/")
 
 
-def test_back_forward_and_reload_keep_the_person(opened: Opened, shown: World) -> None:
+def test_back_forward_and_reload_keep_the_user(opened: Opened, shown: World) -> None:
     page = settled(opened())
     like(page, *SEA[:2])
     both = listed(page, "books")
@@ -155,7 +155,7 @@ def test_back_forward_and_reload_keep_the_person(opened: Opened, shown: World) -
     assert listed(page, "books") == both
 
 
-def test_a_shared_address_shows_titles_to_somebody_else(opened: Opened, shown: World) -> None:
+def test_a_shared_address_shows_titles_to_another_user(opened: Opened, shown: World) -> None:
     page = settled(opened())
     like(page, "Captain Blood", "Lord Jim")
     other = settled(opened(page.url.partition("/#")[2].join(("#", ""))))
@@ -205,7 +205,7 @@ def test_the_model_tab(opened: Opened, shown: World) -> None:
     assert cells(page, "films") == ["18", "1,200", "20,000"]
 
 
-def test_gains_over_the_twin(opened: Opened, shown: World) -> None:
+def test_gains_over_the_single_domain_baseline(opened: Opened, shown: World) -> None:
     shown.about["quality"]["single_domain"] = {"ndcg@10": {"films": 0.08, "books": 0.25, "music": 0.05}}
     page = opened("#tab=model")
     assert [cells(page, name)[-1] for name in DOMAINS] == ["+25.0 %", "−20.0 %", "0.0 %"]

@@ -66,7 +66,7 @@ def test_everything_can_be_done_with_the_keyboard(opened: Opened, shown: World) 
     assert page.evaluate(place)  # the list was replaced, the focus stayed
 
 
-def test_skipping_to_the_lists_keeps_the_person(opened: Opened) -> None:
+def test_skipping_to_the_lists_keeps_the_user(opened: Opened) -> None:
     page = settled(opened("#like.films=f5&like.books=9007199254740993"))
     for key in ("Tab", "Enter", "Tab"):
         page.keyboard.press(key)
@@ -74,7 +74,7 @@ def test_skipping_to_the_lists_keeps_the_person(opened: Opened) -> None:
     assert len(liked_titles(page)) == 2
 
 
-def test_changes_are_said_to_those_who_listen(opened: Opened) -> None:
+def test_changes_are_announced_to_screen_readers(opened: Opened) -> None:
     page = settled(opened())
     like(page, "Captain Blood")
     page.get_by_text("The lists of 3 catalogues have changed.").wait_for(state="attached")

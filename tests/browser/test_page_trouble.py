@@ -124,7 +124,7 @@ def test_another_model_is_noticed(opened: Opened, shown: World) -> None:
     assert page.locator("#news").inner_text() == ""
 
 
-def test_a_refused_model_is_told_of(opened: Opened, shown: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_model_is_reported(opened: Opened, shown: World, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = {"state": "0" * 12, "why": "Its scores are not finite.", "at": "2026-11-21T21:00:00+00:00"}
     ready = Routes.readyz
     monkeypatch.setattr(Routes, "readyz", lambda self, given: {**ready(self, given), "failed": failed})

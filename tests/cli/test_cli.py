@@ -44,7 +44,7 @@ def fitted(work: Path, capsys: pytest.CaptureFixture[str], model: str) -> Path:
     return path
 
 
-def test_fit_keeps_model_test_part_settings_and_figures(
+def test_fit_keeps_model_test_part_settings_and_values(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = fitted(work, capsys, "cdimf")
@@ -116,7 +116,7 @@ def test_data_check_and_its_old_names(work: Path, capsys: pytest.CaptureFixture[
     assert run(capsys, "data", "list")[0] == 0
 
 
-def test_a_fit_without_a_split_has_nothing_to_judge(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fit_without_a_split_has_no_test_part(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = work / "all"
     words = ("--model", "popularity", "--split", "none", "--out", path)
     assert run(capsys, "fit", work / "books.csv", *words)[0] == 0

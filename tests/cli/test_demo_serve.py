@@ -32,7 +32,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, 
     return calls
 
 
-def test_it_fits_judges_and_serves(
+def test_it_fits_evaluates_and_serves(
     served: list[tuple[Path, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("demo", "--serve", "--port", 8123)

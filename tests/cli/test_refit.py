@@ -24,14 +24,14 @@ def fitted(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def events(tmp_path: Path) -> str:
-    """A store in which somebody new read two books, and a number was mistaken for a name."""
+    """A store in which a user new read two books, and a number was mistaken for a name."""
     with closing(EventStore.open(str(tmp_path / "events.sqlite"))) as opened:
         opened.append("7000", [Event("books", 3), Event("books", 900)])
         opened.append("guest", [Event("books", 3)])
     return str(tmp_path / "events.sqlite")
 
 
-def test_a_new_person_has_a_list_after_a_refit(
+def test_a_new_user_has_a_list_after_a_refit(
     fitted: Path, events: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["recommend", tmp_path / "new", "--domain", "movies", "--user", 7000, "-k", 3, "--json"]

@@ -33,7 +33,7 @@ def twin_ials(weight_UI: Any, y_IF: Any, method: IALS) -> tuple[Any, Any]:
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sharing", ["separate", "joined"])
-def test_ials_equals_its_twin(sharing: str, weighted: bool, exponent: float) -> None:
+def test_ials_equals_its_numpy_reference(sharing: str, weighted: bool, exponent: float) -> None:
     data = uneven(weighted=weighted)
     method = IALS(factors=6, sharing=sharing, alpha0=0.1, reg=0.2, frequency_exponent=exponent, epochs=4)
     fitted = method.fit(data, ONE)
@@ -127,7 +127,7 @@ ADMM = [
 
 
 @pytest.mark.parametrize("change", ADMM, ids=str)
-def test_admm_equals_its_twin(change: dict[str, Any]) -> None:
+def test_admm_equals_its_numpy_reference(change: dict[str, Any]) -> None:
     data = uneven(weighted=True)
     settings = {"factors": 5, "alpha0": 0.1, "reg": 0.3, "epochs": 4}
     settings |= {"admm.rho": 0.5, "admm.tolerance": 1e-6}
@@ -145,7 +145,7 @@ def test_admm_equals_its_twin(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [{}, {"consensus.domains": "active"}, {"consensus.every": 3}], ids=str)
-def test_paper_code_equals_its_twin(change: dict[str, Any]) -> None:
+def test_paper_code_equals_its_numpy_reference(change: dict[str, Any]) -> None:
     data = uneven()
     settings = {"factors": 5, "alpha0": 0.3, "reg": 0.3, "epochs": 4}
     settings |= {"admm.rho": 0.5, "admm.variant": "paper_code"}

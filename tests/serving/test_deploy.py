@@ -30,7 +30,7 @@ def joined(text: str) -> str:
     return re.sub(r"\s*\\\n[#\s]*", " ", text)
 
 
-def test_the_image_serves_as_somebody_without_rights() -> None:
+def test_the_image_serves_without_root_rights() -> None:
     text = joined((DEPLOY / "Dockerfile").read_text())
     steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
     commands = [json.loads(rest) for step, rest in steps if step == "CMD"]

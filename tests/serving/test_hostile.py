@@ -243,7 +243,7 @@ def test_a_hostile_path_is_refused(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/users/", "/v1/users/%00", "/v1/users/" + "a" * 600, "/v1/users"])
-def test_nobody_with_a_hostile_name_is_forgotten(client: Client, path: str) -> None:
+def test_no_user_with_a_hostile_name_is_forgotten(client: Client, path: str) -> None:
     refused(client.delete(path))
     alive(client)
 
@@ -254,7 +254,7 @@ def test_strange_words_find_nothing(client: Client, path: str) -> None:
     assert (reply.status, reply.json["items"]) == (200, [])
 
 
-def test_somebody_unknown_is_no_mistake(client: Client) -> None:
+def test_an_unknown_user_is_no_error(client: Client) -> None:
     reply = client.post("/v1/recommend", {**GOOD, "user": "nobody"})
     assert (reply.json["source"], reply.json["known"], len(reply.json["items"])) == ("fallback", False, 3)
     reply = client.post("/v1/recommend", {**GOOD, "user": None, "events": [{"domain": "movies", "item": 3}]})

@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_run(tmp_path_factory.mktemp("serve") / "run")
 
 
-def test_it_serves_answers_and_ends_when_told(run: Path, tmp_path: Path) -> None:
+def test_it_serves_answers_and_ends_on_a_signal(run: Path, tmp_path: Path) -> None:
     with serving(run, "--events", tmp_path / "events.sqlite") as server:
         reply = server.post("/v1/recommend", BODY)
         assert (reply.status, len(reply.json["items"])) == (200, 3)
@@ -57,7 +57,7 @@ def test_the_key_comes_from_the_environment(run: Path, monkeypatch: pytest.Monke
     assert KEY not in str(server.lines)
 
 
-def test_several_workers_add_up_their_figures(run: Path) -> None:
+def test_several_workers_add_up_their_values(run: Path) -> None:
     with serving(run, "--workers", 2) as server:
         wait_until_ready(server)
         for _ in range(20):
@@ -106,7 +106,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
         assert "is not a run folder" in err
 
 
-def test_it_listens_to_this_machine_alone_unless_told() -> None:
+def test_it_listens_to_this_machine_alone_by_default() -> None:
     assert ServeSettings().host == "127.0.0.1"
     assert ServeSettings().cors == ()
     with pytest.raises(SettingsError, match="did you mean 'port'"):

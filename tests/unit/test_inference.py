@@ -1,4 +1,4 @@
-"""Lists with raw ids: right order, nothing known, everybody in resumable parts, new people, reasons."""
+"""Lists with raw ids: right order, nothing known, all users in resumable parts, new users, reasons."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_short_lists_titles_and_seen_items(counts: Fitted) -> None:
     assert everything["item"].to_list() == [10, 20, 30, 40]
 
 
-def test_everybody_in_small_blocks_equals_one_block(factors: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_users_in_small_blocks_equals_one_block(factors: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = recommend(factors, "books", k=5)
     assert whole["user"].n_unique() == 30
     monkeypatch.setattr(recommending, "SCORES_AT_ONCE", 25 * 7)
@@ -77,7 +77,7 @@ def test_everybody_in_small_blocks_equals_one_block(factors: Fitted, monkeypatch
     np.testing.assert_allclose(apart["score"], whole["score"], rtol=1e-5)
 
 
-def test_nobody_gets_an_empty_frame(counts: Fitted) -> None:
+def test_no_users_get_an_empty_frame(counts: Fitted) -> None:
     assert recommend(counts, "books", []).columns == ["user", "rank", "item", "score"]
 
 
@@ -94,7 +94,7 @@ def test_strangers_are_named(counts: Fitted, factors: Fitted) -> None:
         recommend(counts, "books", ["ann"], k=0)
 
 
-def test_a_new_person_with_a_known_history_gets_the_known_list() -> None:
+def test_a_new_user_with_a_known_history_gets_the_known_list() -> None:
     rng = np.random.default_rng(5)
     events = Interactions.from_events(rng.integers(0, 20, 150), rng.integers(0, 18, 150), 20, 18)
     data = MultiDomain(Vocabulary.of(range(20)), {"books": Vocabulary.of(range(18))}, {"books": events})
@@ -117,8 +117,8 @@ def test_contributions_sum_to_the_score(factors: Fitted) -> None:
 
 
 @pytest.mark.parametrize("policy", ["blend", "popularity", "mean", "zero"])
-def test_newcomers_are_told_what_popularity_adds(policy: str) -> None:
-    """Cy has books only; film b was seen by one of the two people who saw any."""
+def test_explanations_of_cold_users_name_popularity(policy: str) -> None:
+    """Cy has books only; film b was seen by one of the two users who saw any."""
     data = small()
     fitted = IALS(factors=2, sharing="joined", cold_policy=policy).fit(data, FitOptions(threads=1))
     score = fitted.score("films", Queries.of_users([2]))[0, 1]
@@ -152,7 +152,7 @@ def test_a_model_without_reasons_says_so(counts: Fitted) -> None:
         explain(counts, "books", "ann", 20)
 
 
-def test_parts_for_everybody_resume(factors: Fitted, tmp_path: Path) -> None:
+def test_parts_for_all_users_resume(factors: Fitted, tmp_path: Path) -> None:
     out = tmp_path / "lists"
     recommend_all(factors, "films", out, k=4, block=8)
     parts = sorted(out.glob("*.parquet"))

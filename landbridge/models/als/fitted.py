@@ -142,10 +142,10 @@ class ALSModel(DotProductModel):
         if names in self._eigen:
             return self._eigen[names]
         spectrum_F, rotation_FF = np.linalg.eigh(sum(self._gramians[name] for name in names))
-        found = np.maximum(spectrum_F, 0), rotation_FF.astype(np.float32)
+        eigen = np.maximum(spectrum_F, 0), rotation_FF.astype(np.float32)
         if len(self._eigen) < KEPT:
-            self._eigen[names] = found
-        return found
+            self._eigen[names] = eigen
+        return eigen
 
     def _contributions(self, domain: str, events: Mapping[str, Ragged], item: int) -> dict[str, Float32]:
         """What each event of one query adds to the score of one item, Eq. (2): domain -> (N,)."""

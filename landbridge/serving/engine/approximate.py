@@ -107,9 +107,9 @@ class IvfRanker:
         return self.exact.score(domain, queries, item)
 
 
-def recall_of(found_BK: Int32, exact_BK: Int32) -> float:
+def recall_of(approximate_BK: Int32, exact_BK: Int32) -> float:
     """The share of the exact lists' items that were found, wherever they stand."""
-    there_BK = (exact_BK[:, :, None] == found_BK[:, None, :]).any(axis=2)
+    there_BK = (exact_BK[:, :, None] == approximate_BK[:, None, :]).any(axis=2)
     return float(there_BK[exact_BK >= 0].mean())
 
 

@@ -86,10 +86,10 @@ class ItemCatalog:
 
     def with_words(self, words: Iterable[str]) -> Bool:
         """Which items have all words in their title, or in their id where there are no titles, (I,)."""
-        found_I = np.ones(len(self.items), bool)
+        matches_I = np.ones(len(self.items), bool)
         for word in words:
-            found_I &= self._text.str.contains(word.lower(), literal=True).to_numpy()
-        return found_I
+            matches_I &= self._text.str.contains(word.lower(), literal=True).to_numpy()
+        return matches_I
 
     def matching(self, where: Mapping[str, Any]) -> Bool:
         """Which items have these values in the columns of the items' table, (I,)."""

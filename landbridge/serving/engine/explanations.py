@@ -48,19 +48,19 @@ class Explainer:
     def parts(self, domain: str, query: Queries, item: int) -> tuple[float, list[Contribution], bool]:
         """A score, its parts, largest first, and whether they are exact."""
         score = float(self.ranker.score(domain, query, item)[0])
-        found = self._explained(domain, query, item, score)
+        explanation = self._explained(domain, query, item, score)
         parts = [
             Contribution(entry.domain, entry.item, entry.title, entry.score)
-            for name, (item_N, part_N) in found.events.items()
+            for name, (item_N, part_N) in explanation.events.items()
             for entry in self.catalogues[name].listed(item_N[None], part_N[None])[0]
             if entry.score != 0
         ]
-        if found.popularity != 0:
-            parts.append(Contribution(domain, None, POPULAR, found.popularity))
+        if explanation.popularity != 0:
+            parts.append(Contribution(domain, None, POPULAR, explanation.popularity))
         rest = score - sum(part.value for part in parts)
         if abs(rest) > ROUNDING * max(abs(value) for value in (score, *(part.value for part in parts))):
             parts.append(Contribution(domain, None, REST, rest))
-        return score, sorted(parts, key=lambda part: -part.value), found.exact
+        return score, sorted(parts, key=lambda part: -part.value), explanation.exact
 
     def _explained(self, domain: str, query: Queries, item: int, score: float) -> ItemExplanations:
         if not self.fitted.personal or not self.fitted.knows(domain, query)[0]:

@@ -42,7 +42,7 @@ class ItemAttributes:
 
     def matching(self, where: Mapping[str, Any], n_items: int) -> npt.NDArray[np.bool_]:
         """Which items have one of the wanted values in every column, (I,)."""
-        found_I = np.ones(n_items, bool)
+        matches_I = np.ones(n_items, bool)
         for name, wanted in where.items():
             if not self.columns:
                 raise DataError("This model is served without a table of its items; leave 'where' out.")
@@ -50,8 +50,8 @@ class ItemAttributes:
                 raise DataError(unknown("column of the items' table", name, self.columns))
             values = wanted if isinstance(wanted, list | tuple) else (wanted,)
             codes = [self.columns[name].values.get(as_text(value), -2) for value in values]
-            found_I &= np.isin(self.columns[name].code_I, codes)
-        return found_I
+            matches_I &= np.isin(self.columns[name].code_I, codes)
+        return matches_I
 
 
 NO_ATTRIBUTES = ItemAttributes()

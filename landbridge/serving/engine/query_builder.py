@@ -96,13 +96,13 @@ class QueryBatch:
         requested_domains = [
             {catalog_of(self.catalogues, name).domain for name in _domains(each)} for each in self.requests
         ]
-        found = []
+        groups = []
         for domain in self.history.domain_names:
             requests_B = np.array([domain in domains for domains in requested_domains], bool)
             for chosen_B in (requests_B & ~self._brings_B, requests_B & self._brings_B):
                 if chosen_B.any():
-                    found.append(self._part(domain, np.flatnonzero(chosen_B)))
-        return found
+                    groups.append(self._part(domain, np.flatnonzero(chosen_B)))
+        return groups
 
     def _part(self, domain: str, place_B: Int64) -> QueryGroup:
         if self._brings_B[place_B[0]]:

@@ -122,8 +122,8 @@ class Service:
         lists: list[list[tuple[RecommendationList, ...]]] = [[] for _ in requests]
         source_B = np.full(len(requests), FALLBACK, object)
         with self.threads.one():
-            found = [self.ranker.best(part) for part in parts]
-        for part, best in zip(parts, found, strict=True):
+            results = [self.ranker.best(part) for part in parts]
+        for part, best in zip(parts, results, strict=True):
             source_B[part.place_B[self.fitted.knows(part.domain, part.queries)]] = MODEL
             named_lists = self.catalogues[part.domain].listed(*best)
             for place, entries in zip(part.place_B.tolist(), named_lists, strict=True):

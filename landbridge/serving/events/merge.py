@@ -100,8 +100,8 @@ def _index_of(vocabulary: Vocabulary, raw: Collection[str | int]) -> Int32:
     import polars as pl
 
     texts = pl.Series("id", sorted({str(each) for each in raw}), pl.String)
-    found = vocabulary.index(_array(_as_in(vocabulary, texts).drop_nulls()))
-    return found[found >= 0]
+    index = vocabulary.index(_array(_as_in(vocabulary, texts).drop_nulls()))
+    return index[index >= 0]
 
 
 def _with(ids: npt.NDArray[Any], heard: pl.Series) -> Vocabulary:

@@ -65,8 +65,8 @@ class Routes:
     async def similar(self, body: schemas.SimilarBody) -> Response:
         """Items like this one, of its own domain or of another."""
         async with self.current.lease() as serving:
-            found = await asyncio.to_thread(serving.service.similar, body.domain, body.item, body.k, body.to)
-            return _listed(found, serving.service)
+            result = await asyncio.to_thread(serving.service.similar, body.domain, body.item, body.k, body.to)
+            return _listed(result, serving.service)
 
     async def explain(self, body: schemas.ExplainBody) -> Response:
         """Why an item has its score: what each event adds, and what no single event explains."""
@@ -75,20 +75,20 @@ class Routes:
         async with self.current.lease() as serving:
             (query,) = await self.history.with_history([given], serving.service)
             explain = serving.service.explain
-            found = await asyncio.to_thread(explain, body.domain, body.item, query.user, query.events)
-            return json_response(found)
+            result = await asyncio.to_thread(explain, body.domain, body.item, query.user, query.events)
+            return json_response(result)
 
     async def search(self, q: Text, domain: Text | None = None, k: Places = 20) -> Response:
         """Items whose title (or id) contains the words, popular ones first; the score is their events."""
         async with self.current.lease() as serving:
-            found = await asyncio.to_thread(serving.service.search, domain, q, k)
-            return _listed(found, serving.service)
+            result = await asyncio.to_thread(serving.service.search, domain, q, k)
+            return _listed(result, serving.service)
 
     async def popular(self, domain: Text | None = None, k: Places = 20) -> Response:
         """The items of a domain, or of all, with the most events, which are the score."""
         async with self.current.lease() as serving:
-            found = await asyncio.to_thread(serving.service.popular, domain, k)
-            return _listed(found, serving.service)
+            result = await asyncio.to_thread(serving.service.popular, domain, k)
+            return _listed(result, serving.service)
 
     async def add_events(self, body: schemas.EventsBody) -> Response:
         """Store events of a user. The answer comes when it is on disk."""

@@ -72,13 +72,13 @@ class MicroBatcher:
         finally:
             self._idle += 1
         self._start()
-        for (_, answer), found in zip(wanted, answers, strict=True):
+        for (_, answer), result in zip(wanted, answers, strict=True):
             if answer.done():
                 continue
-            if isinstance(found, Exception):
-                answer.set_exception(found)
+            if isinstance(result, Exception):
+                answer.set_exception(result)
             else:
-                answer.set_result(found)
+                answer.set_result(result)
 
 
 def _answers(service: Recommends, requests: list[Request]) -> list[Recommendations | Exception]:

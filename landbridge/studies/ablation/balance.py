@@ -6,7 +6,7 @@ Two controls are made here, because they need the data: "fixed" weighs the domai
 
 so that every event counts alike, and "grid" tries random weightings, fits each on what is known at validation
 time and keeps the one that is best on the validation rows. All else is a benchmark in the folder ``bench``
-(:mod:`landbridge.studies.benchmark.runner`), with the trials' figures in ``grid`` beside it.
+(:mod:`landbridge.studies.benchmark.runner`), with the trials' metrics in ``grid`` beside it.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class WeightingTrial:
         return f"weighting {self.file.stem}"
 
     def run(self) -> None:
-        """Fit, evaluate, and write weights, figure and seconds."""
+        """Fit, evaluate, and write weights, metric and seconds."""
         from landbridge.evaluation.evaluate import Validator
 
         split, work_dir = jobs.prepared_split(self.source), self.file.with_suffix("")
@@ -143,8 +143,8 @@ class WeightingTrial:
         started = time.perf_counter()
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
         fitted = method.fit(split.valid.history, FitOptions(1, self.threads, work_dir=work_dir))
-        figure = Validator(split.valid, METRIC, self.threads)(fitted)
-        report = {"weights": self.entry["settings"]["weights"], METRIC: figure}
+        value = Validator(split.valid, METRIC, self.threads)(fitted)
+        report = {"weights": self.entry["settings"]["weights"], METRIC: value}
         cost = {"seconds": time.perf_counter() - started, "fingerprint": jobs.fingerprint(split)}
         shutil.rmtree(work_dir)
         write_json(self.file, report | cost)

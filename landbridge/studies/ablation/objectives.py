@@ -102,7 +102,7 @@ def ablate_objectives(
     with exclusive_folder(out):
         swept = _planned(plan, out)
         benchmark(swept.weighed.spec, swept.weighed.bench, executor, progress)
-        points = swept.figures()
+        points = swept.metrics()
         write(points, out)
         draw(points, plan.of, out)
         return plans.end(out, dict([swept.table(points)]), swept.verdict(points))

@@ -1,4 +1,4 @@
-"""What a sweep over objectives found: the figures of every point, the front of those that no other one beats.
+"""Results of a sweep over objectives: the metrics of every point and the Pareto front.
 
 Every point is described by NDCG@10 in the sparsest quartile of the domains, in the other ones, overall, and
 in the domain where it is lowest. The front is over the first two and the last of these
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from landbridge.core.files import atomic_write, read_json
 from landbridge.data.splitting.holdout import ACROSS
 from landbridge.reports import pictures, plots
-from landbridge.reports.figures import figure, joined, metric_on, percent
+from landbridge.reports.values import joined, metric_on, metric_value, percent
 from landbridge.studies.ablation.weight_tables import (
     ALL,
     GENERIC,
@@ -51,8 +51,8 @@ class ObjectiveSweep:
     weighed: WeightBenchmark
     points: Mapping[str, Point]
 
-    def figures(self) -> pl.DataFrame:
-        """A row per point: label, λ by objective, the figures, entropy and least share of the lists, and
+    def metrics(self) -> pl.DataFrame:
+        """A row per point: label, λ by objective, the metrics, entropy and least share of the lists, and
         whether it is on the front. All are means over the seeds."""
         import polars as pl
 
@@ -64,7 +64,7 @@ class ObjectiveSweep:
         import polars as pl
 
         title, shown = self.weighed.table(METRIC)
-        lowest = [f"{figure(value)} {name}" for value, name in points["worst", "worst_domain"].rows()]
+        lowest = [f"{metric_value(value)} {name}" for value, name in points["worst", "worst_domain"].rows()]
         marks = ["yes" if front else "" for front in points["front"]]
         return title, shown.with_columns(pl.Series("worst domain", lowest), pl.Series("front", marks))
 
@@ -123,7 +123,7 @@ def draw(points: pl.DataFrame, of: Sequence[str], out: Path) -> None:
 def picture(points: pl.DataFrame, of: Sequence[str]) -> pictures.Picture:
     """The other domains to the right, the sparsest quartile upwards; labels are the λ ``of`` these.
 
-    The line joins what is on the front and not beaten in the two figures of the picture alone.
+    The line joins what is on the front and not dominated in the two metrics of the plot alone.
     """
     joins = pareto(points.select("other", "sparsest").to_numpy())
     rows = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from landbridge.reports.figures import metric_on
+from landbridge.reports.values import metric_on
 from landbridge.studies.benchmark.result_tables import SIGNIFICANT, ResultTables, main_tables
 from landbridge.studies.benchmark.spec import Benchmark
 

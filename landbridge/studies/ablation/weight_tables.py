@@ -23,8 +23,8 @@ from landbridge.data.splitting.holdout import ACROSS
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare, holm
 from landbridge.reports import pictures, plots
-from landbridge.reports.figures import joined, metric_on, percent
 from landbridge.reports.looks import LIGHT
+from landbridge.reports.values import joined, metric_on, percent
 from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.result_tables import SIGNIFICANT, main_tables
 from landbridge.studies.benchmark.spec import Benchmark
@@ -64,7 +64,7 @@ class WeightBenchmark:
 
     def table(self, metric: str) -> tuple[str, pl.DataFrame]:
         """Title and cell x part: the mean, and the gain against "generic" in per cent, with a star where it
-        is significant. A cell that another one stands for has its figures and names it."""
+        is significant. A cell that another one stands for has its values and names it."""
         import polars as pl
 
         labels = [entry.label for entry in self.spec.methods if entry.label != GENERIC]

@@ -3,7 +3,7 @@
 All of a user's items in a domain (known, validation and test alike) are replaced by as many distinct items
 drawn at random. Whichever pattern a method learns from the other users, the test item is then equally likely
 at every
-rank among the user's unseen items, so each pair's figure has an exact mean and variance, and users are
+rank among the user's unseen items, so each pair's metric has an exact mean and variance, and users are
 independent. A method that does better has seen the test pairs. T held-out pairs.
 """
 
@@ -87,7 +87,7 @@ def shuffled(split: Split, seed: int) -> Split:
 
 
 def chance(metric: Metric, candidates_T: npt.ArrayLike) -> tuple[Float64, Float64]:
-    """Mean and variance of each pair's figure when its place among ``candidates`` others is random, (T,)."""
+    """Mean and variance of each pair's metric when its rank among ``candidates`` others is random, (T,)."""
     others_T = np.asarray(candidates_T, np.int64)
     places = np.arange(min(metric.cutoff, int(others_T.max(initial=0)) + 1))
     square_K = np.cumsum(metric.per_pair(places, np.zeros_like(places)) ** 2)

@@ -117,10 +117,10 @@ def transferability(
             task.step(done, {})
     order = {name: place for place, name in enumerate(data.domain_names)}
     records.sort(key=lambda record: (order[record["source"]], order[record["target"]]))
-    return Transferability(pl.DataFrame(records, schema_overrides=dict.fromkeys(_FIGURES, pl.Float64)))
+    return Transferability(pl.DataFrame(records, schema_overrides=dict.fromkeys(_MEASURES, pl.Float64)))
 
 
-_FIGURES = ("activity", "match", "match_z", "cka", "cka_z", "r2")
+_MEASURES = ("activity", "match", "match_z", "cka", "cka_z", "r2")
 
 
 def _check(data: MultiDomain, users: int, permutations: int) -> None:
@@ -153,7 +153,7 @@ def _both_ways(
     columns = [data.domain_names.index(name) for name in pair]
     shared_S = np.flatnonzero((data.activity_UD[:, columns] > 0).all(axis=1))
     counts_S2 = data.activity_UD[shared_S][:, columns]
-    taste: dict[str, float | None] = dict.fromkeys(_FIGURES[1:])
+    taste: dict[str, float | None] = dict.fromkeys(_MEASURES[1:])
     forward = backward = None
     if len(shared_S) >= FEW:
         rng = generator(seed, "compat", *pair)
@@ -172,7 +172,7 @@ def _record(
     source: str,
     target: str,
     counts_S2: Int64,
-    figures: dict[str, float | None],
+    values: dict[str, float | None],
     r2: float | None,
 ) -> dict[str, Any]:
     active = int((data[target].user_counts > 0).sum())
@@ -180,8 +180,8 @@ def _record(
     brought = relief(counts_S2[:, 0], counts_S2[:, 1]) if len(counts_S2) else 0.0
     names = {"source": source, "target": target, "shared": len(counts_S2), "share": share}
     ending = {"relief": brought, "per_user": len(data[target]) / max(active, 1)}
-    expected = predicted(figures["match"], r2, share, brought)
-    return names | figures | {"r2": r2} | ending | {"predicted": expected}
+    expected = predicted(values["match"], r2, share, brought)
+    return names | values | {"r2": r2} | ending | {"predicted": expected}
 
 
 def predicted(match: float | None, r2: float | None, share: float, brought: float) -> float:

@@ -191,9 +191,9 @@ def _row(
     pair = (source, target) if (source, target) in evaluations else (target, source)
     verdict = compare(_within(evaluations[pair], target), evaluations[(target,)], metric, seed=seed)
     row = verdict.rows.row(0, named=True)
-    figures = ("users", "a", "b", "difference", "low", "high", "gain_percent", "p")
+    columns = ("users", "a", "b", "difference", "low", "high", "gain_percent", "p")
     names = {"a": "joint", "b": "alone"}
-    return {"source": source, "target": target} | {names.get(name, name): row[name] for name in figures}
+    return {"source": source, "target": target} | {names.get(name, name): row[name] for name in columns}
 
 
 def _within(evaluation: Evaluation, domain: str) -> Evaluation:
@@ -211,11 +211,11 @@ def _corrected(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return table.with_columns(p_holm=pl.Series(p_holm))
 
 
-def _matrix(figures: pl.DataFrame, names: list[str]) -> Float64:
-    """Sources as rows, targets as columns, NaN where there is no figure, (D, D)."""
+def _matrix(cells: pl.DataFrame, names: list[str]) -> Float64:
+    """Sources as rows, targets as columns, NaN where there is no value, (D, D)."""
     place = {name: number for number, name in enumerate(names)}
     table_DD = np.full((len(names), len(names)), np.nan)
-    for source, target, value in figures.iter_rows():
+    for source, target, value in cells.iter_rows():
         for name in (source, target):
             if name not in place:
                 raise DataError(unknown("domain", name, names))

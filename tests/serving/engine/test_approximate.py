@@ -49,7 +49,7 @@ def with_cells(service: Service, terms: AnnPolicy = ALWAYS) -> Service:
 
 
 def taste(n_items: int, n_users: int = 60, spread: float = 0.0, topics: int = 40, seed: int = 0) -> ALSModel:
-    """Items and people around the same topics, one person per topic and item in turn; 5 events each."""
+    """Items and users around the same topics, one user per topic and item in turn; 5 events each."""
     rng = np.random.default_rng(seed)
     topic_TF = rng.standard_normal((topics, 8))
     item_IF = topic_TF[np.arange(n_items) % topics] + 0.3 * rng.standard_normal((n_items, 8))
@@ -87,7 +87,7 @@ class Nowhere:
 
 
 def test_with_every_cell_looked_into_lists_are_exact(exact: Service) -> None:
-    """Known and new people, with and without what they have, short lists and the longest."""
+    """Known and new users, with and without what they have, short lists and the longest."""
     cells = with_cells(exact)
     assert isinstance(cells.ranker, IvfRanker)
     assert cells.about()["approximate"] == {"books": 1.0, "films": 1.0}
@@ -105,7 +105,7 @@ def test_with_every_cell_looked_into_lists_are_exact(exact: Service) -> None:
             assert (one.source, one.known) == (other.source, other.known)
 
 
-def test_known_people_are_asked_of_the_cells(exact: Service) -> None:
+def test_known_users_are_searched_in_the_cells(exact: Service) -> None:
     """Otherwise the test above would hold whatever they find."""
     assert isinstance(exact.ranker, DotProductRanker)
     service = replace(exact, ranker=IvfRanker(exact.ranker, {"films": Nowhere()}))
@@ -113,8 +113,8 @@ def test_known_people_are_asked_of_the_cells(exact: Service) -> None:
         service.recommend([Request(("films",), "u01")])
 
 
-def test_newcomers_and_masks_go_the_exact_way(tmp_path: Path) -> None:
-    """Rows for all domains: a newcomer to films has one, and is offered popular ones besides."""
+def test_new_users_and_masks_go_the_exact_way(tmp_path: Path) -> None:
+    """Rows for all domains: a new user to films has one, and is offered popular ones besides."""
     exact = opened(fit(IALS(**FEW, sharing="joined")), tmp_path)
     assert isinstance(exact.ranker, DotProductRanker)
     service = replace(exact, ranker=IvfRanker(exact.ranker, {"films": Nowhere()}))
@@ -130,7 +130,7 @@ def test_newcomers_and_masks_go_the_exact_way(tmp_path: Path) -> None:
 
 
 def test_very_long_lists_go_the_exact_way(tmp_path: Path) -> None:
-    """The items that somebody has count as places."""
+    """The items that a user has count as places."""
     exact = opened(taste(4000), tmp_path)
     assert isinstance(exact.ranker, DotProductRanker)
     service = replace(exact, ranker=IvfRanker(exact.ranker, {"shop": Nowhere()}))
@@ -221,8 +221,8 @@ def test_recall_is_the_share_of_the_exact_lists_that_was_found() -> None:
     assert recall_of(found_BK, exact_BK) == pytest.approx((2 + 3 + 1) / (3 + 3 + 2))
 
 
-def test_recall_is_told_as_a_users_lists_have_it(tmp_path: Path, lines: list[dict[str, Any]]) -> None:
-    """All 60 people are measured, so asking for their lists by hand gives the same share."""
+def test_recall_is_that_of_a_users_lists(tmp_path: Path, lines: list[dict[str, Any]]) -> None:
+    """All 60 users are measured, so asking for their lists by hand gives the same share."""
     exact = opened(taste(4000, spread=0.2), tmp_path)
     service = with_cells(exact, replace(ALWAYS, probes=2, recall=0.2))
     asked = [Request(("shop",), user) for user in range(60)]
@@ -266,7 +266,7 @@ def test_small_catalogues_and_other_models_stay_exact(
     assert lines == [{"event": "exact search", "why": "the model is not a product of rows"}]
 
 
-def test_a_domain_without_people_stays_exact(tmp_path: Path) -> None:
+def test_a_domain_without_users_stays_exact(tmp_path: Path) -> None:
     history = world()
     none = np.zeros(0, np.int64)
     empty = Interactions.from_events(none, none, USERS, history["films"].n_items)

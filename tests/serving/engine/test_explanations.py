@@ -1,4 +1,4 @@
-"""Why an item has its score: the closed form for known and new people, and what a score loses."""
+"""Why an item has its score: the closed form for known and new users, and what a score loses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 
 
-def test_contributions_of_known_people_are_the_librarys(joint: Service) -> None:
+def test_contributions_of_known_users_are_the_librarys(joint: Service) -> None:
     for user in ("u00", "u21", "u23"):
         told = joint.explain("films", "f33", user)
         theirs = explain(joint.fitted, "films", user, "f33")
@@ -41,7 +41,7 @@ def test_contributions_of_known_people_are_the_librarys(joint: Service) -> None:
 @pytest.mark.parametrize("name", ALS)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_brought_events_are_explained_as_known_ones(name: str, policy: str, tmp_path: Path) -> None:
-    """For people with and without films; other people's weights do not matter, theirs are 1."""
+    """For users with and without films; other users's weights do not matter, theirs are 1."""
     data, people = world(weighted=True), (0, 20)
     tables = {domain: with_weight_1(table, people) for domain, table in data.domains.items()}
     service = opened(fit(replace(ALS[name], cold_policy=policy), data.with_events(tables)), tmp_path)
@@ -64,7 +64,7 @@ def with_weight_1(table: Interactions, people: tuple[int, ...]) -> Interactions:
 
 
 def test_parts_sum_to_the_score_of_the_list(service: Service) -> None:
-    """For somebody known, somebody known with news, somebody new and nobody."""
+    """For a user known, a user known with news, a user new and nobody."""
     events = (Event("films", "f07", 2_000_000), Event("books", 20, 2_000_001))
     for user, brought in (("u04", ()), ("u22", events), (None, events), (None, ())):
         (answer,) = service.recommend([Request(("books",), user, brought, k=100)])
@@ -90,7 +90,7 @@ def test_an_approximation_is_what_the_score_loses(name: str, tmp_path: Path) -> 
         assert parts[event.item] == pytest.approx(lost, rel=1e-3, abs=1e-7)
 
 
-def test_what_nobody_is_told(joint: Service) -> None:
+def test_what_is_not_explained(joint: Service) -> None:
     (first,) = joint.popular("films", 1)
     told = joint.explain("films", first.item)
     (part,) = told.parts

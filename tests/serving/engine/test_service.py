@@ -1,4 +1,4 @@
-"""A run folder as a service: the answers of the library, for known people and new ones, one and many."""
+"""A run folder as a service: the answers of the library, for known users and new ones, one and many."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 
 
-def test_known_people_get_the_librarys_lists(service: Service) -> None:
+def test_known_users_get_the_librarys_lists(service: Service) -> None:
     """All of them together, over all domains."""
     people = service.fitted.history.users.ids.tolist()
     for domain, size in SIZES.items():
@@ -66,7 +66,7 @@ def test_known_people_get_the_librarys_lists(service: Service) -> None:
 
 @pytest.mark.parametrize("name", ALS)
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_training_user_brought_by_her_events_gets_her_own_list(
+def test_a_training_user_given_by_their_events_gets_their_own_list(
     name: str, policy: str, tmp_path: Path
 ) -> None:
     service = opened(fit(replace(ALS[name], cold_policy=policy)), tmp_path)
@@ -83,7 +83,7 @@ def test_a_training_user_brought_by_her_events_gets_her_own_list(
 
 
 def test_live_events_are_added_to_what_is_known(service: Service) -> None:
-    """A known person with news is a new person with all of it; the news alone are another."""
+    """A known user with news is a new user with all of it; the news alone are another."""
     history = service.fitted.history
     news = (Event("films", "f07"), Event("books", 20))
     untimed = tuple(Event(event.domain, event.item) for event in events_of(history, 5))
@@ -115,7 +115,7 @@ def test_requests_that_come_together_are_answered_as_alone(service: Service) -> 
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_nobody_gets_what_the_cold_policy_says(policy: str, tmp_path: Path) -> None:
+def test_unknown_users_get_what_the_cold_policy_says(policy: str, tmp_path: Path) -> None:
     """And the popular items rather than all alike."""
     service = opened(fit(IALS(**FEW, cold_policy=policy, popularity_weight=2)), tmp_path)
     table = service.fitted.history["films"]
@@ -202,7 +202,7 @@ def test_what_is_said_of_the_model(tmp_path: Path) -> None:
     assert len(service.model) == 12
 
 
-def test_the_figures_of_the_test_part_are_told(tmp_path: Path) -> None:
+def test_the_values_of_the_test_part_are_reported(tmp_path: Path) -> None:
 
     split = leave_one_out(world(), seed=0)
     fitted = fit(IALS(**FEW), split.test.history)
@@ -228,7 +228,7 @@ def test_equal_scores_in_one_list_stand_in_the_datas_order(tmp_path: Path) -> No
 
 
 def test_decisions_of_a_mixture_are_served(tmp_path: Path) -> None:
-    """In books people without a book get popularity, others a blend: as the model scores."""
+    """In books users without a book get popularity, others a blend: as the model scores."""
     service = opened(fit(Mixture(**MIXTURE)), tmp_path)
     fitted = service.fitted
     known_I = fitted.history["books"].item_counts.astype(np.float32)

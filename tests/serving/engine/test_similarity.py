@@ -41,7 +41,7 @@ def test_like_items_by_their_rows(tmp_path: Path) -> None:
     assert service.similar("films", "f05") == []
 
 
-def test_models_without_rows_compare_items_by_people(tmp_path: Path) -> None:
+def test_models_without_rows_compare_items_by_users(tmp_path: Path) -> None:
     service = opened(fit(Popularity()), tmp_path)
     dense = {}
     for name, table in service.fitted.history.domains.items():

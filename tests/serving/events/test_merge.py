@@ -79,7 +79,7 @@ film_cells = st.dictionaries(st.tuples(st.integers(0, 9), st.integers(-1, 6)), v
 
 
 @given(book_cells, film_cells, some_events, st.sets(some_users, max_size=3))
-def test_the_grown_data_are_those_of_a_twin(
+def test_the_grown_data_are_those_of_a_reference(
     books: Cells, films: Cells, events: list[tuple[str, str, str, int]], gone: set[str]
 ) -> None:
     tables = {"books": books, "films": films}

@@ -55,7 +55,7 @@ def events(tmp_path: Path) -> Iterator[EventStore]:
 
 
 def planted() -> MultiDomain:
-    """Clear tastes, so that a fit ends where it must; three domains, everybody in each."""
+    """Clear tastes, so that a fit ends where it must; three domains, all users in each."""
     return planted_transfer(users=80, items=40, groups=4, seed=1).split.train
 
 
@@ -66,7 +66,7 @@ def saved(run: Path, method: Method, data: MultiDomain | None = None) -> Fitted:
 
 
 def scores(fitted: Fitted, domain: str) -> Any:
-    """Of the people and items of the planted world, by their raw ids."""
+    """Of the users and items of the planted world, by their raw ids."""
     history = fitted.history
     item_idx = history.items[domain].index(np.arange(40))
     return fitted.score(domain, Queries.of_users(history.users.index(np.arange(80))))[:, item_idx]
@@ -116,7 +116,7 @@ def test_a_consensus_that_goes_on_is_not_first_undone(run: Path, events: EventSt
     )
 
 
-def test_a_new_person_is_served_like_one_with_the_same_events(run: Path, events: EventStore) -> None:
+def test_a_new_user_is_served_like_one_with_the_same_events(run: Path, events: EventStore) -> None:
     first = saved(run, IALS(sharing="joined", **SMALL), uneven())
     twin = int(np.argmax(first.history.activity_UD.sum(axis=1)))
     for name, table in first.history.domains.items():
@@ -131,7 +131,7 @@ def test_a_new_person_is_served_like_one_with_the_same_events(run: Path, events:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_new_people_and_items_that_know_only_each_other_are_learned(
+def test_new_users_and_items_that_know_only_each_other_are_learned(
     name: str, run: Path, events: EventStore
 ) -> None:
     """Rows of zero on both sides would stay zero."""
@@ -146,7 +146,7 @@ def test_new_people_and_items_that_know_only_each_other_are_learned(
         assert best == 200 + user % 2 + 2 * (user % 8)
 
 
-def test_a_forgotten_person_is_gone_as_if_she_had_never_been(run: Path, events: EventStore) -> None:
+def test_a_forgotten_user_is_gone_without_a_trace(run: Path, events: EventStore) -> None:
     data = named(uneven())
     saved(run, CDIMF(epochs=3, **SMALL), data)
     events.append("person-7", [Event("a", 1)])

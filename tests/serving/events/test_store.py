@@ -64,7 +64,7 @@ def test_events_come_back_as_they_were_given(
         assert again.counts()["events"] == sum(map(len, kept.values()))
 
 
-def test_a_whole_number_and_its_text_are_one_person(store: EventStore) -> None:
+def test_a_whole_number_and_its_text_are_one_user(store: EventStore) -> None:
     store.append(17, [Event("books", "a")])
     store.append("17", [Event("books", "b")])
     assert [event.item for event in store.of("17")] == [event.item for event in store.of(17)] == ["a", "b"]

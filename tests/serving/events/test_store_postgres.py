@@ -175,8 +175,8 @@ def test_many_open_a_new_store_at_once(url: str) -> None:
         assert sum(pool.map(opened, range(6))) == 6
 
 
-def test_no_event_slips_in_while_its_person_is_forgotten(store: EventStore, url: str) -> None:
-    """An append that has looked before, and writes after, would leave an event of a forgotten person."""
+def test_no_event_slips_in_while_its_user_is_forgotten(store: EventStore, url: str) -> None:
+    """An append that has looked before, and writes after, would leave an event of a forgotten user."""
     looked = Signal()
     with closing(EventStore.open(url)) as other, ThreadPoolExecutor(1) as pool:
         with database.writing(store._engine) as appending:

@@ -71,7 +71,7 @@ def test_a_list_has_the_promised_form(client: Client) -> None:
     }
 
 
-def test_everything_asked_reaches_the_service(client: Client, service: StandIn) -> None:
+def test_everything_requested_reaches_the_service(client: Client, service: StandIn) -> None:
     body = {
         "domains": ["books", "movies"],
         "user": 17,
@@ -286,7 +286,7 @@ def test_the_page_obeys_its_own_policy(client: Client) -> None:
     }
 
 
-def test_the_log_names_nobody_unless_asked(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_no_user_unless_requested(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOG.name)
     body = {"domains": ["books"], "user": "alice", "events": [{"domain": "books", "item": "her secret"}]}
     for people in (False, True):
@@ -372,7 +372,7 @@ def test_a_client_that_leaves_is_no_failure(client: Client, caplog: pytest.LogCa
     assert [(line["event"], line["status"]) for line in lines(caplog)] == [("request", 499)]
 
 
-def test_figures_count_routes_statuses_and_strangers(client: Client) -> None:
+def test_values_count_routes_statuses_and_strangers(client: Client) -> None:
     for user in ("alice", "alice", "nobody"):
         client.post("/v1/recommend", {"domains": ["books"], "user": user})
     client.post("/v1/recommend", {"domains": ["bookz"]})

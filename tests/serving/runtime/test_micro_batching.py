@@ -14,7 +14,7 @@ from landbridge.serving.runtime.micro_batching import MicroBatcher
 
 
 class Counter:
-    """Answers with the request's person, remembers its calls and waits in each until it may go on."""
+    """Answers with the request's user, remembers its calls and waits in each until it may go on."""
 
     def __init__(self, open_at_once: bool = True) -> None:
         self.calls: list[list[Any]] = []

@@ -81,7 +81,7 @@ def test_a_new_state_serves_once_it_is_checked() -> None:
 @pytest.mark.parametrize(
     "error", [StoreError("/srv/secret/run is damaged."), OSError("no disk"), ValueError("x")]
 )
-def test_a_broken_state_is_refused_told_and_not_tried_again(
+def test_a_broken_state_is_refused_reported_and_not_tried_again(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf = Shelf({"first": StandIn("one"), "bad": error, "good": StandIn("two")})

@@ -45,7 +45,7 @@ def test_the_traceback_of_a_worker_comes_along() -> None:
     assert "return 1 // (number - 2)" in caught.value.__notes__[0]
 
 
-def test_an_error_that_cannot_travel_is_told() -> None:
+def test_an_error_that_cannot_travel_is_reported() -> None:
     with pytest.raises(RuntimeError, match="5 and 6 do not fit"):
         list(Processes(1, 1).map(unfit, [5]))
 
@@ -79,7 +79,7 @@ def test_workers_are_limited_before_they_load_anything() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_items_are_taken_only_when_somebody_is_free(way: Executor) -> None:
+def test_items_are_taken_only_when_a_worker_is_free(way: Executor) -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:

@@ -106,7 +106,7 @@ def options(folder: Path, **more: Any) -> FitOptions:
     return FitOptions(progress=TensorBoard(folder), **more)
 
 
-def test_the_curves_of_a_fit_are_the_figures_of_its_log(tmp_path: Path) -> None:
+def test_the_curves_of_a_fit_are_the_values_of_its_log(tmp_path: Path) -> None:
     consensus = CDIMF(factors=4, epochs=5).fit(WORLD.split.train, options(tmp_path))
     pairwise = BPRMF(factors=4, epochs=3).fit(WORLD.split.train, options(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"CDIMF-1", "BPRMF-separate-1"}
@@ -141,7 +141,7 @@ def test_a_resumed_fit_goes_on_in_its_run(tmp_path: Path) -> None:
     assert curves(tmp_path / "curves" / "CDIMF-2") == of_log("CDIMF", fitted)
 
 
-def test_steps_told_again_take_the_place_of_the_first_telling(tmp_path: Path) -> None:
+def test_repeated_steps_replace_the_first_report(tmp_path: Path) -> None:
     for value, steps in ((1.0, (1, 2, 3, 4)), (2.0, (3, 4, 5)), (3.0, (5, 6))):
         with TensorBoard(tmp_path).task("fit", 6) as task:
             for step in steps:
@@ -158,7 +158,7 @@ def test_every_step_is_on_disk_when_it_is_over(tmp_path: Path) -> None:
             assert curves(tmp_path / "fit-1")["fit/loss"][step] == 0.5 * step
 
 
-def test_whoever_watches_besides_is_told_all(tmp_path: Path) -> None:
+def test_the_inner_progress_gets_every_report(tmp_path: Path) -> None:
     watcher = Watcher()
     with TensorBoard(tmp_path / "none", watcher).task("evaluate", 7) as task:
         task.step(1, {})

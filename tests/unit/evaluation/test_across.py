@@ -123,7 +123,7 @@ def test_one_domain_across_is_full_ranking(wide) -> None:  # type: ignore[no-unt
     assert rows.equals(evaluate(fitted, replace(books, across=False)).rows)
 
 
-def test_a_domain_is_asked_once_per_block_and_blocks_change_nothing(wide) -> None:  # type: ignore[no-untyped-def]
+def test_a_domain_is_scored_once_per_block_and_blocks_change_nothing(wide) -> None:  # type: ignore[no-untyped-def]
     holdout, scores = wide
     whole, parts = model(holdout.history, scores), model(holdout.history, scores)
     assert evaluate(whole, holdout).rows.equals(evaluate(parts, holdout, block=7, threads=1).rows)
@@ -214,7 +214,7 @@ def test_candidates_are_refused() -> None:
         replace(small(), targets={"books": held_out([(0, 2)], [[1, 3]])})
 
 
-def test_it_is_told_and_kept(wide, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_it_is_reported_and_kept(wide, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     holdout, scores = wide
     judged = evaluate(model(holdout.history, scores), holdout)
     assert set(judged.summary()["protocol"]) == {"across"}

@@ -58,7 +58,7 @@ def test_several_targets_of_a_user_make_one_list() -> None:
     assert judged.means("hr@1")["books"] == pytest.approx((1 + 1 / 4) / 2)
 
 
-def test_sampled_pairs_are_judged_one_at_a_time() -> None:
+def test_sampled_pairs_are_evaluated_one_at_a_time() -> None:
     holdout = small()
     candidates = [[1, 4, -1], [2, 4, -1], [1, 2, 0]]
     sampled = Holdout(holdout.history, {"books": held_out([(0, 2), (0, 3), (1, 4)], candidates)})
@@ -125,7 +125,7 @@ def test_targets_in_any_order(random_world) -> None:  # type: ignore[no-untyped-
     assert rows.equals(sorted_rows[order])
 
 
-def test_blocks_are_bounded_and_lose_nobody() -> None:
+def test_blocks_are_bounded_and_lose_no_user() -> None:
     users = np.repeat(np.arange(1000, dtype=np.int32), 2)
     targets = Targets(users, np.zeros(2000, np.int32))
     parts = list(blocks(targets, 100_000))

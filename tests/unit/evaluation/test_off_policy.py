@@ -31,7 +31,7 @@ USERS, ITEMS = 30, 12
 
 
 class World:
-    """Logging policy p, judged policy π and mean rewards, all (U, I); known items are never shown."""
+    """Logging policy p, evaluated policy π and mean rewards, all (U, I); known items are never shown."""
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -82,7 +82,7 @@ def test_the_expectation_is_the_truth(world: World, kind: Callable[..., Estimate
     assert abs(values.mean() - world.mean_UI.mean()) > 3 * allowed or kind is snips
 
 
-def test_without_weights_the_log_tells_of_the_logger(world: World) -> None:
+def test_without_weights_the_log_evaluates_its_own_policy(world: World) -> None:
     """What the correction is for: the mean reward of the log is not what the policy would earn."""
     logged = world.log(np.random.default_rng(1), 20_000)
     assert abs(logged.reward.mean() - world.truth) > 0.03
@@ -105,7 +105,7 @@ def test_intervals_cover_the_truth(world: World) -> None:
 
 
 def test_by_hand() -> None:
-    """Weights 2, 1/2, 0 and rewards 1, 2, 5 of three people."""
+    """Weights 2, 1/2, 0 and rewards 1, 2, 5 of three users."""
     logged = log_of([(0, 1, 0.25, 1.0), (1, 0, 0.5, 2.0), (2, 1, 1.0, 5.0)])
     chance = np.array([0.5, 0.25, 0.0])
     assert ips(logged, chance).value == pytest.approx((2 + 1) / 3)
@@ -148,7 +148,7 @@ def test_the_k_best_alike(world: World, k: int) -> None:
         assert chance == pytest.approx(1 / len(best) if item in best else 0)
 
 
-def test_a_person_who_knows_everything_is_shown_nothing() -> None:
+def test_a_user_who_knows_everything_is_shown_nothing() -> None:
     history = many(2, {"shop": 2}, {"shop": [(0, 0), (0, 1)]})
     logged = log_of([(0, 0, 0.5, 1.0), (1, 0, 0.5, 1.0)])
     for policy in (Softmax(), TopK(1)):
@@ -174,8 +174,8 @@ def test_replay_of_a_uniform_logger_is_snips() -> None:
     assert replay(log_of(rows), chance).value == pytest.approx(snips(log_of(rows), chance).value)
 
 
-def test_people_are_drawn_with_all_their_events() -> None:
-    """Ten events of each of twenty people, alike within a person, are no two hundred people."""
+def test_users_are_drawn_with_all_their_events() -> None:
+    """Ten events of each of twenty users, alike within a user, are no two hundred users."""
     rng = np.random.default_rng(3)
     value_U = rng.random(20)
     one = log_of([(user, 0, 1.0, value_U[user]) for user in range(20)])
@@ -286,7 +286,7 @@ def test_of_takings_alone_ips_is_relative(world: World) -> None:
     assert told.value == pytest.approx(ratio, abs=0.03)
 
 
-def test_what_was_assumed_is_told(world: World) -> None:
+def test_what_was_assumed_is_reported(world: World) -> None:
     holdout = Holdout(world.fitted.history, {"shop": held_out(np.argwhere(~world.known_UI)[:4].tolist())})
     for reward, ending in ((None, "snips and replay say nothing"), ([0, 1, 1, 0], "events plus one")):
         logged = popularity_logger(holdout, "shop", reward)

@@ -26,7 +26,7 @@ class Counting:
         return self.fitted.score(domain, queries)
 
 
-def test_every_user_is_scored_once_and_judged_alike() -> None:
+def test_every_user_is_scored_once_and_evaluated_alike() -> None:
     split = leave_last_out(uneven())
     fitted = IALS(factors=4, epochs=2).fit(split.test.history)
     counting = Counting(fitted)
@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_scored_again() -> None:
     assert counting.rows == 2 + 3
 
 
-def test_people_given_by_their_events_are_not_mixed_up() -> None:
+def test_users_given_by_their_events_are_not_mixed_up() -> None:
     data = uneven()
     remembered = ScoreCache(IALS(factors=4, epochs=2).fit(data))
     history = Queries.of_users(np.arange(data.n_users))

@@ -30,7 +30,7 @@ def test_other_domain_events_and_duplicates() -> None:
     ]
 
 
-def test_shares_of_a_person_s_events_at_their_edges() -> None:
+def test_shares_of_a_user_s_events_at_their_edges() -> None:
     """Of ten, a thousand and three events, and of none at all."""
     here = [0, 1, 2, 3, 4, 5, 6, 10, 100, 101, 399, 400, 0, 1, 2, 0]
     elsewhere = [10, 9, 8, 7, 6, 5, 4, 0, 900, 899, 601, 600, 3, 2, 1, 0]
@@ -40,7 +40,7 @@ def test_shares_of_a_person_s_events_at_their_edges() -> None:
     assert with_segment(table, "event_share")["segment"].to_list() == expected
 
 
-def test_shares_are_told_only_where_they_are_asked_for() -> None:
+def test_shares_are_computed_only_on_request() -> None:
     assert set(LABELS) - set(USUAL) == {"event_share"}
 
 

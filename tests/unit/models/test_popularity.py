@@ -12,7 +12,7 @@ from landbridge.models.base import Queries
 from landbridge.models.popularity import DAY, Popularity
 
 
-def test_the_score_is_the_number_of_events_for_everybody() -> None:
+def test_the_score_is_the_number_of_events_for_all_users() -> None:
     data = uneven(weighted=True)
     scores_BI = Popularity().fit(data).score("b", Queries.of_users([3, -1]))
     counts_I = [int((data["b"].item_idx == item).sum()) for item in range(data["b"].n_items)]

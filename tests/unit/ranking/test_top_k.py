@@ -72,7 +72,7 @@ def test_rows_of_slices_repeats_and_gives_strangers_nothing() -> None:
     assert picked.weight.tolist() == [3, 1, 2, 1, 2]
 
 
-def test_rows_of_nobody() -> None:
+def test_rows_of_no_user() -> None:
     picked = rows([1], [2]).take(np.array([], np.int32))
     assert (picked.offsets.tolist(), picked.columns.tolist()) == ([0], [])
 

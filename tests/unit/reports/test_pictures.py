@@ -12,10 +12,10 @@ import pytest
 from landbridge.core.errors import MissingExtraError
 from landbridge.reports import cells, facts, pictures, plots
 from landbridge.reports.document import document
-from landbridge.reports.figures import figures
 from landbridge.reports.looks import DARK, LIGHT, Look, ink_on, luminance
 from landbridge.reports.pictures import Picture
 from landbridge.reports.runs import Runs
+from landbridge.reports.values import tidy_table
 
 
 def texts(drawn: str) -> list[str]:
@@ -32,7 +32,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_a_gain_map_shows_every_gain_of_the_tables(runs: Runs) -> None:
-    tidy = figures(runs)
+    tidy = tidy_table(runs)
     drawn = pictures.gains(runs, tidy, "shops")
     assert [each.name for each in drawn] == [
         f"gain-activity-shops-{end}" for end in ("popularity", "cdimf", "cdimf-guarded")
@@ -47,7 +47,7 @@ def test_a_gain_map_shows_every_gain_of_the_tables(runs: Runs) -> None:
     assert f"{(chosen['verdict'] == 'worse').sum()} worse" in drawn[1].alt
 
 
-def test_pictures_are_sound_svg_in_both_looks(runs: Runs) -> None:
+def test_pictures_are_sound_svg_in_both_themes(runs: Runs) -> None:
     drawn = document(runs).pictures
     names = [picture.name for picture in drawn]
     assert len(set(names)) == len(names)
@@ -63,22 +63,22 @@ def test_pictures_are_sound_svg_in_both_looks(runs: Runs) -> None:
         assert len(picture.alt) > 30
 
 
-def test_own_figures_are_whatever_the_log_holds(runs: Runs) -> None:
-    named = {picture.name: picture for picture in pictures.own_figures(runs, "shops")}
+def test_own_series_are_all_that_the_log_holds(runs: Runs) -> None:
+    named = {picture.name: picture for picture in pictures.own_series(runs, "shops")}
     assert set(named) == {"own-shops-cdimf-gap", "own-shops-cdimf-shift", "own-shops-cdimf-temperature"}
     assert {"0", "1-2", "31+"} <= set(texts(pictures.svg(named["own-shops-cdimf-temperature"], LIGHT)))
     gap = texts(pictures.svg(named["own-shops-cdimf-gap"], LIGHT))
     assert {"0.001", "0.01", "0.1", "1"} <= set(gap)  # a logarithmic axis
 
 
-def test_figures_have_names_in_words(runs: Runs) -> None:
+def test_values_have_names_in_words(runs: Runs) -> None:
     log = [{"epoch": n, "loss_of": {"a": 1.0 / n}, "sample_weight": {"a": 1.0 * n}} for n in (1, 2)]
     cell = {"data": "shops", "label": "CDIMF", "seed": 1}
-    told = pictures.own_figures(replace(runs, series=cells.series([(cell, log)])), "shops")
+    told = pictures.own_series(replace(runs, series=cells.series([(cell, log)])), "shops")
     assert [picture.title for picture in told] == ["CDIMF: loss", "CDIMF: weight of a sample"]
 
 
-def test_what_is_told_by_activity_is_a_picture_of_groups(runs: Runs) -> None:
+def test_what_is_logged_by_activity_is_a_picture_of_groups(runs: Runs) -> None:
     (drawn,) = pictures.by_activity(runs, "a-b")
     assert (drawn.name, drawn.title) == ("own-a-b-cdimf-taste-by-activity", "CDIMF: taste by activity")
     assert drawn.alt == (
@@ -99,7 +99,7 @@ def test_what_is_told_by_activity_is_a_picture_of_groups(runs: Runs) -> None:
     assert [first[key] for key in ("low", "value", "high")] == pytest.approx([0.08, 0.12, 0.16])
 
 
-def test_groups_without_spread_or_people_are_dots(runs: Runs) -> None:
+def test_groups_without_spread_or_users_are_dots(runs: Runs) -> None:
     record = {"x_by_activity": {"0": {"mean": 0.5}, "1+": {"mean": 0.7, "sd": 0.1}, "9": {"users": 3}}}
     cell = {"data": "shops", "label": "CDIMF", "seed": 1}
     bare = replace(runs, series=cells.series([(cell, [record])]))
@@ -118,10 +118,10 @@ def test_weights_served_are_means_over_the_seeds(runs: Runs) -> None:
     assert f"{chosen['weight'].sum() / 3:.2f}" in shown
 
 
-def test_the_frontier_is_of_those_that_nobody_beats_in_both(runs: Runs) -> None:
-    told = pictures.pareto(runs, figures(runs), "shops")[0].alt
+def test_the_frontier_is_of_those_that_no_other_beats_in_both(runs: Runs) -> None:
+    told = pictures.pareto(runs, tidy_table(runs), "shops")[0].alt
     assert told.endswith("than: separate ALS, popularity, CDIMF, CDIMF, guarded.")
-    told = pictures.pareto(runs, figures(runs), "a-b")[0].alt
+    told = pictures.pareto(runs, tidy_table(runs), "a-b")[0].alt
     assert "popularity" in told
 
 
@@ -133,7 +133,7 @@ def test_colours_are_full_where_most_gains_stay_below(sizes: list[float], cap: f
 
 
 @pytest.mark.parametrize("look", [LIGHT, DARK])
-def test_colours_can_be_told_from_what_is_behind_them(look: Look) -> None:
+def test_colours_can_be_distinguished_from_what_is_behind_them(look: Look) -> None:
     assert contrast(look.ink, look.ground) > 7
     assert contrast(look.muted, look.ground) > 4.5
     assert all(contrast(colour, look.ground) > 3 for colour in look.lines)

@@ -10,8 +10,8 @@ import pytest
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import write_json
-from landbridge.reports.figures import figures
 from landbridge.reports.runs import Runs, read
+from landbridge.reports.values import tidy_table
 
 from . import world
 
@@ -39,7 +39,7 @@ def test_a_cell_that_is_finished_but_not_yet_in_the_tables_counts_as_missing(cop
     assert ("shops", "popularity", 2) in read(copy).missing
 
 
-def test_tables_are_in_the_order_of_the_specification_whatever_the_file_s(copy: Path, runs: Runs) -> None:
+def test_tables_are_in_the_order_of_the_specification_not_of_the_file(copy: Path, runs: Runs) -> None:
     for name in ("results", "comparisons"):
         table = pl.read_csv(copy / f"{name}.csv", schema_overrides={"segment": pl.String})
         table.sample(fraction=1, shuffle=True, seed=1).write_csv(copy / f"{name}.csv")
@@ -53,8 +53,8 @@ def test_tables_are_in_the_order_of_the_specification_whatever_the_file_s(copy: 
     assert first["protocol"].unique(maintain_order=True).to_list() == ["full", "1+999"]
 
 
-def test_figures_join_each_mean_with_its_own_comparison(runs: Runs) -> None:
-    tidy = figures(runs)
+def test_values_join_each_mean_with_its_own_comparison(runs: Runs) -> None:
+    tidy = tidy_table(runs)
     assert len(tidy) == len(runs.results)
     compared = tidy.filter(pl.col("difference").is_not_null())
     assert len(compared) == len(runs.comparisons)
@@ -66,7 +66,7 @@ def test_figures_join_each_mean_with_its_own_comparison(runs: Runs) -> None:
 
 
 def test_a_verdict_needs_both_the_test_and_the_interval(runs: Runs) -> None:
-    tidy = figures(runs)
+    tidy = tidy_table(runs)
     for row in tidy.filter(pl.col("p_holm").is_not_null()).iter_rows(named=True):
         sure = row["p_holm"] < 0.05 and not row["difference_low"] <= 0 <= row["difference_high"]
         direction = "better" if row["difference"] > 0 else "worse"
@@ -74,15 +74,15 @@ def test_a_verdict_needs_both_the_test_and_the_interval(runs: Runs) -> None:
     assert {"better", "worse", ""} == set(tidy["verdict"])
 
 
-def test_all_numbers_of_a_log_are_kept_whatever_they_are_called(runs: Runs) -> None:
+def test_all_numbers_of_a_log_are_kept_under_any_name(runs: Runs) -> None:
     told = runs.series.filter(data="shops", label="CDIMF", seed=1)
     figures = {"valid", "gap", "shift", "rho", "temperature", "closing_rounds", "taste_by_activity"}
-    assert set(told["figure"]) == figures
-    temperature = told.filter(figure="temperature")
+    assert set(told["quantity"]) == figures
+    temperature = told.filter(quantity="temperature")
     assert temperature["part"].unique(maintain_order=True).to_list() == ["0", "1-2", "31+"]
     assert temperature.filter(epoch=3, part="1-2")["value"].to_list() == [0.25 - 0.008 * 3]
     once = told.filter(pl.col("epoch").is_null())
-    assert once["figure"].unique(maintain_order=True).to_list() == [
+    assert once["quantity"].unique(maintain_order=True).to_list() == [
         "closing_rounds",
         "gap",
         "taste_by_activity",
@@ -114,7 +114,7 @@ def test_without_the_reference_there_are_results_and_no_comparisons(copy: Path) 
     (copy / "comparisons.csv").write_text(header + "\n")
     found = read(copy)
     assert found.comparisons.is_empty()
-    assert set(figures(found)["verdict"]) == {""}
+    assert set(tidy_table(found)["verdict"]) == {""}
 
 
 @pytest.mark.parametrize(

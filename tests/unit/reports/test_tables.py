@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from landbridge.reports import contents, facts
 from landbridge.reports.cells import series
-from landbridge.reports.figures import figures, joined, p_value, percent
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, as_html, as_latex, as_markdown, latex, table
+from landbridge.reports.values import joined, p_value, percent, tidy_table
 
 ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
 
@@ -69,7 +69,7 @@ def test_a_table_of_means_has_the_numbers_of_results_csv(runs: Runs, folder: Pat
             if (row["data"], row["by"], row["metric"], row["protocol"])
             == ("shops", "domain", "ndcg@10", "1+999")
         }
-    told = contents.means(runs, figures(runs), "shops", "domain", "ndcg@10", "1+999")
+    told = contents.means(runs, tidy_table(runs), "shops", "domain", "ndcg@10", "1+999")
     assert told.title == "shops: NDCG@10, sampled 1+999. By domain"
     *rows, overall = told.rows
     assert len(rows) * len(runs.labels) == len(wanted)
@@ -92,7 +92,7 @@ def test_a_table_of_differences_has_the_numbers_of_comparisons_csv(runs: Runs, f
             for row in csv.DictReader(file)
             if (row["data"], row["by"], row["metric"]) == ("a-b", "activity", "hr@10")
         ]
-    told = contents.differences(runs, figures(runs), "a-b", "activity", "hr@10", "1+999")
+    told = contents.differences(runs, tidy_table(runs), "a-b", "activity", "hr@10", "1+999")
     found = {tuple(cell.text for cell in row[:3]): row for row in told.rows}
     assert len(found) == len(wanted) == 2 * 6 * 3
     for row in wanted:
@@ -106,8 +106,8 @@ def test_a_table_of_differences_has_the_numbers_of_comparisons_csv(runs: Runs, f
         assert bool(cells[4].mark) == marked
 
 
-def test_sampled_figures_are_marked_wherever_they_stand(runs: Runs) -> None:
-    tidy = figures(runs)
+def test_sampled_values_are_marked_wherever_they_stand(runs: Runs) -> None:
+    tidy = tidy_table(runs)
     glance = contents.at_a_glance(runs, tidy)
     assert [row[1].text for row in glance.rows] == [
         "NDCG@10, full ranking",
@@ -117,14 +117,14 @@ def test_sampled_figures_are_marked_wherever_they_stand(runs: Runs) -> None:
     assert {row[3].text for row in facts.coverage(runs).rows} == {"full", "sampled 1+999"}
 
 
-def test_figures_that_make_no_line_are_told_in_a_table(runs: Runs) -> None:
+def test_values_that_make_no_line_are_reported_in_a_table(runs: Runs) -> None:
     told = {row[2].text: row[4] for row in facts.shared_values(runs).rows if row[0].text == "a-b"}
     assert set(told) == {"closing rounds", "gap", "rho"}
     assert told["closing rounds"] == Cell("32", "31 … 33")
     assert told["rho"].text == "0.1"
 
 
-def test_what_is_told_by_activity_is_left_to_its_picture_unless_it_is_none(runs: Runs) -> None:
+def test_what_is_logged_by_activity_is_left_to_its_picture_unless_it_is_none(runs: Runs) -> None:
     record = {"x_by_activity": {"1": {"mean": 0.5, "sd": 0.1, "users": 3, "median": 0.4}, "2+": 0.7}}
     cell = {"data": "shops", "label": "CDIMF", "seed": 1}
     told = facts.shared_values(replace(runs, series=series([(cell, [record])])))
@@ -134,13 +134,13 @@ def test_what_is_told_by_activity_is_left_to_its_picture_unless_it_is_none(runs:
     ]
 
 
-def test_pairs_of_domains_are_told_apart_when_names_hold_the_separator(runs: Runs) -> None:
+def test_pairs_of_domains_are_distinguished_when_names_hold_the_separator(runs: Runs) -> None:
     rows = [tuple(cell.text for cell in row) for row in facts.shared_users(runs).rows]
     assert ("a-b", "a|1", "b_2", "1,234") in rows
 
 
 def test_formats_hold_the_same_cells(runs: Runs) -> None:
-    told = contents.differences(runs, figures(runs), "shops", "domain", "ndcg@10", "full")
+    told = contents.differences(runs, tidy_table(runs), "shops", "domain", "ndcg@10", "full")
     texts = [[" ".join(filter(None, (cell.text, cell.detail))) for cell in row] for row in told.rows]
     marks = re.compile(r" ?[▲▼]")
     lines = as_markdown(told).splitlines()[4 : 4 + len(texts)]
@@ -189,7 +189,7 @@ def test_latex_marks_and_minus_signs() -> None:
 def test_latex_compiles(runs: Runs, tmp_path: Path) -> None:
     from landbridge.reports.text import PREAMBLE
 
-    told = contents.means(runs, figures(runs), "shops", "activity", "ndcg@10", "full")
+    told = contents.means(runs, tidy_table(runs), "shops", "activity", "ndcg@10", "full")
     body = "\n\n".join(map(as_latex, (told, made("a_b & 50 % of <x> ~ ^ \\ {y} → −1"))))
     (tmp_path / "t.tex").write_text(PREAMBLE + "\\begin{document}\n" + body + "\n\\end{document}\n")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "t.tex"]
@@ -205,9 +205,9 @@ def test_words_of_numbers() -> None:
     assert (percent(4.56), percent(-30, 0), percent(None)) == ("+4.6 %", "-30 %", "")
 
 
-def test_every_figure_reads_back_from_csv(runs: Runs) -> None:
-    read = list(csv.DictReader(io.StringIO(figures(runs).write_csv())))
-    wanted = figures(runs).to_dicts()
+def test_every_value_reads_back_from_csv(runs: Runs) -> None:
+    read = list(csv.DictReader(io.StringIO(tidy_table(runs).write_csv())))
+    wanted = tidy_table(runs).to_dicts()
     assert len(read) == len(wanted)
     for got, row in zip(read, wanted, strict=True):
         assert float(got["mean"]) == row["mean"]

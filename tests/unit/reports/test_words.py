@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from landbridge.reports.figures import figures
 from landbridge.reports.runs import Runs
+from landbridge.reports.values import tidy_table
 from landbridge.reports.words import Strong, summary
 
 DOMAIN = {"data": "d", "by": "domain", "segment": "all", "metric": "ndcg@10", "protocol": "full"}
@@ -39,7 +39,7 @@ def told(runs: Runs, gains: dict[str, tuple[float, ...]], *, p_holm: float = 0.0
         orient="row",
     )
     made = replace(runs, spec=spec, results=table, comparisons=against, costs=costs, missing=(), **more)
-    return ["".join(paragraph) for paragraph in summary(made, figures(made))]
+    return ["".join(paragraph) for paragraph in summary(made, tidy_table(made))]
 
 
 def test_a_method_that_gains_everywhere_does_best(runs: Runs) -> None:
@@ -68,7 +68,7 @@ def test_what_is_not_significant_is_not_called_better(runs: Runs) -> None:
     assert "It loses no domain." in long
 
 
-def test_a_reference_that_nobody_surpasses_is_named_first(runs: Runs) -> None:
+def test_a_reference_that_no_method_surpasses_is_named_first(runs: Runs) -> None:
     short = told(runs, {"joint": (-0.01, -0.01, -0.01)})[0]
     assert short.startswith("On d, twin is surpassed by no method; joint comes next: -10.0 % against twin")
 
@@ -78,7 +78,7 @@ def test_another_method_may_be_higher_in_a_domain(runs: Runs) -> None:
     assert "Higher than it, though not tested against it: other in two (0.1400 against 0.1000)." in long
 
 
-def test_methods_within_one_per_cent_are_told_as_level(runs: Runs) -> None:
+def test_methods_within_one_per_cent_are_reported_as_level(runs: Runs) -> None:
     long = told(runs, {"joint": (0.05, 0.05, 0.05), "other": (0.05, 0.05, 0.0497)})[1]
     assert "; other is within 1 % of that or above" in long
 
@@ -88,7 +88,7 @@ def test_nothing_to_compare_with(runs: Runs) -> None:
 
 
 def test_missing_cells_are_named(runs: Runs) -> None:
-    paragraphs = summary(runs, figures(runs))
+    paragraphs = summary(runs, tidy_table(runs))
     text = "".join(paragraphs[1])
     assert "1 of 24 cells are missing (CDIMF on shops, seed 3)" in text
     assert isinstance(paragraphs[1][0], Strong)
@@ -96,8 +96,8 @@ def test_missing_cells_are_named(runs: Runs) -> None:
 
 @pytest.mark.parametrize("data", ["shops", "a-b"])
 def test_the_numbers_are_those_of_the_tables(runs: Runs, data: str) -> None:
-    tidy = figures(runs).filter(data=data, by="domain", metric="ndcg@10", protocol=runs.protocol(data))
+    tidy = tidy_table(runs).filter(data=data, by="domain", metric="ndcg@10", protocol=runs.protocol(data))
     mean = tidy.group_by("label").agg(pl.col("mean").mean()).filter(label="CDIMF, guarded")["mean"][0]
-    paragraphs = map("".join, summary(runs, figures(runs)))
+    paragraphs = map("".join, summary(runs, tidy_table(runs)))
     text = next(each for each in paragraphs if each.startswith(f"{data}:"))
     assert f"CDIMF, guarded reaches {mean:.4f}" in text

@@ -106,7 +106,7 @@ class Fixed(Method):
 
 
 def line(users: int = 12, summit: int = SUMMIT, first: int = 0) -> Split:
-    """Everybody holds one item, and the item of the summit is held out."""
+    """All users holds one item, and the item of the summit is held out."""
     who, held = np.arange(users), np.full(users, summit, np.int32)
     events = Interactions.from_events(who, (who + first) % 40, users, ITEMS)
     data = MultiDomain(Vocabulary.of(who), {"line": Vocabulary.of(np.arange(ITEMS))}, {"line": events})

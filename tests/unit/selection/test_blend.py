@@ -45,7 +45,7 @@ def test_the_simplex_is_whole(members: int, steps: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("candidates", [0, 12])
-def test_every_blend_is_judged_as_if_it_were_served(candidates: int) -> None:
+def test_every_blend_is_evaluated_as_if_it_were_served(candidates: int) -> None:
     split = leave_one_out(uneven(users=120), seed=1)
     split = with_candidates(split, candidates, seed=2) if candidates else split
     members = {label: method.fit(split.train, ONE) for label, method in METHODS.items()}

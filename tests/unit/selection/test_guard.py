@@ -83,7 +83,7 @@ def test_the_decisions_say_what_is_served(blend: BlendModel) -> None:
         assert decision["lower"] > -0.01 * decision["simple_estimate"] or weights == {decision["simple"]: 1.0}
 
 
-def test_groups_nobody_was_seen_of_stay_with_the_simple_model(blend: BlendModel) -> None:
+def test_groups_without_users_stay_with_the_simple_model(blend: BlendModel) -> None:
     unseen = {
         group for group in ACTIVITY if not any(d["pairs"] for d in blend.decisions if d["group"] == group)
     }
@@ -104,14 +104,14 @@ def test_a_stored_mixture_serves_the_same(blend: BlendModel, tmp_path: Path) -> 
     assert again.decisions == tuple(blend.decisions)
 
 
-def test_the_twin_has_the_methods_own_settings() -> None:
+def test_the_single_domain_baseline_has_the_methods_own_settings() -> None:
     assert single_domain_of(CDIMF(factors=12, alpha0=0.3, reg=0.5, epochs=3)) == IALS(
         12, "separate", 0.3, 0.5, epochs=3
     )
     assert single_domain_of(Popularity()) == IALS()
 
 
-def test_a_method_that_is_its_own_twin_is_no_third_member() -> None:
+def test_a_method_that_is_its_own_single_domain_baseline_is_no_third_member() -> None:
     assert list(with_single_domain(IALS(4))) == ["popularity", "alone"]
     assert list(with_single_domain(CDIMF(4))) == ["popularity", "alone", "cdimf"]
 

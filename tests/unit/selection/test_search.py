@@ -84,7 +84,7 @@ def test_a_hopeless_trial_is_pruned_early_and_never_chosen() -> None:
     assert found.value == best == found.trials["value"].max()
 
 
-def test_a_method_without_epochs_is_judged_once() -> None:
+def test_a_method_without_epochs_is_evaluated_once() -> None:
     found = find(Once(), trials=14)
     assert (found.method, found.trials["epochs"].null_count()) == (Once(0.6), 14)
     assert found.value == 1
@@ -108,7 +108,7 @@ def test_an_empty_space_is_one_trial() -> None:
     assert (len(found.trials), found.method) == (1, Fixed(epochs=1))  # judged once: no epoch reported
 
 
-def test_equal_figures_leave_the_own_settings() -> None:
+def test_equal_values_leave_the_own_settings() -> None:
     space = {"place": Choice((0.5, 0.7))}  # as far from the summit
     found = find(Once(0.7), space=space, trials=6)
     assert set(found.trials["place"]) == {0.5, 0.7}
@@ -158,7 +158,7 @@ def test_the_time_of_a_call_is_its_trials_and_its_overhead() -> None:
     assert 0 < found.overhead_seconds < found.seconds
 
 
-def test_progress_is_told_and_checkpoints_of_the_caller_are_left_alone(tmp_path: Path) -> None:
+def test_progress_is_reported_and_checkpoints_of_the_caller_are_left_alone(tmp_path: Path) -> None:
     told: list[tuple[int, float]] = []
 
     class Told:

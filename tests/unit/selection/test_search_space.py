@@ -113,7 +113,7 @@ numbers = st.floats(1e-6, 1e6)
 
 
 @given(low=numbers, high=numbers, log=st.booleans(), own=st.floats(-1e7, 1e7))
-def test_whatever_the_bounds_the_start_is_one_that_optuna_accepts(
+def test_for_all_bounds_the_start_is_one_that_optuna_accepts(
     low: float, high: float, log: bool, own: float
 ) -> None:
     entry = {"place": {"low": low, "high": high, "log": log}}

@@ -90,7 +90,7 @@ def test_rows_that_no_batch_touches_stay_as_they_are() -> None:
     assert values(phase)["steps"] == 20
 
 
-def test_it_learns_and_tells_the_losses_of_each_domain() -> None:
+def test_it_learns_and_reports_the_losses_of_each_domain() -> None:
     log = run_phase(small(30), FitOptions(), ID)
     assert log[-1]["loss:a"] < log[0]["loss:a"] / 2
     assert log[-1]["loss:b"] < log[0]["loss:b"] / 2

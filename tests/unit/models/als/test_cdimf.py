@@ -115,7 +115,7 @@ def test_3_fixed_items_lead_to_the_joint_optimum(settings: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("rho", [0.01, 0.1, 1.0, 10.0, 100.0])
-def test_3_a_fit_ends_at_the_optimum_whatever_rho(rho: float) -> None:
+def test_3_a_fit_ends_at_the_optimum_for_every_rho(rho: float) -> None:
     data = uneven()
     fitted = changed(SMALL, {"admm.rho": rho}).fit(data, ONE)
     state = {f"y:{name}": fitted.item_IF[name] for name in data.domain_names}

@@ -1,4 +1,4 @@
-"""Factors: fold-in, cold people and explanations, for every way in which domains are tied."""
+"""Factors: fold-in, cold users and explanations, for every way in which domains are tied."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def trained(fitted: ALSModel, domain: str) -> np.ndarray:
     return np.asarray(history.activity_UD.any(axis=1))
 
 
-def test_fold_in_of_a_training_user_reproduces_her_row(fitted: ALSModel) -> None:
+def test_fold_in_of_a_training_user_reproduces_their_row(fitted: ALSModel) -> None:
     """Oracle 7, with users known only in another domain among them."""
     for domain in fitted.history.domain_names:
         here_U = trained(fitted, domain)
@@ -80,7 +80,7 @@ def test_contributions_sum_to_the_score(fitted: ALSModel) -> None:
 @pytest.mark.parametrize("tie", TIES)
 @pytest.mark.parametrize("policy", ["blend", "mean", "popularity", "zero"])
 def test_explanations_are_complete(tie: str, policy: str) -> None:
-    """For people with events here, elsewhere and nowhere: the parts are the score, without a rest."""
+    """For users with events here, elsewhere and nowhere: the parts are the score, without a rest."""
     data = nobody(uneven())
     fitted = changed(TIES[tie], cold_policy=policy).fit(data, ONE)
     assert isinstance(fitted, ALSModel)
@@ -99,7 +99,7 @@ def test_explanations_are_complete(tie: str, policy: str) -> None:
 
 
 @pytest.mark.parametrize("tie", TIES)
-def test_popularity_is_for_newcomers_and_events_only_where_they_count(tie: str) -> None:
+def test_popularity_is_for_cold_users_and_events_only_where_they_count(tie: str) -> None:
     data = nobody(uneven())
     here_U, elsewhere_U = data["c"].user_counts > 0, data["a"].user_counts > 0
     usual, newcomer = (int(np.flatnonzero(u)[0]) for u in (here_U, elsewhere_U & ~here_U))

@@ -18,7 +18,7 @@ WIDE = torch.float64
 
 
 def codes(size: int, width: int = 5, seed: int = 1) -> tuple[Tensor, Tensor]:
-    """Two codes of each person that resemble each other."""
+    """Two codes of each user that resemble each other."""
     rng = np.random.default_rng(seed)
     anchor_BL = rng.standard_normal((size, width))
     return torch.tensor(anchor_BL), torch.tensor(anchor_BL + 0.3 * rng.standard_normal((size, width)))
@@ -33,7 +33,7 @@ def cosine(one_L: Tensor, other_L: Tensor) -> float:
 
 
 def published(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor, *, mean: bool) -> list[float]:
-    """Eq. 3 of the paper (or its mean form, Eq. 9), person by person, with its exponentials."""
+    """Eq. 3 of the paper (or its mean form, Eq. 9), user by user, with its exponentials."""
     found = []
     for i, tau in enumerate(tau_B.tolist()):
         others = [k for k in range(len(anchor_BL)) if k != i]
@@ -76,7 +76,7 @@ def test_one_negative_costs_its_gap_at_any_temperature() -> None:
         np.testing.assert_allclose(loss_B, gaps(*codes(2))[:, 0], atol=1e-12)
 
 
-def test_one_person_has_no_negatives() -> None:
+def test_one_user_has_no_negatives() -> None:
     with pytest.raises(DataError, match="two users"):
         log_partition_and_kl(*codes(1), temperatures(1))
 

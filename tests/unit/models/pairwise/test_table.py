@@ -185,7 +185,7 @@ def test_steps_that_are_too_long_are_named() -> None:
 
 @pytest.mark.parametrize(("sharing", "cold"), [("separate", True), ("joined", False)])
 def test_who_is_cold(sharing: str, cold: bool) -> None:
-    """A person with events in the other domain alone has a row in a joined model only."""
+    """A user with events in the other domain alone has a row in a joined model only."""
     data = uneven({"a": (30, 50), "b": (20, 10)})
     fitted = BPRMF(4, sharing, epochs=3, cold_policy="zero").fit(data, ONE)
     elsewhere = int(np.flatnonzero((data["b"].user_counts == 0) & (data["a"].user_counts > 0))[0])
@@ -196,14 +196,14 @@ def test_who_is_cold(sharing: str, cold: bool) -> None:
 
 
 class TestFoldIn:
-    """A new person's row from her events, whatever else there is."""
+    """A new user's row from her events, whatever else there is."""
 
     def board(self, sharing: str = "separate") -> tuple[MultiDomain, BPRMF]:
         data = checkerboard(domains=2).split.test.history
         return data, BPRMF(4, sharing, lr=0.03, epochs=12, batch_size=16)
 
     @pytest.mark.parametrize("sharing", ["separate", "joined"])
-    def test_a_newcomer_with_a_users_events_is_served_like_her(self, sharing: str) -> None:
+    def test_a_new_user_with_a_known_users_events_gets_the_same_list(self, sharing: str) -> None:
         data, method = self.board(sharing)
         fitted = method.fit(data, ONE)
         events = {name: table.by_user.take(np.arange(6)) for name, table in data.domains.items()}

@@ -37,7 +37,7 @@ SMALL = DWL.from_settings(
 
 
 def walks(sizes: dict[str, int], steps: int = 9, seed: int = 0) -> MultiDomain:
-    """Everybody goes along a chain of items of one domain, ``sizes`` people of each."""
+    """All users goes along a chain of items of one domain, ``sizes`` users of each."""
     rng = np.random.default_rng(seed)
     home_U = np.repeat(np.arange(len(sizes)), list(sizes.values()))
     first_U = np.concatenate([rng.permuted(np.arange(size) % 15) for size in sizes.values()])
@@ -134,7 +134,7 @@ def gradient(method: DWL, only: str | None = None) -> np.ndarray:
 
 
 def test_weighing_finds_the_niche_that_a_generic_model_leaves_for_last() -> None:
-    """A crowd and a few people with an order of their own, and few steps to learn it in."""
+    """A crowd and a few users with an order of their own, and few steps to learn it in."""
     data = walks({"large": 240, "small": 12})
     generic, weighed = (
         SMALL.with_settings(
@@ -156,7 +156,7 @@ def test_weighing_finds_the_niche_that_a_generic_model_leaves_for_last() -> None
 
 
 def next_found(method: DWL, data: MultiDomain, domain: str) -> float:
-    """The share of a domain's people whose next item is the best of all that they have not."""
+    """The share of a domain's users whose next item is the best of all that they have not."""
     fitted = method.fit(data, ONE)
     table = data[domain]
     people = np.flatnonzero(table.user_counts)

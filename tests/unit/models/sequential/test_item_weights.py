@@ -44,7 +44,7 @@ def several(**objectives: float) -> DWL:
 
 
 def world(sizes: dict[str, int], random: str = "", steps: int = 9) -> MultiDomain:
-    """Everybody goes along a chain of a domain's 15 items, or in the domain ``random`` anywhere."""
+    """All users goes along a chain of a domain's 15 items, or in the domain ``random`` anywhere."""
     rng, users, tables = np.random.default_rng(0), sum(sizes.values()), {}
     begin = 0
     for name, size in sizes.items():
@@ -168,7 +168,7 @@ def test_what_is_shown_is_remembered_as_the_momentum_says(monkeypatch: pytest.Mo
 
 
 def test_exposure_brings_a_domain_that_is_hardly_shown_into_the_lists() -> None:
-    """Everybody reads both domains, and the last is always of the large one."""
+    """All users reads both domains, and the last is always of the large one."""
     data = crowd()
     method = several(exposure=1.0).with_settings({"epochs": 12, "schedule.weight_map.max_weight": 20.0})
     plain, mixed = (

@@ -116,7 +116,7 @@ def test_sampled_equals_the_sum_over_slots(log_q: str, extras: int) -> None:
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
 
 
-def test_what_a_person_has_is_left_out() -> None:
+def test_what_a_user_has_is_left_out() -> None:
     query, items, target, weight = world()
     window = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
     hidden_WI = np.random.default_rng(3).random((3, ITEMS)) < 0.3
@@ -129,7 +129,7 @@ def test_what_a_person_has_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("log_q", LOG_Q)
-def test_the_same_target_twice_changes_nobodys_loss_through_itself(log_q: str) -> None:
+def test_the_same_target_twice_changes_no_loss_through_itself(log_q: str) -> None:
     """An accidental hit is masked: among targets of one item alone there is nothing to be told from."""
     query, items, _, weight = world()
     target = torch.full((9,), 4)

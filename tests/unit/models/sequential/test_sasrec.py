@@ -53,7 +53,7 @@ def chains(users: int = 80, steps: int = 10, seed: int = 0) -> MultiDomain:
 
 
 def asking(a: list[int], b: list[int], times: tuple[list[int], list[int]]) -> Queries:
-    """One person with events in both domains."""
+    """One user with events in both domains."""
     events = {
         name: Ragged(np.array([0, len(items)]), np.array(items, np.int32), None)
         for name, items in (("a", a), ("b", b))
@@ -93,7 +93,7 @@ def test_order_matters() -> None:
     assert not np.allclose(one, other)
 
 
-def test_a_known_person_is_her_sequence() -> None:
+def test_a_known_user_is_their_sequence() -> None:
     data = chains()
     fitted = replace(SMALL, epochs=3).fit(data, ONE)
     events = {name: table.by_user for name, table in data.domains.items()}
@@ -132,7 +132,7 @@ def test_the_loss_of_every_domain_is_on_record() -> None:
     assert set(record["loss_of"]) == {"a", "b"}
 
 
-def test_one_event_people_are_read_and_nobody_else_is_needed() -> None:
+def test_users_with_one_event_are_read_and_no_others_are_needed() -> None:
     data = chains()
     single = data.with_events({n: t.take(t.user_idx < 2) for n, t in data.domains.items()})
     assert np.isfinite(replace(SMALL, epochs=1).fit(single, ONE).score("a", Queries.of_users([0, 5]))).all()

@@ -67,7 +67,7 @@ def slow_states(plan: Encoder, w: dict[str, torch.Tensor], row: list[int]) -> np
     return np.array([dense("out.1", gelu(dense("out.0", v))) for v in x])
 
 
-def test_equals_the_slow_twin() -> None:
+def test_equals_the_slow_reference() -> None:
     w = weights()
     for row in ([3], [4, 1, 9], [0, 5, 7, 7, 2, 19]):
         assert np.allclose(states(PLAN, w, row)[0], slow_states(PLAN, w, row), atol=2e-5)

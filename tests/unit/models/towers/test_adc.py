@@ -230,7 +230,7 @@ def test_settings_from_a_file_make_the_same_method() -> None:
     assert ADC.from_settings(tomllib.loads(tomli_w.dumps(settings))) == method
 
 
-def test_a_report_has_the_figures_of_the_balancing() -> None:
+def test_a_report_has_the_values_of_the_balancing() -> None:
     fitted = METHOD.fit(uneven(), ONE)
     told = series([({"data": "d", "label": "adc", "seed": 1}, [dict(record) for record in fitted.log])])
     by_domain = ["weight", "relative_loss", "shared_norm", "shared_target", "shared_share"]

@@ -87,7 +87,7 @@ def adam_twin(data: MultiDomain, method: CMF, start: EmbeddingModel) -> dict[str
 
 
 @pytest.mark.parametrize("loss", ["bce", "squared"])
-def test_steps_are_those_of_a_naive_twin(loss: str) -> None:
+def test_steps_are_those_of_a_naive_reference(loss: str) -> None:
     data = uneven({"a": (12, 20), "b": (9, 15)}, users=25)
     method = replace(METHOD, loss=loss, negatives_per_positive=2, epochs=2, batch_size=30, weights={"b": 0.3})
     expected = adam_twin(data, method, replace(method, epochs=1, lr=1e-30).fit(data, ONE))
@@ -95,7 +95,7 @@ def test_steps_are_those_of_a_naive_twin(loss: str) -> None:
         np.testing.assert_allclose(array, expected[name], atol=2e-4, err_msg=name)
 
 
-def test_a_domains_weight_decides_who_forms_the_people() -> None:
+def test_a_domains_weight_decides_who_forms_the_user_embeddings() -> None:
     """Weights scale gradients of shared rows alone; Adam makes nothing of it for items."""
     data = uneven()
     even, tilted = (replace(METHOD, weights=w).fit(data, ONE) for w in ({}, {"a": 5.0}))

@@ -80,8 +80,8 @@ def lively(fitted: TowerModel) -> TowerModel:
 
 
 @pytest.mark.parametrize("method", NETWORKS, ids=label)
-def test_scores_are_those_of_a_naive_twin(method: TowerMethod) -> None:
-    """Of people with events in all, some, and one of the domains."""
+def test_scores_are_those_of_a_naive_reference(method: TowerMethod) -> None:
+    """Of users with events in all, some, and one of the domains."""
     data = uneven({"a": (70, 50), "b": (20, 30), "c": (30, 15)})
     fitted = lively(replace(method, popularity_weight=0.0).fit(data, ONE))
     users = np.array([0, 7, 13, 29, 44, 58])
@@ -122,7 +122,7 @@ def test_scores_are_those_of_the_torch_network(method: TowerMethod) -> None:
 
 
 @pytest.mark.parametrize("method", NETWORKS[:4], ids=label)
-def test_who_is_asked_for_with_whom_changes_no_bit(method: TowerMethod) -> None:
+def test_the_other_users_of_a_batch_change_no_bit(method: TowerMethod) -> None:
     data = uneven(users=60)
     fitted = method.fit(data, ONE)
     whole_UI = fitted.score("a", Queries.of_users(np.arange(60)))
@@ -144,7 +144,7 @@ def test_known_events_given_anew_are_the_same_sides() -> None:
     assert not history.has_BS.all()
     np.testing.assert_array_equal(history.has_BS, given.has_BS)
     np.testing.assert_allclose(history.mean_BSM, given.mean_BSM, rtol=1e-6)
-    # somebody known who brings events in one domain is who these say she is
+    # a user known who brings events in one domain is who these say she is
     moved = fitted._sides("a", Queries(users.astype(np.int32), {"b": events["b"]}))
     brings_B = np.diff(events["b"].offsets) > 0
     assert not moved.has_BS[brings_B, 1].any()
@@ -318,7 +318,7 @@ def _last_layer(towers: TowerNetwork, arrays: dict[str, Any], user_NM: Any, x_TN
     return torch.stack(units, dim=1)
 
 
-def test_new_peoples_rows_make_the_objective_small() -> None:
+def test_new_users_rows_make_the_objective_small() -> None:
     data = uneven()
     fitted = lively(METHOD.fit(data, ONE))
     before_BF = np.tile(fitted._mean_F["a"], (60, 1))

@@ -1,4 +1,4 @@
-"""NeuMF, the steps that all joint networks take, and what a network knows of new people."""
+"""NeuMF, the steps that all joint networks take, and what a network knows of new users."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def naive(weights: dict[str, Any], domain: str, user: int, item: int, m: int, se
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sharing", ["separate", "joined"])
 @pytest.mark.parametrize("loss", ["bce", "bpr"])
-def test_steps_are_those_of_a_naive_twin(sharing: str, loss: str, weighted: bool) -> None:
+def test_steps_are_those_of_a_naive_reference(sharing: str, loss: str, weighted: bool) -> None:
     """Plain descent by whole float64 tables, pair after pair, without the code under test."""
     data = uneven({"a": (12, 20), "b": (9, 15)}, users=25, weighted=weighted)
     method = replace(METHOD, sharing=sharing, loss=loss, batch_size=60)
@@ -128,7 +128,7 @@ def test_every_negative_is_a_draw_of_its_own() -> None:
     assert not np.array_equal(again.item_NJ, whole.item_NJ)
 
 
-def test_a_side_item_is_one_the_person_has() -> None:
+def test_a_side_item_is_one_the_user_has() -> None:
     data = uneven()
     whole = DomainBatches(data, 50, "domain", 1, seed=1, sides=True).whole("a", 0)
     for column, name in enumerate(("b", "c")):
@@ -222,14 +222,14 @@ def test_a_model_that_was_validated_stays_as_it_was() -> None:
 
 
 def half_new() -> tuple[MultiDomain, MultiDomain]:
-    """A checkerboard's known events, and the same without those of the last ten people."""
+    """A checkerboard's known events, and the same without those of the last ten users."""
     history = checkerboard(domains=2).split.test.history
     kept = {name: table.take(table.user_idx < 30) for name, table in history.domains.items()}
     return history, history.with_events(kept)
 
 
 @pytest.mark.parametrize("sharing", ["separate", "joined"])
-def test_new_people_are_taken_in_by_their_events(sharing: str) -> None:
+def test_new_users_are_taken_in_by_their_events(sharing: str) -> None:
     history, fewer = half_new()
     fitted = replace(METHOD, sharing=sharing, reg=0.03, epochs=12, batch_size=16).fit(fewer, ONE)
     new_B = np.arange(30, 40)
@@ -259,7 +259,7 @@ def test_who_is_folded_in_does_not_depend_on_company(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(fitted.score("board_0", asked), together, rtol=1e-4, atol=1e-5)
 
 
-def test_a_person_with_everything_has_the_mean_row() -> None:
+def test_a_user_with_everything_has_the_mean_row() -> None:
     """There is nothing that her items could be better than."""
     fitted = METHOD.fit(uneven({"a": (30, 50)}), ONE)
     everything = Interactions.from_events([0] * 30, np.arange(30), 1, 30).by_user.take([0])

@@ -122,7 +122,7 @@ def twin(start: dict[str, Any], pairs: Pairwise, method: PEPNet) -> dict[str, An
 
 @pytest.mark.parametrize("still", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_steps_are_those_of_a_naive_twin(still: bool, weighted: bool) -> None:
+def test_steps_are_those_of_a_naive_reference(still: bool, weighted: bool) -> None:
     """``still``: from the start of a fit, whose last layers are zero."""
     pairs = pairs_of(uneven({"a": (12, 20), "b": (9, 15)}, users=25, weighted=weighted))
     method = replace(METHOD, lr=0.5, epochs=2, batch_size=30, init_std=0.5)
@@ -156,7 +156,7 @@ def test_no_gradient_flows_through_what_a_gate_looks_at() -> None:
     product_BF = (gated_BF / own_UF[user_B]).detach()
     np.testing.assert_allclose(slope_UF.to_dense()[user_B], product_BF, rtol=1e-4)
     assert slope_BP.any()
-    # p_d moves h through its own gate alone: the person's gate does not look at what p_d chose
+    # p_d moves h through its own gate alone: the user's gate does not look at what p_d chose
     chosen_BF = network.gate("ep", own_DP[domain_B], own_UF[user_B]) * own_UF[user_B]
     held_BF = network.gate("pp", prior_BP, chosen_BF).detach()
     (alone_DP,) = torch.autograd.grad((held_BF * chosen_BF).sum(), own_DP)
@@ -201,7 +201,7 @@ def test_a_step_touches_only_the_rows_of_its_batch() -> None:
 
 
 def taste_and_chance() -> MultiDomain:
-    """People's taste decides in "a" and nothing does in "b"."""
+    """Users's taste decides in "a" and nothing does in "b"."""
     rng = np.random.default_rng(0)
     liked_UI = np.arange(80)[:, None] % 2 == np.arange(20) % 2
     found = {"a": liked_UI & (rng.random((80, 20)) < 0.6), "b": rng.random((80, 20)) < 0.3}
@@ -241,7 +241,7 @@ def test_the_seed_decides() -> None:
     assert not same(one, other)
 
 
-def test_everybodys_rows_do_not_depend_on_torchs_threads() -> None:
+def test_all_users_rows_do_not_depend_on_torchs_threads() -> None:
     network = alive(PEPNet(37, hidden=19, prior=5), pairs_of(uneven(users=1000)))
     before, found = torch.get_num_threads(), []
     try:
@@ -254,7 +254,7 @@ def test_everybodys_rows_do_not_depend_on_torchs_threads() -> None:
     assert np.array_equal(found[0], found[1])
 
 
-def test_everybodys_rows_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_users_rows_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     network = alive(METHOD, pairs_of(uneven()))
     whole_UF = network.all_gated_users(1)
     monkeypatch.setattr("landbridge.models.towers.pepnet.CHUNK", 7)
@@ -298,7 +298,7 @@ def test_a_model_that_was_validated_stays_as_it_was() -> None:
 
 
 def test_who_is_cold() -> None:
-    """A person with events in another domain has a row here, one without any has none."""
+    """A user with events in another domain has a row here, one without any has none."""
     data = uneven({"a": (30, 50), "b": (20, 10)})
     fitted = replace(METHOD, cold_policy="zero").fit(data, ONE)
     counts_a, counts_b = data["a"].user_counts, data["b"].user_counts
@@ -309,7 +309,7 @@ def test_who_is_cold() -> None:
     assert not scores_2I[1].any()
 
 
-def test_a_newcomer_is_folded_in_from_any_domain() -> None:
+def test_a_new_user_is_folded_in_from_any_domain() -> None:
     data = checkerboard(domains=2).split.test.history
     fitted = replace(METHOD, epochs=12, batch_size=16).fit(data, ONE)
     rows = data["board_1"].by_user.take(np.arange(6))

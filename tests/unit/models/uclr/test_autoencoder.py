@@ -61,7 +61,7 @@ def test_gradients_are_those_of_two_full_passes() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_mask_streams_are_identical_and_nobody_beats_her_own_code() -> None:
+def test_without_a_mask_streams_are_identical_and_no_other_user_beats_the_own_code() -> None:
     weights, rows_BF = world()
     found = NET.streams(weights, rows_BF, torch.tensor(keep_mask(9, 0.0, generator(3, "mask"))))
     assert torch.equal(found.code_BL, found.blanked_code_BL)
@@ -73,7 +73,7 @@ def test_without_a_mask_streams_are_identical_and_nobody_beats_her_own_code() ->
     np.testing.assert_allclose(h_BN, minus_one_BB[~torch.eye(9, dtype=torch.bool)].view(9, 8), atol=1e-6)
 
 
-def test_blanked_people_share_one_code_and_so_have_no_gap_between_them() -> None:
+def test_blanked_users_share_one_code_and_so_have_no_gap_between_them() -> None:
     weights, rows_BF = world()
     found = NET.streams(weights, rows_BF, torch.zeros(9, dtype=torch.bool))
     code_1L, rebuilt_1F = NET.blank(weights)
@@ -128,7 +128,7 @@ def test_bernoulli_mask_blanks_about_that_many() -> None:
     assert np.mean(counts) == pytest.approx(150, abs=4)
 
 
-def test_every_person_is_blanked_as_often_as_any_other() -> None:
+def test_every_user_is_blanked_as_often_as_any_other() -> None:
     rng = generator(3, "mask")
     share_B = np.mean([~keep_mask(10, 0.3, rng) for _ in range(2000)], axis=0)
     np.testing.assert_allclose(share_B, 0.3, atol=0.05)

@@ -188,7 +188,7 @@ def test_a_batch_of_a_domain_is_ranked_by_its_rebuilt_rows() -> None:
 
 
 class TestServing:
-    def test_somebody_unknown_is_what_nothing_is_rebuilt_to(self) -> None:
+    def test_an_unknown_user_is_what_nothing_is_rebuilt_to(self) -> None:
         fitted = small().fit(uneven(), ONE)
         for name, layers in fitted.layers.items():
             row_F = fitted.query_vectors(name, Queries.of_users([-1]))[0]
@@ -196,7 +196,7 @@ class TestServing:
             np.testing.assert_array_equal(row_F, wanted_F)
             assert np.abs(row_F).max() > 0
 
-    def test_new_people_are_folded_in_and_then_rebuilt(self) -> None:
+    def test_new_users_are_folded_in_and_then_rebuilt(self) -> None:
         data = uneven()
         fitted = small().fit(data, ONE)
         own = {name: table.by_user for name, table in data.domains.items()}
@@ -267,8 +267,8 @@ def test_the_best_epochs_of_every_phase() -> None:
     assert small().stopped(()) == small()
 
 
-def test_quiet_people_gain_from_what_is_planted_elsewhere() -> None:
-    """Everybody has a taste; the sparse domain knows little of it, the dense ones all."""
+def test_quiet_users_gain_from_what_is_planted_elsewhere() -> None:
+    """All users has a taste; the sparse domain knows little of it, the dense ones all."""
     world = planted_transfer(users=240, items=120, groups=6)
     method = UCLR.from_settings(
         {
@@ -291,7 +291,7 @@ def test_quiet_people_gain_from_what_is_planted_elsewhere() -> None:
     assert likes_U[history.user_counts <= 2].mean() > 0.8
 
 
-def test_figures_of_a_run_are_in_its_log() -> None:
+def test_values_of_a_run_are_in_its_log() -> None:
     fitted = small().fit(uneven(), replace(ONE, validate=Kill()))
     assert [record["epoch"] for record in fitted.log[:-1]] == list(range(len(fitted.log) - 1))
     ucl = [record for record in fitted.log if record.get("phase") == "ucl"]

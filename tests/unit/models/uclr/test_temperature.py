@@ -37,7 +37,7 @@ def objective_value(h_BN: Tensor, tau_B: Tensor, rho: float) -> Tensor:
 
 
 def advance(state: Temperatures, users_B: Tensor, h_BN: Tensor) -> tuple[Tensor, Tensor]:
-    """A step of people with these gaps to all others of a batch, of whom only they are moved."""
+    """A step of users with these gaps to all others of a batch, of whom only they are moved."""
     wide_BN, tau_B = h_BN.double(), state.tau_U[users_B].double()
     log_g_B, kl_B = (figure(wide_BN, tau_B).float() for figure in (log_mean, divergence))
     return state.advance(users_B, log_g_B, kl_B, h_BN.shape[1])
@@ -217,7 +217,7 @@ def test_impossible_rules(wrong: dict[str, object], says: str) -> None:
         TemperatureRule(**wrong)
 
 
-def test_groups_by_activity_are_means_over_their_people() -> None:
+def test_groups_by_activity_are_means_over_their_users() -> None:
     tau_U, events_U = np.float32([0.9, 0.1, 0.3, 0.5, 0.7]), np.array([0, 1, 1, 8, 500])
     assert by_activity(tau_U, events_U) == {
         "1": {"mean": pytest.approx(0.2), "sd": pytest.approx(0.1), "users": 2},

@@ -53,7 +53,7 @@ def test_all_cells_are_there_under_their_names() -> None:
     assert made["user, gradnorm step"] == {"sharing": "user", "balance": "gradnorm", "complexity": "step"}
 
 
-def test_subsets_come_in_one_order_and_settings_are_everybodys() -> None:
+def test_subsets_come_in_one_order_and_settings_are_shared() -> None:
     part = Ablation(
         DATA,
         settings={"epochs": 7},
@@ -80,7 +80,7 @@ def test_subsets_come_in_one_order_and_settings_are_everybodys() -> None:
     ],
     ids=str,
 )
-def test_which_way_is_judged_is_known_beforehand(balance: tuple[str, ...], way: str) -> None:
+def test_which_way_is_evaluated_is_fixed_in_advance(balance: tuple[str, ...], way: str) -> None:
     assert Ablation(DATA, balance=balance).evaluated_on == way
 
 

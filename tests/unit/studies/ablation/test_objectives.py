@@ -65,7 +65,7 @@ def test_some_objectives_alone() -> None:
     assert len(ObjectiveAblation(DATA, steps=30).points()) == 1 + 31 * 32 // 2  # labels tell them apart
 
 
-def test_the_benchmark_judges_across_domains_with_the_latest_held_out() -> None:
+def test_the_benchmark_evaluates_across_domains_with_the_latest_held_out() -> None:
     spec = benchmark_spec(ObjectiveAblation(DATA, steps=1, seeds=3).tables())
     assert (spec.seeds, spec.metrics, spec.reference) == ((1, 2, 3), ("ndcg@10",), "generic")
     assert (spec.data[0].across, spec.data[0].split.kind) == (True, "latest")
@@ -94,7 +94,7 @@ def test_mistakes_are_one_sentence(changes: dict[str, Any], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-# label -> domain -> how many items each of eight people's targets are below
+# label -> domain -> how many items each of eight users's targets are below
 ABOVE = {
     "generic": {"large": 1, "middle": 2, "other": 3, "small": 5},
     "sparsity": {"large": 1, "middle": 3, "other": 4, "small": 1},
@@ -134,8 +134,8 @@ def ndcg(above: float) -> float:
     return float(np.mean(1 / np.log2(2 + above + np.arange(2))))
 
 
-def test_figures_by_hand(tmp_path: Path) -> None:
-    rows = {row["label"]: row for row in finished(tmp_path).figures().rows(named=True)}
+def test_values_by_hand(tmp_path: Path) -> None:
+    rows = {row["label"]: row for row in finished(tmp_path).metrics().rows(named=True)}
     assert list(rows) == list(ABOVE)
     for label, row in rows.items():
         found = {domain: ndcg(place) for domain, place in ABOVE[label].items()}
@@ -153,7 +153,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
 
 def test_the_table_says_who_is_significantly_better_and_who_is_on_the_front(tmp_path: Path) -> None:
     swept = finished(tmp_path)
-    title, shown = swept.table(swept.figures())
+    title, shown = swept.table(swept.metrics())
     assert title == "shops: ndcg@10, one list over all domains, against generic"
     parts = ["sparsest quartile", "other domains", "overall"]
     assert shown.columns == ["label", *parts, "worst domain", "front"]
@@ -166,7 +166,7 @@ def test_the_table_says_who_is_significantly_better_and_who_is_on_the_front(tmp_
 
 def test_the_verdict_says_what_is_gained_and_given_up(tmp_path: Path) -> None:
     swept = finished(tmp_path)
-    said = swept.verdict(swept.figures())
+    said = swept.verdict(swept.metrics())
     assert "\n" not in said
     assert said.startswith(
         "The sparsest quartile of the domains: small. NDCG@10, one list over all domains, mean of 2 seeds: "
@@ -190,19 +190,19 @@ def test_the_verdict_says_what_is_gained_and_given_up(tmp_path: Path) -> None:
 def test_a_sweep_that_finds_nothing_says_so(tmp_path: Path) -> None:
     worse = dict.fromkeys(ABOVE, ABOVE["exposure"]) | {"generic": ABOVE["generic"]}
     swept = finished(tmp_path, worse)
-    said = swept.verdict(swept.figures())
+    said = swept.verdict(swept.metrics())
     assert "0 of 3 points are on the front" in said
     assert said.endswith("generic is on it, too. Every point is beaten by generic.")
     better = dict.fromkeys(ABOVE, ABOVE["generic"]) | {"generic": ABOVE["exposure"]}
     swept = finished(tmp_path / "better", better)
-    said = swept.verdict(swept.figures())
+    said = swept.verdict(swept.metrics())
     assert "3 of 3 points are on the front" in said
     assert "; generic is not. Against generic: " in said
     assert said.count("giving up nothing") == 3
 
 
 def test_the_picture_has_every_point_and_names_the_front(tmp_path: Path) -> None:
-    points = finished(tmp_path).figures()
+    points = finished(tmp_path).metrics()
     drawn = picture(points, ("sparsity", "worst_group", "exposure"))
     rows, titles, note = drawn.chart.args  # type: ignore[attr-defined]
     assert [row["text"] for row in rows] == ["generic", "1 / 0 / 0", "0 / 1 / 0", "0 / 0 / 1"]
@@ -246,7 +246,7 @@ def test_a_whole_sweep_and_one_gone_on_with(tmp_path: Path, monkeypatch: pytest.
         ablate_objectives(replace(plan, steps=2), out)
 
 
-def test_domains_that_cannot_be_told_apart_are_refused_before_anything_is_fitted(tmp_path: Path) -> None:
+def test_domains_that_cannot_be_distinguished_are_refused_before_anything_is_fitted(tmp_path: Path) -> None:
     books, movies = event_files(tmp_path, events=200)
     alone = ObjectiveAblation({"name": "shops", "source": str(books), "users": "shared"}, QUICK, steps=1)
     with pytest.raises(DataError, match="one domain with events"):

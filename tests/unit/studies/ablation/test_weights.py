@@ -46,7 +46,7 @@ METHOD = DWL(epochs=7)
 
 
 def walks(sizes: dict[str, int] = SIZES, steps: int = 6) -> MultiDomain:
-    """Everybody goes along a chain of ten items of one domain, ``sizes`` people of each."""
+    """All users goes along a chain of ten items of one domain, ``sizes`` users of each."""
     home_U = np.repeat(np.arange(len(sizes)), list(sizes.values()))
     item_US = (np.arange(len(home_U))[:, None] + np.arange(steps)) % 10
     user_US, time_US = np.indices(item_US.shape)
@@ -145,7 +145,7 @@ def test_a_cell_is_the_base_with_one_thing_changed() -> None:
     ] + [f"signal {each}" for each in ("static", "window", "loss", "gradient")]
 
 
-def test_the_benchmark_judges_across_domains_with_the_latest_held_out() -> None:
+def test_the_benchmark_evaluates_across_domains_with_the_latest_held_out() -> None:
     asked = WeightAblation(DATA, seeds=3)
     spec = benchmark_spec(asked.tables({"generic": {"domain_weighting": "none"}, "base": {}}))
     assert "signal" not in asked.vary
@@ -222,7 +222,7 @@ def owned(data: MultiDomain, name: str) -> np.ndarray:
     return np.tile(np.array(data.domain_names) == name, (10, 1))
 
 
-def test_what_only_training_tells_is_one_run_with_itself_alone() -> None:
+def test_what_only_training_measures_is_one_run_with_itself_alone() -> None:
     for signal in ("loss", "gradient"):
         method = METHOD.with_settings({"schedule.signal": signal})
         assert trajectory(method, GROUND) is None
@@ -267,7 +267,7 @@ def test_cells_of_the_same_weights_point_to_the_first_of_them() -> None:
     assert [label for label, run in found.items() if label != run] == ["bounds 0.2 to 5"]
 
 
-def test_even_domains_are_generic_whatever_is_asked() -> None:
+def test_even_domains_are_generic_for_every_setting() -> None:
     every = tuple(name for name in VARIED if name != "signal")
     asked = WeightAblation(DATA, {"epochs": 2}, vary=every).cells(("one",))
     found = runs_with_equal_weights(
@@ -315,7 +315,7 @@ def evaluation(rows: list[tuple[Any, ...]]) -> Evaluation:
 
 
 def test_parts_by_hand() -> None:
-    """Item 3 of two domains is two items, and a person's rows of a part are one list."""
+    """Item 3 of two domains is two items, and a user's rows of a part are one list."""
     found = group_by_sparsity(
         evaluation(
             [
@@ -398,7 +398,7 @@ def test_the_table_has_every_cell_and_corrects_over_all_gains(tmp_path: Path) ->
 
 
 def test_a_star_is_for_what_is_sure_among_all_gains(tmp_path: Path) -> None:
-    """Of eight people all are better off: p is 2 / 2^8, enough among three gains and not among fifteen."""
+    """Of eight users all are better off: p is 2 / 2^8, enough among three gains and not among fifteen."""
     weighed = finished(tmp_path, {**ABOVE, "base": {**FLAT, "small": 1}}, RUNS, users=8)
     assert dict(weighed.table("ndcg@10")[1].select("label", "sparsest quartile").rows())["base"].endswith(
         " %"
@@ -408,7 +408,7 @@ def test_a_star_is_for_what_is_sure_among_all_gains(tmp_path: Path) -> None:
     assert dict(few.table("ndcg@10")[1].select("label", "sparsest quartile").rows())["base"].endswith("*")
 
 
-def test_the_verdict_says_what_was_asked_beforehand(tmp_path: Path) -> None:
+def test_the_verdict_answers_the_planned_questions(tmp_path: Path) -> None:
     weighed = finished(tmp_path, ABOVE, RUNS)
     first, second, third = weighed.verdict().splitlines()
     assert first == "The sparsest quartile of the domains: small."
@@ -441,7 +441,7 @@ def test_a_sentence_is_about_the_factors_that_were_varied(tmp_path: Path) -> Non
 
 
 def test_the_verdicts_correction_is_over_its_own_comparisons(tmp_path: Path) -> None:
-    """Of six people all are better off: p is 2 / 2^6, below .05 alone and above it as one of two."""
+    """Of six users all are better off: p is 2 / 2^6, below .05 alone and above it as one of two."""
     above = {label: ABOVE[label] for label in ("generic", "fixed", "base")}
     weighed = finished(tmp_path, above, {label: label for label in above}, users=6)
     first, second = (
@@ -543,7 +543,7 @@ def test_without_the_extra_there_is_no_picture(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "out" / "gains.svg").exists()
 
 
-def test_signals_that_only_training_tells_are_fitted(tmp_path: Path) -> None:
+def test_signals_that_only_training_measures_are_fitted(tmp_path: Path) -> None:
     asked = plan(
         tmp_path, FEW, vary=("signal",), settings={**QUICK, "schedule.update_every": 1}, window_days=1.0
     )

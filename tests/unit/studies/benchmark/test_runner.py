@@ -373,7 +373,7 @@ def test_one_list_over_all_domains_is_one_more_protocol(shop: Path, whole: tuple
     assert "By the share of the user's events that are in the domain" in text
 
 
-def test_a_domain_that_nobody_s_latest_event_is_in(tmp_path: Path) -> None:
+def test_a_domain_without_any_latest_event(tmp_path: Path) -> None:
     """It is fitted on and described, and has no figures; the guard decides on the others."""
     (files := tmp_path / "files").mkdir()
     rng = np.random.default_rng(0)

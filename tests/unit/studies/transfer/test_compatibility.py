@@ -76,7 +76,7 @@ def test_kernel_loop_by_loop() -> None:
 
 
 def test_a_user_meets_the_others_as_often_as_popularity_says() -> None:
-    """With her own term, the mean of K over all users is 1 for everybody, before rounding."""
+    """With their own term, the mean of K over all users is 1 for all users, before rounding."""
     events = uneven()["a"]
     users = np.flatnonzero(events.user_counts > 0)
     a = dense(events)[users] / events.user_counts[users][:, None]
@@ -127,7 +127,7 @@ def test_the_same_table_matches_itself() -> None:
     assert matched(own, own, np.ones_like(own, bool)) == 1
 
 
-def test_without_peers_nothing_is_told_apart() -> None:
+def test_without_peers_nothing_is_distinguished() -> None:
     assert matched(*random_kernels(0), np.eye(9, dtype=bool)) == 0.5
 
 

@@ -101,7 +101,7 @@ def test_each_pair_is_fitted_once_and_on_what_is_known(split: Split, counted: Co
     assert (transfer.rows["difference"] == 0).all()  # popularity does not look elsewhere
 
 
-def test_test_data_judge_only_when_asked(split: Split, counted: Counted) -> None:
+def test_test_data_are_evaluated_only_on_request(split: Split, counted: Counted) -> None:
     asked = transfer_matrix(counted, split, on="test").rows
     judge = evaluate(Popularity().fit(split.test.history), split.test).means("ndcg@10")
     assert dict(asked.select("target", "alone").unique().rows()) == pytest.approx(judge)

@@ -155,7 +155,7 @@ def test_data_scale_favours_the_small_domain() -> None:
         GradNorm("shared", complexity="data", sizes={"a": 1, "b": 1}).weights(*given(*planes(NORMS)), {})
 
 
-def test_loss_scale_makes_norms_equal_whatever_the_losses_are() -> None:
+def test_loss_scale_makes_norms_equal_for_all_losses() -> None:
     losses, parameters = planes(NORMS)
     batch = {d: loss + k for k, (d, loss) in enumerate(losses.items())}, parameters
     weights, _ = settled(GradNorm("shared", alpha=2, complexity="loss"), [batch])
@@ -215,7 +215,7 @@ def test_a_domain_that_comes_later_begins_at_one() -> None:
 
 
 @pytest.mark.parametrize("constant", [torch.tensor(2.0), torch.ones(1, requires_grad=True).sum(), "zero"])
-def test_a_domain_without_a_gradient_counts_once_and_disturbs_nobody(constant: Any) -> None:
+def test_a_domain_without_a_gradient_counts_once_and_disturbs_no_other(constant: Any) -> None:
     losses, parameters = planes(NORMS)
     dead = (0 * parameters["shared"]).sum() + 2 if isinstance(constant, str) else constant
     weights, state = settled(GradNorm("shared"), [({"dead": dead, **losses}, parameters)], 600)
@@ -275,7 +275,7 @@ def test_impossible_settings() -> None:
         GradNorm("shared", complexity="step", own={"a": ["heads"]}).weights(*given(*planes(NORMS)), {})
 
 
-def test_cosines_are_told_by_pair() -> None:
+def test_cosines_are_reported_by_pair() -> None:
     shared = torch.tensor([1.0, 0.0], requires_grad=True)
     losses = {"a": shared[0] + 1, "b": 1 - 2 * shared[0], "c": shared.sum()}
     _, state = settled(GradNorm("shared"), [(losses, {"shared": shared})], 4)

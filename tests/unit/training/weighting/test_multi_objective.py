@@ -52,7 +52,7 @@ def test_the_mixture_is_a_product_of_powers_with_mean_1(powers: tuple[float, ...
     assert found_D.max() <= 5
 
 
-def test_scale_of_what_is_asked_for_does_not_matter_and_nothing_asked_is_ones() -> None:
+def test_scale_of_the_requested_weights_does_not_matter_and_no_request_is_ones() -> None:
     mix = MultiObjective(0.5, 0.3, 0.2)
     scaled = {name: 7.0**place * weight_D for place, (name, weight_D) in enumerate(ASKED.items())}
     np.testing.assert_allclose(mix.mixed(ASKED, SHARE), mix.mixed(scaled, SHARE), rtol=1e-12)
@@ -151,6 +151,6 @@ def test_the_grid_is_every_point_of_the_simplex_once(objectives: int, steps: int
         (lambda: simplex_grid(0, 3), "A grid needs"),
     ],
 )
-def test_impossible_settings_are_told(made: Any, sentence: str) -> None:
+def test_impossible_settings_are_reported(made: Any, sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         made()

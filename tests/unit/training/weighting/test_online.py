@@ -170,7 +170,7 @@ def test_known_shares_are_as_if_from_a_long_stream() -> None:
     assert share_D @ stream.weights(known) == pytest.approx(1)
 
 
-def test_memory_is_a_few_figures_per_domain_and_can_be_stored(tmp_path: Any) -> None:
+def test_memory_is_a_few_values_per_domain_and_can_be_stored(tmp_path: Any) -> None:
     stream = OnlineWeights(100.0, window=50)
     start = stream.begin(np.zeros(4))
     state = fed(stream, start, drawn([0.25] * 4, 5000), 10)
@@ -258,6 +258,6 @@ def test_a_change_is_noticed_once() -> None:
         (lambda: OnlineWeights().lag(100, 0.0), "lag is known"),
     ],
 )
-def test_impossible_settings_are_told(made: Any, sentence: str) -> None:
+def test_impossible_settings_are_reported(made: Any, sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         made()

@@ -135,7 +135,7 @@ def test_the_state_is_left_alone_and_comes_back_from_a_file(tmp_path: Path) -> N
 
 
 def timed(times: dict[str, list[int]]) -> MultiDomain:
-    """An event per time and domain, in days, each of another person with another item."""
+    """An event per time and domain, in days, each of another user with another item."""
     users = sum(map(len, times.values()))
     tables = {
         name: Interactions.from_events(
@@ -210,7 +210,7 @@ def test_new_counts_are_taken_up_under_static_too() -> None:
         (lambda: DynamicSparsity(WeightSchedule(), counts_of(), 0), "steps_per_epoch must be 1 or more"),
     ],
 )
-def test_impossible_settings_are_told(made: Any, sentence: str) -> None:
+def test_impossible_settings_are_reported(made: Any, sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         made()
 

@@ -35,7 +35,7 @@ EXAMPLE = np.array([0.5, 0.3, 0.15, 0.05])  # of the table in docs/methods/dwl-w
 
 
 def counted(events: Any, items: Any = None, users: Any = None, **settings: Any) -> DomainCounts:
-    """Counts of domains without common items; by default as many items and people as events, all evenly."""
+    """Counts of domains without common items; by default as many items and users as events, all evenly."""
     events_D = np.asarray(events, np.float64)
     items_D = events_D if items is None else np.asarray(items, np.float64)
     users_D = events_D if users is None else np.asarray(users, np.float64)
@@ -340,7 +340,7 @@ def test_where_the_mean_does_not_depend_on_c_all_weights_are_at_a_bound() -> Non
     assert weight_D == pytest.approx([0.2, 5.0])
 
 
-def test_equal_weights_become_ones_exactly_whatever_the_shares() -> None:
+def test_equal_weights_become_ones_exactly_for_all_shares() -> None:
     rng = np.random.default_rng(0)
     for weight in rng.lognormal(0, 2, 50):
         assert renormalised([weight] * 3, rng.random(3), 0.2, 5).tolist() == [1.0] * 3
@@ -401,6 +401,6 @@ def test_the_mean_over_an_items_domains_keeps_the_mean_over_events(seed: int) ->
         (lambda: item_weights([1.0], np.ones((1, 1), bool), "maximum"), "did you mean 'max'"),
     ],
 )
-def test_impossible_settings_are_told(made: Any, sentence: str) -> None:
+def test_impossible_settings_are_reported(made: Any, sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         made()

@@ -1,4 +1,4 @@
-"""The one tidy table that everything in a report is made of, and how its numbers are worded."""
+"""The tidy table of results that a report is made from, and the formats of its numbers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ BETTER, WORSE, UNSURE = "better", "worse", ""
 KEYS = ("data", "label", "by", "domain", "segment", "metric", "protocol")
 
 
-def figures(runs: Runs) -> pl.DataFrame:
-    """Results beside their comparison with the reference, one row per figure, in the spec's order.
+def tidy_table(runs: Runs) -> pl.DataFrame:
+    """Results beside their comparison with the reference, one row per value, in the spec's order.
 
     ``low`` and ``high`` bound the mean, ``difference_low`` and ``difference_high`` the difference.
     ``verdict``: better or worse where p_holm < 0.05 and the interval leaves zero out, else empty.
@@ -38,13 +38,13 @@ def figures(runs: Runs) -> pl.DataFrame:
     )
 
 
-def overall(figures: pl.DataFrame) -> pl.DataFrame:
+def overall(values: pl.DataFrame) -> pl.DataFrame:
     """Per data set, metric, protocol and method the mean over the domains, and how many were won and lost."""
     import polars as pl
 
     keys = ["data", "metric", "protocol", "sampled", "label"]
     return (
-        figures.filter(by="domain")
+        values.filter(by="domain")
         .group_by(keys, maintain_order=True)
         .agg(
             pl.col("mean").mean(),
@@ -56,11 +56,11 @@ def overall(figures: pl.DataFrame) -> pl.DataFrame:
 
 
 def metric_on(metric: str, protocol: str) -> str:
-    """``NDCG@10, full ranking`` or ``NDCG@10, sampled 1+999``: a sampled figure always says so."""
+    """``NDCG@10, full ranking`` or ``NDCG@10, sampled 1+999``: a sampled metric always says so."""
     return f"{metric.upper()}, {protocol_name(protocol)}"
 
 
-def figure(value: float | None) -> str:
+def metric_value(value: float | None) -> str:
     """A metric's value, four places."""
     return "" if value is None else f"{value:.4f}"
 
