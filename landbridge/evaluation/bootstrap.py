@@ -20,6 +20,7 @@ def mean_interval(
     for start in range(0, draws, chunk):
         shape = min(chunk, draws - start), n_users
         chosen = rng.integers(0, n_users, shape, dtype=np.int32)
+        # a ratio of sums: users with more pairs count more, as in the reported mean
         means.append(total_U[chosen].sum(axis=1) / count_U[chosen].sum(axis=1))
     low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
     return float(low), float(high)

@@ -125,4 +125,5 @@ def _least_share(shown_I: Int64, credit_ID: Float64) -> float:
 def _filling(shown_I: Int64) -> int:
     """The fewest items that have nine tenths of all places."""
     filled_I = np.cumsum(np.sort(shown_I)[::-1])
+    # in whole numbers: 0.9 times a sum would round
     return int(np.searchsorted(10 * filled_I, MOST * shown_I.sum()) + 1) if shown_I.any() else 0

@@ -173,6 +173,7 @@ class Validator:
         frames = [_ranked(self.holdout, domain, standing) for domain, standing in result.items()]
         sampled = uses_sampled_candidates(self.holdout.protocol)
         table = user_table(_stacked(frames), Metric.parse(self.metric), "domain", sampled=sampled)
+        # domains count alike, however many pairs they have
         return float(np.mean(list(_means(table).values())))
 
 

@@ -136,6 +136,7 @@ def _precision(groups: TieGroups, cutoff: int) -> Float64:
 def _ndcg(groups: TieGroups, cutoff: int) -> Float64:
     """Discounted gain against that of a list which starts with all the targets."""
     gain_K = 1.0 / np.log2(np.arange(2, cutoff + 2))
+    # the ideal list starts with all targets, at most as many as it has positions
     return expected_gain(groups, gain_K) / _cumulative(gain_K)[np.minimum(groups.targets_N, cutoff)]
 
 
@@ -150,6 +151,7 @@ def _map(groups: TieGroups, cutoff: int) -> Float64:
     harmonic = _cumulative(1.0 / np.arange(1, cutoff + 1))
     inverse_G = harmonic[end_G] - harmonic[start_G]  # Σ 1 / (above + j)
     ahead_G = (end_G - start_G) - (groups.above_G + 1) * inverse_G  # Σ (j - 1) / (above + j)
+    # a group of one item has no rivals; the bound avoids 0/0
     rivals_G = (groups.targets_G - 1) / np.maximum(groups.size_G - 1, 1)
     precision_G = ((groups.before_G + 1) * inverse_G + rivals_G * ahead_G) / groups.size_G
     return sum_per_unit(groups, precision_G * groups.targets_G) / groups.targets_N

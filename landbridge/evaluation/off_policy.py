@@ -110,6 +110,7 @@ class Softmax:
         with np.errstate(over="ignore"):  # far below the best is nothing
             logit_BI /= np.float32(self.temperature)
         np.exp(logit_BI, out=logit_BI)
+        # float64: a float32 sum over a large catalogue loses the small probabilities
         total_B = logit_BI.sum(axis=1, dtype=np.float64)
         return np.asarray(logit_BI[row_T, item_T] / np.where(total_B > 0, total_B, 1)[row_T])
 
@@ -220,9 +221,12 @@ def popularity_logger(holdout: Holdout, domain: str, reward: npt.ArrayLike | Non
 
 def _checked(logged: Logged, chance_N: Float64) -> Float64:
     if chance_N.shape != (len(logged),):
-        raise DataError(f"There are {len(logged)} logged events, but {len(chance_N)} chances for them.")
+        raise DataError(
+            f"Expected one target probability per event, but there are {len(logged)} events and "
+            f"{len(chance_N)} probabilities."
+        )
     if not ((chance_N >= 0) & (chance_N <= 1)).all():
-        raise DataError("The chances of a policy must lie in 0..1.")
+        raise DataError("Target probabilities must lie between 0 and 1.")
     return chance_N
 
 

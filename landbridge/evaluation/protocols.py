@@ -126,6 +126,7 @@ def blocks(targets: Targets, n_items: int, size: int | None = None) -> Iterator[
         raise SettingsError(f"block must be 1 user or more, not {size}.")
     size = size or max(1, BLOCK_BYTES // (4 * max(n_items, 1)))
     users, place_T = np.unique(targets.user_idx, return_inverse=True)
+    # sorted once, so that the targets of a block of users are one slice
     order_T = np.argsort(place_T, kind="stable")
     sorted_T = place_T[order_T]
     for start in range(0, len(users), size):
@@ -203,6 +204,7 @@ def _pools(targets: Targets, part: Block) -> Int32:
 def _best_of_pools(scores_BI: Float32, k: int, pool_TP: Int32, history: Interactions, part: Block) -> Int32:
     users_TP = np.broadcast_to(part.users_B[part.row_T, None], pool_TP.shape)
     barred_TP = (pool_TP < 0) | history.contains(users_TP, pool_TP)
+    # pools are sorted: an item that was drawn twice is listed once
     barred_TP[:, 1:] |= pool_TP[:, 1:] == pool_TP[:, :-1]
     offsets = np.append(0, np.cumsum(barred_TP.sum(axis=1))).astype(np.int64)
     barred = Ragged(offsets, np.nonzero(barred_TP)[1].astype(np.int32), None)

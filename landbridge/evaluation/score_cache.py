@@ -35,6 +35,7 @@ class ScoreCache:
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Scores of every item for every query, (B, I)."""
+        # queries with own events are not repeated, and their key would be as large as the events
         if queries.events is not None:
             return self.fitted.score(domain, queries)
         key = (domain, queries.user_idx.tobytes())

@@ -36,6 +36,7 @@ def head_items(counts_I: Int64) -> npt.NDArray[np.bool_]:
     """The most popular items that together hold half of all events, equally popular ones alike, (I,)."""
     order = np.argsort(-counts_I, kind="stable")
     before = np.cumsum(counts_I[order]) - counts_I[order]
+    # by count and not by position: equally popular items are all in the head, or none is
     fewest = counts_I[order][before < counts_I.sum() / 2].min(initial=np.iinfo(np.int64).max)
     return np.asarray((counts_I >= fewest) & (counts_I > 0))
 

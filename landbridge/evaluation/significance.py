@@ -89,6 +89,7 @@ def compare(
 def holm(p_R: Float64) -> Float64:
     """Holm's step-down correction of R p-values, in their order."""
     order = np.argsort(p_R, kind="stable")
+    # the running maximum keeps corrected p-values in the order of the raw ones
     stepped = np.maximum.accumulate(p_R[order] * np.arange(len(p_R), 0, -1))
     corrected = np.empty(len(p_R))
     corrected[order] = np.minimum(stepped, 1.0)
@@ -170,6 +171,7 @@ def _signed_ranks(nonzero_N: Float64) -> float:
 
     sums, rank_N = np.zeros(1), rankdata(np.abs(nonzero_N))
     for rank in rank_N:
+        # all 2^n sums of positive ranks: n is at most ALL_SIGNS
         sums = np.concatenate([sums, sums + rank])
     positive = rank_N[nonzero_N > 0].sum()
     return min(1.0, 2 * float(min((sums <= positive).mean(), (sums >= positive).mean())))

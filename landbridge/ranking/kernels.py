@@ -25,6 +25,7 @@ def rows_with_nan(scores_BI: Scores) -> npt.NDArray[np.bool_]:
         scores_I = scores_BI[row]
         odd = 0
         for item in range(n_items):
+            # only NaN differs from itself; a sum without a branch becomes vector code
             odd += scores_I[item] != scores_I[item]
         is_odd_B[row] = odd > 0
     return is_odd_B
@@ -40,6 +41,7 @@ def count_unseen(
         row, item = row_T[target], item_T[target]
         scores_I = scores_BI[row]
         mark = scores_I[item]
+        # ties start at -1, as the target equals itself
         above, ties = 0, -1
         for other in range(len(scores_I)):
             above += scores_I[other] > mark
@@ -177,6 +179,7 @@ def _select(scores_I: Scores, seen: Int32, item_K: Int32, score_K: Scores) -> No
     """
     size, k = 0, len(item_K)
     for item in range(len(scores_I)):
+        # the cheap test first: almost all items end here, without the search among the seen ones
         if size == k and not scores_I[item] > score_K[0]:
             continue
         if _holds(seen, item):

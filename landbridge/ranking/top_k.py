@@ -108,6 +108,7 @@ def _checked(scores_BI: Scores, seen: Ragged) -> Scores:
     n_rows, n_items = scores_BI.shape
     if len(seen.offsets) != n_rows + 1:
         raise DataError(f"There are {n_rows} rows of scores, but {len(seen.offsets) - 1} rows of seen items.")
+    # compiled code checks no bounds: a wrong index would read foreign memory
     _check_range("seen item", seen.columns, 0, n_items)
     nan_B = kernels.rows_with_nan(scores_BI)
     if nan_B.any():

@@ -71,6 +71,7 @@ class BlendTrials:
 
 def simplex(members: int, steps: int) -> Float32:
     """All weight vectors of ``members`` multiples of 1/steps that add up to one, (W, M)."""
+    # stars and bars: the gaps between M - 1 bars among the stars are the numerators
     bars = itertools.combinations(range(steps + members - 1), members - 1)
     rows = [np.diff([-1, *bar, steps + members - 1]) - 1 for bar in bars]
     return np.asarray(rows, np.float32) / np.float32(steps)
@@ -91,6 +92,7 @@ def evaluate_blends(
         for place, (domain, targets) in enumerate(holdout.targets.items()):
             n_items = holdout.history[domain].n_items
             value_TW = np.empty((len(targets), len(weight_WM)), np.float32)
+            # float32 scores of all members for the users of a block
             size = max(1, BLOCK_BYTES // (4 * n_items * len(members)))
             for part in blocks(targets, n_items, size):
                 value_TW[part.targets_T] = _values(members, holdout, domain, part, weight_WM, metric)
@@ -179,6 +181,7 @@ def estimates(sums: CellSums, kappa: float) -> Float64:
 def standard_errors(of: BlendTrials, kappa: float, base: int) -> Float64:
     """Eq. (3): of every vector's difference from vector ``base``, per cell, (C, W)."""
     delta_TW = of.value_TW - of.value_TW[:, [base]]
+    # centred on the mean of all pairs: a cell's own mean would give a cell with one pair the error 0
     delta_TW -= delta_TW.mean(axis=0)
     squares = CellSums.of(of.cell_T, np.square(delta_TW), of.cells)
     return np.asarray(np.sqrt(np.square(pair_shares(squares.count_C, kappa)) @ squares.total_CW))
@@ -195,12 +198,14 @@ def chosen_kappa(of: BlendTrials, seed: int) -> tuple[float, float]:
         for part in _folds(of, generator(seed, "blend folds", str(repeat))):
             for kappa in KAPPAS:
                 reached[kappa] += _reached(whole - part, part, kappa)
+    # of equal values the largest κ, which shrinks most
     best = max(reached, key=lambda kappa: (reached[kappa], kappa))
     return best, reached[best] / (REPEATS * len(of.cell_T))
 
 
 def _folds(of: BlendTrials, rng: np.random.Generator) -> Iterator[CellSums]:
     """The pairs of each fold; all pairs of a user are in one random fold."""
+    # by user: pairs of a user depend on each other, so a pair of theirs in training would leak
     fold_T = rng.integers(0, FOLDS, int(of.user_T.max()) + 1)[of.user_T]
     for fold in range(FOLDS):
         yield CellSums.of(of.cell_T[fold_T == fold], of.value_TW[fold_T == fold], of.cells)

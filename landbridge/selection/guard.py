@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     import polars as pl
 
 ONE_SIDED = 1.645  # standard errors of a one-sided 95 % bound
-ALLOWED_LOSS = 0.01  # of the simple model's figure
+ALLOWED_LOSS = 0.01  # of the simple model's metric
 SIMPLE = (POPULARITY, SINGLE_DOMAIN)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The chosen blend of one domain's activity group, with the figures of the decision.
+    """The chosen blend of one domain's activity group, with the estimates behind the decision.
 
     ``simple``: the domain's own best simple model; ``estimate``, ``simple_estimate``: shrunken validation
-    figures of the blend and of ``simple``; ``lower``: the lower bound of their difference; ``protected``: a
+    metric of the blend and of ``simple``; ``lower``: the lower bound of their difference; ``protected``: a
     higher estimate was refused because it is not significant; ``members``: every member's own estimate.
     """
 
@@ -91,6 +91,7 @@ def guarded(
     choosing = options.within("choose")
     members = {label: m.fit(split.train, choosing.within(label)) for label, m in methods.items()}
     decisions = decide(members, split.valid, options, metric, simple)
+    # only members that have a weight somewhere are fitted again
     fitted = mixture_of(methods, decisions).fit(split.test.history, options.within("fit"))
     return replace(fitted, log=tuple(asdict(decision) for decision in decisions))
 
@@ -152,8 +153,8 @@ class _Evidence:
         """The simple model with the highest mean over the domain's pairs, or by estimates if it has none."""
         cells = slice(domain * len(ACTIVITY), (domain + 1) * len(ACTIVITY))
         seen = self.sums.count_C[cells].sum() > 0
-        figure_W = (self.sums.total_CW if seen else self.estimate_CW)[cells].sum(axis=0)
-        return max(self.errors, key=lambda label: figure_W[self.tried.only(label)])
+        value_W = (self.sums.total_CW if seen else self.estimate_CW)[cells].sum(axis=0)
+        return max(self.errors, key=lambda label: value_W[self.tried.only(label)])
 
     def has_pairs(self, group: int) -> bool:
         """Whether any domain has validation pairs of this activity group."""
@@ -166,6 +167,7 @@ def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
     base, estimate_W = tried.only(simple), evidence.estimate_CW[cell]
     lower_W = estimate_W - estimate_W[base] - ONE_SIDED * evidence.errors[simple][cell]
     sure_W = (lower_W > -ALLOWED_LOSS * estimate_W[base]) & evidence.has_pairs(group)  # Eq. (1)
+    # the simple model is always allowed, so that there is a choice
     sure_W[base] = True
     best = int(np.where(sure_W, estimate_W, -np.inf).argmax())
     weights = zip(tried.labels, tried.weight_WM[best].tolist(), strict=True)
@@ -184,7 +186,7 @@ def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
 
 
 def decision_table(decisions: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """The decisions as a table: domain, group, pairs, blend and its figure, simple model and its figure."""
+    """The decisions as a table: domain, group, pairs, blend and its metric, simple model and its metric."""
     import polars as pl
 
     return pl.DataFrame(

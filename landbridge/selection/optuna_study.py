@@ -41,6 +41,7 @@ def open_study(folder: Path | None, identity: Mapping[str, Any]) -> Iterator[Stu
     with locked(folder):
         _check(folder, identity)
         study = _study(_storage(folder / JOURNAL))
+        # trials of a killed process would count as running for ever
         _fail_running(study)
         yield study
 
@@ -54,6 +55,7 @@ def suggest(
 
     number = len(finished_trials(study))
     chance = generator(seed, "tuning", str(number))
+    # a new sampler per trial, seeded by its number: a resumed search draws what the killed one would have
     study.sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=int(chance.integers(2**32)))
     if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         study.enqueue_trial(dict(start))

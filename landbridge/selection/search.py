@@ -118,14 +118,15 @@ class _Search:
         method = self.method.with_settings(trial.params)
         options = replace(self.options, validate=watch, work_dir=None, progress=Silent())
         fitted = method.fit(self.valid.history, options)
-        if not watch.figures:
+        if not watch.values:
             watch(fitted)
         validated = [record for record in fitted.log if "valid" in record] or [
-            {"epoch": epoch, "valid": figure} for epoch, figure in enumerate(watch.figures)
+            {"epoch": epoch, "valid": value} for epoch, value in enumerate(watch.values)
         ]
         given, stopped = method.flat(), method.stopped(validated).flat()
         trial.set_user_attr("stopped", {key: stopped[key] for key in given if stopped[key] != given[key]})
         trial.set_user_attr("epochs", stopped.get("epochs"))
+        # values of different phases are not comparable: an earlier phase has a weaker model
         last = validated[-1].get("phase")
         return max(float(record["valid"]) for record in validated if record.get("phase") == last)
 
@@ -136,21 +137,21 @@ class _Watch:
 
     trial: Trial
     validate: Callable[[Fitted], float]
-    figures: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
     reporting_seconds: float = 0.0
 
     def __call__(self, fitted: Fitted) -> float:
         from optuna import TrialPruned
 
-        figure = self.validate(fitted)
+        value = self.validate(fitted)
         began = time.perf_counter()
-        self.trial.report(figure, len(self.figures))
-        self.figures.append(figure)
+        self.trial.report(value, len(self.values))
+        self.values.append(value)
         should_prune = self.trial.should_prune()
         self.reporting_seconds += time.perf_counter() - began
         if should_prune:
             raise TrialPruned
-        return figure
+        return value
 
 
 def _run(study: Study, shared: _Search, budget: Budget) -> float:
@@ -195,6 +196,7 @@ def _allowed(budget: Budget, space: Space) -> int:
 def _spent(trials: list[FrozenTrial], budget: Budget) -> bool:
     if not trials or budget.seconds is None:
         return False
+    # seconds of finished trials, not of the clock: a resumed search ends after the same trial
     return budget.seconds <= sum(float(trial.user_attrs["seconds"]) for trial in trials)
 
 
@@ -223,8 +225,8 @@ def _epochs(trial: FrozenTrial, method: Method) -> int | None:
     """The number of epochs up to the best one; None without epochs or without a validation."""
     if not trial.intermediate_values or not method.has_epochs:
         return None
-    figures = trial.intermediate_values
-    reached = max(sorted(figures), key=figures.__getitem__) + 1
+    reported = trial.intermediate_values
+    reached = max(sorted(reported), key=reported.__getitem__) + 1
     return int(trial.user_attrs.get("epochs", reached))
 
 

@@ -47,17 +47,19 @@ def run_epochs(
             record: Record = {"epoch": epoch, **values}
             if options.validate is not None and options.should_validate(epoch, epochs):
                 record["valid"] = float(options.validate(fitted(state)))
+                # strictly greater: of equal epochs the earliest is kept
                 if record["valid"] > max(_valid(log), default=-np.inf):
                     best = state
             log.append(record)
             task.step(epoch + 1, dict(_numbers(record)))
+            # every epoch, with the best state so far: a killed fit loses one epoch at most
             _save(options.work_dir, identity, state, log, best if options.patience else {})
     return (best if options.patience and best else state), tuple(log)
 
 
 def _out_of_patience(log: list[Record], patience: int | None) -> bool:
-    figures = _valid(log)
-    return patience is not None and bool(figures) and len(figures) - 1 - int(np.argmax(figures)) >= patience
+    values = _valid(log)
+    return patience is not None and bool(values) and len(values) - 1 - int(np.argmax(values)) >= patience
 
 
 def _valid(log: list[Record]) -> list[float]:
@@ -70,7 +72,7 @@ def _numbers(record: Mapping[str, object]) -> Iterator[tuple[str, float]]:
         if isinstance(value, float):
             yield name, value
         elif isinstance(value, Mapping):
-            yield from ((f"{name}, {key}", figure) for key, figure in _numbers(value))
+            yield from ((f"{name}, {key}", number) for key, number in _numbers(value))
 
 
 def _save(

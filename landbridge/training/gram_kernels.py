@@ -19,12 +19,14 @@ def row_products(
     """All of them, (P, P). The rows of the first gradient end at ``ends_P[0]``, where the second one's begin;
     a gradient may have a row of the table several times."""
     first_R, next_N = np.full(n_rows, -1, np.int32), np.empty(len(index_N), np.int32)
+    # a linked list of entries per table row, in the order of the gradients: no sort is needed
     for n in range(len(index_N) - 1, -1, -1):
         next_N[n] = first_R[index_N[n]]
         first_R[index_N[n]] = n
     out_PP = np.zeros((len(ends_P), len(ends_P)))
     sum_PF, here_P = np.empty((len(ends_P), grad_NF.shape[1]), grad_NF.dtype), np.empty(len(ends_P), np.int64)
     for first in range(len(index_N)):
+        # each table row once, at its first entry
         if first_R[index_N[first]] != first:
             continue
         n, p, n_groups = first, 0, 0

@@ -49,8 +49,10 @@ def run_phase(
     live |= {f"{name}|{key}": slot for name, own in slots.items() for key, slot in own.items()}
 
     def step(state: State, epoch: int) -> tuple[State, Record]:
+        # the state may come from a checkpoint, so the tensors follow it and not the other way round
         _load(live, state)
         memory = {k.removeprefix(WEIGHTING): v for k, v in state.items() if k.startswith(WEIGHTING)}
+        # seeded per epoch: a resumed fit draws the same dropout masks
         with _seeded(options.seed, phase.name, epoch):
             memory, values = _epoch(phase, slots, memory, epoch)
         return {**tensors.arrays(live), **{WEIGHTING + key: array for key, array in memory.items()}}, values
@@ -80,6 +82,7 @@ def _epoch(
         losses = Losses.of(phase.losses(batch), phase.parameters)
         values = {f"loss:{domain}": loss for domain, loss in losses.numbers.items()}
         _check(phase, epoch, number, values)
+        # before the backward pass, which frees the graph that a weighting may need
         weights, memory = phase.weighting.weights(losses, phase.parameters, memory)
         losses.backward(weights)
         gradients = tensors.take_gradients(phase.parameters)
@@ -99,9 +102,9 @@ def _epoch(
     return memory, {**means, **norm, **phase.weighting.log_values(memory), **phase.log_values()}
 
 
-def _check(phase: Phase[Batch], epoch: int, step: int, figures: Mapping[str, float]) -> None:
+def _check(phase: Phase[Batch], epoch: int, step: int, values: Mapping[str, float]) -> None:
     """Raise DivergenceError for the first value that is not finite."""
-    for name, value in figures.items():
+    for name, value in values.items():
         if not np.isfinite(value):
             raise DivergenceError(
                 f"Phase {phase.name!r} diverged in epoch {epoch}, step {step}: {name} is {value}; "

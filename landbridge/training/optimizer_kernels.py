@@ -77,6 +77,7 @@ def update(kind, table_RF, slots, rows_T, grad_TF, constants):
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
 def _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, beta2, eps):
     b1, b2, e, one = np.float32(beta1), np.float32(beta2), np.float32(eps), np.float32(1)
+    # β^n as exp(n ln β), in float64: n differs by row, which counts only the steps that touched it
     log1, log2 = np.log(beta1), np.log(beta2)
     for t in range(len(rows_T)):
         row = np.int64(rows_T[t])

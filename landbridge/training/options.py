@@ -29,6 +29,7 @@ class FitOptions:
     """
 
     seed: int = 0
+    # CPUs that this process may use, which can be fewer than the machine has
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     validate: Callable[[FittedModel], float] | None = None
     patience: int | None = None

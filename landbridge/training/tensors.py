@@ -47,12 +47,14 @@ def take_gradients(parameters: Mapping[str, Tensor]) -> dict[str, Gradient]:
     """Name -> gradient as distinct rows, for parameters that have one; every ``grad`` is reset to None."""
     taken = {name: tensor.grad for name, tensor in parameters.items()}
     for tensor in parameters.values():
+        # not zero: a parameter that the next batch does not use must get no step
         tensor.grad = None
     return {name: _rows(grad) for name, grad in taken.items() if grad is not None}
 
 
 def clip(gradients: Mapping[str, Gradient], max_norm: float | None) -> float:
     """The norm of all gradients together; where it exceeds ``max_norm`` they are scaled down to it."""
+    # float64: the squares of millions of numbers are added
     norm = float(sum(float(grad_TF.double().square().sum()) for _, grad_TF in gradients.values()) ** 0.5)
     if max_norm is not None and norm > max_norm:
         for _, grad_TF in gradients.values():
@@ -65,6 +67,7 @@ def step(optimizer: Optimizer, tensor: Tensor, slots: Slots, gradient: Gradient)
     rows_T, grad_TF = gradient
     table_RF = as_rows(tensor)
     if tensor.device.type == "cpu":
+        # NumPy views of the tensors' memory, which the kernel updates in place
         arrays = {key: slot.numpy() for key, slot in slots.items()}
         optimizer.step(table_RF.numpy(), arrays, rows_T.int().numpy(), grad_TF.contiguous().numpy())
     else:

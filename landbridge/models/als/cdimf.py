@@ -141,6 +141,7 @@ class CDIMF(Method):
         """The state of every domain; with ρ = 0 no user is tied."""
         everywhere = self.consensus.domains == "all"
         tied_U = consensus_users(train, everywhere, self.consensus.shared_fraction, seed)
+        # without a penalty nothing pulls towards z, so z must not be used for the items
         tied_U &= self.admm.rho > 0
         penalty = als.FrequencyRidge(self.alpha0, self.reg, self.frequency_exponent)
         return {
@@ -169,6 +170,7 @@ class CDIMF(Method):
         admm, rho = self.admm, self.admm.rho_in(epoch)
         exchange = epoch % self.consensus.every == 0
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
+        # ρ has just grown: the multiplier ρ t must stay what it was
         if admm.exact and epoch > admm.rho_warmup:
             state = state | _rescaled(domains, state, admm.rho_growth)
         facts: Record = {"rho": rho}
@@ -179,6 +181,7 @@ class CDIMF(Method):
         if "gap" in facts:
             previous_gap, rising = state["gap"]
             facts["rising"] = int(rising + 1) if facts["gap"] > previous_gap else 0
+            # part of the state, so that a resumed fit counts on
             state["gap"] = np.array([facts["gap"], facts["rising"]])
         self._check_divergence(state, facts)
         return state | self._items(domains, state, threads), facts
@@ -219,6 +222,7 @@ class CDIMF(Method):
                 domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
             )  # Eq. (2)
             count_U[domain.users[domain.tied]] += 1
+        # z minimises λ_z/2 ‖z‖² + ρ/2 Σ ‖x + t - z‖²
         shrunk_U = count_U + self.consensus.reg / rho if rho > 0 else count_U
         z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
         new: State = {"z": z_UF}
@@ -230,6 +234,8 @@ class CDIMF(Method):
             primal, tied_norm = primal + float(away_U.sum()), tied_norm + float(norm_U.sum())
             if dual:
                 new[f"t:{name}"] = t_UF  # Eq. (4)
+        # Primal and dual residual as in Boyd et al. 2011, Section 3.3; gap and shift are their relative
+        # sizes, which do not depend on the scale of the embeddings.
         moved, norm = (float(part_U.sum()) for part_U in kernels.squared_change(state["z"], z_UF))
         return state | new, {
             "rho": rho,
@@ -267,6 +273,8 @@ class CDIMF(Method):
             gap, shift = facts["gap"], facts["shift"]
             if max(gap, shift) < self.admm.tolerance:
                 break
+            # residual balancing (Boyd et al. 2011, Section 3.4.1): a larger ρ closes the gap, a smaller one
+            # lets z settle
             factor = 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
             rho, state = rho * factor, state | _rescaled(domains, state, factor)
         return state, {"closing_rounds": rounds, **facts}
@@ -277,6 +285,7 @@ class CDIMF(Method):
         A gap that keeps growing is an error too for the published program, unless ``admm.on_divergence``
         is "log".
         """
+        # the comparison is false for NaN, too
         if not all((np.abs(array) < MAX_VALUE).all() for array in state.values()):
             raise DivergenceError(
                 f"Training of CDIMF diverged (embeddings above {MAX_VALUE:.0e}); lower admm.rho "

@@ -90,6 +90,7 @@ class ALSModel(DotProductModel):
         part_BD = self.rule.parties(domain, counts_BD)
         ridge_B = self.rule.ridge(counts_BD, part_BD)
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
+        # queries with the same parties share a Gramian, hence one eigendecomposition
         patterns, pattern_B = np.unique(part_BD, axis=0, return_inverse=True)
         for pattern, part_D in enumerate(patterns):
             chosen_B = np.flatnonzero(pattern_B.reshape(-1) == pattern)
@@ -156,6 +157,7 @@ class ALSModel(DotProductModel):
         for name in parties:
             y_NF = self.item_IF[name][events[name].columns].astype(np.float64)
             system_FF += self.rule.alpha0 * self._gramians[name] + (y_NF.T * _weights(events[name])) @ y_NF
+        # A is symmetric: x · v = Σ_n w_n y_n · (A⁻¹ v), so one solve serves all events
         towards_F = np.linalg.solve(system_FF, self.item_IF[domain][item].astype(np.float64))
         return {
             name: (_weights(row) * (self.item_IF[name][row.columns] @ towards_F)).astype(np.float32)
@@ -199,6 +201,7 @@ def _gather(
             weights.append(rows.weights[kept_N])
     n_factors = item_IF[names[0]].shape[1]
     owner_J = np.concatenate([*owners, np.empty(0, np.int64)])
+    # stable: the events of a query keep their order, and its sums the same bits in every batch
     order_J = np.argsort(owner_J, kind="stable")
     touched_JF = np.concatenate([*columns_JF, np.empty((0, n_factors), np.float32)])
     weight_J = np.concatenate([*weights, np.empty(0, np.float32)])[order_J]

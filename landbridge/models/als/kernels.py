@@ -48,6 +48,7 @@ def solve_rows(
     """
     n_factors = rotated_IF.shape[1]
     for chunk in prange(len(bounds_C) - 1):
+        # scratch memory of a chunk, reused by its rows; TILE rows more for the padding
         scaled_NF = np.empty((longest + TILE, n_factors), np.float32)
         dual_N = np.empty(longest + TILE, np.float32)
         scale_F = np.empty(n_factors, np.float32)
@@ -65,6 +66,8 @@ def solve_rows(
                 if _solve_steps(columns_N, weight_N, rotated_IF, scale_F, pull_F, tolerance, x_F):
                     continue
             for f in range(n_factors):
+                # D^(-1/2) on both sides makes every system the identity plus a positive semidefinite matrix
+                # (for weights of 1): Cholesky is then safe in float32 however small the ridge is
                 scale_F[f] = 1 / np.sqrt(spectrum_F[f] + ridge_R[row])
                 x_F[f] = pull_RF[row, f] * scale_F[f] if pulled else np.float32(0)
             if n >= long_from:
@@ -84,6 +87,7 @@ def _solve_short(columns_N, weight_N, rotated_IF, root_F, x_F, scaled_NF, dual_N
         y_F = rotated_IF[columns_N[i]]
         for f in range(n_factors):
             scaled_NF[i, f] = y_F[f] * root_F[f]
+    # padding has the diagonal 1 and the right-hand side 0, so its solution is 0
     scaled_NF[n:padded] = 0
     kernel_NN = np.zeros((padded, padded), np.float32)
     _add_gramian(scaled_NF, padded, n_factors, kernel_NN)
@@ -111,6 +115,7 @@ def _solve_long(columns_N, weight_N, rotated_IF, root_F, x_F):
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
         for i in range(size):
+            # the root on both factors keeps the Gramian symmetric: only its lower triangle is computed
             root_w = np.sqrt(weight_N[start + i]) if len(weight_N) else np.float32(1)
             y_F = rotated_IF[columns_N[start + i]]
             for f in range(n_factors):

@@ -40,6 +40,7 @@ class DomainState:
         if everywhere:
             takes_part_U = takes_part_U | tied_U
         users = np.flatnonzero(takes_part_U)
+        # index among the domain's own users; the entries of all others are never read
         local_U = (np.cumsum(takes_part_U) - 1).astype(np.int32)
         own = Interactions(
             local_U[events.user_idx], events.item_idx, len(users), events.n_items, events.weight

@@ -131,6 +131,7 @@ def basis(factors_RF: Float32, threads: int) -> Basis:
     """The eigenbasis of the Gramian of an embedding matrix, and the embeddings in that basis, Eq. (2)."""
     spectrum_F, rotation_FF = np.linalg.eigh(gramian(factors_RF, threads))
     rotation_FF = np.ascontiguousarray(rotation_FF, np.float32)
+    # rounding can leave an eigenvalue just below 0, and D must be positive
     return Basis(rotation_FF, np.maximum(spectrum_F, 0), rotate(factors_RF, rotation_FF, threads))  # Eq. (2)
 
 
@@ -151,6 +152,7 @@ def solve(
 
     n_factors = fixed.rotated_IF.shape[1]
     counts_R = rows.lengths
+    # Eq. (3) takes about n²F + n³/3 operations, Eq. (4) nF² + F³/3
     long_from = max(n_factors // 2, 1)
     solver, start_RF = options.solver, options.start_RF
     steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from
@@ -179,6 +181,7 @@ def _even_chunks(counts_R: Int64, n_factors: int, steps_from: int) -> Int64:
     """Row boundaries of chunks with about equal operation counts, (CHUNKS + 1,)."""
     each_R = np.where(counts_R < steps_from, np.minimum(counts_R, n_factors), EXPECTED_STEPS)
     work_R = np.cumsum(n_factors * (2.0 + counts_R * (2 + each_R)))
+    # row lengths are skewed: chunks of equally many rows would leave threads idle
     marks = np.linspace(0, work_R[-1] if len(work_R) else 0, CHUNKS + 1)[1:-1]
     inner = np.searchsorted(work_R, marks)
     return np.concatenate(([0], inner, [len(counts_R)])).astype(np.int64)
@@ -190,4 +193,5 @@ def _over_blocks(work: Callable[[slice], T], rows: int, threads: int) -> Iterato
         yield from map(work, blocks)
         return
     with ThreadPoolExecutor(threads) as pool:
+        # map yields in the order of the blocks: a sum over them has the same bits for any number of threads
         yield from pool.map(work, blocks)

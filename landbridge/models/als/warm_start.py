@@ -35,6 +35,7 @@ def initial_items(previous: ALSModel | None, train: MultiDomain, domain: str, dr
     if previous is None or domain not in previous.history.domain_names:
         return drawn_IF
     place_I = previous.history.items[domain].index(train.items[domain].ids)
+    # place -1, a new item, reads the last row, which ``where`` discards
     return np.where(place_I[:, None] >= 0, previous.item_IF[domain][place_I], drawn_IF)
 
 

@@ -91,6 +91,7 @@ class DotProductModel(ColdStartMixin):
 
     def rows_state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """The distinct user arrays, the items, the array that each domain uses, and the cold policy."""
+        # domains that share an array share it again after loading: it is stored once
         distinct = list({id(array): array for array in self.user_UF.values()}.values())
         place = {id(array): number for number, array in enumerate(distinct)}
         arrays: dict[str, npt.NDArray[Any]] = {f"user:{n}": array for n, array in enumerate(distinct)}
@@ -122,4 +123,5 @@ def embeddings_from(
 
 
 def _is_finite(rows_RF: Float32) -> bool:
+    # NaN and infinity survive a sum, so no mask is allocated; float32 could overflow
     return rows_RF.dtype == np.float32 and bool(np.isfinite(np.sum(rows_RF, dtype=np.float64)))

@@ -40,6 +40,7 @@ def log_ratio_estimate(log_g_B: Tensor, tau_B: Tensor, rho: float, log_s_B: Tens
     """
     value_B = tau_B * (log_g_B.detach() + rho)
     ratio_B = tau_B * (log_g_B - log_s_B.detach()).exp()  # Eq. (2)
+    # the ratio adds its gradient and the value 0
     return value_B + ratio_B - ratio_B.detach()
 
 
@@ -54,6 +55,7 @@ def bpr(positive_B: Tensor, negative_B: Tensor) -> Tensor:
     """Eq. (4), (B,); log 2 where both scores are equal."""
     from torch.nn.functional import softplus
 
+    # softplus(-x) = -log σ(x), without overflow for large x
     return softplus(negative_B - positive_B)
 
 

@@ -54,6 +54,7 @@ def score_gradients(name: str, score_NJ: Float32) -> Float32:
         below_NK = _sigmoid(score_NJ[:, 1:] - score_NJ[:, :1]) / np.float32(score_NJ.shape[1] - 1)
         return np.concatenate([-below_NK.sum(axis=1, keepdims=True), below_NK], axis=1)
     gradient_NJ = _sigmoid(score_NJ) if name == "bce" else 2 * score_NJ
+    # column 0 is the positive, whose label is 1
     gradient_NJ[:, 0] -= 1 if name == "bce" else 2
     return np.asarray(gradient_NJ / np.float32(score_NJ.shape[1]))
 

@@ -63,6 +63,7 @@ def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind,
                 full_RF[rows_T[t]] = grad_TF[t]
             propagate(graph, full_RF, layers, final_RF, spare_RF)  # symmetric: backward is forward
             for t in range(touched):
+                # only the touched rows are cleared: clearing all would cost a pass over the table per step
                 full_RF[rows_T[t]] = 0
                 grad_TF[t] = final_RF[rows_T[t]]
         _add_penalty(table_RF, rows_T, starts_T, touched, np.float32(reg), grad_TF)
@@ -226,9 +227,11 @@ def fold_rows(item_IF, offsets, columns, weight, ranges, passes, reg, kind, cons
         x_1F, g_1F = np.zeros((1, n_factors), np.float32), np.zeros((1, n_factors), np.float32)
         slots = np.zeros_like(x_1F), np.zeros_like(x_1F), np.zeros(1, np.int32)
         for step in range(passes * len(own_N)):
+            # constant keys: the same events give the same embedding, alone or in a batch
             n = drawn(np.uint64(0), step, 0, len(own_N))
             domain = np.searchsorted(starts_D, own_N[n], side="right") - 1
             low, high = starts_D[domain], starts_D[domain + 1]
+            # a user who has every item of the domain has no negative in it
             if np.searchsorted(own_N, high) - np.searchsorted(own_N, low) == high - low:
                 continue
             other = negative(

@@ -79,6 +79,7 @@ class PairwiseTable:
         """
         from landbridge.models.pairwise.kernels import descend
 
+        # copies: with patience the previous state may be the best one so far
         new = {key: state[key].copy() for key in SLOTS}
         user_N, positive_N, negative_N, weight = pairs or self.pairs.epoch(number)
         first_item = np.int32(self.events.n_users)
@@ -124,6 +125,7 @@ class PairwiseTable:
         columns = np.concatenate([users.columns + np.int32(self.events.n_users), items.columns])
         degree_R = np.diff(offsets)
         scale_R = (1 / np.sqrt(np.maximum(degree_R, 1))).astype(np.float32)
+        # degrees are skewed: chunks of equally many rows would leave threads idle
         work_R = np.cumsum(degree_R + 1)
         inner = np.searchsorted(work_R, np.linspace(0, work_R[-1] if len(work_R) else 0, CHUNKS + 1)[1:-1])
         return offsets, columns, scale_R, np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64)

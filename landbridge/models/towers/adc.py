@@ -102,6 +102,7 @@ class ADC(TowerMethod):
             towers.last_shared,
             self.balance_alpha,
             0.0 if idle else self.balance_lr,
+            # "step" would change learning rates even with fixed weights
             "rate" if idle and self.complexity == "step" else self.complexity,
             sizes={name: len(events) for name, events in train.domains.items()},
             own=_own(towers, train),

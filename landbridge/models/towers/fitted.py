@@ -89,6 +89,7 @@ class TowerModel(ColdStartMixin):
         names = [name for name, own in zip(self.history.domain_names, own_D, strict=True) if own]
         rows_BF = np.tile(self._mean_F[domain], (len(queries), 1))
         pairs = sum(len(rows.columns) for rows in (queries.events or {}).values())
+        # bounds the memory of a step, which keeps the activations of all its pairs
         parts = -(-pairs * (1 + self.rule.per_positive) // PAIRS)
         for chosen_B in np.array_split(np.arange(len(queries)), max(parts, 1)):
             some, folded_BF = queries.take(chosen_B), rows_BF[chosen_B]
@@ -135,6 +136,7 @@ class TowerModel(ColdStartMixin):
 
         towers, item_IF = self.towers, self.weights[f"item.{domain}"]
         padding = (0, -len(item_IF) % TILE)
+        # W [e ; y] = W_e e + W_y y: the item part of the first layer does not depend on the user
         layers = [f"{towers.layers(domain)[0]}.weight", *["cross.0.weight"][: len(towers.others(domain))]]
         parts = [self.weights[name][:, towers.width :] @ item_IF[:, : towers.width].T for name in layers]
         product_GI = np.ascontiguousarray(item_IF[:, towers.width :].T)
@@ -148,6 +150,7 @@ class TowerModel(ColdStartMixin):
         towers, out_H = self.towers, self.weights[self.towers.out(domain)]
         catalogue, (layer_L4, flat) = self._catalogue[domain], self._layers[domain]
         mask_BT = np.concatenate([np.ones((len(rows_BF), 1), bool), sides.has_BS], axis=1)
+        # at least 1: a user without events elsewhere has no other tower to average
         share_B = (1 / np.maximum(mask_BT.sum(axis=1) - 1, 1)).astype(np.float32)
         first_BTH = self._first(domain, rows_BF, sides, share_B)
         product_BG = rows_BF[:, towers.width :] * out_H[len(out_H) - towers.product :]

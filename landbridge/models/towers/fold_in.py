@@ -53,6 +53,7 @@ class FoldInQueries(NamedTuple):
     @classmethod
     def of(cls, rows: Ragged, sides: SideInputs, n_items: int) -> FoldInQueries:
         """The events of users who lack an item of the domain: for the others there is no negative."""
+        # place -1 takes an empty row
         rows = rows.take(np.where(rows.lengths < n_items, np.arange(len(rows)), -1))
         return cls(rows, rows.entry_rows, rows.weights, sides)
 
@@ -89,7 +90,9 @@ def optimise_users(
             item_NJ = _with_negatives(rule, history, domain, own.rows, step)
             at = _Pairs(own, rows_BF, item_NJ)
             gradient_NF = _event_gradients(towers, weights, rule.loss, domain, at)
+            # add.at and not +=, which would keep only the last event of each user
             np.add.at(grad_BF, own.owner_N, own.weight_N[:, None] * gradient_NF)
+        # the mean over a user's events: λ weighs the same for long and for short histories
         grad_AF = grad_BF[active_B] / total_B[active_B, None] + rule.reg * rows_BF[active_B]
         optimizer.step(rows_BF, slots, active_B, grad_AF.astype(np.float32))
 
@@ -133,6 +136,7 @@ def backward(
         if _crossed(towers, level, names):
             through = (grad @ weights[f"cross.{level}.weight"]) * cache.share_N1
             below += cache.mask_TN1 * through.sum(axis=0)
+            # a tower's cross input is the mean of the *other* towers: its own part comes off again
             below[:running] -= cache.mask_TN1[:running] * through
         grad = below
     return grad

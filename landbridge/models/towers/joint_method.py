@@ -87,6 +87,7 @@ class JointMethod(Method):
             loss: dict[str, Tensor] = {}
             views: dict[str, dict[str, Tensor]] = {}
             for domain, batch in step.items():
+                # a view per domain: one backward pass then leaves every domain's own gradient
                 views[domain] = {at: view(weights[at])} if at else {}
                 own = {**weights, **views[domain]}
                 index = [torch.from_numpy(array).long().to(device) for array in batch[:3]]

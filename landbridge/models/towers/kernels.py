@@ -41,6 +41,7 @@ def score_catalogue(first_BTH, item_2HI, share_B, mask_BT, layer_L4, flat, wides
         total = np.empty((2, widest, TILE), np.float32)
         score = np.empty(TILE, np.float32)
         for start in range(0, item_2HI.shape[2], TILE):
+            # a tile of items serves all users of the chunk while it is in the cache
             for b in range(chunk * USERS, min((chunk + 1) * USERS, n_users)):
                 _first(first_BTH[b, 0], item_2HI[0], np.float32(1), start, below[0])
                 for t in range(1, n_towers):

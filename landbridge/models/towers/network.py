@@ -168,6 +168,7 @@ def embed_batch(table_RF: Tensor, index: Tensor) -> Tensor:
     from torch.nn.functional import embedding
 
     known = index.reshape(-1) >= 0
+    # the usual case, without the copy below
     if bool(known.all()):
         return embedding(index, table_RF, sparse=True)
     rows_RF = table_RF.new_zeros(len(known), table_RF.shape[1])
@@ -194,5 +195,6 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, init_std
         return rng.standard_normal(shape, np.float32) * np.float32(init_std)
     if name.endswith(".bias"):
         return np.zeros(shape, np.float32)
+    # keeps the variance through ReLU layers (He et al., ICCV 2015)
     bound = np.sqrt(6 / shape[-1])
     return np.asarray(rng.uniform(-bound, bound, shape), np.float32)
