@@ -67,6 +67,7 @@ def has_duplicate(
     """
     _check(jaccard, min_users)
     users, items = np.asarray(user_idx, np.int32), np.asarray(item_idx, np.int32)
+    # a held-out event is not in the history: its user is added to the counts below
     own_T = (~history[domain].contains(users, items)).astype(np.int64)
     duplicate_T = np.zeros(len(users), bool)
     for other in history.domain_names:
@@ -113,6 +114,7 @@ def _duplicates(
         low, high = (a.counts[start] + joining) * jaccard, (a.counts[stop - 1] + joining) / jaccard
         left, right = np.searchsorted(b.counts, [np.floor(low), np.ceil(high) + 1])
         if left < right:
+            # a sparse product: entry (i, j) is the number of users who have both items
             shared = (a.matrix[start:stop] @ b.matrix[left:right].T).tocoo()
             either = a.counts[start + shared.row] + b.counts[left + shared.col] - shared.data
             keep = (shared.data + joining >= min_users) & ((shared.data + joining) / either >= jaccard)
@@ -157,6 +159,7 @@ def _blocks(a: _Ordered, b: _Ordered) -> Iterator[tuple[int, int]]:
     """Runs of items of ``a`` whose users differ by less than a quarter and whose product stays small."""
     if not len(a.items) or not len(b.items):
         return
+    # an upper bound of the non-zeros that an item contributes to the product
     work_I = a.matrix @ np.asarray(b.matrix.sum(axis=0), np.int64)
     band_I = np.floor(np.log(a.counts) / np.log(1.25)).astype(np.int64)
     chunk_I = np.cumsum(work_I) // BLOCK

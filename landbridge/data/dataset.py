@@ -44,6 +44,8 @@ class MultiDomain:
             if titles.shape != (len(self.items[name]),):
                 raise DataError(f"Domain {name!r} needs one title per item.")
         for mapping in ("items", "domains", "titles", "memberships"):
+            # the dataclass is frozen, but a dict in it would not be: fits and fingerprints rely on equal
+            # data
             object.__setattr__(self, mapping, MappingProxyType(dict(getattr(self, mapping))))
 
     @property
@@ -124,6 +126,7 @@ class MultiDomain:
             digest.update(name.encode())
             _update(digest, self.items[name].ids)
             for array in (events.user_idx, events.item_idx, events.weight, events.time):
+                # a missing column and an empty one must differ
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -142,4 +145,5 @@ def _update(digest: hashlib._Hash, ids: IdArray) -> None:
     if ids.dtype == np.int64:
         digest.update(ids.tobytes())
     else:
+        # with a separator: ["ab", "c"] and ["a", "bc"] must differ
         digest.update("\x00".join(ids.tolist()).encode())

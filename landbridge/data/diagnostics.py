@@ -171,11 +171,14 @@ def _boundary(log_S2: Float64) -> int | None:
     rank_S2 = _ranks(log_S2)
     product_S = np.prod((rank_S2 - rank_S2.mean(axis=0)) / rank_S2.std(axis=0), axis=1)
     size = len(product_S)
+    # both sides need enough users for a correlation
     cuts = np.arange(max(FEW_EVENTS, size // 100), size - max(FEW_EVENTS, size // 100))
     if not len(cuts):
         return None
+    # cumulative sums give the means of both sides for every cut in one pass
     sum_K = np.cumsum(product_S)[cuts - 1]
     gap_K = sum_K / cuts - (product_S.sum() - sum_K) / (size - cuts)
+    # the gap in standard errors, else the most uneven cut would win by chance
     z_K = np.abs(gap_K) * np.sqrt(cuts * (size - cuts) / size) / product_S.std()
     best = int(z_K.argmax())
     sides = (log_S2[: cuts[best]], log_S2[cuts[best] :])
@@ -198,6 +201,7 @@ def _ranks(log_S2: Float64) -> Float64:
 
 def _bound(r: float, size: int, errors: float) -> float:
     """The correlation ``errors`` standard errors away, by Fisher's transformation."""
+    # arctanh is infinite at ±1
     return float(np.tanh(np.arctanh(np.clip(r, -0.999999, 0.999999)) + errors / np.sqrt(size - 3)))
 
 

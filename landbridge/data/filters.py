@@ -29,6 +29,7 @@ def _core(events: Interactions, k: int) -> Mask:
     while True:
         user_U = np.bincount(events.user_idx[alive], minlength=events.n_users)
         item_I = np.bincount(events.item_idx[alive], minlength=events.n_items)
+        # users and items leave at the same time; the largest k-core is unique, so the order does not matter
         still = alive & (user_U[events.user_idx] >= k) & (item_I[events.item_idx] >= k)
         if still.sum() == alive.sum():
             return alive
@@ -58,6 +59,7 @@ def _kept(data: MultiDomain, kept: dict[str, Mask]) -> MultiDomain:
 
 
 def _renumbered(events: Interactions, user_U: Mask, item_I: Mask) -> Interactions:
+    # the new index of each kept user is the number of kept ones before; others are never read
     user_place = np.cumsum(user_U, dtype=np.int32) - np.int32(1)
     item_place = np.cumsum(item_I, dtype=np.int32) - np.int32(1)
     return Interactions(

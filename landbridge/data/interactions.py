@@ -37,6 +37,7 @@ class Interactions:
             raise DataError("Interactions must be sorted by user and item without repeats; use from_events.")
         for array in (self.user_idx, self.item_idx, self.weight, self.time):
             if array is not None:
+                # arrays are shared between splits and models, so a write would change all of them
                 array.flags.writeable = False
 
     @classmethod
@@ -57,6 +58,7 @@ class Interactions:
         users, items = np.asarray(user_idx, np.int64), np.asarray(item_idx, np.int64)
         weights = None if weight is None else np.asarray(weight, np.float32)
         times = None if time is None else np.asarray(time, np.int64)
+        # int64: the product exceeds 32 bits at a few ten thousand users and items
         key = users * max(n_items, 1) + items
         order = _sorted(key, times)
         key = key[order]
@@ -121,6 +123,7 @@ class Interactions:
         """Whether each (user, item) pair has an event, (M,)."""
         if not len(self):
             return np.zeros(np.shape(user_idx), bool)
+        # sorted, as events are: a binary search per pair needs no hash table
         own = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
         wanted = np.asarray(user_idx, np.int64) * self.n_items + np.asarray(item_idx, np.int64)
         place = np.minimum(np.searchsorted(own, wanted), len(own) - 1)

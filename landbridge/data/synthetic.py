@@ -43,6 +43,7 @@ def checkerboard(domains: int = 2, users: int = 40, items: int = 20, seed: int =
     likes_UI = np.arange(users)[:, None] % 2 == np.arange(items) % 2
     history, valid, test = {}, {}, {}
     for name in [f"board_{number}" for number in range(domains)]:
+        # items that are not liked sort behind all liked ones, whose chance is below 1
         chance_UI = np.where(likes_UI, generator(seed, "checkerboard", name).random((users, items)), 2.0)
         best_U2 = np.argsort(chance_UI, axis=1)[:, :2]
         rows, columns = np.nonzero(likes_UI & (chance_UI > np.sort(chance_UI, axis=1)[:, 1:2]))

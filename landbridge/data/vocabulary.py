@@ -106,5 +106,6 @@ def whole_number(raw: str | int) -> int | None:
         number = raw if isinstance(raw, int) else int(raw) if len(raw) <= LONGEST else None
     except ValueError:
         return None
+    # int() also reads "007" and " 7", which are other ids
     written = isinstance(raw, int) or str(number) == raw
     return number if written and number is not None and -(2**63) <= number < 2**63 else None

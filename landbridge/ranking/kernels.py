@@ -46,6 +46,8 @@ def count_unseen(
         for other in range(len(scores_I)):
             above += scores_I[other] > mark
             ties += scores_I[other] == mark
+        # All items are counted first, and the few seen ones are taken off again: no look-up in the inner
+        # loop. unique, as a history may hold an item twice.
         for other in np.unique(columns[offsets[row] : offsets[row + 1]]):
             if other != item:
                 above -= scores_I[other] > mark

@@ -126,7 +126,7 @@ class _Search:
         given, stopped = method.flat(), method.stopped(validated).flat()
         trial.set_user_attr("stopped", {key: stopped[key] for key in given if stopped[key] != given[key]})
         trial.set_user_attr("epochs", stopped.get("epochs"))
-        # values of different phases are not comparable: an earlier phase has a weaker model
+        # only the last phase has the model that is returned
         last = validated[-1].get("phase")
         return max(float(record["valid"]) for record in validated if record.get("phase") == last)
 

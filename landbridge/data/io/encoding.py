@@ -61,6 +61,7 @@ def encode(column: pl.Series, ids: pl.Series) -> Int32:
     import polars as pl
 
     if column.dtype == pl.String:
+        # the physical value of an Enum is the position among its categories
         return column.cast(pl.Enum(ids)).to_physical().to_numpy().astype(np.int32)
     numbered = ids.alias("id").to_frame().with_row_index("place")
     joined = column.alias("id").to_frame().join(numbered, on="id", how="left", maintain_order="left")

@@ -82,6 +82,7 @@ class EventTable:
             )
         if column.dtype.is_float():
             self.raise_on_bad_rows(column.is_nan().fill_null(False), "time", "is NaN", "fill or remove it")
+            # fractions of a second are dropped: times are whole seconds everywhere
             column = column.floor()
         self.raise_on_bad_rows(column.is_null(), "time", "is missing or no time", "fill it or remove the row")
         self.raise_on_bad_rows(

@@ -61,6 +61,7 @@ def _parquet(content: Path | bytes) -> pl.LazyFrame:
 def _json_lines(content: Path | bytes) -> pl.LazyFrame:
     import polars as pl
 
+    # all rows: a field may occur for the first time late in the file
     return pl.scan_ndjson(content, infer_schema_length=None)
 
 
@@ -114,6 +115,7 @@ def in_seconds(frame: pl.DataFrame) -> pl.DataFrame:
 
     if "time" not in frame.columns:
         return frame
+    # 10**11 seconds are in the year 5138, and 10**11 milliseconds in 1973
     number = pl.col("time").cast(pl.Int64, strict=False)
     return frame.with_columns(pl.when(number >= 10**11).then(number // 1000).otherwise(number).alias("time"))
 

@@ -231,6 +231,7 @@ def _memberships(events_of: Mapping[str, Events], source: Source) -> dict[str, n
         belongs_ID = np.zeros((len(events.item.ids), len(names)), bool)
         usable_M = (listed >= 0) & (column >= 0)
         belongs_ID[listed[usable_M], column_of[column[usable_M]]] = True
+        # an item always belongs to the domain that lists it
         belongs_ID[:, names.index(name)] = True
         belongs[name] = belongs_ID
     return belongs

@@ -43,6 +43,7 @@ def read_table(
             chosen.pop("title", None)  # the title of the review
         wanted = {role: name for role, name in chosen.items() if role in roles}
         picked = lazy.select(pl.col([name]).alias(role) for role, name in wanted.items())
+        # only the needed columns, in chunks: review files may be larger than memory
         frame = picked.collect(engine="streaming")
         frame = formats.in_seconds(frame) if formats.is_amazon_2023(names) else frame
         return EventTable(frame, where)
@@ -72,6 +73,7 @@ def read_sql(query: str, connection: Any) -> pl.DataFrame:
             path = Path(connection.removeprefix("sqlite:///"))
             if not path.is_file():
                 raise DataError(f"There is no database file {path}; check the URI {connection!r}.")
+            # connect would create a missing file, hence the test above
             opened = sqlite3.connect(path)
             try:
                 return _by_connection(query, opened)
@@ -98,6 +100,7 @@ def _choose(names: list[str], columns: Mapping[str, str], where: str) -> dict[st
     for name in columns.values():
         if name not in names:
             raise DataError(f"{where}: {unknown('column', name, names)}")
+    # RecBole writes the type behind a colon; reversed, so that of equal names the first column wins
     lowered = {name.lower().split(":")[0]: name for name in reversed(names)}
     guessed = {
         role: next(lowered[name] for name in usual if name in lowered)
@@ -113,6 +116,7 @@ def _scan(path: Path) -> pl.LazyFrame:
         raise DataError(f"There is no file {path}; check the path.")
     packed = path.suffix.lower() == ".gz"
     scan = formats.scanner((Path(path.stem) if packed else path).suffix.lower(), path)
+    # polars scans no gzip, so the unpacked bytes are kept in memory
     content = _unpacked(path) if packed else path
     if not (len(content) if isinstance(content, bytes) else path.stat().st_size):
         raise DataError(f"File {path} is empty; give a file with a header and events.")

@@ -96,6 +96,7 @@ def _link_column(table: pl.DataFrame, name: str, event_ids: pl.Series) -> pl.Ser
     if filled.is_duplicated().any():
         twice = filled.filter(filled.is_duplicated())[0]
         raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per user.")
+    # not strict: ids that do not convert become null, and are reported below
     column = table[name].cast(event_ids.dtype, strict=False)
     if column.null_count() > table[name].null_count():
         raise DataError(

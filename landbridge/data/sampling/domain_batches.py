@@ -64,6 +64,7 @@ class DomainBatches:
         steps = min(-(-sum(counts) // self.size), max(counts))  # Eq. (1)
         for step in range(steps):
             parts = {
+                # proportional cuts: every domain spreads its events evenly over the steps of the epoch
                 name: batch.part(step * n // steps, (step + 1) * n // steps)
                 for (name, batch), n in zip(whole.items(), counts, strict=True)
             }
@@ -97,6 +98,7 @@ class DomainBatches:
             rows = self.data[name].by_user
             count_N = rows.lengths[user_N]
             has_N = count_N > 0
+            # a place that may be out of range where the user has no event; it is masked in the next line
             place_N = rows.offsets[user_N] + (chance_NS[:, column] * count_N).astype(np.int64)
             side_NS[has_N, column] = rows.columns[place_N[has_N]]
         return side_NS

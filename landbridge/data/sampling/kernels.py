@@ -17,7 +17,10 @@ TRIES = 64  # draws by popularity before the uniform one
 @njit(nogil=True, error_model="numpy", cache=True)
 def drawn(key, number, attempt, size):
     """A whole number below ``size``, uniform but for a bias of size / 2³²."""
+    # a counter-based generator (splitmix64): a draw depends on key, number and attempt only, so it is the
+    # same in any order and on any number of threads
     bits = _mixed(_mixed(key + np.uint64(number) * GOLDEN) + np.uint64(attempt) * GOLDEN)
+    # multiply and shift, after Lemire (2019): no division
     return np.int64((bits >> np.uint64(32)) * np.uint64(size) >> np.uint64(32))
 
 

@@ -98,6 +98,7 @@ class Pairwise:
         starts_D, _, _ = self.ranges
         size_D = np.diff(starts_D)
         domain_N = np.searchsorted(starts_D, self.events.item_idx, side="right") - 1
+        # a user has each item at most once, so counting events counts items
         key_N = self.events.user_idx.astype(np.int64) * len(size_D) + domain_N
         own_N = np.bincount(key_N, minlength=1)[key_N]
         return np.flatnonzero(own_N < size_D[domain_N])

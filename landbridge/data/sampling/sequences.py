@@ -93,6 +93,7 @@ class Windows:
         # Sorting by length within blocks saves padding; across blocks the order stays random.
         block_W = np.arange(len(order_W)) // (self.size * SORTED_AT_ONCE)
         order_W = order_W[np.lexsort((count_W[order_W], block_W))]
+        # batches in random order: else each block would go from short to long windows
         starts = np.arange(0, len(order_W), self.size)
         for start in rng.permutation(starts):
             chosen_B = order_W[start : start + self.size]
@@ -106,6 +107,8 @@ class Windows:
     def _cuts(self, rng: np.random.Generator) -> tuple[Int64, Int64, Int64]:
         """Row, first event and number of inputs of every window, (W,) each; the first of a row is shorter."""
         inputs_R, length = self._inputs_R, self.length
+        # a first window of random length shifts all cuts of a long history, so that every event is seen
+        # with varying context
         first_R = np.where(inputs_R > length, rng.integers(1, length + 1, len(inputs_R)), inputs_R)
         more_R = -(-(inputs_R - first_R) // length)
         windows_R = np.where(inputs_R > 0, 1 + more_R, 0)
@@ -144,6 +147,7 @@ def _own_sequences(history: MultiDomain, queries: Queries) -> Ragged:
 
 def _hashed(user_N: Int32, item_N: Int32) -> npt.NDArray[np.uint64]:
     """A pseudo-random number for each (user, item) pair: the finaliser of splitmix64."""
+    # both indices are int32, so the key is unique
     key_N = (user_N.astype(np.uint64) << np.uint64(32)) | item_N.astype(np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         key_N = (key_N ^ (key_N >> np.uint64(shift))) * np.uint64(factor)

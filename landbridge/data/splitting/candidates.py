@@ -77,6 +77,8 @@ def _fill(table_TC, user_T, pool, mark_I, held_off, held_items, own_off, own_ite
     for row in range(n_rows):
         user = user_T[row]
         mark_I[own_items[own_off[user] : own_off[user + 1]]] = 2 * row
+        # Marks grow with the row, so the array is never cleared. Held-out items come last: they stay
+        # forbidden even where items of the history are allowed.
         mark_I[held_items[held_off[user] : held_off[user + 1]]] = 2 * row + 1
         if _draw_row(table_TC[row], pool, mark_I, 2 * row, rng) == width:
             continue

@@ -126,6 +126,7 @@ def _divide(data: MultiDomain, valid: Mapping[str, Mask], test: Mapping[str, Mas
         if not any(mask_N.any() for mask_N in masks.values()):
             raise DataError(f"This split leaves no {part} rows: give more events or other settings.")
     tables = data.domains
+    # the test history has the validation events: the final model is fitted on both
     test_history = {name: events.take(~test[name]) for name, events in tables.items()}
     valid_history = {name: events.take(~(test[name] | valid[name])) for name, events in tables.items()}
     return Split(
@@ -159,6 +160,7 @@ def _place_from_end(events: Interactions, time_N: Int64 | None, rng: np.random.G
 
 def _from_end(user_N: Int32, offsets: Int64, time_N: Int64 | None, chance_N: Float64) -> Int64:
     """The same for events in any order, (N,); sorted by user, those of u are ``offsets[u:u + 2]``."""
+    # lexsort sorts by the last key first: user, then time, then chance
     keys = (chance_N, user_N) if time_N is None else (chance_N, time_N, user_N)
     place_N = np.empty(len(user_N), np.int64)
     place_N[np.lexsort(keys)] = np.arange(len(user_N))
@@ -167,6 +169,7 @@ def _from_end(user_N: Int32, offsets: Int64, time_N: Int64 | None, chance_N: Flo
 
 def _cuts(times: Int64, valid: float, test: float) -> tuple[int, int]:
     ordered = np.sort(times)
+    # cuts are time stamps that occur, so that equal times fall on one side
     starts = [min(int(len(ordered) * part), len(ordered) - 1) for part in (1 - valid - test, 1 - test)]
     if not len(ordered) or not ordered[0] < ordered[starts[0]] < ordered[starts[1]]:
         raise DataError("The time stamps are too alike to cut in three: use leave_one_out or other shares.")
@@ -175,5 +178,6 @@ def _cuts(times: Int64, valid: float, test: float) -> tuple[int, int]:
 
 def _random_column(mask_UD: Mask, rng: np.random.Generator) -> Int64:
     """One of each row's true columns at random, -1 for a row without any, (U,)."""
+    # the largest of independent draws is a uniform choice
     chance_UD = np.where(mask_UD, rng.random(mask_UD.shape), -1.0)
     return np.where(mask_UD.any(axis=1), chance_UD.argmax(axis=1), -1)

@@ -97,6 +97,7 @@ class IvfRanker:
         for some_N in _blocks(_by_row(rows_BF, weight_B, wanted)):
             some = wanted.take(some_N)
             put(some_N, *self.cells[part.domain].best(rows_BF[some_N], some.hidden, some.k_B))
+        # never filled, or filled short by the cells: these go the exact way
         left_N = np.flatnonzero((item_BK >= 0).sum(axis=1) < wanted.k_B)
         tiles = self.exact.tiles[part.domain]
         put(left_N, *tiles.best(rows_BF[left_N], weight_B[left_N], wanted.take(left_N))[:2])
@@ -120,6 +121,7 @@ def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecisi
         return AnnDecision(None, None, "the domain has no users to measure recall on")
     exact_BK, _, gone = tiles.best(*ranker.model.query_embeddings(domain, part.queries), part.constraints)
     share = gone / len(part.queries) / len(tiles.norm_T)
+    # share of items scored by exact search against that of the cells, in equal cost
     if share < terms.relative_cost * terms.probes / cell_count(len(item_IF)):
         return AnnDecision(None, None, f"it is the faster one, as it looks at {share:.1%} of the items only")
     cells = IvfIndex.of(item_IF, terms.probes)

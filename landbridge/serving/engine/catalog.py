@@ -116,6 +116,7 @@ def indices_of(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
     if not raw:
         return np.empty(0, np.int64)
     for each in raw:
+        # bool is a subclass of int: true would be item 1
         if isinstance(each, bool) or not isinstance(each, str | int):
             raise DataError(f"An id is text or a whole number, not {each!r}.")
     if vocabulary.is_text:

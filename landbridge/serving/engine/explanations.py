@@ -57,6 +57,7 @@ class Explainer:
         ]
         if explanation.popularity != 0:
             parts.append(Contribution(domain, None, POPULAR, explanation.popularity))
+        # the parts must sum to the score that the list showed
         rest = score - sum(part.value for part in parts)
         if abs(rest) > ROUNDING * max(abs(value) for value in (score, *(part.value for part in parts))):
             parts.append(Contribution(domain, None, REST, rest))
@@ -106,6 +107,7 @@ def leave_one_out_queries(query: Queries) -> tuple[Int64, Queries]:
     size = sum(len(rows.columns) for rows in events.values())
     nothing = [np.empty(0, np.int64)]
     own = [times.get(name, np.zeros(len(rows.columns), np.int64)) for name, rows in events.items()]
+    # only the latest events: each costs a scoring of the whole query
     left_J = np.argsort(np.concatenate(nothing + own), kind="stable")[-LEFT_OUT:]
     kept_JN = np.ones((len(left_J) + 1, size), bool)
     kept_JN[np.arange(len(left_J)), left_J] = False

@@ -49,6 +49,7 @@ class ItemAttributes:
             if name not in self.columns:
                 raise DataError(unknown("column of the items' table", name, self.columns))
             values = wanted if isinstance(wanted, list | tuple) else (wanted,)
+            # -2: an unknown value must match no item, not even those without a value (-1)
             codes = [self.columns[name].values.get(as_text(value), -2) for value in values]
             matches_I &= np.isin(self.columns[name].code_I, codes)
         return matches_I

@@ -63,8 +63,10 @@ class IvfIndex:
     def best(self, rows_BF: Float32, hidden: Ragged, k_B: Int64) -> tuple[Int32, Float32]:
         """The best items found that are not hidden, and their scores, (B, K), best first, equal scores by the
         lower item; -1 for an empty place, also where the cells hold too few."""
+        # hidden items may be among the nearest: enough candidates to fill a list without them
         size = int((k_B + hidden.lengths).max()) + MARGIN
         item_BC = self._near(rows_BF, min(size, len(self.item_IF)))
+        # scored again from the rows: faiss sums in another order for many queries than for one
         score_BC = np.einsum("bf,bcf->bc", rows_BF, self.item_IF[item_BC])
         score_BC[(item_BC < 0) | _among(hidden, item_BC, len(self.item_IF))] = -np.inf
         order_BK = np.lexsort((item_BC, -score_BC))[:, : int(k_B.max())]

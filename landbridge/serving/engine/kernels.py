@@ -59,6 +59,7 @@ def tiled_top_k(
             b = active_B[place]
             full = size_B[b] == k_B[b]
             most = norm_B[b] * norm_T[t] + SLACK * max(weight_B[b], np.float32(0)) * most_T[t]  # Eq. (1)
+            # tiles come by falling norm: this query needs none of the later ones
             if full and most < score_BK[b, 0]:
                 continue
             active_B[n_left] = b

@@ -99,6 +99,7 @@ class QueryBatch:
         groups = []
         for domain in self.history.domain_names:
             requests_B = np.array([domain in domains for domains in requested_domains], bool)
+            # apart: known users without new events are looked up, the others are folded in
             for chosen_B in (requests_B & ~self._brings_B, requests_B & self._brings_B):
                 if chosen_B.any():
                     groups.append(self._part(domain, np.flatnonzero(chosen_B)))
@@ -151,6 +152,7 @@ def ranking_constraints(
 ) -> RankingConstraints:
     """What each request's list may hold; ``own``: the items of each user."""
     seen_B = np.array([request.seen for request in requests])
+    # ANONYMOUS takes an empty row: nothing is hidden
     shown = own.take(np.where(seen_B, ANONYMOUS, np.arange(len(requests))))
     denied = [catalogue.places(request.deny.get(catalogue.domain, ())) for request in requests]
     masks: dict[Any, Bool] = {}
@@ -170,6 +172,7 @@ def _filter(catalogue: ItemCatalog, request: Request, masks: dict[Any, Bool]) ->
     if allow is None and not request.where:
         return None
     allowed = None if allow is None else catalogue.places(allow)
+    # equal filters of a batch share one mask of the catalogue
     key = (None if allowed is None else allowed.tobytes(), repr([*request.where.items()]))
     if key not in masks:
         masks[key] = catalogue.matching(request.where)

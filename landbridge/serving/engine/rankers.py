@@ -65,6 +65,7 @@ class TiledTopK:
             np.ascontiguousarray(sorted_IF.reshape(-1, TILE, sorted_IF.shape[1]).swapaxes(1, 2)),
             share_TJ,
             norm_I[order_I[::TILE]],
+            # the largest share of this tile and of all later ones, as the bound is used to stop
             np.maximum.accumulate(share_TJ.max(axis=1)[::-1])[::-1].copy(),
             order_I,
         )
@@ -78,6 +79,7 @@ class TiledTopK:
 
         if not np.isfinite(rows_BF).all():
             raise DataError(NOT_A_NUMBER)
+        # padded with factors of 0, like the items
         query_BF = np.zeros((len(rows_BF), self.tile_TFJ.shape[1]), np.float32)
         query_BF[:, : rows_BF.shape[1]] = rows_BF
         item_BK = np.full((len(rows_BF), int(wanted.k_B.max(initial=1))), -1, np.int32)
@@ -151,6 +153,7 @@ class ScoreRanker:
         scores_BI = self.fitted.score(domain, queries)
         alike_B = scores_BI.max(axis=1, initial=-np.inf) == scores_BI.min(axis=1, initial=np.inf)
         strangers_B = ~self.fitted.knows(domain, queries)
+        # else the order of equal scores, which is that of the ids, would make the list
         scores_BI[alike_B & strangers_B] = self.catalogues[domain].share_I
         return scores_BI
 

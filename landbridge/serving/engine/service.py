@@ -67,6 +67,7 @@ class Service:
         """
         path = Path(folder)
         read_manifest(path)
+        # a shared lock: a refit must not replace files between the manifest and the arrays
         with locked(path, shared=True):
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             fitted, created, quality = load_model(path, read_manifest(path))

@@ -26,6 +26,7 @@ class JsonLines(logging.Formatter):
             **getattr(record, FIELDS, {}),
         }
         if record.exc_info and record.exc_info[0]:
+            # places in the code only: the message and the locals of an error may hold user ids
             frames = traceback.extract_tb(record.exc_info[2])
             line["kind"] = record.exc_info[0].__name__
             line["where"] = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]

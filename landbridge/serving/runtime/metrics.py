@@ -63,6 +63,7 @@ class Metrics:
         """All metrics in Prometheus' text format; ``age``: of the model, in seconds."""
         self._age.set(age)
         registry = self._registry
+        # with several workers the files of all processes are read and summed for each report
         if FOLDER in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

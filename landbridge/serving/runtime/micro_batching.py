@@ -30,6 +30,7 @@ class MicroBatcher:
 
     def __init__(self, service: Recommends, limit: int = MAX_BATCH, threads: int = 1) -> None:
         self._service, self._limit, self._idle = service, limit, threads
+        # a thread, so that the event loop can take requests while the model computes
         self._pool = ThreadPoolExecutor(threads, "recommend")
         self._waiting: deque[tuple[Request, asyncio.Future[Recommendations]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
@@ -49,6 +50,7 @@ class MicroBatcher:
     async def close(self) -> None:
         """Answer all that wait, and take no more."""
         self._closed = True
+        # requests may still queue behind the batch that runs
         while self._waiting or self._running:
             self._start()
             if self._running:
@@ -73,6 +75,7 @@ class MicroBatcher:
             self._idle += 1
         self._start()
         for (_, answer), result in zip(wanted, answers, strict=True):
+            # the client has gone while its batch was computed
             if answer.done():
                 continue
             if isinstance(result, Exception):
@@ -89,4 +92,5 @@ def _answers(service: Recommends, requests: list[Request]) -> list[Recommendatio
         if len(requests) == 1:
             return [error]
         middle = len(requests) // 2
+        # one bad request must not fail the others: it is found in log₂(n) steps
         return _answers(service, requests[:middle]) + _answers(service, requests[middle:])

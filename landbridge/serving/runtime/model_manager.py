@@ -107,6 +107,7 @@ class ModelManager:
         state = NO_MANIFEST if source is None else await asyncio.to_thread(source.state)
         if source is None or state == self._tried:
             return
+        # set before loading: a state that fails is not loaded again at every poll
         self._tried = state
         if state == self._state:  # a bad state has come and gone
             self.failed = None
@@ -123,6 +124,7 @@ class ModelManager:
         await asyncio.gather(self.now.batcher.close(), *self._leaving)
 
     def _replace(self, service: Service, state: str) -> None:
+        # one assignment on the event loop: a request gets the old model or the new one, never a mixture
         old, self.now = self.now, ActiveModel(service)
         self._state, self.failed = state, None
         self.swaps += 1

@@ -70,8 +70,8 @@ def _serve_together(run: Path, settings: ServeSettings) -> None:
     from landbridge.serving.runtime.model_manager import RunSource
 
     RunSource(run, settings.items, settings.approximate).opened()  # a sentence rather than dying workers
-    with TemporaryDirectory(prefix="landbridge-metrics-") as figures:
-        os.environ |= {FOLDER: figures, HANDED: to_json(run, settings)}
+    with TemporaryDirectory(prefix="landbridge-metrics-") as metrics_folder:
+        os.environ |= {FOLDER: metrics_folder, HANDED: to_json(run, settings)}
         handed = f"{__name__}:{handed_over.__name__}"
         uvicorn.run(handed, factory=True, workers=settings.workers, **_options(settings))
 
@@ -86,8 +86,10 @@ def _options(settings: ServeSettings) -> dict[str, Any]:
         "ws": "none",
         "lifespan": "on",
         "log_config": configuration(),
+        # the middleware writes its own line per request
         "access_log": False,
         "server_header": False,
+        # addresses come from the connection, not from a header that a client can set
         "proxy_headers": False,
         "limit_concurrency": CONNECTIONS,
         "timeout_graceful_shutdown": FAREWELL,

@@ -207,10 +207,10 @@ def test_what_else_is_refused(world: World) -> None:
         Logged("shop", *(np.empty(0, kind) for kind in (np.int32, np.int32, float, float)))
     with pytest.raises(DataError, match="one user, item, propensity and reward per event"):
         Logged("shop", logged.user_idx, logged.item_idx, logged.propensity[1:], logged.reward)
-    with pytest.raises(DataError, match="20 logged events, but 19 chances"):
+    with pytest.raises(DataError, match="20 events and 19 probabilities"):
         ips(logged, chance[1:])
     for wrong in (chance + 1, chance * np.nan, -chance):
-        with pytest.raises(DataError, match="chances of a policy must lie"):
+        with pytest.raises(DataError, match="Target probabilities must lie"):
             replay(logged, wrong)
     for kind in (ips, snips, replay):
         with pytest.raises(DataError, match="shown none of the logged items"):
