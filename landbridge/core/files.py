@@ -47,6 +47,7 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
 
     handle = os.open(folder, os.O_RDONLY)
     try:
+        # the kernel drops the lock with the process: no stale lock file after a kill
         fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
@@ -147,6 +148,7 @@ def _is_text(array: npt.NDArray[Any]) -> bool:
 def _as_text(name: str, array_N: npt.NDArray[Any]) -> Arrays:
     """The strings joined as UTF-8, and where each ends, in characters; safetensors has no strings."""
     joined = "".join(array_N.tolist()).encode()
+    # in characters, not bytes: the text is decoded as a whole before it is cut
     ends_N = np.cumsum(np.strings.str_len(array_N)).astype(np.int64)
     return {name + _TEXT: np.frombuffer(joined, np.uint8), name + _ENDS: ends_N}
 
@@ -160,6 +162,7 @@ def _from_text(text: npt.NDArray[np.uint8], ends_N: npt.NDArray[np.int64]) -> np
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
+    # in the same folder: os.replace is atomic within one file system only
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -171,6 +174,7 @@ def _replace(temporary: Path, path: Path) -> None:
     """Replace ``path``; after a power cut either the old file or the new one is there, whole."""
     _sync(temporary)  # content before name: else the new name could point to blocks never written
     os.replace(temporary, path)
+    # the folder too: the new name is part of it
     _sync(path.parent)
 
 

@@ -85,6 +85,7 @@ class Processes:
         workers: list[_Worker[T]] = []
         busy: dict[Connection, _Worker[T]] = {}
         try:
+            # items are taken one by one, so an endless or lazy iterable works
             for item in islice(remaining, self.jobs):
                 worker = self._start_worker(item)
                 workers.append(worker)
@@ -100,6 +101,7 @@ class Processes:
             _terminate(workers)
 
     def _start_worker(self, first: T) -> _Worker[T]:
+        # not fork: a forked process would inherit the locks of numerical libraries' threads
         context = get_context("spawn")
         own_end, worker_end = context.Pipe()
         process = context.Process(target=_worker_loop, args=(worker_end,), daemon=True)
@@ -181,6 +183,7 @@ def _attempt(work: bytes) -> bytes:
 
 def _portable(error: Exception) -> Exception:
     """The error with its traceback as a note; a RuntimeError with the traceback if it cannot be pickled."""
+    # pickling drops the traceback, but keeps notes
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))

@@ -17,7 +17,7 @@ class Task(Protocol):
     """A running task with a known number of steps."""
 
     def step(self, done: int, facts: Mapping[str, float]) -> None:
-        """Report that ``done`` steps are finished; ``facts`` are figures to show, by name."""
+        """Report that ``done`` steps are finished; ``facts`` are values to show, by name."""
 
 
 class Progress(Protocol):
@@ -69,6 +69,7 @@ class _LogTask:
 
     def step(self, done: int, facts: Mapping[str, float]) -> None:
         now = time.monotonic()
+        # the last step is always reported
         if now - self.last_line < self.every and done < self.total:
             return
         self.last_line = now

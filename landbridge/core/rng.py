@@ -13,5 +13,7 @@ import numpy as np
 
 def generator(seed: int, *purpose: str) -> np.random.Generator:
     """An independent generator for ``purpose`` (e.g. ``"init", "books"``) under the root ``seed``."""
+    # crc32 and not hash(), which differs between processes; independent streams, so that a new purpose
+    # leaves all other draws as they were
     words = [zlib.crc32(name.encode()) for name in purpose]
     return np.random.default_rng(np.random.SeedSequence([seed, *words]))

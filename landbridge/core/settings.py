@@ -40,6 +40,7 @@ class Bounds:
     def hold(self, value: float) -> bool:
         """Whether ``value`` lies in the range; NaN lies in none."""
         return (
+            # NaN is not equal to itself
             value == value
             and (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
@@ -278,6 +279,7 @@ def _number(kind: type, value: Any, bounds: Bounds) -> float:
     if isinstance(value, bool) or not isinstance(value, str | Real):
         raise ValueError
     number = float(value)
+    # also refuses infinity, whose absolute value exceeds every bound
     if not bounds.hold(number) or abs(number) > LARGEST[kind]:
         raise ValueError
     if kind is float:
@@ -324,6 +326,7 @@ def _is_old(cls: type[Settings], name: str, value: object) -> bool:
 
 def _about(cls: type[Settings], name: str) -> Mapping[str, Any]:
     """What :func:`setting` kept of a field, in the class nearest to ``cls`` that says it."""
+    # a subclass that changes only a default has no metadata of its own
     for base in cls.__mro__:
         entry = vars(base).get("__dataclass_fields__", {}).get(name)
         if entry is not None and entry.metadata:

@@ -1,6 +1,6 @@
-"""Progress reporting to TensorBoard: every figure of every step becomes a scalar in an event file.
+"""Progress reporting to TensorBoard: every value of every step becomes a scalar in an event file.
 
-Every task that reports figures becomes a run with its own folder: ``CDIMF-1``, then ``CDIMF-2`` when the same
+Every task that reports values becomes a run with its own folder: ``CDIMF-1``, then ``CDIMF-2`` when the same
 method is fitted again. A task whose first report is not step 1 is a resumed fit: it continues the last run of
 its title in a new event file, which replaces the steps that were reported before.
 """
@@ -23,7 +23,7 @@ MAX_TITLE = 60  # characters of a title in a folder name: at most 240 bytes, fil
 
 @dataclass(frozen=True)
 class TensorBoard:
-    """Passes reports on to ``inner`` and writes every figure as the scalar ``title/name`` below ``folder``.
+    """Passes reports on to ``inner`` and writes every value as the scalar ``title/name`` below ``folder``.
 
     MissingExtraError without the extra ``tensorboard``.
     """
@@ -36,7 +36,7 @@ class TensorBoard:
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
-        """A task whose figures are on disk after every step; a task without figures writes nothing."""
+        """A task whose values are on disk after every step; a task without values writes nothing."""
         with self.inner.task(title, total) as inner:
             task = _EventTask(self.folder, title, inner)
             try:
@@ -60,6 +60,7 @@ class _EventTask:
         # not add_scalar of the library: it replaces spaces and colons in names by "_"
         scalars = [{"tag": _tag(self.title, name), "simple_value": value} for name, value in facts.items()]
         self.writer.write_event(_event(done, summary={"value": scalars}))
+        # on disk after every step: a killed fit keeps its curve
         self.writer.flush()
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ def thread_limit(threads: int, blas: int = 1) -> Iterator[None]:
     import numba
 
     before = numba.get_num_threads()
+    # numba refuses more threads than it started with
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     try:
         with _libraries("torch" in sys.modules).limit(limits=blas, user_api="blas"):

@@ -98,6 +98,7 @@ class Ragged:
 
     def concat(self, other: Ragged) -> Ragged:
         """Each row's entries followed by those of the same row of ``other``."""
+        # the usual case, without sorting anything
         if not len(other.columns) or not len(self.columns):
             return self if len(self.columns) else other
         unweighted = self.weight is None and other.weight is None

@@ -65,6 +65,7 @@ def read_manifest(folder: Path) -> Manifest:
 def publish(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, StoredFile]) -> None:
     """Make ``files`` the run's content and remove what the manifest no longer names."""
     write_json(folder / MANIFEST, {**manifest, "files": {role: asdict(file) for role, file in files.items()}})
+    # after the manifest: files are deleted only when nothing names them any more
     named = {file.name for file in files.values()}
     for file in folder.iterdir():
         if _is_ours(file) and file.name not in named:
@@ -79,6 +80,7 @@ def verified_file(folder: Path, manifest: Manifest, role: str) -> Path:
     path = folder / entry.name
     if not path.is_file():
         raise StoreError(f"The run {folder} lacks its file {entry.name}; restore it or fit again.")
+    # the size first: a truncated file is found without reading it
     if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
         raise StoreError(f"{path} is damaged: its checksum differs; restore it or fit again.")
     return path
@@ -90,6 +92,7 @@ def stored_files(folder: Path, manifest: Manifest) -> dict[str, StoredFile]:
         files = {role: StoredFile(**entry) for role, entry in manifest["files"].items()}
     except (KeyError, TypeError, AttributeError):
         raise StoreError(f"{folder / MANIFEST} is damaged: its list of files cannot be read.") from None
+    # a forged name such as ../x must not lead out of the folder
     if strange := [file.name for file in files.values() if not _OURS.fullmatch(file.name)]:
         raise StoreError(f"{folder / MANIFEST} is damaged: it names a file {strange[0]!r}.")
     return files

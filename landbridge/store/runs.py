@@ -33,6 +33,7 @@ def load(path: str | Path) -> Fitted:
     """The fitted model in a run folder; StoreError where the folder is damaged, foreign or newer."""
     folder = Path(path)
     read_manifest(folder)
+    # the manifest is read again under the lock: a save may have replaced it since
     with locked(folder, shared=True):
         manifest = read_manifest(folder)
         files = {
@@ -85,6 +86,7 @@ def _manifest(fitted: Fitted) -> dict[str, Any]:
 def _write_files(fitted: Fitted, folder: Path) -> dict[str, StoredFile]:
     arrays, about = fitted.state()
     data, names = serialization.data_arrays(fitted.history)
+    # everything that can fail is computed before the first file is written
     settings = serialization.settings_toml(fitted.method)
     log = _log_lines(fitted.log)
     return {

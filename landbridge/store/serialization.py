@@ -18,6 +18,7 @@ from landbridge.models.base import Method
 
 def data_arrays(data: MultiDomain) -> tuple[Arrays, dict[str, Any]]:
     """All arrays of the data; domains are numbered in their order, names stand in the description."""
+    # domains by number: their names may hold any character
     arrays: Arrays = {"users": data.users.ids}
     for number, (name, events) in enumerate(data.domains.items()):
         columns = {
@@ -91,6 +92,7 @@ def settings_from(toml: bytes) -> tuple[str, dict[str, Any]]:
 
 def _events(arrays: Arrays, number: int, n_users: int, n_items: int) -> Interactions:
     return Interactions(
+        # no copy where the type fits already, as in every file that this version wrote
         arrays[f"{number}/user_idx"].astype(np.int32, copy=False),
         arrays[f"{number}/item_idx"].astype(np.int32, copy=False),
         n_users,

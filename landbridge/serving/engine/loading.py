@@ -24,7 +24,7 @@ NOT_THREAD_SAFE = "workqueue"
 
 
 def load_model(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datetime, dict[str, Any] | None]:
-    """The model of a run folder whose lock is held, when it was made, and its figures on the test part if it
+    """The model of a run folder whose lock is held, when it was made, and its metrics on the test part if it
     was evaluated."""
     with as_store_error(f"The run {folder} cannot be served"):
         fitted, created = store.load(folder), datetime.fromisoformat(manifest["created"]).astimezone(UTC)
@@ -32,8 +32,8 @@ def load_model(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datet
         if "evaluation" not in manifest["files"]:
             return fitted, created, None
         evaluation = Evaluation.read(store.attached(folder, "evaluation"))
-        figures = {metric: evaluation.means(metric) for metric in METRICS}
-        return fitted, created, {"protocol": evaluation.protocol, **figures}
+        means = {metric: evaluation.means(metric) for metric in METRICS}
+        return fitted, created, {"protocol": evaluation.protocol, **means}
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class Service:
 
     def about(self) -> dict[str, Any]:
         """What serves: method, settings, kind, when it was made and how many seconds ago, its domains with
-        their items, users and events, the columns to filter by, a mixture's decisions, and its figures on
+        their items, users and events, the columns to filter by, a mixture's decisions, and its metrics on
         the run's test part. ``comparable``: whether one embedding per user scores all domains; elsewhere a
         list
         over several domains holds side by side what is not measured alike. ``approximate``: the domains that

@@ -111,6 +111,8 @@ def writing(engine: sa.Engine, alone: bool = False) -> Iterator[sa.Connection]:
     """
     with store_errors(engine.url), engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
+            # Appends share the lock, forgetting takes it alone: no event of a forgotten user can be
+            # committed after its deletion. It ends with the transaction.
             lock = sa.func.pg_advisory_xact_lock if alone else sa.func.pg_advisory_xact_lock_shared
             connection.execute(sa.select(lock(LOCK)))
         yield connection

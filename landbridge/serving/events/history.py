@@ -39,6 +39,7 @@ class UserHistory:
     async def forget(self, user: str) -> int:
         """Delete a user's events and return how many."""
         deleted = await asyncio.to_thread(self._kept().forget, user)
+        # at once on this server; others see it at their next refresh
         await self.refresh()
         return deleted
 

@@ -47,6 +47,7 @@ def merge_events(
 
     left_U = _index_of(history.users, gone)
     staying_U = np.isin(np.arange(history.n_users), left_U, invert=True)
+    # compared as text: 17 and "17" are one user
     heard = heard.filter(~pl.col("user").cast(pl.String).is_in([str(user) for user in gone]))
     parts = {
         name: _usable(heard.filter(pl.col("domain") == name), history, name) for name in history.domain_names
@@ -92,6 +93,7 @@ def _as_in(vocabulary: Vocabulary, column: pl.Series) -> pl.Series:
     if vocabulary.is_text:
         return text
     whole = text.cast(pl.Int64, strict=False)
+    # "007" casts to 7, but is another id
     return whole.set(whole.cast(pl.String) != text, None)
 
 

@@ -85,8 +85,11 @@ class EventStore:
         """
         if not events:
             return 0
+        # checked before it waits: a bad event must not fail the transaction of others
         mine = _Append.of(user, events)
         self._waiting.append(mine)
+        # Group commit: who gets the lock writes for all that wait, in one transaction; the others then find
+        # their result ready.
         with self._writer:
             if not mine.stored.done():
                 self._commit()

@@ -101,6 +101,7 @@ async def _life(
     """From start to shutdown."""
     watching = asyncio.create_task(_watch(current, history, seconds))
     yield
+    # the watcher first, so that no model is loaded while the application closes
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
@@ -110,14 +111,14 @@ async def _life(
 
 
 async def _watch(current: ModelManager, history: UserHistory, seconds: float) -> None:
-    """Look every so often for a new model and for users to forget."""
+    """Check regularly for a new model and for users to forget."""
     while True:
         await asyncio.sleep(seconds)
         try:
             await current.check_for_update()
             await history.refresh()
-        except Exception:  # the next look may succeed
-            LOG.exception("looking failed")
+        except Exception:  # the next check may succeed
+            LOG.exception("check failed")
 
 
 def _add_routes(app: FastAPI, routes: Routes) -> None:
@@ -143,8 +144,8 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
             responses={200: {"model": answer}, **PROBLEM},
             route_class_override=JsonBodyRoute if method == "POST" else None,
         )
-    figures: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM}
-    app.router.add_api_route("/metrics", routes.figures, response_class=Response, responses=figures)
+    text: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM}
+    app.router.add_api_route("/metrics", routes.metrics_text, response_class=Response, responses=text)
 
 
 def _endpoint(current: ModelManager, route: ExtraRoute) -> Endpoint:

@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: the key, the time-out, headers, figures and the log."""
+"""What every request passes on its way in and out: the key, the time-out, headers, metrics and the log."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
-OTHER = "other"  # the route, in log and figures, of what is none of ours
-LEFT = 499  # the status in log and figures where the client had gone
+OTHER = "other"  # the route, in log and metrics, of an unknown path
+LEFT = 499  # the status in log and metrics where the client had disconnected
 
 
 class RequestMiddleware:
@@ -50,6 +50,7 @@ class RequestMiddleware:
             await send(message)
 
         async def instead(code: int, sentence: str) -> None:
+            # nothing has been sent yet: a second start of a response would break the connection
             if status == LEFT:  # else the answer has begun, and the server cuts it off
                 await error_response(code, sentence)(scope, receive, sending)
 
@@ -67,6 +68,8 @@ class RequestMiddleware:
             self._record(scope, status, perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # the route's pattern and not its path: paths hold user ids, and one metric per path would grow
+        # without bound
         route = getattr(scope.get("route"), "path_format", OTHER)
         self._metrics.observe_request(route, status, seconds)
         facts = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1e3, 3)}
@@ -91,6 +94,7 @@ class ApiKey:
 
     def _fits(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == KEY_HEADER.encode()]
+        # constant time, so that the time of a refusal says nothing about the key; two headers are ambiguous
         return len(given) == 1 and hmac.compare_digest(given[0], self._key)
 
 

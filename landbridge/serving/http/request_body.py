@@ -52,6 +52,7 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
     if kind != "application/json":
         raise HTTPException(415, "The body must be JSON; send it with content-type: application/json.")
     declared = request.headers.get("content-length", "0")
+    # refused before a byte is read; int of an overlong text would be slow, hence the cut
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > most:
         raise _too_large(most)
     parts, size = [], 0
@@ -82,6 +83,7 @@ def parse_json(body: bytes) -> Any:
 
 def exceeds_depth(value: Any, most: int) -> bool:
     """Whether lists and objects are nested more than ``most`` levels deep."""
+    # level by level and not by recursion, which a deep value could make overflow
     level = [value]
     for _ in range(most):
         level = [child for parent in level if type(parent) in NESTED for child in _children(parent)]

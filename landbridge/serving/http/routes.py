@@ -58,6 +58,7 @@ class Routes:
         given = [request.as_request() for request in body.requests]
         async with self.current.lease() as serving:
             query = await self.history.with_history(given, serving.service)
+            # a thread: scoring in the event loop would stall all other requests
             answers = await asyncio.to_thread(serving.service.recommend, query)
         self.metrics.observe_response(answers)
         return json_response({"answers": answers})
@@ -128,8 +129,8 @@ class Routes:
             }
         )
 
-    async def figures(self) -> Response:
-        """The figures for Prometheus."""
+    async def metrics_text(self) -> Response:
+        """The metrics of this server, for Prometheus."""
         created = datetime.fromisoformat(self.current.now.about["created"])
         age = (datetime.now(UTC) - created).total_seconds()
         return Response(self.metrics.text(age), media_type=CONTENT_TYPE_LATEST)

@@ -31,6 +31,7 @@ def raw_text(value: Any) -> str:
 
 def raw_id(value: Any) -> str | int:
     """An id; ValueError unless it is a text or a whole number within the bounds."""
+    # type() and not isinstance: true is an int for Python
     if type(value) is int and -INT64 <= value < INT64:
         return value
     if type(value) is not str or not 0 < len(value) <= MAX_TEXT or "\x00" in value:

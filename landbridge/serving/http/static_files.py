@@ -26,6 +26,7 @@ def page_routes() -> list[Route]:
 
 
 def _answers(file: Path) -> Callable[[Request], Awaitable[Response]]:
+    # read once at the start: an upgrade of the package does not mix old and new files
     content, headers = file.read_bytes(), {"cache-control": "no-cache"}
 
     async def answer(_: Request) -> Response:

@@ -17,7 +17,7 @@ class ServeSettings(SettingsTable):
 
     ``items``: a table of the items with the columns that ``where`` may name. ``events``: the event store's
     path or URL. ``cors``: web origins whose pages may call, none by default. ``poll``: how often the run
-    folder is looked at for a new model. ``timeout``: for a whole answer; ``body_timeout``: for the body to
+    folder is checked for a new model. ``timeout``: for a whole answer; ``body_timeout``: for the body to
     arrive. ``log_users``: user ids and addresses appear in the log. ``approximate``: search large catalogues
     by :mod:`landbridge.serving.engine.approximate`.
     """

@@ -146,6 +146,7 @@ class WeightingTrial:
         value = Validator(split.valid, METRIC, self.threads)(fitted)
         report = {"weights": self.entry["settings"]["weights"], METRIC: value}
         cost = {"seconds": time.perf_counter() - started, "fingerprint": jobs.fingerprint(split)}
+        # the file is written last: a trial counts as done when it exists
         shutil.rmtree(work_dir)
         write_json(self.file, report | cost)
 
@@ -176,6 +177,7 @@ def _weights(
     if EVENTS in plan.balance:
         train = jobs.prepared_split(plan.source).valid.history
         scale = len(train.domain_names) / max(train.n_events, 1)
+        # scaled to sum to the number of domains, like GradNorm's weights: the step length stays comparable
         counted = {name: scale * len(events) for name, events in train.domains.items()}  # Eq. (1)
         result = {sharing: {EVENTS: counted} for sharing in plan.sharing}
     if GRID in plan.balance:
@@ -219,6 +221,7 @@ def _best(plan: Ablation, out: Path, sharing: str) -> DomainWeights:
     trials = [read_json(file) for file in _trial_files(plan, out, sharing)]
     if any(trial["fingerprint"] != now for trial in trials):
         raise DataError(f"The data have changed since the ablation in {out} began: use a new folder.")
+    # max returns the first of equal trials, so the choice does not depend on their order of finishing
     best: DomainWeights = max(trials, key=lambda trial: float(trial[METRIC]))["weights"]
     return best
 

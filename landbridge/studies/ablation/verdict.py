@@ -35,6 +35,7 @@ class Outcome:
     @classmethod
     def of(cls, rows: pl.DataFrame) -> Outcome:
         """From the rows of comparisons.csv, one per domain."""
+        # significance from the corrected p-value, its direction from the interval
         sure = rows.filter(rows["p_holm"] < SIGNIFICANT)
         before, after = float(rows["b"].sum()), float(rows["a"].sum())
         gain = 100 * (after - before) / before if before else 0.0

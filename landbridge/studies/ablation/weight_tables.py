@@ -170,6 +170,7 @@ def heat_map(weighed: WeightBenchmark, comparisons: pl.DataFrame) -> pictures.Pi
     xs = [name for name in weighed.by_events if name in present]
     ys = list(dict.fromkeys(row["label"] for row in rows))
     sizes = [abs(row["gain_percent"]) for row in rows]
+    # colours end near the median, so that one huge gain does not make all others pale
     cap = next((cap for cap in pictures.CAPS if cap >= np.median(sizes or [0.0])), pictures.CAPS[-1])
     tiles = [
         plots.Tile(

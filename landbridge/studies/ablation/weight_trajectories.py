@@ -49,6 +49,7 @@ class WeightInputs:
         belongs_ID = np.concatenate([memberships_of(train, name) for name in train.domain_names])
         count_I = np.concatenate([events.item_counts for events in train.domains.values()])
         here_I = count_I > 0
+        # items with the same domains have the same weight: a few kinds stand for all items
         belongs_PD, kind_I = np.unique(belongs_ID[here_I], axis=0, return_inverse=True)
         events_P = np.bincount(kind_I.ravel(), count_I[here_I]).astype(np.float64)
         return cls(train, DomainCounts.of(train), belongs_PD, events_P)

@@ -75,6 +75,7 @@ class EvaluationJob:
         write_json(self.folder / "log.json", [dict(record) for record in fitted.log])
         write_json(self.folder / "cost.json", cost)
         shutil.rmtree(work_dir, ignore_errors=True)
+        # last: a cell counts as done when this file exists
         write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": diversity})
 
     def _evaluate(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
@@ -215,6 +216,7 @@ def fingerprint(split: Split) -> str:
 def reset_peak() -> None:
     """Begin to measure the peak anew, where the system lets us; else it is that of the process so far."""
     try:
+        # Linux: 5 resets the peak (VmHWM) to the present resident size
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return
@@ -255,6 +257,7 @@ def _described(split: Split, name: str, users: int) -> dict[str, Any]:
 
 def _folder(out: Path, source: BenchmarkData, entry: BenchmarkMethod) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", entry.label.lower()).strip("-") or "method"
+    # the digest keeps methods apart whose labels give the same slug, and settings that changed
     digest = hashlib.sha256(entry.model_dump_json().encode()).hexdigest()
     return out / "cells" / source.name / f"{slug[:40]}-{digest[:16]}"
 

@@ -75,6 +75,7 @@ def leak_check(
     rows = evaluate(fitted, mixed.test, threads=options.threads).rows
     parts = rows.partition_by("domain", maintain_order=True)
     table = pl.DataFrame([_against_chance(part, Metric.parse(metric)) for part in parts])
+    # Bonferroni over the domains
     table = table.with_columns(p=(pl.col("p") * len(parts)).clip(upper_bound=1.0))
     return LeakCheck(table.insert_column(1, pl.Series("metric", [metric] * len(parts))), model.name)
 
@@ -122,6 +123,7 @@ class _Move:
         )
 
     def of(self, part: Interactions | Targets) -> Int64:
+        # the same code for a pair in every part, so a held-out pair moves with its history
         pair = part.user_idx.astype(np.int64) * self.n_items + part.item_idx
         return self.item_N[np.searchsorted(self.pair_N, pair)]
 
@@ -174,6 +176,8 @@ def _against_chance(rows: pl.DataFrame, metric: Metric) -> dict[str, object]:
     value_T = metric.per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
     mean_T, variance_T = chance(metric, rows["candidates"].to_numpy())
     excess, variance = float((value_T - mean_T).sum()), float(variance_T.sum())
+    # Bernstein's inequality: valid for any distribution in [0, 1], where a normal approximation fails for
+    # rare hits
     bound = np.exp(-(excess**2) / (2 * (variance + abs(excess) / 3))) if excess else 1.0
     return {
         "domain": rows["domain"][0],

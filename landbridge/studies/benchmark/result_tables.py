@@ -68,6 +68,7 @@ class ResultTables:
         frames = []
         for (data, label), seeds in groups.items():
             reference = groups.get((data, self.spec.reference), {})
+            # paired by seed: a seed that only one side has finished would bias the difference
             both = [seed for seed in seeds if seed in reference]
             if label == self.spec.reference or not both:
                 continue

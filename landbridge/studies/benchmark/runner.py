@@ -71,6 +71,7 @@ def benchmark(
         tasks = [task for task in _tasks(spec, folder, executor.threads_each, check_leaks) if not task.done]
         tables = _ThrottledTables(ResultTables(spec, folder))
         with (
+            # closing ends the worker processes at an error or Ctrl-C, too
             closing(executor.map(_run, _until(tasks, until))) as finished,
             (progress or Silent()).task("cells", len(tasks)) as bar,
         ):
@@ -121,6 +122,7 @@ class _ThrottledTables:
             return
         self.tables.write()
         ended = time.monotonic()
+        # the pause grows with the time that writing takes
         self.next = ended + (ended - started) / AT_MOST
 
 
@@ -173,6 +175,7 @@ def _summaries(spec: Benchmark, folder: Path) -> dict[Path, dict[str, Any]]:
 def _check_spec(spec: Benchmark, path: Path) -> None:
     before, now = (tomllib.loads(text) for text in (path.read_text(), spec.toml().decode()))
     for key in Benchmark.model_fields:
+        # seeds may be added, as finished cells stay valid
         more = key == "seeds" and now[key][: len(before[key])] == before[key]
         if key != "budget" and not more and before.get(key) != now.get(key):
             raise StoreError(

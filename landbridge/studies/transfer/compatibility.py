@@ -157,6 +157,7 @@ def _both_ways(
     forward = backward = None
     if len(shared_S) >= FEW:
         rng = generator(seed, "compat", *pair)
+        # bounds the S × S kernels below
         chosen_S = np.sort(rng.permutation(shared_S)[:users])
         match, match_z = co_preference(data[pair[0]], data[pair[1]], chosen_S, permutations, rng)
         sides = user_UF[pair[0]][shared_S], user_UF[pair[1]][shared_S]
@@ -227,7 +228,10 @@ def kernel(events: Interactions, users_S: Int64) -> Float64:
     a_SI = sparse.diags_array(1 / events.user_counts[users_S]) @ table[users_S]
     p_I = np.asarray(a_SI.mean(axis=0)).ravel()
     K_SS = ((a_SI @ sparse.diags_array(1 / np.where(p_I > 0, p_I, 1))) @ a_SI.T).toarray()  # Eq. (2)
+    # a user meets themselves in every item, which says nothing about taste
     np.fill_diagonal(K_SS, 0)
+    # whole numbers: products of them are exact in float64, so ties in Eq. (4) do not depend on the order of
+    # sums
     return np.asarray(np.rint(K_SS * (STEPS / max(K_SS.max(), 1e-300))))
 
 
@@ -266,8 +270,10 @@ def r2(x_SF: Float64, y_SF: Float64) -> float:
     if ridge == 0 or not y_SF.any():
         return 0.0
     solved_FS = np.linalg.solve(gram_FF + ridge * np.eye(n_factors), x_SF.T)
+    # 1/n for the mean that was subtracted
     leverage_S = 1 / n_users + np.einsum("sf,fs->s", x_SF, solved_FS)
     residual_SF = (y_SF - x_SF @ (solved_FS @ y_SF)) / (1 - leverage_S)[:, None]
+    # the left-out residuals of the mean alone, as the leverage of a mean is 1/n
     total = float(np.sum(y_SF**2)) * (n_users / (n_users - 1)) ** 2
     return float(1 - np.sum(residual_SF**2) / total)  # Eq. (6)
 

@@ -148,6 +148,7 @@ def prediction_quality(
 
     measured = correlation(range(len(names)))
     chance = [correlation(order) for order in _orders(len(names), generator(seed, "held"))]
+    # tolerance for rounding: equal correlations must count as at least as large
     p = float(np.mean(np.array(chance) >= measured - 1e-12))
     return PredictionQuality(measured, p, int(known_DD.sum()), len(names))
 
@@ -181,6 +182,7 @@ def _key(method: Method, holdout: Holdout, seed: int) -> str:
     """A name made of all that a cell depends on."""
     import orjson
 
+    # the version too: cells of another version must not be mixed in
     settings = [method.name, asdict(method), seed, holdout.fingerprint, __version__]
     return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
 
