@@ -86,5 +86,5 @@ def _latex(pictures: PurePosixPath | None, block: Block) -> str:
 def _graphics(path: PurePosixPath, title: str) -> str:
     return (
         "\\begin{figure}[htbp]\n\\centering\n"
-        f"\\includegraphics[width=0.5\\linewidth]{{{path}}}\n\\caption{{{latex(title)}}}\n\\end{{quantity}}"
+        f"\\includegraphics[width=0.5\\linewidth]{{{path}}}\n\\caption{{{latex(title)}}}\n\\end{{figure}}"
     )
