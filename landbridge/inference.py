@@ -63,6 +63,7 @@ def recommend_all(
     with (progress or Silent()).task(f"recommend {domain}", len(parts)) as task:
         for number, start in enumerate(parts):
             path = folder / f"part-{number:05d}.parquet"
+            # files are written atomically, so an existing one is complete
             if not path.exists():
                 user_B = np.arange(start, min(start + block, total), dtype=np.int32)
                 frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen=False))
@@ -103,6 +104,7 @@ def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in explanation.events.items()]
     if explanation.popularity != 0:
         parts.append(_without_item(domain, "popular in this domain", explanation.popularity))
+    # a rest of rounding size would be a row without meaning
     if abs(explanation.rest) > ROUNDING:
         parts.append(_without_item(domain, "not from single events", explanation.rest))
     return pl.concat(parts).sort("contribution", descending=True, maintain_order=True)
@@ -133,6 +135,7 @@ def _best(fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool) -> tup
 
     events = fitted.history[domain]
     lists = []
+    # bounds the scores in memory for any number of users
     for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(events.n_items, 1))):
         hidden = Ragged.empty(len(part_B)) if seen else events.by_user.take(part_B)
         lists.append(top_k(fitted.score(domain, Queries.of_users(part_B)), k, hidden))

@@ -62,4 +62,4 @@ def main() -> None:
         print(f"landbridge: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(130)  # 128 + SIGINT, as a shell reports it

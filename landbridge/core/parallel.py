@@ -25,6 +25,7 @@ from landbridge.core.errors import LandbridgeError, SettingsError
 T = TypeVar("T")
 R = TypeVar("R")
 
+# read by the libraries while they load
 THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",

@@ -32,8 +32,8 @@ SAME_USERS = 0.1  # the least correlation of activity expected between domains o
 DIFFERENT_USERS = 0.05  # a correlation surely below this is that of different users
 SURE = 3.09  # standard errors, one-sided p = .001
 BOUNDARY = 4.5  # standard errors by which an id range must differ: the maximum over all boundaries
-MILLISECONDS, BEFORE_1990 = 10**11, 631_152_000
-DAY = 86_400
+MILLISECONDS, BEFORE_1990 = 10**11, 631_152_000  # seconds: the year 5138, and 1 January 1990
+DAY = 86_400  # seconds
 PLACEHOLDERS = ("", "nan", "null", "none", "na", "n/a", "-1", "undefined", "unknown")
 
 

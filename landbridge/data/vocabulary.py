@@ -12,7 +12,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 
 IdArray = npt.NDArray[Any]  # int64, or NumPy's variable-width StringDType
-LONGEST = len(str(-(2**63)))
+LONGEST = len(str(-(2**63)))  # characters: int() of a longer text is slow and cannot fit in 64 bits
 
 
 @dataclass(frozen=True, eq=False)

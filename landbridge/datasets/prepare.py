@@ -32,6 +32,7 @@ def _read(spec: Spec) -> MultiDomain | Split:
 
     if spec.data.dataset is None:
         return read(**{key: value for key, value in spec.data if key != "dataset"})
+    # the settings that differ from the defaults were given on purpose
     plain = type(spec.data)(dataset=spec.data.dataset)
     given = {key: value for key, value in spec.data if value != getattr(plain, key)}
     if not Path(spec.data.dataset).is_dir():

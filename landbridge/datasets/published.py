@@ -96,7 +96,9 @@ def carve(history: MultiDomain, seed: int, share: float | None = None) -> Holdou
 
 def _drawn(events: Interactions, share: float | None, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     counts = events.user_counts
+    # + 0.5: rounded half up, where np.round goes to even
     wanted_U = (counts >= 2).astype(np.int64) if share is None else np.floor(counts * share + 0.5)
+    # the rank of an event within its user, in random order
     order = np.lexsort((rng.random(len(events)), events.user_idx))
     rank_N = np.empty(len(events), np.int64)
     rank_N[order] = np.arange(len(events)) - events.by_user.offsets[events.user_idx]
@@ -211,6 +213,7 @@ def _indexed(
 def _targets(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, linked: LinkUsers) -> Targets:
     user_idx, item_idx = users.index(_ids(linked(rows["user"]))), items.index(_ids(rows["item"]))
     order = np.lexsort((item_idx, user_idx))
+    # items without a training event have no index and no embedding
     order = order[item_idx[order] >= 0]
     return Targets(user_idx[order], item_idx[order])
 
@@ -257,6 +260,7 @@ def _with_candidates(
             f"Test rows of domain {domain!r} have unequal numbers of candidates; give each {width}."
         )
     negatives_TC = items.index(flat).reshape(rows.height, width)
+    # the published lists contain some test items: a tie with itself would lower its rank
     negatives_TC[negatives_TC == item_idx[:, None]] = -1
     kept = item_idx >= 0
     return Targets(users.index(_ids(linked(rows["user"])))[kept], item_idx[kept], negatives_TC[kept])

@@ -30,7 +30,7 @@ from landbridge.evaluation.segments import head_items, user_table
 if TYPE_CHECKING:
     import polars as pl
 
-DRAWS = 1000
+DRAWS = 1000  # bootstrap samples
 FORMER_COLUMNS = {"elsewhere": "other_domain_events", "twin": "is_duplicate"}  # of version 0.1
 
 
@@ -79,6 +79,7 @@ class Evaluation:
             table = user_table(self.rows, Metric.parse(name), by, sampled=self.sampled)
             for (domain, segment), users in table.group_by("domain", "segment", maintain_order=True):
                 total, count = users["total"].to_numpy(), users["count"].to_numpy()
+                # a stream per row: an interval does not change when other rows are requested
                 rng = generator(seed, "bootstrap", str(domain), str(segment), name)
                 low, high = mean_interval(total, count, draws, rng)
                 records.append(

@@ -36,7 +36,7 @@ from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.protocols import Scorer, blocks, score_queries
 from landbridge.ranking.top_k import top_k
 
-DRAWS = 1000
+DRAWS = 1000  # bootstrap samples
 ASSUMED = (
     "assumed, and false to an unknown degree: the held-out pairs are what was shown, and every user was "
     "shown items that they did not know in proportion to their events plus one"
@@ -233,6 +233,7 @@ def _checked(logged: Logged, chance_N: Float64) -> Float64:
 def _weights(logged: Logged, chance_N: Float64, clip: float | None) -> Float64:
     if clip is not None and not clip > 0:
         raise SettingsError(f"clip must be above 0, not {clip}.")
+    # finite: propensities are above 0
     weight_N = _checked(logged, chance_N) / logged.propensity
     return weight_N if clip is None else np.minimum(weight_N, clip)  # Eq. (1)
 

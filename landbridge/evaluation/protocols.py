@@ -23,7 +23,7 @@ from landbridge.data.queries import Queries
 from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.ranking.top_k import count_above, count_above_candidates, count_competitors, top_k
 
-BLOCK_BYTES = 128_000_000
+BLOCK_BYTES = 128_000_000  # float32 scores of a block of users
 ALL = "all"  # the name of the one competition over all domains
 
 
@@ -171,6 +171,7 @@ def _rank(scorer: Scorer, within: RankingTask, part: Block) -> tuple[Int64, Int6
 
 
 def _unseen(history: Interactions, part: Block, item_T: Int32, seen: Ragged) -> Int64:
+    # a published split may hold out an item that is also in the history
     others_T = seen.lengths[part.row_T] - history.contains(part.users_B[part.row_T], item_T)
     return np.asarray(history.n_items - 1 - others_T, np.int64)
 

@@ -9,7 +9,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.evaluation.protocols import Named, Scorer
 
-MOST_BYTES = 1 << 30
+MOST_BYTES = 1 << 30  # 1 GiB
 
 
 @dataclass(frozen=True, eq=False)

@@ -159,6 +159,7 @@ def _difference(users: pl.DataFrame, draws: int, rng: np.random.Generator) -> di
 def _wilcoxon(difference_U: Float64) -> float:
     from scipy.stats import wilcoxon
 
+    # Wilcoxon's own rule: users without a difference say nothing about its sign
     nonzero = difference_U[difference_U != 0]
     if len(nonzero) <= ALL_SIGNS:
         return _signed_ranks(nonzero)

@@ -89,6 +89,7 @@ class Mixture(Method):
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> BlendModel:
         """Fit every member; the weights are as they are."""
+        # members train all their epochs: what is to be chosen was chosen before
         options = replace(options or FitOptions(), validate=None, patience=None)
         members = {}
         for label, method in self.methods().items():
@@ -120,6 +121,7 @@ class BlendModel(Fitted):
         weight_BM = self.method.weight_GM(domain)[group_B]
         scores_BI = np.zeros((len(queries), self.history[domain].n_items), np.float32)
         for column, member in enumerate(self.members.values()):
+            # most queries use one or two members: the others are not scored at all
             chosen_B = np.flatnonzero(weight_BM[:, column])
             if len(chosen_B):
                 z_BI = standardised(member.score(domain, queries.take(chosen_B)))
@@ -135,6 +137,7 @@ class BlendModel(Fitted):
         popularity = 0.0
         for weight, member in self._serving(domain, query):
             scores_I = member.score(domain, query)[0]
+            # the scale of Eq. (1); equal scores of all items explain nothing
             scale = weight / max(float(scores_I.std()), 1e-30)
             if member.explains:
                 part = member.explain(domain, query, item)

@@ -95,6 +95,7 @@ def _numbers(value: Any, inside: tuple[str, ...]) -> Iterator[tuple[str, float]]
             yield from _numbers(each, (*inside, str(key)))
     elif isinstance(value, list):
         yield from _numbers({str(place): each for place, each in enumerate(value)}, inside)
+    # bool is an int for Python; NaN and infinity cannot be drawn
     elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         yield ", ".join(inside), float(value)
 

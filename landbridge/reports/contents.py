@@ -114,6 +114,7 @@ def _overall_row(cells_of_row: pl.DataFrame, labels: Sequence[str]) -> list[str 
 
 def _overall_cells(cells_of_row: pl.DataFrame, labels: Sequence[str]) -> list[Cell]:
     named = {row["label"]: row for row in cells_of_row.iter_rows(named=True)}
+    # compared as printed: a difference that no reader sees must not be bold
     best = _best(cells_of_row)
     return [_overall_cell(named.get(label), best) for label in labels]
 

@@ -24,6 +24,7 @@ def page(document: Document) -> str:
         raise MissingExtraError("An HTML report needs jinja2: pip install 'landbridge[report]'.") from None
     plots.need_altair()
     template = files("landbridge.reports").joinpath(TEMPLATE).read_text("utf-8")
+    # StrictUndefined: a misspelt name in the template is an error and not an empty place
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

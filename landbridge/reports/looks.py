@@ -30,6 +30,7 @@ class Look:
     def tile(self, value: float, span: tuple[float, float], *, faint: bool = False) -> str:
         """The colour of a value between the ends of ``span``; ``faint``: nearer to the ground."""
         colours = self.diverging if span[0] < 0 else self.sequential
+        # values beyond the span get the colour of its end
         share = min(max((value - span[0]) / (span[1] - span[0]), 0.0), 1.0) * (len(colours) - 1)
         place = min(int(share), len(colours) - 2)
         full = _mixed(colours[place], colours[place + 1], share - place)
@@ -64,6 +65,7 @@ def ink_on(colour: str) -> str:
 
 def luminance(colour: str) -> float:
     """WCAG's relative luminance of ``#rrggbb``, 0 to 1."""
+    # sRGB is not linear in light: undo its gamma before weighting
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in _parts(colour)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

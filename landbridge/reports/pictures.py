@@ -102,6 +102,7 @@ def pareto(runs: Runs, values: pl.DataFrame, data: str) -> list[Picture]:
     times = runs.costs.filter(data=data).group_by("label").agg(cost=pl.col("fit_seconds").median())
     joined = chosen.join(times, on="label", maintain_order="left").filter(pl.col("cost").is_not_null())
     rows = [
+        # the axis is logarithmic, so a cost of 0 has no place on it
         {"label": label, "quality": quality, "cost": max(cost, FASTEST)}
         for label, quality, cost in joined.select("label", "mean", "cost").rows()
     ]
@@ -173,6 +174,7 @@ def served(runs: Runs, data: str, label: str) -> list[Picture]:
     pictures = []
     for member in chosen["member"].unique(maintain_order=True).sort():
         own = chosen.with_columns(weight=pl.when(member=member).then("weight").otherwise(0.0))
+        # a seed whose decision lacks the member counts as weight 0
         mean = own.group_by(keys, maintain_order=True).agg(pl.col("weight").sum() / seeds)
         tiles = [plots.Tile(x, y, w, f"{w:.2f}" if w else "·") for y, x, w in mean.rows()]
         text = f"Weight of {member} in what {label} serves on {data}, per domain and activity group."
@@ -234,6 +236,7 @@ def _gain_tiles(group: pl.DataFrame) -> list[plots.Tile]:
 
 def _whole(value: float) -> str:
     """``+4``, ``−30``; what rounds to nothing has no sign."""
+    # else a small loss would read "−0"
     return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
@@ -249,6 +252,7 @@ def _gains_text(group: pl.DataFrame, what: str, by: str) -> str:
 
 def _cap(sizes: list[float]) -> float:
     """The smallest of ``CAPS`` that at least three in five of the sizes stay below."""
+    # not the largest: one huge gain would make all other colours pale
     within = sorted(sizes)[int(0.6 * (len(sizes) - 1))] if sizes else 0.0
     return next((cap for cap in CAPS if cap >= within), CAPS[-1])
 

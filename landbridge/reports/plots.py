@@ -108,6 +108,7 @@ def quality_against_cost(rows: Rows, labels: Sequence[str], titles: tuple[str, s
         "quality:Q", title=titles[1], scale=alt.Scale(zero=False, padding=18), axis=alt.Axis(tickCount=5)
     )
     frontier = alt.Chart(_data([row for row in rows if row["frontier"]]))
+    # steps: between two methods on the front no quality in between is available
     steps = frontier.mark_line(interpolate="step-after", color=look.muted, strokeDash=[4, 3], strokeWidth=1.2)
     dots = alt.Chart(_data(rows), width=WIDTH, height=210).mark_point(size=110, strokeWidth=2, opacity=1)
     return steps.encode(x, y) + dots.encode(
@@ -160,6 +161,7 @@ def lines(rows: Rows, labels: Sequence[str], title: str, look: Look) -> Drawing:
 
     shown = [label for label in labels if any(row["label"] == label for row in rows)]
     values = [row["value"] for row in rows]
+    # a logarithmic axis only where all values are positive and span decades
     steep = min(values) > 0 and max(values) > LOG_FROM * min(values)
     scale = alt.Scale(type="log") if steep else alt.Scale(zero=False, nice=True)
     axis = alt.Axis(values=_powers(values), format="~g") if steep else alt.Axis(tickCount=5)
@@ -248,6 +250,7 @@ def _by_label(labels: Sequence[str], shown: Sequence[str], look: Look) -> alt.Co
     """A method has the same colour in every picture of a report."""
     import altair as alt
 
+    # by the place among all methods, also where only some are shown
     colours = [look.lines[labels.index(label) % len(look.lines)] for label in shown]
     legend = alt.Legend() if len(labels) > 1 else None
     return alt.Color("label:N", scale=alt.Scale(domain=list(shown), range=colours), legend=legend)

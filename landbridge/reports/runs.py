@@ -149,6 +149,7 @@ def _wanted(spec: Mapping[str, Any]) -> list[Key]:
 def _cells(folder: Path, spec: Mapping[str, Any]) -> dict[Key, tuple[Path, Mapping[str, Any]]]:
     """The finished cells of the specification, in its order: folder, and what the cell says of itself."""
     result = {}
+    # sorted: glob gives the order of the file system
     for path in sorted(folder.glob("cells/*/*/*/cell.json")):
         cell = _json(path)
         absent = {"data", "label", "seed"} - set(cell)

@@ -140,6 +140,7 @@ def _tbody(rows: list[Row], align: str) -> str:
     """Rows that share their first cell, which spans them."""
     lines = []
     for place, row in enumerate(rows):
+        # one header cell for the group: a screen reader then repeats the domain for each of its rows
         span = f' rowspan="{len(rows)}"' if len(rows) > 1 else ""
         first = f'<th scope="row{"group" if span else ""}"{span}>{_html(row[0])}</th>' if not place else ""
         rest = (_data(cell, side) for cell, side in zip(row[1:], align[1:], strict=True))

@@ -25,6 +25,8 @@ def tidy_table(runs: Runs) -> pl.DataFrame:
 
     against = runs.comparisons.select(*KEYS, "reference", *DIFFERENCE)
     against = against.rename({"low": "difference_low", "high": "difference_high"})
+    # both are required: the test is over users and the interval is a bootstrap, and they can disagree at
+    # the edge
     sure = pl.col("p_holm") < ALPHA
     verdict = (
         pl.when(sure & (pl.col("difference_low") > 0))

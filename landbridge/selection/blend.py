@@ -37,8 +37,9 @@ from landbridge.ranking.top_k import count_above_blends
 
 STEPS = {1: 1, 2: 20, 3: 10, 4: 7, 5: 5}  # members -> parts into which the simplex is divided
 FOLDS, REPEATS = 5, 10
+# pairs: from hardly any shrinkage to nearly the mean of all cells
 KAPPAS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 100_000.0)
-BLOCK_BYTES = 64_000_000
+BLOCK_BYTES = 64_000_000  # float32 scores of all members for a block of users
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,7 @@ def _values(
 ) -> Float32:
     history, targets = holdout.history[domain], holdout.targets[domain]
     scores = (score_queries(member, domain, part.users_B, history.n_items) for member in members.values())
+    # standardised per user: members' scores have different scales
     z_MBI = np.stack([standardised(scores_BI) for scores_BI in scores])
     candidates_TC = targets.candidates_TC
     above_TW, ties_TW = count_above_blends(

@@ -113,6 +113,7 @@ def _keys(kind: type[Method]) -> set[str]:
 
 def _with(spec: Spec, method: Method) -> Spec:
     """The experiment with this method and its settings; patience and the search are switched off."""
+    # the file repeats the result, not the search
     chosen = {"name": method.name, "settings": method.flat(), "trials": 0, "seconds": None}
     model, fit = spec.model.model_copy(update=chosen), spec.fit.model_copy(update={"patience": None})
     return spec.model_copy(update={"model": model, "fit": fit})

@@ -62,6 +62,7 @@ class Decision:
 def single_domain_of(method: Method) -> IALS:
     """The single-domain baseline: ALS on each domain alone, with the settings that both methods have."""
     own = asdict(method)
+    # equal settings where both have them, so that the difference is the transfer and not the tuning
     shared = {entry.name: own[entry.name] for entry in fields(IALS) if entry.name in own}
     return IALS(**(shared | {"sharing": "separate"}))
 

@@ -38,6 +38,7 @@ def open_study(folder: Path | None, identity: Mapping[str, Any]) -> Iterator[Stu
         yield _study(None)
         return
     folder.mkdir(parents=True, exist_ok=True)
+    # two processes would append to one journal
     with locked(folder):
         _check(folder, identity)
         study = _study(_storage(folder / JOURNAL))

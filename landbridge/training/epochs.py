@@ -21,7 +21,7 @@ State = dict[str, npt.NDArray[Any]]
 Record = dict[str, Any]
 
 FILE = "checkpoint.safetensors"
-BEST = "best|"
+BEST = "best|"  # prefix of the best epoch's state, kept with the current one
 
 
 def run_epochs(

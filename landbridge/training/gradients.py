@@ -80,6 +80,7 @@ class Losses(Mapping[str, "Tensor"]):
     def backward(self, weights: Mapping[str, float]) -> None:
         """Put the weighted sum's gradient into ``grad`` of the parameters; a second call does nothing."""
         if not self._done:
+            # sum() starts from the first loss: its 0 would be one more node of the graph
             first, *others = (weights[domain] * loss for domain, loss in self.items())
             sum(others, first).backward()  # Eq. (1)
             self._done = True
@@ -99,6 +100,7 @@ def gram(gradients: Mapping[str, Tensor]) -> tuple[list[str], npt.NDArray[np.flo
     if not gradients:
         return [], np.empty((0, 0))
     gram_PP = tensors.products(list(gradients.values()))
+    # a gradient of 0 has no direction: its cosines would be 0/0
     nonzero_P = gram_PP.diagonal() > 0
     if nonzero_P.all():
         return list(gradients), gram_PP

@@ -27,7 +27,7 @@ from landbridge.training.torch_backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTING = "weighting|"
+WEIGHTING = "weighting|"  # prefix of the weighting's state in a checkpoint, beside the tensors by name
 
 
 def run_phase(
@@ -86,6 +86,7 @@ def _epoch(
         weights, memory = phase.weighting.weights(losses, phase.parameters, memory)
         losses.backward(weights)
         gradients = tensors.take_gradients(phase.parameters)
+        # the norm costs a pass over all gradients, so only where it is used
         if phase.clip is not None or phase.log_norm:
             norms.append(tensors.clip(gradients, phase.clip))
             _check(phase, epoch, number, {"the norm of the gradients": norms[-1]})

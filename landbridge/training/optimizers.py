@@ -45,6 +45,7 @@ class Optimizer:
             raise SettingsError(unknown("optimizer", self.kind, KINDS))
         if not 0 < self.lr < np.inf:
             raise SettingsError(f"lr must be above 0 and finite, not {self.lr}.")
+        # at 1 a step would set the weights to 0, beyond it turn their sign
         if not 0 <= self.lr * self.decay < 1:
             raise SettingsError(f"decay must be 0 or more and below 1 / lr, not {self.decay}.")
 

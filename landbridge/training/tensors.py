@@ -109,6 +109,7 @@ def _rows(grad: Tensor) -> Gradient:
         grad_RF = as_rows(grad.contiguous())
         return torch.arange(len(grad_RF), device=grad.device), grad_RF
     if grad.device.type != "cpu":
+        # sums repeated rows: the optimiser needs distinct ones
         merged = grad.coalesce()
         return merged.indices()[0], merged.values()
     # on the CPU ``coalesce`` sorts, which costs more than the compiled grouping

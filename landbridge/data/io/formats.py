@@ -20,8 +20,9 @@ from landbridge.core.errors import DataError, unknown
 if TYPE_CHECKING:
     import polars as pl
 
+# only files of this release have all of these columns
 AMAZON_2023 = frozenset({"user_id", "parent_asin", "timestamp"})
-ASIN = re.compile(r"[0-9B][0-9A-Z]{9}")
+ASIN = re.compile(r"[0-9B][0-9A-Z]{9}")  # Amazon's item ids have ten characters
 REVIEWER = re.compile(r"A[0-9A-Z]{9,}")
 
 Scanner: TypeAlias = "Callable[[Path | bytes], pl.LazyFrame]"

@@ -28,6 +28,7 @@ def pull(users_R, rho_R, z_UF, t_RF):
 def add_messages(users_R, tied_R, x_RF, t_RF, sum_UF):
     """Add the messages x + t of tied users, Eq. (2), to ``sum_UF``."""
     for row in prange(len(users_R)):
+        # users are distinct within a domain, so no two threads write to one row of the sum
         if tied_R[row]:
             sum_F = sum_UF[users_R[row]]
             for f in range(x_RF.shape[1]):

@@ -58,7 +58,7 @@ from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.epochs import Record, State, run_epochs
 from landbridge.training.options import FitOptions
 
-MAX_CLOSING_ROUNDS = 500
+MAX_CLOSING_ROUNDS = 500  # a bound, should residual balancing oscillate
 BALANCE = 10  # ratio of gap and shift beyond which the closing rounds change ρ
 MAX_VALUE = 1e15  # the square of more would come near the limit of float32, 3e38
 START_SCALE = 100.0  # users at the start: the penalty acts relative to the size of the items
@@ -200,6 +200,7 @@ class CDIMF(Method):
         rows = {}
         for name, domain in domains.items():
             rho_U = np.where(domain.tied, np.float32(rho), np.float32(0))
+            # Eq. (6), the published program: the pull has the ridge of half exponent, the system no ρ
             pull_U = rho_U if self.admm.exact else rho_U * domain.half_U
             ridge_U = domain.ridge_U + rho_U if self.admm.exact else domain.ridge_U
             pull_UF = kernels.pull(domain.users, pull_U, state["z"], state[f"t:{name}"])

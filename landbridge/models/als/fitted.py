@@ -108,12 +108,14 @@ class ALSModel(DotProductModel):
         score = float(self.score(domain, query)[0, item])
         cold_start = bool(self._no_events_B(domain, query)[0])
         own = query.histories_by_domain(self.history)
+        # no event entered the score
         if self._cold_B(domain, query)[0] or (cold_start and self.cold_policy == "popularity"):
             nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
             return Explanation(nothing, score, 0.0)
         blended = cold_start and self.cold_policy == "blend"
         popularity = self.popularity_weight * float(self._popularity_I[domain][item]) if blended else 0.0
         events = self._contributions(domain, own, item)
+        # float64: the rest is a small difference of large sums
         total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
         return Explanation(events, popularity, score - popularity - total)
 

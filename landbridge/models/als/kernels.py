@@ -18,7 +18,7 @@ FAST = {
     "nsz",
     "arcp",
 }  # sums may be reordered, so that they use vector units; NaN stays NaN
-TILE = 4
+TILE = 4  # rows and columns of a tile whose 16 sums stay in registers
 LAPACK = 24  # from this size on LAPACK's Cholesky beats the plain loop
 BLOCK = 128  # events of a long row gathered at once: a block stays in the cache
 STRIDE = BLOCK + 16  # no power of two: columns of the transposed block must not share a cache set
@@ -92,6 +92,7 @@ def _solve_short(columns_N, weight_N, rotated_IF, root_F, x_F, scaled_NF, dual_N
     kernel_NN = np.zeros((padded, padded), np.float32)
     _add_gramian(scaled_NF, padded, n_factors, kernel_NN)
     for i in range(padded):
+        # W⁻¹ of Eq. (3), and 1 for padding
         kernel_NN[i, i] += 1 / weight_N[i] if i < n and len(weight_N) else np.float32(1)
         dual_N[i] = 1 if i < n else 0
         if pulled:
@@ -155,7 +156,10 @@ def _solve_steps(columns_N, weight_N, rotated_IF, diagonal_F, pull_F, tolerance,
         goal += right_F[f] * right_F[f] * precond_F[f]
         left += residual_F[f] * along_F[f]
     goal *= tolerance * tolerance
+    # exact arithmetic needs at most F steps; a quarter is left to well-conditioned rows, Cholesky does the
+    # others
     for _ in range(n_factors // 4):
+        # before the step: a warm start is often good enough already
         if left <= goal:
             return True
         _multiply(columns_N, weight_N, rotated_IF, diagonal_F, along_F, product_F)

@@ -86,6 +86,7 @@ def user_embeddings_by_domain(
         loose = domain.users[~domain.tied]
         common_UF[loose] = state[f"x:{name}"][~domain.tied]
         untied_U[loose] += 1
+    # one array for all domains: a user has one embedding, so nothing would differ
     if not own and untied_U.max(initial=0) <= 1:
         return dict.fromkeys(domains, common_UF)
     rows = {}

@@ -39,7 +39,7 @@ BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depe
 EXPECTED_STEPS = 20  # of conjugate gradients, to estimate the work of a long row
 CHUNKS = 256  # pieces of about equal work: many more than threads, as work is only estimated
 T = TypeVar("T")
-NO_WEIGHT = np.empty(0, np.float32)
+NO_WEIGHT = np.empty(0, np.float32)  # kernels take no None: an empty array means weights of 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,6 +78,7 @@ class ColdStartMixin(Fitted):
     def _popularity_I(self) -> dict[str, Float32]:
         """The share of a domain's users who have each item."""
         return {
+            # a share, so that its weight means the same in domains of any size
             name: (events.item_counts / max(int((events.user_counts > 0).sum()), 1)).astype(np.float32)
             for name, events in self.history.domains.items()
         }

@@ -46,6 +46,7 @@ class DotProductModel(ColdStartMixin):
         rows_BF = self.user_UF[self.history.named(domain)][queries.user_idx]
         if queries.events is not None:
             folded_BF = self.fold_in(domain, queries.events, len(queries))
+            # given events replace the stored history, also of known users
             rows_BF[queries.has_events_B] = folded_BF[queries.has_events_B]
         rows_BF[self._cold_B(domain, queries)] = self._cold_F[domain]
         return rows_BF
@@ -64,6 +65,7 @@ class DotProductModel(ColdStartMixin):
         weight_B = np.zeros(len(queries), np.float32)
         if self.cold_policy == "blend":
             weight_B[cold_B] = self.popularity_weight
+        # as products: an embedding of 0 and popularity with weight 1 give the same order
         only_popular_B = cold_B & (self.cold_policy == "popularity")
         if self.cold_policy == "zero":
             only_popular_B = ~self.knows(domain, queries)

@@ -32,6 +32,7 @@ def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind,
     """
     n_rows, n_factors = table_RF.shape
     n_pairs = index_3N.shape[1]
+    # buffers are for one batch, which can be smaller than a table is large
     size = max(min(size, n_pairs), 1)
     room = min(3 * size, n_rows)
     place_R = np.full(n_rows, -1, np.int32)
@@ -124,6 +125,7 @@ def _item_gradients(table_RF, index_E, coef_B, starts_T, order_E, users, touched
             grad_TF[t, f] = 0
         for place in range(starts_T[t], starts_T[t + 1]):
             entry = order_E[place]
+            # a batch's index holds its users, then its positives, then its negatives
             b = entry - size if entry < 2 * size else entry - 2 * size
             c = coef_B[b] if entry < 2 * size else -coef_B[b]
             user = np.int64(index_E[b])

@@ -38,7 +38,7 @@ from landbridge.training.epochs import State
 from landbridge.training.optimizers import KINDS, Optimizer
 
 CHUNKS = 64  # pieces of about equal work for the threads of a product
-NO_WEIGHT = np.empty(0, np.float32)
+NO_WEIGHT = np.empty(0, np.float32)  # kernels take no None: an empty array means weights of 1
 Graph = tuple[npt.NDArray[Any], npt.NDArray[Any], Float32, npt.NDArray[Any]]
 Losses = dict[str, float]
 SLOTS = ("table", "first", "second", "count")

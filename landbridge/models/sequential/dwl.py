@@ -168,6 +168,7 @@ class DWL(SequenceMethod):
         if self.by_gradient:
             return self._by_domain(weights, batch_targets, target_weights)
         weight_T = target_weights.of(batch_targets.target_T)
+        # dividing by Σ w keeps the size of the loss, and with it that of a step
         scale = len(weight_T) if self.literal else weight_T.sum()
         total, loss_T = self.total(weights, batch_targets, weight_T / scale)  # Eq. (1)
         target_weights.seen(batch_targets.target_T, loss_T)

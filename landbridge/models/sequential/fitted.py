@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS_AT_ONCE = 512  # sequences per forward pass, which bounds its memory
-LEAST_NORM = 1e-8
+LEAST_NORM = 1e-8  # a shorter vector has no direction in float32
 
 
 @dataclass(frozen=True, eq=False)

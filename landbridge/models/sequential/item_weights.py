@@ -173,6 +173,7 @@ class MultiObjectiveWeights(SparsityWeights):
         table, _ = self.train.joined()
         active = np.flatnonzero(table.user_counts)
         rng = generator(self.seed, "exposure", str(epoch))
+        # a sample is enough for the domains' shares; ranking all users would score the whole matrix
         users = rng.choice(active, min(SAMPLED_USERS, len(active)), replace=False)
         model, queries = self.current_model(), Queries.of_users(users)
         # training has limited the threads; scoring and ranking use those of torch

@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 
 BLOCK_NUMBERS = 1 << 19  # scores that exist at a time: 2 MiB
 PADDED_TO = 64  # targets and candidates are padded to multiples of it
-LOG2_E = 1 / math.log(2)
+LOG2_E = 1 / math.log(2)  # exp(x) = 2^(x log2 e)
 LogQ = Literal["none", "standard", "corrected"]
 LOG_Q = get_args(LogQ)
-CALIBRATION = 0.75
+CALIBRATION = 0.75  # τ of Eq. (7)
 
 
 @dataclass(frozen=True)

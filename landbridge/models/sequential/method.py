@@ -330,6 +330,7 @@ class _Steps:
         row_T = np.repeat(window.row_B, given_BL.sum(axis=1)).astype(np.int32)
         target_T, rows = window.target_BL[given_BL], self.table.by_user
         for column in range(k):
+            # a key per column, so that K negatives of an event are independent draws
             key = generator(self.windows.seed, "negatives", str(epoch), str(step), str(column)).integers(
                 2**63
             )

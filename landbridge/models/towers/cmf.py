@@ -76,6 +76,7 @@ class CMF(JointMethod):
         for domain in self.weights:
             if domain not in train.domain_names:
                 raise SettingsError(unknown("domain in weights", domain, train.domain_names))
+        # a domain of weight 0 would cost its batches and change nothing
         names = [name for name in train.domain_names if self.weights.get(name, 1.0) > 0]
         if not names:
             raise SettingsError("weights must be above 0 for one domain or more.")

@@ -59,5 +59,6 @@ class CoNet(TowerMethod):
         if not self.sparsity:
             return loss
         size = sum(weight.abs().sum() for name, weight in weights.items() if name.startswith("cross."))
+        # divided by the events of the step, like the losses, so that λ does not depend on the batch size
         share = self.sparsity / (len(loss) * sum(len(batch.user_N) for batch in step.values()))
         return {domain: own + share * size for domain, own in loss.items()}

@@ -149,6 +149,7 @@ class TowerModel(ColdStartMixin):
 
         towers, out_H = self.towers, self.weights[self.towers.out(domain)]
         catalogue, (layer_L4, flat) = self._catalogue[domain], self._layers[domain]
+        # the requested domain's tower always runs, the others where the user has events
         mask_BT = np.concatenate([np.ones((len(rows_BF), 1), bool), sides.has_BS], axis=1)
         # at least 1: a user without events elsewhere has no other tower to average
         share_B = (1 / np.maximum(mask_BT.sum(axis=1) - 1, 1)).astype(np.float32)

@@ -20,7 +20,7 @@ FAST = {
     "nsz",
     "arcp",
 }  # sums may be reordered for vector units; NaN stays NaN
-TILE = 64
+TILE = 64  # items of a tile, a multiple of every vector width
 USERS = 16  # that go through a tile of items while it is in the cache
 MULTIPLE = 4  # widths of layers are padded to multiples of it
 

@@ -151,6 +151,7 @@ class TowerNetwork:
         """Eq. (4) for all towers; in the last crossed layer only for the first, which alone goes on."""
         from torch.nn.functional import linear
 
+        # towers of domains without an event of the user add nothing to the mean
         seen = {name: mask[name] * run for name, run in runs.items()}
         total, others = sum(seen.values()), (torch.stack(list(mask.values())).sum(dim=0) - 1).clamp(min=1)
         running = list(runs) if level + 1 < len(self.tower) else list(runs)[:1]

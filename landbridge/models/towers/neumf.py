@@ -51,6 +51,7 @@ class NeuMF(TowerMethod):
         if self.sharing == "separate":
             return super().weighting_of(train)
         total = max(train.n_events, 1)
+        # each loss is a mean over its domain: these weights make their sum the mean over all events
         return Fixed({name: len(events) / total for name, events in train.domains.items()})
 
     def towers(self, train: MultiDomain) -> TowerNetwork:

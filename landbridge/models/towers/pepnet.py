@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch import device as torch_device
 
-GAMMA = 2.0
+GAMMA = 2.0  # γ of Eq. (1): a gate of 1, which changes nothing, is the middle of its range
 LABEL = "all"  # that of the joined table: rows start, and pairs are drawn, as in joined BPRMF
 CHUNK = 65_536  # users gated at once: bounds memory
 
@@ -184,6 +184,8 @@ class PEPNet(Method):
             loss_B = network.pair_losses(index_3B, domain_B, weight, self.reg) + network.gate_penalty(
                 self.reg
             )
+            # divided by the whole batch and not by the domain's part: the domains' losses then sum to its
+            # mean
             loss_B = loss_B / len(domain_B)
             return {name: (loss_B * (domain_B == d)).sum() for d, name in enumerate(pairs.slices)}
 

@@ -100,6 +100,7 @@ class AutoEncoder:
 
     def _through(self, part: str, weights: Mapping[str, Any], values_BF: Any) -> Any:
         for number in range(len(self.widths) - 1):
+            # clip and not torch's relu: the same line runs on NumPy arrays, so serving needs no torch
             values_BF = values_BF.clip(min=0) if number else values_BF
             values_BF = values_BF @ weights[f"{part}.{number}.weight"].T + weights[f"{part}.{number}.bias"]
         return values_BF
@@ -120,5 +121,6 @@ def keep_mask(
     if sampling == "bernoulli":
         return rng.random(size) >= ratio
     kept_B = np.ones(size, bool)
+    # + 0.5: half is rounded up, where round() goes to even
     kept_B[rng.permutation(size)[: int(ratio * size + 0.5)]] = False
     return kept_B

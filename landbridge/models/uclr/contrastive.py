@@ -39,7 +39,7 @@ from landbridge.training.torch_backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-COSINE_EPS = 1e-8
+COSINE_EPS = 1e-8  # as in torch's cosine_similarity
 BLOCK_NUMBERS = 1 << 17  # of a block of rows of p: 512 KiB
 Contrast = Callable[[Any, Any, Any], Any]  # users (B,), their codes (B, L) in both streams -> ℓ (B,)
 

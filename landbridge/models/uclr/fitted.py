@@ -119,6 +119,7 @@ def over_domains(base: DotProductModel) -> Float32:
 
     It is the common embedding where domains share one table, and zero for a user without events.
     """
+    # one joined table is one array: the mean of equal rows would only round
     distinct = {id(rows_UF): rows_UF for rows_UF in base.user_UF.values()}
     activity_UD = base.history.activity_UD
     if len(distinct) == 1:

@@ -116,6 +116,7 @@ def _weight(base: Tensor, treatment: str, rank: int, rng: np.random.Generator) -
     base = base.detach()
     base = base.clone().requires_grad_() if treatment == "free" else base
     n_rows, n_columns = base.shape if base.ndim == 2 else (len(base), 1)
+    # a bias has no rank to reduce
     width = min(rank, n_rows, n_columns) if treatment == "adapted" and base.ndim == 2 else 0
     drawn_KC = rng.standard_normal((width, n_columns), np.float32) * np.float32(max(width, 1) ** -0.5)
     left_RK = base.new_zeros((n_rows, width))

@@ -295,8 +295,10 @@ class UCLR(Method):
     ) -> Iterator[tuple[UserIndices, npt.NDArray[np.bool_]]]:
         """Every user with an event once, in batches of two users or more, and who is not masked."""
         rng = generator(seed, "crowds", str(number))
+        # users without events have no pretrained embedding to reconstruct
         order = rng.permutation(np.flatnonzero(history.activity_UD.any(axis=1)))
         if len(order) > 1:
+            # batches of nearly equal size: a last batch of one user would have no negatives
             for users_B in np.array_split(order, -(-len(order) // self.batch_size)):
                 yield users_B, keep_mask(len(users_B), self.encoder.mask_ratio, rng, self.encoder.mask)
 
@@ -347,6 +349,7 @@ class UCLR(Method):
             log_norm=True,
             log_values=lambda: {"trainable": weights.n_trainable()},
         )
+        # the value to beat: adaptation must improve on the unadapted model
         before = options.validate(model) if options.validate and options.patience else -np.inf
         log = run_phase(phase, options, self._identity(model, options), adapted)
         records = (*model.log, *phase_records(ADAPT + domain, log, len(model.log)))
@@ -371,6 +374,7 @@ class UCLR(Method):
         """Batches of the domain's pairs, with the users that are not masked."""
         rng = generator(source.seed, "blanked", source.label, str(number))
         for pairs in source.batches(number, self.batch_size):
+            # each user once: temperatures move once per batch, and the contrast needs distinct users
             users, place = np.unique(pairs.user_N, return_inverse=True)
             kept_B = keep_mask(len(users), self.encoder.mask_ratio, rng, self.encoder.mask)
             yield Triples(pairs, users.astype(np.int64), place, kept_B)

@@ -172,6 +172,7 @@ def gradient(log_g_B: Tensor, kl_B: Tensor, log_s_B: Tensor, rho: float, negativ
     """Eq. (5), (B,), from log g, KL and log s over ``negatives`` = n; Eq. (1) exactly where s = g."""
     ratio_B = (log_g_B - log_s_B).exp()
     slope_B = rho + (log_s_B - log_g_B) + log_g_B * (1 - ratio_B) - ratio_B * kl_B  # Eq. (5)
+    # the estimate of Eq. (5) can leave the range of exact gradients and would then throw τ far off
     return slope_B.clamp(rho - math.log(negatives), rho)
 
 

@@ -26,7 +26,7 @@ from landbridge.serving.engine.query_builder import ANONYMOUS, QueryGroup, Ranki
 from landbridge.serving.engine.rankers import DotProductRanker, Ranker
 from landbridge.serving.runtime.logging import log
 
-LARGE = 300_000
+LARGE = 300_000  # items: below it exact search is about as fast
 PLACES, SAMPLED_USERS = 10, 200  # recall: of lists of so many places, for so many users
 AT_ONCE, MOST = 64, 1024  # queries whose candidates are held together; places and hidden items of a query
 

@@ -20,7 +20,7 @@ from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
 
 METRICS = ("ndcg@10", "hr@10")
-NOT_THREAD_SAFE = "workqueue"
+NOT_THREAD_SAFE = "workqueue"  # numba's fallback layer, which must not be entered by two threads at once
 
 
 def load_model(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datetime, dict[str, Any] | None]:

@@ -23,7 +23,7 @@ from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_o
 from landbridge.serving.engine.messages import Event, Request
 
 UNTIMED = 1 << 62  # events without times come after all that have one
-ANONYMOUS = -1
+ANONYMOUS = -1  # row -1 of a ragged array is an empty row
 
 
 class RankingConstraints(NamedTuple):

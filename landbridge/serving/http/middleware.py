@@ -16,6 +16,7 @@ from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.settings import ServeSettings
 
 KEY_HEADER = "x-api-key"
+# no inline script and no foreign host: a title that holds HTML can do nothing
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

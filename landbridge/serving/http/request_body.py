@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from landbridge.core.errors import unknown
 
 MAX_DEPTH = 8  # of the JSON in a body
-NESTED = (list, dict)
+NESTED = (list, dict)  # orjson makes no subclasses, so type() can be compared
 SHOWN = 60  # characters of a key that a sentence repeats
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from landbridge.serving.engine.messages import Recommendations, Request
 
-MAX_BATCH = 64
+MAX_BATCH = 64  # requests of one call, which bounds the wait of the first of them
 
 
 class Recommends(Protocol):

@@ -28,7 +28,7 @@ from landbridge.models.sequential.dwl import DWL
 from landbridge.training.weighting.sparsity import DomainCounts, item_weights, memberships_of, renormalised
 
 PREDICTABLE_SIGNALS = ("static", "window")
-SAME = 0.01
+SAME = 0.01  # of Eq. (2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SPEC, ENVIRONMENT = "spec.toml", "environment.json"
+# what results depend on: cells made with other versions are not comparable
 VERSIONS = ("landbridge", "python", "numpy", "polars", "numba")
 AT_MOST = 0.05  # share of the time that may go into tables that are not final
 

@@ -57,7 +57,7 @@ COMPLEXITIES = ("rate", "data", "loss", "step")
 RULES = ("proximal", "literal")
 ORDERS = ("before", "after")
 LEAST_WEIGHT = 1e-4  # above 0: gradients of w_d L_d are divided by w_d
-LEAST_LOSS = 1e-8
+LEAST_LOSS = 1e-8  # ratios of losses need both above 0
 MAX_LR_FACTOR = 10.0  # Eq. (6)
 
 

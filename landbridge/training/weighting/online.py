@@ -167,6 +167,7 @@ class OnlineWeights:
         recent_D, reference_D = state["recent_D"] + count_D, state["reference_D"]
         if recent_D.sum() < self.window:
             return {**state, "recent_D": recent_D}
+        # the first window has none to be compared with
         chance = homogeneity(reference_D, recent_D) if reference_D.any() else 1.0
         return {
             **state,

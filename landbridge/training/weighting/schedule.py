@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 Signal = Literal["static", "window", "loss", "gradient"]
 SIGNALS = get_args(Signal)
-DAY = 86_400
-LEAST_LOSS = 1e-8
+DAY = 86_400  # seconds
+LEAST_LOSS = 1e-8  # so that the logarithm of a loss of 0 is finite
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ class WeightSchedule(Settings):
         score_D = self.sparsity.score(counts)
         state: State = {
             "weight_D": np.ones(len(score_D)),
+            # no loss has been measured yet; 0 * keeps NaN for domains without events
+            # no loss has been measured yet; 0 * keeps NaN for domains without events
             "score_D": 0 * score_D if self.signal == "loss" else score_D,
             "share_D": counts.share_D if share_D is None else share_D,
             "updates_1": np.zeros(1, np.int64),

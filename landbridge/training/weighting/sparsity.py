@@ -173,6 +173,7 @@ class WeightMap(Settings):
         """Eqs. (4)-(8), (D,), "exponential" and "softmax" without bounds; 1 where the score is NaN."""
         weight_D = np.ones(len(score_D))
         here_D = ~np.isnan(score_D)
+        # equal scores: min-max would be 0/0
         if here_D.any() and not alike(score_D[here_D]):
             weight_D[here_D] = self._mapped(score_D[here_D])
         return weight_D

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import example, given
@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 
 from landbridge.reports import contents, facts
 from landbridge.reports.cells import series
+from landbridge.reports.document import Document, Gallery, Section
+from landbridge.reports.pictures import Picture
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, as_html, as_latex, as_markdown, latex, table
+from landbridge.reports.text import as_latex_text
 from landbridge.reports.values import joined, p_value, percent, tidy_table
 
 ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
@@ -183,6 +186,15 @@ def test_latex_marks_and_minus_signs() -> None:
     assert r"\textbf{a\_b \& 50 \%} [0.1, 0.2] $\blacktriangle$" in text
     assert r"$-$0.5 $\blacktriangledown$" in text
     assert latex("1-2 and -0.3") == "1-2 and $-$0.3"
+
+
+def test_latex_pictures_end_as_they_begin() -> None:
+    picture = Picture("gains", "Gains", "", lambda look: None)
+    section = Section("results", "Results", (Gallery((picture,)),))
+    text = as_latex_text(Document("Report", (), (section,)), PurePosixPath("pictures"))
+    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    assert "figure" in begun
+    assert sorted(begun) == sorted(ended)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
