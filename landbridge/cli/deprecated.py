@@ -13,6 +13,7 @@ def deprecated(command: Callable[..., None], old: str, new: str) -> Callable[...
 
     @wraps(command)
     def call(*args: object, **kwargs: object) -> None:
+        # standard error, so that a script that reads the output of the old name still works
         typer.echo(f"`landbridge {old}` is now `landbridge {new}`; the old name goes in 0.3.", err=True)
         command(*args, **kwargs)
 

@@ -39,6 +39,7 @@ def command(
 
     landbridge fit books.csv movies.parquet --users shared --out runs/best
     """
+    # imported here: the help and errors of options must not wait for numba and polars
     from landbridge import pipeline
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, read_spec, validated_spec
@@ -48,6 +49,7 @@ def command(
 
     given: dict[str, Any] = {
         "data": {"users": users, "min_rating": min_rating},
+        # None: the option was not given, and the value of an experiment file stays
         "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
         "fit": {"seed": seed, "threads": threads, "patience": patience},

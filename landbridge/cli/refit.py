@@ -19,7 +19,7 @@ def command(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; all by default.")] = None,
 ) -> None:
-    """Fit a run again with the events of its store; a server that watches the folder takes it up.
+    """Fit a run again with the events of its store; a server on the folder loads the new model.
 
     landbridge refit runs/best --events events.sqlite --epochs 3
     """

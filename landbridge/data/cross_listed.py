@@ -117,6 +117,7 @@ def _duplicates(
             # a sparse product: entry (i, j) is the number of users who have both items
             shared = (a.matrix[start:stop] @ b.matrix[left:right].T).tocoo()
             either = a.counts[start + shared.row] + b.counts[left + shared.col] - shared.data
+            # the sparse product has an entry only where a user is shared, so few pairs are tested
             keep = (shared.data + joining >= min_users) & ((shared.data + joining) / either >= jaccard)
             columns = (
                 a.items[start + shared.row],
@@ -126,6 +127,7 @@ def _duplicates(
             )
             parts.append(np.stack([column[keep] for column in columns]).astype(np.float64))
     one, two, common, share = np.concatenate(parts, axis=1)
+    # sorted by the first item, as look-ups by bisection need
     order = np.lexsort((two, one))
     return CrossListed(
         one[order].astype(np.int32),
@@ -161,6 +163,7 @@ def _blocks(a: _Ordered, b: _Ordered) -> Iterator[tuple[int, int]]:
         return
     # an upper bound of the non-zeros that an item contributes to the product
     work_I = a.matrix @ np.asarray(b.matrix.sum(axis=0), np.int64)
+    # within a band the Jaccard index admits a narrow range of the other domain's popularity
     band_I = np.floor(np.log(a.counts) / np.log(1.25)).astype(np.int64)
     chunk_I = np.cumsum(work_I) // BLOCK
     edges = np.flatnonzero((np.diff(band_I) != 0) | (np.diff(chunk_I) != 0)) + 1

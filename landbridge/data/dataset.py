@@ -106,6 +106,7 @@ class MultiDomain:
             start += events.n_items
         tables = self.domains.values()
         weighted = any(events.weight is not None for events in tables)
+        # one domain without times makes any order of the joined table meaningless
         timed = all(events.time is not None for events in tables)
         table = Interactions.from_events(
             np.concatenate([events.user_idx for events in tables]),

@@ -108,6 +108,7 @@ def _overlaps(data: MultiDomain) -> Iterator[Finding]:
     active_UD = data.activity_UD > 0
     for (i, first), (j, second) in combinations(enumerate(data.domain_names), 2):
         shared = int((active_UD[:, i] & active_UD[:, j]).sum())
+        # of the smaller domain: the overlap that a transfer to it can use
         share = shared / max(1, int(active_UD[:, [i, j]].sum(axis=0).min()))
         text = f"{first} and {second} share {shared:,} users, {share:.1%} of the smaller one's."
         if not shared:
@@ -182,6 +183,7 @@ def _boundary(log_S2: Float64) -> int | None:
     z_K = np.abs(gap_K) * np.sqrt(cuts * (size - cuts) / size) / product_S.std()
     best = int(z_K.argmax())
     sides = (log_S2[: cuts[best]], log_S2[cuts[best] :])
+    # one side must be surely correlated, and the other surely below the level of equal users
     least = max(_bound(_correlation(part), len(part), -SURE) for part in sides)
     most = min(_bound(_correlation(part), len(part), SURE) for part in sides)
     return int(cuts[best]) if z_K[best] > BOUNDARY and least > 0 and most < SAME_USERS else None

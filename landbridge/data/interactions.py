@@ -62,6 +62,7 @@ class Interactions:
         key = users * max(n_items, 1) + items
         order = _sorted(key, times)
         key = key[order]
+        # of equal keys the last in order is the latest event
         last = np.append(key[1:] != key[:-1], True)[: len(key)]
         if duplicates == "error" and not last.all():
             raise DataError("Some (user, item) pairs occur twice or more; choose duplicates='last' or 'sum'.")
@@ -142,6 +143,7 @@ def _check_columns(table: Interactions) -> None:
     ):
         if column.dtype != np.int32:
             raise DataError(f"Column {name} must be int32, not {column.dtype}.")
+        # kernels index with these columns and check no bounds
         if n_events and (column.min() < 0 or column.max() >= size):
             raise DataError(f"Column {name} has an index outside 0..{size - 1}.")
     if table.weight is not None and not bool(np.all((table.weight > 0) & np.isfinite(table.weight))):
@@ -149,6 +151,7 @@ def _check_columns(table: Interactions) -> None:
 
 
 def _summed(weight_N: Float32, last_N: npt.NDArray[np.bool_]) -> Float32:
+    # each group begins behind the end of the previous one
     starts = np.append(0, np.flatnonzero(last_N)[:-1] + 1)
     return np.add.reduceat(weight_N, starts).astype(np.float32)
 

@@ -38,6 +38,7 @@ class Queries:
 
     def take(self, chosen_B: Int64) -> Queries:
         """The queries with these numbers, in their order."""
+        # None and an empty mapping stay what they are
         events = self.events and {name: rows.take(chosen_B) for name, rows in self.events.items()}
         times = self.times and {
             name: time_N[(self.events or {})[name].locate(chosen_B)[1]] for name, time_N in self.times.items()

@@ -62,6 +62,7 @@ class Vocabulary:
 def as_ids(raw: Iterable[Any] | IdArray) -> IdArray:
     """Any id column as int64 or StringDType; mixed or missing ids are an error."""
     array = raw if isinstance(raw, np.ndarray) else np.asarray(list(raw))
+    # np.asarray([]) is float64
     if array.size == 0 and array.dtype == np.float64:
         return array.astype(np.int64)
     if np.issubdtype(array.dtype, np.integer):

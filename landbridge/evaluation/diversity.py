@@ -103,6 +103,7 @@ def _credit(history: MultiDomain, slices: Mapping[str, slice]) -> Float64 | None
     for name in slices:
         home_ID = domains == np.full((history[name].n_items, 1), history.domain_names.index(name))
         parts.append(history.memberships.get(name, home_ID))
+    # item -1, an empty place, indexes this last row
     member_ID = np.concatenate([*parts, np.zeros((1, len(domains)), bool)])
     return np.asarray(member_ID / np.maximum(member_ID.sum(axis=1, keepdims=True), 1))
 

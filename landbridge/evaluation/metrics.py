@@ -98,6 +98,7 @@ def tie_groups(unit_T: Ints, above_T: Ints, ties_T: Ints, candidates_T: Ints | N
     order = np.lexsort((above_T, unit_T))
     unit_T, above_T = unit_T[order], above_T[order]
     new_T = np.ones(len(order), bool)
+    # equal ``above`` within a unit means equal scores: these targets tie
     new_T[1:] = (unit_T[1:] != unit_T[:-1]) | (above_T[1:] != above_T[:-1])
     first_G = np.flatnonzero(new_T)
     unit_G, targets_N = unit_T[first_G], np.bincount(unit_T)
@@ -197,6 +198,7 @@ def _first_hit(groups: TieGroups, gain_K: Float64) -> Float64:
     best_N = groups.before_G == 0
     above_N, m_N, t_N = groups.above_G[best_N], groups.size_G[best_N], groups.targets_G[best_N]
     value_N, missed_N = np.zeros(len(m_N)), np.ones(len(m_N))
+    # positions behind the cutoff gain nothing
     padded = np.append(gain_K, 0.0)
     for j in range(len(gain_K)):
         still_N = missed_N * np.maximum(m_N - t_N - j, 0) / np.maximum(m_N - j, 1)

@@ -98,6 +98,7 @@ def user_table(rows: pl.DataFrame, metric: Metric, by: str, *, sampled: bool) ->
     lists = [*keys, "seed"] if "seed" in rows.columns else keys
     unit = [*lists, "item"] if sampled else lists
     rows = with_segment(rows, by).sort([*lists, "item"])
+    # rows are sorted by the unit, so a run is one unit
     unit_T = rows.select(pl.struct(unit).rle_id()).to_series().to_numpy()
     columns = (rows[name].to_numpy() for name in ("above", "ties", "candidates"))
     values = metric.per_unit(unit_T, *columns)

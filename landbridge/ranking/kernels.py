@@ -131,6 +131,7 @@ def _blend(z_MBI: Scores, row: int, item: int, weight_MW: Scores, value_W: Score
 
 @njit(cache=True, nogil=True)
 def _compare(value_W: Scores, mark_W: Scores, step: int, above_W: Int32, ties_W: Int32) -> None:
+    # no branch: comparisons are added as 0 or 1
     for w in range(len(value_W)):
         above_W[w] += step * (value_W[w] > mark_W[w])
         ties_W[w] += step * (value_W[w] == mark_W[w])
@@ -196,6 +197,7 @@ def _select(scores_I: Scores, seen: Int32, item_K: Int32, score_K: Scores) -> No
             _sift(item_K, score_K, 0, size)
     if size < k:
         _heapify(item_K, score_K, size)
+    # heapsort: the worst goes to the end, again and again
     for last in range(size - 1, 0, -1):
         _swap(item_K, score_K, 0, last)
         _sift(item_K, score_K, 0, last)

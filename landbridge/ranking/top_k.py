@@ -110,6 +110,7 @@ def _checked(scores_BI: Scores, seen: Ragged) -> Scores:
         raise DataError(f"There are {n_rows} rows of scores, but {len(seen.offsets) - 1} rows of seen items.")
     # compiled code checks no bounds: a wrong index would read foreign memory
     _check_range("seen item", seen.columns, 0, n_items)
+    # NaN compares as false with everything, so it would silently take the lowest ranks
     nan_B = kernels.rows_with_nan(scores_BI)
     if nan_B.any():
         raise DataError(

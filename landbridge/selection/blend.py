@@ -154,6 +154,7 @@ class CellSums:
         from scipy.sparse import csr_matrix
 
         places = (cell_T, np.arange(len(cell_T)))
+        # a sparse product adds all weight vectors of a cell at once, in float64
         member_CT = csr_matrix((np.ones(len(cell_T)), places), shape=(cells, len(cell_T)))
         return cls(np.bincount(cell_T, minlength=cells), np.asarray(member_CT @ value_TW, np.float64))
 
@@ -194,6 +195,7 @@ def chosen_kappa(of: BlendTrials, seed: int) -> tuple[float, float]:
 
     One division into folds is too noisy for rare hits, so the value is a mean over several.
     """
+    # sums are additive: the training part of a fold is the whole minus the fold
     whole = CellSums.of(of.cell_T, of.value_TW, of.cells)
     reached = dict.fromkeys(KAPPAS, 0.0)
     for repeat in range(REPEATS):

@@ -60,6 +60,7 @@ def fit_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fit
         )
     if spec.fit.patience is not None:
         raise SettingsError("patience and tuning both choose the number of epochs. Give only one of them.")
+    # a search has its own folder: its identity differs from that of the fit
     work_dir = options.work_dir and options.work_dir / "search"
     return fit(model, split, options, work_dir, spec.fit.validate_on)
 

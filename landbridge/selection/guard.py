@@ -153,6 +153,7 @@ class _Evidence:
     def best_simple(self, domain: int) -> str:
         """The simple model with the highest mean over the domain's pairs, or by estimates if it has none."""
         cells = slice(domain * len(ACTIVITY), (domain + 1) * len(ACTIVITY))
+        # with own pairs the plain mean decides; a domain without any has only the shrunken estimates
         seen = self.sums.count_C[cells].sum() > 0
         value_W = (self.sums.total_CW if seen else self.estimate_CW)[cells].sum(axis=0)
         return max(self.errors, key=lambda label: value_W[self.tried.only(label)])

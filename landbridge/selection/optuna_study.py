@@ -119,6 +119,7 @@ def _fail_running(study: Study) -> None:
 
 def _check(folder: Path, identity: Mapping[str, Any]) -> None:
     """Write the identity of a new search, or compare it with the one in the folder."""
+    # through JSON, like the stored one: tuples become lists
     ours = json.loads(json.dumps(identity))
     if not (folder / IDENTITY).exists():
         if (folder / JOURNAL).exists():

@@ -76,6 +76,7 @@ def tune(
     shared = _Search(method, space, split.valid, Validator(split.valid, metric, options.threads), options)
     with optuna_study.open_study(work_dir, shared.identity(metric)) as study:
         busy = _run(study, shared, budget)
+        # a folder may hold more trials, of a call with a larger budget
         trials = optuna_study.finished_trials(study)[: _allowed(budget, space)]
     best = _best(trials, method)
     seconds = time.perf_counter() - began
@@ -190,6 +191,7 @@ def _try(study: Study, trial: Trial, shared: _Search) -> float:
 
 
 def _allowed(budget: Budget, space: Space) -> int:
+    # without a space every trial would be the same
     return budget.trials if space else 1
 
 

@@ -105,6 +105,7 @@ def attach(path: str | Path, role: str, suffix: str, write: Callable[[Path], obj
     """
     folder = Path(path)
     read_manifest(folder)
+    # read again under the lock: another process may have saved a new state
     with locked(folder):
         manifest = read_manifest(folder)
         files = stored_files(folder, manifest)

@@ -47,6 +47,7 @@ class EventTable:
         column = self.frame[role]
         if isinstance(column.dtype, pl.Categorical | pl.Enum):
             column = column.cast(pl.String)
+        # pandas turns whole numbers with a missing value into floats
         if column.dtype.is_float():
             fraction = (~column.is_finite() | (column != column.floor())).fill_null(False)
             self.raise_on_bad_rows(fraction, role, "is no whole number", "give whole numbers or text as ids")
@@ -58,6 +59,7 @@ class EventTable:
             raise DataError(
                 f"Column {role!r} of {self.where} holds {column.dtype}; convert it to whole numbers or text."
             )
+        # not strict: what does not fit becomes null, and its row is named below
         whole = column.cast(pl.Int64, strict=False)
         self.raise_on_bad_rows(whole.is_null(), role, "does not fit in 64 bits", "give such ids as text")
         return whole

@@ -103,6 +103,7 @@ def _one_table(
         return {_stem(source) if tables.is_path(source) else "events": _events(table, min_rating)}
     domain = EncodedColumn.of(table.ids("domain"))
     kept_N = np.ones(len(table), bool) if min_rating is None else _rated_enough(table, min_rating)
+    # encoded once for all domains: each then takes its rows and the ids that occur there
     events = _events(table, None)
     masks = {str(name): kept_N & (domain.idx == code) for code, name in enumerate(domain.ids)}
     return {

@@ -83,6 +83,7 @@ def _by_link(ids_of: Mapping[str, pl.Series], source: object) -> dict[str, pl.Se
     links = {
         name: _link_column(table, name, column) for name, column in ids_of.items() if name in table.columns
     }
+    # the linked id of a row is the local id in the first domain that has one
     linked = pl.select(pl.coalesce([_local(name, column) for name, column in links.items()])).to_series()
     return {
         name: _joined(name, column, links[name], linked) if name in links else _local(name, column)

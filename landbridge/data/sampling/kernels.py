@@ -32,6 +32,7 @@ def negative(key, number, own_N, low, high, pool_M, pool_low, pool_high):
     Uniform: the r-th free item, found by bisection, so that no draw is rejected. With a pool: one of
     its items ``pool_low`` to ``pool_high``; uniform after all where ``TRIES`` in a row were the user's own.
     """
+    # in a joined table only the user's items of this range matter
     own_N = own_N[np.searchsorted(own_N, low) : np.searchsorted(own_N, high)]
     for attempt in range(1, TRIES + 1 if pool_high > pool_low else 1):
         item = pool_M[pool_low + drawn(key, number, attempt, pool_high - pool_low)]

@@ -122,8 +122,10 @@ class Windows:
         width = int(count_B.max())
         input_BL = _cut(self.rows.columns, start_B, count_B, width)
         place_BL = start_B[:, None] + np.arange(width)
+        # near the end of a history fewer than ``horizon`` events are left to draw from
         left_BL = np.minimum(self.rows.offsets[row_B + 1][:, None] - 1 - place_BL, self.horizon)
         ahead_BL = 1 if self.horizon == 1 else 1 + (rng.random(left_BL.shape) * left_BL).astype(np.int64)
+        # places in the padding may lie behind the last event; they are masked below
         last = max(len(self.rows.columns) - 1, 0)
         target_BL = self.rows.columns[np.minimum(place_BL + ahead_BL, last)]
         return Window(input_BL, np.where(input_BL >= 0, target_BL, np.int32(-1)), row_B)

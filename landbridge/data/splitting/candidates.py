@@ -35,6 +35,7 @@ def _drawn(split: Split, holdout: Holdout, n: int, seed: int, part: str) -> Hold
 
 def _with_negatives(split: Split, holdout: Holdout, name: str, n: int, rng: np.random.Generator) -> Targets:
     targets, history = holdout.targets[name], holdout.history[name]
+    # items without events are no candidates: any model ranks them last, so they would flatter all
     catalogue = np.flatnonzero(history.item_counts).astype(np.int32)
     held_out = _held_out(split, name)
     owned = _owned(split, name)

@@ -102,6 +102,8 @@ def cold_users(data: MultiDomain, *, keep: int = 0, share: float = 0.1, seed: in
     for column, (name, events) in enumerate(data.domains.items()):
         rng = generator(seed, "split", name)
         pool = rng.permutation(np.flatnonzero(chosen_domain_U == column))
+        # the share is of all eligible users of the domain; the pool has only those drawn for it, and serves
+        # both parts
         n_chosen = min(round(share * int(eligible_UD[:, column].sum())), len(pool) // 2)
         hidden_N = events.user_counts[events.user_idx] - _place_from_end(events, events.time, rng) > keep
         test[name] = hidden_N & np.isin(events.user_idx, pool[:n_chosen])

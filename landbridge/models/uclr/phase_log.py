@@ -16,6 +16,7 @@ def phase_records(phase: str, log: Log, start: int) -> Iterator[Record]:
     """A phase's records: epochs counted from ``start``, values other than "valid" prefixed with the phase."""
     for record in log:
         named = {f"{phase} {key}": value for key, value in record.items() if key not in ("epoch", "valid")}
+        # unprefixed: plots and early stopping look for this name in every phase
         valid = {"valid": record["valid"]} if "valid" in record else {}
         yield {"phase": phase, "epoch": start + record.get("epoch", 0), **named, **valid}
 

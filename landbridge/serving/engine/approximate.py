@@ -135,6 +135,7 @@ def _sampled_queries(ranker: DotProductRanker, domain: str) -> QueryGroup:
     """Queries of known users, without the items of their histories."""
     history = ranker.fitted.history[domain]
     active_N = np.flatnonzero(history.user_counts)
+    # a fixed seed: the decision is the same at every start of the server
     user_B = generator(0, "recall", domain).choice(active_N, min(SAMPLED_USERS, len(active_N)), replace=False)
     no_mask = np.zeros((0, history.n_items), bool), np.full(len(user_B), ANONYMOUS)
     wanted = RankingConstraints(
@@ -145,6 +146,7 @@ def _sampled_queries(ranker: DotProductRanker, domain: str) -> QueryGroup:
 
 def _by_row(rows_BF: Float32, weight_B: Float32, wanted: RankingConstraints) -> Int64:
     """Whose lists may come from cells, (N,)."""
+    # with many hidden items the exact search is cheaper than so many candidates
     few_B = wanted.k_B + wanted.hidden.lengths <= MOST
     return np.flatnonzero(few_B & (wanted.mask_B == ANONYMOUS) & (weight_B == 0) & rows_BF.any(axis=1))
 

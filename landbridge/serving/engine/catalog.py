@@ -97,6 +97,7 @@ class ItemCatalog:
 
     @cached_property
     def _popular_I(self) -> Int32:
+        # stable: equally popular items by their ids, the same in every process
         return np.argsort(-self.count_I, kind="stable").astype(np.int32)
 
     @cached_property

@@ -197,6 +197,7 @@ def list_length(k: Any, most: int) -> int:
 def _times(events: Sequence[Event]) -> list[int]:
     """When the events were; where any has no time, their order alone counts."""
     times = [event.time for event in events]
+    # times of some events only give no order of all
     if None in times:
         return list(range(UNTIMED, UNTIMED + len(times)))
     return [_second(time) for time in times]

@@ -59,6 +59,7 @@ class TiledTopK:
         norm_I = np.sqrt(np.einsum("if,if->i", item_IF, item_IF))
         order_I = np.argsort(-norm_I, kind="stable").astype(np.int32)
         fill_I, fill_F = -len(item_IF) % TILE, -item_IF.shape[1] % MULTIPLE
+        # padding items come last and have score 0; the kernel stops before them
         sorted_IF = np.pad(item_IF[order_I], ((0, fill_I), (0, fill_F)))
         share_TJ = np.pad(share_I[order_I], (0, fill_I)).reshape(-1, TILE)
         return cls(
@@ -77,6 +78,7 @@ class TiledTopK:
         went through a tile."""
         from landbridge.serving.engine.kernels import tiled_top_k
 
+        # NaN in a heap would leave it unordered
         if not np.isfinite(rows_BF).all():
             raise DataError(NOT_A_NUMBER)
         # padded with factors of 0, like the items

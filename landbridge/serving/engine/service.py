@@ -139,6 +139,7 @@ class Service:
         """The items of a domain (of its own, where ``to`` is None) most like this one, by the cosine."""
         catalogue, target = self._catalogue(domain), self._catalogue(to or domain)
         place = catalogue.find(item)
+        # the item itself is hidden only in its own domain
         self_N = np.array([place][: catalogue is target], np.int32)
         hidden = Ragged.from_rows([self_N])
         with self.threads.one():
@@ -206,6 +207,7 @@ class Service:
             )
         with self.threads.one():
             ours_N = self.ranker.score(domain, queries, 0)
+        # the last query is the anonymous user, whose score may be popularity on purpose
         if not np.allclose(ours_N[:-1], scores_NI[:-1, 0], atol=AGREEMENT * np.abs(scores_NI).max()):
             raise StoreError(
                 f"This model's scores in {domain!r} differ from those of its rows; fit it again."

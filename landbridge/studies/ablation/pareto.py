@@ -125,6 +125,7 @@ def picture(points: pl.DataFrame, of: Sequence[str]) -> pictures.Picture:
 
     The line joins what is on the front and not dominated in the two metrics of the plot alone.
     """
+    # the front has more dimensions than the plot: a line through all its points would zigzag
     joins = pareto(points.select("other", "sparsest").to_numpy())
     rows = [
         {

@@ -62,6 +62,7 @@ class EvaluationJob:
         started = time.perf_counter()
         fitted = fit(self.entry.model(), split, _options(self, work_dir), work_dir)
         fitted_at = time.perf_counter()
+        # protocols differ in what is ranked, not in scores: each block is scored once for all
         coverage, diversity, scorer = {}, [], ScoreCache(fitted)
         for holdout in protocols(self.source, split):
             coverage[holdout.protocol] = self._evaluate(scorer, holdout)

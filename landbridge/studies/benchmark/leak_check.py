@@ -92,6 +92,7 @@ def chance(metric: Metric, candidates_T: npt.ArrayLike) -> tuple[Float64, Float6
     others_T = np.asarray(candidates_T, np.int64)
     places = np.arange(min(metric.cutoff, int(others_T.max(initial=0)) + 1))
     square_K = np.cumsum(metric.per_pair(places, np.zeros_like(places)) ** 2)
+    # a tie with all others is a random rank: the metric's own expectation over ties
     mean_T = metric.per_pair(np.zeros_like(others_T), others_T)
     second_T = square_K[np.minimum(others_T, len(places) - 1)] / (others_T + 1)
     return mean_T, second_T - mean_T**2
@@ -144,6 +145,7 @@ def _distinct(user_N: Int64, n_items: int, rng: np.random.Generator) -> Int64:
     while len(again_N):
         item_N[again_N] = rng.integers(0, n_items, len(again_N))
         pair_N = user_N[left_N] * n_items + item_N[left_N]
+        # all but the first of equal pairs are drawn again
         again_N = np.delete(left_N, np.unique(pair_N, return_index=True)[1])
     return item_N
 

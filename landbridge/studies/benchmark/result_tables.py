@@ -43,6 +43,7 @@ class ResultTables:
 
     spec: Benchmark
     out: Path
+    # tables are rewritten as cells finish; only groups with new seeds are computed again
     made: dict[tuple[Any, ...], pl.DataFrame] = field(default_factory=dict)
 
     def write(self) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -86,6 +86,7 @@ def benchmark(
 
 
 def executor_of(jobs: int) -> Executor:
+    # threads are divided among the processes, at least one each
     return Serial() if jobs == 1 else Processes(jobs, max(1, len(os.sched_getaffinity(0)) // jobs))
 
 

@@ -202,6 +202,7 @@ def co_preference(
     source: Interactions, target: Interactions, users_S: Int64, permutations: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """``match`` of the users, Eq. (4), and its z-score under permutations of equally busy users."""
+    # users are compared with equally active ones only: activity alone must not look like taste
     levels = [np.log2(events.user_counts[users_S]).astype(np.int64) for events in (source, target)]
     peers_SS = np.logical_and(*(level_S[:, None] == level_S for level_S in levels))
     K_SS, L_SS = kernel(source, users_S), kernel(target, users_S)
@@ -292,6 +293,7 @@ def _centred(rows_SF: Float32) -> Float64:
     """Rows of length 1 (zero rows stay), centred."""
     rows = rows_SF.astype(np.float64)
     length_S1 = np.linalg.norm(rows, axis=1, keepdims=True)
+    # length 1: a factor's length grows with activity, its direction is the taste
     rows /= np.where(length_S1 > 0, length_S1, 1)
     return np.asarray(rows - rows.mean(axis=0))
 

@@ -120,6 +120,7 @@ def transfer_matrix(
         raise DataError(f"A transfer matrix is about pairs of domains, and there is only {names[0]!r}.")
     targets = [name for name in names if len(holdout.targets[name])]
     cells: list[DomainSet] = [(name,) for name in targets]
+    # one joint fit of a pair gives the gains of both its domains
     cells += [pair for pair in combinations(names, 2) if set(pair) & set(targets)]
     evaluations = _evaluations_of(method, holdout, cells, options, work_dir)
     rows = [
