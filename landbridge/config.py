@@ -25,6 +25,7 @@ AUTO = "auto"  # a model's name: all methods, chosen and blended on validation d
 class SettingsTable(BaseModel):
     """A table of settings: frozen, no unknown keys."""
 
+    # forbid: a misspelt key must not be ignored silently
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -52,7 +53,7 @@ class SplitSettings(SettingsTable):
 
 
 class ModelSettings(SettingsTable):
-    """A method of the registry and its settings, or ``auto``: the best of the house on validation data.
+    """A method of the registry and its settings, or ``auto``: methods tuned and blended on validation data.
 
     ``guard``: keep each domain's single-domain baseline and serve it where the method does not pay off.
     ``trials`` and ``seconds``: what may be spent on choosing settings, per method, on validation data.
@@ -139,6 +140,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
+        # not TOML: text without quotes, as a shell user writes it
         return key.strip(), value.strip()
 
 

@@ -56,6 +56,7 @@ def run(
     work_dir = out.with_name(f"{out.name}.checkpoint")
     with _exclusive(work_dir, out):
         if not resume:
+            # else a checkpoint of an earlier fit with other settings would be an error
             _empty(work_dir)
         result = _run(spec, out, progress, work_dir)
         _empty(work_dir)
@@ -68,6 +69,7 @@ def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None
     fitted = fit_spec(spec, split, options)
     holdout = split.test if isinstance(split, Split) else None
     if out is not None:
+        # saved before the evaluation: a failure there does not lose the fit
         _save(out, spec, fitted, holdout)
     evaluation = None if holdout is None else evaluate_run(fitted, holdout, out, threads(spec), progress)
     return Run(fitted, holdout, evaluation)
@@ -123,6 +125,7 @@ def _save(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> Non
 
 def _empty(work_dir: Path) -> None:
     """Remove the files of a fit from its work_dir; refuse if the folder holds any other file."""
+    # reversed: files before the folders that hold them
     inside = sorted(work_dir.rglob("*"), reverse=True)
     if foreign := [path for path in inside if path.is_file() and not _is_work_file(path)]:
         raise StoreError(

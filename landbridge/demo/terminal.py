@@ -83,6 +83,7 @@ def _print_users(console: Console, split: Split, joint: Fitted) -> None:
     """Three users: what the joint model recommends in a domain and what they liked in the others."""
     history = split.test.history
     active = np.flatnonzero((history.activity_UD > 0).sum(axis=1) >= 4)
+    # users with few events show best what other domains add
     quiet = active[np.argsort(history.activity_UD[active].sum(axis=1), kind="stable")][: len(active) // 2]
     chosen = np.sort(generator(SEED, "demo").choice(quiet, size=3, replace=False))
     for user_idx, domain in zip(chosen, history.domain_names, strict=False):

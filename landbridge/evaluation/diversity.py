@@ -1,4 +1,4 @@
-"""What lists are like: how many interests one list serves, and how little of the catalogue fills them all.
+"""Diversity of recommendation lists: interest entropy, catalogue coverage and the least served domain.
 
 With p_d the share of domain d among the first places of a list,
 
@@ -71,7 +71,7 @@ def _diversity(
     k_cover: int,
     block: int | None,
 ) -> dict[str, Any]:
-    """Everything about the lists of one competition, a block at a time."""
+    """All values of one ranking task, computed a block of lists at a time."""
     shown_I, entropy, n_lists = np.zeros(within.history.n_items, np.int64), 0.0, 0
     for items_BK in recommended_items(fitted, within, max(k_entropy, k_cover), block):
         first_BK = items_BK[:, :k_cover]

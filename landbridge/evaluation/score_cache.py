@@ -1,4 +1,4 @@
-"""Scores that are needed several times: by each protocol, and for what its lists cover."""
+"""Cache of scores that several protocols and metrics need."""
 
 from __future__ import annotations
 

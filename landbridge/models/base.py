@@ -65,6 +65,7 @@ class Method(Settings, ABC):
         validated = [record for record in log if "valid" in record]
         if not validated or not self.has_epochs:
             return self
+        # max returns the first of equal epochs, as training with patience does
         best = max(validated, key=lambda record: float(record["valid"]))
         return self.from_settings({**self.flat(), "epochs": best["epoch"] + 1})
 
@@ -170,7 +171,7 @@ class Fitted(ABC):
 
     def explain(self, domain: str, query: Queries, item: int) -> Explanation:
         """The score of one item for one query in parts; DataError for a kind that cannot say."""
-        raise DataError(f"A {self.method.name} model has no explanations: it does not look at single events.")
+        raise DataError(f"A {self.method.name} model has no explanations: its scores do not split by events.")
 
     @property
     def warm_starts(self) -> bool:
@@ -183,6 +184,7 @@ class Fitted(ABC):
         if epochs is not None and self.warm_starts:
             method = method.from_settings({**vars(method), "epochs": epochs})
         fitted = method.fit(data, replace(options, initial=self))
+        # the run keeps its own settings: ``epochs`` was for this refit only
         return replace(fitted, method=self.method)  # type: ignore[return-value]
 
     def check_arrays(self) -> None:

@@ -1,4 +1,4 @@
-"""The tables of everything but quality: cost, the guard's decisions, data, settings, versions."""
+"""Report tables other than quality: cost, the guard's decisions, data, settings, versions."""
 
 from __future__ import annotations
 

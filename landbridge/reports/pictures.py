@@ -1,4 +1,4 @@
-"""Which pictures a report has, what they show in words, and how they become SVG and PNG."""
+"""The plots of a report: their data, their alternative text, and rendering to SVG and PNG."""
 
 from __future__ import annotations
 

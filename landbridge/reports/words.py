@@ -1,4 +1,4 @@
-"""What a benchmark found, in sentences made from its numbers by plain rules."""
+"""Summary sentences of a benchmark, made from its numbers by fixed rules."""
 
 from __future__ import annotations
 

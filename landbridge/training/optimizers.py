@@ -1,4 +1,4 @@
-"""Optimisers that cost what a step touches: rows without a gradient are not looked at.
+"""Lazy Adam, Adagrad and SGD on tables of rows: a step costs only the rows that have a gradient.
 
 For a row x with gradient g that is touched for the n-th time
 
@@ -8,8 +8,8 @@ For a row x with gradient g that is touched for the n-th time
     before    x -= lr · decay · x      "adamw" is adam with a decay                                    (4)
 
 This is "lazy" Adam: a row keeps m, v and n while it is not touched, where dense Adam would go on moving it
-by its momentum. n counts the row's own steps, so a rare row begins with a step of lr whenever that is; a
-global count would let its first step be (1-β₁)/√(1-β₂) = 3.2 times as long. On rows touched at every step
+by its momentum. n counts the row's own steps, so the first step of a rare row has length lr at any time; a
+global count would make it (1-β₁)/√(1-β₂) = 3.2 times as long. On rows touched at every step
 both are the same. R rows, T touched rows, N gradients, F factors.
 """
 

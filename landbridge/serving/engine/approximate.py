@@ -1,11 +1,11 @@
-"""Approximate search in large catalogues, where it saves work and loses little.
+"""Approximate search for large catalogues, used only where it saves work and loses little.
 
-The exact search of :mod:`.kernels` ends early where the items' rows differ in length, as those of a
-factorisation do, and is then the faster one. Where lengths are alike it must look at every item. So a large
-domain gets an :class:`.ivf_index.IvfIndex` only where known users' lists show that it is worth it: the work
-it saves and its recall are measured when the service is opened.
+The exact search of :mod:`.kernels` stops early where the item embeddings differ in norm, as those of a
+factorisation do, and is then the faster one. Where norms are equal it must score every item. A large domain
+therefore gets an :class:`.ivf_index.IvfIndex` only if a test with known users shows that it pays: the work it
+saves and its recall are measured when the service is opened.
 
-Shape letters: B queries, N some of them, K places.
+Letters: B queries, N some of them, K places.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ AT_ONCE, MOST = 64, 1024  # queries whose candidates are held together; places a
 
 @dataclass(frozen=True)
 class AnnPolicy:
-    """When a domain has cells. ``large``: of how many items on. ``probes``: cells a query looks into.
-    ``relative_cost``: what an item costs there, in items of the exact search: 3 for a query alone, 6 for 16
-    together. ``recall``: the least share of the exact lists that must be found."""
+    """When a domain is searched approximately.
+
+    ``large``: least number of items. ``probes``: cells that a query searches. ``relative_cost``: cost of an
+    item in a cell, in items of the exact search; measured 3 for a single query, 6 for 16 together.
+    ``recall``: least share of the exact lists' items that must be found.
+    """
 
     large: int = LARGE
     probes: int = 32
@@ -45,7 +48,7 @@ class AnnPolicy:
 
 @dataclass(frozen=True, eq=False)
 class AnnDecision:
-    """What came of trying cells in a domain: the cells to use, if any, their recall, why there are none."""
+    """The decision for a domain: the cells to use, if any, their recall, and why there are none."""
 
     cells: IvfIndex | None
     recall: float | None
@@ -53,9 +56,9 @@ class AnnDecision:
 
 
 def approximate_ranker(ranker: Ranker, terms: AnnPolicy | None = None) -> tuple[Ranker, dict[str, float]]:
-    """The ranker with cells in the domains where they are worth it, and the recall in each of these.
+    """The ranker with cells in the domains where they pay, and the recall in each of these.
 
-    Logs what was found. MissingExtraError where faiss is not installed.
+    Logs every decision. MissingExtraError where faiss is not installed.
     """
     if find_spec("faiss") is None:
         raise MissingExtraError("Approximate search needs faiss: pip install 'landbridge[ann]'.")
@@ -76,8 +79,11 @@ def approximate_ranker(ranker: Ranker, terms: AnnPolicy | None = None) -> tuple[
 
 @dataclass(frozen=True, eq=False)
 class IvfRanker:
-    """From the cells for those whose row alone decides; the exact way for cold-start users who get
-    popularity, for filters, for rows of zeros, and wherever the cells hold too little to fill a list."""
+    """Ranks by the cells where the embedding alone decides.
+
+    The exact search serves cold-start users who get popularity, filters, embeddings of zeros, and lists that
+    the cells cannot fill.
+    """
 
     exact: DotProductRanker
     cells: Mapping[str, IvfIndex]
@@ -109,7 +115,7 @@ class IvfRanker:
 
 
 def recall_of(approximate_BK: Int32, exact_BK: Int32) -> float:
-    """The share of the exact lists' items that were found, wherever they stand."""
+    """Recall: the share of the exact lists' items that are in the approximate lists at any place."""
     there_BK = (exact_BK[:, :, None] == approximate_BK[:, None, :]).any(axis=2)
     return float(there_BK[exact_BK >= 0].mean())
 
@@ -123,7 +129,7 @@ def _tried(ranker: DotProductRanker, domain: str, terms: AnnPolicy) -> AnnDecisi
     share = gone / len(part.queries) / len(tiles.norm_T)
     # share of items scored by exact search against that of the cells, in equal cost
     if share < terms.relative_cost * terms.probes / cell_count(len(item_IF)):
-        return AnnDecision(None, None, f"it is the faster one, as it looks at {share:.1%} of the items only")
+        return AnnDecision(None, None, f"it is faster, as it scores only {share:.1%} of the items")
     cells = IvfIndex.of(item_IF, terms.probes)
     recall = recall_of(IvfRanker(ranker, {domain: cells}).best(part)[0], exact_BK)
     if recall < terms.recall:
@@ -145,7 +151,7 @@ def _sampled_queries(ranker: DotProductRanker, domain: str) -> QueryGroup:
 
 
 def _by_row(rows_BF: Float32, weight_B: Float32, wanted: RankingConstraints) -> Int64:
-    """Whose lists may come from cells, (N,)."""
+    """Queries whose lists may come from cells, (N,)."""
     # with many hidden items the exact search is cheaper than so many candidates
     few_B = wanted.k_B + wanted.hidden.lengths <= MOST
     return np.flatnonzero(few_B & (wanted.mask_B == ANONYMOUS) & (weight_B == 0) & rows_BF.any(axis=1))

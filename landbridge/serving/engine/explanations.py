@@ -1,9 +1,11 @@
-"""Why an item has its score: what each event of the user adds, exactly or by leaving it out.
+"""Explanations: what each event of the user adds to an item's score, exactly or by leave-one-out.
 
-For factors, whose rows are optima of their events, the score splits by
-:mod:`landbridge.models.als.fitted`, Eq. (2), also for new users with events. Elsewhere an
-event adds what the score loses without it; the rest, for events say some things together, is reported as
-such. N events of one user, J those that are left out one by one, F factors.
+For models whose embeddings are the optimum of their events the score splits by
+:mod:`landbridge.models.als.fitted`, Eq. (2), also for new users with events. For other models an event's
+contribution is what the score loses without it; events can overlap, so what the contributions do not add up
+to is reported as a rest.
+
+Letters: N events of one user, J those that are left out one by one, F factors.
 """
 
 from __future__ import annotations

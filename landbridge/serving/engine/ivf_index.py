@@ -1,15 +1,15 @@
-"""A catalogue's items in cells, so that a query looks at few of them; needs faiss, the extra ``ann``.
+"""Inverted-file (IVF) index of item embeddings for approximate search; needs faiss, the extra ``ann``.
 
-The cells lie around centres of spherical k-means. A query looks into those whose centres have the largest
-products with its row. What it finds is scored by the items' own rows: the scores of a list are exact, but an
-item of another cell may be missing.
+Spherical k-means divides the items into cells. A query is compared only with the items of the cells whose
+centres have the largest inner products with its embedding. Candidates are scored from the items' own
+embeddings, so the scores of a list are exact, but an item of another cell may be missing.
 
-Cells were chosen by measurement, on 500,000 items of 64 factors: iALS rows, and drawn ones of equal and of
-unlike lengths. 32 cells give 99 % of the ten best or more. A graph (HNSW by inner product) gives 94 to 98 %
-in the same time and takes five to fifteen times as long to build; codes (product quantisation) give 46 % of
-rows of equal length.
+The index type was chosen by measurement on 500,000 items of 64 factors: iALS embeddings, and random ones of
+equal and of unequal norms. 32 cells find 99 % of the ten best items or more. A graph (HNSW by inner product)
+finds 94 to 98 % in the same time and takes five to fifteen times as long to build; product quantisation finds
+46 % of embeddings of equal norm.
 
-Shape letters: B queries, F factors, I items, K places, C candidates, P cells looked into.
+Letters: B queries, F factors, I items, K places, C candidates, P cells searched.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from landbridge.serving.engine.query_builder import ANONYMOUS, RankingConstraint
 from landbridge.serving.engine.rankers import TiledTopK
 
 PER_ROOT = 1.5  # cells, as many as this times the root of the number of items
-ROUNDS, SAMPLE = 10, 64  # of k-means, and the items per cell that it looks at
+ROUNDS, SAMPLE = 10, 64  # iterations of k-means, and items per cell that it uses
 MARGIN = 16  # further candidates, as rounding may order them otherwise
 
 
@@ -46,7 +46,7 @@ class IvfIndex:
 
     @classmethod
     def of(cls, item_IF: Float32, probes: int) -> IvfIndex:
-        """Rows of items, of which a query looks into ``probes`` cells. By one thread, so always the same."""
+        """The index of item embeddings; a query searches ``probes`` cells. Reproducible: one thread."""
         import faiss
 
         n_items, n_factors = item_IF.shape

@@ -1,4 +1,4 @@
-"""What a service must be sure of before it trusts a run folder, and the threads it may use."""
+"""Load the model of a run folder with checks for damage and forgery, and limit the threads of a request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""From requests with raw ids to queries and what may be listed. What a request can get wrong is found here,
-before anything is computed.
+"""Build queries and ranking constraints from requests with raw ids.
 
-Shape letters: B requests, N events, D domains, I items, M masks.
+All errors of a request are raised here, before anything is computed.
+
+Letters: B requests, N events, D domains, I items, M masks.
 """
 
 from __future__ import annotations

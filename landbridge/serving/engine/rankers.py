@@ -154,9 +154,9 @@ class ScoreRanker:
         """All scores, (B, I); a query with equal scores for all items gets the popular ones."""
         scores_BI = self.fitted.score(domain, queries)
         alike_B = scores_BI.max(axis=1, initial=-np.inf) == scores_BI.min(axis=1, initial=np.inf)
-        strangers_B = ~self.fitted.knows(domain, queries)
+        unknown_B = ~self.fitted.knows(domain, queries)
         # else the order of equal scores, which is that of the ids, would make the list
-        scores_BI[alike_B & strangers_B] = self.catalogues[domain].share_I
+        scores_BI[alike_B & unknown_B] = self.catalogues[domain].share_I
         return scores_BI
 
     def _blocks(self, domain: str, size: int) -> list[Int64]:

@@ -1,4 +1,4 @@
-"""Events since the model was fitted, as the event store keeps it, read beside the event loop."""
+"""User histories in the event store: events received since the fit, read outside the event loop."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A run's data grown by the events of a store, without the users to be forgotten.
+"""Merge stored events into a run's data, and remove the users to be forgotten.
 
-Ids stay sorted, so new ones move the dense indices of old ones; code that needs a row again looks it
-up by its raw id. An event is left out where its domain is unknown or its id is text among whole numbers:
-neither can be learned without changing what the ids of the run are.
+Ids stay sorted, so new ids shift the dense indices of old ones; code that needs a row again looks it up by
+its raw id. Events of an unknown domain, and text ids where the run has whole numbers, are left out: learning
+them would change what the ids of the run are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A run fitted again: what it knew and what its event store has received since.
+"""Refit: fit a run's model again on its data and the events that the store has received since.
 
-A method that can start from its last rows does so and needs fewer epochs; every other one is fitted anew.
-The new state replaces the old one at once, after it has been looked at, so that a server that watches the
-folder goes from one good model to the next.
+A method that supports a warm start begins with the previous model's embeddings and needs fewer epochs; every
+other method is fitted from scratch. The new model is checked before it replaces the old one in a single step,
+so a server that polls the folder goes from one good model to the next.
 """
 
 from __future__ import annotations

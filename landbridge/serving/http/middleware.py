@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: the key, the time-out, headers, metrics and the log."""
+"""ASGI middleware: API key, time-out, security headers, metrics and the request log."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Routes:
         """The best items for one user.
 
         A new user is served from the given events, in any domain. Without any event
-        the model's policy for strangers decides, and `source` says "fallback".
+        the model's cold-start policy decides, and `source` says "fallback".
         """
         async with self.current.lease() as serving:
             (query,) = await self.history.with_history([body.as_request()], serving.service)
@@ -146,7 +146,7 @@ def _with_reasons(service: Service, query: Request, answer: Recommendations) -> 
 
 
 def _reasons(service: Service, query: Request, item: RecommendationList) -> list[Contribution]:
-    """The events that speak most for the item; none where the model does not look at single events."""
+    """The events that speak most for the item; none where scores do not split by events."""
     try:
         parts = service.explain(item.domain, item.item, query.user, query.events).parts
     except DataError:

@@ -1,8 +1,8 @@
-"""The model that serves now, and how a new state of its run folder takes its place.
+"""Hot reload: the model that serves now, and its replacement when the run folder changes.
 
-A new manifest is noticed by looking; the model behind it is opened and checked in a thread while the old one
-goes on. Then new requests get the new one, and the old one is let go when its last request is done. What
-cannot be opened or fails its check never serves: the old one stays, and that state is not tried again.
+The manager polls the manifest. It opens and checks a new model in a thread while the old one serves. Then new
+requests get the new model, and the old one is closed when its last request is done. A model that cannot be
+opened or fails its check never serves: the old one stays, and the failed state is not tried again.
 """
 
 from __future__ import annotations

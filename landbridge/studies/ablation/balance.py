@@ -1,11 +1,11 @@
-"""Does balancing the domains' losses pay? Every way of weighing them under every sharing, as one benchmark.
+"""Ablation of loss balancing: every weighting of the domains under every sharing, as one benchmark.
 
-Two controls are made here, because they need the data: "fixed" weighs the domains by their events N_d,
+Two controls are computed first, because they need the data: "fixed" weights the domains by their events N_d,
 
     w_d = D N_d / Σ N                                                                                  (1)
 
-so that every event counts alike, and "grid" tries random weightings, fits each on what is known at validation
-time and keeps the one that is best on the validation rows. All else is a benchmark in the folder ``bench``
+so that every event counts alike; "grid" fits random weightings on the training part and keeps the one with
+the best validation metric. All else is a benchmark in the folder ``bench``
 (:mod:`landbridge.studies.benchmark.runner`), with the trials' metrics in ``grid`` beside it.
 """
 

@@ -1,9 +1,8 @@
-"""What do several objectives cost each other? DWL at every point of a grid of their λ, as one benchmark.
+"""Ablation of multiple objectives: DWL at every point of a grid of their λ, as one benchmark.
 
-A point is the λ of the objectives of :mod:`landbridge.training.weighting.multi_objective`; those of a point
-sum to 1. Beside
-the points there is "generic", which weighs nothing. Targets are ranked in one list over all domains, because
-weights decide who gets the places of such a list. What is found: :mod:`landbridge.studies.ablation.pareto`.
+A point is the λ of the objectives of :mod:`landbridge.training.weighting.multi_objective`, which sum to 1.
+The control "generic" has no weights. Targets are ranked in one list over all domains, because weights decide
+which domains get the places of such a list. Results: :mod:`landbridge.studies.ablation.pareto`.
 """
 
 from __future__ import annotations

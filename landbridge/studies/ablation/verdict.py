@@ -1,6 +1,6 @@
-"""What an ablation found, in one sentence computed from the tables of its benchmark.
+"""Verdict of a balancing ablation: one sentence computed from the tables of its benchmark.
 
-The benchmark's labels are "tower, gradnorm rate" and the like: a sharing, and a way of weighing the domains.
+The benchmark's labels combine a sharing and a weighting of the domains, such as "tower, gradnorm rate".
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What an ablation of weights found: gains in the sparsest domains and in the others, a heat map, a verdict.
+"""Results of a weight ablation: gains in the sparsest domains and in the others, a heat map, a verdict.
 
-Rows are regrouped into the sparsest quartile of the domains, the other ones, and all of them, and every
-comparison is over the users of such a part (:func:`~landbridge.evaluation.significance.compare`). The
-table has Holm's correction over all its gains; the verdict, which is about a few comparisons that are fixed
-before the run, over these.
+Rows are regrouped into the sparsest quartile of the domains, the other domains, and all of them, and every
+comparison is over the users of such a part (:func:`~landbridge.evaluation.significance.compare`). Holm's
+correction covers all gains of the table; for the verdict it covers the few comparisons that are fixed before
+the run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, eq=False)
 class WeightBenchmark:
-    """A benchmark of weights in the folder ``bench``, finished when it is looked into.
+    """A finished benchmark of weights in the folder ``bench``.
 
     ``runs``: label of every cell -> label of the run that stands for it. ``by_events``: the domains, the
     sparsest first; ``sparsest``: the quartile of them that is a part of its own.

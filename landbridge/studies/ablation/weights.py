@@ -1,12 +1,11 @@
-"""Does weighing by sparsity pay, and which part of it? DWL with one part changed at a time, as one benchmark.
+"""Ablation of sparsity weights: DWL with one part changed at a time, as one benchmark.
 
-Every cell is compared with "generic", which weighs nothing. "fixed" gives the sparsest quartile of the
-domains
-weight 2, "base" is DWL with the settings given, and every other cell is the base with another metric, map,
-bounds, period, signal, or α, β and γ. Cells with the same weights in every epoch are one run
+Every cell is compared with "generic", which has no weights. "fixed" gives weight 2 to the sparsest quartile
+of the domains, "base" is DWL with the given settings, and every other cell is the base with another metric,
+map, bounds, period, signal, or α, β and γ. Cells with the same weights in every epoch are one run
 (:mod:`landbridge.studies.ablation.weight_trajectories`). Targets are ranked in one list over all domains,
-because weights
-decide who gets the places of such a list. What is found: :mod:`landbridge.studies.ablation.weight_tables`.
+because weights decide which domains get the places of such a list. Results:
+:mod:`landbridge.studies.ablation.weight_tables`.
 """
 
 from __future__ import annotations
