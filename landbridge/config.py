@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Record, Values
 
 AUTO = "auto"  # a model's name: all methods, chosen and blended on validation data
 
@@ -60,7 +61,7 @@ class ModelSettings(SettingsTable):
     """
 
     name: str = AUTO
-    settings: dict[str, Any] = {}
+    settings: Record = {}
     guard: bool = False
     trials: int = Field(default=0, ge=0)
     seconds: float | None = Field(default=None, gt=0)
@@ -97,7 +98,7 @@ class Spec(SettingsTable):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True)).encode()
 
 
-def read_spec(path: Path) -> dict[str, Any]:
+def read_spec(path: Path) -> Record:
     """The tables of an experiment file."""
     try:
         return tomllib.loads(path.read_text())
@@ -107,7 +108,7 @@ def read_spec(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
 
 
-def merge_tables(tables: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_tables(tables: Values, over: Values) -> Record:
     """``tables`` with the values of ``over`` that are given (not None), table by table."""
     result = dict(tables)
     for key, value in over.items():
@@ -118,7 +119,7 @@ def merge_tables(tables: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str
     return result
 
 
-def validated_spec(tables: Mapping[str, Any]) -> Spec:
+def validated_spec(tables: Values) -> Spec:
     """The validated experiment; SettingsError names the first bad key and the nearest valid one."""
     try:
         made = Spec.model_validate(tables)

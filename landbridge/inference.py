@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
-from landbridge.core.types import Float32, Int32, Ragged
+from landbridge.core.types import AnyArray, Float32, Int32, Ragged, Record
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
 
@@ -180,7 +179,7 @@ def _without_item(domain: str, title: str, value: float) -> pl.DataFrame:
     return pl.DataFrame([(domain, None, title, value)], schema=schema, orient="row")
 
 
-def _series(name: str, values: npt.NDArray[Any]) -> pl.Series:
+def _series(name: str, values: AnyArray) -> pl.Series:
     import polars as pl
 
     text = isinstance(values.dtype, np.dtypes.StringDType)
@@ -221,7 +220,7 @@ def _at_least_one(k: int) -> int:
     return k
 
 
-def _identity(fitted: Fitted, domain: str, k: int, block: int) -> dict[str, Any]:
+def _identity(fitted: Fitted, domain: str, k: int, block: int) -> Record:
     """All files of a folder must be of the same call: equal model, data and arguments."""
     arrays, _ = fitted.state()
     digest = hashlib.sha256()
@@ -246,7 +245,7 @@ def _bytes(array: IdArray) -> bytes:
     return "\x00".join(array.tolist()).encode() if text else np.ascontiguousarray(array).tobytes()
 
 
-def _open_parts(folder: Path, identity: dict[str, Any]) -> None:
+def _open_parts(folder: Path, identity: Record) -> None:
     """Start a new folder, or continue one of an equal call."""
     manifest = folder / "manifest.json"
     if manifest.exists():

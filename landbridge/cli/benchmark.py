@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from landbridge.core.types import Record
 
 Text = str | None
 NO_SPEC = "Without a spec: comma-separated "
@@ -52,7 +54,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _tables(spec: Path | None, models: Text, data: Text, seeds: int | None) -> dict[str, Any]:
+def _tables(spec: Path | None, models: Text, data: Text, seeds: int | None) -> Record:
     from landbridge.config import read_spec
     from landbridge.core.errors import SettingsError
     from landbridge.studies.benchmark.spec import spec_of_names

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from landbridge.cli import options
+from landbridge.core.types import Record
 
 Text = str | None
 Number = int | None
@@ -47,7 +48,7 @@ def command(
     from landbridge.core.tensorboard import TensorBoard
     from landbridge.selection.guard import decision_table
 
-    given: dict[str, Any] = {
+    given: Record = {
         "data": {"users": users, "min_rating": min_rating},
         # None: the option was not given, and the value of an experiment file stays
         "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},

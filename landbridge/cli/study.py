@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from landbridge.cli import options
 from landbridge.cli.deprecated import deprecated
+from landbridge.core.types import Record
 
 if TYPE_CHECKING:
     from landbridge.studies.ablation.plan import AblationResult
@@ -131,7 +132,7 @@ for _name, _command in (("balance", balance), ("weights", weights), ("objectives
 
 def _data_table(
     sources: list[str], users: str | None, dataset: bool, domains: str | None, candidates: str
-) -> dict[str, Any]:
+) -> Record:
     """The [[data]] table of a benchmark file."""
     source = sources[0] if len(sources) == 1 else sources
     return {
@@ -143,13 +144,13 @@ def _data_table(
     }
 
 
-def _settings(texts: list[str] | None) -> dict[str, Any]:
+def _settings(texts: list[str] | None) -> Record:
     from landbridge.config import parse_setting
 
     return dict(parse_setting(text) for text in texts or ())
 
 
-def _subsets(**texts: str | None) -> dict[str, Any]:
+def _subsets(**texts: str | None) -> Record:
     """The comma-separated options that were given, as tuples; the study has defaults for the others."""
     return {key: tuple(_names(text)) for key, text in texts.items() if text is not None}
 

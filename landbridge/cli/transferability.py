@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from landbridge.cli import options
+from landbridge.core.types import Record
 
 
 def command(
@@ -42,7 +43,7 @@ def command(
     from landbridge.studies.transfer.matrix import prediction_quality, transfer_matrix
 
     source = {"dataset": sources[0]} if dataset else {"source": sources if len(sources) > 1 else sources[0]}
-    given: dict[str, Any] = {
+    given: Record = {
         "data": source | {"users": users, "min_rating": min_rating},
         "split": {"kind": "auto" if measure else "none", "seed": seed},
     }

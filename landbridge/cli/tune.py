@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from landbridge.cli import options
+from landbridge.core.types import Record
 
 Text = str | None
 Number = int | None
@@ -52,7 +53,7 @@ def command(
     if storage is not None:
         typer.echo("`--storage` is now `--work-dir`; the old name goes in 0.3.", err=True)
     fixed = dict(parse_setting(text) for text in settings or ())
-    given: dict[str, Any] = {
+    given: Record = {
         "data": {"users": users, "min_rating": min_rating},
         "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
         "model": {

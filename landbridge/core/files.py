@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Arrays = dict[str, npt.NDArray[Any]]
+from landbridge.core.types import AnyArray, Arrays
 
 _TEXT, _ENDS = "|text", "|ends"  # a StringDType array is stored as these two
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
@@ -115,7 +115,7 @@ def read_json(path: Path) -> Any:
     return orjson.loads(path.read_bytes())
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Any = None) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, AnyArray], about: Any = None) -> None:
     """Write named arrays and a JSON description as one safetensors file; equal input gives equal bytes."""
     import orjson
     from safetensors.numpy import save
@@ -141,11 +141,11 @@ def read_arrays(path: Path) -> tuple[Arrays, Any]:
     return arrays | {name: _from_text(plain[name + _TEXT], plain[name + _ENDS]) for name in texts}, about
 
 
-def _is_text(array: npt.NDArray[Any]) -> bool:
+def _is_text(array: AnyArray) -> bool:
     return isinstance(array.dtype, np.dtypes.StringDType)
 
 
-def _as_text(name: str, array_N: npt.NDArray[Any]) -> Arrays:
+def _as_text(name: str, array_N: AnyArray) -> Arrays:
     """The strings joined as UTF-8, and where each ends, in characters; safetensors has no strings."""
     joined = "".join(array_N.tolist()).encode()
     # in characters, not bytes: the text is decoded as a whole before it is cut
@@ -153,7 +153,7 @@ def _as_text(name: str, array_N: npt.NDArray[Any]) -> Arrays:
     return {name + _TEXT: np.frombuffer(joined, np.uint8), name + _ENDS: ends_N}
 
 
-def _from_text(text: npt.NDArray[np.uint8], ends_N: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def _from_text(text: npt.NDArray[np.uint8], ends_N: npt.NDArray[np.int64]) -> AnyArray:
     joined = text.tobytes().decode()
     return np.array(
         [joined[start:end] for start, end in pairwise([0, *ends_N.tolist()])], np.dtypes.StringDType()

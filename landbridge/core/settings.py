@@ -21,6 +21,7 @@ from types import MappingProxyType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Record, Values
 
 T = TypeVar("T")
 
@@ -130,7 +131,7 @@ class Settings(metaclass=_TakesFormerNames):
         return cls.__name__
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+    def from_settings(cls, settings: Values) -> Self:
         """The object with these settings: nested tables or dotted names, numbers also as text.
 
         Raises SettingsError for an unknown name (with the nearest valid one) and for an impossible value.
@@ -139,19 +140,19 @@ class Settings(metaclass=_TakesFormerNames):
         return cast(Self, _made(cls, _current(cls, settings), cls.label()))
 
     @classmethod
-    def migrated(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def migrated(cls, settings: Values) -> Record:
         """``settings`` with today's names in place of those of version 0.1, for stored runs."""
         return {cls.renamed[k] if _is_old(cls, k, v) else k: v for k, v in settings.items()}
 
-    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+    def with_settings(self, settings: Values) -> Self:
         """A copy with other values, given as in :meth:`from_settings`."""
         return self.from_settings({**self.flat(), **settings})
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Record:
         """Every setting by its dotted name; the inverse of :meth:`from_settings`."""
         return {name: _value(self, name) for name in schema(type(self))}
 
-    def changed(self) -> dict[str, Any]:
+    def changed(self) -> Record:
         """The settings that are not the defaults, by dotted name."""
         usual = {name: entry.default for name, entry in schema(type(self)).items()}
         return {name: value for name, value in self.flat().items() if value != usual[name]}
@@ -178,7 +179,7 @@ def schema(cls: type[Settings]) -> Mapping[str, Setting]:
     return MappingProxyType(result)
 
 
-def dotted(cls: type[Settings], given: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(cls: type[Settings], given: Values) -> Record:
     """Settings by today's dotted names: the tables of parts are taken apart, other values stay whole."""
     hints, result = get_type_hints(cls), dict[str, Any]()
     for name, value in cls.migrated(given).items():
@@ -190,16 +191,14 @@ def dotted(cls: type[Settings], given: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _made(
-    cls: type[Any], given: Mapping[str, Any], where: str, start: Mapping[str, Any] | None = None
-) -> Any:
+def _made(cls: type[Any], given: Values, where: str, start: Values | None = None) -> Any:
     """An object of ``cls`` from checked settings; ``start``: the values of those not given."""
     return cls(**{**(start or {}), **_converted_fields(cls, _nested(cls, given, where), where)})
 
 
-def _converted_fields(cls: type[Settings], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _converted_fields(cls: type[Settings], given: Values, where: str) -> Record:
     hints = get_type_hints(cls)
-    result: dict[str, Any] = {}
+    result: Record = {}
     for name, value in given.items():
         hint, path = hints[name], f"{where}.{name}"
         if _is_part(hint):
@@ -217,10 +216,10 @@ def _part(hint: type[Settings], value: object, path: str, default: object) -> ob
     return _made(hint, hint.migrated(value), path, vars(default))
 
 
-def _nested(cls: type[Settings], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _nested(cls: type[Settings], given: Values, where: str) -> Record:
     """Dotted names gathered under the field they begin with; an unknown field is an error."""
     names = {entry.name for entry in fields(cls)}
-    result: dict[str, Any] = {}
+    result: Record = {}
     for key, value in given.items():
         head, dot, rest = key.partition(".")
         if head not in names:
@@ -229,7 +228,7 @@ def _nested(cls: type[Settings], given: Mapping[str, Any], where: str) -> dict[s
     return result
 
 
-def _merged(before: object, table: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(before: object, table: Values) -> Record:
     """A table given in pieces: as a whole, then single settings by dotted names."""
     if isinstance(before, Settings):
         return {**before.flat(), **table}
@@ -306,7 +305,7 @@ def _is_part(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Settings)
 
 
-def _current(cls: type[Settings], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _current(cls: type[Settings], settings: Values) -> Record:
     """``settings`` by today's names, with a warning for every name of version 0.1."""
     for key, value in settings.items():
         if _is_old(cls, key, value):
@@ -324,13 +323,13 @@ def _is_old(cls: type[Settings], name: str, value: object) -> bool:
     return name in cls.renamed and not taken
 
 
-def _about(cls: type[Settings], name: str) -> Mapping[str, Any]:
+def _about(cls: type[Settings], name: str) -> Values:
     """What :func:`setting` kept of a field, in the class nearest to ``cls`` that says it."""
     # a subclass that changes only a default has no metadata of its own
     for base in cls.__mro__:
         entry = vars(base).get("__dataclass_fields__", {}).get(name)
         if entry is not None and entry.metadata:
-            return cast(Mapping[str, Any], entry.metadata)
+            return cast(Values, entry.metadata)
     return {"doc": "", "symbol": "", "bounds": Bounds()}  # a plain field: only its type is checked
 
 

@@ -5,9 +5,10 @@ R rows, N entries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,12 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+AnyArray = npt.NDArray[Any]  # an array of any dtype
+Arrays = dict[str, AnyArray]  # arrays by name, as one file holds them
+
+# Values whose types depend on the key: JSON, rows of a table, settings.
+Record = dict[str, Any]  # one that its owner builds: a JSON object, a row of a table, a line of a log
+Values = Mapping[str, Any]  # one that is only read: settings, a manifest, a row of another module
 
 ABSENT = -1  # as a row number: an empty row
 

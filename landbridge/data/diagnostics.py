@@ -8,14 +8,14 @@ candidate boundaries.
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from landbridge.core.types import Float64, Int64
+from landbridge.core.types import Float64, Int64, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
 
@@ -49,7 +49,7 @@ class Finding:
     severity: Severity
     domains: tuple[str, ...]
     message: str
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    figures: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _collisions(data: MultiDomain) -> Iterator[Finding]:
 
 def _same_users(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2: Float64) -> Finding:
     r = _correlation(log_S2)
-    figures: dict[str, Any] = {
+    figures: Record = {
         "shared": len(shared),
         "pearson": r,
         "pearson_at_most": _bound(r, len(shared), SURE),

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError
+from landbridge.core.types import AnyArray
 
-IdArray = npt.NDArray[Any]  # int64, or NumPy's variable-width StringDType
+IdArray = AnyArray  # int64, or NumPy's variable-width StringDType
 LONGEST = len(str(-(2**63)))  # characters: int() of a longer text is slow and cannot fit in 64 bits
 
 

@@ -14,13 +14,13 @@ Shape letters: B lists of a block, K places, I items, D domains.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Float64, Int32, Int64
+from landbridge.core.types import Float64, Int32, Int64, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.protocols import RankingTask, Scorer, ranking_tasks, recommended_items
@@ -70,7 +70,7 @@ def _diversity(
     k_entropy: int,
     k_cover: int,
     block: int | None,
-) -> dict[str, Any]:
+) -> Record:
     """All values of one ranking task, computed a block of lists at a time."""
     shown_I, entropy, n_lists = np.zeros(within.history.n_items, np.int64), 0.0, 0
     for items_BK in recommended_items(fitted, within, max(k_entropy, k_cover), block):

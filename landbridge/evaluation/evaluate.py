@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from landbridge.core.files import atomic_write
 from landbridge.core.progress import Progress
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
+from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import Holdout, uses_sampled_candidates
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.metrics import Metric, gini
@@ -74,7 +75,7 @@ class Evaluation:
         """
         import polars as pl
 
-        records: list[dict[str, Any]] = []
+        records: list[Record] = []
         for name in metrics:
             table = user_table(self.rows, Metric.parse(name), by, sampled=self.sampled)
             for (domain, segment), users in table.group_by("domain", "segment", maintain_order=True):

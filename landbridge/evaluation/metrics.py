@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.types import Float64
+from landbridge.core.types import AnyArray, Float64
 
-Ints = npt.NDArray[Any]
+Ints = AnyArray
 
 
 @dataclass(frozen=True)

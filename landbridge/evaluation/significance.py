@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
-from landbridge.core.types import Float64
+from landbridge.core.types import Float64, Record
 from landbridge.data.splitting.holdout import FULL, protocol_name
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.evaluate import Evaluation
@@ -136,7 +136,7 @@ def _same_pairs(a: Evaluation, b: Evaluation) -> tuple[pl.DataFrame, pl.DataFram
     return first, first.with_columns(second["above"], second["ties"])
 
 
-def _difference(users: pl.DataFrame, draws: int, rng: np.random.Generator) -> dict[str, Any]:
+def _difference(users: pl.DataFrame, draws: int, rng: np.random.Generator) -> Record:
     total_a, total_b, count = (users[name].to_numpy() for name in ("total", "total_b", "count"))
     mean_a, mean_b = float(total_a.sum() / count.sum()), float(total_b.sum() / count.sum())
     total_U = np.round(total_a - total_b, 12)  # rounding noise would untie equal differences
@@ -178,7 +178,7 @@ def _signed_ranks(nonzero_N: Float64) -> float:
     return min(1.0, 2 * float(min((sums <= positive).mean(), (sums >= positive).mean())))
 
 
-def _line(row: dict[str, Any]) -> tuple[str, ...]:
+def _line(row: Record) -> tuple[str, ...]:
     gain = "" if row["gain_percent"] is None else f"{row['gain_percent']:+.1f} %"
     difference = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
     values = (

@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
-from landbridge.core.types import Float32
+from landbridge.core.types import AnyArray, Arrays, Float32, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
 from landbridge.models import similarity
@@ -60,7 +60,7 @@ class Method(Settings, ABC):
         """Whether there is a number of epochs to choose."""
         return "epochs" in {entry.name for entry in fields(self)}
 
-    def stopped(self, log: Sequence[Mapping[str, Any]]) -> Method:
+    def stopped(self, log: Sequence[Values]) -> Method:
         """The method with as many epochs as the ``log`` of a validated fit found best."""
         validated = [record for record in log if "valid" in record]
         if not validated or not self.has_epochs:
@@ -80,9 +80,9 @@ class StoredState(NamedTuple):
 
     history: MultiDomain
     method: Method
-    log: tuple[Mapping[str, Any], ...]
-    arrays: Mapping[str, npt.NDArray[Any]]
-    about: Mapping[str, Any]
+    log: tuple[Values, ...]
+    arrays: Mapping[str, AnyArray]
+    about: Values
 
 
 class DotProducts(Protocol):
@@ -115,7 +115,7 @@ class Fitted(ABC):
 
     history: MultiDomain
     method: Method
-    log: tuple[Mapping[str, Any], ...]
+    log: tuple[Values, ...]
     kind: ClassVar[str]
     log_odds: ClassVar[bool] = False
     explains: ClassVar[bool] = False
@@ -126,7 +126,7 @@ class Fitted(ABC):
         """Scores of every item of ``domain`` for every query, (B, I); more is better."""
 
     @abstractmethod
-    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def state(self) -> tuple[Arrays, Record]:
         """What was learned, as named arrays and a JSON-able description."""
 
     @classmethod
@@ -135,7 +135,7 @@ class Fitted(ABC):
         """The object whose ``state`` was ``kept.arrays, kept.about``."""
 
     @property
-    def decisions(self) -> tuple[Mapping[str, Any], ...]:
+    def decisions(self) -> tuple[Values, ...]:
         """Which model serves which users, and why; empty for a single model."""
         return ()
 

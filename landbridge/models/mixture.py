@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import setting
-from landbridge.core.types import Float32
+from landbridge.core.types import Arrays, Float32, Record, Values
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Method, Queries, StoredState
@@ -34,7 +34,7 @@ from landbridge.training.options import FitOptions
 Weights = Mapping[str, Mapping[str, Mapping[str, float]]]  # domain -> activity group -> member -> weight
 POPULARITY = "popularity"
 SINGLE_DOMAIN = "alone"
-DEFAULT_MEMBERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+DEFAULT_MEMBERS: Mapping[str, Values] = MappingProxyType(
     {
         POPULARITY: {"method": "popularity", "settings": {}},
         SINGLE_DOMAIN: {"method": "ials", "settings": {"sharing": "separate"}},
@@ -47,9 +47,7 @@ DEFAULT_MEMBERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 class Mixture(Method):
     """Several methods, blended by domain and activity group, Eq. (2)."""
 
-    members: Mapping[str, Mapping[str, Any]] = setting(
-        DEFAULT_MEMBERS, "Label of each member: its method and settings."
-    )
+    members: Mapping[str, Values] = setting(DEFAULT_MEMBERS, "Label of each member: its method and settings.")
     weights: Weights = setting(
         {}, "Weight of each member by domain and activity group; equal where none is given.", low=0
     )
@@ -66,7 +64,7 @@ class Mixture(Method):
                 _check(domain, group, weights, self.members)
 
     @classmethod
-    def migrated(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def migrated(cls, settings: Values) -> Record:
         """``settings`` with today's names, those of the members included."""
         from landbridge.models import registry
 
@@ -179,14 +177,14 @@ class BlendModel(Fitted):
         return replace(self, history=data, members=members)
 
     @property
-    def decisions(self) -> tuple[Mapping[str, Any], ...]:
+    def decisions(self) -> tuple[Values, ...]:
         """Who is served by what, and why: what :mod:`landbridge.selection.guard` decided."""
         return self.log
 
-    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def state(self) -> tuple[Arrays, Record]:
         """The members' arrays, numbered, and what else they are made of."""
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        about: list[dict[str, Any]] = []
+        arrays: Arrays = {}
+        about: list[Record] = []
         for number, member in enumerate(self.members.values()):
             own, description = member.state()
             arrays |= {f"{number}/{name}": array for name, array in own.items()}
@@ -219,7 +217,7 @@ def standardised(scores_BI: Float32) -> Float32:
     return np.asarray(scores_BI / np.where(scale_B1 > 0, scale_B1, 1), np.float32)
 
 
-def _check(domain: str, group: str, weights: Mapping[str, float], members: Mapping[str, Any]) -> None:
+def _check(domain: str, group: str, weights: Mapping[str, float], members: Values) -> None:
     if group not in ACTIVITY:
         raise SettingsError(unknown(f"activity group of {domain}", group, ACTIVITY))
     for label in weights:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.settings import setting
-from landbridge.core.types import Float32
+from landbridge.core.types import Arrays, Float32, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Fitted, Method, Queries, StoredState
@@ -38,7 +37,7 @@ class PopularityModel(Fitted):
         """The same row for every query, (B, I)."""
         return np.tile(self.score_I[self.history.named(domain)], (len(queries), 1))
 
-    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def state(self) -> tuple[Arrays, Record]:
         """One array per domain."""
         return {f"score:{name}": score_I for name, score_I in self.score_I.items()}, {}
 

@@ -5,15 +5,13 @@ Whole-row scans count every item and then take the seen ones back, so that the l
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
 
-from landbridge.core.types import Int32, Int64
+from landbridge.core.types import AnyArray, Int32, Int64
 
-Scores = npt.NDArray[Any]
+Scores = AnyArray
 
 
 @njit(cache=True, nogil=True, parallel=True)

@@ -6,15 +6,12 @@ The results are the same for any number of threads.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
-from landbridge.core.types import Int32, Int64, Ragged
+from landbridge.core.types import AnyArray, Int32, Int64, Ragged
 
-Scores = npt.NDArray[Any]  # float32 (or float64), (B, I)
+Scores = AnyArray  # float32 (or float64), (B, I)
 
 
 def top_k(scores_BI: Scores, k: int, seen: Ragged) -> tuple[Int32, Scores]:
@@ -136,6 +133,6 @@ def _candidates(candidates_TC: Int32, n_targets: int, n_items: int) -> Int32:
     return np.ascontiguousarray(candidates_TC, np.int32)
 
 
-def _check_range(what: str, values: npt.NDArray[Any], low: int, end: int) -> None:
+def _check_range(what: str, values: AnyArray, low: int, end: int) -> None:
     if values.size and (values.min() < low or values.max() >= end):
         raise DataError(f"A {what} lies outside {low}..{end - 1}.")

@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from landbridge.core.types import Values
+
 if TYPE_CHECKING:
     import polars as pl
 
-Cell = Mapping[str, Any]
+Cell = Values
 WHOSE = ("data", "label", "seed")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from landbridge.core.types import Record
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table
 from landbridge.reports.values import (
@@ -101,7 +102,7 @@ def _best(means: pl.DataFrame) -> str:
     return metric_value(max(means["mean"]))
 
 
-def _mean(row: dict[str, Any] | None, best: str) -> Cell:
+def _mean(row: Record | None, best: str) -> Cell:
     if row is None:
         return Cell("–")
     text = metric_value(row["mean"])
@@ -119,7 +120,7 @@ def _overall_cells(cells_of_row: pl.DataFrame, labels: Sequence[str]) -> list[Ce
     return [_overall_cell(named.get(label), best) for label in labels]
 
 
-def _overall_cell(row: dict[str, Any] | None, best: str) -> Cell:
+def _overall_cell(row: Record | None, best: str) -> Cell:
     if row is None:
         return Cell("–")
     counts = f"{row['better']} ▲ {row['worse']} ▼ of {row['domains']}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import uses_sampled_candidates
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table
@@ -222,7 +223,7 @@ def versions(runs: Runs) -> Table:
     return table("Versions and machine", ["what", "value"], "ll", rows)
 
 
-def _signed(row: dict[str, Any]) -> str:
+def _signed(row: Record) -> str:
     return "" if row["predicted"] is None else f"{row['predicted']:+.4g}"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from landbridge.core.types import Record
 
 FONT = "Arial, Helvetica, sans-serif"
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
@@ -36,9 +37,9 @@ class Look:
         full = _mixed(colours[place], colours[place + 1], share - place)
         return _mixed(self.ground, full, FAINT) if faint else full
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Record:
         """The settings common to all pictures."""
-        axis: dict[str, Any] = {"labelColor": self.muted, "titleColor": self.muted, "domainColor": self.grid}
+        axis: Record = {"labelColor": self.muted, "titleColor": self.muted, "domainColor": self.grid}
         axis |= {"tickColor": self.grid, "gridColor": self.grid, "labelFontSize": 12, "titleFontSize": 12}
         axis |= {"titleFontWeight": "normal", "titlePadding": 8, "labelLimit": 108}
         legend = {

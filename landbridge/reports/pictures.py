@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge.core.errors import LandbridgeError
+from landbridge.core.types import Record
 from landbridge.evaluation.segments import LABELS
 from landbridge.reports import facts, plots
 from landbridge.reports.looks import LIGHT, Look
@@ -257,7 +258,7 @@ def _cap(sizes: list[float]) -> float:
     return next((cap for cap in CAPS if cap >= within), CAPS[-1])
 
 
-def _dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _dominates(one: Record, other: Record) -> bool:
     as_good = one["quality"] >= other["quality"] and one["cost"] <= other["cost"]
     return as_good and (one["quality"], one["cost"]) != (other["quality"], other["cost"])
 
@@ -269,7 +270,7 @@ def _series(runs: Runs) -> pl.DataFrame:
     )
 
 
-def _grouped(text: pl.DataFrame) -> list[dict[str, Any]]:
+def _grouped(text: pl.DataFrame) -> list[Record]:
     """Mean, sd and users of every group, over the seeds; the order is that of the seed with most groups."""
     import polars as pl
 

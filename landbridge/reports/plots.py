@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
 from landbridge.core.errors import MissingExtraError
+from landbridge.core.types import Values
 from landbridge.reports.looks import SHAPES, Look, ink_on
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ CELL, ROW = 48, 30
 LONG = 6  # letters that fit above a column of a heat map
 SLANTED = {"labelAngle": -35, "labelAlign": "left"}
 LOG_FROM = 50  # largest to smallest value from which an axis is logarithmic
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Values]
 Drawing = Any  # an altair chart; altair is imported only where one is made
 
 

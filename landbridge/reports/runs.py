@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import read_json
+from landbridge.core.types import Record, Values
 from landbridge.evaluation.segments import LABELS
 from landbridge.reports import cells as cell_values
 
@@ -53,9 +54,9 @@ class Runs:
     """
 
     spec_text: str
-    spec: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    data: tuple[Mapping[str, Any], ...]
+    spec: Values
+    environment: Values
+    data: tuple[Values, ...]
     results: pl.DataFrame
     comparisons: pl.DataFrame
     costs: pl.DataFrame
@@ -129,7 +130,7 @@ def read(folder: Path) -> Runs:
     )
 
 
-def _spec(path: Path) -> tuple[str, dict[str, Any]]:
+def _spec(path: Path) -> tuple[str, Record]:
     text = path.read_text()
     try:
         spec = tomllib.loads(text)
@@ -141,12 +142,12 @@ def _spec(path: Path) -> tuple[str, dict[str, Any]]:
     return text, spec
 
 
-def _wanted(spec: Mapping[str, Any]) -> list[Key]:
+def _wanted(spec: Values) -> list[Key]:
     named = [each["name"] for each in spec["data"]], [each["label"] for each in spec["methods"]]
     return list(product(*named, spec["seeds"]))
 
 
-def _cells(folder: Path, spec: Mapping[str, Any]) -> dict[Key, tuple[Path, Mapping[str, Any]]]:
+def _cells(folder: Path, spec: Values) -> dict[Key, tuple[Path, Values]]:
     """The finished cells of the specification, in its order: folder, and what the cell says of itself."""
     result = {}
     # sorted: glob gives the order of the file system
@@ -159,7 +160,7 @@ def _cells(folder: Path, spec: Mapping[str, Any]) -> dict[Key, tuple[Path, Mappi
     return {key: result[key] for key in _wanted(spec) if key in result}
 
 
-def _described(folder: Path, spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+def _described(folder: Path, spec: Values) -> tuple[Values, ...]:
     paths = [folder / "data" / f"{each['name']}.json" for each in spec["data"]]
     return tuple(_json(path) for path in paths if path.is_file())
 
@@ -206,7 +207,7 @@ class _Order:
     known: Mapping[str, list[str]]  # column -> its values in order
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any], data: Iterable[Mapping[str, Any]]) -> _Order:
+    def of(cls, spec: Values, data: Iterable[Values]) -> _Order:
         """By the specification and the data sets' descriptions; the first column counts most."""
         domains = [domain["name"] for each in data for domain in each["domains"]]
         return cls(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from landbridge.core.types import Record
 from landbridge.reports.runs import Runs
 from landbridge.reports.values import BETTER, WORSE, joined, metric_on, metric_value, overall, percent, plain
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 LEVEL = 0.01  # means closer than this share are reported as level
 NAMED = 6  # groups named one by one
 Paragraph = tuple[str, ...]
-Row = dict[str, Any]
+Row = Record
 
 
 class Strong(str):

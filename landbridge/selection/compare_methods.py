@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge.config import AUTO, Spec
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.files import atomic_write
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.settings import schema
+from landbridge.core.types import Record, Values
 from landbridge.data.splitting.holdout import Split
 from landbridge.datasets.prepare import prepare_data, threads
 from landbridge.models import registry
@@ -57,7 +58,7 @@ class MethodComparison:
 def compare_methods(
     spec: Spec,
     models: Iterable[str] = (),
-    space: Mapping[str, Any] | None = None,
+    space: Values | None = None,
     work_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> MethodComparison:
@@ -97,7 +98,7 @@ def _of(spec: Spec) -> tuple[str, ...]:
     return every if spec.model.name == AUTO else (spec.model.name,)
 
 
-def _dealt(table: Mapping[str, Any], methods: Mapping[str, type[Method]]) -> dict[str, dict[str, Any]]:
+def _dealt(table: Values, methods: Mapping[str, type[Method]]) -> dict[str, Record]:
     """For every method the keys of ``table`` that it has."""
     known = {name: _keys(kind) for name, kind in methods.items()}
     for key in table:

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.core.types import Float64
+from landbridge.core.types import Float64, Values
 from landbridge.data.activity import ACTIVITY
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models.als.ials import IALS
@@ -187,7 +187,7 @@ def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
     )
 
 
-def decision_table(decisions: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+def decision_table(decisions: Sequence[Values]) -> pl.DataFrame:
     """The decisions as a table: domain, group, pairs, blend and its metric, simple model and its metric."""
     import polars as pl
 

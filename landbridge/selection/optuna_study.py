@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from landbridge.core.errors import MissingExtraError, StoreError
 from landbridge.core.files import locked, read_json, write_json
 from landbridge.core.rng import generator
+from landbridge.core.types import Values
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -28,7 +29,7 @@ WARM_TRIALS, WARM_EPOCHS = 4, 2  # before the pruner starts
 
 
 @contextmanager
-def open_study(folder: Path | None, identity: Mapping[str, Any]) -> Iterator[Study]:
+def open_study(folder: Path | None, identity: Values) -> Iterator[Study]:
     """Open the study of a search in ``folder`` or in memory. One process at a time; others wait.
 
     Raises StoreError if the folder holds a search of another ``identity`` or a damaged one.
@@ -47,9 +48,7 @@ def open_study(folder: Path | None, identity: Mapping[str, Any]) -> Iterator[Stu
         yield study
 
 
-def suggest(
-    study: Study, seed: int, space: Mapping[str, BaseDistribution], start: Mapping[str, Any]
-) -> Trial:
+def suggest(study: Study, seed: int, space: Mapping[str, BaseDistribution], start: Values) -> Trial:
     """The next trial; the first one is ``start``."""
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
@@ -117,7 +116,7 @@ def _fail_running(study: Study) -> None:
         study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _check(folder: Path, identity: Mapping[str, Any]) -> None:
+def _check(folder: Path, identity: Values) -> None:
     """Write the identity of a new search, or compare it with the one in the folder."""
     # through JSON, like the stored one: tuples become lists
     ours = json.loads(json.dumps(identity))

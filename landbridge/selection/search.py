@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import DivergenceError, SettingsError
 from landbridge.core.progress import Silent
+from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models.base import Fitted, Method
 from landbridge.models.search_space import Space
@@ -99,7 +100,7 @@ class _Search:
     validate: Callable[[Fitted], float]
     options: FitOptions
 
-    def identity(self, metric: str) -> dict[str, Any]:
+    def identity(self, metric: str) -> Record:
         """A search in a folder is continued only if this is equal."""
         return {
             "method": self.method.name,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import dotted, schema
+from landbridge.core.types import Record, Values
 from landbridge.models.base import Method
 from landbridge.models.search_space import Choice, Range, Real, Space, Whole
 
@@ -24,9 +25,7 @@ BOUNDS = ("low", "high", "log")
 EXAMPLE = "{low = 0.01, high = 1.0, log = true} or {options = [1, 2]}"
 
 
-def read_space(
-    method: type[Method], table: Mapping[str, Any], fixed: Mapping[str, Any] | None = None
-) -> Space:
+def read_space(method: type[Method], table: Values, fixed: Values | None = None) -> Space:
     """The method's own space without the ``fixed`` settings, overridden by the ranges of ``table``.
 
     SettingsError names an unknown setting and the nearest valid one, or the invalid range.
@@ -48,7 +47,7 @@ def validate_space(space: Space, method: type[Method]) -> Space:
     return space
 
 
-def start(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
+def start(space: Space, settings: Values) -> Record:
     """The settings of the first trial: the method's own, clipped to the space."""
     return {name: values.nearest(settings[name]) for name, values in space.items()}
 
@@ -93,7 +92,7 @@ def _choice(kind: type[Range], options: Any) -> Choice:
     return Choice(tuple(as_setting(option) for option in options))
 
 
-def _between(kind: type[Range], entry: Mapping[str, Any]) -> Range:
+def _between(kind: type[Range], entry: Values) -> Range:
     if kind is Choice:
         raise SettingsError("this setting is not a number; give its options.")
     low, high, log = entry["low"], entry["high"], entry.get("log", False)

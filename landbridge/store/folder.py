@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import (
@@ -22,10 +21,11 @@ from landbridge.core.files import (
     write_hashed,
     write_json,
 )
+from landbridge.core.types import Record, Values
 
 FORMAT, VERSION = "landbridge-run", 1
 MANIFEST = "manifest.json"
-Manifest = dict[str, Any]
+Manifest = Record
 
 _OURS = re.compile(r"[a-z]+-[0-9a-f]{16}\.[a-z]+")
 
@@ -62,7 +62,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def publish(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, StoredFile]) -> None:
+def publish(folder: Path, manifest: Values, files: Mapping[str, StoredFile]) -> None:
     """Make ``files`` the run's content and remove what the manifest no longer names."""
     write_json(folder / MANIFEST, {**manifest, "files": {role: asdict(file) for role, file in files.items()}})
     # after the manifest: files are deleted only when nothing names them any more

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from landbridge.core.errors import SettingsError, StoreError
 from landbridge.core.files import StoredFile, locked, read_arrays, write_arrays, write_hashed
+from landbridge.core.types import Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.models.base import Fitted, Method, StoredState
@@ -66,7 +66,7 @@ def load_holdout(path: str | Path, history: MultiDomain) -> Holdout:
     return serialization.holdout_from(arrays, about, history)
 
 
-def _manifest(fitted: Fitted) -> dict[str, Any]:
+def _manifest(fitted: Fitted) -> Record:
     from landbridge.version import __version__
 
     return {
@@ -99,14 +99,14 @@ def _write_files(fitted: Fitted, folder: Path) -> dict[str, StoredFile]:
     }
 
 
-def _log_lines(log: Sequence[Mapping[str, Any]]) -> bytes:
+def _log_lines(log: Sequence[Values]) -> bytes:
     import orjson
 
     options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
     return b"".join(orjson.dumps(dict(record), option=options) for record in log)
 
 
-def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
+def _read_log(path: Path) -> tuple[Record, ...]:
     import orjson
 
     return tuple(orjson.loads(line) for line in path.read_bytes().splitlines())

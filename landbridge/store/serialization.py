@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from landbridge.core.files import Arrays
+from landbridge.core.types import Arrays, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Targets
@@ -16,7 +15,7 @@ from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Method
 
 
-def data_arrays(data: MultiDomain) -> tuple[Arrays, dict[str, Any]]:
+def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
     """All arrays of the data; domains are numbered in their order, names stand in the description."""
     # domains by number: their names may hold any character
     arrays: Arrays = {"users": data.users.ids}
@@ -34,7 +33,7 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, dict[str, Any]]:
     return arrays, {"domains": list(data.domain_names)}
 
 
-def data_from(arrays: Arrays, about: Mapping[str, Any]) -> MultiDomain:
+def data_from(arrays: Arrays, about: Values) -> MultiDomain:
     """The data whose :func:`data_arrays` these are."""
     users = Vocabulary(arrays["users"])
     names: list[str] = about["domains"]
@@ -48,7 +47,7 @@ def data_from(arrays: Arrays, about: Mapping[str, Any]) -> MultiDomain:
     )
 
 
-def holdout_arrays(holdout: Holdout) -> tuple[Arrays, dict[str, Any]]:
+def holdout_arrays(holdout: Holdout) -> tuple[Arrays, Record]:
     """Targets and candidates per domain, whether they are ranked across, and the known data's fingerprint."""
     arrays: Arrays = {}
     for number, targets in enumerate(holdout.targets.values()):
@@ -60,7 +59,7 @@ def holdout_arrays(holdout: Holdout) -> tuple[Arrays, dict[str, Any]]:
     return arrays, about
 
 
-def holdout_from(arrays: Arrays, about: Mapping[str, Any], history: MultiDomain) -> Holdout:
+def holdout_from(arrays: Arrays, about: Values, history: MultiDomain) -> Holdout:
     """The holdout over ``history`` whose :func:`holdout_arrays` these are."""
     targets = {
         name: Targets(arrays[f"{d}/user_idx"], arrays[f"{d}/item_idx"], arrays.get(f"{d}/candidates"))
@@ -83,7 +82,7 @@ def settings_toml(method: Method) -> bytes:
     return tomli_w.dumps(table).encode()
 
 
-def settings_from(toml: bytes) -> tuple[str, dict[str, Any]]:
+def settings_from(toml: bytes) -> tuple[str, Record]:
     """The method's name and its settings, lists as tuples (settings are frozen)."""
     table = tomllib.loads(toml.decode())
     settings = {key: _frozen(value) for key, value in table["settings"].items()}

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write, read_arrays, write_arrays
+from landbridge.core.types import Arrays, Record
 from landbridge.training.options import FitOptions, FittedModel
 
-State = dict[str, npt.NDArray[Any]]
-Record = dict[str, Any]
+State = Arrays
 
 FILE = "checkpoint.safetensors"
 BEST = "best|"  # prefix of the best epoch's state, kept with the current one

@@ -3,18 +3,17 @@ together, F factors."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from landbridge.core.types import AnyArray
 from landbridge.training.optimizer_kernels import FAST
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
 def row_products(
-    index_N: npt.NDArray[np.int64], grad_NF: npt.NDArray[Any], ends_P: npt.NDArray[np.int64], n_rows: int
+    index_N: npt.NDArray[np.int64], grad_NF: AnyArray, ends_P: npt.NDArray[np.int64], n_rows: int
 ) -> npt.NDArray[np.float64]:
     """All of them, (P, P). The rows of the first gradient end at ``ends_P[0]``, where the second one's begin;
     a gradient may have a row of the table several times."""

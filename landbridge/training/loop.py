@@ -17,8 +17,9 @@ import numpy as np
 
 from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
+from landbridge.core.types import Record
 from landbridge.training import tensors
-from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.epochs import State, run_epochs
 from landbridge.training.gradients import Losses
 from landbridge.training.options import FitOptions, FittedModel
 from landbridge.training.phase import Batch, Phase

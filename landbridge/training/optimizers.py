@@ -16,15 +16,14 @@ both are the same. R rows, T touched rows, N gradients, F factors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.types import Float32
+from landbridge.core.types import AnyArray, Arrays, Float32
 
-Slots = dict[str, npt.NDArray[Any]]
+Slots = Arrays
 
 KINDS = {"adam": 0, "adagrad": 1, "sgd": 2}
 
@@ -71,7 +70,7 @@ class Optimizer:
         update(KINDS[self.kind], table_RF, slot, rows_T, grad_TF, self.constants)
 
 
-def summed(index_N: npt.NDArray[Any], grad_NF: Float32, n_rows: int) -> tuple[npt.NDArray[np.int32], Float32]:
+def summed(index_N: AnyArray, grad_NF: Float32, n_rows: int) -> tuple[npt.NDArray[np.int32], Float32]:
     """The distinct rows in ``index_N`` and the sum of each one's gradients: (T,), (T, F)."""
     from landbridge.training.optimizer_kernels import add_up, group
 

@@ -45,7 +45,7 @@ from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32
+from landbridge.core.types import Float32, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
 from landbridge.models.als.consensus import ADMM, Consensus
@@ -55,7 +55,7 @@ from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
 
 MAX_CLOSING_ROUNDS = 500  # a bound, should residual balancing oscillate

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32, Ragged, row_offsets
+from landbridge.core.types import Arrays, Float32, Ragged, Record, row_offsets
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
 from landbridge.models.base import Queries, StoredState
@@ -119,7 +119,7 @@ class ALSModel(DotProductModel):
         total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
         return Explanation(events, popularity, score - popularity - total)
 
-    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def state(self) -> tuple[Arrays, Record]:
         """The rows, and the rule that makes them."""
         arrays, about = self.rows_state()
         return arrays, {**about, "rule": {**vars(self.rule), "catalogue": dict(self.rule.catalogue)}}

@@ -23,7 +23,7 @@ import numpy as np
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32
+from landbridge.core.types import Float32, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
@@ -33,7 +33,7 @@ from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, tables_of
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
 
 

@@ -9,13 +9,11 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import Float32, Ragged
+from landbridge.core.types import AnyArray, Arrays, Float32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import DotProducts, Queries
 from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
@@ -91,12 +89,12 @@ class DotProductModel(ColdStartMixin):
             if not all(_is_finite(rows_RF) for rows_RF in (users_UF, items_IF)):
                 raise DataError(f"its embeddings are not all numbers in {name!r}; fit it again.")
 
-    def rows_state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def rows_state(self) -> tuple[Arrays, Record]:
         """The distinct user arrays, the items, the array that each domain uses, and the cold policy."""
         # domains that share an array share it again after loading: it is stored once
         distinct = list({id(array): array for array in self.user_UF.values()}.values())
         place = {id(array): number for number, array in enumerate(distinct)}
-        arrays: dict[str, npt.NDArray[Any]] = {f"user:{n}": array for n, array in enumerate(distinct)}
+        arrays: Arrays = {f"user:{n}": array for n, array in enumerate(distinct)}
         arrays |= {f"item:{name}": array for name, array in self.item_IF.items()}
         users = {name: place[id(array)] for name, array in self.user_UF.items()}
         return arrays, {
@@ -116,7 +114,7 @@ class DotProductModel(ColdStartMixin):
 
 
 def embeddings_from(
-    history: MultiDomain, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]
+    history: MultiDomain, arrays: Mapping[str, AnyArray], about: Values
 ) -> tuple[dict[str, Float32], dict[str, Float32], str, float]:
     """The fields of a :class:`DotProductModel`, in their order, from what ``rows_state`` returned."""
     users = {name: arrays[f"user:{about['users'][name]}"] for name in history.domain_names}

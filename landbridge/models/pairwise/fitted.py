@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32, Ragged
+from landbridge.core.types import AnyArray, Arrays, Float32, Ragged, Record
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import StoredState
@@ -74,7 +74,7 @@ class EmbeddingModel(DotProductModel):
             )
         return rows_BF
 
-    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def state(self) -> tuple[Arrays, Record]:
         """The embeddings, and the rule of the fold-in."""
         arrays, about = self.rows_state()
         return arrays, {**about, "rule": asdict(self.rule)}
@@ -103,5 +103,5 @@ def _joined_events(
     )
 
 
-def _kernel_rows(rows: Ragged) -> tuple[npt.NDArray[Any], ...]:
+def _kernel_rows(rows: Ragged) -> tuple[AnyArray, ...]:
     return rows.offsets, rows.columns, np.empty(0, np.float32) if rows.weight is None else rows.weight

@@ -12,7 +12,7 @@ import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32
+from landbridge.core.types import Float32, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import Method
@@ -20,7 +20,7 @@ from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, 
 from landbridge.models.common.sharing import Sharing, tables_of
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.pairwise.table import PairwiseTable, table_state, train_tables
-from landbridge.training.epochs import Record, State, run_epochs
+from landbridge.training.epochs import State, run_epochs
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 

@@ -24,14 +24,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
-from landbridge.core.types import Float32
+from landbridge.core.types import AnyArray, Float32, Record
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.training.epochs import State
@@ -39,7 +38,7 @@ from landbridge.training.optimizers import KINDS, Optimizer
 
 CHUNKS = 64  # pieces of about equal work for the threads of a product
 NO_WEIGHT = np.empty(0, np.float32)  # kernels take no None: an empty array means weights of 1
-Graph = tuple[npt.NDArray[Any], npt.NDArray[Any], Float32, npt.NDArray[Any]]
+Graph = tuple[AnyArray, AnyArray, Float32, AnyArray]
 Losses = dict[str, float]
 SLOTS = ("table", "first", "second", "count")
 
@@ -140,7 +139,7 @@ class PairwiseTable:
 
 def train_tables(
     tables: Mapping[str, PairwiseTable], epochs: int, pool: Executor
-) -> Callable[[State, int], tuple[State, dict[str, Any]]]:
+) -> Callable[[State, int], tuple[State, Record]]:
     """One epoch of all tables as a step of the epoch loop; it records one loss per domain.
 
     The state of a table has the prefix ``label|``. The pool draws the pairs of the next epoch while this one
@@ -157,13 +156,13 @@ def train_tables(
     def train(label: str, state: State, number: int) -> tuple[State, Losses]:
         return tables[label].epoch(table_state(state, label), number, ready.pop((label, number)).result())
 
-    def step(state: State, number: int) -> tuple[State, dict[str, Any]]:
+    def step(state: State, number: int) -> tuple[State, Record]:
         draw_pairs(number)
         without_graph = [label for label, table in tables.items() if not table.layers]
         started = {label: pool.submit(train, label, state, number) for label in without_graph}
         draw_pairs(number + 1)  # after the tables of this epoch: one thread takes them in this order
         new: State = {}
-        facts: dict[str, Any] = {}
+        facts: Record = {}
         for label in tables:
             own, losses = started[label].result() if label in started else train(label, state, number)
             new |= {f"{label}|{key}": array for key, array in own.items()}

@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32, Ragged
+from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.sampling import sequences
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
@@ -77,7 +77,7 @@ class SequenceModel(ColdStartMixin):
                 )
         return state_RF
 
-    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def state(self) -> tuple[Arrays, Record]:
         """The weights, and the settings needed to rebuild the model."""
         cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
         return dict(self.weights), {

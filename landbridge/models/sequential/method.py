@@ -26,7 +26,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
-from landbridge.core.types import Int32, Ragged
+from landbridge.core.types import Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling import sequences
@@ -39,7 +39,6 @@ from landbridge.models.sequential.fitted import LEAST_NORM, SequenceModel
 from landbridge.models.sequential.losses import SequenceLoss
 from landbridge.models.sequential.transformer import Encoder
 from landbridge.training import tensors
-from landbridge.training.epochs import Record
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
@@ -99,7 +98,7 @@ class TargetWeights:
         )
         return mean_D
 
-    def log_values(self) -> Mapping[str, Any]:
+    def log_values(self) -> Values:
         """``loss_of`` by domain."""
         losses = zip(self.names, self.loss_D().tolist(), strict=True)
         return {"loss_of": {name: loss for name, loss in losses if loss == loss}}  # NaN is not itself

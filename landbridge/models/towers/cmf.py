@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import setting
+from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
@@ -25,7 +26,6 @@ from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.joint_method import JointMethod
 from landbridge.models.towers.network import EmbeddedBatch, TowerNetwork
 from landbridge.training import tensors
-from landbridge.training.epochs import Record
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 from landbridge.training.torch_backend import device

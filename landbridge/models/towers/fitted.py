@@ -23,13 +23,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32, Ragged
+from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Queries, StoredState
@@ -105,7 +105,7 @@ class TowerModel(ColdStartMixin):
             rows_BF[chosen_B] = folded_BF
         return rows_BF
 
-    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def state(self) -> tuple[Arrays, Record]:
         """The weights, the architecture, and the rule of the fold-in."""
         cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
         return dict(self.weights), {"towers": asdict(self.towers), "rule": asdict(self.rule), **cold}
@@ -114,7 +114,7 @@ class TowerModel(ColdStartMixin):
     def from_state(cls, kept: StoredState) -> TowerModel:
         """The inverse of ``state``."""
         history, method, log, arrays, about = kept
-        plan: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["towers"].items()}
+        plan: Record = {k: tuple(v) if isinstance(v, list) else v for k, v in about["towers"].items()}
         rule = FoldIn(**about["rule"])
         cold = about["cold_policy"], about["cold_weight"]
         return cls(history, method, log, TowerNetwork(**plan), dict(arrays), rule, *cold)

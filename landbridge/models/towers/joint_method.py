@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from landbridge.core.settings import setting
+from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch, DomainBatches
 from landbridge.models.base import Fitted, Method
 from landbridge.models.common import losses, pointwise_losses
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.towers.network import EmbeddedBatch
-from landbridge.training.epochs import Record
 from landbridge.training.gradients import Losses, view
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer

@@ -32,7 +32,7 @@ import numpy as np
 
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
-from landbridge.core.types import Float32
+from landbridge.core.types import Float32, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.base import Method
@@ -40,7 +40,6 @@ from landbridge.models.common import losses
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.training.epochs import Record
 from landbridge.training.loop import run_phase, threads
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions

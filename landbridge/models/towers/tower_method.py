@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.settings import setting
+from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.models.towers.fitted import TowerModel
@@ -20,7 +21,6 @@ from landbridge.models.towers.fold_in import FoldIn
 from landbridge.models.towers.joint_method import DomainPhase, JointMethod
 from landbridge.models.towers.network import TowerNetwork, Weights
 from landbridge.training import tensors
-from landbridge.training.epochs import Record
 from landbridge.training.options import FitOptions
 from landbridge.training.torch_backend import device
 

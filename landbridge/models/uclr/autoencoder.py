@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Values
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class AutoEncoder:
         return cls((factors, *LAYOUTS[layout]))
 
     @classmethod
-    def with_weights(cls, weights: Mapping[str, Any]) -> AutoEncoder:
+    def with_weights(cls, weights: Values) -> AutoEncoder:
         """The auto-encoder that these weights belong to."""
         encoder = [
             weights[name] for name in weights if name.startswith("encoder.") and name.endswith("weight")
@@ -76,11 +77,11 @@ class AutoEncoder:
                     )
         return weights
 
-    def encode(self, weights: Mapping[str, Any], rows_BF: Any) -> Any:
+    def encode(self, weights: Values, rows_BF: Any) -> Any:
         """Codes of embeddings, (B, L); takes tensors or arrays."""
         return self._through("encoder", weights, rows_BF)
 
-    def decode(self, weights: Mapping[str, Any], code_BL: Any) -> Any:
+    def decode(self, weights: Values, code_BL: Any) -> Any:
         """Embeddings reconstructed from codes, (B, F); takes tensors or arrays."""
         return self._through("decoder", weights, code_BL)
 
@@ -98,7 +99,7 @@ class AutoEncoder:
         blanked_code_BL = code_BL.where(kept_B1, code_1L)  # Eq. (2)
         return Streams(code_BL, blanked_code_BL, rebuilt_BF, rebuilt_BF.where(kept_B1, rebuilt_1F))
 
-    def _through(self, part: str, weights: Mapping[str, Any], values_BF: Any) -> Any:
+    def _through(self, part: str, weights: Values, values_BF: Any) -> Any:
         for number in range(len(self.widths) - 1):
             # clip and not torch's relu: the same line runs on NumPy arrays, so serving needs no torch
             values_BF = values_BF.clip(min=0) if number else values_BF

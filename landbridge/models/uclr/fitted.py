@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32, Ragged
+from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.models.base import StoredState
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder
@@ -60,7 +60,7 @@ class AutoencoderModel(DotProductModel):
             for name, rows_UF in self.user_UF.items()
         }
 
-    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def state(self) -> tuple[Arrays, Record]:
         """The embeddings, the layers by domain, and the pretrained model."""
         arrays, about = self.rows_state()
         own, description = self.base.state()

@@ -41,6 +41,7 @@ import numpy.typing as npt
 from landbridge.core.rng import generator
 from landbridge.core.settings import Settings, schema, setting
 from landbridge.core.threads import thread_limit
+from landbridge.core.types import Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.base import Method
@@ -82,7 +83,7 @@ class Pretraining(Settings):
     """The method that learns E and I."""
 
     method: Literal["bprmf", "ials", "lightgcn", "pepnet"] = setting("bprmf", "The method of stage pge.")
-    settings: Mapping[str, Any] = setting({"reg": 1e-5}, "Its settings.")
+    settings: Values = setting({"reg": 1e-5}, "Its settings.")
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class UCLR(Method):
         self.pretrainer()  # refuses settings that the pretrainer does not know
 
     @classmethod
-    def migrated(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def migrated(cls, settings: Values) -> Record:
         """``settings`` with today's names, those of the pretrainer included."""
         from landbridge.models import registry
 
@@ -203,7 +204,7 @@ class UCLR(Method):
         joined = {"sharing": "joined"} if "sharing" in schema(kind) else {}
         return kind.from_settings({"factors": self.factors, **joined, **self.pretrain.settings})
 
-    def stopped(self, log: Sequence[Mapping[str, Any]]) -> Method:
+    def stopped(self, log: Sequence[Values]) -> Method:
         """With the best number of epochs of every phase; no adaptation where none was better."""
         best, chosen = best_epochs(log, ADAPT), dict[str, Any]()
         if PGE in best and self.pretrainer().has_epochs:
@@ -398,7 +399,7 @@ class UCLR(Method):
             ranking_N = ranking_N * torch.from_numpy(pairs.weight_N).to(where)
         return {"ranking": ranking_N.mean(), **terms}  # Eq. (3)
 
-    def _identity(self, model: AutoencoderModel, options: FitOptions) -> dict[str, Any]:
+    def _identity(self, model: AutoencoderModel, options: FitOptions) -> Record:
         """What a checkpoint must match: settings, data, seed, and the pretrained embeddings."""
         rows_UF = np.ascontiguousarray(over_domains(model.base))
         digest = hashlib.sha256(rows_UF.tobytes()).hexdigest()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from landbridge.training.epochs import Record
+from landbridge.core.types import Record, Values
 
-Log = Sequence[Mapping[str, Any]]
+Log = Sequence[Values]
 
 
 def phase_records(phase: str, log: Log, start: int) -> Iterator[Record]:

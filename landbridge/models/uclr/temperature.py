@@ -34,13 +34,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.settings import Settings, setting
+from landbridge.core.types import AnyArray
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Temperatures:
         return tau_B, log_s_B
 
 
-def by_activity(tau_U: npt.NDArray[np.float32], events_U: npt.NDArray[Any]) -> dict[str, dict[str, float]]:
+def by_activity(tau_U: npt.NDArray[np.float32], events_U: AnyArray) -> dict[str, dict[str, float]]:
     """Activity group -> mean and standard deviation of its users' τ, and the number of users.
 
     Users without events have no temperature; groups without users are left out.

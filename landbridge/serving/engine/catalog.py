@@ -13,10 +13,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import Bool, Float32, Int32, Int64
+from landbridge.core.types import AnyArray, Bool, Float32, Int32, Int64, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, ItemAttributes
@@ -32,7 +31,7 @@ class ItemCatalog:
 
     domain: str
     items: Vocabulary
-    titles: npt.NDArray[Any] | None
+    titles: AnyArray | None
     count_I: Int64
     share_I: Float32
     columns: ItemAttributes
@@ -65,7 +64,7 @@ class ItemCatalog:
         place_N = indices_of(self.items, list(items))
         return place_N[place_N >= 0].astype(np.int32)
 
-    def listed(self, item_BK: Int32, score_BK: npt.NDArray[Any]) -> list[tuple[RecommendationList, ...]]:
+    def listed(self, item_BK: Int32, score_BK: AnyArray) -> list[tuple[RecommendationList, ...]]:
         """Lists with ids and titles; item -1 is an empty place."""
         listed_BK = item_BK >= 0
         item_N = item_BK[listed_BK]
@@ -91,7 +90,7 @@ class ItemCatalog:
             matches_I &= self._text.str.contains(word.lower(), literal=True).to_numpy()
         return matches_I
 
-    def matching(self, where: Mapping[str, Any]) -> Bool:
+    def matching(self, where: Values) -> Bool:
         """Which items have these values in the columns of the items' table, (I,)."""
         return self.columns.matching(where, len(self.items))
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from landbridge.core.types import Int32, Int64, Ragged
+from landbridge.core.types import AnyArray, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.inference import ROUNDING
@@ -34,7 +33,7 @@ UNKNOWN_USER = np.array([-1], np.int32)
 class ItemExplanations(NamedTuple):
     """``events``: domain -> items and what each adds; ``popularity``: what every cold-start user gets."""
 
-    events: Mapping[str, tuple[Int32, npt.NDArray[Any]]]
+    events: Mapping[str, tuple[Int32, AnyArray]]
     popularity: float
     exact: bool
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import Int32
+from landbridge.core.types import AnyArray, Int32, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import raw_table
@@ -38,9 +38,9 @@ class ItemAttributes:
     """A domain's part of the table. ``titles``: of its items, None where the table has none."""
 
     columns: Mapping[str, AttributeColumn] = field(default_factory=dict)
-    titles: npt.NDArray[Any] | None = None
+    titles: AnyArray | None = None
 
-    def matching(self, where: Mapping[str, Any], n_items: int) -> npt.NDArray[np.bool_]:
+    def matching(self, where: Values, n_items: int) -> npt.NDArray[np.bool_]:
         """Which items have one of the wanted values in every column, (I,)."""
         matches_I = np.ones(n_items, bool)
         for name, wanted in where.items():
@@ -119,13 +119,13 @@ def _as_texts(values: pl.Series) -> pl.Series:
     return values.cast(pl.String)
 
 
-def _titles(titles: AttributeColumn) -> npt.NDArray[Any]:
+def _titles(titles: AttributeColumn) -> AnyArray:
     """A title per item, empty where the table has none."""
     texts = np.array([*titles.values, ""], np.dtypes.StringDType())
     return np.asarray(texts[titles.code_I])
 
 
-def _raw(column: pl.Series) -> npt.NDArray[Any] | list[str]:
+def _raw(column: pl.Series) -> AnyArray | list[str]:
     import polars as pl
 
     return column.to_list() if column.dtype == pl.String else column.to_numpy()

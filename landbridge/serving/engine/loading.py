@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 
 from landbridge import store
 from landbridge.core.errors import LandbridgeError, MissingExtraError, StoreError
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Ragged
+from landbridge.core.types import Ragged, Record, Values
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
 
@@ -23,7 +22,7 @@ METRICS = ("ndcg@10", "hr@10")
 NOT_THREAD_SAFE = "workqueue"  # numba's fallback layer, which must not be entered by two threads at once
 
 
-def load_model(folder: Path, manifest: Mapping[str, Any]) -> tuple[Fitted, datetime, dict[str, Any] | None]:
+def load_model(folder: Path, manifest: Values) -> tuple[Fitted, datetime, Record | None]:
     """The model of a run folder whose lock is held, when it was made, and its metrics on the test part if it
     was evaluated."""
     with as_store_error(f"The run {folder} cannot be served"):

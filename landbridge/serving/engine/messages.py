@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from landbridge.core.types import Values
+
 
 @dataclass(frozen=True)
 class Event:
@@ -34,7 +36,7 @@ class Request:
     seen: bool = False
     allow: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     deny: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    where: Mapping[str, Any] = field(default_factory=dict)
+    where: Values = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from landbridge.core.errors import DataError, StoreError
 from landbridge.core.files import locked
-from landbridge.core.types import Bool, Ragged
+from landbridge.core.types import Bool, Ragged, Record, Values
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
@@ -51,7 +51,7 @@ class Service:
     fitted: Fitted
     model: str
     created: datetime
-    quality: Mapping[str, Any] | None
+    quality: Values | None
     catalogues: Mapping[str, ItemCatalog]
     ranker: Ranker
     threads: ThreadPolicy
@@ -88,7 +88,7 @@ class Service:
             for domain in self.fitted.history.domain_names:
                 self._check(domain)
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> Record:
         """What serves: method, settings, kind, when it was made and how many seconds ago, its domains with
         their items, users and events, the columns to filter by, a mixture's decisions, and its metrics on
         the run's test part. ``comparable``: whether one embedding per user scores all domains; elsewhere a

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32, Int32
+from landbridge.core.types import AnyArray, Float32, Int32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary, as_ids
@@ -106,7 +106,7 @@ def _index_of(vocabulary: Vocabulary, raw: Collection[str | int]) -> Int32:
     return index[index >= 0]
 
 
-def _with(ids: npt.NDArray[Any], heard: pl.Series) -> Vocabulary:
+def _with(ids: AnyArray, heard: pl.Series) -> Vocabulary:
     return Vocabulary.of(np.concatenate([ids, _array(heard.unique())]))
 
 
@@ -151,7 +151,7 @@ def _weights(before: Interactions, weight: Float32, user_N: Int32, item_N: Int32
     return np.where(key[place_N] == wanted_N, weight[place_N], np.float32(1))
 
 
-def _titles(history: MultiDomain, name: str, items: Vocabulary) -> npt.NDArray[Any]:
+def _titles(history: MultiDomain, name: str, items: Vocabulary) -> AnyArray:
     """New items are called by their ids."""
     titles = items.ids.astype(np.dtypes.StringDType())
     titles[items.index(history.items[name].ids)] = history.titles[name]
@@ -166,5 +166,5 @@ def _memberships(history: MultiDomain, name: str, items: Vocabulary) -> npt.NDAr
     return belongs_ID
 
 
-def _array(column: pl.Series) -> npt.NDArray[Any]:
+def _array(column: pl.Series) -> AnyArray:
     return as_ids(column.to_numpy())

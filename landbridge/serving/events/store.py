@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landbridge.core.errors import DataError, MissingExtraError, StoreError
+from landbridge.core.types import Record
 from landbridge.data.io.event_table import LATEST_SECOND
 
 try:
@@ -194,7 +195,7 @@ class _Append:
     """Rows that wait for a transaction, and how many of them it kept."""
 
     key: str
-    rows: list[dict[str, Any]]
+    rows: list[Record]
     stored: Future[int] = field(default_factory=Future)
 
     @classmethod
@@ -205,7 +206,7 @@ class _Append:
         return cls(key, [user_events | _row(event) for event in events])
 
 
-def _row(event: Event) -> dict[str, Any]:
+def _row(event: Event) -> Record:
     return {
         "domain": _text(event.domain, "domain's name"),
         "item_id": _key(event.item, "item's id"),

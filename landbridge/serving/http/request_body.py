@@ -6,7 +6,7 @@ Bounds of single fields stand in :mod:`landbridge.serving.http.schemas`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, get_type_hints
 
 import orjson
@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from landbridge.core.errors import unknown
+from landbridge.core.types import Values
 
 MAX_DEPTH = 8  # of the JSON in a body
 NESTED = (list, dict)  # orjson makes no subclasses, so type() can be compared
@@ -101,7 +102,7 @@ def validated(model: type[BaseModel], value: Any) -> BaseModel:
         raise HTTPException(422, error_message(first, model.model_fields)) from None
 
 
-def error_message(error: Mapping[str, Any], valid: Iterable[str] = ()) -> str:
+def error_message(error: Values, valid: Iterable[str] = ()) -> str:
     """What is wrong and where: ``events.3.item: ...``; ``valid``: the keys of the outermost object."""
     *inside, last = [str(part)[:SHOWN] for part in error["loc"]] or ["The body"]
     if error["type"] == "extra_forbidden":

@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.core.types import Record
 from landbridge.serving.engine.messages import Contribution, RecommendationList, Recommendations, Request
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.history import UserHistory
@@ -140,7 +141,7 @@ def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
     return json_response({"items": items, "model": service.model})
 
 
-def _with_reasons(service: Service, query: Request, answer: Recommendations) -> dict[str, Any]:
+def _with_reasons(service: Service, query: Request, answer: Recommendations) -> Record:
     items = [{**asdict(item), "because": _reasons(service, query, item)} for item in answer.items]
     return {**asdict(answer), "items": items}
 

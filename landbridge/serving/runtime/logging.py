@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from landbridge.core.types import Record
+
 LOG = logging.getLogger("landbridge.serving")
 FIELDS = "fields"  # the attribute of a record with further keys
 
@@ -19,7 +21,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        line: dict[str, Any] = {
+        line: Record = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
@@ -39,7 +41,7 @@ def log(level: int, event: str, **fields: Any) -> None:
         LOG.log(level, event, extra={FIELDS: fields})
 
 
-def configuration() -> dict[str, Any]:
+def configuration() -> Record:
     """The ``logging.config`` of a server: ours and uvicorn's lines, all as JSON on standard error."""
     loud = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
     return {

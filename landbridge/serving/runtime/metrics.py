@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from landbridge.core.types import Record
 from landbridge.serving.engine.messages import Recommendations
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -25,7 +25,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        to: dict[str, Any] = {"namespace": "landbridge", "registry": self._registry}
+        to: Record = {"namespace": "landbridge", "registry": self._registry}
         self._seconds = Histogram("request_seconds", "Response time", ["route"], buckets=BUCKETS, **to)
         self._requests = Counter("requests", "Responses sent", ["route", "status"], **to)
         self._answers = Counter(

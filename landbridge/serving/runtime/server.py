@@ -7,9 +7,10 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge.core.errors import MissingExtraError
+from landbridge.core.types import Record
 from landbridge.serving.runtime.settings import ServeSettings, from_json, to_json
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _serve_together(run: Path, settings: ServeSettings) -> None:
         uvicorn.run(handed, factory=True, workers=settings.workers, **_options(settings))
 
 
-def _options(settings: ServeSettings) -> dict[str, Any]:
+def _options(settings: ServeSettings) -> Record:
     from landbridge.serving.runtime.logging import configuration
 
     return {

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError
 
 from landbridge.config import SettingsTable
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Values
 
 
 class ServeSettings(SettingsTable):
@@ -37,7 +38,7 @@ class ServeSettings(SettingsTable):
     log_users: bool = False
 
 
-def serve_settings(given: Mapping[str, Any]) -> ServeSettings:
+def serve_settings(given: Values) -> ServeSettings:
     """The settings that are given (not None), validated; SettingsError names the first bad one."""
     try:
         return ServeSettings.model_validate({key: value for key, value in given.items() if value is not None})

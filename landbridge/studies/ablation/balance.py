@@ -18,12 +18,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.files import read_json, write_json
 from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
+from landbridge.core.types import Record, Values
 from landbridge.models import registry
 from landbridge.models.towers.adc import SHARING
 from landbridge.studies.ablation import plan as plans
@@ -53,9 +53,9 @@ class Ablation:
     many random weightings are tried. ``seeds``: 1 to so many.
     """
 
-    data: Mapping[str, Any]
+    data: Values
     model: str = "adc"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Values = field(default_factory=dict)
     balance: tuple[str, ...] = BALANCE
     complexity: tuple[str, ...] = COMPLEXITIES
     sharing: tuple[str, ...] = SHARING
@@ -83,9 +83,9 @@ class Ablation:
         """The data as the benchmark has them."""
         return plans.source_of(self.data, self.model)
 
-    def weightings(self, weights: Mapping[str, DomainWeights]) -> dict[str, dict[str, Any]]:
+    def weightings(self, weights: Mapping[str, DomainWeights]) -> dict[str, Record]:
         """Way of weighing -> the settings that make it. ``weights``: of "fixed" and "grid"."""
-        result: dict[str, dict[str, Any]] = {}
+        result: dict[str, Record] = {}
         for weighting in self.balance:
             if weighting == "gradnorm":
                 result |= {
@@ -104,7 +104,7 @@ class Ablation:
         weightings = list(self.weightings({}))
         return next((weighting for weighting in weightings if weighting not in CONTROLS), weightings[-1])
 
-    def tables(self, weights: Mapping[str, Mapping[str, DomainWeights]]) -> dict[str, Any]:
+    def tables(self, weights: Mapping[str, Mapping[str, DomainWeights]]) -> Record:
         """The tables of the benchmark. ``weights``: sharing -> those of "fixed" and "grid"."""
         return {
             "seeds": list(range(1, self.seeds + 1)),
@@ -117,7 +117,7 @@ class Ablation:
             ],
         }
 
-    def entry(self, sharing: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    def entry(self, sharing: str, chosen: Values) -> Record:
         """A method of the benchmark, as its file names it."""
         return {"name": self.model, "settings": {**self.settings, "sharing": sharing, **chosen}}
 
@@ -128,7 +128,7 @@ class WeightingTrial:
 
     file: Path
     source: BenchmarkData
-    entry: Mapping[str, Any]
+    entry: Values
     threads: int
 
     def __str__(self) -> str:

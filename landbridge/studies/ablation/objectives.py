@@ -7,13 +7,12 @@ which domains get the places of such a list. Results: :mod:`landbridge.studies.a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.progress import Progress
+from landbridge.core.types import Record, Values
 from landbridge.models.sequential.dwl import DWL
 from landbridge.studies.ablation import plan as plans
 from landbridge.studies.ablation.pareto import METRIC, ObjectiveSweep, Point, draw, write
@@ -35,8 +34,8 @@ class ObjectiveAblation:
     multiples of 1 / ``steps``. ``seeds``: 1 to so many.
     """
 
-    data: Mapping[str, Any]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Values
+    settings: Values = field(default_factory=dict)
     of: tuple[str, ...] = OBJECTIVES
     steps: int = 4
     seeds: int = 2
@@ -63,7 +62,7 @@ class ObjectiveAblation:
         points = [dict(zip(self.of, row, strict=True)) for row in grid_PM]
         return {GENERIC: {}} | {_label(point): point for point in reversed(points)}
 
-    def cells(self) -> dict[str, dict[str, Any]]:
+    def cells(self) -> dict[str, Record]:
         """Label -> settings of DWL."""
         several = {
             label: {"domain_weighting": "several", "objectives": point}
@@ -75,7 +74,7 @@ class ObjectiveAblation:
             for label, own in ({GENERIC: {"domain_weighting": "none"}} | several).items()
         }
 
-    def tables(self) -> dict[str, Any]:
+    def tables(self) -> Record:
         """The tables of the benchmark."""
         methods = [{"label": label, "name": DWL.name, "settings": own} for label, own in self.cells().items()]
         return {

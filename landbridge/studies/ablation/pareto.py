@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge.core.files import atomic_write, read_json
+from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import ACROSS
 from landbridge.reports import pictures, plots
 from landbridge.reports.values import joined, metric_on, metric_value, percent
@@ -41,7 +42,7 @@ PLACES = {
 POINTS, PICTURE = "pareto.csv", "pareto"
 
 Point = Mapping[str, float]
-Row = dict[str, Any]
+Row = Record
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from landbridge.core.errors import SettingsError, StoreError, unknown
 from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
+from landbridge.core.types import Record, Values
 from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 
@@ -21,7 +22,7 @@ PLAN, BENCH, VERDICT = "ablation.json", "bench", "verdict.txt"
 class Plan(Protocol):
     """A frozen dataclass that says what is compared, on which data."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[Record]
 
     @property
     def source(self) -> BenchmarkData:
@@ -36,12 +37,12 @@ class AblationResult:
     verdict: str
 
 
-def source_of(data: Mapping[str, Any], method: str) -> BenchmarkData:
+def source_of(data: Values, method: str) -> BenchmarkData:
     """A table of [[data]], checked. ``method``: any that is known."""
     return benchmark_spec({"data": [data], "methods": [{"label": method, "name": method}]}).data[0]
 
 
-def across(data: Mapping[str, Any], method: str) -> dict[str, Any]:
+def across(data: Values, method: str) -> Record:
     """A table of [[data]] for one list over all domains; the split is "latest" unless one is given."""
     source = source_of({"split": {"kind": "latest"}, **data, "across": True}, method)
     return source.model_dump(mode="json", exclude_none=True)
@@ -80,10 +81,10 @@ def end(out: Path, tables: Mapping[str, pl.DataFrame], verdict: str) -> Ablation
     return AblationResult(tables, verdict)
 
 
-def _plain(plan: Plan) -> dict[str, Any]:
+def _plain(plan: Plan) -> Record:
     """The plan as JSON has it."""
     import orjson
 
     own = {entry.name: getattr(plan, entry.name) for entry in fields(plan)}
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(own))
+    plain: Record = orjson.loads(orjson.dumps(own))
     return plain

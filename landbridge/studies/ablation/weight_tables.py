@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landbridge.core.errors import MissingExtraError
 from landbridge.core.files import atomic_write
+from landbridge.core.types import Record, Values
 from landbridge.data.splitting.holdout import ACROSS
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare, holm
@@ -45,7 +46,7 @@ COMPARISONS = (
 )
 PICTURE = "gains"
 
-Rows = list[dict[str, Any]]
+Rows = list[Record]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +195,11 @@ def _corrected(rows: Rows) -> Rows:
     return [row | {"p_holm": float(p)} for row, p in zip(rows, p_holm, strict=True)]
 
 
-def _word(row: Mapping[str, Any]) -> str:
+def _word(row: Values) -> str:
     if row["p_holm"] >= SIGNIFICANT or row["low"] <= 0 <= row["high"]:
         return UNDECIDED
     return BETTER if row["low"] > 0 else WORSE
 
 
-def _gain(row: Mapping[str, Any]) -> str:
+def _gain(row: Values) -> str:
     return percent(row["gain_percent"]) or f"{row['difference']:+.4f}"

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.progress import Progress
+from landbridge.core.types import Record, Values
 from landbridge.models.sequential.dwl import DWL
 from landbridge.studies.ablation import plan as plans
 from landbridge.studies.ablation.plan import BENCH, AblationResult
@@ -41,7 +41,7 @@ RATIOS = ("alpha", "beta", "gamma")
 FIXED_WEIGHT = 2.0
 SELECTION_METRIC = ("ndcg@10", "recall@10")
 
-Settings = dict[str, Any]
+Settings = Record
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class WeightAblation:
     ``window_days``: of the signal "window". ``seeds``: 1 to so many.
     """
 
-    data: Mapping[str, Any]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Values
+    settings: Values = field(default_factory=dict)
     vary: tuple[str, ...] = tuple(name for name in VARIED if name != "signal")
     window_days: float = 30.0
     seeds: int = 2
@@ -90,7 +90,7 @@ class WeightAblation:
             changes |= {f"{factor} {level}": change for level, change in levels.items()}
         return {label: self._changed(change) for label, change in changes.items()}
 
-    def tables(self, chosen: Mapping[str, Settings]) -> dict[str, Any]:
+    def tables(self, chosen: Mapping[str, Settings]) -> Record:
         """The tables of the benchmark of these cells."""
         return {
             "seeds": list(range(1, self.seeds + 1)),

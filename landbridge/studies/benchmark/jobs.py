@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.files import read_json, write_json
+from landbridge.core.types import AnyArray, Record
 from landbridge.data.splitting.holdout import ACROSS, Holdout, Split
 from landbridge.datasets import prepare
 from landbridge.evaluation.protocols import Scorer
@@ -79,19 +79,19 @@ class EvaluationJob:
         # last: a cell counts as done when this file exists
         write_json(self.folder / "cell.json", self._about(fitted, coverage) | {"variety": diversity})
 
-    def _evaluate(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
+    def _evaluate(self, fitted: Scorer, holdout: Holdout) -> list[Record]:
         from landbridge.evaluation.evaluate import evaluate, recommended_share
 
         evaluation = replace(evaluate(fitted, holdout, threads=self.threads), name=self.entry.label)
         evaluation.write(self.folder / f"evaluation-{holdout.protocol}.parquet")
         return recommended_share(fitted, holdout, threads=self.threads).to_dicts()
 
-    def _diversity(self, fitted: Scorer, holdout: Holdout) -> list[dict[str, Any]]:
+    def _diversity(self, fitted: Scorer, holdout: Holdout) -> list[Record]:
         from landbridge.evaluation.diversity import diversity
 
         return diversity(fitted, holdout, threads=self.threads).to_dicts()
 
-    def _about(self, fitted: Fitted, coverage: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    def _about(self, fitted: Fitted, coverage: dict[str, list[Record]]) -> Record:
         return {
             "data": self.source.name,
             "label": self.entry.label,
@@ -193,7 +193,7 @@ def data_file(out: Path, source: BenchmarkData) -> Path:
     return out / "data" / f"{source.name}.json"
 
 
-def describe(source: BenchmarkData, split: Split) -> dict[str, Any]:
+def describe(source: BenchmarkData, split: Split) -> Record:
     """Sizes of a data set, before anything was held out."""
     users_of = {name: _all_users(split.test, name) for name in split.test.history.domain_names}
     return {
@@ -235,13 +235,13 @@ def peak_mib() -> float:
     return round(kib / 1024, 1)
 
 
-def _all_users(holdout: Holdout, name: str) -> np.ndarray[Any, Any]:
+def _all_users(holdout: Holdout, name: str) -> AnyArray:
     targets = holdout.targets.get(name)
     history = holdout.history[name].user_idx
     return np.unique(history if targets is None else np.concatenate([history, targets.user_idx]))
 
 
-def _described(split: Split, name: str, users: int) -> dict[str, Any]:
+def _described(split: Split, name: str, users: int) -> Record:
     history, test = split.test.history[name], split.test.targets.get(name)
     items = history.item_idx if test is None else np.concatenate([history.item_idx, test.item_idx])
     n_items, n_test = len(np.unique(items)), 0 if test is None else len(test)

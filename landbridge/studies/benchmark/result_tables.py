@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landbridge.core.files import atomic_write, read_json
+from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import protocol_name, uses_sampled_candidates
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare, holm, power_note
@@ -131,7 +132,7 @@ class ResultTables:
         ).select(COMPARISONS)
 
 
-def write_leaks(spec: Benchmark, out: Path) -> list[dict[str, Any]]:
+def write_leaks(spec: Benchmark, out: Path) -> list[Record]:
     """Write leak.csv from the leak checks that are done; give them."""
     import polars as pl
 
@@ -173,7 +174,7 @@ def main_tables(spec: Benchmark, results: pl.DataFrame, comparisons: pl.DataFram
     return tables
 
 
-def _gain(row: dict[str, Any]) -> str:
+def _gain(row: Record) -> str:
     star = "*" if row["p_holm"] < SIGNIFICANT else ""
     return star if row["gain_percent"] is None else f"{row['gain_percent']:+.1f} %{star}"
 

@@ -18,12 +18,13 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.parallel import Executor, Processes, Serial
 from landbridge.core.progress import Progress, Silent
+from landbridge.core.types import Record
 from landbridge.studies.benchmark import jobs as cells
 from landbridge.studies.benchmark.jobs import EvaluationJob, LeakCheckJob
 from landbridge.studies.benchmark.result_tables import ResultTables, write_leaks
@@ -47,7 +48,7 @@ class Outcome:
     results: pl.DataFrame
     comparisons: pl.DataFrame
     left: tuple[str, ...]
-    leaks: tuple[dict[str, Any], ...] = ()
+    leaks: tuple[Record, ...] = ()
 
 
 def benchmark(
@@ -161,7 +162,7 @@ def _begin(spec: Benchmark, folder: Path) -> None:
         write_json(path, summary)
 
 
-def _summaries(spec: Benchmark, folder: Path) -> dict[Path, dict[str, Any]]:
+def _summaries(spec: Benchmark, folder: Path) -> dict[Path, Record]:
     """The description of every data set that is not described yet, by the file it belongs in."""
     summaries = {}
     for source in spec.data:
@@ -196,7 +197,7 @@ def _check_versions(path: Path) -> None:
             )
 
 
-def _environment() -> dict[str, Any]:
+def _environment() -> Record:
     from landbridge.version import __version__
 
     packages = {name: version(name) for name in ("numpy", "polars", "numba")}

@@ -12,7 +12,7 @@ reference = "separate ALS"       # the label that gains are measured against; th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from landbridge import config as settings
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.types import Record, Values
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.segments import LABELS, USUAL
 
@@ -88,7 +89,7 @@ class Benchmark(settings.SettingsTable):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True)).encode()
 
 
-def benchmark_spec(tables: Mapping[str, Any]) -> Benchmark:
+def benchmark_spec(tables: Values) -> Benchmark:
     """The validated benchmark; SettingsError says what is wrong first and how to mend it."""
     try:
         spec = Benchmark.model_validate(tables)
@@ -109,7 +110,7 @@ def benchmark_spec(tables: Mapping[str, Any]) -> Benchmark:
     return _with_reference(spec)
 
 
-def spec_of_names(models: Iterable[str], data: Iterable[str], seeds: int) -> dict[str, Any]:
+def spec_of_names(models: Iterable[str], data: Iterable[str], seeds: int) -> Record:
     """The tables of a benchmark of methods with default settings; data are catalogue names or folders."""
     if seeds < 1:
         raise SettingsError(f"seeds must be 1 or more, not {seeds}.")

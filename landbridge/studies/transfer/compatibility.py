@@ -39,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Float32, Float64, Int64
+from landbridge.core.types import Float32, Float64, Int64, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als.ials import IALS
@@ -111,7 +111,7 @@ def transferability(
     pairs = list(combinations(data.domain_names, 2))
     with all_threads(options.threads), options.progress.task("compatibility", len(pairs)) as task:
         user_UF = _separate_factors(data, FitOptions(options.seed, options.threads), factors, epochs)
-        records: list[dict[str, Any]] = []
+        records: list[Record] = []
         for done, pair in enumerate(pairs, 1):
             records += _both_ways(data, pair, user_UF, users, permutations, options.seed)
             task.step(done, {})
@@ -148,7 +148,7 @@ def _both_ways(
     users: int,
     permutations: int,
     seed: int,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Record]:
     """The records of (first, second) and (second, first)."""
     columns = [data.domain_names.index(name) for name in pair]
     shared_S = np.flatnonzero((data.activity_UD[:, columns] > 0).all(axis=1))
@@ -175,7 +175,7 @@ def _record(
     counts_S2: Int64,
     values: dict[str, float | None],
     r2: float | None,
-) -> dict[str, Any]:
+) -> Record:
     active = int((data[target].user_counts > 0).sum())
     share = len(counts_S2) / max(active, 1)
     brought = relief(counts_S2[:, 0], counts_S2[:, 1]) if len(counts_S2) else 0.0

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations, permutations
 from math import factorial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.rng import generator
-from landbridge.core.types import Float64
+from landbridge.core.types import Float64, Record
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
@@ -190,7 +190,7 @@ def _key(method: Method, holdout: Holdout, seed: int) -> str:
 
 def _row(
     evaluations: dict[DomainSet, Evaluation], source: str, target: str, metric: str, seed: int
-) -> dict[str, Any]:
+) -> Record:
     pair = (source, target) if (source, target) in evaluations else (target, source)
     verdict = compare(_within(evaluations[pair], target), evaluations[(target,)], metric, seed=seed)
     row = verdict.rows.row(0, named=True)
@@ -206,7 +206,7 @@ def _within(evaluation: Evaluation, domain: str) -> Evaluation:
     return Evaluation(rows, evaluation.name, evaluation.protocol)
 
 
-def _corrected(rows: list[dict[str, Any]]) -> pl.DataFrame:
+def _corrected(rows: list[Record]) -> pl.DataFrame:
     import polars as pl
 
     p_holm = holm(np.array([row["p"] for row in rows]))

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float64
+from landbridge.core.types import AnyArray, Float64
 
 DomainIndex = npt.NDArray[np.int64] | EllipsisType  # indices of some domains, or ``...`` for all of them
 
@@ -35,7 +35,7 @@ class GradientStats(NamedTuple):
     own. The averages are those of Eq. (1).
     """
 
-    domains: npt.NDArray[Any]
+    domains: AnyArray
     weight_D: Float64
     start_D: Float64
     loss_D: Float64
@@ -44,7 +44,7 @@ class GradientStats(NamedTuple):
     count_DD: Float64
 
     @classmethod
-    def of(cls, state: Mapping[str, npt.NDArray[Any]]) -> GradientStats:
+    def of(cls, state: Mapping[str, AnyArray]) -> GradientStats:
         """The statistics stored in a state; none if the state is empty."""
         if state:
             return cls(**state)
