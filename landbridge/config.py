@@ -13,7 +13,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -133,7 +133,7 @@ def validated_spec(tables: Values) -> Spec:
     return made
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, object]:
     """``key=value`` with the value read as TOML, and as plain text where it is none: factors=64."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():

@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
-from landbridge.core.types import AnyArray, Float32, Int32, Ragged, Record
+from landbridge.core.types import AnyArray, Float32, Id, Int32, Ragged, Record
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
 
@@ -29,7 +29,7 @@ FORMAT, VERSION = "landbridge-recommendations", 1
 
 
 def recommend(
-    fitted: Fitted, domain: str, users: Iterable[Any] | None = None, k: int = 10, seen: bool = False
+    fitted: Fitted, domain: str, users: Iterable[Id] | None = None, k: int = 10, seen: bool = False
 ) -> pl.DataFrame:
     """Recommend the ``k`` best items of ``domain`` to each user: user, rank, item, title (if any), score.
 
@@ -71,7 +71,7 @@ def recommend_all(
             task.step(number + 1, {})
 
 
-def fold_in(fitted: Fitted, events: Mapping[str, Iterable[Any]], domain: str, k: int = 10) -> pl.DataFrame:
+def fold_in(fitted: Fitted, events: Mapping[str, Iterable[Id]], domain: str, k: int = 10) -> pl.DataFrame:
     """Recommend the ``k`` best items of ``domain`` to a new user: rank, item, title (if any), score.
 
     ``events``: domain -> raw item ids of the user. The model is not changed. Raises DataError for an unknown
@@ -87,7 +87,7 @@ def fold_in(fitted: Fitted, events: Mapping[str, Iterable[Any]], domain: str, k:
     return _frame(_Names.of(fitted, domain), np.zeros(1, np.int32), item_BK, score_BK).drop("user")
 
 
-def explain(fitted: Fitted, domain: str, user: Any, item: Any) -> pl.DataFrame:
+def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     """Explain one item's score for a user, largest part first: domain, item, title, contribution.
 
     One row per event of the user's history, one without an item for popularity (cold start) and one for the
@@ -186,7 +186,7 @@ def _series(name: str, values: AnyArray) -> pl.Series:
     return pl.Series(name, values.tolist(), pl.String) if text else pl.Series(name, values)
 
 
-def _indices(vocabulary: Vocabulary, users: list[Any]) -> Int32:
+def _indices(vocabulary: Vocabulary, users: list[Id]) -> Int32:
     user_B = vocabulary.index(users)
     if (user_B < 0).any():
         missing = users[int(np.argmax(user_B < 0))]
@@ -194,7 +194,7 @@ def _indices(vocabulary: Vocabulary, users: list[Any]) -> Int32:
     return user_B
 
 
-def _item_indices(fitted: Fitted, domain: str, items: list[Any]) -> Int32:
+def _item_indices(fitted: Fitted, domain: str, items: list[Id]) -> Int32:
     fitted.history[domain]  # raises DataError for an unknown domain
     item_N = fitted.history.items[domain].index(items)
     if (item_N < 0).any():
@@ -202,7 +202,7 @@ def _item_indices(fitted: Fitted, domain: str, items: list[Any]) -> Int32:
     return item_N
 
 
-def _history(fitted: Fitted, domain: str, items: list[Any]) -> Ragged:
+def _history(fitted: Fitted, domain: str, items: list[Id]) -> Ragged:
     """One row with the items of a new user."""
     item_N = np.unique(_item_indices(fitted, domain, items)) if items else np.empty(0, np.int32)
     return Ragged.from_rows([item_N])

@@ -99,7 +99,7 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically; NumPy numbers and arrays are allowed."""
     import orjson
 
@@ -115,7 +115,7 @@ def read_json(path: Path) -> Any:
     return orjson.loads(path.read_bytes())
 
 
-def write_arrays(path: Path, arrays: Mapping[str, AnyArray], about: Any = None) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, AnyArray], about: object = None) -> None:
     """Write named arrays and a JSON description as one safetensors file; equal input gives equal bytes."""
     import orjson
     from safetensors.numpy import save

@@ -120,7 +120,7 @@ class _Worker(Generic[T]):
     pipe: Connection
     item: T
 
-    def submit(self, fn: Callable[[T], Any], item: T) -> Connection:
+    def submit(self, fn: Callable[[T], object], item: T) -> Connection:
         """Send an item to the process; returns the pipe on which the result will arrive."""
         self.item = item
         work = pickle.dumps((fn, item))

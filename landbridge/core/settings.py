@@ -14,19 +14,32 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from types import MappingProxyType, UnionType
-from typing import Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeGuard,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Record, Values
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
 
 LARGEST = {int: float(2**31 - 1), float: 3.4e38}  # what an int32 index and a float32 array can hold
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+KINDS: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ class Setting:
     """One entry of a schema. ``name``: dotted where the setting belongs to a part; ``hint``: its type."""
 
     name: str
-    hint: Any
+    hint: object
     default: object
     doc: str
     symbol: str
@@ -102,7 +115,7 @@ class _TakesFormerNames(ABCMeta):
     called.
     """
 
-    def __call__(cls, *args: Any, **given: Any) -> Any:
+    def __call__(cls, *args: object, **given: object) -> Any:
         kind = cast("type[Settings]", cls)
         if any(_is_old(kind, name, value) for name, value in given.items()):
             # a part given whole comes first, so that a single setting of it counts in any order
@@ -137,7 +150,7 @@ class Settings(metaclass=_TakesFormerNames):
         Raises SettingsError for an unknown name (with the nearest valid one) and for an impossible value.
         A name of version 0.1 works and gives a DeprecationWarning.
         """
-        return cast(Self, _made(cls, _current(cls, settings), cls.label()))
+        return _made(cls, _current(cls, settings), cls.label())
 
     @classmethod
     def migrated(cls, settings: Values) -> Record:
@@ -181,7 +194,8 @@ def schema(cls: type[Settings]) -> Mapping[str, Setting]:
 
 def dotted(cls: type[Settings], given: Values) -> Record:
     """Settings by today's dotted names: the tables of parts are taken apart, other values stay whole."""
-    hints, result = get_type_hints(cls), dict[str, Any]()
+    hints = get_type_hints(cls)
+    result: Record = {}
     for name, value in cls.migrated(given).items():
         table = value.flat() if isinstance(value, Settings) else value
         if isinstance(table, Mapping) and _is_part(hints.get(name)):
@@ -191,7 +205,7 @@ def dotted(cls: type[Settings], given: Values) -> Record:
     return result
 
 
-def _made(cls: type[Any], given: Values, where: str, start: Values | None = None) -> Any:
+def _made(cls: type[S], given: Values, where: str, start: Values | None = None) -> S:
     """An object of ``cls`` from checked settings; ``start``: the values of those not given."""
     return cls(**{**(start or {}), **_converted_fields(cls, _nested(cls, given, where), where)})
 
@@ -235,7 +249,7 @@ def _merged(before: object, table: Values) -> Record:
     return {**(before if isinstance(before, Mapping) else {}), **table}
 
 
-def _checked(hint: Any, value: object, path: str, bounds: Bounds) -> object:
+def _checked(hint: object, value: object, path: str, bounds: Bounds) -> object:
     try:
         return _converted(hint, value, bounds)
     except ValueError:
@@ -244,7 +258,7 @@ def _checked(hint: Any, value: object, path: str, bounds: Bounds) -> object:
         raise SettingsError(f"{path} must be {_words(hint, bounds)}, not {value!r}.") from None
 
 
-def _converted(hint: Any, value: Any, bounds: Bounds) -> Any:
+def _converted(hint: Any, value: object, bounds: Bounds) -> object:
     """``value`` as the annotation wants it; ValueError where it is no such value."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):  # only ``X | None`` is in use
@@ -273,7 +287,7 @@ def _switch(value: object) -> bool:
     return value
 
 
-def _number(kind: type, value: Any, bounds: Bounds) -> float:
+def _number(kind: type, value: object, bounds: Bounds) -> float:
     """A number, also from text: ".01", "1e1". A bool is none, and 2.0 is whole where 2.5 is not."""
     if isinstance(value, bool) or not isinstance(value, str | Real):
         raise ValueError
@@ -288,7 +302,7 @@ def _number(kind: type, value: Any, bounds: Bounds) -> float:
     return int(value) if isinstance(value, Integral) else int(number)
 
 
-def _words(hint: Any, bounds: Bounds) -> str:
+def _words(hint: object, bounds: Bounds) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return f"{_words(args[0], bounds)}, or none"
@@ -301,7 +315,7 @@ def _words(hint: Any, bounds: Bounds) -> str:
     return ", ".join(filter(None, (KINDS[hint], str(bounds))))
 
 
-def _is_part(hint: Any) -> bool:
+def _is_part(hint: object) -> TypeGuard[type[Settings]]:
     return isinstance(hint, type) and issubclass(hint, Settings)
 
 
@@ -333,13 +347,13 @@ def _about(cls: type[Settings], name: str) -> Values:
     return {"doc": "", "symbol": "", "bounds": Bounds()}  # a plain field: only its type is checked
 
 
-def _default(cls: type[Settings], name: str) -> Any:
+def _default(cls: type[Settings], name: str) -> object:
     entry = cls.__dataclass_fields__[name]
-    make: Callable[[], Any] | Any = entry.default_factory
+    make: object = entry.default_factory
     return make() if callable(make) else entry.default
 
 
-def _value(settings: Any, dotted: str) -> Any:
+def _value(settings: object, dotted: str) -> object:
     for name in dotted.split("."):
         settings = getattr(settings, name)
     return settings

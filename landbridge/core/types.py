@@ -23,6 +23,8 @@ Float64 = npt.NDArray[np.float64]
 AnyArray = npt.NDArray[Any]  # an array of any dtype
 Arrays = dict[str, AnyArray]  # arrays by name, as one file holds them
 
+Id = str | int  # a user's or an item's id as the data has it
+
 # Values whose types depend on the key: JSON, rows of a table, settings.
 Record = dict[str, Any]  # one that its owner builds: a JSON object, a row of a table, a line of a log
 Values = Mapping[str, Any]  # one that is only read: settings, a manifest, a row of another module

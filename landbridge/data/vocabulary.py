@@ -33,7 +33,7 @@ class Vocabulary:
         self.ids.flags.writeable = False
 
     @classmethod
-    def of(cls, raw: Iterable[Any] | IdArray) -> Vocabulary:
+    def of(cls, raw: Iterable[object] | IdArray) -> Vocabulary:
         """The vocabulary of all ids in ``raw`` (any order, repeats allowed)."""
         return cls(np.unique(as_ids(raw)))
 
@@ -45,7 +45,7 @@ class Vocabulary:
         """Whether ids are strings rather than whole numbers."""
         return bool(self.ids.dtype != np.int64)
 
-    def index(self, raw: Iterable[Any] | IdArray) -> npt.NDArray[np.int32]:
+    def index(self, raw: Iterable[object] | IdArray) -> npt.NDArray[np.int32]:
         """Dense indices of ``raw`` ids, shape (N,), with -1 where an id is unknown.
 
         An id of the other type matches, too: '17' is 17 and 17 is '17', but '+17' or '1_7' is unknown.
@@ -60,7 +60,7 @@ class Vocabulary:
         return np.where(fits_N & (self.ids[place_N] == number_N), place_N, -1).astype(np.int32)
 
 
-def as_ids(raw: Iterable[Any] | IdArray) -> IdArray:
+def as_ids(raw: Iterable[object] | IdArray) -> IdArray:
     """Any id column as int64 or StringDType; mixed or missing ids are an error."""
     array = raw if isinstance(raw, np.ndarray) else np.asarray(list(raw))
     # np.asarray([]) is float64

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.data.dataset import MultiDomain
@@ -100,7 +99,7 @@ def get(name: str) -> Path:
     return Path(root) / folder
 
 
-def load(name: str, **settings: Any) -> MultiDomain | Split:
+def load(name: str, **settings: object) -> MultiDomain | Split:
     """The data set, ready for use; ``settings`` are the keyword-only arguments of its reader."""
     import inspect
 

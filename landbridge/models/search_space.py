@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from landbridge.core.errors import SettingsError
+
+Option = str | float | bool
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Real:
     def __post_init__(self) -> None:
         _check_bounds(self)
 
-    def nearest(self, value: Any) -> Any:
+    def nearest(self, value: float) -> float:
         """``value`` if it lies in the range, else the nearer bound."""
         return min(max(value, self.low), self.high)
 
@@ -41,7 +42,7 @@ class Whole:
             )
         _check_bounds(self)
 
-    def nearest(self, value: Any) -> Any:
+    def nearest(self, value: float) -> float:
         """``value`` if it lies in the range, else the nearer bound."""
         return min(max(value, self.low), self.high)
 
@@ -50,7 +51,7 @@ class Whole:
 class Choice:
     """One of ``options``, which have no order."""
 
-    options: tuple[str | float | bool, ...]
+    options: tuple[Option, ...]
 
     def __post_init__(self) -> None:
         if not self.options or len(set(self.options)) < len(self.options):
@@ -58,7 +59,7 @@ class Choice:
                 f"A choice needs at least one option and no option twice, not {list(self.options)}."
             )
 
-    def nearest(self, value: Any) -> Any:
+    def nearest(self, value: Option) -> Option:
         """``value`` if it is an option, else the first option."""
         return value if value in self.options else self.options[0]
 

@@ -74,13 +74,13 @@ def _worded(settings: Cell) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items()) or "none"
 
 
-def _table(rows: list[tuple[Any, ...]], **columns: type) -> pl.DataFrame:
+def _table(rows: list[tuple[object, ...]], **columns: type) -> pl.DataFrame:
     import polars as pl
 
     return pl.DataFrame(rows, schema={"data": str, "label": str, "seed": int, **columns}, orient="row")
 
 
-def _whose(cell: Cell) -> tuple[Any, ...]:
+def _whose(cell: Cell) -> tuple[object, ...]:
     return tuple(cell[name] for name in WHOSE)
 
 
@@ -90,7 +90,7 @@ def _quantities(record: Cell) -> Iterator[tuple[str, str, int | None, float]]:
             yield quantity, part, record.get("epoch"), number
 
 
-def _numbers(value: Any, inside: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+def _numbers(value: object, inside: tuple[str, ...]) -> Iterator[tuple[str, float]]:
     """The finite numbers in ``value`` and the keys that lead to each."""
     if isinstance(value, Mapping):
         for key, each in value.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from landbridge.core.types import Record
+from landbridge.core.types import Record, Values
 from landbridge.data.splitting.holdout import uses_sampled_candidates
 from landbridge.reports.runs import Runs
 from landbridge.reports.tables import Cell, Table, table
@@ -227,17 +227,17 @@ def _signed(row: Record) -> str:
     return "" if row["predicted"] is None else f"{row['predicted']:+.4g}"
 
 
-def _density(domain: Any) -> str:
+def _density(domain: Values) -> str:
     return "" if domain.get("density") is None else f"{100 * domain['density']:.3f} %"
 
 
-def _settings(settings: Any) -> str:
+def _settings(settings: Values) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items()) or "defaults"
 
 
-def _choice(method: Any) -> str:
+def _choice(method: Values) -> str:
     """How the settings and what is served were chosen."""
-    parts: list[tuple[Any, Callable[[Any], str]]] = [
+    parts: list[tuple[object, Callable[[object], str]]] = [
         (method.get("guard"), lambda _: "guarded"),
         (method.get("trials"), "{} trials on validation data".format),
         (method.get("seconds"), "{:g} s on validation data".format),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landbridge.data.splitting.holdout import protocol_name
 from landbridge.reports.runs import DIFFERENCE, Runs
@@ -87,7 +87,7 @@ def effect(value: float | None) -> str:
     return "" if value is None else f"{value:+.2f}"
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """Any number in plain notation: thousands with commas, four significant digits."""
     if value is None:
         return ""

@@ -8,7 +8,7 @@ admm.rho = {low = 0.01, high = 3.0}
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import index
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -71,7 +71,7 @@ def _is_range(entry: object) -> bool:
     return isinstance(entry, Mapping) and bool(entry.keys() & {"options", *BOUNDS})
 
 
-def _range(method: type[Method], name: str, entry: Any) -> Range:
+def _range(method: type[Method], name: str, entry: object) -> Range:
     kind = _kind(method, name)
     if not isinstance(entry, Mapping):
         raise SettingsError(f"[space] {name} must be a table such as {EXAMPLE}, not {entry!r}.")
@@ -87,7 +87,7 @@ def _range(method: type[Method], name: str, entry: Any) -> Range:
         raise SettingsError(f"[space] {name}: {error}") from None
 
 
-def _choice(kind: type[Range], options: Any) -> Choice:
+def _choice(kind: type[Range], options: Iterable[Any]) -> Choice:
     as_setting: Any = {Real: float, Whole: index}.get(kind, lambda option: option)
     return Choice(tuple(as_setting(option) for option in options))
 

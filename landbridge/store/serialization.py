@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Any
 
 import numpy as np
 
@@ -101,7 +100,7 @@ def _events(arrays: Arrays, number: int, n_users: int, n_items: int) -> Interact
     )
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> object:
     if isinstance(value, list):
         return tuple(_frozen(entry) for entry in value)
     return value

@@ -56,7 +56,7 @@ def raw_table(source: object, where: str) -> pl.DataFrame:
         return lazy.collect()
 
 
-def read_sql(query: str, connection: Any) -> pl.DataFrame:
+def read_sql(query: str, connection: object) -> pl.DataFrame:
     """The rows of a database query as a frame for ``read``.
 
     ``connection``: an open DB-API, SQLAlchemy or DuckDB connection, or a URI; ``sqlite:///path`` needs

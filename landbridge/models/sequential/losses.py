@@ -120,7 +120,11 @@ def in_batch(target_T: Tensor, sampled_M: Tensor, share_I: Tensor, log_q: str) -
 
 
 def cross_entropy(
-    query_TF: Tensor, item_CF: Tensor, among: SoftmaxCandidates, weight_T: Tensor, dtype: Any = None
+    query_TF: Tensor,
+    item_CF: Tensor,
+    among: SoftmaxCandidates,
+    weight_T: Tensor,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Blocked softmax cross-entropy, Eqs. (1) or (5): L, and ℓ of each target without a gradient, (T,).
 
@@ -142,7 +146,7 @@ def binary(name: str, score_TJ: Tensor, n_items: int) -> Tensor:
 
 
 @cache
-def _function() -> Any:
+def _function() -> type[torch.autograd.Function]:
     """Eqs. (1), (2) and (5) as an autograd function; the class is made when torch is first needed."""
 
     class CrossEntropy(torch.autograd.Function):
@@ -153,7 +157,7 @@ def _function() -> Any:
             item_CF: Tensor,
             among: SoftmaxCandidates,
             weight_T: Tensor,
-            dtype: Any,
+            dtype: torch.dtype,
         ) -> tuple[Tensor, Tensor]:
             query_PF, item_DF = _padded(query_TF), _padded(item_CF)
             low_PF, low_DF = query_PF.to(dtype), item_DF.to(dtype)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,7 @@ class TargetWeights:
     ``buffers``: the state between epochs, changed in place and stored in checkpoints.
     """
 
-    def __init__(self, train: MultiDomain, where: Any) -> None:
+    def __init__(self, train: MultiDomain, where: torch.device | str) -> None:
         self.names = train.domain_names
         sizes = [events.n_items for events in train.domains.values()]
         self.domain_I = torch.repeat_interleave(torch.tensor(sizes)).to(where)
@@ -262,8 +262,9 @@ class SequenceMethod(Method):
         return sequence_losses.cross_entropy(*multiplied, batch_targets.among, weight_T, self._dtype)
 
     @property
-    def _dtype(self) -> Any:
-        return getattr(torch, self.precision)
+    def _dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.precision)
+        return dtype
 
     def _scaled(self, query_TF: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """The factors of Eq. (2): rows as they are, or of length 1 / T and 1."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -74,7 +74,9 @@ class Encoder(Settings):
             shapes |= _dense("out.0", size, size) | _dense("out.1", size, size)
         return shapes
 
-    def initial(self, n_items: int, seed: int, init_std: float, where: Any = "cpu") -> dict[str, Tensor]:
+    def initial(
+        self, n_items: int, seed: int, init_std: float, where: torch.device | str = "cpu"
+    ) -> dict[str, Tensor]:
         """Initial weights: normal with deviation ``init_std``; scales 1, shifts and biases 0."""
         # a generator per name: adding or removing a layer leaves the others' initial values as they were
         shapes = self.shapes(n_items).items()
@@ -82,7 +84,7 @@ class Encoder(Settings):
         return {name: torch.from_numpy(array).to(where).requires_grad_() for name, array in drawn.items()}
 
     @staticmethod
-    def layers_in(weights: Weights, dtype: Any) -> dict[str, Tensor]:
+    def layers_in(weights: Weights, dtype: torch.dtype) -> dict[str, Tensor]:
         """The weights, with those of dense layers cast to ``dtype``."""
         dense = (".weight", ".bias")
         return {name: w.to(dtype) if name.endswith(dense) else w for name, w in weights.items()}

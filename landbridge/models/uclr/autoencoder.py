@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.types import Values
+from landbridge.core.types import Float32, Values
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class Streams(NamedTuple):
     blanked_code_BL: Tensor
     rebuilt_BF: Tensor
     blanked_rebuilt_BF: Tensor
+
+
+ArrayT = TypeVar("ArrayT", "Tensor", Float32)
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,11 @@ class AutoEncoder:
                     )
         return weights
 
-    def encode(self, weights: Values, rows_BF: Any) -> Any:
+    def encode(self, weights: Mapping[str, ArrayT], rows_BF: ArrayT) -> ArrayT:
         """Codes of embeddings, (B, L); takes tensors or arrays."""
         return self._through("encoder", weights, rows_BF)
 
-    def decode(self, weights: Values, code_BL: Any) -> Any:
+    def decode(self, weights: Mapping[str, ArrayT], code_BL: ArrayT) -> ArrayT:
         """Embeddings reconstructed from codes, (B, F); takes tensors or arrays."""
         return self._through("decoder", weights, code_BL)
 
@@ -99,7 +102,7 @@ class AutoEncoder:
         blanked_code_BL = code_BL.where(kept_B1, code_1L)  # Eq. (2)
         return Streams(code_BL, blanked_code_BL, rebuilt_BF, rebuilt_BF.where(kept_B1, rebuilt_1F))
 
-    def _through(self, part: str, weights: Values, values_BF: Any) -> Any:
+    def _through(self, part: str, weights: Mapping[str, ArrayT], values_BF: ArrayT) -> ArrayT:
         for number in range(len(self.widths) - 1):
             # clip and not torch's relu: the same line runs on NumPy arrays, so serving needs no torch
             values_BF = values_BF.clip(min=0) if number else values_BF

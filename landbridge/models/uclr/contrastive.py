@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 COSINE_EPS = 1e-8  # as in torch's cosine_similarity
 BLOCK_NUMBERS = 1 << 17  # of a block of rows of p: 512 KiB
-Contrast = Callable[[Any, Any, Any], Any]  # users (B,), their codes (B, L) in both streams -> ℓ (B,)
+# users (B,), their codes (B, L) in both streams -> ℓ (B,)
+Contrast = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def log_partition_and_kl(anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> 
 
 
 @cache
-def _function() -> Any:
+def _function() -> type[torch.autograd.Function]:
     """Eqs. (3)-(5) as an autograd function, made when torch is first needed."""
 
     class LogPartition(torch.autograd.Function):

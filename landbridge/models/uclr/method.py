@@ -32,7 +32,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -206,7 +206,8 @@ class UCLR(Method):
 
     def stopped(self, log: Sequence[Values]) -> Method:
         """With the best number of epochs of every phase; no adaptation where none was better."""
-        best, chosen = best_epochs(log, ADAPT), dict[str, Any]()
+        best = best_epochs(log, ADAPT)
+        chosen: Record = {}
         if PGE in best and self.pretrainer().has_epochs:
             chosen["pretrain.settings"] = {**self.pretrain.settings, "epochs": best[PGE]}
         if self.stage != PGE and self._encoding in best:

@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import AnyArray, Bool, Float32, Int32, Int64, Values
+from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, ItemAttributes
@@ -45,11 +45,11 @@ class ItemCatalog:
         titles = history.titles.get(domain, columns.titles)
         return cls(domain, history.items[domain], titles, events.item_counts, share_I, columns)
 
-    def find(self, item: Any) -> int:
+    def find(self, item: Id) -> int:
         """An item's index; DataError for one the model does not know."""
         return int(self.find_all([item])[0])
 
-    def find_all(self, items: Sequence[Any]) -> Int64:
+    def find_all(self, items: Sequence[Id]) -> Int64:
         """The items' indices, (N,); DataError for the first that the model does not know."""
         place_N = indices_of(self.items, items)
         if len(place_N) and place_N.min() < 0:
@@ -59,7 +59,7 @@ class ItemCatalog:
             )
         return place_N
 
-    def places(self, items: Collection[Any]) -> Int32:
+    def places(self, items: Collection[Id]) -> Int32:
         """The indices of those items that are here; others are left out."""
         place_N = indices_of(self.items, list(items))
         return place_N[place_N >= 0].astype(np.int32)
@@ -107,7 +107,7 @@ class ItemCatalog:
         return pl.Series(list(map(str, texts.tolist())), dtype=pl.String).str.to_lowercase()
 
 
-def indices_of(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
+def indices_of(vocabulary: Vocabulary, raw: Sequence[Id]) -> Int64:
     """The indices of raw ids, (N,), -1 where one is unknown: '17' finds 17, and 17 finds '17'.
 
     Texts are looked up one by one, in microseconds, because NumPy's search among them takes as long as a
@@ -126,12 +126,12 @@ def indices_of(vocabulary: Vocabulary, raw: Sequence[Any]) -> Int64:
     return np.where([number is not None for number in whole], place_N, -1).astype(np.int64)
 
 
-def _place_of_text(ids: IdArray, text: Any) -> int:
+def _place_of_text(ids: IdArray, text: str) -> int:
     place = bisect_left(ids, text)
     return place if place < len(ids) and ids[place] == text else -1
 
 
-def catalog_of(catalogues: Mapping[str, ItemCatalog], domain: Any) -> ItemCatalog:
+def catalog_of(catalogues: Mapping[str, ItemCatalog], domain: object) -> ItemCatalog:
     """A domain's catalogue; DataError for an unknown domain."""
     if not isinstance(domain, str) or domain not in catalogues:
         raise DataError(unknown("domain", domain, catalogues))

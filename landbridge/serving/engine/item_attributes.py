@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,7 @@ def read_attributes(path: Path, history: MultiDomain) -> dict[str, ItemAttribute
     }
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """A value as it is compared."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from landbridge.core.types import Values
+from landbridge.core.types import Id, Values
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class Event:
     """An event: a user interacted with an item. ``time``: seconds, None where only the order is known."""
 
     domain: str
-    item: Any
+    item: Id
     time: int | None = None
 
 
@@ -30,12 +29,12 @@ class Request:
     """
 
     domains: tuple[str, ...]
-    user: Any = None
+    user: Id | None = None
     events: tuple[Event, ...] = ()
     k: int = 10
     seen: bool = False
-    allow: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    deny: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    allow: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
+    deny: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
     where: Values = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
 
@@ -45,7 +44,7 @@ class RecommendationList:
     """An item of a list."""
 
     domain: str
-    item: Any
+    item: Id
     title: str | None
     score: float
 
@@ -68,7 +67,7 @@ class Contribution:
     """What an event adds to a score; without an item, what no single event explains (``title`` says what)."""
 
     domain: str
-    item: Any
+    item: Id | None
     title: str | None
     value: float
 

@@ -11,12 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import Bool, Int32, Int64, Ragged
+from landbridge.core.types import Bool, Id, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
@@ -25,6 +25,7 @@ from landbridge.serving.engine.messages import Event, Request
 
 UNTIMED = 1 << 62  # events without times come after all that have one
 ANONYMOUS = -1  # row -1 of a ragged array is an empty row
+MaskKey = tuple[bytes | None, str]  # the items allowed, and the attributes they must have
 
 
 class RankingConstraints(NamedTuple):
@@ -69,7 +70,7 @@ class QueryBatch:
         users = [request.user for request in requests if request.user is not None]
         user_B = np.full(len(requests), ANONYMOUS, np.int32)
         user_B[[request.user is not None for request in requests]] = indices_of(history.users, users)
-        live: dict[str, tuple[list[int], list[Any], list[int]]] = {}
+        live: dict[str, tuple[list[int], list[Id], list[int]]] = {}
         for row, request in enumerate(requests):
             for domain in (*request.allow, *request.deny, *request.weights):
                 catalog_of(catalogues, domain)
@@ -156,7 +157,7 @@ def ranking_constraints(
     # ANONYMOUS takes an empty row: nothing is hidden
     shown = own.take(np.where(seen_B, ANONYMOUS, np.arange(len(requests))))
     denied = [catalogue.places(request.deny.get(catalogue.domain, ())) for request in requests]
-    masks: dict[Any, Bool] = {}
+    masks: dict[MaskKey, Bool] = {}
     keys = [_filter(catalogue, request, masks) for request in requests]
     numbers = {key: number for number, key in enumerate(masks)}
     return RankingConstraints(
@@ -167,7 +168,7 @@ def ranking_constraints(
     )
 
 
-def _filter(catalogue: ItemCatalog, request: Request, masks: dict[Any, Bool]) -> Any:
+def _filter(catalogue: ItemCatalog, request: Request, masks: dict[MaskKey, Bool]) -> MaskKey | None:
     """The key of a request's mask among ``masks``, which gets it where it is new; None for all items."""
     allow = request.allow.get(catalogue.domain)
     if allow is None and not request.where:
@@ -188,7 +189,7 @@ def _domains(request: Request) -> tuple[str, ...]:
     return request.domains
 
 
-def list_length(k: Any, most: int) -> int:
+def list_length(k: object, most: int) -> int:
     """How many places a list of ``k`` has in a catalogue of ``most`` items."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise DataError(f"A list needs 1 place or more, not {k!r}.")
@@ -204,7 +205,7 @@ def _times(events: Sequence[Event]) -> list[int]:
     return [_second(time) for time in times]
 
 
-def _second(time: Any) -> int:
+def _second(time: object) -> int:
     if isinstance(time, bool) or not isinstance(time, int) or not -UNTIMED < time < UNTIMED:
         raise DataError(f"An event's time is a whole number of seconds, not {time!r}.")
     return time

@@ -14,13 +14,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from landbridge.core.errors import DataError, StoreError
 from landbridge.core.files import locked
-from landbridge.core.types import Bool, Ragged, Record, Values
+from landbridge.core.types import Bool, Id, Ragged, Record, Values
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
@@ -135,7 +134,7 @@ class Service:
             for own, request, source, knows in zip(lists, requests, source_B, history, strict=True)
         ]
 
-    def similar(self, domain: str, item: Any, k: int = 10, to: str | None = None) -> list[RecommendationList]:
+    def similar(self, domain: str, item: Id, k: int = 10, to: str | None = None) -> list[RecommendationList]:
         """The items of a domain (of its own, where ``to`` is None) most like this one, by the cosine."""
         catalogue, target = self._catalogue(domain), self._catalogue(to or domain)
         place = catalogue.find(item)
@@ -148,7 +147,7 @@ class Service:
         return [entry for entry in target.listed(*best)[0] if entry.score > 0]
 
     def explain(
-        self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()
+        self, domain: str, item: Id, user: Id | None = None, events: Sequence[Event] = ()
     ) -> ScoreExplanation:
         """What each event adds to an item's score for a known user, a new one, or both together."""
         place = self._catalogue(domain).find(item)

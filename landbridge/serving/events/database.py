@@ -10,11 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from landbridge.core.errors import MissingExtraError, StoreError, unknown
+
+if TYPE_CHECKING:
+    import sqlite3
 
 FORMAT, VERSION = "landbridge-events", 1
 DRIVERS = {
@@ -174,7 +177,7 @@ def _sqlite(address: sa.URL) -> sa.Engine:
     engine = sa.create_engine(address, connect_args={"timeout": PATIENCE})
 
     @sa.event.listens_for(engine, "connect")
-    def _connect(connection: Any, _: Any) -> None:
+    def _connect(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin below, not where the driver sees fit
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
@@ -187,6 +190,6 @@ def _sqlite(address: sa.URL) -> sa.Engine:
     return engine
 
 
-def _pragma(engine: sa.Engine, command: str) -> Any:
+def _pragma(engine: sa.Engine, command: str) -> object:
     with reading(engine) as connection:
         return connection.exec_driver_sql(f"PRAGMA {command}").scalar()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from fastapi import HTTPException
 
+from landbridge.core.types import Id
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.store import EventStore
@@ -20,7 +20,7 @@ class UserHistory:
 
     def __init__(self, store: EventStore | None) -> None:
         self._store = store
-        self._forgotten: frozenset[Any] = frozenset() if store is None else store.forgotten()
+        self._forgotten: frozenset[Id] = frozenset() if store is None else store.forgotten()
 
     async def with_history(self, requests: Sequence[Request], service: Service) -> list[Request]:
         """The requests, the stored events of their users before their own.
@@ -64,6 +64,6 @@ class UserHistory:
         ]
 
 
-def _stored(store: EventStore, user: Any, service: Service) -> tuple[Event, ...]:
+def _stored(store: EventStore, user: Id | None, service: Service) -> tuple[Event, ...]:
     """The latest events of a user that the model understands."""
     return () if user is None else service.understood(store.of(user)[-MAX_EVENTS:])

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -215,26 +215,28 @@ def _row(event: Event) -> Record:
     }
 
 
-def _key(raw: Any, what: str = "user's id") -> str:
+def _key(raw: object, what: str = "user's id") -> str:
     """An id as it is kept and compared: 17 as "17"."""
     if _is_number(raw) and INT64.min <= raw <= INT64.max:
         return str(int(raw))
     return _text(raw, what)
 
 
-def _text(raw: Any, what: str) -> str:
+def _text(raw: object, what: str) -> str:
     if isinstance(raw, str) and raw and not UNKEPT.search(raw):
         return raw
     raise DataError(f"An event's {what} must be text or a whole number of 64 bits, not {raw!r}.")
 
 
-def _seconds(raw: Any) -> int | None:
-    if raw is None or (_is_number(raw) and abs(raw) < LATEST_SECOND):
-        return None if raw is None else int(raw)
+def _seconds(raw: object) -> int | None:
+    if raw is None:
+        return None
+    if _is_number(raw) and abs(int(raw)) < LATEST_SECOND:
+        return int(raw)
     raise DataError(f"An event's time is in whole seconds (milliseconds: divide by 1,000), not {raw!r}.")
 
 
-def _is_number(raw: Any) -> bool:
+def _is_number(raw: object) -> TypeGuard[int | np.integer]:
     return isinstance(raw, int | np.integer) and not isinstance(raw, bool)
 
 

@@ -52,7 +52,7 @@ class ExtraRoute:
     """
 
     path: str
-    answer: Callable[[Service, Mapping[str, str]], Any]
+    answer: Callable[[Service, Mapping[str, str]], object]
 
 
 def create_app(

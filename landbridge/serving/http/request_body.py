@@ -82,7 +82,7 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def exceeds_depth(value: Any, most: int) -> bool:
+def exceeds_depth(value: object, most: int) -> bool:
     """Whether lists and objects are nested more than ``most`` levels deep."""
     # level by level and not by recursion, which a deep value could make overflow
     level = [value]
@@ -93,7 +93,7 @@ def exceeds_depth(value: Any, most: int) -> bool:
     return any(type(entry) in NESTED for entry in level)
 
 
-def validated(model: type[BaseModel], value: Any) -> BaseModel:
+def validated(model: type[BaseModel], value: object) -> BaseModel:
     """The body as its model; 422 with a sentence about the first thing that is wrong."""
     try:
         return model.model_validate(value)
@@ -114,7 +114,7 @@ def error_message(error: Values, valid: Iterable[str] = ()) -> str:
     return f"{where}: {message[:1].lower()}{message[1:]}."
 
 
-def _children(parent: Any) -> Iterable[Any]:
+def _children(parent: Any) -> Iterable[object]:
     return parent.values() if type(parent) is dict else parent
 
 

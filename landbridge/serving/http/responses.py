@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 from starlette.responses import Response
 
 
-def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """The value as JSON; dataclasses and NumPy numbers are welcome. Answers concern users: no cache."""
     content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     kept = {"cache-control": "no-store", **(headers or {})}

@@ -6,7 +6,7 @@ values of :mod:`landbridge.serving.engine.messages`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -22,14 +22,14 @@ MAX_TEXT = 512  # characters of an id or a name
 INT64 = 1 << 63
 
 
-def raw_text(value: Any) -> str:
+def raw_text(value: object) -> str:
     """A name; ValueError unless it is a text within the bounds. No database column takes a null character."""
     if type(value) is not str or not 0 < len(value) <= MAX_TEXT or "\x00" in value:
         raise ValueError(f"a name is a text of 1 to {MAX_TEXT} characters, none of them null")
     return value
 
 
-def raw_id(value: Any) -> str | int:
+def raw_id(value: object) -> str | int:
     """An id; ValueError unless it is a text or a whole number within the bounds."""
     # type() and not isinstance: true is an int for Python
     if type(value) is int and -INT64 <= value < INT64:
@@ -41,7 +41,7 @@ def raw_id(value: Any) -> str | int:
     return value
 
 
-def raw_value(value: Any) -> Any:
+def raw_value(value: object) -> object:
     """What a column of the items' table may be compared with."""
     return value if value is None or type(value) in (bool, float) else raw_id(value)
 
@@ -51,8 +51,8 @@ _ID = {"anyOf": [_TEXT, {"type": "integer", "minimum": -INT64, "maximum": INT64 
 _VALUE = {"anyOf": [*_ID["anyOf"], {"type": "number"}, {"type": "boolean"}, {"type": "null"}]}
 
 Name = Annotated[str, PlainValidator(raw_text), WithJsonSchema(_TEXT)]
-Id = Annotated[Any, PlainValidator(raw_id), WithJsonSchema(_ID)]
-Value = Annotated[Any, PlainValidator(raw_value), WithJsonSchema(_VALUE)]
+Id = Annotated[str | int, PlainValidator(raw_id), WithJsonSchema(_ID)]
+Value = Annotated[object, PlainValidator(raw_value), WithJsonSchema(_VALUE)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]

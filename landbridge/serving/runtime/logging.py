@@ -6,7 +6,6 @@ import logging
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -35,7 +34,7 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def log(level: int, event: str, **fields: Any) -> None:
+def log(level: int, event: str, **fields: object) -> None:
     """Write one line."""
     if LOG.isEnabledFor(level):
         LOG.log(level, event, extra={FIELDS: fields})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
 
@@ -74,5 +73,5 @@ def key_from(environment: Mapping[str, str], name: str | None) -> str | None:
     return environment[name]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class ResultTables:
     spec: Benchmark
     out: Path
     # tables are rewritten as cells finish; only groups with new seeds are computed again
-    made: dict[tuple[Any, ...], pl.DataFrame] = field(default_factory=dict)
+    made: dict[tuple[object, ...], pl.DataFrame] = field(default_factory=dict)
 
     def write(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Write results.csv, comparisons.csv and costs.csv; give the first two."""
@@ -99,7 +99,7 @@ class ResultTables:
                 if finished := {seed: cell for seed, cell in cells.items() if cell.done}:
                     yield source, entry.label, finished
 
-    def _once(self, key: tuple[Any, ...], make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    def _once(self, key: tuple[object, ...], make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         if key not in self.made:
             self.made[key] = make()
         return self.made[key]

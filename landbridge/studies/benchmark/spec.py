@@ -12,7 +12,7 @@ reference = "separate ALS"       # the label that gains are measured against; th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -121,7 +121,7 @@ def spec_of_names(models: Iterable[str], data: Iterable[str], seeds: int) -> Rec
     }
 
 
-def _lists(spec: Benchmark) -> dict[str, list[Any]]:
+def _lists(spec: Benchmark) -> dict[str, Sequence[object]]:
     candidates = {f"candidates of data {source.name!r}": list(source.candidates) for source in spec.data}
     return {
         "seeds": list(spec.seeds),
@@ -133,7 +133,7 @@ def _lists(spec: Benchmark) -> dict[str, list[Any]]:
     }
 
 
-def _check_list(what: str, values: list[Any]) -> None:
+def _check_list(what: str, values: Sequence[object]) -> None:
     if not values:
         raise SettingsError(f"There are no {what}: a benchmark needs at least one.")
     value, times = Counter(values).most_common(1)[0]

@@ -110,7 +110,7 @@ class GradientStats(NamedTuple):
         return {f"{names[one]}, {names[other]}": float(self.cosine_DD[one, other]) for one, other in pairs}
 
 
-def _moved(old: Float64, where: Any, new: Any, rate: Any) -> Float64:
+def _moved(old: Float64, where: Any, new: Float64 | float, rate: Float64 | float) -> Float64:
     """A copy in which the elements ``where`` have moved by the fraction ``rate`` towards ``new``."""
     moved: Float64 = old[where] + rate * (new - old[where])
     if where is ...:
