@@ -66,7 +66,7 @@ def test_a_failure_is_one_sentence_where_it_happens(opened: Opened, shown: World
     assert page.locator(".bars .error button").count() == 0  # asking again would be refused again
     shown.status = lambda path, given: 500
     page.fill("#search", "moon")
-    page.locator("#found-note").get_by_text("told to fail").wait_for()
+    page.locator("#search-note").get_by_text("told to fail").wait_for()
 
 
 def test_what_all_lists_fail_with_is_said_once(opened: Opened, shown: World) -> None:

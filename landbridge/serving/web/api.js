@@ -23,12 +23,12 @@ let changed = 0;
 /** The JSON that a route answers; ``body`` makes it a POST. ``signal`` cancels it with an AbortError. */
 export async function ask(path, { body, signal } = {}) {
   const answer = await reply(path, { body, signal });
-  const found = read(await answer.text());
-  if (!answer.ok) throw refusal(answer.status, found);
-  if (found === null) throw new AskError("The server answered with something that is not JSON.");
-  learn(found.items ?? found.parts ?? []);
-  if (found.model) heard(found.model);
-  return found;
+  const content = read(await answer.text());
+  if (!answer.ok) throw refusal(answer.status, content);
+  if (content === null) throw new AskError("The server answered with something that is not JSON.");
+  learn(content.items ?? content.parts ?? []);
+  if (content.model) heard(content.model);
+  return content;
 }
 
 /** The text that a route answers. */
@@ -39,9 +39,9 @@ export async function askText(path, { signal } = {}) {
   return text;
 }
 
-function refusal(status, found) {
+function refusal(status, content) {
   if (status === 401) wantKey();
-  return new AskError(found?.error ?? `The server answered with status ${status}.`, status >= 400 && status < 500);
+  return new AskError(content?.error ?? `The server answered with status ${status}.`, status >= 400 && status < 500);
 }
 
 async function reply(path, { body, signal }) {

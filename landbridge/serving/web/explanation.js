@@ -34,8 +34,8 @@ export function bars(item, query) {
 async function fill(box, item, query) {
   try {
     const body = { domain: item.domain, item: item.item, ...requestOf(query) };
-    const found = await ask("v1/explain", { body });
-    box.replaceChildren(...drawn(found));
+    const explanation = await ask("v1/explain", { body });
+    box.replaceChildren(...drawn(explanation));
   } catch (error) {
     if (wasCancelled(error)) return;
     box.replaceChildren(complaint(error, () => fill(box, item, query)));

@@ -28,7 +28,7 @@ export function healthView(panel) {
       statistics.replaceChildren(...facts(all).map(([name, value, note]) => fact(name, value, note)));
       routes.replaceChildren(byRoute(all));
     } catch (error) {
-      state.replaceChildren(el("h1", {}, "No word from the server"), complaint(error, refresh));
+      state.replaceChildren(el("h1", {}, "The server does not answer"), complaint(error, refresh));
     }
     panel.toggleAttribute("data-loaded", true);
   }
@@ -74,8 +74,8 @@ function fact(name, value, note) {
 }
 
 function byRoute(all) {
-  const found = [...new Set(named(all, `${SECONDS}_count`).map((each) => each.labels.route))].sort();
-  return table("Response time by route", COLUMNS, found.map((route) => timed(all, route)));
+  const routeNames = [...new Set(named(all, `${SECONDS}_count`).map((each) => each.labels.route))].sort();
+  return table("Response time by route", COLUMNS, routeNames.map((route) => timed(all, route)));
 }
 
 function timed(all, route) {

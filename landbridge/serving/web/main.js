@@ -139,9 +139,9 @@ byId("who").addEventListener("submit", (event) => {
   go(called(query, byId("user").value.trim() || null));
 });
 window.addEventListener("popstate", () => {
-  const found = read(location.hash);
-  query = found.query;
-  turn(found.tab);
+  const address = read(location.hash);
+  query = address.query;
+  turn(address.tab);
   show();
 });
 news.addEventListener("model", ({ detail }) => {

@@ -25,8 +25,8 @@ export function named(all, name, labels = {}) {
 
 /** The sum of a metric's samples; null where there are none. */
 export function total(all, name, labels) {
-  const found = named(all, name, labels);
-  return found.length ? found.reduce((sum, each) => sum + each.value, 0) : null;
+  const samples = named(all, name, labels);
+  return samples.length ? samples.reduce((sum, each) => sum + each.value, 0) : null;
 }
 
 /** Buckets of a histogram, added over all other labels: [[upper end, count up to it]], ends rising. */

@@ -1,4 +1,4 @@
-/* The model tab: what serves, how large it is, how good it was found to be, and what the guard decided. */
+/* The model tab: what serves, how large it is, its quality, and what the guard decided. */
 
 import { ask } from "./api.js";
 import { complaint, el, icon, pairs } from "./dom.js";

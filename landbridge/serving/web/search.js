@@ -1,4 +1,4 @@
-/* The field that finds titles: a combobox with a list of what was found; popular ones while it is empty. */
+/* The field that finds titles: a combobox with a list of matching titles; popular ones while it is empty. */
 
 import { ask, wasCancelled } from "./api.js";
 import { byId, debounced, el, say } from "./dom.js";
@@ -12,8 +12,8 @@ const MOST = 12;
 /** ``pick(item)`` takes what was chosen, ``known(item)`` says what is chosen already, ``popular()`` promises items. */
 export function searchField({ pick, known, popular }) {
   const input = byId("search");
-  const list = byId("found");
-  const note = byId("found-note");
+  const list = byId("search-results");
+  const note = byId("search-note");
   let shown = [];
   let active = -1;
   let asking = null;
@@ -41,7 +41,7 @@ export function searchField({ pick, known, popular }) {
   function option(item, place) {
     return el(
       "li",
-      { role: "option", id: `found-${place}`, "aria-selected": "false", onclick: () => choose(place) },
+      { role: "option", id: `search-result-${place}`, "aria-selected": "false", onclick: () => choose(place) },
       glyph(item.domain),
       el("span", { class: "title" }, nameOf(item)),
       el("span", { class: "quiet" }, item.domain),

@@ -235,10 +235,10 @@ def test_a_report_has_the_values_of_the_balancing() -> None:
     told = series([({"data": "d", "label": "adc", "seed": 1}, [dict(record) for record in fitted.log])])
     by_domain = ["weight", "relative_loss", "shared_norm", "shared_target", "shared_share"]
     for figure in by_domain:
-        assert set(told.filter(figure=figure)["part"]) == {"a", "b", "c"}
-    assert set(told.filter(figure="shared_cosine")["part"]) == {"a, b", "a, c", "b, c"}
-    assert told.filter(figure="off_target")["epoch"].to_list() == [0, 1]
-    shares = told.filter(figure="shared_share", epoch=1)["value"]
+        assert set(told.filter(quantity=figure)["part"]) == {"a", "b", "c"}
+    assert set(told.filter(quantity="shared_cosine")["part"]) == {"a, b", "a, c", "b, c"}
+    assert told.filter(quantity="off_target")["epoch"].to_list() == [0, 1]
+    shares = told.filter(quantity="shared_share", epoch=1)["value"]
     assert shares.sum() == pytest.approx(1)
 
 

@@ -165,7 +165,7 @@ def test_the_benchmark_evaluates_across_domains_with_the_latest_held_out() -> No
         ({"settings": {"factor": 4}}, "Unknown setting of dwl 'factor': did you mean 'encoder.factors'"),
         ({"settings": {"schedule.update_every": 0}}, "update_every must be a whole number, 1 or more"),
         ({"vary": ("signal",), "window_days": 0.0}, "window_days must be a number, above 0"),
-        ({"vary": ("signal",), "settings": {"encoder.blocks": 0}}, "give encoder.blocks 1 or more"),
+        ({"vary": ("signal",), "settings": {"encoder.blocks": 0}}, "set encoder.blocks to 1 or more"),
         ({"data": {"name": "d"}}, "Data 'd' needs either source or dataset"),
         ({"data": DATA | {"split": {"kind": "none"}}}, "data 1, split, kind"),
     ],
