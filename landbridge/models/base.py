@@ -106,8 +106,7 @@ class Fitted(ABC):
 
     ``history``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
     that made it. ``log``: one record of values per epoch.
-    ``log_odds``: whether adding ln 2 to an item's score doubles its odds. ``explains``: whether ``explain``
-    gives contributions of single events. ``personal``: whether scores differ between users.
+    ``log_odds``: whether adding ln 2 to an item's score doubles its odds.
 
     A kind of model implements ``score``, ``state`` and ``from_state`` and overrides what it can do beyond
     that. Serving, reports and selection ask these methods; they know no kinds.
@@ -118,8 +117,6 @@ class Fitted(ABC):
     log: tuple[Values, ...]
     kind: ClassVar[str]
     log_odds: ClassVar[bool] = False
-    explains: ClassVar[bool] = False
-    personal: ClassVar[bool] = True
 
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:
@@ -133,6 +130,16 @@ class Fitted(ABC):
     @abstractmethod
     def from_state(cls, kept: StoredState) -> Fitted:
         """The object whose ``state`` was ``kept.arrays, kept.about``."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether ``explain`` splits a score by events; where not, serving leaves out one event at a time."""
+        return False
+
+    @property
+    def personal(self) -> bool:
+        """Whether scores differ between users."""
+        return True
 
     @property
     def decisions(self) -> tuple[Values, ...]:

@@ -22,7 +22,7 @@ from typing import ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.settings import setting
 from landbridge.core.types import Arrays, Float32, Record, Values
 from landbridge.data.activity import ACTIVITY, activity_group
@@ -111,7 +111,21 @@ class BlendModel(Fitted):
     method: Mixture
     members: Mapping[str, Fitted]
     kind: ClassVar[str] = "mixture"
-    explains: ClassVar[bool] = True
+
+    @property
+    def explains(self) -> bool:
+        """Whether every personal member does: the parts of a blend are those of all its members."""
+        return all(member.explains for member in self.members.values() if member.personal)
+
+    @property
+    def personal(self) -> bool:
+        """Whether any member is."""
+        return any(member.personal for member in self.members.values())
+
+    def shares_user_space(self, domain: str, to: str) -> bool:
+        """Whether every personal member does: one that learned the domains apart compares nothing."""
+        personal = [member for member in self.members.values() if member.personal]
+        return bool(personal) and all(member.shares_user_space(domain, to) for member in personal)
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Eq. (2), (B, I); a member scores only the queries in which it has weight."""
@@ -127,8 +141,10 @@ class BlendModel(Fitted):
         return scores_BI
 
     def explain(self, domain: str, query: Queries, item: int) -> Explanation:
-        """Eq. (2) in parts: what each event adds through the members that explain themselves, what
-        popularity adds, and in ``rest`` the average item, against which (1) measures."""
+        """Eq. (2) in parts: what each event adds through the personal members, what popularity adds, and in
+        ``rest`` the average item, against which (1) measures. DataError where a member cannot explain."""
+        if not self.explains:
+            raise DataError(self._unexplained())
         score = float(self.score(domain, query)[0, item])
         own = query.histories_by_domain(self.history)
         events = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
@@ -137,14 +153,22 @@ class BlendModel(Fitted):
             scores_I = member.score(domain, query)[0]
             # the scale of Eq. (1); equal scores of all items explain nothing
             scale = weight / max(float(scores_I.std()), 1e-30)
-            if member.explains:
+            if member.personal:
                 part = member.explain(domain, query, item)
                 popularity += scale * part.popularity
                 events = {name: events[name] + np.float32(scale) * part.events[name] for name in events}
-            elif not member.personal:  # a personal member that cannot explain itself goes into the rest
+            else:
                 popularity += scale * float(scores_I[item] - scores_I.mean())
         explained = popularity + sum(float(part_N.sum()) for part_N in events.values())
         return Explanation(events, popularity, score - explained)
+
+    def _unexplained(self) -> str:
+        """Why the blend has no explanation."""
+        labels = [label for label, m in self.members.items() if m.personal and not m.explains]
+        return (
+            f"This blend has no explanations: the scores of {', '.join(labels)} do not split by events. "
+            "The server estimates them by leaving out one event at a time."
+        )
 
     def _serving(self, domain: str, query: Queries) -> list[tuple[float, Fitted]]:
         """The members with weight for one query, and their weights."""

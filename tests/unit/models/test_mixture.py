@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 from worlds import uneven
 
-from landbridge.core.errors import SettingsError
+import landbridge as lb
+from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.types import Ragged
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.models.base import Queries
 from landbridge.models.mixture import BlendModel, Mixture, standardised
+from landbridge.serving.engine.service import Service
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -117,3 +121,45 @@ def test_reasons_add_up_to_the_score_and_name_the_events() -> None:
             scales[label] * blend.members[label].score("a", own)[0].mean() for label in ("alone", "joint")
         )
         assert told.rest == pytest.approx(-sum(averages), abs=2e-3)
+
+
+class TestAMemberWithoutExplanations:
+    MEMBERS = MappingProxyType(
+        {
+            "popularity": {"method": "popularity", "settings": {}},
+            "alone": {"method": "ials", "settings": {"factors": 4, "epochs": 1}},
+            "pairs": {"method": "bprmf", "settings": {"factors": 4, "epochs": 1}},
+        }
+    )
+
+    def test_the_blend_has_none_and_names_the_member(self) -> None:
+        blend = Mixture(self.MEMBERS).fit(uneven(), ONE)
+        assert not blend.explains
+        with pytest.raises(DataError, match="the scores of pairs do not split"):
+            blend.explain("a", Queries.of_users([3]), 5)
+
+    def test_popularity_does_not_count(self) -> None:
+        assert blended({}).explains
+        assert blended({}).personal
+
+    def test_a_served_explanation_is_not_exact(self, tmp_path: Path) -> None:
+        lb.save(Mixture(self.MEMBERS).fit(uneven(), ONE), tmp_path / "run")
+        service = Service.open(tmp_path / "run")
+        history = service.fitted.history
+        user, item = str(history.users.ids[3]), str(history.items["a"].ids[5])
+        assert not service.explain("a", item, user).exact
+
+
+def test_a_blend_of_popularity_alone_is_not_personal() -> None:
+    only = Mixture({"popularity": MEMBERS["popularity"]}).fit(uneven(), ONE)
+    assert not only.personal
+    assert not only.shares_user_space("a", "b")
+
+
+@pytest.mark.parametrize(("labels", "shared"), [(["joint"], True), (["joint", "alone"], False)])
+def test_domains_compare_where_all_personal_members_share_users(labels: list[str], shared: bool) -> None:
+    members = {label: dict(MEMBERS[label]) for label in labels}
+    if "alone" in members:
+        members["alone"]["settings"] = {"factors": 4, "epochs": 1, "sharing": "separate"}
+    blend = Mixture(members).fit(uneven(), ONE)
+    assert blend.shares_user_space("a", "b") is shared
