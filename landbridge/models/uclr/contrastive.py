@@ -28,7 +28,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from landbridge.core.errors import DataError
 from landbridge.models.common import losses
@@ -120,15 +120,14 @@ def _function() -> type[torch.autograd.Function]:
     class LogPartition(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, anchor_BL: Tensor, other_BL: Tensor, tau_B: Tensor) -> tuple[Tensor, Tensor]:
-            size, n = len(anchor_BL), len(anchor_BL) - 1
+            size = len(anchor_BL)
             p_BB = anchor_BL.new_empty((size, size))
             log_g_B, kl_B = torch.empty_like(tau_B), torch.empty_like(tau_B)
             step = max(BLOCK_NUMBERS // size, 1)
             for start in range(0, size, step):
                 here = slice(start, start + step)
-                _block(
-                    anchor_BL[here], other_BL, tau_B[here], start, p_BB[here], log_g_B[here], kl_B[here], n
-                )
+                rows = _Rows(p_BB[here], log_g_B[here], kl_B[here])
+                _write_block(anchor_BL[here], other_BL, tau_B[here], start, rows)
             ctx.save_for_backward(anchor_BL, other_BL, tau_B, p_BB)
             ctx.mark_non_differentiable(kl_B)
             return log_g_B, kl_B
@@ -142,11 +141,17 @@ def _function() -> type[torch.autograd.Function]:
     return LogPartition
 
 
-def _block(
-    anchor_RL: Tensor, other_BL: Tensor, tau_R: Tensor, start: int,
-    p_RB: Tensor, log_g_R: Tensor, kl_R: Tensor, n: int,
-) -> None:  # fmt: skip
+class _Rows(NamedTuple):
+    """A block of rows of the results, views to write into: p, log g and KL."""
+
+    p_RB: Tensor
+    log_g_R: Tensor
+    kl_R: Tensor
+
+
+def _write_block(anchor_RL: Tensor, other_BL: Tensor, tau_R: Tensor, start: int, rows: _Rows) -> None:
     """Write a block of rows of p, with -1 at the user's own entry, and their log g and KL in place."""
+    p_RB, n = rows.p_RB, len(other_BL) - 1
     gap_RB = anchor_RL @ other_BL.T
     own_R = gap_RB.diagonal(start).clone()
     gap_RB.sub_(own_R.unsqueeze(1)).div_(tau_R.unsqueeze(1))  # Eq. (2) over τ
@@ -157,6 +162,6 @@ def _block(
     gap_RB.diagonal(start).zero_()  # p is 0 there, and 0 · (-∞) in the sum of Eq. (4) would be NaN
     total_R = p_RB.sum(dim=1)
     p_RB.div_(total_R.unsqueeze(1))
-    log_g_R.copy_(top_R + total_R.log() - math.log(n))  # Eq. (3)
-    kl_R.copy_(math.log(n) - total_R.log() + gap_RB.mul_(p_RB).sum(dim=1))  # Eq. (4)
+    rows.log_g_R.copy_(top_R + total_R.log() - math.log(n))  # Eq. (3)
+    rows.kl_R.copy_(math.log(n) - total_R.log() + gap_RB.mul_(p_RB).sum(dim=1))  # Eq. (4)
     p_RB.diagonal(start).fill_(-1)  # the positive's factor in Eq. (5): one product then gives both parts
