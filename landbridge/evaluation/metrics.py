@@ -50,9 +50,9 @@ class Metric:
         """
         return _KINDS[self.kind].function(tie_groups(unit_T, above_T, ties_T, candidates_T), self.cutoff)
 
-    def per_pair(self, above_T: Ints, ties_T: Ints) -> Float64:
-        """The metric of every target evaluated alone, (T,)."""
-        return self.per_unit(np.arange(len(above_T)), above_T, ties_T)
+    def per_pair(self, above_T: Ints, ties_T: Ints, candidates_T: Ints | None = None) -> Float64:
+        """The metric of every target evaluated alone, (T,); ``candidates_T`` as in ``per_unit``."""
+        return self.per_unit(np.arange(len(above_T)), above_T, ties_T, candidates_T)
 
 
 class TieGroups(NamedTuple):

@@ -164,13 +164,14 @@ def _rank(scorer: Scorer, within: RankingTask, part: Block) -> tuple[Int64, Int6
     item_T = targets.item_idx[part.targets_T]
     if targets.candidates_TC is None:
         above_T, ties_T = count_above(scores_BI, item_T, seen, part.row_T)
-        return above_T, ties_T, _unseen(history, part, item_T, seen)
+        return above_T, ties_T, count_other_items(history, part, item_T, seen)
     candidates_TC = targets.candidates_TC[part.targets_T]
     above_T, ties_T = count_above_candidates(scores_BI, item_T, candidates_TC, seen, part.row_T)
     return above_T, ties_T, count_competitors(item_T, candidates_TC, seen, part.row_T)
 
 
-def _unseen(history: Interactions, part: Block, item_T: Int32, seen: Ragged) -> Int64:
+def count_other_items(history: Interactions, part: Block, item_T: Int32, seen: Ragged) -> Int64:
+    """How many unseen items of the catalogue each target is ranked against, (T,)."""
     # a published split may hold out an item that is also in the history
     others_T = seen.lengths[part.row_T] - history.contains(part.users_B[part.row_T], item_T)
     return np.asarray(history.n_items - 1 - others_T, np.int64)

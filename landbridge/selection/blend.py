@@ -30,10 +30,10 @@ from landbridge.core.types import Float32, Float64, Int64
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.protocols import Block, blocks, score_queries
+from landbridge.evaluation.protocols import Block, blocks, count_other_items, score_queries
 from landbridge.models.base import Fitted
 from landbridge.models.mixture import standardised
-from landbridge.ranking.top_k import count_above_blends
+from landbridge.ranking.top_k import count_above_blends, count_competitors
 
 STEPS = {1: 1, 2: 20, 3: 10, 4: 7, 5: 5}  # members -> parts into which the simplex is divided
 FOLDS, REPEATS = 5, 10
@@ -110,16 +110,16 @@ def _values(
     scores = (score_queries(member, domain, part.users_B, history.n_items) for member in members.values())
     # standardised per user: members' scores have different scales
     z_MBI = np.stack([standardised(scores_BI) for scores_BI in scores])
-    candidates_TC = targets.candidates_TC
-    above_TW, ties_TW = count_above_blends(
-        z_MBI,
-        weight_WM,
-        targets.item_idx[part.targets_T],
-        None if candidates_TC is None else candidates_TC[part.targets_T],
-        history.by_user.take(part.users_B),
-        part.row_T,
-    )
-    flat = Metric.parse(metric).per_pair(above_TW.ravel(), ties_TW.ravel())
+    item_T, seen = targets.item_idx[part.targets_T], history.by_user.take(part.users_B)
+    candidates_TC = None if targets.candidates_TC is None else targets.candidates_TC[part.targets_T]
+    above_TW, ties_TW = count_above_blends(z_MBI, weight_WM, item_T, candidates_TC, seen, part.row_T)
+    if candidates_TC is None:
+        candidates_T = count_other_items(history, part, item_T, seen)
+    else:
+        candidates_T = count_competitors(item_T, candidates_TC, seen, part.row_T)
+    # row-major like above_TW: the weight vectors of a pair have its number of candidates
+    candidates_N = np.repeat(candidates_T, len(weight_WM))
+    flat = Metric.parse(metric).per_pair(above_TW.ravel(), ties_TW.ravel(), candidates_N)
     return np.asarray(flat.reshape(above_TW.shape), np.float32)
 
 

@@ -7,6 +7,7 @@ raw id, because dense indices change when ids are added or removed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 
@@ -23,9 +24,9 @@ from landbridge.training.options import FitOptions
 
 def previous_model(options: FitOptions, method: Method, factors: int) -> ALSModel | None:
     """The model to start from, if it is of the same method and has as many factors; else None."""
-    previous = options.initial
-    if not isinstance(previous, ALSModel) or previous.method.name != method.name:
+    if options.initial is None or options.initial.method.name != method.name:
         return None
+    previous = cast(ALSModel, options.initial)  # what fits of this method return
     widths = {item_IF.shape[1] for item_IF in previous.item_IF.values()}
     return previous if widths == {factors} else None
 

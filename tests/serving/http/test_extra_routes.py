@@ -35,7 +35,7 @@ def test_the_page_adds_an_endpoint(run: Path) -> None:
         assert answer.status == 200
         assert [entry["events"] for entry in answer.json["items"]] == counts_I[:3].tolist()
         assert client.get("/v1/trending?domain=a&since=99999999").json == {"items": []}
-        for wrong in ("k=abc", "k=-1", "since=x"):
+        for wrong in ("k=abc", "k=-1", "k=101", "since=x"):
             assert client.get(f"/v1/trending?domain=a&{wrong}").status == 422
         unknown = client.get("/v1/trending?domain=aa")
         assert unknown.status == 422

@@ -44,19 +44,21 @@ def test_the_simplex_is_whole(members: int, steps: int, count: int) -> None:
     assert (weight_WM >= 0).all()
 
 
+@pytest.mark.parametrize("metric", ["ndcg@5", "auc"])
 @pytest.mark.parametrize("candidates", [0, 12])
-def test_every_blend_is_evaluated_as_if_it_were_served(candidates: int) -> None:
+def test_every_blend_is_evaluated_as_if_it_were_served(candidates: int, metric: str) -> None:
     split = leave_one_out(uneven(users=120), seed=1)
     split = with_candidates(split, candidates, seed=2) if candidates else split
     members = {label: method.fit(split.train, ONE) for label, method in METHODS.items()}
-    tried = blend.evaluate_blends(members, split.valid, "ndcg@5", threads=1)
+    tried = blend.evaluate_blends(members, split.valid, metric, threads=1)
     about = {label: {"method": method.name, "settings": {}} for label, method in METHODS.items()}
     for w in np.random.default_rng(0).choice(len(tried.weight_WM), 6, replace=False):
         weights = dict(zip(METHODS, tried.weight_WM[w].tolist(), strict=True))
         everywhere = {name: dict.fromkeys(ACTIVITY, weights) for name in split.train.domain_names}
         served = BlendModel(split.train, Mixture(about, everywhere), (), members)
         rows = evaluate(served, split.valid, threads=1).rows
-        expected = Metric.parse("ndcg@5").per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
+        counts = (rows[name].to_numpy() for name in ("above", "ties", "candidates"))
+        expected = Metric.parse(metric).per_pair(*counts)
         # sums in another order may swap what differs in the last bit
         assert np.mean(np.abs(tried.value_TW[:, w] - expected) > 1e-6) < 0.02
 
