@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -22,7 +22,8 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from landbridge.core.errors import LandbridgeError, StoreError
+from landbridge.core.errors import DataError, LandbridgeError, StoreError
+from landbridge.core.types import Record
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.history import UserHistory
 from landbridge.serving.events.store import EventStore
@@ -46,13 +47,15 @@ PROBLEM: dict[int | str, Any] = {"4XX": {"model": schemas.Problem, "description"
 
 @dataclass(frozen=True)
 class ExtraRoute:
-    """A GET endpoint of your own: ``answer`` gets the active service and the query parameters, in a thread.
+    """An endpoint of your own: ``answer`` gets the active service and the parameters, in a thread.
 
+    The parameters of a GET are the query's, as text; those of a POST are the JSON object in its body.
     What it returns is sent as JSON; a LandbridgeError becomes status 422 with its sentence.
     """
 
     path: str
-    answer: Callable[[Service, Mapping[str, str]], object]
+    answer: Callable[[Service, Mapping[str, Any]], object]
+    method: Literal["GET", "POST"] = "GET"
 
 
 def create_app(
@@ -86,7 +89,9 @@ def create_app(
     app.state.settings = settings
     _add_routes(app, Routes(current, history, metrics))
     for route in extra:
-        app.router.add_api_route(route.path, _endpoint(current, route), response_model=None)
+        app.router.add_api_route(
+            route.path, _endpoint(current, route), methods=[route.method], response_model=None
+        )
     page = page_routes()
     app.router.routes.extend(page)
     _add_layers(app, settings, metrics, frozenset({*OPEN, *(route.path for route in page)}))
@@ -150,11 +155,20 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
 
 def _endpoint(current: ModelManager, route: ExtraRoute) -> Endpoint:
     async def answer(request: Request) -> Response:
+        given = await _body(request) if route.method == "POST" else dict(request.query_params)
         async with current.lease() as active:
-            value = await asyncio.to_thread(route.answer, active.service, dict(request.query_params))
-            return json_response(value)
+            return json_response(await asyncio.to_thread(route.answer, active.service, given))
 
     return answer
+
+
+async def _body(request: Request) -> Record:
+    """The JSON object in the body, within the limits of the other endpoints."""
+    settings = request.app.state.settings
+    body = limits.parse_json(await limits.read_body(request, settings.max_body, settings.body_timeout))
+    if not isinstance(body, dict):
+        raise DataError("The body must be a JSON object.")
+    return body
 
 
 def _add_layers(app: FastAPI, settings: ServeSettings, metrics: Metrics, open_paths: frozenset[str]) -> None:

@@ -13,7 +13,7 @@ from pages import code_blocks
 from worlds import uneven
 
 import landbridge as lb
-from landbridge.serving.http.app import create_app
+from landbridge.serving.http.app import ExtraRoute, create_app
 from landbridge.serving.runtime.settings import ServeSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "extending" / "endpoint.md"
@@ -48,6 +48,14 @@ def test_it_needs_the_key_that_the_others_need(run: Path) -> None:
     app = create_app(run, ServeSettings(api_key="secret secret"), extra=[namespace["TRENDING"]])
     with asking(app) as client:
         assert client.get("/v1/trending?domain=a").status == 401
+
+
+def test_a_post_gets_the_object_in_its_body(run: Path) -> None:
+    echo = ExtraRoute("/v1/echo", lambda service, given: {"given": given}, "POST")
+    with asking(create_app(run, extra=[echo])) as client:
+        assert client.post("/v1/echo", {"k": [1, 2]}).json == {"given": {"k": [1, 2]}}
+        assert client.post("/v1/echo", [1]).status == 422
+        assert client.get("/v1/echo").status == 405
 
 
 @pytest.mark.parametrize(
