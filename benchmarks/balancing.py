@@ -29,7 +29,7 @@ from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.models.towers.adc import ADC
+from landbridge.models.towers.adc import ADC, Balance
 from landbridge.training.loop import run_phase
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
@@ -115,9 +115,8 @@ def _drawn(rng: np.random.Generator, size: int, number: int) -> Any:
 def _phase(case: Case, data: MultiDomain, way: str) -> Phase[Any]:
     """One epoch over batches that were drawn before."""
     weights = dict.fromkeys(data.domain_names, 1.0) if way == "fixed" else {}
-    method = ADC(
-        sharing=case.sharing, balance=way, weights=weights, batch_size=case.domains * case.events, epochs=1
-    )
+    balance = Balance.from_settings({"kind": way, "weights": weights})
+    method = ADC(sharing=case.sharing, balance=balance, batch_size=case.domains * case.events, epochs=1)
     towers, rounds = method.towers(data), method.batches(data, 0, case.sharing == "cross")
     batches = list(rounds.steps(0))
     phase = method.steps(towers, towers.initial(data, 0, method.init_std), rounds)

@@ -10,7 +10,7 @@ of all systems, and on Ciao α and η one at a time. All of it goes on where it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
 from landbridge.models.pairwise.bprmf import BPRMF
 from landbridge.models.popularity import Popularity
-from landbridge.models.towers.adc import ADC, SHARING
+from landbridge.models.towers.adc import ADC, SHARING, Balance
 from landbridge.models.towers.cmf import CMF
 from landbridge.models.towers.conet import CoNet
 from landbridge.models.towers.neumf import NeuMF
@@ -42,7 +42,7 @@ ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.1, 0.5, 2.0)}
 REGS = (1e-5, 1e-2)
 ALPHAS, RATES = (0.0, 0.5, 1.0, 1.5, 3.0), (0.005, 0.025, 0.1, 0.5)
 PATIENCE = 8  # validations without a better figure; 15 on Ciao
-LEFT_OUT = (*COMPARED, "name")
+EQUAL = Balance("none")
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ def _study(name: str, study: Study, jobs: int) -> None:
         )
         verdicts[sharing] = ablate(plan, RUNS / name / sharing, jobs, Terminal()).verdict
         report(RUNS / name / sharing / "bench", RUNS / f"{name}-{sharing}.html")
-    base = replace(settled["tower"], weights={}, balance="gradnorm")
-    methods = _systems(choice, study, base) | {"ADC, equal weights": replace(base, balance="none")}
+    base = replace(settled["tower"], balance=Balance())
+    methods = _systems(choice, study, base) | {"ADC, equal weights": replace(base, balance=EQUAL)}
     contest = {"seeds": list(range(1, study.contest + 1)), "reference": "ADC"}
     _benchmark(name, "contest", source, contest, methods, jobs)
     if study.curves:
-        varied = {f"alpha {value:g}": replace(base, balance_alpha=value) for value in ALPHAS}
-        varied |= {f"eta {value:g}": replace(base, balance_lr=value) for value in RATES}
+        varied = {f"alpha {value:g}": replace(base, balance=Balance(alpha=value)) for value in ALPHAS}
+        varied |= {f"eta {value:g}": replace(base, balance=Balance(lr=value)) for value in RATES}
         _benchmark(name, "curves", source, {"seeds": [1, 2]}, varied, jobs)
     single_domain = _single_domain(choice, study, split, base)
     adc_page(name, Findings(RUNS / name, study.sharing, verdicts, settled, single_domain, study.curves))
@@ -143,19 +143,19 @@ def _every(study: Study) -> Callable[[Method], int]:
 def _equal(study: Study, valid: Holdout, sharing: str) -> Iterable[ADC]:
     """What is tuned for a sharing. Weights of 1 train as ``none`` does and measure nothing."""
     names = valid.history.domain_names
-    base = ADC(sharing=sharing, balance="fixed", weights=dict.fromkeys(names, 1.0), **study.settings)
-    return grid(base, lr=study.lrs, loss=study.losses, reg=REGS)
+    fixed = Balance("fixed", weights=dict.fromkeys(names, 1.0))
+    base = ADC(sharing=sharing, balance=fixed, **study.settings)
+    return grid(base, lr=study.lrs, **{"loss.kind": study.losses}, reg=REGS)
 
 
 def _changed(method: Method) -> dict[str, Any]:
     """The settings that are no part of what is compared."""
-    usual, now = asdict(type(method)()), asdict(method)
-    return {key: value for key, value in now.items() if value != usual[key] and key not in LEFT_OUT}
+    return {key: value for key, value in method.changed().items() if key not in COMPARED}
 
 
 def _systems(choice: Choice, study: Study, base: ADC) -> dict[str, Method]:
     """Label -> method with what validation data say."""
-    conet = choice.best(grid(CoNet(**study.settings), lr=study.lrs, loss=study.losses, reg=REGS))
+    conet = choice.best(grid(CoNet(**study.settings), lr=study.lrs, **{"loss.kind": study.losses}, reg=REGS))
     mlp = choice.best(_equal(study, choice.valid, "user"))
     return {
         "ADC": base,
@@ -163,7 +163,7 @@ def _systems(choice: Choice, study: Study, base: ADC) -> dict[str, Method]:
         "BPRMF": choice.best(grid(BPRMF(epochs=60), reg=REGS)),
         "NeuMF": choice.best(grid(NeuMF(**study.settings), lr=study.lrs, reg=(0.03, 0.3))),
         "CMF": choice.best(grid(CMF(**study.settings), lr=study.lrs, reg=REGS)),
-        "MLP++": replace(mlp, balance="none", weights={}),
+        "MLP++": replace(mlp, balance=EQUAL),
         "CoNet": conet,
         "SCoNet": choice.best(replace(conet, epochs=60, sparsity=value) for value in study.sparsities),
         "joined ALS": choice.best(grid(IALS(epochs=12, sharing="joined"), **ALS)),
@@ -195,7 +195,7 @@ def _single_domain(choice: Choice, study: Study, split: Split, base: ADC) -> lis
     densest = max(history.domain_names, key=lambda domain: len(history[domain]))
     valid = _alone(choice.valid, densest)
     alone = replace(choice, valid=valid, fit=_fitted_on(valid))
-    method = alone.best([replace(base, balance="none", epochs=60)])
+    method = alone.best([replace(base, balance=EQUAL, epochs=60)])
     test = _alone(split.test, densest)
     return [cell(method, test, seed, "test")[0] for seed in range(1, study.contest + 1)]
 

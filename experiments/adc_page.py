@@ -15,6 +15,7 @@ from landbridge.core.files import read_json
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare
 from landbridge.models.base import Method
+from landbridge.models.towers.adc import Balance
 from landbridge.studies.ablation.verdict import EQUAL
 from landbridge.studies.ablation.verdict import label as labelled
 
@@ -60,7 +61,7 @@ def adc_page(name: str, found: Findings) -> None:
 
 def _plain(method: Method) -> Method:
     """Without the weights of 1 with which it was tried."""
-    return replace(method, balance="none", weights={})
+    return replace(method, balance=Balance("none"))
 
 
 def _ablation(found: Findings, sharing: str) -> str:

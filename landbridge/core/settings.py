@@ -117,7 +117,7 @@ class _TakesFormerNames(ABCMeta):
 
     def __call__(cls, *args: object, **given: object) -> Any:
         kind = cast("type[Settings]", cls)
-        if any(_is_old(kind, name, value) for name, value in given.items()):
+        if any(_name_today(kind, name, value) != name for name, value in given.items()):
             # a part given whole comes first, so that a single setting of it counts in any order
             given = dict(sorted(_current(kind, given).items(), key=lambda entry: "." in entry[0]))
             given = _nested(kind, given, kind.label())
@@ -155,7 +155,7 @@ class Settings(metaclass=_TakesFormerNames):
     @classmethod
     def migrated(cls, settings: Values) -> Record:
         """``settings`` with today's names in place of those of version 0.1, for stored runs."""
-        return {cls.renamed[k] if _is_old(cls, k, v) else k: v for k, v in settings.items()}
+        return {_name_today(cls, name, value): value for name, value in settings.items()}
 
     def with_settings(self, settings: Values) -> Self:
         """A copy with other values, given as in :meth:`from_settings`."""
@@ -321,20 +321,27 @@ def _is_part(hint: object) -> TypeGuard[type[Settings]]:
 
 def _current(cls: type[Settings], settings: Values) -> Record:
     """``settings`` by today's names, with a warning for every name of version 0.1."""
-    for key, value in settings.items():
-        if _is_old(cls, key, value):
+    for name, value in settings.items():
+        today = _name_today(cls, name, value)
+        if today != name:
             warnings.warn(
-                f"{cls.label()}.{key} is now called {cls.renamed[key]}; use the new name.",
+                f"{cls.label()}.{name} is now called {today}; use the new name.",
                 DeprecationWarning,
                 stacklevel=3,  # the line that gave the name
             )
     return cls.migrated(settings)
 
 
-def _is_old(cls: type[Settings], name: str, value: object) -> bool:
-    """Whether a name of 0.1 is meant; "encoder" may be an old setting and, with a table, a part of today."""
-    taken = any(entry.name == name for entry in fields(cls)) and isinstance(value, Mapping | Settings)
-    return name in cls.renamed and not taken
+def _name_today(cls: type[Settings], name: str, value: object) -> str:
+    """The name of a setting that may have its name of 0.1, also inside a table: "weights.books".
+
+    "encoder" may be an old setting and, with a table or a dot behind it, a part of today.
+    """
+    head, dot, rest = name.partition(".")
+    is_part = any(entry.name == head for entry in fields(cls)) and (
+        dot or isinstance(value, Mapping | Settings)
+    )
+    return name if is_part or head not in cls.renamed else cls.renamed[head] + dot + rest
 
 
 def _about(cls: type[Settings], name: str) -> Values:

@@ -17,16 +17,31 @@ items of an event, the positive first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float32
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 OBJECTIVES = ("bce", "bpr", "squared")
+
+
+@dataclass(frozen=True)
+class PointwiseLoss(Settings):
+    """The loss of an event, Eqs. (1) to (3), and the negatives that it is compared with."""
+
+    kind: Literal["bce", "bpr", "squared"] = setting("bce", "Loss of an event and its negatives.")
+    negatives_per_positive: int = setting(
+        1, "Items drawn per event that the user has not.", low=1, symbol="K"
+    )
+    negatives: Literal["domain", "popularity"] = setting(
+        "domain", "How negatives are drawn from the event's domain: evenly, or by popularity."
+    )
 
 
 def event_losses(name: str, score_NJ: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ minimises
 
 ``sharing`` selects the architecture: "tower"; "user", a tower per domain on shared user embeddings, which is
 MLP++; or "cross", the same with cross units, which is CoNet. The weights w_d balance the gradients of the
-domains at the last layer they share (:mod:`landbridge.training.weighting.gradnorm`), unless ``balance``
+domains at the last layer they share (:mod:`landbridge.training.weighting.gradnorm`), unless ``balance.kind``
 selects another weighting. No equation of ADC was published; docs/methods/adc.md and towers.md give the
 reasons for our reading.
 """
@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.settings import setting
+from landbridge.core.settings import Settings, setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.network import TowerNetwork
@@ -36,57 +36,79 @@ BALANCE = ("none", "fixed", "gradnorm", "uncertainty", "sparsity")
 
 
 @dataclass(frozen=True)
+class Balance(Settings):
+    """The weights w_d of Eq. (1)."""
+
+    kind: Literal["none", "fixed", "gradnorm", "uncertainty", "sparsity"] = setting(
+        "gradnorm", "Where the weights of the domains' losses come from; none: equal, but measured."
+    )
+    complexity: Literal["rate", "data", "loss", "step"] = setting(
+        "rate", "What gradnorm takes for a domain's complexity.", symbol="r"
+    )
+    alpha: float = setting(0.5, "How much gradnorm follows the complexity.", low=0, symbol="α")
+    lr: float = setting(0.025, "Step of the weights in gradnorm and uncertainty.", low=0, symbol="η")
+    weights: Mapping[str, float] = setting(
+        {}, "Weight of a domain's loss with the kind fixed; 1 where none is given.", low=0, symbol="w"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.weights) != (self.kind == "fixed"):
+            raise SettingsError(
+                "balance.kind='fixed' and balance.weights belong together: give both or neither."
+            )
+
+
+@dataclass(frozen=True)
 class ADC(TowerMethod):
     """One network for all domains with weighted losses, Eq. (1)."""
 
     sharing: Literal["user", "tower", "cross"] = setting(
         "tower", "One tower for all domains, one each on shared users, or these with cross units."
     )
-    balance: Literal["none", "fixed", "gradnorm", "uncertainty", "sparsity"] = setting(
-        "gradnorm", "Where the weights of the domains' losses come from; none: equal, but measured."
-    )
-    complexity: Literal["rate", "data", "loss", "step"] = setting(
-        "rate", "What gradnorm takes for a domain's complexity.", symbol="r"
-    )
-    balance_alpha: float = setting(0.5, "How much gradnorm follows the complexity.", low=0, symbol="α")
-    balance_lr: float = setting(0.025, "Step of the weights in gradnorm and uncertainty.", low=0, symbol="η")
-    weights: Mapping[str, float] = setting(
-        {}, "Weight of a domain's loss with balance fixed; 1 where none is given.", low=0, symbol="w"
-    )
+    balance: Balance = setting(Balance(), "How the losses of the domains are weighted.")
     name: ClassVar[str] = "adc"
     paper: ClassVar[str] = "Rafailidis & Weiss, 2019"
     needs: ClassVar[str] = "extra neural"
     folds_in: ClassVar[str] = "steps"
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            **TowerMethod.renamed,
+            "balance": "balance.kind",
+            "complexity": "balance.complexity",
+            "balance_alpha": "balance.alpha",
+            "balance_lr": "balance.lr",
+            "weights": "balance.weights",
+        }
+    )
     space: ClassVar[Space] = MappingProxyType(
         {
             "lr": Real(3e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
-            "negatives_per_positive": Choice((1, 4)),
+            "loss.negatives_per_positive": Choice((1, 4)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if bool(self.weights) != (self.balance == "fixed"):
-            raise SettingsError("balance='fixed' and weights belong together: give both or neither.")
-
     def towers(self, train: MultiDomain) -> TowerNetwork:
         """One tower for all domains, or one per domain."""
-        return TowerNetwork(train.domain_names, self.sharing, self.factors, self.tower, self.head)
+        return TowerNetwork(
+            train.domain_names, self.sharing, self.factors, self.network.tower, self.network.head
+        )
 
     def weighting_of(self, train: MultiDomain) -> Weighting:
-        """The weighting that ``balance`` selects; with one domain the weight is 1."""
-        for domain in self.weights:
-            if domain not in train.domain_names:
-                raise SettingsError(unknown("domain in weights", domain, train.domain_names))
-        if len(train.domain_names) == 1:
+        """The weighting that ``balance.kind`` selects; with one domain the weight is 1."""
+        kind, weights, names = self.balance.kind, self.balance.weights, train.domain_names
+        for domain in weights:
+            if domain not in names:
+                raise SettingsError(unknown("domain in balance.weights", domain, names))
+        if len(names) == 1:
             return Uniform()
-        if self.balance == "fixed":
-            return Fixed({name: self.weights.get(name, 1.0) for name in train.domain_names})
-        if self.balance == "uncertainty":
-            return Uncertainty(self.balance_lr)
-        if self.balance == "sparsity":
+        if kind == "fixed":
+            return Fixed({name: weights.get(name, 1.0) for name in names})
+        if kind == "uncertainty":
+            return Uncertainty(self.balance.lr)
+        if kind == "sparsity":
             return DynamicSparsity.of(WeightSchedule(), train, self._steps(train), self.epochs)
         return self._gradnorm(train)
 
@@ -97,13 +119,14 @@ class ADC(TowerMethod):
 
     def _gradnorm(self, train: MultiDomain) -> GradNorm:
         """GradNorm; for "none" one that measures only and changes neither weights nor step lengths."""
-        towers, idle = self.towers(train), self.balance == "none"
+        towers, balance = self.towers(train), self.balance
+        idle = balance.kind == "none"
         return GradNorm(
             towers.last_shared,
-            self.balance_alpha,
-            0.0 if idle else self.balance_lr,
+            balance.alpha,
+            0.0 if idle else balance.lr,
             # "step" would change learning rates even with fixed weights
-            "rate" if idle and self.complexity == "step" else self.complexity,
+            "rate" if idle and balance.complexity == "step" else balance.complexity,
             sizes={name: len(events) for name, events in train.domains.items()},
             own=_own(towers, train),
         )

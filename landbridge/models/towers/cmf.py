@@ -21,6 +21,7 @@ from landbridge.core.settings import setting
 from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
+from landbridge.models.common.pointwise_losses import PointwiseLoss
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.joint_method import JointMethod
@@ -36,11 +37,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class ProductLoss(PointwiseLoss):
+    """The losses that products of embeddings can be trained with."""
+
+    kind: Literal["bce", "squared"] = setting("bce", "Loss of an event and its negatives.")
+
+
+@dataclass(frozen=True)
 class CMF(JointMethod):
     """Products of embeddings, one of each user for all domains."""
 
     factors: int = 64
-    loss: Literal["bce", "squared"] = setting("bce", "Loss of an event and its negatives.")
+    loss: ProductLoss = setting(ProductLoss(), "The loss of an event.")
     reg: float = 1e-4
     weights: Mapping[str, float] = setting(
         {}, "Weight of a domain's loss; 1 where none is given.", low=0, symbol="α"
@@ -53,7 +61,7 @@ class CMF(JointMethod):
         {
             "lr": Real(3e-4, 3e-2, log=True),
             "reg": Real(1e-6, 1e-1, log=True),
-            "negatives_per_positive": Choice((1, 4)),
+            "loss.negatives_per_positive": Choice((1, 4)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
@@ -88,7 +96,7 @@ class CMF(JointMethod):
         arrays = tensors.arrays(rows)
         users = dict.fromkeys(train.domain_names, arrays["user"])
         items = {name: arrays[f"item.{name}"] for name in train.domain_names}
-        rule = FoldInSpec("joined", self.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
+        rule = FoldInSpec("joined", self.loss.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))
         return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
 
 

@@ -50,7 +50,7 @@ class CoNet(TowerMethod):
 
     def towers(self, train: MultiDomain) -> TowerNetwork:
         """A tower per domain, with cross units."""
-        return TowerNetwork(train.domain_names, "cross", self.factors, self.tower, self.head)
+        return TowerNetwork(train.domain_names, "cross", self.factors, self.network.tower, self.network.head)
 
     def penalised(
         self, loss: dict[str, Tensor], weights: Mapping[str, Tensor], step: Mapping[str, Batch]

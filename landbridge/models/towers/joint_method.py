@@ -7,9 +7,9 @@ CMF inherits from it directly; ADC, CoNet and NeuMF through
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Record
@@ -18,6 +18,7 @@ from landbridge.data.sampling.domain_batches import Batch, DomainBatches
 from landbridge.models.base import Fitted, Method
 from landbridge.models.common import losses, pointwise_losses
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
+from landbridge.models.common.pointwise_losses import PointwiseLoss
 from landbridge.models.towers.network import EmbeddedBatch
 from landbridge.training.gradients import Losses, view
 from landbridge.training.loop import run_phase
@@ -44,13 +45,7 @@ class JointMethod(Method):
     """Settings and training steps of models that are trained on one batch of every domain per step."""
 
     factors: int = setting(32, "Length of an embedding.", low=1, symbol="F")
-    loss: Literal["bce", "bpr", "squared"] = setting("bce", "Loss of an event and its negatives.")
-    negatives_per_positive: int = setting(
-        1, "Items drawn per event that the user has not.", low=1, symbol="K"
-    )
-    negatives: Literal["domain", "popularity"] = setting(
-        "domain", "How negatives are drawn from the event's domain: evenly, or by popularity."
-    )
+    loss: PointwiseLoss = setting(PointwiseLoss(), "The loss of an event.")
     lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
     reg: float = setting(1e-5, "L2 penalty of the embeddings of each event.", low=0, symbol="λ")
     epochs: int = setting(60, "Passes over all events of all domains.", low=1)
@@ -60,8 +55,11 @@ class JointMethod(Method):
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
+            "loss": "loss.kind",
+            "per_positive": "loss.negatives_per_positive",
+            "negatives_per_positive": "loss.negatives_per_positive",
+            "negatives": "loss.negatives",
             "spread": "init_std",
-            "per_positive": "negatives_per_positive",
             "cold_weight": "popularity_weight",
         }
     )
@@ -73,7 +71,8 @@ class JointMethod(Method):
 
     def batches(self, train: MultiDomain, seed: int, sides: bool = False) -> DomainBatches:
         """The batches of a fit: one per domain and step."""
-        return DomainBatches(train, self.batch_size, self.negatives, self.negatives_per_positive, seed, sides)
+        loss = self.loss
+        return DomainBatches(train, self.batch_size, loss.negatives, loss.negatives_per_positive, seed, sides)
 
     def phase(
         self, batches: DomainBatches, weights: Mapping[str, Tensor], embed: Embed, score: Score
@@ -120,13 +119,13 @@ class JointMethod(Method):
         fitted: Callable[[], Fitted],
     ) -> tuple[Record, ...]:
         """Run the phase in one thread: sums of torch depend on the number of threads in their last bit."""
-        settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        settings = {k: list(v) if isinstance(v, tuple) else v for k, v in self.flat().items()}
         identity = {"settings": settings, "data": train.fingerprint, "seed": options.seed}
         return run_phase(phase, replace(options, threads=1), identity, fitted)
 
     def _loss(self, score_NJ: Tensor, embedded: EmbeddedBatch, batch: Batch) -> Tensor:
         weight_N = None if batch.weight_N is None else torch.from_numpy(batch.weight_N).to(score_NJ.device)
-        loss_N = pointwise_losses.event_losses(self.loss, score_NJ)
+        loss_N = pointwise_losses.event_losses(self.loss.kind, score_NJ)
         if self.reg:
             loss_N = loss_N + losses.l2_penalty((embedded.user_NF, embedded.item_NJF.flatten(1)), self.reg)
         return pointwise_losses.batch_loss(loss_N, weight_N)

@@ -19,7 +19,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.common.sharing import Sharing
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.network import TowerNetwork
-from landbridge.models.towers.tower_method import TowerMethod
+from landbridge.models.towers.tower_method import Layers, TowerLoss, TowerMethod
 from landbridge.training.weighting.base import Fixed, Weighting
 
 
@@ -28,10 +28,9 @@ class NeuMF(TowerMethod):
     """A product of embeddings and a tower on others, ``factors`` long each."""
 
     factors: int = 64
-    negatives_per_positive: int = 4
+    loss: TowerLoss = setting(TowerLoss(negatives_per_positive=4), "The loss of an event.")
     reg: float = 0.03
-    tower: tuple[int, ...] = (64, 32, 16)
-    head: tuple[int, ...] = ()
+    network: Layers = setting(Layers(tower=(64, 32, 16), head=()), "The layers.")
     sharing: Sharing = setting("separate", "A network for each domain, or one for all domains joined.")
     name: ClassVar[str] = "neumf"
     paper: ClassVar[str] = "He et al., WWW 2017"
@@ -41,7 +40,7 @@ class NeuMF(TowerMethod):
         {
             "lr": Real(1e-4, 1e-2, log=True),
             "reg": Real(1e-4, 0.3, log=True),
-            "dropout": Choice((0.0, 0.2, 0.5)),
+            "network.dropout": Choice((0.0, 0.2, 0.5)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
@@ -57,5 +56,10 @@ class NeuMF(TowerMethod):
     def towers(self, train: MultiDomain) -> TowerNetwork:
         """One tower beside a product of the same number of factors."""
         return TowerNetwork(
-            train.domain_names, self.sharing, self.factors, self.tower, self.head, product=self.factors
+            train.domain_names,
+            self.sharing,
+            self.factors,
+            self.network.tower,
+            self.network.head,
+            product=self.factors,
         )

@@ -7,15 +7,18 @@ steps of :class:`~landbridge.models.towers.joint_method.JointMethod`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from landbridge.core.errors import SettingsError
-from landbridge.core.settings import setting
+from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import DomainBatches
+from landbridge.models.common.pointwise_losses import PointwiseLoss
 from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.fold_in import FoldIn
 from landbridge.models.towers.joint_method import DomainPhase, JointMethod
@@ -29,18 +32,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TowerMethod(JointMethod):
-    """Settings and training of networks with a tower on the embeddings of user and item."""
+class TowerLoss(PointwiseLoss):
+    """The losses that networks of towers can be trained with."""
 
-    loss: Literal["bce", "bpr"] = setting("bce", "Loss of an event and its negatives.")
+    kind: Literal["bce", "bpr"] = setting("bce", "Loss of an event and its negatives.")
+
+
+@dataclass(frozen=True)
+class Layers(Settings):
+    """The layers between the embeddings and the score."""
+
     tower: tuple[int, ...] = setting((32, 16), "Widths of the shared layers.", low=1)
     head: tuple[int, ...] = setting((8,), "Widths of each domain's own layers.", low=1)
     dropout: float = setting(0.0, "Share of a layer's units left out in training.", low=0, below=1)
 
+
+@dataclass(frozen=True)
+class TowerMethod(JointMethod):
+    """Settings and training of networks with a tower on the embeddings of user and item."""
+
+    loss: TowerLoss = setting(TowerLoss(), "The loss of an event.")
+    network: Layers = setting(Layers(), "The layers.")
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {**JointMethod.renamed, **{name: f"network.{name}" for name in ("tower", "head", "dropout")}}
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.tower:
-            raise SettingsError(f"{self.name}.tower must have one layer or more.")
+        if not self.network.tower:
+            raise SettingsError(f"{self.name}.network.tower must have one layer or more.")
 
     @abstractmethod
     def towers(self, train: MultiDomain) -> TowerNetwork:
@@ -57,12 +77,15 @@ class TowerMethod(JointMethod):
 
     def steps(self, towers: TowerNetwork, weights: dict[str, Tensor], batches: DomainBatches) -> DomainPhase:
         """The training phase of the fit."""
-        return self.phase(batches, weights, towers.embed, partial(towers.logits, dropout=self.dropout))
+        return self.phase(
+            batches, weights, towers.embed, partial(towers.logits, dropout=self.network.dropout)
+        )
 
     def _fitted(
         self, train: MultiDomain, towers: TowerNetwork, weights: Weights, log: tuple[Record, ...]
     ) -> TowerModel:
-        rule = FoldIn(self.loss, self.negatives_per_positive, self.negatives, self.reg)
+        loss = self.loss
+        rule = FoldIn(loss.kind, loss.negatives_per_positive, loss.negatives, self.reg)
         return TowerModel(
             train, self, log, towers, tensors.arrays(weights), rule, self.cold_policy, self.popularity_weight
         )

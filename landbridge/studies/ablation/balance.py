@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +23,7 @@ from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.files import read_json, write_json
 from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
+from landbridge.core.settings import dotted, schema
 from landbridge.core.types import Record, Values
 from landbridge.models import registry
 from landbridge.models.towers.adc import SHARING
@@ -37,7 +38,7 @@ from landbridge.training.weighting.base import random_weightings
 from landbridge.training.weighting.gradnorm import COMPLEXITIES
 
 BALANCE = (*CONTROLS, "gradnorm", "uncertainty")
-COMPARED = ("sharing", "balance", "complexity", "weights")
+COMPARED = ("sharing", "balance.kind", "balance.complexity", "balance.weights")
 METRIC = "ndcg@10"
 TRIALS = "grid"
 
@@ -70,12 +71,12 @@ class Ablation:
         if min(self.grid, self.seeds) < 1:
             raise SettingsError("grid and seeds must be 1 or more.")
         kind = registry.method(self.model)
-        if not {entry.name for entry in fields(kind)}.issuperset(COMPARED):
+        if not schema(kind).keys() >= set(COMPARED):
             raise SettingsError(f"{self.model} cannot be balanced; name a method that can: adc.")
-        for key in self.settings:
+        for key in dotted(kind, self.settings):
             if key in COMPARED:
                 raise SettingsError(f"{key} is what is compared here: leave it out of the settings.")
-        kind.from_settings(self.settings)
+        object.__setattr__(self, "settings", kind.from_settings(self.settings).changed())
         object.__setattr__(self, "data", self.source.model_dump(mode="json", exclude_none=True))
 
     @property
@@ -89,13 +90,13 @@ class Ablation:
         for weighting in self.balance:
             if weighting == "gradnorm":
                 result |= {
-                    f"{weighting} {each}": {"balance": weighting, "complexity": each}
+                    f"{weighting} {each}": {"balance.kind": weighting, "balance.complexity": each}
                     for each in self.complexity
                 }
             elif weighting in weights:
-                result[weighting] = {"balance": "fixed", "weights": dict(weights[weighting])}
+                result[weighting] = {"balance.kind": "fixed", "balance.weights": dict(weights[weighting])}
             else:
-                result[weighting] = {"balance": weighting}
+                result[weighting] = {"balance.kind": weighting}
         return result
 
     @property
@@ -144,7 +145,7 @@ class WeightingTrial:
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
         fitted = method.fit(split.valid.history, FitOptions(1, self.threads, work_dir=work_dir))
         value = Validator(split.valid, METRIC, self.threads)(fitted)
-        report = {"weights": self.entry["settings"]["weights"], METRIC: value}
+        report = {"weights": self.entry["settings"]["balance.weights"], METRIC: value}
         cost = {"seconds": time.perf_counter() - started, "fingerprint": jobs.fingerprint(split)}
         # the file is written last: a trial counts as done when it exists
         shutil.rmtree(work_dir)
@@ -194,7 +195,7 @@ def _try(plan: Ablation, out: Path, executor: Executor, progress: Progress) -> N
         WeightingTrial(
             file,
             plan.source,
-            plan.entry(sharing, {"balance": "fixed", "weights": dict(fixed.by_domain)}),
+            plan.entry(sharing, {"balance.kind": "fixed", "balance.weights": dict(fixed.by_domain)}),
             executor.threads_each,
         )
         for sharing in plan.sharing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from landbridge.data.queries import Queries
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models import registry
 from landbridge.models.common.cold_start import COLD_POLICIES
-from landbridge.models.towers.adc import ADC, BALANCE, SHARING
+from landbridge.models.towers.adc import ADC, BALANCE, SHARING, Balance
 from landbridge.models.towers.fitted import TowerModel
+from landbridge.models.towers.tower_method import Layers
 from landbridge.reports.cells import series
 from landbridge.store.runs import load, save
 from landbridge.training.options import FitOptions
@@ -26,7 +27,7 @@ from landbridge.training.weighting.gradnorm import COMPLEXITIES, GradNorm
 
 torch = pytest.importorskip("torch")
 ONE = FitOptions(threads=1, device="cpu")
-METHOD = ADC(4, tower=(8, 6), head=(4,), lr=0.03, epochs=2, batch_size=100, init_std=0.3)
+METHOD = ADC(4, network=Layers((8, 6), (4,)), lr=0.03, epochs=2, batch_size=100, init_std=0.3)
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Plain(ADC):
 def moved(weights: dict[str, float], sharing: str) -> set[str]:
     """Which weights one epoch changes."""
     data = uneven()
-    fixed: Any = {"balance": "fixed", "weights": weights}
-    method = ADC(4, tower=(8, 6), sharing=sharing, epochs=1, init_std=0.3, **fixed)
+    fixed = Balance("fixed", weights=weights)
+    method = ADC(4, network=Layers((8, 6)), sharing=sharing, epochs=1, init_std=0.3, balance=fixed)
     start = replace(method, lr=1e-30).fit(data, ONE).weights  # steps too short to change a float32
     after = method.fit(data, ONE).weights
     return {name for name in start if not np.array_equal(start[name], after[name])}
@@ -52,7 +53,7 @@ def moved(weights: dict[str, float], sharing: str) -> set[str]:
 def test_what_a_domain_moves_is_its_own_or_shared(sharing: str) -> None:
     data = uneven()
     own = moved({"a": 1.0, "b": 0.0, "c": 0.0}, sharing)
-    names = set(ADC(4, tower=(8, 6), sharing=sharing).towers(data).shapes(data))
+    names = set(ADC(4, network=Layers((8, 6)), sharing=sharing).towers(data).shapes(data))
     elsewhere = {name for name in names if ".b" in name.replace(".bias", "") or ".c" in name}
     if sharing == "cross":  # a's towers see what is in the others, whose last tower layers they do not use
         idle = {
@@ -162,7 +163,8 @@ def same(one: TowerModel, other: TowerModel) -> bool:
 @pytest.mark.parametrize("sharing", SHARING)
 def test_without_balancing_everything_is_measured_and_nothing_changed(sharing: str, complexity: str) -> None:
     data = uneven()
-    settings = {**asdict(METHOD), "sharing": sharing, "balance": "none", "complexity": complexity}
+    balance = Balance("none", complexity)
+    settings = {**vars(METHOD), "sharing": sharing, "balance": balance}
     measured, plain = ADC(**settings).fit(data, ONE), Plain(**settings).fit(data, ONE)
     assert same(measured, plain)
     assert "weight" not in plain.log[-1]
@@ -173,26 +175,27 @@ def test_without_balancing_everything_is_measured_and_nothing_changed(sharing: s
 
 @pytest.mark.parametrize("sharing", SHARING)
 @pytest.mark.parametrize(
-    "change", [*({"complexity": each} for each in COMPLEXITIES), {"balance": "uncertainty"}], ids=str
+    "balance", [*(Balance(complexity=each) for each in COMPLEXITIES), Balance("uncertainty")], ids=str
 )
-def test_balancing_changes_the_fit(sharing: str, change: dict[str, Any]) -> None:
+def test_balancing_changes_the_fit(sharing: str, balance: Balance) -> None:
     data = uneven()
-    method = replace(METHOD, sharing=sharing)
-    assert not same(replace(method, **change).fit(data, ONE), replace(method, balance="none").fit(data, ONE))
+    balanced, equal = (replace(METHOD, sharing=sharing, balance=b) for b in (balance, Balance("none")))
+    assert not same(balanced.fit(data, ONE), equal.fit(data, ONE))
 
 
-@pytest.mark.parametrize("change", [{"balance": way} for way in BALANCE if way != "fixed"], ids=str)
+@pytest.mark.parametrize("way", [way for way in BALANCE if way != "fixed"])
 @pytest.mark.parametrize("sharing", SHARING)
-def test_one_domain_is_trained_as_without_balancing(sharing: str, change: dict[str, Any]) -> None:
+def test_one_domain_is_trained_as_without_balancing(sharing: str, way: str) -> None:
     data = uneven({"a": (30, 50)})
-    settings = {**asdict(METHOD), "sharing": sharing}
-    assert same(ADC(**settings | change).fit(data, ONE), Plain(**settings).fit(data, ONE))
+    settings = {**vars(METHOD), "sharing": sharing}
+    balanced = ADC(**settings | {"balance": Balance(way)})
+    assert same(balanced.fit(data, ONE), Plain(**settings).fit(data, ONE))
 
 
 def test_the_weighting_is_what_the_settings_say() -> None:
     data = uneven({"a": (30, 50), "a.b": (20, 10)})
-    tuned = replace(METHOD, balance_alpha=1.5, balance_lr=0.1)
-    found = replace(tuned, complexity="step").weighting_of(data)
+    tuned = replace(METHOD, balance=Balance(alpha=1.5, lr=0.1))
+    found = tuned.with_settings({"balance.complexity": "step"}).weighting_of(data)
     assert isinstance(found, GradNorm)
     assert (found.at, found.alpha, found.lr, found.complexity) == ("shared.1.weight", 1.5, 0.1, "step")
     assert found.sizes == {"a": len(data["a"]), "a.b": len(data["a.b"])}
@@ -202,14 +205,14 @@ def test_the_weighting_is_what_the_settings_say() -> None:
     assert isinstance(towers, GradNorm)
     assert towers.at == "user"
     assert {"tower.a.0.weight", "tower.a.1.bias"} < set(towers.own["a"])
-    assert replace(tuned, balance="uncertainty").weighting_of(data) == Uncertainty(0.1)
-    fixed = replace(tuned, balance="fixed", weights={"a.b": 3})
+    assert tuned.with_settings({"balance.kind": "uncertainty"}).weighting_of(data) == Uncertainty(0.1)
+    fixed = replace(tuned, balance=Balance("fixed", weights={"a.b": 3}))
     assert fixed.weighting_of(data) == Fixed({"a": 1.0, "a.b": 3})
 
 
 def test_longer_steps_are_for_what_only_one_domain_has() -> None:
     data = uneven()
-    weighting = replace(METHOD, complexity="step", sharing="cross").weighting_of(data)
+    weighting = replace(METHOD, balance=Balance(complexity="step"), sharing="cross").weighting_of(data)
     assert isinstance(weighting, GradNorm)
     shapes = set(METHOD.towers(data).shapes(data)) | set(
         replace(METHOD, sharing="cross").towers(data).shapes(data)
@@ -225,8 +228,8 @@ def test_settings_from_a_file_make_the_same_method() -> None:
 
     import tomli_w
 
-    method = replace(METHOD, balance="fixed", weights={"a": 0.1, "c d": 2.0})
-    settings = {key: list(each) if isinstance(each, tuple) else each for key, each in asdict(method).items()}
+    method = replace(METHOD, balance=Balance("fixed", weights={"a": 0.1, "c d": 2.0}))
+    settings = {k: list(each) if isinstance(each, tuple) else each for k, each in method.flat().items()}
     assert ADC.from_settings(tomllib.loads(tomli_w.dumps(settings))) == method
 
 
@@ -250,7 +253,7 @@ def test_a_small_hard_domain_is_learned_only_when_balanced(seed: int) -> None:
     history, users = world.split.test.history, np.arange(240)
 
     def right(balance: str) -> dict[str, float]:
-        method = ADC(8, balance=balance, lr=0.01, epochs=15, batch_size=256, init_std=0.1)
+        method = ADC(8, balance=Balance(balance), lr=0.01, epochs=15, batch_size=256, init_std=0.1)
         fitted = method.fit(history, replace(ONE, seed=seed))
         found = {}
         for name in history.domain_names:
@@ -269,8 +272,8 @@ def test_a_small_hard_domain_is_learned_only_when_balanced(seed: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"balance": "fixed"}, "balance='fixed' and weights belong together"),
-        ({"weights": {"a": 1.0}}, "balance='fixed' and weights belong together"),
+        ({"balance": {"kind": "fixed"}}, "balance.kind='fixed' and balance.weights belong together"),
+        ({"balance": {"weights": {"a": 1.0}}}, "balance.kind='fixed' and balance.weights belong together"),
         ({"sharing": "towers"}, "Unknown adc.sharing 'towers': did you mean 'tower'"),
     ],
     ids=str,
@@ -281,8 +284,8 @@ def test_settings_are_checked(settings: dict[str, Any], sentence: str) -> None:
 
 
 def test_weights_of_unknown_domains_are_refused() -> None:
-    with pytest.raises(SettingsError, match="Unknown domain in weights 'books'"):
-        ADC(balance="fixed", weights={"books": 1.0}).fit(uneven(), ONE)
+    with pytest.raises(SettingsError, match=r"Unknown domain in balance\.weights 'books'"):
+        ADC(balance=Balance("fixed", weights={"books": 1.0})).fit(uneven(), ONE)
 
 
 def test_the_registry_knows_it() -> None:
@@ -291,7 +294,7 @@ def test_the_registry_knows_it() -> None:
 
 def test_the_weights_of_sparsity_count_every_sample_and_a_sparse_domains_more() -> None:
     data = uneven({"large": (30, 55), "small": (30, 6)})
-    fitted = replace(METHOD, balance="sparsity", epochs=3).fit(data, ONE)
+    fitted = replace(METHOD, balance=Balance("sparsity"), epochs=3).fit(data, ONE)
     weight = fitted.log[-1]["sample_weight"]
     assert weight["small"] > 1 > weight["large"]
     assert fitted.log[-1]["updates"] == 1

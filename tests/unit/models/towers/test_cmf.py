@@ -15,7 +15,7 @@ from landbridge.data.queries import Queries
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models.pairwise.fitted import EmbeddingModel
-from landbridge.models.towers.cmf import CMF
+from landbridge.models.towers.cmf import CMF, ProductLoss
 from landbridge.training.options import FitOptions
 
 torch = pytest.importorskip("torch")
@@ -30,7 +30,7 @@ def rows(fitted: EmbeddingModel) -> dict[str, Any]:
 @pytest.mark.parametrize("loss", ["bce", "squared"])
 def test_without_weight_on_the_others_it_is_one_domains_factorisation(loss: str) -> None:
     data = uneven()
-    method = replace(METHOD, loss=loss)
+    method = replace(METHOD, loss=ProductLoss(loss))
     joint = replace(method, weights={"b": 0.0, "c": 0.0}).fit(data, ONE)
     alone = method.fit(data.select(["a"]), ONE)
     start = replace(method, epochs=1, lr=1e-30).fit(data, ONE)
@@ -47,7 +47,7 @@ def adam_twin(data: MultiDomain, method: CMF, start: EmbeddingModel) -> dict[str
     """Row-wise Adam on whole float64 tables, event after event."""
     tables = {name: torch.tensor(array, dtype=torch.float64) for name, array in rows(start).items()}
     slots = {n: (torch.zeros_like(t), torch.zeros_like(t), torch.zeros(len(t), 1)) for n, t in tables.items()}
-    batches = DomainBatches(data, method.batch_size, "domain", method.negatives_per_positive, 0)
+    batches = DomainBatches(data, method.batch_size, "domain", method.loss.negatives_per_positive, 0)
     for epoch in range(method.epochs):
         for step in batches.steps(epoch):
             for table in tables.values():
@@ -63,7 +63,7 @@ def adam_twin(data: MultiDomain, method: CMF, start: EmbeddingModel) -> dict[str
                         y = tables[f"item {domain}"][item]
                         target, score = float(place == 0), x @ y
                         squares = squares + (y**2).sum()
-                        if method.loss == "squared":
+                        if method.loss.kind == "squared":
                             terms.append((target - score) ** 2)
                         else:
                             p = 1 / (1 + torch.exp(-score))
@@ -89,7 +89,7 @@ def adam_twin(data: MultiDomain, method: CMF, start: EmbeddingModel) -> dict[str
 @pytest.mark.parametrize("loss", ["bce", "squared"])
 def test_steps_are_those_of_a_naive_reference(loss: str) -> None:
     data = uneven({"a": (12, 20), "b": (9, 15)}, users=25)
-    method = replace(METHOD, loss=loss, negatives_per_positive=2, epochs=2, batch_size=30, weights={"b": 0.3})
+    method = replace(METHOD, loss=ProductLoss(loss, 2), epochs=2, batch_size=30, weights={"b": 0.3})
     expected = adam_twin(data, method, replace(method, epochs=1, lr=1e-30).fit(data, ONE))
     for name, array in rows(method.fit(data, ONE)).items():
         np.testing.assert_allclose(array, expected[name], atol=2e-4, err_msg=name)

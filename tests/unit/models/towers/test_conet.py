@@ -14,33 +14,33 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.data.synthetic import checkerboard
 from landbridge.models.common import pointwise_losses
-from landbridge.models.towers.adc import ADC
+from landbridge.models.towers.adc import ADC, Balance
 from landbridge.models.towers.conet import CoNet
 from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.fold_in import FoldInQueries, SideInputs, backward, forward, optimise_users
 from landbridge.models.towers.network import TowerNetwork
 from landbridge.models.towers.neumf import NeuMF
-from landbridge.models.towers.tower_method import TowerMethod
+from landbridge.models.towers.tower_method import Layers, TowerMethod
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 
 torch = pytest.importorskip("torch")
 ONE = FitOptions(threads=1, device="cpu")
-METHOD = CoNet(4, tower=(7, 5, 4), head=(4,), lr=0.03, epochs=2, batch_size=100, init_std=0.5)
+METHOD = CoNet(4, network=Layers((7, 5, 4), (4,)), lr=0.03, epochs=2, batch_size=100, init_std=0.5)
 NETWORKS: list[TowerMethod] = [
     METHOD,
-    CoNet(3, tower=(6,), head=(), lr=0.03, epochs=2, init_std=0.5),
-    ADC(3, tower=(9, 5), lr=0.03, epochs=2, init_std=0.5),
+    CoNet(3, network=Layers((6,), ()), lr=0.03, epochs=2, init_std=0.5),
+    ADC(3, network=Layers((9, 5)), lr=0.03, epochs=2, init_std=0.5),
     ADC(3, sharing="user", lr=0.03, epochs=2, init_std=0.5),
-    ADC(3, sharing="cross", head=(4, 3), lr=0.03, epochs=2, init_std=0.5),
-    NeuMF(5, tower=(9, 4), lr=0.03, epochs=2, init_std=0.5),
-    NeuMF(5, tower=(4,), sharing="joined", lr=0.03, epochs=2, init_std=0.5),
+    ADC(3, sharing="cross", network=Layers(head=(4, 3)), lr=0.03, epochs=2, init_std=0.5),
+    NeuMF(5, network=Layers((9, 4), ()), lr=0.03, epochs=2, init_std=0.5),
+    NeuMF(5, network=Layers((4,), ()), sharing="joined", lr=0.03, epochs=2, init_std=0.5),
 ]
 
 
 def label(method: TowerMethod) -> str:
-    return f"{method.name} {getattr(method, 'sharing', '')} {method.tower}"
+    return f"{method.name} {getattr(method, 'sharing', '')} {method.network.tower}"
 
 
 def naive(fitted: TowerModel, domain: str, user: int, item: int, m: int) -> float:
@@ -158,9 +158,8 @@ def test_without_cross_units_it_is_mlp_pp_bit_for_bit() -> None:
     peer = ADC(
         4,
         sharing="user",
-        balance="none",
-        tower=METHOD.tower,
-        head=METHOD.head,
+        balance=Balance("none"),
+        network=METHOD.network,
         epochs=2,
         batch_size=100,
         init_std=0.5,

@@ -19,13 +19,18 @@ from landbridge.data.synthetic import checkerboard
 from landbridge.models.common import pointwise_losses
 from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.neumf import NeuMF
+from landbridge.models.towers.tower_method import Layers, TowerLoss
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 
 torch = pytest.importorskip("torch")
 ONE = FitOptions(threads=1, device="cpu")
-METHOD = NeuMF(4, tower=(6, 3), lr=0.03, reg=0.02, epochs=2, batch_size=100, init_std=0.5)
+METHOD = NeuMF(4, network=Layers((6, 3), ()), lr=0.03, reg=0.02, epochs=2, batch_size=100, init_std=0.5)
+
+
+def dropping(share: float) -> NeuMF:
+    return replace(METHOD, epochs=1, network=replace(METHOD.network, dropout=share))
 
 
 def same(one: TowerModel, other: TowerModel) -> bool:
@@ -49,7 +54,7 @@ def naive(weights: dict[str, Any], domain: str, user: int, item: int, m: int, se
 def test_steps_are_those_of_a_naive_reference(sharing: str, loss: str, weighted: bool) -> None:
     """Plain descent by whole float64 tables, pair after pair, without the code under test."""
     data = uneven({"a": (12, 20), "b": (9, 15)}, users=25, weighted=weighted)
-    method = replace(METHOD, sharing=sharing, loss=loss, batch_size=60)
+    method = replace(METHOD, sharing=sharing, loss=TowerLoss(loss, 4), batch_size=60)
     towers, batches = method.towers(data), method.batches(data, seed=0)
     weights = towers.initial(data, 0, method.init_std)
     twin = {name: value.detach().double().requires_grad_() for name, value in weights.items()}
@@ -84,7 +89,7 @@ def test_steps_are_those_of_a_naive_reference(sharing: str, loss: str, weighted:
 @pytest.mark.parametrize("loss", ["bce", "bpr"])
 def test_at_zero_weights_the_loss_is_ln_2(loss: str) -> None:
     data = uneven(weighted=True)
-    method = replace(METHOD, loss=loss)
+    method = replace(METHOD, loss=TowerLoss(loss, 4))
     towers = method.towers(data)
     weights = towers.initial(data, 0, 0.1)
     for weight in weights.values():
@@ -171,8 +176,8 @@ def _turned(table: Interactions) -> Interactions:
 
 def test_dropout_is_for_learning_alone() -> None:
     data = uneven()
-    plain, noisy = (replace(METHOD, dropout=share, epochs=1).fit(data, ONE) for share in (0.0, 0.5))
-    again = replace(METHOD, dropout=0.5, epochs=1).fit(data, ONE)
+    plain, noisy = (dropping(share).fit(data, ONE) for share in (0.0, 0.5))
+    again = dropping(0.5).fit(data, ONE)
     assert not same(plain, noisy)
     assert same(noisy, again)
     asked = Queries.of_users(np.arange(data.n_users))
@@ -188,7 +193,7 @@ def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         return float(len(seen))
 
-    method = replace(METHOD, epochs=4, dropout=0.3)
+    method = replace(dropping(0.3), epochs=4)
     options = replace(ONE, validate=validate, work_dir=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         method.fit(data, options)
@@ -199,7 +204,7 @@ def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert [{**record, "valid": 0.0} for record in resumed.log] == list(whole.log)
 
 
-@pytest.mark.parametrize("change", [{"tower": (6, 4)}, {"lr": 0.02}])
+@pytest.mark.parametrize("change", [{"network": Layers((6, 4), ())}, {"lr": 0.02}])
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     options = replace(ONE, work_dir=tmp_path)
     METHOD.fit(uneven(), options)
@@ -269,9 +274,11 @@ def test_a_user_with_everything_has_the_mean_row() -> None:
 
 
 def test_a_tower_has_a_layer() -> None:
-    with pytest.raises(SettingsError, match="tower must have one layer or more"):
-        NeuMF(tower=())
+    with pytest.raises(SettingsError, match=r"neumf\.network\.tower must have one layer or more"):
+        NeuMF(network=Layers(()))
 
 
 def test_layers_from_a_settings_file_are_lists() -> None:
-    assert NeuMF.from_settings({"tower": [8, 4], "head": []}) == NeuMF(tower=(8, 4))
+    assert NeuMF.from_settings({"network": {"tower": [8, 4], "head": []}}) == NeuMF(
+        network=Layers((8, 4), ())
+    )

@@ -21,7 +21,7 @@ from landbridge.studies.benchmark.spec import benchmark_spec
 from landbridge.training.weighting.base import random_weightings
 
 torch = pytest.importorskip("torch")
-QUICK = {"factors": 4, "tower": [4], "head": [], "epochs": 2, "batch_size": 256}
+QUICK = {"factors": 4, "network": {"tower": [4], "head": []}, "epochs": 2, "batch_size": 256}
 DATA = {"name": "shops", "source": ["books.csv", "movies.csv"]}
 
 
@@ -48,9 +48,17 @@ def test_all_cells_are_there_under_their_names() -> None:
     assert [entry.label for entry in spec.methods] == labels
     assert (spec.reference, spec.seeds, spec.metrics[0]) == ("user, none", (1, 2, 3), "ndcg@10")
     made = {entry.label: entry.settings for entry in spec.methods}
-    assert made["cross, none"] == {"sharing": "cross", "balance": "none"}
-    assert made["tower, grid"] == {"sharing": "tower", "balance": "fixed", "weights": weights["grid"]}
-    assert made["user, gradnorm step"] == {"sharing": "user", "balance": "gradnorm", "complexity": "step"}
+    assert made["cross, none"] == {"sharing": "cross", "balance.kind": "none"}
+    assert made["tower, grid"] == {
+        "sharing": "tower",
+        "balance.kind": "fixed",
+        "balance.weights": weights["grid"],
+    }
+    assert made["user, gradnorm step"] == {
+        "sharing": "user",
+        "balance.kind": "gradnorm",
+        "balance.complexity": "step",
+    }
 
 
 def test_subsets_come_in_one_order_and_settings_are_shared() -> None:
@@ -126,7 +134,7 @@ def test_a_whole_ablation_and_one_gone_on_with(tmp_path: Path, monkeypatch: pyte
     ]
     best = max(trials, key=lambda trial: trial["ndcg@10"])
     (grid,) = (out / "bench" / "cells" / "shops").glob("tower-grid-*/1/cell.json")
-    assert json.loads(grid.read_text())["settings"]["weights"] == best["weights"]
+    assert json.loads(grid.read_text())["settings"]["balance.weights"] == best["weights"]
 
     (out / "verdict.txt").unlink()
     (out / "grid" / "tower-1.json").unlink()  # as if it had been killed in the middle
@@ -150,7 +158,7 @@ def test_events_alone_weigh_the_fixed_ones(tmp_path: Path) -> None:
     asked = plan(tmp_path, balance=("none", "fixed"), seeds=1)
     ablate(asked, tmp_path / "out")
     (cell,) = (tmp_path / "out" / "bench" / "cells" / "shops").glob("tower-fixed-*/1/cell.json")
-    weights = json.loads(cell.read_text())["settings"]["weights"]
+    weights = json.loads(cell.read_text())["settings"]["balance.weights"]
     history = jobs.prepared_split(asked.source).valid.history
     assert sum(weights.values()) == pytest.approx(2)
     assert weights["books"] / weights["movies"] == pytest.approx(
