@@ -49,6 +49,9 @@ class Scorer(Protocol):
     def score(self, domain: str, queries: Queries) -> Float32:
         """Scores of every item for every query, (B, I)."""
 
+    def list_scores(self, domain: str, queries: Queries) -> Float32:
+        """The same on one scale for all domains, (B, I)."""
+
 
 class RankCounts(NamedTuple):
     """Where the targets of a domain stand, int64 (T,) each, in the order of the targets."""
@@ -135,9 +138,12 @@ def blocks(targets: Targets, n_items: int, size: int | None = None) -> Iterator[
         yield Block(users[start : start + size], chosen_T, place_T[chosen_T] - start)
 
 
-def score_queries(scorer: Scorer, domain: str, users_B: Int32, n_items: int) -> Float32:
-    """The scores of some users, (B, I), their shape checked."""
-    scores_BI = scorer.score(domain, Queries.of_users(users_B))
+def score_queries(
+    scorer: Scorer, domain: str, users_B: Int32, n_items: int, *, across: bool = False
+) -> Float32:
+    """The scores of some users, (B, I), their shape checked; ``across``: on a scale for all domains."""
+    queries = Queries.of_users(users_B)
+    scores_BI = scorer.list_scores(domain, queries) if across else scorer.score(domain, queries)
     if scores_BI.shape != (len(users_B), n_items):
         raise DataError(
             f"The model gives scores of shape {scores_BI.shape} in domain {domain!r}, but "
@@ -153,7 +159,7 @@ def compare_on_same_targets(scorer: Scorer, slices: Mapping[str, slice], users_B
         return score_queries(scorer, domain, users_B, place.stop)
     scores_BI = np.empty((len(users_B), max(place.stop for place in slices.values())), np.float32)
     for domain, place in slices.items():
-        scores_BI[:, place] = score_queries(scorer, domain, users_B, place.stop - place.start)
+        scores_BI[:, place] = score_queries(scorer, domain, users_B, place.stop - place.start, across=True)
     return scores_BI
 
 

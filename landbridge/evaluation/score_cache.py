@@ -33,6 +33,10 @@ class ScoreCache:
         """What made it."""
         return self.fitted.method
 
+    def list_scores(self, domain: str, queries: Queries) -> Float32:
+        """As of the model, never kept: a list over all domains is ranked once."""
+        return self.fitted.list_scores(domain, queries)
+
     def score(self, domain: str, queries: Queries) -> Float32:
         """Scores of every item for every query, (B, I)."""
         # queries with own events are not repeated, and their key would be as large as the events

@@ -30,6 +30,8 @@ class Method(Settings, ABC):
     """Frozen, checked hyper-parameters; subclasses are dataclasses and implement ``fit``.
 
     ``space``: what a search tries for which setting; a method with nothing to try leaves it empty.
+    ``starts``: settings worth trying first, as tables of changes to the method's own; known from other data.
+    ``relative_cost``: how long a fit takes beside other methods; ``auto`` tries quick ones first.
     ``warm_starts``: whether a fit can begin with the embeddings of an earlier model (``FitOptions.initial``).
     ``uses_order``: whether the order of events matters, and their weights do not.
     ``thread_invariant``: whether the number of threads leaves every bit of a fit as it is.
@@ -38,6 +40,8 @@ class Method(Settings, ABC):
 
     name: ClassVar[str]
     space: ClassVar[Space] = MappingProxyType({})
+    starts: ClassVar[tuple[Values, ...]] = ()
+    relative_cost: ClassVar[int] = 10
     warm_starts: ClassVar[bool] = False
     uses_order: ClassVar[bool] = False
     thread_invariant: ClassVar[bool] = True
@@ -47,9 +51,14 @@ class Method(Settings, ABC):
     folds_in: ClassVar[str] = ""
 
     @classmethod
-    def in_auto(cls) -> Mapping[str, Method]:
-        """The candidates that this method adds to ``auto``, by label; none unless a method says otherwise."""
+    def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
+        """The candidates that this method adds to ``auto`` for such data, by label; none by default."""
         return {}
+
+    @property
+    def single_domain(self) -> bool:
+        """Whether every domain is learned from its own events alone."""
+        return False
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
@@ -95,9 +104,14 @@ class DotProducts(Protocol):
     def item_IF(self) -> Mapping[str, Float32]:
         """Item embeddings y by domain, (I, F)."""
 
-    def query_embeddings(self, domain: str, queries: Queries) -> tuple[Float32, Float32]:
+    def query_embeddings(
+        self, domain: str, queries: Queries, *, across: bool = False
+    ) -> tuple[Float32, Float32]:
         """Embeddings x of the queries, (B, F), and their weights of popularity, (B,), cold-start policy
-        included; popularity is the share of the domain's users that have an item."""
+        included; ``across``: as in ``Fitted.list_scores``.
+
+        Popularity is the share of the domain's users that have an item.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +135,13 @@ class Fitted(ABC):
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:
         """Scores of every item of ``domain`` for every query, (B, I); more is better."""
+
+    def list_scores(self, domain: str, queries: Queries) -> Float32:
+        """Scores on one scale for all domains, (B, I), for a list that mixes them.
+
+        The scores themselves, unless a kind knows how those of different domains compare.
+        """
+        return self.score(domain, queries)
 
     @abstractmethod
     def state(self) -> tuple[Arrays, Record]:
@@ -158,6 +179,12 @@ class Fitted(ABC):
         """Whether one embedding per user scores both domains, so that their scores and items compare."""
         return False
 
+    @property
+    def comparable(self) -> bool:
+        """Whether ``list_scores`` of different domains are on one scale."""
+        first, *others = self.history.domain_names
+        return all(self.shares_user_space(first, to) for to in others)
+
     def as_dot_products(self) -> DotProducts | None:
         """The model as embeddings to rank by, where its scores are such products."""
         return None
@@ -193,6 +220,10 @@ class Fitted(ABC):
         fitted = method.fit(data, replace(options, initial=self))
         # the run keeps its own settings: ``epochs`` was for this refit only
         return replace(fitted, method=self.method)  # type: ignore[return-value]
+
+    def fit_on(self, data: MultiDomain, options: FitOptions) -> Fitted:
+        """The same method fitted on other data from the start."""
+        return self.method.fit(data, options)
 
     def check_arrays(self) -> None:
         """DataError where arrays do not fit the data or are not finite, as in a damaged or forged file."""

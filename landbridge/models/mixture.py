@@ -9,7 +9,13 @@ group g, the number of its events in d:
 
     s(q, i) = Σ_m w_dgm z_m(q, i),   w ≥ 0,   Σ_m w_dgm = 1                                           (2)
 
-The weights are settings here: :mod:`landbridge.selection.guard` chooses them on validation data.
+In one list over several domains an item stands by the logarithm of the probability that it is the next event.
+With the slope a_d of the domain and π_d, the share of the domain in the user's events n_d, drawn towards its
+share σ_d in all events by κ,
+
+    s'(q, i) = a_d s(q, i) - ln Σ_j exp(a_d s(q, j)) + ln π_d,   π_d = (n_d + κ σ_d) / (Σ n_d + κ)     (3)
+
+Weights, slopes and κ are settings here: :mod:`landbridge.selection.guard` chooses them on validation data.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.settings import setting
-from landbridge.core.types import Arrays, Float32, Record, Values
+from landbridge.core.types import Arrays, Float32, Float64, Record, Values
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Method, Queries, StoredState
@@ -50,6 +56,15 @@ class Mixture(Method):
     members: Mapping[str, Values] = setting(DEFAULT_MEMBERS, "Label of each member: its method and settings.")
     weights: Weights = setting(
         {}, "Weight of each member by domain and activity group; equal where none is given.", low=0
+    )
+    slopes: Mapping[str, float] = setting(
+        {},
+        "Slope of each domain in lists over all domains; without it scores are not calibrated.",
+        above=0,
+        symbol="a_d",
+    )
+    smoothing: float = setting(
+        10.0, "Events that draw a user's share of a domain towards that of all users.", above=0, symbol="κ"
     )
     name: ClassVar[str] = "mixture"
     cold_start: ClassVar[str] = "as its members"
@@ -140,6 +155,30 @@ class BlendModel(Fitted):
                 scores_BI[chosen_B] += weight_BM[chosen_B, column, None] * z_BI  # Eq. (2)
         return scores_BI
 
+    def list_scores(self, domain: str, queries: Queries) -> Float32:
+        """Eq. (3), (B, I): within a domain in the order of ``score``."""
+        scores_BI = self.score(domain, queries)
+        slope = self.method.slopes.get(domain)
+        if slope is None:
+            return scores_BI
+        scores_BI *= np.float32(slope)
+        top_B1 = scores_BI.max(axis=1, keepdims=True)  # subtracted, so that exp cannot overflow
+        scores_BI -= top_B1 + np.log(np.exp(scores_BI - top_B1).sum(axis=1, keepdims=True))
+        place = self.history.domain_names.index(domain)
+        return scores_BI + np.log(self.domain_shares(queries)[:, place, None]).astype(np.float32)
+
+    @property
+    def comparable(self) -> bool:
+        """As in :class:`Fitted`: calibrated blends are."""
+        return set(self.method.slopes) >= set(self.history.domain_names)
+
+    def domain_shares(self, queries: Queries) -> Float64:
+        """π of Eq. (3), (B, D)."""
+        counts_BD = queries.event_counts(self.history)
+        sizes_D = np.array([len(events) + 1 for events in self.history.domains.values()], np.float64)
+        pulled_BD = counts_BD + self.method.smoothing * sizes_D / sizes_D.sum()
+        return np.asarray(pulled_BD / pulled_BD.sum(axis=1, keepdims=True))
+
     def explain(self, domain: str, query: Queries, item: int) -> Explanation:
         """Eq. (2) in parts: what each event adds through the personal members, what popularity adds, and in
         ``rest`` the average item, against which (1) measures. DataError where a member cannot explain."""
@@ -199,6 +238,10 @@ class BlendModel(Fitted):
         """Every member fitted again; weights and decisions stay."""
         members = {label: member.refit(data, options, epochs) for label, member in self.members.items()}
         return replace(self, history=data, members=members)
+
+    def fit_on(self, data: MultiDomain, options: FitOptions) -> BlendModel:
+        """As in :class:`Fitted`; weights and decisions stay."""
+        return replace(self.method.fit(data, options), log=self.log)
 
     @property
     def decisions(self) -> tuple[Values, ...]:

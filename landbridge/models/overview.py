@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from landbridge.core.settings import schema
 from landbridge.models import registry
+from landbridge.models.base import Method
 
 HEAD = """# Settings of every method
 
@@ -32,10 +33,15 @@ def methods() -> list[dict[str, str]]:
                 "needs": kind.needs,
                 "cold start": "cold_policy" if policy else kind.cold_start,
                 "fold-in": kind.folds_in,
-                "auto": "yes" if kind.in_auto() else "",
+                "auto": "yes" if _in_auto(kind) else "",
             }
         )
     return rows
+
+
+def _in_auto(kind: type[Method]) -> bool:
+    """Whether a method proposes candidates for any data."""
+    return kind.in_auto.__func__ is not Method.in_auto.__func__  # type: ignore[attr-defined]
 
 
 def settings_of(name: str) -> list[dict[str, str]]:

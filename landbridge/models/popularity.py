@@ -55,9 +55,20 @@ class Popularity(Method):
     half_life_days: float = setting(
         0.0, "Days after which an event counts half, where there are times; 0: never.", low=0, symbol="h"
     )
+    relative_cost: ClassVar[int] = 0
     name: ClassVar[str] = "popularity"
     folds_in: ClassVar[str] = "needs none"
-    space: ClassVar[Space] = MappingProxyType({"half_life_days": Choice((0.0, 30.0, 90.0, 365.0))})
+    space: ClassVar[Space] = MappingProxyType({"half_life_days": Choice((0.0, 7.0, 30.0, 90.0, 365.0))})
+
+    @property
+    def single_domain(self) -> bool:
+        """As in :class:`Method`."""
+        return True
+
+    @classmethod
+    def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
+        """Its search chooses the half-life where there are times."""
+        return {cls.name: cls()}
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> PopularityModel:
         """Count, Eq. (1)."""

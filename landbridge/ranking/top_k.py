@@ -63,30 +63,6 @@ def count_above_candidates(
     return above_T, ties_T
 
 
-def count_above_blends(
-    z_MBI: Scores, weight_WM: Scores, item_T: Int32, candidates_TC: Int32 | None, seen: Ragged, row_T: Int64
-) -> tuple[Int32, Int32]:
-    """As :func:`count_above` (or, with candidates, :func:`count_above_candidates`) for W blends of the
-    scores of M members at once, (T, W) each."""
-    from landbridge.ranking import kernels
-
-    z_MBI = np.ascontiguousarray(z_MBI, np.float32)
-    for scores_BI in z_MBI:
-        _checked(scores_BI, seen)
-    weight_MW = np.ascontiguousarray(weight_WM.T, np.float32)
-    row_T, item_T = _targets(row_T, item_T, z_MBI.shape[1:])
-    if candidates_TC is None:
-        above_TW, ties_TW = kernels.count_unseen_blends(
-            z_MBI, weight_MW, row_T, item_T, seen.offsets, seen.columns
-        )
-    else:
-        candidates_TC = _candidates(candidates_TC, len(item_T), z_MBI.shape[2])
-        above_TW, ties_TW = kernels.count_unseen_candidates_blends(
-            z_MBI, weight_MW, row_T, item_T, candidates_TC, seen.offsets, seen.columns
-        )
-    return above_TW, ties_TW
-
-
 def count_competitors(item_T: Int32, candidates_TC: Int32, seen: Ragged, row_T: Int64 | None = None) -> Int64:
     """How many of its candidates each target is really ranked against: not -1, not seen, not itself; (T,)."""
     from landbridge.ranking import kernels

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 
@@ -48,6 +49,11 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.user_idx)
+
+    def take(self, chosen_P: npt.NDArray[np.int64]) -> Targets:
+        """The pairs with these numbers, in their order."""
+        candidates = None if self.candidates_TC is None else self.candidates_TC[chosen_P]
+        return Targets(self.user_idx[chosen_P], self.item_idx[chosen_P], candidates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +101,18 @@ class Holdout:
             digest.update(ACROSS.encode())
         return digest.hexdigest()
 
+    def with_targets(self) -> MultiDomain:
+        """History and targets as events together; targets have no times, so the events have none either."""
+        return self.history.with_events(
+            {name: _joined(events, self.targets.get(name)) for name, events in self.history.domains.items()}
+        )
+
+    def sample(self, most: int, seed: int) -> Holdout:
+        """At most ``most`` held-out pairs of every domain, drawn at random; the history is whole."""
+        rng = generator(seed, "sample of held-out pairs")
+        targets = {name: each.take(_drawn(rng, len(each), most)) for name, each in self.targets.items()}
+        return Holdout(self.history, targets, self.across)
+
     def select(self, names: Iterable[str]) -> Holdout:
         """Only the named domains, with all users kept."""
         history = self.history.select(names)
@@ -121,3 +139,26 @@ class Split:
     def across(self) -> Split:
         """The same split with every target ranked in one list over all domains."""
         return Split(replace(self.valid, across=True), replace(self.test, across=True))
+
+
+def _joined(events: Interactions, targets: Targets | None) -> Interactions:
+    if targets is None:
+        return events
+    weight = None
+    if events.weight is not None:  # a held-out event counts like the mean one
+        mean = float(events.weight.mean()) if len(events) else 1.0
+        weight = np.append(events.weight, np.full(len(targets), mean, np.float32))
+    return Interactions.from_events(
+        np.append(events.user_idx, targets.user_idx),
+        np.append(events.item_idx, targets.item_idx),
+        events.n_users,
+        events.n_items,
+        weight,
+    )
+
+
+def _drawn(rng: np.random.Generator, size: int, most: int) -> npt.NDArray[np.int64]:
+    """Up to ``most`` of ``size`` numbers, in order."""
+    if size <= most:
+        return np.arange(size)
+    return np.sort(rng.choice(size, most, replace=False))

@@ -37,7 +37,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -54,7 +54,7 @@ from landbridge.models.als.participants import DomainState, consensus_users, use
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
-from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
 
@@ -80,6 +80,7 @@ class CDIMF(Method):
     consensus: Consensus = setting(Consensus(), "Which users are tied, and how.")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
+    relative_cost: ClassVar[int] = 5
     name: ClassVar[str] = "cdimf"
     paper: ClassVar[str] = "CDIMF, arXiv 2409.15568, RecSys 2024"
     folds_in: ClassVar[str] = "exact"
@@ -99,15 +100,22 @@ class CDIMF(Method):
     warm_starts: ClassVar[bool] = True
     space: ClassVar[Space] = MappingProxyType(
         {
-            "alpha0": Real(0.003, 1.0, log=True),
-            "reg": Real(0.003, 10.0, log=True),
+            "factors": Whole(32, 256, log=True),
+            "alpha0": Real(0.001, 1.0, log=True),
+            "reg": Real(0.003, 100.0, log=True),
             "admm.rho": Real(0.01, 3.0, log=True),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
+    # sparse tables with little weight of unseen pairs; dense tables with a large penalty
+    starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"factors": 128, "alpha0": 0.01, "reg": 0.01},
+        {"alpha0": 0.1, "reg": 20.0},
+    )
+
     @classmethod
-    def in_auto(cls) -> Mapping[str, Method]:
+    def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """With its defaults."""
         return {cls.name: cls()}
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, tables_of
-from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
 
@@ -54,6 +54,7 @@ class IALS(Method):
     )
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
+    relative_cost: ClassVar[int] = 3
     name: ClassVar[str] = "ials"
     paper: ClassVar[str] = "Hu, Koren & Volinsky, ICDM 2008"
     folds_in: ClassVar[str] = "exact"
@@ -63,14 +64,27 @@ class IALS(Method):
     warm_starts: ClassVar[bool] = True
     space: ClassVar[Space] = MappingProxyType(
         {
-            "alpha0": Real(0.003, 1.0, log=True),
+            "factors": Whole(32, 256, log=True),
+            "alpha0": Real(0.001, 1.0, log=True),
             "reg": Real(0.003, 100.0, log=True),  # dense data of one domain want 30 and more
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
+    # sparse tables with little weight of unseen pairs; dense tables with a large penalty
+    starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"factors": 128},
+        {"factors": 128, "alpha0": 0.01, "reg": 0.01},
+        {"factors": 128, "alpha0": 0.1, "reg": 20.0},
+    )
+
+    @property
+    def single_domain(self) -> bool:
+        """As in :class:`Method`."""
+        return self.sharing == "separate"
+
     @classmethod
-    def in_auto(cls) -> Mapping[str, Method]:
+    def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """Each domain alone, which is the single-domain baseline, and all domains as one table."""
         return {"alone": cls(sharing="separate"), "joined": cls(sharing="joined")}
 

@@ -69,6 +69,17 @@ class ColdStartMixin(Fitted):
             scores_BI[cold_B] = self._popularity_I[domain]
         return scores_BI
 
+    def list_scores(self, domain: str, queries: Queries) -> Float32:
+        """As in :class:`Fitted`: popularity is added for users without any usable event only.
+
+        Added for users who have events elsewhere, it would fill their lists with the domains they never use.
+        """
+        scores_BI = self.warm_scores(self.history.named(domain), queries)
+        cold_B = np.flatnonzero(self._cold_B(domain, queries))
+        if len(cold_B):
+            scores_BI[cold_B] = self.score(domain, queries.take(cold_B))
+        return scores_BI
+
     @cached_property
     def _trained_U(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Which users have an embedding trained on events, per domain."""

@@ -53,13 +53,15 @@ class DotProductModel(ColdStartMixin):
         """As in :class:`Fitted`."""
         return self
 
-    def query_embeddings(self, domain: str, queries: Queries) -> tuple[Float32, Float32]:
+    def query_embeddings(
+        self, domain: str, queries: Queries, *, across: bool = False
+    ) -> tuple[Float32, Float32]:
         """As in :class:`~landbridge.models.base.DotProducts`.
 
         Where every item would have the same score ("zero"), popularity alone decides.
         """
         rows_BF = self.query_vectors(domain, queries)
-        cold_B = self._no_events_B(domain, queries)
+        cold_B = self._cold_B(domain, queries) if across else self._no_events_B(domain, queries)
         weight_B = np.zeros(len(queries), np.float32)
         if self.cold_policy == "blend":
             weight_B[cold_B] = self.popularity_weight

@@ -15,19 +15,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Float64
+from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Method
 from landbridge.models.linear import ridge
 from landbridge.models.linear.matrix import ItemMatrix
-from landbridge.models.linear.method import LinearMethod
+from landbridge.models.linear.method import LinearMethod, Sharing
 from landbridge.models.linear.table import UserItemTable
 from landbridge.models.search_space import Choice, Real, Space
 
+QUICK = 0.5  # GiB of the dense forms that auto tries: up to about 5,000 items
 Form = Literal["auto", "exact", "dual", "local"]
 
 
@@ -51,6 +53,7 @@ class EASE(LinearMethod):
     )
     max_diagonal: float = setting(0.0, "Weight that an item may have for itself.", low=0, below=1, symbol="ξ")
     memory_gib: float = setting(4.0, "Memory that the exact and the dual form may take, in GiB.", above=0)
+    relative_cost: ClassVar[int] = 1
     name: ClassVar[str] = "ease"
     paper: ClassVar[str] = "Steck, WWW 2019"
     space: ClassVar[Space] = MappingProxyType(
@@ -60,14 +63,23 @@ class EASE(LinearMethod):
             "form": Choice(("local", "auto")),
             "neighbours": Choice((50, 100, 200)),
             "denoise": Real(0.0, 0.5),
+            "half_life_days": Choice((0.0, 30.0, 90.0, 365.0)),
+            "rank_exponent": Choice((0.0, 0.25, 0.5, 1.0)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
+    # sparse data want few neighbours and recent events, dense data the exact form and a large ridge
+    starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"reg": 20.0, "half_life_days": 90.0},
+        {"reg": 300.0, "form": "auto", "rank_exponent": 0.5},
+        {"reg": 5.0, "cross_ratio": 1.0},
+    )
+
     @classmethod
-    def in_auto(cls) -> Mapping[str, Method]:
-        """One candidate per sharing."""
-        return {f"ease {sharing}": cls(sharing=sharing) for sharing in ("separate", "joined", "cross")}
+    def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
+        """One candidate per sharing, in a dense form only where that takes about a second."""
+        return {f"ease {sharing}": cls(sharing=sharing, memory_gib=QUICK) for sharing in get_args(Sharing)}
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """B of every target domain, in the form that the settings and the memory allow."""

@@ -1,6 +1,7 @@
 """``ItemItemModel``: a score is a sum over the user's events, in any domain.
 
-With x_u the row of the user's events over the items of all domains and W the item–item matrix
+With x_u the row of the user's events over the items of all domains (their values are those of
+:mod:`landbridge.models.linear.event_values`) and W the item–item matrix
 
     score(u, j) = Σ_{i∈S_u} x_ui W_ij + ε pop_j                                                        (1)
 
@@ -13,49 +14,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.types import Float32, Ragged
-from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin
 from landbridge.models.explanation import Explanation
+from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.matrix import ItemMatrix, check_matrix, matrix_from
 
 FILL = np.float32(1e-6)
-
-
-@dataclass(frozen=True)
-class EventValues:
-    """The value x of an event: (weight / ``scale``) ** ``exponent``, 1 without weights."""
-
-    scale: float = 1.0
-    exponent: float = 1.0
-
-    @classmethod
-    def of(cls, data: MultiDomain, exponent: float) -> EventValues:
-        """``scale`` is the mean weight over the events of all domains, so that units do not matter."""
-        weights = [events.weight for events in data.domains.values() if events.weight is not None]
-        total = sum(float(weight_N.sum(dtype=np.float64)) for weight_N in weights)
-        unweighted = sum(len(events) for events in data.domains.values() if events.weight is None)
-        return cls((total + unweighted) / max(data.n_events, 1) or 1.0, exponent)
-
-    def apply(self, rows: Ragged) -> Ragged:
-        """The rows with values in place of weights."""
-        if rows.weight is None and self.scale == 1:
-            return rows
-        value_N = (rows.weights.astype(np.float64) / self.scale) ** self.exponent
-        return Ragged(rows.offsets, rows.columns, value_N.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
 class ItemItemModel(ColdStartMixin):
     """``matrices``: source domain -> target domain -> W; a pair that is missing shares nothing.
 
-    ``values``: how weights become x. ``cold_policy`` and ``popularity_weight`` as in
+    ``values``: how events become x. ``cold_policy`` and ``popularity_weight`` as in
     :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
     """
 
@@ -74,20 +53,20 @@ class ItemItemModel(ColdStartMixin):
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
         """Eq. (1) for every item of the domain, (B, I)."""
         scores_BI = np.tile(FILL * self._popularity_I[domain], (len(queries), 1))
-        for source, rows in queries.histories_by_domain(self.history).items():
+        for source, rows in self._values(queries).items():
             if domain in self.matrices[source]:
-                self.matrices[source][domain].add_product(self.values.apply(rows), scores_BI)
+                self.matrices[source][domain].add_product(rows, scores_BI)
         return scores_BI
 
     def explain(self, domain: str, query: Queries, item: int) -> Explanation:
         """The terms of Eq. (1), and the popularity that it and the cold policy add."""
         score = float(self.score(domain, query)[0, item])
-        own = query.histories_by_domain(self.history)
+        own = self._values(query)
         nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
         if self.cold_policy == "popularity" and self._no_events_B(domain, query)[0]:
             return Explanation(nothing, score, 0.0)
         events = nothing | {
-            name: self.values.apply(rows).weights * self.matrices[name][domain].column(rows.columns, item)
+            name: rows.weights * self.matrices[name][domain].column(rows.columns, item)
             for name, rows in own.items()
             if domain in self.matrices[name]
         }
@@ -138,6 +117,20 @@ class ItemItemModel(ColdStartMixin):
             matrices[names[s]][names[t]] = matrix_from(own, history[names[t]].n_items)
         values = EventValues(**about["values"])
         return cls(history, method, log, matrices, values, about["cold_policy"], about["popularity_weight"])
+
+    @cached_property
+    def _history_values(self) -> dict[str, Ragged]:
+        """x of every known user, domain -> rows of users."""
+        return self.values.of_history(self.history)
+
+    def _values(self, queries: Queries) -> dict[str, Ragged]:
+        """x of every query, domain -> rows of queries: of its own events, else of the user's."""
+        own = self.values.of_queries(queries)
+        none = Ragged.empty(len(queries))
+        return {
+            name: own.get(name, none).concat(rows.take(queries.looked_up_B))
+            for name, rows in self._history_values.items()
+        }
 
     def _numbered(self, by_domain: Mapping[str, Any]) -> dict[int, Any]:
         """With the numbers of domains for names, which a key could not hold safely."""

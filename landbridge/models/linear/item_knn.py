@@ -21,16 +21,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Float32, Float64
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
 from landbridge.models.linear import ridge
-from landbridge.models.linear.fitted import EventValues
+from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.matrix import ItemMatrix
 from landbridge.models.linear.method import LinearMethod
 from landbridge.models.linear.table import UserItemTable
@@ -59,6 +60,7 @@ class ItemKNN(LinearMethod):
     )
     power: float = setting(1.0, "Exponent of the similarity.", above=0, high=5, symbol="q")
     cross_weight: float = setting(0.5, "Factor of the similarity across domains.", low=0, high=1, symbol="b")
+    relative_cost: ClassVar[int] = 1
     name: ClassVar[str] = "itemknn"
     paper: ClassVar[str] = "Sarwar et al., WWW 2001"
     space: ClassVar[Space] = MappingProxyType(
@@ -70,12 +72,20 @@ class ItemKNN(LinearMethod):
             "target_exponent": Real(0.2, 0.8),
             "power": Real(0.5, 2.0),
             "cross_weight": Real(0.02, 1.0, log=True),
+            "half_life_days": Choice((0.0, 30.0, 90.0, 365.0)),
+            "rank_exponent": Choice((0.0, 0.25, 0.5, 1.0)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
 
+    starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"half_life_days": 90.0, "shrinkage": 50.0},
+        {"user_exponent": 0.3, "rank_exponent": 0.5},
+        {"cross_weight": 1.0},
+    )
+
     @classmethod
-    def in_auto(cls) -> Mapping[str, Method]:
+    def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """One candidate: its search weighs the other domains."""
         return {"itemknn": cls()}
 

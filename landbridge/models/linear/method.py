@@ -14,11 +14,13 @@ from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import POPULARITY_WEIGHT
 from landbridge.models.common.sharing import tables_of
-from landbridge.models.linear.fitted import EventValues, ItemItemModel
+from landbridge.models.linear.event_values import EventValues
+from landbridge.models.linear.fitted import ItemItemModel
 from landbridge.models.linear.matrix import ItemMatrix
 from landbridge.models.linear.table import UserItemTable
 from landbridge.training.options import FitOptions
 
+Sharing = Literal["separate", "joined", "cross"]
 COLD_POLICY = (
     "Scores of users without events in a domain: what their other events say with popularity added "
     "(blend) or without it (zero), or popularity alone."
@@ -29,7 +31,7 @@ COLD_POLICY = (
 class LinearMethod(Method):
     """A method that computes an item–item matrix; subclasses say how, for the items of each domain."""
 
-    sharing: Literal["separate", "joined", "cross"] = setting(
+    sharing: Sharing = setting(
         "cross", "A table per domain, one joined table, or that with a weight of its own across domains."
     )
     weight_exponent: float = setting(
@@ -38,9 +40,27 @@ class LinearMethod(Method):
     user_exponent: float = setting(
         0.0, "An event counts n_u^-a with n_u the events of its user in the table.", low=0, high=2, symbol="a"
     )
+    half_life_days: float = setting(
+        0.0,
+        "Days after which an event of a user counts half when scoring, where there are times; 0: never.",
+        low=0,
+        symbol="h",
+    )
+    rank_exponent: float = setting(
+        0.0,
+        "An event followed by r later events of its user counts (1 + r)^-b when scoring.",
+        low=0,
+        high=3,
+        symbol="b",
+    )
     cold_policy: Literal["blend", "popularity", "zero"] = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     folds_in: ClassVar[str] = "exact"
+
+    @property
+    def single_domain(self) -> bool:
+        """As in :class:`Method`."""
+        return self.sharing == "separate"
 
     @abstractmethod
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
@@ -53,7 +73,7 @@ class LinearMethod(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ItemItemModel:
         """Compute the matrices of every table; one record of the log per table."""
         options = options or FitOptions()
-        values = EventValues.of(train, self.weight_exponent)
+        values = EventValues.of(train, self.weight_exponent, self.half_life_days, self.rank_exponent)
         parts: dict[str, dict[str, ItemMatrix]] = {name: {} for name in train.domain_names}
         tables = tables_of(train, "separate" if self.sharing == "separate" else "joined")
         log: list[Mapping[str, Any]] = []

@@ -60,7 +60,8 @@ class Plan:
 
 
 def plan(n_users: int, n_items: int, form: str, budget: float) -> Plan:
-    """The form for a table: ``form``, or for "auto" the first of exact, dual and local within ``budget`` bytes.
+    """The form for a table: ``form``, or for "auto" the first of exact, dual and local that fits ``budget``.
+
 
     Exact and dual use float64 where that fits, else float32. DataError if ``form`` does not fit.
     """

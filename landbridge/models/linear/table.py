@@ -13,7 +13,7 @@ import numpy as np
 
 from landbridge.core.types import Float32, Float64, Int64, Ragged
 from landbridge.data.interactions import Interactions
-from landbridge.models.linear.fitted import EventValues
+from landbridge.models.linear.event_values import EventValues
 
 Compressed = tuple[Int64, "np.ndarray[tuple[int], np.dtype[np.int32]]", Float32]
 
@@ -31,7 +31,7 @@ class UserItemTable:
         cls, table: Interactions, slices: Mapping[str, slice], values: EventValues, user_exponent: float
     ) -> UserItemTable:
         """x_ui = value_ui · n_u^-a with the number n_u of events that the user has in the table."""
-        rows = values.apply(table.by_user)
+        rows = values.of_weights(table.by_user)
         scale_U = np.maximum(rows.lengths, 1).astype(np.float64) ** -user_exponent
         value_N = (rows.weights * scale_U[rows.entry_rows]).astype(np.float32)
         rows = Ragged(rows.offsets, rows.columns, value_N)

@@ -93,7 +93,7 @@ class IvfRanker:
         if part.domain not in self.cells:
             return self.exact.best(part)
         wanted = part.constraints
-        rows_BF, weight_B = self.exact.model.query_embeddings(part.domain, part.queries)
+        rows_BF, weight_B = self.exact.model.query_embeddings(part.domain, part.queries, across=part.across)
         item_BK = np.full((len(wanted.k_B), int(wanted.k_B.max(initial=1))), -1, np.int32)
         score_BK = np.full(item_BK.shape, -np.inf, np.float32)
 

@@ -7,6 +7,7 @@ Letters: B requests, N events, D domains, I items, M masks.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,12 +45,13 @@ class RankingConstraints(NamedTuple):
 
 class QueryGroup(NamedTuple):
     """The requests, at ``place_B`` of all, that go through a model together: one domain, all with events of
-    their own or all without."""
+    their own or all without. ``across``: all want one list over several domains, or none."""
 
     domain: str
     place_B: Int64
     queries: Queries
     constraints: RankingConstraints
+    across: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +100,15 @@ class QueryBatch:
         requested_domains = [
             {catalog_of(self.catalogues, name).domain for name in _domains(each)} for each in self.requests
         ]
+        across_B = np.array([len(domains) > 1 for domains in requested_domains], bool)
         groups = []
         for domain in self.history.domain_names:
             requests_B = np.array([domain in domains for domains in requested_domains], bool)
             # apart: known users without new events are looked up, the others are folded in
-            for chosen_B in (requests_B & ~self._brings_B, requests_B & self._brings_B):
+            for brings, across in itertools.product((False, True), repeat=2):
+                chosen_B = requests_B & (self._brings_B == brings) & (across_B == across)
                 if chosen_B.any():
-                    groups.append(self._part(domain, np.flatnonzero(chosen_B)))
+                    groups.append(self._part(domain, np.flatnonzero(chosen_B))._replace(across=across))
         return groups
 
     def _part(self, domain: str, place_B: Int64) -> QueryGroup:

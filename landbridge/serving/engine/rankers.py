@@ -115,7 +115,7 @@ class DotProductRanker:
 
     def best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         """As :meth:`Ranker.best`."""
-        rows_BF, weight_B = self.model.query_embeddings(part.domain, part.queries)
+        rows_BF, weight_B = self.model.query_embeddings(part.domain, part.queries, across=part.across)
         return self.tiles[part.domain].best(rows_BF, weight_B, part.constraints)[:2]
 
     def score(self, domain: str, queries: Queries, item: int) -> Float32:
@@ -138,7 +138,7 @@ class ScoreRanker:
         item_BK = np.full((len(k_B), int(k_B.max(initial=1))), -1, np.int32)
         score_BK = np.full(item_BK.shape, -np.inf, np.float32)
         for some_N in self._blocks(part.domain, len(k_B)):
-            scores_NI = self._scores(part.domain, part.queries.take(some_N))
+            scores_NI = self._scores(part.domain, part.queries.take(some_N), across=part.across)
             for mask in np.unique(mask_B[some_N][mask_B[some_N] >= 0]):
                 scores_NI[np.ix_(mask_B[some_N] == mask, ~mask_MI[mask])] = -np.inf
             item_BK[some_N], score_BK[some_N] = top_k(scores_NI, item_BK.shape[1], hidden.take(some_N))
@@ -150,9 +150,9 @@ class ScoreRanker:
         blocks = self._blocks(domain, len(queries))
         return np.concatenate([self._scores(domain, queries.take(some_N))[:, item] for some_N in blocks])
 
-    def _scores(self, domain: str, queries: Queries) -> Float32:
+    def _scores(self, domain: str, queries: Queries, *, across: bool = False) -> Float32:
         """All scores, (B, I); a query with equal scores for all items gets the popular ones."""
-        scores_BI = self.fitted.score(domain, queries)
+        scores_BI = (self.fitted.list_scores if across else self.fitted.score)(domain, queries)
         alike_B = scores_BI.max(axis=1, initial=-np.inf) == scores_BI.min(axis=1, initial=np.inf)
         unknown_B = ~self.fitted.knows(domain, queries)
         # else the order of equal scores, which is that of the ids, would make the list

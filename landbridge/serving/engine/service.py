@@ -90,10 +90,9 @@ class Service:
     def about(self) -> Record:
         """What serves: method, settings, kind, when it was made and how many seconds ago, its domains with
         their items, users and events, the columns to filter by, a mixture's decisions, and its metrics on
-        the run's test part. ``comparable``: whether one embedding per user scores all domains; elsewhere a
-        list
-        over several domains holds side by side what is not measured alike. ``approximate``: the domains that
-        are searched approximately, and the recall measured in each."""
+        the run's test part. ``comparable``: whether the scores of all domains are on one scale; elsewhere
+        a list over several domains holds side by side what is not measured alike. ``approximate``: the
+        domains that are searched approximately, and the recall measured in each."""
         fitted = self.fitted
         return {
             "method": fitted.method.name,
@@ -102,10 +101,7 @@ class Service:
             "created": self.created.isoformat(),
             "age": (datetime.now(UTC) - self.created).total_seconds(),
             "domains": {name: self._size(name) for name in fitted.history.domain_names},
-            "comparable": all(
-                fitted.shares_user_space(fitted.history.domain_names[0], to)
-                for to in fitted.history.domain_names[1:]
-            ),
+            "comparable": fitted.comparable,
             "filters": sorted({name for each in self.catalogues.values() for name in each.columns.columns}),
             "approximate": dict(self.approximate),
             "decisions": list(fitted.decisions),

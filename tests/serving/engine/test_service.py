@@ -35,12 +35,12 @@ from shops import (
 from landbridge import store
 from landbridge.core.errors import DataError
 from landbridge.data.splitting.splits import leave_one_out
+from landbridge.evaluation.evaluate import evaluate
 from landbridge.inference import recommend
 from landbridge.models import registry
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Queries
 from landbridge.models.mixture import Mixture
-from landbridge.pipeline import evaluate_run
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 
@@ -208,7 +208,8 @@ def test_the_values_of_the_test_part_are_reported(tmp_path: Path) -> None:
     fitted = fit(IALS(**FEW), split.test.history)
     store.save(fitted, tmp_path / "run")
     before = Service.open(tmp_path / "run").model
-    evaluation = evaluate_run(fitted, split.test, tmp_path / "run", threads=1)
+    evaluation = evaluate(fitted, split.test, threads=1)
+    store.attach(tmp_path / "run", "evaluation", "parquet", evaluation.write)
     service = Service.open(tmp_path / "run")
     assert service.about()["quality"] == {
         "protocol": "full",

@@ -15,6 +15,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.models.linear.ease import EASE
 from landbridge.models.linear.fitted import ItemItemModel
+from landbridge.models.linear.matrix import SparseMatrix
 from landbridge.models.linear.ridge import inverted, plan
 from landbridge.training.options import FitOptions
 
@@ -246,7 +247,10 @@ def test_the_inverse_in_place() -> None:
 def test_forged_matrices_are_refused() -> None:
     fitted = EASE(form="local").fit(uneven())
     fitted.check_arrays()
-    rows = fitted.matrices["a"]["b"].rows
+    matrix_ab = fitted.matrices["a"]["b"]
+    assert isinstance(matrix_ab, SparseMatrix)
+    rows = matrix_ab.rows
+    assert rows.weight is not None
     wrong = (
         Ragged(rows.offsets, rows.columns + 25, rows.weight),
         Ragged(rows.offsets[:-1], rows.columns, rows.weight),
@@ -254,7 +258,7 @@ def test_forged_matrices_are_refused() -> None:
         Ragged(rows.offsets[::-1].copy(), rows.columns, rows.weight),
     )
     for forged in wrong:
-        one = replace(fitted.matrices["a"]["b"], rows=forged)
+        one = replace(matrix_ab, rows=forged)
         matrices = {**fitted.matrices, "a": {**fitted.matrices["a"], "b": one}}
         with pytest.raises(DataError, match="fit it again"):
             replace(fitted, matrices=matrices).check_arrays()
