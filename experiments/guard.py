@@ -24,7 +24,7 @@ from landbridge.evaluation.significance import Comparison, compare
 from landbridge.models.base import Method
 from landbridge.models.mixture import POPULARITY, SINGLE_DOMAIN, Mixture
 from landbridge.models.popularity import Popularity
-from landbridge.selection.auto import Tuning, families
+from landbridge.selection.auto import Tuning, candidates
 from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
@@ -58,7 +58,9 @@ def main(names: list[str]) -> None:
 def _study(name: str, factors: int, split: Split) -> None:
     methods = _tuned(name, factors, split)
     evaluated = {label: _tested(dict.fromkeys(SEEDS, method), split) for label, method in methods.items()}
-    evaluated[DEFAULTS] = _tested(dict.fromkeys(SEEDS, replace(families()["cdimf"], factors=factors)), split)
+    evaluated[DEFAULTS] = _tested(
+        dict.fromkeys(SEEDS, replace(candidates(split.train)["cdimf"], factors=factors)), split
+    )
     served = {seed: _mixtures(methods, split, seed) for seed in SEEDS}
     for label in ("guarded cdimf", "auto"):
         evaluated[label] = _tested({seed: mixtures[label] for seed, mixtures in served.items()}, split)
@@ -70,7 +72,7 @@ def _tuned(name: str, factors: int, split: Split) -> dict[str, Method]:
     """Every family with its best settings on validation data."""
     options, tuned = FitOptions(seed=SEEDS[0]), {}
     split = replace(split, valid=sample(split.valid, SOME, SEEDS[0])) if name in LARGE else split
-    for label, method in families().items():
+    for label, method in candidates(split.train).items():
         start = replace(method, factors=factors)
         tuning = Tuning(TRIALS, work_dir=CELLS / "tuning" / name / label)
         tuned[label] = tuning.best(start, split, options)

@@ -57,23 +57,32 @@ class ModelSettings(SettingsTable):
     """A method of the registry and its settings, or ``auto``: methods tuned and blended on validation data.
 
     ``guard``: keep each domain's single-domain baseline and serve it where the method does not pay off.
-    ``trials`` and ``seconds``: what may be spent on choosing settings, per method, on validation data.
+    ``trials`` and ``seconds``: what may be spent on choosing settings on validation data; trials per method,
+    seconds per method or, of ``auto``, in all (where neither is given, ``auto`` has its own budget).
+    ``families``: the methods that take part in ``auto``. ``settings_of``: a run folder whose method, settings
+    and weights are taken, in place of a name.
     """
 
     name: str = AUTO
     settings: Record = {}
     guard: bool = False
-    trials: int = Field(default=0, ge=0)
+    trials: int | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, gt=0)
+    families: tuple[str, ...] = ()
+    settings_of: str | None = None
 
 
 class FitSettings(SettingsTable):
-    """``patience`` chooses the number of epochs on validation data (by ``validate_on``), then refits."""
+    """``patience`` chooses the number of epochs on validation data (by ``validate_on``), then refits.
+
+    ``deploy``: after the evaluation, fit once more on all events and save that model.
+    """
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     threads: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=None, ge=1)
     validate_on: str = "ndcg@10"
+    deploy: bool = True
 
 
 class EvaluateSettings(SettingsTable):
@@ -128,6 +137,8 @@ def validated_spec(tables: Values) -> Spec:
         raise SettingsError(
             _sentence(first["type"], [str(part) for part in first["loc"]], first["msg"])
         ) from None
+    if made.model.settings_of is not None and (made.model.settings or made.model.name != AUTO):
+        raise SettingsError("[model] settings_of brings method and settings: leave out name and settings.")
     if (made.data.source is None) == (made.data.dataset is None):
         raise SettingsError("[data] needs either source or dataset.")
     return made

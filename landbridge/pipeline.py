@@ -6,29 +6,30 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from landbridge import store
 from landbridge.config import Spec
 from landbridge.core.errors import StoreError
 from landbridge.core.files import exclusive_lock, is_temporary
 from landbridge.core.progress import Progress, Silent
-from landbridge.data.splitting.holdout import Holdout, Split
-from landbridge.datasets.prepare import prepare_data, threads
+from landbridge.data.splitting.holdout import Holdout
+from landbridge.datasets.prepare import prepare, threads
+from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
 from landbridge.models.base import Fitted
 from landbridge.selection.fitting import check, fit_spec
 from landbridge.training.options import FitOptions
-
-if TYPE_CHECKING:
-    from landbridge.evaluation.evaluate import Evaluation
 
 KEPT_WHILE_FITTING = ("checkpoint.safetensors", "trials.log", "identity.json")
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The result of an experiment. Without a split there is no holdout and no evaluation."""
+    """The result of an experiment. Without a split there is no holdout and no evaluation.
+
+    ``fitted``: the model to serve. The evaluation is of a model that did not know the test events; where the
+    experiment deploys, ``fitted`` is the same method fitted on all events.
+    """
 
     fitted: Fitted
     holdout: Holdout | None
@@ -64,14 +65,18 @@ def run(
 
 
 def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None = None) -> Run:
-    split = prepare_data(spec)
+    data = prepare(spec)
     options = FitOptions(spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir)
-    fitted = fit_spec(spec, split, options)
-    holdout = split.test if isinstance(split, Split) else None
+    fitted = fit_spec(spec, data.events if data.split is None else data.split, options)
+    holdout = None if data.split is None else data.split.test
+    if holdout is None:
+        evaluation = None
+    else:
+        evaluation = evaluate(fitted, holdout, threads=threads(spec), progress=progress)
+        if spec.fit.deploy:
+            fitted = fitted.fit_on(data.events, options.within("deploy"))
     if out is not None:
-        # saved before the evaluation: a failure there does not lose the fit
-        _save(out, spec, fitted, holdout)
-    evaluation = None if holdout is None else evaluate_run(fitted, holdout, out, threads(spec), progress)
+        _save(out, spec, Run(fitted, holdout, evaluation))
     return Run(fitted, holdout, evaluation)
 
 
@@ -94,33 +99,26 @@ def _exclusive(work_dir: Path, out: Path) -> Iterator[None]:
                 work_dir.rmdir()
 
 
-def evaluate_run(
-    fitted: Fitted,
-    holdout: Holdout,
-    out: Path | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Evaluate on the holdout and attach the rows to the run folder as ``evaluation``."""
-    from landbridge.evaluation.evaluate import evaluate
+def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:
+    """The evaluation of a saved run on the test data stored with it.
 
-    evaluation = evaluate(fitted, holdout, threads=threads, progress=progress or Silent())
-    if out is not None:
-        store.attach(out, "evaluation", "parquet", evaluation.write)
+    A deployed model knows the test events, so what was measured before is returned, not computed again.
+    """
+    if store.deployed(path):
+        return Evaluation.read(store.attached(path, "evaluation"))
+    fitted = store.load(path)
+    holdout = store.load_holdout(path, fitted.history)
+    evaluation = evaluate(fitted, holdout, progress=progress or Silent())
+    store.attach(path, "evaluation", "parquet", evaluation.write)
     return evaluation
 
 
-def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:
-    """Evaluate a saved run on the test data stored with it."""
-    fitted = store.load(path)
-    return evaluate_run(fitted, store.load_holdout(path, fitted.history), path, progress=progress)
-
-
-def _save(out: Path, spec: Spec, fitted: Fitted, holdout: Holdout | None) -> None:
-    store.save(fitted, out)
+def _save(out: Path, spec: Spec, run: Run) -> None:
+    store.save(run.fitted, out, deployed=spec.fit.deploy)
     store.attach(out, "experiment", "toml", lambda file: file.write_bytes(spec.toml()))
-    if holdout is not None:
-        store.save_holdout(out, holdout)
+    if run.holdout is not None and run.evaluation is not None:
+        store.save_holdout(out, run.holdout)
+        store.attach(out, "evaluation", "parquet", run.evaluation.write)
 
 
 def _empty(work_dir: Path) -> None:

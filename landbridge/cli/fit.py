@@ -22,7 +22,18 @@ def command(
     model: Annotated[Text, typer.Option(help="auto (the default), or a name of `landbridge models`.")] = None,
     guard: Annotated[bool, typer.Option(help="Serve the single-domain baseline where it is better.")] = False,
     trials: Annotated[Number, typer.Option(help="Trials of the search for settings, per method.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Seconds of that search, per method.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Seconds of that search: of auto in all, else per method.")
+    ] = None,
+    families: Annotated[
+        str | None, typer.Option(help="Methods of auto, such as ease,ials; default all.")
+    ] = None,
+    settings_of: Annotated[
+        Path | None, typer.Option(help="A run whose method, settings and weights are taken.")
+    ] = None,
+    deploy: Annotated[
+        bool | None, typer.Option("--deploy/--no-deploy", help="After the test, fit on all events. Default.")
+    ] = None,
     users: options.Users = None,
     settings: options.Settings = None,
     dataset: options.Dataset = False,
@@ -53,7 +64,11 @@ def command(
         # None: the option was not given, and the value of an experiment file stays
         "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
-        "fit": {"seed": seed, "threads": threads, "patience": patience},
+        "fit": {"seed": seed, "threads": threads, "patience": patience, "deploy": deploy},
+    }
+    given["model"] |= {
+        "families": None if families is None else families.split(","),
+        "settings_of": None if settings_of is None else str(settings_of),
     }
     given["model"]["settings"] = dict(parse_setting(text) for text in settings or ())
     from_file = len(sources) == 1 and sources[0].endswith(".toml")
@@ -66,7 +81,15 @@ def command(
         show.table(decision_table(result.fitted.decisions))
     if result.evaluation is not None:
         show.table(result.evaluation.summary(wanted.evaluate.metrics))
-    typer.echo(f"Saved in {out}", err=True)
+    typer.echo(_saved(out, wanted.fit.deploy and result.evaluation is not None), err=True)
+
+
+def _saved(out: Path, deployed: bool) -> str:
+    if not deployed:
+        return f"Saved in {out}"
+    return (
+        f"Saved in {out}: the model evaluated above, fitted once more on all events, the test events included"
+    )
 
 
 def _source(sources: list[str]) -> str | list[str]:

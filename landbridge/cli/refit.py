@@ -34,6 +34,7 @@ def command(
     from landbridge.serving.events.store import EventStore
     from landbridge.training.options import FitOptions
 
+    show.warn_of_missing_test_events(run)
     options = FitOptions(progress=Terminal())
     options = options if threads is None else replace(options, threads=threads)
     with closing(EventStore.existing(events)) as store:

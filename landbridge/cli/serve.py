@@ -50,6 +50,7 @@ def command(
     """
     import os
 
+    from landbridge.cli import show
     from landbridge.serving.runtime.server import serve
     from landbridge.serving.runtime.settings import key_from, serve_settings
 
@@ -68,4 +69,5 @@ def command(
         "cors": cors,
         "log_users": log_users,
     }
+    show.warn_of_missing_test_events(run)
     serve(run, serve_settings(given))

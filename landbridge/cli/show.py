@@ -37,6 +37,17 @@ def table(frame: pl.DataFrame) -> None:
     console.print(shown)
 
 
+def warn_of_missing_test_events(run: Path) -> None:
+    """One sentence on standard error where a run's model does not know the events that it was tested on."""
+    from landbridge import store
+
+    if store.lacks_test_events(run):
+        sys.stderr.write(
+            f"{run} was saved without its test events, so each user's last events are unknown to it. "
+            "Fit it again with --deploy to serve them.\n"
+        )
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from landbridge.config import Spec
@@ -11,17 +12,32 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 
 
-def prepare_data(spec: Spec) -> Split | MultiDomain:
-    """The data an experiment is about: divided, or whole where nothing is held out."""
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """``events``: all of them; ``split``: the same divided, or None where nothing is held out."""
+
+    events: MultiDomain
+    split: Split | None
+
+
+def prepare(spec: Spec) -> PreparedData:
+    """The data an experiment is about."""
     from landbridge.data.splitting.splits import with_candidates
 
     data = _read(spec)
     if isinstance(data, MultiDomain) and spec.split.kind == "none":
-        return data
+        return PreparedData(data, None)
     split = _held_out(data, spec) if isinstance(data, MultiDomain) else data
     candidates = spec.split.candidates
     split = with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
-    return split.across() if spec.split.across else split
+    split = split.across() if spec.split.across else split
+    return PreparedData(data if isinstance(data, MultiDomain) else split.test.with_targets(), split)
+
+
+def prepare_data(spec: Spec) -> Split | MultiDomain:
+    """The data an experiment is about: divided, or whole where nothing is held out."""
+    prepared = prepare(spec)
+    return prepared.events if prepared.split is None else prepared.split
 
 
 def _read(spec: Spec) -> MultiDomain | Split:

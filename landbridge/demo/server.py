@@ -1,4 +1,4 @@
-"""The demo as a page: CDIMF on MovieLens with ten genres as domains, evaluated beside its single-domain
+"""The demo as a page: ``auto`` on MovieLens with ten genres as domains, evaluated beside a single-domain
 baseline, and served."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from landbridge import pipeline, store
 from landbridge.config import Spec, validated_spec
 from landbridge.core.progress import Terminal
 from landbridge.datasets.prepare import threads
-from landbridge.demo.terminal import SEED
+from landbridge.demo.terminal import BUDGET, FAMILIES, SEED
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.models.als.ials import IALS
 from landbridge.training.options import FitOptions
@@ -17,12 +17,12 @@ from landbridge.training.options import FitOptions
 SPEC = validated_spec(
     {
         "data": {"dataset": "movielens-1m"},
-        "split": {"kind": "last", "seed": SEED},
-        "model": {"name": "cdimf", "settings": {"factors": 32, "alpha0": 0.1, "reg": 0.01}},
+        "split": {"kind": "latest", "seed": SEED},
+        "model": {"name": "auto", "trials": BUDGET.trials, "seconds": BUDGET.seconds, "families": FAMILIES},
         "fit": {"seed": SEED},
     }
 )
-BASELINE = IALS(factors=32, alpha0=0.1, reg=0.03)
+BASELINE = IALS(alpha0=0.1, reg=20.0)
 
 
 def run(port: int) -> None:
@@ -49,6 +49,6 @@ def fit_into(folder: Path, wanted: Spec) -> None:
     progress = Terminal()
     run = pipeline.run(wanted, folder, progress=progress)
     if run.holdout is not None:
-        alone = BASELINE.fit(run.fitted.history, FitOptions(wanted.fit.seed, threads(wanted)))
+        alone = BASELINE.fit(run.holdout.history, FitOptions(wanted.fit.seed, threads(wanted)))
         evaluation = evaluate(alone, run.holdout, progress=progress)
         store.attach(folder, "baseline", "parquet", evaluation.write)

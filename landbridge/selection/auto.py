@@ -1,28 +1,33 @@
-"""``auto``: tune every candidate method with an equal budget and blend them where that pays off.
+"""``auto``: tune every candidate method, blend them where that pays off, and fit the blend.
 
-Settings and weights are chosen on validation data only. Each method proposes its candidates (``in_auto``),
-and each candidate is searched within its share of the budget. Its best settings become a member of a guarded
-mixture (:mod:`landbridge.selection.guard`), so that every domain and activity group gets the model or the
-blend that ranks best there.
+Settings and weights are chosen on validation data only. Each method proposes its candidates for the data
+(``in_auto``), and each candidate is searched within its share of the budget, quick methods first: what they
+leave goes to the slower ones. Every candidate with its best settings becomes a member of a guarded blend
+(:mod:`landbridge.selection.guard`), so that every domain and activity group gets the model or the blend that
+ranks best there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landbridge.core.deprecation import renamed_argument
+from landbridge.core.errors import SettingsError, unknown
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
-from landbridge.models.base import Method
-from landbridge.models.mixture import POPULARITY, BlendModel
-from landbridge.models.popularity import Popularity
+from landbridge.models.base import Fitted, Method
+from landbridge.models.mixture import BlendModel
 from landbridge.selection.guard import guarded
 from landbridge.selection.search import Budget, tune
 from landbridge.training.options import FitOptions
 
 UNLIMITED = 1000  # trials where only the seconds are limited
+MOMENT = 0.01  # seconds of a search that has none left: it still makes one trial
+DEFAULT = Budget(12, 300.0)  # trials per candidate and seconds in all, where nothing is said
 
 
 @dataclass(frozen=True)
@@ -41,37 +46,84 @@ class Tuning:
 
     def best(self, method: Method, split: Split, options: FitOptions) -> Method:
         """The method with the best settings of a search, or unchanged where nothing is to be tuned."""
+        return self.search(method, split, options)[0]
+
+    def search(self, method: Method, split: Split, options: FitOptions) -> tuple[Method, Fitted | None]:
+        """As ``best``, and the method's model on the training data, where the search has it."""
         if not self.trials and self.seconds is None:
-            return method
+            return method, None
         budget = Budget(self.trials or UNLIMITED, self.seconds)
         # The caller's work_dir belongs to its own fit: trials must not continue it.
         options = replace(options, work_dir=None)
-        return tune(method, split, budget, options, self.metric, work_dir=self.work_dir).method
+        result = tune(method, split, budget, options, self.metric, work_dir=self.work_dir)
+        return result.method, result.fitted
 
 
-def families() -> dict[str, Method]:
-    """Label -> the candidate that a search starts from: what the methods themselves propose."""
-    kinds = [registry.method(name) for name in reversed(registry.names())]  # the order breaks ties of weights
-    return {label: method for kind in kinds for label, method in kind.in_auto().items()}
+def candidates(data: MultiDomain, families: Sequence[str] = ()) -> dict[str, Method]:
+    """Label -> the candidate that a search starts from: what the methods themselves propose for the data.
+
+    ``families``: only these, by a candidate's label or the name of its method. Quick methods come first.
+    """
+    kinds = sorted((registry.method(name) for name in registry.names()), key=lambda kind: kind.relative_cost)
+    proposed = {label: method for kind in kinds for label, method in kind.in_auto(data).items()}
+    known = {*proposed, *(method.name for method in proposed.values())}
+    for family in families:
+        if family not in known:
+            raise SettingsError(unknown("family", family, known))
+    return {
+        label: method
+        for label, method in proposed.items()
+        if not families or label in families or method.name in families
+    }
 
 
 @renamed_argument("work", "work_dir")
 def auto(
     split: Split,
     options: FitOptions | None = None,
-    trials: int = 0,
+    trials: int | None = None,
     seconds: float | None = None,
     work_dir: Path | None = None,
     metric: str = "ndcg@10",
+    families: Sequence[str] = (),
 ) -> BlendModel:
     """Tune all candidate methods, blend them on validation data, and fit the blend on all training data.
 
-    ``trials``: per candidate. ``seconds``: for all searches together. With neither, the candidates keep their
-    default settings. ``work_dir``: a folder that keeps the searches, so that a killed call continues them.
+    ``trials``: per candidate; 0 keeps the candidates' own settings. ``seconds``: for all searches together.
+    With neither, 12 trials each within five minutes. A limit in seconds makes the result depend on the speed
+    of the machine; trials alone do not. ``work_dir``: a folder that keeps the searches, so that a killed call
+    continues them. ``families``: only these methods or candidates.
     """
-    options, candidates = options or FitOptions(), families()
-    share = None if seconds is None else seconds / len(candidates)
-    tuning = Tuning(trials, share, metric, work_dir)
-    tuned = {label: tuning.within(label).best(method, split, options) for label, method in candidates.items()}
-    members: Mapping[str, Method] = {POPULARITY: Popularity(), **tuned}
-    return guarded(members, split, options, metric)
+    options = options or FitOptions()
+    if trials is None and seconds is None:
+        trials, seconds = DEFAULT.trials, DEFAULT.seconds
+    proposed = candidates(split.train, families)
+    tuning = Tuning(trials or 0, seconds, metric, work_dir)
+    members, fitted = tuned_candidates(proposed, split, options, tuning)
+    return guarded(members, split, options, metric, simple_members(members), fitted)
+
+
+def simple_members(members: Mapping[str, Method]) -> list[str]:
+    """The labels of those that learn each domain alone; the first member where there is none."""
+    return [label for label, method in members.items() if method.single_domain] or [next(iter(members))]
+
+
+def tuned_candidates(
+    proposed: Mapping[str, Method], split: Split, options: FitOptions, tuning: Tuning
+) -> tuple[dict[str, Method], dict[str, Fitted]]:
+    """Every candidate with its best settings, and the models of those that the searches have kept.
+
+    Each search gets an equal share of the seconds that are left.
+    """
+    members: dict[str, Method] = {}
+    kept: dict[str, Fitted] = {}
+    left = tuning.seconds
+    for label, method in proposed.items():
+        share = None if left is None else max(left, MOMENT) / (len(proposed) - len(members))
+        began = time.perf_counter()
+        own = replace(tuning.within(label), seconds=share)
+        members[label], fitted = own.search(method, split, options)
+        if fitted is not None:
+            kept[label] = fitted
+        left = None if left is None else left - (time.perf_counter() - began)
+    return members, kept

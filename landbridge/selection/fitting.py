@@ -39,8 +39,8 @@ def fit(
     """
     check(model)
     if model.name == AUTO:
-        return auto(split, options, model.trials, model.seconds, work_dir, metric)
-    tuning = Tuning(model.trials, model.seconds, metric, work_dir)
+        return auto(split, options, model.trials, model.seconds, work_dir, metric, model.families)
+    tuning = Tuning(model.trials or 0, model.seconds, metric, work_dir)
     given = registry.method(model.name).from_settings(model.settings)
     method = tuning.within("method").best(given, split, options)
     if not model.guard:
@@ -52,6 +52,11 @@ def fit(
 def fit_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:
     """Fit an experiment's model; open settings, epochs and weights are chosen on validation data."""
     model = spec.model
+    if model.settings_of is not None:
+        from landbridge import store
+
+        data = split.test.history if isinstance(split, Split) else split
+        return store.load(model.settings_of).fit_on(data, options.within("fit"))
     if not (model.name == AUTO or model.guard or model.trials or model.seconds):
         return _plain(spec, split, options)
     if isinstance(split, MultiDomain):

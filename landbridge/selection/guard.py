@@ -1,26 +1,28 @@
 """The guard against negative transfer: choose on validation data which model serves which users.
 
-Members are fitted on the training part, blends of them are ranked on the validation part
-(:mod:`landbridge.selection.blend`), and every domain and activity group takes the vector with the best
-estimate. A domain gives up its own best simple model (single-domain baseline or popularity) only for a vector
-whose gain over it is above a small loss with 95 % confidence:
+Members are fitted on the training part, blends of them are evaluated on the validation part
+(:mod:`landbridge.selection.blend`), and every domain and activity group takes the rule with the best
+estimate. A domain gives up its own best single-domain model only if what it gains by that over its validation
+pairs is above a small loss with 95 % confidence,
 
-    e_cw - e_cb - 1.645 se_cw > -0.01 e_cb                                                             (1)
+    mean_t (v_t,chosen - v_t,b) - 1.645 se > -0.01 mean_t v_tb                                         (1)
 
-with b the simple model that is best over the whole domain. An activity group of which no domain has a
-validation pair stays with b. The members are then fitted again on the history of the
-test data; the weights stay.
+with b the single-domain model that is best over the whole domain. Where the domain as a whole does not pass,
+a group still takes a rule that passes by itself, with its estimate and standard error in (1), and else b. An
+activity group without any validation pair borrows the decision of the nearest group that has some. The
+members are then fitted again on the history of the test data; the weights stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.core.types import Float64, Values
+from landbridge.core.types import Float64, Int64, Values
 from landbridge.data.activity import ACTIVITY
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models.als.ials import IALS
@@ -28,6 +30,8 @@ from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import POPULARITY, SINGLE_DOMAIN, BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend
+from landbridge.selection.calibration import calibrated
+from landbridge.selection.pool import build_pool
 from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
@@ -83,18 +87,24 @@ def guarded(
     options: FitOptions,
     metric: str = "ndcg@10",
     simple: Sequence[str] = SIMPLE,
+    fitted: Mapping[str, Fitted] = MappingProxyType({}),
 ) -> BlendModel:
     """Decide the weights on validation data and fit the members that have one on the test history.
 
-    ``methods``: label -> method; those named in ``simple`` use one domain at a time. The decisions are the
-    log of the fitted model.
+    ``methods``: label -> method; those named in ``simple`` use one domain at a time. ``fitted``: models of
+    some of them on ``split.train``, if there are any. The decisions are the log of the result.
     """
     choosing = options.within("choose")
-    members = {label: m.fit(split.train, choosing.within(label)) for label, m in methods.items()}
+    members = {
+        label: fitted[label] if label in fitted else method.fit(split.train, choosing.within(label))
+        for label, method in methods.items()
+    }
     decisions = decide(members, split.valid, options, metric, simple)
-    # only members that have a weight somewhere are fitted again
-    fitted = mixture_of(methods, decisions).fit(split.test.history, options.within("fit"))
-    return replace(fitted, log=tuple(asdict(decision) for decision in decisions))
+    mixture = mixture_of(methods, decisions)
+    serving = {label: members[label] for label in mixture.members}
+    mixture = calibrated(BlendModel(split.train, mixture, (), serving), split.valid, options.seed)
+    blended = mixture.fit(split.test.history, options.within("fit"))
+    return replace(blended, log=tuple(asdict(decision) for decision in decisions))
 
 
 def mixture_of(methods: Mapping[str, Method], decisions: Sequence[Decision]) -> Mixture:
@@ -126,28 +136,26 @@ def decide(
     simple: Sequence[str] = SIMPLE,
 ) -> list[Decision]:
     """One decision per domain and activity group, from members fitted on ``valid.history``."""
-    tried = blend.evaluate_blends(members, valid, metric, options.threads, options.progress)
-    evidence = _Evidence.of(tried, simple, options.seed)
-    return [
-        _decided(evidence, place, row) for place in range(len(tried.domains)) for row in range(len(ACTIVITY))
-    ]
+    pool = build_pool(members, valid, metric, options.threads, options.progress, options.seed)
+    evidence = _Evidence.of(blend.blend_trials(pool, options.seed), simple, options.seed)
+    return [decision for place in range(len(pool.domains)) for decision in _domain_decisions(evidence, place)]
 
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """Shrunken estimates of all cells (C, W), and per simple model the standard errors of the differences
-    from it (C, W)."""
+    """Shrunken estimates of all cells (C, R), and per simple model the standard errors of the differences
+    from it (C, R)."""
 
     tried: blend.BlendTrials
     sums: blend.CellSums
-    estimate_CW: Float64
+    estimate_CR: Float64
     errors: Mapping[str, Float64]
 
     @classmethod
     def of(cls, tried: blend.BlendTrials, simple: Sequence[str], seed: int) -> _Evidence:
         kappa, _ = blend.chosen_kappa(tried, seed)
-        sums = blend.CellSums.of(tried.cell_T, tried.value_TW, tried.cells)
-        errors = {label: blend.standard_errors(tried, kappa, tried.only(label)) for label in simple}
+        sums = blend.CellSums.of(tried.cell_T, tried.value_TR, tried.cells)
+        errors = {label: blend.standard_errors(tried, kappa, tried.labels.index(label)) for label in simple}
         return cls(tried, sums, blend.estimates(sums, kappa), errors)
 
     def best_simple(self, domain: int) -> str:
@@ -155,36 +163,58 @@ class _Evidence:
         cells = slice(domain * len(ACTIVITY), (domain + 1) * len(ACTIVITY))
         # with own pairs the plain mean decides; a domain without any has only the shrunken estimates
         seen = self.sums.count_C[cells].sum() > 0
-        value_W = (self.sums.total_CW if seen else self.estimate_CW)[cells].sum(axis=0)
-        return max(self.errors, key=lambda label: value_W[self.tried.only(label)])
+        value_R = (self.sums.total_CR if seen else self.estimate_CR)[cells].sum(axis=0)
+        return max(self.errors, key=lambda label: value_R[self.tried.labels.index(label)])
 
-    def has_pairs(self, group: int) -> bool:
-        """Whether any domain has validation pairs of this activity group."""
-        return bool(self.sums.count_C[group :: len(ACTIVITY)].sum())
+    def nearest_group(self, group: int) -> int:
+        """The nearest activity group of which any domain has validation pairs; of two, the less active."""
+        pairs_G = self.sums.count_C.reshape(-1, len(ACTIVITY)).sum(axis=0)
+        return min(np.flatnonzero(pairs_G).tolist(), key=lambda other: (abs(other - group), other))
+
+    def passes(self, domain: int, base: int, rule_G: Int64) -> bool:
+        """Eq. (1) over all validation pairs of a domain, for the rule of each activity group."""
+        own_T = np.flatnonzero(self.tried.domain_T == domain)
+        if len(own_T) < 2:
+            return False
+        value_TR = self.tried.value_TR[own_T].astype(np.float64)
+        base_T = value_TR[:, base]
+        gain_T = value_TR[np.arange(len(own_T)), rule_G[self.tried.group_T[own_T]]] - base_T
+        error = gain_T.std(ddof=1) / np.sqrt(len(own_T))
+        return bool(gain_T.mean() - ONE_SIDED * error > -ALLOWED_LOSS * base_T.mean())
 
 
-def _decided(evidence: _Evidence, domain: int, group: int) -> Decision:
-    tried, cell = evidence.tried, domain * len(ACTIVITY) + group
+def _domain_decisions(evidence: _Evidence, domain: int) -> Iterator[Decision]:
+    """One decision per activity group of a domain."""
     simple = evidence.best_simple(domain)
-    base, estimate_W = tried.only(simple), evidence.estimate_CW[cell]
-    lower_W = estimate_W - estimate_W[base] - ONE_SIDED * evidence.errors[simple][cell]
-    sure_W = (lower_W > -ALLOWED_LOSS * estimate_W[base]) & evidence.has_pairs(group)  # Eq. (1)
-    # the simple model is always allowed, so that there is a choice
-    sure_W[base] = True
-    best = int(np.where(sure_W, estimate_W, -np.inf).argmax())
-    weights = zip(tried.labels, tried.weight_WM[best].tolist(), strict=True)
-    return Decision(
-        tried.domains[domain],
-        list(ACTIVITY)[group],
-        int(evidence.sums.count_C[cell]),
-        {label: round(weight, 6) for label, weight in weights if weight > 0},
-        simple,
-        float(estimate_W[best]),
-        float(estimate_W[base]),
-        float(lower_W[best]),
-        bool(estimate_W.max() > estimate_W[best]),
-        {label: float(estimate_W[tried.only(label)]) for label in tried.labels},
-    )
+    base = evidence.tried.labels.index(simple)
+    source_G = np.array([evidence.nearest_group(group) for group in range(len(ACTIVITY))])
+    estimate_GR = evidence.estimate_CR[domain * len(ACTIVITY) + source_G]
+    error_GR = evidence.errors[simple][domain * len(ACTIVITY) + source_G]
+    lower_GR = estimate_GR - estimate_GR[:, [base]] - ONE_SIDED * error_GR
+    sure_GR = lower_GR > -ALLOWED_LOSS * estimate_GR[:, [base]]  # Eq. (1) of a group
+    sure_GR[:, base] = True  # the simple model is always allowed, so that there is a choice
+    best_G = estimate_GR.argmax(axis=1)
+    if not evidence.passes(domain, base, best_G):
+        best_G = np.where(sure_GR, estimate_GR, -np.inf).argmax(axis=1)
+    for group, rule in enumerate(best_G.tolist()):
+        yield Decision(
+            evidence.tried.domains[domain],
+            list(ACTIVITY)[group],
+            int(evidence.sums.count_C[domain * len(ACTIVITY) + group]),
+            _weights(evidence.tried, rule, domain * len(ACTIVITY) + int(source_G[group])),
+            simple,
+            float(estimate_GR[group, rule]),
+            float(estimate_GR[group, base]),
+            float(lower_GR[group, rule]),
+            bool(estimate_GR[group].max() > estimate_GR[group, rule]),
+            dict(zip(evidence.tried.labels, estimate_GR[group].tolist(), strict=False)),
+        )
+
+
+def _weights(tried: blend.BlendTrials, rule: int, cell: int) -> dict[str, float]:
+    """The members that serve a cell under a rule, and their weights."""
+    weight_M = tried.weight_RCM[rule, cell].tolist()
+    return {label: round(w, 6) for label, w in zip(tried.labels, weight_M, strict=True) if w > 0}
 
 
 def decision_table(decisions: Sequence[Values]) -> pl.DataFrame:

@@ -7,7 +7,7 @@ therefore ends with the same result: its unfinished trial is marked as failed an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,17 +48,19 @@ def open_study(folder: Path | None, identity: Values) -> Iterator[Study]:
         yield study
 
 
-def suggest(study: Study, seed: int, space: Mapping[str, BaseDistribution], start: Values) -> Trial:
-    """The next trial; the first one is ``start``."""
+def suggest(
+    study: Study, seed: int, space: Mapping[str, BaseDistribution], starts: Sequence[Mapping[str, Any]]
+) -> Trial:
+    """The next trial; the first ones are ``starts``."""
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
     number = len(finished_trials(study))
     chance = generator(seed, "tuning", str(number))
-    # a new sampler per trial, seeded by its number: a resumed search draws what the killed one would have
-    study.sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=int(chance.integers(2**32)))
-    if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        study.enqueue_trial(dict(start))
+    random_trials = max(RANDOM_TRIALS - len(starts), 2)
+    study.sampler = TPESampler(n_startup_trials=len(starts) + random_trials, seed=int(chance.integers(2**32)))
+    if number < len(starts) and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.enqueue_trial(dict(starts[number]))
     return study.ask(dict(space))
 
 

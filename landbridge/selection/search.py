@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING
 from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import DivergenceError, SettingsError
 from landbridge.core.progress import Silent
-from landbridge.core.types import Record
+from landbridge.core.types import Record, Values
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models.base import Fitted, Method
 from landbridge.models.search_space import Space
 from landbridge.selection import optuna_study
-from landbridge.selection.search_space import distributions, start, validate_space
+from landbridge.selection.search_space import distributions, starts, validate_space
 from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
@@ -25,9 +27,16 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+PAIRS, LEAST_PAIRS = 10_000, 500  # validation pairs of a trial in all, and at least of each domain
+VALIDATIONS = 6  # at most so many validations of a trial with epochs
+
+
 @dataclass(frozen=True)
 class Budget:
-    """At most ``trials``; no trial starts after ``seconds`` of fitting and validation (None: no limit)."""
+    """At most ``trials``, for ``seconds`` of fitting and validation (None: no limit).
+
+    After that no trial starts, and one under way ends at its next validation with what it has reached.
+    """
 
     trials: int = 20
     seconds: float | None = None
@@ -45,7 +54,8 @@ class TuningResult:
 
     ``trials``: one row per trial: its settings, value (of the best epoch), epochs (up to the best one),
     state (complete, pruned or diverged), seconds of fitting and validation. ``seconds`` are those of this
-    call, ``overhead_seconds`` the part of them that was neither fitting nor validating.
+    call, ``overhead_seconds`` the part of them that was neither fitting nor validating. ``fitted``: the model
+    that reached the value, where this call fitted it.
     """
 
     method: Method
@@ -53,6 +63,7 @@ class TuningResult:
     trials: pl.DataFrame
     seconds: float
     overhead_seconds: float
+    fitted: Fitted | None = None
 
 
 @renamed_argument("storage", "work_dir")
@@ -67,27 +78,25 @@ def tune(
 ) -> TuningResult:
     """Search ``space`` (the method's own by default), starting with the method's own settings.
 
-    ``work_dir``: a folder; a killed search continues from it with the same result. Raises StoreError if the
-    folder holds another search, and DivergenceError if every trial diverged.
+    Trials are compared on at most ``PAIRS`` validation pairs. ``work_dir``: a folder; a killed search
+    continues from it with the same result. Raises StoreError if the folder holds another search, and
+    DivergenceError if every trial diverged.
     """
     from landbridge.evaluation.evaluate import Validator
 
     began = time.perf_counter()
     space = validate_space(type(method).space if space is None else space, type(method))
-    shared = _Search(method, space, split.valid, Validator(split.valid, metric, options.threads), options)
+    compared = split.valid.sample(max(PAIRS // max(len(split.valid.targets), 1), LEAST_PAIRS), options.seed)
+    shared = _Search(method, space, split.valid, Validator(compared, metric, options.threads), options)
     with optuna_study.open_study(work_dir, shared.identity(metric)) as study:
-        busy = _run(study, shared, budget)
-        # a folder may hold more trials, of a call with a larger budget
+        busy, kept = _run(study, shared, budget)
         trials = optuna_study.finished_trials(study)[: _allowed(budget, space)]
     best = _best(trials, method)
     seconds = time.perf_counter() - began
-    return TuningResult(
-        method.with_settings(best.params | best.user_attrs["stopped"]),
-        _value(best),
-        _table(trials, space, method),
-        seconds,
-        seconds - busy,
-    )
+    chosen = method.with_settings(best.params | best.user_attrs["stopped"])
+    fitted = kept.fitted if kept.number == best.number else None
+    table = _table(trials, space, method)
+    return TuningResult(chosen, _value(best), table, seconds, seconds - busy, fitted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,78 +117,118 @@ class _Search:
             "space": {name: [type(values).__name__, asdict(values)] for name, values in self.space.items()},
             "data": self.valid.fingerprint,
             "metric": metric,
+            "pairs": PAIRS,
             "seed": self.options.seed,
             "patience": self.options.patience,
         }
 
-    def fit(self, trial: Trial, watch: _Watch) -> float:
-        """Fit with the trial's settings and validate after every epoch, or once if there are no epochs.
+    def fit(self, trial: Trial, watch: _Watch) -> tuple[float, Method, Fitted | None]:
+        """Fit with the trial's settings; validate some of the epochs, or once if there are none.
 
-        Returns the best value (of the last phase) and records the number of epochs that reach it.
+        Returns the best value (of the last phase), the method with the number of epochs that reaches it, and
+        the model that was best. The number of epochs is kept with the trial.
         """
         method = self.method.with_settings(trial.params)
-        options = replace(self.options, validate=watch, work_dir=None, progress=Silent())
-        fitted = method.fit(self.valid.history, options)
-        if not watch.values:
-            watch(fitted)
-        validated = [record for record in fitted.log if "valid" in record] or [
-            {"epoch": epoch, "valid": value} for epoch, value in enumerate(watch.values)
-        ]
-        given, stopped = method.flat(), method.stopped(validated).flat()
+        options = replace(
+            self.options, validate=watch, validate_every=watch.every, work_dir=None, progress=Silent()
+        )
+        log: Sequence[Values] = ()
+        with suppress(_OutOfTimeError):
+            fitted = method.fit(self.valid.history, options)
+            log = fitted.log
+            if not watch.values:
+                watch(fitted)
+        validated = [record for record in log if "valid" in record] or watch.records()
+        best = method.stopped(validated)
+        given, stopped = method.flat(), best.flat()
         trial.set_user_attr("stopped", {key: stopped[key] for key in given if stopped[key] != given[key]})
         trial.set_user_attr("epochs", stopped.get("epochs"))
-        # only the last phase has the model that is returned
         last = validated[-1].get("phase")
-        return max(float(record["valid"]) for record in validated if record.get("phase") == last)
+        value = max(float(record["valid"]) for record in validated if record.get("phase") == last)
+        return value, best, watch.best
+
+
+class _OutOfTimeError(Exception):
+    """The seconds of the search are over while a trial is being fitted."""
 
 
 @dataclass
 class _Watch:
-    """Validates a trial epoch by epoch and reports to Optuna, whose own seconds are counted apart."""
+    """Validates a trial and reports to Optuna, whose own seconds are counted apart.
+
+    ``every``: epochs between validations. ``until``: when the time is over, by ``time.perf_counter``.
+    """
 
     trial: Trial
     validate: Callable[[Fitted], float]
+    every: int
+    until: float
     values: list[float] = field(default_factory=list)
+    best: Fitted | None = None
     reporting_seconds: float = 0.0
 
     def __call__(self, fitted: Fitted) -> float:
         from optuna import TrialPruned
 
         value = self.validate(fitted)
+        if value > max(self.values, default=-math.inf):
+            self.best = fitted
         began = time.perf_counter()
-        self.trial.report(value, len(self.values))
+        self.trial.report(value, len(self.values) * self.every)
         self.values.append(value)
         should_prune = self.trial.should_prune()
         self.reporting_seconds += time.perf_counter() - began
         if should_prune:
             raise TrialPruned
+        if time.perf_counter() > self.until:
+            raise _OutOfTimeError
         return value
 
+    def records(self) -> list[Record]:
+        """The validations as records of a log: after which epoch, and the value."""
+        return [
+            {"epoch": (place + 1) * self.every - 1, "valid": value} for place, value in enumerate(self.values)
+        ]
 
-def _run(study: Study, shared: _Search, budget: Budget) -> float:
-    """Run trials until the budget is spent. Returns the seconds of fitting and validation."""
-    allowed, busy = _allowed(budget, shared.space), 0.0
-    space, first = distributions(shared.space), start(shared.space, shared.method.flat())
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """The best trial of this call so far: its number, value, method and model."""
+
+    number: int = -1
+    value: float = -math.inf
+    method: Method | None = None
+    fitted: Fitted | None = None
+
+
+def _run(study: Study, shared: _Search, budget: Budget) -> tuple[float, _Kept]:
+    """Run trials until the budget is spent. Returns the seconds of fitting and validation, and the best."""
+    allowed, busy, kept = _allowed(budget, shared.space), 0.0, _Kept()
+    space, first = distributions(shared.space), starts(shared.space, shared.method)
     with shared.options.progress.task(f"tuning {shared.method.name}", allowed) as task:
-        while len(trials := optuna_study.finished_trials(study)) < allowed and not _spent(trials, budget):
+        while len(trials := optuna_study.finished_trials(study)) < allowed and _left(trials, budget) > 0:
             trial = optuna_study.suggest(study, shared.options.seed, space, first)
-            busy += _try(study, trial, shared)
+            until = time.perf_counter() + _left(trials, budget)
+            seconds, result = _try(study, trial, shared, until)
+            busy, kept = busy + seconds, max(kept, result, key=lambda each: each.value)
             values = [
                 _value(each) for each in optuna_study.finished_trials(study) if each.intermediate_values
             ]
             task.step(len(trials) + 1, {"best": max(values, default=float("nan"))})
-    return busy
+    return busy, kept
 
 
-def _try(study: Study, trial: Trial, shared: _Search) -> float:
+def _try(study: Study, trial: Trial, shared: _Search, until: float) -> tuple[float, _Kept]:
     """Run one trial and report its outcome to Optuna. Returns its seconds of fitting and validation."""
     from optuna import TrialPruned
     from optuna.trial import TrialState
 
-    watch = _Watch(trial, shared.validate)
-    began, state, value = time.perf_counter(), TrialState.PRUNED, None
+    epochs = int(shared.method.with_settings(trial.params).flat().get("epochs", 0))
+    # without epochs there is nothing that could end early: the one validation is that of the whole fit
+    watch = _Watch(trial, shared.validate, max(1, -(-epochs // VALIDATIONS)), until if epochs else math.inf)
+    began, state, result = time.perf_counter(), TrialState.PRUNED, _Kept()
     try:
-        value = shared.fit(trial, watch)
+        result = _Kept(trial.number, *shared.fit(trial, watch))
         state = TrialState.COMPLETE
     except TrialPruned:
         pass
@@ -187,8 +236,8 @@ def _try(study: Study, trial: Trial, shared: _Search) -> float:
         trial.set_user_attr("diverged", str(error))
     busy = time.perf_counter() - began - watch.reporting_seconds
     trial.set_user_attr("seconds", busy)
-    study.tell(trial, value, state)
-    return busy
+    study.tell(trial, result.value if state == TrialState.COMPLETE else None, state)
+    return busy, result
 
 
 def _allowed(budget: Budget, space: Space) -> int:
@@ -196,11 +245,12 @@ def _allowed(budget: Budget, space: Space) -> int:
     return budget.trials if space else 1
 
 
-def _spent(trials: list[FrozenTrial], budget: Budget) -> bool:
-    if not trials or budget.seconds is None:
-        return False
-    # seconds of finished trials, not of the clock: a resumed search ends after the same trial
-    return budget.seconds <= sum(float(trial.user_attrs["seconds"]) for trial in trials)
+def _left(trials: list[FrozenTrial], budget: Budget) -> float:
+    """Seconds that are left; the first trial always has some."""
+    if budget.seconds is None:
+        return math.inf
+    spent = sum(float(trial.user_attrs["seconds"]) for trial in trials)
+    return budget.seconds - spent
 
 
 def _best(trials: list[FrozenTrial], method: Method) -> FrozenTrial:
@@ -228,8 +278,8 @@ def _epochs(trial: FrozenTrial, method: Method) -> int | None:
     """The number of epochs up to the best one; None without epochs or without a validation."""
     if not trial.intermediate_values or not method.has_epochs:
         return None
-    reported = trial.intermediate_values
-    reached = max(sorted(reported), key=reported.__getitem__) + 1
+    values = trial.intermediate_values
+    reached = max(sorted(values), key=values.__getitem__) + 1
     return int(trial.user_attrs.get("epochs", reached))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import dotted, schema
-from landbridge.core.types import Record, Values
+from landbridge.core.types import Values
 from landbridge.models.base import Method
 from landbridge.models.search_space import Choice, Range, Real, Space, Whole
 
@@ -47,9 +47,14 @@ def validate_space(space: Space, method: type[Method]) -> Space:
     return space
 
 
-def start(space: Space, settings: Values) -> Record:
-    """The settings of the first trial: the method's own, clipped to the space."""
-    return {name: values.nearest(settings[name]) for name, values in space.items()}
+def starts(space: Space, method: Method) -> list[dict[str, Any]]:
+    """The settings of the first trials, clipped to the space: the method's own, then its ``starts``."""
+    own = method.flat()
+    first = [
+        {name: values.nearest({**own, **known}[name]) for name, values in space.items()}
+        for known in ({}, *type(method).starts)
+    ]
+    return [trial for place, trial in enumerate(first) if trial not in first[:place]]
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:

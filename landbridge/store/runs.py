@@ -18,15 +18,17 @@ from landbridge.store import serialization
 from landbridge.store.folder import FORMAT, VERSION, attach, prepare, publish, read_manifest, verified_file
 
 
-def save(fitted: Fitted, path: str | Path) -> None:
+def save(fitted: Fitted, path: str | Path, *, deployed: bool = False) -> None:
     """Write a fitted model as a run folder, or replace the run there.
+
+    ``deployed``: the model knows all events, those of a test part included.
 
     A kill at any moment leaves the old run or the new one. Other folders are never touched.
     """
     folder = Path(path)
     prepare(folder)
     with locked(folder):
-        publish(folder, _manifest(fitted), _write_files(fitted, folder))
+        publish(folder, _manifest(fitted, deployed), _write_files(fitted, folder))
 
 
 def load(path: str | Path) -> Fitted:
@@ -62,11 +64,25 @@ def load_holdout(path: str | Path, history: MultiDomain) -> Holdout:
             raise StoreError(f"The run {folder} was fitted without a test part; fit it again with a split.")
         arrays, about = read_arrays(verified_file(folder, manifest, "holdout"))
     if about["known"] != history.fingerprint:
-        raise StoreError(f"The test part in {folder} was held out of other data than the model knows.")
+        raise StoreError(
+            f"The test part in {folder} was held out of other data than the model knows; "
+            "fit with --no-deploy to keep a model that does not know its test events."
+        )
     return serialization.holdout_from(arrays, about, history)
 
 
-def _manifest(fitted: Fitted) -> Record:
+def deployed(path: str | Path) -> bool:
+    """Whether the run's model knows its test events, so that only its stored evaluation is honest."""
+    manifest = read_manifest(Path(path))
+    return bool(manifest.get("deployed", False)) and "holdout" in manifest.get("files", {})
+
+
+def lacks_test_events(path: str | Path) -> bool:
+    """Whether the run has a test part whose events its model does not know."""
+    return "holdout" in read_manifest(Path(path)).get("files", {}) and not deployed(path)
+
+
+def _manifest(fitted: Fitted, deployed: bool) -> Record:
     from landbridge.version import __version__
 
     return {
@@ -78,6 +94,7 @@ def _manifest(fitted: Fitted) -> Record:
         "method": fitted.method.name,
         "domains": list(fitted.history.domain_names),
         "data": fitted.history.fingerprint,
+        "deployed": deployed,
         **({"decisions": list(fitted.decisions)} if fitted.decisions else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -16,6 +16,7 @@ WAIT = 60.0  # seconds until a fit must have left a checkpoint
 CASES = {
     "consensus": ("fit", ["--model", "cdimf"]),
     "joined": ("fit", ["--model", "ials", "--set", "sharing=joined"]),
+    "deployed": ("deploy", ["--model", "ials"]),
     "choosing": ("choose", ["--model", "ials", "--patience", "1000"]),
 }
 
@@ -25,6 +26,7 @@ def test_a_killed_fit_resumes_bit_for_bit(case: str, tmp_path: Path) -> None:
     phase, model = CASES[case]
     words = ["fit", *event_files(tmp_path), "--users", "shared", *model, "--threads", 1, "--seed", 3]
     words += ["--set", "factors=8", "--set", f"epochs={EPOCHS}"]
+    words += [] if phase == "deploy" else ["--no-deploy"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     checkpoint = tmp_path / "killed.checkpoint" / phase / "checkpoint.safetensors"
     kill_at(checkpoint, [*words, "--out", killed])
@@ -35,14 +37,14 @@ def test_a_killed_fit_resumes_bit_for_bit(case: str, tmp_path: Path) -> None:
     assert 0 < epochs_done < EPOCHS
     assert stored(killed, "arrays").name == stored(whole, "arrays").name  # named after the content
     assert stored(killed, "arrays").read_bytes() == stored(whole, "arrays").read_bytes()
-    if phase == "fit":
+    if phase != "choose":
         assert "marked" in stored(killed, "log").read_text().splitlines()[0]
     assert not checkpoint.parent.parent.exists()
 
 
 def test_without_resume_a_fit_begins_anew(tmp_path: Path) -> None:
     words = ["fit", *event_files(tmp_path), "--users", "shared", "--model", "ials", "--threads", 1]
-    words += ["--set", "factors=4", "--set", f"epochs={EPOCHS}", "--out", tmp_path / "run"]
+    words += ["--set", "factors=4", "--set", f"epochs={EPOCHS}", "--out", tmp_path / "run", "--no-deploy"]
     checkpoint = tmp_path / "run.checkpoint" / "fit" / "checkpoint.safetensors"
     kill_at(checkpoint, words)
     mark(checkpoint)

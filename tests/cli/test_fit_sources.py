@@ -13,7 +13,7 @@ from landbridge import store
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.evaluate import Evaluation
 
-COUNTING = ("--users", "shared", "--model", "popularity", "--seed", 3)
+COUNTING = ("--users", "shared", "--model", "popularity", "--seed", 3, "--no-deploy")
 
 
 def kept(folder: Path) -> tuple[Holdout, Evaluation]:
@@ -106,7 +106,7 @@ def test_candidates_are_drawn_once_and_kept(split: str, tmp_path: Path) -> None:
 
 
 def test_a_known_data_set_with_its_own_split_and_candidates(real_data: Path, tmp_path: Path) -> None:
-    run("fit", "sport-phone", "--dataset", "--model", "popularity", "--out", tmp_path / "run")
+    run("fit", "sport-phone", "--dataset", "--model", "popularity", "--no-deploy", "--out", tmp_path / "run")
     holdout, evaluation = kept(tmp_path / "run")
     assert evaluation.protocol == "1+99"
     assert sum(len(events) for events in holdout.history.domains.values()) > 50_000
@@ -115,7 +115,7 @@ def test_a_known_data_set_with_its_own_split_and_candidates(real_data: Path, tmp
 
 def test_a_known_data_set_to_be_split(real_data: Path, tmp_path: Path) -> None:
     words = ("--model", "ials", "--set", "factors=8", "--set", "epochs=2", "--out", tmp_path / "run")
-    run("fit", "food-kitchen", "--dataset", "--split", "temporal", *words)
+    run("fit", "food-kitchen", "--dataset", "--split", "temporal", "--no-deploy", *words)
     holdout, evaluation = kept(tmp_path / "run")
     assert evaluation.protocol == "full"
     n_events = holdout.history.n_events + sum(len(targets) for targets in holdout.targets.values())

@@ -11,7 +11,7 @@ from commands import event_files, run
 def test_the_option_writes_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit", *event_files(tmp_path), "--users", "shared", "--model", "cdimf", "--patience", 2]
     words += ["--set", "factors=4", "--set", "epochs=4", "--threads", 1, "--out", tmp_path / "run"]
-    run(*words, "--tensorboard", tmp_path / "curves")
+    run(*words, "--no-deploy", "--tensorboard", tmp_path / "curves")
     files = sorted((tmp_path / "curves").glob("*/*"))
     assert [path.parent.name for path in files] == ["CDIMF-1", "CDIMF-2"]
     chosen, last = (path.read_bytes() for path in files)

@@ -21,7 +21,7 @@ SMALL = (
     "--split",
     "random",
 )
-QUICK = [word for each in ("factors=4", "tower=[4]", "epochs=1") for word in ("--set", each)]
+QUICK = [word for each in ("factors=4", "network.tower=[4]", "epochs=1") for word in ("--set", each)]
 
 
 def run(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> tuple[int, str, str]:
@@ -51,7 +51,7 @@ def test_tables_and_a_verdict_twice_the_same(tmp_path: Path, capsys: pytest.Capt
         (("--sharing", "all"), "Unknown sharing 'all'"),
         (("--complexity", "size"), "Unknown complexity 'size'"),
         (("--model", "ials"), "ials cannot be balanced"),
-        (("--set", "balance=none"), "balance is what is compared here"),
+        (("--set", "balance.kind=none"), "balance.kind is what is compared here"),
         (("--set", "epochs"), "'epochs' is no setting"),
         (("--grid", 0), "grid and seeds must be 1 or more"),
         (("--split", "none"), "data 1, split, kind"),

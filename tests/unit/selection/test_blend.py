@@ -15,6 +15,7 @@ from landbridge.models.als.ials import IALS
 from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend
+from landbridge.selection.pool import Pool, build_pool
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -22,11 +23,11 @@ METHODS = {"popularity": Popularity(), "alone": IALS(4, epochs=2), "joined": IAL
 
 
 def simple_trials() -> blend.BlendTrials:
-    """Random values of 300 pairs of two domains and five activity groups, under 6 weight vectors."""
+    """Random values of 300 pairs of two domains and five activity groups, under 6 rules."""
     rng = np.random.default_rng(3)
     return blend.BlendTrials(
         rng.random((300, 6)).astype(np.float32),
-        blend.simplex(3, 2),
+        np.zeros((6, 2 * len(ACTIVITY), 3), np.float32),
         rng.integers(0, 2, 300),
         rng.integers(0, 5, 300),
         rng.integers(0, 80, 300),
@@ -35,13 +36,54 @@ def simple_trials() -> blend.BlendTrials:
     )
 
 
-@pytest.mark.parametrize(("members", "steps", "count"), [(1, 3, 1), (2, 4, 5), (3, 10, 66), (4, 7, 120)])
-def test_the_simplex_is_whole(members: int, steps: int, count: int) -> None:
-    weight_WM = blend.simplex(members, steps)
-    assert weight_WM.shape == (count, members)
-    assert len(np.unique(weight_WM.round(5), axis=0)) == count
-    np.testing.assert_allclose(weight_WM.sum(axis=1), 1, rtol=1e-6)
-    assert (weight_WM >= 0).all()
+def planted_pool(entries: int = 12) -> Pool:
+    """400 pairs whose item the first member ranks well in domain a, the second in b, the third nowhere."""
+    rng = np.random.default_rng(0)
+    domain_T = rng.integers(0, 2, 400)
+    z_NM = rng.normal(size=(400 * entries, 3)).astype(np.float32)
+    own_TM = rng.normal(size=(400, 3)).astype(np.float32)
+    own_TM[np.arange(400), domain_T] += 2
+    offsets = np.arange(401) * entries
+    group_T, user_T = rng.integers(0, 3, 400), np.arange(400)
+    return Pool(offsets, z_NM, own_TM, domain_T, group_T, user_T, ("a", "b"), ("x", "y", "z"), "ndcg@5")
+
+
+def test_greedy_selection_is_that_of_every_prefix_tried_by_hand() -> None:
+    pool = planted_pool()
+    pairs, count_M, best = np.flatnonzero(pool.domain_T == 0), np.zeros(3), (-1.0, np.zeros(3))
+    for step in range(6):
+        trials = [(count_M + one) / (step + 1) for one in np.eye(3)]
+        means = [float(pool.values(weights[None], pairs).mean(dtype=np.float64)) for weights in trials]
+        count_M = count_M + np.eye(3)[int(np.argmax(means))]
+        if max(means) > best[0] + 1e-9:
+            best = (max(means), count_M / count_M.sum())
+    np.testing.assert_allclose(pool.greedy(pairs, 6), best[1], rtol=1e-6)
+
+
+def test_greedy_rules_learn_what_each_domain_wants() -> None:
+    tried = blend.blend_trials(planted_pool(), 0)
+    domain = len(tried.labels) + blend.GREEDY.index("domain")
+    weight_CM = tried.weight_RCM[domain]
+    assert weight_CM[0].argmax() == 0
+    assert weight_CM[len(ACTIVITY)].argmax() == 1
+    np.testing.assert_allclose(tried.weight_RCM.sum(axis=2), 1, rtol=1e-5)
+    mean_R = tried.value_TR.mean(axis=0)
+    assert mean_R[domain] > mean_R[: len(tried.labels)].max() + 0.05
+
+
+def test_cross_fitting_gives_luck_no_credit() -> None:
+    """Members that are all noise: greedy weights look better than chance where they were made, not here."""
+    rng = np.random.default_rng(1)
+    pool = planted_pool()
+    noise = replace(
+        pool,
+        z_NM=rng.normal(size=pool.z_NM.shape).astype(np.float32),
+        own_TM=rng.normal(size=pool.own_TM.shape).astype(np.float32),
+    )
+    chosen_M = noise.greedy(np.arange(len(noise)), 40)
+    optimistic = noise.values(chosen_M[None]).mean()
+    honest = blend.blend_trials(noise, 0).value_TR[:, len(noise.labels)].mean()
+    assert honest < optimistic
 
 
 @pytest.mark.parametrize("metric", ["ndcg@5", "auc"])
@@ -50,87 +92,92 @@ def test_every_blend_is_evaluated_as_if_it_were_served(candidates: int, metric: 
     split = leave_one_out(uneven(users=120), seed=1)
     split = with_candidates(split, candidates, seed=2) if candidates else split
     members = {label: method.fit(split.train, ONE) for label, method in METHODS.items()}
-    tried = blend.evaluate_blends(members, split.valid, metric, threads=1)
+    pool = build_pool(members, split.valid, "ndcg@5", threads=1)
     about = {label: {"method": method.name, "settings": {}} for label, method in METHODS.items()}
-    for w in np.random.default_rng(0).choice(len(tried.weight_WM), 6, replace=False):
-        weights = dict(zip(METHODS, tried.weight_WM[w].tolist(), strict=True))
+    for weight_M in np.random.default_rng(0).dirichlet(np.ones(len(METHODS)), 6):
+        weights = dict(zip(METHODS, weight_M.tolist(), strict=True))
         everywhere = {name: dict.fromkeys(ACTIVITY, weights) for name in split.train.domain_names}
         served = BlendModel(split.train, Mixture(about, everywhere), (), members)
         rows = evaluate(served, split.valid, threads=1).rows
-        counts = (rows[name].to_numpy() for name in ("above", "ties", "candidates"))
-        expected = Metric.parse(metric).per_pair(*counts)
+        expected = Metric.parse("ndcg@5").per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
+        values = pool.values(weight_M[None])[:, 0]
+        order = np.lexsort((rows["user"].to_numpy(), rows["domain"].to_numpy()))
+        own = np.lexsort((pool.user_T, pool.domain_T))
         # sums in another order may swap what differs in the last bit
-        assert np.mean(np.abs(tried.value_TW[:, w] - expected) > 1e-6) < 0.02
+        assert np.mean(np.abs(values[own] - expected[order]) > 1e-6) < 0.02
 
 
 def test_threads_change_nothing() -> None:
     split = leave_one_out(uneven(users=120), seed=1)
     members = {label: method.fit(split.train, ONE) for label, method in METHODS.items()}
-    one, two = (blend.evaluate_blends(members, split.valid, threads=n) for n in (1, 2))
-    assert np.array_equal(one.value_TW, two.value_TW)
+    one, two = (build_pool(members, split.valid, threads=n) for n in (1, 2))
+    assert np.array_equal(one.single_TM, two.single_TM)
+    assert np.array_equal(one.greedy(np.arange(len(one)), 9), two.greedy(np.arange(len(two)), 9))
 
 
-def test_a_member_alone_is_one_of_the_vectors() -> None:
-    tried = simple_trials()
-    for column, label in enumerate(tried.labels):
-        assert tried.weight_WM[tried.only(label)].tolist() == np.eye(3)[column].tolist()
+def test_a_member_alone_is_one_of_the_rules() -> None:
+    pool = planted_pool()
+    tried = blend.blend_trials(pool, 0)
+    assert np.array_equal(tried.value_TR[:, :3], pool.single_TM)
+    for place in range(3):
+        assert tried.weight_RCM[place, 0].tolist() == np.eye(3)[place].tolist()
 
 
 def test_estimates_are_drawn_towards_domain_group_and_all() -> None:
     tried, kappa = simple_trials(), 25.0
-    sums = blend.CellSums.of(tried.cell_T, tried.value_TW, tried.cells)
-    value_CW = blend.estimates(sums, kappa)
+    sums = blend.CellSums.of(tried.cell_T, tried.value_TR, tried.cells)
+    value_CR = blend.estimates(sums, kappa)
 
-    def drawn(mask_T: np.ndarray, towards_W: np.ndarray) -> np.ndarray:
-        return (tried.value_TW[mask_T].sum(axis=0) + kappa * towards_W) / (mask_T.sum() + kappa)
+    def drawn(mask_T: np.ndarray, towards_R: np.ndarray) -> np.ndarray:
+        return (tried.value_TR[mask_T].sum(axis=0) + kappa * towards_R) / (mask_T.sum() + kappa)
 
-    mean_W = tried.value_TW.mean(axis=0, dtype=float)
+    mean_R = tried.value_TR.mean(axis=0, dtype=float)
     for domain in range(2):
         for group in range(len(ACTIVITY)):
             d_T, g_T = tried.domain_T == domain, tried.group_T == group
-            towards_W = drawn(d_T, mean_W) + drawn(g_T, mean_W) - mean_W
-            expected_W = drawn(d_T & g_T, towards_W)
-            np.testing.assert_allclose(value_CW[domain * len(ACTIVITY) + group], expected_W, rtol=1e-5)
+            towards_R = drawn(d_T, mean_R) + drawn(g_T, mean_R) - mean_R
+            expected_R = drawn(d_T & g_T, towards_R)
+            np.testing.assert_allclose(value_CR[domain * len(ACTIVITY) + group], expected_R, rtol=1e-5)
 
 
 def test_little_shrinkage_trusts_the_cell_and_much_the_whole() -> None:
     tried = simple_trials()
-    sums = blend.CellSums.of(tried.cell_T, tried.value_TW, tried.cells)
+    sums = blend.CellSums.of(tried.cell_T, tried.value_TR, tried.cells)
     seen = sums.count_C > 0
-    own_CW = sums.total_CW[seen] / sums.count_C[seen, None]
-    np.testing.assert_allclose(blend.estimates(sums, 1e-9)[seen], own_CW, rtol=1e-6)
+    own_CR = sums.total_CR[seen] / sums.count_C[seen, None]
+    np.testing.assert_allclose(blend.estimates(sums, 1e-9)[seen], own_CR, rtol=1e-6)
     np.testing.assert_allclose(
-        blend.estimates(sums, 1e12), np.tile(tried.value_TW.mean(axis=0), (tried.cells, 1)), rtol=1e-5
+        blend.estimates(sums, 1e12), np.tile(tried.value_TR.mean(axis=0), (tried.cells, 1)), rtol=1e-5
     )
 
 
 def test_standard_errors_against_the_sum_over_pairs() -> None:
     tried, kappa, base = simple_trials(), 40.0, 2
-    sums = blend.CellSums.of(tried.cell_T, tried.value_TW, tried.cells)
+    sums = blend.CellSums.of(tried.cell_T, tried.value_TR, tried.cells)
     k_CT = blend.pair_shares(sums.count_C, kappa)[:, tried.cell_T]
-    delta_TW = tried.value_TW.astype(float) - tried.value_TW[:, [base]]
-    np.testing.assert_allclose(k_CT @ tried.value_TW, blend.estimates(sums, kappa), rtol=1e-5)
-    delta_TW -= delta_TW.mean(axis=0)
-    expected = np.sqrt(k_CT**2 @ delta_TW**2)
+    delta_TR = tried.value_TR.astype(float) - tried.value_TR[:, [base]]
+    np.testing.assert_allclose(k_CT @ tried.value_TR, blend.estimates(sums, kappa), rtol=1e-5)
+    delta_TR -= delta_TR.mean(axis=0)
+    expected = np.sqrt(k_CT**2 @ delta_TR**2)
     np.testing.assert_allclose(blend.standard_errors(tried, kappa, base), expected, rtol=1e-4, atol=1e-9)
 
 
 def test_the_standard_error_of_one_cell_is_that_of_a_mean() -> None:
     tried = replace(simple_trials(), domain_T=np.zeros(300, int), group_T=np.zeros(300, int))
-    error_W = blend.standard_errors(tried, 1e-9, 0)[0]
-    spread = np.std(tried.value_TW[:, 3] - tried.value_TW[:, 0])
-    assert error_W[3] == pytest.approx(spread / np.sqrt(300), rel=1e-4)
+    error_R = blend.standard_errors(tried, 1e-9, 0)[0]
+    spread = np.std(tried.value_TR[:, 3] - tried.value_TR[:, 0])
+    assert error_R[3] == pytest.approx(spread / np.sqrt(300), rel=1e-4)
 
 
 def test_kappa_is_small_where_groups_differ_and_large_where_they_do_not() -> None:
     rng = np.random.default_rng(0)
-    tried = replace(simple_trials(), value_TW=rng.normal(0, 1, (300, 6)).astype(np.float32))
+    tried = replace(simple_trials(), value_TR=rng.normal(0, 1, (300, 6)).astype(np.float32))
     liked_T = (tried.group_T % 2 == 0).astype(int)
-    split_TW = np.zeros((300, 6), np.float32)
-    split_TW[np.arange(300), liked_T] = 3
-    noise_TW = tried.value_TW + np.float32([0, 0, 0, 0, 1.0, 0])
-    different, _ = blend.chosen_kappa(replace(tried, value_TW=split_TW + 0.1 * tried.value_TW), 0)
-    alike, _ = blend.chosen_kappa(replace(tried, value_TW=noise_TW), 0)
+    split_TR = np.zeros((300, 6), np.float32)
+    split_TR[np.arange(300), liked_T] = 3
+    noise_TR = tried.value_TR + np.float32([0, 0, 0, 0, 1.0, 0])
+    different, _ = blend.chosen_kappa(replace(tried, value_TR=split_TR + 0.1 * tried.value_TR), 0)
+    alike, _ = blend.chosen_kappa(replace(tried, value_TR=noise_TR), 0)
     assert different < alike
 
 
@@ -140,7 +187,6 @@ def test_planted_transfer_wants_the_joint_model_in_the_sparse_domain() -> None:
         "alone": IALS(8).fit(world.split.train, ONE),
         "joined": IALS(8, "joined").fit(world.split.train, ONE),
     }
-    tried = blend.evaluate_blends(members, world.split.valid, threads=1)
-    sparse = tried.domains.index("sparse")
-    best = tried.value_TW[tried.domain_T == sparse].mean(axis=0).argmax()
-    assert tried.weight_WM[best, tried.labels.index("joined")] > 0.6
+    pool = build_pool(members, world.split.valid, threads=1)
+    sparse = np.flatnonzero(pool.domain_T == pool.domains.index("sparse"))
+    assert pool.greedy(sparse, 10)[pool.labels.index("joined")] >= 0.5

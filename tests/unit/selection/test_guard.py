@@ -21,7 +21,13 @@ from landbridge.models.als.ials import IALS
 from landbridge.models.mixture import BlendModel
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend as blend_module
-from landbridge.selection.guard import _decided, _Evidence, guarded, single_domain_of, with_single_domain
+from landbridge.selection.guard import (
+    _domain_decisions,
+    _Evidence,
+    guarded,
+    single_domain_of,
+    with_single_domain,
+)
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
@@ -78,19 +84,19 @@ def test_who_gains_is_joined_and_who_is_hurt_is_protected(split: Split, blend: B
 def test_the_decisions_say_what_is_served(blend: BlendModel) -> None:
     assert len(blend.decisions) == 4 * len(ACTIVITY)
     for decision in blend.decisions:
-        weights = blend.method.weights[decision["domain"]][decision["group"]]
-        assert decision["weights"] == weights
-        assert decision["lower"] > -0.01 * decision["simple_estimate"] or weights == {decision["simple"]: 1.0}
+        assert decision["weights"] == blend.method.weights[decision["domain"]][decision["group"]]
 
 
-def test_groups_without_users_stay_with_the_simple_model(blend: BlendModel) -> None:
-    unseen = {
-        group for group in ACTIVITY if not any(d["pairs"] for d in blend.decisions if d["group"] == group)
-    }
-    assert unseen
-    for decision in blend.decisions:
-        if decision["group"] in unseen:
-            assert decision["weights"] == {decision["simple"]: 1.0}
+def test_groups_without_users_borrow_from_the_nearest_group(blend: BlendModel) -> None:
+    pairs = {group: sum(d["pairs"] for d in blend.decisions if d["group"] == group) for group in ACTIVITY}
+    groups = list(ACTIVITY)
+    seen = [place for place, group in enumerate(groups) if pairs[group]]
+    assert len(seen) < len(groups)
+    weights = {(d["domain"], d["group"]): d["weights"] for d in blend.decisions}
+    for place, group in enumerate(groups):
+        nearest = groups[min(seen, key=lambda other: (abs(other - place), other))]
+        for domain in blend.history.domain_names:
+            assert weights[domain, group] == weights[domain, nearest]
 
 
 def test_a_stored_mixture_serves_the_same(blend: BlendModel, tmp_path: Path) -> None:
@@ -164,13 +170,13 @@ class _Killer(Silent):
 def test_a_better_choice_is_taken_only_where_it_is_sure(noise: float, refused: bool) -> None:
     """200 pairs of one group: ``joint`` is a little better than ``alone``, surely or by luck."""
     around_T = np.tile([noise, -noise], 100)
-    value_TW = np.stack([np.zeros(200), np.full(200, 0.1), 0.12 + around_T], axis=1).astype(np.float32)
+    value_TR = np.stack([np.zeros(200), np.full(200, 0.1), 0.12 + around_T], axis=1).astype(np.float32)
     same_T, user_T = np.zeros(200, np.int64), np.arange(200)
-    weight_WM = np.eye(3, dtype=np.float32)
+    weight_RCM = np.repeat(np.eye(3, dtype=np.float32)[:, None], len(ACTIVITY), axis=1)
     tried = blend_module.BlendTrials(
-        value_TW, weight_WM, same_T, same_T + 2, user_T, ("a",), ("popularity", "alone", "joint")
+        value_TR, weight_RCM, same_T, same_T + 2, user_T, ("a",), ("popularity", "alone", "joint")
     )
-    decision = _decided(_Evidence.of(tried, ("popularity", "alone"), 0), 0, 2)
+    decision = list(_domain_decisions(_Evidence.of(tried, ("popularity", "alone"), 0), 0))[2]
     assert decision.simple == "alone"
     assert decision.protected == refused
     assert decision.weights == ({"alone": 1.0} if refused else {"joint": 1.0})

@@ -134,7 +134,7 @@ def test_telling_optuna_is_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10_000))
     monkeypatch.setattr("landbridge.selection.search.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     found = find(Hill(epochs=6), trials=1)
-    assert found.trials["seconds"].to_list() == [7]  # 13 ticks, of which 6 were telling
+    assert found.trials["seconds"].to_list() == [13]  # 19 ticks, of which 6 were telling
 
 
 @pytest.mark.parametrize(("trials", "seconds"), [(0, None), (-1, None), (1, 0.0), (1, float("nan"))])
@@ -200,3 +200,26 @@ def test_a_planted_world_is_never_left_worse_than_it_began(name: str) -> None:
     assert found.value > found.trials["value"][0]
     fitted = found.method.fit(planted_transfer().split.train, FitOptions(threads=1))
     assert Validator(planted_transfer().split.valid)(fitted) == pytest.approx(found.value, rel=0.05)
+
+
+def test_a_trial_under_way_ends_with_what_it_has_reached_when_the_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr("landbridge.selection.search.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    result = find(Hill(epochs=60), trials=20, seconds=3.0)
+    assert result.trials.height == 1
+    assert result.trials["state"].to_list() == ["complete"]
+    assert 0 < result.method.flat()["epochs"] < 60
+    assert result.fitted is not None
+
+
+def test_the_best_trials_model_is_kept_where_it_is_exact() -> None:
+    result = find(Once(), trials=6)
+    assert result.fitted is not None
+    assert result.fitted.method == result.method
+
+
+def test_known_starting_points_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Once, "starts", ({"place": 0.6}, {"place": 0.4}))
+    assert find(Once(), trials=4).trials["place"].to_list()[1:3] == [0.6, 0.4]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from landbridge.core.errors import SettingsError
 from landbridge.models import registry
 from landbridge.models.search_space import Choice, Real, Whole
-from landbridge.selection.search_space import distributions, read_space, start, validate_space
+from landbridge.selection.search_space import distributions, read_space, starts, validate_space
 
 from .hills import Hill
 
@@ -48,7 +48,11 @@ def test_every_method_begins_in_a_space_of_its_own_settings(name: str) -> None:
     method = registry.method(name)
     own = method().flat()
     assert validate_space(method.space, method) is method.space
-    assert start(method.space, own) == {key: own[key] for key in method.space}
+    first, *others = starts(method.space, method())
+    assert first == {key: own[key] for key in method.space}
+    for settings in others:
+        method().with_settings(settings)
+        assert settings.keys() == method.space.keys()
 
 
 def test_a_table_changes_the_ranges_it_names() -> None:
@@ -66,8 +70,9 @@ def test_a_table_changes_the_ranges_it_names() -> None:
 
 def test_fixed_settings_leave_the_space_unless_the_table_names_them() -> None:
     fixed = {"reg": 1.0, "alpha0": 0.1}
-    assert set(read_space(CDIMF, {}, fixed)) == {"admm.rho", "popularity_weight"}
+    assert set(read_space(CDIMF, {}, fixed)) == {"factors", "admm.rho", "popularity_weight"}
     assert set(read_space(CDIMF, table("reg = {low = 1, high = 2}"), fixed)) == {
+        "factors",
         "admm.rho",
         "popularity_weight",
         "reg",
@@ -75,7 +80,12 @@ def test_fixed_settings_leave_the_space_unless_the_table_names_them() -> None:
 
 
 def test_tables_of_parts_are_settings_by_dotted_names() -> None:
-    assert set(read_space(CDIMF, {}, {"admm": {"rho": 1.0}})) == {"alpha0", "reg", "popularity_weight"}
+    assert set(read_space(CDIMF, {}, {"admm": {"rho": 1.0}})) == {
+        "factors",
+        "alpha0",
+        "reg",
+        "popularity_weight",
+    }
     for name in ("admm.rho", '"admm.rho"', "rho"):
         assert read_space(CDIMF, table(f"{name} = {{low = 1, high = 2}}"))["admm.rho"] == Real(1.0, 2.0)
 
@@ -122,7 +132,7 @@ def test_for_all_bounds_the_start_is_one_that_optuna_accepts(
             read_space(Hill, entry)
         return
     space = {"place": read_space(Hill, entry)["place"]}
-    begins = start(space, {"place": own})["place"]
+    begins = starts(space, Hill(place=own))[0]["place"]
     asked = distributions(space)["place"]
     assert asked._contains(asked.to_internal_repr(begins))
     assert begins == own or not low <= own <= high

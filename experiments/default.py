@@ -1,0 +1,280 @@
+"""What ``landbridge fit`` without options serves, beside each of its candidates tuned alone.
+
+On every data set the candidates are tuned as ``auto`` does, in its default budget; the same settings are then
+fitted on all that is known at test time with three seeds and tested once, each candidate alone and the blend
+that ``auto`` makes of them. A killed run continues.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from experiments.common import CELLS, SEEDS, markdown, page, root, settings_text
+from landbridge.core.files import read_json, write_json
+from landbridge.data.splitting.holdout import Split
+from landbridge.data.splitting.splits import leave_last_out, leave_latest_out, with_candidates
+from landbridge.datasets import catalog
+from landbridge.datasets.published import read_published
+from landbridge.evaluation.evaluate import evaluate
+from landbridge.evaluation.metrics import Metric
+from landbridge.evaluation.significance import holm
+from landbridge.models.base import Fitted, Method
+from landbridge.models.mixture import BlendModel, Mixture
+from landbridge.models.registry import method as method_named
+from landbridge.selection.auto import DEFAULT, Tuning, candidates, simple_members, tuned_candidates
+from landbridge.selection.guard import decide, mixture_of
+from landbridge.training.options import FitOptions
+
+METRIC, AUTO, DRAWS = "ndcg@10", "auto", 2000
+FOLDER = CELLS / "default"
+STUDIES: Mapping[str, Callable[[], Split]] = {
+    "food-kitchen": lambda: leave_latest_out(catalog.food_kitchen(root() / "amazon-food-kitchen"), seed=15),
+    "food-kitchen, last per domain": lambda: leave_last_out(
+        catalog.food_kitchen(root() / "amazon-food-kitchen"), seed=15
+    ),
+    "movielens-1m": lambda: leave_latest_out(catalog.movielens_genres(), seed=15),
+    "movielens-1m, last per domain": lambda: leave_last_out(catalog.movielens_genres(), seed=15),
+    "ciao": lambda: leave_latest_out(catalog.ciao(root() / "ciao"), seed=15),
+    "ciao, last per domain": lambda: leave_last_out(catalog.ciao(root() / "ciao"), seed=15),
+    "sport-cloth, 1 + 999": lambda: with_candidates(
+        read_published(root() / "amazon-sport-cloth-warm"), 999, seed=0
+    ),
+    "sport-cloth": lambda: read_published(root() / "amazon-sport-cloth-warm"),
+}
+
+
+def main(names: list[str]) -> None:
+    """Run the named studies, all by default; the page holds every one that was ever finished."""
+    for name in names or STUDIES:
+        _study(name, STUDIES[name]())
+        _page()
+
+
+def _folder(name: str) -> Path:
+    return FOLDER / name.replace(",", "").replace(" ", "-").replace("+", "")
+
+
+def _study(name: str, split: Split) -> None:
+    members, mixture = _chosen(name, split)
+    for seed in SEEDS:
+        rows = _folder(name) / f"{seed}.parquet"
+        if not rows.exists():
+            _tested(members, mixture, split, seed, rows)
+            print(name, seed, flush=True)
+
+
+def _chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
+    """The tuned candidates, and the blend of them, decided once."""
+    path = _folder(name) / "chosen.json"
+    if not path.exists():
+        began, options = time.perf_counter(), FitOptions(seed=SEEDS[0])
+        tuning = Tuning(DEFAULT.trials, DEFAULT.seconds, METRIC, _folder(name) / "search")
+        members, fitted = tuned_candidates(candidates(split.train), split, options, tuning)
+        searched = time.perf_counter()
+        models = {
+            label: fitted[label] if label in fitted else method.fit(split.train, options)
+            for label, method in members.items()
+        }
+        decisions = decide(models, split.valid, options, METRIC, simple_members(members))
+        facts = {"search": searched - began, "decisions": time.perf_counter() - searched}
+        write_json(
+            path,
+            {
+                "members": {label: [method.name, method.flat()] for label, method in members.items()},
+                "mixture": asdict(mixture_of(members, decisions)),
+                "seconds": facts,
+            },
+        )
+    stored = read_json(path)
+    members = {
+        label: method_named(kind).from_settings(own) for label, (kind, own) in stored["members"].items()
+    }
+    return members, Mixture.from_settings(stored["mixture"])
+
+
+def _tested(members: Mapping[str, Method], mixture: Mixture, split: Split, seed: int, rows: Path) -> None:
+    """Fit everything on what is known at test time; one row per model and held-out pair."""
+    history, fitted, seconds = split.test.history, {}, {}
+    for label, method in members.items():
+        began = time.perf_counter()
+        fitted[label] = method.fit(history, FitOptions(seed=seed))
+        seconds[label] = time.perf_counter() - began
+    blend = BlendModel(history, mixture, (), {label: fitted[label] for label in mixture.members})
+    models: dict[str, Fitted] = {**fitted, AUTO: blend}
+    frames = [
+        evaluate(model, split.test).rows.with_columns(model=pl.lit(label), seed=pl.lit(seed))
+        for label, model in models.items()
+    ]
+    write_json(rows.with_suffix(".json"), seconds)
+    pl.concat(frames).write_parquet(rows)
+
+
+def _page() -> None:
+    done = [name for name in STUDIES if all((_folder(name) / f"{seed}.parquet").exists() for seed in SEEDS)]
+    parts = [
+        f"{METRIC.upper()} on test. Every candidate is tuned on validation data in the default budget of "
+        f"`landbridge fit` ({DEFAULT.trials} trials each within {DEFAULT.seconds:g} s, two cores), then "
+        f"fitted with {len(SEEDS)} seeds; `auto` is the blend that the default serves. Intervals (95 %) and "
+        "p by a bootstrap over users, with all their domains, and seeds; Holm over each table. In general "
+        "the split is leak-free: one event per user, the latest, is held out, so nothing later is known "
+        "of that user. `last per domain` holds out the last event of every user and domain, so that a joint "
+        "model knows later events elsewhere.",
+        markdown(_overview(done)),
+        *(_section(name) for name in done),
+    ]
+    page("default", "The default beside its candidates", parts)
+
+
+def _values(name: str) -> pl.DataFrame:
+    """One row per model, seed and pair with its metric."""
+    rows = pl.concat(pl.read_parquet(_folder(name) / f"{seed}.parquet") for seed in SEEDS)
+    value = Metric.parse(METRIC).per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
+    return rows.with_columns(value=pl.Series(value))
+
+
+def _overview(done: list[str]) -> list[dict[str, Any]]:
+    records = []
+    for name in done:
+        values, chosen = _values(name), read_json(_folder(name) / "chosen.json")
+        means = _means(values, [])
+        best = _best(values)
+        records.append(
+            {
+                "data": name,
+                "popularity": means["popularity"],
+                "best single": f"{best} {means[best]:.4f}",
+                AUTO: means[AUTO],
+                "gain": f"{100 * (means[AUTO] / means[best] - 1):+.1f} %",
+                "search and choice, s": round(sum(chosen["seconds"].values())),
+            }
+        )
+    return records
+
+
+def _means(values: pl.DataFrame, by: list[str]) -> dict[Any, float]:
+    """Model (and group) -> the mean over domains of the means over pairs."""
+    per_domain = values.group_by(["model", *by, "domain"]).agg(pl.col("value").mean())
+    whole = per_domain.group_by(["model", *by]).agg(pl.col("value").mean())
+    return {
+        row[0] if not by else row[:-1]: row[-1] for row in whole.select("model", *by, "value").iter_rows()
+    }
+
+
+def _best(values: pl.DataFrame) -> str:
+    means = _means(values, [])
+    return max((label for label in means if label != AUTO), key=means.__getitem__)
+
+
+def _section(name: str) -> str:
+    values, chosen = _values(name), read_json(_folder(name) / "chosen.json")
+    domains = values["domain"].unique(maintain_order=True).to_list()
+    means = _means(values, [])
+    per_domain = {
+        (model, domain): value
+        for model, domain, value in values.group_by("model", "domain").agg(pl.col("value").mean()).iter_rows()
+    }
+    table = [
+        {"model": label, "mean": means[label], **{domain: per_domain[label, domain] for domain in domains}}
+        for label in sorted(means, key=means.__getitem__)
+    ]
+    members = {
+        label: method_named(kind).from_settings(own) for label, (kind, own) in chosen["members"].items()
+    }
+    return "\n\n".join(
+        [
+            f"## {name}",
+            markdown(table),
+            "### auto against the best single method of each domain, and of all",
+            markdown(_compared(values, domains)),
+            "### By activity of the user in the domain",
+            markdown(_by_activity(values)),
+            "Settings: " + "; ".join(f"{label} {settings_text(m)}" for label, m in members.items()) + ".",
+            f"Search {chosen['seconds']['search']:.0f} s, choice of the blend "
+            f"{chosen['seconds']['decisions']:.0f} s; one fit on the test history "
+            + ", ".join(f"{label} {s:.1f} s" for label, s in _fit_seconds(name).items())
+            + ".",
+        ]
+    )
+
+
+def _fit_seconds(name: str) -> dict[str, float]:
+    seconds = read_json(_folder(name) / f"{SEEDS[0]}.json")
+    return dict(sorted(seconds.items(), key=lambda item: item[1]))
+
+
+def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
+    records, p_values = [], []
+    for domain in [*domains, "mean over domains"]:
+        some = values if domain not in domains else values.filter(pl.col("domain") == domain)
+        best = _best(some)
+        difference, low, high, p = _difference(some, best)
+        base = _means(some, [])[best]
+        p_values.append(p)
+        records.append(
+            {
+                "domain": domain,
+                "pairs": some.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0])).height,
+                "best single": best,
+                "its value": base,
+                AUTO: base + difference,
+                "difference [95 %]": f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]",
+                "gain": f"{100 * difference / base:+.1f} %",
+            }
+        )
+    for record, p in zip(records, holm(np.array(p_values)), strict=True):
+        record["p (Holm)"] = f"{p:.2g}"
+    return records
+
+
+def _difference(values: pl.DataFrame, best: str) -> tuple[float, float, float, float]:
+    """Mean of auto less the other over domains, its interval, and its p, by users and seeds resampled."""
+    wide = values.filter(pl.col("model").is_in([AUTO, best])).pivot(
+        "model", index=["domain", "user", "item", "seed"], values="value", aggregate_function="first"
+    )
+    gain = wide.with_columns(gain=pl.col(AUTO) - pl.col(best))
+    user_N = gain["user"].rank("dense").to_numpy().astype(np.int64) - 1
+    domain_N = gain["domain"].rank("dense").to_numpy().astype(np.int64) - 1
+    seed_N = gain["seed"].rank("dense").to_numpy().astype(np.int64) - 1
+    shape = domain_N.max() + 1, seed_N.max() + 1, user_N.max() + 1
+    total_DSU, count_DSU = np.zeros(shape), np.zeros(shape)
+    np.add.at(total_DSU, (domain_N, seed_N, user_N), gain["gain"].to_numpy())
+    np.add.at(count_DSU, (domain_N, seed_N, user_N), 1)
+    rng = np.random.default_rng(0)
+    draws = np.empty(DRAWS)
+    for draw in range(DRAWS):
+        times_U = np.bincount(rng.integers(0, shape[2], shape[2]), minlength=shape[2])
+        seeds = rng.integers(0, shape[1], shape[1])
+        total_D = (total_DSU[:, seeds] @ times_U).sum(axis=1)
+        draws[draw] = np.mean(total_D / np.maximum((count_DSU[:, seeds] @ times_U).sum(axis=1), 1))
+    mean = float(np.mean(total_DSU.sum(axis=(1, 2)) / count_DSU.sum(axis=(1, 2))))
+    low, high = np.quantile(draws, (0.025, 0.975))
+    p = 2 * min(np.mean(draws <= 0), np.mean(draws >= 0))
+    return mean, float(low), float(high), float(np.clip(p, 1 / DRAWS, 1))
+
+
+def _by_activity(values: pl.DataFrame) -> list[dict[str, Any]]:
+    means = _means(values, ["activity"])
+    groups = values["activity"].unique(maintain_order=True).to_list()
+    counts = dict(
+        values.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0]))
+        .group_by("activity")
+        .len()
+        .iter_rows()
+    )
+    models = sorted(_means(values, []), key=_means(values, []).__getitem__)
+    return [
+        {"events": group, "pairs": counts[group], **{label: means[label, group] for label in models}}
+        for group in sorted(groups, key=lambda group: int(str(group).split("-")[0].rstrip("+")))
+    ]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
