@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("throughput", "tuning_overhead", "solver", "engine", "balancing", "sequence", "serving")
+BENCHMARKS = (
+    "linear",
+    "throughput",
+    "tuning_overhead",
+    "solver",
+    "engine",
+    "balancing",
+    "sequence",
+    "serving",
+)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import polars as pl
 
 from experiments.common import CELLS, SEEDS, markdown, page, root, settings_text
 from landbridge.core.files import read_json, write_json
+from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_last_out, leave_latest_out, with_candidates
 from landbridge.datasets import catalog
@@ -261,18 +262,22 @@ def _difference(values: pl.DataFrame, best: str) -> tuple[float, float, float, f
 
 
 def _by_activity(values: pl.DataFrame) -> list[dict[str, Any]]:
-    means = _means(values, ["activity"])
-    groups = values["activity"].unique(maintain_order=True).to_list()
+    """A row per activity group: pairs, and the mean over domains of every model."""
+    labels = list(ACTIVITY)
+    group = activity_group(values["activity"].to_numpy())
+    values = values.with_columns(group=pl.Series([labels[place] for place in group]))
+    means, whole = _means(values, ["group"]), _means(values, [])
     counts = dict(
         values.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0]))
-        .group_by("activity")
+        .group_by("group")
         .len()
         .iter_rows()
     )
-    models = sorted(_means(values, []), key=_means(values, []).__getitem__)
     return [
-        {"events": group, "pairs": counts[group], **{label: means[label, group] for label in models}}
-        for group in sorted(groups, key=lambda group: int(str(group).split("-")[0].rstrip("+")))
+        {"events": label, "pairs": counts[label]}
+        | {model: means[model, label] for model in sorted(whole, key=whole.__getitem__)}
+        for label in labels
+        if label in counts
     ]
 
 
