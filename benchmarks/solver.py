@@ -124,8 +124,9 @@ def child(file: Path, solver: str, factors: int) -> dict[str, Any]:
     }
 
 
-def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
+def _ours(name: str) -> Callable[[Interactions, int], Run]:
     def run(table: Interactions, factors: int) -> Run:
+        solver = als.solver_named(name, (table.user_counts, table.item_counts), factors)
         item_IF = als.initial(np.random.default_rng(0), table.n_items, factors)
         ridges = [
             als.FrequencyRidge(ALPHA0, REG, EXPONENT).of(table.user_counts, table.n_items),
@@ -140,7 +141,9 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
                 items = als.basis(item_IF, THREADS)
                 start_UF = _turned(previous, items, solver)
                 marks.append(time.perf_counter())
-                user_UF = als.solve(table.by_user, items, ALPHA0, ridges[0], None, solver, start_UF)
+                user_UF = als.solve(
+                    table.by_user, items, ALPHA0, ridges[0], None, als.SolveOptions(solver, start_UF)
+                )
                 marks.append(time.perf_counter())
                 users = als.basis(user_UF, THREADS)
                 start_IF = None
@@ -149,7 +152,9 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
                 previous = user_UF, users.rotation_FF
                 marks.append(time.perf_counter())
                 room_IF = items.rotated_IF
-                item_IF = als.solve(table.by_item, users, ALPHA0, ridges[1], None, solver, start_IF, room_IF)
+                item_IF = als.solve(
+                    table.by_item, users, ALPHA0, ridges[1], None, als.SolveOptions(solver, start_IF, room_IF)
+                )
                 marks.append(time.perf_counter())
                 times.append(marks[-1] - marks[0])
                 kept.append(dict(zip(STAGES, np.diff(marks), strict=True)))
@@ -160,7 +165,9 @@ def _ours(solver: als.Solver) -> Callable[[Interactions, int], Run]:
             with thread_limit(THREADS):
                 items = als.basis(item_IF, THREADS)
                 start_UF = _turned(previous, items, solver)
-                rows_UF = als.solve(table.by_user, items, ALPHA0, ridges[0], None, solver, start_UF)
+                rows_UF = als.solve(
+                    table.by_user, items, ALPHA0, ridges[0], None, als.SolveOptions(solver, start_UF)
+                )
                 return _distance(rows_UF, als.solve(table.by_user, items, ALPHA0, ridges[0]))
 
         return Run(times[1:], stages, error)
@@ -246,8 +253,8 @@ def _numpy(table: Interactions, factors: int) -> Run:
 
 
 SOLVERS: Mapping[str, Callable[[Interactions, int], Run]] = {
-    "ours exact": _ours(als.EXACT),
-    "ours auto": _ours(als.AUTO),
+    "ours exact": _ours("exact"),
+    "ours auto": _ours("auto"),
     "implicit CG": _implicit(True),
     "implicit exact": _implicit(False),
     "numpy": _numpy,

@@ -64,7 +64,7 @@ def _folder(name: str) -> Path:
 
 
 def _study(name: str, split: Split) -> None:
-    members, mixture = _chosen(name, split)
+    members, mixture = chosen(name, split)
     for seed in SEEDS:
         rows = _folder(name) / f"{seed}.parquet"
         if not rows.exists():
@@ -72,7 +72,7 @@ def _study(name: str, split: Split) -> None:
             print(name, seed, flush=True)
 
 
-def _chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
+def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
     """The tuned candidates, and the blend of them, decided once."""
     path = _folder(name) / "chosen.json"
     if not path.exists():

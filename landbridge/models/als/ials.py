@@ -86,7 +86,10 @@ class IALS(Method):
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """Each domain alone, which is the single-domain baseline, and all domains as one table."""
-        return {"alone": cls(sharing="separate"), "joined": cls(sharing="joined")}
+        return {
+            "alone": cls(sharing="separate", solver="auto"),
+            "joined": cls(sharing="joined", solver="auto"),
+        }
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Run ``epochs`` sweeps over users and items, then one half step of the users at the final items."""
@@ -166,7 +169,7 @@ class _Table:
             settings.alpha0,
             penalty.of(users, events.catalogue),
             penalty.of(items, int((users > 0).sum())),
-            als.SOLVERS[settings.solver],
+            als.solver_named(settings.solver, (users, items), settings.factors),
         )
 
     def sweep(self, label: str, state: State, threads: int) -> State:

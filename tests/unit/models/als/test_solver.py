@@ -211,3 +211,19 @@ def test_no_half_step_raises_the_objective(
         y_IF = _solved(table.by_item, x_UF, ridge_I, None)
         values.append(_objective(table, x_UF, y_IF, ridge_U, ridge_I))
     assert np.all(np.diff(values) <= 1e-5 * values[0])
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "factors", "expected"),
+    [
+        ((9928, 18), (69_804, 3), 192, als.EXACT),  # many short rows: turning them costs more than it saves
+        ((6040, 166), (3706, 270), 64, als.AUTO),
+        ((6040, 166), (3706, 270), 16, als.EXACT),  # a small system is solved at once
+    ],
+)
+def test_conjugate_gradients_are_taken_where_they_save_work(
+    users: tuple[int, int], items: tuple[int, int], factors: int, expected: als.Solver
+) -> None:
+    counts = [np.full(size, events) for size, events in (users, items)]
+    assert als.solver_named("auto", counts, factors) == expected
+    assert als.solver_named("exact", counts, factors) == als.EXACT
