@@ -78,9 +78,9 @@ def main(names: list[str]) -> None:
     text = (
         "Mean over domains of NDCG@10 on test, every item of every domain in one list, three seeds. "
         "`calibrated` is what a run of `auto` serves: the logarithm of the probability of the next event, "
-        "with a slope per domain and the user's share of each domain fitted on validation data. `interleaved` "
-        "takes the lists of the domains in turn by the same shares. `with cold policy` adds popularity for users "
-        "without events in a domain."
+        "with a slope per domain and the user's share of each domain fitted on validation data. "
+        "`interleaved` takes the lists of the domains in turn by the same shares. `with cold policy` adds "
+        "popularity for users without events in a domain."
     )
     page("across", "One list over several domains", [text, markdown(rows)])
 
