@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from landbridge.cli import options
+
+if TYPE_CHECKING:
+    from landbridge.config import ModelSettings
 from landbridge.core.types import Record
 
 Text = str | None
@@ -75,6 +78,8 @@ def command(
     if not from_file:
         given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
     wanted = validated_spec(merge_tables(read_spec(Path(sources[0])) if from_file else {}, given))
+    if budget := _budget(wanted.model):
+        typer.echo(budget, err=True)
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
     result = pipeline.run(wanted, out, resume=resume, progress=progress)
     if result.fitted.decisions:
@@ -82,6 +87,18 @@ def command(
     if result.evaluation is not None:
         show.table(result.evaluation.summary(wanted.evaluate.metrics))
     typer.echo(_saved(out, wanted.fit.deploy and result.evaluation is not None), err=True)
+
+
+def _budget(model: ModelSettings) -> str:
+    """What ``auto`` may spend where nothing was said; empty otherwise."""
+    from landbridge.selection.auto import DEFAULT
+
+    if model.name != "auto" or model.settings_of or model.trials is not None or model.seconds is not None:
+        return ""
+    return (
+        f"auto: up to {DEFAULT.trials} trials for each candidate within {DEFAULT.seconds:g} seconds, then the "
+        "blend is fitted for the test and once more on all events; --seconds 60 is a quick look."
+    )
 
 
 def _saved(out: Path, deployed: bool) -> str:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 PAIRS, LEAST_PAIRS = 10_000, 500  # validation pairs of a trial in all, and at least of each domain
-VALIDATIONS = 6  # at most so many validations of a trial with epochs
+VALIDATIONS, CLOSER = 6, 20  # validations of a trial with epochs, and of a slow method's: it can end at each
+SLOW = 20  # relative cost from which a method is slow
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,9 @@ def _try(study: Study, trial: Trial, shared: _Search, until: float) -> tuple[flo
     from optuna.trial import TrialState
 
     epochs = int(shared.method.with_settings(trial.params).flat().get("epochs", 0))
+    validations = CLOSER if shared.method.relative_cost >= SLOW else VALIDATIONS
     # without epochs there is nothing that could end early: the one validation is that of the whole fit
-    watch = _Watch(trial, shared.validate, max(1, -(-epochs // VALIDATIONS)), until if epochs else math.inf)
+    watch = _Watch(trial, shared.validate, max(1, -(-epochs // validations)), until if epochs else math.inf)
     began, state, result = time.perf_counter(), TrialState.PRUNED, _Kept()
     try:
         result = _Kept(trial.number, *shared.fit(trial, watch))
