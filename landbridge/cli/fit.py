@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -96,17 +96,15 @@ def _budget(model: ModelSettings) -> str:
     if model.name != "auto" or model.settings_of or model.trials is not None or model.seconds is not None:
         return ""
     return (
-        f"auto: up to {DEFAULT.trials} trials for each candidate within {DEFAULT.seconds:g} seconds, then the "
-        "blend is fitted for the test and once more on all events; --seconds 60 is a quick look."
+        f"auto: up to {DEFAULT.trials} trials for each candidate within {DEFAULT.seconds:g} seconds, then "
+        "the blend is fitted for the test and once more on all events; --seconds 60 is a quick look."
     )
 
 
 def _saved(out: Path, deployed: bool) -> str:
     if not deployed:
         return f"Saved in {out}"
-    return (
-        f"Saved in {out}: the model evaluated above, fitted once more on all events, the test events included"
-    )
+    return f"Saved in {out}: the model above, fitted once more on all events, test events included"
 
 
 def _source(sources: list[str]) -> str | list[str]:
