@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from landbridge.models.als.cdimf import CDIMF
     from landbridge.models.als.ials import IALS
     from landbridge.models.base import Fitted, Method
+    from landbridge.models.linear.ease import EASE
+    from landbridge.models.linear.item_knn import ItemKNN
     from landbridge.models.mixture import Mixture
     from landbridge.models.pairwise.bprmf import BPRMF
     from landbridge.models.pairwise.lightgcn import LightGCN
@@ -74,6 +76,7 @@ __all__ = [
     "CDIMF",
     "CMF",
     "DWL",
+    "EASE",
     "IALS",
     "UCLR",
     "Budget",
@@ -86,6 +89,7 @@ __all__ = [
     "Fitted",
     "Holdout",
     "Interactions",
+    "ItemKNN",
     "LandbridgeError",
     "LightGCN",
     "Method",
@@ -159,6 +163,8 @@ _HOME = {
     "inference": ("explain", "fold_in", "recommend", "recommend_all"),
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),
+    "models.linear.ease": ("EASE",),
+    "models.linear.item_knn": ("ItemKNN",),
     "models.base": ("Fitted", "Method"),
     "models.mixture": ("Mixture",),
     "models.pairwise.bprmf": ("BPRMF",),
