@@ -33,6 +33,7 @@ class Method(Settings, ABC):
     ``starts``: settings worth trying first, as tables of changes to the method's own; known from other data.
     ``relative_cost``: how long a fit takes beside other methods; ``auto`` tries quick ones first.
     ``warm_starts``: whether a fit can begin with the embeddings of an earlier model (``FitOptions.initial``).
+    ``pretrains``: whether its model has embeddings of users and items from which another can start.
     ``uses_order``: whether the order of events matters, and their weights do not.
     ``thread_invariant``: whether the number of threads leaves every bit of a fit as it is.
     ``paper``, ``needs`` (extras and data), ``cold_start`` and ``folds_in``: for the table of all methods.
@@ -43,6 +44,7 @@ class Method(Settings, ABC):
     starts: ClassVar[tuple[Values, ...]] = ()
     relative_cost: ClassVar[int] = 10
     warm_starts: ClassVar[bool] = False
+    pretrains: ClassVar[bool] = False
     uses_order: ClassVar[bool] = False
     thread_invariant: ClassVar[bool] = True
     paper: ClassVar[str] = ""

@@ -55,6 +55,7 @@ class IALS(Method):
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 3
+    pretrains: ClassVar[bool] = True
     name: ClassVar[str] = "ials"
     paper: ClassVar[str] = "Hu, Koren & Volinsky, ICDM 2008"
     folds_in: ClassVar[str] = "exact"

@@ -27,6 +27,7 @@ from landbridge.training.options import FitOptions
 class BPRMF(PairwiseMethod):
     """Matrix factorisation whose settings are those of every pairwise method."""
 
+    pretrains: ClassVar[bool] = True
     name: ClassVar[str] = "bprmf"
     paper: ClassVar[str] = "Rendle et al., UAI 2009"
     folds_in: ClassVar[str] = "steps"

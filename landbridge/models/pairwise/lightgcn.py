@@ -32,6 +32,7 @@ class LightGCN(PairwiseMethod):
     batch_size: int = 8192
     init_std: float = 0.1
     layers: int = setting(3, "Steps of propagation; 0: BPRMF.", low=0, symbol="K")
+    pretrains: ClassVar[bool] = True
     name: ClassVar[str] = "lightgcn"
     paper: ClassVar[str] = "He et al., SIGIR 2020"
     folds_in: ClassVar[str] = "steps"

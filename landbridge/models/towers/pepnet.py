@@ -125,6 +125,7 @@ class PEPNet(Method):
     )
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
+    pretrains: ClassVar[bool] = True
     name: ClassVar[str] = "pepnet"
     paper: ClassVar[str] = "Chang et al., KDD 2023"
     needs: ClassVar[str] = "extra neural"

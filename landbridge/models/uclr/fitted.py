@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -84,8 +84,8 @@ class AutoencoderModel(DotProductModel):
         own = {key.removeprefix("base/"): array for key, array in arrays.items() if key.startswith("base/")}
         first_kind = registry.method(base["method"])
         first = first_kind.from_settings(first_kind.migrated(base["settings"]))
-        before = registry.kind(base["kind"]).from_state(StoredState(history, first, (), own, base["about"]))
-        assert isinstance(before, DotProductModel)
+        stored = StoredState(history, first, (), own, base["about"])
+        before = cast(DotProductModel, registry.kind(base["kind"]).from_state(stored))
         layers = {
             domain: {
                 key.removeprefix(f"layer:{domain}|"): array

@@ -32,12 +32,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
 from landbridge.core.settings import Settings, schema, setting
 from landbridge.core.threads import thread_limit
@@ -82,7 +83,9 @@ class Triples(NamedTuple):
 class Pretraining(Settings):
     """The method that learns E and I."""
 
-    method: Literal["bprmf", "ials", "lightgcn", "pepnet"] = setting("bprmf", "The method of stage pge.")
+    method: str = setting(
+        "bprmf", "The method of stage pge: one that gives embeddings of users and items (bprmf, ials, ...)."
+    )
     settings: Values = setting({"reg": 1e-5}, "Its settings.")
 
 
@@ -201,6 +204,9 @@ class UCLR(Method):
         from landbridge.models import registry
 
         kind = registry.method(self.pretrain.method)
+        if not kind.pretrains:
+            able = [name for name in registry.names() if registry.method(name).pretrains]
+            raise SettingsError(unknown("pretrain.method", self.pretrain.method, able))
         joined = {"sharing": "joined"} if "sharing" in schema(kind) else {}
         return kind.from_settings({"factors": self.factors, **joined, **self.pretrain.settings})
 
@@ -221,8 +227,7 @@ class UCLR(Method):
         """Pretrain, then go on as far as ``stage`` says."""
         options = options or FitOptions()
         base = self.pretrainer().fit(train, options.within(PGE))
-        assert isinstance(base, DotProductModel)
-        return self.fit_on(base, options)
+        return self.fit_on(cast(DotProductModel, base), options)  # what ``Method.pretrains`` promises
 
     def fit_on(self, base: DotProductModel, options: FitOptions | None = None) -> AutoencoderModel:
         """The stages after pretraining, on a given model; several fits may share it."""
