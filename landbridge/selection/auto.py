@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landbridge.core.deprecation import renamed_argument
-from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.errors import DivergenceError, SettingsError, unknown
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
@@ -118,12 +118,17 @@ def tuned_candidates(
     members: dict[str, Method] = {}
     kept: dict[str, Fitted] = {}
     left = tuning.seconds
-    for label, method in proposed.items():
-        share = None if left is None else max(left, MOMENT) / (len(proposed) - len(members))
+    for place, (label, method) in enumerate(proposed.items()):
+        share = None if left is None else max(left, MOMENT) / (len(proposed) - place)
         began = time.perf_counter()
         own = replace(tuning.within(label), seconds=share)
-        members[label], fitted = own.search(method, split, options)
+        try:
+            members[label], fitted = own.search(method, split, options)
+        except DivergenceError:  # of every trial: the others do without this candidate
+            fitted = None
         if fitted is not None:
             kept[label] = fitted
         left = None if left is None else left - (time.perf_counter() - began)
+    if not members:
+        raise DivergenceError("Every trial of every candidate diverged; look at the weights of the events.")
     return members, kept

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landbridge.core.errors import MissingExtraError, StoreError
+from landbridge.core.errors import StoreError
 from landbridge.core.files import locked, read_json, write_json
 from landbridge.core.rng import generator
 from landbridge.core.types import Values
@@ -34,7 +34,6 @@ def open_study(folder: Path | None, identity: Values) -> Iterator[Study]:
 
     Raises StoreError if the folder holds a search of another ``identity`` or a damaged one.
     """
-    _require_optuna()
     if folder is None:
         yield _study(None)
         return
@@ -149,10 +148,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _require_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("Tuning needs Optuna: pip install 'landbridge[tune]'") from None

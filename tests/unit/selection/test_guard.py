@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from landbridge import store
+from landbridge.core.errors import DivergenceError, SettingsError
 from landbridge.core.progress import Silent
 from landbridge.data.activity import ACTIVITY
 from landbridge.data.dataset import MultiDomain
@@ -18,9 +19,11 @@ from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
+from landbridge.models.base import Method
 from landbridge.models.mixture import BlendModel
 from landbridge.models.popularity import Popularity
 from landbridge.selection import blend as blend_module
+from landbridge.selection.auto import Tuning, candidates, tuned_candidates
 from landbridge.selection.guard import (
     _domain_decisions,
     _Evidence,
@@ -181,3 +184,26 @@ def test_a_better_choice_is_taken_only_where_it_is_sure(noise: float, refused: b
     assert decision.protected == refused
     assert decision.weights == ({"alone": 1.0} if refused else {"joint": 1.0})
     assert decision.members["joint"] == pytest.approx(0.12, abs=0.02)
+
+
+def test_a_candidate_whose_trials_all_diverge_is_left_out(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(self: Tuning, method: Method, *rest: object) -> tuple[Method, None]:
+        if method.name == "ials":
+            raise DivergenceError("all trials")
+        return method, None
+
+    monkeypatch.setattr(Tuning, "search", search)
+    proposed = {"popularity": Popularity(), "alone": IALS(4)}
+    members, fitted = tuned_candidates(proposed, split, ONE, Tuning())
+    assert list(members) == ["popularity"]
+    assert fitted == {}
+    with pytest.raises(DivergenceError, match="every candidate"):
+        tuned_candidates({"alone": IALS(4)}, split, ONE, Tuning())
+
+
+def test_families_are_named_by_candidate_or_method(split: Split) -> None:
+    assert list(candidates(split.train, ["ease cross", "ials"])) == ["ease cross", "alone", "joined"]
+    with pytest.raises(SettingsError, match="did you mean 'ials'"):
+        candidates(split.train, ["ial"])

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from landbridge.core.errors import DivergenceError, MissingExtraError, SettingsError
+from landbridge.core.errors import DivergenceError, SettingsError
 from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import Validator
 from landbridge.models import registry
@@ -184,12 +184,6 @@ def test_nothing_is_said_and_optuna_is_left_as_it_was() -> None:
     before = logging.get_verbosity()
     find(trials=1)
     assert logging.get_verbosity() == before
-
-
-def test_a_missing_optuna_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingExtraError, match=r"landbridge\[tune\]"):
-        find()
 
 
 @pytest.mark.parametrize("name", ["ials", "cdimf"])
