@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from landbridge import store
 from landbridge.config import Spec
@@ -19,6 +20,9 @@ from landbridge.evaluation.metrics import Metric
 from landbridge.models.base import Fitted
 from landbridge.selection.fitting import check, fit_spec
 from landbridge.training.options import FitOptions
+
+if TYPE_CHECKING:
+    import polars as pl
 
 KEPT_WHILE_FITTING = ("checkpoint.safetensors", "trials.log", "identity.json")
 
@@ -111,6 +115,17 @@ def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:
     evaluation = evaluate(fitted, holdout, progress=progress or Silent())
     store.attach(path, "evaluation", "parquet", evaluation.write)
     return evaluation
+
+
+def diversity_of_saved(path: Path) -> pl.DataFrame:
+    """Coverage and diversity of a saved run's lists for its test users; StoreError for a deployed one.
+
+    The lists of a deployed model are no longer those that the test part was evaluated on.
+    """
+    from landbridge.evaluation.diversity import diversity
+
+    fitted = store.load(path)
+    return diversity(fitted, store.load_holdout(path, fitted.history))
 
 
 def _save(out: Path, spec: Spec, run: Run) -> None:

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 MOST = 9  # tenths of the places
+OF_LISTS = (
+    "entropy",
+    "p90_coverage",
+    "coverage",
+    "least_share",
+)  # values of whole lists, not of held-out pairs
 
 
 def diversity(

@@ -22,7 +22,7 @@ Ints = AnyArray
 
 @dataclass(frozen=True)
 class Metric:
-    """A kind of metric, with a cutoff (``ndcg@10``) or without (``auc``: ``cutoff`` is 0)."""
+    """A kind of metric with a cutoff (``ndcg@10``), or of the whole ranking: ``auc``, ``mrr``, cutoff 0."""
 
     kind: str
     cutoff: int
@@ -33,9 +33,9 @@ class Metric:
         kind, at, cutoff = name.partition("@")
         if kind not in _KINDS:
             raise SettingsError(unknown("metric", name, map(_example, _KINDS)))
-        if not _KINDS[kind].has_cutoff:
-            if at:
-                raise SettingsError(f"Metric {kind!r} has no cutoff; write {kind}, not {name!r}.")
+        if not _KINDS[kind].has_cutoff and at:
+            raise SettingsError(f"Metric {kind!r} has no cutoff; write {kind}, not {name!r}.")
+        if not at and (_KINDS[kind].whole or not _KINDS[kind].has_cutoff):
             return cls(kind, 0)
         if not cutoff.isdecimal() or int(cutoff) < 1:
             raise SettingsError(f"Metric {name!r} needs a whole cutoff of 1 or more, such as {kind}@10.")
@@ -76,6 +76,7 @@ MetricFunction = Callable[[TieGroups, int], Float64]  # groups and cutoff -> the
 class _Kind(NamedTuple):
     function: MetricFunction
     has_cutoff: bool
+    whole: bool = False  # may also be of the whole ranking
 
 
 def register_metric(kind: str, function: MetricFunction, *, has_cutoff: bool = True) -> None:
@@ -120,7 +121,9 @@ def _hr(groups: TieGroups, cutoff: int) -> Float64:
 
 
 def _mrr(groups: TieGroups, cutoff: int) -> Float64:
-    """One over the position of the best target."""
+    """One over the position of the best target, in the whole ranking where ``cutoff`` is 0."""
+    if not cutoff:
+        return _whole_mrr(groups)
     return _first_hit(groups, 1.0 / np.arange(1, cutoff + 1))
 
 
@@ -171,7 +174,7 @@ _KINDS: dict[str, _Kind] = {
     "auc": _Kind(_auc, has_cutoff=False),
     "hr": _Kind(_hr, has_cutoff=True),
     "map": _Kind(_map, has_cutoff=True),
-    "mrr": _Kind(_mrr, has_cutoff=True),
+    "mrr": _Kind(_mrr, has_cutoff=True, whole=True),
     "ndcg": _Kind(_ndcg, has_cutoff=True),
     "precision": _Kind(_precision, has_cutoff=True),
     "recall": _Kind(_recall, has_cutoff=True),
@@ -205,6 +208,27 @@ def _first_hit(groups: TieGroups, gain_K: Float64) -> Float64:
         value_N += (missed_N - still_N) * padded[np.minimum(above_N + j, len(gain_K))]
         missed_N = still_N
     return value_N
+
+
+def _whole_mrr(groups: TieGroups) -> Float64:
+    """The expected 1 / position of the unit's best target, (N,), without a cutoff.
+
+    A single target among m tied items has the mean of 1 / (above + j), a difference of digammas; of t targets
+    the first is at place j with probability C(m - j, t - 1) / C(m, t).
+    """
+    from scipy.special import digamma, gammaln
+
+    best_N = groups.before_G == 0
+    above_N, m_N, t_N = groups.above_G[best_N], groups.size_G[best_N], groups.targets_G[best_N]
+    value_N = (digamma(above_N + m_N + 1.0) - digamma(above_N + 1.0)) / m_N
+    value_N = np.where(m_N == 1, 1 / (above_N + 1), value_N)  # most groups: no difference of large numbers
+    for n in np.flatnonzero(t_N > 1):
+        m, t = float(m_N[n]), float(t_N[n])
+        place_J = np.arange(1, m - t + 2)
+        log_J = gammaln(m - place_J + 1) - gammaln(t) - gammaln(m - place_J - t + 2)
+        log_J -= gammaln(m + 1) - gammaln(t + 1) - gammaln(m - t + 1)
+        value_N[n] = np.sum(np.exp(log_J) / (above_N[n] + place_J))
+    return np.asarray(value_N, np.float64)
 
 
 def sum_per_unit(groups: TieGroups, value_G: Float64) -> Float64:

@@ -122,7 +122,8 @@ class Fitted(ABC):
 
     ``history``: the events it was fitted on (vocabularies, titles and seen items). ``method``: the settings
     that made it. ``log``: one record of values per epoch.
-    ``log_odds``: whether adding ln 2 to an item's score doubles its odds.
+    ``log_odds``: whether adding ln 2 to an item's score doubles its odds. ``unexplained``: why a kind
+    without an ``explain`` of its own has none, in words that complete "no explanation of its own: ...".
 
     A kind of model implements ``score``, ``state`` and ``from_state`` and overrides what it can do beyond
     that. Serving, reports and selection ask these methods; they know no kinds.
@@ -132,6 +133,7 @@ class Fitted(ABC):
     method: Method
     log: tuple[Values, ...]
     kind: ClassVar[str]
+    unexplained: ClassVar[str] = "its score is not a sum over events"
     log_odds: ClassVar[bool] = False
 
     @abstractmethod
@@ -207,7 +209,10 @@ class Fitted(ABC):
 
     def explain(self, domain: str, query: Queries, item: int) -> Explanation:
         """The score of one item for one query in parts; DataError for a kind that cannot say."""
-        raise DataError(f"A {self.method.name} model has no explanations: its scores do not split by events.")
+        raise DataError(
+            f"A {self.method.name} model has no explanation of its own: {self.unexplained}. "
+            "The server leaves out one event at a time instead."
+        )
 
     @property
     def warm_starts(self) -> bool:

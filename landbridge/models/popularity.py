@@ -31,6 +31,7 @@ class PopularityModel(Fitted):
 
     score_I: Mapping[str, Float32]
     kind: ClassVar[str] = "counts"
+    unexplained: ClassVar[str] = "every user gets the same scores"
     personal: ClassVar[bool] = False
 
     def score(self, domain: str, queries: Queries) -> Float32:

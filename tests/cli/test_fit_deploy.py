@@ -68,3 +68,17 @@ def test_settings_and_weights_of_a_run_serve_for_other_events(
     status, _, err = answered(capsys, "fit", *sources, *again, "--model", "ials", "--out", tmp_path / "wrong")
     assert status == 2
     assert "settings_of brings method and settings" in err
+
+
+def test_coverage_and_diversity_can_be_named_as_metrics(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--metric", "coverage", "--metric", "ndcg@5", "--metric", "mrr")
+    status, said, err = answered(capsys, "evaluate", folders["kept"], *words)
+    assert status == 0, err
+    assert "coverage" in said
+    assert "ndcg@5" in said
+    assert "mrr" in said
+    status, _, err = answered(capsys, "evaluate", folders["deployed"], "--metric", "coverage")
+    assert status == 2
+    assert "--no-deploy" in err

@@ -148,7 +148,7 @@ def test_what_no_event_explains_has_its_row() -> None:
 
 
 def test_a_model_without_reasons_says_so(counts: Fitted) -> None:
-    with pytest.raises(DataError, match="popularity model has no explanations"):
+    with pytest.raises(DataError, match="no explanation of its own: every user gets the same scores"):
         explain(counts, "books", "ann", 20)
 
 

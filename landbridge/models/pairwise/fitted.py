@@ -41,6 +41,7 @@ class EmbeddingModel(DotProductModel):
 
     rule: FoldInSpec
     kind: ClassVar[str] = "vectors"
+    unexplained: ClassVar[str] = "the user's embedding was learned by gradient steps"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """The requested domain or, in a joined model, all domains."""

@@ -45,6 +45,7 @@ class SequenceModel(ColdStartMixin):
     cold_policy: str
     popularity_weight: float
     kind: ClassVar[str] = "sequence"
+    unexplained: ClassVar[str] = "a transformer reads the events together, in their order"
     log_odds: ClassVar[bool] = True
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

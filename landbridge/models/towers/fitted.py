@@ -60,6 +60,7 @@ class TowerModel(ColdStartMixin):
     cold_policy: str
     popularity_weight: float
     kind: ClassVar[str] = "network"
+    unexplained: ClassVar[str] = "a network turns the user's embedding into the score"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """The requested domain where domains share nothing, else all domains."""

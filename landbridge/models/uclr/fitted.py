@@ -41,6 +41,7 @@ class AutoencoderModel(DotProductModel):
     layers: Mapping[str, Layers]
     scored: str
     kind: ClassVar[str] = "encoded"
+    unexplained: ClassVar[str] = "an auto-encoder rebuilds the user's embedding"
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """The domains that the pretrained model uses."""

@@ -130,3 +130,15 @@ def test_gini_is_half_the_mean_difference() -> None:
     counts = np.random.default_rng(3).integers(0, 50, 60)
     differences = np.abs(counts[:, None] - counts[None, :]).mean()
     assert gini(counts) == pytest.approx(differences / (2 * counts.mean()))
+
+
+@pytest.mark.parametrize("targets", [1, 2, 3])
+@pytest.mark.parametrize("tied", [3, 5])
+def test_mrr_of_the_whole_ranking_is_the_mean_over_all_orders(targets: int, tied: int) -> None:
+    """``tied`` items tie behind four better ones, ``targets`` of them held out."""
+    orders = list(permutations(range(tied)))
+    expected = np.mean([1 / (4 + 1 + min(order.index(t) for t in range(targets))) for order in orders])
+    unit_T, above_T = np.zeros(targets, int), np.full(targets, 4)
+    value = Metric.parse("mrr").per_unit(unit_T, above_T, np.full(targets, tied - 1))
+    np.testing.assert_allclose(value, [expected])
+    assert Metric.parse("mrr").per_pair(np.array([0, 1, 99]), np.array([0, 0, 0])).tolist() == [1, 0.5, 0.01]
