@@ -49,7 +49,7 @@ def main(names: list[str]) -> None:
         parts += [f"## {name}", markdown(_curve(method, read().valid))]
         print(name, flush=True)
     parts += ["## Pairs of Ciao's domains", *_pairs()]
-    page("cross-ridge", "The cross ridge: how much one catalogue may say about another", parts)
+    page("cross-ridge", "The cross ridge: how much one catalogue may say", parts, "cross_ridge")
 
 
 def _curve(method: EASE, valid: Holdout) -> list[dict[str, Any]]:
