@@ -49,6 +49,7 @@ STUDIES: Mapping[str, Callable[[], Split]] = {
         read_published(root() / "amazon-sport-cloth-warm"), 999, seed=0
     ),
     "sport-cloth": lambda: read_published(root() / "amazon-sport-cloth-warm"),
+    "game-video, cold": lambda: read_published(root() / "amazon-game-video-cold", shared_users=1736),
 }
 
 

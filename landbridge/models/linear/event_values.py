@@ -79,12 +79,12 @@ class EventValues:
         last_N = np.repeat(ends_R, np.diff(ends_R, prepend=-1))  # where the row of each sorted event ends
         if self.half_life_days > 0:
             age_N = time_N[order_N[last_N]] - time_N[order_N]
-            factor_N[order_N] *= np.exp2(-np.nan_to_num(age_N) / (DAY * self.half_life_days))
+            factor_N[order_N] *= np.exp2(-age_N / (DAY * self.half_life_days))
         if self.rank_exponent > 0:
             factor_N[order_N] *= (1.0 + last_N - np.arange(len(order_N))) ** -self.rank_exponent
         return factor_N
 
 
 def _times(rows: Ragged, time_N: Int64 | None) -> Float64:
-    """Times in float64, (N,); infinite where there are none: such events are the latest."""
-    return np.full(len(rows.columns), np.inf) if time_N is None else time_N.astype(np.float64)
+    """Times in float64, (N,); all alike where there are none, so that only the order given counts."""
+    return np.zeros(len(rows.columns)) if time_N is None else time_N.astype(np.float64)
