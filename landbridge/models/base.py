@@ -36,7 +36,9 @@ class Method(Settings, ABC):
     ``pretrains``: whether its model has embeddings of users and items from which another can start.
     ``uses_order``: whether the order of events matters, and their weights do not.
     ``thread_invariant``: whether the number of threads leaves every bit of a fit as it is.
-    ``paper``, ``needs`` (extras and data), ``cold_start`` and ``folds_in``: for the table of all methods.
+    ``folds_in``: how its model scores new users from their events: "exact" (in closed form), "steps" (of
+    gradient descent at fixed items), "a sequence" (read as in training), or in words.
+    ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
     name: ClassVar[str]
@@ -138,7 +140,11 @@ class Fitted(ABC):
 
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:
-        """Scores of every item of ``domain`` for every query, (B, I); more is better."""
+        """Scores of every item of ``domain`` for every query, (B, I); more is better.
+
+        Events that a query brings replace the user's stored history. A new user is such a query, with the
+        number -1, so every kind folds in new users here, in its own way (``Method.folds_in``).
+        """
 
     def list_scores(self, domain: str, queries: Queries) -> Float32:
         """Scores on one scale for all domains, (B, I), for a list that mixes them.

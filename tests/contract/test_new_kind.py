@@ -126,6 +126,15 @@ def test_new_users_are_folded_in(fitted: Fitted) -> None:
     assert listed["item"][0] == int(scores_I.argmax())
 
 
+def test_events_of_a_query_replace_the_stored_history(fitted: Fitted) -> None:
+    row = {"a": Ragged.from_rows([[1, 5]])}
+    for model in (fitted, blend()):
+        known_BI = model.score("a", Queries(np.array([3], np.int32), row))
+        new_BI = model.score("a", Queries(np.array([-1], np.int32), row))
+        np.testing.assert_allclose(known_BI, new_BI, rtol=1e-5)
+        assert not np.allclose(known_BI, model.score("a", Queries.of_users([3])))
+
+
 def test_its_own_explanation_is_exact_alone_and_in_a_blend(fitted: Fitted) -> None:
     for model in (fitted, blend()):
         parts = lb.explain(model, "a", 3, 7)
