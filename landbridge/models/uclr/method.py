@@ -203,10 +203,11 @@ class UCLR(Method):
         """The method of stage "pge", with all domains in one table and the same ``factors``."""
         from landbridge.models import registry
 
-        kind = registry.method(self.pretrain.method)
-        if not kind.pretrains:
-            able = [name for name in registry.names() if registry.method(name).pretrains]
-            raise SettingsError(unknown("pretrain.method", self.pretrain.method, able))
+        name = self.pretrain.method
+        if name not in registry.names() or not registry.method(name).pretrains:
+            able = [other for other in registry.names() if registry.method(other).pretrains]
+            raise SettingsError(unknown("pretrain.method", name, able))
+        kind = registry.method(name)
         joined = {"sharing": "joined"} if "sharing" in schema(kind) else {}
         return kind.from_settings({"factors": self.factors, **joined, **self.pretrain.settings})
 

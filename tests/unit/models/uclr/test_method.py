@@ -308,7 +308,8 @@ def test_values_of_a_run_are_in_its_log() -> None:
     ("wrong", "says"),
     [
         ({"stage": "uclr"}, "did you mean 'ucl'"),
-        ({"pretrain.method": "bprmff"}, "did you mean 'bprmf'"),
+        ({"pretrain.method": "bprmff"}, r"did you mean 'bprmf'\? Valid are bprmf, ials, lightgcn, pepnet"),
+        ({"pretrain.method": "sasrec"}, "Valid are bprmf, ials, lightgcn, pepnet"),
         ({"adaptation.lora_targets": "user"}, "did you mean 'users'"),
         ({"score_from": "rebuild"}, "did you mean 'rebuilt'"),
         ({"pretrain.settings": {"epoch": 3}}, "did you mean 'epochs'"),
