@@ -31,10 +31,24 @@ def table(frame: pl.DataFrame) -> None:
     from rich.table import Table
 
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
-    shown = Table(*frame.columns)
+    frame, same = _narrowed(frame, console.width)
+    shown = Table(*frame.columns, caption=same or None, caption_justify="left")
     for row in frame.iter_rows():
         shown.add_row(*(_cell(value) for value in row))
     console.print(shown)
+
+
+def _narrowed(frame: pl.DataFrame, width: int) -> tuple[pl.DataFrame, str]:
+    """Where a table is wider than the terminal: without its columns of one value, which the caption names.
+
+    ``--json`` and ``--out`` have all columns.
+    """
+    widths = [max(len(name), *map(len, map(_cell, frame[name])), 0) for name in frame.columns]
+    if frame.height < 2 or sum(widths) + 3 * len(widths) + 1 <= width:
+        return frame, ""
+    alike = [name for name in frame.columns if frame[name].n_unique() == 1]
+    same = ", ".join(f"{name}: {_cell(frame[name][0])}" for name in alike)
+    return frame.drop(alike), same
 
 
 def warn_of_missing_test_events(run: Path) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.core.types import Float64, Int64, Values
+from landbridge.core.types import Float64, Int64, Record, Values
 from landbridge.data.activity import ACTIVITY
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models.als.ials import IALS
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 ONE_SIDED = 1.645  # standard errors of a one-sided 95 % bound
 ALLOWED_LOSS = 0.01  # of the simple model's metric
 SIMPLE = (POPULARITY, SINGLE_DOMAIN)
+SHOWN = 3  # members of a blend that the table of decisions names; the manifest has all
 
 
 @dataclass(frozen=True)
@@ -218,20 +219,47 @@ def _weights(tried: blend.BlendTrials, rule: int, cell: int) -> dict[str, float]
 
 
 def decision_table(decisions: Sequence[Values]) -> pl.DataFrame:
-    """The decisions as a table: domain, group, pairs, blend and its metric, simple model and its metric."""
+    """The decisions as a table: domain, group, pairs, blend and its value, simple model and its value.
+
+    Neighbouring groups that are served alike share a row; values are those of the first of them with pairs.
+    """
     import polars as pl
 
+    rows: list[Record] = []
+    for each in decisions:
+        alike = bool(rows) and (rows[-1]["domain"], rows[-1]["weights"]) == (each["domain"], each["weights"])
+        if alike and not rows[-1]["pairs"]:
+            rows[-1] |= {name: each[name] for name in ("estimate", "simple_estimate")}
+        if alike:
+            rows[-1] |= {"last": each["group"], "pairs": rows[-1]["pairs"] + each["pairs"]}
+        else:
+            rows.append({**each, "first": each["group"], "last": each["group"]})
     return pl.DataFrame(
         {
-            "domain": each["domain"],
-            "events": each["group"],
-            "validation pairs": each["pairs"],
-            "served by": " + ".join(
-                f"{w:.2g} {label}" if w < 1 else label for label, w in each["weights"].items()
-            ),
-            "figure": each["estimate"],
-            "simple model": each["simple"],
-            "its figure": each["simple_estimate"],
+            "domain": row["domain"],
+            "events": _range(row["first"], row["last"]),
+            "pairs": row["pairs"],
+            "served by": _blend_text(row["weights"]),
+            "value": row["estimate"],
+            "alone": row["simple"],
+            "its value": row["simple_estimate"],
         }
-        for each in decisions
+        for row in rows
     )
+
+
+def _range(first: str, last: str) -> str:
+    """Activity groups from one to another: "3-5", "0-10", "11+"."""
+    if first == last:
+        return first
+    low = first.split("-")[0].rstrip("+")
+    return f"{low}+" if last.endswith("+") else f"{low}-{last.split('-')[-1]}"
+
+
+def _blend_text(weights: Mapping[str, float]) -> str:
+    """The members with most weight, and how many more there are."""
+    ordered = sorted(weights.items(), key=lambda item: -item[1])
+    if len(ordered) == 1:
+        return ordered[0][0]
+    text = " + ".join(f"{weight:.2g} {label}" for label, weight in ordered[:SHOWN])
+    return text if len(ordered) <= SHOWN else f"{text} + {len(ordered) - SHOWN} more"

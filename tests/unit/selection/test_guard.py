@@ -27,6 +27,7 @@ from landbridge.selection.auto import Tuning, candidates, tuned_candidates
 from landbridge.selection.guard import (
     _domain_decisions,
     _Evidence,
+    decision_table,
     guarded,
     single_domain_of,
     with_single_domain,
@@ -207,3 +208,21 @@ def test_families_are_named_by_candidate_or_method(split: Split) -> None:
     assert list(candidates(split.train, ["ease cross", "ials"])) == ["ease cross", "alone", "joined"]
     with pytest.raises(SettingsError, match="did you mean 'ials'"):
         candidates(split.train, ["ial"])
+
+
+def test_groups_served_alike_share_a_row_of_the_table() -> None:
+    def decision(group: str, pairs: int, **weights: float) -> dict[str, Any]:
+        values = {"estimate": 0.2, "simple_estimate": 0.1, "simple": "alone"}
+        return {"domain": "a", "group": group, "pairs": pairs, "weights": weights, **values}
+
+    many = {"x": 0.4, "y": 0.3, "z": 0.2, "v": 0.06, "w": 0.04}
+    rows = decision_table(
+        [
+            decision("0", 0, x=1.0),
+            decision("1-2", 9, x=1.0),
+            decision("3-5", 4, **many),
+            decision("31+", 2, **many),
+        ]
+    ).to_dicts()
+    assert [(row["events"], row["pairs"]) for row in rows] == [("0-2", 9), ("3+", 6)]
+    assert [row["served by"] for row in rows] == ["x", "0.4 x + 0.3 y + 0.2 z + 2 more"]
