@@ -30,7 +30,7 @@ import numpy.typing as npt
 from landbridge.core.rng import generator
 from landbridge.core.types import Float32, Float64, Int64
 from landbridge.data.activity import ACTIVITY
-from landbridge.selection.pool import Pool
+from landbridge.selection.pool import Cells, Pool
 
 GREEDY = ("all", "domain", "group")  # the pairs that a greedy rule learns from
 STEPS = 25  # members that greedy selection adds: weights are multiples of 1/25 or coarser
@@ -41,7 +41,7 @@ KAPPAS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 100_000.0)
 
 
 @dataclass(frozen=True, eq=False)
-class BlendTrials:
+class BlendTrials(Cells):
     """``value_TR``: the cross-fitted metric of every validation pair under every rule.
 
     ``weight_RCM``: the weights that each rule gives each cell, made from all pairs. ``domain_T``,
@@ -56,16 +56,6 @@ class BlendTrials:
     user_T: Int64
     domains: tuple[str, ...]
     labels: tuple[str, ...]
-
-    @property
-    def cell_T(self) -> Int64:
-        """Domain and activity group as one number."""
-        return self.domain_T * len(ACTIVITY) + self.group_T
-
-    @property
-    def cells(self) -> int:
-        """Domains times activity groups."""
-        return len(self.domains) * len(ACTIVITY)
 
 
 def blend_trials(pool: Pool, seed: int) -> BlendTrials:

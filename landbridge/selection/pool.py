@@ -34,8 +34,26 @@ BLOCK_BYTES = 64_000_000  # of the scores held at once
 POOL_BYTES = 1_000_000_000  # of all pools: beyond it pairs are sampled
 
 
+class Cells:
+    """Pairs by cell, which is an activity group of a domain: for classes with these columns."""
+
+    domain_T: Int64
+    group_T: Int64
+    domains: tuple[str, ...]
+
+    @property
+    def cell_T(self) -> Int64:
+        """Domain and activity group as one number."""
+        return self.domain_T * len(ACTIVITY) + self.group_T
+
+    @property
+    def cells(self) -> int:
+        """Domains times activity groups."""
+        return len(self.domains) * len(ACTIVITY)
+
+
 @dataclass(frozen=True, eq=False)
-class Pool:
+class Pool(Cells):
     """``offsets``: where the entries of each pair start, (T + 1,). ``own_TM``: scores of the held-out items.
 
     ``domain_T``, ``group_T``: index of a pair's domain and activity group; ``user_T``: its user.
@@ -53,16 +71,6 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.own_TM)
-
-    @property
-    def cell_T(self) -> Int64:
-        """Domain and activity group as one number."""
-        return self.domain_T * len(ACTIVITY) + self.group_T
-
-    @property
-    def cells(self) -> int:
-        """Domains times activity groups."""
-        return len(self.domains) * len(ACTIVITY)
 
     def values(self, weight_WM: npt.ArrayLike, pair_P: Int64 | None = None) -> Float32:
         """The metric of some pairs (default: all) under every weight vector, (P, W)."""
