@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import DataError
+from landbridge.core.errors import DataError, DivergenceError
 from landbridge.core.types import Float32, Float64, Ragged
 from landbridge.models.linear.matrix import DenseMatrix, SparseMatrix
 from landbridge.models.linear.table import UserItemTable
@@ -187,7 +187,7 @@ def balanced(table: UserItemTable, part: slice) -> npt.NDArray[np.int64]:
 
 
 def inverted(square_NN: Square) -> Square:
-    """The inverse of a symmetric positive definite matrix, in its own memory; DataError if it is none."""
+    """The inverse of a symmetric positive definite matrix, in its memory; DivergenceError if it is none."""
     from scipy.linalg import get_lapack_funcs
 
     factor, invert = get_lapack_funcs(("potrf", "potri"), (square_NN,))
@@ -196,7 +196,8 @@ def inverted(square_NN: Square) -> Square:
     if not failed:
         lower_NN, failed = invert(lower_NN, lower=1, overwrite_c=1)
     if failed:
-        raise DataError("The Gramian is singular in floating point: raise reg, or scale the weights.")
+        # of these settings, not of the data: a search tries others
+        raise DivergenceError("The Gramian is singular in floating point: raise reg, or scale the weights.")
     mirrored: Square = lower_NN.T  # its upper triangle holds the inverse
     for start in range(0, len(mirrored), 512):  # by blocks: no second matrix
         stop = min(start + 512, len(mirrored))
