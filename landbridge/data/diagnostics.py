@@ -17,6 +17,7 @@ import numpy as np
 
 from landbridge.core.types import Float64, Int64, Record, Values
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import DAY
 from landbridge.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ DIFFERENT_USERS = 0.05  # a correlation surely below this is that of different u
 SURE = 3.09  # standard errors, one-sided p = .001
 BOUNDARY = 4.5  # standard errors by which an id range must differ: the maximum over all boundaries
 MILLISECONDS, BEFORE_1990 = 10**11, 631_152_000  # seconds: the year 5138, and 1 January 1990
-DAY = 86_400  # seconds
 PLACEHOLDERS = ("", "nan", "null", "none", "na", "n/a", "-1", "undefined", "unknown")
 
 

@@ -12,6 +12,7 @@ from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import Float32, Int32, Int64, Ragged, row_offsets
 
 DUPLICATE_RULES = ("error", "last", "sum")
+DAY = 86_400  # in the unit of times, which is a second
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,12 +17,10 @@ import numpy as np
 from landbridge.core.settings import setting
 from landbridge.core.types import Arrays, Float32, Record
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions
+from landbridge.data.interactions import DAY, Interactions
 from landbridge.models.base import Fitted, Method, Queries, StoredState
 from landbridge.models.search_space import Choice, Space
 from landbridge.training.options import FitOptions
-
-DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True, eq=False)

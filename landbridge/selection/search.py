@@ -123,11 +123,11 @@ class _Search:
             "patience": self.options.patience,
         }
 
-    def fit(self, trial: Trial, watch: _Watch) -> tuple[float, Method, Fitted | None]:
+    def fit(self, trial: Trial, watch: _Watch) -> tuple[float, Fitted | None]:
         """Fit with the trial's settings; validate some of the epochs, or once if there are none.
 
-        Returns the best value (of the last phase), the method with the number of epochs that reaches it, and
-        the model that was best. The number of epochs is kept with the trial.
+        Returns the best value (of the last phase) and the model that was best. The number of epochs that
+        reaches it is kept with the trial.
         """
         method = self.method.with_settings(trial.params)
         options = replace(
@@ -140,13 +140,12 @@ class _Search:
             if not watch.values:
                 watch(fitted)
         validated = [record for record in log if "valid" in record] or watch.records()
-        best = method.stopped(validated)
-        given, stopped = method.flat(), best.flat()
+        given, stopped = method.flat(), method.stopped(validated).flat()
         trial.set_user_attr("stopped", {key: stopped[key] for key in given if stopped[key] != given[key]})
         trial.set_user_attr("epochs", stopped.get("epochs"))
         last = validated[-1].get("phase")
         value = max(float(record["valid"]) for record in validated if record.get("phase") == last)
-        return value, best, watch.best
+        return value, watch.best
 
 
 class _OutOfTimeError(Exception):
@@ -194,11 +193,10 @@ class _Watch:
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """The best trial of this call so far: its number, value, method and model."""
+    """The best trial of this call so far: its number, value and model."""
 
     number: int = -1
     value: float = -math.inf
-    method: Method | None = None
     fitted: Fitted | None = None
 
 

@@ -92,7 +92,8 @@ class EASE(LinearMethod):
 
     def about(self, table: UserItemTable) -> Mapping[str, Any]:
         """The form, and the memory that it takes."""
-        return {"items": table.n_items, "form": self._plan(table).form, "bytes": self._plan(table).bytes}
+        chosen = self._plan(table)
+        return {"items": table.n_items, "form": chosen.form, "bytes": chosen.bytes}
 
     def _plan(self, table: UserItemTable) -> ridge.Plan:
         return ridge.plan(table.n_users, table.n_items, self.form, self.memory_gib * 2**30)

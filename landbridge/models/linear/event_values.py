@@ -16,9 +16,8 @@ import numpy as np
 
 from landbridge.core.types import Float64, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import DAY
 from landbridge.data.queries import Queries
-
-DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ class ItemItemModel(ColdStartMixin):
         """As in :class:`Fitted`."""
         for source, targets in self.matrices.items():
             for target, matrix in targets.items():
-                check_matrix(matrix, self.history[source].n_items, f"{source!r} to {target!r}")
+                shape = self.history[source].n_items, self.history[target].n_items
+                check_matrix(matrix, shape, f"{source!r} to {target!r}")
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """The arrays of every matrix, by source, target and name."""

@@ -128,11 +128,11 @@ def matrix_from(arrays: Mapping[str, npt.NDArray[Any]], n_targets: int) -> ItemM
     return SparseMatrix(Ragged(*(arrays[name] for name in SparseMatrix.NAMES)), n_targets)
 
 
-def check_matrix(matrix: ItemMatrix, n_sources: int, where: str) -> None:
+def check_matrix(matrix: ItemMatrix, shape: tuple[int, int], where: str) -> None:
     """DataError where a matrix does not fit its data or is not finite, as in a damaged or forged file."""
     arrays = matrix.arrays()
     values = arrays.get("dense", arrays.get("weight"))
-    if matrix.shape[0] != n_sources or values is None or values.dtype != np.float32:
+    if matrix.shape != shape or values is None or values.dtype != np.float32:
         raise DataError(f"its item–item matrix does not fit its data in {where}; fit it again.")
     if not np.isfinite(np.sum(values, dtype=np.float64)):
         raise DataError(f"its item–item matrix is not all numbers in {where}; fit it again.")

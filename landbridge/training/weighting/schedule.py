@@ -45,6 +45,7 @@ from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float64
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import DAY
 from landbridge.training.epochs import State
 from landbridge.training.weighting.base import LogValues, Weighting
 from landbridge.training.weighting.sparsity import DomainCounts, SparsityScore, WeightMap, alike
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 Signal = Literal["static", "window", "loss", "gradient"]
 SIGNALS = get_args(Signal)
-DAY = 86_400  # seconds
 LEAST_LOSS = 1e-8  # so that the logarithm of a loss of 0 is finite
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from worlds import of_tables, uneven
 
-from landbridge.data.interactions import Interactions
+from landbridge.data.interactions import DAY, Interactions
 from landbridge.models.base import Queries
-from landbridge.models.popularity import DAY, Popularity
+from landbridge.models.popularity import Popularity
 
 
 def test_the_score_is_the_number_of_events_for_all_users() -> None:

@@ -15,7 +15,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.models.linear.ease import EASE
 from landbridge.models.linear.fitted import ItemItemModel
-from landbridge.models.linear.matrix import SparseMatrix
+from landbridge.models.linear.matrix import DenseMatrix, SparseMatrix
 from landbridge.models.linear.ridge import inverted, plan
 from landbridge.training.options import FitOptions
 
@@ -268,3 +268,15 @@ def test_threads_change_no_bit_of_the_local_form() -> None:
     data = uneven(users=300)
     one, two = (EASE(form="local").fit(data, FitOptions(threads=n)) for n in (1, 2))
     assert all(np.array_equal(matrix(one, name), matrix(two, name)) for name in data.domain_names)
+
+
+def test_a_forged_dense_matrix_is_refused() -> None:
+    """Compiled code would read beyond the end of rows that are too short."""
+    fitted = EASE(form="exact").fit(uneven())
+    fitted.check_arrays()
+    whole = fitted.matrices["a"]["b"]
+    assert isinstance(whole, DenseMatrix)
+    for forged_JI in (whole.weight_JI[:, :-1], whole.weight_JI[:-1]):
+        matrices = {**fitted.matrices, "a": {**fitted.matrices["a"], "b": DenseMatrix(forged_JI)}}
+        with pytest.raises(DataError, match="fit it again"):
+            replace(fitted, matrices=matrices).check_arrays()

@@ -9,9 +9,10 @@ import pytest
 from worlds import uneven
 
 from landbridge.core.types import Ragged
+from landbridge.data.interactions import DAY
 from landbridge.data.queries import Queries
 from landbridge.models.linear.ease import EASE
-from landbridge.models.linear.event_values import DAY, EventValues
+from landbridge.models.linear.event_values import EventValues
 
 
 @pytest.mark.parametrize(("half_life", "exponent"), [(0.0, 0.0), (2.0, 0.0), (0.0, 0.7), (3.0, 1.0)])

@@ -16,13 +16,13 @@ from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.files import read_arrays, write_arrays
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions
+from landbridge.data.interactions import DAY, Interactions
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
 from landbridge.training.weighting.base import Uniform, Weighting
-from landbridge.training.weighting.schedule import DAY, DynamicSparsity, WeightSchedule
+from landbridge.training.weighting.schedule import DynamicSparsity, WeightSchedule
 from landbridge.training.weighting.sparsity import MAPS, METRICS, DomainCounts, SparsityScore, WeightMap
 
 SPREAD = {"large": (40, 55), "middle": (25, 25), "small": (12, 6)}
