@@ -29,6 +29,7 @@ from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.significance import holm
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel, Mixture
+from landbridge.models.pairwise.lightgcn import LightGCN
 from landbridge.models.registry import method as method_named
 from landbridge.selection.auto import DEFAULT, Tuning, candidates, simple_members, tuned_candidates
 from landbridge.selection.guard import decide, mixture_of
@@ -36,6 +37,10 @@ from landbridge.training.options import FitOptions
 
 METRIC, AUTO, DRAWS = "ndcg@10", "auto", 2000
 FOLDER = CELLS / "default"
+RIVALS: Mapping[str, Method] = {  # tuned and tested beside the candidates, but no candidates of auto
+    "lightgcn": LightGCN(),
+    "lightgcn joined": LightGCN(sharing="joined"),
+}
 STUDIES: Mapping[str, Callable[[], Split]] = {
     "food-kitchen": lambda: leave_latest_out(catalog.food_kitchen(root() / "amazon-food-kitchen"), seed=15),
     "food-kitchen, last per domain": lambda: leave_last_out(
@@ -66,11 +71,30 @@ def _folder(name: str) -> Path:
 
 def _study(name: str, split: Split) -> None:
     members, mixture = chosen(name, split)
+    rivals = _rivals(name, split)
     for seed in SEEDS:
         rows = _folder(name) / f"{seed}.parquet"
         if not rows.exists():
-            _tested(members, mixture, split, seed, rows)
+            _tested({**members, **rivals}, mixture, split, seed, rows)
             print(name, seed, flush=True)
+
+
+def _rivals(name: str, split: Split) -> dict[str, Method]:
+    """The tuned rivals; each has the trials of a candidate and an equal share of a candidates' budget."""
+    path = _folder(name) / "rivals.json"
+    if not path.exists():
+        seconds = len(RIVALS) * DEFAULT.seconds / len(candidates(split.train))
+        tuning = Tuning(DEFAULT.trials, seconds, METRIC, _folder(name) / "search")
+        write_json(path, _stored(tuned_candidates(RIVALS, split, FitOptions(seed=SEEDS[0]), tuning)[0]))
+    return _methods(read_json(path))
+
+
+def _stored(methods: Mapping[str, Method]) -> dict[str, Any]:
+    return {label: [method.name, method.flat()] for label, method in methods.items()}
+
+
+def _methods(stored: Mapping[str, Any]) -> dict[str, Method]:
+    return {label: method_named(kind).from_settings(own) for label, (kind, own) in stored.items()}
 
 
 def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
@@ -90,16 +114,13 @@ def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
         write_json(
             path,
             {
-                "members": {label: [method.name, method.flat()] for label, method in members.items()},
+                "members": _stored(members),
                 "mixture": asdict(mixture_of(members, decisions)),
                 "seconds": facts,
             },
         )
     stored = read_json(path)
-    members = {
-        label: method_named(kind).from_settings(own) for label, (kind, own) in stored["members"].items()
-    }
-    return members, Mixture.from_settings(stored["mixture"])
+    return _methods(stored["members"]), Mixture.from_settings(stored["mixture"])
 
 
 def _tested(members: Mapping[str, Method], mixture: Mixture, split: Split, seed: int, rows: Path) -> None:
@@ -123,7 +144,8 @@ def _page() -> None:
     done = [name for name in STUDIES if all((_folder(name) / f"{seed}.parquet").exists() for seed in SEEDS)]
     parts = [
         f"{METRIC.upper()} on test. Every candidate is tuned on validation data in the default budget of "
-        f"`landbridge fit` ({DEFAULT.trials} trials each within {DEFAULT.seconds:g} s, two cores), then "
+        f"`landbridge fit` ({DEFAULT.trials} trials each within {DEFAULT.seconds:g} s, two cores; the rivals "
+        f"{', '.join(RIVALS)}, which are no candidates, with the same trials and seconds each), then "
         f"fitted with {len(SEEDS)} seeds; `auto` is the blend that the default serves. Intervals (95 %) and "
         "p by a bootstrap over users, with all their domains, and seeds; Holm over each table. In general "
         "the split is leak-free: one event per user, the latest, is held out, so nothing later is known "
@@ -187,9 +209,7 @@ def _section(name: str) -> str:
         {"model": label, "mean": means[label], **{domain: per_domain[label, domain] for domain in domains}}
         for label in sorted(means, key=means.__getitem__)
     ]
-    members = {
-        label: method_named(kind).from_settings(own) for label, (kind, own) in chosen["members"].items()
-    }
+    members = _methods(chosen["members"] | read_json(_folder(name) / "rivals.json"))
     return "\n\n".join(
         [
             f"## {name}",
