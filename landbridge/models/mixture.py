@@ -144,6 +144,8 @@ class BlendModel(Fitted):
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Eq. (2), (B, I); a member scores only the queries in which it has weight."""
+        from landbridge.models.mixture_kernels import add_standardised
+
         group_B = activity_group(queries.counts_in(self.history, domain))
         weight_BM = self.method.weight_GM(domain)[group_B]
         scores_BI = np.zeros((len(queries), self.history[domain].n_items), np.float32)
@@ -151,8 +153,8 @@ class BlendModel(Fitted):
             # most queries use one or two members: the others are not scored at all
             chosen_B = np.flatnonzero(weight_BM[:, column])
             if len(chosen_B):
-                z_BI = standardised(member.score(domain, queries.take(chosen_B)))
-                scores_BI[chosen_B] += weight_BM[chosen_B, column, None] * z_BI  # Eq. (2)
+                own_BI = member.score(domain, queries.take(chosen_B))
+                add_standardised(own_BI, weight_BM[chosen_B, column], chosen_B, scores_BI)  # Eq. (1), (2)
         return scores_BI
 
     def list_scores(self, domain: str, queries: Queries) -> Float32:
@@ -279,9 +281,11 @@ class BlendModel(Fitted):
 
 def standardised(scores_BI: Float32) -> Float32:
     """Eq. (1), a row at a time, (B, I)."""
-    scores_BI = scores_BI - scores_BI.mean(axis=1, keepdims=True)
-    scale_B1 = np.sqrt(np.mean(np.square(scores_BI), axis=1, keepdims=True))
-    return np.asarray(scores_BI / np.where(scale_B1 > 0, scale_B1, 1), np.float32)
+    from landbridge.models.mixture_kernels import add_standardised
+
+    z_BI = np.zeros(scores_BI.shape, np.float32)
+    add_standardised(scores_BI, np.ones(len(z_BI), np.float32), np.arange(len(z_BI)), z_BI)
+    return z_BI
 
 
 def _check(domain: str, group: str, weights: Mapping[str, float], members: Values) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from worlds import uneven
 
 import landbridge as lb
@@ -14,6 +16,7 @@ from landbridge.core.types import Ragged
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.models.base import Queries
 from landbridge.models.mixture import BlendModel, Mixture, standardised
+from landbridge.models.mixture_kernels import add_standardised
 from landbridge.serving.engine.service import Service
 from landbridge.training.options import FitOptions
 
@@ -74,6 +77,21 @@ def test_events_brought_along_decide_the_group() -> None:
     joint, popular = (blend.members[label].score("a", queries) for label in ("joint", "popularity"))
     np.testing.assert_allclose(scores_BI[0], standardised(joint)[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(scores_BI[1], standardised(popular)[1], rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(1, 5000), st.integers(0, 99), st.sampled_from([1e-6, 1.0, 1e6]))
+def test_scores_are_standardised_and_added_as_by_their_formula(items: int, seed: int, unit: float) -> None:
+    rng = np.random.default_rng(seed)
+    scores_NI = (unit * (rng.normal(size=(3, items)) + 5)).astype(np.float32)
+    start_BI = rng.normal(size=(7, items)).astype(np.float32)
+    weight_N, row_N = np.array([0.2, 0.0, 1.0], np.float32), np.array([4, 0, 3])
+    wide_NI = scores_NI.astype(np.float64)
+    spread_N1 = wide_NI.std(axis=1, keepdims=True)
+    z_NI = (wide_NI - wide_NI.mean(axis=1, keepdims=True)) / np.where(spread_N1 > 0, spread_N1, 1)
+    expected_BI = start_BI.astype(np.float64)
+    expected_BI[row_N] += weight_N[:, None] * z_NI
+    add_standardised(scores_NI, weight_N, row_N, start_BI)
+    np.testing.assert_allclose(start_BI, expected_BI, atol=2e-4)
 
 
 def test_who_likes_all_items_alike_has_no_say() -> None:
