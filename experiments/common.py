@@ -17,8 +17,7 @@ import numpy as np
 import polars as pl
 
 from landbridge.core.files import read_json, write_json
-from landbridge.core.rng import generator
-from landbridge.data.splitting.holdout import Holdout, Split, Targets
+from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.evaluation.evaluate import Evaluation, evaluate, over_seeds, recommended_share
 from landbridge.models.base import Method
 from landbridge.training.options import FitOptions
@@ -114,16 +113,6 @@ def over_domains(evaluation: Evaluation) -> Evaluation:
         domain=pl.lit("all domains"),
     )
     return replace(evaluation, rows=rows)
-
-
-def sample(holdout: Holdout, most: int, seed: int) -> Holdout:
-    """At most so many held-out pairs of every domain, drawn at random."""
-    chosen = {}
-    for name, targets in holdout.targets.items():
-        kept_T = np.sort(generator(seed, "sample", name).permutation(len(targets))[:most])
-        candidates_TC = None if targets.candidates_TC is None else targets.candidates_TC[kept_T]
-        chosen[name] = Targets(targets.user_idx[kept_T], targets.item_idx[kept_T], candidates_TC)
-    return Holdout(holdout.history, chosen)
 
 
 def seed_means(evaluations: Sequence[Evaluation], metric: str) -> dict[str, tuple[float, float]]:

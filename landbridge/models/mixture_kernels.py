@@ -27,7 +27,7 @@ def add_standardised(scores_NI, weight_N, row_N, out_BI):
 @njit(fastmath=FAST, nogil=True, cache=True)
 def _sums(score_I):
     """The sum of all scores, and how many differ from the first."""
-    total, others = 0.0, 0
+    total, others = np.float64(0), np.int64(0)
     for start in range(0, len(score_I), BLOCK):
         part, different = np.float32(0), np.int32(0)
         for i in range(start, min(start + BLOCK, len(score_I))):
@@ -40,7 +40,7 @@ def _sums(score_I):
 
 @njit(fastmath=FAST, nogil=True, cache=True)
 def _squares(score_I, mean):
-    total = 0.0
+    total = np.float64(0)
     for start in range(0, len(score_I), BLOCK):
         part = np.float32(0)
         for i in range(start, min(start + BLOCK, len(score_I))):

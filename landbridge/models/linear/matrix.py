@@ -35,6 +35,13 @@ class ItemMatrix(Protocol):
     def rows_of(self, part: slice) -> ItemMatrix:
         """The matrix of some consecutive source items, without a copy of the weights."""
 
+    def fits(self, n_sources: int, n_targets: int) -> bool:
+        """Whether it is sound, and of this shape: of a damaged or forged file it may be neither."""
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """All weights that it keeps."""
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays that make the matrix again, by their names in :func:`matrix_from`."""
 
@@ -67,6 +74,15 @@ class DenseMatrix:
     def rows_of(self, part: slice) -> DenseMatrix:
         """As in :class:`ItemMatrix`."""
         return DenseMatrix(self.weight_JI[part])
+
+    def fits(self, n_sources: int, n_targets: int) -> bool:
+        """As in :class:`ItemMatrix`."""
+        return self.weight_JI.dtype == np.float32 and self.weight_JI.shape == (n_sources, n_targets)
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """As in :class:`ItemMatrix`."""
+        return self.weight_JI
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """As in :class:`ItemMatrix`."""
@@ -115,6 +131,21 @@ class SparseMatrix:
         rows = Ragged(offsets - offsets[0], self.rows.columns[entries], self.rows.weights[entries])
         return SparseMatrix(rows, self.n_targets)
 
+    def fits(self, n_sources: int, n_targets: int) -> bool:
+        """As in :class:`ItemMatrix`: compiled code would read beyond rows with forged offsets or columns."""
+        offsets, columns, n_entries = self.rows.offsets, self.rows.columns, len(self.values)
+        ordered = (
+            offsets[0] == 0 and offsets[-1] == n_entries == len(columns) and (np.diff(offsets) >= 0).all()
+        )
+        inside = not len(columns) or (columns.min() >= 0 and columns.max() < n_targets)
+        shaped = self.shape == (n_sources, n_targets) and self.values.dtype == np.float32
+        return bool(ordered and inside and shaped)
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """As in :class:`ItemMatrix`."""
+        return self.rows.weights
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """As in :class:`ItemMatrix`."""
         parts = (self.rows.offsets, self.rows.columns, self.rows.weights)
@@ -130,21 +161,7 @@ def matrix_from(arrays: Mapping[str, npt.NDArray[Any]], n_targets: int) -> ItemM
 
 def check_matrix(matrix: ItemMatrix, shape: tuple[int, int], where: str) -> None:
     """DataError where a matrix does not fit its data or is not finite, as in a damaged or forged file."""
-    arrays = matrix.arrays()
-    values = arrays.get("dense", arrays.get("weight"))
-    if matrix.shape != shape or values is None or values.dtype != np.float32:
+    if not matrix.fits(*shape):
         raise DataError(f"its item–item matrix does not fit its data in {where}; fit it again.")
-    if not np.isfinite(np.sum(values, dtype=np.float64)):
+    if not np.isfinite(np.sum(matrix.values, dtype=np.float64)):
         raise DataError(f"its item–item matrix is not all numbers in {where}; fit it again.")
-    if "columns" in arrays:
-        _check_rows(arrays["offsets"], arrays["columns"], len(values), matrix.shape[1], where)
-
-
-def _check_rows(
-    offsets: npt.NDArray[Any], columns: npt.NDArray[Any], n_entries: int, n_targets: int, where: str
-) -> None:
-    """Compiled code would read beyond the end of rows with forged offsets or columns."""
-    ordered = offsets[0] == 0 and offsets[-1] == n_entries == len(columns) and (np.diff(offsets) >= 0).all()
-    inside = not len(columns) or (columns.min() >= 0 and columns.max() < n_targets)
-    if not (ordered and inside):
-        raise DataError(f"its item–item matrix does not fit its data in {where}; fit it again.")
