@@ -184,6 +184,11 @@ class _Watch:
             raise _OutOfTimeError
         return value
 
+    @property
+    def best_epochs(self) -> int | None:
+        """The number of epochs up to the best validation; None before the first."""
+        return (self.values.index(max(self.values)) + 1) * self.every if self.values else None
+
     def records(self) -> list[Record]:
         """The validations as records of a log: after which epoch, and the value."""
         return [
@@ -231,9 +236,10 @@ def _try(study: Study, trial: Trial, shared: _Search, until: float) -> tuple[flo
         result = _Kept(trial.number, *shared.fit(trial, watch))
         state = TrialState.COMPLETE
     except TrialPruned:
-        pass
+        trial.set_user_attr("epochs", watch.best_epochs)
     except DivergenceError as error:  # a valid outcome of a trial: these settings are bad
         trial.set_user_attr("diverged", str(error))
+        trial.set_user_attr("epochs", watch.best_epochs)
     busy = time.perf_counter() - began - watch.reporting_seconds
     trial.set_user_attr("seconds", busy)
     study.tell(trial, result.value if state == TrialState.COMPLETE else None, state)
@@ -276,11 +282,7 @@ def _value(trial: FrozenTrial) -> float:
 
 def _epochs(trial: FrozenTrial, method: Method) -> int | None:
     """The number of epochs up to the best one; None without epochs or without a validation."""
-    if not trial.intermediate_values or not method.has_epochs:
-        return None
-    values = trial.intermediate_values
-    reached = max(sorted(values), key=values.__getitem__) + 1
-    return int(trial.user_attrs.get("epochs", reached))
+    return trial.user_attrs["epochs"] if method.has_epochs else None
 
 
 def _table(trials: list[FrozenTrial], space: Space, method: Method) -> pl.DataFrame:
