@@ -73,8 +73,8 @@ def page(kept: dict[str, dict[str, str]]) -> str:
             "# The whole default fit: seconds and memory",
             "",
             "Made by `python -m benchmarks.default_fit`: `landbridge fit NAME --dataset --out RUN`, each "
-            f"in a process of its own, on {os.cpu_count()} cores. The search for settings has 300 seconds; choosing the blend, "
-            "the test, and the fit on all events come on top.",
+            f"in a process of its own, on {os.cpu_count()} cores. The search for settings has 300 seconds; "
+            "choosing the blend, the test, and the fit on all events come on top.",
             "",
             *lines,
             "",

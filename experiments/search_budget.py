@@ -80,8 +80,8 @@ def _page(rows: list[dict[str, Any]]) -> None:
         f"{METRIC.upper()}, mean over domains. `default`: the settings found by `experiments.default`, "
         f"{DEFAULT.trials} trials within an equal share of {DEFAULT.seconds:g} s; `{TRIALS}`: so many trials "
         "without a clock, from the same starting points. Test: fitted on what is known at test time, mean of "
-        f"{len(SEEDS)} seeds. Aim: 97 % on validation. A share above 100 % on test says that more search fits "
-        "the noise of the validation data."
+        f"{len(SEEDS)} seeds. Aim: 97 % on validation. A share above 100 % on test says that more search "
+        "fits the noise of the validation data."
     )
     page("search-budget", "Settings found in the default budget", [text, markdown(rows)], "search_budget")
 
