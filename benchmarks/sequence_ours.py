@@ -90,7 +90,7 @@ class Halting:
 
     def _rows(self) -> tuple[Any, Any]:
         """Every user's state after the last known event, and the items."""
-        return self.fitted.states(self.windows.rows), self.fitted.weights["item"]
+        return self.fitted.states(self.windows.rows, "all"), self.fitted.weights["item"]
 
 
 def ratings(dataset: str) -> MultiDomain:

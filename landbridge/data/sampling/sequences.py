@@ -6,6 +6,10 @@ n events gives n - 1 inputs, each with a later event as its target. An epoch cut
 at most ``length`` at newly drawn positions, so that every event is used once per epoch, however long the
 history is. The target of an input is the next event, or one drawn from the next ``horizon`` events.
 
+Rows of items keep as their weights the gap of each event: with Δ the seconds since the user's event before,
+
+    gap = 1 + ⌊log₂(1 + Δ)⌋,   0 for a first event and where no times are given                        (1)
+
 R rows (users or queries), N events, B windows of a batch, L positions of a window.
 """
 
@@ -14,29 +18,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
-from landbridge.core.types import Int32, Int64, Ragged
+from landbridge.core.types import Float32, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 
+GAPS = 40  # values of Eq. (1), enough for ten thousand years
 SORTED_AT_ONCE = 64  # batches whose windows are sorted by length together
 
 
 class Window(NamedTuple):
     """A batch of inputs and targets, int32 (B, L), oldest event first; -1 pads the end and marks no target.
 
-    ``row_B``: int64 (B,), the row that each window was cut from.
+    ``row_B``: int64 (B,), the row that each window was cut from. ``gap_BL``: Eq. (1) of the inputs.
     """
 
     input_BL: Int32
     target_BL: Int32
     row_B: Int64
+    gap_BL: Int32
 
 
 def user_histories(history: MultiDomain) -> Ragged:
@@ -50,7 +56,8 @@ def user_histories(history: MultiDomain) -> Ragged:
     table, _ = history.joined()
     time_N = np.zeros(0, np.int64) if table.time is None else table.time
     order_N = np.lexsort((_hashed(table.user_idx, table.item_idx), time_N, table.user_idx))
-    return Ragged.from_index(table.user_idx[order_N], table.item_idx[order_N], history.n_users)
+    user_N = table.user_idx[order_N]
+    return Ragged.from_index(user_N, table.item_idx[order_N], history.n_users, _gaps(user_N, time_N[order_N]))
 
 
 def query_histories(history: MultiDomain, stored: Ragged, queries: Queries) -> Ragged:
@@ -64,11 +71,13 @@ def query_histories(history: MultiDomain, stored: Ragged, queries: Queries) -> R
     return _own_sequences(history, queries).concat(stored.take(queries.looked_up_B))
 
 
-def last_items(rows: Ragged, length: int) -> tuple[Int32, Int64]:
-    """The last ``length`` items of every row, oldest first, padded with -1, (R, L), and how many, (R,)."""
+def last_items(rows: Ragged, length: int) -> tuple[Int32, Int32, Int64]:
+    """The last ``length`` items of every row and their gaps, oldest first, padded with -1 and 0, (R, L)
+    each, and how many, (R,)."""
     count_R = np.minimum(rows.lengths, length)
-    width = int(count_R.max(initial=0))
-    return _cut(rows.columns, rows.offsets[1:] - count_R, count_R, width), count_R
+    start_R, width = rows.offsets[1:] - count_R, int(count_R.max(initial=0))
+    item_RL = _cut(rows.columns, start_R, count_R, width, -1)
+    return item_RL, _cut(rows.weights, start_R, count_R, width, 0), count_R
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +129,8 @@ class Windows:
 
     def _batch(self, row_B: Int64, start_B: Int64, count_B: Int64, rng: np.random.Generator) -> Window:
         width = int(count_B.max())
-        input_BL = _cut(self.rows.columns, start_B, count_B, width)
+        input_BL = _cut(self.rows.columns, start_B, count_B, width, -1)
+        gap_BL = _cut(self.rows.weights, start_B, count_B, width, 0)
         place_BL = start_B[:, None] + np.arange(width)
         # near the end of a history fewer than ``horizon`` events are left to draw from
         left_BL = np.minimum(self.rows.offsets[row_B + 1][:, None] - 1 - place_BL, self.horizon)
@@ -128,12 +138,15 @@ class Windows:
         # places in the padding may lie behind the last event; they are masked below
         last = max(len(self.rows.columns) - 1, 0)
         target_BL = self.rows.columns[np.minimum(place_BL + ahead_BL, last)]
-        return Window(input_BL, np.where(input_BL >= 0, target_BL, np.int32(-1)), row_B)
+        return Window(input_BL, np.where(input_BL >= 0, target_BL, np.int32(-1)), row_B, gap_BL)
 
 
 def _own_sequences(history: MultiDomain, queries: Queries) -> Ragged:
     """The queries' own events of all domains, in the order of time."""
     rows, items, times = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+    timed = all(
+        name in (queries.times or {}) for name, own in (queries.events or {}).items() if len(own.columns)
+    )
     start = 0
     for number, (name, table) in enumerate(history.domains.items()):
         own = queries.own_events(name)
@@ -144,7 +157,19 @@ def _own_sequences(history: MultiDomain, queries: Queries) -> Ragged:
         start += table.n_items
     row_N, item_N, time_N = np.concatenate(rows), np.concatenate(items), np.concatenate(times)
     order_N = np.lexsort((time_N, row_N))
-    return Ragged.from_index(row_N[order_N], item_N[order_N], len(queries))
+    row_N, gap_N = row_N[order_N], np.zeros(len(order_N), np.float32)
+    if timed:
+        gap_N = _gaps(row_N, time_N[order_N])
+    return Ragged.from_index(row_N, item_N[order_N], len(queries), gap_N)
+
+
+def _gaps(row_N: npt.NDArray[np.integer], time_N: Int64) -> Float32:
+    """Eq. (1) for events in the order of rows and times, (N,)."""
+    gap_N = np.zeros(len(row_N), np.float32)
+    passed_N = np.diff(time_N).astype(np.float64)
+    within_N = np.diff(row_N) == 0
+    gap_N[1:][within_N] = np.minimum(1 + np.floor(np.log2(1 + passed_N[within_N])), GAPS - 1)  # Eq. (1)
+    return gap_N
 
 
 def _hashed(user_N: Int32, item_N: Int32) -> npt.NDArray[np.uint64]:
@@ -156,11 +181,9 @@ def _hashed(user_N: Int32, item_N: Int32) -> npt.NDArray[np.uint64]:
     return key_N ^ (key_N >> np.uint64(31))
 
 
-def _cut(column_N: Int32, start_R: Int64, count_R: Int64, width: int) -> Int32:
-    """``count_R`` values from ``start_R`` on, padded with -1, (R, L)."""
+def _cut(value_N: npt.NDArray[Any], start_R: Int64, count_R: Int64, width: int, padding: int) -> Int32:
+    """``count_R`` values from ``start_R`` on, padded at the end, (R, L)."""
     place_RL = start_R[:, None] + np.arange(width)
     inside_RL = np.arange(width) < count_R[:, None]
-    value_RL = (
-        column_N[np.where(inside_RL, place_RL, 0)] if len(column_N) else np.zeros(inside_RL.shape, np.int32)
-    )
-    return np.where(inside_RL, value_RL, np.int32(-1)).astype(np.int32)
+    value_RL = value_N[np.where(inside_RL, place_RL, 0)] if len(value_N) else np.zeros(inside_RL.shape)
+    return np.where(inside_RL, value_RL, padding).astype(np.int32)

@@ -22,7 +22,7 @@ Letters: T targets, F factors, I items, C candidates, B windows, K sampled items
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -33,7 +33,7 @@ from landbridge.core.settings import setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.sequential.item_weights import MultiObjectiveWeights, SparsityWeights, WeightRule
-from landbridge.models.sequential.losses import SequenceLoss, SoftmaxCandidates
+from landbridge.models.sequential.losses import SequenceLoss
 from landbridge.models.sequential.method import SequenceBatch, SequenceMethod, TargetBatch, TargetWeights
 from landbridge.models.sequential.transformer import Encoder
 from landbridge.training.torch_backend import torch
@@ -164,37 +164,26 @@ class DWL(SequenceMethod):
         target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
         """Eq. (1) as one loss, or the losses of Eq. (2) by domain."""
-        batch_targets = self.target_batch(weights, batch, share_I)
+        parts = self.target_batches(weights, batch, share_I, target_weights)
         if self.by_gradient:
-            return self._by_domain(weights, batch_targets, target_weights)
-        weight_T = target_weights.of(batch_targets.target_T)
+            return self._by_domain(weights, parts, target_weights)
+        weights_of = [target_weights.of(part.target_T) for part in parts]
         # dividing by Σ w keeps the size of the loss, and with it that of a step
-        scale = len(weight_T) if self.literal else weight_T.sum()
-        total, loss_T = self.total(weights, batch_targets, weight_T / scale)  # Eq. (1)
-        target_weights.seen(batch_targets.target_T, loss_T)
-        return {"all domains": total}
+        sizes = map(len, weights_of) if self.literal else (weight_T.sum() for weight_T in weights_of)
+        return {"all domains": self.sum_of(weights, parts, weights_of, sum(sizes), target_weights)}
 
     def _by_domain(
-        self, weights: Mapping[str, Tensor], batch_targets: TargetBatch, target_weights: TargetWeights
+        self, weights: Mapping[str, Tensor], parts: Sequence[TargetBatch], target_weights: TargetWeights
     ) -> dict[str, Tensor]:
-        domain_T, losses = target_weights.domain_I[batch_targets.target_T], {}
-        for number in domain_T.unique().tolist():
-            part = _part(batch_targets, domain_T == number)
-            even_T = torch.full_like(part.query_TF[:, 0], 1 / len(part.target_T)).detach()
-            losses[target_weights.names[number]], loss_T = self.total(weights, part, even_T)  # Eq. (2)
-            target_weights.seen(part.target_T, loss_T)
+        losses = {}
+        for part in parts:
+            domain_T = target_weights.domain_I[part.target_T]
+            for number in domain_T.unique().tolist():
+                one = part.take((domain_T == number).nonzero()[:, 0])
+                even_T = torch.full_like(one.query_TF[:, 0], 1 / len(one.target_T)).detach()
+                losses[target_weights.names[number]], loss_T = self.total(weights, one, even_T)  # Eq. (2)
+                target_weights.seen(one.target_T, loss_T)
         return losses
-
-
-def _part(batch_targets: TargetBatch, chosen_T: Tensor) -> TargetBatch:
-    """The chosen targets, with the same candidates."""
-    query_TF, target_T, other_TK, among = batch_targets
-    if among is not None:
-        own_T = None if among.own_T is None else among.own_T[chosen_T]
-        window_T = None if among.window_T is None else among.window_T[chosen_T]
-        place_T = among.place_T[chosen_T]
-        among = SoftmaxCandidates(among.item_C, among.bias_C, place_T, own_T, among.hidden_BC, window_T)
-    return TargetBatch(query_TF[chosen_T], target_T[chosen_T], other_TK[chosen_T], among)
 
 
 PAPER = DWL(

@@ -24,7 +24,8 @@ from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.sampling import sequences
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
-from landbridge.models.sequential.transformer import Encoder
+from landbridge.models.sequential.cross_domain import CrossDomain
+from landbridge.models.sequential.transformer import Encoder, Reading
 from landbridge.training.loop import threads
 from landbridge.training.torch_backend import torch
 
@@ -40,6 +41,7 @@ class SequenceModel(ColdStartMixin):
     """``weights``: by name, see :mod:`.transformer`. ``temperature``: T of Eq. (1), None for dot products."""
 
     encoder: Encoder
+    cross_domain: CrossDomain
     weights: Mapping[str, Float32]
     temperature: float | None
     cold_policy: str
@@ -59,13 +61,14 @@ class SequenceModel(ColdStartMixin):
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
         """Eq. (1) for every item of the domain, (B, I)."""
         item_IF = self._item_IF[self._slices[domain]]
-        state_BF = self._scaled(self.states(sequences.query_histories(self.history, self._history, queries)))
+        rows = sequences.query_histories(self.history, self._history, queries)
+        state_BF = self._scaled(self.states(rows, domain))
         cold_B = self._cold_B(domain, queries)
-        state_BF[cold_B] = 0 if self.cold_policy == "zero" else self._mean_F
+        state_BF[cold_B] = 0 if self.cold_policy == "zero" else self._mean_state(domain)
         return np.asarray(state_BF @ item_IF.T)
 
-    def states(self, rows: Ragged) -> Float32:
-        """The state after the last event of each row, zero for a row without one, (R, F)."""
+    def states(self, rows: Ragged, domain: str) -> Float32:
+        """The state towards a domain after the last event of each row, zero for a row without one, (R, F)."""
         import numba
 
         state_RF = np.zeros((len(rows.offsets) - 1, self.encoder.factors), np.float32)
@@ -73,9 +76,7 @@ class SequenceModel(ColdStartMixin):
         with threads(numba.get_num_threads()), torch.inference_mode():
             for start in range(0, len(given_R), ROWS_AT_ONCE):
                 some_R = given_R[start : start + ROWS_AT_ONCE]
-                state_RF[some_R] = self._last(
-                    *sequences.last_items(rows.take(some_R), self.encoder.max_length)
-                )
+                state_RF[some_R] = self._last(rows.take(some_R), domain)
         return state_RF
 
     def state(self) -> tuple[Arrays, Record]:
@@ -83,6 +84,7 @@ class SequenceModel(ColdStartMixin):
         cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
         return dict(self.weights), {
             "encoder": asdict(self.encoder),
+            "cross_domain": asdict(self.cross_domain),
             "temperature": self.temperature,
             **cold,
         }
@@ -93,12 +95,18 @@ class SequenceModel(ColdStartMixin):
         history, method, log, arrays, about = kept
         cold = about["cold_policy"], about["cold_weight"]
         encoder = Encoder.from_settings(Encoder.migrated(about["encoder"]))
-        return cls(history, method, log, encoder, dict(arrays), about["temperature"], *cold)
+        cross_domain = CrossDomain.from_settings(about.get("cross_domain", {}))  # 0.1 had none
+        return cls(history, method, log, encoder, cross_domain, dict(arrays), about["temperature"], *cold)
 
-    def _last(self, input_BL: npt.NDArray[np.int32], count_B: npt.NDArray[np.int64]) -> Float32:
-        state_BLF = self.encoder.states(self._tensors, torch.from_numpy(input_BL).long())
-        last_BF: Float32 = state_BLF[np.arange(len(count_B)), count_B - 1].numpy()
-        return last_BF
+    def _last(self, rows: Ragged, domain: str) -> Float32:
+        item_BL, gap_BL, count_B = sequences.last_items(rows, self.encoder.max_length)
+        events = Reading(torch.from_numpy(item_BL).long(), torch.from_numpy(gap_BL).long())
+        number = self.history.domain_names.index(domain)
+        at = torch.arange(len(count_B)), torch.from_numpy(count_B - 1), torch.full((len(count_B),), number)
+        state_BF: Float32 = self.cross_domain.states(
+            self.encoder, self._tensors, events, self._domain_I, at
+        ).numpy()
+        return state_BF
 
     def _scaled(self, state_BF: Float32) -> Float32:
         """The user's factor of Eq. (1); items have length 1 already."""
@@ -124,11 +132,23 @@ class SequenceModel(ColdStartMixin):
         return rows_IF if self.temperature is None else _unit(rows_IF)
 
     @cached_property
-    def _mean_F(self) -> Float32:
+    def _domain_I(self) -> Tensor:
+        """The domain of each item, (I,)."""
+        sizes = [events.n_items for events in self.history.domains.values()]
+        return torch.repeat_interleave(torch.tensor(sizes))
+
+    def _mean_state(self, domain: str) -> Float32:
         """Mean state over the first users with events, at most one block: a pass over all users is slow."""
-        some = self._history.take(np.flatnonzero(self._history.lengths)[:ROWS_AT_ONCE])
-        state_RF = self._scaled(self.states(some))
-        return mean_embedding(state_RF, np.ones(len(state_RF), bool))
+        if domain not in self._mean_states:
+            some = self._history.take(np.flatnonzero(self._history.lengths)[:ROWS_AT_ONCE])
+            state_RF = self._scaled(self.states(some, domain))
+            self._mean_states[domain] = mean_embedding(state_RF, np.ones(len(state_RF), bool))
+        return self._mean_states[domain]
+
+    @cached_property
+    def _mean_states(self) -> dict[str, Float32]:
+        """By domain, filled as they are needed."""
+        return {}
 
 
 def _unit(rows_RF: Float32) -> Float32:

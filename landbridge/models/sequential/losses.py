@@ -25,6 +25,16 @@ target with k items drawn uniformly among those the user does not have:
     ℓ_t = [ -β ln σ(s_tp) - Σ_k ln σ(-s_tk) ] / (1 + k),   β = 1, or for "gbce"                        (6)
     β = a (τ (1 - 1/a) + 1/a),   a = k / (I - 1),   τ = .75                                            (7)
 
+"uniform" is a softmax over the target and the M items drawn for the batch, each of which stands for I / M
+items; with M > 0 they are the drawn items of "bce" and "gbce", too:
+
+    ℓ_t = -s_tp + ln [ exp(s_tp) + (I / M) Σ_m exp(s_tm) ]                                             (8)
+
+With ``within_domain`` a target is compared with the items of its own domain alone: I counts these, and M
+those that were drawn there. Label smoothing ε gives the mean candidate a share of the target's place,
+
+    ℓ_t ← ℓ_t + ε (s_tp - mean_c s_tc)                                                                 (9)
+
 Memory: the scores of (1) are computed, used for L and its gradients, and discarded, one block of rows at a
 time; the T × C matrix never exists. Precision: products may be in bfloat16, all sums over candidates are in
 float32. Targets and candidates are padded with rows of zeros to P targets and D candidates: torch compiles a
@@ -41,6 +51,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from landbridge.core.errors import SettingsError
 from landbridge.core.settings import Settings, setting
 from landbridge.training.torch_backend import torch
 
@@ -59,21 +70,55 @@ CALIBRATION = 0.75  # τ of Eq. (7)
 class SequenceLoss(Settings):
     """The loss of the next item, and the items it is compared with."""
 
-    kind: Literal["softmax", "sampled", "bce", "gbce"] = setting(
-        "softmax", "Against all items, items of the batch, or items drawn for each event."
+    kind: Literal["softmax", "sampled", "uniform", "bce", "gbce"] = setting(
+        "softmax", "Against all items, items of the batch, drawn items, or, one by one, drawn items."
     )
     log_q: LogQ = setting("standard", "Correction of the loss sampled, Eqs. (3) to (5).")
-    sampled_negatives: int = setting(0, "Items drawn for the batch in the loss sampled.", low=0, symbol="M")
-    mask_history: bool = setting(True, "Whether the loss sampled leaves out what the user has.")
-    negatives_per_positive: int = setting(1, "Items drawn per event in bce and gbce.", low=1, symbol="k")
+    sampled_negatives: int = setting(
+        0,
+        "Items drawn for the batch: beside its own in the loss sampled, for all events in others.",
+        low=0,
+        symbol="M",
+    )
+    mask_history: bool = setting(
+        True, "Whether drawn items and those of the batch leave out what the user has."
+    )
+    negatives_per_positive: int = setting(
+        1, "Items drawn per event in bce and gbce without sampled_negatives.", low=1, symbol="k"
+    )
+    within_domain: bool = setting(False, "Whether a target is compared with items of its domain alone.")
+    label_smoothing: float = setting(
+        0.0,
+        "Share of the target's place that the mean candidate gets in a softmax.",
+        low=0,
+        below=1,
+        symbol="ε",
+    )
     temperature: float | None = setting(
         None, "Temperature of cosine scores; none: dot products.", above=0, symbol="T"
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind == "uniform" and not self.sampled_negatives:
+            raise SettingsError("The loss uniform compares with drawn items: set sampled_negatives.")
+        if self.label_smoothing and self.binary:
+            raise SettingsError(f"Label smoothing is for a softmax, not for {self.kind}.")
+
+    @property
+    def binary(self) -> bool:
+        """Whether every item is compared by itself, Eq. (6)."""
+        return self.kind in ("bce", "gbce")
+
     @property
     def draws_per_event(self) -> bool:
         """Whether every event has sampled negatives of its own, Eq. (6)."""
-        return self.kind in ("bce", "gbce")
+        return self.binary and not self.sampled_negatives
+
+    @property
+    def draws_per_batch(self) -> bool:
+        """Whether all events of a batch share their negatives, and no event is one of another."""
+        return self.kind == "uniform" or (self.binary and self.sampled_negatives > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,26 +138,29 @@ class SoftmaxCandidates:
     window_T: Tensor | None = None
 
 
-def all_items(n_items: int, target_T: Tensor) -> SoftmaxCandidates:
-    """All items as candidates, Eq. (1)."""
-    item_C = torch.arange(n_items, device=target_T.device)
-    none_C = torch.zeros(n_items, device=target_T.device)
-    return SoftmaxCandidates(item_C, none_C, target_T, torch.zeros(len(target_T), device=target_T.device))
+def all_items(items: range, target_T: Tensor) -> SoftmaxCandidates:
+    """All items of a range as candidates, Eq. (1)."""
+    item_C = torch.arange(items.start, items.stop, device=target_T.device)
+    none_C = torch.zeros(len(items), device=target_T.device)
+    own_T = torch.zeros(len(target_T), device=target_T.device)
+    return SoftmaxCandidates(item_C, none_C, target_T - items.start, own_T)
 
 
-def in_batch(target_T: Tensor, sampled_M: Tensor, share_I: Tensor, log_q: str) -> SoftmaxCandidates:
+def in_batch(
+    target_T: Tensor, sampled_M: Tensor, share_I: Tensor, log_q: str, targets: int, items: range
+) -> SoftmaxCandidates:
     """Targets of the batch and ``sampled_M`` as candidates, Eqs. (3) to (5).
 
-    ``share_I``: f, above 0 for every target; ``log_q``: one of ``LOG_Q``.
+    ``share_I``: f of all items, above 0 for every target; ``log_q``: one of ``LOG_Q``. ``targets``: T of the
+    whole batch, of which ``target_T`` may be those of one domain; ``items``: from which M were drawn.
     """
     slots = torch.cat([target_T, sampled_M])
     item_C, place_S, count_C = slots.unique(return_inverse=True, return_counts=True)
     place_T, log_n_C = place_S[: len(target_T)], count_C.float().log()
     if log_q == "none":
         return SoftmaxCandidates(item_C, log_n_C, place_T, torch.zeros_like(log_n_C)[place_T])
-    drawn = len(target_T) - (log_q == "corrected")
     # Q of Eq. (4), or of Eq. (5), where the target itself is not drawn
-    expected_C = drawn * share_I[item_C] + len(sampled_M) / len(share_I)
+    expected_C = (targets - (log_q == "corrected")) * share_I[item_C] + len(sampled_M) / len(items)
     log_q_C = expected_C.clamp(min=torch.finfo().tiny).log()
     # Eq. (4): own slot without ln n_p, as its accidental hits are left out; Eq. (5): no own slot
     own_T = -log_q_C[place_T] if log_q == "standard" else None
@@ -143,6 +191,23 @@ def binary(name: str, score_TJ: Tensor, n_items: int) -> Tensor:
     power = share * (CALIBRATION * (1 - 1 / share) + 1 / share) if name == "gbce" else 1.0  # Eq. (7)
     total_T = power * softplus(-score_TJ[:, 0]) + softplus(score_TJ[:, 1:]).sum(dim=1)
     return total_T / (1 + k)  # Eq. (6)
+
+
+def uniform(score_TJ: Tensor, n_items: int) -> Tensor:
+    """Eq. (8) of each target, (T,); column 0 of ``score_TJ`` is its own score, -∞ hides a drawn item."""
+    samples = max(score_TJ.shape[1] - 1, 1)
+    bias_J = torch.full_like(score_TJ[0], math.log(n_items / samples))
+    bias_J[0] = 0
+    return torch.logsumexp(score_TJ + bias_J, dim=1) - score_TJ[:, 0]
+
+
+def smoothing(share: float, score_TJ: Tensor) -> Tensor | float:
+    """What Eq. (9) adds to each loss, (T,); the mean is over the candidates that are not hidden."""
+    if not share:
+        return 0.0
+    shown_TJ = score_TJ > -math.inf
+    mean_T = score_TJ.masked_fill(~shown_TJ, 0).sum(dim=1) / shown_TJ.sum(dim=1)
+    return share * (score_TJ[:, 0] - mean_T)  # Eq. (9)
 
 
 @cache

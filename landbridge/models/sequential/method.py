@@ -9,13 +9,16 @@ Scores are dot products of states and item embeddings, or with a temperature T c
 
     s_tc = ⟨q_t, v_c⟩,   or   ⟨q_t, v_c⟩ / (‖q_t‖ ‖v_c‖ T)                                            (2)
 
+With ``loss.within_domain`` the targets of each domain are compared with items of that domain, M of which are
+drawn for each.
+
 Letters: B windows, L positions, T targets, K sampled items per target, J = 1 + K, M sampled items per batch,
 C candidates, F factors, I items of all domains, N events, D domains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
@@ -35,9 +38,10 @@ from landbridge.data.sampling.sequences import Window, Windows
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.sequential import losses as sequence_losses
+from landbridge.models.sequential.cross_domain import CrossDomain
 from landbridge.models.sequential.fitted import LEAST_NORM, SequenceModel
 from landbridge.models.sequential.losses import SequenceLoss
-from landbridge.models.sequential.transformer import Encoder
+from landbridge.models.sequential.transformer import Encoder, Reading, initial
 from landbridge.training import tensors
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
@@ -51,7 +55,8 @@ if TYPE_CHECKING:
 
 
 class SequenceBatch(NamedTuple):
-    """Windows, with K sampled negatives per position, or M items drawn for the whole batch.
+    """Windows, with K sampled negatives per position, or items drawn for the whole batch, M from each range
+    of items that targets are compared with.
 
     ``own``: all items of the users, a row per window.
     """
@@ -65,12 +70,14 @@ class SequenceBatch(NamedTuple):
 class TargetWeights:
     """Weights of the targets in each epoch, here 1 for all; the mean loss by domain is logged.
 
-    ``buffers``: the state between epochs, changed in place and stored in checkpoints.
+    ``buffers``: the state between epochs, changed in place and stored in checkpoints. ``domain_I``: the
+    domain of each item; ``ranges``: the items of each domain.
     """
 
     def __init__(self, train: MultiDomain, where: torch.device | str) -> None:
         self.names = train.domain_names
         sizes = [events.n_items for events in train.domains.values()]
+        self.ranges = _ranges(train.joined()[1])
         self.domain_I = torch.repeat_interleave(torch.tensor(sizes)).to(where)
         none_D = torch.zeros(len(self.names), dtype=torch.float64, device=where)
         self.buffers: dict[str, Tensor] = {"loss_total": none_D, "loss_count": none_D.clone()}
@@ -105,13 +112,35 @@ class TargetWeights:
 
 
 class TargetBatch(NamedTuple):
-    """T targets of a batch: the state before each, its item, and the items it is compared with, either K
-    sampled ones or the candidates ``among``."""
+    """T targets of a batch: the state before each, its item and window, and what it is compared with.
+
+    That is K items of its own, or M items drawn for the batch, or the candidates ``among``. ``hidden_BM``:
+    drawn items that a window's user has. ``n_items``: the items that could be drawn.
+    """
 
     query_TF: Tensor
     target_T: Tensor
+    window_T: Tensor
+    n_items: int
     other_TK: Tensor
+    sampled_M: Tensor
+    hidden_BM: Tensor | None
     among: sequence_losses.SoftmaxCandidates | None
+
+    def take(self, rows_T: Tensor) -> TargetBatch:
+        """Some of the targets, with the same candidates."""
+        among = self.among
+        if among is not None:
+            own_T = None if among.own_T is None else among.own_T[rows_T]
+            window_T = None if among.window_T is None else among.window_T[rows_T]
+            among = replace(among, place_T=among.place_T[rows_T], own_T=own_T, window_T=window_T)
+        return self._replace(
+            query_TF=self.query_TF[rows_T],
+            target_T=self.target_T[rows_T],
+            window_T=self.window_T[rows_T],
+            other_TK=self.other_TK[rows_T],
+            among=among,
+        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +148,7 @@ class SequenceMethod(Method):
     """Settings, loss and training of transformers on a user's events in the order of time."""
 
     encoder: Encoder = setting(Encoder(), "The transformer.")
+    cross_domain: CrossDomain = setting(CrossDomain(), "What the transformer knows of domains.")
     loss: SequenceLoss = setting(SequenceLoss(), "The loss of a batch.")
     horizon: int = setting(1, "Events after each one that are its targets.", low=1)
     lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
@@ -173,13 +203,19 @@ class SequenceMethod(Method):
         )
         if not len(windows):
             raise DataError("No user has two events: there is no sequence to learn from.")
-        table, _ = train.joined()
-        weights = self.encoder.initial(table.n_items, options.seed, self.init_std, where)
+        table, slices = train.joined()
+        weights = initial(self.shapes(train), options.seed, self.init_std, where)
         target_weights = self.target_weights(train, weights, options.seed)
-        phase = self.phase(_Steps(self, windows, table), weights, target_weights)
+        phase = self.phase(_Steps(self, windows, table, slices), weights, target_weights)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         log = run_phase(phase, options, identity, lambda: self.fitted(train, weights, ()))
         return self.fitted(train, weights, log)
+
+    def shapes(self, train: MultiDomain) -> dict[str, tuple[int, ...]]:
+        """Shape of every weight by name."""
+        n_items = sum(events.n_items for events in train.domains.values())
+        parts = self.cross_domain.shapes(len(train.domain_names), self.encoder.factors)
+        return self.encoder.shapes(n_items) | parts
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
         """How the losses of ``losses`` are weighted against each other."""
@@ -216,50 +252,124 @@ class SequenceMethod(Method):
         target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
         """The weighted mean over the batch's targets, Eq. (1)."""
-        batch_targets = self.target_batch(weights, batch, share_I)
-        weight_T = target_weights.of(batch_targets.target_T)
-        total, loss_T = self.total(weights, batch_targets, weight_T / weight_T.sum())  # Eq. (1)
-        target_weights.seen(batch_targets.target_T, loss_T)
-        return {"all domains": total}
+        parts = self.target_batches(weights, batch, share_I, target_weights)
+        weights_of = [target_weights.of(part.target_T) for part in parts]
+        whole = sum(weight_T.sum() for weight_T in weights_of)
+        return {"all domains": self.sum_of(weights, parts, weights_of, whole, target_weights)}
 
-    def target_batch(
-        self, weights: Mapping[str, Tensor], batch: SequenceBatch, share_I: Tensor
-    ) -> TargetBatch:
-        """States, target items and candidates of a batch."""
-        input_BL, target_BL, other_BLK = (
+    def sum_of(
+        self,
+        weights: Mapping[str, Tensor],
+        parts: Sequence[TargetBatch],
+        weights_of: Sequence[Tensor],
+        scale: Tensor | float,
+        target_weights: TargetWeights,
+    ) -> Tensor:
+        """Σ ω ℓ / scale over all parts; the losses are given to ``target_weights``."""
+        totals = []
+        for part, weight_T in zip(parts, weights_of, strict=True):
+            total, loss_T = self.total(weights, part, weight_T / scale)  # Eq. (1)
+            target_weights.seen(part.target_T, loss_T)
+            totals.append(total)
+        return torch.stack(totals).sum()
+
+    def target_batches(
+        self,
+        weights: Mapping[str, Tensor],
+        batch: SequenceBatch,
+        share_I: Tensor,
+        target_weights: TargetWeights,
+    ) -> list[TargetBatch]:
+        """States, target items and candidates of a batch; a part for each domain with ``within_domain``."""
+        input_BL, gap_BL, target_BL, other_BLK, sampled_M = (
             torch.from_numpy(array).long().to(share_I.device)
-            for array in (batch.window.input_BL, batch.window.target_BL, batch.other_BLK)
+            for array in (
+                batch.window.input_BL,
+                batch.window.gap_BL,
+                batch.window.target_BL,
+                batch.other_BLK,
+                batch.sampled_M,
+            )
         )
         given_BL = target_BL >= 0
-        target_T, window_T = target_BL[given_BL], given_BL.nonzero()[:, 0]
+        target_T, domain_I = target_BL[given_BL], target_weights.domain_I
+        window_T, position_T = given_BL.nonzero().unbind(dim=1)
         layers = self.encoder.layers_in(weights, self._dtype)
-        query_TF = self.encoder.states(layers, input_BL, self.encoder.dropout)[given_BL]
+        at = window_T, position_T, domain_I[target_T]
+        events = Reading(input_BL, gap_BL)
+        query_TF = self.cross_domain.states(self.encoder, layers, events, domain_I, at, self.encoder.dropout)
+        everything = TargetBatch(
+            query_TF, target_T, window_T, len(share_I), other_BLK[given_BL], sampled_M, None, None
+        )
+        if not self.loss.within_domain:
+            items = range(len(share_I))
+            return [self._compared(everything, batch.own, share_I, len(target_T), items)]
+        parts = []
+        for number in at[2].unique().tolist():
+            items = target_weights.ranges[number]
+            part = everything.take((at[2] == number).nonzero()[:, 0])
+            part = part._replace(sampled_M=sampled_M[domain_I[sampled_M] == number], n_items=len(items))
+            parts.append(self._compared(part, batch.own, share_I, len(target_T), items))
+        return parts
+
+    def _compared(
+        self, part: TargetBatch, own: Ragged, share_I: Tensor, targets: int, items: range
+    ) -> TargetBatch:
+        """The part with its candidates out of ``items``; ``targets``: of the whole batch."""
         if self.loss.draws_per_event:
-            return TargetBatch(query_TF, target_T, other_BLK[given_BL], None)
+            return part
+        if self.loss.draws_per_batch:
+            sampled_M = part.sampled_M.unique()
+            hidden_BM = _in_history(own, sampled_M, len(share_I)) if self.loss.mask_history else None
+            return part._replace(sampled_M=sampled_M, hidden_BM=hidden_BM)
         if self.loss.kind == "softmax":
-            among = sequence_losses.all_items(len(share_I), target_T)
-        else:
-            sampled_M = torch.from_numpy(batch.sampled_M).long().to(share_I.device)
-            among = sequence_losses.in_batch(target_T, sampled_M, share_I, self.loss.log_q)
-        if self.loss.kind == "sampled" and self.loss.mask_history:
-            held_BC = _in_history(batch.own, among.item_C, len(share_I))
-            among = replace(among, hidden_BC=held_BC, window_T=window_T)
-        return TargetBatch(query_TF, target_T, other_BLK[given_BL], among)
+            return part._replace(among=sequence_losses.all_items(items, part.target_T))
+        among = sequence_losses.in_batch(
+            part.target_T, part.sampled_M, share_I, self.loss.log_q, targets, items
+        )
+        if self.loss.mask_history:
+            held_BC = _in_history(own, among.item_C, len(share_I))
+            among = replace(among, hidden_BC=held_BC, window_T=part.window_T)
+        return part._replace(among=among)
 
     def total(
-        self, weights: Mapping[str, Tensor], batch_targets: TargetBatch, weight_T: Tensor
+        self, weights: Mapping[str, Tensor], part: TargetBatch, weight_T: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Σ ω ℓ, and ℓ of each target without a gradient, (T,)."""
-        if batch_targets.among is None:
-            item_TJ = torch.cat([batch_targets.target_T[:, None], batch_targets.other_TK], dim=1)
-            query_TF, item_TJF = self._scaled(batch_targets.query_TF, _rows(weights["item"], item_TJ))
-            score_TJ = (item_TJF @ query_TF[:, :, None])[..., 0]  # Eq. (2)
-            loss_T = sequence_losses.binary(self.loss.kind, score_TJ, len(weights["item"]))
+        if part.among is None:
+            score_TJ = self._scores_drawn(weights["item"], part)
+            if self.loss.binary:
+                loss_T = sequence_losses.binary(self.loss.kind, score_TJ, part.n_items)
+            else:
+                loss_T = sequence_losses.uniform(score_TJ, part.n_items)
+                loss_T = loss_T + sequence_losses.smoothing(self.loss.label_smoothing, score_TJ)
             return (weight_T * loss_T).sum(), loss_T.detach()
-        everything = self.loss.kind == "softmax"
-        item_CF = weights["item"] if everything else _rows(weights["item"], batch_targets.among.item_C)
-        multiplied = self._scaled(batch_targets.query_TF, item_CF)
-        return sequence_losses.cross_entropy(*multiplied, batch_targets.among, weight_T, self._dtype)
+        rows = part.among.item_C
+        whole = len(rows) == len(weights["item"])
+        item_CF = weights["item"] if whole else _rows(weights["item"], rows)
+        query_TF, item_CF = self._scaled(part.query_TF, item_CF)
+        total, loss_T = sequence_losses.cross_entropy(query_TF, item_CF, part.among, weight_T, self._dtype)
+        if not self.loss.label_smoothing:
+            return total, loss_T
+        own_T = (query_TF * item_CF[part.among.place_T]).sum(dim=1)
+        extra_T = self.loss.label_smoothing * (own_T - query_TF @ item_CF.mean(dim=0))  # Eq. (9) of losses
+        return total + (weight_T * extra_T).sum(), loss_T + extra_T.detach()
+
+    def _scores_drawn(self, item_IF: Tensor, part: TargetBatch) -> Tensor:
+        """Scores of targets and of the items drawn for them, Eq. (2), (T, J); -∞ for those left out."""
+        if self.loss.draws_per_event:
+            item_TJ = torch.cat([part.target_T[:, None], part.other_TK], dim=1)
+            query_TF, item_TJF = self._scaled(part.query_TF, _rows(item_IF, item_TJ))
+            return (item_TJF @ query_TF[:, :, None])[..., 0]
+        rows = torch.cat([part.target_T, part.sampled_M])
+        query_TF, row_NF = self._scaled(part.query_TF, _rows(item_IF, rows))
+        size = len(part.target_T)
+        own_T1 = (query_TF * row_NF[:size]).sum(dim=1, keepdim=True)
+        left_out_TM = part.sampled_M == part.target_T[:, None]
+        if part.hidden_BM is not None:
+            left_out_TM = left_out_TM | part.hidden_BM[part.window_T]
+        drawn_TM = (query_TF @ row_NF[size:].T).masked_fill(left_out_TM, -torch.inf)
+        return torch.cat([own_T1, drawn_TM], dim=1)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -286,6 +396,7 @@ class SequenceMethod(Method):
             self,
             log,
             self.encoder,
+            self.cross_domain,
             arrays,
             self.loss.temperature,
             self.cold_policy,
@@ -295,17 +406,22 @@ class SequenceMethod(Method):
 
 @dataclass(frozen=True, eq=False)
 class _Steps:
-    """The batches of a fit. ``table``: the events of all domains in one table."""
+    """The batches of a fit. ``table``: the events of all domains in one table; ``slices``: their items."""
 
     method: SequenceMethod
     windows: Windows
     table: Interactions
+    slices: Mapping[str, slice]
 
     def epoch(self, number: int) -> Iterator[SequenceBatch]:
         """Batches of an epoch; they depend only on its number and the seed, so a fit can resume anywhere."""
         rng = generator(self.windows.seed, "extra items", str(number))
         for step, window in enumerate(self.windows.epoch(number)):
-            sampled_M = rng.integers(self.table.n_items, size=self._n_sampled, dtype=np.int32)
+            drawn = [
+                rng.integers(items.start, items.stop, self.method.loss.sampled_negatives, np.int32)
+                for items in self._drawn_from
+            ]
+            sampled_M = np.concatenate(drawn)
             own = self.table.by_user.take(window.row_B)
             yield SequenceBatch(window, self._others(window, number, step), sampled_M, own)
 
@@ -315,9 +431,9 @@ class _Steps:
         return (self.table.item_counts / max(len(self.table), 1)).astype(np.float32)
 
     @property
-    def _n_sampled(self) -> int:
-        loss = self.method.loss
-        return loss.sampled_negatives if loss.kind == "sampled" else 0
+    def _drawn_from(self) -> list[range]:
+        """Ranges of items from each of which M are drawn."""
+        return _ranges(self.slices) if self.method.loss.within_domain else [range(self.table.n_items)]
 
     def _others(self, window: Window, epoch: int, step: int) -> Int32:
         """Sampled items that the users do not have, (B, L, K)."""
@@ -335,10 +451,17 @@ class _Steps:
                 2**63
             )
             drawn_T = np.empty_like(target_T)
-            ranges = Pairwise(self.table, {}, "all").ranges
+            # "domain" draws from the domain of the target, "all" from all items
+            kind = "domain" if loss.within_domain else "all"
+            ranges = Pairwise(self.table, self.slices, kind).ranges
             negatives(np.uint64(key), row_T, target_T, rows.offsets, rows.columns, *ranges, drawn_T)
             other_BLK[given_BL, column] = drawn_T
         return other_BLK
+
+
+def _ranges(slices: Mapping[str, slice]) -> list[range]:
+    """The items of each domain in the joined catalogue."""
+    return [range(part.start, part.stop) for part in slices.values()]
 
 
 def _in_history(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:

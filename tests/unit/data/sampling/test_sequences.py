@@ -83,10 +83,11 @@ def test_every_event_but_the_last_is_an_input_once(
     for window in Windows(rows, length, size, horizon, seed=5).epoch(number):
         assert window.input_BL.shape[1] <= length
         assert len(window.row_B) <= size
-        for input_L, target_L, user in zip(*window, strict=True):
+        for input_L, target_L, user, gap_L in zip(*window, strict=True):
             count = int((input_L >= 0).sum())
             assert (input_L[count:] == -1).all()
             assert (target_L[count:] == -1).all()
+            assert (gap_L == (input_L >= 0)).all()  # rows without times have weights of 1
             assert (np.diff(input_L[:count]) == 1).all()
             ahead = target_L[:count] - input_L[:count]
             assert (ahead >= 1).all()
@@ -123,9 +124,22 @@ def test_the_number_of_batches_is_a_lower_bound() -> None:
 
 
 def test_the_latest_events_of_a_row() -> None:
-    items_RL, count_R = sequences.last_items(ragged([5, 0, 2]), 3)
+    items_RL, _, count_R = sequences.last_items(ragged([5, 0, 2]), 3)
     assert items_RL.tolist() == [[2, 3, 4], [-1, -1, -1], [5, 6, -1]]
     assert count_R.tolist() == [3, 0, 2]
+
+
+def test_the_gap_of_an_event_is_the_time_since_the_one_before_in_powers_of_two() -> None:
+    time = np.array([100, 100, 101, 108, 108 + 2**20, 5, 7])
+    table = Interactions.from_events([0, 0, 0, 0, 0, 1, 1], [0, 1, 2, 3, 4, 0, 1], 2, 5, time=time)
+    rows = sequences.user_histories(of_one(table))
+    assert rows.weights.tolist() == [0, 1, 2, 4, 21, 0, 2]
+    _, gap_RL, _ = sequences.last_items(rows, 3)
+    assert gap_RL.tolist() == [[2, 4, 21], [0, 2, 0]]
+    own = Queries(np.array([-1], np.int32), {"a": Ragged.from_rows([[0, 1, 2]])}, {"a": np.array([9, 5, 6])})
+    assert sequences.query_histories(of_one(table), rows, own).weights.tolist() == [0, 2, 3]
+    untimed = Queries(np.array([-1], np.int32), {"a": Ragged.from_rows([[0, 1, 2]])})
+    assert sequences.query_histories(of_one(table), rows, untimed).weights.tolist() == [0, 0, 0]
 
 
 def test_a_query_is_what_it_brings_or_what_is_known() -> None:

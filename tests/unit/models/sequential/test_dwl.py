@@ -15,6 +15,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.models.sequential.dwl import DWL, PAPER
 from landbridge.models.sequential.item_weights import SparsityWeights
+from landbridge.models.sequential.transformer import initial
 from landbridge.training.options import FitOptions
 from landbridge.training.weighting.sparsity import DomainCounts
 
@@ -120,8 +121,8 @@ def gradient(method: DWL, only: str | None = None) -> np.ndarray:
 
     table, slices = UNEVEN.joined()
     windows = sequences.Windows(sequences.user_histories(UNEVEN), 50, 1000)
-    tensors = method.encoder.initial(table.n_items, 1, 0.3)
-    steps = _Steps(method, windows, table)
+    tensors = initial(method.shapes(UNEVEN), 1, 0.3)
+    steps = _Steps(method, windows, table, slices)
     (batch,) = steps.epoch(0)
     if only is not None:
         target_BL = batch.window.target_BL

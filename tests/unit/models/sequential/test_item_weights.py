@@ -14,6 +14,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.sequential.dwl import DWL
 from landbridge.models.sequential.item_weights import LIST_LENGTH, SAMPLED_USERS, STEP, MultiObjectiveWeights
+from landbridge.models.sequential.transformer import initial
 from landbridge.training.options import FitOptions
 from landbridge.training.weighting.multi_objective import exposure, worst_group
 from landbridge.training.weighting.sparsity import DomainCounts, renormalised
@@ -121,7 +122,7 @@ def test_the_worst_groups_weights_take_a_step_after_every_epoch() -> None:
 
 
 def emphasis_of(method: DWL, data: MultiDomain) -> MultiObjectiveWeights:
-    weights = method.encoder.initial(data.joined()[0].n_items, 1, 0.3)
+    weights = initial(method.shapes(data), 1, 0.3)
     target_weights = method.target_weights(data, weights, 1)
     assert isinstance(target_weights, MultiObjectiveWeights)
     target_weights.begin(0)

@@ -9,8 +9,18 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, logsigmoid
 
+from landbridge.core.errors import SettingsError
 from landbridge.models.sequential import losses as sequence_losses
-from landbridge.models.sequential.losses import LOG_Q, SoftmaxCandidates, all_items, binary, in_batch
+from landbridge.models.sequential.losses import (
+    LOG_Q,
+    SequenceLoss,
+    SoftmaxCandidates,
+    all_items,
+    binary,
+    in_batch,
+    smoothing,
+    uniform,
+)
 
 ITEMS, FACTORS = 11, 4
 
@@ -34,6 +44,12 @@ def shares() -> torch.Tensor:
 
 def gradients(loss: torch.Tensor, *of: torch.Tensor) -> list[np.ndarray]:
     return [g.numpy() for g in torch.autograd.grad(loss, of, retain_graph=True)]
+
+
+def drawn(
+    target: torch.Tensor, sampled: torch.Tensor, share_I: torch.Tensor, log_q: str
+) -> SoftmaxCandidates:
+    return in_batch(target, sampled, share_I, log_q, len(target), range(ITEMS))
 
 
 def as_double(among: SoftmaxCandidates) -> SoftmaxCandidates:
@@ -82,7 +98,7 @@ def test_softmax_over_everything_is_the_cross_entropy(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sequence_losses, "PADDED_TO", filled)
     monkeypatch.setattr(sequence_losses, "BLOCK_NUMBERS", 5 * ITEMS)  # several blocks
     query, items, target, weight = world()
-    total, loss = ours(query, items, all_items(ITEMS, target), weight)
+    total, loss = ours(query, items, all_items(range(ITEMS), target), weight)
     expected = cross_entropy(query @ items.T, target, reduction="none")
     assert np.allclose(loss.numpy(), expected.detach().numpy())
     slow = (weight * expected).sum()
@@ -95,7 +111,7 @@ def test_short_numbers_give_what_long_ones_give_where_nothing_is_rounded() -> No
     rng = np.random.default_rng(5)
     query, items = (torch.from_numpy(rng.integers(-3, 4, (n, FACTORS))).float() for n in (9, ITEMS))
     query.requires_grad_(), items.requires_grad_()
-    among, weight = all_items(ITEMS, torch.arange(9)), torch.ones(9) / 9
+    among, weight = all_items(range(ITEMS), torch.arange(9)), torch.ones(9) / 9
     long, loss_T = sequence_losses.cross_entropy(query, items, among, weight)
     short, same_T = sequence_losses.cross_entropy(query, items, among, weight, torch.bfloat16)
     assert torch.equal(loss_T, same_T)
@@ -109,7 +125,7 @@ def test_short_numbers_give_what_long_ones_give_where_nothing_is_rounded() -> No
 def test_sampled_equals_the_sum_over_slots(log_q: str, extras: int) -> None:
     query, items, target, weight = world()
     extra = torch.from_numpy(np.random.default_rng(1).integers(ITEMS, size=extras))
-    total, loss = ours(query, items, in_batch(target, extra, shares(), log_q), weight)
+    total, loss = ours(query, items, drawn(target, extra, shares(), log_q), weight)
     slow = torch.stack(slow_sampled(query, items, target, extra, log_q))
     assert np.allclose(loss.numpy(), slow.detach().numpy(), atol=1e-6)
     one, other = (gradients(x, query, items) for x in (total, (weight * slow).sum()))
@@ -120,7 +136,7 @@ def test_what_a_user_has_is_left_out() -> None:
     query, items, target, weight = world()
     window = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
     hidden_WI = np.random.default_rng(3).random((3, ITEMS)) < 0.3
-    among = in_batch(target, torch.arange(ITEMS), shares(), "standard")
+    among = drawn(target, torch.arange(ITEMS), shares(), "standard")
     held = torch.from_numpy(hidden_WI)[:, among.item_C]
     among = SoftmaxCandidates(among.item_C, among.bias_C, among.place_T, among.own_T, held, window)
     _, loss = ours(query, items, among, weight)
@@ -133,7 +149,7 @@ def test_the_same_target_twice_changes_no_loss_through_itself(log_q: str) -> Non
     """An accidental hit is masked: among targets of one item alone there is nothing to be told from."""
     query, items, _, weight = world()
     target = torch.full((9,), 4)
-    total, loss = ours(query, items, in_batch(target, target[:0], shares(), log_q), weight)
+    total, loss = ours(query, items, drawn(target, target[:0], shares(), log_q), weight)
     assert np.allclose(loss.numpy(), 0, atol=1e-6)
     assert all(np.isfinite(g).all() for g in gradients(total, query, items))
 
@@ -142,8 +158,8 @@ def test_a_batch_of_the_catalogue_with_equal_shares_is_the_full_softmax() -> Non
     query, items, _, weight = world(ITEMS)
     target = torch.arange(ITEMS)
     equal = torch.full((ITEMS,), 1 / ITEMS).double()
-    sampled, _ = ours(query, items, in_batch(target, target[:0], equal, "standard"), weight)
-    full, _ = ours(query, items, all_items(ITEMS, target), weight)
+    sampled, _ = ours(query, items, drawn(target, target[:0], equal, "standard"), weight)
+    full, _ = ours(query, items, all_items(range(ITEMS), target), weight)
     assert np.isclose(float(sampled.detach()), float(full.detach()))
 
 
@@ -154,7 +170,7 @@ def test_the_corrected_sum_over_slots_has_the_mean_of_the_full_one() -> None:
     sums = []
     for _ in range(20_000):
         target = torch.from_numpy(rng.choice(ITEMS, size=8, p=shares().numpy()))
-        among = as_double(in_batch(target, target[:0], shares(), "standard"))
+        among = as_double(drawn(target, target[:0], shares(), "standard"))
         sums.append(float((score[among.item_C] + among.bias_C).exp().sum()))
     exact, error = float(score.exp().sum()), np.std(sums) / np.sqrt(len(sums))
     assert abs(np.mean(sums) - exact) < 4 * error
@@ -166,8 +182,8 @@ def test_with_everything_drawn_the_corrected_loss_has_the_full_gradient() -> Non
     query, items, _, weight = world(ITEMS)
     target = torch.arange(ITEMS)
     equal = torch.full((ITEMS,), 1 / (ITEMS - 1)).double()  # (T - 1) f = 1
-    corrected, _ = ours(query, items, in_batch(target, target[:0], equal, "corrected"), weight)
-    full, _ = ours(query, items, all_items(ITEMS, target), weight)
+    corrected, _ = ours(query, items, drawn(target, target[:0], equal, "corrected"), weight)
+    full, _ = ours(query, items, all_items(range(ITEMS), target), weight)
     one, other = (gradients(x, query, items) for x in (corrected, full))
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
 
@@ -182,3 +198,50 @@ def test_binary_losses(k: int) -> None:
     gbce = -(power * logsigmoid(score[:, 0]) + logsigmoid(-score[:, 1:]).sum(1)) / (1 + k)
     assert torch.allclose(binary("gbce", score, 100), gbce)
     assert torch.allclose(binary("gbce", score, 1 + k), bce)  # all other items are drawn: plain
+
+
+def test_uniform_is_the_softmax_where_everything_is_drawn() -> None:
+    """Eq. (8) with all other items: each stands for itself."""
+    query, items, target, _ = world()
+    score_TI = (query @ items.T).detach()
+    others = [[i for i in range(ITEMS) if i != t] for t in target.tolist()]
+    score_TJ = torch.cat([score_TI.gather(1, target[:, None]), score_TI.gather(1, torch.tensor(others))], 1)
+    expected = cross_entropy(score_TI, target, reduction="none")
+    assert torch.allclose(uniform(score_TJ, ITEMS - 1), expected)
+
+
+def test_in_uniform_a_drawn_item_stands_for_many_and_a_hidden_one_for_none() -> None:
+    score_TJ = torch.tensor([[1.0, 0.5, -math.inf], [0.0, 2.0, 1.0]])
+    first = math.log(math.exp(1) + 50 * math.exp(0.5)) - 1
+    second = math.log(1 + 50 * (math.exp(2) + math.exp(1)))
+    assert np.allclose(uniform(score_TJ, 100).numpy(), [first, second])
+
+
+def test_a_hidden_item_adds_nothing_to_a_binary_loss() -> None:
+    score_TJ = torch.tensor([[1.0, -math.inf]], requires_grad=True)
+    loss_T = binary("bce", score_TJ, 10)
+    loss_T.sum().backward()
+    assert score_TJ.grad is not None
+    assert np.isclose(float(loss_T.detach()), math.log1p(math.exp(-1)) / 2)
+    assert score_TJ.grad[0, 1] == 0
+
+
+def test_smoothing_is_that_of_the_cross_entropy() -> None:
+    query, items, target, _ = world()
+    score_TI = (query @ items.T).detach()
+    order_TI = torch.stack([torch.tensor([t, *(i for i in range(ITEMS) if i != t)]) for t in target.tolist()])
+    plain = cross_entropy(score_TI, target, reduction="none")
+    expected = cross_entropy(score_TI, target, reduction="none", label_smoothing=0.2)
+    assert torch.allclose(plain + smoothing(0.2, score_TI.gather(1, order_TI)), expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "uniform"}, "set sampled_negatives"),
+        ({"kind": "bce", "label_smoothing": 0.1}, "for a softmax, not for bce"),
+    ],
+)
+def test_losses_that_contradict_themselves_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        SequenceLoss.from_settings(settings)

@@ -74,6 +74,12 @@ def asking(a: list[int], b: list[int], times: tuple[list[int], list[int]]) -> Qu
         {"loss.kind": "softmax", "loss.temperature": 0.2, "encoder.projected": True, "weight_decay": 0.01},
         {"loss.kind": "softmax", "precision": "bfloat16"},
         {"loss.kind": "sampled", "precision": "bfloat16"},
+        {"loss.kind": "uniform", "loss.sampled_negatives": 12},
+        {"loss.label_smoothing": 0.1},
+        {"loss.kind": "sampled", "loss.label_smoothing": 0.1, "loss.mask_history": False},
+        {"encoder.norm": "post", "encoder.positions": "alibi", "encoder.time_gaps": True},
+        {"cross_domain.embeddings": True, "cross_domain.rank": 4, "cross_domain.shared_rank": 2},
+        {"cross_domain.cross_penalty": 1.0},
     ],
 )
 def test_learns_what_comes_next_in_the_other_domain(settings: dict[str, object]) -> None:
@@ -84,6 +90,18 @@ def test_learns_what_comes_next_in_the_other_domain(settings: dict[str, object])
         best["a"][[item - 2, item]] = best["b"][item - 1] = -np.inf  # what she has is never a negative
         assert int(best["b"].argmax()) == item + 1
         assert best["b"].max() > best["a"].max()
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sampled", "uniform", "bce", "gbce"])
+@pytest.mark.parametrize("parts", [{}, {"cross_domain.own_history": True, "cross_domain.rank": 4}])
+def test_within_its_domain_the_next_item_is_the_best(kind: str, parts: dict[str, object]) -> None:
+    settings = {"loss.within_domain": True, "loss.kind": kind, "loss.sampled_negatives": 12, **parts}
+    fitted = SMALL.with_settings(settings).fit(chains(), ONE)
+    for item in range(2, ITEMS - 1):
+        query = asking([item - 2, item], [item - 1], ([1, 3], [2]))
+        scores_I = fitted.score("b", query)[0]
+        scores_I[item - 1] = -np.inf
+        assert int(scores_I.argmax()) == item + 1
 
 
 def test_order_matters() -> None:
@@ -107,7 +125,16 @@ def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path) -> None:  #
     data, method = (
         chains(),
         SMALL.with_settings(
-            {"epochs": 6, "encoder.dropout": 0.3, "loss.kind": "sampled", "loss.sampled_negatives": 5}
+            {
+                "epochs": 6,
+                "encoder.dropout": 0.3,
+                "loss.kind": "sampled",
+                "loss.sampled_negatives": 5,
+                "loss.within_domain": True,
+                "cross_domain.own_history": True,
+                "cross_domain.rank": 2,
+                "encoder.time_gaps": True,
+            }
         ),
     )
     whole = method.fit(data, ONE)
