@@ -54,6 +54,12 @@ class SequenceModel(ColdStartMixin):
         """All domains: a sequence has events of all of them."""
         return np.ones_like(counts_BD, bool)
 
+    @property
+    def comparable(self) -> bool:
+        """As in :class:`Fitted`: not where domains have states or losses of their own."""
+        apart = self.cross_domain.own_history or self.cross_domain.rank > 0
+        return not apart and not self.method.flat().get("loss.within_domain", False)
+
     def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32]:
         """As in :class:`~landbridge.models.base.Fitted`: one table holds the items of all domains."""
         return self.weights["item"][self._slices[domain]], self.weights["item"][self._slices[to]]

@@ -42,6 +42,7 @@ from landbridge.models.sequential.cross_domain import CrossDomain
 from landbridge.models.sequential.fitted import LEAST_NORM, SequenceModel
 from landbridge.models.sequential.losses import SequenceLoss
 from landbridge.models.sequential.transformer import Encoder, Reading, initial
+from landbridge.models.sequential.warm_start import continue_from, previous_model
 from landbridge.training import tensors
 from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
@@ -180,6 +181,7 @@ class SequenceMethod(Method):
         }
     )
     uses_order: ClassVar[bool] = True
+    warm_starts: ClassVar[bool] = True
     thread_invariant: ClassVar[bool] = False  # torch's sums depend on the number of threads
 
     def __post_init__(self) -> None:
@@ -205,6 +207,8 @@ class SequenceMethod(Method):
             raise DataError("No user has two events: there is no sequence to learn from.")
         table, slices = train.joined()
         weights = initial(self.shapes(train), options.seed, self.init_std, where)
+        if (previous := previous_model(options, self.name)) is not None:
+            continue_from(previous, train, weights)
         target_weights = self.target_weights(train, weights, options.seed)
         phase = self.phase(_Steps(self, windows, table, slices), weights, target_weights)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
