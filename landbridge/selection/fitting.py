@@ -84,6 +84,6 @@ def _with_best_epochs(method: Method, split: Split, spec: Spec, options: FitOpti
     """Choose the number of epochs on validation data; the reported model is then fitted from scratch."""
     from landbridge.evaluation.evaluate import Validator
 
-    validate = Validator(split.valid, spec.fit.validate_on, options.threads)
+    validate = Validator(split.valid.to_validate(options.seed), spec.fit.validate_on, options.threads)
     options = replace(options, validate=validate, patience=spec.fit.patience)
     return method.stopped(method.fit(split.train, options).log)

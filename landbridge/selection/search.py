@@ -14,7 +14,7 @@ from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import DivergenceError, SettingsError
 from landbridge.core.progress import Silent
 from landbridge.core.types import Record, Values
-from landbridge.data.splitting.holdout import Holdout, Split
+from landbridge.data.splitting.holdout import VALIDATION_PAIRS, Holdout, Split
 from landbridge.models.base import Fitted, Method
 from landbridge.models.search_space import Space
 from landbridge.selection import optuna_study
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-PAIRS, LEAST_PAIRS = 10_000, 500  # validation pairs of a trial in all, and at least of each domain
 VALIDATIONS, CLOSER = 6, 20  # validations of a trial with epochs, and of a slow method's: it can end at each
 SLOW = 20  # relative cost from which a method is slow
 
@@ -79,16 +78,16 @@ def tune(
 ) -> TuningResult:
     """Search ``space`` (the method's own by default), starting with the method's own settings.
 
-    Trials are compared on at most ``PAIRS`` validation pairs. ``work_dir``: a folder; a killed search
-    continues from it with the same result. Raises StoreError if the folder holds another search, and
-    DivergenceError if every trial diverged.
+    Trials are compared on ``Holdout.to_validate``. ``work_dir``: a folder; a killed search continues from it
+    with the same result. Raises StoreError if the folder holds another search, and DivergenceError if every
+    trial diverged.
     """
     from landbridge.evaluation.evaluate import Validator
 
     began = time.perf_counter()
     space = validate_space(type(method).space if space is None else space, type(method))
-    compared = split.valid.sample(max(PAIRS // max(len(split.valid.targets), 1), LEAST_PAIRS), options.seed)
-    shared = _Search(method, space, split.valid, Validator(compared, metric, options.threads), options)
+    validate = Validator(split.valid.to_validate(options.seed), metric, options.threads)
+    shared = _Search(method, space, split.valid, validate, options)
     with optuna_study.open_study(work_dir, shared.identity(metric)) as study:
         busy, kept = _run(study, shared, budget)
         trials = optuna_study.finished_trials(study)[: _allowed(budget, space)]
@@ -118,7 +117,7 @@ class _Search:
             "space": {name: [type(values).__name__, asdict(values)] for name, values in self.space.items()},
             "data": self.valid.fingerprint,
             "metric": metric,
-            "pairs": PAIRS,
+            "pairs": VALIDATION_PAIRS,
             "seed": self.options.seed,
             "patience": self.options.patience,
         }

@@ -16,6 +16,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 
 FULL, ACROSS = "full", "across"
+VALIDATION_PAIRS, LEAST_VALIDATION_PAIRS = 10_000, 500  # of a validation in all, and at least of each domain
 _WORDS = {FULL: "full ranking", ACROSS: "one list over all domains"}
 
 
@@ -112,6 +113,14 @@ class Holdout:
         rng = generator(seed, "sample of held-out pairs")
         targets = {name: each.take(_drawn(rng, len(each), most)) for name, each in self.targets.items()}
         return Holdout(self.history, targets, self.across)
+
+    def to_validate(self, seed: int) -> Holdout:
+        """As many of the held-out pairs as a choice of settings or epochs needs, drawn at random.
+
+        A validation costs as much as ``VALIDATION_PAIRS`` queries, however many users there are.
+        """
+        each = VALIDATION_PAIRS // max(len(self.targets), 1)
+        return self.sample(max(each, LEAST_VALIDATION_PAIRS), seed)
 
     def select(self, names: Iterable[str]) -> Holdout:
         """Only the named domains, with all users kept."""

@@ -6,7 +6,7 @@ import pytest
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.splitting.holdout import Split
+from landbridge.data.splitting.holdout import Holdout, Split, Targets
 from landbridge.data.splitting.splits import (
     cold_users,
     leave_last_out,
@@ -207,3 +207,20 @@ def test_impossible_requests_are_refused() -> None:
         cold_users(SMALL, share=0.6)
     with pytest.raises(DataError, match="no validation rows"):
         cold_users(SMALL)
+
+
+def test_a_validation_has_so_many_pairs_however_many_users_there_are() -> None:
+    n_users, n_items = 12_000, 3
+    items = {"a": Vocabulary.of(range(n_items)), "b": Vocabulary.of(range(n_items))}
+    user_N = np.arange(n_users)
+    tables = {name: Interactions.from_events(user_N, user_N % 3, n_users, n_items) for name in items}
+    data = MultiDomain(Vocabulary.of(range(n_users)), items, tables)
+    targets = {
+        "a": Targets(user_N.astype(np.int32), (user_N % 3).astype(np.int32)),
+        "b": Targets(user_N[:300].astype(np.int32), (user_N[:300] % 3).astype(np.int32)),
+    }
+    some = Holdout(data, targets).to_validate(seed=1)
+    assert {name: len(each) for name, each in some.targets.items()} == {"a": 5000, "b": 300}
+    again, other = (Holdout(data, targets).to_validate(seed).targets["a"] for seed in (1, 2))
+    assert np.array_equal(some.targets["a"].user_idx, again.user_idx)
+    assert not np.array_equal(again.user_idx, other.user_idx)
