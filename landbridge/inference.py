@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, StoreError
-from landbridge.core.files import atomic_write, is_temporary, read_json, write_json
+from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.types import AnyArray, Float32, Id, Int32, Ragged, Record
 from landbridge.data.vocabulary import IdArray, Vocabulary
@@ -38,7 +39,9 @@ def recommend(
     """
     vocabulary = fitted.history.users
     user_B = (
-        np.arange(len(vocabulary), dtype=np.int32) if users is None else _indices(vocabulary, list(users))
+        np.arange(len(vocabulary), dtype=np.int32)
+        if users is None
+        else _indices(vocabulary, _listed("users", users))
     )
     return _frame(_Names.of(fitted, domain), user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen))
 
@@ -50,41 +53,82 @@ def recommend_all(
     k: int = 10,
     block: int = 4096,
     progress: Progress | None = None,
+    seen: bool = False,
 ) -> None:
     """Write the lists of all users as Parquet files in the folder ``out``, one per ``block`` users.
 
     Files are written atomically; an interrupted call resumes with the first missing file. Read them with
-    ``polars.read_parquet(out / "*.parquet")``.
+    ``polars.read_parquet(out / "*.parquet")``. Items of the user's history are left out unless ``seen``.
+    Raises StoreError for a folder of another call, or one that another process is writing.
     """
-    folder, total = Path(out), fitted.history.n_users
-    _open_parts(folder, _identity(fitted, domain, _at_least_one(k), block))
+    folder = Path(out)
+    identity = _identity(fitted, domain, _at_least_one(k), block) | ({"seen": True} if seen else {})
+    try:
+        with exclusive_lock(folder):
+            _open_parts(folder, identity)
+            _write_parts(fitted, domain, folder, k, block, progress or Silent(), seen)
+    except BlockingIOError:
+        raise StoreError(f"Another process is writing lists to {folder}; wait for it to end.") from None
+
+
+def _write_parts(
+    fitted: Fitted, domain: str, folder: Path, k: int, block: int, progress: Progress, seen: bool
+) -> None:
+    total = fitted.history.n_users
     names, parts = _Names.of(fitted, domain), range(0, total, block)
-    with (progress or Silent()).task(f"recommend {domain}", len(parts)) as task:
+    with progress.task(f"recommend {domain}", len(parts)) as task:
         for number, start in enumerate(parts):
             path = folder / f"part-{number:05d}.parquet"
             # files are written atomically, so an existing one is complete
             if not path.exists():
                 user_B = np.arange(start, min(start + block, total), dtype=np.int32)
-                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen=False))
+                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen))
                 with atomic_write(path) as temporary:
                     frame.write_parquet(temporary)
             task.step(number + 1, {})
 
 
-def fold_in(fitted: Fitted, events: Mapping[str, Iterable[Id]], domain: str, k: int = 10) -> pl.DataFrame:
+def fold_in(
+    fitted: Fitted, events: Mapping[str, Iterable[Id]] | Iterable[tuple[str, Id]], domain: str, k: int = 10
+) -> pl.DataFrame:
     """Recommend the ``k`` best items of ``domain`` to a new user: rank, item, title (if any), score.
 
-    ``events``: domain -> raw item ids of the user. The model is not changed. Raises DataError for an unknown
-    item or if there is no event at all.
+    ``events``: domain -> raw item ids of the user, or (domain, item) pairs; the order given is that of time.
+    The model is not changed. Raises DataError for an unknown item or if there is no event at all.
     """
     from landbridge.ranking.top_k import top_k
 
-    rows = {name: _history(fitted, name, list(items)) for name, items in events.items()}
-    if not any(len(row.columns) for row in rows.values()):
+    rows, times = _own_events(fitted, _pairs(events))
+    if not rows:
         raise DataError("A new user needs at least one item in some domain.")
-    scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows))
-    item_BK, score_BK = top_k(scores_BI, _at_least_one(k), rows.get(domain, Ragged.empty(1)))
+    k = min(_at_least_one(k), fitted.history[domain].n_items)
+    scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows, times))
+    item_BK, score_BK = top_k(scores_BI, k, rows.get(domain, Ragged.empty(1)))
     return _frame(_Names.of(fitted, domain), np.zeros(1, np.int32), item_BK, score_BK).drop("user")
+
+
+def _pairs(events: Mapping[str, Iterable[Id]] | Iterable[tuple[str, Id]]) -> list[tuple[str, Id]]:
+    """(domain, item) in the order of time."""
+    if isinstance(events, Mapping):
+        return [
+            (name, item) for name, items in events.items() for item in _listed(f"events of {name}", items)
+        ]
+    return list(events)
+
+
+def _own_events(
+    fitted: Fitted, pairs: list[tuple[str, Id]]
+) -> tuple[dict[str, Ragged], dict[str, npt.NDArray[np.int64]]]:
+    """A row of each domain's items, and their places in the order of all; of a repeated one the last."""
+    place = {pair: number for number, pair in enumerate(pairs)}
+    rows, times = {}, {}
+    for name in dict.fromkeys(name for name, _ in pairs):
+        items = [item for own, item in place if own == name]
+        time_N = np.array([place[name, item] for item in items], np.int64)
+        order_N = np.argsort(time_N)
+        rows[name] = Ragged.from_rows([_item_indices(fitted, name, items)[order_N]])
+        times[name] = time_N[order_N]
+    return rows, times
 
 
 def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
@@ -133,6 +177,7 @@ def _best(fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool) -> tup
     from landbridge.ranking.top_k import top_k
 
     events = fitted.history[domain]
+    k = min(k, events.n_items)  # the places beyond would be empty, but take memory
     lists = []
     # bounds the scores in memory for any number of users
     for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(events.n_items, 1))):
@@ -202,10 +247,11 @@ def _item_indices(fitted: Fitted, domain: str, items: list[Id]) -> Int32:
     return item_N
 
 
-def _history(fitted: Fitted, domain: str, items: list[Id]) -> Ragged:
-    """One row with the items of a new user."""
-    item_N = np.unique(_item_indices(fitted, domain, items)) if items else np.empty(0, np.int32)
-    return Ragged.from_rows([item_N])
+def _listed(what: str, values: Iterable[Id]) -> list[Id]:
+    """The ids in a list; a text would otherwise be a list of its letters."""
+    if isinstance(values, str | bytes):
+        raise DataError(f"{what} is the text {values!r}: give a list of ids, such as [{values!r}].")
+    return list(values)
 
 
 def _chunks(values: Int32, size: int) -> Iterator[Int32]:

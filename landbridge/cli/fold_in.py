@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -12,7 +13,9 @@ from landbridge.cli import options
 def command(
     run: options.Run,
     domain: Annotated[str, typer.Option(help="The domain to recommend from.")],
-    item: Annotated[list[str], typer.Option(help="An item of the user, as domain=item; repeatable.")],
+    item: Annotated[
+        list[str], typer.Option(help="An item of the user, as domain=item; repeatable, oldest first.")
+    ],
     k: options.ListLength = 10,
     json: options.Json = False,
     out: options.TableFile = None,
@@ -24,16 +27,17 @@ def command(
     from landbridge import fold_in, load
     from landbridge.cli import show
 
-    show.answer(fold_in(load(run), _by_domain(item), domain, k), json=json, out=out)
+    fitted = load(run)
+    events = [_event(pair, fitted.history.domain_names) for pair in item]
+    show.answer(fold_in(fitted, events, domain, k), json=json, out=out)
 
 
-def _by_domain(pairs: list[str]) -> dict[str, list[str]]:
+def _event(pair: str, names: Iterable[str]) -> tuple[str, str]:
+    """Domain and item. Both may hold an equals sign: the longest known domain counts."""
     from landbridge.core.errors import DataError
 
-    events: dict[str, list[str]] = {}
-    for pair in pairs:
-        name, equals, raw = pair.partition("=")
-        if not equals:
-            raise DataError(f"{pair!r} names no domain. Write domain=item, for example movies=alien.")
-        events.setdefault(name, []).append(raw)
-    return events
+    first, equals, _ = pair.partition("=")
+    if not equals:
+        raise DataError(f"{pair!r} names no domain. Write domain=item, for example movies=alien.")
+    name = max((name for name in names if pair.startswith(f"{name}=")), key=len, default=first)
+    return name, pair[len(name) + 1 :]

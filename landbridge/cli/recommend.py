@@ -35,9 +35,11 @@ def command(
     wanted = [*(user or ()), *(_lines(users) if users else ())]
     if bool(wanted) == (all_users is not None):
         raise DataError("Give either --user and --users, or --all FOLDER.")
+    if all_users is not None and (json or out is not None):
+        raise DataError("--all writes Parquet files to its folder: leave out --json and --out.")
     fitted = load(run)
     if all_users is not None:
-        recommend_all(fitted, domain, all_users, k, progress=Terminal())
+        recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen)
     else:
         show.answer(recommend(fitted, domain, wanted, k, seen), json=json, out=out)
 

@@ -30,7 +30,8 @@ def table(frame: pl.DataFrame) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    # printed data is data: no title is read as markup or emoji
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, emoji=False)
     frame, same = _narrowed(frame, console.width)
     shown = Table(*frame.columns, caption=same or None, caption_justify="left")
     for row in frame.iter_rows():

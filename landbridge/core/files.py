@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import StoreError
 from landbridge.core.types import AnyArray, Arrays
 
-_TEXT, _ENDS = "|text", "|ends"  # a StringDType array is stored as these two
+DESCRIPTION = "description"  # the one entry of metadata: several come in any order
+ARRAY, TEXT, ENDS = "array:", "text:", "ends:"  # beginnings of keys; an array of texts is stored as two
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
@@ -116,29 +118,51 @@ def read_json(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, AnyArray], about: object = None) -> None:
-    """Write named arrays and a JSON description as one safetensors file; equal input gives equal bytes."""
+    """Write named arrays and a JSON description as one safetensors file; equal input gives equal bytes.
+
+    Names may hold any characters: each array has a key of its own, behind which its name cannot be mistaken.
+    """
     import orjson
     from safetensors.numpy import save
 
     plain: Arrays = {}
     for name, array in arrays.items():
-        plain.update(_as_text(name, array) if _is_text(array) else {name: np.ascontiguousarray(array)})
+        plain.update(
+            _as_text(name, array) if _is_text(array) else {ARRAY + name: np.ascontiguousarray(array)}
+        )
     description = orjson.dumps(about, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS).decode()
     # not save_file: it leaves its own temporary files when interrupted, and ignores the umask
-    path.write_bytes(save(plain, metadata={"about": description}))
+    path.write_bytes(save(plain, metadata={DESCRIPTION: description}))
 
 
 def read_arrays(path: Path) -> tuple[Arrays, Any]:
-    """The arrays and the description that :func:`write_arrays` wrote."""
+    """The arrays and the description that :func:`write_arrays` wrote; StoreError for a damaged file."""
     import orjson
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="numpy") as file:
-        plain = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-        about = orjson.loads((file.metadata() or {}).get("about", "null"))
-    texts = [name.removesuffix(_TEXT) for name in plain if name.endswith(_TEXT)]
-    arrays = {name: array for name, array in plain.items() if not name.endswith((_TEXT, _ENDS))}
-    return arrays | {name: _from_text(plain[name + _TEXT], plain[name + _ENDS]) for name in texts}, about
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            plain = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+        if DESCRIPTION in metadata:
+            return _named(plain), orjson.loads(metadata[DESCRIPTION])
+        return _named_by_0_1(plain), orjson.loads(metadata.get("about", "null"))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise StoreError(f"{path} is damaged ({error}); delete it or restore a copy.") from error
+
+
+def _named(plain: Arrays) -> Arrays:
+    """Name -> array out of the keys of a file."""
+    arrays = {key.removeprefix(ARRAY): array for key, array in plain.items() if key.startswith(ARRAY)}
+    texts = [key.removeprefix(TEXT) for key in plain if key.startswith(TEXT)]
+    return arrays | {name: _from_text(plain[TEXT + name], plain[ENDS + name]) for name in texts}
+
+
+def _named_by_0_1(plain: Arrays) -> Arrays:
+    """As ``_named`` for files of version 0.1, whose names of texts end in a word."""
+    texts = [name.removesuffix("|text") for name in plain if name.endswith("|text")]
+    arrays = {name: array for name, array in plain.items() if not name.endswith(("|text", "|ends"))}
+    return arrays | {name: _from_text(plain[f"{name}|text"], plain[f"{name}|ends"]) for name in texts}
 
 
 def _is_text(array: AnyArray) -> bool:
@@ -147,10 +171,12 @@ def _is_text(array: AnyArray) -> bool:
 
 def _as_text(name: str, array_N: AnyArray) -> Arrays:
     """The strings joined as UTF-8, and where each ends, in characters; safetensors has no strings."""
-    joined = "".join(array_N.tolist()).encode()
-    # in characters, not bytes: the text is decoded as a whole before it is cut
-    ends_N = np.cumsum(np.strings.str_len(array_N)).astype(np.int64)
-    return {name + _TEXT: np.frombuffer(joined, np.uint8), name + _ENDS: ends_N}
+    texts = array_N.tolist()
+    # in characters, not bytes: the text is decoded as a whole before it is cut. Not by NumPy, which does not
+    # count the null characters that end a text
+    ends_N = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    joined = "".join(texts).encode()
+    return {TEXT + name: np.frombuffer(joined, np.uint8), ENDS + name: ends_N}
 
 
 def _from_text(text: npt.NDArray[np.uint8], ends_N: npt.NDArray[np.int64]) -> AnyArray:

@@ -86,11 +86,11 @@ def _bar(title: str, total: int) -> Iterator[Task]:
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[facts]}", markup=False),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task(title, total=total, facts="")

@@ -87,7 +87,7 @@ def _resume(folder: Path | None, identity: Mapping[str, object]) -> tuple[State,
     if folder is None or not (folder / FILE).exists():
         return None
     arrays, about = read_arrays(folder / FILE)
-    if about["identity"] != dict(identity):
+    if not isinstance(about, dict) or about.get("identity") != dict(identity):
         raise StoreError(
             f"The checkpoint in {folder} belongs to another fit (settings, data or seed differ); "
             "choose another folder or delete this one."

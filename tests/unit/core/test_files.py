@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from landbridge.core.errors import StoreError
 from landbridge.core.files import (
     atomic_write,
     is_temporary,
@@ -63,10 +64,17 @@ def test_json_round_trip(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"n": 3, "x": [1.5, None, "é"]}
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8"))), st.integers(0, 5))
-def test_arrays_round_trip(tmp_path_factory: pytest.TempPathFactory, texts: list[str], size: int) -> None:
+TEXTS = st.text(st.characters(codec="utf-8"))  # null characters included
+
+
+@given(st.lists(TEXTS), st.integers(0, 5), st.sets(TEXTS | st.sampled_from(["a|text", "a|ends", "text:a"])))
+def test_arrays_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], size: int, names: set[str]
+) -> None:
     path = tmp_path_factory.mktemp("arrays") / "a.safetensors"
     arrays = {
+        **{f"{name}{number}": np.arange(number) for number, name in enumerate(names)},
+        **{name: np.array([name], np.dtypes.StringDType()) for name in names},
         "text": np.array(texts, np.dtypes.StringDType()),
         "bool": np.arange(size) % 2 == 0,
         "turned": np.arange(size * 3, dtype=np.float32).reshape(size, 3).T,
@@ -86,3 +94,27 @@ def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
     write_arrays(tmp_path / "1", arrays, {"x": 1, "y": 2})
     write_arrays(tmp_path / "2", dict(reversed(arrays.items())), {"y": 2, "x": 1})
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(40), b"\x08" + bytes(7) + b"{}      ", b"no such file"])
+def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.safetensors"
+    write_arrays(path, {"a": np.arange(9)}, {"x": 1})
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    if content != b"\x08" + bytes(7) + b"{}      ":  # an empty file of arrays is sound
+        with pytest.raises(StoreError, match="is damaged"):
+            read_arrays(path)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(StoreError, match="is damaged"):
+        read_arrays(path)
+
+
+def test_files_of_version_0_1_are_read(tmp_path: Path) -> None:
+    from safetensors.numpy import save
+
+    text, ends = np.frombuffer("aböc".encode(), np.uint8), np.array([2, 4])
+    content = save({"t|text": text, "t|ends": ends, "n": np.arange(3)}, metadata={"about": "[1]"})
+    (tmp_path / "old").write_bytes(content)
+    arrays, about = read_arrays(tmp_path / "old")
+    assert (about, arrays["t"].tolist(), arrays["n"].tolist()) == ([1], ["ab", "öc"], [0, 1, 2])
