@@ -34,9 +34,12 @@ class EventTable:
             raise DataError(f"Column {role!r} of {self.where} {fault} in row {row + 1}; {remedy}.")
 
     def text(self, role: str) -> pl.Series:
-        """A column as String, null where a value has no text."""
+        """A column as String, null where a value has no text; DataError where none has, as for lists."""
         import polars as pl
 
+        dtype = self.frame[role].dtype
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object):
+            raise DataError(f"Column {role!r} of {self.where} holds {dtype}; give text.")
         return self.frame[role].cast(pl.String, strict=False)
 
     def ids(self, role: str) -> pl.Series:

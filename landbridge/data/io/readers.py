@@ -18,6 +18,7 @@ from landbridge.data.io.encoding import EncodedColumn, Events, encode
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import read_sql
 from landbridge.data.io.user_linking import link_users
+from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
 if TYPE_CHECKING:
@@ -209,9 +210,10 @@ def _title_table(source: Source) -> pl.DataFrame:
 
 
 def _looked_up(ids: pl.Series, titled: pl.DataFrame) -> pl.Series:
-    """The first title of each id, the id itself where there is none."""
+    """The first title of each id, the id itself where there is none to be seen."""
     import polars as pl
 
+    titled = titled.with_columns(without_blank(titled["title"]))
     first = titled.drop_nulls().unique("item", keep="first", maintain_order=True)
     keys = ids.cast(pl.String).alias("item").to_frame()
     titles = keys.join(first.cast(pl.String), on="item", how="left", maintain_order="left")["title"]

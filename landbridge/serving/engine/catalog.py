@@ -17,6 +17,7 @@ import numpy as np
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64, Values
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, ItemAttributes
 from landbridge.serving.engine.messages import RecommendationList
@@ -42,7 +43,7 @@ class ItemCatalog:
         events = history[domain]
         users = max(int((events.user_counts > 0).sum()), 1)
         share_I = (events.item_counts / users).astype(np.float32)
-        titles = history.titles.get(domain, columns.titles)
+        titles = _titles(columns.titles, history.titles.get(domain))
         return cls(domain, history.items[domain], titles, events.item_counts, share_I, columns)
 
     def find(self, item: Id) -> int:
@@ -129,6 +130,19 @@ def indices_of(vocabulary: Vocabulary, raw: Sequence[Id]) -> Int64:
 def _place_of_text(ids: IdArray, text: str) -> int:
     place = bisect_left(ids, text)
     return place if place < len(ids) and ids[place] == text else -1
+
+
+def _titles(of_table: AnyArray | None, of_events: AnyArray | None) -> AnyArray | None:
+    """Titles, empty where an item has none to be seen: those of the items' table count first, as the table
+    may be newer than the model."""
+    import polars as pl
+
+    if of_events is not None:
+        visible = without_blank(pl.Series(of_events.tolist(), dtype=pl.String)).fill_null("")
+        of_events = np.array(visible.to_list(), np.dtypes.StringDType())
+    if of_table is None or of_events is None:
+        return of_events if of_table is None else of_table
+    return np.where(of_table != "", of_table, of_events)
 
 
 def catalog_of(catalogues: Mapping[str, ItemCatalog], domain: object) -> ItemCatalog:

@@ -1,36 +1,93 @@
 """The items' table: what a shop knows of its items (genre, language, in stock), to filter lists by.
 
-Values are compared as text, so that 3, 3.0 and "3" are one value in a CSV file, a Parquet file and a request.
+Numbers are compared as numbers, independent of the column's type: 3 and 3.0 are one value, and so are true and 1.
+Text is compared exactly, but a wanted number also finds the text that reads as it, so that a CSV file, which
+knows no types, filters as a Parquet file does. Dates are text in ISO form.
+
+Letters: I items, N rows of the table, M pairs of an item and a value, V distinct values.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import AnyArray, Int32, Values
+from landbridge.core.types import AnyArray, Bool, Int32, Ragged, Values
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.encoding import EncodedColumn
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import raw_table
+from landbridge.data.titles import without_blank
+from landbridge.serving.runtime.logging import log
 
 if TYPE_CHECKING:
     import polars as pl
 
 KEYS = ("domain", "item")
 TITLE = "title"
+# "007" and "+7" are text
+_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_BOOLEANS = {"true": 1, "false": 0}
+_EXACT = float(1 << 53)  # larger whole numbers are no longer apart as floats
+
+Value: TypeAlias = str | int | float | None
 
 
-class AttributeColumn(NamedTuple):
-    """Which of the ``values`` an item has, -1 for none."""
+@dataclass(frozen=True, eq=False)
+class AttributeColumn:
+    """One column for the items of a domain. ``row_of``: value -> row of ``items_V``, the items that have it;
+    the value None is that of items without one."""
 
-    code_I: Int32
-    values: Mapping[str, int]
+    row_of: Mapping[Value, int]
+    items_V: Ragged
+    is_text: bool
+
+    @classmethod
+    def of(cls, values: pl.Series, item_N: Int32, n_items: int) -> AttributeColumn:
+        """A column whose row n, a value or a list of them, is about item ``item_N[n]``."""
+        values, item_N = _one_per_row(values, item_N)
+        row_of: dict[Value, int] = {None: 0}
+        has_none_I = np.ones(n_items, bool)
+        items, rows = [], []
+        readings = _readings(values)
+        for reading in readings:
+            given_N = reading.is_not_null().to_numpy()
+            encoded = EncodedColumn.of(reading.drop_nulls())
+            items.append(item_N[given_N])
+            rows.append(encoded.idx + len(row_of))
+            has_none_I[item_N[given_N]] = False
+            row_of |= dict(zip(encoded.ids.to_list(), itertools.count(len(row_of))))
+        without_I = np.flatnonzero(has_none_I)
+        row_M = np.concatenate([np.zeros(len(without_I), np.int32), *rows])
+        item_M = np.concatenate([without_I, *items])
+        return cls(row_of, Ragged.from_index(row_M, item_M, len(row_of)), len(readings) > 1)
+
+    def items_with(self, wanted: object) -> Int32:
+        """The items that have this value, or one of these values."""
+        values = wanted if isinstance(wanted, list | tuple) else (wanted,)
+        rows = [self.row_of.get(reading, -1) for value in values for reading in self._readings(value)]
+        return self.items_V.take(rows).columns
+
+    def _readings(self, wanted: object) -> tuple[Value, ...]:
+        """The values of this column that are equal to the wanted one."""
+        if wanted is None or isinstance(wanted, float):
+            return (wanted,)
+        if isinstance(wanted, str):
+            return (wanted if self.is_text else _number(wanted),)
+        if isinstance(wanted, int):
+            # text of many digits is not read as a number
+            return (wanted, str(wanted)) if abs(wanted) > _EXACT else (wanted,)
+        raise DataError(
+            f"A value in 'where' is text, a number, true, false or null, or a list of these, not {wanted!r}."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +97,7 @@ class ItemAttributes:
     columns: Mapping[str, AttributeColumn] = field(default_factory=dict)
     titles: AnyArray | None = None
 
-    def matching(self, where: Values, n_items: int) -> npt.NDArray[np.bool_]:
+    def matching(self, where: Values, n_items: int) -> Bool:
         """Which items have one of the wanted values in every column, (I,)."""
         matches_I = np.ones(n_items, bool)
         for name, wanted in where.items():
@@ -48,10 +105,9 @@ class ItemAttributes:
                 raise DataError("This model is served without a table of its items; leave 'where' out.")
             if name not in self.columns:
                 raise DataError(unknown("column of the items' table", name, self.columns))
-            values = wanted if isinstance(wanted, list | tuple) else (wanted,)
-            # -2: an unknown value must match no item, not even those without a value (-1)
-            codes = [self.columns[name].values.get(as_text(value), -2) for value in values]
-            matches_I &= np.isin(self.columns[name].code_I, codes)
+            has_I = np.zeros(n_items, bool)
+            has_I[self.columns[name].items_with(wanted)] = True
+            matches_I &= has_I
         return matches_I
 
 
@@ -61,71 +117,149 @@ NO_ATTRIBUTES = ItemAttributes()
 def read_attributes(path: Path, history: MultiDomain) -> dict[str, ItemAttributes]:
     """Domain -> its part of the table in a Parquet, CSV or JSON-lines file with the columns ``KEYS``.
 
-    Items the model does not know are left out; of a repeated item the last row counts.
+    Items the model does not know are left out and counted in the log; of a repeated item the last row counts.
+    DataError where a column cannot be compared, or where no row is about an item of the model.
     """
     table = raw_table(path, str(path))
     if missing := [name for name in KEYS if name not in table.columns]:
         raise DataError(f"The items' table {path} has no column {missing[0]!r}; it needs domain and item.")
-    domain = table["domain"].cast(str)
-    return {
-        name: _columns(table.filter(domain == name), history, name, path) for name in history.domain_names
+    _raise_on_odd_columns(table, path)
+    domain = EventTable(table, str(path)).ids("domain").cast(str)
+    parts = {
+        name: _DomainRows.of(table.filter(domain == name), history, name, path)
+        for name in history.domain_names
     }
-
-
-def as_text(value: object) -> str:
-    """A value as it is compared."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise DataError(
-        f"A value in 'where' is text, a number, true or false, or a list of these, not {value!r}."
+    known = sum(len(part.rows) for part in parts.values())
+    if not known:
+        raise DataError(
+            f"No row of the items' table {path} is about an item of this model; write domains and ids as in "
+            f"the events, {_example(history)}."
+        )
+    by_domain = {name: len(part.rows) for name, part in parts.items()}
+    complete = known == len(table)
+    log(
+        logging.INFO if complete else logging.WARNING,
+        "items' table",
+        rows=len(table),
+        items=by_domain,
+        why="" if complete else "the other rows are repeated or about items that the model does not know",
     )
+    return {name: part.attributes(path) for name, part in parts.items()}
 
 
-def _columns(table: pl.DataFrame, history: MultiDomain, domain: str, path: Path) -> ItemAttributes:
-    vocabulary = history.items[domain]
-    place_N = vocabulary.index(_raw(EventTable(table, str(path)).ids("item")))
-    kept_N = place_N >= 0
-    rows = table.drop(KEYS).filter(kept_N)
-    columns = {
-        column.name: _column(column, place_N[kept_N], len(vocabulary))
-        for column in rows
-        if not column.dtype.is_nested()
-    }
-    titles = columns.get(TITLE)
-    return ItemAttributes(columns, _titles(titles) if titles and titles.values else None)
+@dataclass(frozen=True, eq=False)
+class _DomainRows:
+    """The last row of each known item: ``rows`` (N rows), ``item_N`` of ``n_items``."""
+
+    rows: pl.DataFrame
+    item_N: Int32
+    n_items: int
+
+    @classmethod
+    def of(cls, table: pl.DataFrame, history: MultiDomain, domain: str, path: Path) -> _DomainRows:
+        import polars as pl
+
+        vocabulary = history.items[domain]
+        place = pl.Series("item", vocabulary.index(_raw(EventTable(table, str(path)).ids("item"))))
+        rows = table.with_columns(place).filter(place >= 0).unique("item", keep="last", maintain_order=True)
+        return cls(rows.drop(KEYS), rows["item"].to_numpy().astype(np.int32), len(vocabulary))
+
+    def attributes(self, path: Path) -> ItemAttributes:
+        columns = {column.name: AttributeColumn.of(column, self.item_N, self.n_items) for column in self.rows}
+        return ItemAttributes(columns, self._titles(path) if TITLE in columns else None)
+
+    def _titles(self, path: Path) -> AnyArray | None:
+        """A title per item, empty where the table has none; None where it has none at all."""
+        if self.rows[TITLE].dtype.is_nested():
+            raise DataError(
+                f"Column {TITLE!r} of the items' table {path} holds lists; give one text per item."
+            )
+        titles = without_blank(_as_text(self.rows[TITLE])).fill_null("")
+        title_I = np.full(self.n_items, "", np.dtypes.StringDType())
+        title_I[self.item_N] = np.array(titles.to_list(), np.dtypes.StringDType())
+        return title_I if (title_I != "").any() else None
 
 
-def _column(values: pl.Series, place_N: Int32, n_items: int) -> AttributeColumn:
+def _raise_on_odd_columns(table: pl.DataFrame, path: Path) -> None:
+    """A DataError for the first column whose values cannot be compared with those of a request."""
     import polars as pl
 
-    text = _as_texts(values)
-    given = text.drop_nulls().unique().sort()
-    numbers = pl.arange(len(given), dtype=pl.Int32, eager=True)
-    code_I = np.full(n_items, -1, np.int32)
-    code_I[place_N] = text.replace_strict(given, numbers, default=-1, return_dtype=pl.Int32).to_numpy()
-    return AttributeColumn(code_I, dict(zip(given.to_list(), range(len(given)), strict=True)))
+    for column in table.drop(KEYS):
+        inner = column.dtype.inner if isinstance(column.dtype, pl.List | pl.Array) else column.dtype
+        if inner.is_nested() or isinstance(inner, pl.Binary | pl.Duration | pl.Object):
+            raise DataError(
+                f"Column {column.name!r} of the items' table {path} holds {column.dtype}; convert it to "
+                "text, numbers, dates, true or false, or lists of these, or remove it."
+            )
 
 
-def _as_texts(values: pl.Series) -> pl.Series:
-    """As :func:`as_text` writes them."""
+def _one_per_row(values: pl.Series, item_N: Int32) -> tuple[pl.Series, Int32]:
+    """Each value of a list in a row of its own."""
     import polars as pl
 
-    if values.dtype.is_float() and bool((values == values.floor()).all()):
-        values = values.cast(pl.Int64)
-    return values.cast(pl.String)
+    if isinstance(values.dtype, pl.Array):
+        values = values.arr.to_list()
+    if not isinstance(values.dtype, pl.List):
+        return values, item_N
+    pairs = pl.DataFrame({"item": item_N, "value": values}).explode("value")
+    return pairs["value"], pairs["item"].to_numpy()
 
 
-def _titles(titles: AttributeColumn) -> AnyArray:
-    """A title per item, empty where the table has none."""
-    texts = np.array([*titles.values, ""], np.dtypes.StringDType())
-    return np.asarray(texts[titles.code_I])
+def _readings(values: pl.Series) -> list[pl.Series]:
+    """The values as they are compared: as numbers, or as text and as the numbers that the text reads as."""
+    import polars as pl
+
+    if values.dtype.is_numeric() or values.dtype.is_(pl.Boolean):
+        return [_as_numbers(values)]
+    text = _as_text(values)
+    lower = text.str.to_lowercase()
+    number = text.set(~text.str.contains(_NUMBER), None).cast(float)
+    boolean = lower.replace_strict(_BOOLEANS, default=None, return_dtype=number.dtype)
+    return [text, _finite(number.fill_null(boolean))]
+
+
+def _as_numbers(values: pl.Series) -> pl.Series:
+    import polars as pl
+
+    if values.dtype.is_(pl.Boolean):
+        return values.cast(pl.Int64)
+    if values.dtype.is_integer():
+        return values
+    # by its digits: as a Float64, the Float32 of 0.1 is not 0.1
+    return _finite(values.cast(str).cast(float))
+
+
+def _finite(numbers: pl.Series) -> pl.Series:
+    return numbers.set(~numbers.is_finite(), None)
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    """Values as text, null where there is none."""
+    import polars as pl
+
+    if isinstance(values.dtype, pl.Datetime):
+        return values.dt.strftime("%Y-%m-%dT%H:%M:%S%.f")
+    text = values.cast(str)
+    if values.dtype.is_float():
+        text = text.str.replace(r"\.0$", "")
+    return text.set(text == "", None)
+
+
+def _number(text: str) -> Value:
+    """The number that a text reads as, else the text."""
+    if text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    if not re.fullmatch(_NUMBER, text):
+        return text
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 def _raw(column: pl.Series) -> AnyArray | list[str]:
     import polars as pl
 
     return column.to_list() if column.dtype == pl.String else column.to_numpy()
+
+
+def _example(history: MultiDomain) -> str:
+    domain = history.domain_names[0]
+    return f"such as domain {domain!r} and item {history.items[domain].ids.tolist()[0]!r}"

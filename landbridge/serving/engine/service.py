@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
@@ -20,6 +20,7 @@ import numpy as np
 from landbridge.core.errors import DataError, StoreError
 from landbridge.core.files import locked
 from landbridge.core.types import Bool, Id, Ragged, Record, Values
+from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
@@ -70,16 +71,17 @@ class Service:
         with locked(path, shared=True):
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             fitted, created, quality = load_model(path, read_manifest(path))
-        columns = {} if items is None else read_attributes(Path(items), fitted.history)
-        catalogues = {
-            name: ItemCatalog.of(fitted.history, name, columns.get(name, NO_ATTRIBUTES))
-            for name in fitted.history.domain_names
-        }
+        catalogues = _catalogues(fitted.history, items)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
             with threads.one():
                 ranker, recalls = approximate_ranker(ranker)
         return cls(fitted, digest[:12], created, quality, catalogues, ranker, threads, recalls)
+
+    def with_items(self, items: str | Path) -> Service:
+        """The same model with another state of its items' table; DataError for the table."""
+        # the ranker keeps its catalogues: it reads only what the table does not say
+        return replace(self, catalogues=_catalogues(self.fitted.history, items))
 
     def check(self) -> None:
         """Score a few users and answer some requests in every domain; StoreError where that fails."""
@@ -211,6 +213,14 @@ class Service:
         first = self.catalogues[domain].popular(None, 1)
         new = Request((domain,), None, tuple(Event(domain, entry.item) for entry in first))
         self.recommend([new, Request((domain,)), *(Request((domain,), user_id) for user_id in active_users)])
+
+
+def _catalogues(history: MultiDomain, items: str | Path | None) -> dict[str, ItemCatalog]:
+    attributes = {} if items is None else read_attributes(Path(items), history)
+    return {
+        name: ItemCatalog.of(history, name, attributes.get(name, NO_ATTRIBUTES))
+        for name in history.domain_names
+    }
 
 
 def merge_lists(

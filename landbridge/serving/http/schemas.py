@@ -15,7 +15,7 @@ from landbridge.serving.engine.messages import Event, Request
 MAX_K = 1000  # places of a list
 MAX_EXPLAINED = 50  # places of a list with reasons
 MAX_EVENTS = 1000  # of one request
-MAX_LISTED = 10_000  # ids that are allowed or denied, per domain
+MAX_LISTED = 10_000  # ids that are allowed or denied, per domain; values of a column
 MAX_BATCH = 64  # lists per request
 MAX_NAMED = 64  # domains or columns
 MAX_TEXT = 512  # characters of an id or a name
@@ -41,18 +41,27 @@ def raw_id(value: object) -> str | int:
     return value
 
 
-def raw_value(value: object) -> object:
-    """What a column of the items' table may be compared with."""
+def raw_values(value: object) -> object:
+    """What a column of the items' table may be compared with: a value, or a list of values."""
+    if type(value) is not list:
+        return _raw_value(value)
+    if len(value) > MAX_LISTED:
+        raise ValueError(f"a list of values holds at most {MAX_LISTED}")
+    return [_raw_value(each) for each in value]
+
+
+def _raw_value(value: object) -> object:
     return value if value is None or type(value) in (bool, float) else raw_id(value)
 
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*$"}
 _ID = {"anyOf": [_TEXT, {"type": "integer", "minimum": -INT64, "maximum": INT64 - 1}]}
 _VALUE = {"anyOf": [*_ID["anyOf"], {"type": "number"}, {"type": "boolean"}, {"type": "null"}]}
+_VALUES = {"anyOf": [*_VALUE["anyOf"], {"type": "array", "items": _VALUE, "maxItems": MAX_LISTED}]}
 
 Name = Annotated[str, PlainValidator(raw_text), WithJsonSchema(_TEXT)]
 Id = Annotated[str | int, PlainValidator(raw_id), WithJsonSchema(_ID)]
-Value = Annotated[object, PlainValidator(raw_value), WithJsonSchema(_VALUE)]
+Values = Annotated[object, PlainValidator(raw_values), WithJsonSchema(_VALUES)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
@@ -103,7 +112,7 @@ class RecommendBody(Body):
     seen: bool = False
     allow: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
     deny: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
-    where: Annotated[dict[Name, Value], Field(max_length=MAX_NAMED, default_factory=dict)]
+    where: Annotated[dict[Name, Values], Field(max_length=MAX_NAMED, default_factory=dict)]
     weights: Annotated[dict[Name, Weight], Field(max_length=MAX_NAMED, default_factory=dict)]
     explain: bool = False
 

@@ -1,8 +1,9 @@
 """Hot reload: the model that serves now, and its replacement when the run folder changes.
 
-The manager polls the manifest. It opens and checks a new model in a thread while the old one serves. Then new
-requests get the new model, and the old one is closed when its last request is done. A model that cannot be
-opened or fails its check never serves: the old one stays, and the failed state is not tried again.
+The manager polls the manifest and the items' table. It opens and checks a new model in a thread while the
+old one serves. Then new requests get the new model, and the old one is closed when its last request is done.
+A model that cannot be opened or fails its check never serves: the old one stays, and the failed state is not
+tried again. Where only the table has changed, the model is kept and the table read again.
 """
 
 from __future__ import annotations
@@ -35,17 +36,41 @@ class RunSource:
     approximate: bool = False
 
     def state(self) -> str:
-        """12 hex digits that differ between the states of the folder."""
-        try:
-            return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()[:12]
-        except OSError:
-            return NO_MANIFEST
+        """12 hex digits that differ between the states of the folder and of the table."""
+        manifest = self._manifest()
+        return NO_MANIFEST if manifest is None else _digest(manifest + self._table_state())
 
-    def opened(self) -> Service:
-        """The service of the present state, checked; StoreError where it cannot serve."""
+    def opened(self, now: Service | None = None) -> Service:
+        """The service of the present state, checked; StoreError where it cannot serve. Where only the table
+        differs from what serves ``now``, the model is kept."""
+        manifest = self._manifest()
+        if now is not None and self.items is not None and manifest and now.model == _digest(manifest):
+            return now.with_items(self.items)
         service = Service.open(self.folder, self.items, self.approximate)
         service.check()
         return service
+
+    def without_paths(self, sentence: str) -> str:
+        """A sentence for answers that anyone may read: names instead of the server's paths."""
+        for path in (self.folder, self.items or self.folder):
+            sentence = sentence.replace(str(path), path.name)
+        return sentence
+
+    def _manifest(self) -> bytes | None:
+        try:
+            return (self.folder / MANIFEST).read_bytes()
+        except OSError:
+            return None
+
+    def _table_state(self) -> bytes:
+        """What changes with the table's content, without reading it."""
+        if self.items is None:
+            return b""
+        try:
+            status = self.items.stat()
+        except OSError:
+            return b"no table"
+        return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}".encode()
 
 
 @dataclass(frozen=True)
@@ -113,7 +138,7 @@ class ModelManager:
             self.failed = None
             return
         try:
-            service = await asyncio.to_thread(source.opened)
+            service = await asyncio.to_thread(source.opened, self.now.service)
         except Exception as error:
             self._refuse(source, state, error)
         else:
@@ -134,7 +159,7 @@ class ModelManager:
 
     def _refuse(self, source: RunSource, state: str, error: Exception) -> None:
         why = _sentence(error)
-        self.failed = LoadFailure(state, why.replace(str(source.folder), source.folder.name), _time())
+        self.failed = LoadFailure(state, source.without_paths(why), _time())
         self.rollbacks += 1
         self._metrics.rolled_back()
         log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
@@ -145,6 +170,10 @@ class ModelManager:
             leaving = asyncio.create_task(serving.batcher.close())
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _sentence(error: Exception) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,6 +30,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.base import Fitted
 from landbridge.models.popularity import Popularity
+from landbridge.serving.engine.item_attributes import AttributeColumn
 from landbridge.serving.engine.messages import Request
 from landbridge.serving.engine.service import Service
 
@@ -123,3 +128,183 @@ def test_bad_filters_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("item,genre\n1,a\n")
     with pytest.raises(DataError, match="no column 'domain'"):
         Service.open(tmp_path / "run", tmp_path / "bad.csv")
+
+
+@pytest.fixture(scope="module")
+def popular(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with the books 0, 10, 20 and so on."""
+    folder = tmp_path_factory.mktemp("popular")
+    opened(fit(Popularity()), folder)
+    return folder / "run"
+
+
+def filtered(run: Path, values: Any, wanted: object, suffix: str = ".parquet") -> list[int]:
+    """The numbers of the books that a filter leaves, of those with these values; the others have none."""
+    table = pl.DataFrame({"domain": "books", "item": np.arange(len(values)) * 10, "column": values})
+    path = run.parent / f"items{suffix}"
+    table.write_csv(path) if suffix == ".csv" else table.write_parquet(path)
+    service = Service.open(run, path)
+    (answer,) = service.recommend([Request(("books",), k=15, where={"column": wanted})])
+    return sorted(int(entry.item) // 10 for entry in answer.items)
+
+
+NUMBERS = {
+    "whole": pl.Series([5, 6, 5]),
+    "with a fraction elsewhere": pl.Series([5.0, 6.5, 5.0]),
+    "NaN elsewhere": pl.Series([5.0, float("nan"), 5.0]),
+    "infinite elsewhere": pl.Series([5.0, float("inf"), 5.0]),
+    "missing elsewhere": pl.Series([5.0, None, 5.0]),
+    "unsigned": pl.Series([5, 6, 5], dtype=pl.UInt64),
+    "decimal": pl.Series(["5.00", "6.50", "5.00"]).cast(pl.Decimal(10, 2)),
+    "text": pl.Series(["5", "n/a", "5.0"]),
+    "category": pl.Series(["5", "6", "5"], dtype=pl.Categorical),
+    "list": pl.Series([[5.0, 7.5], [], [None, 5.0]]),
+    "array": pl.Series([[5, 7], [6, 6], [4, 5]], dtype=pl.Array(pl.Int8, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_compare_as_numbers_whatever_the_type_of_the_column(popular: Path, kind: str) -> None:
+    assert [filtered(popular, NUMBERS[kind], wanted) for wanted in (5, 5.0)] == [[0, 2], [0, 2]]
+
+
+def test_a_short_float_is_the_number_it_is_written_as(popular: Path) -> None:
+    assert filtered(popular, pl.Series([0.1, 6.1], dtype=pl.Float32), 6.1) == [1]
+
+
+def test_whole_numbers_beyond_those_of_floats_stay_apart(popular: Path) -> None:
+    large = 2**53 + 1
+    for values in ([large, large - 1, 3], [str(large), str(large - 1), "3"]):
+        assert filtered(popular, values, large) == [0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_true_and_false_are_found_in_every_file(popular: Path, suffix: str) -> None:
+    for values in ([True, False, None], ["True", "FALSE", None], [1, 0, None]):
+        found = [filtered(popular, values, wanted, suffix) for wanted in (True, False)]
+        assert found == [[0], [1]]
+
+
+def test_text_is_compared_exactly(popular: Path) -> None:
+    values = ["007", "7", "7.0", " 7"]
+    assert [filtered(popular, values, wanted) for wanted in ("007", "7", 7)] == [[0], [1], [1, 2]]
+
+
+def test_text_in_a_request_reads_as_the_number_of_the_column(popular: Path) -> None:
+    assert [filtered(popular, [3, 4, 30], wanted) for wanted in ("3", "3.0", "3e1", "03")] == [
+        [0], [0], [2], [],
+    ]  # fmt: skip
+
+
+def test_dates_are_text_in_iso_form(popular: Path) -> None:
+    day, time = date(2020, 1, 31), datetime(2020, 1, 31, 10, 30)
+    assert filtered(popular, [day, date(2021, 1, 1)], "2020-01-31") == [0]
+    assert filtered(popular, [time, datetime(2021, 1, 1)], "2020-01-31T10:30:00") == [0]
+
+
+@pytest.mark.parametrize(
+    "values", [["x", None, ""], [1.5, None, float("nan")], [["x"], [], [None]], [True, None, None]]
+)
+def test_null_finds_the_items_without_a_value(popular: Path, values: list[object]) -> None:
+    without = list(range(1, SIZES["books"]))  # also those that the table does not have
+    assert filtered(popular, values, None) == without
+    assert filtered(popular, values, [None, values[0] if values[0] != ["x"] else "x"]) == [0, *without]
+    assert filtered(popular, values, []) == []
+
+
+ODD = {
+    "bytes": pl.Series([b"a"]),
+    "durations": pl.Series([timedelta(1)]),
+    "structs": pl.Series([{"a": 1}]),
+    "lists of lists": pl.Series([[["a"]]]),
+    "lists of bytes": pl.Series([[b"a"]]),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_column_that_cannot_be_compared_is_refused_at_the_start(popular: Path, kind: str) -> None:
+    with pytest.raises(DataError, match=r"Column 'column' of the items' table .* holds .*; convert it to"):
+        filtered(popular, ODD[kind], "a")
+
+
+def test_titles_of_lists_are_refused(popular: Path) -> None:
+    path = popular.parent / "items.parquet"
+    pl.DataFrame({"domain": "books", "item": 10, "title": [["Ten"]]}).write_parquet(path)
+    with pytest.raises(DataError, match=r"Column 'title' of the items' table .* holds lists"):
+        Service.open(popular, path)
+
+
+@pytest.mark.parametrize("row", ["books,10.0,x", "books,010,x", "Books,10,x"])
+def test_a_table_without_an_item_of_the_model_is_refused(popular: Path, row: str) -> None:
+    path = popular.parent / "items.csv"
+    path.write_text(f"domain,item,genre\n{row}\n")
+    with pytest.raises(DataError, match=r"No row of the items' table .* is about an item of this model"):
+        Service.open(popular, path)
+
+
+def test_rows_that_fit_no_item_are_in_the_log(popular: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = popular.parent / "items.csv"
+    for text, level in (("books,10,x\nbooks,20,x\n", "INFO"), ("books,10,x\ngames,20,x\n", "WARNING")):
+        path.write_text("domain,item,genre\n" + text)
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            Service.open(popular, path)
+        assert [(each.levelname, each.message) for each in caplog.records] == [(level, "items' table")]
+
+
+BLANK = ["", "   ", "\t\n", "\u200b\u200d", "\u3164", "\u2800", "\u0301", "\x00"]
+
+
+@pytest.mark.parametrize("title", BLANK)
+def test_a_title_that_shows_nothing_is_none(tmp_path: Path, title: str) -> None:
+    data = world()
+    titles = data.titles["films"].copy()
+    titles[3] = title
+    path = tmp_path / "items.parquet"
+    pl.DataFrame({"domain": "books", "item": [10, 20], "title": [title, "Twenty"]}).write_parquet(path)
+    service = opened(fit(Popularity(), replace(data, titles={"films": titles})), tmp_path, path)
+    shown = {entry.item: entry.title for entry in service.popular(None, 200)}
+    assert (shown["f03"], shown["f04"], shown[10], shown[20]) == (None, "Film 4 of 4 Lights", None, "Twenty")
+
+
+def test_the_titles_of_the_table_count_before_those_of_the_events(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("domain,item,title\nfilms,f03,Three\nfilms,f04,  \n")
+    service = opened(fit(Popularity()), tmp_path, path)
+    shown = {entry.item: entry.title for entry in service.popular("films", 90)}
+    assert (shown["f03"], shown["f04"]) == ("Three", "Film 4 of 4 Lights")
+
+
+CELLS = {
+    "numbers": st.integers(-3, 3) | st.sampled_from([0.5, -2.0, 2.0**40, float("nan")]),
+    "texts": st.text(max_size=3) | st.sampled_from(["1", "1.0", "-2", "true", "x"]),
+    "booleans": st.booleans(),
+}
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), kind=st.sampled_from(sorted(CELLS)), lists=st.booleans())
+def test_any_column_filters_as_its_cells_compare(data: st.DataObject, kind: str, lists: bool) -> None:
+    """Against a comparison cell by cell, in Python."""
+    cell = CELLS[kind] | st.none()
+    cells = data.draw(st.lists(st.lists(cell, max_size=3) if lists else cell, min_size=1, max_size=6))
+    wanted = data.draw(CELLS["numbers"].filter(lambda number: number == number) | CELLS[kind])
+    column = AttributeColumn.of(pl.Series(cells, strict=False), np.arange(len(cells), dtype=np.int32), 8)
+    held = [[each for each in (row if lists else [row]) if each is not None] for row in cells]
+    expected = [place for place, row in enumerate(held) if any(equal(each, wanted) for each in row)]
+    assert sorted(set(column.items_with(wanted).tolist())) == expected
+
+
+def equal(cell: object, wanted: object) -> bool:
+    """Text with text exactly, everything else by what it reads as."""
+    if isinstance(cell, str) and isinstance(wanted, str):
+        return cell == wanted != ""
+    return read_as(cell) == read_as(wanted)
+
+
+def read_as(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return json.loads(value) if value.strip("-").replace(".", "", 1).isdecimal() else value

@@ -80,7 +80,14 @@ def test_everything_requested_reaches_the_service(client: Client, service: Stand
         "seen": True,
         "allow": {"books": ["a", 1]},
         "deny": {"movies": ["b"]},
-        "where": {"language": "en", "pages": 3, "new": True, "price": 1.5, "series": None},
+        "where": {
+            "language": "en",
+            "pages": 3,
+            "new": True,
+            "price": 1.5,
+            "series": None,
+            "genre": ["war", None, 7],
+        },
         "weights": {"books": 2, "movies": 0.5},
     }
     assert client.post("/v1/recommend", body).status == 200

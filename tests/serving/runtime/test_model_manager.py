@@ -46,10 +46,13 @@ class Shelf:
     tries: list[str] = field(default_factory=list)
     folder: Path = Path("/srv/secret/run")
 
+    def without_paths(self, sentence: str) -> str:
+        return RunSource(self.folder).without_paths(sentence)
+
     def state(self) -> str:
         return self.now
 
-    def opened(self) -> Any:
+    def opened(self, now: Any = None) -> Any:
         self.tries.append(self.now)
         found = self.holds[self.now]
         if isinstance(found, Exception):
@@ -162,11 +165,11 @@ def test_requests_go_on_while_a_model_is_being_opened() -> None:
     opening, may_go_on = threading.Event(), threading.Event()
 
     class Slow(Shelf):
-        def opened(self) -> Any:
+        def opened(self, now: Any = None) -> Any:
             if self.now == "second":
                 opening.set()
                 assert may_go_on.wait(10)
-            return super().opened()
+            return super().opened(now)
 
     shelf = Slow({"first": StandIn("one"), "second": StandIn("two")})
 
@@ -292,6 +295,60 @@ def test_a_damaged_run_leaves_the_old_model_in_place(client: Client, run: Path, 
     if damage != "cut":
         replace(run / "manifest.json", kept)
         assert ready(client, lambda said: not said["failed"])["swaps"] == 0
+
+
+STOCK = {"domains": ["books"], "k": 40, "seen": True, "where": {"in_stock": True}}
+
+
+@pytest.fixture
+def stock(run: Path, tmp_path: Path) -> Iterator[tuple[Client, Path]]:
+    """A server with a table of the items: of 40 books the first three are in stock."""
+    table = tmp_path / "items.csv"
+    write_stock(table, 3)
+    with asking(create_app(run, ServeSettings(poll=QUICK, items=table))) as client:
+        yield client, table
+
+
+def write_stock(table: Path, available: int) -> None:
+    rows = [f"books,{item},{str(item < available).lower()}" for item in range(40)]
+    replace(table, "\n".join(["domain,item,in_stock", *rows]).encode())
+
+
+def in_stock(client: Client) -> list[int]:
+    return sorted(entry["item"] for entry in client.post("/v1/recommend", STOCK).json["items"])
+
+
+def test_a_changed_table_of_items_counts_without_a_new_model(
+    stock: tuple[Client, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, table = stock
+    assert in_stock(client) == [0, 1, 2]
+    model = client.get("/readyz").json["model"]
+    monkeypatch.setattr(Service, "open", None)  # the model is not read again
+    write_stock(table, 5)
+    assert ready(client, lambda said: said["swaps"] == 1)["model"] == model
+    assert in_stock(client) == [0, 1, 2, 3, 4]
+
+
+def test_a_table_of_items_that_cannot_be_used_leaves_the_old_one_in_place(stock: tuple[Client, Path]) -> None:
+    client, table = stock
+    replace(table, b"domain,item\nfilms,1\n")
+    said = ready(client, lambda said: said["failed"])
+    assert said["failed"]["why"].startswith("No row of the items' table items.csv is about an item")
+    table.unlink()
+    ready(client, lambda said: "There is no file items.csv" in said["failed"]["why"])
+    assert in_stock(client) == [0, 1, 2]
+    write_stock(table, 1)
+    ready(client, lambda said: not said["failed"])
+    assert in_stock(client) == [0]
+
+
+def test_a_new_model_is_served_with_the_present_table(stock: tuple[Client, Path], run: Path) -> None:
+    client, table = stock
+    write_stock(table, 2)
+    save_run(run, seed=1)
+    ready(client, lambda said: said["model"] == Service.open(run).model)
+    assert in_stock(client) == [0, 1]
 
 
 def test_a_folder_that_cannot_serve_is_refused_at_once(tmp_path: Path) -> None:

@@ -205,10 +205,11 @@ def multidomains(draw: st.DrawFn) -> MultiDomain:
             rng.integers(0, 99, n) if draw(st.booleans()) else None,
         )
     titled = [name for name in names if draw(st.booleans())]
-    titles = {
-        name: np.array([f"№ {i}" for i in range(len(items[name]))], np.dtypes.StringDType())
+    texts = {
+        name: st.lists(st.text(max_size=4), min_size=len(items[name]), max_size=len(items[name]))
         for name in titled
     }
+    titles = {name: np.array(draw(texts[name]), np.dtypes.StringDType()) for name in titled}
     members = {name: rng.random((len(items[name]), len(names))) < 0.5 for name in titled}
     return MultiDomain(users, items, domains, titles, members)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -162,6 +163,21 @@ def test_domains_choose_and_order() -> None:
     assert read(TABLE, domains=["movies"]).domain_names == ("movies",)
     with pytest.raises(DataError, match="did you mean 'movies'"):
         read(TABLE, domains=["movie"])
+
+
+@pytest.mark.parametrize("title", ["", "  ", "\u200b", "\u3164", "\x00"])
+def test_an_item_whose_title_shows_nothing_is_called_by_its_id(title: str) -> None:
+    titled = TABLE.with_columns(title=pl.Series([title, None, title, title, "M1"]))
+    named = read(titled).titles
+    assert (named["books"].tolist(), named["movies"].tolist()) == (["b1", "b2"], ["b1", "M1"])
+
+
+@pytest.mark.parametrize("title", [["a"], b"\xff", timedelta(1)], ids=["list", "bytes", "duration"])
+def test_titles_that_are_no_text_are_refused(title: object) -> None:
+    with pytest.raises(DataError, match=r"Column 'title' of .* holds .*; give text"):
+        read(TABLE.with_columns(title=pl.Series([title] * len(TABLE))))
+    with pytest.raises(DataError, match=r"Column 'title' of .* holds .*; give text"):
+        read(TABLE, titles=pl.DataFrame({"item": ["b1"], "title": [title]}))
 
 
 def test_titles_come_from_the_events_or_from_a_table() -> None:
