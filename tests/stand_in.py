@@ -66,6 +66,14 @@ class StandIn:
         rest = Contribution(domain, None, "popular in this domain", 0.5)
         return ScoreExplanation(len(parts) + 0.5, (*parts, rest), True, self.model)
 
+    def explain_all(
+        self, domain: str, items: Sequence[Any], user: Any = None, events: Sequence[Event] = ()
+    ) -> list[ScoreExplanation]:
+        return [self.explain(domain, item, user, events) for item in items]
+
+    def knows_user(self, user: Any) -> bool:
+        return bool(user == "alice")
+
     def understood(self, events: Sequence[Event]) -> tuple[Event, ...]:
         return tuple(event for event in events if event.item in KNOWN)
 

@@ -123,13 +123,24 @@ class Interactions:
 
     def contains(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Whether each (user, item) pair has an event, (M,)."""
+        return self._locate(user_idx, item_idx) >= 0
+
+    def weights_of(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> Float32:
+        """The weight of each (user, item) pair, (M,); 1 for a pair without an event."""
+        row_M = self._locate(user_idx, item_idx)
+        if self.weight is None:
+            return np.ones(row_M.shape, np.float32)
+        return np.where(row_M >= 0, np.append(self.weight, np.float32(1))[row_M], np.float32(1))
+
+    def _locate(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> Int64:
+        """The row of each (user, item) pair, (M,), -1 where it has no event."""
         if not len(self):
-            return np.zeros(np.shape(user_idx), bool)
+            return np.full(np.shape(user_idx), -1, np.int64)
         # sorted, as events are: a binary search per pair needs no hash table
         own = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
         wanted = np.asarray(user_idx, np.int64) * self.n_items + np.asarray(item_idx, np.int64)
         place = np.minimum(np.searchsorted(own, wanted), len(own) - 1)
-        return np.asarray(own[place] == wanted)
+        return np.where(own[place] == wanted, place, -1)
 
 
 def _check_columns(table: Interactions) -> None:

@@ -109,9 +109,9 @@ class IvfRanker:
         put(left_N, *tiles.best(rows_BF[left_N], weight_B[left_N], wanted.take(left_N))[:2])
         return item_BK, score_BK
 
-    def score(self, domain: str, queries: Queries, item: int) -> Float32:
+    def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
         """As :meth:`Ranker.score`."""
-        return self.exact.score(domain, queries, item)
+        return self.exact.score(domain, queries, item_N)
 
 
 def recall_of(approximate_BK: Int32, exact_BK: Int32) -> float:

@@ -6,7 +6,7 @@ Shape letters: I items, B lists of K places, N ids.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -24,6 +24,8 @@ from landbridge.serving.engine.messages import RecommendationList
 
 if TYPE_CHECKING:
     import polars as pl
+
+SEARCHED_AT_ONCE = 1 << 14  # items
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +80,21 @@ class ItemCatalog:
         ends = [0, *np.cumsum(listed_BK.sum(axis=1)).tolist()]
         return [tuple(entries[start:end]) for start, end in pairwise(ends)]
 
-    def popular(self, chosen_I: Bool | None, k: int) -> tuple[RecommendationList, ...]:
-        """The ``k`` items with the most events, of all or of the chosen ones; the score is their events."""
-        order_I = self._popular_I if chosen_I is None else self._popular_I[chosen_I[self._popular_I]]
-        first_1K = order_I[None, :k]
-        return self.listed(first_1K, self.count_I[first_1K].astype(np.float64))[0]
+    def popular(self, k: int) -> tuple[RecommendationList, ...]:
+        """The ``k`` items with the most events; the score is their events."""
+        return self._counted(self._popular_I[:k])
 
-    def with_words(self, words: Iterable[str]) -> Bool:
-        """Which items have all words in their title, or in their id where there are no titles, (I,)."""
-        matches_I = np.ones(len(self.items), bool)
-        for word in words:
-            matches_I &= self._text.str.contains(word.lower(), literal=True).to_numpy()
-        return matches_I
+    def search(self, text: str, k: int) -> tuple[RecommendationList, ...]:
+        """Of the items with all words in their title or id, the ``k`` with the most events."""
+        words = _folded([text])[0].split()
+        found = [self._popular_I[:0]]
+        # popular items first: a common word needs one block, however large the catalogue is
+        for start in range(0, len(self.items), SEARCHED_AT_ONCE):
+            texts = self._popular_texts[start : start + SEARCHED_AT_ONCE]
+            found.append(self._popular_I[start : start + SEARCHED_AT_ONCE][_holds(texts, words)])
+            if sum(map(len, found)) >= k:
+                break
+        return self._counted(np.concatenate(found)[:k])
 
     def matching(self, where: Values) -> Bool:
         """Which items have these values in the columns of the items' table, (I,)."""
@@ -101,11 +106,33 @@ class ItemCatalog:
         return np.argsort(-self.count_I, kind="stable").astype(np.int32)
 
     @cached_property
-    def _text(self) -> pl.Series:
-        import polars as pl
+    def _popular_texts(self) -> pl.Series:
+        """What a search looks at, in the order of ``_popular_I``."""
+        ids = [self.items.ids] if self.titles is None else [self.titles, self.items.ids]
+        columns = [map(str, column[self._popular_I].tolist()) for column in ids]
+        # a line per column: a word never reaches from a title into an id
+        return _folded(["\n".join(texts) for texts in zip(*columns, strict=True)])
 
-        texts = self.items.ids if self.titles is None else self.titles
-        return pl.Series(list(map(str, texts.tolist())), dtype=pl.String).str.to_lowercase()
+    def _counted(self, item_N: Int32) -> tuple[RecommendationList, ...]:
+        return self.listed(item_N[None], self.count_I[item_N].astype(np.float64)[None])[0]
+
+
+def _folded(texts: Sequence[str]) -> pl.Series:
+    """Texts as a search compares them: without case and accents."""
+    import polars as pl
+
+    series = pl.Series(texts, dtype=pl.String)
+    return series.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase()
+
+
+def _holds(texts: pl.Series, words: Sequence[str]) -> Bool:
+    """Which texts hold all words."""
+    held = np.ones(len(texts), bool)
+    for word in words:
+        held[held] = texts.filter(held).str.contains(word, literal=True).to_numpy()
+        if not held.any():
+            break
+    return held
 
 
 def indices_of(vocabulary: Vocabulary, raw: Sequence[Id]) -> Int64:

@@ -5,7 +5,7 @@ For models whose embeddings are the optimum of their events the score splits by
 contribution is what the score loses without it; events can overlap, so what the contributions do not add up
 to is reported as a rest.
 
-Letters: N events of one user, J those that are left out one by one, F factors.
+Letters: E events of one user, J those that are left out one by one, N items, F factors.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from landbridge.serving.engine.messages import Contribution
 from landbridge.serving.engine.rankers import Ranker
 
 LEFT_OUT = 200  # of a long history the latest events
+LEFT_OUT_EVENTS = 50_000  # events of all queries with one left out: that is what they cost
 POPULAR, REST = "popular in this domain", "not from single events"
 UNKNOWN_USER = np.array([-1], np.int32)
 
@@ -38,6 +39,14 @@ class ItemExplanations(NamedTuple):
     exact: bool
 
 
+class Explained(NamedTuple):
+    """A score, its parts, largest first, and whether they are exact."""
+
+    score: float
+    parts: list[Contribution]
+    exact: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Explainer:
     """Explains the scores of one model as its lists give them."""
@@ -46,10 +55,16 @@ class Explainer:
     ranker: Ranker
     catalogues: Mapping[str, ItemCatalog]
 
-    def parts(self, domain: str, query: Queries, item: int) -> tuple[float, list[Contribution], bool]:
-        """A score, its parts, largest first, and whether they are exact."""
-        score = float(self.ranker.score(domain, query, item)[0])
-        explanation = self._explained(domain, query, item, score)
+    def explain(self, domain: str, query: Queries, item_N: Int32) -> list[Explained]:
+        """The scores of some items for one query, each with its parts, largest first."""
+        score_N = self.ranker.score(domain, query, item_N)[0].tolist()
+        explanations = self._explained(domain, query, item_N)
+        return [
+            self._summed(domain, score, explanation)
+            for score, explanation in zip(score_N, explanations, strict=True)
+        ]
+
+    def _summed(self, domain: str, score: float, explanation: ItemExplanations) -> Explained:
         parts = [
             Contribution(entry.domain, entry.item, entry.title, entry.score)
             for name, (item_N, part_N) in explanation.events.items()
@@ -62,29 +77,45 @@ class Explainer:
         rest = score - sum(part.value for part in parts)
         if abs(rest) > ROUNDING * max(abs(value) for value in (score, *(part.value for part in parts))):
             parts.append(Contribution(domain, None, REST, rest))
-        return score, sorted(parts, key=lambda part: -part.value), explanation.exact
+        return Explained(score, sorted(parts, key=lambda part: -part.value), explanation.exact)
 
-    def _explained(self, domain: str, query: Queries, item: int, score: float) -> ItemExplanations:
+    def _explained(self, domain: str, query: Queries, item_N: Int32) -> list[ItemExplanations]:
         if not self.fitted.personal or not self.fitted.knows(domain, query)[0]:
-            return ItemExplanations({}, score, True)
+            score_N = self.ranker.score(domain, query, item_N)[0].tolist()
+            return [ItemExplanations({}, score, True) for score in score_N]
         if not self.fitted.explains:
-            return self._one_by_one(domain, query, item)
-        result, own = self.fitted.explain(domain, query, item), query.histories_by_domain(self.fitted.history)
-        events = {name: (own[name].columns, part_N) for name, part_N in result.events.items()}
-        return ItemExplanations(events, result.popularity, True)
+            return self._one_by_one(domain, query, item_N)
+        own = query.histories_by_domain(self.fitted.history)
+        results = [self.fitted.explain(domain, query, item) for item in item_N.tolist()]
+        return [
+            ItemExplanations(
+                {name: (own[name].columns, part_N) for name, part_N in result.events.items()},
+                result.popularity,
+                True,
+            )
+            for result in results
+        ]
 
-    def _one_by_one(self, domain: str, query: Queries, item: int) -> ItemExplanations:
-        """What the score loses without each event, the others as they are."""
+    def _one_by_one(self, domain: str, query: Queries, item_N: Int32) -> list[ItemExplanations]:
+        """What the scores lose without each event, the others as they are; all items in one pass."""
         query = query_with_history(self.fitted.history, query)
         left_J, without = leave_one_out_queries(query)
-        score_J = self.ranker.score(domain, without, item).astype(np.float64)
-        part_N = np.zeros(sum(len(rows.columns) for rows in (query.events or {}).values()))
-        part_N[left_J] = score_J[-1] - score_J[:-1]
-        events, start = {}, 0
-        for name, rows in (query.events or {}).items():
-            events[name] = rows.columns, part_N[start : start + len(rows.columns)]
-            start += len(rows.columns)
-        return ItemExplanations(events, 0.0, False)
+        tables = query.events or {}
+        score_JN = self.ranker.score(domain, without, item_N).astype(np.float64)
+        part_NE = np.zeros((len(item_N), sum(len(rows.columns) for rows in tables.values())))
+        part_NE[:, left_J] = (score_JN[-1] - score_JN[:-1]).T
+        ends = np.cumsum([len(rows.columns) for rows in tables.values()])[:-1]
+        return [
+            ItemExplanations(
+                {
+                    name: (rows.columns, part_E)
+                    for (name, rows), part_E in zip(tables.items(), np.split(row_E, ends), strict=True)
+                },
+                0.0,
+                False,
+            )
+            for row_E in part_NE
+        ]
 
 
 def query_with_history(known: MultiDomain, query: Queries) -> Queries:
@@ -109,7 +140,8 @@ def leave_one_out_queries(query: Queries) -> tuple[Int64, Queries]:
     nothing = [np.empty(0, np.int64)]
     own = [times.get(name, np.zeros(len(rows.columns), np.int64)) for name, rows in events.items()]
     # only the latest events: each costs a scoring of the whole query
-    left_J = np.argsort(np.concatenate(nothing + own), kind="stable")[-LEFT_OUT:]
+    most = min(LEFT_OUT, max(LEFT_OUT_EVENTS // max(size, 1), 1))
+    left_J = np.argsort(np.concatenate(nothing + own), kind="stable")[-most:]
     kept_JN = np.ones((len(left_J) + 1, size), bool)
     kept_JN[np.arange(len(left_J)), left_J] = False
     few: dict[str, Ragged] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from landbridge.core.types import Ragged, Record, Values
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
 
+EVALUATION, BASELINE = "evaluation", "baseline"  # roles of the files attached to a run
 METRICS = ("ndcg@10", "hr@10")
 NOT_THREAD_SAFE = "workqueue"  # numba's fallback layer, which must not be entered by two threads at once
 
@@ -28,11 +29,22 @@ def load_model(folder: Path, manifest: Values) -> tuple[Fitted, datetime, Record
     with as_store_error(f"The run {folder} cannot be served"):
         fitted, created = store.load(folder), datetime.fromisoformat(manifest["created"]).astimezone(UTC)
         fitted.check_arrays()
-        if "evaluation" not in manifest["files"]:
-            return fitted, created, None
-        evaluation = Evaluation.read(store.attached(folder, "evaluation"))
-        means = {metric: evaluation.means(metric) for metric in METRICS}
-        return fitted, created, {"protocol": evaluation.protocol, **means}
+        return fitted, created, _quality(folder, manifest["files"])
+
+
+def _quality(folder: Path, attached: Collection[str]) -> Record | None:
+    """The metrics on the test part, and those of the single-domain baseline where one was evaluated."""
+    if EVALUATION not in attached:
+        return None
+    evaluation = Evaluation.read(store.attached(folder, EVALUATION))
+    quality: Record = {"protocol": evaluation.protocol, **_means(evaluation)}
+    if BASELINE in attached:
+        quality["single_domain"] = _means(Evaluation.read(store.attached(folder, BASELINE)))
+    return quality
+
+
+def _means(evaluation: Evaluation) -> Record:
+    return {metric: evaluation.means(metric) for metric in METRICS}
 
 
 @contextmanager

@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from landbridge.core.errors import DataError
 from landbridge.core.types import Id, Values
+from landbridge.data.io.event_table import LATEST_SECOND
+
+
+def whole_seconds(raw: object) -> int:
+    """A time as every endpoint takes it; DataError for what is no whole number of seconds."""
+    # bool is a subclass of int: true would be the second 1
+    if isinstance(raw, int | np.integer) and not isinstance(raw, bool) and abs(int(raw)) < LATEST_SECOND:
+        return int(raw)
+    raise DataError(f"An event's time is in whole seconds (milliseconds: divide by 1,000), not {raw!r}.")
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event: a user interacted with an item. ``time``: seconds, None where only the order is known."""
+    """An event: a user interacted with an item. ``time``: seconds, None where only the order is known.
+    ``id``: the client's, so that an event that is sent twice is stored once."""
 
     domain: str
     item: Id
     time: int | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +68,14 @@ class Recommendations:
     """The list, best first. ``source``: "model", or "fallback" where the model knows no event of the user.
 
     ``known``: whether the model was fitted with events of this user. ``model``: which one answered.
+    ``degraded``: the event store could not be read, so that events stored since the fit do not count.
     """
 
     items: tuple[RecommendationList, ...]
     source: str
     known: bool
     model: str
+    degraded: bool = False
 
 
 @dataclass(frozen=True)

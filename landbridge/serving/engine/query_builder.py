@@ -22,7 +22,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
-from landbridge.serving.engine.messages import Event, Request
+from landbridge.serving.engine.messages import Event, Request, whole_seconds
 
 UNTIMED = 1 << 62  # events without times come after all that have one
 ANONYMOUS = -1  # row -1 of a ragged array is an empty row
@@ -143,12 +143,14 @@ class QueryBatch:
         row_M, item_M, time_M = (np.array(column, np.int64) for column in self.live.get(domain, ([], [], [])))
         time_N = np.zeros(len(place_N), np.int64) if history.time is None else history.time[place_N]
         weight_N = None if history.weight is None else history.weight[place_N]
+        # as a refit: a repeated pair keeps the weight that is known of it
+        weight_M = history.weights_of(user_B[row_M], item_M)
         return Interactions.from_events(
             np.append(np.repeat(np.arange(size), np.diff(offsets)), row_M),
             np.append(history.item_idx[place_N], item_M),
             size,
             history.n_items,
-            None if weight_N is None else np.append(weight_N, np.ones(len(row_M), np.float32)),
+            None if weight_N is None else np.append(weight_N, weight_M),
             np.append(time_N, time_M),
         )
 
@@ -206,10 +208,4 @@ def _times(events: Sequence[Event]) -> list[int]:
     # times of some events only give no order of all
     if None in times:
         return list(range(UNTIMED, UNTIMED + len(times)))
-    return [_second(time) for time in times]
-
-
-def _second(time: object) -> int:
-    if isinstance(time, bool) or not isinstance(time, int) or not -UNTIMED < time < UNTIMED:
-        raise DataError(f"An event's time is a whole number of seconds, not {time!r}.")
-    return time
+    return [whole_seconds(time) for time in times]

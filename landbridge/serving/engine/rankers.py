@@ -28,8 +28,8 @@ class Ranker(Protocol):
     def best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         """Items and scores, (B, K), best first, equal scores by the lower item; -1 for an empty place."""
 
-    def score(self, domain: str, queries: Queries, item: int) -> Float32:
-        """The scores of one item, (B,), as lists give them."""
+    def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
+        """The scores of some items, (B, N), as lists give them."""
 
 
 def ranker_of(fitted: Fitted, catalogues: Mapping[str, ItemCatalog]) -> Ranker:
@@ -118,11 +118,11 @@ class DotProductRanker:
         rows_BF, weight_B = self.model.query_embeddings(part.domain, part.queries, across=part.across)
         return self.tiles[part.domain].best(rows_BF, weight_B, part.constraints)[:2]
 
-    def score(self, domain: str, queries: Queries, item: int) -> Float32:
+    def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
         """As :meth:`Ranker.score`."""
         rows_BF, weight_B = self.model.query_embeddings(domain, queries)
-        share = self.catalogues[domain].share_I[item]
-        return np.asarray(rows_BF @ self.model.item_IF[domain][item] + weight_B * share)
+        share_N = self.catalogues[domain].share_I[item_N]
+        return np.asarray(rows_BF @ self.model.item_IF[domain][item_N].T + weight_B[:, None] * share_N)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +145,10 @@ class ScoreRanker:
         item_BK[(score_BK == -np.inf) | (np.arange(item_BK.shape[1]) >= k_B[:, None])] = -1
         return item_BK, score_BK
 
-    def score(self, domain: str, queries: Queries, item: int) -> Float32:
+    def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
         """As :meth:`Ranker.score`."""
         blocks = self._blocks(domain, len(queries))
-        return np.concatenate([self._scores(domain, queries.take(some_N))[:, item] for some_N in blocks])
+        return np.concatenate([self._scores(domain, queries.take(some_B))[:, item_N] for some_B in blocks])
 
     def _scores(self, domain: str, queries: Queries, *, across: bool = False) -> Float32:
         """All scores, (B, I); a query with equal scores for all items gets the popular ones."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,7 +19,7 @@ import numpy as np
 
 from landbridge.core.errors import DataError, StoreError
 from landbridge.core.files import locked
-from landbridge.core.types import Bool, Id, Ragged, Record, Values
+from landbridge.core.types import Id, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
@@ -40,6 +40,7 @@ from landbridge.serving.engine.rankers import Ranker, ranker_of
 from landbridge.store.folder import MANIFEST, read_manifest
 
 MODEL, FALLBACK = "model", "fallback"
+FIRST_ITEM = np.zeros(1, np.int32)
 PROBES = 3  # known users per domain in the self-check
 AGREEMENT = 1e-3  # of two ways to compute a score, as a share of the largest
 
@@ -148,21 +149,32 @@ class Service:
         self, domain: str, item: Id, user: Id | None = None, events: Sequence[Event] = ()
     ) -> ScoreExplanation:
         """What each event adds to an item's score for a known user, a new one, or both together."""
-        place = self._catalogue(domain).find(item)
+        return self.explain_all(domain, [item], user, events)[0]
+
+    def explain_all(
+        self, domain: str, items: Sequence[Id], user: Id | None = None, events: Sequence[Event] = ()
+    ) -> list[ScoreExplanation]:
+        """As :meth:`explain` for several items of a domain, in one pass."""
+        item_N = self._catalogue(domain).find_all(items).astype(np.int32)
         batch = QueryBatch.of(self.fitted.history, self.catalogues, [Request((domain,), user, tuple(events))])
         with self.threads.one():
-            score, parts, exact = self._explainer.parts(domain, batch.parts()[0].queries, place)
-        return ScoreExplanation(score, tuple(parts), exact, self.model)
+            explained = self._explainer.explain(domain, batch.parts()[0].queries, item_N)
+        return [ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model) for each in explained]
 
     def search(self, domain: str | None, text: str, k: int = 20) -> list[RecommendationList]:
-        """Items of a domain, or of all, whose title (or id) holds all words, popular ones first; the score
+        """Items of a domain, or of all, whose title or id holds all words, popular ones first; the score
         is their events."""
-        words = text.split()
-        return self._most_popular(domain, k, lambda catalogue: catalogue.with_words(words))
+        lists = [each.search(text, list_length(k, len(each.items))) for each in self._searched(domain)]
+        return list(merge_lists(lists, k))
 
     def popular(self, domain: str | None, k: int = 20) -> list[RecommendationList]:
         """The items of a domain, or of all, with the most events, which are the score."""
-        return self._most_popular(domain, k, lambda catalogue: None)
+        lists = [each.popular(list_length(k, len(each.items))) for each in self._searched(domain)]
+        return list(merge_lists(lists, k))
+
+    def knows_user(self, user: Id) -> bool:
+        """Whether the model was fitted with this user."""
+        return bool(indices_of(self.fitted.history.users, [user])[0] >= 0)
 
     def understood(self, events: Sequence[Event]) -> tuple[Event, ...]:
         """Those of the events whose domain and item the model knows: newer ones wait for the next fit."""
@@ -180,12 +192,8 @@ class Service:
     def _catalogue(self, domain: str) -> ItemCatalog:
         return catalog_of(self.catalogues, domain)
 
-    def _most_popular(
-        self, domain: str | None, k: int, chosen: Callable[[ItemCatalog], Bool | None]
-    ) -> list[RecommendationList]:
-        catalogues = self.catalogues.values() if domain is None else [self._catalogue(domain)]
-        lists = [each.popular(chosen(each), list_length(k, len(each.items))) for each in catalogues]
-        return list(merge_lists(lists, k))
+    def _searched(self, domain: str | None) -> list[ItemCatalog]:
+        return [*self.catalogues.values()] if domain is None else [self._catalogue(domain)]
 
     def _size(self, domain: str) -> dict[str, int]:
         events = self.fitted.history[domain]
@@ -203,14 +211,14 @@ class Service:
                 f"This model's scores in {domain!r} are not numbers for its items; fit it again."
             )
         with self.threads.one():
-            ours_N = self.ranker.score(domain, queries, 0)
+            ours_N = self.ranker.score(domain, queries, FIRST_ITEM)[:, 0]
         # the last query is the anonymous user, whose score may be popularity on purpose
         if not np.allclose(ours_N[:-1], scores_NI[:-1, 0], atol=AGREEMENT * np.abs(scores_NI).max()):
             raise StoreError(
                 f"This model's scores in {domain!r} differ from those of its rows; fit it again."
             )
         active_users = self.fitted.history.users.ids[user_N].tolist()
-        first = self.catalogues[domain].popular(None, 1)
+        first = self.catalogues[domain].popular(1)
         new = Request((domain,), None, tuple(Event(domain, entry.item) for entry in first))
         self.recommend([new, Request((domain,)), *(Request((domain,), user_id) for user_id in active_users)])
 

@@ -6,20 +6,26 @@ PostgreSQL database this is said of the schema that comes first in its search pa
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from landbridge.core.errors import MissingExtraError, StoreError, unknown
+from landbridge.core.types import Record
 
 if TYPE_CHECKING:
-    import sqlite3
+    from sqlalchemy.pool import ConnectionPoolEntry
 
-FORMAT, VERSION = "landbridge-events", 1
+FORMAT, VERSION = "landbridge-events", 2
 DRIVERS = {
     "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
@@ -29,6 +35,14 @@ DRIVERS = {
 PATIENCE = 30  # seconds to wait for another process that writes
 PAUSE = 0.02  # seconds between attempts where SQLite does not wait by itself
 REACH = 10  # seconds to wait for a PostgreSQL server
+PASSWORDS = (
+    re.compile(r"(?<=:)(?!//)\S+(?=@)"),  # user:password@host
+    re.compile(r"(?<=password=)('[^']*'|[^&\s]+)", re.IGNORECASE),  # of libpq, also sslpassword
+)
+INSERTS: Mapping[str, Callable[[sa.Table], sqlite_dialect.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite_dialect.insert,
+    "postgresql": postgresql.insert,
+}
 LOCK = 0x6C616E64  # of PostgreSQL's advisory locks; shared by who appends
 
 _TABLES = sa.MetaData()
@@ -51,7 +65,9 @@ EVENTS = sa.Table(
     sa.Column("item_whole", sa.Boolean, nullable=False),
     sa.Column("time", sa.BigInteger),  # seconds
     sa.Column("received", sa.BigInteger, nullable=False),  # seconds
+    sa.Column("event_key", sa.Text),  # of two events of a user with one key the first is kept
     sa.Index("landbridge_events_of", "user_id", "number"),
+    sa.Index("landbridge_events_once", "user_id", "event_key", unique=True),
     sqlite_autoincrement=True,  # a number is never given twice
 )
 FORGOTTEN = sa.Table("landbridge_forgotten", _TABLES, sa.Column("user_id", sa.Text, primary_key=True))
@@ -60,6 +76,8 @@ FORGOTTEN = sa.Table("landbridge_forgotten", _TABLES, sa.Column("user_id", sa.Te
 def address_of(url: str) -> sa.URL:
     """A path or URL as an address SQLAlchemy can open; StoreError for what no store can be."""
     if "://" not in url:
+        if without_passwords(url) != url:
+            raise StoreError("The event store's URL cannot be read; write postgresql://user@host/name.")
         return sa.URL.create("sqlite", database=url)
     try:
         address = sa.make_url(url)
@@ -102,8 +120,24 @@ def prepare(engine: sa.Engine) -> None:
             _TABLES.create_all(connection)
             connection.execute(sa.insert(STORE).values(format=FORMAT, version=VERSION))
         version = connection.execute(sa.select(STORE.c.version).where(STORE.c.format == FORMAT)).scalar()
+        if version == 1:
+            version = _add_event_keys(connection)
         if version != VERSION:
             raise StoreError(f"{name} has format version {version}, but this landbridge reads {VERSION}.")
+
+
+def _add_event_keys(connection: sa.Connection) -> int:
+    """Bring a store of version 1 to version 2, which is returned."""
+    connection.exec_driver_sql(f"ALTER TABLE {EVENTS.name} ADD COLUMN event_key TEXT")
+    next(index for index in EVENTS.indexes if index.unique).create(connection)
+    connection.execute(sa.update(STORE).values(version=2))
+    return 2
+
+
+def insert_once(connection: sa.Connection, rows: Sequence[Record]) -> None:
+    """Insert events, but those whose key the user has already."""
+    insert = INSERTS[connection.dialect.name](EVENTS)
+    connection.execute(insert.on_conflict_do_nothing(index_elements=["user_id", "event_key"]), rows)
 
 
 @contextmanager
@@ -156,31 +190,51 @@ def store_errors(address: sa.URL) -> Iterator[None]:
     try:
         yield
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-        why = str(getattr(error, "orig", error)).strip().splitlines()
-        raise StoreError(
-            f"The event store {redacted_address(address)} fails: {why[0] if why else error}."
-        ) from error
+        lines = str(getattr(error, "orig", error)).strip().splitlines()
+        why = without_passwords(lines[0] if lines else str(error))
+        raise StoreError(f"The event store {redacted_address(address)} fails: {why}.") from error
 
 
 def redacted_address(address: sa.URL) -> str:
-    """The address for messages, without the password."""
+    """The address for messages: without the password, and without the query, which may hold one, too."""
     if address.drivername == "sqlite":
-        return str(address.database)
-    return address.set(drivername="postgresql").render_as_string(hide_password=True)
+        return without_passwords(str(address.database))
+    return address.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
+
+
+def without_passwords(text: str) -> str:
+    """A text for messages: what stands where URLs and libpq's settings hold passwords is replaced."""
+    for password in PASSWORDS:
+        text = password.sub("***", text)
+    return text
 
 
 def _sqlite(address: sa.URL) -> sa.Engine:
     """Durable before it is acknowledged (synchronous=FULL), and deleted rows overwritten (secure_delete)."""
-    folder = Path(str(address.database)).parent
+    file = Path(str(address.database))
+    folder = file.parent
     if not folder.is_dir():
         raise StoreError(f"There is no folder {folder} for the event store; make it or give another path.")
-    engine = sa.create_engine(address, connect_args={"timeout": PATIENCE})
+    try:
+        file.open("ab").close()
+    except OSError as error:
+        raise StoreError(
+            f"The event store {file} cannot be written ({error.strerror}); check its path and permissions."
+        ) from None
+    engine = sa.create_engine(address, creator=partial(_connect, file))
+
+    @sa.event.listens_for(engine, "checkout")
+    def _checkout(_: object, record: ConnectionPoolEntry, __: object) -> None:
+        # an event written to a file that has lost its name would be acknowledged and never found
+        if record.info["file"] != _identity(file):
+            raise sa.exc.DisconnectionError  # the pool opens the file that is there now
 
     @sa.event.listens_for(engine, "connect")
-    def _connect(connection: sqlite3.Connection, _: object) -> None:
+    def _opened(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # transactions begin below, not where the driver sees fit
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
+        record.info["file"] = _identity(file)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -188,6 +242,22 @@ def _sqlite(address: sa.URL) -> sa.Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    """A connection to a file that is there; SQLite would make another one."""
+    if not file.is_file():
+        raise StoreError(f"The event store {file} is gone; put it back or start the server again.")
+    return sqlite3.connect(file, PATIENCE, check_same_thread=False)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What stays the same while a file is written, and differs after it is replaced; None without one."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _pragma(engine: sa.Engine, command: str) -> object:

@@ -1,44 +1,81 @@
-"""User histories in the event store: events received since the fit, read outside the event loop."""
+"""User histories in the event store: events received since the fit, read outside the event loop.
+
+Lists do not depend on the store: where it fails or is slow, known users get the model's lists, and the
+answers say that they are degraded.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
 from fastapi import HTTPException
 
+from landbridge.core.errors import StoreError
 from landbridge.core.types import Id
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.store import EventStore
 from landbridge.serving.http.schemas import MAX_EVENTS
+from landbridge.serving.runtime.logging import log
+from landbridge.serving.runtime.metrics import Metrics
+from landbridge.serving.runtime.work_pool import PoolFull, WorkPool
+
+T = TypeVar("T")
+READ_PATIENCE = 0.5  # seconds that a list waits for the store
+PAUSE = 1.0  # seconds after a failure in which the store is not read
+UNREADABLE = "The event store cannot be read: lists leave out the events stored since the fit."
+
+
+class CompleteRequests(NamedTuple):
+    """Requests with the stored events of their users; ``degraded``: without, where the store failed."""
+
+    requests: list[Request]
+    degraded: bool
 
 
 class UserHistory:
     """An event store, or none. Who is to be forgotten is kept at hand and read again by ``refresh``."""
 
-    def __init__(self, store: EventStore | None) -> None:
-        self._store = store
+    def __init__(self, store: EventStore | None, metrics: Metrics) -> None:
+        self._store, self._metrics = store, metrics
         self._forgotten: frozenset[Id] = frozenset() if store is None else store.forgotten()
+        self._failing, self._read_again = False, 0.0
+        self.reading = WorkPool("reading events", threads=4, waiting=60)
+        # threads that append at once share a transaction, so many waiting appends cost little
+        self.writing = WorkPool("storing events", threads=8, waiting=248)
+        metrics.store_answers(True)
 
-    async def with_history(self, requests: Sequence[Request], service: Service) -> list[Request]:
+    @property
+    def problem(self) -> str | None:
+        """Why lists are degraded, if they are."""
+        return UNREADABLE if self._failing else None
+
+    async def with_history(self, requests: Sequence[Request], service: Service) -> CompleteRequests:
         """The requests, the stored events of their users before their own.
 
         Stored events of items that are new since the model was fitted are left to the next fit. A forgotten
         user is served as a new one, although the model may still know them.
         """
         if self._store is None or all(request.user is None for request in requests):
-            return list(requests)
-        return await asyncio.to_thread(self._complete, self._store, requests, service)
+            return CompleteRequests(list(requests), False)
+        allowed = [self._without_forgotten(request) for request in requests]
+        try:
+            return CompleteRequests(await self._read(_complete, self._store, allowed, service), False)
+        except (StoreError, PoolFull):
+            return CompleteRequests(allowed, True)
 
-    async def append(self, user: str | int, events: Sequence[Event]) -> int:
-        """Store events for good and say how many."""
-        return await asyncio.to_thread(self._kept().append, user, events)
+    async def append(self, user: str | int, events: Sequence[Event], within: float) -> int:
+        """Store events for good, or within so many seconds not at all, and say how many."""
+        return await self._write(self._kept().append, user, events, within)
 
-    async def forget(self, user: str) -> int:
-        """Delete a user's events and return how many."""
-        deleted = await asyncio.to_thread(self._kept().forget, user)
+    async def forget(self, user: str, known: bool) -> int:
+        """Delete a user's events and return how many. ``known``: the model was fitted with the user."""
+        deleted = await self._write(self._kept().forget, user, known)
         # at once on this server; others see it at their next refresh
         await self.refresh()
         return deleted
@@ -46,24 +83,67 @@ class UserHistory:
     async def refresh(self) -> None:
         """Read which users any server has to forget."""
         if self._store is not None:
-            self._forgotten = await asyncio.to_thread(self._store.forgotten)
+            self._forgotten = await self._read(self._store.forgotten)
+
+    def close(self) -> None:
+        """Let go of the threads and of the store."""
+        self.reading.close()
+        self.writing.close()
+        if self._store is not None:
+            self._store.close()
+
+    async def _read(self, read: Callable[..., T], *given: object) -> T:
+        """What the store holds; StoreError where it fails, is slow, or has failed a moment ago."""
+        if time.monotonic() < self._read_again:
+            raise StoreError(UNREADABLE)
+        try:
+            async with asyncio.timeout(READ_PATIENCE):
+                result = await self.reading.run(read, *given)
+        except TimeoutError:
+            error = StoreError(f"The event store does not answer within {READ_PATIENCE:g} seconds.")
+            self._fail(error)
+            raise error from None
+        except StoreError as error:
+            self._fail(error)
+            raise
+        if self._failing:
+            self._failing = False
+            self._metrics.store_answers(True)
+            log(logging.INFO, "store answers")
+        return result
+
+    async def _write(self, write: Callable[..., int], *given: object) -> int:
+        try:
+            return await self.writing.run(write, *given)
+        except StoreError:
+            self._metrics.store_failed()
+            raise
+
+    def _fail(self, error: StoreError) -> None:
+        """A request must not wait for a store that has just failed another one."""
+        self._read_again = time.monotonic() + PAUSE
+        self._metrics.store_failed()
+        if not self._failing:
+            self._failing = True
+            self._metrics.store_answers(False)
+            log(logging.ERROR, "store failed", why=str(error))
 
     def _kept(self) -> EventStore:
         if self._store is None:
             raise HTTPException(404, "This server keeps no events; start it with --events.")
         return self._store
 
-    def _complete(self, store: EventStore, requests: Sequence[Request], service: Service) -> list[Request]:
-        return [
-            replace(
-                request,
-                user=None if request.user in self._forgotten else request.user,
-                events=(*_stored(store, request.user, service), *request.events),
-            )
-            for request in requests
-        ]
+    def _without_forgotten(self, request: Request) -> Request:
+        return replace(request, user=None) if request.user in self._forgotten else request
+
+
+def _complete(store: EventStore, requests: Sequence[Request], service: Service) -> list[Request]:
+    return [
+        replace(request, events=(*_stored(store, request.user, service), *request.events))
+        for request in requests
+    ]
 
 
 def _stored(store: EventStore, user: Id | None, service: Service) -> tuple[Event, ...]:
     """The latest events of a user that the model understands."""
-    return () if user is None else service.understood(store.of(user)[-MAX_EVENTS:])
+    return () if user is None else service.understood(store.of(user, latest=MAX_EVENTS))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import AnyArray, Float32, Int32
+from landbridge.core.types import AnyArray, Int32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary, as_ids
@@ -128,7 +128,7 @@ def _merged(
         np.concatenate([before.item_idx, item_N]),
         len(users),
         len(items),
-        None if weight is None else np.concatenate([weight, _weights(before, weight, user_N, item_N)]),
+        None if weight is None else np.concatenate([weight, before.weights_of(user_N, item_N)]),
         None if time is None else np.concatenate([time, heard["timestamp"].to_numpy()]),
     )
 
@@ -139,16 +139,6 @@ def _moved(events: Interactions, place_U: Int32, place_I: Int32, n_users: int, n
     return Interactions(
         place_U[events.user_idx], place_I[events.item_idx], n_users, n_items, events.weight, events.time
     )
-
-
-def _weights(before: Interactions, weight: Float32, user_N: Int32, item_N: Int32) -> Float32:
-    """The weight of each pair: as it is known, else 1."""
-    if not len(before):
-        return np.ones(len(user_N), np.float32)
-    key = before.user_idx.astype(np.int64) * before.n_items + before.item_idx
-    wanted_N = user_N.astype(np.int64) * before.n_items + item_N
-    place_N = np.minimum(np.searchsorted(key, wanted_N), len(key) - 1)
-    return np.where(key[place_N] == wanted_N, weight[place_N], np.float32(1))
 
 
 def _titles(history: MultiDomain, name: str, items: Vocabulary) -> AnyArray:

@@ -9,11 +9,14 @@ brought.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -23,27 +26,27 @@ import numpy as np
 
 from landbridge.core.errors import DataError, MissingExtraError, StoreError
 from landbridge.core.types import Record
-from landbridge.data.io.event_table import LATEST_SECOND
 
 try:
     import sqlalchemy as sa
 except ModuleNotFoundError:
     raise MissingExtraError("An event store needs SQLAlchemy: pip install 'landbridge[serve]'.") from None
 
-from landbridge.serving.engine.messages import Event
+from landbridge.serving.engine.messages import Event, whole_seconds
 from landbridge.serving.events import database
 from landbridge.serving.events.database import EVENTS, FORGOTTEN
 
 if TYPE_CHECKING:
     import polars as pl
 
+BUSY = "The event store is busy with another process, and nothing was stored; try again."
 READ_AT_ONCE = 100_000  # events
 INT64 = np.iinfo(np.int64)
 UNKEPT = re.compile(r"[\x00\ud800-\udfff]")  # no database keeps a null character or half of one
 OF_USER = (
     sa.select(EVENTS.c.domain, EVENTS.c.item_id, EVENTS.c.item_whole, EVENTS.c.time)
     .where(EVENTS.c.user_id == sa.bindparam("key"), EVENTS.c.received >= sa.bindparam("since"))
-    .order_by(EVENTS.c.number)
+    .order_by(EVENTS.c.number.desc())
 )
 
 
@@ -78,38 +81,53 @@ class EventStore:
             raise StoreError(f"There is no event store {address.database}; check the path.")
         return cls.open(url)
 
-    def append(self, user: str | int, events: Sequence[Event]) -> int:
-        """Keep the events of one user, in their order; returns how many are now on disk.
+    def append(self, user: str | int, events: Sequence[Event], within: float = database.PATIENCE) -> int:
+        """Keep the events of one user, in their order; returns how many of them are now on disk.
 
-        That is none of them for a user to be forgotten. DataError for an id, name or time that cannot
-        be kept, StoreError where the database fails; then none is kept.
+        An event with the id, or else with the domain, item and time, of a previous one of the user is that
+        event, and not kept again. None is kept of a user to be forgotten. DataError for an id, name or time
+        that cannot be kept, StoreError where the database fails or is busy for ``within`` seconds; then
+        none is kept.
         """
         if not events:
             return 0
         # checked before it waits: a bad event must not fail the transaction of others
-        mine = _Append.of(user, events)
+        mine = _Append.of(user, events, time.monotonic() + within)
         self._waiting.append(mine)
         # Group commit: who gets the lock writes for all that wait, in one transaction; the others then find
         # their result ready.
-        with self._writer:
-            if not mine.stored.done():
-                self._commit()
+        if self._writer.acquire(timeout=within):
+            try:
+                if not mine.stored.done():
+                    self._commit()
+            finally:
+                self._writer.release()
+        elif mine.stored.cancel():
+            with suppress(ValueError):  # a transaction has just left it out
+                self._waiting.remove(mine)
+            raise StoreError(BUSY)
         return mine.stored.result()
 
-    def of(self, user: str | int, since: int = 0) -> tuple[Event, ...]:
-        """A user's events in the order they came, received at second ``since`` or later."""
+    def of(self, user: str | int, since: int = 0, latest: int | None = None) -> tuple[Event, ...]:
+        """A user's events in the order they came, received at second ``since`` or later; of many only the
+        ``latest``."""
         with database.reading(self._engine) as connection:
-            rows = connection.execute(OF_USER, {"key": _key(user), "since": since}).all()
+            rows = connection.execute(OF_USER.limit(latest), {"key": _key(user), "since": since}).all()
         return tuple(
-            Event(domain, int(item) if whole else item, seconds) for domain, item, whole, seconds in rows
+            Event(domain, int(item) if whole else item, seconds)
+            for domain, item, whole, seconds in reversed(rows)
         )
 
-    def forget(self, user: str | int) -> int:
-        """Delete a user's events for good; returns how many. The user is in ``forgotten`` from now on."""
+    def forget(self, user: str | int, known: bool = True) -> int:
+        """Delete a user's events for good; returns how many.
+
+        The user is in ``forgotten`` from now on, unless the store has no event of them and no model may know
+        them (``known``): then there is nothing to forget.
+        """
         key = _key(user)
         with self._writer, database.writing(self._engine, alone=True) as connection:
             deleted = connection.execute(sa.delete(EVENTS).where(EVENTS.c.user_id == key)).rowcount
-            if not _forgotten(connection, {key}):
+            if (deleted or known) and not _forgotten(connection, {key}):
                 connection.execute(sa.insert(FORGOTTEN).values(user_id=key))
         database.empty_log(self._engine)
         return int(deleted)
@@ -161,18 +179,25 @@ class EventStore:
 
     def _commit(self) -> None:
         """One transaction for all that wait."""
-        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        batch: list[_Append] = []
         try:
             with database.writing(self._engine) as connection:
+                # only now: what was given up while another process wrote must not be stored
+                batch = self._claimed()
                 gone = _forgotten(connection, {each.key for each in batch})
                 if rows := [row for each in batch if each.key not in gone for row in each.rows]:
-                    connection.execute(sa.insert(EVENTS), rows)
+                    database.insert_once(connection, rows)
         except BaseException as error:  # the others wait for it
-            for each in batch:
+            for each in batch or self._claimed():
                 each.stored.set_exception(error)
         else:
             for each in batch:
                 each.stored.set_result(0 if each.key in gone else len(each.rows))
+
+    def _claimed(self) -> list[_Append]:
+        """All that wait and have not been given up."""
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        return [each for each in waiting if each.claim()]
 
     def _parts(self) -> Iterator[Sequence[Any]]:
         """Rows by their numbers, a short read each, so that no writer waits for a long one."""
@@ -192,18 +217,28 @@ class EventStore:
 
 @dataclass(frozen=True, eq=False)
 class _Append:
-    """Rows that wait for a transaction, and how many of them it kept."""
+    """Rows that wait for a transaction until ``deadline`` (monotonic), and how many of them are on disk."""
 
     key: str
     rows: list[Record]
+    deadline: float
     stored: Future[int] = field(default_factory=Future)
 
     @classmethod
-    def of(cls, user: str | int, events: Sequence[Event]) -> _Append:
+    def of(cls, user: str | int, events: Sequence[Event], deadline: float) -> _Append:
         """The rows of one user's events; DataError for what cannot be kept."""
         key = _key(user)
         user_events = {"user_id": key, "user_whole": _is_number(user), "received": int(time.time())}
-        return cls(key, [user_events | _row(event) for event in events])
+        return cls(key, [user_events | _row(event) for event in events], deadline)
+
+    def claim(self) -> bool:
+        """Whether a transaction may take the rows; False once their caller has given up."""
+        if not self.stored.set_running_or_notify_cancel():
+            return False
+        if time.monotonic() > self.deadline:
+            self.stored.set_exception(StoreError(BUSY))
+            return False
+        return True
 
 
 def _row(event: Event) -> Record:
@@ -211,8 +246,19 @@ def _row(event: Event) -> Record:
         "domain": _text(event.domain, "domain's name"),
         "item_id": _key(event.item, "item's id"),
         "item_whole": _is_number(event.item),
-        "time": _seconds(event.time),
+        "time": None if event.time is None else whole_seconds(event.time),
+        "event_key": _event_key(event),
     }
+
+
+def _event_key(event: Event) -> str | None:
+    """What two deliveries of one event have in common; None where nothing distinguishes a repetition."""
+    if event.id is None and event.time is None:
+        return None
+    parts = (
+        [event.id] if event.id is not None else [event.domain, _key(event.item), whole_seconds(event.time)]
+    )
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _key(raw: object, what: str = "user's id") -> str:
@@ -226,14 +272,6 @@ def _text(raw: object, what: str) -> str:
     if isinstance(raw, str) and raw and not UNKEPT.search(raw):
         return raw
     raise DataError(f"An event's {what} must be text or a whole number of 64 bits, not {raw!r}.")
-
-
-def _seconds(raw: object) -> int | None:
-    if raw is None:
-        return None
-    if _is_number(raw) and abs(int(raw)) < LATEST_SECOND:
-        return int(raw)
-    raise DataError(f"An event's time is in whole seconds (milliseconds: divide by 1,000), not {raw!r}.")
 
 
 def _is_number(raw: object) -> TypeGuard[int | np.integer]:

@@ -32,12 +32,13 @@ from landbridge.serving.http import schemas
 from landbridge.serving.http.middleware import KEY_HEADER, ApiKey, RequestMiddleware
 from landbridge.serving.http.request_body import JsonBodyRoute
 from landbridge.serving.http.responses import error_response, json_response
-from landbridge.serving.http.routes import Routes
+from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.static_files import page_routes
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import ModelManager, RunSource
 from landbridge.serving.runtime.settings import ServeSettings
+from landbridge.serving.runtime.work_pool import RETRY_AFTER, PoolFull, WorkPool
 from landbridge.version import __version__
 
 OPEN = ("/healthz", "/readyz")  # what needs no key, beside the page
@@ -74,7 +75,7 @@ def create_app(
         current = ModelManager.of(RunSource(Path(served), settings.items, settings.approximate), metrics)
     else:
         current = ModelManager(served, metrics)
-    history = UserHistory(store)
+    history, pools = UserHistory(store, metrics), WorkPools.of()
     needed = [] if settings.api_key is None else [Security(APIKeyHeader(name=KEY_HEADER, auto_error=False))]
     app = FastAPI(
         title="landbridge",
@@ -84,13 +85,13 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         dependencies=needed,  # only documented here: the middleware checks the key
-        lifespan=lambda _: _life(current, history, store, settings.poll),
+        lifespan=lambda _: _life(current, history, pools, settings.poll),
     )
-    app.state.settings = settings
-    _add_routes(app, Routes(current, history, metrics))
+    app.state.settings, app.state.history = settings, history
+    _add_routes(app, Routes(current, history, metrics, pools, settings.timeout))
     for route in extra:
         app.router.add_api_route(
-            route.path, _endpoint(current, route), methods=[route.method], response_model=None
+            route.path, _endpoint(current, pools.lookups, route), methods=[route.method], response_model=None
         )
     page = page_routes()
     app.router.routes.extend(page)
@@ -101,7 +102,7 @@ def create_app(
 
 @asynccontextmanager
 async def _life(
-    current: ModelManager, history: UserHistory, store: EventStore | None, seconds: float
+    current: ModelManager, history: UserHistory, pools: WorkPools, seconds: float
 ) -> AsyncIterator[None]:
     """From start to shutdown."""
     watching = asyncio.create_task(_watch(current, history, seconds))
@@ -111,8 +112,9 @@ async def _life(
     with suppress(asyncio.CancelledError):
         await watching
     await current.close()
-    if store is not None:
-        store.close()
+    for pool in pools.all():
+        pool.close()
+    history.close()
 
 
 async def _watch(current: ModelManager, history: UserHistory, seconds: float) -> None:
@@ -121,7 +123,8 @@ async def _watch(current: ModelManager, history: UserHistory, seconds: float) ->
         await asyncio.sleep(seconds)
         try:
             await current.check_for_update()
-            await history.refresh()
+            with suppress(StoreError, PoolFull):  # the history has logged it
+                await history.refresh()
         except Exception:  # the next check may succeed
             LOG.exception("check failed")
 
@@ -153,11 +156,11 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
     app.router.add_api_route("/metrics", routes.metrics_text, response_class=Response, responses=text)
 
 
-def _endpoint(current: ModelManager, route: ExtraRoute) -> Endpoint:
+def _endpoint(current: ModelManager, pool: WorkPool, route: ExtraRoute) -> Endpoint:
     async def answer(request: Request) -> Response:
         given = await _body(request) if route.method == "POST" else dict(request.query_params)
         async with current.lease() as active:
-            return json_response(await asyncio.to_thread(route.answer, active.service, given))
+            return json_response(await pool.run(route.answer, active.service, given))
 
     return answer
 
@@ -195,7 +198,9 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(StoreError)
     async def stored(_: Request, error: StoreError) -> Response:
         log(logging.ERROR, "store failed", why=str(error))  # it may name hosts and paths
-        return error_response(503, "The event store does not answer; the server's log says why.")
+        return error_response(
+            503, "The event store does not answer; try again. The server's log says why.", RETRY_AFTER
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

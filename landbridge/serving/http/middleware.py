@@ -8,12 +8,14 @@ import logging
 from time import perf_counter
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landbridge.serving.http.responses import error_response
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.settings import ServeSettings
+from landbridge.serving.runtime.work_pool import RETRY_AFTER
 
 KEY_HEADER = "x-api-key"
 # no inline script and no foreign host: a title that holds HTML can do nothing
@@ -50,10 +52,10 @@ class RequestMiddleware:
                 message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
-        async def instead(code: int, sentence: str) -> None:
+        async def instead(answer: Response) -> None:
             # nothing has been sent yet: a second start of a response would break the connection
             if status == LEFT:  # else the answer has begun, and the server cuts it off
-                await error_response(code, sentence)(scope, receive, sending)
+                await answer(scope, receive, sending)
 
         try:
             async with asyncio.timeout(self._settings.timeout):
@@ -61,10 +63,11 @@ class RequestMiddleware:
         except ClientDisconnect:
             pass
         except TimeoutError:
-            await instead(503, f"No answer within {self._settings.timeout:g} seconds; try again.")
+            sentence = f"No answer within {self._settings.timeout:g} seconds; try again."
+            await instead(error_response(503, sentence, RETRY_AFTER))
         except Exception:
             LOG.exception("failed")
-            await instead(500, "Something went wrong in the server; its log says what.")
+            await instead(error_response(500, "Something went wrong in the server; its log says what."))
         finally:
             self._record(scope, status, perf_counter() - started)
 

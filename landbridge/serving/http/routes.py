@@ -5,9 +5,10 @@ A request holds one service from begin to end, so no answer is made of two model
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from fastapi import Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import Record
+from landbridge.core.types import Id, Record
 from landbridge.serving.engine.messages import Contribution, RecommendationList, Recommendations, Request
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.history import UserHistory
@@ -23,7 +24,9 @@ from landbridge.serving.http import schemas
 from landbridge.serving.http.responses import json_response
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import ModelManager
+from landbridge.serving.runtime.work_pool import WorkPool
 
+MODEL_BEHIND = "The run folder holds a newer state that cannot be served."
 REASONS = 3  # events that speak for an item of a list
 NO_NULL = r"^[^\x00]*$"
 
@@ -33,12 +36,36 @@ Places = Annotated[int, Query(ge=1, le=schemas.MAX_K)]
 
 
 @dataclass(frozen=True, eq=False)
+class WorkPools:
+    """Where the work of requests is done that are no single list."""
+
+    batches: WorkPool
+    lookups: WorkPool
+    explanations: WorkPool
+
+    @classmethod
+    def of(cls) -> WorkPools:
+        """One thread each where a request may take long, so that lists keep most of the processor."""
+        return cls(
+            WorkPool("batches of lists", threads=1, waiting=31),
+            WorkPool("searches", threads=2, waiting=62),
+            WorkPool("explanations", threads=1, waiting=15),
+        )
+
+    def all(self) -> tuple[WorkPool, ...]:
+        """Every pool."""
+        return self.batches, self.lookups, self.explanations
+
+
+@dataclass(frozen=True, eq=False)
 class Routes:
     """The endpoints."""
 
     current: ModelManager
     history: UserHistory
     metrics: Metrics
+    pools: WorkPools
+    timeout: float
 
     async def recommend(self, body: schemas.RecommendBody) -> Response:
         """The best items for one user.
@@ -47,27 +74,32 @@ class Routes:
         the model's cold-start policy decides, and `source` says "fallback".
         """
         async with self.current.lease() as serving:
-            (query,) = await self.history.with_history([body.as_request()], serving.service)
-            answer = await serving.batcher.recommend(query)
+            (query,), degraded = await self.history.with_history([body.as_request()], serving.service)
+            answer = replace(await serving.batcher.recommend(query), degraded=degraded)
             self.metrics.observe_response([answer])
             if not body.explain:
                 return json_response(answer)
-            return json_response(await asyncio.to_thread(_with_reasons, serving.service, query, answer))
+            return json_response(
+                await self.pools.explanations.run(_with_reasons, serving.service, query, answer)
+            )
 
     async def recommend_batch(self, body: schemas.BatchBody) -> Response:
         """Lists for several users, in their order."""
         given = [request.as_request() for request in body.requests]
         async with self.current.lease() as serving:
-            query = await self.history.with_history(given, serving.service)
+            queries, degraded = await self.history.with_history(given, serving.service)
             # a thread: scoring in the event loop would stall all other requests
-            answers = await asyncio.to_thread(serving.service.recommend, query)
+            lists = await self.pools.batches.run(serving.service.recommend, queries)
+        answers = [replace(answer, degraded=degraded) for answer in lists]
         self.metrics.observe_response(answers)
         return json_response({"answers": answers})
 
     async def similar(self, body: schemas.SimilarBody) -> Response:
         """Items like this one, of its own domain or of another."""
         async with self.current.lease() as serving:
-            result = await asyncio.to_thread(serving.service.similar, body.domain, body.item, body.k, body.to)
+            result = await self.pools.lookups.run(
+                serving.service.similar, body.domain, body.item, body.k, body.to
+            )
             return _listed(result, serving.service)
 
     async def explain(self, body: schemas.ExplainBody) -> Response:
@@ -75,41 +107,48 @@ class Routes:
         events = tuple(event.event() for event in body.events)
         given = Request((body.domain,), body.user, events)
         async with self.current.lease() as serving:
-            (query,) = await self.history.with_history([given], serving.service)
-            explain = serving.service.explain
-            result = await asyncio.to_thread(explain, body.domain, body.item, query.user, query.events)
-            return json_response(result)
+            (query,), degraded = await self.history.with_history([given], serving.service)
+            result = await self.pools.explanations.run(
+                serving.service.explain, body.domain, body.item, query.user, query.events
+            )
+            return json_response({**asdict(result), "degraded": degraded})
 
     async def search(self, q: Text, domain: Text | None = None, k: Places = 20) -> Response:
-        """Items whose title (or id) contains the words, popular ones first; the score is their events."""
+        """Items whose title or id contains the words, popular ones first; the score is their events."""
         async with self.current.lease() as serving:
-            result = await asyncio.to_thread(serving.service.search, domain, q, k)
+            result = await self.pools.lookups.run(serving.service.search, domain, q, k)
             return _listed(result, serving.service)
 
     async def popular(self, domain: Text | None = None, k: Places = 20) -> Response:
         """The items of a domain, or of all, with the most events, which are the score."""
         async with self.current.lease() as serving:
-            result = await asyncio.to_thread(serving.service.popular, domain, k)
+            result = await self.pools.lookups.run(serving.service.popular, domain, k)
             return _listed(result, serving.service)
 
     async def add_events(self, body: schemas.EventsBody) -> Response:
-        """Store events of a user. The answer comes when it is on disk."""
+        """Store events of a user. The answer comes when it is on disk.
+
+        A request that was not answered, or answered with 503, may be sent again: an event with the same `id`,
+        or the same domain, item and time, is stored once.
+        """
         known = self.current.now.about["domains"]
         if strange := [event.domain for event in body.events if event.domain not in known]:
             raise DataError(unknown("domain", strange[0], known))
-        stored = await self.history.append(body.user, [event.event() for event in body.events])
+        events = [event.event() for event in body.events]
+        stored = await self.history.append(body.user, events, self.timeout)
         self.metrics.stored(stored)
         return json_response({"stored": stored})
 
     async def forget_user(self, user: User) -> Response:
         """Delete a user's events; from now on they are served as a new user."""
-        return json_response({"forgotten": await self.history.forget(user)})
+        known = self.current.now.service.knows_user(user)
+        return json_response({"forgotten": await self.history.forget(user, known)})
 
     async def model(self) -> Response:
         """What serves: method, settings, domains and their sizes, decisions, quality."""
         async with self.current.lease() as serving:
             return json_response(
-                {"model": serving.service.model, **await asyncio.to_thread(serving.service.about)}
+                {"model": serving.service.model, **await self.pools.lookups.run(serving.service.about)}
             )
 
     async def healthz(self) -> Response:
@@ -117,7 +156,7 @@ class Routes:
         return json_response({"status": "ok"})
 
     async def readyz(self) -> Response:
-        """Which model serves since when, and why the last state of the run folder was refused, if it was."""
+        """Which model serves since when, and what is wrong with later ones, the store and the load."""
         current = self.current
         return json_response(
             {
@@ -127,8 +166,18 @@ class Routes:
                 "swaps": current.swaps,
                 "rollbacks": current.rollbacks,
                 "failed": current.failed,
+                "problems": self._problems(),
             }
         )
+
+    def _problems(self) -> list[str]:
+        """What a balancer need not act on, and an operator should: lists are answered all the same."""
+        pools = (*self.pools.all(), self.history.reading, self.history.writing)
+        return [
+            *([MODEL_BEHIND] if self.current.failed else []),
+            *([self.history.problem] if self.history.problem else []),
+            *(f"The server is busy with {pool.kind}." for pool in pools if pool.is_full()),
+        ]
 
     async def metrics_text(self) -> Response:
         """The metrics of this server, for Prometheus."""
@@ -142,14 +191,22 @@ def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
 
 
 def _with_reasons(service: Service, query: Request, answer: Recommendations) -> Record:
-    items = [{**asdict(item), "because": _reasons(service, query, item)} for item in answer.items]
+    reasons = _reasons(service, query, answer.items)
+    items = [{**asdict(item), "because": reasons[item.domain, item.item]} for item in answer.items]
     return {**asdict(answer), "items": items}
 
 
-def _reasons(service: Service, query: Request, item: RecommendationList) -> list[Contribution]:
-    """The events that speak most for the item; none where scores do not split by events."""
-    try:
-        parts = service.explain(item.domain, item.item, query.user, query.events).parts
-    except DataError:
-        return []
-    return [part for part in parts if part.item is not None and part.value > 0][:REASONS]
+def _reasons(
+    service: Service, query: Request, items: Sequence[RecommendationList]
+) -> Mapping[tuple[str, Id], list[Contribution]]:
+    """The events that speak most for each item; none where scores do not split by events."""
+    reasons: dict[tuple[str, Id], list[Contribution]] = defaultdict(list)
+    with suppress(DataError):
+        for domain in {item.domain for item in items}:
+            own = [item.item for item in items if item.domain == domain]
+            for item, explained in zip(
+                own, service.explain_all(domain, own, query.user, query.events), strict=True
+            ):
+                speaking = [part for part in explained.parts if part.item is not None and part.value > 0]
+                reasons[domain, item] = speaking[:REASONS]
+    return reasons

@@ -10,7 +10,9 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-from landbridge.serving.engine.messages import Event, Request
+from landbridge.core.errors import DataError
+from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.serving.engine.messages import Event, Request, whole_seconds
 
 MAX_K = 1000  # places of a list
 MAX_EXPLAINED = 50  # places of a list with reasons
@@ -41,6 +43,14 @@ def raw_id(value: object) -> str | int:
     return value
 
 
+def raw_seconds(value: object) -> int | None:
+    """The time of an event, or none; ValueError for milliseconds."""
+    try:
+        return None if value is None else whole_seconds(value)
+    except DataError as error:
+        raise ValueError(str(error).removesuffix(".")) from None
+
+
 def raw_values(value: object) -> object:
     """What a column of the items' table may be compared with: a value, or a list of values."""
     if type(value) is not list:
@@ -56,12 +66,19 @@ def _raw_value(value: object) -> object:
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*$"}
 _ID = {"anyOf": [_TEXT, {"type": "integer", "minimum": -INT64, "maximum": INT64 - 1}]}
+_SECONDS = {
+    "anyOf": [
+        {"type": "integer", "exclusiveMinimum": -LATEST_SECOND, "exclusiveMaximum": LATEST_SECOND},
+        {"type": "null"},
+    ]
+}
 _VALUE = {"anyOf": [*_ID["anyOf"], {"type": "number"}, {"type": "boolean"}, {"type": "null"}]}
 _VALUES = {"anyOf": [*_VALUE["anyOf"], {"type": "array", "items": _VALUE, "maxItems": MAX_LISTED}]}
 
 Name = Annotated[str, PlainValidator(raw_text), WithJsonSchema(_TEXT)]
 Id = Annotated[str | int, PlainValidator(raw_id), WithJsonSchema(_ID)]
 Values = Annotated[object, PlainValidator(raw_values), WithJsonSchema(_VALUES)]
+Seconds = Annotated[int | None, PlainValidator(raw_seconds), WithJsonSchema(_SECONDS)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
@@ -78,11 +95,12 @@ class EventBody(Body):
 
     domain: Name
     item: Id
-    time: int | None = Field(default=None, ge=-INT64, le=INT64 - 1)
+    time: Seconds = None
+    id: Name | None = None
 
     def event(self) -> Event:
         """The event as the service takes it."""
-        return Event(self.domain, self.item, self.time)
+        return Event(self.domain, self.item, self.time, self.id)
 
 
 Events = Annotated[list[EventBody], Field(max_length=MAX_EVENTS)]
@@ -221,6 +239,7 @@ class RecommendAnswer(BaseModel):
     source: str
     known: bool
     model: str
+    degraded: bool
 
 
 class BatchAnswer(BaseModel):
@@ -243,6 +262,7 @@ class ExplainAnswer(BaseModel):
     parts: list[Reason]
     exact: bool
     model: str
+    degraded: bool
 
 
 class Stored(BaseModel):
@@ -291,3 +311,4 @@ class Ready(BaseModel):
     swaps: int
     rollbacks: int
     failed: FailedSwap | None
+    problems: list[str]

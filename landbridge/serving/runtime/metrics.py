@@ -38,6 +38,19 @@ class Metrics:
         self._swaps = Counter("swaps", "New models loaded", **to)
         self._rollbacks = Counter("rollbacks", "New models rejected by their check", **to)
 
+        self._store_failures = Counter("store_failures", "Failures of the event store", **to)
+        self._store_up = Gauge(
+            "store_up", "Whether the event store could be read last", multiprocess_mode="livemin", **to
+        )
+
+    def store_failed(self) -> None:
+        """Count a failure of the event store."""
+        self._store_failures.inc()
+
+    def store_answers(self, answers: bool) -> None:
+        """Whether the event store can be read now."""
+        self._store_up.set(answers)
+
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count a response and its time."""
         self._seconds.labels(route).observe(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,9 +20,12 @@ from shops import (
     world,
 )
 
+from landbridge.core.types import Float32, Int32
 from landbridge.data.interactions import Interactions
+from landbridge.data.queries import Queries
 from landbridge.inference import explain
 from landbridge.models import registry
+from landbridge.serving.engine import explanations
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 
@@ -88,6 +92,41 @@ def test_an_approximation_is_what_the_score_loses(name: str, tmp_path: Path) -> 
         without = tuple(other for other in events if other != event)
         lost = told.score - service.explain("films", "f50", None, without).score
         assert parts[event.item] == pytest.approx(lost, rel=1e-3, abs=1e-7)
+
+
+def test_items_explained_together_are_explained_as_alone(service: Service) -> None:
+    events = (Event("films", "f07", 2_000_000), Event("books", 20, 2_000_001))
+    items = [entry.item for entry in service.popular("books", 6)]
+    for user, brought in (("u04", ()), ("u22", events), (None, ())):
+        together = service.explain_all("books", items, user, brought)
+        for item, ours in zip(items, together, strict=True):
+            alone = service.explain("books", item, user, brought)
+            assert ours.score == pytest.approx(alone.score, rel=1e-4, abs=1e-5)
+            values = {(part.domain, part.item, part.title): part.value for part in ours.parts}
+            for part in alone.parts:
+                key = part.domain, part.item, part.title
+                assert values.get(key, 0) == pytest.approx(part.value, rel=1e-3, abs=1e-4)
+
+
+def test_reasons_of_a_list_score_each_history_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost of an explanation is bounded by events, whatever the number of items."""
+    service = opened(fit(registry.method("bprmf").from_settings(MODELS["bprmf"])), tmp_path)
+    scored: list[int] = []
+    score = type(service.ranker).score
+
+    def counted(ranker: Any, domain: str, queries: Queries, item_N: Int32) -> Float32:
+        scored.append(sum(len(rows.columns) for rows in (queries.events or {}).values()))
+        return score(ranker, domain, queries, item_N)
+
+    monkeypatch.setattr(type(service.ranker), "score", counted)
+    monkeypatch.setattr(explanations, "LEFT_OUT_EVENTS", 900)
+    events = tuple(Event("films", f"f{n:02d}", n) for n in range(90))
+    items = [entry.item for entry in service.popular("books", 15)]
+    told = service.explain_all("books", items, None, events)
+    assert len(scored) == 2
+    assert sum(scored) <= 900 + 2 * 90
+    latest = {f"f{n:02d}" for n in range(80, 90)}
+    assert all(part.item in latest for each in told for part in each.parts if part.item is not None)
 
 
 def test_what_is_not_explained(joint: Service) -> None:

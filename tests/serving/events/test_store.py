@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landbridge.core.errors import DataError, StoreError
+from landbridge.core.errors import DataError, MissingExtraError, StoreError
 from landbridge.serving.engine.messages import Event
 from landbridge.serving.events import database
 from landbridge.serving.events.store import EventStore
@@ -55,13 +55,123 @@ def test_events_come_back_as_they_were_given(
     with closing(EventStore.open(str(path))) as store:
         for user, events in told:
             assert store.append(user, events) == len(events)
-            kept.setdefault(str(user), []).extend(events)
+            mine = kept.setdefault(str(user), [])
+            for event in events:
+                if event.time is None or not any(same_event(event, other) for other in mine):
+                    mine.append(event)
     with closing(EventStore.open(f"sqlite:///{path}")) as again:
         for key, events in kept.items():
             found = again.of(key)
             assert found == tuple(events)
             assert [type(event.item) for event in found] == [type(event.item) for event in events]
         assert again.counts()["events"] == sum(map(len, kept.values()))
+
+
+def same_event(first: Event, second: Event) -> bool:
+    return (first.domain, str(first.item), first.time) == (second.domain, str(second.item), second.time)
+
+
+def test_an_event_that_is_sent_twice_is_stored_once(store: EventStore) -> None:
+    """By its id or, without one, by its time: a client that had no answer sends it again."""
+    for user in ("u", "v"):
+        for _ in range(2):
+            assert store.append(user, [Event("books", "a", 5), Event("books", "b", 5)]) == 2
+            assert store.append(user, [Event("books", "a", None, "click-1")]) == 1
+        assert [event.item for event in store.of(user)] == ["a", "b", "a"]
+    assert (
+        store.append("u", [Event("books", "a", 6), Event("films", "a", 5), Event("books", "a", 5, "x")]) == 3
+    )
+    assert store.append("u", [Event("books", "a")] * 2) == 2
+    assert len(store.of("u")) == 8
+
+
+def test_events_of_an_older_store_are_kept_and_later_ones_stored_once(path: Path) -> None:
+    """Version 1 had no keys of events."""
+    with closing(EventStore.open(str(path))) as store:
+        store.append("u", [Event("books", "a", 5)])
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("DROP INDEX landbridge_events_once")
+        other.execute("ALTER TABLE landbridge_events DROP COLUMN event_key")
+        other.execute("UPDATE landbridge_store SET version = 1")
+    for _ in range(2):
+        with closing(EventStore.open(str(path))) as store:
+            store.append("u", [Event("books", "b", 6)])
+            assert [event.item for event in store.of("u")] == ["a", "b"]
+
+
+def test_only_the_latest_events_are_read_on_demand(store: EventStore) -> None:
+    store.append("u", [Event("books", number) for number in range(10)])
+    assert [event.item for event in store.of("u", latest=3)] == [7, 8, 9]
+
+
+def test_an_append_that_gave_up_is_not_stored(store: EventStore, path: Path) -> None:
+    """Another process writes for long: what was answered with "nothing was stored" must stay so."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(2) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = [pool.submit(store.append, user, [Event("books", "a")], 0.2) for user in ("u", "v")]
+        time.sleep(0.6)
+        other.execute("COMMIT")
+        for one in waiting:
+            with pytest.raises(StoreError, match="nothing was stored"):
+                one.result()
+    assert store.counts()["events"] == 0
+    assert store.append("u", [Event("books", "a")]) == 1
+
+
+def test_nothing_is_acknowledged_that_cannot_be_found_again(store: EventStore, path: Path) -> None:
+    """The file is moved away, and later another one, or the same, is put in its place."""
+    store.append("u", [Event("books", "a")])
+    moved = path.with_name("moved.sqlite")
+    path.rename(moved)
+    with pytest.raises(StoreError, match=r"events\.sqlite is gone"):
+        store.append("u", [Event("books", "b")])
+    with pytest.raises(StoreError, match=r"events\.sqlite is gone"):
+        store.of("u")
+    assert not path.exists()
+    moved.rename(path)
+    assert store.append("u", [Event("books", "c")]) == 1
+    assert [event.item for event in store.of("u")] == ["a", "c"]
+    for file in path.parent.iterdir():
+        file.unlink()
+    EventStore.open(str(path)).close()
+    assert store.append("u", [Event("books", "d")]) == 1
+    with closing(EventStore.open(str(path))) as again:
+        assert [event.item for event in again.of("u")] == ["d"]
+
+
+SECRET = "s3cret/p:w"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://u@127.0.0.1:1/db?password={SECRET}&connect_timeout=1",
+        f"postgresql://u@127.0.0.1:1/db?connect_timeout=1&sslpassword={SECRET}",
+        f"postgresql://u:{SECRET.replace('/', '%2F')}@127.0.0.1:1/db?connect_timeout=1",
+        f"postgresql://u:{SECRET}@127.0.0.1:1/db?connect_timeout=1",
+        f"postgres://127.0.0.1:1/db?user=u&PASSWORD={SECRET}&connect_timeout=1",
+        f"mysql://u:{SECRET}@h/db",
+        f"host=127.0.0.1 port=1 password={SECRET}",
+        f"host=127.0.0.1 port=1 password='{SECRET} x'",
+        f"u:{SECRET}@127.0.0.1/db",
+        f"postgresql:/u:{SECRET}@127.0.0.1/db",
+    ],
+)
+def test_no_password_is_repeated_in_a_message(url: str) -> None:
+    with pytest.raises((StoreError, MissingExtraError)) as refused:
+        EventStore.open(url)
+    message = str(refused.value)
+    assert not any(part in message for part in ("s3cret", "p:w", "%2Fp"))
+
+
+def test_forgetting_an_unknown_user_leaves_nothing(store: EventStore) -> None:
+    """Ids that neither the store nor the model knows would fill a table that every server reads."""
+    assert store.forget("never seen", known=False) == 0
+    assert store.forgotten() == frozenset()
+    store.append("u", [Event("books", "a")])
+    assert store.forget("u", known=False) == 1
+    assert store.forget("only in the model", known=True) == 0
+    assert store.forgotten() == {"u", "only in the model"}
 
 
 def test_a_whole_number_and_its_text_are_one_user(store: EventStore) -> None:
@@ -222,9 +332,9 @@ def test_foreign_newer_and_missing_stores_are_refused_untouched(tmp_path: Path) 
         other.execute("CREATE TABLE orders (id INTEGER)")
     EventStore.open(str(newer)).close()
     with closing(sqlite3.connect(newer)) as other, other:
-        other.execute("UPDATE landbridge_store SET version = 2")
+        other.execute("UPDATE landbridge_store SET version = 3")
     text.write_text("user,item\n" * 100)
-    for path, why in ((foreign, "other tables"), (newer, "version 2"), (text, "not a database")):
+    for path, why in ((foreign, "other tables"), (newer, "version 3"), (text, "not a database")):
         before = path.read_bytes()
         with pytest.raises(StoreError, match=why):
             EventStore.open(str(path))

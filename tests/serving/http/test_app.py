@@ -6,8 +6,9 @@ import asyncio
 import json
 import logging
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from stand_in import StandIn
 
 from landbridge.core.errors import StoreError
 from landbridge.serving.engine.messages import Event
+from landbridge.serving.events import history
 from landbridge.serving.events.store import EventStore
 from landbridge.serving.http import schemas
 from landbridge.serving.http.app import create_app
@@ -68,6 +70,7 @@ def test_a_list_has_the_promised_form(client: Client) -> None:
         "source": "model",
         "known": True,
         "model": model,
+        "degraded": False,
     }
 
 
@@ -167,6 +170,22 @@ def test_documented_examples_are_accepted(client: Client) -> None:
             assert client.post(path, body).status == 200, (path, body)
 
 
+@pytest.mark.parametrize("time", [1_600_000_000_000, -(10**11), 1.5, "1600000000", True])
+@pytest.mark.parametrize("path", ["/v1/recommend", "/v1/recommend/batch", "/v1/explain", "/v1/events"])
+def test_a_time_that_is_no_second_is_refused_by_every_endpoint(client: Client, path: str, time: Any) -> None:
+    events = [{"domain": "books", "item": 1}, {"domain": "books", "item": 1, "time": time}]
+    request = {"domains": ["books"], "events": events}
+    bodies = {
+        "/v1/recommend": request,
+        "/v1/recommend/batch": {"requests": [request]},
+        "/v1/explain": {"domain": "books", "item": 1, "events": events},
+        "/v1/events": {"user": "a", "events": events},
+    }
+    reply = client.post(path, bodies[path])
+    assert reply.status == 422
+    assert "milliseconds: divide by 1,000" in reply.error
+
+
 def test_stored_events_come_before_those_of_the_request(client: Client, service: StandIn) -> None:
     first = [{"domain": "movies", "item": "alien", "time": 1}, {"domain": "books", "item": "dune", "time": 2}]
     assert client.post("/v1/events", {"user": "zoe", "events": first}).json == {"stored": 2}
@@ -223,6 +242,103 @@ def test_a_failing_store_is_no_fault_of_the_client(
     assert "log" in reply.error
     assert "db.inside" not in reply.error
     assert any("db.inside" in line.get("why", "") for line in lines(caplog))
+
+
+STORE_FAILURES: dict[str, Callable[..., Any]] = {
+    "fails": lambda *_, **__: raising(StoreError("The event store db.inside fails.")),
+    "hangs": lambda *_, **__: time.sleep(1),
+}
+
+
+def raising(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("failure", STORE_FAILURES)
+def test_lists_do_not_depend_on_the_store(
+    client: Client,
+    service: StandIn,
+    store: EventStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: str,
+) -> None:
+    """Known users get the model's lists, which say that they are degraded, until the store is back."""
+    caplog.set_level(logging.INFO, LOG.name)
+    request = {"domains": ["books"], "user": "alice"}
+    store.append("alice", [Event("movies", "alien")])
+    assert not client.post("/v1/recommend", request).json["degraded"]
+    with monkeypatch.context() as broken:
+        broken.setattr(history, "READ_PATIENCE", 0.05)
+        broken.setattr(type(store), "of", STORE_FAILURES[failure])
+        for _ in range(3):
+            reply = client.post("/v1/recommend", request)
+            assert (reply.status, reply.json["degraded"], reply.json["known"]) == (200, True, True)
+        assert service.asked[-1].user == "alice"
+        (answer,) = client.post("/v1/recommend/batch", {"requests": [request]}).json["answers"]
+        assert answer["degraded"]
+        assert client.post("/v1/explain", {"domain": "books", "item": 1, "user": "alice"}).json["degraded"]
+        ready = client.get("/readyz")
+        assert (ready.status, ready.json["ready"]) == (200, True)
+        assert ready.json["problems"] == [history.UNREADABLE]
+        assert figures(client)["landbridge_store_up",] == 0
+    # the failed store is not read again and again: one failure, one line
+    assert figures(client)["landbridge_store_failures_total",] == 1
+    assert [line["event"] for line in lines(caplog)].count("store failed") == 1
+    monkeypatch.setattr(client.app.state.history, "_read_again", 0.0)
+    assert not client.post("/v1/recommend", request).json["degraded"]
+    assert service.asked[-1].events == (Event("movies", "alien"),)
+    assert client.get("/readyz").json["problems"] == []
+    assert figures(client)["landbridge_store_up",] == 1
+
+
+def test_a_forgotten_user_stays_forgotten_while_the_store_is_down(
+    client: Client, service: StandIn, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.delete("/v1/users/alice")
+    monkeypatch.setattr(type(store), "of", STORE_FAILURES["fails"])
+    client.post("/v1/recommend", {"domains": ["books"], "user": "alice"})
+    assert service.asked[-1].user is None
+
+
+def test_an_unknown_user_leaves_nothing_to_forget(client: Client, store: EventStore) -> None:
+    assert client.delete("/v1/users/never-seen").json == {"forgotten": 0}
+    assert store.forgotten() == frozenset()
+    client.delete("/v1/users/alice")  # the model knows them
+    assert store.forgotten() == {"alice"}
+
+
+def test_an_event_that_is_sent_again_is_stored_once(client: Client, store: EventStore) -> None:
+    timed = {"user": "u", "events": [{"domain": "movies", "item": "alien", "time": 1_790_000_000}]}
+    named = {"user": "u", "events": [{"domain": "movies", "item": "alien", "id": "click-7"}]}
+    for body in (timed, named) * 2:
+        assert client.post("/v1/events", body).json == {"stored": 1}
+    assert len(store.of("u")) == 2
+
+
+def test_slow_explanations_leave_room_for_lists(service: StandIn) -> None:
+    """Their pool fills up and refuses at once; what else is requested is answered."""
+    may_go_on = threading.Event()
+    explain = service.explain_all
+    service.explain_all = lambda *given: may_go_on.wait(10) and explain(*given)
+    body = {"domains": ["books"], "user": "alice", "k": 1}
+
+    async def flood(client: Client) -> list[int]:
+        def ask(**more: Any) -> Any:
+            pieces = [json.dumps({**body, **more}).encode()]
+            return client.ask("POST", "/v1/recommend", pieces, {"content-type": "application/json"})
+
+        slow = [asyncio.create_task(ask(explain=True)) for _ in range(20)]
+        refused, _ = await asyncio.wait(slow, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+        assert all(one.result().headers["retry-after"] == "1" for one in refused)
+        other = await asyncio.wait_for(ask(), 2)
+        ready = await client.ask("GET", "/readyz")
+        assert (other.status, ready.json["problems"]) == (200, ["The server is busy with explanations."])
+        may_go_on.set()
+        return sorted([(await one).status for one in slow])
+
+    with asking(create_app(service)) as client:
+        assert client.run(flood(client)) == [200] * 16 + [503] * 4
 
 
 def test_only_the_key_opens(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:

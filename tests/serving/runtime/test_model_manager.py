@@ -27,7 +27,7 @@ from landbridge.serving.engine.messages import Request
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.history import UserHistory
 from landbridge.serving.http.app import create_app
-from landbridge.serving.http.routes import Routes
+from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.schemas import RecommendBody
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import NO_MANIFEST, ModelManager, RunSource
@@ -202,7 +202,7 @@ def test_a_request_keeps_its_model_through_a_swap() -> None:
 
     async def play() -> Any:
         current = current_of(shelf)
-        routes = Routes(current, UserHistory(None), Metrics())
+        routes = Routes(current, UserHistory(None, Metrics()), Metrics(), WorkPools.of(), 10.0)
         body = RecommendBody(domains=["books"], user="alice", k=2, explain=True)
         asking = asyncio.create_task(routes.recommend(body))
         while not making.is_set():
