@@ -40,6 +40,13 @@ def command(
     cors: Annotated[
         list[str] | None, typer.Option(help="A web origin allowed to call the API; repeatable.")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name the server answers to, beside localhost; repeatable. With a key: any."),
+    ] = None,
+    without_key: Annotated[
+        bool, typer.Option("--without-key", help="Let every client of the network use the event store.")
+    ] = False,
     log_users: Annotated[
         bool, typer.Option("--log-users", "--log-people", help="Write user ids to the log.")
     ] = False,
@@ -67,6 +74,8 @@ def command(
         "body_timeout": body_timeout,
         "max_body": max_body,
         "cors": cors,
+        "allow_host": allow_host,
+        "without_key": without_key,
         "log_users": log_users,
     }
     show.warn_of_missing_test_events(run)

@@ -1,8 +1,8 @@
 """The items' table: what a shop knows of its items (genre, language, in stock), to filter lists by.
 
-Numbers are compared as numbers, independent of the column's type: 3 and 3.0 are one value, and so are true and 1.
-Text is compared exactly, but a wanted number also finds the text that reads as it, so that a CSV file, which
-knows no types, filters as a Parquet file does. Dates are text in ISO form.
+Numbers are compared as numbers, independent of the column's type: 3 and 3.0 are one value, and so are true
+and 1. Text is compared exactly, but a wanted number also finds the text that reads as it, so that a CSV file,
+which knows no types, filters as a Parquet file does. Dates are text in ISO form.
 
 Letters: I items, N rows of the table, M pairs of an item and a value, V distinct values.
 """

@@ -29,6 +29,7 @@ from landbridge.serving.events.history import UserHistory
 from landbridge.serving.events.store import EventStore
 from landbridge.serving.http import request_body as limits
 from landbridge.serving.http import schemas
+from landbridge.serving.http.hosts import HostMiddleware, HostPolicy
 from landbridge.serving.http.middleware import KEY_HEADER, ApiKey, RequestMiddleware
 from landbridge.serving.http.request_body import JsonBodyRoute
 from landbridge.serving.http.responses import error_response, json_response
@@ -59,16 +60,28 @@ class ExtraRoute:
     method: Literal["GET", "POST"] = "GET"
 
 
+@dataclass(frozen=True)
+class Layers:
+    """What the middleware needs. ``open_paths``: answered without the key."""
+
+    settings: ServeSettings
+    metrics: Metrics
+    open_paths: frozenset[str]
+    hosts: HostPolicy | None
+
+
 def create_app(
     served: Service | Path | str,
     settings: ServeSettings | None = None,
     store: EventStore | None = None,
     extra: Sequence[ExtraRoute] = (),
+    hosts: HostPolicy | None = None,
 ) -> FastAPI:
     """The application that serves a run folder and its later states, or one fixed service.
 
     StoreError where the folder cannot be served. The ``store`` is closed with the application. ``extra``:
-    further endpoints, behind the same API key, limits, metrics and error messages as the others.
+    further endpoints, behind the same API key, limits, metrics and error messages as the others. ``hosts``:
+    the names that are answered; all, where the server around the application decides that.
     """
     settings, metrics = settings or ServeSettings(), Metrics()
     if isinstance(served, str | Path):
@@ -85,9 +98,9 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         dependencies=needed,  # only documented here: the middleware checks the key
-        lifespan=lambda _: _life(current, history, pools, settings.poll),
+        lifespan=lambda app: _life(app, current, history, pools),
     )
-    app.state.settings, app.state.history = settings, history
+    app.state.settings, app.state.history, app.state.metrics = settings, history, metrics
     _add_routes(app, Routes(current, history, metrics, pools, settings.timeout))
     for route in extra:
         app.router.add_api_route(
@@ -95,18 +108,20 @@ def create_app(
         )
     page = page_routes()
     app.router.routes.extend(page)
-    _add_layers(app, settings, metrics, frozenset({*OPEN, *(route.path for route in page)}))
+    open_paths = frozenset({*OPEN, *(route.path for route in page)})
+    _add_layers(app, Layers(settings, metrics, open_paths, hosts))
     _add_errors(app)
     return app
 
 
 @asynccontextmanager
 async def _life(
-    current: ModelManager, history: UserHistory, pools: WorkPools, seconds: float
-) -> AsyncIterator[None]:
-    """From start to shutdown."""
+    app: FastAPI, current: ModelManager, history: UserHistory, pools: WorkPools
+) -> AsyncIterator[dict[str, Metrics]]:
+    """From start to shutdown. The state is what the protocol of a connection counts with."""
+    seconds = app.state.settings.poll
     watching = asyncio.create_task(_watch(current, history, seconds))
-    yield
+    yield {"metrics": app.state.metrics}
     # the watcher first, so that no model is loaded while the application closes
     watching.cancel()
     with suppress(asyncio.CancelledError):
@@ -174,10 +189,12 @@ async def _body(request: Request) -> Record:
     return body
 
 
-def _add_layers(app: FastAPI, settings: ServeSettings, metrics: Metrics, open_paths: frozenset[str]) -> None:
+def _add_layers(app: FastAPI, layers: Layers) -> None:
     """The request middleware is outermost; a browser asks for permission (CORS) without the key."""
+    settings = layers.settings
     if settings.api_key is not None:
-        app.add_middleware(ApiKey, key=settings.api_key.get_secret_value(), open_paths=open_paths)
+        key = settings.api_key.get_secret_value()
+        app.add_middleware(ApiKey, key=key, open_paths=layers.open_paths)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -185,7 +202,9 @@ def _add_layers(app: FastAPI, settings: ServeSettings, metrics: Metrics, open_pa
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["content-type", KEY_HEADER],
         )
-    app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics)
+    if layers.hosts is not None:
+        app.add_middleware(HostMiddleware, policy=layers.hosts)
+    app.add_middleware(RequestMiddleware, settings=settings, metrics=layers.metrics)
 
 
 def _add_errors(app: FastAPI) -> None:

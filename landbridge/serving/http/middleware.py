@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landbridge.serving.http.responses import error_response
 from landbridge.serving.runtime.logging import LOG, log
-from landbridge.serving.runtime.metrics import Metrics
+from landbridge.serving.runtime.metrics import OTHER, Metrics
 from landbridge.serving.runtime.settings import ServeSettings
 from landbridge.serving.runtime.work_pool import RETRY_AFTER
 
@@ -28,7 +28,6 @@ HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
-OTHER = "other"  # the route, in log and metrics, of an unknown path
 LEFT = 499  # the status in log and metrics where the client had disconnected
 
 

@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from landbridge.core.types import Record
 from landbridge.serving.engine.messages import Recommendations
 
+OTHER = "other"  # the route, in log and metrics, of an unknown path and of what is no request
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # seconds, fine where most responses lie
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

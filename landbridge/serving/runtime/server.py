@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from landbridge.core.errors import MissingExtraError
+from landbridge.core.errors import MissingExtraError, SettingsError
 from landbridge.core.types import Record
+from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.settings import ServeSettings, from_json, to_json
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("fastapi", "httptools", "prometheus_client", "sqlalchemy", "uvicorn")
 HANDED = "LANDBRIDGE_SERVE"  # the environment variable with the settings that a worker serves
-CONNECTIONS = 1024  # further ones are turned away
+FILES = 4096  # open at once: a connection is a file
 FAREWELL = 10  # seconds that requests have to finish when the server stops
 
 
@@ -26,6 +29,8 @@ def serve(run: Path, settings: ServeSettings) -> None:
     """Serve a run folder until the process is stopped; StoreError where it cannot be served."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise MissingExtraError(f"Serving needs {missing[0]}: pip install 'landbridge[serve]'.")
+    _check_access(settings)
+    _allow_files()
     if settings.workers == 1:
         _serve_alone(run, settings)
     else:
@@ -36,15 +41,41 @@ def application(run: Path, settings: ServeSettings) -> FastAPI:
     """The application with its event store, if there is to be one."""
     from landbridge.serving.events.store import EventStore
     from landbridge.serving.http.app import create_app
+    from landbridge.serving.http.hosts import HostPolicy
 
     url = settings.events
     store = None if url is None else EventStore.open(url.get_secret_value())
-    return create_app(run, settings, store)
+    hosts = HostPolicy.of(settings.host, settings.allow_host, has_key=settings.api_key is not None)
+    return create_app(run, settings, store, hosts=hosts)
 
 
 def handed_over() -> FastAPI:
     """The application of a worker; a process by itself cannot be handed anything but its environment."""
     return _at_rest(application(*from_json(os.environ[HANDED])))
+
+
+def _check_access(settings: ServeSettings) -> None:
+    """SettingsError where every client of the network could read and delete what the store holds."""
+    from landbridge.serving.http.hosts import is_loopback
+
+    if settings.api_key is None and not settings.without_key and not is_loopback(settings.host):
+        if settings.events is not None:
+            raise SettingsError(
+                f"Every client that reaches {settings.host} could read and delete the stored events: give a "
+                "key with --api-key-env, or --without-key if a proxy checks who calls."
+            )
+        log(logging.WARNING, "no key", host=settings.host, why="every client may query; see --api-key-env")
+
+
+def _allow_files() -> None:
+    """Let the process open as many files as it takes connections; the usual limit of 1,024 is too low."""
+    with suppress(ImportError, OSError, ValueError):  # no such limits on Windows
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if 0 <= soft < FILES:
+            most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _serve_alone(run: Path, settings: ServeSettings) -> None:
@@ -78,12 +109,13 @@ def _serve_together(run: Path, settings: ServeSettings) -> None:
 
 
 def _options(settings: ServeSettings) -> Record:
+    from landbridge.serving.runtime.http_protocol import BoundedHttpProtocol
     from landbridge.serving.runtime.logging import configuration
 
     return {
         "host": settings.host,
         "port": settings.port,
-        "http": "httptools",
+        "http": BoundedHttpProtocol,
         "ws": "none",
         "lifespan": "on",
         "log_config": configuration(),
@@ -92,6 +124,5 @@ def _options(settings: ServeSettings) -> Record:
         "server_header": False,
         # addresses come from the connection, not from a header that a client can set
         "proxy_headers": False,
-        "limit_concurrency": CONNECTIONS,
         "timeout_graceful_shutdown": FAREWELL,
     }

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 
 from landbridge.config import SettingsTable
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Values
 
 
+def web_origin(text: str) -> str:
+    """An origin as browsers send it; ValueError for what no browser sends, such as a path after it."""
+    origin = text.lower()
+    if not ORIGIN.fullmatch(origin):
+        raise ValueError(f"{text!r} is no origin; write https://shop.example or http://localhost:3000")
+    # browsers leave the usual port out
+    return origin.removesuffix(":443" if origin.startswith("https") else ":80")
+
+
+def host_name(text: str) -> str:
+    """A name in lower case; ValueError for what is none, such as a URL or a name with a port."""
+    if not HOST_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no host name; write recommend.example, without scheme and port")
+    return text.lower()
+
+
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
+ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+Origin = Annotated[str, AfterValidator(web_origin)]
+HostName = Annotated[str, AfterValidator(host_name)]
+
+
 class ServeSettings(SettingsTable):
     """What can be set; times are in seconds, sizes in bytes.
 
     ``items``: a table of the items with the columns that ``where`` may name. ``events``: the event store's
-    path or URL. ``cors``: web origins whose pages may call, none by default. ``poll``: how often the run
-    folder is checked for a new model. ``timeout``: for a whole answer; ``body_timeout``: for the body to
-    arrive. ``log_users``: user ids and addresses appear in the log. ``approximate``: search large catalogues
-    by :mod:`landbridge.serving.engine.approximate`.
+    path or URL. ``cors``: web origins whose pages may call, none by default. ``allow_host``: names that the
+    server answers to beside those of this machine. ``without_key``: no key although others reach the store.
+    ``poll``: how often the run folder is checked for a new model. ``timeout``: for a whole answer;
+    ``body_timeout``: for the body to arrive. ``log_users``: user ids and addresses appear in the log.
+    ``approximate``: search large catalogues by :mod:`landbridge.serving.engine.approximate`.
     """
 
     host: str = "127.0.0.1"
@@ -29,7 +54,9 @@ class ServeSettings(SettingsTable):
     approximate: bool = False
     events: SecretStr | None = None
     api_key: SecretStr | None = None
-    cors: tuple[str, ...] = ()
+    cors: tuple[Origin, ...] = ()
+    allow_host: tuple[HostName, ...] = ()
+    without_key: bool = False
     poll: float = Field(default=2.0, gt=0)
     timeout: float = Field(default=10.0, gt=0)
     body_timeout: float = Field(default=5.0, gt=0)
@@ -46,7 +73,8 @@ def serve_settings(given: Values) -> ServeSettings:
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             raise SettingsError(unknown("setting of serve", name, ServeSettings.model_fields)) from None
-        raise SettingsError(f"--{name.replace('_', '-')}: {first['msg']}.") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"--{name.replace('_', '-')}: {message}.") from None
 
 
 def to_json(run: Path, settings: ServeSettings) -> str:
