@@ -110,10 +110,12 @@ class Spec(SettingsTable):
 def read_spec(path: Path) -> Record:
     """The tables of an experiment file."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(f"There is no experiment file {path}; check the path.") from None
-    except tomllib.TOMLDecodeError as error:
+    except IsADirectoryError:
+        raise SettingsError(f"{path} is a folder; give an experiment file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
 
 

@@ -58,6 +58,7 @@ def run(
     progress = progress or Silent()
     if out is None:
         return _run(spec, None, progress)
+    out = out.absolute()  # "." has no name
     work_dir = out.with_name(f"{out.name}.checkpoint")
     with _exclusive(work_dir, out):
         if not resume:

@@ -12,6 +12,7 @@ from landbridge.cli import options
 def command(
     sources: Annotated[list[str], typer.Argument(help="Event files, one per domain, or one table of all.")],
     users: options.Users = None,
+    column: options.Columns = None,
 ) -> None:
     """Check event files for problems before anything is trained.
 
@@ -20,5 +21,6 @@ def command(
     from landbridge import diagnose, read
     from landbridge.cli import show
 
-    findings = diagnose(read(sources if len(sources) > 1 else sources[0], users=users))
+    source = sources if len(sources) > 1 else sources[0]
+    findings = diagnose(read(source, users=users, columns=options.columns(column)))
     show.table(findings.table().select("severity", "kind", "domains", "message"))

@@ -44,6 +44,7 @@ def command(
     candidates: options.Candidates = None,
     across: options.Across = False,
     min_rating: options.MinRating = None,
+    column: options.Columns = None,
     patience: Annotated[Number, typer.Option(help="Stop after so many validations without a gain.")] = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
@@ -63,7 +64,7 @@ def command(
     from landbridge.selection.guard import decision_table
 
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating},
+        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
         # None: the option was not given, and the value of an experiment file stays
         "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
@@ -82,6 +83,7 @@ def command(
         typer.echo(budget, err=True)
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
     result = pipeline.run(wanted, out, resume=resume, progress=progress)
+    show.warn_of_placeholders(result.fitted.history)
     if result.fitted.decisions:
         show.table(decision_table(result.fitted.decisions))
     if result.evaluation is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -56,10 +57,17 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the command line. Expected errors print one sentence on standard error and exit with status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter shows its code
     try:
         app()
     except LandbridgeError as error:
         print(f"landbridge: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # a folder that cannot be made, a full disk, a file without permission
+        print(f"landbridge: Cannot use {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT, as a shell reports it

@@ -10,6 +10,10 @@ import typer
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Users = Annotated[str | None, typer.Option(help="Whether domains share their user ids: shared or local.")]
 Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="The name of a column, role=name such as user=buyer; repeatable."),
+]
 MinRating = Annotated[float | None, typer.Option(help="Ignore events with a lower rating.")]
 Split = Annotated[str | None, typer.Option(help="auto, last, latest, random, temporal, cold or none.")]
 Candidates = Annotated[int | None, typer.Option(help="Sampled negatives per test item; 0: full ranking.")]
@@ -26,3 +30,14 @@ TableFile = Annotated[Path | None, typer.Option(help="Write to this .csv, .parqu
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the method, key=value; repeatable.")
 ]
+
+
+def columns(given: list[str] | None) -> dict[str, str] | None:
+    """Role -> name of column, out of ``role=name``; DataError for another form."""
+    from landbridge.core.errors import DataError
+
+    pairs = [text.partition("=") for text in given or ()]
+    for (role, equals, name), text in zip(pairs, given or (), strict=True):
+        if not (role and equals and name):
+            raise DataError(f"{text!r} names no column. Write role=name, for example user=buyer.")
+    return {role: name for role, _, name in pairs} or None

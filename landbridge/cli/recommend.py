@@ -49,4 +49,8 @@ def _lines(path: Path) -> list[str]:
 
     if not path.is_file():
         raise DataError(f"There is no file {path} with user ids; check the path.")
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # programs of Windows begin a file with a mark
+    except UnicodeDecodeError:
+        raise DataError(f"File {path} is not UTF-8; save it as UTF-8.") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -21,7 +21,7 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="The experiment file to write, for `landbridge fit`.")],
     model: Annotated[Many, typer.Option(help="A method, as in `landbridge fit --model`; repeatable.")] = None,
-    trials: Annotated[Number, typer.Option(help="Trials per method; 20 by default.")] = None,
+    trials: Annotated[Number, typer.Option(min=1, help="Trials per method; 20 by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds of trials per method.")] = None,
     work_dir: Annotated[
         Path | None, typer.Option(help="Store the search in this folder, to resume it.")
@@ -35,6 +35,7 @@ def command(
     candidates: options.Candidates = None,
     across: options.Across = False,
     min_rating: options.MinRating = None,
+    column: options.Columns = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
 ) -> None:
@@ -54,7 +55,7 @@ def command(
         typer.echo("`--storage` is now `--work-dir`; the old name goes in 0.3.", err=True)
     fixed = dict(parse_setting(text) for text in settings or ())
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating},
+        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
         "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
         "model": {
             "name": model[0] if model else None,

@@ -261,6 +261,11 @@ def _bursts(data: MultiDomain) -> Iterator[Finding]:
         yield Finding("bursts", severity, (name,), text, {"share": share, "whole_days": daily})
 
 
+def placeholder_ids(data: MultiDomain) -> list[str]:
+    """A sentence for each vocabulary with ids that stand for a missing one, such as NaN or null."""
+    return [finding.message for finding in _ids(data) if finding.severity == "stop"]
+
+
 def _ids(data: MultiDomain) -> Iterator[Finding]:
     yield from _odd_ids("users", data.domain_names, data.users)
     for name, vocabulary in data.items.items():

@@ -13,6 +13,7 @@ from landbridge.core.errors import DataError
 from landbridge.core.types import AnyArray
 
 IdArray = AnyArray  # int64, or NumPy's variable-width StringDType
+LARGEST = 2**63 - 1
 LONGEST = len(str(-(2**63)))  # characters: int() of a longer text is slow and cannot fit in 64 bits
 
 
@@ -66,12 +67,17 @@ def as_ids(raw: Iterable[object] | IdArray) -> IdArray:
     # np.asarray([]) is float64
     if array.size == 0 and array.dtype == np.float64:
         return array.astype(np.int64)
+    if array.dtype == np.uint64 and array.size and array.max() > LARGEST:
+        # wrapped around it would be the id of another user
+        return array.astype(np.dtypes.StringDType())
     if np.issubdtype(array.dtype, np.integer):
         return array.astype(np.int64, copy=False)
     if array.dtype.kind in "UT":
         return array.astype(np.dtypes.StringDType(), copy=False)
     if array.dtype == object and all(isinstance(value, str) for value in array):
         return array.astype(np.dtypes.StringDType())
+    if array.dtype == object and all(type(value) is int for value in array):
+        return np.array([str(value) for value in array], np.dtypes.StringDType())  # some of more than 64 bits
     raise DataError(f"Ids must be all whole numbers or all strings, but a column of {array.dtype} was given.")
 
 

@@ -25,8 +25,12 @@ def prepare(spec: Spec) -> PreparedData:
     from landbridge.data.splitting.splits import with_candidates
 
     data = _read(spec)
-    if isinstance(data, MultiDomain) and spec.split.kind == "none":
-        return PreparedData(data, None)
+    if spec.split.kind == "none":
+        return PreparedData(data if isinstance(data, MultiDomain) else data.test.with_targets(), None)
+    if not isinstance(data, MultiDomain) and spec.split.kind != "auto":
+        raise SettingsError(
+            f"These data come with a split of their own: leave out split {spec.split.kind!r}, or say 'none'."
+        )
     split = _held_out(data, spec) if isinstance(data, MultiDomain) else data
     candidates = spec.split.candidates
     split = with_candidates(split, candidates, seed=spec.split.seed) if candidates else split

@@ -5,6 +5,7 @@ Shape letters: U users, I items, F factors, B queries in a batch, D domains, T t
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -161,6 +162,16 @@ class Fitted(ABC):
     @abstractmethod
     def from_state(cls, kept: StoredState) -> Fitted:
         """The object whose ``state`` was ``kept.arrays, kept.about``."""
+
+    @property
+    def known(self) -> MultiDomain:
+        """The former name of ``history``, until version 0.3."""
+        warnings.warn(
+            "Fitted.known is now Fitted.history; the old name goes in version 0.3.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.history
 
     @property
     def explains(self) -> bool:

@@ -11,6 +11,7 @@ from landbridge.data.io.parsing import parsing_errors
 if TYPE_CHECKING:
     import polars as pl
 
+DAY_MONTH = r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}"  # the order of day and month differs by country
 LATEST_SECOND = 100_000_000_000  # the year 5138: a larger number is milliseconds, not seconds
 
 
@@ -76,9 +77,8 @@ class EventTable:
         column = self.frame["time"]
         if column.dtype == pl.String:
             as_number = column.cast(pl.Float64, strict=False)
-            with parsing_errors(f"column 'time' of {self.where}"):
-                is_text = as_number.null_count() == len(column)
-                column = column.str.to_datetime(strict=False) if is_text else as_number
+            is_text = as_number.null_count() == len(column)
+            column = self._dates(column) if is_text else as_number
         if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
             column = column.dt.epoch("s")
         if not column.dtype.is_numeric():
@@ -89,14 +89,33 @@ class EventTable:
             self.raise_on_bad_rows(column.is_nan().fill_null(False), "time", "is NaN", "fill or remove it")
             # fractions of a second are dropped: times are whole seconds everywhere
             column = column.floor()
+        else:
+            # of any width: a bound of 64 bits does not fit in a narrower column
+            column = column.cast(pl.Int64, strict=False)
         self.raise_on_bad_rows(column.is_null(), "time", "is missing or no time", "fill it or remove the row")
         self.raise_on_bad_rows(
-            column.abs() >= LATEST_SECOND,
+            # not by the absolute value: the least number of 64 bits, a missing time of NumPy, has none
+            (column >= LATEST_SECOND) | (column <= -LATEST_SECOND),
             "time",
             "is no second of the next 3,000 years",
             "if these are milliseconds, divide by 1,000",
         )
         return column.cast(pl.Int64)
+
+    def _dates(self, column: pl.Series) -> pl.Series:
+        """Dates and times of day out of text; null where it is neither."""
+        import polars as pl
+
+        two_N2 = column.str.extract_groups(DAY_MONTH).struct.unnest().cast(pl.Int64, strict=False)
+        first_N, second_N = two_N2.to_series(0), two_N2.to_series(1)
+        if (first_N <= 12).any() and not (first_N > 12).any() and not (second_N > 12).any():
+            shown = column.filter(first_N <= 12)[0]
+            raise DataError(
+                f"Column 'time' of {self.where} holds {shown!r}, which can be day and month or month and "
+                "day; write dates as 2020-12-31, or give seconds."
+            )
+        with parsing_errors(f"column 'time' of {self.where}"):
+            return column.str.to_datetime(strict=False)
 
     def numbers(self, role: str) -> pl.Series | None:
         """A rating or weight column as Float64, every value finite. None without the column."""

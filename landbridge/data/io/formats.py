@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 # only files of this release have all of these columns
 AMAZON_2023 = frozenset({"user_id", "parent_asin", "timestamp"})
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+\s*$"
 ASIN = re.compile(r"[0-9B][0-9A-Z]{9}")  # Amazon's item ids have ten characters
+BEGINNING = 1 << 16  # bytes that tell how a file is written
 REVIEWER = re.compile(r"A[0-9A-Z]{9,}")
 
 Scanner: TypeAlias = "Callable[[Path | bytes], pl.LazyFrame]"
@@ -62,6 +65,8 @@ def _parquet(content: Path | bytes) -> pl.LazyFrame:
 def _json_lines(content: Path | bytes) -> pl.LazyFrame:
     import polars as pl
 
+    if _beginning(content).startswith(BYTE_ORDER_MARK):
+        content = (content if isinstance(content, bytes) else content.read_bytes())[len(BYTE_ORDER_MARK) :]
     # all rows: a field may occur for the first time late in the file
     return pl.scan_ndjson(content, infer_schema_length=None)
 
@@ -70,12 +75,24 @@ def _json_lines(content: Path | bytes) -> pl.LazyFrame:
 def _comma_separated(content: Path | bytes) -> pl.LazyFrame:
     import polars as pl
 
+    head = _beginning(content).splitlines()
+    if head and b";" in head[0] and b"," not in head[0]:
+        return _semicolon_separated(content)
     # Only Amazon's ratings have no header; their first row gives them away.
     first = pl.read_csv(content, has_header=False, n_rows=1, infer_schema=False).row(0)
     names = amazon_ratings_columns(first)
     if names is None:
         return pl.scan_csv(content, glob=False, infer_schema=False)
     return pl.scan_csv(content, has_header=False, new_columns=list(names), glob=False, infer_schema=False)
+
+
+def _semicolon_separated(content: Path | bytes) -> pl.LazyFrame:
+    """As spreadsheets write csv files where the comma is the decimal sign."""
+    import polars as pl
+
+    table = pl.scan_csv(content, separator=";", glob=False, infer_schema=False)
+    decimal = pl.all().str.contains(DECIMAL_COMMA)
+    return table.with_columns(pl.when(decimal).then(pl.all().str.replace(",", ".")).otherwise(pl.all()))
 
 
 @register_format(".tsv")
@@ -119,6 +136,24 @@ def in_seconds(frame: pl.DataFrame) -> pl.DataFrame:
     # 10**11 seconds are in the year 5138, and 10**11 milliseconds in 1973
     number = pl.col("time").cast(pl.Int64, strict=False)
     return frame.with_columns(pl.when(number >= 10**11).then(number // 1000).otherwise(number).alias("time"))
+
+
+def parts_of_folder(path: Path) -> pl.LazyFrame:
+    """The Parquet files of a folder as one table, as Spark, Dask and DuckDB write it."""
+    import polars as pl
+
+    parts = sorted(path.rglob("*.parquet"))
+    if not parts:
+        raise DataError(f"{path} is a folder without Parquet files; give a file of events.")
+    return pl.scan_parquet(parts, glob=False)
+
+
+def _beginning(content: Path | bytes) -> bytes:
+    """The first bytes of a file."""
+    if isinstance(content, bytes):
+        return content[:BEGINNING]
+    with content.open("rb") as stream:
+        return stream.read(BEGINNING)
 
 
 def _is_number(*texts: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -51,7 +52,8 @@ def read(
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
     if users is None and not isinstance(source, Mapping | list | tuple):
         users = "shared"
-    events_of = _chosen(_events_by_domain(source, columns, min_rating), domains)
+    kept = _Kept(min_rating, duplicates)
+    events_of = _chosen(_events_by_domain(source, columns, kept), domains)
     if users is None and len(events_of) == 1:
         users = "shared"
     user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users)
@@ -69,18 +71,46 @@ def read(
     )
 
 
-def _events_by_domain(
-    source: Source, columns: Mapping[str, str] | None, min_rating: float | None
-) -> dict[str, Events]:
+@dataclass(frozen=True)
+class _Kept:
+    """Which events are kept: those rated ``min_rating`` or more, of repeated pairs by ``duplicates``."""
+
+    min_rating: float | None
+    duplicates: str
+
+    def rated(self, table: EventTable) -> Bool | None:
+        """Whether each event is rated high enough, (N,); None where ratings do not matter."""
+        return None if self.min_rating is None else _rated_enough(table, self.min_rating)
+
+    def of(self, events: Events, rated_N: Bool | None, where: str) -> Events:
+        """The events that are kept; DataError where there is none. Pairs are merged later."""
+        if rated_N is None:
+            return events
+        # a rating that was lowered later is no liked item: the last rating of a pair decides
+        kept_N = rated_N & _last_of_pair(events) if self.duplicates == "last" else rated_N
+        return events.take(_not_empty(kept_N, where))
+
+
+def _last_of_pair(events: Events) -> Bool:
+    """Whether an event is the last of its user and item, by time, else by position, (N,)."""
+    key_N = events.user.idx.astype(np.int64) * len(events.item.ids) + events.item.idx
+    time_N = np.zeros(len(key_N), np.int64) if events.time is None else events.time
+    order_N = np.lexsort((time_N, key_N))  # stable: of equal times the later position is the last
+    last_N = np.zeros(len(key_N), bool)
+    last_N[order_N] = np.append(np.diff(key_N[order_N]) != 0, True)[: len(key_N)]
+    return last_N
+
+
+def _events_by_domain(source: Source, columns: Mapping[str, str] | None, kept: _Kept) -> dict[str, Events]:
     if isinstance(source, list | tuple):
         source = _by_stem(source)
     if not isinstance(source, Mapping):
-        return _one_table(source, columns, min_rating)
+        return _one_table(source, columns, kept)
     if not source:
         raise DataError("No table was given; give at least one file or frame.")
     roles = [role for role in tables.ROLES if role != "domain"]
     return {
-        str(name): _events(_load(table, columns, roles, _where(table, name)), min_rating)
+        str(name): _events(_load(table, columns, roles, _where(table, name)), kept)
         for name, table in source.items()
     }
 
@@ -96,19 +126,20 @@ def _by_stem(paths: Sequence[Source]) -> dict[str, Source]:
     return named
 
 
-def _one_table(
-    source: Source, columns: Mapping[str, str] | None, min_rating: float | None
-) -> dict[str, Events]:
+def _one_table(source: Source, columns: Mapping[str, str] | None, kept: _Kept) -> dict[str, Events]:
     table = _load(source, columns, list(tables.ROLES), _where(source, "the table"))
     if "domain" not in table:
-        return {_stem(source) if tables.is_path(source) else "events": _events(table, min_rating)}
+        return {_stem(source) if tables.is_path(source) else "events": _events(table, kept)}
     domain = EncodedColumn.of(table.ids("domain"))
-    kept_N = np.ones(len(table), bool) if min_rating is None else _rated_enough(table, min_rating)
     # encoded once for all domains: each then takes its rows and the ids that occur there
-    events = _events(table, None)
-    masks = {str(name): kept_N & (domain.idx == code) for code, name in enumerate(domain.ids)}
+    events, rated_N = _events_of(table), kept.rated(table)
+    masks = {str(name): domain.idx == code for code, name in enumerate(domain.ids)}
     return {
-        name: events.take(_not_empty(mask_N, f"domain {name!r} of {table.where}"))
+        name: kept.of(
+            events.take(mask_N),
+            None if rated_N is None else rated_N[mask_N],
+            f"domain {name!r} of {table.where}",
+        )
         for name, mask_N in masks.items()
     }
 
@@ -119,14 +150,20 @@ def _load(source: Source, columns: Mapping[str, str] | None, roles: Iterable[str
         if role not in table:
             usual = ", ".join(tables.ROLES[role][:4])
             raise DataError(
-                f"No {role} column in {where} (usual names: {usual}); say columns={{'{role}': ...}}."
+                f"No {role} column in {where} (usual names: {usual}); name it with "
+                f"columns={{'{role}': ...}} or --column {role}=NAME."
             )
     if not len(table):
         raise DataError(f"There are no events in {where}; give at least one row.")
     return table
 
 
-def _events(table: EventTable, min_rating: float | None) -> Events:
+def _events(table: EventTable, kept: _Kept) -> Events:
+    return kept.of(_events_of(table), kept.rated(table), table.where)
+
+
+def _events_of(table: EventTable) -> Events:
+    """All events of a table."""
     time, weight = table.seconds(), table.numbers("weight")
     if weight is not None:
         weight = weight.cast(_float32())
@@ -136,16 +173,13 @@ def _events(table: EventTable, min_rating: float | None) -> Events:
             "is not positive and finite",
             "leave out events that count for nothing",
         )
-    events = Events(
+    return Events(
         EncodedColumn.of(table.ids("user")),
         EncodedColumn.of(table.ids("item")),
         None if time is None else time.to_numpy(),
         None if weight is None else weight.to_numpy(),
         table.text("title") if "title" in table else None,
     )
-    if min_rating is None:
-        return events
-    return events.take(_not_empty(_rated_enough(table, min_rating), table.where))
 
 
 def _rated_enough(table: EventTable, min_rating: float) -> Bool:
@@ -153,7 +187,7 @@ def _rated_enough(table: EventTable, min_rating: float) -> Bool:
     if rating is None:
         raise DataError(
             f"min_rating is set but {table.where} has no rating column; "
-            "say which with columns={'rating': ...}."
+            "name it with columns={'rating': ...} or --column rating=NAME."
         )
     return np.asarray((rating >= min_rating).to_numpy())
 

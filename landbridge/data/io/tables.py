@@ -112,6 +112,8 @@ def _choose(names: list[str], columns: Mapping[str, str], where: str) -> dict[st
 
 
 def _scan(path: Path) -> pl.LazyFrame:
+    if path.is_dir():
+        return formats.parts_of_folder(path)
     if not path.is_file():
         raise DataError(f"There is no file {path}; check the path.")
     packed = path.suffix.lower() == ".gz"

@@ -92,6 +92,8 @@ def _by_link(ids_of: Mapping[str, pl.Series], source: object) -> dict[str, pl.Se
 
 
 def _link_column(table: pl.DataFrame, name: str, event_ids: pl.Series) -> pl.Series:
+    import polars as pl
+
     where = f"the link table's column {name!r}"
     filled = EventTable(table.select(user=name).drop_nulls(), where).ids("user")
     if filled.is_duplicated().any():
@@ -99,7 +101,9 @@ def _link_column(table: pl.DataFrame, name: str, event_ids: pl.Series) -> pl.Ser
         raise DataError(f"In {where} id {twice!r} occurs twice; keep one row per user.")
     # not strict: ids that do not convert become null, and are reported below
     column = table[name].cast(event_ids.dtype, strict=False)
-    if column.null_count() > table[name].null_count():
+    # text that is no canonical number, such as 007, is not the number that it converts to
+    as_text = filled.dtype == pl.String and event_ids.dtype != pl.String
+    if as_text or column.null_count() > table[name].null_count():
         raise DataError(
             f"In {where} some ids are no {event_ids.dtype} as in the events; give the same kind of ids."
         )

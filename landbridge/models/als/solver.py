@@ -28,11 +28,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
+from landbridge.core.errors import DivergenceError
 from landbridge.core.types import Float32, Float64, Int64, Ragged
 
 BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
@@ -144,10 +146,24 @@ def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int, out_RF: Floa
 
 def basis(factors_RF: Float32, threads: int) -> Basis:
     """The eigenbasis of the Gramian of an embedding matrix, and the embeddings in that basis, Eq. (2)."""
-    spectrum_F, rotation_FF = np.linalg.eigh(gramian(factors_RF, threads))
+    with singular_systems():
+        spectrum_F, rotation_FF = np.linalg.eigh(gramian(factors_RF, threads))
     rotation_FF = np.ascontiguousarray(rotation_FF, np.float32)
     # rounding can leave an eigenvalue just below 0, and D must be positive
     return Basis(rotation_FF, np.maximum(spectrum_F, 0), rotate(factors_RF, rotation_FF, threads))  # Eq. (2)
+
+
+@contextmanager
+def singular_systems() -> Iterator[None]:
+    """DivergenceError for a system that float32 cannot solve."""
+    try:
+        yield
+    # SystemError: what is raised in a parallel kernel
+    except (np.linalg.LinAlgError, SystemError) as error:
+        raise DivergenceError(
+            "ALS met a system that it cannot solve in single precision: the weights of events differ too "
+            "much or the penalty is too small; take the logarithm of the weights, or raise reg."
+        ) from error
 
 
 def solve(
@@ -173,22 +189,23 @@ def solve(
     steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from
     none_RF = np.empty((0, n_factors), np.float32)
     solved_RF = np.empty((len(counts_R), n_factors), np.float32) if options.out_RF is None else options.out_RF
-    solve_rows(
-        rows.offsets,
-        rows.columns,
-        NO_WEIGHT if rows.weight is None else rows.weight,
-        fixed.rotated_IF,
-        (alpha0 * fixed.spectrum_F).astype(np.float32),
-        ridge_R,
-        none_RF if pull_RF is None else pull_RF,
-        none_RF if start_RF is None else start_RF,
-        _even_chunks(counts_R, n_factors, steps_from),
-        int(counts_R[counts_R < long_from].max(initial=0)),
-        long_from,
-        steps_from,
-        np.float32(solver.tolerance),
-        solved_RF,
-    )
+    with singular_systems():
+        solve_rows(
+            rows.offsets,
+            rows.columns,
+            NO_WEIGHT if rows.weight is None else rows.weight,
+            fixed.rotated_IF,
+            (alpha0 * fixed.spectrum_F).astype(np.float32),
+            ridge_R,
+            none_RF if pull_RF is None else pull_RF,
+            none_RF if start_RF is None else start_RF,
+            _even_chunks(counts_R, n_factors, steps_from),
+            int(counts_R[counts_R < long_from].max(initial=0)),
+            long_from,
+            steps_from,
+            np.float32(solver.tolerance),
+            solved_RF,
+        )
     return solved_RF
 
 

@@ -1,0 +1,111 @@
+"""Files as other programs write them: each is read as it was meant, or refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import landbridge as lb
+from landbridge.core.errors import DataError
+
+SECONDS = [1_704_067_200, 1_704_067_300]
+
+
+def of_times(times: object) -> lb.MultiDomain:
+    return lb.read(pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "time": times}))
+
+
+@pytest.mark.parametrize("dtype", [pl.Int32, pl.UInt32, pl.Int64, pl.UInt64, pl.Float64])
+def test_seconds_of_any_width_are_read(dtype: type[pl.DataType]) -> None:
+    assert of_times(pl.Series(SECONDS, dtype=dtype))["events"].time.tolist() == SECONDS
+
+
+@pytest.mark.parametrize("odd", [np.iinfo(np.int64).min, -(10**11), 10**11, 1_704_067_200_000])
+def test_missing_times_of_numpy_and_milliseconds_are_no_seconds(odd: int) -> None:
+    with pytest.raises(DataError, match="is no second of the next 3,000 years in row 2"):
+        of_times([SECONDS[0], odd])
+
+
+@pytest.mark.parametrize("dates", [["01/02/2020", "02/01/2020"], ["1.2.2020", "3.4.2020"]])
+def test_dates_that_can_be_read_both_ways_are_refused(dates: list[str]) -> None:
+    with pytest.raises(DataError, match="day and month or month and day"):
+        of_times(dates)
+
+
+@pytest.mark.parametrize("dates", [["2020-02-01", "2020-12-31"], ["31/01/2020", "02/01/2020"]])
+def test_dates_that_can_be_read_one_way_are_read(dates: list[str]) -> None:
+    first, second = of_times(dates)["events"].time.tolist()
+    assert first % 86_400 == second % 86_400 == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 5)), min_size=1, max_size=30))
+def test_with_a_least_rating_the_last_rating_of_a_pair_decides(rows: list[tuple[int, int, int]]) -> None:
+    last = {(user, item): rating for user, item, rating in rows}
+    liked = {pair for pair, rating in last.items() if rating >= 4}
+    frame = pl.DataFrame(rows, schema=["user", "item", "rating"], orient="row")
+    if not liked:
+        with pytest.raises(DataError, match="reaches min_rating"):
+            lb.read(frame, min_rating=4)
+        return
+    data = lb.read(frame, min_rating=4)
+    events = data["events"]
+    users, items = data.users.ids[events.user_idx], data.items["events"].ids[events.item_idx]
+    assert set(zip(users.tolist(), items.tolist(), strict=True)) == liked
+
+
+def test_a_number_of_more_than_64_bits_is_no_other_id() -> None:
+    frame = pl.DataFrame({"user": [-1, 4, 8], "item": [1, 2, 3]})
+    model = lb.Popularity().fit(lb.read(frame))
+    for unknown in (2**64 - 1, 2**63, 2**70):
+        with pytest.raises(DataError, match=f"knows no user .*{unknown}"):
+            lb.recommend(model, "events", [unknown])
+
+
+def test_007_in_a_link_table_is_not_7() -> None:
+    tables = {
+        name: pl.DataFrame({"user": ids, "item": [1, 2]}) for name, ids in {"a": [1, 7], "b": [1, 2]}.items()
+    }
+    link = pl.DataFrame({"a": ["007", "1"], "b": ["2", "1"]})
+    with pytest.raises(DataError, match="give the same kind of ids"):
+        lb.read(tables, users={"link": link})
+
+
+def test_semicolons_and_decimal_commas(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("user_id;item_id;rating;title\n1;2;3,5;Up, down\n3;4;4,5;1,5 hours\n")
+    data = lb.read(path, min_rating=4)
+    assert data.users.ids.tolist() == [3]
+    assert data.titles["x"].tolist() == ["1,5 hours"]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_mark_at_the_beginning_is_no_data(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{suffix}"
+    frame = pl.DataFrame({"user": [1, 2], "item": [3, 4]})
+    content = frame.write_ndjson() if suffix == "jsonl" else frame.write_csv()
+    path.write_bytes(b"\xef\xbb\xbf" + content.encode())
+    assert lb.read(path).users.ids.tolist() == [1, 2]
+
+
+def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
+    folder = tmp_path / "events.parquet"
+    (folder / "day=2").mkdir(parents=True)
+    for place, user in (("part-0.parquet", 1), ("day=2/part-0.parquet", 2)):
+        pl.DataFrame({"user": [user], "item": [5]}).write_parquet(folder / place)
+    assert lb.read(folder).users.ids.tolist() == [1, 2]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is a folder without Parquet files"):
+        lb.read(tmp_path / "empty")
+
+
+def test_a_text_is_no_list_of_users_or_items() -> None:
+    model = lb.Popularity().fit(lb.read(pl.DataFrame({"user": [5, 7], "item": [1, 2]})))
+    with pytest.raises(DataError, match=r"give a list of ids, such as \['57'\]"):
+        lb.recommend(model, "events", "57")
+    with pytest.raises(DataError, match="give a list of ids"):
+        lb.fold_in(model, {"events": "12"}, "events")
