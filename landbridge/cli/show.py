@@ -24,7 +24,7 @@ def answer(frame: pl.DataFrame, *, json: bool = False, out: Path | None = None) 
     if out is not None:
         _to_file(frame, out)
     elif json:
-        # JSON is UTF-8, whatever the terminal is
+        # JSON is UTF-8 on every terminal
         typer.echo(frame.write_ndjson().encode(), nl=False)
     else:
         table(frame)

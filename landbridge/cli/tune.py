@@ -21,7 +21,7 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="The experiment file to write, for `landbridge fit`.")],
     model: Annotated[Many, typer.Option(help="A method, as in `landbridge fit --model`; repeatable.")] = None,
-    trials: Annotated[Number, typer.Option(min=1, help="Trials per method; 20 by default.")] = None,
+    trials: Annotated[Number, typer.Option(help="Trials per method; 20 by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds of trials per method.")] = None,
     work_dir: Annotated[
         Path | None, typer.Option(help="Store the search in this folder, to resume it.")
@@ -48,9 +48,12 @@ def command(
     """
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, read_spec, validated_spec
+    from landbridge.core.errors import SettingsError
     from landbridge.core.progress import Terminal
     from landbridge.selection.compare_methods import compare_methods
 
+    if trials == 0:
+        raise SettingsError("A search needs 1 trial or more, not 0.")
     if storage is not None:
         typer.echo("`--storage` is now `--work-dir`; the old name goes in 0.3.", err=True)
     fixed = dict(parse_setting(text) for text in settings or ())
