@@ -203,8 +203,9 @@ def parts(work: Work, liked: list[Work]) -> list[dict[str, Any]]:
 
 
 def reasons(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The works that speak most for another."""
-    return [part for part in found if part["item"] is not None and part["value"] > 0][:3]
+    """The works that speak most for another, and popularity."""
+    speaking = [part for part in found if part["item"] is not None and part["value"] > 0][:3]
+    return [part for part in found if part in speaking or part["item"] is None]
 
 
 def listed(work: Work, score: float) -> dict[str, Any]:

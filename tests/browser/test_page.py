@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from browser import stand_in
@@ -45,8 +48,62 @@ def test_three_clicks_lead_to_lists_and_reasons_in_every_domain(opened: Opened, 
     assert reason.inner_text().startswith("because you liked")
     assert "The Sea Hawk" in reason.inner_text()
     assert "(films)" in reason.inner_text()  # said to those who do not see the shape
-    assert domain_list(page, "music").locator(".strip span").count() == 1  # all of it is drawn from films
-    assert domain_list(page, "music").locator(".sources .unseen").inner_text() == "from 100 % films"
+    assert strip(page, "music") == shares(shown, "music", liked)
+    said = domain_list(page, "music").locator(".sources .unseen").inner_text()
+    assert re.fullmatch(r"from \d+ % films and \d+ % popularity", said)
+
+
+def strip(page: Any, domain: str) -> dict[str, float]:
+    """What the line over a list shows: the colour of a catalogue, none for popularity -> share."""
+    pieces = domain_list(page, domain).locator(".strip span")
+    read = "all => all.map(each => [each.className, Number(each.style.getPropertyValue('--share'))])"
+    return dict(pieces.evaluate_all(read))
+
+
+def shares(shown: World, domain: str, liked: list[dict[str, Any]]) -> Any:
+    """The same from the parts of the scores, where no more than three events are liked, all of films."""
+    best = Routes(shown).recommend({"domains": [domain], "events": liked, "k": 8})["items"]
+    explained = [Routes(shown).explain({**item, "events": liked})["parts"] for item in best]
+    popular = sum(part["value"] for parts in explained for part in parts if part["item"] is None)
+    total = sum(item["score"] for item in best)
+    found = {"hue-0": 1 - popular / total, "hue-none": popular / total}
+    return pytest.approx(found, abs=1e-4)
+
+
+def test_a_list_of_popular_things_says_so(opened: Opened, shown: World) -> None:
+    """Where most of a score is popularity, neither the line nor the strip says that a liked item made it."""
+    shown.works = tuple(replace(work, events=100 * work.events) for work in shown.works)
+    page = settled(opened())
+    like(page, "Captain Blood")
+    lines = domain_list(page, "books").locator(".reason .line").all_inner_texts()
+    assert lines
+    for line in lines:
+        assert line.startswith(("mostly popular in this domain; you liked", "popular in this domain"))
+    assert strip(page, "books")["hue-none"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("because", "score", "grey"),
+    [
+        ([("films", "f1", 0.6), ("books", None, 0.4)], 1.0, 0.4),
+        ([("films", "f1", 0.2), ("books", None, 0.4)], 1.0, 0.4),  # events that are not named count, too
+        ([("films", "f1", 0.9), ("books", None, 0.3)], 1.0, 0.25),  # something speaks against the item
+        ([("films", "f1", 0.5)], -3.0, 0.0),  # log-odds
+        ([("books", None, 0.5)], 0.5, 1.0),
+        ([], 0.5, 1.0),
+    ],
+)
+def test_the_share_that_no_event_explains(
+    opened: Opened, because: list[tuple[str, Any, float]], score: float, grey: float
+) -> None:
+    page = opened()
+    script = """async ([because, score]) => {
+      const { split } = await import('./explanation.js');
+      const { events, rest } = split(because, score);
+      return rest / (rest + events.reduce((total, [, value]) => total + value, 0));
+    }"""
+    parts = [{"domain": domain, "item": item, "value": value} for domain, item, value in because]
+    assert page.evaluate(script, [parts, score]) == pytest.approx(grey)
 
 
 def test_clicks_in_quick_succession_are_one_request_per_list(opened: Opened, shown: World) -> None:
@@ -160,6 +217,8 @@ def test_a_shared_address_shows_titles_to_another_user(opened: Opened, shown: Wo
     like(page, "Captain Blood", "Lord Jim")
     other = settled(opened(page.url.partition("/#")[2].join(("#", ""))))
     assert liked_titles(other) == ["Captain Blood (1924)", "Lord Jim"]
+    signs = other.locator(".liked-item > svg").evaluate_all("all => all.map(e => e.classList[1])")
+    assert signs == ["hue-0", "hue-1"]
     assert listed(other, "music") == listed(page, "music")
 
 
@@ -176,6 +235,32 @@ def test_what_the_address_says_is_read_as_it_was_written(opened: Opened) -> None
         found, given = page.evaluate(trip, [user, liked])
         given["query"]["user"] = user.strip()
         assert found == given
+
+
+@pytest.mark.parametrize(
+    "hash_",
+    [
+        "tab=constructor", "tab=__proto__", "tab=", "user=", "user=%20", "like.=x", "like.films=", "like.",
+        "%", "%zz=%e2", "=", "&&", "like.films", "user=a&user=b&tab=toString",
+    ],
+)  # fmt: skip
+def test_any_address_shows_the_lists(opened: Opened, hash_: str) -> None:
+    page = settled(opened(f"#{hash_}"))
+    assert page.get_by_role("tabpanel", name="Try it").is_visible()
+    assert len(listed(page, "films")) == 8
+    assert page.locator(".error:visible").count() == 0
+
+
+def test_an_address_of_what_is_not_there_is_one_sentence(opened: Opened, shown: World) -> None:
+    shown.status = lambda path, given: 422 if given.get("events") else 200
+    page = opened("#like.shoes=boot")
+    page.locator("#failed .error").wait_for()
+    assert page.locator(".error:visible").count() == 1
+    assert liked_titles(page) == ["boot"]
+    page.get_by_role("button", name="Remove boot").click()
+    settled(page)
+    assert len(listed(page, "films")) == 8
+    assert page.locator(".error:visible").count() == 0
 
 
 def test_enter_waits_for_what_was_typed(opened: Opened, shown: World) -> None:

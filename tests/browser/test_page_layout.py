@@ -107,6 +107,17 @@ def test_it_fits(opened: Opened, width: int, tab: str) -> None:
     fits(page)
 
 
+@pytest.mark.parametrize("size", [(360, 640), (390, 664), (412, 732)])
+@pytest.mark.parametrize("liked", [(), (0, 5, 7, 17)], ids=["none", "four"])
+def test_the_first_recommendation_is_on_the_first_screen_of_a_phone(
+    opened: Opened, size: tuple[int, int], liked: tuple[int, ...]
+) -> None:
+    page = settled(opened("#" + "&".join(f"like.films=f{place}" for place in liked), size=size))
+    row = page.locator(".row").first.bounding_box()
+    assert row["y"] + row["height"] <= size[1]
+    fits(page)
+
+
 def test_nothing_jumps(opened: Opened, shown: World) -> None:
     """Lists keep their places while they load and when they change."""
     go_on = threading.Event()

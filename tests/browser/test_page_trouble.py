@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 from browser.stand_in import HOSTILE, Routes, World
-from browser.steps import Opened, domain_list, events, expected, fits, like, listed, settled
+from browser.steps import (
+    DOMAINS,
+    Opened,
+    domain_list,
+    events,
+    expect,
+    expected,
+    fits,
+    like,
+    listed,
+    settled,
+)
 
 
 def test_a_late_answer_to_an_old_question_is_dropped(opened: Opened, shown: World) -> None:
@@ -59,7 +70,7 @@ def test_a_failure_is_one_sentence_where_it_happens(opened: Opened, shown: World
     assert page.locator(".error").count() == 1
     shown.status = lambda path, given: 422 if path == "/v1/explain" else 200
     said.get_by_role("button", name="Try again").click()
-    domain_list(page, "books").locator(".pick").first.wait_for()
+    settled(page)
     assert listed(page, "books") == expected(shown, "books", events=events(shown, "Twenty Thousand"))
     domain_list(page, "books").locator("button.reason").first.click()
     page.locator(".bars .error").wait_for()
@@ -77,7 +88,43 @@ def test_what_all_lists_fail_with_is_said_once(opened: Opened, shown: World) -> 
     assert page.locator(".error:visible").count() == 1
     shown.status = lambda path, given: 200
     page.get_by_role("button", name="Try again").click()
-    domain_list(page, "books").locator(".pick").first.wait_for()
+    expect(page.locator(".error")).to_have_count(0)
+
+
+def test_lists_stay_dimmed_while_the_server_is_gone_and_come_back(opened: Opened, shown: World) -> None:
+    page = settled(opened())
+    before = {domain: listed(page, domain) for domain in DOMAINS}
+    shown.status = lambda path, given: 503
+    page.locator(".pick").first.click()
+    page.locator("#failed .error").wait_for()
+    assert {domain: listed(page, domain) for domain in DOMAINS} == before
+    rows = page.locator(".domain-list .rows")
+    assert [row.is_visible() for row in rows.all()] == [True] * 3
+    expect(rows.first).to_have_css("opacity", "0.45")
+    shown.status = lambda path, given: 200
+    expect(page.locator(".stale")).to_have_count(0)  # without a click
+    assert listed(page, "books") == expected(shown, "books", events=events(shown, "Twenty Thousand"))
+    assert page.locator(".error").count() == 0
+    expect(rows.first).to_have_css("opacity", "1")
+
+
+def test_a_list_that_fails_alone_keeps_its_rows(opened: Opened, shown: World) -> None:
+    page = settled(opened())
+    before = listed(page, "books")
+    shown.status = lambda path, given: 503 if given.get("domains") == ["books"] else 200
+    page.locator(".pick").first.click()
+    domain_list(page, "books").locator(".error").wait_for()
+    assert listed(page, "books") == before
+    shown.status = lambda path, given: 200
+    expect(page.locator(".stale")).to_have_count(0)
+
+
+def test_a_page_that_finds_no_server_begins_when_there_is_one(opened: Opened, shown: World) -> None:
+    shown.status = lambda path, given: 502
+    page = opened()
+    page.locator("#failed .error").wait_for()
+    shown.status = lambda path, given: 200
+    settled(page)
     assert page.locator(".error").count() == 0
 
 
@@ -107,6 +154,53 @@ def test_a_server_that_wants_a_key(opened: Opened, shown: World) -> None:
     assert not field.is_visible()
     page.reload()
     assert listed(settled(page), "films")
+
+
+@pytest.mark.parametrize("typed", ["ключ", "🔑", "a\u2028b", "sesame\u200b"])
+def test_a_key_that_no_header_can_carry_is_refused_in_one_sentence(
+    opened: Opened, shown: World, typed: str
+) -> None:
+    shown.key = "sesame"
+    page = opened()
+    field = page.get_by_label("This server wants a key.")
+    field.fill(typed)
+    page.keyboard.press("Enter")
+    page.get_by_text("type it again").wait_for()
+    assert field.is_visible()
+    field.fill("sesame")
+    page.keyboard.press("Enter")
+    settled(page)
+    assert not field.is_visible()
+
+
+def test_what_the_tab_keeps_may_be_anything(opened: Opened) -> None:
+    page = settled(opened())
+    for kept in ("5", "{", "[[1]]", "null", '"x"', "[1]"):
+        page.evaluate("kept => sessionStorage.setItem('landbridge-names', kept)", kept)
+        page.evaluate("sessionStorage.setItem('landbridge-key', 'ключ')")
+        page.reload()
+        assert listed(settled(page), "films")
+
+
+LONG = "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb (1963)"
+
+
+@pytest.mark.parametrize("title", [LONG, "x" * 300, "\u202e" + LONG, "a\u0301" * 200], ids=range(4))
+@pytest.mark.parametrize("width", [360, 1060, 1280, 1600])
+def test_a_long_title_stays_in_its_column(opened: Opened, shown: World, width: int, title: str) -> None:
+    shown.works = tuple(replace(work, title=f"{title} {place}") for place, work in enumerate(shown.works))
+    page = settled(opened(size=(width, 900)))
+    page.locator(".pick").first.click()
+    settled(page)
+    fits(page)
+    across = """each => [...document.querySelectorAll(each)].map(e => e.getBoundingClientRect())
+        .map(box => [box.left, box.right, box.height])"""
+    for name in (".pick .title", ".liked-item"):
+        assert all(0 <= left < right <= width for left, right, _ in page.evaluate(across, name))
+    assert all(height < 50 for _, _, height in page.evaluate(across, ".pick .title"))  # two lines
+    if width > 1056:  # two columns
+        ((_, end, _),), ((begin, _, _),) = (page.evaluate(across, name) for name in ("#search", "#lists"))
+        assert end < begin
 
 
 def test_another_model_is_noticed(opened: Opened, shown: World) -> None:

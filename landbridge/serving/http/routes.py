@@ -199,7 +199,7 @@ def _with_reasons(service: Service, query: Request, answer: Recommendations) -> 
 def _reasons(
     service: Service, query: Request, items: Sequence[RecommendationList]
 ) -> Mapping[tuple[str, Id], list[Contribution]]:
-    """The events that speak most for each item; none where scores do not split by events."""
+    """What speaks for each item; nothing where scores do not split by events."""
     reasons: dict[tuple[str, Id], list[Contribution]] = defaultdict(list)
     with suppress(DataError):
         for domain in {item.domain for item in items}:
@@ -207,6 +207,13 @@ def _reasons(
             for item, explained in zip(
                 own, service.explain_all(domain, own, query.user, query.events), strict=True
             ):
-                speaking = [part for part in explained.parts if part.item is not None and part.value > 0]
-                reasons[domain, item] = speaking[:REASONS]
+                reasons[domain, item] = _speaking(explained.parts)
     return reasons
+
+
+def _speaking(parts: Sequence[Contribution]) -> list[Contribution]:
+    """The events that speak most for an item, and what no event explains, such as popularity: without it a
+    list would give the credit for a popular item to the user's events."""
+    positive = [part for part in parts if part.value > 0]
+    events = [part for part in positive if part.item is not None][:REASONS]
+    return [part for part in positive if part.item is None or part in events]

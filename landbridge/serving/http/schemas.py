@@ -227,7 +227,8 @@ class Reason(BaseModel):
 
 
 class ListedWithReasons(Listed):
-    """An item of a list and, where requested, up to three events that speak for it."""
+    """An item of a list and, where requested, what speaks for it: up to three events, and what no event
+    explains, such as popularity, without an item."""
 
     because: list[Reason] | None = None
 

@@ -9,13 +9,32 @@ import { signed, some } from "./format.js";
 
 const SHOWN = 8; // parts; what is left is one more
 const REASONS = 2;
+const MOST = 0.5; // of a score
 
 const hasItem = (part) => part.item !== null && part.item !== undefined;
+const sum = (parts) => parts.reduce((total, part) => total + part.value, 0);
 
-/** The line: because you liked …; null where nothing is said. */
-export function reason(because) {
-  const helped = (because ?? []).filter((part) => hasItem(part) && part.value > 0).slice(0, REASONS);
-  return helped.length ? ["because you liked ", ...helped.flatMap(mention)] : null;
+/** A score in two: {events: [[domain, value]], rest}, the rest being popularity and what no event explains. A list
+ *  names only the events that count most; they stand for the others. */
+export function split(because, score) {
+  const helped = (because ?? []).filter((part) => part.value > 0);
+  const named = helped.filter(hasItem);
+  const all = Math.max(score, sum(helped));
+  const rest = named.length ? sum(helped) - sum(named) : all;
+  const scale = named.length ? (all - rest) / sum(named) : 0;
+  return { events: named.map((part) => [part.domain, part.value * scale]), rest };
+}
+
+/** The line: because you liked …, or that most of the score is popularity; null where nothing is said. */
+export function reason({ because, score }) {
+  const helped = (because ?? []).filter((part) => part.value > 0);
+  const liked = helped.filter(hasItem).slice(0, REASONS).flatMap(mention);
+  const other = helped.find((part) => !hasItem(part));
+  const { rest } = split(because, score);
+  if (other && rest > MOST * Math.max(score, sum(helped))) {
+    return [liked.length ? `mostly ${other.title}; you liked ` : other.title, ...liked];
+  }
+  return liked.length ? ["because you liked ", ...liked] : null;
 }
 
 function mention(part, place) {
@@ -54,8 +73,7 @@ function drawn({ score, exact, parts }) {
 }
 
 function others(parts) {
-  const value = parts.reduce((sum, part) => sum + part.value, 0);
-  return { domain: null, item: null, title: some(parts.length, "more event"), value };
+  return { domain: null, item: null, title: some(parts.length, "more event"), value: sum(parts) };
 }
 
 function bar(part, share) {

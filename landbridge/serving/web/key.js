@@ -3,18 +3,31 @@
 import { byId } from "./dom.js";
 
 const KEY = "landbridge-key";
+const UNFIT = "A key holds letters, digits and signs of ASCII or Latin-1 only; type it again.";
+const headersOf = (text) => (text ? { "x-api-key": text } : {});
 let key = kept();
 
 function kept() {
   try {
-    return sessionStorage.getItem(KEY);
+    const text = sessionStorage.getItem(KEY);
+    return isFit(text) ? text : null;
   } catch {
     return null;
   }
 }
 
+/** Whether a header can carry the text: the browser knows. */
+function isFit(text) {
+  try {
+    new Headers(headersOf(text));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The headers that carry the key. */
-export const keyHeaders = () => (key ? { "x-api-key": key } : {});
+export const keyHeaders = () => headersOf(key);
 
 /** Show the field. */
 export function wantKey() {
@@ -25,7 +38,10 @@ export function wantKey() {
 export function keyField(again) {
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    key = byId("key").value.trim();
+    const given = byId("key").value.trim();
+    byId("key-note").textContent = isFit(given) ? "" : UNFIT;
+    if (!isFit(given)) return;
+    key = given;
     byId("key-form").hidden = true;
     try {
       sessionStorage.setItem(KEY, key);

@@ -12,7 +12,7 @@ export function likedItemList({ remove, forget }) {
   const list = byId("liked-items");
 
   function likedItem(sign, name, from, drop) {
-    const label = el("span", { class: "name" }, name, from ? unseen(` (${from})`) : null);
+    const label = el("span", { class: "name", title: name }, name, from ? unseen(` (${from})`) : null);
     const button = el(
       "button",
       { type: "button", class: "drop", title: `Remove ${name}`, onclick: () => take(button, drop) },
@@ -44,4 +44,5 @@ export function likedItemList({ remove, forget }) {
   return { show };
 }
 
-const drawn = (items) => items.map((each) => each.textContent).join("\n");
+// with the signs: catalogues may become known after the query was shown
+const drawn = (items) => items.map((each) => each.outerHTML).join("\n");

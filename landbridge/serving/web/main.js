@@ -12,17 +12,22 @@ import { called, isEmpty, liking, likes, EMPTY_QUERY, read, without, written } f
 import { popularEverywhere } from "./popular.js";
 import { searchField } from "./search.js";
 import { RecommendationList } from "./recommendation_list.js";
+import { retrying } from "./retry.js";
 import { tabs } from "./tabs.js";
 import { some } from "./format.js";
 
 const PAUSE = 90; // milliseconds in which several clicks become one request per list
-const STRIPS = "The coloured line of each list shows which catalogues it is drawn from.";
+const STRIPS = "The coloured line of each list shows which catalogues it is drawn from; grey is popularity.";
 const NOTHING = { show() {}, hide() {} };
 
 let { query, tab } = read(location.hash);
 let lists = [];
 
-const views = { try: NOTHING, model: modelView(byId("model")), health: healthView(byId("health")) };
+const views = new Map([
+  ["try", NOTHING],
+  ["model", modelView(byId("model"))],
+  ["health", healthView(byId("health"))],
+]);
 const likedItems = likedItemList({ remove: (thing) => go(without(query, thing)), forget: () => go(called(query, null)) });
 const select = tabs(document.querySelector("[role=tablist]"), (name) => {
   turn(name);
@@ -43,9 +48,9 @@ function go(next) {
 }
 
 function turn(name) {
-  views[tab]?.hide(); // an address may name a tab that does not exist
+  views.get(tab)?.hide(); // an address may name a tab that does not exist
   tab = select(name);
-  views[tab].show();
+  views.get(tab).show();
 }
 
 function show() {
@@ -59,6 +64,9 @@ function show() {
 }
 
 const refreshSoon = debounced(refresh, PAUSE);
+const refreshAgain = retrying(refresh);
+const startAgain = retrying(start);
+let failure = null; // what was said last
 
 async function refresh() {
   if (!lists.length) return;
@@ -68,9 +76,14 @@ async function refresh() {
   likedItems.show(query); // titles may have been learned
   byId("user-note").textContent = noteOn(answers);
   const error = commonError(answers);
-  byId("domain-lists").hidden = error !== null;
+  byId("domain-lists").classList.toggle("failed-alike", error !== null);
   byId("failed").replaceChildren(...(error ? [complaint(error, refresh)] : []));
-  say(error ? error.message : `The lists of ${some(answers.length, "catalogue")} have changed.`);
+  if (answers.some((answer) => answer instanceof AskError && !answer.lasting)) refreshAgain.later();
+  else refreshAgain.done();
+  const sentence = error?.message ?? null;
+  if (sentence === null) say(`The lists of ${some(answers.length, "catalogue")} have changed.`);
+  else if (sentence !== failure) say(sentence); // once, however often it is tried again
+  failure = sentence;
 }
 
 /** What all lists failed with, to be said once; null where they differ or one did not fail. */
@@ -102,6 +115,7 @@ function link(domain, place) {
 async function start() {
   try {
     const about = await ask("v1/model");
+    startAgain.done();
     byId("serving").textContent = `${about.method} ${about.model}`;
     byId("failed").replaceChildren();
     setDomains(Object.keys(about.domains));
@@ -109,6 +123,7 @@ async function start() {
     show();
   } catch (error) {
     byId("failed").replaceChildren(complaint(error, start));
+    if (!error.lasting) startAgain.later();
   }
 }
 
@@ -127,7 +142,7 @@ byId("skip").addEventListener("click", (event) => {
   byId("lists").focus();
 });
 keyField(() => {
-  views[tab].show();
+  views.get(tab).show();
   start();
 });
 byId("clear").addEventListener("click", () => {
@@ -148,7 +163,7 @@ news.addEventListener("model", ({ detail }) => {
   if (detail.before === null) return;
   showNews(`A new model answers from now on: ${detail.model}.`);
   start();
-  views[tab].show();
+  views.get(tab).show();
 });
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) ask("readyz").catch(() => {}); // reports another model; other failures show elsewhere

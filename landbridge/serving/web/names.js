@@ -2,13 +2,13 @@
 
 const KEY = "landbridge-names";
 const MOST = 2000;
-const known = new Map(kept());
+const known = kept();
 
 function kept() {
   try {
-    return JSON.parse(sessionStorage.getItem(KEY)) ?? [];
+    return new Map(JSON.parse(sessionStorage.getItem(KEY)) ?? []);
   } catch {
-    return []; // no storage, or not ours
+    return new Map(); // no storage, or not ours
   }
 }
 

@@ -40,7 +40,7 @@ export function read(hash) {
   let query = EMPTY_QUERY;
   for (const [key, value] of parts) {
     if (key === "user" && value.trim()) query = called(query, value.trim());
-    if (key.startsWith("like.")) query = liking(query, { domain: key.slice(5), item: value });
+    if (key.startsWith("like.") && key.length > 5 && value) query = liking(query, { domain: key.slice(5), item: value });
   }
   return { query, tab: parts.get("tab") ?? "try" };
 }

@@ -7,11 +7,13 @@ import { inTwo, nameOf } from "./names.js";
 import { requestOf, isEmpty } from "./query.js";
 import { popularIn } from "./popular.js";
 import { listed, percent, some } from "./format.js";
-import { bars, reason } from "./explanation.js";
+import { bars, reason, split } from "./explanation.js";
 
 const FEW = 5;
 const ROOMY = 8; // where there are but a few catalogues
 const MANY = 20;
+const POPULARITY = "popularity";
+const BARS = "M2 9h3v5H2ZM6.5 5h3v9h-3ZM11 1.5h3V14h-3Z";
 const PLUS = "M7.2 3h1.6v4.2H13v1.6H8.8V13H7.2V8.8H3V7.2h4.2Z";
 const DOWN = "M3.5 5.6L8 10.1l4.5-4.5 1 1L8 12.1 2.5 6.6Z";
 
@@ -31,11 +33,12 @@ export class RecommendationList {
     this.title = el("h3", { id: `list-${place}`, tabindex: "-1" }, glyph(domain), el("span", {}, domain));
     this.sources = el("p", { class: "sources" });
     this.strip = el("div", { class: "strip", "aria-hidden": "true" });
+    this.failure = el("div");
     this.list = el("ol", { class: "rows" }, ...Array.from({ length: this.#few }, skeleton));
     this.more = el("button", { type: "button", class: "plain more", onclick: () => this.#toggle() }, "More");
     const head = el("div", { class: "domain-list-head" }, this.title, this.sources);
     const named = { class: `domain-list ${hue(domain)}`, "aria-labelledby": this.title.id, "aria-busy": "true" };
-    this.element = el("section", named, head, this.strip, this.list, this.more);
+    this.element = el("section", named, head, this.strip, this.failure, this.list, this.more);
   }
 
   /** The list shown is out of date. */
@@ -77,6 +80,8 @@ export class RecommendationList {
   #show({ items, source }) {
     const place = this.#focused();
     this.items = items;
+    this.element.classList.remove("stale");
+    this.failure.replaceChildren();
     this.list.replaceChildren(...items.map((item) => this.#row(item, source)));
     if (!items.length) this.list.append(el("li", { class: "quiet" }, "Nothing is left to list."));
     this.#showSources(source);
@@ -103,7 +108,7 @@ export class RecommendationList {
 
   #below(item, source) {
     if (source === "popular") return el("p", { class: "reason" }, some(item.score, "event"));
-    const said = reason(item.because);
+    const said = reason(item);
     const box = el("div", { hidden: true });
     const open = () => {
       const opened = button.getAttribute("aria-expanded") !== "true";
@@ -125,18 +130,18 @@ export class RecommendationList {
   #showSources(source) {
     const shares = source === "model" ? origins(this.items) : [];
     this.strip.replaceChildren(...shares.map(piece));
-    const said = shares.filter(([domain]) => domain).map(([domain, share]) => `${percent(share)} ${domain}`);
+    const said = shares.map(([domain, share]) => `${percent(share)} ${domain ?? POPULARITY}`);
     this.sources.replaceChildren();
     if (source === "fallback") this.sources.append("popular: your likes do not lead here");
     else if (said.length) this.sources.append(unseen(`from ${listed(said)}`), ...legend(shares));
   }
 
+  /* The rows that stood stay, dimmed: an old list is better than none. */
   #fail(error) {
-    this.items = [];
-    this.strip.replaceChildren();
-    this.sources.replaceChildren();
-    this.more.hidden = true;
-    this.list.replaceChildren(el("li", {}, complaint(error, () => this.refresh(this.#query))));
+    this.element.classList.add("stale");
+    this.failure.replaceChildren(complaint(error, () => this.refresh(this.#query)));
+    for (const row of this.list.querySelectorAll(".skeleton")) row.remove();
+    this.more.hidden = this.items.length < this.#few;
   }
 
   #toggle() {
@@ -159,12 +164,14 @@ export class RecommendationList {
   }
 }
 
-/** Where a list's reasons come from: [domain, share], largest first; null for what is no item's. */
+/** What a list's scores are made of: [domain, share], largest first; null for what no event explains. */
 function origins(items) {
   const sums = new Map();
-  for (const part of items.flatMap((item) => item.because ?? [])) {
-    const from = part.item === null ? null : part.domain;
-    if (part.value > 0) sums.set(from, (sums.get(from) ?? 0) + part.value);
+  const add = (from, value) => value > 0 && sums.set(from, (sums.get(from) ?? 0) + value);
+  for (const { because, score } of items) {
+    const { events, rest } = split(because, score);
+    add(null, rest);
+    for (const [domain, value] of events) add(domain, value);
   }
   const total = [...sums.values()].reduce((sum, value) => sum + value, 0);
   return [...sums].map(([from, sum]) => [from, sum / total]).sort((one, other) => other[1] - one[1]);
@@ -177,15 +184,17 @@ function piece([domain, share]) {
 }
 
 function legend(shares) {
-  const first = shares.filter(([domain]) => domain).slice(0, 3);
-  const pieces = first.map(([domain, share]) => el("span", { class: "source", title: domain }, glyph(domain), percent(share)));
+  const pieces = shares.slice(0, 3).map(([domain, share]) => {
+    const sign = domain === null ? icon(BARS, "glyph hue-none") : glyph(domain);
+    return el("span", { class: "source", title: domain ?? POPULARITY }, sign, percent(share));
+  });
   return [el("span", { class: "legend", "aria-hidden": "true" }, "from ", ...pieces)];
 }
 
 /* A title that is cut off is written out above the bars. */
 function wholeTitle(button) {
   const title = button.parentElement.querySelector(".title");
-  return title.scrollWidth > title.clientWidth ? [el("p", { class: "whole" }, title.textContent)] : [];
+  return title.scrollHeight > title.clientHeight ? [el("p", { class: "whole" }, title.textContent)] : [];
 }
 
 function skeleton() {

@@ -17,8 +17,10 @@ import pytest
 from asgi import Client, asking
 from prometheus_client.parser import text_string_to_metric_families
 from stand_in import StandIn
+from worlds import uneven
 
 from landbridge.core.errors import StoreError
+from landbridge.models.als.cdimf import CDIMF
 from landbridge.serving.engine.messages import Event
 from landbridge.serving.events import history
 from landbridge.serving.events.store import EventStore
@@ -27,6 +29,8 @@ from landbridge.serving.http.app import create_app
 from landbridge.serving.http.static_files import WEB
 from landbridge.serving.runtime.logging import LOG, JsonLines
 from landbridge.serving.runtime.settings import ServeSettings
+from landbridge.store import save
+from landbridge.training.options import FitOptions
 
 KEY = "a very secret key"
 ORIGIN = "https://shop.example"
@@ -106,8 +110,23 @@ def test_reasons_are_the_events_that_speak_for_an_item(client: Client) -> None:
     events = [{"domain": "movies", "item": number} for number in range(5)]
     reply = client.post("/v1/recommend", {"domains": ["books"], "events": events, "k": 1, "explain": True})
     (item,) = reply.json["items"]
-    assert [part["item"] for part in item["because"]] == [0, 1, 2]
+    assert [part["item"] for part in item["because"]] == [0, 1, 2, None]  # popularity, too
     assert set(item["because"][0]) == {"domain", "item", "title", "value"}
+
+
+def test_the_reasons_of_a_popular_item_are_that_it_is_popular(tmp_path: Path) -> None:
+    """Where most of a score is popularity, the list's reasons say so."""
+    data = uneven({"books": (40, 55), "movies": (25, 40)}, users=60)
+    save(CDIMF(factors=4, epochs=2).fit(data, FitOptions(threads=1)), tmp_path / "run")
+    events, mostly = [{"domain": "movies", "item": 3}], 0
+    with asking(create_app(tmp_path / "run")) as client:
+        body = {"domains": ["books"], "events": events, "k": 40, "explain": True}
+        for item in client.post("/v1/recommend", body).json["items"]:
+            parts = client.post("/v1/explain", {"domain": "books", "item": item["item"], "events": events})
+            popular = [part for part in parts.json["parts"] if part["item"] is None and part["value"] > 0]
+            assert [part for part in item["because"] if part["item"] is None] == popular
+            mostly += sum(part["value"] for part in popular) > 0.5 * item["score"]
+    assert mostly
 
 
 def test_without_reasons_to_give_the_list_stays(client: Client) -> None:
