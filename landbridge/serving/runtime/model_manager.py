@@ -2,8 +2,9 @@
 
 The manager polls the manifest and the items' table. It opens and checks a new model in a thread while the
 old one serves. Then new requests get the new model, and the old one is closed when its last request is done.
-A model that cannot be opened or fails its check never serves: the old one stays, and the failed state is not
-tried again. Where only the table has changed, the model is kept and the table read again.
+A model that cannot be opened or fails its check never serves: the old one stays, and the failed state is
+tried again after pauses that double, as a run that is copied file by file is complete some time after its
+manifest. Where only the table has changed, the model is kept and the table read again.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
-from landbridge.core.errors import LandbridgeError
+from landbridge.core.errors import LandbridgeError, StoreError
 from landbridge.serving.engine.service import Service
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.micro_batching import MicroBatcher
 from landbridge.store.folder import MANIFEST
 
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
 NO_MANIFEST = "none"
 
 
@@ -82,6 +85,22 @@ class LoadFailure:
     at: str
 
 
+class Retry:
+    """When a refused state is tried again: after 1, 2, 4 seconds and so on, at most 60."""
+
+    def __init__(self) -> None:
+        self._pause, self._due = FIRST_PAUSE, 0.0
+
+    def failed(self) -> None:
+        """Begin the next pause."""
+        self._due = monotonic() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def is_due(self) -> bool:
+        """Whether the pause is over."""
+        return monotonic() >= self._due
+
+
 class ActiveModel:
     """One service, what it says of itself, and how many requests it is answering."""
 
@@ -108,12 +127,13 @@ class ModelManager:
         self._metrics, self._source = metrics, source
         self._leaving: set[asyncio.Task[None]] = set()
         self._state = self._tried = state
+        self._retry = Retry()
 
     @classmethod
     def of(cls, source: RunSource, metrics: Metrics) -> ModelManager:
         """Serving what the source holds now."""
         state = source.state()
-        return cls(source.opened(), metrics, source, state)
+        return cls(_opened(source), metrics, source, state)
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[ActiveModel]:
@@ -127,18 +147,20 @@ class ModelManager:
             self._let_go(serving)
 
     async def check_for_update(self) -> None:
-        """Serve the source's present state, unless it was tried before."""
+        """Serve the source's present state, unless it serves already or has just been refused."""
         source = self._source
         state = NO_MANIFEST if source is None else await asyncio.to_thread(source.state)
-        if source is None or state == self._tried:
+        if source is None or (state == self._tried and not (self.failed and self._retry.is_due())):
             return
+        if state != self._tried:
+            self._retry = Retry()
         # set before loading: a state that fails is not loaded again at every poll
         self._tried = state
         if state == self._state:  # a bad state has come and gone
             self.failed = None
             return
         try:
-            service = await asyncio.to_thread(source.opened, self.now.service)
+            service = await asyncio.to_thread(_opened, source, self.now.service)
         except Exception as error:
             self._refuse(source, state, error)
         else:
@@ -158,11 +180,14 @@ class ModelManager:
         self._let_go(old)
 
     def _refuse(self, source: RunSource, state: str, error: Exception) -> None:
-        why = _sentence(error)
+        why, before = _sentence(error), self.failed
         self.failed = LoadFailure(state, source.without_paths(why), _time())
-        self.rollbacks += 1
-        self._metrics.rolled_back()
-        log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
+        self._retry.failed()
+        if before is None or before.state != state:
+            self.rollbacks += 1
+            self._metrics.rolled_back()
+        if before is None or (before.state, before.why) != (state, self.failed.why):
+            log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
 
     def _let_go(self, serving: ActiveModel) -> None:
         """Close services without a request in flight; the last request does not wait for that."""
@@ -170,6 +195,16 @@ class ModelManager:
             leaving = asyncio.create_task(serving.batcher.close())
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
+
+
+def _opened(source: RunSource, now: Service | None = None) -> Service:
+    """What the source holds; a StoreError even where compiled code of a reader panics."""
+    try:
+        return source.opened(now)
+    except Exception:
+        raise
+    except BaseException as error:  # a panic is no Exception, and would end the watch for new models
+        raise StoreError(f"The run cannot be read: {type(error).__name__}, {error}; fit it again.") from error
 
 
 def _digest(content: bytes) -> str:

@@ -29,6 +29,7 @@ from landbridge.serving.events.history import UserHistory
 from landbridge.serving.http.app import create_app
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.schemas import RecommendBody
+from landbridge.serving.runtime import model_manager
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import NO_MANIFEST, ModelManager, RunSource
 from landbridge.serving.runtime.settings import ServeSettings
@@ -41,7 +42,7 @@ QUICK = 0.02  # seconds between looks
 class Shelf:
     """A source of stand-ins: what ``holds`` says is opened, errors are raised."""
 
-    holds: dict[str, StandIn | Exception]
+    holds: dict[str, StandIn | BaseException]
     now: str = "first"
     tries: list[str] = field(default_factory=list)
     folder: Path = Path("/srv/secret/run")
@@ -55,7 +56,7 @@ class Shelf:
     def opened(self, now: Any = None) -> Any:
         self.tries.append(self.now)
         found = self.holds[self.now]
-        if isinstance(found, Exception):
+        if isinstance(found, BaseException):
             raise found
         return found
 
@@ -84,7 +85,7 @@ def test_a_new_state_serves_once_it_is_checked() -> None:
 @pytest.mark.parametrize(
     "error", [StoreError("/srv/secret/run is damaged."), OSError("no disk"), ValueError("x")]
 )
-def test_a_broken_state_is_refused_reported_and_not_tried_again(
+def test_a_broken_state_is_refused_reported_and_not_tried_at_every_poll(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf = Shelf({"first": StandIn("one"), "bad": error, "good": StandIn("two")})
@@ -109,6 +110,74 @@ def test_a_broken_state_is_refused_reported_and_not_tried_again(
     assert any(
         record.getMessage() == "rolled back" and record.levelno == logging.ERROR for record in caplog.records
     )
+
+
+def test_a_refused_state_is_tried_again_after_longer_and_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(model_manager, "monotonic", lambda: clock[0])
+    shelf = Shelf({"first": StandIn("one"), "half": StoreError("Half of it."), "other": StoreError("Bad.")})
+
+    async def play() -> None:
+        current = current_of(shelf)
+        shelf.now, tried = "half", []
+        for second in range(200):
+            clock[0], before = float(second), len(shelf.tries)
+            await current.check_for_update()
+            tried += [second] * (len(shelf.tries) - before)
+        assert tried == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+        assert (current.rollbacks, current.now.service.model) == (1, "one")
+        shelf.now = "other"
+        await current.check_for_update()
+        assert (shelf.tries[-1], current.rollbacks) == ("other", 2)
+        # the copy is complete
+        shelf.holds["other"] = StandIn("two")
+        clock[0] += 1
+        await current.check_for_update()
+        assert (current.now.service.model, current.failed) == ("two", None)
+        await current.close()
+
+    asyncio.run(play())
+    assert [record.getMessage() for record in caplog.records].count("rolled back") == 2
+
+
+def test_a_reader_that_panics_is_a_refused_state() -> None:
+    """The panic of compiled code is no Exception; new models are still loaded after it."""
+
+    class PanicException(BaseException):
+        pass
+
+    shelf = Shelf({"first": StandIn("one"), "bad": PanicException("out of range"), "good": StandIn("two")})
+
+    async def play() -> None:
+        current = current_of(shelf)
+        shelf.now = "bad"
+        await current.check_for_update()
+        assert current.failed is not None
+        assert "PanicException" in current.failed.why
+        shelf.now = "good"
+        await current.check_for_update()
+        assert current.now.service.model == "two"
+        await current.close()
+
+    asyncio.run(play())
+
+
+def test_a_run_that_is_copied_file_by_file_is_served_once_it_is_complete(
+    client: Client, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest, the first to be copied, does not change any more."""
+    monkeypatch.setattr(model_manager, "FIRST_PAUSE", QUICK)
+    new = save_run(tmp_path / "new", seed=1)
+    expected = RunSource(new).state()
+    (late,) = new.glob("arrays-*")
+    for file in new.iterdir():
+        if file != late:
+            replace(run / file.name, file.read_bytes())
+    assert ready(client, lambda state: state["failed"])["model"] != expected
+    replace(run / late.name, late.read_bytes())
+    assert ready(client, lambda state: state["model"] == expected)["failed"] is None
 
 
 def test_a_failure_that_is_taken_back_is_no_failure() -> None:
