@@ -44,7 +44,13 @@ from landbridge.version import __version__
 
 OPEN = ("/healthz", "/readyz")  # what needs no key, beside the page
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
-PROBLEM: dict[int | str, Any] = {"4XX": {"model": schemas.Problem, "description": "Refused, and why"}}
+PROBLEM: dict[int | str, Any] = {
+    "4XX": {"model": schemas.Problem, "description": "Refused, and why"},
+    503: {
+        "model": schemas.Problem,
+        "description": "Too busy, too slow, or the event store fails; try again after Retry-After seconds",
+    },
+}
 
 
 @dataclass(frozen=True)

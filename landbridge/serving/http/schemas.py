@@ -87,16 +87,20 @@ Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
 class Body(BaseModel):
     """What a client sends: frozen, no unknown keys, and a 1 is no "1"."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class EventBody(Body):
     """An event: a user interacted with an item; ``time`` in seconds."""
 
     domain: Name
+    """The domain of the item."""
     item: Id
+    """The id of the item."""
     time: Seconds = None
+    """When it happened, in whole seconds since 1970; without it, the order of the events counts."""
     id: Name | None = None
+    """Of your choice: an event that is sent again with the same id is stored once."""
 
     def event(self) -> Event:
         """The event as the service takes it."""
@@ -124,15 +128,25 @@ class RecommendBody(Body):
     )
 
     domains: Annotated[list[Name], Field(min_length=1, max_length=MAX_NAMED)]
+    """The domains whose items may be listed; of several comes one list."""
     user: Id | None = None
+    """The user; without one, the list is for an anonymous user."""
     events: Events = Field(default_factory=list)
+    """Events of the user since the model was fitted, oldest first; they are not stored."""
     k: Places = 10
+    """Length of the list."""
     seen: bool = False
+    """Whether items of the user's own events may be listed."""
     allow: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
+    """Domain -> ids: only these items may be listed."""
     deny: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
+    """Domain -> ids: these items may not be listed."""
     where: Annotated[dict[Name, Values], Field(max_length=MAX_NAMED, default_factory=dict)]
+    """Column of the items' table -> the value, or the list of values, that an item must have."""
     weights: Annotated[dict[Name, Weight], Field(max_length=MAX_NAMED, default_factory=dict)]
+    """Domain -> what the odds of its items are multiplied by in a list over several domains."""
     explain: bool = False
+    """Whether every item names the events that speak for it."""
 
     @model_validator(mode="after")
     def _few_reasons(self) -> Self:
@@ -159,6 +173,7 @@ class BatchBody(Body):
     """Lists for several users, answered by one model; without reasons."""
 
     requests: Annotated[list[RecommendBody], Field(min_length=1, max_length=MAX_BATCH)]
+    """One request per list."""
 
     @model_validator(mode="after")
     def _no_reasons(self) -> Self:
@@ -173,9 +188,13 @@ class SimilarBody(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"domain": "books", "item": "dune", "k": 5}]})
 
     domain: Name
+    """The domain of the item."""
     item: Id
+    """The id of the item."""
     k: Places = 10
+    """Length of the list."""
     to: Name | None = None
+    """The domain of the items that are listed; that of the item by default."""
 
 
 class ExplainBody(Body):
@@ -186,9 +205,13 @@ class ExplainBody(Body):
     )
 
     domain: Name
+    """The domain of the item."""
     item: Id
+    """The id of the item whose score is explained."""
     user: Id | None = None
+    """The user; without one, the score is that of an anonymous user."""
     events: Events = Field(default_factory=list)
+    """Events of the user since the model was fitted, oldest first; they are not stored."""
 
 
 class EventsBody(Body):
@@ -199,31 +222,48 @@ class EventsBody(Body):
     )
 
     user: Id
+    """The user of the events."""
     events: Annotated[list[EventBody], Field(min_length=1, max_length=MAX_EVENTS)]
+    """The events, oldest first."""
 
 
-class Problem(BaseModel):
+class Answer(BaseModel):
+    """What the server sends: documented, and not validated."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Problem(Answer):
     """Why a request was refused, in one sentence."""
 
     error: str
+    """What is wrong, where, and what to do."""
 
 
-class Listed(BaseModel):
+class Listed(Answer):
     """An item of a list."""
 
     domain: str
+    """The domain of the item."""
     item: str | int
+    """The id of the item, as the data have it."""
     title: str | None
+    """The title of the item; null where none is known."""
     score: float | None
+    """What the list is ordered by."""
 
 
-class Reason(BaseModel):
+class Reason(Answer):
     """What an event adds to a score; without an item: what no single event explains."""
 
     domain: str
+    """The domain of the event."""
     item: str | int | None
+    """The item of the event; null for what no single event explains."""
     title: str | None
+    """The title of the item or, without an item, what the part is."""
     value: float
+    """What the part adds to the score."""
 
 
 class ListedWithReasons(Listed):
@@ -231,85 +271,112 @@ class ListedWithReasons(Listed):
     explains, such as popularity, without an item."""
 
     because: list[Reason] | None = None
+    """With `explain`: up to three events that speak most for the item."""
 
 
-class RecommendAnswer(BaseModel):
+class RecommendAnswer(Answer):
     """A list, best first."""
 
     items: list[ListedWithReasons]
+    """The list, best first."""
     source: str
+    """Either "model", or "fallback" where the cold-start policy made the list."""
     known: bool
+    """Whether the model was fitted with events of the user."""
     model: str
+    """The state of the run folder that answered."""
     degraded: bool
+    """Whether the event store failed, so that events stored since the fit do not count."""
 
 
-class BatchAnswer(BaseModel):
+class BatchAnswer(Answer):
     """One answer per request, in their order."""
 
     answers: list[RecommendAnswer]
+    """One answer per request, in their order."""
 
 
-class Items(BaseModel):
+class Items(Answer):
     """Items, best first, and the model that says so."""
 
     items: list[Listed]
+    """The items, best first."""
     model: str
+    """The state of the run folder that answered."""
 
 
-class ExplainAnswer(BaseModel):
+class ExplainAnswer(Answer):
     """A score and its parts, which sum to it."""
 
     score: float
+    """The score as a list gives it."""
     parts: list[Reason]
+    """What makes up the score, largest first; the parts sum to it."""
     exact: bool
+    """Whether the parts are exact, or an approximation."""
     model: str
+    """The state of the run folder that answered."""
     degraded: bool
+    """Whether the event store failed, so that events stored since the fit do not count."""
 
 
-class Stored(BaseModel):
+class Stored(Answer):
     """How many events were stored, for good."""
 
     stored: int
+    """How many of the events are on disk; none of a user who is to be forgotten."""
 
 
-class Forgotten(BaseModel):
+class Forgotten(Answer):
     """How many events were deleted."""
 
     forgotten: int
+    """How many events were deleted."""
 
 
-class ModelAnswer(BaseModel):
+class ModelAnswer(Answer):
     """What serves, as the run describes it; further keys depend on the method."""
 
     model_config = ConfigDict(extra="allow")
 
     model: str
-    approximate: dict[str, float] = Field(
-        description="The domains searched approximately, and the share of the exact lists that is found."
-    )
+    """The state of the run folder that serves."""
+    approximate: dict[str, float]
+    """The domains searched approximately, and the share of the exact lists that is found."""
 
 
-class Alive(BaseModel):
+class Alive(Answer):
     """The process lives."""
 
     status: str
+    """Always "ok" (the process answers)."""
 
 
-class FailedSwap(BaseModel):
+class FailedSwap(Answer):
     """The state of the run folder that could not be served, and why."""
 
     state: str
+    """The state of the run folder."""
     why: str
+    """Why it cannot be served."""
     at: str
+    """When it was tried last, in ISO 8601."""
 
 
-class Ready(BaseModel):
+class Ready(Answer):
     """Which model serves since when, and what became of later ones."""
 
     ready: bool
+    """Whether lists are answered."""
     model: str
+    """The state of the run folder that serves."""
     since: str
+    """Since when it serves, in ISO 8601."""
     swaps: int
+    """How many later models have been loaded."""
     rollbacks: int
+    """How many later states were refused."""
     failed: FailedSwap | None
+    """The state that was refused last, null where the present one serves."""
     problems: list[str]
+    """What an operator should look at: the store, the model, a pool that is full."""

@@ -170,7 +170,18 @@ def test_answers_are_as_documented(client: Client, method: str, path: str, body:
     assert named <= set(reply.json)
     documented = client.get("/openapi.json").json["paths"]
     template = re.sub(r"/users/.*", "/users/{user}", path.partition("?")[0])
-    assert set(documented[template][method.lower()]["responses"]) == {"200", "4XX"}
+    assert set(documented[template][method.lower()]["responses"]) == {"200", "4XX", "503"}
+
+
+def test_every_field_is_described(client: Client) -> None:
+    documented = client.get("/openapi.json").json["components"]["schemas"]
+    bare = [
+        f"{name}.{key}"
+        for name, schema in documented.items()
+        for key, field in schema.get("properties", {}).items()
+        if "description" not in field and not name.endswith("ValidationError")
+    ]
+    assert bare == []
 
 
 def test_documented_examples_are_accepted(client: Client) -> None:
