@@ -1,0 +1,102 @@
+"""The commands of the README and of the documentation, run as they are written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import numpy as np
+import polars as pl
+import pytest
+import typer
+from pages import shell_commands
+from serving_process import Server, serving
+
+from landbridge.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "results"),
+]
+COMMANDS = [(page, words) for page in PAGES for words in shell_commands(page) if words[:1] == ["landbridge"]]
+SERVER = "localhost:8000"
+QUICK = ("--threads", "1", "--seconds", "2", "--families", "popularity,ease")  # of a fit that chooses itself
+
+
+def named(value: object) -> str | None:
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else None
+
+
+@pytest.mark.parametrize(("page", "words"), COMMANDS, ids=named)
+def test_every_command_names_a_verb_and_its_options(page: Path, words: list[str]) -> None:
+    command: click.Command = typer.main.get_command(app)
+    context, rest = click.Context(command), words[1:]
+    while isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(context, rest)
+        assert found is not None
+        command = found
+        context = click.Context(command, parent=context, info_name=name)
+    command.make_context(command.name, list(rest))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files that the pages speak of: 40 users, alice and bob among them, with times and titles."""
+    rng = np.random.default_rng(0)
+    users = np.array(["alice", "bob", *(f"u{n}" for n in range(38))])
+    tables = {}
+    for name, first in (("books", "dune"), ("movies", "alien")):
+        items = np.array([first, *(f"{name}-{n}" for n in range(19))])
+        item = items[np.stack([rng.permutation(20)[:8] for _ in users]).ravel()]
+        table = {"user": np.repeat(users, 8), "item": item, "timestamp": rng.integers(10**9, size=320)}
+        tables[name] = pl.DataFrame(table).with_columns(title=pl.col("item").str.to_titlecase())
+        tables[name].write_csv(tmp_path / f"{name}.csv")
+    tables["movies"].write_parquet(tmp_path / "movies.parquet")
+    books = tables["books"].select(pl.lit("books").alias("domain"), "item").unique()
+    books.with_columns(language=pl.lit("en"), in_stock=True).write_csv(tmp_path / "items.csv")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/serving.md", "docs/refit.md", "docs/guard.md"])
+def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
+    """In their order; requests go to the server that the page started last."""
+    with ExitStack() as held:
+        server: Server | None = None
+        for words in shell_commands(ROOT / page):
+            if words[:2] == ["landbridge", "serve"]:
+                held.close()
+                server = held.enter_context(serving(Path(words[2]), *words[3:]))
+            elif words[:1] == ["landbridge"]:
+                done(quick(words))
+            elif words[:1] == ["curl"]:
+                assert server is not None
+                assert "error" not in json.loads(done(to(server, words)))
+
+
+def quick(words: Sequence[str]) -> list[str]:
+    """The command of the installed package, with a search of seconds where it would take minutes."""
+    program = str(Path(sys.executable).with_name("landbridge"))
+    chooses = words[1] == "fit" and ("--model" not in words or "auto" in words)
+    return [program, *words[1:], *(QUICK if chooses else ())]
+
+
+def to(server: Server, words: Sequence[str]) -> list[str]:
+    return [word.replace(SERVER, f"127.0.0.1:{server.port}") for word in words]
+
+
+def done(words: Sequence[str]) -> str:
+    """What a command printed; it must succeed."""
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"no {words[0]} on the path")
+    result = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, f"{words}: {result.stderr}"
+    return result.stdout
