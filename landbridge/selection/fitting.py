@@ -61,8 +61,8 @@ def fit_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fit
         return _plain(spec, split, options)
     if isinstance(split, MultiDomain):
         raise SettingsError(
-            "auto, guard, trials and seconds choose on held-out data: leave out --split none (the saved model "
-            "is fitted on all events all the same), or name a method without them."
+            "auto, guard, trials and seconds choose on held-out data: leave out --split none (the saved "
+            "model is fitted on all events all the same), or name a method without them."
         )
     if spec.fit.patience is not None:
         raise SettingsError("patience and tuning both choose the number of epochs. Give only one of them.")
