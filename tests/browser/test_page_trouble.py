@@ -203,6 +203,28 @@ def test_a_long_title_stays_in_its_column(opened: Opened, shown: World, width: i
         assert end < begin
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("text", ["x" * 300, "\u202eabc", "a b " * 100], ids=["one word", "turned", "words"])
+def test_odd_users_and_catalogues_stay_in_their_place(
+    opened: Opened, shown: World, width: int, text: str
+) -> None:
+    shown.works = tuple(
+        replace(work, domain=text if work.domain == "music" else work.domain, title=f"{text} {work.title}")
+        for work in shown.works
+    )
+    sizes = shown.about["domains"]
+    shown.about["domains"] = {text if name == "music" else name: size for name, size in sizes.items()}
+    page = settled(opened(f"#user={text}&like.films=f1", size=(width, 900)))
+    fits(page)
+    page.fill("#search", "moon")
+    page.get_by_role("option").first.wait_for()
+    fits(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Model").click()
+    page.locator("#model table").first.wait_for()
+    fits(page)
+
+
 def test_another_model_is_noticed(opened: Opened, shown: World) -> None:
     page = settled(opened())
     like(page, "Captain Blood")
