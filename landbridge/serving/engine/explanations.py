@@ -16,17 +16,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from landbridge.core.types import AnyArray, Int32, Int64, Ragged
+from landbridge.core.types import AnyArray, Float32, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.inference import ROUNDING
 from landbridge.models.base import Fitted
+from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.catalog import ItemCatalog
 from landbridge.serving.engine.messages import Contribution
 from landbridge.serving.engine.rankers import Ranker
 
 LEFT_OUT = 200  # of a long history the latest events
 LEFT_OUT_EVENTS = 50_000  # events of all queries with one left out: that is what they cost
+SCORED_AT_ONCE = 32  # queries between two checkpoints
 POPULAR, REST = "popular in this domain", "not from single events"
 UNKNOWN_USER = np.array([-1], np.int32)
 
@@ -101,7 +103,7 @@ class Explainer:
         query = query_with_history(self.fitted.history, query)
         left_J, without = leave_one_out_queries(query)
         tables = query.events or {}
-        score_JN = self.ranker.score(domain, without, item_N).astype(np.float64)
+        score_JN = self._scored_in_parts(domain, without, item_N).astype(np.float64)
         part_NE = np.zeros((len(item_N), sum(len(rows.columns) for rows in tables.values())))
         part_NE[:, left_J] = (score_JN[-1] - score_JN[:-1]).T
         ends = np.cumsum([len(rows.columns) for rows in tables.values()])[:-1]
@@ -116,6 +118,15 @@ class Explainer:
             )
             for row_E in part_NE
         ]
+
+    def _scored_in_parts(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
+        """The scores of many queries, (B, N), a few at a time, so that a request that is given up stops."""
+        parts = []
+        for start in range(0, len(queries), SCORED_AT_ONCE):
+            checkpoint()
+            some_B = np.arange(start, min(start + SCORED_AT_ONCE, len(queries)))
+            parts.append(self.ranker.score(domain, queries.take(some_B), item_N))
+        return np.concatenate(parts)
 
 
 def query_with_history(known: MultiDomain, query: Queries) -> Queries:

@@ -19,11 +19,12 @@ import numpy as np
 
 from landbridge.core.errors import DataError, StoreError
 from landbridge.core.files import locked
-from landbridge.core.types import Id, Ragged, Record, Values
+from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
+from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.explanations import Explainer
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, read_attributes
@@ -35,7 +36,7 @@ from landbridge.serving.engine.messages import (
     Request,
     ScoreExplanation,
 )
-from landbridge.serving.engine.query_builder import QueryBatch, list_length
+from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list_length
 from landbridge.serving.engine.rankers import Ranker, ranker_of
 from landbridge.store.folder import MANIFEST, read_manifest
 
@@ -121,7 +122,7 @@ class Service:
         lists: list[list[tuple[RecommendationList, ...]]] = [[] for _ in requests]
         source_B = np.full(len(requests), FALLBACK, object)
         with self.threads.one():
-            results = [self.ranker.best(part) for part in parts]
+            results = [self._best(part) for part in parts]
         for part, best in zip(parts, results, strict=True):
             source_B[part.place_B[self.fitted.knows(part.domain, part.queries)]] = MODEL
             named_lists = self.catalogues[part.domain].listed(*best)
@@ -184,6 +185,10 @@ class Service:
             own = [place for place, event in enumerate(here) if event.domain == domain]
             place_N[own] = indices_of(self.catalogues[domain].items, [here[place].item for place in own])
         return tuple(event for event, place in zip(here, place_N.tolist(), strict=True) if place >= 0)
+
+    def _best(self, part: QueryGroup) -> tuple[Int32, Float32]:
+        checkpoint()
+        return self.ranker.best(part)
 
     @cached_property
     def _explainer(self) -> Explainer:

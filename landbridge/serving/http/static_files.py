@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -27,9 +28,17 @@ def page_routes() -> list[Route]:
 
 def _answers(file: Path) -> Callable[[Request], Awaitable[Response]]:
     # read once at the start: an upgrade of the package does not mix old and new files
-    content, headers = file.read_bytes(), {"cache-control": "no-cache"}
+    content = file.read_bytes()
+    validator = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    # no-cache: a browser asks each time, and gets the file only where it has another one
+    headers = {"cache-control": "no-cache", "etag": validator}
 
-    async def answer(_: Request) -> Response:
+    async def answer(request: Request) -> Response:
+        held = [
+            each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")
+        ]
+        if validator in held or "*" in held:
+            return Response(status_code=304, headers=headers)
         return Response(content, media_type=TYPES[file.suffix], headers=headers)
 
     return answer

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import ParamSpec, TypeVar
 
 from fastapi import HTTPException
+
+from landbridge.serving.engine.cancellation import cancellable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,14 +37,27 @@ class WorkPool:
         self._places = BoundedSemaphore(threads + waiting)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a call in a thread; PoolFull where there is no room. Cancelled while it waits for a
-        thread, the call is not made."""
+        """The result of a call in a thread; PoolFull where there is no room.
+
+        Cancelled while it waits for a thread, the call is not made; cancelled while it runs, it ends at its
+        next :func:`~landbridge.serving.engine.cancellation.checkpoint`.
+        """
         if not self._places.acquire(blocking=False):
             raise PoolFull(self.kind)
-        job = self._executor.submit(work, *args, **kwargs)
+        given_up = Event()
+
+        def call() -> T:
+            with cancellable(given_up):
+                return work(*args, **kwargs)
+
+        job = self._executor.submit(call)
         # when the thread is free again, which may be after the request has been given up
         job.add_done_callback(lambda _: self._places.release())
-        return await asyncio.wrap_future(job)
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
 
     def is_full(self) -> bool:
         """Whether a call would be refused now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from landbridge.data.queries import Queries
 from landbridge.inference import explain
 from landbridge.models import registry
 from landbridge.serving.engine import explanations
+from landbridge.serving.engine.cancellation import WorkCancelledError, cancellable
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 
@@ -127,6 +129,19 @@ def test_reasons_of_a_list_score_each_history_once(tmp_path: Path, monkeypatch: 
     assert sum(scored) <= 900 + 2 * 90
     latest = {f"f{n:02d}" for n in range(80, 90)}
     assert all(part.item in latest for each in told for part in each.parts if part.item is not None)
+
+
+def test_work_for_a_request_that_is_given_up_stops(tmp_path: Path) -> None:
+    service = opened(fit(registry.method("bprmf").from_settings(MODELS["bprmf"])), tmp_path)
+    given_up = threading.Event()
+    given_up.set()
+    events = (Event("films", "f01", 1),)
+    with cancellable(given_up):
+        with pytest.raises(WorkCancelledError):
+            service.explain("films", "f50", None, events)
+        with pytest.raises(WorkCancelledError):
+            service.recommend([Request(("books",), None, events)])
+    assert service.explain("films", "f50", None, events).parts
 
 
 def test_what_is_not_explained(joint: Service) -> None:

@@ -439,6 +439,17 @@ def test_the_page_obeys_its_own_policy(client: Client) -> None:
     }
 
 
+def test_a_file_of_the_page_is_sent_once_to_a_browser(client: Client) -> None:
+    for path in ("/", "/main.js", "/style.css", "/icon.svg"):
+        first = client.get(path)
+        validator = first.headers["etag"]
+        for held in (validator, f"W/{validator}", f'"old", {validator}'):
+            again = client.get(path, if_none_match=held)
+            assert (again.status, again.body, again.headers["etag"]) == (304, b"", validator)
+        assert client.get(path, if_none_match='"old"').body == first.body
+    assert client.get("/").headers["etag"] != client.get("/main.js").headers["etag"]
+
+
 def test_the_log_names_no_user_unless_requested(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOG.name)
     body = {"domains": ["books"], "user": "alice", "events": [{"domain": "books", "item": "her secret"}]}
