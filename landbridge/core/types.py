@@ -17,6 +17,7 @@ from landbridge.core.errors import DataError
 
 Bool = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
+Seconds = npt.NDArray[np.int64 | np.float64]  # since 1970: whole numbers unless some have fractions
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from landbridge.core.types import Float64, Int64, Record, Values
+from landbridge.core.types import Float64, Int64, Record, Seconds, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY
 from landbridge.data.vocabulary import Vocabulary
@@ -231,8 +231,8 @@ def _times(data: MultiDomain) -> Iterator[Finding]:
             yield _time_range(name, events.time)
 
 
-def _time_range(name: str, time_N: Int64) -> Finding:
-    first, last = int(time_N.min()), int(time_N.max())
+def _time_range(name: str, time_N: Seconds) -> Finding:
+    first, last = time_N.min().item(), time_N.max().item()
     faults = {
         "are all equal": first == last,
         "seem to be milliseconds: divide them by 1000": last > MILLISECONDS,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import Float32, Int32, Int64, Ragged, row_offsets
+from landbridge.core.types import Float32, Int32, Int64, Ragged, Seconds, row_offsets
 
 DUPLICATE_RULES = ("error", "last", "sum")
 DAY = 86_400  # in the unit of times, which is a second
@@ -20,7 +20,8 @@ class Interactions:
     """One row per (user, item) pair, sorted by user, then item. N events, U users, I items.
 
     ``user_idx``, ``item_idx``: int32 (N,), dense indices below ``n_users`` and ``n_items``.
-    ``weight``: float32 (N,), positive, or None for all ones. ``time``: int64 (N,), seconds, or None.
+    ``weight``: float32 (N,), positive, or None for all ones. ``time``: (N,), seconds, int64 or, where
+    some have fractions, float64; or None.
     Build it with :meth:`from_events`; the constructor only checks.
     """
 
@@ -29,7 +30,7 @@ class Interactions:
     n_users: int
     n_items: int
     weight: Float32 | None = None
-    time: Int64 | None = None
+    time: Seconds | None = None
 
     def __post_init__(self) -> None:
         _check_columns(self)
@@ -58,7 +59,7 @@ class Interactions:
             raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
         users, items = np.asarray(user_idx, np.int64), np.asarray(item_idx, np.int64)
         weights = None if weight is None else np.asarray(weight, np.float32)
-        times = None if time is None else np.asarray(time, np.int64)
+        times = None if time is None else _seconds(time)
         # int64: the product exceeds 32 bits at a few ten thousand users and items
         key = users * max(n_items, 1) + items
         order = _sorted(key, times)
@@ -168,7 +169,15 @@ def _summed(weight_N: Float32, last_N: npt.NDArray[np.bool_]) -> Float32:
     return np.add.reduceat(weight_N, starts).astype(np.float32)
 
 
-def _sorted(key_N: Int64, time_N: Int64 | None) -> Int64:
+def _seconds(time: npt.ArrayLike) -> Seconds:
+    """Whole numbers, or times as they are where some have fractions: these order events within a second."""
+    times = np.asarray(time)
+    if np.issubdtype(times.dtype, np.floating) and (times != np.floor(times)).any():
+        return times.astype(np.float64)
+    return times.astype(np.int64)
+
+
+def _sorted(key_N: Int64, time_N: Seconds | None) -> Int64:
     """The order by key, then time, then position, (N,). Repeated keys are few, so only they pay for it."""
     order_N = np.argsort(key_N)
     same_N = key_N[order_N[1:]] == key_N[order_N[:-1]]

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Bool, Int32, Int64, Ragged
+from landbridge.core.types import Bool, Int32, Int64, Ragged, Seconds
 from landbridge.data.dataset import MultiDomain
 
 UNKNOWN = -1  # the index of a user without a history
@@ -24,12 +24,12 @@ class Queries:
 
     ``user_idx``: int32 (B,), -1 for a user unknown to the model. ``events``: domain -> B rows of item
     indices; a query with any event in any domain is folded in from these events instead of looked up.
-    ``times``: domain -> int64 (N,), the times of the entries of its rows, for models that need their order.
+    ``times``: domain -> (N,), the times of the entries of its rows, for models that need their order.
     """
 
     user_idx: Int32
     events: Mapping[str, Ragged] | None = None
-    times: Mapping[str, Int64] | None = None
+    times: Mapping[str, Seconds] | None = None
 
     @classmethod
     def of_users(cls, user_idx: npt.ArrayLike) -> Queries:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Int32
+from landbridge.core.types import Int32, Seconds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,7 +41,7 @@ class Events:
 
     user: EncodedColumn
     item: EncodedColumn
-    time: npt.NDArray[np.int64] | None
+    time: Seconds | None
     weight: npt.NDArray[np.float32] | None
     title: pl.Series | None
 

@@ -69,7 +69,8 @@ class EventTable:
         return whole
 
     def seconds(self) -> pl.Series | None:
-        """The time column as int64 seconds; dates and ISO text are converted. None without the column."""
+        """The time column in seconds, Int64, or Float64 where some have fractions; dates and ISO text are
+        converted. None without the column."""
         import polars as pl
 
         if "time" not in self:
@@ -80,15 +81,15 @@ class EventTable:
             is_text = as_number.null_count() == len(column)
             column = self._dates(column) if is_text else as_number
         if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
-            column = column.dt.epoch("s")
+            column = column.dt.epoch("us") / 1_000_000
         if not column.dtype.is_numeric():
             raise DataError(
                 f"Column 'time' of {self.where} holds {column.dtype}; give seconds, dates or ISO text."
             )
         if column.dtype.is_float():
             self.raise_on_bad_rows(column.is_nan().fill_null(False), "time", "is NaN", "fill or remove it")
-            # fractions of a second are dropped: times are whole seconds everywhere
-            column = column.floor()
+            # float64 keeps fractions to less than a microsecond
+            column = column.cast(pl.Float64)
         else:
             # of any width: a bound of 64 bits does not fit in a narrower column
             column = column.cast(pl.Int64, strict=False)
@@ -100,7 +101,8 @@ class EventTable:
             "is no second of the next 3,000 years",
             "if these are milliseconds, divide by 1,000",
         )
-        return column.cast(pl.Int64)
+        whole = bool((column == column.floor()).all())
+        return column.cast(pl.Int64) if whole else column
 
     def _dates(self, column: pl.Series) -> pl.Series:
         """Dates and times of day out of text; null where it is neither."""

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
-from landbridge.core.types import Float32, Int32, Int64, Ragged
+from landbridge.core.types import Float32, Int32, Int64, Ragged, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 
@@ -143,7 +143,8 @@ class Windows:
 
 def _own_sequences(history: MultiDomain, queries: Queries) -> Ragged:
     """The queries' own events of all domains, in the order of time."""
-    rows, items, times = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+    rows, items = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    times: list[Seconds] = [np.empty(0, np.int64)]
     timed = all(
         name in (queries.times or {}) for name, own in (queries.events or {}).items() if len(own.columns)
     )
@@ -163,7 +164,7 @@ def _own_sequences(history: MultiDomain, queries: Queries) -> Ragged:
     return Ragged.from_index(row_N, item_N[order_N], len(queries), gap_N)
 
 
-def _gaps(row_N: npt.NDArray[np.integer], time_N: Int64) -> Float32:
+def _gaps(row_N: npt.NDArray[np.integer], time_N: Seconds) -> Float32:
     """Eq. (1) for events in the order of rows and times, (N,)."""
     gap_N = np.zeros(len(row_N), np.float32)
     passed_N = np.diff(time_N).astype(np.float64)

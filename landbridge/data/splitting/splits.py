@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.rng import generator
-from landbridge.core.types import Float64, Int32, Int64
+from landbridge.core.types import Float64, Int32, Int64, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
@@ -149,18 +149,18 @@ def _check_min_events(min_events: int) -> None:
         raise SettingsError(f"min_events must be 1 or more, not {min_events}.")
 
 
-def _times(name: str, events: Interactions) -> Int64:
+def _times(name: str, events: Interactions) -> Seconds:
     if events.time is None:
         raise DataError(f"Domain {name!r} has no time stamps: read a time column or use order='random'.")
     return events.time
 
 
-def _place_from_end(events: Interactions, time_N: Int64 | None, rng: np.random.Generator) -> Int64:
+def _place_from_end(events: Interactions, time_N: Seconds | None, rng: np.random.Generator) -> Int64:
     """How many of the same user's events come after each, by time and then at random, (N,)."""
     return _from_end(events.user_idx, events.by_user.offsets, time_N, rng.random(len(events)))
 
 
-def _from_end(user_N: Int32, offsets: Int64, time_N: Int64 | None, chance_N: Float64) -> Int64:
+def _from_end(user_N: Int32, offsets: Int64, time_N: Seconds | None, chance_N: Float64) -> Int64:
     """The same for events in any order, (N,); sorted by user, those of u are ``offsets[u:u + 2]``."""
     # lexsort sorts by the last key first: user, then time, then chance
     keys = (chance_N, user_N) if time_N is None else (chance_N, time_N, user_N)
@@ -169,13 +169,13 @@ def _from_end(user_N: Int32, offsets: Int64, time_N: Int64 | None, chance_N: Flo
     return np.asarray(offsets[user_N + 1] - 1 - place_N)
 
 
-def _cuts(times: Int64, valid: float, test: float) -> tuple[int, int]:
+def _cuts(times: Seconds, valid: float, test: float) -> tuple[float, float]:
     ordered = np.sort(times)
     # cuts are time stamps that occur, so that equal times fall on one side
     starts = [min(int(len(ordered) * part), len(ordered) - 1) for part in (1 - valid - test, 1 - test)]
     if not len(ordered) or not ordered[0] < ordered[starts[0]] < ordered[starts[1]]:
         raise DataError("The time stamps are too alike to cut in three: use leave_one_out or other shares.")
-    return int(ordered[starts[0]]), int(ordered[starts[1]])
+    return ordered[starts[0]].item(), ordered[starts[1]].item()
 
 
 def _random_column(mask_UD: Mask, rng: np.random.Generator) -> Int64:

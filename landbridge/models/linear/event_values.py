@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landbridge.core.types import Float64, Int64, Ragged
+from landbridge.core.types import Float64, Int64, Ragged, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY
 from landbridge.data.queries import Queries
@@ -58,10 +58,10 @@ class EventValues:
         """Eq. (1) for the events that the queries bring, domain -> rows of queries."""
         return self._of(dict(queries.events or {}), queries.times or {})
 
-    def _of(self, rows: Mapping[str, Ragged], times: Mapping[str, Int64]) -> dict[str, Ragged]:
+    def _of(self, rows: Mapping[str, Ragged], times: Mapping[str, Seconds]) -> dict[str, Ragged]:
         return {name: self._valued(each, times.get(name)) for name, each in rows.items()}
 
-    def _valued(self, rows: Ragged, time_N: Int64 | None) -> Ragged:
+    def _valued(self, rows: Ragged, time_N: Seconds | None) -> Ragged:
         valued = self.of_weights(rows)
         if not self.by_recency:
             return valued
@@ -84,6 +84,6 @@ class EventValues:
         return factor_N
 
 
-def _times(rows: Ragged, time_N: Int64 | None) -> Float64:
+def _times(rows: Ragged, time_N: Seconds | None) -> Float64:
     """Times in float64, (N,); all alike where there are none, so that only the order given counts."""
     return np.zeros(len(rows.columns)) if time_N is None else time_N.astype(np.float64)

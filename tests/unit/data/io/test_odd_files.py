@@ -109,3 +109,34 @@ def test_a_text_is_no_list_of_users_or_items() -> None:
         lb.recommend(model, "events", "57")
     with pytest.raises(DataError, match="give a list of ids"):
         lb.fold_in(model, {"events": "12"}, "events")
+
+
+@pytest.mark.parametrize("kind", ["text", "numbers", "milliseconds of polars"])
+def test_events_within_a_second_keep_their_order(kind: str) -> None:
+    parts = (("first", 100), ("last", 900), ("middle", 500))
+    rows = [(f"u{user}", f"i{user}{part}", thousandth) for user in range(50) for part, thousandth in parts]
+    frame = pl.DataFrame(rows, schema=["user", "item", "thousandth"], orient="row")
+    moment = pl.datetime(2024, 5, 1, 10).dt.cast_time_unit("ms") + pl.duration(
+        milliseconds="thousandth", time_unit="ms"
+    )
+    time = {
+        "text": pl.format("2024-05-01T10:00:00.{}", "thousandth"),
+        "numbers": 1_714_557_600 + pl.col("thousandth") / 1000,
+        "milliseconds of polars": moment,
+    }[kind]
+    data = lb.read(frame.select("user", "item", time.alias("time")))
+    targets = lb.leave_last_out(data, seed=0).test.targets["events"]
+    assert all(str(item).endswith("last") for item in data.items["events"].ids[targets.item_idx])
+    assert len(targets) == 50
+    time_N = data["events"].time
+    assert time_N is not None
+    assert np.allclose(time_N % 1 * 1000, np.resize([100, 900, 500], 150), atol=1e-3)
+
+
+def test_order_within_a_second_survives_a_run_folder(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": ["a"] * 3, "item": ["x", "y", "z"], "time": [10.5, 10.25, 10.75]})
+    data = lb.read(frame)
+    lb.save(lb.Popularity().fit(data), tmp_path / "run")
+    back = lb.load(tmp_path / "run").history["events"].time
+    assert back is not None
+    assert back.tolist() == [10.5, 10.25, 10.75]
