@@ -203,6 +203,14 @@ class BlendModel(Fitted):
         explained = popularity + sum(float(part_N.sum()) for part_N in events.values())
         return Explanation(events, popularity, score - explained)
 
+    def check_arrays(self) -> None:
+        """As in :class:`Fitted`, for every member."""
+        for label, member in self.members.items():
+            try:
+                member.check_arrays()
+            except DataError as error:
+                raise DataError(f"member {label!r}: {error}") from None
+
     def _unexplained(self) -> str:
         """Why the blend has no explanation."""
         labels = [label for label, m in self.members.items() if m.personal and not m.explains]

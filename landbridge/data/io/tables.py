@@ -35,7 +35,7 @@ def read_table(
     """``source`` (path or any data frame) with those of ``roles`` that it has, under the roles' names."""
     import polars as pl
 
-    with parsing_errors(where):
+    with parsing_errors(where, _plain_file(source)):
         lazy = _scan(Path(source)) if is_path(source) else _native(source, where)
         names = lazy.collect_schema().names()
         chosen = _choose(names, columns or {}, where)
@@ -51,7 +51,7 @@ def read_table(
 
 def raw_table(source: object, where: str) -> pl.DataFrame:
     """``source`` (path or any data frame) with all its columns as they are named."""
-    with parsing_errors(where):
+    with parsing_errors(where, _plain_file(source)):
         lazy = _scan(Path(source)) if is_path(source) else _native(source, where)
         return lazy.collect()
 
@@ -93,6 +93,12 @@ def is_path(source: object) -> TypeGuard[str | Path]:
     return isinstance(source, str | Path)
 
 
+def _plain_file(source: object) -> Path | None:
+    """The file that a source names, unless it is packed or no file."""
+    path = Path(source) if is_path(source) else None
+    return path if path is not None and path.is_file() and path.suffix.lower() != ".gz" else None
+
+
 def _choose(names: list[str], columns: Mapping[str, str], where: str) -> dict[str, str]:
     for role in columns:
         if role not in ROLES:
@@ -100,8 +106,9 @@ def _choose(names: list[str], columns: Mapping[str, str], where: str) -> dict[st
     for name in columns.values():
         if name not in names:
             raise DataError(f"{where}: {unknown('column', name, names)}")
-    # RecBole writes the type behind a colon; reversed, so that of equal names the first column wins
-    lowered = {name.lower().split(":")[0]: name for name in reversed(names)}
+    # RecBole writes the type behind a colon, many files a blank behind the comma; reversed, so that of equal
+    # names the first column wins
+    lowered = {name.lower().split(":")[0].strip(): name for name in reversed(names)}
     guessed = {
         role: next(lowered[name] for name in usual if name in lowered)
         for role, usual in ROLES.items()

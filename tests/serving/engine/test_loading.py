@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from shops import fit, opened
+from shops import MIXTURE, fit, opened
 
 from landbridge import store
 from landbridge.core.errors import StoreError
@@ -116,6 +116,16 @@ def test_forged_contents_with_right_checksums_are_refused(run: Path, name: str) 
     role, change, sentence = FORGERIES[name]
     forge(run, role, change)
     refused(run, sentence)
+
+
+def test_what_is_no_number_in_a_member_of_a_mixture_is_refused(tmp_path: Path) -> None:
+    """A list of this member alone might be requested long after the opening."""
+    run = tmp_path / "run"
+    store.save(fit(registry.method("mixture").from_settings(MIXTURE)), run)
+    arrays, _ = read_arrays(next(run.glob("arrays-*")))
+    name = next(name for name in arrays if "item:films" in name)
+    forge(run, "arrays", with_value(name, (3, 1), np.nan))
+    refused(run, "member 'joint': its embeddings are not all numbers in 'films'")
 
 
 def test_files_that_are_no_arrays_are_refused(run: Path) -> None:

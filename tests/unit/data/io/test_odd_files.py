@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import landbridge as lb
 from landbridge.core.errors import DataError
+from landbridge.data.io import parsing
 
 SECONDS = [1_704_067_200, 1_704_067_300]
 
@@ -140,3 +141,26 @@ def test_order_within_a_second_survives_a_run_folder(tmp_path: Path) -> None:
     back = lb.load(tmp_path / "run").history["events"].time
     assert back is not None
     assert back.tolist() == [10.5, 10.25, 10.75]
+
+
+@pytest.mark.parametrize("header", ["user_id, item_id, timestamp", " user_id ,item_id\t,timestamp "])
+def test_blanks_around_column_names_do_not_matter(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(f"{header}\n1,2,3\n4,5,6\n")
+    data = lb.read(path)
+    assert (data.n_users, data.n_events) == (2, 2)
+
+
+@pytest.mark.parametrize("part", [4, 1 << 24])
+def test_the_line_that_is_not_utf8_is_named(
+    tmp_path: Path, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where only a column that is not used is in Latin-1, and where a character is cut by a block."""
+    monkeypatch.setattr(parsing, "READ_AT_ONCE", part)
+    path = tmp_path / "x.csv"
+    path.write_bytes("user,item,comment\n1,2,café\n3,4,".encode() + b"caf\xe9\n5,6,ok\n")
+    assert parsing.line_that_is_not_utf8(path) == 3
+    with pytest.raises(DataError, match=r"Line 3 of .*x\.csv is not in the encoding UTF-8; convert the file"):
+        lb.read(path)
+    path.write_text("café\n" * 3)
+    assert parsing.line_that_is_not_utf8(path) is None
