@@ -9,6 +9,7 @@ from landbridge.config import AUTO, ModelSettings, Spec
 from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
+from landbridge.data.splitting.splits import validation_only
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
 from landbridge.selection.auto import Tuning, auto
@@ -60,10 +61,7 @@ def fit_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fit
     if not (model.name == AUTO or model.guard or model.trials or model.seconds):
         return _plain(spec, split, options)
     if isinstance(split, MultiDomain):
-        raise SettingsError(
-            "auto, guard, trials and seconds choose on held-out data: leave out --split none (the saved "
-            "model is fitted on all events all the same), or name a method without them."
-        )
+        split = validation_only(split, seed=spec.split.seed)
     if spec.fit.patience is not None:
         raise SettingsError("patience and tuning both choose the number of epochs. Give only one of them.")
     # a search has its own folder: its identity differs from that of the fit

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import event_files, run
 
-from landbridge import store
+from landbridge import read, store
 from landbridge.cli.main import main
 from landbridge.core.files import read_json
 from landbridge.data.activity import ACTIVITY
@@ -62,11 +62,24 @@ def test_auto_chooses_within_its_trials(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
+    "words",
+    [("--guard", "--model", "cdimf", *SMALL[:4]), ("--trials", 0, "--families", "popularity,itemknn")],
+)
+def test_without_a_test_the_choice_is_made_on_the_latest_events(
+    words: tuple[object, ...], tmp_path: Path
+) -> None:
+    sources, out = event_files(tmp_path), tmp_path / "run"
+    run("fit", *sources, "--users", "shared", *words, "--split", "none", "--out", out)
+    fitted = store.load(out)
+    assert fitted.history.fingerprint == read(list(sources), users="shared").fingerprint
+    assert fitted.decisions
+    assert not store.lacks_test_events(out)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--guard", "--split", "none"), "Give a split"),
         (("--set", "factors=4"), "auto chooses the settings itself"),
-        (("--split", "none"), "Give a split, or drop them"),
         (("--guard", "--patience", 2), "Give only one of them"),
     ],
 )

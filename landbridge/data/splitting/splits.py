@@ -68,6 +68,14 @@ def leave_latest_out(data: MultiDomain, *, seed: int = 0, min_events: int = 3) -
     return _divide(data, valid, test)
 
 
+def validation_only(data: MultiDomain, *, seed: int = 0) -> Split:
+    """Nothing is held out for a test: settings and weights are chosen on each user's latest event (a random
+    one where times are missing), and what the chosen method is fitted on are all events."""
+    timed = all(events.time is not None for events in data.domains.values())
+    held = leave_latest_out(data, seed=seed) if timed else leave_one_out(data, seed=seed)
+    return Split(held.test, Holdout(data, {}))
+
+
 def temporal(data: MultiDomain, *, valid: float = 0.1, test: float = 0.1) -> Split:
     """One cut in time for all domains: the last ``test`` of all events, before them ``valid``.
 
