@@ -75,7 +75,7 @@ async def _load(port: int, requests: list[bytes], connections: int, seconds: flo
 
 
 def _request(body: bytes) -> bytes:
-    lines = ("POST /v1/recommend HTTP/1.1", "host: x", "content-type: application/json")
+    lines = ("POST /v1/recommend HTTP/1.1", "host: 127.0.0.1", "content-type: application/json")
     return "\r\n".join((*lines, f"content-length: {len(body)}", "", "")).encode() + body
 
 
