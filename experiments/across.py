@@ -1,25 +1,28 @@
 """One list over all domains: calibrated scores beside raw ones and lists interleaved by each domain's share.
 
 Uses the settings and weights that ``experiments.default`` has chosen; the split is the leak-free one.
+A killed run continues.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from experiments.common import SEEDS, markdown, page
+from experiments.common import CELLS, SEEDS, markdown, page
 from experiments.default import STUDIES, chosen
+from landbridge.core.files import read_json, write_json
 from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
+from landbridge.data.splitting.holdout import Split
 from landbridge.evaluation.evaluate import Evaluation, evaluate, over_seeds
 from landbridge.evaluation.protocols import Scorer
 from landbridge.models.base import Method
-from landbridge.models.mixture import BlendModel
+from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.selection.calibration import calibrated
 from landbridge.training.options import FitOptions
 
@@ -86,33 +89,61 @@ def main(names: list[str]) -> None:
 
 
 def _evaluated(name: str) -> dict[str, Evaluation]:
+    """Every list of a data set on test; what is measured is kept, so that a killed run continues."""
     split = STUDIES[name]()
-    members, mixture = chosen(name, split)
-    serving = {label: members[label] for label in mixture.members}
-    options = FitOptions(seed=SEEDS[0])
-    on_train = {label: method.fit(split.train, options) for label, method in serving.items()}
-    mixture = calibrated(BlendModel(split.train, mixture, (), on_train), split.valid, SEEDS[0])
-    print(name, mixture.slopes, mixture.smoothing, flush=True)
+    folder = CELLS / "across" / name
     seeds: dict[str, dict[int, Evaluation]] = {}
     for seed in SEEDS:
-        wanted = {**serving, "joined": members["joined"], "ease joined": members["ease joined"]}
-        fitted = {
-            label: method.fit(split.test.history, FitOptions(seed=seed)) for label, method in wanted.items()
-        }
-        blend = BlendModel(split.test.history, mixture, (), {label: fitted[label] for label in serving})
-        raw = replace(blend, method=replace(mixture, slopes={}))
-        scorers: Mapping[str, Scorer] = {
-            "auto, calibrated": blend,
-            "auto, raw": raw,
-            "auto, interleaved": Interleaved(blend),
-            "joined ALS": fitted["joined"],
-            "joined ALS, with cold policy": Raw(fitted["joined"]),
-            "joined EASE": fitted["ease joined"],
-            "joined EASE, with cold policy": Raw(fitted["ease joined"]),
-        }
-        for label, scorer in scorers.items():
-            seeds.setdefault(label, {})[seed] = evaluate(scorer, split.across().test)
+        for label, evaluation in _of_seed(name, split, seed, folder / str(seed)).items():
+            seeds.setdefault(label, {})[seed] = evaluation
     return {label: over_seeds(evaluations) for label, evaluations in seeds.items()}
+
+
+def _of_seed(name: str, split: Split, seed: int, folder: Path) -> dict[str, Evaluation]:
+    done = folder / "done.json"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        scorers = _scorers(name, split, seed)
+        for number, scorer in enumerate(scorers.values()):
+            evaluate(scorer, split.across().test).write(folder / f"{number}.parquet")
+        write_json(done, list(scorers))
+        print(name, seed, flush=True)
+    return {
+        label: Evaluation.read(folder / f"{number}.parquet") for number, label in enumerate(read_json(done))
+    }
+
+
+def _scorers(name: str, split: Split, seed: int) -> dict[str, Scorer]:
+    """The lists that are compared, fitted on what is known at test time."""
+    members, _ = chosen(name, split)
+    mixture = _calibrated(name, split)
+    wanted = {label: members[label] for label in (*mixture.members, "joined", "ease joined")}
+    fitted = {
+        label: method.fit(split.test.history, FitOptions(seed=seed)) for label, method in wanted.items()
+    }
+    blend = BlendModel(split.test.history, mixture, (), {label: fitted[label] for label in mixture.members})
+    return {
+        "auto, calibrated": blend,
+        "auto, raw": replace(blend, method=replace(mixture, slopes={})),
+        "auto, interleaved": Interleaved(blend),
+        "joined ALS": fitted["joined"],
+        "joined ALS, with cold policy": Raw(fitted["joined"]),
+        "joined EASE": fitted["ease joined"],
+        "joined EASE, with cold policy": Raw(fitted["ease joined"]),
+    }
+
+
+def _calibrated(name: str, split: Split) -> Mixture:
+    """The blend with slopes and smoothing from validation data; kept once found."""
+    path = CELLS / "across" / name / "mixture.json"
+    if not path.exists():
+        members, mixture = chosen(name, split)
+        options = FitOptions(seed=SEEDS[0])
+        on_train = {label: members[label].fit(split.train, options) for label in mixture.members}
+        found = calibrated(BlendModel(split.train, mixture, (), on_train), split.valid, SEEDS[0])
+        print(name, found.slopes, found.smoothing, flush=True)
+        write_json(path, asdict(found))
+    return Mixture.from_settings(read_json(path))
 
 
 if __name__ == "__main__":
