@@ -49,11 +49,7 @@ KINDS = {"known": "known users", "new": f"{EVENTS} events in two domains, folded
 
 def main() -> None:
     """Fit, serve, ask, and print or write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--connections", type=int, default=16)
-    given = parser.parse_args()
+    given = arguments(__doc__)
     cores = sorted(os.sched_getaffinity(0))
     busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -70,6 +66,15 @@ def main() -> None:
     print(text)
     if given.out is not None:
         given.out.write_text(text)
+
+
+def arguments(about: str | None) -> argparse.Namespace:
+    """The command line of a benchmark of servers."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--connections", type=int, default=16)
+    return parser.parse_args()
 
 
 def shop() -> MultiDomain:

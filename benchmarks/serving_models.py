@@ -7,7 +7,6 @@ The shop, the requests and the measurement are those of :mod:`benchmarks.serving
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -15,7 +14,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import FACTORS, ITEMS, KINDS, PER_USER, ROUNDS, USERS, K, bodies, measured, row, shop
+from benchmarks.serving import (
+    FACTORS,
+    ITEMS,
+    KINDS,
+    PER_USER,
+    ROUNDS,
+    USERS,
+    K,
+    arguments,
+    bodies,
+    measured,
+    row,
+    shop,
+)
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
 from landbridge.models.linear.ease import EASE
@@ -36,11 +48,7 @@ BLEND = "a blend of the four, equal weights"
 
 def main() -> None:
     """Fit, serve, ask, and print or write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--connections", type=int, default=16)
-    given = parser.parse_args()
+    given = arguments(__doc__)
     cores = sorted(os.sched_getaffinity(0))
     busy = os.getloadavg()[0]
     data = shop()

@@ -263,31 +263,48 @@ def _bursts(data: MultiDomain) -> Iterator[Finding]:
 
 def placeholder_ids(data: MultiDomain) -> list[str]:
     """A sentence for each vocabulary with ids that stand for a missing one, such as NaN or null."""
-    return [finding.message for finding in _ids(data) if finding.severity == "stop"]
+    return [finding.message for each in _id_columns(data) for finding in _missing_ids(*each)]
 
 
 def _ids(data: MultiDomain) -> Iterator[Finding]:
-    yield from _odd_ids("users", data.domain_names, data.users)
-    for name, vocabulary in data.items.items():
-        yield from _odd_ids(f"items of {name}", (name,), vocabulary)
+    for whose, domains, ids in _id_columns(data):
+        yield from _missing_ids(whose, domains, ids)
+        bare = _bare(ids)
+        fault = "have blanks around them"
+        yield from _odd_ids("look", fault, whose, domains, ids.filter(ids != ids.str.strip_chars()))
+        fault = "differ from another only in case or blanks"
+        yield from _odd_ids("look", fault, whose, domains, ids.filter(bare.is_duplicated()))
 
 
-def _odd_ids(whose: str, domains: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[Finding]:
+def _id_columns(data: MultiDomain) -> Iterator[tuple[str, tuple[str, ...], pl.Series]]:
+    """Whose ids, of which domains, and the ids as text."""
     import polars as pl
 
-    raw = pl.Series(vocabulary.ids.tolist(), dtype=pl.String if vocabulary.is_text else pl.Int64)
-    ids = raw.cast(pl.String)
-    bare = ids.str.strip_chars().str.to_lowercase()
-    cases: tuple[tuple[Severity, str, pl.Series], ...] = (
-        ("stop", "stand for a missing id", bare.is_in(PLACEHOLDERS)),
-        ("look", "have blanks around them", ids != ids.str.strip_chars()),
-        ("look", "differ from another only in case or blanks", bare.is_duplicated()),
-    )
-    for severity, fault, odd in cases:
-        if odd.any():
-            shown = ", ".join(map(repr, ids.filter(odd).head(3).to_list()))
-            text = f"{int(odd.sum()):,} ids of the {whose} {fault} (such as {shown})."
-            yield Finding("ids", severity, domains, text, {"count": int(odd.sum())})
+    vocabularies = [("users", data.domain_names, data.users)]
+    vocabularies += [(f"items of {name}", (name,), vocabulary) for name, vocabulary in data.items.items()]
+    for whose, domains, vocabulary in vocabularies:
+        raw = pl.Series(vocabulary.ids.tolist(), dtype=pl.String if vocabulary.is_text else pl.Int64)
+        yield whose, domains, raw.cast(pl.String)
+
+
+def _missing_ids(whose: str, domains: tuple[str, ...], ids: pl.Series) -> Iterator[Finding]:
+    odd = ids.filter(_bare(ids).is_in(PLACEHOLDERS))
+    return _odd_ids("stop", "stand for a missing id", whose, domains, odd)
+
+
+def _odd_ids(
+    severity: Severity, fault: str, whose: str, domains: tuple[str, ...], odd: pl.Series
+) -> Iterator[Finding]:
+    """A finding about the odd ids, if there are any."""
+    if len(odd):
+        shown = ", ".join(map(repr, odd.head(3).to_list()))
+        text = f"{len(odd):,} ids of the {whose} {fault} (such as {shown})."
+        yield Finding("ids", severity, domains, text, {"count": len(odd)})
+
+
+def _bare(ids: pl.Series) -> pl.Series:
+    """Without case and surrounding blanks."""
+    return ids.str.strip_chars().str.to_lowercase()
 
 
 def _listed(data: MultiDomain) -> Iterator[Finding]:

@@ -62,10 +62,7 @@ class Interactions:
         times = None if time is None else _seconds(time)
         # int64: the product exceeds 32 bits at a few ten thousand users and items
         key = users * max(n_items, 1) + items
-        order = _sorted(key, times)
-        key = key[order]
-        # of equal keys the last in order is the latest event
-        last = np.append(key[1:] != key[:-1], True)[: len(key)]
+        order, last = in_order(key, times)
         if duplicates == "error" and not last.all():
             raise DataError("Some (user, item) pairs occur twice or more; choose duplicates='last' or 'sum'.")
         if duplicates == "sum" and not last.all():
@@ -128,9 +125,9 @@ class Interactions:
 
     def weights_of(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> Float32:
         """The weight of each (user, item) pair, (M,); 1 for a pair without an event."""
-        row_M = self._locate(user_idx, item_idx)
         if self.weight is None:
-            return np.ones(row_M.shape, np.float32)
+            return np.ones(np.shape(user_idx), np.float32)
+        row_M = self._locate(user_idx, item_idx)
         return np.where(row_M >= 0, np.append(self.weight, np.float32(1))[row_M], np.float32(1))
 
     def _locate(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> Int64:
@@ -175,6 +172,13 @@ def _seconds(time: npt.ArrayLike) -> Seconds:
     if np.issubdtype(times.dtype, np.floating) and (times != np.floor(times)).any():
         return times.astype(np.float64)
     return times.astype(np.int64)
+
+
+def in_order(key_N: Int64, time_N: Seconds | None) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """The order by key, then time, then position, (N,), and in it whether each is the last of its key."""
+    order_N = _sorted(key_N, time_N)
+    sorted_N = key_N[order_N]
+    return order_N, np.append(sorted_N[1:] != sorted_N[:-1], True)[: len(sorted_N)]
 
 
 def _sorted(key_N: Int64, time_N: Seconds | None) -> Int64:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import Bool
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import DUPLICATE_RULES, Interactions
+from landbridge.data.interactions import DUPLICATE_RULES, Interactions, in_order
 from landbridge.data.io import tables
 from landbridge.data.io.encoding import EncodedColumn, Events, encode
 from landbridge.data.io.event_table import EventTable
@@ -94,11 +94,10 @@ class _Kept:
 def _last_of_pair(events: Events) -> Bool:
     """Whether an event is the last of its user and item, by time, else by position, (N,)."""
     key_N = events.user.idx.astype(np.int64) * len(events.item.ids) + events.item.idx
-    time_N = np.zeros(len(key_N), np.int64) if events.time is None else events.time
-    order_N = np.lexsort((time_N, key_N))  # stable: of equal times the later position is the last
-    last_N = np.zeros(len(key_N), bool)
-    last_N[order_N] = np.append(np.diff(key_N[order_N]) != 0, True)[: len(key_N)]
-    return last_N
+    order_N, last_N = in_order(key_N, events.time)
+    last_of_pair_N = np.zeros(len(key_N), bool)
+    last_of_pair_N[order_N[last_N]] = True
+    return last_of_pair_N
 
 
 def _events_by_domain(source: Source, columns: Mapping[str, str] | None, kept: _Kept) -> dict[str, Events]:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from landbridge.core.settings import Settings, setting
+from landbridge.data.dataset import MultiDomain
 from landbridge.models.sequential.transformer import Encoder, Reading, Weights, places
 from landbridge.training.torch_backend import torch
 
@@ -73,49 +74,51 @@ class CrossDomain(Settings):
         """
         window_T, position_T, domain_T = at
         domain_BL = torch.where(events.item_BL >= 0, domain_I[events.item_BL], -1)
-        mixed_BLF = encoder.states(weights, self._mixed(weights, events, domain_BL), dropout)
+        if self.embeddings:
+            events = events._replace(added_BLF=weights["domain"][domain_BL.clamp(min=0)])  # Eq. (1)
+        mixed_BLF = encoder.states(weights, self._mixed(events, domain_BL), dropout)
         query_TF = mixed_BLF[window_T, position_T]
         if self.own_history:
-            own_BLF = encoder.states(weights, self._own(weights, events, domain_BL), dropout)
+            own_BLF = encoder.states(weights, self._own(events, domain_BL), dropout)
             last_T = _last_of_domain(domain_BL, at)
             own_TF = own_BLF[window_T, last_T.clamp(min=0)] * (last_T >= 0)[:, None]
             query_TF = query_TF + weights["own.scale"][domain_T] * own_TF  # Eq. (3)
         return self._adapted(weights, query_TF, domain_T)
 
-    def _mixed(self, weights: Weights, events: Reading, domain_BL: Tensor) -> Reading:
-        """The reading of all events, Eqs. (1) and (2)."""
-        events = events._replace(added_BLF=self._added(weights, domain_BL))
+    def _mixed(self, events: Reading, domain_BL: Tensor) -> Reading:
+        """The reading of all events, Eq. (2)."""
         if not self.cross_penalty:
             return events
         apart_BLL = domain_BL[:, :, None] != domain_BL[:, None, :]
         return events._replace(bias_BLL=-self.cross_penalty * apart_BLL.float())  # Eq. (2)
 
-    def _own(self, weights: Weights, events: Reading, domain_BL: Tensor) -> Reading:
+    def _own(self, events: Reading, domain_BL: Tensor) -> Reading:
         """The reading in which an event sees those of its own domain; positions count these alone."""
         same_BLL = domain_BL[:, :, None] == domain_BL[:, None, :]
         place_BL = same_BLL.triu(1).sum(dim=2)
         bias_BLL = torch.zeros_like(same_BLL, dtype=torch.float32).masked_fill(~same_BLL, -torch.inf)
         padded_BL = torch.where(events.item_BL >= 0, place_BL, places(events.item_BL))
-        return events._replace(
-            place_BL=padded_BL, added_BLF=self._added(weights, domain_BL), bias_BLL=bias_BLL
-        )
-
-    def _added(self, weights: Weights, domain_BL: Tensor) -> Tensor | None:
-        """The embeddings of Eq. (1), (B, L, F)."""
-        return weights["domain"][domain_BL.clamp(min=0)] if self.embeddings else None
+        return events._replace(place_BL=padded_BL, bias_BLL=bias_BLL)
 
     def _adapted(self, weights: Weights, query_TF: Tensor, domain_T: Tensor) -> Tensor:
         """Eq. (4), (T, F)."""
-        change_TF = torch.zeros_like(query_TF)
+        adapted_TF = query_TF
         if self.shared_rank:
             down_RF, up_FR = weights["shared_adapter.down"][0], weights["shared_adapter.up"][0]
-            change_TF = change_TF + query_TF @ down_RF.T @ up_FR.T
+            adapted_TF = adapted_TF + query_TF @ down_RF.T @ up_FR.T  # Eq. (4)
         if self.rank:
             for number in domain_T.unique().tolist():
                 rows_T = (domain_T == number).nonzero()[:, 0]
                 down_RF, up_FR = weights["adapter.down"][number], weights["adapter.up"][number]
-                change_TF = change_TF.index_add(0, rows_T, query_TF[rows_T] @ down_RF.T @ up_FR.T)
-        return query_TF + change_TF  # Eq. (4)
+                own_TF = query_TF[rows_T] @ down_RF.T @ up_FR.T
+                adapted_TF = adapted_TF.index_add(0, rows_T, own_TF)  # Eq. (4)
+        return adapted_TF
+
+
+def domains_of_items(data: MultiDomain) -> Tensor:
+    """The domain of each item of the joined catalogue, (I,)."""
+    sizes = [events.n_items for events in data.domains.values()]
+    return torch.repeat_interleave(torch.tensor(sizes))
 
 
 def _adapter(name: str, n_domains: int, rank: int, factors: int) -> dict[str, tuple[int, ...]]:

@@ -34,7 +34,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.sequential.item_weights import MultiObjectiveWeights, SparsityWeights, WeightRule
 from landbridge.models.sequential.losses import SequenceLoss
-from landbridge.models.sequential.method import SequenceBatch, SequenceMethod, TargetBatch, TargetWeights
+from landbridge.models.sequential.method import SequenceMethod, TargetBatch, TargetWeights
 from landbridge.models.sequential.transformer import Encoder
 from landbridge.training.torch_backend import torch
 from landbridge.training.weighting.base import Uniform, Weighting
@@ -156,21 +156,17 @@ class DWL(SequenceMethod):
             return Uniform()
         return GradNorm(f"block.{self.encoder.blocks - 1}.down.weight", start=None)
 
-    def losses(
-        self,
-        weights: Mapping[str, Tensor],
-        batch: SequenceBatch,
-        share_I: Tensor,
-        target_weights: TargetWeights,
+    def losses_of(
+        self, weights: Mapping[str, Tensor], parts: Sequence[TargetBatch], target_weights: TargetWeights
     ) -> dict[str, Tensor]:
         """Eq. (1) as one loss, or the losses of Eq. (2) by domain."""
-        parts = self.target_batches(weights, batch, share_I, target_weights)
         if self.by_gradient:
             return self._by_domain(weights, parts, target_weights)
-        weights_of = [target_weights.of(part.target_T) for part in parts]
-        # dividing by Σ w keeps the size of the loss, and with it that of a step
-        sizes = map(len, weights_of) if self.literal else (weight_T.sum() for weight_T in weights_of)
-        return {"all domains": self.sum_of(weights, parts, weights_of, sum(sizes), target_weights)}
+        return super().losses_of(weights, parts, target_weights)
+
+    def scale(self, weights_of: Sequence[Tensor]) -> Tensor | float:
+        """As in :class:`SequenceMethod`, or the number of targets, as published."""
+        return sum(map(len, weights_of)) if self.literal else super().scale(weights_of)
 
     def _by_domain(
         self, weights: Mapping[str, Tensor], parts: Sequence[TargetBatch], target_weights: TargetWeights

@@ -24,7 +24,7 @@ from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.sampling import sequences
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
-from landbridge.models.sequential.cross_domain import CrossDomain
+from landbridge.models.sequential.cross_domain import CrossDomain, domains_of_items
 from landbridge.models.sequential.transformer import Encoder, Reading
 from landbridge.training.loop import threads
 from landbridge.training.torch_backend import torch
@@ -70,7 +70,8 @@ class SequenceModel(ColdStartMixin):
         rows = sequences.query_histories(self.history, self._history, queries)
         state_BF = self._scaled(self.states(rows, domain))
         cold_B = self._cold_B(domain, queries)
-        state_BF[cold_B] = 0 if self.cold_policy == "zero" else self._mean_state(domain)
+        if cold_B.any():  # else nothing needs the mean, which costs a block of users for each domain
+            state_BF[cold_B] = 0 if self.cold_policy == "zero" else self._mean_state(domain)
         return np.asarray(state_BF @ item_IF.T)
 
     def states(self, rows: Ragged, domain: str) -> Float32:
@@ -140,8 +141,7 @@ class SequenceModel(ColdStartMixin):
     @cached_property
     def _domain_I(self) -> Tensor:
         """The domain of each item, (I,)."""
-        sizes = [events.n_items for events in self.history.domains.values()]
-        return torch.repeat_interleave(torch.tensor(sizes))
+        return domains_of_items(self.history)
 
     def _mean_state(self, domain: str) -> Float32:
         """Mean state over the first users with events, at most one block: a pass over all users is slow."""

@@ -38,7 +38,7 @@ from landbridge.data.sampling.sequences import Window, Windows
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.sequential import losses as sequence_losses
-from landbridge.models.sequential.cross_domain import CrossDomain
+from landbridge.models.sequential.cross_domain import CrossDomain, domains_of_items
 from landbridge.models.sequential.fitted import LEAST_NORM, SequenceModel
 from landbridge.models.sequential.losses import SequenceLoss
 from landbridge.models.sequential.transformer import Encoder, Reading, initial
@@ -77,9 +77,8 @@ class TargetWeights:
 
     def __init__(self, train: MultiDomain, where: torch.device | str) -> None:
         self.names = train.domain_names
-        sizes = [events.n_items for events in train.domains.values()]
         self.ranges = _ranges(train.joined()[1])
-        self.domain_I = torch.repeat_interleave(torch.tensor(sizes)).to(where)
+        self.domain_I = domains_of_items(train).to(where)
         none_D = torch.zeros(len(self.names), dtype=torch.float64, device=where)
         self.buffers: dict[str, Tensor] = {"loss_total": none_D, "loss_count": none_D.clone()}
 
@@ -255,27 +254,26 @@ class SequenceMethod(Method):
         share_I: Tensor,
         target_weights: TargetWeights,
     ) -> dict[str, Tensor]:
-        """The weighted mean over the batch's targets, Eq. (1)."""
-        parts = self.target_batches(weights, batch, share_I, target_weights)
-        weights_of = [target_weights.of(part.target_T) for part in parts]
-        whole = sum(weight_T.sum() for weight_T in weights_of)
-        return {"all domains": self.sum_of(weights, parts, weights_of, whole, target_weights)}
+        """The losses of a batch by domain, or one of all; they are given to ``target_weights``."""
+        return self.losses_of(
+            weights, self.target_batches(weights, batch, share_I, target_weights), target_weights
+        )
 
-    def sum_of(
-        self,
-        weights: Mapping[str, Tensor],
-        parts: Sequence[TargetBatch],
-        weights_of: Sequence[Tensor],
-        scale: Tensor | float,
-        target_weights: TargetWeights,
-    ) -> Tensor:
-        """Σ ω ℓ / scale over all parts; the losses are given to ``target_weights``."""
-        totals = []
+    def losses_of(
+        self, weights: Mapping[str, Tensor], parts: Sequence[TargetBatch], target_weights: TargetWeights
+    ) -> dict[str, Tensor]:
+        """The weighted mean over the targets of all parts, Eq. (1)."""
+        weights_of = [target_weights.of(part.target_T) for part in parts]
+        scale, totals = self.scale(weights_of), []
         for part, weight_T in zip(parts, weights_of, strict=True):
             total, loss_T = self.total(weights, part, weight_T / scale)  # Eq. (1)
             target_weights.seen(part.target_T, loss_T)
             totals.append(total)
-        return torch.stack(totals).sum()
+        return {"all domains": torch.stack(totals).sum()}
+
+    def scale(self, weights_of: Sequence[Tensor]) -> Tensor | float:
+        """What the sum of weighted losses is divided by: Σ ω keeps the size of a step."""
+        return sum(weight_T.sum() for weight_T in weights_of)
 
     def target_batches(
         self,

@@ -143,14 +143,15 @@ class QueryBatch:
         row_M, item_M, time_M = (np.array(column, np.int64) for column in self.live.get(domain, ([], [], [])))
         time_N = np.zeros(len(place_N), np.int64) if history.time is None else history.time[place_N]
         weight_N = None if history.weight is None else history.weight[place_N]
-        # as a refit: a repeated pair keeps the weight that is known of it
-        weight_M = history.weights_of(user_B[row_M], item_M)
+        row_N = np.repeat(np.arange(size, dtype=np.int32), np.diff(offsets))
+        known = Interactions(row_N, history.item_idx[place_N], size, history.n_items, weight_N)
         return Interactions.from_events(
-            np.append(np.repeat(np.arange(size), np.diff(offsets)), row_M),
-            np.append(history.item_idx[place_N], item_M),
+            np.append(row_N, row_M),
+            np.append(known.item_idx, item_M),
             size,
             history.n_items,
-            None if weight_N is None else np.append(weight_N, weight_M),
+            # as a refit: a repeated pair keeps the weight that is known of it
+            None if weight_N is None else np.append(weight_N, known.weights_of(row_M, item_M)),
             np.append(time_N, time_M),
         )
 

@@ -124,11 +124,11 @@ def test_reasons_of_a_list_score_each_history_once(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(explanations, "LEFT_OUT_EVENTS", 900)
     events = tuple(Event("films", f"f{n:02d}", n) for n in range(90))
     items = [entry.item for entry in service.popular("books", 15)]
-    told = service.explain_all("books", items, None, events)
+    explained = service.explain_all("books", items, None, events)
     assert len(scored) == 2
     assert sum(scored) <= 900 + 2 * 90
     latest = {f"f{n:02d}" for n in range(80, 90)}
-    assert all(part.item in latest for each in told for part in each.parts if part.item is not None)
+    assert all(part.item in latest for each in explained for part in each.parts if part.item is not None)
 
 
 def test_work_for_a_request_that_is_given_up_stops(tmp_path: Path) -> None:
