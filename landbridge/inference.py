@@ -143,7 +143,7 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     history = fitted.history
     user_idx = int(_indices(history.users, [user])[0])
     item_idx = int(_item_indices(fitted, domain, [item])[0])
-    explanation = fitted.explain(domain, Queries.of_users([user_idx]), item_idx)
+    explanation = fitted.explain(domain, Queries.of_users([user_idx]), np.array([item_idx], np.int32))[0]
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in explanation.events.items()]
     if explanation.popularity != 0:
         parts.append(_without_item(domain, "popular in this domain", explanation.popularity))

@@ -10,7 +10,10 @@ import numpy as np
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.queries import Queries
 from landbridge.data.vocabulary import Vocabulary
+from landbridge.models.base import Fitted
+from landbridge.models.explanation import Explanation
 
 
 def uneven(
@@ -94,3 +97,8 @@ def fit_error(weight_UI: Any, x_UF: Any, y_IF: Any, alpha0: float) -> float:
 def far(one: Any, other: Any) -> float:
     """The largest difference, as a share of the largest value."""
     return float(np.abs(np.asarray(one) - other).max() / np.abs(other).max())
+
+
+def explained(fitted: Fitted, domain: str, query: Queries, item: int) -> Explanation:
+    """The score of one item in parts."""
+    return fitted.explain(domain, query, np.array([item], np.int32))[0]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
-from landbridge.core.types import AnyArray, Arrays, Float32, Record, Values
+from landbridge.core.types import AnyArray, Arrays, Float32, Int32, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
 from landbridge.models import similarity
@@ -224,8 +224,8 @@ class Fitted(ABC):
             return similarity.co_occurrence_cosines(self.history, domain, item, to)
         return similarity.embedding_cosines(embeddings[0][item], embeddings[1])
 
-    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
-        """The score of one item for one query in parts; DataError for a kind that cannot say."""
+    def explain(self, domain: str, query: Queries, item_N: Int32) -> list[Explanation]:
+        """The scores of some items for one query, each in parts; DataError for a kind that cannot say."""
         raise DataError(
             f"A {self.method.name} model has no explanation of its own: {self.unexplained}. "
             "The server leaves out one event at a time instead."

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from landbridge.core.types import Float32
 
 
@@ -21,3 +23,10 @@ class Explanation:
     events: Mapping[str, Float32]
     popularity: float
     rest: float
+
+
+def in_parts(score: float, popularity: float, events: Mapping[str, Float32]) -> Explanation:
+    """The explanation with the rest that makes its parts sum to ``score``."""
+    # float64: the rest is a small difference of large sums
+    total = sum(float(part_E.sum(dtype=np.float64)) for part_E in events.values())
+    return Explanation(events, popularity, score - popularity - total)

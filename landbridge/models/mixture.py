@@ -30,11 +30,11 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.settings import setting
-from landbridge.core.types import Arrays, Float32, Float64, Record, Values
+from landbridge.core.types import Arrays, Float32, Float64, Int32, Record, Values
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Method, Queries, StoredState
-from landbridge.models.explanation import Explanation
+from landbridge.models.explanation import Explanation, in_parts
 from landbridge.training.options import FitOptions
 
 Weights = Mapping[str, Mapping[str, Mapping[str, float]]]  # domain -> activity group -> member -> weight
@@ -181,27 +181,32 @@ class BlendModel(Fitted):
         pulled_BD = counts_BD + self.method.smoothing * sizes_D / sizes_D.sum()
         return np.asarray(pulled_BD / pulled_BD.sum(axis=1, keepdims=True))
 
-    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
+    def explain(self, domain: str, query: Queries, item_N: Int32) -> list[Explanation]:
         """Eq. (2) in parts: what each event adds through the personal members, what popularity adds, and in
         ``rest`` the average item, against which (1) measures. DataError where a member cannot explain."""
         if not self.explains:
             raise DataError(self._unexplained())
-        score = float(self.score(domain, query)[0, item])
+        score_N = self.score(domain, query)[0, item_N]
         own = query.histories_by_domain(self.history)
-        events = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
-        popularity = 0.0
+        events = {name: np.zeros((len(item_N), len(rows.columns)), np.float32) for name, rows in own.items()}
+        popularity_N = np.zeros(len(item_N))
         for weight, member in self._serving(domain, query):
             scores_I = member.score(domain, query)[0]
             # the scale of Eq. (1); equal scores of all items explain nothing
             scale = weight / max(float(scores_I.std()), 1e-30)
             if member.personal:
-                part = member.explain(domain, query, item)
-                popularity += scale * part.popularity
-                events = {name: events[name] + np.float32(scale) * part.events[name] for name in events}
+                parts = member.explain(domain, query, item_N)
+                popularity_N += scale * np.array([part.popularity for part in parts])
+                for name, part_NE in events.items():
+                    part_NE += np.float32(scale) * np.array([part.events[name] for part in parts])
             else:
-                popularity += scale * float(scores_I[item] - scores_I.mean())
-        explained = popularity + sum(float(part_N.sum()) for part_N in events.values())
-        return Explanation(events, popularity, score - explained)
+                popularity_N += scale * (scores_I[item_N].astype(np.float64) - scores_I.mean())
+        return [
+            in_parts(score, popularity, {name: part_NE[place] for name, part_NE in events.items()})
+            for place, (score, popularity) in enumerate(
+                zip(score_N.tolist(), popularity_N.tolist(), strict=True)
+            )
+        ]
 
     def check_arrays(self) -> None:
         """As in :class:`Fitted`, for every member."""

@@ -19,7 +19,7 @@ from worlds import uneven
 
 import landbridge as lb
 from landbridge.core.parallel import Serial
-from landbridge.core.types import AnyArray, Arrays, Float32, Ragged, Record
+from landbridge.core.types import AnyArray, Arrays, Float32, Int32, Ragged, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method, Queries, StoredState
@@ -55,14 +55,13 @@ class CountsModel(Fitted):
     def similar(self, domain: str, item: int, to: str) -> Float32:
         return self.count_II[domain][item] if domain == to else super().similar(domain, item, to)
 
-    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
-        events = {
-            name: self.count_II[domain][rows.columns, item]
-            if name == domain
-            else np.zeros(len(rows.columns), np.float32)
-            for name, rows in query.histories_by_domain(self.history).items()
-        }
-        return Explanation(events, 0.0, 0.0)
+    def explain(self, domain: str, query: Queries, item_N: Int32) -> list[Explanation]:
+        own = query.histories_by_domain(self.history)
+        nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
+        return [
+            Explanation(nothing | {domain: self.count_II[domain][own[domain].columns, item]}, 0.0, 0.0)
+            for item in item_N
+        ]
 
     def state(self) -> tuple[Arrays, Record]:
         return {f"count:{name}": count_II for name, count_II in self.count_II.items()}, {}

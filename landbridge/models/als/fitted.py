@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Arrays, Float32, Ragged, Record, row_offsets
+from landbridge.core.types import Arrays, Float32, Int32, Ragged, Record, row_offsets
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
-from landbridge.models.explanation import Explanation
+from landbridge.models.explanation import Explanation, in_parts
 
 KEPT = 256  # sets of domains whose eigenvectors a model keeps for the next fold-in
 
@@ -99,25 +99,26 @@ class ALSModel(DotProductModel):
                 rows_BF[chosen_B] = self._solve(names, events, chosen_B, ridge_B[chosen_B])
         return rows_BF
 
-    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
-        """The score of one item: the query's events by Eq. (2), and what the cold-start policy adds.
+    def explain(self, domain: str, query: Queries, item_N: Int32) -> list[Explanation]:
+        """The scores of some items: the query's events by Eq. (2), and what the cold-start policy adds.
 
         A rest remains where a known user's embedding is not the optimum of their events: within the
         tolerance of CDIMF, for users outside its consensus, and under its published variant.
         """
-        score = float(self.score(domain, query)[0, item])
+        score_N = self.score(domain, query)[0, item_N].tolist()
         cold_start = bool(self._no_events_B(domain, query)[0])
         own = query.histories_by_domain(self.history)
         # no event entered the score
         if self._cold_B(domain, query)[0] or (cold_start and self.cold_policy == "popularity"):
             nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
-            return Explanation(nothing, score, 0.0)
-        blended = cold_start and self.cold_policy == "blend"
-        popularity = self.popularity_weight * float(self._popularity_I[domain][item]) if blended else 0.0
-        events = self._contributions(domain, own, item)
-        # float64: the rest is a small difference of large sums
-        total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
-        return Explanation(events, popularity, score - popularity - total)
+            return [Explanation(nothing, score, 0.0) for score in score_N]
+        weight = self.popularity_weight if cold_start and self.cold_policy == "blend" else 0.0
+        popularity_N = (weight * self._popularity_I[domain][item_N].astype(np.float64)).tolist()
+        part_EN = self._contributions(domain, own, item_N)
+        return [
+            in_parts(score, popularity, {name: part[:, place] for name, part in part_EN.items()})
+            for place, (score, popularity) in enumerate(zip(score_N, popularity_N, strict=True))
+        ]
 
     def state(self) -> tuple[Arrays, Record]:
         """The rows, and the rule that makes them."""
@@ -150,21 +151,21 @@ class ALSModel(DotProductModel):
             self._eigen[names] = eigen
         return eigen
 
-    def _contributions(self, domain: str, events: Mapping[str, Ragged], item: int) -> dict[str, Float32]:
-        """What each event of one query adds to the score of one item, Eq. (2): domain -> (N,)."""
+    def _contributions(self, domain: str, events: Mapping[str, Ragged], item_N: Int32) -> dict[str, Float32]:
+        """What each event of one query adds to the scores of some items, Eq. (2): domain -> (E, N)."""
         counts_BD = event_counts(events, self.history.domain_names, 1)
         part_BD = self.rule.parties(domain, counts_BD)
         system_FF = self.rule.ridge(counts_BD, part_BD)[0] * np.eye(self.item_IF[domain].shape[1])
         parties = [name for name, part in zip(self.history.domain_names, part_BD[0], strict=True) if part]
         for name in parties:
-            y_NF = self.item_IF[name][events[name].columns].astype(np.float64)
-            system_FF += self.rule.alpha0 * self._gramians[name] + (y_NF.T * _weights(events[name])) @ y_NF
-        # A is symmetric: x · v = Σ_n w_n y_n · (A⁻¹ v), so one solve serves all events
-        towards_F = np.linalg.solve(system_FF, self.item_IF[domain][item].astype(np.float64))
+            y_EF = self.item_IF[name][events[name].columns].astype(np.float64)
+            system_FF += self.rule.alpha0 * self._gramians[name] + (y_EF.T * _weights(events[name])) @ y_EF
+        # A is symmetric: x · v = Σ_e w_e y_e · (A⁻¹ v), so one system serves all events and items
+        towards_FN = np.linalg.solve(system_FF, self.item_IF[domain][item_N].T.astype(np.float64))
         return {
-            name: (_weights(row) * (self.item_IF[name][row.columns] @ towards_F)).astype(np.float32)
+            name: (_weights(row)[:, None] * (self.item_IF[name][row.columns] @ towards_FN)).astype(np.float32)
             if name in parties
-            else np.zeros(len(row.columns), np.float32)
+            else np.zeros((len(row.columns), len(item_N)), np.float32)
             for name, row in events.items()
         }
 

@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import Float32, Ragged
+from landbridge.core.types import Float32, Int32, Ragged
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin
-from landbridge.models.explanation import Explanation
+from landbridge.models.explanation import Explanation, in_parts
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.matrix import ItemMatrix, check_matrix, matrix_from
 
@@ -58,21 +58,22 @@ class ItemItemModel(ColdStartMixin):
                 self.matrices[source][domain].add_product(rows, scores_BI)
         return scores_BI
 
-    def explain(self, domain: str, query: Queries, item: int) -> Explanation:
+    def explain(self, domain: str, query: Queries, item_N: Int32) -> list[Explanation]:
         """The terms of Eq. (1), and the popularity that it and the cold policy add."""
-        score = float(self.score(domain, query)[0, item])
+        score_N = self.score(domain, query)[0, item_N].tolist()
         own = self._values(query)
         nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
         if self.cold_policy == "popularity" and self._no_events_B(domain, query)[0]:
-            return Explanation(nothing, score, 0.0)
-        events = nothing | {
-            name: rows.weights * self.matrices[name][domain].column(rows.columns, item)
-            for name, rows in own.items()
-            if domain in self.matrices[name]
-        }
-        total = sum(float(part_N.sum(dtype=np.float64)) for part_N in events.values())
-        popularity = self._popularity_part(domain, query, item)
-        return Explanation(events, popularity, score - popularity - total)
+            return [Explanation(nothing, score, 0.0) for score in score_N]
+        explanations = []
+        for score, item in zip(score_N, item_N.tolist(), strict=True):
+            events = nothing | {
+                name: rows.weights * self.matrices[name][domain].column(rows.columns, item)
+                for name, rows in own.items()
+                if domain in self.matrices[name]
+            }
+            explanations.append(in_parts(score, self._popularity_part(domain, query, item), events))
+        return explanations
 
     def similar(self, domain: str, item: int, to: str) -> Float32:
         """The weights from one item to every item of the domain ``to``, (I,): its row of W.

@@ -88,14 +88,13 @@ class Explainer:
         if not self.fitted.explains:
             return self._one_by_one(domain, query, item_N)
         own = query.histories_by_domain(self.fitted.history)
-        results = [self.fitted.explain(domain, query, item) for item in item_N.tolist()]
         return [
             ItemExplanations(
                 {name: (own[name].columns, part_N) for name, part_N in result.events.items()},
                 result.popularity,
                 True,
             )
-            for result in results
+            for result in self.fitted.explain(domain, query, item_N)
         ]
 
     def _one_by_one(self, domain: str, query: Queries, item_N: Int32) -> list[ItemExplanations]:

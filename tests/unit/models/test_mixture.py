@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import uneven
+from worlds import explained, uneven
 
 import landbridge as lb
 from landbridge.core.errors import DataError, SettingsError
@@ -122,8 +122,8 @@ def test_reasons_add_up_to_the_score_and_name_the_events() -> None:
     weights = {"popularity": 0.3, "alone": 0.3, "joint": 0.4}
     blend = blended({"a": dict.fromkeys(ACTIVITY, weights)})
     for user, item in ((3, 5), (17, 30)):
-        told = blend.explain("a", Queries.of_users([user]), item)
-        total = told.popularity + told.rest + sum(float(part.sum()) for part in told.events.values())
+        found = explained(blend, "a", Queries.of_users([user]), item)
+        total = found.popularity + found.rest + sum(float(part.sum()) for part in found.events.values())
         assert total == pytest.approx(float(blend.score("a", Queries.of_users([user]))[0, item]), abs=1e-5)
         own = Queries.of_users([user])
         scales = {
@@ -131,14 +131,36 @@ def test_reasons_add_up_to_the_score_and_name_the_events() -> None:
         }
         for name in blend.history.domain_names:
             parts = (
-                scales[label] * blend.members[label].explain("a", Queries.of_users([user]), item).events[name]
+                scales[label] * explained(blend.members[label], "a", own, item).events[name]
                 for label in ("alone", "joint")
             )
-            np.testing.assert_allclose(told.events[name], sum(parts), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(found.events[name], sum(parts), rtol=1e-4, atol=1e-5)
         averages = (
             scales[label] * blend.members[label].score("a", own)[0].mean() for label in ("alone", "joint")
         )
-        assert told.rest == pytest.approx(-sum(averages), abs=2e-3)
+        assert found.rest == pytest.approx(-sum(averages), abs=2e-3)
+
+
+def test_a_list_of_reasons_costs_as_many_scorings_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All scores of a member are computed for the query, not again for every item that is explained."""
+    blend, query = blended({}), Queries.of_users([3])
+    calls: list[str] = []
+    for member in blend.members.values():
+        kind, scores = type(member), type(member).score
+
+        def counted(self: Any, domain: str, queries: Queries, scores: Any = scores) -> Any:
+            calls.append(domain)
+            return scores(self, domain, queries)
+
+        monkeypatch.setattr(kind, "score", counted)
+    blend.explain("a", query, np.array([5], np.int32))
+    once = len(calls)
+    many = blend.explain("a", query, np.arange(20, dtype=np.int32))
+    assert len(calls) == 2 * once
+    alone = explained(blend, "a", query, 5)
+    assert many[5].rest == pytest.approx(alone.rest)
+    for name, part_E in alone.events.items():
+        np.testing.assert_allclose(many[5].events[name], part_E, rtol=1e-6)
 
 
 class TestAMemberWithoutExplanations:
@@ -154,7 +176,7 @@ class TestAMemberWithoutExplanations:
         blend = Mixture(self.MEMBERS).fit(uneven(), ONE)
         assert not blend.explains
         with pytest.raises(DataError, match="the scores of pairs do not split"):
-            blend.explain("a", Queries.of_users([3]), 5)
+            explained(blend, "a", Queries.of_users([3]), 5)
 
     def test_popularity_does_not_count(self) -> None:
         assert blended({}).explains

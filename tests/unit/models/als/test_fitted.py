@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import far, own_events, uneven
+from worlds import explained, far, own_events, uneven
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.types import Ragged
@@ -70,7 +70,9 @@ def test_contributions_sum_to_the_score(fitted: ALSModel) -> None:
             sums = [
                 sum(
                     float(part_N.sum())
-                    for part_N in fitted.explain(domain, Queries.of_users([int(user)]), item).events.values()
+                    for part_N in explained(
+                        fitted, domain, Queries.of_users([int(user)]), item
+                    ).events.values()
                 )
                 for item in range(0, fitted.history[domain].n_items, 7)
             ]
@@ -89,7 +91,7 @@ def test_explanations_are_complete(tie: str, policy: str) -> None:
         scores_UI = fitted.score(domain, Queries.of_users(np.arange(data.n_users)))
         for user in range(data.n_users):
             item = int(rng.integers(data[domain].n_items))
-            found = fitted.explain(domain, Queries.of_users([user]), item)
+            found = explained(fitted, domain, Queries.of_users([user]), item)
             events = sum(float(part_N.sum()) for part_N in found.events.values())
             assert events + found.popularity == pytest.approx(scores_UI[user, item], abs=1e-4)
             assert abs(found.rest) < 1e-4
@@ -107,8 +109,8 @@ def test_popularity_is_for_cold_users_and_events_only_where_they_count(tie: str)
     for policy, popularity in (("blend", 3 * share), ("popularity", share), ("zero", 0.0)):
         fitted = changed(TIES[tie], cold_policy=policy).fit(data, ONE)
         assert isinstance(fitted, ALSModel)
-        assert fitted.explain("c", Queries.of_users([usual]), 2).popularity == 0
-        found = fitted.explain("c", Queries.of_users([newcomer]), 2)
+        assert explained(fitted, "c", Queries.of_users([usual]), 2).popularity == 0
+        found = explained(fitted, "c", Queries.of_users([newcomer]), 2)
         assert found.popularity == pytest.approx(popularity, rel=1e-5)
         assert found.events["a"].any() == (policy != "popularity" and fitted.rule.tie != "separate")
 
@@ -121,7 +123,7 @@ def test_what_no_event_explains_is_the_rest(settings: dict[str, Any]) -> None:
     fitted = CDIMF.from_settings({"factors": 5, "admm.on_divergence": "log", **settings}).fit(data, ONE)
     rests = []
     for user in range(data.n_users):
-        found = fitted.explain("a", Queries.of_users([user]), 3)
+        found = explained(fitted, "a", Queries.of_users([user]), 3)
         events = sum(float(part_N.sum()) for part_N in found.events.values())
         score = fitted.score("a", Queries.of_users([user]))[0, 3]
         assert events + found.popularity + found.rest == pytest.approx(score, abs=1e-5)
@@ -132,7 +134,7 @@ def test_what_no_event_explains_is_the_rest(settings: dict[str, Any]) -> None:
 def test_contributions_stand_beside_the_users_events(fitted: ALSModel) -> None:
     history = fitted.history
     user = int(np.flatnonzero(history.activity_UD.all(axis=1))[0])
-    parts = fitted.explain("a", Queries.of_users([user]), 0).events
+    parts = explained(fitted, "a", Queries.of_users([user]), 0).events
     assert {name: len(part) for name, part in parts.items()} == {
         name: int(history[name].user_counts[user]) for name in history.domain_names
     }

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from worlds import dense, of_tables, uneven
+from worlds import dense, explained, of_tables, uneven
 
 from landbridge.core.errors import DataError, DivergenceError
 from landbridge.core.types import Ragged
@@ -168,7 +168,7 @@ def test_explanations_add_up_and_name_the_source_domain(form: str, policy: str) 
     fitted = EASE(form=form, cold_policy=policy, reg=REG).fit(data)
     for user in (0, 1, 2):
         query = Queries.of_users([user])
-        part = fitted.explain("b", query, 3)
+        part = explained(fitted, "b", query, 3)
         score = float(fitted.score("b", query)[0, 3])
         assert abs(part.rest) < 1e-5
         assert score == pytest.approx(
