@@ -24,9 +24,9 @@ from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_last_out, leave_latest_out, with_candidates
 from landbridge.datasets import catalog
 from landbridge.datasets.published import read_published
-from landbridge.evaluation.evaluate import evaluate
+from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.significance import holm
+from landbridge.evaluation.significance import compare_over_domains, holm
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.models.pairwise.lightgcn import LightGCN
@@ -35,7 +35,7 @@ from landbridge.selection.auto import DEFAULT, Tuning, candidates, simple_member
 from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
 
-METRIC, AUTO, DRAWS = "ndcg@10", "auto", 2000
+METRIC, AUTO = "ndcg@10", "auto"
 FOLDER = CELLS / "default"
 RIVALS: Mapping[str, Method] = {  # tuned and tested beside the candidates, but no candidates of auto
     "lightgcn": LightGCN(),
@@ -246,18 +246,17 @@ def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
     for domain in [*domains, "mean over domains"]:
         some = values if domain not in domains else values.filter(pl.col("domain") == domain)
         best = _best(some)
-        difference, low, high, p = _difference(some, best)
-        base = _means(some, [])[best]
-        p_values.append(p)
+        row = compare_over_domains(_evaluation(some, AUTO), _evaluation(some, best), METRIC)
+        p_values.append(row["p"])
         records.append(
             {
                 "domain": domain,
                 "pairs": some.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0])).height,
                 "best single": best,
-                "its value": base,
-                AUTO: base + difference,
-                "difference [95 %]": f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]",
-                "gain": f"{100 * difference / base:+.1f} %",
+                "its value": row["b"],
+                AUTO: row["a"],
+                "difference [95 %]": f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
+                "gain": f"{row['gain_percent']:+.1f} %",
             }
         )
     for record, p in zip(records, holm(np.array(p_values)), strict=True):
@@ -265,30 +264,10 @@ def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
     return records
 
 
-def _difference(values: pl.DataFrame, best: str) -> tuple[float, float, float, float]:
-    """Mean of auto less the other over domains, its interval, and its p, by users and seeds resampled."""
-    wide = values.filter(pl.col("model").is_in([AUTO, best])).pivot(
-        "model", index=["domain", "user", "item", "seed"], values="value", aggregate_function="first"
-    )
-    gain = wide.with_columns(gain=pl.col(AUTO) - pl.col(best))
-    user_N = gain["user"].rank("dense").to_numpy().astype(np.int64) - 1
-    domain_N = gain["domain"].rank("dense").to_numpy().astype(np.int64) - 1
-    seed_N = gain["seed"].rank("dense").to_numpy().astype(np.int64) - 1
-    shape = domain_N.max() + 1, seed_N.max() + 1, user_N.max() + 1
-    total_DSU, count_DSU = np.zeros(shape), np.zeros(shape)
-    np.add.at(total_DSU, (domain_N, seed_N, user_N), gain["gain"].to_numpy())
-    np.add.at(count_DSU, (domain_N, seed_N, user_N), 1)
-    rng = np.random.default_rng(0)
-    draws = np.empty(DRAWS)
-    for draw in range(DRAWS):
-        times_U = np.bincount(rng.integers(0, shape[2], shape[2]), minlength=shape[2])
-        seeds = rng.integers(0, shape[1], shape[1])
-        total_D = (total_DSU[:, seeds] @ times_U).sum(axis=1)
-        draws[draw] = np.mean(total_D / np.maximum((count_DSU[:, seeds] @ times_U).sum(axis=1), 1))
-    mean = float(np.mean(total_DSU.sum(axis=(1, 2)) / count_DSU.sum(axis=(1, 2))))
-    low, high = np.quantile(draws, (0.025, 0.975))
-    p = 2 * min(np.mean(draws <= 0), np.mean(draws >= 0))
-    return mean, float(low), float(high), float(np.clip(p, 1 / DRAWS, 1))
+def _evaluation(values: pl.DataFrame, label: str) -> Evaluation:
+    """One model's pairs of all seeds; every pair counts by itself."""
+    rows = values.filter(pl.col("model") == label).drop("model", "value")
+    return Evaluation(rows, label, "pairs")
 
 
 def _by_activity(values: pl.DataFrame) -> list[dict[str, Any]]:

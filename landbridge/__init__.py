@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from landbridge.data.vocabulary import Vocabulary
     from landbridge.datasets.published import read_published
     from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds
-    from landbridge.evaluation.significance import Comparison, compare
+    from landbridge.evaluation.significance import Comparison, compare, compare_over_domains
     from landbridge.inference import explain, fold_in, recommend, recommend_all
     from landbridge.models.als.cdimf import CDIMF
     from landbridge.models.als.ials import IALS
@@ -111,6 +111,7 @@ __all__ = [
     "auto",
     "cold_users",
     "compare",
+    "compare_over_domains",
     "diagnose",
     "evaluate",
     "explain",
@@ -159,7 +160,7 @@ _HOME = {
     "data.vocabulary": ("Vocabulary",),
     "datasets.published": ("read_published",),
     "evaluation.evaluate": ("Evaluation", "Validator", "evaluate", "over_seeds"),
-    "evaluation.significance": ("Comparison", "compare"),
+    "evaluation.significance": ("Comparison", "compare", "compare_over_domains"),
     "inference": ("explain", "fold_in", "recommend", "recommend_all"),
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),

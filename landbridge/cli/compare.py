@@ -15,6 +15,10 @@ def command(
     second: Annotated[Path, typer.Argument(help="The run to compare it with.")],
     metric: options.Metric = "ndcg@10",
     by: options.Segment = "domain",
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Also test whether FIRST keeps more than 1 - MARGIN of SECOND, .01 for 99 %."),
+    ] = None,
 ) -> None:
     """Compare two runs user by user on the same test data, per domain and segment.
 
@@ -28,5 +32,6 @@ def command(
         pipeline.evaluate_saved(second, Terminal()),
         metric,
         by,
+        margin=margin,
     )
     typer.echo(str(verdict))

@@ -26,7 +26,7 @@ from landbridge.evaluation.protocols import (
     ranking_tasks,
     recommended_items,
 )
-from landbridge.evaluation.segments import head_items, user_table
+from landbridge.evaluation.segments import head_items, summed, user_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,7 +68,7 @@ class Evaluation:
         draws: int = DRAWS,
         seed: int = 0,
     ) -> pl.DataFrame:
-        """Mean and 95 % bootstrap interval over users, one row per domain, segment and metric.
+        """Mean and 95 % bootstrap interval over users and seeds, one row per domain, segment and metric.
 
         ``by``: domain, activity, other_domain_events, popularity, duplicate or event_share. Raises
         SettingsError for other names.
@@ -79,20 +79,20 @@ class Evaluation:
         for name in metrics:
             table = user_table(self.rows, Metric.parse(name), by, sampled=self.sampled)
             for (domain, segment), users in table.group_by("domain", "segment", maintain_order=True):
-                total, count = users["total"].to_numpy(), users["count"].to_numpy()
+                total_DSU, count_DSU = summed(users, ("total", "count"))
                 # a stream per row: an interval does not change when other rows are requested
                 rng = generator(seed, "bootstrap", str(domain), str(segment), name)
-                low, high = mean_interval(total, count, draws, rng)
+                low, high = mean_interval(total_DSU, count_DSU, draws, rng)
                 records.append(
                     {
                         "model": self.name,
                         "domain": domain,
                         "segment": segment,
                         "metric": name,
-                        "mean": float(total.sum() / count.sum()),
+                        "mean": float(total_DSU.sum() / count_DSU.sum()),
                         "low": low,
                         "high": high,
-                        "users": len(users),
+                        "users": total_DSU.shape[2],
                         "rows": int(users["rows"].sum()),
                         "protocol": f"sampled {self.protocol}" if self.sampled else self.protocol,
                     }
@@ -124,8 +124,7 @@ class Evaluation:
 def over_seeds(evaluations: Mapping[int, Evaluation]) -> Evaluation:
     """One evaluation of a method fitted with several seeds (or evaluated on several draws).
 
-    A user's value is their mean over the seeds, so intervals and tests stay over users. DataError where
-    the evaluations are of different protocols.
+    Intervals and tests draw users and seeds. DataError where the evaluations are of different protocols.
     """
     import polars as pl
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.types import Int64
+from landbridge.core.types import Float64, Int64
 from landbridge.data.activity import ACTIVITY
 from landbridge.evaluation.metrics import Metric
 
@@ -87,17 +88,18 @@ def _event_share() -> pl.Expr:
 
 
 def user_table(rows: pl.DataFrame, metric: Metric, by: str, *, sampled: bool) -> pl.DataFrame:
-    """Columns domain, segment, user, total, count, rows, sorted; a mean is Σ total / Σ count.
+    """Columns domain, segment, user, seed, total, count, rows, sorted; a mean is Σ total / Σ count.
 
     Whole catalogue: a user's targets of a segment are one list, count is 1. Sampled: each pair is a
-    list of its own, count is the number of pairs. Every seed of ``rows`` makes lists of its own.
+    list of its own, count is the number of pairs. Rows without seeds are of seed 0.
     """
     import polars as pl
 
-    keys = ["domain", "segment", "user"]
-    lists = [*keys, "seed"] if "seed" in rows.columns else keys
-    unit = [*lists, "item"] if sampled else lists
-    rows = with_segment(rows, by).sort([*lists, "item"])
+    if "seed" not in rows.columns:
+        rows = rows.with_columns(seed=pl.lit(0, pl.Int64))
+    keys = ["domain", "segment", "user", "seed"]
+    unit = [*keys, "item"] if sampled else keys
+    rows = with_segment(rows, by).sort([*keys, "item"])
     # rows are sorted by the unit, so a run is one unit
     unit_T = rows.select(pl.struct(unit).rle_id()).to_series().to_numpy()
     columns = (rows[name].to_numpy() for name in ("above", "ties", "candidates"))
@@ -106,3 +108,13 @@ def user_table(rows: pl.DataFrame, metric: Metric, by: str, *, sampled: bool) ->
     return units.group_by(keys, maintain_order=True).agg(
         total=pl.col("value").sum(), count=pl.len(), rows=pl.col("rows").sum()
     )
+
+
+def summed(table: pl.DataFrame, columns: Sequence[str]) -> Float64:
+    """Columns of rows of :func:`user_table` by domain, seed and user, (C, D, S, U), else 0."""
+    keys = (table[name].to_physical() for name in ("domain", "seed", "user"))
+    place = tuple(key.rank("dense").to_numpy().astype(np.int64) - 1 for key in keys)
+    sums_CDSU = np.zeros([len(columns), *(int(place_N.max()) + 1 for place_N in place)])
+    for sums_DSU, name in zip(sums_CDSU, columns, strict=True):
+        sums_DSU[place] = table[name].to_numpy()
+    return sums_CDSU

@@ -1,4 +1,10 @@
-"""Two evaluations of the same held-out pairs, paired per user."""
+"""Two evaluations of the same held-out pairs, paired per user and seed.
+
+Interval and p are those of the printed difference of means (:mod:`landbridge.evaluation.bootstrap`): users
+are drawn with all their pairs, and seeds where there are several. With a margin m, p_kept is of the
+hypothesis mean(a) <= (1 - m) mean(b): that a keeps less than 1 - m of b. Wilcoxon's test is about another
+hypothesis, ranks of differences, and stands beside.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.core.errors import DataError
+from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.types import Float64, Record
 from landbridge.data.splitting.holdout import FULL, protocol_name
-from landbridge.evaluation.bootstrap import mean_interval
+from landbridge.evaluation.bootstrap import LEVEL, drawn_means, interval, one_sided, p_value
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.segments import user_table
+from landbridge.evaluation.segments import summed, user_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 POWER = 1.96 + 0.84  # standard errors that are detected at 5 % two-sided in four cases of five
 ALL_SIGNS = 13  # differences up to which all their signs are gone through
 FEW = 200  # users below which a segment's results come with a note
+SUMS = ("total", "total_b", "count")
 _PAIR = ["domain", "user", "item"]
 
 
@@ -29,11 +36,12 @@ _PAIR = ["domain", "user", "item"]
 class Comparison:
     """``a`` against ``b`` on one metric: one row per domain and segment.
 
-    ``rows``: domain, segment, users, a, b (means), difference (a - b), low, high (its 95 % bootstrap
-    interval over users), gain_percent (of b; null where b is 0), p (Wilcoxon signed-rank over users),
+    ``rows``: domain, segment, users, a, b (means), difference (a - b), low, high (its 95 % interval),
+    gain_percent (of b; null where b is 0), p (of a difference of 0), wilcoxon_p (signed ranks, over users),
     effect_size (Cohen's d_z: mean difference over users / its standard deviation, null where it has none),
     detectable (the smallest difference detected at 5 % in four cases of five, null for a single user),
-    p_holm (corrected for all rows of the table).
+    p_holm (corrected for all rows of the table); with a margin p_kept (Holm-corrected) and kept (p_kept
+    below .05: significantly more than 1 - margin of b).
     """
 
     rows: pl.DataFrame
@@ -52,8 +60,12 @@ class Comparison:
     def __str__(self) -> str:
         protocol = "" if self.protocol == FULL else f", {protocol_name(self.protocol)}"
         title = f"{self.metric}{protocol}: {self.a} against {self.b}"
-        head = ("domain", "segment", "users", self.a, self.b, "difference [95 %]", "gain", "p (Holm)")
-        return title + "\n" + _aligned([head, *(_line(row) for row in self.rows.iter_rows(named=True))])
+        head = ["domain", "segment", "users", self.a, self.b, "difference [95 %]", "gain", "p (Holm)"]
+        if "kept" in self.rows.columns:
+            head.append("kept")
+        return (
+            title + "\n" + _aligned([tuple(head), *(_line(row) for row in self.rows.iter_rows(named=True))])
+        )
 
 
 def compare(
@@ -62,28 +74,34 @@ def compare(
     metric: str = "ndcg@10",
     by: str = "domain",
     *,
+    margin: float | None = None,
     seed: int = 0,
     draws: int = 2000,
 ) -> Comparison:
-    """Is ``a`` better than ``b``? Both must be about the same held-out pairs, else DataError.
+    """Is ``a`` better than ``b``, or with ``margin``, say .01, does it keep more than 99 % of ``b``?
 
-    ``by``: domain, activity, other_domain_events, popularity, duplicate or event_share.
+    Both must be about the same held-out pairs, else DataError. ``by``: domain, activity,
+    other_domain_events, popularity, duplicate or event_share.
     """
     import polars as pl
 
-    first, second = _same_pairs(a, b)
-    sampled = a.sampled
-    table_a = user_table(first, Metric.parse(metric), by, sampled=sampled)
-    table_b = user_table(second, Metric.parse(metric), by, sampled=sampled)
-    paired = table_a.with_columns(total_b=table_b["total"])
-    records = [
-        {"domain": domain, "segment": segment}
-        | _difference(users, draws, generator(seed, "compare", str(domain), str(segment), metric))
-        for (domain, segment), users in paired.group_by("domain", "segment", maintain_order=True)
-    ]
-    p_holm = holm(np.array([record["p"] for record in records]))
-    rows = pl.DataFrame(records).with_columns(p_holm=pl.Series(p_holm))
-    return Comparison(rows, a.name, b.name, metric, a.protocol)
+    if margin is not None and not 0 < margin < 1:
+        raise SettingsError(f"margin must be above 0 and below 1, not {margin}.")
+    paired = _paired(a, b, metric, by)
+    records = []
+    for (domain, segment), users in paired.group_by("domain", "segment", maintain_order=True):
+        rng = generator(seed, "compare", str(domain), str(segment), metric)
+        record = _difference(summed(users, SUMS), margin, draws, rng)
+        records.append({"domain": domain, "segment": segment} | record)
+    return Comparison(_corrected(pl.DataFrame(records)), a.name, b.name, metric, a.protocol)
+
+
+def compare_over_domains(
+    a: Evaluation, b: Evaluation, metric: str = "ndcg@10", *, seed: int = 0, draws: int = 2000
+) -> Record:
+    """The same for the mean over domains: users are drawn with their pairs of all domains."""
+    paired = _paired(a, b, metric, "domain")
+    return _difference(summed(paired, SUMS), None, draws, generator(seed, "compare", metric))
 
 
 def holm(p_R: Float64) -> Float64:
@@ -102,12 +120,6 @@ def effect_size(difference_U: Float64) -> float | None:
     if not deviation:
         return 0.0 if deviation == mean == 0 else None
     return mean / deviation
-
-
-def detectable(difference_U: Float64) -> float | None:
-    """The smallest mean difference that so many users show with 80 % power at 5 % two-sided."""
-    deviation = _deviation(difference_U)
-    return None if deviation is None else POWER * deviation / float(np.sqrt(len(difference_U)))
 
 
 def power_note(users: int, smallest: float | None) -> str:
@@ -136,14 +148,40 @@ def _same_pairs(a: Evaluation, b: Evaluation) -> tuple[pl.DataFrame, pl.DataFram
     return first, first.with_columns(second["above"], second["ties"])
 
 
-def _difference(users: pl.DataFrame, draws: int, rng: np.random.Generator) -> Record:
-    total_a, total_b, count = (users[name].to_numpy() for name in ("total", "total_b", "count"))
-    mean_a, mean_b = float(total_a.sum() / count.sum()), float(total_b.sum() / count.sum())
-    total_U = np.round(total_a - total_b, 12)  # rounding noise would untie equal differences
-    low, high = mean_interval(total_U, count, draws, rng)
-    difference_U = np.round(total_U / count, 12)
-    return {
-        "users": len(users),
+def _paired(a: Evaluation, b: Evaluation, metric: str, by: str) -> pl.DataFrame:
+    """The table of users of ``a``, with the totals of ``b`` beside."""
+    first, second = _same_pairs(a, b)
+    sampled = a.sampled
+    table_a, table_b = (
+        user_table(rows, Metric.parse(metric), by, sampled=sampled) for rows in (first, second)
+    )
+    return table_a.with_columns(total_b=table_b["total"])
+
+
+def _corrected(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with p-values corrected for all of them."""
+    import polars as pl
+
+    rows = rows.with_columns(p_holm=pl.Series(holm(rows["p"].to_numpy())))
+    if "p_kept" not in rows.columns:
+        return rows
+    p_kept = pl.Series(holm(rows["p_kept"].to_numpy()))
+    return rows.with_columns(p_kept=p_kept, kept=p_kept < LEVEL)
+
+
+def _difference(sums_CDSU: Float64, margin: float | None, draws: int, rng: np.random.Generator) -> Record:
+    """What is printed of the difference; ``sums_CDSU``: the columns ``SUMS``."""
+    total_a_DSU, total_b_DSU, count_DSU = sums_CDSU
+    mean_a, mean_b = (_mean(total_DSU, count_DSU) for total_DSU in (total_a_DSU, total_b_DSU))
+    total_DSU = np.round(total_a_DSU - total_b_DSU, 12)  # rounding noise would untie equal differences
+    difference_U = _per_user(total_DSU, count_DSU)
+    mean_X = drawn_means(total_DSU, count_DSU, draws, rng)
+    low, high = interval(mean_X)
+    least = _least_p(difference_U)
+    if least >= LEVEL:  # so few users cannot show any difference
+        low, high = min(low, 0.0), max(high, 0.0)
+    record = {
+        "users": len(difference_U),
         "a": mean_a,
         "b": mean_b,
         "difference": mean_a - mean_b,
@@ -151,9 +189,29 @@ def _difference(users: pl.DataFrame, draws: int, rng: np.random.Generator) -> Re
         "high": high,
         "gain_percent": 100 * (mean_a - mean_b) / mean_b if mean_b else None,
         "effect_size": effect_size(difference_U),
-        "detectable": detectable(difference_U),
-        "p": _wilcoxon(difference_U),
+        "detectable": POWER * float(mean_X.std()) if len(difference_U) > 1 else None,
+        "p": max(p_value(mean_X), least),
+        "wilcoxon_p": _wilcoxon(difference_U),
     }
+    if margin is not None:
+        kept_X = drawn_means(total_a_DSU - (1 - margin) * total_b_DSU, count_DSU, draws, rng)
+        record["p_kept"] = one_sided(kept_X)
+    return record
+
+
+def _mean(total_DSU: Float64, count_DSU: Float64) -> float:
+    """The mean over domains of the mean over pairs."""
+    return float(np.mean(total_DSU.sum(axis=(1, 2)) / count_DSU.sum(axis=(1, 2))))
+
+
+def _per_user(total_DSU: Float64, count_DSU: Float64) -> Float64:
+    """Every user's mean over their pairs, (U,)."""
+    return np.asarray(np.round(total_DSU.sum(axis=(0, 1)) / count_DSU.sum(axis=(0, 1)), 12))
+
+
+def _least_p(difference_U: Float64) -> float:
+    """What users who all differ in one direction can show, by their signs alone."""
+    return float(min(1.0, 2.0 ** (1 - np.count_nonzero(difference_U))))
 
 
 def _wilcoxon(difference_U: Float64) -> float:
@@ -189,7 +247,8 @@ def _line(row: Record) -> tuple[str, ...]:
         gain,
         f"{row['p_holm']:.2g}",
     )
-    return row["domain"], row["segment"], *values
+    kept = () if "kept" not in row else ("yes" if row["kept"] else "not shown",)
+    return row["domain"], row["segment"], *values, *kept
 
 
 def _aligned(lines: list[tuple[str, ...]]) -> str:

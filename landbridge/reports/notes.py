@@ -37,8 +37,9 @@ READING: tuple[Paragraph, ...] = (
     ),
     (
         Strong("Significance. "),
-        "p is the paired Wilcoxon test over users; p (Holm) corrects it for all comparisons of its family: "
-        "one data set, metric, protocol and kind of segment, all methods. ▲ and ▼ stand where that is below "
+        "p is that of the difference of means, users and seeds drawn; p (Holm) corrects it for all "
+        "comparisons of its family: one data set, metric, protocol and kind of segment, all methods. "
+        "▲ and ▼ stand where that is below "
         "0.05 and the interval of the difference leaves out zero.",
     ),
     (

@@ -51,7 +51,7 @@ class TransferMatrix:
 
     ``rows``: source, target, users, alone, joint (means of ``metric``), difference (joint - alone), low,
     high (its 95 % bootstrap interval over users), gain_percent (of alone; null where that is 0), p
-    (Wilcoxon signed-rank over users), p_holm (corrected for all rows).
+    (of the difference of means, users drawn), p_holm (corrected for all rows).
     """
 
     rows: pl.DataFrame

@@ -5,15 +5,19 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import ttest_1samp, wilcoxon
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kstest, t, ttest_1samp, wilcoxon
 
-from landbridge.core.errors import DataError
-from landbridge.evaluation.bootstrap import mean_interval
+from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.types import Record
+from landbridge.evaluation.bootstrap import drawn_means, mean_interval
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.significance import (
+    _difference,
     _wilcoxon,
     compare,
-    detectable,
+    compare_over_domains,
     effect_size,
     holm,
     power_note,
@@ -84,7 +88,7 @@ def test_pairs_of_a_user_count_once_for_wilcoxon(two) -> None:  # type: ignore[n
         difference = np.round((per_user[0] - per_user[1]).to_numpy(), 12)
         row = rows.row(by_predicate=pl.col("domain") == domain, named=True)
         assert row["users"] == len(difference) == 40
-        assert row["p"] == pytest.approx(wilcoxon(difference[difference != 0]).pvalue)
+        assert row["wilcoxon_p"] == pytest.approx(wilcoxon(difference[difference != 0]).pvalue)
 
 
 def _mrr(rows: pl.DataFrame) -> list[float]:
@@ -168,14 +172,107 @@ def test_effects_without_a_spread() -> None:
     assert effect_size(np.zeros(5)) == 0
     assert effect_size(np.full(5, 0.1)) is None
     assert effect_size(np.array([0.1])) is None
-    assert detectable(np.array([0.1])) is None
 
 
 def test_the_detectable_difference_is_found_in_four_cases_of_five() -> None:
     rng = np.random.default_rng(6)
-    smallest = detectable(rng.normal(0, 2, 100_000)) * np.sqrt(1000)  # as of 100 users  # type: ignore[operator]
+    smallest = between(rng.normal(0, 2, 10_000))["detectable"] * 10  # as of 100 users
     means = rng.normal(smallest, 2, (4000, 100)).mean(axis=1)
-    assert np.mean(np.abs(means) > 1.96 * 2 / np.sqrt(100)) == pytest.approx(0.8, abs=0.02)
+    assert np.mean(np.abs(means) > 1.96 * 2 / np.sqrt(100)) == pytest.approx(0.8, abs=0.03)
+
+
+def between(difference: np.ndarray, level: float = 1.0, margin: float | None = None) -> Record:
+    """The record of users' values ``level`` + difference against ``level``, (U,) or (S, U)."""
+    difference = np.atleast_2d(difference)
+    base = np.full(difference.shape, level)
+    sums = np.stack([base + difference, base, np.ones_like(base)])[:, None]
+    return _difference(sums, margin, 1000, np.random.default_rng(5))
+
+
+@pytest.mark.parametrize("test", ["p", "wilcoxon_p"])
+def test_p_is_uniform_where_nothing_differs(test: str) -> None:
+    """200 null worlds of 60 users with a symmetric difference."""
+    rng = np.random.default_rng(21)
+    found = [between(rng.normal(0, 1, 60))[test] for _ in range(200)]
+    assert kstest(found, "uniform").pvalue > 0.05
+
+
+def test_a_planted_effect_is_found_and_its_interval_holds_it() -> None:
+    rng = np.random.default_rng(22)
+    records = [between(rng.normal(0.5, 1, 60)) for _ in range(100)]
+    assert np.mean([record["p"] < 0.05 for record in records]) > 0.9  # 97 % in theory
+    assert np.mean([record["low"] <= 0.5 <= record["high"] for record in records]) >= 0.9
+
+
+def test_another_seed_is_part_of_what_may_differ() -> None:
+    """Each of eight seeds shifts all users alike. Intervals over users alone would hold 0 in a tenth of the
+    worlds: many users say nothing about another seed."""
+    rng, held = np.random.default_rng(23), 0
+    for _ in range(100):
+        shift_S1 = rng.normal(0, 1, (8, 1))
+        record = between(shift_S1 + rng.normal(0, 0.1, (8, 200)))
+        held += record["low"] <= 0 <= record["high"]
+    assert held >= 85
+
+
+@given(
+    st.lists(st.floats(-1, 1).map(lambda value: round(value, 2)), min_size=1, max_size=40),
+    st.floats(-0.2, 0.2),
+)
+def test_no_p_contradicts_its_interval(values: list[float], shift: float) -> None:
+    record = between(np.array(values) + shift)
+    assert (record["low"] > 0 or record["high"] < 0) == (record["p"] < 0.05)
+
+
+def test_p_beyond_all_draws_is_that_of_a_normal_tail() -> None:
+    """Else 2,000 draws and sixty rows would leave nothing significant after Holm's correction."""
+    value = np.random.default_rng(26).normal(0.6, 1, 400)
+    record = between(value)
+    by_theory = ttest_1samp(value, 0).pvalue
+    assert np.log10(record["p"]) == pytest.approx(np.log10(by_theory), rel=0.15)
+
+
+@pytest.mark.parametrize("users", [1, 2, 5])
+def test_a_few_users_cannot_show_a_difference(users: int) -> None:
+    record = between(np.full(users, 0.3))
+    assert record["p"] >= 2.0 ** (1 - users)
+    assert record["low"] <= 0
+
+
+def test_the_drawn_means_have_the_standard_error_of_the_mean() -> None:
+    """s / sqrt(U), times Student's quantile over the normal one; with seeds, s of the seeds' means."""
+    value = np.random.default_rng(24).normal(size=12)
+    widening = t.ppf(0.975, 11) / 1.959964
+    drawn = drawn_means(value, np.ones(12), 20_000, np.random.default_rng(1))
+    assert drawn.std() == pytest.approx(widening * value.std(ddof=1) / np.sqrt(12), rel=0.02)
+    seeds = np.repeat(value[None, :4].T, 12, axis=1)  # 4 seeds, users alike
+    drawn = drawn_means(seeds[None], np.ones((1, 4, 12)), 20_000, np.random.default_rng(2))
+    assert drawn.std() == pytest.approx(widening * value[:4].std(ddof=1) / 2, rel=0.03)
+
+
+def test_kept_within_a_margin_is_shown_only_where_it_is_sure() -> None:
+    rng = np.random.default_rng(25)
+    noise = rng.normal(0, 0.2, 400)
+    noise -= noise.mean()
+    assert between(noise, margin=0.05)["p_kept"] < 0.01  # standard error .01
+    assert between(noise, margin=0.005)["p_kept"] > 0.05  # too near to tell
+    assert between(noise - 0.1, margin=0.05)["p_kept"] > 0.9
+
+
+def test_a_margin_adds_its_columns_and_must_be_a_share(two) -> None:  # type: ignore[no-untyped-def]
+    rows = compare(*two, margin=0.01).rows
+    assert rows["kept"].all()
+    assert (rows["p_kept"] < 0.05).all()
+    assert not compare(two[1], two[0], margin=0.01).rows["kept"].any()
+    with pytest.raises(SettingsError, match="margin must be above 0 and below 1, not 1"):
+        compare(*two, margin=1.0)
+
+
+def test_the_mean_over_domains_draws_users_with_all_their_pairs(two) -> None:  # type: ignore[no-untyped-def]
+    per_domain, whole = compare(*two).rows, compare_over_domains(*two)
+    assert whole["difference"] == pytest.approx(per_domain["difference"].mean())
+    assert whole["a"] == pytest.approx(np.mean(list(two[0].means("ndcg@10").values())))
+    assert 0 < whole["low"] < whole["difference"] < whole["high"]
 
 
 def test_only_small_segments_have_a_note() -> None:

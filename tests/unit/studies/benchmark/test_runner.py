@@ -173,7 +173,8 @@ def test_an_effect_is_the_mean_over_the_deviation_of_user_differences(whole: tup
     difference = values[0] - values[1]
     assert row["effect_size"] == pytest.approx(difference.mean() / difference.std(ddof=1))
     standard_error = difference.std(ddof=1) / np.sqrt(len(difference))
-    assert row["detectable"] == pytest.approx(POWER * standard_error)
+    # drawn, and a little wider as the users are few
+    assert row["detectable"] == pytest.approx(POWER * standard_error, rel=0.1)
 
 
 def _ndcg(gain: np.ndarray, above: int, ties: int) -> float:
