@@ -11,9 +11,15 @@ The names in ``__all__`` are the public interface. Each is imported when it is f
 ``import landbridge`` itself stays quick.
 """
 
+import os
 import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Threads of OpenMP (numba, torch) wait in a loop by default. Where other work takes a processor in between,
+# they burn the time that the others need: a network with two threads took eight times as long. The libraries
+# read this when they are loaded, hence here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from landbridge.core.errors import (

@@ -113,13 +113,14 @@ def tuned_candidates(
 ) -> tuple[dict[str, Method], dict[str, Fitted]]:
     """Every candidate with its best settings, and the models of those that the searches have kept.
 
-    Each search gets an equal share of the seconds that are left.
+    Each search gets a share of the seconds that are left, the larger the longer a fit of its method takes.
     """
     members: dict[str, Method] = {}
     kept: dict[str, Fitted] = {}
-    left = tuning.seconds
-    for place, (label, method) in enumerate(proposed.items()):
-        share = None if left is None else max(left, MOMENT) / (len(proposed) - place)
+    left, parts = tuning.seconds, sum(_parts(method) for method in proposed.values())
+    for label, method in proposed.items():
+        share = None if left is None else max(left, MOMENT) * _parts(method) / parts
+        parts -= _parts(method)
         began = time.perf_counter()
         own = replace(tuning.within(label), seconds=share)
         try:
@@ -132,3 +133,8 @@ def tuned_candidates(
     if not members:
         raise DivergenceError("Every trial of every candidate diverged; look at the weights of the events.")
     return members, kept
+
+
+def _parts(method: Method) -> int:
+    """A search's part of the seconds, in units of the quickest method's."""
+    return 1 + method.relative_cost

@@ -20,7 +20,13 @@ from landbridge.models.base import Method
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.sequential.method import SequenceMethod
 
-IN_AUTO = {"encoder.dropout": 0.5, "loss.kind": "sampled", "loss.sampled_negatives": 512, "epochs": 40}
+IN_AUTO = {
+    "encoder.dropout": 0.5,
+    "loss.kind": "sampled",
+    "loss.sampled_negatives": 512,
+    "batch_size": 64,
+    "epochs": 60,
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class SASRec(SequenceMethod):
         {
             "lr": Real(3e-4, 3e-3, log=True),
             "encoder.dropout": Real(0.0, 0.5),
-            "batch_size": Choice((64, 128, 256)),
+            "batch_size": Choice((32, 64, 128)),
         }
     )
 
