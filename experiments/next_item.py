@@ -50,20 +50,20 @@ def _tested(label: str, split: Split, seed: int) -> dict[str, Any]:
 
 
 def _page(split: Split) -> None:
-    rows = [
+    rows, settings = [], []
+    for label in VARIANTS:
+        records = list(_finished(label))
+        if records:
+            rows.append({"model": label, "seeds": len(records)} | _row(records))
+            settings.append(f"{label} {settings_text(_chosen(label, split))}")
+    rows.append(
         {"model": "ABXI, published", "seeds": 5}
         | {
             f"{domain} {metric}": value
             for domain, figures in PUBLISHED.items()
             for metric, value in zip(METRICS, figures, strict=True)
         }
-    ]
-    settings = []
-    for label in VARIANTS:
-        records = list(_finished(label))
-        if records:
-            rows.append({"model": label, "seeds": len(records)} | _row(records))
-            settings.append(f"{label} {settings_text(_chosen(label, split))}")
+    )
     text = (
         f"Test, mean (standard deviation over seeds): HR@10 and NDCG@10 among {NEGATIVES} drawn items of the "
         "same domain, and NDCG@10 among all items of it (`all`). The negatives are not those of the "
