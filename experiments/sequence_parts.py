@@ -2,7 +2,7 @@
 
 The last event of every user's mixed sequence is the test item and the one before the validation item; it is
 ranked among 999 drawn items of its domain, drawn once, and among all. Each variant changes one part of the
-base and is judged on validation; what is adopted is tested by :mod:`experiments.next_item`. A killed run
+base and is evaluated on validation; what is adopted is tested by :mod:`experiments.next_item`. A killed run
 continues.
 """
 

@@ -45,12 +45,14 @@ def run(
     out: Path | None = None,
     *,
     resume: bool = False,
+    versioned: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Run an experiment and save it in the run folder ``out`` (None: save nothing).
 
-    The folder ``OUT.checkpoint`` beside it is the work_dir of the fit; with ``resume`` a killed run continues
-    from it. Raises StoreError if another fit is writing the same run.
+    In a versions folder it becomes the current version; ``versioned`` begins such a folder. The folder
+    ``OUT.checkpoint`` beside it is the work_dir of the fit; with ``resume`` a killed run continues from it.
+    Raises StoreError if another fit is writing the same run.
     """
     check(spec.model)
     for name in (*spec.evaluate.metrics, spec.fit.validate_on):
@@ -64,7 +66,8 @@ def run(
         if not resume:
             # else a checkpoint of an earlier fit with other settings would be an error
             _empty(work_dir)
-        result = _run(spec, out, progress, work_dir)
+        with store.new_run(out, versioned=versioned) as folder:
+            result = _run(spec, folder, progress, work_dir)
         _empty(work_dir)
     return result
 
@@ -109,6 +112,7 @@ def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:
 
     A deployed model knows the test events, so what was measured before is returned, not computed again.
     """
+    path = store.run_folder(path)
     if store.deployed(path):
         return Evaluation.read(store.attached(path, "evaluation"))
     fitted = store.load(path)
@@ -125,6 +129,7 @@ def diversity_of_saved(path: Path) -> pl.DataFrame:
     """
     from landbridge.evaluation.diversity import diversity
 
+    path = store.run_folder(path)
     fitted = store.load(path)
     return diversity(fitted, store.load_holdout(path, fitted.history))
 

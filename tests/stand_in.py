@@ -21,6 +21,8 @@ KNOWN = ("alien", "brazil", "dune", "emma")
 class StandIn:
     """Lists made-up items that tell which model made them; ``work`` runs before every list."""
 
+    version = None
+
     def __init__(self, model: str = "a" * 12, work: Callable[[], None] = lambda: None) -> None:
         self.model, self.work = model, work
         self.asked: list[Request] = []
@@ -36,6 +38,7 @@ class StandIn:
             "created": "2026-01-01T00:00:00+00:00",
             "domains": {"books": sizes, "movies": sizes},
             "approximate": {},
+            "gate": None,
         }
 
     def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:

@@ -21,7 +21,7 @@ def command(
     sources: Annotated[
         list[str], typer.Argument(help="Event files, one per domain, or one experiment .toml.")
     ],
-    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    out: Annotated[Path, typer.Option(help="The run folder to write, or a versions folder.")],
     model: Annotated[Text, typer.Option(help="auto (the default), or a name of `landbridge models`.")] = None,
     guard: Annotated[bool, typer.Option(help="Serve the single-domain baseline where it is better.")] = False,
     trials: Annotated[Number, typer.Option(help="Trials of the search for settings, per method.")] = None,
@@ -37,6 +37,9 @@ def command(
     deploy: Annotated[
         bool | None, typer.Option("--deploy/--no-deploy", help="After the test, fit on all events. Default.")
     ] = None,
+    versioned: Annotated[
+        bool, typer.Option("--versioned", help="Begin a versions folder, with this fit as current version.")
+    ] = False,
     users: options.Users = None,
     settings: options.Settings = None,
     dataset: options.Dataset = False,
@@ -56,7 +59,7 @@ def command(
     landbridge fit books.csv movies.parquet --users shared --out runs/best
     """
     # imported here: the help and errors of options must not wait for numba and polars
-    from landbridge import pipeline
+    from landbridge import pipeline, store
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, read_spec, validated_spec
     from landbridge.core.progress import Terminal
@@ -82,13 +85,13 @@ def command(
     if budget := _budget(wanted.model):
         typer.echo(budget, err=True)
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
-    result = pipeline.run(wanted, out, resume=resume, progress=progress)
+    result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress)
     show.warn_of_placeholders(result.fitted.history)
     if result.fitted.decisions:
         show.table(decision_table(result.fitted.decisions))
     if result.evaluation is not None:
         show.table(result.evaluation.summary(wanted.evaluate.metrics))
-    typer.echo(_saved(out, wanted.fit.deploy and result.evaluation is not None), err=True)
+    typer.echo(_saved(store.run_folder(out), wanted.fit.deploy and result.evaluation is not None), err=True)
 
 
 def _budget(model: ModelSettings) -> str:

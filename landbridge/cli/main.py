@@ -21,9 +21,11 @@ from landbridge.cli import (
     recommend,
     refit,
     report,
+    rollback,
     serve,
     study,
     tune,
+    versions,
 )
 from landbridge.cli.deprecated import deprecated
 from landbridge.core.errors import LandbridgeError
@@ -48,6 +50,8 @@ app.command("models")(models.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)
 app.command("refit")(refit.command)
+app.command("versions")(versions.command)
+app.command("rollback")(rollback.command)
 app.command("doctor", hidden=True)(deprecated(data_check.command, "doctor", "data check"))
 app.command("demo")(demo.command)
 app.add_typer(study.app, name="study")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Run = Annotated[Path, typer.Argument(help="A run folder, or a versions folder for its current one.")]
+Versions = Annotated[Path, typer.Argument(help="A versions folder.")]
 Users = Annotated[str | None, typer.Option(help="Whether domains share their user ids: shared or local.")]
 Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
 Columns = Annotated[

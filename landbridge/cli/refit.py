@@ -7,27 +7,40 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: options.Run,
     events: Annotated[
         str, typer.Option(envvar="LANDBRIDGE_EVENTS", help="The event store: a file, or a database URL.")
     ],
-    out: Annotated[Path | None, typer.Option(help="The run folder to write; RUN itself by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder to write; by default RUN, or a new version in it.")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of ials and cdimf, which start from the previous model.")
     ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Refuse a model that is worse on the latest events.")
+    ] = True,
+    keep: Annotated[
+        int, typer.Option(min=2, help="Versions of a versions folder that are left; older ones are removed.")
+    ] = 5,
     threads: Annotated[int | None, typer.Option(help="Threads; all by default.")] = None,
 ) -> None:
     """Fit a run again with the events of its store; a server on the folder loads the new model.
 
     landbridge refit runs/best --events events.sqlite --epochs 3
+
+    In a versions folder the new model is the new current version. Status 1: the gate refused it.
     """
     from contextlib import closing
     from dataclasses import asdict, replace
 
     import polars as pl
 
+    from landbridge import store
     from landbridge.cli import show
     from landbridge.core.progress import Terminal
     from landbridge.serving.events.refit import refit
@@ -35,9 +48,16 @@ def command(
     from landbridge.training.options import FitOptions
 
     show.warn_of_missing_test_events(run)
-    options = FitOptions(progress=Terminal())
-    options = options if threads is None else replace(options, threads=threads)
-    with closing(EventStore.existing(events)) as store:
-        growth = refit(run, store, out, epochs, options)
-    show.table(pl.DataFrame([asdict(growth)]))
-    typer.echo(f"Saved in {out or run}", err=True)
+    fitting = FitOptions(progress=Terminal())
+    fitting = fitting if threads is None else replace(fitting, threads=threads)
+    with closing(EventStore.existing(events)) as opened:
+        result = refit(run, opened, out, epochs, fitting, gated=gate)
+    show.table(pl.DataFrame([asdict(result.growth)]))
+    if result.gate is not None:
+        if result.gate.domains:
+            show.table(pl.DataFrame([asdict(each) for each in result.gate.domains]))
+        typer.echo(result.gate.sentence, err=True)
+    if result.is_refused:
+        raise typer.Exit(1)
+    store.prune(out or run, keep)
+    typer.echo(f"Saved in {store.run_folder(out or run)}", err=True)

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 Text = str | None
 Seconds = float | None
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: options.Run,
     host: Annotated[Text, typer.Option(help="The address to listen on; 127.0.0.1 by default.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 8000 by default, 0 for any free one.")] = None,
     events: Annotated[

@@ -43,11 +43,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the folder's lock, waiting for it: one writer, or any number of ``shared`` readers."""
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a folder or file, waiting for it: one writer, or any number of ``shared`` readers."""
     import fcntl
 
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         # the kernel drops the lock with the process: no stale lock file after a kill
         fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -58,20 +58,26 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock exclusively; the folder is created if it is missing.
+    """:func:`lock_at_once` of a folder, which is created if it is missing; the block may delete it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_at_once(folder):
+        yield
 
-    BlockingIOError at once where another process holds the lock. The block may delete the folder: a process
-    that opened it before then still gets BlockingIOError.
+
+@contextmanager
+def lock_at_once(path: Path) -> Iterator[None]:
+    """Hold the lock of a folder or a file exclusively.
+
+    BlockingIOError at once where another process holds it, or has deleted the path while it held it.
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # a lock belongs to the inode: after a deletion it would guard a folder that no path leads to
-        if not (folder.exists() and os.path.samestat(os.fstat(handle), folder.stat())):
-            raise BlockingIOError(f"{folder} was deleted by the process that held its lock.")
+        # a lock belongs to the inode: after a deletion it would guard what no path leads to
+        if not (path.exists() and os.path.samestat(os.fstat(handle), path.stat())):
+            raise BlockingIOError(f"{path} was deleted by the process that held its lock.")
         yield
     finally:
         os.close(handle)
@@ -96,8 +102,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def temporary_path(path: Path) -> Path:
+    """A path in the same folder for what is not yet, or no longer, ``path``."""
+    # in the same folder: os.replace is atomic within one file system only
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
 def is_temporary(path: Path) -> bool:
-    """Whether the file is a leftover of an interrupted :func:`atomic_write`."""
+    """Whether the file or folder has a :func:`temporary_path`: the leftover of an interrupted write."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
@@ -188,8 +200,7 @@ def _from_text(text: npt.NDArray[np.uint8], ends_N: npt.NDArray[np.int64]) -> An
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    # in the same folder: os.replace is atomic within one file system only
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_path(path)
     try:
         yield temporary
     finally:

@@ -22,6 +22,7 @@ from landbridge.core.files import (
     write_json,
 )
 from landbridge.core.types import Record, Values
+from landbridge.store.pointer import read_pointer, run_folder
 
 FORMAT, VERSION = "landbridge-run", 1
 MANIFEST = "manifest.json"
@@ -34,6 +35,11 @@ def prepare(folder: Path) -> None:
     """Make the folder; an existing one must be empty, a run, or what a killed first save left."""
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; give a folder for the run.")
+    if read_pointer(folder) is not None:
+        raise StoreError(
+            f"{folder} is a versions folder; save to {folder / 'NAME'} and make that current with "
+            f"`landbridge rollback {folder} NAME`."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MANIFEST).exists():
         read_manifest(folder)
@@ -86,6 +92,13 @@ def verified_file(folder: Path, manifest: Manifest, role: str) -> Path:
     return path
 
 
+def check_files(folder: Path) -> None:
+    """Compare size and checksum of every file of a run; StoreError for the first that differs."""
+    manifest = read_manifest(folder)
+    for role in stored_files(folder, manifest):
+        verified_file(folder, manifest, role)
+
+
 def stored_files(folder: Path, manifest: Manifest) -> dict[str, StoredFile]:
     """Role -> file, as the manifest lists them."""
     try:
@@ -103,7 +116,7 @@ def attach(path: str | Path, role: str, suffix: str, write: Callable[[Path], obj
 
     It belongs to this state of the run: saving another model into the folder drops it.
     """
-    folder = Path(path)
+    folder = run_folder(path)
     read_manifest(folder)
     # read again under the lock: another process may have saved a new state
     with locked(folder):
@@ -114,7 +127,7 @@ def attach(path: str | Path, role: str, suffix: str, write: Callable[[Path], obj
 
 def attached(path: str | Path, role: str) -> Path:
     """The path of an attached file, checksum compared; StoreError where the run has none."""
-    folder = Path(path)
+    folder = run_folder(path)
     return verified_file(folder, read_manifest(folder), role)
 
 

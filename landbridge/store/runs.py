@@ -13,27 +13,33 @@ from landbridge.core.files import StoredFile, locked, read_arrays, write_arrays,
 from landbridge.core.types import Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout
+from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Fitted, Method, StoredState
 from landbridge.store import serialization
 from landbridge.store.folder import FORMAT, VERSION, attach, prepare, publish, read_manifest, verified_file
+from landbridge.store.pointer import run_folder
 
 
-def save(fitted: Fitted, path: str | Path, *, deployed: bool = False) -> None:
+def save(fitted: Fitted, path: str | Path, *, deployed: bool = False, gate: Values | None = None) -> None:
     """Write a fitted model as a run folder, or replace the run there.
 
-    ``deployed``: the model knows all events, those of a test part included.
+    ``deployed``: the model knows all events, those of a test part included. ``gate``: what the gate of a
+    refit reported of it, kept in the manifest.
 
     A kill at any moment leaves the old run or the new one. Other folders are never touched.
     """
     folder = Path(path)
     prepare(folder)
     with locked(folder):
-        publish(folder, _manifest(fitted, deployed), _write_files(fitted, folder))
+        publish(folder, _manifest(fitted, deployed, gate), _write_files(fitted, folder))
 
 
 def load(path: str | Path) -> Fitted:
-    """The fitted model in a run folder; StoreError where the folder is damaged, foreign or newer."""
-    folder = Path(path)
+    """The fitted model in a run folder, or in the current version of a versions folder.
+
+    StoreError where the folder is damaged, foreign or newer.
+    """
+    folder = run_folder(path)
     read_manifest(folder)
     # the manifest is read again under the lock: a save may have replaced it since
     with locked(folder, shared=True):
@@ -56,7 +62,7 @@ def save_holdout(path: str | Path, holdout: Holdout) -> None:
 
 def load_holdout(path: str | Path, history: MultiDomain) -> Holdout:
     """The holdout kept in a run folder, over the ``history`` data it was held out of."""
-    folder = Path(path)
+    folder = run_folder(path)
     read_manifest(folder)
     with locked(folder, shared=True):
         manifest = read_manifest(folder)
@@ -73,16 +79,24 @@ def load_holdout(path: str | Path, history: MultiDomain) -> Holdout:
 
 def deployed(path: str | Path) -> bool:
     """Whether the run's model knows its test events, so that only its stored evaluation is honest."""
-    manifest = read_manifest(Path(path))
+    manifest = read_manifest(run_folder(path))
     return bool(manifest.get("deployed", False)) and "holdout" in manifest.get("files", {})
 
 
 def lacks_test_events(path: str | Path) -> bool:
     """Whether the run has a test part whose events its model does not know."""
-    return "holdout" in read_manifest(Path(path)).get("files", {}) and not deployed(path)
+    folder = run_folder(path)
+    return "holdout" in read_manifest(folder).get("files", {}) and not deployed(folder)
 
 
-def _manifest(fitted: Fitted, deployed: bool) -> Record:
+def known_users(folder: Path) -> Vocabulary:
+    """The users of a run's data, without loading its model."""
+    with locked(folder, shared=True):
+        arrays, _ = read_arrays(verified_file(folder, read_manifest(folder), "data"))
+    return Vocabulary(arrays["users"])
+
+
+def _manifest(fitted: Fitted, deployed: bool, gate: Values | None) -> Record:
     from landbridge.version import __version__
 
     return {
@@ -94,9 +108,12 @@ def _manifest(fitted: Fitted, deployed: bool) -> Record:
         "method": fitted.method.name,
         "domains": list(fitted.history.domain_names),
         "data": fitted.history.fingerprint,
+        "events": fitted.history.n_events,
         "deployed": deployed,
         **({"decisions": list(fitted.decisions)} if fitted.decisions else {}),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({} if gate is None else {"gate": gate}),
+        # milliseconds: no two states of a folder have one manifest
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
 
 

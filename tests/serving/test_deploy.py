@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import typer
 
-from landbridge.cli import refit, serve
+from landbridge.cli import refit, rollback, serve
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-VERBS = {"serve": serve.command, "refit": refit.command}
+VERBS = {"serve": serve.command, "refit": refit.command, "rollback": rollback.command}
+SERVICES = ("serve", "refit")
 
 
 def options(words: list[str]) -> dict[str, Any]:
@@ -47,12 +48,12 @@ def test_the_composed_services_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = composed["services"]
     monkeypatch.setenv("LANDBRIDGE_EVENTS", services["refit"]["environment"]["LANDBRIDGE_EVENTS"])
-    asked = {name: options(services[name]["command"]) for name in VERBS}
+    asked = {name: options(services[name]["command"]) for name in SERVICES}
     events, database = asked["serve"]["events"], services["postgres"]["environment"]
     assert events == f"postgresql://{database['POSTGRES_USER']}@postgres/{database['POSTGRES_DB']}"
     assert asked["serve"]["api_key_env"] in services["serve"]["environment"]
-    for name in VERBS:
-        assert asked[name]["run"] == Path("/runs/best")
+    for name in SERVICES:
+        assert asked[name]["run"] == Path("/runs/shop")
         assert asked[name]["events"] == events
         assert services[name]["environment"]["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
         assert services[name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
@@ -75,6 +76,8 @@ def test_the_unit_keeps_what_the_server_needs_writable() -> None:
     (said,) = re.findall(r"bin/landbridge (refit .*)$", joined(text), re.MULTILINE)
     refitted = options(shlex.split(said))
     assert (refitted["run"], refitted["events"]) == (asked["run"], asked["events"])
+    (back,) = re.findall(r"bin/landbridge (rollback .*)$", joined(text), re.MULTILINE)
+    assert options(shlex.split(back))["folder"] == asked["run"]
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:

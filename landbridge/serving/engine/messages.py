@@ -67,7 +67,8 @@ class RecommendationList:
 class Recommendations:
     """The list, best first. ``source``: "model", or "fallback" where the model knows no event of the user.
 
-    ``known``: whether the model was fitted with events of this user. ``model``: which one answered.
+    ``known``: whether the model was fitted with events of this user. ``model``: which one answered, and
+    ``version`` its name in a versions folder.
     ``degraded``: the event store could not be read, so that events stored since the fit do not count.
     """
 
@@ -76,6 +77,7 @@ class Recommendations:
     known: bool
     model: str
     degraded: bool = False
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,3 +98,4 @@ class ScoreExplanation:
     parts: tuple[Contribution, ...]
     exact: bool
     model: str
+    version: str | None = None

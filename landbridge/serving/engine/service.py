@@ -38,6 +38,7 @@ from landbridge.serving.engine.messages import (
 )
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list_length
 from landbridge.serving.engine.rankers import Ranker, ranker_of
+from landbridge.store import run_folder, version_of
 from landbridge.store.folder import MANIFEST, read_manifest
 
 MODEL, FALLBACK = "model", "fallback"
@@ -48,12 +49,15 @@ AGREEMENT = 1e-3  # of two ways to compute a score, as a share of the largest
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """Open one with :meth:`open`. ``model``: the state of the run folder it answers from."""
+    """Open one with :meth:`open`. ``model``: the state of the run folder it answers from; ``version``: its
+    name in a versions folder; ``gate``: what the gate of the refit reported of it."""
 
     fitted: Fitted
     model: str
+    version: str | None
     created: datetime
     quality: Values | None
+    gate: Values | None
     catalogues: Mapping[str, ItemCatalog]
     ranker: Ranker
     threads: ThreadPolicy
@@ -61,24 +65,36 @@ class Service:
 
     @classmethod
     def open(cls, folder: str | Path, items: str | Path | None = None, approximate: bool = False) -> Service:
-        """The service of a run folder's present state.
+        """The service of the present state of a run folder, or of a versions folder's current version.
 
         ``items``: a table of its items (Parquet, CSV, JSON lines) with the columns domain, item and any to
         filter by. ``approximate``: search large catalogues by :mod:`.approximate`, where that pays.
         StoreError where the folder is damaged, foreign or forged; DataError for the table.
         """
-        path = Path(folder)
+        path = run_folder(folder)
         read_manifest(path)
         # a shared lock: a refit must not replace files between the manifest and the arrays
         with locked(path, shared=True):
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
-            fitted, created, quality = load_model(path, read_manifest(path))
+            manifest = read_manifest(path)
+            fitted, created, quality = load_model(path, manifest)
         catalogues = _catalogues(fitted.history, items)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
             with threads.one():
                 ranker, recalls = approximate_ranker(ranker)
-        return cls(fitted, digest[:12], created, quality, catalogues, ranker, threads, recalls)
+        return cls(
+            fitted,
+            digest[:12],
+            version_of(path),
+            created,
+            quality,
+            manifest.get("gate"),
+            catalogues,
+            ranker,
+            threads,
+            recalls,
+        )
 
     def with_items(self, items: str | Path) -> Service:
         """The same model with another state of its items' table; DataError for the table."""
@@ -93,10 +109,10 @@ class Service:
 
     def about(self) -> Record:
         """What serves: method, settings, kind, when it was made and how many seconds ago, its domains with
-        their items, users and events, the columns to filter by, a mixture's decisions, and its metrics on
-        the run's test part. ``comparable``: whether the scores of all domains are on one scale; elsewhere
-        a list over several domains holds side by side what is not measured alike. ``approximate``: the
-        domains that are searched approximately, and the recall measured in each."""
+        their items, users and events, the columns to filter by, a mixture's decisions, its metrics on the
+        run's test part, and what the gate reported. ``comparable``: whether the scores of all domains are on
+        one scale; elsewhere a list over several domains holds side by side what is not measured alike.
+        ``approximate``: the domains that are searched approximately, and the recall measured in each."""
         fitted = self.fitted
         return {
             "method": fitted.method.name,
@@ -110,6 +126,7 @@ class Service:
             "approximate": dict(self.approximate),
             "decisions": list(fitted.decisions),
             "quality": self.quality,
+            "gate": self.gate,
         }
 
     def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:
@@ -130,7 +147,13 @@ class Service:
                 lists[place].append(entries)
         history = batch.known_B.tolist()
         return [
-            Recommendations(merge_lists(own, request.k, request.weights), str(source), knows, self.model)
+            Recommendations(
+                merge_lists(own, request.k, request.weights),
+                str(source),
+                knows,
+                self.model,
+                version=self.version,
+            )
             for own, request, source, knows in zip(lists, requests, source_B, history, strict=True)
         ]
 
@@ -160,7 +183,10 @@ class Service:
         batch = QueryBatch.of(self.fitted.history, self.catalogues, [Request((domain,), user, tuple(events))])
         with self.threads.one():
             explained = self._explainer.explain(domain, batch.parts()[0].queries, item_N)
-        return [ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model) for each in explained]
+        return [
+            ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model, self.version)
+            for each in explained
+        ]
 
     def search(self, domain: str | None, text: str, k: int = 20) -> list[RecommendationList]:
         """Items of a domain, or of all, whose title or id holds all words, popular ones first; the score

@@ -145,11 +145,11 @@ class Routes:
         return json_response({"forgotten": await self.history.forget(user, known)})
 
     async def model(self) -> Response:
-        """What serves: method, settings, domains and their sizes, decisions, quality."""
+        """What serves: method, settings, domains and their sizes, decisions, quality, the gate's report."""
         async with self.current.lease() as serving:
-            return json_response(
-                {"model": serving.service.model, **await self.pools.lookups.run(serving.service.about)}
-            )
+            service = serving.service
+            facts = await self.pools.lookups.run(service.about)
+            return json_response({"model": service.model, "version": service.version, **facts})
 
     async def healthz(self) -> Response:
         """The process lives."""
@@ -162,6 +162,7 @@ class Routes:
             {
                 "ready": True,
                 "model": current.now.service.model,
+                "version": current.now.service.version,
                 "since": current.now.since,
                 "swaps": current.swaps,
                 "rollbacks": current.rollbacks,
@@ -187,7 +188,7 @@ class Routes:
 
 
 def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
-    return json_response({"items": items, "model": service.model})
+    return json_response({"items": items, "model": service.model, "version": service.version})
 
 
 def _with_reasons(service: Service, query: Request, answer: Recommendations) -> Record:

@@ -285,6 +285,8 @@ class RecommendAnswer(Answer):
     """Whether the model was fitted with events of the user."""
     model: str
     """The state of the run folder that answered."""
+    version: str | None
+    """The name of the version that answered; null where the run folder stands alone."""
     degraded: bool
     """Whether the event store failed, so that events stored since the fit do not count."""
 
@@ -303,6 +305,8 @@ class Items(Answer):
     """The items, best first."""
     model: str
     """The state of the run folder that answered."""
+    version: str | None
+    """The name of the version that answered; null where the run folder stands alone."""
 
 
 class ExplainAnswer(Answer):
@@ -316,6 +320,8 @@ class ExplainAnswer(Answer):
     """Whether the parts are exact, or an approximation."""
     model: str
     """The state of the run folder that answered."""
+    version: str | None
+    """The name of the version that answered; null where the run folder stands alone."""
     degraded: bool
     """Whether the event store failed, so that events stored since the fit do not count."""
 
@@ -334,6 +340,36 @@ class Forgotten(Answer):
     """How many events were deleted."""
 
 
+class GateDomain(Answer):
+    """The metric of each model on the held-out pairs of a domain."""
+
+    domain: str
+    """The domain."""
+    pairs: int
+    """How many pairs of user and item were held out."""
+    candidate: float
+    """The metric of the refitted model, fitted without these pairs."""
+    present: float
+    """The metric of the model that served before."""
+    popularity: float
+    """The metric of the most popular items, for comparison."""
+    p: float
+    """The p-value of the difference of both models over users, after Holm's correction."""
+
+
+class Gate(Answer):
+    """How a refitted model compared with the one before it on the latest events."""
+
+    decision: str
+    """Either "passed", or "skipped" where there were too few pairs."""
+    pairs: int
+    """How many pairs of user and item were held out."""
+    metric: str
+    """What was compared, such as ndcg@10."""
+    domains: list[GateDomain]
+    """The metric in every domain with pairs; none where the gate was skipped."""
+
+
 class ModelAnswer(Answer):
     """What serves, as the run describes it; further keys depend on the method."""
 
@@ -341,6 +377,10 @@ class ModelAnswer(Answer):
 
     model: str
     """The state of the run folder that serves."""
+    version: str | None
+    """The name of the version that serves; null where the run folder stands alone."""
+    gate: Gate | None
+    """What the gate of the refit reported; null for a fit, and for a refit without gate."""
     approximate: dict[str, float]
     """The domains searched approximately, and the share of the exact lists that is found."""
 
@@ -370,6 +410,8 @@ class Ready(Answer):
     """Whether lists are answered."""
     model: str
     """The state of the run folder that serves."""
+    version: str | None
+    """The name of the version that serves; null where the run folder stands alone."""
     since: str
     """Since when it serves, in ISO 8601."""
     swaps: int

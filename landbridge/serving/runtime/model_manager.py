@@ -1,10 +1,11 @@
 """Hot reload: the model that serves now, and its replacement when the run folder changes.
 
-The manager polls the manifest and the items' table. It opens and checks a new model in a thread while the
-old one serves. Then new requests get the new model, and the old one is closed when its last request is done.
-A model that cannot be opened or fails its check never serves: the old one stays, and the failed state is
-tried again after pauses that double, as a run that is copied file by file is complete some time after its
-manifest. Where only the table has changed, the model is kept and the table read again.
+The manager polls the manifest, in a versions folder that of the current version, and the items' table. It
+opens and checks a new model in a thread while the old one serves. Then new requests get the new model, and
+the old one is closed when its last request is done. A model that cannot be opened or fails its check never
+serves: the old one stays, and the failed state is tried again after pauses that double, as a run that is
+copied file by file is complete some time after its manifest. Where only the table has changed, the model is
+kept and the table read again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from landbridge.serving.engine.service import Service
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.micro_batching import MicroBatcher
+from landbridge.store import run_folder
 from landbridge.store.folder import MANIFEST
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
@@ -32,7 +34,8 @@ NO_MANIFEST = "none"
 
 @dataclass(frozen=True)
 class RunSource:
-    """A run folder, the table of its items, and whether large catalogues are searched approximately."""
+    """A run folder or a versions folder, the table of its items, and whether large catalogues are searched
+    approximately."""
 
     folder: Path
     items: Path | None = None
@@ -61,8 +64,8 @@ class RunSource:
 
     def _manifest(self) -> bytes | None:
         try:
-            return (self.folder / MANIFEST).read_bytes()
-        except OSError:
+            return (run_folder(self.folder) / MANIFEST).read_bytes()
+        except (OSError, StoreError):
             return None
 
     def _table_state(self) -> bytes:
@@ -176,7 +179,7 @@ class ModelManager:
         self._state, self.failed = state, None
         self.swaps += 1
         self._metrics.swapped()
-        log(logging.INFO, "swapped", model=service.model, before=old.service.model)
+        log(logging.INFO, "swapped", model=service.model, version=service.version, before=old.service.model)
         self._let_go(old)
 
     def _refuse(self, source: RunSource, state: str, error: Exception) -> None:

@@ -15,6 +15,7 @@ from landbridge.core.errors import MissingExtraError, SettingsError
 from landbridge.core.types import Record
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.settings import ServeSettings, from_json, to_json
+from landbridge.store import in_use
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -26,15 +27,19 @@ FAREWELL = 10  # seconds that requests have to finish when the server stops
 
 
 def serve(run: Path, settings: ServeSettings) -> None:
-    """Serve a run folder until the process is stopped; StoreError where it cannot be served."""
+    """Serve a run folder, or a versions folder's current version, until the process is stopped.
+
+    A version served by its own path is not removed meanwhile. StoreError where the run cannot be served.
+    """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise MissingExtraError(f"Serving needs {missing[0]}: pip install 'landbridge[serve]'.")
     _check_access(settings)
     _allow_files()
-    if settings.workers == 1:
-        _serve_alone(run, settings)
-    else:
-        _serve_together(run, settings)
+    with in_use(run):
+        if settings.workers == 1:
+            _serve_alone(run, settings)
+        else:
+            _serve_together(run, settings)
 
 
 def application(run: Path, settings: ServeSettings) -> FastAPI:

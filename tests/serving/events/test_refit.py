@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -122,7 +123,7 @@ def test_a_new_user_is_served_like_one_with_the_same_events(run: Path, events: E
     for name, table in first.history.domains.items():
         items = table.item_idx[table.user_idx == twin].tolist()
         events.append("1000", [Event(name, item) for item in items])
-    growth = refit(run, events, options=ONE)
+    growth = refit(run, events, options=ONE).growth
     fitted = store.load(run)
     assert growth.users == 1
     assert growth.events == first.history.activity_UD[twin].sum()
@@ -152,8 +153,7 @@ def test_a_forgotten_user_is_gone_without_a_trace(run: Path, events: EventStore)
     events.append("person-7", [Event("a", 1)])
     events.append("person-8", [Event("a", 1)])
     events.forget("person-7")
-    growth = refit(run, events, options=ONE)
-    assert growth.forgotten == 1
+    assert refit(run, events, options=ONE).growth.forgotten == 1
     assert store.load(run).history.users.index(["person-7", "person-8"]).tolist() == [-1, 57]
     everything = b"".join(file.read_bytes() for file in run.iterdir())
     assert b"person-8" in everything
@@ -219,7 +219,7 @@ def test_a_mixture_keeps_its_decisions_and_its_members_go_on(run: Path, events: 
 def test_other_methods_are_fitted_anew_with_their_own_epochs(run: Path, events: EventStore) -> None:
     saved(run, Popularity(), uneven())
     events.append(1000, [Event("b", item) for item in (1, 2)])
-    growth = refit(run, events, options=ONE)
+    growth = refit(run, events, options=ONE).growth
     fitted = store.load(run)
     plain = Popularity().fit(fitted.history)
     assert growth.events == 2
@@ -251,6 +251,111 @@ def test_going_on_pays_for_planted_transfer(run: Path, events: EventStore) -> No
     warm, cold = store.load(run), method.fit(world.split.test.history, ONE)
     assert warm.history.n_events == world.split.test.history.n_events
     assert hits(warm, world.split.test) >= 0.97 * hits(cold, world.split.test) > 0
+
+
+@pytest.fixture
+def grown(run: Path, events: EventStore) -> Path:
+    """A run of planted tastes, and 60 new events in the store that these predict."""
+    world = planted_transfer(users=80, items=40, groups=4, seed=1)
+    saved(run, IALS(sharing="joined", epochs=5, **SMALL), world.split.train)
+    for name, valid in world.split.valid.targets.items():
+        for user, item in zip(valid.user_idx.tolist(), valid.item_idx.tolist(), strict=True):
+            events.append(user, [Event(name, item)])
+    return run
+
+
+def scrambled(method: IALS, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
+    """A fit whose items have each other's embeddings."""
+    fitted = FIT(method, train, options)
+    for items_IF in fitted.item_IF.values():
+        items_IF[:] = np.roll(items_IF, 1, axis=0)
+    return fitted
+
+
+FIT = IALS.fit
+
+
+def test_a_refit_that_passes_the_gate_keeps_its_figures(grown: Path, events: EventStore) -> None:
+    result = refit(grown, events, options=ONE)
+    assert result.gate is not None
+    assert (result.gate.decision, result.gate.pairs) == ("passed", 60)
+    kept = json.loads((grown / "manifest.json").read_text())["gate"]
+    assert kept["decision"] == "passed"
+    assert [each["domain"] for each in kept["domains"]] == list(planted().domain_names)
+    # the pairs were held out of the candidate only
+    assert store.load(grown).history.n_events == planted().n_events + 60
+
+
+def test_a_model_that_is_worse_than_the_present_one_is_not_saved(
+    grown: Path, events: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (grown / "manifest.json").read_bytes()
+    events.forget("a user of old")
+    monkeypatch.setattr(IALS, "fit", scrambled)
+    result = refit(grown, events, options=ONE)
+    assert result.is_refused
+    assert (grown / "manifest.json").read_bytes() == before
+    assert events.forgotten() == {"a user of old"}
+    assert not refit(grown, events, options=ONE, gated=False).is_refused
+    assert "gate" not in json.loads((grown / "manifest.json").read_text())
+
+
+@pytest.fixture
+def shop(run: Path, tmp_path: Path) -> Path:
+    """A versions folder with one version."""
+    saved(tmp_path / "shop" / "first", IALS(epochs=2, **SMALL))
+    store.rollback(tmp_path / "shop", "first")
+    return tmp_path / "shop"
+
+
+def test_in_a_versions_folder_a_refit_is_a_new_version(shop: Path, events: EventStore) -> None:
+    events.append(1000, [Event(planted().domain_names[0], 1)])
+    refit(shop, events, options=ONE)
+    assert store.load(shop).history.users.index([1000]).tolist() != [-1]
+    assert store.load(shop / "first").history.users.index([1000]).tolist() == [-1]
+    store.rollback(shop)
+    refit(shop, events, options=ONE)  # from what is current now
+    assert store.load(shop).history.users.index([1000]).tolist() != [-1]
+    assert len(store.versions(shop)) == 3
+    with pytest.raises(StoreError, match="is a version, and versions stay as they are"):
+        refit(shop / "first", events, options=ONE)
+
+
+def test_only_one_refit_at_a_time_makes_a_version(shop: Path, events: EventStore) -> None:
+    with exclusive_lock(shop.with_name("shop.checkpoint")), pytest.raises(StoreError, match="Another fit"):
+        refit(shop, events, options=ONE)
+    assert [path.name for path in shop.iterdir() if path.is_dir()] == ["first"]
+
+
+def test_a_refused_version_is_noted_and_not_made(
+    grown: Path, events: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = grown.with_name("shop")
+    folder.mkdir()
+    grown.rename(folder / "first")
+    store.rollback(folder, "first")
+    monkeypatch.setattr(IALS, "fit", scrambled)
+    assert refit(folder, events, options=ONE).is_refused
+    assert sorted(path.name for path in folder.iterdir()) == ["current.json", "first"]
+    refused = store.last_refusal(folder)
+    assert refused is not None
+    assert refused["why"].startswith("The gate refused the refitted model")
+
+
+def test_a_forgotten_id_is_kept_while_a_version_knows_the_user(shop: Path, events: EventStore) -> None:
+    """Else a rollback would serve them as before."""
+    events.forget(3)
+    for _ in range(3):
+        refit(shop, events, options=ONE)
+        assert events.forgotten() == {3, "3"}
+    (damaged,) = (shop / "first").glob("data-*")
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1])
+    refit(shop, events, options=ONE)
+    assert events.forgotten() == {3, "3"}  # what it knows cannot be read
+    shutil.rmtree(shop / "first")
+    refit(shop, events, options=ONE)
+    assert events.forgotten() == frozenset()
 
 
 def hits(fitted: Fitted, holdout: Any) -> float:

@@ -75,6 +75,7 @@ def test_a_list_has_the_promised_form(client: Client) -> None:
         "known": True,
         "model": model,
         "degraded": False,
+        "version": None,
     }
 
 

@@ -21,6 +21,7 @@ from served_runs import save_run
 from serving_process import Server, serving
 from stand_in import StandIn
 
+from landbridge import store
 from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write
 from landbridge.serving.engine.messages import Request
@@ -330,6 +331,39 @@ def test_a_run_that_is_fitted_again_serves_without_a_restart(client: Client, run
     after = client.post("/v1/recommend", BODY).json
     assert said["model"] == after["model"] == Service.open(run).model != before["model"]
     assert after["items"] != before["items"]
+
+
+def test_in_a_versions_folder_the_current_version_serves(tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    for seed, name in enumerate(("one", "two")):
+        save_run(shop / name, seed)
+    store.rollback(shop, "one")
+    with asking(create_app(shop, ServeSettings(poll=QUICK))) as client:
+        for version in ("one", "two", "one"):
+            store.rollback(shop, version)
+            said = ready(client, lambda said, version=version: said["version"] == version)
+            answer = client.post("/v1/recommend", BODY).json
+            assert answer["version"] == client.get("/v1/model").json["version"] == version
+            assert answer["model"] == said["model"] == Service.open(shop / version).model
+        pointer = (shop / "current.json").read_bytes()
+        replace(shop / "current.json", b"{")
+        said = ready(client, lambda said: said["failed"])
+        assert said["version"] == "one"
+        assert said["failed"]["why"].startswith("shop/current.json is damaged")
+        replace(shop / "current.json", pointer)
+        assert ready(client, lambda said: not said["failed"])["version"] == "one"
+
+
+def test_a_version_that_is_served_by_its_path_stays(tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    for seed, name in enumerate(("one", "two")):
+        save_run(shop / name, seed)
+    store.rollback(shop, "one")
+    with asking(create_app(shop / "one", ServeSettings(poll=QUICK))) as client:
+        store.rollback(shop, "two")
+        client.run(asyncio.sleep(5 * QUICK))
+        said = client.get("/readyz").json
+        assert (said["version"], said["swaps"], said["failed"]) == ("one", 0, None)
 
 
 def replace(path: Path, content: bytes) -> None:
