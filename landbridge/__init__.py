@@ -16,10 +16,11 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Threads of OpenMP (numba, torch) wait in a loop by default. Where other work takes a processor in between,
-# they burn the time that the others need: a network with two threads took eight times as long. The libraries
-# read this when they are loaded, hence here.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A thread of OpenMP (numba, torch) waits in a loop for the next piece of work, by default for some 10 ms. Where
+# other work takes a processor in between, the loops burn the time that it needs, and a network on two threads
+# takes many times as long as on one. A tenth of a millisecond suffices between two pieces of one step. The
+# libraries read this when they are loaded, hence here.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from landbridge.core.errors import (
