@@ -16,10 +16,10 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# A thread of OpenMP (numba, torch) waits in a loop for its next piece of work, by default for some 10 ms. Where
-# other work takes a processor in between, the loops burn the time that it needs, and a network on two threads
-# takes many times as long as on one. Between two pieces of one step a fraction of a millisecond is enough.
-# The libraries read this when they are loaded, hence here.
+# A thread of OpenMP (numba, torch) waits in a loop for its next piece of work, by default for some 10 ms.
+# Where other work takes a processor in between, the loops burn the time that it needs: a network on two
+# threads takes many times as long as on one. Between two pieces of one step a fraction of a millisecond is
+# enough. The libraries read this when they are loaded, hence here.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:

@@ -101,7 +101,15 @@ def _scope(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
         "raw_path": raw.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        # each character of a value as one byte, where it is one
+        "headers": [(name.replace("_", "-").encode(), _bytes(value)) for name, value in headers.items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }
+
+
+def _bytes(value: str) -> bytes:
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode()

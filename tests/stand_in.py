@@ -7,6 +7,7 @@ from typing import Any
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.serving.engine.messages import (
+    AttributeValue,
     Contribution,
     Event,
     RecommendationList,
@@ -49,7 +50,9 @@ class StandIn:
                 self._known(domain)
         return [self._answer(request) for request in requests]
 
-    def similar(self, domain: str, item: Any, k: int = 10, to: str | None = None) -> list[RecommendationList]:
+    def similar(
+        self, domain: str, item: Any, k: int = 10, to: str | None = None, where: Any = None
+    ) -> list[RecommendationList]:
         return self._listed(to or domain, k)
 
     def search(self, domain: str | None, text: str, k: int = 20) -> list[RecommendationList]:
@@ -57,6 +60,9 @@ class StandIn:
 
     def popular(self, domain: str, k: int = 20) -> list[RecommendationList]:
         return self._listed(domain, k)
+
+    def attribute_values(self, column: str, text: str = "", k: int = 20) -> list[AttributeValue]:
+        return [AttributeValue("en", 3), AttributeValue("x" * 600, 2), AttributeValue(None, 1)][:k]
 
     def explain(
         self, domain: str, item: Any, user: Any = None, events: Sequence[Event] = ()

@@ -8,7 +8,7 @@ import typer
 
 
 def command(
-    serve: Annotated[bool, typer.Option("--serve", help="Fit CDIMF and serve it with the web page.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the model with its web page.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --serve.")] = 8000,
 ) -> None:
     """Show on MovieLens, in a minute, what one model over several domains gains.

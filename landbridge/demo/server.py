@@ -1,28 +1,14 @@
-"""The demo as a page: ``auto`` on MovieLens with ten genres as domains, evaluated beside a single-domain
-baseline, and served."""
+"""The demo as a page: the blend of tuned models over ten genres of MovieLens, and what was measured."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from landbridge import pipeline, store
-from landbridge.config import Spec, validated_spec
-from landbridge.core.progress import Terminal
-from landbridge.datasets.prepare import threads
-from landbridge.demo.terminal import BUDGET, FAMILIES, SEED
-from landbridge.evaluation.evaluate import evaluate
-from landbridge.models.als.ials import IALS
-from landbridge.training.options import FitOptions
-
-SPEC = validated_spec(
-    {
-        "data": {"dataset": "movielens-1m"},
-        "split": {"kind": "latest", "seed": SEED},
-        "model": {"name": "auto", "trials": BUDGET.trials, "seconds": BUDGET.seconds, "families": FAMILIES},
-        "fit": {"seed": SEED},
-    }
-)
-BASELINE = IALS(alpha0=0.1, reg=20.0)
+from landbridge import store
+from landbridge.data.dataset import MultiDomain
+from landbridge.datasets.movielens import movielens_genres
+from landbridge.demo.comparison import AUTO, Comparison, compared, options
+from landbridge.demo.terminal import print_comparison
 
 
 def run(port: int) -> None:
@@ -36,19 +22,23 @@ def run(port: int) -> None:
     settings = serve_settings({"port": port})
     console, folder = Console(), Path(user_cache_dir("landbridge")) / "demo"
     console.print("[bold]MovieLens-1M, ten genres as domains, ratings of 4 and 5[/]")
-    fit_into(folder, SPEC)
+    data = movielens_genres()
+    comparison = compared(data)
+    print_comparison(console, comparison)
+    save(folder, comparison, data)
     console.print(f"The page: [bold]http://{settings.host}:{port}/[/]  (Ctrl+C ends it)")
     console.print(f"Another time: landbridge serve {folder}", soft_wrap=True)
     serve(folder, settings)
 
 
-def fit_into(folder: Path, wanted: Spec) -> None:
-    """A run with its own figures and, attached as ``baseline``, those of separate ALS on the same
-    test part."""
+def save(folder: Path, comparison: Comparison, data: MultiDomain) -> None:
+    """The blend fitted on all events as a run, with its evaluation and, attached as ``baseline``, that of the
+    best single-domain models on the same test part."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    progress = Terminal()
-    run = pipeline.run(wanted, folder, progress=progress)
-    if run.holdout is not None:
-        alone = BASELINE.fit(run.holdout.history, FitOptions(wanted.fit.seed, threads(wanted)))
-        evaluation = evaluate(alone, run.holdout, progress=progress)
-        store.attach(folder, "baseline", "parquet", evaluation.write)
+    store.save(comparison.blend.fit_on(data, options().within("deploy")), folder, deployed=True)
+    store.save_holdout(folder, comparison.split.test)
+    for role, measured in (
+        ("evaluation", comparison.evaluations[AUTO]),
+        ("baseline", comparison.single_domain),
+    ):
+        store.attach(folder, role, "parquet", measured.write)

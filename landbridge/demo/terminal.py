@@ -1,74 +1,49 @@
-"""The main job on real data, in about a minute: MovieLens with ten genres as domains, every quick method
-tuned with an equal budget, and the blend of them beside each.
-
-The split knows nothing of the future: one event per user is held out, the latest of all domains.
-"""
+"""The main job on real data, in about a minute: tuned models over ten genres of MovieLens beside their blend,
+printed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.core.progress import Terminal
 from landbridge.core.rng import generator
 from landbridge.data.splitting.holdout import Split
-from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.datasets.movielens import movielens_genres
-from landbridge.evaluation.evaluate import Evaluation, evaluate
+from landbridge.demo.comparison import AUTO, BUDGET, SEED, Comparison, compared
+from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import compare
 from landbridge.inference import recommend
 from landbridge.models.base import Fitted
-from landbridge.selection.auto import Tuning, candidates, simple_members, tuned_candidates
-from landbridge.selection.guard import guarded
-from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-SEED = 7
-FAMILIES = (
-    "popularity",
-    "itemknn",
-    "ease",
-    "ials",
-    "cdimf",
-)  # without torch, which the demo does not install
-BUDGET = Tuning(trials=6, seconds=40.0)
-# what the search of experiments/default.py arrives at on this data; the demo's own search starts from it
-STARTS = {label: {"alpha0": 0.1, "reg": 20.0} for label in ("alone", "joined", "cdimf")}
-AUTO = "auto"
 LIKED = 2  # films shown per other domain
 
 
 def run() -> None:
-    """Fetch, split, tune, compare and recommend, and print it."""
+    """Fetch, compare and recommend, and print it."""
     from rich.console import Console
 
     console = Console()
     console.print("[bold]MovieLens-1M, ten genres as domains, ratings of 4 and 5[/]")
     with console.status("fetching MovieLens-1M"):
-        split = leave_latest_out(movielens_genres(), seed=SEED)
-    options = FitOptions(seed=SEED, progress=Terminal())
-    proposed = candidates(split.train, FAMILIES)
-    starts = {label: method.with_settings(STARTS.get(label, {})) for label, method in proposed.items()}
-    tuned, kept = tuned_candidates(starts, split, options, BUDGET)
+        data = movielens_genres()
+    comparison = compared(data)
+    print_comparison(console, comparison)
+    _print_users(console, comparison.split, comparison.blend)
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """What was measured: every model, and the blend in every domain."""
     console.print(
         f"Every method had {BUDGET.trials} trials on validation data, {BUDGET.seconds:g} s in all; the last "
         "film of each user was held out and ranked among all unseen ones of its genre."
     )
-    blend = guarded(tuned, split, options, simple=simple_members(tuned), fitted=kept)
-    models = {label: method.fit(split.test.history, options) for label, method in tuned.items()}
-    evaluations = {
-        label: replace(evaluate(model, split.test), name=label)
-        for label, model in {**models, AUTO: blend}.items()
-    }
-    single = {label: evaluations[label] for label in simple_members(tuned)}
-    _print_models(console, evaluations)
-    _print_domains(console, split, evaluations[AUTO], single)
-    _print_users(console, split, blend)
+    _print_models(console, comparison.evaluations)
+    _print_domains(console, comparison)
 
 
 def _print_models(console: Console, evaluations: Mapping[str, Evaluation]) -> None:
@@ -84,29 +59,25 @@ def _print_models(console: Console, evaluations: Mapping[str, Evaluation]) -> No
     console.print(table)
 
 
-def _print_domains(
-    console: Console, split: Split, auto: Evaluation, single: Mapping[str, Evaluation]
-) -> None:
+def _print_domains(console: Console, comparison: Comparison) -> None:
     """auto in every domain against the best model that knows this domain alone."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 1, 0, 0), title="auto against the best single-domain model")
     for head in ("domain", "tests", "alone", "NDCG", "auto", "difference [95 %]", "gain"):
         table.add_column(head, justify="left" if head in ("domain", "alone") else "right", no_wrap=True)
-    for domain in split.test.targets:
-        best = max(single, key=lambda label: single[label].means("ndcg@10").get(domain, 0.0))
-        rows = compare(auto, single[best]).rows.filter(domain=domain).to_dicts()
-        for row in rows:
-            gain = row["gain_percent"]
-            table.add_row(
-                domain,
-                str(row["users"]),
-                best,
-                _short(row["b"]),
-                _short(row["a"]),
-                f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
-                "" if gain is None else f"{gain:+.0f} %",
-            )
+    best = comparison.single_domain
+    for row in compare(comparison.evaluations[AUTO], best).rows.to_dicts():
+        gain = row["gain_percent"]
+        table.add_row(
+            row["domain"],
+            str(row["users"]),
+            best.models[row["domain"]],
+            _short(row["b"]),
+            _short(row["a"]),
+            f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+            "" if gain is None else f"{gain:+.0f} %",
+        )
     console.print(table)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,11 +44,13 @@ class Evaluation:
     domain and in the others), popularity (the item's events), head (among the items holding half of the
     events), is_duplicate (the user has the same product in another domain); seed, where there are several.
     ``protocol``: ``full``, ``across`` (one list over all domains), or ``1+C`` for sampled candidates.
+    ``name_of``: domain -> the name of its model, for domains that have different ones.
     """
 
     rows: pl.DataFrame
     name: str
     protocol: str
+    name_of: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:
@@ -59,6 +61,12 @@ class Evaluation:
         """The metric's mean in every domain."""
         table = user_table(self.rows, Metric.parse(metric), "domain", sampled=self.sampled)
         return _means(table)
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Domain -> the name of the model that was evaluated in it."""
+        domains = self.rows["domain"].unique(maintain_order=True).to_list()
+        return {domain: self.name_of.get(domain, self.name) for domain in domains}
 
     def summary(
         self,
@@ -103,7 +111,8 @@ class Evaluation:
         """One Parquet file, readable by anything that reads Parquet."""
         import polars as pl
 
-        labelled = self.rows.with_columns(model=pl.lit(self.name), protocol=pl.lit(self.protocol))
+        model = pl.col("domain").replace_strict(self.models)
+        labelled = self.rows.with_columns(model=model, protocol=pl.lit(self.protocol))
         with atomic_write(Path(path)) as temporary:
             labelled.write_parquet(temporary)
 
@@ -114,11 +123,12 @@ class Evaluation:
 
         try:
             table = pl.read_parquet(path)
-            name, protocol = table["model"][0], table["protocol"][0]
+            name_of = dict(table.select("domain", "model").unique(maintain_order=True).rows())
+            protocol = table["protocol"][0]
         except (OSError, pl.exceptions.PolarsError, IndexError) as error:
             raise DataError(f"{path} is not a written evaluation: {error}.") from error
         rows = table.drop("model", "protocol").rename(FORMER_COLUMNS, strict=False)
-        return cls(rows, name, protocol)
+        return cls(rows, _joined(name_of), protocol, name_of)
 
 
 def over_seeds(evaluations: Mapping[int, Evaluation]) -> Evaluation:
@@ -133,6 +143,31 @@ def over_seeds(evaluations: Mapping[int, Evaluation]) -> Evaluation:
         raise DataError("Evaluations of different protocols cannot be taken together.")
     rows = [each.rows.with_columns(seed=pl.lit(seed, pl.Int64)) for seed, each in evaluations.items()]
     return Evaluation(pl.concat(rows), first.name, first.protocol)
+
+
+def best_by_domain(evaluations: Sequence[Evaluation], metric: str = "ndcg@10") -> Evaluation:
+    """In every domain the evaluation with the highest mean, of equal ones the first.
+
+    DataError where they are of different protocols.
+    """
+    import polars as pl
+
+    first = evaluations[0]
+    if any(evaluation.protocol != first.protocol for evaluation in evaluations):
+        raise DataError("Evaluations of different protocols cannot be taken together.")
+    means = [evaluation.means(metric) for evaluation in evaluations]
+    best = {
+        domain: evaluations[max(range(len(means)), key=lambda place: means[place][domain])]
+        for domain in means[0]
+    }
+    name_of = {domain: evaluation.name for domain, evaluation in best.items()}
+    rows = [evaluation.rows.filter(domain=domain) for domain, evaluation in best.items()]
+    return Evaluation(pl.concat(rows), _joined(name_of), first.protocol, name_of)
+
+
+def _joined(name_of: Mapping[str, str]) -> str:
+    """One name of the models of several domains."""
+    return ", ".join(dict.fromkeys(name_of.values()))
 
 
 def evaluate(

@@ -223,7 +223,12 @@ class Routes:
         liked, known = self._liked(given)
         domain = given["domains"][0]
         scored = [(sum(p["value"] for p in parts(work, liked)), work) for work in self.world.of(domain)]
-        best = sorted((pair for pair in scored if pair[1] not in liked), key=lambda pair: -pair[0])
+        allowed = given.get("allow", {}).get(domain)
+        best = sorted(
+            (pair for pair in scored if given.get("seen") or pair[1] not in liked), key=lambda pair: -pair[0]
+        )
+        if allowed is not None:
+            best = [pair for pair in best if str(pair[1].item) in allowed]
         items = [listed(work, score) for score, work in best[: given.get("k", 10)]]
         if given.get("explain"):
             for item, (_, work) in zip(items, best, strict=False):
@@ -242,6 +247,13 @@ class Routes:
         found = [work for work in self.world.works if all(word in work.title.lower() for word in words)]
         best = sorted(found, key=lambda work: -work.events)[: int(query.get("k", 20))]
         return {"items": [listed(work, work.events) for work in best], "model": self.world.model}
+
+    def similar(self, given: dict[str, Any]) -> dict[str, Any]:
+        one = self.world.work(given["domain"], given["item"])
+        others = [work for work in self.world.of(given["to"]) if work is not one]
+        best = sorted(((likeness(one, work), work) for work in others), key=lambda pair: -pair[0])
+        items = [listed(work, score) for score, work in best[: given["k"]] if score > 0]
+        return {"items": items, "model": self.world.model}
 
     def popular(self, query: dict[str, str]) -> dict[str, Any]:
         best = self.world.of(query["domain"])[: int(query.get("k", 20))]

@@ -50,7 +50,7 @@ def test_three_clicks_lead_to_lists_and_reasons_in_every_domain(opened: Opened, 
     assert "(films)" in reason.inner_text()  # said to those who do not see the shape
     assert strip(page, "music") == shares(shown, "music", liked)
     said = domain_list(page, "music").locator(".sources .unseen").inner_text()
-    assert re.fullmatch(r"from \d+ % films and \d+ % popularity", said)
+    assert re.fullmatch(r"from \d+ % films and \d+ % popular in this domain", said)
 
 
 def strip(page: Any, domain: str) -> dict[str, float]:
@@ -99,8 +99,9 @@ def test_the_share_that_no_event_explains(
     page = opened()
     script = """async ([because, score]) => {
       const { split } = await import('./explanation.js');
-      const { events, rest } = split(because, score);
-      return rest / (rest + events.reduce((total, [, value]) => total + value, 0));
+      const { events, others } = split(because, score);
+      const sum = (pairs) => pairs.reduce((total, [, value]) => total + value, 0);
+      return sum(others) / (sum(others) + sum(events));
     }"""
     parts = [{"domain": domain, "item": item, "value": value} for domain, item, value in because]
     assert page.evaluate(script, [parts, score]) == pytest.approx(grey)
@@ -291,16 +292,20 @@ def test_the_model_tab(opened: Opened, shown: World) -> None:
 
 
 def test_gains_over_the_single_domain_baseline(opened: Opened, shown: World) -> None:
-    shown.about["quality"]["single_domain"] = {"ndcg@10": {"films": 0.08, "books": 0.25, "music": 0.05}}
+    shown.about["quality"]["single_domain"] = {
+        "ndcg@10": {"films": 0.08, "books": 0.25, "music": 0.05},
+        "models": {"films": "ease", "books": "itemknn", "music": "alone"},
+    }
     page = opened("#tab=model")
-    assert [cells(page, name)[-1] for name in DOMAINS] == ["+25.0 %", "−20.0 %", "0.0 %"]
+    gains = ["+25.0 % over ease", "−20.0 % over itemknn", "0.0 % over alone"]
+    assert [cells(page, name)[-1] for name in DOMAINS] == gains
     shown.about["quality"].pop("single_domain")
     shown.about["decisions"] = [
         stand_in.decision("films", "0", {"alone": 1.0}, 0.2),
         stand_in.decision("films", "1-2", {"cdimf": 0.75, "alone": 0.25}, 0.3),
     ]
     page.reload()
-    assert [cells(page, name)[-1] for name in DOMAINS] == ["−20.0 %", "–", "–"]  # 0.4 against 0.5
+    assert [cells(page, name)[-1] for name in DOMAINS] == ["−20.0 % over alone", "–", "–"]  # 0.4 against 0.5
     page.get_by_text("Of 2 groups of users, 1 are served by more").wait_for()
     assert page.get_by_role("row", name="films 1-2").get_by_role("cell").all_inner_texts() == [
         "1-2", "75 % cdimf and 25 % alone", "alone", "−33.3 %", "100",

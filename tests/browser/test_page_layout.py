@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from pathlib import Path
 
 import pytest
-from browser import stand_in
 from browser.stand_in import World
 from browser.steps import Opened, domain_list, expect, fits, focused, like, liked_titles, serious, settled
-
-SHOTS = os.environ.get("LANDBRIDGE_SCREENSHOTS")  # a folder in which pictures of the page are kept
 
 
 def test_tabs_with_the_keyboard(opened: Opened) -> None:
@@ -167,12 +162,3 @@ def test_axe_finds_nothing_serious(opened: Opened, width: int, scheme: str) -> N
         page.get_by_role("tab", name=tab).click()
         page.locator("table:visible").first.wait_for()
         assert serious(axe, page) == []
-
-
-@pytest.mark.skipif(not SHOTS, reason="no folder for pictures is named")
-def test_pictures(opened: Opened) -> None:
-    liked = f"#like.films=f17&like.books={stand_in.FIRST_BOOK + 4}&like.music=m1"
-    for name, size in {"desktop": (1600, 1000), "phone": (360, 780)}.items():
-        for scheme in ("light", "dark"):
-            page = settled(opened(liked, size=size, color_scheme=scheme))
-            page.screenshot(path=Path(str(SHOTS)) / f"page-{name}-{scheme}.png")

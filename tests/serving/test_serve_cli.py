@@ -20,7 +20,7 @@ from serving_process import Server, serving
 
 from landbridge.core.errors import SettingsError
 from landbridge.serving.events.store import EventStore
-from landbridge.serving.runtime.settings import ServeSettings, serve_settings
+from landbridge.serving.runtime.settings import ServeSettings, key_from, serve_settings
 
 BODY = {"domains": ["books"], "user": 3, "k": 3}
 KEY = "a very secret key"
@@ -47,6 +47,14 @@ def test_it_serves_answers_and_ends_on_a_signal(run: Path, tmp_path: Path) -> No
     events = [line["event"] for line in server.lines]
     assert events.count("request") == 5
     assert all({"time", "level", "event"} <= set(line) for line in server.lines)
+
+
+@pytest.mark.parametrize("key", [" secret", "secret\n", "se\ncret", "se\x00cret", "\u2003secret", "\x7f"])
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    with pytest.raises(SettingsError, match="which no header can carry; choose another one"):
+        key_from({"SHOP_KEY": key}, "SHOP_KEY")
+    for good in ("a secret key", "schlüssel", "ключ"):
+        assert key_from({"SHOP_KEY": good}, "SHOP_KEY") == good
 
 
 def test_the_key_comes_from_the_environment(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

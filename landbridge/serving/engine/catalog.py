@@ -21,6 +21,7 @@ from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, ItemAttributes
 from landbridge.serving.engine.messages import RecommendationList
+from landbridge.serving.engine.text_search import folded, holds_all, words_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,12 +87,12 @@ class ItemCatalog:
 
     def search(self, text: str, k: int) -> tuple[RecommendationList, ...]:
         """Of the items with all words in their title or id, the ``k`` with the most events."""
-        words = _folded([text])[0].split()
+        words = words_of(text)
         found = [self._popular_I[:0]]
         # popular items first: a common word needs one block, however large the catalogue is
         for start in range(0, len(self.items), SEARCHED_AT_ONCE):
             texts = self._popular_texts[start : start + SEARCHED_AT_ONCE]
-            found.append(self._popular_I[start : start + SEARCHED_AT_ONCE][_holds(texts, words)])
+            found.append(self._popular_I[start : start + SEARCHED_AT_ONCE][holds_all(texts, words)])
             if sum(map(len, found)) >= k:
                 break
         return self._counted(np.concatenate(found)[:k])
@@ -111,28 +112,10 @@ class ItemCatalog:
         ids = [self.items.ids] if self.titles is None else [self.titles, self.items.ids]
         columns = [map(str, column[self._popular_I].tolist()) for column in ids]
         # a line per column: a word never reaches from a title into an id
-        return _folded(["\n".join(texts) for texts in zip(*columns, strict=True)])
+        return folded(["\n".join(texts) for texts in zip(*columns, strict=True)])
 
     def _counted(self, item_N: Int32) -> tuple[RecommendationList, ...]:
         return self.listed(item_N[None], self.count_I[item_N].astype(np.float64)[None])[0]
-
-
-def _folded(texts: Sequence[str]) -> pl.Series:
-    """Texts as a search compares them: without case and accents."""
-    import polars as pl
-
-    series = pl.Series(texts, dtype=pl.String)
-    return series.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase()
-
-
-def _holds(texts: pl.Series, words: Sequence[str]) -> Bool:
-    """Which texts hold all words."""
-    held = np.ones(len(texts), bool)
-    for word in words:
-        held[held] = texts.filter(held).str.contains(word, literal=True).to_numpy()
-        if not held.any():
-            break
-    return held
 
 
 def indices_of(vocabulary: Vocabulary, raw: Sequence[Id]) -> Int64:

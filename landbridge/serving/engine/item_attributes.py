@@ -53,6 +53,8 @@ class AttributeColumn:
     @classmethod
     def of(cls, values: pl.Series, item_N: Int32, n_items: int) -> AttributeColumn:
         """A column whose row n, a value or a list of them, is about item ``item_N[n]``."""
+        import polars as pl
+
         values, item_N = _one_per_row(values, item_N)
         row_of: dict[Value, int] = {None: 0}
         has_none_I = np.ones(n_items, bool)
@@ -64,7 +66,9 @@ class AttributeColumn:
             items.append(item_N[given_N])
             rows.append(encoded.idx + len(row_of))
             has_none_I[item_N[given_N]] = False
-            row_of |= dict(zip(encoded.ids.to_list(), itertools.count(len(row_of))))
+            # true and 1 are one key, but a column of booleans names its values true and false
+            names = map(bool, encoded.ids) if values.dtype.is_(pl.Boolean) else encoded.ids.to_list()
+            row_of |= dict(zip(names, itertools.count(len(row_of))))
         without_I = np.flatnonzero(has_none_I)
         row_M = np.concatenate([np.zeros(len(without_I), np.int32), *rows])
         item_M = np.concatenate([without_I, *items])
@@ -75,6 +79,15 @@ class AttributeColumn:
         values = wanted if isinstance(wanted, list | tuple) else (wanted,)
         rows = [self.row_of.get(reading, -1) for value in values for reading in self._readings(value)]
         return self.items_V.take(rows).columns
+
+    def item_counts(self) -> dict[Value, int]:
+        """Value -> how many items have it, None for those without one; text as it is, not as numbers."""
+        counts_V = self.items_V.lengths.tolist()
+        return {
+            value: counts_V[row]
+            for value, row in self.row_of.items()
+            if counts_V[row] and (value is None or isinstance(value, str) or not self.is_text)
+        }
 
     def _readings(self, wanted: object) -> tuple[Value, ...]:
         """The values of this column that are equal to the wanted one."""
@@ -101,14 +114,18 @@ class ItemAttributes:
         """Which items have one of the wanted values in every column, (I,)."""
         matches_I = np.ones(n_items, bool)
         for name, wanted in where.items():
-            if not self.columns:
-                raise DataError("This model is served without a table of its items; leave 'where' out.")
-            if name not in self.columns:
-                raise DataError(unknown("column of the items' table", name, self.columns))
             has_I = np.zeros(n_items, bool)
-            has_I[self.columns[name].items_with(wanted)] = True
+            has_I[self.column(name).items_with(wanted)] = True
             matches_I &= has_I
         return matches_I
+
+    def column(self, name: str) -> AttributeColumn:
+        """A column; DataError for one that the table does not have."""
+        if not self.columns:
+            raise DataError("This model is served without a table of its items; leave 'where' out.")
+        if name not in self.columns:
+            raise DataError(unknown("column of the items' table", name, self.columns))
+        return self.columns[name]
 
 
 NO_ATTRIBUTES = ItemAttributes()
@@ -201,7 +218,7 @@ def _one_per_row(values: pl.Series, item_N: Int32) -> tuple[pl.Series, Int32]:
         values = values.arr.to_list()
     if not isinstance(values.dtype, pl.List):
         return values, item_N
-    pairs = pl.DataFrame({"item": item_N, "value": values}).explode("value")
+    pairs = pl.DataFrame({"item": item_N, "value": values}).explode("value").unique(maintain_order=True)
     return pairs["value"], pairs["item"].to_numpy()
 
 

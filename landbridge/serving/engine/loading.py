@@ -39,7 +39,8 @@ def _quality(folder: Path, attached: Collection[str]) -> Record | None:
     evaluation = Evaluation.read(store.attached(folder, EVALUATION))
     quality: Record = {"protocol": evaluation.protocol, **_means(evaluation)}
     if BASELINE in attached:
-        quality["single_domain"] = _means(Evaluation.read(store.attached(folder, BASELINE)))
+        baseline = Evaluation.read(store.attached(folder, BASELINE))
+        quality["single_domain"] = {**_means(baseline), "models": baseline.models}
     return quality
 
 

@@ -64,6 +64,14 @@ class RecommendationList:
 
 
 @dataclass(frozen=True)
+class AttributeValue:
+    """A value of a column of the items' table, None for none, and how many items have it."""
+
+    value: str | int | float | None
+    items: int
+
+
+@dataclass(frozen=True)
 class Recommendations:
     """The list, best first. ``source``: "model", or "fallback" where the model knows no event of the user.
 

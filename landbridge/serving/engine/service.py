@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,12 +25,14 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
+from landbridge.serving.engine.attribute_values import AttributeValues
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.explanations import Explainer
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, read_attributes
 from landbridge.serving.engine.loading import ThreadPolicy, as_store_error, load_model
 from landbridge.serving.engine.messages import (
+    AttributeValue,
     Event,
     RecommendationList,
     Recommendations,
@@ -157,15 +160,24 @@ class Service:
             for own, request, source, knows in zip(lists, requests, source_B, history, strict=True)
         ]
 
-    def similar(self, domain: str, item: Id, k: int = 10, to: str | None = None) -> list[RecommendationList]:
-        """The items of a domain (of its own, where ``to`` is None) most like this one, by the cosine."""
+    def similar(
+        self,
+        domain: str,
+        item: Id,
+        k: int = 10,
+        to: str | None = None,
+        where: Values = MappingProxyType({}),
+    ) -> list[RecommendationList]:
+        """The items of a domain (of its own, where ``to`` is None) most like this one, by the cosine; with
+        ``where`` those of them that have these values."""
         catalogue, target = self._catalogue(domain), self._catalogue(to or domain)
         place = catalogue.find(item)
         # the item itself is hidden only in its own domain
         self_N = np.array([place][: catalogue is target], np.int32)
         hidden = Ragged.from_rows([self_N])
+        matches_I = target.matching(where)
         with self.threads.one():
-            cosine_I = self.fitted.similar(domain, place, target.domain)
+            cosine_I = np.where(matches_I, self.fitted.similar(domain, place, target.domain), np.float32(-1))
             best = top_k(cosine_I[None], list_length(k, len(cosine_I)), hidden)
         return [entry for entry in target.listed(*best)[0] if entry.score > 0]
 
@@ -199,6 +211,14 @@ class Service:
         lists = [each.popular(list_length(k, len(each.items))) for each in self._searched(domain)]
         return list(merge_lists(lists, k))
 
+    def attribute_values(self, column: str, text: str = "", k: int = 20) -> list[AttributeValue]:
+        """Of the values that hold all words of a text, the ``k`` of most items; DataError for a column that
+        the items' table does not have."""
+        if column not in self._attribute_values:
+            columns = [each.columns.column(column) for each in self.catalogues.values()]
+            self._attribute_values[column] = AttributeValues.of(columns)
+        return self._attribute_values[column].search(text, k)
+
     def knows_user(self, user: Id) -> bool:
         """Whether the model was fitted with this user."""
         return bool(indices_of(self.fitted.history.users, [user])[0] >= 0)
@@ -215,6 +235,10 @@ class Service:
     def _best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         checkpoint()
         return self.ranker.best(part)
+
+    @cached_property
+    def _attribute_values(self) -> dict[str, AttributeValues]:
+        return {}
 
     @cached_property
     def _explainer(self) -> Explainer:

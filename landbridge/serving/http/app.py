@@ -32,7 +32,7 @@ from landbridge.serving.http import schemas
 from landbridge.serving.http.hosts import HostMiddleware, HostPolicy
 from landbridge.serving.http.middleware import KEY_HEADER, ApiKey, RequestMiddleware
 from landbridge.serving.http.request_body import JsonBodyRoute
-from landbridge.serving.http.responses import error_response, json_response
+from landbridge.serving.http.responses import error_response, error_response_for, json_response
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.static_files import page_routes
 from landbridge.serving.runtime.logging import LOG, log
@@ -161,6 +161,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
         ("GET", "/v1/model", routes.model, schemas.ModelAnswer),
         ("GET", "/v1/search", routes.search, schemas.Items),
         ("GET", "/v1/popular", routes.popular, schemas.Items),
+        ("GET", "/v1/values", routes.values, schemas.ValuesAnswer),
         ("GET", "/healthz", routes.healthz, schemas.Alive),
         ("GET", "/readyz", routes.readyz, schemas.Ready),
     ]
@@ -235,7 +236,7 @@ def _add_errors(app: FastAPI) -> None:
         )  # without "query" or "path"
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
+    async def http(request: Request, error: HTTPException) -> Response:
         plain = error.detail == HTTPStatus(error.status_code).phrase
         sentence = f"{error.detail}: see /openapi.json for what there is." if plain else str(error.detail)
-        return error_response(error.status_code, sentence, error.headers)
+        return error_response_for(request.scope, error.status_code, sentence, error.headers)

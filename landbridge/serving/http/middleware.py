@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+from contextlib import suppress
 from time import perf_counter
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from landbridge.serving.http.responses import error_response
+from landbridge.serving.http.responses import error_response, error_response_for
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import OTHER, Metrics
 from landbridge.serving.runtime.settings import ServeSettings
@@ -83,22 +84,30 @@ class ApiKey:
     """Refuses requests without the key, but for the ``open_paths``."""
 
     def __init__(self, app: ASGIApp, key: str, open_paths: frozenset[str]) -> None:
-        self._app, self._key, self._open_paths = app, key.encode(), open_paths
+        self._app, self._forms, self._open_paths = app, _header_forms(key), open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http" or scope["path"] in self._open_paths or self._fits(scope):
             await self._app(scope, receive, send)
         else:
-            answer = error_response(
-                401, f"This needs a key in the header {KEY_HEADER}.", {"www-authenticate": "ApiKey"}
-            )
+            sentence = f"This needs a key in the header {KEY_HEADER}."
+            answer = error_response_for(scope, 401, sentence, {"www-authenticate": "ApiKey"})
             await answer(scope, receive, send)
 
     def _fits(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == KEY_HEADER.encode()]
         # constant time, so that the time of a refusal says nothing about the key; two headers are ambiguous
-        return len(given) == 1 and hmac.compare_digest(given[0], self._key)
+        fits = [hmac.compare_digest(given[0], form) for form in self._forms if len(given) == 1]
+        return any(fits)
+
+
+def _header_forms(key: str) -> list[bytes]:
+    """The bytes that clients send for a key: UTF-8, and Latin-1 where it has such, as browsers do."""
+    forms = [key.encode()]
+    with suppress(UnicodeEncodeError):
+        forms.append(key.encode("latin-1"))
+    return forms
 
 
 def _log_users(scope: Scope) -> dict[str, object]:

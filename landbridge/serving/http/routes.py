@@ -31,6 +31,7 @@ REASONS = 3  # events that speak for an item of a list
 NO_NULL = r"^[^\x00]*$"
 
 Text = Annotated[str, Query(min_length=1, max_length=schemas.MAX_TEXT, pattern=NO_NULL)]
+OptionalText = Annotated[str, Query(max_length=schemas.MAX_TEXT, pattern=NO_NULL)]
 User = Annotated[str, Path(min_length=1, max_length=schemas.MAX_TEXT, pattern=NO_NULL)]
 Places = Annotated[int, Query(ge=1, le=schemas.MAX_K)]
 
@@ -98,7 +99,7 @@ class Routes:
         """Items like this one, of its own domain or of another."""
         async with self.current.lease() as serving:
             result = await self.pools.lookups.run(
-                serving.service.similar, body.domain, body.item, body.k, body.to
+                serving.service.similar, body.domain, body.item, body.k, body.to, body.where
             )
             return _listed(result, serving.service)
 
@@ -124,6 +125,15 @@ class Routes:
         async with self.current.lease() as serving:
             result = await self.pools.lookups.run(serving.service.popular, domain, k)
             return _listed(result, serving.service)
+
+    async def values(self, column: Text, q: OptionalText = "", k: Places = 20) -> Response:
+        """Values of a column of the items' table that hold the words, those of most items first; null is the
+        value of items that have none. Each may stand in `where`."""
+        async with self.current.lease() as serving:
+            service = serving.service
+            found = await self.pools.lookups.run(service.attribute_values, column, q, k)
+            usable = [each for each in found if schemas.is_condition(each.value)]
+            return json_response({"values": usable, "model": service.model})
 
     async def add_events(self, body: schemas.EventsBody) -> Response:
         """Store events of a user. The answer comes when it is on disk.

@@ -60,6 +60,15 @@ def raw_values(value: object) -> object:
     return [_raw_value(each) for each in value]
 
 
+def is_condition(value: object) -> bool:
+    """Whether a request may compare a column with this value: a text may be too long, a number too large."""
+    try:
+        raw_values(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _raw_value(value: object) -> object:
     return value if value is None or type(value) in (bool, float) else raw_id(value)
 
@@ -79,6 +88,7 @@ Name = Annotated[str, PlainValidator(raw_text), WithJsonSchema(_TEXT)]
 Id = Annotated[str | int, PlainValidator(raw_id), WithJsonSchema(_ID)]
 Values = Annotated[object, PlainValidator(raw_values), WithJsonSchema(_VALUES)]
 Seconds = Annotated[int | None, PlainValidator(raw_seconds), WithJsonSchema(_SECONDS)]
+Where = Annotated[dict[Name, Values], Field(max_length=MAX_NAMED, default_factory=dict)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
@@ -141,7 +151,7 @@ class RecommendBody(Body):
     """Domain -> ids: only these items may be listed."""
     deny: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Domain -> ids: these items may not be listed."""
-    where: Annotated[dict[Name, Values], Field(max_length=MAX_NAMED, default_factory=dict)]
+    where: Where
     """Column of the items' table -> the value, or the list of values, that an item must have."""
     weights: Annotated[dict[Name, Weight], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Domain -> what the odds of its items are multiplied by in a list over several domains."""
@@ -195,6 +205,8 @@ class SimilarBody(Body):
     """Length of the list."""
     to: Name | None = None
     """The domain of the items that are listed; that of the item by default."""
+    where: Where
+    """Column of the items' table -> the value, or the list of values, that an item must have."""
 
 
 class ExplainBody(Body):
@@ -307,6 +319,24 @@ class Items(Answer):
     """The state of the run folder that answered."""
     version: str | None
     """The name of the version that answered; null where the run folder stands alone."""
+
+
+class ColumnValue(Answer):
+    """A value of a column of the items' table."""
+
+    value: str | int | float | bool | None
+    """The value; null for the items that have none."""
+    items: int
+    """How many items have it."""
+
+
+class ValuesAnswer(Answer):
+    """Values of a column, those of most items first."""
+
+    values: list[ColumnValue]
+    """The values, those of most items first."""
+    model: str
+    """The state of the run folder that answered."""
 
 
 class ExplainAnswer(Answer):

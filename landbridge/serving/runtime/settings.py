@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -98,7 +99,13 @@ def key_from(environment: Mapping[str, str], name: str | None) -> str | None:
         return None
     if not environment.get(name):
         raise SettingsError(f"The environment variable {name} is empty; put the key there, or leave it out.")
-    return environment[name]
+    key = environment[name]
+    if key != key.strip() or any(unicodedata.category(sign) == "Cc" for sign in key):
+        raise SettingsError(
+            f"The key in {name} begins or ends with a blank or holds a control character, which no header "
+            "can carry; choose another one."
+        )
+    return key
 
 
 def _plain(value: object) -> object:

@@ -4,33 +4,36 @@ import { ask, wasCancelled } from "./api.js";
 import { complaint, el, unseen } from "./dom.js";
 import { glyph, hue } from "./domains.js";
 import { inTwo, nameOf } from "./names.js";
-import { requestOf } from "./query.js";
-import { signed, some } from "./format.js";
+import { userOf } from "./query.js";
+import { isZero, signed, some } from "./format.js";
 
 const SHOWN = 8; // parts; what is left is one more
 const REASONS = 2;
 const MOST = 0.5; // of a score
+const UNEXPLAINED = "not from single events"; // what the server calls it, too
 
 const hasItem = (part) => part.item !== null && part.item !== undefined;
 const sum = (parts) => parts.reduce((total, part) => total + part.value, 0);
 
-/** A score in two: {events: [[domain, value]], rest}, the rest being popularity and what no event explains. A list
- *  names only the events that count most; they stand for the others. */
+/** A score in two: {events: [[domain, value]], others: [[title, value]]}, the others being popularity and what no event
+ *  explains. A list names only the events that count most; they stand for those that it does not name. */
 export function split(because, score) {
   const helped = (because ?? []).filter((part) => part.value > 0);
   const named = helped.filter(hasItem);
-  const all = Math.max(score, sum(helped));
-  const rest = named.length ? sum(helped) - sum(named) : all;
-  const scale = named.length ? (all - rest) / sum(named) : 0;
-  return { events: named.map((part) => [part.domain, part.value * scale]), rest };
+  const other = helped.filter((part) => !hasItem(part));
+  if (!named.length && !other.length) return { events: [], others: [[UNEXPLAINED, Math.max(score, 0)]] };
+  const left = Math.max(score, sum(helped)) - sum(helped); // of events that are not named, where some are
+  const events = named.map((part) => [part.domain, part.value * (1 + left / sum(named))]);
+  const share = named.length ? 0 : left / sum(other);
+  return { events, others: other.map((part) => [part.title, part.value * (1 + share)]) };
 }
 
 /** The line: because you liked …, or that most of the score is popularity; null where nothing is said. */
 export function reason({ because, score }) {
   const helped = (because ?? []).filter((part) => part.value > 0);
   const liked = helped.filter(hasItem).slice(0, REASONS).flatMap(mention);
-  const other = helped.find((part) => !hasItem(part));
-  const { rest } = split(because, score);
+  const other = helped.find((part) => !hasItem(part)); // the largest comes first
+  const rest = split(because, score).others.reduce((total, [, value]) => total + value, 0);
   if (other && rest > MOST * Math.max(score, sum(helped))) {
     return [liked.length ? `mostly ${other.title}; you liked ` : other.title, ...liked];
   }
@@ -52,7 +55,7 @@ export function bars(item, query) {
 
 async function fill(box, item, query) {
   try {
-    const body = { domain: item.domain, item: item.item, ...requestOf(query) };
+    const body = { domain: item.domain, item: item.item, ...userOf(query) };
     const explanation = await ask("v1/explain", { body });
     box.replaceChildren(...drawn(explanation));
   } catch (error) {
@@ -62,7 +65,8 @@ async function fill(box, item, query) {
   box.removeAttribute("aria-busy");
 }
 
-function drawn({ score, exact, parts }) {
+function drawn({ score, exact, parts: all }) {
+  const parts = all.filter((part) => !isZero(part.value)); // an item–item model adds a trace of popularity
   const shown = parts.length > SHOWN + 1 ? [...parts.slice(0, SHOWN), others(parts.slice(SHOWN))] : parts;
   const most = Math.max(...shown.map((part) => Math.abs(part.value)), Number.MIN_VALUE);
   const total = `Score ${score.toFixed(3)}, ${exact ? "the sum of" : "about the sum of"}`;

@@ -25,10 +25,13 @@ export function moment(text) {
   return Number.isNaN(when.getTime()) ? text : when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 }
 
+/** Whether only zeros would be written. */
+export const isZero = (value, digits = 3) => Number(value.toFixed(digits)) === 0;
+
 /** 0.12345 -> +0.123, with a minus that is one. */
 export function signed(value, digits = 3) {
   const size = Math.abs(value).toFixed(digits);
-  return Number(size) === 0 ? size : `${value < 0 ? "−" : "+"}${size}`;
+  return isZero(value, digits) ? size : `${value < 0 ? "−" : "+"}${size}`;
 }
 
 /** Seconds -> 3 hours */

@@ -29,6 +29,9 @@ function isFit(text) {
 /** The headers that carry the key. */
 export const keyHeaders = () => headersOf(key);
 
+/** Whether requests carry a key. */
+export const hasKey = () => Boolean(key);
+
 /** Show the field. */
 export function wantKey() {
   byId("key-form").hidden = false;

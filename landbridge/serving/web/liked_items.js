@@ -4,7 +4,7 @@ import { byId, el, icon, unseen } from "./dom.js";
 import { glyph } from "./domains.js";
 import { nameOf } from "./names.js";
 
-const CLOSE = "M4.1 3L8 6.9 11.9 3 13 4.1 9.1 8l3.9 3.9-1.1 1.1L8 9.1 4.1 13 3 11.9 6.9 8 3 4.1Z";
+export const CLOSE = "M4.1 3L8 6.9 11.9 3 13 4.1 9.1 8l3.9 3.9-1.1 1.1L8 9.1 4.1 13 3 11.9 6.9 8 3 4.1Z";
 const USER_ICON = "M8 1.5a3.2 3.2 0 1 1 0 6.4a3.2 3.2 0 0 1 0-6.4ZM1.8 14.5c.3-3.6 2.7-5.4 6.2-5.4s5.9 1.8 6.2 5.4Z";
 
 /** ``remove(item)`` and ``forget()`` are called when an item's button is pressed; returns {show(query)}. */

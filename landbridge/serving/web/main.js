@@ -3,21 +3,37 @@
 import { ask, AskError, news } from "./api.js";
 import { likedItemList } from "./liked_items.js";
 import { byId, complaint, debounced, el, say } from "./dom.js";
+import { filterControl } from "./filters.js";
 import { domains, glyph, setDomains } from "./domains.js";
 import { healthView } from "./health.js";
 import { keyField } from "./key.js";
 import { modelView } from "./model.js";
 import { showNews } from "./status.js";
-import { called, isEmpty, liking, likes, EMPTY_QUERY, read, without, written } from "./query.js";
+import { nameOf } from "./names.js";
+import {
+  called,
+  filtered,
+  isAnonymous,
+  likes,
+  liking,
+  read,
+  restarted,
+  similarTo,
+  unfiltered,
+  without,
+  written,
+} from "./query.js";
 import { popularEverywhere } from "./popular.js";
 import { searchField } from "./search.js";
 import { RecommendationList } from "./recommendation_list.js";
 import { retrying } from "./retry.js";
 import { tabs } from "./tabs.js";
+import { learnTitles } from "./titles.js";
 import { some } from "./format.js";
 
 const PAUSE = 90; // milliseconds in which several clicks become one request per list
-const STRIPS = "The coloured line of each list shows which catalogues it is drawn from; grey is popularity.";
+const STRIPS = "The coloured line of each list shows which catalogues it is drawn from; grey is popularity and what no event explains.";
+const NEAREST = "What you have chosen does not count here.";
 const NOTHING = { show() {}, hide() {} };
 
 let { query, tab } = read(location.hash);
@@ -29,6 +45,11 @@ const views = new Map([
   ["health", healthView(byId("health"))],
 ]);
 const likedItems = likedItemList({ remove: (thing) => go(without(query, thing)), forget: () => go(called(query, null)) });
+const filters = filterControl({
+  add: (condition) => go(filtered(query, condition)),
+  remove: (condition) => go(unfiltered(query, condition)),
+  current: () => query,
+});
 const select = tabs(document.querySelector("[role=tablist]"), (name) => {
   turn(name);
   history.replaceState(null, "", address());
@@ -55,12 +76,24 @@ function turn(name) {
 
 function show() {
   likedItems.show(query);
+  filters.show(query);
   byId("user").value = query.user ?? "";
   byId("user-note").textContent = "";
-  byId("answers-title").textContent = isEmpty(query) ? "Popular, to begin with" : "For you";
-  byId("answers-note").textContent = isEmpty(query) ? "" : STRIPS;
+  byId("answers-title").textContent = title();
+  byId("answers-note").textContent = note();
+  byId("back").hidden = query.similar === null;
   for (const list of lists) list.wait();
   refreshSoon();
+}
+
+function title() {
+  if (query.similar) return `Similar to ${nameOf(query.similar)}`;
+  return isAnonymous(query) ? "Popular, to begin with" : "For you";
+}
+
+function note() {
+  if (query.similar) return NEAREST;
+  return isAnonymous(query) ? "" : STRIPS;
 }
 
 const refreshSoon = debounced(refresh, PAUSE);
@@ -74,6 +107,8 @@ async function refresh() {
   const answers = await Promise.all(lists.map((list) => list.refresh(sent)));
   if (sent !== query || answers.includes(null)) return;
   likedItems.show(query); // titles may have been learned
+  byId("answers-title").textContent = title();
+  if (compared && !query.similar) comeBack();
   byId("user-note").textContent = noteOn(answers);
   const error = commonError(answers);
   byId("domain-lists").classList.toggle("failed-alike", error !== null);
@@ -98,8 +133,26 @@ function noteOn(answers) {
   return known.includes(true) ? `The model knows ${query.user}.` : `The model has never seen ${query.user}.`;
 }
 
-function pick(item) {
-  go(liking(query, item));
+const pick = (item) => go(liking(query, item));
+const drop = (item) => go(without(query, item));
+let compared = null; // the item whose like was looked for, until the lists are back
+
+function compare(item) {
+  compared = item;
+  go(similarTo(query, item));
+  toTop();
+}
+
+function toTop() {
+  byId("lists").scrollIntoView();
+  byId("answers-title").focus({ preventScroll: true });
+}
+
+/* The lists are as they were: the focus goes where it was. */
+function comeBack() {
+  const list = lists.find((each) => each.domain === compared.domain);
+  if (document.activeElement === document.body || document.activeElement === byId("answers-title")) list?.focusAlike(compared.item);
+  compared = null;
 }
 
 function link(domain, place) {
@@ -119,24 +172,34 @@ async function start() {
     byId("serving").textContent = `${about.method} ${about.model}`;
     byId("failed").replaceChildren();
     setDomains(Object.keys(about.domains));
+    filters.offer(about.filters ?? []);
     putUp();
     show();
+    learnNames();
   } catch (error) {
     byId("failed").replaceChildren(complaint(error, start));
     if (!error.lasting) startAgain.later();
   }
 }
 
+/** Names for what only the address names. */
+async function learnNames() {
+  const { liked, similar } = query;
+  if (!(await learnTitles(similar ? [...liked, similar] : liked))) return;
+  likedItems.show(query);
+  byId("answers-title").textContent = title();
+}
+
 /** One list per catalogue; lists that exist already are kept. */
 function putUp() {
   if (lists.map((list) => list.domain).join("\n") === domains().join("\n")) return;
-  lists = domains().map((domain, place) => new RecommendationList(domain, place, pick));
+  lists = domains().map((domain, place) => new RecommendationList(domain, place, { pick, drop, compare }));
   byId("domain-lists").replaceChildren(...lists.map((list) => list.element));
   byId("jump").classList.toggle("few", lists.length <= 3);
   byId("jump").replaceChildren(...domains().map(link));
 }
 
-searchField({ pick, known: (item) => likes(query, item), popular: () => popularEverywhere(5, 2) });
+searchField({ pick, known: (item) => likes(query, item), popular: (signal) => popularEverywhere(5, 2, signal) });
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address holds the query
   byId("lists").focus();
@@ -146,8 +209,12 @@ keyField(() => {
   start();
 });
 byId("clear").addEventListener("click", () => {
-  go(EMPTY_QUERY);
+  go(restarted(query));
   byId("search").focus();
+});
+byId("back").addEventListener("click", () => {
+  go(similarTo(query, null));
+  byId("answers-title").focus({ preventScroll: true });
 });
 byId("who").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -158,6 +225,7 @@ window.addEventListener("popstate", () => {
   query = address.query;
   turn(address.tab);
   show();
+  learnNames();
 });
 news.addEventListener("model", ({ detail }) => {
   if (detail.before === null) return;

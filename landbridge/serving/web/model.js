@@ -6,7 +6,6 @@ import { glyph, setDomains } from "./domains.js";
 import { table } from "./table.js";
 import { age, count, gained, listed, moment, some } from "./format.js";
 
-const SINGLE_DOMAIN = "alone"; // the single-domain baseline among a guard's members
 const METRICS = ["ndcg@10", "hr@10"];
 const UP = "M8 3l6 10H2Z";
 const DOWN = "M8 13L2 3h12Z";
@@ -66,7 +65,7 @@ function catalogues({ domains, quality, decisions: made }) {
   for (const metric of METRICS.filter((name) => quality?.[name])) {
     columns.push({ head: metric.toUpperCase(), cell: ({ domain }) => metricText(quality[metric][domain]) });
   }
-  if (gains) columns.push({ head: "Gain over single-domain", cell: ({ domain }) => gain(gains[domain]) });
+  if (gains) columns.push({ head: "Gain over single-domain", cell: ({ domain }) => gainOver(gains[domain]) });
   return table("What it serves", columns, rows);
 }
 
@@ -79,30 +78,35 @@ function gain(share) {
   return el("span", { class: "gain" }, share === 0 ? null : mark, gained(share));
 }
 
-/** Domain -> gain over the single-domain baseline: on the test part where it was evaluated, else as the
- *  guard found it; null without a comparison. */
+/** A gain and the model that it is over. */
+function gainOver(over) {
+  return over ? [gain(over.share), el("small", {}, ` over ${over.model}`)] : "–";
+}
+
+/** Domain -> {share, model}: the gain over the domain's best single-domain model, on the test part where that was
+ *  evaluated, else as the guard found it; null without a comparison. */
 function gainsOf(quality, made) {
   const metric = METRICS[0];
   if (quality?.single_domain) {
-    const entries = Object.entries(quality.single_domain[metric]);
-    return Object.fromEntries(entries.map(([domain, alone]) => [domain, quality[metric][domain] / alone - 1]));
+    const { [metric]: values, models } = quality.single_domain;
+    const over = ([domain, alone]) => [domain, { share: quality[metric][domain] / alone - 1, model: models[domain] }];
+    return Object.fromEntries(Object.entries(values).map(over));
   }
-  const compared = (made ?? []).filter((each) => each.members && SINGLE_DOMAIN in each.members && each.pairs);
-  if (!compared.length) return null;
-  const sums = {};
-  for (const { domain, pairs: many, estimate, members } of compared) {
-    const [ours, alone] = sums[domain] ?? [0, 0];
-    sums[domain] = [ours + many * estimate, alone + many * members[SINGLE_DOMAIN]];
+  const sums = new Map();
+  for (const { domain, pairs: many, estimate, simple, simple_estimate: base } of made ?? []) {
+    const [ours, alone] = sums.get(domain) ?? [0, 0];
+    if (many) sums.set(domain, [ours + many * estimate, alone + many * base, simple]);
   }
-  return Object.fromEntries(Object.entries(sums).map(([domain, [ours, alone]]) => [domain, ours / alone - 1]));
+  const over = ([domain, [ours, alone, model]]) => [domain, { share: ours / alone - 1, model }];
+  return sums.size ? Object.fromEntries([...sums].map(over)) : null;
 }
 
 function source({ quality, decisions: made }) {
   const said = [];
   if (quality) said.push(`Quality on the test part of the run, ${protocol(quality.protocol)}.`);
   else said.push("This run was not evaluated, so its quality is unknown.");
-  if (quality?.single_domain) said.push("The single-domain baseline is ALS fitted on each catalogue alone.");
-  else if (made?.length) said.push("The gain is what the guard found on validation data, over each catalogue fitted alone.");
+  if (quality?.single_domain) said.push("The gain is over the model that ranks best there of those that know one catalogue alone.");
+  else if (made?.length) said.push("The gain is what the guard found on validation data, over the best model of each catalogue alone.");
   return said.join(" ");
 }
 

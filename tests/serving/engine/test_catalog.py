@@ -11,7 +11,7 @@ from shops import fit, opened, world
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.popularity import Popularity
-from landbridge.serving.engine import catalog
+from landbridge.serving.engine import catalog, text_search
 from landbridge.serving.engine.catalog import ItemCatalog
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES
 
@@ -56,9 +56,9 @@ def test_an_item_is_found_by_its_id_where_there_are_titles() -> None:
 def test_a_common_word_is_searched_in_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "SEARCHED_AT_ONCE", 10)
     looked_at = []
-    holds = catalog._holds
+    holds = text_search.holds_all
     monkeypatch.setattr(
-        catalog, "_holds", lambda texts, words: looked_at.append(len(texts)) or holds(texts, words)
+        catalog, "holds_all", lambda texts, words: looked_at.append(len(texts)) or holds(texts, words)
     )
     assert len(catalogue([1] * 200).search("dune", 5)) == 5
     assert looked_at == [10]

@@ -308,3 +308,55 @@ def read_as(value: object) -> object:
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     return json.loads(value) if value.strip("-").replace(".", "", 1).isdecimal() else value
+
+
+def test_the_values_of_a_column_to_choose_from(tmp_path: Path) -> None:
+    """Those of most items first, over all domains; each finds as many items as are said."""
+    number = np.arange(SIZES["films"])
+    films = {"domain": "films", "item": [f"f{n:02d}" for n in number]}
+    table = pl.DataFrame(
+        films
+        | {
+            "genre": [("noir", "Western", None, "Film noir")[n % 4] for n in number],
+            "price": [(5.0, 6.5, float("nan"))[n % 3] for n in number],
+            "stock": number % 3 == 0,
+            "tags": [["a", "a", "b"], [], None] * 30,
+            "mixed": ["5" if n < 10 else "5.0" for n in number],
+        }
+    )
+    books = pl.DataFrame({"domain": ["books"] * 2, "item": ["0", "10"], "genre": ["Noir", "noir"]})
+    pl.concat([table, books], how="diagonal").write_parquet(tmp_path / "items.parquet")
+    service = opened(fit(Popularity()), tmp_path, tmp_path / "items.parquet")
+
+    def values(column: str, text: str = "", k: int = 20) -> list[tuple[object, int]]:
+        return [(each.value, each.items) for each in service.attribute_values(column, text, k)]
+
+    assert values("genre") == [(None, 35), ("noir", 24), ("Western", 23), ("Film noir", 22), ("Noir", 1)]
+    assert values("genre", "NÓIR", 2) == [("noir", 24), ("Film noir", 22)]
+    assert values("genre", "opera") == []
+    assert values("price") == [(None, 45), (5.0, 30), (6.5, 30)]
+    assert values("stock") == [(False, 60), (True, 30), (None, 15)]
+    assert [type(value) for value, _ in values("stock", "true")] == [bool]
+    assert values("tags") == [(None, 75), ("a", 30), ("b", 30)]
+    assert values("mixed", "5") == [("5.0", 80), ("5", 10)]
+    for column in ("genre", "price", "stock", "tags", "mixed"):
+        for value, items in values(column):
+            for wanted in (
+                {value, value if value is None else str(value).lower()} if column == "stock" else {value}
+            ):
+                requests = [Request((domain,), k=200, seen=True, where={column: wanted}) for domain in SIZES]
+                assert sum(map(len, lists(service, *requests))) == items, (column, wanted)
+    with pytest.raises(DataError, match="Unknown column of the items' table 'gener': did you mean 'genre'"):
+        service.attribute_values("gener")
+    with pytest.raises(DataError, match="without a table of its items"):
+        Service.open(tmp_path / "run").attribute_values("genre")
+
+
+def test_similar_items_may_be_filtered(tmp_path: Path) -> None:
+    service = opened(fit(Popularity()), tmp_path, items_table(tmp_path))
+    every = service.similar("films", "f08", 90)
+    noir = [entry for entry in every if int(str(entry.item)[1:]) % 3 == 0]
+    assert 0 < len(noir) < len(every)
+    assert service.similar("films", "f08", 90, where={"genre": "noir"}) == noir
+    assert service.similar("films", "f08", 1, where={"genre": "noir"}) == noir[:1]
+    assert service.similar("films", "f08", where={"genre": "opera"}) == []

@@ -250,6 +250,7 @@ def test_the_quality_of_the_single_domain_baseline_is_reported(tmp_path: Path) -
     assert quality is not None
     means = evaluate(alone, split.test, threads=1).means("ndcg@10")
     assert quality["single_domain"]["ndcg@10"] == means != quality["ndcg@10"]
+    assert quality["single_domain"]["models"] == dict.fromkeys(means, "ials")
 
 
 def test_equal_scores_in_one_list_stand_in_the_datas_order(tmp_path: Path) -> None:

@@ -157,6 +157,8 @@ def test_a_batch_is_answered_in_its_order(client: Client) -> None:
         ("GET", "/v1/search?q=dune&domain=books", None, schemas.Items),
         ("GET", "/v1/search?q=dune", None, schemas.Items),
         ("GET", "/v1/popular?domain=books&k=3", None, schemas.Items),
+        ("GET", "/v1/values?column=language", None, schemas.ValuesAnswer),
+        ("GET", "/v1/values?column=language&q=e", None, schemas.ValuesAnswer),
         ("GET", "/v1/model", None, schemas.ModelAnswer),
         ("GET", "/healthz", None, schemas.Alive),
         ("GET", "/readyz", None, schemas.Ready),
@@ -390,6 +392,42 @@ def test_only_the_key_opens(service: StandIn, caplog: pytest.LogCaptureFixture) 
     assert KEY not in caplog.text + json.dumps(lines(caplog))
 
 
+@pytest.mark.parametrize("key", ["schlüssel", "ключ", "€ 5", "plain"])
+def test_a_key_is_taken_as_clients_send_it(service: StandIn, key: str) -> None:
+    """Terminals send UTF-8, browsers Latin-1 where a key has such."""
+    forms = {key.encode()} | ({key.encode("latin-1")} if key.isascii() or key == "schlüssel" else set())
+
+    others = {key.encode()[:-1], key.encode("utf-16"), key.encode("ascii", "ignore"), b""} - forms
+    with asking(create_app(service, ServeSettings(api_key=key))) as client:
+        for sent in forms | others:
+            status = client.get("/v1/model", x_api_key=sent.decode("latin-1")).status
+            assert status == (200 if sent in forms else 401), sent
+
+
+@pytest.mark.parametrize("path", ["/docs", "/x/", "/v1/model/", "/%3Cscript%3E"])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_an_address_that_is_not_there_is_a_page_for_browsers(
+    service: StandIn, path: str, key: str | None
+) -> None:
+    browser = "text/html,application/xhtml+xml,*/*;q=0.8"
+    with asking(create_app(service, ServeSettings(api_key=key))) as client:
+        reply = client.get(path, accept=browser)
+        assert (reply.status, reply.headers["content-type"]) == (
+            401 if key else 404,
+            "text/html; charset=utf-8",
+        )
+        assert b'<a href="/">' in reply.body
+        assert b"<script" not in reply.body
+        for accept in ("*/*", "application/json"):
+            assert client.get(path, accept=accept).headers["content-type"] == "application/json"
+        assert client.get("/", accept=browser).status == 200
+
+
+def test_values_that_no_request_may_name_are_not_offered(client: Client) -> None:
+    values = client.get("/v1/values?column=language").json["values"]
+    assert values == [{"value": "en", "items": 3}, {"value": None, "items": 1}]
+
+
 def test_other_origins_may_not_call_unless_named(service: StandIn) -> None:
     wish = {
         "origin": ORIGIN,
@@ -437,6 +475,16 @@ def test_the_page_obeys_its_own_policy(client: Client) -> None:
     modules = [file.name for file in WEB.glob("*.js")]
     assert {client.get(f"/{name}").headers["content-type"] for name in modules} == {
         "text/javascript; charset=utf-8"
+    }
+
+
+def test_the_page_is_small_and_names_no_other_host() -> None:
+    files = {file.name: file.read_text() for file in WEB.iterdir()}
+    assert sum(len(text.encode()) for text in files.values()) < 100_000
+    named = {name: re.findall(r"(?:https?:)?//[\w-]+\.\w+", text) for name, text in files.items()}
+    assert {name: set(hosts) for name, hosts in named.items() if hosts} == {
+        "dom.js": {"http://www.w3"},  # the namespace of SVG, which nothing loads
+        "icon.svg": {"http://www.w3"},
     }
 
 

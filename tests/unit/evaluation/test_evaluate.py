@@ -9,7 +9,14 @@ import pytest
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.data.splitting.holdout import Holdout, Targets
-from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds, recommended_share
+from landbridge.evaluation.evaluate import (
+    Evaluation,
+    Validator,
+    best_by_domain,
+    evaluate,
+    over_seeds,
+    recommended_share,
+)
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.protocols import BLOCK_BYTES, blocks
 from landbridge.evaluation.segments import LABELS
@@ -242,3 +249,26 @@ def test_seeds_are_averaged_per_user() -> None:
     assert (verdict.rows["difference"] > 0).all()
     with pytest.raises(DataError, match="same held-out pairs"):
         compare(both, runs[1])
+
+
+def test_the_best_model_of_each_domain(random_world, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    holdout, scores = random_world
+    first, *_, last = holdout.targets
+    names = {"one": first, "other": last}
+    evaluations = []
+    for name, good in names.items():
+        own = {domain: table.copy() for domain, table in scores.items()}
+        targets = holdout.targets[good]
+        own[good][targets.user_idx, targets.item_idx] += 9
+        evaluations.append(replace(evaluate(model(holdout.history, own), holdout), name=name))
+    best = best_by_domain(evaluations)
+    assert (best.models[first], best.models[last]) == ("one", "other")
+    for domain in holdout.targets:
+        assert best.means("ndcg@10")[domain] == max(each.means("ndcg@10")[domain] for each in evaluations)
+    assert compare(best, evaluations[0]).rows["difference"].to_list()[0] == 0
+    best.write(tmp_path / "best.parquet")
+    again = Evaluation.read(tmp_path / "best.parquet")
+    assert (again.models, again.name) == (best.models, "one, other")
+    assert again.rows.equals(best.rows)
+    with pytest.raises(DataError, match="different protocols"):
+        best_by_domain([evaluations[0], replace(evaluations[1], protocol="1+99")])
