@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -60,8 +61,7 @@ def run(
     progress = progress or Silent()
     if out is None:
         return _run(spec, None, progress)
-    out = out.absolute()  # "." has no name
-    work_dir = out.with_name(f"{out.name}.checkpoint")
+    work_dir = store.work_dir_of(out)
     with _exclusive(work_dir, out):
         if not resume:
             # else a checkpoint of an earlier fit with other settings would be an error
@@ -94,10 +94,6 @@ def _exclusive(work_dir: Path, out: Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(exclusive_lock(work_dir))
-        except FileExistsError:
-            raise StoreError(
-                f"{work_dir} must be a folder, but it is a file. Move it or choose another --out."
-            ) from None
         except BlockingIOError:
             raise StoreError(f"Another fit is writing {out}. Wait for it or choose another folder.") from None
         try:
@@ -118,7 +114,9 @@ def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:
     fitted = store.load(path)
     holdout = store.load_holdout(path, fitted.history)
     evaluation = evaluate(fitted, holdout, progress=progress or Silent())
-    store.attach(path, "evaluation", "parquet", evaluation.write)
+    # a run that may only be read, of another user or on a read-only disk, is evaluated all the same
+    if os.access(path, os.W_OK):
+        store.attach(path, "evaluation", "parquet", evaluation.write)
     return evaluation
 
 

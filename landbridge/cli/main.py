@@ -71,7 +71,16 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         # a folder that cannot be made, a full disk, a file without permission
-        print(f"landbridge: Cannot use {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
+        print(
+            f"landbridge: Cannot use {error.filename or 'a file'}: {error.strerror or error}.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except MemoryError as error:
+        print(
+            f"landbridge: Not enough memory ({error or 'none left'}); lower k, factors or threads.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT, as a shell reports it

@@ -3,7 +3,8 @@
     LandbridgeError
     ├── DataError          the data cannot be used as they are (the message names file, row or column)
     ├── SettingsError      an unknown setting or an invalid value (the message offers the nearest valid key)
-    ├── StoreError         a run folder or file is damaged, not of landbridge, or of another format version
+    ├── StoreError         a run folder or file is damaged, not of landbridge, of another format version, or
+    │                      cannot be written
     ├── DivergenceError    training diverged: values are not finite or grow without bound
     └── MissingExtraError  an optional extra is not installed (the message holds the install command)
 
@@ -13,7 +14,8 @@ The command line prints the message and exits with status 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -30,7 +32,7 @@ class SettingsError(LandbridgeError):
 
 
 class StoreError(LandbridgeError):
-    """A stored file is damaged, was not written by landbridge, or has another format version."""
+    """A stored file is damaged, not of landbridge, of another format version, or cannot be written."""
 
 
 class DivergenceError(LandbridgeError):
@@ -48,3 +50,17 @@ def unknown(kind: str, given: object, valid: Iterable[str]) -> str:
     near = get_close_matches(str(given), [*names, *ends], n=1)
     hint = f"did you mean {ends.get(near[0], near[0])!r}? " if near else ""
     return f"Unknown {kind} {given!r}: {hint}Valid are {', '.join(names) or 'none'}."
+
+
+@contextmanager
+def as_store_error(what: str) -> Iterator[None]:
+    """Turn any failure of a stored model into a StoreError of one sentence."""
+    try:
+        yield
+    except (StoreError, MissingExtraError):
+        raise
+    except LandbridgeError as error:
+        raise StoreError(f"{what}: {error}") from error
+    except Exception as error:  # a forged file can fail in any way
+        why = " ".join(str(error).split())
+        raise StoreError(f"{what}: {type(error).__name__}, {why}; fit it again.") from error

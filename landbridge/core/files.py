@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import StoreError
+from landbridge.core.text import is_unicode
 from landbridge.core.types import AnyArray, Arrays
 
 DESCRIPTION = "description"  # the one entry of metadata: several come in any order
@@ -33,11 +34,26 @@ class StoredFile:
     bytes: int
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are missing; StoreError where that cannot be done."""
+    if not is_unicode(str(path)):
+        raise StoreError(
+            f"The name of {str(path)!r} is no UTF-8; choose another place."
+        )  # no reader opens it
+    with write_errors(path):
+        if files := [place for place in (path, *path.parents) if place.exists() and not place.is_dir()]:
+            raise StoreError(f"{files[0]} is a file; give a folder, or another place.")
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it replaces ``path`` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as temporary:
+    """Yield a temporary path in the same folder; it replaces ``path`` when the block succeeds.
+
+    StoreError where the file system refuses.
+    """
+    make_folder(path.parent)
+    with write_errors(path), _temporary(path) as temporary:
         yield temporary
         _replace(temporary, path)
 
@@ -59,7 +75,7 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
     """:func:`lock_at_once` of a folder, which is created if it is missing; the block may delete it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with lock_at_once(folder):
         yield
 
@@ -72,7 +88,8 @@ def lock_at_once(path: Path) -> Iterator[None]:
     """
     import fcntl
 
-    handle = os.open(path, os.O_RDONLY)
+    with write_errors(path):
+        handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # a lock belongs to the inode: after a deletion it would guard what no path leads to
@@ -88,7 +105,7 @@ def write_hashed(folder: Path, stem: str, suffix: str, write: Callable[[Path], o
 
     A folder of such files changes state atomically, when its manifest is replaced.
     """
-    with _temporary(folder / f"{stem}.{suffix}") as temporary:
+    with write_errors(folder), _temporary(folder / f"{stem}.{suffix}") as temporary:
         write(temporary)
         digest = sha256(temporary)
         entry = StoredFile(f"{stem}-{digest[:16]}.{suffix}", digest, temporary.stat().st_size)
@@ -196,6 +213,15 @@ def _from_text(text: npt.NDArray[np.uint8], ends_N: npt.NDArray[np.int64]) -> An
     return np.array(
         [joined[start:end] for start, end in pairwise([0, *ends_N.tolist()])], np.dtypes.StringDType()
     )
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """What the file system says while ``path`` is written, as a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"Cannot write {path} ({error.strerror or error}); choose another place.") from error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from landbridge.core.errors import MissingExtraError
+from landbridge.core.files import make_folder
 from landbridge.core.progress import Progress, Silent, Task
 
 MAX_TITLE = 60  # characters of a title in a folder name: at most 240 bytes, file systems take 255
@@ -70,10 +71,11 @@ class _EventTask:
 
 def _run(folder: Path, title: str, first: int) -> Path:
     """The folder of a new run or, where the first step is not 1, of the last run with this title."""
+    make_folder(folder)
     name = re.sub(r"[^\w.-]+", "-", title)[:MAX_TITLE]
     numbers = [
         int(match[1])
-        for path in (folder.iterdir() if folder.exists() else ())
+        for path in folder.iterdir()
         if (match := re.fullmatch(re.escape(name) + r"-(\d+)", path.name))
     ]
     last = max(numbers, default=0)
@@ -83,7 +85,7 @@ def _run(folder: Path, title: str, first: int) -> Path:
 def _writer(run: Path, first: int) -> Any:
     """A new event file after those of the run; it replaces their steps from ``first`` on."""
     module = _events()
-    run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     # the library names files by the second and would empty a file of the same second
     writer = module.EventsWriter(str(run / "events"), f".{len(list(run.iterdir())):06d}")
     start = module.event_pb2.SessionLog.START

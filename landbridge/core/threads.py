@@ -23,14 +23,16 @@ def thread_limit(threads: int, blas: int = 1) -> Iterator[None]:
     """
     import numba
 
-    before = numba.get_num_threads()
-    # numba refuses more threads than it started with
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    try:
-        with _libraries("torch" in sys.modules).limit(limits=blas, user_api="blas"):
+    # before anything of numba: its first call starts its threads and with that sets the number of all OpenMP
+    # threads of the process, torch's included; leaving the limit puts back what it finds now, of OpenMP, too
+    with _libraries("torch" in sys.modules).limit(limits=blas, user_api="blas"):
+        before = numba.get_num_threads()
+        # numba refuses more threads than it started with
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        try:
             yield
-    finally:
-        numba.set_num_threads(before)
+        finally:
+            numba.set_num_threads(before)
 
 
 @contextmanager

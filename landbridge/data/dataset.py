@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.core.text import is_unicode
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
@@ -38,6 +39,7 @@ class MultiDomain:
         if set(self.items) != set(self.domains):
             raise DataError("Every domain needs exactly one item vocabulary.")
         for name, events in self.domains.items():
+            check_name(name)
             if (events.n_users, events.n_items) != (len(self.users), len(self.items[name])):
                 raise DataError(f"The events of domain {name!r} do not fit its vocabularies.")
         for name, titles in self.titles.items():
@@ -136,6 +138,12 @@ class MultiDomain:
             f"{name}: {len(e):,} events × {e.n_items:,} items" for name, e in self.domains.items()
         )
         return f"MultiDomain({self.n_users:,} users; {parts})"
+
+
+def check_name(domain: str) -> None:
+    """DataError for a domain's name that is empty or no Unicode, as of a file named in an old encoding."""
+    if not domain or not is_unicode(domain):
+        raise DataError(f"{domain!r} names no domain; rename the file, or give the table as {{name: path}}.")
 
 
 def _ones_or(events: Interactions) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError
+from landbridge.core.text import is_unicode
 from landbridge.core.types import AnyArray
 
 IdArray = AnyArray  # int64, or NumPy's variable-width StringDType
@@ -72,13 +73,20 @@ def as_ids(raw: Iterable[object] | IdArray) -> IdArray:
         return array.astype(np.dtypes.StringDType())
     if np.issubdtype(array.dtype, np.integer):
         return array.astype(np.int64, copy=False)
-    if array.dtype.kind in "UT":
-        return array.astype(np.dtypes.StringDType(), copy=False)
-    if array.dtype == object and all(isinstance(value, str) for value in array):
-        return array.astype(np.dtypes.StringDType())
+    if array.dtype.kind in "UT" or (array.dtype == object and all(isinstance(v, str) for v in array)):
+        return _texts(array)
     if array.dtype == object and all(type(value) is int for value in array):
         return np.array([str(value) for value in array], np.dtypes.StringDType())  # some of more than 64 bits
     raise DataError(f"Ids must be all whole numbers or all strings, but a column of {array.dtype} was given.")
+
+
+def _texts(array: AnyArray) -> IdArray:
+    """Texts of any type as StringDType; DataError for one that is no Unicode."""
+    try:
+        return array.astype(np.dtypes.StringDType(), copy=False)
+    except (UnicodeEncodeError, TypeError):  # NumPy raises one for objects, the other for its own texts
+        odd = next(text for text in array.tolist() if not is_unicode(text))
+        raise DataError(f"The id {odd!r} is no Unicode text; convert the ids to UTF-8.") from None
 
 
 def _places(ids: IdArray, wanted: IdArray) -> npt.NDArray[np.int32]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.core.files import make_folder
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
 
@@ -218,7 +219,7 @@ def _int64() -> pl.DataType:
 
 def _put(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
     """All files or none; where another process was first, its folder stays."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     # beside the folder, as a rename is atomic within one file system only
     with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
         made = Path(parent) / folder.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from landbridge import store
+from landbridge.core.files import make_folder
 from landbridge.data.dataset import MultiDomain
 from landbridge.datasets.movielens import movielens_genres
 from landbridge.demo.comparison import AUTO, Comparison, compared, options
@@ -34,7 +35,7 @@ def run(port: int) -> None:
 def save(folder: Path, comparison: Comparison, data: MultiDomain) -> None:
     """The blend fitted on all events as a run, with its evaluation and, attached as ``baseline``, that of the
     best single-domain models on the same test part."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     store.save(comparison.blend.fit_on(data, options().within("deploy")), folder, deployed=True)
     store.save_holdout(folder, comparison.split.test)
     for role, measured in (

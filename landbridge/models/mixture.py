@@ -73,7 +73,8 @@ class Mixture(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.members:
-            raise SettingsError("A mixture needs a member.")
+            raise SettingsError("mixture.members is empty; give one member or more.")
+        self.methods()  # refuses members that cannot be made
         for domain, groups in self.weights.items():
             for group, weights in groups.items():
                 _check(domain, group, weights, self.members)
@@ -85,20 +86,18 @@ class Mixture(Method):
 
         if not isinstance(settings.get("members"), Mapping):
             return dict(settings)
-        members = {
-            label: {**member, "settings": registry.method(member["method"]).migrated(member["settings"])}
-            for label, member in settings["members"].items()
-        }
+        members = {}
+        for label, given in settings["members"].items():
+            name, own = _parts(label, given)
+            members[label] = {"method": name, "settings": registry.method(name).migrated(own)}
         return {**settings, "members": members}
 
     def methods(self) -> dict[str, Method]:
         """The members as methods."""
         from landbridge.models import registry
 
-        return {
-            label: registry.method(member["method"]).from_settings(member["settings"])
-            for label, member in self.members.items()
-        }
+        parts = {label: _parts(label, member) for label, member in self.members.items()}
+        return {label: registry.method(name).from_settings(own) for label, (name, own) in parts.items()}
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> BlendModel:
         """Fit every member; the weights are as they are."""
@@ -299,6 +298,17 @@ def standardised(scores_BI: Float32) -> Float32:
     z_BI = np.zeros(scores_BI.shape, np.float32)
     add_standardised(scores_BI, np.ones(len(z_BI), np.float32), np.arange(len(z_BI)), z_BI)
     return z_BI
+
+
+def _parts(label: str, member: Values) -> tuple[str, Values]:
+    """The name and the settings of a member's method; SettingsError for another form."""
+    table = {"settings": {}, **member} if isinstance(member, Mapping) else {}
+    name, own = table.get("method"), table.get("settings")
+    if not isinstance(name, str) or not isinstance(own, Mapping) or len(table) != 2:
+        raise SettingsError(
+            f"mixture.members: {label!r} must be a table of method and settings, not {member!r}."
+        )
+    return name, own
 
 
 def _check(domain: str, group: str, weights: Mapping[str, float], members: Values) -> None:

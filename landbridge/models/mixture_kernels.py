@@ -8,6 +8,7 @@ from numba import njit, prange
 from landbridge.models.als.kernels import FAST
 
 BLOCK = 2048  # items summed in float32, which uses vector units; the sums of blocks are added in float64
+SMALL, LARGE = 1e-30, 1e30  # sums of squares beyond are summed in float64: in float32 a square may not fit
 
 
 @njit(parallel=True, fastmath=FAST, nogil=True, cache=True)
@@ -19,9 +20,25 @@ def add_standardised(scores_NI, weight_N, row_N, out_BI):
         if others == 0:  # all items alike: z = 0
             continue
         mean = np.float32(total / len(score_I))
-        scale = np.float32(weight_N[n] / np.sqrt(_squares(score_I, mean) / len(score_I)))
+        square = _squares(score_I, mean)
+        if not SMALL < square < LARGE:
+            _add_wide(score_I, np.float64(weight_N[n]), out_I)
+            continue
+        scale = np.float32(weight_N[n] / np.sqrt(square / len(score_I)))
         for i in range(len(score_I)):
             out_I[i] += scale * (score_I[i] - mean)
+
+
+@njit(nogil=True, cache=True)
+def _add_wide(score_I, weight, out_I):
+    """As above for one row, in float64 throughout."""
+    mean, square = np.float64(0), np.float64(0)
+    for i in range(len(score_I)):
+        mean += np.float64(score_I[i]) / len(score_I)
+    for i in range(len(score_I)):
+        square += (score_I[i] - mean) ** 2 / len(score_I)
+    for i in range(len(score_I)):
+        out_I[i] += np.float32(weight * (score_I[i] - mean) / np.sqrt(square))
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)

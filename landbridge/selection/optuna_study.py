@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landbridge.core.errors import StoreError
-from landbridge.core.files import locked, read_json, write_json
+from landbridge.core.files import locked, make_folder, read_json, write_json
 from landbridge.core.rng import generator
 from landbridge.core.types import Values
 
@@ -37,7 +37,7 @@ def open_study(folder: Path | None, identity: Values) -> Iterator[Study]:
     if folder is None:
         yield _study(None)
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # two processes would append to one journal
     with locked(folder):
         _check(folder, identity)

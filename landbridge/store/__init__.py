@@ -3,7 +3,7 @@
 A versions folder holds several; its path stands for the run folder of its current version.
 """
 
-from landbridge.store.folder import attach, attached
+from landbridge.store.folder import attach, attached, work_dir_of
 from landbridge.store.pointer import run_folder, version_of
 from landbridge.store.runs import (
     deployed,
@@ -45,4 +45,5 @@ __all__ = [
     "version_of",
     "version_paths",
     "versions",
+    "work_dir_of",
 ]

@@ -6,6 +6,7 @@ process killed at any moment leaves the old run or the new one. Readers and the 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -16,8 +17,10 @@ from landbridge.core.files import (
     StoredFile,
     is_temporary,
     locked,
+    make_folder,
     read_json,
     sha256,
+    write_errors,
     write_hashed,
     write_json,
 )
@@ -31,20 +34,33 @@ Manifest = Record
 _OURS = re.compile(r"[a-z]+-[0-9a-f]{16}\.[a-z]+")
 
 
+def check_place(folder: Path) -> None:
+    """StoreError unless a run may be written there: an existing folder must be empty, a run, or what a killed
+    first save left."""
+    with write_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"{folder} is a file; give a folder for the run.")
+        if (folder / MANIFEST).exists():
+            read_manifest(folder)
+        elif foreign := sorted(file.name for file in folder.glob("*") if not _is_ours(file)):
+            raise StoreError(f"{folder} holds other files ({foreign[0]}) and no run; choose another folder.")
+
+
+def work_dir_of(folder: Path) -> Path:
+    """The folder beside a run's where a fit keeps its progress and its lock."""
+    whole = Path(os.path.abspath(folder))  # "." and ".." name no folder beside them
+    return whole.with_name(f"{whole.name}.checkpoint")
+
+
 def prepare(folder: Path) -> None:
-    """Make the folder; an existing one must be empty, a run, or what a killed first save left."""
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; give a folder for the run.")
+    """Make the folder of a run, where :func:`check_place` allows it."""
     if read_pointer(folder) is not None:
         raise StoreError(
             f"{folder} is a versions folder; save to {folder / 'NAME'} and make that current with "
             f"`landbridge rollback {folder} NAME`."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / MANIFEST).exists():
-        read_manifest(folder)
-    elif foreign := sorted(file.name for file in folder.iterdir() if not _is_ours(file)):
-        raise StoreError(f"{folder} holds other files ({foreign[0]}) and no run; choose another folder.")
+    check_place(folder)
+    make_folder(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -106,7 +122,7 @@ def stored_files(folder: Path, manifest: Manifest) -> dict[str, StoredFile]:
     except (KeyError, TypeError, AttributeError):
         raise StoreError(f"{folder / MANIFEST} is damaged: its list of files cannot be read.") from None
     # a forged name such as ../x must not lead out of the folder
-    if strange := [file.name for file in files.values() if not _OURS.fullmatch(file.name)]:
+    if strange := [file.name for file in files.values() if not _OURS.fullmatch(str(file.name))]:
         raise StoreError(f"{folder / MANIFEST} is damaged: it names a file {strange[0]!r}.")
     return files
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from landbridge.core.errors import SettingsError, StoreError
+from landbridge.core.errors import SettingsError, StoreError, as_store_error
 from landbridge.core.files import StoredFile, locked, read_arrays, write_arrays, write_hashed
 from landbridge.core.types import Record, Values
 from landbridge.data.dataset import MultiDomain
@@ -16,7 +16,16 @@ from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Fitted, Method, StoredState
 from landbridge.store import serialization
-from landbridge.store.folder import FORMAT, VERSION, attach, prepare, publish, read_manifest, verified_file
+from landbridge.store.folder import (
+    FORMAT,
+    VERSION,
+    attach,
+    prepare,
+    publish,
+    read_manifest,
+    stored_files,
+    verified_file,
+)
 from landbridge.store.pointer import run_folder
 
 
@@ -42,7 +51,7 @@ def load(path: str | Path) -> Fitted:
     folder = run_folder(path)
     read_manifest(folder)
     # the manifest is read again under the lock: a save may have replaced it since
-    with locked(folder, shared=True):
+    with as_store_error(f"The run {folder} cannot be loaded"), locked(folder, shared=True):
         manifest = read_manifest(folder)
         files = {
             role: verified_file(folder, manifest, role) for role in ("settings", "data", "arrays", "log")
@@ -51,7 +60,7 @@ def load(path: str | Path) -> Fitted:
         arrays, about = read_arrays(files["arrays"])
         log = _read_log(files["log"])
         method = _method(folder, files["settings"].read_bytes())
-    return _kind(folder, manifest["kind"]).from_state(StoredState(history, method, log, arrays, about))
+        return _kind(folder, manifest["kind"]).from_state(StoredState(history, method, log, arrays, about))
 
 
 def save_holdout(path: str | Path, holdout: Holdout) -> None:
@@ -64,29 +73,29 @@ def load_holdout(path: str | Path, history: MultiDomain) -> Holdout:
     """The holdout kept in a run folder, over the ``history`` data it was held out of."""
     folder = run_folder(path)
     read_manifest(folder)
-    with locked(folder, shared=True):
+    with as_store_error(f"The test part of {folder} cannot be loaded"), locked(folder, shared=True):
         manifest = read_manifest(folder)
-        if "holdout" not in manifest.get("files", {}):
+        if "holdout" not in stored_files(folder, manifest):
             raise StoreError(f"The run {folder} was fitted without a test part; fit it again with a split.")
         arrays, about = read_arrays(verified_file(folder, manifest, "holdout"))
-    if about["known"] != history.fingerprint:
-        raise StoreError(
-            f"The test part in {folder} was held out of other data than the model knows; "
-            "fit with --no-deploy to keep a model that does not know its test events."
-        )
-    return serialization.holdout_from(arrays, about, history)
+        if about["known"] != history.fingerprint:
+            raise StoreError(
+                f"The test part in {folder} was held out of other data than the model knows; "
+                "fit with --no-deploy to keep a model that does not know its test events."
+            )
+        return serialization.holdout_from(arrays, about, history)
 
 
 def deployed(path: str | Path) -> bool:
     """Whether the run's model knows its test events, so that only its stored evaluation is honest."""
-    manifest = read_manifest(run_folder(path))
-    return bool(manifest.get("deployed", False)) and "holdout" in manifest.get("files", {})
+    folder = run_folder(path)
+    return bool(read_manifest(folder).get("deployed", False)) and _has_test_part(folder)
 
 
 def lacks_test_events(path: str | Path) -> bool:
     """Whether the run has a test part whose events its model does not know."""
     folder = run_folder(path)
-    return "holdout" in read_manifest(folder).get("files", {}) and not deployed(folder)
+    return _has_test_part(folder) and not deployed(folder)
 
 
 def known_users(folder: Path) -> Vocabulary:
@@ -94,6 +103,10 @@ def known_users(folder: Path) -> Vocabulary:
     with locked(folder, shared=True):
         arrays, _ = read_arrays(verified_file(folder, read_manifest(folder), "data"))
     return Vocabulary(arrays["users"])
+
+
+def _has_test_part(folder: Path) -> bool:
+    return "holdout" in stored_files(folder, read_manifest(folder))
 
 
 def _manifest(fitted: Fitted, deployed: bool, gate: Values | None) -> Record:

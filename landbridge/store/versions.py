@@ -17,7 +17,7 @@ from pathlib import Path
 from landbridge.core.errors import StoreError, unknown
 from landbridge.core.files import is_temporary, lock_at_once, locked, sha256, temporary_path
 from landbridge.core.types import Record, Values
-from landbridge.store.folder import MANIFEST, check_files, read_manifest, verified_file
+from landbridge.store.folder import MANIFEST, check_files, check_place, read_manifest, verified_file
 from landbridge.store.pointer import (
     POINTER,
     Pointer,
@@ -42,6 +42,7 @@ def new_run(out: Path, *, versioned: bool = False) -> Iterator[Path]:
     started = read_pointer(out)
     if started is None and not versioned:
         _check_is_new(out)
+        check_place(out)  # before the fit, not after it
         yield out
         return
     if started is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from landbridge.core.errors import StoreError
-from landbridge.core.files import atomic_write, read_arrays, write_arrays
+from landbridge.core.files import atomic_write, make_folder, read_arrays, write_arrays
 from landbridge.core.types import Arrays, Record
 from landbridge.training.options import FitOptions, FittedModel
 
@@ -84,7 +84,10 @@ def _save(
 
 
 def _resume(folder: Path | None, identity: Mapping[str, object]) -> tuple[State, list[Record], State] | None:
-    if folder is None or not (folder / FILE).exists():
+    if folder is None:
+        return None
+    make_folder(folder)  # where that fails, it fails before the first epoch
+    if not (folder / FILE).exists():
         return None
     arrays, about = read_arrays(folder / FILE)
     if not isinstance(about, dict) or about.get("identity") != dict(identity):

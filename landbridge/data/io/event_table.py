@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from landbridge.core.errors import DataError
 from landbridge.data.io.parsing import parsing_errors
 
@@ -55,6 +57,11 @@ class EventTable:
         if column.dtype.is_float():
             fraction = (~column.is_finite() | (column != column.floor())).fill_null(False)
             self.raise_on_bad_rows(fraction, role, "is no whole number", "give whole numbers or text as ids")
+            # two ids may have become one where the column was made
+            rounded = (column.abs() >= _exact_below(column.dtype)).fill_null(False)
+            self.raise_on_bad_rows(
+                rounded, role, "is a float too large to be exact", "give such ids as whole numbers or text"
+            )
         self.raise_on_bad_rows(column.is_null(), role, "is missing", "fill or remove it")
         if column.dtype == pl.String:
             self.raise_on_bad_rows(column == "", role, "is empty", "fill or remove it")
@@ -102,6 +109,11 @@ class EventTable:
             "if these are milliseconds, divide by 1,000",
         )
         whole = bool((column == column.floor()).all())
+        if whole and _all_compact_dates(column.cast(pl.Int64)):
+            raise DataError(
+                f"Column 'time' of {self.where} holds {int(column[0])}, which looks like a date and not like "
+                "seconds; write dates as 2020-12-31, or give seconds."
+            )
         return column.cast(pl.Int64) if whole else column
 
     def _dates(self, column: pl.Series) -> pl.Series:
@@ -132,6 +144,17 @@ class EventTable:
         bad_N = ~number.is_finite().fill_null(False)
         self.raise_on_bad_rows(bad_N, role, "is missing or no number", "fill or remove it")
         return number
+
+
+def _all_compact_dates(numbers: pl.Series) -> bool:
+    """Whether every number reads as a date such as 20201231, between 1900 and 2100."""
+    year, month, day = numbers // 10_000, numbers // 100 % 100, numbers % 100
+    return bool((year.is_between(1900, 2100) & month.is_between(1, 12) & day.is_between(1, 31)).all())
+
+
+def _exact_below(dtype: pl.DataType) -> float:
+    """The whole number from which on a type of floats has no longer all."""
+    return float(2 ** (np.finfo(str(dtype).lower()).nmant + 1))
 
 
 def _whole_or_text(column: pl.Series) -> pl.Series:

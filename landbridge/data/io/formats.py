@@ -82,7 +82,7 @@ def _comma_separated(content: Path | bytes) -> pl.LazyFrame:
     first = pl.read_csv(content, has_header=False, n_rows=1, infer_schema=False).row(0)
     names = amazon_ratings_columns(first)
     if names is None:
-        return pl.scan_csv(content, glob=False, infer_schema=False)
+        return _separated(content, ",")
     return pl.scan_csv(content, has_header=False, new_columns=list(names), glob=False, infer_schema=False)
 
 
@@ -90,16 +90,27 @@ def _semicolon_separated(content: Path | bytes) -> pl.LazyFrame:
     """As spreadsheets write csv files where the comma is the decimal sign."""
     import polars as pl
 
-    table = pl.scan_csv(content, separator=";", glob=False, infer_schema=False)
+    table = _separated(content, ";")
     decimal = pl.all().str.contains(DECIMAL_COMMA)
     return table.with_columns(pl.when(decimal).then(pl.all().str.replace(",", ".")).otherwise(pl.all()))
 
 
 @register_format(".tsv")
 def _tab_separated(content: Path | bytes) -> pl.LazyFrame:
+    return _separated(content, "\t")
+
+
+def _separated(content: Path | bytes, separator: str) -> pl.LazyFrame:
+    """A table of text with a header; polars leaves doubled quotation marks in the names of columns."""
     import polars as pl
 
-    return pl.scan_csv(content, separator="\t", glob=False, infer_schema=False)
+    return pl.scan_csv(
+        content,
+        separator=separator,
+        glob=False,
+        infer_schema=False,
+        with_column_names=lambda names: [name.replace('""', '"') for name in names],
+    )
 
 
 @register_format(".inter", ".item", ".link")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import Bool
-from landbridge.data.dataset import MultiDomain
+from landbridge.data.dataset import MultiDomain, check_name
 from landbridge.data.interactions import DUPLICATE_RULES, Interactions, in_order
 from landbridge.data.io import tables
 from landbridge.data.io.encoding import EncodedColumn, Events, encode
@@ -54,6 +54,8 @@ def read(
         users = "shared"
     kept = _Kept(min_rating, duplicates)
     events_of = _chosen(_events_by_domain(source, columns, kept), domains)
+    for name in events_of:
+        check_name(name)  # before it becomes part of ids
     if users is None and len(events_of) == 1:
         users = "shared"
     user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users)

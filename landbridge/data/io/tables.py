@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from landbridge.core.errors import DataError, MissingExtraError, unknown
+from landbridge.core.text import is_unicode
 from landbridge.data.io import formats
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.parsing import parsing_errors
@@ -119,6 +120,8 @@ def _choose(names: list[str], columns: Mapping[str, str], where: str) -> dict[st
 
 
 def _scan(path: Path) -> pl.LazyFrame:
+    if not is_unicode(str(path)):
+        raise DataError(f"The name of file {str(path)!r} is no UTF-8; rename it.")
     if path.is_dir():
         return formats.parts_of_folder(path)
     if not path.is_file():

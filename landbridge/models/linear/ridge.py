@@ -40,6 +40,7 @@ from landbridge.models.linear.table import UserItemTable
 
 AT_ONCE = 256  # targets of the dual form whose columns are held at once
 GRAM_BYTES = 1 << 28  # the local form counts small Gramians itself where the whole one would take more
+SMALLEST = 2.0**-60  # below it 1 / G_ii and its products would not fit in float32: no neighbour of any item
 CHUNKS = 256  # parts of the targets between which threads are balanced
 
 Square = npt.NDArray[Any]  # float64, or float32 where that does not fit into memory
@@ -134,7 +135,7 @@ def local(
     from landbridge.models.linear import kernels
 
     diagonal_J = table.diagonal_J
-    relative_J = np.divide(1, diagonal_J, out=np.zeros_like(diagonal_J), where=diagonal_J > 0)
+    relative_J = np.divide(1, diagonal_J, out=np.zeros_like(diagonal_J), where=diagonal_J > SMALLEST)
     gram_JJ = np.zeros((0, 0), np.float32)
     if 4 * table.n_items**2 <= GRAM_BYTES:
         gram_JJ = np.zeros((table.n_items, table.n_items), np.float32)

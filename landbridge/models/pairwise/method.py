@@ -32,7 +32,7 @@ class PairwiseMethod(Method):
     factors: int = setting(64, "Length of an embedding.", low=1, symbol="d")
     sharing: Sharing = setting("separate", "A table for each domain, or one for all domains joined.")
     lr: float = setting(1e-3, "Learning rate.", above=0, symbol="η")
-    reg: float = setting(1e-3, "L2 penalty of the embeddings of each pair.", low=0, symbol="λ")
+    reg: float = setting(1e-3, "L2 penalty of the embeddings of each pair.", low=0, high=1e12, symbol="λ")
     epochs: int = setting(60, "Passes over all events.", low=1)
     batch_size: int = setting(2048, "Pairs per step.", low=1)
     optimizer: Literal["adam", "adagrad", "sgd"] = setting("adam", "Rule of the steps.")

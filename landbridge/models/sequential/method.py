@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import DataError
+from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.types import Int32, Ragged, Record, Values
@@ -185,7 +185,11 @@ class SequenceMethod(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Optimizer("adam", self.lr, decay=self.weight_decay)  # refuses a decay of 1 / lr and more
+        if self.lr * self.weight_decay >= 1:  # a step would turn the sign of the weights
+            raise SettingsError(
+                f"{self.name}.weight_decay must be below 1 / lr, which is {1 / self.lr:g}, not "
+                f"{self.weight_decay:g}."
+            )
 
     def target_weights(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
         """Weights of the targets. ``weights``: the network's, which change in place as it learns."""

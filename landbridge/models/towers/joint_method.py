@@ -47,7 +47,7 @@ class JointMethod(Method):
     factors: int = setting(32, "Length of an embedding.", low=1, symbol="F")
     loss: PointwiseLoss = setting(PointwiseLoss(), "The loss of an event.")
     lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
-    reg: float = setting(1e-5, "L2 penalty of the embeddings of each event.", low=0, symbol="λ")
+    reg: float = setting(1e-5, "L2 penalty of the embeddings of each event.", low=0, high=1e12, symbol="λ")
     epochs: int = setting(60, "Passes over all events of all domains.", low=1)
     batch_size: int = setting(1024, "Events per step over all domains.", low=1)
     init_std: float = setting(0.01, "Standard deviation of the embeddings at the start.", above=0)

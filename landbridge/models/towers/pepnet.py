@@ -114,7 +114,9 @@ class PEPNet(Method):
     hidden: int = setting(64, "Width of the gates' first layer.", low=1, symbol="H")
     prior: int = setting(16, "Length of a domain's and a user's prior.", low=1, symbol="P")
     lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
-    reg: float = setting(1e-2, "L2 penalty of the gated embeddings, Eqs. (4) and (5).", low=0, symbol="λ")
+    reg: float = setting(
+        1e-2, "L2 penalty of the gated embeddings, Eqs. (4) and (5).", low=0, high=1e12, symbol="λ"
+    )
     epochs: int = setting(60, "Passes over all events.", low=1)
     batch_size: int = setting(2048, "Pairs per step.", low=1)
     negatives: Literal["domain", "all", "popularity"] = setting(

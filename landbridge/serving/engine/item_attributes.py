@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ TITLE = "title"
 # "007" and "+7" are text
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _BOOLEANS = {"true": 1, "false": 0}
-_EXACT = float(1 << 53)  # larger whole numbers are no longer apart as floats
+_WHOLE = r"^-?[0-9]+$"
+_EXACT = float(1 << 53)  # whole numbers from here on are no longer apart as floats: their text is compared
 
 Value: TypeAlias = str | int | float | None
 
@@ -91,13 +93,13 @@ class AttributeColumn:
 
     def _readings(self, wanted: object) -> tuple[Value, ...]:
         """The values of this column that are equal to the wanted one."""
-        if wanted is None or isinstance(wanted, float):
-            return (wanted,)
+        if wanted is None:
+            return (None,)
         if isinstance(wanted, str):
             return (wanted if self.is_text else _number(wanted),)
-        if isinstance(wanted, int):
-            # text of many digits is not read as a number
-            return (wanted, str(wanted)) if abs(wanted) > _EXACT else (wanted,)
+        if isinstance(wanted, int | float):
+            is_large = abs(wanted) >= _EXACT and math.isfinite(wanted)
+            return (wanted, str(int(wanted))) if is_large else (wanted,)
         raise DataError(
             f"A value in 'where' is text, a number, true, false or null, or a list of these, not {wanted!r}."
         )
@@ -231,6 +233,7 @@ def _readings(values: pl.Series) -> list[pl.Series]:
     text = _as_text(values)
     lower = text.str.to_lowercase()
     number = text.set(~text.str.contains(_NUMBER), None).cast(float)
+    number = number.set(text.str.contains(_WHOLE) & (number.abs() >= _EXACT), None)
     boolean = lower.replace_strict(_BOOLEANS, default=None, return_dtype=number.dtype)
     return [text, _finite(number.fill_null(boolean))]
 

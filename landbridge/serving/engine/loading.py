@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 
 from landbridge import store
-from landbridge.core.errors import LandbridgeError, MissingExtraError, StoreError
+from landbridge.core.errors import as_store_error
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Ragged, Record, Values
 from landbridge.evaluation.evaluate import Evaluation
@@ -46,19 +46,6 @@ def _quality(folder: Path, attached: Collection[str]) -> Record | None:
 
 def _means(evaluation: Evaluation) -> Record:
     return {metric: evaluation.means(metric) for metric in METRICS}
-
-
-@contextmanager
-def as_store_error(what: str) -> Iterator[None]:
-    """Turn any failure of a stored model into a StoreError of one sentence."""
-    try:
-        yield
-    except (StoreError, MissingExtraError):
-        raise
-    except LandbridgeError as error:
-        raise StoreError(f"{what}: {error}") from error
-    except Exception as error:  # a forged file can fail in any way
-        raise StoreError(f"{what}: {type(error).__name__}, {error}; fit it again.") from error
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from landbridge.core.errors import DataError, StoreError
+from landbridge.core.errors import DataError, StoreError, as_store_error
 from landbridge.core.files import locked
 from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
@@ -30,7 +30,7 @@ from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.explanations import Explainer
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, read_attributes
-from landbridge.serving.engine.loading import ThreadPolicy, as_store_error, load_model
+from landbridge.serving.engine.loading import ThreadPolicy, load_model
 from landbridge.serving.engine.messages import (
     AttributeValue,
     Event,

@@ -123,7 +123,7 @@ def _check_epochs(last: Fitted, epochs: int | None) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Only one fit or refit at a time writes a run folder."""
-    claim = folder.with_name(f"{folder.name}.checkpoint")
+    claim = store.work_dir_of(folder)
     with ExitStack() as held:
         try:
             held.enter_context(exclusive_lock(claim))

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from landbridge.core.errors import DataError, SettingsError
-from landbridge.core.files import read_json, write_json
+from landbridge.core.files import make_folder, read_json, write_json
 from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.settings import dotted, schema
@@ -140,7 +140,7 @@ class WeightingTrial:
         from landbridge.evaluation.evaluate import Validator
 
         split, work_dir = jobs.prepared_split(self.source), self.file.with_suffix("")
-        work_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(work_dir)
         started = time.perf_counter()
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
         fitted = method.fit(split.valid.history, FitOptions(1, self.threads, work_dir=work_dir))

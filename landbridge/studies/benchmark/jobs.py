@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from landbridge.core.errors import DataError, SettingsError
-from landbridge.core.files import read_json, write_json
+from landbridge.core.files import make_folder, read_json, write_json
 from landbridge.core.types import AnyArray, Record
 from landbridge.data.splitting.holdout import ACROSS, Holdout, Split
 from landbridge.datasets import prepare
@@ -266,7 +266,7 @@ def _folder(out: Path, source: BenchmarkData, entry: BenchmarkMethod) -> Path:
 def _make_work_dir(folder: Path) -> Path:
     """The folder in which a fit leaves what it needs to go on after a kill."""
     work_dir = folder / "work"
-    work_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(work_dir)
     return work_dir
 
 

@@ -135,8 +135,6 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(exclusive_lock(folder))
-        except FileExistsError:
-            raise StoreError(f"{folder} is a file; give a folder for the benchmark.") from None
         except BlockingIOError:
             raise StoreError(f"Another process is at work in {folder}; wait for it or end it.") from None
         yield

@@ -280,3 +280,18 @@ def test_a_forged_dense_matrix_is_refused() -> None:
         matrices = {**fitted.matrices, "a": {**fitted.matrices["a"], "b": DenseMatrix(forged_JI)}}
         with pytest.raises(DataError, match="fit it again"):
             replace(fitted, matrices=matrices).check_arrays()
+
+
+def test_an_item_whose_events_count_for_nothing_is_no_neighbour() -> None:
+    """Weights of 1e-30 beside usual ones: the inverse of their squares does not fit in float32."""
+    data = uneven({"a": (12, 30)}, users=30, weighted=True)
+    table = data["a"]
+    faint_N = table.item_idx == 3
+    weight_N = np.where(faint_N, np.float32(1e-30), table.weight)
+    faint = EASE(form="local").fit(
+        data.with_events({"a": replace(table, weight=weight_N)}), FitOptions(threads=1)
+    )
+    without = EASE(form="local").fit(data.with_events({"a": table.take(~faint_N)}), FitOptions(threads=1))
+    assert np.isfinite(matrix(faint, "a")).all()
+    np.testing.assert_array_equal(matrix(faint, "a")[3], 0)
+    np.testing.assert_array_equal(matrix(without, "a")[3], 0)

@@ -181,7 +181,7 @@ def test_users_with_one_event_are_read_and_no_others_are_needed() -> None:
         ({"encoder.heads": 3}, "multiple of heads"),
         ({"horizon": 0}, "1 or more"),
         ({"loss.temperature": 0.0}, "temperature must be a number, above 0"),
-        ({"weight_decay": 200.0}, "decay must be"),
+        ({"weight_decay": 200.0}, "sasrec.weight_decay must be below 1 / lr"),
         ({"encoder.dropout": 1.0}, "dropout must be"),
         ({"precision": "float16"}, "Unknown sasrec.precision"),
     ],
