@@ -72,7 +72,7 @@ class GateReport:
                 f"{LEAST_PAIRS}."
             )
         if self.decision == PASSED:
-            return f"The gate was passed: on {self.pairs} new pairs no domain is worse than before."
+            return f"The gate was passed: on {self.pairs} new pairs no domain is significantly worse."
         worse = "; ".join(
             f"{each.domain}: {METRIC} {each.candidate:.4f} instead of {each.present:.4f} on {each.pairs} "
             f"pairs, p {each.p:.2g}"

@@ -58,8 +58,8 @@ BEFORE: dict[str, Events] = {
     "films": [(1, 7, 5), (2, 9, 5)],
 }
 SINCE: dict[str, Events] = {
-    # user 0 is new; 2 repeats a book and brings one, 3 brings none
-    "books": [(0, 10, 9), (0, 5, 9), (1, 20, 7), (1, 5, 9), (1, 30, 8), (2, 10, 99), (2, 30, 3)],
+    # user 0 is new; 2 repeats a book; 3 brings a new one, and the user before has the last of the old ones
+    "books": [(0, 10, 9), (0, 5, 9), (1, 20, 7), (1, 5, 9), (1, 30, 8), (2, 10, 99), (2, 30, 3), (3, 40, 4)],
     "films": [(0, 8, 9), (3, 7, 2), (3, 9, 1)],
 }
 
@@ -74,7 +74,7 @@ def test_each_known_users_latest_new_event_of_a_domain_is_held_out() -> None:
     before, data = grown()
     holdout = latest_new_events(data, before)
     held = {name: pairs_of(data, name, targets) for name, targets in holdout.targets.items()}
-    assert held == {"books": [(1, 5), (2, 30)], "films": [(3, 7)]}
+    assert held == {"books": [(1, 5), (2, 30), (3, 40)], "films": [(3, 7)]}
     for name, events in data.domains.items():
         rest = pairs_of(data, name, holdout.history[name])
         assert sorted(rest + held[name]) == pairs_of(data, name, events)
@@ -87,7 +87,7 @@ def test_without_times_any_new_event_is_held_out() -> None:
     for seed in range(20):
         holdout = latest_new_events(data, before, seed)
         books = pairs_of(data, "books", holdout.targets["books"])
-        assert [user for user, _ in books] == [1, 2]
+        assert [user for user, _ in books] == [1, 2, 3]
         drawn.add(books[0][1])
     assert drawn == {5, 20, 30}
 
