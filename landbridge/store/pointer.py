@@ -6,6 +6,7 @@ together, and because archives, copies and some file systems lose links.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,13 +47,13 @@ def run_folder(path: str | Path) -> Path:
 def version_of(path: str | Path) -> str | None:
     """The name of the version that a run folder is; None for a run that stands alone."""
     folder = Path(path).absolute()  # "." has no name
-    return folder.name if (folder.parent / POINTER).is_file() else None
+    return folder.name if os.path.isfile(folder.parent / POINTER) else None
 
 
 def read_pointer(folder: Path) -> Pointer | None:
     """The pointer of a versions folder; None for any other folder."""
     path = folder / POINTER
-    if not path.is_file():
+    if not os.path.isfile(path):  # also where the name is too long for the disk, which a path would raise
         return None
     try:
         return _pointer(read_json(path))

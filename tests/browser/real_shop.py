@@ -41,7 +41,7 @@ def shop_data() -> MultiDomain:
         for user in range(USERS):
             own = np.arange(user % len(THEMES), size, len(THEMES))
             pairs |= {(user, int(item)) for item in rng.choice(own, 6, replace=False)}
-            pairs.add((user, int(rng.integers(size))))
+            pairs |= {(user, int(rng.integers(size))), (user, user % len(ODD_TITLES))}
         user_N, item_N = np.array(sorted(pairs)).T
         tables[name] = Interactions.from_events(user_N, item_N, USERS, size)
     titles = {

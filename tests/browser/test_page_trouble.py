@@ -119,6 +119,21 @@ def test_a_list_that_fails_alone_keeps_its_rows(opened: Opened, shown: World) ->
     expect(page.locator(".stale")).to_have_count(0)
 
 
+def test_rows_about_something_else_do_not_stay(opened: Opened, shown: World) -> None:
+    """Recommendations under the heading of similar items would be wrong."""
+    page = settled(opened())
+    before = listed(page, "music")
+    shown.status = lambda path, given: 503 if path == "/v1/similar" else 200
+    domain_list(page, "films").get_by_role("button", name="Similar items").first.click()
+    page.locator("#failed .error").wait_for()
+    assert page.locator(".row").count() == 0
+    assert page.get_by_role("button", name="Copy as curl").count() == 0
+    page.get_by_role("button", name="Back to the lists").click()
+    settled(page)
+    assert listed(page, "music") == before
+    assert page.locator(".error:visible").count() == 0
+
+
 def test_a_page_that_finds_no_server_begins_when_there_is_one(opened: Opened, shown: World) -> None:
     shown.status = lambda path, given: 502
     page = opened()

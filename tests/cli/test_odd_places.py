@@ -151,3 +151,15 @@ def test_a_domain_may_hold_an_equals_sign(tmp_path: Path, capsys: pytest.Capture
     run("fit", tmp_path / "shop.csv", "--model", "popularity", "--split", "none", "--out", tmp_path / "run")
     run("fold-in", tmp_path / "run", "--domain", "c", "--item", "a=b=1")
     assert "Unknown domain" in refused(capsys, "fold-in", tmp_path / "run", "--domain", "c", "--item", "x=1")
+
+
+def test_too_little_memory(
+    shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 7.45 GiB")
+
+    monkeypatch.setattr("landbridge.inference.recommend", fails)
+    monkeypatch.setattr("landbridge.recommend", fails, raising=False)
+    words = ("recommend", shop / "run", "--domain", "films", "--user", "ann")
+    assert "Not enough memory (Unable to allocate 7.45 GiB); lower" in refused(capsys, *words)

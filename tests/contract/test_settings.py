@@ -70,6 +70,14 @@ def test_what_is_accepted_makes_a_sensible_model(name: str) -> None:
             assert np.isfinite(fitted.score("a", Queries.of_users(np.arange(data.n_users)))).all()
 
 
+@pytest.mark.parametrize("name", ["adc", "bprmf", "cmf", "conet", "lightgcn", "neumf", "pepnet"])
+def test_a_penalty_whose_square_does_not_fit_is_refused(name: str) -> None:
+    """The steps of a fit, and those for new users, square gradients in float32."""
+    assert registry.method(name).from_settings({"reg": 1e12}).flat()["reg"] == 1e12
+    with pytest.raises(SettingsError, match=rf"{name}\.reg must be a number, from 0 to 1e\+12, not 1e\+30"):
+        registry.method(name).from_settings({"reg": 1e30})
+
+
 def test_numbers_may_be_text() -> None:
     method = registry.method("ials").from_settings({"reg": ".01", "factors": "1e1", "epochs": 3.0})
     assert method.changed() == {"reg": 0.01, "factors": 10, "epochs": 3}

@@ -51,6 +51,7 @@ NAMES = [
     "auto",
     "cold_users",
     "compare",
+    "compare_over_domains",
     "diagnose",
     "evaluate",
     "explain",

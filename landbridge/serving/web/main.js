@@ -92,8 +92,8 @@ function title() {
 }
 
 function note() {
-  if (query.similar) return NEAREST;
-  return isAnonymous(query) ? "" : STRIPS;
+  if (isAnonymous(query)) return "";
+  return query.similar ? NEAREST : STRIPS;
 }
 
 const refreshSoon = debounced(refresh, PAUSE);

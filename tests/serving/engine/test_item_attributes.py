@@ -173,9 +173,13 @@ def test_a_short_float_is_the_number_it_is_written_as(popular: Path) -> None:
 
 
 def test_whole_numbers_beyond_those_of_floats_stay_apart(popular: Path) -> None:
-    large = 2**53 + 1
-    for values in ([large, large - 1, 3], [str(large), str(large - 1), "3"]):
-        assert filtered(popular, values, large) == [0]
+    large = 2**53
+    for values in ([large, large + 1, 3], [str(large), str(large + 1), "3"]):
+        assert [filtered(popular, values, wanted) for wanted in (large, float(large), large + 1)] == [
+            [0],
+            [0],
+            [1],
+        ]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

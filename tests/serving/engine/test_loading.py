@@ -97,17 +97,17 @@ FORGERIES: dict[str, tuple[str, Callable[[Arrays, Any], object], str]] = {
     "few factors": ("arrays", cut("item:books", (slice(None), slice(2))), "do not fit its data in 'books'"),
     "no numbers": ("arrays", with_value("item:films", (3, 1), np.nan), "not all numbers in 'films'"),
     "endless": ("arrays", with_value("user:0", (3, 1), np.inf), "not all numbers in 'books'"),
-    "without": ("arrays", lambda arrays, about: arrays.pop("item:books"), "cannot be served: KeyError"),
-    "other": ("arrays", lambda arrays, about: about.clear(), "cannot be served: KeyError"),
+    "without": ("arrays", lambda arrays, about: arrays.pop("item:books"), "cannot be loaded: KeyError"),
+    "other": ("arrays", lambda arrays, about: about.clear(), "cannot be loaded: KeyError"),
     "double": (
         "arrays",
         lambda arrays, about: arrays.update({"user:0": arrays["user:0"].astype(float)}),
         "not all numbers",
     ),
-    "item": ("data", with_value("0/item_idx", 0, 10**6), "cannot be served: .*outside 0"),
-    "negative": ("data", with_value("1/user_idx", 0, -1), "cannot be served: "),
-    "ids": ("data", cut("0/items", (slice(4),)), "cannot be served: .*outside 0"),
-    "repeated": ("data", with_value("0/items", 1, 0), "cannot be served: .*sorted and unique"),
+    "item": ("data", with_value("0/item_idx", 0, 10**6), "cannot be loaded: .*outside 0"),
+    "negative": ("data", with_value("1/user_idx", 0, -1), "cannot be loaded: "),
+    "ids": ("data", cut("0/items", (slice(4),)), "cannot be loaded: .*outside 0"),
+    "repeated": ("data", with_value("0/items", 1, 0), "cannot be loaded: .*sorted and unique"),
 }
 
 

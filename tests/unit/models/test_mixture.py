@@ -118,6 +118,24 @@ def test_a_mixture_needs_a_member() -> None:
         Mixture({})
 
 
+@pytest.mark.parametrize(
+    "member", [None, "ials", {}, {"settings": {}}, {"method": ["ials"]}, {"method": "ials", "settings": 3}]
+)
+def test_what_is_no_member_is_refused(member: Any) -> None:
+    for make in (Mixture, lambda members: Mixture.from_settings({"members": members})):
+        with pytest.raises(
+            SettingsError, match=r"mixture\.members: 'odd' must be a table of method and settings"
+        ):
+            make({"odd": member})
+
+
+def test_members_are_made_with_the_mixture() -> None:
+    """A wrong setting is found at once, and not after the other members are fitted; none may be given."""
+    with pytest.raises(SettingsError, match="setting of ials 'factor': did you mean 'factors'"):
+        Mixture({"odd": {"method": "ials", "settings": {"factor": 3}}})
+    assert Mixture({"all": {"method": "popularity"}}).methods().keys() == {"all"}
+
+
 def test_reasons_add_up_to_the_score_and_name_the_events() -> None:
     weights = {"popularity": 0.3, "alone": 0.3, "joint": 0.4}
     blend = blended({"a": dict.fromkeys(ACTIVITY, weights)})

@@ -164,3 +164,37 @@ def test_the_line_that_is_not_utf8_is_named(
         lb.read(path)
     path.write_text("café\n" * 3)
     assert parsing.line_that_is_not_utf8(path) is None
+
+
+@pytest.mark.parametrize(("dtype", "first"), [(pl.Float64, 2**53), (pl.Float32, 2**24)])
+@pytest.mark.parametrize("role", ["user", "item"])
+def test_a_float_that_may_have_been_rounded_is_no_id(role: str, dtype: pl.DataType, first: int) -> None:
+    """pandas makes a column of whole numbers with a missing one floats: large ids become equal there."""
+    other = "item" if role == "user" else "user"
+    fine = pl.DataFrame({role: pl.Series([first - 1, 1 - first], dtype=dtype), other: [1, 2]})
+    assert lb.read(fine).n_events == 2
+    for number in (first, -first):
+        odd = pl.DataFrame({role: pl.Series([1, number], dtype=dtype), other: [1, 2]})
+        with pytest.raises(
+            DataError, match=rf"Column '{role}' of .* is a float too large to be exact in row 2"
+        ):
+            lb.read(odd)
+
+
+@pytest.mark.parametrize("times", [[20200101, 20201231], ["20200101", "20201231"], [20200101.0, 20201231.0]])
+def test_dates_without_separators_are_no_seconds(times: list[object]) -> None:
+    """As seconds they would all be in August 1970."""
+    with pytest.raises(DataError, match="holds 20200101, which looks like a date and not like seconds"):
+        of_times(times)
+
+
+def test_numbers_that_are_no_dates_are_seconds() -> None:
+    for times in ([20200101, 20201331], [20200101, 20200100], [18991231, 20200101], SECONDS):
+        assert of_times(times)["events"].time.tolist() == times
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_quotation_marks_in_the_name_of_a_column(suffix: str, tmp_path: Path) -> None:
+    path, mark = tmp_path / f"x.{suffix}", "," if suffix == "csv" else "\t"
+    path.write_text(mark.join(['"the ""user"""', "item"]) + "\n" + mark.join(["ann", "f1"]) + "\n")
+    assert lb.read(path, columns={"user": 'the "user"'}).users.ids.tolist() == ["ann"]
