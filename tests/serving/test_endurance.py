@@ -176,8 +176,12 @@ def moved(path: Path) -> Iterator[None]:
     away.rmdir()
 
 
-@pytest.mark.parametrize("trouble", [locked, hanging, failing, moved])
-def test_lists_go_on_while_the_store_is_in_trouble(run: Path, tmp_path: Path, trouble: Any) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "degrades"), [(locked, False), (hanging, True), (failing, False), (moved, True)]
+)
+def test_lists_go_on_while_the_store_is_in_trouble(
+    run: Path, tmp_path: Path, trouble: Any, degrades: bool
+) -> None:
     """Known users get the model's lists, and say when stored events are missing; every event that was
     acknowledged is there afterwards, once, although its request was sent again and again."""
     path = tmp_path / "events.sqlite"
@@ -195,6 +199,7 @@ def test_lists_go_on_while_the_store_is_in_trouble(run: Path, tmp_path: Path, tr
     assert set(lists.statuses) == {200}
     assert lists.slowest < PATIENCE
     assert all([item["item"] for item in reply.json["items"]] == expected for reply in lists.replies)
+    assert any(reply.json["degraded"] for reply in lists.replies) == degrades
     assert sum(writer.refused for writer in writers) > 0
     for writer in writers:
         assert kept(path, writer.user) == writer.acknowledged
@@ -342,21 +347,21 @@ def test_health_checks_and_lists_go_on_beside_1100_silent_connections(run: Path)
         assert client.slowest < PATIENCE
 
 
-def odd_bytes(rng: np.random.Generator) -> bytes:
-    """Random bytes, or a request with some of its bytes changed, cut or repeated."""
+def odd_bytes(rng: np.random.Generator) -> tuple[bytes, bool]:
+    """Random bytes, or a request with some of its bytes changed, cut or repeated; and whether it is whole."""
     body = json.dumps(LIST).encode()
     head = b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     good = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
     kind = rng.integers(4)
     if kind == 0:
-        return bytes(rng.integers(256, size=rng.integers(1, 300), dtype=np.uint8))
+        return bytes(rng.integers(256, size=rng.integers(1, 300), dtype=np.uint8)), False
     if kind == 1:
-        return good[: rng.integers(len(good))]
+        return good[: rng.integers(len(good))], False
     if kind == 2:
-        return good * int(rng.integers(1, 40))
+        return good * int(rng.integers(1, 40)), True
     changed = np.frombuffer(good, np.uint8).copy()
     changed[rng.integers(len(good), size=rng.integers(1, 8))] = rng.integers(256, dtype=np.uint8)
-    return changed.tobytes()
+    return changed.tobytes(), False
 
 
 def test_lists_go_on_beside_hostile_bytes(run: Path) -> None:
@@ -366,9 +371,11 @@ def test_lists_go_on_beside_hostile_bytes(run: Path) -> None:
     with serving(run) as server, Client(server, "/v1/recommend", lambda _: LIST) as client:
         for _ in range(2000):
             with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)) as own:
+                content, is_whole = odd_bytes(rng)
                 with suppress(OSError):  # refused while it is still sent
-                    own.sendall(odd_bytes(rng))
-                    own.shutdown(socket.SHUT_WR)
+                    own.sendall(content)
+                    if not is_whole:  # or the server waits for the rest
+                        own.shutdown(socket.SHUT_WR)
                 with suppress(OSError):
                     answers[own.recv(65536)[9:10]] += 1
         assert healthy(server)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,20 @@ def test_it_listens_to_this_machine_alone_by_default() -> None:
     shown = repr(ServeSettings(api_key=KEY, events="postgresql://u:pass@h/d"))
     assert KEY not in shown
     assert "pass" not in shown
+
+
+def test_a_client_that_leaves_between_its_requests_is_no_failure(run: Path) -> None:
+    """Of requests that are sent ahead of their answers, any may find that the client has gone."""
+    body = json.dumps(BODY).encode()
+    head = "POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    ask = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with serving(run) as server:
+        for _ in range(40):
+            with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)) as own:
+                own.sendall(ask * 10)
+                assert own.recv(100).startswith(b"HTTP/1.1 200")
+        assert server.get("/healthz").status == 200
+    assert [line for line in server.lines if line["level"] == "error"] == []
 
 
 @pytest.mark.slow

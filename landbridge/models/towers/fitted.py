@@ -28,6 +28,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import DivergenceError
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.dataset import MultiDomain
@@ -101,9 +102,14 @@ class TowerModel(ColdStartMixin):
                 for name, table in self.history.domains.items()
                 if name in names
             }
-            with thread_limit(1):
+            with thread_limit(1), np.errstate(over="ignore", invalid="ignore"):  # reported below
                 optimise_users(self.towers, self.weights, self.rule, self.history, events, folded_BF)
             rows_BF[chosen_B] = folded_BF
+        if not np.isfinite(rows_BF).all():
+            raise DivergenceError(
+                f"The embeddings of new users diverge: the weights of this {self.method.name} model are too "
+                "large; fit it again with a lower lr."
+            )
         return rows_BF
 
     def state(self) -> tuple[Arrays, Record]:

@@ -11,7 +11,7 @@ from asyncio.events import TimerHandle
 from http import HTTPStatus
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from landbridge.serving.runtime.metrics import OTHER, Metrics
 
@@ -37,6 +37,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _ended = False  # whether the latest read has the end of a request, and not only the head of the next one
     _head_bytes = 0  # of whole reads, which the parser may still hold
     _parsed_bytes = 0  # of the URL and of complete headers
+    _answering: RequestResponseCycle | None = (
+        None  # of several requests sent ahead, ``cycle`` is the last one
+    )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it at once."""
@@ -47,9 +50,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget the timer, and tell the request that is being answered that its client has gone."""
         self._head_arrived()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request that was sent ahead, if there is one."""
+        if self.pipeline:
+            self._answering = self.pipeline[-1][0]
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the head has become too large."""
@@ -95,7 +107,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stop(HTTPStatus.TOO_MANY_REQUESTS, "Wait for answers before sending more requests.")
         self._in_head = False
         self._head_arrived()
+        waits = self.cycle is not None and not self.cycle.response_complete
         super().on_headers_complete()
+        if not waits:
+            self._answering = self.cycle
 
     def on_message_complete(self) -> None:
         """What comes next is another head."""
