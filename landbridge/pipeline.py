@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 from landbridge import store
 from landbridge.config import Spec
 from landbridge.core.errors import StoreError
-from landbridge.core.files import exclusive_lock, is_temporary
+from landbridge.core.files import is_temporary
 from landbridge.core.progress import Progress, Silent
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.datasets.prepare import prepare, threads
@@ -61,8 +59,7 @@ def run(
     progress = progress or Silent()
     if out is None:
         return _run(spec, None, progress)
-    work_dir = store.work_dir_of(out)
-    with _exclusive(work_dir, out):
+    with store.only_writer(out) as work_dir:
         if not resume:
             # else a checkpoint of an earlier fit with other settings would be an error
             _empty(work_dir)
@@ -86,21 +83,6 @@ def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None
     if out is not None:
         _save(out, spec, Run(fitted, holdout, evaluation))
     return Run(fitted, holdout, evaluation)
-
-
-@contextmanager
-def _exclusive(work_dir: Path, out: Path) -> Iterator[None]:
-    """Lock the work_dir, so that only one fit at a time writes a run folder."""
-    with ExitStack() as held:
-        try:
-            held.enter_context(exclusive_lock(work_dir))
-        except BlockingIOError:
-            raise StoreError(f"Another fit is writing {out}. Wait for it or choose another folder.") from None
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # not empty: a killed or failed fit can be resumed
-                work_dir.rmdir()
 
 
 def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:

@@ -13,20 +13,9 @@ from landbridge.serving.engine.messages import Event
 from landbridge.serving.events.store import EventStore
 
 USERS, ITEMS = 320, 160
-FIT = ("--users", "shared", "--model", "ials", "--set", "sharing=joined", "--set", "factors=8")
-FIT = (
-    *FIT,
-    "--set",
-    "epochs=15",
-    "--set",
-    "alpha0=0.1",
-    "--set",
-    "reg=0.1",
-    "--split",
-    "none",
-    "--threads",
-    "1",
-)
+SETTINGS = ("sharing=joined", "factors=8", "epochs=15", "alpha0=0.1", "reg=0.1")
+FIT = ("--users", "shared", "--model", "ials", *(word for setting in SETTINGS for word in ("--set", setting)))
+FIT += ("--split", "none", "--threads", "1")
 
 
 def planted() -> World:

@@ -332,7 +332,7 @@ class Shop:
         return st.fixed_dictionaries(needed, optional=fields)
 
     def _fields(self, path: str) -> dict[str, st.SearchStrategy[Any]]:
-        domain, user = st.sampled_from([*self.items]), st.sampled_from([*self.users, "stranger", 10**6])
+        domain, user = st.sampled_from([*self.items]), st.sampled_from([*self.users, "unknown user", 10**6])
         item = st.sampled_from([item for items in self.items.values() for item in items])
         event = st.builds(dict, domain=domain, item=item) | st.builds(
             dict, domain=domain, item=item, time=st.integers(0, 10**9), id=st.text(min_size=1, max_size=3)

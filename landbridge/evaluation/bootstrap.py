@@ -43,9 +43,14 @@ def drawn_means(
         seeds_XS = _times(size, n_seeds, rng)
         sum_X2DS = (users_XU @ both).reshape(size, 2, n_domains, n_seeds)
         sum_X2D = (sum_X2DS * seeds_XS[:, None, None]).sum(axis=3)
-        means.append(_mean(sum_X2D[:, 0], sum_X2D[:, 1]))
-    mean = _mean(total.sum(axis=(1, 2)), count.sum(axis=(1, 2)))
+        means.append(_over_domains(sum_X2D[:, 0], sum_X2D[:, 1]))
+    mean = mean_of(total, count)
     return np.asarray(mean + _widening(n_users) * (np.concatenate(means) - mean))  # Eq. (2)
+
+
+def mean_of(total_DSU: Float64, count_DSU: Float64) -> float:
+    """Eq. (1)."""
+    return float(_over_domains(total_DSU.sum(axis=(1, 2)), count_DSU.sum(axis=(1, 2))))
 
 
 def interval(mean_X: Float64) -> tuple[float, float]:
@@ -85,8 +90,8 @@ def _times(size: int, n: int, rng: np.random.Generator) -> Float64:
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
-def _mean(total_D: Float64, count_D: Float64) -> Float64:
-    """Eq. (1) of the last axis; a domain without any pair among the drawn has no part in it."""
+def _over_domains(total_D: Float64, count_D: Float64) -> Float64:
+    """The mean over the last axis of each domain's mean; one without any pair among the drawn has no part."""
     there_D = count_D > 0
     ratio_D = np.divide(total_D, count_D, out=np.zeros_like(total_D), where=there_D)
     return np.asarray(ratio_D.sum(axis=-1) / np.maximum(there_D.sum(axis=-1), 1))

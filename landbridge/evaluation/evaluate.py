@@ -138,11 +138,9 @@ def over_seeds(evaluations: Mapping[int, Evaluation]) -> Evaluation:
     """
     import polars as pl
 
-    first = next(iter(evaluations.values()))
-    if any(evaluation.protocol != first.protocol for evaluation in evaluations.values()):
-        raise DataError("Evaluations of different protocols cannot be taken together.")
+    protocol = _one_protocol(evaluations.values())
     rows = [each.rows.with_columns(seed=pl.lit(seed, pl.Int64)) for seed, each in evaluations.items()]
-    return Evaluation(pl.concat(rows), first.name, first.protocol)
+    return Evaluation(pl.concat(rows), next(iter(evaluations.values())).name, protocol)
 
 
 def best_by_domain(evaluations: Sequence[Evaluation], metric: str = "ndcg@10") -> Evaluation:
@@ -152,9 +150,7 @@ def best_by_domain(evaluations: Sequence[Evaluation], metric: str = "ndcg@10") -
     """
     import polars as pl
 
-    first = evaluations[0]
-    if any(evaluation.protocol != first.protocol for evaluation in evaluations):
-        raise DataError("Evaluations of different protocols cannot be taken together.")
+    protocol = _one_protocol(evaluations)
     means = [evaluation.means(metric) for evaluation in evaluations]
     best = {
         domain: evaluations[max(range(len(means)), key=lambda place: means[place][domain])]
@@ -162,7 +158,15 @@ def best_by_domain(evaluations: Sequence[Evaluation], metric: str = "ndcg@10") -
     }
     name_of = {domain: evaluation.name for domain, evaluation in best.items()}
     rows = [evaluation.rows.filter(domain=domain) for domain, evaluation in best.items()]
-    return Evaluation(pl.concat(rows), _joined(name_of), first.protocol, name_of)
+    return Evaluation(pl.concat(rows), _joined(name_of), protocol, name_of)
+
+
+def _one_protocol(evaluations: Iterable[Evaluation]) -> str:
+    """The protocol that they share."""
+    protocols = {evaluation.protocol for evaluation in evaluations}
+    if len(protocols) > 1:
+        raise DataError("Evaluations of different protocols cannot be taken together.")
+    return protocols.pop()
 
 
 def _joined(name_of: Mapping[str, str]) -> str:

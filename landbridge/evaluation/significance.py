@@ -17,7 +17,7 @@ from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.types import Float64, Record
 from landbridge.data.splitting.holdout import FULL, protocol_name
-from landbridge.evaluation.bootstrap import LEVEL, drawn_means, interval, one_sided, p_value
+from landbridge.evaluation.bootstrap import LEVEL, drawn_means, interval, mean_of, one_sided, p_value
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.segments import summed, user_table
@@ -172,7 +172,7 @@ def _corrected(rows: pl.DataFrame) -> pl.DataFrame:
 def _difference(sums_CDSU: Float64, margin: float | None, draws: int, rng: np.random.Generator) -> Record:
     """What is printed of the difference; ``sums_CDSU``: the columns ``SUMS``."""
     total_a_DSU, total_b_DSU, count_DSU = sums_CDSU
-    mean_a, mean_b = (_mean(total_DSU, count_DSU) for total_DSU in (total_a_DSU, total_b_DSU))
+    mean_a, mean_b = (mean_of(total_DSU, count_DSU) for total_DSU in (total_a_DSU, total_b_DSU))
     total_DSU = np.round(total_a_DSU - total_b_DSU, 12)  # rounding noise would untie equal differences
     difference_U = _per_user(total_DSU, count_DSU)
     mean_X = drawn_means(total_DSU, count_DSU, draws, rng)
@@ -197,11 +197,6 @@ def _difference(sums_CDSU: Float64, margin: float | None, draws: int, rng: np.ra
         kept_X = drawn_means(total_a_DSU - (1 - margin) * total_b_DSU, count_DSU, draws, rng)
         record["p_kept"] = one_sided(kept_X)
     return record
-
-
-def _mean(total_DSU: Float64, count_DSU: Float64) -> float:
-    """The mean over domains of the mean over pairs."""
-    return float(np.mean(total_DSU.sum(axis=(1, 2)) / count_DSU.sum(axis=(1, 2))))
 
 
 def _per_user(total_DSU: Float64, count_DSU: Float64) -> Float64:

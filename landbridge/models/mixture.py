@@ -185,12 +185,17 @@ class BlendModel(Fitted):
         ``rest`` the average item, against which (1) measures. DataError where a member cannot explain."""
         if not self.explains:
             raise DataError(self._unexplained())
-        score_N = self.score(domain, query)[0, item_N]
+        from landbridge.models.mixture_kernels import add_standardised
+
+        score_1I = np.zeros((1, self.history[domain].n_items), np.float32)
         own = query.histories_by_domain(self.history)
         events = {name: np.zeros((len(item_N), len(rows.columns)), np.float32) for name, rows in own.items()}
         popularity_N = np.zeros(len(item_N))
         for weight, member in self._serving(domain, query):
-            scores_I = member.score(domain, query)[0]
+            own_1I = member.score(domain, query)
+            # as in ``score``, which would score all members again
+            add_standardised(own_1I, np.array([weight], np.float32), np.zeros(1, np.int64), score_1I)
+            scores_I = own_1I[0]
             # the scale of Eq. (1); equal scores of all items explain nothing
             scale = weight / max(float(scores_I.std()), 1e-30)
             if member.personal:
@@ -203,7 +208,7 @@ class BlendModel(Fitted):
         return [
             in_parts(score, popularity, {name: part_NE[place] for name, part_NE in events.items()})
             for place, (score, popularity) in enumerate(
-                zip(score_N.tolist(), popularity_N.tolist(), strict=True)
+                zip(score_1I[0, item_N].tolist(), popularity_N.tolist(), strict=True)
             )
         ]
 

@@ -3,7 +3,7 @@
 A versions folder holds several; its path stands for the run folder of its current version.
 """
 
-from landbridge.store.folder import attach, attached, work_dir_of
+from landbridge.store.folder import attach, attached, only_writer
 from landbridge.store.pointer import run_folder, version_of
 from landbridge.store.runs import (
     deployed,
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "load_holdout",
     "new_run",
+    "only_writer",
     "prune",
     "rollback",
     "run_folder",
@@ -45,5 +46,4 @@ __all__ = [
     "version_of",
     "version_paths",
     "versions",
-    "work_dir_of",
 ]

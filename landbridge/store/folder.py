@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import (
     StoredFile,
+    exclusive_lock,
     is_temporary,
     locked,
     make_folder,
@@ -46,10 +48,26 @@ def check_place(folder: Path) -> None:
             raise StoreError(f"{folder} holds other files ({foreign[0]}) and no run; choose another folder.")
 
 
-def work_dir_of(folder: Path) -> Path:
-    """The folder beside a run's where a fit keeps its progress and its lock."""
+@contextmanager
+def only_writer(folder: Path) -> Iterator[Path]:
+    """The folder beside a run's where a fit keeps its progress; only one process at a time holds it.
+
+    StoreError where another fit or refit writes the run.
+    """
     whole = Path(os.path.abspath(folder))  # "." and ".." name no folder beside them
-    return whole.with_name(f"{whole.name}.checkpoint")
+    work_dir = whole.with_name(f"{whole.name}.checkpoint")
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive_lock(work_dir))
+        except BlockingIOError:
+            raise StoreError(
+                f"Another fit is writing {folder}. Wait for it or choose another folder."
+            ) from None
+        try:
+            yield work_dir
+        finally:
+            with suppress(OSError):  # not empty: a killed or failed fit can be resumed
+                work_dir.rmdir()
 
 
 def prepare(folder: Path) -> None:

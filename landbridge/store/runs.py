@@ -88,14 +88,14 @@ def load_holdout(path: str | Path, history: MultiDomain) -> Holdout:
 
 def deployed(path: str | Path) -> bool:
     """Whether the run's model knows its test events, so that only its stored evaluation is honest."""
-    folder = run_folder(path)
-    return bool(read_manifest(folder).get("deployed", False)) and _has_test_part(folder)
+    has_test_part, is_deployed = _test_part(path)
+    return has_test_part and is_deployed
 
 
 def lacks_test_events(path: str | Path) -> bool:
     """Whether the run has a test part whose events its model does not know."""
-    folder = run_folder(path)
-    return _has_test_part(folder) and not deployed(folder)
+    has_test_part, is_deployed = _test_part(path)
+    return has_test_part and not is_deployed
 
 
 def known_users(folder: Path) -> Vocabulary:
@@ -105,8 +105,11 @@ def known_users(folder: Path) -> Vocabulary:
     return Vocabulary(arrays["users"])
 
 
-def _has_test_part(folder: Path) -> bool:
-    return "holdout" in stored_files(folder, read_manifest(folder))
+def _test_part(path: str | Path) -> tuple[bool, bool]:
+    """Whether a run has a test part, and whether it is marked as deployed."""
+    folder = run_folder(path)
+    manifest = read_manifest(folder)
+    return "holdout" in stored_files(folder, manifest), bool(manifest.get("deployed", False))
 
 
 def _manifest(fitted: Fitted, deployed: bool, gate: Values | None) -> Record:

@@ -28,8 +28,8 @@ MODELS = [lb.Popularity(), lb.IALS(factors=2, epochs=1), lb.EASE(), lb.BPRMF(fac
 
 
 def scores(fitted: Fitted) -> list[Any]:
-    everybody = Queries.of_users(np.arange(-1, DATA.n_users))
-    return [fitted.score(name, everybody).tolist() for name in DATA.domain_names]
+    queries = Queries.of_users(np.arange(-1, DATA.n_users))
+    return [fitted.score(name, queries).tolist() for name in DATA.domain_names]
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ class ItemTable:
     carrier: str
 
     def rows(self) -> list[dict[str, Any]]:
-        """With the rows that are repeated later, and some of items that nobody knows."""
+        """With the rows that are repeated later, and some of items that the model does not know."""
         size = len(next(iter(self.cells.values())))
         places = [*self.earlier, *range(size)]
         about = [{name: column[place] for name, column in self.cells.items()} for place in [*range(size)]]

@@ -48,13 +48,13 @@ def test_the_composed_services_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = composed["services"]
     monkeypatch.setenv("LANDBRIDGE_EVENTS", services["refit"]["environment"]["LANDBRIDGE_EVENTS"])
-    asked = {name: options(services[name]["command"]) for name in SERVICES}
-    events, database = asked["serve"]["events"], services["postgres"]["environment"]
+    options_of = {name: options(services[name]["command"]) for name in SERVICES}
+    events, database = options_of["serve"]["events"], services["postgres"]["environment"]
     assert events == f"postgresql://{database['POSTGRES_USER']}@postgres/{database['POSTGRES_DB']}"
-    assert asked["serve"]["api_key_env"] in services["serve"]["environment"]
+    assert options_of["serve"]["api_key_env"] in services["serve"]["environment"]
     for name in SERVICES:
-        assert asked[name]["run"] == Path("/runs/shop")
-        assert asked[name]["events"] == events
+        assert options_of[name]["run"] == Path("/runs/shop")
+        assert options_of[name]["events"] == events
         assert services[name]["environment"]["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
         assert services[name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
         assert services[name]["read_only"] is True
@@ -67,17 +67,17 @@ def test_the_unit_keeps_what_the_server_needs_writable() -> None:
     text = (DEPLOY / "landbridge.service").read_text()
     settings = dict(re.findall(r"^(\w+)=(.*)$", joined(text), re.MULTILINE))
     program, *words = shlex.split(settings["ExecStart"])
-    asked = options(words)
+    served = options(words)
     state = Path("/var/lib") / settings["StateDirectory"]
     assert program.endswith("/bin/landbridge")
-    assert asked["run"].parent == Path(asked["events"]).parent == state
+    assert served["run"].parent == Path(served["events"]).parent == state
     assert f"NUMBA_CACHE_DIR=/var/cache/{settings['CacheDirectory']}" in settings["Environment"]
     assert "MemoryDenyWriteExecute" not in settings
     (said,) = re.findall(r"bin/landbridge (refit .*)$", joined(text), re.MULTILINE)
     refitted = options(shlex.split(said))
-    assert (refitted["run"], refitted["events"]) == (asked["run"], asked["events"])
+    assert (refitted["run"], refitted["events"]) == (served["run"], served["events"])
     (back,) = re.findall(r"bin/landbridge (rollback .*)$", joined(text), re.MULTILINE)
-    assert options(shlex.split(back))["folder"] == asked["run"]
+    assert options(shlex.split(back))["folder"] == served["run"]
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:

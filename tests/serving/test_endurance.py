@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -42,7 +42,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_run(tmp_path_factory.mktemp("endurance") / "run")
 
 
-class Client:
+class Worker:
+    """A thread that works until the block is over."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._over, self._thread = threading.Event(), threading.Thread(target=work)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+class Client(Worker):
     """A thread that asks again and again, each time for what ``body`` makes of a running number."""
 
     def __init__(self, server: Server, path: str, body: Callable[[int], Any]) -> None:
@@ -50,16 +65,7 @@ class Client:
         self.statuses: Counter[int] = Counter()
         self.replies: list[Reply] = []
         self.slowest = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-
-    def __enter__(self) -> Client:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
+        super().__init__(self._ask)
 
     def _ask(self) -> None:
         number = 0
@@ -75,21 +81,13 @@ class Client:
                 time.sleep(0.01)
 
 
-class Writer:
+class Writer(Worker):
     """A thread that stores numbered events, each with an id, and repeats one until it is acknowledged."""
 
     def __init__(self, port: Callable[[], int], user: str) -> None:
         self.user, self.acknowledged, self.refused = user, list[int](), 0
-        self._port, self._over = port, threading.Event()
-        self._thread = threading.Thread(target=self._write)
-
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
+        self._port = port
+        super().__init__(self._write)
 
     def _write(self) -> None:
         number = 0
@@ -331,9 +329,9 @@ def test_health_checks_and_lists_go_on_beside_1100_silent_connections(run: Path)
             held.enter_context(closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)))
             for _ in range(SILENT)
         ]
-        asked = [len(client.replies) for client in clients]
+        answered = [len(client.replies) for client in clients]
         wait_until(
-            lambda: all(len(c.replies) > n + 20 for c, n in zip(clients, asked, strict=True)), HEAD_SECONDS
+            lambda: all(len(c.replies) > n + 20 for c, n in zip(clients, answered, strict=True)), HEAD_SECONDS
         )
         wait_until(lambda: healthy(server), 3 * HEAD_SECONDS)
         assert time.monotonic() - began < 4 * HEAD_SECONDS

@@ -8,8 +8,7 @@ the next.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,7 +17,6 @@ import numpy as np
 
 from landbridge import store
 from landbridge.core.errors import DivergenceError, SettingsError, StoreError
-from landbridge.core.files import exclusive_lock
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Fitted, Queries
 from landbridge.selection.gate import REFUSED, GateReport, gate
@@ -59,7 +57,7 @@ def refit(
     forgotten leave the data; those whom no version knew before leave the store's list, too.
     """
     folder, options = out or run, options or FitOptions()
-    with _alone(folder):
+    with store.only_writer(folder):
         with store.new_run(folder) as target:
             last = store.load(run)
             _check_epochs(last, epochs)
@@ -118,21 +116,3 @@ def _check_epochs(last: Fitted, epochs: int | None) -> None:
         raise SettingsError(
             f"A {last.method.name} model is fitted anew with the epochs of its settings; leave out --epochs."
         )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one fit or refit at a time writes a run folder."""
-    claim = store.work_dir_of(folder)
-    with ExitStack() as held:
-        try:
-            held.enter_context(exclusive_lock(claim))
-        except BlockingIOError:
-            raise StoreError(
-                f"Another fit is writing {folder}; wait for it or give another folder."
-            ) from None
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # it stays where a killed fit left the way so far
-                claim.rmdir()
