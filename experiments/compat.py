@@ -22,8 +22,10 @@ from landbridge.training.options import FitOptions
 SEED = SEEDS[0]
 METHOD = IALS(factors=32, epochs=8, sharing="joined", alpha0=0.3)
 SPLITS: Mapping[str, Callable[[], Split]] = {
-    "ciao": lambda: leave_last_out(ciao(root() / "ciao"), seed=SEED),
-    "food-kitchen": lambda: leave_last_out(food_kitchen(root() / "amazon-food-kitchen"), seed=SEED),
+    "ciao": lambda: leave_last_out(ciao(root() / "ciao"), future="keep", seed=SEED),
+    "food-kitchen": lambda: leave_last_out(
+        food_kitchen(root() / "amazon-food-kitchen"), future="keep", seed=SEED
+    ),
     "sport-cloth": lambda: read_published(root() / "amazon-sport-cloth-warm", seed=SEED),
 }
 TASTE = ("share", "activity", "match", "match_z", "cka", "r2", "relief", "predicted")

@@ -50,12 +50,14 @@ VERSION_0_1 = {  # NDCG@10 of its auto, a mean over pairs and three seeds, from 
 STUDIES: Mapping[str, Callable[[], Split]] = {
     "food-kitchen": lambda: leave_latest_out(catalog.food_kitchen(root() / "amazon-food-kitchen"), seed=15),
     "food-kitchen, last per domain": lambda: leave_last_out(
-        catalog.food_kitchen(root() / "amazon-food-kitchen"), seed=15
+        catalog.food_kitchen(root() / "amazon-food-kitchen"), future="keep", seed=15
     ),
     "movielens-1m": lambda: leave_latest_out(catalog.movielens_genres(), seed=15),
-    "movielens-1m, last per domain": lambda: leave_last_out(catalog.movielens_genres(), seed=15),
+    "movielens-1m, last per domain": lambda: leave_last_out(
+        catalog.movielens_genres(), future="keep", seed=15
+    ),
     "ciao": lambda: leave_latest_out(catalog.ciao(root() / "ciao"), seed=15),
-    "ciao, last per domain": lambda: leave_last_out(catalog.ciao(root() / "ciao"), seed=15),
+    "ciao, last per domain": lambda: leave_last_out(catalog.ciao(root() / "ciao"), future="keep", seed=15),
     "sport-cloth, 1 + 999": lambda: with_candidates(
         read_published(root() / "amazon-sport-cloth-warm"), 999, seed=0
     ),

@@ -1,7 +1,7 @@
 """What an experiment file may say: one TOML table per step, unknown keys refused.
 
 [data]      source = ["books.csv", "movies.parquet"], users = "shared"
-[split]     kind = "last", seed = 0, candidates = 0, across = false
+[split]     kind = "last", future = "cut", seed = 0, candidates = 0, across = false
 [model]     name = "cdimf"        auto, where nothing is said
 [model.settings]   factors = 64
 [fit]       seed = 0, threads = 8, patience = 3
@@ -44,10 +44,15 @@ class DataSettings(SettingsTable):
 
 
 class SplitSettings(SettingsTable):
-    """``auto`` holds out the last event per user and domain where there are times, else a random one;
-    ``latest`` one event per user. ``across``: rank in one list over all domains."""
+    """``auto`` holds out each user's latest event where there are times, else a random one of each domain.
+
+    ``future``: whether ``last`` leaves out what is later than a held-out event of the user (cut, the default)
+    or not (keep).
+    ``across``: rank in one list over all domains.
+    """
 
     kind: Literal["auto", "last", "latest", "random", "temporal", "cold", "none"] = "auto"
+    future: Literal["cut", "keep"] | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     candidates: int = Field(default=0, ge=0)
     across: bool = False

@@ -44,6 +44,7 @@ def command(
     settings: options.Settings = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
+    future: options.Future = None,
     candidates: options.Candidates = None,
     across: options.Across = False,
     min_rating: options.MinRating = None,
@@ -69,10 +70,11 @@ def command(
     given: Record = {
         "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
         # None: the option was not given, and the value of an experiment file stays
-        "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
+        "split": {"kind": split, "future": future, "seed": seed},
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
         "fit": {"seed": seed, "threads": threads, "patience": patience, "deploy": deploy},
     }
+    given["split"] |= {"candidates": candidates, "across": across or None}
     given["model"] |= {
         "families": None if families is None else families.split(","),
         "settings_of": None if settings_of is None else str(settings_of),
@@ -89,6 +91,8 @@ def command(
     show.warn_of_placeholders(result.fitted.history)
     if result.fitted.decisions:
         show.table(decision_table(result.fitted.decisions))
+    if result.holdout is not None and result.holdout.left_out is not None:
+        typer.echo(result.holdout.left_out, err=True)
     if result.evaluation is not None:
         show.table(result.evaluation.summary(wanted.evaluate.metrics))
     typer.echo(_saved(store.run_folder(out), wanted.fit.deploy and result.evaluation is not None), err=True)

@@ -17,11 +17,19 @@ Columns = Annotated[
 ]
 MinRating = Annotated[float | None, typer.Option(help="Ignore events with a lower rating.")]
 Split = Annotated[str | None, typer.Option(help="auto, last, latest, random, temporal, cold or none.")]
+Future = Annotated[
+    str | None,
+    typer.Option(help="Of --split last: cut (no later event of a user is known) or keep. Default: cut."),
+]
 Candidates = Annotated[int | None, typer.Option(help="Sampled negatives per test item; 0: full ranking.")]
 Across = Annotated[bool, typer.Option(help="Rank the items of all domains in one list.")]
 Metric = Annotated[str, typer.Option(help="A metric with its cutoff, for example ndcg@10.")]
 Segment = Annotated[
-    str, typer.Option(help="domain, activity, other_domain_events, popularity, duplicate or event_share.")
+    str,
+    typer.Option(
+        help="domain, activity, other_domain_events, popularity, duplicate, later_in_other_domains or "
+        "event_share."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(help="The random seed.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads; all by default.")]

@@ -32,6 +32,7 @@ def command(
     settings: Annotated[Many, typer.Option("--set", help="A setting to keep fixed, key=value.")] = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
+    future: options.Future = None,
     candidates: options.Candidates = None,
     across: options.Across = False,
     min_rating: options.MinRating = None,
@@ -59,7 +60,7 @@ def command(
     fixed = dict(parse_setting(text) for text in settings or ())
     given: Record = {
         "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
-        "split": {"kind": split, "seed": seed, "candidates": candidates, "across": across or None},
+        "split": {"kind": split, "future": future, "seed": seed},
         "model": {
             "name": model[0] if model else None,
             "settings": fixed,
@@ -68,6 +69,7 @@ def command(
         },
         "fit": {"seed": seed, "threads": threads, "validate_on": metric},
     }
+    given["split"] |= {"candidates": candidates, "across": across or None}
     from_file = len(sources) == 1 and sources[0].endswith(".toml")
     if not from_file:
         source = sources[0] if len(sources) == 1 else sources

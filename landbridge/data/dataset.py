@@ -80,6 +80,15 @@ class MultiDomain:
         return np.stack([events.user_counts for events in self.domains.values()], axis=1)
 
     @cached_property
+    def latest_UD(self) -> npt.NDArray[np.float64]:
+        """The time of each user's latest event in each domain, (U, D); -inf without one or without times."""
+        latest_UD = np.full((self.n_users, len(self.domains)), -np.inf)
+        for latest_U, events in zip(latest_UD.T, self.domains.values(), strict=True):
+            if events.time is not None:
+                np.maximum.at(latest_U, events.user_idx, events.time)
+        return latest_UD
+
+    @cached_property
     def shared_U(self) -> npt.NDArray[np.bool_]:
         """Whether a user has events in two domains or more, (U,)."""
         return np.asarray((self.activity_UD > 0).sum(axis=1) >= 2)

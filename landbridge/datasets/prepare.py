@@ -65,12 +65,14 @@ def _read(spec: Spec) -> MultiDomain | Split:
 def _held_out(data: MultiDomain, spec: Spec) -> Split:
     from landbridge.data.splitting import splits
 
-    kind, seed = spec.split.kind, spec.split.seed
+    kind, future, seed = spec.split.kind, spec.split.future, spec.split.seed
+    if future is not None and kind != "last":
+        raise SettingsError(f"Only the split 'last' knows anything later, so {kind!r} takes no future.")
     if kind == "auto":
         timed = all(events.time is not None for events in data.domains.values())
-        kind = "last" if timed else "random"
+        kind = "latest" if timed else "random"
     ways = {
-        "last": lambda: splits.leave_last_out(data, seed=seed),
+        "last": lambda: splits.leave_last_out(data, future=future or "cut", seed=seed),
         "latest": lambda: splits.leave_latest_out(data, seed=seed),
         "random": lambda: splits.leave_one_out(data, seed=seed),
         "temporal": lambda: splits.temporal(data),

@@ -14,8 +14,9 @@ from landbridge.core.files import atomic_write
 from landbridge.core.progress import Progress
 from landbridge.core.rng import generator
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Record
-from landbridge.data.splitting.holdout import Holdout, uses_sampled_candidates
+from landbridge.core.types import Bool, Record
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.splitting.holdout import Holdout, Targets, uses_sampled_candidates
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.metrics import Metric, gini
 from landbridge.evaluation.protocols import (
@@ -26,7 +27,7 @@ from landbridge.evaluation.protocols import (
     ranking_tasks,
     recommended_items,
 )
-from landbridge.evaluation.segments import head_items, summed, user_table
+from landbridge.evaluation.segments import LATER, head_items, summed, user_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,7 +43,8 @@ class Evaluation:
     ``rows``: domain, user, item (dense indices), above, ties (unseen items better and equal),
     candidates (unseen items ranked against), activity and other_domain_events (the user's events in this
     domain and in the others), popularity (the item's events), head (among the items holding half of the
-    events), is_duplicate (the user has the same product in another domain); seed, where there are several.
+    events), is_duplicate (the user has the same product in another domain), later_in_other_domains (the
+    known events of the user go on in another domain after this one); seed, where there are several.
     ``protocol``: ``full``, ``across`` (one list over all domains), or ``1+C`` for sampled candidates.
     ``name_of``: domain -> the name of its model, for domains that have different ones.
     """
@@ -78,8 +80,8 @@ class Evaluation:
     ) -> pl.DataFrame:
         """Mean and 95 % bootstrap interval over users and seeds, one row per domain, segment and metric.
 
-        ``by``: domain, activity, other_domain_events, popularity, duplicate or event_share. Raises
-        SettingsError for other names.
+        ``by``: domain, activity, other_domain_events, popularity, duplicate, later_in_other_domains or
+        event_share. Raises SettingsError for other names.
         """
         import polars as pl
 
@@ -128,6 +130,8 @@ class Evaluation:
         except (OSError, pl.exceptions.PolarsError, IndexError) as error:
             raise DataError(f"{path} is not a written evaluation: {error}.") from error
         rows = table.drop("model", "protocol").rename(FORMER_COLUMNS, strict=False)
+        if LATER not in rows.columns:  # of version 0.1
+            rows = rows.with_columns(pl.lit(False).alias(LATER))
         return cls(rows, _joined(name_of), protocol, name_of)
 
 
@@ -268,7 +272,17 @@ def _described(holdout: Holdout, domain: str, standing: RankCounts) -> pl.DataFr
         popularity=pl.Series(counts_I[targets.item_idx]),
         head=pl.Series(head_items(counts_I)[targets.item_idx]),
         is_duplicate=pl.Series(has_duplicate(history, domain, targets.user_idx, targets.item_idx)),
+        later_in_other_domains=pl.Series(_goes_on_elsewhere(history, domain, targets)),
     )
+
+
+def _goes_on_elsewhere(history: MultiDomain, domain: str, targets: Targets) -> Bool:
+    """Whether events of the user in other domains are known that are later than each target, (T,)."""
+    if targets.time is None:
+        return np.zeros(len(targets), bool)
+    latest_TD = history.latest_UD[targets.user_idx]
+    latest_TD[:, history.domain_names.index(domain)] = -np.inf
+    return np.asarray(latest_TD.max(axis=1) > targets.time)
 
 
 def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 TAIL = 5  # an item of the tail has at most so many events
 TENTHS = {"40-50 %": 4, "50-60 %": 5, "60-100 %": 6}  # tenths of a user's events: their primary domain
+LATER = "later_in_other_domains"
 LABELS = {
     "domain": ("all",),
     "activity": tuple(ACTIVITY),
     "other_domain_events": ("0", "1+"),
     "popularity": ("head", "torso", "tail"),
     "duplicate": ("no duplicate", "duplicate"),
+    LATER: ("no later events known", "later events elsewhere are known"),
     "event_share": ("0-10 %", "10-40 %", *TENTHS),
 }
 USUAL = tuple(
@@ -40,6 +42,12 @@ def head_items(counts_I: Int64) -> npt.NDArray[np.bool_]:
     # by count and not by position: equally popular items are all in the head, or none is
     fewest = counts_I[order][before < counts_I.sum() / 2].min(initial=np.iinfo(np.int64).max)
     return np.asarray((counts_I >= fewest) & (counts_I > 0))
+
+
+def adds_to_domains(rows: pl.DataFrame, by: str) -> bool:
+    """Whether these segments say more than the domains: those by what is known of the future do so only
+    for a split that keeps it."""
+    return by != LATER or bool(rows[LATER].any())
 
 
 def with_segment(rows: pl.DataFrame, by: str) -> pl.DataFrame:
@@ -70,6 +78,9 @@ def _label(by: str) -> pl.Expr:
         return pl.when(pl.col("head")).then(pl.lit("head")).otherwise(tail)
     if by == "duplicate":
         return pl.when(pl.col("is_duplicate")).then(pl.lit("duplicate")).otherwise(pl.lit("no duplicate"))
+    if by == LATER:
+        no, yes = LABELS[LATER]
+        return pl.when(pl.col(LATER)).then(pl.lit(yes)).otherwise(pl.lit(no))
     if by == "event_share":
         return _event_share()
     return pl.lit("all")

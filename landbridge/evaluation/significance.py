@@ -81,7 +81,7 @@ def compare(
     """Is ``a`` better than ``b``, or with ``margin``, say .01, does it keep more than 99 % of ``b``?
 
     Both must be about the same held-out pairs, else DataError. ``by``: domain, activity,
-    other_domain_events, popularity, duplicate or event_share.
+    other_domain_events, popularity, duplicate, later_in_other_domains or event_share.
     """
     import polars as pl
 

@@ -28,6 +28,7 @@ SEGMENTS = {
     "other_domain_events": "By the user's events in the other domains",
     "popularity": "By popularity of the item",
     "duplicate": "By whether the user has the same product in another domain",
+    "later_in_other_domains": "By whether later events of the user in other domains are known",
     "event_share": "By the share of the user's events that are in the domain",
 }
 LEGEND = (

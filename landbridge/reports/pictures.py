@@ -218,6 +218,7 @@ _X_TITLES = {
     "other_domain_events": "the user's events in other domains",
     "popularity": "popularity of the item",
     "duplicate": "has the same product in another domain",
+    "later_in_other_domains": "later events of the user in other domains are known",
     "event_share": "share of the user's events that are in the domain",
 }
 

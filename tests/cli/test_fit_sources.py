@@ -88,6 +88,27 @@ def test_cold_users_have_nothing_left_in_their_target_domain(tmp_path: Path) -> 
     assert (evaluation.rows["other_domain_events"] > 0).all()
 
 
+def test_the_future_is_cut_or_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (*event_files(tmp_path), *COUNTING, "--split", "last", "--out")
+    _, _, cut = answered(capsys, "fit", *words, tmp_path / "cut")
+    _, _, keep = answered(capsys, "fit", *words, tmp_path / "keep", "--future", "keep")
+    assert "later than a held-out one of the same user are left out" in cut
+    assert "left out" not in keep
+    (holdout, evaluation), (whole, kept_evaluation) = kept(tmp_path / "cut"), kept(tmp_path / "keep")
+    assert holdout.left_out is not None
+    assert holdout.left_out.events > 0
+    assert holdout.history.n_events < whole.history.n_events
+    assert not evaluation.rows["later_in_other_domains"].any()
+    assert kept_evaluation.rows["later_in_other_domains"].any()
+
+
+def test_only_the_last_events_take_a_future(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--split", "latest", "--future", "keep", "--out", tmp_path / "run")
+    status, _, err = answered(capsys, "fit", *event_files(tmp_path), *COUNTING, *words)
+    assert status == 2
+    assert "'latest' takes no future" in err
+
+
 @pytest.mark.parametrize("split", ["last", "temporal", "cold"])
 def test_candidates_are_drawn_once_and_kept(split: str, tmp_path: Path) -> None:
     words = ("--split", split, "--candidates", 20, "--out", tmp_path / "run")

@@ -24,7 +24,7 @@ Pair = tuple[str, int, int]
 
 SPLITS: dict[str, Callable[[MultiDomain, int], Split]] = {
     "random": lambda data, seed: leave_one_out(data, seed=seed),
-    "last": lambda data, seed: leave_last_out(data, seed=seed, min_events=2),
+    "last, keep": lambda data, seed: leave_last_out(data, future="keep", seed=seed, min_events=2),
     "latest": lambda data, seed: leave_latest_out(data, seed=seed),
     "temporal": lambda data, seed: temporal(data, valid=0.2, test=0.2),
     "cold 0": lambda data, seed: cold_users(data, share=0.3, seed=seed),
@@ -120,6 +120,28 @@ def test_nothing_of_a_user_is_later_than_their_latest(data: MultiDomain, seed: i
         for name, user, item in target_pairs(holdout):
             mine = [time for (other, who, what), time in times.items() if who == user]
             assert times[name, user, item] == sorted(mine)[-least]
+
+
+@given(data=worlds(), seed=st.integers(0, 99), fewest=st.integers(1, 4))
+def test_nothing_known_of_a_user_is_later_than_any_of_their_targets(
+    data: MultiDomain, seed: int, fewest: int
+) -> None:
+    try:
+        split = leave_last_out(data, seed=seed, min_events=fewest)
+    except DataError:
+        assume(False)
+    times = times_of(data)
+    for holdout in (split.valid, split.test):
+        known, targets = known_pairs(holdout.history), target_pairs(holdout)
+        assert not known & set(targets)
+        for name, user, item in targets:
+            mine = [times[pair] for pair in known if pair[1] == user]
+            assert max(mine, default=-1) <= times[name, user, item]
+    assert known_pairs(split.train) | set(target_pairs(split.valid)) <= known_pairs(split.test.history)
+    test = split.test
+    assert test.left_out is not None
+    left = data.n_events - test.history.n_events - len(target_pairs(test))
+    assert test.left_out.events == left
 
 
 def times_of(data: MultiDomain) -> dict[Pair, int]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
+from landbridge.core.types import Bool, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 
@@ -35,18 +36,28 @@ class Targets:
     """Held-out (user, item) pairs of one domain, T rows sorted by user.
 
     ``user_idx``, ``item_idx``: int32 (T,). ``candidates_TC``: int32 (T, C) negatives each target is
-    ranked against, drawn once and kept with the split, or None for the whole catalogue.
+    ranked against, drawn once and kept with the split, or None for the whole catalogue. ``time``:
+    seconds since 1970 (T,), or None where they are not known.
     """
 
     user_idx: npt.NDArray[np.int32]
     item_idx: npt.NDArray[np.int32]
     candidates_TC: npt.NDArray[np.int32] | None = None
+    time: Seconds | None = None
 
     def __post_init__(self) -> None:
         if self.user_idx.shape != self.item_idx.shape:
             raise DataError("Held-out users and items must be of equal length.")
+        if self.time is not None and self.time.shape != self.user_idx.shape:
+            raise DataError("There must be one time per held-out pair.")
         if self.candidates_TC is not None and len(self.candidates_TC) != len(self.user_idx):
             raise DataError("There must be one row of candidates per held-out pair.")
+
+    @classmethod
+    def of(cls, events: Interactions, held_N: Bool) -> Targets:
+        """The events where ``held_N`` is true."""
+        held = events.take(held_N)
+        return cls(held.user_idx, held.item_idx, time=held.time)
 
     def __len__(self) -> int:
         return len(self.user_idx)
@@ -54,7 +65,26 @@ class Targets:
     def take(self, chosen_P: npt.NDArray[np.int64]) -> Targets:
         """The pairs with these numbers, in their order."""
         candidates = None if self.candidates_TC is None else self.candidates_TC[chosen_P]
-        return Targets(self.user_idx[chosen_P], self.item_idx[chosen_P], candidates)
+        time = None if self.time is None else self.time[chosen_P]
+        return Targets(self.user_idx[chosen_P], self.item_idx[chosen_P], candidates, time)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a split without knowledge of the future leaves out.
+
+    ``events``: later than a held-out event of the same user. ``targets``: last events of a user and domain
+    that are no targets, because they are before the cut or what they could be predicted from is after it.
+    """
+
+    events: int
+    targets: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.events:,} events later than a held-out one of the same user are left out; "
+            f"{self.targets:,} last events of a user and domain are no test rows for that."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +93,13 @@ class Holdout:
 
     A method evaluated on a holdout is fitted on ``history``, and the items of a user's history are never
     ranked. ``across``: a target is ranked against the unseen items of all domains in one list, instead of
-    those of its own domain.
+    those of its own domain. ``left_out``: what is in neither, where the split leaves events out.
     """
 
     history: MultiDomain
     targets: Mapping[str, Targets]
     across: bool = False
+    left_out: LeftOut | None = None
 
     def __post_init__(self) -> None:
         if self.across and any(targets.candidates_TC is not None for targets in self.targets.values()):
@@ -103,7 +134,7 @@ class Holdout:
         return digest.hexdigest()
 
     def with_targets(self) -> MultiDomain:
-        """History and targets as events together; targets have no times, so the events have none either."""
+        """History and targets as events together, with times where both have them."""
         return self.history.with_events(
             {name: _joined(events, self.targets.get(name)) for name, events in self.history.domains.items()}
         )
@@ -112,7 +143,7 @@ class Holdout:
         """At most ``most`` held-out pairs of every domain, drawn at random; the history is whole."""
         rng = generator(seed, "sample of held-out pairs")
         targets = {name: each.take(_drawn(rng, len(each), most)) for name, each in self.targets.items()}
-        return Holdout(self.history, targets, self.across)
+        return replace(self, targets=targets)
 
     def to_validate(self, seed: int) -> Holdout:
         """As many of the held-out pairs as a choice of settings or epochs needs, drawn at random.
@@ -126,7 +157,7 @@ class Holdout:
         """Only the named domains, with all users kept."""
         history = self.history.select(names)
         targets = {name: self.targets[name] for name in history.domain_names if name in self.targets}
-        return Holdout(history, targets, self.across)
+        return replace(self, history=history, targets=targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,12 +188,14 @@ def _joined(events: Interactions, targets: Targets | None) -> Interactions:
     if events.weight is not None:  # a held-out event counts like the mean one
         mean = float(events.weight.mean()) if len(events) else 1.0
         weight = np.append(events.weight, np.full(len(targets), mean, np.float32))
+    times = None if events.time is None or targets.time is None else np.append(events.time, targets.time)
     return Interactions.from_events(
         np.append(events.user_idx, targets.user_idx),
         np.append(events.item_idx, targets.item_idx),
         events.n_users,
         events.n_items,
         weight,
+        times,
     )
 
 

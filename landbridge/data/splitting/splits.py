@@ -1,7 +1,8 @@
 """Train/validation/test splits: leave one out, leave the latest out, a cut in time, cold-start users.
 
 Every split only divides the events: history, validation and test rows are disjoint and together are the
-data. Vocabularies stay those of the full data. N events of one domain, U users.
+data, but for the events that ``leave_last_out`` leaves out. Vocabularies stay those of the full data. N
+events, of one domain or of all, U users, D domains.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from landbridge.core.rng import generator
 from landbridge.core.types import Float64, Int32, Int64, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.splitting.future_cut import times_of, without_the_future
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
 
 Mask = npt.NDArray[np.bool_]
 
 ORDERS = ("random", "last")
+FUTURES = ("cut", "keep")
 
 
 def leave_one_out(data: MultiDomain, *, order: str = "random", seed: int = 0, min_events: int = 1) -> Split:
@@ -34,7 +37,7 @@ def leave_one_out(data: MultiDomain, *, order: str = "random", seed: int = 0, mi
     _check_min_events(min_events)
     valid, test = {}, {}
     for name, events in data.domains.items():
-        time_N = _times(name, events) if order == "last" else None
+        time_N = times_of(name, events) if order == "last" else None
         from_end_N = _place_from_end(events, time_N, generator(seed, "split", name))
         count_N = events.user_counts[events.user_idx]
         test[name] = (from_end_N == 0) & (count_N >= min_events)
@@ -42,9 +45,21 @@ def leave_one_out(data: MultiDomain, *, order: str = "random", seed: int = 0, mi
     return _divide(data, valid, test)
 
 
-def leave_last_out(data: MultiDomain, *, seed: int = 0, min_events: int = 1) -> Split:
-    """:func:`leave_one_out` by time: each user's latest event of each domain is the test row."""
-    return leave_one_out(data, order="last", seed=seed, min_events=min_events)
+def leave_last_out(data: MultiDomain, *, future: str = "cut", seed: int = 0, min_events: int = 1) -> Split:
+    """Each user's latest event of each domain is a test row, and the latest one before that a validation row.
+
+    ``future``: with ``cut`` no known event of a user, in any domain, is later than one of their held-out
+    events. The cut is at the held-out event that leaves most of them predictable, the latest of such; what
+    is later and no target is left out (``Holdout.left_out``), what is earlier stays known. With ``keep``
+    nothing is left out (:func:`leave_one_out`), and a model of several domains knows the future.
+    """
+    if future not in FUTURES:
+        raise SettingsError(unknown("future", future, FUTURES))
+    if future == "keep":
+        return leave_one_out(data, order="last", seed=seed, min_events=min_events)
+    _check_min_events(min_events)
+    test = without_the_future(data, seed, min_events)
+    return _checked(Split(without_the_future(test.history, seed, min_events), test))
 
 
 def leave_latest_out(data: MultiDomain, *, seed: int = 0, min_events: int = 3) -> Split:
@@ -55,7 +70,7 @@ def leave_latest_out(data: MultiDomain, *, seed: int = 0, min_events: int = 3) -
     """
     _check_min_events(min_events)
     tables = data.domains
-    time_N = np.concatenate([_times(name, events) for name, events in tables.items()])
+    time_N = np.concatenate([times_of(name, events) for name, events in tables.items()])
     chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
     user_N = np.concatenate([events.user_idx for events in tables.values()])
     count_U = data.activity_UD.sum(axis=1)
@@ -83,7 +98,7 @@ def temporal(data: MultiDomain, *, valid: float = 0.1, test: float = 0.1) -> Spl
     """
     if not (valid > 0 and test > 0 and valid + test < 1):
         raise SettingsError(f"valid and test must be above 0 and together below 1, not {valid} and {test}.")
-    times = {name: _times(name, events) for name, events in data.domains.items()}
+    times = {name: times_of(name, events) for name, events in data.domains.items()}
     valid_from, test_from = _cuts(np.concatenate(list(times.values())), valid, test)
     return _divide(
         data,
@@ -132,35 +147,32 @@ def with_candidates(split: Split, n: int, *, seed: int = 0) -> Split:
 
 def _divide(data: MultiDomain, valid: Mapping[str, Mask], test: Mapping[str, Mask]) -> Split:
     """The split whose validation and test rows are marked."""
-    for part, masks in (("validation", valid), ("test", test)):
-        if not any(mask_N.any() for mask_N in masks.values()):
-            raise DataError(f"This split leaves no {part} rows: give more events or other settings.")
     tables = data.domains
     # the test history has the validation events: the final model is fitted on both
     test_history = {name: events.take(~test[name]) for name, events in tables.items()}
     valid_history = {name: events.take(~(test[name] | valid[name])) for name, events in tables.items()}
-    return Split(
-        Holdout(data.with_events(valid_history), _targets(data, valid)),
-        Holdout(data.with_events(test_history), _targets(data, test)),
+    return _checked(
+        Split(
+            Holdout(data.with_events(valid_history), _targets(data, valid)),
+            Holdout(data.with_events(test_history), _targets(data, test)),
+        )
     )
 
 
+def _checked(split: Split) -> Split:
+    for part, holdout in (("validation", split.valid), ("test", split.test)):
+        if not any(map(len, holdout.targets.values())):
+            raise DataError(f"This split leaves no {part} rows: give more events or other settings.")
+    return split
+
+
 def _targets(data: MultiDomain, masks: Mapping[str, Mask]) -> dict[str, Targets]:
-    return {
-        name: Targets(events.user_idx[masks[name]], events.item_idx[masks[name]])
-        for name, events in data.domains.items()
-    }
+    return {name: Targets.of(events, masks[name]) for name, events in data.domains.items()}
 
 
 def _check_min_events(min_events: int) -> None:
     if min_events < 1:
         raise SettingsError(f"min_events must be 1 or more, not {min_events}.")
-
-
-def _times(name: str, events: Interactions) -> Seconds:
-    if events.time is None:
-        raise DataError(f"Domain {name!r} has no time stamps: read a time column or use order='random'.")
-    return events.time
 
 
 def _place_from_end(events: Interactions, time_N: Seconds | None, rng: np.random.Generator) -> Int64:

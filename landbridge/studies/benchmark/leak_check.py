@@ -152,7 +152,7 @@ def _distinct(user_N: Int64, n_items: int, rng: np.random.Generator) -> Int64:
 
 def _moved(holdout: Holdout, moves: Mapping[str, _Move]) -> Holdout:
     targets = {
-        name: Targets(part.user_idx, moves[name].of(part).astype(np.int32))
+        name: Targets(part.user_idx, moves[name].of(part).astype(np.int32), time=part.time)
         for name, part in holdout.targets.items()
     }
     return Holdout(_moved_events(holdout.history, moves), targets)

@@ -14,6 +14,7 @@ from landbridge.core.files import atomic_write, read_json
 from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import protocol_name, uses_sampled_candidates
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
+from landbridge.evaluation.segments import adds_to_domains
 from landbridge.evaluation.significance import compare, holm, power_note
 from landbridge.studies.benchmark.jobs import EvaluationJob, LeakCheckJob
 from landbridge.studies.benchmark.spec import Benchmark, BenchmarkData
@@ -109,7 +110,9 @@ class ResultTables:
 
         evaluation, names = _evaluation(seeds, protocol), _names(seeds, protocol)
         tables = [
-            evaluation.summary(self.spec.metrics, by).with_columns(by=pl.lit(by)) for by in self.spec.by
+            evaluation.summary(self.spec.metrics, by).with_columns(by=pl.lit(by))
+            for by in self.spec.by
+            if adds_to_domains(evaluation.rows, by)
         ]
         return pl.concat(tables).with_columns(**names).select(RESULTS)
 
@@ -122,6 +125,7 @@ class ResultTables:
                 by=pl.lit(by), metric=pl.lit(metric), **names
             )
             for by in self.spec.by
+            if adds_to_domains(first.rows, by)
             for metric in self.spec.metrics
         ]
         table = pl.concat(tables)

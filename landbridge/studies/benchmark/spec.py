@@ -5,7 +5,7 @@ metrics = ["ndcg@10", "hr@10"]
 by = ["domain", "activity"]
 reference = "separate ALS"       # the label that gains are measured against; the first method by default
 [budget]    seconds = 3600, jobs = 2
-[[data]]    name = "ciao", dataset = "ciao", split = {kind = "last"}, candidates = [0, 999], across = true
+[[data]]    name = "ciao", dataset = "ciao", split = {kind = "latest"}, candidates = [0, 999], across = true
 [[methods]] label = "separate ALS", name = "ials", settings = {sharing = "separate"}
 """
 
@@ -38,6 +38,7 @@ class BenchmarkSplit(settings.SettingsTable):
     """How test rows are chosen, as in an experiment; a benchmark always has some."""
 
     kind: Literal["auto", "last", "latest", "random", "temporal", "cold"] = "auto"
+    future: Literal["cut", "keep"] | None = None
     seed: Seed = 0
 
 

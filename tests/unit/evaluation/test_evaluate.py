@@ -53,6 +53,7 @@ def test_the_rows_by_hand() -> None:
             "popularity": [0, 0, 0, 1],
             "head": [False, False, False, True],
             "is_duplicate": [False] * 4,
+            "later_in_other_domains": [False] * 4,
         }
     )
     assert rows.cast({"user": pl.Int64, "item": pl.Int64}).equals(expected)

@@ -6,7 +6,14 @@ import pytest
 
 from landbridge.core.errors import SettingsError
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.segments import LABELS, USUAL, head_items, user_table, with_segment
+from landbridge.evaluation.segments import (
+    LABELS,
+    USUAL,
+    adds_to_domains,
+    head_items,
+    user_table,
+    with_segment,
+)
 
 
 def rows(**columns: list[object]) -> pl.DataFrame:
@@ -42,6 +49,17 @@ def test_shares_of_a_user_s_events_at_their_edges() -> None:
 
 def test_shares_are_computed_only_on_request() -> None:
     assert set(LABELS) - set(USUAL) == {"event_share"}
+
+
+def test_later_events_tell_something_only_where_some_are_known() -> None:
+    known = rows(later_in_other_domains=[True, False])
+    assert with_segment(known, "later_in_other_domains")["segment"].to_list() == [
+        "later events elsewhere are known",
+        "no later events known",
+    ]
+    assert adds_to_domains(known, "later_in_other_domains")
+    assert not adds_to_domains(rows(later_in_other_domains=[False]), "later_in_other_domains")
+    assert adds_to_domains(rows(activity=[1]), "activity")
 
 
 def test_popularity_prefers_head_to_tail() -> None:

@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 from landbridge.core.errors import StoreError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.splitting.holdout import Holdout, Targets
+from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Queries
+from landbridge.models.mixture import Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.store import attach, attached, load, load_holdout, save, save_holdout
-from landbridge.store.serialization import holdout_arrays, holdout_from
+from landbridge.store.serialization import holdout_arrays, holdout_from, settings_from, settings_toml
 from landbridge.training.options import FitOptions
 
 
@@ -102,6 +103,33 @@ def test_a_holdout_comes_back(tmp_path: Path, fitted: Fitted, candidates: int | 
         np.testing.assert_array_equal(getattr(back.targets["films/tv"], name), getattr(targets, name))
     with pytest.raises(StoreError, match="other data"):
         load_holdout(tmp_path, world(seed=5))
+
+
+def test_times_and_what_was_left_out_come_back(tmp_path: Path, fitted: Fitted) -> None:
+    pair = np.array([1], np.int32)
+    targets = Targets(pair, pair, time=np.array([1_700_000_000]))
+    save(fitted, tmp_path)
+    save_holdout(tmp_path, Holdout(fitted.history, {"books": targets}, left_out=LeftOut(7, 2)))
+    back = load_holdout(tmp_path, fitted.history)
+    assert back.left_out == LeftOut(7, 2)
+    assert back.targets["books"].time is not None
+    assert back.targets["books"].time.tolist() == [1_700_000_000]
+
+
+def test_settings_without_a_value_come_back_from_within_a_mixture() -> None:
+    """SASRec has a temperature of None, which TOML cannot say, and so has a mixture with SASRec."""
+    weights = {"0": {"next": 1.0}}
+    own = {"loss.temperature": None, "epochs": 3}
+    mixture = Mixture({"next": {"method": "sasrec", "settings": own}}, {"books": weights})
+    name, settings = settings_from(settings_toml(mixture))
+    assert name == "mixture"
+    assert Mixture.from_settings(settings) == mixture
+    assert settings["members"]["next"]["settings"] == own
+
+
+def test_settings_of_version_0_1_without_a_value() -> None:
+    toml = b'method = "sasrec"\nnone = ["loss.temperature"]\n[settings]\nepochs = 3\n'
+    assert settings_from(toml) == ("sasrec", {"epochs": 3, "loss.temperature": None})
 
 
 @pytest.mark.parametrize("across", [False, True])

@@ -37,7 +37,7 @@ SMALL = world({"a": [(0, 5, 30), (0, 1, 10), (0, 3, 20), (1, 2, 7), (1, 4, 6), (
 
 
 def test_last_takes_the_latest_and_the_one_before() -> None:
-    split = leave_last_out(SMALL)
+    split = leave_last_out(SMALL, future="keep")
     assert pairs(split, "test", "a") == [(0, 5), (1, 2), (2, 9)]
     assert pairs(split, "valid", "a") == [(0, 3), (1, 4)]
     assert pairs(split, "test", "b") == [(0, 0)]
@@ -46,7 +46,7 @@ def test_last_takes_the_latest_and_the_one_before() -> None:
 
 
 def test_min_events_spares_users_with_fewer() -> None:
-    split = leave_last_out(SMALL, min_events=2)
+    split = leave_last_out(SMALL, future="keep", min_events=2)
     assert pairs(split, "test", "a") == [(0, 5), (1, 2)]
     assert pairs(split, "valid", "a") == [(0, 3)]
     assert pairs(split, "test", "b") == []

@@ -1,0 +1,116 @@
+"""The last event of each user and domain, held out so that nothing known of the user is later.
+
+With one cut c_u per user, a last event is a target where
+
+    λ_ud ≤ c_u ≤ τ_ud                                                                                  (1)
+
+with τ_ud its time and λ_ud the time from which it can be predicted: enough earlier events of its domain are
+known then, or, for the only event of a domain, any event of another one. What is at or before c_u and no
+target is known, what is after it is left out. The cut is at the τ that leaves most targets, if several do at
+the latest:
+
+    c_u = max argmax_{c ∈ {τ_ud}} |{d : λ_ud ≤ c ≤ τ_ud}|                                               (2)
+
+N events of all domains, R runs of one user and domain in the order of user, domain and time, U users.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from landbridge.core.errors import DataError
+from landbridge.core.rng import generator
+from landbridge.core.types import Bool, Float64, Int64, Seconds
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
+from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
+
+STARTS, AT_LAST, ENDS = 0, 1, 2  # at equal times in this order: both ends of (1) are included
+
+
+def without_the_future(data: MultiDomain, seed: int, min_events: int) -> Holdout:
+    """Targets and what is known before them; equal times are ordered at random, by the seed.
+
+    A user with ``min_events`` events in a domain may give a target there, and keeps one less, at least one,
+    of the domain's; DataError for a domain without times.
+    """
+    tables = data.domains
+    user_N = np.concatenate([events.user_idx for events in tables.values()]).astype(np.int64)
+    domain_N = np.repeat(np.arange(len(tables)), [len(events) for events in tables.values()])
+    time_N = np.concatenate([times_of(name, events) for name, events in tables.items()]).astype(np.float64)
+    chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
+    # lexsort sorts by the last key first
+    order_N = np.lexsort((chance_N, time_N, domain_N, user_N))
+    known_N, target_N = np.empty(len(order_N), bool), np.empty(len(order_N), bool)
+    known_N[order_N], target_N[order_N], n_last = _divided(
+        user_N[order_N], domain_N[order_N], time_N[order_N], data.n_users, min_events
+    )
+    ends = np.cumsum([len(events) for events in tables.values()])[:-1]
+    known = dict(zip(tables, np.split(known_N, ends), strict=True))
+    held = dict(zip(tables, np.split(target_N, ends), strict=True))
+    return Holdout(
+        data.with_events({name: events.take(known[name]) for name, events in tables.items()}),
+        {name: Targets.of(events, held[name]) for name, events in tables.items()},
+        left_out=LeftOut(int((~known_N & ~target_N).sum()), n_last - int(target_N.sum())),
+    )
+
+
+def times_of(name: str, events: Interactions) -> Seconds:
+    """The times of a domain's events, (N,); DataError where there are none."""
+    if events.time is None:
+        raise DataError(f"Domain {name!r} has no time stamps: read a time column or use order='random'.")
+    return events.time
+
+
+def _divided(
+    user_N: Int64, domain_N: Int64, time_N: Float64, n_users: int, min_events: int
+) -> tuple[Bool, Bool, int]:
+    """Of events in order: which are known, which are targets, and how many last events there are."""
+    starts = np.append(True, (np.diff(user_N) != 0) | (np.diff(domain_N) != 0))[: len(user_N)]
+    first_R = np.flatnonzero(starts)
+    size_R = np.diff(np.append(first_R, len(user_N)))
+    first_R, size_R = first_R[size_R >= min_events], size_R[size_R >= min_events]
+    last_R = first_R + size_R - 1
+    user_R, until_R = user_N[last_R], time_N[last_R]
+    enough_R = np.minimum(first_R + max(min_events - 2, 0), last_R)
+    from_R = np.where(size_R > 1, time_N[enough_R], _known_elsewhere(user_N, time_N, last_R, n_users))
+    cut_U = _cuts(user_R, from_R, until_R, n_users)  # (2)
+    target_N = np.zeros(len(user_N), bool)
+    target_N[last_R] = (from_R <= cut_U[user_R]) & (cut_U[user_R] <= until_R)  # (1)
+    return (time_N <= cut_U[user_N]) & ~target_N, target_N, len(last_R)
+
+
+def _known_elsewhere(user_N: Int64, time_N: Float64, last_R: Int64, n_users: int) -> Float64:
+    """From when any event of the user is known, (R,); the only event of a user is predicted from nothing."""
+    is_last_N = np.zeros(len(user_N), bool)
+    is_last_N[last_R] = True
+    earliest_U = _least(user_N[~is_last_N], time_N[~is_last_N], n_users)
+    # the earliest last event is known as soon as the cut is after it
+    after_U = np.nextafter(_least(user_N[last_R], time_N[last_R], n_users), np.inf)
+    user_R = user_N[last_R]
+    only_R = np.bincount(user_N, minlength=n_users)[user_R] == 1
+    return np.where(only_R, time_N[last_R], np.minimum(earliest_U, after_U)[user_R])
+
+
+def _least(user_N: Int64, time_N: Float64, n_users: int) -> Float64:
+    least_U = np.full(n_users, np.inf)
+    np.minimum.at(least_U, user_N, time_N)
+    return least_U
+
+
+def _cuts(user_R: Int64, from_R: Float64, until_R: Float64, n_users: int) -> Float64:
+    """(2) by one sweep over the ends of all intervals; infinite for users without any target, (U,)."""
+    some_R = from_R <= until_R
+    user_P = np.concatenate([user_R[some_R]] * 3)
+    time_P = np.concatenate([from_R[some_R], until_R[some_R], until_R[some_R]])
+    kind_P = np.repeat([STARTS, AT_LAST, ENDS], int(some_R.sum()))
+    order_P = np.lexsort((kind_P, time_P, user_P))
+    user_P, time_P, kind_P = user_P[order_P], time_P[order_P], kind_P[order_P]
+    covering_P = np.cumsum((kind_P == STARTS).astype(np.int64) - (kind_P == ENDS))
+    at_last_P = kind_P == AT_LAST
+    user_A, time_A, covering_A = user_P[at_last_P], time_P[at_last_P], covering_P[at_last_P]
+    order_A = np.lexsort((time_A, covering_A, user_A))
+    cut_U = np.full(n_users, np.inf)
+    # of several values for one user the last one stays: the latest of the best
+    cut_U[user_A[order_A]] = time_A[order_A]
+    return cut_U
