@@ -77,8 +77,8 @@ def _page(methods: Mapping[str, Method]) -> None:
     )
     text = (
         f"Food–Kitchen, the latest event of every user. Test, mean (standard deviation) of {len(records)} "
-        f"seeds: HR@10 and NDCG@10 among {NEGATIVES} drawn items of the same domain, and NDCG@10 among all items of "
-        "it (`all`). The drawn items are not those of the published figures, which were drawn alike and not "
+        f"seeds: HR@10 and NDCG@10 among {NEGATIVES} drawn items of the same domain, and NDCG@10 among all "
+        "items of it (`all`). The drawn items are not those of the published figures, which were drawn alike and not "
         "released. Settings of all but the variants of SASRec are those of [default](default.md), tuned by "
         "NDCG@10 among all items in the default budget; `auto` is its blend."
     )
