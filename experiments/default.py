@@ -158,8 +158,7 @@ def _page() -> None:
         "p by a bootstrap over users, with all their domains, and seeds; Holm over each table. In general "
         "the split is leak-free: one event per user, the latest, is held out, so nothing later is known "
         "of that user. `last per domain` holds out the last event of every user and domain, so that a joint "
-        "model knows later events elsewhere. Studies in which SASRec has batches of 128 are older: every "
-        "candidate had an equal share of the seconds, and SASRec's 10 to 14 epochs were too few.",
+        "model knows later events elsewhere.",
         markdown(_overview(done)),
         *(_section(name) for name in done),
     ]
