@@ -1,14 +1,19 @@
 """What comes next in Food–Kitchen, in ABXI's protocol, on test, beside the published figures.
 
 The variants of SASRec and their epochs were chosen by :mod:`experiments.sequence_parts` on validation, the
-settings of the other models and the blend by :mod:`experiments.default` on the same split. Here they are
-fitted on all that is known at test time with five seeds and tested once, among 999 drawn items of the same
-domain and among all. A killed run continues.
+settings of the other models and the blend by :mod:`experiments.default` on the same split. A second blend has
+the variant in place of SASRec; its weights are chosen among the drawn items. Here all are fitted on all that
+is known at test time with five seeds and tested once, among 999 drawn items of the same domain and among all.
+
+    python -m experiments.next_item          all seeds
+    python -m experiments.next_item 17 18    these; a killed run continues
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,47 +25,63 @@ from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import Split
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel, Mixture
+from landbridge.models.sequential.sasrec import SASRec
+from landbridge.selection.auto import simple_members
+from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
 
 STUDY = "food-kitchen"  # of experiments.default, whose split this is
 SEEDS = (15, 16, 17, 18, 19)
-VARIANTS = ("adopted for drawn items",)
+ADOPTED = "adopted for drawn items"  # of experiments.sequence_parts
+VARIANT, BLEND = f"sasrec, {ADOPTED}", "auto with that sasrec"
 PUBLISHED = {"Food": (0.324, 0.197), "Kitchen": (0.244, 0.143)}  # ABXI, Bian et al., WWW 2025, five seeds
 FOLDER = CELLS / "next-item"
 
 
-def main() -> None:
-    """Every model with every seed; the page holds the seeds that are finished."""
+def main(seeds: list[int]) -> None:
+    """Every model with the given seeds; the page holds the seeds that are finished."""
     split = protocol()
-    methods, mixture = _methods(split)
-    for seed in SEEDS:
+    members, mixture = chosen(STUDY, split)
+    methods = members | {VARIANT: _variant(split)}
+    blends = {AUTO: mixture, BLEND: _blend(methods, split)}
+    for seed in seeds or SEEDS:
         path = FOLDER / f"{seed}.json"
         if not path.exists():
-            write_json(path, _tested(methods, mixture, split, seed))
+            write_json(path, _tested(methods, blends, split, seed))
         _page(methods)
         print(seed, flush=True)
 
 
-def _methods(split: Split) -> tuple[dict[str, Method], Mixture]:
-    """The default's candidates with their settings, the variants of SASRec, and the default's blend."""
-    members, mixture = chosen(STUDY, split)
-    variants = {f"sasrec, {label}": _variant(label, split) for label in VARIANTS}
-    return members | variants, mixture
-
-
-def _variant(label: str, split: Split) -> Method:
+def _variant(split: Split) -> Method:
     """With the number of epochs that validation among the drawn items chose."""
-    method = BASE.with_settings(PARTS[label])
+    method = BASE.with_settings(PARTS[ADOPTED])
     return method.with_settings({"epochs": measured(method, split)["sampled"][0]})
 
 
-def _tested(methods: Mapping[str, Method], mixture: Mixture, split: Split, seed: int) -> dict[str, Any]:
+def _blend(methods: Mapping[str, Method], split: Split) -> Mixture:
+    """The blend with the variant in place of SASRec, decided on validation; kept once decided."""
+    path = FOLDER / "mixture.json"
+    if not path.exists():
+        members = {label: method for label, method in methods.items() if label != SASRec.name}
+        options = FitOptions(SEEDS[0])
+        fitted = {label: method.fit(split.train, options) for label, method in members.items()}
+        decisions = decide(fitted, split.valid, options, METRICS[-1], simple_members(members))
+        write_json(path, asdict(mixture_of(members, decisions)))
+    return Mixture.from_settings(read_json(path))
+
+
+def _tested(
+    methods: Mapping[str, Method], blends: Mapping[str, Mixture], split: Split, seed: int
+) -> dict[str, Any]:
     history = split.test.history
     fitted: dict[str, Fitted] = {
         label: method.fit(history, FitOptions(seed)) for label, method in methods.items()
     }
-    blend = BlendModel(history, mixture, (), {label: fitted[label] for label in mixture.members})
-    return {label: means(model, split.test) for label, model in (*fitted.items(), (AUTO, blend))}
+    models = fitted | {
+        label: BlendModel(history, mixture, (), {name: fitted[name] for name in mixture.members})
+        for label, mixture in blends.items()
+    }
+    return {label: means(model, split.test) for label, model in models.items()}
 
 
 def _page(methods: Mapping[str, Method]) -> None:
@@ -81,7 +102,8 @@ def _page(methods: Mapping[str, Method]) -> None:
         "NDCG@10 among all items of it (`all`). The drawn items are not those of the published figures,"
         " which were drawn alike and not released. Settings of all but the variants of SASRec are those"
         " of [default](default.md), tuned by NDCG@10 among all items in the default budget; `auto` is "
-        "its blend."
+        f"its blend. `{BLEND}` blends the same models with the variant in place of SASRec, by weights chosen "
+        "on validation among the drawn items; it was added when one seed of the others had been tested."
     )
     settings = "; ".join(f"{label} {settings_text(method)}" for label, method in methods.items())
     page("next", "What comes next", [text, markdown(rows), f"Settings: {settings}."], "next_item")
@@ -103,4 +125,4 @@ def _row(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    main([int(seed) for seed in sys.argv[1:]])

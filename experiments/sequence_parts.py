@@ -51,7 +51,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "adapter per domain and a shared one": {"cross_domain.rank": 16, "cross_domain.shared_rank": 16},
     "own history beside": {"cross_domain.own_history": True},
     "attention penalty": {"cross_domain.cross_penalty": 1.0},
-    # found beforehand by hand on the same validation data, in which each of its changes was tried alone
+    # chosen by hand on the same validation data, where each of its changes was tried alone
     "adopted for drawn items": {
         "loss.within_domain": True,
         "loss.sampled_negatives": 256,

@@ -3,7 +3,9 @@
 Source: UCLR (Yang et al., WWW 2024); which embedding is scored is not published, see docs/methods/uclr.md.
 With Enc and Dec the domain's layers and W_u the user's pretrained embedding,
 
-    Ê_u = Dec(Enc(W_u)),   r_ui = x_u · I_i,   x_u = Ê_u ("rebuilt") or (Ê_u + W_u)/2 ("mean")          (1)
+    Ê_u = Dec(Enc(W_u)),   r_ui = x_u · I_i,   x_u = c Ê_u + (1 - c) W_u                               (1)
+
+with c = 1 ("rebuilt"), 1/2 ("mean") or 0 ("pretrained": W_u · I_i, as the paper writes the score).
 
 Fold-in: the pretrained model, ``base``, folds in a new user's embedding, which then passes through Eq. (1).
 Cold start: a user without events has the embedding Dec(Enc(0)). Scoring needs no torch.
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import ClassVar, cast
 
 import numpy as np
@@ -26,6 +29,7 @@ from landbridge.models.base import StoredState
 from landbridge.models.common.dot_product import DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder
 
+REBUILT_SHARE: Mapping[str, float] = MappingProxyType({"rebuilt": 1.0, "mean": 0.5, "pretrained": 0.0})  # c
 BLOCK_ROWS = 8192  # bounds the memory of the hidden layers when all users are encoded
 Layers = Mapping[str, Float32]
 
@@ -104,14 +108,12 @@ def encode_users(layers: Layers, scored: str, rows_BF: Float32) -> Float32:
     """x of Eq. (1) for embeddings W, (B, F); W itself where there are no layers."""
     if not layers:
         return rows_BF
-    encoder = AutoEncoder.with_weights(layers)
+    encoder, share = AutoEncoder.with_weights(layers), np.float32(REBUILT_SHARE[scored])
     out_BF = np.empty_like(rows_BF)
     for start in range(0, len(rows_BF), BLOCK_ROWS):
         block_BF = rows_BF[start : start + BLOCK_ROWS]
         rebuilt_BF = encoder.decode(layers, encoder.encode(layers, block_BF))  # Eq. (1)
-        out_BF[start : start + BLOCK_ROWS] = (
-            rebuilt_BF if scored == "rebuilt" else (rebuilt_BF + block_BF) / 2
-        )
+        out_BF[start : start + BLOCK_ROWS] = share * rebuilt_BF + (1 - share) * block_BF
     return out_BF
 
 

@@ -52,7 +52,7 @@ from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.uclr.autoencoder import AutoEncoder, keep_mask
 from landbridge.models.uclr.contrastive import DualStream, fixed_temperature, user_temperatures
-from landbridge.models.uclr.fitted import AutoencoderModel, encode_users, over_domains
+from landbridge.models.uclr.fitted import REBUILT_SHARE, AutoencoderModel, encode_users, over_domains
 from landbridge.models.uclr.lora import LoraAdapter, adapt
 from landbridge.models.uclr.phase_log import best_epochs, phase_records
 from landbridge.models.uclr.temperature import TemperatureRule, Temperatures, by_activity
@@ -136,8 +136,8 @@ class UCLR(Method):
     negatives: Literal["domain", "all", "popularity"] = setting(
         "domain", "Where negatives of (3) are drawn: the event's domain, all domains, or by popularity."
     )
-    score_from: Literal["rebuilt", "mean"] = setting(
-        "rebuilt", "The rebuilt embedding, or its mean with the pretrained one."
+    score_from: Literal["rebuilt", "mean", "pretrained"] = setting(
+        "rebuilt", "The rebuilt embedding, its mean with the pretrained one, or that one, adapted by domain."
     )
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(0.0, POPULARITY_WEIGHT, low=0)
@@ -396,7 +396,8 @@ class UCLR(Method):
         )
         rows_BF = weights.users.rows(users_B)
         rebuilt_BF, terms = streams.terms(weights.effective_layers(), rows_BF, users_B, kept_B)
-        scored_BF = rebuilt_BF if self.score_from == "rebuilt" else (rebuilt_BF + rows_BF) / 2
+        share = REBUILT_SHARE[self.score_from]
+        scored_BF = share * rebuilt_BF + (1 - share) * rows_BF
         scored_NF = scored_BF[place_N]
         better_N, worse_N = (
             (scored_NF * weights.items.rows(idx_N)).sum(dim=1) for idx_N in (positive_N, negative_N)
@@ -412,3 +413,11 @@ class UCLR(Method):
         digest = hashlib.sha256(rows_UF.tobytes()).hexdigest()
         data = model.history.fingerprint
         return {"settings": asdict(self), "data": data, "seed": options.seed, "rows": digest}
+
+
+PUBLISHED = UCLR(
+    contrast=Contrast(
+        alpha=1e-3, temperature=TemperatureRule(objective="uco", lr=1e-3, grad_scale="literal")
+    ),
+)
+"""What the paper says, with our defaults where it is silent: α, Algorithm 2 with its 1/|U|, Adam's 1e-3."""

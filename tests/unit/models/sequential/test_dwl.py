@@ -13,7 +13,7 @@ from landbridge.core.errors import SettingsError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
-from landbridge.models.sequential.dwl import DWL, PAPER
+from landbridge.models.sequential.dwl import DWL, PUBLISHED
 from landbridge.models.sequential.item_weights import SparsityWeights
 from landbridge.models.sequential.transformer import initial
 from landbridge.training.options import FitOptions
@@ -221,9 +221,41 @@ def test_an_item_of_several_domains_counts_as_its_sparsest_one_says() -> None:
     assert found["mean"][20] > found["mean"][3] > found["mean"][4]
 
 
-def test_the_published_sizes() -> None:
-    assert PAPER.encoder.factors == 256
-    assert PAPER.schedule.initial_weights == "ones"
+def test_the_published_settings() -> None:
+    """arXiv 2510.04375: sections on the weights, their updates and the experiments."""
+    published = PUBLISHED.flat()
+    assert {key: published[key] for key in published if key.startswith("schedule")} == {
+        "schedule.sparsity.alpha": 1.0,  # not published
+        "schedule.sparsity.beta": 0.6,  # not published
+        "schedule.sparsity.gamma": 0.2,  # not published
+        "schedule.sparsity.count_unit": "events",
+        "schedule.sparsity.entropy": "items",
+        "schedule.sparsity.standardise": False,
+        "schedule.weight_map.kind": "literal",
+        "schedule.weight_map.min_weight": 0.2,
+        "schedule.weight_map.max_weight": 5.0,
+        "schedule.weight_map.kappa": 0.5,  # of another map
+        "schedule.weight_map.temperature": 1.0,  # of another map
+        "schedule.renorm": False,
+        "schedule.momentum": 0.9,
+        "schedule.update_every": 2,
+        "schedule.bias_correction": False,
+        "schedule.initial_weights": "ones",
+        "schedule.signal": "static",
+        "schedule.window_days": None,
+    }
+    sizes = PUBLISHED.encoder
+    assert (sizes.factors, sizes.blocks, sizes.heads, sizes.hidden, sizes.max_length) == (
+        256,
+        4,
+        8,
+        1024,
+        100,
+    )
+    assert (PUBLISHED.epochs, PUBLISHED.batch_size, PUBLISHED.weight_decay) == (10, 256, 0.01)
+    loss = PUBLISHED.loss
+    assert (loss.kind, loss.log_q, loss.sampled_negatives) == ("sampled", "standard", 0)
+    assert PUBLISHED.literal
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from landbridge.data.synthetic import planted_transfer
 from landbridge.models.base import Queries
 from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.uclr.fitted import AutoencoderModel, encode_users, over_domains
-from landbridge.models.uclr.method import UCLR
+from landbridge.models.uclr.method import PUBLISHED, UCLR
 from landbridge.training.options import FitOptions
 
 torch = pytest.importorskip("torch")
@@ -207,6 +207,14 @@ class TestServing:
         scores_BI = fitted.score("b", Queries(np.array([-1], np.int32), only_a))
         assert not np.array_equal(scores_BI, fitted.score("b", Queries.of_users([-1])))
 
+    def test_the_literal_score_is_that_of_the_pretrained_embedding(self) -> None:
+        data = uneven()
+        base = pretrained(data)
+        fitted = small({"stage": "ae", "score_from": "pretrained"}).fit_on(base, ONE)
+        np.testing.assert_array_equal(fitted.user_UF["a"], over_domains(base))
+        full = small({"score_from": "pretrained"}).fit_on(base, ONE)
+        assert not np.array_equal(full.user_UF["a"], over_domains(base))  # adapted by domain
+
     def test_the_mean_with_the_row_itself(self) -> None:
         data = uneven()
         base = pretrained(data)
@@ -215,6 +223,17 @@ class TestServing:
         )
         wanted_UF = (rebuilt.user_UF["a"] + over_domains(base)) / 2
         np.testing.assert_allclose(mean.user_UF["a"], wanted_UF, atol=1e-6)
+
+
+def test_the_published_settings() -> None:
+    """Yang et al., WWW 2024: Section 4.1 and Algorithm 2."""
+    contrast, adaptation = PUBLISHED.contrast, PUBLISHED.adaptation
+    assert (PUBLISHED.factors, PUBLISHED.batch_size, PUBLISHED.lr) == (128, 2048, 1e-3)
+    assert PUBLISHED.pretrain.settings == {"reg": 1e-5}
+    assert (contrast.alpha, contrast.temperature.objective) == (1e-3, "uco")
+    assert (contrast.temperature.lr, contrast.temperature.grad_scale) == (1e-3, "literal")
+    assert (contrast.temperature.low, contrast.temperature.high) == (1e-5, 1.0)
+    assert (PUBLISHED.stage, adaptation.lora_targets) == ("full", "all")
 
 
 class Kill:
