@@ -63,13 +63,19 @@ class BenchmarkData(settings.DataSettings):
 
 
 class BenchmarkMethod(settings.ModelSettings):
-    """A method under a label."""
+    """A method under a label.
+
+    ``ablates``: the label of a method of which this one changes a single setting; ``changes``: the settings
+    where more than one are changed on purpose. Unset they are None, so that they are not written.
+    """
 
     label: str = Field(min_length=1)
+    ablates: str | None = None
+    changes: tuple[str, ...] | None = None
 
     def model(self) -> settings.ModelSettings:
         """The method as an experiment has it."""
-        return settings.ModelSettings(**self.model_dump(exclude={"label"}))
+        return settings.ModelSettings(**self.model_dump(exclude={"label", "ablates", "changes"}))
 
 
 class Benchmark(settings.SettingsTable):
@@ -106,8 +112,13 @@ def benchmark_spec(tables: Values) -> Benchmark:
     for by in spec.by:
         if by not in LABELS:
             raise SettingsError(unknown("segment", by, LABELS))
+    entries = {entry.label: entry for entry in spec.methods}
     for entry in spec.methods:
         _check_method(entry)
+        if entry.ablates is not None and entry.ablates not in entries:
+            raise SettingsError(unknown(f"method that {entry.label!r} ablates", entry.ablates, entries))
+        if entry.ablates is not None:
+            _check_ablation(entry, entries[entry.ablates])
     return _with_reference(spec)
 
 
@@ -154,6 +165,24 @@ def _check_method(entry: BenchmarkMethod) -> None:
     if entry.name not in registry.METHODS:
         raise SettingsError(unknown("method", entry.name, [*registry.METHODS, settings.AUTO]))
     registry.method(entry.name).from_settings(entry.settings)
+
+
+def _check_ablation(entry: BenchmarkMethod, base: BenchmarkMethod) -> None:
+    """An ablation changes one thing, else its effect is that of no setting in particular."""
+    from landbridge.models import registry
+
+    pair = f"Method {entry.label!r} and {base.label!r}, which it ablates,"
+    if entry.name != base.name or entry.guard != base.guard or entry.name == settings.AUTO:
+        raise SettingsError(f"{pair} must be one method (and not auto), with or without a guard.")
+    if entry.trials or base.trials or entry.seconds or base.seconds:
+        raise SettingsError(f"{pair} must not be tuned apart: give both their settings, and no trials.")
+    own, others = (registry.method(each.name).from_settings(each.settings).flat() for each in (entry, base))
+    changed = sorted(key for key in {*own, *others} if own.get(key) != others.get(key))
+    if changed != sorted(entry.changes or changed[:1]) or not changed:
+        raise SettingsError(
+            f"{pair} differ in {', '.join(changed) or 'nothing'}: an ablation changes one setting; name "
+            "all in `changes` where more are meant."
+        )
 
 
 def _with_reference(spec: Benchmark) -> Benchmark:

@@ -106,3 +106,38 @@ def test_a_spec_of_names() -> None:
     assert [entry.label for entry in spec.methods] == ["popularity", "auto"]
     with pytest.raises(SettingsError, match="seeds must be 1 or more"):
         spec_of_names(["ials"], ["ciao"], 0)
+
+
+BASE = {"label": "base", "name": "ials", "settings": {"factors": 8}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (
+            {"settings": {"factors": 8, "reg": 2.0, "epochs": 3}},
+            "differ in epochs, reg: an ablation changes one",
+        ),
+        ({"settings": {"factors": 8}}, "differ in nothing"),
+        ({"settings": {"factors": 8, "reg": 2.0}, "trials": 4}, "must not be tuned apart"),
+        ({"name": "cdimf", "settings": {"factors": 8}}, "must be one method"),
+        ({"ablates": "other"}, "Unknown method that 'one' ablates"),
+        ({"settings": {"factors": 8, "reg": 2.0, "epochs": 3}, "changes": ["reg"]}, "differ in epochs, reg"),
+    ],
+)
+def test_an_ablation_of_two_things_is_refused(entry: dict[str, Any], sentence: str) -> None:
+    one = {"label": "one", "name": "ials", "ablates": "base"} | entry
+    with pytest.raises(SettingsError, match=sentence):
+        benchmark_spec({"data": [DATA], "methods": [BASE, one]})
+
+
+def test_an_ablation_of_one_thing_or_of_named_ones() -> None:
+    one = {"label": "one", "name": "ials", "ablates": "base", "settings": {"factors": 8, "reg": 2.0}}
+    two = {"label": "two", "name": "ials", "ablates": "base", "changes": ["reg", "epochs"]}
+    two["settings"] = {"factors": 8, "reg": 2.0, "epochs": 3}
+    spec = benchmark_spec({"data": [DATA], "methods": [BASE, one, two]})
+    assert (
+        spec.methods[1].model()
+        == benchmark_spec({"data": [DATA], "methods": [{**one, "ablates": None}]}).methods[0].model()
+    )
+    assert b"ablates" not in benchmark_spec({"data": [DATA], "methods": [BASE]}).toml()
