@@ -7,9 +7,9 @@ Ten seeds, among 99 drawn items. A killed run continues.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +30,37 @@ from landbridge.models.uclr.method import UCLR
 from landbridge.studies.benchmark.spec import Benchmark, benchmark_spec
 from landbridge.training.options import FitOptions
 
-METRIC, CANDIDATES, SEEDS = "ndcg@10", 99, tuple(range(1, 11))
+METRIC, CANDIDATES, SEEDS = "ndcg@10", 99, 10
 DATA = ("ciao", "food-kitchen")
 RUNGS = {"one temperature": "PGE+CL-AE", "one per user": "PGE+UCL-AE"}  # labels of experiments/uclr/NAME.toml
 STAGES = {"one temperature": "cl", "one per user": "ucl"}
 GROUPS = ("all", *ACTIVITY)
 TEXT = (
-    f"NDCG@10 among {CANDIDATES} drawn items, mean over domains, {len(SEEDS)} seeds, test. Both "
+    f"NDCG@10 among {CANDIDATES} drawn items, mean over domains, seeds as named, test. Both "
     "models start from the same pretrained embeddings and have the same α, epochs and learning rate, "
-    "named in the second column by the rung of [uclr](uclr.md) for which they were chosen. Intervals "
+    "named in the first column by the rung of [uclr](uclr.md) for which they were chosen. Intervals "
     "(95 %) and p by a bootstrap over users, with all their domains, and seeds; Holm over each data "
     "set. `events`: of the user in the domain."
 )
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Measure the named data sets, all by default, and write the page of those."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=DATA, help="data sets, all by default")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="the first so many seeds")
+    given = parser.parse_args()
     parts = [TEXT]
-    for name in names or DATA:
-        parts += [f"## {name}", markdown(_study(name))]
+    for name in given.names:
+        parts += [f"## {name}, {given.seeds} seeds", markdown(_study(name, range(1, given.seeds + 1)))]
     page("uclr-temperature", "A temperature per user, all else equal", parts, "uclr_temperature")
 
 
-def _study(name: str) -> list[dict[str, Any]]:
+def _study(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     tables = tomllib.loads((Path(__file__).parent / "uclr" / f"{name}.toml").read_text())
     spec, split = benchmark_spec(tables), _split(benchmark_spec(tables))
     found: dict[str, dict[int, Evaluation]] = {}
-    for seed in SEEDS:
+    for seed in seeds:
         folder = CELLS / "uclr-temperature" / name / str(seed)
         for label, evaluation in _of_seed(spec, split.test, seed, folder):
             found.setdefault(label, {})[seed] = evaluation
@@ -115,7 +119,7 @@ def _row(evaluations: Mapping[str, Evaluation], chosen: str, group: str) -> dict
     return {
         "settings chosen for": chosen,
         "events": group,
-        "pairs": len(own.rows) // len(SEEDS),
+        "pairs": len(own.rows) // own.rows["seed"].n_unique(),
         "popularity": _mean(popularity),
         "PGE": _mean(pge),
         "one temperature": row["b"],
@@ -137,4 +141,4 @@ def _mean(evaluation: Evaluation) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
