@@ -27,7 +27,9 @@ from landbridge.training.options import FitOptions
 
 UNLIMITED = 1000  # trials where only the seconds are limited
 MOMENT = 0.01  # seconds of a search that has none left: it still makes one trial
-DEFAULT = Budget(12, 300.0)  # trials per candidate and seconds in all, where nothing is said
+SECONDS = 300.0
+DEFAULT = Budget(12, SECONDS)  # trials per candidate and seconds in all, where nothing is said
+LARGE, LEAST_SHARE = 100_000, 0.2  # events for which all of these seconds are, and the least share of them
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,13 @@ def candidates(data: MultiDomain, families: Sequence[str] = ()) -> dict[str, Met
     }
 
 
+def default_budget(data: MultiDomain) -> Budget:
+    """What ``auto`` may spend where nothing is said: seconds in proportion to the events, from one minute up
+    to five for 100,000 events and more."""
+    share = min(1.0, max(LEAST_SHARE, data.n_events / LARGE))
+    return Budget(DEFAULT.trials, share * SECONDS)
+
+
 @renamed_argument("work", "work_dir")
 def auto(
     split: Split,
@@ -90,13 +99,14 @@ def auto(
     """Tune all candidate methods, blend them on validation data, and fit the blend on all training data.
 
     ``trials``: per candidate; 0 keeps the candidates' own settings. ``seconds``: for all searches together.
-    With neither, 12 trials each within five minutes. A limit in seconds makes the result depend on the speed
+    With neither, 12 trials each within five minutes, or one where there are few events. A limit in seconds makes the result depend on the speed
     of the machine; trials alone do not. ``work_dir``: a folder that keeps the searches, so that a killed call
     continues them. ``families``: only these methods or candidates.
     """
     options = options or FitOptions()
     if trials is None and seconds is None:
-        trials, seconds = DEFAULT.trials, DEFAULT.seconds
+        budget = default_budget(split.train)
+        trials, seconds = budget.trials, budget.seconds
     proposed = candidates(split.train, families)
     tuning = Tuning(trials or 0, seconds, metric, work_dir)
     members, fitted = tuned_candidates(proposed, split, options, tuning)
