@@ -48,6 +48,15 @@ TEXT = (
     "the user in other domains are known. Settings are those of [default](default.md), tuned on the leak-"
     "free split, and are the same in every row."
 )
+READING = (
+    "**On MovieLens up to half of the joint gain is knowledge of the future**: item-kNN and joined ALS "
+    "keep nine tenths of it and more under `cut`, CDIMF three quarters, EASE half. Within `known`, "
+    "every joint model gains about twice as much, or more, on rows with later events as on the others. "
+    "**On Ciao and Food–Kitchen it is not what decides**: the gain of factor models on Ciao grows under"
+    " `cut`, which leaves each domain less to learn from, and where joint models lose, they lose with "
+    "knowledge of the future, too. A cut costs every model, alone or joint: of the events known without"
+    " it, 36 % are left out on Ciao, 30 % on MovieLens, 7 % on Food–Kitchen."
+)
 
 
 def main(names: list[str]) -> None:
@@ -57,7 +66,7 @@ def main(names: list[str]) -> None:
         for row in _study(name):
             rows.append({"data": name} | row)
             print(rows[-1], flush=True)
-    page("future", "What knowledge of the future is worth", [TEXT, markdown(rows)])
+    page("future", "What knowledge of the future is worth", [TEXT, READING, markdown(rows)])
 
 
 def _study(name: str) -> list[dict[str, Any]]:

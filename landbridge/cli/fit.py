@@ -105,8 +105,8 @@ def _budget(model: ModelSettings) -> str:
     if model.name != "auto" or model.settings_of or model.trials is not None or model.seconds is not None:
         return ""
     return (
-        f"auto: up to {DEFAULT.trials} trials for each candidate within {DEFAULT.seconds:g} seconds, less for "
-        "fewer than 100,000 events; then the blend is fitted for the test and once more on all events. "
+        f"auto: up to {DEFAULT.trials} trials for each candidate within {DEFAULT.seconds:g} seconds, less "
+        "for fewer than 100,000 events; then the blend is fitted for the test and once more on all events. "
         "--seconds 60 is a quick look."
     )
 

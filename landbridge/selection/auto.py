@@ -99,8 +99,8 @@ def auto(
     """Tune all candidate methods, blend them on validation data, and fit the blend on all training data.
 
     ``trials``: per candidate; 0 keeps the candidates' own settings. ``seconds``: for all searches together.
-    With neither, 12 trials each within five minutes, or one where there are few events. A limit in seconds makes the result depend on the speed
-    of the machine; trials alone do not. ``work_dir``: a folder that keeps the searches, so that a killed call
+    With neither, what :func:`default_budget` says. A limit in seconds makes the result depend on the speed of
+    the machine; trials alone do not. ``work_dir``: a folder that keeps the searches, so that a killed call
     continues them. ``families``: only these methods or candidates.
     """
     options = options or FitOptions()
