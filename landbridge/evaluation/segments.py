@@ -59,7 +59,8 @@ def with_segment(rows: pl.DataFrame, by: str) -> pl.DataFrame:
         by = FORMER[by]
     if by not in LABELS:
         raise SettingsError(unknown("segment", by, LABELS))
-    domains = pl.Enum(rows["domain"].unique(maintain_order=True))
+    # as text first: rows that were divided before have an enumeration already
+    domains = pl.Enum(rows["domain"].cast(pl.String).unique(maintain_order=True))
     return rows.with_columns(pl.col("domain").cast(domains), segment=_label(by).cast(pl.Enum(LABELS[by])))
 
 

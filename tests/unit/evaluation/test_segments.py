@@ -62,6 +62,12 @@ def test_later_events_tell_something_only_where_some_are_known() -> None:
     assert adds_to_domains(rows(activity=[1]), "activity")
 
 
+def test_rows_that_were_divided_before_can_be_divided_again() -> None:
+    table = rows(activity=[1, 9], is_duplicate=[True, False])
+    again = with_segment(with_segment(table, "activity").drop("segment"), "duplicate")
+    assert again["segment"].to_list() == ["duplicate", "no duplicate"]
+
+
 def test_popularity_prefers_head_to_tail() -> None:
     table = rows(popularity=[50, 5, 6, 5], head=[True, True, False, False])
     assert with_segment(table, "popularity")["segment"].to_list() == ["head", "head", "torso", "tail"]
