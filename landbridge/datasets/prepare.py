@@ -68,9 +68,6 @@ def _held_out(data: MultiDomain, spec: Spec) -> Split:
     kind, future, seed = spec.split.kind, spec.split.future, spec.split.seed
     if future is not None and kind != "last":
         raise SettingsError(f"Only the split 'last' knows anything later, so {kind!r} takes no future.")
-    if kind == "auto":
-        timed = all(events.time is not None for events in data.domains.values())
-        kind = "latest" if timed else "random"
     ways = {
         "last": lambda: splits.leave_last_out(data, future=future or "cut", seed=seed),
         "latest": lambda: splits.leave_latest_out(data, seed=seed),
@@ -78,7 +75,14 @@ def _held_out(data: MultiDomain, spec: Spec) -> Split:
         "temporal": lambda: splits.temporal(data),
         "cold": lambda: splits.cold_users(data, seed=seed),
     }
-    return ways[kind]()
+    return ways[_usual(data) if kind == "auto" else kind]()
+
+
+def _usual(data: MultiDomain) -> str:
+    """Without times a random event; else the latest one, or those of each domain where no user has three."""
+    if any(events.time is None for events in data.domains.values()):
+        return "random"
+    return "latest" if bool((data.activity_UD.sum(axis=1) >= 3).any()) else "last"
 
 
 def threads(spec: Spec) -> int:
