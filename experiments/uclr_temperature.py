@@ -58,7 +58,8 @@ def main() -> None:
 
 def _study(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     tables = tomllib.loads((Path(__file__).parent / "uclr" / f"{name}.toml").read_text())
-    spec, split = benchmark_spec(tables), _split(benchmark_spec(tables))
+    spec = benchmark_spec(tables)
+    split = _split(spec)
     found: dict[str, dict[int, Evaluation]] = {}
     for seed in seeds:
         folder = CELLS / "uclr-temperature" / name / str(seed)

@@ -70,11 +70,10 @@ def command(
     given: Record = {
         "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
         # None: the option was not given, and the value of an experiment file stays
-        "split": {"kind": split, "future": future, "seed": seed},
+        "split": options.split(split, future, seed, candidates, across),
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
         "fit": {"seed": seed, "threads": threads, "patience": patience, "deploy": deploy},
     }
-    given["split"] |= {"candidates": candidates, "across": across or None}
     given["model"] |= {
         "families": None if families is None else families.split(","),
         "settings_of": None if settings_of is None else str(settings_of),

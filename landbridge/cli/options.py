@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from landbridge.core.types import Record
+
 Run = Annotated[Path, typer.Argument(help="A run folder, or a versions folder for its current one.")]
 Versions = Annotated[Path, typer.Argument(help="A versions folder.")]
 Users = Annotated[str | None, typer.Option(help="Whether domains share their user ids: shared or local.")]
@@ -39,6 +41,14 @@ TableFile = Annotated[Path | None, typer.Option(help="Write to this .csv, .parqu
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the method, key=value; repeatable.")
 ]
+
+
+def split(
+    kind: str | None, future: str | None, seed: int | None, candidates: int | None, across: bool
+) -> Record:
+    """The table ``split`` of an experiment; None: the option was not given, and a file's value stays."""
+    given = {"kind": kind, "future": future, "seed": seed, "candidates": candidates}
+    return {**given, "across": across or None}
 
 
 def columns(given: list[str] | None) -> dict[str, str] | None:

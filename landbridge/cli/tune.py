@@ -60,7 +60,7 @@ def command(
     fixed = dict(parse_setting(text) for text in settings or ())
     given: Record = {
         "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
-        "split": {"kind": split, "future": future, "seed": seed},
+        "split": options.split(split, future, seed, candidates, across),
         "model": {
             "name": model[0] if model else None,
             "settings": fixed,
@@ -69,7 +69,6 @@ def command(
         },
         "fit": {"seed": seed, "threads": threads, "validate_on": metric},
     }
-    given["split"] |= {"candidates": candidates, "across": across or None}
     from_file = len(sources) == 1 and sources[0].endswith(".toml")
     if not from_file:
         source = sources[0] if len(sources) == 1 else sources

@@ -82,7 +82,9 @@ def _usual(data: MultiDomain) -> str:
     """Without times a random event; else the latest one, or those of each domain where no user has three."""
     if any(events.time is None for events in data.domains.values()):
         return "random"
-    return "latest" if bool((data.activity_UD.sum(axis=1) >= 3).any()) else "last"
+    from landbridge.data.splitting.splits import LEAST_EVENTS
+
+    return "latest" if bool((data.activity_UD.sum(axis=1) >= LEAST_EVENTS).any()) else "last"
 
 
 def threads(spec: Spec) -> int:

@@ -24,6 +24,7 @@ Mask = npt.NDArray[np.bool_]
 
 ORDERS = ("random", "last")
 FUTURES = ("cut", "keep")
+LEAST_EVENTS = 3  # of a user, of whose latest two one is held out for the test and one for validation
 
 
 def leave_one_out(data: MultiDomain, *, order: str = "random", seed: int = 0, min_events: int = 1) -> Split:
@@ -62,7 +63,7 @@ def leave_last_out(data: MultiDomain, *, future: str = "cut", seed: int = 0, min
     return _checked(Split(without_the_future(test.history, seed, min_events), test))
 
 
-def leave_latest_out(data: MultiDomain, *, seed: int = 0, min_events: int = 3) -> Split:
+def leave_latest_out(data: MultiDomain, *, seed: int = 0, min_events: int = LEAST_EVENTS) -> Split:
     """Per user the latest event over ALL domains is the test row, the one before it the validation row.
 
     Equal times: at random, seeded. Users with fewer than ``min_events`` events over all domains give no
