@@ -1,17 +1,20 @@
-"""What each part of a sequence model is worth: one change at a time, on Food–Kitchen in ABXI's protocol.
+"""What each part of a sequence model is worth: one change at a time, on validation.
 
-The last event of every user's mixed sequence is the test item and the one before the validation item; it is
-ranked among 999 drawn items of its domain, drawn once, and among all. Each variant changes one part of the
-base and is evaluated on validation; what is adopted is tested by :mod:`experiments.next_item`. A killed run
-continues.
+The last event of every user's mixed sequence is the test item and the one before the validation item, which
+is ranked among all items of its domain; on Food–Kitchen also among 999 drawn ones (ABXI's protocol).
+Each variant changes one part of the base; what is adopted for Food–Kitchen is tested by
+:mod:`experiments.next_item`. A killed run continues.
+
+    python -m experiments.sequence_parts                                all data sets and parts
+    python -m experiments.sequence_parts --data ciao --parts base ALiBi
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ BASE = SASRec.from_settings(IN_AUTO)
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "base": {},
     "compared within the domain": {"loss.within_domain": True},
+    "batches of 32": {"batch_size": 32},
     "full softmax": {"loss.kind": "softmax", "loss.sampled_negatives": 0},
     "256 uniform negatives": {"loss.kind": "uniform", "loss.sampled_negatives": 256},
     "gBCE, 256 uniform negatives": {"loss.kind": "gbce", "loss.sampled_negatives": 256},
@@ -60,18 +64,30 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def main(names: list[str]) -> None:
-    """The named parts, all by default; the page holds every one that is finished."""
-    split = protocol()
-    for label in names or PARTS:
-        print(label, measured(BASE.with_settings(PARTS[label]), split), flush=True)
-        _page(split)
+def main() -> None:
+    """The parts of the data sets; the page holds every one that is finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", nargs="*", default=list(STUDIES), choices=STUDIES)
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS)
+    given = parser.parse_args()
+    for name in given.data:
+        split = STUDIES[name]()
+        for label in given.parts:
+            print(name, label, measured(BASE.with_settings(PARTS[label]), split), flush=True)
+            _page()
 
 
 def protocol() -> Split:
     """ABXI's: the latest event of each user, among 999 of its domain."""
     events = catalog.food_kitchen(root() / "amazon-food-kitchen")
     return with_candidates(leave_latest_out(events, seed=SEED), NEGATIVES, seed=0)
+
+
+STUDIES: Mapping[str, Callable[[], Split]] = {
+    "food-kitchen": protocol,
+    "movielens-1m": lambda: leave_latest_out(catalog.movielens_genres(), seed=SEED),
+    "ciao": lambda: leave_latest_out(catalog.ciao(root() / "ciao"), seed=SEED),
+}
 
 
 def everything_ranked(holdout: Holdout) -> Holdout:
@@ -81,15 +97,17 @@ def everything_ranked(holdout: Holdout) -> Holdout:
 
 
 def means(fitted: Fitted, holdout: Holdout) -> dict[str, dict[str, dict[str, float]]]:
-    """Way of ranking -> metric -> domain -> mean."""
+    """Way of ranking -> metric -> domain -> mean; among drawn items only where some are drawn."""
     ways = {"sampled": holdout, "full": everything_ranked(holdout)}
+    if all(each.candidates_TC is None for each in holdout.targets.values()):
+        del ways["sampled"]
     found = {way: evaluate(fitted, pairs) for way, pairs in ways.items()}
     return {way: {metric: dict(each.means(metric)) for metric in METRICS} for way, each in found.items()}
 
 
 @dataclass
-class _Both:
-    """Validates in both ways of ranking, and keeps what it finds."""
+class _Validation:
+    """Validates in every way of ranking, and keeps what it finds."""
 
     holdout: Holdout
     found: list[dict[str, dict[str, dict[str, float]]]] = field(default_factory=list)
@@ -115,40 +133,45 @@ def _path(method: Method, split: Split) -> Path:
 
 
 def measured(method: Method, split: Split) -> dict[str, Any]:
-    """Validation by epochs, in both ways of ranking; kept once measured."""
+    """Validation by epochs, in every way of ranking; kept once measured."""
     path = _path(method, split)
     if not path.exists():
-        both = _Both(split.valid)
-        method.fit(split.train, FitOptions(SEED, validate=both, validate_every=EVERY, patience=PATIENCE))
-        write_json(path, {way: both.best(way) for way in ("sampled", "full")})
+        validation = _Validation(split.valid)
+        method.fit(
+            split.train, FitOptions(SEED, validate=validation, validate_every=EVERY, patience=PATIENCE)
+        )
+        write_json(path, {way: validation.best(way) for way in validation.found[0]})
     record: dict[str, Any] = read_json(path)
     return record
 
 
-def _page(split: Split) -> None:
-    rows = []
-    for label, settings in PARTS.items():
-        path = _path(BASE.with_settings(settings), split)
-        if path.exists():
-            rows.append({"part": label} | _row(read_json(path)))
+def _page() -> None:
+    tables = []
+    for name, split_of in STUDIES.items():
+        split = split_of()
+        paths = {label: _path(BASE.with_settings(own), split) for label, own in PARTS.items()}
+        rows = [{"part": label} | _row(read_json(path)) for label, path in paths.items() if path.exists()]
+        if rows:
+            tables += [f"## {name}", markdown(rows)]
     text = (
-        f"Validation, seed {SEED}: HR@10 and NDCG@10 among {NEGATIVES} drawn items of the same domain, and "
-        "NDCG@10 among all items of it, each after the number of epochs that is best for it. Each row "
-        "but the last changes one part of the base, whose settings are those of `auto`'s SASRec and are not "
-        "tuned further. With one seed, differences of .002 (drawn) and .001 (all) are noise."
+        f"Validation, seed {SEED}, mean over domains: NDCG@10 among all items of the domain, and on "
+        f"Food–Kitchen HR@10 and NDCG@10 among {NEGATIVES} drawn ones, each after the number of epochs that "
+        f"is best for it (of at most {BASE.epochs}, looked at every {EVERY}). Each row but the last changes "
+        "one part of the base, whose settings are those of `auto`'s SASRec and are not tuned further. With one "
+        "seed, differences of .002 (drawn) and .001 (all) are noise."
     )
-    page("sequence-parts", "The parts of a sequence model", [text, markdown(rows)], "sequence_parts")
+    page("sequence-parts", "The parts of a sequence model", [text, *tables], "sequence_parts")
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for way, metrics in (("sampled", METRICS), ("full", ("ndcg@10",))):
-        epochs, found = record[way]
-        for metric in metrics:
-            row |= {f"{domain} {metric}, {way}": value for domain, value in found[metric].items()}
-        row[f"epochs, {way}"] = epochs
+    for way, metrics, suffix in (("full", ("ndcg@10",), ""), ("sampled", METRICS, ", drawn")):
+        if way in record:
+            epochs, found = record[way]
+            row |= {metric + suffix: float(np.mean(list(found[metric].values()))) for metric in metrics}
+            row["epochs" + suffix] = epochs
     return row
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
