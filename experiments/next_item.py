@@ -1,9 +1,10 @@
 """What comes next in Food–Kitchen, in ABXI's protocol, on test, beside the published figures.
 
-The variants of SASRec and their epochs were chosen by :mod:`experiments.sequence_parts` on validation, the
+The variant of SASRec and its epochs were chosen by :mod:`experiments.sequence_parts` on validation, the
 settings of the other models and the blend by :mod:`experiments.default` on the same split. A second blend has
-the variant in place of SASRec; its weights are chosen among the drawn items. Here all are fitted on all that
-is known at test time with five seeds and tested once, among 999 drawn items of the same domain and among all.
+the variant in place of SASRec; its weights are chosen among the drawn items. DWL has the variant's settings,
+and its epochs are chosen alike; DWL as published has nothing to choose. Here all are fitted on all that is
+known at test time with five seeds and tested once, among 999 drawn items of the same domain and among all.
 
     python -m experiments.next_item          all seeds
     python -m experiments.next_item 17 18    these; a killed run continues
@@ -25,7 +26,9 @@ from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import Split
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel, Mixture
-from landbridge.models.sequential.sasrec import SASRec
+from landbridge.models.sequential.dwl import DWL
+from landbridge.models.sequential.dwl import PUBLISHED as PUBLISHED_DWL
+from landbridge.models.sequential.sasrec import IN_AUTO, SASRec
 from landbridge.selection.auto import simple_members
 from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
@@ -42,19 +45,18 @@ def main(seeds: list[int]) -> None:
     """Every model with the given seeds; the page holds the seeds that are finished."""
     split = protocol()
     members, mixture = chosen(STUDY, split)
-    methods = members | {VARIANT: _variant(split)}
+    methods = members | {VARIANT: _with_epochs(BASE.with_settings(PARTS[ADOPTED]), split)}
     blends = {AUTO: mixture, BLEND: _blend(methods, split)}
+    methods |= {"dwl": _with_epochs(DWL.from_settings(IN_AUTO | PARTS[ADOPTED]), split)}
+    methods |= {"dwl, as published": PUBLISHED_DWL}
     for seed in seeds or SEEDS:
-        path = FOLDER / f"{seed}.json"
-        if not path.exists():
-            write_json(path, _tested(methods, blends, split, seed))
+        _test(methods, blends, split, seed)
         _page(methods)
         print(seed, flush=True)
 
 
-def _variant(split: Split) -> Method:
+def _with_epochs(method: Method, split: Split) -> Method:
     """With the number of epochs that validation among the drawn items chose."""
-    method = BASE.with_settings(PARTS[ADOPTED])
     return method.with_settings({"epochs": measured(method, split)["sampled"][0]})
 
 
@@ -70,22 +72,24 @@ def _blend(methods: Mapping[str, Method], split: Split) -> Mixture:
     return Mixture.from_settings(read_json(path))
 
 
-def _tested(
-    methods: Mapping[str, Method], blends: Mapping[str, Mixture], split: Split, seed: int
-) -> dict[str, Any]:
-    history = split.test.history
+def _test(methods: Mapping[str, Method], blends: Mapping[str, Mixture], split: Split, seed: int) -> None:
+    """Fit and test what is not yet in the file of the seed."""
+    path = FOLDER / f"{seed}.json"
+    record = read_json(path) if path.exists() else {}
+    history, missing = split.test.history, {*methods, *blends} - {*record}
+    needed = missing.union(*(mixture.members for label, mixture in blends.items() if label in missing))
     fitted: dict[str, Fitted] = {
-        label: method.fit(history, FitOptions(seed)) for label, method in methods.items()
+        label: method.fit(history, FitOptions(seed)) for label, method in methods.items() if label in needed
     }
-    models = fitted | {
-        label: BlendModel(history, mixture, (), {name: fitted[name] for name in mixture.members})
-        for label, mixture in blends.items()
-    }
-    return {label: means(model, split.test) for label, model in models.items()}
+    for label in missing & {*blends}:
+        own = {name: fitted[name] for name in blends[label].members}
+        fitted[label] = BlendModel(history, blends[label], (), own)
+    write_json(path, record | {label: means(fitted[label], split.test) for label in sorted(missing)})
 
 
 def _page(methods: Mapping[str, Method]) -> None:
     records = [read_json(FOLDER / f"{seed}.json") for seed in SEEDS if (FOLDER / f"{seed}.json").exists()]
+    records = [record for record in records if {*methods} <= {*record}]
     labels = sorted(records[0], key=lambda label: _mean(records, label))
     rows = [{"model": label} | _row([record[label] for record in records]) for label in labels]
     rows.append(

@@ -157,8 +157,8 @@ def _page() -> None:
         f"Validation, seed {SEED}, mean over domains: NDCG@10 among all items of the domain, and on "
         f"Food–Kitchen HR@10 and NDCG@10 among {NEGATIVES} drawn ones, each after the number of epochs that "
         f"is best for it (of at most {BASE.epochs}, looked at every {EVERY}). Each row but the last changes "
-        "one part of the base, whose settings are those of `auto`'s SASRec and are not tuned further. With one "
-        "seed, differences of .002 (drawn) and .001 (all) are noise."
+        "one part of the base, whose settings are those of `auto`'s SASRec and are not tuned further. With "
+        "one seed, differences of .002 (drawn) and .001 (all) are noise."
     )
     page("sequence-parts", "The parts of a sequence model", [text, *tables], "sequence_parts")
 
