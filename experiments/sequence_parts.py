@@ -39,7 +39,8 @@ BASE = SASRec.from_settings(IN_AUTO)
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "base": {},
     "compared within the domain": {"loss.within_domain": True},
-    "batches of 32": {"batch_size": 32},
+    "batches of 64": {"batch_size": 64},
+    "learning rate .002": {"lr": 2e-3},
     "full softmax": {"loss.kind": "softmax", "loss.sampled_negatives": 0},
     "256 uniform negatives": {"loss.kind": "uniform", "loss.sampled_negatives": 256},
     "gBCE, 256 uniform negatives": {"loss.kind": "gbce", "loss.sampled_negatives": 256},
@@ -56,11 +57,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "own history beside": {"cross_domain.own_history": True},
     "attention penalty": {"cross_domain.cross_penalty": 1.0},
     # chosen by hand on the same validation data, where each of its changes was tried alone
-    "adopted for drawn items": {
-        "loss.within_domain": True,
-        "loss.sampled_negatives": 256,
-        "batch_size": 32,
-    },
+    "adopted for drawn items": {"loss.within_domain": True, "loss.sampled_negatives": 256},
 }
 
 

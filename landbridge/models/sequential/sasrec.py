@@ -24,7 +24,7 @@ IN_AUTO = {
     "encoder.dropout": 0.5,
     "loss.kind": "sampled",
     "loss.sampled_negatives": 512,
-    "batch_size": 64,
+    "batch_size": 32,
     "epochs": 60,
 }
 
@@ -42,7 +42,7 @@ class SASRec(SequenceMethod):
         {
             "lr": Real(3e-4, 3e-3, log=True),
             "encoder.dropout": Real(0.0, 0.5),
-            "batch_size": Choice((32, 64, 128)),
+            "batch_size": Choice((16, 32, 64, 128)),
         }
     )
 
