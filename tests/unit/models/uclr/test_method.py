@@ -45,7 +45,7 @@ def pretrained(data: MultiDomain, settings: Mapping[str, Any] = MappingProxyType
 
 
 OTHERWISE: dict[str, Any] = {  # every choice that is not the default
-    "optimizer.kind": "momentum", "optimizer.gradient_ema": 0.3, "lr": 0.3, "encoder.sharing": "separate",
+    "optimizer.kind": "momentum", "optimizer.gradient_ema": 0.3, "lr": 0.003, "encoder.sharing": "separate",
     "adaptation.reduction": "sum", "adaptation.reg": 0.01, "adaptation.reg_power": 1,
 }  # fmt: skip
 
@@ -272,7 +272,7 @@ def test_a_step_of_the_adaptation_is_eq_6_and_7_in_plain_torch(reduction: str, p
     }
     record = next(record for record in fitted.log if record.get("phase") == "adapt a")
     for name, loss in wanted.items():
-        assert record[f"adapt a loss:{name}"] == pytest.approx(float(loss), rel=1e-4)
+        assert record[f"adapt a loss:{name}"] == pytest.approx(loss.item(), rel=1e-4)
     sum(wanted.values()).backward()
     stepped = {
         name: layer.detach() - method.lr * 0.3 * layer.grad
@@ -499,7 +499,7 @@ def test_values_of_a_run_are_in_its_log() -> None:
         ({"adaptation.reduction": "sums"}, "did you mean 'sum'"),
         ({"adaptation.reg": -1.0}, "from 0 to"),
         ({"adaptation.reg_power": 3}, "from 1 to 2"),
-        ({"encoder.sharing": "shared"}, "Valid are separate, joined"),
+        ({"encoder.sharing": "shared"}, "Valid are joined, separate"),
         ({"optimizer.kind": "sgd"}, "Valid are adam, momentum"),
         ({"optimizer.gradient_ema": 0.0}, "above 0 and at most 1"),
         ({"lr": -1.0}, "lr must be a number, above 0"),
