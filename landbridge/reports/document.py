@@ -200,6 +200,9 @@ def _data(runs: Runs) -> tuple[Block, ...]:
     return _some(
         facts.sources(runs),
         facts.data_sets(runs),
+        _gallery(
+            (picture for data in runs.names for picture in pictures.imbalance(runs, data)), notes.IMBALANCE
+        ),
         _folded("Users in common", facts.shared_users(runs)),
         Heading("Leak check") if verdicts else (),
         (verdicts,) if verdicts else (),

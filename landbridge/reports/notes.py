@@ -14,6 +14,11 @@ BY_ACTIVITY = (
     "Dots: the mean over a group's users; bars: one standard deviation up and down; both as means over the "
     "seeds."
 )
+IMBALANCE = (
+    "Per cent of the row's users or events by the user's number of events in the domain, held-out events "
+    "included: where few users have most of the events, a method can serve the others worse without a loss "
+    "in the mean. Sizes of the domains: per cent of the column's sum."
+)
 PARETO = "Filled marks, joined by the dashed line: no other method is both better and quicker."
 SERVED = (
     "Share of each model in the scores served, mean over the seeds. 1.00: it serves alone; a dot: not used."

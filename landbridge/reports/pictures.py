@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from landbridge.core.errors import LandbridgeError
-from landbridge.core.types import Record
+from landbridge.core.types import Record, Values
 from landbridge.evaluation.segments import LABELS
 from landbridge.reports import facts, plots
 from landbridge.reports.looks import LIGHT, Look
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CAPS = (5.0, 10.0, 25.0, 50.0, 100.0)  # per cent at which a gain's colour is full
 FASTEST = 1e-3  # seconds; a logarithmic axis has no zero
+SIZES = ("users", "items", "events")
 VALID = "valid"  # name of the validation metric in a log
 WORDS = {"loss_of": "loss", "sample_weight": "weight of a sample", "sparsity": "sparsity score"}
 
@@ -163,6 +164,17 @@ def by_activity(runs: Runs, data: str) -> list[Picture]:
     return pictures
 
 
+def imbalance(runs: Runs, data: str) -> list[Picture]:
+    """How unequal users' activity in each domain is, and how unequal the domains are, as shares."""
+    domains: list[Record] = next((each["domains"] for each in runs.data if each["name"] == data), [])
+    # folders written before the groups were counted lack them
+    groups = {each["name"]: each["activity"] for each in domains if each.get("activity")}
+    return [
+        *(_activity_shares(data, groups, what) for what in ("users", "events") if groups),
+        *([_domain_shares(data, domains)] if len(domains) > 1 else []),
+    ]
+
+
 def served(runs: Runs, data: str, label: str) -> list[Picture]:
     """Each member's weight in what a guard serves per domain and activity group, mean over the seeds."""
     import polars as pl
@@ -221,6 +233,57 @@ _X_TITLES = {
     "later_in_other_domains": "later events of the user in other domains are known",
     "event_share": "share of the user's events that are in the domain",
 }
+
+
+def _activity_shares(data: str, groups: Mapping[str, Values], what: str) -> Picture:
+    """Per domain the share of its users, or of its events, in each activity group."""
+    shares = {
+        name: _of_sum({group: each[what] for group, each in own.items()}) for name, own in groups.items()
+    }
+    present = {group for own in shares.values() for group in own}
+    xs = [group for group in LABELS["activity"] if group in present]
+    text = f"{what.capitalize()} in each domain of {data} by the user's number of events there, in per cent."
+    title = f"{data}: {what} by activity, %"
+    return _share_map(
+        _slug("share", data, what), title, text, shares, (xs, "the user's events in the domain")
+    )
+
+
+def _domain_shares(data: str, domains: Sequence[Values]) -> Picture:
+    """Each domain's share of the users, items and events."""
+    sums = {what: _of_sum({each["name"]: each[what] for each in domains}) for what in SIZES}
+    shares = {each["name"]: {what: sums[what][each["name"]] for what in SIZES} for each in domains}
+    text = f"Users, items and events of each domain of {data}, in per cent of the sums over its domains."
+    title = f"{data}: size of the domains, %"
+    return _share_map(_slug("share", data, "domains"), title, text, shares, (SIZES, ""))
+
+
+def _share_map(
+    name: str,
+    title: str,
+    text: str,
+    shares: Mapping[str, Mapping[str, float]],
+    columns: tuple[Sequence[str], str],
+) -> Picture:
+    """A heat map of shares by domain and column; ``columns``: their names in order, and their title."""
+    xs, x_title = columns
+    tiles = [
+        plots.Tile(x, domain, share, f"{100 * share:.0f}")
+        for domain, own in shares.items()
+        for x, share in own.items()
+    ]
+    rows = [
+        f"{domain}: {', '.join(f'{x} {100 * own[x]:.0f}' for x in xs if x in own)}"
+        for domain, own in shares.items()
+    ]
+    chart = partial(plots.heat_map, tiles, xs, list(shares), (x_title, ""), (0.0, 1.0))
+    return Picture(name, title, f"{text} {'; '.join(rows)}.", chart)
+
+
+def _of_sum(counts: Mapping[str, float]) -> dict[str, float]:
+    """Each count as a share of their sum."""
+    total = max(sum(counts.values()), 1)
+    return {name: count / total for name, count in counts.items()}
 
 
 def _gain_tiles(group: pl.DataFrame) -> list[plots.Tile]:

@@ -12,7 +12,7 @@ from numba import njit
 
 # error_model="numpy": a check for division by zero would keep loops from using vector units
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units; NaN stays NaN
-ADAM, ADAGRAD, SGD = 0, 1, 2
+ADAM, ADAGRAD, SGD, MOMENTUM = 0, 1, 2, 3
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -56,7 +56,7 @@ def add_up(grad_NF, starts_T, order_N, out_TF):
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def update(kind, table_RF, slots, rows_T, grad_TF, constants):
-    """One step on the rows ``rows_T`` with their gradients, Eqs. (1)-(4)."""
+    """One step on the rows ``rows_T`` with their gradients, Eqs. (1)-(5)."""
     first_RF, second_RF, count_R = slots
     lr, beta1, beta2, eps, decay = constants
     for row in rows_T:
@@ -70,6 +70,8 @@ def update(kind, table_RF, slots, rows_T, grad_TF, constants):
         _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, beta2, eps)
     elif kind == ADAGRAD:
         _adagrad(table_RF, second_RF, rows_T, grad_TF, np.float32(lr), np.float32(eps))
+    elif kind == MOMENTUM:
+        _momentum(table_RF, first_RF, rows_T, grad_TF, np.float32(lr), np.float32(beta1))
     else:
         _sgd(table_RF, rows_T, grad_TF, np.float32(lr))
 
@@ -109,3 +111,13 @@ def _sgd(table_RF, rows_T, grad_TF, rate):
         row = np.int64(rows_T[t])
         for f in range(table_RF.shape[1]):
             table_RF[row, f] -= rate * grad_TF[t, f]
+
+
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def _momentum(table_RF, first_RF, rows_T, grad_TF, rate, b1):
+    for t in range(len(rows_T)):
+        row = np.int64(rows_T[t])
+        for f in range(table_RF.shape[1]):
+            m = b1 * first_RF[row, f] + (np.float32(1) - b1) * grad_TF[t, f]
+            first_RF[row, f] = m
+            table_RF[row, f] -= rate * m

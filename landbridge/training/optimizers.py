@@ -1,4 +1,4 @@
-"""Lazy Adam, Adagrad and SGD on tables of rows: a step costs only the rows that have a gradient.
+"""Lazy Adam, Adagrad, SGD and momentum on tables of rows: a step costs only the rows that have a gradient.
 
 For a row x with gradient g that is touched for the n-th time
 
@@ -6,11 +6,14 @@ For a row x with gradient g that is touched for the n-th time
     adagrad   v = v + g²,  x -= lr · g / (√v + ε)                                                      (2)
     sgd       x -= lr · g                                                                              (3)
     before    x -= lr · decay · x      "adamw" is adam with a decay                                    (4)
+    momentum  m = β₁m + (1-β₁)g,  x -= lr · m                                                          (5)
 
 This is "lazy" Adam: a row keeps m, v and n while it is not touched, where dense Adam would go on moving it
 by its momentum. n counts the row's own steps, so the first step of a rare row has length lr at any time; a
 global count would make it (1-β₁)/√(1-β₂) = 3.2 times as long. On rows touched at every step
-both are the same. R rows, T touched rows, N gradients, F factors.
+both are the same. Momentum is lazy in the same way; its m starts at 0, without Adam's correction for that.
+
+R rows, T touched rows, N gradients, F factors.
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ from landbridge.core.types import AnyArray, Arrays, Float32
 
 Slots = Arrays
 
-KINDS = {"adam": 0, "adagrad": 1, "sgd": 2}
+KINDS = {"adam": 0, "adagrad": 1, "sgd": 2, "momentum": 3}
+WITH_FIRST, WITH_SECOND = ("adam", "momentum"), ("adam", "adagrad")  # kinds that remember m, and v
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """``kind``: "adam", "adagrad" or "sgd"; what it remembers of a table is an argument and a result."""
+    """``kind``: one of ``KINDS``; what it remembers of a table is an argument and a result."""
 
     kind: str = "adam"
     lr: float = 1e-3
@@ -57,8 +61,8 @@ class Optimizer:
         """m, v and n before the first step; arrays that the kind does not need are empty."""
         none_RF = np.empty((0, table_RF.shape[1]), np.float32)
         return {
-            "first": np.zeros_like(table_RF) if self.kind == "adam" else none_RF,
-            "second": none_RF if self.kind == "sgd" else np.zeros_like(table_RF),
+            "first": np.zeros_like(table_RF) if self.kind in WITH_FIRST else none_RF,
+            "second": np.zeros_like(table_RF) if self.kind in WITH_SECOND else none_RF,
             "count": np.zeros(len(table_RF), np.int32),
         }
 

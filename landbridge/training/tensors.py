@@ -120,7 +120,7 @@ def _rows(grad: Tensor) -> Gradient:
 def _step_anywhere(
     optimizer: Optimizer, table_RF: Tensor, slots: Slots, rows_T: Tensor, grad_TF: Tensor
 ) -> None:
-    """Eqs. (1)-(4) of :mod:`landbridge.training.optimizers` in torch."""
+    """Eqs. (1)-(5) of :mod:`landbridge.training.optimizers` in torch."""
     lr, beta1, beta2, eps, decay = optimizer.constants
     slots["count"][rows_T] += 1
     table_RF[rows_T] *= 1 - lr * decay  # Eq. (4)
@@ -135,4 +135,7 @@ def _step_anywhere(
         v_TF = slots["second"][rows_T] + grad_TF.square()
         slots["second"][rows_T] = v_TF
         move_TF = grad_TF / (v_TF.sqrt() + eps)  # Eq. (2)
-    table_RF[rows_T] -= lr * move_TF  # Eq. (3)
+    elif optimizer.kind == "momentum":
+        move_TF = beta1 * slots["first"][rows_T] + (1 - beta1) * grad_TF
+        slots["first"][rows_T] = move_TF  # Eq. (5)
+    table_RF[rows_T] -= lr * move_TF  # Eqs. (3), (5)

@@ -59,6 +59,11 @@ def bpr(positive_B: Tensor, negative_B: Tensor) -> Tensor:
     return softplus(negative_B - positive_B)
 
 
+def reduced(values_B: Tensor, reduction: str) -> Tensor:
+    """The "mean" or the "sum" of a batch's values, a scalar."""
+    return values_B.mean() if reduction == "mean" else values_B.sum()
+
+
 def l2_penalty(rows: tuple[Tensor, ...], reg: float, power: int = 2) -> Tensor:
     """Eq. (5) of each row of a batch, (B,): ``rows`` are its (B, F) rows of every table.
 

@@ -6,9 +6,9 @@ and e'_i. A step minimises
 
     mean_i α (‖Ê_i - E_i‖² + ‖Ê'_i - E_i‖²)  +  mean_i ℓ_i                                             (1)
 
-with ℓ_i of :mod:`landbridge.models.common.losses` at one temperature for all users or at one per user. The
-anchor of ℓ_i is e_i, its positive is the same user's e'_i, and its n = B - 1 negatives are the other users'
-e'_k. With p_i = softmax(h_i/τ_i),
+or the two sums, with ℓ_i of :mod:`landbridge.models.common.losses` at one temperature for all users or at
+one per user. The anchor of ℓ_i is e_i, its positive is the same user's e'_i, and its n = B - 1 negatives are
+the other users' e'_k. With p_i = softmax(h_i/τ_i),
 
     h_i(k) = cos(e_i, e'_k) - cos(e_i, e'_i),   k ≠ i                                                  (2)
     log g_i = log 1/n Σ_{k≠i} exp(h_i(k)/τ_i)                                                          (3)
@@ -47,11 +47,15 @@ Contrast = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 
 @dataclass(frozen=True)
 class DualStream:
-    """The loss of Eq. (1). ``contrast``: ℓ, or None for the reconstruction of the plain stream only."""
+    """The loss of Eq. (1). ``contrast``: ℓ, or None for the reconstruction of the plain stream only.
+
+    ``reduction``: "mean" over the users of a batch, or "sum".
+    """
 
     encoder: AutoEncoder
     alpha: float
     contrast: Contrast | None
+    reduction: str = "mean"
 
     def terms(
         self, layers: Mapping[str, Tensor], rows_BF: Tensor, users_B: Tensor, kept_B: Tensor
@@ -59,14 +63,17 @@ class DualStream:
         """Ê (B, F), and the terms of Eq. (1); without the contrast for one user, who has no negatives."""
         if self.contrast is None:
             rebuilt_BF = self.encoder.decode(layers, self.encoder.encode(layers, rows_BF))
-            return rebuilt_BF, {"rebuilt": losses.reconstruction(rows_BF, rebuilt_BF).mean()}
+            return rebuilt_BF, {"rebuilt": self._reduced(losses.reconstruction(rows_BF, rebuilt_BF))}
         streams = self.encoder.streams(layers, rows_BF, kept_B)
         distance_B = losses.reconstruction(rows_BF, streams.rebuilt_BF, streams.blanked_rebuilt_BF)
-        terms = {"rebuilt": self.alpha * distance_B.mean()}  # Eq. (1)
+        terms = {"rebuilt": self.alpha * self._reduced(distance_B)}  # Eq. (1)
         if len(rows_BF) > 1:
             contrast_B = self.contrast(users_B, streams.code_BL, streams.blanked_code_BL)
-            terms["contrast"] = contrast_B.mean()  # Eq. (1)
+            terms["contrast"] = self._reduced(contrast_B)  # Eq. (1)
         return streams.rebuilt_BF, terms
+
+    def _reduced(self, values_B: Tensor) -> Tensor:
+        return losses.reduced(values_B, self.reduction)
 
 
 def fixed_temperature(tau: float) -> Contrast:

@@ -5,8 +5,7 @@ contradicts itself see docs/methods/uclr.md. The stages ("pge" to "full") are th
 
 1. "pge": a pairwise model of all domains in one table gives every user an embedding E_u and every item I_i.
 2. "ae", "cl", "ucl": an auto-encoder with weights θ encodes each batch of users twice, plain and with some
-users
-   masked (:mod:`landbridge.models.uclr.autoencoder`),
+   users masked (:mod:`landbridge.models.uclr.autoencoder`),
 
     e = Enc(E),  e' = Enc(E'),  Ê = Dec(e),  Ê' = Dec(e')                                              (1)
 
@@ -17,10 +16,21 @@ users
 
    "ae" only reconstructs the plain stream; "cl" is (2) with one temperature for all users; in "ucl" each
    user's τ_i has its own updates (:mod:`~landbridge.models.uclr.temperature`). The score is r_ui = Ê_u · I_i.
+   One auto-encoder serves all domains, or (their Appendix B.3) every domain has its own θ and τ, learned from
+   the users with events there.
 3. "full": for every domain d a low-rank change of embeddings and layers, W = W₀ + BA
    (:mod:`~landbridge.models.uclr.lora`), is learned from triples (u, i, j), where u has item i and not j:
 
-    min_{A,B}  mean_{uij} -ln σ(r_ui - r_uj)  +  (2) over the users of the batch                      (3)
+    min_{A,B}  mean_{uij} [ -ln σ(r_ui - r_uj) + λ pen_uij ]  +  (2) over the users of the batch       (3)
+    pen_uij = ½(‖W_u‖² + ‖I_i‖² + ‖I_j‖²),  or, as published,  ‖W_u‖ + ‖I_i‖ + ‖I_j‖                    (4)
+
+   Their Eqs. 6 and 7, which step 10 of their Algorithm 1 minimises, are sums over triples and over users;
+   their Algorithm 2 takes means. ``reduction`` "sum" replaces both means of (3) by sums over the batch. A
+   batch has as many triples as users or more, so ranking then weighs more against (2).
+
+Stages 2 and 3 take Adam's steps or those of Algorithm 2, lines 11 and 12: with the gradient G of a batch,
+
+    v ← (1 - β₁) v + β₁ G,   θ ← θ - η v                                                               (5)
 
 Letters: U users, B users of a batch, N pairs of a batch, F factors, I items, D domains.
 """
@@ -49,6 +59,7 @@ from landbridge.models.base import Method
 from landbridge.models.common import losses
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.dot_product import DotProductModel
+from landbridge.models.common.sharing import Sharing
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.uclr.autoencoder import AutoEncoder, keep_mask
 from landbridge.models.uclr.contrastive import DualStream, fixed_temperature, user_temperatures
@@ -68,6 +79,31 @@ if TYPE_CHECKING:
 PGE, ADAPT = "pge", "adapt "
 
 UserIndices = npt.NDArray[np.int64]
+
+
+class Scope(NamedTuple):
+    """What one auto-encoder is for: all ``domains``, with the label "", or one, whose name is the label."""
+
+    label: str
+    domains: tuple[str, ...]
+
+    def phase(self, stage: str) -> str:
+        """The name of its training phase."""
+        return f"{stage} {self.label}".strip()
+
+    def events(self, history: MultiDomain) -> UserIndices:
+        """Each user's number of events in the domains, (U,)."""
+        columns = [history.domain_names.index(name) for name in self.domains]
+        return np.asarray(history.activity_UD[:, columns].sum(axis=1), np.int64)
+
+    def learners(self, history: MultiDomain) -> UserIndices:
+        """The users from whom the auto-encoder learns: those with an event in the domains.
+
+        A domain with one such user, who would have no negatives, learns from the users of all domains.
+        """
+        own_N = np.flatnonzero(self.events(history))
+        # users without events have no pretrained embedding to reconstruct
+        return own_N if len(own_N) > 1 else np.flatnonzero(history.activity_UD.any(axis=1))
 
 
 class Triples(NamedTuple):
@@ -98,6 +134,10 @@ class EncoderSettings(Settings):
     )
     mask_ratio: float = setting(0.3, "Share of a batch's users that are blanked out.", low=0, high=1)
     mask: Literal["exact", "bernoulli"] = setting("exact", "Whether that share is exact or in the mean.")
+    sharing: Sharing = setting("joined", "An auto-encoder for each domain, or one for all domains joined.")
+    domain_epochs: Mapping[str, int] = setting(
+        {}, "Epochs of a separate domain's auto-encoder instead of ``epochs``.", low=1
+    )
 
 
 @dataclass(frozen=True)
@@ -106,6 +146,18 @@ class Contrast(Settings):
 
     alpha: float = setting(0.3, "Weight of rebuilding.", low=0, symbol="α")
     temperature: TemperatureRule = setting(TemperatureRule(), "How temperatures move.")
+
+
+@dataclass(frozen=True)
+class Steps(Settings):
+    """How the auto-encoder and its adaptations are updated, Eq. (5)."""
+
+    kind: Literal["adam", "momentum"] = setting(
+        "adam", "Adam, or a step along the moving average of the gradient."
+    )
+    gradient_ema: float = setting(
+        0.1, "Weight of the new gradient in the average of momentum, Eq. (5).", above=0, high=1, symbol="β₁"
+    )
 
 
 @dataclass(frozen=True)
@@ -118,6 +170,13 @@ class Adaptation(Settings):
     lora_rank: int = setting(8, "Rank of a change BA.", low=1)
     epochs: int = setting(10, "Passes over a domain's events; 0: no adaptation.", low=0)
     domain_epochs: Mapping[str, int] = setting({}, "Epochs of a domain instead of ``epochs``.", low=0)
+    reduction: Literal["mean", "sum"] = setting(
+        "mean", "Means of (3) over the triples and over the users of a batch, or sums, as published."
+    )
+    reg: float = setting(
+        0.0, "Penalty of the embeddings of each triple, Eq. (4).", low=0, high=1e12, symbol="λ"
+    )
+    reg_power: int = setting(2, "Power of their norms: 2, halved, or 1, as published.", low=1, high=2)
 
 
 @dataclass(frozen=True)
@@ -130,7 +189,8 @@ class UCLR(Method):
     encoder: EncoderSettings = setting(EncoderSettings(), "The auto-encoder.")
     contrast: Contrast = setting(Contrast(), "The objective (2).")
     adaptation: Adaptation = setting(Adaptation(), "The changes by domain (3).")
-    lr: float = setting(1e-3, "Learning rate of Adam.", above=0, symbol="η")
+    optimizer: Steps = setting(Steps(), "The rule of the steps (5).")
+    lr: float = setting(1e-3, "Length of a step.", above=0, symbol="η")
     batch_size: int = setting(2048, "Users or pairs per step.", low=1)
     epochs: int = setting(100, "Passes over all users in (2).", low=1)
     negatives: Literal["domain", "all", "popularity"] = setting(
@@ -194,11 +254,6 @@ class UCLR(Method):
             result["pretrain.settings"] = kind.migrated(inner)
         return result
 
-    @property
-    def optimizer(self) -> Optimizer:
-        """Adam."""
-        return Optimizer("adam", self.lr)
-
     def pretrainer(self) -> Method:
         """The method of stage "pge", with all domains in one table and the same ``factors``."""
         from landbridge.models import registry
@@ -219,9 +274,12 @@ class UCLR(Method):
             chosen["pretrain.settings"] = {**self.pretrain.settings, "epochs": best[PGE]}
         if self.stage != PGE and self._encoding in best:
             chosen["epochs"] = best[self._encoding]
-        adapted = {phase: epochs for phase, epochs in best.items() if phase.startswith(ADAPT)}
-        by_domain = {phase.removeprefix(ADAPT): n for phase, n in adapted.items()}
-        chosen["adaptation.domain_epochs"] = {**self.adaptation.domain_epochs, **by_domain}
+        for part, given, before in (
+            ("encoder", self.encoder.domain_epochs, f"{self._encoding} "),
+            ("adaptation", self.adaptation.domain_epochs, ADAPT),
+        ):
+            by_domain = {name.removeprefix(before): n for name, n in best.items() if name.startswith(before)}
+            chosen[f"{part}.domain_epochs"] = {**given, **by_domain}
         return self.with_settings(chosen)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> AutoencoderModel:
@@ -248,24 +306,38 @@ class UCLR(Method):
         if self.stage == PGE:
             return model
         with thread_limit(options.threads):
-            model, temperatures = self._encode(model, options)
-            for domain in names if self.stage == "full" else ():
-                model = self._adapt(model, domain, temperatures, options)
+            temperatures: dict[Scope, Temperatures] = {}
+            for scope in self._scopes(names):
+                model, temperatures[scope] = self._encode(model, scope, options)
+            for scope, own in temperatures.items() if self.stage == "full" else ():
+                for domain in scope.domains:
+                    model = self._adapt(model, domain, own, options)
         if self._encoding != "ucl":
             return model
-        groups = by_activity(temperatures.tau_U.cpu().numpy(), base.history.activity_UD.sum(axis=1))
-        return replace(model, log=(*model.log, {"temperature_by_activity": groups}))
+        groups = {
+            f"{scope.label} temperature_by_activity".strip(): by_activity(
+                own.tau_U.cpu().numpy(), scope.events(base.history)
+            )
+            for scope, own in temperatures.items()
+        }
+        return replace(model, log=(*model.log, groups))
+
+    def _scopes(self, names: tuple[str, ...]) -> list[Scope]:
+        """One auto-encoder for all domains, or one for each."""
+        return [Scope("", names)] if self.encoder.sharing == "joined" else [Scope(n, (n,)) for n in names]
 
     @property
     def _encoding(self) -> str:
         """The stage that trains the layers."""
         return "ucl" if self.stage == "full" else self.stage
 
-    def _encode(self, model: AutoencoderModel, options: FitOptions) -> tuple[AutoencoderModel, Temperatures]:
-        """Eq. (2), once for all domains."""
+    def _encode(
+        self, model: AutoencoderModel, scope: Scope, options: FitOptions
+    ) -> tuple[AutoencoderModel, Temperatures]:
+        """Eq. (2), for the domains of the scope."""
         from landbridge.training.loop import run_phase
 
-        where, rows_UF = device(options.device), next(iter(model.user_UF.values()))
+        where, rows_UF = device(options.device), over_domains(model.base)
         temperatures = Temperatures.start(self.contrast.temperature, len(rows_UF), where)
         streams = self._streams(temperatures)
         layers = streams.encoder.initial(generator(options.seed, "layers"), where)
@@ -278,43 +350,50 @@ class UCLR(Method):
         def fitted() -> AutoencoderModel:
             arrays = tensors.arrays(layers)
             encoded_UF = encode_users(arrays, self.score_from, rows_UF)
-            names = model.history.domain_names
-            users, encoders = dict.fromkeys(names, encoded_UF), dict.fromkeys(names, arrays)
-            return replace(model, user_UF=users, layers=encoders)
+            users, encoders = dict.fromkeys(scope.domains, encoded_UF), dict.fromkeys(scope.domains, arrays)
+            return replace(model, user_UF={**model.user_UF, **users}, layers={**model.layers, **encoders})
 
+        learning_N = scope.learners(model.history)
         phase = Phase(
-            self._encoding,
-            self.epochs,
-            lambda number: self._batches(model.history, options.seed, number),
+            quote(scope.phase(self._encoding), safe=" "),
+            self.encoder.domain_epochs.get(scope.label, self.epochs),
+            lambda number: self._batches(learning_N, options.seed, number),
             terms,
             layers,
-            optimizer=self.optimizer,
+            optimizer=self._steps,
             buffers=temperatures.buffers(),
             log_norm=True,
             log_values=temperatures.statistics if self._encoding == "ucl" else dict,
         )
         log = run_phase(phase, options, self._identity(model, options), fitted)
         return replace(
-            fitted(), log=(*model.log, *phase_records(phase.name, log, len(model.log)))
+            fitted(), log=(*model.log, *phase_records(scope.phase(self._encoding), log, len(model.log)))
         ), temperatures
 
     def _batches(
-        self, history: MultiDomain, seed: int, number: int
+        self, user_N: UserIndices, seed: int, number: int
     ) -> Iterator[tuple[UserIndices, npt.NDArray[np.bool_]]]:
-        """Every user with an event once, in batches of two users or more, and who is not masked."""
+        """Every one of the users once, in batches of two users or more, and who is not masked."""
         rng = generator(seed, "crowds", str(number))
-        # users without events have no pretrained embedding to reconstruct
-        order = rng.permutation(np.flatnonzero(history.activity_UD.any(axis=1)))
+        order = rng.permutation(user_N)
         if len(order) > 1:
             # batches of nearly equal size: a last batch of one user would have no negatives
             for users_B in np.array_split(order, -(-len(order) // self.batch_size)):
                 yield users_B, keep_mask(len(users_B), self.encoder.mask_ratio, rng, self.encoder.mask)
 
-    def _streams(self, temperatures: Temperatures) -> DualStream:
+    @property
+    def _steps(self) -> Optimizer:
+        """Adam, or Eq. (5)."""
+        # Eq. (5) counts the new gradient's weight, an optimiser that of the average so far
+        beta1 = {"adam": Optimizer.beta1, "momentum": 1 - self.optimizer.gradient_ema}[self.optimizer.kind]
+        return Optimizer(self.optimizer.kind, self.lr, beta1)
+
+    def _streams(self, temperatures: Temperatures, reduction: str = "mean") -> DualStream:
         """The loss of Eq. (2) at this stage."""
         own, alike = user_temperatures(temperatures), fixed_temperature(self.contrast.temperature.start)
         contrast = {"ae": None, "cl": alike, "ucl": own}[self._encoding]
-        return DualStream(AutoEncoder.of(self.factors, self.encoder.layout), self.contrast.alpha, contrast)
+        encoder = AutoEncoder.of(self.factors, self.encoder.layout)
+        return DualStream(encoder, self.contrast.alpha, contrast, reduction)
 
     def _adapt(
         self, model: AutoencoderModel, domain: str, temperatures: Temperatures, options: FitOptions
@@ -327,7 +406,7 @@ class UCLR(Method):
         if not epochs or not weights.parameters():
             return model
         own = temperatures.copy()
-        streams = self._streams(own)
+        streams = self._streams(own, self.adaptation.reduction)
         events = model.history[domain]
         source = Pairwise(events, {domain: slice(0, events.n_items)}, self.negatives, options.seed, domain)
 
@@ -352,7 +431,7 @@ class UCLR(Method):
             partial(self._triples, source),
             terms,
             weights.parameters(),
-            optimizer=self.optimizer,
+            optimizer=self._steps,
             buffers=own.buffers(),
             log_norm=True,
             log_values=lambda: {"trainable": weights.n_trainable()},
@@ -398,14 +477,16 @@ class UCLR(Method):
         rebuilt_BF, terms = streams.terms(weights.effective_layers(), rows_BF, users_B, kept_B)
         share = REBUILT_SHARE[self.score_from]
         scored_BF = share * rebuilt_BF + (1 - share) * rows_BF
-        scored_NF = scored_BF[place_N]
-        better_N, worse_N = (
-            (scored_NF * weights.items.rows(idx_N)).sum(dim=1) for idx_N in (positive_N, negative_N)
-        )
-        ranking_N = losses.bpr(better_N, worse_N)
+        scored_NF, rule = scored_BF[place_N], self.adaptation
+        items = [weights.items.rows(idx_N) for idx_N in (positive_N, negative_N)]
+        ranking_N = losses.bpr(*((scored_NF * item_NF).sum(dim=1) for item_NF in items))
         if pairs.weight_N is not None:
             ranking_N = ranking_N * torch.from_numpy(pairs.weight_N).to(where)
-        return {"ranking": ranking_N.mean(), **terms}  # Eq. (3)
+        terms = {"ranking": losses.reduced(ranking_N, rule.reduction), **terms}  # Eq. (3)
+        if rule.reg:
+            penalty_N = losses.l2_penalty((rows_BF[place_N], *items), rule.reg, rule.reg_power)  # Eq. (4)
+            terms["penalty"] = losses.reduced(penalty_N, rule.reduction)
+        return terms
 
     def _identity(self, model: AutoencoderModel, options: FitOptions) -> Record:
         """What a checkpoint must match: settings, data, seed, and the pretrained embeddings."""
@@ -419,5 +500,7 @@ PUBLISHED = UCLR(
     contrast=Contrast(
         alpha=1e-3, temperature=TemperatureRule(objective="uco", lr=1e-3, grad_scale="literal")
     ),
+    adaptation=Adaptation(reduction="sum", reg=1e-5, reg_power=1),
 )
-"""What the paper says, with our defaults where it is silent: α, Algorithm 2 with its 1/|U|, Adam's 1e-3."""
+"""What the paper says, with our defaults where it is silent: α, Algorithm 2 with its 1/|U|, Adam's 1e-3, the
+sums and norms of Eqs. 6 and 7 with λ = 1e-5."""

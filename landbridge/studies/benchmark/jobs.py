@@ -21,6 +21,7 @@ import numpy as np
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.files import make_folder, read_json, write_json
 from landbridge.core.types import AnyArray, Record
+from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.splitting.holdout import ACROSS, Holdout, Split
 from landbridge.datasets import prepare
 from landbridge.evaluation.protocols import Scorer
@@ -244,6 +245,7 @@ def _all_users(holdout: Holdout, name: str) -> AnyArray:
 def _described(split: Split, name: str, users: int) -> Record:
     history, test = split.test.history[name], split.test.targets.get(name)
     items = history.item_idx if test is None else np.concatenate([history.item_idx, test.item_idx])
+    user_N = history.user_idx if test is None else np.concatenate([history.user_idx, test.user_idx])
     n_items, n_test = len(np.unique(items)), 0 if test is None else len(test)
     return {
         "name": name,
@@ -251,9 +253,18 @@ def _described(split: Split, name: str, users: int) -> Record:
         "items": n_items,
         "events": len(history) + n_test,
         "density": (len(history) + n_test) / max(users * n_items, 1),
+        "activity": _by_activity(user_N),
         "valid_rows": len(split.valid.targets.get(name, ())),
         "test_rows": n_test,
     }
+
+
+def _by_activity(user_N: AnyArray) -> Record:
+    """Activity group -> how many users it has and how many events they have, without empty groups."""
+    count_U = np.unique(user_N, return_counts=True)[1]
+    group_U = activity_group(count_U)
+    groups = {label: count_U[group_U == place] for place, label in enumerate(ACTIVITY)}
+    return {label: {"users": len(own), "events": int(own.sum())} for label, own in groups.items() if len(own)}
 
 
 def _folder(out: Path, source: BenchmarkData, entry: BenchmarkMethod) -> Path:

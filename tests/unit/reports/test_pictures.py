@@ -51,7 +51,17 @@ def test_pictures_are_sound_svg_in_both_themes(runs: Runs) -> None:
     drawn = document(runs).pictures
     names = [picture.name for picture in drawn]
     assert len(set(names)) == len(names)
-    kinds = "difference", "gain-activity", "cost", "validation", "own", "served", "transfer", "predicted"
+    kinds = (
+        "difference",
+        "gain-activity",
+        "cost",
+        "validation",
+        "own",
+        "served",
+        "transfer",
+        "predicted",
+        "share",
+    )
     assert {kind for kind in kinds if any(name.startswith(kind) for name in names)} == set(kinds)
     for picture in drawn[::2]:
         light, dark = pictures.svg(picture, LIGHT), pictures.svg(picture, DARK)
@@ -107,6 +117,29 @@ def test_groups_without_spread_or_users_are_dots(runs: Runs) -> None:
     assert drawn.alt.endswith("0: 0.5 ± 0 and 1+: 0.7 ± 0.1.")
     assert {"0", "1+", "known events"} <= set(texts(pictures.svg(drawn, DARK)))
     assert facts.shared_values(bare).rows == ()
+
+
+def test_the_imbalance_of_users_and_domains_is_drawn_as_shares(runs: Runs) -> None:
+    users, events, domains = pictures.imbalance(runs, "a-b")
+    assert [each.name for each in (users, events, domains)] == [
+        "share-a-b-users", "share-a-b-events", "share-a-b-domains",
+    ]  # fmt: skip
+    assert users.alt.endswith("in per cent. a|1: 1-2 75, 31+ 25; b_2: 1-2 75, 31+ 25.")
+    # 6000 and 44000 events of the one, 5500 and 38500 of the other
+    assert events.alt.endswith("a|1: 1-2 12, 31+ 88; b_2: 1-2 12, 31+ 88.")
+    # 6000 and 5500 users, 1200 and 1500 items, 50000 and 44000 events
+    assert domains.alt.endswith("a|1: users 52, items 44, events 53; b_2: users 48, items 56, events 47.")
+    assert {"75", "25", "1-2", "31+", "a|1"} <= set(texts(pictures.svg(users, LIGHT)))
+    assert {"users", "items", "events", "44", "56"} <= set(texts(pictures.svg(domains, LIGHT)))
+
+
+def test_what_a_folder_does_not_describe_is_not_drawn(runs: Runs) -> None:
+    former = [{**domain, "activity": None} for domain in runs.data[0]["domains"]]
+    alone = {**runs.data[0], "domains": former[:1]}
+    (sizes,) = pictures.imbalance(replace(runs, data=({**runs.data[0], "domains": former},)), "shops")
+    assert sizes.name == "share-shops-domains"
+    assert pictures.imbalance(replace(runs, data=(alone,)), "shops") == []
+    assert pictures.imbalance(replace(runs, data=()), "shops") == []
 
 
 def test_weights_served_are_means_over_the_seeds(runs: Runs) -> None:

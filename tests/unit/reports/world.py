@@ -123,6 +123,10 @@ def _data(name: str, domains: list[str]) -> dict[str, Any]:
             "density": 0.0071 - 0.001 * place,
             "valid_rows": 4000,
             "test_rows": 4000,
+            "activity": {
+                "1-2": {"users": 3 * (6000 - 500 * place) // 4, "events": 6000 - 500 * place},
+                "31+": {"users": (6000 - 500 * place) // 4, "events": 44_000 - 5500 * place},
+            },
         }
         for place, domain in enumerate(domains)
     ]

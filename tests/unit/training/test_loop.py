@@ -255,7 +255,7 @@ def test_what_a_weighting_remembers_is_part_of_the_checkpoint(tmp_path: Path) ->
     assert same(resumed, whole)
 
 
-@pytest.mark.parametrize("kind", ["adam", "adagrad", "sgd"])
+@pytest.mark.parametrize("kind", ["adam", "adagrad", "sgd", "momentum"])
 def test_rows_in_torch_are_rows_in_numba(kind: str) -> None:
     optimizer = Optimizer(kind, 0.05)
     ours, theirs = torch.randn(7, 3), None

@@ -35,7 +35,27 @@ def test_rows_touched_at_every_step_move_as_in_torch(kind: str) -> None:
     np.testing.assert_allclose(table_RF, weight.detach().numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["adam", "adagrad", "sgd"])
+@pytest.mark.parametrize("beta1", [0.0, 0.3, 0.9])
+def test_momentum_steps_by_the_moving_average_of_the_gradient(beta1: float) -> None:
+    """Yang et al., Algorithm 2, lines 11 and 12, number by number; at β₁ = 0 it is gradient descent."""
+    table_RF = gaussian(4, 3)
+    wanted, average = table_RF.astype(float).tolist(), [[0.0] * 3 for _ in range(4)]
+    ours = Optimizer("momentum", 0.05, beta1)
+    slots = ours.slots(table_RF)
+    for _ in range(12):
+        rows = RNG.permutation(4)[:3]
+        grad_TF = gaussian(3, 3)
+        ours.step(table_RF, slots, rows.astype(np.int32), grad_TF)
+        for row, grad_F in zip(rows, grad_TF, strict=True):
+            for f, g in enumerate(grad_F):
+                average[row][f] = beta1 * average[row][f] + (1 - beta1) * float(g)
+                wanted[row][f] -= 0.05 * average[row][f]
+    np.testing.assert_allclose(table_RF, wanted, atol=1e-6)
+    np.testing.assert_allclose(slots["first"], average, atol=1e-6)
+    assert slots["second"].size == 0
+
+
+@pytest.mark.parametrize("kind", ["adam", "adagrad", "sgd", "momentum"])
 def test_a_row_counts_its_own_steps(kind: str) -> None:
     """A row that is touched now and then moves as if its steps had followed one another."""
     rare_RF, often_RF = gaussian(3, 4), gaussian(1, 4)
@@ -82,7 +102,7 @@ def test_impossible_optimisers_are_refused() -> None:
 
 def test_decay_shortens_a_touched_row_before_its_step() -> None:
     table_RF, grad_TF = np.full((3, 2), 4.0, np.float32), np.full((1, 2), 0.5, np.float32)
-    for kind in ("sgd", "adagrad", "adam"):
+    for kind in ("sgd", "adagrad", "adam", "momentum"):
         plain, decayed = Optimizer(kind, 0.1), Optimizer(kind, 0.1, decay=0.5)
         one, other = table_RF * np.float32(0.95), table_RF.copy()
         for optimizer, table in ((plain, one), (decayed, other)):

@@ -110,6 +110,12 @@ def test_the_folder_holds_what_is_promised(whole: tuple[Path, Outcome]) -> None:
     books = data["domains"][0]
     assert books["events"] == len(pl.read_csv(out.parent / "books.csv").unique())
     assert books["density"] == pytest.approx(books["events"] / books["users"] / books["items"])
+    own = pl.read_csv(out.parent / "books.csv").unique().group_by("user").len()["len"].to_list()
+    bounds = {"1-2": (1, 2), "3-5": (3, 5), "6-10": (6, 10), "11-30": (11, 30), "31+": (31, 10_000)}
+    groups = {label: [n for n in own if low <= n <= high] for label, (low, high) in bounds.items()}
+    assert books["activity"] == {
+        label: {"users": len(counts), "events": sum(counts)} for label, counts in groups.items() if counts
+    }
     assert data["shared_users"] == {"books|movies": 60}
     assert read_json(out / "environment.json")["cores"] >= 1
 
