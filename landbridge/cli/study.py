@@ -42,7 +42,9 @@ def balance(
     balance: Balance = None,
     sharing: Sharing = None,
     complexity: Complexity = None,
-    grid: Annotated[int, typer.Option(help="Random weightings to try per sharing.")] = 10,
+    grid: Annotated[
+        int, typer.Option(help="Random weightings, and as many random rates, to try per sharing.")
+    ] = 10,
     seeds: Seeds = 3,
     users: options.Users = None,
     dataset: options.Dataset = False,

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
-from landbridge.core.types import Int32, Ragged, Record, Values
+from landbridge.core.types import Arrays, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling import sequences
@@ -104,6 +104,10 @@ class TargetWeights:
             (self.buffers["loss_total"] / self.buffers["loss_count"]).cpu().numpy()
         )
         return mean_D
+
+    def kept(self) -> Arrays:
+        """What a refit goes on from; nothing by default."""
+        return {}
 
     def log_values(self) -> Values:
         """``loss_of`` by domain."""
@@ -191,8 +195,15 @@ class SequenceMethod(Method):
                 f"{self.weight_decay:g}."
             )
 
-    def target_weights(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
-        """Weights of the targets. ``weights``: the network's, which change in place as it learns."""
+    def target_weights(
+        self,
+        train: MultiDomain,
+        weights: Mapping[str, Tensor],
+        seed: int,
+        previous: SequenceModel | None = None,
+    ) -> TargetWeights:
+        """Weights of the targets. ``weights``: the network's, which change in place as it learns;
+        ``previous``: the model that a refit goes on from."""
         return TargetWeights(train, weights["item"].device)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> SequenceModel:
@@ -212,11 +223,11 @@ class SequenceMethod(Method):
         weights = initial(self.shapes(train), options.seed, self.init_std, where)
         if (previous := previous_model(options, self.name)) is not None:
             continue_from(previous, train, weights)
-        target_weights = self.target_weights(train, weights, options.seed)
+        target_weights = self.target_weights(train, weights, options.seed, previous)
         phase = self.phase(_Steps(self, windows, table, slices), weights, target_weights)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         log = run_phase(phase, options, identity, lambda: self.fitted(train, weights, ()))
-        return self.fitted(train, weights, log)
+        return replace(self.fitted(train, weights, log), domain_weights=target_weights.kept())
 
     def shapes(self, train: MultiDomain) -> dict[str, tuple[int, ...]]:
         """Shape of every weight by name."""

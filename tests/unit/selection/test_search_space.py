@@ -145,3 +145,20 @@ def test_questions_do_not_depend_on_the_order_of_a_file() -> None:
         == list(distributions(dict(reversed(space.items()))))
         == ["place", "spread"]
     )
+
+
+def test_entries_of_a_table_of_numbers_are_searched() -> None:
+    """A weight or a learning rate for each domain."""
+    adc = registry.method("adc")
+    text = "lr = {low = 0.001, high = 0.01}\n[balance.weights]\nbooks = {low = 0.1, high = 10, log = true}"
+    space = read_space(adc, table(text))
+    assert space["balance.weights.books"] == Real(0.1, 10.0, log=True)
+    assert validate_space(space, adc) is space
+    given = adc.from_settings({"balance.kind": "fixed", "balance.weights": {"books": 20.0}})
+    first, *_ = starts(space, given)
+    assert first["balance.weights.books"] == 10.0  # clipped to the space
+    assert "balance.weights.books" not in starts(space, adc())[0]
+    tried = given.with_settings({"balance.weights.books": 0.5})
+    assert tried.flat()["balance.weights"] == {"books": 0.5}
+    with pytest.raises(SettingsError, match=r"balance\.weights\.books"):
+        read_space(adc, {"balance": {"weights": {"books": {"low": 1.0, "high": 0.5}}}})
