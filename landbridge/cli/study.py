@@ -30,7 +30,8 @@ Sharing = Annotated[Text, typer.Option(help="Of user,tower,cross; all by default
 Complexity = Annotated[Text, typer.Option(help="Of rate,data,loss,step; all by default.")]
 Balance = Annotated[Text, typer.Option(help="Loss weightings, comma-separated; all by default.")]
 Vary = Annotated[
-    Text, typer.Option(help="Of metric,map,bounds,period,signal,grid; all but signal by default.")
+    Text,
+    typer.Option(help="Of metric,spread,map,bounds,period,momentum,signal,grid; all but signal by default."),
 ]
 Objectives = Annotated[Text, typer.Option(help="Of sparsity,worst_group,exposure; all by default.")]
 

@@ -266,8 +266,8 @@ def _estimate(
     """Σ weight · reward / Σ count, users drawn with all their events."""
     if not weight_N.any():
         raise DataError(
-            f"The policy would have shown none of the logged items of {logged.domain!r}: the log says nothing "
-            "about it."
+            f"The policy would have shown none of the logged items of {logged.domain!r}: the log says "
+            "nothing about it."
         )
     place_N = np.unique(logged.user_idx, return_inverse=True)[1]
     count_U = np.bincount(place_N, count_N)
