@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, get_args, get_origin
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.settings import Setting, dotted, schema
-from landbridge.core.types import Values
+from landbridge.core.types import Record, Values
 from landbridge.models.base import Method
 from landbridge.models.search_space import Choice, Range, Real, Space, Whole
 
@@ -93,7 +93,8 @@ def _is_table(entry: object) -> TypeGuard[Values]:
 
 def _entries(method: type[Method], ranges: Values) -> Values:
     """The ranges with those of a table's entries under dotted names."""
-    settings, result = schema(method), {}
+    settings = schema(method)
+    result: Record = {}
     for name, entry in ranges.items():
         inside = (
             name in settings and _holds_numbers(settings[name]) and _is_table(entry) and not _is_range(entry)
@@ -140,8 +141,8 @@ def _between(kind: type[Range], entry: Values) -> Range:
 def _kind(method: type[Method], name: str) -> type[Range]:
     """The kind of range for a setting, by its annotation; a Choice is always allowed."""
     settings = schema(method)
-    table = settings.get(name.rpartition(".")[0])
-    if table is not None and _holds_numbers(table):
+    # the key of an entry may hold dots itself, as names of domains do
+    if any(_holds_numbers(each) and name.startswith(f"{each.name}.") for each in settings.values()):
         return Real
     if name not in settings:
         raise SettingsError(unknown(f"setting of {method.name}", name, settings))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landbridge.core.settings import Settings, setting
-from landbridge.core.types import Arrays, Int64, Values
+from landbridge.core.types import AnyArray, Arrays, Int64, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.sequential.method import TargetWeights
 from landbridge.models.sequential.warm_start import domain_places
@@ -86,7 +86,8 @@ def new_events(before: MultiDomain, now: MultiDomain) -> Int64:
     """The number of its domain for each event of ``now`` that is not in ``before``, in the order of time
     where all have times, (N,)."""
     user_U = before.users.index(now.users.ids)
-    numbers, times = [np.empty(0, np.int64)], [np.empty(0)]
+    numbers: list[Int64] = [np.empty(0, np.int64)]
+    times: list[AnyArray] = [np.empty(0)]
     for number, (name, events) in enumerate(now.domains.items()):
         fresh_N = np.ones(len(events), bool)
         if name in before.domains:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def kappas_of_equal_spread(schedule: WeightSchedule, counts: DomainCounts) -> di
 
     kappa = schedule.weight_map.kappa
     wanted = spread_of(REFERENCE, kappa)
-    found = {name: _solved(lambda k, name=name: spread_of(name, k), wanted, kappa) for name in METRICS}
+    found = {name: _solved(partial(spread_of, name), wanted, kappa) for name in METRICS}
     return {name: value for name, value in (found | {REFERENCE: kappa}).items() if value is not None}
 
 

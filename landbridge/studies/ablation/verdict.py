@@ -113,7 +113,8 @@ def _evaluated(
     spec: Benchmark, bench: Path, sharing: str, weighting: str, search: Mapping[str, Seconds]
 ) -> CellResult:
     rows = _rows(spec, bench, sharing, weighting, EQUAL)
-    own, searched = _seconds(spec, bench, label(sharing, weighting)), {}
+    own = _seconds(spec, bench, label(sharing, weighting))
+    searched: dict[str, AgainstSearch] = {}
     for control, spent in search.items():
         if control != weighting:
             outcome = Outcome.of(_rows(spec, bench, sharing, weighting, control))

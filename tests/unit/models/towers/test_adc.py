@@ -324,7 +324,7 @@ def test_a_small_hard_domain_is_learned_only_when_balanced(seed: int) -> None:
         ({"balance": {"weights": {"a": 1.0}}}, "balance.kind='fixed' and balance.weights belong together"),
         ({"balance": {"kind": "rates"}}, "balance.kind='rates' and balance.rates belong together"),
         ({"balance": {"rule": "printed"}}, r"Unknown adc\.balance\.rule 'printed'"),
-        ({"balance": {"decay": 1.0}}, "balance.decay must be 0 or more and below 1"),
+        ({"balance": {"decay": 1.0}}, "balance.decay must be a number, 0 or more and below 1"),
         ({"sharing": "towers"}, "Unknown adc.sharing 'towers': did you mean 'tower'"),
     ],
     ids=str,
