@@ -31,7 +31,7 @@ from landbridge.models.towers.cmf import CMF
 from landbridge.models.towers.conet import CoNet
 from landbridge.models.towers.neumf import NeuMF
 from landbridge.reports.write import report
-from landbridge.studies.ablation.balance import BALANCE, COMPARED, Ablation, ablate
+from landbridge.studies.ablation.balance import COMPARED, Ablation, ablate
 from landbridge.studies.ablation.plan import source_of
 from landbridge.studies.benchmark import jobs as cells
 from landbridge.training.weighting.gradnorm import COMPLEXITIES
@@ -67,6 +67,7 @@ class Study:
     curves: bool = False
 
 
+BALANCE = ("none", "fixed", "grid", "gradnorm", "uncertainty")
 CIAO = {"dataset": "ciao", "domains": ["DVDs", "Books", "Music", "Games", "Beauty", "Software"]}
 STUDIES = {
     "ciao": Study(CIAO, SHARING, BALANCE, COMPLEXITIES, contest=5, curves=True),

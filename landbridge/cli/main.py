@@ -18,6 +18,7 @@ from landbridge.cli import (
     fit,
     fold_in,
     models,
+    ope,
     recommend,
     refit,
     report,
@@ -46,6 +47,7 @@ app.command("fold-in")(fold_in.command)
 app.command("explain")(explain.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
+app.command("ope")(ope.command)
 app.command("models")(models.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)

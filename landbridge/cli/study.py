@@ -30,7 +30,8 @@ Sharing = Annotated[Text, typer.Option(help="Of user,tower,cross; all by default
 Complexity = Annotated[Text, typer.Option(help="Of rate,data,loss,step; all by default.")]
 Balance = Annotated[Text, typer.Option(help="Loss weightings, comma-separated; all by default.")]
 Vary = Annotated[
-    Text, typer.Option(help="Of metric,map,bounds,period,signal,grid; all but signal by default.")
+    Text,
+    typer.Option(help="Of metric,spread,map,bounds,period,momentum,signal,grid; all but signal by default."),
 ]
 Objectives = Annotated[Text, typer.Option(help="Of sparsity,worst_group,exposure; all by default.")]
 
@@ -42,7 +43,9 @@ def balance(
     balance: Balance = None,
     sharing: Sharing = None,
     complexity: Complexity = None,
-    grid: Annotated[int, typer.Option(help="Random weightings to try per sharing.")] = 10,
+    grid: Annotated[
+        int, typer.Option(help="Random weightings, and as many random rates, to try per sharing.")
+    ] = 10,
     seeds: Seeds = 3,
     users: options.Users = None,
     dataset: options.Dataset = False,

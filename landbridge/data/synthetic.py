@@ -1,7 +1,8 @@
 """Small synthetic data sets with known answers, which every method must get right.
 
 ``checkerboard``: for any method that learns. ``planted_transfer``: for any method that transfers preferences
-from one domain to another. Users U, items I.
+from one domain to another. ``planted_walks``: for methods that use the order of events, with a sparse domain
+that may be noise. Users U, items I, steps S.
 """
 
 from __future__ import annotations
@@ -81,6 +82,34 @@ def planted_transfer(
         likes[name] = np.zeros((users, items), bool)
         np.put_along_axis(likes[name], ranked_US, True, axis=1)
     return _world(users, items, history, valid, test, likes)
+
+
+def planted_walks(
+    users: int = 240, fans: int = 24, items: int = 15, steps: int = 9, noise: float = 0.0, seed: int = 0
+) -> MultiDomain:
+    """``users`` walk along a circle of items in ``dense``, ``fans`` others in ``sparse``, a step a day.
+
+    A step in the sparse domain leads to a random item with probability ``noise``. Right: the next item on the
+    circle comes first. With ``noise`` 1 there is nothing to learn in the sparse domain.
+    """
+    if not 1 <= fans <= users or not 3 <= steps < items or not 0 <= noise <= 1:
+        raise SettingsError(
+            "Planted walks need 1 fan or more and no more than users, 3 steps or more and fewer than items, "
+            "and noise from 0 to 1."
+        )
+    rng, tables, first = generator(seed, "planted walks"), {}, 0
+    for name, walkers in {"dense": users, "sparse": fans}.items():
+        item_US = (np.arange(walkers)[:, None] + np.arange(steps)) % items
+        if name == "sparse":
+            random_US = rng.permuted(np.tile(np.arange(items), (walkers, 1)), axis=1)[:, :steps]
+            item_US = np.where(rng.random(item_US.shape) < noise, random_US, item_US)
+        user_US, step_US = np.indices(item_US.shape)
+        columns = user_US.ravel() + first, item_US.ravel()
+        time_N = 86_400 * step_US.ravel()
+        tables[name] = Interactions.from_events(*columns, users + fans, items, time=time_N)
+        first += walkers
+    ids = {name: Vocabulary.of(np.arange(items)) for name in tables}
+    return MultiDomain(Vocabulary.of(np.arange(users + fans)), ids, tables)
 
 
 def _planted_order(users: int, items: int, groups: int, rng: np.random.Generator) -> Int64:

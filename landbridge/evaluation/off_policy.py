@@ -121,6 +121,10 @@ class TopK:
 
     k: int = 10
 
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise SettingsError(f"k must be 1 or more, not {self.k}.")
+
     def chance(self, scores_BI: Float32, seen: Ragged, item_T: Int32, row_T: Int64) -> Float64:
         """See :class:`Policy`."""
         items_BK, _ = top_k(scores_BI, self.k, seen)
@@ -201,6 +205,24 @@ def replay(logged: Logged, chance_N: Float64, *, draws: int = DRAWS, seed: int =
     return _estimate("replay", logged, weight_N, weight_N, draws, seed)
 
 
+def estimates(
+    fitted: Scorer,
+    logged: Logged,
+    policy: Policy,
+    *,
+    clip: float | None = None,
+    threads: int | None = None,
+) -> tuple[Estimate, ...]:
+    """All three estimates of a policy made of a model's scores. Errors: those of ``target_probabilities``
+    and of the estimates."""
+    chance_N = target_probabilities(fitted, logged, policy, threads=threads)
+    return (
+        ips(logged, chance_N, clip=clip),
+        snips(logged, chance_N, clip=clip),
+        replay(logged, chance_N),
+    )
+
+
 def popularity_logger(holdout: Holdout, domain: str, reward: npt.ArrayLike | None = None) -> Logged:
     """The held-out pairs of ``domain`` as if a policy had shown items in proportion to their popularity.
 
@@ -244,7 +266,8 @@ def _estimate(
     """Σ weight · reward / Σ count, users drawn with all their events."""
     if not weight_N.any():
         raise DataError(
-            "The policy would have shown none of the logged items: the log says nothing about it."
+            f"The policy would have shown none of the logged items of {logged.domain!r}: the log says "
+            "nothing about it."
         )
     place_N = np.unique(logged.user_idx, return_inverse=True)[1]
     count_U = np.bincount(place_N, count_N)

@@ -26,7 +26,12 @@ CAPS = (5.0, 10.0, 25.0, 50.0, 100.0)  # per cent at which a gain's colour is fu
 FASTEST = 1e-3  # seconds; a logarithmic axis has no zero
 SIZES = ("users", "items", "events")
 VALID = "valid"  # name of the validation metric in a log
-WORDS = {"loss_of": "loss", "sample_weight": "weight of a sample", "sparsity": "sparsity score"}
+WORDS = {
+    "loss_of": "loss",
+    "gradient_of": "gradient at the states",
+    "sample_weight": "weight of a sample",
+    "sparsity": "sparsity score",
+}
 
 
 @dataclass(frozen=True)

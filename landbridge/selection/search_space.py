@@ -4,17 +4,18 @@
 reg = {low = 0.01, high = 1.0, log = true}
 popularity_weight = {options = [0, 1, 3]}
 admm.rho = {low = 0.01, high = 3.0}
+balance.weights.books = {low = 0.1, high = 10.0, log = true}    # an entry of a setting that is a table
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeGuard, get_args, get_origin
 
 from landbridge.core.errors import SettingsError, unknown
-from landbridge.core.settings import dotted, schema
-from landbridge.core.types import Values
+from landbridge.core.settings import Setting, dotted, schema
+from landbridge.core.types import Record, Values
 from landbridge.models.base import Method
 from landbridge.models.search_space import Choice, Range, Real, Space, Whole
 
@@ -34,7 +35,8 @@ def read_space(method: type[Method], table: Values, fixed: Values | None = None)
     own = {name: values for name, values in method.space.items() if name not in given}
     # "loss" with a range is the former name of a setting, with a table of ranges a part of today
     ranges = {method.renamed.get(k, k) if _is_range(v) else k: v for k, v in table.items()}
-    return own | {name: _range(method, name, entry) for name, entry in dotted(method, ranges).items()}
+    named = _entries(method, dotted(method, ranges))
+    return own | {name: _range(method, name, entry) for name, entry in named.items()}
 
 
 def validate_space(space: Space, method: type[Method]) -> Space:
@@ -48,11 +50,20 @@ def validate_space(space: Space, method: type[Method]) -> Space:
 
 
 def starts(space: Space, method: Method) -> list[dict[str, Any]]:
-    """The settings of the first trials, clipped to the space: the method's own, then its ``starts``."""
+    """The settings of the first trials, clipped to the space: the method's own, then its ``starts``.
+
+    An entry of a table that the method does not give is drawn.
+    """
     own = method.flat()
+    own |= {
+        f"{name}.{key}": each
+        for name, table in own.items()
+        if _is_table(table)
+        for key, each in table.items()
+    }
     first = [
-        {name: values.nearest({**own, **known}[name]) for name, values in space.items()}
-        for known in ({}, *type(method).starts)
+        {name: values.nearest(start[name]) for name, values in space.items() if name in start}
+        for start in ({**own, **known} for known in ({}, *type(method).starts))
     ]
     return [trial for place, trial in enumerate(first) if trial not in first[:place]]
 
@@ -73,7 +84,28 @@ def _distribution(values: Range) -> BaseDistribution:
 
 
 def _is_range(entry: object) -> bool:
-    return isinstance(entry, Mapping) and bool(entry.keys() & {"options", *BOUNDS})
+    return _is_table(entry) and bool(entry.keys() & {"options", *BOUNDS})
+
+
+def _is_table(entry: object) -> TypeGuard[Values]:
+    return isinstance(entry, Mapping)
+
+
+def _entries(method: type[Method], ranges: Values) -> Values:
+    """The ranges with those of a table's entries under dotted names."""
+    settings = schema(method)
+    result: Record = {}
+    for name, entry in ranges.items():
+        inside = (
+            name in settings and _holds_numbers(settings[name]) and _is_table(entry) and not _is_range(entry)
+        )
+        result |= {f"{name}.{key}": each for key, each in entry.items()} if inside else {name: entry}
+    return result
+
+
+def _holds_numbers(setting: Setting) -> bool:
+    """Whether a setting is a table of numbers."""
+    return get_origin(setting.hint) is Mapping and float in get_args(setting.hint)
 
 
 def _range(method: type[Method], name: str, entry: object) -> Range:
@@ -109,6 +141,9 @@ def _between(kind: type[Range], entry: Values) -> Range:
 def _kind(method: type[Method], name: str) -> type[Range]:
     """The kind of range for a setting, by its annotation; a Choice is always allowed."""
     settings = schema(method)
+    # the key of an entry may hold dots itself, as names of domains do
+    if any(_holds_numbers(each) and name.startswith(f"{each.name}.") for each in settings.values()):
+        return Real
     if name not in settings:
         raise SettingsError(unknown(f"setting of {method.name}", name, settings))
     hint = settings[name].hint

@@ -41,12 +41,14 @@ def test_a_table_per_metric_and_a_verdict_twice_the_same(
     assert "data: recall@10, one list over all domains, against generic (* significant" in said
     assert "map exponential = base" in said
     assert "period 4 = generic" in said  # one epoch has no update
-    first, second, third = said.splitlines()[-3:]
+    verdict = (tmp_path / "out" / "verdict.txt").read_text().splitlines()
+    assert said.splitlines()[-len(verdict) :] == verdict
+    first, second, third, *signs = verdict
     assert first.startswith("The sparsest quartile of the domains: ")
     assert second.startswith("NDCG@10, one list over all domains, Holm's correction: base against generic: ")
     assert second.endswith("; period 2 and period 1 have the same weights.")
     assert third.startswith("RECALL@10")
-    assert (tmp_path / "out" / "verdict.txt").read_text().splitlines() == [first, second, third]
+    assert signs  # after one epoch there is hardly a gain
     protocols = (tmp_path / "out" / "bench" / "results.csv").read_text()
     assert ",1+8," in protocols
     assert ",across," in protocols

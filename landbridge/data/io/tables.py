@@ -29,17 +29,31 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Role -> usual column names, in the order of preference; case and RecBole's ``:type`` are ignored."""
 
+IMPRESSION_ROLES: Mapping[str, tuple[str, ...]] = {
+    **{role: ROLES[role] for role in ("user", "item", "domain")},
+    "propensity": ("propensity", "probability", "pscore"),
+    "reward": ("reward", "click", "clicked", "converted"),
+}
+"""The same of a log of what was shown."""
+
 
 def read_table(
-    source: object, columns: Mapping[str, str] | None, roles: Iterable[str], where: str
+    source: object,
+    columns: Mapping[str, str] | None,
+    roles: Iterable[str],
+    where: str,
+    usual: Mapping[str, tuple[str, ...]] = ROLES,
 ) -> EventTable:
-    """``source`` (path or any data frame) with those of ``roles`` that it has, under the roles' names."""
+    """``source`` (path or any data frame) with those of ``roles`` that it has, under the roles' names.
+
+    ``usual``: role -> usual column names, of all roles that ``columns`` may name.
+    """
     import polars as pl
 
     with parsing_errors(where, _plain_file(source)):
         lazy = _scan(Path(source)) if is_path(source) else _native(source, where)
         names = lazy.collect_schema().names()
-        chosen = _choose(names, columns or {}, where)
+        chosen = _choose(names, columns or {}, where, usual)
         if formats.is_amazon_2023(names) and not columns:
             chosen.pop("title", None)  # the title of the review
         wanted = {role: name for role, name in chosen.items() if role in roles}
@@ -100,10 +114,12 @@ def _plain_file(source: object) -> Path | None:
     return path if path is not None and path.is_file() and path.suffix.lower() != ".gz" else None
 
 
-def _choose(names: list[str], columns: Mapping[str, str], where: str) -> dict[str, str]:
+def _choose(
+    names: list[str], columns: Mapping[str, str], where: str, usual: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
     for role in columns:
-        if role not in ROLES:
-            raise DataError(unknown("column role", role, ROLES))
+        if role not in usual:
+            raise DataError(unknown("column role", role, usual))
     for name in columns.values():
         if name not in names:
             raise DataError(f"{where}: {unknown('column', name, names)}")
@@ -111,9 +127,9 @@ def _choose(names: list[str], columns: Mapping[str, str], where: str) -> dict[st
     # names the first column wins
     lowered = {name.lower().split(":")[0].strip(): name for name in reversed(names)}
     guessed = {
-        role: next(lowered[name] for name in usual if name in lowered)
-        for role, usual in ROLES.items()
-        if any(name in lowered for name in usual)
+        role: next(lowered[name] for name in known if name in lowered)
+        for role, known in usual.items()
+        if any(name in lowered for name in known)
     }
     taken = set(columns.values())
     return {role: name for role, name in guessed.items() if name not in taken} | dict(columns)

@@ -10,8 +10,10 @@ a step minimises
 An item's weight w_i combines the weights w_d of its domains (``combine``). w_d follows from the domains'
 sparsity (:mod:`landbridge.training.weighting.sparsity`) and changes during training
 (:mod:`landbridge.training.weighting.schedule`). ``domain_weighting`` may mix it with the weights of other
-objectives (:mod:`landbridge.models.sequential.item_weights`). With ``renorm`` the mean of w_i over all
-training events is 1, Eq. (9) of sparsity. With the signal "gradient" there is one loss per domain,
+objectives (:mod:`landbridge.models.sequential.item_weights`), or take weights that follow the stream of
+events from refit to refit (:mod:`landbridge.models.sequential.online_weights`). With ``renorm`` the mean of
+w_i over all training events is 1, Eq. (9) of sparsity. With the signal "gradient" there is one loss per
+domain,
 
     L = Σ_d w_d mean_{t in d} ℓ_t                                                                      (2)
 
@@ -35,6 +37,7 @@ from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.sequential.item_weights import MultiObjectiveWeights, SparsityWeights, WeightRule
 from landbridge.models.sequential.losses import SequenceLoss
 from landbridge.models.sequential.method import SequenceMethod, TargetBatch, TargetWeights
+from landbridge.models.sequential.online_weights import Stream, StreamWeights, stream_state
 from landbridge.models.sequential.transformer import Encoder
 from landbridge.training.torch_backend import torch
 from landbridge.training.weighting.base import Uniform, Weighting
@@ -46,14 +49,17 @@ from landbridge.training.weighting.sparsity import SparsityScore, WeightMap
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from landbridge.models.sequential.fitted import SequenceModel
+
 
 @dataclass(frozen=True)
 class DWL(SequenceMethod):
     """Sequential model with a dynamic weighted loss: targets in sparse domains weigh more."""
 
     loss: SequenceLoss = setting(SequenceLoss("sampled"), "The loss of a batch.")
-    domain_weighting: Literal["sparsity", "several", "fixed", "none"] = setting(
-        "sparsity", "Weights by sparsity, by several objectives, fixed ones, or none."
+    domain_weighting: Literal["sparsity", "several", "online", "fixed", "none"] = setting(
+        "sparsity",
+        "Weights by sparsity, by several objectives, of the stream of events, fixed ones, or none.",
     )
     weights: Mapping[str, float] = setting(
         {}, "Weight of a domain with domain_weighting fixed; 1 where none is given.", low=0
@@ -64,6 +70,7 @@ class DWL(SequenceMethod):
     schedule: WeightSchedule = setting(
         WeightSchedule(initial_weights="computed"), "How weights follow the sparsity of domains."
     )
+    online: Stream = setting(Stream(), "How weights follow events with domain_weighting online.")
     combine: Literal["max", "mean", "product"] = setting(
         "max", "The weight of an item of several domains, out of theirs."
     )
@@ -138,18 +145,30 @@ class DWL(SequenceMethod):
         """Whether GradNorm weights the domains' losses, Eq. (2)."""
         return self.domain_weighting == "sparsity" and self.schedule.signal == "gradient"
 
-    def target_weights(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
-        """Weights by sparsity, by several objectives, fixed, or 1; SettingsError for an unknown domain."""
+    def target_weights(
+        self,
+        train: MultiDomain,
+        weights: Mapping[str, Tensor],
+        seed: int,
+        previous: SequenceModel | None = None,
+    ) -> TargetWeights:
+        """Weights by sparsity, by several objectives, by the stream of events, fixed, or 1; SettingsError for
+        an unknown domain. Sparsity weights that began at 1 go on from those of ``previous``."""
         for domain in self.weights:
             if domain not in train.domain_names:
                 raise SettingsError(unknown("domain in weights", domain, train.domain_names))
         if self.domain_weighting == "none" or self.schedule.signal == "gradient":
             return super().target_weights(train, weights, seed)
         device = weights["item"].device
+        if self.domain_weighting == "online":
+            online = self.online.weights(self.schedule)
+            state = stream_state(online, self.online.events, train, previous)
+            return StreamWeights(online, state, train, device)
         if self.domain_weighting == "several":
             current_model = partial(self.fitted, train, weights, ())
             return MultiObjectiveWeights(self.weight_rule, train, device, current_model, seed)
-        return SparsityWeights(self.weight_rule, train, device)
+        last = previous.log[-1].get("weight", {}) if previous is not None and previous.log else {}
+        return SparsityWeights(self.weight_rule, train, device, last)
 
     def weighting(self, weights: Mapping[str, Tensor]) -> Weighting:
         """GradNorm if the signal is "gradient", else equal weights."""

@@ -13,7 +13,7 @@ Letters: B queries, R rows (users or queries), L positions, F factors, I items.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -32,13 +32,17 @@ from landbridge.training.torch_backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+DOMAIN_WEIGHTS = "domain weights|"  # prefix of their arrays in a run folder
 ROWS_AT_ONCE = 512  # sequences per forward pass, which bounds its memory
 LEAST_NORM = 1e-8  # a shorter vector has no direction in float32
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceModel(ColdStartMixin):
-    """``weights``: by name, see :mod:`.transformer`. ``temperature``: T of Eq. (1), None for dot products."""
+    """``weights``: by name, see :mod:`.transformer`. ``temperature``: T of Eq. (1), None for dot products.
+
+    ``domain_weights``: the state of weights of the loss that a refit goes on from; empty for most methods.
+    """
 
     encoder: Encoder
     cross_domain: CrossDomain
@@ -46,6 +50,7 @@ class SequenceModel(ColdStartMixin):
     temperature: float | None
     cold_policy: str
     popularity_weight: float
+    domain_weights: Arrays = field(default_factory=dict)
     kind: ClassVar[str] = "sequence"
     unexplained: ClassVar[str] = "a transformer reads the events together, in their order"
     log_odds: ClassVar[bool] = True
@@ -89,7 +94,8 @@ class SequenceModel(ColdStartMixin):
     def state(self) -> tuple[Arrays, Record]:
         """The weights, and the settings needed to rebuild the model."""
         cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
-        return dict(self.weights), {
+        kept = {DOMAIN_WEIGHTS + name: array for name, array in self.domain_weights.items()}
+        return {**self.weights, **kept}, {
             "encoder": asdict(self.encoder),
             "cross_domain": asdict(self.cross_domain),
             "temperature": self.temperature,
@@ -103,7 +109,9 @@ class SequenceModel(ColdStartMixin):
         cold = about["cold_policy"], about["cold_weight"]
         encoder = Encoder.from_settings(Encoder.migrated(about["encoder"]))
         cross_domain = CrossDomain.from_settings(about.get("cross_domain", {}))  # 0.1 had none
-        return cls(history, method, log, encoder, cross_domain, dict(arrays), about["temperature"], *cold)
+        weights = {name: array for name, array in arrays.items() if not name.startswith(DOMAIN_WEIGHTS)}
+        kept = {name.removeprefix(DOMAIN_WEIGHTS): arrays[name] for name in arrays if name not in weights}
+        return cls(history, method, log, encoder, cross_domain, weights, about["temperature"], *cold, kept)
 
     def _last(self, rows: Ragged, domain: str) -> Float32:
         item_BL, gap_BL, count_B = sequences.last_items(rows, self.encoder.max_length)

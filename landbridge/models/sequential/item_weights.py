@@ -64,10 +64,21 @@ class WeightRule:
 
 
 class SparsityWeights(TargetWeights):
-    """Item weights from domain weights that follow the schedule or are fixed."""
+    """Item weights from domain weights that follow the schedule or are fixed.
 
-    def __init__(self, rule: WeightRule, train: MultiDomain, device: torch.device) -> None:
+    ``last``: the weights by domain at the end of the fit that a refit goes on from. They replace weights of 1
+    at the start, which would undo what the moving average has reached.
+    """
+
+    def __init__(
+        self,
+        rule: WeightRule,
+        train: MultiDomain,
+        device: torch.device,
+        last: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__(train, device)
+        self.last = last or {}
         self.rule, self.schedule = rule, rule.schedule
         self.belongs_ID = np.concatenate([memberships_of(train, name) for name in train.domain_names])
         self.share_I = train.joined()[0].item_counts.astype(np.float64)
@@ -115,7 +126,12 @@ class SparsityWeights(TargetWeights):
     def _initial(self, train: MultiDomain) -> State:
         state = self.schedule.begin(DomainCounts.of(train))
         if self.rule.fixed is None:
-            return state
+            if self.schedule.initial_weights == "computed":
+                return state
+            last_D = [
+                self.last.get(name, one) for name, one in zip(self.names, state["weight_D"], strict=True)
+            ]
+            return {**state, "weight_D": np.array(last_D)}
         fixed_D = np.array([self.rule.fixed.get(name, 1.0) for name in train.domain_names])
         return {**state, "weight_D": fixed_D}
 

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
-from landbridge.core.types import Int32, Ragged, Record, Values
+from landbridge.core.types import Arrays, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling import sequences
@@ -69,7 +69,11 @@ class SequenceBatch(NamedTuple):
 
 
 class TargetWeights:
-    """Weights of the targets in each epoch, here 1 for all; the mean loss by domain is logged.
+    """Weights of the targets in each epoch, here 1 for all; by domain, the mean loss and the magnitude of the
+    gradient are logged.
+
+    The magnitude of a domain is the norm of the gradient of a batch's loss at the states before its targets:
+    what the domain sends into the encoder, with its weight. One backward pass measures all domains.
 
     ``buffers``: the state between epochs, changed in place and stored in checkpoints. ``domain_I``: the
     domain of each item; ``ranges``: the items of each domain.
@@ -81,11 +85,17 @@ class TargetWeights:
         self.domain_I = domains_of_items(train).to(where)
         none_D = torch.zeros(len(self.names), dtype=torch.float64, device=where)
         self.buffers: dict[str, Tensor] = {"loss_total": none_D, "loss_count": none_D.clone()}
+        # not in checkpoints: they are of one epoch, and a fit resumes between two
+        self._norm_total_D, self._batches_D = none_D.clone(), none_D.clone()
+        self._square_D: Tensor | None = None
 
     def begin(self, epoch: int) -> None:
         """Reset the losses before the batches of an epoch."""
         self.buffers["loss_total"].zero_()
         self.buffers["loss_count"].zero_()
+        self._norm_total_D.zero_()
+        self._batches_D.zero_()
+        self._square_D = None
 
     def of(self, target_T: Tensor) -> Tensor:
         """Weights of targets, (T,)."""
@@ -98,6 +108,24 @@ class TargetWeights:
         self.buffers["loss_total"].index_add_(0, domain_T, loss_T.double())
         self.buffers["loss_count"].index_add_(0, domain_T, torch.ones_like(loss_T, dtype=torch.float64))
 
+    def watch(self, query_TF: Tensor, domain_T: Tensor) -> None:
+        """Measure the gradient at a batch's states when it is computed."""
+        self._add_norms()
+
+        def measured(grad_TF: Tensor) -> None:
+            # replaced, not added: a weighting may have taken parts of the gradient before
+            square_T = grad_TF.detach().double().square().sum(dim=1)
+            self._square_D = torch.zeros_like(self._norm_total_D).index_add_(0, domain_T, square_T)
+
+        query_TF.register_hook(measured)
+
+    def _add_norms(self) -> None:
+        """Add the norms of the last batch, of the domains that had a gradient in it."""
+        if self._square_D is not None:
+            self._norm_total_D += self._square_D.sqrt()
+            self._batches_D += self._square_D > 0
+            self._square_D = None
+
     def loss_D(self) -> npt.NDArray[np.float64]:
         """Mean loss of each domain since the epoch began, NaN where it has no target, (D,)."""
         mean_D: npt.NDArray[np.float64] = (
@@ -105,10 +133,19 @@ class TargetWeights:
         )
         return mean_D
 
+    def kept(self) -> Arrays:
+        """What a refit goes on from; nothing by default."""
+        return {}
+
     def log_values(self) -> Values:
-        """``loss_of`` by domain."""
-        losses = zip(self.names, self.loss_D().tolist(), strict=True)
-        return {"loss_of": {name: loss for name, loss in losses if loss == loss}}  # NaN is not itself
+        """``loss_of`` and ``gradient_of``, the mean magnitude over the batches that have it, by domain."""
+        self._add_norms()
+        norm_D = (self._norm_total_D / self._batches_D).cpu().tolist()
+        values = {"loss_of": self.loss_D().tolist(), "gradient_of": norm_D}
+        return {
+            key: {name: value for name, value in zip(self.names, value_D, strict=True) if value == value}
+            for key, value_D in values.items()  # NaN, of a domain without targets, is not itself
+        }
 
 
 class TargetBatch(NamedTuple):
@@ -191,8 +228,15 @@ class SequenceMethod(Method):
                 f"{self.weight_decay:g}."
             )
 
-    def target_weights(self, train: MultiDomain, weights: Mapping[str, Tensor], seed: int) -> TargetWeights:
-        """Weights of the targets. ``weights``: the network's, which change in place as it learns."""
+    def target_weights(
+        self,
+        train: MultiDomain,
+        weights: Mapping[str, Tensor],
+        seed: int,
+        previous: SequenceModel | None = None,
+    ) -> TargetWeights:
+        """Weights of the targets. ``weights``: the network's, which change in place as it learns;
+        ``previous``: the model that a refit goes on from."""
         return TargetWeights(train, weights["item"].device)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> SequenceModel:
@@ -212,11 +256,11 @@ class SequenceMethod(Method):
         weights = initial(self.shapes(train), options.seed, self.init_std, where)
         if (previous := previous_model(options, self.name)) is not None:
             continue_from(previous, train, weights)
-        target_weights = self.target_weights(train, weights, options.seed)
+        target_weights = self.target_weights(train, weights, options.seed, previous)
         phase = self.phase(_Steps(self, windows, table, slices), weights, target_weights)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         log = run_phase(phase, options, identity, lambda: self.fitted(train, weights, ()))
-        return self.fitted(train, weights, log)
+        return replace(self.fitted(train, weights, log), domain_weights=target_weights.kept())
 
     def shapes(self, train: MultiDomain) -> dict[str, tuple[int, ...]]:
         """Shape of every weight by name."""
@@ -304,6 +348,8 @@ class SequenceMethod(Method):
         at = window_T, position_T, domain_I[target_T]
         events = Reading(input_BL, gap_BL)
         query_TF = self.cross_domain.states(self.encoder, layers, events, domain_I, at, self.encoder.dropout)
+        if query_TF.requires_grad:
+            target_weights.watch(query_TF, at[2])
         everything = TargetBatch(
             query_TF, target_T, window_T, len(share_I), other_BLK[given_BL], sampled_M, None, None
         )

@@ -31,7 +31,7 @@ def previous_model(options: FitOptions, name: str) -> SequenceModel | None:
 
 def continue_from(previous: SequenceModel, train: MultiDomain, weights: Mapping[str, Tensor]) -> None:
     """Replace drawn ``weights`` by those of the previous model, in place, where it has them in this shape."""
-    place_I, place_D = _item_places(previous, train), _domain_places(previous, train)
+    place_I, place_D = _item_places(previous, train), domain_places(previous, train)
     rows_of = {"item": place_I, **dict.fromkeys(DOMAIN_WEIGHTS, place_D)}
     for name, tensor in weights.items():
         old = previous.weights.get(name)
@@ -61,7 +61,7 @@ def _item_places(previous: SequenceModel, train: MultiDomain) -> Int64:
     return np.concatenate(parts)
 
 
-def _domain_places(previous: SequenceModel, train: MultiDomain) -> Int64:
+def domain_places(previous: SequenceModel, train: MultiDomain) -> Int64:
     """The number of each domain in the previous model, -1 for a new one, (D,)."""
     names = list(previous.history.domain_names)
     return np.array([names.index(name) if name in names else -1 for name in train.domain_names])

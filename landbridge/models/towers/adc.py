@@ -11,13 +11,14 @@ minimises
 MLP++; or "cross", the same with cross units, which is CoNet. The weights w_d balance the gradients of the
 domains at the last layer they share (:mod:`landbridge.training.weighting.gradnorm`), unless ``balance.kind``
 selects another weighting. No equation of ADC was published; docs/methods/adc.md and towers.md give the
-reasons for our reading.
+reasons for our reading. ``PUBLISHED`` is the balance of GradNorm as printed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import log
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -27,19 +28,19 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.network import TowerNetwork
 from landbridge.models.towers.tower_method import TowerMethod
-from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, Weighting
+from landbridge.training.weighting.base import DomainRates, Fixed, Uncertainty, Uniform, Weighting
 from landbridge.training.weighting.gradnorm import GradNorm
 from landbridge.training.weighting.schedule import DynamicSparsity, WeightSchedule
 
 SHARING = ("user", "tower", "cross")
-BALANCE = ("none", "fixed", "gradnorm", "uncertainty", "sparsity")
+BALANCE = ("none", "fixed", "rates", "gradnorm", "uncertainty", "sparsity")
 
 
 @dataclass(frozen=True)
 class Balance(Settings):
     """The weights w_d of Eq. (1)."""
 
-    kind: Literal["none", "fixed", "gradnorm", "uncertainty", "sparsity"] = setting(
+    kind: Literal["none", "fixed", "rates", "gradnorm", "uncertainty", "sparsity"] = setting(
         "gradnorm", "Where the weights of the domains' losses come from; none: equal, but measured."
     )
     complexity: Literal["rate", "data", "loss", "step"] = setting(
@@ -50,13 +51,37 @@ class Balance(Settings):
     weights: Mapping[str, float] = setting(
         {}, "Weight of a domain's loss with the kind fixed; 1 where none is given.", low=0, symbol="w"
     )
+    rates: Mapping[str, float] = setting(
+        {}, "Factor of the learning rate of a domain's own parameters with the kind rates; else 1.", above=0
+    )
+    rule: Literal["proximal", "literal"] = setting(
+        "proximal", "The step of gradnorm: ours, which stops at its target, or the published one."
+    )
+    order: Literal["before", "after"] = setting(
+        "before", "Whether a step of the network takes the weights from before or after gradnorm's."
+    )
+    start: float | None = setting(
+        log(2), "Loss before training in gradnorm; none: the mean of 20 batches.", above=0, symbol="L(0)"
+    )
+    decay: float = setting(
+        0.9, "Of gradnorm's moving averages of losses and norms; 0: none, as published.", low=0, below=1
+    )
+    at: Literal["layer", "users"] = setting(
+        "layer", "Where gradnorm measures gradients: the last shared layer, or user embeddings.", symbol="W"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool(self.weights) != (self.kind == "fixed"):
-            raise SettingsError(
-                "balance.kind='fixed' and balance.weights belong together: give both or neither."
-            )
+        for kind, key in (("fixed", "weights"), ("rates", "rates")):
+            if bool(getattr(self, key)) != (self.kind == kind):
+                raise SettingsError(
+                    f"balance.kind={kind!r} and balance.{key} belong together: give both or neither."
+                )
+
+
+PUBLISHED = Balance(rule="literal", order="before", decay=0.0)
+"""GradNorm as printed: the losses and norms of each batch, the literal rule, weights from before the step.
+α and η have no published value for ADC."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +124,16 @@ class ADC(TowerMethod):
     def weighting_of(self, train: MultiDomain) -> Weighting:
         """The weighting that ``balance.kind`` selects; with one domain the weight is 1."""
         kind, weights, names = self.balance.kind, self.balance.weights, train.domain_names
-        for domain in weights:
-            if domain not in names:
-                raise SettingsError(unknown("domain in balance.weights", domain, names))
+        for key in ("weights", "rates"):
+            for domain in getattr(self.balance, key):
+                if domain not in names:
+                    raise SettingsError(unknown(f"domain in balance.{key}", domain, names))
         if len(names) == 1:
             return Uniform()
         if kind == "fixed":
             return Fixed({name: weights.get(name, 1.0) for name in names})
+        if kind == "rates":
+            return DomainRates(self.balance.rates, _own(self.towers(train), train))
         if kind == "uncertainty":
             return Uncertainty(self.balance.lr)
         if kind == "sparsity":
@@ -122,13 +150,17 @@ class ADC(TowerMethod):
         towers, balance = self.towers(train), self.balance
         idle = balance.kind == "none"
         return GradNorm(
-            towers.last_shared,
+            towers.last_shared if balance.at == "layer" else towers.users(train.domain_names[0]),
             balance.alpha,
             0.0 if idle else balance.lr,
             # "step" would change learning rates even with fixed weights
             "rate" if idle and balance.complexity == "step" else balance.complexity,
             sizes={name: len(events) for name, events in train.domains.items()},
             own=_own(towers, train),
+            start=balance.start,
+            decay=balance.decay,
+            order=balance.order,
+            rule=balance.rule,
         )
 
 

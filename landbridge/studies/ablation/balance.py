@@ -1,23 +1,27 @@
 """Ablation of loss balancing: every weighting of the domains under every sharing, as one benchmark.
 
-Two controls are computed first, because they need the data: "fixed" weights the domains by their events N_d,
+Three controls are computed first, because they need the data: "fixed" weights the domains by their events
+N_d,
 
     w_d = D N_d / Σ N                                                                                  (1)
 
 so that every event counts alike; "grid" fits random weightings on the training part and keeps the one with
-the best validation metric. All else is a benchmark in the folder ``bench``
-(:mod:`landbridge.studies.benchmark.runner`), with the trials' metrics in ``grid`` beside it.
+the best validation metric; "rates" does the same, with the same number of trials, for random learning rates
+of the domains' own parameters. "published" is GradNorm as printed. All else is a benchmark in the folder
+``bench`` (:mod:`landbridge.studies.benchmark.runner`), with the trials' metrics in ``grid`` and ``rates``
+beside it.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.files import make_folder, read_json, write_json
@@ -26,23 +30,37 @@ from landbridge.core.progress import Progress, Silent
 from landbridge.core.settings import dotted, schema
 from landbridge.core.types import Record, Values
 from landbridge.models import registry
-from landbridge.models.towers.adc import SHARING
+from landbridge.models.towers.adc import PUBLISHED, SHARING
 from landbridge.studies.ablation import plan as plans
 from landbridge.studies.ablation.plan import BENCH, AblationResult
-from landbridge.studies.ablation.verdict import CONTROLS, EQUAL, EVENTS, GRID, label, tables, verdict
+from landbridge.studies.ablation.verdict import (
+    CONTROLS,
+    EQUAL,
+    EVENTS,
+    GRID,
+    RATES,
+    SEARCHED,
+    label,
+    tables,
+    verdict,
+)
 from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.runner import benchmark, exclusive_folder, executor_of
 from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 from landbridge.training.options import FitOptions
-from landbridge.training.weighting.base import random_weightings
+from landbridge.training.weighting.base import random_rates, random_weightings
 from landbridge.training.weighting.gradnorm import COMPLEXITIES
 
-BALANCE = (*CONTROLS, "gradnorm", "uncertainty")
-COMPARED = ("sharing", "balance.kind", "balance.complexity", "balance.weights")
+BALANCE = (*CONTROLS, "gradnorm", "published", "uncertainty")
+COMPARED = ("sharing", "balance.kind", "balance.complexity", "balance.weights", "balance.rates")
+PRINTED = ("rule", "order", "decay")  # what makes gradnorm the published one
+BY_DOMAIN = MappingProxyType(
+    {EVENTS: ("fixed", "weights"), GRID: ("fixed", "weights"), RATES: ("rates",) * 2}
+)
+"""Control -> its ``balance.kind``, and the setting of ``balance`` that has its numbers by domain."""
 METRIC = "ndcg@10"
-TRIALS = "grid"
 
-DomainWeights = Mapping[str, float]
+DomainNumbers = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -51,7 +69,7 @@ class Ablation:
 
     ``settings``: of the model, the same in all cells. ``balance``, ``complexity`` (readings of gradnorm) and
     ``sharing``: any subset, with "none" among the first, as all others are compared with it. ``grid``: how
-    many random weightings are tried. ``seeds``: 1 to so many.
+    many random weightings are tried, and how many random learning rates. ``seeds``: 1 to so many.
     """
 
     data: Values
@@ -84,8 +102,8 @@ class Ablation:
         """The data as the benchmark has them."""
         return plans.source_of(self.data, self.model)
 
-    def weightings(self, weights: Mapping[str, DomainWeights]) -> dict[str, Record]:
-        """Way of weighing -> the settings that make it. ``weights``: of "fixed" and "grid"."""
+    def weightings(self, numbers: Mapping[str, DomainNumbers]) -> dict[str, Record]:
+        """Way of weighing -> the settings that make it. ``numbers``: by domain, of some controls."""
         result: dict[str, Record] = {}
         for weighting in self.balance:
             if weighting == "gradnorm":
@@ -93,8 +111,11 @@ class Ablation:
                     f"{weighting} {each}": {"balance.kind": weighting, "balance.complexity": each}
                     for each in self.complexity
                 }
-            elif weighting in weights:
-                result[weighting] = {"balance.kind": "fixed", "balance.weights": dict(weights[weighting])}
+            elif weighting == "published":
+                printed = {f"balance.{key}": getattr(PUBLISHED, key) for key in PRINTED}
+                result[weighting] = {"balance.kind": "gradnorm", **printed}
+            elif weighting in numbers:
+                result[weighting] = _by_domain(weighting, numbers[weighting])
             else:
                 result[weighting] = {"balance.kind": weighting}
         return result
@@ -105,8 +126,8 @@ class Ablation:
         weightings = list(self.weightings({}))
         return next((weighting for weighting in weightings if weighting not in CONTROLS), weightings[-1])
 
-    def tables(self, weights: Mapping[str, Mapping[str, DomainWeights]]) -> Record:
-        """The tables of the benchmark. ``weights``: sharing -> those of "fixed" and "grid"."""
+    def tables(self, numbers: Mapping[str, Mapping[str, DomainNumbers]]) -> Record:
+        """The tables of the benchmark. ``numbers``: sharing -> those of "fixed", "grid" and "rates"."""
         return {
             "seeds": list(range(1, self.seeds + 1)),
             "metrics": [METRIC, "hr@10"],
@@ -114,7 +135,7 @@ class Ablation:
             "methods": [
                 {"label": label(sharing, weighting), **self.entry(sharing, chosen)}
                 for sharing in self.sharing
-                for weighting, chosen in self.weightings(weights[sharing]).items()
+                for weighting, chosen in self.weightings(numbers[sharing]).items()
             ],
         }
 
@@ -124,19 +145,23 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class WeightingTrial:
-    """A weighting tried: fitted on the training part, evaluated on the validation rows."""
+class BalanceTrial:
+    """Weights or learning rates tried: fitted on the training part, evaluated on the validation rows.
+
+    ``setting``: the one of ``balance`` that has the tried numbers by domain.
+    """
 
     file: Path
     source: BenchmarkData
     entry: Values
+    setting: str
     threads: int
 
     def __str__(self) -> str:
-        return f"weighting {self.file.stem}"
+        return f"{self.setting} {self.file.stem}"
 
     def run(self) -> None:
-        """Fit, evaluate, and write weights, metric and seconds."""
+        """Fit, evaluate, and write the numbers by domain, metric and seconds."""
         from landbridge.evaluation.evaluate import Validator
 
         split, work_dir = jobs.prepared_split(self.source), self.file.with_suffix("")
@@ -145,7 +170,7 @@ class WeightingTrial:
         method = registry.method(self.entry["name"]).from_settings(self.entry["settings"])
         fitted = method.fit(split.valid.history, FitOptions(1, self.threads, work_dir=work_dir))
         value = Validator(split.valid, METRIC, self.threads)(fitted)
-        report = {"weights": self.entry["settings"]["balance.weights"], METRIC: value}
+        report = {self.setting: self.entry["settings"][f"balance.{self.setting}"], METRIC: value}
         cost = {"seconds": time.perf_counter() - started, "fingerprint": jobs.fingerprint(split)}
         # the file is written last: a trial counts as done when it exists
         shutil.rmtree(work_dir)
@@ -163,79 +188,99 @@ def ablate(
     out, executor = Path(out), executor_of(jobs)
     with exclusive_folder(out):
         plans.begin(plan, out)
-        spec = benchmark_spec(plan.tables(_weights(plan, out, executor, progress or Silent())))
+        spec = benchmark_spec(plan.tables(_numbers(plan, out, executor, progress or Silent())))
         benchmark(spec, out / BENCH, executor, progress)
         report = verdict(spec, out / BENCH, plan.evaluated_on, _searched(plan, out), plan.grid)
         shown = [tables(spec, out / BENCH, sharing) for sharing in plan.sharing]
         return plans.end(out, {title: table for each in shown for title, table in each.items()}, report)
 
 
-def _weights(
+def _by_domain(control: str, numbers: DomainNumbers) -> Record:
+    """The settings of a control with its numbers by domain."""
+    kind, setting = BY_DOMAIN[control]
+    return {"balance.kind": kind, f"balance.{setting}": dict(numbers)}
+
+
+def _numbers(
     plan: Ablation, out: Path, executor: Executor, progress: Progress
-) -> dict[str, dict[str, DomainWeights]]:
-    """Sharing -> weights of "fixed", Eq. (1), and of "grid"."""
-    result: dict[str, dict[str, DomainWeights]] = {sharing: {} for sharing in plan.sharing}
+) -> dict[str, dict[str, DomainNumbers]]:
+    """Sharing -> control -> its numbers by domain: "fixed", Eq. (1), and the best of each search."""
+    result: dict[str, dict[str, DomainNumbers]] = {sharing: {} for sharing in plan.sharing}
     if EVENTS in plan.balance:
         train = jobs.prepared_split(plan.source).valid.history
         scale = len(train.domain_names) / max(train.n_events, 1)
         # scaled to sum to the number of domains, like GradNorm's weights: the step length stays comparable
         counted = {name: scale * len(events) for name, events in train.domains.items()}  # Eq. (1)
         result = {sharing: {EVENTS: counted} for sharing in plan.sharing}
-    if GRID in plan.balance:
-        _try(plan, out, executor, progress)
+    for control in _searches(plan):
+        _try(plan, control, out, executor, progress)
         for sharing in plan.sharing:
-            result[sharing][GRID] = _best(plan, out, sharing)
+            result[sharing][control] = _best(plan, control, out, sharing)
     return result
 
 
-def _try(plan: Ablation, out: Path, executor: Executor, progress: Progress) -> None:
-    """Run the trials that are not done."""
+def _searches(plan: Ablation) -> list[str]:
+    return [control for control in SEARCHED if control in plan.balance]
+
+
+def _drawn(control: str, names: Sequence[str], number: int) -> list[DomainNumbers]:
+    """What a search tries."""
+    if control == RATES:
+        return list(random_rates(names, number))
+    return [fixed.by_domain for fixed in random_weightings(names, number)]
+
+
+def _try(plan: Ablation, control: str, out: Path, executor: Executor, progress: Progress) -> None:
+    """Run the trials of a control that are not done."""
     names = jobs.prepared_split(plan.source).valid.history.domain_names
     trials = [
-        WeightingTrial(
+        BalanceTrial(
             file,
             plan.source,
-            plan.entry(sharing, {"balance.kind": "fixed", "balance.weights": dict(fixed.by_domain)}),
+            plan.entry(sharing, _by_domain(control, numbers)),
+            BY_DOMAIN[control][1],
             executor.threads_each,
         )
         for sharing in plan.sharing
-        for file, fixed in zip(
-            _trial_files(plan, out, sharing), random_weightings(names, plan.grid), strict=True
+        for file, numbers in zip(
+            _trial_files(plan, control, out, sharing), _drawn(control, names, plan.grid), strict=True
         )
     ]
     left = [trial for trial in trials if not trial.file.is_file()]
     with (
         closing(executor.map(_run, left)) as finished,
-        progress.task("random weightings", len(left)) as bar,
+        progress.task(SEARCHED[control], len(left)) as bar,
     ):
         for number, _ in enumerate(finished, 1):
             bar.step(number, {})
 
 
-def _run(trial: WeightingTrial) -> None:
+def _run(trial: BalanceTrial) -> None:
     trial.run()
 
 
-def _best(plan: Ablation, out: Path, sharing: str) -> DomainWeights:
-    """The weights that were best on the validation rows, the first among equals."""
+def _best(plan: Ablation, control: str, out: Path, sharing: str) -> DomainNumbers:
+    """The numbers that were best on the validation rows, the first among equals."""
     now = jobs.fingerprint(jobs.prepared_split(plan.source))
-    trials = [read_json(file) for file in _trial_files(plan, out, sharing)]
+    trials = [read_json(file) for file in _trial_files(plan, control, out, sharing)]
     if any(trial["fingerprint"] != now for trial in trials):
         raise DataError(f"The data have changed since the ablation in {out} began: use a new folder.")
     # max returns the first of equal trials, so the choice does not depend on their order of finishing
-    best: DomainWeights = max(trials, key=lambda trial: float(trial[METRIC]))["weights"]
+    best: DomainNumbers = max(trials, key=lambda trial: float(trial[METRIC]))[BY_DOMAIN[control][1]]
     return best
 
 
-def _searched(plan: Ablation, out: Path) -> dict[str, float]:
-    """Sharing -> seconds of its trials, where there are any: their number times the median."""
-    sharings = plan.sharing if GRID in plan.balance else ()
-    files = {sharing: _trial_files(plan, out, sharing) for sharing in sharings}
+def _searched(plan: Ablation, out: Path) -> dict[str, dict[str, float]]:
+    """Searched control -> sharing -> seconds of its trials: their number times the median."""
     return {
-        sharing: plan.grid * median(float(read_json(file)["seconds"]) for file in own)
-        for sharing, own in files.items()
+        control: {
+            sharing: plan.grid
+            * median(float(read_json(file)["seconds"]) for file in _trial_files(plan, control, out, sharing))
+            for sharing in plan.sharing
+        }
+        for control in _searches(plan)
     }
 
 
-def _trial_files(plan: Ablation, out: Path, sharing: str) -> list[Path]:
-    return [out / TRIALS / f"{sharing}-{number}.json" for number in range(plan.grid)]
+def _trial_files(plan: Ablation, control: str, out: Path, sharing: str) -> list[Path]:
+    return [out / control / f"{sharing}-{number}.json" for number in range(plan.grid)]

@@ -6,10 +6,11 @@ The benchmark's labels combine a sharing and a weighting of the domains, such as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from landbridge.reports.values import metric_on
 from landbridge.studies.benchmark.result_tables import SIGNIFICANT, ResultTables, main_tables
@@ -18,8 +19,12 @@ from landbridge.studies.benchmark.spec import Benchmark
 if TYPE_CHECKING:
     import polars as pl
 
-EQUAL, EVENTS, GRID = "none", "fixed", "grid"
-CONTROLS = (EQUAL, EVENTS, GRID)
+EQUAL, EVENTS, GRID, RATES = "none", "fixed", "grid", "rates"
+CONTROLS = (EQUAL, EVENTS, GRID, RATES)
+SEARCHED = MappingProxyType({GRID: "random weightings", RATES: "random learning rates per domain"})
+"""Controls that are the best of some trials -> what is tried."""
+
+Seconds = Mapping[str, float]  # by sharing
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,20 @@ class Outcome:
         return "wins" if self.better else "loses" if self.worse else "undecided"
 
 
+class AgainstSearch(NamedTuple):
+    """Against the best of a searched control. ``cost``: the seconds of a fit as a share of the search's."""
+
+    outcome: Outcome
+    cost: float
+
+
 @dataclass(frozen=True)
 class CellResult:
-    """A way of weighing under one sharing. ``on``: metric and ranking. ``cost``: the seconds of its fit as
-    a share of those of the whole grid."""
+    """A way of weighing under one sharing. ``on``: metric and ranking. ``searched``: by control."""
 
     on: str
     equal: Outcome
-    grid: Outcome | None = None
-    cost: float = 0.0
+    searched: Mapping[str, AgainstSearch] = field(default_factory=dict)
 
 
 def label(sharing: str, weighting: str) -> str:
@@ -76,41 +86,41 @@ def tables(spec: Benchmark, bench: Path, sharing: str) -> dict[str, pl.DataFrame
     return main_tables(part, made.results(), made.comparisons())
 
 
-def verdict(spec: Benchmark, bench: Path, weighting: str, search: Mapping[str, float], grid: int) -> str:
-    """The sentence on a way of weighing. ``search``: sharing -> seconds spent on ``grid`` weightings, or
-    nothing where there was no grid; the sharings are those of the benchmark's labels."""
+def verdict(spec: Benchmark, bench: Path, weighting: str, search: Mapping[str, Seconds], grid: int) -> str:
+    """The sentence on a way of weighing. ``search``: searched control -> sharing -> seconds spent on its
+    ``grid`` trials; the sharings are those of the benchmark's labels."""
     if weighting == EQUAL:
         return "Only equal weights were requested: there is nothing to compare."
     sharings = dict.fromkeys(entry.label.split(", ")[0] for entry in spec.methods)
-    results = {
-        sharing: _evaluated(spec, bench, sharing, weighting, search.get(sharing)) for sharing in sharings
-    }
+    results = {sharing: _evaluated(spec, bench, sharing, weighting, search) for sharing in sharings}
     return sentence(weighting, grid, results)
 
 
 def sentence(weighting: str, grid: int, results: Mapping[str, CellResult]) -> str:
-    """``grid``: weightings tried; ``results``: by sharing, one or more."""
+    """``grid``: trials of every searched control; ``results``: by sharing, one or more."""
     clauses = []
     for sharing, each in results.items():
         clause = f"sharing={sharing}: {each.equal}"
-        if each.grid is not None:
-            cost = f"{100 * each.cost:.2g} % of its seconds"
-            clause += f", and against the best of {grid} random weightings, at {cost}, {each.grid}"
+        for control, (outcome, share) in each.searched.items():
+            cost = f"{100 * share:.2g} % of its seconds"
+            clause += f", and against the best of {grid} {SEARCHED[control]}, at {cost}, {outcome}"
         clauses.append(clause)
     on = next(iter(results.values())).on
     return f"{weighting} against equal weights ({on}, Holm's correction), {'; '.join(clauses)}."
 
 
 def _evaluated(
-    spec: Benchmark, bench: Path, sharing: str, weighting: str, search: float | None
+    spec: Benchmark, bench: Path, sharing: str, weighting: str, search: Mapping[str, Seconds]
 ) -> CellResult:
     rows = _rows(spec, bench, sharing, weighting, EQUAL)
-    on, equal = metric_on(spec.metrics[0], rows["protocol"][0]), Outcome.of(rows)
-    if search is None or weighting == GRID:
-        return CellResult(on, equal)
-    seconds = {each: _seconds(spec, bench, label(sharing, each)) for each in (weighting, GRID)}
-    against_grid = Outcome.of(_rows(spec, bench, sharing, weighting, GRID))
-    return CellResult(on, equal, against_grid, seconds[weighting] / (search + seconds[GRID]))
+    own = _seconds(spec, bench, label(sharing, weighting))
+    searched: dict[str, AgainstSearch] = {}
+    for control, spent in search.items():
+        if control != weighting:
+            outcome = Outcome.of(_rows(spec, bench, sharing, weighting, control))
+            whole = spent[sharing] + _seconds(spec, bench, label(sharing, control))
+            searched[control] = AgainstSearch(outcome, own / whole)
+    return CellResult(metric_on(spec.metrics[0], rows["protocol"][0]), Outcome.of(rows), searched)
 
 
 def _seconds(spec: Benchmark, bench: Path, name: str) -> float:

@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landbridge.core.errors import MissingExtraError
-from landbridge.core.files import atomic_write
+from landbridge.core.files import atomic_write, read_json
 from landbridge.core.types import Record, Values
 from landbridge.data.splitting.holdout import ACROSS
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
@@ -26,6 +27,7 @@ from landbridge.evaluation.significance import compare, holm
 from landbridge.reports import pictures, plots
 from landbridge.reports.looks import LIGHT
 from landbridge.reports.values import joined, metric_on, percent
+from landbridge.studies.ablation import failure_signatures
 from landbridge.studies.benchmark.jobs import EvaluationJob
 from landbridge.studies.benchmark.result_tables import SIGNIFICANT, main_tables
 from landbridge.studies.benchmark.spec import Benchmark
@@ -42,7 +44,10 @@ COMPARISONS = (
     (BASE, GENERIC, (SPARSE, REST)),
     ("metric hybrid", "metric frequency", (SPARSE, ALL)),
     ("metric hybrid", "metric entropy", (SPARSE, ALL)),
+    ("spread hybrid", "spread frequency", (SPARSE, ALL)),
+    ("spread hybrid", "spread entropy", (SPARSE, ALL)),
     ("period 2", "period 1", (SPARSE, ALL)),
+    ("momentum 0.9", "momentum 0", (SPARSE, ALL)),
 )
 PICTURE = "gains"
 
@@ -87,6 +92,27 @@ class WeightBenchmark:
         quartile = f"The sparsest quartile of the domains: {joined(list(self.sparsest), 8)}."
         return "\n".join([quartile, *(self._sentence(metric) for metric in self.spec.metrics)])
 
+    def failures(self) -> list[str]:
+        """The failure signatures of the base by the first metric, a sentence each
+        (:mod:`landbridge.studies.ablation.failure_signatures`); none where nothing fails."""
+        if self.runs[BASE] == self.runs[GENERIC]:
+            return [failure_signatures.no_gain(f"the same weights as {GENERIC}", "+0.0 %")]
+        metric = self.spec.metrics[0]
+        parts = [row for row in self._parts(BASE, GENERIC, metric) if row["domain"] in (SPARSE, REST)]
+        sparse = [row for row in _corrected(parts) if row["domain"] == SPARSE]
+        found = [failure_signatures.no_gain(_word(row), _gain(row)) for row in sparse if _word(row) != BETTER]
+        if lowered := {row["domain"]: _gain(row) for row in self._others(metric) if _is_drop(row)}:
+            found.append(failure_signatures.harm(lowered))
+        logs = (read_json(cell.folder / "log.json") for cell in self.cells(BASE).values())
+        collapse = failure_signatures.collapse(self._p90_coverage(BASE), self._p90_coverage(GENERIC))
+        signs = failure_signatures.oscillation(logs), collapse
+        return [*found, *(sign for sign in signs if sign is not None)]
+
+    def _p90_coverage(self, label: str) -> float:
+        """The part of the catalogue that fills 90 % of all places, mean over the seeds."""
+        records = [read_json(cell.folder / "cell.json") for cell in self.cells(label).values()]
+        return fmean(row["p90_coverage"] for record in records for row in record["variety"])
+
     def _sentence(self, metric: str) -> str:
         pairs = [(a, b, parts) for a, b, parts in COMPARISONS if {a, b} <= set(self.runs)]
         rows = [
@@ -106,10 +132,14 @@ class WeightBenchmark:
 
     def _drops(self, metric: str) -> str:
         """How many of the other domains the base lowers for sure; each is tested on its own."""
-        result = compare(self.evaluation(BASE), self.evaluation(GENERIC), metric).rows
-        others = [row for row in result.rows(named=True) if row["domain"] not in self.sparsest]
-        lowered = [row for row in others if _word(row) == WORSE and row["gain_percent"] < DROP]
+        others = self._others(metric)
+        lowered = [row for row in others if _is_drop(row)]
         return f"a significant drop of more than {-DROP:g} % in {len(lowered)} of these {len(others)}"
+
+    def _others(self, metric: str) -> Rows:
+        """The base against "generic" in every domain that is not of the sparsest quartile."""
+        result = compare(self.evaluation(BASE), self.evaluation(GENERIC), metric).rows
+        return [row for row in result.rows(named=True) if row["domain"] not in self.sparsest]
 
     def _parts(self, a: str, b: str, metric: str) -> Rows:
         """The comparison of two cells in every part that has targets."""
@@ -199,6 +229,10 @@ def _word(row: Values) -> str:
     if row["p_holm"] >= SIGNIFICANT or row["low"] <= 0 <= row["high"]:
         return UNDECIDED
     return BETTER if row["low"] > 0 else WORSE
+
+
+def _is_drop(row: Values) -> bool:
+    return _word(row) == WORSE and bool(row["gain_percent"] < DROP)
 
 
 def _gain(row: Values) -> str:

@@ -69,7 +69,7 @@ class WeightInputs:
 
 def trajectory(method: DWL, ground: WeightInputs) -> Float64 | None:
     """The weight of every kind of item in each of E epochs, (E, P); None where only training will tell."""
-    if method.domain_weighting == "several" or (
+    if method.domain_weighting in ("several", "online") or (
         method.domain_weighting == "sparsity" and method.schedule.signal not in PREDICTABLE_SIGNALS
     ):
         return None

@@ -2,7 +2,8 @@
 
 Every cell is compared with "generic", which has no weights. "fixed" gives weight 2 to the sparsest quartile
 of the domains, "base" is DWL with the given settings, and every other cell is the base with another metric,
-map, bounds, period, signal, or α, β and γ. Cells with the same weights in every epoch are one run
+map, bounds, period, μ, signal, or α, β and γ; "spread" compares metrics whose weights are spread alike
+(:mod:`landbridge.studies.ablation.equal_spread`). Cells with the same weights in every epoch are one run
 (:mod:`landbridge.studies.ablation.weight_trajectories`). Targets are ranked in one list over all domains,
 because weights decide which domains get the places of such a list. Results:
 :mod:`landbridge.studies.ablation.weight_tables`.
@@ -20,6 +21,7 @@ from landbridge.core.progress import Progress
 from landbridge.core.types import Record, Values
 from landbridge.models.sequential.dwl import DWL
 from landbridge.studies.ablation import plan as plans
+from landbridge.studies.ablation.equal_spread import kappas_of_equal_spread
 from landbridge.studies.ablation.plan import BENCH, AblationResult
 from landbridge.studies.ablation.weight_tables import BASE, FIXED, GENERIC, WeightBenchmark, draw
 from landbridge.studies.ablation.weight_trajectories import WeightInputs, runs_with_equal_weights
@@ -29,9 +31,10 @@ from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 from landbridge.training.weighting.schedule import SIGNALS
 from landbridge.training.weighting.sparsity import MAPS, METRICS
 
-VARIED = ("metric", "map", "bounds", "period", "signal", "grid")
+VARIED = ("metric", "spread", "map", "bounds", "period", "momentum", "signal", "grid")
 BOUNDS = ((0.1, 3.0), (0.2, 5.0), (0.5, 10.0))
 PERIODS = (1, 2, 4)
+MOMENTA = (0.0, 0.5, 0.9, 0.99)
 GRID = {
     "schedule.sparsity.alpha": (0.5, 1.0, 1.5),
     "schedule.sparsity.beta": (0.3, 0.6, 0.9),
@@ -39,6 +42,7 @@ GRID = {
 }
 RATIOS = ("alpha", "beta", "gamma")
 FIXED_WEIGHT = 2.0
+NO_FAILURE = f"{BASE} against {GENERIC} shows none of the four failure signatures."
 SELECTION_METRIC = ("ndcg@10", "recall@10")
 
 Settings = Record
@@ -77,8 +81,11 @@ class WeightAblation:
         """The data as the benchmark has them."""
         return plans.source_of(self.data, DWL.name)
 
-    def cells(self, sparsest: tuple[str, ...]) -> dict[str, Settings]:
-        """Label -> settings of DWL, controls and base first. ``sparsest``: what "fixed" weighs more."""
+    def cells(
+        self, sparsest: tuple[str, ...], kappas: Mapping[str, float] | None = None
+    ) -> dict[str, Settings]:
+        """Label -> settings of DWL, controls and base first. ``sparsest``: what "fixed" weighs more;
+        ``kappas``: metric -> κ of equal spread, that of the base where the data are not known yet."""
         changes: dict[str, Settings] = {
             GENERIC: _signal("static") | {"domain_weighting": "none"},
             FIXED: _signal("static")
@@ -86,7 +93,7 @@ class WeightAblation:
             BASE: {},
         }
         for factor in self.vary:
-            levels = self._levels(factor)
+            levels = self._levels(factor, kappas)
             changes |= {f"{factor} {level}": change for level, change in levels.items()}
         return {label: self._changed(change) for label, change in changes.items()}
 
@@ -107,14 +114,16 @@ class WeightAblation:
         """The base's settings with others; what is None goes back to the default."""
         return {key: value for key, value in {**self.settings, **change}.items() if value is not None}
 
-    def _levels(self, factor: str) -> dict[str, Settings]:
+    def _levels(self, factor: str, kappas: Mapping[str, float] | None) -> dict[str, Settings]:
         """Level -> what it changes in the base."""
         if factor == "metric":
+            return {name: _ratios(name) for name in METRICS}
+        if factor == "spread":
+            own = DWL.from_settings(self.settings).schedule.weight_map.kappa
             return {
-                name: {
-                    f"schedule.sparsity.{key}": value for key, value in metric.flat().items() if key in RATIOS
-                }
-                for name, metric in METRICS.items()
+                name: _ratios(name)
+                | {"schedule.weight_map.kind": "exponential", "schedule.weight_map.kappa": kappa}
+                for name, kappa in (dict.fromkeys(METRICS, own) if kappas is None else kappas).items()
             }
         if factor == "map":
             return {name: {"schedule.weight_map.kind": name} for name in MAPS}
@@ -130,6 +139,11 @@ class WeightAblation:
             return {
                 f"{period}": {"schedule.update_every": period, "schedule.initial_weights": "ones"}
                 for period in PERIODS
+            }
+        if factor == "momentum":
+            return {
+                f"{momentum:g}": {"schedule.momentum": momentum, "schedule.initial_weights": "ones"}
+                for momentum in MOMENTA
             }
         if factor == "signal":
             days = {"window": self.window_days}
@@ -155,7 +169,7 @@ def ablate_weights(
         outcome = benchmark(weighed.spec, weighed.bench, executor, progress)
         draw(weighed, outcome.comparisons, out)
         tables = dict(weighed.table(metric) for metric in SELECTION_METRIC)
-        return plans.end(out, tables, weighed.verdict())
+        return plans.end(out, tables, "\n".join([weighed.verdict(), *(weighed.failures() or [NO_FAILURE])]))
 
 
 def _planned(plan: WeightAblation, out: Path) -> WeightBenchmark:
@@ -164,12 +178,19 @@ def _planned(plan: WeightAblation, out: Path) -> WeightBenchmark:
     if len(ground.by_events) < 2:
         raise DataError("There is one domain with events: weights need two or more to differ.")
     plans.begin(plan, out)
-    settings = plan.cells(ground.sparsest)
+    schedule = DWL.from_settings(plan.settings).schedule
+    settings = plan.cells(ground.sparsest, kappas_of_equal_spread(schedule, ground.counts))
     runs = runs_with_equal_weights(
         {label: DWL.from_settings(cell) for label, cell in settings.items()}, ground
     )
     spec = benchmark_spec(plan.tables({run: settings[run] for run in dict.fromkeys(runs.values())}))
     return WeightBenchmark(spec, out / BENCH, runs, ground.by_events, ground.sparsest)
+
+
+def _ratios(metric: str) -> Settings:
+    """The α, β and γ of a metric."""
+    ratios = METRICS[metric].flat()
+    return {f"schedule.sparsity.{key}": ratios[key] for key in RATIOS}
 
 
 def _signal(name: str, days: float | None = None) -> Settings:

@@ -1,4 +1,4 @@
-"""Loss weighting for multi-domain training: constant, random, and uncertainty weights.
+"""Loss weighting for multi-domain training: constant, random, and uncertainty weights, and learning rates.
 
 A weighting gives each domain's loss L_d one weight w_d per training step; the network minimises Σ_d w_d L_d.
 A weighting is an immutable value. What changes from step to step is its state, a mapping of arrays that is
@@ -12,12 +12,12 @@ s_d = ln σ_d² by gradient descent with step η on
 
 The weight is w_d = exp(-s_d). The bounds in Eq. (2) are ours: a single huge loss moves s_d by at most η.
 
-Letters: D domains, N random weightings.
+Letters: D domains, N random weightings or sets of rates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from types import MappingProxyType
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 LogValues = Mapping[str, float | Mapping[str, float]]  # name -> value, or domain -> value
 
+MAX_LR_FACTOR = 10.0  # a domain's own learning rate is between 1/10 of the method's and 10 times it
 MAX_LOG_VARIANCE = 10.0  # of |s|: beyond it exp(-s) is so large or small that training cannot recover
 
 
@@ -117,6 +118,53 @@ def random_weightings(domains: Sequence[str], number: int = 10, seed: int = 0) -
     return tuple(
         Fixed(dict(zip(domains, weight_D.tolist(), strict=True))) for weight_D in len(domains) * share_ND
     )
+
+
+@dataclass(frozen=True)
+class DomainRates(Weighting):
+    """Every domain's loss has weight 1, and the parameters of each domain a learning rate of their own.
+
+    ``by_domain``: factors of the learning rate, above 0, 1 where none is given. ``own``: the names of each
+    domain's own parameters; what several domains share keeps the learning rate of the method.
+    """
+
+    by_domain: Mapping[str, float]
+    own: Mapping[str, Collection[str]]
+
+    def __post_init__(self) -> None:
+        for domain, factor in self.by_domain.items():
+            if not 0 < factor < np.inf:
+                raise SettingsError(
+                    f"The learning rate factor of domain {domain!r} must be above 0 and finite, not {factor}."
+                )
+        for key in ("by_domain", "own"):
+            object.__setattr__(self, key, MappingProxyType(dict(getattr(self, key))))
+
+    def weights(
+        self, losses: Mapping[str, Tensor], parameters: Mapping[str, Tensor], state: State
+    ) -> tuple[dict[str, float], State]:
+        """Ones."""
+        return dict.fromkeys(losses, 1.0), state
+
+    def lr_factors(self, state: State) -> Mapping[str, float]:
+        """The factor of its domain for every parameter that is a domain's own."""
+        return {name: self._factor(domain) for domain, names in self.own.items() for name in names}
+
+    def log_values(self, state: State) -> LogValues:
+        """``pace``, the factor, by domain."""
+        return {"pace": {domain: self._factor(domain) for domain in self.own}}
+
+    def _factor(self, domain: str) -> float:
+        return self.by_domain.get(domain, 1.0)
+
+
+def random_rates(domains: Sequence[str], number: int = 10, seed: int = 0) -> tuple[dict[str, float], ...]:
+    """Random factors of learning rates by domain, log-uniform between 1/10 and 10, as a control.
+
+    The first ones are the same for every ``number``.
+    """
+    log_ND = generator(seed, "random rates").uniform(-1, 1, (number, len(domains))) * np.log(MAX_LR_FACTOR)
+    return tuple(dict(zip(domains, rate_D.tolist(), strict=True)) for rate_D in np.exp(log_ND))
 
 
 @dataclass(frozen=True)

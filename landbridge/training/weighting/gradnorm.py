@@ -24,10 +24,12 @@ and the two update rules, with step η, are
     "literal"    w_d ← w_d - η sign(G_d - T_d) g_d                                                     (9)
     then         w ← max(w, 1e-4),   w ← w · (sum before) / Σ w,   so that Σ w = D                    (10)
 
-"literal" is the published rule with the published target T_d = Ḡ r_d^α. These targets do not sum to Σ G, so
-they cannot all be reached, and the domain with the largest target may get the least. The steps also scale
-with the losses: they are tiny where norms are small and overshoot where norms are large. "proximal" uses
-reachable targets, measures η in units of the mean norm, and stops at the target instead of passing it.
+"literal" is the published rule with the published target T_d = Ḡ r_d^α; with ``decay`` 0, which takes the
+losses and norms of each batch as they are, and ``order`` "before" it is GradNorm as printed. These targets
+do not sum to Σ G, so they cannot all be reached, and the domain with the largest target may get the least.
+The steps also scale with the losses: they are tiny where norms are small and overshoot where norms are large.
+"proximal" uses reachable targets, measures η in units of the mean norm, and stops at the target instead of
+passing it.
 
 Letters: D domains seen so far, P domains with a gradient in the batch. A step needs the gradient of W of
 every domain; its cost is that of :mod:`landbridge.training.gradients`.
@@ -47,7 +49,7 @@ from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Float64
 from landbridge.training.epochs import State
 from landbridge.training.gradients import Losses, gram
-from landbridge.training.weighting.base import LogValues, Weighting, within
+from landbridge.training.weighting.base import MAX_LR_FACTOR, LogValues, Weighting, within
 from landbridge.training.weighting.gradient_stats import DomainIndex, GradientStats
 
 if TYPE_CHECKING:
@@ -58,7 +60,6 @@ RULES = ("proximal", "literal")
 ORDERS = ("before", "after")
 LEAST_WEIGHT = 1e-4  # above 0: gradients of w_d L_d are divided by w_d
 LEAST_LOSS = 1e-8  # ratios of losses need both above 0
-MAX_LR_FACTOR = 10.0  # Eq. (6)
 
 
 @dataclass(frozen=True)

@@ -145,3 +145,23 @@ def test_questions_do_not_depend_on_the_order_of_a_file() -> None:
         == list(distributions(dict(reversed(space.items()))))
         == ["place", "spread"]
     )
+
+
+def test_entries_of_a_table_of_numbers_are_searched() -> None:
+    """A weight or a learning rate for each domain."""
+    adc = registry.method("adc")
+    text = "lr = {low = 0.001, high = 0.01}\n[balance.weights]\nbooks = {low = 0.1, high = 10, log = true}"
+    space = read_space(adc, table(text))
+    assert space["balance.weights.books"] == Real(0.1, 10.0, log=True)
+    assert validate_space(space, adc) is space
+    given = adc.from_settings({"balance.kind": "fixed", "balance.weights": {"books": 20.0}})
+    first, *_ = starts(space, given)
+    assert first["balance.weights.books"] == 10.0  # clipped to the space
+    assert "balance.weights.books" not in starts(space, adc())[0]
+    tried = given.with_settings({"balance.weights.books": 0.5})
+    assert tried.flat()["balance.weights"] == {"books": 0.5}
+    dots = read_space(adc, {"balance": {"weights": {"books.old": {"low": 0.1, "high": 1.0}}}})
+    assert validate_space(dots, adc)["balance.weights.books.old"] == Real(0.1, 1.0)
+    assert given.with_settings({"balance.weights.books.old": 2}).balance.weights["books.old"] == 2
+    with pytest.raises(SettingsError, match=r"balance\.weights\.books"):
+        read_space(adc, {"balance": {"weights": {"books": {"low": 1.0, "high": 0.5}}}})

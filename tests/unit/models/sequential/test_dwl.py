@@ -134,6 +134,44 @@ def gradient(method: DWL, only: str | None = None) -> np.ndarray:
     return np.asarray(torch.autograd.grad(loss, tensors["block.0.up.weight"])[0].numpy())
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"domain_weighting": "none"}, {"schedule.signal": "gradient"}], ids=str
+)
+def test_the_magnitude_of_each_domains_gradient_is_on_record(settings: dict[str, Any]) -> None:
+    """The norm, by domain, of the gradient at the states, as autograd has it for a single batch."""
+    method = SMALL.with_settings({"epochs": 1, "batch_size": 1000, "encoder.dropout": 0.0, **settings})
+    logged = method.fit(UNEVEN, ONE).log[0]
+    assert set(logged["gradient_of"]) == {"large", "small"}
+    if "schedule.signal" in settings:
+        return
+    from landbridge.data.sampling import sequences
+    from landbridge.models.sequential.method import _Steps
+
+    table, slices = UNEVEN.joined()
+    windows = sequences.Windows(sequences.user_histories(UNEVEN), 8, 1000)
+    tensors = initial(method.shapes(UNEVEN), ONE.seed, method.init_std)
+    steps = _Steps(method, windows, table, slices)
+    (batch,) = steps.epoch(0)
+    target_weights = method.target_weights(UNEVEN, tensors, ONE.seed)
+    target_weights.begin(0)
+    (part,) = method.target_batches(tensors, batch, torch.from_numpy(steps.share_I), target_weights)
+    loss = method.losses_of(tensors, [part], target_weights)["all domains"]
+    (grad_TF,) = torch.autograd.grad(loss, part.query_TF)
+    domain_T = target_weights.domain_I[part.target_T]
+    for number, name in enumerate(UNEVEN.domain_names):
+        expected = float(grad_TF[domain_T == number].norm())
+        assert logged["gradient_of"][name] == pytest.approx(expected, rel=1e-4)
+
+
+def test_weights_amplify_the_gradient_of_a_sparse_domain() -> None:
+    told = {}
+    for weigh in ("none", "sparsity"):
+        method = SMALL.with_settings({"epochs": 1, "domain_weighting": weigh})
+        norm = method.fit(UNEVEN, ONE).log[0]["gradient_of"]
+        told[weigh] = norm["small"] / norm["large"]
+    assert told["sparsity"] > 1.2 * told["none"]
+
+
 def test_weighing_finds_the_niche_that_a_generic_model_leaves_for_last() -> None:
     """A crowd and a few users with an order of their own, and few steps to learn it in."""
     data = walks({"large": 240, "small": 12})

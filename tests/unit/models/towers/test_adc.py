@@ -16,10 +16,12 @@ from landbridge.data.queries import Queries
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models import registry
 from landbridge.models.common.cold_start import COLD_POLICIES
-from landbridge.models.towers.adc import ADC, BALANCE, SHARING, Balance
+from landbridge.models.search_space import Choice, Real
+from landbridge.models.towers.adc import ADC, BALANCE, PUBLISHED, SHARING, Balance
 from landbridge.models.towers.fitted import TowerModel
 from landbridge.models.towers.tower_method import Layers
 from landbridge.reports.cells import series
+from landbridge.selection.search_space import read_space
 from landbridge.store.runs import load, save
 from landbridge.training.options import FitOptions
 from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, Weighting
@@ -183,7 +185,7 @@ def test_balancing_changes_the_fit(sharing: str, balance: Balance) -> None:
     assert not same(balanced.fit(data, ONE), equal.fit(data, ONE))
 
 
-@pytest.mark.parametrize("way", [way for way in BALANCE if way != "fixed"])
+@pytest.mark.parametrize("way", [way for way in BALANCE if way not in ("fixed", "rates")])
 @pytest.mark.parametrize("sharing", SHARING)
 def test_one_domain_is_trained_as_without_balancing(sharing: str, way: str) -> None:
     data = uneven({"a": (30, 50)})
@@ -221,6 +223,52 @@ def test_longer_steps_are_for_what_only_one_domain_has() -> None:
     assert len(owned) == len(set(owned))
     assert {"user", "cross.0.weight", "cross.1.weight"}.isdisjoint(owned)
     assert set(owned) < shapes
+
+
+def test_every_part_of_gradnorm_is_a_setting() -> None:
+    """As --set, TOML files and [space] give them."""
+    data, texts = (
+        uneven(),
+        {"rule": "literal", "order": "after", "start": "none", "decay": "0", "at": "users"},
+    )
+    method = METHOD.with_settings({f"balance.{key}": value for key, value in texts.items()})
+    found = method.weighting_of(data)
+    assert isinstance(found, GradNorm)
+    assert (found.rule, found.order, found.start, found.decay, found.at) == (
+        "literal",
+        "after",
+        None,
+        0,
+        "user",
+    )
+    usual = METHOD.weighting_of(data)
+    assert isinstance(usual, GradNorm)
+    assert usual == replace(GradNorm("shared.1.weight"), sizes=usual.sizes, own=usual.own)
+    printed = replace(METHOD, balance=PUBLISHED).weighting_of(data)
+    assert printed == replace(usual, rule="literal", order="before", decay=0.0)
+    ranges = {"rule": {"options": ["proximal", "literal"]}, "decay": {"low": 0.0, "high": 0.9}}
+    space = read_space(ADC, {"balance": {**ranges, "start": {"low": 0.1, "high": 1.0}}})
+    assert space["balance.rule"] == Choice(("proximal", "literal"))
+    assert (space["balance.decay"], space["balance.start"]) == (Real(0.0, 0.9), Real(0.1, 1.0))
+
+
+@pytest.mark.parametrize(
+    "balance", [PUBLISHED, Balance(at="users"), Balance(order="after", start=None)], ids=str
+)
+def test_a_part_of_gradnorm_changes_the_fit(balance: Balance) -> None:
+    data = uneven()
+    assert not same(replace(METHOD, balance=balance).fit(data, ONE), METHOD.fit(data, ONE))
+
+
+def test_a_learning_rate_of_a_domain_moves_its_own_weights_alone() -> None:
+    data = uneven()
+    still = {"a": 1e-30}  # steps too short to change a float32
+    start = replace(METHOD, lr=1e-30, epochs=1).fit(data, ONE).weights
+    after = replace(METHOD, epochs=1, balance=Balance("rates", rates=still)).fit(data, ONE).weights
+    unmoved = {name for name in start if np.allclose(start[name], after[name], rtol=0, atol=1e-20)}
+    assert unmoved == {"item.a", "head.a.0.weight", "head.a.0.bias", "head.a.out"}
+    evenly = replace(METHOD, balance=Balance("rates", rates={"a": 1.0, "b": 1.0}))
+    assert same(evenly.fit(data, ONE), Plain(**vars(METHOD)).fit(data, ONE))
 
 
 def test_settings_from_a_file_make_the_same_method() -> None:
@@ -274,6 +322,9 @@ def test_a_small_hard_domain_is_learned_only_when_balanced(seed: int) -> None:
     [
         ({"balance": {"kind": "fixed"}}, "balance.kind='fixed' and balance.weights belong together"),
         ({"balance": {"weights": {"a": 1.0}}}, "balance.kind='fixed' and balance.weights belong together"),
+        ({"balance": {"kind": "rates"}}, "balance.kind='rates' and balance.rates belong together"),
+        ({"balance": {"rule": "printed"}}, r"Unknown adc\.balance\.rule 'printed'"),
+        ({"balance": {"decay": 1.0}}, "balance.decay must be a number, 0 or more and below 1"),
         ({"sharing": "towers"}, "Unknown adc.sharing 'towers': did you mean 'tower'"),
     ],
     ids=str,
@@ -286,6 +337,8 @@ def test_settings_are_checked(settings: dict[str, Any], sentence: str) -> None:
 def test_weights_of_unknown_domains_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"Unknown domain in balance\.weights 'books'"):
         ADC(balance=Balance("fixed", weights={"books": 1.0})).fit(uneven(), ONE)
+    with pytest.raises(SettingsError, match=r"Unknown domain in balance\.rates 'books'"):
+        ADC(balance=Balance("rates", rates={"books": 1.0})).fit(uneven(), ONE)
 
 
 def test_the_registry_knows_it() -> None:

@@ -14,11 +14,12 @@ import pytest
 from benches import shops
 
 from landbridge.core.errors import DataError, LandbridgeError, StoreError
-from landbridge.studies.ablation.balance import BALANCE, Ablation, WeightingTrial, ablate
-from landbridge.studies.ablation.verdict import CellResult, Outcome, sentence
+from landbridge.models.towers.adc import ADC, PUBLISHED
+from landbridge.studies.ablation.balance import BALANCE, Ablation, BalanceTrial, ablate
+from landbridge.studies.ablation.verdict import AgainstSearch, CellResult, Outcome, sentence
 from landbridge.studies.benchmark import jobs
 from landbridge.studies.benchmark.spec import benchmark_spec
-from landbridge.training.weighting.base import random_weightings
+from landbridge.training.weighting.base import random_rates, random_weightings
 
 torch = pytest.importorskip("torch")
 QUICK = {"factors": 4, "network": {"tower": [4], "head": []}, "epochs": 2, "batch_size": 256}
@@ -41,10 +42,11 @@ def plan(folder: Path, **changes: Any) -> Ablation:
 
 def test_all_cells_are_there_under_their_names() -> None:
     whole = Ablation(DATA)
-    weights = {way: {"books": 1.5, "movies": 0.5} for way in ("fixed", "grid")}
+    weights = {way: {"books": 1.5, "movies": 0.5} for way in ("fixed", "grid", "rates")}
     spec = benchmark_spec(whole.tables(dict.fromkeys(whole.sharing, weights)))
-    ways = ["none", "fixed", "grid", *(f"gradnorm {each}" for each in ("rate", "data", "loss", "step"))]
-    labels = [f"{sharing}, {way}" for sharing in ("user", "tower", "cross") for way in (*ways, "uncertainty")]
+    readings = (f"gradnorm {each}" for each in ("rate", "data", "loss", "step"))
+    ways = ["none", "fixed", "grid", "rates", *readings, "published", "uncertainty"]
+    labels = [f"{sharing}, {way}" for sharing in ("user", "tower", "cross") for way in ways]
     assert [entry.label for entry in spec.methods] == labels
     assert (spec.reference, spec.seeds, spec.metrics[0]) == ("user, none", (1, 2, 3), "ndcg@10")
     made = {entry.label: entry.settings for entry in spec.methods}
@@ -54,6 +56,13 @@ def test_all_cells_are_there_under_their_names() -> None:
         "balance.kind": "fixed",
         "balance.weights": weights["grid"],
     }
+    assert made["tower, rates"] == {
+        "sharing": "tower",
+        "balance.kind": "rates",
+        "balance.rates": weights["rates"],
+    }
+    published = ADC.from_settings(made["tower, published"]).balance
+    assert published == PUBLISHED
     assert made["user, gradnorm step"] == {
         "sharing": "user",
         "balance.kind": "gradnorm",
@@ -138,15 +147,31 @@ def test_a_whole_ablation_and_one_gone_on_with(tmp_path: Path, monkeypatch: pyte
 
     (out / "verdict.txt").unlink()
     (out / "grid" / "tower-1.json").unlink()  # as if it had been killed in the middle
-    run, ran = WeightingTrial.run, []
-    monkeypatch.setattr(WeightingTrial, "run", lambda trial: (ran.append(str(trial)), run(trial)))
+    run, ran = BalanceTrial.run, []
+    monkeypatch.setattr(BalanceTrial, "run", lambda trial: (ran.append(str(trial)), run(trial)))
     costs = (out / "bench" / "costs.csv").read_bytes()
     again = ablate(asked, out)
-    assert ran == ["weighting tower-1"]
+    assert ran == ["weights tower-1"]
     assert before_cost(again.verdict) == before_cost(found.verdict)
     assert again.tables[title].equals(table)
     assert (out / "bench" / "costs.csv").read_bytes() == costs
     assert ablate(asked, out).verdict == again.verdict
+
+
+def test_learning_rates_are_searched_with_as_many_trials(tmp_path: Path) -> None:
+    """The control of a referee: a grid of learning rates per domain, the best on the validation rows."""
+    out, asked = tmp_path / "out", plan(tmp_path, balance=("none", "grid", "rates", "published"), seeds=1)
+    found = ablate(asked, out)
+    assert "published against equal weights" in found.verdict
+    assert "against the best of 3 random weightings, at " in found.verdict
+    assert "against the best of 3 random learning rates per domain, at " in found.verdict
+    trials = [json.loads((out / "rates" / f"tower-{n}.json").read_text()) for n in range(3)]
+    assert [trial["rates"] for trial in trials] == list(random_rates(("books", "movies"), 3))
+    best = max(trials, key=lambda trial: trial["ndcg@10"])
+    (cell,) = (out / "bench" / "cells" / "shops").glob("tower-rates-*/1/cell.json")
+    settings = json.loads(cell.read_text())["settings"]
+    assert (settings["balance.kind"], settings["balance.rates"]) == ("rates", best["rates"])
+    assert len(list((out / "grid").glob("*.json"))) == len(list((out / "rates").glob("*.json")))
 
 
 def before_cost(verdict: str) -> list[str]:
@@ -224,7 +249,7 @@ def test_the_verdict_is_one_sentence() -> None:
     wins, undecided = Outcome(6, 3, 0, 2.14), Outcome(6, 0, 0, -0.3)
     found = {
         "user": CellResult("NDCG@10, full ranking", undecided),
-        "tower": CellResult("NDCG@10, full ranking", wins, undecided, 0.0912),
+        "tower": CellResult("NDCG@10, full ranking", wins, {"grid": AgainstSearch(undecided, 0.0912)}),
     }
     assert sentence("gradnorm rate", 10, found) == (
         "gradnorm rate against equal weights (NDCG@10, full ranking, Holm's correction), "

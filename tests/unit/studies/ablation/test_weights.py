@@ -90,9 +90,11 @@ def test_all_cells_are_there_under_their_names() -> None:
     counts = {factor: sum(label.startswith(f"{factor} ") for label in found) for factor in VARIED}
     assert counts == {
         "metric": 4,
+        "spread": 4,
         "map": 5,
         "bounds": 3,
         "period": 3,
+        "momentum": 4,
         "signal": 4,
         "grid": 27,
     }
@@ -114,6 +116,11 @@ def test_all_cells_are_there_under_their_names() -> None:
         "schedule.weight_map.max_weight": 3,
     }
     assert found["period 4"] == {"schedule.update_every": 4, "schedule.initial_weights": "ones"}
+    assert found["momentum 0.99"] == {"schedule.momentum": 0.99, "schedule.initial_weights": "ones"}
+    assert found["spread frequency"] == found["metric frequency"] | {
+        "schedule.weight_map.kind": "exponential",
+        "schedule.weight_map.kappa": 0.5,
+    }
     assert found["signal window"] == {"schedule.signal": "window", "schedule.window_days": 30}
     assert found["signal loss"] == {"schedule.signal": "loss"}
     assert found["grid 1.5 0.3 0.2"] == {

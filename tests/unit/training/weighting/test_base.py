@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from landbridge.core.errors import SettingsError
-from landbridge.training.weighting.base import Fixed, Uncertainty, Uniform, random_weightings
+from landbridge.training.weighting.base import (
+    DomainRates,
+    Fixed,
+    Uncertainty,
+    Uniform,
+    random_rates,
+    random_weightings,
+)
 from landbridge.training.weighting.gradnorm import GradNorm
 
 torch = pytest.importorskip("torch")
@@ -53,6 +60,26 @@ def test_random_weightings() -> None:
     many = np.array([[*fixed.by_domain.values()] for fixed in random_weightings(["x", "y"], 2000)])
     assert np.sort(many[:, 0])[[500, 1000, 1500]] == pytest.approx([0.5, 1.0, 1.5], abs=0.07)  # flat
     assert random_weightings(["x"], 1) == (Fixed({"x": 1.0}),)
+
+
+def test_random_rates_are_log_uniform_between_a_tenth_and_ten() -> None:
+    drawn = random_rates(["x", "y"])
+    assert random_rates(["x", "y"], 3) == drawn[:3]
+    assert random_rates(["x", "y"], seed=1) != drawn
+    many = np.log10([[*rates.values()] for rates in random_rates(["x", "y"], 2000)])
+    assert np.abs(many).max() <= 1
+    np.testing.assert_allclose(
+        np.quantile(many, [0.25, 0.5, 0.75], axis=0).T, [[-0.5, 0, 0.5]] * 2, atol=0.07
+    )
+
+
+def test_rates_are_of_what_only_one_domain_has() -> None:
+    rates = DomainRates({"a": 0.5}, {"a": {"item.a"}, "b": {"item.b", "head.b"}})
+    assert rates.lr_factors({}) == {"item.a": 0.5, "item.b": 1.0, "head.b": 1.0}
+    assert rates.weights({"a": 2.0, "b": 3.0}, {}, {}) == ({"a": 1.0, "b": 1.0}, {})
+    assert rates.log_values({}) == {"pace": {"a": 0.5, "b": 1.0}}
+    with pytest.raises(SettingsError, match="factor of domain 'a' must be above 0 and finite, not 0"):
+        DomainRates({"a": 0.0}, {})
 
 
 def test_a_length_of_steps_below_zero_is_refused() -> None:

@@ -1,0 +1,135 @@
+"""Logs of impressions: what a deployed system showed whom, with which probability, and what came of it.
+
+A log is a table with a row per showing and the columns user, item, propensity, reward and, where a run has
+several domains, domain; the formats are those of event files. Letters: N events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from landbridge.core.errors import DataError, unknown
+from landbridge.core.types import AnyArray, Bool
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.tables import IMPRESSION_ROLES, is_path, read_table
+from landbridge.evaluation.off_policy import Logged
+
+if TYPE_CHECKING:
+    import polars as pl
+
+REQUIRED = ("user", "item", "propensity", "reward")
+
+
+@dataclass(frozen=True, eq=False)
+class Impressions:
+    """The events of a log that a model can be evaluated on, all of one domain.
+
+    ``left_out``: events of users or items that the model does not know. ``in_history``: events whose item
+    the model knows of the user; such a pair is never shown again, so these say that a policy earns nothing.
+    """
+
+    logged: Logged
+    left_out: int
+    in_history: int
+
+
+def read_impressions(
+    source: object, history: MultiDomain, columns: Mapping[str, str] | None = None
+) -> dict[str, Impressions]:
+    """Domain -> the log's events, for the domains of ``history`` that the log has.
+
+    ``source``: a path (csv, parquet, jsonl ...) or any data frame; ``columns``: role -> name of a column that
+    is not called as usual. DataError for a column that is missing, a propensity that is not above 0 and at
+    most 1, a reward that is no finite number, an unknown domain, and a log without a known user and item.
+    """
+    where = f"file {source}" if is_path(source) else "the log"
+    table = _table(source, columns, where)
+    domain_N = _domains(table, history)
+    result = {}
+    for name in history.domain_names:
+        if (own_N := domain_N == name).any():
+            result[name] = _of_domain(EventTable(table.frame.filter(own_N), where), history, name)
+    return result
+
+
+def _table(source: object, columns: Mapping[str, str] | None, where: str) -> EventTable:
+    """The checked columns of a log."""
+    table = read_table(source, columns, IMPRESSION_ROLES, where, IMPRESSION_ROLES)
+    for role in REQUIRED:
+        if role not in table:
+            usual = ", ".join(IMPRESSION_ROLES[role][:4])
+            raise DataError(
+                f"No {role} column in {where} (usual names: {usual}); name it with --column {role}=NAME."
+            )
+    if not len(table):
+        raise DataError(f"There are no events in {where}; give at least one row.")
+    checked = {role: table.ids(role) for role in ("user", "item")}
+    checked |= {role: _numbers(table, role) for role in ("propensity", "reward")}
+    wrong_N = (checked["propensity"] <= 0) | (checked["propensity"] > 1)
+    table.raise_on_bad_rows(
+        wrong_N,
+        "propensity",
+        "is not above 0 and at most 1",
+        "leave out events whose probability is not known",
+    )
+    return EventTable(table.frame.with_columns(**checked), where)
+
+
+def _numbers(table: EventTable, role: str) -> pl.Series:
+    """A column of numbers; true and false are 1 and 0."""
+    import polars as pl
+
+    if table.frame[role].dtype == pl.Boolean:
+        table = EventTable(table.frame.with_columns(pl.col(role).cast(pl.Int8)), table.where)
+    numbers = table.numbers(role)
+    assert numbers is not None  # the column is there
+    return numbers
+
+
+def _domains(table: EventTable, history: MultiDomain) -> pl.Series:
+    """The domain of every event, (N,); that of the run where it has one only."""
+    import polars as pl
+
+    if "domain" not in table:
+        if len(history.domain_names) > 1:
+            raise DataError(
+                f"No domain column in {table.where}, and the run has the domains "
+                f"{', '.join(history.domain_names)}; name it with --column domain=NAME."
+            )
+        return pl.Series("domain", list(history.domain_names)).new_from_index(0, len(table))
+    domain_N = table.text("domain")
+    table.raise_on_bad_rows(domain_N.is_null(), "domain", "is missing", "fill it or remove the row")
+    for name in domain_N.unique().sort():
+        if name not in history.domain_names:
+            raise DataError(f"{table.where}: {unknown('domain', name, history.domain_names)}")
+    return domain_N
+
+
+def _of_domain(table: EventTable, history: MultiDomain, name: str) -> Impressions:
+    user_N = history.users.index(_ids(table.frame["user"]))
+    item_N = history.items[name].index(_ids(table.frame["item"]))
+    known_N: Bool = (user_N >= 0) & (item_N >= 0)
+    if not known_N.any():
+        raise DataError(
+            f"No event of {table.where} in domain {name!r} is of a user and an item that the run knows; give "
+            "the log of the system whose events the run was fitted on."
+        )
+    logged = Logged(
+        name,
+        user_N[known_N],
+        item_N[known_N],
+        table.frame["propensity"].to_numpy()[known_N],
+        table.frame["reward"].to_numpy()[known_N],
+    )
+    seen = int(history[name].contains(logged.user_idx, logged.item_idx).sum())
+    return Impressions(logged, int((~known_N).sum()), seen)
+
+
+def _ids(column: pl.Series) -> AnyArray:
+    ids: AnyArray = column.to_numpy()
+    return ids.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())
