@@ -8,7 +8,7 @@ could be added after learning, or at a request. This asks how far that holds of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from landbridge.training.options import FitOptions
 class Raised(SequenceModel):
     """``raise_I``: what is added to the scores of the joined catalogue."""
 
-    raise_I: Float32
+    raise_I: Float32 = field(kw_only=True)
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Those of the model, raised."""

@@ -108,6 +108,11 @@ class Windows:
             chosen_B = order_W[start : start + self.size]
             yield self._batch(row_W[chosen_B], start_W[chosen_B], count_W[chosen_B], rng)
 
+    @property
+    def inputs_per_batch(self) -> float:
+        """How many events of a batch have a target, in the mean."""
+        return float(self._inputs_R.sum()) / max(len(self), 1)
+
     @cached_property
     def _inputs_R(self) -> Int64:
         """How many events of each row have a later one."""

@@ -110,8 +110,12 @@ class SequenceModel(ColdStartMixin):
         encoder = Encoder.from_settings(Encoder.migrated(about["encoder"]))
         cross_domain = CrossDomain.from_settings(about.get("cross_domain", {}))  # 0.1 had none
         weights = {name: array for name, array in arrays.items() if not name.startswith(DOMAIN_WEIGHTS)}
-        kept = {name.removeprefix(DOMAIN_WEIGHTS): arrays[name] for name in arrays if name not in weights}
-        return cls(history, method, log, encoder, cross_domain, weights, about["temperature"], *cold, kept)
+        by_domain = {
+            name.removeprefix(DOMAIN_WEIGHTS): arrays[name] for name in arrays if name not in weights
+        }
+        return cls(
+            history, method, log, encoder, cross_domain, weights, about["temperature"], *cold, by_domain
+        )
 
     def _last(self, rows: Ragged, domain: str) -> Float32:
         item_BL, gap_BL, count_B = sequences.last_items(rows, self.encoder.max_length)

@@ -54,6 +54,10 @@ from landbridge.training.weighting.base import Uniform, Weighting
 if TYPE_CHECKING:
     from torch import Tensor
 
+# numbers of a batch's states for which a further thread of torch pays; threads of smaller steps wait for each
+# other longer than they compute (docs/decisions/0003-engine.md)
+NUMBERS_PER_THREAD = 1 << 17
+
 
 class SequenceBatch(NamedTuple):
     """Windows, with K sampled negatives per position, or items drawn for the whole batch, M from each range
@@ -259,8 +263,14 @@ class SequenceMethod(Method):
         target_weights = self.target_weights(train, weights, options.seed, previous)
         phase = self.phase(_Steps(self, windows, table, slices), weights, target_weights)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
-        log = run_phase(phase, options, identity, lambda: self.fitted(train, weights, ()))
+        own = replace(options, threads=self._useful_threads(options.threads, windows))
+        log = run_phase(phase, own, identity, lambda: self.fitted(train, weights, ()))
         return replace(self.fitted(train, weights, log), domain_weights=target_weights.kept())
+
+    def _useful_threads(self, given: int, windows: Windows) -> int:
+        """How many of the given threads of torch a step is large enough for."""
+        numbers = windows.inputs_per_batch * self.encoder.factors
+        return max(1, min(given, int(numbers / NUMBERS_PER_THREAD)))
 
     def shapes(self, train: MultiDomain) -> dict[str, tuple[int, ...]]:
         """Shape of every weight by name."""

@@ -13,6 +13,7 @@ from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
+from landbridge.models.base import Fitted
 from landbridge.models.sequential.sasrec import SASRec
 from landbridge.training.options import FitOptions
 
@@ -189,3 +190,19 @@ def test_users_with_one_event_are_read_and_no_others_are_needed() -> None:
 def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SMALL.with_settings(settings)
+
+
+@pytest.mark.parametrize(("batch_size", "threads"), [(16, 1), (4096, 2)])
+def test_a_step_takes_the_threads_that_it_is_large_enough_for(batch_size: int, threads: int) -> None:
+    import torch
+
+    method = SMALL.with_settings({"encoder.factors": 128, "epochs": 1, "batch_size": batch_size})
+    seen = []
+
+    def validate(fitted: Fitted) -> float:
+        seen.append(torch.get_num_threads())
+        return 0.0
+
+    # 400 users have 3,600 targets: 460,800 numbers of their states in one batch
+    method.fit(chains(users=400), FitOptions(threads=2, validate=validate, validate_every=1))
+    assert seen == [threads]
