@@ -169,7 +169,7 @@ def settled(choice: Choice, method: Method, tried: Mapping[str, tuple[Any, ...]]
     chosen: dict[str, Any] = {}
     for key, values in tried.items():
         best = choice.best(method.with_settings({**chosen, key: value}) for value in values)
-        chosen[key] = getattr(best, key)
+        chosen[key] = best.flat()[key]
     return best
 
 

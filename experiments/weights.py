@@ -46,8 +46,8 @@ RUNS, SPECS = Path("runs/weights"), Path(__file__).parent / "weights"
 STUDIES = {
     "movielens-100k": Study(
         {"dataset": "movielens-100k", "domains": list(GENRES_100K[1:]), "min_rating": 0.0},
-        {"temperature": (0.1,), "dropout": (0.2, 0.5)},
-        settings={"hide": False},
+        {"loss.temperature": (0.1,), "encoder.dropout": (0.2, 0.5)},
+        settings={"loss.mask_history": False},
     )
 }
 FIRST, FRESH = (1, 2), (3, 4, 5)  # seeds of all cells, and of the finalists alone
@@ -67,15 +67,15 @@ def _study(name: str, study: Study, jobs: int) -> None:
     split, choice = prepared(source)
     quartile = WeightInputs.of(split.test.history).sparsest
     settings = entry(BASE, settled(choice, study.generic, study.tried))["settings"]
-    del settings["weigh"]
+    del settings["domain_weighting"]
     weights = ablate_weights(WeightAblation(source, settings), out / "weights", jobs, Terminal())
     report(out / "weights" / BENCH, RUNS / f"{name}.html")
     first = Results.read(out / "weights" / BENCH)
     finalists = _finalists(first, quartile)
     _again(name, finalists, jobs)
     control = DWL.from_settings({**settings, "domain_weighting": "none"})
-    fixed = replace(control, weigh="fixed", weights=dict.fromkeys(quartile, RAISED))
-    weighed = {BASE: replace(control, weigh="sparsity"), FIXED: fixed}
+    fixed = control.with_settings({"domain_weighting": "fixed", "weights": dict.fromkeys(quartile, RAISED)})
+    weighed = {BASE: control.with_settings({"domain_weighting": "sparsity"}), FIXED: fixed}
     after = raised(control, weighed, split.test, FIRST, out / "raised")
     plan = ObjectiveAblation(source, settings, steps=STEPS)
     objectives = ablate_objectives(plan, out / "objectives", jobs, Terminal())

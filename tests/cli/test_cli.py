@@ -25,6 +25,7 @@ VERBS = [
     "demo",
     "serve",
     "refit",
+    "ope",
 ]
 
 

@@ -50,7 +50,7 @@ class SequenceModel(ColdStartMixin):
     temperature: float | None
     cold_policy: str
     popularity_weight: float
-    domain_weights: Arrays = field(default_factory=dict)
+    domain_weights: Arrays = field(default_factory=dict, kw_only=True)
     kind: ClassVar[str] = "sequence"
     unexplained: ClassVar[str] = "a transformer reads the events together, in their order"
     log_odds: ClassVar[bool] = True
@@ -110,12 +110,9 @@ class SequenceModel(ColdStartMixin):
         encoder = Encoder.from_settings(Encoder.migrated(about["encoder"]))
         cross_domain = CrossDomain.from_settings(about.get("cross_domain", {}))  # 0.1 had none
         weights = {name: array for name, array in arrays.items() if not name.startswith(DOMAIN_WEIGHTS)}
-        by_domain = {
-            name.removeprefix(DOMAIN_WEIGHTS): arrays[name] for name in arrays if name not in weights
-        }
-        return cls(
-            history, method, log, encoder, cross_domain, weights, about["temperature"], *cold, by_domain
-        )
+        state = {name.removeprefix(DOMAIN_WEIGHTS): arrays[name] for name in arrays if name not in weights}
+        network = encoder, cross_domain, weights, about["temperature"]
+        return cls(history, method, log, *network, *cold, domain_weights=state)
 
     def _last(self, rows: Ragged, domain: str) -> Float32:
         item_BL, gap_BL, count_B = sequences.last_items(rows, self.encoder.max_length)

@@ -162,6 +162,6 @@ def test_entries_of_a_table_of_numbers_are_searched() -> None:
     assert tried.flat()["balance.weights"] == {"books": 0.5}
     dots = read_space(adc, {"balance": {"weights": {"books.old": {"low": 0.1, "high": 1.0}}}})
     assert validate_space(dots, adc)["balance.weights.books.old"] == Real(0.1, 1.0)
-    assert given.with_settings({"balance.weights.books.old": 2}).balance.weights["books.old"] == 2
+    assert given.with_settings({"balance.weights.books.old": 2}).flat()["balance.weights"]["books.old"] == 2
     with pytest.raises(SettingsError, match=r"balance\.weights\.books"):
         read_space(adc, {"balance": {"weights": {"books": {"low": 1.0, "high": 0.5}}}})

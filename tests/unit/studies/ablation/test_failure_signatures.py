@@ -41,6 +41,7 @@ SMALL = {
     "schedule.weight_map.max_weight": 20.0,
 }
 EXTREME = {
+    "literal": True,  # else a batch without the sparse domain counts as much as one with it
     "schedule.weight_map.kappa": 6.0,
     "schedule.weight_map.min_weight": 1e-6,
     "schedule.weight_map.max_weight": 1e3,
