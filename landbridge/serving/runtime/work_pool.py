@@ -47,7 +47,7 @@ class WorkPool:
         given_up = Event()
 
         def call() -> T:
-            with cancellable(given_up):
+            with cancellable(given_up.is_set):
                 return work(*args, **kwargs)
 
         job = self._executor.submit(call)
