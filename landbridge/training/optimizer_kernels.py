@@ -13,6 +13,9 @@ from numba import njit
 # error_model="numpy": a check for division by zero would keep loops from using vector units
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units; NaN stays NaN
 ADAM, ADAGRAD, SGD = 0, 1, 2
+# Rounding keeps a subnormal m or v from ever reaching zero, and processors take many times as long for such
+# numbers; beside ε no step can show them.
+NORMAL = np.finfo(np.float32).tiny
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -87,6 +90,9 @@ def _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, be
             g = grad_TF[t, f]
             m = b1 * first_RF[row, f] + (one - b1) * g
             v = b2 * second_RF[row, f] + (one - b2) * g * g
+            # in this order NaN stays NaN
+            m = np.float32(0) if abs(m) < NORMAL else m
+            v = np.float32(0) if v < NORMAL else v
             first_RF[row, f] = m
             second_RF[row, f] = v
             table_RF[row, f] -= rate * m / (np.sqrt(v) * root + e)
