@@ -79,8 +79,8 @@ def _latex(pictures: PurePosixPath | None, block: Block) -> str:
         inner = map(partial(_latex, pictures), block.blocks)
         return "\n\n".join([rf"\subsection*{{{latex(block.title)}}}", *inner])
     if isinstance(block, Code):
-        inner = block.text.replace(VERBATIM_END, VERBATIM_END.replace("{", " {"))  # it would end here
-        return f"\\begin{{verbatim}}\n{inner}\n{VERBATIM_END}"
+        code = block.text.replace(VERBATIM_END, VERBATIM_END.replace("{", " {"))  # it would end here
+        return f"\\begin{{verbatim}}\n{code}\n{VERBATIM_END}"
     if isinstance(block, Heading):
         return rf"\subsection*{{{latex(block.text)}}}"
     return "".join(

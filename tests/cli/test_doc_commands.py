@@ -49,7 +49,14 @@ NOT_RUN = {  # page, or first word of a command: why
     "LANDBRIDGE_RUN=~/.cache/landbridge/demo": "takes the pictures of the page; a test itself",
     "LANDBRIDGE_REPORT=runs/methods/report.html": "takes the pictures of a report; a test itself",
 }
-NO_COMMANDS = ("runs/shop/", "sum(", "histogram_quantile(", "from", "app", "@app")  # listings, queries, Python
+NO_COMMANDS = (
+    "runs/shop/",
+    "sum(",
+    "histogram_quantile(",
+    "from",
+    "app",
+    "@app",
+)  # listings, queries, Python
 SERVER = "localhost:8000"
 QUICK = ("--threads", "1", "--seconds", "2", "--families", "popularity,ease")  # of a fit that chooses itself
 
@@ -140,7 +147,8 @@ def specification() -> str:
 def quick(words: Sequence[str]) -> list[str]:
     """The command of the installed package, with a search of seconds where it would take minutes."""
     program = str(Path(sys.executable).with_name("landbridge"))
-    chooses = words[1] == "fit" and ("--model" not in words or "auto" in words) and "best.toml" not in words
+    is_plain = words[1] == "fit" and "best.toml" not in words
+    chooses = is_plain and ("--model" not in words or "auto" in words)
     few = [("2" if before == "--trials" else word) for before, word in pairwise(words)]
     return [program, *few, *(QUICK if chooses else ())]
 

@@ -24,7 +24,7 @@ from landbridge.serving.http import schemas
 from landbridge.serving.http.responses import json_response
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import ModelManager
-from landbridge.serving.runtime.work_pool import WorkPool
+from landbridge.serving.runtime.work_pool import Bounded, WorkPool
 
 MODEL_BEHIND = "The run folder holds a newer state that cannot be served."
 REASONS = 3  # events that speak for an item of a list
@@ -192,7 +192,12 @@ class Routes:
 
     def _problems(self) -> list[str]:
         """What a balancer need not act on, and an operator should: lists are answered all the same."""
-        pools = (self.current.now.batcher, *self.pools.all(), self.history.reading, self.history.writing)
+        pools: tuple[Bounded, ...] = (
+            self.current.now.batcher,
+            *self.pools.all(),
+            self.history.reading,
+            self.history.writing,
+        )
         return [
             *([MODEL_BEHIND] if self.current.failed else []),
             *self.history.problems,

@@ -95,7 +95,7 @@ def test_decay_shortens_a_touched_row_before_its_step() -> None:
 
 def test_no_subnormal_number_is_kept() -> None:
     """0.9 times the smallest number is, rounded, that number: a momentum without gradients would stay there
-    for good, and every later step would take many times as long. NaN is kept, or divergence would not show."""
+    for good, and every later step take many times as long. NaN is kept, or divergence would not show."""
     table_RF, rows_T = gaussian(1, 200), np.array([0], np.int32)
     ours = Optimizer("adam", 1e-3)
     slots = ours.slots(table_RF)
