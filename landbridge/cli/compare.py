@@ -26,7 +26,11 @@ def command(
     """
     from landbridge import compare, pipeline
     from landbridge.core.progress import Terminal
+    from landbridge.evaluation.metrics import Metric
+    from landbridge.evaluation.segments import segment_name
 
+    Metric.parse(metric)  # a wrong name is an error before anything is computed
+    by = segment_name(by)
     verdict = compare(
         pipeline.evaluate_saved(first, Terminal()),
         pipeline.evaluate_saved(second, Terminal()),

@@ -27,7 +27,9 @@ def command(
     from landbridge.core.progress import Terminal
     from landbridge.evaluation.diversity import OF_LISTS
     from landbridge.evaluation.metrics import Metric
+    from landbridge.evaluation.segments import segment_name
 
+    by = segment_name(by)
     metrics = tuple(metric or ("ndcg@10", "hr@10"))
     of_lists = [name for name in metrics if name in OF_LISTS]
     of_pairs = [name for name in metrics if name not in OF_LISTS]

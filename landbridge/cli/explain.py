@@ -14,7 +14,7 @@ def command(
     domain: Annotated[str, typer.Option(help="The item's domain.")],
     user: Annotated[str, typer.Option(help="A user id.")],
     item: Annotated[str, typer.Option(help="An item id.")],
-    top: Annotated[int, typer.Option(help="Number of rows to show.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of rows to show.")] = 10,
     json: options.Json = False,
     out: options.TableFile = None,
 ) -> None:

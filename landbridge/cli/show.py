@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from landbridge.data.dataset import MultiDomain
 
+# a title must not colour, move or clear a terminal
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 PIPE_WIDTH = 200  # characters of a table that is not printed on a terminal
 
 
@@ -79,7 +81,7 @@ def warn_of_placeholders(data: MultiDomain) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else str(value).translate(CONTROL)
 
 
 def _to_file(frame: pl.DataFrame, out: Path) -> None:

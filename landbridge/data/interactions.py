@@ -169,6 +169,10 @@ def _summed(weight_N: Float32, last_N: npt.NDArray[np.bool_]) -> Float32:
 def _seconds(time: npt.ArrayLike) -> Seconds:
     """Whole numbers, or times as they are where some have fractions: these order events within a second."""
     times = np.asarray(time)
+    if times.dtype.kind not in "iuf":
+        raise DataError(f"Times are seconds since 1970, but an array of {times.dtype} was given; convert it.")
+    if not np.isfinite(times).all():
+        raise DataError("Some times are missing or infinite; fill them or remove the events.")
     if np.issubdtype(times.dtype, np.floating) and (times != np.floor(times)).any():
         return times.astype(np.float64)
     return times.astype(np.int64)

@@ -64,7 +64,7 @@ class Vocabulary:
 
 def as_ids(raw: Iterable[object] | IdArray) -> IdArray:
     """Any id column as int64 or StringDType; mixed or missing ids are an error."""
-    array = raw if isinstance(raw, np.ndarray) else np.asarray(list(raw))
+    array = raw if isinstance(raw, np.ndarray) else _column(list(raw))
     # np.asarray([]) is float64
     if array.size == 0 and array.dtype == np.float64:
         return array.astype(np.int64)
@@ -78,6 +78,16 @@ def as_ids(raw: Iterable[object] | IdArray) -> IdArray:
     if array.dtype == object and all(type(value) is int for value in array):
         return np.array([str(value) for value in array], np.dtypes.StringDType())  # some of more than 64 bits
     raise DataError(f"Ids must be all whole numbers or all strings, but a column of {array.dtype} was given.")
+
+
+def _column(ids: list[object]) -> AnyArray:
+    """Ids as an array, texts beside whole numbers all as text.
+
+    NumPy would make a text of anything beside a text, and take null characters off the ends of texts.
+    """
+    if not any(isinstance(each, str) for each in ids):
+        return np.asarray(ids)
+    return np.array([str(each) if type(each) is int else each for each in ids], object)
 
 
 def _texts(array: AnyArray) -> IdArray:

@@ -18,6 +18,7 @@ from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import AnyArray, Float64
 
 Ints = AnyArray
+LONGEST = 18  # digits of a cutoff, which 64 bits hold
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Metric:
             raise SettingsError(f"Metric {kind!r} has no cutoff; write {kind}, not {name!r}.")
         if not at and (_KINDS[kind].whole or not _KINDS[kind].has_cutoff):
             return cls(kind, 0)
-        if not cutoff.isdecimal() or int(cutoff) < 1:
+        if not cutoff.isdecimal() or len(cutoff) > LONGEST or int(cutoff) < 1:
             raise SettingsError(f"Metric {name!r} needs a whole cutoff of 1 or more, such as {kind}@10.")
         return cls(kind, int(cutoff))
 
@@ -117,31 +118,32 @@ def tie_groups(unit_T: Ints, above_T: Ints, ties_T: Ints, candidates_T: Ints | N
 
 def _hr(groups: TieGroups, cutoff: int) -> Float64:
     """Whether any target is listed."""
-    return _first_hit(groups, np.ones(cutoff))
+    return _first_hit(groups, np.ones(_places(groups, cutoff)))
 
 
 def _mrr(groups: TieGroups, cutoff: int) -> Float64:
     """One over the position of the best target, in the whole ranking where ``cutoff`` is 0."""
     if not cutoff:
         return _whole_mrr(groups)
-    return _first_hit(groups, 1.0 / np.arange(1, cutoff + 1))
+    return _first_hit(groups, 1.0 / np.arange(1, _places(groups, cutoff) + 1))
 
 
 def _recall(groups: TieGroups, cutoff: int) -> Float64:
     """Share of the targets that are listed."""
-    return expected_gain(groups, np.ones(cutoff)) / groups.targets_N
+    return expected_gain(groups, np.ones(_places(groups, cutoff))) / groups.targets_N
 
 
 def _precision(groups: TieGroups, cutoff: int) -> Float64:
     """Share of the list that are targets."""
-    return expected_gain(groups, np.ones(cutoff)) / cutoff
+    return expected_gain(groups, np.ones(_places(groups, cutoff))) / cutoff
 
 
 def _ndcg(groups: TieGroups, cutoff: int) -> Float64:
     """Discounted gain against that of a list which starts with all the targets."""
-    gain_K = 1.0 / np.log2(np.arange(2, cutoff + 2))
+    places = _places(groups, cutoff)
+    gain_K = 1.0 / np.log2(np.arange(2, places + 2))
     # the ideal list starts with all targets, at most as many as it has positions
-    return expected_gain(groups, gain_K) / _cumulative(gain_K)[np.minimum(groups.targets_N, cutoff)]
+    return expected_gain(groups, gain_K) / _cumulative(gain_K)[np.minimum(groups.targets_N, places)]
 
 
 def _map(groups: TieGroups, cutoff: int) -> Float64:
@@ -150,9 +152,10 @@ def _map(groups: TieGroups, cutoff: int) -> Float64:
     A target at position above + j has before + 1 targets up to itself, and each of the t - 1 that tie
     with it is ahead with probability (j - 1) / (m - 1).
     """
-    start_G = np.minimum(groups.above_G, cutoff)
-    end_G = np.minimum(groups.above_G + groups.size_G, cutoff)
-    harmonic = _cumulative(1.0 / np.arange(1, cutoff + 1))
+    places = _places(groups, cutoff)
+    start_G = np.minimum(groups.above_G, places)
+    end_G = np.minimum(groups.above_G + groups.size_G, places)
+    harmonic = _cumulative(1.0 / np.arange(1, places + 1))
     inverse_G = harmonic[end_G] - harmonic[start_G]  # Σ 1 / (above + j)
     ahead_G = (end_G - start_G) - (groups.above_G + 1) * inverse_G  # Σ (j - 1) / (above + j)
     # a group of one item has no rivals; the bound avoids 0/0
@@ -179,6 +182,13 @@ _KINDS: dict[str, _Kind] = {
     "precision": _Kind(_precision, has_cutoff=True),
     "recall": _Kind(_recall, has_cutoff=True),
 }
+
+
+def _places(groups: TieGroups, cutoff: int) -> int:
+    """How many positions can matter: behind the last target of any unit nothing is gained, so that a cutoff
+    of any size needs no more memory than the catalogue."""
+    last = np.maximum(groups.above_G + groups.size_G, groups.targets_N[groups.unit_G])
+    return min(cutoff, int(last.max(initial=0)))
 
 
 def expected_gain(groups: TieGroups, gain_K: Float64) -> Float64:

@@ -50,15 +50,21 @@ def adds_to_domains(rows: pl.DataFrame, by: str) -> bool:
     return by != LATER or bool(rows[LATER].any())
 
 
+def segment_name(by: str) -> str:
+    """A segment's name today; SettingsError for an unknown one."""
+    if by in FORMER:
+        warnings.warn(f"Segment {by!r} is now called {FORMER[by]!r}.", DeprecationWarning, stacklevel=3)
+        by = FORMER[by]
+    if by not in LABELS:
+        raise SettingsError(unknown("segment", by, LABELS))
+    return by
+
+
 def with_segment(rows: pl.DataFrame, by: str) -> pl.DataFrame:
     """The rows with a column ``segment``; it and ``domain`` become enumerations in their natural order."""
     import polars as pl
 
-    if by in FORMER:
-        warnings.warn(f"Segment {by!r} is now called {FORMER[by]!r}.", DeprecationWarning, stacklevel=2)
-        by = FORMER[by]
-    if by not in LABELS:
-        raise SettingsError(unknown("segment", by, LABELS))
+    by = segment_name(by)
     # as text first: rows that were divided before have an enumeration already
     domains = pl.Enum(rows["domain"].cast(pl.String).unique(maintain_order=True))
     return rows.with_columns(pl.col("domain").cast(domains), segment=_label(by).cast(pl.Enum(LABELS[by])))

@@ -13,6 +13,8 @@ from landbridge.reports.values import BETTER, WORSE
 MARKS = {BETTER: "▲", WORSE: "▼"}
 WORDS = {BETTER: "significantly better than the reference", WORSE: "significantly worse than the reference"}
 MINUS = re.compile(r"(?<![^\s(\[])-(?=\d)")  # the sign of a number, not the dash of 1-2 or of key=-1
+# of Markdown: brackets only where they make a link, so that intervals stay as they are
+MARKUP = re.compile(r"[\\`*_|<>~#$]|\](?=[(\[:])|&(?=#?\w+;)")
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -110,7 +112,7 @@ def escaped(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Text for Markdown."""
-    return re.sub(r"([\\`*_|<>])", r"\\\1", text).replace("\n", " ")
+    return MARKUP.sub(r"\\\g<0>", text).replace("\n", " ")
 
 
 def latex(text: str) -> str:

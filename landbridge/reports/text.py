@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -9,6 +10,7 @@ from landbridge.reports.document import Block, Code, Document, Fold, Gallery, He
 from landbridge.reports.tables import Table, as_latex, as_markdown, latex, markdown
 from landbridge.reports.words import Strong
 
+VERBATIM_END = r"\end{verbatim}"
 PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -54,7 +56,9 @@ def _markdown(pictures: PurePosixPath | None, block: Block) -> str:
     if isinstance(block, Fold):
         return "\n\n".join([f"### {markdown(block.title)}", *map(partial(_markdown, pictures), block.blocks)])
     if isinstance(block, Code):
-        return f"```\n{block.text}\n```"
+        # a fence longer than any within
+        fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", block.text)), 3)
+        return f"{fence}\n{block.text}\n{fence}"
     if isinstance(block, Heading):
         return f"### {markdown(block.text)}"
     return "".join(_bold(words) if isinstance(words, Strong) else markdown(words) for words in block).strip()
@@ -75,7 +79,8 @@ def _latex(pictures: PurePosixPath | None, block: Block) -> str:
         inner = map(partial(_latex, pictures), block.blocks)
         return "\n\n".join([rf"\subsection*{{{latex(block.title)}}}", *inner])
     if isinstance(block, Code):
-        return "\\begin{verbatim}\n" + block.text + "\n\\end{verbatim}"
+        code = block.text.replace(VERBATIM_END, VERBATIM_END.replace("{", " {"))  # it would end here
+        return f"\\begin{{verbatim}}\n{code}\n{VERBATIM_END}"
     if isinstance(block, Heading):
         return rf"\subsection*{{{latex(block.text)}}}"
     return "".join(

@@ -15,6 +15,7 @@ from landbridge.core.settings import schema
 from landbridge.core.types import Record, Values
 from landbridge.data.splitting.holdout import Split
 from landbridge.datasets.prepare import prepare_data, threads
+from landbridge.evaluation.metrics import Metric
 from landbridge.models import registry
 from landbridge.models.base import Method
 from landbridge.selection.search import Budget, TuningResult, tune
@@ -68,6 +69,7 @@ def compare_methods(
     except those in ``space`` (a TOML table), whose search starts from them. Each method takes the settings
     and ranges it has; one that no method has is a SettingsError. ``work_dir``: a folder to resume from.
     """
+    Metric.parse(spec.fit.validate_on)  # a wrong name is an error before anything is read
     methods = {name: registry.method(name) for name in models or _of(spec)}
     settings = _dealt(spec.model.settings, methods)
     ranges = _dealt(space or {}, methods)

@@ -13,6 +13,9 @@ from numba import njit
 # error_model="numpy": a check for division by zero would keep loops from using vector units
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units; NaN stays NaN
 ADAM, ADAGRAD, SGD, MOMENTUM = 0, 1, 2, 3
+# Rounding keeps a subnormal m or v from ever reaching zero, and processors take many times as long for such
+# numbers; beside ε no step can show them.
+NORMAL = np.finfo(np.float32).tiny
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -89,6 +92,9 @@ def _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, be
             g = grad_TF[t, f]
             m = b1 * first_RF[row, f] + (one - b1) * g
             v = b2 * second_RF[row, f] + (one - b2) * g * g
+            # in this order NaN stays NaN
+            m = np.float32(0) if abs(m) < NORMAL else m
+            v = np.float32(0) if v < NORMAL else v
             first_RF[row, f] = m
             second_RF[row, f] = v
             table_RF[row, f] -= rate * m / (np.sqrt(v) * root + e)
@@ -119,5 +125,6 @@ def _momentum(table_RF, first_RF, rows_T, grad_TF, rate, b1):
         row = np.int64(rows_T[t])
         for f in range(table_RF.shape[1]):
             m = b1 * first_RF[row, f] + (np.float32(1) - b1) * grad_TF[t, f]
+            m = np.float32(0) if abs(m) < NORMAL else m
             first_RF[row, f] = m
             table_RF[row, f] -= rate * m

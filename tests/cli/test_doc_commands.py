@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 import typer
-from pages import shell_commands
+from pages import FENCE, code_blocks, shell_commands
 from serving_process import Server, serving
 
 from landbridge.cli.main import app
@@ -26,6 +27,36 @@ PAGES = [
     *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "results"),
 ]
 COMMANDS = [(page, words) for page in PAGES for words in shell_commands(page) if words[:1] == ["landbridge"]]
+RUN = (
+    "README.md",
+    "docs/benchmark.md",
+    "docs/guard.md",
+    "docs/methods/uclr.md",
+    "docs/refit.md",
+    "docs/report.md",
+    "docs/serving.md",
+    "docs/tensorboard.md",
+)
+NOT_RUN = {  # page, or first word of a command: why
+    "docs/ablations.md": "studies of minutes to hours; tests/cli/test_study_*.py run the same verbs",
+    "make": "fetches MovieLens and makes an environment; tests/cli/test_demo_serve.py runs the demo",
+    "pip": "installs packages",
+    "export": "deployment; tests/serving/test_deploy.py checks its files",
+    "docker": "deployment",
+    "0": "a line of cron, whose command is that of docs/refit.md",
+    "python": "benchmarks of minutes",
+    "tensorboard": "serves until it is stopped",
+    "LANDBRIDGE_RUN=~/.cache/landbridge/demo": "takes the pictures of the page; a test itself",
+    "LANDBRIDGE_REPORT=runs/methods/report.html": "takes the pictures of a report; a test itself",
+}
+NO_COMMANDS = (
+    "runs/shop/",
+    "sum(",
+    "histogram_quantile(",
+    "from",
+    "app",
+    "@app",
+)  # listings, queries, Python
 SERVER = "localhost:8000"
 QUICK = ("--threads", "1", "--seconds", "2", "--families", "popularity,ease")  # of a fit that chooses itself
 
@@ -44,6 +75,24 @@ def test_every_command_names_a_verb_and_its_options(page: Path, words: list[str]
         command = found
         context = click.Context(command, parent=context, info_name=name)
     command.make_context(command.name, list(rest))
+
+
+def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
+    for page in PAGES:
+        name = str(page.relative_to(ROOT))
+        for words in filter(None, shell_commands(page)):
+            if words[0] in ("landbridge", "curl"):
+                assert name in RUN or name in NOT_RUN, (name, words)
+            else:
+                assert words[0] in NOT_RUN or words[0].startswith(NO_COMMANDS), (name, words)
+
+
+def test_the_python_of_the_readme_runs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = code_blocks(ROOT / "README.md")
+    exec(compile(block, "README.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert "ndcg@10" in shown
+    assert "alice" in shown
 
 
 @pytest.fixture
@@ -66,9 +115,12 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/serving.md", "docs/refit.md", "docs/guard.md"])
+@pytest.mark.parametrize("page", RUN)
 def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
     """In their order; requests go to the server that the page started last."""
+    (shop / "spec.toml").write_text(specification())
+    if page == "docs/report.md":
+        done(quick(["landbridge", "benchmark", "spec.toml", "--out", "runs/bench"]))
     with ExitStack() as held:
         server: Server | None = None
         for words in shell_commands(ROOT / page):
@@ -82,11 +134,23 @@ def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
                 assert "error" not in json.loads(done(to(server, words)))
 
 
+def specification() -> str:
+    """That of the page on benchmarks, with one seed, one trial and few negatives."""
+    page = (ROOT / "docs/benchmark.md").read_text()
+    text = next(block for language, block in FENCE.findall(page) if language == "toml")
+    for large, small in (("[1, 2, 3]", "[1]"), ("trials = 20", "trials = 1"), ("[0, 999]", "[0, 5]")):
+        assert large in text
+        text = text.replace(large, small)
+    return text
+
+
 def quick(words: Sequence[str]) -> list[str]:
     """The command of the installed package, with a search of seconds where it would take minutes."""
     program = str(Path(sys.executable).with_name("landbridge"))
-    chooses = words[1] == "fit" and ("--model" not in words or "auto" in words)
-    return [program, *words[1:], *(QUICK if chooses else ())]
+    is_plain = words[1] == "fit" and "best.toml" not in words
+    chooses = is_plain and ("--model" not in words or "auto" in words)
+    few = [("2" if before == "--trials" else word) for before, word in pairwise(words)]
+    return [program, *few, *(QUICK if chooses else ())]
 
 
 def to(server: Server, words: Sequence[str]) -> list[str]:

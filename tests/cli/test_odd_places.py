@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from commands import answered, run
 
+from landbridge.cli import show
 from landbridge.core.files import exclusive_lock
 
 LANDBRIDGE = [sys.executable, "-c", "from landbridge.cli.main import main; main()"]
@@ -75,6 +77,35 @@ def test_json_is_utf8_and_a_table_is_printed_on_any_terminal(shop: Path) -> None
 def test_titles_are_printed_as_they_are(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = answered(capsys, "recommend", shop / "run", "--domain", "films", "--user", "ann")
     assert "[b]" in out
+
+
+def test_titles_do_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show.table(pl.DataFrame({"title": ["\x1b[2Jgone\x07", "two\nlines\x9b1m"]}))
+    shown = capsys.readouterr().out
+    assert "\\x1b[2Jgone\\x07" in shown
+    assert "two\\x0alines\\x9b1m" in shown
+    assert not any(sign in shown for sign in "\x1b\x07\x9b")
+
+
+@pytest.mark.parametrize(
+    "words", [("--metric", "ndgc@10"), ("--by", "activty"), ("--metric", "ndcg@" + "9" * 5000)]
+)
+@pytest.mark.parametrize("verb", ["compare", "evaluate"])
+def test_a_misspelt_metric_or_segment_is_found_before_the_runs_are_read(
+    verb: str, words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [tmp_path / "a", tmp_path / "b"][: 2 if verb == "compare" else 1]
+    status, _, err = answered(capsys, verb, *runs, *words)
+    assert status == 2
+    assert "no run folder" not in err
+    assert words[1].split("@")[0] in err
+
+
+def test_a_misspelt_metric_is_found_before_a_search_reads_its_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("tune", tmp_path / "none.csv", "--metric", "ndgc@10", "--out", tmp_path / "best.toml")
+    assert "did you mean 'ndcg@10'?" in refused(capsys, *words)
 
 
 def test_seen_items_in_the_lists_of_all(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,10 +93,10 @@ class EventTable:
             raise DataError(
                 f"Column 'time' of {self.where} holds {column.dtype}; give seconds, dates or ISO text."
             )
-        if column.dtype.is_float():
-            self.raise_on_bad_rows(column.is_nan().fill_null(False), "time", "is NaN", "fill or remove it")
+        if column.dtype.is_float() or column.dtype.is_decimal():
             # float64 keeps fractions to less than a microsecond
             column = column.cast(pl.Float64)
+            self.raise_on_bad_rows(column.is_nan().fill_null(False), "time", "is NaN", "fill or remove it")
         else:
             # of any width: a bound of 64 bits does not fit in a narrower column
             column = column.cast(pl.Int64, strict=False)

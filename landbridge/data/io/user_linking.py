@@ -2,7 +2,8 @@
 
 ``"shared"``: equal ids are one user. ``"local"``: no user is shared. A ``range``: whole-number ids
 inside it are shared, all others local. ``{"link": table}``: one column per domain, one row per user.
-Local and linked users get the id ``domain:id`` (a linked one of the first domain in the row).
+Local and linked users get the id ``domain:id`` (a linked one of the first domain in the row); a colon in the
+name of the domain is written ``%3A``.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _one_kind(ids_of: Mapping[str, pl.Series]) -> None:
 def _local(domain: str, column: pl.Series) -> pl.Series:
     import polars as pl
 
-    return (f"{domain}:" + column.cast(pl.String)).alias(column.name)
+    # without colons, so that user "c" of a domain "a:b" is not user "b:c" of a domain "a"
+    name = domain.replace("%", "%25").replace(":", "%3A")
+    return (f"{name}:" + column.cast(pl.String)).alias(column.name)
 
 
 def _by_range(domain: str, column: pl.Series, shared: range) -> pl.Series:

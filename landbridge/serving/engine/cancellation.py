@@ -5,22 +5,21 @@ A thread cannot be ended from outside: without this, the work of a request that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Event
 
 
 class WorkCancelledError(Exception):
     """The request has been given up."""
 
 
-_GIVEN_UP: ContextVar[Event | None] = ContextVar("given_up", default=None)
+_GIVEN_UP: ContextVar[Callable[[], bool]] = ContextVar("given_up", default=lambda: False)
 
 
 @contextmanager
-def cancellable(given_up: Event) -> Iterator[None]:
-    """Let the checkpoints in the block end it once ``given_up`` is set."""
+def cancellable(given_up: Callable[[], bool]) -> Iterator[None]:
+    """Let the checkpoints in the block end it once ``given_up`` is true."""
     token = _GIVEN_UP.set(given_up)
     try:
         yield
@@ -30,6 +29,5 @@ def cancellable(given_up: Event) -> Iterator[None]:
 
 def checkpoint() -> None:
     """Between two parts of long work; WorkCancelledError once its request has been given up."""
-    given_up = _GIVEN_UP.get()
-    if given_up is not None and given_up.is_set():
+    if _GIVEN_UP.get()():
         raise WorkCancelledError

@@ -19,6 +19,7 @@ from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64, Val
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
+from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, ItemAttributes
 from landbridge.serving.engine.messages import RecommendationList
 from landbridge.serving.engine.text_search import folded, holds_all, words_of
@@ -91,6 +92,7 @@ class ItemCatalog:
         found = [self._popular_I[:0]]
         # popular items first: a common word needs one block, however large the catalogue is
         for start in range(0, len(self.items), SEARCHED_AT_ONCE):
+            checkpoint()
             texts = self._popular_texts[start : start + SEARCHED_AT_ONCE]
             found.append(self._popular_I[start : start + SEARCHED_AT_ONCE][holds_all(texts, words)])
             if sum(map(len, found)) >= k:

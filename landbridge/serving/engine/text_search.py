@@ -12,13 +12,28 @@ from landbridge.core.types import Bool
 if TYPE_CHECKING:
     import polars as pl
 
+# letters that Unicode takes for letters of their own, and keyboards of other languages lack
+STROKES = {
+    "ø": "o",
+    "ł": "l",
+    "đ": "d",
+    "ð": "d",
+    "ħ": "h",
+    "ı": "i",
+    "ß": "ss",
+    "æ": "ae",
+    "œ": "oe",
+    "þ": "th",
+}
+
 
 def folded(texts: Sequence[str]) -> pl.Series:
     """Texts without case and accents, (N,)."""
     import polars as pl
 
     series = pl.Series(texts, dtype=pl.String)
-    return series.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase()
+    plain = series.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase()
+    return plain.str.replace_many(dict(STROKES))
 
 
 def words_of(text: str) -> list[str]:

@@ -36,8 +36,8 @@ PATIENCE = 30  # seconds to wait for another process that writes
 PAUSE = 0.02  # seconds between attempts where SQLite does not wait by itself
 REACH = 10  # seconds to wait for a PostgreSQL server
 PASSWORDS = (
-    re.compile(r"(?<=:)(?!//)\S+(?=@)"),  # user:password@host
-    re.compile(r"(?<=password=)('[^']*'|[^&\s]+)", re.IGNORECASE),  # of libpq, also sslpassword
+    re.compile(r"(:)(?!//)\S+(?=@)"),  # user:password@host
+    re.compile(r"(password\s*=\s*)('[^']*'|[^&\s]+)", re.IGNORECASE),  # of libpq, also sslpassword
 )
 INSERTS: Mapping[str, Callable[[sa.Table], sqlite_dialect.Insert | postgresql.Insert]] = {
     "sqlite": sqlite_dialect.insert,
@@ -83,6 +83,8 @@ def address_of(url: str) -> sa.URL:
         address = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):  # the sentence must not repeat a password
         raise StoreError("The event store's URL cannot be read; write postgresql://user@host/name.") from None
+    if "@" in (address.host or ""):  # what follows the first @ of a password would be named as the host
+        raise StoreError("The event store's URL has several @; write one in a password as %40.")
     if address.drivername not in DRIVERS:
         raise StoreError(unknown("kind of event store", address.drivername, DRIVERS))
     if address.drivername == "sqlite" and address.database in (None, "", ":memory:"):
@@ -205,7 +207,7 @@ def redacted_address(address: sa.URL) -> str:
 def without_passwords(text: str) -> str:
     """A text for messages: what stands where URLs and libpq's settings hold passwords is replaced."""
     for password in PASSWORDS:
-        text = password.sub("***", text)
+        text = password.sub(r"\1***", text)
     return text
 
 

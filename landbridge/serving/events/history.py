@@ -17,6 +17,7 @@ from fastapi import HTTPException
 
 from landbridge.core.errors import StoreError
 from landbridge.core.types import Id
+from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.store import EventStore
@@ -27,8 +28,10 @@ from landbridge.serving.runtime.work_pool import PoolFull, WorkPool
 
 T = TypeVar("T")
 READ_PATIENCE = 0.5  # seconds that a list waits for the store
+READ_EACH = 0.05  # seconds more for each further list of a batch
 PAUSE = 1.0  # seconds after a failure in which the store is not read
 UNREADABLE = "The event store cannot be read: lists leave out the events stored since the fit."
+UNWRITABLE = "The event store could not be written when it was last tried: events were refused."
 
 
 class CompleteRequests(NamedTuple):
@@ -44,16 +47,16 @@ class UserHistory:
     def __init__(self, store: EventStore | None, metrics: Metrics) -> None:
         self._store, self._metrics = store, metrics
         self._forgotten: frozenset[Id] = frozenset() if store is None else store.forgotten()
-        self._failing, self._read_again = False, 0.0
+        self._failing, self._refusing, self._read_again = False, False, 0.0
         self.reading = WorkPool("reading events", threads=4, waiting=60)
         # threads that append at once share a transaction, so many waiting appends cost little
         self.writing = WorkPool("storing events", threads=8, waiting=248)
         metrics.store_answers(True)
 
     @property
-    def problem(self) -> str | None:
-        """Why lists are degraded, if they are."""
-        return UNREADABLE if self._failing else None
+    def problems(self) -> list[str]:
+        """Why lists are degraded, and why events were refused, if they were."""
+        return [*([UNREADABLE] if self._failing else []), *([UNWRITABLE] if self._refusing else [])]
 
     async def with_history(self, requests: Sequence[Request], service: Service) -> CompleteRequests:
         """The requests, the stored events of their users before their own.
@@ -64,8 +67,10 @@ class UserHistory:
         if self._store is None or all(request.user is None for request in requests):
             return CompleteRequests(list(requests), False)
         allowed = [self._without_forgotten(request) for request in requests]
+        # a batch that takes longer than one list is no failure of the store
+        within = READ_PATIENCE + READ_EACH * (len(requests) - 1)
         try:
-            return CompleteRequests(await self._read(_complete, self._store, allowed, service), False)
+            return CompleteRequests(await self._read(within, _complete, self._store, allowed, service), False)
         except (StoreError, PoolFull):
             return CompleteRequests(allowed, True)
 
@@ -83,7 +88,7 @@ class UserHistory:
     async def refresh(self) -> None:
         """Read which users any server has to forget."""
         if self._store is not None:
-            self._forgotten = await self._read(self._store.forgotten)
+            self._forgotten = await self._read(READ_PATIENCE, self._store.forgotten)
 
     def close(self) -> None:
         """Let go of the threads and of the store."""
@@ -92,15 +97,16 @@ class UserHistory:
         if self._store is not None:
             self._store.close()
 
-    async def _read(self, read: Callable[..., T], *given: object) -> T:
-        """What the store holds; StoreError where it fails, is slow, or has failed a moment ago."""
+    async def _read(self, within: float, read: Callable[..., T], *given: object) -> T:
+        """What the store holds; StoreError where it fails, takes more than ``within`` seconds, or has just
+        failed."""
         if time.monotonic() < self._read_again:
             raise StoreError(UNREADABLE)
         try:
-            async with asyncio.timeout(READ_PATIENCE):
+            async with asyncio.timeout(within):
                 result = await self.reading.run(read, *given)
         except TimeoutError:
-            error = StoreError(f"The event store does not answer within {READ_PATIENCE:g} seconds.")
+            error = StoreError(f"The event store does not answer within {within:g} seconds.")
             self._fail(error)
             raise error from None
         except StoreError as error:
@@ -114,10 +120,13 @@ class UserHistory:
 
     async def _write(self, write: Callable[..., int], *given: object) -> int:
         try:
-            return await self.writing.run(write, *given)
+            written = await self.writing.run(write, *given)
         except StoreError:
+            self._refusing = True
             self._metrics.store_failed()
             raise
+        self._refusing = False
+        return written
 
     def _fail(self, error: StoreError) -> None:
         """A request must not wait for a store that has just failed another one."""
@@ -146,4 +155,5 @@ def _complete(store: EventStore, requests: Sequence[Request], service: Service) 
 
 def _stored(store: EventStore, user: Id | None, service: Service) -> tuple[Event, ...]:
     """The latest events of a user that the model understands."""
+    checkpoint()  # between the users of a batch
     return () if user is None else service.understood(store.of(user, latest=MAX_EVENTS))

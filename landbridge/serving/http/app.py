@@ -46,6 +46,7 @@ OPEN = ("/healthz", "/readyz")  # what needs no key, beside the page
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 PROBLEM: dict[int | str, Any] = {
     "4XX": {"model": schemas.Problem, "description": "Refused, and why"},
+    500: {"model": schemas.Problem, "description": "An error of the server, which its log names"},
     503: {
         "model": schemas.Problem,
         "description": "Too busy, too slow, or the event store fails; try again after Retry-After seconds",

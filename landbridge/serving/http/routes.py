@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -24,16 +24,25 @@ from landbridge.serving.http import schemas
 from landbridge.serving.http.responses import json_response
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import ModelManager
-from landbridge.serving.runtime.work_pool import WorkPool
+from landbridge.serving.runtime.work_pool import Bounded, WorkPool
 
 MODEL_BEHIND = "The run folder holds a newer state that cannot be served."
 REASONS = 3  # events that speak for an item of a list
 NO_NULL = r"^[^\x00]*$"
 
-Text = Annotated[str, Query(min_length=1, max_length=schemas.MAX_TEXT, pattern=NO_NULL)]
-OptionalText = Annotated[str, Query(max_length=schemas.MAX_TEXT, pattern=NO_NULL)]
-User = Annotated[str, Path(min_length=1, max_length=schemas.MAX_TEXT, pattern=NO_NULL)]
-Places = Annotated[int, Query(ge=1, le=schemas.MAX_K)]
+
+def _text(description: str, least: int = 1) -> Any:
+    return Query(min_length=least, max_length=schemas.MAX_TEXT, pattern=NO_NULL, description=description)
+
+
+Words = Annotated[str, _text("The words, in any order, without regard to case and accents.")]
+OptionalWords = Annotated[str, _text("Words that a value must hold; none for all values.", 0)]
+Domain = Annotated[str | None, _text("The domain of the items; all domains by default.")]
+Column = Annotated[str, _text("The name of a column of the items' table.")]
+User = Annotated[
+    str, Path(min_length=1, max_length=schemas.MAX_TEXT, pattern=NO_NULL, description="The user's id.")
+]
+Places = Annotated[int, Query(ge=1, le=schemas.MAX_K, description="Length of the list.")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,19 +123,19 @@ class Routes:
             )
             return json_response({**asdict(result), "degraded": degraded})
 
-    async def search(self, q: Text, domain: Text | None = None, k: Places = 20) -> Response:
+    async def search(self, q: Words, domain: Domain = None, k: Places = 20) -> Response:
         """Items whose title or id contains the words, popular ones first; the score is their events."""
         async with self.current.lease() as serving:
             result = await self.pools.lookups.run(serving.service.search, domain, q, k)
             return _listed(result, serving.service)
 
-    async def popular(self, domain: Text | None = None, k: Places = 20) -> Response:
+    async def popular(self, domain: Domain = None, k: Places = 20) -> Response:
         """The items of a domain, or of all, with the most events, which are the score."""
         async with self.current.lease() as serving:
             result = await self.pools.lookups.run(serving.service.popular, domain, k)
             return _listed(result, serving.service)
 
-    async def values(self, column: Text, q: OptionalText = "", k: Places = 20) -> Response:
+    async def values(self, column: Column, q: OptionalWords = "", k: Places = 20) -> Response:
         """Values of a column of the items' table that hold the words, those of most items first; null is the
         value of items that have none. Each may stand in `where`."""
         async with self.current.lease() as serving:
@@ -183,10 +192,15 @@ class Routes:
 
     def _problems(self) -> list[str]:
         """What a balancer need not act on, and an operator should: lists are answered all the same."""
-        pools = (*self.pools.all(), self.history.reading, self.history.writing)
+        pools: tuple[Bounded, ...] = (
+            self.current.now.batcher,
+            *self.pools.all(),
+            self.history.reading,
+            self.history.writing,
+        )
         return [
             *([MODEL_BEHIND] if self.current.failed else []),
-            *([self.history.problem] if self.history.problem else []),
+            *self.history.problems,
             *(f"The server is busy with {pool.kind}." for pool in pools if pool.is_full()),
         ]
 

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol with bounds: connections, bytes and seconds of a request's head.
+"""uvicorn's HTTP protocol with bounds: connections, bytes and seconds of a request's head, seconds without
+progress.
 
 What exceeds a bound is refused while it arrives, and refused alone: connections that stand go on. uvicorn's
 own limit of concurrency refuses every request once there are too many connections.
@@ -20,7 +21,8 @@ MAX_URL = 8 * 1024  # bytes
 MAX_HEAD = 32 * 1024  # bytes of the request line and all headers
 MAX_HEADERS = 100
 MAX_PIPELINED = 16  # requests that a connection may send ahead of their answers
-HEAD_SECONDS = 10.0  # for the head of a request to arrive
+HEAD_SECONDS = 10.0  # for the head of a request to arrive, and for what is left of a body after its answer
+READ_SECONDS = 10.0  # in which a client must take what was sent
 METRICS = "metrics"  # the key of the lifespan's state
 
 
@@ -33,6 +35,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     _refusal: tuple[HTTPStatus, str] | None = None
     _late: TimerHandle | None = None
+    _stalled: TimerHandle | None = None
     _in_head = True
     _ended = False  # whether the latest read has the end of a request, and not only the head of the next one
     _head_bytes = 0  # of whole reads, which the parser may still hold
@@ -50,8 +53,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer, and tell the request that is being answered that its client has gone."""
+        """Forget the timers, and tell the request that is being answered that its client has gone."""
         self._head_arrived()
+        if self._stalled is not None:
+            self._stalled.cancel()
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
@@ -62,6 +67,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._answering = self.pipeline[-1][0]
         super().on_response_complete()
+        if not self._in_head and self.cycle.response_complete and self._late is None:
+            # the rest of a body that nobody reads would keep the connection, and nothing else would end it
+            self._expect_head()
+        if self.transport.is_closing():
+            self._expect_reader()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection."""
+        super().timeout_keep_alive_handler()
+        self._expect_reader()
+
+    def pause_writing(self) -> None:
+        """The client does not take its answers as fast as they come."""
+        super().pause_writing()
+        self._expect_reader()
+
+    def resume_writing(self) -> None:
+        """The client has taken enough."""
+        super().resume_writing()
+        if self._stalled is not None and not self.transport.is_closing():
+            self._stalled.cancel()
+            self._stalled = None
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the head has become too large."""
@@ -142,6 +169,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             ]
             self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
         self.transport.close()
+        self._expect_reader()
 
     def _expect_head(self) -> None:
         self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
@@ -151,8 +179,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._late.cancel()
             self._late = None
 
+    def _expect_reader(self) -> None:
+        """Give up a client that does not take its answers in time: closing would wait for it for good."""
+        self._stalled = self._stalled or self.loop.call_later(READ_SECONDS, self.transport.abort)
+
     def _give_up(self) -> None:
-        if self._head_bytes:
+        if self._in_head and self._head_bytes:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"No whole head within {HEAD_SECONDS:g} seconds.")
         else:
             self.transport.close()
+            self._expect_reader()

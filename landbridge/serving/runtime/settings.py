@@ -18,7 +18,8 @@ from landbridge.core.types import Values
 def web_origin(text: str) -> str:
     """An origin as browsers send it; ValueError for what no browser sends, such as a path after it."""
     origin = text.lower()
-    if not ORIGIN.fullmatch(origin):
+    found = ORIGIN.fullmatch(origin)
+    if not found or int((found[2] or ":0")[1:]) > LAST_PORT:
         raise ValueError(f"{text!r} is no origin; write https://shop.example or http://localhost:3000")
     # browsers leave the usual port out
     return origin.removesuffix(":443" if origin.startswith("https") else ":80")
@@ -31,6 +32,7 @@ def host_name(text: str) -> str:
     return text.lower()
 
 
+LAST_PORT = 65_535
 HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 Origin = Annotated[str, AfterValidator(web_origin)]
@@ -49,7 +51,7 @@ class ServeSettings(SettingsTable):
     """
 
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65_535)
+    port: int = Field(default=8000, ge=0, le=LAST_PORT)
     workers: int = Field(default=1, ge=1, le=64)
     items: Path | None = None
     approximate: bool = False

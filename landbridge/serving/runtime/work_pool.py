@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import BoundedSemaphore, Event
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from fastapi import HTTPException
 
@@ -19,6 +19,15 @@ from landbridge.serving.engine.cancellation import cancellable
 P = ParamSpec("P")
 T = TypeVar("T")
 RETRY_AFTER = {"retry-after": "1"}  # seconds
+
+
+class Bounded(Protocol):
+    """What refuses work once it has too much of it; ``kind`` names the work in messages."""
+
+    kind: str
+
+    def is_full(self) -> bool:
+        """Whether work would be refused now."""
 
 
 class PoolFull(HTTPException):
@@ -47,7 +56,7 @@ class WorkPool:
         given_up = Event()
 
         def call() -> T:
-            with cancellable(given_up):
+            with cancellable(given_up.is_set):
                 return work(*args, **kwargs)
 
         job = self._executor.submit(call)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,14 +132,14 @@ def test_reasons_of_a_list_score_each_history_once(tmp_path: Path, monkeypatch: 
 
 def test_work_for_a_request_that_is_given_up_stops(tmp_path: Path) -> None:
     service = opened(fit(registry.method("bprmf").from_settings(MODELS["bprmf"])), tmp_path)
-    given_up = threading.Event()
-    given_up.set()
     events = (Event("films", "f01", 1),)
-    with cancellable(given_up):
+    with cancellable(lambda: True):
         with pytest.raises(WorkCancelledError):
             service.explain("films", "f50", None, events)
         with pytest.raises(WorkCancelledError):
             service.recommend([Request(("books",), None, events)])
+        with pytest.raises(WorkCancelledError):
+            service.search("films", "no such")
     assert service.explain("films", "f50", None, events).parts
 
 

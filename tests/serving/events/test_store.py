@@ -153,6 +153,8 @@ SECRET = "s3cret/p:w"
         f"mysql://u:{SECRET}@h/db",
         f"host=127.0.0.1 port=1 password={SECRET}",
         f"host=127.0.0.1 port=1 password='{SECRET} x'",
+        f"host=127.0.0.1 port=1 password = {SECRET}",
+        f"postgresql://u:x@{SECRET}@127.0.0.1:1/db",
         f"u:{SECRET}@127.0.0.1/db",
         f"postgresql:/u:{SECRET}@127.0.0.1/db",
     ],

@@ -173,7 +173,7 @@ def test_answers_are_as_documented(client: Client, method: str, path: str, body:
     assert named <= set(reply.json)
     documented = client.get("/openapi.json").json["paths"]
     template = re.sub(r"/users/.*", "/users/{user}", path.partition("?")[0])
-    assert set(documented[template][method.lower()]["responses"]) == {"200", "4XX", "503"}
+    assert set(documented[template][method.lower()]["responses"]) == {"200", "4XX", "500", "503"}
 
 
 def test_every_field_is_described(client: Client) -> None:
@@ -185,6 +185,23 @@ def test_every_field_is_described(client: Client) -> None:
         if "description" not in field and not name.endswith("ValidationError")
     ]
     assert bare == []
+
+
+def test_every_parameter_and_status_is_described(client: Client) -> None:
+    documented = client.get("/openapi.json").json["paths"]
+    operations = [
+        (f"{method} {path}", operation)
+        for path, methods in documented.items()
+        for method, operation in methods.items()
+    ]
+    parameters = [(name, each) for name, operation in operations for each in operation.get("parameters", ())]
+    assert len(parameters) >= 9
+    assert [(name, each["name"]) for name, each in parameters if not each.get("description")] == []
+    for name, operation in operations:
+        statuses = {status: each["description"] for status, each in operation["responses"].items()}
+        assert set(statuses) - {"422"} >= {"200", "4XX", "500", "503"}, name
+        assert all(statuses.values()), name
+        assert operation.get("description") or operation.get("summary"), name
 
 
 def test_documented_examples_are_accepted(client: Client) -> None:
@@ -323,6 +340,37 @@ def test_lists_do_not_depend_on_the_store(
     assert service.asked[-1].events == (Event("movies", "alien"),)
     assert client.get("/readyz").json["problems"] == []
     assert figures(client)["landbridge_store_up",] == 1
+
+
+def test_a_store_that_cannot_be_written_is_a_problem_until_it_can(
+    client: Client, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: reading works, so that lists say nothing of it."""
+    event = {"user": "alice", "events": [{"domain": "books", "item": 1, "time": 5}]}
+    with monkeypatch.context() as broken:
+        broken.setattr(type(store), "append", STORE_FAILURES["fails"])
+        assert client.post("/v1/events", event).status == 503
+        assert client.get("/readyz").json["problems"] == [history.UNWRITABLE]
+        assert not client.post("/v1/recommend", {"domains": ["books"], "user": "alice"}).json["degraded"]
+    assert client.post("/v1/events", event).json == {"stored": 1}
+    assert client.get("/readyz").json["problems"] == []
+
+
+def test_a_batch_has_time_to_read_the_events_of_each_user(
+    client: Client, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many users take longer than one: that is no failure of the store, which would degrade all lists."""
+    monkeypatch.setattr(history, "READ_PATIENCE", 0.1)
+    slow = type(store).of
+
+    def read(*given: Any, **named: Any) -> Any:
+        time.sleep(0.02)
+        return slow(*given, **named)
+
+    monkeypatch.setattr(type(store), "of", read)
+    requests = [{"domains": ["books"], "user": f"u{number}"} for number in range(20)]
+    answers = client.post("/v1/recommend/batch", {"requests": requests}).json["answers"]
+    assert [answer["degraded"] for answer in answers] == [False] * 20
 
 
 def test_a_forgotten_user_stays_forgotten_while_the_store_is_down(

@@ -85,6 +85,8 @@ def test_a_request_has_one_host() -> None:
         ("HTTPS://Shop.Example:443", "https://shop.example"),
         ("http://localhost:3000", "http://localhost:3000"),
         ("http://[::1]:80", "http://[::1]"),
+        ("http://localhost:65535", "http://localhost:65535"),
+        ("http://localhost:65536", None),
         ("https://shop.example/", None),
         ("https://shop.example/page", None),
         ("shop.example", None),

@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from threading import Thread
@@ -120,6 +120,46 @@ def test_a_head_that_arrives_in_drops_is_given_up(server: Sockets, monkeypatch: 
             time.sleep(0.02)
         assert status(own) == 408
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("rest", "step"), [(0, 1), (30, 1), (1000, 100)], ids=["none", "drops", "whole"])
+def test_a_body_after_its_answer_keeps_no_connection(
+    server: Sockets, monkeypatch: pytest.MonkeyPatch, rest: int, step: int
+) -> None:
+    """The answer came without it; uvicorn's own time-out ends with the first byte of what is left."""
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.5)
+    with closing(server.connect()) as own:
+        own.sendall(b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 1000\r\n\r\n")
+        assert status(own) == 404
+        began = time.monotonic()
+        with suppress(OSError):
+            for _ in range(0, rest, step):
+                own.sendall(b"a" * step)
+                time.sleep(0.05)
+        with suppress(ConnectionResetError):
+            while own.recv(1024):
+                pass
+        assert time.monotonic() - began < 8
+    assert server.healthy()
+
+
+def test_a_client_that_takes_no_answer_is_given_up(server: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one whose connection is being closed: what it does not take would keep the connection."""
+    monkeypatch.setattr(http_protocol, "READ_SECONDS", 0.5)
+    body = b'{"domains": ["books"], "k": 1000}'
+    ask = b"POST /v1/recommend HTTP/1.1\r\n" + HOST + b"content-type: application/json\r\n"
+    ask += b"content-length: %d\r\n\r\n" % len(body) + body
+    with closing(socket.socket()) as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        own.connect(("127.0.0.1", server.port))
+        own.settimeout(10)
+        began = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() - began < 20:
+                own.sendall(ask * 10)
+                time.sleep(0.05)
+        assert time.monotonic() - began < 20
+    assert server.healthy()
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
+from landbridge.serving.engine.cancellation import WorkCancelledError, checkpoint
 from landbridge.serving.engine.messages import Recommendations, Request
 from landbridge.serving.runtime.micro_batching import MicroBatcher
+from landbridge.serving.runtime.work_pool import PoolFull
 
 
 class Counter:
@@ -179,5 +182,60 @@ def test_closing_when_all_have_left() -> None:
         await together.close()
         await together.close()
         assert service.calls == []
+
+    run(work)
+
+
+def test_a_full_queue_refuses_at_once_and_takes_requests_again_later() -> None:
+    async def work() -> None:
+        service = Counter(open_at_once=False)
+        together = MicroBatcher(service, waiting=2)
+        first = asyncio.create_task(together.recommend(asked("first")))
+        await begun(service)
+        waiting = [asyncio.create_task(together.recommend(asked(user))) for user in ("leaves", "stays")]
+        await asyncio.sleep(0)
+        assert together.is_full()
+        with pytest.raises(PoolFull) as refused:
+            await together.recommend(asked("late"))
+        assert (refused.value.status_code, refused.value.headers) == (503, {"retry-after": "1"})
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        assert not together.is_full()  # who left takes no place
+        service.gate.set()
+        assert (await first).source == "first"
+        assert (await waiting[1]).source == "stays"
+        await together.close()
+
+    run(work)
+
+
+def test_a_batch_that_all_have_left_stops() -> None:
+    ended = threading.Event()
+
+    class Long(Counter):
+        def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:
+            try:
+                for _ in range(1000):
+                    time.sleep(0.01)
+                    checkpoint()
+            except WorkCancelledError:
+                self.calls.append([request.user for request in requests])
+                ended.set()
+                raise
+            return super().recommend(requests)
+
+    async def work() -> None:
+        service = Long()
+        together = MicroBatcher(service)
+        leaving = [asyncio.create_task(together.recommend(asked(user))) for user in range(3)]
+        await asyncio.sleep(0.05)
+        for each in leaving[:2]:
+            each.cancel()
+        await asyncio.sleep(0.1)
+        assert not ended.is_set()  # one still waits
+        leaving[2].cancel()
+        assert await asyncio.to_thread(ended.wait, 5)
+        await together.close()
+        assert service.calls == [[0, 1, 2]]  # once, and not by halves
 
     run(work)

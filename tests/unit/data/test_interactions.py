@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from worlds import uneven
 
+from landbridge.core.errors import DataError
 from landbridge.data import interactions
 from landbridge.data.interactions import Interactions
 
@@ -30,3 +33,11 @@ def test_the_order_is_by_key_then_time_then_position(timed: bool, size: int) -> 
     ranks = (time_N, key_N) if timed else (key_N,)
     expected = np.lexsort(ranks)  # stable
     assert np.array_equal(interactions._sorted(key_N, time_N if timed else None), expected)
+
+
+@pytest.mark.parametrize(
+    "times", [np.array(["2020-01-01", "NaT"], "datetime64[s]"), [1.0, np.nan], [1.0, np.inf], ["1", "2"]]
+)
+def test_what_is_no_second_is_no_time_of_an_event(times: Any) -> None:
+    with pytest.raises(DataError, match=r"[Tt]imes"):
+        Interactions.from_events([0, 1], [0, 0], 2, 1, time=times)

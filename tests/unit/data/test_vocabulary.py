@@ -74,3 +74,16 @@ def test_other_ids_are_refused(ids: list[object]) -> None:
 def test_text_that_no_number_is_written_as_finds_nothing(text: str) -> None:
     known = Vocabulary.of([-1, 0, 7, 17, 2**63 - 1])
     assert known.index([text, "17", str(2**63 - 1)]).tolist() == [-1, 3, 4]
+
+
+def test_null_characters_at_the_end_belong_to_an_id() -> None:
+    """NumPy takes them off where it makes an array of a list."""
+    assert len(Vocabulary.of(["a", "a\x00"])) == 2
+    assert Vocabulary.of(["a", "b"]).index(["a\x00", "b"]).tolist() == [-1, 1]
+
+
+def test_a_number_beside_text_is_an_id_and_another_value_is_none() -> None:
+    assert Vocabulary.of(["a", 1]).ids.tolist() == ["1", "a"]
+    for odd in (1.5, float("nan"), True, None):
+        with pytest.raises(DataError, match="all whole numbers or all strings"):
+            Vocabulary.of(["a", odd])

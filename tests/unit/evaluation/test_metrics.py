@@ -142,3 +142,13 @@ def test_mrr_of_the_whole_ranking_is_the_mean_over_all_orders(targets: int, tied
     value = Metric.parse("mrr").per_unit(unit_T, above_T, np.full(targets, tied - 1))
     np.testing.assert_allclose(value, [expected])
     assert Metric.parse("mrr").per_pair(np.array([0, 1, 99]), np.array([0, 0, 0])).tolist() == [1, 0.5, 0.01]
+
+
+@pytest.mark.parametrize("kind", ["hr", "map", "mrr", "ndcg", "precision", "recall"])
+def test_a_cutoff_needs_no_more_memory_than_the_catalogue(kind: str) -> None:
+    """The value is that of a cutoff behind the last item; a precision is divided by the cutoff given."""
+    rng = np.random.default_rng(0)
+    unit_T = np.repeat(np.arange(20), 3)
+    above_T, ties_T = rng.integers(0, 40, 60), rng.integers(0, 3, 60)
+    short, long = (Metric(kind, cutoff).per_unit(unit_T, above_T, ties_T) for cutoff in (60, 10**15))
+    assert np.allclose(short * 60, long * 10**15 if kind == "precision" else long * 60, rtol=1e-12)

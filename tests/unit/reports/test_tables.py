@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from landbridge.reports import contents, facts
 from landbridge.reports.cells import series
-from landbridge.reports.document import Document, Gallery, Section
+from landbridge.reports.document import Code, Document, Gallery, Section
 from landbridge.reports.pictures import Picture
 from landbridge.reports.runs import Runs
-from landbridge.reports.tables import Cell, Table, as_html, as_latex, as_markdown, latex, table
-from landbridge.reports.text import as_latex_text
+from landbridge.reports.tables import Cell, Table, as_html, as_latex, as_markdown, latex, markdown, table
+from landbridge.reports.text import as_latex_text, as_markdown_text
 from landbridge.reports.values import joined, p_value, percent, tidy_table
 
 ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
@@ -225,3 +225,27 @@ def test_every_value_reads_back_from_csv(runs: Runs) -> None:
         assert float(got["mean"]) == row["mean"]
         assert got["verdict"] == row["verdict"]
         assert (got["p_holm"] and float(got["p_holm"])) == ("" if row["p_holm"] is None else row["p_holm"])
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("[x](y)", r"[x\](y)"),
+        ("![x][y]", r"![x\][y]"),
+        ("[x]: y", r"[x\]: y"),
+        ("~~x~~", r"\~\~x\~\~"),
+        ("&copy; & &#60;", r"\&copy; & \&\#60;"),
+        ("$x$", r"\$x\$"),
+        ("x #", r"x \#"),
+        ("0.1 [-0.2, 0.3]", "0.1 [-0.2, 0.3]"),
+    ],
+)
+def test_no_markup_of_markdown_is_left_in_a_text(text: str, escaped: str) -> None:
+    assert markdown(text) == escaped
+
+
+def test_code_ends_where_its_block_ends() -> None:
+    code = Code("label = 'a'\n```\n\\end{verbatim}")
+    document = Document("t", (), (Section("s", "s", (code,)),))
+    assert "````\n" in as_markdown_text(document)
+    assert as_latex_text(document).count("\\end{verbatim}") == 1

@@ -111,3 +111,21 @@ def test_decay_shortens_a_touched_row_before_its_step() -> None:
         assert np.array_equal(other[[0, 2]], table_RF[[0, 2]])
     with pytest.raises(SettingsError, match="decay must be"):
         Optimizer("adam", 0.1, decay=10.0)
+
+
+def test_no_subnormal_number_is_kept() -> None:
+    """0.9 times the smallest number is, rounded, that number: a momentum without gradients would stay there
+    for good, and every later step take many times as long. NaN is kept, or divergence would not show."""
+    table_RF, rows_T = gaussian(1, 200), np.array([0], np.int32)
+    ours = Optimizer("adam", 1e-3)
+    slots = ours.slots(table_RF)
+    for exponent in (0.0, -15.0, -18.5, -20.0):
+        ours.step(table_RF, slots, rows_T, gaussian(1, 200) * np.float32(10**exponent))
+        for _ in range(1200):
+            ours.step(table_RF, slots, rows_T, np.zeros((1, 200), np.float32))
+        for name in ("first", "second"):
+            size = np.abs(slots[name])
+            assert not ((size > 0) & (size < np.finfo(np.float32).tiny)).any()
+    assert not slots["first"].any()
+    ours.step(table_RF, slots, rows_T, np.full((1, 200), np.nan, np.float32))
+    assert np.isnan(table_RF).all()

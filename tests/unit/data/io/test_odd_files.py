@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,21 @@ def test_quotation_marks_in_the_name_of_a_column(suffix: str, tmp_path: Path) ->
     path, mark = tmp_path / f"x.{suffix}", "," if suffix == "csv" else "\t"
     path.write_text(mark.join(['"the ""user"""', "item"]) + "\n" + mark.join(["ann", "f1"]) + "\n")
     assert lb.read(path, columns={"user": 'the "user"'}).users.ids.tolist() == ["ann"]
+
+
+def test_decimals_keep_their_fractions_of_a_second() -> None:
+    times = of_times([Decimal("1704067200.75"), Decimal("1704067200.25")])["events"].time
+    assert times is not None
+    assert times.tolist() == [1704067200.75, 1704067200.25]
+
+
+@pytest.mark.parametrize("users", ["local", range(0)], ids=str)
+def test_users_of_domains_with_colons_stay_apart(users: object) -> None:
+    """User 3 of a domain "a:2" is not user "2:3" of a domain "a"."""
+    text = users == "local"
+    tables = {
+        "a:2": pl.DataFrame({"user": [3], "item": [1]}),
+        "a": pl.DataFrame({"user": ["2:3" if text else 2], "item": [1]}),
+        "a%3A2": pl.DataFrame({"user": [3], "item": [1]}),
+    }
+    assert len(lb.read(tables, users=users).users) == 3
