@@ -111,21 +111,26 @@ class MultiDomain:
     def excluded(self, domain: str, *, seen: bool = False) -> Interactions:
         """The pairs that lists leave out: those with an event and those seen or disliked; the disliked ones
         alone where ``seen`` items may be listed."""
-        return self._excluded[self.named(domain), seen]
+        events, own = self[domain], self.seen.get(domain)
+        if own is None or not len(own):
+            return events.take(np.zeros(len(events), bool)) if seen else events
+        if seen:
+            return own.disliked
+        if domain not in self._excluded:
+            self._excluded[domain] = _union(events, own.pairs)
+        return self._excluded[domain]
 
     @cached_property
-    def _excluded(self) -> dict[tuple[str, bool], Interactions]:
-        excluded = {}
-        for name, events in self.domains.items():
-            none = events.take(np.zeros(len(events), bool))
-            own = self.seen.get(name)
-            excluded[name, True] = none if own is None else own.disliked
-            excluded[name, False] = events if own is None or not len(own) else _union(events, own.pairs)
-        return excluded
+    def _excluded(self) -> dict[str, Interactions]:
+        return {}
 
     def all_excluded(self) -> MultiDomain:
         """All pairs that lists leave out as events, for look-ups over several domains."""
         return self.with_events({name: self.excluded(name) for name in self.domains}) if self.seen else self
+
+    def only_disliked(self) -> MultiDomain:
+        """The disliked pairs as events."""
+        return self.with_events({name: self.excluded(name, seen=True) for name in self.domains})
 
     def with_events(self, domains: Mapping[str, Interactions]) -> MultiDomain:
         """The same vocabularies with other events."""

@@ -65,6 +65,10 @@ class EventKinds:
         kind."""
         return LEARNED if kind is None else MARKS.get(str(self._value(kind)), LEARNED)
 
+    def knows(self, kind: str | None) -> bool:
+        """Whether events may be of this kind, or have none."""
+        return kind is None or kind in self.values
+
     def weight(self, kind: str | None) -> float:
         """How much an event of a kind counts, 1 where that says nothing."""
         return 1.0 if self.standing(kind) != LEARNED or kind is None else float(self._value(kind))
@@ -97,6 +101,4 @@ def at_least(weight_N: Float32) -> Float32:
 def _check(kind: str, value: object) -> None:
     weighs = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
     if not kind or not (weighs or value in tuple(MARKS)):
-        raise DataError(
-            f"Kind {kind!r} has the value {value!r}; give a weight above 0, 'seen' or 'against'."
-        )
+        raise DataError(f"Kind {kind!r} has the value {value!r}; give a weight above 0, 'seen' or 'against'.")

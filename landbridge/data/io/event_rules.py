@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from landbridge.data.io.event_table import EventTable
 from landbridge.data.kinds import DISLIKED, LEARNED, SEEN, EventKinds, at_least
 from landbridge.data.seen import UNTIMED
 
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class Standing(NamedTuple):
@@ -56,7 +54,9 @@ class EventRules:
         """The error where a domain has no event to learn from."""
         if self.min_rating is not None:
             return f"No event of {where} reaches min_rating; lower it or leave this domain out."
-        return f"No event of {where} is learned from; give a kind of theirs a weight or leave this domain out."
+        return (
+            f"No event of {where} is learned from; give a kind of theirs a weight or leave this domain out."
+        )
 
     def _of_kinds(self, table: EventTable) -> Standing:
         if "kind" not in table:
@@ -141,6 +141,4 @@ def _joined(column: EncodedColumn, more: EncodedColumn, role: str, where: str) -
             "same kind of ids."
         )
     ids = pl.concat([column.ids.alias("id"), more.ids.alias("id")]).unique().sort()
-    return EncodedColumn(
-        ids, np.append(encode(column.ids, ids)[column.idx], encode(more.ids, ids)[more.idx])
-    )
+    return EncodedColumn(ids, np.append(encode(column.ids, ids)[column.idx], encode(more.ids, ids)[more.idx]))

@@ -39,12 +39,12 @@ def read(
     users: str | range | Mapping[str, Source] | None = None,
     columns: Mapping[str, str] | None = None,
     min_rating: float | None = None,
-    duplicates: str | None = None,
+    duplicates: str = "last",
     domains: Sequence[str] | None = None,
     titles: Source = None,
     memberships: Source = None,
     kinds: Mapping[str, float | str] | None = None,
-    half_life_days: float = 0.0,
+    half_life_days: float | None = None,
     seen: Source = None,
 ) -> MultiDomain:
     """Events from one table, a list of files (their stems name the domains) or {domain: file or frame}.
@@ -57,14 +57,14 @@ def read(
     ``kinds``: what events count by their kind (:class:`~landbridge.data.kinds.EventKinds`), where there is a
     column of kinds. ``half_life_days``: after which an event counts half. ``seen``: tables of further pairs
     (user, item[, domain, time, kind, rating]) that no list may hold, in any form of ``source``.
-    ``duplicates``: by default "max" where there are kinds, else "last".
+    ``duplicates``: where there are kinds, "last" takes the weight of the strongest, as "max" does.
     DataError, naming file, row or column, for anything unusable.
     """
-    if duplicates is not None and duplicates not in DUPLICATE_RULES:
+    if duplicates not in DUPLICATE_RULES:
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
     if users is None and not isinstance(source, Mapping | list | tuple):
         users = "shared"
-    rules = EventRules(min_rating, EventKinds.of(kinds, half_life_days))
+    rules = EventRules(min_rating, EventKinds.of(kinds, half_life_days or 0.0))
     all_events = _events_by_domain(source, columns, rules)
     if seen is not None:
         all_events = _with_seen(all_events, seen, columns, rules)
@@ -159,9 +159,7 @@ def _by_column(table: EventTable, rules: EventRules) -> dict[str, Events]:
     # encoded once for all domains: each then takes its rows and the ids that occur there
     events = _events_of(table, rules)
     return {
-        str(name): replace(
-            events.take(domain.idx == code), where=f"domain {str(name)!r} of {table.where}"
-        )
+        str(name): replace(events.take(domain.idx == code), where=f"domain {str(name)!r} of {table.where}")
         for code, name in enumerate(domain.ids)
     }
 
@@ -213,12 +211,12 @@ def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict
 
 
 def _divided(
-    events: Events, all_users: pl.Series, user_V: pl.Series, duplicates: str | None, rules: EventRules
+    events: Events, all_users: pl.Series, user_V: pl.Series, duplicates: str, rules: EventRules
 ) -> tuple[Interactions, Seen | None]:
     """What of a domain's events is learned from, and what is only known; None where all are learned from."""
     sizes = len(all_users), len(events.item.ids)
     user_N, item_N = encode(user_V, all_users)[events.user.idx], events.item.idx
-    rule = duplicates or ("last" if events.kinds is None else "max")
+    rule = "max" if duplicates == "last" and events.kinds is not None else duplicates
     columns = events.weight, events.time
     if events.standing is None:
         return Interactions.from_events(user_N, item_N, *sizes, *columns, rule, events.kinds), None

@@ -29,9 +29,7 @@ from landbridge.data.splitting.seen_cut import seen_before_targets
 STARTS, AT_LAST, ENDS = 0, 1, 2  # at equal times in this order: both ends of (1) are included
 
 
-def without_the_future(
-    data: MultiDomain, seed: int, min_events: int, kind: str | None = None
-) -> Holdout:
+def without_the_future(data: MultiDomain, seed: int, min_events: int, kind: str | None = None) -> Holdout:
     """Targets and what is known before them; equal times are ordered at random, by the seed.
 
     ``kind``: of targets; a domain's last event is then its last of this kind. A user with ``min_events`` events in a domain may give a target there, and keeps one less, at least one,
@@ -81,8 +79,10 @@ def of_kind(data: MultiDomain, kind: str | None) -> dict[str, Bool]:
         for name, events in data.domains.items()
     }
     if not any(held_N.any() for held_N in held.values()):
-        raise DataError(f"No event is of kind {kind!r}, so none can be a target; the kinds that are learned "
-                        f"from are {', '.join(data.kinds.names)}.")
+        raise DataError(
+            f"No event is of kind {kind!r}, so none can be a target; the kinds that are learned "
+            f"from are {', '.join(data.kinds.names)}."
+        )
     return held
 
 

@@ -27,7 +27,9 @@ def seen_until(data: MultiDomain, until_U: Mapping[str, Float64]) -> MultiDomain
 def seen_before_targets(data: MultiDomain, targets: Mapping[str, Targets], *, together: bool) -> MultiDomain:
     """The data with the seen pairs no later than any target of their user: of all domains ``together``, or
     of the pair's own."""
-    until_UD = np.stack([_first_target(targets.get(name), data.n_users) for name in data.domain_names], axis=1)
+    until_UD = np.stack(
+        [_first_target(targets.get(name), data.n_users) for name in data.domain_names], axis=1
+    )
     if together:
         until_UD[:] = until_UD.min(axis=1, keepdims=True)
     return seen_until(data, dict(zip(data.domain_names, until_UD.T, strict=True)))

@@ -107,9 +107,7 @@ def leave_latest_out(
     # the latest wanted event is the test row, the latest wanted one before it the validation row
     test_U = _nearest(user_N, from_end_N, wanted_N & (before_N >= min_events - 1), data.n_users)
     earlier_N = (from_end_N > test_U[user_N]) & (test_U[user_N] >= 0)
-    valid_U = _nearest(
-        user_N, from_end_N, wanted_N & earlier_N & (before_N >= min_events - 2), data.n_users
-    )
+    valid_U = _nearest(user_N, from_end_N, wanted_N & earlier_N & (before_N >= min_events - 2), data.n_users)
     test_N = from_end_N <= test_U[user_N]
     valid_N = (from_end_N <= valid_U[user_N]) & ~test_N
     starts = np.cumsum([len(events) for events in tables.values()])[:-1]

@@ -32,8 +32,11 @@ class DotProductModel(ColdStartMixin):
     popularity_weight: float
 
     @abstractmethod
-    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Embeddings of new users from ``size`` rows of events per domain, (B, F), at fixed items."""
+    def fold_in(
+        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged]
+    ) -> Float32:
+        """Embeddings of new users from ``size`` rows of events, and of disliked items, per domain, (B, F), at
+        fixed items."""
 
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
         """Dot products of the query embeddings with all items, (B, I)."""
@@ -43,7 +46,7 @@ class DotProductModel(ColdStartMixin):
         """The embedding of every query, (B, F): looked up, folded in, or that of the cold policy."""
         rows_BF = self.user_UF[self.history.named(domain)][queries.user_idx]
         if queries.events is not None:
-            folded_BF = self.fold_in(domain, queries.events, len(queries))
+            folded_BF = self.fold_in(domain, queries.events, len(queries), queries.disliked or {})
             # given events replace the stored history, also of known users
             rows_BF[queries.has_events_B] = folded_BF[queries.has_events_B]
         rows_BF[self._cold_B(domain, queries)] = self._cold_F[domain]

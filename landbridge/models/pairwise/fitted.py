@@ -50,7 +50,9 @@ class EmbeddingModel(DotProductModel):
         )
         return np.tile(own_D, (len(counts_BD), 1))
 
-    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
+    def fold_in(
+        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged]
+    ) -> Float32:
         """Embeddings of new users from ``size`` rows of events per domain, (B, F), at fixed items."""
         from landbridge.models.pairwise.kernels import fold_rows
 
