@@ -25,8 +25,8 @@ Kinds = Annotated[
     list[str] | None,
     typer.Option(
         "--kind",
-        help="What kinds of events count, kind=value such as view=0.2,buy=1,dislike=against: a weight, seen or "
-        "against; repeatable.",
+        help="What kinds of events count, such as view=0.2,buy=1,dislike=against: a weight, seen or against; "
+        "repeatable.",
     ),
 ]
 HalfLife = Annotated[float | None, typer.Option("--half-life", help="Days after which an event counts half.")]

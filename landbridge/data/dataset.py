@@ -23,11 +23,11 @@ from landbridge.data.vocabulary import IdArray, Vocabulary
 class MultiDomain:
     """Any number of domains D over one user vocabulary U; items are (domain, id).
 
-    ``domains``: name -> events; ``items``: name -> vocabulary of that domain's items.
-    ``titles``: name -> StringDType (I,) for display, may be missing per domain.
-    ``memberships``: name -> bool (I, D), every domain an item belongs to (a film's genres), columns in
-    the order of ``domain_names``; may be missing. ``seen``: name -> pairs that are known and not learned from;
-    may be missing. ``kinds``: what kinds of events say, also of events to come. All mappings are read-only.
+    ``domains``: name -> events; ``items``: name -> vocabulary of that domain's items. ``titles``: name ->
+    StringDType (I,) for display, may be missing per domain. ``memberships``: name -> bool (I, D), every
+    domain an item belongs to (a film's genres), columns in the order of ``domain_names``; may be missing.
+    ``seen``: name -> pairs that are known and not learned from; may be missing. ``kinds``: what kinds of
+    events say, also of events to come. All mappings are read-only.
     """
 
     users: Vocabulary

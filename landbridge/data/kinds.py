@@ -35,8 +35,8 @@ LEAST_WEIGHT = 1e-6  # of an event however old: weights stay positive
 
 @dataclass(frozen=True)
 class EventKinds:
-    """``values``: kind -> a weight above 0, "seen" (never learned from, never listed) or "against" (a dislike:
-    the same, and a weak negative for methods that take one). ``half_life_days``: 0 for none."""
+    """``values``: kind -> a weight above 0, "seen" (never learned from, never listed) or "against" (a
+    dislike: the same, and a weak negative for methods that take one). ``half_life_days``: 0 for none."""
 
     values: Mapping[str, float | str] = field(default_factory=lambda: USUAL)
     half_life_days: float = 0.0

@@ -1,7 +1,8 @@
 """Pairs of user and item that are known and not learned from: seen, or disliked. No list holds them.
 
-A pair is learned from, disliked or only seen, never two of these. Of its events that are learned from or count
-against it the latest decides; events that only mark it as seen change nothing about that. N events or pairs.
+A pair is learned from, disliked or only seen, never two of these. Of its events that are learned from or
+count against it the latest decides; events that only mark it as seen change nothing about that. N events or
+pairs.
 """
 
 from __future__ import annotations

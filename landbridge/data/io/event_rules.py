@@ -16,7 +16,6 @@ from landbridge.data.kinds import DISLIKED, LEARNED, SEEN, EventKinds, at_least
 from landbridge.data.seen import UNTIMED
 
 
-
 class Standing(NamedTuple):
     """The standing of each event, what its kind counts, and its kind as a bit, (N,); None: all alike."""
 
@@ -27,8 +26,8 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True)
 class EventRules:
-    """``min_rating``: events rated lower count against their item. ``learns``: whether events are learned from
-    at all; those of a table of seen pairs are not."""
+    """``min_rating``: events rated lower count against their item. ``learns``: whether events are learned
+    from at all; those of a table of seen pairs are not."""
 
     min_rating: float | None
     kinds: EventKinds

@@ -32,8 +32,9 @@ STARTS, AT_LAST, ENDS = 0, 1, 2  # at equal times in this order: both ends of (1
 def without_the_future(data: MultiDomain, seed: int, min_events: int, kind: str | None = None) -> Holdout:
     """Targets and what is known before them; equal times are ordered at random, by the seed.
 
-    ``kind``: of targets; a domain's last event is then its last of this kind. A user with ``min_events`` events in a domain may give a target there, and keeps one less, at least one,
-    of the domain's; DataError for a domain without times.
+    ``kind``: of targets; a domain's last event is then its last of this kind. A user with ``min_events``
+    events in a domain may give a target there, and keeps one less, at least one, of the domain's; DataError
+    for a domain without times.
     """
     tables = data.domains
     user_N = np.concatenate([events.user_idx for events in tables.values()]).astype(np.int64)
@@ -70,7 +71,8 @@ def times_of(name: str, events: Interactions) -> Seconds:
 
 
 def of_kind(data: MultiDomain, kind: str | None) -> dict[str, Bool]:
-    """Which events may be targets: those of a kind, or all of them; DataError where no event is of the kind."""
+    """Which events may be targets: those of a kind, or all of them; DataError where no event is of the
+    kind."""
     if kind is None:
         return {name: np.ones(len(events), bool) for name, events in data.domains.items()}
     bit = data.kinds.bit(kind)

@@ -92,8 +92,9 @@ class Holdout:
     """Held-out targets per domain, and ``history``: the events that may be used to recommend them.
 
     A method evaluated on a holdout is fitted on ``history``, and the items of a user's history, and those
-    that they have seen, are never ranked. ``across``: a target is ranked against the unseen items of all domains in one list, instead of
-    those of its own domain. ``left_out``: what is in neither, where the split leaves events out.
+    that they have seen, are never ranked. ``across``: a target is ranked against the unseen items of all
+    domains in one list, instead of those of its own domain. ``left_out``: what is in neither, where the split
+    leaves events out.
     """
 
     history: MultiDomain

@@ -42,9 +42,9 @@ def leave_one_out(
 ) -> Split:
     """Per user and domain one test row, and one validation row before it.
 
-    A user with ``min_events`` events in a domain gives a test row there, with one more also a
-    validation row. ``order``: ``random``, or ``last`` by time (equal times: at random, seeded). ``targets``: a
-    kind of events, the only ones that are held out.
+    A user with ``min_events`` events in a domain gives a test row there, with one more also a validation row.
+    ``order``: ``random``, or ``last`` by time (equal times: at random, seeded). ``targets``: a kind of
+    events, the only ones that are held out.
     """
     if order not in ORDERS:
         raise SettingsError(unknown("order", order, ORDERS))
@@ -131,8 +131,8 @@ def temporal(
 ) -> Split:
     """One cut in time for all domains: the last ``test`` of all events, before them ``valid``.
 
-    Events of equal time are never divided, so shares are met as nearly as the time stamps allow. ``targets``: a
-    kind of events, the only ones that are held out; what is as late as they are is left out.
+    Events of equal time are never divided, so shares are met as nearly as the time stamps allow. ``targets``:
+    a kind of events, the only ones that are held out; what is as late as they are is left out.
     """
     if not (valid > 0 and test > 0 and valid + test < 1):
         raise SettingsError(f"valid and test must be above 0 and together below 1, not {valid} and {test}.")
@@ -196,7 +196,8 @@ def _divide(
     wanted: Mapping[str, Mask],
     cuts: tuple[Cut, Cut],
 ) -> Split:
-    """The split whose validation and test rows are marked; those of them that are not ``wanted`` are left out.
+    """The split whose validation and test rows are marked; those of them that are not ``wanted`` are left
+    out.
 
     ``cuts`` take from the histories of validation and test the seen pairs that their targets must not know.
     """

@@ -5,7 +5,8 @@ A user's embedding is the optimum of their part of the objective at fixed items,
     x = A⁻¹ b,   A = α₀ Σ_{d∈P} Y_dᵀY_d + Σ_{j∈S} w_j y_j y_jᵀ + ridge I,   b = Σ_{j∈S} w_j y_j           (1)
 
 with P the domains that take part for the user and S the user's events in them. An item's score is x·y_i.
-Disliked items D of weight v add v y_j y_jᵀ for each j in D to A, and nothing to b. Because A is symmetric, the score splits exactly into one contribution per event,
+Disliked items D of weight v add v y_j y_jᵀ for each j in D to A, and nothing to b. Because A is symmetric,
+the score splits exactly into one contribution per event,
 
     x·y_i = Σ_{j∈S} w_j y_j · (A⁻¹ y_i)                                                                (2)
 """

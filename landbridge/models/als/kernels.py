@@ -1,10 +1,11 @@
 """Numba kernel that solves all rows of a half step; equations in :mod:`landbridge.models.als.solver`.
 
-One thread computes a row from the same numbers in the same order, so the result does not depend on the
-number of threads. A negative weight is that of an entry whose target is 0 instead of 1. Letters: R rows, N events of a row, F factors, C chunks of rows, B block. Gramians are
-built in register tiles of 4 × 4 dot products over contiguous memory, which is half the work of a BLAS call
-because only the lower triangle is needed. Matrices are padded to multiples of 4 with zero rows; their unit
-diagonal keeps the padded system regular and the solution unchanged.
+One thread computes a row from the same numbers in the same order, so the result does not depend on the number
+of threads. A negative weight is that of an entry whose target is 0 instead of 1. Letters: R rows, N events of
+a row, F factors, C chunks of rows, B block. Gramians are built in register tiles of 4 × 4 dot products over
+contiguous memory, which is half the work of a BLAS call because only the lower triangle is needed. Matrices
+are padded to multiples of 4 with zero rows; their unit diagonal keeps the padded system regular and the
+solution unchanged.
 """
 
 from __future__ import annotations

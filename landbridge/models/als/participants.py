@@ -41,8 +41,8 @@ class DomainState:
         disliked: Interactions | None = None,
         dislike_weight: float = 0.0,
     ) -> DomainState:
-        """The state of a domain; its users have events in it or, ``everywhere``, are tied. ``disliked``: pairs
-        that count with their weight."""
+        """The state of a domain; its users have events in it or, ``everywhere``, are tied. ``disliked``:
+        pairs that count with their weight."""
         takes_part_U = events.user_counts > 0
         if everywhere:
             takes_part_U = takes_part_U | tied_U

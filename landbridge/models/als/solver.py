@@ -23,8 +23,8 @@ Frequency-scaled regularisation follows Rendle et al. (2022) in the form used by
 
     λ_u = λ (n_u / |V| + α₀)^{2ν}                                                                    (5)
 
-A disliked pair of weight v adds v (0 - x·y_i)² to (1): an entry of weight v whose 1 on the right-hand sides of
-(3) and (4) is 0. Rows keep it with the weight -v.
+A disliked pair of weight v adds v (0 - x·y_i)² to (1): an entry of weight v whose 1 on the right-hand sides
+of (3) and (4) is 0. Rows keep it with the weight -v.
 """
 
 from __future__ import annotations

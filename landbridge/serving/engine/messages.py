@@ -38,10 +38,10 @@ class Request:
     """A list for one user.
 
     ``domains``: of one, or one list over several. ``user``: None for an anonymous user. ``events``: theirs
-    since the model was fitted, oldest first; for a known user they are added to the history.
-    ``seen``: whether known items may be listed; disliked ones never are. ``allow``, ``deny``: item ids by domain. ``where``: values
-    that columns of the items' table must have. ``weights``: domain -> what the odds of its items are
-    multiplied by in a list over several domains; scores stay as they are.
+    since the model was fitted, oldest first; for a known user they are added to the history. ``seen``:
+    whether known items may be listed; disliked ones never are. ``allow``, ``deny``: item ids by domain.
+    ``where``: values that columns of the items' table must have. ``weights``: domain -> what the odds of its
+    items are multiplied by in a list over several domains; scores stay as they are.
     """
 
     domains: tuple[str, ...]

@@ -69,7 +69,8 @@ class QueryGroup(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class QueryBatch:
-    """``user_B``: -1 for users the model has not seen. ``live``: their events since, (row, item, time, kind)."""
+    """``user_B``: -1 for users the model has not seen. ``live``: their events since, (row, item, time,
+    kind)."""
 
     history: MultiDomain
     catalogues: Mapping[str, ItemCatalog]
@@ -216,8 +217,8 @@ def _known(history: MultiDomain, domain: str, user_B: Int32, live: Live) -> Know
 
 
 def live_weights(kinds: EventKinds, known: Interactions, live: Live, latest: float) -> Float32:
-    """The weight of each new event, (M,): that of its kind, faded as the data's are; without a kind that which
-    is known of the pair, or 1."""
+    """The weight of each new event, (M,): that of its kind, faded as the data's are; without a kind that
+    which is known of the pair, or 1."""
     own_M = known.weights_of(live.row_M, live.item_M)
     of_kind_M = np.array([kinds.weight(each) for each in live.kind_M], np.float32)
     given_M = np.array([each is not None for each in live.kind_M], bool)

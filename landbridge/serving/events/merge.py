@@ -55,8 +55,8 @@ def merge_events(
     ``gone``.
 
     A pair keeps its weight, or gets that of its strongest new kind, and takes the later time; a new one
-    without a kind weighs 1. Of events of one pair that are learned from or count against it the latest decides. Data
-    without times stay without. Items stay even without events.
+    without a kind weighs 1. Of events of one pair that are learned from or count against it the latest
+    decides. Data without times stay without. Items stay even without events.
     """
     import polars as pl
 

@@ -85,8 +85,8 @@ class EventStore:
         """Keep the events of one user, in their order; returns how many of them are now on disk.
 
         An event with the id, or else with the domain, item, time and kind, of a previous one of the user is
-        that event, and not kept again. None is kept of a user to be forgotten. DataError for an id, name or time
-        that cannot be kept, StoreError where the database fails or is busy for ``within`` seconds; then
+        that event, and not kept again. None is kept of a user to be forgotten. DataError for an id, name or
+        time that cannot be kept, StoreError where the database fails or is busy for ``within`` seconds; then
         none is kept.
         """
         if not events:
