@@ -217,12 +217,13 @@ def _known(history: MultiDomain, domain: str, user_B: Int32, live: Live) -> Know
 
 
 def live_weights(kinds: EventKinds, known: Interactions, live: Live, latest: float) -> Float32:
-    """The weight of each new event, (M,): that of its kind, faded as the data's are; without a kind that
-    which is known of the pair, or 1."""
-    own_M = known.weights_of(live.row_M, live.item_M)
+    """The weight of each new event, (M,): that of its kind, faded as the data's are; without a kind that of
+    its pair, where it is known."""
     of_kind_M = np.array([kinds.weight(each) for each in live.kind_M], np.float32)
-    given_M = np.array([each is not None for each in live.kind_M], bool)
-    return np.where(given_M, at_least(of_kind_M * kinds.faded(live.time_M, latest)), own_M)
+    plain_M = np.array([each is None for each in live.kind_M], bool)
+    keeps_M = plain_M & known.contains(live.row_M, live.item_M)
+    own_M = known.weights_of(live.row_M, live.item_M)
+    return np.where(keeps_M, own_M, at_least(of_kind_M * kinds.faded(live.time_M, latest)))
 
 
 def ranking_constraints(
