@@ -1,10 +1,10 @@
 """What a shop knows of dislikes: films rated 1 to 3 in MovieLens' lists, and dislikes as weak negatives.
 
     python -m experiments.shops                 MovieLens-1M, the page docs/results/shops.md
-    python -m experiments.shops --small         MovieLens-100k, a look; no page
+    python -m experiments.shops --small         two of its genres, a look; no page
 
-Ratings of 4 and 5 are likes. Before: lower ratings are forgotten. After: they are dislikes. Every fit and every
-share of places is a cell of its own, kept in runs/experiments, so that a killed call goes on.
+Ratings of 4 and 5 are likes. Before: lower ratings are forgotten. After: they are dislikes. Every fit and
+every share of places is a cell of its own, kept in runs/experiments, so that a killed call goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from landbridge.core.files import read_json, write_json
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
-from landbridge.datasets.movielens import movielens_genres
+from landbridge.datasets.movielens import GENRES, movielens_genres
 from landbridge.evaluation.significance import compare
 from landbridge.inference import recommend
 from landbridge.models.als.cdimf import CDIMF
@@ -113,9 +113,9 @@ def weak_negatives(split: Split) -> list[dict[str, Any]]:
 def main() -> None:
     """Both tables; the page for MovieLens-1M."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="MovieLens-100k, without a page")
+    parser.add_argument("--small", action="store_true", help="two genres, without a page")
     small = parser.parse_args().small
-    data = movielens_genres(release="100k" if small else "1m", low_ratings="seen")
+    data = movielens_genres(domains=("War", "Crime") if small else GENRES, low_ratings="seen")
     split = leave_latest_out(data, seed=SEEDS[0])
     shares, weights = before_and_after(split), weak_negatives(split)
     if not small:
@@ -123,12 +123,12 @@ def main() -> None:
             "shops",
             "Dislikes: never listed, and as weak negatives",
             [
-                "MovieLens-1M, genres as domains, leave-latest-out, full ranking. Ratings of 4 and 5 are likes, "
-                "lower ones dislikes. Share of the first five places that hold a film which the user had rated 1 "
-                "to 3, lists of all users, mean over genres:",
+                "MovieLens-1M, genres as domains, leave-latest-out, full ranking. Ratings of 4 and 5 are "
+                "likes, lower ones dislikes. Share of the first five places that hold a film which the user "
+                "had rated 1 to 3, lists of all users, mean over genres:",
                 markdown(shares),
-                f"{METRIC} with dislikes of a weight as pairs of preference 0, mean over genres and three seeds; "
-                "genres whose 95 % interval of the difference to weight 0 is above or below 0:",
+                f"{METRIC} with dislikes of a weight as pairs of preference 0, mean over genres and three "
+                "seeds; genres whose 95 % interval of the difference to weight 0 is above or below 0:",
                 markdown(weights),
             ],
         )

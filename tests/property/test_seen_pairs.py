@@ -1,4 +1,4 @@
-"""No list ever holds a pair that the user has, has seen or dislikes, by any door; and no split knows too much."""
+"""No list ever holds what the user has, has seen or dislikes, by any door; and no split knows too much."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ brought = st.lists(
 
 
 @given(data=worlds(), events=brought, user=st.integers(0, USERS - 1), seen=st.booleans())
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_the_server_lists_nothing_that_is_known_or_brought(
     data: MultiDomain, events: list[tuple[str, int, str | None]], user: int, seen: bool, folder: Path
 ) -> None:

@@ -41,7 +41,7 @@ class EventRules:
         """The rules applied; DataError for a kind that has no value, or without the ratings of min_rating."""
         standing, weight, bits = self._of_kinds(table)
         low = self._low(table)
-        if low is not None:
+        if low is not None and low.any():
             standing = np.zeros(len(table), np.int8) if standing is None else standing
             standing = np.where(low, np.int8(DISLIKED), standing)
         if self.learns:

@@ -139,23 +139,30 @@ def test_a_dislike_of_a_seen_table_revokes_an_event_and_a_mere_mark_does_not() -
     assert seen(data) == {(1, "a"): True}
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"source": SHOP.with_columns(kind=pl.lit("gaze"))}, "'kind' of the table.*Unknown kind of event 'gaze'.*--kind gaze"),
-        ({"source": SHOP.with_columns(kind=pl.lit(None, pl.String))}, "'kind' of the table is missing in row 1"),
-        ({"source": SHOP, "kinds": {"view": 0}}, "Kind 'view' has the value 0; give a weight above 0"),
-        ({"source": SHOP, "kinds": {"view": "never"}}, "'seen' or 'against'"),
-        ({"source": SHOP, "kinds": dict.fromkeys(("view", "buy", "like"), "seen")}, "No event of the table is learned from"),
-        ({"source": SHOP, "half_life_days": -1.0}, "half_life_days must be 0 or more"),
-        ({"source": SHOP, "seen": {"toys": SHOP}}, "The seen tables: Unknown domain 'toys'"),
-        ({"source": SHOP, "seen": pl.DataFrame({"user": [1], "item": ["lamp"]})}, "give the same kind of ids"),
-        ({"source": EVENTS, "users": "shared", "seen": EVENTS["books"]}, "no domain column, and there are several"),
-    ],
-)  # fmt: skip
-def test_a_wrong_kind_or_table_is_one_sentence(change: dict[str, object], said: str) -> None:
+def of_kind(kind: str | None) -> pl.DataFrame:
+    return SHOP.with_columns(kind=pl.lit(kind, pl.String))
+
+
+NUMBERED = pl.DataFrame({"user": [1], "item": ["lamp"]})
+WRONG: dict[str, dict[str, object]] = {
+    "'kind' of the table.*Unknown kind of event 'gaze'.*--kind gaze": {"source": of_kind("gaze")},
+    "'kind' of the table is missing in row 1": {"source": of_kind(None)},
+    "Kind 'view' has the value 0; give a weight above 0": {"source": SHOP, "kinds": {"view": 0}},
+    "'seen' or 'against'": {"source": SHOP, "kinds": {"view": "never"}},
+    "No event of the table is learned from": {"source": of_kind("view"), "kinds": {"view": "seen"}},
+    "half_life_days must be 0 or more": {"source": SHOP, "half_life_days": -1.0},
+    "The seen tables: Unknown domain 'toys'": {"source": SHOP, "seen": {"toys": SHOP}},
+    "give the same kind of ids": {"source": SHOP, "seen": NUMBERED},
+    "no domain column, and there are several": {
+        "source": EVENTS, "users": "shared", "seen": EVENTS["books"]
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_wrong_kind_or_table_is_one_sentence(said: str) -> None:
     with pytest.raises(DataError, match=said):
-        lb.read(**change)
+        lb.read(**WRONG[said])  # type: ignore[arg-type]
 
 
 def test_no_more_kinds_than_bits() -> None:

@@ -1,4 +1,4 @@
-"""Disliked pairs as weak negatives of ALS: a slow twin, the fold-in, the explanation, and no effect by default."""
+"""Disliked pairs as weak negatives of ALS: a slow twin, fold-in, explanation, and no effect by default."""
 
 from __future__ import annotations
 
