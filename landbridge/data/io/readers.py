@@ -112,21 +112,21 @@ def _with_seen(
     events_of: dict[str, Events], source: Source, columns: Mapping[str, str] | None, rules: EventRules
 ) -> dict[str, Events]:
     """The events with those of further tables, none of which is learned from."""
-    if isinstance(source, list | tuple):
-        source = _by_stem(source)
-    own = None if columns is None or isinstance(source, Mapping) else columns
+    source = _by_stem(source) if isinstance(source, list | tuple) else source
+    # other columns than these may have other names there, or be missing
+    names = {role: name for role, name in (columns or {}).items() if role in ("user", "item", "domain")}
     marks = rules.of_seen()
     if isinstance(source, Mapping):
-        seen_of = _events_by_domain(source, columns, marks)
+        seen_of = _events_by_domain(source, names, marks)
     else:
-        table = _load(source, own, list(tables.ROLES), _where(source, "the seen table"))
+        table = _load(source, names, list(tables.ROLES), _where(source, "the seen table"))
         if "domain" not in table and len(events_of) > 1:
             raise DataError(
                 f"{table.where} has no domain column, and there are several domains; add one, or give "
                 "seen={domain: table}."
             )
-        whole = "domain" in table
-        seen_of = _by_column(table, marks) if whole else {next(iter(events_of)): _events_of(table, marks)}
+        only = next(iter(events_of))
+        seen_of = _by_column(table, marks) if "domain" in table else {only: _events_of(table, marks)}
     for name in seen_of:
         if name not in events_of:
             raise DataError(f"The seen tables: {unknown('domain', name, events_of)}")

@@ -26,7 +26,7 @@ from landbridge.core.types import Arrays, Float32, Int32, Ragged, Record, row_of
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
 from landbridge.models.base import Queries, StoredState
-from landbridge.models.common.dot_product import DotProductModel, embeddings_from
+from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.explanation import Explanation, in_parts
 
 KEPT = 256  # sets of domains whose eigenvectors a model keeps for the next fold-in
@@ -88,7 +88,7 @@ class ALSModel(DotProductModel):
         return self.rule.parties(domain, counts_BD)
 
     def fold_in(
-        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged]
+        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged] = NONE
     ) -> Float32:
         """Embeddings of new users from ``size`` rows of events, and of disliked items, per domain, (B, F),
         Eq. (1)."""

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.models.base import StoredState
-from landbridge.models.common.dot_product import DotProductModel, embeddings_from
+from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder
 
 REBUILT_SHARE: Mapping[str, float] = MappingProxyType({"rebuilt": 1.0, "mean": 0.5, "pretrained": 0.0})  # c
@@ -52,7 +52,7 @@ class AutoencoderModel(DotProductModel):
         return self.base.parties(domain, counts_BD)
 
     def fold_in(
-        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged]
+        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged] = NONE
     ) -> Float32:
         """Embeddings of ``size`` users given by rows of events per domain, (B, F); all else stays fixed."""
         return encode_users(
