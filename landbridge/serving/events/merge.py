@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class MergedData:
     """What is new (``events``: pairs of user and item), whom the data forgot, and how many events of the
-    store were left out; ``seen``: new pairs that lists leave out and nothing is learned from."""
+    store were left out; ``seen``: pairs that nothing is learned from, or no longer."""
 
     events: int
     users: int
@@ -166,7 +166,7 @@ def _merged(
         len(items),
         "max",
     )
-    return _Merged(learned, also, _n_new(learned, known[:1]), _n_new(also.pairs, known))
+    return _Merged(learned, also, _n_new(learned, known[:1]), _n_new(also.pairs, known[1:]))
 
 
 def _n_new(pairs: Interactions, known: list[Interactions]) -> int:
