@@ -1,7 +1,8 @@
 """What an experiment file may say: one TOML table per step, unknown keys refused.
 
 [data]      source = ["books.csv", "movies.parquet"], users = "shared"
-[split]     kind = "last", future = "cut", seed = 0, candidates = 0, across = false
+            kinds = {view = 0.2, buy = 1, dislike = "against"}, half_life_days = 90, seen = "returned.csv"
+[split]     kind = "last", future = "cut", seed = 0, candidates = 0, across = false, targets = "buy"
 [model]     name = "cdimf"        auto, where nothing is said
 [model.settings]   factors = 64
 [fit]       seed = 0, threads = 8, patience = 3
@@ -32,7 +33,7 @@ class SettingsTable(BaseModel):
 
 class DataSettings(SettingsTable):
     """Either ``source`` (files or {domain: file}) or ``dataset``: a name of the catalogue, or a folder
-    published with its split."""
+    published with its split. ``kinds``, ``half_life_days``, ``seen``: as in :func:`landbridge.read`."""
 
     source: str | tuple[str, ...] | dict[str, str] | None = None
     dataset: str | None = None
@@ -41,6 +42,9 @@ class DataSettings(SettingsTable):
     min_rating: float | None = None
     duplicates: str = "last"
     domains: tuple[str, ...] | None = None
+    kinds: dict[str, float | str] | None = None
+    half_life_days: float | None = Field(default=None, ge=0)
+    seen: str | tuple[str, ...] | dict[str, str] | None = None
 
 
 class SplitSettings(SettingsTable):
@@ -48,7 +52,7 @@ class SplitSettings(SettingsTable):
 
     ``future``: whether ``last`` leaves out what is later than a held-out event of the user (cut, the default)
     or not (keep).
-    ``across``: rank in one list over all domains.
+    ``across``: rank in one list over all domains. ``targets``: the only kind of events that is held out.
     """
 
     kind: Literal["auto", "last", "latest", "random", "temporal", "cold", "none"] = "auto"
@@ -56,6 +60,7 @@ class SplitSettings(SettingsTable):
     seed: int = Field(default=0, ge=0, lt=2**63)
     candidates: int = Field(default=0, ge=0)
     across: bool = False
+    targets: str | None = None
 
 
 class ModelSettings(SettingsTable):

@@ -34,7 +34,8 @@ def recommend(
 ) -> pl.DataFrame:
     """Recommend the ``k`` best items of ``domain`` to each user: user, rank, item, title (if any), score.
 
-    ``users``: raw ids, None for all users. Items of the user's history are left out unless ``seen``.
+    ``users``: raw ids, None for all users. Items that the user has events with or has seen are left out;
+    with ``seen`` only disliked ones are.
     Raises DataError for an unknown id.
     """
     vocabulary = fitted.history.users
@@ -58,7 +59,7 @@ def recommend_all(
     """Write the lists of all users as Parquet files in the folder ``out``, one per ``block`` users.
 
     Files are written atomically; an interrupted call resumes with the first missing file. Read them with
-    ``polars.read_parquet(out / "*.parquet")``. Items of the user's history are left out unless ``seen``.
+    ``polars.read_parquet(out / "*.parquet")``. Items are left out as in :func:`recommend`.
     Raises StoreError for a folder of another call, or one that another process is writing.
     """
     folder = Path(out)
@@ -89,21 +90,30 @@ def _write_parts(
 
 
 def fold_in(
-    fitted: Fitted, events: Mapping[str, Iterable[Id]] | Iterable[tuple[str, Id]], domain: str, k: int = 10
+    fitted: Fitted,
+    events: Mapping[str, Iterable[Id]] | Iterable[tuple[str, Id]],
+    domain: str,
+    k: int = 10,
+    disliked: Mapping[str, Iterable[Id]] | Iterable[tuple[str, Id]] = (),
 ) -> pl.DataFrame:
     """Recommend the ``k`` best items of ``domain`` to a new user: rank, item, title (if any), score.
 
     ``events``: domain -> raw item ids of the user, or (domain, item) pairs; the order given is that of time.
-    The model is not changed. Raises DataError for an unknown item or if there is no event at all.
+    ``disliked``: items that count against, in the same form; no list holds them. The model is not changed.
+    Raises DataError for an unknown item or if there is no event at all.
     """
     from landbridge.ranking.top_k import top_k
 
-    rows, times = _own_events(fitted, _pairs(events))
+    against, _ = _own_events(fitted, _pairs(disliked))
+    # of an item in both the dislike counts
+    rows, times = _own_events(fitted, [pair for pair in _pairs(events) if pair not in set(_pairs(disliked))])
     if not rows:
         raise DataError("A new user needs at least one item in some domain.")
     k = min(_at_least_one(k), fitted.history[domain].n_items)
-    scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows, times))
-    item_BK, score_BK = top_k(scores_BI, k, rows.get(domain, Ragged.empty(1)))
+    scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows, times, against))
+    none = Ragged.empty(1)
+    hidden = rows.get(domain, none).append([against.get(domain, none).columns])
+    item_BK, score_BK = top_k(scores_BI, k, hidden)
     return _frame(_Names.of(fitted, domain), np.zeros(1, np.int32), item_BK, score_BK).drop("user")
 
 
@@ -176,12 +186,12 @@ class _Names:
 def _best(fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool) -> tuple[Int32, Float32]:
     from landbridge.ranking.top_k import top_k
 
-    events = fitted.history[domain]
-    k = min(k, events.n_items)  # the places beyond would be empty, but take memory
+    excluded = fitted.history.excluded(domain, seen=seen)
+    k = min(k, excluded.n_items)  # the places beyond would be empty, but take memory
     lists = []
     # bounds the scores in memory for any number of users
-    for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(events.n_items, 1))):
-        hidden = Ragged.empty(len(part_B)) if seen else events.by_user.take(part_B)
+    for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(excluded.n_items, 1))):
+        hidden = excluded.by_user.take(part_B)
         lists.append(top_k(fitted.score(domain, Queries.of_users(part_B)), k, hidden))
     items, scores = zip(*lists, strict=True)
     return np.concatenate(items), np.concatenate(scores)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.data.kinds import EventKinds
 from landbridge.serving.engine.messages import (
     AttributeValue,
     Contribution,
@@ -31,6 +32,11 @@ class StandIn:
 
     def check(self) -> None:
         """All is well."""
+
+    def check_kinds(self, events: Sequence[Event]) -> None:
+        """As of data without kinds of their own."""
+        for event in events:
+            EventKinds().standing(event.kind)
 
     def about(self) -> dict[str, Any]:
         sizes = {"items": 1000, "users": 1, "events": 1}

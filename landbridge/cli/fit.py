@@ -49,6 +49,10 @@ def command(
     across: options.Across = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
+    kind: options.Kinds = None,
+    half_life: options.HalfLife = None,
+    seen: options.SeenTables = None,
+    targets: options.TargetKind = None,
     patience: Annotated[Number, typer.Option(help="Stop after so many validations without a gain.")] = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
@@ -68,9 +72,10 @@ def command(
     from landbridge.selection.guard import decision_table
 
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
+        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)}
+        | options.known(kind, half_life, seen),
         # None: the option was not given, and the value of an experiment file stays
-        "split": options.split(split, future, seed, candidates, across),
+        "split": options.split(split, future, seed, candidates, across, targets),
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
         "fit": {"seed": seed, "threads": threads, "patience": patience, "deploy": deploy},
     }
@@ -88,6 +93,7 @@ def command(
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
     result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress)
     show.warn_of_placeholders(result.fitted.history)
+    show.say_seen(result.fitted.history)
     if result.fitted.decisions:
         show.table(decision_table(result.fitted.decisions))
     if result.holdout is not None and result.holdout.left_out is not None:

@@ -16,6 +16,9 @@ def command(
     item: Annotated[
         list[str], typer.Option(help="An item of the user, as domain=item; repeatable, oldest first.")
     ],
+    disliked: Annotated[
+        list[str] | None, typer.Option(help="An item that counts against, as domain=item; repeatable.")
+    ] = None,
     k: options.ListLength = 10,
     json: options.Json = False,
     out: options.TableFile = None,
@@ -29,7 +32,8 @@ def command(
 
     fitted = load(run)
     events = [_event(pair, fitted.history.domain_names) for pair in item]
-    show.answer(fold_in(fitted, events, domain, k), json=json, out=out)
+    against = [_event(pair, fitted.history.domain_names) for pair in disliked or ()]
+    show.answer(fold_in(fitted, events, domain, k, against), json=json, out=out)
 
 
 def _event(pair: str, names: Iterable[str]) -> tuple[str, str]:

@@ -17,7 +17,26 @@ Columns = Annotated[
     list[str] | None,
     typer.Option("--column", help="The name of a column, role=name such as user=buyer; repeatable."),
 ]
-MinRating = Annotated[float | None, typer.Option(help="Ignore events with a lower rating.")]
+MinRating = Annotated[
+    float | None,
+    typer.Option(help="Events with a lower rating are dislikes: never learned from, never listed."),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        help="What kinds of events count, such as view=0.2,buy=1,dislike=against: a weight, seen or against; "
+        "repeatable.",
+    ),
+]
+HalfLife = Annotated[float | None, typer.Option("--half-life", help="Days after which an event counts half.")]
+SeenTables = Annotated[
+    list[str] | None,
+    typer.Option("--seen", help="A table of user and item that no list may hold; one per domain, as events."),
+]
+TargetKind = Annotated[
+    str | None, typer.Option("--targets", help="Hold out events of this kind only, such as buy.")
+]
 Split = Annotated[str | None, typer.Option(help="auto, last, latest, random, temporal, cold or none.")]
 Future = Annotated[
     str | None,
@@ -44,10 +63,15 @@ Settings = Annotated[
 
 
 def split(
-    kind: str | None, future: str | None, seed: int | None, candidates: int | None, across: bool
+    kind: str | None,
+    future: str | None,
+    seed: int | None,
+    candidates: int | None,
+    across: bool,
+    targets: str | None,
 ) -> Record:
     """The table ``split`` of an experiment; None: the option was not given, and a file's value stays."""
-    given = {"kind": kind, "future": future, "seed": seed, "candidates": candidates}
+    given = {"kind": kind, "future": future, "seed": seed, "candidates": candidates, "targets": targets}
     return {**given, "across": across or None}
 
 
@@ -60,3 +84,26 @@ def columns(given: list[str] | None) -> dict[str, str] | None:
         if not (role and equals and name):
             raise DataError(f"{text!r} names no column. Write role=name, for example user=buyer.")
     return {role: name for role, _, name in pairs} or None
+
+
+def known(given: list[str] | None, half_life: float | None, seen: list[str] | None) -> Record:
+    """What events count, for the table ``data`` of an experiment; DataError for another form."""
+    tables = seen[0] if seen and len(seen) == 1 else seen
+    return {"kinds": _kinds(given), "half_life_days": half_life, "seen": tables or None}
+
+
+def _kinds(given: list[str] | None) -> dict[str, float | str] | None:
+    from landbridge.core.errors import DataError
+
+    kinds: dict[str, float | str] = {}
+    for text in ",".join(given or ()).split(",") if given else ():
+        kind, equals, value = text.partition("=")
+        if not (kind and equals and value):
+            raise DataError(
+                f"{text!r} names no kind. Write kind=value, for example view=0.2 or dislike=against."
+            )
+        try:
+            kinds[kind] = float(value)
+        except ValueError:
+            kinds[kind] = value
+    return kinds or None

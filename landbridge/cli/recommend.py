@@ -19,7 +19,9 @@ def command(
         Path | None, typer.Option("--all", help="All users; write Parquet files to this folder.")
     ] = None,
     k: options.ListLength = 10,
-    seen: Annotated[bool, typer.Option(help="Include items of the user's history.")] = False,
+    seen: Annotated[
+        bool, typer.Option(help="Include items of the user's history, but for disliked ones.")
+    ] = False,
     json: options.Json = False,
     out: options.TableFile = None,
 ) -> None:

@@ -78,6 +78,17 @@ def warn_of_placeholders(data: MultiDomain) -> None:
         sys.stderr.write(f"{sentence} All their events count as those of one; leave them out.\n")
 
 
+def say_seen(data: MultiDomain) -> None:
+    """One sentence on standard error where pairs are known and not learned from."""
+    pairs = sum(len(seen) for seen in data.seen.values())
+    disliked = sum(int(seen.disliked_N.sum()) for seen in data.seen.values())
+    if pairs:
+        sys.stderr.write(
+            f"{pairs:,} pairs of user and item are seen and not learned from, {disliked:,} of them disliked; "
+            "no list holds them.\n"
+        )
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""

@@ -37,6 +37,10 @@ def command(
     across: options.Across = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
+    kind: options.Kinds = None,
+    half_life: options.HalfLife = None,
+    seen: options.SeenTables = None,
+    targets: options.TargetKind = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
 ) -> None:
@@ -59,8 +63,9 @@ def command(
         typer.echo("`--storage` is now `--work-dir`; the old name goes in 0.3.", err=True)
     fixed = dict(parse_setting(text) for text in settings or ())
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
-        "split": options.split(split, future, seed, candidates, across),
+        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)}
+        | options.known(kind, half_life, seen),
+        "split": options.split(split, future, seed, candidates, across, targets),
         "model": {
             "name": model[0] if model else None,
             "settings": fixed,

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.text import is_unicode
 from landbridge.data.interactions import Interactions
+from landbridge.data.kinds import EventKinds
+from landbridge.data.seen import Seen
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
 
@@ -21,10 +23,11 @@ from landbridge.data.vocabulary import IdArray, Vocabulary
 class MultiDomain:
     """Any number of domains D over one user vocabulary U; items are (domain, id).
 
-    ``domains``: name -> events; ``items``: name -> vocabulary of that domain's items.
-    ``titles``: name -> StringDType (I,) for display, may be missing per domain.
-    ``memberships``: name -> bool (I, D), every domain an item belongs to (a film's genres), columns in
-    the order of ``domain_names``; may be missing. All mappings are read-only.
+    ``domains``: name -> events; ``items``: name -> vocabulary of that domain's items. ``titles``: name ->
+    StringDType (I,) for display, may be missing per domain. ``memberships``: name -> bool (I, D), every
+    domain an item belongs to (a film's genres), columns in the order of ``domain_names``; may be missing.
+    ``seen``: name -> pairs that are known and not learned from; may be missing. ``kinds``: what kinds of
+    events say, also of events to come. All mappings are read-only.
     """
 
     users: Vocabulary
@@ -32,6 +35,8 @@ class MultiDomain:
     domains: Mapping[str, Interactions]
     titles: Mapping[str, IdArray] = field(default_factory=dict)
     memberships: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    kinds: EventKinds = field(default_factory=EventKinds)
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -45,7 +50,10 @@ class MultiDomain:
         for name, titles in self.titles.items():
             if titles.shape != (len(self.items[name]),):
                 raise DataError(f"Domain {name!r} needs one title per item.")
-        for mapping in ("items", "domains", "titles", "memberships"):
+        for name, seen in self.seen.items():
+            if (seen.pairs.n_users, seen.pairs.n_items) != (len(self.users), len(self.items[name])):
+                raise DataError(f"The seen pairs of domain {name!r} do not fit its vocabularies.")
+        for mapping in ("items", "domains", "titles", "memberships", "seen"):
             # the dataclass is frozen, but a dict in it would not be: fits and fingerprints rely on equal
             # data
             object.__setattr__(self, mapping, MappingProxyType(dict(getattr(self, mapping))))
@@ -93,9 +101,44 @@ class MultiDomain:
         """Whether a user has events in two domains or more, (U,)."""
         return np.asarray((self.activity_UD > 0).sum(axis=1) >= 2)
 
+    @cached_property
+    def latest(self) -> float:
+        """The time of the latest event, learned from or not; -inf without times."""
+        seen = [each.pairs.time for each in self.seen.values()]
+        times = [*(events.time for events in self.domains.values()), *seen]
+        return max((float(time.max()) for time in times if time is not None and len(time)), default=-np.inf)
+
+    def excluded(self, domain: str, *, seen: bool = False) -> Interactions:
+        """The pairs that lists leave out: those with an event and those seen or disliked; the disliked ones
+        alone where ``seen`` items may be listed."""
+        events, own = self[domain], self.seen.get(domain)
+        if own is None or not len(own):
+            return events.take(np.zeros(len(events), bool)) if seen else events
+        if seen:
+            return own.disliked
+        if domain not in self._excluded:
+            self._excluded[domain] = _union(events, own.pairs)
+        return self._excluded[domain]
+
+    @cached_property
+    def _excluded(self) -> dict[str, Interactions]:
+        return {}
+
+    def all_excluded(self) -> MultiDomain:
+        """All pairs that lists leave out as events, for look-ups over several domains."""
+        return self.with_events({name: self.excluded(name) for name in self.domains}) if self.seen else self
+
+    def only_disliked(self) -> MultiDomain:
+        """The disliked pairs as events."""
+        return self.with_events({name: self.excluded(name, seen=True) for name in self.domains})
+
     def with_events(self, domains: Mapping[str, Interactions]) -> MultiDomain:
         """The same vocabularies with other events."""
         return replace(self, domains=dict(domains))
+
+    def with_seen(self, masks: Mapping[str, npt.NDArray[np.bool_]]) -> MultiDomain:
+        """The same events, of the seen pairs of each domain those where its mask is true."""
+        return replace(self, seen={name: seen.take(masks[name]) for name, seen in self.seen.items()})
 
     def select(self, names: Iterable[str]) -> MultiDomain:
         """Only the named domains, with all users kept."""
@@ -107,6 +150,8 @@ class MultiDomain:
             {name: self.domains[name] for name in chosen},
             {name: self.titles[name] for name in chosen if name in self.titles},
             {name: self.memberships[name][:, columns] for name in chosen if name in self.memberships},
+            {name: self.seen[name] for name in chosen if name in self.seen},
+            self.kinds,
         )
 
     def joined(self) -> tuple[Interactions, dict[str, slice]]:
@@ -140,12 +185,19 @@ class MultiDomain:
             for array in (events.user_idx, events.item_idx, events.weight, events.time):
                 # a missing column and an empty one must differ
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+            if events.kinds is not None:
+                digest.update(b"kinds" + events.kinds.tobytes())
+            if len(seen := self.seen[name].pairs if name in self.seen else ()):
+                digest.update(b"seen" + seen.user_idx.tobytes() + seen.item_idx.tobytes())
+                digest.update(self.seen[name].disliked_N.tobytes())
         return digest.hexdigest()
 
     def __repr__(self) -> str:
         parts = ", ".join(
             f"{name}: {len(e):,} events × {e.n_items:,} items" for name, e in self.domains.items()
         )
+        if seen := sum(map(len, self.seen.values())):
+            parts += f"; {seen:,} pairs seen"
         return f"MultiDomain({self.n_users:,} users; {parts})"
 
 
@@ -153,6 +205,16 @@ def check_name(domain: str) -> None:
     """DataError for a domain's name that is empty or no Unicode, as of a file named in an old encoding."""
     if not domain or not is_unicode(domain):
         raise DataError(f"{domain!r} names no domain; rename the file, or give the table as {{name: path}}.")
+
+
+def _union(events: Interactions, seen: Interactions) -> Interactions:
+    """The pairs of both, without weights and times."""
+    return Interactions.from_events(
+        np.append(events.user_idx, seen.user_idx),
+        np.append(events.item_idx, seen.item_idx),
+        events.n_users,
+        events.n_items,
+    )
 
 
 def _ones_or(events: Interactions) -> npt.NDArray[np.float32]:

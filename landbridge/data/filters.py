@@ -8,6 +8,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.seen import Seen
 from landbridge.data.vocabulary import Vocabulary
 
 Mask = npt.NDArray[np.bool_]
@@ -48,14 +49,36 @@ def _kept(data: MultiDomain, kept: dict[str, Mask]) -> MultiDomain:
         if not len(events):
             raise DataError(f"No event of domain {name!r} is left by this filter; ask for fewer events.")
     user_U = np.sum([events.user_counts for events in domains.values()], axis=0) > 0
-    item_I = {name: events.item_counts > 0 for name, events in domains.items()}
+    return _only(data.with_events(domains), user_U)
+
+
+def without_unknown(data: MultiDomain) -> MultiDomain:
+    """Without the items that have no event, and the users who then have neither an event nor a seen pair."""
+    listed = data.with_seen(
+        {name: data[name].item_counts[seen.pairs.item_idx] > 0 for name, seen in data.seen.items()}
+    )
+    tables = [*listed.domains.values(), *(seen.pairs for seen in listed.seen.values())]
+    return _only(listed, np.sum([table.user_counts for table in tables], axis=0) > 0)
+
+
+def _only(data: MultiDomain, user_U: Mask) -> MultiDomain:
+    """These users, and the items with an event, which must be theirs."""
+    item_I = {name: events.item_counts > 0 for name, events in data.domains.items()}
     return MultiDomain(
         Vocabulary(data.users.ids[user_U]),
-        {name: Vocabulary(data.items[name].ids[item_I[name]]) for name in domains},
-        {name: _renumbered(events, user_U, item_I[name]) for name, events in domains.items()},
+        {name: Vocabulary(data.items[name].ids[item_I[name]]) for name in data.domain_names},
+        {name: _renumbered(events, user_U, item_I[name]) for name, events in data.domains.items()},
         {name: titles[item_I[name]] for name, titles in data.titles.items()},
         {name: table[item_I[name]] for name, table in data.memberships.items()},
+        {name: _renumbered_seen(seen, user_U, item_I[name]) for name, seen in data.seen.items()},
+        data.kinds,
     )
+
+
+def _renumbered_seen(seen: Seen, user_U: Mask, item_I: Mask) -> Seen:
+    """The seen pairs whose user and item are kept."""
+    kept = seen.take(user_U[seen.pairs.user_idx] & item_I[seen.pairs.item_idx])
+    return Seen(_renumbered(kept.pairs, user_U, item_I), kept.disliked_N)
 
 
 def _renumbered(events: Interactions, user_U: Mask, item_I: Mask) -> Interactions:
@@ -69,4 +92,5 @@ def _renumbered(events: Interactions, user_U: Mask, item_I: Mask) -> Interaction
         int(item_I.sum()),
         events.weight,
         events.time,
+        events.kinds,
     )

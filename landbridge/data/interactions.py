@@ -11,7 +11,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import Float32, Int32, Int64, Ragged, Seconds, row_offsets
 
-DUPLICATE_RULES = ("error", "last", "sum")
+DUPLICATE_RULES = ("error", "last", "sum", "max")
 DAY = 86_400  # in the unit of times, which is a second
 
 
@@ -21,7 +21,8 @@ class Interactions:
 
     ``user_idx``, ``item_idx``: int32 (N,), dense indices below ``n_users`` and ``n_items``.
     ``weight``: float32 (N,), positive, or None for all ones. ``time``: (N,), seconds, int64 or, where
-    some have fractions, float64; or None.
+    some have fractions, float64; or None. ``kinds``: int64 (N,), the kinds of a pair's events as bits
+    (:class:`~landbridge.data.kinds.EventKinds`), or None where they have none.
     Build it with :meth:`from_events`; the constructor only checks.
     """
 
@@ -31,13 +32,14 @@ class Interactions:
     n_items: int
     weight: Float32 | None = None
     time: Seconds | None = None
+    kinds: Int64 | None = None
 
     def __post_init__(self) -> None:
         _check_columns(self)
         key = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
         if len(key) > 1 and not bool(np.all(key[1:] > key[:-1])):
             raise DataError("Interactions must be sorted by user and item without repeats; use from_events.")
-        for array in (self.user_idx, self.item_idx, self.weight, self.time):
+        for array in (self.user_idx, self.item_idx, self.weight, self.time, self.kinds):
             if array is not None:
                 # arrays are shared between splits and models, so a write would change all of them
                 array.flags.writeable = False
@@ -52,9 +54,11 @@ class Interactions:
         weight: npt.ArrayLike | None = None,
         time: npt.ArrayLike | None = None,
         duplicates: str = "last",
+        kinds: npt.ArrayLike | None = None,
     ) -> Interactions:
         """Events in any order. Repeated pairs: ``last`` keeps the latest (by time, else by position),
-        ``sum`` adds the weights (a count without weights) and keeps the latest time, ``error`` refuses."""
+        ``sum`` adds the weights (a count without weights), ``max`` takes the largest, both with the latest
+        time; ``error`` refuses. A pair has the kinds of all its events."""
         if duplicates not in DUPLICATE_RULES:
             raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
         users, items = np.asarray(user_idx, np.int64), np.asarray(item_idx, np.int64)
@@ -66,7 +70,10 @@ class Interactions:
         if duplicates == "error" and not last.all():
             raise DataError("Some (user, item) pairs occur twice or more; choose duplicates='last' or 'sum'.")
         if duplicates == "sum" and not last.all():
-            weights = _summed(np.ones(len(key), np.float32) if weights is None else weights[order], last)
+            ones = np.ones(len(key), np.float32)
+            weights = np.add.reduceat(ones if weights is None else weights[order], _starts(last))
+        elif duplicates == "max" and weights is not None and len(key):
+            weights = np.maximum.reduceat(weights[order], _starts(last))
         elif weights is not None:
             weights = weights[order][last]
         keep = order[last]
@@ -77,6 +84,7 @@ class Interactions:
             n_items,
             weights,
             None if times is None else times[keep],
+            None if kinds is None else _together(np.asarray(kinds, np.int64)[order], last),
         )
 
     def __len__(self) -> int:
@@ -117,6 +125,7 @@ class Interactions:
             self.n_items,
             None if self.weight is None else self.weight[mask_N],
             None if self.time is None else self.time[mask_N],
+            None if self.kinds is None else self.kinds[mask_N],
         )
 
     def contains(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -143,7 +152,12 @@ class Interactions:
 
 def _check_columns(table: Interactions) -> None:
     n_events = len(table.user_idx)
-    columns = {"item_idx": table.item_idx, "weight": table.weight, "time": table.time}
+    columns = {
+        "item_idx": table.item_idx,
+        "weight": table.weight,
+        "time": table.time,
+        "kinds": table.kinds,
+    }
     for name, column in columns.items():
         if column is not None and column.shape != (n_events,):
             raise DataError(f"Column {name} has shape {column.shape}, but there are {n_events} events.")
@@ -160,10 +174,14 @@ def _check_columns(table: Interactions) -> None:
         raise DataError("Weights must be positive and finite; leave out events that count for nothing.")
 
 
-def _summed(weight_N: Float32, last_N: npt.NDArray[np.bool_]) -> Float32:
-    # each group begins behind the end of the previous one
-    starts = np.append(0, np.flatnonzero(last_N)[:-1] + 1)
-    return np.add.reduceat(weight_N, starts).astype(np.float32)
+def _starts(last_N: npt.NDArray[np.bool_]) -> Int64:
+    """Where each group begins: behind the end of the previous one."""
+    return np.append(0, np.flatnonzero(last_N)[:-1] + 1)
+
+
+def _together(bits_N: Int64, last_N: npt.NDArray[np.bool_]) -> Int64:
+    """The kinds of all events of each pair."""
+    return np.bitwise_or.reduceat(bits_N, _starts(last_N)) if len(bits_N) else bits_N
 
 
 def _seconds(time: npt.ArrayLike) -> Seconds:

@@ -25,11 +25,14 @@ class Queries:
     ``user_idx``: int32 (B,), -1 for a user unknown to the model. ``events``: domain -> B rows of item
     indices; a query with any event in any domain is folded in from these events instead of looked up.
     ``times``: domain -> (N,), the times of the entries of its rows, for models that need their order.
+    ``disliked``: domain -> B rows of items that count against, for models that learn from dislikes; they are
+    no events, and count beside those of a query only.
     """
 
     user_idx: Int32
     events: Mapping[str, Ragged] | None = None
     times: Mapping[str, Seconds] | None = None
+    disliked: Mapping[str, Ragged] | None = None
 
     @classmethod
     def of_users(cls, user_idx: npt.ArrayLike) -> Queries:
@@ -43,7 +46,8 @@ class Queries:
         times = self.times and {
             name: time_N[(self.events or {})[name].locate(chosen_B)[1]] for name, time_N in self.times.items()
         }
-        return Queries(self.user_idx[chosen_B], events, times)
+        disliked = self.disliked and {name: rows.take(chosen_B) for name, rows in self.disliked.items()}
+        return Queries(self.user_idx[chosen_B], events, times, disliked)
 
     def __len__(self) -> int:
         return len(self.user_idx)
@@ -69,6 +73,16 @@ class Queries:
         """Each query's events in ``domain``: its own where it has any in some domain, else those of the
         user in ``history``, (B rows)."""
         return self.own_events(domain).concat(history[domain].by_user.take(self.looked_up_B))
+
+    def dislikes_by_domain(self, history: MultiDomain) -> dict[str, Ragged]:
+        """Each query's disliked items of every domain, as :meth:`histories` its events."""
+        none = Ragged.empty(len(self))
+        return {
+            name: (self.disliked or {})
+            .get(name, none)
+            .concat(history.excluded(name, seen=True).by_user.take(self.looked_up_B))
+            for name in history.domain_names
+        }
 
     def histories_by_domain(self, history: MultiDomain) -> dict[str, Ragged]:
         """:meth:`histories` of every domain, in the order of the domains."""

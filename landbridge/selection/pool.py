@@ -157,13 +157,14 @@ def _part(
     members: Mapping[str, Fitted], holdout: Holdout, domain: str, place: int, block: Block, depth: int
 ) -> _Part:
     history, targets = holdout.history[domain], holdout.targets[domain]
+    excluded = holdout.history.excluded(domain)
     z_MBI = np.stack(
         [
             standardised(score_queries(each, domain, block.users_B, history.n_items))
             for each in members.values()
         ]
     )
-    seen, item_T = history.by_user.take(block.users_B), targets.item_idx[block.targets_T]
+    seen, item_T = excluded.by_user.take(block.users_B), targets.item_idx[block.targets_T]
     if targets.candidates_TC is None:
         depth = min(depth, history.n_items)
         best_BC = np.concatenate([top_k(z_BI, depth, seen)[0] for z_BI in z_MBI], axis=1)
@@ -175,7 +176,7 @@ def _part(
     kept_TC[:, 1:] &= item_TC[:, 1:] != item_TC[:, :-1]
     if targets.candidates_TC is not None:
         users_TC = np.broadcast_to(targets.user_idx[block.targets_T, None], item_TC.shape)
-        kept_TC[kept_TC] &= ~history.contains(users_TC[kept_TC], item_TC[kept_TC])
+        kept_TC[kept_TC] &= ~excluded.contains(users_TC[kept_TC], item_TC[kept_TC])
     pair_N, _ = np.nonzero(kept_TC)
     user_T = targets.user_idx[block.targets_T].astype(np.int64)
     return _Part(

@@ -11,6 +11,8 @@ import numpy as np
 from landbridge.core.types import Arrays, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.kinds import EventKinds
+from landbridge.data.seen import Seen
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Method
@@ -29,9 +31,21 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
             "time": events.time,
             "titles": data.titles.get(name),
             "memberships": data.memberships.get(name),
+            "kinds": events.kinds,
         }
+        if name in data.seen:
+            seen = data.seen[name]
+            columns |= {
+                "seen/user_idx": seen.pairs.user_idx,
+                "seen/item_idx": seen.pairs.item_idx,
+                "seen/time": seen.pairs.time,
+                "seen/disliked": seen.disliked_N,
+            }
         arrays |= {f"{number}/{key}": column for key, column in columns.items() if column is not None}
-    return arrays, {"domains": list(data.domain_names)}
+    about: Record = {"domains": list(data.domain_names)}
+    if data.kinds != EventKinds():
+        about["kinds"] = {"values": dict(data.kinds.values), "half_life_days": data.kinds.half_life_days}
+    return arrays, about
 
 
 def data_from(arrays: Arrays, about: Values) -> MultiDomain:
@@ -45,6 +59,12 @@ def data_from(arrays: Arrays, about: Values) -> MultiDomain:
         {name: _events(arrays, d, len(users), len(items[name])) for d, name in enumerate(names)},
         {name: arrays[f"{d}/titles"] for d, name in enumerate(names) if f"{d}/titles" in arrays},
         {name: arrays[f"{d}/memberships"] for d, name in enumerate(names) if f"{d}/memberships" in arrays},
+        {
+            name: _seen(arrays, d, len(users), len(items[name]))
+            for d, name in enumerate(names)
+            if f"{d}/seen/user_idx" in arrays
+        },
+        EventKinds(**about["kinds"]) if "kinds" in about else EventKinds(),
     )
 
 
@@ -134,7 +154,14 @@ def _events(arrays: Arrays, number: int, n_users: int, n_items: int) -> Interact
         n_items,
         arrays.get(f"{number}/weight"),
         arrays.get(f"{number}/time"),
+        arrays.get(f"{number}/kinds"),
     )
+
+
+def _seen(arrays: Arrays, number: int, n_users: int, n_items: int) -> Seen:
+    user_idx, item_idx = (arrays[f"{number}/seen/{name}"] for name in ("user_idx", "item_idx"))
+    pairs = Interactions(user_idx, item_idx, n_users, n_items, None, arrays.get(f"{number}/seen/time"))
+    return Seen(pairs, arrays[f"{number}/seen/disliked"])
 
 
 def _frozen(value: object) -> object:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from worlds import of_tables, timed, uneven
 
+import landbridge as lb
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.settings import schema
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.seen import Seen
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.synthetic import checkerboard, planted_transfer
 from landbridge.data.vocabulary import Vocabulary
@@ -49,6 +51,24 @@ def check(fitted: Fitted, data: MultiDomain) -> None:
         assert scores_BI.shape == (data.n_users + 1, data[name].n_items)
         assert scores_BI.dtype == np.float32
         assert np.isfinite(scores_BI).all()
+
+
+def times_of(data: MultiDomain) -> dict[str, Any]:
+    return {name: table.time for name, table in data.domains.items() if table.time is not None}
+
+
+def of_kinds(data: MultiDomain) -> MultiDomain:
+    """Half of the events are views; the first user's first events, and others, are disliked or only seen."""
+    domains, seen = {}, {}
+    for name, table in data.domains.items():
+        standing_N = np.arange(len(table)) % 5
+        standing_N[table.user_idx == 0] = 2
+        bits_N = np.where(np.arange(len(table)) % 2, data.kinds.bit("view"), data.kinds.bit("buy"))
+        weight_N = np.where(np.arange(len(table)) % 2, 0.2, 1).astype(np.float32)
+        domains[name] = replace(table, weight=weight_N, kinds=bits_N).take(standing_N > 2)
+        pairs = table.take(standing_N <= 2)
+        seen[name] = Seen(pairs, standing_N[standing_N <= 2] > 0)
+    return replace(data, domains=domains, seen=seen)
 
 
 def hits(fitted: Fitted, holdout: Holdout, domain: str, k: int) -> float:
@@ -140,6 +160,25 @@ class TestEveryMethod:
         half = {"a": data["a"].take(data["a"].user_idx < 30), "b": data["b"].take(data["b"].user_idx >= 30)}
         apart = of_tables(half)
         check(small(name).fit(apart, ONE), apart)
+
+    def test_kinds_seen_pairs_and_dislikes_are_taken(self, name: str) -> None:
+        """Weights and kinds of events, pairs that are seen or disliked, and a user who has no other."""
+        data = of_kinds(uneven())
+        fitted = small(name).fit(data, ONE)
+        check(fitted, data)
+        marks = {name: data.excluded(name, seen=True).by_user for name in data.domain_names}
+        events = {name: table.by_user for name, table in data.domains.items()}
+        queries = Queries(np.full(data.n_users, -1, np.int32), events, times_of(data), marks)
+        assert np.isfinite(fitted.score("b", queries)).all()
+        for frame in (lb.recommend(fitted, "a", [0], k=40), lb.recommend(fitted, "a", [0], k=40, seen=True)):
+            assert not set(frame["item"].to_list()) & set(
+                data.excluded("a", seen=True).by_user.take([0]).columns
+            )
+
+    def test_seen_pairs_alone_change_no_fit(self, name: str) -> None:
+        data = uneven()
+        marked = replace(data, seen=of_kinds(data).seen)
+        assert same(*(scores(small(name).fit(world, ONE), data) for world in (data, marked)))
 
     @pytest.mark.parametrize("events", [0, 1])
     def test_a_domain_of_hardly_any_events(self, name: str, events: int) -> None:

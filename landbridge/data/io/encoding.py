@@ -37,13 +37,19 @@ class EncodedColumn:
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """The events of one table: coded users and items, and the optional columns (N,)."""
+    """The events of one table: coded users and items, and the optional columns (N,).
+
+    ``where`` they come from in words. ``standing``: None where all are learned from; ``kinds`` as bits.
+    """
 
     user: EncodedColumn
     item: EncodedColumn
     time: Seconds | None
     weight: npt.NDArray[np.float32] | None
     title: pl.Series | None
+    where: str = ""
+    standing: npt.NDArray[np.int8] | None = None
+    kinds: npt.NDArray[np.int64] | None = None
 
     def take(self, mask_N: npt.NDArray[np.bool_]) -> Events:
         """The events where the mask is true."""
@@ -53,6 +59,9 @@ class Events:
             None if self.time is None else self.time[mask_N],
             None if self.weight is None else self.weight[mask_N],
             None if self.title is None else self.title.filter(_series(mask_N)),
+            self.where,
+            None if self.standing is None else self.standing[mask_N],
+            None if self.kinds is None else self.kinds[mask_N],
         )
 
 

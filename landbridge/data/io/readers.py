@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import Bool
 from landbridge.data.dataset import MultiDomain, check_name
-from landbridge.data.interactions import DUPLICATE_RULES, Interactions, in_order
+from landbridge.data.filters import without_unknown
+from landbridge.data.interactions import DUPLICATE_RULES, Interactions
 from landbridge.data.io import tables
 from landbridge.data.io.encoding import EncodedColumn, Events, encode
+from landbridge.data.io.event_rules import EventRules, faded, with_seen_rows
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import read_sql
 from landbridge.data.io.user_linking import link_users
+from landbridge.data.kinds import EventKinds
+from landbridge.data.seen import Rows, Seen, divided
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
@@ -40,20 +43,32 @@ def read(
     domains: Sequence[str] | None = None,
     titles: Source = None,
     memberships: Source = None,
+    kinds: Mapping[str, float | str] | None = None,
+    half_life_days: float | None = None,
+    seen: Source = None,
 ) -> MultiDomain:
     """Events from one table, a list of files (their stems name the domains) or {domain: file or frame}.
 
     ``users`` says which ids of different domains are one user (see
-    :mod:`landbridge.data.io.user_linking`); a single table means shared ids. Events rated below
-    ``min_rating`` are left out. ``titles``: a table (item, title[, domain]); ``memberships``: a table
-    (item, domain). DataError, naming file, row or column, for anything unusable.
+    :mod:`landbridge.data.io.user_linking`); a single table means shared ids. ``titles``: a table
+    (item, title[, domain]); ``memberships``: a table (item, domain).
+
+    Events rated below ``min_rating`` are not learned from: their pairs are disliked (``MultiDomain.seen``).
+    ``kinds``: what events count by their kind (:class:`~landbridge.data.kinds.EventKinds`), where there is a
+    column of kinds. ``half_life_days``: after which an event counts half. ``seen``: tables of further pairs
+    (user, item[, domain, time, kind, rating]) that no list may hold, in any form of ``source``.
+    ``duplicates``: where there are kinds, "last" takes the weight of the strongest, as "max" does.
+    DataError, naming file, row or column, for anything unusable.
     """
     if duplicates not in DUPLICATE_RULES:
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
     if users is None and not isinstance(source, Mapping | list | tuple):
         users = "shared"
-    kept = _Kept(min_rating, duplicates)
-    events_of = _chosen(_events_by_domain(source, columns, kept), domains)
+    rules = EventRules(min_rating, EventKinds.of(kinds, half_life_days or 0.0))
+    all_events = _events_by_domain(source, columns, rules)
+    if seen is not None:
+        all_events = _with_seen(all_events, seen, columns, rules)
+    events_of = faded(_chosen(all_events, domains), rules.kinds)
     for name in events_of:
         check_name(name)  # before it becomes part of ids
     if users is None and len(events_of) == 1:
@@ -61,58 +76,63 @@ def read(
     user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users)
     all_users = _union(user_of.values())
     items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
-    return MultiDomain(
+    tables_of = {
+        name: _divided(events, all_users, user_of[name], duplicates, rules)
+        for name, events in events_of.items()
+    }
+    data = MultiDomain(
         _vocabulary(all_users),
         items,
-        {
-            name: _interactions(events, all_users, user_of[name], duplicates)
-            for name, events in events_of.items()
-        },
+        {name: events for name, (events, _) in tables_of.items()},
         _titles(events_of, titles),
         {} if memberships is None else _memberships(events_of, memberships),
+        {name: pairs for name, (_, pairs) in tables_of.items() if pairs is not None},
+        rules.kinds,
     )
+    return without_unknown(data) if data.seen else data
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """Which events are kept: those rated ``min_rating`` or more, of repeated pairs by ``duplicates``."""
-
-    min_rating: float | None
-    duplicates: str
-
-    def rated(self, table: EventTable) -> Bool | None:
-        """Whether each event is rated high enough, (N,); None where ratings do not matter."""
-        return None if self.min_rating is None else _rated_enough(table, self.min_rating)
-
-    def of(self, events: Events, rated_N: Bool | None, where: str) -> Events:
-        """The events that are kept; DataError where there is none. Pairs are merged later."""
-        if rated_N is None:
-            return events
-        # a rating that was lowered later is no liked item: the last rating of a pair decides
-        kept_N = rated_N & _last_of_pair(events) if self.duplicates == "last" else rated_N
-        return events.take(_not_empty(kept_N, where))
-
-
-def _last_of_pair(events: Events) -> Bool:
-    """Whether an event is the last of its user and item, by time, else by position, (N,)."""
-    key_N = events.user.idx.astype(np.int64) * len(events.item.ids) + events.item.idx
-    order_N, last_N = in_order(key_N, events.time)
-    last_of_pair_N = np.zeros(len(key_N), bool)
-    last_of_pair_N[order_N[last_N]] = True
-    return last_of_pair_N
-
-
-def _events_by_domain(source: Source, columns: Mapping[str, str] | None, kept: _Kept) -> dict[str, Events]:
+def _events_by_domain(
+    source: Source, columns: Mapping[str, str] | None, rules: EventRules
+) -> dict[str, Events]:
     if isinstance(source, list | tuple):
         source = _by_stem(source)
     if not isinstance(source, Mapping):
-        return _one_table(source, columns, kept)
+        return _one_table(source, columns, rules)
     if not source:
         raise DataError("No table was given; give at least one file or frame.")
     roles = [role for role in tables.ROLES if role != "domain"]
     return {
-        str(name): _events(_load(table, columns, roles, _where(table, name)), kept)
+        str(name): _events_of(_load(table, columns, roles, _where(table, name)), rules)
         for name, table in source.items()
+    }
+
+
+def _with_seen(
+    events_of: dict[str, Events], source: Source, columns: Mapping[str, str] | None, rules: EventRules
+) -> dict[str, Events]:
+    """The events with those of further tables, none of which is learned from."""
+    source = _by_stem(source) if isinstance(source, list | tuple) else source
+    # other columns than these may have other names there, or be missing
+    names = {role: name for role, name in (columns or {}).items() if role in ("user", "item", "domain")}
+    marks = rules.of_seen()
+    if isinstance(source, Mapping):
+        seen_of = _events_by_domain(source, names, marks)
+    else:
+        table = _load(source, names, list(tables.ROLES), _where(source, "the seen table"))
+        if "domain" not in table and len(events_of) > 1:
+            raise DataError(
+                f"{table.where} has no domain column, and there are several domains; add one, or give "
+                "seen={domain: table}."
+            )
+        only = next(iter(events_of))
+        seen_of = _by_column(table, marks) if "domain" in table else {only: _events_of(table, marks)}
+    for name in seen_of:
+        if name not in events_of:
+            raise DataError(f"The seen tables: {unknown('domain', name, events_of)}")
+    return {
+        name: with_seen_rows(events, seen_of[name]) if name in seen_of else events
+        for name, events in events_of.items()
     }
 
 
@@ -127,21 +147,20 @@ def _by_stem(paths: Sequence[Source]) -> dict[str, Source]:
     return named
 
 
-def _one_table(source: Source, columns: Mapping[str, str] | None, kept: _Kept) -> dict[str, Events]:
+def _one_table(source: Source, columns: Mapping[str, str] | None, rules: EventRules) -> dict[str, Events]:
     table = _load(source, columns, list(tables.ROLES), _where(source, "the table"))
     if "domain" not in table:
-        return {_stem(source) if tables.is_path(source) else "events": _events(table, kept)}
+        return {_stem(source) if tables.is_path(source) else "events": _events_of(table, rules)}
+    return _by_column(table, rules)
+
+
+def _by_column(table: EventTable, rules: EventRules) -> dict[str, Events]:
     domain = EncodedColumn.of(table.ids("domain"))
     # encoded once for all domains: each then takes its rows and the ids that occur there
-    events, rated_N = _events_of(table), kept.rated(table)
-    masks = {str(name): domain.idx == code for code, name in enumerate(domain.ids)}
+    events = _events_of(table, rules)
     return {
-        name: kept.of(
-            events.take(mask_N),
-            None if rated_N is None else rated_N[mask_N],
-            f"domain {name!r} of {table.where}",
-        )
-        for name, mask_N in masks.items()
+        str(name): replace(events.take(domain.idx == code), where=f"domain {str(name)!r} of {table.where}")
+        for code, name in enumerate(domain.ids)
     }
 
 
@@ -159,11 +178,7 @@ def _load(source: Source, columns: Mapping[str, str] | None, roles: Iterable[str
     return table
 
 
-def _events(table: EventTable, kept: _Kept) -> Events:
-    return kept.of(_events_of(table), kept.rated(table), table.where)
-
-
-def _events_of(table: EventTable) -> Events:
+def _events_of(table: EventTable, rules: EventRules) -> Events:
     """All events of a table."""
     time, weight = table.seconds(), table.numbers("weight")
     if weight is not None:
@@ -174,29 +189,18 @@ def _events_of(table: EventTable) -> Events:
             "is not positive and finite",
             "leave out events that count for nothing",
         )
+    standing, of_kind, kinds = rules.read(table)
+    own = None if weight is None else weight.to_numpy()
     return Events(
         EncodedColumn.of(table.ids("user")),
         EncodedColumn.of(table.ids("item")),
         None if time is None else time.to_numpy(),
-        None if weight is None else weight.to_numpy(),
+        own if of_kind is None else of_kind if own is None else own * of_kind,
         table.text("title") if "title" in table else None,
+        table.where,
+        standing,
+        kinds,
     )
-
-
-def _rated_enough(table: EventTable, min_rating: float) -> Bool:
-    rating = table.numbers("rating")
-    if rating is None:
-        raise DataError(
-            f"min_rating is set but {table.where} has no rating column; "
-            "name it with columns={'rating': ...} or --column rating=NAME."
-        )
-    return np.asarray((rating >= min_rating).to_numpy())
-
-
-def _not_empty(mask_N: Bool, where: str) -> Bool:
-    if not mask_N.any():
-        raise DataError(f"No event of {where} reaches min_rating; lower it or leave this domain out.")
-    return mask_N
 
 
 def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict[str, Events]:
@@ -206,17 +210,20 @@ def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict
     return events_of if domains is None else {name: events_of[name] for name in domains}
 
 
-def _interactions(events: Events, all_users: pl.Series, user_V: pl.Series, duplicates: str) -> Interactions:
-    linked_user = encode(user_V, all_users)
-    return Interactions.from_events(
-        linked_user[events.user.idx],
-        events.item.idx,
-        len(all_users),
-        len(events.item.ids),
-        events.weight,
-        events.time,
-        duplicates,
-    )
+def _divided(
+    events: Events, all_users: pl.Series, user_V: pl.Series, duplicates: str, rules: EventRules
+) -> tuple[Interactions, Seen | None]:
+    """What of a domain's events is learned from, and what is only known; None where all are learned from."""
+    sizes = len(all_users), len(events.item.ids)
+    user_N, item_N = encode(user_V, all_users)[events.user.idx], events.item.idx
+    rule = "max" if duplicates == "last" and events.kinds is not None else duplicates
+    columns = events.weight, events.time
+    if events.standing is None:
+        return Interactions.from_events(user_N, item_N, *sizes, *columns, rule, events.kinds), None
+    learned, seen = divided(Rows(user_N, item_N, events.standing, *columns, events.kinds), *sizes, rule)
+    if not len(learned):
+        raise DataError(rules.nothing_learned(events.where))
+    return learned, seen
 
 
 def _titles(events_of: Mapping[str, Events], source: Source) -> dict[str, IdArray]:

@@ -26,6 +26,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "rating": ("rating", "overall", "stars", "score"),
     "weight": ("weight", "count", "strength"),
     "title": ("title", "item_title", "movie_title"),
+    "kind": ("kind", "event_type", "event", "action", "behavior", "behaviour"),
 }  # fmt: skip
 """Role -> usual column names, in the order of preference; case and RecBole's ``:type`` are ignored."""
 

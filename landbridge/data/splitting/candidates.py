@@ -60,8 +60,8 @@ def _held_out(split: Split, name: str) -> Ragged:
 
 
 def _owned(split: Split, name: str) -> Ragged:
-    """Each user's items in the histories of validation and test."""
-    tables: list[Interactions] = [split.valid.history[name], split.test.history[name]]
+    """Each user's items in the histories of validation and test, seen ones included."""
+    tables: list[Interactions] = [part.history.excluded(name) for part in (split.valid, split.test)]
     return _rows(split, name, [(table.user_idx, table.item_idx) for table in tables])
 
 

@@ -24,15 +24,17 @@ from landbridge.core.types import Bool, Float64, Int64, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
+from landbridge.data.splitting.seen_cut import seen_before_targets
 
 STARTS, AT_LAST, ENDS = 0, 1, 2  # at equal times in this order: both ends of (1) are included
 
 
-def without_the_future(data: MultiDomain, seed: int, min_events: int) -> Holdout:
+def without_the_future(data: MultiDomain, seed: int, min_events: int, kind: str | None = None) -> Holdout:
     """Targets and what is known before them; equal times are ordered at random, by the seed.
 
-    A user with ``min_events`` events in a domain may give a target there, and keeps one less, at least one,
-    of the domain's; DataError for a domain without times.
+    ``kind``: of targets; a domain's last event is then its last of this kind. A user with ``min_events``
+    events in a domain may give a target there, and keeps one less, at least one, of the domain's; DataError
+    for a domain without times.
     """
     tables = data.domains
     user_N = np.concatenate([events.user_idx for events in tables.values()]).astype(np.int64)
@@ -41,16 +43,22 @@ def without_the_future(data: MultiDomain, seed: int, min_events: int) -> Holdout
     chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
     # lexsort sorts by the last key first
     order_N = np.lexsort((chance_N, time_N, domain_N, user_N))
-    known_N, target_N = np.empty(len(order_N), bool), np.empty(len(order_N), bool)
+    wanted = of_kind(data, kind)
+    wanted_N = np.concatenate([wanted[name] for name in tables])
+    if kind is not None:
+        order_N = order_N[~_after_last(user_N[order_N], domain_N[order_N], wanted_N[order_N])]
+    known_N, target_N = np.zeros(len(user_N), bool), np.zeros(len(user_N), bool)
     known_N[order_N], target_N[order_N], n_last = _divided(
-        user_N[order_N], domain_N[order_N], time_N[order_N], data.n_users, min_events
+        user_N[order_N], domain_N[order_N], time_N[order_N], wanted_N[order_N], data.n_users, min_events
     )
     ends = np.cumsum([len(events) for events in tables.values()])[:-1]
     known = dict(zip(tables, np.split(known_N, ends), strict=True))
     held = dict(zip(tables, np.split(target_N, ends), strict=True))
+    targets = {name: Targets.of(events, held[name]) for name, events in tables.items()}
+    history = data.with_events({name: events.take(known[name]) for name, events in tables.items()})
     return Holdout(
-        data.with_events({name: events.take(known[name]) for name, events in tables.items()}),
-        {name: Targets.of(events, held[name]) for name, events in tables.items()},
+        seen_before_targets(history, targets, together=True),
+        targets,
         left_out=LeftOut(int((~known_N & ~target_N).sum()), n_last - int(target_N.sum())),
     )
 
@@ -62,18 +70,47 @@ def times_of(name: str, events: Interactions) -> Seconds:
     return events.time
 
 
+def of_kind(data: MultiDomain, kind: str | None) -> dict[str, Bool]:
+    """Which events may be targets: those of a kind, or all of them; DataError where no event is of the
+    kind."""
+    if kind is None:
+        return {name: np.ones(len(events), bool) for name, events in data.domains.items()}
+    bit = data.kinds.bit(kind)
+    held = {
+        name: np.zeros(len(events), bool) if events.kinds is None else (events.kinds & bit) > 0
+        for name, events in data.domains.items()
+    }
+    if not any(held_N.any() for held_N in held.values()):
+        raise DataError(
+            f"No event is of kind {kind!r}, so none can be a target; the kinds that are learned "
+            f"from are {', '.join(data.kinds.names)}."
+        )
+    return held
+
+
+def _after_last(user_N: Int64, domain_N: Int64, wanted_N: Bool) -> Bool:
+    """Of events in order: which come after the last wanted one of their user and domain, (N,)."""
+    starts_N = np.append(True, (np.diff(user_N) != 0) | (np.diff(domain_N) != 0))[: len(user_N)]
+    run_N = np.cumsum(starts_N) - 1
+    last_R = np.full(run_N[-1] + 1 if len(run_N) else 0, len(user_N))  # beyond all where none is wanted
+    places = np.flatnonzero(wanted_N)
+    last_R[run_N[places]] = places  # in order, so that the last one stays
+    return np.asarray(np.arange(len(user_N)) > last_R[run_N])
+
+
 def _divided(
-    user_N: Int64, domain_N: Int64, time_N: Float64, n_users: int, min_events: int
+    user_N: Int64, domain_N: Int64, time_N: Float64, wanted_N: Bool, n_users: int, min_events: int
 ) -> tuple[Bool, Bool, int]:
     """Of events in order: which are known, which are targets, and how many last events there are."""
     starts = np.append(True, (np.diff(user_N) != 0) | (np.diff(domain_N) != 0))[: len(user_N)]
     first_R = np.flatnonzero(starts)
     size_R = np.diff(np.append(first_R, len(user_N)))
-    first_R, size_R = first_R[size_R >= min_events], size_R[size_R >= min_events]
+    enough_R = (size_R >= min_events) & wanted_N[first_R + size_R - 1]
+    first_R, size_R = first_R[enough_R], size_R[enough_R]
     last_R = first_R + size_R - 1
     user_R, until_R = user_N[last_R], time_N[last_R]
-    enough_R = np.minimum(first_R + max(min_events - 2, 0), last_R)
-    from_R = np.where(size_R > 1, time_N[enough_R], _known_elsewhere(user_N, time_N, last_R, n_users))
+    known_R = np.minimum(first_R + max(min_events - 2, 0), last_R)
+    from_R = np.where(size_R > 1, time_N[known_R], _known_elsewhere(user_N, time_N, last_R, n_users))
     cut_U = _cuts(user_R, from_R, until_R, n_users)  # (2)
     target_N = np.zeros(len(user_N), bool)
     target_N[last_R] = (from_R <= cut_U[user_R]) & (cut_U[user_R] <= until_R)  # (1)

@@ -91,9 +91,10 @@ class LeftOut:
 class Holdout:
     """Held-out targets per domain, and ``history``: the events that may be used to recommend them.
 
-    A method evaluated on a holdout is fitted on ``history``, and the items of a user's history are never
-    ranked. ``across``: a target is ranked against the unseen items of all domains in one list, instead of
-    those of its own domain. ``left_out``: what is in neither, where the split leaves events out.
+    A method evaluated on a holdout is fitted on ``history``, and the items of a user's history, and those
+    that they have seen, are never ranked. ``across``: a target is ranked against the unseen items of all
+    domains in one list, instead of those of its own domain. ``left_out``: what is in neither, where the split
+    leaves events out.
     """
 
     history: MultiDomain
@@ -121,6 +122,11 @@ class Holdout:
     def joined(self) -> tuple[Interactions, dict[str, slice]]:
         """``history`` as one table over the items of all domains, and each domain's slice of the items."""
         return self.history.joined()
+
+    @cached_property
+    def excluded(self) -> Interactions:
+        """The pairs that lists over all domains leave out, in the numbers of :attr:`joined`."""
+        return self.history.all_excluded().joined()[0] if self.history.seen else self.joined[0]
 
     @cached_property
     def fingerprint(self) -> str:

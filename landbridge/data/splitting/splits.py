@@ -1,13 +1,16 @@
 """Train/validation/test splits: leave one out, leave the latest out, a cut in time, cold-start users.
 
 Every split only divides the events: history, validation and test rows are disjoint and together are the
-data, but for the events that ``leave_last_out`` leaves out. Vocabularies stay those of the full data. N
+data, but for the events that ``leave_last_out``, or targets of one kind, leave out. A seen pair is never a
+target, and none is known that was seen after a held-out event. Vocabularies stay those of the full data. N
 events, of one domain or of all, U users, D domains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,71 +20,102 @@ from landbridge.core.rng import generator
 from landbridge.core.types import Float64, Int32, Int64, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.splitting.future_cut import times_of, without_the_future
-from landbridge.data.splitting.holdout import Holdout, Split, Targets
+from landbridge.data.splitting.future_cut import of_kind, times_of, without_the_future
+from landbridge.data.splitting.holdout import Holdout, LeftOut, Split, Targets
+from landbridge.data.splitting.seen_cut import seen_before_targets, seen_until, seen_without
 
 Mask = npt.NDArray[np.bool_]
+Cut: TypeAlias = Callable[[MultiDomain, Mapping[str, Targets]], MultiDomain]
 
 ORDERS = ("random", "last")
 FUTURES = ("cut", "keep")
 LEAST_EVENTS = 3  # of a user, of whose latest two one is held out for the test and one for validation
 
 
-def leave_one_out(data: MultiDomain, *, order: str = "random", seed: int = 0, min_events: int = 1) -> Split:
+def leave_one_out(
+    data: MultiDomain,
+    *,
+    order: str = "random",
+    seed: int = 0,
+    min_events: int = 1,
+    targets: str | None = None,
+) -> Split:
     """Per user and domain one test row, and one validation row before it.
 
-    A user with ``min_events`` events in a domain gives a test row there, with one more also a
-    validation row. ``order``: ``random``, or ``last`` by time (equal times: at random, seeded).
+    A user with ``min_events`` events in a domain gives a test row there, with one more also a validation row.
+    ``order``: ``random``, or ``last`` by time (equal times: at random, seeded). ``targets``: a kind of
+    events, the only ones that are held out.
     """
     if order not in ORDERS:
         raise SettingsError(unknown("order", order, ORDERS))
     _check_min_events(min_events)
     valid, test = {}, {}
+    wanted = of_kind(data, targets)
     for name, events in data.domains.items():
         time_N = times_of(name, events) if order == "last" else None
-        from_end_N = _place_from_end(events, time_N, generator(seed, "split", name))
+        from_end_N = _place_from_end(events, time_N, generator(seed, "split", name), wanted[name])
         count_N = events.user_counts[events.user_idx]
         test[name] = (from_end_N == 0) & (count_N >= min_events)
         valid[name] = (from_end_N == 1) & (count_N >= min_events + 1)
-    return _divide(data, valid, test)
+    cut = _uncut if order == "random" else partial(seen_before_targets, together=False)
+    return _divide(data, valid, test, wanted, (cut, cut))
 
 
-def leave_last_out(data: MultiDomain, *, future: str = "cut", seed: int = 0, min_events: int = 1) -> Split:
+def leave_last_out(
+    data: MultiDomain,
+    *,
+    future: str = "cut",
+    seed: int = 0,
+    min_events: int = 1,
+    targets: str | None = None,
+) -> Split:
     """Each user's latest event of each domain is a test row, and the latest one before that a validation row.
 
     ``future``: with ``cut`` no known event of a user, in any domain, is later than one of their held-out
     events. The cut is at the held-out event that leaves most of them predictable, the latest of such; what
     is later and no target is left out (``Holdout.left_out``), what is earlier stays known. With ``keep``
     nothing is left out (:func:`leave_one_out`), and a model of several domains knows the future.
+    ``targets``: a kind of events, the only ones that are held out.
     """
     if future not in FUTURES:
         raise SettingsError(unknown("future", future, FUTURES))
     if future == "keep":
-        return leave_one_out(data, order="last", seed=seed, min_events=min_events)
+        return leave_one_out(data, order="last", seed=seed, min_events=min_events, targets=targets)
     _check_min_events(min_events)
-    test = without_the_future(data, seed, min_events)
-    return _checked(Split(without_the_future(test.history, seed, min_events), test))
+    test = without_the_future(data, seed, min_events, targets)
+    return _checked(Split(without_the_future(test.history, seed, min_events, targets), test))
 
 
-def leave_latest_out(data: MultiDomain, *, seed: int = 0, min_events: int = LEAST_EVENTS) -> Split:
+def leave_latest_out(
+    data: MultiDomain, *, seed: int = 0, min_events: int = LEAST_EVENTS, targets: str | None = None
+) -> Split:
     """Per user the latest event over ALL domains is the test row, the one before it the validation row.
 
     Equal times: at random, seeded. Users with fewer than ``min_events`` events over all domains give no
-    rows; a domain may be left without any.
+    rows; a domain may be left without any. ``targets``: a kind of events, the only ones that are held out;
+    what is later than a held-out event is then left out, and what is earlier counts towards ``min_events``.
     """
     _check_min_events(min_events)
-    tables = data.domains
+    tables, wanted = data.domains, of_kind(data, targets)
     time_N = np.concatenate([times_of(name, events) for name, events in tables.items()])
     chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
     user_N = np.concatenate([events.user_idx for events in tables.values()])
+    wanted_N = np.concatenate([wanted[name] for name in tables])
     count_U = data.activity_UD.sum(axis=1)
     from_end_N = _from_end(user_N, np.append(0, np.cumsum(count_U)), time_N, chance_N)
-    enough_N = count_U[user_N] >= min_events
+    before_N = count_U[user_N] - 1 - from_end_N
+    # the latest wanted event is the test row, the latest wanted one before it the validation row
+    test_U = _nearest(user_N, from_end_N, wanted_N & (before_N >= min_events - 1), data.n_users)
+    earlier_N = (from_end_N > test_U[user_N]) & (test_U[user_N] >= 0)
+    valid_U = _nearest(user_N, from_end_N, wanted_N & earlier_N & (before_N >= min_events - 2), data.n_users)
+    test_N = from_end_N <= test_U[user_N]
+    valid_N = (from_end_N <= valid_U[user_N]) & ~test_N
     starts = np.cumsum([len(events) for events in tables.values()])[:-1]
     valid, test = (
-        dict(zip(tables, np.split(enough_N & (from_end_N == place), starts), strict=True)) for place in (1, 0)
+        dict(zip(tables, np.split(hidden_N, starts), strict=True)) for hidden_N in (valid_N, test_N)
     )
-    return _divide(data, valid, test)
+    cut = partial(seen_before_targets, together=True)
+    return _divide(data, valid, test, wanted, (cut, cut))
 
 
 def validation_only(data: MultiDomain, *, seed: int = 0) -> Split:
@@ -92,10 +126,13 @@ def validation_only(data: MultiDomain, *, seed: int = 0) -> Split:
     return Split(held.test, Holdout(data, {}))
 
 
-def temporal(data: MultiDomain, *, valid: float = 0.1, test: float = 0.1) -> Split:
+def temporal(
+    data: MultiDomain, *, valid: float = 0.1, test: float = 0.1, targets: str | None = None
+) -> Split:
     """One cut in time for all domains: the last ``test`` of all events, before them ``valid``.
 
-    Events of equal time are never divided, so shares are met as nearly as the time stamps allow.
+    Events of equal time are never divided, so shares are met as nearly as the time stamps allow. ``targets``:
+    a kind of events, the only ones that are held out; what is as late as they are is left out.
     """
     if not (valid > 0 and test > 0 and valid + test < 1):
         raise SettingsError(f"valid and test must be above 0 and together below 1, not {valid} and {test}.")
@@ -105,10 +142,14 @@ def temporal(data: MultiDomain, *, valid: float = 0.1, test: float = 0.1) -> Spl
         data,
         {name: (time_N >= valid_from) & (time_N < test_from) for name, time_N in times.items()},
         {name: time_N >= test_from for name, time_N in times.items()},
+        of_kind(data, targets),
+        (_before(valid_from), _before(test_from)),
     )
 
 
-def cold_users(data: MultiDomain, *, keep: int = 0, share: float = 0.1, seed: int = 0) -> Split:
+def cold_users(
+    data: MultiDomain, *, keep: int = 0, share: float = 0.1, seed: int = 0, targets: str | None = None
+) -> Split:
     """Users with events in two domains or more are made cold in one of them.
 
     Only ``keep`` of a chosen user's events in that domain stay in the history (the earliest, or random ones
@@ -129,10 +170,12 @@ def cold_users(data: MultiDomain, *, keep: int = 0, share: float = 0.1, seed: in
         # the share is of all eligible users of the domain; the pool has only those drawn for it, and serves
         # both parts
         n_chosen = min(round(share * int(eligible_UD[:, column].sum())), len(pool) // 2)
-        hidden_N = events.user_counts[events.user_idx] - _place_from_end(events, events.time, rng) > keep
+        every_N = np.ones(len(events), bool)
+        from_end_N = _place_from_end(events, events.time, rng, every_N)
+        hidden_N = events.user_counts[events.user_idx] - from_end_N > keep
         test[name] = hidden_N & np.isin(events.user_idx, pool[:n_chosen])
         valid[name] = hidden_N & np.isin(events.user_idx, pool[n_chosen : 2 * n_chosen])
-    return _divide(data, valid, test)
+    return _divide(data, valid, test, of_kind(data, targets), (seen_without, seen_without))
 
 
 def with_candidates(split: Split, n: int, *, seed: int = 0) -> Split:
@@ -146,18 +189,47 @@ def with_candidates(split: Split, n: int, *, seed: int = 0) -> Split:
     return draw(split, n, seed)
 
 
-def _divide(data: MultiDomain, valid: Mapping[str, Mask], test: Mapping[str, Mask]) -> Split:
-    """The split whose validation and test rows are marked."""
-    tables = data.domains
+def _divide(
+    data: MultiDomain,
+    valid: Mapping[str, Mask],
+    test: Mapping[str, Mask],
+    wanted: Mapping[str, Mask],
+    cuts: tuple[Cut, Cut],
+) -> Split:
+    """The split whose validation and test rows are marked; those of them that are not ``wanted`` are left
+    out.
+
+    ``cuts`` take from the histories of validation and test the seen pairs that their targets must not know.
+    """
     # the test history has the validation events: the final model is fitted on both
-    test_history = {name: events.take(~test[name]) for name, events in tables.items()}
-    valid_history = {name: events.take(~(test[name] | valid[name])) for name, events in tables.items()}
-    return _checked(
-        Split(
-            Holdout(data.with_events(valid_history), _targets(data, valid)),
-            Holdout(data.with_events(test_history), _targets(data, test)),
-        )
-    )
+    held = _hold_out(data, test, wanted, cuts[1])
+    left = {name: ~test[name] for name in test}
+    before = {name: valid[name][left[name]] for name in valid}
+    may = {name: wanted[name][left[name]] for name in wanted}
+    return _checked(Split(_hold_out(held.history, before, may, cuts[0]), held))
+
+
+def _hold_out(data: MultiDomain, hidden: Mapping[str, Mask], wanted: Mapping[str, Mask], cut: Cut) -> Holdout:
+    tables = data.domains
+    targets = {name: Targets.of(events, hidden[name] & wanted[name]) for name, events in tables.items()}
+    history = data.with_events({name: events.take(~hidden[name]) for name, events in tables.items()})
+    others = sum(int((hidden[name] & ~wanted[name]).sum()) for name in tables)
+    return Holdout(cut(history, targets), targets, left_out=LeftOut(others, 0) if others else None)
+
+
+def _uncut(data: MultiDomain, targets: Mapping[str, Targets]) -> MultiDomain:
+    """All seen pairs stay: what is held out has no place in time."""
+    return data
+
+
+def _before(moment: float) -> Cut:
+    """Of all users the seen pairs before one moment."""
+    last = float(np.nextafter(moment, -np.inf))
+
+    def cut(data: MultiDomain, targets: Mapping[str, Targets]) -> MultiDomain:
+        return seen_until(data, dict.fromkeys(data.domain_names, np.full(data.n_users, last)))
+
+    return cut
 
 
 def _checked(split: Split) -> Split:
@@ -167,18 +239,30 @@ def _checked(split: Split) -> Split:
     return split
 
 
-def _targets(data: MultiDomain, masks: Mapping[str, Mask]) -> dict[str, Targets]:
-    return {name: Targets.of(events, masks[name]) for name, events in data.domains.items()}
-
-
 def _check_min_events(min_events: int) -> None:
     if min_events < 1:
         raise SettingsError(f"min_events must be 1 or more, not {min_events}.")
 
 
-def _place_from_end(events: Interactions, time_N: Seconds | None, rng: np.random.Generator) -> Int64:
-    """How many of the same user's events come after each, by time and then at random, (N,)."""
-    return _from_end(events.user_idx, events.by_user.offsets, time_N, rng.random(len(events)))
+def _place_from_end(
+    events: Interactions, time_N: Seconds | None, rng: np.random.Generator, wanted_N: Mask
+) -> Int64:
+    """How many of the same user's wanted events come after each, by time and then at random, (N,); -1 for
+    events that are not wanted."""
+    chance_N = rng.random(len(events))
+    some = events.take(wanted_N)
+    place_N = np.full(len(events), -1)
+    own_N = None if time_N is None else time_N[wanted_N]
+    place_N[wanted_N] = _from_end(some.user_idx, some.by_user.offsets, own_N, chance_N[wanted_N])
+    return place_N
+
+
+def _nearest(user_N: Int32, place_N: Int64, may_N: Mask, n_users: int) -> Int64:
+    """The least of the places of each user's events that may be it, (U,), -1 where none may."""
+    none = np.iinfo(np.int64).max
+    least_U = np.full(n_users, none)
+    np.minimum.at(least_U, user_N[may_N], place_N[may_N])
+    return np.where(least_U == none, -1, least_U)
 
 
 def _from_end(user_N: Int32, offsets: Int64, time_N: Seconds | None, chance_N: Float64) -> Int64:

@@ -78,6 +78,9 @@ class CDIMF(Method):
     epochs: int = setting(12, "Passes over all users and items.", low=1)
     admm: ADMM = setting(ADMM(), "The rounds that bring the domains to agree.")
     consensus: Consensus = setting(Consensus(), "Which users are tied, and how.")
+    dislike_weight: float = setting(
+        0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
+    )
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 5
@@ -153,7 +156,9 @@ class CDIMF(Method):
         tied_U &= self.admm.rho > 0
         penalty = als.FrequencyRidge(self.alpha0, self.reg, self.frequency_exponent)
         return {
-            name: DomainState.of(events, tied_U, everywhere, penalty)
+            name: DomainState.of(
+                events, tied_U, everywhere, penalty, train.excluded(name, seen=True), self.dislike_weight
+            )
             for name, events in train.domains.items()
         }
 
@@ -321,6 +326,7 @@ class CDIMF(Method):
             catalogue,
             self.consensus.domains == "all",
             self.consensus.reg,
+            self.dislike_weight,
         )
         users = user_embeddings_by_domain(domains, state, own=not self.admm.exact)
         items = {name: state[f"y:{name}"] for name in domains}

@@ -5,7 +5,8 @@ A user's embedding is the optimum of their part of the objective at fixed items,
     x = A⁻¹ b,   A = α₀ Σ_{d∈P} Y_dᵀY_d + Σ_{j∈S} w_j y_j y_jᵀ + ridge I,   b = Σ_{j∈S} w_j y_j           (1)
 
 with P the domains that take part for the user and S the user's events in them. An item's score is x·y_i.
-Because A is symmetric, the score splits exactly into one contribution per event,
+Disliked items D of weight v add v y_j y_jᵀ for each j in D to A, and nothing to b. Because A is symmetric,
+the score splits exactly into one contribution per event,
 
     x·y_i = Σ_{j∈S} w_j y_j · (A⁻¹ y_i)                                                                (2)
 """
@@ -25,7 +26,7 @@ from landbridge.core.types import Arrays, Float32, Int32, Ragged, Record, row_of
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
 from landbridge.models.base import Queries, StoredState
-from landbridge.models.common.dot_product import DotProductModel, embeddings_from
+from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.explanation import Explanation, in_parts
 
 KEPT = 256  # sets of domains whose eigenvectors a model keeps for the next fold-in
@@ -37,7 +38,8 @@ class RidgeSpec:
 
     ``tie``: "separate" (own domain only), "pooled" (one catalogue) or "consensus" (parties' sum).
     ``everywhere``: in a consensus, all domains take part rather than those in which the user has events.
-    ``shrink``: λ_z of the consensus. ``catalogue``: items with events, per domain.
+    ``shrink``: λ_z of the consensus. ``catalogue``: items with events, per domain. ``dislike_weight``: of a
+    disliked item.
     """
 
     tie: str
@@ -47,6 +49,7 @@ class RidgeSpec:
     catalogue: Mapping[str, int]
     everywhere: bool = False
     shrink: float = 0.0
+    dislike_weight: float = 0.0
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which domains take part for each query, (B, D), in the order of ``catalogue``."""
@@ -84,19 +87,29 @@ class ALSModel(DotProductModel):
         """As the rule says."""
         return self.rule.parties(domain, counts_BD)
 
-    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Embeddings of new users from ``size`` rows of events per domain, (B, F), Eq. (1)."""
+    def fold_in(
+        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged] = NONE
+    ) -> Float32:
+        """Embeddings of new users from ``size`` rows of events, and of disliked items, per domain, (B, F),
+        Eq. (1)."""
         counts_BD = event_counts(events, self.history.domain_names, size)
         part_BD = self.rule.parties(domain, counts_BD)
         ridge_B = self.rule.ridge(counts_BD, part_BD)
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
+        none = Ragged.empty(size)
+        given = {
+            name: als.with_dislikes(
+                events.get(name, none), disliked.get(name, none), self.rule.dislike_weight
+            )
+            for name in events.keys() | disliked.keys()
+        }
         # queries with the same parties share a Gramian, hence one eigendecomposition
         patterns, pattern_B = np.unique(part_BD, axis=0, return_inverse=True)
         for pattern, part_D in enumerate(patterns):
             chosen_B = np.flatnonzero(pattern_B.reshape(-1) == pattern)
             names = [name for name, part in zip(self.history.domain_names, part_D, strict=True) if part]
             if names:
-                rows_BF[chosen_B] = self._solve(names, events, chosen_B, ridge_B[chosen_B])
+                rows_BF[chosen_B] = self._solve(names, given, chosen_B, ridge_B[chosen_B])
         return rows_BF
 
     def explain(self, domain: str, query: Queries, item_N: Int32) -> list[Explanation]:
@@ -114,7 +127,7 @@ class ALSModel(DotProductModel):
             return [Explanation(nothing, score, 0.0) for score in score_N]
         weight = self.popularity_weight if cold_start and self.cold_policy == "blend" else 0.0
         popularity_N = (weight * self._popularity_I[domain][item_N].astype(np.float64)).tolist()
-        part_EN = self._contributions(domain, own, item_N)
+        part_EN = self._contributions(domain, own, query.dislikes_by_domain(self.history), item_N)
         return [
             in_parts(score, popularity, {name: part[:, place] for name, part in part_EN.items()})
             for place, (score, popularity) in enumerate(zip(score_N, popularity_N, strict=True))
@@ -151,7 +164,9 @@ class ALSModel(DotProductModel):
             self._eigen[names] = eigen
         return eigen
 
-    def _contributions(self, domain: str, events: Mapping[str, Ragged], item_N: Int32) -> dict[str, Float32]:
+    def _contributions(
+        self, domain: str, events: Mapping[str, Ragged], disliked: Mapping[str, Ragged], item_N: Int32
+    ) -> dict[str, Float32]:
         """What each event of one query adds to the scores of some items, Eq. (2): domain -> (E, N)."""
         counts_BD = event_counts(events, self.history.domain_names, 1)
         part_BD = self.rule.parties(domain, counts_BD)
@@ -160,6 +175,8 @@ class ALSModel(DotProductModel):
         for name in parties:
             y_EF = self.item_IF[name][events[name].columns].astype(np.float64)
             system_FF += self.rule.alpha0 * self._gramians[name] + (y_EF.T * _weights(events[name])) @ y_EF
+            y_DF = self.item_IF[name][disliked[name].columns].astype(np.float64)
+            system_FF += self.rule.dislike_weight * y_DF.T @ y_DF
         # A is symmetric: x · v = Σ_e w_e y_e · (A⁻¹ v), so one system serves all events and items
         towards_FN = np.linalg.solve(system_FF, self.item_IF[domain][item_N].T.astype(np.float64))
         return {

@@ -6,6 +6,8 @@ Hu, Koren and Volinsky (ICDM 2008) in the form of Rendle et al. (RecSys 2022), a
     Σ_{(u,i)∈S} w_ui (1 - x_u·y_i)² + α₀ Σ_{u,i} (x_u·y_i)² + Σ_u λ_u ‖x_u‖² + Σ_i λ_i ‖y_i‖²          (1)
     λ_u = λ (n_u / |V| + α₀)^{2ν},  λ_i = λ (n_i / |U| + α₀)^{2ν}                                     (2)
 
+and, where disliked pairs D have a weight v (``dislike_weight``), v Σ_{(u,i)∈D} (x_u·y_i)² more,
+
 by exact alternating half steps (:mod:`landbridge.models.als.solver`). ``sharing="separate"`` fits
 every domain by itself; ``"joined"`` fits the table [R_1 | … | R_D], so that a user has one embedding for all
 domains.
@@ -23,7 +25,7 @@ import numpy as np
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32, Record
+from landbridge.core.types import Float32, Ragged, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
@@ -51,6 +53,9 @@ class IALS(Method):
     epochs: int = setting(12, "Passes over all users and items.", low=1)
     solver: Literal["exact", "auto"] = setting(
         "exact", "Cholesky for every row, or conjugate gradients for the long ones while training."
+    )
+    dislike_weight: float = setting(
+        0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
@@ -96,7 +101,8 @@ class IALS(Method):
         """Run ``epochs`` sweeps over users and items, then one half step of the users at the final items."""
         options = options or FitOptions()
         tables = tables_of(train, self.sharing)
-        sides = {label: _Table.of(table, self) for label, (table, _) in tables.items()}
+        disliked = tables_of(train.only_disliked(), self.sharing) if self.dislike_weight else tables
+        sides = {label: _Table.of(table, disliked[label][0], self) for label, (table, _) in tables.items()}
 
         def step(state: State, epoch: int) -> tuple[State, Record]:
             with thread_limit(options.threads):
@@ -148,25 +154,36 @@ class IALS(Method):
     def _rule(self, data: MultiDomain) -> RidgeSpec:
         catalogue = {name: events.catalogue for name, events in data.domains.items()}
         tie = "separate" if self.sharing == "separate" else "pooled"
-        return RidgeSpec(tie, self.alpha0, self.reg, self.frequency_exponent, catalogue)
+        return RidgeSpec(
+            tie,
+            self.alpha0,
+            self.reg,
+            self.frequency_exponent,
+            catalogue,
+            dislike_weight=self.dislike_weight,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """One table of events with the penalties of its users and items, Eq. (2)."""
+    """The rows of one table of events with the penalties of its users and items, Eq. (2)."""
 
-    events: Interactions
+    by_user: Ragged
+    by_item: Ragged
     alpha0: float
     ridge_U: Float32
     ridge_I: Float32
     solver: als.Solver
 
     @classmethod
-    def of(cls, events: Interactions, settings: IALS) -> _Table:
+    def of(cls, events: Interactions, disliked: Interactions, settings: IALS) -> _Table:
+        """``disliked``: pairs that count with the settings' ``dislike_weight``."""
+        weight = settings.dislike_weight
         users, items = events.user_counts, events.item_counts
         penalty = als.FrequencyRidge(settings.alpha0, settings.reg, settings.frequency_exponent)
         return cls(
-            events,
+            als.with_dislikes(events.by_user, disliked.by_user, weight),
+            als.with_dislikes(events.by_item, disliked.by_item, weight),
             settings.alpha0,
             penalty.of(users, events.catalogue),
             penalty.of(items, int((users > 0).sum())),
@@ -182,7 +199,7 @@ class _Table:
         before_UF = state.get(f"user:{label}")
         start_UF = None if before_UF is None else als.rotate(before_UF, items.rotation_FF, threads)
         user_UF = als.solve(
-            self.events.by_user,
+            self.by_user,
             items,
             self.alpha0,
             self.ridge_U,
@@ -193,7 +210,7 @@ class _Table:
         room_IF = items.rotated_IF  # the previous items are not needed again: saves an array of their size
         start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
         item_IF = als.solve(
-            self.events.by_item,
+            self.by_item,
             users,
             self.alpha0,
             self.ridge_I,
@@ -205,4 +222,4 @@ class _Table:
     def finish(self, item_IF: Float32, threads: int) -> tuple[Float32, Float32]:
         """Users and items in one basis; every user embedding is the optimum at these items."""
         items = als.basis(item_IF, threads)
-        return als.solve(self.events.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF
+        return als.solve(self.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF

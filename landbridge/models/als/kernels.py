@@ -1,10 +1,11 @@
 """Numba kernel that solves all rows of a half step; equations in :mod:`landbridge.models.als.solver`.
 
-One thread computes a row from the same numbers in the same order, so the result does not depend on the
-number of threads. Letters: R rows, N events of a row, F factors, C chunks of rows, B block. Gramians are
-built in register tiles of 4 × 4 dot products over contiguous memory, which is half the work of a BLAS call
-because only the lower triangle is needed. Matrices are padded to multiples of 4 with zero rows; their unit
-diagonal keeps the padded system regular and the solution unchanged.
+One thread computes a row from the same numbers in the same order, so the result does not depend on the number
+of threads. A negative weight is that of an entry whose target is 0 instead of 1. Letters: R rows, N events of
+a row, F factors, C chunks of rows, B block. Gramians are built in register tiles of 4 × 4 dot products over
+contiguous memory, which is half the work of a BLAS call because only the lower triangle is needed. Matrices
+are padded to multiples of 4 with zero rows; their unit diagonal keeps the padded system regular and the
+solution unchanged.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ def _solve_short(columns_N, weight_N, rotated_IF, root_F, x_F, scaled_NF, dual_N
     _add_gramian(scaled_NF, padded, n_factors, kernel_NN)
     for i in range(padded):
         # W⁻¹ of Eq. (3), and 1 for padding
-        kernel_NN[i, i] += 1 / weight_N[i] if i < n and len(weight_N) else np.float32(1)
-        dual_N[i] = 1 if i < n else 0
+        kernel_NN[i, i] += 1 / abs(weight_N[i]) if i < n and len(weight_N) else np.float32(1)
+        dual_N[i] = 1 if i < n and not (len(weight_N) and weight_N[i] < 0) else 0
         if pulled:
             dual_N[i] -= _dot(scaled_NF[i], x_F, n_factors)
     _solve_definite(kernel_NN, dual_N)
@@ -117,12 +118,13 @@ def _solve_long(columns_N, weight_N, rotated_IF, root_F, x_F):
         size = min(BLOCK, n - start)
         for i in range(size):
             # the root on both factors keeps the Gramian symmetric: only its lower triangle is computed
-            root_w = np.sqrt(weight_N[start + i]) if len(weight_N) else np.float32(1)
+            root_w = np.sqrt(abs(weight_N[start + i])) if len(weight_N) else np.float32(1)
+            right_w = np.float32(0) if len(weight_N) and weight_N[start + i] < 0 else root_w
             y_F = rotated_IF[columns_N[start + i]]
             for f in range(n_factors):
                 value = root_w * y_F[f] * root_F[f]
                 block_FB[f, i] = value
-                right_F[f] += root_w * value
+                right_F[f] += right_w * value
         _add_gramian(block_FB, padded, size, system_FF)
     _solve_definite(system_FF, right_F)
     x_F[:] = right_F[:n_factors]
@@ -137,10 +139,11 @@ def _solve_steps(columns_N, weight_N, rotated_IF, diagonal_F, pull_F, tolerance,
     n_factors = rotated_IF.shape[1]
     right_F, precond_F = np.zeros(n_factors, np.float32), diagonal_F.copy()
     for i in range(len(columns_N)):
-        w = weight_N[i] if len(weight_N) else np.float32(1)
+        w = abs(weight_N[i]) if len(weight_N) else np.float32(1)
+        right_w = np.float32(0) if len(weight_N) and weight_N[i] < 0 else w
         y_F = rotated_IF[columns_N[i]]
         for f in range(n_factors):
-            right_F[f] += w * y_F[f]
+            right_F[f] += right_w * y_F[f]
             precond_F[f] += w * y_F[f] * y_F[f]
     product_F = np.empty(n_factors, np.float32)
     _multiply(columns_N, weight_N, rotated_IF, diagonal_F, x_F, product_F)
@@ -191,12 +194,13 @@ def _multiply(columns_N, weight_N, rotated_IF, diagonal_F, p_F, product_F):
             c += c_F[f] * p_F[f]
             d += d_F[f] * p_F[f]
         if len(weight_N):
-            a, b, c, d = a * weight_N[i], b * weight_N[i + 1], c * weight_N[i + 2], d * weight_N[i + 3]
+            a, b = a * abs(weight_N[i]), b * abs(weight_N[i + 1])
+            c, d = c * abs(weight_N[i + 2]), d * abs(weight_N[i + 3])
         for f in range(n_factors):
             product_F[f] += a * a_F[f] + b * b_F[f] + c * c_F[f] + d * d_F[f]
     for i in range(n - n % 4, n):
         a_F = rotated_IF[columns_N[i]]
-        a = _dot(a_F, p_F, n_factors) * (weight_N[i] if len(weight_N) else np.float32(1))
+        a = _dot(a_F, p_F, n_factors) * (abs(weight_N[i]) if len(weight_N) else np.float32(1))
         for f in range(n_factors):
             product_F[f] += a * a_F[f]
 

@@ -33,9 +33,16 @@ class DomainState:
 
     @classmethod
     def of(
-        cls, events: Interactions, tied_U: Mask, everywhere: bool, penalty: als.FrequencyRidge
+        cls,
+        events: Interactions,
+        tied_U: Mask,
+        everywhere: bool,
+        penalty: als.FrequencyRidge,
+        disliked: Interactions | None = None,
+        dislike_weight: float = 0.0,
     ) -> DomainState:
-        """The state of a domain; its users have events in it or, ``everywhere``, are tied."""
+        """The state of a domain; its users have events in it or, ``everywhere``, are tied. ``disliked``:
+        pairs that count with their weight."""
         takes_part_U = events.user_counts > 0
         if everywhere:
             takes_part_U = takes_part_U | tied_U
@@ -45,11 +52,14 @@ class DomainState:
         own = Interactions(
             local_U[events.user_idx], events.item_idx, len(users), events.n_items, events.weight
         )
+        pairs = events.take(np.zeros(len(events), bool)) if disliked is None else disliked
+        theirs = pairs.take(takes_part_U[pairs.user_idx])
+        against = Interactions(local_U[theirs.user_idx], theirs.item_idx, len(users), events.n_items)
         return cls(
             users,
             tied_U[users],
-            own.by_user,
-            own.by_item,
+            als.with_dislikes(own.by_user, against.by_user, dislike_weight),
+            als.with_dislikes(own.by_item, against.by_item, dislike_weight),
             penalty.of(own.user_counts, own.catalogue),
             penalty.of(own.item_counts, len(users)),
             replace(penalty, exponent=penalty.exponent / 2).of(own.user_counts, own.catalogue),

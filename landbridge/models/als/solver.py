@@ -22,6 +22,9 @@ their sums over blocks of rows are float64: a float32 sum over a million rows wo
 Frequency-scaled regularisation follows Rendle et al. (2022) in the form used by CDIMF (arXiv 2409.15568):
 
     λ_u = λ (n_u / |V| + α₀)^{2ν}                                                                    (5)
+
+A disliked pair of weight v adds v (0 - x·y_i)² to (1): an entry of weight v whose 1 on the right-hand sides
+of (3) and (4) is 0. Rows keep it with the weight -v.
 """
 
 from __future__ import annotations
@@ -207,6 +210,14 @@ def solve(
             solved_RF,
         )
     return solved_RF
+
+
+def with_dislikes(rows: Ragged, disliked: Ragged, weight: float) -> Ragged:
+    """Every row with its disliked columns, as entries whose target is 0."""
+    if weight == 0 or not len(disliked.columns):
+        return rows
+    entries = Ragged(disliked.offsets, disliked.columns, np.full(len(disliked.columns), -weight, np.float32))
+    return rows.concat(entries)
 
 
 def _even_chunks(counts_R: Int64, n_factors: int, steps_from: int) -> Int64:

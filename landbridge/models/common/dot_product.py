@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from landbridge.core.types import AnyArray, Arrays, Float32, Ragged, Record, Val
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import DotProducts, Queries
 from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
+
+NONE: Mapping[str, Ragged] = MappingProxyType({})  # of no domain
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +35,11 @@ class DotProductModel(ColdStartMixin):
     popularity_weight: float
 
     @abstractmethod
-    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
-        """Embeddings of new users from ``size`` rows of events per domain, (B, F), at fixed items."""
+    def fold_in(
+        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged] = NONE
+    ) -> Float32:
+        """Embeddings of new users from ``size`` rows of events, and of disliked items, per domain, (B, F), at
+        fixed items."""
 
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
         """Dot products of the query embeddings with all items, (B, I)."""
@@ -43,7 +49,7 @@ class DotProductModel(ColdStartMixin):
         """The embedding of every query, (B, F): looked up, folded in, or that of the cold policy."""
         rows_BF = self.user_UF[self.history.named(domain)][queries.user_idx]
         if queries.events is not None:
-            folded_BF = self.fold_in(domain, queries.events, len(queries))
+            folded_BF = self.fold_in(domain, queries.events, len(queries), queries.disliked or NONE)
             # given events replace the stored history, also of known users
             rows_BF[queries.has_events_B] = folded_BF[queries.has_events_B]
         rows_BF[self._cold_B(domain, queries)] = self._cold_F[domain]

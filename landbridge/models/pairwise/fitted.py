@@ -19,7 +19,7 @@ from landbridge.core.types import AnyArray, Arrays, Float32, Ragged, Record
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import StoredState
-from landbridge.models.common.dot_product import DotProductModel, embeddings_from
+from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.common.sharing import tables_of
 from landbridge.training.optimizers import KINDS, Optimizer
 
@@ -50,7 +50,9 @@ class EmbeddingModel(DotProductModel):
         )
         return np.tile(own_D, (len(counts_BD), 1))
 
-    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
+    def fold_in(
+        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged] = NONE
+    ) -> Float32:
         """Embeddings of new users from ``size`` rows of events per domain, (B, F), at fixed items."""
         from landbridge.models.pairwise.kernels import fold_rows
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.models.base import StoredState
-from landbridge.models.common.dot_product import DotProductModel, embeddings_from
+from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.uclr.autoencoder import AutoEncoder
 
 REBUILT_SHARE: Mapping[str, float] = MappingProxyType({"rebuilt": 1.0, "mean": 0.5, "pretrained": 0.0})  # c
@@ -51,9 +51,13 @@ class AutoencoderModel(DotProductModel):
         """The domains that the pretrained model uses."""
         return self.base.parties(domain, counts_BD)
 
-    def fold_in(self, domain: str, events: Mapping[str, Ragged], size: int) -> Float32:
+    def fold_in(
+        self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged] = NONE
+    ) -> Float32:
         """Embeddings of ``size`` users given by rows of events per domain, (B, F); all else stays fixed."""
-        return encode_users(self.layers[domain], self.scored, self.base.fold_in(domain, events, size))
+        return encode_users(
+            self.layers[domain], self.scored, self.base.fold_in(domain, events, size, disliked)
+        )
 
     @cached_property
     def _cold_F(self) -> dict[str, Float32]:

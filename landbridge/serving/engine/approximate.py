@@ -145,7 +145,9 @@ def _sampled_queries(ranker: DotProductRanker, domain: str) -> QueryGroup:
     user_B = generator(0, "recall", domain).choice(active_N, min(SAMPLED_USERS, len(active_N)), replace=False)
     no_mask = np.zeros((0, history.n_items), bool), np.full(len(user_B), ANONYMOUS)
     wanted = RankingConstraints(
-        history.by_user.take(user_B), *no_mask, np.full(len(user_B), min(PLACES, history.n_items))
+        ranker.fitted.history.excluded(domain).by_user.take(user_B),
+        *no_mask,
+        np.full(len(user_B), min(PLACES, history.n_items)),
     )
     return QueryGroup(domain, np.arange(len(user_B)), Queries.of_users(user_B), wanted)
 

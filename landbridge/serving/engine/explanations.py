@@ -131,7 +131,7 @@ class Explainer:
 def query_with_history(known: MultiDomain, query: Queries) -> Queries:
     """One query by events: its own, else the user's history."""
     if query.events is not None:
-        return Queries(UNKNOWN_USER, query.events, query.times)
+        return Queries(UNKNOWN_USER, query.events, query.times, query.disliked)
     tables = known.domains.items()
     events = {name: table.by_user.take(query.user_idx) for name, table in tables}
     times = {
@@ -139,7 +139,7 @@ def query_with_history(known: MultiDomain, query: Queries) -> Queries:
         for name, table in tables
         if table.time is not None
     }
-    return Queries(UNKNOWN_USER, events, times)
+    return Queries(UNKNOWN_USER, events, times, query.dislikes_by_domain(known))
 
 
 def leave_one_out_queries(query: Queries) -> tuple[Int64, Queries]:
@@ -163,4 +163,6 @@ def leave_one_out_queries(query: Queries) -> tuple[Int64, Queries]:
         weight_M = None if rows.weight is None else rows.weight[place_M]
         few[name], few_times[name] = Ragged(offsets, rows.columns[place_M], weight_M), time_N[place_M]
         start += len(rows.columns)
-    return left_J, Queries(np.repeat(UNKNOWN_USER, len(kept_JN)), few, few_times)
+    alike_J = np.zeros(len(kept_JN), np.int64)  # the query, as often as events are left out
+    disliked = {name: rows.take(alike_J) for name, rows in (query.disliked or {}).items()}
+    return left_J, Queries(np.repeat(UNKNOWN_USER, len(kept_JN)), few, few_times, disliked)

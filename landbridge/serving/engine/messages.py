@@ -23,12 +23,14 @@ def whole_seconds(raw: object) -> int:
 @dataclass(frozen=True)
 class Event:
     """An event: a user interacted with an item. ``time``: seconds, None where only the order is known.
-    ``id``: the client's, so that an event that is sent twice is stored once."""
+    ``id``: the client's, so that an event that is sent twice is stored once. ``kind``: such as "buy" or
+    "dislike" (:class:`~landbridge.data.kinds.EventKinds`); without one it is learned from and weighs 1."""
 
     domain: str
     item: Id
     time: int | None = None
     id: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class Request:
     """A list for one user.
 
     ``domains``: of one, or one list over several. ``user``: None for an anonymous user. ``events``: theirs
-    since the model was fitted, oldest first; for a known user they are added to the history.
-    ``seen``: whether known items may be listed. ``allow``, ``deny``: item ids by domain. ``where``: values
-    that columns of the items' table must have. ``weights``: domain -> what the odds of its items are
-    multiplied by in a list over several domains; scores stay as they are.
+    since the model was fitted, oldest first; for a known user they are added to the history. ``seen``:
+    whether known items may be listed; disliked ones never are. ``allow``, ``deny``: item ids by domain.
+    ``where``: values that columns of the items' table must have. ``weights``: domain -> what the odds of its
+    items are multiplied by in a list over several domains; scores stay as they are.
     """
 
     domains: tuple[str, ...]

@@ -17,14 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import Bool, Id, Int32, Int64, Ragged
+from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.kinds import DISLIKED, SEEN, EventKinds, at_least
 from landbridge.data.queries import Queries
+from landbridge.data.seen import UNTIMED, Rows, divided
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.messages import Event, Request, whole_seconds
 
-UNTIMED = 1 << 62  # events without times come after all that have one
 ANONYMOUS = -1  # row -1 of a ragged array is an empty row
 MaskKey = tuple[bytes | None, str]  # the items allowed, and the attributes they must have
 
@@ -43,6 +44,18 @@ class RankingConstraints(NamedTuple):
         return RankingConstraints(hidden, self.mask_MI, self.mask_B[chosen_B], self.k_B[chosen_B])
 
 
+class Live(NamedTuple):
+    """The events that requests bring in one domain, (M,)."""
+
+    row_M: AnyArray
+    item_M: AnyArray
+    time_M: AnyArray
+    kind_M: Sequence[str | None]
+
+
+NO_EVENTS = Live(*np.zeros((3, 0), np.int64), ())
+
+
 class QueryGroup(NamedTuple):
     """The requests, at ``place_B`` of all, that go through a model together: one domain, all with events of
     their own or all without. ``across``: all want one list over several domains, or none."""
@@ -56,13 +69,14 @@ class QueryGroup(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class QueryBatch:
-    """``user_B``: -1 for users the model has not seen. ``live``: their events since, (row, item, time)."""
+    """``user_B``: -1 for users the model has not seen. ``live``: their events since, (row, item, time,
+    kind)."""
 
     history: MultiDomain
     catalogues: Mapping[str, ItemCatalog]
     requests: Sequence[Request]
     user_B: Int32
-    live: Mapping[str, tuple[list[int], Int64, list[int]]]
+    live: Mapping[str, Live]
 
     @classmethod
     def of(
@@ -72,7 +86,7 @@ class QueryBatch:
         users = [request.user for request in requests if request.user is not None]
         user_B = np.full(len(requests), ANONYMOUS, np.int32)
         user_B[[request.user is not None for request in requests]] = indices_of(history.users, users)
-        live: dict[str, tuple[list[int], list[Id], list[int]]] = {}
+        live: dict[str, tuple[list[int], list[Id], list[int], list[str | None]]] = {}
         for row, request in enumerate(requests):
             for domain in (*request.allow, *request.deny, *request.weights):
                 catalog_of(catalogues, domain)
@@ -80,13 +94,20 @@ class QueryBatch:
                 if not 0 < weight < math.inf:
                     raise DataError(f"The weight of {domain!r} must be a number above 0, not {weight}.")
             for event, time in zip(request.events, _times(request.events), strict=True):
-                rows, items, times = live.setdefault(event.domain, ([], [], []))
+                history.kinds.standing(event.kind)  # before anything is computed
+                rows, items, times, kinds = live.setdefault(event.domain, ([], [], [], []))
                 rows.append(row)
                 items.append(event.item)
                 times.append(time)
+                kinds.append(event.kind)
         placed = {
-            domain: (rows, catalog_of(catalogues, domain).find_all(items), times)
-            for domain, (rows, items, times) in live.items()
+            domain: Live(
+                np.array(rows, np.int64),
+                catalog_of(catalogues, domain).find_all(items),
+                np.array(times, np.int64),
+                kinds,
+            )
+            for domain, (rows, items, times, kinds) in live.items()
         }
         return cls(history, catalogues, requests, user_B, placed)
 
@@ -113,15 +134,17 @@ class QueryBatch:
 
     def _part(self, domain: str, place_B: Int64) -> QueryGroup:
         if self._brings_B[place_B[0]]:
-            queries = self._queries.take(place_B)
-            own = queries.own_events(domain)
+            queries, known = self._queries.take(place_B), self._known[domain]
+            own, disliked = (rows.take(place_B) for rows in (known.excluded, known.disliked))
         else:
             queries = Queries.of_users(self.user_B[place_B])
-            own = self.history[domain].by_user.take(queries.user_idx)
+            own, disliked = (
+                self.history.excluded(domain, seen=seen).by_user.take(queries.user_idx)
+                for seen in (False, True)
+            )
         requests = [self.requests[place] for place in place_B.tolist()]
-        return QueryGroup(
-            domain, place_B, queries, ranking_constraints(self.catalogues[domain], requests, own)
-        )
+        constraints = ranking_constraints(self.catalogues[domain], requests, own, disliked)
+        return QueryGroup(domain, place_B, queries, constraints)
 
     @cached_property
     def _brings_B(self) -> Bool:
@@ -130,45 +153,94 @@ class QueryBatch:
     @cached_property
     def _queries(self) -> Queries:
         """All requests that bring events, with the histories of their users."""
-        user_B = np.where(self._brings_B, self.user_B, ANONYMOUS)
-        tables = {name: self._history(name, user_B) for name in self.history.domain_names}
-        given = {name: table for name, table in tables.items() if len(table)}
+        given = {name: each.events for name, each in self._known.items() if len(each.events)}
         times = {name: table.time for name, table in given.items() if table.time is not None}
-        return Queries(self.user_B, {name: table.by_user for name, table in given.items()}, times)
+        counts = [table.user_counts for table in given.values()]
+        # a user whose every event has been revoked is looked up no more
+        left_B = np.sum(counts, axis=0) > 0 if counts else np.zeros(len(self.user_B), bool)
+        user_B = np.where(self._brings_B & ~left_B, np.int32(ANONYMOUS), self.user_B)
+        disliked = {name: each.disliked for name, each in self._known.items() if len(each.disliked.columns)}
+        return Queries(user_B, {name: table.by_user for name, table in given.items()}, times, disliked)
 
-    def _history(self, domain: str, user_B: Int32) -> Interactions:
-        """What was known and what was brought, the later of two events with one item."""
-        history, size = self.history[domain], len(user_B)
-        offsets, place_N = history.by_user.locate(user_B)
-        row_M, item_M, time_M = (np.array(column, np.int64) for column in self.live.get(domain, ([], [], [])))
-        time_N = np.zeros(len(place_N), np.int64) if history.time is None else history.time[place_N]
-        weight_N = None if history.weight is None else history.weight[place_N]
-        row_N = np.repeat(np.arange(size, dtype=np.int32), np.diff(offsets))
-        known = Interactions(row_N, history.item_idx[place_N], size, history.n_items, weight_N)
-        return Interactions.from_events(
-            np.append(row_N, row_M),
-            np.append(known.item_idx, item_M),
-            size,
-            history.n_items,
-            # as a refit: a repeated pair keeps the weight that is known of it
-            None if weight_N is None else np.append(weight_N, known.weights_of(row_M, item_M)),
-            np.append(time_N, time_M),
-        )
+    @cached_property
+    def _known(self) -> dict[str, Known]:
+        """What is known of the requests that bring events, by domain."""
+        user_B = np.where(self._brings_B, self.user_B, ANONYMOUS)
+        return {
+            name: _known(self.history, name, user_B, self.live.get(name, NO_EVENTS))
+            for name in self.history.domain_names
+        }
+
+
+class Known(NamedTuple):
+    """The events of each request, and the rows of items that its lists leave out, or that it dislikes."""
+
+    events: Interactions
+    excluded: Ragged
+    disliked: Ragged
+
+
+def _known(history: MultiDomain, domain: str, user_B: Int32, live: Live) -> Known:
+    """What was known and what was brought; of two events with one item the later decides."""
+    events, kinds, size = history[domain], history.kinds, len(user_B)
+    seen = history.seen.get(domain)
+    tables = [events] if seen is None else [events, seen.pairs]
+    places = [table.by_user.locate(user_B) for table in tables]
+    rows = [np.repeat(np.arange(size), np.diff(offsets)) for offsets, _ in places]
+    items = [table.item_idx[place_N] for table, (_, place_N) in zip(tables, places, strict=True)]
+    times = [
+        np.zeros(len(place_N), np.int64) if table.time is None else table.time[place_N]
+        for table, (_, place_N) in zip(tables, places, strict=True)
+    ]
+    standing = [np.zeros(len(rows[0]), np.int8)]
+    if seen is not None:
+        standing.append(np.where(seen.disliked_N[places[1][1]], DISLIKED, SEEN).astype(np.int8))
+    weight_N = None if events.weight is None else events.weight[places[0][1]]
+    own = Interactions(rows[0].astype(np.int32), items[0], size, events.n_items, weight_N)
+    weight_M = live_weights(kinds, own, live, history.latest)
+    plain = weight_N is None and bool((weight_M == 1).all())
+    of_seen = [np.ones(len(each), np.float32) for each in rows[1:]]
+    learned, also = divided(
+        Rows(
+            np.concatenate([*rows, live.row_M]),
+            np.concatenate([*items, live.item_M]),
+            np.concatenate([*standing, np.array([kinds.standing(each) for each in live.kind_M], np.int8)]),
+            None if plain else np.concatenate([own.by_user.weights, *of_seen, weight_M]),
+            np.concatenate([*times, live.time_M]),
+        ),
+        size,
+        events.n_items,
+        "max",
+    )
+    excluded = learned.by_user.append(np.split(also.pairs.item_idx, also.pairs.by_user.offsets[1:-1]))
+    return Known(learned, excluded, also.disliked.by_user)
+
+
+def live_weights(kinds: EventKinds, known: Interactions, live: Live, latest: float) -> Float32:
+    """The weight of each new event, (M,): that of its kind, faded as the data's are; without a kind that of
+    its pair, where it is known."""
+    of_kind_M = np.array([kinds.weight(each) for each in live.kind_M], np.float32)
+    plain_M = np.array([each is None for each in live.kind_M], bool)
+    keeps_M = plain_M & known.contains(live.row_M, live.item_M)
+    own_M = known.weights_of(live.row_M, live.item_M)
+    return np.where(keeps_M, own_M, at_least(of_kind_M * kinds.faded(live.time_M, latest)))
 
 
 def ranking_constraints(
-    catalogue: ItemCatalog, requests: Sequence[Request], own: Ragged
+    catalogue: ItemCatalog, requests: Sequence[Request], own: Ragged, disliked: Ragged
 ) -> RankingConstraints:
-    """What each request's list may hold; ``own``: the items of each user."""
-    seen_B = np.array([request.seen for request in requests])
+    """What each request's list may hold; ``own``: the items of each user and those that they have seen,
+    ``disliked`` those that are hidden even where seen ones may be listed."""
+    seen_B, place_B = np.array([request.seen for request in requests], bool), np.arange(len(requests))
     # ANONYMOUS takes an empty row: nothing is hidden
-    shown = own.take(np.where(seen_B, ANONYMOUS, np.arange(len(requests))))
+    shown = own.take(np.where(seen_B, ANONYMOUS, place_B))
+    never = disliked.take(np.where(seen_B, place_B, ANONYMOUS))
     denied = [catalogue.places(request.deny.get(catalogue.domain, ())) for request in requests]
     masks: dict[MaskKey, Bool] = {}
     keys = [_filter(catalogue, request, masks) for request in requests]
     numbers = {key: number for number, key in enumerate(masks)}
     return RankingConstraints(
-        shown.append(denied),
+        shown.concat(never).append(denied),
         np.stack([*masks.values()]) if masks else np.zeros((0, len(catalogue.items)), bool),
         np.array([ANONYMOUS if key is None else numbers[key] for key in keys], np.int64),
         np.array([list_length(request.k, len(catalogue.items)) for request in requests], np.int64),

@@ -223,9 +223,15 @@ class Service:
         """Whether the model was fitted with this user."""
         return bool(indices_of(self.fitted.history.users, [user])[0] >= 0)
 
+    def check_kinds(self, events: Sequence[Event]) -> None:
+        """DataError for a kind of event that the model does not know."""
+        for event in events:
+            self.fitted.history.kinds.standing(event.kind)
+
     def understood(self, events: Sequence[Event]) -> tuple[Event, ...]:
-        """Those of the events whose domain and item the model knows: newer ones wait for the next fit."""
-        here = [event for event in events if event.domain in self.catalogues]
+        """Those of the events whose domain, item and kind the model knows: newer ones wait for a fit."""
+        knows = self.fitted.history.kinds.knows
+        here = [event for event in events if event.domain in self.catalogues and knows(event.kind)]
         place_N = np.empty(len(here), np.int64)
         for domain in {event.domain for event in here}:
             own = [place for place, event in enumerate(here) if event.domain == domain]

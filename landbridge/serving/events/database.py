@@ -25,7 +25,7 @@ from landbridge.core.types import Record
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
-FORMAT, VERSION = "landbridge-events", 2
+FORMAT, VERSION = "landbridge-events", 3
 DRIVERS = {
     "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
@@ -66,6 +66,7 @@ EVENTS = sa.Table(
     sa.Column("time", sa.BigInteger),  # seconds
     sa.Column("received", sa.BigInteger, nullable=False),  # seconds
     sa.Column("event_key", sa.Text),  # of two events of a user with one key the first is kept
+    sa.Column("kind", sa.Text),  # such as buy or dislike
     sa.Index("landbridge_events_of", "user_id", "number"),
     sa.Index("landbridge_events_once", "user_id", "event_key", unique=True),
     sqlite_autoincrement=True,  # a number is never given twice
@@ -124,6 +125,8 @@ def prepare(engine: sa.Engine) -> None:
         version = connection.execute(sa.select(STORE.c.version).where(STORE.c.format == FORMAT)).scalar()
         if version == 1:
             version = _add_event_keys(connection)
+        if version == 2:
+            version = _add_kinds(connection)
         if version != VERSION:
             raise StoreError(f"{name} has format version {version}, but this landbridge reads {VERSION}.")
 
@@ -134,6 +137,13 @@ def _add_event_keys(connection: sa.Connection) -> int:
     next(index for index in EVENTS.indexes if index.unique).create(connection)
     connection.execute(sa.update(STORE).values(version=2))
     return 2
+
+
+def _add_kinds(connection: sa.Connection) -> int:
+    """Bring a store of version 2 to version 3, which is returned."""
+    connection.exec_driver_sql(f"ALTER TABLE {EVENTS.name} ADD COLUMN kind TEXT")
+    connection.execute(sa.update(STORE).values(version=3))
+    return 3
 
 
 def insert_once(connection: sa.Connection, rows: Sequence[Record]) -> None:

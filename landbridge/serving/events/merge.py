@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.types import AnyArray, Int32
+from landbridge.core.types import AnyArray, Float32, Int32, Int64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.kinds import DISLIKED, SEEN, EventKinds, at_least
+from landbridge.data.seen import LONG_AGO, Rows, Seen, divided
 from landbridge.data.vocabulary import Vocabulary, as_ids
+from landbridge.serving.engine.query_builder import Live, live_weights
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,22 +29,34 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class MergedData:
     """What is new (``events``: pairs of user and item), whom the data forgot, and how many events of the
-    store were left out."""
+    store were left out; ``seen``: pairs that nothing is learned from, or no longer."""
 
     events: int
     users: int
     items: int
     forgotten: int
     left_out: int
+    seen: int = 0
+
+
+class _Merged(NamedTuple):
+    """One domain's data, and how many pairs are new among them."""
+
+    events: Interactions
+    seen: Seen
+    new_events: int
+    new_seen: int
 
 
 def merge_events(
     history: MultiDomain, heard: pl.DataFrame, gone: Collection[str | int]
 ) -> tuple[MultiDomain, MergedData]:
-    """``history`` with the events ``heard`` (user, domain, item, timestamp) and without the users ``gone``.
+    """``history`` with the events ``heard`` (user, domain, item, timestamp, kind) and without the users
+    ``gone``.
 
-    A pair that is already known keeps its weight and takes the later time; a new one weighs 1. Data without
-    times stay without. Items stay even without events.
+    A pair keeps its weight, or gets that of its strongest new kind, and takes the later time; a new one
+    without a kind weighs 1. Of events of one pair that are learned from or count against it the latest
+    decides. Data without times stay without. Items stay even without events.
     """
     import polars as pl
 
@@ -54,21 +69,26 @@ def merge_events(
     }
     users = _with(history.users.ids[staying_U], pl.concat([part["user"] for part in parts.values()]))
     items = {name: _with(history.items[name].ids, part["item"]) for name, part in parts.items()}
-    domains = {name: _merged(history, name, users, items[name], part) for name, part in parts.items()}
+    times = [history.latest, *(float(part["timestamp"].max() or -np.inf) for part in parts.values())]
+    merged = {
+        name: _merged(history, name, users, items[name], part, max(times)) for name, part in parts.items()
+    }
     data = MultiDomain(
         users,
         items,
-        domains,
+        {name: each.events for name, each in merged.items()},
         {name: _titles(history, name, items[name]) for name in history.titles},
         {name: _memberships(history, name, items[name]) for name in history.memberships},
+        {name: each.seen for name, each in merged.items() if len(each.seen)},
+        history.kinds,
     )
-    remaining = sum(int(staying_U[events.user_idx].sum()) for events in history.domains.values())
     return data, MergedData(
-        data.n_events - remaining,
+        sum(each.new_events for each in merged.values()),
         len(users) - int(staying_U.sum()),
         sum(len(items[name]) - len(history.items[name]) for name in items),
         len(left_U),
         heard.height - sum(part.height for part in parts.values()),
+        sum(each.new_seen for each in merged.values()),
     )
 
 
@@ -79,10 +99,12 @@ def missing_events(vocabulary: Vocabulary, raw: Collection[str | int]) -> set[st
 
 
 def _usable(part: pl.DataFrame, history: MultiDomain, name: str) -> pl.DataFrame:
-    """The events whose ids can be ids of the run."""
-    return part.with_columns(
-        _as_in(history.users, part["user"]), _as_in(history.items[name], part["item"])
-    ).drop_nulls()
+    """The events whose ids can be ids of the run, and whose kinds it knows."""
+    import polars as pl
+
+    part = part.with_columns(_as_in(history.users, part["user"]), _as_in(history.items[name], part["item"]))
+    known = pl.col("kind").is_null() | pl.col("kind").is_in(list(history.kinds.values))
+    return part.filter(known).drop_nulls(("user", "item", "timestamp"))
 
 
 def _as_in(vocabulary: Vocabulary, column: pl.Series) -> pl.Series:
@@ -111,33 +133,101 @@ def _with(ids: AnyArray, heard: pl.Series) -> Vocabulary:
 
 
 def _merged(
-    history: MultiDomain, name: str, users: Vocabulary, items: Vocabulary, heard: pl.DataFrame
-) -> Interactions:
-    """One domain's events in the grown indices."""
-    before = _moved(
-        history[name],
-        users.index(history.users.ids),
-        items.index(history.items[name].ids),
+    history: MultiDomain,
+    name: str,
+    users: Vocabulary,
+    items: Vocabulary,
+    heard: pl.DataFrame,
+    latest: float,
+) -> _Merged:
+    """One domain's events, and its seen pairs, in the grown indices."""
+    kinds, place_U = history.kinds, users.index(history.users.ids)
+    places = place_U, items.index(history.items[name].ids), len(users), len(items)
+    before = _moved(history[name], *places)
+    rows, known = [Rows(before.user_idx, before.item_idx, np.zeros(len(before), np.int8))], [before]
+    if name in history.seen:
+        stays_N = place_U[history.seen[name].pairs.user_idx] >= 0
+        seen, marks_N = _moved(history.seen[name].pairs, *places), history.seen[name].disliked_N[stays_N]
+        rows.append(Rows(seen.user_idx, seen.item_idx, np.where(marks_N, DISLIKED, SEEN), time=seen.time))
+        known = [before, seen]
+    kind_M = heard["kind"].to_list()
+    user_M, item_M = users.index(_array(heard["user"])), items.index(_array(heard["item"]))
+    standing_M = np.array([kinds.standing(kind) for kind in kind_M], np.int8)
+    rows.append(Rows(user_M, item_M, standing_M, time=heard["timestamp"].to_numpy()))
+    learned, also = divided(
+        Rows(
+            *(np.concatenate([getattr(each, key) for each in rows]) for key in ("user_idx", "item_idx")),
+            np.concatenate([each.standing_N for each in rows]).astype(np.int8),
+            _weights(before, rows, kinds, kind_M, history.latest, latest),
+            None if before.time is None else np.concatenate([before.time, *map(_times, rows[1:])]),
+            _kinds(before, rows, kinds, kind_M),
+        ),
         len(users),
         len(items),
+        "max",
     )
-    user_N, item_N = users.index(_array(heard["user"])), items.index(_array(heard["item"]))
-    weight, time = before.weight, before.time
-    return Interactions.from_events(
-        np.concatenate([before.user_idx, user_N]),
-        np.concatenate([before.item_idx, item_N]),
-        len(users),
-        len(items),
-        None if weight is None else np.concatenate([weight, before.weights_of(user_N, item_N)]),
-        None if time is None else np.concatenate([time, heard["timestamp"].to_numpy()]),
+    return _Merged(learned, also, _n_new(learned, known[:1]), _n_new(also.pairs, known[1:]))
+
+
+def _n_new(pairs: Interactions, known: list[Interactions]) -> int:
+    """How many pairs none of the tables has."""
+    new_N = np.ones(len(pairs), bool)
+    for table in known:
+        new_N &= ~table.contains(pairs.user_idx, pairs.item_idx)
+    return int(new_N.sum())
+
+
+def _weights(
+    before: Interactions,
+    rows: list[Rows],
+    kinds: EventKinds,
+    kind_M: list[str | None],
+    then: float,
+    latest: float,
+) -> Float32 | None:
+    """The weight of every row; those known fade by the time that has passed since. None where all are 1."""
+    heard = rows[-1]
+    live = Live(heard.user_idx, heard.item_idx, _times(heard), kind_M)
+    new_M = live_weights(kinds, before, live, latest)
+    if before.weight is None and not kinds.half_life_days and bool((new_M == 1).all()):
+        return None
+    faded = kinds.faded(np.array([then]), latest) if np.isfinite(then) else np.ones(1, np.float32)
+    # a kindless event takes the weight known of its pair, which has faded too
+    old_M = np.array([kind is None for kind in kind_M], bool) & before.contains(
+        heard.user_idx, heard.item_idx
     )
+    others = [np.ones(len(each.user_idx), np.float32) for each in rows[1:-1]]
+    return np.concatenate(
+        [at_least(before.by_user.weights * faded), *others, at_least(np.where(old_M, new_M * faded, new_M))]
+    )
+
+
+def _kinds(
+    before: Interactions, rows: list[Rows], kinds: EventKinds, kind_M: list[str | None]
+) -> Int64 | None:
+    """The kinds of every row as bits; None where there are none."""
+    if before.kinds is None and not any(kind_M):
+        return None
+    own = np.zeros(len(before), np.int64) if before.kinds is None else before.kinds
+    others = [np.zeros(len(each.user_idx), np.int64) for each in rows[1:-1]]
+    return np.concatenate([own, *others, np.array([kinds.bit(kind) for kind in kind_M], np.int64)])
+
+
+def _times(rows: Rows) -> AnyArray:
+    return np.full(len(rows.user_idx), LONG_AGO) if rows.time is None else rows.time
 
 
 def _moved(events: Interactions, place_U: Int32, place_I: Int32, n_users: int, n_items: int) -> Interactions:
     """The events of the users who stay, in other indices; both orders are that of the ids, so it holds."""
     events = events.take(place_U[events.user_idx] >= 0)
     return Interactions(
-        place_U[events.user_idx], place_I[events.item_idx], n_users, n_items, events.weight, events.time
+        place_U[events.user_idx],
+        place_I[events.item_idx],
+        n_users,
+        n_items,
+        events.weight,
+        events.time,
+        events.kinds,
     )
 
 

@@ -44,7 +44,7 @@ READ_AT_ONCE = 100_000  # events
 INT64 = np.iinfo(np.int64)
 UNKEPT = re.compile(r"[\x00\ud800-\udfff]")  # no database keeps a null character or half of one
 OF_USER = (
-    sa.select(EVENTS.c.domain, EVENTS.c.item_id, EVENTS.c.item_whole, EVENTS.c.time)
+    sa.select(EVENTS.c.domain, EVENTS.c.item_id, EVENTS.c.item_whole, EVENTS.c.time, EVENTS.c.kind)
     .where(EVENTS.c.user_id == sa.bindparam("key"), EVENTS.c.received >= sa.bindparam("since"))
     .order_by(EVENTS.c.number.desc())
 )
@@ -84,9 +84,9 @@ class EventStore:
     def append(self, user: str | int, events: Sequence[Event], within: float = database.PATIENCE) -> int:
         """Keep the events of one user, in their order; returns how many of them are now on disk.
 
-        An event with the id, or else with the domain, item and time, of a previous one of the user is that
-        event, and not kept again. None is kept of a user to be forgotten. DataError for an id, name or time
-        that cannot be kept, StoreError where the database fails or is busy for ``within`` seconds; then
+        An event with the id, or else with the domain, item, time and kind, of a previous one of the user is
+        that event, and not kept again. None is kept of a user to be forgotten. DataError for an id, name or
+        time that cannot be kept, StoreError where the database fails or is busy for ``within`` seconds; then
         none is kept.
         """
         if not events:
@@ -114,8 +114,8 @@ class EventStore:
         with database.reading(self._engine) as connection:
             rows = connection.execute(OF_USER.limit(latest), {"key": _key(user), "since": since}).all()
         return tuple(
-            Event(domain, int(item) if whole else item, seconds)
-            for domain, item, whole, seconds in reversed(rows)
+            Event(domain, int(item) if whole else item, seconds, kind=kind)
+            for domain, item, whole, seconds, kind in reversed(rows)
         )
 
     def forget(self, user: str | int, known: bool = True) -> int:
@@ -149,20 +149,25 @@ class EventStore:
             database.empty_log(self._engine)
 
     def frame(self) -> pl.DataFrame:
-        """All events in the order they came: user, domain, item, timestamp (when received, if not given).
+        """All events in the order they came: user, domain, item, timestamp (or when received), kind.
 
         Ids are Int64 where every one was given as a whole number, else String.
         """
         import polars as pl
 
         schema = {"number": pl.Int64, "user": pl.String, "domain": pl.String, "item": pl.String}
-        schema |= {"timestamp": pl.Int64, "user_whole": pl.Boolean, "item_whole": pl.Boolean}
+        schema |= {
+            "timestamp": pl.Int64,
+            "kind": pl.String,
+            "user_whole": pl.Boolean,
+            "item_whole": pl.Boolean,
+        }
         parts = [
             pl.DataFrame([], schema),
             *(pl.DataFrame(rows, schema, orient="row") for rows in self._parts()),
         ]
         table = pl.concat(parts)
-        return table.select(_ids(table, "user"), "domain", _ids(table, "item"), "timestamp")
+        return table.select(_ids(table, "user"), "domain", _ids(table, "item"), "timestamp", "kind")
 
     def counts(self) -> dict[str, int]:
         """How many events there are, of how many users, and how many users are to be forgotten."""
@@ -202,7 +207,7 @@ class EventStore:
     def _parts(self) -> Iterator[Sequence[Any]]:
         """Rows by their numbers, a short read each, so that no writer waits for a long one."""
         seconds = sa.func.coalesce(EVENTS.c.time, EVENTS.c.received)
-        columns = EVENTS.c.number, EVENTS.c.user_id, EVENTS.c.domain, EVENTS.c.item_id, seconds
+        columns = EVENTS.c.number, EVENTS.c.user_id, EVENTS.c.domain, EVENTS.c.item_id, seconds, EVENTS.c.kind
         query = sa.select(*columns, EVENTS.c.user_whole, EVENTS.c.item_whole)
         query = query.order_by(EVENTS.c.number).limit(READ_AT_ONCE)
         last = -1
@@ -248,6 +253,7 @@ def _row(event: Event) -> Record:
         "item_whole": _is_number(event.item),
         "time": None if event.time is None else whole_seconds(event.time),
         "event_key": _event_key(event),
+        "kind": None if event.kind is None else _text(event.kind, "kind"),
     }
 
 
@@ -255,9 +261,11 @@ def _event_key(event: Event) -> str | None:
     """What two deliveries of one event have in common; None where nothing distinguishes a repetition."""
     if event.id is None and event.time is None:
         return None
-    parts = (
-        [event.id] if event.id is not None else [event.domain, _key(event.item), whole_seconds(event.time)]
+    parts: list[object] = (
+        [event.domain, _key(event.item), whole_seconds(event.time)] if event.id is None else [event.id]
     )
+    if event.id is None and event.kind is not None:
+        parts.append(event.kind)  # to buy is another event than to look at it
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -148,12 +148,13 @@ class Routes:
         """Store events of a user. The answer comes when it is on disk.
 
         A request that was not answered, or answered with 503, may be sent again: an event with the same `id`,
-        or the same domain, item and time, is stored once.
+        or the same domain, item, time and kind, is stored once.
         """
         known = self.current.now.about["domains"]
         if strange := [event.domain for event in body.events if event.domain not in known]:
             raise DataError(unknown("domain", strange[0], known))
         events = [event.event() for event in body.events]
+        self.current.now.service.check_kinds(events)
         stored = await self.history.append(body.user, events, self.timeout)
         self.metrics.stored(stored)
         return json_response({"stored": stored})

@@ -111,10 +111,12 @@ class EventBody(Body):
     """When it happened, in whole seconds since 1970; without it, the order of the events counts."""
     id: Name | None = None
     """Of your choice: an event that is sent again with the same id is stored once."""
+    kind: Name | None = None
+    """Such as "view", "buy" or "dislike": a kind that the model knows. A disliked item is never listed."""
 
     def event(self) -> Event:
         """The event as the service takes it."""
-        return Event(self.domain, self.item, self.time, self.id)
+        return Event(self.domain, self.item, self.time, self.id, self.kind)
 
 
 Events = Annotated[list[EventBody], Field(max_length=MAX_EVENTS)]
@@ -146,7 +148,8 @@ class RecommendBody(Body):
     k: Places = 10
     """Length of the list."""
     seen: bool = False
-    """Whether items of the user's own events may be listed."""
+    """Whether items of the user's own events, and those that they have seen, may be listed; disliked ones
+    never are."""
     allow: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Domain -> ids: only these items may be listed."""
     deny: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]

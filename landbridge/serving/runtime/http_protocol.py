@@ -68,7 +68,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._answering = self.pipeline[-1][0]
         super().on_response_complete()
         if not self._in_head and self.cycle.response_complete and self._late is None:
-            # the rest of a body that nobody reads would keep the connection, and nothing else would end it
+            # the rest of a body that is never read would keep the connection, and nothing else would end it
             self._expect_head()
         if self.transport.is_closing():
             self._expect_reader()

@@ -31,7 +31,8 @@ RETURNING = ("u03", "u04", "u05")
 
 def grown(history: MultiDomain) -> MultiDomain:
     schema = {"user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64}
-    return merge_events(history, pl.DataFrame(SINCE, schema, orient="row"), ())[0]
+    since = pl.DataFrame(SINCE, schema, orient="row").with_columns(kind=pl.lit(None, pl.String))
+    return merge_events(history, since, ())[0]
 
 
 @pytest.mark.parametrize("name", MODELS)

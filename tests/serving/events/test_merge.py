@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.kinds import EventKinds
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.serving.events.merge import MergedData, merge_events, missing_events
 
 Cells = dict[tuple[Any, Any], tuple[float, int]]  # (user, item) -> weight, time
 SCHEMA = {"user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64}
+NO_KIND = pl.lit(None, pl.String)
 NAMES = ("books", "films")
 
 
@@ -84,7 +87,7 @@ def test_the_grown_data_are_those_of_a_reference(
 ) -> None:
     tables = {"books": books, "films": films}
     expected = twin(tables, events, gone)
-    data, growth = merge_events(world(tables), pl.DataFrame(events, SCHEMA, orient="row"), gone)
+    data, growth = merge_events(world(tables), frame(events), gone)
     assert cells_of(data) == expected
     staying = {user for cells in tables.values() for user, _ in cells if str(user) not in gone}
     users = staying | {user for cells in expected.values() for user, _ in cells}
@@ -121,7 +124,7 @@ def test_whole_numbers_of_the_store_find_texts_of_the_run() -> None:
     tables: dict[str, Cells] = {"books": {("17", "a"): (1.0, 0)}, "films": {("2", "3"): (1.0, 0)}}
     heard = pl.DataFrame(
         {"user": [17, 17], "domain": ["books", "films"], "item": [5, 3], "timestamp": [1, 1]}
-    )
+    ).with_columns(kind=NO_KIND)
     data, growth = merge_events(world(tables), heard, {2})
     assert data.users.ids.tolist() == ["17"]
     assert set(cells_of(data)["books"]) == {("17", "a"), ("17", "5")}
@@ -151,4 +154,83 @@ def test_whom_a_vocabulary_does_not_hold() -> None:
 
 
 def frame(events: list[tuple[str, str, str, int]]) -> pl.DataFrame:
-    return pl.DataFrame(events, SCHEMA, orient="row")
+    return pl.DataFrame(events, SCHEMA, orient="row").with_columns(kind=NO_KIND)
+
+
+def of_kinds(*events: tuple[str, str, int, str | None]) -> pl.DataFrame:
+    """Of books: user, item, time, kind."""
+    schema = {"user": pl.String, "item": pl.String, "timestamp": pl.Int64, "kind": pl.String}
+    return pl.DataFrame(events, schema, orient="row").with_columns(domain=pl.lit("books"))
+
+
+def marks_of(data: MultiDomain) -> dict[tuple[Any, Any], bool]:
+    if "books" not in data.seen:
+        return {}
+    own = data.seen["books"]
+    users = data.users.ids[own.pairs.user_idx].tolist()
+    items = data.items["books"].ids[own.pairs.item_idx].tolist()
+    return dict(zip(zip(users, items, strict=True), own.disliked_N.tolist(), strict=True))
+
+
+BOOKS: dict[str, Cells] = {
+    "books": {(1, "a"): (2.0, 5), (1, "b"): (0.5, 6), (2, "a"): (1.0, 7)},
+    "films": {(2, 3): (1.0, 0)},
+}
+
+
+def test_dislikes_revoke_events_and_stay_when_the_data_grow_again() -> None:
+    heard = of_kinds(
+        ("1", "a", 90, "dislike"),
+        ("2", "b", 91, "impression"),
+        ("4", "a", 92, "dislike"),
+        ("4", "a", 93, "gaze"),
+    )
+    once, growth = merge_events(world(BOOKS), heard, ())
+    assert set(cells_of(once)["books"]) == {(1, "b"), (2, "a")}
+    assert marks_of(once) == {(1, "a"): True, (2, "b"): False, (4, "a"): True}
+    assert growth == MergedData(events=0, users=1, items=0, forgotten=0, left_out=1, seen=3)
+    twice, nothing = merge_events(once, heard, ())
+    assert twice.fingerprint == once.fingerprint
+    assert nothing == MergedData(0, 0, 0, 0, 1)
+    # whom the store forgets is forgotten here, too
+    assert marks_of(merge_events(once, heard, {"4"})[0]) == {(1, "a"): True, (2, "b"): False}
+
+
+def test_who_buys_what_they_disliked_likes_it() -> None:
+    disliked, _ = merge_events(world(BOOKS), of_kinds(("1", "a", 90, "dislike")), ())
+    data, growth = merge_events(disliked, of_kinds(("1", "a", 99, "buy")), ())
+    assert cells_of(data)["books"][1, "a"] == (1.0, 99)
+    assert marks_of(data) == {}
+    assert growth.events == 1
+
+
+def test_a_pair_gets_the_weight_of_its_strongest_kind() -> None:
+    heard = of_kinds(
+        ("1", "a", 90, "buy"),
+        ("1", "b", 90, "cart"),
+        ("1", "b", 91, "buy"),
+        ("3", "a", 9, "view"),
+        ("3", "b", 9, None),
+    )
+    data, _ = merge_events(world(BOOKS), heard, ())
+    weights = {pair: round(weight, 3) for pair, (weight, _) in cells_of(data)["books"].items()}
+    assert weights == {(1, "a"): 2.0, (1, "b"): 1.0, (2, "a"): 1.0, (3, "a"): 0.2, (3, "b"): 1.0}
+    table, buy, cart = data["books"], *(data.kinds.bit(kind) for kind in ("buy", "cart"))
+    assert table.kinds is not None
+    assert table.kinds[table.user_idx == 0].tolist() == [buy, buy | cart]
+
+
+def test_known_weights_fade_by_the_time_since() -> None:
+    day = 86_400
+    tables: dict[str, Cells] = {
+        "books": {(1, "a"): (1.0, 0), (1, "b"): (0.5, -day)},
+        "films": {(2, 3): (1.0, 0)},
+    }
+    history = replace(world(tables), kinds=EventKinds(half_life_days=1.0))
+    heard = of_kinds(("1", "c", day, "buy"), ("1", "d", 0, None))
+    once, _ = merge_events(history, heard, ())
+    weights = {pair: weight for pair, (weight, _) in cells_of(once)["books"].items()}
+    assert weights == {(1, "a"): 0.5, (1, "b"): 0.25, (1, "c"): 1.0, (1, "d"): 0.5}
+    assert cells_of(once)["films"] == {(2, 3): (0.5, 0)}
+    twice, _ = merge_events(once, heard, ())
+    assert twice.fingerprint == once.fingerprint

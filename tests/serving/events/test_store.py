@@ -92,11 +92,34 @@ def test_events_of_an_older_store_are_kept_and_later_ones_stored_once(path: Path
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("DROP INDEX landbridge_events_once")
         other.execute("ALTER TABLE landbridge_events DROP COLUMN event_key")
+        other.execute("ALTER TABLE landbridge_events DROP COLUMN kind")
         other.execute("UPDATE landbridge_store SET version = 1")
     for _ in range(2):
         with closing(EventStore.open(str(path))) as store:
             store.append("u", [Event("books", "b", 6)])
             assert [event.item for event in store.of("u")] == ["a", "b"]
+
+
+def test_a_store_of_version_2_takes_kinds(path: Path) -> None:
+    """Opened twice, as after a kill: it is brought to the present version once."""
+    with closing(EventStore.open(str(path))) as store:
+        store.append("u", [Event("books", "a", 5)])
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("ALTER TABLE landbridge_events DROP COLUMN kind")
+        other.execute("UPDATE landbridge_store SET version = 2")
+    for _ in range(2):
+        with closing(EventStore.open(str(path))) as store:
+            store.append("u", [Event("books", "a", 5, kind="dislike")])
+            assert store.of("u") == (Event("books", "a", 5), Event("books", "a", 5, kind="dislike"))
+            assert store.frame()["kind"].to_list() == [None, "dislike"]
+
+
+def test_to_buy_and_to_look_at_once_are_two_events(store: EventStore) -> None:
+    events = [Event("books", "a", 5, kind=kind) for kind in ("view", "buy", "view", None)]
+    assert store.append("u", events) == 4
+    assert [event.kind for event in store.of("u")] == ["view", "buy", None]
+    with pytest.raises(DataError, match="kind must be text"):
+        store.append("u", [Event("books", "a", 6, kind="a\x00")])
 
 
 def test_only_the_latest_events_are_read_on_demand(store: EventStore) -> None:
@@ -188,7 +211,7 @@ def test_a_whole_number_and_its_text_are_one_user(store: EventStore) -> None:
 def test_the_frame_has_all_events_in_their_order(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("landbridge.serving.events.store.READ_AT_ONCE", 3)
     assert store.frame().schema == {
-        "user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64
+        "user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64, "kind": pl.String
     }  # fmt: skip
     before = int(time.time())
     for number in range(7):
@@ -196,7 +219,7 @@ def test_the_frame_has_all_events_in_their_order(store: EventStore, monkeypatch:
     assert store.frame()["item"].to_list() == list(range(7))
     store.append(9, [Event("films", "x"), Event("films", 8)])
     frame = store.frame()
-    assert frame.columns == ["user", "domain", "item", "timestamp"]
+    assert frame.columns == ["user", "domain", "item", "timestamp", "kind"]
     assert frame["user"].to_list() == [0, 1, 0, 1, 0, 1, 0, 9, 9]
     assert frame["item"].to_list() == [*map(str, range(7)), "x", "8"]
     assert frame["timestamp"].to_list()[:7] == list(range(100, 93, -1))
@@ -334,9 +357,9 @@ def test_foreign_newer_and_missing_stores_are_refused_untouched(tmp_path: Path) 
         other.execute("CREATE TABLE orders (id INTEGER)")
     EventStore.open(str(newer)).close()
     with closing(sqlite3.connect(newer)) as other, other:
-        other.execute("UPDATE landbridge_store SET version = 3")
+        other.execute("UPDATE landbridge_store SET version = 4")
     text.write_text("user,item\n" * 100)
-    for path, why in ((foreign, "other tables"), (newer, "version 3"), (text, "not a database")):
+    for path, why in ((foreign, "other tables"), (newer, "version 4"), (text, "not a database")):
         before = path.read_bytes()
         with pytest.raises(StoreError, match=why):
             EventStore.open(str(path))

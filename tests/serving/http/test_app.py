@@ -247,6 +247,19 @@ def test_stored_events_come_before_those_of_the_request(client: Client, service:
     assert [asked.events for asked in service.asked] == [(*stored, Event("movies", "brazil")), stored, ()]
 
 
+def test_the_kind_of_an_event_is_stored_and_an_unknown_one_refused(client: Client, service: StandIn) -> None:
+    """Before anything is stored: the other event of the same request is not kept either."""
+    alien = {"domain": "movies", "item": "alien", "kind": "dislike"}
+    for kind in ("gaze", "", 3):
+        both = [alien, {"domain": "movies", "item": "brazil", "kind": kind}]
+        reply = client.post("/v1/events", {"user": "zoe", "events": both})
+        assert reply.status == 422
+        assert "kind" in reply.error
+    assert client.post("/v1/events", {"user": "zoe", "events": [alien]}).json == {"stored": 1}
+    client.post("/v1/recommend", {"domains": ["movies"], "user": "zoe"})
+    assert service.asked[-1].events == (Event("movies", "alien", kind="dislike"),)
+
+
 def test_stored_events_of_items_yet_to_be_learned_wait_for_the_next_fit(
     client: Client, service: StandIn
 ) -> None:
