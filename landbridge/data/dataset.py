@@ -187,7 +187,7 @@ class MultiDomain:
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
             if events.kinds is not None:
                 digest.update(b"kinds" + events.kinds.tobytes())
-            if len(seen := self.seen[name].pairs if name in self.seen else ()):
+            if name in self.seen and len(seen := self.seen[name].pairs):
                 digest.update(b"seen" + seen.user_idx.tobytes() + seen.item_idx.tobytes())
                 digest.update(self.seen[name].disliked_N.tobytes())
         return digest.hexdigest()

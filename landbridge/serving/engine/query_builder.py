@@ -53,7 +53,8 @@ class Live(NamedTuple):
     kind_M: Sequence[str | None]
 
 
-NO_EVENTS = Live(*np.zeros((3, 0), np.int64), ())
+NONE = np.zeros(0, np.int64)
+NO_EVENTS = Live(NONE, NONE, NONE, ())
 
 
 class QueryGroup(NamedTuple):

@@ -69,10 +69,9 @@ def merge_events(
     }
     users = _with(history.users.ids[staying_U], pl.concat([part["user"] for part in parts.values()]))
     items = {name: _with(history.items[name].ids, part["item"]) for name, part in parts.items()}
-    times = [history.latest, *(float(part["timestamp"].max() or -np.inf) for part in parts.values())]
-    merged = {
-        name: _merged(history, name, users, items[name], part, max(times)) for name, part in parts.items()
-    }
+    last_N = np.concatenate([part["timestamp"].to_numpy() for part in parts.values()])
+    latest = max(history.latest, float(last_N.max(initial=-np.inf)))
+    merged = {name: _merged(history, name, users, items[name], part, latest) for name, part in parts.items()}
     data = MultiDomain(
         users,
         items,
@@ -156,7 +155,8 @@ def _merged(
     rows.append(Rows(user_M, item_M, standing_M, time=heard["timestamp"].to_numpy()))
     learned, also = divided(
         Rows(
-            *(np.concatenate([getattr(each, key) for each in rows]) for key in ("user_idx", "item_idx")),
+            np.concatenate([each.user_idx for each in rows]),
+            np.concatenate([each.item_idx for each in rows]),
             np.concatenate([each.standing_N for each in rows]).astype(np.int8),
             _weights(before, rows, kinds, kind_M, history.latest, latest),
             None if before.time is None else np.concatenate([before.time, *map(_times, rows[1:])]),

@@ -162,7 +162,7 @@ WRONG: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("said", WRONG)
 def test_a_wrong_kind_or_table_is_one_sentence(said: str) -> None:
     with pytest.raises(DataError, match=said):
-        lb.read(**WRONG[said])  # type: ignore[arg-type]
+        lb.read(**WRONG[said])
 
 
 def test_no_more_kinds_than_bits() -> None:
