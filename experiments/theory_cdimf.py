@@ -1,7 +1,7 @@
 """CDIMF's ADMM: residuals, the optimum for any ρ at fixed items, and where the whole fit is stable.
 
-At fixed items Y_d every domain's objective is a quadratic in its users, with A_u^d = α₀ Y_dᵀY_d + Y_SᵀY_S + λ_u^d I
-and b_u^d = Σ_{i∈S} y_i over the events S of u in d:
+At fixed items Y_d every domain's objective is a quadratic in its users. With the events S of u in d,
+A_u^d = α₀ Y_dᵀY_d + Y_SᵀY_S + λ_u^d I and b_u^d = Σ_{i∈S} y_i:
 
     F_d(x) = xᵀ A_u^d x - 2 b_u^d·x;   joint optimum x_u* = (Σ_d A_u^d)⁻¹ Σ_d b_u^d                    (1)
     x_d = (A_d + ρI)⁻¹ (b_d + ρ (z - t_d)),   z = mean_d (x_d + t_d),   t_d ← t_d + x_d - z            (2)

@@ -3,8 +3,8 @@
     w_k = c + μ^k (w_0 - c)                                                                            (1)
     L = Σ_d D f_d w_d L_d,   L_d the mean softmax loss of domain d's events                            (2)
 
-The network of Eq. (2) has an embedding per user, one layer W that all domains share, and an embedding per item.
-What is measured is ‖D f_d w_d ∇_W L_d‖ of every domain over all of its events.
+The network of Eq. (2) has an embedding per user, one layer W that all domains share, and an embedding per
+item. What is measured is ‖D f_d w_d ∇_W L_d‖ of every domain over all of its events.
 """
 
 from __future__ import annotations
@@ -82,9 +82,17 @@ def _counts() -> DomainCounts:
     events_D = np.array(list(EVENTS.values()), np.float64)
     total, even_D = float(events_D.sum()), np.ones(len(events_D))
     return DomainCounts(
-        tuple(EVENTS), events_D, ITEMS * even_D, USERS * even_D, total, ITEMS * len(events_D), USERS,
-        events_D / total, even_D, even_D,
-    )  # fmt: skip
+        tuple(EVENTS),
+        events_D,
+        ITEMS * even_D,
+        USERS * even_D,
+        total,
+        ITEMS * len(events_D),
+        USERS,
+        events_D / total,
+        even_D,
+        even_D,
+    )
 
 
 def _drawn(rng: np.random.Generator, number: int) -> Tensor:

@@ -1,6 +1,6 @@
 """UCLR's Theorem 1, measured on the contrastive objective alone (Eq. 9 of the submitted version).
 
-With F the objective over all |U| users and F_B that of a batch, whose masks stay fixed so that F is one function:
+F is the objective over all |U| users, F_B that of a batch; masks stay fixed, so that F is one function:
 
     F = 1/|U| Σ_i τ_i log g_i,   g_i = 1/(|U|-1) Σ_{k≠i} exp(h_i(k)/τ_i)                               (1)
     dist² = ‖∇_w F‖² + Σ_i π_i²,   π_i = ∂F/∂τ_i, 0 at a bound that it points across                   (2)
@@ -72,7 +72,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Descent:
-    """Algorithm 2 on a drawn problem. ``gamma``: 1, or γ of Eq. (5) for the network's gradient. With ``settles``
+    """Algorithm 2 on a drawn problem. ``gamma``: 1, or γ of Eq. (5) for the network's gradient. With "
+    "``settles``
     the temperatures are fixed, and η and β₁ fall as 1/√step."""
 
     users: int
@@ -137,8 +138,8 @@ def exact(problem: Problem, tau_U: Tensor, rule: TemperatureRule) -> dict[str, f
 def bias(users: int, tau: float, seed: int, rounds: int) -> Rows:
     """Eq. (3) by batch size, plain and tracked, in the gradient by the encoder's weights.
 
-    The expectation is linear in P, so P is averaged over batches and the gradient is taken once. Two halves of
-    the batches give an estimate of the squared norm whose noise has mean 0.
+    The expectation is linear in P, so P is averaged over batches and the gradient is taken once. Two halves
+    of the batches give an estimate of the squared norm whose noise has mean 0.
     """
     problem = Problem.drawn(users, seed)
     cosine_UU = _cosines(problem, users)
@@ -176,7 +177,8 @@ def _by_weights(problem: Problem, p_UU: Float64) -> Tensor:
 def _mean_p(
     weight_UU: Float64, batch: int, gamma: float, rng: np.random.Generator, rounds: int
 ) -> tuple[Float64, Float64]:
-    """The mean of P over random batches that cover all users once per round, in two halves of the rounds."""
+    """The mean of P over random batches that cover all users once per round, in two halves of the "
+    "rounds."""
     users, burn_in = len(weight_UU), 0 if gamma == 1 else rounds // 4
     sum_2UU = np.zeros((2, users, users))
     # the moving average starts at the first batch's g
@@ -195,7 +197,8 @@ def _mean_p(
 
 
 def trajectories(users: int, batch: int, objective: str, radius: float, seed: int) -> Rows:
-    """τ over visits at fixed codes, and in the last row the exact KL at the τ where it ended, over log n."""
+    """τ over visits at fixed codes, and in the last row the exact KL at the τ where it ended, over log "
+    "n."""
     problem = Problem.drawn(users, seed)
     rule = TemperatureRule(objective=objective, radius=radius)
     temperatures = Temperatures.start(rule, users)
