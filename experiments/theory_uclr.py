@@ -15,7 +15,7 @@ Letters: U users, B users of a batch, G batches, F factors.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,7 @@ LR = {"momentum": 0.1, "Adam": 1e-3}
 MOMENTUM = 0.1  # β₁
 BATCHES = (4, 8, 16, 32, 64)
 TRACKING = 0.1  # γ
-VISITS, SHOWN = 300, (0, 10, 30, 100, 300)
+SHOWN = (0, 10, 30, 100, 300, 3000)  # visits after which temperatures are reported
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,32 +196,24 @@ def _mean_p(
     return sum_2UU[0] / (rounds / 2), sum_2UU[1] / (rounds / 2)
 
 
-def trajectories(users: int, batch: int, objective: str, radius: float, seed: int) -> Rows:
-    """τ over visits at fixed codes, and in the last row the exact KL at the τ where it ended, over log "
-    "n."""
+def trajectories(objective: str, radius: float, visits: int, seed: int, users: int = 256) -> Rows:
+    """Quartiles of τ and the median KL / log n over visits at fixed codes, in batches of all users."""
     problem = Problem.drawn(users, seed)
     rule = TemperatureRule(objective=objective, radius=radius)
     temperatures = Temperatures.start(rule, users)
     with torch.no_grad():
         code_UL, blanked_UL = problem.codes(torch.arange(users))
         rows = []
-        for visit in range(VISITS + 1):
+        for visit in range(visits + 1):
             if visit in SHOWN:
                 _, kl_U = log_partition_and_kl(code_UL, blanked_UL, temperatures.tau_U)
                 tau_U, share_U = temperatures.tau_U.numpy(), kl_U.numpy() / math.log(users - 1)
                 rows.append({"visit": visit, **_quartiles(tau_U), "KL share": float(np.median(share_U))})
-            for users_B in _batches(users, batch, generator(seed, "theory", "tau", str(visit))):
-                pair = log_partition_and_kl(
-                    code_UL[users_B], blanked_UL[users_B], temperatures.tau_U[users_B]
-                )
-                temperatures.advance(users_B, *pair, batch - 1)
+            pair = log_partition_and_kl(code_UL, blanked_UL, temperatures.tau_U)
+            temperatures.advance(torch.arange(users), *pair, users - 1)
     return rows
 
 
 def _quartiles(tau_U: Float32) -> Mapping[str, float]:
     low, mid, high = np.quantile(tau_U, (0.25, 0.5, 0.75))
     return {"τ 25 %": float(low), "τ median": float(mid), "τ 75 %": float(high)}
-
-
-def _batches(users: int, batch: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    yield from torch.from_numpy(rng.permutation(users)).split(batch)
