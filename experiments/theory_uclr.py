@@ -31,7 +31,7 @@ from landbridge.models.uclr.contrastive import log_partition_and_kl
 from landbridge.models.uclr.temperature import TemperatureRule, Temperatures
 
 FACTORS, GROUPS, MASK = 32, 32, 0.3
-MEASURED = (1, 4, 16, 64, 256)  # steps after which the exact gradient is taken
+MEASURED = (1, 4, 16, 64, 256, 1024)  # steps after which the exact gradient is taken
 LR = {"momentum": 0.1, "Adam": 1e-3}
 MOMENTUM = 0.1  # β₁
 BATCHES = (4, 8, 16, 32, 64)
@@ -108,8 +108,9 @@ def rest(batch: int, seed: int, users: int = 256) -> Rows:
     adam = torch.optim.Adam(list(problem.weights.values()), lr=3 * LR["Adam"])
     decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: (step + 1) ** -0.5)
     rng, rows = generator(seed, "theory", "rest", str(batch)), []
+    rounds = ROUNDS if batch < users else 1  # shuffles of one batch of all users are one
     for step in range(1, MEASURED[-1] + 1):
-        users_GB = torch.from_numpy(rng.permuted(np.tile(np.arange(users), (ROUNDS, 1)), axis=1)).view(
+        users_GB = torch.from_numpy(rng.permuted(np.tile(np.arange(users), (rounds, 1)), axis=1)).view(
             -1, batch
         )
         cosine_GBB = _cosines(problem, users)[users_GB[:, :, None], users_GB[:, None, :]]
