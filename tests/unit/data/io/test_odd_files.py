@@ -208,7 +208,7 @@ def test_decimals_keep_their_fractions_of_a_second() -> None:
 
 
 @pytest.mark.parametrize("users", ["local", range(0)], ids=str)
-def test_users_of_domains_with_colons_stay_apart(users: object) -> None:
+def test_users_of_domains_with_colons_stay_apart(users: str | range) -> None:
     """User 3 of a domain "a:2" is not user "2:3" of a domain "a"."""
     text = users == "local"
     tables = {
