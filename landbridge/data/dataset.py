@@ -187,9 +187,9 @@ class MultiDomain:
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
             if events.kinds is not None:
                 digest.update(b"kinds" + events.kinds.tobytes())
-            if len(seen := self.seen[name].pairs if name in self.seen else ()):
-                digest.update(b"seen" + seen.user_idx.tobytes() + seen.item_idx.tobytes())
-                digest.update(self.seen[name].disliked_N.tobytes())
+            if name in self.seen and len(seen := self.seen[name]):
+                digest.update(b"seen" + seen.pairs.user_idx.tobytes() + seen.pairs.item_idx.tobytes())
+                digest.update(seen.disliked_N.tobytes())
         return digest.hexdigest()
 
     def __repr__(self) -> str:

@@ -121,7 +121,7 @@ def _seen(disliked: Rows, seen: Rows, n_users: int, n_items: int) -> Seen:
         np.concatenate([getattr(first, name), getattr(last, name)]) for name in ("user_idx", "item_idx")
     )
     order_N = np.lexsort((item_N, user_N))
-    times = np.concatenate([-first.time, last.time])[order_N] if timed else None  # type: ignore[operator, list-item]
+    times = np.concatenate([-first.time, last.time])[order_N] if timed else None  # type: ignore[operator]
     marks_N = np.repeat([False, True], [len(first), len(last)])[order_N]
     return Seen(Interactions(user_N[order_N], item_N[order_N], n_users, n_items, None, times), marks_N)
 

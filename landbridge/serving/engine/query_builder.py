@@ -53,7 +53,8 @@ class Live(NamedTuple):
     kind_M: Sequence[str | None]
 
 
-NO_EVENTS = Live(*np.zeros((3, 0), np.int64), ())
+_NONE = np.empty(0, np.int64)
+NO_EVENTS = Live(_NONE, _NONE, _NONE, ())
 
 
 class QueryGroup(NamedTuple):

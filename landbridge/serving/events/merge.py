@@ -69,7 +69,7 @@ def merge_events(
     }
     users = _with(history.users.ids[staying_U], pl.concat([part["user"] for part in parts.values()]))
     items = {name: _with(history.items[name].ids, part["item"]) for name, part in parts.items()}
-    times = [history.latest, *(float(part["timestamp"].max() or -np.inf) for part in parts.values())]
+    times = [history.latest, *(_latest(part["timestamp"]) for part in parts.values())]
     merged = {
         name: _merged(history, name, users, items[name], part, max(times)) for name, part in parts.items()
     }
@@ -156,7 +156,8 @@ def _merged(
     rows.append(Rows(user_M, item_M, standing_M, time=heard["timestamp"].to_numpy()))
     learned, also = divided(
         Rows(
-            *(np.concatenate([getattr(each, key) for each in rows]) for key in ("user_idx", "item_idx")),
+            np.concatenate([each.user_idx for each in rows]),
+            np.concatenate([each.item_idx for each in rows]),
             np.concatenate([each.standing_N for each in rows]).astype(np.int8),
             _weights(before, rows, kinds, kind_M, history.latest, latest),
             None if before.time is None else np.concatenate([before.time, *map(_times, rows[1:])]),
@@ -211,6 +212,10 @@ def _kinds(
     own = np.zeros(len(before), np.int64) if before.kinds is None else before.kinds
     others = [np.zeros(len(each.user_idx), np.int64) for each in rows[1:-1]]
     return np.concatenate([own, *others, np.array([kinds.bit(kind) for kind in kind_M], np.int64)])
+
+
+def _latest(seconds: pl.Series) -> float:
+    return float(seconds.to_numpy().max()) if len(seconds) else -np.inf
 
 
 def _times(rows: Rows) -> AnyArray:
