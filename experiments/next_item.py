@@ -3,8 +3,8 @@
 The variant of SASRec and its epochs were chosen by :mod:`experiments.sequence_parts` on validation, the
 settings of the other models and the blend by :mod:`experiments.default` on the same split. A second blend has
 the variant in place of SASRec; its weights are chosen among the drawn items. DWL has the variant's settings,
-and its epochs are chosen alike; DWL as published has nothing to choose. Here all are fitted on all that is
-known at test time with five seeds and tested once, among 999 drawn items of the same domain and among all.
+and its epochs are chosen alike. Here all are fitted on all that is known at test time with five seeds and
+tested once, among 999 drawn items of the same domain and among all.
 
     python -m experiments.next_item          all seeds
     python -m experiments.next_item 17 18    these; a killed run continues
@@ -27,7 +27,6 @@ from landbridge.data.splitting.holdout import Split
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.models.sequential.dwl import DWL
-from landbridge.models.sequential.dwl import PUBLISHED as PUBLISHED_DWL
 from landbridge.models.sequential.sasrec import IN_AUTO, SASRec
 from landbridge.selection.auto import simple_members
 from landbridge.selection.guard import decide, mixture_of
@@ -48,7 +47,6 @@ def main(seeds: list[int]) -> None:
     methods = members | {VARIANT: _with_epochs(BASE.with_settings(PARTS[ADOPTED]), split)}
     blends = {AUTO: mixture, BLEND: _blend(methods, split)}
     methods |= {"dwl": _with_epochs(DWL.from_settings(IN_AUTO | PARTS[ADOPTED]), split)}
-    methods |= {"dwl, as published": PUBLISHED_DWL}
     for seed in seeds or SEEDS:
         _test(methods, blends, split, seed)
         _page(methods)
