@@ -21,7 +21,7 @@ from experiments.theory_cells import Rows, heat, kept, lines
 SEEDS = (1, 2, 3)
 HELD, REFUTED, UNDECIDED, NOT_TESTABLE = "held", "refuted", "undecided", "not testable here"
 STEPS = {64: 256, 256: 64, 2048: 64}  # of batches of so many among 2048 users
-RESTS = (16, 256)  # batches among 256 users
+RESTS = (16, 64, 256)  # batches among 256 users
 OBJECTIVES = {
     ("uco", 0.0): 3000,
     ("eq3", 1.0): 300,
@@ -32,7 +32,7 @@ OBJECTIVES = {
 EARLIER = {0.05: (0.88, 0.56, 0.35, 0.18, 0.08), 0.1: (0.78, 0.43, 0.20, 0.09, 0.04)}  # bias, an earlier look
 MOMENTA = (0.0, 0.5, 0.9, 0.99)
 RHOS, PERIODS = (0.01, 0.1, 1.0, 10.0, 100.0), (1, 2, 3, 4)
-PULLS = {"admm": RHOS, "paper_code": (0.1, 0.3, 1.0, 3.0, 10.0)}
+PULLS = {"admm": RHOS, "paper_code": (1.0, 3.0, 10.0, 30.0, 100.0)}
 VARIANTS = {"admm": "ADMM", "paper_code": "published program"}
 Verdicts = list[dict[str, Any]]
 
@@ -191,7 +191,7 @@ def _descent() -> tuple[str, Verdicts]:
         for key, label in (("∇F", "‖∇F‖"), ("E_B ∇F_B", "‖E_B ∇F_B‖"))
         for point in _over_seeds(rests, ("B",), "step", key)
     ]
-    last = {b: [_mean(rests, key, B=str(b), step=1024) for key in ("∇F", "E_B ∇F_B")] for b in RESTS}
+    last = {b: [_mean(rests, key, B=str(b), step=256) for key in ("∇F", "E_B ∇F_B")] for b in RESTS}
     text = "\n\n".join(
         [
             "### The gradient's norm against T",
@@ -211,8 +211,9 @@ def _descent() -> tuple[str, Verdicts]:
             markdown(rows),
             "The noise keeps the norm up for the smaller batches. So that only the bias is left, the same "
             "with the mean over the batches of 32 shuffles in every step (Adam, its step falling), τ fixed "
-            "at .1, 256 users: training goes to where E_B ∇F_B vanishes, and ∇F does not vanish there. B = "
-            "256 is all users.",
+            "at .1, 256 users: training goes to where E_B ∇F_B vanishes, and there ∇F is the bias. In this "
+            "world the bias fades with the gradient, as users become easy to distinguish, so that so many "
+            "steps do not decide whether ∇F stays up. B = 256 is all users.",
             lines(settled, "rest", "Norms of ∇F and of E_B ∇F_B against steps, by batch size", "panel", "B"),
         ]
     )
@@ -228,7 +229,7 @@ def _descent() -> tuple[str, Verdicts]:
         _verdict(
             "UCLR, Theorem 1 without Assumption 7: ∇F vanishes as T grows, at a fixed B",
             REFUTED if last[16][0] > 5 * last[16][1] and last[16][0] > 5 * last[256][0] else UNDECIDED,
-            "‖∇F‖ (‖E_B ∇F_B‖) after 1024 steps nearly without noise: "
+            "‖∇F‖ (‖E_B ∇F_B‖) after 256 steps nearly without noise: "
             + ", ".join(f"B {b}: {full:.2g} ({mean:.2g})" for b, (full, mean) in last.items()),
         ),
         _verdict(

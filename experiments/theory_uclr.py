@@ -31,7 +31,7 @@ from landbridge.models.uclr.contrastive import log_partition_and_kl
 from landbridge.models.uclr.temperature import TemperatureRule, Temperatures
 
 FACTORS, GROUPS, MASK = 32, 32, 0.3
-MEASURED = (1, 4, 16, 64, 256, 1024)  # steps after which the exact gradient is taken
+MEASURED = (1, 4, 16, 64, 256)  # steps after which the exact gradient is taken
 LR = {"momentum": 0.1, "Adam": 1e-3}
 MOMENTUM = 0.1  # β₁
 BATCHES = (4, 8, 16, 32, 64)
