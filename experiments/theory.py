@@ -40,7 +40,8 @@ Verdicts = list[dict[str, Any]]
 def main() -> None:
     """Measure what is missing and write docs/results/theory.md."""
     torch.set_num_threads(1)
-    parts, verdicts = [], []
+    parts: list[str] = []
+    verdicts: Verdicts = []
     for section in (_dwl, _cdimf, _uclr):
         text, found = section()
         parts, verdicts = [text, *parts], [*found, *verdicts]

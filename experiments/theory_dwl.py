@@ -15,6 +15,7 @@ from torch import Tensor
 
 from experiments.theory_cells import Rows
 from landbridge.core.rng import generator
+from landbridge.training.epochs import State
 from landbridge.training.weighting.schedule import DynamicSparsity, WeightSchedule
 from landbridge.training.weighting.sparsity import DomainCounts, SparsityScore
 
@@ -50,7 +51,8 @@ def training(momentum: float, seed: int) -> Rows:
     schedule = WeightSchedule(SparsityScore(beta=0.0, gamma=0.0), momentum=momentum)
     share_D = np.array(list(EVENTS.values())) / sum(EVENTS.values())
     weighting = DynamicSparsity(schedule, _counts(), STEPS, share_D=share_D)
-    adam, state, rows = torch.optim.Adam(list(weights.values()), lr=0.01), {}, []
+    adam, rows = torch.optim.Adam(list(weights.values()), lr=0.01), []
+    state: State = {}
     for epoch in range(EPOCHS):
         order = {name: torch.from_numpy(rng.permutation(number)) for name, number in EVENTS.items()}
         for step in range(STEPS):
