@@ -85,7 +85,8 @@ class ModelSettings(SettingsTable):
 class FitSettings(SettingsTable):
     """``patience`` chooses the number of epochs on validation data (by ``validate_on``), then refits.
 
-    ``deploy``: after the evaluation, fit once more on all events and save that model.
+    ``deploy``: after the evaluation, fit once more on all events and save that model. ``jobs``: with
+    2, the default of the command line, ``auto`` searches slow methods in a process of their own.
     """
 
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -93,6 +94,7 @@ class FitSettings(SettingsTable):
     patience: int | None = Field(default=None, ge=1)
     validate_on: str = "ndcg@10"
     deploy: bool = True
+    jobs: int = Field(default=1, ge=1, le=2)
 
 
 class EvaluateSettings(SettingsTable):

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from landbridge.config import ModelSettings
 from landbridge.core.types import Record
 
+DEFAULTS: Record = {
+    "fit": {"jobs": 2}
+}  # of the command line alone: a script may lack what a second process needs
 Text = str | None
 Number = int | None
 
@@ -56,6 +59,10 @@ def command(
     patience: Annotated[Number, typer.Option(help="Stop after so many validations without a gain.")] = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
+    jobs: Annotated[
+        Number,
+        typer.Option(help="2 (the default): auto searches slow methods beside the quick ones. 1: in turn."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Resume a killed fit.")] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
 ) -> None:
@@ -77,7 +84,7 @@ def command(
         # None: the option was not given, and the value of an experiment file stays
         "split": options.split(split, future, seed, candidates, across, targets),
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
-        "fit": {"seed": seed, "threads": threads, "patience": patience, "deploy": deploy},
+        "fit": {"seed": seed, "threads": threads, "patience": patience, "deploy": deploy, "jobs": jobs},
     }
     given["model"] |= {
         "families": None if families is None else families.split(","),
@@ -87,7 +94,8 @@ def command(
     from_file = len(sources) == 1 and sources[0].endswith(".toml")
     if not from_file:
         given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
-    wanted = validated_spec(merge_tables(read_spec(Path(sources[0])) if from_file else {}, given))
+    file = read_spec(Path(sources[0])) if from_file else {}
+    wanted = validated_spec(merge_tables(merge_tables(DEFAULTS, file), given))
     if budget := _budget(wanted.model):
         typer.echo(budget, err=True)
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())

@@ -6,6 +6,7 @@ free, so a generator of items can stop at any time, for example once enough resu
 
 from __future__ import annotations
 
+import copyreg
 import os
 import pickle
 import signal
@@ -18,6 +19,7 @@ from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from landbridge.core.errors import LandbridgeError, SettingsError
@@ -34,6 +36,14 @@ THREAD_VARIABLES = (
     "POLARS_MAX_THREADS",
 )
 TERMINATION_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
+
+
+def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+# data sets hold read-only mappings, which pickle does not know
+copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 
 class Executor(Protocol):
@@ -110,6 +120,22 @@ class Processes:
             process.start()
         worker_end.close()  # else the end of the worker would not show on our end
         return _Worker(process, own_end, first)
+
+
+@contextmanager
+def beside(fn: Callable[[T], R], item: T, threads: int) -> Iterator[Callable[[], R]]:
+    """Run ``fn(item)`` in a process of its own, with ``threads`` threads, while the block runs.
+
+    What the block gets waits for the result and returns it; the process ends with the block. As in
+    :class:`Processes`, ``fn``, the item and the result must be picklable, and a script that calls this needs
+    ``if __name__ == "__main__"``.
+    """
+    worker = Processes(1, threads)._start_worker(item)
+    try:
+        worker.submit(fn, item)
+        yield worker.result
+    finally:
+        _terminate([worker])
 
 
 @dataclass

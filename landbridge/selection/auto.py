@@ -2,27 +2,30 @@
 
 Settings and weights are chosen on validation data only. Each method proposes its candidates for the data
 (``in_auto``), and each candidate is searched within its share of the budget, quick methods first: what they
-leave goes to the slower ones. Every candidate with its best settings becomes a member of a guarded blend
-(:mod:`landbridge.selection.guard`), so that every domain and activity group gets the model or the blend that
-ranks best there.
+leave goes to the slower ones; or the slow methods are searched at the same time. Every candidate with its
+best settings becomes a member of a guarded blend (:mod:`landbridge.selection.guard`), so that every domain
+and activity group gets the model or the blend that ranks best there.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import DivergenceError, SettingsError, unknown
+from landbridge.core.parallel import beside
+from landbridge.core.progress import Silent
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 from landbridge.models import registry
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel
 from landbridge.selection.guard import guarded
-from landbridge.selection.search import Budget, tune
+from landbridge.selection.search import SLOW, Budget, tune
 from landbridge.training.options import FitOptions
 
 UNLIMITED = 1000  # trials where only the seconds are limited
@@ -95,13 +98,16 @@ def auto(
     work_dir: Path | None = None,
     metric: str = "ndcg@10",
     families: Sequence[str] = (),
+    jobs: int = 1,
 ) -> BlendModel:
     """Tune all candidate methods, blend them on validation data, and fit the blend on all training data.
 
     ``trials``: per candidate; 0 keeps the candidates' own settings. ``seconds``: for all searches together.
     With neither, what :func:`default_budget` says. A limit in seconds makes the result depend on the speed of
     the machine; trials alone do not. ``work_dir``: a folder that keeps the searches, so that a killed call
-    continues them. ``families``: only these methods or candidates.
+    continues them. ``families``: only these methods or candidates. ``jobs``: with 2, slow methods are
+    searched in a process of their own beside the quick ones, both within ``seconds``; a script then needs
+    ``if __name__ == "__main__"``.
     """
     options = options or FitOptions()
     if trials is None and seconds is None:
@@ -109,7 +115,7 @@ def auto(
         trials, seconds = budget.trials, budget.seconds
     proposed = candidates(split.train, families)
     tuning = Tuning(trials or 0, seconds, metric, work_dir)
-    members, fitted = tuned_candidates(proposed, split, options, tuning)
+    members, fitted = tuned_candidates(proposed, split, options, tuning, jobs)
     return guarded(members, split, options, metric, simple_members(members), fitted)
 
 
@@ -119,30 +125,70 @@ def simple_members(members: Mapping[str, Method]) -> list[str]:
 
 
 def tuned_candidates(
-    proposed: Mapping[str, Method], split: Split, options: FitOptions, tuning: Tuning
+    proposed: Mapping[str, Method], split: Split, options: FitOptions, tuning: Tuning, jobs: int = 1
 ) -> tuple[dict[str, Method], dict[str, Fitted]]:
     """Every candidate with its best settings, and the models of those that the searches have kept.
 
-    Each search gets a share of the seconds that are left, the larger the longer a fit of its method takes.
+    ``jobs``: 2 to search slow methods beside the quick ones. Steps of a network are too small for many
+    threads, so that both lose little.
     """
-    members: dict[str, Method] = {}
-    kept: dict[str, Fitted] = {}
-    left, parts = tuning.seconds, sum(_parts(method) for method in proposed.values())
-    for label, method in proposed.items():
-        share = None if left is None else max(left, MOMENT) * _parts(method) / parts
-        parts -= _parts(method)
-        began = time.perf_counter()
-        own = replace(tuning.within(label), seconds=share)
-        try:
-            members[label], fitted = own.search(method, split, options)
-        except DivergenceError:  # of every trial: the others do without this candidate
-            fitted = None
-        if fitted is not None:
-            kept[label] = fitted
-        left = None if left is None else left - (time.perf_counter() - began)
-    if not members:
+    both = Turn(proposed, split, options, tuning)
+    found = both.found() if jobs == 1 else _at_once(both)
+    if not found:
         raise DivergenceError("Every trial of every candidate diverged; look at the weights of the events.")
+    # in the order of the candidates, whoever was found first
+    members = {label: found[label][0] for label in proposed if label in found}
+    kept = {label: model for label in members if (model := found[label][1]) is not None}
     return members, kept
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Candidates that are searched one after the other, within the seconds of ``tuning``."""
+
+    proposed: Mapping[str, Method]
+    split: Split
+    options: FitOptions
+    tuning: Tuning
+
+    def __str__(self) -> str:
+        return ", ".join(self.proposed)
+
+    def part(self, slow: bool, threads: int) -> Turn:
+        """The slow candidates, or the quick ones, with their share of the threads."""
+        some = {label: each for label, each in self.proposed.items() if (each.relative_cost >= SLOW) == slow}
+        return replace(self, proposed=some, options=replace(self.options, threads=threads))
+
+    def found(self) -> dict[str, tuple[Method, Fitted | None]]:
+        """Label -> the method with its best settings, and its model, where the search has kept it.
+
+        Each search gets a share of the seconds that are left, the larger the longer a fit of its method
+        takes. A candidate that diverges in every trial is left out.
+        """
+        found: dict[str, tuple[Method, Fitted | None]] = {}
+        left, parts = self.tuning.seconds, sum(_parts(method) for method in self.proposed.values())
+        for label, method in self.proposed.items():
+            share = None if left is None else max(left, MOMENT) * _parts(method) / parts
+            parts -= _parts(method)
+            began = time.perf_counter()
+            own = replace(self.tuning.within(label), seconds=share)
+            with suppress(DivergenceError):
+                found[label] = own.search(method, self.split, self.options)
+            left = None if left is None else left - (time.perf_counter() - began)
+        return found
+
+
+def _at_once(both: Turn) -> dict[str, tuple[Method, Fitted | None]]:
+    """Both parts at the same time; in turn where there is only one part, or one thread."""
+    half = both.options.threads // 2
+    slow, quick = both.part(True, half or 1), both.part(False, both.options.threads - half)
+    if not (half and slow.proposed and quick.proposed):
+        return both.found()
+    silent = replace(slow, options=replace(slow.options, progress=Silent()))  # one process writes
+    with beside(Turn.found, silent, half) as result:
+        found = quick.found()
+        with both.options.progress.task(f"tuning {slow}, which goes on", 1):
+            return found | result()
 
 
 def _parts(method: Method) -> int:

@@ -33,14 +33,15 @@ def fit(
     options: FitOptions,
     work_dir: Path | None = None,
     metric: str = "ndcg@10",
+    jobs: int = 1,
 ) -> Fitted:
     """Choose settings and weights on ``split.valid``, then fit on the whole history of ``split.test``.
 
-    ``work_dir``: a folder for searches, so that a killed call continues them.
+    ``work_dir``: a folder for searches, so that a killed call continues them. ``jobs``: as in ``auto``.
     """
     check(model)
     if model.name == AUTO:
-        return auto(split, options, model.trials, model.seconds, work_dir, metric, model.families)
+        return auto(split, options, model.trials, model.seconds, work_dir, metric, model.families, jobs)
     tuning = Tuning(model.trials or 0, model.seconds, metric, work_dir)
     given = registry.method(model.name).from_settings(model.settings)
     method = tuning.within("method").best(given, split, options)
@@ -66,7 +67,7 @@ def fit_spec(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fit
         raise SettingsError("patience and tuning both choose the number of epochs. Give only one of them.")
     # a search has its own folder: its identity differs from that of the fit
     work_dir = options.work_dir and options.work_dir / "search"
-    return fit(model, split, options, work_dir, spec.fit.validate_on)
+    return fit(model, split, options, work_dir, spec.fit.validate_on, spec.fit.jobs)
 
 
 def _plain(spec: Spec, split: Split | MultiDomain, options: FitOptions) -> Fitted:

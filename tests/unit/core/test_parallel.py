@@ -15,7 +15,7 @@ import pytest
 from errands import bad_data, broken, killed, leaves, square, unfit, unreturnable, who
 
 from landbridge.core.errors import DataError, LandbridgeError, SettingsError
-from landbridge.core.parallel import THREAD_VARIABLES, Executor, Processes, Serial
+from landbridge.core.parallel import THREAD_VARIABLES, Executor, Processes, Serial, beside
 
 WAYS = [Serial(), Processes(2, 1)]
 
@@ -142,3 +142,20 @@ def alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_work_beside_a_block_is_done_in_another_process() -> None:
+    with beside(who, 3, 1) as result:
+        assert result()[0] != os.getpid()
+    assert not active_children()
+
+
+def test_the_process_beside_a_block_ends_with_it() -> None:
+    with pytest.raises(ZeroDivisionError), beside(time.sleep, 60, 1):
+        1 / 0  # noqa: B018
+    assert not active_children()
+
+
+def test_an_error_beside_a_block_names_its_item() -> None:
+    with beside(bad_data, 7, 1) as result, pytest.raises(DataError, match=r"^7: There is no column"):
+        result()
