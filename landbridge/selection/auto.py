@@ -136,7 +136,7 @@ def tuned_candidates(
     found = both.found() if jobs == 1 else _at_once(both)
     if not found:
         raise DivergenceError("Every trial of every candidate diverged; look at the weights of the events.")
-    # in the order of the candidates, whoever was found first
+    # in the order of the candidates, whichever was found first
     members = {label: found[label][0] for label in proposed if label in found}
     kept = {label: model for label in members if (model := found[label][1]) is not None}
     return members, kept
