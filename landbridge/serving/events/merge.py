@@ -69,8 +69,8 @@ def merge_events(
     }
     users = _with(history.users.ids[staying_U], pl.concat([part["user"] for part in parts.values()]))
     items = {name: _with(history.items[name].ids, part["item"]) for name, part in parts.items()}
-    last_N = np.concatenate([part["timestamp"].to_numpy() for part in parts.values()])
-    latest = max(history.latest, float(last_N.max(initial=-np.inf)))
+    heard_N = pl.concat([part["timestamp"].cast(pl.Float64) for part in parts.values()]).drop_nulls()
+    latest = max([history.latest, *heard_N.top_k(1)])
     merged = {name: _merged(history, name, users, items[name], part, latest) for name, part in parts.items()}
     data = MultiDomain(
         users,
