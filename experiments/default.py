@@ -111,7 +111,7 @@ def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
     if not path.exists():
         began, options = time.perf_counter(), FitOptions(seed=SEEDS[0])
         tuning = Tuning(DEFAULT.trials, DEFAULT.seconds, METRIC, _folder(name) / "search")
-        members, fitted = tuned_candidates(candidates(split.train), split, options, tuning)
+        members, fitted = tuned_candidates(candidates(split.train), split, options, tuning, jobs=2)
         searched = time.perf_counter()
         models = {
             label: fitted[label] if label in fitted else method.fit(split.train, options)

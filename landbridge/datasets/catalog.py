@@ -15,7 +15,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
 from landbridge.data.splitting.holdout import Split
 from landbridge.datasets import movielens
-from landbridge.datasets.movielens import movielens_genres
+from landbridge.datasets.movielens import LowRatings, movielens_genres
 from landbridge.datasets.published import carve, read_candidates, read_published, split_by_column
 
 __all__ = [
@@ -148,12 +148,25 @@ def _local(title: str, layout: str, size: int, folder: str, licence: str = RESEA
     ),
 )
 def ciao(
-    root: str | Path, *, n_domains: int = 10, min_rating: float = 4, domains: Sequence[str] | None = None
+    root: str | Path,
+    *,
+    n_domains: int = 10,
+    min_rating: float = 4,
+    domains: Sequence[str] | None = None,
+    low_ratings: LowRatings = "forgotten",
 ) -> MultiDomain:
-    """Events rated ``min_rating`` or better in the named categories, by default the ``n_domains`` largest."""
+    """Events rated ``min_rating`` or better in the named categories, by default the ``n_domains`` largest.
+
+    ``low_ratings``: as in :func:`landbridge.datasets.movielens.read_genres`.
+    """
+    import polars as pl
+
+    events = pl.read_parquet(_table(root))
+    if low_ratings == "forgotten":
+        events = events.filter(pl.col("rating") >= min_rating)
     if domains is not None:
-        return read(_table(root), min_rating=min_rating, domains=domains)
-    data = read(_table(root), min_rating=min_rating)
+        return read(events, min_rating=min_rating, domains=domains)
+    data = read(events, min_rating=min_rating)
     if not 1 <= n_domains <= len(data.domain_names):
         raise DataError(
             f"Ciao has {len(data.domain_names)} categories; n_domains={n_domains} is not among "
@@ -161,7 +174,7 @@ def ciao(
         )
     # ties by name, so that the choice does not depend on the order of the file
     largest = sorted(data.domain_names, key=lambda name: (-len(data[name]), name))[:n_domains]
-    return read(_table(root), min_rating=min_rating, domains=largest)
+    return read(events, min_rating=min_rating, domains=largest)
 
 
 @register(
