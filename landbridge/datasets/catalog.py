@@ -163,7 +163,10 @@ def ciao(
 
     events = pl.read_parquet(_table(root))
     if low_ratings == "forgotten":
-        events = events.filter(pl.col("rating") >= min_rating)
+        # a rating that was lowered later is no liked item: the last rating of a pair decides
+        last = pl.col("rating").sort_by("timestamp", maintain_order=True).last()
+        pair = "user", "item", "domain"
+        events = events.filter((pl.col("rating") >= min_rating) & (last.over(pair) >= min_rating))
     if domains is not None:
         return read(events, min_rating=min_rating, domains=domains)
     data = read(events, min_rating=min_rating)

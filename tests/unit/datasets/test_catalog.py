@@ -144,6 +144,14 @@ def test_the_real_folders(real_data: Path) -> None:
     ciao = catalog.load("ciao", n_domains=3)
     assert isinstance(ciao, MultiDomain)
     assert ciao.domain_names == ("DVDs", "Ciao Cafe", "Beauty")
+    assert not ciao.seen
+    disliked = catalog.load("ciao", n_domains=3, low_ratings="seen")
+    assert isinstance(disliked, MultiDomain)
+    assert sum(len(seen.pairs) for seen in disliked.seen.values()) > 1000
+    # what is learned from is the same
+    assert {name: len(events) for name, events in disliked.domains.items()} == {
+        name: len(events) for name, events in ciao.domains.items()
+    }
     gowalla = catalog.load("gowalla")
     assert isinstance(gowalla, Split)
     assert (len(gowalla.test.history["gowalla"]), len(gowalla.test.targets["gowalla"])) == (810_128, 217_242)
