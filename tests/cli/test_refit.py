@@ -39,7 +39,8 @@ def test_a_new_user_has_a_list_after_a_refit(
     refit = ["refit", fitted, "--events", events, "--out", tmp_path / "new", "--epochs", 2, "--threads", 1]
     status, out, _ = answered(capsys, *refit)
     assert status == 0
-    assert [cell.strip() for cell in out.splitlines()[3].strip("│┃").split("│")] == ["2", "1", "1", "0", "1"]
+    cells = [cell.strip() for cell in out.splitlines()[3].strip("│┃").split("│")]
+    assert cells == ["2", "1", "1", "0", "1", "0"]
     assert (fitted / "manifest.json").read_bytes() == before
     status, out, _ = answered(capsys, *words)
     assert status == 0

@@ -83,7 +83,13 @@ def test_an_experiment_file_with_a_space(work: Path, capsys: pytest.CaptureFixtu
     assert 0.4 <= settings["reg"] <= 0.6
     assert settings["sharing"] == "joined"
     assert read(out)["data"]["users"] == "shared"
-    assert read(out)["fit"] == {"seed": 0, "threads": 1, "validate_on": "ndcg@10", "deploy": True}
+    assert read(out)["fit"] == {
+        "seed": 0,
+        "threads": 1,
+        "validate_on": "ndcg@10",
+        "deploy": True,
+        "jobs": 1,
+    }
 
 
 @pytest.mark.parametrize(

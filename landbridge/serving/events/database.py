@@ -84,7 +84,8 @@ def address_of(url: str) -> sa.URL:
         address = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):  # the sentence must not repeat a password
         raise StoreError("The event store's URL cannot be read; write postgresql://user@host/name.") from None
-    if "@" in (address.host or ""):  # what follows the first @ of a password would be named as the host
+    # what follows the first @ of a password would be named as the host, and behind a / as the database
+    if address.host and "@" in f"{address.host}{address.database}":
         raise StoreError("The event store's URL has several @; write one in a password as %40.")
     if address.drivername not in DRIVERS:
         raise StoreError(unknown("kind of event store", address.drivername, DRIVERS))

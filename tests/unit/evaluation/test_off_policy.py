@@ -218,7 +218,7 @@ def test_what_else_is_refused(world: World) -> None:
     for setting in (lambda: Softmax(0), lambda: Softmax(-1), lambda: ips(logged, chance, clip=0)):
         with pytest.raises(SettingsError, match="must be above 0"):
             setting()
-    with pytest.raises(SettingsError, match="length of a list"):
+    with pytest.raises(SettingsError, match="k must be 1 or more, not 0"):
         target_probabilities(world.fitted, logged, TopK(0))
 
 

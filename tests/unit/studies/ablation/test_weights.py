@@ -165,7 +165,7 @@ def test_the_benchmark_evaluates_across_domains_with_the_latest_held_out() -> No
     ("changes", "words"),
     [
         ({"vary": ("metrics",)}, "Unknown vary 'metrics': did you mean 'metric'"),
-        ({"vary": ()}, "vary needs one or more of metric, map, bounds"),
+        ({"vary": ()}, "vary needs one or more of metric, spread, map, bounds"),
         ({"seeds": 0}, "seeds must be 1 or more"),
         ({"settings": {"domain_weighting": "none"}}, "domain_weighting is what the controls change"),
         ({"settings": {"weights": {"small": 2}}}, "weights is what the controls change"),
