@@ -14,6 +14,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.text import is_unicode
 from landbridge.data.interactions import Interactions
+from landbridge.data.provenance import Provenance
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
 
@@ -24,7 +25,8 @@ class MultiDomain:
     ``domains``: name -> events; ``items``: name -> vocabulary of that domain's items.
     ``titles``: name -> StringDType (I,) for display, may be missing per domain.
     ``memberships``: name -> bool (I, D), every domain an item belongs to (a film's genres), columns in
-    the order of ``domain_names``; may be missing. All mappings are read-only.
+    the order of ``domain_names``; may be missing. All mappings are read-only. ``provenance``: how they were
+    read; no part of the fingerprint, and not saved.
     """
 
     users: Vocabulary
@@ -32,6 +34,7 @@ class MultiDomain:
     domains: Mapping[str, Interactions]
     titles: Mapping[str, IdArray] = field(default_factory=dict)
     memberships: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -107,6 +110,7 @@ class MultiDomain:
             {name: self.domains[name] for name in chosen},
             {name: self.titles[name] for name in chosen if name in self.titles},
             {name: self.memberships[name][:, columns] for name in chosen if name in self.memberships},
+            self.provenance,
         )
 
     def joined(self) -> tuple[Interactions, dict[str, slice]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,10 +16,12 @@ from landbridge.core.types import Bool
 from landbridge.data.dataset import MultiDomain, check_name
 from landbridge.data.interactions import DUPLICATE_RULES, Interactions, in_order
 from landbridge.data.io import tables
+from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.encoding import EncodedColumn, Events, encode
-from landbridge.data.io.event_table import EventTable
-from landbridge.data.io.tables import read_sql
+from landbridge.data.io.event_table import EventTable, folded
+from landbridge.data.io.tables import Rules, read_sql
 from landbridge.data.io.user_linking import link_users
+from landbridge.data.provenance import Provenance, TableOrigin
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
@@ -34,31 +37,43 @@ def read(
     source: Source,
     *,
     users: str | range | Mapping[str, Source] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns = None,
     min_rating: float | None = None,
     duplicates: str = "last",
     domains: Sequence[str] | None = None,
     titles: Source = None,
     memberships: Source = None,
+    fold_ids: bool = False,
+    skip_bad_rows: str | Path | None = None,
 ) -> MultiDomain:
     """Events from one table, a list of files (their stems name the domains) or {domain: file or frame}.
 
     ``users`` says which ids of different domains are one user (see
-    :mod:`landbridge.data.io.user_linking`); a single table means shared ids. Events rated below
+    :mod:`landbridge.data.io.user_linking`); a single table means shared ids. ``columns``: {role: column}, or
+    its position from 1; {domain: {role: column}} or {"domain.role": column} for one table. Events rated below
     ``min_rating`` are left out. ``titles``: a table (item, title[, domain]); ``memberships``: a table
-    (item, domain). DataError, naming file, row or column, for anything unusable.
+    (item, domain). ``fold_ids``: ids that differ only in case and surrounding blanks are one, in lower case.
+    ``skip_bad_rows``: a file; rows that cannot be read are written to it, as JSON lines, instead of being an
+    error. DataError, naming file, row or column, for anything unusable.
     """
     if duplicates not in DUPLICATE_RULES:
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
     if users is None and not isinstance(source, Mapping | list | tuple):
         users = "shared"
-    kept = _Kept(min_rating, duplicates)
-    events_of = _chosen(_events_by_domain(source, columns, kept), domains)
+    rules = Rules(bool(fold_ids), skip_bad_rows is not None)
+    reader = _Reader(NamedColumns.of(columns, tables.ROLES), _Kept(min_rating, duplicates), rules)
+    tables_read = _tables(source, reader)
+    events_of = _chosen(
+        {name: events for each in tables_read for name, events in each.events.items()}, domains
+    )
     for name in events_of:
         check_name(name)  # before it becomes part of ids
     if users is None and len(events_of) == 1:
         users = "shared"
-    user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users)
+    provenance = _provenance(tables_read, users == "shared", rules.fold)
+    if skip_bad_rows is not None and provenance.skipped:
+        provenance.write_skipped(Path(skip_bad_rows))
+    user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users, rules.fold)
     all_users = _union(user_of.values())
     items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
     return MultiDomain(
@@ -68,8 +83,9 @@ def read(
             name: _interactions(events, all_users, user_of[name], duplicates)
             for name, events in events_of.items()
         },
-        _titles(events_of, titles),
-        {} if memberships is None else _memberships(events_of, memberships),
+        _titles(events_of, titles, rules),
+        {} if memberships is None else _memberships(events_of, memberships, rules),
+        provenance,
     )
 
 
@@ -102,18 +118,53 @@ def _last_of_pair(events: Events) -> Bool:
     return last_of_pair_N
 
 
-def _events_by_domain(source: Source, columns: Mapping[str, str] | None, kept: _Kept) -> dict[str, Events]:
+@dataclass(frozen=True)
+class _Reader:
+    """What is the same for all tables of one call."""
+
+    columns: NamedColumns
+    kept: _Kept
+    rules: Rules
+
+    def table(
+        self, source: Source, name: str, roles: Sequence[str], where: str
+    ) -> tuple[EventTable, TableOrigin]:
+        """A table with users and items; DataError where one of them or every event is missing."""
+        table, origin = tables.read_table(source, self.columns.table(name), roles, where, self.rules)
+        for role in ("user", "item"):
+            if role not in table:
+                raise DataError(_lacks(role, where, origin.unused))
+        if not len(table):
+            raise DataError(f"There are no events in {where}; give at least one row.")
+        return table, origin
+
+    def events(self, table: EventTable) -> tuple[Events, Bool | None]:
+        """All events of a table, and whether each is rated high enough."""
+        return _events_of(table), self.kept.rated(table)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A table that was read, and domain -> its events."""
+
+    table: EventTable
+    origin: TableOrigin
+    events: dict[str, Events]
+
+
+def _tables(source: Source, reader: _Reader) -> list[_Read]:
     if isinstance(source, list | tuple):
         source = _by_stem(source)
     if not isinstance(source, Mapping):
-        return _one_table(source, columns, kept)
+        return [_one_table(source, reader)]
     if not source:
         raise DataError("No table was given; give at least one file or frame.")
+    reader.columns.check([str(name) for name in source])
     roles = [role for role in tables.ROLES if role != "domain"]
-    return {
-        str(name): _events(_load(table, columns, roles, _where(table, name)), kept)
+    return [
+        _of_one_domain(*reader.table(table, str(name), roles, _where(table, name)), str(name), reader)
         for name, table in source.items()
-    }
+    ]
 
 
 def _by_stem(paths: Sequence[Source]) -> dict[str, Source]:
@@ -127,40 +178,75 @@ def _by_stem(paths: Sequence[Source]) -> dict[str, Source]:
     return named
 
 
-def _one_table(source: Source, columns: Mapping[str, str] | None, kept: _Kept) -> dict[str, Events]:
-    table = _load(source, columns, list(tables.ROLES), _where(source, "the table"))
+def _of_one_domain(table: EventTable, origin: TableOrigin, name: str, reader: _Reader) -> _Read:
+    table, (events, rated_N) = table.parsed(reader.events)
+    events = reader.kept.of(events, rated_N, table.where)
+    return _Read(table, replace(origin, domains=(name,)), {name: events})
+
+
+def _one_table(source: Source, reader: _Reader) -> _Read:
+    stem = _stem(source) if tables.is_path(source) else "events"
+    reader.columns.check([stem])
+    table, origin = reader.table(source, stem, list(tables.ROLES), _where(source, "the table"))
     if "domain" not in table:
-        return {_stem(source) if tables.is_path(source) else "events": _events(table, kept)}
-    domain = EncodedColumn.of(table.ids("domain"))
+        return _of_one_domain(table, origin, stem, reader)
     # encoded once for all domains: each then takes its rows and the ids that occur there
-    events, rated_N = _events_of(table), kept.rated(table)
+    table, (domain, (events, rated_N)) = table.parsed(
+        lambda table: (EncodedColumn.of(table.ids("domain")), reader.events(table))
+    )
     masks = {str(name): domain.idx == code for code, name in enumerate(domain.ids)}
-    return {
-        name: kept.of(
+    events_of = {
+        name: reader.kept.of(
             events.take(mask_N),
             None if rated_N is None else rated_N[mask_N],
             f"domain {name!r} of {table.where}",
         )
         for name, mask_N in masks.items()
     }
+    return _Read(table, replace(origin, domains=tuple(events_of)), events_of)
 
 
-def _load(source: Source, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> EventTable:
-    table = tables.read_table(source, columns, roles, where)
-    for role in ("user", "item"):
-        if role not in table:
-            usual = ", ".join(tables.ROLES[role][:4])
-            raise DataError(
-                f"No {role} column in {where} (usual names: {usual}); name it with "
-                f"columns={{'{role}': ...}} or --column {role}=NAME."
-            )
-    if not len(table):
-        raise DataError(f"There are no events in {where}; give at least one row.")
-    return table
+def _lacks(role: str, where: str, names: Sequence[str]) -> str:
+    """The sentence about a table without users or items."""
+    if names and list(names) == [str(place + 1) for place in range(len(names))]:
+        return (
+            f"No {role} column in {where}: it has no header; name its {len(names)} columns by position, such "
+            "as --column user=1,item=2."
+        )
+    usual = ", ".join(tables.ROLES[role][:4])
+    return (
+        f"No {role} column in {where} (usual names: {usual}); name it with "
+        f"columns={{'{role}': ...}} or --column {role}=NAME."
+    )
 
 
-def _events(table: EventTable, kept: _Kept) -> Events:
-    return kept.of(_events_of(table), kept.rated(table), table.where)
+def _provenance(tables_read: Sequence[_Read], shared: bool, fold: bool) -> Provenance:
+    return Provenance(
+        tuple(each.origin for each in tables_read),
+        _became_one([each.table.frame for each in tables_read], shared) if fold else {},
+        tuple(row for each in tables_read for row in each.table.skipped or ()),
+    )
+
+
+def _became_one(frames: Sequence[pl.DataFrame], shared: bool) -> dict[str, int]:
+    """How many ids of users and of items became another one."""
+    import polars as pl
+
+    def lost(role: str, within: pl.Expr) -> int:
+        """Ids ``within`` one another's reach: those of one table, one domain, or all."""
+        ids = pl.col(role).cast(pl.String)
+        raw = pl.concat([frame.select(ids, within.alias("within")).unique() for frame in placed]).unique()
+        return raw.height - raw.with_columns(folded(ids)).unique().height
+
+    placed = [
+        frame.with_columns(
+            place=pl.lit(str(place)), domain=pl.col("domain") if "domain" in frame.columns else pl.lit("")
+        )
+        for place, frame in enumerate(frames)
+    ]
+    everywhere, of_table = pl.lit(""), pl.col("place")
+    of_domain = pl.concat_str("place", pl.col("domain").cast(pl.String), separator=":")
+    return {"users": lost("user", everywhere if shared else of_table), "items": lost("item", of_domain)}
 
 
 def _events_of(table: EventTable) -> Events:
@@ -219,11 +305,11 @@ def _interactions(events: Events, all_users: pl.Series, user_V: pl.Series, dupli
     )
 
 
-def _titles(events_of: Mapping[str, Events], source: Source) -> dict[str, IdArray]:
+def _titles(events_of: Mapping[str, Events], source: Source, rules: Rules) -> dict[str, IdArray]:
     import polars as pl
 
     named: dict[str, IdArray] = {}
-    table = None if source is None else _title_table(source)
+    table = None if source is None else _title_table(source, rules)
     for name, events in events_of.items():
         if table is not None:
             own = table.filter(pl.col("domain") == name) if "domain" in table.columns else table
@@ -236,9 +322,9 @@ def _titles(events_of: Mapping[str, Events], source: Source) -> dict[str, IdArra
     return named
 
 
-def _title_table(source: Source) -> pl.DataFrame:
+def _title_table(source: Source, rules: Rules) -> pl.DataFrame:
     where = _where(source, "the titles table")
-    table = tables.read_table(source, None, ("item", "title", "domain"), where)
+    table, _ = tables.read_table(source, {}, ("item", "title", "domain"), where, Rules(rules.fold))
     if not ("item" in table and "title" in table):
         raise DataError(f"No item and title columns in {where}; name them 'item' and 'title'.")
     return table.frame.with_columns(table.ids("item"), table.text("title"))
@@ -255,9 +341,11 @@ def _looked_up(ids: pl.Series, titled: pl.DataFrame) -> pl.Series:
     return titles.fill_null(keys["item"])
 
 
-def _memberships(events_of: Mapping[str, Events], source: Source) -> dict[str, npt.NDArray[np.bool_]]:
+def _memberships(
+    events_of: Mapping[str, Events], source: Source, rules: Rules
+) -> dict[str, npt.NDArray[np.bool_]]:
     where, names = _where(source, "the memberships table"), list(events_of)
-    table = tables.read_table(source, None, ("item", "domain"), where)
+    table, _ = tables.read_table(source, {}, ("item", "domain"), where, Rules(rules.fold))
     if not ("item" in table and "domain" in table):
         raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
     item_M, domain_M = _array(table.ids("item")), _array(table.text("domain"))
@@ -304,4 +392,13 @@ def _where(source: Source, name: object) -> str:
 
 
 def _stem(path: str | Path) -> str:
-    return Path(path).name.split(".")[0]
+    """The name of a domain: a file's name up to the first dot; of a pattern what is fixed of it, such as
+    books for ``books-*.csv`` and ``books/*.csv``."""
+    if not tables.is_pattern(path):
+        return Path(path).name.split(".")[0]
+    parts = [re.sub(r"\[[^]]*\]|[*?]", "", part) for part in (Path(path).name.split(".")[0], *_above(path))]
+    return next((name for part in parts if (name := part.strip("-_ ."))), "events")
+
+
+def _above(path: str | Path) -> list[str]:
+    return [parent.name for parent in Path(path).parents]

@@ -1,0 +1,81 @@
+"""How event tables were read: which columns were used, which ids became one, which rows were left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from landbridge.core.files import atomic_write
+from landbridge.core.types import Record
+
+SHOWN = 8  # names of a long list in a sentence
+
+
+@dataclass(frozen=True)
+class TableOrigin:
+    """A table of events: ``where`` it came from, the ``domains`` in it, and its columns.
+
+    ``used``: role -> column. ``unused``: all other columns. ``time_like``: those of them that look like
+    times, where the table has no time. ``rows``: how many it has, those left out included.
+    """
+
+    where: str
+    domains: tuple[str, ...]
+    used: Mapping[str, str]
+    unused: tuple[str, ...] = ()
+    time_like: tuple[str, ...] = ()
+    rows: int = 0
+
+    @property
+    def time_hint(self) -> str:
+        """What to do about a missing time column."""
+        if not self.time_like:
+            return f"no column of {self.where} looks like a time"
+        return (
+            f"of {self.where} these columns look like times: {listed(self.time_like)}; "
+            f"name one with --column time={self.time_like[0]}"
+        )
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """A row that could not be read: its table, its number (from 1, header excluded), why, and its content."""
+
+    where: str
+    row: int
+    reason: str
+    content: Record
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How data were read; empty where they were not read from tables.
+
+    ``folded``: whose ids (``users``, ``items of books``) -> how many of them became another one.
+    """
+
+    tables: tuple[TableOrigin, ...] = ()
+    folded: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[SkippedRow, ...] = ()
+
+    def time_hint(self, domain: str) -> str:
+        """What to do about a missing time column of a domain."""
+        hints = [table.time_hint for table in self.tables if domain in table.domains]
+        return hints[0] if hints else "read a time column"
+
+    def write_skipped(self, path: Path) -> None:
+        """Write the rows that were left out as JSON lines: table, row, reason and content."""
+        import orjson
+
+        lines = [
+            {"table": row.where, "row": row.row, "reason": row.reason, **row.content} for row in self.skipped
+        ]
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(b"".join(orjson.dumps(line, default=str) + b"\n" for line in lines))
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """Names in a sentence; of a long list the first."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more
