@@ -49,6 +49,8 @@ def command(
     across: options.Across = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
     patience: Annotated[Number, typer.Option(help="Stop after so many validations without a gain.")] = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
@@ -68,7 +70,8 @@ def command(
     from landbridge.selection.guard import decision_table
 
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
+        "data": {"users": users, "min_rating": min_rating}
+        | options.reading(column, fold_ids, skip_bad_rows, out),
         # None: the option was not given, and the value of an experiment file stays
         "split": options.split(split, future, seed, candidates, across),
         "model": {"name": model, "guard": guard or None, "trials": trials, "seconds": seconds},
@@ -87,7 +90,6 @@ def command(
         typer.echo(budget, err=True)
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
     result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress)
-    show.warn_of_placeholders(result.fitted.history)
     if result.fitted.decisions:
         show.table(decision_table(result.fitted.decisions))
     if result.holdout is not None and result.holdout.left_out is not None:

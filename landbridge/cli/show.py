@@ -14,8 +14,6 @@ from landbridge.core.errors import SettingsError, unknown
 if TYPE_CHECKING:
     import polars as pl
 
-    from landbridge.data.dataset import MultiDomain
-
 PIPE_WIDTH = 200  # characters of a table that is not printed on a terminal
 
 
@@ -66,14 +64,6 @@ def warn_of_missing_test_events(run: Path) -> None:
             f"{run} was saved without its test events, so each user's last events are unknown to it. "
             "Fit it again with --deploy to serve them.\n"
         )
-
-
-def warn_of_placeholders(data: MultiDomain) -> None:
-    """One sentence on standard error for each kind of id that holds NaN, null and the like."""
-    from landbridge.data.diagnostics import placeholder_ids
-
-    for sentence in placeholder_ids(data):
-        sys.stderr.write(f"{sentence} All their events count as those of one; leave them out.\n")
 
 
 def _cell(value: object) -> str:

@@ -37,6 +37,8 @@ def command(
     across: options.Across = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
     seed: options.Seed = None,
     threads: options.Threads = None,
 ) -> None:
@@ -59,7 +61,8 @@ def command(
         typer.echo("`--storage` is now `--work-dir`; the old name goes in 0.3.", err=True)
     fixed = dict(parse_setting(text) for text in settings or ())
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)},
+        "data": {"users": users, "min_rating": min_rating}
+        | options.reading(column, fold_ids, skip_bad_rows, out),
         "split": options.split(split, future, seed, candidates, across),
         "model": {
             "name": model[0] if model else None,

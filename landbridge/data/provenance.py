@@ -31,10 +31,10 @@ class TableOrigin:
     def time_hint(self) -> str:
         """What to do about a missing time column."""
         if not self.time_like:
-            return f"no column of {self.where} looks like a time"
+            return f"give {self.where} a time column"
         return (
-            f"of {self.where} these columns look like times: {listed(self.time_like)}; "
-            f"name one with --column time={self.time_like[0]}"
+            f"name one of the columns of {self.where} that look like times ({listed(self.time_like)}) with "
+            f"--column time={self.time_like[0]}"
         )
 
 
@@ -53,25 +53,49 @@ class Provenance:
     """How data were read; empty where they were not read from tables.
 
     ``folded``: whose ids (``users``, ``items of books``) -> how many of them became another one.
+    ``skipped``: the rows that were left out; ``skipped_to``: where they are written.
     """
 
     tables: tuple[TableOrigin, ...] = ()
     folded: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[SkippedRow, ...] = ()
+    skipped_to: Path | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was not used, not kept or changed, one sentence each."""
+        unused = [
+            f"Columns of {table.where} that are not used: {listed(table.unused)}."
+            for table in self.tables
+            if table.unused
+        ]
+        folded = [f"{count:,} ids of {whose} became another one." for whose, count in self.folded.items()]
+        return (*unused, *folded, *self._skipped())
+
+    def _skipped(self) -> list[str]:
+        if not self.skipped:
+            return []
+        first = self.skipped[0]
+        return [
+            f"{len(self.skipped):,} rows could not be read and are left out (see {self.skipped_to}), the "
+            f"first: row {first.row} of {first.where}, {first.reason[0].lower()}{first.reason[1:]}."
+        ]
 
     def time_hint(self, domain: str) -> str:
         """What to do about a missing time column of a domain."""
         hints = [table.time_hint for table in self.tables if domain in table.domains]
         return hints[0] if hints else "read a time column"
 
-    def write_skipped(self, path: Path) -> None:
+    def write_skipped(self) -> None:
         """Write the rows that were left out as JSON lines: table, row, reason and content."""
         import orjson
 
+        if self.skipped_to is None or not self.skipped:
+            return
         lines = [
             {"table": row.where, "row": row.row, "reason": row.reason, **row.content} for row in self.skipped
         ]
-        with atomic_write(path) as temporary:
+        with atomic_write(self.skipped_to) as temporary:
             temporary.write_bytes(b"".join(orjson.dumps(line, default=str) + b"\n" for line in lines))
 
 

@@ -136,8 +136,8 @@ class EventTable:
             return _whole_or_text(column)
         if not column.dtype.is_numeric() or column.dtype.is_decimal():
             raise DataError(
-                f"Column {self._named(role)} of {self.where} holds {column.dtype}; convert it to whole numbers "
-                "or text."
+                f"Column {self._named(role)} of {self.where} holds {column.dtype}; convert it to whole "
+                "numbers or text."
             )
         # not strict: what does not fit becomes null, and its row is named below
         whole = column.cast(pl.Int64, strict=False)
@@ -183,8 +183,8 @@ class EventTable:
         whole = bool((column == column.floor()).all())
         if whole and _all_compact_dates(column.cast(pl.Int64)):
             raise DataError(
-                f"Column {self._named('time')} of {self.where} holds {int(column[0])}, which looks like a date "
-                "and not like seconds; write dates as 2020-12-31, or give seconds."
+                f"Column {self._named('time')} of {self.where} holds {int(column[0])}, which looks like a "
+                "date and not like seconds; write dates as 2020-12-31, or give seconds."
             )
         return column.cast(pl.Int64) if whole else column
 

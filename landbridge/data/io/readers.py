@@ -71,8 +71,8 @@ def read(
     if users is None and len(events_of) == 1:
         users = "shared"
     provenance = _provenance(tables_read, users == "shared", rules.fold)
-    if skip_bad_rows is not None and provenance.skipped:
-        provenance.write_skipped(Path(skip_bad_rows))
+    provenance = replace(provenance, skipped_to=None if skip_bad_rows is None else Path(skip_bad_rows))
+    provenance.write_skipped()
     user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users, rules.fold)
     all_users = _union(user_of.values())
     items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
