@@ -141,13 +141,14 @@ def _tables(data: MultiDomain) -> Iterator[Finding]:
         severity: Severity = "note" if table.unused else "ok"
         yield Finding("columns", severity, table.domains, text, {"unused": list(table.unused)})
     for whose, count in origin.folded.items():
-        text = f"{count:,} ids of {whose} differed from another only in case or blanks and became it."
+        text = f"Ids of {whose} that became another one by folding: {count:,}."
         yield Finding("folded", "note" if count else "ok", data.domain_names, text, {"count": count})
     for table in origin.tables:
         count = sum(row.where == table.where for row in origin.skipped)
         if count:
             severity = "warning" if count > SKIPPED_SHARE * table.rows else "note"
-            text = f"{count:,} of {table.rows:,} rows of {table.where} could not be read and are left out."
+            text = f"Rows of {table.where} left out since they cannot be read: {count:,} of {table.rows:,}"
+            text += "." if origin.skipped_to is None else f" (see {origin.skipped_to})."
             yield Finding("skipped", severity, table.domains, text, {"count": count, "rows": table.rows})
 
 
@@ -344,8 +345,8 @@ def _bots(data: MultiDomain) -> Iterator[Finding]:
     if len(odd):
         top = odd[count_U[odd].argmax()]
         text = (
-            f"{len(odd):,} users have over {BOT_TIMES} times the events of most users, user "
-            f"{str(data.users.ids[top])!r} has {count_U[top]:,}: bots, tests, or several users under one id."
+            f"Users with over {BOT_TIMES} times the events of most users: {len(odd):,}, user "
+            f"{str(data.users.ids[top])!r} has {count_U[top]:,}; bots, tests, or several users under one id."
         )
         yield Finding(
             "bots", "warning", data.domain_names, text, {"users": len(odd), "events": int(count_U[top])}

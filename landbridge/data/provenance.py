@@ -27,14 +27,13 @@ class TableOrigin:
     time_like: tuple[str, ...] = ()
     rows: int = 0
 
-    @property
-    def time_hint(self) -> str:
-        """What to do about a missing time column."""
+    def time_hint(self, role: str) -> str:
+        """What to do about a missing time column; ``role``: what it is called on the command line."""
         if not self.time_like:
             return f"give {self.where} a time column"
         return (
             f"name one of the columns of {self.where} that look like times ({listed(self.time_like)}) with "
-            f"--column time={self.time_like[0]}"
+            f"--column {role}={self.time_like[0]}"
         )
 
 
@@ -46,6 +45,11 @@ class SkippedRow:
     row: int
     reason: str
     content: Record
+
+    @property
+    def sentence(self) -> str:
+        """Where and why, without a full stop."""
+        return f"row {self.row} of {self.where}, {self.reason[0].lower()}{self.reason[1:]}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ class Provenance:
             for table in self.tables
             if table.unused
         ]
-        folded = [f"{count:,} ids of {whose} became another one." for whose, count in self.folded.items()]
+        folded = [
+            f"Ids of {whose} that became another one by folding: {count:,}."
+            for whose, count in self.folded.items()
+        ]
         return (*unused, *folded, *self._skipped())
 
     def _skipped(self) -> list[str]:
@@ -77,13 +84,15 @@ class Provenance:
             return []
         first = self.skipped[0]
         return [
-            f"{len(self.skipped):,} rows could not be read and are left out (see {self.skipped_to}), the "
-            f"first: row {first.row} of {first.where}, {first.reason[0].lower()}{first.reason[1:]}."
+            f"Rows left out since they cannot be read: {len(self.skipped):,} (see {self.skipped_to}), the first: "
+            f"{first.sentence}."
         ]
 
     def time_hint(self, domain: str) -> str:
         """What to do about a missing time column of a domain."""
-        hints = [table.time_hint for table in self.tables if domain in table.domains]
+        # columns named without a table are those of all tables
+        role = "time" if len(self.tables) == 1 else f"{domain}.time"
+        hints = [table.time_hint(role) for table in self.tables if domain in table.domains]
         return hints[0] if hints else "read a time column"
 
     def write_skipped(self) -> None:

@@ -126,6 +126,11 @@ class _Reader:
     kept: _Kept
     rules: Rules
 
+    @property
+    def roles(self) -> list[str]:
+        """The roles that are used: ratings matter as a threshold only."""
+        return [role for role in tables.ROLES if role != "rating" or self.kept.min_rating is not None]
+
     def table(
         self, source: Source, name: str, roles: Sequence[str], where: str
     ) -> tuple[EventTable, TableOrigin]:
@@ -135,6 +140,8 @@ class _Reader:
             if role not in table:
                 raise DataError(_lacks(role, where, origin.unused))
         if not len(table):
+            if table.skipped:
+                raise DataError(f"No row of {where} can be read; the first: {table.skipped[0].sentence}.")
             raise DataError(f"There are no events in {where}; give at least one row.")
         return table, origin
 
@@ -160,7 +167,7 @@ def _tables(source: Source, reader: _Reader) -> list[_Read]:
     if not source:
         raise DataError("No table was given; give at least one file or frame.")
     reader.columns.check([str(name) for name in source])
-    roles = [role for role in tables.ROLES if role != "domain"]
+    roles = [role for role in reader.roles if role != "domain"]
     return [
         _of_one_domain(*reader.table(table, str(name), roles, _where(table, name)), str(name), reader)
         for name, table in source.items()
@@ -187,7 +194,7 @@ def _of_one_domain(table: EventTable, origin: TableOrigin, name: str, reader: _R
 def _one_table(source: Source, reader: _Reader) -> _Read:
     stem = _stem(source) if tables.is_path(source) else "events"
     reader.columns.check([stem])
-    table, origin = reader.table(source, stem, list(tables.ROLES), _where(source, "the table"))
+    table, origin = reader.table(source, stem, reader.roles, _where(source, "the table"))
     if "domain" not in table:
         return _of_one_domain(table, origin, stem, reader)
     # encoded once for all domains: each then takes its rows and the ids that occur there
@@ -224,7 +231,9 @@ def _provenance(tables_read: Sequence[_Read], shared: bool, fold: bool) -> Prove
     return Provenance(
         tuple(each.origin for each in tables_read),
         _became_one([each.table.frame for each in tables_read], shared) if fold else {},
-        tuple(row for each in tables_read for row in each.table.skipped or ()),
+        tuple(
+            row for each in tables_read for row in sorted(each.table.skipped or (), key=lambda row: row.row)
+        ),
     )
 
 
