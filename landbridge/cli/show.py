@@ -36,7 +36,10 @@ def table(frame: pl.DataFrame) -> None:
     # printed data is data: no title is read as markup or emoji
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, emoji=False)
     frame, same = _narrowed(frame, console.width)
-    shown = Table(*frame.columns, caption=same or None, caption_justify="left")
+    shown = Table(caption=same or None, caption_justify="left")
+    for name in frame.columns:
+        # a long word, such as a path, is continued on the next line: cut off it would be lost
+        shown.add_column(name, overflow="fold")
     for row in frame.iter_rows():
         shown.add_row(*(_cell(value) for value in row))
     console.print(shown)

@@ -84,8 +84,8 @@ class Provenance:
             return []
         first = self.skipped[0]
         return [
-            f"Rows left out since they cannot be read: {len(self.skipped):,} (see {self.skipped_to}), the first: "
-            f"{first.sentence}."
+            f"Rows left out since they cannot be read: {len(self.skipped):,} (see {self.skipped_to}), the "
+            f"first: {first.sentence}."
         ]
 
     def time_hint(self, domain: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows that no parser reads: lines with another number of columns, open quotation marks, broken JSON."""
+"""Rows that no parser reads: lines with too many columns, open quotation marks, broken JSON."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def readable_json(content: Path | bytes) -> Readable:
 
 
 def readable_records(text: Separated) -> Readable:
-    """The rows with as many columns as the first one, all quotation marks closed, in UTF-8."""
+    """The rows with no more columns than the first one, all quotation marks closed, in UTF-8."""
     return _readable(_records(_lines(text.content), text.separator))
 
 
@@ -91,7 +91,8 @@ def _fault(line: bytes, fields: list[str], width: int) -> str:
         return "is not in the encoding UTF-8"
     if not fields:
         return "has an open quotation mark"
-    return f"has {len(fields)} columns instead of {width}" if width and len(fields) != width else ""
+    # what a shorter row lacks is empty, and matters only where a role is missing
+    return f"has {len(fields)} columns instead of {width}" if 0 < width < len(fields) else ""
 
 
 def _fields(lines: list[bytes], place: int, separator: str, width: int) -> tuple[int, list[str]]:
