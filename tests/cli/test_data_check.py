@@ -79,8 +79,9 @@ def test_an_experiment_file_is_checked_as_fit_reads_it(
         'columns = "user=1,item=sku,film.time=4"\nfold_ids = true\n[model]\nname = "popularity"\n'
     )
     status, out, err = answered(capsys, "data", "check", experiment, "--json")
-    assert (status, err) == (0, "")
-    answered(capsys, "fit", experiment, "--column", "book.time=purchased_at", "--out", tmp_path / "run")
+    assert (status, err, findings(out)) == (0, "", {"columns": "note"})
+    words = ("--column", "book.time=purchased_at", "--out", tmp_path / "run")
+    assert answered(capsys, "fit", experiment, *words)[0] == 0
     data = store.load(tmp_path / "run").history
     assert all(events.time is not None for events in data.domains.values())
     assert data.users.ids[0] == "u0"
