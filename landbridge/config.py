@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Record, Values
@@ -33,18 +34,28 @@ class SettingsTable(BaseModel):
 
 class DataSettings(SettingsTable):
     """Either ``source`` (files or {domain: file}) or ``dataset``: a name of the catalogue, or a folder
-    published with its split. ``kinds``, ``half_life_days``, ``seen``: as in :func:`landbridge.read`."""
+    published with its split.
+
+    ``columns``: {role: column or position}, also per domain, or the text of ``--column``. ``fold_ids``: ids
+    that differ in case or surrounding blanks are one. ``skip_bad_rows``: the file for rows that cannot be
+    read. ``kinds``, ``half_life_days``, ``seen``: as in :func:`landbridge.read`.
+    """
 
     source: str | tuple[str, ...] | dict[str, str] | None = None
     dataset: str | None = None
     users: str | None = None
-    columns: dict[str, str] | None = None
+    columns: Annotated[
+        dict[str, str | int | dict[str, str | int]] | None, BeforeValidator(lambda value: column_table(value))
+    ] = None
     min_rating: float | None = None
     duplicates: str = "last"
     domains: tuple[str, ...] | None = None
     kinds: dict[str, float | str] | None = None
     half_life_days: float | None = Field(default=None, ge=0)
     seen: str | tuple[str, ...] | dict[str, str] | None = None
+    # None: not written, so that benchmarks begun before they were there can be gone on with
+    fold_ids: bool | None = None
+    skip_bad_rows: str | None = None
 
 
 class SplitSettings(SettingsTable):
@@ -122,13 +133,18 @@ class Spec(SettingsTable):
 def read_spec(path: Path) -> Record:
     """The tables of an experiment file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(f"There is no experiment file {path}; check the path.") from None
     except IsADirectoryError:
         raise SettingsError(f"{path} is a folder; give an experiment file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+    data = tables.get("data")
+    if isinstance(data, dict) and "columns" in data:
+        # a table, so that columns of the command line can be added
+        tables["data"] = data | {"columns": column_table(data["columns"])}
+    return tables
 
 
 def merge_tables(tables: Values, over: Values) -> Record:
@@ -156,6 +172,18 @@ def validated_spec(tables: Values) -> Spec:
     if (made.data.source is None) == (made.data.dataset is None):
         raise SettingsError("[data] needs either source or dataset.")
     return made
+
+
+def column_table(columns: object) -> object:
+    """``"user=buyer,item=sku,books.time=sold_at"`` as a table of roles; SettingsError for another text, and
+    anything but text as it is. A comma is part of a name unless a role follows."""
+    if not isinstance(columns, str):
+        return columns
+    pairs = [text.partition("=") for text in re.split(r",(?=[^,=]+=)", columns)]
+    for role, _, name in pairs:
+        if not (role.strip() and name.strip()):
+            raise SettingsError(f"{columns!r} names no column; write role=name, for example user=buyer.")
+    return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 def parse_setting(text: str) -> tuple[str, object]:

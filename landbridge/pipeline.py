@@ -71,6 +71,8 @@ def run(
 
 def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None = None) -> Run:
     data = prepare(spec)
+    for sentence in data.remarks:
+        progress.note(sentence)
     options = FitOptions(spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir)
     fitted = fit_spec(spec, data.events if data.split is None else data.split, options)
     holdout = None if data.split is None else data.split.test

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from landbridge.core.parallel import Processes, Serial
+from landbridge.core.progress import Silent
 from landbridge.studies.benchmark import jobs as cells
 from landbridge.studies.benchmark.runner import benchmark
 from landbridge.studies.benchmark.spec import benchmark_spec
@@ -55,7 +56,7 @@ def main(folder: Path, out: Path, jobs: int, dies_at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(self, *parts)
 
-    class Watching:
+    class Watching(Silent):
         def task(self, title: str, total: int) -> Any:
             return self
 

@@ -6,8 +6,9 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -430,3 +431,96 @@ def _entry_lost(files: list[Path], place: int, _: float, byte: int, __: Any) -> 
     table = tables[place % len(tables)]
     del table[sorted(table)[byte % len(table)]]
     file.write_text(json.dumps(manifest))
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """A file as a shop writes it: rows of user, item, time and a price, in a layout of its own.
+
+    ``lines``: raw lines that stand before a row, by its place. ``names``: the columns of user, item and time.
+    """
+
+    rows: list[tuple[str, str, int, str]]
+    separator: str
+    encoding: str
+    packed: bool
+    header: tuple[str, ...]
+    columns: dict[str, Any]
+    suffix: str
+    lines: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def events(self) -> set[tuple[str, str, int]]:
+        """(user, item, time) of the last event of each pair."""
+        latest = {row[:2]: row[2] for row in sorted(self.rows, key=lambda row: row[2])}
+        return {(*pair, time) for pair, time in latest.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns of user, item and time."""
+        return self.header[:3] or ("1", "2", "3")
+
+    def with_bad_rows(self, draw: Callable[[Any], Any]) -> tuple[EventFile, list[int]]:
+        """With lines that cannot be read, and their numbers in the file."""
+        mark = self.separator
+        faults = [f"{mark}b{mark}1700000000{mark}", f"a{mark}b{mark}soon{mark}", "", f'a{mark}"b', mark * 7]
+        places = sorted(draw(st.lists(st.integers(0, len(self.rows)), max_size=len(self.rows) // 2)))
+        lines = tuple((place, draw(st.sampled_from(faults))) for place in places)
+        return replace(self, lines=lines), [place + k + 1 for k, place in enumerate(places)]
+
+    def write(self, folder: Path) -> Path:
+        """The file."""
+        text = io.StringIO()
+        # csv writes separators of one character
+        writer = csv.writer(text, delimiter="\x1f" if len(self.separator) > 1 else self.separator)
+        if self.header:
+            writer.writerow(self.header)
+        for place in range(len(self.rows) + 1):
+            for _, line in (line for line in self.lines if line[0] == place):
+                text.write(f"{line}\r\n")
+            if place < len(self.rows):
+                writer.writerow(self.rows[place])
+        content = text.getvalue().replace("\x1f", self.separator).encode(self.encoding)
+        path = folder / f"events{self.suffix}{'.gz' if self.packed else ''}"
+        path.write_bytes(gzip.compress(content) if self.packed else content)
+        return path
+
+
+@st.composite
+def event_files(draw: st.DrawFn) -> EventFile:
+    """Two to eight events in any layout, the columns found by usual names, by others, or by position."""
+    separator = draw(st.sampled_from([",", ";", "\t", "|", "::"]))
+    ids = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=5)
+    # no file of "::" has quotation marks: what it holds must not need them
+    ids = ids.map(lambda text: "x" + re.sub(r'[:"\s]', "", text) if separator == "::" else "x" + text)
+    row = st.tuples(
+        ids, ids, st.integers(1_500_000_000, 1_700_000_000), st.sampled_from(["1,5", "2.5", "", "x"])
+    )
+    names, columns = draw(
+        st.sampled_from(
+            [
+                (("Customer ID", "sku", "purchased_at", "price"), {}),
+                (("userId", "Product-Id", "orderDate", "price"), {}),
+                (("who", "what", "when", "price"), {"user": "who", "item": "what", "time": "when"}),
+                (("who", "what", "when", "price"), {"events": {"user": 1, "item": "2", "time": 3}}),
+                ((), {"user": 1, "item": 2, "time": 3}),
+                ((), {"user": "1", "events.item": 2, "time": "3"}),
+            ]
+        )
+    )
+    return EventFile(
+        draw(st.lists(row, min_size=2, max_size=8)),
+        separator,
+        draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])),
+        draw(st.booleans()),
+        names,
+        columns,
+        draw(st.sampled_from([".csv", ".tsv", ".txt", ".dat"])),
+    )
+
+
+def spelled_ids() -> st.SearchStrategy[str]:
+    """Ids of few letters in any case, some with blanks around them."""
+    blank = st.sampled_from(["", " ", "\t", "\u00a0"])
+    core = st.text("aAbBéÉ", min_size=1, max_size=2) | st.integers(0, 3).map(str)
+    return st.tuples(blank, core, blank).map("".join)

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from landbridge.cli import options
+from landbridge.core.types import Record
+
+STATUS = {"ok": 0, "note": 0, "warning": 1, "stop": 3}  # 2 is that of an error
 
 
 def command(
-    sources: Annotated[list[str], typer.Argument(help="Event files, one per domain, or one table of all.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Event files, one per domain, one table of all, or an experiment .toml."),
+    ],
     users: options.Users = None,
+    dataset: options.Dataset = False,
+    min_rating: options.MinRating = None,
     column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
+    kind: options.Kinds = None,
+    half_life: options.HalfLife = None,
+    seen: options.SeenTables = None,
+    every: Annotated[bool, typer.Option("--all", help="Print what is ok, too.")] = False,
+    json: options.Json = False,
 ) -> None:
     """Check event files for problems before anything is trained.
 
     landbridge data check books.csv movies.parquet --users shared
-    """
-    from landbridge import diagnose, read
-    from landbridge.cli import show
 
-    source = sources if len(sources) > 1 else sources[0]
-    findings = diagnose(read(source, users=users, columns=options.columns(column)))
-    show.table(findings.table().select("severity", "kind", "domains", "message"))
+    Status 0: nothing above a note, 1: warnings, 3: a fit would be senseless, 2: the files cannot be read.
+    """
+    from landbridge import diagnose
+    from landbridge.cli import show
+    from landbridge.config import merge_tables, read_spec, validated_spec
+    from landbridge.datasets.prepare import prepare
+
+    given: Record = {"data": {"users": users, "min_rating": min_rating}, "split": {"kind": "none"}}
+    given["data"] |= options.reading(column, fold_ids, skip_bad_rows) | options.known(kind, half_life, seen)
+    from_file = len(sources) == 1 and sources[0].endswith(".toml")
+    if not from_file:
+        source = sources[0] if len(sources) == 1 else sources
+        given["data"] |= {"dataset" if dataset else "source": source}
+    tables = read_spec(Path(sources[0])) if from_file else {}
+    tables = {name: table for name, table in tables.items() if name == "data"}
+    events = prepare(validated_spec(merge_tables(tables, given))).events
+    findings = diagnose(events)
+    shown = findings if every else findings.at_least("note")
+    if json:
+        typer.echo(shown.json_lines(), nl=False)
+    elif shown.findings:
+        show.table(shown.table().select("severity", "kind", "domains", "message"))
+    if not every and not json:
+        count = len(findings.findings) - len(shown.findings)
+        typer.echo(f"{count} checks are ok (--all prints them).", err=True)
+    raise typer.Exit(STATUS[findings.worst])

@@ -52,6 +52,8 @@ def command(
     across: options.Across = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
     kind: options.Kinds = None,
     half_life: options.HalfLife = None,
     seen: options.SeenTables = None,
@@ -79,7 +81,8 @@ def command(
     from landbridge.selection.guard import decision_table
 
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)}
+        "data": {"users": users, "min_rating": min_rating}
+        | options.reading(column, fold_ids, skip_bad_rows, out)
         | options.known(kind, half_life, seen),
         # None: the option was not given, and the value of an experiment file stays
         "split": options.split(split, future, seed, candidates, across, targets),
@@ -100,7 +103,6 @@ def command(
         typer.echo(budget, err=True)
     progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
     result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress)
-    show.warn_of_placeholders(result.fitted.history)
     show.say_seen(result.fitted.history)
     if result.fitted.decisions:
         show.table(decision_table(result.fitted.decisions))

@@ -42,7 +42,7 @@ def command(
     if policy not in policies:
         raise SettingsError(unknown("policy", policy, policies))
     fitted = load(run)
-    impressions = read_impressions(log, fitted.history, options.columns(column))
+    impressions = read_impressions(log, fitted.history, options.reading(column)["columns"])
     rows = [
         {
             "domain": name,

@@ -15,7 +15,17 @@ Users = Annotated[str | None, typer.Option(help="Whether domains share their use
 Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", help="The name of a column, role=name such as user=buyer; repeatable."),
+    typer.Option(
+        "--column",
+        "--columns",
+        help="Columns by name or number: user=buyer,item=sku, for one table books.time=sold_at; repeatable.",
+    ),
+]
+FoldIds = Annotated[
+    bool, typer.Option("--fold-ids", help="Ids that differ only in case and surrounding blanks are one.")
+]
+SkipBadRows = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read; write them to a file.")
 ]
 MinRating = Annotated[
     float | None,
@@ -75,15 +85,21 @@ def split(
     return {**given, "across": across or None}
 
 
-def columns(given: list[str] | None) -> dict[str, str] | None:
-    """Role -> name of column, out of ``role=name``; DataError for another form."""
-    from landbridge.core.errors import DataError
+def reading(
+    columns: list[str] | None, fold_ids: bool = False, skip_bad_rows: bool = False, out: Path | None = None
+) -> Record:
+    """How tables are read, as the table ``data`` of an experiment; None: the option was not given.
 
-    pairs = [text.partition("=") for text in given or ()]
-    for (role, equals, name), text in zip(pairs, given or (), strict=True):
-        if not (role and equals and name):
-            raise DataError(f"{text!r} names no column. Write role=name, for example user=buyer.")
-    return {role: name for role, _, name in pairs} or None
+    The file of bad rows lies beside ``out``, or in the current folder.
+    """
+    from landbridge.config import column_table
+
+    skipped = "skipped.jsonl" if out is None else f"{out.resolve()}.skipped.jsonl"
+    return {
+        "columns": column_table(",".join(columns)) if columns else None,
+        "fold_ids": fold_ids or None,
+        "skip_bad_rows": skipped if skip_bad_rows else None,
+    }
 
 
 def known(given: list[str] | None, half_life: float | None, seen: list[str] | None) -> Record:

@@ -40,7 +40,10 @@ def table(frame: pl.DataFrame) -> None:
     # printed data is data: no title is read as markup or emoji
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, emoji=False)
     frame, same = _narrowed(frame, console.width)
-    shown = Table(*frame.columns, caption=same or None, caption_justify="left")
+    shown = Table(caption=same or None, caption_justify="left")
+    for name in frame.columns:
+        # a long word, such as a path, is continued on the next line: cut off it would be lost
+        shown.add_column(name, overflow="fold")
     for row in frame.iter_rows():
         shown.add_row(*(_cell(value) for value in row))
     console.print(shown)
@@ -68,14 +71,6 @@ def warn_of_missing_test_events(run: Path) -> None:
             f"{run} was saved without its test events, so each user's last events are unknown to it. "
             "Fit it again with --deploy to serve them.\n"
         )
-
-
-def warn_of_placeholders(data: MultiDomain) -> None:
-    """One sentence on standard error for each kind of id that holds NaN, null and the like."""
-    from landbridge.data.diagnostics import placeholder_ids
-
-    for sentence in placeholder_ids(data):
-        sys.stderr.write(f"{sentence} All their events count as those of one; leave them out.\n")
 
 
 def say_seen(data: MultiDomain) -> None:

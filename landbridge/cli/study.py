@@ -52,6 +52,9 @@ def balance(
     domains: Domains = None,
     split: Split = "auto",
     candidates: Candidates = "0",
+    column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
     settings: Settings = None,
     jobs: Jobs = 1,
 ) -> None:
@@ -64,7 +67,8 @@ def balance(
     from landbridge.core.progress import Terminal
     from landbridge.studies.ablation.balance import Ablation, ablate
 
-    data = _data_table(sources, users, dataset, domains, candidates) | {"split": {"kind": split}}
+    data = _data_table(sources, users, dataset, domains, candidates)
+    data |= options.reading(column, fold_ids, skip_bad_rows, out) | {"split": {"kind": split}}
     subsets = _subsets(balance=balance, sharing=sharing, complexity=complexity)
     plan = Ablation(data, model, _settings(settings), grid=grid, seeds=seeds, **subsets)
     _print(ablate(plan, out, jobs, Terminal()), out)
@@ -80,6 +84,9 @@ def weights(
     dataset: options.Dataset = False,
     domains: Domains = None,
     candidates: Candidates = "0",
+    column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
     settings: Settings = None,
     jobs: Jobs = 1,
 ) -> None:
@@ -93,6 +100,7 @@ def weights(
     from landbridge.studies.ablation.weights import WeightAblation, ablate_weights
 
     data = _data_table(sources, users, dataset, domains, candidates)
+    data |= options.reading(column, fold_ids, skip_bad_rows, out)
     plan = WeightAblation(
         data, _settings(settings), window_days=window_days, seeds=seeds, **_subsets(vary=vary)
     )
@@ -109,6 +117,9 @@ def objectives(
     dataset: options.Dataset = False,
     domains: Domains = None,
     candidates: Candidates = "0",
+    column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
     settings: Settings = None,
     jobs: Jobs = 1,
 ) -> None:
@@ -122,6 +133,7 @@ def objectives(
     from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
 
     data = _data_table(sources, users, dataset, domains, candidates)
+    data |= options.reading(column, fold_ids, skip_bad_rows, out)
     plan = ObjectiveAblation(data, _settings(settings), steps=steps, seeds=seeds, **_subsets(of=of))
     _print(ablate_objectives(plan, out, jobs, Terminal()), out)
 

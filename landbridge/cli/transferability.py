@@ -16,6 +16,12 @@ def command(
     users: options.Users = None,
     dataset: options.Dataset = False,
     min_rating: options.MinRating = None,
+    column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
+    kind: options.Kinds = None,
+    half_life: options.HalfLife = None,
+    seen: options.SeenTables = None,
     measure: Annotated[bool, typer.Option(help="Also fit every pair and write transfer.csv.")] = False,
     method: Annotated[str, typer.Option(help="The method that --measure fits: cdimf or ials.")] = "cdimf",
     settings: options.Settings = None,
@@ -44,7 +50,10 @@ def command(
 
     source = {"dataset": sources[0]} if dataset else {"source": sources if len(sources) > 1 else sources[0]}
     given: Record = {
-        "data": source | {"users": users, "min_rating": min_rating},
+        "data": source
+        | {"users": users, "min_rating": min_rating}
+        | options.reading(column, fold_ids, skip_bad_rows, out)
+        | options.known(kind, half_life, seen),
         "split": {"kind": "auto" if measure else "none", "seed": seed},
     }
     tried = registry.method(method).from_settings(dict(parse_setting(text) for text in settings or ()))

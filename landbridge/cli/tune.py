@@ -37,6 +37,8 @@ def command(
     across: options.Across = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
+    fold_ids: options.FoldIds = False,
+    skip_bad_rows: options.SkipBadRows = False,
     kind: options.Kinds = None,
     half_life: options.HalfLife = None,
     seen: options.SeenTables = None,
@@ -63,7 +65,8 @@ def command(
         typer.echo("`--storage` is now `--work-dir`; the old name goes in 0.3.", err=True)
     fixed = dict(parse_setting(text) for text in settings or ())
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating, "columns": options.columns(column)}
+        "data": {"users": users, "min_rating": min_rating}
+        | options.reading(column, fold_ids, skip_bad_rows, out)
         | options.known(kind, half_life, seen),
         "split": options.split(split, future, seed, candidates, across, targets),
         "model": {

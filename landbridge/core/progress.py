@@ -23,6 +23,9 @@ class Task(Protocol):
 class Progress(Protocol):
     """Receives progress reports."""
 
+    def note(self, sentence: str) -> None:
+        """Report something to know before the work begins."""
+
     def task(self, title: str, total: int) -> AbstractContextManager[Task]:
         """A context manager that yields the :class:`Task`."""
 
@@ -30,6 +33,9 @@ class Progress(Protocol):
 @dataclass(frozen=True)
 class Silent:
     """Reports nothing."""
+
+    def note(self, sentence: str) -> None:
+        """Dropped."""
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
@@ -42,6 +48,10 @@ class Terminal:
     """Bars with the remaining time on a terminal; elsewhere at most one line every ``every`` seconds."""
 
     every: float = 10.0
+
+    def note(self, sentence: str) -> None:
+        """A line on standard error."""
+        print(sentence, file=sys.stderr)
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:

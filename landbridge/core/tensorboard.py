@@ -35,6 +35,10 @@ class TensorBoard:
     def __post_init__(self) -> None:
         _events()
 
+    def note(self, sentence: str) -> None:
+        """Passed on; it is no value."""
+        self.inner.note(sentence)
+
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
         """A task whose values are on disk after every step; a task without values writes nothing."""

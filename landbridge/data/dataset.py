@@ -15,6 +15,7 @@ from landbridge.core.errors import DataError, unknown
 from landbridge.core.text import is_unicode
 from landbridge.data.interactions import Interactions
 from landbridge.data.kinds import EventKinds
+from landbridge.data.provenance import Provenance
 from landbridge.data.seen import Seen
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
@@ -27,7 +28,8 @@ class MultiDomain:
     StringDType (I,) for display, may be missing per domain. ``memberships``: name -> bool (I, D), every
     domain an item belongs to (a film's genres), columns in the order of ``domain_names``; may be missing.
     ``seen``: name -> pairs that are known and not learned from; may be missing. ``kinds``: what kinds of
-    events say, also of events to come. All mappings are read-only.
+    events say, also of events to come. All mappings are read-only. ``provenance``: how they were read; no
+    part of the fingerprint, and not saved.
     """
 
     users: Vocabulary
@@ -37,6 +39,7 @@ class MultiDomain:
     memberships: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     seen: Mapping[str, Seen] = field(default_factory=dict)
     kinds: EventKinds = field(default_factory=EventKinds)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -152,6 +155,7 @@ class MultiDomain:
             {name: self.memberships[name][:, columns] for name in chosen if name in self.memberships},
             {name: self.seen[name] for name in chosen if name in self.seen},
             self.kinds,
+            self.provenance,
         )
 
     def joined(self) -> tuple[Interactions, dict[str, slice]]:

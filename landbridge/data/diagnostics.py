@@ -1,8 +1,8 @@
 """Checks of event data before training; they report problems and change nothing.
 
-The checks: size, shared users, colliding user ids, cold start, time stamps, bursts, malformed ids and
-cross-listed items. docs/data-checks.md explains each. Users U, domains D, S shared users of two domains, K
-candidate boundaries.
+The checks: how tables were read, size, shared users, colliding user ids, cold start, time stamps, bursts,
+bots, malformed ids, catalogues with equal item ids and cross-listed items. docs/data-checks.md explains each.
+Users U, domains D, S shared users of two domains, K candidate boundaries.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import numpy as np
 from landbridge.core.types import Float64, Int64, Record, Seconds, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY
+from landbridge.data.provenance import listed
 from landbridge.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
 
-Severity = Literal["ok", "look", "stop"]
+Severity = Literal["ok", "note", "warning", "stop"]
+SEVERITIES: tuple[Severity, ...] = ("ok", "note", "warning", "stop")
 
 FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: too little data to evaluate a method
 COLD_SHARE = 0.5  # above: most users or items have one or two events
@@ -34,6 +36,19 @@ DIFFERENT_USERS = 0.05  # a correlation surely below this is that of different u
 SURE = 3.09  # standard errors, one-sided p = .001
 BOUNDARY = 4.5  # standard errors by which an id range must differ: the maximum over all boundaries
 MILLISECONDS, BEFORE_1990 = 10**11, 631_152_000  # seconds: the year 5138, and 1 January 1990
+UNITS = {  # seconds in a unit, and its zero in seconds since 1970
+    "minutes": (60, 0),
+    "hours": (3600, 0),
+    "days": (DAY, 0),
+    "days since 1900, as spreadsheets count them": (DAY, -25_569 * DAY),
+}
+BOT_EVENTS, BOT_TIMES = 200, 20  # a bot has so many events, and so many times those of the 95th percentile
+CATALOGUE, USUAL_SHARE = (
+    50,
+    0.25,
+)  # items from which a share of a catalogue means something; most users' share
+SAME_ITEMS, SAME_EVENTS = 0.1, 0.9  # shares of the smaller catalogue: of text ids, and of user and item
+SKIPPED_SHARE = 0.01  # above: so many rows were left out that the rest may be something else
 PLACEHOLDERS = ("", "nan", "null", "none", "na", "n/a", "-1", "undefined", "unknown")
 
 
@@ -41,7 +56,8 @@ PLACEHOLDERS = ("", "nan", "null", "none", "na", "n/a", "-1", "undefined", "unkn
 class Finding:
     """One result of a check.
 
-    ``severity``: ``ok`` for the record, ``look`` before results are trusted, ``stop`` before training.
+    ``severity``: ``ok`` and ``note`` for the record, ``warning``: look before results are trusted, ``stop``:
+    the fit would be senseless.
     ``message``: one sentence. ``figures``: the numbers behind it.
     """
 
@@ -65,7 +81,30 @@ class Findings:
     @property
     def worst(self) -> Severity:
         """The highest severity among the findings; ``ok`` without any."""
-        return max((f.severity for f in self.findings), key=("ok", "look", "stop").index, default="ok")
+        return max((f.severity for f in self.findings), key=SEVERITIES.index, default="ok")
+
+    def at_least(self, severity: Severity) -> Findings:
+        """The findings of this severity and above."""
+        least = SEVERITIES.index(severity)
+        return Findings(tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= least))
+
+    def json_lines(self) -> bytes:
+        """One JSON object per finding: kind, severity, domains, message, figures."""
+        import orjson
+
+        return b"".join(
+            orjson.dumps(
+                {
+                    "kind": f.kind,
+                    "severity": f.severity,
+                    "domains": f.domains,
+                    "message": f.message,
+                    "figures": dict(f.figures),
+                },
+                option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY,
+            )
+            for f in self.findings
+        )
 
     def table(self) -> pl.DataFrame:
         """One row per finding: kind, severity, domains (joined by commas), message, figures (JSON)."""
@@ -87,9 +126,30 @@ class Findings:
 def diagnose(data: MultiDomain) -> Findings:
     """Run every check on ``data``; docs/data-checks.md explains each."""
     checks: tuple[Callable[[MultiDomain], Iterator[Finding]], ...] = (
-        _sizes, _overlaps, _collisions, _cold, _times, _bursts, _ids, _listed,
+        _tables, _sizes, _overlaps, _collisions, _cold, _times, _bursts, _bots, _ids, _same_items, _listed,
     )  # fmt: skip
     return Findings(tuple(finding for check in checks for finding in check(data)))
+
+
+def _tables(data: MultiDomain) -> Iterator[Finding]:
+    """Columns that are not used, ids that became one, rows that were left out."""
+    origin = data.provenance
+    for table in (*origin.tables, *origin.seen):
+        used = ", ".join(f"{role} = {name}" for role, name in table.used.items())
+        text = f"Columns of {table.where}: {used}"
+        text += f"; not used: {listed(table.unused)}." if table.unused else "."
+        severity: Severity = "note" if table.unused else "ok"
+        yield Finding("columns", severity, table.domains, text, {"unused": list(table.unused)})
+    for whose, count in origin.folded.items():
+        text = f"Ids of {whose} that became another one by folding: {count:,}."
+        yield Finding("folded", "note" if count else "ok", data.domain_names, text, {"count": count})
+    for table in (*origin.tables, *origin.seen):
+        count = sum(row.where == table.where for row in origin.skipped)
+        if count:
+            severity = "warning" if count > SKIPPED_SHARE * table.rows else "note"
+            text = f"Rows of {table.where} left out since they cannot be read: {count:,} of {table.rows:,}"
+            text += "." if origin.skipped_to is None else f" (see {origin.skipped_to})."
+            yield Finding("skipped", severity, table.domains, text, {"count": count, "rows": table.rows})
 
 
 def _sizes(data: MultiDomain) -> Iterator[Finding]:
@@ -99,8 +159,9 @@ def _sizes(data: MultiDomain) -> Iterator[Finding]:
         figures = {"users": users, "items": items, "events": len(events), "density": density}
         text = f"{name} has {len(events):,} events of {users:,} users with {items:,} items ({density:.3%})"
         few = len(events) < FEW_EVENTS or min(users, items) < FEW_ENTITIES
-        severity: Severity = "stop" if not len(events) else "look" if few else "ok"
+        severity: Severity = "stop" if min(users, items) < 2 else "warning" if few else "ok"
         ending = ": too little data to evaluate a method." if few else "."
+        ending = ": nothing can be learned from one user or one item." if severity == "stop" else ending
         yield Finding("size", severity, (name,), text + ending, figures)
 
 
@@ -114,7 +175,7 @@ def _overlaps(data: MultiDomain) -> Iterator[Finding]:
         if not shared:
             text = f"{first} and {second} share no user: nothing can be transferred between them directly."
         figures = {"shared": shared, "share": share}
-        yield Finding("overlap", "ok" if shared else "look", (first, second), text, figures)
+        yield Finding("overlap", "ok" if shared else "warning", (first, second), text, figures)
 
 
 def _collisions(data: MultiDomain) -> Iterator[Finding]:
@@ -150,7 +211,7 @@ def _same_users(users: Vocabulary, pair: tuple[str, ...], shared: Int64, log_S2:
         )
         return Finding("same users", "stop", pair, text, figures)
     if figures["pearson_at_most"] < SAME_USERS:
-        severity: Severity = "stop" if figures["pearson_at_most"] < DIFFERENT_USERS else "look"
+        severity: Severity = "stop" if figures["pearson_at_most"] < DIFFERENT_USERS else "warning"
         text = (
             f"Activity of the {len(shared):,} users shared by {names} is hardly correlated (r = {r:.3f}): "
             "check that equal ids are the same users."
@@ -217,16 +278,19 @@ def _cold(data: MultiDomain) -> Iterator[Finding]:
             f"In {name}, {shares['users']:.1%} of users and {shares['items']:.1%} of items "
             "have one or two events."
         )
-        yield Finding("cold", "look" if max(shares.values()) > COLD_SHARE else "ok", (name,), text, shares)
+        yield Finding("cold", "note" if max(shares.values()) > COLD_SHARE else "ok", (name,), text, shares)
 
 
 def _times(data: MultiDomain) -> Iterator[Finding]:
     timed = [name for name, events in data.domains.items() if events.time is not None]
     for name, events in data.domains.items():
         if events.time is None:
-            severity: Severity = "look" if timed else "ok"
-            ending = ", but other domains do." if timed else "."
-            yield Finding("time", severity, (name,), f"{name} has no time stamps{ending}")
+            severity: Severity = "warning" if timed else "ok"
+            ending = ", but other domains do" if timed else ""
+            like = any(table.time_like for table in data.provenance.tables if name in table.domains)
+            severity = "warning" if like else severity
+            hint = f": {data.provenance.time_hint(name)}" if severity != "ok" else ""
+            yield Finding("time", severity, (name,), f"{name} has no time stamps{ending}{hint}.")
         elif len(events.time):
             yield _time_range(name, events.time)
 
@@ -240,30 +304,62 @@ def _time_range(name: str, time_N: Seconds) -> Finding:
         "lie partly before 1990": first < BEFORE_1990,
     }
     present = [text for text, true in faults.items() if true]
+    if 0 < last < BEFORE_1990:
+        present += [f"would be recent in {unit}" for unit in _units(first, last)]
     text = " and ".join(present) if present else "are in order"
     figures = {"first": first, "last": last}
-    return Finding("time", "look" if present else "ok", (name,), f"Time stamps of {name} {text}.", figures)
+    return Finding("time", "warning" if present else "ok", (name,), f"Time stamps of {name} {text}.", figures)
+
+
+def _units(first: float, last: float) -> list[str]:
+    """The units in which all times lie between 1990 and today."""
+    now = clock.time() + DAY
+    return [
+        unit
+        for unit, (size, zero) in UNITS.items()
+        if first * size + zero >= BEFORE_1990 and last * size + zero <= now
+    ]
 
 
 def _bursts(data: MultiDomain) -> Iterator[Finding]:
     for name, events in data.domains.items():
         if events.time is None or not len(events):
             continue
-        _, group_N, count = np.unique(
-            np.stack([events.user_idx, events.time]), axis=1, return_inverse=True, return_counts=True
-        )
-        share = float(np.mean(count[group_N] > 1))
+        order_N = np.lexsort((events.time, events.user_idx))
+        same_N = (np.diff(events.user_idx[order_N]) == 0) & (np.diff(events.time[order_N]) == 0)
+        # an event shares its time with the one before it or the one after it
+        share = float(np.mean(np.append(False, same_N) | np.append(same_N, False)))
         # Dates without a time of day put a day's events at one time: that is no fault of the logging.
         daily = bool(np.all(events.time % DAY == events.time[0] % DAY))
-        severity: Severity = "look" if share > BURST_SHARE and not daily else "ok"
+        severity: Severity = "warning" if share > BURST_SHARE and not daily else "ok"
         unit = "day" if daily else "second"
         text = f"In {name}, {share:.1%} of events share their user's {unit} with another event."
         yield Finding("bursts", severity, (name,), text, {"share": share, "whole_days": daily})
 
 
-def placeholder_ids(data: MultiDomain) -> list[str]:
-    """A sentence for each vocabulary with ids that stand for a missing one, such as NaN or null."""
-    return [finding.message for each in _id_columns(data) for finding in _missing_ids(*each)]
+def _bots(data: MultiDomain) -> Iterator[Finding]:
+    """Users with far more events than others, and users with most of a catalogue."""
+    count_U = data.activity_UD.sum(axis=1)
+    usual = float(np.quantile(count_U[count_U > 0], 0.95, method="lower")) if count_U.any() else 0.0
+    odd = np.flatnonzero(count_U >= max(BOT_EVENTS, BOT_TIMES * usual))
+    if len(odd):
+        top = odd[count_U[odd].argmax()]
+        text = (
+            f"Users with over {BOT_TIMES} times the events of most users: {len(odd):,}, user "
+            f"{str(data.users.ids[top])!r} has {count_U[top]:,}; bots, tests, or several users under one id."
+        )
+        yield Finding(
+            "bots", "warning", data.domain_names, text, {"users": len(odd), "events": int(count_U[top])}
+        )
+    for name, events in data.domains.items():
+        if events.catalogue < CATALOGUE:
+            continue
+        counts = events.user_counts
+        share, others = counts.max() / events.catalogue, np.quantile(counts[counts > 0], 0.95, method="lower")
+        if share > 0.5 and others < USUAL_SHARE * events.catalogue:
+            user = str(data.users.ids[counts.argmax()])
+            text = f"User {user!r} has {share:.1%} of the items of {name}: a bot, a test, or several users."
+            yield Finding("catalogue", "warning", (name,), text, {"share": float(share)})
 
 
 def _ids(data: MultiDomain) -> Iterator[Finding]:
@@ -271,9 +367,14 @@ def _ids(data: MultiDomain) -> Iterator[Finding]:
         yield from _missing_ids(whose, domains, ids)
         bare = _bare(ids)
         fault = "have blanks around them"
-        yield from _odd_ids("look", fault, whose, domains, ids.filter(ids != ids.str.strip_chars()))
-        fault = "differ from another only in case or blanks"
-        yield from _odd_ids("look", fault, whose, domains, ids.filter(bare.is_duplicated()))
+        yield from _odd_ids("warning", fault, whose, domains, ids.filter(ids != ids.str.strip_chars()))
+        fault = "differ from another only in case or blanks; --fold-ids makes these one"
+        yield from _odd_ids("warning", fault, whose, domains, ids.filter(bare.is_duplicated()))
+        one_each = ids.filter(bare.is_first_distinct())
+        fault = "differ from another only in leading zeros, inner blanks or how a letter is encoded"
+        yield from _odd_ids(
+            "warning", fault, whose, domains, one_each.filter(_look(one_each).is_duplicated())
+        )
 
 
 def _id_columns(data: MultiDomain) -> Iterator[tuple[str, tuple[str, ...], pl.Series]]:
@@ -307,6 +408,35 @@ def _bare(ids: pl.Series) -> pl.Series:
     return ids.str.strip_chars().str.to_lowercase()
 
 
+def _look(ids: pl.Series) -> pl.Series:
+    """What a reader sees of an id: without blanks, leading zeros, and in one encoding of each letter."""
+    plain = _bare(ids).str.normalize("NFKC").str.replace_all(r"\s+", "")
+    return plain.str.replace(r"^0+(\d)", "$1").str.replace(r"^(\d+)\.0$", "$1")
+
+
+def _same_items(data: MultiDomain) -> Iterator[Finding]:
+    """Catalogues with equal item ids, which count as different items, and tables that are given twice."""
+    for first, second in combinations(data.domain_names, 2):
+        one, other = data.items[first], data.items[second]
+        if one.is_text != other.is_text:
+            continue
+        place_I = other.index(one.ids)
+        shared, smaller = int((place_I >= 0).sum()), min(len(one), len(other))
+        if not shared:
+            continue
+        events = data[first]
+        there_N = place_I[events.item_idx] >= 0
+        both = int(data[second].contains(events.user_idx[there_N], place_I[events.item_idx[there_N]]).sum())
+        same = both / max(min(len(events), len(data[second])), 1)
+        figures = {"items": shared, "share": shared / smaller, "same_events": same}
+        text = f"{first} and {second} share {shared:,} item ids, {shared / smaller:.1%} of the smaller one's"
+        severity: Severity = "warning" if one.is_text and shared > SAME_ITEMS * smaller else "note"
+        ending = ", and count as different items; if they are the same products, give one table."
+        if same > SAME_EVENTS:
+            severity, ending = "stop", f", and {same:.1%} of its events: one table is given twice."
+        yield Finding("item ids", severity, (first, second), text + ending, figures)
+
+
 def _listed(data: MultiDomain) -> Iterator[Finding]:
     from landbridge.data.cross_listed import cross_listed
 
@@ -320,5 +450,5 @@ def _listed(data: MultiDomain) -> Iterator[Finding]:
             f"{shares[0]:.1%} and {shares[1]:.1%} of events."
         )
         figures = {"pairs": len(duplicates), "share_first": shares[0], "share_second": shares[1]}
-        severity: Severity = "look" if max(shares) > LISTED_SHARE else "ok"
+        severity: Severity = "warning" if max(shares) > LISTED_SHARE else "ok"
         yield Finding("cross-listed", severity, (first, second), text, figures)

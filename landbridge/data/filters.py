@@ -72,6 +72,7 @@ def _only(data: MultiDomain, user_U: Mask) -> MultiDomain:
         {name: table[item_I[name]] for name, table in data.memberships.items()},
         {name: _renumbered_seen(seen, user_U, item_I[name]) for name, seen in data.seen.items()},
         data.kinds,
+        data.provenance,
     )
 
 

@@ -18,6 +18,27 @@ class PreparedData:
 
     events: MultiDomain
     split: Split | None
+    kind: str = "none"
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to know before anything is fitted: how the data were read, a random split for want of times,
+        and what makes a fit senseless; one sentence each."""
+        from landbridge.data.diagnostics import diagnose
+
+        stops = [f"Stop: {finding.message}" for finding in diagnose(self.events).at_least("stop").findings]
+        return (*self.events.provenance.remarks, *self._untimed(), *stops)
+
+    def _untimed(self) -> list[str]:
+        """A sentence where the usual split holds out random events, since a domain has no times."""
+        without = [name for name, events in self.events.domains.items() if events.time is None]
+        if self.kind != "auto" or self.split is None or not without:
+            return []
+        hint = self.events.provenance.time_hint(without[0])
+        return [
+            f"Domain {without[0]!r} has no time stamps, so random events are held out for the test, not the "
+            f"latest, and no model knows an order: {hint}."
+        ]
 
 
 def prepare(spec: Spec) -> PreparedData:
@@ -37,7 +58,9 @@ def prepare(spec: Spec) -> PreparedData:
     candidates = spec.split.candidates
     split = with_candidates(split, candidates, seed=spec.split.seed) if candidates else split
     split = split.across() if spec.split.across else split
-    return PreparedData(data if isinstance(data, MultiDomain) else split.test.with_targets(), split)
+    if isinstance(data, MultiDomain):
+        return PreparedData(data, split, spec.split.kind)
+    return PreparedData(split.test.with_targets(), split)
 
 
 def prepare_data(spec: Spec) -> Split | MultiDomain:
@@ -53,7 +76,7 @@ def _read(spec: Spec) -> MultiDomain | Split:
     from landbridge.datasets.published import read_published
 
     if spec.data.dataset is None:
-        return read(**{key: value for key, value in spec.data if key != "dataset"})
+        return read(**{key: value for key, value in spec.data if key != "dataset" and value is not None})
     # the settings that differ from the defaults were given on purpose
     plain = type(spec.data)(dataset=spec.data.dataset)
     given = {key: value for key, value in spec.data if value != getattr(plain, key)}

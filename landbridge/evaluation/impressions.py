@@ -6,8 +6,7 @@ several domains, domain; the formats are those of event files. Letters: N events
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +14,15 @@ import numpy as np
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import AnyArray, Bool
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.event_table import EventTable
-from landbridge.data.io.tables import IMPRESSION_ROLES, is_path, read_table
+from landbridge.data.io.tables import IMPRESSION_ROLES, Rules, is_path, read_table
 from landbridge.evaluation.off_policy import Logged
 
 if TYPE_CHECKING:
     import polars as pl
 
+LOG = "log"  # the name of the only table, as in --column log.user=visitor
 REQUIRED = ("user", "item", "propensity", "reward")
 
 
@@ -38,14 +39,13 @@ class Impressions:
     in_history: int
 
 
-def read_impressions(
-    source: object, history: MultiDomain, columns: Mapping[str, str] | None = None
-) -> dict[str, Impressions]:
+def read_impressions(source: object, history: MultiDomain, columns: Columns = None) -> dict[str, Impressions]:
     """Domain -> the log's events, for the domains of ``history`` that the log has.
 
-    ``source``: a path (csv, parquet, jsonl ...) or any data frame; ``columns``: role -> name of a column that
-    is not called as usual. DataError for a column that is missing, a propensity that is not above 0 and at
-    most 1, a reward that is no finite number, an unknown domain, and a log without a known user and item.
+    ``source``: a path (csv, parquet, jsonl ...) or any data frame; ``columns``: role -> column that is not
+    called as usual, or its position. DataError for a column that is missing, a propensity that is not above
+    0 and at most 1, a reward that is no finite number, an unknown domain, and a log without a known user and
+    item.
     """
     where = f"file {source}" if is_path(source) else "the log"
     table = _table(source, columns, where)
@@ -53,13 +53,16 @@ def read_impressions(
     result = {}
     for name in history.domain_names:
         if (own_N := domain_N == name).any():
-            result[name] = _of_domain(EventTable(table.frame.filter(own_N), where), history, name)
+            result[name] = _of_domain(replace(table, frame=table.frame.filter(own_N)), history, name)
     return result
 
 
-def _table(source: object, columns: Mapping[str, str] | None, where: str) -> EventTable:
+def _table(source: object, columns: Columns, where: str) -> EventTable:
     """The checked columns of a log."""
-    table = read_table(source, columns, IMPRESSION_ROLES, where, IMPRESSION_ROLES)
+    named = NamedColumns.of(columns, IMPRESSION_ROLES)
+    named.check([LOG])
+    roles = list(IMPRESSION_ROLES)
+    table, _ = read_table(source, named.table(LOG), roles, where, Rules(), IMPRESSION_ROLES)
     for role in REQUIRED:
         if role not in table:
             usual = ", ".join(IMPRESSION_ROLES[role][:4])
@@ -77,7 +80,7 @@ def _table(source: object, columns: Mapping[str, str] | None, where: str) -> Eve
         "is not above 0 and at most 1",
         "leave out events whose probability is not known",
     )
-    return EventTable(table.frame.with_columns(**checked), where)
+    return replace(table, frame=table.frame.with_columns(**checked))
 
 
 def _numbers(table: EventTable, role: str) -> pl.Series:
@@ -85,7 +88,7 @@ def _numbers(table: EventTable, role: str) -> pl.Series:
     import polars as pl
 
     if table.frame[role].dtype == pl.Boolean:
-        table = EventTable(table.frame.with_columns(pl.col(role).cast(pl.Int8)), table.where)
+        table = replace(table, frame=table.frame.with_columns(pl.col(role).cast(pl.Int8)))
     numbers = table.numbers(role)
     assert numbers is not None  # the column is there
     return numbers

@@ -13,8 +13,7 @@ from landbridge.core.files import atomic_write
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.settings import schema
 from landbridge.core.types import Record, Values
-from landbridge.data.splitting.holdout import Split
-from landbridge.datasets.prepare import prepare_data, threads
+from landbridge.datasets.prepare import prepare, threads
 from landbridge.evaluation.metrics import Metric
 from landbridge.models import registry
 from landbridge.models.base import Method
@@ -75,15 +74,18 @@ def compare_methods(
     ranges = _dealt(space or {}, methods)
     spaces = {name: read_space(kind, ranges[name], settings[name]) for name, kind in methods.items()}
     started = {name: kind.from_settings(settings[name]) for name, kind in methods.items()}
-    split = prepare_data(spec)
-    if not isinstance(split, Split):
+    progress = progress or Silent()
+    data = prepare(spec)
+    if (split := data.split) is None:
         raise SettingsError("Tuning needs validation data: choose a [split] kind other than none.")
+    for sentence in data.remarks:
+        progress.note(sentence)
     results = {
         name: tune(
             method,
             split,
             Budget(spec.model.trials or Budget.trials, spec.model.seconds),
-            FitOptions(spec.fit.seed, threads(spec), progress=progress or Silent()),
+            FitOptions(spec.fit.seed, threads(spec), progress=progress),
             spec.fit.validate_on,
             spaces[name],
             None if work_dir is None else work_dir / name,

@@ -24,9 +24,9 @@ def executed(page: str) -> dict[str, Any]:
 
 
 def test_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "_SCANNERS", dict(formats._SCANNERS))
+    monkeypatch.setattr(formats, "_FORMATS", dict(formats._FORMATS))
     with pytest.raises(DataError, match="file extension"):
-        formats.scanner(".feather", tmp_path)
+        formats.format_of(".feather", tmp_path)
     names = executed("reader.md")
     for number, test in enumerate(("test_feather_files_are_read", "test_the_error_names_the_file")):
         folder = tmp_path / str(number)

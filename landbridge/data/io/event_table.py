@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from landbridge.core.errors import DataError
+from landbridge.core.types import Int64
 from landbridge.data.io.parsing import parsing_errors
+from landbridge.data.provenance import SkippedRow
 
 if TYPE_CHECKING:
     import polars as pl
 
-DAY_MONTH = r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}"  # the order of day and month differs by country
+Parsed = TypeVar("Parsed")
+
+# the order of day and month differs by country
+DAY_MONTH = r"^\s*(?<first>\d{1,2})[/.-](?<second>\d{1,2})[/.-](?<year>\d{4}|\d{2})(?<rest>[T\s].*)?$"
+DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+\s*$"
+THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$"  # a comma that can be either
 LATEST_SECOND = 100_000_000_000  # the year 5138: a larger number is milliseconds, not seconds
+
+
+class BadRowsError(DataError):
+    """Some rows of a table cannot be read: those where ``bad_N`` is true, for ``reason``."""
+
+    def __init__(self, message: str, bad_N: pl.Series, reason: str) -> None:
+        super().__init__(message)
+        self.bad_N, self.reason = bad_N, reason
 
 
 @dataclass(frozen=True, eq=False)
 class EventTable:
-    """``frame`` with columns named by role (user, item, time ...), and ``where`` it comes from in words."""
+    """``frame`` with columns named by role (user, item, time ...), and ``where`` it comes from in words.
+
+    ``names``: role -> column as the file names it. ``fold``: ids that differ in case or surrounding blanks
+    are one. ``row_N``: the rows' numbers in the file, (N,), from 1; None: 1, 2, ... ``skipped``: the rows
+    that were left out; None: a bad row is an error.
+    """
 
     frame: pl.DataFrame
     where: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    fold: bool = False
+    row_N: Int64 | None = None
+    skipped: tuple[SkippedRow, ...] | None = None
 
     def __contains__(self, role: str) -> bool:
         return role in self.frame.columns
@@ -31,10 +56,51 @@ class EventTable:
         return self.frame.height
 
     def raise_on_bad_rows(self, bad_N: pl.Series, role: str, fault: str, remedy: str) -> None:
-        """A DataError naming the first row (counted from 1, header excluded) where ``bad_N`` is true."""
+        """A BadRowsError naming the first row (counted from 1, header excluded) where ``bad_N`` is true."""
         if bad_N.any():
-            row = int(bad_N.arg_max() or 0)
-            raise DataError(f"Column {role!r} of {self.where} {fault} in row {row + 1}; {remedy}.")
+            row, named = self._number(int(bad_N.arg_max() or 0)), self._named(role)
+            message = f"Column {named} of {self.where} {fault} in row {row}; {remedy}."
+            raise BadRowsError(message, bad_N, f"Column {named} {fault}")
+
+    def parsed(self, parse: Callable[[EventTable], Parsed]) -> tuple[EventTable, Parsed]:
+        """What ``parse`` makes of the table, and the table without the rows that it refuses.
+
+        Where bad rows are errors, its error. One fault is left out after another: what a row lacks may be
+        seen only where no other row hides it.
+        """
+        table = self
+        while True:
+            try:
+                return table, parse(table)
+            except BadRowsError as bad:
+                if table.skipped is None:
+                    raise
+                table = table._without(bad.bad_N.fill_null(False), bad.reason)
+                if not len(table):
+                    raise DataError(f"No row of {self.where} can be read; the first: {bad}") from bad
+
+    def _without(self, bad_N: pl.Series, reason: str) -> EventTable:
+        number_N = np.arange(1, len(self) + 1) if self.row_N is None else self.row_N
+        mask_N = bad_N.to_numpy()
+        bad = self.frame.filter(bad_N).rename(dict(self.names), strict=False)
+        rows = [
+            SkippedRow(self.where, int(number), reason, content)
+            for number, content in zip(number_N[mask_N], bad.iter_rows(named=True), strict=True)
+        ]
+        return replace(
+            self,
+            frame=self.frame.filter(~bad_N),
+            row_N=number_N[~mask_N],
+            skipped=(*(self.skipped or ()), *rows),
+        )
+
+    def _number(self, place: int) -> int:
+        return place + 1 if self.row_N is None else int(self.row_N[place])
+
+    def _named(self, role: str) -> str:
+        """A column in a sentence, by its role, and by its name where that is another."""
+        name = self.names.get(role, role)
+        return repr(role) if name == role else f"{role!r} ({name})"
 
     def text(self, role: str) -> pl.Series:
         """A column as String, null where a value has no text; DataError where none has, as for lists."""
@@ -42,7 +108,7 @@ class EventTable:
 
         dtype = self.frame[role].dtype
         if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object):
-            raise DataError(f"Column {role!r} of {self.where} holds {dtype}; give text.")
+            raise DataError(f"Column {self._named(role)} of {self.where} holds {dtype}; give text.")
         return self.frame[role].cast(pl.String, strict=False)
 
     def ids(self, role: str) -> pl.Series:
@@ -64,11 +130,14 @@ class EventTable:
             )
         self.raise_on_bad_rows(column.is_null(), role, "is missing", "fill or remove it")
         if column.dtype == pl.String:
+            if self.fold and role != "domain":
+                column = column.to_frame().select(folded(pl.all())).to_series()
             self.raise_on_bad_rows(column == "", role, "is empty", "fill or remove it")
             return _whole_or_text(column)
         if not column.dtype.is_numeric() or column.dtype.is_decimal():
             raise DataError(
-                f"Column {role!r} of {self.where} holds {column.dtype}; convert it to whole numbers or text."
+                f"Column {self._named(role)} of {self.where} holds {column.dtype}; convert it to whole "
+                "numbers or text."
             )
         # not strict: what does not fit becomes null, and its row is named below
         whole = column.cast(pl.Int64, strict=False)
@@ -84,14 +153,17 @@ class EventTable:
             return None
         column = self.frame["time"]
         if column.dtype == pl.String:
-            as_number = column.cast(pl.Float64, strict=False)
-            is_text = as_number.null_count() == len(column)
+            as_number = self._decimal("time").cast(pl.Float64, strict=False)
+            filled = len(column) - column.null_count()
+            # a few odd cells do not change what a column is
+            is_text = 2 * (len(column) - as_number.null_count()) < filled
             column = self._dates(column) if is_text else as_number
         if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
             column = column.dt.epoch("us") / 1_000_000
         if not column.dtype.is_numeric():
             raise DataError(
-                f"Column 'time' of {self.where} holds {column.dtype}; give seconds, dates or ISO text."
+                f"Column {self._named('time')} of {self.where} holds {column.dtype}; give seconds, dates or "
+                "ISO text."
             )
         if column.dtype.is_float() or column.dtype.is_decimal():
             # float64 keeps fractions to less than a microsecond
@@ -111,8 +183,8 @@ class EventTable:
         whole = bool((column == column.floor()).all())
         if whole and _all_compact_dates(column.cast(pl.Int64)):
             raise DataError(
-                f"Column 'time' of {self.where} holds {int(column[0])}, which looks like a date and not like "
-                "seconds; write dates as 2020-12-31, or give seconds."
+                f"Column {self._named('time')} of {self.where} holds {int(column[0])}, which looks like a "
+                "date and not like seconds; write dates as 2020-12-31, or give seconds."
             )
         return column.cast(pl.Int64) if whole else column
 
@@ -120,16 +192,27 @@ class EventTable:
         """Dates and times of day out of text; null where it is neither."""
         import polars as pl
 
-        two_N2 = column.str.extract_groups(DAY_MONTH).struct.unnest().cast(pl.Int64, strict=False)
-        first_N, second_N = two_N2.to_series(0), two_N2.to_series(1)
-        if (first_N <= 12).any() and not (first_N > 12).any() and not (second_N > 12).any():
-            shown = column.filter(first_N <= 12)[0]
+        parts = column.str.extract_groups(DAY_MONTH).struct.unnest()
+        first_N, second_N = (parts[name].cast(pl.Int64, strict=False) for name in ("first", "second"))
+        month_first = bool((second_N > 12).any()) and not (first_N > 12).any()
+        if first_N.is_not_null().any() and not month_first and not (first_N > 12).any():
+            place = int(first_N.is_not_null().arg_max() or 0)
+            year, first, second = parts["year"][place], first_N[place], second_N[place]
             raise DataError(
-                f"Column 'time' of {self.where} holds {shown!r}, which can be day and month or month and "
-                "day; write dates as 2020-12-31, or give seconds."
+                f"Column {self._named('time')} of {self.where} holds {column[place]!r}, which can be day and "
+                f"month ({year}-{second:02}-{first:02}) or month and day ({year}-{first:02}-{second:02}); "
+                "write dates as 2020-12-31, or give seconds."
             )
-        with parsing_errors(f"column 'time' of {self.where}"):
-            return column.str.to_datetime(strict=False)
+        day, month = ("second", "first") if month_first else ("first", "second")
+        iso = parts.select(
+            pl.when(pl.col("year").str.len_chars() == 2).then("20" + pl.col("year")).otherwise("year")
+            + "-" + pl.col(month).str.zfill(2) + "-" + pl.col(day).str.zfill(2) + pl.col("rest").fill_null("")
+        ).to_series()  # fmt: skip
+        dates = iso.zip_with(iso.is_not_null(), column)
+        if dates.is_null().all():
+            return dates.cast(pl.Datetime)
+        with parsing_errors(f"column {self._named('time')} of {self.where}"):
+            return dates.str.to_datetime(strict=False)
 
     def numbers(self, role: str) -> pl.Series | None:
         """A rating or weight column as Float64, every value finite. None without the column."""
@@ -139,11 +222,31 @@ class EventTable:
             return None
         column = self.frame[role]
         if not (column.dtype.is_numeric() or column.dtype == pl.String or column.dtype == pl.Null):
-            raise DataError(f"Column {role!r} of {self.where} holds {column.dtype}; give numbers.")
-        number = column.cast(pl.Float64, strict=False)
+            raise DataError(f"Column {self._named(role)} of {self.where} holds {column.dtype}; give numbers.")
+        number = (self._decimal(role) if column.dtype == pl.String else column).cast(pl.Float64, strict=False)
         bad_N = ~number.is_finite().fill_null(False)
         self.raise_on_bad_rows(bad_N, role, "is missing or no number", "fill or remove it")
         return number
+
+    def _decimal(self, role: str) -> pl.Series:
+        """A column of text with decimal points for decimal commas; DataError where a comma can be either."""
+        column = self.frame[role]
+        comma_N = column.str.contains(DECIMAL_COMMA).fill_null(False)
+        if not comma_N.any():
+            return column
+        if column.filter(comma_N).str.contains(THOUSANDS).all():
+            shown = column.filter(comma_N)[0].strip()
+            raise DataError(
+                f"Column {self._named(role)} of {self.where} holds {shown!r}, which can be "
+                f"{shown.replace(',', '.')} or {shown.replace(',', '')}; write it with a point, "
+                "or without a comma."
+            )
+        return column.str.replace(",", ".", literal=True).zip_with(comma_N, column)
+
+
+def folded(ids: pl.Expr) -> pl.Expr:
+    """Text ids without case and surrounding blanks."""
+    return ids.str.strip_chars().str.to_lowercase()
 
 
 def _all_compact_dates(numbers: pl.Series) -> bool:

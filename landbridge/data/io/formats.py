@@ -10,48 +10,72 @@ RecBole's ``.inter`` and ``.item`` are tab-separated with ``name:type`` headers 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.data.io.bad_rows import Sieve, readable_json, readable_records
+from landbridge.data.io.separated import Separated, beginning, is_data, is_header
 
 if TYPE_CHECKING:
     import polars as pl
 
 # only files of this release have all of these columns
 AMAZON_2023 = frozenset({"user_id", "parent_asin", "timestamp"})
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+\s*$"
 ASIN = re.compile(r"[0-9B][0-9A-Z]{9}")  # Amazon's item ids have ten characters
-BEGINNING = 1 << 16  # bytes that tell how a file is written
 REVIEWER = re.compile(r"A[0-9A-Z]{9,}")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Scanner: TypeAlias = "Callable[[Path | bytes], pl.LazyFrame]"
 
-_SCANNERS: dict[str, Scanner] = {}
+
+@dataclass(frozen=True)
+class Format:
+    """How files with an extension are read.
+
+    ``scan``: the table. ``without_header``: the table of a file whose first row is data, its columns named
+    1, 2, ...; the same as ``scan`` where a file names its columns otherwise. ``sieve``: the part of a file
+    that a parser reads, and the rows left out.
+    """
+
+    scan: Scanner
+    without_header: Scanner
+    sieve: Sieve | None = None
+
+
+_FORMATS: dict[str, Format] = {}
 
 
 def register_format(*extensions: str) -> Callable[[Scanner], Scanner]:
     """Decorator: the function that scans files with these extensions (lower case, with the dot).
 
-    It gets a path, or the bytes of a file that was packed by gzip. What it raises is reported with the
-    name of the file.
+    It gets a path, or the bytes of a file that was packed by gzip or written in UTF-16. What it raises is
+    reported with the name of the file.
     """
 
     def added(scan: Scanner) -> Scanner:
-        _SCANNERS.update(dict.fromkeys(extensions, scan))
+        _FORMATS.update(dict.fromkeys(extensions, Format(scan, scan)))
         return scan
 
     return added
 
 
-def scanner(extension: str, path: Path) -> Scanner:
-    """The function that scans files with this extension; DataError for an unknown one."""
-    if extension not in _SCANNERS:
-        raise DataError(f"{path}: {unknown('file extension', extension, _SCANNERS)}")
-    return _SCANNERS[extension]
+def format_of(extension: str, path: Path) -> Format:
+    """How files with this extension are read; DataError for an unknown one."""
+    if extension not in _FORMATS:
+        raise DataError(f"{path}: {unknown('file extension', extension, _FORMATS)}")
+    return _FORMATS[extension]
+
+
+def as_utf8(content: Path | bytes) -> Path | bytes:
+    """The same file in UTF-8 where it is marked as UTF-16, as Windows writes it; else the file itself."""
+    if not beginning(content).startswith(UTF_16):
+        return content
+    return (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-16").encode()
 
 
 @register_format(".parquet")
@@ -61,56 +85,37 @@ def _parquet(content: Path | bytes) -> pl.LazyFrame:
     return pl.scan_parquet(content, glob=False)
 
 
-@register_format(".jsonl", ".ndjson", ".json")
 def _json_lines(content: Path | bytes) -> pl.LazyFrame:
     import polars as pl
 
-    if _beginning(content).startswith(BYTE_ORDER_MARK):
-        content = (content if isinstance(content, bytes) else content.read_bytes())[len(BYTE_ORDER_MARK) :]
+    if beginning(content).startswith(codecs.BOM_UTF8):
+        content = (content if isinstance(content, bytes) else content.read_bytes())[len(codecs.BOM_UTF8) :]
     # all rows: a field may occur for the first time late in the file
     return pl.scan_ndjson(content, infer_schema_length=None)
 
 
-@register_format(".csv")
-def _comma_separated(content: Path | bytes) -> pl.LazyFrame:
-    import polars as pl
+def _separated(usual: str) -> Format:
+    """Text with a separator; ``usual`` where the first line shows none."""
 
-    head = _beginning(content).splitlines()
-    if head and b";" in head[0] and b"," not in head[0]:
-        return _semicolon_separated(content)
-    # Only Amazon's ratings have no header; their first row gives them away.
-    first = pl.read_csv(content, has_header=False, n_rows=1, infer_schema=False).row(0)
-    names = amazon_ratings_columns(first)
-    if names is None:
-        return _separated(content, ",")
-    return pl.scan_csv(content, has_header=False, new_columns=list(names), glob=False, infer_schema=False)
+    def scan(content: Path | bytes) -> pl.LazyFrame:
+        text = Separated.of(content, usual)
+        sample = text.sample()
+        if names := amazon_ratings_columns(sample.row(0)):
+            return text.without_header(list(names))
+        return text.without_header() if is_data(sample) else text.table()
 
+    def without_header(content: Path | bytes) -> pl.LazyFrame:
+        text = Separated.of(content, usual)
+        return text.table() if is_header(text.sample()) else text.without_header()
 
-def _semicolon_separated(content: Path | bytes) -> pl.LazyFrame:
-    """As spreadsheets write csv files where the comma is the decimal sign."""
-    import polars as pl
-
-    table = _separated(content, ";")
-    decimal = pl.all().str.contains(DECIMAL_COMMA)
-    return table.with_columns(pl.when(decimal).then(pl.all().str.replace(",", ".")).otherwise(pl.all()))
+    return Format(scan, without_header, lambda content: readable_records(Separated.of(content, usual)))
 
 
-@register_format(".tsv")
-def _tab_separated(content: Path | bytes) -> pl.LazyFrame:
-    return _separated(content, "\t")
-
-
-def _separated(content: Path | bytes, separator: str) -> pl.LazyFrame:
-    """A table of text with a header; polars leaves doubled quotation marks in the names of columns."""
-    import polars as pl
-
-    return pl.scan_csv(
-        content,
-        separator=separator,
-        glob=False,
-        infer_schema=False,
-        with_column_names=lambda names: [name.replace('""', '"') for name in names],
-    )
+_FORMATS.update(
+    dict.fromkeys((".jsonl", ".ndjson", ".json"), Format(_json_lines, _json_lines, readable_json))
+)
+_FORMATS.update({".csv": _separated(","), ".tsv": _separated("\t")})
+_FORMATS.update(dict.fromkeys((".txt", ".dat", ".data"), _separated("\t")))
 
 
 @register_format(".inter", ".item", ".link")
@@ -149,22 +154,12 @@ def in_seconds(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.when(number >= 10**11).then(number // 1000).otherwise(number).alias("time"))
 
 
-def parts_of_folder(path: Path) -> pl.LazyFrame:
-    """The Parquet files of a folder as one table, as Spark, Dask and DuckDB write it."""
-    import polars as pl
-
+def parts_of_folder(path: Path) -> list[Path]:
+    """The Parquet files of a folder, as Spark, Dask and DuckDB write a table."""
     parts = sorted(path.rglob("*.parquet"))
     if not parts:
-        raise DataError(f"{path} is a folder without Parquet files; give a file of events.")
-    return pl.scan_parquet(parts, glob=False)
-
-
-def _beginning(content: Path | bytes) -> bytes:
-    """The first bytes of a file."""
-    if isinstance(content, bytes):
-        return content[:BEGINNING]
-    with content.open("rb") as stream:
-        return stream.read(BEGINNING)
+        raise DataError(f"{path} is a folder without Parquet files; give a file of events or {path}/*.csv.")
+    return parts
 
 
 def _is_number(*texts: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,12 +16,14 @@ from landbridge.data.dataset import MultiDomain, check_name
 from landbridge.data.filters import without_unknown
 from landbridge.data.interactions import DUPLICATE_RULES, Interactions
 from landbridge.data.io import tables
+from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.encoding import EncodedColumn, Events, encode
 from landbridge.data.io.event_rules import EventRules, faded, with_seen_rows
-from landbridge.data.io.event_table import EventTable
-from landbridge.data.io.tables import read_sql
+from landbridge.data.io.event_table import EventTable, folded
+from landbridge.data.io.tables import Rules, read_sql
 from landbridge.data.io.user_linking import link_users
 from landbridge.data.kinds import EventKinds
+from landbridge.data.provenance import Provenance, TableOrigin
 from landbridge.data.seen import Rows, Seen, divided
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary
@@ -37,7 +40,7 @@ def read(
     source: Source,
     *,
     users: str | range | Mapping[str, Source] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns = None,
     min_rating: float | None = None,
     duplicates: str = "last",
     domains: Sequence[str] | None = None,
@@ -46,90 +49,163 @@ def read(
     kinds: Mapping[str, float | str] | None = None,
     half_life_days: float | None = None,
     seen: Source = None,
+    fold_ids: bool = False,
+    skip_bad_rows: str | Path | None = None,
 ) -> MultiDomain:
     """Events from one table, a list of files (their stems name the domains) or {domain: file or frame}.
 
     ``users`` says which ids of different domains are one user (see
-    :mod:`landbridge.data.io.user_linking`); a single table means shared ids. ``titles``: a table
-    (item, title[, domain]); ``memberships``: a table (item, domain).
+    :mod:`landbridge.data.io.user_linking`); a single table means shared ids. ``columns``: {role: column}, or
+    its position from 1; {domain: {role: column}} or {"domain.role": column} for one table. ``titles``: a
+    table (item, title[, domain]); ``memberships``: a table (item, domain).
 
     Events rated below ``min_rating`` are not learned from: their pairs are disliked (``MultiDomain.seen``).
     ``kinds``: what events count by their kind (:class:`~landbridge.data.kinds.EventKinds`), where there is a
     column of kinds. ``half_life_days``: after which an event counts half. ``seen``: tables of further pairs
     (user, item[, domain, time, kind, rating]) that no list may hold, in any form of ``source``.
     ``duplicates``: where there are kinds, "last" takes the weight of the strongest, as "max" does.
-    DataError, naming file, row or column, for anything unusable.
+
+    ``fold_ids``: ids that differ only in case and surrounding blanks are one, in lower case.
+    ``skip_bad_rows``: a file; rows that cannot be read are written to it, as JSON lines, instead of being an
+    error. DataError, naming file, row or column, for anything unusable.
     """
     if duplicates not in DUPLICATE_RULES:
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
     if users is None and not isinstance(source, Mapping | list | tuple):
         users = "shared"
-    rules = EventRules(min_rating, EventKinds.of(kinds, half_life_days or 0.0))
-    all_events = _events_by_domain(source, columns, rules)
-    if seen is not None:
-        all_events = _with_seen(all_events, seen, columns, rules)
-    events_of = faded(_chosen(all_events, domains), rules.kinds)
+    rules = Rules(bool(fold_ids), skip_bad_rows is not None)
+    event_rules = EventRules(min_rating, EventKinds.of(kinds, half_life_days or 0.0))
+    # ratings matter as a threshold only
+    roles = tuple(role for role in tables.ROLES if role != "rating" or min_rating is not None)
+    reader = _Reader(NamedColumns.of(columns, tables.ROLES), roles, rules, event_rules)
+    reader.columns.check(list(_named(source)))
+    tables_read = _tables(source, reader)
+    all_events = _events_by_domain(tables_read)
+    seen_read = [] if seen is None else _seen_tables(seen, list(all_events), reader.of_seen())
+    events_of = faded(_chosen(_with_seen(all_events, seen_read), domains), event_rules.kinds)
     for name in events_of:
         check_name(name)  # before it becomes part of ids
     if users is None and len(events_of) == 1:
         users = "shared"
-    user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users)
+    provenance = _provenance(tables_read, seen_read, users == "shared", rules.fold)
+    provenance = replace(provenance, skipped_to=None if skip_bad_rows is None else Path(skip_bad_rows))
+    provenance.write_skipped()
+    user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users, rules.fold)
     all_users = _union(user_of.values())
     items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
     tables_of = {
-        name: _divided(events, all_users, user_of[name], duplicates, rules)
+        name: _divided(events, all_users, user_of[name], duplicates, event_rules)
         for name, events in events_of.items()
     }
     data = MultiDomain(
         _vocabulary(all_users),
         items,
         {name: events for name, (events, _) in tables_of.items()},
-        _titles(events_of, titles),
-        {} if memberships is None else _memberships(events_of, memberships),
+        _titles(events_of, titles, rules),
+        {} if memberships is None else _memberships(events_of, memberships, rules),
         {name: pairs for name, (_, pairs) in tables_of.items() if pairs is not None},
-        rules.kinds,
+        event_rules.kinds,
+        provenance,
     )
     return without_unknown(data) if data.seen else data
 
 
-def _events_by_domain(
-    source: Source, columns: Mapping[str, str] | None, rules: EventRules
-) -> dict[str, Events]:
+@dataclass(frozen=True)
+class _Reader:
+    """What is the same for all tables of one call: the columns that were named, the roles that are used, how
+    rows are read, and what becomes of events."""
+
+    columns: NamedColumns
+    roles: tuple[str, ...]
+    rules: Rules
+    event_rules: EventRules
+
+    def of_seen(self) -> _Reader:
+        """The reader of tables of seen pairs, which weigh nothing."""
+        return replace(
+            self,
+            # other columns than these may have other names there, or be missing
+            columns=self.columns.only(("user", "item", "domain")),
+            roles=tuple(role for role in self.roles if role not in ("weight", "title")),
+            event_rules=self.event_rules.of_seen(),
+        )
+
+    def table(
+        self, source: Source, name: str, roles: Sequence[str], where: str
+    ) -> tuple[EventTable, TableOrigin]:
+        """A table with users and items; DataError where one of them or every event is missing."""
+        table, origin = tables.read_table(source, self.columns.table(name), roles, where, self.rules)
+        for role in ("user", "item"):
+            if role not in table:
+                raise DataError(_lacks(role, where, origin.unused))
+        if not len(table):
+            if table.skipped:
+                raise DataError(f"No row of {where} can be read; the first: {table.skipped[0].sentence}.")
+            raise DataError(f"There are no events in {where}; give at least one row.")
+        return table, origin
+
+    def events(self, table: EventTable) -> Events:
+        """All events of a table."""
+        return _events_of(table, self.event_rules)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A table that was read, and domain -> its events."""
+
+    table: EventTable
+    origin: TableOrigin
+    events: dict[str, Events]
+
+
+def _tables(source: Source, reader: _Reader) -> list[_Read]:
+    named = _named(source)
+    if not isinstance(source, Mapping | list | tuple):
+        (name,) = named
+        return [_one_table(source, name, _where(source, "the table"), reader)]
+    roles = [role for role in reader.roles if role != "domain"]
+    return [
+        _of_one_domain(*reader.table(table, name, roles, _where(table, name)), name, reader)
+        for name, table in named.items()
+    ]
+
+
+def _named(source: Source) -> dict[str, Source]:
+    """The tables by name: that of the domain, or of a single table of several domains."""
     if isinstance(source, list | tuple):
         source = _by_stem(source)
     if not isinstance(source, Mapping):
-        return _one_table(source, columns, rules)
+        return {_stem(source) if tables.is_path(source) else "events": source}
     if not source:
         raise DataError("No table was given; give at least one file or frame.")
-    roles = [role for role in tables.ROLES if role != "domain"]
-    return {
-        str(name): _events_of(_load(table, columns, roles, _where(table, name)), rules)
-        for name, table in source.items()
-    }
+    return {str(name): table for name, table in source.items()}
 
 
-def _with_seen(
-    events_of: dict[str, Events], source: Source, columns: Mapping[str, str] | None, rules: EventRules
-) -> dict[str, Events]:
-    """The events with those of further tables, none of which is learned from."""
-    source = _by_stem(source) if isinstance(source, list | tuple) else source
-    # other columns than these may have other names there, or be missing
-    names = {role: name for role, name in (columns or {}).items() if role in ("user", "item", "domain")}
-    marks = rules.of_seen()
-    if isinstance(source, Mapping):
-        seen_of = _events_by_domain(source, names, marks)
+def _seen_tables(source: Source, domains: Sequence[str], reader: _Reader) -> list[_Read]:
+    """Tables of seen pairs of these domains."""
+    if isinstance(source, Mapping | list | tuple):
+        seen = _tables(source, reader)
     else:
-        table = _load(source, names, list(tables.ROLES), _where(source, "the seen table"))
-        if "domain" not in table and len(events_of) > 1:
+        # without a domain column it is a table of the only domain
+        seen = [_one_table(source, domains[0], _where(source, "the seen table"), reader)]
+        if len(domains) > 1 and "domain" not in seen[0].table:
             raise DataError(
-                f"{table.where} has no domain column, and there are several domains; add one, or give "
-                "seen={domain: table}."
+                f"{seen[0].table.where} has no domain column, and there are several domains; add one, or "
+                "give seen={domain: table}."
             )
-        only = next(iter(events_of))
-        seen_of = _by_column(table, marks) if "domain" in table else {only: _events_of(table, marks)}
-    for name in seen_of:
-        if name not in events_of:
-            raise DataError(f"The seen tables: {unknown('domain', name, events_of)}")
+    for name in _events_by_domain(seen):
+        if name not in domains:
+            raise DataError(f"The seen tables: {unknown('domain', name, domains)}")
+    return seen
+
+
+def _events_by_domain(tables_read: Sequence[_Read]) -> dict[str, Events]:
+    return {name: events for each in tables_read for name, events in each.events.items()}
+
+
+def _with_seen(events_of: dict[str, Events], seen_read: Sequence[_Read]) -> dict[str, Events]:
+    """The events with those of tables of seen pairs, none of which is learned from."""
+    seen_of = _events_by_domain(seen_read)
     return {
         name: with_seen_rows(events, seen_of[name]) if name in seen_of else events
         for name, events in events_of.items()
@@ -147,35 +223,73 @@ def _by_stem(paths: Sequence[Source]) -> dict[str, Source]:
     return named
 
 
-def _one_table(source: Source, columns: Mapping[str, str] | None, rules: EventRules) -> dict[str, Events]:
-    table = _load(source, columns, list(tables.ROLES), _where(source, "the table"))
+def _of_one_domain(table: EventTable, origin: TableOrigin, name: str, reader: _Reader) -> _Read:
+    table, events = table.parsed(reader.events)
+    return _Read(table, replace(origin, domains=(name,)), {name: events})
+
+
+def _one_table(source: Source, name: str, where: str, reader: _Reader) -> _Read:
+    """A table of the domains that its domain column names, else of the domain ``name``."""
+    table, origin = reader.table(source, name, reader.roles, where)
     if "domain" not in table:
-        return {_stem(source) if tables.is_path(source) else "events": _events_of(table, rules)}
-    return _by_column(table, rules)
-
-
-def _by_column(table: EventTable, rules: EventRules) -> dict[str, Events]:
-    domain = EncodedColumn.of(table.ids("domain"))
+        return _of_one_domain(table, origin, name, reader)
     # encoded once for all domains: each then takes its rows and the ids that occur there
-    events = _events_of(table, rules)
-    return {
-        str(name): replace(events.take(domain.idx == code), where=f"domain {str(name)!r} of {table.where}")
-        for code, name in enumerate(domain.ids)
+    table, (domain, events) = table.parsed(
+        lambda table: (EncodedColumn.of(table.ids("domain")), reader.events(table))
+    )
+    events_of = {
+        str(each): replace(events.take(domain.idx == code), where=f"domain {str(each)!r} of {table.where}")
+        for code, each in enumerate(domain.ids)
     }
+    return _Read(table, replace(origin, domains=tuple(events_of)), events_of)
 
 
-def _load(source: Source, columns: Mapping[str, str] | None, roles: Iterable[str], where: str) -> EventTable:
-    table = tables.read_table(source, columns, roles, where)
-    for role in ("user", "item"):
-        if role not in table:
-            usual = ", ".join(tables.ROLES[role][:4])
-            raise DataError(
-                f"No {role} column in {where} (usual names: {usual}); name it with "
-                f"columns={{'{role}': ...}} or --column {role}=NAME."
-            )
-    if not len(table):
-        raise DataError(f"There are no events in {where}; give at least one row.")
-    return table
+def _lacks(role: str, where: str, names: Sequence[str]) -> str:
+    """The sentence about a table without users or items."""
+    if names and list(names) == [str(place + 1) for place in range(len(names))]:
+        return (
+            f"No {role} column in {where}: it has no header; name its {len(names)} columns by position, such "
+            "as --column user=1,item=2."
+        )
+    usual = ", ".join(tables.ROLES[role][:4])
+    return (
+        f"No {role} column in {where} (usual names: {usual}); name it with "
+        f"columns={{'{role}': ...}} or --column {role}=NAME."
+    )
+
+
+def _provenance(
+    tables_read: Sequence[_Read], seen_read: Sequence[_Read], shared: bool, fold: bool
+) -> Provenance:
+    all_read = [*tables_read, *seen_read]
+    return Provenance(
+        tuple(each.origin for each in tables_read),
+        tuple(each.origin for each in seen_read),
+        _became_one(all_read, shared) if fold else {},
+        tuple(row for each in all_read for row in sorted(each.table.skipped or (), key=lambda row: row.row)),
+    )
+
+
+def _became_one(tables_read: Sequence[_Read], shared: bool) -> dict[str, int]:
+    """How many ids of users and of items became another one."""
+    import polars as pl
+
+    def lost(role: str, within: pl.Expr) -> int:
+        """Ids ``within`` one another's reach: those of one domain, or all."""
+        ids = pl.col(role).cast(pl.String)
+        raw = pl.concat([frame.select(ids, within.alias("within")).unique() for frame in placed]).unique()
+        return raw.height - raw.with_columns(folded(ids)).unique().height
+
+    placed = [
+        each.table.frame.with_columns(
+            domain=pl.col("domain").cast(pl.String)
+            if "domain" in each.table
+            else pl.lit(each.origin.domains[0])
+        )
+        for each in tables_read
+    ]
+    of_domain = pl.col("domain")
+    return {"users": lost("user", pl.lit("") if shared else of_domain), "items": lost("item", of_domain)}
 
 
 def _events_of(table: EventTable, rules: EventRules) -> Events:
@@ -226,11 +340,11 @@ def _divided(
     return learned, seen
 
 
-def _titles(events_of: Mapping[str, Events], source: Source) -> dict[str, IdArray]:
+def _titles(events_of: Mapping[str, Events], source: Source, rules: Rules) -> dict[str, IdArray]:
     import polars as pl
 
     named: dict[str, IdArray] = {}
-    table = None if source is None else _title_table(source)
+    table = None if source is None else _title_table(source, rules)
     for name, events in events_of.items():
         if table is not None:
             own = table.filter(pl.col("domain") == name) if "domain" in table.columns else table
@@ -243,9 +357,9 @@ def _titles(events_of: Mapping[str, Events], source: Source) -> dict[str, IdArra
     return named
 
 
-def _title_table(source: Source) -> pl.DataFrame:
+def _title_table(source: Source, rules: Rules) -> pl.DataFrame:
     where = _where(source, "the titles table")
-    table = tables.read_table(source, None, ("item", "title", "domain"), where)
+    table, _ = tables.read_table(source, {}, ("item", "title", "domain"), where, Rules(rules.fold))
     if not ("item" in table and "title" in table):
         raise DataError(f"No item and title columns in {where}; name them 'item' and 'title'.")
     return table.frame.with_columns(table.ids("item"), table.text("title"))
@@ -262,9 +376,11 @@ def _looked_up(ids: pl.Series, titled: pl.DataFrame) -> pl.Series:
     return titles.fill_null(keys["item"])
 
 
-def _memberships(events_of: Mapping[str, Events], source: Source) -> dict[str, npt.NDArray[np.bool_]]:
+def _memberships(
+    events_of: Mapping[str, Events], source: Source, rules: Rules
+) -> dict[str, npt.NDArray[np.bool_]]:
     where, names = _where(source, "the memberships table"), list(events_of)
-    table = tables.read_table(source, None, ("item", "domain"), where)
+    table, _ = tables.read_table(source, {}, ("item", "domain"), where, Rules(rules.fold))
     if not ("item" in table and "domain" in table):
         raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
     item_M, domain_M = _array(table.ids("item")), _array(table.text("domain"))
@@ -311,4 +427,13 @@ def _where(source: Source, name: object) -> str:
 
 
 def _stem(path: str | Path) -> str:
-    return Path(path).name.split(".")[0]
+    """The name of a domain: a file's name up to the first dot; of a pattern what is fixed of it, such as
+    books for ``books-*.csv`` and ``books/*.csv``."""
+    if not tables.is_pattern(path):
+        return Path(path).name.split(".")[0]
+    parts = [re.sub(r"\[[^]]*\]|[*?]", "", part) for part in (Path(path).name.split(".")[0], *_above(path))]
+    return next((name for part in parts if (name := part.strip("-_ ."))), "events")
+
+
+def _above(path: str | Path) -> list[str]:
+    return [parent.name for parent in Path(path).parents]

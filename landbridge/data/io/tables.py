@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from landbridge.core.errors import DataError, MissingExtraError, unknown
+import numpy as np
+
+from landbridge.core.errors import DataError, MissingExtraError
 from landbridge.core.text import is_unicode
+from landbridge.core.types import Int64
 from landbridge.data.io import formats
-from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.columns import choose, positions, time_names
+from landbridge.data.io.event_table import LATEST_SECOND, EventTable
 from landbridge.data.io.parsing import parsing_errors
+from landbridge.data.provenance import SkippedRow, TableOrigin
 
 if TYPE_CHECKING:
     import polars as pl
 
-ROLES: Mapping[str, tuple[str, ...]] = {
+Usual: TypeAlias = "Mapping[str, tuple[str, ...]]"  # role -> usual column names
+
+ROLES: Usual = {
     "user": ("user", "user_id", "userid", "uid", "reviewerid", "reviewer_id", "customer_id", "visitor_id"),
     "item": (
         "item", "item_id", "itemid", "iid", "parent_asin", "asin", "product_id", "movie_id", "movieid",
@@ -28,48 +36,83 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "title": ("title", "item_title", "movie_title"),
     "kind": ("kind", "event_type", "event", "action", "behavior", "behaviour"),
 }  # fmt: skip
-"""Role -> usual column names, in the order of preference; case and RecBole's ``:type`` are ignored."""
+"""Role -> usual column names, in the order of preference; case, blanks, underscores and RecBole's ``:type``
+are ignored. A time is also recognised by endings such as ``_at`` (:mod:`landbridge.data.io.columns`)."""
 
-IMPRESSION_ROLES: Mapping[str, tuple[str, ...]] = {
+IMPRESSION_ROLES: Usual = {
     **{role: ROLES[role] for role in ("user", "item", "domain")},
     "propensity": ("propensity", "probability", "pscore"),
     "reward": ("reward", "click", "clicked", "converted"),
 }
 """The same of a log of what was shown."""
 
+SAMPLE = 100  # rows that show whether a column holds times
+DATE = r"^\s*(\d{4}[/.-]\d{1,2}[/.-]\d{1,2}|\d{1,2}[/.-]\d{1,2}[/.-](\d{4}|\d{2}))([T\s].*)?$"
+FIRST_LIKELY, LAST_LIKELY = 631_152_000, 4_102_444_800  # seconds: 1990 and 2100
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How tables are read: whether ids are folded; whether bad rows are left out, or an error."""
+
+    fold: bool = False
+    skip: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """A table that is not read yet; with skipping, its rows' numbers, and those that no parser reads."""
+
+    lazy: pl.LazyFrame
+    row_N: Int64 | None = None
+    skipped: tuple[SkippedRow, ...] | None = None
+
 
 def read_table(
     source: object,
-    columns: Mapping[str, str] | None,
-    roles: Iterable[str],
+    named: Mapping[str, str],
+    roles: Sequence[str],
     where: str,
-    usual: Mapping[str, tuple[str, ...]] = ROLES,
-) -> EventTable:
-    """``source`` (path or any data frame) with those of ``roles`` that it has, under the roles' names.
+    rules: Rules,
+    usual: Usual = ROLES,
+) -> tuple[EventTable, TableOrigin]:
+    """``source`` (path or any data frame) with those of ``roles`` that it has, under the roles' names, and
+    which columns these are.
 
-    ``usual``: role -> usual column names, of all roles that ``columns`` may name.
+    ``named``: role -> column, or its position. ``usual``: role -> usual column names, of all roles.
     """
-    import polars as pl
-
     with parsing_errors(where, _plain_file(source)):
-        lazy = _scan(Path(source)) if is_path(source) else _native(source, where)
-        names = lazy.collect_schema().names()
-        chosen = _choose(names, columns or {}, where, usual)
-        if formats.is_amazon_2023(names) and not columns:
+        scan = _scan(source, named, where, rules.skip, usual)
+        names = scan.lazy.collect_schema().names()
+        chosen = choose(names, named, usual, where)
+        if formats.is_amazon_2023(names) and not named:
             chosen.pop("title", None)  # the title of the review
         wanted = {role: name for role, name in chosen.items() if role in roles}
-        picked = lazy.select(pl.col([name]).alias(role) for role, name in wanted.items())
-        # only the needed columns, in chunks: review files may be larger than memory
-        frame = picked.collect(engine="streaming")
+        others = [name for name in names if name not in wanted.values()]
+        likely = _likely_times(scan.lazy, others) if "time" in roles and "time" not in wanted else {}
+        complete = [name for name in time_names(others) if likely.get(name)]
+        if len(complete) == 1:
+            wanted, likely = {**wanted, "time": complete[0]}, {}
+        frame = _picked(scan.lazy, wanted)
         frame = formats.in_seconds(frame) if formats.is_amazon_2023(names) else frame
-        return EventTable(frame, where)
+    table = EventTable(frame, where, wanted, rules.fold, scan.row_N, scan.skipped)
+    unused = tuple(name for name in names if name not in wanted.values())
+    return table, TableOrigin(where, (), wanted, unused, tuple(likely), len(frame) + len(scan.skipped or ()))
+
+
+def _picked(lazy: pl.LazyFrame, wanted: Mapping[str, str]) -> pl.DataFrame:
+    import polars as pl
+
+    # only the needed columns, in chunks: review files may be larger than memory
+    return lazy.select(pl.col([name]).alias(role) for role, name in wanted.items()).collect(
+        engine="streaming"
+    )
 
 
 def raw_table(source: object, where: str) -> pl.DataFrame:
     """``source`` (path or any data frame) with all its columns as they are named."""
     with parsing_errors(where, _plain_file(source)):
-        lazy = _scan(Path(source)) if is_path(source) else _native(source, where)
-        return lazy.collect()
+        return _scan(source, {}, where).lazy.collect()
 
 
 def read_sql(query: str, connection: object) -> pl.DataFrame:
@@ -115,41 +158,118 @@ def _plain_file(source: object) -> Path | None:
     return path if path is not None and path.is_file() and path.suffix.lower() != ".gz" else None
 
 
-def _choose(
-    names: list[str], columns: Mapping[str, str], where: str, usual: Mapping[str, tuple[str, ...]]
-) -> dict[str, str]:
-    for role in columns:
-        if role not in usual:
-            raise DataError(unknown("column role", role, usual))
-    for name in columns.values():
-        if name not in names:
-            raise DataError(f"{where}: {unknown('column', name, names)}")
-    # RecBole writes the type behind a colon, many files a blank behind the comma; reversed, so that of equal
-    # names the first column wins
-    lowered = {name.lower().split(":")[0].strip(): name for name in reversed(names)}
-    guessed = {
-        role: next(lowered[name] for name in known if name in lowered)
-        for role, known in usual.items()
-        if any(name in lowered for name in known)
+def _likely_times(lazy: pl.LazyFrame, names: Sequence[str]) -> dict[str, bool]:
+    """Those of the columns whose first cells are dates, or seconds or milliseconds since 1990; and whether
+    all of the cells are filled."""
+    import polars as pl
+
+    head = lazy.select(pl.col(list(names))).head(SAMPLE).collect()
+    filled = {name: head[name].drop_nulls() for name in names}
+    return {
+        name: len(cells) == len(head) for name, cells in filled.items() if len(cells) and _are_times(cells)
     }
-    taken = set(columns.values())
-    return {role: name for role, name in guessed.items() if name not in taken} | dict(columns)
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def _are_times(cells: pl.Series) -> bool:
+    import polars as pl
+
+    if cells.dtype.is_temporal():
+        return cells.dtype not in (pl.Time, pl.Duration)
+    if cells.dtype == pl.String and cells.str.contains(DATE).all():
+        return True
+    if not (cells.dtype == pl.String or cells.dtype.is_numeric()):
+        return False
+    number = cells.cast(pl.Float64, strict=False).fill_null(0)
+    # in milliseconds they are refused, with what to do
+    seconds = number.zip_with(number < LATEST_SECOND, number / 1000)
+    return bool(seconds.is_between(FIRST_LIKELY, LAST_LIKELY).all())
+
+
+def _scan(
+    source: object, named: Mapping[str, str], where: str, skip: bool = False, usual: Usual = ROLES
+) -> _Scan:
+    if not is_path(source):
+        return _Scan(_native(source, where), skipped=() if skip else None)
+    parts = [_scan_file(path, named, where, skip, usual) for path in files_of(source)]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def files_of(source: str | Path) -> list[Path]:
+    """The files that a path names: itself, the Parquet files of a folder, or those that a pattern such as
+    ``events/*.csv`` matches, by name. DataError where there is none."""
+    import glob
+
+    path = Path(source)
     if not is_unicode(str(path)):
         raise DataError(f"The name of file {str(path)!r} is no UTF-8; rename it.")
     if path.is_dir():
         return formats.parts_of_folder(path)
-    if not path.is_file():
+    if path.is_file():
+        return [path]
+    matched = sorted(Path(name) for name in glob.glob(str(path), recursive=True)) if is_pattern(path) else []
+    files = [file for file in matched if file.is_file()]
+    if not files:
         raise DataError(f"There is no file {path}; check the path.")
+    return files
+
+
+def is_pattern(path: str | Path) -> bool:
+    """Whether a path is a pattern such as ``events/*.csv``, and no file of that name."""
+    import glob
+
+    return glob.has_magic(str(path)) and not Path(path).exists()
+
+
+def _scan_file(path: Path, named: Mapping[str, str], where: str, skip: bool, usual: Usual) -> _Scan:
     packed = path.suffix.lower() == ".gz"
-    scan = formats.scanner((Path(path.stem) if packed else path).suffix.lower(), path)
+    form = formats.format_of((Path(path.stem) if packed else path).suffix.lower(), path)
     # polars scans no gzip, so the unpacked bytes are kept in memory
-    content = _unpacked(path) if packed else path
+    content = formats.as_utf8(_unpacked(path) if packed else path)
     if not (len(content) if isinstance(content, bytes) else path.stat().st_size):
         raise DataError(f"File {path} is empty; give a file with a header and events.")
-    return scan(content)
+    if not skip or form.sieve is None:
+        return _Scan(_table(form, content, named, usual), skipped=() if skip else None)
+    readable = form.sieve(content)
+    lazy = _table(form, readable.content, named, usual)
+    # a header is one more row of the file than of the table
+    header = len(readable.place_N) - _height(lazy)
+    bad = [SkippedRow(where, place + 1 - header, reason, content) for place, reason, content in readable.bad]
+    return _Scan(lazy, readable.place_N[header:] + 1 - header, tuple(bad))
+
+
+def _table(
+    form: formats.Format, content: Path | bytes, named: Mapping[str, str], usual: Usual
+) -> pl.LazyFrame:
+    """The table of a file; without a header where columns are named by positions that no column is called."""
+    lazy = form.scan(content)
+    names = lazy.collect_schema().names()
+    by_position = positions(named) - set(names)
+    return form.without_header(content) if by_position and not choose(names, {}, usual, "") else lazy
+
+
+def _joined(parts: Sequence[_Scan]) -> _Scan:
+    """Several files as one table, their rows counted through."""
+    import polars as pl
+
+    lazy = pl.concat([part.lazy for part in parts], how="diagonal_relaxed")
+    if parts[0].skipped is None:
+        return _Scan(lazy)
+    sizes = [_height(part.lazy) for part in parts]
+    row_N: list[Int64] = []
+    skipped: list[SkippedRow] = []
+    before = 0
+    for part, size in zip(parts, sizes, strict=True):
+        numbers = np.arange(1, size + 1) if part.row_N is None else part.row_N
+        row_N.append(numbers + before)
+        skipped += [replace(row, row=row.row + before) for row in part.skipped or ()]
+        before += size + len(part.skipped or ())
+    return _Scan(lazy, np.concatenate(row_N), tuple(skipped))
+
+
+def _height(lazy: pl.LazyFrame) -> int:
+    import polars as pl
+
+    return int(lazy.select(pl.len()).collect().item())
 
 
 def _unpacked(path: Path) -> bytes:

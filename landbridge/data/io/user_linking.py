@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.event_table import EventTable, folded
 from landbridge.data.io.tables import raw_table
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ CHOICES = (
 )
 
 
-def link_users(ids_of: Mapping[str, pl.Series], users: object) -> dict[str, pl.Series]:
-    """The linked user id of each id of each domain; ``ids_of`` and the result map domain -> (V,)."""
+def link_users(ids_of: Mapping[str, pl.Series], users: object, fold: bool = False) -> dict[str, pl.Series]:
+    """The linked user id of each id of each domain; ``ids_of`` and the result map domain -> (V,).
+
+    ``fold``: the ids were folded, and those of a link table are to be."""
     if users == "shared":
         _one_kind(ids_of)
         return dict(ids_of)
@@ -34,7 +36,7 @@ def link_users(ids_of: Mapping[str, pl.Series], users: object) -> dict[str, pl.S
     if isinstance(users, range):
         return {name: _by_range(name, column, users) for name, column in ids_of.items()}
     if isinstance(users, Mapping) and set(users) == {"link"}:
-        return _by_link(ids_of, users["link"])
+        return _by_link(ids_of, users["link"], fold)
     if users is None:
         raise DataError(f"Say which user ids of {', '.join(ids_of)} are the same users: {CHOICES}.")
     raise DataError(f"Cannot use users={users!r}; valid are {CHOICES}.")
@@ -74,10 +76,12 @@ def _by_range(domain: str, column: pl.Series, shared: range) -> pl.Series:
     return shared_between(domain, column, (column >= shared.start) & (column < shared.stop))
 
 
-def _by_link(ids_of: Mapping[str, pl.Series], source: object) -> dict[str, pl.Series]:
+def _by_link(ids_of: Mapping[str, pl.Series], source: object, fold: bool) -> dict[str, pl.Series]:
     import polars as pl
 
     table = raw_table(source, "the link table")
+    if fold:
+        table = table.with_columns(folded(pl.col(pl.String)))
     for name in table.columns:
         if name not in ids_of:
             raise DataError(f"The link table: {unknown('domain', name, ids_of)}")

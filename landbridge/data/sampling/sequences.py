@@ -51,7 +51,7 @@ def user_histories(history: MultiDomain) -> Ragged:
         if events.time is None and len(events):
             raise DataError(
                 f"Domain {name!r} has no time stamps, but a sequential method needs them; "
-                "read a time column or choose another method."
+                f"{history.provenance.time_hint(name)}, or choose another method."
             )
     table, _ = history.joined()
     time_N = np.zeros(0, np.int64) if table.time is None else table.time

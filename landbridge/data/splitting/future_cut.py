@@ -22,7 +22,6 @@ from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
 from landbridge.core.types import Bool, Float64, Int64, Seconds
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
 from landbridge.data.splitting.seen_cut import seen_before_targets
 
@@ -39,7 +38,7 @@ def without_the_future(data: MultiDomain, seed: int, min_events: int, kind: str 
     tables = data.domains
     user_N = np.concatenate([events.user_idx for events in tables.values()]).astype(np.int64)
     domain_N = np.repeat(np.arange(len(tables)), [len(events) for events in tables.values()])
-    time_N = np.concatenate([times_of(name, events) for name, events in tables.items()]).astype(np.float64)
+    time_N = np.concatenate([times_of(data, name) for name in tables]).astype(np.float64)
     chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
     # lexsort sorts by the last key first
     order_N = np.lexsort((chance_N, time_N, domain_N, user_N))
@@ -63,11 +62,15 @@ def without_the_future(data: MultiDomain, seed: int, min_events: int, kind: str 
     )
 
 
-def times_of(name: str, events: Interactions) -> Seconds:
+def times_of(data: MultiDomain, name: str) -> Seconds:
     """The times of a domain's events, (N,); DataError where there are none."""
-    if events.time is None:
-        raise DataError(f"Domain {name!r} has no time stamps: read a time column or use order='random'.")
-    return events.time
+    time_N = data[name].time
+    if time_N is None:
+        raise DataError(
+            f"Domain {name!r} has no time stamps, but this split needs them: "
+            f"{data.provenance.time_hint(name)}, or choose the split random."
+        )
+    return time_N
 
 
 def of_kind(data: MultiDomain, kind: str | None) -> dict[str, Bool]:

@@ -52,7 +52,7 @@ def leave_one_out(
     valid, test = {}, {}
     wanted = of_kind(data, targets)
     for name, events in data.domains.items():
-        time_N = times_of(name, events) if order == "last" else None
+        time_N = times_of(data, name) if order == "last" else None
         from_end_N = _place_from_end(events, time_N, generator(seed, "split", name), wanted[name])
         count_N = events.user_counts[events.user_idx]
         test[name] = (from_end_N == 0) & (count_N >= min_events)
@@ -97,7 +97,7 @@ def leave_latest_out(
     """
     _check_min_events(min_events)
     tables, wanted = data.domains, of_kind(data, targets)
-    time_N = np.concatenate([times_of(name, events) for name, events in tables.items()])
+    time_N = np.concatenate([times_of(data, name) for name in tables])
     chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
     user_N = np.concatenate([events.user_idx for events in tables.values()])
     wanted_N = np.concatenate([wanted[name] for name in tables])
@@ -136,7 +136,7 @@ def temporal(
     """
     if not (valid > 0 and test > 0 and valid + test < 1):
         raise SettingsError(f"valid and test must be above 0 and together below 1, not {valid} and {test}.")
-    times = {name: times_of(name, events) for name, events in data.domains.items()}
+    times = {name: times_of(data, name) for name in data.domain_names}
     valid_from, test_from = _cuts(np.concatenate(list(times.values())), valid, test)
     return _divide(
         data,

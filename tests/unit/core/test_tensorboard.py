@@ -35,6 +35,9 @@ class Watcher:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
+    def note(self, sentence: str) -> None:
+        self.told.append(sentence)
+
     def task(self, title: str, total: int) -> Any:
         self.told.append((title, total))
         return self

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from landbridge.core.errors import DivergenceError, SettingsError
+from landbridge.core.progress import Silent
 from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import Validator
 from landbridge.models import registry
@@ -168,7 +169,7 @@ def test_the_time_of_a_call_is_its_trials_and_its_overhead() -> None:
 def test_progress_is_reported_and_checkpoints_of_the_caller_are_left_alone(tmp_path: Path) -> None:
     told: list[tuple[int, float]] = []
 
-    class Told:
+    class Told(Silent):
         @contextmanager
         def task(self, title: str, total: int) -> Iterator[Any]:
             assert (title, total) == ("tuning ials", 3)

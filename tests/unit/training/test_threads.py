@@ -48,7 +48,7 @@ def as_before(around: Threads) -> bool:
     return now[:2] == around[:2] and {path: now.blas[path] for path in around.blas} == around.blas
 
 
-class Watch:
+class Watch(Silent):
     """Notes the threads at every step of a task, which ends with the epoch's validation."""
 
     def __init__(self) -> None:

@@ -1,0 +1,124 @@
+"""The same events come out however a shop's file is written, and rows are left out only if they are bad."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import EventFile, event_files, spelled_ids
+
+from landbridge.core.errors import DataError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.readers import read
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("options")
+
+
+def events_of(data: MultiDomain) -> set[tuple[Any, ...]]:
+    """(user, item, time) of every event, ids as text."""
+    found: set[tuple[Any, ...]] = set()
+    for name, events in data.domains.items():
+        users = map(str, data.users.ids[events.user_idx].tolist())
+        items = map(str, data.items[name].ids[events.item_idx].tolist())
+        assert events.time is not None
+        found |= set(zip(users, items, events.time.tolist(), strict=True))
+    return found
+
+
+@settings(max_examples=150)
+@given(file=event_files())
+def test_however_a_file_is_written_its_events_are_read(file: EventFile, folder: Path) -> None:
+    """Separator, encoding, gzip, quotation marks, header, and columns by name or by position."""
+    data = read(file.write(folder), columns=file.columns)
+    assert events_of(data) == file.events
+    assert [data.provenance.tables[0].used[role] for role in ("user", "item", "time")] == list(file.names)
+
+
+@settings(max_examples=100)
+@given(file=event_files(), bad=st.data())
+def test_bad_rows_are_left_out_and_written_down(file: EventFile, bad: st.DataObject, folder: Path) -> None:
+    """None but them, under their numbers, whatever is wrong with them."""
+    rows, bad_at = file.with_bad_rows(bad.draw)
+    path, skipped = rows.write(folder), folder / "skipped.jsonl"
+    skipped.unlink(missing_ok=True)
+    data = read(path, columns=file.columns, skip_bad_rows=skipped)
+    assert events_of(data) == file.events
+    lines = [json.loads(line) for line in skipped.read_text().splitlines()] if skipped.exists() else []
+    assert [line["row"] for line in lines] == bad_at
+    assert all(line["reason"] and path.name in line["table"] for line in lines)
+    assert len(data.provenance.skipped) == len(bad_at)
+    if bad_at:
+        with pytest.raises(DataError):
+            read(path, columns=file.columns)
+
+
+@settings(max_examples=100)
+@given(rows=st.lists(st.tuples(spelled_ids(), spelled_ids()), min_size=1, max_size=12))
+def test_folded_ids_are_those_of_a_file_that_spells_them_alike(rows: list[tuple[str, str]]) -> None:
+    frame = pl.DataFrame(rows, schema=["user", "item"], orient="row")
+    alike = frame.with_columns(pl.all().map_elements(lambda text: text.strip().lower(), pl.String))
+    data = read(frame, fold_ids=True)
+    assert data.fingerprint == read(alike).fingerprint
+    counts = {whose: frame[role].n_unique() - alike[role].n_unique() for whose, role in ROLES}
+    assert dict(data.provenance.folded) == counts
+
+
+ROLES = (("users", "user"), ("items", "item"))
+
+
+@settings(max_examples=100)
+@given(
+    names=st.lists(NAMES, min_size=3, max_size=5, unique=True),
+    kind=st.sampled_from(["dots", "nested", "flat"]),
+)
+def test_columns_of_any_name_are_found_by_it(names: list[str], kind: str) -> None:
+    cells = [["a", "b"], ["x", "y"], [1_700_000_000, 1_700_000_001], ["-", "-"], ["+", "+"]]
+    frame = pl.DataFrame({name: cells[place] for place, name in enumerate(names)})
+    named: dict[str, Any] = dict(zip(("user", "item", "time"), names, strict=False))
+    columns = {
+        "dots": {f"shop.{role}": name for role, name in named.items()},
+        "nested": {"shop": named},
+        "flat": named,
+    }[kind]
+    data = read({"shop": frame}, columns=columns)
+    assert events_of(data) == {("a", "x", 1_700_000_000), ("b", "y", 1_700_000_001)}
+    assert data.provenance.tables[0].unused == tuple(names[3:])
+
+
+@settings(max_examples=50)
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    kind=st.sampled_from(["csv", "jsonl", "parquet", "csv.gz", "folder"]),
+)
+def test_a_pattern_or_a_folder_is_one_table(sizes: list[int], kind: str, tmp_path_factory: Any) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    whole = pl.DataFrame(
+        {"user": range(sum(sizes)), "item": [n % 3 for n in range(sum(sizes))], "time": 1_700_000_000}
+    )
+    start = 0
+    for place, size in enumerate(sizes):
+        part, path = whole.slice(start, size), folder / f"sales-{place}.{kind}"
+        # a part's columns may stand in another order
+        part = part if place % 2 else part.select("time", "item", "user")
+        if kind in ("parquet", "folder"):
+            part.write_parquet(path.with_suffix(".parquet"))
+        elif kind == "jsonl":
+            part.write_ndjson(path)
+        else:
+            content = part.write_csv().encode()
+            path.write_bytes(gzip.compress(content) if kind.endswith("gz") else content)
+        start += size
+    data = read(folder if kind == "folder" else f"{folder}/sales-*.{kind}")
+    assert events_of(data) == events_of(read(whole))
+    assert kind == "folder" or data.domain_names == ("sales",)
