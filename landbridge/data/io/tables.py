@@ -103,10 +103,11 @@ def read_table(
 def _picked(lazy: pl.LazyFrame, wanted: Mapping[str, str]) -> pl.DataFrame:
     import polars as pl
 
+    # by place: polars reads the name * as all columns
+    names = lazy.collect_schema().names()
+    picked = lazy.select(pl.nth(names.index(name)).alias(role) for role, name in wanted.items())
     # only the needed columns, in chunks: review files may be larger than memory
-    return lazy.select(pl.col([name]).alias(role) for role, name in wanted.items()).collect(
-        engine="streaming"
-    )
+    return picked.collect(engine="streaming")
 
 
 def raw_table(source: object, where: str) -> pl.DataFrame:
@@ -163,7 +164,8 @@ def _likely_times(lazy: pl.LazyFrame, names: Sequence[str]) -> dict[str, bool]:
     all of the cells are filled."""
     import polars as pl
 
-    head = lazy.select(pl.col(list(names))).head(SAMPLE).collect()
+    places = [lazy.collect_schema().names().index(name) for name in names]
+    head = lazy.select(pl.nth(places)).head(SAMPLE).collect() if places else pl.DataFrame()
     filled = {name: head[name].drop_nulls() for name in names}
     return {
         name: len(cells) == len(head) for name, cells in filled.items() if len(cells) and _are_times(cells)

@@ -74,6 +74,22 @@ def test_positions_see_whether_there_is_a_header(tmp_path: Path, text: str, user
     assert data.users.ids.tolist() == users
 
 
+def test_a_separator_is_what_the_lines_have_in_common(tmp_path: Path) -> None:
+    """Not what one cell is full of."""
+    path = csv(tmp_path, "a||||b,x,5\nc,y,6\nd,z,7\n")
+    assert lb.read(path, columns={"user": 1, "item": 2}).users.ids.tolist() == ["a||||b", "c", "d"]
+
+
+def test_a_first_row_with_a_number_is_no_header(tmp_path: Path) -> None:
+    path = csv(tmp_path, "a,x,1700000000,?\nb,y,1700000001,3\n")
+    assert lb.read(path, columns={"user": 1, "item": 2, "time": 3}).n_users == 2
+
+
+def test_a_column_may_be_called_as_polars_calls_all_columns() -> None:
+    frame = pl.DataFrame({"*": ["a"], "^.*$": ["x"], "n": [1]})
+    assert lb.read(frame, columns={"user": "*", "item": "^.*$"}).users.ids.tolist() == ["a"]
+
+
 def test_a_column_called_as_a_number_is_meant_by_its_name() -> None:
     frame = pl.DataFrame({"2": ["a"], "1": ["x"], "n": [3]})
     data = lb.read(frame, columns={"user": "1", "item": "2"})
