@@ -35,8 +35,10 @@ class Separated:
 
     @classmethod
     def of(cls, content: Path | bytes, usual: str) -> Separated:
-        """With the separator that most lines have as often as the first line; of several the most frequent one;
-        ``usual`` where there is none."""
+        """With the separator that most lines have as often as the first line.
+
+        Of several the most frequent one; ``usual`` where there is none.
+        """
         lines = beginning(content).splitlines()[:SAMPLE]
         if lines and b"\x00" in lines[0]:
             raise ValueError("it holds null characters, as UTF-16 without a mark does; save it as UTF-8")
