@@ -168,7 +168,18 @@ def test_ids_that_stand_for_none_are_reported(tmp_path: Path, capsys: pytest.Cap
 def test_columns_are_named_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.csv").write_text("buyer,sku\n1,2\n2,3\n")
     assert "--column user=NAME" in refused(capsys, "data", "check", tmp_path / "x.csv")
-    run("data", "check", tmp_path / "x.csv", "--column", "user=buyer", "--column", "item=sku")
+    named = ("--column", "user=buyer", "--column", "item=sku")
+    run(
+        "fit",
+        tmp_path / "x.csv",
+        *named,
+        "--model",
+        "popularity",
+        "--split",
+        "none",
+        "--out",
+        tmp_path / "run",
+    )
     assert "role=name" in refused(capsys, "data", "check", tmp_path / "x.csv", "--column", "buyer")
 
 
