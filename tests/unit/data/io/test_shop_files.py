@@ -218,3 +218,21 @@ def test_a_rating_that_is_no_threshold_is_not_used(tmp_path: Path) -> None:
     path = csv(tmp_path, "user,item,rating\na,x,5\nb,y,1\n")
     assert lb.read(path).provenance.tables[0].unused == ("rating",)
     assert lb.read(path, min_rating=2).provenance.tables[0].unused == ()
+
+
+def test_tables_of_seen_pairs_are_read_as_the_events_are(tmp_path: Path) -> None:
+    books = csv(tmp_path, "buyer,item,kind\nAnn,B1,buy\nBob,B2,buy\nCy,B1,buy\nDan,B1,\n", "books.csv")
+    seen = csv(tmp_path, "buyer,item,colour\n BOB,b1,red\n,b2,blue\n", "returned.csv")
+    skipped = tmp_path / "skipped.jsonl"
+    data = lb.read(
+        {"books": books}, columns={"books.user": "buyer"}, seen=seen, fold_ids=True, skip_bad_rows=skipped
+    )
+    pairs = data.seen["books"].pairs
+    assert data.users.ids[pairs.user_idx].tolist() == ["bob"]
+    assert data.items["books"].ids[pairs.item_idx].tolist() == ["b1"]
+    assert [table.where for table in data.provenance.tables] == [f"file {books}"]
+    assert [(table.where, table.unused) for table in data.provenance.seen] == [(f"file {seen}", ("colour",))]
+    # Bob and BOB, B1 and b1: an id of one table became that of the other
+    assert data.provenance.folded == {"users": 1, "items": 1}
+    rows = [json.loads(line) for line in skipped.read_text().splitlines()]
+    assert [(row["table"], row["row"]) for row in rows] == [(f"file {books}", 4), (f"file {seen}", 2)]
