@@ -104,9 +104,10 @@ def fold_in(
     """
     from landbridge.ranking.top_k import top_k
 
-    against, _ = _own_events(fitted, _pairs(disliked))
-    # of an item in both the dislike counts
-    rows, times = _own_events(fitted, [pair for pair in _pairs(events) if pair not in set(_pairs(disliked))])
+    dislikes = _pairs(disliked)
+    against, _ = _own_events(fitted, dislikes)
+    both = {*dislikes}  # of an item that is also among the events the dislike counts
+    rows, times = _own_events(fitted, [pair for pair in _pairs(events) if pair not in both])
     if not rows:
         raise DataError("A new user needs at least one item in some domain.")
     k = min(_at_least_one(k), fitted.history[domain].n_items)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,16 +37,13 @@ def command(
     """
     from landbridge import diagnose
     from landbridge.cli import show
-    from landbridge.config import merge_tables, read_spec, validated_spec
+    from landbridge.config import merge_tables, validated_spec
     from landbridge.datasets.prepare import prepare
 
     given: Record = {"data": {"users": users, "min_rating": min_rating}, "split": {"kind": "none"}}
     given["data"] |= options.reading(column, fold_ids, skip_bad_rows) | options.known(kind, half_life, seen)
-    from_file = len(sources) == 1 and sources[0].endswith(".toml")
-    if not from_file:
-        source = sources[0] if len(sources) == 1 else sources
-        given["data"] |= {"dataset" if dataset else "source": source}
-    tables = read_spec(Path(sources[0])) if from_file else {}
+    tables, data = options.experiment(sources, dataset)
+    given["data"] |= data
     tables = {name: table for name, table in tables.items() if name == "data"}
     events = prepare(validated_spec(merge_tables(tables, given))).events
     findings = diagnose(events)

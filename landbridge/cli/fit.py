@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from landbridge.config import ModelSettings
 from landbridge.core.types import Record
 
-DEFAULTS: Record = {
-    "fit": {"jobs": 2}
-}  # of the command line alone: a script may lack what a second process needs
+# of the command line alone: a script may lack what a second process needs
+DEFAULTS: Record = {"fit": {"jobs": 2}}
 Text = str | None
 Number = int | None
 
@@ -75,7 +74,7 @@ def command(
     # imported here: the help and errors of options must not wait for numba and polars
     from landbridge import pipeline, store
     from landbridge.cli import show
-    from landbridge.config import merge_tables, parse_setting, read_spec, validated_spec
+    from landbridge.config import merge_tables, parse_setting, validated_spec
     from landbridge.core.progress import Terminal
     from landbridge.core.tensorboard import TensorBoard
     from landbridge.selection.guard import decision_table
@@ -94,10 +93,8 @@ def command(
         "settings_of": None if settings_of is None else str(settings_of),
     }
     given["model"]["settings"] = dict(parse_setting(text) for text in settings or ())
-    from_file = len(sources) == 1 and sources[0].endswith(".toml")
-    if not from_file:
-        given["data"] |= {"dataset": sources[0]} if dataset else {"source": _source(sources)}
-    file = read_spec(Path(sources[0])) if from_file else {}
+    file, data = options.experiment(sources[:1] if dataset else sources, dataset)
+    given["data"] |= data
     wanted = validated_spec(merge_tables(merge_tables(DEFAULTS, file), given))
     if budget := _budget(wanted.model):
         typer.echo(budget, err=True)
@@ -130,7 +127,3 @@ def _saved(out: Path, deployed: bool) -> str:
     if not deployed:
         return f"Saved in {out}"
     return f"Saved in {out}: the model above, fitted once more on all events, test events included"
-
-
-def _source(sources: list[str]) -> str | list[str]:
-    return sources[0] if len(sources) == 1 else sources

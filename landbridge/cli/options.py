@@ -72,6 +72,20 @@ Settings = Annotated[
 ]
 
 
+def experiment(sources: list[str], dataset: bool) -> tuple[Record, Record]:
+    """The tables of the experiment file that is the only source, and what other sources add to ``data``."""
+    from landbridge.config import read_spec
+
+    if len(sources) == 1 and sources[0].endswith(".toml"):
+        return read_spec(Path(sources[0])), {}
+    return {}, source(sources, dataset)
+
+
+def source(sources: list[str], dataset: bool) -> Record:
+    """Event files, or the name of a data set, for the table ``data`` of an experiment."""
+    return {"dataset" if dataset else "source": sources[0] if len(sources) == 1 else sources}
+
+
 def split(
     kind: str | None,
     future: str | None,

@@ -149,10 +149,9 @@ def _data_table(
     sources: list[str], users: str | None, dataset: bool, domains: str | None, candidates: str
 ) -> Record:
     """The [[data]] table of a benchmark file."""
-    source = sources[0] if len(sources) == 1 else sources
     return {
         "name": Path(sources[0]).name if dataset else "data",
-        "dataset" if dataset else "source": source,
+        **options.source(sources, dataset),
         "users": users,
         "domains": None if domains is None else _names(domains),
         "candidates": _names(candidates),

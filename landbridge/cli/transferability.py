@@ -48,9 +48,8 @@ def command(
     from landbridge.studies.transfer.compatibility import transferability
     from landbridge.studies.transfer.matrix import prediction_quality, transfer_matrix
 
-    source = {"dataset": sources[0]} if dataset else {"source": sources if len(sources) > 1 else sources[0]}
     given: Record = {
-        "data": source
+        "data": options.source(sources[:1] if dataset else sources, dataset)
         | {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
         | options.known(kind, half_life, seen),

@@ -54,7 +54,7 @@ def command(
     space in [space]: reg = {low = 0.01, high = 1.0, log = true} or popularity_weight = {options = [0, 1, 3]}.
     """
     from landbridge.cli import show
-    from landbridge.config import merge_tables, parse_setting, read_spec, validated_spec
+    from landbridge.config import merge_tables, parse_setting, validated_spec
     from landbridge.core.errors import SettingsError
     from landbridge.core.progress import Terminal
     from landbridge.selection.compare_methods import compare_methods
@@ -77,11 +77,8 @@ def command(
         },
         "fit": {"seed": seed, "threads": threads, "validate_on": metric},
     }
-    from_file = len(sources) == 1 and sources[0].endswith(".toml")
-    if not from_file:
-        source = sources[0] if len(sources) == 1 else sources
-        given["data"] |= {"dataset" if dataset else "source": source}
-    tables = read_spec(Path(sources[0])) if from_file else {}
+    tables, data = options.experiment(sources, dataset)
+    given["data"] |= data
     space = tables.pop("space", {})
     result = compare_methods(
         validated_spec(merge_tables(tables, given)), model or (), space, work_dir or storage, Terminal()

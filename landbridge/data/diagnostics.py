@@ -18,6 +18,7 @@ import numpy as np
 from landbridge.core.types import Float64, Int64, Record, Seconds, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY
+from landbridge.data.io.event_table import BEFORE_1990, LATEST_SECOND, folded
 from landbridge.data.provenance import listed
 from landbridge.data.vocabulary import Vocabulary
 
@@ -35,7 +36,6 @@ SAME_USERS = 0.1  # the least correlation of activity expected between domains o
 DIFFERENT_USERS = 0.05  # a correlation surely below this is that of different users
 SURE = 3.09  # standard errors, one-sided p = .001
 BOUNDARY = 4.5  # standard errors by which an id range must differ: the maximum over all boundaries
-MILLISECONDS, BEFORE_1990 = 10**11, 631_152_000  # seconds: the year 5138, and 1 January 1990
 UNITS = {  # seconds in a unit, and its zero in seconds since 1970
     "minutes": (60, 0),
     "hours": (3600, 0),
@@ -43,10 +43,8 @@ UNITS = {  # seconds in a unit, and its zero in seconds since 1970
     "days since 1900, as spreadsheets count them": (DAY, -25_569 * DAY),
 }
 BOT_EVENTS, BOT_TIMES = 200, 20  # a bot has so many events, and so many times those of the 95th percentile
-CATALOGUE, USUAL_SHARE = (
-    50,
-    0.25,
-)  # items from which a share of a catalogue means something; most users' share
+CATALOGUE = 50  # items from which a share of a catalogue means something
+USUAL_SHARE = 0.25  # of a catalogue, below which most users' shares are
 SAME_ITEMS, SAME_EVENTS = 0.1, 0.9  # shares of the smaller catalogue: of text ids, and of user and item
 SKIPPED_SHARE = 0.01  # above: so many rows were left out that the rest may be something else
 PLACEHOLDERS = ("", "nan", "null", "none", "na", "n/a", "-1", "undefined", "unknown")
@@ -141,8 +139,8 @@ def _tables(data: MultiDomain) -> Iterator[Finding]:
         severity: Severity = "note" if table.unused else "ok"
         yield Finding("columns", severity, table.domains, text, {"unused": list(table.unused)})
     for whose, count in origin.folded.items():
-        text = f"Ids of {whose} that became another one by folding: {count:,}."
-        yield Finding("folded", "note" if count else "ok", data.domain_names, text, {"count": count})
+        severity = "note" if count else "ok"
+        yield Finding("folded", severity, data.domain_names, origin.folding(whose), {"count": count})
     for table in (*origin.tables, *origin.seen):
         count = sum(row.where == table.where for row in origin.skipped)
         if count:
@@ -299,8 +297,8 @@ def _time_range(name: str, time_N: Seconds) -> Finding:
     first, last = time_N.min().item(), time_N.max().item()
     faults = {
         "are all equal": first == last,
-        "seem to be milliseconds: divide them by 1000": last > MILLISECONDS,
-        "lie partly in the future": clock.time() + DAY < last <= MILLISECONDS,
+        "seem to be milliseconds: divide them by 1000": last > LATEST_SECOND,
+        "lie partly in the future": clock.time() + DAY < last <= LATEST_SECOND,
         "lie partly before 1990": first < BEFORE_1990,
     }
     present = [text for text, true in faults.items() if true]
@@ -365,7 +363,7 @@ def _bots(data: MultiDomain) -> Iterator[Finding]:
 def _ids(data: MultiDomain) -> Iterator[Finding]:
     for whose, domains, ids in _id_columns(data):
         yield from _missing_ids(whose, domains, ids)
-        bare = _bare(ids)
+        bare = folded(ids)
         fault = "have blanks around them"
         yield from _odd_ids("warning", fault, whose, domains, ids.filter(ids != ids.str.strip_chars()))
         fault = "differ from another only in case or blanks; --fold-ids makes these one"
@@ -389,7 +387,7 @@ def _id_columns(data: MultiDomain) -> Iterator[tuple[str, tuple[str, ...], pl.Se
 
 
 def _missing_ids(whose: str, domains: tuple[str, ...], ids: pl.Series) -> Iterator[Finding]:
-    odd = ids.filter(_bare(ids).is_in(PLACEHOLDERS))
+    odd = ids.filter(folded(ids).is_in(PLACEHOLDERS))
     return _odd_ids("stop", "stand for a missing id", whose, domains, odd)
 
 
@@ -403,14 +401,9 @@ def _odd_ids(
         yield Finding("ids", severity, domains, text, {"count": len(odd)})
 
 
-def _bare(ids: pl.Series) -> pl.Series:
-    """Without case and surrounding blanks."""
-    return ids.str.strip_chars().str.to_lowercase()
-
-
 def _look(ids: pl.Series) -> pl.Series:
     """What a reader sees of an id: without blanks, leading zeros, and in one encoding of each letter."""
-    plain = _bare(ids).str.normalize("NFKC").str.replace_all(r"\s+", "")
+    plain = folded(ids).str.normalize("NFKC").str.replace_all(r"\s+", "")
     return plain.str.replace(r"^0+(\d)", "$1").str.replace(r"^(\d+)\.0$", "$1")
 
 

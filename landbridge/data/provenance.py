@@ -75,11 +75,11 @@ class Provenance:
             for table in (*self.tables, *self.seen)
             if table.unused
         ]
-        folded = [
-            f"Ids of {whose} that became another one by folding: {count:,}."
-            for whose, count in self.folded.items()
-        ]
-        return (*unused, *folded, *self._skipped())
+        return (*unused, *map(self.folding, self.folded), *self._skipped())
+
+    def folding(self, whose: str) -> str:
+        """How many ids of ``users`` or of ``items`` became another one, in a sentence."""
+        return f"Ids of {whose} that became another one by folding: {self.folded[whose]:,}."
 
     def _skipped(self) -> list[str]:
         if not self.skipped:

@@ -13,9 +13,10 @@ from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.io.encoding import id_array
 from landbridge.data.io.user_linking import shared_between
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
-from landbridge.data.vocabulary import IdArray, Vocabulary
+from landbridge.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
@@ -193,15 +194,15 @@ def _indexed(
 ) -> tuple[MultiDomain, dict[str, Index]]:
     """The training events of all domains, and what is needed to index held-out rows."""
     all_users = {
-        name: np.concatenate([_ids(user_of[name](part["user"].unique())) for part in parts.values()])
+        name: np.concatenate([id_array(user_of[name](part["user"].unique())) for part in parts.values()])
         for name, parts in parts_of.items()
     }
     users = Vocabulary.of(np.concatenate(list(all_users.values())))
-    items = {name: Vocabulary.of(_ids(parts["train"]["item"])) for name, parts in parts_of.items()}
+    items = {name: Vocabulary.of(id_array(parts["train"]["item"])) for name, parts in parts_of.items()}
     domains = {
         name: Interactions.from_events(
-            users.index(_ids(user_of[name](parts["train"]["user"]))),
-            items[name].index(_ids(parts["train"]["item"])),
+            users.index(id_array(user_of[name](parts["train"]["user"]))),
+            items[name].index(id_array(parts["train"]["item"])),
             len(users),
             len(items[name]),
         )
@@ -211,7 +212,7 @@ def _indexed(
 
 
 def _targets(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, linked: LinkUsers) -> Targets:
-    user_idx, item_idx = users.index(_ids(linked(rows["user"]))), items.index(_ids(rows["item"]))
+    user_idx, item_idx = users.index(id_array(linked(rows["user"]))), items.index(id_array(rows["item"]))
     order = np.lexsort((item_idx, user_idx))
     # items without a training event have no index and no embedding
     order = order[item_idx[order] >= 0]
@@ -253,7 +254,7 @@ def _with_candidates(
 
     rows = candidates.filter(pl.col("domain") == domain).sort("user", "pos_item")
     width = int(rows["neg_items"].list.len().to_numpy().max(initial=0))
-    item_idx = items.index(_ids(rows["pos_item"]))
+    item_idx = items.index(id_array(rows["pos_item"]))
     flat = rows["neg_items"].list.explode().to_numpy()
     if not bool((rows["neg_items"].list.len() == width).all()):
         raise DataError(
@@ -263,9 +264,4 @@ def _with_candidates(
     # the published lists contain some test items: a tie with itself would lower its rank
     negatives_TC[negatives_TC == item_idx[:, None]] = -1
     kept = item_idx >= 0
-    return Targets(users.index(_ids(linked(rows["user"])))[kept], item_idx[kept], negatives_TC[kept])
-
-
-def _ids(column: pl.Series) -> IdArray:
-    array: IdArray = column.to_numpy()
-    return array.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())
+    return Targets(users.index(id_array(linked(rows["user"])))[kept], item_idx[kept], negatives_TC[kept])

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import AnyArray, Bool
+from landbridge.core.types import Bool
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.columns import Columns, NamedColumns
+from landbridge.data.io.encoding import id_array
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import IMPRESSION_ROLES, Rules, is_path, read_table
 from landbridge.evaluation.off_policy import Logged
@@ -114,8 +113,8 @@ def _domains(table: EventTable, history: MultiDomain) -> pl.Series:
 
 
 def _of_domain(table: EventTable, history: MultiDomain, name: str) -> Impressions:
-    user_N = history.users.index(_ids(table.frame["user"]))
-    item_N = history.items[name].index(_ids(table.frame["item"]))
+    user_N = history.users.index(id_array(table.frame["user"]))
+    item_N = history.items[name].index(id_array(table.frame["item"]))
     known_N: Bool = (user_N >= 0) & (item_N >= 0)
     if not known_N.any():
         raise DataError(
@@ -131,8 +130,3 @@ def _of_domain(table: EventTable, history: MultiDomain, name: str) -> Impression
     )
     seen = int(history[name].contains(logged.user_idx, logged.item_idx).sum())
     return Impressions(logged, int((~known_N).sum()), seen)
-
-
-def _ids(column: pl.Series) -> AnyArray:
-    ids: AnyArray = column.to_numpy()
-    return ids.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())

@@ -103,7 +103,7 @@ def test_formats_and_names_of_columns_make_no_difference(
 def test_a_table_of_eighty_columns_and_what_was_left_out(
     shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    strange = log().head(3).with_columns(user=pl.lit("nobody"), domain=pl.lit("books"))
+    strange = log().head(3).with_columns(user=pl.lit("stranger"), domain=pl.lit("books"))
     pl.concat([log(), strange]).write_csv(tmp_path / "log.csv")
     status, said, err = ope(capsys, shop, tmp_path / "log.csv", "--policy", "top-k", "-k", 5)
     assert status == 0
@@ -133,7 +133,7 @@ def changed(**columns: Any) -> pl.DataFrame:
         (changed(propensity=pl.lit(0)), "is not above 0 and at most 1 in row 1"),
         (changed(reward=pl.lit("much")), "'reward' of file"),
         (changed(domain=pl.lit("book")), "Unknown domain 'book': did you mean 'books'"),
-        (changed(user=pl.lit("nobody")), "is of a user and an item that the run knows"),
+        (changed(user=pl.lit("stranger")), "is of a user and an item that the run knows"),
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from landbridge.core.types import Int64, Record
-from landbridge.data.io.separated import Separated
+from landbridge.data.io.separated import Separated, whole
 
 LINES_OF_A_ROW = 50  # most lines of a row with line ends in quotation marks
 
@@ -64,8 +65,8 @@ def _readable(rows: Iterator[tuple[bytes, str, bytes]]) -> Readable:
 
 
 def _lines(content: Path | bytes) -> list[bytes]:
-    raw = content if isinstance(content, bytes) else content.read_bytes()
-    lines = [line.removesuffix(b"\r") for line in raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    text = whole(content).removeprefix(codecs.BOM_UTF8)
+    lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
     return lines if lines[-1] else lines[:-1]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.types import Int32, Seconds
+from landbridge.data.vocabulary import IdArray
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,6 +76,12 @@ def encode(column: pl.Series, ids: pl.Series) -> Int32:
     numbered = ids.alias("id").to_frame().with_row_index("place")
     joined = column.alias("id").to_frame().join(numbered, on="id", how="left", maintain_order="left")
     return joined["place"].to_numpy().astype(np.int32)
+
+
+def id_array(column: pl.Series) -> IdArray:
+    """A String column as NumPy's StringDType, a whole-number column as int64."""
+    array: IdArray = column.to_numpy()
+    return array.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())
 
 
 def _series(mask_N: npt.NDArray[np.bool_]) -> pl.Series:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 Parsed = TypeVar("Parsed")
+TextIds = TypeVar("TextIds", "pl.Series", "pl.Expr")
 
 # the order of day and month differs by country
 DAY_MONTH = r"^\s*(?<first>\d{1,2})[/.-](?<second>\d{1,2})[/.-](?<year>\d{4}|\d{2})(?<rest>[T\s].*)?$"
 DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+\s*$"
 THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$"  # a comma that can be either
-LATEST_SECOND = 100_000_000_000  # the year 5138: a larger number is milliseconds, not seconds
+BEFORE_1990 = 631_152_000  # seconds, 1 January 1990
+LATEST_SECOND = 100_000_000_000  # the year 5138, in milliseconds 1973: a larger number is no second
 
 
 class BadRowsError(DataError):
@@ -131,7 +133,7 @@ class EventTable:
         self.raise_on_bad_rows(column.is_null(), role, "is missing", "fill or remove it")
         if column.dtype == pl.String:
             if self.fold and role != "domain":
-                column = column.to_frame().select(folded(pl.all())).to_series()
+                column = folded(column)
             self.raise_on_bad_rows(column == "", role, "is empty", "fill or remove it")
             return _whole_or_text(column)
         if not column.dtype.is_numeric() or column.dtype.is_decimal():
@@ -244,7 +246,7 @@ class EventTable:
         return column.str.replace(",", ".", literal=True).zip_with(comma_N, column)
 
 
-def folded(ids: pl.Expr) -> pl.Expr:
+def folded(ids: TextIds) -> TextIds:
     """Text ids without case and surrounding blanks."""
     return ids.str.strip_chars().str.to_lowercase()
 

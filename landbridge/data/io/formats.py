@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.data.io.bad_rows import Sieve, readable_json, readable_records
-from landbridge.data.io.separated import Separated, beginning, is_data, is_header
+from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.data.io.separated import Separated, beginning, is_data, is_header, whole
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,7 +76,7 @@ def as_utf8(content: Path | bytes) -> Path | bytes:
     """The same file in UTF-8 where it is marked as UTF-16, as Windows writes it; else the file itself."""
     if not beginning(content).startswith(UTF_16):
         return content
-    return (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-16").encode()
+    return whole(content).decode("utf-16").encode()
 
 
 @register_format(".parquet")
@@ -89,7 +90,7 @@ def _json_lines(content: Path | bytes) -> pl.LazyFrame:
     import polars as pl
 
     if beginning(content).startswith(codecs.BOM_UTF8):
-        content = (content if isinstance(content, bytes) else content.read_bytes())[len(codecs.BOM_UTF8) :]
+        content = whole(content)[len(codecs.BOM_UTF8) :]
     # all rows: a field may occur for the first time late in the file
     return pl.scan_ndjson(content, infer_schema_length=None)
 
@@ -149,9 +150,9 @@ def in_seconds(frame: pl.DataFrame) -> pl.DataFrame:
 
     if "time" not in frame.columns:
         return frame
-    # 10**11 seconds are in the year 5138, and 10**11 milliseconds in 1973
     number = pl.col("time").cast(pl.Int64, strict=False)
-    return frame.with_columns(pl.when(number >= 10**11).then(number // 1000).otherwise(number).alias("time"))
+    milliseconds = number >= LATEST_SECOND
+    return frame.with_columns(pl.when(milliseconds).then(number // 1000).otherwise(number).alias("time"))
 
 
 def parts_of_folder(path: Path) -> list[Path]:

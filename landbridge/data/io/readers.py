@@ -17,7 +17,7 @@ from landbridge.data.filters import without_unknown
 from landbridge.data.interactions import DUPLICATE_RULES, Interactions
 from landbridge.data.io import tables
 from landbridge.data.io.columns import Columns, NamedColumns
-from landbridge.data.io.encoding import EncodedColumn, Events, encode
+from landbridge.data.io.encoding import EncodedColumn, Events, encode, id_array
 from landbridge.data.io.event_rules import EventRules, faded, with_seen_rows
 from landbridge.data.io.event_table import EventTable, folded
 from landbridge.data.io.tables import Rules, read_sql
@@ -87,8 +87,8 @@ def read(
         check_name(name)  # before it becomes part of ids
     if users is None and len(events_of) == 1:
         users = "shared"
-    provenance = _provenance(tables_read, seen_read, users == "shared", rules.fold)
-    provenance = replace(provenance, skipped_to=None if skip_bad_rows is None else Path(skip_bad_rows))
+    skipped_to = None if skip_bad_rows is None else Path(skip_bad_rows)
+    provenance = _provenance(tables_read, seen_read, users == "shared", rules.fold, skipped_to)
     provenance.write_skipped()
     user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users, rules.fold)
     all_users = _union(user_of.values())
@@ -259,7 +259,11 @@ def _lacks(role: str, where: str, names: Sequence[str]) -> str:
 
 
 def _provenance(
-    tables_read: Sequence[_Read], seen_read: Sequence[_Read], shared: bool, fold: bool
+    tables_read: Sequence[_Read],
+    seen_read: Sequence[_Read],
+    shared: bool,
+    fold: bool,
+    skipped_to: Path | None,
 ) -> Provenance:
     all_read = [*tables_read, *seen_read]
     return Provenance(
@@ -267,6 +271,7 @@ def _provenance(
         tuple(each.origin for each in seen_read),
         _became_one(all_read, shared) if fold else {},
         tuple(row for each in all_read for row in sorted(each.table.skipped or (), key=lambda row: row.row)),
+        skipped_to,
     )
 
 
@@ -353,7 +358,7 @@ def _titles(events_of: Mapping[str, Events], source: Source, rules: Rules) -> di
             titled = pl.DataFrame({"item": events.item.ids.gather(events.item.idx), "title": events.title})
         else:
             continue
-        named[name] = _array(_looked_up(events.item.ids, titled))
+        named[name] = id_array(_looked_up(events.item.ids, titled))
     return named
 
 
@@ -383,10 +388,10 @@ def _memberships(
     table, _ = tables.read_table(source, {}, ("item", "domain"), where, Rules(rules.fold))
     if not ("item" in table and "domain" in table):
         raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
-    item_M, domain_M = _array(table.ids("item")), _array(table.text("domain"))
+    item_M, domain_M = id_array(table.ids("item")), id_array(table.text("domain"))
     belongs = {}
     for name, events in events_of.items():
-        listed = Vocabulary(_array(events.item.ids)).index(item_M)
+        listed = Vocabulary(id_array(events.item.ids)).index(item_M)
         column = Vocabulary.of(names).index(domain_M)
         column_of = np.array([names.index(other) for other in sorted(names)], np.int64)
         belongs_ID = np.zeros((len(events.item.ids), len(names)), bool)
@@ -405,13 +410,7 @@ def _union(columns: Iterable[pl.Series]) -> pl.Series:
 
 
 def _vocabulary(ids: pl.Series) -> Vocabulary:
-    return Vocabulary(_array(ids))
-
-
-def _array(column: pl.Series) -> IdArray:
-    """A String column as NumPy's StringDType, a whole-number column as int64."""
-    array: IdArray = column.to_numpy()
-    return array.astype(np.int64 if column.dtype.is_integer() else np.dtypes.StringDType())
+    return Vocabulary(id_array(ids))
 
 
 def _float32() -> pl.DataType:

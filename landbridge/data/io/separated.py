@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,11 @@ def beginning(content: Path | bytes) -> bytes:
         return content[:BEGINNING]
     with content.open("rb") as stream:
         return stream.read(BEGINNING)
+
+
+def whole(content: Path | bytes) -> bytes:
+    """All bytes of a file."""
+    return content if isinstance(content, bytes) else content.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,7 @@ class Separated:
         mark = max((usual, *SEPARATORS), key=support)
         if len(mark) == 1:
             return cls(content, mark)
-        raw = content if isinstance(content, bytes) else content.read_bytes()
-        return cls(raw.replace(mark.encode(), UNIT.encode()), UNIT)
+        return cls(whole(content).replace(mark.encode(), UNIT.encode()), UNIT)
 
     def sample(self) -> pl.DataFrame:
         """The first rows as text, a header among them."""
@@ -70,27 +75,22 @@ class Separated:
 
     def table(self) -> pl.LazyFrame:
         """All rows, with the names of the header; polars leaves doubled quotation marks in the names."""
-        import polars as pl
-
-        return pl.scan_csv(
-            self.content,
-            separator=self.separator,
-            glob=False,
-            infer_schema=False,
-            with_column_names=lambda names: [name.replace('""', '"') for name in names],
-        )
+        return self._scan(True, lambda names: [name.replace('""', '"') for name in names])
 
     def without_header(self, names: list[str] | None = None) -> pl.LazyFrame:
         """All rows of a file without a header, with these names, else 1, 2, ..."""
+        return self._scan(False, lambda given: names or [str(place + 1) for place in range(len(given))])
+
+    def _scan(self, has_header: bool, named: Callable[[list[str]], list[str]]) -> pl.LazyFrame:
         import polars as pl
 
         return pl.scan_csv(
             self.content,
             separator=self.separator,
-            has_header=False,
+            has_header=has_header,
             glob=False,
             infer_schema=False,
-            with_column_names=lambda given: names or [str(place + 1) for place in range(len(given))],
+            with_column_names=named,
         )
 
 

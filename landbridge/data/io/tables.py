@@ -14,7 +14,7 @@ from landbridge.core.text import is_unicode
 from landbridge.core.types import Int64
 from landbridge.data.io import formats
 from landbridge.data.io.columns import choose, positions, time_names
-from landbridge.data.io.event_table import LATEST_SECOND, EventTable
+from landbridge.data.io.event_table import BEFORE_1990, LATEST_SECOND, EventTable
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.provenance import SkippedRow, TableOrigin
 
@@ -48,7 +48,7 @@ IMPRESSION_ROLES: Usual = {
 
 SAMPLE = 100  # rows that show whether a column holds times
 DATE = r"^\s*(\d{4}[/.-]\d{1,2}[/.-]\d{1,2}|\d{1,2}[/.-]\d{1,2}[/.-](\d{4}|\d{2}))([T\s].*)?$"
-FIRST_LIKELY, LAST_LIKELY = 631_152_000, 4_102_444_800  # seconds: 1990 and 2100
+LAST_LIKELY = 4_102_444_800  # seconds, the year 2100
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _are_times(cells: pl.Series) -> bool:
     number = cells.cast(pl.Float64, strict=False).fill_null(0)
     # in milliseconds they are refused, with what to do
     seconds = number.zip_with(number < LATEST_SECOND, number / 1000)
-    return _most(seconds.is_between(FIRST_LIKELY, LAST_LIKELY))
+    return _most(seconds.is_between(BEFORE_1990, LAST_LIKELY))
 
 
 def _most(cells: pl.Series) -> bool:

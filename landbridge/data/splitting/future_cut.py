@@ -91,10 +91,14 @@ def of_kind(data: MultiDomain, kind: str | None) -> dict[str, Bool]:
     return held
 
 
+def _first_of_run(user_N: Int64, domain_N: Int64) -> Bool:
+    """Of events in order: which are the first of their user and domain, (N,)."""
+    return np.append(True, (np.diff(user_N) != 0) | (np.diff(domain_N) != 0))[: len(user_N)]
+
+
 def _after_last(user_N: Int64, domain_N: Int64, wanted_N: Bool) -> Bool:
     """Of events in order: which come after the last wanted one of their user and domain, (N,)."""
-    starts_N = np.append(True, (np.diff(user_N) != 0) | (np.diff(domain_N) != 0))[: len(user_N)]
-    run_N = np.cumsum(starts_N) - 1
+    run_N = np.cumsum(_first_of_run(user_N, domain_N)) - 1
     last_R = np.full(run_N[-1] + 1 if len(run_N) else 0, len(user_N))  # beyond all where none is wanted
     places = np.flatnonzero(wanted_N)
     last_R[run_N[places]] = places  # in order, so that the last one stays
@@ -105,8 +109,7 @@ def _divided(
     user_N: Int64, domain_N: Int64, time_N: Float64, wanted_N: Bool, n_users: int, min_events: int
 ) -> tuple[Bool, Bool, int]:
     """Of events in order: which are known, which are targets, and how many last events there are."""
-    starts = np.append(True, (np.diff(user_N) != 0) | (np.diff(domain_N) != 0))[: len(user_N)]
-    first_R = np.flatnonzero(starts)
+    first_R = np.flatnonzero(_first_of_run(user_N, domain_N))
     size_R = np.diff(np.append(first_R, len(user_N)))
     enough_R = (size_R >= min_events) & wanted_N[first_R + size_R - 1]
     first_R, size_R = first_R[enough_R], size_R[enough_R]

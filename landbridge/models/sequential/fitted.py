@@ -32,7 +32,7 @@ from landbridge.training.torch_backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-DOMAIN_WEIGHTS = "domain weights|"  # prefix of their arrays in a run folder
+STATE = "domain weights|"  # prefix of their arrays in a run folder
 ROWS_AT_ONCE = 512  # sequences per forward pass, which bounds its memory
 LEAST_NORM = 1e-8  # a shorter vector has no direction in float32
 
@@ -94,7 +94,7 @@ class SequenceModel(ColdStartMixin):
     def state(self) -> tuple[Arrays, Record]:
         """The weights, and the settings needed to rebuild the model."""
         cold = {"cold_policy": self.cold_policy, "cold_weight": self.popularity_weight}
-        kept = {DOMAIN_WEIGHTS + name: array for name, array in self.domain_weights.items()}
+        kept = {STATE + name: array for name, array in self.domain_weights.items()}
         return {**self.weights, **kept}, {
             "encoder": asdict(self.encoder),
             "cross_domain": asdict(self.cross_domain),
@@ -109,8 +109,8 @@ class SequenceModel(ColdStartMixin):
         cold = about["cold_policy"], about["cold_weight"]
         encoder = Encoder.from_settings(Encoder.migrated(about["encoder"]))
         cross_domain = CrossDomain.from_settings(about.get("cross_domain", {}))  # 0.1 had none
-        weights = {name: array for name, array in arrays.items() if not name.startswith(DOMAIN_WEIGHTS)}
-        state = {name.removeprefix(DOMAIN_WEIGHTS): arrays[name] for name in arrays if name not in weights}
+        weights = {name: array for name, array in arrays.items() if not name.startswith(STATE)}
+        state = {name.removeprefix(STATE): arrays[name] for name in arrays if name not in weights}
         network = encoder, cross_domain, weights, about["temperature"]
         return cls(history, method, log, *network, *cold, domain_weights=state)
 

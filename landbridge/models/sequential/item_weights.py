@@ -195,7 +195,7 @@ class MultiObjectiveWeights(SparsityWeights):
         # training has limited the threads; scoring and ranking use those of torch
         with all_threads(torch.get_num_threads()):
             scores_BI = np.concatenate([model.score(name, queries) for name in self.names], axis=1)
-            excluded, _ = self.train.all_excluded().joined()
+            excluded = self.train.all_excluded().joined()[0] if self.train.seen else table
             items_BK, _ = top_k(scores_BI, LIST_LENGTH, excluded.by_user.take(users))
         member_ND = self.belongs_ID[items_BK[items_BK >= 0]]
         return np.asarray((member_ND / member_ND.sum(axis=1, keepdims=True)).sum(axis=0))

@@ -30,26 +30,26 @@ WORLD = planted_transfer(users=64, items=32, groups=4)
 
 
 class Watcher:
-    """A progress that notes all it is told."""
+    """A progress that notes all it is noted."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.noted: list[Any] = []
 
     def note(self, sentence: str) -> None:
-        self.told.append(sentence)
+        self.noted.append(sentence)
 
     def task(self, title: str, total: int) -> Any:
-        self.told.append((title, total))
+        self.noted.append((title, total))
         return self
 
     def __enter__(self) -> Watcher:
         return self
 
     def __exit__(self, *about: object) -> None:
-        self.told.append("over")
+        self.noted.append("over")
 
     def step(self, done: int, facts: Any) -> None:
-        self.told.append((done, dict(facts)))
+        self.noted.append((done, dict(facts)))
 
 
 def masked_crc(content: bytes) -> int:
@@ -168,7 +168,7 @@ def test_the_inner_progress_gets_every_report(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
     with TensorBoard(tmp_path, watcher).task("fit", 2) as task:
         task.step(1, {"loss": 0.5})
-    assert watcher.told == [("evaluate", 7), (1, {}), "over", ("fit", 2), (1, {"loss": 0.5}), "over"]
+    assert watcher.noted == [("evaluate", 7), (1, {}), "over", ("fit", 2), (1, {"loss": 0.5}), "over"]
 
 
 @given(ANY_TEXT, st.dictionaries(ANY_TEXT, st.floats(width=32, allow_nan=False), min_size=1, max_size=4))
@@ -181,9 +181,9 @@ def test_any_name_is_kept_letter_by_letter(title: str, facts: dict[str, float]) 
         assert [path.name for path in Path(name).iterdir()] == ["curves"]
         (run,) = (Path(name) / "curves").iterdir()
         (path,) = run.iterdir()
-        told = [(v.tag, v.simple_value) for event in events(path) for v in event.summary.value]
+        noted = [(v.tag, v.simple_value) for event in events(path) for v in event.summary.value]
     whole = [(f"{title}/{name}".encode(errors="replace").decode(), value) for name, value in facts.items()]
-    assert told == whole
+    assert noted == whole
 
 
 def test_without_the_extra_one_sentence_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

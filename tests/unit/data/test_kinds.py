@@ -58,7 +58,7 @@ def test_a_like_after_a_dislike_is_a_like() -> None:
 def test_given_kinds_take_the_place_of_the_usual_ones() -> None:
     data = lb.read(SHOP, kinds={"view": "seen", "buy": 3, "dislike": "seen"})
     assert learned(data) == {("ann", "lamp"): 3.0, ("ann", "sofa"): 1.0, ("bob", "sofa"): 3.0}
-    # desk has only been viewed: nobody's list can hold what no model knows
+    # desk has only been viewed: no list can hold what no model knows
     assert seen(data) == {("bob", "lamp"): False}
     assert data.users.ids.tolist() == ["ann", "bob"]
 

@@ -169,13 +169,13 @@ def test_the_time_of_a_call_is_its_trials_and_its_overhead() -> None:
 def test_progress_is_reported_and_checkpoints_of_the_caller_are_left_alone(tmp_path: Path) -> None:
     told: list[tuple[int, float]] = []
 
-    class Told(Silent):
+    class Noting(Silent):
         @contextmanager
         def task(self, title: str, total: int) -> Iterator[Any]:
             assert (title, total) == ("tuning ials", 3)
             yield SimpleNamespace(step=lambda done, facts: told.append((done, facts["best"])))
 
-    options = FitOptions(threads=1, work_dir=tmp_path, progress=Told())
+    options = FitOptions(threads=1, work_dir=tmp_path, progress=Noting())
     method = registry.method("ials").from_settings({"factors": 4, "epochs": 2})
     found = tune(method, planted_transfer().split, Budget(3), options)
     assert told == list(enumerate(pl.Series(found.trials["value"]).cum_max(), start=1))

@@ -164,12 +164,12 @@ def test_the_magnitude_of_each_domains_gradient_is_on_record(settings: dict[str,
 
 
 def test_weights_amplify_the_gradient_of_a_sparse_domain() -> None:
-    told = {}
+    ratio = {}
     for weigh in ("none", "sparsity"):
         method = SMALL.with_settings({"epochs": 1, "domain_weighting": weigh})
         norm = method.fit(UNEVEN, ONE).log[0]["gradient_of"]
-        told[weigh] = norm["small"] / norm["large"]
-    assert told["sparsity"] > 1.2 * told["none"]
+        ratio[weigh] = norm["small"] / norm["large"]
+    assert ratio["sparsity"] > 1.2 * ratio["none"]
 
 
 def test_weighing_finds_the_niche_that_a_generic_model_leaves_for_last() -> None:
@@ -224,8 +224,8 @@ def test_signals_move_weights_and_a_fit_that_was_cut_off_goes_on(
         {"epochs": 5, "schedule.update_every": 1, "encoder.dropout": 0.2, **settings}
     )
     whole = method.fit(UNEVEN, ONE)
-    told = [record["weight"]["small"] for record in whole.log]
-    assert len(set(told)) > 2
+    weights = [record["weight"]["small"] for record in whole.log]
+    assert len(set(weights)) > 2
     kill = Kill()
     options = replace(ONE, work_dir=tmp_path / "kept")
     with pytest.raises(KeyboardInterrupt):

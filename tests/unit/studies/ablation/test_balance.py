@@ -128,8 +128,8 @@ def test_mistakes_are_one_sentence(changes: dict[str, Any], words: str) -> None:
 
 
 def test_a_whole_ablation_and_one_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, asked = tmp_path / "out", plan(tmp_path)
-    found = ablate(asked, out)
+    out, wanted = tmp_path / "out", plan(tmp_path)
+    found = ablate(wanted, out)
     assert (out / "verdict.txt").read_text() == found.verdict + "\n"
     assert "gradnorm rate against equal weights (NDCG@10, full ranking" in found.verdict
     assert "against the best of 3 random weightings, at " in found.verdict
@@ -150,18 +150,18 @@ def test_a_whole_ablation_and_one_gone_on_with(tmp_path: Path, monkeypatch: pyte
     run, ran = BalanceTrial.run, []
     monkeypatch.setattr(BalanceTrial, "run", lambda trial: (ran.append(str(trial)), run(trial)))
     costs = (out / "bench" / "costs.csv").read_bytes()
-    again = ablate(asked, out)
+    again = ablate(wanted, out)
     assert ran == ["weights tower-1"]
     assert before_cost(again.verdict) == before_cost(found.verdict)
     assert again.tables[title].equals(table)
     assert (out / "bench" / "costs.csv").read_bytes() == costs
-    assert ablate(asked, out).verdict == again.verdict
+    assert ablate(wanted, out).verdict == again.verdict
 
 
 def test_learning_rates_are_searched_with_as_many_trials(tmp_path: Path) -> None:
     """The control of a referee: a grid of learning rates per domain, the best on the validation rows."""
-    out, asked = tmp_path / "out", plan(tmp_path, balance=("none", "grid", "rates", "published"), seeds=1)
-    found = ablate(asked, out)
+    out, wanted = tmp_path / "out", plan(tmp_path, balance=("none", "grid", "rates", "published"), seeds=1)
+    found = ablate(wanted, out)
     assert "published against equal weights" in found.verdict
     assert "against the best of 3 random weightings, at " in found.verdict
     assert "against the best of 3 random learning rates per domain, at " in found.verdict
@@ -180,11 +180,11 @@ def before_cost(verdict: str) -> list[str]:
 
 
 def test_events_alone_weigh_the_fixed_ones(tmp_path: Path) -> None:
-    asked = plan(tmp_path, balance=("none", "fixed"), seeds=1)
-    ablate(asked, tmp_path / "out")
+    wanted = plan(tmp_path, balance=("none", "fixed"), seeds=1)
+    ablate(wanted, tmp_path / "out")
     (cell,) = (tmp_path / "out" / "bench" / "cells" / "shops").glob("tower-fixed-*/1/cell.json")
     weights = json.loads(cell.read_text())["settings"]["balance.weights"]
-    history = jobs.prepared_split(asked.source).valid.history
+    history = jobs.prepared_split(wanted.source).valid.history
     assert sum(weights.values()) == pytest.approx(2)
     assert weights["books"] / weights["movies"] == pytest.approx(
         len(history["books"]) / len(history["movies"])
@@ -192,35 +192,35 @@ def test_events_alone_weigh_the_fixed_ones(tmp_path: Path) -> None:
 
 
 def test_other_plans_and_other_folders_are_refused(tmp_path: Path) -> None:
-    out, asked = tmp_path / "out", plan(tmp_path, balance=("none",), seeds=1)
-    assert ablate(asked, out).verdict.startswith("Only equal weights")
+    out, wanted = tmp_path / "out", plan(tmp_path, balance=("none",), seeds=1)
+    assert ablate(wanted, out).verdict.startswith("Only equal weights")
     with pytest.raises(StoreError, match="was begun with other balance; choose another folder"):
-        ablate(replace(asked, balance=("none", "uncertainty")), out)
+        ablate(replace(wanted, balance=("none", "uncertainty")), out)
     with pytest.raises(StoreError, match=r"holds other files \(books.csv\) and no ablation"):
-        ablate(asked, tmp_path)
-    lost = replace(asked, data={**asked.data, "source": [str(tmp_path / "none.csv")]})
+        ablate(wanted, tmp_path)
+    lost = replace(wanted, data={**wanted.data, "source": [str(tmp_path / "none.csv")]})
     with pytest.raises(LandbridgeError, match=r"none\.csv"):
         ablate(lost, tmp_path / "lost")
     assert not list((tmp_path / "lost").iterdir())
 
 
 def test_seeds_are_added_but_not_taken_away(tmp_path: Path) -> None:
-    out, asked = tmp_path / "out", plan(tmp_path, balance=("none",), seeds=1)
-    ablate(asked, out)
-    ablate(replace(asked, seeds=2), out)
+    out, wanted = tmp_path / "out", plan(tmp_path, balance=("none",), seeds=1)
+    ablate(wanted, out)
+    ablate(replace(wanted, seeds=2), out)
     assert len(list((out / "bench").glob("cells/*/*/*/cell.json"))) == 2
     with pytest.raises(StoreError, match="was begun with other seeds; choose another folder"):
-        ablate(asked, out)
+        ablate(wanted, out)
 
 
 def test_weightings_tried_on_other_data_are_refused(tmp_path: Path) -> None:
-    out, asked = tmp_path / "out", plan(tmp_path, balance=("none", "grid"), seeds=1)
-    ablate(asked, out)
+    out, wanted = tmp_path / "out", plan(tmp_path, balance=("none", "grid"), seeds=1)
+    ablate(wanted, out)
     shutil.rmtree(out / "bench")
     table = pl.read_csv(tmp_path / "books.csv")
     table.head(600).write_csv(tmp_path / "books.csv")
     with pytest.raises(DataError, match="The data have changed since the ablation"):
-        ablate(asked, out)
+        ablate(wanted, out)
 
 
 def rows(*told: tuple[float, float, float, float, float]) -> pl.DataFrame:
@@ -262,8 +262,8 @@ def test_the_verdict_is_one_sentence() -> None:
 
 def test_the_share_of_the_grids_cost(tmp_path: Path) -> None:
     """Three trials and the fit of the best against one fit: medians, whatever the first trial took."""
-    out, asked = tmp_path / "out", plan(tmp_path)
-    ablate(asked, out)
+    out, wanted = tmp_path / "out", plan(tmp_path)
+    ablate(wanted, out)
     for number, seconds in enumerate((100.0, 2.0, 3.0)):
         file = out / "grid" / f"tower-{number}.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": seconds}))
@@ -273,16 +273,16 @@ def test_the_share_of_the_grids_cost(tmp_path: Path) -> None:
             slug = f"tower-{way.replace(' ', '-')}-*/{seed}/cost.json"
             (file,) = (out / "bench" / "cells" / "shops").glob(slug)
             file.write_text(json.dumps(json.loads(file.read_text()) | {"fit_seconds": each}))
-    assert f"at {100 * 2.1 / (3 * 3 + 1.5):.2g} % of its seconds" in ablate(asked, out).verdict
+    assert f"at {100 * 2.1 / (3 * 3 + 1.5):.2g} % of its seconds" in ablate(wanted, out).verdict
 
 
 def test_verdicts_are_about_the_sharing_they_name(tmp_path: Path) -> None:
     """Holm's correction is over the ways of one sharing; the standing is the table's."""
-    out, asked = (
+    out, wanted = (
         tmp_path / "out",
         replace(plan(tmp_path, balance=("none", "gradnorm")), sharing=("user", "tower")),
     )
-    found = ablate(asked, out)
+    found = ablate(wanted, out)
     assert {title: table["label"].to_list() for title, table in found.tables.items()} == {
         f"shops: ndcg@10, full ranking, against {sharing}, none": [
             f"{sharing}, none",

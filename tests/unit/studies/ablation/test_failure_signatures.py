@@ -173,7 +173,7 @@ def test_every_metric_gets_the_spread_of_the_hybrid() -> None:
 
 
 def test_a_metric_that_cannot_differ_so_much_is_left_out() -> None:
-    """All items of every domain have equally many events: their entropy tells nothing apart."""
+    """All items of every domain have equally many events: their entropy distinguishes nothing."""
     ground = WeightInputs.of(walks({"large": 60, "small": 15}))
     kappas = kappas_of_equal_spread(WeightSchedule(), ground.counts)
     assert set(kappas) == set(METRICS) - {"entropy"}
