@@ -2,23 +2,26 @@
 
 On every data set the candidates are tuned as ``auto`` does, in its default budget; the same settings are then
 fitted on all that is known at test time with three seeds and tested once, each candidate alone and the blend
-that ``auto`` makes of them. A killed run continues.
+that ``auto`` makes of them, several seeds at once (``--jobs``), each on its share of the cores. A killed run
+continues.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from experiments.common import CELLS, SEEDS, markdown, page, root, settings_text
+from experiments.common import CELLS, SEEDS, markdown, page, root, selected_studies, settings_text
 from landbridge.core.files import read_json, write_json
+from landbridge.core.parallel import Processes
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_last_out, leave_latest_out, with_candidates
@@ -66,10 +69,10 @@ STUDIES: Mapping[str, Callable[[], Split]] = {
 }
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str], jobs: int) -> None:
     """Run the named studies, all by default; the page holds every one that was ever finished."""
-    for name in names or STUDIES:
-        _study(name, STUDIES[name]())
+    for name in names:
+        _study(name, jobs)
         _page()
 
 
@@ -77,14 +80,18 @@ def _folder(name: str) -> Path:
     return FOLDER / name.replace(",", "").replace(" ", "-").replace("+", "")
 
 
-def _study(name: str, split: Split) -> None:
-    members, mixture = chosen(name, split)
-    rivals = _rivals(name, split)
-    for seed in SEEDS:
-        rows = _folder(name) / f"{seed}.parquet"
-        if not rows.exists():
-            _tested({**members, **rivals}, mixture, split, seed, rows)
-            print(name, seed, flush=True)
+def _study(name: str, jobs: int) -> None:
+    split = STUDIES[name]()
+    chosen(name, split)
+    _rivals(name, split)
+    left = [seed for seed in SEEDS if not _rows(name, seed).exists()]
+    processes = Processes(jobs, max(1, len(os.sched_getaffinity(0)) // jobs))
+    for seed in processes.map(partial(_tested, name), left):
+        print(name, seed, flush=True)
+
+
+def _rows(name: str, seed: int) -> Path:
+    return _folder(name) / f"{seed}.parquet"
 
 
 def _rivals(name: str, split: Split) -> dict[str, Method]:
@@ -131,10 +138,12 @@ def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
     return _methods(stored["members"]), Mixture.from_settings(stored["mixture"])
 
 
-def _tested(members: Mapping[str, Method], mixture: Mixture, split: Split, seed: int, rows: Path) -> None:
+def _tested(name: str, seed: int) -> int:
     """Fit everything on what is known at test time; one row per model and held-out pair."""
+    split, rows = STUDIES[name](), _rows(name, seed)
+    members, mixture = chosen(name, split)
     history, fitted, seconds = split.test.history, {}, {}
-    for label, method in members.items():
+    for label, method in {**members, **_rivals(name, split)}.items():
         began = time.perf_counter()
         fitted[label] = method.fit(history, FitOptions(seed=seed))
         seconds[label] = time.perf_counter() - began
@@ -146,10 +155,11 @@ def _tested(members: Mapping[str, Method], mixture: Mixture, split: Split, seed:
     ]
     write_json(rows.with_suffix(".json"), seconds)
     pl.concat(frames).write_parquet(rows)
+    return seed
 
 
 def _page() -> None:
-    done = [name for name in STUDIES if all((_folder(name) / f"{seed}.parquet").exists() for seed in SEEDS)]
+    done = [name for name in STUDIES if all(_rows(name, seed).exists() for seed in SEEDS)]
     parts = [
         f"{METRIC.upper()} on test. Every candidate is tuned on validation data in the default budget of "
         f"`landbridge fit` ({DEFAULT.trials} trials each within {DEFAULT.seconds:g} s, two cores; the rivals "
@@ -167,7 +177,7 @@ def _page() -> None:
 
 def _values(name: str) -> pl.DataFrame:
     """One row per model, seed and pair with its metric."""
-    rows = pl.concat(pl.read_parquet(_folder(name) / f"{seed}.parquet") for seed in SEEDS)
+    rows = pl.concat(pl.read_parquet(_rows(name, seed)) for seed in SEEDS)
     value = Metric.parse(METRIC).per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
     return rows.with_columns(value=pl.Series(value))
 
@@ -231,7 +241,7 @@ def _section(name: str) -> str:
             markdown(_by_activity(values)),
             "Settings: " + "; ".join(f"{label} {settings_text(m)}" for label, m in members.items()) + ".",
             f"Search {chosen['seconds']['search']:.0f} s, choice of the blend "
-            f"{chosen['seconds']['decisions']:.0f} s; one fit on the test history "
+            f"{chosen['seconds']['decisions']:.0f} s; one fit on the test history (beside another seed's) "
             + ", ".join(f"{label} {s:.1f} s" for label, s in _fit_seconds(name).items())
             + ".",
         ]
@@ -293,4 +303,4 @@ def _by_activity(values: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*selected_studies(__doc__, STUDIES))
