@@ -20,25 +20,28 @@ import numpy as np
 import polars as pl
 
 from experiments.common import CELLS, SEEDS, markdown, page, root, selected_studies, settings_text
+from experiments.one_list import lists
 from landbridge.core.files import read_json, write_json
 from landbridge.core.parallel import Processes
 from landbridge.data.activity import ACTIVITY, activity_group
-from landbridge.data.splitting.holdout import Split
+from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_last_out, leave_latest_out, with_candidates
 from landbridge.datasets import catalog
 from landbridge.datasets.published import read_published
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
+from landbridge.evaluation.protocols import Scorer
 from landbridge.evaluation.significance import compare_over_domains, holm
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.models.pairwise.lightgcn import LightGCN
 from landbridge.models.registry import method as method_named
 from landbridge.selection.auto import DEFAULT, Tuning, candidates, simple_members, tuned_candidates
-from landbridge.selection.guard import decide, mixture_of
+from landbridge.selection.guard import decided
 from landbridge.training.options import FitOptions
 
 METRIC, AUTO = "ndcg@10", "auto"
+ONE_LIST = ("food-kitchen", "movielens-1m", "ciao")  # also tested in one list over all domains
 FOLDER = CELLS / "default"
 RIVALS: Mapping[str, Method] = {  # tuned and tested beside the candidates, but no candidates of auto
     "lightgcn": LightGCN(),
@@ -94,6 +97,11 @@ def _rows(name: str, seed: int) -> Path:
     return _folder(name) / f"{seed}.parquet"
 
 
+def lists_rows(name: str, seed: int) -> Path:
+    """Where the rows of the lists over several domains are."""
+    return _folder(name) / f"{seed}-lists.parquet"
+
+
 def _rivals(name: str, split: Split) -> dict[str, Method]:
     """The tuned rivals; each has the trials of a candidate and an equal share of a candidates' budget."""
     path = _folder(name) / "rivals.json"
@@ -120,20 +128,9 @@ def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
         tuning = Tuning(DEFAULT.trials, DEFAULT.seconds, METRIC, _folder(name) / "search")
         members, fitted = tuned_candidates(candidates(split.train), split, options, tuning, jobs=2)
         searched = time.perf_counter()
-        models = {
-            label: fitted[label] if label in fitted else method.fit(split.train, options)
-            for label, method in members.items()
-        }
-        decisions = decide(models, split.valid, options, METRIC, simple_members(members))
+        mixture, _ = decided(members, split, options, METRIC, simple_members(members), fitted)
         facts = {"search": searched - began, "decisions": time.perf_counter() - searched}
-        write_json(
-            path,
-            {
-                "members": _stored(members),
-                "mixture": asdict(mixture_of(members, decisions)),
-                "seconds": facts,
-            },
-        )
+        write_json(path, {"members": _stored(members), "mixture": asdict(mixture), "seconds": facts})
     stored = read_json(path)
     return _methods(stored["members"]), Mixture.from_settings(stored["mixture"])
 
@@ -142,20 +139,27 @@ def _tested(name: str, seed: int) -> int:
     """Fit everything on what is known at test time; one row per model and held-out pair."""
     split, rows = STUDIES[name](), _rows(name, seed)
     members, mixture = chosen(name, split)
-    history, fitted, seconds = split.test.history, {}, {}
+    history, seconds = split.test.history, {}
+    fitted: dict[str, Fitted] = {}
     for label, method in {**members, **_rivals(name, split)}.items():
         began = time.perf_counter()
         fitted[label] = method.fit(history, FitOptions(seed=seed))
         seconds[label] = time.perf_counter() - began
     blend = BlendModel(history, mixture, (), {label: fitted[label] for label in mixture.members})
-    models: dict[str, Fitted] = {**fitted, AUTO: blend}
-    frames = [
-        evaluate(model, split.test).rows.with_columns(model=pl.lit(label), seed=pl.lit(seed))
-        for label, model in models.items()
-    ]
+    models = {**fitted, AUTO: blend}
+    if name in ONE_LIST:
+        _evaluated(lists(blend, fitted), split.across().test, seed).write_parquet(lists_rows(name, seed))
     write_json(rows.with_suffix(".json"), seconds)
-    pl.concat(frames).write_parquet(rows)
+    _evaluated(models, split.test, seed).write_parquet(rows)
     return seed
+
+
+def _evaluated(scorers: Mapping[str, Scorer], holdout: Holdout, seed: int) -> pl.DataFrame:
+    """The rows of every scorer's evaluation, with columns ``model`` and ``seed``."""
+    return pl.concat(
+        evaluate(scorer, holdout).rows.with_columns(model=pl.lit(label), seed=pl.lit(seed))
+        for label, scorer in scorers.items()
+    )
 
 
 def _page() -> None:
@@ -175,18 +179,22 @@ def _page() -> None:
     page("default", "The default beside its candidates", parts)
 
 
-def _values(name: str) -> pl.DataFrame:
-    """One row per model, seed and pair with its metric."""
-    rows = pl.concat(pl.read_parquet(_rows(name, seed)) for seed in SEEDS)
+def with_metric(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of pairs with the metric of each as ``value``."""
     value = Metric.parse(METRIC).per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
     return rows.with_columns(value=pl.Series(value))
+
+
+def _values(name: str) -> pl.DataFrame:
+    """One row per model, seed and pair with its metric."""
+    return with_metric(pl.concat(pl.read_parquet(_rows(name, seed)) for seed in SEEDS))
 
 
 def _overview(done: list[str]) -> list[dict[str, Any]]:
     records = []
     for name in done:
         values, chosen = _values(name), read_json(_folder(name) / "chosen.json")
-        means = _means(values, [])
+        means = means_over_domains(values, [])
         best = _best(values)
         over_pairs = float(values.filter(pl.col("model") == AUTO)["value"].mean())
         records.append(
@@ -204,7 +212,7 @@ def _overview(done: list[str]) -> list[dict[str, Any]]:
     return records
 
 
-def _means(values: pl.DataFrame, by: list[str]) -> dict[Any, float]:
+def means_over_domains(values: pl.DataFrame, by: list[str]) -> dict[Any, float]:
     """Model (and group) -> the mean over domains of the means over pairs."""
     per_domain = values.group_by(["model", *by, "domain"]).agg(pl.col("value").mean())
     whole = per_domain.group_by(["model", *by]).agg(pl.col("value").mean())
@@ -214,14 +222,14 @@ def _means(values: pl.DataFrame, by: list[str]) -> dict[Any, float]:
 
 
 def _best(values: pl.DataFrame) -> str:
-    means = _means(values, [])
+    means = means_over_domains(values, [])
     return max((label for label in means if label != AUTO), key=means.__getitem__)
 
 
 def _section(name: str) -> str:
     values, chosen = _values(name), read_json(_folder(name) / "chosen.json")
     domains = values["domain"].unique(maintain_order=True).to_list()
-    means = _means(values, [])
+    means = means_over_domains(values, [])
     per_domain = {
         (model, domain): value
         for model, domain, value in values.group_by("model", "domain").agg(pl.col("value").mean()).iter_rows()
@@ -287,7 +295,7 @@ def _by_activity(values: pl.DataFrame) -> list[dict[str, Any]]:
     labels = list(ACTIVITY)
     group = activity_group(values["activity"].to_numpy())
     values = values.with_columns(group=pl.Series([labels[place] for place in group]))
-    means, whole = _means(values, ["group"]), _means(values, [])
+    means, whole = means_over_domains(values, ["group"]), means_over_domains(values, [])
     counts = dict(
         values.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0]))
         .group_by("group")

@@ -92,8 +92,25 @@ def guarded(
 ) -> BlendModel:
     """Decide the weights on validation data and fit the members that have one on the test history.
 
+    Arguments as of :func:`decided`. The decisions are the log of the result.
+    """
+    mixture, decisions = decided(methods, split, options, metric, simple, fitted)
+    blended = mixture.fit(split.test.history, options.within("fit"))
+    return replace(blended, log=tuple(asdict(decision) for decision in decisions))
+
+
+def decided(
+    methods: Mapping[str, Method],
+    split: Split,
+    options: FitOptions,
+    metric: str = "ndcg@10",
+    simple: Sequence[str] = SIMPLE,
+    fitted: Mapping[str, Fitted] = MappingProxyType({}),
+) -> tuple[Mixture, list[Decision]]:
+    """The blend with the weights that hold on validation data, calibrated over domains; and the decisions.
+
     ``methods``: label -> method; those named in ``simple`` use one domain at a time. ``fitted``: models of
-    some of them on ``split.train``, if there are any. The decisions are the log of the result.
+    some of them on ``split.train``, if there are any.
     """
     choosing = options.within("choose")
     members = {
@@ -104,8 +121,7 @@ def guarded(
     mixture = mixture_of(methods, decisions)
     serving = {label: members[label] for label in mixture.members}
     mixture = calibrated(BlendModel(split.train, mixture, (), serving), split.valid, options.seed)
-    blended = mixture.fit(split.test.history, options.within("fit"))
-    return replace(blended, log=tuple(asdict(decision) for decision in decisions))
+    return mixture, decisions
 
 
 def mixture_of(methods: Mapping[str, Method], decisions: Sequence[Decision]) -> Mixture:
