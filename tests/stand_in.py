@@ -86,6 +86,9 @@ class StandIn:
     ) -> list[ScoreExplanation]:
         return [self.explain(domain, item, user, events) for item in items]
 
+    def user_id(self, user: Any) -> Any:
+        return user
+
     def knows_user(self, user: Any) -> bool:
         return bool(user == "alice")
 

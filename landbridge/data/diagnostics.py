@@ -18,9 +18,9 @@ import numpy as np
 from landbridge.core.types import Float64, Int64, Record, Seconds, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY
-from landbridge.data.io.event_table import BEFORE_1990, LATEST_SECOND, folded
+from landbridge.data.io.event_table import BEFORE_1990, LATEST_SECOND
 from landbridge.data.provenance import listed
-from landbridge.data.vocabulary import Vocabulary
+from landbridge.data.vocabulary import Vocabulary, folded
 
 if TYPE_CHECKING:
     import polars as pl

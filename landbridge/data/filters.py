@@ -9,7 +9,6 @@ from landbridge.core.errors import DataError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.seen import Seen
-from landbridge.data.vocabulary import Vocabulary
 
 Mask = npt.NDArray[np.bool_]
 
@@ -65,8 +64,8 @@ def _only(data: MultiDomain, user_U: Mask) -> MultiDomain:
     """These users, and the items with an event, which must be theirs."""
     item_I = {name: events.item_counts > 0 for name, events in data.domains.items()}
     return MultiDomain(
-        Vocabulary(data.users.ids[user_U]),
-        {name: Vocabulary(data.items[name].ids[item_I[name]]) for name in data.domain_names},
+        data.users.only(user_U),
+        {name: data.items[name].only(item_I[name]) for name in data.domain_names},
         {name: _renumbered(events, user_U, item_I[name]) for name, events in data.domains.items()},
         {name: titles[item_I[name]] for name, titles in data.titles.items()},
         {name: table[item_I[name]] for name, table in data.memberships.items()},

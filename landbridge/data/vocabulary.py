@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,11 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 from landbridge.core.text import is_unicode
 from landbridge.core.types import AnyArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    TextIds = TypeVar("TextIds", pl.Series, pl.Expr)
 
 IdArray = AnyArray  # int64, or NumPy's variable-width StringDType
 LARGEST = 2**63 - 1
@@ -22,10 +27,12 @@ LONGEST = len(str(-(2**63)))  # characters: int() of a longer text is slow and c
 class Vocabulary:
     """The ids of one kind of thing, sorted and unique; an id's dense index is its position.
 
-    ``ids`` is int64 or StringDType, shape (V,), read-only.
+    ``ids`` is int64 or StringDType, shape (V,), read-only. ``folded``: they are without case and surrounding
+    blanks, and so are those that are looked up.
     """
 
     ids: IdArray
+    folded: bool = False
 
     def __post_init__(self) -> None:
         if self.ids.ndim != 1 or not _is_id_dtype(self.ids.dtype):
@@ -42,6 +49,20 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def only(self, kept_V: npt.NDArray[np.bool_]) -> Vocabulary:
+        """The ids that are kept."""
+        return Vocabulary(self.ids[kept_V], self.folded)
+
+    def spelled(self, raw: Iterable[object] | IdArray) -> IdArray:
+        """Raw ids, known or not, as the vocabulary writes them, (N,)."""
+        given_N = as_ids(raw)
+        if not self.folded or given_N.dtype == np.int64:
+            return given_N
+        import polars as pl
+
+        texts = folded(pl.Series(given_N.tolist(), dtype=pl.String))
+        return np.array(texts.to_list(), np.dtypes.StringDType())
+
     @property
     def is_text(self) -> bool:
         """Whether ids are strings rather than whole numbers."""
@@ -52,7 +73,7 @@ class Vocabulary:
 
         An id of the other type matches, too: '17' is 17 and 17 is '17', but '+17' or '1_7' is unknown.
         """
-        wanted_N = as_ids(raw)
+        wanted_N = self.spelled(raw)
         if not len(self.ids):
             return np.full(len(wanted_N), -1, np.int32)
         if self.is_text:
@@ -60,6 +81,11 @@ class Vocabulary:
         number_N, fits_N = _numbers(wanted_N)
         place_N = np.minimum(np.searchsorted(self.ids, number_N), len(self.ids) - 1)
         return np.where(fits_N & (self.ids[place_N] == number_N), place_N, -1).astype(np.int32)
+
+
+def folded(ids: TextIds) -> TextIds:
+    """Text ids of polars without case and surrounding blanks."""
+    return ids.str.strip_chars().str.to_lowercase()
 
 
 def as_ids(raw: Iterable[object] | IdArray) -> IdArray:

@@ -45,14 +45,17 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
     about: Record = {"domains": list(data.domain_names)}
     if data.kinds != EventKinds():
         about["kinds"] = {"values": dict(data.kinds.values), "half_life_days": data.kinds.half_life_days}
+    if data.users.folded:
+        about["folded_ids"] = True
     return arrays, about
 
 
 def data_from(arrays: Arrays, about: Values) -> MultiDomain:
     """The data whose :func:`data_arrays` these are."""
-    users = Vocabulary(arrays["users"])
+    folded = bool(about.get("folded_ids"))
+    users = Vocabulary(arrays["users"], folded)
     names: list[str] = about["domains"]
-    items = {name: Vocabulary(arrays[f"{d}/items"]) for d, name in enumerate(names)}
+    items = {name: Vocabulary(arrays[f"{d}/items"], folded) for d, name in enumerate(names)}
     return MultiDomain(
         users,
         items,

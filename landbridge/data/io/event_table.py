@@ -12,12 +12,12 @@ from landbridge.core.errors import DataError
 from landbridge.core.types import Int64
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.provenance import SkippedRow
+from landbridge.data.vocabulary import folded
 
 if TYPE_CHECKING:
     import polars as pl
 
 Parsed = TypeVar("Parsed")
-TextIds = TypeVar("TextIds", "pl.Series", "pl.Expr")
 
 # the order of day and month differs by country
 DAY_MONTH = r"^\s*(?<first>\d{1,2})[/.-](?<second>\d{1,2})[/.-](?<year>\d{4}|\d{2})(?<rest>[T\s].*)?$"
@@ -244,11 +244,6 @@ class EventTable:
                 "or without a comma."
             )
         return column.str.replace(",", ".", literal=True).zip_with(comma_N, column)
-
-
-def folded(ids: TextIds) -> TextIds:
-    """Text ids without case and surrounding blanks."""
-    return ids.str.strip_chars().str.to_lowercase()
 
 
 def _all_compact_dates(numbers: pl.Series) -> bool:

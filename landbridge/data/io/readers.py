@@ -19,14 +19,14 @@ from landbridge.data.io import tables
 from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.encoding import EncodedColumn, Events, encode, id_array
 from landbridge.data.io.event_rules import EventRules, faded, with_seen_rows
-from landbridge.data.io.event_table import EventTable, folded
+from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import Rules, read_sql
 from landbridge.data.io.user_linking import link_users
 from landbridge.data.kinds import EventKinds
 from landbridge.data.provenance import Provenance, TableOrigin
 from landbridge.data.seen import Rows, Seen, divided
 from landbridge.data.titles import without_blank
-from landbridge.data.vocabulary import IdArray, Vocabulary
+from landbridge.data.vocabulary import IdArray, Vocabulary, folded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,13 +92,13 @@ def read(
     provenance.write_skipped()
     user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users, rules.fold)
     all_users = _union(user_of.values())
-    items = {name: _vocabulary(events.item.ids) for name, events in events_of.items()}
+    items = {name: _vocabulary(events.item.ids, rules) for name, events in events_of.items()}
     tables_of = {
         name: _divided(events, all_users, user_of[name], duplicates, event_rules)
         for name, events in events_of.items()
     }
     data = MultiDomain(
-        _vocabulary(all_users),
+        _vocabulary(all_users, rules),
         items,
         {name: events for name, (events, _) in tables_of.items()},
         _titles(events_of, titles, rules),
@@ -409,8 +409,8 @@ def _union(columns: Iterable[pl.Series]) -> pl.Series:
     return pl.concat([column.alias("id") for column in columns]).unique().sort()
 
 
-def _vocabulary(ids: pl.Series) -> Vocabulary:
-    return Vocabulary(id_array(ids))
+def _vocabulary(ids: pl.Series, rules: Rules) -> Vocabulary:
+    return Vocabulary(id_array(ids), rules.fold)
 
 
 def _float32() -> pl.DataType:

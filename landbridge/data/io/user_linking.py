@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.data.io.event_table import EventTable, folded
+from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import raw_table
+from landbridge.data.vocabulary import folded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,7 +28,18 @@ CHOICES = (
 def link_users(ids_of: Mapping[str, pl.Series], users: object, fold: bool = False) -> dict[str, pl.Series]:
     """The linked user id of each id of each domain; ``ids_of`` and the result map domain -> (V,).
 
-    ``fold``: the ids were folded, and those of a link table are to be."""
+    ``fold``: the ids were folded; those of a link table and the linked ids are to be.
+    """
+    import polars as pl
+
+    linked = _linked(ids_of, users, fold)
+    if not fold or users == "shared":
+        return linked
+    _unlike_when_folded(list(ids_of))
+    return {name: folded(column) if column.dtype == pl.String else column for name, column in linked.items()}
+
+
+def _linked(ids_of: Mapping[str, pl.Series], users: object, fold: bool) -> dict[str, pl.Series]:
     if users == "shared":
         _one_kind(ids_of)
         return dict(ids_of)
@@ -40,6 +52,15 @@ def link_users(ids_of: Mapping[str, pl.Series], users: object, fold: bool = Fals
     if users is None:
         raise DataError(f"Say which user ids of {', '.join(ids_of)} are the same users: {CHOICES}.")
     raise DataError(f"Cannot use users={users!r}; valid are {CHOICES}.")
+
+
+def _unlike_when_folded(domains: list[str]) -> None:
+    """DataError for domains whose local users would be the same once folded."""
+    first: dict[str, str] = {}
+    for name in domains:
+        other = first.setdefault(name.strip().lower(), name)
+        if other != name:
+            raise DataError(f"The names {other!r} and {name!r} are one when ids are folded; rename a domain.")
 
 
 def shared_between(domain: str, column: pl.Series, shared_V: pl.Series) -> pl.Series:

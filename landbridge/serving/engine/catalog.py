@@ -132,6 +132,8 @@ def indices_of(vocabulary: Vocabulary, raw: Sequence[Id]) -> Int64:
         # bool is a subclass of int: true would be item 1
         if isinstance(each, bool) or not isinstance(each, str | int):
             raise DataError(f"An id is text or a whole number, not {each!r}.")
+    if vocabulary.folded:
+        raw = vocabulary.spelled(raw).tolist()
     if vocabulary.is_text:
         return np.array([_place_of_text(vocabulary.ids, str(each)) for each in raw], np.int64)
     whole = [whole_number(each) for each in raw]

@@ -219,6 +219,11 @@ class Service:
             self._attribute_values[column] = AttributeValues.of(columns)
         return self._attribute_values[column].search(text, k)
 
+    def user_id(self, user: Id) -> Id:
+        """A user's id as the model writes it: of folded ids every spelling is one user."""
+        users = self.fitted.history.users
+        return users.spelled([user]).tolist()[0] if users.folded else user
+
     def knows_user(self, user: Id) -> bool:
         """Whether the model was fitted with this user."""
         return bool(indices_of(self.fitted.history.users, [user])[0] >= 0)

@@ -66,7 +66,7 @@ class UserHistory:
         """
         if self._store is None or all(request.user is None for request in requests):
             return CompleteRequests(list(requests), False)
-        allowed = [self._without_forgotten(request) for request in requests]
+        allowed = [self._without_forgotten(_spelled(request, service)) for request in requests]
         # a batch that takes longer than one list is no failure of the store
         within = READ_PATIENCE + READ_EACH * (len(requests) - 1)
         try:
@@ -144,6 +144,10 @@ class UserHistory:
 
     def _without_forgotten(self, request: Request) -> Request:
         return replace(request, user=None) if request.user in self._forgotten else request
+
+
+def _spelled(request: Request, service: Service) -> Request:
+    return request if request.user is None else replace(request, user=service.user_id(request.user))
 
 
 def _complete(store: EventStore, requests: Sequence[Request], service: Service) -> list[Request]:

@@ -19,7 +19,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.kinds import DISLIKED, SEEN, EventKinds, at_least
 from landbridge.data.seen import LONG_AGO, Rows, Seen, divided
-from landbridge.data.vocabulary import Vocabulary, as_ids
+from landbridge.data.vocabulary import Vocabulary, as_ids, folded
 from landbridge.serving.engine.query_builder import Live, live_weights
 
 if TYPE_CHECKING:
@@ -63,12 +63,13 @@ def merge_events(
     left_U = _index_of(history.users, gone)
     staying_U = np.isin(np.arange(history.n_users), left_U, invert=True)
     # compared as text: 17 and "17" are one user
-    heard = heard.filter(~pl.col("user").cast(pl.String).is_in([str(user) for user in gone]))
+    gone_texts = history.users.spelled([str(user) for user in gone]).tolist()
+    heard = heard.filter(~_spelled(history.users, heard["user"]).is_in(gone_texts))
     parts = {
         name: _usable(heard.filter(pl.col("domain") == name), history, name) for name in history.domain_names
     }
-    users = _with(history.users.ids[staying_U], pl.concat([part["user"] for part in parts.values()]))
-    items = {name: _with(history.items[name].ids, part["item"]) for name, part in parts.items()}
+    users = _with(history.users.only(staying_U), pl.concat([part["user"] for part in parts.values()]))
+    items = {name: _with(history.items[name], part["item"]) for name, part in parts.items()}
     heard_N = pl.concat([part["timestamp"].cast(pl.Float64) for part in parts.values()]).drop_nulls()
     latest = max([history.latest, *heard_N.top_k(1)])
     merged = {name: _merged(history, name, users, items[name], part, latest) for name, part in parts.items()}
@@ -110,7 +111,7 @@ def _as_in(vocabulary: Vocabulary, column: pl.Series) -> pl.Series:
     """Ids as the vocabulary keeps them; null for text among whole numbers (007 is text)."""
     import polars as pl
 
-    text = column.cast(pl.String)
+    text = _spelled(vocabulary, column)
     if vocabulary.is_text:
         return text
     whole = text.cast(pl.Int64, strict=False)
@@ -127,8 +128,17 @@ def _index_of(vocabulary: Vocabulary, raw: Collection[str | int]) -> Int32:
     return index[index >= 0]
 
 
-def _with(ids: AnyArray, heard: pl.Series) -> Vocabulary:
-    return Vocabulary.of(np.concatenate([ids, _array(heard.unique())]))
+def _spelled(vocabulary: Vocabulary, column: pl.Series) -> pl.Series:
+    """Ids as text, as the vocabulary writes them."""
+    import polars as pl
+
+    text = column.cast(pl.String)
+    return folded(text) if vocabulary.folded else text
+
+
+def _with(vocabulary: Vocabulary, heard: pl.Series) -> Vocabulary:
+    ids = np.concatenate([vocabulary.ids, _array(heard.unique())])
+    return Vocabulary(np.unique(ids), vocabulary.folded)
 
 
 def _merged(

@@ -154,15 +154,17 @@ class Routes:
         if strange := [event.domain for event in body.events if event.domain not in known]:
             raise DataError(unknown("domain", strange[0], known))
         events = [event.event() for event in body.events]
-        self.current.now.service.check_kinds(events)
-        stored = await self.history.append(body.user, events, self.timeout)
+        service = self.current.now.service
+        service.check_kinds(events)
+        stored = await self.history.append(service.user_id(body.user), events, self.timeout)
         self.metrics.stored(stored)
         return json_response({"stored": stored})
 
     async def forget_user(self, user: User) -> Response:
         """Delete a user's events; from now on they are served as a new user."""
-        known = self.current.now.service.knows_user(user)
-        return json_response({"forgotten": await self.history.forget(user, known)})
+        service = self.current.now.service
+        user_id = str(service.user_id(user))
+        return json_response({"forgotten": await self.history.forget(user_id, service.knows_user(user))})
 
     async def model(self) -> Response:
         """What serves: method, settings, domains and their sizes, decisions, quality, the gate's report."""

@@ -131,6 +131,23 @@ def test_whole_numbers_of_the_store_find_texts_of_the_run() -> None:
     assert growth == MergedData(events=2, users=0, items=1, forgotten=1, left_out=0)
 
 
+def test_every_spelling_of_a_folded_id_is_one() -> None:
+    tables: dict[str, Cells] = {"books": {("ann", "x"): (1.0, 0), ("bob", "x"): (1.0, 0)}}
+    plain = world(tables)
+    history = replace(
+        plain,
+        users=Vocabulary(plain.users.ids, folded=True),
+        items={"books": Vocabulary(plain.items["books"].ids, folded=True)},
+    )
+    heard = frame([(" ANN", "books", "X ", 5), ("Bob", "books", "Y", 6), ("Cy", "books", "x", 7)])
+    data, growth = merge_events(history, heard, {"BOB "})
+    assert data.users.folded and data.items["books"].folded
+    assert set(cells_of(data)["books"]) == {("ann", "x"), ("cy", "x")}
+    assert growth == MergedData(events=1, users=1, items=0, forgotten=1, left_out=0)
+    # without folding they would be other people's
+    assert len(merge_events(plain, heard, ())[0].users) == 5
+
+
 def test_titles_and_memberships_follow_their_items() -> None:
     history = world({"books": {(1, "b"): (1.0, 0), (1, "d"): (1.0, 0)}, "films": {(2, 3): (1.0, 0)}})
     history = MultiDomain(
