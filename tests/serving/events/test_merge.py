@@ -141,7 +141,8 @@ def test_every_spelling_of_a_folded_id_is_one() -> None:
     )
     heard = frame([(" ANN", "books", "X ", 5), ("Bob", "books", "Y", 6), ("Cy", "books", "x", 7)])
     data, growth = merge_events(history, heard, {"BOB "})
-    assert data.users.folded and data.items["books"].folded
+    assert data.users.folded
+    assert data.items["books"].folded
     assert set(cells_of(data)["books"]) == {("ann", "x"), ("cy", "x")}
     assert growth == MergedData(events=1, users=1, items=0, forgotten=1, left_out=0)
     # without folding they would be other people's
