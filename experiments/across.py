@@ -5,19 +5,19 @@ The page of what ``experiments.default`` has measured with its models, on the le
 
 from __future__ import annotations
 
-import polars as pl
-
 from experiments.common import SEEDS, markdown, page
-from experiments.default import METRIC, ONE_LIST, lists_rows, means_over_domains, with_metric
+from experiments.default_page import METRIC, means_over_domains, with_metric
+from experiments.rows import Study, studies
+
+NAME = "across"
 
 
 def main() -> None:
     """Write the page of every data set that is measured."""
     rows = [
-        {"data": name, "list": label, METRIC: value}
-        for name in ONE_LIST
-        if all(lists_rows(name, seed).exists() for seed in SEEDS)
-        for label, value in _means(name).items()
+        {"data": study.facts["name"], "list": label, METRIC: value}
+        for study in studies(NAME)
+        for label, value in _means(study).items()
     ]
     text = (
         f"Mean over domains of {METRIC.upper()} on test, every item of every domain in one list, "
@@ -27,12 +27,12 @@ def main() -> None:
         "cold policy` adds popularity for users without events in a domain. Models, settings and seeds are "
         "those of [default](default.md), which measures this too."
     )
-    page("across", "One list over several domains", [text, markdown(rows)])
+    page(NAME, "One list over several domains", [text, markdown(rows)])
 
 
-def _means(name: str) -> dict[str, float]:
+def _means(study: Study) -> dict[str, float]:
     """Label -> mean over domains, in the order of the lists."""
-    values = with_metric(pl.concat(pl.read_parquet(lists_rows(name, seed)) for seed in SEEDS))
+    values = with_metric(study.rows)
     means = means_over_domains(values, [])
     return {label: means[label] for label in values["model"].unique(maintain_order=True)}
 

@@ -16,22 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from experiments.common import CELLS, SEEDS, markdown, page, root, selected_studies, settings_text
+from experiments import across, default_page, rows
+from experiments.common import CELLS, SEEDS, root, selected_studies, settings_text
+from experiments.default_page import AUTO, METRIC
 from experiments.one_list import lists
 from landbridge.core.files import read_json, write_json
 from landbridge.core.parallel import Processes
-from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_last_out, leave_latest_out, with_candidates
 from landbridge.datasets import catalog
 from landbridge.datasets.published import read_published
-from landbridge.evaluation.evaluate import Evaluation, evaluate
-from landbridge.evaluation.metrics import Metric
+from landbridge.evaluation.evaluate import evaluate
 from landbridge.evaluation.protocols import Scorer
-from landbridge.evaluation.significance import compare_over_domains, holm
 from landbridge.models.base import Fitted, Method
 from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.models.pairwise.lightgcn import LightGCN
@@ -40,18 +38,11 @@ from landbridge.selection.auto import DEFAULT, Tuning, candidates, simple_member
 from landbridge.selection.guard import decided
 from landbridge.training.options import FitOptions
 
-METRIC, AUTO = "ndcg@10", "auto"
 ONE_LIST = ("food-kitchen", "movielens-1m", "ciao")  # also tested in one list over all domains
 FOLDER = CELLS / "default"
 RIVALS: Mapping[str, Method] = {  # tuned and tested beside the candidates, but no candidates of auto
     "lightgcn": LightGCN(),
     "lightgcn joined": LightGCN(sharing="joined"),
-}
-VERSION_0_1 = {  # NDCG@10 of its auto, a mean over pairs and three seeds, from its own pages of results
-    "food-kitchen, last per domain": 0.0160,
-    "movielens-1m, last per domain": 0.2935,
-    "ciao, last per domain": 0.0454,
-    "sport-cloth, 1 + 999": 0.2288,
 }
 STUDIES: Mapping[str, Callable[[], Split]] = {
     "food-kitchen": lambda: leave_latest_out(catalog.food_kitchen(root() / "amazon-food-kitchen"), seed=15),
@@ -73,10 +64,12 @@ STUDIES: Mapping[str, Callable[[], Split]] = {
 
 
 def main(names: list[str], jobs: int) -> None:
-    """Run the named studies, all by default; the page holds every one that was ever finished."""
+    """Run the named studies, all by default; the pages hold every one that was ever finished."""
     for name in names:
         _study(name, jobs)
-        _page()
+        _publish(name)
+        default_page.main()
+        across.main()
 
 
 def _folder(name: str) -> Path:
@@ -97,8 +90,7 @@ def _rows(name: str, seed: int) -> Path:
     return _folder(name) / f"{seed}.parquet"
 
 
-def lists_rows(name: str, seed: int) -> Path:
-    """Where the rows of the lists over several domains are."""
+def _lists_rows(name: str, seed: int) -> Path:
     return _folder(name) / f"{seed}-lists.parquet"
 
 
@@ -137,7 +129,7 @@ def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
 
 def _tested(name: str, seed: int) -> int:
     """Fit everything on what is known at test time; one row per model and held-out pair."""
-    split, rows = STUDIES[name](), _rows(name, seed)
+    split = STUDIES[name]()
     members, mixture = chosen(name, split)
     history, seconds = split.test.history, {}
     fitted: dict[str, Fitted] = {}
@@ -148,9 +140,9 @@ def _tested(name: str, seed: int) -> int:
     blend = BlendModel(history, mixture, (), {label: fitted[label] for label in mixture.members})
     models = {**fitted, AUTO: blend}
     if name in ONE_LIST:
-        _evaluated(lists(blend, fitted), split.across().test, seed).write_parquet(lists_rows(name, seed))
-    write_json(rows.with_suffix(".json"), seconds)
-    _evaluated(models, split.test, seed).write_parquet(rows)
+        _evaluated(lists(blend, fitted), split.across().test, seed).write_parquet(_lists_rows(name, seed))
+    write_json(_rows(name, seed).with_suffix(".json"), seconds)
+    _evaluated(models, split.test, seed).write_parquet(_rows(name, seed))
     return seed
 
 
@@ -162,152 +154,25 @@ def _evaluated(scorers: Mapping[str, Scorer], holdout: Holdout, seed: int) -> pl
     )
 
 
-def _page() -> None:
-    done = [name for name in STUDIES if all(_rows(name, seed).exists() for seed in SEEDS)]
-    parts = [
-        f"{METRIC.upper()} on test. Every candidate is tuned on validation data in the default budget of "
-        f"`landbridge fit` ({DEFAULT.trials} trials each within {DEFAULT.seconds:g} s, two cores; the rivals "
-        f"{', '.join(RIVALS)}, which are no candidates, with the same trials and seconds each), then "
-        f"fitted with {len(SEEDS)} seeds; `auto` is the blend that the default serves. Intervals (95 %) and "
-        "p by a bootstrap over users, with all their domains, and seeds; Holm over each table. In general "
-        "the split is leak-free: one event per user, the latest, is held out, so nothing later is known "
-        "of that user. `last per domain` holds out the last event of every user and domain, so that a joint "
-        "model knows later events elsewhere.",
-        markdown(_overview(done)),
-        *(_section(name) for name in done),
-    ]
-    page("default", "The default beside its candidates", parts)
-
-
-def with_metric(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of pairs with the metric of each as ``value``."""
-    value = Metric.parse(METRIC).per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
-    return rows.with_columns(value=pl.Series(value))
-
-
-def _values(name: str) -> pl.DataFrame:
-    """One row per model, seed and pair with its metric."""
-    return with_metric(pl.concat(pl.read_parquet(_rows(name, seed)) for seed in SEEDS))
-
-
-def _overview(done: list[str]) -> list[dict[str, Any]]:
-    records = []
-    for name in done:
-        values, chosen = _values(name), read_json(_folder(name) / "chosen.json")
-        means = means_over_domains(values, [])
-        best = _best(values)
-        over_pairs = float(values.filter(pl.col("model") == AUTO)["value"].mean())
-        records.append(
-            {
-                "data": name,
-                "popularity": means["popularity"],
-                "best single": f"{best} {means[best]:.4f}",
-                AUTO: means[AUTO],
-                "gain": f"{100 * (means[AUTO] / means[best] - 1):+.1f} %",
-                "over pairs": over_pairs,
-                "auto of 0.1, over pairs": VERSION_0_1.get(name, ""),
-                "search and choice, s": round(sum(chosen["seconds"].values())),
-            }
-        )
-    return records
-
-
-def means_over_domains(values: pl.DataFrame, by: list[str]) -> dict[Any, float]:
-    """Model (and group) -> the mean over domains of the means over pairs."""
-    per_domain = values.group_by(["model", *by, "domain"]).agg(pl.col("value").mean())
-    whole = per_domain.group_by(["model", *by]).agg(pl.col("value").mean())
-    return {
-        row[0] if not by else row[:-1]: row[-1] for row in whole.select("model", *by, "value").iter_rows()
+def _publish(name: str) -> None:
+    """Keep the rows and what else the pages say beside the pages."""
+    members, rivals = read_json(_folder(name) / "chosen.json"), read_json(_folder(name) / "rivals.json")
+    methods = _methods(members["members"] | rivals)
+    facts = {
+        "name": name,
+        "place": list(STUDIES).index(name),
+        "settings": {label: settings_text(method) for label, method in methods.items()},
+        "rivals": list(rivals),
+        "seconds": members["seconds"],
+        "fit seconds": read_json(_folder(name) / f"{SEEDS[0]}.json"),
     }
+    rows.publish(default_page.NAME, _folder(name).name, _all_seeds(name, _rows), facts)
+    if name in ONE_LIST:
+        rows.publish(across.NAME, _folder(name).name, _all_seeds(name, _lists_rows), facts)
 
 
-def _best(values: pl.DataFrame) -> str:
-    means = means_over_domains(values, [])
-    return max((label for label in means if label != AUTO), key=means.__getitem__)
-
-
-def _section(name: str) -> str:
-    values, chosen = _values(name), read_json(_folder(name) / "chosen.json")
-    domains = values["domain"].unique(maintain_order=True).to_list()
-    means = means_over_domains(values, [])
-    per_domain = {
-        (model, domain): value
-        for model, domain, value in values.group_by("model", "domain").agg(pl.col("value").mean()).iter_rows()
-    }
-    table = [
-        {"model": label, "mean": means[label], **{domain: per_domain[label, domain] for domain in domains}}
-        for label in sorted(means, key=means.__getitem__)
-    ]
-    members = _methods(chosen["members"] | read_json(_folder(name) / "rivals.json"))
-    return "\n\n".join(
-        [
-            f"## {name}",
-            markdown(table),
-            "### auto against the best single method of each domain, and of all",
-            markdown(_compared(values, domains)),
-            "### By activity of the user in the domain",
-            markdown(_by_activity(values)),
-            "Settings: " + "; ".join(f"{label} {settings_text(m)}" for label, m in members.items()) + ".",
-            f"Search {chosen['seconds']['search']:.0f} s, choice of the blend "
-            f"{chosen['seconds']['decisions']:.0f} s; one fit on the test history (beside another seed's) "
-            + ", ".join(f"{label} {s:.1f} s" for label, s in _fit_seconds(name).items())
-            + ".",
-        ]
-    )
-
-
-def _fit_seconds(name: str) -> dict[str, float]:
-    seconds = read_json(_folder(name) / f"{SEEDS[0]}.json")
-    return dict(sorted(seconds.items(), key=lambda item: item[1]))
-
-
-def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
-    records, p_values = [], []
-    for domain in [*domains, "mean over domains"]:
-        some = values if domain not in domains else values.filter(pl.col("domain") == domain)
-        best = _best(some)
-        row = compare_over_domains(_evaluation(some, AUTO), _evaluation(some, best), METRIC)
-        p_values.append(row["p"])
-        records.append(
-            {
-                "domain": domain,
-                "pairs": some.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0])).height,
-                "best single": best,
-                "its value": row["b"],
-                AUTO: row["a"],
-                "difference [95 %]": f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
-                "gain": f"{row['gain_percent']:+.1f} %",
-            }
-        )
-    for record, p in zip(records, holm(np.array(p_values)), strict=True):
-        record["p (Holm)"] = f"{p:.2g}"
-    return records
-
-
-def _evaluation(values: pl.DataFrame, label: str) -> Evaluation:
-    """One model's pairs of all seeds; every pair counts by itself."""
-    rows = values.filter(pl.col("model") == label).drop("model", "value")
-    return Evaluation(rows, label, "pairs")
-
-
-def _by_activity(values: pl.DataFrame) -> list[dict[str, Any]]:
-    """A row per activity group: pairs, and the mean over domains of every model."""
-    labels = list(ACTIVITY)
-    group = activity_group(values["activity"].to_numpy())
-    values = values.with_columns(group=pl.Series([labels[place] for place in group]))
-    means, whole = means_over_domains(values, ["group"]), means_over_domains(values, [])
-    counts = dict(
-        values.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0]))
-        .group_by("group")
-        .len()
-        .iter_rows()
-    )
-    return [
-        {"events": label, "pairs": counts[label]}
-        | {model: means[model, label] for model in sorted(whole, key=whole.__getitem__)}
-        for label in labels
-        if label in counts
-    ]
+def _all_seeds(name: str, file: Callable[[str, int], Path]) -> pl.DataFrame:
+    return pl.concat(pl.read_parquet(file(name, seed)) for seed in SEEDS)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from experiments.common import CELLS, markdown, page, settings_text
-from experiments.default import AUTO, chosen
+from experiments.default import chosen
+from experiments.default_page import AUTO
 from experiments.sequence_parts import BASE, METRICS, NEGATIVES, PARTS, means, measured, protocol
 from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import Split

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from experiments.common import CELLS, SEEDS, cell, markdown, page, refitted, settings_text
-from experiments.default import METRIC, STUDIES, chosen
+from experiments.default import STUDIES, chosen
+from experiments.default_page import METRIC
 from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import Split
 from landbridge.evaluation.evaluate import Evaluation

@@ -1,0 +1,180 @@
+"""The page of ``experiments.default``, made of the rows that are kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from experiments.common import SEEDS, markdown, page
+from experiments.rows import Study, studies
+from landbridge.data.activity import ACTIVITY, activity_group
+from landbridge.evaluation.evaluate import Evaluation
+from landbridge.evaluation.metrics import Metric
+from landbridge.evaluation.significance import compare_over_domains, holm
+from landbridge.selection.auto import DEFAULT
+
+NAME, METRIC, AUTO = "default", "ndcg@10", "auto"
+VERSION_0_1 = {  # NDCG@10 of its auto, a mean over pairs and three seeds, from its own pages of results
+    "food-kitchen, last per domain": 0.0160,
+    "movielens-1m, last per domain": 0.2935,
+    "ciao, last per domain": 0.0454,
+    "sport-cloth, 1 + 999": 0.2288,
+}
+
+
+def main() -> None:
+    """Write the page of every published study."""
+    done = studies(NAME)
+    rivals = ", ".join(done[0].facts["rivals"])
+    parts = [
+        f"{METRIC.upper()} on test. Every candidate is tuned on validation data in the default budget of "
+        f"`landbridge fit` ({DEFAULT.trials} trials each within {DEFAULT.seconds:g} s, two cores; the rivals "
+        f"{rivals}, which are no candidates, with the same trials and seconds each), then "
+        f"fitted with {len(SEEDS)} seeds; `auto` is the blend that the default serves. Intervals (95 %) and "
+        "p by a bootstrap over users, with all their domains, and seeds; Holm over each table. In general "
+        "the split is leak-free: one event per user, the latest, is held out, so nothing later is known "
+        "of that user. `last per domain` holds out the last event of every user and domain, so that a joint "
+        "model knows later events elsewhere. `python -m experiments.default_page` makes this page of the "
+        "rows in `rows/default`.",
+        markdown(_overview(done)),
+        *(_section(study) for study in done),
+    ]
+    page(NAME, "The default beside its candidates", parts)
+
+
+def with_metric(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of pairs with the metric of each as ``value``."""
+    value = Metric.parse(METRIC).per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
+    return rows.with_columns(value=pl.Series(value))
+
+
+def _values(study: Study) -> pl.DataFrame:
+    """One row per model, seed and pair with its metric."""
+    return with_metric(study.rows)
+
+
+def _overview(done: list[Study]) -> list[dict[str, Any]]:
+    records = []
+    for study in done:
+        values, facts = _values(study), study.facts
+        means = means_over_domains(values, [])
+        best = _best(values)
+        over_pairs = float(values.filter(pl.col("model") == AUTO)["value"].mean())
+        records.append(
+            {
+                "data": facts["name"],
+                "popularity": means["popularity"],
+                "best single": f"{best} {means[best]:.4f}",
+                AUTO: means[AUTO],
+                "gain": f"{100 * (means[AUTO] / means[best] - 1):+.1f} %",
+                "over pairs": over_pairs,
+                "auto of 0.1, over pairs": VERSION_0_1.get(facts["name"], ""),
+                "search and choice, s": round(sum(facts["seconds"].values())),
+            }
+        )
+    return records
+
+
+def means_over_domains(values: pl.DataFrame, by: list[str]) -> dict[Any, float]:
+    """Model (and group) -> the mean over domains of the means over pairs."""
+    per_domain = values.group_by(["model", *by, "domain"], maintain_order=True).agg(pl.col("value").mean())
+    whole = per_domain.group_by(["model", *by], maintain_order=True).agg(pl.col("value").mean())
+    return {
+        row[0] if not by else row[:-1]: row[-1] for row in whole.select("model", *by, "value").iter_rows()
+    }
+
+
+def _best(values: pl.DataFrame) -> str:
+    means = means_over_domains(values, [])
+    return [label for label in _from_worst(means) if label != AUTO][-1]
+
+
+def _from_worst(means: Mapping[str, float]) -> list[str]:
+    # rounded: what is equal but for the last bits stays in the order of the names
+    return sorted(means, key=lambda label: (round(means[label], 9), label))
+
+
+def _section(study: Study) -> str:
+    values, facts = _values(study), study.facts
+    domains = values["domain"].unique(maintain_order=True).to_list()
+    means = means_over_domains(values, [])
+    per_domain = {
+        (model, domain): value
+        for model, domain, value in values.group_by("model", "domain").agg(pl.col("value").mean()).iter_rows()
+    }
+    table = [
+        {"model": label, "mean": means[label], **{domain: per_domain[label, domain] for domain in domains}}
+        for label in _from_worst(means)
+    ]
+    fits = sorted(facts["fit seconds"].items(), key=lambda item: item[1])
+    return "\n\n".join(
+        [
+            f"## {facts['name']}",
+            markdown(table),
+            "### auto against the best single method of each domain, and of all",
+            markdown(_compared(values, domains)),
+            "### By activity of the user in the domain",
+            markdown(_by_activity(values)),
+            "Settings: " + "; ".join(f"{label} {text}" for label, text in facts["settings"].items()) + ".",
+            f"Search {facts['seconds']['search']:.0f} s, choice of the blend "
+            f"{facts['seconds']['decisions']:.0f} s; one fit on the test history (beside another seed's) "
+            + ", ".join(f"{label} {s:.1f} s" for label, s in fits)
+            + ".",
+        ]
+    )
+
+
+def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
+    records, p_values = [], []
+    for domain in [*domains, "mean over domains"]:
+        some = values if domain not in domains else values.filter(pl.col("domain") == domain)
+        best = _best(some)
+        row = compare_over_domains(_evaluation(some, AUTO), _evaluation(some, best), METRIC)
+        p_values.append(row["p"])
+        records.append(
+            {
+                "domain": domain,
+                "pairs": some.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0])).height,
+                "best single": best,
+                "its value": row["b"],
+                AUTO: row["a"],
+                "difference [95 %]": f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
+                "gain": f"{row['gain_percent']:+.1f} %",
+            }
+        )
+    for record, p in zip(records, holm(np.array(p_values)), strict=True):
+        record["p (Holm)"] = f"{p:.2g}"
+    return records
+
+
+def _evaluation(values: pl.DataFrame, label: str) -> Evaluation:
+    """One model's pairs of all seeds; every pair counts by itself."""
+    rows = values.filter(pl.col("model") == label).drop("model", "value")
+    return Evaluation(rows, label, "pairs")
+
+
+def _by_activity(values: pl.DataFrame) -> list[dict[str, Any]]:
+    """A row per activity group: pairs, and the mean over domains of every model."""
+    labels = list(ACTIVITY)
+    group = activity_group(values["activity"].to_numpy())
+    values = values.with_columns(group=pl.Series([labels[place] for place in group]))
+    means, whole = means_over_domains(values, ["group"]), means_over_domains(values, [])
+    counts = dict(
+        values.filter((pl.col("model") == AUTO) & (pl.col("seed") == SEEDS[0]))
+        .group_by("group")
+        .len()
+        .iter_rows()
+    )
+    return [
+        {"events": label, "pairs": counts[label]}
+        | {model: means[model, label] for model in _from_worst(whole)}
+        for label in labels
+        if label in counts
+    ]
+
+
+if __name__ == "__main__":
+    main()
