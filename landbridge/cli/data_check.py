@@ -9,7 +9,8 @@ import typer
 from landbridge.cli import options
 from landbridge.core.types import Record
 
-STATUS = {"ok": 0, "note": 0, "warning": 1, "stop": 3}  # 2 is that of an error
+STATUS = {"ok": 0, "note": 0, "warning": 0, "stop": 3}  # 2 is that of an error
+STRICT = {**STATUS, "warning": 1}
 
 
 def command(
@@ -27,13 +28,15 @@ def command(
     half_life: options.HalfLife = None,
     seen: options.SeenTables = None,
     every: Annotated[bool, typer.Option("--all", help="Print what is ok, too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with status 1 on warnings.")] = False,
     json: options.Json = False,
 ) -> None:
     """Check event files for problems before anything is trained.
 
     landbridge data check books.csv movies.parquet --users shared
 
-    Status 0: nothing above a note, 1: warnings, 3: a fit would be senseless, 2: the files cannot be read.
+    Status 0: a fit makes sense, 1: warnings, with --strict, 2: the files cannot be read, 3: a fit would be
+    senseless.
     """
     from landbridge import diagnose
     from landbridge.cli import show
@@ -55,4 +58,4 @@ def command(
     if not every and not json:
         count = len(findings.findings) - len(shown.findings)
         typer.echo(f"{count} checks are ok (--all prints them).", err=True)
-    raise typer.Exit(STATUS[findings.worst])
+    raise typer.Exit((STRICT if strict else STATUS)[findings.worst])
