@@ -290,11 +290,11 @@ def sgemm_gflops() -> float:
 def render(cases: list[dict[str, Any]]) -> str:
     """The page: speed, memory and floor of every case."""
     cases = sorted(cases, key=lambda case: (TABLES.index(case["table"]), case["factors"]))
-    first = cases[0]
+    dates = sorted({case["date"] for case in cases})
     loads = [load for case in cases for load in case["load"]]
     return f"""# Speed of the ALS solver
 
-Measured {first["date"]} by `python -m benchmarks.solver` on {THREADS} threads; load average while
+Measured {", ".join(dates)} by `python -m benchmarks.solver` on {THREADS} threads; load average while
 measuring {min(loads):.1f} to {max(loads):.1f}, of which the program itself makes about {THREADS}.
 A sweep is one half step of each side. Figures are median (minimum) in milliseconds over up to
 {ROUNDS * SWEEPS} sweeps in {ROUNDS} processes per solver, taken in turns; a process stops after
