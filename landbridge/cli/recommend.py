@@ -22,14 +22,16 @@ def command(
     seen: Annotated[
         bool, typer.Option(help="Include items of the user's history, but for disliked ones.")
     ] = False,
+    items: options.ItemsFile = None,
+    where: options.Where = None,
     json: options.Json = False,
     out: options.TableFile = None,
 ) -> None:
     """Recommend items of one domain to one, several or all users.
 
-    landbridge recommend runs/cdimf --domain books --user alice -k 10
+    landbridge recommend runs/cdimf --domain books --user alice -k 10 --items items.csv --where 'price < 20'
     """
-    from landbridge import load, recommend, recommend_all
+    from landbridge import ListRules, load, recommend, recommend_all
     from landbridge.cli import show
     from landbridge.core.errors import DataError
     from landbridge.core.progress import Terminal
@@ -39,11 +41,12 @@ def command(
         raise DataError("Give either --user and --users, or --all FOLDER.")
     if all_users is not None and (json or out is not None):
         raise DataError("--all writes Parquet files to its folder: leave out --json and --out.")
+    rules = ListRules(items=items, where={} if where is None else where)
     fitted = load(run)
     if all_users is not None:
-        recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen)
+        recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen, rules=rules)
     else:
-        show.answer(recommend(fitted, domain, wanted, k, seen), json=json, out=out)
+        show.answer(recommend(fitted, domain, wanted, k, seen, rules), json=json, out=out)
 
 
 def _lines(path: Path) -> list[str]:

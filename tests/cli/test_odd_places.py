@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -205,3 +206,15 @@ def test_too_little_memory(
     monkeypatch.setattr("landbridge.recommend", fails, raising=False)
     words = ("recommend", shop / "run", "--domain", "films", "--user", "ann")
     assert "Not enough memory (Unable to allocate 7.45 GiB); lower" in refused(capsys, *words)
+
+
+def test_a_rule_about_items(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shop / "items.csv").write_text("domain,item,price\nfilms,f1,5\nfilms,f2,30\n")
+    words = ("recommend", shop / "run", "--domain", "films", "--user", "ann", "--seen", "--json")
+    status, out, _ = answered(capsys, *words, "--items", shop / "items.csv", "--where", "price < 20")
+    assert status == 0
+    assert [json.loads(line)["item"] for line in out.splitlines()] == ["f1"]
+    assert "give 'items'" in refused(capsys, *words, "--where", "price < 20")
+    for rule in ("price <", ""):
+        error = refused(capsys, *words, "--items", shop / "items.csv", "--where", rule)
+        assert f"At character {len(rule) + 1} of the rule" in error
