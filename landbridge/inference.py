@@ -83,6 +83,16 @@ def recommend(
     return _frame(names, user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen, allowed_I))
 
 
+def known_users(fitted: Fitted, users: Iterable[Id]) -> tuple[list[Id], list[Id]]:
+    """Those of the raw ids that the model knows, and the others, both in the order given."""
+    ids = _listed("users", users)
+    known_B = (fitted.history.users.index(ids) >= 0).tolist()
+    parts: tuple[list[Id], list[Id]] = [], []
+    for user, known in zip(ids, known_B, strict=True):
+        parts[not known].append(user)
+    return parts
+
+
 def recommend_all(
     fitted: Fitted,
     domain: str,
