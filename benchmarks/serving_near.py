@@ -31,7 +31,6 @@ from landbridge.serving.engine.approximate import (
     recall_of,
 )
 from landbridge.serving.engine.catalog import ItemCatalog
-from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES
 from landbridge.serving.engine.ivf_index import IvfIndex
 from landbridge.serving.engine.messages import Request
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup
@@ -44,7 +43,7 @@ K = 10
 def figures(args: argparse.Namespace) -> dict[str, Any]:
     """What is measured."""
     fitted = model(args.rows, args.users, args.items, args.factors)
-    catalogues = {"shop": ItemCatalog.of(fitted.history, "shop", NO_ATTRIBUTES)}
+    catalogues = {"shop": ItemCatalog.of(fitted.history, "shop")}
     exact = ranker_of(fitted, catalogues)
     assert isinstance(exact, DotProductRanker)
     before, start = _resident(), time.process_time()

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from landbridge.datasets.published import read_published
     from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds
     from landbridge.evaluation.significance import Comparison, compare, compare_over_domains
-    from landbridge.inference import explain, fold_in, recommend, recommend_all
+    from landbridge.inference import ListRules, explain, fold_in, recommend, recommend_all
     from landbridge.models.als.cdimf import CDIMF
     from landbridge.models.als.ials import IALS
     from landbridge.models.base import Fitted, Method
@@ -99,6 +99,7 @@ __all__ = [
     "ItemKNN",
     "LandbridgeError",
     "LightGCN",
+    "ListRules",
     "Method",
     "MissingExtraError",
     "Mixture",
@@ -168,7 +169,7 @@ _HOME = {
     "datasets.published": ("read_published",),
     "evaluation.evaluate": ("Evaluation", "Validator", "evaluate", "over_seeds"),
     "evaluation.significance": ("Comparison", "compare", "compare_over_domains"),
-    "inference": ("explain", "fold_in", "recommend", "recommend_all"),
+    "inference": ("ListRules", "explain", "fold_in", "recommend", "recommend_all"),
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),
     "models.linear.ease": ("EASE",),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,10 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
-from landbridge.core.types import AnyArray, Float32, Id, Int32, Ragged, Record
+from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Ragged, Record, Values
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.item_attributes import read_items
+from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
 
@@ -29,13 +32,45 @@ ROUNDING = 5e-5  # a smaller rest is zero in a table of four decimals
 FORMAT, VERSION = "landbridge-recommendations", 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListRules:
+    """What lists may hold beside the best items that a user does not know.
+
+    ``items``: a table of the items (Parquet, CSV, JSON lines) with the columns domain, item and any that
+    rules name. ``where``: a rule about them (:mod:`landbridge.data.item_rules`), such as ``price < 20 and
+    brand in [acme, 'Best & Co'] and not adult``, or column -> the value, or the values, of which an item
+    must have one.
+    """
+
+    items: str | Path | None = None
+    where: str | Values = field(default_factory=dict)
+
+    def allowed(self, history: MultiDomain, domain: str) -> Bool | None:
+        """Which items of a domain lists may hold, (I,); None for all. DataError for a rule or a table that
+        cannot be used."""
+        rule = rule_of(self.where)
+        if rule == EVERY_ITEM:
+            return None
+        if self.items is None:
+            raise DataError("A rule about items needs a table of them: give 'items'.")
+        return read_items(Path(self.items), history).parts[domain].matching(rule)
+
+
+NO_RULES = ListRules()
+
+
 def recommend(
-    fitted: Fitted, domain: str, users: Iterable[Id] | None = None, k: int = 10, seen: bool = False
+    fitted: Fitted,
+    domain: str,
+    users: Iterable[Id] | None = None,
+    k: int = 10,
+    seen: bool = False,
+    rules: ListRules = NO_RULES,
 ) -> pl.DataFrame:
     """Recommend the ``k`` best items of ``domain`` to each user: user, rank, item, title (if any), score.
 
     ``users``: raw ids, None for all users. Items that the user has events with or has seen are left out;
-    with ``seen`` only disliked ones are.
+    with ``seen`` only disliked ones are. ``rules``: which items lists may hold.
     Raises DataError for an unknown id.
     """
     vocabulary = fitted.history.users
@@ -44,7 +79,18 @@ def recommend(
         if users is None
         else _indices(vocabulary, _listed("users", users))
     )
-    return _frame(_Names.of(fitted, domain), user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen))
+    names, allowed_I = _Names.of(fitted, domain), rules.allowed(fitted.history, domain)
+    return _frame(names, user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen, allowed_I))
+
+
+def known_users(fitted: Fitted, users: Iterable[Id]) -> tuple[list[Id], list[Id]]:
+    """Those of the raw ids that the model knows, and the others, both in the order given."""
+    ids = _listed("users", users)
+    known_B = (fitted.history.users.index(ids) >= 0).tolist()
+    parts: tuple[list[Id], list[Id]] = [], []
+    for user, known in zip(ids, known_B, strict=True):
+        parts[not known].append(user)
+    return parts
 
 
 def recommend_all(
@@ -55,6 +101,7 @@ def recommend_all(
     block: int = 4096,
     progress: Progress | None = None,
     seen: bool = False,
+    rules: ListRules = NO_RULES,
 ) -> None:
     """Write the lists of all users as Parquet files in the folder ``out``, one per ``block`` users.
 
@@ -63,17 +110,27 @@ def recommend_all(
     Raises StoreError for a folder of another call, or one that another process is writing.
     """
     folder = Path(out)
+    allowed_I = rules.allowed(fitted.history, domain)
     identity = _identity(fitted, domain, _at_least_one(k), block) | ({"seen": True} if seen else {})
+    if allowed_I is not None:
+        identity |= {"allowed": hashlib.sha256(_bytes(allowed_I)).hexdigest()}
     try:
         with exclusive_lock(folder):
             _open_parts(folder, identity)
-            _write_parts(fitted, domain, folder, k, block, progress or Silent(), seen)
+            _write_parts(fitted, domain, folder, k, block, progress or Silent(), seen, allowed_I)
     except BlockingIOError:
         raise StoreError(f"Another process is writing lists to {folder}; wait for it to end.") from None
 
 
 def _write_parts(
-    fitted: Fitted, domain: str, folder: Path, k: int, block: int, progress: Progress, seen: bool
+    fitted: Fitted,
+    domain: str,
+    folder: Path,
+    k: int,
+    block: int,
+    progress: Progress,
+    seen: bool,
+    allowed_I: Bool | None,
 ) -> None:
     total = fitted.history.n_users
     names, parts = _Names.of(fitted, domain), range(0, total, block)
@@ -83,7 +140,7 @@ def _write_parts(
             # files are written atomically, so an existing one is complete
             if not path.exists():
                 user_B = np.arange(start, min(start + block, total), dtype=np.int32)
-                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen))
+                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen, allowed_I))
                 with atomic_write(path) as temporary:
                     frame.write_parquet(temporary)
             task.step(number + 1, {})
@@ -184,7 +241,9 @@ class _Names:
         )
 
 
-def _best(fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool) -> tuple[Int32, Float32]:
+def _best(
+    fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool, allowed_I: Bool | None
+) -> tuple[Int32, Float32]:
     from landbridge.ranking.top_k import top_k
 
     excluded = fitted.history.excluded(domain, seen=seen)
@@ -193,9 +252,12 @@ def _best(fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool) -> tup
     # bounds the scores in memory for any number of users
     for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(excluded.n_items, 1))):
         hidden = excluded.by_user.take(part_B)
-        lists.append(top_k(fitted.score(domain, Queries.of_users(part_B)), k, hidden))
-    items, scores = zip(*lists, strict=True)
-    return np.concatenate(items), np.concatenate(scores)
+        scores_BI = fitted.score(domain, Queries.of_users(part_B))
+        if allowed_I is not None:
+            scores_BI[:, ~allowed_I] = -np.inf
+        lists.append(top_k(scores_BI, k, hidden))
+    item_BK, score_BK = (np.concatenate(parts) for parts in zip(*lists, strict=True))
+    return np.where(score_BK == -np.inf, np.int32(-1), item_BK), score_BK
 
 
 def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32) -> pl.DataFrame:
@@ -308,7 +370,8 @@ def _open_parts(folder: Path, identity: Record) -> None:
     if manifest.exists():
         if read_json(manifest) != identity:
             raise StoreError(
-                f"{folder} holds lists of another model, domain or length; choose another folder."
+                f"{folder} holds lists of another model, domain or length, or by other rules; "
+                "choose another folder."
             )
     elif folder.is_dir() and any(not is_temporary(file) for file in folder.iterdir()):
         raise StoreError(f"{folder} holds other files; choose another folder for the lists.")

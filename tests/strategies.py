@@ -325,6 +325,7 @@ class Shop:
     items: dict[str, list[Any]]
     users: list[Any]
     columns: dict[str, list[Any]]
+    rules: tuple[str, ...] = ()
 
     def requests(self, path: str) -> st.SearchStrategy[dict[str, Any]]:
         """Bodies of an endpoint, any key of which may be missing."""
@@ -344,6 +345,7 @@ class Shop:
         where = st.dictionaries(
             st.sampled_from([*self.columns]), value | st.lists(value, max_size=3), max_size=2
         )
+        where = where | st.sampled_from(self.rules) if self.rules else where
         flag = st.booleans()
         return {
             "/v1/recommend": {

@@ -65,6 +65,16 @@ Segment = Annotated[
 Seed = Annotated[int | None, typer.Option(help="The random seed.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads; all by default.")]
 ListLength = Annotated[int, typer.Option("-k", help="Length of a recommendation list.")]
+ItemsFile = Annotated[
+    Path | None,
+    typer.Option(help="A table of the items with the columns domain, item and those that rules name."),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        help='A rule that listed items keep, such as "price < 20 and brand in [a, b] and not adult".'
+    ),
+]
 Json = Annotated[bool, typer.Option(help="Print JSON lines instead of a table.")]
 TableFile = Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")]
 Settings = Annotated[

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from landbridge.cli import options
+from landbridge.core.types import Id
+
+SHOWN = 5  # unknown users that are named
 
 
 def command(
@@ -22,28 +25,63 @@ def command(
     seen: Annotated[
         bool, typer.Option(help="Include items of the user's history, but for disliked ones.")
     ] = False,
+    items: options.ItemsFile = None,
+    where: options.Where = None,
     json: options.Json = False,
     out: options.TableFile = None,
+    unknown: Annotated[
+        Path | None,
+        typer.Option(help="Write the ids of unknown users to this file; by default to OUT.unknown.txt."),
+    ] = None,
 ) -> None:
     """Recommend items of one domain to one, several or all users.
 
-    landbridge recommend runs/cdimf --domain books --user alice -k 10
+    landbridge recommend runs/cdimf --domain books --user alice -k 10 --items items.csv --where 'price < 20'
+
+    Status 0: a list for every user, 1: some users are unknown and have none, 2: there is no list at all.
     """
-    from landbridge import load, recommend, recommend_all
+    from landbridge import ListRules, load, recommend, recommend_all
     from landbridge.cli import show
     from landbridge.core.errors import DataError
     from landbridge.core.progress import Terminal
+    from landbridge.inference import known_users
 
-    wanted = [*(user or ()), *(_lines(users) if users else ())]
+    wanted: list[Id] = [*(user or ()), *(_lines(users) if users else ())]
     if bool(wanted) == (all_users is not None):
         raise DataError("Give either --user and --users, or --all FOLDER.")
     if all_users is not None and (json or out is not None):
         raise DataError("--all writes Parquet files to its folder: leave out --json and --out.")
+    if all_users is not None and unknown is not None:
+        raise DataError("--all lists the users of the model, all of them known: leave out --unknown.")
+    rules = ListRules(items=items, where={} if where is None else where)
     fitted = load(run)
     if all_users is not None:
-        recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen)
-    else:
-        show.answer(recommend(fitted, domain, wanted, k, seen), json=json, out=out)
+        recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen, rules=rules)
+        return
+    known, others = known_users(fitted, wanted)
+    # without any known user the first unknown one is refused
+    show.answer(recommend(fitted, domain, known or others, k, seen, rules), json=json, out=out)
+    if others:
+        file = unknown or (out and out.with_name(f"{out.name}.unknown.txt"))
+        _report(others, len(wanted), file)
+        raise typer.Exit(1)
+
+
+def _report(unknown: list[Id], total: int, file: Path | None) -> None:
+    """The users without a list: their number and the first of them on standard error, all in a file."""
+    from landbridge.core.files import atomic_write
+
+    if file is not None:
+        with atomic_write(file) as temporary:
+            temporary.write_text("".join(f"{user}\n" for user in unknown), encoding="utf-8")
+    first = ", ".join(repr(user) for user in unknown[:SHOWN])
+    more = ", and others" if len(unknown) > SHOWN else ""
+    kept = f"; all are in {file}" if file else ""
+    typer.echo(
+        f"The model does not know {len(unknown):,} of {total:,} users, who have no list: "
+        f"{first}{more}{kept}.",
+        err=True,
+    )
 
 
 def _lines(path: Path) -> list[str]:

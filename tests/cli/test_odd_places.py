@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -205,3 +206,50 @@ def test_too_little_memory(
     monkeypatch.setattr("landbridge.recommend", fails, raising=False)
     words = ("recommend", shop / "run", "--domain", "films", "--user", "ann")
     assert "Not enough memory (Unable to allocate 7.45 GiB); lower" in refused(capsys, *words)
+
+
+def test_a_rule_about_items(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shop / "items.csv").write_text("domain,item,price\nfilms,f1,5\nfilms,f2,30\n")
+    words = ("recommend", shop / "run", "--domain", "films", "--user", "ann", "--seen", "--json")
+    status, out, _ = answered(capsys, *words, "--items", shop / "items.csv", "--where", "price < 20")
+    assert status == 0
+    assert [json.loads(line)["item"] for line in out.splitlines()] == ["f1"]
+    assert "give 'items'" in refused(capsys, *words, "--where", "price < 20")
+    for rule in ("price <", ""):
+        error = refused(capsys, *words, "--items", shop / "items.csv", "--where", rule)
+        assert f"At character {len(rule) + 1} of the rule" in error
+
+
+def test_lists_go_on_past_unknown_users_and_name_them(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strangers = [f"new {n}" for n in range(6)]
+    (shop / "who.txt").write_text("\n".join([*strangers[:3], "bob", *strangers[3:], "ann"]))
+    words = ("recommend", shop / "run", "--domain", "films", "--users", shop / "who.txt", "--seen")
+    status, out, error = answered(capsys, *words, "--json")
+    assert status == 1
+    assert [*dict.fromkeys(json.loads(line)["user"] for line in out.splitlines())] == ["bob", "ann"]
+    assert error == (
+        "The model does not know 6 of 8 users, who have no list: "
+        "'new 0', 'new 1', 'new 2', 'new 3', 'new 4', and others.\n"
+    )
+    status, _, error = answered(capsys, *words, "--out", shop / "lists.csv")
+    assert status == 1
+    assert error.endswith(f"and others; all are in {shop / 'lists.csv.unknown.txt'}.\n")
+    assert (shop / "lists.csv.unknown.txt").read_text().splitlines() == strangers
+    assert pl.read_csv(shop / "lists.csv")["user"].unique(maintain_order=True).to_list() == ["bob", "ann"]
+    assert answered(capsys, *words, "--json", "--unknown", shop / "new.txt")[0] == 1
+    assert (shop / "new.txt").read_text().splitlines() == strangers
+
+
+def test_without_a_known_user_nothing_is_written(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("recommend", shop / "run", "--domain", "films", "--user", "new", "--user", "newer")
+    assert "no user 'new'" in refused(capsys, *words, "--out", shop / "lists.csv")
+    assert not [*shop.glob("lists.csv*")]
+    assert "leave out --unknown" in refused(
+        capsys, *words[:4], "--all", shop / "lists", "--unknown", shop / "who.txt"
+    )
+
+
+def test_where_all_users_are_known_no_file_is_written(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("recommend", shop / "run", "--domain", "films", "--user", "ann", "--out", shop / "lists.csv")
+    assert answered(capsys, *words) == (0, "", "")
+    assert [path.name for path in shop.glob("lists.csv*")] == ["lists.csv"]

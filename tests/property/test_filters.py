@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from strategies import ANY_TEXT, NUMBER_LIKE
 from worlds import uneven
 
-from landbridge.serving.engine.item_attributes import read_attributes
+from landbridge.data.item_attributes import read_items
+from landbridge.data.item_rules import rule_of
 
 DATA = uneven({"a": (8, 14), "b": (6, 10)}, users=16)
 SIZE = DATA["a"].n_items
@@ -168,5 +169,5 @@ def test_a_filter_leaves_the_rows_that_a_comparison_of_cells_finds(
                 for each in wanted
             )
         }
-    attributes = read_attributes(table.write(folder), DATA)["a"]
-    assert set(attributes.matching(where, SIZE).nonzero()[0].tolist()) == expected
+    attributes = read_items(table.write(folder), DATA).parts["a"]
+    assert set(attributes.matching(rule_of(where)).nonzero()[0].tolist()) == expected

@@ -14,7 +14,7 @@ from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.inference import explain, fold_in, recommend, recommend_all
+from landbridge.inference import ListRules, explain, fold_in, recommend, recommend_all
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import Consensus
 from landbridge.models.als.ials import IALS
@@ -176,3 +176,44 @@ def test_parts_of_different_lists_never_mix(factors: Fitted, counts: Fitted, tmp
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(StoreError, match="holds other files"):
         recommend_all(counts, "films", tmp_path)
+
+
+def priced(folder: Path) -> Path:
+    """Books 0 to 24, whose price is their number; every third of brand "acme"."""
+    numbers = np.arange(25)
+    brand = np.where(numbers % 3 == 0, "acme", "other")
+    table = {"domain": "books", "item": numbers.astype(str), "price": numbers, "brand": brand}
+    pl.DataFrame(table).write_csv(folder / "items.csv")
+    return folder / "items.csv"
+
+
+def test_lists_keep_a_rule_and_are_the_best_of_what_is_left(factors: Fitted, tmp_path: Path) -> None:
+    rules = ListRules(items=priced(tmp_path), where="price >= 5 and brand in [acme, x]")
+    lists = recommend(factors, "books", k=4, rules=rules)
+    left = recommend(factors, "books", k=25).filter(pl.col("item") >= 5, pl.col("item") % 3 == 0)
+    assert lists.drop("rank").equals(left.group_by("user", maintain_order=True).head(4).drop("rank"))
+    assert recommend(factors, "books", ["u01"], rules=ListRules(items=rules.items)).height == 10
+    same = ListRules(items=rules.items, where={"brand": "acme"})
+    seen = recommend(factors, "books", ["u01"], k=25, seen=True, rules=same)
+    assert set(seen["item"]) == {*range(0, 25, 3)}
+
+
+def test_no_item_of_a_rule_is_an_empty_list(factors: Fitted, tmp_path: Path) -> None:
+    none = ListRules(items=priced(tmp_path), where="price > 100")
+    assert recommend(factors, "books", ["u01"], rules=none).is_empty()
+
+
+def test_a_rule_needs_a_table_and_its_columns(factors: Fitted, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="needs a table of them"):
+        recommend(factors, "books", rules=ListRules(where="price < 3"))
+    with pytest.raises(DataError, match="did you mean 'price'"):
+        recommend(factors, "books", rules=ListRules(items=priced(tmp_path), where="prize < 3"))
+
+
+def test_parts_of_all_lists_keep_one_rule(factors: Fitted, tmp_path: Path) -> None:
+    rules, out = ListRules(items=priced(tmp_path), where="price < 9"), tmp_path / "lists"
+    recommend_all(factors, "books", out, k=4, block=8, rules=rules)
+    whole = pl.read_parquet(out / "*.parquet")
+    assert whole.drop("score").equals(recommend(factors, "books", k=4, rules=rules).drop("score"))
+    with pytest.raises(StoreError, match="other rules"):
+        recommend_all(factors, "books", out, k=4, block=8)

@@ -32,6 +32,7 @@ NAMES = [
     "ItemKNN",
     "LandbridgeError",
     "LightGCN",
+    "ListRules",
     "Method",
     "MissingExtraError",
     "Mixture",

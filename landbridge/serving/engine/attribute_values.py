@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.serving.engine.item_attributes import AttributeColumn, Value
+from landbridge.data.item_attributes import AttributeColumn
+from landbridge.data.item_rules import Value
 from landbridge.serving.engine.messages import AttributeValue
 from landbridge.serving.engine.text_search import folded, holds_all, words_of
 

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64, Values
+from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.item_attributes import ItemAttributes
+from landbridge.data.item_rules import Rule
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.cancellation import checkpoint
-from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, ItemAttributes
 from landbridge.serving.engine.messages import RecommendationList
 from landbridge.serving.engine.text_search import folded, holds_all, words_of
 
@@ -42,9 +43,10 @@ class ItemCatalog:
     columns: ItemAttributes
 
     @classmethod
-    def of(cls, history: MultiDomain, domain: str, columns: ItemAttributes = NO_ATTRIBUTES) -> ItemCatalog:
-        """The catalogue of one domain of the data."""
+    def of(cls, history: MultiDomain, domain: str, columns: ItemAttributes | None = None) -> ItemCatalog:
+        """The catalogue of one domain of the data, and what the items' table says of it, if there is one."""
         events = history[domain]
+        columns = columns or ItemAttributes(events.n_items)
         users = max(int((events.user_counts > 0).sum()), 1)
         share_I = (events.item_counts / users).astype(np.float32)
         titles = _titles(columns.titles, history.titles.get(domain))
@@ -99,9 +101,9 @@ class ItemCatalog:
                 break
         return self._counted(np.concatenate(found)[:k])
 
-    def matching(self, where: Values) -> Bool:
-        """Which items have these values in the columns of the items' table, (I,)."""
-        return self.columns.matching(where, len(self.items))
+    def matching(self, rule: Rule) -> Bool:
+        """Which items a rule about the items' table is true of, (I,), to be read only."""
+        return self.columns.matching(rule)
 
     @cached_property
     def _popular_I(self) -> Int32:

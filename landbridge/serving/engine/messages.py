@@ -40,7 +40,8 @@ class Request:
     ``domains``: of one, or one list over several. ``user``: None for an anonymous user. ``events``: theirs
     since the model was fitted, oldest first; for a known user they are added to the history. ``seen``:
     whether known items may be listed; disliked ones never are. ``allow``, ``deny``: item ids by domain.
-    ``where``: values that columns of the items' table must have. ``weights``: domain -> what the odds of its
+    ``where``: a rule about the items' table, such as "price < 20 and not adult", or column -> the value, or
+    the values, of which an item must have one. ``weights``: domain -> what the odds of its
     items are multiplied by in a list over several domains; scores stay as they are.
     """
 
@@ -51,7 +52,7 @@ class Request:
     seen: bool = False
     allow: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
     deny: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
-    where: Values = field(default_factory=dict)
+    where: str | Values = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
 
 

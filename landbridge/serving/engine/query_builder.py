@@ -20,6 +20,7 @@ from landbridge.core.errors import DataError
 from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.item_rules import EVERY_ITEM, Rule, rule_of
 from landbridge.data.kinds import DISLIKED, SEEN, EventKinds, at_least
 from landbridge.data.queries import Queries
 from landbridge.data.seen import UNTIMED, Rows, divided
@@ -27,7 +28,7 @@ from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_o
 from landbridge.serving.engine.messages import Event, Request, whole_seconds
 
 ANONYMOUS = -1  # row -1 of a ragged array is an empty row
-MaskKey = tuple[bytes | None, str]  # the items allowed, and the attributes they must have
+MaskKey = tuple[bytes | None, Rule]  # the items allowed, and the rule that must be true of them
 
 
 class RankingConstraints(NamedTuple):
@@ -250,16 +251,16 @@ def ranking_constraints(
 
 def _filter(catalogue: ItemCatalog, request: Request, masks: dict[MaskKey, Bool]) -> MaskKey | None:
     """The key of a request's mask among ``masks``, which gets it where it is new; None for all items."""
-    allow = request.allow.get(catalogue.domain)
-    if allow is None and not request.where:
+    allow, rule = request.allow.get(catalogue.domain), rule_of(request.where)
+    if allow is None and rule == EVERY_ITEM:
         return None
     allowed = None if allow is None else catalogue.places(allow)
     # equal filters of a batch share one mask of the catalogue
-    key = (None if allowed is None else allowed.tobytes(), repr([*request.where.items()]))
+    key = (None if allowed is None else allowed.tobytes(), rule)
     if key not in masks:
-        masks[key] = catalogue.matching(request.where)
+        masks[key] = catalogue.matching(rule)
         if allowed is not None:
-            masks[key] &= np.bincount(allowed, minlength=len(masks[key])) > 0
+            masks[key] = masks[key] & (np.bincount(allowed, minlength=len(masks[key])) > 0)
     return key
 
 

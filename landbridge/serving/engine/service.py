@@ -7,6 +7,7 @@ and may be used by several threads at once. A new state of the folder is a new s
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from landbridge.core.errors import DataError, StoreError, as_store_error
 from landbridge.core.files import locked
 from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.item_attributes import ItemAttributes, read_items
+from landbridge.data.item_rules import rule_of
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
@@ -29,7 +32,6 @@ from landbridge.serving.engine.attribute_values import AttributeValues
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.explanations import Explainer
-from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES, read_attributes
 from landbridge.serving.engine.loading import ThreadPolicy, load_model
 from landbridge.serving.engine.messages import (
     AttributeValue,
@@ -41,6 +43,7 @@ from landbridge.serving.engine.messages import (
 )
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list_length
 from landbridge.serving.engine.rankers import Ranker, ranker_of
+from landbridge.serving.runtime.logging import log
 from landbridge.store import run_folder, version_of
 from landbridge.store.folder import MANIFEST, read_manifest
 
@@ -166,16 +169,16 @@ class Service:
         item: Id,
         k: int = 10,
         to: str | None = None,
-        where: Values = MappingProxyType({}),
+        where: str | Values = MappingProxyType({}),
     ) -> list[RecommendationList]:
         """The items of a domain (of its own, where ``to`` is None) most like this one, by the cosine; with
-        ``where`` those of them that have these values."""
+        ``where`` those of them that a rule is true of."""
         catalogue, target = self._catalogue(domain), self._catalogue(to or domain)
         place = catalogue.find(item)
         # the item itself is hidden only in its own domain
         self_N = np.array([place][: catalogue is target], np.int32)
         hidden = Ragged.from_rows([self_N])
-        matches_I = target.matching(where)
+        matches_I = target.matching(rule_of(where))
         with self.threads.one():
             cosine_I = np.where(matches_I, self.fitted.similar(domain, place, target.domain), np.float32(-1))
             best = top_k(cosine_I[None], list_length(k, len(cosine_I)), hidden)
@@ -290,11 +293,22 @@ class Service:
 
 
 def _catalogues(history: MultiDomain, items: str | Path | None) -> dict[str, ItemCatalog]:
-    attributes = {} if items is None else read_attributes(Path(items), history)
-    return {
-        name: ItemCatalog.of(history, name, attributes.get(name, NO_ATTRIBUTES))
-        for name in history.domain_names
-    }
+    attributes = {} if items is None else _attributes(Path(items), history)
+    return {name: ItemCatalog.of(history, name, attributes.get(name)) for name in history.domain_names}
+
+
+def _attributes(path: Path, history: MultiDomain) -> Mapping[str, ItemAttributes]:
+    """Domain -> its part of the items' table; the log says how many of its rows count."""
+    table = read_items(path, history)
+    complete = sum(table.used.values()) == table.rows
+    log(
+        logging.INFO if complete else logging.WARNING,
+        "items' table",
+        rows=table.rows,
+        items=dict(table.used),
+        why="" if complete else "the other rows are repeated or about items that the model does not know",
+    )
+    return table.parts
 
 
 def merge_lists(

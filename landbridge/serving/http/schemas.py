@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
 
 from landbridge.core.errors import DataError
 from landbridge.data.io.event_table import LATEST_SECOND
@@ -20,6 +29,7 @@ MAX_EVENTS = 1000  # of one request
 MAX_LISTED = 10_000  # ids that are allowed or denied, per domain; values of a column
 MAX_BATCH = 64  # lists per request
 MAX_NAMED = 64  # domains or columns
+MAX_RULE = 10_000  # characters of a rule
 MAX_TEXT = 512  # characters of an id or a name
 INT64 = 1 << 63
 
@@ -60,6 +70,15 @@ def raw_values(value: object) -> object:
     return [_raw_value(each) for each in value]
 
 
+def rule_or_values(value: object, values: ValidatorFunctionWrapHandler) -> object:
+    """A rule as text within the bounds; else an object of columns and values."""
+    if type(value) is not str:
+        return values(value)
+    if not 0 < len(value) <= MAX_RULE:
+        raise ValueError(f"a rule has 1 to {MAX_RULE:,} characters")
+    return value
+
+
 def is_condition(value: object) -> bool:
     """Whether a request may compare a column with this value: a text may be too long, a number too large."""
     try:
@@ -84,11 +103,24 @@ _SECONDS = {
 _VALUE = {"anyOf": [*_ID["anyOf"], {"type": "number"}, {"type": "boolean"}, {"type": "null"}]}
 _VALUES = {"anyOf": [*_VALUE["anyOf"], {"type": "array", "items": _VALUE, "maxItems": MAX_LISTED}]}
 
+_WHERE = {
+    "anyOf": [
+        {"type": "string", "minLength": 1, "maxLength": MAX_RULE},
+        {"type": "object", "additionalProperties": _VALUES, "maxProperties": MAX_NAMED},
+    ]
+}
+
 Name = Annotated[str, PlainValidator(raw_text), WithJsonSchema(_TEXT)]
 Id = Annotated[str | int, PlainValidator(raw_id), WithJsonSchema(_ID)]
 Values = Annotated[object, PlainValidator(raw_values), WithJsonSchema(_VALUES)]
 Seconds = Annotated[int | None, PlainValidator(raw_seconds), WithJsonSchema(_SECONDS)]
-Where = Annotated[dict[Name, Values], Field(max_length=MAX_NAMED, default_factory=dict)]
+# or a text; no union, whose error would be that of the text for an object with a wrong value
+Where = Annotated[
+    dict[Name, Values],
+    Field(max_length=MAX_NAMED, default_factory=dict),
+    WrapValidator(rule_or_values),
+    WithJsonSchema(_WHERE),
+]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
@@ -155,7 +187,8 @@ class RecommendBody(Body):
     deny: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Domain -> ids: these items may not be listed."""
     where: Where
-    """Column of the items' table -> the value, or the list of values, that an item must have."""
+    """A rule about the items' table, such as `price < 20 and not adult`; or column -> the value, or the list
+    of values, that an item must have."""
     weights: Annotated[dict[Name, Weight], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Domain -> what the odds of its items are multiplied by in a list over several domains."""
     explain: bool = False
@@ -209,7 +242,8 @@ class SimilarBody(Body):
     to: Name | None = None
     """The domain of the items that are listed; that of the item by default."""
     where: Where
-    """Column of the items' table -> the value, or the list of values, that an item must have."""
+    """A rule about the items' table, such as `price < 20 and not adult`; or column -> the value, or the list
+    of values, that an item must have."""
 
 
 class ExplainBody(Body):

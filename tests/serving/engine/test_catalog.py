@@ -9,11 +9,11 @@ import pytest
 from shops import fit, opened, world
 
 from landbridge.data.interactions import Interactions
+from landbridge.data.item_attributes import ItemAttributes
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.popularity import Popularity
 from landbridge.serving.engine import catalog, text_search
 from landbridge.serving.engine.catalog import ItemCatalog
-from landbridge.serving.engine.item_attributes import NO_ATTRIBUTES
 
 TITLES = ["Amélie", "Dune", "Dune Messiah", "Straße", "The Dune Book"]
 
@@ -25,7 +25,9 @@ def catalogue(counts: list[int]) -> ItemCatalog:
         [TITLES[number % len(TITLES)] for number in range(len(counts))], np.dtypes.StringDType()
     )
     count_I = np.array(counts, np.int64)
-    return ItemCatalog("shop", Vocabulary.of(ids), titles, count_I, count_I.astype(np.float32), NO_ATTRIBUTES)
+    return ItemCatalog(
+        "shop", Vocabulary.of(ids), titles, count_I, count_I.astype(np.float32), ItemAttributes(len(ids))
+    )
 
 
 @pytest.mark.parametrize("block", [1, 3, 1000])

@@ -27,10 +27,10 @@ from shops import (
 
 from landbridge.core.errors import DataError
 from landbridge.data.interactions import Interactions
+from landbridge.data.item_attributes import AttributeColumn
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.base import Fitted
 from landbridge.models.popularity import Popularity
-from landbridge.serving.engine.item_attributes import AttributeColumn
 from landbridge.serving.engine.messages import Request
 from landbridge.serving.engine.service import Service
 
@@ -296,7 +296,10 @@ def test_any_column_filters_as_its_cells_compare(data: st.DataObject, kind: str,
     column = AttributeColumn.of(pl.Series(cells, strict=False), np.arange(len(cells), dtype=np.int32), 8)
     held = [[each for each in (row if lists else [row]) if each is not None] for row in cells]
     expected = [place for place, row in enumerate(held) if any(equal(each, wanted) for each in row)]
-    assert sorted(set(column.items_with(wanted).tolist())) == expected
+    assert (
+        sorted(set(column.items_with(wanted if isinstance(wanted, tuple) else (wanted,)).tolist()))
+        == expected
+    )
 
 
 def equal(cell: object, wanted: object) -> bool:

@@ -1,5 +1,7 @@
 """The items' table: what a shop knows of its items (genre, language, in stock), to filter lists by.
 
+:mod:`.item_rules` says which items; here a table is read and its columns are searched.
+
 Numbers are compared as numbers, independent of the column's type: 3 and 3.0 are one value, and so are true
 and 1. Text is compared exactly, but a wanted number also finds the text that reads as it, so that a CSV file,
 which knows no types, filters as a Parquet file does. Dates are text in ISO form.
@@ -10,37 +12,48 @@ Letters: I items, N rows of the table, M pairs of an item and a value, V distinc
 from __future__ import annotations
 
 import itertools
-import logging
 import math
-import re
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import AnyArray, Bool, Int32, Ragged, Values
+from landbridge.core.types import AnyArray, Bool, Int32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.encoding import EncodedColumn
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import raw_table
+from landbridge.data.item_rules import NUMBER, Rule, Value, number_of
 from landbridge.data.titles import without_blank
-from landbridge.serving.runtime.logging import log
 
 if TYPE_CHECKING:
     import polars as pl
 
 KEYS = ("domain", "item")
 TITLE = "title"
-# "007" and "+7" are text
-_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _BOOLEANS = {"true": 1, "false": 0}
 _WHOLE = r"^-?[0-9]+$"
 _EXACT = float(1 << 53)  # whole numbers from here on are no longer apart as floats: their text is compared
+MASK_BYTES = 1 << 26  # of the masks that are kept for each domain
 
-Value: TypeAlias = str | int | float | None
+
+@dataclass(frozen=True, eq=False)
+class OrderedValues:
+    """Values in rising order, and in row k the items of value k."""
+
+    values: Sequence[Any]
+    items_K: Ragged
+
+    def items(self, order: str, value: Value) -> Int32:
+        """The items of the values on this side of the given one, such as "<="."""
+        cut = bisect_left if order in ("<", ">=") else bisect_right
+        place = self.items_K.offsets[cut(self.values, value)]
+        return self.items_K.columns[:place] if order in ("<", "<=") else self.items_K.columns[place:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +89,15 @@ class AttributeColumn:
         item_M = np.concatenate([without_I, *items])
         return cls(row_of, Ragged.from_index(row_M, item_M, len(row_of)), len(readings) > 1)
 
-    def items_with(self, wanted: object) -> Int32:
-        """The items that have this value, or one of these values."""
-        values = wanted if isinstance(wanted, list | tuple) else (wanted,)
+    def items_with(self, values: tuple[Value, ...]) -> Int32:
+        """The items that have one of these values."""
         rows = [self.row_of.get(reading, -1) for value in values for reading in self._readings(value)]
         return self.items_V.take(rows).columns
+
+    def items_ordered(self, order: str, value: Value) -> Int32:
+        """The items that have a value below or above this one: numbers by a number, text by a text."""
+        reading = self._readings(value)[0]
+        return (self._texts if isinstance(reading, str) else self._numbers).items(order, reading)
 
     def item_counts(self) -> dict[Value, int]:
         """Value -> how many items have it, None for those without one; text as it is, not as numbers."""
@@ -91,35 +108,40 @@ class AttributeColumn:
             if counts_V[row] and (value is None or isinstance(value, str) or not self.is_text)
         }
 
-    def _readings(self, wanted: object) -> tuple[Value, ...]:
+    def _readings(self, wanted: Value) -> tuple[Value, ...]:
         """The values of this column that are equal to the wanted one."""
         if wanted is None:
             return (None,)
         if isinstance(wanted, str):
             return (wanted if self.is_text else _number(wanted),)
-        if isinstance(wanted, int | float):
-            is_large = abs(wanted) >= _EXACT and math.isfinite(wanted)
-            return (wanted, str(int(wanted))) if is_large else (wanted,)
-        raise DataError(
-            f"A value in 'where' is text, a number, true, false or null, or a list of these, not {wanted!r}."
-        )
+        is_large = abs(wanted) >= _EXACT and math.isfinite(wanted)
+        return (wanted, str(int(wanted))) if is_large else (wanted,)
+
+    @cached_property
+    def _texts(self) -> OrderedValues:
+        return self._ordered([value for value in self.row_of if isinstance(value, str)])
+
+    @cached_property
+    def _numbers(self) -> OrderedValues:
+        # Python compares whole numbers and floats exactly
+        return self._ordered([value for value in self.row_of if isinstance(value, int | float)])
+
+    def _ordered(self, values: list[Any]) -> OrderedValues:
+        values.sort()
+        return OrderedValues(values, self.items_V.take([self.row_of[value] for value in values]))
 
 
 @dataclass(frozen=True, eq=False)
 class ItemAttributes:
-    """A domain's part of the table. ``titles``: of its items, None where the table has none."""
+    """A domain's part of the table, about ``n_items`` items. ``titles``: None where the table has none."""
 
+    n_items: int
     columns: Mapping[str, AttributeColumn] = field(default_factory=dict)
     titles: AnyArray | None = None
 
-    def matching(self, where: Values, n_items: int) -> Bool:
-        """Which items have one of the wanted values in every column, (I,)."""
-        matches_I = np.ones(n_items, bool)
-        for name, wanted in where.items():
-            has_I = np.zeros(n_items, bool)
-            has_I[self.column(name).items_with(wanted)] = True
-            matches_I &= has_I
-        return matches_I
+    def matching(self, rule: Rule) -> Bool:
+        """Which items a rule is true of, (I,), to be read only; the masks of the latest rules are kept."""
+        return self._mask(rule)
 
     def column(self, name: str) -> AttributeColumn:
         """A column; DataError for one that the table does not have."""
@@ -129,15 +151,30 @@ class ItemAttributes:
             raise DataError(unknown("column of the items' table", name, self.columns))
         return self.columns[name]
 
+    @cached_property
+    def _mask(self) -> Callable[[Rule], Bool]:
+        return lru_cache(max(1, MASK_BYTES // max(self.n_items, 1)))(self._computed)
 
-NO_ATTRIBUTES = ItemAttributes()
+    def _computed(self, rule: Rule) -> Bool:
+        mask_I = rule.mask(self, self.n_items)
+        mask_I.setflags(write=False)
+        return mask_I
 
 
-def read_attributes(path: Path, history: MultiDomain) -> dict[str, ItemAttributes]:
-    """Domain -> its part of the table in a Parquet, CSV or JSON-lines file with the columns ``KEYS``.
+@dataclass(frozen=True, eq=False)
+class ItemsTable:
+    """``parts``: domain -> its part. ``rows``: of the file; ``used``: domain -> how many of them count."""
 
-    Items the model does not know are left out and counted in the log; of a repeated item the last row counts.
-    DataError where a column cannot be compared, or where no row is about an item of the model.
+    parts: Mapping[str, ItemAttributes]
+    rows: int
+    used: Mapping[str, int]
+
+
+def read_items(path: Path, history: MultiDomain) -> ItemsTable:
+    """The table in a Parquet, CSV or JSON-lines file with the columns ``KEYS``.
+
+    Items the model does not know are left out; of a repeated item the last row counts. DataError where a
+    column cannot be compared, or where no row is about an item of the model.
     """
     table = raw_table(path, str(path))
     if missing := [name for name in KEYS if name not in table.columns]:
@@ -148,22 +185,13 @@ def read_attributes(path: Path, history: MultiDomain) -> dict[str, ItemAttribute
         name: _DomainRows.of(table.filter(domain == name), history, name, path)
         for name in history.domain_names
     }
-    known = sum(len(part.rows) for part in parts.values())
-    if not known:
+    used = {name: len(part.rows) for name, part in parts.items()}
+    if not any(used.values()):
         raise DataError(
             f"No row of the items' table {path} is about an item of this model; write domains and ids as in "
             f"the events, {_example(history)}."
         )
-    by_domain = {name: len(part.rows) for name, part in parts.items()}
-    complete = known == len(table)
-    log(
-        logging.INFO if complete else logging.WARNING,
-        "items' table",
-        rows=len(table),
-        items=by_domain,
-        why="" if complete else "the other rows are repeated or about items that the model does not know",
-    )
-    return {name: part.attributes(path) for name, part in parts.items()}
+    return ItemsTable({name: part.attributes(path) for name, part in parts.items()}, len(table), used)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +213,7 @@ class _DomainRows:
 
     def attributes(self, path: Path) -> ItemAttributes:
         columns = {column.name: AttributeColumn.of(column, self.item_N, self.n_items) for column in self.rows}
-        return ItemAttributes(columns, self._titles(path) if TITLE in columns else None)
+        return ItemAttributes(self.n_items, columns, self._titles(path) if TITLE in columns else None)
 
     def _titles(self, path: Path) -> AnyArray | None:
         """A title per item, empty where the table has none; None where it has none at all."""
@@ -232,7 +260,7 @@ def _readings(values: pl.Series) -> list[pl.Series]:
         return [_as_numbers(values)]
     text = _as_text(values)
     lower = text.str.to_lowercase()
-    number = text.set(~text.str.contains(_NUMBER), None).cast(float)
+    number = text.set(~text.str.contains(f"^{NUMBER}$"), None).cast(float)
     number = number.set(text.str.contains(_WHOLE) & (number.abs() >= _EXACT), None)
     boolean = lower.replace_strict(_BOOLEANS, default=None, return_dtype=number.dtype)
     return [text, _finite(number.fill_null(boolean))]
@@ -269,9 +297,7 @@ def _number(text: str) -> Value:
     """The number that a text reads as, else the text."""
     if text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
-    if not re.fullmatch(_NUMBER, text):
-        return text
-    return int(text) if text.lstrip("-").isdecimal() else float(text)
+    return number_of(text)
 
 
 def _raw(column: pl.Series) -> AnyArray | list[str]:

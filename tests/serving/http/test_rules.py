@@ -1,0 +1,79 @@
+"""Rules about items over HTTP: the text and the object are one filter, in lists and in similar items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+from asgi import Client, asking
+from shops import SIZES, fit, opened
+
+import landbridge as lb
+from landbridge.serving.http import schemas
+from landbridge.serving.http.app import create_app
+from landbridge.serving.runtime.settings import ServeSettings
+
+GENRES = ("noir", "war", None)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("rules")
+    films = [
+        {"domain": "films", "item": f"f{n:02d}", "genre": GENRES[n % 3], "price": n / 2}
+        for n in range(SIZES["films"])
+    ]
+    pl.DataFrame(films).write_parquet(folder / "items.parquet")
+    opened(fit(lb.IALS(factors=4, epochs=1, sharing="joined")), folder)
+    with asking(
+        create_app(folder / "run", ServeSettings(poll=3600, items=folder / "items.parquet"))
+    ) as client:
+        yield client
+
+
+def listed(client: Client, path: str, body: dict[str, Any]) -> list[str]:
+    reply = client.post(path, body)
+    assert reply.status == 200, reply.error
+    return [item["item"] for item in reply.json["items"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/recommend", {"domains": ["films"], "user": "u01", "k": 90}),
+        ("/v1/similar", {"domain": "films", "item": "f06", "k": 90}),
+    ],
+)
+def test_a_text_and_an_object_are_one_filter(client: Client, path: str, body: dict[str, Any]) -> None:
+    every = listed(client, path, body)
+    noir = [item for item in every if int(item[1:]) % 3 == 0]
+    assert 5 < len(noir) < len(every)
+    assert listed(client, path, {**body, "where": "genre = noir"}) == noir
+    assert listed(client, path, {**body, "where": {"genre": "noir"}}) == noir
+    cheap = [item for item in every if int(item[1:]) < 40 and int(item[1:]) % 3 != 0]
+    assert listed(client, path, {**body, "where": "price < 20 and genre not in [noir]"}) == cheap
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("price <", "At character 8 of the rule 'price <': expected a value, not the end."),
+        ("prize < 3", "did you mean 'price'?"),
+        ("", "where: a rule has 1 to 10,000 characters."),
+        ("price < 3 and " * 1000, "where: a rule has 1 to 10,000 characters."),
+        (3, "where: must be an object."),
+        ({"genre": {}}, "where.genre: an id is a whole number"),
+    ],
+)
+def test_what_is_no_rule_is_refused_in_one_sentence(client: Client, where: Any, why: str) -> None:
+    reply = client.post("/v1/recommend", {"domains": ["films"], "where": where})
+    assert reply.status == 422
+    assert why in reply.error
+
+
+def test_the_largest_rule_is_answered(client: Client) -> None:
+    rule = " or ".join(["price < 3"] * 769)
+    assert schemas.MAX_RULE - 20 < len(rule) <= schemas.MAX_RULE
+    assert listed(client, "/v1/recommend", {"domains": ["films"], "k": 90, "where": rule})
