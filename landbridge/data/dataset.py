@@ -93,6 +93,11 @@ class MultiDomain:
     def __getitem__(self, domain: str) -> Interactions:
         return self.domains[self.named(domain)]
 
+    @property
+    def shares_items(self) -> bool:
+        """Whether any item of one domain is the product of another's."""
+        return self.products is not None and self.products.n_shared > 0
+
     @cached_property
     def activity_UD(self) -> npt.NDArray[np.int64]:
         """Events of each user in each domain, (U, D)."""
