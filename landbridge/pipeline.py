@@ -75,6 +75,8 @@ def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None
         progress.note(sentence)
     options = FitOptions(spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir)
     fitted = fit_spec(spec, data.events if data.split is None else data.split, options)
+    if data.events.shares_items and not fitted.method.uses_products:
+        progress.note(f"{fitted.method.name} with these settings ignores which items are shared.")
     holdout = None if data.split is None else data.split.test
     if holdout is None:
         evaluation = None

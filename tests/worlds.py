@@ -10,6 +10,7 @@ import numpy as np
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.products import equal_ids, products_of
 from landbridge.data.queries import Queries
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Fitted
@@ -47,6 +48,33 @@ def of_tables(tables: dict[str, Interactions]) -> MultiDomain:
     users = next(iter(tables.values())).n_users
     items = {name: Vocabulary.of(np.arange(table.n_items)) for name, table in tables.items()}
     return MultiDomain(Vocabulary.of(np.arange(users)), items, tables)
+
+
+def countries(users: int = 40, items: int = 120, groups: int = 6, per: int = 3, seed: int = 0) -> MultiDomain:
+    """Two countries of different users and the same items, all shared: user u likes items i with i = u mod
+    ``groups``, and has ``per`` of them."""
+    rng, names = np.random.default_rng(seed), ("de", "fr")
+    tables = {}
+    for number, name in enumerate(names):
+        user_idx = np.arange(number * users, (number + 1) * users)
+        rows = [rng.permutation(np.arange(user % groups, items, groups))[:per] for user in user_idx]
+        tables[name] = Interactions.from_events(
+            np.repeat(user_idx, per), np.concatenate(rows), len(names) * users, items
+        )
+    data = of_tables(tables)
+    return replace(data, products=products_of(data.items, equal_ids(data.items), by_id=True))
+
+
+def own_group_share(fitted: Fitted, groups: int = 6) -> float:
+    """How many of the ten best unseen items of :func:`countries` are of the user's group."""
+    shares = []
+    for name, events in fitted.history.domains.items():
+        users = np.unique(events.user_idx)
+        scores_UI = fitted.score(name, Queries.of_users(users)).copy()
+        scores_UI[np.searchsorted(users, events.user_idx), events.item_idx] = -np.inf
+        best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
+        shares.append(np.mean(best_U10 % groups == users[:, None] % groups))
+    return float(np.mean(shares))
 
 
 def own_events(data: MultiDomain) -> dict[str, Ragged]:

@@ -19,6 +19,9 @@ def command(
         typer.Argument(help="Event files, one per domain, one table of all, or an experiment .toml."),
     ],
     users: options.Users = None,
+    items: options.Items = None,
+    item_links: options.ItemLinks = None,
+    min_confidence: options.MinConfidence = None,
     dataset: options.Dataset = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
@@ -45,6 +48,7 @@ def command(
 
     given: Record = {"data": {"users": users, "min_rating": min_rating}, "split": {"kind": "none"}}
     given["data"] |= options.reading(column, fold_ids, skip_bad_rows) | options.known(kind, half_life, seen)
+    given["data"] |= options.linked(items, item_links, min_confidence)
     tables, data = options.experiment(sources, dataset)
     given["data"] |= data
     tables = {name: table for name, table in tables.items() if name == "data"}

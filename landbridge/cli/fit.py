@@ -43,6 +43,9 @@ def command(
         bool, typer.Option("--versioned", help="Begin a versions folder, with this fit as current version.")
     ] = False,
     users: options.Users = None,
+    items: options.Items = None,
+    item_links: options.ItemLinks = None,
+    min_confidence: options.MinConfidence = None,
     settings: options.Settings = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
@@ -82,6 +85,7 @@ def command(
     given: Record = {
         "data": {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
+        | options.linked(items, item_links, min_confidence)
         | options.known(kind, half_life, seen),
         # None: the option was not given, and the value of an experiment file stays
         "split": options.split(split, future, seed, candidates, across, targets),

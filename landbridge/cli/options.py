@@ -12,6 +12,17 @@ from landbridge.core.types import Record
 Run = Annotated[Path, typer.Argument(help="A run folder, or a versions folder for its current one.")]
 Versions = Annotated[Path, typer.Argument(help="A versions folder.")]
 Users = Annotated[str | None, typer.Option(help="Whether domains share their user ids: shared or local.")]
+Items = Annotated[
+    str | None,
+    typer.Option(help="Whether equal item ids of domains are one product: shared or local (default)."),
+]
+ItemLinks = Annotated[
+    str | None,
+    typer.Option(
+        help="A table domain_a, item_a, domain_b, item_b[, confidence] of items that are one product."
+    ),
+]
+MinConfidence = Annotated[float | None, typer.Option(help="Leave out item links of a lower confidence.")]
 Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
 Columns = Annotated[
     list[str] | None,
@@ -124,6 +135,11 @@ def reading(
         "fold_ids": fold_ids or None,
         "skip_bad_rows": skipped if skip_bad_rows else None,
     }
+
+
+def linked(items: str | None, item_links: str | None, min_confidence: float | None) -> Record:
+    """Which items are one product, for the table ``data`` of an experiment."""
+    return {"items": items, "item_links": item_links, "min_confidence": min_confidence}
 
 
 def known(given: list[str] | None, half_life: float | None, seen: list[str] | None) -> Record:

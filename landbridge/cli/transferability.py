@@ -14,6 +14,9 @@ from landbridge.core.types import Record
 def command(
     sources: Annotated[list[str], typer.Argument(help="Event files, one per domain, or one table of all.")],
     users: options.Users = None,
+    items: options.Items = None,
+    item_links: options.ItemLinks = None,
+    min_confidence: options.MinConfidence = None,
     dataset: options.Dataset = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
@@ -52,6 +55,7 @@ def command(
         "data": options.source(sources[:1] if dataset else sources, dataset)
         | {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
+        | options.linked(items, item_links, min_confidence)
         | options.known(kind, half_life, seen),
         "split": {"kind": "auto" if measure else "none", "seed": seed},
     }

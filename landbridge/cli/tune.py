@@ -29,6 +29,9 @@ def command(
     storage: Annotated[Path | None, typer.Option(hidden=True)] = None,
     metric: Annotated[Text, typer.Option(help="The validation metric; ndcg@10 by default.")] = None,
     users: options.Users = None,
+    items: options.Items = None,
+    item_links: options.ItemLinks = None,
+    min_confidence: options.MinConfidence = None,
     settings: Annotated[Many, typer.Option("--set", help="A setting to keep fixed, key=value.")] = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
@@ -67,6 +70,7 @@ def command(
     given: Record = {
         "data": {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
+        | options.linked(items, item_links, min_confidence)
         | options.known(kind, half_life, seen),
         "split": options.split(split, future, seed, candidates, across, targets),
         "model": {

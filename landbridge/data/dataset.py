@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.text import is_unicode
+from landbridge.core.types import Int32
 from landbridge.data.interactions import Interactions
 from landbridge.data.kinds import EventKinds
+from landbridge.data.products import Products
 from landbridge.data.provenance import Provenance
 from landbridge.data.seen import Seen
 from landbridge.data.vocabulary import IdArray, Vocabulary
@@ -29,7 +31,8 @@ class MultiDomain:
     domain an item belongs to (a film's genres), columns in the order of ``domain_names``; may be missing.
     ``seen``: name -> pairs that are known and not learned from; may be missing. ``kinds``: what kinds of
     events say, also of events to come. All mappings are read-only. ``provenance``: how they were read; no
-    part of the fingerprint, and not saved.
+    part of the fingerprint, and not saved. ``products``: which items of different domains are one product;
+    None: every item is its own.
     """
 
     users: Vocabulary
@@ -40,6 +43,7 @@ class MultiDomain:
     seen: Mapping[str, Seen] = field(default_factory=dict)
     kinds: EventKinds = field(default_factory=EventKinds)
     provenance: Provenance = field(default_factory=Provenance)
+    products: Products | None = None
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -56,6 +60,10 @@ class MultiDomain:
         for name, seen in self.seen.items():
             if (seen.pairs.n_users, seen.pairs.n_items) != (len(self.users), len(self.items[name])):
                 raise DataError(f"The seen pairs of domain {name!r} do not fit its vocabularies.")
+        if self.products is not None:
+            of_items = {name: len(product_I) for name, product_I in self.products.product_I.items()}
+            if of_items != {name: len(self.items[name]) for name in self.domains}:
+                raise DataError("Every item needs exactly one product.")
         for mapping in ("items", "domains", "titles", "memberships", "seen"):
             # the dataclass is frozen, but a dict in it would not be: fits and fingerprints rely on equal
             # data
@@ -84,6 +92,11 @@ class MultiDomain:
 
     def __getitem__(self, domain: str) -> Interactions:
         return self.domains[self.named(domain)]
+
+    @property
+    def shares_items(self) -> bool:
+        """Whether any item of one domain is the product of another's."""
+        return self.products is not None and self.products.n_shared > 0
 
     @cached_property
     def activity_UD(self) -> npt.NDArray[np.int64]:
@@ -156,6 +169,7 @@ class MultiDomain:
             {name: self.seen[name] for name in chosen if name in self.seen},
             self.kinds,
             self.provenance,
+            None if self.products is None else self.products.select(chosen),
         )
 
     def joined(self) -> tuple[Interactions, dict[str, slice]]:
@@ -178,6 +192,21 @@ class MultiDomain:
         )
         return table, slices
 
+    def by_product(self) -> tuple[Interactions, dict[str, Int32]]:
+        """All domains as one table over the products, and the product of each domain's items, (I,).
+
+        A user's events of one product in several domains are one, of the largest weight.
+        """
+        table, slices = self.joined()
+        if self.products is None:
+            return table, {
+                name: np.arange(part.start, part.stop, dtype=np.int32) for name, part in slices.items()
+            }
+        product_J = np.concatenate([self.products.product_I[name] for name in slices])
+        columns = self.products.n_products, table.weight, table.time, "max"
+        merged = Interactions.from_events(table.user_idx, product_J[table.item_idx], self.n_users, *columns)
+        return merged, dict(self.products.product_I)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, ids and events: equal data, equal fingerprint."""
@@ -194,6 +223,10 @@ class MultiDomain:
             if name in self.seen and len(seen := self.seen[name].pairs):
                 digest.update(b"seen" + seen.user_idx.tobytes() + seen.item_idx.tobytes())
                 digest.update(self.seen[name].disliked_N.tobytes())
+        if self.products is not None:
+            digest.update(b"products by id" if self.products.by_id else b"products")
+            for product_I in self.products.product_I.values():
+                digest.update(product_I.tobytes())
         return digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -202,6 +235,8 @@ class MultiDomain:
         )
         if seen := sum(map(len, self.seen.values())):
             parts += f"; {seen:,} pairs seen"
+        if self.products is not None:
+            parts += f"; {self.products.n_shared:,} items shared"
         return f"MultiDomain({self.n_users:,} users; {parts})"
 
 

@@ -172,8 +172,12 @@ def _overlaps(data: MultiDomain) -> Iterator[Finding]:
         text = f"{first} and {second} share {shared:,} users, {share:.1%} of the smaller one's."
         if not shared:
             text = f"{first} and {second} share no user: nothing can be transferred between them directly."
+        through_items = data.select([first, second]).shares_items
+        if not shared and through_items:
+            text = f"{first} and {second} share no user: only methods that use shared items connect them."
+        severity: Severity = "ok" if shared else "note" if through_items else "warning"
         figures = {"shared": shared, "share": share}
-        yield Finding("overlap", "ok" if shared else "warning", (first, second), text, figures)
+        yield Finding("overlap", severity, (first, second), text, figures)
 
 
 def _collisions(data: MultiDomain) -> Iterator[Finding]:
@@ -408,7 +412,8 @@ def _look(ids: pl.Series) -> pl.Series:
 
 
 def _same_items(data: MultiDomain) -> Iterator[Finding]:
-    """Catalogues with equal item ids, which count as different items, and tables that are given twice."""
+    """Catalogues with equal item ids, which count as different items unless they are shared, and tables that
+    are given twice."""
     for first, second in combinations(data.domain_names, 2):
         one, other = data.items[first], data.items[second]
         if one.is_text != other.is_text:
@@ -424,7 +429,9 @@ def _same_items(data: MultiDomain) -> Iterator[Finding]:
         figures = {"items": shared, "share": shared / smaller, "same_events": same}
         text = f"{first} and {second} share {shared:,} item ids, {shared / smaller:.1%} of the smaller one's"
         severity: Severity = "warning" if one.is_text and shared > SAME_ITEMS * smaller else "note"
-        ending = ", and count as different items; if they are the same products, give one table."
+        ending = ", and count as different items; if they are the same products, say --items shared."
+        if data.select([first, second]).shares_items:
+            severity, ending = "ok", "; which items are shared was given."
         if same > SAME_EVENTS:
             severity, ending = "stop", f", and {same:.1%} of its events: one table is given twice."
         yield Finding("item ids", severity, (first, second), text + ending, figures)

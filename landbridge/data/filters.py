@@ -72,6 +72,7 @@ def _only(data: MultiDomain, user_U: Mask) -> MultiDomain:
         {name: _renumbered_seen(seen, user_U, item_I[name]) for name, seen in data.seen.items()},
         data.kinds,
         data.provenance,
+        None if data.products is None else data.products.take(item_I),
     )
 
 

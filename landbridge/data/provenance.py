@@ -58,7 +58,8 @@ class Provenance:
 
     ``tables`` of events, ``seen``: tables of seen pairs. ``folded``: whose ids (``users``, ``items``) -> how
     many of them became another one.
-    ``skipped``: the rows that were left out; ``skipped_to``: where they are written.
+    ``skipped``: the rows that were left out; ``skipped_to``: where they are written. ``links_left_out``: why
+    rows of a table of item links were left out -> how many.
     """
 
     tables: tuple[TableOrigin, ...] = ()
@@ -66,6 +67,7 @@ class Provenance:
     folded: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[SkippedRow, ...] = ()
     skipped_to: Path | None = None
+    links_left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -75,7 +77,8 @@ class Provenance:
             for table in (*self.tables, *self.seen)
             if table.unused
         ]
-        return (*unused, *map(self.folding, self.folded), *self._skipped())
+        links = [f"Item links left out: {count:,} {why}." for why, count in self.links_left_out.items()]
+        return (*unused, *map(self.folding, self.folded), *self._skipped(), *links)
 
     def folding(self, whose: str) -> str:
         """How many ids of ``users`` or of ``items`` became another one, in a sentence."""

@@ -39,6 +39,8 @@ class Method(Settings, ABC):
     ``thread_invariant``: whether the number of threads leaves every bit of a fit as it is.
     ``folds_in``: how its model scores new users from their events: "exact" (in closed form), "steps" (of
     gradient descent at fixed items), "a sequence" (read as in training), or in words.
+    ``shared_items``: how its model learns items of several domains as one product, in words; empty: it
+    ignores which are. ``uses_products`` says whether it does so with these settings.
     ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
@@ -54,6 +56,7 @@ class Method(Settings, ABC):
     needs: ClassVar[str] = ""
     cold_start: ClassVar[str] = "popularity"
     folds_in: ClassVar[str] = ""
+    shared_items: ClassVar[str] = ""
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -64,6 +67,11 @@ class Method(Settings, ABC):
     def single_domain(self) -> bool:
         """Whether every domain is learned from its own events alone."""
         return False
+
+    @property
+    def uses_products(self) -> bool:
+        """Whether users of one domain teach another about the items that they share."""
+        return bool(self.shared_items) and not self.single_domain
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:

@@ -69,6 +69,7 @@ class Mixture(Method):
     name: ClassVar[str] = "mixture"
     cold_start: ClassVar[str] = "as its members"
     folds_in: ClassVar[str] = "as its members"
+    shared_items: ClassVar[str] = "as its members"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +108,11 @@ class Mixture(Method):
         for label, method in self.methods().items():
             members[label] = method.fit(train, options.within(label))
         return BlendModel(train, self, (), members)
+
+    @property
+    def uses_products(self) -> bool:
+        """Whether any member does."""
+        return any(method.uses_products for method in self.methods().values())
 
     def weight_GM(self, domain: str) -> Float32:
         """Eq. (2)'s weights in a domain, a row per activity group, a column per member."""

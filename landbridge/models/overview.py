@@ -20,7 +20,7 @@ This page is written by `landbridge models --markdown`.
 
 
 def methods() -> list[dict[str, str]]:
-    """One row per method: name, source, family, what it needs, cold start, fold-in, part of ``auto``."""
+    """One row per method: name, source, family, needs, cold start, fold-in, shared items, in ``auto``."""
     rows = []
     for name in registry.names():
         kind, settings = registry.method(name), schema(registry.method(name))
@@ -33,6 +33,7 @@ def methods() -> list[dict[str, str]]:
                 "needs": kind.needs,
                 "cold start": "cold_policy" if policy else kind.cold_start,
                 "fold-in": kind.folds_in,
+                "shared items": kind.shared_items or "ignored",
                 "auto": "yes" if _in_auto(kind) else "",
             }
         )

@@ -12,6 +12,7 @@ from landbridge.core.types import Arrays, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.kinds import EventKinds
+from landbridge.data.products import Products
 from landbridge.data.seen import Seen
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
 from landbridge.data.vocabulary import Vocabulary
@@ -33,6 +34,8 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
             "memberships": data.memberships.get(name),
             "kinds": events.kinds,
         }
+        if data.products is not None:
+            columns["products"] = data.products.product_I[name]
         if name in data.seen:
             seen = data.seen[name]
             columns |= {
@@ -47,6 +50,8 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
         about["kinds"] = {"values": dict(data.kinds.values), "half_life_days": data.kinds.half_life_days}
     if data.users.folded:
         about["folded_ids"] = True
+    if data.products is not None:
+        about["products"] = {"by_id": data.products.by_id}
     return arrays, about
 
 
@@ -68,6 +73,7 @@ def data_from(arrays: Arrays, about: Values) -> MultiDomain:
             if f"{d}/seen/user_idx" in arrays
         },
         EventKinds(**about["kinds"]) if "kinds" in about else EventKinds(),
+        products=_products(arrays, names, about["products"]["by_id"]) if "products" in about else None,
     )
 
 
@@ -165,6 +171,10 @@ def _seen(arrays: Arrays, number: int, n_users: int, n_items: int) -> Seen:
     user_idx, item_idx = (arrays[f"{number}/seen/{name}"] for name in ("user_idx", "item_idx"))
     pairs = Interactions(user_idx, item_idx, n_users, n_items, None, arrays.get(f"{number}/seen/time"))
     return Seen(pairs, arrays[f"{number}/seen/disliked"])
+
+
+def _products(arrays: Arrays, names: list[str], by_id: bool) -> Products:
+    return Products({name: arrays[f"{d}/products"] for d, name in enumerate(names)}, by_id)
 
 
 def _frozen(value: object) -> object:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import of_tables, timed, uneven
+from worlds import countries, of_tables, own_group_share, timed, uneven
 
 import landbridge as lb
 from landbridge.core.errors import DataError, SettingsError
@@ -180,6 +180,18 @@ class TestEveryMethod:
         marked = replace(data, seen=of_kinds(data).seen)
         assert same(*(scores(small(name).fit(world, ONE), data) for world in (data, marked)))
 
+    def test_shared_items_are_used_or_ignored_as_the_method_says(self, name: str) -> None:
+        """Shared items change a model that uses products, in no other any bit; both are stored whole."""
+        data = timed(countries())
+        joined = {"sharing": "joined"} if registry.method(name).shared_items else {}
+        for settings in ({}, joined):
+            method = small(name, **settings)
+            apart, fitted = (method.fit(world, ONE) for world in (replace(data, products=None), data))
+            check(fitted, data)
+            assert same(scores(apart, data), scores(fitted, data)) != method.uses_products
+            kept = StoredState(data, fitted.method, fitted.log, *fitted.state())
+            assert same(scores(fitted, data), scores(registry.kind(fitted.kind).from_state(kept), data))
+
     @pytest.mark.parametrize("events", [0, 1])
     def test_a_domain_of_hardly_any_events(self, name: str, events: int) -> None:
         data = uneven()
@@ -221,6 +233,26 @@ def test_what_is_planted_in_dense_domains_reaches_the_sparse_one() -> None:
         figures[label] = share_of_own_group(fitted, world)
     assert min(figures[label] for label in ("cdimf", "joined", "pairs", "graph")) > 0.9
     assert max(figures[label] for label in ("separate", "popularity", "pairs alone")) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ease", {"sharing": "joined", "reg": 5}),
+        ("ease", {"sharing": "cross", "reg": 5, "form": "exact"}),
+        ("ease", {"sharing": "joined", "reg": 5, "form": "dual"}),
+        ("itemknn", {}),
+        ("ials", {"sharing": "joined", "factors": 8, "epochs": 8}),
+    ],
+)
+def test_users_of_one_country_teach_another(name: str, settings: dict[str, Any]) -> None:
+    """Different users, the same items: nothing but the shared items connects the countries."""
+    data = countries()
+    method = registry.method(name).from_settings(settings)
+    alone, joined = (
+        own_group_share(method.fit(world, ONE)) for world in (replace(data, products=None), data)
+    )
+    assert joined > alone + 0.1
 
 
 def share_of_own_group(fitted: Fitted, world: Any) -> float:

@@ -20,6 +20,7 @@ from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.encoding import EncodedColumn, Events, encode, id_array
 from landbridge.data.io.event_rules import EventRules, faded, with_seen_rows
 from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.item_linking import ItemLinks
 from landbridge.data.io.tables import Rules, read_sql
 from landbridge.data.io.user_linking import link_users
 from landbridge.data.kinds import EventKinds
@@ -40,6 +41,9 @@ def read(
     source: Source,
     *,
     users: str | range | Mapping[str, Source] | None = None,
+    items: str | None = None,
+    item_links: Source = None,
+    min_confidence: float | None = None,
     columns: Columns = None,
     min_rating: float | None = None,
     duplicates: str = "last",
@@ -59,6 +63,10 @@ def read(
     its position from 1; {domain: {role: column}} or {"domain.role": column} for one table. ``titles``: a
     table (item, title[, domain]); ``memberships``: a table (item, domain).
 
+    ``items``: "shared" where items of equal ids in different domains are one product ("local", the default:
+    they are not). ``item_links``: a table domain_a, item_a, domain_b, item_b[, confidence] of items that are
+    one product; ``min_confidence``: rows with less are left out (:mod:`landbridge.data.io.item_linking`).
+
     Events rated below ``min_rating`` are not learned from: their pairs are disliked (``MultiDomain.seen``).
     ``kinds``: what events count by their kind (:class:`~landbridge.data.kinds.EventKinds`), where there is a
     column of kinds. ``half_life_days``: after which an event counts half. ``seen``: tables of further pairs
@@ -73,6 +81,7 @@ def read(
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
     if users is None and not isinstance(source, Mapping | list | tuple):
         users = "shared"
+    links = ItemLinks(items, item_links, min_confidence)
     rules = Rules(bool(fold_ids), skip_bad_rows is not None)
     event_rules = EventRules(min_rating, EventKinds.of(kinds, half_life_days or 0.0))
     # ratings matter as a threshold only
@@ -92,14 +101,14 @@ def read(
     provenance.write_skipped()
     user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users, rules.fold)
     all_users = _union(user_of.values())
-    items = {name: _vocabulary(events.item.ids, rules) for name, events in events_of.items()}
+    vocabularies = {name: _vocabulary(events.item.ids, rules) for name, events in events_of.items()}
     tables_of = {
         name: _divided(events, all_users, user_of[name], duplicates, event_rules)
         for name, events in events_of.items()
     }
     data = MultiDomain(
         _vocabulary(all_users, rules),
-        items,
+        vocabularies,
         {name: events for name, (events, _) in tables_of.items()},
         _titles(events_of, titles, rules),
         {} if memberships is None else _memberships(events_of, memberships, rules),
@@ -107,7 +116,13 @@ def read(
         event_rules.kinds,
         provenance,
     )
-    return without_unknown(data) if data.seen else data
+    data = without_unknown(data) if data.seen else data
+    return _with_products(data, links, list(all_events), rules.fold) if links.given else data
+
+
+def _with_products(data: MultiDomain, links: ItemLinks, domains: Sequence[str], fold: bool) -> MultiDomain:
+    products, left_out = links.products(data.items, domains, fold)
+    return replace(data, products=products, provenance=replace(data.provenance, links_left_out=left_out))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ A user's embedding is the optimum of their part of the objective at fixed items,
     x = A⁻¹ b,   A = α₀ Σ_{d∈P} Y_dᵀY_d + Σ_{j∈S} w_j y_j y_jᵀ + ridge I,   b = Σ_{j∈S} w_j y_j           (1)
 
 with P the domains that take part for the user and S the user's events in them. An item's score is x·y_i.
-Disliked items D of weight v add v y_j y_jᵀ for each j in D to A, and nothing to b. Because A is symmetric,
-the score splits exactly into one contribution per event,
+Where items are shared, a product counts once in the first term: the items of a product in k domains with 1/k
+each. Disliked items D of weight v add v y_j y_jᵀ for each j in D to A, and nothing to b. Because A is
+symmetric, the score splits exactly into one contribution per event,
 
     x·y_i = Σ_{j∈S} w_j y_j · (A⁻¹ y_i)                                                                (2)
 """
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Arrays, Float32, Int32, Ragged, Record, row_offsets
+from landbridge.data.products import Products, share_I
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
 from landbridge.models.base import Queries, StoredState
@@ -39,7 +41,7 @@ class RidgeSpec:
     ``tie``: "separate" (own domain only), "pooled" (one catalogue) or "consensus" (parties' sum).
     ``everywhere``: in a consensus, all domains take part rather than those in which the user has events.
     ``shrink``: λ_z of the consensus. ``catalogue``: items with events, per domain. ``dislike_weight``: of a
-    disliked item.
+    disliked item. ``products``: of a pooled catalogue with shared items, products with events; else 0.
     """
 
     tie: str
@@ -50,6 +52,7 @@ class RidgeSpec:
     everywhere: bool = False
     shrink: float = 0.0
     dislike_weight: float = 0.0
+    products: int = 0
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which domains take part for each query, (B, D), in the order of ``catalogue``."""
@@ -64,7 +67,7 @@ class RidgeSpec:
         sizes = list(self.catalogue.values())
         penalty = als.FrequencyRidge(self.alpha0, self.reg, self.exponent)
         if self.tie == "pooled":
-            return penalty.of(counts_BD.sum(axis=1), sum(sizes))
+            return penalty.of(counts_BD.sum(axis=1), self.products or sum(sizes))
         tied_B = (self.tie == "consensus") & (self.everywhere | (part_BD.sum(axis=1) >= 2))
         total_B = np.where(tied_B, np.float32(self.shrink), np.float32(0))  # the consensus shrinks, no party
         for column, size in enumerate(sizes):
@@ -148,7 +151,9 @@ class ALSModel(DotProductModel):
 
     @cached_property
     def _gramians(self) -> dict[str, npt.NDArray[np.float64]]:
-        return {name: als.gramian(item_IF, 1) for name, item_IF in self.item_IF.items()}
+        if not self.rule.products or self.history.products is None:
+            return {name: als.gramian(item_IF, 1) for name, item_IF in self.item_IF.items()}
+        return product_gramians(self.history.products, self.item_IF, 1)
 
     @cached_property
     def _eigen(self) -> dict[tuple[str, ...], tuple[npt.NDArray[np.float64], Float32]]:
@@ -199,6 +204,14 @@ class ALSModel(DotProductModel):
         fixed = als.Basis(rotation_FF, spectrum_F, touched_JF @ rotation_FF)
         with thread_limit(1):
             return np.asarray(als.solve(rows, fixed, self.rule.alpha0, ridge_B) @ rotation_FF.T)
+
+
+def product_gramians(
+    products: Products, item_IF: Mapping[str, Float32], threads: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """YᵀY of each domain's items, each with 1 / the number of domains that have its product."""
+    root_I = {name: np.sqrt(share_I(products, name)).astype(np.float32)[:, None] for name in item_IF}
+    return {name: als.gramian(rows_IF * root_I[name], threads) for name, rows_IF in item_IF.items()}
 
 
 def _gather(

@@ -11,6 +11,16 @@ and, where disliked pairs D have a weight v (``dislike_weight``), v Σ_{(u,i)∈
 by exact alternating half steps (:mod:`landbridge.models.als.solver`). ``sharing="separate"`` fits
 every domain by itself; ``"joined"`` fits the table [R_1 | … | R_D], so that a user has one embedding for all
 domains.
+
+Where items are shared (:mod:`landbridge.data.products`), the joined table has one column per product p with
+the embedding y_p, and each domain's item i of product p has a deviation e_di from it: y_di = y_p + e_di.
+After (1) on this table, with the users X and the products fixed,
+
+    y_di = argmin_y Σ_{(u,i)∈S_d} w_ui (1 - x_u·y)² + α₀ Σ_{u∈U_d} (x_u·y)² + γ ‖y - y_p‖²             (3)
+
+with U_d the users with events in d and γ ``deviation_reg``: the larger, the nearer a domain's items are to
+their products, and the fewer events an item has in it. A last half step gives the users the
+optimum at the items y_di, Eq. (1) of :mod:`landbridge.models.als.fitted`.
 """
 
 from __future__ import annotations
@@ -20,20 +30,19 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32, Ragged, Record
+from landbridge.core.types import Float32, Int32, Ragged, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
+from landbridge.models.als.deviations import Deviations
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
-from landbridge.models.common.sharing import Sharing, tables_of
+from landbridge.models.common.sharing import Sharing, product_tables_of
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
@@ -57,6 +66,12 @@ class IALS(Method):
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
+    deviation_reg: float = setting(
+        30.0,
+        "Of joined domains with shared items: penalty of a domain's deviation from a product's embedding.",
+        above=0,
+        symbol="γ",
+    )
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 3
@@ -64,6 +79,7 @@ class IALS(Method):
     name: ClassVar[str] = "ials"
     paper: ClassVar[str] = "Hu, Koren & Volinsky, ICDM 2008"
     folds_in: ClassVar[str] = "exact"
+    shared_items: ClassVar[str] = "an embedding per product, a deviation per domain"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"exponent": "frequency_exponent", "cold_weight": "popularity_weight"}
     )
@@ -100,8 +116,10 @@ class IALS(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Run ``epochs`` sweeps over users and items, then one half step of the users at the final items."""
         options = options or FitOptions()
-        tables = tables_of(train, self.sharing)
-        disliked = tables_of(train.only_disliked(), self.sharing) if self.dislike_weight else tables
+        tables = product_tables_of(train, self.sharing)
+        disliked = product_tables_of(train.only_disliked(), self.sharing) if self.dislike_weight else tables
+        rule = self._rule(train)
+        deviations = Deviations(train, rule, self.deviation_reg) if rule.products else None
         sides = {label: _Table.of(table, disliked[label][0], self) for label, (table, _) in tables.items()}
 
         def step(state: State, epoch: int) -> tuple[State, Record]:
@@ -116,13 +134,14 @@ class IALS(Method):
             users: dict[str, Float32] = {}
             items: dict[str, Float32] = {}
             with thread_limit(options.threads):
-                for label, (_, slices) in tables.items():
+                for label, (_, columns) in tables.items():
                     user_UF, item_IF = sides[label].finish(state[f"item:{label}"], options.threads)
-                    users |= dict.fromkeys(slices, user_UF)
-                    items |= {name: np.ascontiguousarray(item_IF[part]) for name, part in slices.items()}
-            return ALSModel(
-                train, self, log, users, items, self.cold_policy, self.popularity_weight, self._rule(train)
-            )
+                    own = {name: item_IF[column_I] for name, column_I in columns.items()}
+                    if deviations is not None:
+                        user_UF, own = deviations.of(user_UF, own, options.threads)
+                    users |= dict.fromkeys(columns, user_UF)
+                    items |= own
+            return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         state, log = run_epochs(
@@ -139,16 +158,17 @@ class IALS(Method):
     def _start(
         self,
         train: MultiDomain,
-        tables: Mapping[str, tuple[Interactions, dict[str, slice]]],
+        tables: Mapping[str, tuple[Interactions, dict[str, Int32]]],
         options: FitOptions,
     ) -> State:
         """Small Gaussian items, or those of a previous model."""
         previous = previous_model(options, self, self.factors)
         state = {}
-        for label, (table, slices) in tables.items():
-            drawn_IF = als.initial(generator(options.seed, "items", label), table.n_items, self.factors)
-            rows = [initial_items(previous, train, name, drawn_IF[part]) for name, part in slices.items()]
-            state[f"item:{label}"] = np.concatenate(rows)
+        for label, (table, columns) in tables.items():
+            item_IF = als.initial(generator(options.seed, "items", label), table.n_items, self.factors)
+            for name, column_I in columns.items():
+                item_IF[column_I] = initial_items(previous, train, name, item_IF[column_I])
+            state[f"item:{label}"] = item_IF
         return state
 
     def _rule(self, data: MultiDomain) -> RidgeSpec:
@@ -161,6 +181,7 @@ class IALS(Method):
             self.frequency_exponent,
             catalogue,
             dislike_weight=self.dislike_weight,
+            products=0 if data.products is None or tie == "separate" else data.by_product()[0].catalogue,
         )
 
 

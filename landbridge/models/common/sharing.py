@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import numpy as np
+
+from landbridge.core.types import Int32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 
@@ -16,3 +19,11 @@ def tables_of(data: MultiDomain, sharing: str) -> dict[str, tuple[Interactions, 
     if sharing == "joined":
         return {"all": data.joined()}
     return {name: (events, {name: slice(0, events.n_items)}) for name, events in data.domains.items()}
+
+
+def product_tables_of(data: MultiDomain, sharing: str) -> dict[str, tuple[Interactions, dict[str, Int32]]]:
+    """As :func:`tables_of`, a joined table with one column per product, and columns as numbers, (I,)."""
+    if sharing == "joined":
+        return {"all": data.by_product()}
+    tables = tables_of(data, sharing).items()
+    return {name: (events, {name: np.arange(events.n_items, dtype=np.int32)}) for name, (events, _) in tables}

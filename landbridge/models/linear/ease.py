@@ -7,7 +7,8 @@ of a target domain d are predicted from the items i of all domains s(i) with the
 
 in :mod:`landbridge.models.linear.ridge`, which has the solution in three forms. With the sharing ``cross``
 the ratio says how much one catalogue may say about another: 1 is the joined table, ∞ a model per domain. p is
-the rate of dropout that the second term amounts to (Steck, NeurIPS 2020).
+the rate of dropout that the second term amounts to (Steck, NeurIPS 2020). Where items are shared, i
+runs over the products: of one that d has λ_in, else the smallest λ_out of the domains that have it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class EASE(LinearMethod):
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """B of every target domain, in the form that the settings and the memory allow."""
-        ridges = {name: self._ridge_J(table, name) for name in table.slices}
+        ridges = {name: self._ridge_J(table, name) for name in table.items}
         chosen = self._plan(table)
         if chosen.form == "local":
             return ridge.local(table, ridges, self.max_diagonal, self.neighbours)
@@ -100,10 +101,11 @@ class EASE(LinearMethod):
 
     def _ridge_J(self, table: UserItemTable, target: str) -> Float64:
         """Eq. (1) for every item of the table, (J,)."""
-        ridge_J = self.denoise / (1 - self.denoise) * table.diagonal_J
-        for source, part in table.slices.items():
-            ridge_J[part] += self.reg * self._ratio(source, target)
-        return np.asarray(ridge_J)
+        ratio_J = np.full(table.n_items, np.inf)
+        for source, item_I in table.items.items():
+            ratio_J[item_I] = np.minimum(ratio_J[item_I], self._ratio(source, target))
+        ratio_J[table.items[target]] = 1.0
+        return np.asarray(self.denoise / (1 - self.denoise) * table.diagonal_J + self.reg * ratio_J)
 
     def _ratio(self, source: str, target: str) -> float:
         if self.sharing != "cross" or source == target:

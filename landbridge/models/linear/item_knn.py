@@ -13,7 +13,9 @@ weights of an event of user u with n_u events, an item with n_i, and v its value
     tfidf   x = v ln(1 + I / n_u)                                                                      (3)
     bm25    x = ln(1 + I / n_u) · v (k + 1) / (v + k (1 − b + b n_i / n̄)),   k = 1.2, b = 0.75         (4)
 
-with an item as the document and its users as the terms, I items in the table. Letters as in ``kernels``.
+with an item as the document and its users as the terms, I items in the table. Where
+items are shared, i and j are products, and one that the target domain has is of that domain. Letters as in
+``kernels``.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from landbridge.core.settings import setting
-from landbridge.core.types import Float32, Float64
+from landbridge.core.types import Float32, Float64, Int32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
@@ -91,11 +93,11 @@ class ItemKNN(LinearMethod):
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """The neighbours of the items of every target domain."""
-        return {target: self._neighbours(table, target) for target in table.slices}
+        return {target: self._neighbours(table, target) for target in table.items}
 
-    def _table(self, events: Interactions, slices: Mapping[str, slice], values: EventValues) -> UserItemTable:
+    def _table(self, events: Interactions, items: Mapping[str, Int32], values: EventValues) -> UserItemTable:
         exponent = self.user_exponent if self.similarity == "none" else 0.0
-        table = UserItemTable.of(events, slices, values, exponent)
+        table = UserItemTable.of(events, items, values, exponent)
         return table.weighted(self._values(table))
 
     def _values(self, table: UserItemTable) -> Float32:
@@ -116,13 +118,13 @@ class ItemKNN(LinearMethod):
         """Eq. (1) for the items of one domain, with a row per item of the table."""
         from landbridge.models.linear import kernels
 
-        part = table.slices[target]
-        out = ridge.neighbour_lists(part.stop - part.start, min(self.neighbours, table.n_items))
+        item_I = table.items[target]
+        out = ridge.neighbour_lists(len(item_I), min(self.neighbours, table.n_items))
         norms = (self._norm_J(table, exponent) for exponent in (self.source_exponent, self.target_exponent))
         settings = np.float32(self.shrinkage), np.float32(self.power)
         kernels.nearest(
-            table.by_user, table.by_item, *norms, self._bonus_J(table, target), settings, part.start,
-            ridge.balanced(table, part), out,
+            table.by_user, table.by_item, *norms, self._bonus_J(table, target), settings, item_I,
+            ridge.balanced(table, item_I), out,
         )  # fmt: skip
         return ridge.sparse_matrix(out, table.n_items)
 
@@ -135,5 +137,5 @@ class ItemKNN(LinearMethod):
         """b of every source item for the items of the target domain, (J,)."""
         weight = self.cross_weight if self.sharing == "cross" else 1.0
         bonus_J = np.full(table.n_items, weight, np.float32)
-        bonus_J[table.slices[target]] = 1
+        bonus_J[table.items[target]] = 1
         return bonus_J

@@ -19,8 +19,8 @@ NONE = -1
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def local_ridge(by_user, by_item, gram_JJ, ridge_J, relative_J, start, chunk_C, limit, out):
-    """Columns ``start + i`` of B by ridge regressions on the item's own neighbours, Eq. (5) of ``ridge``.
+def local_ridge(by_user, by_item, gram_JJ, ridge_J, relative_J, item_I, chunk_C, limit, out):
+    """Columns ``item_I`` of B by ridge regressions on the item's own neighbours, Eq. (5) of ``ridge``.
 
     ``gram_JJ``: G, or (0, 0) to count the small parts of it where they are needed. ``relative_J``: 1 / G_ii,
     zero for items that may not be neighbours. ``chunk_C``: bounds of the chunks of target items. ``limit``:
@@ -32,7 +32,7 @@ def local_ridge(by_user, by_item, gram_JJ, ridge_J, relative_J, start, chunk_C, 
         common_J, touched_J = np.zeros(n_items, np.float32), np.empty(n_items, np.int32)
         strength_N, last_U = np.empty(most, np.float32), np.full(n_users, NONE, np.int32)
         for i in range(chunk_C[chunk], chunk_C[chunk + 1]):
-            item, chosen_N = start + i, item_IN[i]
+            item, chosen_N = item_I[i], item_IN[i]
             touched = _co_occurrences(by_user, by_item, item, common_J, touched_J)
             own = common_J[item]
             n = _strongest(common_J, touched_J[:touched], relative_J, item, strength_N, chosen_N)
@@ -57,8 +57,8 @@ def local_ridge(by_user, by_item, gram_JJ, ridge_J, relative_J, start, chunk_C, 
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def nearest(by_user, by_item, source_J, target_J, bonus_J, settings, start, chunk_C, out):
-    """The items most similar to each target item ``start + i``, Eq. (1) of ``item_knn``; ``out`` as above.
+def nearest(by_user, by_item, source_J, target_J, bonus_J, settings, item_I, chunk_C, out):
+    """The items most similar to each target item of ``item_I``, Eq. (1) of ``item_knn``; ``out`` as above.
 
     ``source_J``, ``target_J``: the powers of the norms of an item in its two roles. ``bonus_J``: the factor
     of a source item's similarity. ``settings``: shrinkage and power.
@@ -70,7 +70,7 @@ def nearest(by_user, by_item, source_J, target_J, bonus_J, settings, start, chun
         similar_J, touched_J = np.zeros(n_items, np.float32), np.empty(n_items, np.int32)
         strength_N = np.empty(most, np.float32)
         for i in range(chunk_C[chunk], chunk_C[chunk + 1]):
-            item = start + i
+            item = item_I[i]
             touched = _co_occurrences(by_user, by_item, item, similar_J, touched_J)
             for other in touched_J[:touched]:
                 ratio = similar_J[other] / (source_J[other] * target_J[item] + shrinkage)
@@ -220,11 +220,11 @@ def dense_gram(by_user, by_item, gram_JJ):
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def dual_columns(inverse_UU, by_item, root_J, start, column_IJ):
-    """Columns ``start + i`` of P = Λ^-½ (I − Zᵀ (I + ZZᵀ)⁻¹ Z) Λ^-½, Eq. (4) of ``ridge``, as rows (I, J)."""
+def dual_columns(inverse_UU, by_item, root_J, item_I, column_IJ):
+    """Columns ``item_I`` of P = Λ^-½ (I − Zᵀ (I + ZZᵀ)⁻¹ Z) Λ^-½, Eq. (4) of ``ridge``, as rows (I, J)."""
     n_users, n_items = len(inverse_UU), len(root_J)
     for i in prange(len(column_IJ)):
-        item, spread_U = start + i, np.zeros(n_users, inverse_UU.dtype)
+        item, spread_U = item_I[i], np.zeros(n_users, inverse_UU.dtype)
         for at in range(by_item[0][item], by_item[0][item + 1]):
             user, z = by_item[1][at], by_item[2][at]
             for u in range(n_users):

@@ -32,8 +32,8 @@ class ItemMatrix(Protocol):
     def column(self, sources_N: Int32, target: int) -> Float32:
         """The weights from some source items to one target item, (N,)."""
 
-    def rows_of(self, part: slice) -> ItemMatrix:
-        """The matrix of some consecutive source items, without a copy of the weights."""
+    def rows_of(self, item_I: Int32) -> ItemMatrix:
+        """The matrix of some source items."""
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """Whether it is sound, and of this shape: of a damaged or forged file it may be neither."""
@@ -71,9 +71,9 @@ class DenseMatrix:
         """As in :class:`ItemMatrix`."""
         return np.asarray(self.weight_JI[sources_N, target])
 
-    def rows_of(self, part: slice) -> DenseMatrix:
+    def rows_of(self, item_I: Int32) -> DenseMatrix:
         """As in :class:`ItemMatrix`."""
-        return DenseMatrix(self.weight_JI[part])
+        return DenseMatrix(self.weight_JI[item_I])
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """As in :class:`ItemMatrix`."""
@@ -124,12 +124,9 @@ class SparseMatrix:
         column_N[taken.entry_rows[hits]] = taken.weights[hits]
         return column_N
 
-    def rows_of(self, part: slice) -> SparseMatrix:
+    def rows_of(self, item_I: Int32) -> SparseMatrix:
         """As in :class:`ItemMatrix`."""
-        offsets = self.rows.offsets[part.start : part.stop + 1]
-        entries = slice(offsets[0], offsets[-1])
-        rows = Ragged(offsets - offsets[0], self.rows.columns[entries], self.rows.weights[entries])
-        return SparseMatrix(rows, self.n_targets)
+        return SparseMatrix(self.rows.take(item_I), self.n_targets)
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """As in :class:`ItemMatrix`: compiled code would read beyond rows with forged offsets or columns."""

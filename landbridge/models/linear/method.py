@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal
 
 from landbridge.core.settings import setting
 from landbridge.core.threads import all_threads
+from landbridge.core.types import Int32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import POPULARITY_WEIGHT
-from landbridge.models.common.sharing import tables_of
+from landbridge.models.common.sharing import product_tables_of
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.fitted import ItemItemModel
 from landbridge.models.linear.matrix import ItemMatrix
@@ -56,6 +57,7 @@ class LinearMethod(Method):
     cold_policy: Literal["blend", "popularity", "zero"] = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     folds_in: ClassVar[str] = "exact"
+    shared_items: ClassVar[str] = "one column per product"
 
     @property
     def single_domain(self) -> bool:
@@ -75,17 +77,17 @@ class LinearMethod(Method):
         options = options or FitOptions()
         values = EventValues.of(train, self.weight_exponent, self.half_life_days, self.rank_exponent)
         parts: dict[str, dict[str, ItemMatrix]] = {name: {} for name in train.domain_names}
-        tables = tables_of(train, "separate" if self.sharing == "separate" else "joined")
+        tables = product_tables_of(train, "separate" if self.sharing == "separate" else "joined")
         log: list[Mapping[str, Any]] = []
         with all_threads(options.threads), options.progress.task(f"fit {self.name}", len(tables)) as task:
-            for label, (events, slices) in tables.items():
-                table = self._table(events, slices, values)
+            for label, (events, items) in tables.items():
+                table = self._table(events, items, values)
                 for target, whole in self.matrices(table).items():
-                    for source, part in slices.items():
-                        parts[source][target] = whole.rows_of(part)
+                    for source, item_I in items.items():
+                        parts[source][target] = whole.rows_of(item_I)
                 log.append({"table": label, **self.about(table)})
                 task.step(len(log), {})
         return ItemItemModel(train, self, tuple(log), parts, values, self.cold_policy, self.popularity_weight)
 
-    def _table(self, events: Interactions, slices: Mapping[str, slice], values: EventValues) -> UserItemTable:
-        return UserItemTable.of(events, slices, values, self.user_exponent)
+    def _table(self, events: Interactions, items: Mapping[str, Int32], values: EventValues) -> UserItemTable:
+        return UserItemTable.of(events, items, values, self.user_exponent)

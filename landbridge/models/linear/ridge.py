@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, DivergenceError
-from landbridge.core.types import Float32, Float64, Ragged
+from landbridge.core.types import Float32, Float64, Int32, Ragged
 from landbridge.models.linear.matrix import DenseMatrix, SparseMatrix
 from landbridge.models.linear.table import UserItemTable
 
@@ -97,9 +97,9 @@ def exact(
     inverse_JJ = inverted(gram_JJ)
     return {
         name: DenseMatrix(
-            _weights(_columns(inverse_JJ, part, base_J - ridges[name]), part, ridges[name], limit)
+            _weights(_columns(inverse_JJ, item_I, base_J - ridges[name]), item_I, ridges[name], limit)
         )
-        for name, part in table.slices.items()
+        for name, item_I in table.items.items()
     }
 
 
@@ -110,20 +110,19 @@ def dual(
     from landbridge.models.linear import kernels
 
     result = {}
-    for name, part in table.slices.items():
+    for name, item_I in table.items.items():
         root_J = ridges[name] ** -0.5
         scaled = table.weighted((table.rows.weights * root_J[table.rows.columns]).astype(np.float32))  # Z
         kernel_UU = np.zeros((table.n_users, table.n_users), chosen.dtype)
         kernels.dense_gram(scaled.by_item, scaled.by_user, kernel_UU)
         kernel_UU[np.diag_indices(table.n_users)] += 1
         inverse_UU = inverted(kernel_UU)
-        weight_JI = np.empty((table.n_items, part.stop - part.start), np.float32)
-        for start in range(part.start, part.stop, AT_ONCE):
-            some = slice(start, min(start + AT_ONCE, part.stop))
-            column_IJ = np.empty((some.stop - some.start, table.n_items), np.float64)
-            kernels.dual_columns(inverse_UU, scaled.by_item, root_J, some.start, column_IJ)
-            own = slice(start - part.start, some.stop - part.start)
-            weight_JI[:, own] = _weights(column_IJ.T, some, ridges[name], limit)
+        weight_JI = np.empty((table.n_items, len(item_I)), np.float32)
+        for start in range(0, len(item_I), AT_ONCE):
+            some = item_I[start : start + AT_ONCE]
+            column_IJ = np.empty((len(some), table.n_items), np.float64)
+            kernels.dual_columns(inverse_UU, scaled.by_item, root_J, some, column_IJ)
+            weight_JI[:, start : start + AT_ONCE] = _weights(column_IJ.T, some, ridges[name], limit)
         result[name] = DenseMatrix(weight_JI)
     return result
 
@@ -141,16 +140,16 @@ def local(
         gram_JJ = np.zeros((table.n_items, table.n_items), np.float32)
         kernels.dense_gram(table.by_user, table.by_item, gram_JJ)
     result = {}
-    for name, part in table.slices.items():
-        out = neighbour_lists(part.stop - part.start, min(neighbours, table.n_items))
+    for name, item_I in table.items.items():
+        out = neighbour_lists(len(item_I), min(neighbours, table.n_items))
         kernels.local_ridge(
             table.by_user,
             table.by_item,
             gram_JJ,
             ridges[name].astype(np.float32),
             relative_J.astype(np.float32),
-            part.start,
-            balanced(table, part),
+            item_I,
+            balanced(table, item_I),
             np.float32(limit),
             out,
         )
@@ -176,15 +175,15 @@ def sparse_matrix(
     return SparseMatrix(Ragged(*kernels.by_source(*lists, n_sources)), len(lists[2]))
 
 
-def balanced(table: UserItemTable, part: slice) -> npt.NDArray[np.int64]:
+def balanced(table: UserItemTable, item_I: Int32) -> npt.NDArray[np.int64]:
     """Bounds of chunks of target items with about equal work, which is the events of their users."""
     lengths_U = table.rows.lengths
     events_N = lengths_U[table.columns.columns]
     work_J = np.add.reduceat(np.append(events_N, 0), table.columns.offsets[:-1])
-    work_I = np.where(table.columns.lengths > 0, work_J, 0)[part] + 1000.0  # and a system of equations
+    work_I = np.where(table.columns.lengths > 0, work_J, 0)[item_I] + 1000.0  # and a system of equations
     ends_I = np.cumsum(work_I)
     bounds = np.searchsorted(ends_I, np.linspace(0, ends_I[-1], CHUNKS + 1)[1:-1])
-    return np.unique(np.concatenate(([0], bounds, [part.stop - part.start]))).astype(np.int64)
+    return np.unique(np.concatenate(([0], bounds, [len(item_I)]))).astype(np.int64)
 
 
 def inverted(square_NN: Square) -> Square:
@@ -208,27 +207,27 @@ def inverted(square_NN: Square) -> Square:
     return mirrored
 
 
-def _columns(inverse_JJ: Square, part: slice, less_J: Float64) -> Square:
+def _columns(inverse_JJ: Square, item_I: Int32, less_J: Float64) -> Square:
     """The columns of P of one target domain, (J, I), Eq. (3); ``less_J``: Λ₀ − Λ ≥ 0."""
     from scipy.linalg import cho_factor, cho_solve
 
     changed_E = np.flatnonzero(less_J > 0)
     if not len(changed_E):
-        return np.asarray(inverse_JJ[:, part])
+        return np.asarray(inverse_JJ[:, item_I])
     root_E = np.sqrt(less_J[changed_E])
     scaled_JE = inverse_JJ[:, changed_E] * root_E
     system_EE = -root_E[:, None] * scaled_JE[changed_E]
     system_EE[np.diag_indices(len(changed_E))] += 1
-    right_EI = scaled_JE[part].T
+    right_EI = scaled_JE[item_I].T
     return np.asarray(
-        inverse_JJ[:, part] + scaled_JE @ cho_solve(cho_factor(system_EE, lower=True), right_EI)
+        inverse_JJ[:, item_I] + scaled_JE @ cho_solve(cho_factor(system_EE, lower=True), right_EI)
     )
 
 
-def _weights(column_JI: Square, part: slice, ridge_J: Float64, limit: float) -> Float32:
+def _weights(column_JI: Square, item_I: Int32, ridge_J: Float64, limit: float) -> Float32:
     """B from columns of P, Eq. (2), with zero for B_jj."""
-    own_I = np.arange(part.stop - part.start)
-    diagonal_I = column_JI[part][own_I, own_I]
-    weight_JI = (column_JI * -np.maximum(ridge_J[part], (1 - limit) / diagonal_I)).astype(np.float32)
-    weight_JI[part][own_I, own_I] = 0
+    own_I = np.arange(len(item_I))
+    diagonal_I = column_JI[item_I, own_I]
+    weight_JI = (column_JI * -np.maximum(ridge_J[item_I], (1 - limit) / diagonal_I)).astype(np.float32)
+    weight_JI[item_I, own_I] = 0
     return weight_JI

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from landbridge.core.types import Float32, Float64, Int64, Ragged
+from landbridge.core.types import Float32, Float64, Int32, Int64, Ragged
 from landbridge.data.interactions import Interactions
 from landbridge.models.linear.event_values import EventValues
 
@@ -20,28 +20,29 @@ Compressed = tuple[Int64, "np.ndarray[tuple[int], np.dtype[np.int32]]", Float32]
 
 @dataclass(frozen=True, eq=False)
 class UserItemTable:
-    """``rows``: X by user, ``columns``: X by item, with equal values; ``slices``: the items of a domain."""
+    """``rows``: X by user, ``columns``: X by item, with equal values; ``items``: the columns of a
+    domain's items, int32 (I,); where items are shared, those of several domains."""
 
     rows: Ragged
     columns: Ragged
-    slices: Mapping[str, slice]
+    items: Mapping[str, Int32]
 
     @classmethod
     def of(
-        cls, table: Interactions, slices: Mapping[str, slice], values: EventValues, user_exponent: float
+        cls, table: Interactions, items: Mapping[str, Int32], values: EventValues, user_exponent: float
     ) -> UserItemTable:
         """x_ui = value_ui · n_u^-a with the number n_u of events that the user has in the table."""
         rows = values.of_weights(table.by_user)
         scale_U = np.maximum(rows.lengths, 1).astype(np.float64) ** -user_exponent
         value_N = (rows.weights * scale_U[rows.entry_rows]).astype(np.float32)
         rows = Ragged(rows.offsets, rows.columns, value_N)
-        return cls(rows, Ragged.from_index(rows.columns, table.user_idx, table.n_items, value_N), slices)
+        return cls(rows, Ragged.from_index(rows.columns, table.user_idx, table.n_items, value_N), items)
 
     def weighted(self, weight_N: Float32) -> UserItemTable:
         """The same events with other values, (N,) in the order of ``rows``."""
         rows = Ragged(self.rows.offsets, self.rows.columns, weight_N)
         columns = Ragged.from_index(rows.columns, rows.entry_rows, len(self.columns), weight_N)
-        return UserItemTable(rows, columns, self.slices)
+        return UserItemTable(rows, columns, self.items)
 
     @property
     def n_items(self) -> int:

@@ -81,6 +81,7 @@ def merge_events(
         {name: _memberships(history, name, items[name]) for name in history.memberships},
         {name: each.seen for name, each in merged.items() if len(each.seen)},
         history.kinds,
+        products=None if history.products is None else history.products.grown(history.items, items),
     )
     return data, MergedData(
         sum(each.new_events for each in merged.values()),

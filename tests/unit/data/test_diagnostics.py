@@ -1,12 +1,14 @@
 """Data checks report planted faults, and none in sound data."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from worlds import countries
 
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.diagnostics import Findings, diagnose
@@ -248,6 +250,15 @@ def test_days_of_a_spreadsheet_are_named() -> None:
     time = pl.Series(np.linspace(44_000, 45_000, 480).astype(int))
     (finding,) = diagnose(read(table_of(usual_events(), time=time))).of("time")
     assert "days since 1900" in finding.message
+
+
+def test_shared_items_connect_domains_without_a_common_user() -> None:
+    findings = diagnose(countries())
+    assert "only methods that use shared items" in findings.of("overlap")[0].message
+    assert findings.of("item ids")[0].severity == "ok"
+    apart = diagnose(replace(countries(), products=None))
+    assert "nothing can be transferred" in apart.of("overlap")[0].message
+    assert "say --items shared" in apart.of("item ids")[0].message
 
 
 def test_catalogues_that_share_item_ids_are_found() -> None:
