@@ -97,7 +97,7 @@ def command(
         "settings_of": None if settings_of is None else str(settings_of),
     }
     given["model"]["settings"] = dict(parse_setting(text) for text in settings or ())
-    file, data = options.experiment(sources[:1] if dataset else sources, dataset)
+    file, data = options.experiment(sources, dataset)
     given["data"] |= data
     wanted = validated_spec(merge_tables(merge_tables(DEFAULTS, file), given))
     if budget := _budget(wanted.model):

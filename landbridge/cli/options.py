@@ -103,7 +103,14 @@ def experiment(sources: list[str], dataset: bool) -> tuple[Record, Record]:
 
 
 def source(sources: list[str], dataset: bool) -> Record:
-    """Event files, or the name of a data set, for the table ``data`` of an experiment."""
+    """Event files, or the name of a data set, for the table ``data`` of an experiment; SettingsError for
+    several names."""
+    from landbridge.core.errors import SettingsError
+
+    if dataset and len(sources) > 1:
+        raise SettingsError(
+            f"--dataset takes one name of `landbridge data list`, not {len(sources)} ({', '.join(sources)})."
+        )
     return {"dataset" if dataset else "source": sources[0] if len(sources) == 1 else sources}
 
 

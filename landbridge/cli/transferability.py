@@ -52,7 +52,7 @@ def command(
     from landbridge.studies.transfer.matrix import prediction_quality, transfer_matrix
 
     given: Record = {
-        "data": options.source(sources[:1] if dataset else sources, dataset)
+        "data": options.source(sources, dataset)
         | {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
         | options.linked(items, item_links, min_confidence)

@@ -216,3 +216,14 @@ def test_tune_and_transferability_read_the_same(tmp_path: Path, capsys: pytest.C
     status, _, err = answered(capsys, "data", "transferability", book, film, *reading, "--out", out)
     assert status == 0, err
     assert (tmp_path / "t.csv.skipped.jsonl").is_file()
+
+
+@pytest.mark.parametrize("words", [("fit",), ("tune",), ("data", "check"), ("data", "transferability")])
+def test_one_data_set_at_a_time(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second name is not left out without a word."""
+    out = () if words[-1] == "check" else ("--out", tmp_path / "out")
+    sentence = refused_sentence(capsys, *words, "ciao", "gowalla", "--dataset", *out)
+    assert "one name of `landbridge data list`, not 2 (ciao, gowalla)" in sentence
+    assert not (tmp_path / "out").exists()
