@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import click
 import numpy as np
 import polars as pl
 import pytest
 import typer
 from pages import FENCE, code_blocks, shell_commands
 from serving_process import Server, serving
+from typer.core import TyperGroup
 
 from landbridge.cli.main import app
 
@@ -68,13 +69,12 @@ def named(value: object) -> str | None:
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=named)
 def test_every_command_names_a_verb_and_its_options(page: Path, words: list[str]) -> None:
-    command: click.Command = typer.main.get_command(app)
-    context, rest = click.Context(command), words[1:]
-    while isinstance(command, click.Group):
-        name, found, rest = command.resolve_command(context, rest)
-        assert found is not None
-        command = found
-        context = click.Context(command, parent=context, info_name=name)
+    command: Any = typer.main.get_command(app)
+    context, rest = command.make_context(words[0], list(words[1:]), resilient_parsing=True), words[1:]
+    while isinstance(command, TyperGroup):
+        name, command, rest = command.resolve_command(context, list(rest))
+        assert command is not None
+        context = command.make_context(name, list(rest), parent=context, resilient_parsing=True)
     command.make_context(command.name, list(rest))
 
 
