@@ -11,8 +11,6 @@ p99, their ratios to ``none``, and the share of the items that the rules leave. 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -21,9 +19,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.serving_core import SPREAD, model
+from benchmarks.serving_core import model, report
 from landbridge import store
-from landbridge.core.threads import thread_limit
 from landbridge.serving.engine.messages import Request
 from landbridge.serving.engine.service import Service
 
@@ -76,16 +73,5 @@ def _request(user: int, rule: str) -> Request:
     return Request(("shop",), f"user {user}", k=K, where=rule or {})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("users", 5_000), ("items", 100_000), ("factors", 64), ("requests", 1_000)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--rows", choices=SPREAD, default="skewed")
-    args = parser.parse_args()
-    load = round(os.getloadavg()[0], 1)
-    with thread_limit(1):
-        print(json.dumps(figures(args) | vars(args) | {"load": load}))
-
-
 if __name__ == "__main__":
-    main()
+    report(figures, __doc__, "skewed", users=5_000, items=100_000, factors=64, requests=1_000)

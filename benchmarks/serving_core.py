@@ -25,6 +25,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from landbridge import store
+from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -125,6 +126,20 @@ def _per_second(
     for first in range(0, len(requests), size):
         recommend(requests[first : first + size])
     return len(requests) / (time.process_time() - start)
+
+
+def report(
+    figures: Callable[[argparse.Namespace], dict[str, Any]], about: str | None, rows: str, **counts: int
+) -> None:
+    """Read the counts and the kind of rows from the command line, measure on one thread, and print JSON."""
+    parser = argparse.ArgumentParser(description=about)
+    for name, default in counts.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--rows", choices=SPREAD, default=rows)
+    args = parser.parse_args()
+    load = round(os.getloadavg()[0], 1)
+    with thread_limit(1):
+        print(json.dumps(figures(args) | vars(args) | {"load": load}))
 
 
 def main() -> None:

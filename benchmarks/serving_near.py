@@ -13,7 +13,6 @@ cells, their copy of the rows included. Prints one JSON object.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -21,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.serving_core import SPREAD, model
-from landbridge.core.threads import thread_limit
+from benchmarks.serving_core import model, report
 from landbridge.serving.engine.approximate import (
     SAMPLED_USERS,
     AnnPolicy,
@@ -87,16 +85,5 @@ def _resident() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("users", 20_000), ("items", 500_000), ("factors", 64), ("repeats", 5)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--rows", choices=SPREAD, default="level")
-    args = parser.parse_args()
-    load = round(os.getloadavg()[0], 1)
-    with thread_limit(1):
-        print(json.dumps(figures(args) | vars(args) | {"load": load}))
-
-
 if __name__ == "__main__":
-    main()
+    report(figures, __doc__, "level", users=20_000, items=500_000, factors=64, repeats=5)

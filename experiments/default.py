@@ -8,7 +8,6 @@ continues.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -23,7 +22,6 @@ from experiments.common import CELLS, SEEDS, root, selected_studies, settings_te
 from experiments.default_page import AUTO, METRIC
 from experiments.one_list import lists
 from landbridge.core.files import read_json, write_json
-from landbridge.core.parallel import Processes
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_last_out, leave_latest_out, with_candidates
 from landbridge.datasets import catalog
@@ -36,6 +34,7 @@ from landbridge.models.pairwise.lightgcn import LightGCN
 from landbridge.models.registry import method as method_named
 from landbridge.selection.auto import DEFAULT, Tuning, candidates, simple_members, tuned_candidates
 from landbridge.selection.guard import decided
+from landbridge.studies.benchmark.runner import executor_of
 from landbridge.training.options import FitOptions
 
 ONE_LIST = ("food-kitchen", "movielens-1m", "ciao")  # also tested in one list over all domains
@@ -81,8 +80,7 @@ def _study(name: str, jobs: int) -> None:
     chosen(name, split)
     _rivals(name, split)
     left = [seed for seed in SEEDS if not _rows(name, seed).exists()]
-    processes = Processes(jobs, max(1, len(os.sched_getaffinity(0)) // jobs))
-    for seed in processes.map(partial(_tested, name), left):
+    for seed in executor_of(jobs).map(partial(_tested, name), left):
         print(name, seed, flush=True)
 
 

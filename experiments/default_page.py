@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ VERSION_0_1 = {  # NDCG@10 of its auto, a mean over pairs and three seeds, from 
 
 def main() -> None:
     """Write the page of every published study."""
-    done = studies(NAME)
+    done = [replace(study, rows=with_metric(study.rows)) for study in studies(NAME)]
     rivals = ", ".join(done[0].facts["rivals"])
     parts = [
         f"{METRIC.upper()} on test. Every candidate is tuned on validation data in the default budget of "
@@ -51,15 +52,10 @@ def with_metric(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(value=pl.Series(value))
 
 
-def _values(study: Study) -> pl.DataFrame:
-    """One row per model, seed and pair with its metric."""
-    return with_metric(study.rows)
-
-
 def _overview(done: list[Study]) -> list[dict[str, Any]]:
     records = []
     for study in done:
-        values, facts = _values(study), study.facts
+        values, facts = study.rows, study.facts
         means = means_over_domains(values, [])
         best = _best(values)
         over_pairs = float(values.filter(pl.col("model") == AUTO)["value"].mean())
@@ -98,7 +94,7 @@ def _from_worst(means: Mapping[str, float]) -> list[str]:
 
 
 def _section(study: Study) -> str:
-    values, facts = _values(study), study.facts
+    values, facts = study.rows, study.facts
     domains = values["domain"].unique(maintain_order=True).to_list()
     means = means_over_domains(values, [])
     per_domain = {

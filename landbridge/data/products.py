@@ -101,18 +101,13 @@ def products_of(items: Mapping[str, Vocabulary], pair_L2: Int64, by_id: bool) ->
 
 def equal_ids(items: Mapping[str, Vocabulary]) -> Int64:
     """Pairs of items of equal ids, (L, 2); as text: 17 and "17" are one id, as wherever ids are looked up."""
-    first: dict[str, int] = {}
-    pairs = [
-        (first.setdefault(text, start + place), start + place)
-        for name, start in starts(items).items()
-        for place, text in enumerate(texts(items[name]))
-    ]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    import polars as pl
 
-
-def texts(vocabulary: Vocabulary) -> list[str]:
-    """The ids as text."""
-    return list(map(str, vocabulary.ids.tolist()))
+    texts = [pl.Series(vocabulary.ids.tolist()).cast(pl.String) for vocabulary in items.values()]
+    item = pl.DataFrame({"text": pl.concat(texts)}).with_row_index("item").select(
+        pl.col("item").first().over("text").alias("first"), "item"
+    )  # fmt: skip
+    return item.cast(pl.Int64).to_numpy()
 
 
 def starts(items: Mapping[str, Vocabulary]) -> dict[str, int]:

@@ -53,14 +53,18 @@ class Vocabulary:
         """The ids that are kept."""
         return Vocabulary(self.ids[kept_V], self.folded)
 
+    def spelled_texts(self, texts: pl.Series) -> pl.Series:
+        """Ids as text, known or not, as the vocabulary writes them."""
+        return folded(texts) if self.folded else texts
+
     def spelled(self, raw: Iterable[object] | IdArray) -> IdArray:
-        """Raw ids, known or not, as the vocabulary writes them, (N,)."""
+        """Raw ids of any type, known or not, as the vocabulary writes them, (N,)."""
         given_N = as_ids(raw)
         if not self.folded or given_N.dtype == np.int64:
             return given_N
         import polars as pl
 
-        texts = folded(pl.Series(given_N.tolist(), dtype=pl.String))
+        texts = self.spelled_texts(pl.Series(given_N.tolist(), dtype=pl.String))
         return np.array(texts.to_list(), np.dtypes.StringDType())
 
     @property

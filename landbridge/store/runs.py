@@ -101,8 +101,7 @@ def lacks_test_events(path: str | Path) -> bool:
 def known_users(folder: Path) -> Vocabulary:
     """The users of a run's data, without loading its model."""
     with locked(folder, shared=True):
-        arrays, _ = read_arrays(verified_file(folder, read_manifest(folder), "data"))
-    return Vocabulary(arrays["users"])
+        return serialization.users_from(*read_arrays(verified_file(folder, read_manifest(folder), "data")))
 
 
 def _test_part(path: str | Path) -> tuple[bool, bool]:

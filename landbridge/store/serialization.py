@@ -55,12 +55,16 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
     return arrays, about
 
 
+def users_from(arrays: Arrays, about: Values) -> Vocabulary:
+    """The users of the data whose :func:`data_arrays` these are."""
+    return Vocabulary(arrays["users"], bool(about.get("folded_ids")))
+
+
 def data_from(arrays: Arrays, about: Values) -> MultiDomain:
     """The data whose :func:`data_arrays` these are."""
-    folded = bool(about.get("folded_ids"))
-    users = Vocabulary(arrays["users"], folded)
+    users = users_from(arrays, about)
     names: list[str] = about["domains"]
-    items = {name: Vocabulary(arrays[f"{d}/items"], folded) for d, name in enumerate(names)}
+    items = {name: Vocabulary(arrays[f"{d}/items"], users.folded) for d, name in enumerate(names)}
     return MultiDomain(
         users,
         items,

@@ -221,8 +221,8 @@ def test_a_rule_about_items(shop: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_lists_go_on_past_unknown_users_and_name_them(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    strangers = [f"new {n}" for n in range(6)]
-    (shop / "who.txt").write_text("\n".join([*strangers[:3], "bob", *strangers[3:], "ann"]))
+    unknown = [f"new {n}" for n in range(6)]
+    (shop / "who.txt").write_text("\n".join([*unknown[:3], "bob", *unknown[3:], "ann"]))
     words = ("recommend", shop / "run", "--domain", "films", "--users", shop / "who.txt", "--seen")
     status, out, error = answered(capsys, *words, "--json")
     assert status == 1
@@ -234,10 +234,10 @@ def test_lists_go_on_past_unknown_users_and_name_them(shop: Path, capsys: pytest
     status, _, error = answered(capsys, *words, "--out", shop / "lists.csv")
     assert status == 1
     assert error.endswith(f"and others; all are in {shop / 'lists.csv.unknown.txt'}.\n")
-    assert (shop / "lists.csv.unknown.txt").read_text().splitlines() == strangers
+    assert (shop / "lists.csv.unknown.txt").read_text().splitlines() == unknown
     assert pl.read_csv(shop / "lists.csv")["user"].unique(maintain_order=True).to_list() == ["bob", "ann"]
     assert answered(capsys, *words, "--json", "--unknown", shop / "new.txt")[0] == 1
-    assert (shop / "new.txt").read_text().splitlines() == strangers
+    assert (shop / "new.txt").read_text().splitlines() == unknown
 
 
 def test_without_a_known_user_nothing_is_written(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

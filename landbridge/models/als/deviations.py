@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from landbridge.core.types import Float32
+from landbridge.core.types import Float32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.products import Products
 from landbridge.models.als import solver as als
@@ -54,12 +54,16 @@ class Deviations:
         rotation_FF = np.ascontiguousarray(rotation_FF, np.float32)
         items_JF = np.concatenate([als.rotate(rows_IF, rotation_FF, threads) for rows_IF in item_IF.values()])
         fixed = als.Basis(rotation_FF, np.maximum(spectrum_F, 0), items_JF)
-        table, disliked = self.train.joined()[0], self._disliked.joined()[0]
-        rows = als.with_dislikes(table.by_user, disliked.by_user, self.rule.dislike_weight)
         counts_UD = self.train.activity_UD
         ridge_U = self.rule.ridge(counts_UD, np.ones_like(counts_UD, bool))
-        solved_UF = als.solve(rows, fixed, self.rule.alpha0, ridge_U)
+        solved_UF = als.solve(self._events, fixed, self.rule.alpha0, ridge_U)
         return als.rotate(solved_UF, np.ascontiguousarray(rotation_FF.T), threads)
+
+    @cached_property
+    def _events(self) -> Ragged:
+        """Of every user, with items counted through the domains; disliked ones, too."""
+        table, disliked = self.train.joined()[0], self._disliked.joined()[0]
+        return als.with_dislikes(table.by_user, disliked.by_user, self.rule.dislike_weight)
 
     @cached_property
     def _disliked(self) -> MultiDomain:

@@ -42,7 +42,7 @@ from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
-from landbridge.models.common.sharing import Sharing, product_tables_of
+from landbridge.models.common.sharing import Sharing, consecutive, product_tables_of
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
@@ -118,7 +118,9 @@ class IALS(Method):
         options = options or FitOptions()
         tables = product_tables_of(train, self.sharing)
         disliked = product_tables_of(train.only_disliked(), self.sharing) if self.dislike_weight else tables
-        rule = self._rule(train)
+        # the joined table of shared items has a column per product
+        products = tables["all"][0].catalogue if self.uses_products and train.products is not None else 0
+        rule = self._rule(train, products)
         deviations = Deviations(train, rule, self.deviation_reg) if rule.products else None
         sides = {label: _Table.of(table, disliked[label][0], self) for label, (table, _) in tables.items()}
 
@@ -136,7 +138,9 @@ class IALS(Method):
             with thread_limit(options.threads):
                 for label, (_, columns) in tables.items():
                     user_UF, item_IF = sides[label].finish(state[f"item:{label}"], options.threads)
-                    own = {name: item_IF[column_I] for name, column_I in columns.items()}
+                    own = {
+                        name: item_IF[consecutive(column_I) or column_I] for name, column_I in columns.items()
+                    }
                     if deviations is not None:
                         user_UF, own = deviations.of(user_UF, own, options.threads)
                     users |= dict.fromkeys(columns, user_UF)
@@ -171,7 +175,7 @@ class IALS(Method):
             state[f"item:{label}"] = item_IF
         return state
 
-    def _rule(self, data: MultiDomain) -> RidgeSpec:
+    def _rule(self, data: MultiDomain, products: int) -> RidgeSpec:
         catalogue = {name: events.catalogue for name, events in data.domains.items()}
         tie = "separate" if self.sharing == "separate" else "pooled"
         return RidgeSpec(
@@ -181,7 +185,7 @@ class IALS(Method):
             self.frequency_exponent,
             catalogue,
             dislike_weight=self.dislike_weight,
-            products=0 if data.products is None or tie == "separate" else data.by_product()[0].catalogue,
+            products=products,
         )
 
 

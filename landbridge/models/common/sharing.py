@@ -14,6 +14,12 @@ Sharing = Literal["separate", "joined"]
 SHARING = get_args(Sharing)
 
 
+def consecutive(item_I: Int32) -> slice | None:
+    """The items as a slice, which indexes without a copy; None where they are not consecutive."""
+    first, end = (int(item_I[0]), int(item_I[-1]) + 1) if len(item_I) else (0, 0)
+    return slice(first, end) if np.array_equal(item_I, np.arange(first, end)) else None
+
+
 def tables_of(data: MultiDomain, sharing: str) -> dict[str, tuple[Interactions, dict[str, slice]]]:
     """Label -> (table, the item columns of every domain): one entry per domain, or one named "all"."""
     if sharing == "joined":

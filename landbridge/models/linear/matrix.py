@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.types import Float32, Int32, Ragged
+from landbridge.models.common.sharing import consecutive
 
 
 class ItemMatrix(Protocol):
@@ -33,7 +34,7 @@ class ItemMatrix(Protocol):
         """The weights from some source items to one target item, (N,)."""
 
     def rows_of(self, item_I: Int32) -> ItemMatrix:
-        """The matrix of some source items."""
+        """The matrix of some source items; of consecutive ones without a copy of the weights."""
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """Whether it is sound, and of this shape: of a damaged or forged file it may be neither."""
@@ -73,7 +74,7 @@ class DenseMatrix:
 
     def rows_of(self, item_I: Int32) -> DenseMatrix:
         """As in :class:`ItemMatrix`."""
-        return DenseMatrix(self.weight_JI[item_I])
+        return DenseMatrix(self.weight_JI[consecutive(item_I) or item_I])
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """As in :class:`ItemMatrix`."""
@@ -126,7 +127,13 @@ class SparseMatrix:
 
     def rows_of(self, item_I: Int32) -> SparseMatrix:
         """As in :class:`ItemMatrix`."""
-        return SparseMatrix(self.rows.take(item_I), self.n_targets)
+        part = consecutive(item_I)
+        if part is None:
+            return SparseMatrix(self.rows.take(item_I), self.n_targets)
+        offsets = self.rows.offsets[part.start : part.stop + 1]
+        entries = slice(offsets[0], offsets[-1])
+        rows = Ragged(offsets - offsets[0], self.rows.columns[entries], self.rows.weights[entries])
+        return SparseMatrix(rows, self.n_targets)
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """As in :class:`ItemMatrix`: compiled code would read beyond rows with forged offsets or columns."""

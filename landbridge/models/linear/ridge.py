@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, DivergenceError
 from landbridge.core.types import Float32, Float64, Int32, Ragged
+from landbridge.models.common.sharing import consecutive
 from landbridge.models.linear.matrix import DenseMatrix, SparseMatrix
 from landbridge.models.linear.table import UserItemTable
 
@@ -211,16 +212,16 @@ def _columns(inverse_JJ: Square, item_I: Int32, less_J: Float64) -> Square:
     """The columns of P of one target domain, (J, I), Eq. (3); ``less_J``: Λ₀ − Λ ≥ 0."""
     from scipy.linalg import cho_factor, cho_solve
 
-    changed_E = np.flatnonzero(less_J > 0)
+    changed_E, part = np.flatnonzero(less_J > 0), consecutive(item_I) or item_I
     if not len(changed_E):
-        return np.asarray(inverse_JJ[:, item_I])
+        return np.asarray(inverse_JJ[:, part])
     root_E = np.sqrt(less_J[changed_E])
     scaled_JE = inverse_JJ[:, changed_E] * root_E
     system_EE = -root_E[:, None] * scaled_JE[changed_E]
     system_EE[np.diag_indices(len(changed_E))] += 1
-    right_EI = scaled_JE[item_I].T
+    right_EI = scaled_JE[part].T
     return np.asarray(
-        inverse_JJ[:, item_I] + scaled_JE @ cho_solve(cho_factor(system_EE, lower=True), right_EI)
+        inverse_JJ[:, part] + scaled_JE @ cho_solve(cho_factor(system_EE, lower=True), right_EI)
     )
 
 

@@ -19,7 +19,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.kinds import DISLIKED, SEEN, EventKinds, at_least
 from landbridge.data.seen import LONG_AGO, Rows, Seen, divided
-from landbridge.data.vocabulary import Vocabulary, as_ids, folded
+from landbridge.data.vocabulary import Vocabulary, as_ids
 from landbridge.serving.engine.query_builder import Live, live_weights
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def merge_events(
     left_U = _index_of(history.users, gone)
     staying_U = np.isin(np.arange(history.n_users), left_U, invert=True)
     # compared as text: 17 and "17" are one user
-    gone_texts = history.users.spelled([str(user) for user in gone]).tolist()
-    heard = heard.filter(~_spelled(history.users, heard["user"]).is_in(gone_texts))
+    leaving = history.users.spelled_texts(pl.Series([str(user) for user in gone], dtype=pl.String))
+    heard = heard.filter(~history.users.spelled_texts(heard["user"].cast(pl.String)).is_in(leaving.to_list()))
     parts = {
         name: _usable(heard.filter(pl.col("domain") == name), history, name) for name in history.domain_names
     }
@@ -95,8 +95,8 @@ def merge_events(
 
 def missing_events(vocabulary: Vocabulary, raw: Collection[str | int]) -> set[str]:
     """Those of the ids, as text, that the vocabulary does not hold."""
-    held = vocabulary.ids[_index_of(vocabulary, raw)]
-    return {str(each) for each in raw} - set(held.astype(np.dtypes.StringDType()).tolist())
+    texts = [str(each) for each in raw]
+    return {text for text, place in zip(texts, vocabulary.index(texts).tolist(), strict=True) if place < 0}
 
 
 def _usable(part: pl.DataFrame, history: MultiDomain, name: str) -> pl.DataFrame:
@@ -112,7 +112,7 @@ def _as_in(vocabulary: Vocabulary, column: pl.Series) -> pl.Series:
     """Ids as the vocabulary keeps them; null for text among whole numbers (007 is text)."""
     import polars as pl
 
-    text = _spelled(vocabulary, column)
+    text = vocabulary.spelled_texts(column.cast(pl.String))
     if vocabulary.is_text:
         return text
     whole = text.cast(pl.Int64, strict=False)
@@ -122,19 +122,8 @@ def _as_in(vocabulary: Vocabulary, column: pl.Series) -> pl.Series:
 
 def _index_of(vocabulary: Vocabulary, raw: Collection[str | int]) -> Int32:
     """Dense indices of the ids that the vocabulary holds, each once."""
-    import polars as pl
-
-    texts = pl.Series("id", sorted({str(each) for each in raw}), pl.String)
-    index = vocabulary.index(_array(_as_in(vocabulary, texts).drop_nulls()))
-    return index[index >= 0]
-
-
-def _spelled(vocabulary: Vocabulary, column: pl.Series) -> pl.Series:
-    """Ids as text, as the vocabulary writes them."""
-    import polars as pl
-
-    text = column.cast(pl.String)
-    return folded(text) if vocabulary.folded else text
+    place_N = vocabulary.index([str(each) for each in raw])
+    return np.unique(place_N[place_N >= 0])
 
 
 def _with(vocabulary: Vocabulary, heard: pl.Series) -> Vocabulary:

@@ -145,7 +145,7 @@ def test_every_spelling_of_a_folded_id_is_one() -> None:
     assert data.items["books"].folded
     assert set(cells_of(data)["books"]) == {("ann", "x"), ("cy", "x")}
     assert growth == MergedData(events=1, users=1, items=0, forgotten=1, left_out=0)
-    # without folding they would be other people's
+    # without folding they are other users
     assert len(merge_events(plain, heard, ())[0].users) == 5
 
 
@@ -169,6 +169,7 @@ def test_whom_a_vocabulary_does_not_hold() -> None:
     assert missing_events(numbers, {17, "17", "x", "1_7", "4"}) == {"x", "1_7", "4"}
     assert missing_events(texts, {3, "x", "y"}) == {"y"}
     assert missing_events(texts, frozenset()) == set()
+    assert missing_events(replace(Vocabulary.of(["ann"]), folded=True), {"ANN ", "x"}) == {"x"}
 
 
 def frame(events: list[tuple[str, str, str, int]]) -> pl.DataFrame:

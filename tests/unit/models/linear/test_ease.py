@@ -295,3 +295,21 @@ def test_an_item_whose_events_count_for_nothing_is_no_neighbour() -> None:
     assert np.isfinite(matrix(faint, "a")).all()
     np.testing.assert_array_equal(matrix(faint, "a")[3], 0)
     np.testing.assert_array_equal(matrix(without, "a")[3], 0)
+
+
+@pytest.mark.parametrize(("items", "copied"), [([2, 3, 4], False), ([2, 4, 3], True), ([1, 3], True)])
+def test_the_weights_of_consecutive_items_are_no_copy(items: list[int], copied: bool) -> None:
+    rng = np.random.default_rng(3)
+    weight_JI = rng.standard_normal((5, 4), np.float32)
+    full = DenseMatrix(weight_JI)
+    sparse = SparseMatrix(
+        Ragged(np.arange(0, 21, 4), np.tile(np.arange(4, dtype=np.int32), 5), weight_JI.ravel()), 4
+    )
+    some = np.array(items, np.int32)
+    for matrix, weights in ((full, full.weight_JI), (sparse, sparse.rows.weights)):
+        part = matrix.rows_of(some)
+        assert part.shape == (len(items), 4)
+        for place, item in enumerate(items):
+            np.testing.assert_array_equal(part.row(place), weight_JI[item])
+        own = next(array for key, array in part.arrays().items() if key in ("dense", "weight"))
+        assert np.shares_memory(own, weights) is not copied
