@@ -161,6 +161,7 @@ def _publish(name: str) -> None:
         "place": list(STUDIES).index(name),
         "settings": {label: settings_text(method) for label, method in methods.items()},
         "rivals": list(rivals),
+        "trials": DEFAULT.trials,
         "seconds": members["seconds"],
         "fit seconds": read_json(_folder(name) / f"{SEEDS[0]}.json"),
     }

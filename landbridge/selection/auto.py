@@ -31,8 +31,9 @@ from landbridge.training.options import FitOptions
 UNLIMITED = 1000  # trials where only the seconds are limited
 MOMENT = 0.01  # seconds of a search that has none left: it still makes one trial
 SECONDS = 300.0
-DEFAULT = Budget(12, SECONDS)  # trials per candidate and seconds in all, where nothing is said
-LARGE, LEAST_SHARE = 100_000, 0.2  # events for which all of these seconds are, and the least share of them
+DEFAULT = Budget(40, SECONDS)  # trials per candidate and seconds in all, where nothing is said
+LARGE, LEAST_SHARE = 100_000, 0.2  # events for which all of this is, and the least share of the seconds
+LEAST_TRIALS = 12
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ def candidates(data: MultiDomain, families: Sequence[str] = ()) -> dict[str, Met
 
 
 def default_budget(data: MultiDomain) -> Budget:
-    """What ``auto`` may spend where nothing is said: seconds in proportion to the events, from one minute up
-    to five for 100,000 events and more."""
-    share = min(1.0, max(LEAST_SHARE, data.n_events / LARGE))
-    return Budget(DEFAULT.trials, share * SECONDS)
+    """What ``auto`` may spend where nothing is said, in proportion to the events: from one minute and 12
+    trials for each candidate up to five minutes and 40 trials for 100,000 events and more."""
+    share = min(1.0, data.n_events / LARGE)
+    trials = max(LEAST_TRIALS, round(share * DEFAULT.trials))
+    return Budget(trials, max(LEAST_SHARE, share) * SECONDS)
 
 
 @renamed_argument("work", "work_dir")

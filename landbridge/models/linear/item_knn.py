@@ -81,7 +81,15 @@ class ItemKNN(LinearMethod):
     )
 
     starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
-        {"half_life_days": 90.0, "shrinkage": 50.0},
+        {
+            "half_life_days": 30.0,
+            "rank_exponent": 0.25,
+            "neighbours": 50,
+            "user_exponent": 0.35,
+            "shrinkage": 50.0,
+            "target_exponent": 0.6,
+            "cross_weight": 0.25,
+        },
         {"user_exponent": 0.3, "rank_exponent": 0.5},
         {"cross_weight": 1.0},
     )
