@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from landbridge.models.towers.neumf import NeuMF
     from landbridge.models.towers.pepnet import PEPNet
     from landbridge.models.uclr.method import UCLR
+    from landbridge.ranking.list_order import Boost, Pin
     from landbridge.selection.auto import auto
     from landbridge.selection.guard import guard
     from landbridge.selection.search import Budget, TuningResult, tune
@@ -86,6 +87,7 @@ __all__ = [
     "EASE",
     "IALS",
     "UCLR",
+    "Boost",
     "Budget",
     "CoNet",
     "Comparison",
@@ -106,6 +108,7 @@ __all__ = [
     "MultiDomain",
     "NeuMF",
     "PEPNet",
+    "Pin",
     "Popularity",
     "Queries",
     "SASRec",
@@ -187,6 +190,7 @@ _HOME = {
     "models.towers.neumf": ("NeuMF",),
     "models.towers.pepnet": ("PEPNet",),
     "models.uclr.method": ("UCLR",),
+    "ranking.list_order": ("Boost", "Pin"),
     "selection.auto": ("auto",),
     "selection.guard": ("guard",),
     "selection.search": ("Budget", "TuningResult", "tune"),

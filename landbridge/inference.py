@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,13 @@ from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Ragged, Record, Values
-from landbridge.data.dataset import MultiDomain
-from landbridge.data.item_attributes import read_items
+from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
+from landbridge.models.similarity import item_vectors
+from landbridge.ranking.list_order import ListCatalog, ListOrder
+from landbridge.ranking.rerank import Reranking, rerank
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,27 +36,66 @@ FORMAT, VERSION = "landbridge-recommendations", 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListRules:
-    """What lists may hold beside the best items that a user does not know.
+class ListRules(ListOrder):
+    """What lists may hold beside the best items that a user does not know, and in which order.
 
     ``items``: a table of the items (Parquet, CSV, JSON lines) with the columns domain, item and any that
     rules name. ``where``: a rule about them (:mod:`landbridge.data.item_rules`), such as ``price < 20 and
     brand in [acme, 'Best & Co'] and not adult``, or column -> the value, or the values, of which an item
-    must have one.
+    must have one. ``max_per``, ``boosts``, ``pins``, ``diversity``, ``tail``:
+    :class:`~landbridge.ranking.list_order.ListOrder`.
     """
 
     items: str | Path | None = None
     where: str | Values = field(default_factory=dict)
 
-    def allowed(self, history: MultiDomain, domain: str) -> Bool | None:
-        """Which items of a domain lists may hold, (I,); None for all. DataError for a rule or a table that
-        cannot be used."""
-        rule = rule_of(self.where)
-        if rule == EVERY_ITEM:
-            return None
+    def applied(self, fitted: Fitted, domain: str) -> AppliedRules:
+        """The rules in a domain of a model; DataError for a rule or a table that cannot be used."""
+        rule, history = rule_of(self.where), fitted.history
+        history[domain]  # raises DataError for an unknown domain
         if self.items is None:
-            raise DataError("A rule about items needs a table of them: give 'items'.")
-        return read_items(Path(self.items), history).parts[domain].matching(rule)
+            if rule != EVERY_ITEM or self.max_per or any(boost.where for boost in self.boosts):
+                raise DataError("A rule about items needs a table of them: give 'items'.")
+            parts: Mapping[str, ItemAttributes] = {}
+        else:
+            parts = read_items(Path(self.items), history).parts
+        reranking = None
+        if not self.by_score:
+            reranking = ListCatalog(
+                history,
+                (domain,),
+                parts,
+                lambda name, items: history.items[name].index(list(items)),
+                partial(item_vectors, fitted),
+            ).reranking(self)
+        return AppliedRules(None if rule == EVERY_ITEM else parts[domain].matching(rule), reranking)
+
+
+@dataclass(frozen=True, eq=False)
+class AppliedRules:
+    """Which items of a domain lists may hold, (I,), None for all; and how lists are made, None: by score."""
+
+    allowed_I: Bool | None
+    reranking: Reranking | None
+
+    def best(self, scores_BI: Float32, k: int, hidden: Ragged) -> tuple[Int32, Float32]:
+        """The lists and their scores, (B, K); item -1, score -inf in an empty place."""
+        from landbridge.ranking.top_k import top_k
+
+        if self.allowed_I is not None:
+            scores_BI[:, ~self.allowed_I] = -np.inf
+        if self.reranking is not None:
+            return rerank(scores_BI, k, hidden, self.reranking)
+        # the places beyond would be empty, but take memory
+        item_BK, score_BK = top_k(scores_BI, min(k, scores_BI.shape[1]), hidden)
+        return np.where(score_BK == -np.inf, np.int32(-1), item_BK), score_BK
+
+    def identity(self) -> Record:
+        """What makes lists by other rules others."""
+        arrays = {} if self.allowed_I is None else {"allowed": self.allowed_I}
+        if self.reranking is not None:
+            arrays |= self.reranking.arrays()
+        return {name: hashlib.sha256(_bytes(array)).hexdigest() for name, array in arrays.items()}
 
 
 NO_RULES = ListRules()
@@ -79,8 +121,8 @@ def recommend(
         if users is None
         else _indices(vocabulary, _listed("users", users))
     )
-    names, allowed_I = _Names.of(fitted, domain), rules.allowed(fitted.history, domain)
-    return _frame(names, user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen, allowed_I))
+    names, applied = _Names.of(fitted, domain), rules.applied(fitted, domain)
+    return _frame(names, user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen, applied))
 
 
 def known_users(fitted: Fitted, users: Iterable[Id]) -> tuple[list[Id], list[Id]]:
@@ -110,14 +152,13 @@ def recommend_all(
     Raises StoreError for a folder of another call, or one that another process is writing.
     """
     folder = Path(out)
-    allowed_I = rules.allowed(fitted.history, domain)
+    applied = rules.applied(fitted, domain)
     identity = _identity(fitted, domain, _at_least_one(k), block) | ({"seen": True} if seen else {})
-    if allowed_I is not None:
-        identity |= {"allowed": hashlib.sha256(_bytes(allowed_I)).hexdigest()}
+    identity |= applied.identity()
     try:
         with exclusive_lock(folder):
             _open_parts(folder, identity)
-            _write_parts(fitted, domain, folder, k, block, progress or Silent(), seen, allowed_I)
+            _write_parts(fitted, domain, folder, k, block, progress or Silent(), seen, applied)
     except BlockingIOError:
         raise StoreError(f"Another process is writing lists to {folder}; wait for it to end.") from None
 
@@ -130,7 +171,7 @@ def _write_parts(
     block: int,
     progress: Progress,
     seen: bool,
-    allowed_I: Bool | None,
+    applied: AppliedRules,
 ) -> None:
     total = fitted.history.n_users
     names, parts = _Names.of(fitted, domain), range(0, total, block)
@@ -140,7 +181,7 @@ def _write_parts(
             # files are written atomically, so an existing one is complete
             if not path.exists():
                 user_B = np.arange(start, min(start + block, total), dtype=np.int32)
-                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen, allowed_I))
+                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen, applied))
                 with atomic_write(path) as temporary:
                     frame.write_parquet(temporary)
             task.step(number + 1, {})
@@ -242,22 +283,16 @@ class _Names:
 
 
 def _best(
-    fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool, allowed_I: Bool | None
+    fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool, applied: AppliedRules
 ) -> tuple[Int32, Float32]:
-    from landbridge.ranking.top_k import top_k
-
     excluded = fitted.history.excluded(domain, seen=seen)
-    k = min(k, excluded.n_items)  # the places beyond would be empty, but take memory
     lists = []
     # bounds the scores in memory for any number of users
     for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(excluded.n_items, 1))):
-        hidden = excluded.by_user.take(part_B)
         scores_BI = fitted.score(domain, Queries.of_users(part_B))
-        if allowed_I is not None:
-            scores_BI[:, ~allowed_I] = -np.inf
-        lists.append(top_k(scores_BI, k, hidden))
+        lists.append(applied.best(scores_BI, k, excluded.by_user.take(part_B)))
     item_BK, score_BK = (np.concatenate(parts) for parts in zip(*lists, strict=True))
-    return np.where(score_BK == -np.inf, np.int32(-1), item_BK), score_BK
+    return item_BK, score_BK
 
 
 def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32) -> pl.DataFrame:

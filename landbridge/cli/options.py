@@ -86,6 +86,22 @@ Where = Annotated[
         help='A rule that listed items keep, such as "price < 20 and brand in [a, b] and not adult".'
     ),
 ]
+MaxPer = Annotated[
+    list[str] | None,
+    typer.Option(help="COLUMN=N: list at most N items of one value of this column; repeatable."),
+]
+Boosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='"RULE: BY": lift items that a rule is true of by BY, where 1 is the distance from place 100 to '
+        "the best item; below 0 it lowers; repeatable."
+    ),
+]
+Pins = Annotated[
+    list[str] | None, typer.Option(help="PLACE=ITEM: list this item at this place, from 1; repeatable.")
+]
+Diversity = Annotated[float, typer.Option(help="0 to 1: how much an item loses that is like those above it.")]
+Tail = Annotated[float, typer.Option(help="0 to 1: how much popular items lose.")]
 Json = Annotated[bool, typer.Option(help="Print JSON lines instead of a table.")]
 TableFile = Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")]
 Settings = Annotated[

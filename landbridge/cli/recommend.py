@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from landbridge.cli import options
+from landbridge.core.errors import DataError
 from landbridge.core.types import Id
+
+if TYPE_CHECKING:
+    from landbridge.ranking.list_order import Boost, Pin
 
 SHOWN = 5  # unknown users that are named
 
@@ -27,6 +31,11 @@ def command(
     ] = False,
     items: options.ItemsFile = None,
     where: options.Where = None,
+    max_per: options.MaxPer = None,
+    boost: options.Boosts = None,
+    pin: options.Pins = None,
+    diversity: options.Diversity = 0.0,
+    tail: options.Tail = 0.0,
     json: options.Json = False,
     out: options.TableFile = None,
     unknown: Annotated[
@@ -42,7 +51,6 @@ def command(
     """
     from landbridge import ListRules, load, recommend, recommend_all
     from landbridge.cli import show
-    from landbridge.core.errors import DataError
     from landbridge.core.progress import Terminal
     from landbridge.inference import known_users
 
@@ -53,7 +61,15 @@ def command(
         raise DataError("--all writes Parquet files to its folder: leave out --json and --out.")
     if all_users is not None and unknown is not None:
         raise DataError("--all lists the users of the model, all of them known: leave out --unknown.")
-    rules = ListRules(items=items, where={} if where is None else where)
+    rules = ListRules(
+        items=items,
+        where={} if where is None else where,
+        max_per=dict(_limit(each) for each in max_per or ()),
+        boosts=[_boost(each) for each in boost or ()],
+        pins=[_pin(each) for each in pin or ()],
+        diversity=diversity,
+        tail=tail,
+    )
     fitted = load(run)
     if all_users is not None:
         recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen, rules=rules)
@@ -65,6 +81,38 @@ def command(
         file = unknown or (out and out.with_name(f"{out.name}.unknown.txt"))
         _report(others, len(wanted), file)
         raise typer.Exit(1)
+
+
+def _limit(text: str) -> tuple[str, int]:
+    """COLUMN=N"""
+    column, _, number = text.rpartition("=")
+    if not column or not number.isdecimal():
+        raise DataError(f"--max-per is COLUMN=N, such as brand=2, not {text!r}.")
+    return column, int(number)
+
+
+def _boost(text: str) -> Boost:
+    """RULE: BY"""
+    from landbridge.ranking.list_order import Boost
+
+    rule, _, number = text.rpartition(":")
+    try:
+        by = float(number)
+    except ValueError:
+        rule = ""
+    if not rule.strip():
+        raise DataError(f"--boost is 'RULE: BY', such as 'brand = acme: 0.2', not {text!r}.")
+    return Boost(by, rule)
+
+
+def _pin(text: str) -> Pin:
+    """PLACE=ITEM"""
+    from landbridge.ranking.list_order import Pin
+
+    place, _, item = text.partition("=")
+    if not place.isdecimal() or not item:
+        raise DataError(f"--pin is PLACE=ITEM, such as 1=dune, not {text!r}.")
+    return Pin(int(place), item)
 
 
 def _report(unknown: list[Id], total: int, file: Path | None) -> None:
@@ -85,8 +133,6 @@ def _report(unknown: list[Id], total: int, file: Path | None) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    from landbridge.core.errors import DataError
-
     if not path.is_file():
         raise DataError(f"There is no file {path} with user ids; check the path.")
     try:

@@ -108,6 +108,12 @@ class AttributeColumn:
             if counts_V[row] and (value is None or isinstance(value, str) or not self.is_text)
         }
 
+    @cached_property
+    def values(self) -> tuple[tuple[Value, ...], Ragged]:
+        """The distinct values, text as it is and not as numbers, and in row v the items that have value v."""
+        own = [each for each in self.row_of if isinstance(each, str if self.is_text else int | float)]
+        return tuple(own), self.items_V.take([self.row_of[each] for each in own])
+
     def _readings(self, wanted: Value) -> tuple[Value, ...]:
         """The values of this column that are equal to the wanted one."""
         if wanted is None:
@@ -146,7 +152,9 @@ class ItemAttributes:
     def column(self, name: str) -> AttributeColumn:
         """A column; DataError for one that the table does not have."""
         if not self.columns:
-            raise DataError("This model is served without a table of its items; leave 'where' out.")
+            raise DataError(
+                "This model is served without a table of its items; leave rules about columns out."
+            )
         if name not in self.columns:
             raise DataError(unknown("column of the items' table", name, self.columns))
         return self.columns[name]

@@ -24,7 +24,7 @@ def top_k(scores_BI: Scores, k: int, seen: Ragged) -> tuple[Int32, Scores]:
 
     if k < 1:
         raise SettingsError(f"The length of a list must be 1 or more, not {k}.")
-    scores_BI = _checked(scores_BI, seen)
+    scores_BI = checked_scores(scores_BI, seen)
     items_BK, scores_BK = kernels.best_unseen(scores_BI, k, seen.offsets, seen.columns)
     return items_BK, scores_BK
 
@@ -39,7 +39,7 @@ def count_above(
     """
     from landbridge.ranking import kernels
 
-    scores_BI = _checked(scores_BI, seen)
+    scores_BI = checked_scores(scores_BI, seen)
     row_T, item_T = _targets(row_T, item_T, scores_BI.shape)
     above_T, ties_T = kernels.count_unseen(scores_BI, row_T, item_T, seen.offsets, seen.columns)
     return above_T, ties_T
@@ -54,7 +54,7 @@ def count_above_candidates(
     """
     from landbridge.ranking import kernels
 
-    scores_BI = _checked(scores_BI, seen)
+    scores_BI = checked_scores(scores_BI, seen)
     row_T, item_T = _targets(row_T, item_T, scores_BI.shape)
     candidates_TC = _candidates(candidates_TC, len(item_T), scores_BI.shape[1])
     above_T, ties_T = kernels.count_unseen_candidates(
@@ -74,7 +74,8 @@ def count_competitors(item_T: Int32, candidates_TC: Int32, seen: Ragged, row_T: 
     return counts
 
 
-def _checked(scores_BI: Scores, seen: Ragged) -> Scores:
+def checked_scores(scores_BI: Scores, seen: Ragged) -> Scores:
+    """Contiguous scores; DataError for NaN among them and for rows of seen items that do not fit."""
     from landbridge.ranking import kernels
 
     scores_BI = np.ascontiguousarray(scores_BI)

@@ -109,6 +109,10 @@ class IvfRanker:
         put(left_N, *tiles.best(rows_BF[left_N], weight_B[left_N], wanted.take(left_N))[:2])
         return item_BK, score_BK
 
+    def scores(self, part: QueryGroup) -> Float32:
+        """As :meth:`Ranker.scores`."""
+        return self.exact.scores(part)
+
     def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
         """As :meth:`Ranker.score`."""
         return self.exact.score(domain, queries, item_N)

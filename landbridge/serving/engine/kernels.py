@@ -76,6 +76,24 @@ def tiled_top_k(
     return gone
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def tiled_scores(
+    query_BF: Float32,
+    weight_B: Float32,
+    tile_TFJ: Float32,
+    share_TJ: Float32,
+    order_I: Int32,
+    score_BI: Float32,
+) -> None:
+    """Fill in every score, by item; letters and arrays as in :func:`tiled_top_k`."""
+    score_J = np.empty(TILE, np.float32)
+    for t in range(len(tile_TFJ)):
+        for b in range(len(query_BF)):
+            _score(query_BF[b], weight_B[b], tile_TFJ[t], share_TJ[t], score_J)
+            for j in range(min(TILE, len(order_I) - t * TILE)):
+                score_BI[b, order_I[t * TILE + j]] = score_J[j]
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
 def _score(
     query_F: Float32, weight: np.float32, tile_FJ: Float32, share_J: Float32, score_J: Float32

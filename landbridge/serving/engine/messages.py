@@ -10,6 +10,7 @@ import numpy as np
 from landbridge.core.errors import DataError
 from landbridge.core.types import Id, Values
 from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.ranking.list_order import BY_SCORE, ListOrder
 
 
 def whole_seconds(raw: object) -> int:
@@ -42,7 +43,8 @@ class Request:
     whether known items may be listed; disliked ones never are. ``allow``, ``deny``: item ids by domain.
     ``where``: a rule about the items' table, such as "price < 20 and not adult", or column -> the value, or
     the values, of which an item must have one. ``weights``: domain -> what the odds of its
-    items are multiplied by in a list over several domains; scores stay as they are.
+    items are multiplied by in a list over several domains; scores stay as they are. ``order``: what decides
+    over the list beside the scores.
     """
 
     domains: tuple[str, ...]
@@ -54,6 +56,7 @@ class Request:
     deny: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
     where: str | Values = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    order: ListOrder = BY_SCORE
 
 
 @dataclass(frozen=True)

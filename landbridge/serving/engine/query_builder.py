@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -118,8 +118,12 @@ class QueryBatch:
         """Whether the model was fitted with events of the user."""
         return np.asarray((self.user_B >= 0) & self.history.activity_UD[self.user_B].any(axis=1))
 
-    def parts(self) -> list[QueryGroup]:
-        """All that is to be computed, in the order of the data's domains."""
+    def parts(self, chosen: Collection[int] | None = None) -> list[QueryGroup]:
+        """All that is to be computed, in the order of the data's domains; with ``chosen`` for the requests
+        at these places."""
+        chosen_B = np.ones(len(self.requests), bool)
+        if chosen is not None:
+            chosen_B = np.isin(np.arange(len(self.requests)), list(chosen))
         requested_domains = [
             {catalog_of(self.catalogues, name).domain for name in _domains(each)} for each in self.requests
         ]
@@ -129,9 +133,9 @@ class QueryBatch:
             requests_B = np.array([domain in domains for domains in requested_domains], bool)
             # apart: known users without new events are looked up, the others are folded in
             for brings, across in itertools.product((False, True), repeat=2):
-                chosen_B = requests_B & (self._brings_B == brings) & (across_B == across)
-                if chosen_B.any():
-                    groups.append(self._part(domain, np.flatnonzero(chosen_B))._replace(across=across))
+                own_B = chosen_B & requests_B & (self._brings_B == brings) & (across_B == across)
+                if own_B.any():
+                    groups.append(self._part(domain, np.flatnonzero(own_B))._replace(across=across))
         return groups
 
     def _part(self, domain: str, place_B: Int64) -> QueryGroup:

@@ -28,6 +28,9 @@ class Ranker(Protocol):
     def best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         """Items and scores, (B, K), best first, equal scores by the lower item; -1 for an empty place."""
 
+    def scores(self, part: QueryGroup) -> Float32:
+        """All scores, (B, I), as lists give them, whatever they may hold."""
+
     def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
         """The scores of some items, (B, N), as lists give them."""
 
@@ -78,12 +81,7 @@ class TiledTopK:
         went through a tile."""
         from landbridge.serving.engine.kernels import tiled_top_k
 
-        # NaN in a heap would leave it unordered
-        if not np.isfinite(rows_BF).all():
-            raise DataError(NOT_A_NUMBER)
-        # padded with factors of 0, like the items
-        query_BF = np.zeros((len(rows_BF), self.tile_TFJ.shape[1]), np.float32)
-        query_BF[:, : rows_BF.shape[1]] = rows_BF
+        query_BF = self._padded(rows_BF)
         item_BK = np.full((len(rows_BF), int(wanted.k_B.max(initial=1))), -1, np.int32)
         score_BK = np.full(item_BK.shape, -np.inf, np.float32)
         gone = tiled_top_k(
@@ -102,6 +100,23 @@ class TiledTopK:
         )
         return item_BK, score_BK, gone
 
+    def scores(self, rows_BF: Float32, weight_B: Float32) -> Float32:
+        """The scores of all items, (B, I), the very numbers of :meth:`best`."""
+        from landbridge.serving.engine.kernels import tiled_scores
+
+        score_BI = np.empty((len(rows_BF), len(self.order_I)), np.float32)
+        tiled_scores(self._padded(rows_BF), weight_B, self.tile_TFJ, self.share_TJ, self.order_I, score_BI)
+        return score_BI
+
+    def _padded(self, rows_BF: Float32) -> Float32:
+        """With factors of 0, like the items."""
+        # NaN in a heap would leave it unordered
+        if not np.isfinite(rows_BF).all():
+            raise DataError(NOT_A_NUMBER)
+        query_BF = np.zeros((len(rows_BF), self.tile_TFJ.shape[1]), np.float32)
+        query_BF[:, : rows_BF.shape[1]] = rows_BF
+        return query_BF
+
 
 @dataclass(frozen=True, eq=False)
 class DotProductRanker:
@@ -117,6 +132,11 @@ class DotProductRanker:
         """As :meth:`Ranker.best`."""
         rows_BF, weight_B = self.model.query_embeddings(part.domain, part.queries, across=part.across)
         return self.tiles[part.domain].best(rows_BF, weight_B, part.constraints)[:2]
+
+    def scores(self, part: QueryGroup) -> Float32:
+        """As :meth:`Ranker.scores`."""
+        rows_BF, weight_B = self.model.query_embeddings(part.domain, part.queries, across=part.across)
+        return self.tiles[part.domain].scores(rows_BF, weight_B)
 
     def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
         """As :meth:`Ranker.score`."""
@@ -144,6 +164,10 @@ class ScoreRanker:
             item_BK[some_N], score_BK[some_N] = top_k(scores_NI, item_BK.shape[1], hidden.take(some_N))
         item_BK[(score_BK == -np.inf) | (np.arange(item_BK.shape[1]) >= k_B[:, None])] = -1
         return item_BK, score_BK
+
+    def scores(self, part: QueryGroup) -> Float32:
+        """As :meth:`Ranker.scores`."""
+        return self._scores(part.domain, part.queries, across=part.across)
 
     def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
         """As :meth:`Ranker.score`."""

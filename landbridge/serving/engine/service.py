@@ -43,6 +43,7 @@ from landbridge.serving.engine.messages import (
 )
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list_length
 from landbridge.serving.engine.rankers import Ranker, ranker_of
+from landbridge.serving.engine.reordering import Reorderer
 from landbridge.serving.runtime.logging import log
 from landbridge.store import run_folder, version_of
 from landbridge.store.folder import MANIFEST, read_manifest
@@ -141,7 +142,8 @@ class Service:
         batch = QueryBatch.of(self.fitted.history, self.catalogues, requests)
         if not self.fitted.log_odds and any(request.weights for request in requests):
             raise DataError("Weights need a model whose scores are log-odds: dwl or sasrec.")
-        parts = batch.parts()
+        self._reorderer.check(requests)
+        parts = batch.parts([place for place, each in enumerate(requests) if each.order.by_score])
         lists: list[list[tuple[RecommendationList, ...]]] = [[] for _ in requests]
         source_B = np.full(len(requests), FALLBACK, object)
         with self.threads.one():
@@ -151,16 +153,25 @@ class Service:
             named_lists = self.catalogues[part.domain].listed(*best)
             for place, entries in zip(part.place_B.tolist(), named_lists, strict=True):
                 lists[place].append(entries)
+        merged = [merge_lists(own, each.k, each.weights) for own, each in zip(lists, requests, strict=True)]
+        for block in self._reorderer.blocks(requests):
+            parts = batch.parts(block)
+            with self.threads.one():
+                reordered = self._reorderer.lists(batch, parts)
+            for part in parts:
+                source_B[part.place_B[self.fitted.knows(part.domain, part.queries)]] = MODEL
+            for place, entries in reordered.items():
+                merged[place] = entries
         history = batch.known_B.tolist()
         return [
             Recommendations(
-                merge_lists(own, request.k, request.weights),
+                entries,
                 str(source),
                 knows,
                 self.model,
                 version=self.version,
             )
-            for own, request, source, knows in zip(lists, requests, source_B, history, strict=True)
+            for entries, source, knows in zip(merged, source_B, history, strict=True)
         ]
 
     def similar(
@@ -253,6 +264,10 @@ class Service:
     @cached_property
     def _attribute_values(self) -> dict[str, AttributeValues]:
         return {}
+
+    @cached_property
+    def _reorderer(self) -> Reorderer:
+        return Reorderer(self.fitted, self.ranker, self.catalogues)
 
     @cached_property
     def _explainer(self) -> Explainer:

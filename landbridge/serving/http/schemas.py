@@ -21,6 +21,7 @@ from pydantic import (
 
 from landbridge.core.errors import DataError
 from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.ranking.list_order import Boost, ListOrder, Pin
 from landbridge.serving.engine.messages import Event, Request, whole_seconds
 
 MAX_K = 1000  # places of a list
@@ -122,6 +123,7 @@ Where = Annotated[
     WithJsonSchema(_WHERE),
 ]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
 
@@ -149,6 +151,37 @@ class EventBody(Body):
     def event(self) -> Event:
         """The event as the service takes it."""
         return Event(self.domain, self.item, self.time, self.id, self.kind)
+
+
+class BoostBody(Body):
+    """Items that are lifted, or lowered: those that a rule is true of, or those that are named."""
+
+    by: Annotated[float, Field(allow_inf_nan=False)]
+    """By how much, on a scale where 1 is the distance from the user's item at place 100 to their best one;
+    below 0 they are lowered."""
+    where: Where
+    """A rule about the items' table, as in a list."""
+    items: Annotated[dict[Name, Ids], Field(max_length=MAX_NAMED, default_factory=dict)]
+    """Domain -> ids."""
+
+    def boost(self) -> Boost:
+        """The boost as the service takes it."""
+        return Boost(self.by, self.where, {name: tuple(items) for name, items in self.items.items()})
+
+
+class PinBody(Body):
+    """An item at a place of the list, where the list may hold it."""
+
+    place: Places
+    """The place, from 1."""
+    item: Id
+    """The id of the item."""
+    domain: Name | None = None
+    """The domain of the item; may be left out where the list has one domain."""
+
+    def pin(self) -> Pin:
+        """The pin as the service takes it."""
+        return Pin(self.place, self.item, self.domain)
 
 
 Events = Annotated[list[EventBody], Field(max_length=MAX_EVENTS)]
@@ -191,6 +224,16 @@ class RecommendBody(Body):
     of values, that an item must have."""
     weights: Annotated[dict[Name, Weight], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Domain -> what the odds of its items are multiplied by in a list over several domains."""
+    max_per: Annotated[dict[Name, Places], Field(max_length=MAX_NAMED, default_factory=dict)]
+    """Column of the items' table -> how many items of one value the list holds at most."""
+    boosts: Annotated[list[BoostBody], Field(max_length=MAX_NAMED, default_factory=list)]
+    """Items that are lifted or lowered."""
+    pins: Annotated[list[PinBody], Field(max_length=MAX_NAMED, default_factory=list)]
+    """Items at fixed places; one that the list may not hold is left out."""
+    diversity: Share = 0.0
+    """0 to 1: how much an item loses that is like those above it."""
+    tail: Share = 0.0
+    """0 to 1: how much popular items lose."""
     explain: bool = False
     """Whether every item names the events that speak for it."""
 
@@ -212,6 +255,13 @@ class RecommendBody(Body):
             {name: tuple(items) for name, items in self.deny.items()},
             self.where,
             self.weights,
+            ListOrder(
+                max_per=self.max_per,
+                boosts=tuple(boost.boost() for boost in self.boosts),
+                pins=tuple(pin.pin() for pin in self.pins),
+                diversity=self.diversity,
+                tail=self.tail,
+            ),
         )
 
 
