@@ -49,7 +49,15 @@ if TYPE_CHECKING:
     from landbridge.datasets.published import read_published
     from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds
     from landbridge.evaluation.significance import Comparison, compare, compare_over_domains
-    from landbridge.inference import ListRules, explain, fold_in, recommend, recommend_all
+    from landbridge.inference import (
+        ListRules,
+        PageList,
+        explain,
+        fold_in,
+        recommend,
+        recommend_all,
+        recommend_page,
+    )
     from landbridge.models.als.cdimf import CDIMF
     from landbridge.models.als.ials import IALS
     from landbridge.models.base import Fitted, Method
@@ -108,6 +116,7 @@ __all__ = [
     "MultiDomain",
     "NeuMF",
     "PEPNet",
+    "PageList",
     "Pin",
     "Popularity",
     "Queries",
@@ -137,6 +146,7 @@ __all__ = [
     "read_published",
     "recommend",
     "recommend_all",
+    "recommend_page",
     "save",
     "temporal",
     "transfer_matrix",
@@ -172,7 +182,15 @@ _HOME = {
     "datasets.published": ("read_published",),
     "evaluation.evaluate": ("Evaluation", "Validator", "evaluate", "over_seeds"),
     "evaluation.significance": ("Comparison", "compare", "compare_over_domains"),
-    "inference": ("ListRules", "explain", "fold_in", "recommend", "recommend_all"),
+    "inference": (
+        "ListRules",
+        "PageList",
+        "explain",
+        "fold_in",
+        "recommend",
+        "recommend_all",
+        "recommend_page",
+    ),
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),
     "models.linear.ease": ("EASE",),

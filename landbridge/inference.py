@@ -19,6 +19,7 @@ from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Ragged, Record, Values
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
@@ -123,6 +124,61 @@ def recommend(
     )
     names, applied = _Names.of(fitted, domain), rules.applied(fitted, domain)
     return _frame(names, user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen, applied))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageList:
+    """A list of a page: its domain, length and rules."""
+
+    domain: str
+    k: int = 10
+    rules: ListRules = NO_RULES
+
+
+def recommend_page(
+    fitted: Fitted,
+    lists: Mapping[str, PageList],
+    users: Iterable[Id] | None = None,
+    seen: bool = False,
+) -> pl.DataFrame:
+    """Several named lists for each user, from the top of a page, none of which repeats an item of those above
+    it, or its product in another domain: user, list, domain, rank, item (as text), title, score.
+
+    ``users`` and ``seen`` as in :func:`recommend`. Raises DataError for an unknown id.
+    """
+    import polars as pl
+
+    vocabulary = fitted.history.users
+    ids = vocabulary.ids.tolist() if users is None else _listed("users", users)
+    user_B = _indices(vocabulary, ids)
+    shown: dict[str, Ragged] = {}
+    frames = []
+    for name, each in lists.items():
+        names, applied = _Names.of(fitted, each.domain), each.rules.applied(fitted, each.domain)
+        k = _at_least_one(each.k)
+        item_BK, score_BK = _best(fitted, each.domain, user_B, k, seen, applied, shown.get(each.domain))
+        for domain, rows in same_products(fitted.history, each.domain, item_BK).items():
+            shown[domain] = shown[domain].concat(rows) if domain in shown else rows
+        frame = _frame(names, user_B, item_BK, score_BK)
+        title = pl.col("title") if "title" in frame.columns else pl.lit(None, pl.String).alias("title")
+        columns = ("user", pl.lit(name).alias("list"), pl.lit(each.domain).alias("domain"), "rank")
+        frames.append(frame.select(*columns, pl.col("item").cast(pl.String), title, "score"))
+    return pl.concat(frames)
+
+
+def same_products(history: MultiDomain, domain: str, item_BK: Int32) -> dict[str, Ragged]:
+    """Domain -> the rows of its items that are listed, (B rows), or are a product of one that is; -1 is no
+    item."""
+    listed_BK = item_BK >= 0
+    row_N, item_N = np.nonzero(listed_BK)[0], item_BK[listed_BK]
+    same = {domain: Ragged.from_index(row_N, item_N, len(item_BK))}
+    if history.products is not None:
+        product_N = history.products.product_I[domain][item_N]
+        for name, product_I in history.products.product_I.items():
+            place_I = np.arange(len(product_I), dtype=np.int32)
+            own_N = Ragged.from_index(product_I, place_I, history.products.n_products).take(product_N)
+            same[name] = Ragged.from_index(row_N[own_N.entry_rows], own_N.columns, len(item_BK))
+    return same
 
 
 def known_users(fitted: Fitted, users: Iterable[Id]) -> tuple[list[Id], list[Id]]:
@@ -283,14 +339,26 @@ class _Names:
 
 
 def _best(
-    fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool, applied: AppliedRules
+    fitted: Fitted,
+    domain: str,
+    user_B: Int32,
+    k: int,
+    seen: bool,
+    applied: AppliedRules,
+    shown: Ragged | None = None,
 ) -> tuple[Int32, Float32]:
     excluded = fitted.history.excluded(domain, seen=seen)
     lists = []
     # bounds the scores in memory for any number of users
-    for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(excluded.n_items, 1))):
+    for place_B in _chunks(
+        np.arange(len(user_B), dtype=np.int32), max(1, SCORES_AT_ONCE // max(excluded.n_items, 1))
+    ):
+        part_B = user_B[place_B]
+        hidden = excluded.by_user.take(part_B)
+        if shown is not None:
+            hidden = hidden.concat(shown.take(place_B))
         scores_BI = fitted.score(domain, Queries.of_users(part_B))
-        lists.append(applied.best(scores_BI, k, excluded.by_user.take(part_B)))
+        lists.append(applied.best(scores_BI, k, hidden))
     item_BK, score_BK = (np.concatenate(parts) for parts in zip(*lists, strict=True))
     return item_BK, score_BK
 

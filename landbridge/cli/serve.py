@@ -21,6 +21,9 @@ def command(
         Text, typer.Option(envvar="LANDBRIDGE_EVENTS", help="Store events here: a file, or a database URL.")
     ] = None,
     items: Annotated[Path | None, typer.Option(help="A table of the items, for titles and `where`.")] = None,
+    where: Annotated[
+        Text, typer.Option(help='A rule that every listed item obeys, such as "stock > 0".')
+    ] = None,
     approximate: Annotated[
         bool,
         typer.Option("--approximate", help="Search large catalogues approximately; above 300,000 items."),
@@ -68,6 +71,7 @@ def command(
         "port": port,
         "events": events,
         "items": items,
+        "where": where,
         "approximate": approximate,
         "api_key": key_from(os.environ, api_key_env),
         "workers": workers,

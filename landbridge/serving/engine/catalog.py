@@ -18,7 +18,7 @@ from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.item_attributes import ItemAttributes
-from landbridge.data.item_rules import Rule
+from landbridge.data.item_rules import EVERY_ITEM, AllOf, Rule
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.cancellation import checkpoint
@@ -33,7 +33,8 @@ SEARCHED_AT_ONCE = 1 << 14  # items
 
 @dataclass(frozen=True, eq=False)
 class ItemCatalog:
-    """``count_I``: events per item. ``share_I``: the share of the domain's users who have it."""
+    """``count_I``: events per item. ``share_I``: the share of the domain's users who have it. ``rule``: what
+    is true of every item that a list may hold."""
 
     domain: str
     items: Vocabulary
@@ -41,16 +42,25 @@ class ItemCatalog:
     count_I: Int64
     share_I: Float32
     columns: ItemAttributes
+    rule: Rule = EVERY_ITEM
 
     @classmethod
-    def of(cls, history: MultiDomain, domain: str, columns: ItemAttributes | None = None) -> ItemCatalog:
-        """The catalogue of one domain of the data, and what the items' table says of it, if there is one."""
+    def of(
+        cls,
+        history: MultiDomain,
+        domain: str,
+        columns: ItemAttributes | None = None,
+        rule: Rule = EVERY_ITEM,
+    ) -> ItemCatalog:
+        """The catalogue of one domain of the data, and what the items' table says of it, if there is one.
+        DataError where the rule names a column that the table lacks."""
         events = history[domain]
         columns = columns or ItemAttributes(events.n_items)
         users = max(int((events.user_counts > 0).sum()), 1)
         share_I = (events.item_counts / users).astype(np.float32)
         titles = _titles(columns.titles, history.titles.get(domain))
-        return cls(domain, history.items[domain], titles, events.item_counts, share_I, columns)
+        columns.matching(rule)
+        return cls(domain, history.items[domain], titles, events.item_counts, share_I, columns, rule)
 
     def find(self, item: Id) -> int:
         """An item's index; DataError for one the model does not know."""
@@ -85,8 +95,8 @@ class ItemCatalog:
         return [tuple(entries[start:end]) for start, end in pairwise(ends)]
 
     def popular(self, k: int) -> tuple[RecommendationList, ...]:
-        """The ``k`` items with the most events; the score is their events."""
-        return self._counted(self._popular_I[:k])
+        """The ``k`` items with the most events that lists may hold; the score is their events."""
+        return self._counted(self._popular_listable_I[:k])
 
     def search(self, text: str, k: int) -> tuple[RecommendationList, ...]:
         """Of the items with all words in their title or id, the ``k`` with the most events."""
@@ -102,13 +112,24 @@ class ItemCatalog:
         return self._counted(np.concatenate(found)[:k])
 
     def matching(self, rule: Rule) -> Bool:
-        """Which items a rule about the items' table is true of, (I,), to be read only."""
-        return self.columns.matching(rule)
+        """Which items that lists may hold a rule is true of, (I,), to be read only."""
+        return self.columns.matching(AllOf((self.rule, rule)) if self.has_rule else rule)
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether some items may be in no list."""
+        return self.rule != EVERY_ITEM
 
     @cached_property
     def _popular_I(self) -> Int32:
         # stable: equally popular items by their ids, the same in every process
         return np.argsort(-self.count_I, kind="stable").astype(np.int32)
+
+    @cached_property
+    def _popular_listable_I(self) -> Int32:
+        if not self.has_rule:
+            return self._popular_I
+        return self._popular_I[self.matching(EVERY_ITEM)[self._popular_I]]
 
     @cached_property
     def _popular_texts(self) -> pl.Series:

@@ -25,6 +25,7 @@ from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_rules import rule_of
+from landbridge.inference import same_products
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
@@ -71,11 +72,18 @@ class Service:
     approximate: Mapping[str, float]
 
     @classmethod
-    def open(cls, folder: str | Path, items: str | Path | None = None, approximate: bool = False) -> Service:
+    def open(
+        cls,
+        folder: str | Path,
+        items: str | Path | None = None,
+        approximate: bool = False,
+        where: str = "",
+    ) -> Service:
         """The service of the present state of a run folder, or of a versions folder's current version.
 
         ``items``: a table of its items (Parquet, CSV, JSON lines) with the columns domain, item and any to
         filter by. ``approximate``: search large catalogues by :mod:`.approximate`, where that pays.
+        ``where``: a rule about the table that every listed item obeys.
         StoreError where the folder is damaged, foreign or forged; DataError for the table.
         """
         path = run_folder(folder)
@@ -85,7 +93,7 @@ class Service:
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             manifest = read_manifest(path)
             fitted, created, quality = load_model(path, manifest)
-        catalogues = _catalogues(fitted.history, items)
+        catalogues = _catalogues(fitted.history, items, where)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
             with threads.one():
@@ -103,10 +111,10 @@ class Service:
             recalls,
         )
 
-    def with_items(self, items: str | Path) -> Service:
-        """The same model with another state of its items' table; DataError for the table."""
+    def with_items(self, items: str | Path, where: str = "") -> Service:
+        """The same model with another state of its items' table; DataError for the table or the rule."""
         # the ranker keeps its catalogues: it reads only what the table does not say
-        return replace(self, catalogues=_catalogues(self.fitted.history, items))
+        return replace(self, catalogues=_catalogues(self.fitted.history, items, where))
 
     def check(self) -> None:
         """Score a few users and answer some requests in every domain; StoreError where that fails."""
@@ -173,6 +181,21 @@ class Service:
             )
             for entries, source, knows in zip(merged, source_B, history, strict=True)
         ]
+
+    def page(self, requests: Sequence[Request]) -> list[Recommendations]:
+        """Several lists of one page, each without the items of those above it and without their products in
+        other domains."""
+        answers: list[Recommendations] = []
+        shown: dict[str, tuple[Id, ...]] = {}
+        for request in requests:
+            own = {name: (*request.deny.get(name, ()), *items) for name, items in shown.items()}
+            (answer,) = self.recommend([replace(request, deny={**request.deny, **own})])
+            answers.append(answer)
+            for domain in {entry.domain for entry in answer.items}:
+                items = [entry.item for entry in answer.items if entry.domain == domain]
+                for name, same in self._same_products(domain, items).items():
+                    shown[name] = (*shown.get(name, ()), *same)
+        return answers
 
     def similar(
         self,
@@ -257,6 +280,12 @@ class Service:
             place_N[own] = indices_of(self.catalogues[domain].items, [here[place].item for place in own])
         return tuple(event for event, place in zip(here, place_N.tolist(), strict=True) if place >= 0)
 
+    def _same_products(self, domain: str, items: Sequence[Id]) -> dict[str, list[Id]]:
+        """Domain -> its items that are one of these, or a product of one."""
+        place_N = self.catalogues[domain].find_all(items)
+        same = same_products(self.fitted.history, domain, place_N[None].astype(np.int32))
+        return {name: self.catalogues[name].items.ids[rows.columns].tolist() for name, rows in same.items()}
+
     def _best(self, part: QueryGroup) -> tuple[Int32, Float32]:
         checkpoint()
         return self.ranker.best(part)
@@ -307,9 +336,10 @@ class Service:
         self.recommend([new, Request((domain,)), *(Request((domain,), user_id) for user_id in active_users)])
 
 
-def _catalogues(history: MultiDomain, items: str | Path | None) -> dict[str, ItemCatalog]:
+def _catalogues(history: MultiDomain, items: str | Path | None, where: str = "") -> dict[str, ItemCatalog]:
     attributes = {} if items is None else _attributes(Path(items), history)
-    return {name: ItemCatalog.of(history, name, attributes.get(name)) for name in history.domain_names}
+    rule = rule_of(where or {})
+    return {name: ItemCatalog.of(history, name, attributes.get(name), rule) for name in history.domain_names}
 
 
 def _attributes(path: Path, history: MultiDomain) -> Mapping[str, ItemAttributes]:

@@ -92,7 +92,8 @@ def create_app(
     """
     settings, metrics = settings or ServeSettings(), Metrics()
     if isinstance(served, str | Path):
-        current = ModelManager.of(RunSource(Path(served), settings.items, settings.approximate), metrics)
+        source = RunSource(Path(served), settings.items, settings.approximate, settings.where)
+        current = ModelManager.of(source, metrics)
     else:
         current = ModelManager(served, metrics)
     history, pools = UserHistory(store, metrics), WorkPools.of()
@@ -155,6 +156,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
     table: list[tuple[str, str, Endpoint, type[BaseModel]]] = [
         ("POST", "/v1/recommend", routes.recommend, schemas.RecommendAnswer),
         ("POST", "/v1/recommend/batch", routes.recommend_batch, schemas.BatchAnswer),
+        ("POST", "/v1/page", routes.page, schemas.PageAnswer),
         ("POST", "/v1/similar", routes.similar, schemas.Items),
         ("POST", "/v1/explain", routes.explain, schemas.ExplainAnswer),
         ("POST", "/v1/events", routes.add_events, schemas.Stored),

@@ -104,6 +104,16 @@ class Routes:
         self.metrics.observe_response(answers)
         return json_response({"answers": answers})
 
+    async def page(self, body: schemas.PageBody) -> Response:
+        """Several lists of one page, without repetition: none holds an item, or its product in another
+        domain, of the lists above it."""
+        async with self.current.lease() as serving:
+            queries, degraded = await self.history.with_history(body.as_requests(), serving.service)
+            lists = await self.pools.batches.run(serving.service.page, queries)
+        answers = [replace(answer, degraded=degraded) for answer in lists]
+        self.metrics.observe_response(answers)
+        return json_response({"lists": answers})
+
     async def similar(self, body: schemas.SimilarBody) -> Response:
         """Items like this one, of its own domain or of another."""
         async with self.current.lease() as serving:

@@ -6,6 +6,7 @@ values of :mod:`landbridge.serving.engine.messages`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import (
@@ -29,6 +30,7 @@ MAX_EXPLAINED = 50  # places of a list with reasons
 MAX_EVENTS = 1000  # of one request
 MAX_LISTED = 10_000  # ids that are allowed or denied, per domain; values of a column
 MAX_BATCH = 64  # lists per request
+MAX_PAGE = 16  # lists of a page, which are made one after the other
 MAX_NAMED = 64  # domains or columns
 MAX_RULE = 10_000  # characters of a rule
 MAX_TEXT = 512  # characters of an id or a name
@@ -278,6 +280,39 @@ class BatchBody(Body):
         return self
 
 
+class PageBody(Body):
+    """Several lists of one page for one user, none of which repeats an item of the lists above it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "user": "alice",
+                    "lists": [{"domains": ["books"], "k": 5}, {"domains": ["books", "movies"], "k": 10}],
+                }
+            ]
+        }
+    )
+
+    user: Id | None = None
+    """The user; without one, the lists are for an anonymous user."""
+    events: Events = Field(default_factory=list)
+    """Events of the user since the model was fitted, oldest first; they are not stored."""
+    lists: Annotated[list[RecommendBody], Field(min_length=1, max_length=MAX_PAGE)]
+    """The lists from the top; without user, events and explain."""
+
+    @model_validator(mode="after")
+    def _one_user(self) -> Self:
+        if any(each.user is not None or each.events or each.explain for each in self.lists):
+            raise ValueError("a page has one user and one set of events, beside its lists, and no reasons")
+        return self
+
+    def as_requests(self) -> list[Request]:
+        """One request for each list, as the service takes them."""
+        events = tuple(event.event() for event in self.events)
+        return [replace(each.as_request(), user=self.user, events=events) for each in self.lists]
+
+
 class SimilarBody(Body):
     """Items like this one, of its own domain or of the domain ``to``."""
 
@@ -395,6 +430,13 @@ class BatchAnswer(Answer):
 
     answers: list[RecommendAnswer]
     """One answer per request, in their order."""
+
+
+class PageAnswer(Answer):
+    """The lists of a page, from the top."""
+
+    lists: list[RecommendAnswer]
+    """One for each list of the request."""
 
 
 class Items(Answer):

@@ -34,12 +34,13 @@ NO_MANIFEST = "none"
 
 @dataclass(frozen=True)
 class RunSource:
-    """A run folder or a versions folder, the table of its items, and whether large catalogues are searched
-    approximately."""
+    """A run folder or a versions folder, the table of its items, whether large catalogues are searched
+    approximately, and a rule that every listed item obeys."""
 
     folder: Path
     items: Path | None = None
     approximate: bool = False
+    where: str = ""
 
     def state(self) -> str:
         """12 hex digits that differ between the states of the folder and of the table."""
@@ -51,8 +52,8 @@ class RunSource:
         differs from what serves ``now``, the model is kept."""
         manifest = self._manifest()
         if now is not None and self.items is not None and manifest and now.model == _digest(manifest):
-            return now.with_items(self.items)
-        service = Service.open(self.folder, self.items, self.approximate)
+            return now.with_items(self.items, self.where)
+        service = Service.open(self.folder, self.items, self.approximate, self.where)
         service.check()
         return service
 

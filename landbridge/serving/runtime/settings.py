@@ -42,7 +42,8 @@ HostName = Annotated[str, AfterValidator(host_name)]
 class ServeSettings(SettingsTable):
     """What can be set; times are in seconds, sizes in bytes.
 
-    ``items``: a table of the items with the columns that ``where`` may name. ``events``: the event store's
+    ``items``: a table of the items with the columns that ``where`` may name. ``where``: a rule about it that
+    every listed item obeys, beside that of the request. ``events``: the event store's
     path or URL. ``cors``: web origins whose pages may call, none by default. ``allow_host``: names that the
     server answers to beside those of this machine. ``without_key``: no key although others reach the store.
     ``poll``: how often the run folder is checked for a new model. ``timeout``: for a whole answer;
@@ -54,6 +55,7 @@ class ServeSettings(SettingsTable):
     port: int = Field(default=8000, ge=0, le=LAST_PORT)
     workers: int = Field(default=1, ge=1, le=64)
     items: Path | None = None
+    where: str = ""
     approximate: bool = False
     events: SecretStr | None = None
     api_key: SecretStr | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -11,6 +12,7 @@ from asgi import Client, asking
 from shops import SIZES, fit, opened
 
 import landbridge as lb
+from landbridge.core.errors import DataError
 from landbridge.serving.http import schemas
 from landbridge.serving.http.app import create_app
 from landbridge.serving.runtime.settings import ServeSettings
@@ -77,3 +79,83 @@ def test_the_largest_rule_is_answered(client: Client) -> None:
     rule = " or ".join(["price < 3"] * 769)
     assert schemas.MAX_RULE - 20 < len(rule) <= schemas.MAX_RULE
     assert listed(client, "/v1/recommend", {"domains": ["films"], "k": 90, "where": rule})
+
+
+def test_an_order_is_taken_over_http(client: Client) -> None:
+    body = {
+        "domains": ["films"],
+        "user": "u01",
+        "k": 4,
+        "max_per": {"genre": 1},
+        "boosts": [{"where": "price < 5", "by": 0.5}, {"items": {"films": ["f31"]}, "by": -9}],
+        "pins": [{"place": 2, "item": "f61"}],
+        "diversity": 0.2,
+        "tail": 0.1,
+    }
+    found = listed(client, "/v1/recommend", body)
+    genres = [GENRES[int(item[1:]) % 3] for item in found]
+    assert found[1] == "f61"
+    assert len(found) == 4
+    assert genres.count("noir") <= 1
+    assert genres.count("war") <= 1
+
+
+@pytest.mark.parametrize(
+    ("order", "why"),
+    [
+        ({"diversity": 2}, "diversity"),
+        ({"max_per": {"genre": 0}}, "max_per.genre"),
+        ({"max_per": {"colour": 1}}, "colour"),
+        ({"boosts": [{"by": 1}]}, "'where' or 'items'"),
+        ({"boosts": [{"where": "price <", "by": 1}]}, "expected a value"),
+        ({"pins": [{"place": 0, "item": "f01"}]}, "place"),
+    ],
+)
+def test_what_is_no_order_is_refused_in_one_sentence(client: Client, order: Any, why: str) -> None:
+    reply = client.post("/v1/recommend", {"domains": ["films"], **order})
+    assert reply.status == 422
+    assert why in reply.error
+
+
+def test_a_page_repeats_nothing(client: Client) -> None:
+    lists: list[dict[str, Any]] = [
+        {"domains": ["films"], "k": 5, "where": "genre = noir"},
+        {"domains": ["films", "books"], "k": 8, "deny": {"films": ["f03"]}},
+        {"domains": ["films"], "k": 90, "max_per": {"genre": 3}},
+    ]
+    reply = client.post("/v1/page", {"user": "u01", "lists": lists})
+    assert reply.status == 200, reply.error
+    found = [[(each["domain"], each["item"]) for each in own["items"]] for own in reply.json["lists"]]
+    assert [item for _, item in found[0]] == listed(client, "/v1/recommend", {"user": "u01", **lists[0]})
+    # the second list is the one without the first
+    first = [item for _, item in found[0]]
+    alone = client.post("/v1/recommend", {"user": "u01", **lists[1], "deny": {"films": ["f03", *first]}})
+    assert found[1] == [(each["domain"], each["item"]) for each in alone.json["items"]]
+    every = [pair for own in found for pair in own]
+    assert len(set(every)) == len(every)
+    assert client.post("/v1/page", {"lists": [{"domains": ["films"], "user": "u01"}]}).status == 422
+
+
+def test_a_rule_of_the_server_is_obeyed_by_every_list(tmp_path: Path) -> None:
+    stock = tmp_path / "items.csv"
+    films = {"domain": "films", "item": [f"f{n:02d}" for n in range(SIZES["films"])]}
+    pl.DataFrame(films).with_columns(stock=pl.int_range(pl.len()) % 3).write_csv(stock)
+    opened(fit(lb.IALS(factors=4, epochs=1, sharing="joined")), tmp_path)
+    settings = ServeSettings(poll=3600, items=stock, where="stock > 0")
+    with asking(create_app(tmp_path / "run", settings)) as client:
+        plain = {"domains": ["films"], "user": "u01", "k": 90}
+        bodies = [
+            ("/v1/recommend", plain),
+            ("/v1/recommend", {**plain, "where": "stock < 2"}),
+            ("/v1/recommend", {**plain, "pins": [{"place": 1, "item": "f03"}]}),
+            ("/v1/similar", {"domain": "films", "item": "f06", "k": 90}),
+        ]
+        for path, body in bodies:
+            found = listed(client, path, body)
+            assert found
+            assert all(int(item[1:]) % 3 for item in found)
+        popular = client.get("/v1/popular?domain=films&k=90").json["items"]
+        assert all(int(each["item"][1:]) % 3 for each in popular)
+        assert len(popular) == 60
+    with pytest.raises(DataError, match="shelf"):
+        create_app(tmp_path / "run", ServeSettings(items=stock, where="shelf > 0"))
