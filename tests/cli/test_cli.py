@@ -188,3 +188,48 @@ def test_the_command_is_installed() -> None:
     assert (
         "recommend" in subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
     )
+
+
+def test_recommend_takes_an_order(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = fitted(work, capsys, "cdimf")
+
+    def listed(*options: object) -> list[str]:
+        command = ("recommend", path, "--domain", "books", "--user", "u7", "-k", 4, "--json")
+        status, out, err = run(capsys, *command, *options)
+        assert status == 0, err
+        return [str(json.loads(line)["item"]) for line in out.splitlines()]
+
+    plain = listed()
+    assert listed("--pin", f"1={plain[2]}")[0] == plain[2]
+    items = work / "shelf.csv"
+    rows = "".join(f"books,{item},{n % 2}\n" for n, item in enumerate(plain))
+    items.write_text(f"domain,item,kind\n{rows}")
+    limited = listed("--items", items, "--max-per", "kind=1")
+    assert limited[:2] == plain[:2]
+    assert not {*limited} & {*plain[2:]}
+    lifted = listed("--items", items, "--boost", "kind = 1: 50", "--tail", 0.1, "--diversity", 0.1)
+    assert {*lifted[:2]} == {*plain[1::2]}
+
+
+@pytest.mark.parametrize(
+    "option", [("--max-per", "brand"), ("--boost", "brand = a"), ("--boost", ": 1"), ("--pin", "dune")]
+)
+def test_an_order_that_is_none_is_one_sentence(option: tuple[str, str]) -> None:
+    status = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "landbridge.cli.main",
+            "recommend",
+            "run",
+            "--domain",
+            "d",
+            "--user",
+            "u",
+            *option,
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert status.returncode == 2
+    assert option[0] in status.stderr
