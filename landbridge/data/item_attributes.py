@@ -91,8 +91,10 @@ class AttributeColumn:
 
     def items_with(self, values: tuple[Value, ...]) -> Int32:
         """The items that have one of these values."""
-        rows = [self.row_of.get(reading, -1) for value in values for reading in self._readings(value)]
-        return self.items_V.take(rows).columns
+        rows = (self.row_of.get(reading, -1) for value in values for reading in self._readings(value))
+        # slices: for the few values of a rule they are quicker than Ragged.take
+        offsets, items = self.items_V.offsets, self.items_V.columns
+        return np.concatenate([items[:0], *(items[offsets[v] : offsets[v + 1]] for v in rows if v >= 0)])
 
     def items_ordered(self, order: str, value: Value) -> Int32:
         """The items that have a value below or above this one: numbers by a number, text by a text."""

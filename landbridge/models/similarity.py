@@ -48,7 +48,8 @@ def item_vectors(fitted: Fitted, domains: tuple[str, ...]) -> ItemVectors:
         if len(embeddings) == len(domains):
             item_IF = np.concatenate(embeddings)
             norm_I1 = np.sqrt(np.einsum("if,if->i", item_IF, item_IF))[:, None]
-            return ItemVectors(item_IF / np.where(norm_I1 > 0, norm_I1, np.float32(1)), users, 0)
+            unit_IF = item_IF / np.where(norm_I1 > 0, norm_I1, 1)
+            return ItemVectors(unit_IF.astype(np.float32, copy=False), users, 0)
     rows = [history[name].by_item for name in domains]
     lengths_I = np.concatenate([each.lengths for each in rows])
     offsets = np.concatenate([[0], np.cumsum(lengths_I)]).astype(np.int64)

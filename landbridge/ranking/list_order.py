@@ -84,7 +84,7 @@ class ListCatalog:
     history: MultiDomain
     domains: tuple[str, ...]
     attributes: Mapping[str, ItemAttributes]
-    find: Callable[[str, Sequence[Id]], Int64]
+    find: Callable[[str, Sequence[Id]], Int32 | Int64]
     compare: Callable[[tuple[str, ...]], ItemVectors]
 
     def reranking(self, order: ListOrder) -> Reranking:
@@ -114,7 +114,7 @@ class ListCatalog:
     def _popularity_I(self) -> Float64:
         """ln(1 + n_i) / ln(1 + max n) of Eq. (2)."""
         count_I = np.concatenate([self.history[name].item_counts for name in self.domains])
-        return np.log1p(count_I) / max(np.log1p(count_I.max(initial=0)), np.log(2))
+        return np.asarray(np.log1p(count_I) / np.log1p(count_I.max(initial=1)))
 
     def _bonus(self, order: ListOrder) -> Float64 | None:
         """What Eq. (2) adds to the relevance, (I,); None where that is nothing."""
@@ -160,7 +160,7 @@ class ListCatalog:
             values, items_V = self.attributes[name].column(column).values
             # equal values of two domains are one
             number_V = np.array([number.setdefault(each, len(number)) for each in values], np.int64)
-            items.append(items_V.columns + start)
+            items.append(items_V.columns.astype(np.int64) + start)
             numbers.append(np.repeat(number_V, items_V.lengths))
         return Ragged.from_index(np.concatenate(items), np.concatenate(numbers), self.n_items), len(number)
 

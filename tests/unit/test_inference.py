@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,17 @@ from landbridge import inference as recommending
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.products import Products
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.inference import ListRules, explain, fold_in, recommend, recommend_all
+from landbridge.inference import (
+    ListRules,
+    PageList,
+    explain,
+    fold_in,
+    recommend,
+    recommend_all,
+    recommend_page,
+)
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import Consensus
 from landbridge.models.als.ials import IALS
@@ -23,6 +33,10 @@ from landbridge.models.popularity import Popularity
 from landbridge.training.options import FitOptions
 
 USERS = ("ann", "bob", "cy")
+
+
+def int32(*values: int) -> np.ndarray:
+    return np.array(values, np.int32)
 
 
 def small() -> MultiDomain:
@@ -217,3 +231,45 @@ def test_parts_of_all_lists_keep_one_rule(factors: Fitted, tmp_path: Path) -> No
     assert whole.drop("score").equals(recommend(factors, "books", k=4, rules=rules).drop("score"))
     with pytest.raises(StoreError, match="other rules"):
         recommend_all(factors, "books", out, k=4, block=8)
+
+
+def test_a_page_repeats_nothing(factors: Fitted) -> None:
+    users = ["u03", "u07"]
+    lists = {
+        "top": PageList(domain="books", k=4),
+        "films": PageList(domain="films", k=3),
+        "more": PageList(domain="books", k=6),
+    }
+    page = recommend_page(factors, lists, users)
+    top = recommend(factors, "books", users, k=4)
+    assert page.filter(pl.col("list") == "top")["item"].to_list() == top["item"].cast(str).to_list()
+    assert not page.select("user", "domain", "item").is_duplicated().any()
+    more = recommend(factors, "books", users, k=10)
+    for user in users:
+        above = top.filter(pl.col("user") == user)["item"].to_list()
+        left = [item for item in more.filter(pl.col("user") == user)["item"].to_list() if item not in above]
+        own = page.filter((pl.col("user") == user) & (pl.col("list") == "more"))
+        assert own["item"].to_list() == [str(item) for item in left[:6]]
+        assert own["rank"].to_list() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_product_of_two_domains_is_listed_once_on_a_page() -> None:
+    data = replace(
+        small(), products=Products({"books": int32(0, 1, 2, 3), "films": int32(2, 4)}, by_id=False)
+    )
+    lists = {"films": PageList(domain="films", k=5), "books": PageList(domain="books", k=5)}
+    page = recommend_page(Popularity().fit(data), lists, ["ann"])
+    # film a is book 30
+    assert page.select("list", "item").rows() == [("films", "a"), ("books", "20"), ("books", "40")]
+
+
+def test_lists_of_another_order_are_other_files(factors: Fitted, tmp_path: Path) -> None:
+    recommend_all(factors, "books", tmp_path / "lists", rules=ListRules(diversity=0.5))
+    with pytest.raises(StoreError, match="other rules"):
+        recommend_all(factors, "books", tmp_path / "lists", rules=ListRules(diversity=0.4))
+    recommend_all(factors, "books", tmp_path / "lists", rules=ListRules(diversity=0.5))
+
+
+def test_a_limit_without_a_table_is_refused(counts: Fitted) -> None:
+    with pytest.raises(DataError, match="needs a table"):
+        recommend(counts, "books", ["ann"], rules=ListRules(max_per={"brand": 1}))

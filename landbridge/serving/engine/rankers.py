@@ -29,7 +29,7 @@ class Ranker(Protocol):
         """Items and scores, (B, K), best first, equal scores by the lower item; -1 for an empty place."""
 
     def scores(self, part: QueryGroup) -> Float32:
-        """All scores, (B, I), as lists give them, whatever they may hold."""
+        """All scores, (B, I), as lists give them, hidden items included."""
 
     def score(self, domain: str, queries: Queries, item_N: Int32) -> Float32:
         """The scores of some items, (B, N), as lists give them."""
