@@ -177,7 +177,7 @@ def _write(rows: list[Record], names: list[str]) -> None:
             "knob": row["knob"] if row["value"] else "none",
             "value": f"{row['value']:g}",
             "NDCG@10": row["ndcg@10"],
-            "change": f"{-100 * _cost(rows, row):+.1f} %",
+            "change": f"{-100 * _cost(rows, row):+.1f} %" if row["value"] else "",
             "coverage": row["coverage"],
             "tail share": row["tail share"],
         }
