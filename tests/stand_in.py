@@ -56,6 +56,10 @@ class StandIn:
                 self._known(domain)
         return [self._answer(request) for request in requests]
 
+    def page(self, requests: Sequence[Request]) -> list[Recommendations]:
+        """One list for each."""
+        return self.recommend(requests)
+
     def similar(
         self, domain: str, item: Any, k: int = 10, to: str | None = None, where: Any = None
     ) -> list[RecommendationList]:
