@@ -49,7 +49,7 @@ def _start_numba() -> None:
     """Start numba's threads and put back the number of OpenMP threads of the process, torch's included.
 
     Starting them sets it. If it were put back at the end of a limit, torch could have read it meanwhile and
-    told MKL, which has a number of its own that only torch can set.
+    passed it on to MKL, whose own number only torch can set.
     """
     import numba
 
