@@ -33,6 +33,7 @@ class FoldInSpec:
     reg: float
     passes: int
     optimizer: Optimizer
+    reg_power: int = 2  # also that of runs of before it could be chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,7 @@ class EmbeddingModel(DotProductModel):
                 source.ranges,
                 self.rule.passes,
                 self.rule.reg,
+                self.rule.reg_power,
                 KINDS[self.rule.optimizer.kind],
                 self.rule.optimizer.constants,
                 rows_BF,

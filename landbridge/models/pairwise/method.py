@@ -33,6 +33,7 @@ class PairwiseMethod(Method):
     sharing: Sharing = setting("separate", "A table for each domain, or one for all domains joined.")
     lr: float = setting(1e-3, "Learning rate.", above=0, symbol="η")
     reg: float = setting(1e-3, "L2 penalty of the embeddings of each pair.", low=0, high=1e12, symbol="λ")
+    reg_power: int = setting(2, "Power of their norms: 2, halved, or 1, as UCLR prints it.", low=1, high=2)
     epochs: int = setting(60, "Passes over all events.", low=1)
     batch_size: int = setting(2048, "Pairs per step.", low=1)
     optimizer: Literal["adam", "adagrad", "sgd"] = setting("adam", "Rule of the steps.")
@@ -79,6 +80,7 @@ class PairwiseMethod(Method):
                 self.reg,
                 self.batch_size,
                 layers,
+                self.reg_power,
             )
             for label, (events, slices) in tables_of(train, self.sharing).items()
         }
@@ -93,6 +95,11 @@ class PairwiseMethod(Method):
             users |= dict.fromkeys(table.pairs.slices, user_UF)
             items |= {name: np.ascontiguousarray(item_IF[here]) for name, here in table.pairs.slices.items()}
         rule = FoldInSpec(
-            self.sharing, self.negatives, self.reg, self.epochs, Optimizer(self.optimizer, self.lr)
+            self.sharing,
+            self.negatives,
+            self.reg,
+            self.epochs,
+            Optimizer(self.optimizer, self.lr),
+            self.reg_power,
         )
         return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)

@@ -9,7 +9,9 @@ a sum and not a mean, so that ``lr`` means the same for every batch size. With c
 
     c (x_i - x_j) + λx_u,   c x_u + λx_i,   -c x_u + λx_j                                              (2)
 
-(Rendle et al., "BPR", UAI 2009). On a graph A with degrees D the scores come from the propagated embeddings
+(Rendle et al., "BPR", UAI 2009). With ``reg_power`` 1 the penalty is λ(‖x_u‖ + ‖x_i‖ + ‖x_j‖), as UCLR prints
+it in its Eqs. (2) and (6), and λx in Eq. (2) is λx/‖x‖, zero at a zero row. On a graph A with degrees D the
+scores come from the propagated embeddings
 
     X' = 1/(K+1) Σ_{k=0…K} (D^(-½) A D^(-½))ᵏ X                                                        (3)
 
@@ -52,6 +54,7 @@ class PairwiseTable:
     reg: float
     batch_size: int
     layers: int = 0
+    reg_power: int = 2
 
     @property
     def events(self) -> Interactions:
@@ -93,6 +96,7 @@ class PairwiseTable:
             self.graph,
             self.layers,
             self.reg,
+            self.reg_power,
             KINDS[self.optimizer.kind],
             self.optimizer.constants,
             loss_N,

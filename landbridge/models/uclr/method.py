@@ -497,10 +497,11 @@ class UCLR(Method):
 
 
 PUBLISHED = UCLR(
+    pretrain=Pretraining(settings={"reg": 1e-5, "reg_power": 1}),
     contrast=Contrast(
         alpha=1e-3, temperature=TemperatureRule(objective="uco", lr=1e-3, grad_scale="literal")
     ),
     adaptation=Adaptation(reduction="sum", reg=1e-5, reg_power=1),
 )
 """What the paper says, with our defaults where it is silent: α, Algorithm 2 with its 1/|U|, Adam's 1e-3, the
-sums and norms of Eqs. 6 and 7 with λ = 1e-5."""
+sums and norms of Eqs. 2, 6 and 7 with λ = 1e-5."""
