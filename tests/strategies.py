@@ -142,11 +142,18 @@ def _iso(draw: st.DrawFn, size: int) -> Column:
 
 
 def _no_times(draw: st.DrawFn, size: int) -> Column:
-    """Milliseconds, NaT of NumPy, missing and other values."""
+    """Finer units, NaT of NumPy, missing and other values, in all cells or in one of a column of seconds."""
+    finer = [1_700_000_000 * 10**digits for digits in (3, 6, 9)]
+    if draw(st.booleans()):
+        cells = _drawn(draw, st.integers(0, 2_000_000_000), size)
+        place = draw(st.integers(0, size - 1))
+        cells[place] = draw(st.sampled_from([*finer, -(2**63), None]))
+        meaning = [None if at == place else float(cell) for at, cell in enumerate(cells)]
+        return Column(pl.Series(cells, dtype=pl.Int64), meaning)
     value = draw(
         st.sampled_from(
             [
-                1_700_000_000_000,
+                *finer,
                 -(2**63),
                 float("nan"),
                 float("inf"),

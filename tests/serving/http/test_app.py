@@ -220,7 +220,17 @@ def test_documented_examples_are_accepted(client: Client) -> None:
             assert client.post(path, body).status == 200, (path, body)
 
 
-@pytest.mark.parametrize("time", [1_600_000_000_000, -(10**11), 1.5, "1600000000", True])
+NO_SECONDS: dict[Any, str] = {
+    1_600_000_000_000: "; if these are milliseconds, divide by 1,000",
+    1_600_000_000_000_000: "; if these are microseconds, divide by 1,000,000",
+    -(10**11): "; if these are milliseconds, divide by 1,000",
+    1.5: "; give seconds since 1970",
+    "1600000000": "; give seconds since 1970",
+    True: "; give seconds since 1970",
+}
+
+
+@pytest.mark.parametrize("time", NO_SECONDS)
 @pytest.mark.parametrize("path", ["/v1/recommend", "/v1/recommend/batch", "/v1/explain", "/v1/events"])
 def test_a_time_that_is_no_second_is_refused_by_every_endpoint(client: Client, path: str, time: Any) -> None:
     events = [{"domain": "books", "item": 1}, {"domain": "books", "item": 1, "time": time}]
@@ -233,7 +243,7 @@ def test_a_time_that_is_no_second_is_refused_by_every_endpoint(client: Client, p
     }
     reply = client.post(path, bodies[path])
     assert reply.status == 422
-    assert "milliseconds: divide by 1,000" in reply.error
+    assert f"an event's time is in whole seconds, not {time!r}{NO_SECONDS[time]}." in reply.error
 
 
 def test_stored_events_come_before_those_of_the_request(client: Client, service: StandIn) -> None:
