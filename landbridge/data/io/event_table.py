@@ -187,7 +187,7 @@ class EventTable:
         return column.cast(pl.Int64) if whole else column
 
     def _raise_on_other_units(self, column: pl.Series) -> None:
-        """A BadRowsError for numbers that are no seconds, with the unit or the units that they seem to have."""
+        """A BadRowsError for numbers that are no seconds, with the units that they seem to have."""
         bad_N = (column >= LATEST_SECOND) | (column <= -LATEST_SECOND)
         if bad_N.any():
             first = column.filter(bad_N)[0]

@@ -292,7 +292,7 @@ BAD = {
     "1 place or more, not 2.0": Request(("books",), k=2.0),
     "not 'now'": Request(("books",), None, (Event("books", 10, "now"),)),
     "give seconds since 1970": Request(("books",), None, (Event("books", 10, 10**30),)),
-    "if these are nanoseconds, divide by 1,000,000,000": Request(("books",), None, (Event("books", 10, 10**18),)),
+    "nanoseconds, divide by 1,000,000,000": Request(("books",), None, (Event("books", 10, 10**18),)),
     "without a table of its items": Request(("books",), where={"genre": "noir"}),
 }  # fmt: skip
 
