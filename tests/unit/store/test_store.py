@@ -79,7 +79,7 @@ def test_saving_again_replaces_the_run_and_keeps_no_old_file(tmp_path: Path, fit
 
 
 @pytest.mark.parametrize(
-    ("role", "suffix"), [("single_domain", "txt"), ("../x", "txt"), ("", "txt"), ("x", "tar.gz"), ("X1", "txt")]
+    ("role", "suffix"), [("a_b", "txt"), ("../x", "txt"), ("", "txt"), ("x", "tar.gz"), ("X1", "txt")]
 )
 def test_a_file_that_would_make_the_run_unreadable_is_not_attached(
     tmp_path: Path, fitted: Fitted, role: str, suffix: str
