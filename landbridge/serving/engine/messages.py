@@ -9,15 +9,17 @@ import numpy as np
 
 from landbridge.core.errors import DataError
 from landbridge.core.types import Id, Values
-from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.data.time_units import LATEST_SECOND, remedy_of
 
 
 def whole_seconds(raw: object) -> int:
     """A time as every endpoint takes it; DataError for what is no whole number of seconds."""
     # bool is a subclass of int: true would be the second 1
-    if isinstance(raw, int | np.integer) and not isinstance(raw, bool) and abs(int(raw)) < LATEST_SECOND:
-        return int(raw)
-    raise DataError(f"An event's time is in whole seconds (milliseconds: divide by 1,000), not {raw!r}.")
+    whole = int(raw) if isinstance(raw, int | np.integer) and not isinstance(raw, bool) else None
+    if whole is not None and abs(whole) < LATEST_SECOND:
+        return whole
+    remedy = "give seconds since 1970" if whole is None else remedy_of(whole)
+    raise DataError(f"An event's time is in whole seconds, not {raw!r}; {remedy}.")
 
 
 @dataclass(frozen=True)

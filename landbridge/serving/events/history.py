@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from threading import Thread
 from typing import NamedTuple, TypeVar
 
 from fastapi import HTTPException
@@ -29,6 +30,7 @@ from landbridge.serving.runtime.work_pool import PoolFull, WorkPool
 T = TypeVar("T")
 READ_PATIENCE = 0.5  # seconds that a list waits for the store
 READ_EACH = 0.05  # seconds more for each further list of a batch
+CLOSING = 2.0  # seconds that the store has to end its calls when the server stops
 PAUSE = 1.0  # seconds after a failure in which the store is not read
 UNREADABLE = "The event store cannot be read: lists leave out the events stored since the fit."
 UNWRITABLE = "The event store could not be written when it was last tried: events were refused."
@@ -90,12 +92,17 @@ class UserHistory:
         if self._store is not None:
             self._forgotten = await self._read(READ_PATIENCE, self._store.forgotten)
 
-    def close(self) -> None:
-        """Let go of the threads and of the store."""
+    async def close(self) -> None:
+        """Let go of the threads and of the store, whose calls have ``CLOSING`` seconds to end."""
         self.reading.close()
         self.writing.close()
         if self._store is not None:
-            self._store.close()
+            # a daemon: no call of a database that hangs may keep the process
+            closing = Thread(target=self._store.close, daemon=True)
+            closing.start()
+            await asyncio.to_thread(closing.join, CLOSING)
+            if closing.is_alive():
+                log(logging.WARNING, "store hangs", why=f"its calls do not end within {CLOSING:g} seconds")
 
     async def _read(self, within: float, read: Callable[..., T], *given: object) -> T:
         """What the store holds; StoreError where it fails, takes more than ``within`` seconds, or has just

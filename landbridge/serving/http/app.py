@@ -136,7 +136,7 @@ async def _life(
     await current.close()
     for pool in pools.all():
         pool.close()
-    history.close()
+    await history.close()
 
 
 async def _watch(current: ModelManager, history: UserHistory, seconds: float) -> None:

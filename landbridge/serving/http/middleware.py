@@ -62,6 +62,8 @@ class RequestMiddleware:
                 await self._app(scope, receive, sending)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # only by a server that stops
+            await instead(error_response(503, "The server stops; try again.", RETRY_AFTER))
         except TimeoutError:
             sentence = f"No answer within {self._settings.timeout:g} seconds; try again."
             await instead(error_response(503, sentence, RETRY_AFTER))

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from landbridge.core.errors import DataError
-from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.data.time_units import LATEST_SECOND
 from landbridge.serving.engine.messages import Event, Request, whole_seconds
 
 MAX_K = 1000  # places of a list
@@ -54,7 +54,7 @@ def raw_id(value: object) -> str | int:
 
 
 def raw_seconds(value: object) -> int | None:
-    """The time of an event, or none; ValueError for milliseconds."""
+    """The time of an event, or none; ValueError for what is no second."""
     try:
         return None if value is None else whole_seconds(value)
     except DataError as error:

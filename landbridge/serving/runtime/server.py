@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,6 +87,8 @@ def _allow_files() -> None:
 def _serve_alone(run: Path, settings: ServeSettings) -> None:
     import uvicorn
 
+    # Ctrl-C ends the process as SIGTERM does: leaving Python would wait for a thread that waits for the store
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     uvicorn.run(_at_rest(application(run, settings)), **_options(settings))
 
 

@@ -220,7 +220,17 @@ def test_documented_examples_are_accepted(client: Client) -> None:
             assert client.post(path, body).status == 200, (path, body)
 
 
-@pytest.mark.parametrize("time", [1_600_000_000_000, -(10**11), 1.5, "1600000000", True])
+NO_SECONDS: dict[Any, str] = {
+    1_600_000_000_000: "; if these are milliseconds, divide by 1,000",
+    1_600_000_000_000_000: "; if these are microseconds, divide by 1,000,000",
+    -(10**11): "; if these are milliseconds, divide by 1,000",
+    1.5: "; give seconds since 1970",
+    "1600000000": "; give seconds since 1970",
+    True: "; give seconds since 1970",
+}
+
+
+@pytest.mark.parametrize("time", NO_SECONDS)
 @pytest.mark.parametrize("path", ["/v1/recommend", "/v1/recommend/batch", "/v1/explain", "/v1/events"])
 def test_a_time_that_is_no_second_is_refused_by_every_endpoint(client: Client, path: str, time: Any) -> None:
     events = [{"domain": "books", "item": 1}, {"domain": "books", "item": 1, "time": time}]
@@ -233,7 +243,7 @@ def test_a_time_that_is_no_second_is_refused_by_every_endpoint(client: Client, p
     }
     reply = client.post(path, bodies[path])
     assert reply.status == 422
-    assert "milliseconds: divide by 1,000" in reply.error
+    assert f"an event's time is in whole seconds, not {time!r}{NO_SECONDS[time]}." in reply.error
 
 
 def test_stored_events_come_before_those_of_the_request(client: Client, service: StandIn) -> None:
@@ -410,29 +420,36 @@ def test_an_event_that_is_sent_again_is_stored_once(client: Client, store: Event
     assert len(store.of("u")) == 2
 
 
-def test_slow_explanations_leave_room_for_lists(service: StandIn) -> None:
-    """Their pool fills up and refuses at once; what else is requested is answered."""
-    may_go_on = threading.Event()
-    explain = service.explain_all
-    service.explain_all = lambda *given: may_go_on.wait(10) and explain(*given)
-    body = {"domains": ["books"], "user": "alice", "k": 1}
+ONE_LIST = ("POST", "/v1/recommend", {"domains": ["books"], "user": "alice", "k": 1})
+FLOODS: dict[str, tuple[str, tuple[str, str, Any], int]] = {  # the service's method, a request, how many fit
+    "explanations": ("explain_all", (*ONE_LIST[:2], {**ONE_LIST[2], "explain": True}), 16),
+    "searches": ("search", ("GET", "/v1/search?q=dune", None), 64),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_slow_work_of_one_kind_leaves_room_for_lists(service: StandIn, kind: str) -> None:
+    """Its pool fills up and refuses at once; what else is requested is answered."""
+    name, request, places = FLOODS[kind]
+    may_go_on, work = threading.Event(), getattr(service, name)
+    setattr(service, name, lambda *given: may_go_on.wait(10) and work(*given))
 
     async def flood(client: Client) -> list[int]:
-        def ask(**more: Any) -> Any:
-            pieces = [json.dumps({**body, **more}).encode()]
-            return client.ask("POST", "/v1/recommend", pieces, {"content-type": "application/json"})
+        def ask(method: str, path: str, body: Any) -> Any:
+            pieces = [] if body is None else [json.dumps(body).encode()]
+            return client.ask(method, path, pieces, {"content-type": "application/json"})
 
-        slow = [asyncio.create_task(ask(explain=True)) for _ in range(20)]
+        slow = [asyncio.create_task(ask(*request)) for _ in range(places + 4)]
         refused, _ = await asyncio.wait(slow, timeout=2, return_when=asyncio.FIRST_COMPLETED)
         assert all(one.result().headers["retry-after"] == "1" for one in refused)
-        other = await asyncio.wait_for(ask(), 2)
+        other = await asyncio.wait_for(ask(*ONE_LIST), 2)
         ready = await client.ask("GET", "/readyz")
-        assert (other.status, ready.json["problems"]) == (200, ["The server is busy with explanations."])
+        assert (other.status, ready.json["problems"]) == (200, [f"The server is busy with {kind}."])
         may_go_on.set()
         return sorted([(await one).status for one in slow])
 
     with asking(create_app(service)) as client:
-        assert client.run(flood(client)) == [200] * 16 + [503] * 4
+        assert client.run(flood(client)) == [200] * places + [503] * 4
 
 
 def test_only_the_key_opens(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:
