@@ -39,11 +39,13 @@ class ListRules:
     ``items``: a table of the items (Parquet, CSV, JSON lines) with the columns domain, item and any that
     rules name. ``where``: a rule about them (:mod:`landbridge.data.item_rules`), such as ``price < 20 and
     brand in [acme, 'Best & Co'] and not adult``, or column -> the value, or the values, of which an item
-    must have one.
+    must have one. ``seen_elsewhere``: whether items whose product the user has, or has seen, in another
+    domain may be listed (:class:`~landbridge.data.products.Products`).
     """
 
     items: str | Path | None = None
     where: str | Values = field(default_factory=dict)
+    seen_elsewhere: bool = True
 
     def allowed(self, history: MultiDomain, domain: str) -> Bool | None:
         """Which items of a domain lists may hold, (I,); None for all. DataError for a rule or a table that
@@ -80,7 +82,7 @@ def recommend(
         else _indices(vocabulary, _listed("users", users))
     )
     names, allowed_I = _Names.of(fitted, domain), rules.allowed(fitted.history, domain)
-    return _frame(names, user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen, allowed_I))
+    return _frame(names, user_B, *_best(fitted, domain, user_B, _at_least_one(k), seen, rules, allowed_I))
 
 
 def known_users(fitted: Fitted, users: Iterable[Id]) -> tuple[list[Id], list[Id]]:
@@ -112,12 +114,14 @@ def recommend_all(
     folder = Path(out)
     allowed_I = rules.allowed(fitted.history, domain)
     identity = _identity(fitted, domain, _at_least_one(k), block) | ({"seen": True} if seen else {})
+    if not rules.seen_elsewhere:
+        identity |= {"seen_elsewhere": False}
     if allowed_I is not None:
         identity |= {"allowed": hashlib.sha256(_bytes(allowed_I)).hexdigest()}
     try:
         with exclusive_lock(folder):
             _open_parts(folder, identity)
-            _write_parts(fitted, domain, folder, k, block, progress or Silent(), seen, allowed_I)
+            _write_parts(fitted, domain, folder, k, block, progress or Silent(), seen, rules, allowed_I)
     except BlockingIOError:
         raise StoreError(f"Another process is writing lists to {folder}; wait for it to end.") from None
 
@@ -130,6 +134,7 @@ def _write_parts(
     block: int,
     progress: Progress,
     seen: bool,
+    rules: ListRules,
     allowed_I: Bool | None,
 ) -> None:
     total = fitted.history.n_users
@@ -140,7 +145,7 @@ def _write_parts(
             # files are written atomically, so an existing one is complete
             if not path.exists():
                 user_B = np.arange(start, min(start + block, total), dtype=np.int32)
-                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen, allowed_I))
+                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen, rules, allowed_I))
                 with atomic_write(path) as temporary:
                     frame.write_parquet(temporary)
             task.step(number + 1, {})
@@ -242,16 +247,22 @@ class _Names:
 
 
 def _best(
-    fitted: Fitted, domain: str, user_B: Int32, k: int, seen: bool, allowed_I: Bool | None
+    fitted: Fitted,
+    domain: str,
+    user_B: Int32,
+    k: int,
+    seen: bool,
+    rules: ListRules,
+    allowed_I: Bool | None,
 ) -> tuple[Int32, Float32]:
     from landbridge.ranking.top_k import top_k
 
-    excluded = fitted.history.excluded(domain, seen=seen)
-    k = min(k, excluded.n_items)  # the places beyond would be empty, but take memory
+    history, n_items = fitted.history, fitted.history[domain].n_items
+    k = min(k, n_items)  # the places beyond would be empty, but take memory
     lists = []
     # bounds the scores in memory for any number of users
-    for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(excluded.n_items, 1))):
-        hidden = excluded.by_user.take(part_B)
+    for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(n_items, 1))):
+        hidden = history.left_out(domain, part_B, seen=seen, seen_elsewhere=rules.seen_elsewhere)
         scores_BI = fitted.score(domain, Queries.of_users(part_B))
         if allowed_I is not None:
             scores_BI[:, ~allowed_I] = -np.inf

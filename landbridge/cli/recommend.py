@@ -25,6 +25,13 @@ def command(
     seen: Annotated[
         bool, typer.Option(help="Include items of the user's history, but for disliked ones.")
     ] = False,
+    seen_elsewhere: Annotated[
+        bool,
+        typer.Option(
+            "--seen-elsewhere/--no-seen-elsewhere",
+            help="Include items whose product the user has, or has seen, in another domain.",
+        ),
+    ] = True,
     items: options.ItemsFile = None,
     where: options.Where = None,
     json: options.Json = False,
@@ -53,7 +60,7 @@ def command(
         raise DataError("--all writes Parquet files to its folder: leave out --json and --out.")
     if all_users is not None and unknown is not None:
         raise DataError("--all lists the users of the model, all of them known: leave out --unknown.")
-    rules = ListRules(items=items, where={} if where is None else where)
+    rules = ListRules(items=items, where={} if where is None else where, seen_elsewhere=seen_elsewhere)
     fitted = load(run)
     if all_users is not None:
         recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen, rules=rules)

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.text import is_unicode
-from landbridge.core.types import Int32
+from landbridge.core.types import Int32, Ragged
 from landbridge.data.interactions import Interactions
 from landbridge.data.kinds import EventKinds
-from landbridge.data.products import Products
+from landbridge.data.products import Products, of_other_domains
 from landbridge.data.provenance import Provenance
 from landbridge.data.seen import Seen
 from landbridge.data.vocabulary import IdArray, Vocabulary
@@ -135,6 +135,17 @@ class MultiDomain:
         if domain not in self._excluded:
             self._excluded[domain] = _union(events, own.pairs)
         return self._excluded[domain]
+
+    def left_out(
+        self, domain: str, user_B: Int32, *, seen: bool = False, seen_elsewhere: bool = True
+    ) -> Ragged:
+        """The items that each user's list of a domain leaves out, (B rows): as :meth:`excluded` and, without
+        ``seen_elsewhere``, those whose product the user has, or has seen, in another domain."""
+        own = self.excluded(domain, seen=seen).by_user.take(user_B)
+        if seen_elsewhere or self.products is None:
+            return own
+        rows = {name: self.excluded(name).by_user.take(user_B) for name in self.domains}
+        return own.concat(of_other_domains(self.products, domain, rows))
 
     @cached_property
     def _excluded(self) -> dict[str, Interactions]:

@@ -40,7 +40,8 @@ class Method(Settings, ABC):
     ``folds_in``: how its model scores new users from their events: "exact" (in closed form), "steps" (of
     gradient descent at fixed items), "a sequence" (read as in training), or in words.
     ``shared_items``: how its model learns items of several domains as one product, in words; empty: it
-    ignores which are. ``uses_products`` says whether it does so with these settings.
+    ignores which are. ``uses_products`` says whether it does so with these settings; ``shared_space`` is
+    what a search then tries besides.
     ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
@@ -57,6 +58,7 @@ class Method(Settings, ABC):
     cold_start: ClassVar[str] = "popularity"
     folds_in: ClassVar[str] = ""
     shared_items: ClassVar[str] = ""
+    shared_space: ClassVar[Space] = MappingProxyType({})
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -72,6 +74,10 @@ class Method(Settings, ABC):
     def uses_products(self) -> bool:
         """Whether users of one domain teach another about the items that they share."""
         return bool(self.shared_items) and not self.single_domain
+
+    def space_on(self, data: MultiDomain) -> Space:
+        """What a search tries on such data."""
+        return {**self.space, **(self.shared_space if data.shares_items and self.uses_products else {})}
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:

@@ -183,7 +183,7 @@ class TestEveryMethod:
     def test_shared_items_are_used_or_ignored_as_the_method_says(self, name: str) -> None:
         """Shared items change a model that uses products, in no other any bit; both are stored whole."""
         data = timed(countries())
-        joined = {"sharing": "joined"} if registry.method(name).shared_items else {}
+        joined = {"sharing": "joined", "pooling": 10.0} if registry.method(name).shared_items else {}
         for settings in ({}, joined):
             method = small(name, **settings)
             apart, fitted = (method.fit(world, ONE) for world in (replace(data, products=None), data))

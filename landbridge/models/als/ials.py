@@ -92,6 +92,7 @@ class IALS(Method):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
+    shared_space: ClassVar[Space] = MappingProxyType({"deviation_reg": Real(1.0, 10_000.0, log=True)})
 
     # sparse tables with little weight of unseen pairs; dense tables with a large penalty
     starts: ClassVar[tuple[Mapping[str, Any], ...]] = (

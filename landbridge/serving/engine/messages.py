@@ -43,7 +43,8 @@ class Request:
     since the model was fitted, oldest first; for a known user they are added to the history. ``seen``:
     whether known items may be listed; disliked ones never are. ``allow``, ``deny``: item ids by domain.
     ``where``: a rule about the items' table, such as "price < 20 and not adult", or column -> the value, or
-    the values, of which an item must have one. ``weights``: domain -> what the odds of its
+    the values, of which an item must have one. ``seen_elsewhere``: whether items whose product the user has,
+    or has seen, in another domain may be listed. ``weights``: domain -> what the odds of its
     items are multiplied by in a list over several domains; scores stay as they are.
     """
 
@@ -56,6 +57,7 @@ class Request:
     deny: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
     where: str | Values = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    seen_elsewhere: bool = True
 
 
 @dataclass(frozen=True)

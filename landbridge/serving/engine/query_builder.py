@@ -22,6 +22,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.item_rules import EVERY_ITEM, Rule, rule_of
 from landbridge.data.kinds import DISLIKED, SEEN, EventKinds, at_least
+from landbridge.data.products import of_other_domains
 from landbridge.data.queries import Queries
 from landbridge.data.seen import UNTIMED, Rows, divided
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
@@ -135,18 +136,31 @@ class QueryBatch:
         return groups
 
     def _part(self, domain: str, place_B: Int64) -> QueryGroup:
-        if self._brings_B[place_B[0]]:
-            queries, known = self._queries.take(place_B), self._known[domain]
-            own, disliked = (rows.take(place_B) for rows in (known.excluded, known.disliked))
-        else:
-            queries = Queries.of_users(self.user_B[place_B])
-            own, disliked = (
-                self.history.excluded(domain, seen=seen).by_user.take(queries.user_idx)
-                for seen in (False, True)
-            )
+        brings = bool(self._brings_B[place_B[0]])
+        queries = self._queries.take(place_B) if brings else Queries.of_users(self.user_B[place_B])
         requests = [self.requests[place] for place in place_B.tolist()]
+        elsewhere = self._elsewhere(domain, place_B)
+        own, disliked = (self._rows(domain, place_B, seen).concat(elsewhere) for seen in (False, True))
         constraints = ranking_constraints(self.catalogues[domain], requests, own, disliked)
         return QueryGroup(domain, place_B, queries, constraints)
+
+    def _rows(self, domain: str, place_B: Int64, seen: bool = False) -> Ragged:
+        """What lists leave out, of requests that all bring events or all bring none; as
+        ``MultiDomain.excluded``."""
+        if not self._brings_B[place_B[0]]:
+            return self.history.excluded(domain, seen=seen).by_user.take(self.user_B[place_B])
+        known = self._known[domain]
+        return (known.disliked if seen else known.excluded).take(place_B)
+
+    def _elsewhere(self, domain: str, place_B: Int64) -> Ragged:
+        """The items whose product a request's user has in another domain, where it wants none of them."""
+        products = self.history.products
+        wants_none_B = np.array([not self.requests[place].seen_elsewhere for place in place_B.tolist()], bool)
+        if products is None or not wants_none_B.any():
+            return Ragged.empty(len(place_B))
+        rows = {name: self._rows(name, place_B) for name in self.history.domain_names}
+        found = of_other_domains(products, domain, rows)
+        return found.take(np.where(wants_none_B, np.arange(len(place_B)), ANONYMOUS))
 
     @cached_property
     def _brings_B(self) -> Bool:

@@ -191,6 +191,8 @@ class RecommendBody(Body):
     of values, that an item must have."""
     weights: Annotated[dict[Name, Weight], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Domain -> what the odds of its items are multiplied by in a list over several domains."""
+    seen_elsewhere: bool = True
+    """Whether items whose product the user has, or has seen, in another domain may be listed."""
     explain: bool = False
     """Whether every item names the events that speak for it."""
 
@@ -212,6 +214,7 @@ class RecommendBody(Body):
             {name: tuple(items) for name, items in self.deny.items()},
             self.where,
             self.weights,
+            self.seen_elsewhere,
         )
 
 
