@@ -92,6 +92,14 @@ class Recommendations:
 
 
 @dataclass(frozen=True)
+class EntryError:
+    """Why one entry of a request was refused where the others were not; ``status``: as of a request alone."""
+
+    error: str
+    status: int = 422
+
+
+@dataclass(frozen=True)
 class Contribution:
     """What an event adds to a score; without an item, what no single event explains (``title`` says what)."""
 

@@ -30,7 +30,7 @@ from landbridge.serving.events.store import EventStore
 from landbridge.serving.http import request_body as limits
 from landbridge.serving.http import schemas
 from landbridge.serving.http.hosts import HostMiddleware, HostPolicy
-from landbridge.serving.http.middleware import KEY_HEADER, ApiKey, RequestMiddleware
+from landbridge.serving.http.middleware import ID_HEADER, KEY_HEADER, ApiKey, RequestMiddleware
 from landbridge.serving.http.request_body import JsonBodyRoute
 from landbridge.serving.http.responses import error_response, error_response_for, json_response
 from landbridge.serving.http.routes import Routes, WorkPools
@@ -208,7 +208,8 @@ def _add_layers(app: FastAPI, layers: Layers) -> None:
             CORSMiddleware,
             allow_origins=settings.cors,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type", KEY_HEADER],
+            allow_headers=["content-type", KEY_HEADER, ID_HEADER],
+            expose_headers=[ID_HEADER],
         )
     if layers.hosts is not None:
         app.add_middleware(HostMiddleware, policy=layers.hosts)
@@ -216,7 +217,7 @@ def _add_layers(app: FastAPI, layers: Layers) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every refusal is {"error": one sentence}."""
+    """Every refusal is {"error": one sentence, "request_id": its request's}."""
 
     @app.exception_handler(LandbridgeError)
     async def ours(_: Request, error: LandbridgeError) -> Response:

@@ -15,14 +15,21 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from landbridge.core.errors import DataError, unknown
+from landbridge.core.errors import DataError, LandbridgeError, unknown
 from landbridge.core.types import Id, Record
-from landbridge.serving.engine.messages import Contribution, RecommendationList, Recommendations, Request
+from landbridge.serving.engine.messages import (
+    Contribution,
+    EntryError,
+    RecommendationList,
+    Recommendations,
+    Request,
+)
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.history import UserHistory
 from landbridge.serving.http import schemas
 from landbridge.serving.http.responses import json_response
 from landbridge.serving.runtime.metrics import Metrics
+from landbridge.serving.runtime.micro_batching import answers_each
 from landbridge.serving.runtime.model_manager import ModelManager
 from landbridge.serving.runtime.work_pool import Bounded, WorkPool
 
@@ -43,6 +50,14 @@ User = Annotated[
     str, Path(min_length=1, max_length=schemas.MAX_TEXT, pattern=NO_NULL, description="The user's id.")
 ]
 Places = Annotated[int, Query(ge=1, le=schemas.MAX_K, description="Length of the list.")]
+Offset = Annotated[
+    int,
+    Query(
+        ge=0,
+        lt=schemas.MAX_K,
+        description="How many entries come before this part of the list; with k at most 1,000.",
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +100,7 @@ class Routes:
         """
         async with self.current.lease() as serving:
             (query,), degraded = await self.history.with_history([body.as_request()], serving.service)
-            answer = replace(await serving.batcher.recommend(query), degraded=degraded)
+            answer = _answered(await serving.batcher.recommend(query), body, degraded)
             self.metrics.observe_response([answer])
             if not body.explain:
                 return json_response(answer)
@@ -94,23 +109,32 @@ class Routes:
             )
 
     async def recommend_batch(self, body: schemas.BatchBody) -> Response:
-        """Lists for several users, in their order."""
-        given = [request.as_request() for request in body.requests]
+        """Lists for several users, in their order.
+
+        With `partial`, a request that is wrong is answered by `error` and `status` in its place.
+        """
+        right = [entry for entry in body.entries if not isinstance(entry, EntryError)]
         async with self.current.lease() as serving:
+            given = [request.as_request() for request in right]
             queries, degraded = await self.history.with_history(given, serving.service)
             # a thread: scoring in the event loop would stall all other requests
-            lists = await self.pools.batches.run(serving.service.recommend, queries)
-        answers = [replace(answer, degraded=degraded) for answer in lists]
-        self.metrics.observe_response(answers)
+            make_lists = answers_each if body.partial else _all_or_none
+            lists = await self.pools.batches.run(make_lists, serving.service, queries)
+        answered = (
+            _answered_or_error(answer, request, degraded)
+            for answer, request in zip(lists, right, strict=True)
+        )
+        answers = [entry if isinstance(entry, EntryError) else next(answered) for entry in body.entries]
+        self.metrics.observe_response(each for each in answers if not isinstance(each, EntryError))
         return json_response({"answers": answers})
 
     async def similar(self, body: schemas.SimilarBody) -> Response:
         """Items like this one, of its own domain or of another."""
         async with self.current.lease() as serving:
             result = await self.pools.lookups.run(
-                serving.service.similar, body.domain, body.item, body.k, body.to, body.where
+                serving.service.similar, body.domain, body.item, body.offset + body.k, body.to, body.where
             )
-            return _listed(result, serving.service)
+            return _listed(result[body.offset :], serving.service)
 
     async def explain(self, body: schemas.ExplainBody) -> Response:
         """Why an item has its score: what each event adds, and what no single event explains."""
@@ -123,25 +147,27 @@ class Routes:
             )
             return json_response({**asdict(result), "degraded": degraded})
 
-    async def search(self, q: Words, domain: Domain = None, k: Places = 20) -> Response:
+    async def search(self, q: Words, domain: Domain = None, k: Places = 20, offset: Offset = 0) -> Response:
         """Items whose title or id contains the words, popular ones first; the score is their events."""
         async with self.current.lease() as serving:
-            result = await self.pools.lookups.run(serving.service.search, domain, q, k)
-            return _listed(result, serving.service)
+            result = await self.pools.lookups.run(serving.service.search, domain, q, _end(offset, k))
+            return _listed(result[offset:], serving.service)
 
-    async def popular(self, domain: Domain = None, k: Places = 20) -> Response:
+    async def popular(self, domain: Domain = None, k: Places = 20, offset: Offset = 0) -> Response:
         """The items of a domain, or of all, with the most events, which are the score."""
         async with self.current.lease() as serving:
-            result = await self.pools.lookups.run(serving.service.popular, domain, k)
-            return _listed(result, serving.service)
+            result = await self.pools.lookups.run(serving.service.popular, domain, _end(offset, k))
+            return _listed(result[offset:], serving.service)
 
-    async def values(self, column: Column, q: OptionalWords = "", k: Places = 20) -> Response:
+    async def values(
+        self, column: Column, q: OptionalWords = "", k: Places = 20, offset: Offset = 0
+    ) -> Response:
         """Values of a column of the items' table that hold the words, those of most items first; null is the
         value of items that have none. Each may stand in `where`."""
         async with self.current.lease() as serving:
             service = serving.service
-            found = await self.pools.lookups.run(service.attribute_values, column, q, k)
-            usable = [each for each in found if schemas.is_condition(each.value)]
+            found = await self.pools.lookups.run(service.attribute_values, column, q, _end(offset, k))
+            usable = [each for each in found[offset:] if schemas.is_condition(each.value)]
             return json_response({"values": usable, "model": service.model})
 
     async def add_events(self, body: schemas.EventsBody) -> Response:
@@ -216,6 +242,34 @@ class Routes:
 
 def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
     return json_response({"items": items, "model": service.model, "version": service.version})
+
+
+def _end(offset: int, k: int) -> int:
+    """How many places of the whole list this part ends at."""
+    try:
+        schemas.check_depth(offset, k)
+    except ValueError as error:
+        raise DataError(f"The query: {error}.") from None
+    return offset + k
+
+
+def _answered(answer: Recommendations, body: schemas.RecommendBody, degraded: bool) -> Recommendations:
+    """The part of a list that was requested."""
+    return replace(answer, items=answer.items[body.offset :], degraded=degraded)
+
+
+def _answered_or_error(
+    answer: Recommendations | Exception, body: schemas.RecommendBody, degraded: bool
+) -> Recommendations | EntryError:
+    if isinstance(answer, LandbridgeError):
+        return EntryError(str(answer))
+    if isinstance(answer, Exception):
+        raise answer
+    return _answered(answer, body, degraded)
+
+
+def _all_or_none(service: Service, requests: list[Request]) -> list[Recommendations | Exception]:
+    return [*service.recommend(requests)]
 
 
 def _with_reasons(service: Service, query: Request, answer: Recommendations) -> Record:

@@ -145,6 +145,92 @@ def test_a_batch_is_answered_in_its_order(client: Client) -> None:
     ]
 
 
+def test_a_wrong_entry_of_a_partial_batch_leaves_the_others(client: Client) -> None:
+    good, bad, worse = {"domains": ["books"], "k": 2}, {"domains": ["bookz"]}, {"domains": ["books"], "kk": 1}
+    requests = [good, bad, worse, {**good, "explain": True}, good]
+    answers = client.post("/v1/recommend/batch", {"requests": requests, "partial": True}).json["answers"]
+    assert [len(answer.get("items", ())) for answer in answers] == [2, 0, 0, 0, 2]
+    assert all(answer["status"] == 422 for answer in answers[1:4])
+    said = [answer["error"] for answer in answers[1:4]]
+    assert "did you mean 'books'" in said[0]
+    assert said[1].startswith("Unknown key 'kk'")
+    assert "'k'" in said[1]
+    assert "without reasons" in said[2]
+    assert set(answers[1]) == {"error", "status"}
+    for wrong in (bad, worse):  # as ever: all or none
+        assert client.post("/v1/recommend/batch", {"requests": [good, wrong]}).status == 422
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4, 990])
+def test_offset_goes_on_where_a_list_ended(client: Client, offset: int) -> None:
+    parts = [
+        client.post("/v1/recommend", {"domains": ["books"], "k": 10, "offset": offset}),
+        client.post("/v1/similar", {"domain": "books", "item": 1, "k": 10, "offset": offset}),
+        client.get(f"/v1/search?q=a&k=10&offset={offset}"),
+        client.get(f"/v1/popular?domain=books&k=10&offset={offset}"),
+    ]
+    for reply in parts:
+        assert [item["item"] for item in reply.json["items"]] == [
+            f"{'a' * 12}-{n}" for n in range(offset, offset + 10)
+        ]
+    batch = {"requests": [{"domains": ["books"], "k": 10, "offset": offset}]}
+    answers = client.post("/v1/recommend/batch", batch).json["answers"]
+    assert answers[0]["items"] == parts[0].json["items"]
+    reasons = client.post("/v1/recommend", {"domains": ["books"], "k": 9, "offset": offset, "explain": True})
+    assert len(reasons.json["items"]) == 9
+
+
+def test_values_go_on_where_they_ended(client: Client) -> None:
+    values = client.get("/v1/values?column=language").json["values"]
+    assert client.get("/v1/values?column=language&k=1&offset=2").json["values"] == values[1:]
+
+
+@pytest.mark.parametrize("offset", [991, 1000, -1])
+def test_no_list_is_ranked_beyond_its_bound(client: Client, offset: int) -> None:
+    for reply in (
+        client.post("/v1/recommend", {"domains": ["books"], "k": 10, "offset": offset}),
+        client.post("/v1/similar", {"domain": "books", "item": 1, "k": 10, "offset": offset}),
+        client.get(f"/v1/search?q=a&k=10&offset={offset}"),
+        client.get(f"/v1/popular?k=10&offset={offset}"),
+        client.get(f"/v1/values?column=language&k=10&offset={offset}"),
+    ):
+        assert reply.status == 422
+        assert "offset" in reply.error
+
+
+@pytest.mark.parametrize(
+    "sent", ["a", "8f14e45f-ceea-467f-a8f6-2b1b2c1c7a11", "Root=1-67891233-abc", "x" * 128]
+)
+def test_the_request_id_of_a_client_is_repeated(
+    client: Client, caplog: pytest.LogCaptureFixture, sent: str
+) -> None:
+    caplog.set_level(logging.INFO, LOG.name)
+    good = client.get("/v1/popular?domain=books", x_request_id=sent)
+    wrong = client.get("/v1/popular?k=0", x_request_id=sent)
+    assert (good.headers["x-request-id"], wrong.headers["x-request-id"]) == (sent, sent)
+    assert (wrong.status, wrong.json["request_id"]) == (422, sent)
+    assert [line["request_id"] for line in lines(caplog) if line["event"] == "request"] == [sent, sent]
+
+
+@pytest.mark.parametrize("sent", ["", "a b", 'a"b', "a\nb", "x" * 129, "\xe4", "a\x00"])
+def test_a_request_id_that_is_not_sane_is_replaced(client: Client, sent: str) -> None:
+    made = [client.get("/v1/popular?k=0", x_request_id=sent) for _ in range(2)]
+    ids = [reply.headers["x-request-id"] for reply in made]
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
+    assert [reply.json["request_id"] for reply in made] == ids
+    assert ids[0] != ids[1]
+
+
+def test_an_unforeseen_failure_is_found_by_its_request_id(
+    client: Client, service: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.work = lambda: raising(RuntimeError("boom"))
+    reply = client.post("/v1/recommend", {"domains": ["books"]}, x_request_id="find-me")
+    assert (reply.status, reply.json["request_id"]) == (500, "find-me")
+    (failed,) = [line for line in lines(caplog) if line["event"] == "failed"]
+    assert failed["request_id"] == "find-me"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "answer"),
     [
