@@ -24,13 +24,17 @@ def whole_seconds(raw: object) -> int:
 class Event:
     """An event: a user interacted with an item. ``time``: seconds, None where only the order is known.
     ``id``: the client's, so that an event that is sent twice is stored once. ``kind``: such as "buy" or
-    "dislike" (:class:`~landbridge.data.kinds.EventKinds`); without one it is learned from and weighs 1."""
+    "dislike" (:class:`~landbridge.data.kinds.EventKinds`); without one it is learned from and weighs 1.
+    ``weight``: above 0, by which that of its kind is multiplied. ``recommendation_id``: of the list that led
+    to it."""
 
     domain: str
     item: Id
     time: int | None = None
     id: str | None = None
     kind: str | None = None
+    weight: float | None = None
+    recommendation_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,14 @@ class UserHistory:
         except (StoreError, PoolFull):
             return CompleteRequests(allowed, True)
 
-    async def append(self, user: str | int, events: Sequence[Event], within: float) -> int:
-        """Store events for good, or within so many seconds not at all, and say how many."""
-        return await self._write(self._kept().append, user, events, within)
+    async def append(self, events: Sequence[tuple[Id, Event]], within: float) -> int:
+        """Store events, each with its user, for good, or within so many seconds not at all, and say how
+        many."""
+        return await self._write(self._kept().append_all, events, within)
+
+    async def delete(self, user: Id, event: Event) -> int:
+        """Delete one event of a user, and say whether there was one: 1 or 0."""
+        return await self._write(self._kept().delete, user, event)
 
     async def forget(self, user: str, known: bool) -> int:
         """Delete a user's events and return how many. ``known``: the model was fitted with the user."""

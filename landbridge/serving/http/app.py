@@ -158,6 +158,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
         ("POST", "/v1/similar", routes.similar, schemas.Items),
         ("POST", "/v1/explain", routes.explain, schemas.ExplainAnswer),
         ("POST", "/v1/events", routes.add_events, schemas.Stored),
+        ("DELETE", "/v1/events", routes.delete_event, schemas.Deleted),
         ("DELETE", "/v1/users/{user:path}", routes.forget_user, schemas.Forgotten),
         ("GET", "/v1/model", routes.model, schemas.ModelAnswer),
         ("GET", "/v1/search", routes.search, schemas.Items),
@@ -207,7 +208,7 @@ def _add_layers(app: FastAPI, layers: Layers) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["content-type", KEY_HEADER, ID_HEADER],
             expose_headers=[ID_HEADER],
         )

@@ -34,7 +34,7 @@ LEFT = 499  # the status in log and metrics where the client had disconnected
 
 
 class RequestMiddleware:
-    """Names, bounds, times, counts and logs every request, and sees to it that a failure is an answer, too."""
+    """Names, bounds, times, counts and logs every request; sees to it that a failure is an answer, too."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics

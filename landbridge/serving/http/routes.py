@@ -17,20 +17,23 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from landbridge.core.errors import DataError, LandbridgeError, unknown
 from landbridge.core.types import Id, Record
+from landbridge.data.io.event_table import LATEST_SECOND
 from landbridge.serving.engine.messages import (
     Contribution,
     EntryError,
+    Event,
     RecommendationList,
     Recommendations,
     Request,
 )
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.history import UserHistory
+from landbridge.serving.events.store import UNNAMED
 from landbridge.serving.http import schemas
 from landbridge.serving.http.responses import json_response
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.micro_batching import answers_each
-from landbridge.serving.runtime.model_manager import ModelManager
+from landbridge.serving.runtime.model_manager import ActiveModel, ModelManager
 from landbridge.serving.runtime.work_pool import Bounded, WorkPool
 
 MODEL_BEHIND = "The run folder holds a newer state that cannot be served."
@@ -48,6 +51,19 @@ Domain = Annotated[str | None, _text("The domain of the items; all domains by de
 Column = Annotated[str, _text("The name of a column of the items' table.")]
 User = Annotated[
     str, Path(min_length=1, max_length=schemas.MAX_TEXT, pattern=NO_NULL, description="The user's id.")
+]
+OfUser = Annotated[str, _text("The user of the event.")]
+EventId = Annotated[str | None, _text("The id that the event was sent with.")]
+OfDomain = Annotated[str | None, _text("Of an event without an id: its domain.")]
+OfItem = Annotated[str | None, _text("Of an event without an id: its item.")]
+OfKind = Annotated[str | None, _text("Of an event without an id: its kind, if it has one.")]
+AtTime = Annotated[
+    int | None,
+    Query(
+        gt=-LATEST_SECOND,
+        lt=LATEST_SECOND,
+        description="Of an event without an id: its time, in whole seconds since 1970.",
+    ),
 ]
 Places = Annotated[int, Query(ge=1, le=schemas.MAX_K, description="Length of the list.")]
 Offset = Annotated[
@@ -171,20 +187,44 @@ class Routes:
             return json_response({"values": usable, "model": service.model})
 
     async def add_events(self, body: schemas.EventsBody) -> Response:
-        """Store events of a user. The answer comes when it is on disk.
+        """Store events of a user, or of many. The answer comes when it is on disk.
 
-        A request that was not answered, or answered with 503, may be sent again: an event with the same `id`,
-        or the same domain, item, time and kind, is stored once.
+        A request that was not answered, or answered with 503, may be sent again: an event of a user with the
+        same `id`, or the same domain, item, time and kind, is stored once. With `partial`, `errors` has those
+        that are wrong, and the others are stored.
         """
-        known = self.current.now.about["domains"]
-        if strange := [event.domain for event in body.events if event.domain not in known]:
-            raise DataError(unknown("domain", strange[0], known))
-        events = [event.event() for event in body.events]
-        service = self.current.now.service
-        service.check_kinds(events)
-        stored = await self.history.append(service.user_id(body.user), events, self.timeout)
+        active = self.current.now
+        checked = [_checked(entry, place, body.user, active) for place, entry in enumerate(body.entries)]
+        wrong = [(place, each) for place, each in enumerate(checked) if isinstance(each, EntryError)]
+        if wrong and not body.partial:
+            raise DataError(wrong[0][1].error)
+        right = [each for each in checked if not isinstance(each, EntryError)]
+        users = active.service.user_ids([user for user, _ in right])
+        events = [(user, event) for user, (_, event) in zip(users, right, strict=True)]
+        stored = await self.history.append(events, self.timeout)
         self.metrics.stored(stored)
-        return json_response({"stored": stored})
+        errors = {"errors": [{"entry": place, **asdict(each)} for place, each in wrong]}
+        return json_response({"stored": stored, **(errors if body.partial else {})})
+
+    async def delete_event(
+        self,
+        user: OfUser,
+        id: EventId = None,
+        domain: OfDomain = None,
+        item: OfItem = None,
+        time: AtTime = None,
+        kind: OfKind = None,
+    ) -> Response:
+        """Delete one stored event, named as a repeated one is recognised: by its `id`, else by its domain,
+        item, time and, if it has one, kind.
+
+        What a model has learned from it stays until the model is fitted without it.
+        """
+        if id is None and (domain is None or item is None or time is None):
+            raise DataError(UNNAMED)
+        event = Event(domain or "", item or "", time, id, kind)
+        user_id = self.current.now.service.user_id(user)
+        return json_response({"deleted": await self.history.delete(user_id, event)})
 
     async def forget_user(self, user: User) -> Response:
         """Delete a user's events; from now on they are served as a new user."""
@@ -242,6 +282,25 @@ class Routes:
 
 def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
     return json_response({"items": items, "model": service.model, "version": service.version})
+
+
+def _checked(
+    entry: schemas.UserEventBody | EntryError, place: int, everyone: Id | None, active: ActiveModel
+) -> tuple[Id, Event] | EntryError:
+    """An event and its user, or what is wrong with it."""
+    if isinstance(entry, EntryError):
+        return entry
+    user = everyone if entry.user is None else entry.user
+    if user is None:
+        return EntryError(f"events.{place}: name the user of the event, or one user for all events.")
+    event, known = entry.event(), active.about["domains"]
+    if event.domain not in known:
+        return EntryError(unknown("domain", event.domain, known))
+    try:
+        active.service.check_kinds([event])
+    except DataError as error:
+        return EntryError(str(error))
+    return user, event
 
 
 def _end(offset: int, k: int) -> int:

@@ -172,10 +172,16 @@ class EventBody(Body):
     """Of your choice: an event that is sent again with the same id is stored once."""
     kind: Name | None = None
     """Such as "view", "buy" or "dislike": a kind that the model knows. A disliked item is never listed."""
+    weight: Weight | None = None
+    """By which the weight of its kind is multiplied; 1 by default."""
+    recommendation_id: Name | None = None
+    """The `recommendation_id` of the list that led to the event."""
 
     def event(self) -> Event:
         """The event as the service takes it."""
-        return Event(self.domain, self.item, self.time, self.id, self.kind)
+        return Event(
+            self.domain, self.item, self.time, self.id, self.kind, self.weight, self.recommendation_id
+        )
 
 
 Events = Annotated[list[EventBody], Field(max_length=MAX_EVENTS)]
@@ -312,17 +318,45 @@ class ExplainBody(Body):
     """Events of the user since the model was fitted, oldest first; they are not stored."""
 
 
+class UserEventBody(EventBody):
+    """An event of a user."""
+
+    user: Id | None = None
+    """The user of the event; by default the `user` of all."""
+
+
 class EventsBody(Body):
-    """Events of one user to be stored."""
+    """Events of one user, or of many, to be stored."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"user": "alice", "events": [{"domain": "books", "item": "dune"}]}]}
+        json_schema_extra={
+            "examples": [
+                {"user": "alice", "events": [{"domain": "books", "item": "dune"}]},
+                {
+                    "events": [
+                        {"user": "alice", "domain": "books", "item": "dune", "kind": "buy", "id": "order-1"},
+                        {"user": "bob", "domain": "books", "item": "emma", "kind": "view", "weight": 0.5},
+                    ]
+                },
+            ]
+        }
     )
 
-    user: Id
-    """The user of the events."""
-    events: Annotated[list[EventBody], Field(min_length=1, max_length=MAX_EVENTS)]
-    """The events, oldest first."""
+    partial: bool = False
+    """Whether the events that are right are stored where others are wrong, which `errors` names; without it
+    one that is wrong refuses all."""
+    user: Id | None = None
+    """The user of the events that do not name their own."""
+    events: Annotated[
+        list[Annotated[UserEventBody, or_error(UserEventBody)]],
+        Field(min_length=1, max_length=MAX_EVENTS),
+    ]
+    """The events, those of a user oldest first."""
+
+    @property
+    def entries(self) -> Sequence[UserEventBody | EntryError]:
+        """The events, and with ``partial`` what is wrong in place of wrong ones."""
+        return self.events
 
 
 class Answer(BaseModel):
@@ -404,7 +438,7 @@ class BatchAnswer(Answer):
     """One answer per request, in their order."""
 
     answers: list[RecommendAnswer | WrongEntry]
-    """One answer per request, in their order; with `partial`, an `error` in place of a list that was refused."""
+    """One answer per request, in their order; with `partial`, an `error` in place of a refused list."""
 
 
 class Items(Answer):
@@ -453,11 +487,27 @@ class ExplainAnswer(Answer):
     """Whether the event store failed, so that events stored since the fit do not count."""
 
 
+class WrongEvent(WrongEntry):
+    """An event that was refused where others were stored."""
+
+    entry: int
+    """The place of the event among those of the request, from 0."""
+
+
 class Stored(Answer):
     """How many events were stored, for good."""
 
     stored: int
     """How many of the events are on disk; none of a user who is to be forgotten."""
+    errors: list[WrongEvent] | None = None
+    """With `partial`: the events that were refused."""
+
+
+class Deleted(Answer):
+    """How many events were deleted."""
+
+    deleted: int
+    """1, or 0 where the store had no such event."""
 
 
 class Forgotten(Answer):

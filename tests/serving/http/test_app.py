@@ -239,6 +239,7 @@ def test_an_unforeseen_failure_is_found_by_its_request_id(
         ("POST", "/v1/similar", {"domain": "books", "item": 1, "k": 2, "to": "movies"}, schemas.Items),
         ("POST", "/v1/explain", {"domain": "books", "item": 1, "user": "alice"}, schemas.ExplainAnswer),
         ("POST", "/v1/events", {"user": 1, "events": [{"domain": "books", "item": 1}]}, schemas.Stored),
+        ("DELETE", "/v1/events?user=alice&id=e", None, schemas.Deleted),
         ("DELETE", "/v1/users/alice", None, schemas.Forgotten),
         ("GET", "/v1/search?q=dune&domain=books", None, schemas.Items),
         ("GET", "/v1/search?q=dune", None, schemas.Items),
@@ -346,6 +347,70 @@ def test_the_kind_of_an_event_is_stored_and_an_unknown_one_refused(client: Clien
     assert service.asked[-1].events == (Event("movies", "alien", kind="dislike"),)
 
 
+def test_events_of_many_users_come_in_one_call(client: Client, store: EventStore) -> None:
+    view = {"domain": "movies", "item": "alien", "kind": "view", "weight": 0.5, "id": "e1", "time": 5}
+    events = [
+        {"user": "zoe", **view},
+        {"user": 17, **view, "recommendation_id": "r1"},
+        {"domain": "books", "item": 1},
+    ]
+    for _ in range(2):  # sent again, as where no answer came
+        assert client.post("/v1/events", {"user": "rest", "events": events}).json == {"stored": 3}
+    event = Event("movies", "alien", 5, kind="view", weight=0.5)
+    assert (store.of("zoe"), store.of("17")) == ((event,), (event,))
+    assert store.frame()["recommendation_id"].to_list()[:3] == [None, "r1", None]
+    assert len(store.of("rest")) == 2  # without an id and a time nothing distinguishes a repetition
+
+
+def test_a_wrong_event_of_a_partial_request_leaves_the_others(client: Client, store: EventStore) -> None:
+    good = {"user": "zoe", "domain": "books", "item": 1}
+    wrong: list[Any] = [
+        {"domain": "books", "item": 1},
+        {**good, "domain": "bookz"},
+        {**good, "kind": "gaze"},
+        {**good, "weight": -1},
+        {**good, "colour": "red"},
+        7,
+    ]
+    body = {"events": [good, *wrong, {**good, "user": "bob"}]}
+    assert client.post("/v1/events", body).status == 422
+    assert store.counts()["events"] == 0
+    answer = client.post("/v1/events", {**body, "partial": True}).json
+    assert (answer["stored"], store.counts()["events"]) == (2, 2)
+    assert [(error["entry"], error["status"]) for error in answer["errors"]] == [
+        (n, 422) for n in range(1, 7)
+    ]
+    said = [
+        "events.1: name the user",
+        "did you mean 'books'",
+        "gaze",
+        "weight",
+        "colour",
+        "must be an object",
+    ]
+    assert [part in error["error"] for part, error in zip(said, answer["errors"], strict=True)] == [True] * 6
+    everything_wrong = client.post("/v1/events", {"partial": True, "events": wrong}).json
+    assert (everything_wrong["stored"], len(everything_wrong["errors"])) == (0, 6)
+
+
+def test_one_event_is_deleted(client: Client, store: EventStore) -> None:
+    events = [
+        {"domain": "books", "item": "a", "id": "order 1/2"},
+        {"domain": "books", "item": "a", "time": 5},
+        {"domain": "books", "item": "a", "time": 5, "kind": "buy"},
+    ]
+    client.post("/v1/events", {"user": "u/1", "events": events})
+    assert client.delete("/v1/events?user=u%2F1&id=order%201%2F2").json == {"deleted": 1}
+    assert client.delete("/v1/events?user=u%2F1&id=order%201%2F2").json == {"deleted": 0}
+    assert client.delete("/v1/events?user=u%2F1&domain=books&item=a&time=5&kind=buy").json == {"deleted": 1}
+    assert store.of("u/1") == (Event("books", "a", 5),)
+    for unnamed in ("", "&domain=books", "&domain=books&item=a", "&domain=books&time=5", "&id=", "&time=x"):
+        reply = client.delete(f"/v1/events?user=u%2F1{unnamed}")
+        assert reply.status == 422
+    assert client.delete("/v1/events?id=a").status == 422
+    assert len(store.of("u/1")) == 1
+
+
 def test_stored_events_of_items_yet_to_be_learned_wait_for_the_next_fit(
     client: Client, service: StandIn
 ) -> None:
@@ -385,7 +450,7 @@ def test_a_failing_store_is_no_fault_of_the_client(
     def fail(*_: object) -> int:
         raise StoreError("The event store postgresql://db.inside/shop fails.")
 
-    monkeypatch.setattr(type(store), "append", fail)
+    monkeypatch.setattr(type(store), "append_all", fail)
     reply = client.post("/v1/events", {"user": "a", "events": [{"domain": "books", "item": 1}]})
     assert reply.status == 503
     assert "log" in reply.error
@@ -447,7 +512,7 @@ def test_a_store_that_cannot_be_written_is_a_problem_until_it_can(
     """As on a full disk: reading works, so that lists say nothing of it."""
     event = {"user": "alice", "events": [{"domain": "books", "item": 1, "time": 5}]}
     with monkeypatch.context() as broken:
-        broken.setattr(type(store), "append", STORE_FAILURES["fails"])
+        broken.setattr(type(store), "append_all", STORE_FAILURES["fails"])
         assert client.post("/v1/events", event).status == 503
         assert client.get("/readyz").json["problems"] == [history.UNWRITABLE]
         assert not client.post("/v1/recommend", {"domains": ["books"], "user": "alice"}).json["degraded"]
