@@ -85,6 +85,7 @@ class Recommendations:
     ``known``: whether the model was fitted with events of this user. ``model``: which one answered, and
     ``version`` its name in a versions folder.
     ``degraded``: the event store could not be read, so that events stored since the fit do not count.
+    ``recommendation_id``: of this answer, given where it is sent.
     """
 
     items: tuple[RecommendationList, ...]
@@ -93,6 +94,7 @@ class Recommendations:
     model: str
     degraded: bool = False
     version: str | None = None
+    recommendation_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -90,10 +90,12 @@ class UserHistory:
         await self.refresh()
         return deleted
 
-    async def refresh(self) -> None:
-        """Read which users any server has to forget."""
+    async def refresh(self) -> frozenset[Id]:
+        """Read which users any server has to forget, and say which of them are new."""
+        before = self._forgotten
         if self._store is not None:
             self._forgotten = await self._read(READ_PATIENCE, self._store.forgotten)
+        return self._forgotten - before
 
     def close(self) -> None:
         """Let go of the threads and of the store."""

@@ -35,6 +35,7 @@ from landbridge.serving.http.request_body import JsonBodyRoute
 from landbridge.serving.http.responses import error_response, error_response_for, json_response
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.static_files import page_routes
+from landbridge.serving.runtime.impressions import ImpressionLog
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import ModelManager, RunSource
@@ -107,8 +108,12 @@ def create_app(
         dependencies=needed,  # only documented here: the middleware checks the key
         lifespan=lambda app: _life(app, current, history, pools),
     )
+    impressions = None
+    if settings.impressions is not None:
+        impressions = ImpressionLog.open(settings.impressions, metrics, settings.impressions_bytes)
     app.state.settings, app.state.history, app.state.metrics = settings, history, metrics
-    _add_routes(app, Routes(current, history, metrics, pools, settings.timeout))
+    app.state.impressions = impressions
+    _add_routes(app, Routes(current, history, metrics, pools, settings.timeout, impressions))
     for route in extra:
         app.router.add_api_route(
             route.path, _endpoint(current, pools.lookups, route), methods=[route.method], response_model=None
@@ -127,7 +132,7 @@ async def _life(
 ) -> AsyncIterator[dict[str, Metrics]]:
     """From start to shutdown. The state is what the protocol of a connection counts with."""
     seconds = app.state.settings.poll
-    watching = asyncio.create_task(_watch(current, history, seconds))
+    watching = asyncio.create_task(_watch(current, history, app.state.impressions, seconds))
     yield {"metrics": app.state.metrics}
     # the watcher first, so that no model is loaded while the application closes
     watching.cancel()
@@ -137,16 +142,22 @@ async def _life(
     for pool in pools.all():
         pool.close()
     history.close()
+    if app.state.impressions is not None:
+        await asyncio.to_thread(app.state.impressions.close)
 
 
-async def _watch(current: ModelManager, history: UserHistory, seconds: float) -> None:
+async def _watch(
+    current: ModelManager, history: UserHistory, impressions: ImpressionLog | None, seconds: float
+) -> None:
     """Check regularly for a new model and for users to forget."""
     while True:
         await asyncio.sleep(seconds)
         try:
             await current.check_for_update()
             with suppress(StoreError, PoolFull):  # the history has logged it
-                await history.refresh()
+                for user in await history.refresh():
+                    if impressions is not None:
+                        impressions.forget(user)
         except Exception:  # the next check may succeed
             LOG.exception("check failed")
 

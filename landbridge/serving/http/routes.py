@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import uuid4
 
 from fastapi import Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -31,6 +32,7 @@ from landbridge.serving.events.history import UserHistory
 from landbridge.serving.events.store import UNNAMED
 from landbridge.serving.http import schemas
 from landbridge.serving.http.responses import json_response
+from landbridge.serving.runtime.impressions import ImpressionLog
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.micro_batching import answers_each
 from landbridge.serving.runtime.model_manager import ActiveModel, ModelManager
@@ -107,6 +109,7 @@ class Routes:
     metrics: Metrics
     pools: WorkPools
     timeout: float
+    impressions: ImpressionLog | None = None
 
     async def recommend(self, body: schemas.RecommendBody) -> Response:
         """The best items for one user.
@@ -117,6 +120,7 @@ class Routes:
         async with self.current.lease() as serving:
             (query,), degraded = await self.history.with_history([body.as_request()], serving.service)
             answer = _answered(await serving.batcher.recommend(query), body, degraded)
+            self._log_impressions([query], [answer], [body])
             self.metrics.observe_response([answer])
             if not body.explain:
                 return json_response(answer)
@@ -140,8 +144,11 @@ class Routes:
             _answered_or_error(answer, request, degraded)
             for answer, request in zip(lists, right, strict=True)
         )
-        answers = [entry if isinstance(entry, EntryError) else next(answered) for entry in body.entries]
-        self.metrics.observe_response(each for each in answers if not isinstance(each, EntryError))
+        complete = [*answered]
+        self._log_impressions(queries, complete, right)
+        self.metrics.observe_response(each for each in complete if not isinstance(each, EntryError))
+        in_order = iter(complete)
+        answers = [entry if isinstance(entry, EntryError) else next(in_order) for entry in body.entries]
         return json_response({"answers": answers})
 
     async def similar(self, body: schemas.SimilarBody) -> Response:
@@ -230,6 +237,8 @@ class Routes:
         """Delete a user's events; from now on they are served as a new user."""
         service = self.current.now.service
         user_id = str(service.user_id(user))
+        if self.impressions is not None:
+            self.impressions.forget(user_id)
         return json_response({"forgotten": await self.history.forget(user_id, service.knows_user(user))})
 
     async def model(self) -> Response:
@@ -259,6 +268,18 @@ class Routes:
             }
         )
 
+    def _log_impressions(
+        self,
+        queries: Sequence[Request],
+        answers: Sequence[Recommendations | EntryError],
+        bodies: Sequence[schemas.RecommendBody],
+    ) -> None:
+        if self.impressions is None:
+            return
+        for query, answer, body in zip(queries, answers, bodies, strict=True):
+            if not isinstance(answer, EntryError):
+                self.impressions.record(query.user, answer, body.offset)
+
     def _problems(self) -> list[str]:
         """What a balancer need not act on, and an operator should: lists are answered all the same."""
         pools: tuple[Bounded, ...] = (
@@ -270,6 +291,7 @@ class Routes:
         return [
             *([MODEL_BEHIND] if self.current.failed else []),
             *self.history.problems,
+            *([self.impressions.problem] if self.impressions and self.impressions.problem else []),
             *(f"The server is busy with {pool.kind}." for pool in pools if pool.is_full()),
         ]
 
@@ -313,8 +335,9 @@ def _end(offset: int, k: int) -> int:
 
 
 def _answered(answer: Recommendations, body: schemas.RecommendBody, degraded: bool) -> Recommendations:
-    """The part of a list that was requested."""
-    return replace(answer, items=answer.items[body.offset :], degraded=degraded)
+    """The part of a list that was requested, with an id of its own."""
+    items = answer.items[body.offset :]
+    return replace(answer, items=items, degraded=degraded, recommendation_id=uuid4().hex)
 
 
 def _answered_or_error(

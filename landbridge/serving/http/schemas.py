@@ -423,6 +423,8 @@ class RecommendAnswer(Answer):
     """The name of the version that answered; null where the run folder stands alone."""
     degraded: bool
     """Whether the event store failed, so that events stored since the fit do not count."""
+    recommendation_id: str
+    """The id of this answer, which events that came of it may name."""
 
 
 class WrongEntry(Answer):

@@ -66,7 +66,9 @@ def test_a_list_has_the_promised_form(client: Client) -> None:
     reply = client.post("/v1/recommend", {"domains": ["books"], "user": "alice", "k": 2})
     model = "a" * 12
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert re.fullmatch("[0-9a-f]{32}", reply.json["recommendation_id"])
     assert reply.json == {
+        "recommendation_id": reply.json["recommendation_id"],
         "items": [
             {"domain": "books", "item": f"{model}-0", "title": None, "score": 1.0},
             {"domain": "books", "item": f"{model}-1", "title": None, "score": 0.5},
