@@ -89,6 +89,9 @@ class StandIn:
     def user_id(self, user: Any) -> Any:
         return user
 
+    def user_ids(self, users: Sequence[Any]) -> list[Any]:
+        return list(users)
+
     def knows_user(self, user: Any) -> bool:
         return bool(user == "alice")
 

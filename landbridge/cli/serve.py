@@ -49,6 +49,12 @@ def command(
     without_key: Annotated[
         bool, typer.Option("--without-key", help="Let every client of the network use the event store.")
     ] = False,
+    impressions: Annotated[
+        Path | None, typer.Option(help="Log what is listed to whom in this folder, for ope.")
+    ] = None,
+    impressions_bytes: Annotated[
+        int | None, typer.Option(help="Largest size of that folder in bytes; 1 GiB by default.")
+    ] = None,
     log_users: Annotated[
         bool, typer.Option("--log-users", "--log-people", help="Write user ids to the log.")
     ] = False,
@@ -78,6 +84,8 @@ def command(
         "cors": cors,
         "allow_host": allow_host,
         "without_key": without_key,
+        "impressions": impressions,
+        "impressions_bytes": impressions_bytes,
         "log_users": log_users,
     }
     show.warn_of_missing_test_events(run)

@@ -46,6 +46,7 @@ IMPRESSION_ROLES: Usual = {
     **{role: ROLES[role] for role in ("user", "item", "domain")},
     "propensity": ("propensity", "probability", "pscore"),
     "reward": ("reward", "click", "clicked", "converted"),
+    "recommendation": ("recommendation_id",),
 }
 """The same of a log of what was shown."""
 

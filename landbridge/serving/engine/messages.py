@@ -26,13 +26,17 @@ def whole_seconds(raw: object) -> int:
 class Event:
     """An event: a user interacted with an item. ``time``: seconds, None where only the order is known.
     ``id``: the client's, so that an event that is sent twice is stored once. ``kind``: such as "buy" or
-    "dislike" (:class:`~landbridge.data.kinds.EventKinds`); without one it is learned from and weighs 1."""
+    "dislike" (:class:`~landbridge.data.kinds.EventKinds`); without one it is learned from and weighs 1.
+    ``weight``: above 0, by which that of its kind is multiplied. ``recommendation_id``: of the list that led
+    to it."""
 
     domain: str
     item: Id
     time: int | None = None
     id: str | None = None
     kind: str | None = None
+    weight: float | None = None
+    recommendation_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Recommendations:
     ``known``: whether the model was fitted with events of this user. ``model``: which one answered, and
     ``version`` its name in a versions folder.
     ``degraded``: the event store could not be read, so that events stored since the fit do not count.
+    ``recommendation_id``: of this answer, given where it is sent.
     """
 
     items: tuple[RecommendationList, ...]
@@ -93,6 +98,15 @@ class Recommendations:
     model: str
     degraded: bool = False
     version: str | None = None
+    recommendation_id: str = ""
+
+
+@dataclass(frozen=True)
+class EntryError:
+    """Why one entry of a request was refused where the others were not; ``status``: as of a request alone."""
+
+    error: str
+    status: int = 422
 
 
 @dataclass(frozen=True)

@@ -224,8 +224,12 @@ class Service:
 
     def user_id(self, user: Id) -> Id:
         """A user's id as the model writes it: of folded ids every spelling is one user."""
-        users = self.fitted.history.users
-        return users.spelled([user]).tolist()[0] if users.folded else user
+        return self.user_ids([user])[0]
+
+    def user_ids(self, users: Sequence[Id]) -> list[Id]:
+        """As :meth:`user_id` for several, in their order."""
+        known = self.fitted.history.users
+        return known.spelled(users).tolist() if known.folded else list(users)
 
     def knows_user(self, user: Id) -> bool:
         """Whether the model was fitted with this user."""

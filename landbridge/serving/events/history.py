@@ -76,9 +76,14 @@ class UserHistory:
         except (StoreError, PoolFull):
             return CompleteRequests(allowed, True)
 
-    async def append(self, user: str | int, events: Sequence[Event], within: float) -> int:
-        """Store events for good, or within so many seconds not at all, and say how many."""
-        return await self._write(self._kept().append, user, events, within)
+    async def append(self, events: Sequence[tuple[Id, Event]], within: float) -> int:
+        """Store events, each with its user, for good, or within so many seconds not at all, and say how
+        many."""
+        return await self._write(self._kept().append_all, events, within)
+
+    async def delete(self, user: Id, event: Event) -> int:
+        """Delete one event of a user, and say whether there was one: 1 or 0."""
+        return await self._write(self._kept().delete, user, event)
 
     async def forget(self, user: str, known: bool) -> int:
         """Delete a user's events and return how many. ``known``: the model was fitted with the user."""
@@ -87,10 +92,12 @@ class UserHistory:
         await self.refresh()
         return deleted
 
-    async def refresh(self) -> None:
-        """Read which users any server has to forget."""
+    async def refresh(self) -> frozenset[Id]:
+        """Read which users any server has to forget, and say which of them are new."""
+        before = self._forgotten
         if self._store is not None:
             self._forgotten = await self._read(READ_PATIENCE, self._store.forgotten)
+        return self._forgotten - before
 
     async def close(self) -> None:
         """Let go of the threads and of the store, whose calls have ``CLOSING`` seconds to end."""

@@ -30,11 +30,12 @@ from landbridge.serving.events.store import EventStore
 from landbridge.serving.http import request_body as limits
 from landbridge.serving.http import schemas
 from landbridge.serving.http.hosts import HostMiddleware, HostPolicy
-from landbridge.serving.http.middleware import KEY_HEADER, ApiKey, RequestMiddleware
+from landbridge.serving.http.middleware import ID_HEADER, KEY_HEADER, ApiKey, RequestMiddleware
 from landbridge.serving.http.request_body import JsonBodyRoute
 from landbridge.serving.http.responses import error_response, error_response_for, json_response
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.static_files import page_routes
+from landbridge.serving.runtime.impressions import ImpressionLog
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import ModelManager, RunSource
@@ -107,8 +108,12 @@ def create_app(
         dependencies=needed,  # only documented here: the middleware checks the key
         lifespan=lambda app: _life(app, current, history, pools),
     )
+    impressions = None
+    if settings.impressions is not None:
+        impressions = ImpressionLog.open(settings.impressions, metrics, settings.impressions_bytes)
     app.state.settings, app.state.history, app.state.metrics = settings, history, metrics
-    _add_routes(app, Routes(current, history, metrics, pools, settings.timeout))
+    app.state.impressions = impressions
+    _add_routes(app, Routes(current, history, metrics, pools, settings.timeout, impressions))
     for route in extra:
         app.router.add_api_route(
             route.path, _endpoint(current, pools.lookups, route), methods=[route.method], response_model=None
@@ -127,7 +132,7 @@ async def _life(
 ) -> AsyncIterator[dict[str, Metrics]]:
     """From start to shutdown. The state is what the protocol of a connection counts with."""
     seconds = app.state.settings.poll
-    watching = asyncio.create_task(_watch(current, history, seconds))
+    watching = asyncio.create_task(_watch(current, history, app.state.impressions, seconds))
     yield {"metrics": app.state.metrics}
     # the watcher first, so that no model is loaded while the application closes
     watching.cancel()
@@ -137,16 +142,22 @@ async def _life(
     for pool in pools.all():
         pool.close()
     await history.close()
+    if app.state.impressions is not None:
+        await asyncio.to_thread(app.state.impressions.close)
 
 
-async def _watch(current: ModelManager, history: UserHistory, seconds: float) -> None:
+async def _watch(
+    current: ModelManager, history: UserHistory, impressions: ImpressionLog | None, seconds: float
+) -> None:
     """Check regularly for a new model and for users to forget."""
     while True:
         await asyncio.sleep(seconds)
         try:
             await current.check_for_update()
             with suppress(StoreError, PoolFull):  # the history has logged it
-                await history.refresh()
+                for user in await history.refresh():
+                    if impressions is not None:
+                        impressions.forget(user)
         except Exception:  # the next check may succeed
             LOG.exception("check failed")
 
@@ -158,6 +169,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
         ("POST", "/v1/similar", routes.similar, schemas.Items),
         ("POST", "/v1/explain", routes.explain, schemas.ExplainAnswer),
         ("POST", "/v1/events", routes.add_events, schemas.Stored),
+        ("DELETE", "/v1/events", routes.delete_event, schemas.Deleted),
         ("DELETE", "/v1/users/{user:path}", routes.forget_user, schemas.Forgotten),
         ("GET", "/v1/model", routes.model, schemas.ModelAnswer),
         ("GET", "/v1/search", routes.search, schemas.Items),
@@ -207,8 +219,9 @@ def _add_layers(app: FastAPI, layers: Layers) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type", KEY_HEADER],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["content-type", KEY_HEADER, ID_HEADER],
+            expose_headers=[ID_HEADER],
         )
     if layers.hosts is not None:
         app.add_middleware(HostMiddleware, policy=layers.hosts)
@@ -216,7 +229,7 @@ def _add_layers(app: FastAPI, layers: Layers) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every refusal is {"error": one sentence}."""
+    """Every refusal is {"error": one sentence, "request_id": its request's}."""
 
     @app.exception_handler(LandbridgeError)
     async def ours(_: Request, error: LandbridgeError) -> Response:

@@ -1,4 +1,4 @@
-"""ASGI middleware: API key, time-out, security headers, metrics and the request log."""
+"""ASGI middleware: request id, API key, time-out, security headers, metrics and the request log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landbridge.serving.http.responses import error_response, error_response_for
-from landbridge.serving.runtime.logging import LOG, log
+from landbridge.serving.runtime.logging import FIELDS, LOG, REQUEST_ID, log, of_request, request_id_of
 from landbridge.serving.runtime.metrics import OTHER, Metrics
 from landbridge.serving.runtime.settings import ServeSettings
 from landbridge.serving.runtime.work_pool import RETRY_AFTER
 
 KEY_HEADER = "x-api-key"
+ID_HEADER = "x-request-id"
 # no inline script and no foreign host: a title that holds HTML can do nothing
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -33,7 +34,7 @@ LEFT = 499  # the status in log and metrics where the client had disconnected
 
 
 class RequestMiddleware:
-    """Bounds, times, counts and logs every request, and sees to it that a failure is an answer, too."""
+    """Names, bounds, times, counts and logs every request; sees to it that a failure is an answer, too."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
@@ -44,12 +45,15 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         status, started = LEFT, perf_counter()
+        request_id = request_id_of([value for name, value in scope["headers"] if name == ID_HEADER.encode()])
+        token = REQUEST_ID.set(request_id)
+        headers = [*HEADERS, (ID_HEADER.encode(), request_id.encode())]
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *HEADERS]
+                message["headers"] = [*message["headers"], *headers]
             await send(message)
 
         async def instead(answer: Response) -> None:
@@ -68,10 +72,11 @@ class RequestMiddleware:
             sentence = f"No answer within {self._settings.timeout:g} seconds; try again."
             await instead(error_response(503, sentence, RETRY_AFTER))
         except Exception:
-            LOG.exception("failed")
+            LOG.exception("failed", extra={FIELDS: of_request()})
             await instead(error_response(500, "Something went wrong in the server; its log says what."))
         finally:
             self._record(scope, status, perf_counter() - started)
+            REQUEST_ID.reset(token)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # the route's pattern and not its path: paths hold user ids, and one metric per path would grow

@@ -6,13 +6,17 @@ values of :mod:`landbridge.serving.engine.messages`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
+    ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
@@ -21,7 +25,8 @@ from pydantic import (
 
 from landbridge.core.errors import DataError
 from landbridge.data.time_units import LATEST_SECOND
-from landbridge.serving.engine.messages import Event, Request, whole_seconds
+from landbridge.serving.engine.messages import EntryError, Event, Request, whole_seconds
+from landbridge.serving.http.request_body import error_message
 
 MAX_K = 1000  # places of a list
 MAX_EXPLAINED = 50  # places of a list with reasons
@@ -79,6 +84,27 @@ def rule_or_values(value: object, values: ValidatorFunctionWrapHandler) -> objec
     return value
 
 
+def or_error(model: type[BaseModel]) -> WrapValidator:
+    """For the entries of a list: where the request is ``partial``, what is wrong with one in its place."""
+
+    def entry_or_error(value: object, entry: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        try:
+            return entry(value)
+        except ValidationError as error:
+            if not info.data.get("partial"):
+                raise
+            first = error.errors(include_url=False, include_input=False)[0]
+            return EntryError(error_message(first, model.model_fields))
+
+    return WrapValidator(entry_or_error)
+
+
+def check_depth(offset: int, k: int) -> None:
+    """ValueError where a list would have to be ranked further down than any list is."""
+    if offset + k > MAX_K:
+        raise ValueError(f"offset and k together are at most {MAX_K:,}")
+
+
 def is_condition(value: object) -> bool:
     """Whether a request may compare a column with this value: a text may be too long, a number too large."""
     try:
@@ -123,6 +149,7 @@ Where = Annotated[
 ]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
+Offset = Annotated[int, Field(ge=0, lt=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
 
 
@@ -145,10 +172,16 @@ class EventBody(Body):
     """Of your choice: an event that is sent again with the same id is stored once."""
     kind: Name | None = None
     """Such as "view", "buy" or "dislike": a kind that the model knows. A disliked item is never listed."""
+    weight: Weight | None = None
+    """By which the weight of its kind is multiplied; 1 by default."""
+    recommendation_id: Name | None = None
+    """The `recommendation_id` of the list that led to the event."""
 
     def event(self) -> Event:
         """The event as the service takes it."""
-        return Event(self.domain, self.item, self.time, self.id, self.kind)
+        return Event(
+            self.domain, self.item, self.time, self.id, self.kind, self.weight, self.recommendation_id
+        )
 
 
 Events = Annotated[list[EventBody], Field(max_length=MAX_EVENTS)]
@@ -179,6 +212,8 @@ class RecommendBody(Body):
     """Events of the user since the model was fitted, oldest first; they are not stored."""
     k: Places = 10
     """Length of the list."""
+    offset: Offset = 0
+    """How many of the best items come before this part of the list; with `k` at most 1,000."""
     seen: bool = False
     """Whether items of the user's own events, and those that they have seen, may be listed; disliked ones
     never are."""
@@ -197,18 +232,19 @@ class RecommendBody(Body):
     """Whether every item names the events that speak for it."""
 
     @model_validator(mode="after")
-    def _few_reasons(self) -> Self:
+    def _within_bounds(self) -> Self:
         if self.explain and self.k > MAX_EXPLAINED:
             raise ValueError(f"with explain, k is at most {MAX_EXPLAINED}")
+        check_depth(self.offset, self.k)
         return self
 
     def as_request(self) -> Request:
-        """The request as the service takes it."""
+        """The request as the service takes it: the list from its beginning."""
         return Request(
             tuple(self.domains),
             self.user,
             tuple(event.event() for event in self.events),
-            self.k,
+            self.offset + self.k,
             self.seen,
             {name: tuple(items) for name, items in self.allow.items()},
             {name: tuple(items) for name, items in self.deny.items()},
@@ -218,17 +254,29 @@ class RecommendBody(Body):
         )
 
 
+def without_reasons(request: RecommendBody) -> RecommendBody:
+    """A request of a batch."""
+    if request.explain:
+        raise ValueError("a batch comes without reasons; leave explain out, or ask for that list alone")
+    return request
+
+
+BatchEntry = Annotated[RecommendBody, AfterValidator(without_reasons), or_error(RecommendBody)]
+
+
 class BatchBody(Body):
     """Lists for several users, answered by one model; without reasons."""
 
-    requests: Annotated[list[RecommendBody], Field(min_length=1, max_length=MAX_BATCH)]
+    partial: bool = False
+    """Whether a wrong request is answered by its own `error`, and the others by their lists; without it, one
+    that is wrong refuses the whole batch."""
+    requests: Annotated[list[BatchEntry], Field(min_length=1, max_length=MAX_BATCH)]
     """One request per list."""
 
-    @model_validator(mode="after")
-    def _no_reasons(self) -> Self:
-        if any(request.explain for request in self.requests):
-            raise ValueError("a batch comes without reasons; leave explain out, or ask for that list alone")
-        return self
+    @property
+    def entries(self) -> Sequence[RecommendBody | EntryError]:
+        """The requests, and with ``partial`` what is wrong in place of wrong ones."""
+        return self.requests
 
 
 class SimilarBody(Body):
@@ -242,11 +290,18 @@ class SimilarBody(Body):
     """The id of the item."""
     k: Places = 10
     """Length of the list."""
+    offset: Offset = 0
+    """How many of the most similar items come before this part of the list; with `k` at most 1,000."""
     to: Name | None = None
     """The domain of the items that are listed; that of the item by default."""
     where: Where
     """A rule about the items' table, such as `price < 20 and not adult`; or column -> the value, or the list
     of values, that an item must have."""
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Self:
+        check_depth(self.offset, self.k)
+        return self
 
 
 class ExplainBody(Body):
@@ -266,17 +321,45 @@ class ExplainBody(Body):
     """Events of the user since the model was fitted, oldest first; they are not stored."""
 
 
+class UserEventBody(EventBody):
+    """An event of a user."""
+
+    user: Id | None = None
+    """The user of the event; by default the `user` of all."""
+
+
 class EventsBody(Body):
-    """Events of one user to be stored."""
+    """Events of one user, or of many, to be stored."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"user": "alice", "events": [{"domain": "books", "item": "dune"}]}]}
+        json_schema_extra={
+            "examples": [
+                {"user": "alice", "events": [{"domain": "books", "item": "dune"}]},
+                {
+                    "events": [
+                        {"user": "alice", "domain": "books", "item": "dune", "kind": "buy", "id": "order-1"},
+                        {"user": "bob", "domain": "books", "item": "emma", "kind": "view", "weight": 0.5},
+                    ]
+                },
+            ]
+        }
     )
 
-    user: Id
-    """The user of the events."""
-    events: Annotated[list[EventBody], Field(min_length=1, max_length=MAX_EVENTS)]
-    """The events, oldest first."""
+    partial: bool = False
+    """Whether the events that are right are stored where others are wrong, which `errors` names; without it
+    one that is wrong refuses all."""
+    user: Id | None = None
+    """The user of the events that do not name their own."""
+    events: Annotated[
+        list[Annotated[UserEventBody, or_error(UserEventBody)]],
+        Field(min_length=1, max_length=MAX_EVENTS),
+    ]
+    """The events, those of a user oldest first."""
+
+    @property
+    def entries(self) -> Sequence[UserEventBody | EntryError]:
+        """The events, and with ``partial`` what is wrong in place of wrong ones."""
+        return self.events
 
 
 class Answer(BaseModel):
@@ -290,6 +373,8 @@ class Problem(Answer):
 
     error: str
     """What is wrong, where, and what to do."""
+    request_id: str
+    """The id of the request, as in the header X-Request-ID of the answer and in the server's log."""
 
 
 class Listed(Answer):
@@ -341,13 +426,24 @@ class RecommendAnswer(Answer):
     """The name of the version that answered; null where the run folder stands alone."""
     degraded: bool
     """Whether the event store failed, so that events stored since the fit do not count."""
+    recommendation_id: str
+    """The id of this answer, which events that came of it may name."""
+
+
+class WrongEntry(Answer):
+    """In a partial request, the answer to an entry that was refused."""
+
+    error: str
+    """What is wrong with the entry, and where."""
+    status: int
+    """The status that a request of this entry alone would have had."""
 
 
 class BatchAnswer(Answer):
     """One answer per request, in their order."""
 
-    answers: list[RecommendAnswer]
-    """One answer per request, in their order."""
+    answers: list[RecommendAnswer | WrongEntry]
+    """One answer per request, in their order; with `partial`, an `error` in place of a refused list."""
 
 
 class Items(Answer):
@@ -396,11 +492,27 @@ class ExplainAnswer(Answer):
     """Whether the event store failed, so that events stored since the fit do not count."""
 
 
+class WrongEvent(WrongEntry):
+    """An event that was refused where others were stored."""
+
+    entry: int
+    """The place of the event among those of the request, from 0."""
+
+
 class Stored(Answer):
     """How many events were stored, for good."""
 
     stored: int
     """How many of the events are on disk; none of a user who is to be forgotten."""
+    errors: list[WrongEvent] | None = None
+    """With `partial`: the events that were refused."""
+
+
+class Deleted(Answer):
+    """How many events were deleted."""
+
+    deleted: int
+    """1, or 0 where the store had no such event."""
 
 
 class Forgotten(Answer):

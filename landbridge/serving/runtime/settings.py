@@ -47,6 +47,7 @@ class ServeSettings(SettingsTable):
     server answers to beside those of this machine. ``without_key``: no key although others reach the store.
     ``poll``: how often the run folder is checked for a new model. ``timeout``: for a whole answer;
     ``body_timeout``: for the body to arrive. ``log_users``: user ids and addresses appear in the log.
+    ``impressions``: a folder for the log of what was listed, of at most ``impressions_bytes`` in all.
     ``approximate``: search large catalogues by :mod:`landbridge.serving.engine.approximate`.
     """
 
@@ -65,6 +66,8 @@ class ServeSettings(SettingsTable):
     body_timeout: float = Field(default=5.0, gt=0)
     max_body: int = Field(default=256 * 1024, ge=1024)
     log_users: bool = False
+    impressions: Path | None = None
+    impressions_bytes: int = Field(default=1 << 30, ge=1 << 20)
 
 
 def serve_settings(given: Values) -> ServeSettings:

@@ -165,8 +165,8 @@ def test_foreign_newer_and_unreachable_stores_are_refused_without_the_password(
         connection.exec_driver_sql("DROP TABLE orders")
     EventStore.open(url).close()
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE landbridge_store SET version = 4")
-    refused(url, "version 4")
+        connection.exec_driver_sql("UPDATE landbridge_store SET version = 5")
+    refused(url, "version 5")
     refused(server.url("nowhere"), "does not exist")
     refused(url.replace("keeper", "stranger"), "authentication failed")
     refused(url.replace(str(server.port), "1"), "refused")
