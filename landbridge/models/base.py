@@ -41,6 +41,8 @@ class Method(Settings, ABC):
     gradient descent at fixed items), "a sequence" (read as in training), or in words.
     ``shared_items``: how its model learns items of several domains as one product, in words; empty: it
     ignores which are. ``uses_products`` says whether it does so with these settings.
+    ``item_features``: how its model learns from the features of items, in words; empty: it ignores them, and
+    lists no new items. ``uses_features`` says whether it does so with these settings.
     ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
@@ -57,6 +59,7 @@ class Method(Settings, ABC):
     cold_start: ClassVar[str] = "popularity"
     folds_in: ClassVar[str] = ""
     shared_items: ClassVar[str] = ""
+    item_features: ClassVar[str] = ""
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -72,6 +75,11 @@ class Method(Settings, ABC):
     def uses_products(self) -> bool:
         """Whether users of one domain teach another about the items that they share."""
         return bool(self.shared_items) and not self.single_domain
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether its model learns from the features of items, where they are given."""
+        return bool(self.item_features)
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
