@@ -77,6 +77,10 @@ def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None
     fitted = fit_spec(spec, data.events if data.split is None else data.split, options)
     if data.events.shares_items and not fitted.method.uses_products:
         progress.note(f"{fitted.method.name} with these settings ignores which items are shared.")
+    if data.events.item_features is not None and not fitted.method.uses_features:
+        progress.note(
+            f"{fitted.method.name} with these settings ignores the features of items and lists no new ones."
+        )
     holdout = None if data.split is None else data.split.test
     if holdout is None:
         evaluation = None

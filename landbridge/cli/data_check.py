@@ -22,6 +22,7 @@ def command(
     items: options.Items = None,
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
+    item_features: options.ItemFeatures = None,
     dataset: options.Dataset = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
@@ -48,7 +49,7 @@ def command(
 
     given: Record = {"data": {"users": users, "min_rating": min_rating}, "split": {"kind": "none"}}
     given["data"] |= options.reading(column, fold_ids, skip_bad_rows) | options.known(kind, half_life, seen)
-    given["data"] |= options.linked(items, item_links, min_confidence)
+    given["data"] |= options.of_items(items, item_links, min_confidence, item_features)
     tables, data = options.experiment(sources, dataset)
     given["data"] |= data
     tables = {name: table for name, table in tables.items() if name == "data"}

@@ -42,6 +42,8 @@ class Method(Settings, ABC):
     ``shared_items``: how its model learns items of several domains as one product, in words; empty: it
     ignores which are. ``uses_products`` says whether it does so with these settings; ``shared_space`` is
     what a search then tries besides.
+    ``item_features``: how its model learns from the features of items, in words; empty: it ignores them, and
+    lists no new items. ``uses_features`` says whether it does so with these settings.
     ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
@@ -59,6 +61,7 @@ class Method(Settings, ABC):
     folds_in: ClassVar[str] = ""
     shared_items: ClassVar[str] = ""
     shared_space: ClassVar[Space] = MappingProxyType({})
+    item_features: ClassVar[str] = ""
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -74,6 +77,11 @@ class Method(Settings, ABC):
     def uses_products(self) -> bool:
         """Whether users of one domain teach another about the items that they share."""
         return bool(self.shared_items) and not self.single_domain
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether its model learns from the features of items, where they are given."""
+        return bool(self.item_features)
 
     def space_on(self, data: MultiDomain) -> Space:
         """What a search tries on such data."""

@@ -20,7 +20,8 @@ This page is written by `landbridge models --markdown`.
 
 
 def methods() -> list[dict[str, str]]:
-    """One row per method: name, source, family, needs, cold start, fold-in, shared items, in ``auto``."""
+    """One row per method: name, source, family, needs, cold start, fold-in, shared items, item features, in
+    ``auto``."""
     rows = []
     for name in registry.names():
         kind, settings = registry.method(name), schema(registry.method(name))
@@ -34,6 +35,7 @@ def methods() -> list[dict[str, str]]:
                 "cold start": "cold_policy" if policy else kind.cold_start,
                 "fold-in": kind.folds_in,
                 "shared items": kind.shared_items or "ignored",
+                "item features": kind.item_features or "ignored",
                 "auto": "yes" if _in_auto(kind) else "",
             }
         )

@@ -20,6 +20,7 @@ from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.encoding import EncodedColumn, Events, encode, id_array
 from landbridge.data.io.event_rules import EventRules, faded, with_seen_rows
 from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.feature_table import with_features
 from landbridge.data.io.item_linking import ItemLinks
 from landbridge.data.io.tables import Rules, read_sql
 from landbridge.data.io.user_linking import link_users
@@ -50,6 +51,7 @@ def read(
     domains: Sequence[str] | None = None,
     titles: Source = None,
     memberships: Source = None,
+    item_features: Source = None,
     kinds: Mapping[str, float | str] | None = None,
     half_life_days: float | None = None,
     seen: Source = None,
@@ -62,6 +64,9 @@ def read(
     :mod:`landbridge.data.io.user_linking`); a single table means shared ids. ``columns``: {role: column}, or
     its position from 1; {domain: {role: column}} or {"domain.role": column} for one table. ``titles``: a
     table (item, title[, domain]); ``memberships``: a table (item, domain).
+
+    ``item_features``: a table (domain, item, any columns) of what is known of the items, such as category,
+    brand and price (:mod:`landbridge.data.io.feature_table`); it may name items without events.
 
     ``items``: "shared" where items of equal ids in different domains are one product ("local", the default:
     they are not). ``item_links``: a table domain_a, item_a, domain_b, item_b[, confidence] of items that are
@@ -117,7 +122,8 @@ def read(
         provenance,
     )
     data = without_unknown(data) if data.seen else data
-    return _with_products(data, links, list(all_events), rules.fold) if links.given else data
+    data = _with_products(data, links, list(all_events), rules.fold) if links.given else data
+    return data if item_features is None else with_features(data, item_features, list(all_events), rules.fold)
 
 
 def _with_products(data: MultiDomain, links: ItemLinks, domains: Sequence[str], fold: bool) -> MultiDomain:

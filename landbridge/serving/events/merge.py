@@ -82,6 +82,9 @@ def merge_events(
         {name: each.seen for name, each in merged.items() if len(each.seen)},
         history.kinds,
         products=None if history.products is None else history.products.grown(history.items, items),
+        item_features=None
+        if history.item_features is None
+        else history.item_features.grown(history.items, items),
     )
     return data, MergedData(
         sum(each.new_events for each in merged.values()),
