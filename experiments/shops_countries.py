@@ -287,8 +287,8 @@ def main() -> None:
             f"*{HAND.capitalize()}*: all countries are one shop, with the same test events and candidates.",
             markdown(rows),
             f"## A fifth of the links is wrong\n\nIn fr and uk {WRONG:.0%} of the shared films have another "
-            "film's links. What uses links is tuned again on them, of ALS the penalty of deviations. The guard "
-            f"chooses between popularity, *{ALONE}* and *joined*, per country and activity group. One seed.",
+            "film's links. What uses links is tuned again on them, of ALS the penalty of deviations. The "
+            f"guard chooses between popularity, *{ALONE}* and *joined*, per country and activity group. One seed.",
             markdown(wrong_rows),
             "## Settings\n\n" + "\n".join(f"- {each}" for each in settings),
         ],
