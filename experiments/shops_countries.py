@@ -288,7 +288,8 @@ def main() -> None:
             markdown(rows),
             f"## A fifth of the links is wrong\n\nIn fr and uk {WRONG:.0%} of the shared films have another "
             "film's links. What uses links is tuned again on them, of ALS the penalty of deviations. The "
-            f"guard chooses between popularity, *{ALONE}* and *joined*, per country and activity group. One seed.",
+            f"guard chooses between popularity, *{ALONE}* and *joined*, per country and activity group. One "
+            "seed.",
             markdown(wrong_rows),
             "## Settings\n\n" + "\n".join(f"- {each}" for each in settings),
         ],
