@@ -101,7 +101,7 @@ class Popularity(Method):
         if not self.half_life_days or events.time is None or not len(events):
             return events.item_counts.astype(np.float64)
         age_N = (events.time.max() - events.time) / (DAY * self.half_life_days)
-        return np.bincount(events.item_idx, np.exp2(-age_N), minlength=events.n_items)
+        return np.asarray(np.bincount(events.item_idx, np.exp2(-age_N), minlength=events.n_items), np.float64)
 
     def _pooled(self, counts: Mapping[str, Float64], products: Products) -> dict[str, Float64]:
         """Eq. (3) for the items of every domain."""

@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from landbridge.core.errors import DataError, LandbridgeError, unknown
 from landbridge.core.types import Id, Record
-from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.data.time_units import LATEST_SECOND
 from landbridge.serving.engine.messages import (
     Contribution,
     EntryError,
