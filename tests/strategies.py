@@ -99,7 +99,8 @@ def _no_ids(draw: st.DrawFn, size: int) -> Column:
 @st.composite
 def time_columns(draw: st.DrawFn, size: int) -> Column:
     """Times in every form, as seconds since 1970."""
-    return draw(st.sampled_from([_seconds, _fractions, _moments, _iso, _no_times]))(draw, size)
+    kinds = [_seconds, _fractions, _moments, _iso, _no_times, _other_units]
+    return draw(st.sampled_from(kinds))(draw, size)
 
 
 def _seconds(draw: st.DrawFn, size: int) -> Column:
@@ -143,17 +144,10 @@ def _iso(draw: st.DrawFn, size: int) -> Column:
 
 
 def _no_times(draw: st.DrawFn, size: int) -> Column:
-    """Finer units, NaT of NumPy, missing and other values, in all cells or in one of a column of seconds."""
-    if draw(st.booleans()):
-        cells = _drawn(draw, st.integers(0, 2_000_000_000), size)
-        place = draw(st.integers(0, size - 1))
-        cells[place] = draw(st.sampled_from([*FINER_TIMES, -(2**63), None]))
-        meaning = [None if at == place else float(cell) for at, cell in enumerate(cells)]
-        return Column(pl.Series(cells, dtype=pl.Int64), meaning)
+    """NaT of NumPy, missing and other values."""
     value = draw(
         st.sampled_from(
             [
-                *FINER_TIMES,
                 -(2**63),
                 float("nan"),
                 float("inf"),
@@ -167,6 +161,14 @@ def _no_times(draw: st.DrawFn, size: int) -> Column:
         )
     )
     return Column(pl.Series([value] * size), [None] * size, True)
+
+
+def _other_units(draw: st.DrawFn, size: int) -> Column:
+    """A time of a finer unit, in all cells or in one among seconds."""
+    odd = draw(st.sampled_from(FINER_TIMES))
+    cells = _drawn(draw, st.integers(0, 2_000_000_000) if draw(st.booleans()) else st.just(odd), size)
+    cells[draw(st.integers(0, size - 1))] = odd
+    return Column(pl.Series(cells, dtype=pl.Int64), [None if cell == odd else float(cell) for cell in cells])
 
 
 @st.composite
@@ -350,7 +352,7 @@ class Shop:
     def _fields(self, path: str) -> dict[str, st.SearchStrategy[Any]]:
         domain, user = st.sampled_from([*self.items]), st.sampled_from([*self.users, "unknown user", 10**6])
         item = st.sampled_from([item for items in self.items.values() for item in items])
-        time = mostly(st.integers(0, 10**9), st.sampled_from(FINER_TIMES))
+        time = st.integers(0, 10**9) | st.sampled_from(FINER_TIMES)
         event = st.builds(dict, domain=domain, item=item) | st.builds(
             dict, domain=domain, item=item, time=time, id=st.text(min_size=1, max_size=3)
         )
