@@ -3,7 +3,7 @@
     python -m experiments.shops_countries            MovieLens-1M, the page docs/results/shops-countries.md
     python -m experiments.shops_countries --small    a tenth of the users, a look; no page
 
-Nobody is a user of two countries, so a country learns from another by its items alone. The yardstick is one
+No user is of two countries, so a country learns from another by its items alone. The yardstick is one
 table made by hand (:class:`OneTable`): the users of all countries as users of one shop, with the same test
 events and candidates. Then a fifth of the links is wrong. Every fit is a cell of its own, kept in
 runs/experiments, so that a killed call goes on.

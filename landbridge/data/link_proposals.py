@@ -1,4 +1,4 @@
-"""Proposals of item links, for a person to accept: pairs of items of two domains that may be one product.
+"""Proposals of item links, to be reviewed before use: pairs of items of two domains that may be one product.
 
 Titles are alike by the cosine of their letters in threes, g, weighted by how rare they are,
 
