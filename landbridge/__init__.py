@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from landbridge.data.diagnostics import diagnose
     from landbridge.data.interactions import Interactions
     from landbridge.data.io.readers import read
+    from landbridge.data.link_proposals import propose_links
     from landbridge.data.queries import Queries
     from landbridge.data.splitting.holdout import Holdout, Split, Targets
     from landbridge.data.splitting.splits import (
@@ -130,6 +131,7 @@ __all__ = [
     "leave_one_out",
     "load",
     "over_seeds",
+    "propose_links",
     "read",
     "read_published",
     "recommend",
@@ -154,6 +156,7 @@ _HOME = {
     "data.dataset": ("MultiDomain",),
     "data.diagnostics": ("diagnose",),
     "data.interactions": ("Interactions",),
+    "data.link_proposals": ("propose_links",),
     "data.io.readers": ("read",),
     "data.queries": ("Queries",),
     "data.splitting.holdout": ("Holdout", "Split", "Targets"),

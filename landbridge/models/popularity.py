@@ -67,7 +67,7 @@ class Popularity(Method):
     )
     pooling: float = setting(
         0.0,
-        "Of shared items: events of a domain that what all domains say weighs as much as; 0: nothing.",
+        "Of shared items: events of a domain that weigh as much as the share in all domains; 0: pool nothing.",
         low=0,
         symbol="κ",
     )

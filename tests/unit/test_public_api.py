@@ -63,6 +63,7 @@ NAMES = [
     "leave_one_out",
     "load",
     "over_seeds",
+    "propose_links",
     "read",
     "read_published",
     "recommend",
