@@ -65,8 +65,10 @@ if TYPE_CHECKING:
     from landbridge.models.towers.adc import ADC
     from landbridge.models.towers.cmf import CMF
     from landbridge.models.towers.conet import CoNet
+    from landbridge.models.towers.gamtcdr import GAMTCDR
     from landbridge.models.towers.neumf import NeuMF
     from landbridge.models.towers.pepnet import PEPNet
+    from landbridge.models.uclr.catart import CATART
     from landbridge.models.uclr.method import UCLR
     from landbridge.selection.auto import auto
     from landbridge.selection.guard import guard
@@ -81,10 +83,12 @@ from landbridge.version import __version__ as __version__
 __all__ = [
     "ADC",
     "BPRMF",
+    "CATART",
     "CDIMF",
     "CMF",
     "DWL",
     "EASE",
+    "GAMTCDR",
     "IALS",
     "UCLR",
     "Budget",
@@ -187,8 +191,10 @@ _HOME = {
     "models.towers.adc": ("ADC",),
     "models.towers.cmf": ("CMF",),
     "models.towers.conet": ("CoNet",),
+    "models.towers.gamtcdr": ("GAMTCDR",),
     "models.towers.neumf": ("NeuMF",),
     "models.towers.pepnet": ("PEPNet",),
+    "models.uclr.catart": ("CATART",),
     "models.uclr.method": ("UCLR",),
     "selection.auto": ("auto",),
     "selection.guard": ("guard",),

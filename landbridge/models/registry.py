@@ -10,11 +10,13 @@ from landbridge.models.base import Fitted, Method
 METHODS = {
     "adc": "landbridge.models.towers.adc:ADC",
     "bprmf": "landbridge.models.pairwise.bprmf:BPRMF",
+    "catart": "landbridge.models.uclr.catart:CATART",
     "cdimf": "landbridge.models.als.cdimf:CDIMF",
     "cmf": "landbridge.models.towers.cmf:CMF",
     "conet": "landbridge.models.towers.conet:CoNet",
     "dwl": "landbridge.models.sequential.dwl:DWL",
     "ease": "landbridge.models.linear.ease:EASE",
+    "gamtcdr": "landbridge.models.towers.gamtcdr:GAMTCDR",
     "ials": "landbridge.models.als.ials:IALS",
     "itemknn": "landbridge.models.linear.item_knn:ItemKNN",
     "lightgcn": "landbridge.models.pairwise.lightgcn:LightGCN",
@@ -27,6 +29,7 @@ METHODS = {
 }
 
 KINDS = {
+    "combined": "landbridge.models.towers.combination:CombinedModel",
     "counts": "landbridge.models.popularity:PopularityModel",
     "encoded": "landbridge.models.uclr.fitted:AutoencoderModel",
     "factors": "landbridge.models.als.fitted:ALSModel",
@@ -34,6 +37,7 @@ KINDS = {
     "mixture": "landbridge.models.mixture:BlendModel",
     "network": "landbridge.models.towers.fitted:TowerModel",
     "sequence": "landbridge.models.sequential.fitted:SequenceModel",
+    "transferred": "landbridge.models.uclr.transfer:TransferModel",
     "vectors": "landbridge.models.pairwise.fitted:EmbeddingModel",
 }
 

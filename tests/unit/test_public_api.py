@@ -13,10 +13,12 @@ import landbridge as lb
 NAMES = [
     "ADC",
     "BPRMF",
+    "CATART",
     "CDIMF",
     "CMF",
     "DWL",
     "EASE",
+    "GAMTCDR",
     "IALS",
     "UCLR",
     "Budget",

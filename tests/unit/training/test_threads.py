@@ -22,7 +22,7 @@ from landbridge.core.settings import schema
 from landbridge.models import registry
 
 SPLIT = lb.leave_last_out(uneven({"a": (10, 16), "b": (8, 12)}, users=16), seed=0)
-NETWORKS = ("adc", "cmf", "conet", "dwl", "neumf", "pepnet", "sasrec", "uclr")
+NETWORKS = ("adc", "catart", "cmf", "conet", "dwl", "gamtcdr", "neumf", "pepnet", "sasrec", "uclr")
 OTHERS = ("cdimf", "ease", "ials", "lightgcn")
 SMALL = {"factors": 2, "encoder.factors": 2, "epochs": 2, "batch_size": 16}
 MANY = 3  # of torch's threads around the fit, which gets one
@@ -67,8 +67,9 @@ class Watch(Silent):
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
-        # UCLR's pretraining is no network's: torch is not in use
-        yield Silent().task(title, total).__enter__() if title.startswith("BPRMF") else self
+        # pretraining is no network's: torch is not in use
+        pretraining = title.startswith(("BPRMF", "LightGCN"))
+        yield Silent().task(title, total).__enter__() if pretraining else self
 
     def step(self, done: int, facts: Mapping[str, float]) -> None:
         self.seen.append(threads_now())
