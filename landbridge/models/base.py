@@ -18,9 +18,11 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
 from landbridge.core.types import AnyArray, Arrays, Float32, Int32, Record, Values
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
 from landbridge.models import similarity
+from landbridge.models.cost import Cost
 from landbridge.models.explanation import Explanation
 from landbridge.models.search_space import Space
 from landbridge.training.options import FitOptions
@@ -90,6 +92,10 @@ class Method(Settings, ABC):
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
         """Learn from ``train``."""
+
+    def cost(self, counts: Counts) -> Cost | None:
+        """What a fit on data of such counts costs; None for a method that does not say."""
+        return None
 
     @property
     def has_epochs(self) -> bool:

@@ -36,13 +36,13 @@ def methods() -> list[dict[str, str]]:
                 "fold-in": kind.folds_in,
                 "shared items": kind.shared_items or "ignored",
                 "item features": kind.item_features or "ignored",
-                "auto": "yes" if _in_auto(kind) else "",
+                "auto": "yes" if in_auto(kind) else "",
             }
         )
     return rows
 
 
-def _in_auto(kind: type[Method]) -> bool:
+def in_auto(kind: type[Method]) -> bool:
     """Whether a method proposes candidates for any data."""
     return kind.in_auto.__func__ is not Method.in_auto.__func__  # type: ignore[attr-defined]
 

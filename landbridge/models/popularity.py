@@ -24,10 +24,12 @@ import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Arrays, Float32, Float64, Record
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY, Interactions
 from landbridge.data.products import Products
 from landbridge.models.base import Fitted, Method, Queries, StoredState
+from landbridge.models.cost import FLOAT32, FLOAT64, Cost, Work
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.options import FitOptions
 
@@ -88,6 +90,13 @@ class Popularity(Method):
         """Its search chooses the half-life where there are times; pooled, too, where items are shared."""
         pooled = {f"{cls.name} pooled": cls(pooling=POOLED)} if data.shares_items else {}
         return {cls.name: cls()} | pooled
+
+    def cost(self, counts: Counts) -> Cost:
+        """One addition per event."""
+        items = sum(table.n_items for table in counts.domains.values())
+        return Cost(
+            Work(scatter=counts.events), Work(), 0, FLOAT64 * (items + counts.events), FLOAT32 * items
+        )
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> PopularityModel:
         """Count, Eq. (1), and pool, Eqs. (2) and (3)."""

@@ -48,7 +48,9 @@ from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Record
+from landbridge.data.counts import Counts, TableCounts
 from landbridge.data.dataset import MultiDomain
+from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, stacked, with_mapped
@@ -57,6 +59,7 @@ from landbridge.models.als.participants import DomainState, consensus_users, use
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
+from landbridge.models.cost import FLOAT32, Cost, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
@@ -65,6 +68,8 @@ MAX_CLOSING_ROUNDS = 500  # a bound, should residual balancing oscillate
 BALANCE = 10  # ratio of gap and shift beyond which the closing rounds change ρ
 MAX_VALUE = 1e15  # the square of more would come near the limit of float32, 3e38
 START_SCALE = 100.0  # users at the start: the penalty acts relative to the size of the items
+CLOSING_ROUNDS = 8  # for each domain, for the cost of a fit: with 1, 2 and 10 domains 9, 22 and 57 to 98
+PASSES = 14  # over the embeddings of a domain's users in a round, beside the solver's own
 RISING_ROUNDS = 4  # the published program's gap rises for three epochs at its defaults
 
 
@@ -160,6 +165,54 @@ class CDIMF(Method):
                 state, closing = steps._close(domains, state, options.threads)
                 log = (*log, closing)
         return self._fitted(train, domains, state, log)
+
+    def cost(self, counts: Counts) -> Cost:
+        """An epoch solves the users of every domain K times, Eqs. (1) to (4), and the items once, Eq. (5)
+        (:mod:`landbridge.models.als.cost`); a round also turns the pull into the domain's basis, the result
+        back, and passes over the embeddings ``PASSES`` times. How many closing rounds there are depends on
+        the data; ``CLOSING_ROUNDS`` are assumed for each domain. In memory are x and t of every domain, of
+        this epoch and the last, z, and the items twice."""
+        tables, row, admm = counts.domains.values(), FLOAT32 * self.factors, self.admm
+        users = {name: self._users_of(table, counts) for name, table in counts.domains.items()}
+        rounds = total(self._round(table, users[name]) for name, table in counts.domains.items())
+        items = total(
+            als_cost.half_step_work(table.items, users[name], self.factors)
+            + als_cost.basis_work(table.n_items, self.factors)  # of the next round
+            + als_cost.rotation_work(table.n_items, self.factors)
+            + Work(stream=6 * row * users[name])
+            for name, table in counts.domains.items()
+        )
+        exchanges = admm.exact and admm.rho > 0
+        per_epoch = admm.inner_sweeps / self.consensus.every if exchanges else 1
+        closing = (CLOSING_ROUNDS * len(users) if exchanges else 1) if admm.exact else 0
+        # one round in each epoch of the warm-up
+        spared = min(admm.rho_warmup, self.epochs) * (per_epoch - 1) if exchanges else 0.0
+        all_items, all_users = sum(table.n_items for table in tables), sum(users.values())
+        own = 0.0 if exchanges and self.consensus.domains == "all" else counts.joined.n_users * len(users)
+        return Cost(
+            once=rounds * (closing - spared)
+            + items
+            + Work(sort=counts.events, normal=self.factors * (counts.joined.n_users + all_items)),
+            epoch=rounds * per_epoch + items,
+            epochs=self.epochs,
+            peak=sum(map(als_cost.index_bytes, tables))
+            + row * (4 * all_users + 2 * all_items + 3 * counts.joined.n_users + 3 * max(users.values())),
+            model=row * (counts.joined.n_users + own + all_items),
+        )
+
+    def _users_of(self, table: TableCounts, counts: Counts) -> float:
+        """The users that take part in a domain: those with events there, and all where the consensus ties
+        every user in all domains."""
+        everywhere = self.consensus.domains == "all" and self.admm.rho > 0
+        return counts.joined.users.filled if everywhere else table.users.filled
+
+    def _round(self, table: TableCounts, users: float) -> Work:
+        row = FLOAT32 * self.factors
+        return (
+            als_cost.rows_work(replace(table.users, n_rows=users), self.factors)
+            + als_cost.rotation_work(2 * users, self.factors)
+            + Work(stream=PASSES * row * users)
+        )
 
     def _domain_states(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
         """The state of every domain; with ρ = 0 no user is tied."""

@@ -39,8 +39,10 @@ from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Int32, Ragged, Record
+from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.deviations import Deviations
 from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, with_mapped
@@ -49,6 +51,7 @@ from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, consecutive, product_tables_of
+from landbridge.models.cost import FLOAT32, Cost, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
@@ -184,6 +187,39 @@ class IALS(Method):
         )
         return fitted(state, log)
 
+    def cost(self, counts: Counts) -> Cost:
+        """A sweep is a half step of the users and one of the items; a last half step follows the last sweep
+        (:mod:`landbridge.models.als.cost`). In memory are all tables' events by item and item embeddings,
+        and of one table at a time two arrays of users and three of items. Deviations of shared items are not
+        counted."""
+        tables = counts.tables(self.sharing)
+        row = FLOAT32 * self.factors
+        index = sum(map(als_cost.index_bytes, tables))
+        items = sum(table.n_items for table in tables)
+        sweeping = max(2 * table.n_users + 3 * table.n_items for table in tables)
+        users = sum(table.n_users for table in tables)
+        return Cost(
+            once=total(self._half_step(table, "users", als.EXACT) for table in tables)
+            + Work(sort=counts.events * (2 if self.sharing == "joined" else 1), normal=self.factors * items),
+            epoch=total(self._sweep(table) for table in tables),
+            epochs=self.epochs,
+            peak=index + row * (max(items + sweeping, users + 2 * items)),
+            model=row * (users + items),
+        )
+
+    def _sweep(self, table: TableCounts) -> Work:
+        solver = als.solver_named(self.solver, (table.users, table.items), self.factors)
+        turned = 0.0 if solver == als.EXACT else table.n_users + table.n_items
+        return (
+            self._half_step(table, "users", solver)
+            + self._half_step(table, "items", solver)
+            + als_cost.rotation_work(turned, self.factors)
+        )
+
+    def _half_step(self, table: TableCounts, side: str, solver: als.Solver) -> Work:
+        rows, fixed = (table.users, table.items) if side == "users" else (table.items, table.users)
+        return als_cost.half_step_work(rows, fixed.n_rows, self.factors, solver)
+
     def _start(
         self,
         train: MultiDomain,
@@ -253,7 +289,7 @@ class _Table:
             settings.alpha0,
             penalty.of(users, events.catalogue),
             ridge_I,
-            als.solver_named(settings.solver, (users, items), settings.factors),
+            als.solver_named(settings.solver, (RowLengths.of(users), RowLengths.of(items)), settings.factors),
             None
             if features_IV is None
             else FeatureMap.of(features_IV, items > 0, ridge_I, settings.feature_reg),

@@ -29,9 +29,12 @@ import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Float32, Float64, Int32
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
+from landbridge.models.cost import Cost, Work, total
+from landbridge.models.linear import cost as linear_cost
 from landbridge.models.linear import ridge
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.matrix import ItemMatrix
@@ -98,6 +101,21 @@ class ItemKNN(LinearMethod):
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """One candidate: its search weighs the other domains."""
         return {"itemknn": cls()}
+
+    def cost(self, counts: Counts) -> Cost:
+        """The co-occurrences of every item with all others, one power for each, and the lists of the largest,
+        Eqs. (1) to (3) of :mod:`landbridge.models.linear.cost`."""
+        work, peak, model = [], 0.0, 0.0
+        for table, targets in self.costed_tables(counts):
+            most = min(self.neighbours, table.n_items)
+            found = [linear_cost.neighbours(table, items, most) for items in targets]
+            powers = sum(each.total(each.touched_KQ) for each in found)
+            work += [Work(scatter=table.users.squares, power=powers, sort=3 * table.events)]
+            work += [linear_cost.listing_work(each) for each in found]
+            lists = max(linear_cost.list_bytes(each, most) for each in found)
+            model += sum(linear_cost.matrix_bytes(each, table.n_items) for each in found)
+            peak = max(peak, linear_cost.table_bytes(table) + lists)
+        return Cost(total(work), Work(), 0, peak + model, model)
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """The neighbours of the items of every target domain."""

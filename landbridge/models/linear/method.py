@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from landbridge.core.settings import setting
 from landbridge.core.threads import all_threads
 from landbridge.core.types import Int32
+from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
@@ -67,6 +68,12 @@ class LinearMethod(Method):
     @abstractmethod
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """Target domain -> item–item matrix with a row per item of the table."""
+
+    def costed_tables(self, counts: Counts) -> list[tuple[TableCounts, list[RowLengths]]]:
+        """The tables of the sharing, each with the items of its target domains."""
+        if self.sharing == "separate":
+            return [(table, [table.items]) for table in counts.domains.values()]
+        return [(counts.joined, [table.items for table in counts.domains.values()])]
 
     def about(self, table: UserItemTable) -> Mapping[str, Any]:
         """What the log of the fitted model says about a table."""

@@ -13,11 +13,14 @@ import numpy as np
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Record
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, tables_of
+from landbridge.models.cost import FLOAT32, INT32, Cost, Work, total
+from landbridge.models.pairwise import cost as pairwise_cost
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.pairwise.table import PairwiseTable, table_state, train_tables
 from landbridge.training.epochs import State, run_epochs
@@ -70,6 +73,25 @@ class PairwiseMethod(Method):
                 identity,
             )
             return self._fitted(train, tables, state, log)
+
+    def cost_with(self, counts: Counts, layers: int) -> Cost:
+        """An epoch of every table (:mod:`landbridge.models.pairwise.cost`). In memory are the embeddings with
+        two moments of Adam, of this epoch and the last, the pairs of two epochs, and the fitted rows."""
+        tables = counts.tables(self.sharing)
+        row = FLOAT32 * self.factors
+        rows = sum(table.n_users + table.n_items for table in tables)
+        pairs = 8 * INT32 * sum(table.events for table in tables)
+        graph = pairwise_cost.graph_bytes(tables, self.factors) if layers else 0.0
+        propagated = total(pairwise_cost.propagation_work(table, self.factors, layers) for table in tables)
+        return Cost(
+            once=Work(sort=2 * counts.events, normal=self.factors * rows) + propagated,
+            epoch=total(
+                pairwise_cost.epoch_work(table, self.factors, self.batch_size, layers) for table in tables
+            ),
+            epochs=self.epochs,
+            peak=row * 6 * rows + pairs + graph,
+            model=row * rows,
+        )
 
     def _tables(self, train: MultiDomain, seed: int, layers: int) -> dict[str, PairwiseTable]:
         optimizer = Optimizer(self.optimizer, self.lr)
