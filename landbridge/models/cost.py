@@ -37,6 +37,7 @@ class Work:
     lookup: float = 0.0  # numbers read at random places of a table larger than the cache
     power: float = 0.0  # powers of numbers
     offer: float = 0.0  # numbers that are met, offered to a list of the largest, and cleared
+    list: float = 0.0  # lists of the largest begun and put in order
     sort: float = 0.0  # events sorted by user or item
     draw: float = 0.0  # negative items drawn
     row: float = 0.0  # rows for which a compiled loop is begun

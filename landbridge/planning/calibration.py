@@ -1,7 +1,8 @@
 """Measure the constants of this machine: each kind of operation alone, for some hundredths of a second.
 
 What is timed are the package's own kernels where a kind is one of them, on arrays of usual sizes. The time of
-a kind is the shortest of several repetitions, on one thread, in seconds of the processor.
+a kind is the median of several repetitions, on one thread, in seconds of the processor: where other work takes
+the caches, a fit is slower, too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from landbridge.planning.machine import Machine, Process
 REPETITIONS = 9
 FACTORS = 64
 ROW_FACTORS, ROW_LENGTHS = (32, 64, 128, 192), (1, 2, 4, 8, 15, 24, 40, 64, 128, 512)
-SHAPES, LISTS = ((1500, 600, 40), (1000, 20_000, 20), (800, 4000, 30)), (20, 100)  # users, items, events each
+SHAPES = (
+    (1500, 600, 40),
+    (1000, 20_000, 20),
+    (800, 4000, 30),
+    (4000, 10_000, 5),
+)  # users, items, events each
+LISTS = (20, 100)
 ROW_KINDS = ("tile", "cholesky", "triangle", "vector", "find", "row")
 START = """
 import resource, sys, time
@@ -70,15 +77,15 @@ def _started(*methods: str) -> tuple[float, float]:
     return float(answer[-2]), float(answer[-1])
 
 
-def _shortest(work: Callable[[], object]) -> float:
-    """Seconds of the quickest repetition; the first call compiles."""
+def _typical(work: Callable[[], object]) -> float:
+    """Seconds of the middle one of the repetitions; the first call compiles."""
     work()
     seconds = []
     for _ in range(REPETITIONS):
         began = time.process_time()
         work()
         seconds.append(time.process_time() - began)
-    return max(min(seconds), 1e-9)
+    return max(float(np.median(seconds)), 1e-9)
 
 
 def _work() -> Work:
@@ -104,22 +111,22 @@ def _product(rng: np.random.Generator) -> float:
     from landbridge.models.als.solver import gramian, rotate
 
     rows_RF, turn_FF = (rng.random((n, FACTORS), np.float32) for n in (8192, FACTORS))
-    seconds = _shortest(lambda: (rotate(rows_RF, turn_FF, 1, rows_RF.copy()), gramian(rows_RF, 1)))
+    seconds = _typical(lambda: (rotate(rows_RF, turn_FF, 1, rows_RF.copy()), gramian(rows_RF, 1)))
     return seconds / (4 * len(rows_RF) * FACTORS**2)
 
 
 def _factorisation(rng: np.random.Generator) -> float:
     from landbridge.models.linear.ridge import inverted
 
-    square = rng.random((600, 600))
-    square = square @ square.T + 600 * np.eye(600)
-    return _shortest(lambda: inverted(square.copy())) / 600**3
+    square = rng.random((1200, 1200))
+    square = square @ square.T + 1200 * np.eye(1200)
+    return _typical(lambda: inverted(square.copy())) / 1200**3
 
 
 def _eigen(rng: np.random.Generator) -> float:
     rows = rng.random((500, 96))
     square = rows.T @ rows
-    return _shortest(lambda: [np.linalg.eigh(square) for _ in range(2)]) / (2 * 96**3)
+    return _typical(lambda: [np.linalg.eigh(square) for _ in range(2)]) / (2 * 96**3)
 
 
 def _rows(rng: np.random.Generator) -> dict[str, float]:
@@ -140,7 +147,7 @@ def _rows(rng: np.random.Generator) -> dict[str, float]:
             column_N = np.sort(rng.integers(0, len(items_IF), (size, length)), axis=1).astype(np.int32)
             rows = Ragged(np.arange(size + 1) * length, column_N.ravel())
             ridge_R = np.ones(size, np.float32)
-            seconds = _shortest(partial(solve, rows, items, 0.1, ridge_R)) / size
+            seconds = _typical(partial(solve, rows, items, 0.1, ridge_R)) / size
             work = asdict(rows_work(RowLengths(np.array([length]), np.array([1.0]), 1.0), factors))
             parts.append([work[kind] / seconds for kind in ROW_KINDS])
     unit_K, _ = nnls(np.array(parts), np.ones(len(parts)))
@@ -155,16 +162,16 @@ def _adam(rng: np.random.Generator) -> float:
     slots = optimizer.slots(table_RF)
     rows_T = rng.permutation(len(table_RF))[:3000].astype(np.int32)
     grad_TF = rng.random((len(rows_T), FACTORS), np.float32)
-    return _shortest(lambda: optimizer.step(table_RF, slots, rows_T, grad_TF)) / grad_TF.size
+    return _typical(lambda: optimizer.step(table_RF, slots, rows_T, grad_TF)) / grad_TF.size
 
 
 def _normal(rng: np.random.Generator) -> float:
-    return _shortest(lambda: rng.standard_normal(300_000, np.float32)) / 300_000
+    return _typical(lambda: rng.standard_normal(300_000, np.float32)) / 300_000
 
 
 def _stream() -> float:
     block = np.ones(2 << 20, np.float32)
-    return _shortest(block.copy) / (2 * block.nbytes)
+    return _typical(block.copy) / (2 * block.nbytes)
 
 
 def _table(rng: np.random.Generator, users: int, items: int, each: int) -> tuple[Ragged, Ragged]:
@@ -187,11 +194,11 @@ def _step(rng: np.random.Generator) -> float:
         for _ in range(200):
             _multiply(column_N, none_N, items_IF, one_F, one_F, out_F)
 
-    return _shortest(steps) / (200 * 2 * len(column_N) * FACTORS)
+    return _typical(steps) / (200 * 2 * len(column_N) * FACTORS)
 
 
 def _lists(rng: np.random.Generator) -> dict[str, float]:
-    """Powers alone; then additions and offers, which fit the times of lists of neighbours on tables of
+    """Powers alone; then additions, offers and lists, which fit the times of lists of neighbours on tables of
     several shapes, relative to these, with no amount below 0."""
     from scipy.optimize import nnls
 
@@ -210,15 +217,15 @@ def _lists(rng: np.random.Generator) -> dict[str, float]:
         for most in LISTS:
             out = ridge.neighbour_lists(items, most)
             settings = np.float32(5), np.float32(1)
-            seconds = _shortest(
+            seconds = _typical(
                 partial(kernels.nearest, *pair, ones_J, ones_J, ones_J, settings, item_I, bounds, out)
             )
             found = linear_cost.neighbours(counts, counts.items, most)
-            offers = linear_cost.listing_work(found).offer
-            parts.append([counts.users.squares / seconds, offers / seconds])
+            work = linear_cost.listing_work(found) + Work(scatter=counts.users.squares)
+            parts.append([amount / seconds for amount in (work.scatter, work.offer, work.list)])
             right.append(1 - power * found.total(found.touched_KQ) / seconds)
-    (scatter, offer), _ = nnls(np.array(parts), np.array(right))
-    return {"scatter": float(scatter), "offer": float(offer), "power": power}
+    (scatter, offer, begun), _ = nnls(np.array(parts), np.array(right))
+    return {"scatter": float(scatter), "offer": float(offer), "list": float(begun), "power": power}
 
 
 def _lookup(rng: np.random.Generator) -> float:
@@ -226,7 +233,7 @@ def _lookup(rng: np.random.Generator) -> float:
 
     table_JJ = np.zeros((5000, 5000), np.float32)
     chosen = [np.sort(rng.integers(0, 5000, 100)) for _ in range(20)]
-    return _shortest(lambda: [looked_up(table_JJ, index_N) for index_N in chosen]) / (20 * 100 * 101 / 2)
+    return _typical(lambda: [looked_up(table_JJ, index_N) for index_N in chosen]) / (20 * 100 * 101 / 2)
 
 
 def _power(rng: np.random.Generator) -> float:
@@ -234,13 +241,13 @@ def _power(rng: np.random.Generator) -> float:
 
     value_N = rng.random(200_000, np.float32)
     out_N = np.empty_like(value_N)
-    return _shortest(lambda: powers(value_N, np.float32(1.0), out_N)) / len(value_N)
+    return _typical(lambda: powers(value_N, np.float32(1.0), out_N)) / len(value_N)
 
 
 def _sort(rng: np.random.Generator) -> float:
     item_N = (30_000 * rng.random(100_000) ** 2).astype(np.int32)
     user_N = np.arange(len(item_N), dtype=np.int32)
-    return _shortest(lambda: Ragged.from_index(item_N, user_N, 30_000)) / len(item_N)
+    return _typical(lambda: Ragged.from_index(item_N, user_N, 30_000)) / len(item_N)
 
 
 def _draw(rng: np.random.Generator) -> float:
@@ -255,7 +262,7 @@ def _draw(rng: np.random.Generator) -> float:
     pairs = Pairwise(events, {"a": slice(0, 10_000)})
     table = PairwiseTable(pairs, Optimizer("sgd", 1e-3), 0.0, 2048)
     state = table.start(1, 0.1)
-    return _shortest(lambda: table.epoch(state, 0)) / len(events)
+    return _typical(lambda: table.epoch(state, 0)) / len(events)
 
 
 def _torch_work() -> Work:
@@ -271,10 +278,10 @@ def _torch_work() -> Work:
         below, weight = torch.randn(3200, FACTORS), torch.randn(256, FACTORS)
         small = torch.randn(4)
         above = below @ weight.T
-        network = _shortest(lambda: [below @ weight.T for _ in range(5)]) / 5
-        pointwise = _shortest(lambda: [gelu(above) for _ in range(5)]) / 5
+        network = _typical(lambda: [below @ weight.T for _ in range(5)]) / 5
+        pointwise = _typical(lambda: [gelu(above) for _ in range(5)]) / 5
         exponential = _softmax(512, 8192)
-        call = _shortest(lambda: [small + 1 for _ in range(1000)]) / 1000
+        call = _typical(lambda: [small + 1 for _ in range(1000)]) / 1000
     return Work(
         network=network / (2 * below.numel() * 256),
         pointwise=pointwise / above.numel(),
@@ -290,4 +297,4 @@ def _softmax(targets: int, items: int) -> float:
 
     query_TF, item_CF, weight_T = torch.randn(targets, 1), torch.randn(items, 1), torch.ones(targets)
     among = all_items(range(items), torch.arange(targets))
-    return _shortest(lambda: cross_entropy(query_TF, item_CF, among, weight_T)) / (targets * items)
+    return _typical(lambda: cross_entropy(query_TF, item_CF, among, weight_T)) / (targets * items)

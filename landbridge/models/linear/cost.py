@@ -22,9 +22,10 @@ kept, counts them from the neighbours' events, each of which meets ``MET`` of th
 with n̄ = Σ n_i / I and n̂ = Σ n_i² / Σ n_i: the fewer of the touched items are kept, the less popular they
 are. It costs m³/3 operations, and m² numbers of the system.                                           (5)
 
-The exact form counts (1) and inverts with J³ operations; for a target domain with E items whose ridge differs
+The exact form counts (1) and inverts with J³ operations; where domains have a ridge of their own, each target
+domain corrects for its own I items, whose ridge is smaller, with
 
-    E³/3 + 2 E² I + 2 J E I;                                                                          (6)
+    I³/3 + 2 I³ + 2 J I² operations;                                                                  (6)
 
 the dual form counts Σ_j n_j² pairs and inverts with U³ for every target domain, and for every target item
 passes over n_j rows of U numbers and all M events.                                                    (7)
@@ -42,6 +43,7 @@ from landbridge.data.counts import RowLengths, TableCounts
 from landbridge.models.cost import FLOAT32, FLOAT64, INT32, Work
 
 QUANTILES = 8  # of P_j
+TURNED = 8  # numbers read or written at random places for each neighbour when lists become rows of sources
 LOOKED_UP = 4  # places of an event in a local Gramian: of its user twice, of the list, and when it is cleared
 MET = 4.5  # neighbours that an event of a neighbour meets: 3.9 to 6.1 on the sparse sets at N = 100
 
@@ -79,10 +81,14 @@ def neighbours(table: TableCounts, targets: RowLengths, most: float) -> Neighbou
 
 
 def listing_work(found: Neighbours) -> Work:
-    """Eqs. (2) and (3)."""
+    """Eqs. (2) and (3), and the turning of the lists into rows of sources, two passes over them."""
     kept_KQ = np.maximum(found.kept_KQ, 1.0)
     times_KQ = 1 + np.log(np.maximum(found.touched_KQ / kept_KQ, 1.0))
-    return Work(offer=found.total(found.touched_KQ + kept_KQ * times_KQ * np.log2(kept_KQ + 1)))
+    return Work(
+        offer=found.total(found.touched_KQ + kept_KQ * times_KQ * np.log2(kept_KQ + 1)),
+        list=found.rows.filled,
+        lookup=TURNED * found.total(found.kept_KQ),
+    )
 
 
 def regression_work(table: TableCounts, found: Neighbours, whole: bool) -> Work:
@@ -100,12 +106,9 @@ def regression_work(table: TableCounts, found: Neighbours, whole: bool) -> Work:
 
 
 def exact_work(table: TableCounts, targets: list[float], differs: bool) -> Work:
-    """Eqs. (1) and (6); ``differs``: whether the items of other domains have a ridge of their own."""
+    """Eqs. (1) and (6); ``differs``: whether the items of a target domain have a ridge of their own."""
     items = table.n_items
-    corrected = 0.0
-    for own in targets:
-        others = items - own if differs else 0.0
-        corrected += others**3 / 3 + 2 * others**2 * own + 2 * items * others * own
+    corrected = sum(7 / 3 * own**3 + 2 * items * own**2 for own in targets) if differs else 0.0
     return Work(
         scatter=table.users.squares,
         factorisation=items**3 + corrected,

@@ -68,8 +68,7 @@ def propagation_work(table: TableCounts, factors: int, layers: int) -> Work:
         return Work()
     numbers = factors * (table.n_users + table.n_items)
     return Work(
-        vector=layers * 2 * table.events * factors,
-        find=layers * 2 * table.events,
+        step=layers * 2 * table.events * factors,
         stream=FLOAT32 * numbers * (3 * layers + 2),
     )
 
