@@ -1,8 +1,8 @@
 """Measure the constants of this machine: each kind of operation alone, for some hundredths of a second.
 
-What is timed are the package's own kernels where a kind is one of them, on arrays of usual sizes. The time of
-a kind is the median of several repetitions, on one thread, in seconds of the processor: where other work takes
-the caches, a fit is slower, too.
+What is timed are the package's own kernels where a kind is one of them, on arrays of usual sizes. The time
+of a kind is the median of several repetitions, on one thread, in seconds of the processor: where other work
+takes the caches, a fit is slower, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from landbridge.planning.machine import Machine, Process
 
 REPETITIONS = 9
 FACTORS = 64
-ROW_FACTORS, ROW_LENGTHS = (32, 64, 128, 192), (1, 2, 4, 8, 15, 24, 40, 64, 128, 512)
+ROW_FACTORS, ROW_LENGTHS = (32, 64, 128, 192), (0, 1, 2, 4, 8, 15, 24, 40, 64, 128, 512)
 SHAPES = (
     (1500, 600, 40),
     (1000, 20_000, 20),
@@ -170,7 +170,8 @@ def _normal(rng: np.random.Generator) -> float:
 
 
 def _stream() -> float:
-    block = np.ones(2 << 20, np.float32)
+    """A copy into fresh memory."""
+    block = np.ones(16 << 20, np.float32)
     return _typical(block.copy) / (2 * block.nbytes)
 
 

@@ -23,12 +23,13 @@ from landbridge.models import registry
 from landbridge.models.base import Method
 from landbridge.models.cost import Cost
 from landbridge.models.overview import in_auto
-from landbridge.planning.machine import GIB, Machine
+from landbridge.planning.machine import Machine
 from landbridge.selection.auto import budget_of
 
 EVENT_BYTES = 20  # user, item, time and weight, each once
 ID_BYTES = 40  # of a text in memory
 STORED_EVENT, STORED_ID = 16, 16  # bytes in a run folder
+GIB = 2.0**30
 LONG = 60.0  # seconds of a fit that are worth a line
 FITS = 2  # for the test, and on all events
 

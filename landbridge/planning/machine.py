@@ -16,7 +16,6 @@ from landbridge.core.types import Record, Values
 from landbridge.models.cost import Work
 
 FILE = "machine.json"
-GIB = 2.0**30
 
 
 @dataclass(frozen=True)
@@ -41,29 +40,29 @@ class Machine:
 
 T = TypeVar("T", Work, Process)
 UNIT = Work(
-    product=1.2e-11,
-    factorisation=4.9e-11,
-    eigen=7.6e-10,
-    tile=1.6e-11,
-    cholesky=1.6e-11,
-    triangle=4.5e-09,
-    vector=4.3e-11,
-    step=8.5e-11,
-    find=4e-08,
-    adam=1.3e-09,
-    normal=8.7e-09,
-    stream=3.3e-11,
-    scatter=2.9e-09,
-    lookup=1e-09,
-    power=5.3e-09,
-    offer=7.5e-09,
-    sort=8.1e-08,
+    product=1.5e-11,
+    factorisation=3.4e-11,
+    eigen=8.3e-10,
+    tile=1.8e-11,
+    triangle=5e-09,
+    vector=7.7e-11,
+    step=6.7e-11,
+    find=9e-08,
+    adam=4.7e-09,
+    normal=9.3e-09,
+    stream=6.2e-11,
+    scatter=3.6e-09,
+    lookup=1.1e-09,
+    power=5.6e-09,
+    offer=6.8e-09,
+    list=2.5e-07,
+    sort=7.1e-08,
     draw=1.7e-07,
-    row=9.1e-08,
-    network=1.6e-11,
-    pointwise=5.8e-10,
-    exponential=1.3e-09,
-    call=3e-06,
+    row=2.9e-08,
+    network=1.8e-11,
+    pointwise=6.7e-10,
+    exponential=1.7e-09,
+    call=3.3e-06,
 )
 DEFAULT = Machine(UNIT, Process())
 

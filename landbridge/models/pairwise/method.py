@@ -84,7 +84,7 @@ class PairwiseMethod(Method):
         graph = pairwise_cost.graph_bytes(tables, self.factors) if layers else 0.0
         propagated = total(pairwise_cost.propagation_work(table, self.factors, layers) for table in tables)
         return Cost(
-            once=Work(sort=2 * counts.events, normal=self.factors * rows) + propagated,
+            once=Work(sort=2 * counts.events, normal=self.factors * rows, stream=8 * row * rows) + propagated,
             epoch=total(
                 pairwise_cost.epoch_work(table, self.factors, self.batch_size, layers) for table in tables
             ),
