@@ -181,8 +181,8 @@ constants, which were measured in the same hour, differed by up to 30 %. Most fi
 short. The run was ended before all methods had been fitted on sport-cloth and Gowalla.
 
 What counts cannot give (steps of conjugate gradients, closing rounds of CDIMF, neighbours that meet, passes
-of SASRec) was set on these data sets. So the page says how well the equations describe them, not how well they
-forecast others. The aim, 25 %, is not reached everywhere: the shares are below.
+of SASRec) was set on these data sets. So the page says how well the equations describe them, not how well
+they forecast others. The aim, 25 %, is not reached everywhere: the shares are below.
 
 "From files" knows how many events each user and item has; "from totals" knows users, items, events and
 domains alone, and takes domains to be alike, with all users in each. Memory is the peak of the process, with

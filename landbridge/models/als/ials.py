@@ -190,8 +190,8 @@ class IALS(Method):
     def cost(self, counts: Counts) -> Cost:
         """A sweep is a half step of the users and one of the items; a last half step follows the last sweep
         (:mod:`landbridge.models.als.cost`). In memory are all tables' events by item and item embeddings,
-        and of one table at a time two arrays of users and three of items. Deviations of shared items are not
-        counted."""
+        and of one table at a time two arrays of users and three of items. Deviations of shared items and
+        maps of features are not counted."""
         tables = counts.tables(self.sharing)
         row = FLOAT32 * self.factors
         index = sum(map(als_cost.index_bytes, tables))
