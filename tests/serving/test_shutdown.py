@@ -20,6 +20,7 @@ from serving_process import Server, serving
 from landbridge.serving.events.history import CLOSING
 from landbridge.serving.events.store import EventStore
 from landbridge.serving.http.middleware import RequestMiddleware
+from landbridge.serving.runtime import impressions
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.server import FAREWELL
 from landbridge.serving.runtime.settings import ServeSettings
@@ -151,7 +152,9 @@ def test_a_request_that_is_cut_off_is_answered_with_one_sentence() -> None:
 
     async def play() -> None:
         middleware = RequestMiddleware(wait_for_good, ServeSettings(), Metrics())
-        request = asyncio.create_task(middleware({"type": "http", "method": "GET"}, wait_for_good, keep))
+        request = asyncio.create_task(
+            middleware({"type": "http", "method": "GET", "headers": []}, wait_for_good, keep)
+        )
         await asyncio.sleep(0.01)
         request.cancel()
         await request
@@ -165,3 +168,4 @@ def test_the_documentation_says_how_long_a_stop_takes() -> None:
     text = " ".join((Path(__file__).parents[2] / "docs" / "serving.md").read_text().split())
     assert f"requests that it is answering have {FAREWELL} seconds" in text
     assert f"the event store has {CLOSING:g} seconds to end its calls" in text
+    assert f"impressions that wait have {impressions.CLOSING:g} seconds to be written" in text
