@@ -28,3 +28,9 @@ def masked_softmax(scores: Sequence[ArrayT], present: Sequence[ArrayT]) -> list[
     # the largest of the present ones is e⁰ = 1, so that this only guards against 0/0
     total = reduce(lambda one, other: one + other, parts).clip(min=1)
     return [part / total for part in parts]
+
+
+def weighted_sum(share: Sequence[ArrayT], rows: Sequence[ArrayT]) -> ArrayT:
+    """The sum of rows (B, F) times their weights, (B, F) or (B, 1)."""
+    weighted = [share_BF * row_BF for share_BF, row_BF in zip(share, rows, strict=True)]
+    return reduce(lambda one, other: one + other, weighted)
