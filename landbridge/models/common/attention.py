@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from landbridge.core.types import Float32
+from landbridge.training.torch_backend import torch
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-ArrayT = TypeVar("ArrayT", "Tensor", Float32)
+ArrayT = TypeVar("ArrayT", "torch.Tensor", Float32)
 ABSENT = 1e30  # what an absent domain's score is lowered by: e to it is 0
 
 

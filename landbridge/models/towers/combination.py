@@ -106,8 +106,8 @@ class CombinationNetwork:
             # clip: the same line runs on torch and on NumPy
             below_RF = rows_RF.clip(min=0) if level else rows_RF
             rows_RF = below_RF @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-        length_RF: ArrayT = (rows_RF * rows_RF + SMOOTHING) ** 0.5  # type: ignore[assignment]
-        return (rows_RF + length_RF) / 2  # Eq. (4)
+        smooth_RF: ArrayT = (rows_RF + (rows_RF * rows_RF + SMOOTHING) ** 0.5) / 2  # Eq. (4)
+        return smooth_RF
 
     def combine_batch(self, weights: Weights, domain: str, users: UserInputs, user_B: Tensor) -> Tensor:
         """ũ^d of users in training, (B, F)."""

@@ -93,7 +93,7 @@ class ConcatenationEncoder:
         for domain in self.domains:
             here_B1 = present[domain]
             x_BF = here_B1 * rows[domain] + (1 - here_B1) * weights["pad"]  # Eq. (1)
-            part_BH: ArrayT = x_BF @ weights[f"encoder.in.{domain}"].T  # type: ignore[assignment]
+            part_BH: ArrayT = x_BF @ weights[f"encoder.in.{domain}"].T
             hidden = hidden + part_BH
         hidden = _dense(weights, "encoder.1", _prelu(hidden, weights["encoder.0.slope"]))
         return _dense(weights, "encoder.2", _prelu(hidden, weights["encoder.1.slope"]))
