@@ -106,8 +106,8 @@ class CombinationNetwork:
             # clip: the same line runs on torch and on NumPy
             below_RF = rows_RF.clip(min=0) if level else rows_RF
             rows_RF = below_RF @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-        root_RF: ArrayT = (rows_RF * rows_RF + SMOOTHING) ** 0.5  # type: ignore[assignment]
-        smooth_RF: ArrayT = (rows_RF + root_RF) / 2  # Eq. (4)
+        root_RF: ArrayT = (rows_RF * rows_RF + SMOOTHING) ** 0.5
+        smooth_RF: ArrayT = (rows_RF + root_RF) / 2  # type: ignore[assignment]  # Eq. (4)
         return smooth_RF
 
     def combine_batch(self, weights: Weights, domain: str, users: UserInputs, user_B: Tensor) -> Tensor:
