@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from landbridge.core.types import Float32
+from landbridge.training.torch_backend import torch
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-ArrayT = TypeVar("ArrayT", "Tensor", Float32)
+ArrayT = TypeVar("ArrayT", "torch.Tensor", Float32)
 ABSENT = 1e30  # what an absent domain's score is lowered by: e to it is 0
 
 
@@ -28,3 +26,9 @@ def masked_softmax(scores: Sequence[ArrayT], present: Sequence[ArrayT]) -> list[
     # the largest of the present ones is e⁰ = 1, so that this only guards against 0/0
     total = reduce(lambda one, other: one + other, parts).clip(min=1)
     return [part / total for part in parts]
+
+
+def weighted_sum(share: Sequence[ArrayT], rows: Sequence[ArrayT]) -> ArrayT:
+    """The sum of rows (B, F) times their weights, (B, F) or (B, 1)."""
+    weighted = [share_BF * row_BF for share_BF, row_BF in zip(share, rows, strict=True)]
+    return reduce(lambda one, other: one + other, weighted)

@@ -7,9 +7,14 @@ item's, S the domains in which the user has events. In domain d
     x^d = T_users^d(ũ^d),   y_i = T_items^d(q_i)                                                       (2)
     r_ui = cos(x^d, y_i)                                                                               (3)
 
-where a tower T is a stack of layers ReLU(W z + b). The attention a^{d,k} is a vector of F numbers for each
-user ("user"), or one for all users ("domain"); with "own" all weight is on domain d. Users of one domain have
-no attention to learn and no row for it.
+where a tower T is a stack of layers ReLU(W z + b), the last one with a smooth function in place of ReLU,
+
+    f(z) = (z + √(z² + ε)) / 2,   ε = 0.1                                                              (4)
+
+(Barron 2021; ReLU with ε = 0), which is positive: with ReLU all outputs of a tower can become 0 for good, as
+a cosine with 0 has no gradient. The attention a^{d,k} is a vector of F numbers for each user ("user"), or one
+for all users ("domain"); with "own" all weight is on domain d. Users of one domain have no attention to learn
+and no row for it.
 
 ``CombinedModel`` is fitted: x and y of unit length make (3) a dot product. Fold-in: the pretrained model,
 ``base``, folds in a new user's embedding in every domain, and (1) and (2) follow, with the mean attention of
@@ -33,7 +38,7 @@ from landbridge.core.rng import generator
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import StoredState
-from landbridge.models.common.attention import masked_softmax
+from landbridge.models.common.attention import masked_softmax, weighted_sum
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.common.pretraining import base_from, base_state
 from landbridge.models.towers.network import EmbeddedBatch, Weights, embed_batch, he_uniform
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK_ROWS = 8192  # bounds the memory of the towers when all users or items go through them
+SMOOTHING = 0.1  # ε of Eq. (4)
 TINY = 1e-12  # added to squared lengths: a tower whose units are all 0 has no direction
 ArrayT = TypeVar("ArrayT", "Tensor", Float32)
 
@@ -91,19 +97,18 @@ class CombinationNetwork:
         size = self.factors
         scores = [logits_BX[:, n * size : (n + 1) * size] for n in range(len(self.domains))]
         share = masked_softmax(scores, [present[k] for k in self.domains])
-        first_BF, *rest = (
-            share_BF * (rows[k] @ weights[f"map.{k}"].T)
-            for k, share_BF in zip(self.domains, share, strict=True)
-        )
-        return sum(rest, first_BF)  # Eq. (1)
+        return weighted_sum(share, [rows[k] @ weights[f"map.{k}"].T for k in self.domains])  # Eq. (1)
 
     def through(self, weights: Mapping[str, ArrayT], side: str, domain: str, rows_RF: ArrayT) -> ArrayT:
         """T of Eq. (2), (R, F); ``side``: "users" or "items"."""
         for level in range(len(self.tower)):
             name = f"{side}.{domain}.{level}"
             # clip: the same line runs on torch and on NumPy
-            rows_RF = (rows_RF @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]).clip(min=0)
-        return rows_RF
+            below_RF = rows_RF.clip(min=0) if level else rows_RF
+            rows_RF = below_RF @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        root_RF: ArrayT = (rows_RF * rows_RF + SMOOTHING) ** 0.5
+        smooth_RF: ArrayT = (rows_RF + root_RF) / 2  # type: ignore[assignment]  # Eq. (4)
+        return smooth_RF
 
     def combine_batch(self, weights: Weights, domain: str, users: UserInputs, user_B: Tensor) -> Tensor:
         """ũ^d of users in training, (B, F)."""
@@ -279,4 +284,5 @@ def item_vectors(
 def unit_length(rows_RF: ArrayT) -> ArrayT:
     """Rows divided by their length; a row of zeros stays one. The last axis is that of a row."""
     square_R = (rows_RF * rows_RF).sum(-1)
-    return rows_RF / (square_R[..., None] + TINY) ** 0.5
+    unit_RF: ArrayT = rows_RF / (square_R[..., None] + TINY) ** 0.5
+    return unit_RF

@@ -16,7 +16,7 @@ The papers are for two domains or several; their program, for two, has w free an
 Here w is a softmax over any number of domains, among those in which the user has events. The papers embed a
 graph that also has edges by the similarity of reviews; from events alone LightGCN takes its place. Inferred:
 which domain is the rich one of (2), and that items are as many in λ as they are in the batch. Ours: M starts
-as the identity, and serving ranks by r, not p, so that items below the bound are not tied.
+as the identity, the last layer of a tower has no dead units, and serving ranks by r itself.
 
 Letters: U users, N events, J = 1 + K items of an event, F factors.
 """
@@ -113,6 +113,7 @@ class GAMTCDR(JointMethod):
             "lr": Real(3e-4, 1e-2, log=True),
             "reg": Real(1e-6, 1e-2, log=True),
             "network.attention": Choice(("user", "domain")),
+            "network.embeddings": Choice(("frozen", "free")),
             "network.alignment": Choice((0.0, 1e-3, 1e-2, 1e-1)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
@@ -165,8 +166,10 @@ class GAMTCDR(JointMethod):
         fixed = {name: torch.from_numpy(rows[name]).to(where) for name in rows if name not in free}
         inputs = UserInputs.of(train, where)
 
-        def embed(own: Weights, domain: str, *index: Tensor) -> EmbeddedBatch:
-            return network.embed({**fixed, **own}, domain, inputs, index)
+        def embed(
+            own: Weights, domain: str, user_N: Tensor, item_NJ: Tensor, side_NS: Tensor
+        ) -> EmbeddedBatch:
+            return network.embed({**fixed, **own}, domain, inputs, (user_N, item_NJ, side_NS))
 
         def fitted(log: tuple[Record, ...] = ()) -> CombinedModel:
             return self._fitted(base, network, rows | tensors.arrays(weights), log)
@@ -238,7 +241,8 @@ class Alignment:
         """The number of each user's domain with most events of all users, (U,); by name where equal."""
         names = self.history.domain_names
         order = sorted(range(len(names)), key=lambda d: (-len(self.history[names[d]]), names[d]))
-        return np.asarray(order)[(self.history.activity_UD[:, order] > 0).argmax(axis=1)]
+        first_U = (self.history.activity_UD[:, order] > 0).argmax(axis=1)
+        return np.asarray(np.array(order, np.int64)[first_U])
 
 
 def _logits(weights: Weights, domain: str, batch: EmbeddedBatch) -> Tensor:

@@ -93,7 +93,8 @@ class ConcatenationEncoder:
         for domain in self.domains:
             here_B1 = present[domain]
             x_BF = here_B1 * rows[domain] + (1 - here_B1) * weights["pad"]  # Eq. (1)
-            hidden = hidden + x_BF @ weights[f"encoder.in.{domain}"].T
+            part_BH: ArrayT = x_BF @ weights[f"encoder.in.{domain}"].T
+            hidden = hidden + part_BH
         hidden = _dense(weights, "encoder.1", _prelu(hidden, weights["encoder.0.slope"]))
         return _dense(weights, "encoder.2", _prelu(hidden, weights["encoder.1.slope"]))
 
@@ -135,7 +136,7 @@ class ConcatenationEncoder:
             for name in self.domains
         )
         numbers_B = self.factors * sum(users.present[name][:, 0] for name in self.domains)
-        return (square_B / numbers_B.clip(min=1)).mean()  # type: ignore[union-attr, return-value]
+        return (square_B / numbers_B.clip(min=1)).mean()  # type: ignore[union-attr]
 
 
 def symmetric_contrast(one_BF: Tensor, other_BF: Tensor, temperature: float) -> Tensor:
@@ -154,4 +155,5 @@ def _dense(weights: Mapping[str, ArrayT], name: str, below: ArrayT) -> ArrayT:
 
 def _prelu(x: ArrayT, slope_1: ArrayT) -> ArrayT:
     # clip: the same line runs on torch and on NumPy
-    return x.clip(min=0) + slope_1 * x.clip(max=0)
+    below: ArrayT = slope_1 * x.clip(max=0)
+    return x.clip(min=0) + below

@@ -31,7 +31,7 @@ from landbridge.core.rng import generator
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import StoredState
-from landbridge.models.common.attention import masked_softmax
+from landbridge.models.common.attention import masked_softmax, weighted_sum
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.common.pretraining import base_from, base_state
 from landbridge.models.uclr.concatenated import ConcatenationEncoder
@@ -113,8 +113,7 @@ class Transfer:
             products = [query_BF * (a_BF @ weights["key"].T) for a_BF in adapted]
             scores = [product_BF.sum(axis=1)[:, None] for product_BF in products]
         share = masked_softmax(scores, [present[s] for s in sources])  # Eq. (2)
-        first_BF, *rest = (share_B1 * a_BF for share_B1, a_BF in zip(share, adapted, strict=True))
-        return sum(rest, first_BF)
+        return weighted_sum(share, adapted)
 
 
 @dataclass(frozen=True, eq=False)

@@ -219,7 +219,7 @@ class TestArt:
         code = None if code_UF is None else torch.tensor(code_UF).double()
         x_UF = rule.combined(wide, wide["users"], sources, present, code)
         pairs = Pairwise(data["a"], {"a": slice(0, 40)}, "domain", ONE.seed, "a").epoch(0)
-        loss = 0.0
+        loss: Any = 0.0
         for user, i, j, weight in zip(*pairs, strict=True):
             x, q, r = x_UF[user], wide["items"][i], wide["items"][j]
             size = (x**2).sum() + (q**2).sum() + (r**2).sum()
