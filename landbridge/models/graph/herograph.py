@@ -13,8 +13,8 @@ and g_n = h_T. With the embeddings p_u^d, q_i of the domain, a score is
     s_ui = p_u^d · q_i + g_u · g_i                                                                     (3)
 
 A step takes a batch of every domain and minimises the sum of their losses, BPR by default. In training N_n
-is n and S of its neighbours: one of each S-th part of the list, so that none comes twice; all, where there
-are no more. Any number of domains, as in the paper.
+is n and S of its neighbours, at even distances in its list from a random start, so that none comes twice;
+all, where there are no more. Any number of domains, as in the paper.
 
 Known from the authors' notes: the two kinds of embeddings, the graph over all domains, sampled neighbours,
 recurrent attention, the step. Inferred: the form of (1) without further weights, a node among its own
@@ -142,8 +142,8 @@ class HeroNetwork:
         start_M1 = offsets_R[node_M][:, None]
         degree_M1, size = offsets_R[node_M + 1][:, None] - start_M1, self.method.neighbours
         part_S = torch.arange(size, device=node_M.device)
-        chance_MS = torch.rand(len(node_M), size, device=node_M.device, dtype=torch.float64)
-        drawn_MS = ((part_S + chance_MS) * degree_M1 / size).long().clamp(max=degree_M1 - 1)
+        chance_M1 = torch.rand(len(node_M), 1, device=node_M.device, dtype=torch.float64)
+        drawn_MS = ((part_S + chance_M1) * degree_M1 / size).long().clamp(max=degree_M1 - 1)
         has_MS = part_S < degree_M1
         place_MS = torch.where(degree_M1 > size, drawn_MS, part_S.expand_as(drawn_MS))
         # an entry that is not there reads some other one; the node takes its place

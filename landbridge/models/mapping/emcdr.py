@@ -101,7 +101,7 @@ class EMCDR(Method):
     @classmethod
     def migrated(cls, settings: Values) -> Record:
         """``settings`` with today's names, those of the first method included."""
-        return migrated_pretraining(super().migrated(settings), Pretraining("ials", {}))
+        return migrated_pretraining(super().migrated(settings), cls.pretrain)
 
     def pretrainer(self) -> Method:
         """The first method, with the same ``factors``."""
