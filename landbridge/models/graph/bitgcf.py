@@ -19,7 +19,7 @@ and a row of an item stays, x_i = z_i. A user of one domain has no transfer. Sco
 The paper has two domains; inferred for more: (2) weighs all of the user's domains, (3) takes the mean over
 the others, both of which are the paper's with two. Inferred, too: a user without events in d has no z_u^d,
 so (2) and (3) are over the other domains alone, and no x_0 there; the penalty is on x_0 (as in LightGCN).
-A layer costs two sparse products of all rows, whatever the number of domains: (2) to (4) are one matrix.
+A layer costs two sparse products of all rows, for any number of domains: (2) to (4) are one matrix.
 Dropout leaves out entries of z_k. Shape letters: P users of a domain, over all domains; R rows, first the P,
 then all items; T rows of a step; F factors.
 """
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from torch import Tensor
     from torch import device as torch_device
+
+    from landbridge.models.graph.products import SparseMatrix
 
 TINY = 1e-24  # of a squared length: rows of zeros stay zeros
 
@@ -191,10 +193,10 @@ class TransferNetwork:
             )
             score_NJ = score_NJ + product_NJ * scale_R[user_N][:, None] * scale_R[item_M].view(shape)
         sizes = [len(batch.user_N) for batch in step.values()]
-        parts = (each.split(sizes) for each in (score_NJ, user_NF, item_MF.view(shape)))
+        parts = zip(*(each.split(sizes) for each in (score_NJ, user_NF, item_MF.view(shape))), strict=True)
         return {
-            name: ScoredBatch(*part[:1], part[1:])
-            for name, part in zip(step, zip(*parts, strict=True), strict=True)
+            name: ScoredBatch(own_NJ, (own_NF, own_NG))
+            for name, (own_NJ, own_NF, own_NG) in zip(step, parts, strict=True)
         }
 
     def propagated(self, start_RF: Tensor, dropout: float = 0.0) -> list[tuple[Tensor, Tensor]]:
@@ -205,8 +207,7 @@ class TransferNetwork:
             side_RF = adjacency @ mixed_RF
             layer_RF = torch.addcmul(side_RF, side_RF, mixed_RF)  # Eq. (1)
             if dropout:
-                # a third of the time of torch's own dropout on the CPU
-                layer_RF = layer_RF * (torch.rand_like(layer_RF) >= dropout).float().div_(1 - dropout)
+                layer_RF = torch.nn.functional.dropout(layer_RF, dropout)
             mixed_RF = transfer @ layer_RF  # Eqs. (2) to (4)
             layers.append((layer_RF, mixed_RF))
         return layers
@@ -215,12 +216,9 @@ class TransferNetwork:
         """Eq. (5) for every user and item."""
         places, method = self.places, self.method
         with torch.no_grad():
-            start_RF = self._start()
-            layers = [
-                (layer_RF.cpu().numpy(), mixed_RF.cpu().numpy())
-                for layer_RF, mixed_RF in self.propagated(start_RF)
-            ]
-        start_RF = start_RF.cpu().numpy()
+            start = self._start()
+            layers = [(z_RF.cpu().numpy(), x_RF.cpu().numpy()) for z_RF, x_RF in self.propagated(start)]
+        start_RF = start.cpu().numpy()
         users, items = {}, {}
         for name, (first_user, first_item) in places.first.items():
             # of all users: those without events in the domain have the mix of their other domains
@@ -247,7 +245,7 @@ class TransferNetwork:
         return torch.cat([self.weights[f"{side}.{name}"] for side in ("user", "item") for name in names])
 
     @cached_property
-    def _matrices(self):  # type: ignore[no-untyped-def]
+    def _matrices(self) -> tuple[SparseMatrix, SparseMatrix]:
         """The adjacency and the transfer, on the device of the weights."""
         from landbridge.models.graph.products import SparseMatrix
 

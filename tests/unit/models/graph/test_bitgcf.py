@@ -17,6 +17,7 @@ from worlds import dense, uneven
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models.graph.bitgcf import BiTGCF, Places
+from landbridge.models.graph.products import SparseMatrix, on_device
 from landbridge.models.popularity import Popularity
 
 METHOD = BiTGCF(4, lr=0.03, epochs=3, batch_size=100, init_std=0.3, layers=2)
@@ -92,8 +93,6 @@ def test_a_step_is_scored_as_the_fitted_model_scores() -> None:
 
 
 def test_gradients_are_those_of_dense_products() -> None:
-    from landbridge.models.graph.products import SparseMatrix
-
     places = Places(uneven())
     for matrix in (places.adjacency, places.transfer(0.7, 0.4)):
         one = torch.randn(matrix.shape[1], 3, requires_grad=True)
@@ -102,6 +101,8 @@ def test_gradients_are_those_of_dense_products() -> None:
         (weight * (SparseMatrix(matrix, "cpu") @ one)).sum().backward()
         (weight * (torch.from_numpy(matrix.toarray()) @ other)).sum().backward()
         torch.testing.assert_close(one.grad, other.grad)
+        anywhere = on_device(matrix, "cpu")(one.detach())
+        torch.testing.assert_close(anywhere, torch.from_numpy(matrix.toarray()) @ one.detach())
 
 
 def test_all_of_the_own_domain_is_one_network_per_domain() -> None:
