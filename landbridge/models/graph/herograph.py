@@ -14,12 +14,13 @@ and g_n = h_T. With the embeddings p_u^d, q_i of the domain, a score is
 
 A step takes a batch of every domain and minimises the sum of their losses, BPR by default. In training N_n
 is n and S of its neighbours, at even distances in its list from a random start, so that none comes twice;
-all, where there are no more. Any number of domains, as in the paper.
+all, where there are no more. The events of the step are no edges: with them a user would be recognised by
+the very item that is to be found. Any number of domains, as in the paper.
 
 Known from the authors' notes: the two kinds of embeddings, the graph over all domains, sampled neighbours,
 recurrent attention, the step. Inferred: the form of (1) without further weights, a node among its own
-neighbours (one without events keeps its row), equal lengths of both parts, and that scoring takes all
-neighbours, so that lists do not depend on a draw. A user without events in d has no p_u^d.
+neighbours (one without events keeps its row), equal lengths of both parts, that a step's own events are left
+out, and that scoring takes all neighbours, so that lists do not depend on a draw. A user without events in d has no p_u^d.
 Shape letters: R nodes, users before items; M nodes of a step; S sampled neighbours, T = S + 1; F factors.
 """
 
@@ -101,15 +102,17 @@ class HeroNetwork:
         ]
         # each node once: users and popular items occur in many events of a step
         node_M, place_N = torch.cat(nodes).unique(return_inverse=True)
-        shared_MF, places = self.attend(node_M), iter(place_N.split([len(part) for part in nodes]))
+        shared_MF = self.attend(node_M, self._edges(nodes[::2], nodes[1::2]))
+        places = iter(place_N.split([len(part) for part in nodes]))
         return {
             name: self._joined(name, own, shared_MF[next(places)], shared_MF[next(places)])
             for name, own in index.items()
         }
 
-    def attend(self, node_M: Tensor) -> Tensor:
-        """g of some nodes, (M, F), from sampled neighbours."""
+    def attend(self, node_M: Tensor, without_E: Tensor) -> Tensor:
+        """g of some nodes, (M, F), from sampled neighbours; ``without_E``: edges that do not count."""
         other_MS, has_MS = self._sampled(node_M)
+        has_MS &= ~torch.isin(node_M[:, None] * len(self.edges) + other_MS, without_E)
         row_MTF = _rows(self.weights[SHARED], torch.cat([node_M[:, None], other_MS], dim=1))
         absent_MT = torch.cat([torch.zeros_like(has_MS[:, :1]), ~has_MS], dim=1)
         query_MF, scale = row_MTF[:, 0], self.method.factors**-0.5
@@ -135,6 +138,12 @@ class HeroNetwork:
             here = slice(first, first + events.n_items)
             items[name] = np.concatenate([arrays[f"item.{name}"], shared_RF[here]], axis=1)
         return users, items
+
+    def _edges(self, users: list[Tensor], items: list[Tensor]) -> Tensor:
+        """The edges of a step's events in both directions, as numbers, (E,)."""
+        user_N = torch.cat(users)
+        positive_N = torch.cat([m.view(len(n), -1)[:, 0] for n, m in zip(users, items, strict=True)])
+        return torch.cat([user_N * len(self.edges) + positive_N, positive_N * len(self.edges) + user_N])
 
     def _sampled(self, node_M: Tensor) -> tuple[Tensor, Tensor]:
         """S neighbours of each node, (M, S), and which of them there are; the node itself stands for none."""

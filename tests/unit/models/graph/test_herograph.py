@@ -51,7 +51,7 @@ def test_attention_is_that_of_a_naive_reference(rounds: int) -> None:
     np.testing.assert_allclose(users["b"][:, 4:], expected_RF[:n_users], rtol=1e-4, atol=1e-5)
     shared_IF = np.concatenate([items[name][:, 4:] for name in network.data.domain_names])
     np.testing.assert_allclose(shared_IF, expected_RF[n_users:], rtol=1e-4, atol=1e-5)
-    in_training_RF = network.attend(torch.arange(len(table_RF))).detach()
+    in_training_RF = network.attend(torch.arange(len(table_RF)), torch.empty(0, dtype=torch.long)).detach()
     np.testing.assert_allclose(in_training_RF, expected_RF, rtol=1e-4, atol=1e-5)
 
 
@@ -64,10 +64,17 @@ def test_a_node_without_neighbours_keeps_its_row() -> None:
     )
 
 
-def test_a_step_is_scored_as_the_fitted_model_scores() -> None:
+def test_a_step_is_scored_without_its_own_events() -> None:
     network = sharp(ALL)
-    users, items = network.embeddings()
     for step in ALL.batches(network.data, 0).steps(0):
+        kept = {}
+        for name, events in network.data.domains.items():
+            own = set(zip(step[name].user_N, step[name].item_NJ[:, 0], strict=True))
+            pairs = zip(events.user_idx, events.item_idx, strict=True)
+            kept[name] = events.take(np.array([pair not in own for pair in pairs]))
+        rest = neighbours(network.data.with_events(kept).joined()[0])
+        assert len(rest.columns) < len(network.edges.columns)
+        users, items = replace(network, edges=rest).embeddings()
         for name, scored in network.scores(step).items():
             expected_NJ = np.einsum(
                 "ng,njg->nj", users[name][step[name].user_N], items[name][step[name].item_NJ]
