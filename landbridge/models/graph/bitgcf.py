@@ -68,6 +68,7 @@ class BiTGCF(GraphMethod):
     )
     dropout: float = setting(0.1, "Share of a layer's entries left out in training.", low=0, below=1)
     loss: PointwiseLoss = setting(PointwiseLoss(negatives_per_positive=4), "The loss of an event.")
+    lr: float = 0.01
     batch_size: int = 8192
     init_std: float = 0.1
     name: ClassVar[str] = "bitgcf"

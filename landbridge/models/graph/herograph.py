@@ -20,7 +20,8 @@ the very item that is to be found. Any number of domains, as in the paper.
 Known from the authors' notes: the two kinds of embeddings, the graph over all domains, sampled neighbours,
 recurrent attention, the step. Inferred: the form of (1) without further weights, a node among its own
 neighbours (one without events keeps its row), equal lengths of both parts, that a step's own events are left
-out, and that scoring takes all neighbours, so that lists do not depend on a draw. A user without events in d has no p_u^d.
+out, and that scoring takes all neighbours, so that lists do not depend on a draw. A user without events in d
+has no p_u^d.
 Shape letters: R nodes, users before items; M nodes of a step; S sampled neighbours, T = S + 1; F factors.
 """
 
@@ -58,6 +59,7 @@ class HeroGRAPH(GraphMethod):
     neighbours: int = setting(10, "Neighbours drawn per node and step.", low=1, symbol="S")
     rounds: int = setting(2, "Rounds of attention, each with the output before as query.", low=1, symbol="T")
     loss: PointwiseLoss = setting(PointwiseLoss("bpr"), "The loss of an event.")
+    reg: float = 0.03
     init_std: float = 0.1
     name: ClassVar[str] = "herograph"
     paper: ClassVar[str] = "Cui et al., ORSUM 2020"
