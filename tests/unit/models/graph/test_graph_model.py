@@ -35,7 +35,7 @@ def test_new_users_get_what_their_events_elsewhere_say(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_events_elsewhere_move_the_shared_part_alone(name: str) -> None:
-    fitted = registry.method(name).from_settings({"factors": 4, "epochs": 3}).fit(uneven(), ONE)
+    fitted: Any = registry.method(name).from_settings({"factors": 4, "epochs": 3}).fit(uneven(), ONE)
     rows = {"b": Ragged.from_rows([[1, 2, 3]])}
     elsewhere_BF, here_BF = (fitted.fold_in(domain, rows, 1) for domain in ("a", "b"))
     assert fitted.own == 4
