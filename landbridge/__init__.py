@@ -54,8 +54,11 @@ if TYPE_CHECKING:
     from landbridge.models.als.cdimf import CDIMF
     from landbridge.models.als.ials import IALS
     from landbridge.models.base import Fitted, Method
+    from landbridge.models.graph.bitgcf import BiTGCF
+    from landbridge.models.graph.herograph import HeroGRAPH
     from landbridge.models.linear.ease import EASE
     from landbridge.models.linear.item_knn import ItemKNN
+    from landbridge.models.mapping.emcdr import EMCDR
     from landbridge.models.mixture import Mixture
     from landbridge.models.pairwise.bprmf import BPRMF
     from landbridge.models.pairwise.lightgcn import LightGCN
@@ -88,9 +91,11 @@ __all__ = [
     "CMF",
     "DWL",
     "EASE",
+    "EMCDR",
     "GAMTCDR",
     "IALS",
     "UCLR",
+    "BiTGCF",
     "Budget",
     "CoNet",
     "Comparison",
@@ -99,6 +104,7 @@ __all__ = [
     "Evaluation",
     "FitOptions",
     "Fitted",
+    "HeroGRAPH",
     "Holdout",
     "Interactions",
     "ItemKNN",
@@ -179,8 +185,11 @@ _HOME = {
     "inference": ("ListRules", "explain", "fold_in", "recommend", "recommend_all"),
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),
+    "models.graph.bitgcf": ("BiTGCF",),
+    "models.graph.herograph": ("HeroGRAPH",),
     "models.linear.ease": ("EASE",),
     "models.linear.item_knn": ("ItemKNN",),
+    "models.mapping.emcdr": ("EMCDR",),
     "models.base": ("Fitted", "Method"),
     "models.mixture": ("Mixture",),
     "models.pairwise.bprmf": ("BPRMF",),

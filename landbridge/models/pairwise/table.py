@@ -35,6 +35,7 @@ from landbridge.core.rng import generator
 from landbridge.core.types import AnyArray, Float32, Record
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
+from landbridge.models.common.graph import neighbours
 from landbridge.training.epochs import State
 from landbridge.training.optimizers import KINDS, Optimizer
 
@@ -123,15 +124,18 @@ class PairwiseTable:
         """The adjacency of users and items in CSR form, D^(-½), and chunks of rows with about equal work."""
         if not self.layers:
             return np.zeros(1, np.int64), np.empty(0, np.int32), NO_WEIGHT, np.zeros(1, np.int64)
-        users, items = self.events.by_user, self.events.by_item
-        offsets = np.concatenate([users.offsets, items.offsets[1:] + users.offsets[-1]])
-        columns = np.concatenate([users.columns + np.int32(self.events.n_users), items.columns])
-        degree_R = np.diff(offsets)
+        edges = neighbours(self.events)
+        degree_R = edges.lengths
         scale_R = (1 / np.sqrt(np.maximum(degree_R, 1))).astype(np.float32)
         # degrees are skewed: chunks of equally many rows would leave threads idle
         work_R = np.cumsum(degree_R + 1)
         inner = np.searchsorted(work_R, np.linspace(0, work_R[-1] if len(work_R) else 0, CHUNKS + 1)[1:-1])
-        return offsets, columns, scale_R, np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64)
+        return (
+            edges.offsets,
+            edges.columns,
+            scale_R,
+            np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64),
+        )
 
     def _by_domain(self, positive_N: npt.NDArray[np.int32], loss_N: Float32) -> Losses:
         starts = [items.start for items in self.pairs.slices.values()]

@@ -22,8 +22,21 @@ from landbridge.core.settings import schema
 from landbridge.models import registry
 
 SPLIT = lb.leave_last_out(uneven({"a": (10, 16), "b": (8, 12)}, users=16), seed=0)
-NETWORKS = ("adc", "catart", "cmf", "conet", "dwl", "gamtcdr", "neumf", "pepnet", "sasrec", "uclr")
-OTHERS = ("cdimf", "ease", "ials", "lightgcn")
+NETWORKS = (
+    "adc",
+    "bitgcf",
+    "catart",
+    "cmf",
+    "conet",
+    "dwl",
+    "gamtcdr",
+    "herograph",
+    "neumf",
+    "pepnet",
+    "sasrec",
+    "uclr",
+)
+OTHERS = ("cdimf", "ease", "emcdr", "ials", "lightgcn")
 SMALL = {"factors": 2, "encoder.factors": 2, "epochs": 2, "batch_size": 16}
 MANY = 3  # of torch's threads around the fit, which gets one
 
