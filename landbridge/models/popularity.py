@@ -69,7 +69,7 @@ class Popularity(Method):
     )
     pooling: float = setting(
         0.0,
-        "Of shared items: events of a domain that weigh as much as the share in all domains; 0: pool nothing.",
+        "Of shared items: events of a domain that weigh as much as the share in all domains; 0: no pooling.",
         low=0,
         symbol="κ",
     )
@@ -110,7 +110,8 @@ class Popularity(Method):
         if not self.half_life_days or events.time is None or not len(events):
             return events.item_counts.astype(np.float64)
         age_N = (events.time.max() - events.time) / (DAY * self.half_life_days)
-        return np.asarray(np.bincount(events.item_idx, np.exp2(-age_N), minlength=events.n_items), np.float64)
+        fading_I = np.bincount(events.item_idx, np.exp2(-age_N), minlength=events.n_items)
+        return fading_I.astype(np.float64, copy=False)
 
     def _pooled(self, counts: Mapping[str, Float64], products: Products) -> dict[str, Float64]:
         """Eq. (3) for the items of every domain."""
