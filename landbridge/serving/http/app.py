@@ -96,6 +96,8 @@ def create_app(
         current = ModelManager.of(RunSource(Path(served), settings.items, settings.approximate), metrics)
     else:
         current = ModelManager(served, metrics)
+    if store is not None:
+        current.begin_with(store.item_patches())
     history, pools = UserHistory(store, metrics), WorkPools.of()
     needed = [] if settings.api_key is None else [Security(APIKeyHeader(name=KEY_HEADER, auto_error=False))]
     app = FastAPI(
@@ -158,6 +160,7 @@ async def _watch(
                 for user in await history.refresh():
                     if impressions is not None:
                         impressions.forget(user)
+                await current.patch_items(await history.item_patches(current.patches))
         except Exception:  # the next check may succeed
             LOG.exception("check failed")
 
@@ -169,6 +172,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
         ("POST", "/v1/similar", routes.similar, schemas.Items),
         ("POST", "/v1/explain", routes.explain, schemas.ExplainAnswer),
         ("POST", "/v1/events", routes.add_events, schemas.Stored),
+        ("PATCH", "/v1/items", routes.patch_items, schemas.Patched),
         ("DELETE", "/v1/events", routes.delete_event, schemas.Deleted),
         ("DELETE", "/v1/users/{user:path}", routes.forget_user, schemas.Forgotten),
         ("GET", "/v1/model", routes.model, schemas.ModelAnswer),
@@ -185,7 +189,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
             methods=[method],
             response_model=None,
             responses={200: {"model": answer}, **PROBLEM},
-            route_class_override=JsonBodyRoute if method == "POST" else None,
+            route_class_override=JsonBodyRoute if method in ("POST", "PATCH") else None,
         )
     text: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM}
     app.router.add_api_route("/metrics", routes.metrics_text, response_class=Response, responses=text)

@@ -242,6 +242,12 @@ def test_an_unforeseen_failure_is_found_by_its_request_id(
         ("POST", "/v1/explain", {"domain": "books", "item": 1, "user": "alice"}, schemas.ExplainAnswer),
         ("POST", "/v1/events", {"user": 1, "events": [{"domain": "books", "item": 1}]}, schemas.Stored),
         ("DELETE", "/v1/events?user=alice&id=e", None, schemas.Deleted),
+        (
+            "PATCH",
+            "/v1/items",
+            {"items": [{"domain": "books", "item": 1, "values": {"a": 1}}]},
+            schemas.Patched,
+        ),
         ("DELETE", "/v1/users/alice", None, schemas.Forgotten),
         ("GET", "/v1/search?q=dune&domain=books", None, schemas.Items),
         ("GET", "/v1/search?q=dune", None, schemas.Items),
