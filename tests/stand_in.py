@@ -73,7 +73,7 @@ class StandIn:
     def search(self, domain: str | None, text: str, k: int = 20) -> list[RecommendationList]:
         return self._listed(domain or "books", k)
 
-    def popular(self, domain: str, k: int = 20) -> list[RecommendationList]:
+    def popular(self, domain: str, k: int = 20, strategy: str = "popular") -> list[RecommendationList]:
         return self._listed(domain, k)
 
     def attribute_values(self, column: str, text: str = "", k: int = 20) -> list[AttributeValue]:

@@ -242,6 +242,7 @@ def test_only_json_is_taken(client: Client) -> None:
         "/v1/values?column=" + "a" * 600,
         "/v1/popular?domain=bookz",
         "/v1/popular?domain=%00",
+        "/v1/popular?strategy=best",
         "/v1/users/a",
         "/../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",

@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64
+from landbridge.core.types import AnyArray, Bool, Float32, Float64, Id, Int32, Int64
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
 from landbridge.data.item_attributes import ItemAttributes
 from landbridge.data.item_rules import Rule
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.messages import RecommendationList
+from landbridge.serving.engine.strategies import POPULAR, item_scores
 from landbridge.serving.engine.text_search import folded, holds_all, words_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 SEARCHED_AT_ONCE = 1 << 14  # items
-PREPARED = ("_popular_I", "_popular_texts")  # what depends on the titles and events alone
+PREPARED = ("_popular_I", "_popular_texts", "_orders")  # what depends on the titles and events alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,19 @@ class ItemCatalog:
         """The ``k`` items with the most events; the score is their events."""
         return self._counted(self._listed_I[:k])
 
+    def ranked(self, strategy: str, events: Interactions, k: int) -> tuple[RecommendationList, ...]:
+        """The ``k`` best items by a strategy (:mod:`.strategies`), of ``events``, the domain's."""
+        if strategy == POPULAR:
+            return self.popular(k)
+        if strategy not in self._orders:
+            score_I = item_scores(strategy, events, self.domain)
+            # stable: equal items by their ids, the same in every process
+            order_I = np.argsort(-score_I, kind="stable")
+            self._orders[strategy] = order_I[np.isfinite(score_I[order_I])].astype(np.int32), score_I
+        order_N, score_I = self._orders[strategy]
+        best_K = order_N[:k] if self.columns.shown_I is None else order_N[self.columns.shown_I[order_N]][:k]
+        return self.listed(best_K[None], score_I[best_K][None])[0]
+
     def search(self, text: str, k: int) -> tuple[RecommendationList, ...]:
         """Of the items with all words in their title or id, the ``k`` with the most events."""
         words = words_of(text)
@@ -125,6 +140,11 @@ class ItemCatalog:
     def _popular_I(self) -> Int32:
         # stable: equally popular items by their ids, the same in every process
         return np.argsort(-self.count_I, kind="stable").astype(np.int32)
+
+    @cached_property
+    def _orders(self) -> dict[str, tuple[Int32, Float64]]:
+        """Strategy -> the items in its order, and the score of every item."""
+        return {}
 
     @cached_property
     def _listed_I(self) -> Int32:

@@ -44,6 +44,7 @@ from landbridge.serving.engine.messages import (
 )
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list_length
 from landbridge.serving.engine.rankers import Ranker, ranker_of
+from landbridge.serving.engine.strategies import POPULAR
 from landbridge.serving.runtime.logging import log
 from landbridge.store import run_folder, version_of
 from landbridge.store.folder import MANIFEST, read_manifest
@@ -224,9 +225,14 @@ class Service:
         lists = [each.search(text, list_length(k, len(each.items))) for each in self._searched(domain)]
         return list(merge_lists(lists, k))
 
-    def popular(self, domain: str | None, k: int = 20) -> list[RecommendationList]:
-        """The items of a domain, or of all, with the most events, which are the score."""
-        lists = [each.popular(list_length(k, len(each.items))) for each in self._searched(domain)]
+    def popular(self, domain: str | None, k: int = 20, strategy: str = POPULAR) -> list[RecommendationList]:
+        """The items of a domain, or of all, with the most events, which are the score; or those that are
+        trending or latest (:mod:`.strategies`). DataError for these where the data have no times."""
+        history = self.fitted.history
+        lists = [
+            each.ranked(strategy, history[each.domain], list_length(k, len(each.items)))
+            for each in self._searched(domain)
+        ]
         return list(merge_lists(lists, k))
 
     def attribute_values(self, column: str, text: str = "", k: int = 20) -> list[AttributeValue]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import orjson
@@ -48,6 +48,13 @@ def _text(description: str, least: int = 1) -> Any:
     return Query(min_length=least, max_length=schemas.MAX_TEXT, pattern=NO_NULL, description=description)
 
 
+Strategy = Annotated[
+    Literal["popular", "trending", "latest"],
+    Query(
+        description="What comes first: items with the most events; with the most of late, an event counting "
+        "half after a week; or those that were first seen last, whose score is that time in seconds."
+    ),
+]
 Words = Annotated[str, _text("The words, in any order, without regard to case and accents.")]
 OptionalWords = Annotated[str, _text("Words that a value must hold; none for all values.", 0)]
 Domain = Annotated[str | None, _text("The domain of the items; all domains by default.")]
@@ -177,10 +184,13 @@ class Routes:
             result = await self.pools.lookups.run(serving.service.search, domain, q, _end(offset, k))
             return _listed(result[offset:], serving.service)
 
-    async def popular(self, domain: Domain = None, k: Places = 20, offset: Offset = 0) -> Response:
-        """The items of a domain, or of all, with the most events, which are the score."""
+    async def popular(
+        self, domain: Domain = None, k: Places = 20, offset: Offset = 0, strategy: Strategy = "popular"
+    ) -> Response:
+        """The items of a domain, or of all, with the most events, which are the score; or those that are
+        trending or latest, as of the events that the model was fitted on."""
         async with self.current.lease() as serving:
-            result = await self.pools.lookups.run(serving.service.popular, domain, _end(offset, k))
+            result = await self.pools.lookups.run(serving.service.popular, domain, _end(offset, k), strategy)
             return _listed(result[offset:], serving.service)
 
     async def values(

@@ -252,6 +252,7 @@ def test_an_unforeseen_failure_is_found_by_its_request_id(
         ("GET", "/v1/search?q=dune&domain=books", None, schemas.Items),
         ("GET", "/v1/search?q=dune", None, schemas.Items),
         ("GET", "/v1/popular?domain=books&k=3", None, schemas.Items),
+        ("GET", "/v1/popular?domain=books&strategy=latest", None, schemas.Items),
         ("GET", "/v1/values?column=language", None, schemas.ValuesAnswer),
         ("GET", "/v1/values?column=language&q=e", None, schemas.ValuesAnswer),
         ("GET", "/v1/model", None, schemas.ModelAnswer),
