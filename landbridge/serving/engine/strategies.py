@@ -37,7 +37,8 @@ def item_scores(strategy: str, events: Interactions, domain: str) -> Float64:
 def _trending(events: Interactions, time_N: AnyArray) -> Float64:
     age_N = (time_N.max() if len(time_N) else 0) - time_N.astype(np.float64)
     weight_N = np.exp2(-age_N / HALF_LIFE)
-    return np.bincount(events.item_idx, weight_N, minlength=events.n_items)  # Eq. (1)
+    score_I = np.bincount(events.item_idx, weight_N, minlength=events.n_items)  # Eq. (1)
+    return score_I.astype(np.float64)
 
 
 def _latest(events: Interactions, time_N: AnyArray) -> Float64:
