@@ -51,7 +51,7 @@ class ListRules:
         """Which items of a domain lists may hold, (I,); None for all. DataError for a rule or a table that
         cannot be used."""
         rule = rule_of(self.where)
-        if rule == EVERY_ITEM:
+        if self.items is None and rule == EVERY_ITEM:
             return None
         if self.items is None:
             raise DataError("A rule about items needs a table of them: give 'items'.")

@@ -28,6 +28,9 @@ def command(
     api_key_env: Annotated[
         Text, typer.Option(help="Name of the environment variable with the API key.")
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="A TOML file of keys with scopes; several are valid at a time.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Number of worker processes; 1 by default.")] = None,
     poll: Annotated[
         Seconds, typer.Option(help="Seconds between checks for a new model; 2 by default.")
@@ -66,6 +69,7 @@ def command(
     import os
 
     from landbridge.cli import show
+    from landbridge.serving.runtime.keys import read_keys
     from landbridge.serving.runtime.server import serve
     from landbridge.serving.runtime.settings import key_from, serve_settings
 
@@ -76,6 +80,7 @@ def command(
         "items": items,
         "approximate": approximate,
         "api_key": key_from(os.environ, api_key_env),
+        "scoped_keys": None if keys is None else read_keys(keys),
         "workers": workers,
         "poll": poll,
         "timeout": timeout,

@@ -242,6 +242,7 @@ def test_only_json_is_taken(client: Client) -> None:
         "/v1/values?column=" + "a" * 600,
         "/v1/popular?domain=bookz",
         "/v1/popular?domain=%00",
+        "/v1/popular?strategy=best",
         "/v1/users/a",
         "/../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",
@@ -279,7 +280,7 @@ def operations(app: FastAPI) -> dict[str, Any]:
     """The documented operations; domains are narrowed to the real ones, or hardly a request would pass."""
     documented = app.openapi()
     bodies = documented["components"]["schemas"]
-    for name in ("EventBody", "UserEventBody", "SimilarBody", "ExplainBody"):
+    for name in ("EventBody", "UserEventBody", "ItemBody", "SimilarBody", "ExplainBody"):
         bodies[name]["properties"]["domain"] = {"enum": ["books", "movies"]}
     bodies["RecommendBody"]["properties"]["domains"]["items"] = {"enum": ["books", "movies"]}
     for name in PARTIAL:  # takes entries that break the schema, and answers each: tested below
@@ -290,7 +291,7 @@ def operations(app: FastAPI) -> dict[str, Any]:
 
 
 NOT_OURS = [positive_data_acceptance]  # an id may be of the right form and unknown
-PARTIAL = ("BatchBody", "EventsBody")
+PARTIAL = ("BatchBody", "EventsBody", "ItemsBody")
 WITHOUT_INPUT = {"/v1/model", "/healthz", "/readyz", "/metrics"}
 
 

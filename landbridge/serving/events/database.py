@@ -176,6 +176,15 @@ def insert_once(connection: sa.Connection, rows: Sequence[Record]) -> None:
     connection.execute(insert.on_conflict_do_nothing(index_elements=["user_id", "event_key"]), rows)
 
 
+def upsert_items(connection: sa.Connection, rows: Sequence[Record]) -> None:
+    """Insert what is said of items, in place of what was said of the same column before."""
+    insert = INSERTS[connection.dialect.name](ITEMS)
+    new = {name: insert.excluded[name] for name in ("value", "revision")}
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["domain", "item_id", "name"], set_=new), rows
+    )
+
+
 @contextmanager
 def writing(engine: sa.Engine, alone: bool = False) -> Iterator[sa.Connection]:
     """A transaction, durable when the block is left. ``alone``: no other process writes meanwhile.

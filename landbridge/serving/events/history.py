@@ -18,6 +18,7 @@ from fastapi import HTTPException
 
 from landbridge.core.errors import StoreError
 from landbridge.core.types import Id
+from landbridge.data.item_patches import ItemPatches
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
@@ -31,6 +32,7 @@ T = TypeVar("T")
 READ_PATIENCE = 0.5  # seconds that a list waits for the store
 READ_EACH = 0.05  # seconds more for each further list of a batch
 CLOSING = 2.0  # seconds that the store has to end its calls when the server stops
+PATCH_PATIENCE = 10.0  # seconds for reading what was said of items
 PAUSE = 1.0  # seconds after a failure in which the store is not read
 UNREADABLE = "The event store cannot be read: lists leave out the events stored since the fit."
 UNWRITABLE = "The event store could not be written when it was last tried: events were refused."
@@ -92,6 +94,23 @@ class UserHistory:
         await self.refresh()
         return deleted
 
+    async def patch_items(self, rows: Sequence[tuple[str, Id, str, str]]) -> None:
+        """Store what is said of items for good."""
+        await self._write(self._kept().patch_items, rows)
+
+    async def item_patches(self, known: ItemPatches) -> ItemPatches:
+        """What any server was said of items; ``known`` itself where there is nothing new.
+
+        StoreError where the store fails or hangs; lists do not wait for this, so it does not degrade them.
+        """
+        if self._store is None:
+            return known
+        try:
+            async with asyncio.timeout(PATCH_PATIENCE):
+                return await self.writing.run(self._store.item_patches, known)
+        except TimeoutError:
+            raise StoreError("The event store does not say what is known of items.") from None
+
     async def refresh(self) -> frozenset[Id]:
         """Read which users any server has to forget, and say which of them are new."""
         before = self._forgotten
@@ -132,7 +151,7 @@ class UserHistory:
             log(logging.INFO, "store answers")
         return result
 
-    async def _write(self, write: Callable[..., int], *given: object) -> int:
+    async def _write(self, write: Callable[..., T], *given: object) -> T:
         try:
             written = await self.writing.run(write, *given)
         except StoreError:

@@ -28,6 +28,7 @@ import numpy as np
 
 from landbridge.core.errors import DataError, MissingExtraError, StoreError
 from landbridge.core.types import Record
+from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 
 try:
     import sqlalchemy as sa
@@ -36,7 +37,7 @@ except ModuleNotFoundError:
 
 from landbridge.serving.engine.messages import Event, whole_seconds
 from landbridge.serving.events import database
-from landbridge.serving.events.database import EVENTS, FORGOTTEN
+from landbridge.serving.events.database import EVENTS, FORGOTTEN, ITEMS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -194,6 +195,32 @@ class EventStore:
         table = pl.concat(parts)
         own = "timestamp", "kind", "weight", "recommendation_id"
         return table.select(_ids(table, "user"), "domain", _ids(table, "item"), *own)
+
+    def patch_items(self, rows: Sequence[tuple[str, str | int, str, str]]) -> None:
+        """Keep what is said of items: domain, item, column and value as JSON, null to take it back."""
+        said = [
+            {
+                "domain": _text(domain, "domain's name"),
+                "item_id": _key(item, "item's id"),
+                "name": _text(column, "column"),
+                "value": value,
+            }
+            for domain, item, column, value in rows
+        ]
+        # alone: a reader that has seen a revision has seen all before it
+        with self._writer, database.writing(self._engine, alone=True) as connection:
+            latest = connection.execute(sa.select(sa.func.max(ITEMS.c.revision))).scalar() or 0
+            database.upsert_items(connection, [{**row, "revision": latest + 1} for row in said])
+
+    def item_patches(self, known: ItemPatches = NO_PATCHES) -> ItemPatches:
+        """All that was said of items; ``known``: what was read before, which is returned where it is all."""
+        columns = ITEMS.c.domain, ITEMS.c.item_id, ITEMS.c.name, ITEMS.c.value, ITEMS.c.revision
+        query = sa.select(*columns).where(ITEMS.c.revision > known.revision).order_by(ITEMS.c.revision)
+        with database.reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            return known
+        return known.updated([tuple(row[:4]) for row in rows], rows[-1].revision)
 
     def counts(self) -> dict[str, int]:
         """How many events there are, of how many users, and how many users are to be forgotten."""

@@ -36,6 +36,7 @@ from landbridge.serving.http.responses import error_response, error_response_for
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.static_files import page_routes
 from landbridge.serving.runtime.impressions import ImpressionLog
+from landbridge.serving.runtime.keys import scope_of
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import ModelManager, RunSource
@@ -96,8 +97,9 @@ def create_app(
         current = ModelManager.of(RunSource(Path(served), settings.items, settings.approximate), metrics)
     else:
         current = ModelManager(served, metrics)
+    if store is not None:
+        current.begin_with(store.item_patches())
     history, pools = UserHistory(store, metrics), WorkPools.of()
-    needed = [] if settings.api_key is None else [Security(APIKeyHeader(name=KEY_HEADER, auto_error=False))]
     app = FastAPI(
         title="landbridge",
         version=__version__,
@@ -105,7 +107,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=needed,  # only documented here: the middleware checks the key
         lifespan=lambda app: _life(app, current, history, pools),
     )
     impressions = None
@@ -113,10 +114,15 @@ def create_app(
         impressions = ImpressionLog.open(settings.impressions, metrics, settings.impressions_bytes)
     app.state.settings, app.state.history, app.state.metrics = settings, history, metrics
     app.state.impressions = impressions
-    _add_routes(app, Routes(current, history, metrics, pools, settings.timeout, impressions))
+    routes = Routes(current, history, metrics, pools, settings.timeout, impressions)
+    _add_routes(app, routes, has_keys=bool(settings.all_keys))
     for route in extra:
         app.router.add_api_route(
-            route.path, _endpoint(current, pools.lookups, route), methods=[route.method], response_model=None
+            route.path,
+            _endpoint(current, pools.lookups, route),
+            methods=[route.method],
+            response_model=None,
+            **(_documented_key(route.method, route.path) if settings.all_keys else {}),
         )
     page = page_routes()
     app.router.routes.extend(page)
@@ -158,17 +164,19 @@ async def _watch(
                 for user in await history.refresh():
                     if impressions is not None:
                         impressions.forget(user)
+                await current.patch_items(await history.item_patches(current.patches))
         except Exception:  # the next check may succeed
             LOG.exception("check failed")
 
 
-def _add_routes(app: FastAPI, routes: Routes) -> None:
+def _add_routes(app: FastAPI, routes: Routes, has_keys: bool) -> None:
     table: list[tuple[str, str, Endpoint, type[BaseModel]]] = [
         ("POST", "/v1/recommend", routes.recommend, schemas.RecommendAnswer),
         ("POST", "/v1/recommend/batch", routes.recommend_batch, schemas.BatchAnswer),
         ("POST", "/v1/similar", routes.similar, schemas.Items),
         ("POST", "/v1/explain", routes.explain, schemas.ExplainAnswer),
         ("POST", "/v1/events", routes.add_events, schemas.Stored),
+        ("PATCH", "/v1/items", routes.patch_items, schemas.Patched),
         ("DELETE", "/v1/events", routes.delete_event, schemas.Deleted),
         ("DELETE", "/v1/users/{user:path}", routes.forget_user, schemas.Forgotten),
         ("GET", "/v1/model", routes.model, schemas.ModelAnswer),
@@ -179,16 +187,30 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
         ("GET", "/readyz", routes.readyz, schemas.Ready),
     ]
     for method, path, call, answer in table:
+        key = _documented_key(method, path) if has_keys and path not in OPEN else {}
         app.router.add_api_route(
             path,
             call,
             methods=[method],
             response_model=None,
-            responses={200: {"model": answer}, **PROBLEM},
-            route_class_override=JsonBodyRoute if method == "POST" else None,
+            responses={200: {"model": answer}, **PROBLEM, **key.pop("responses", {})},
+            **key,
+            route_class_override=JsonBodyRoute if method in ("POST", "PATCH") else None,
         )
-    text: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM}
-    app.router.add_api_route("/metrics", routes.metrics_text, response_class=Response, responses=text)
+    key = _documented_key("GET", "/metrics") if has_keys else {}
+    text: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM, **key.pop("responses", {})}
+    app.router.add_api_route("/metrics", routes.metrics_text, response_class=Response, responses=text, **key)
+
+
+def _documented_key(method: str, path: str) -> Record:
+    """The key that a route needs, for its description: the middleware checks it."""
+    scope = scope_of(method, path)
+    scheme = APIKeyHeader(name=KEY_HEADER, auto_error=False, description="A key with the scopes of the route")
+    refusals = {
+        401: {"model": schemas.Problem, "description": "Without a valid key"},
+        403: {"model": schemas.Problem, "description": f"The key lacks the scope {scope!r}"},
+    }
+    return {"dependencies": [Security(scheme, scopes=[scope])], "responses": refusals}
 
 
 def _endpoint(current: ModelManager, pool: WorkPool, route: ExtraRoute) -> Endpoint:
@@ -212,9 +234,8 @@ async def _body(request: Request) -> Record:
 def _add_layers(app: FastAPI, layers: Layers) -> None:
     """The request middleware is outermost; a browser asks for permission (CORS) without the key."""
     settings = layers.settings
-    if settings.api_key is not None:
-        key = settings.api_key.get_secret_value()
-        app.add_middleware(ApiKey, key=key, open_paths=layers.open_paths)
+    if settings.all_keys:
+        app.add_middleware(ApiKey, keys=settings.all_keys, open_paths=layers.open_paths)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
+import orjson
 from fastapi import Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -47,6 +48,13 @@ def _text(description: str, least: int = 1) -> Any:
     return Query(min_length=least, max_length=schemas.MAX_TEXT, pattern=NO_NULL, description=description)
 
 
+Strategy = Annotated[
+    Literal["popular", "trending", "latest"],
+    Query(
+        description="What comes first: items with the most events; with the most of late, an event counting "
+        "half after a week; or those that were first seen last, whose score is that time in seconds."
+    ),
+]
 Words = Annotated[str, _text("The words, in any order, without regard to case and accents.")]
 OptionalWords = Annotated[str, _text("Words that a value must hold; none for all values.", 0)]
 Domain = Annotated[str | None, _text("The domain of the items; all domains by default.")]
@@ -176,10 +184,13 @@ class Routes:
             result = await self.pools.lookups.run(serving.service.search, domain, q, _end(offset, k))
             return _listed(result[offset:], serving.service)
 
-    async def popular(self, domain: Domain = None, k: Places = 20, offset: Offset = 0) -> Response:
-        """The items of a domain, or of all, with the most events, which are the score."""
+    async def popular(
+        self, domain: Domain = None, k: Places = 20, offset: Offset = 0, strategy: Strategy = "popular"
+    ) -> Response:
+        """The items of a domain, or of all, with the most events, which are the score; or those that are
+        trending or latest, as of the events that the model was fitted on."""
         async with self.current.lease() as serving:
-            result = await self.pools.lookups.run(serving.service.popular, domain, _end(offset, k))
+            result = await self.pools.lookups.run(serving.service.popular, domain, _end(offset, k), strategy)
             return _listed(result[offset:], serving.service)
 
     async def values(
@@ -210,8 +221,44 @@ class Routes:
         events = [(user, event) for user, (_, event) in zip(users, right, strict=True)]
         stored = await self.history.append(events, self.timeout)
         self.metrics.stored(stored)
-        errors = {"errors": [{"entry": place, **asdict(each)} for place, each in wrong]}
-        return json_response({"stored": stored, **(errors if body.partial else {})})
+        return json_response({"stored": stored, **(_errors(wrong) if body.partial else {})})
+
+    async def patch_items(self, body: schemas.ItemsBody) -> Response:
+        """Say something of items: titles, prices, stock, any column of `where`; `hidden` ones are in no list.
+
+        It is kept in the event store, goes before the items' table, and counts from the answer on; on other
+        servers of the store within the seconds of `--poll`. With `partial`, `errors` has wrong entries.
+        """
+        active = self.current.now
+        checked = [self._checked_item(entry, active) for entry in body.entries]
+        wrong = [(place, each) for place, each in enumerate(checked) if isinstance(each, EntryError)]
+        if wrong and not body.partial:
+            raise DataError(wrong[0][1].error)
+        right = [each for each in checked if not isinstance(each, EntryError)]
+        # of two rows about one column of an item the later counts
+        rows = {
+            (each.domain, str(each.item), name): orjson.dumps(value).decode()
+            for each in right
+            for name, value in each.values.items()
+        }
+        if rows:
+            await self.history.patch_items([(*key, value) for key, value in rows.items()])
+            await self.current.patch_items(await self.history.item_patches(self.current.patches))
+        unknown_items = len(right) - active.service.count_known([(each.domain, each.item) for each in right])
+        kept = {"patched": len(right), "unknown": unknown_items}
+        return json_response({**kept, **(_errors(wrong) if body.partial else {})})
+
+    def _checked_item(
+        self, entry: schemas.ItemBody | EntryError, active: ActiveModel
+    ) -> schemas.ItemBody | EntryError:
+        if isinstance(entry, EntryError):
+            return entry
+        known = active.about["domains"]
+        if entry.domain not in known:
+            return EntryError(unknown("domain", entry.domain, known))
+        if len(self.current.patches.names.union(entry.values)) > schemas.MAX_NAMED:
+            return EntryError(f"At most {schemas.MAX_NAMED} columns may be patched.")
+        return entry
 
     async def delete_event(
         self,
@@ -304,6 +351,10 @@ class Routes:
 
 def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
     return json_response({"items": items, "model": service.model, "version": service.version})
+
+
+def _errors(wrong: Sequence[tuple[int, EntryError]]) -> Record:
+    return {"errors": [{"entry": place, **asdict(each)} for place, each in wrong]}
 
 
 def _checked(

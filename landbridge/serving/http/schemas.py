@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from landbridge.core.errors import DataError
+from landbridge.data.item_attributes import HIDDEN, KEYS, TITLE
 from landbridge.data.time_units import LATEST_SECOND
 from landbridge.serving.engine.messages import EntryError, Event, Request, whole_seconds
 from landbridge.serving.http.request_body import error_message
@@ -32,6 +33,7 @@ MAX_K = 1000  # places of a list
 MAX_EXPLAINED = 50  # places of a list with reasons
 MAX_EVENTS = 1000  # of one request
 MAX_LISTED = 10_000  # ids that are allowed or denied, per domain; values of a column
+MAX_PATCHED = 1000  # items of one request
 MAX_BATCH = 64  # lists per request
 MAX_NAMED = 64  # domains or columns
 MAX_RULE = 10_000  # characters of a rule
@@ -362,6 +364,58 @@ class EventsBody(Body):
         return self.events
 
 
+class ItemBody(Body):
+    """What is said of an item."""
+
+    domain: Name
+    """The domain of the item."""
+    item: Id
+    """The id of the item; one that the model does not know yet waits for the next fit."""
+    values: Annotated[dict[Name, Values], Field(min_length=1, max_length=MAX_NAMED)]
+    """Column -> its value, or its values, from now on. `title` is a text; an item of which `hidden` is true
+    is in no list. Null takes back what was said, so that the value of the items' table holds again."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        for name, kind, what in ((TITLE, str, "a text"), (HIDDEN, bool, "true or false")):
+            if not isinstance(self.values.get(name), kind | None):
+                raise ValueError(f"{name} is {what}, or null")
+        if taken := [name for name in KEYS if name in self.values]:
+            raise ValueError(f"{taken[0]} names the item and is no column of it")
+        return self
+
+
+class ItemsBody(Body):
+    """What is said of items."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"items": [{"domain": "books", "item": "dune", "values": {"price": 9.5, "stock": 3}}]},
+                {
+                    "items": [
+                        {"domain": "books", "item": "dune", "values": {"hidden": True}},
+                        {"domain": "movies", "item": "alien", "values": {"title": "Alien", "price": None}},
+                    ]
+                },
+            ]
+        }
+    )
+
+    partial: bool = False
+    """Whether what is right is kept where other entries are wrong, which `errors` names; without it one that
+    is wrong refuses all."""
+    items: Annotated[
+        list[Annotated[ItemBody, or_error(ItemBody)]], Field(min_length=1, max_length=MAX_PATCHED)
+    ]
+    """One entry for each item; of two about one column of an item the later counts."""
+
+    @property
+    def entries(self) -> Sequence[ItemBody | EntryError]:
+        """The entries, and with ``partial`` what is wrong in place of wrong ones."""
+        return self.items
+
+
 class Answer(BaseModel):
     """What the server sends: documented, and not validated."""
 
@@ -492,11 +546,22 @@ class ExplainAnswer(Answer):
     """Whether the event store failed, so that events stored since the fit do not count."""
 
 
-class WrongEvent(WrongEntry):
-    """An event that was refused where others were stored."""
+class NamedWrongEntry(WrongEntry):
+    """An entry that was refused where others were stored."""
 
     entry: int
-    """The place of the event among those of the request, from 0."""
+    """The place of the entry among those of the request, from 0."""
+
+
+class Patched(Answer):
+    """How many entries about items were kept, for good."""
+
+    patched: int
+    """How many entries are on disk, and count on this server."""
+    unknown: int
+    """How many of these are about items that the model does not know yet."""
+    errors: list[NamedWrongEntry] | None = None
+    """With `partial`: the entries that were refused."""
 
 
 class Stored(Answer):
@@ -504,7 +569,7 @@ class Stored(Answer):
 
     stored: int
     """How many of the events are on disk; none of a user who is to be forgotten."""
-    errors: list[WrongEvent] | None = None
+    errors: list[NamedWrongEntry] | None = None
     """With `partial`: the events that were refused."""
 
 
