@@ -1,7 +1,8 @@
 """The shops of three countries: MovieLens users cut into three domains with all films shared.
 
-    python -m experiments.shops_countries            MovieLens-1M, the page docs/results/shops-countries.md
-    python -m experiments.shops_countries --small    a tenth of the users, a look; no page
+    python -m experiments.shops_countries              MovieLens-1M, the page docs/results/shops-countries.md
+    python -m experiments.shops_countries ALS --wrong  ALS alone, without wrong links
+    python -m experiments.shops_countries --small      a tenth of the users, a look; no page
 
 No user is of two countries, so a country learns from another by its items alone. The yardstick is one
 table made by hand (:class:`OneTable`): the users of all countries as users of one shop, with the same test
@@ -137,7 +138,6 @@ def linked(split: Split, products: Products) -> Split:
 FADING = grid(Popularity(), half_life_days=(0.0, 30.0, 90.0, 365.0))
 POOLED = grid(Popularity(), pooling=(1e3, 1e4, 1e5, 1e6))
 EASES = grid(EASE(), reg=(30.0, 100.0, 300.0, 1000.0))
-CROSS = grid(EASE(), reg=(100.0, 300.0), cross_ratio=(1.5, 3.0))
 KNNS = grid(ItemKNN(), shrinkage=(5.0, 50.0), target_exponent=(0.3, 0.5))
 ALS = grid(IALS(solver="auto"), alpha0=(0.1, 0.3), reg=(3.0, 10.0, 30.0))
 EXPONENTS = (0.25, 0.4, 0.75, 1.0)  # of ALS without deviations, tuned after the rest as the joined one's γ
@@ -164,12 +164,11 @@ def tuned(family: str, split: Split) -> Variants:
             "pooled": chosen(POOLED, split)[0],
         }
     methods = EASES if family == "EASE" else KNNS
-    variants = {
+    return {
         ALONE: chosen(shared(methods, "separate"), split)[0],
         HAND: chosen(by_hand(shared(methods, "separate")), split)[0],
         "joined": chosen(shared(methods, "joined"), split)[0],
     }
-    return variants | ({"cross": chosen(shared(CROSS, "cross"), split)[0]} if family == "EASE" else {})
 
 
 def chosen_als(split: Split, sharing: str) -> Method:
@@ -249,18 +248,21 @@ def main() -> None:
     """Both tables, a family after the other; the page for all users."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a tenth of the users, without a page")
-    small = parser.parse_args().small
+    parser.add_argument("families", nargs="*", default=[*FAMILIES], help="all by default")
+    parser.add_argument("--wrong", nargs="*", default=[*MISTAKEN], help="families that also get wrong links")
+    given = parser.parse_args()
+    small = given.small
     data = three_countries(small)
     wrong = with_wrong_links(data).products
     assert wrong is not None
     split = leave_last_out(data, seed=SEEDS[0])
     mistaken = linked(split, wrong)
     rows, wrong_rows, settings = [], [], []
-    for family in FAMILIES:
+    for family in given.families:
         right = tuned(family, split)
         rows += table(family, right, split, SEEDS, guard=False)
         settings += [f"{family}, {label}: {settings_text(method)}" for label, method in right.items()]
-        if family in MISTAKEN:
+        if family in given.wrong:
             again = tuned_again(family, right, mistaken)
             wrong_rows += table(family, again, mistaken, SEEDS[:1], guard=True)
             settings.append(f"{family}, joined by wrong links: {settings_text(again['joined'])}")
@@ -284,7 +286,7 @@ def main() -> None:
             markdown(wrong_rows),
             "## Settings\n\n" + "\n".join(f"- {each}" for each in settings),
         ],
-        "shops_countries",
+        " ".join(["shops_countries", *given.families, "--wrong", *given.wrong]),
     )
 
 
