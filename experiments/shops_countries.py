@@ -261,7 +261,10 @@ def main() -> None:
     for family in given.families:
         right = tuned(family, split)
         rows += table(family, right, split, SEEDS, guard=False)
-        settings += [f"{family}, {label}: {settings_text(method)}" for label, method in right.items()]
+        settings += [
+            f"{family}, {label}: {settings_text(method.shop if isinstance(method, OneTable) else method)}"
+            for label, method in right.items()
+        ]
         if family in given.wrong:
             again = tuned_again(family, right, mistaken)
             wrong_rows += table(family, again, mistaken, SEEDS[:1], guard=True)
