@@ -69,7 +69,7 @@ class Popularity(Method):
     )
     pooling: float = setting(
         0.0,
-        "Of shared items: events of a domain that weigh as much as the share in all domains; 0: pool nothing.",
+        "Of shared items: events of a domain that weigh as much as the share in all domains; 0: no pooling.",
         low=0,
         symbol="κ",
     )
