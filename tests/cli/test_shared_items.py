@@ -156,9 +156,23 @@ def test_studies_read_shared_items(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(module, name, lambda plan, *_: plans.append(plan))
     monkeypatch.setattr("landbridge.cli.study._print", lambda *_: None)
     for study in ("balance", "weights", "objectives"):
-        words = ("--items", "shared", "--item-links", "links.csv", "--min-confidence", 0.7)
+        words = (
+            "--items",
+            "shared",
+            "--item-links",
+            "links.csv",
+            "--min-confidence",
+            0.7,
+            "--item-features",
+            "f.csv",
+        )
         run("study", study, "de.csv", "fr.csv", "--users", "local", *words, "--out", tmp_path / study)
     for plan in plans:
-        given = {key: plan.data[key] for key in ("items", "item_links", "min_confidence")}
-        assert given == {"items": "shared", "item_links": "links.csv", "min_confidence": 0.7}
+        given = {key: plan.data[key] for key in ("items", "item_links", "min_confidence", "item_features")}
+        assert given == {
+            "items": "shared",
+            "item_links": "links.csv",
+            "min_confidence": 0.7,
+            "item_features": "f.csv",
+        }
     assert len(plans) == 3
