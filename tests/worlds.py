@@ -10,6 +10,7 @@ import numpy as np
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.item_features import ItemFeatures
 from landbridge.data.products import equal_ids, products_of
 from landbridge.data.queries import Queries
 from landbridge.data.vocabulary import Vocabulary
@@ -130,3 +131,18 @@ def far(one: Any, other: Any) -> float:
 def explained(fitted: Fitted, domain: str, query: Queries, item: int) -> Explanation:
     """The score of one item in parts."""
     return fitted.explain(domain, query, np.array([item], np.int32))[0]
+
+
+def shelves(users: int = 60, items: int = 40, kinds: int = 4, new: int = 5, seed: int = 0) -> MultiDomain:
+    """Two domains of the same users and the same kinds of items: user u likes kind u mod ``kinds``, item i is
+    of kind i mod ``kinds``, and nobody has the last ``new`` items of each kind."""
+    rng, tables, rows = np.random.default_rng(seed), {}, {}
+    known = items - new * kinds
+    for name in ("food", "kitchen"):
+        own = [rng.permutation(np.arange(user % kinds, known, kinds))[:3] for user in range(users)]
+        noise = rng.integers(0, known, users)
+        user_idx = np.concatenate([np.repeat(np.arange(users), 3), np.arange(users)])
+        tables[name] = Interactions.from_events(user_idx, np.concatenate([*own, noise]), users, items)
+        rows[name] = Ragged.from_rows(np.arange(items)[:, None] % kinds)
+    texts = [np.array(each, np.dtypes.StringDType()) for each in (["kind"] * kinds, list("abcdefgh")[:kinds])]
+    return replace(of_tables(tables), item_features=ItemFeatures(texts[0], texts[1], rows))
