@@ -13,11 +13,14 @@ from landbridge.models import registry
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method, Queries
+from landbridge.models.linear.ease import EASE
+from landbridge.models.linear.item_knn import ItemKNN
 from landbridge.models.popularity import Popularity
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
-FEATURED = [IALS(8, "separate"), IALS(8, "joined"), CDIMF(8)]
+MAPPED = [IALS(8, "separate"), IALS(8, "joined"), CDIMF(8)]
+FEATURED = [*MAPPED, EASE(), EASE("joined", form="exact"), ItemKNN()]
 KINDS, NEW = 4, 20  # of the world's items the last 20 are new
 
 
@@ -56,7 +59,8 @@ def test_lists_mark_them(method: Method) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [Popularity(), *(each.with_settings({"feature_reg": 1e9}) for each in FEATURED)]
+    "method",
+    [Popularity(), EASE(feature_weight=0), *(each.with_settings({"feature_reg": 1e9}) for each in MAPPED)],
 )
 def test_methods_that_ignore_features_list_none(method: Method) -> None:
     fitted = method.fit(shelves(), ONE)
@@ -91,7 +95,7 @@ def test_an_evaluation_ranks_them() -> None:
 
 def test_the_words_and_the_settings_agree() -> None:
     uses = [name for name in registry.names() if registry.method(name).item_features]
-    assert {"ials", "cdimf", "mixture"} <= set(uses)
+    assert {"ials", "cdimf", "ease", "itemknn", "mixture"} <= set(uses)
     assert not Popularity().uses_features
 
 
