@@ -23,6 +23,7 @@ from landbridge.data.item_attributes import read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
+from landbridge.models.explanation import Explanation
 
 if TYPE_CHECKING:
     import polars as pl
@@ -216,10 +217,7 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     """
     import polars as pl
 
-    history = fitted.history
-    user_idx = int(_indices(history.users, [user])[0])
-    item_idx = int(_item_indices(fitted, domain, [item])[0])
-    explanation = fitted.explain(domain, Queries.of_users([user_idx]), np.array([item_idx], np.int32))[0]
+    user_idx, explanation = _explained(fitted, domain, user, item)
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in explanation.events.items()]
     if explanation.popularity != 0:
         parts.append(_without_item(domain, "popular in this domain", explanation.popularity))
@@ -227,6 +225,29 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     if abs(explanation.rest) > ROUNDING:
         parts.append(_without_item(domain, "not from single events", explanation.rest))
     return pl.concat(parts).sort("contribution", descending=True, maintain_order=True)
+
+
+def explain_features(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
+    """What the features of an item add to its score for a user, largest part first: feature, contribution.
+
+    Another view of the score that :func:`explain` divides by events; what the contributions lack of the score
+    is the item's own, which its events say. Empty for models without such parts. DataError as there.
+    """
+    import polars as pl
+
+    _, explanation = _explained(fitted, domain, user, item)
+    features = fitted.history.item_features
+    labels = [] if features is None else [features.label(feature) for feature in explanation.features]
+    columns = {"feature": labels, "contribution": list(explanation.features.values())}
+    frame = pl.DataFrame(columns, schema={"feature": pl.String, "contribution": pl.Float32})
+    return frame.sort("contribution", descending=True, maintain_order=True)
+
+
+def _explained(fitted: Fitted, domain: str, user: Id, item: Id) -> tuple[int, Explanation]:
+    """The user's index, and the item's score in parts."""
+    user_idx = int(_indices(fitted.history.users, [user])[0])
+    item_N = _item_indices(fitted, domain, [item])
+    return user_idx, fitted.explain(domain, Queries.of_users([user_idx]), item_N)[0]
 
 
 @dataclass(frozen=True, eq=False)

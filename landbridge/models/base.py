@@ -18,6 +18,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
 from landbridge.core.types import AnyArray, Arrays, Bool, Float32, Int32, Record, Values
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
 from landbridge.models import similarity

@@ -65,6 +65,8 @@ class ItemKNN(LinearMethod):
         0.5, "Exponent of the squared norm of the scored item.", low=0, high=1, symbol="c"
     )
     power: float = setting(1.0, "Exponent of the similarity.", above=0, high=5, symbol="q")
+    # its events count n_u^-e, EASE's 1
+    feature_weight: float = 0.1
     cross_weight: float = setting(0.5, "Factor of the similarity across domains.", low=0, high=1, symbol="b")
     relative_cost: ClassVar[int] = 1
     name: ClassVar[str] = "itemknn"

@@ -56,7 +56,7 @@ class LinearMethod(Method):
         symbol="b",
     )
     feature_weight: float = setting(
-        0.1,
+        1.0,
         "What an item's feature counts beside an event, where items have features; 0: nothing.",
         low=0,
         symbol="w",

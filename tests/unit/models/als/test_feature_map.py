@@ -20,6 +20,7 @@ from worlds import (
     uneven,
 )
 
+import landbridge as lb
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.products import equal_ids, products_of
 from landbridge.models.als.cdimf import CDIMF
@@ -202,3 +203,27 @@ def test_a_warm_start_begins_with_a_map(method: Method) -> None:
     again = long.refit(data, ONE, epochs=1)
     for name in data.domain_names:
         assert far(scores(again)[name], scores(long)[name]) < 0.15
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_the_parts_of_features_are_the_score_of_a_new_item(method: Method) -> None:
+    fitted = method.fit(hidden(random_features(uneven())), ONE)
+    user, score = 4, fitted.score("a", Queries.of_users([4]))[0]
+    own, known = (fitted.explain("a", Queries.of_users([user]), np.array([item]))[0] for item in (3, 5))
+    assert own.features
+    assert abs(sum(own.features.values()) - score[3]) < 1e-4
+    # an item with events has more than its features
+    assert known.features
+    assert abs(sum(known.features.values()) - score[5]) > 1e-4
+    # both views are of one score
+    for item, each in ((3, own), (5, known)):
+        events = sum(float(part.sum()) for part in each.events.values())
+        assert abs(events + each.popularity + each.rest - score[item]) < 1e-4
+    shown = lb.explain_features(fitted, "a", user, 3)
+    assert shown["contribution"].is_sorted(descending=True)
+    assert abs(shown["contribution"].sum() - score[3]) < 1e-4
+    assert shown["feature"][0].startswith("kind = ")
+
+
+def test_without_features_there_are_no_such_parts() -> None:
+    assert lb.explain_features(IALS(4, epochs=2).fit(uneven(), ONE), "a", 4, 3).is_empty()
