@@ -169,9 +169,10 @@ def _vectors(column: pl.Series) -> pl.DataFrame:
 
     lists = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
     given = lists.drop_nulls()
-    size = int(given.list.len().max() or 0)
+    length_N = given.list.len().to_numpy()
+    size = int(length_N.max(initial=0))
     numbers = given.explode()
-    if not size or (given.list.len() != size).any() or not numbers.is_finite().fill_null(False).all():
+    if not size or bool((length_N != size).any()) or not numbers.is_finite().fill_null(False).all():
         raise DataError(
             f"Column {column.name!r} of {WHERE} holds lists of decimals; as vectors they must be of one "
             "length and without gaps."

@@ -225,7 +225,7 @@ def test_events_of_new_and_of_unknown_items_keep_them() -> None:
     data = read()
     heard = pl.DataFrame(
         {"user": ["1", "9"], "domain": ["a", "a"], "item": ["new", "later"], "timestamp": [5.0, 6.0]}
-    ).with_columns(kind=pl.lit(None, pl.String))
+    ).with_columns(kind=pl.lit(None, pl.String), weight=pl.lit(None, pl.Float64))
     grown, _ = merge_events(data, heard, [])
     assert labels(grown, "a", "new") == labels(data, "a", "new")
     assert labels(grown, "a", "later") == {}

@@ -110,7 +110,7 @@ def twin(data: MultiDomain, method: IALS, start_IF: np.ndarray) -> tuple[np.ndar
 @pytest.mark.parametrize("solver", ["exact", "auto"])
 def test_a_fit_is_that_of_the_dense_twin(solver: str) -> None:
     data = hidden(random_features(uneven(weighted=True).select(["a"])))
-    method = IALS(4, epochs=5, reg=0.5, alpha0=0.1, feature_reg=3.0, solver=solver)  # type: ignore[arg-type]
+    method = IALS(4, epochs=5, reg=0.5, alpha0=0.1, feature_reg=3.0, solver=solver)
     start = method._start(data, {"a": (data["a"], {"a": np.arange(40, dtype=np.int32)})}, _NO_MAP, ONE)
     x_UF, y_IF = twin(data, method, start["item:a"])
     fitted = method.fit(data, ONE)
@@ -129,6 +129,7 @@ _NO_MAP: Any = {"a": _Side()}
 def test_new_items_have_the_embedding_of_their_features(method: Method) -> None:
     data = hidden(random_features(uneven()))
     fitted = method.fit(data, ONE)
+    assert isinstance(fitted, ALSModel)
     assert data.item_features is not None
     for name in data.domain_names:
         assert data.new_items(name)[3]
