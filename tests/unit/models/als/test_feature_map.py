@@ -21,9 +21,11 @@ from worlds import (
 )
 
 import landbridge as lb
+from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.products import equal_ids, products_of
 from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import Consensus
 from landbridge.models.als.feature_map import FeatureMap
 from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.ials import IALS
@@ -228,3 +230,17 @@ def test_the_parts_of_features_are_the_score_of_a_new_item(method: Method) -> No
 
 def test_without_features_there_are_no_such_parts() -> None:
     assert lb.explain_features(IALS(4, epochs=2).fit(uneven(), ONE), "a", 4, 3).is_empty()
+
+
+def test_cdimf_of_one_domain_is_ials_from_the_same_start() -> None:
+    data = hidden(random_features(uneven().select(["a"])))
+    method = CDIMF(4, 0.1, 0.5, epochs=5, consensus=Consensus("active"), feature_reg=3.0)
+    domains = method._domain_states(data, 0)
+    feature_map = method._feature_map(data, domains)
+    assert feature_map is not None
+    with thread_limit(1):
+        state = method._with_map(feature_map, lambda: method._start(domains, data.n_users, 0, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IALS, "_start", lambda *_: {"item:a": state["y:a"], "map:a": state["map"]})
+        alone = IALS(4, alpha0=0.1, reg=0.5, epochs=5, feature_reg=3.0).fit(data, ONE)
+    assert far(method.fit(data, ONE).score("a", EVERYBODY), alone.score("a", EVERYBODY)) < 1e-3
