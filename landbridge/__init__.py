@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from landbridge.datasets.published import read_published
     from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds
     from landbridge.evaluation.significance import Comparison, compare, compare_over_domains
-    from landbridge.inference import ListRules, explain, fold_in, recommend, recommend_all
+    from landbridge.inference import ListRules, explain, explain_features, fold_in, recommend, recommend_all
     from landbridge.models.als.cdimf import CDIMF
     from landbridge.models.als.ials import IALS
     from landbridge.models.base import Fitted, Method
@@ -134,6 +134,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "explain",
+    "explain_features",
     "fold_in",
     "guard",
     "leave_last_out",
@@ -182,7 +183,7 @@ _HOME = {
     "datasets.published": ("read_published",),
     "evaluation.evaluate": ("Evaluation", "Validator", "evaluate", "over_seeds"),
     "evaluation.significance": ("Comparison", "compare", "compare_over_domains"),
-    "inference": ("ListRules", "explain", "fold_in", "recommend", "recommend_all"),
+    "inference": ("ListRules", "explain", "explain_features", "fold_in", "recommend", "recommend_all"),
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),
     "models.graph.bitgcf": ("BiTGCF",),

@@ -23,6 +23,7 @@ from landbridge.data.item_attributes import read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
+from landbridge.models.explanation import Explanation
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,6 +72,7 @@ def recommend(
 ) -> pl.DataFrame:
     """Recommend the ``k`` best items of ``domain`` to each user: user, rank, item, title (if any), score.
 
+    With item features there is another column, cold: whether the item is new (:meth:`MultiDomain.new_items`).
     ``users``: raw ids, None for all users. Items that the user has events with or has seen are left out;
     with ``seen`` only disliked ones are. ``rules``: which items lists may hold.
     Raises DataError for an unknown id.
@@ -174,9 +176,11 @@ def fold_in(
         raise DataError("A new user needs at least one item in some domain.")
     k = min(_at_least_one(k), fitted.history[domain].n_items)
     scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows, times, against))
+    scores_BI[:, fitted.unlisted(domain)] = -np.inf
     none = Ragged.empty(1)
     hidden = rows.get(domain, none).append([against.get(domain, none).columns])
     item_BK, score_BK = top_k(scores_BI, k, hidden)
+    item_BK = np.where(score_BK == -np.inf, np.int32(-1), item_BK)
     return _frame(_Names.of(fitted, domain), np.zeros(1, np.int32), item_BK, score_BK).drop("user")
 
 
@@ -213,10 +217,7 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     """
     import polars as pl
 
-    history = fitted.history
-    user_idx = int(_indices(history.users, [user])[0])
-    item_idx = int(_item_indices(fitted, domain, [item])[0])
-    explanation = fitted.explain(domain, Queries.of_users([user_idx]), np.array([item_idx], np.int32))[0]
+    user_idx, explanation = _explained(fitted, domain, user, item)
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in explanation.events.items()]
     if explanation.popularity != 0:
         parts.append(_without_item(domain, "popular in this domain", explanation.popularity))
@@ -226,6 +227,29 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     return pl.concat(parts).sort("contribution", descending=True, maintain_order=True)
 
 
+def explain_features(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
+    """What the features of an item add to its score for a user, largest part first: feature, contribution.
+
+    Another view of the score that :func:`explain` divides by events; what the contributions lack of the score
+    is the item's own, which its events say. Empty for models without such parts. DataError as there.
+    """
+    import polars as pl
+
+    _, explanation = _explained(fitted, domain, user, item)
+    features = fitted.history.item_features
+    labels = [] if features is None else [features.label(feature) for feature in explanation.features]
+    columns = {"feature": labels, "contribution": list(explanation.features.values())}
+    frame = pl.DataFrame(columns, schema={"feature": pl.String, "contribution": pl.Float32})
+    return frame.sort("contribution", descending=True, maintain_order=True)
+
+
+def _explained(fitted: Fitted, domain: str, user: Id, item: Id) -> tuple[int, Explanation]:
+    """The user's index, and the item's score in parts."""
+    user_idx = int(_indices(fitted.history.users, [user])[0])
+    item_N = _item_indices(fitted, domain, [item])
+    return user_idx, fitted.explain(domain, Queries.of_users([user_idx]), item_N)[0]
+
+
 @dataclass(frozen=True, eq=False)
 class _Names:
     """Raw ids and titles as polars columns, converted once."""
@@ -233,6 +257,7 @@ class _Names:
     users: pl.Series
     items: pl.Series
     titles: pl.Series | None
+    cold: pl.Series | None
 
     @classmethod
     def of(cls, fitted: Fitted, domain: str) -> _Names:
@@ -243,6 +268,7 @@ class _Names:
             _series("user", history.users.ids),
             _series("item", history.items[domain].ids),
             None if titles is None else _series("title", titles),
+            None if history.item_features is None else _series("cold", history.new_items(domain)),
         )
 
 
@@ -259,13 +285,14 @@ def _best(
 
     history, n_items = fitted.history, fitted.history[domain].n_items
     k = min(k, n_items)  # the places beyond would be empty, but take memory
+    unlisted_I = fitted.unlisted(domain)
+    hidden_I = unlisted_I if allowed_I is None else unlisted_I | ~allowed_I
     lists = []
     # bounds the scores in memory for any number of users
     for part_B in _chunks(user_B, max(1, SCORES_AT_ONCE // max(n_items, 1))):
         hidden = history.left_out(domain, part_B, seen=seen, seen_elsewhere=rules.seen_elsewhere)
         scores_BI = fitted.score(domain, Queries.of_users(part_B))
-        if allowed_I is not None:
-            scores_BI[:, ~allowed_I] = -np.inf
+        scores_BI[:, hidden_I] = -np.inf
         lists.append(top_k(scores_BI, k, hidden))
     item_BK, score_BK = (np.concatenate(parts) for parts in zip(*lists, strict=True))
     return np.where(score_BK == -np.inf, np.int32(-1), item_BK), score_BK
@@ -283,6 +310,7 @@ def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32) -> p
         names.items.gather(item_N),
         *([] if names.titles is None else [names.titles.gather(item_N)]),
         pl.Series("score", score_BK[listed_BK]),
+        *([] if names.cold is None else [names.cold.gather(item_N)]),
     ]
     return pl.DataFrame(columns)
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
-from landbridge.core.types import AnyArray, Arrays, Float32, Int32, Record, Values
+from landbridge.core.types import AnyArray, Arrays, Bool, Float32, Int32, Record, Values
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
@@ -215,6 +215,14 @@ class Fitted(ABC):
     def decisions(self) -> tuple[Values, ...]:
         """Which model serves which users, and why; empty for a single model."""
         return ()
+
+    def unlisted(self, domain: str) -> Bool:
+        """Items that no list holds, (I,): of data with item features those without events, of which the model
+        knows nothing. New items are listed by a method that uses features, by their scores as all others."""
+        if self.history.item_features is None:
+            return np.zeros(self.history[domain].n_items, bool)
+        unknown_I = self.history[domain].item_counts == 0
+        return np.asarray(unknown_I & ~(self.history.new_items(domain) & self.method.uses_features))
 
     def knows(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         """Whether the scores in ``domain`` use any event of each query, (B,)."""

@@ -45,3 +45,16 @@ def test_an_unknown_domain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         tmp_path / "run",
     )
     refused(answered(capsys, "fit", *sources, *given), "did you mean 'books'")
+
+
+def test_an_explanation_names_what_is_known_of_the_item(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources, table, out = event_files(tmp_path), item_table(tmp_path), tmp_path / "run"
+    given = ("--users", "shared", "--item-features", table, "--model", "ials", "--no-deploy")
+    assert answered(capsys, "fit", *sources, *given, "--out", out)[0] == 0
+    _, _, said = answered(capsys, "explain", out, "--domain", "books", "--user", 20, "--item", 100)
+    assert "Of the score, by what is known of the item: shelf = s0 " in said
+    _, listed, _ = answered(capsys, "recommend", out, "--domain", "books", "--user", 20, "-k", 30, "--json")
+    assert '"item":100' in listed.replace(" ", "")
+    assert listed.count('"cold":true') == 1

@@ -61,6 +61,7 @@ NAMES = [
     "diagnose",
     "evaluate",
     "explain",
+    "explain_features",
     "fold_in",
     "guard",
     "leave_last_out",

@@ -6,8 +6,9 @@ same for all domains. With N items that have a value in the column, n_v of them 
 
     f_iv = ln(N / n_v) / ‖·‖    for each v of item i, so that every column of an item has norm 1           (1)
 
-A value of one item alone says nothing about another, and one of all items nothing about any: both are left
-out. Letters: I items, V features, N entries.
+Equally long lists of decimals are a vector per item, of norm 1 too: a feature for each of its numbers. A
+value of one item alone says nothing about another, and one of all items nothing about any: both are left out.
+Letters: I items, V features, N entries.
 """
 
 from __future__ import annotations
@@ -145,6 +146,8 @@ def _coded(column: pl.Series) -> pl.DataFrame:
     """A column as row, column, value and weight, Eq. (1)."""
     import polars as pl
 
+    if isinstance(column.dtype, pl.List | pl.Array) and column.explode().dtype.is_float():
+        return _vectors(column)
     pairs = _values(column).drop_nulls().unique(maintain_order=True)
     n_items = pairs["row"].n_unique()
     pairs = pairs.with_columns(n=pl.len().over("value")).filter((pl.col("n") > 1) & (pl.col("n") < n_items))
@@ -158,6 +161,34 @@ def _coded(column: pl.Series) -> pl.DataFrame:
     weight_N = np.empty(pairs.height, np.float32)
     weight_N[rows.columns] = unit_rows(rows).weights
     return pairs.select("row", pl.lit(column.name).alias("column"), "value", pl.Series("weight", weight_N))
+
+
+def _vectors(column: pl.Series) -> pl.DataFrame:
+    """A column of lists of decimals as row, column, value (the place in the list) and weight."""
+    import polars as pl
+
+    lists = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
+    given = lists.drop_nulls()
+    length_N = given.list.len().to_numpy()
+    size = int(length_N.max(initial=0))
+    numbers = given.explode()
+    if not size or bool((length_N != size).any()) or not numbers.is_finite().fill_null(False).all():
+        raise DataError(
+            f"Column {column.name!r} of {WHERE} holds lists of decimals; as vectors they must be of one "
+            "length and without gaps."
+        )
+    row_N = lists.is_not_null().arg_true().to_numpy()
+    whole = np.arange(len(row_N) + 1, dtype=np.int64) * size
+    weight_N = numbers.cast(pl.Float32).to_numpy()
+    rows = unit_rows(Ragged(whole, np.tile(np.arange(size, dtype=np.int32), len(row_N)), weight_N))
+    names = pl.Series([f"{number:0{len(str(size))}}" for number in range(1, size + 1)])
+    columns = {
+        "row": np.repeat(row_N, size).astype(np.int32),
+        "column": pl.repeat(column.name, len(weight_N), eager=True),
+        "value": names.gather(pl.Series(rows.columns)),
+        "weight": rows.weights,
+    }
+    return pl.DataFrame(columns)
 
 
 def _values(column: pl.Series) -> pl.DataFrame:

@@ -89,7 +89,7 @@ class CDIMF(Method):
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
-    feature_reg: float = setting(10.0, FEATURE_REG, above=0, symbol="κ")
+    feature_reg: float = setting(1.0, FEATURE_REG, above=0, symbol="κ")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 5

@@ -15,8 +15,8 @@ events is new; it has
 
     y_i = Aᵀf_i                                                                                        (3)
 
-and takes no part in (1), nor in the users' half step: that no user had it says nothing. feature_reg counts in
-items: a feature of so many items is halfway between none and what they say.
+and takes no part in (1), nor in the users' half step: that no user has it says nothing. feature_reg counts
+in items: a feature of so many items is halfway between none and what they say.
 Letters: J items of all tables under one map, V features, F factors.
 """
 

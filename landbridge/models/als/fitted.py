@@ -16,7 +16,7 @@ one contribution per event,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -137,8 +137,12 @@ class ALSModel(DotProductModel):
         weight = self.popularity_weight if cold_start and self.cold_policy == "blend" else 0.0
         popularity_N = (weight * self._popularity_I[domain][item_N].astype(np.float64)).tolist()
         part_EN = self._contributions(domain, own, query.dislikes_by_domain(self.history), item_N)
+        x_F = self.query_vectors(domain, query)[0]
         return [
-            in_parts(score, popularity, {name: part[:, place] for name, part in part_EN.items()})
+            replace(
+                in_parts(score, popularity, {name: part[:, place] for name, part in part_EN.items()}),
+                features=self._feature_parts(domain, x_F, int(item_N[place])),
+            )
             for place, (score, popularity) in enumerate(zip(score_N, popularity_N, strict=True))
         ]
 
@@ -211,6 +215,15 @@ class ALSModel(DotProductModel):
             else np.zeros((len(row.columns), len(item_N)), np.float32)
             for name, row in events.items()
         }
+
+    def _feature_parts(self, domain: str, x_F: Float32, item: int) -> dict[int, float]:
+        """What each feature of an item adds to its score, f_iv x·a_v: by Eq. (1) of ``feature_map`` they and
+        x·e_i sum to x·y_i."""
+        if domain not in self.map_VF or self.history.item_features is None:
+            return {}
+        own = self.history.item_features.rows[domain].take([item])
+        part_N = own.weights * (self.map_VF[domain][own.columns] @ x_F)
+        return dict(zip(own.columns.tolist(), part_N.tolist(), strict=True))
 
     def _solve(
         self,

@@ -84,7 +84,7 @@ class IALS(Method):
         above=0,
         symbol="γ",
     )
-    feature_reg: float = setting(10.0, FEATURE_REG, above=0, symbol="κ")
+    feature_reg: float = setting(1.0, FEATURE_REG, above=0, symbol="κ")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 3

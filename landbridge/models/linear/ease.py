@@ -9,6 +9,12 @@ in :mod:`landbridge.models.linear.ridge`, which has the solution in three forms.
 the ratio says how much one catalogue may say about another: 1 is the joined table, ∞ a model per domain. p is
 the rate of dropout that the second term amounts to (Steck, NeurIPS 2020). Where items are shared, i
 runs over the products: of one that d has λ_in, else the smallest λ_out of the domains that have it.
+
+Where items have features F, the users' events X have rows √w Fᵀ below them (``feature_weight``):
+
+    G = XᵀX + w FFᵀ                                                                                    (2)
+
+so that items of one feature predict each other, new ones too, in and across domains.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ weights of an event of user u with n_u events, an item with n_i, and v its value
     bm25    x = ln(1 + I / n_u) · v (k + 1) / (v + k (1 − b + b n_i / n̄)),   k = 1.2, b = 0.75         (4)
 
 with an item as the document and its users as the terms, I items in the table. Where
-items are shared, i and j are products, and one that the target domain has is of that domain. Letters as in
-``kernels``.
+items are shared, i and j are products, and one that the target domain has is of that domain. Where items have
+features, the columns x go on with √w times the features (``feature_weight``), so that content makes items
+alike, too, and alone it does for new ones. Letters as in ``kernels``.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class ItemKNN(LinearMethod):
         0.5, "Exponent of the squared norm of the scored item.", low=0, high=1, symbol="c"
     )
     power: float = setting(1.0, "Exponent of the similarity.", above=0, high=5, symbol="q")
+    # its events count n_u^-e, EASE's 1
+    feature_weight: float = 0.1
     cross_weight: float = setting(0.5, "Factor of the similarity across domains.", low=0, high=1, symbol="b")
     relative_cost: ClassVar[int] = 1
     name: ClassVar[str] = "itemknn"

@@ -82,6 +82,7 @@ class EMCDR(Method):
     paper: ClassVar[str] = "Man et al., IJCAI 2017"
     needs: ClassVar[str] = "extra neural for networks"
     folds_in: ClassVar[str] = "as its pretrainer"
+    item_features: ClassVar[str] = "as its pretrainer"
     space: ClassVar[Space] = MappingProxyType(
         {
             "map.kind": Choice(("linear", "mlp")),
@@ -97,6 +98,11 @@ class EMCDR(Method):
                 "emcdr.pretrain must learn every domain by itself: a method with the setting sharing, at "
                 "separate (bprmf, ials, lightgcn)."
             )
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether the first method does."""
+        return self.pretrainer().uses_features
 
     @classmethod
     def migrated(cls, settings: Values) -> Record:

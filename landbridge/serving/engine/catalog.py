@@ -36,7 +36,8 @@ PREPARED = ("_popular_I", "_popular_texts", "_orders")  # what depends on the ti
 
 @dataclass(frozen=True, eq=False)
 class ItemCatalog:
-    """``count_I``: events per item. ``share_I``: the share of the domain's users who have it."""
+    """``count_I``: events per item. ``share_I``: the share of the domain's users who have it. ``cold_I``: new
+    items; ``unlisted_I``: items that no list holds; None for none."""
 
     domain: str
     items: Vocabulary
@@ -44,16 +45,26 @@ class ItemCatalog:
     count_I: Int64
     share_I: Float32
     columns: ItemAttributes
+    cold_I: Bool | None = None
+    unlisted_I: Bool | None = None
 
     @classmethod
-    def of(cls, history: MultiDomain, domain: str, columns: ItemAttributes | None = None) -> ItemCatalog:
+    def of(
+        cls,
+        history: MultiDomain,
+        domain: str,
+        columns: ItemAttributes | None = None,
+        unlisted_I: Bool | None = None,
+    ) -> ItemCatalog:
         """The catalogue of one domain of the data, and what the items' table says of it, if there is one."""
         events = history[domain]
         columns = columns or ItemAttributes(events.n_items)
         titles = _titles(columns, history.titles.get(domain))
         users = max(int((events.user_counts > 0).sum()), 1)
         share_I = (events.item_counts / users).astype(np.float32)
-        return cls(domain, history.items[domain], titles, events.item_counts, share_I, columns)
+        cold_I = None if history.item_features is None else history.new_items(domain)
+        items, counts = history.items[domain], events.item_counts
+        return cls(domain, items, titles, counts, share_I, columns, cold_I, unlisted_I)
 
     def with_columns(self, columns: ItemAttributes, of_events: AnyArray | None) -> ItemCatalog:
         """The same items, about which other things are known; ``of_events``: titles that the events have."""
@@ -95,7 +106,9 @@ class ItemCatalog:
             [None] * len(ids) if self.titles is None else [t or None for t in self.titles[item_N].tolist()]
         )
         scores = score_BK[listed_BK].tolist()
-        entries = [RecommendationList(self.domain, *entry) for entry in zip(ids, titles, scores, strict=True)]
+        cold = [False] * len(ids) if self.cold_I is None else self.cold_I[item_N].tolist()
+        columns = zip(ids, titles, scores, cold, strict=True)
+        entries = [RecommendationList(self.domain, *entry) for entry in columns]
         ends = [0, *np.cumsum(listed_BK.sum(axis=1)).tolist()]
         return [tuple(entries[start:end]) for start, end in pairwise(ends)]
 
@@ -133,8 +146,9 @@ class ItemCatalog:
         return self._counted(np.concatenate(found)[:k])
 
     def matching(self, rule: Rule) -> Bool:
-        """Which items a rule about the items' table is true of, (I,), to be read only."""
-        return self.columns.matching(rule)
+        """Which items that can be listed a rule about the items' table is true of, (I,), to be read only."""
+        mask_I = self.columns.matching(rule)
+        return mask_I if self.unlisted_I is None else mask_I & ~self.unlisted_I
 
     @cached_property
     def _popular_I(self) -> Int32:

@@ -66,12 +66,13 @@ class Request:
 
 @dataclass(frozen=True)
 class RecommendationList:
-    """An item of a list."""
+    """An item of a list; ``cold``: it has no events yet and is listed for its features."""
 
     domain: str
     item: Id
     title: str | None
     score: float
+    cold: bool = False
 
 
 @dataclass(frozen=True)

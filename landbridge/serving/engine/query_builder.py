@@ -284,7 +284,8 @@ def ranking_constraints(
 def _filter(catalogue: ItemCatalog, request: Request, masks: dict[MaskKey, Bool]) -> MaskKey | None:
     """The key of a request's mask among ``masks``, which gets it where it is new; None for all items."""
     allow, rule = request.allow.get(catalogue.domain), rule_of(request.where)
-    if allow is None and rule == EVERY_ITEM and catalogue.columns.shown_I is None:
+    whole = catalogue.columns.shown_I is None and catalogue.unlisted_I is None
+    if allow is None and rule == EVERY_ITEM and whole:
         return None
     allowed = None if allow is None else catalogue.places(allow)
     # equal filters of a batch share one mask of the catalogue

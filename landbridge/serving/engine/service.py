@@ -87,7 +87,7 @@ class Service:
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             manifest = read_manifest(path)
             fitted, created, quality = load_model(path, manifest)
-        catalogues = _catalogues(fitted.history, items)
+        catalogues = _catalogues(fitted, items)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
             with threads.one():
@@ -108,7 +108,7 @@ class Service:
     def with_items(self, items: str | Path) -> Service:
         """The same model with another state of its items' table; DataError for the table."""
         # the ranker keeps its catalogues: it reads only what the table does not say
-        return replace(self, catalogues=_catalogues(self.fitted.history, items), patches=NO_PATCHES)
+        return replace(self, catalogues=_catalogues(self.fitted, items), patches=NO_PATCHES)
 
     def with_patches(self, patches: ItemPatches) -> Service:
         """The same model with what was said of items since their table; the cost is that of the columns that
@@ -324,9 +324,14 @@ class Service:
         self.recommend([new, Request((domain,)), *(Request((domain,), user_id) for user_id in active_users)])
 
 
-def _catalogues(history: MultiDomain, items: str | Path | None) -> dict[str, ItemCatalog]:
+def _catalogues(fitted: Fitted, items: str | Path | None) -> dict[str, ItemCatalog]:
+    history = fitted.history
     attributes = {} if items is None else _attributes(Path(items), history)
-    return {name: ItemCatalog.of(history, name, attributes.get(name)) for name in history.domain_names}
+    unlisted = {name: fitted.unlisted(name) for name in history.domain_names}
+    return {
+        name: ItemCatalog.of(history, name, attributes.get(name), unlisted_I if unlisted_I.any() else None)
+        for name, unlisted_I in unlisted.items()
+    }
 
 
 def _attributes(path: Path, history: MultiDomain) -> Mapping[str, ItemAttributes]:

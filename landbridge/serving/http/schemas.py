@@ -442,6 +442,8 @@ class Listed(Answer):
     """The title of the item; null where none is known."""
     score: float | None
     """What the list is ordered by."""
+    cold: bool
+    """Whether the item is new: it has no events yet and is listed for its features."""
 
 
 class Reason(Answer):

@@ -70,8 +70,8 @@ def test_a_list_has_the_promised_form(client: Client) -> None:
     assert reply.json == {
         "recommendation_id": reply.json["recommendation_id"],
         "items": [
-            {"domain": "books", "item": f"{model}-0", "title": None, "score": 1.0},
-            {"domain": "books", "item": f"{model}-1", "title": None, "score": 0.5},
+            {"domain": "books", "item": f"{model}-0", "title": None, "score": 1.0, "cold": False},
+            {"domain": "books", "item": f"{model}-1", "title": None, "score": 0.5, "cold": False},
         ],
         "source": "model",
         "known": True,

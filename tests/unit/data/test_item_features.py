@@ -103,6 +103,23 @@ def test_many_numbers_are_bins_and_few_are_values() -> None:
     assert labels(data, "a", 99) == {"price = 22.25 or more": 1.0, "stars = 0": 1.0}
 
 
+@pytest.mark.parametrize("kind", [pl.List(pl.Float64), pl.Array(pl.Float32, 2)])
+def test_lists_of_decimals_are_vectors(kind: Any) -> None:
+    vectors = [[3.0, 4.0], [0.0, 2.0], None, [0.0, 0.0], [-1.0, 0.0], [1.0, 1.0]]
+    data = read(TABLE.select("domain", "item").with_columns(vector=pl.Series(vectors, dtype=kind)))
+    assert labels(data, "a", "x") == {"vector = 1": 0.6, "vector = 2": 0.8}
+    assert labels(data, "a", "new") == {}
+    assert labels(data, "b", 20) == {"vector = 1": -1.0, "vector = 2": 0.0}
+    assert np.isfinite(features(data).matrix("b").toarray()).all()
+
+
+@pytest.mark.parametrize("odd", [[1.0], [1.0, np.nan], [1.0, None], []])
+def test_vectors_of_different_lengths_or_with_gaps_are_an_error(odd: list[float]) -> None:
+    vectors = pl.Series([[3.0, 4.0], odd, None, [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]])
+    with pytest.raises(DataError, match="as vectors they must be of one length"):
+        read(TABLE.select("domain", "item").with_columns(vector=vectors))
+
+
 def test_one_domain_needs_no_domain_column() -> None:
     data = lb.read({"a": A}, item_features=TABLE[:3].drop("domain"))
     assert labels(data, "a", "new") == {"brand = acme": 1.0, "title = pot": 1.0}
@@ -208,7 +225,7 @@ def test_events_of_new_and_of_unknown_items_keep_them() -> None:
     data = read()
     heard = pl.DataFrame(
         {"user": ["1", "9"], "domain": ["a", "a"], "item": ["new", "later"], "timestamp": [5.0, 6.0]}
-    ).with_columns(kind=pl.lit(None, pl.String))
+    ).with_columns(kind=pl.lit(None, pl.String), weight=pl.lit(None, pl.Float64))
     grown, _ = merge_events(data, heard, [])
     assert labels(grown, "a", "new") == labels(data, "a", "new")
     assert labels(grown, "a", "later") == {}

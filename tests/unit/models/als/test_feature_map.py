@@ -8,13 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from worlds import dense, far, own_events, twin_ridge, twin_step, uneven
+from worlds import (
+    dense,
+    far,
+    featured,
+    identity_features,
+    own_events,
+    random_features,
+    twin_ridge,
+    twin_step,
+    uneven,
+)
 
-from landbridge.core.types import Ragged
+import landbridge as lb
+from landbridge.core.threads import thread_limit
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.item_features import ItemFeatures
 from landbridge.data.products import equal_ids, products_of
 from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.consensus import Consensus
 from landbridge.models.als.feature_map import FeatureMap
 from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.ials import IALS
@@ -25,36 +36,6 @@ ONE = FitOptions(threads=1)
 EVERYBODY = Queries.of_users(np.arange(-1, 60))
 METHODS = [IALS(4, "separate", epochs=4), IALS(4, "joined", epochs=4), CDIMF(4, epochs=4)]
 FEW = [*METHODS, IALS(4, "joined", epochs=4, solver="auto")]
-
-
-def texts(values: Any) -> Any:
-    return np.array([str(value) for value in values], np.dtypes.StringDType())
-
-
-def featured(data: MultiDomain, rows: dict[str, np.ndarray]) -> MultiDomain:
-    """The data with features as dense rows, (I, V)."""
-    n_features = next(iter(rows.values())).shape[1]
-    made = {}
-    for name, row_IV in rows.items():
-        item_N, feature_N = np.nonzero(row_IV)
-        weight_N = row_IV[item_N, feature_N].astype(np.float32)
-        made[name] = Ragged.from_index(item_N, feature_N.astype(np.int32), len(row_IV), weight_N)
-    columns = texts(np.full(n_features, "kind"))
-    return replace(data, item_features=ItemFeatures(columns, texts(range(n_features)), made))
-
-
-def with_kinds(data: MultiDomain, kinds: int = 5, seed: int = 0) -> MultiDomain:
-    """Random features, shared by all domains; some items have none."""
-    rng = np.random.default_rng(seed)
-    rows = {name: rng.random((table.n_items, kinds)) for name, table in data.domains.items()}
-    return featured(data, {name: np.where(row_IV < 0.4, row_IV, 0) for name, row_IV in rows.items()})
-
-
-def identity(data: MultiDomain) -> MultiDomain:
-    """Every item has a feature of its own."""
-    sizes = [table.n_items for table in data.domains.values()]
-    parts = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1])
-    return featured(data, dict(zip(data.domain_names, parts, strict=True)))
 
 
 def hidden(data: MultiDomain, item: int = 3) -> MultiDomain:
@@ -88,12 +69,12 @@ def test_the_map_solves_the_normal_equations() -> None:
 def test_a_large_penalty_is_the_model_without_features(method: Method) -> None:
     data = uneven()
     plain = method.fit(data, ONE)
-    off = method.with_settings({"feature_reg": 1e9}).fit(with_kinds(data), ONE)
+    off = method.with_settings({"feature_reg": 1e9}).fit(random_features(data), ONE)
     assert equal(plain, off)
     assert not method.with_settings({"feature_reg": 1e9}).uses_features
-    near = method.with_settings({"feature_reg": 1e8}).fit(with_kinds(data), ONE)
+    near = method.with_settings({"feature_reg": 1e8}).fit(random_features(data), ONE)
     assert all(far(mine, scores(plain)[name]) < 1e-3 for name, mine in scores(near).items())
-    assert not equal(plain, method.fit(with_kinds(data), ONE))
+    assert not equal(plain, method.fit(random_features(data), ONE))
 
 
 @pytest.mark.parametrize("sharing", ["separate", "joined"])
@@ -103,7 +84,7 @@ def test_a_feature_for_every_item_is_the_model_without_features(reg: float, shar
     items' penalty matters for scores, so the plain model has the penalty λ √(r/(1+r))."""
     data = uneven()
     settings = {"frequency_exponent": 0.0, "epochs": 300, "sharing": sharing, "factors": 1}
-    own = IALS.from_settings({**settings, "reg": 1.5, "feature_reg": reg}).fit(identity(data), ONE)
+    own = IALS.from_settings({**settings, "reg": 1.5, "feature_reg": reg}).fit(identity_features(data), ONE)
     plain = IALS.from_settings({**settings, "reg": 1.5 * (reg / (1 + reg)) ** 0.5}).fit(data, ONE)
     for name in data.domain_names:
         assert far(own.warm_scores(name, EVERYBODY), plain.warm_scores(name, EVERYBODY)) < 1e-2
@@ -130,8 +111,8 @@ def twin(data: MultiDomain, method: IALS, start_IF: np.ndarray) -> tuple[np.ndar
 
 @pytest.mark.parametrize("solver", ["exact", "auto"])
 def test_a_fit_is_that_of_the_dense_twin(solver: str) -> None:
-    data = hidden(with_kinds(uneven(weighted=True).select(["a"])))
-    method = IALS(4, epochs=5, reg=0.5, alpha0=0.1, feature_reg=3.0, solver=solver)  # type: ignore[arg-type]
+    data = hidden(random_features(uneven(weighted=True).select(["a"])))
+    method = IALS(4, epochs=5, reg=0.5, alpha0=0.1, feature_reg=3.0, solver=solver)
     start = method._start(data, {"a": (data["a"], {"a": np.arange(40, dtype=np.int32)})}, _NO_MAP, ONE)
     x_UF, y_IF = twin(data, method, start["item:a"])
     fitted = method.fit(data, ONE)
@@ -148,8 +129,9 @@ _NO_MAP: Any = {"a": _Side()}
 
 @pytest.mark.parametrize("method", FEW, ids=str)
 def test_new_items_have_the_embedding_of_their_features(method: Method) -> None:
-    data = hidden(with_kinds(uneven()))
+    data = hidden(random_features(uneven()))
     fitted = method.fit(data, ONE)
+    assert isinstance(fitted, ALSModel)
     assert data.item_features is not None
     for name in data.domain_names:
         assert data.new_items(name)[3]
@@ -161,7 +143,7 @@ def test_new_items_have_the_embedding_of_their_features(method: Method) -> None:
 @pytest.mark.parametrize("method", FEW, ids=str)
 def test_new_items_change_nothing_for_others(method: Method) -> None:
     """Their rows are no evidence: not of what their features say, nor of what users do not like."""
-    data = hidden(with_kinds(uneven()))
+    data = hidden(random_features(uneven()))
     assert data.item_features is not None
     rows = {}
     for name, own in data.item_features.rows.items():
@@ -178,7 +160,7 @@ def test_new_items_change_nothing_for_others(method: Method) -> None:
 
 @pytest.mark.parametrize("method", FEW, ids=str)
 def test_users_fold_in_to_their_embedding_beside_new_items(method: Method) -> None:
-    data = hidden(with_kinds(uneven()))
+    data = hidden(random_features(uneven()))
     fitted = method.fit(data, ONE)
     new = Queries(np.full(data.n_users, -1, np.int32), own_events(data))
     for name in data.domain_names:
@@ -188,7 +170,7 @@ def test_users_fold_in_to_their_embedding_beside_new_items(method: Method) -> No
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_the_order_of_features_changes_nothing(method: Method) -> None:
-    data = with_kinds(uneven())
+    data = random_features(uneven())
     assert data.item_features is not None
     order = np.random.default_rng(0).permutation(5)
     turned = {name: data.item_features.matrix(name).toarray()[:, order] for name in data.domain_names}
@@ -198,14 +180,14 @@ def test_the_order_of_features_changes_nothing(method: Method) -> None:
 
 
 def test_cdimf_has_one_map_for_all_domains() -> None:
-    fitted = CDIMF(4, epochs=3).fit(with_kinds(uneven()), ONE)
+    fitted = CDIMF(4, epochs=3).fit(random_features(uneven()), ONE)
     assert len({id(map_VF) for map_VF in fitted.map_VF.values()}) == 1
 
 
 def test_a_shared_product_has_the_features_of_its_items() -> None:
     data = uneven({"a": (30, 50), "b": (30, 50)})
     data = replace(data, products=products_of(data.items, equal_ids(data.items), by_id=True))
-    data = with_kinds(data)
+    data = random_features(data)
     # unknown in one domain only: the other's events say what it is
     one = data.with_events({"a": data["a"].take(data["a"].item_idx != 3), "b": data["b"]})
     fitted = IALS(4, "joined", epochs=3).fit(one, ONE)
@@ -219,8 +201,46 @@ def test_a_shared_product_has_the_features_of_its_items() -> None:
 
 @pytest.mark.parametrize("method", FEW, ids=str)
 def test_a_warm_start_begins_with_a_map(method: Method) -> None:
-    data = hidden(with_kinds(uneven()))
+    data = hidden(random_features(uneven()))
     long = method.with_settings({"epochs": 30}).fit(data, ONE)
     again = long.refit(data, ONE, epochs=1)
     for name in data.domain_names:
         assert far(scores(again)[name], scores(long)[name]) < 0.15
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_the_parts_of_features_are_the_score_of_a_new_item(method: Method) -> None:
+    fitted = method.fit(hidden(random_features(uneven())), ONE)
+    user, score = 4, fitted.score("a", Queries.of_users([4]))[0]
+    own, known = (fitted.explain("a", Queries.of_users([user]), np.array([item]))[0] for item in (3, 5))
+    assert own.features
+    assert abs(sum(own.features.values()) - score[3]) < 1e-4
+    # an item with events has more than its features
+    assert known.features
+    assert abs(sum(known.features.values()) - score[5]) > 1e-4
+    # both views are of one score
+    for item, each in ((3, own), (5, known)):
+        events = sum(float(part.sum()) for part in each.events.values())
+        assert abs(events + each.popularity + each.rest - score[item]) < 1e-4
+    shown = lb.explain_features(fitted, "a", user, 3)
+    assert shown["contribution"].is_sorted(descending=True)
+    assert abs(shown["contribution"].sum() - score[3]) < 1e-4
+    assert shown["feature"][0].startswith("kind = ")
+
+
+def test_without_features_there_are_no_such_parts() -> None:
+    assert lb.explain_features(IALS(4, epochs=2).fit(uneven(), ONE), "a", 4, 3).is_empty()
+
+
+def test_cdimf_of_one_domain_is_ials_from_the_same_start() -> None:
+    data = hidden(random_features(uneven().select(["a"])))
+    method = CDIMF(4, 0.1, 0.5, epochs=5, consensus=Consensus("active"), feature_reg=3.0)
+    domains = method._domain_states(data, 0)
+    feature_map = method._feature_map(data, domains)
+    assert feature_map is not None
+    with thread_limit(1):
+        state = method._with_map(feature_map, lambda: method._start(domains, data.n_users, 0, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IALS, "_start", lambda *_: {"item:a": state["y:a"], "map:a": state["map"]})
+        alone = IALS(4, alpha0=0.1, reg=0.5, epochs=5, feature_reg=3.0).fit(data, ONE)
+    assert far(method.fit(data, ONE).score("a", EVERYBODY), alone.score("a", EVERYBODY)) < 1e-3
