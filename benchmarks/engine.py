@@ -2,6 +2,9 @@
 
     python -m benchmarks.engine --recbole-python PATH --cornac-python PATH --out docs/results/engine.md
 
+The pace of the networks over 40 epochs is a part of its own, :mod:`benchmarks.engine_pace`: ``--only pace``
+measures nothing else, in some ten minutes. What was not measured stays on the page as it is.
+
 Each program of a case has a process of its own and they take turns of some epochs, so that a busy machine
 slows them alike; the first turn, in which kernels are loaded, is not counted. A measured case is a line in
 the folder ``--kept`` and is not measured again: a run that was cut off goes on. The peers are optional,
@@ -26,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engine_page import render
+from benchmarks import engine_pace
+from benchmarks.engine_page import page
 from benchmarks.evaluation import Dot
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -121,7 +125,11 @@ def main() -> None:
     parser.add_argument(
         "--kept", type=Path, default=Path(".cache") / "engine", help="folder of measured cases"
     )
-    parser.add_argument("--only", default="", help="measure cases whose 'table: name' contains this")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="measure cases whose 'table: name', or fits whose 'pace: name', contains this",
+    )
     parser.add_argument("--out", type=Path, help="write the page here")
     chosen = parser.parse_args()
     pythons = {"ours": sys.executable, "recbole": chosen.recbole_python, "cornac": chosen.cornac_python}
@@ -129,8 +137,13 @@ def main() -> None:
     for case in _present(pythons):
         if chosen.only in f"{case.table}: {case.name}" and not _kept(lines, case):
             _keep(lines, measure(case, pythons, chosen.kept))
+    paces = chosen.kept / "pace.jsonl"
+    for fits in engine_pace.all_fits():
+        if chosen.only in fits.name and all(record["name"] != fits.name for record in _records(paces)):
+            _keep(paces, engine_pace.measure(fits, engine_pace.EPOCHS))
     if chosen.out:
-        chosen.out.write_text(render(_records(lines), THREADS))
+        before = chosen.out.read_text() if chosen.out.exists() else ""
+        chosen.out.write_text(page(before, _records(lines), _records(paces), THREADS))
 
 
 def _present(pythons: Mapping[str, str]) -> list[Case]:
@@ -302,6 +315,7 @@ def _kept(lines: Path, case: Case) -> bool:
 
 def _keep(lines: Path, record: Record) -> None:
     print(json.dumps(record), flush=True)
+    lines.parent.mkdir(parents=True, exist_ok=True)
     with lines.open("a") as file:
         file.write(json.dumps(record) + "\n")
 

@@ -7,8 +7,20 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.engine_pace import WALKS
+
 Record = dict[str, Any]
-WORDS = ("data", "case", "program")  # columns that are not figures
+PACE = "\n## The pace over many epochs\n"
+ENDS = 5  # epochs at the beginning and at the end that are compared
+WORDS = ("data", "case", "program", "network")  # columns that are not figures
+
+
+def page(before: str, cases: list[Record], paces: list[Record], threads: int) -> str:
+    """The whole page; a part without records stays as it was ``before``."""
+    speed, _, pace = before.partition(PACE)
+    speed = render(cases, threads) if cases else speed
+    pace = _paces(paces) if paces else pace
+    return speed + PACE + pace if pace else speed
 
 
 def render(records: list[Record], threads: int) -> str:
@@ -48,6 +60,49 @@ the first-level cache, from which more is read in a second than this measures.
 
 {_markdown(["data", "case", "GB", "GB/s", "floor, s", "reached, s", "share"], _floors(cases))}
 """
+
+
+def _paces(records: list[Record]) -> str:
+    """The first epochs of every fit against the last; of fits measured twice, the later record."""
+    last = {record["name"]: record for record in records}
+    seconds = {
+        (network, record["threads"], record["others"]): of_epochs
+        for record in last.values()
+        for network, of_epochs in record["seconds"].items()
+    }
+    loads = [load for record in last.values() for load in record["load"]]
+    days = sorted(record["date"] for record in last.values())
+    head = ["network", "threads", "alone: first", "last", "ratio", "after other fits: first", "last", "ratio"]
+    rows = [
+        [
+            network,
+            str(threads),
+            *_ends(seconds, network, threads, False),
+            *_ends(seconds, network, threads, True),
+        ]
+        for network, threads in dict.fromkeys(key[:2] for key in seconds)
+    ]
+    return f"""
+Measured {" to ".join(dict.fromkeys([days[0], days[-1]]))} by `python -m benchmarks.engine --only pace`
+on {_machine()}. Load average before and after the fits {min(loads):.1f} to {max(loads):.1f}.
+
+Every network is fitted for {max(map(len, seconds.values()))} epochs to planted walks of
+{WALKS["users"] + WALKS["fans"]:,} users: alone in a process of its own, and in one process after a
+factorisation with validations and the networks above it. Medians of the first and of the last {ENDS} epochs,
+in seconds; "ratio" is the last over the first, so above 1 a fit loses its pace.
+
+{_markdown(head, rows)}
+"""
+
+
+def _ends(
+    seconds: dict[tuple[str, int, bool], list[float]], network: str, threads: int, others: bool
+) -> list[str]:
+    of_epochs = seconds.get((network, threads, others))
+    if of_epochs is None:
+        return ["–"] * 3
+    first, last = statistics.median(of_epochs[:ENDS]), statistics.median(of_epochs[-ENDS:])
+    return [f"{first:.3g}", f"{last:.3g}", f"{last / first:.2f}"]
 
 
 def _rows(cases: list[Record]) -> list[list[str]]:

@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32
+from landbridge.data.counts import RowLengths
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 
@@ -126,7 +127,9 @@ def child(file: Path, solver: str, factors: int) -> dict[str, Any]:
 
 def _ours(name: str) -> Callable[[Interactions, int], Run]:
     def run(table: Interactions, factors: int) -> Run:
-        solver = als.solver_named(name, (table.user_counts, table.item_counts), factors)
+        solver = als.solver_named(
+            name, (RowLengths.of(table.user_counts), RowLengths.of(table.item_counts)), factors
+        )
         item_IF = als.initial(np.random.default_rng(0), table.n_items, factors)
         ridges = [
             als.FrequencyRidge(ALPHA0, REG, EXPONENT).of(table.user_counts, table.n_items),

@@ -32,14 +32,14 @@ def main() -> None:
     rivals = ", ".join(done[0].facts["rivals"])
     parts = [
         f"{METRIC.upper()} on test. Every candidate is tuned on validation data in the default budget of "
-        f"`landbridge fit` (at most so many trials each as its section says, within {DEFAULT.seconds:g} s, two "
-        f"cores; the rivals {rivals}, which are no candidates, with the same trials and seconds each), then "
-        f"fitted with {len(SEEDS)} seeds; `auto` is the blend that the default serves. Intervals (95 %) and "
-        "p by a bootstrap over users, with all their domains, and seeds; Holm over each table. In general "
-        "the split is leak-free: one event per user, the latest, is held out, so nothing later is known "
-        "of that user. `last per domain` holds out the last event of every user and domain, so that a joint "
-        "model knows later events elsewhere. `python -m experiments.default_page` makes this page of the "
-        "rows in `rows/default`.",
+        f"`landbridge fit` (at most as many trials each as its section says, within {DEFAULT.seconds:g} s, "
+        f"two cores; the rivals {rivals}, which are no candidates, with the same trials and seconds each), "
+        f"then fitted with {len(SEEDS)} seeds; `auto` is the blend that the default serves. Intervals (95 %) "
+        "and p by a bootstrap over users, with all their domains, and seeds; Holm over each table. In "
+        "general the split is leak-free: one event per user, the latest, is held out, so nothing later is "
+        "known of that user. `last per domain` holds out the last event of every user and domain, so that a "
+        "joint model knows later events elsewhere. `python -m experiments.default_page` makes this page of "
+        "the rows in `rows/default`.",
         markdown(_overview(done)),
         *(_section(study) for study in done),
     ]
@@ -115,9 +115,9 @@ def _section(study: Study) -> str:
             "### By activity of the user in the domain",
             markdown(_by_activity(values)),
             "Settings: " + "; ".join(f"{label} {text}" for label, text in facts["settings"].items()) + ".",
-            f"Search {facts['seconds']['search']:.0f} s, at most {facts['trials']} trials for each candidate; "
-            "choice of the blend "
-            f"{facts['seconds']['decisions']:.0f} s; one fit on the test history (beside another seed's) "
+            f"Search {facts['seconds']['search']:.0f} s, at most {facts['trials']} trials of each candidate, "
+            f"choice of the blend {facts['seconds']['decisions']:.0f} s; "
+            "one fit on the test history (beside another seed's) "
             + ", ".join(f"{label} {s:.1f} s" for label, s in fits)
             + ".",
         ]

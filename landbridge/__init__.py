@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from landbridge.data.diagnostics import diagnose
     from landbridge.data.interactions import Interactions
     from landbridge.data.io.readers import read
+    from landbridge.data.link_proposals import propose_links
     from landbridge.data.queries import Queries
     from landbridge.data.splitting.holdout import Holdout, Split, Targets
     from landbridge.data.splitting.splits import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         ListRules,
         PageList,
         explain,
+        explain_features,
         fold_in,
         recommend,
         recommend_all,
@@ -61,8 +63,11 @@ if TYPE_CHECKING:
     from landbridge.models.als.cdimf import CDIMF
     from landbridge.models.als.ials import IALS
     from landbridge.models.base import Fitted, Method
+    from landbridge.models.graph.bitgcf import BiTGCF
+    from landbridge.models.graph.herograph import HeroGRAPH
     from landbridge.models.linear.ease import EASE
     from landbridge.models.linear.item_knn import ItemKNN
+    from landbridge.models.mapping.emcdr import EMCDR
     from landbridge.models.mixture import Mixture
     from landbridge.models.pairwise.bprmf import BPRMF
     from landbridge.models.pairwise.lightgcn import LightGCN
@@ -72,8 +77,10 @@ if TYPE_CHECKING:
     from landbridge.models.towers.adc import ADC
     from landbridge.models.towers.cmf import CMF
     from landbridge.models.towers.conet import CoNet
+    from landbridge.models.towers.gamtcdr import GAMTCDR
     from landbridge.models.towers.neumf import NeuMF
     from landbridge.models.towers.pepnet import PEPNet
+    from landbridge.models.uclr.catart import CATART
     from landbridge.models.uclr.method import UCLR
     from landbridge.ranking.list_order import Boost, Pin
     from landbridge.selection.auto import auto
@@ -89,12 +96,16 @@ from landbridge.version import __version__ as __version__
 __all__ = [
     "ADC",
     "BPRMF",
+    "CATART",
     "CDIMF",
     "CMF",
     "DWL",
     "EASE",
+    "EMCDR",
+    "GAMTCDR",
     "IALS",
     "UCLR",
+    "BiTGCF",
     "Boost",
     "Budget",
     "CoNet",
@@ -104,6 +115,7 @@ __all__ = [
     "Evaluation",
     "FitOptions",
     "Fitted",
+    "HeroGRAPH",
     "Holdout",
     "Interactions",
     "ItemKNN",
@@ -135,6 +147,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "explain",
+    "explain_features",
     "fold_in",
     "guard",
     "leave_last_out",
@@ -142,6 +155,7 @@ __all__ = [
     "leave_one_out",
     "load",
     "over_seeds",
+    "propose_links",
     "read",
     "read_published",
     "recommend",
@@ -167,6 +181,7 @@ _HOME = {
     "data.dataset": ("MultiDomain",),
     "data.diagnostics": ("diagnose",),
     "data.interactions": ("Interactions",),
+    "data.link_proposals": ("propose_links",),
     "data.io.readers": ("read",),
     "data.queries": ("Queries",),
     "data.splitting.holdout": ("Holdout", "Split", "Targets"),
@@ -186,6 +201,7 @@ _HOME = {
         "ListRules",
         "PageList",
         "explain",
+        "explain_features",
         "fold_in",
         "recommend",
         "recommend_all",
@@ -193,8 +209,11 @@ _HOME = {
     ),
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),
+    "models.graph.bitgcf": ("BiTGCF",),
+    "models.graph.herograph": ("HeroGRAPH",),
     "models.linear.ease": ("EASE",),
     "models.linear.item_knn": ("ItemKNN",),
+    "models.mapping.emcdr": ("EMCDR",),
     "models.base": ("Fitted", "Method"),
     "models.mixture": ("Mixture",),
     "models.pairwise.bprmf": ("BPRMF",),
@@ -205,8 +224,10 @@ _HOME = {
     "models.towers.adc": ("ADC",),
     "models.towers.cmf": ("CMF",),
     "models.towers.conet": ("CoNet",),
+    "models.towers.gamtcdr": ("GAMTCDR",),
     "models.towers.neumf": ("NeuMF",),
     "models.towers.pepnet": ("PEPNet",),
+    "models.uclr.catart": ("CATART",),
     "models.uclr.method": ("UCLR",),
     "ranking.list_order": ("Boost", "Pin"),
     "selection.auto": ("auto",),

@@ -1,6 +1,7 @@
 """What an experiment file may say: one TOML table per step, unknown keys refused.
 
 [data]      source = ["books.csv", "movies.parquet"], users = "shared"
+            item_features = "items.csv"
             kinds = {view = 0.2, buy = 1, dislike = "against"}, half_life_days = 90, seen = "returned.csv"
 [split]     kind = "last", future = "cut", seed = 0, candidates = 0, across = false, targets = "buy"
 [model]     name = "cdimf"        auto, where nothing is said
@@ -38,8 +39,8 @@ class DataSettings(SettingsTable):
 
     ``columns``: {role: column or position}, also per domain, or the text of ``--column``. ``fold_ids``: ids
     that differ in case or surrounding blanks are one. ``skip_bad_rows``: the file for rows that cannot be
-    read. ``items``, ``item_links``, ``min_confidence``, ``kinds``, ``half_life_days``, ``seen``: as in
-    :func:`landbridge.read`.
+    read. ``items``, ``item_links``, ``min_confidence``, ``item_features``, ``kinds``, ``half_life_days``,
+    ``seen``: as in :func:`landbridge.read`.
     """
 
     source: str | tuple[str, ...] | dict[str, str] | None = None
@@ -48,6 +49,7 @@ class DataSettings(SettingsTable):
     items: str | None = None
     item_links: str | None = None
     min_confidence: float | None = None
+    item_features: str | None = None
     columns: Annotated[
         dict[str, str | int | dict[str, str | int]] | None, BeforeValidator(lambda value: column_table(value))
     ] = None

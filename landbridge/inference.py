@@ -24,6 +24,7 @@ from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
+from landbridge.models.explanation import Explanation
 from landbridge.models.similarity import item_vectors
 from landbridge.ranking.list_order import ListCatalog, ListOrder
 from landbridge.ranking.rerank import Reranking, rerank
@@ -43,12 +44,14 @@ class ListRules(ListOrder):
     ``items``: a table of the items (Parquet, CSV, JSON lines) with the columns domain, item and any that
     rules name. ``where``: a rule about them (:mod:`landbridge.data.item_rules`), such as ``price < 20 and
     brand in [acme, 'Best & Co'] and not adult``, or column -> the value, or the values, of which an item
-    must have one. ``max_per``, ``boosts``, ``pins``, ``diversity``, ``tail``:
-    :class:`~landbridge.ranking.list_order.ListOrder`.
+    must have one. ``seen_elsewhere``: whether items whose product the user has, or has seen, in another
+    domain may be listed (:class:`~landbridge.data.products.Products`). ``max_per``,
+    ``boosts``, ``pins``, ``diversity``, ``tail``: :class:`~landbridge.ranking.list_order.ListOrder`.
     """
 
     items: str | Path | None = None
     where: str | Values = field(default_factory=dict)
+    seen_elsewhere: bool = True
 
     def applied(self, fitted: Fitted, domain: str) -> AppliedRules:
         """The rules in a domain of a model; DataError for a rule or a table that cannot be used."""
@@ -69,15 +72,21 @@ class ListRules(ListOrder):
                 lambda name, items: history.items[name].index(list(items)),
                 partial(item_vectors, fitted),
             ).reranking(self)
-        return AppliedRules(None if rule == EVERY_ITEM else parts[domain].matching(rule), reranking)
+        unlisted_I = fitted.unlisted(domain)
+        allowed_I = ~unlisted_I if unlisted_I.any() else None
+        if domain in parts:
+            allowed_I = parts[domain].matching(rule) & ~unlisted_I
+        return AppliedRules(allowed_I, reranking, self.seen_elsewhere)
 
 
 @dataclass(frozen=True, eq=False)
 class AppliedRules:
-    """Which items of a domain lists may hold, (I,), None for all; and how lists are made, None: by score."""
+    """Which items of a domain lists may hold, (I,), None for all; how lists are made, None: by score; and
+    whether they may hold items whose product the user has in another domain."""
 
     allowed_I: Bool | None
     reranking: Reranking | None
+    seen_elsewhere: bool
 
     def best(self, scores_BI: Float32, k: int, hidden: Ragged) -> tuple[Int32, Float32]:
         """The lists and their scores, (B, K); item -1, score -inf in an empty place."""
@@ -96,7 +105,8 @@ class AppliedRules:
         arrays = {} if self.allowed_I is None else {"allowed": self.allowed_I}
         if self.reranking is not None:
             arrays |= self.reranking.arrays()
-        return {name: hashlib.sha256(_bytes(array)).hexdigest() for name, array in arrays.items()}
+        hashes = {name: hashlib.sha256(_bytes(array)).hexdigest() for name, array in arrays.items()}
+        return hashes | ({} if self.seen_elsewhere else {"seen_elsewhere": False})
 
 
 NO_RULES = ListRules()
@@ -112,6 +122,7 @@ def recommend(
 ) -> pl.DataFrame:
     """Recommend the ``k`` best items of ``domain`` to each user: user, rank, item, title (if any), score.
 
+    With item features there is another column, cold: whether the item is new (:meth:`MultiDomain.new_items`).
     ``users``: raw ids, None for all users. Items that the user has events with or has seen are left out;
     with ``seen`` only disliked ones are. ``rules``: which items lists may hold.
     Raises DataError for an unknown id.
@@ -266,9 +277,11 @@ def fold_in(
         raise DataError("A new user needs at least one item in some domain.")
     k = min(_at_least_one(k), fitted.history[domain].n_items)
     scores_BI = fitted.score(domain, Queries(np.array([-1], np.int32), rows, times, against))
+    scores_BI[:, fitted.unlisted(domain)] = -np.inf
     none = Ragged.empty(1)
     hidden = rows.get(domain, none).append([against.get(domain, none).columns])
     item_BK, score_BK = top_k(scores_BI, k, hidden)
+    item_BK = np.where(score_BK == -np.inf, np.int32(-1), item_BK)
     return _frame(_Names.of(fitted, domain), np.zeros(1, np.int32), item_BK, score_BK).drop("user")
 
 
@@ -305,10 +318,7 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     """
     import polars as pl
 
-    history = fitted.history
-    user_idx = int(_indices(history.users, [user])[0])
-    item_idx = int(_item_indices(fitted, domain, [item])[0])
-    explanation = fitted.explain(domain, Queries.of_users([user_idx]), np.array([item_idx], np.int32))[0]
+    user_idx, explanation = _explained(fitted, domain, user, item)
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in explanation.events.items()]
     if explanation.popularity != 0:
         parts.append(_without_item(domain, "popular in this domain", explanation.popularity))
@@ -318,6 +328,29 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     return pl.concat(parts).sort("contribution", descending=True, maintain_order=True)
 
 
+def explain_features(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
+    """What the features of an item add to its score for a user, largest part first: feature, contribution.
+
+    Another view of the score that :func:`explain` divides by events; what the contributions lack of the score
+    is the item's own, which its events say. Empty for models without such parts. DataError as there.
+    """
+    import polars as pl
+
+    _, explanation = _explained(fitted, domain, user, item)
+    features = fitted.history.item_features
+    labels = [] if features is None else [features.label(feature) for feature in explanation.features]
+    columns = {"feature": labels, "contribution": list(explanation.features.values())}
+    frame = pl.DataFrame(columns, schema={"feature": pl.String, "contribution": pl.Float32})
+    return frame.sort("contribution", descending=True, maintain_order=True)
+
+
+def _explained(fitted: Fitted, domain: str, user: Id, item: Id) -> tuple[int, Explanation]:
+    """The user's index, and the item's score in parts."""
+    user_idx = int(_indices(fitted.history.users, [user])[0])
+    item_N = _item_indices(fitted, domain, [item])
+    return user_idx, fitted.explain(domain, Queries.of_users([user_idx]), item_N)[0]
+
+
 @dataclass(frozen=True, eq=False)
 class _Names:
     """Raw ids and titles as polars columns, converted once."""
@@ -325,6 +358,7 @@ class _Names:
     users: pl.Series
     items: pl.Series
     titles: pl.Series | None
+    cold: pl.Series | None
 
     @classmethod
     def of(cls, fitted: Fitted, domain: str) -> _Names:
@@ -335,6 +369,7 @@ class _Names:
             _series("user", history.users.ids),
             _series("item", history.items[domain].ids),
             None if titles is None else _series("title", titles),
+            None if history.item_features is None else _series("cold", history.new_items(domain)),
         )
 
 
@@ -347,14 +382,13 @@ def _best(
     applied: AppliedRules,
     shown: Ragged | None = None,
 ) -> tuple[Int32, Float32]:
-    excluded = fitted.history.excluded(domain, seen=seen)
+    history, n_items = fitted.history, fitted.history[domain].n_items
     lists = []
     # bounds the scores in memory for any number of users
-    for place_B in _chunks(
-        np.arange(len(user_B), dtype=np.int32), max(1, SCORES_AT_ONCE // max(excluded.n_items, 1))
-    ):
+    at_once = max(1, SCORES_AT_ONCE // max(n_items, 1))
+    for place_B in _chunks(np.arange(len(user_B), dtype=np.int32), at_once):
         part_B = user_B[place_B]
-        hidden = excluded.by_user.take(part_B)
+        hidden = history.left_out(domain, part_B, seen=seen, seen_elsewhere=applied.seen_elsewhere)
         if shown is not None:
             hidden = hidden.concat(shown.take(place_B))
         scores_BI = fitted.score(domain, Queries.of_users(part_B))
@@ -375,6 +409,7 @@ def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32) -> p
         names.items.gather(item_N),
         *([] if names.titles is None else [names.titles.gather(item_N)]),
         pl.Series("score", score_BK[listed_BK]),
+        *([] if names.cold is None else [names.cold.gather(item_N)]),
     ]
     return pl.DataFrame(columns)
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landbridge import store
-from landbridge.config import Spec
+from landbridge.config import AUTO, Spec
 from landbridge.core.errors import StoreError
 from landbridge.core.files import is_temporary
 from landbridge.core.progress import Progress, Silent
+from landbridge.data.counts import Counts
 from landbridge.data.splitting.holdout import Holdout
-from landbridge.datasets.prepare import prepare, threads
+from landbridge.datasets.prepare import PreparedData, prepare, threads
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
+from landbridge.models import registry
 from landbridge.models.base import Fitted
+from landbridge.planning.estimate import free_memory, warnings
+from landbridge.planning.machine import of_this_machine
 from landbridge.selection.fitting import check, fit_spec
 from landbridge.training.options import FitOptions
 
@@ -73,10 +78,16 @@ def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None
     data = prepare(spec)
     for sentence in data.remarks:
         progress.note(sentence)
+    for sentence in _expected(spec, data):
+        progress.note(sentence)
     options = FitOptions(spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir)
     fitted = fit_spec(spec, data.events if data.split is None else data.split, options)
     if data.events.shares_items and not fitted.method.uses_products:
         progress.note(f"{fitted.method.name} with these settings ignores which items are shared.")
+    if data.events.item_features is not None and not fitted.method.uses_features:
+        progress.note(
+            f"{fitted.method.name} with these settings ignores the features of items and lists no new ones."
+        )
     holdout = None if data.split is None else data.split.test
     if holdout is None:
         evaluation = None
@@ -87,6 +98,15 @@ def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None
     if out is not None:
         _save(out, spec, Run(fitted, holdout, evaluation))
     return Run(fitted, holdout, evaluation)
+
+
+def _expected(spec: Spec, data: PreparedData) -> Sequence[str]:
+    """What a fit of one method will take, where that is much; of a search its budget says it."""
+    model = spec.model
+    if model.name == AUTO or model.settings_of is not None or model.trials or model.seconds:
+        return ()
+    method = registry.method(model.name).from_settings(model.settings)
+    return warnings(method, Counts.of(data.events), of_this_machine(), free_memory())
 
 
 def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:

@@ -25,7 +25,7 @@ class Reply:
     @property
     def error(self) -> str:
         """The sentence of a refusal."""
-        assert set(self.json) == {"error"}, self.json
+        assert set(self.json) == {"error", "request_id"}, self.json
         return str(self.json["error"])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 from landbridge.data.kinds import EventKinds
 from landbridge.serving.engine.messages import (
     AttributeValue,
@@ -24,6 +25,7 @@ class StandIn:
     """Lists made-up items that tell which model made them; ``work`` runs before every list."""
 
     version = None
+    patches = NO_PATCHES
 
     def __init__(self, model: str = "a" * 12, work: Callable[[], None] = lambda: None) -> None:
         self.model, self.work = model, work
@@ -32,6 +34,13 @@ class StandIn:
 
     def check(self) -> None:
         """All is well."""
+
+    def with_patches(self, patches: ItemPatches) -> StandIn:
+        self.patches = patches
+        return self
+
+    def count_known(self, items: Sequence[tuple[str, Any]]) -> int:
+        return sum(item in KNOWN for _, item in items)
 
     def check_kinds(self, events: Sequence[Event]) -> None:
         """As of data without kinds of their own."""
@@ -68,7 +77,7 @@ class StandIn:
     def search(self, domain: str | None, text: str, k: int = 20) -> list[RecommendationList]:
         return self._listed(domain or "books", k)
 
-    def popular(self, domain: str, k: int = 20) -> list[RecommendationList]:
+    def popular(self, domain: str, k: int = 20, strategy: str = "popular") -> list[RecommendationList]:
         return self._listed(domain, k)
 
     def attribute_values(self, column: str, text: str = "", k: int = 20) -> list[AttributeValue]:
@@ -92,6 +101,9 @@ class StandIn:
 
     def user_id(self, user: Any) -> Any:
         return user
+
+    def user_ids(self, users: Sequence[Any]) -> list[Any]:
+        return list(users)
 
     def knows_user(self, user: Any) -> bool:
         return bool(user == "alice")

@@ -36,6 +36,7 @@ WIDTHS = {
 ROUNDED = 2**53  # whole numbers from here on are rounded in a column of floats
 LARGEST = 2**63 - 1
 MIDNIGHT = datetime(2020, 1, 1, tzinfo=UTC)
+FINER_TIMES = tuple(1_700_000_000 * 10**digits for digits in (3, 6, 9))  # milli-, micro- and nanoseconds
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _no_ids(draw: st.DrawFn, size: int) -> Column:
 @st.composite
 def time_columns(draw: st.DrawFn, size: int) -> Column:
     """Times in every form, as seconds since 1970."""
-    return draw(st.sampled_from([_seconds, _fractions, _moments, _iso, _no_times]))(draw, size)
+    kinds = [_seconds, _fractions, _moments, _iso, _no_times, _other_units]
+    return draw(st.sampled_from(kinds))(draw, size)
 
 
 def _seconds(draw: st.DrawFn, size: int) -> Column:
@@ -142,11 +144,10 @@ def _iso(draw: st.DrawFn, size: int) -> Column:
 
 
 def _no_times(draw: st.DrawFn, size: int) -> Column:
-    """Milliseconds, NaT of NumPy, missing and other values."""
+    """NaT of NumPy, missing and other values."""
     value = draw(
         st.sampled_from(
             [
-                1_700_000_000_000,
                 -(2**63),
                 float("nan"),
                 float("inf"),
@@ -160,6 +161,14 @@ def _no_times(draw: st.DrawFn, size: int) -> Column:
         )
     )
     return Column(pl.Series([value] * size), [None] * size, True)
+
+
+def _other_units(draw: st.DrawFn, size: int) -> Column:
+    """A time of a finer unit, in all cells or in one among seconds."""
+    odd = draw(st.sampled_from(FINER_TIMES))
+    cells = _drawn(draw, st.integers(0, 2_000_000_000) if draw(st.booleans()) else st.just(odd), size)
+    cells[draw(st.integers(0, size - 1))] = odd
+    return Column(pl.Series(cells, dtype=pl.Int64), [None if cell == odd else float(cell) for cell in cells])
 
 
 @st.composite
@@ -329,15 +338,23 @@ class Shop:
 
     def requests(self, path: str) -> st.SearchStrategy[dict[str, Any]]:
         """Bodies of an endpoint, any key of which may be missing."""
+        if path == "/v1/recommend/batch":
+            bodies = self.requests("/v1/recommend").map(lambda body: {**body, "explain": False})
+            return st.fixed_dictionaries(
+                {"requests": mostly(st.lists(bodies, min_size=1, max_size=3), ODD_JSON)}
+            )
         fields = {key: mostly(usual, ODD_JSON) for key, usual in self._fields(path).items()}
-        needed = {key: fields.pop(key) for key in [*fields] if key in ("domain", "domains", "item", "q")}
+        needed = {
+            key: fields.pop(key) for key in [*fields] if key in ("domain", "domains", "item", "q", "column")
+        }
         return st.fixed_dictionaries(needed, optional=fields)
 
     def _fields(self, path: str) -> dict[str, st.SearchStrategy[Any]]:
         domain, user = st.sampled_from([*self.items]), st.sampled_from([*self.users, "unknown user", 10**6])
         item = st.sampled_from([item for items in self.items.values() for item in items])
+        time = st.integers(0, 10**9) | st.sampled_from(FINER_TIMES)
         event = st.builds(dict, domain=domain, item=item) | st.builds(
-            dict, domain=domain, item=item, time=st.integers(0, 10**9), id=st.text(min_size=1, max_size=3)
+            dict, domain=domain, item=item, time=time, id=st.text(min_size=1, max_size=3)
         )
         events, k = st.lists(event, max_size=4), st.integers(1, 30)
         some = st.dictionaries(domain, st.lists(item, max_size=20), max_size=2)
@@ -352,11 +369,12 @@ class Shop:
                 "domains": st.lists(domain, min_size=1, max_size=3), "user": user, "events": events, "k": k,
                 "seen": flag, "allow": some, "deny": some, "where": where, "explain": flag,
             },
-            "/v1/similar": {"domain": domain, "item": item, "k": k, "to": domain},
+            "/v1/similar": {"domain": domain, "item": item, "k": k, "to": domain, "where": where},
             "/v1/explain": {"domain": domain, "item": item, "user": user, "events": events},
             "/v1/events": {"user": user, "events": st.lists(event, min_size=1, max_size=4)},
             "/v1/search": {"q": st.text(min_size=1, max_size=3) | item.map(str), "domain": domain, "k": k},
             "/v1/popular": {"domain": domain, "k": k},
+            "/v1/values": {"column": st.sampled_from([*self.columns]), "q": value.map(str), "k": k},
         }[path]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.item_features import ItemFeatures
 from landbridge.data.products import equal_ids, products_of
 from landbridge.data.queries import Queries
 from landbridge.data.vocabulary import Vocabulary
@@ -130,3 +131,48 @@ def far(one: Any, other: Any) -> float:
 def explained(fitted: Fitted, domain: str, query: Queries, item: int) -> Explanation:
     """The score of one item in parts."""
     return fitted.explain(domain, query, np.array([item], np.int32))[0]
+
+
+def shelves(users: int = 60, items: int = 40, kinds: int = 4, new: int = 5, seed: int = 0) -> MultiDomain:
+    """Two domains of the same users and the same kinds of items: user u likes kind u mod ``kinds``, item i is
+    of kind i mod ``kinds``, and no user has the last ``new`` items of each kind."""
+    rng, tables, rows = np.random.default_rng(seed), {}, {}
+    known = items - new * kinds
+    for name in ("food", "kitchen"):
+        own = [rng.permutation(np.arange(user % kinds, known, kinds))[:3] for user in range(users)]
+        noise = rng.integers(0, known, users)
+        user_idx = np.concatenate([np.repeat(np.arange(users), 3), np.arange(users)])
+        tables[name] = Interactions.from_events(user_idx, np.concatenate([*own, noise]), users, items)
+        rows[name] = Ragged.from_rows(np.arange(items)[:, None] % kinds)
+    names = _texts(["kind"] * kinds), _texts("abcdefgh"[:kinds])
+    return replace(of_tables(tables), item_features=ItemFeatures(*names, rows))
+
+
+def _texts(values: Any) -> Any:
+    return np.array([str(value) for value in values], np.dtypes.StringDType())
+
+
+def featured(data: MultiDomain, rows: dict[str, np.ndarray[Any, Any]]) -> MultiDomain:
+    """The data with features as dense rows, (I, V)."""
+    n_features = next(iter(rows.values())).shape[1]
+    made = {}
+    for name, row_IV in rows.items():
+        item_N, feature_N = np.nonzero(row_IV)
+        weight_N = row_IV[item_N, feature_N].astype(np.float32)
+        made[name] = Ragged.from_index(item_N, feature_N.astype(np.int32), len(row_IV), weight_N)
+    columns = _texts(np.full(n_features, "kind"))
+    return replace(data, item_features=ItemFeatures(columns, _texts(range(n_features)), made))
+
+
+def random_features(data: MultiDomain, kinds: int = 5, seed: int = 0) -> MultiDomain:
+    """Random features, shared by all domains; some items have none."""
+    rng = np.random.default_rng(seed)
+    rows = {name: rng.random((table.n_items, kinds)) for name, table in data.domains.items()}
+    return featured(data, {name: np.where(row_IV < 0.4, row_IV, 0) for name, row_IV in rows.items()})
+
+
+def identity_features(data: MultiDomain) -> MultiDomain:
+    """Every item has a feature of its own."""
+    sizes = [table.n_items for table in data.domains.values()]
+    parts = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1])
+    return featured(data, dict(zip(data.domain_names, parts, strict=True)))

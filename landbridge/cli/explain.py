@@ -22,9 +22,13 @@ def command(
 
     landbridge explain runs/cdimf --domain books --user alice --item dune
     """
-    from landbridge import explain, load
+    from landbridge import explain, explain_features, load
     from landbridge.cli import show
 
-    reasons = explain(load(run), domain, user, item)
+    fitted = load(run)
+    reasons, features = (each(fitted, domain, user, item) for each in (explain, explain_features))
     show.answer(reasons.head(top), json=json, out=out)
+    if not features.is_empty():
+        parts = ", ".join(f"{name} {part:.4f}" for name, part in features.head(top).rows())
+        typer.echo(f"Of the score, by what is known of the item: {parts}", err=True)
     typer.echo(f"Score {reasons['contribution'].sum():.4f}, in {len(reasons)} parts", err=True)

@@ -46,6 +46,7 @@ def command(
     items: options.Items = None,
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
+    item_features: options.ItemFeatures = None,
     settings: options.Settings = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
@@ -85,7 +86,7 @@ def command(
     given: Record = {
         "data": {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
-        | options.linked(items, item_links, min_confidence)
+        | options.of_items(items, item_links, min_confidence, item_features)
         | options.known(kind, half_life, seen),
         # None: the option was not given, and the value of an experiment file stays
         "split": options.split(split, future, seed, candidates, across, targets),

@@ -13,6 +13,7 @@ from landbridge.cli import (
     data,
     data_check,
     demo,
+    estimate,
     evaluate,
     explain,
     fit,
@@ -40,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("fit")(fit.command)
+app.command("estimate")(estimate.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
 app.command("recommend")(recommend.command)

@@ -12,13 +12,26 @@ from landbridge.cli import options
 
 def command(
     run: options.Run,
-    log: Annotated[Path, typer.Argument(help="The log: user, item, domain, propensity, reward.")],
+    log: Annotated[
+        Path, typer.Argument(help="The log: user, item, domain, propensity, reward; or a server's folder.")
+    ],
     policy: Annotated[
         str, typer.Option(help="How scores become what is shown: softmax or top-k.")
     ] = "softmax",
     temperature: Annotated[float, typer.Option(help="Temperature of softmax.")] = 1.0,
     k: options.ListLength = 10,
     clip: Annotated[float | None, typer.Option(help="Largest weight of an event; none by default.")] = None,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LANDBRIDGE_EVENTS",
+            help="The server's event store: what came of its log of impressions.",
+        ),
+    ] = None,
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option(help="A kind of event that counts as a reward; all that are learned from by default."),
+    ] = None,
     column: options.Columns = None,
     threads: options.Threads = None,
     json: options.Json = False,
@@ -27,6 +40,7 @@ def command(
     """Estimate what a run would earn from the log of another policy (off-policy evaluation).
 
     landbridge ope runs/shop impressions.csv --policy top-k -k 10 --clip 100
+    landbridge ope runs/shop impressions --events events.sqlite --outcome buy --policy top-k
 
     Prints the estimates ips, snips and replay with 95 % intervals over users, for each domain of the log.
     """
@@ -34,6 +48,7 @@ def command(
 
     from landbridge import load
     from landbridge.cli import show
+    from landbridge.cli.outcomes import outcomes_of
     from landbridge.core.errors import SettingsError, unknown
     from landbridge.evaluation.impressions import read_impressions
     from landbridge.evaluation.off_policy import Policy, Softmax, TopK, estimates
@@ -42,7 +57,8 @@ def command(
     if policy not in policies:
         raise SettingsError(unknown("policy", policy, policies))
     fitted = load(run)
-    impressions = read_impressions(log, fitted.history, options.reading(column)["columns"])
+    outcomes = None if events is None else outcomes_of(events, fitted.history.kinds, outcome)
+    impressions = read_impressions(log, fitted.history, options.reading(column)["columns"], outcomes)
     rows = [
         {
             "domain": name,

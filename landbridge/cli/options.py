@@ -23,6 +23,10 @@ ItemLinks = Annotated[
     ),
 ]
 MinConfidence = Annotated[float | None, typer.Option(help="Leave out item links of a lower confidence.")]
+ItemFeatures = Annotated[
+    str | None,
+    typer.Option(help="A table domain, item and any columns of what is known of the items, new ones too."),
+]
 Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
 Columns = Annotated[
     list[str] | None,
@@ -160,9 +164,16 @@ def reading(
     }
 
 
-def linked(items: str | None, item_links: str | None, min_confidence: float | None) -> Record:
-    """Which items are one product, for the table ``data`` of an experiment."""
-    return {"items": items, "item_links": item_links, "min_confidence": min_confidence}
+def of_items(
+    items: str | None, item_links: str | None, min_confidence: float | None, item_features: str | None
+) -> Record:
+    """Which items are one product and what is known of them, for the table ``data`` of an experiment."""
+    return {
+        "items": items,
+        "item_links": item_links,
+        "min_confidence": min_confidence,
+        "item_features": item_features,
+    }
 
 
 def known(given: list[str] | None, half_life: float | None, seen: list[str] | None) -> Record:

@@ -29,6 +29,13 @@ def command(
     seen: Annotated[
         bool, typer.Option(help="Include items of the user's history, but for disliked ones.")
     ] = False,
+    seen_elsewhere: Annotated[
+        bool,
+        typer.Option(
+            "--seen-elsewhere/--no-seen-elsewhere",
+            help="Include items whose product the user has, or has seen, in another domain.",
+        ),
+    ] = True,
     items: options.ItemsFile = None,
     where: options.Where = None,
     max_per: options.MaxPer = None,
@@ -64,6 +71,7 @@ def command(
     rules = ListRules(
         items=items,
         where={} if where is None else where,
+        seen_elsewhere=seen_elsewhere,
         max_per=dict(_limit(each) for each in max_per or ()),
         boosts=[_boost(each) for each in boost or ()],
         pins=[_pin(each) for each in pin or ()],

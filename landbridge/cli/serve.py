@@ -31,6 +31,9 @@ def command(
     api_key_env: Annotated[
         Text, typer.Option(help="Name of the environment variable with the API key.")
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="A TOML file of keys with scopes; several are valid at a time.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Number of worker processes; 1 by default.")] = None,
     poll: Annotated[
         Seconds, typer.Option(help="Seconds between checks for a new model; 2 by default.")
@@ -52,6 +55,12 @@ def command(
     without_key: Annotated[
         bool, typer.Option("--without-key", help="Let every client of the network use the event store.")
     ] = False,
+    impressions: Annotated[
+        Path | None, typer.Option(help="Log what is listed to whom in this folder, for ope.")
+    ] = None,
+    impressions_bytes: Annotated[
+        int | None, typer.Option(help="Largest size of that folder in bytes; 1 GiB by default.")
+    ] = None,
     log_users: Annotated[
         bool, typer.Option("--log-users", "--log-people", help="Write user ids to the log.")
     ] = False,
@@ -63,6 +72,7 @@ def command(
     import os
 
     from landbridge.cli import show
+    from landbridge.serving.runtime.keys import read_keys
     from landbridge.serving.runtime.server import serve
     from landbridge.serving.runtime.settings import key_from, serve_settings
 
@@ -74,6 +84,7 @@ def command(
         "where": where,
         "approximate": approximate,
         "api_key": key_from(os.environ, api_key_env),
+        "scoped_keys": None if keys is None else read_keys(keys),
         "workers": workers,
         "poll": poll,
         "timeout": timeout,
@@ -82,6 +93,8 @@ def command(
         "cors": cors,
         "allow_host": allow_host,
         "without_key": without_key,
+        "impressions": impressions,
+        "impressions_bytes": impressions_bytes,
         "log_users": log_users,
     }
     show.warn_of_missing_test_events(run)

@@ -55,6 +55,10 @@ def balance(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    items: options.Items = None,
+    item_links: options.ItemLinks = None,
+    min_confidence: options.MinConfidence = None,
+    item_features: options.ItemFeatures = None,
     settings: Settings = None,
     jobs: Jobs = 1,
 ) -> None:
@@ -69,6 +73,7 @@ def balance(
 
     data = _data_table(sources, users, dataset, domains, candidates)
     data |= options.reading(column, fold_ids, skip_bad_rows, out) | {"split": {"kind": split}}
+    data |= options.of_items(items, item_links, min_confidence, item_features)
     subsets = _subsets(balance=balance, sharing=sharing, complexity=complexity)
     plan = Ablation(data, model, _settings(settings), grid=grid, seeds=seeds, **subsets)
     _print(ablate(plan, out, jobs, Terminal()), out)
@@ -87,6 +92,10 @@ def weights(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    items: options.Items = None,
+    item_links: options.ItemLinks = None,
+    min_confidence: options.MinConfidence = None,
+    item_features: options.ItemFeatures = None,
     settings: Settings = None,
     jobs: Jobs = 1,
 ) -> None:
@@ -101,6 +110,7 @@ def weights(
 
     data = _data_table(sources, users, dataset, domains, candidates)
     data |= options.reading(column, fold_ids, skip_bad_rows, out)
+    data |= options.of_items(items, item_links, min_confidence, item_features)
     plan = WeightAblation(
         data, _settings(settings), window_days=window_days, seeds=seeds, **_subsets(vary=vary)
     )
@@ -120,6 +130,10 @@ def objectives(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    items: options.Items = None,
+    item_links: options.ItemLinks = None,
+    min_confidence: options.MinConfidence = None,
+    item_features: options.ItemFeatures = None,
     settings: Settings = None,
     jobs: Jobs = 1,
 ) -> None:
@@ -134,6 +148,7 @@ def objectives(
 
     data = _data_table(sources, users, dataset, domains, candidates)
     data |= options.reading(column, fold_ids, skip_bad_rows, out)
+    data |= options.of_items(items, item_links, min_confidence, item_features)
     plan = ObjectiveAblation(data, _settings(settings), steps=steps, seeds=seeds, **_subsets(of=of))
     _print(ablate_objectives(plan, out, jobs, Terminal()), out)
 

@@ -17,6 +17,7 @@ def command(
     items: options.Items = None,
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
+    item_features: options.ItemFeatures = None,
     dataset: options.Dataset = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
@@ -55,7 +56,7 @@ def command(
         "data": options.source(sources, dataset)
         | {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
-        | options.linked(items, item_links, min_confidence)
+        | options.of_items(items, item_links, min_confidence, item_features)
         | options.known(kind, half_life, seen),
         "split": {"kind": "auto" if measure else "none", "seed": seed},
     }

@@ -32,6 +32,7 @@ def command(
     items: options.Items = None,
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
+    item_features: options.ItemFeatures = None,
     settings: Annotated[Many, typer.Option("--set", help="A setting to keep fixed, key=value.")] = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
@@ -70,7 +71,7 @@ def command(
     given: Record = {
         "data": {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
-        | options.linked(items, item_links, min_confidence)
+        | options.of_items(items, item_links, min_confidence, item_features)
         | options.known(kind, half_life, seen),
         "split": options.split(split, future, seed, candidates, across, targets),
         "model": {

@@ -23,8 +23,7 @@ def thread_limit(threads: int, blas: int = 1) -> Iterator[None]:
     """
     import numba
 
-    # before anything of numba: its first call starts its threads and with that sets the number of all OpenMP
-    # threads of the process, torch's included; leaving the limit puts back what it finds now, of OpenMP, too
+    _start_numba()
     with _libraries("torch" in sys.modules).limit(limits=blas, user_api="blas"):
         before = numba.get_num_threads()
         # numba refuses more threads than it started with
@@ -43,6 +42,19 @@ def all_threads(threads: int | None) -> Iterator[None]:
         raise SettingsError(f"threads must be 1 or more, not {limit}.")
     with thread_limit(limit, limit):
         yield
+
+
+@cache
+def _start_numba() -> None:
+    """Start numba's threads and put back the number of OpenMP threads of the process, torch's included.
+
+    Starting them sets it. If it were put back at the end of a limit, torch could have read it meanwhile and
+    passed it on to MKL, whose own number only torch can set.
+    """
+    import numba
+
+    with _libraries("torch" in sys.modules).limit(limits=None):
+        numba.get_num_threads()
 
 
 @cache

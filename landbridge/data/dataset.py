@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.text import is_unicode
-from landbridge.core.types import Int32
+from landbridge.core.types import Int32, Ragged
 from landbridge.data.interactions import Interactions
+from landbridge.data.item_features import ItemFeatures
 from landbridge.data.kinds import EventKinds
-from landbridge.data.products import Products
+from landbridge.data.products import Products, of_other_domains
 from landbridge.data.provenance import Provenance
 from landbridge.data.seen import Seen
 from landbridge.data.vocabulary import IdArray, Vocabulary
@@ -32,7 +33,8 @@ class MultiDomain:
     ``seen``: name -> pairs that are known and not learned from; may be missing. ``kinds``: what kinds of
     events say, also of events to come. All mappings are read-only. ``provenance``: how they were read; no
     part of the fingerprint, and not saved. ``products``: which items of different domains are one product;
-    None: every item is its own.
+    None: every item is its own. ``item_features``: what is known of the items beside their events; None
+    where nothing is.
     """
 
     users: Vocabulary
@@ -44,6 +46,7 @@ class MultiDomain:
     kinds: EventKinds = field(default_factory=EventKinds)
     provenance: Provenance = field(default_factory=Provenance)
     products: Products | None = None
+    item_features: ItemFeatures | None = None
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -64,6 +67,10 @@ class MultiDomain:
             of_items = {name: len(product_I) for name, product_I in self.products.product_I.items()}
             if of_items != {name: len(self.items[name]) for name in self.domains}:
                 raise DataError("Every item needs exactly one product.")
+        if self.item_features is not None:
+            rows_of = {name: len(rows) for name, rows in self.item_features.rows.items()}
+            if rows_of != {name: len(self.items[name]) for name in self.domains}:
+                raise DataError("Every item needs exactly one row of features.")
         for mapping in ("items", "domains", "titles", "memberships", "seen"):
             # the dataclass is frozen, but a dict in it would not be: fits and fingerprints rely on equal
             # data
@@ -97,6 +104,13 @@ class MultiDomain:
     def shares_items(self) -> bool:
         """Whether any item of one domain is the product of another's."""
         return self.products is not None and self.products.n_shared > 0
+
+    def new_items(self, domain: str) -> npt.NDArray[np.bool_]:
+        """Which items of a domain have features but no event to learn from, (I,)."""
+        if self.item_features is None:
+            return np.zeros(len(self.items[self.named(domain)]), bool)
+        has_features_I = self.item_features.rows[self.named(domain)].lengths > 0
+        return np.asarray(has_features_I & (self[domain].item_counts == 0))
 
     @cached_property
     def activity_UD(self) -> npt.NDArray[np.int64]:
@@ -136,6 +150,17 @@ class MultiDomain:
             self._excluded[domain] = _union(events, own.pairs)
         return self._excluded[domain]
 
+    def left_out(
+        self, domain: str, user_B: Int32, *, seen: bool = False, seen_elsewhere: bool = True
+    ) -> Ragged:
+        """The items that each user's list of a domain leaves out, (B rows): as :meth:`excluded` and, without
+        ``seen_elsewhere``, those whose product the user has, or has seen, in another domain."""
+        own = self.excluded(domain, seen=seen).by_user.take(user_B)
+        if seen_elsewhere or self.products is None:
+            return own
+        rows = {name: self.excluded(name).by_user.take(user_B) for name in self.domains}
+        return own.concat(of_other_domains(self.products, domain, rows))
+
     @cached_property
     def _excluded(self) -> dict[str, Interactions]:
         return {}
@@ -170,6 +195,7 @@ class MultiDomain:
             self.kinds,
             self.provenance,
             None if self.products is None else self.products.select(chosen),
+            None if self.item_features is None else self.item_features.select(chosen),
         )
 
     def joined(self) -> tuple[Interactions, dict[str, slice]]:
@@ -227,6 +253,8 @@ class MultiDomain:
             digest.update(b"products by id" if self.products.by_id else b"products")
             for product_I in self.products.product_I.values():
                 digest.update(product_I.tobytes())
+        if self.item_features is not None:
+            self.item_features.update(digest)
         return digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -237,6 +265,8 @@ class MultiDomain:
             parts += f"; {seen:,} pairs seen"
         if self.products is not None:
             parts += f"; {self.products.n_shared:,} items shared"
+        if self.item_features is not None:
+            parts += f"; {self.item_features.n_features:,} item features"
         return f"MultiDomain({self.n_users:,} users; {parts})"
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from landbridge.core.types import Float64, Int64, Record, Seconds, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY
-from landbridge.data.io.event_table import BEFORE_1990, LATEST_SECOND
 from landbridge.data.provenance import listed
+from landbridge.data.time_units import BEFORE_1990, LATEST_SECOND, remedy_of
 from landbridge.data.vocabulary import Vocabulary, folded
 
 if TYPE_CHECKING:
@@ -301,8 +301,8 @@ def _time_range(name: str, time_N: Seconds) -> Finding:
     first, last = time_N.min().item(), time_N.max().item()
     faults = {
         "are all equal": first == last,
-        "seem to be milliseconds: divide them by 1000": last > LATEST_SECOND,
-        "lie partly in the future": clock.time() + DAY < last <= LATEST_SECOND,
+        f"are no seconds: {remedy_of(last)}": last >= LATEST_SECOND,
+        "lie partly in the future": clock.time() + DAY < last < LATEST_SECOND,
         "lie partly before 1990": first < BEFORE_1990,
     }
     present = [text for text, true in faults.items() if true]

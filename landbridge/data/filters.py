@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -42,13 +44,14 @@ def _enough(events: Interactions, per_user: int, per_item: int) -> Mask:
 
 
 def _kept(data: MultiDomain, kept: dict[str, Mask]) -> MultiDomain:
-    """Only the events kept, with the users and items that still have one."""
+    """Only the events kept, with the users and items that still have one, and the new items."""
     domains = {name: events.take(kept[name]) for name, events in data.domains.items()}
     for name, events in domains.items():
         if not len(events):
             raise DataError(f"No event of domain {name!r} is left by this filter; ask for fewer events.")
     user_U = np.sum([events.user_counts for events in domains.values()], axis=0) > 0
-    return _only(data.with_events(domains), user_U)
+    # a filter is about events: what never had one is no rare item
+    return _only(data.with_events(domains), user_U, {name: data.new_items(name) for name in domains})
 
 
 def without_unknown(data: MultiDomain) -> MultiDomain:
@@ -57,12 +60,14 @@ def without_unknown(data: MultiDomain) -> MultiDomain:
         {name: data[name].item_counts[seen.pairs.item_idx] > 0 for name, seen in data.seen.items()}
     )
     tables = [*listed.domains.values(), *(seen.pairs for seen in listed.seen.values())]
-    return _only(listed, np.sum([table.user_counts for table in tables], axis=0) > 0)
+    return _only(listed, np.sum([table.user_counts for table in tables], axis=0) > 0, {})
 
 
-def _only(data: MultiDomain, user_U: Mask) -> MultiDomain:
-    """These users, and the items with an event, which must be theirs."""
-    item_I = {name: events.item_counts > 0 for name, events in data.domains.items()}
+def _only(data: MultiDomain, user_U: Mask, also_I: Mapping[str, Mask]) -> MultiDomain:
+    """These users, and the items with an event, which must be theirs, or in ``also_I``."""
+    item_I = {
+        name: (events.item_counts > 0) | also_I.get(name, False) for name, events in data.domains.items()
+    }
     return MultiDomain(
         data.users.only(user_U),
         {name: data.items[name].only(item_I[name]) for name in data.domain_names},
@@ -73,6 +78,7 @@ def _only(data: MultiDomain, user_U: Mask) -> MultiDomain:
         data.kinds,
         data.provenance,
         None if data.products is None else data.products.take(item_I),
+        None if data.item_features is None else data.item_features.take(item_I),
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -28,14 +29,17 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.encoding import EncodedColumn
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.tables import raw_table
+from landbridge.data.item_patches import placed, titles_of
 from landbridge.data.item_rules import NUMBER, Rule, Value, number_of
 from landbridge.data.titles import without_blank
+from landbridge.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
 
 KEYS = ("domain", "item")
 TITLE = "title"
+HIDDEN = "hidden"  # an item of which this is true is in no list
 _BOOLEANS = {"true": 1, "false": 0}
 _WHOLE = r"^-?[0-9]+$"
 _EXACT = float(1 << 53)  # whole numbers from here on are no longer apart as floats: their text is compared
@@ -101,9 +105,14 @@ class AttributeColumn:
         reading = self._readings(value)[0]
         return (self._texts if isinstance(reading, str) else self._numbers).items(order, reading)
 
-    def item_counts(self) -> dict[Value, int]:
-        """Value -> how many items have it, None for those without one; text as it is, not as numbers."""
-        counts_V = self.items_V.lengths.tolist()
+    def item_counts(self, among_I: Bool | None = None) -> dict[Value, int]:
+        """Value -> how many items (of those ``among_I``) have it, None for those without one; text as it is,
+        not as numbers."""
+        if among_I is None:
+            counts_V = self.items_V.lengths.tolist()
+        else:
+            row_M = self.items_V.entry_rows[among_I[self.items_V.columns]]
+            counts_V = np.bincount(row_M, minlength=len(self.items_V.lengths)).tolist()
         return {
             value: counts_V[row]
             for value, row in self.row_of.items()
@@ -140,18 +149,91 @@ class AttributeColumn:
 
 
 @dataclass(frozen=True, eq=False)
+class PatchedColumn:
+    """A column of which some items have other values: those of ``new`` where ``patched_I``, else of
+    ``table``. Its cost is that of the patched items, not of the table."""
+
+    table: AttributeColumn
+    new: AttributeColumn
+    patched_I: Bool
+
+    @classmethod
+    def of(cls, table: AttributeColumn, values: pl.Series, item_P: Int32, n_items: int) -> PatchedColumn:
+        """The column with the values of the items ``item_P`` in place of its own."""
+        patched_I = np.zeros(n_items, bool)
+        patched_I[item_P] = True
+        return cls(table, AttributeColumn.of(values, item_P, n_items), patched_I)
+
+    def items_with(self, values: tuple[Value, ...]) -> Int32:
+        """As of :class:`AttributeColumn`."""
+        return self._divided(self.table.items_with(values), self.new.items_with(values))
+
+    def items_ordered(self, order: str, value: Value) -> Int32:
+        """As of :class:`AttributeColumn`."""
+        return self._divided(self.table.items_ordered(order, value), self.new.items_ordered(order, value))
+
+    def item_counts(self) -> dict[Value, int]:
+        """As of :class:`AttributeColumn`."""
+        counts = Counter(self.table.item_counts(~self.patched_I))
+        counts.update(self.new.item_counts(self.patched_I))
+        return dict(counts)
+
+    @property
+    def values(self) -> tuple[tuple[Value, ...], Ragged]:
+        """As of :class:`AttributeColumn`; a value of both may be there twice."""
+        (known, known_V), (given, given_V) = self.table.values, self.new.values
+        known_N, given_N = ~self.patched_I[known_V.columns], self.patched_I[given_V.columns]
+        rows_N = [known_V.entry_rows[known_N], given_V.entry_rows[given_N] + len(known)]
+        items_N = [known_V.columns[known_N], given_V.columns[given_N]]
+        every = (*known, *given)
+        return every, Ragged.from_index(np.concatenate(rows_N), np.concatenate(items_N), len(every))
+
+    def _divided(self, table_N: Int32, new_N: Int32) -> Int32:
+        return np.concatenate([table_N[~self.patched_I[table_N]], new_N[self.patched_I[new_N]]])
+
+
+@dataclass(frozen=True, eq=False)
 class ItemAttributes:
-    """A domain's part of the table, about ``n_items`` items. ``titles``: None where the table has none."""
+    """A domain's part of the table, about ``n_items`` items. ``titles``: None where the table has none;
+    ``new_titles``: titles that were patched, empty where none was."""
 
     n_items: int
-    columns: Mapping[str, AttributeColumn] = field(default_factory=dict)
+    columns: Mapping[str, AttributeColumn | PatchedColumn] = field(default_factory=dict)
     titles: AnyArray | None = None
+    new_titles: AnyArray | None = None
+
+    def patched(
+        self, tables: Mapping[str, pl.DataFrame], before: Mapping[str, pl.DataFrame], items: Vocabulary
+    ) -> ItemAttributes:
+        """With what was said of items since (:mod:`.item_patches`); ``before``: what these attributes have of
+        it. Only columns that differ are made anew."""
+        columns, new_titles = dict(self.columns), self.new_titles
+        differ = {name: table for name, table in tables.items() if table is not before.get(name)}
+        if not differ:
+            return self
+        for name, table in differ.items():
+            item_P, values = placed(table, items)
+            columns[name] = PatchedColumn.of(self._of_table(name), values, item_P, self.n_items)
+            if name == TITLE:
+                new_titles = titles_of(item_P, values, self.n_items)
+        return ItemAttributes(self.n_items, columns, self.titles, new_titles)
 
     def matching(self, rule: Rule) -> Bool:
-        """Which items a rule is true of, (I,), to be read only; the masks of the latest rules are kept."""
+        """Which items a rule is true of, (I,), to be read only; hidden items are left out. The masks of the
+        latest rules are kept."""
         return self._mask(rule)
 
-    def column(self, name: str) -> AttributeColumn:
+    @cached_property
+    def shown_I(self) -> Bool | None:
+        """Which items are not hidden, (I,); None where all are shown."""
+        hidden_N = self.columns[HIDDEN].items_with((1,)) if HIDDEN in self.columns else ()
+        if not len(hidden_N):
+            return None
+        shown_I = np.ones(self.n_items, bool)
+        shown_I[hidden_N] = False
+        return shown_I
+
+    def column(self, name: str) -> AttributeColumn | PatchedColumn:
         """A column; DataError for one that the table does not have."""
         if not self.columns:
             raise DataError(
@@ -161,12 +243,23 @@ class ItemAttributes:
             raise DataError(unknown("column of the items' table", name, self.columns))
         return self.columns[name]
 
+    def _of_table(self, name: str) -> AttributeColumn:
+        """A column without what was said since; one of no values where the table lacks it."""
+        import polars as pl
+
+        column = self.columns.get(name)
+        if column is None:
+            return AttributeColumn.of(pl.Series([], dtype=pl.Int64), np.zeros(0, np.int32), self.n_items)
+        return column.table if isinstance(column, PatchedColumn) else column
+
     @cached_property
     def _mask(self) -> Callable[[Rule], Bool]:
         return lru_cache(max(1, MASK_BYTES // max(self.n_items, 1)))(self._computed)
 
     def _computed(self, rule: Rule) -> Bool:
         mask_I = rule.mask(self, self.n_items)
+        if self.shown_I is not None:
+            mask_I &= self.shown_I
         mask_I.setflags(write=False)
         return mask_I
 

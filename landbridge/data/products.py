@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import Bool, Float64, Int32, Int64
+from landbridge.core.types import Bool, Float64, Int32, Int64, Ragged
 from landbridge.data.vocabulary import Vocabulary
 
 
@@ -144,6 +144,19 @@ def _numbered(product_I: Mapping[str, Int64], by_id: bool) -> Products:
     rank_P = np.argsort(np.argsort(first_P))
     parts = np.split(rank_P[of_N].astype(np.int32), np.cumsum([len(own) for own in product_I.values()])[:-1])
     return Products({name: part.copy() for name, part in zip(product_I, parts, strict=True)}, by_id)
+
+
+def of_other_domains(products: Products, domain: str, rows: Mapping[str, Ragged]) -> Ragged:
+    """The items of ``domain`` whose products are among the items of the same row in another domain;
+    ``rows``: domain -> items, (B rows)."""
+    item_P = np.full(products.n_products, -1, np.int32)
+    item_P[products.product_I[domain]] = np.arange(len(products.product_I[domain]), dtype=np.int32)
+    others = {name: own for name, own in rows.items() if name != domain}
+    found = Ragged.empty(len(rows[domain]))
+    for name, own in others.items():
+        item_N = item_P[products.product_I[name][own.columns]]
+        found = found.concat(Ragged.from_index(own.entry_rows[item_N >= 0], item_N[item_N >= 0], len(own)))
+    return found
 
 
 def share_I(products: Products, domain: str) -> Float64:

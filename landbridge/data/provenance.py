@@ -59,7 +59,8 @@ class Provenance:
     ``tables`` of events, ``seen``: tables of seen pairs. ``folded``: whose ids (``users``, ``items``) -> how
     many of them became another one.
     ``skipped``: the rows that were left out; ``skipped_to``: where they are written. ``links_left_out``: why
-    rows of a table of item links were left out -> how many.
+    rows of a table of item links were left out -> how many. ``item_features``: what to know of items and
+    the table of their features -> of how many items.
     """
 
     tables: tuple[TableOrigin, ...] = ()
@@ -68,6 +69,7 @@ class Provenance:
     skipped: tuple[SkippedRow, ...] = ()
     skipped_to: Path | None = None
     links_left_out: Mapping[str, int] = field(default_factory=dict)
+    item_features: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -78,7 +80,8 @@ class Provenance:
             if table.unused
         ]
         links = [f"Item links left out: {count:,} {why}." for why, count in self.links_left_out.items()]
-        return (*unused, *map(self.folding, self.folded), *self._skipped(), *links)
+        features = [f"Item features: {count:,} items {what}." for what, count in self.item_features.items()]
+        return (*unused, *map(self.folding, self.folded), *self._skipped(), *links, *features)
 
     def folding(self, whose: str) -> str:
         """How many ids of ``users`` or of ``items`` became another one, in a sentence."""

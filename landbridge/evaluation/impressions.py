@@ -1,12 +1,14 @@
 """Logs of impressions: what a deployed system showed whom, with which probability, and what came of it.
 
 A log is a table with a row per showing and the columns user, item, propensity, reward and, where a run has
-several domains, domain; the formats are those of event files. Letters: N events.
+several domains, domain; the formats are those of event files. A server's log has no rewards, but the id of
+each list: what came of it are the events that name this id. Letters: N events.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landbridge.core.errors import DataError, unknown
@@ -21,6 +23,7 @@ from landbridge.evaluation.off_policy import Logged
 if TYPE_CHECKING:
     import polars as pl
 
+SERVED = "impressions-*.jsonl"  # the files of a server's log
 LOG = "log"  # the name of the only table, as in --column log.user=visitor
 REQUIRED = ("user", "item", "propensity", "reward")
 
@@ -38,16 +41,20 @@ class Impressions:
     in_history: int
 
 
-def read_impressions(source: object, history: MultiDomain, columns: Columns = None) -> dict[str, Impressions]:
+def read_impressions(
+    source: object, history: MultiDomain, columns: Columns = None, outcomes: pl.DataFrame | None = None
+) -> dict[str, Impressions]:
     """Domain -> the log's events, for the domains of ``history`` that the log has.
 
-    ``source``: a path (csv, parquet, jsonl ...) or any data frame; ``columns``: role -> column that is not
-    called as usual, or its position. DataError for a column that is missing, a propensity that is not above
-    0 and at most 1, a reward that is no finite number, an unknown domain, and a log without a known user and
-    item.
+    ``source``: a path (csv, parquet, jsonl ...; a folder that a server wrote) or any data frame;
+    ``columns``: role -> column that is not called as usual, or its position. ``outcomes``: events (user,
+    domain, item, recommendation_id); a showing that one of them names has the reward 1, others 0.
+
+    DataError for a column that is missing, a propensity that is not above 0 and at most 1, a reward that is
+    no finite number, an unknown domain, and a log without a known user and item.
     """
     where = f"file {source}" if is_path(source) else "the log"
-    table = _table(source, columns, where)
+    table = _table(source, columns, where, outcomes)
     domain_N = _domains(table, history)
     result = {}
     for name in history.domain_names:
@@ -56,18 +63,23 @@ def read_impressions(source: object, history: MultiDomain, columns: Columns = No
     return result
 
 
-def _table(source: object, columns: Columns, where: str) -> EventTable:
+def _table(source: object, columns: Columns, where: str, outcomes: pl.DataFrame | None) -> EventTable:
     """The checked columns of a log."""
     named = NamedColumns.of(columns, IMPRESSION_ROLES)
     named.check([LOG])
     roles = list(IMPRESSION_ROLES)
+    source = _lines_of_folder(source)
     table, _ = read_table(source, named.table(LOG), roles, where, Rules(), IMPRESSION_ROLES)
+    if "recommendation" in table:
+        table = _of_users(table)
+        table = table if outcomes is None else _rewarded(table, outcomes)
     for role in REQUIRED:
         if role not in table:
             usual = ", ".join(IMPRESSION_ROLES[role][:4])
-            raise DataError(
-                f"No {role} column in {where} (usual names: {usual}); name it with --column {role}=NAME."
-            )
+            served = role == "reward" and "recommendation" in table
+            name_it = f"name it with --column {role}=NAME"
+            or_else = ", or give the server's event store with --events" if served else ""
+            raise DataError(f"No {role} column in {where} (usual names: {usual}); {name_it}{or_else}.")
     if not len(table):
         raise DataError(f"There are no events in {where}; give at least one row.")
     checked = {role: table.ids(role) for role in ("user", "item")}
@@ -80,6 +92,34 @@ def _table(source: object, columns: Columns, where: str) -> EventTable:
         "leave out events whose probability is not known",
     )
     return replace(table, frame=table.frame.with_columns(**checked))
+
+
+def _lines_of_folder(source: object) -> object:
+    """The files of a folder that a server wrote; anything else as it is."""
+    if is_path(source) and Path(source).is_dir() and any(Path(source).glob(SERVED)):
+        return Path(source) / SERVED
+    return source
+
+
+def _of_users(table: EventTable) -> EventTable:
+    """A server's log without the lists of anonymous users, of whom no model says anything."""
+    import polars as pl
+
+    return replace(table, frame=table.frame.filter(pl.col("user").is_not_null()))
+
+
+def _rewarded(table: EventTable, outcomes: pl.DataFrame) -> EventTable:
+    """A log with the reward of every showing: 1 where an outcome names it, else 0."""
+    import polars as pl
+
+    own = pl.col("user", "domain", "item").cast(pl.String)
+    named = outcomes.drop_nulls("recommendation_id").select(own, recommendation="recommendation_id")
+    keys = ["user", "domain", "item", "recommendation"]
+    shown = table.frame.with_columns(own)
+    reward = shown.join(
+        named.unique().with_columns(reward=pl.lit(1.0)), on=keys, how="left", maintain_order="left"
+    )["reward"].fill_null(0.0)
+    return replace(table, frame=table.frame.drop("reward", strict=False).with_columns(reward))
 
 
 def _numbers(table: EventTable, role: str) -> pl.Series:

@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
-from landbridge.core.types import AnyArray, Arrays, Float32, Int32, Record, Values
+from landbridge.core.types import AnyArray, Arrays, Bool, Float32, Int32, Record, Values
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
 from landbridge.models import similarity
+from landbridge.models.cost import Cost
 from landbridge.models.explanation import Explanation
 from landbridge.models.search_space import Space
 from landbridge.training.options import FitOptions
@@ -40,7 +42,10 @@ class Method(Settings, ABC):
     ``folds_in``: how its model scores new users from their events: "exact" (in closed form), "steps" (of
     gradient descent at fixed items), "a sequence" (read as in training), or in words.
     ``shared_items``: how its model learns items of several domains as one product, in words; empty: it
-    ignores which are. ``uses_products`` says whether it does so with these settings.
+    ignores which are. ``uses_products`` says whether it does so with these settings; ``shared_space`` is
+    what a search then tries besides.
+    ``item_features``: how its model learns from the features of items, in words; empty: it ignores them, and
+    lists no new items. ``uses_features`` says whether it does so with these settings.
     ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
@@ -57,6 +62,8 @@ class Method(Settings, ABC):
     cold_start: ClassVar[str] = "popularity"
     folds_in: ClassVar[str] = ""
     shared_items: ClassVar[str] = ""
+    shared_space: ClassVar[Space] = MappingProxyType({})
+    item_features: ClassVar[str] = ""
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -73,9 +80,22 @@ class Method(Settings, ABC):
         """Whether users of one domain teach another about the items that they share."""
         return bool(self.shared_items) and not self.single_domain
 
+    @property
+    def uses_features(self) -> bool:
+        """Whether its model learns from the features of items, where they are given."""
+        return bool(self.item_features)
+
+    def space_on(self, data: MultiDomain) -> Space:
+        """What a search tries on such data."""
+        return {**self.space, **(self.shared_space if data.shares_items and self.uses_products else {})}
+
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
         """Learn from ``train``."""
+
+    def cost(self, counts: Counts) -> Cost | None:
+        """What a fit on data of such counts costs; None for a method that does not say."""
+        return None
 
     @property
     def has_epochs(self) -> bool:
@@ -195,6 +215,14 @@ class Fitted(ABC):
     def decisions(self) -> tuple[Values, ...]:
         """Which model serves which users, and why; empty for a single model."""
         return ()
+
+    def unlisted(self, domain: str) -> Bool:
+        """Items that no list holds, (I,): of data with item features those without events, of which the model
+        knows nothing. New items are listed by a method that uses features, by their scores as all others."""
+        if self.history.item_features is None:
+            return np.zeros(self.history[domain].n_items, bool)
+        unknown_I = self.history[domain].item_counts == 0
+        return np.asarray(unknown_I & ~(self.history.new_items(domain) & self.method.uses_features))
 
     def knows(self, domain: str, queries: Queries) -> npt.NDArray[np.bool_]:
         """Whether the scores in ``domain`` use any event of each query, (B,)."""

@@ -20,7 +20,8 @@ This page is written by `landbridge models --markdown`.
 
 
 def methods() -> list[dict[str, str]]:
-    """One row per method: name, source, family, needs, cold start, fold-in, shared items, in ``auto``."""
+    """One row per method: name, source, family, needs, cold start, fold-in, shared items, item features, in
+    ``auto``."""
     rows = []
     for name in registry.names():
         kind, settings = registry.method(name), schema(registry.method(name))
@@ -34,13 +35,14 @@ def methods() -> list[dict[str, str]]:
                 "cold start": "cold_policy" if policy else kind.cold_start,
                 "fold-in": kind.folds_in,
                 "shared items": kind.shared_items or "ignored",
-                "auto": "yes" if _in_auto(kind) else "",
+                "item features": kind.item_features or "ignored",
+                "auto": "yes" if in_auto(kind) else "",
             }
         )
     return rows
 
 
-def _in_auto(kind: type[Method]) -> bool:
+def in_auto(kind: type[Method]) -> bool:
     """Whether a method proposes candidates for any data."""
     return kind.in_auto.__func__ is not Method.in_auto.__func__  # type: ignore[attr-defined]
 

@@ -9,12 +9,17 @@ from landbridge.models.base import Fitted, Method
 
 METHODS = {
     "adc": "landbridge.models.towers.adc:ADC",
+    "bitgcf": "landbridge.models.graph.bitgcf:BiTGCF",
     "bprmf": "landbridge.models.pairwise.bprmf:BPRMF",
+    "catart": "landbridge.models.uclr.catart:CATART",
     "cdimf": "landbridge.models.als.cdimf:CDIMF",
     "cmf": "landbridge.models.towers.cmf:CMF",
     "conet": "landbridge.models.towers.conet:CoNet",
     "dwl": "landbridge.models.sequential.dwl:DWL",
     "ease": "landbridge.models.linear.ease:EASE",
+    "emcdr": "landbridge.models.mapping.emcdr:EMCDR",
+    "gamtcdr": "landbridge.models.towers.gamtcdr:GAMTCDR",
+    "herograph": "landbridge.models.graph.herograph:HeroGRAPH",
     "ials": "landbridge.models.als.ials:IALS",
     "itemknn": "landbridge.models.linear.item_knn:ItemKNN",
     "lightgcn": "landbridge.models.pairwise.lightgcn:LightGCN",
@@ -27,13 +32,17 @@ METHODS = {
 }
 
 KINDS = {
+    "combined": "landbridge.models.towers.combination:CombinedModel",
     "counts": "landbridge.models.popularity:PopularityModel",
     "encoded": "landbridge.models.uclr.fitted:AutoencoderModel",
     "factors": "landbridge.models.als.fitted:ALSModel",
+    "graph": "landbridge.models.graph.fitted:GraphModel",
     "item_item": "landbridge.models.linear.fitted:ItemItemModel",
+    "mapped": "landbridge.models.mapping.fitted:MappedModel",
     "mixture": "landbridge.models.mixture:BlendModel",
     "network": "landbridge.models.towers.fitted:TowerModel",
     "sequence": "landbridge.models.sequential.fitted:SequenceModel",
+    "transferred": "landbridge.models.uclr.transfer:TransferModel",
     "vectors": "landbridge.models.pairwise.fitted:EmbeddingModel",
 }
 

@@ -86,7 +86,12 @@ def candidates(data: MultiDomain, families: Sequence[str] = ()) -> dict[str, Met
 def default_budget(data: MultiDomain) -> Budget:
     """What ``auto`` may spend where nothing is said, in proportion to the events: from one minute and 12
     trials for each candidate up to five minutes and 40 trials for 100,000 events and more."""
-    share = min(1.0, data.n_events / LARGE)
+    return budget_of(data.n_events)
+
+
+def budget_of(n_events: float) -> Budget:
+    """As ``default_budget``, for so many events."""
+    share = min(1.0, n_events / LARGE)
     trials = max(LEAST_TRIALS, round(share * DEFAULT.trials))
     return Budget(trials, max(LEAST_SHARE, share) * SECONDS)
 

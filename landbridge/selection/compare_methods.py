@@ -72,7 +72,8 @@ def compare_methods(
     methods = {name: registry.method(name) for name in models or _of(spec)}
     settings = _dealt(spec.model.settings, methods)
     ranges = _dealt(space or {}, methods)
-    spaces = {name: read_space(kind, ranges[name], settings[name]) for name, kind in methods.items()}
+    for name, kind in methods.items():
+        read_space(kind, ranges[name], settings[name])  # a wrong one, too
     started = {name: kind.from_settings(settings[name]) for name, kind in methods.items()}
     progress = progress or Silent()
     data = prepare(spec)
@@ -87,7 +88,7 @@ def compare_methods(
             Budget(spec.model.trials or Budget.trials, spec.model.seconds),
             FitOptions(spec.fit.seed, threads(spec), progress=progress),
             spec.fit.validate_on,
-            spaces[name],
+            read_space(methods[name], ranges[name], settings[name], method.space_on(split.train)),
             None if work_dir is None else work_dir / name,
         )
         for name, method in started.items()

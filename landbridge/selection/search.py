@@ -85,7 +85,7 @@ def tune(
     from landbridge.evaluation.evaluate import Validator
 
     began = time.perf_counter()
-    space = validate_space(type(method).space if space is None else space, type(method))
+    space = validate_space(method.space_on(split.train) if space is None else space, type(method))
     validate = Validator(split.valid.to_validate(options.seed), metric, options.threads)
     shared = _Search(method, space, split.valid, validate, options)
     with optuna_study.open_study(work_dir, shared.identity(metric)) as study:

@@ -26,13 +26,16 @@ BOUNDS = ("low", "high", "log")
 EXAMPLE = "{low = 0.01, high = 1.0, log = true} or {options = [1, 2]}"
 
 
-def read_space(method: type[Method], table: Values, fixed: Values | None = None) -> Space:
-    """The method's own space without the ``fixed`` settings, overridden by the ranges of ``table``.
+def read_space(
+    method: type[Method], table: Values, fixed: Values | None = None, own: Space | None = None
+) -> Space:
+    """The method's ``own`` space (``Method.space`` by default) without the ``fixed`` settings, overridden by
+    the ranges of ``table``.
 
     SettingsError names an unknown setting and the nearest valid one, or the invalid range.
     """
     given = dotted(method, fixed or {})
-    own = {name: values for name, values in method.space.items() if name not in given}
+    own = {name: values for name, values in (own or method.space).items() if name not in given}
     # "loss" with a range is the former name of a setting, with a table of ranges a part of today
     ranges = {method.renamed.get(k, k) if _is_range(v) else k: v for k, v in table.items()}
     named = _entries(method, dotted(method, ranges))

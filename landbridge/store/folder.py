@@ -33,6 +33,7 @@ FORMAT, VERSION = "landbridge-run", 1
 MANIFEST = "manifest.json"
 Manifest = Record
 
+_WORD = re.compile(r"[a-z]+")
 _OURS = re.compile(r"[a-z]+-[0-9a-f]{16}\.[a-z]+")
 
 
@@ -148,8 +149,12 @@ def stored_files(folder: Path, manifest: Manifest) -> dict[str, StoredFile]:
 def attach(path: str | Path, role: str, suffix: str, write: Callable[[Path], object]) -> None:
     """Add a file to a run, or replace the one in that ``role``; ``write`` gets a temporary path.
 
-    It belongs to this state of the run: saving another model into the folder drops it.
+    It belongs to this state of the run: saving another model into the folder drops it. StoreError for a role
+    or suffix that is not of small letters.
     """
+    # a name that stored_files refuses would make the whole run unreadable
+    if not (_WORD.fullmatch(role) and _WORD.fullmatch(suffix)):
+        raise StoreError(f"The role and suffix of a file are words of a to z, not {role!r} and {suffix!r}.")
     folder = run_folder(path)
     read_manifest(folder)
     # read again under the lock: another process may have saved a new state

@@ -8,9 +8,10 @@ from dataclasses import asdict
 
 import numpy as np
 
-from landbridge.core.types import Arrays, Record, Values
+from landbridge.core.types import Arrays, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.data.item_features import ItemFeatures
 from landbridge.data.kinds import EventKinds
 from landbridge.data.products import Products
 from landbridge.data.seen import Seen
@@ -36,6 +37,13 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
         }
         if data.products is not None:
             columns["products"] = data.products.product_I[name]
+        if data.item_features is not None:
+            rows = data.item_features.rows[name]
+            columns |= {
+                "features/offsets": rows.offsets,
+                "features/columns": rows.columns,
+                "features/weights": rows.weights,
+            }
         if name in data.seen:
             seen = data.seen[name]
             columns |= {
@@ -52,6 +60,9 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
         about["folded_ids"] = True
     if data.products is not None:
         about["products"] = {"by_id": data.products.by_id}
+    if data.item_features is not None:
+        arrays["features/columns"] = data.item_features.columns_V
+        arrays["features/values"] = data.item_features.values_V
     return arrays, about
 
 
@@ -78,6 +89,7 @@ def data_from(arrays: Arrays, about: Values) -> MultiDomain:
         },
         EventKinds(**about["kinds"]) if "kinds" in about else EventKinds(),
         products=_products(arrays, names, about["products"]["by_id"]) if "products" in about else None,
+        item_features=_features(arrays, names) if "features/columns" in arrays else None,
     )
 
 
@@ -179,6 +191,12 @@ def _seen(arrays: Arrays, number: int, n_users: int, n_items: int) -> Seen:
 
 def _products(arrays: Arrays, names: list[str], by_id: bool) -> Products:
     return Products({name: arrays[f"{d}/products"] for d, name in enumerate(names)}, by_id)
+
+
+def _features(arrays: Arrays, names: list[str]) -> ItemFeatures:
+    parts = ("offsets", "columns", "weights")
+    rows = {name: Ragged(*(arrays[f"{d}/features/{part}"] for part in parts)) for d, name in enumerate(names)}
+    return ItemFeatures(arrays["features/columns"], arrays["features/values"], rows)
 
 
 def _frozen(value: object) -> object:

@@ -8,6 +8,7 @@ P gradients of one tensor, R rows, T touched rows, F columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -34,7 +35,9 @@ def arrays(named: Mapping[str, Tensor]) -> State:
 
 def as_rows(tensor: Tensor) -> Tensor:
     """A view (R, F) of the tensor's values."""
-    return tensor.detach().view(len(tensor) if tensor.ndim > 1 else 1, -1)
+    rows = len(tensor) if tensor.ndim > 1 else 1
+    # not -1 for the columns: it has no meaning in a table without rows
+    return tensor.detach().view(rows, math.prod(tensor.shape[tensor.ndim > 1 :]))
 
 
 def slots_of(optimizer: Optimizer, tensor: Tensor) -> dict[str, Tensor]:

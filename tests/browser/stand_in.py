@@ -94,7 +94,7 @@ class Work:
 
     domain: str
     item: str | int
-    title: str
+    title: str | None
     themes: frozenset[str]
     events: int
 
@@ -244,7 +244,8 @@ class Routes:
 
     def search(self, query: dict[str, str]) -> dict[str, Any]:
         words = query["q"].lower().split()
-        found = [work for work in self.world.works if all(word in work.title.lower() for word in words)]
+        named = [work for work in self.world.works if work.title]
+        found = [work for work in named if all(word in work.title.lower() for word in words)]
         best = sorted(found, key=lambda work: -work.events)[: int(query.get("k", 20))]
         return {"items": [listed(work, work.events) for work in best], "model": self.world.model}
 

@@ -223,6 +223,14 @@ def test_a_shared_address_shows_titles_to_another_user(opened: Opened, shown: Wo
     assert listed(other, "music") == listed(page, "music")
 
 
+def test_a_chosen_item_without_a_title_gets_its_catalogues_sign(opened: Opened, shown: World) -> None:
+    """Of a shared address, once the catalogues are known: no title that arrives draws it anew."""
+    shown.works = tuple(replace(work, title=None) for work in shown.works)
+    page = settled(opened("#like.films=f5&like.books=9007199254740993"))
+    signs = page.locator(".liked-item > svg").evaluate_all("all => all.map(e => e.classList[1])")
+    assert signs == ["hue-0", "hue-1"]
+
+
 def test_what_the_address_says_is_read_as_it_was_written(opened: Opened) -> None:
     page = opened()
     trip = """async ([user, liked]) => {
@@ -241,8 +249,8 @@ def test_what_the_address_says_is_read_as_it_was_written(opened: Opened) -> None
 @pytest.mark.parametrize(
     "hash_",
     [
-        "tab=constructor", "tab=__proto__", "tab=", "user=", "user=%20", "like.=x", "like.films=", "like.",
-        "%", "%zz=%e2", "=", "&&", "like.films", "user=a&user=b&tab=toString",
+        "tab=constructor", "tab=__proto__", "tab=", "user=", "user=%20", "where=", "where=%20", "like.=x",
+        "like.films=", "like.", "%", "%zz=%e2", "=", "&&", "like.films", "user=a&user=b&tab=toString",
     ],
 )  # fmt: skip
 def test_any_address_shows_the_lists(opened: Opened, hash_: str) -> None:

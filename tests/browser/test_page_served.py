@@ -169,6 +169,46 @@ def test_where_nothing_passes_the_list_says_so(opened: Opened) -> None:
     page.get_by_text("No item has such a value.").first.wait_for()
 
 
+def test_a_rule_filters_every_list_alone_and_beside_chosen_values(opened: Opened, server: Server) -> None:
+    page = settled(opened("#like.films=it%27s"))
+    events = [{"domain": "films", "item": "it's"}]
+    page.get_by_role("button", name="Filter", exact=True).click()
+    rule = page.get_by_label("Or a rule")
+    rule.fill("year < 1912 and not genre = crime")
+    rule.press("Enter")
+    expect(page.locator(".chip")).to_have_count(1)
+    settled(page)
+    assert chips(page) == ["year < 1912 and not genre = crime"]
+    for domain in DOMAINS:
+        body = {"domains": [domain], "events": events, "k": 8, "where": "year < 1912 and genre != crime"}
+        assert listed(page, domain) == ids(server, "/v1/recommend", body)
+    add_filter(page, "language", "it", "it's $HOME")
+    add_filter(page, "language", "", "no value")
+    add_filter(page, "genre", "sea", "sea")
+    body = {"domains": ["books"], "events": events, "k": 8}
+    assert listed(page, "books") == ids(server, "/v1/recommend", body | {"allow": {"books": [0, 3]}})
+    other = settled(opened("#" + page.url.partition("#")[2]))
+    assert sorted(chips(other)) == sorted(chips(page))
+    assert listed(other, "books") == listed(page, "books")
+    page.get_by_role("button", name="Remove the filter year < 1912 and not genre = crime").click()
+    settled(page)
+    where = {"genre": "sea", "language": ["it's $HOME", None]}
+    assert listed(page, "books") == ids(server, "/v1/recommend", body | {"where": where})
+    assert page.get_by_label("Or a rule").input_value() == ""
+
+
+def test_what_is_wrong_with_a_rule_is_one_sentence_with_its_place(opened: Opened) -> None:
+    page = opened("#where=year+%3C")
+    page.locator("#failed").get_by_text("At character 7 of the rule 'year <'").wait_for()
+    assert page.locator(".error:visible").count() == 1
+    page.get_by_role("button", name="Filter", exact=True).click()
+    page.get_by_label("Or a rule").fill("year < 1905")
+    page.get_by_role("button", name="Apply").click()
+    settled(page)
+    assert page.locator(".error:visible").count() == 0
+    assert chips(page) == ["year < 1905"]
+
+
 def test_odd_addresses_of_filters(opened: Opened) -> None:
     page = opened("#where.colour=red&where.=x&where.genre=sea")
     page.locator("#failed").get_by_text("Unknown column of the items' table 'colour'").wait_for()
@@ -259,6 +299,8 @@ VIEWS = {
     "user": "#user=u07&like.films=it%27s",
     "filters": "#like.films=it%27s&where.language=it%27s%20%24HOME&where.genre=sea&where.genre=space",
     "no value": "#where.language=",
+    "rule": "#where=year+%3C+1950+and+language+!%3D+%27it%5C%27s+%24HOME%27",
+    "rule and values": "#like.books=20&where.language=it%27s%20%24HOME&where=not+genre+%3D+sea",
     "similar": "#similar.films=%24HOME%20%24(date)%20%24%7BPATH%7D",
     "similar to lines": "#similar.films=two%0Alines&where.genre=sea",
 }

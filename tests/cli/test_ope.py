@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from commands import answered, refused, run
 from pages import shell_commands
 
 from landbridge.evaluation.off_policy import Logged, Softmax, ips, replay, snips, target_probabilities
+from landbridge.serving.engine.messages import Event
+from landbridge.serving.events.store import EventStore
 from landbridge.store import load
 
 PAGE = Path(__file__).parents[2] / "docs" / "off-policy.md"
@@ -169,13 +172,36 @@ def test_files_that_are_not_there(shop: Path, tmp_path: Path, capsys: pytest.Cap
     refused(answered(capsys, "ope", tmp_path / "none", shop / "impressions.csv"), "none")
 
 
+def served(shop: Path) -> None:
+    """A log as a server writes it, without rewards, and its event store."""
+    lists = log().with_columns(recommendation_id=pl.format("r{}", pl.int_range(pl.len())))
+    (shop / "impressions").mkdir()
+    lists.drop("reward").write_ndjson(shop / "impressions" / "impressions-1.jsonl")
+    with closing(EventStore.open(str(shop / "events.sqlite"))) as store:
+        for user, item, domain, reward, led in lists.select(
+            "user", "item", "domain", "reward", "recommendation_id"
+        ).rows():
+            if reward:
+                store.append(user, [Event(domain, item, kind="buy", recommendation_id=led)])
+
+
+def test_a_served_log_has_the_estimates_of_one_with_rewards(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served(tmp_path)
+    words = (tmp_path / "impressions", "--events", tmp_path / "events.sqlite", "--json")
+    assert ope(capsys, shop, *words)[1] == ope(capsys, shop, shop / "impressions.csv", "--json")[1]
+
+
 def test_the_commands_of_the_page(
     shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(shop)
+    served(shop)
     commands = [words for words in shell_commands(PAGE) if words[:1] == ["landbridge"]]
-    assert [words[1] for words in commands] == ["fit", "ope", "ope"]
+    assert [words[1] for words in commands] == ["fit", "ope", "ope", "ope"]
     for words in commands:
         status, said, err = answered(capsys, *words[1:])
         assert status == 0, f"{shlex.join(words)}: {err}"
+    _, said, _ = answered(capsys, *commands[2][1:])
     assert {row["estimate"] for row in rows(said)} == {"ips", "snips", "replay"}

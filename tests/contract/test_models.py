@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import countries, of_tables, own_group_share, timed, uneven
+from worlds import countries, of_tables, own_group_share, shelves, timed, uneven
 
 import landbridge as lb
 from landbridge.core.errors import DataError, SettingsError
@@ -183,7 +183,7 @@ class TestEveryMethod:
     def test_shared_items_are_used_or_ignored_as_the_method_says(self, name: str) -> None:
         """Shared items change a model that uses products, in no other any bit; both are stored whole."""
         data = timed(countries())
-        joined = {"sharing": "joined"} if registry.method(name).shared_items else {}
+        joined = {"sharing": "joined", "pooling": 10.0} if registry.method(name).shared_items else {}
         for settings in ({}, joined):
             method = small(name, **settings)
             apart, fitted = (method.fit(world, ONE) for world in (replace(data, products=None), data))
@@ -191,6 +191,17 @@ class TestEveryMethod:
             assert same(scores(apart, data), scores(fitted, data)) != method.uses_products
             kept = StoredState(data, fitted.method, fitted.log, *fitted.state())
             assert same(scores(fitted, data), scores(registry.kind(fitted.kind).from_state(kept), data))
+
+    def test_item_features_are_used_or_ignored_as_the_method_says(self, name: str) -> None:
+        """Features change a model that uses them, in no other any bit; new ones are listed by the former
+        alone, and both are stored whole."""
+        data, method = timed(shelves()), small(name)
+        apart, fitted = (method.fit(world, ONE) for world in (replace(data, item_features=None), data))
+        check(fitted, data)
+        assert same(scores(apart, data), scores(fitted, data)) != method.uses_features
+        assert lb.recommend(fitted, "food", k=40)["cold"].any() == method.uses_features
+        kept = StoredState(data, fitted.method, fitted.log, *fitted.state())
+        assert same(scores(fitted, data), scores(registry.kind(fitted.kind).from_state(kept), data))
 
     @pytest.mark.parametrize("events", [0, 1])
     def test_a_domain_of_hardly_any_events(self, name: str, events: int) -> None:

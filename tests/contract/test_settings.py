@@ -70,7 +70,9 @@ def test_what_is_accepted_makes_a_sensible_model(name: str) -> None:
             assert np.isfinite(fitted.score("a", Queries.of_users(np.arange(data.n_users)))).all()
 
 
-@pytest.mark.parametrize("name", ["adc", "bprmf", "cmf", "conet", "lightgcn", "neumf", "pepnet"])
+@pytest.mark.parametrize(
+    "name", ["adc", "bitgcf", "bprmf", "cmf", "conet", "gamtcdr", "herograph", "lightgcn", "neumf", "pepnet"]
+)
 def test_a_penalty_whose_square_does_not_fit_is_refused(name: str) -> None:
     """The steps of a fit, and those for new users, square gradients in float32."""
     assert registry.method(name).from_settings({"reg": 1e12}).flat()["reg"] == 1e12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcomes import is_sentence, outcome
-from strategies import Damage, damages
+from strategies import ANY_TEXT, Damage, damages
 from worlds import uneven
 
 import landbridge as lb
@@ -50,6 +51,21 @@ def loaded(load: Any, folder: Path) -> Any:
     value, sentence = outcome(lambda: load(folder), StoreError)
     assert not sentence or is_sentence(sentence)
     return value
+
+
+@settings(max_examples=60)
+@given(
+    role=ANY_TEXT | st.sampled_from(["notes", "a-b"]), suffix=ANY_TEXT | st.sampled_from(["txt", "tar.gz"])
+)
+def test_a_file_of_any_role_is_attached_or_refused_and_the_run_stays(
+    runs: list[tuple[Path, list[Any]]], role: str, suffix: str
+) -> None:
+    run, expected = runs[0]
+    attach = partial(store.attach, run, role, suffix, lambda file: file.write_text("mine"))
+    _, sentence = outcome(attach, StoreError)
+    assert not sentence or is_sentence(sentence)
+    assert scores(lb.load(run)) == expected
+    assert sentence or store.attached(run, role).read_text() == "mine"
 
 
 @settings(max_examples=150)

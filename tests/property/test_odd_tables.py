@@ -36,7 +36,7 @@ def as_read(data: MultiDomain) -> dict[tuple[str, str], tuple[Any, Any]]:
     return {(u, i): (t, w) for u, i, t, w in zip(users, items, times, weights, strict=True)}
 
 
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(table=event_tables())
 def test_a_table_is_read_exactly_or_refused(table: EventTable, folder: Path) -> None:
     data, sentence = outcome(lambda: lb.read(table.source(folder)), DataError)

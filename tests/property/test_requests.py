@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from shops import SIZES, fit, opened, world
-from strategies import ODD_JSON, Shop
+from strategies import FINER_TIMES, ODD_JSON, Shop
 
 import landbridge as lb
 from landbridge.serving.engine.messages import Request
@@ -28,12 +28,15 @@ from landbridge.serving.runtime.settings import ServeSettings
 
 ANSWERS: dict[str, type[BaseModel]] = {
     "/v1/recommend": schemas.RecommendAnswer,
+    "/v1/recommend/batch": schemas.BatchAnswer,
     "/v1/similar": schemas.Items,
     "/v1/explain": schemas.ExplainAnswer,
     "/v1/events": schemas.Stored,
     "/v1/search": schemas.Items,
     "/v1/popular": schemas.Items,
+    "/v1/values": schemas.ValuesAnswer,
 }
+QUERIES = ("/v1/search", "/v1/popular", "/v1/values")
 GENRES = ("noir", "war", None)
 RULES: dict[str, Callable[[dict[str, Any]], bool]] = {
     "genre = noir": lambda row: row["genre"] == "noir",
@@ -108,30 +111,50 @@ def keeps_its_rules(body: dict[str, Any], items: list[dict[str, Any]]) -> None:
             assert str(row[name]) in [str(value).removesuffix(".0") for value in values]
 
 
+def finer_times(body: dict[str, Any]) -> list[int]:
+    """Times of the events that are no seconds."""
+    events = body.get("events")
+    times = (
+        [event.get("time") for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+    )
+    return [time for time in times if time in FINER_TIMES]
+
+
 @pytest.mark.parametrize("path", ["/v1/recommend", "/v1/similar", "/v1/explain", "/v1/events"])
 @settings(max_examples=60)
 @given(data=st.data())
 def test_a_body_is_answered_as_documented_or_refused(client: Client, path: str, data: st.DataObject) -> None:
     body = data.draw(SHOP.requests(path))
     answer = documented(path, client.post(path, body))
+    assert answer is None or not finer_times(body)
     if answer is not None and path == "/v1/recommend":
         keeps_its_rules(body, answer["items"])
     if answer is not None and path == "/v1/events":
         assert answer == {"stored": len(body["events"])}
 
 
-@pytest.mark.parametrize("path", ["/v1/search", "/v1/popular"])
+@settings(max_examples=40)
+@given(body=SHOP.requests("/v1/recommend/batch"))
+def test_a_batch_is_answered_as_its_requests_alone_or_refused(client: Client, body: dict[str, Any]) -> None:
+    answer = documented("/v1/recommend/batch", client.post("/v1/recommend/batch", body))
+    if answer is not None:
+        for one, given_ in zip(answer["answers"], body["requests"], strict=True):
+            assert client.post("/v1/recommend", given_).json["items"] == one["items"]
+            keeps_its_rules(given_, one["items"])
+
+
+@pytest.mark.parametrize("path", QUERIES)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_a_query_is_answered_as_documented_or_refused(client: Client, path: str, data: st.DataObject) -> None:
     given_ = data.draw(SHOP.requests(path))
     answer = documented(path, client.get(f"{path}?{urlencode(given_, errors='replace')}"))
     if answer is not None:
-        assert len(answer["items"]) <= int(given_.get("k", 20))
+        assert len(answer["values" if path == "/v1/values" else "items"]) <= int(given_.get("k", 20))
 
 
 @settings(max_examples=40)
-@given(body=ODD_JSON, path=st.sampled_from(["/v1/recommend", "/v1/similar", "/v1/explain", "/v1/events"]))
+@given(body=ODD_JSON, path=st.sampled_from(sorted(path for path in ANSWERS if path not in QUERIES)))
 def test_any_json_is_answered_as_documented_or_refused(client: Client, path: str, body: Any) -> None:
     documented(path, client.post(path, body))
 
@@ -172,7 +195,7 @@ def test_the_schema_is_that_of_the_answers(client: Client) -> None:
     """What the properties compare answers with is what /openapi.json says."""
     document = json.loads(client.get("/openapi.json").body)
     for path, model in ANSWERS.items():
-        (operation,) = document["paths"][path].values()
+        operation = document["paths"][path]["get" if path in QUERIES else "post"]
         shown = operation["responses"]["200"]["content"]["application/json"]["schema"]
         assert shown == {"$ref": f"#/components/schemas/{model.__name__}"}
         component = document["components"]["schemas"][model.__name__]

@@ -117,7 +117,7 @@ BODIES = {
     "event of an unknown domain": changed(events=[{"domain": "bookz", "item": 1}]),
     "event with an unknown item": changed(events=[{"domain": "movies", "item": "no such"}]),
     "event without item": changed(events=[{"domain": "movies"}]),
-    "event with more": changed(events=[{"domain": "movies", "item": 1, "weight": 3}]),
+    "event with more": changed(events=[{"domain": "movies", "item": 1, "more": 3}]),
     "huge time": changed(events=[{"domain": "movies", "item": 1, "time": HUGE}]),
     "seen as text": changed(seen="yes"),
     "allow as list": changed(allow=["a"]),
@@ -156,6 +156,13 @@ def test_a_hostile_body_is_refused(client: Client, name: str) -> None:
         ("/v1/events", {"user": None, "events": [{"domain": "books", "item": 1}]}),
         ("/v1/events", {"user": 3, "events": [{"domain": "bookz", "item": 1}]}),
         ("/v1/events", {"user": 3, "events": [{"domain": "books", "item": 1, "time": 1 << 62}]}),
+        ("/v1/events", {"user": 3, "events": [{"domain": "books", "item": 1, "weight": 0}]}),
+        ("/v1/events", {"user": 3, "events": [{"domain": "books", "item": 1, "weight": "2"}]}),
+        (
+            "/v1/events",
+            {"events": [{"user": 3, "domain": "books", "item": 1}, {"domain": "books", "item": 1}]},
+        ),
+        ("/v1/events", {"partial": "yes", "user": 3, "events": [{"domain": "books", "item": 1}]}),
         ("/v1/recommend/batch", {"requests": []}),
         ("/v1/recommend/batch", {"requests": [GOOD] * 65}),
         ("/v1/recommend/batch", {"requests": [GOOD, {**GOOD, "domains": ["bookz"]}]}),
@@ -235,6 +242,7 @@ def test_only_json_is_taken(client: Client) -> None:
         "/v1/values?column=" + "a" * 600,
         "/v1/popular?domain=bookz",
         "/v1/popular?domain=%00",
+        "/v1/popular?strategy=best",
         "/v1/users/a",
         "/../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",
@@ -272,15 +280,18 @@ def operations(app: FastAPI) -> dict[str, Any]:
     """The documented operations; domains are narrowed to the real ones, or hardly a request would pass."""
     documented = app.openapi()
     bodies = documented["components"]["schemas"]
-    for name in ("EventBody", "SimilarBody", "ExplainBody"):
+    for name in ("EventBody", "UserEventBody", "ItemBody", "SimilarBody", "ExplainBody"):
         bodies[name]["properties"]["domain"] = {"enum": ["books", "movies"]}
     bodies["RecommendBody"]["properties"]["domains"]["items"] = {"enum": ["books", "movies"]}
+    for name in PARTIAL:  # takes entries that break the schema, and answers each: tested below
+        del bodies[name]["properties"]["partial"]
     schema = schemathesis.openapi.from_dict(documented)
     schema.app = app
     return {found.ok().label: found.ok() for found in schema.get_all_operations()}
 
 
 NOT_OURS = [positive_data_acceptance]  # an id may be of the right form and unknown
+PARTIAL = ("BatchBody", "EventsBody", "ItemsBody")
 WITHOUT_INPUT = {"/v1/model", "/healthz", "/readyz", "/metrics"}
 
 
@@ -339,3 +350,47 @@ def test_any_values_under_the_right_keys(client: Client, body: dict[str, Any]) -
     reply = client.send("/v1/recommend", [json.dumps({**GOOD, **body}, allow_nan=True).encode()])
     if reply.status != 200:
         refused(reply)
+
+
+event_keys = st.sampled_from(sorted(schemas.UserEventBody.model_fields))
+
+
+@settings(max_examples=100)
+@given(st.lists(json_values | st.dictionaries(event_keys, json_values, max_size=3), max_size=4))
+def test_any_event_is_stored_or_named(client: Client, entries: list[Any]) -> None:
+    good = {"user": 3, "domain": "books", "item": 1, "time": 7}
+    wrong = [{**good, **entry} if isinstance(entry, dict) else entry for entry in entries]
+    body = json.dumps({"partial": True, "events": [good, *wrong, good]}, allow_nan=True).encode()
+    reply = client.send("/v1/events", [body])
+    if reply.status in (400, 413):
+        refused(reply)
+        return
+    assert reply.status == 200, reply.body
+    errors = reply.json["errors"]
+    assert reply.json["stored"] + len(errors) == len(entries) + 2
+    assert all(error["status"] == 422 and error["error"].endswith(".") for error in errors)
+    assert {error["entry"] for error in errors} <= set(range(1, len(entries) + 1))
+
+
+@settings(max_examples=150)
+@given(st.lists(json_values | st.dictionaries(keys, json_values, max_size=3), max_size=4))
+def test_in_a_partial_batch_any_entry_is_answered_alone(client: Client, entries: list[Any]) -> None:
+    """With the answer, or the refusal, that a request of the entry alone has."""
+    wrong = [{**GOOD, **entry} if isinstance(entry, dict) else entry for entry in entries]
+    requests = [GOOD, *wrong, GOOD]
+    reply = client.send(
+        "/v1/recommend/batch", [json.dumps({"partial": True, "requests": requests}, allow_nan=True).encode()]
+    )
+    if reply.status in (400, 413):  # no JSON, too deep or too large: there are no entries
+        refused(reply)
+        return
+    assert reply.status == 200, reply.body
+    answers = reply.json["answers"]
+    assert [len(answers[place]["items"]) for place in (0, -1)] == [3, 3]
+    for entry, answer in zip(wrong, answers[1:-1], strict=True):
+        alone = client.send("/v1/recommend", [json.dumps(entry, allow_nan=True).encode()])
+        if "error" in answer:
+            assert answer["status"] == 422
+            assert answer["error"].endswith(".")
+        if not isinstance(entry, dict) or not entry.get("explain"):
+            assert (alone.status == 200) == ("items" in answer)

@@ -12,6 +12,7 @@ from landbridge.core.errors import DataError
 from landbridge.core.types import Int64
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.provenance import SkippedRow
+from landbridge.data.time_units import LATEST_SECOND, MISSING_TIME, mixed_units, remedy_of
 from landbridge.data.vocabulary import folded
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ Parsed = TypeVar("Parsed")
 DAY_MONTH = r"^\s*(?<first>\d{1,2})[/.-](?<second>\d{1,2})[/.-](?<year>\d{4}|\d{2})(?<rest>[T\s].*)?$"
 DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+\s*$"
 THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$"  # a comma that can be either
-BEFORE_1990 = 631_152_000  # seconds, 1 January 1990
-LATEST_SECOND = 100_000_000_000  # the year 5138, in milliseconds 1973: a larger number is no second
 
 
 class BadRowsError(DataError):
@@ -176,12 +175,9 @@ class EventTable:
             column = column.cast(pl.Int64, strict=False)
         self.raise_on_bad_rows(column.is_null(), "time", "is missing or no time", "fill it or remove the row")
         self.raise_on_bad_rows(
-            # not by the absolute value: the least number of 64 bits, a missing time of NumPy, has none
-            (column >= LATEST_SECOND) | (column <= -LATEST_SECOND),
-            "time",
-            "is no second of the next 3,000 years",
-            "if these are milliseconds, divide by 1,000",
+            column == MISSING_TIME, "time", "is missing (NaT)", "fill it or remove the row"
         )
+        self._raise_on_other_units(column)
         whole = bool((column == column.floor()).all())
         if whole and _all_compact_dates(column.cast(pl.Int64)):
             raise DataError(
@@ -189,6 +185,16 @@ class EventTable:
                 "date and not like seconds; write dates as 2020-12-31, or give seconds."
             )
         return column.cast(pl.Int64) if whole else column
+
+    def _raise_on_other_units(self, column: pl.Series) -> None:
+        """A BadRowsError for numbers that are no seconds, with the units that they seem to have."""
+        bad_N = (column >= LATEST_SECOND) | (column <= -LATEST_SECOND)
+        if bad_N.any():
+            first = column.filter(bad_N)[0]
+            units = mixed_units(column, first)
+            mixed = f"the column seems to mix {' and '.join(units)}: give seconds in every row"
+            remedy = mixed if len(units) > 1 else remedy_of(first)
+            self.raise_on_bad_rows(bad_N, "time", "is no second of the next 3,000 years", remedy)
 
     def _dates(self, column: pl.Series) -> pl.Series:
         """Dates and times of day out of text; null where it is neither."""
@@ -210,11 +216,8 @@ class EventTable:
             pl.when(pl.col("year").str.len_chars() == 2).then("20" + pl.col("year")).otherwise("year")
             + "-" + pl.col(month).str.zfill(2) + "-" + pl.col(day).str.zfill(2) + pl.col("rest").fill_null("")
         ).to_series()  # fmt: skip
-        dates = iso.zip_with(iso.is_not_null(), column)
-        if dates.is_null().all():
-            return dates.cast(pl.Datetime)
         with parsing_errors(f"column {self._named('time')} of {self.where}"):
-            return dates.str.to_datetime(strict=False)
+            return iso.zip_with(iso.is_not_null(), column).str.to_datetime(strict=False)
 
     def numbers(self, role: str) -> pl.Series | None:
         """A rating or weight column as Float64, every value finite. None without the column."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.data.io.bad_rows import Sieve, readable_json, readable_records
-from landbridge.data.io.event_table import LATEST_SECOND
 from landbridge.data.io.separated import Separated, beginning, is_data, is_header, whole
+from landbridge.data.time_units import LATEST_SECOND
 
 if TYPE_CHECKING:
     import polars as pl

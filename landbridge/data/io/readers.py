@@ -20,6 +20,7 @@ from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.encoding import EncodedColumn, Events, encode, id_array
 from landbridge.data.io.event_rules import EventRules, faded, with_seen_rows
 from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.feature_table import with_features
 from landbridge.data.io.item_linking import ItemLinks
 from landbridge.data.io.tables import Rules, read_sql
 from landbridge.data.io.user_linking import link_users
@@ -50,6 +51,7 @@ def read(
     domains: Sequence[str] | None = None,
     titles: Source = None,
     memberships: Source = None,
+    item_features: Source = None,
     kinds: Mapping[str, float | str] | None = None,
     half_life_days: float | None = None,
     seen: Source = None,
@@ -62,6 +64,9 @@ def read(
     :mod:`landbridge.data.io.user_linking`); a single table means shared ids. ``columns``: {role: column}, or
     its position from 1; {domain: {role: column}} or {"domain.role": column} for one table. ``titles``: a
     table (item, title[, domain]); ``memberships``: a table (item, domain).
+
+    ``item_features``: a table (domain, item, any columns) of what is known of the items, such as category,
+    brand and price (:mod:`landbridge.data.io.feature_table`); it may name items without events.
 
     ``items``: "shared" where items of equal ids in different domains are one product ("local", the default:
     they are not). ``item_links``: a table domain_a, item_a, domain_b, item_b[, confidence] of items that are
@@ -87,7 +92,7 @@ def read(
     # ratings matter as a threshold only
     roles = tuple(role for role in tables.ROLES if role != "rating" or min_rating is not None)
     reader = _Reader(NamedColumns.of(columns, tables.ROLES), roles, rules, event_rules)
-    reader.columns.check(list(_named(source)))
+    reader.columns.check(list(named_tables(source)))
     tables_read = _tables(source, reader)
     all_events = _events_by_domain(tables_read)
     seen_read = [] if seen is None else _seen_tables(seen, list(all_events), reader.of_seen())
@@ -117,7 +122,8 @@ def read(
         provenance,
     )
     data = without_unknown(data) if data.seen else data
-    return _with_products(data, links, list(all_events), rules.fold) if links.given else data
+    data = _with_products(data, links, list(all_events), rules.fold) if links.given else data
+    return data if item_features is None else with_features(data, item_features, list(all_events), rules.fold)
 
 
 def _with_products(data: MultiDomain, links: ItemLinks, domains: Sequence[str], fold: bool) -> MultiDomain:
@@ -152,7 +158,7 @@ class _Reader:
         table, origin = tables.read_table(source, self.columns.table(name), roles, where, self.rules)
         for role in ("user", "item"):
             if role not in table:
-                raise DataError(_lacks(role, where, origin.unused))
+                raise DataError(lacks(role, where, origin.unused))
         if not len(table):
             if table.skipped:
                 raise DataError(f"No row of {where} can be read; the first: {table.skipped[0].sentence}.")
@@ -174,18 +180,18 @@ class _Read:
 
 
 def _tables(source: Source, reader: _Reader) -> list[_Read]:
-    named = _named(source)
+    named = named_tables(source)
     if not isinstance(source, Mapping | list | tuple):
         (name,) = named
-        return [_one_table(source, name, _where(source, "the table"), reader)]
+        return [_one_table(source, name, place_of(source, "the table"), reader)]
     roles = [role for role in reader.roles if role != "domain"]
     return [
-        _of_one_domain(*reader.table(table, name, roles, _where(table, name)), name, reader)
+        _of_one_domain(*reader.table(table, name, roles, place_of(table, name)), name, reader)
         for name, table in named.items()
     ]
 
 
-def _named(source: Source) -> dict[str, Source]:
+def named_tables(source: Source) -> dict[str, Source]:
     """The tables by name: that of the domain, or of a single table of several domains."""
     if isinstance(source, list | tuple):
         source = _by_stem(source)
@@ -202,7 +208,7 @@ def _seen_tables(source: Source, domains: Sequence[str], reader: _Reader) -> lis
         seen = _tables(source, reader)
     else:
         # without a domain column it is a table of the only domain
-        seen = [_one_table(source, domains[0], _where(source, "the seen table"), reader)]
+        seen = [_one_table(source, domains[0], place_of(source, "the seen table"), reader)]
         if len(domains) > 1 and "domain" not in seen[0].table:
             raise DataError(
                 f"{seen[0].table.where} has no domain column, and there are several domains; add one, or "
@@ -259,7 +265,7 @@ def _one_table(source: Source, name: str, where: str, reader: _Reader) -> _Read:
     return _Read(table, replace(origin, domains=tuple(events_of)), events_of)
 
 
-def _lacks(role: str, where: str, names: Sequence[str]) -> str:
+def lacks(role: str, where: str, names: Sequence[str]) -> str:
     """The sentence about a table without users or items."""
     if names and list(names) == [str(place + 1) for place in range(len(names))]:
         return (
@@ -378,7 +384,7 @@ def _titles(events_of: Mapping[str, Events], source: Source, rules: Rules) -> di
 
 
 def _title_table(source: Source, rules: Rules) -> pl.DataFrame:
-    where = _where(source, "the titles table")
+    where = place_of(source, "the titles table")
     table, _ = tables.read_table(source, {}, ("item", "title", "domain"), where, Rules(rules.fold))
     if not ("item" in table and "title" in table):
         raise DataError(f"No item and title columns in {where}; name them 'item' and 'title'.")
@@ -399,7 +405,7 @@ def _looked_up(ids: pl.Series, titled: pl.DataFrame) -> pl.Series:
 def _memberships(
     events_of: Mapping[str, Events], source: Source, rules: Rules
 ) -> dict[str, npt.NDArray[np.bool_]]:
-    where, names = _where(source, "the memberships table"), list(events_of)
+    where, names = place_of(source, "the memberships table"), list(events_of)
     table, _ = tables.read_table(source, {}, ("item", "domain"), where, Rules(rules.fold))
     if not ("item" in table and "domain" in table):
         raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
@@ -434,7 +440,7 @@ def _float32() -> pl.DataType:
     return pl.Float32()
 
 
-def _where(source: Source, name: object) -> str:
+def place_of(source: Source, name: object) -> str:
     if tables.is_path(source):
         return f"file {source}"
     return str(name) if str(name).startswith("the ") else f"the table of domain {name!r}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -14,9 +16,10 @@ from landbridge.core.text import is_unicode
 from landbridge.core.types import Int64
 from landbridge.data.io import formats
 from landbridge.data.io.columns import choose, positions, time_names
-from landbridge.data.io.event_table import BEFORE_1990, LATEST_SECOND, EventTable
+from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.provenance import SkippedRow, TableOrigin
+from landbridge.data.time_units import BEFORE_1990, UNITS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,6 +46,7 @@ IMPRESSION_ROLES: Usual = {
     **{role: ROLES[role] for role in ("user", "item", "domain")},
     "propensity": ("propensity", "probability", "pscore"),
     "reward": ("reward", "click", "clicked", "converted"),
+    "recommendation": ("recommendation_id",),
 }
 """The same of a log of what was shown."""
 
@@ -160,8 +164,8 @@ def _plain_file(source: object) -> Path | None:
 
 
 def _likely_times(lazy: pl.LazyFrame, names: Sequence[str]) -> dict[str, bool]:
-    """Those of the columns whose first cells are dates, or seconds or milliseconds since 1990; and whether
-    all of the cells are filled."""
+    """Those of the columns whose first cells are dates, or times since 1990 in seconds or a finer unit; and
+    whether all of the cells are filled."""
     import polars as pl
 
     places = [lazy.collect_schema().names().index(name) for name in names]
@@ -183,9 +187,9 @@ def _are_times(cells: pl.Series) -> bool:
     if not (cells.dtype == pl.String or cells.dtype.is_numeric()):
         return False
     number = cells.cast(pl.Float64, strict=False).fill_null(0)
-    # in milliseconds they are refused, with what to do
-    seconds = number.zip_with(number < LATEST_SECOND, number / 1000)
-    return _most(seconds.is_between(BEFORE_1990, LAST_LIKELY))
+    # in another unit than seconds they are refused, with what to do
+    likely = [number.is_between(BEFORE_1990 * per, LAST_LIKELY * per) for _, per in UNITS]
+    return _most(reduce(or_, likely))
 
 
 def _most(cells: pl.Series) -> bool:

@@ -22,7 +22,9 @@ items. A fit ends with rounds of (1)-(4) at fixed items until the gap ‖x - z�
 ‖z - z_before‖ / ‖z‖ are both below ``admm.tolerance``; z_u is then the optimum of the user's summed
 objectives, which is their fold-in. These rounds double or halve ρ whenever gap and shift differ by a factor
 of ten, because a large ρ closes the gap at once but far from the optimum. t is the multiplier divided by ρ,
-so it is rescaled whenever ρ changes. With ρ = 0 no user is tied, and the result is separate ALS.
+so it is rescaled whenever ρ changes. Where items have features, one map from them to the embeddings of all
+domains is learned (:mod:`landbridge.models.als.feature_map`). With ρ = 0 no user is tied, and the result is
+separate ALS.
 
 ``admm.variant="paper_code"`` repeats the published program, which is not ADMM. Its pull is scaled by
 λ_u^{1/2} on the right-hand side only, the matrix has no ρ, an epoch has one round, items are updated on x,
@@ -33,7 +35,7 @@ and there are no closing rounds:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -46,14 +48,18 @@ from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Record
+from landbridge.data.counts import Counts, TableCounts
 from landbridge.data.dataset import MultiDomain
+from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.consensus import ADMM, Consensus
+from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, stacked, with_mapped
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
+from landbridge.models.cost import FLOAT32, Cost, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
@@ -62,6 +68,8 @@ MAX_CLOSING_ROUNDS = 500  # a bound, should residual balancing oscillate
 BALANCE = 10  # ratio of gap and shift beyond which the closing rounds change ρ
 MAX_VALUE = 1e15  # the square of more would come near the limit of float32, 3e38
 START_SCALE = 100.0  # users at the start: the penalty acts relative to the size of the items
+CLOSING_ROUNDS = 8  # for each domain, for the cost of a fit: with 1, 2 and 10 domains 9, 22 and 57 to 98
+PASSES = 14  # over the embeddings of a domain's users in a round, beside the solver's own
 RISING_ROUNDS = 4  # the published program's gap rises for three epochs at its defaults
 
 
@@ -81,12 +89,14 @@ class CDIMF(Method):
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
+    feature_reg: float = setting(1.0, FEATURE_REG, above=0, symbol="κ")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 5
     name: ClassVar[str] = "cdimf"
     paper: ClassVar[str] = "CDIMF, arXiv 2409.15568, RecSys 2024"
     folds_in: ClassVar[str] = "exact"
+    item_features: ClassVar[str] = "a map to embeddings"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "exponent": "frequency_exponent",
@@ -117,6 +127,11 @@ class CDIMF(Method):
         {"alpha0": 0.1, "reg": 20.0},
     )
 
+    @property
+    def uses_features(self) -> bool:
+        """As in :class:`Method`."""
+        return self.feature_reg < OFF
+
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """With its defaults."""
@@ -126,19 +141,22 @@ class CDIMF(Method):
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
         options = options or FitOptions()
         domains = self._domain_states(train, options.seed)
+        feature_map = self._feature_map(train, domains)
         previous = previous_model(options, self, self.factors)
         steps, start = self, partial(self._start, domains, train.n_users, options.seed, options.threads)
         if previous is not None:
             # no warm-up: users without a common penalty would spoil the items of the previous model
             steps = replace(self, admm=replace(self.admm, rho_warmup=0))
             start = partial(initial_states, previous, train, domains, options.seed)
+        if feature_map is not None:
+            start = partial(self._with_map, feature_map, start)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with thread_limit(options.threads):
             state, log = run_epochs(
                 "CDIMF",
                 self.epochs,
                 start,
-                partial(steps._epoch, domains, options.threads),
+                partial(steps._epoch, domains, options.threads, feature_map=feature_map),
                 lambda state: self._fitted(train, domains, state, ()),
                 options,
                 identity,
@@ -147,6 +165,54 @@ class CDIMF(Method):
                 state, closing = steps._close(domains, state, options.threads)
                 log = (*log, closing)
         return self._fitted(train, domains, state, log)
+
+    def cost(self, counts: Counts) -> Cost:
+        """An epoch solves the users of every domain K times, Eqs. (1) to (4), and the items once, Eq. (5)
+        (:mod:`landbridge.models.als.cost`); a round also turns the pull into the domain's basis, the result
+        back, and passes over the embeddings ``PASSES`` times. How many closing rounds there are depends on
+        the data; ``CLOSING_ROUNDS`` are assumed for each domain. In memory are x and t of every domain, of
+        this epoch and the last, z, and the items twice."""
+        tables, row, admm = counts.domains.values(), FLOAT32 * self.factors, self.admm
+        users = {name: self._users_of(table, counts) for name, table in counts.domains.items()}
+        rounds = total(self._round(table, users[name]) for name, table in counts.domains.items())
+        items = total(
+            als_cost.half_step_work(table.items, users[name], self.factors)
+            + als_cost.basis_work(table.n_items, self.factors)  # of the next round
+            + als_cost.rotation_work(table.n_items, self.factors)
+            + Work(stream=6 * row * users[name])
+            for name, table in counts.domains.items()
+        )
+        exchanges = admm.exact and admm.rho > 0
+        per_epoch = admm.inner_sweeps / self.consensus.every if exchanges else 1
+        closing = (CLOSING_ROUNDS * len(users) if exchanges else 1) if admm.exact else 0
+        # one round in each epoch of the warm-up
+        spared = min(admm.rho_warmup, self.epochs) * (per_epoch - 1) if exchanges else 0.0
+        all_items, all_users = sum(table.n_items for table in tables), sum(users.values())
+        own = 0.0 if exchanges and self.consensus.domains == "all" else counts.joined.n_users * len(users)
+        return Cost(
+            once=rounds * (closing - spared)
+            + items
+            + Work(sort=counts.events, normal=self.factors * (counts.joined.n_users + all_items)),
+            epoch=rounds * per_epoch + items,
+            epochs=self.epochs,
+            peak=sum(map(als_cost.index_bytes, tables))
+            + row * (4 * all_users + 2 * all_items + 3 * counts.joined.n_users + 3 * max(users.values())),
+            model=row * (counts.joined.n_users + own + all_items),
+        )
+
+    def _users_of(self, table: TableCounts, counts: Counts) -> float:
+        """The users that take part in a domain: those with events there, and all where the consensus ties
+        every user in all domains."""
+        everywhere = self.consensus.domains == "all" and self.admm.rho > 0
+        return counts.joined.users.filled if everywhere else table.users.filled
+
+    def _round(self, table: TableCounts, users: float) -> Work:
+        row = FLOAT32 * self.factors
+        return (
+            als_cost.rows_work(replace(table.users, n_rows=users), self.factors)
+            + als_cost.rotation_work(2 * users, self.factors)
+            + Work(stream=PASSES * row * users)
+        )
 
     def _domain_states(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
         """The state of every domain; with ρ = 0 no user is tied."""
@@ -161,6 +227,21 @@ class CDIMF(Method):
             )
             for name, events in train.domains.items()
         }
+
+    def _feature_map(self, train: MultiDomain, domains: Mapping[str, DomainState]) -> FeatureMap | None:
+        """The map of the items of all domains; None where there are no features or they are not used."""
+        if train.item_features is None or not self.uses_features:
+            return None
+        learned_J = np.concatenate([events.item_counts > 0 for events in train.domains.values()])
+        ridge_J = np.concatenate([domain.ridge_I for domain in domains.values()])
+        return FeatureMap.of(stacked(train), learned_J, ridge_J, self.feature_reg)
+
+    def _with_map(self, feature_map: FeatureMap, start: Callable[[], State]) -> State:
+        """The state with the map that fits its items."""
+        state = start()
+        items_JF = np.concatenate([rows for name, rows in state.items() if name.startswith("y:")])
+        nothing_VF = np.zeros((feature_map.n_features, self.factors), np.float32)
+        return state | {"map": feature_map.fit(items_JF, nothing_VF, FIRST_STEPS)}
 
     def _start(self, domains: Mapping[str, DomainState], n_users: int, seed: int, threads: int) -> State:
         """Small Gaussian items; in the ADMM variant, items fitted to Gaussian users common to all domains.
@@ -177,9 +258,14 @@ class CDIMF(Method):
         return state | self._items(domains, state | {"z": z_UF}, threads) if self.admm.exact else state
 
     def _epoch(
-        self, domains: Mapping[str, DomainState], threads: int, state: State, epoch: int
+        self,
+        domains: Mapping[str, DomainState],
+        threads: int,
+        state: State,
+        epoch: int,
+        feature_map: FeatureMap | None = None,
     ) -> tuple[State, Record]:
-        """Rounds (1) to (4), ``inner_sweeps`` times, then the items of every domain, Eq. (5)."""
+        """Rounds (1) to (4), ``inner_sweeps`` times, then all items, Eq. (5), and their map."""
         admm, rho = self.admm, self.admm.rho_in(epoch)
         exchange = epoch % self.consensus.every == 0
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
@@ -197,7 +283,7 @@ class CDIMF(Method):
             # part of the state, so that a resumed fit counts on
             state["gap"] = np.array([facts["gap"], facts["rising"]])
         self._check_divergence(state, facts)
-        return state | self._items(domains, state, threads), facts
+        return state | self._items(domains, state, threads, feature_map), facts
 
     def _users(
         self,
@@ -259,13 +345,23 @@ class CDIMF(Method):
             "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0,
         }
 
-    def _items(self, domains: Mapping[str, DomainState], state: State, threads: int) -> State:
-        """Eq. (5)."""
-        items = {}
+    def _items(
+        self,
+        domains: Mapping[str, DomainState],
+        state: State,
+        threads: int,
+        feature_map: FeatureMap | None = None,
+    ) -> State:
+        """Eq. (5), and the map at these items."""
+        items: State = {}
+        pulls = {} if feature_map is None else _by_domain(domains, feature_map.pull(state["map"]))
         for name, domain in domains.items():
             users = als.basis(self._rows(domain, name, state), threads)
-            rotated_IF = als.solve(domain.by_item, users, self.alpha0, domain.ridge_I)
+            pull_IF = als.rotate(pulls[name], users.rotation_FF, threads) if pulls else None
+            rotated_IF = als.solve(domain.by_item, users, self.alpha0, domain.ridge_I, pull_IF)
             items[f"y:{name}"] = _rotated_back(rotated_IF, users, threads)
+        if feature_map is not None:
+            items["map"] = feature_map.fit(np.concatenate(list(items.values())), state["map"])
         return items
 
     def _rows(self, domain: DomainState, name: str, state: State) -> Float32:
@@ -330,7 +426,16 @@ class CDIMF(Method):
         )
         users = user_embeddings_by_domain(domains, state, own=not self.admm.exact)
         items = {name: state[f"y:{name}"] for name in domains}
-        return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
+        maps = dict.fromkeys(domains, state["map"]) if "map" in state else {}
+        if maps:
+            items = with_mapped(train, items, maps, products=False)
+        return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule, maps)
+
+
+def _by_domain(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str, Float32]:
+    """Rows of the items of all domains, one domain after the other, taken apart."""
+    ends = np.cumsum([domain.n_items for domain in domains.values()])[:-1]
+    return dict(zip(domains, np.split(rows_JF, ends), strict=True))
 
 
 def _rescaled(domains: Mapping[str, DomainState], state: State, growth: float) -> State:

@@ -6,8 +6,9 @@ A user's embedding is the optimum of their part of the objective at fixed items,
 
 with P the domains that take part for the user and S the user's events in them. An item's score is x·y_i.
 Where items are shared, a product counts once in the first term: the items of a product in k domains with 1/k
-each. Disliked items D of weight v add v y_j y_jᵀ for each j in D to A, and nothing to b. Because A is
-symmetric, the score splits exactly into one contribution per event,
+each. New items, which have the embedding of their features, are not in that term. Disliked items D of weight
+v add v y_j y_jᵀ for each j in D to A, and nothing to b. Because A is symmetric, the score splits exactly into
+one contribution per event,
 
     x·y_i = Σ_{j∈S} w_j y_j · (A⁻¹ y_i)                                                                (2)
 """
@@ -15,18 +16,20 @@ symmetric, the score splits exactly into one contribution per event,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.errors import DataError
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Arrays, Float32, Int32, Ragged, Record, row_offsets
 from landbridge.data.products import Products, share_I
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
+from landbridge.models.als.feature_map import mapped_items, without_mapped
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.explanation import Explanation, in_parts
@@ -80,9 +83,12 @@ class RidgeSpec:
 class ALSModel(DotProductModel):
     """Rows that are optima of their events; see
     :class:`~landbridge.models.common.dot_product.DotProductModel`.
+
+    ``map_VF``: domain -> the map from item features to embeddings, (V, F); empty where none was learned.
     """
 
     rule: RidgeSpec
+    map_VF: Mapping[str, Float32] = field(default_factory=dict)
     kind: ClassVar[str] = "factors"
     explains: ClassVar[bool] = True
 
@@ -131,14 +137,19 @@ class ALSModel(DotProductModel):
         weight = self.popularity_weight if cold_start and self.cold_policy == "blend" else 0.0
         popularity_N = (weight * self._popularity_I[domain][item_N].astype(np.float64)).tolist()
         part_EN = self._contributions(domain, own, query.dislikes_by_domain(self.history), item_N)
+        x_F = self.query_vectors(domain, query)[0]
         return [
-            in_parts(score, popularity, {name: part[:, place] for name, part in part_EN.items()})
+            replace(
+                in_parts(score, popularity, {name: part[:, place] for name, part in part_EN.items()}),
+                features=self._feature_parts(domain, x_F, int(item_N[place])),
+            )
             for place, (score, popularity) in enumerate(zip(score_N, popularity_N, strict=True))
         ]
 
     def state(self) -> tuple[Arrays, Record]:
         """The rows, and the rule that makes them."""
         arrays, about = self.rows_state()
+        arrays |= {f"map:{name}": map_VF for name, map_VF in self.map_VF.items()}
         return arrays, {**about, "rule": {**vars(self.rule), "catalogue": dict(self.rule.catalogue)}}
 
     @classmethod
@@ -147,13 +158,27 @@ class ALSModel(DotProductModel):
         history, method, log, arrays, about = kept
         catalogue = {name: about["rule"]["catalogue"][name] for name in history.domain_names}
         rule = RidgeSpec(**{**about["rule"], "catalogue": catalogue})
-        return cls(history, method, log, *embeddings_from(history, arrays, about), rule)
+        maps = {name: arrays[f"map:{name}"] for name in history.domain_names if f"map:{name}" in arrays}
+        return cls(history, method, log, *embeddings_from(history, arrays, about), rule, maps)
+
+    def check_arrays(self) -> None:
+        """As in :class:`Fitted`."""
+        super().check_arrays()
+        features = self.history.item_features
+        for name, map_VF in self.map_VF.items():
+            shape = 0 if features is None else features.n_features, self.item_IF[name].shape[1]
+            if map_VF.shape != shape or not np.isfinite(map_VF).all():
+                raise DataError(f"its map of item features does not fit its data in {name!r}; fit it again.")
 
     @cached_property
     def _gramians(self) -> dict[str, npt.NDArray[np.float64]]:
+        item_IF = self.item_IF
+        if self.map_VF:
+            mapped_I = mapped_items(self.history, bool(self.rule.products))
+            item_IF = {name: without_mapped(rows_IF, mapped_I[name]) for name, rows_IF in item_IF.items()}
         if not self.rule.products or self.history.products is None:
-            return {name: als.gramian(item_IF, 1) for name, item_IF in self.item_IF.items()}
-        return product_gramians(self.history.products, self.item_IF, 1)
+            return {name: als.gramian(rows_IF, 1) for name, rows_IF in item_IF.items()}
+        return product_gramians(self.history.products, item_IF, 1)
 
     @cached_property
     def _eigen(self) -> dict[tuple[str, ...], tuple[npt.NDArray[np.float64], Float32]]:
@@ -190,6 +215,15 @@ class ALSModel(DotProductModel):
             else np.zeros((len(row.columns), len(item_N)), np.float32)
             for name, row in events.items()
         }
+
+    def _feature_parts(self, domain: str, x_F: Float32, item: int) -> dict[int, float]:
+        """What each feature of an item adds to its score, f_iv x·a_v: by Eq. (1) of ``feature_map`` they and
+        x·e_i sum to x·y_i."""
+        if domain not in self.map_VF or self.history.item_features is None:
+            return {}
+        own = self.history.item_features.rows[domain].take([item])
+        part_N = own.weights * (self.map_VF[domain][own.columns] @ x_F)
+        return dict(zip(own.columns.tolist(), part_N.tolist(), strict=True))
 
     def _solve(
         self,

@@ -21,6 +21,9 @@ After (1) on this table, with the users X and the products fixed,
 with U_d the users with events in d and γ ``deviation_reg``: the larger, the nearer a domain's items are to
 their products, and the fewer events an item has in it. A last half step gives the users the
 optimum at the items y_di, Eq. (1) of :mod:`landbridge.models.als.fitted`.
+
+Where items have features, a map from them to the embeddings of each table is learned
+(:mod:`landbridge.models.als.feature_map`).
 """
 
 from __future__ import annotations
@@ -28,24 +31,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
 
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Int32, Ragged, Record
+from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
+from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.deviations import Deviations
+from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, with_mapped
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, consecutive, product_tables_of
+from landbridge.models.cost import FLOAT32, Cost, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class IALS(Method):
         above=0,
         symbol="γ",
     )
+    feature_reg: float = setting(1.0, FEATURE_REG, above=0, symbol="κ")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 3
@@ -80,6 +93,7 @@ class IALS(Method):
     paper: ClassVar[str] = "Hu, Koren & Volinsky, ICDM 2008"
     folds_in: ClassVar[str] = "exact"
     shared_items: ClassVar[str] = "an embedding per product, a deviation per domain"
+    item_features: ClassVar[str] = "a map to embeddings"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"exponent": "frequency_exponent", "cold_weight": "popularity_weight"}
     )
@@ -92,6 +106,7 @@ class IALS(Method):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
+    shared_space: ClassVar[Space] = MappingProxyType({"deviation_reg": Real(1.0, 10_000.0, log=True)})
 
     # sparse tables with little weight of unseen pairs; dense tables with a large penalty
     starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
@@ -104,6 +119,11 @@ class IALS(Method):
     def single_domain(self) -> bool:
         """As in :class:`Method`."""
         return self.sharing == "separate"
+
+    @property
+    def uses_features(self) -> bool:
+        """As in :class:`Method`."""
+        return self.feature_reg < OFF
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -122,7 +142,10 @@ class IALS(Method):
         products = tables["all"][0].catalogue if self.uses_products and train.products is not None else 0
         rule = self._rule(train, products)
         deviations = Deviations(train, rule, self.deviation_reg) if rule.products else None
-        sides = {label: _Table.of(table, disliked[label][0], self) for label, (table, _) in tables.items()}
+        sides = {
+            label: _Table.of(table, disliked[label][0], self, self._features(train, columns, table.n_items))
+            for label, (table, columns) in tables.items()
+        }
 
         def step(state: State, epoch: int) -> tuple[State, Record]:
             with thread_limit(options.threads):
@@ -135,9 +158,10 @@ class IALS(Method):
         def fitted(state: State, log: tuple[Record, ...] = ()) -> ALSModel:
             users: dict[str, Float32] = {}
             items: dict[str, Float32] = {}
+            maps: dict[str, Float32] = {}
             with thread_limit(options.threads):
                 for label, (_, columns) in tables.items():
-                    user_UF, item_IF = sides[label].finish(state[f"item:{label}"], options.threads)
+                    user_UF, item_IF, map_VF = sides[label].finish(label, state, options.threads)
                     own = {
                         name: item_IF[consecutive(column_I) or column_I] for name, column_I in columns.items()
                     }
@@ -145,13 +169,17 @@ class IALS(Method):
                         user_UF, own = deviations.of(user_UF, own, options.threads)
                     users |= dict.fromkeys(columns, user_UF)
                     items |= own
-            return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)
+                    maps |= {} if map_VF is None else dict.fromkeys(columns, map_VF)
+            if maps:
+                items = with_mapped(train, items, maps, bool(rule.products))
+            cold = self.cold_policy, self.popularity_weight
+            return ALSModel(train, self, log, users, items, *cold, rule, maps)
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         state, log = run_epochs(
             f"iALS {self.sharing}",
             self.epochs,
-            lambda: self._start(train, tables, options),
+            lambda: self._start(train, tables, sides, options),
             step,
             fitted,
             options,
@@ -159,13 +187,47 @@ class IALS(Method):
         )
         return fitted(state, log)
 
+    def cost(self, counts: Counts) -> Cost:
+        """A sweep is a half step of the users and one of the items; a last half step follows the last sweep
+        (:mod:`landbridge.models.als.cost`). In memory are all tables' events by item and item embeddings,
+        and of one table at a time two arrays of users and three of items. Deviations of shared items and
+        maps of features are not counted."""
+        tables = counts.tables(self.sharing)
+        row = FLOAT32 * self.factors
+        index = sum(map(als_cost.index_bytes, tables))
+        items = sum(table.n_items for table in tables)
+        sweeping = max(2 * table.n_users + 3 * table.n_items for table in tables)
+        users = sum(table.n_users for table in tables)
+        return Cost(
+            once=total(self._half_step(table, "users", als.EXACT) for table in tables)
+            + Work(sort=counts.events * (2 if self.sharing == "joined" else 1), normal=self.factors * items),
+            epoch=total(self._sweep(table) for table in tables),
+            epochs=self.epochs,
+            peak=index + row * (max(items + sweeping, users + 2 * items)),
+            model=row * (users + items),
+        )
+
+    def _sweep(self, table: TableCounts) -> Work:
+        solver = als.solver_named(self.solver, (table.users, table.items), self.factors)
+        turned = 0.0 if solver == als.EXACT else table.n_users + table.n_items
+        return (
+            self._half_step(table, "users", solver)
+            + self._half_step(table, "items", solver)
+            + als_cost.rotation_work(turned, self.factors)
+        )
+
+    def _half_step(self, table: TableCounts, side: str, solver: als.Solver) -> Work:
+        rows, fixed = (table.users, table.items) if side == "users" else (table.items, table.users)
+        return als_cost.half_step_work(rows, fixed.n_rows, self.factors, solver)
+
     def _start(
         self,
         train: MultiDomain,
         tables: Mapping[str, tuple[Interactions, dict[str, Int32]]],
+        sides: Mapping[str, _Table],
         options: FitOptions,
     ) -> State:
-        """Small Gaussian items, or those of a previous model."""
+        """Small Gaussian items, or those of a previous model; and the map that fits the latter."""
         previous = previous_model(options, self, self.factors)
         state = {}
         for label, (table, columns) in tables.items():
@@ -173,7 +235,18 @@ class IALS(Method):
             for name, column_I in columns.items():
                 item_IF[column_I] = initial_items(previous, train, name, item_IF[column_I])
             state[f"item:{label}"] = item_IF
+            if (feature_map := sides[label].feature_map) is not None:
+                nothing_VF = np.zeros((feature_map.n_features, self.factors), np.float32)
+                state[f"map:{label}"] = (
+                    nothing_VF if previous is None else feature_map.fit(item_IF, nothing_VF, FIRST_STEPS)
+                )
         return state
+
+    def _features(self, train: MultiDomain, columns: Mapping[str, Int32], n_items: int) -> csr_array | None:
+        """F of a table, or None where there are no features or they are not used."""
+        if train.item_features is None or not self.uses_features:
+            return None
+        return train.item_features.matrix_of(columns, n_items)
 
     def _rule(self, data: MultiDomain, products: int) -> RidgeSpec:
         catalogue = {name: events.catalogue for name, events in data.domains.items()}
@@ -199,20 +272,27 @@ class _Table:
     ridge_U: Float32
     ridge_I: Float32
     solver: als.Solver
+    feature_map: FeatureMap | None
 
     @classmethod
-    def of(cls, events: Interactions, disliked: Interactions, settings: IALS) -> _Table:
-        """``disliked``: pairs that count with the settings' ``dislike_weight``."""
+    def of(
+        cls, events: Interactions, disliked: Interactions, settings: IALS, features_IV: csr_array | None
+    ) -> _Table:
+        """``disliked``: pairs that count with the settings' ``dislike_weight``; ``features_IV``: F."""
         weight = settings.dislike_weight
         users, items = events.user_counts, events.item_counts
         penalty = als.FrequencyRidge(settings.alpha0, settings.reg, settings.frequency_exponent)
+        ridge_I = penalty.of(items, int((users > 0).sum()))
         return cls(
             als.with_dislikes(events.by_user, disliked.by_user, weight),
             als.with_dislikes(events.by_item, disliked.by_item, weight),
             settings.alpha0,
             penalty.of(users, events.catalogue),
-            penalty.of(items, int((users > 0).sum())),
-            als.solver_named(settings.solver, (users, items), settings.factors),
+            ridge_I,
+            als.solver_named(settings.solver, (RowLengths.of(users), RowLengths.of(items)), settings.factors),
+            None
+            if features_IV is None
+            else FeatureMap.of(features_IV, items > 0, ridge_I, settings.feature_reg),
         )
 
     def sweep(self, label: str, state: State, threads: int) -> State:
@@ -234,17 +314,19 @@ class _Table:
         exact = self.solver == als.EXACT
         room_IF = items.rotated_IF  # the previous items are not needed again: saves an array of their size
         start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
-        item_IF = als.solve(
-            self.by_item,
-            users,
-            self.alpha0,
-            self.ridge_I,
-            options=als.SolveOptions(self.solver, start_IF, room_IF),
-        )
+        options = als.SolveOptions(self.solver, start_IF, room_IF)
         kept = {} if exact else {f"user:{label}": users.rotated_IF}
-        return {f"item:{label}": item_IF, **kept}
+        if self.feature_map is None:
+            item_IF = als.solve(self.by_item, users, self.alpha0, self.ridge_I, options=options)
+            return {f"item:{label}": item_IF, **kept}
+        map_VF = state[f"map:{label}"] @ items.rotation_FF @ users.rotation_FF  # the basis has turned twice
+        pull_IF = self.feature_map.pull(map_VF)
+        item_IF = als.solve(self.by_item, users, self.alpha0, self.ridge_I, pull_IF, options)
+        return {f"item:{label}": item_IF, f"map:{label}": self.feature_map.fit(item_IF, map_VF), **kept}
 
-    def finish(self, item_IF: Float32, threads: int) -> tuple[Float32, Float32]:
-        """Users and items in one basis; every user embedding is the optimum at these items."""
-        items = als.basis(item_IF, threads)
-        return als.solve(self.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF
+    def finish(self, label: str, state: State, threads: int) -> tuple[Float32, Float32, Float32 | None]:
+        """Users, items and the map of features, if any, in one basis; every user embedding is the optimum at
+        these items."""
+        items = als.basis(state[f"item:{label}"], threads)
+        map_VF = None if self.feature_map is None else state[f"map:{label}"] @ items.rotation_FF
+        return als.solve(self.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF, map_VF

@@ -39,6 +39,7 @@ import numpy as np
 
 from landbridge.core.errors import DivergenceError
 from landbridge.core.types import Float32, Float64, Int64, Ragged
+from landbridge.data.counts import RowLengths
 
 BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
 EXPECTED_STEPS = 20  # of conjugate gradients, to estimate the work of a long row
@@ -73,7 +74,7 @@ AUTO = Solver(steps_from=48)
 USUAL_STEPS = 8  # of a row that starts from its last solution, in units of the exact row's operations
 
 
-def solver_named(name: str, counts: Sequence[Int64], n_factors: int) -> Solver:
+def solver_named(name: str, sides: Sequence[RowLengths], n_factors: int) -> Solver:
     """The solver of a setting, for the numbers of events of the rows of both sides.
 
     "auto" takes conjugate gradients only where they save more than they cost. A row of n events saves about
@@ -83,9 +84,12 @@ def solver_named(name: str, counts: Sequence[Int64], n_factors: int) -> Solver:
     if name == "exact":
         return EXACT
     assert AUTO.steps_from is not None
-    long = [rows[rows >= AUTO.steps_from].astype(np.float64) for rows in counts]
-    saved = sum(float(np.sum(rows * (np.minimum(rows, n_factors) - 4 * USUAL_STEPS))) for rows in long)
-    return AUTO if saved > n_factors * sum(len(rows) for rows in counts) else EXACT
+    from_, dear = AUTO.steps_from, 4 * USUAL_STEPS
+    saved = sum(
+        rows.total(lambda n_K: np.where(n_K >= from_, n_K * (np.minimum(n_K, n_factors) - dear), 0.0))
+        for rows in sides
+    )
+    return AUTO if saved > n_factors * sum(rows.n_rows for rows in sides) else EXACT
 
 
 @dataclass(frozen=True, eq=False)

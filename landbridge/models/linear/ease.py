@@ -9,6 +9,12 @@ in :mod:`landbridge.models.linear.ridge`, which has the solution in three forms.
 the ratio says how much one catalogue may say about another: 1 is the joined table, ∞ a model per domain. p is
 the rate of dropout that the second term amounts to (Steck, NeurIPS 2020). Where items are shared, i
 runs over the products: of one that d has λ_in, else the smallest λ_out of the domains that have it.
+
+Where items have features F, the users' events X have rows √w Fᵀ below them (``feature_weight``):
+
+    G = XᵀX + w FFᵀ                                                                                    (2)
+
+so that items of one feature predict each other, new ones too, in and across domains.
 """
 
 from __future__ import annotations
@@ -22,8 +28,11 @@ import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Float64
+from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Method
+from landbridge.models.cost import FLOAT32, Cost, Work
+from landbridge.models.linear import cost as linear_cost
 from landbridge.models.linear import ridge
 from landbridge.models.linear.matrix import ItemMatrix
 from landbridge.models.linear.method import LinearMethod, Sharing
@@ -81,6 +90,41 @@ class EASE(LinearMethod):
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """One candidate per sharing, in a dense form only where that takes about a second."""
         return {f"ease {sharing}": cls(sharing=sharing, memory_gib=QUICK) for sharing in get_args(Sharing)}
+
+    def cost(self, counts: Counts) -> Cost:
+        """Of the form that is chosen, :mod:`landbridge.models.linear.cost`."""
+        work, peak, model = Work(), 0.0, 0.0
+        for table, targets in self.costed_tables(counts):
+            own, most, matrices = self._table_cost(table, targets)
+            work, peak, model = work + own, max(peak, most), model + matrices
+        return Cost(work, Work(), 0, peak + model, model)
+
+    def _table_cost(self, table: TableCounts, targets: list[RowLengths]) -> tuple[Work, float, float]:
+        """Of one table: the work, the bytes beside the matrices, and those of the matrices."""
+        read = Work(sort=2 * table.events)
+        chosen = ridge.plan(int(table.n_users), int(table.n_items), self.form, self.memory_gib * 2**30)
+        sizes = [items.n_rows for items in targets]
+        if chosen.form != "local":
+            differs = self.sharing == "cross" and len(targets) > 1
+            dense = FLOAT32 * table.n_items * sum(sizes)
+            work = (
+                linear_cost.exact_work(table, sizes, differs)
+                if chosen.form == "exact"
+                else linear_cost.dual_work(table, sizes)
+            )
+            return read + work, linear_cost.table_bytes(table) + chosen.bytes - 4 * table.n_items**2, dense
+        most = min(self.neighbours, table.n_items)
+        whole = ridge.keeps_gramian(table.n_items)
+        # the co-occurrences of every target, and the whole Gramian where it is kept, Eq. (1)
+        work = read + Work(scatter=table.users.squares * (2 if whole else 1))
+        peak, model = 0.0, 0.0
+        for items in targets:
+            found = linear_cost.neighbours(table, items, most)
+            work += linear_cost.listing_work(found) + linear_cost.regression_work(table, found, whole)
+            peak = max(peak, linear_cost.list_bytes(found, most))
+            model += linear_cost.matrix_bytes(found, table.n_items)
+        gramian = FLOAT32 * table.n_items**2 if whole else 0.0
+        return work, linear_cost.table_bytes(table) + gramian + peak, model
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """B of every target domain, in the form that the settings and the memory allow."""

@@ -14,8 +14,9 @@ weights of an event of user u with n_u events, an item with n_i, and v its value
     bm25    x = ln(1 + I / n_u) · v (k + 1) / (v + k (1 − b + b n_i / n̄)),   k = 1.2, b = 0.75         (4)
 
 with an item as the document and its users as the terms, I items in the table. Where
-items are shared, i and j are products, and one that the target domain has is of that domain. Letters as in
-``kernels``.
+items are shared, i and j are products, and one that the target domain has is of that domain. Where items have
+features, the columns x go on with √w times the features (``feature_weight``), so that content makes items
+alike, too, and alone it does for new ones. Letters as in ``kernels``.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Float32, Float64, Int32
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
+from landbridge.models.cost import Cost, Work, total
+from landbridge.models.linear import cost as linear_cost
 from landbridge.models.linear import ridge
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.matrix import ItemMatrix
@@ -61,6 +65,8 @@ class ItemKNN(LinearMethod):
         0.5, "Exponent of the squared norm of the scored item.", low=0, high=1, symbol="c"
     )
     power: float = setting(1.0, "Exponent of the similarity.", above=0, high=5, symbol="q")
+    # its events count n_u^-e, EASE's 1
+    feature_weight: float = 0.1
     cross_weight: float = setting(0.5, "Factor of the similarity across domains.", low=0, high=1, symbol="b")
     relative_cost: ClassVar[int] = 1
     name: ClassVar[str] = "itemknn"
@@ -98,6 +104,21 @@ class ItemKNN(LinearMethod):
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """One candidate: its search weighs the other domains."""
         return {"itemknn": cls()}
+
+    def cost(self, counts: Counts) -> Cost:
+        """The co-occurrences of every item with all others, one power for each, and the lists of the largest,
+        Eqs. (1) to (3) of :mod:`landbridge.models.linear.cost`."""
+        work, peak, model = [], 0.0, 0.0
+        for table, targets in self.costed_tables(counts):
+            most = min(self.neighbours, table.n_items)
+            found = [linear_cost.neighbours(table, items, most) for items in targets]
+            powers = sum(each.total(each.touched_KQ) for each in found)
+            work += [Work(scatter=table.users.squares, power=powers, sort=3 * table.events)]
+            work += [linear_cost.listing_work(each) for each in found]
+            lists = max(linear_cost.list_bytes(each, most) for each in found)
+            model += sum(linear_cost.matrix_bytes(each, table.n_items) for each in found)
+            peak = max(peak, linear_cost.table_bytes(table) + lists)
+        return Cost(total(work), Work(), 0, peak + model, model)
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """The neighbours of the items of every target domain."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from landbridge.core.settings import setting
 from landbridge.core.threads import all_threads
 from landbridge.core.types import Int32
+from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
@@ -54,19 +55,37 @@ class LinearMethod(Method):
         high=3,
         symbol="b",
     )
+    feature_weight: float = setting(
+        1.0,
+        "What an item's feature counts beside an event, where items have features; 0: nothing.",
+        low=0,
+        symbol="w",
+    )
     cold_policy: Literal["blend", "popularity", "zero"] = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     folds_in: ClassVar[str] = "exact"
     shared_items: ClassVar[str] = "one column per product"
+    item_features: ClassVar[str] = "as rows beside the users"
 
     @property
     def single_domain(self) -> bool:
         """As in :class:`Method`."""
         return self.sharing == "separate"
 
+    @property
+    def uses_features(self) -> bool:
+        """As in :class:`Method`."""
+        return self.feature_weight > 0
+
     @abstractmethod
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """Target domain -> item–item matrix with a row per item of the table."""
+
+    def costed_tables(self, counts: Counts) -> list[tuple[TableCounts, list[RowLengths]]]:
+        """The tables of the sharing, each with the items of its target domains."""
+        if self.sharing == "separate":
+            return [(table, [table.items]) for table in counts.domains.values()]
+        return [(counts.joined, [table.items for table in counts.domains.values()])]
 
     def about(self, table: UserItemTable) -> Mapping[str, Any]:
         """What the log of the fitted model says about a table."""
@@ -82,6 +101,8 @@ class LinearMethod(Method):
         with all_threads(options.threads), options.progress.task(f"fit {self.name}", len(tables)) as task:
             for label, (events, items) in tables.items():
                 table = self._table(events, items, values)
+                if train.item_features is not None and self.uses_features:
+                    table = table.with_features(train.item_features, self.feature_weight)
                 for target, whole in self.matrices(table).items():
                     for source, item_I in items.items():
                         parts[source][target] = whole.rows_of(item_I)

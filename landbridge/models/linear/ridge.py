@@ -137,7 +137,7 @@ def local(
     diagonal_J = table.diagonal_J
     relative_J = np.divide(1, diagonal_J, out=np.zeros_like(diagonal_J), where=diagonal_J > SMALLEST)
     gram_JJ = np.zeros((0, 0), np.float32)
-    if 4 * table.n_items**2 <= GRAM_BYTES:
+    if keeps_gramian(table.n_items):
         gram_JJ = np.zeros((table.n_items, table.n_items), np.float32)
         kernels.dense_gram(table.by_user, table.by_item, gram_JJ)
     result = {}
@@ -156,6 +156,11 @@ def local(
         )
         result[name] = sparse_matrix(out, table.n_items)
     return result
+
+
+def keeps_gramian(n_items: float) -> bool:
+    """Whether the local form keeps the whole Gramian of a table."""
+    return 4 * n_items**2 <= GRAM_BYTES
 
 
 def neighbour_lists(n_items: int, most: int) -> tuple[npt.NDArray[np.int32], Float32, npt.NDArray[np.int32]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from landbridge.core.types import Float32, Float64, Int32, Int64, Ragged
 from landbridge.data.interactions import Interactions
+from landbridge.data.item_features import ItemFeatures
 from landbridge.models.linear.event_values import EventValues
 
 Compressed = tuple[Int64, "np.ndarray[tuple[int], np.dtype[np.int32]]", Float32]
@@ -44,6 +45,18 @@ class UserItemTable:
         columns = Ragged.from_index(rows.columns, rows.entry_rows, len(self.columns), weight_N)
         return UserItemTable(rows, columns, self.items)
 
+    def with_features(self, features: ItemFeatures, weight: float) -> UserItemTable:
+        """The table with a row √w f_v beside those of the users for each feature v of its items."""
+        from scipy.sparse import csr_array
+
+        side_VJ = csr_array(features.matrix_of(self.items, self.n_items).T)
+        side_VJ.sort_indices()
+        value_N = (np.sqrt(weight) * side_VJ.data).astype(np.float32)
+        offsets = np.append(self.rows.offsets, self.rows.offsets[-1] + side_VJ.indptr[1:].astype(np.int64))
+        columns = np.append(self.rows.columns, side_VJ.indices.astype(np.int32))
+        whole = UserItemTable(Ragged(offsets, columns), self.columns, self.items)
+        return whole.weighted(np.append(self.rows.weights, value_N))
+
     @property
     def n_items(self) -> int:
         """J, over all domains of the table."""
@@ -51,7 +64,7 @@ class UserItemTable:
 
     @property
     def n_users(self) -> int:
-        """U."""
+        """U, and the features where they are rows."""
         return len(self.rows)
 
     @property

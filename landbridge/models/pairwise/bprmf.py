@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
+from landbridge.models.cost import Cost
 from landbridge.models.pairwise.fitted import EmbeddingModel
 from landbridge.models.pairwise.method import PairwiseMethod
 from landbridge.models.search_space import Choice, Real, Space
@@ -38,6 +40,10 @@ class BPRMF(PairwiseMethod):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
+
+    def cost(self, counts: Counts) -> Cost:
+        """As in :class:`Method`."""
+        return self.cost_with(counts, 0)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> EmbeddingModel:
         """Train for ``epochs`` passes over all events."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import AnyArray, Arrays, Float32, Ragged, Record
+from landbridge.core.types import AnyArray, Arrays, Float32, Ragged, Record, Values
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import StoredState
@@ -33,6 +33,12 @@ class FoldInSpec:
     reg: float
     passes: int
     optimizer: Optimizer
+    reg_power: int = 2  # also that of runs of before it could be chosen
+
+    @classmethod
+    def from_record(cls, record: Values) -> FoldInSpec:
+        """The inverse of ``asdict``."""
+        return cls(**{**record, "optimizer": Optimizer(**record["optimizer"])})
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +72,21 @@ class EmbeddingModel(DotProductModel):
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
         with thread_limit(1):
             fold_rows(
-                np.concatenate([self.item_IF[name] for name in slices]),
+                np.concatenate([self.folding_items(domain, name) for name in slices]),
                 *_kernel_rows(queries.by_user),
                 source.ranges,
                 self.rule.passes,
                 self.rule.reg,
+                self.rule.reg_power,
                 KINDS[self.rule.optimizer.kind],
                 self.rule.optimizer.constants,
                 rows_BF,
             )
         return rows_BF
+
+    def folding_items(self, domain: str, of: str) -> Float32:
+        """The embeddings of the items of ``of`` that a new user of ``domain`` is folded in at, (I, F)."""
+        return self.item_IF[of]
 
     def state(self) -> tuple[Arrays, Record]:
         """The embeddings, and the rule of the fold-in."""
@@ -86,8 +97,8 @@ class EmbeddingModel(DotProductModel):
     def from_state(cls, kept: StoredState) -> EmbeddingModel:
         """The inverse of ``state``."""
         history, method, log, arrays, about = kept
-        rule = {**about["rule"], "optimizer": Optimizer(**about["rule"]["optimizer"])}
-        return cls(history, method, log, *embeddings_from(history, arrays, about), FoldInSpec(**rule))
+        embeddings = embeddings_from(history, arrays, about)
+        return cls(history, method, log, *embeddings, FoldInSpec.from_record(about["rule"]))
 
 
 def _joined_events(

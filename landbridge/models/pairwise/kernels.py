@@ -24,7 +24,9 @@ LANES = 64  # columns of a product at once: four vectors of 16
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind, constants, loss_N):
+def descend(
+    table_RF, slots, index_3N, weight_N, size, graph, layers, reg, reg_power, kind, constants, loss_N
+):
     """Train one epoch in place, in batches of ``size``; the losses of the pairs, Eq. (1), go into ``loss_N``.
 
     With ``layers`` the scores are those of the propagated embeddings, Eq. (3), and every row is updated.
@@ -67,7 +69,7 @@ def descend(table_RF, slots, index_3N, weight_N, size, graph, layers, reg, kind,
                 # only the touched rows are cleared: clearing all would cost a pass over the table per step
                 full_RF[rows_T[t]] = 0
                 grad_TF[t] = final_RF[rows_T[t]]
-        _add_penalty(table_RF, rows_T, starts_T, touched, np.float32(reg), grad_TF)
+        _add_penalty(table_RF, rows_T, starts_T, touched, np.float32(reg), reg_power, grad_TF)
         if layers:
             for t in range(touched):
                 final_RF[rows_T[t]] = grad_TF[t]
@@ -134,12 +136,23 @@ def _item_gradients(table_RF, index_E, coef_B, starts_T, order_E, users, touched
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def _add_penalty(table_RF, rows_T, starts_T, touched, reg, grad_TF):
+def _add_penalty(table_RF, rows_T, starts_T, touched, reg, reg_power, grad_TF):
     """Add the gradient of the penalty: λ times a row for every time it occurs in the batch."""
     for t in range(touched):
         row, scale = np.int64(rows_T[t]), reg * np.float32(starts_T[t + 1] - starts_T[t])
+        if reg_power == 1:
+            scale *= _one_over_norm(table_RF[row])
         for f in range(table_RF.shape[1]):
             grad_TF[t, f] += scale * table_RF[row, f]
+
+
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def _one_over_norm(x_F):
+    """1/‖x‖, and 0 for the zero row, at which the norm has no gradient."""
+    square = np.float32(0)
+    for f in range(len(x_F)):
+        square += x_F[f] * x_F[f]
+    return np.float32(1) / np.sqrt(square) if square > 0 else np.float32(0)
 
 
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
@@ -220,7 +233,7 @@ def _add_neighbours(columns, begin, end, last_RPL, part, width, out_RPL, row):
 
 
 @njit(parallel=True, fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def fold_rows(item_IF, offsets, columns, weight, ranges, passes, reg, kind, constants, out_BF):
+def fold_rows(item_IF, offsets, columns, weight, ranges, passes, reg, reg_power, kind, constants, out_BF):
     """Fold-in: embeddings trained from zero at fixed items, one step per event and pass."""
     starts_D, pool_M, pool_starts_D = ranges
     for row in prange(len(out_BF)):
@@ -243,7 +256,8 @@ def fold_rows(item_IF, offsets, columns, weight, ranges, passes, reg, kind, cons
             for f in range(n_factors):
                 x += x_1F[0, f] * (item_IF[positive, f] - item_IF[other, f])
             _, c = _pair_loss(x, weight[offsets[row] + n] if len(weight) else np.float32(1))
+            scale = np.float32(reg) * (_one_over_norm(x_1F[0]) if reg_power == 1 else np.float32(1))
             for f in range(n_factors):
-                g_1F[0, f] = c * (item_IF[positive, f] - item_IF[other, f]) + np.float32(reg) * x_1F[0, f]
+                g_1F[0, f] = c * (item_IF[positive, f] - item_IF[other, f]) + scale * x_1F[0, f]
             update(kind, x_1F, slots, zero_1, g_1F, constants)
         out_BF[row] = x_1F[0]

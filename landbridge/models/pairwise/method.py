@@ -13,11 +13,14 @@ import numpy as np
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Record
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, tables_of
+from landbridge.models.cost import FLOAT32, INT32, Cost, Work, total
+from landbridge.models.pairwise import cost as pairwise_cost
 from landbridge.models.pairwise.fitted import EmbeddingModel, FoldInSpec
 from landbridge.models.pairwise.table import PairwiseTable, table_state, train_tables
 from landbridge.training.epochs import State, run_epochs
@@ -33,6 +36,7 @@ class PairwiseMethod(Method):
     sharing: Sharing = setting("separate", "A table for each domain, or one for all domains joined.")
     lr: float = setting(1e-3, "Learning rate.", above=0, symbol="η")
     reg: float = setting(1e-3, "L2 penalty of the embeddings of each pair.", low=0, high=1e12, symbol="λ")
+    reg_power: int = setting(2, "Power of their norms: 2, halved, or 1, as UCLR prints it.", low=1, high=2)
     epochs: int = setting(60, "Passes over all events.", low=1)
     batch_size: int = setting(2048, "Pairs per step.", low=1)
     optimizer: Literal["adam", "adagrad", "sgd"] = setting("adam", "Rule of the steps.")
@@ -70,6 +74,25 @@ class PairwiseMethod(Method):
             )
             return self._fitted(train, tables, state, log)
 
+    def cost_with(self, counts: Counts, layers: int) -> Cost:
+        """An epoch of every table (:mod:`landbridge.models.pairwise.cost`). In memory are the embeddings with
+        two moments of Adam, of this epoch and the last, the pairs of two epochs, and the fitted rows."""
+        tables = counts.tables(self.sharing)
+        row = FLOAT32 * self.factors
+        rows = sum(table.n_users + table.n_items for table in tables)
+        pairs = 8 * INT32 * sum(table.events for table in tables)
+        graph = pairwise_cost.graph_bytes(tables, self.factors) if layers else 0.0
+        propagated = total(pairwise_cost.propagation_work(table, self.factors, layers) for table in tables)
+        return Cost(
+            once=Work(sort=2 * counts.events, normal=self.factors * rows, stream=8 * row * rows) + propagated,
+            epoch=total(
+                pairwise_cost.epoch_work(table, self.factors, self.batch_size, layers) for table in tables
+            ),
+            epochs=self.epochs,
+            peak=row * 6 * rows + pairs + graph,
+            model=row * rows,
+        )
+
     def _tables(self, train: MultiDomain, seed: int, layers: int) -> dict[str, PairwiseTable]:
         optimizer = Optimizer(self.optimizer, self.lr)
         return {
@@ -79,6 +102,7 @@ class PairwiseMethod(Method):
                 self.reg,
                 self.batch_size,
                 layers,
+                self.reg_power,
             )
             for label, (events, slices) in tables_of(train, self.sharing).items()
         }
@@ -93,6 +117,11 @@ class PairwiseMethod(Method):
             users |= dict.fromkeys(table.pairs.slices, user_UF)
             items |= {name: np.ascontiguousarray(item_IF[here]) for name, here in table.pairs.slices.items()}
         rule = FoldInSpec(
-            self.sharing, self.negatives, self.reg, self.epochs, Optimizer(self.optimizer, self.lr)
+            self.sharing,
+            self.negatives,
+            self.reg,
+            self.epochs,
+            Optimizer(self.optimizer, self.lr),
+            self.reg_power,
         )
         return EmbeddingModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule)

@@ -9,7 +9,9 @@ a sum and not a mean, so that ``lr`` means the same for every batch size. With c
 
     c (x_i - x_j) + λx_u,   c x_u + λx_i,   -c x_u + λx_j                                              (2)
 
-(Rendle et al., "BPR", UAI 2009). On a graph A with degrees D the scores come from the propagated embeddings
+(Rendle et al., "BPR", UAI 2009). With ``reg_power`` 1 the penalty is λ(‖x_u‖ + ‖x_i‖ + ‖x_j‖), as UCLR prints
+it in its Eqs. (2) and (6), and λx in Eq. (2) is λx/‖x‖, zero at a zero row. On a graph A with degrees D the
+scores come from the propagated embeddings
 
     X' = 1/(K+1) Σ_{k=0…K} (D^(-½) A D^(-½))ᵏ X                                                        (3)
 
@@ -33,6 +35,7 @@ from landbridge.core.rng import generator
 from landbridge.core.types import AnyArray, Float32, Record
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
+from landbridge.models.common.graph import neighbours
 from landbridge.training.epochs import State
 from landbridge.training.optimizers import KINDS, Optimizer
 
@@ -52,6 +55,7 @@ class PairwiseTable:
     reg: float
     batch_size: int
     layers: int = 0
+    reg_power: int = 2
 
     @property
     def events(self) -> Interactions:
@@ -93,6 +97,7 @@ class PairwiseTable:
             self.graph,
             self.layers,
             self.reg,
+            self.reg_power,
             KINDS[self.optimizer.kind],
             self.optimizer.constants,
             loss_N,
@@ -119,15 +124,18 @@ class PairwiseTable:
         """The adjacency of users and items in CSR form, D^(-½), and chunks of rows with about equal work."""
         if not self.layers:
             return np.zeros(1, np.int64), np.empty(0, np.int32), NO_WEIGHT, np.zeros(1, np.int64)
-        users, items = self.events.by_user, self.events.by_item
-        offsets = np.concatenate([users.offsets, items.offsets[1:] + users.offsets[-1]])
-        columns = np.concatenate([users.columns + np.int32(self.events.n_users), items.columns])
-        degree_R = np.diff(offsets)
+        edges = neighbours(self.events)
+        degree_R = edges.lengths
         scale_R = (1 / np.sqrt(np.maximum(degree_R, 1))).astype(np.float32)
         # degrees are skewed: chunks of equally many rows would leave threads idle
         work_R = np.cumsum(degree_R + 1)
         inner = np.searchsorted(work_R, np.linspace(0, work_R[-1] if len(work_R) else 0, CHUNKS + 1)[1:-1])
-        return offsets, columns, scale_R, np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64)
+        return (
+            edges.offsets,
+            edges.columns,
+            scale_R,
+            np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64),
+        )
 
     def _by_domain(self, positive_N: npt.NDArray[np.int32], loss_N: Float32) -> Losses:
         starts = [items.start for items in self.pairs.slices.values()]

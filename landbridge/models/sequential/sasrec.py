@@ -15,9 +15,12 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import ClassVar
 
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Method
+from landbridge.models.cost import Cost
 from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.sequential import cost as sequence_cost
 from landbridge.models.sequential.method import SequenceMethod
 
 IN_AUTO = {
@@ -53,3 +56,8 @@ class SASRec(SequenceMethod):
         if find_spec("torch") is None or any(events.time is None for events in data.domains.values()):
             return {}
         return {cls.name: cls.from_settings(IN_AUTO)}
+
+    def cost(self, counts: Counts) -> Cost:
+        """An epoch of all domains joined; what the network knows of domains is not counted
+        (:mod:`landbridge.models.sequential.cost`)."""
+        return sequence_cost.cost(counts.joined, self.encoder, self.loss, self.batch_size, self.epochs)

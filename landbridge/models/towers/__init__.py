@@ -1,1 +1,1 @@
-"""Tower networks over several domains: ADC, CoNet, NeuMF, CMF, PEPNet."""
+"""Tower networks over several domains: ADC, CoNet, NeuMF, CMF, PEPNet, GA-MTCDR."""

@@ -91,7 +91,8 @@ class JointMethod(Method):
                 own = {**weights, **views[domain]}
                 index = [torch.from_numpy(array).long().to(device) for array in batch[:3]]
                 embedded = embed(own, domain, *index)
-                loss[domain] = self._loss(score(own, domain, embedded), embedded, batch)
+                rows = embedded.user_NF, embedded.item_NJF.flatten(1)
+                loss[domain] = self.domain_loss(score(own, domain, embedded), rows, batch)
             return Losses(self.penalised(loss, weights, step), weights, views)
 
         return Phase(
@@ -123,9 +124,10 @@ class JointMethod(Method):
         identity = {"settings": settings, "data": train.fingerprint, "seed": options.seed}
         return run_phase(phase, replace(options, threads=1), identity, fitted)
 
-    def _loss(self, score_NJ: Tensor, embedded: EmbeddedBatch, batch: Batch) -> Tensor:
+    def domain_loss(self, score_NJ: Tensor, rows: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        """The loss of a domain's batch, a scalar, with the penalty of its ``rows`` of embeddings, (N, …)."""
         weight_N = None if batch.weight_N is None else torch.from_numpy(batch.weight_N).to(score_NJ.device)
         loss_N = pointwise_losses.event_losses(self.loss.kind, score_NJ)
         if self.reg:
-            loss_N = loss_N + losses.l2_penalty((embedded.user_NF, embedded.item_NJF.flatten(1)), self.reg)
+            loss_N = loss_N + losses.l2_penalty(rows, self.reg)
         return pointwise_losses.batch_loss(loss_N, weight_N)

@@ -177,6 +177,12 @@ def embed_batch(table_RF: Tensor, index: Tensor) -> Tensor:
     return rows_RF.view(*index.shape, -1)
 
 
+def he_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32:
+    """Weights (out, in) that keep the variance through ReLU layers (He et al., ICCV 2015)."""
+    bound = np.sqrt(6 / shape[-1])
+    return np.asarray(rng.uniform(-bound, bound, shape), np.float32)
+
+
 def _concatenated(user_N1M: Tensor, item_NJM: Tensor) -> Tensor:
     return torch.cat([user_N1M.expand(-1, item_NJM.shape[1], -1), item_NJM], dim=2)
 
@@ -196,6 +202,4 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, init_std
         return rng.standard_normal(shape, np.float32) * np.float32(init_std)
     if name.endswith(".bias"):
         return np.zeros(shape, np.float32)
-    # keeps the variance through ReLU layers (He et al., ICCV 2015)
-    bound = np.sqrt(6 / shape[-1])
-    return np.asarray(rng.uniform(-bound, bound, shape), np.float32)
+    return he_uniform(rng, shape)

@@ -1,1 +1,1 @@
-"""UCLR: pretraining, a contrastive auto-encoder, and low-rank adaptation per domain."""
+"""UCLR and CAT-ART: pretrained embeddings, a contrastive auto-encoder, and adaptation to every domain."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ import numpy.typing as npt
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.models.base import StoredState
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
+from landbridge.models.common.pretraining import base_from, base_state
 from landbridge.models.uclr.autoencoder import AutoEncoder
 
 REBUILT_SHARE: Mapping[str, float] = MappingProxyType({"rebuilt": 1.0, "mean": 0.5, "pretrained": 0.0})  # c
@@ -72,29 +73,20 @@ class AutoencoderModel(DotProductModel):
     def state(self) -> tuple[Arrays, Record]:
         """The embeddings, the layers by domain, and the pretrained model."""
         arrays, about = self.rows_state()
-        own, description = self.base.state()
-        arrays |= {f"base/{name}": array for name, array in own.items()}
+        own, base = base_state(self.base)
+        arrays |= own
         arrays |= {
             f"layer:{domain}|{name}": array
             for domain, layers in self.layers.items()
             for name, array in layers.items()
         }
-        method = self.base.method
-        base = {"kind": self.base.kind, "method": method.name, "settings": method.flat()}
-        return arrays, {**about, "scored": self.scored, "base": {**base, "about": description}}
+        return arrays, {**about, "scored": self.scored, **base}
 
     @classmethod
     def from_state(cls, kept: StoredState) -> AutoencoderModel:
         """The inverse of ``state``."""
         history, method, log, arrays, about = kept
-        from landbridge.models import registry
-
-        base = about["base"]
-        own = {key.removeprefix("base/"): array for key, array in arrays.items() if key.startswith("base/")}
-        first_kind = registry.method(base["method"])
-        first = first_kind.from_settings(first_kind.migrated(base["settings"]))
-        stored = StoredState(history, first, (), own, base["about"])
-        before = cast(DotProductModel, registry.kind(base["kind"]).from_state(stored))
+        before = base_from(history, arrays, about)
         layers = {
             domain: {
                 key.removeprefix(f"layer:{domain}|"): array

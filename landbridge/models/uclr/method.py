@@ -42,15 +42,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.rng import generator
-from landbridge.core.settings import Settings, schema, setting
+from landbridge.core.settings import Settings, setting
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Record, Values
 from landbridge.data.dataset import MultiDomain
@@ -59,13 +58,14 @@ from landbridge.models.base import Method
 from landbridge.models.common import losses
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.dot_product import DotProductModel
+from landbridge.models.common.phase_log import best_epochs, phase_records
+from landbridge.models.common.pretraining import Pretraining, migrated_pretraining, pretrained
 from landbridge.models.common.sharing import Sharing
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.uclr.autoencoder import AutoEncoder, keep_mask
 from landbridge.models.uclr.contrastive import DualStream, fixed_temperature, user_temperatures
 from landbridge.models.uclr.fitted import REBUILT_SHARE, AutoencoderModel, encode_users, over_domains
 from landbridge.models.uclr.lora import LoraAdapter, adapt
-from landbridge.models.uclr.phase_log import best_epochs, phase_records
 from landbridge.models.uclr.temperature import TemperatureRule, Temperatures, by_activity
 from landbridge.training import tensors
 from landbridge.training.optimizers import Optimizer
@@ -113,16 +113,6 @@ class Triples(NamedTuple):
     user_B: UserIndices
     place_N: UserIndices
     kept_B: npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Pretraining(Settings):
-    """The method that learns E and I."""
-
-    method: str = setting(
-        "bprmf", "The method of stage pge: one that gives embeddings of users and items (bprmf, ials, ...)."
-    )
-    settings: Values = setting({"reg": 1e-5}, "Its settings.")
 
 
 @dataclass(frozen=True)
@@ -245,33 +235,16 @@ class UCLR(Method):
     @classmethod
     def migrated(cls, settings: Values) -> Record:
         """``settings`` with today's names, those of the pretrainer included."""
-        from landbridge.models import registry
-
-        result = super().migrated(settings)
-        inner = result.get("pretrain.settings")
-        if isinstance(inner, Mapping):  # anything else is refused later, with its name
-            kind = registry.method(result.get("pretrain.method", cls.pretrain.method))
-            result["pretrain.settings"] = kind.migrated(inner)
-        return result
+        return migrated_pretraining(super().migrated(settings), cls.pretrain)
 
     def pretrainer(self) -> Method:
         """The method of stage "pge", with all domains in one table and the same ``factors``."""
-        from landbridge.models import registry
-
-        name = self.pretrain.method
-        if name not in registry.names() or not registry.method(name).pretrains:
-            able = [other for other in registry.names() if registry.method(other).pretrains]
-            raise SettingsError(unknown("pretrain.method", name, able))
-        kind = registry.method(name)
-        joined = {"sharing": "joined"} if "sharing" in schema(kind) else {}
-        return kind.from_settings({"factors": self.factors, **joined, **self.pretrain.settings})
+        return self.pretrain.chosen(self.factors, "joined")
 
     def stopped(self, log: Sequence[Values]) -> Method:
         """With the best number of epochs of every phase; no adaptation where none was better."""
         best = best_epochs(log, ADAPT)
-        chosen: Record = {}
-        if PGE in best and self.pretrainer().has_epochs:
-            chosen["pretrain.settings"] = {**self.pretrain.settings, "epochs": best[PGE]}
+        chosen = self.pretrain.stopped(self.pretrainer(), best, PGE)
         if self.stage != PGE and self._encoding in best:
             chosen["epochs"] = best[self._encoding]
         for part, given, before in (
@@ -285,8 +258,7 @@ class UCLR(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> AutoencoderModel:
         """Pretrain, then go on as far as ``stage`` says."""
         options = options or FitOptions()
-        base = self.pretrainer().fit(train, options.within(PGE))
-        return self.fit_on(cast(DotProductModel, base), options)  # what ``Method.pretrains`` promises
+        return self.fit_on(pretrained(self.pretrainer(), train, options.within(PGE)), options)
 
     def fit_on(self, base: DotProductModel, options: FitOptions | None = None) -> AutoencoderModel:
         """The stages after pretraining, on a given model; several fits may share it."""
@@ -497,10 +469,11 @@ class UCLR(Method):
 
 
 PUBLISHED = UCLR(
+    pretrain=Pretraining(settings={"reg": 1e-5, "reg_power": 1}),
     contrast=Contrast(
         alpha=1e-3, temperature=TemperatureRule(objective="uco", lr=1e-3, grad_scale="literal")
     ),
     adaptation=Adaptation(reduction="sum", reg=1e-5, reg_power=1),
 )
 """What the paper says, with our defaults where it is silent: α, Algorithm 2 with its 1/|U|, Adam's 1e-3, the
-sums and norms of Eqs. 6 and 7 with λ = 1e-5."""
+sums and norms of Eqs. 2, 6 and 7 with λ = 1e-5."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.data.item_attributes import AttributeColumn
+from landbridge.data.item_attributes import AttributeColumn, PatchedColumn
 from landbridge.data.item_rules import Value
 from landbridge.serving.engine.messages import AttributeValue
 from landbridge.serving.engine.text_search import folded, holds_all, words_of
@@ -26,7 +26,7 @@ class AttributeValues:
     texts: pl.Series
 
     @classmethod
-    def of(cls, columns: Iterable[AttributeColumn]) -> AttributeValues:
+    def of(cls, columns: Iterable[AttributeColumn | PatchedColumn]) -> AttributeValues:
         """The values of the column in each domain, added up."""
         counts: Counter[Value] = Counter()
         for column in columns:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,26 +15,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Int64
+from landbridge.core.types import AnyArray, Bool, Float32, Float64, Id, Int32, Int64
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
 from landbridge.data.item_attributes import ItemAttributes
 from landbridge.data.item_rules import EVERY_ITEM, AllOf, Rule
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.messages import RecommendationList
+from landbridge.serving.engine.strategies import POPULAR, item_scores
 from landbridge.serving.engine.text_search import folded, holds_all, words_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 SEARCHED_AT_ONCE = 1 << 14  # items
+PREPARED = ("_popular_I", "_popular_texts", "_orders")  # what depends on the titles and events alone
 
 
 @dataclass(frozen=True, eq=False)
 class ItemCatalog:
-    """``count_I``: events per item. ``share_I``: the share of the domain's users who have it. ``rule``: what
-    is true of every item that a list may hold."""
+    """``count_I``: events per item. ``share_I``: the share of the domain's users who have it. ``cold_I``: new
+    items; ``unlisted_I``: items that no list holds; None for none. ``rule``: what is true of every item that
+    a list may hold."""
 
     domain: str
     items: Vocabulary
@@ -42,6 +46,8 @@ class ItemCatalog:
     count_I: Int64
     share_I: Float32
     columns: ItemAttributes
+    cold_I: Bool | None = None
+    unlisted_I: Bool | None = None
     rule: Rule = EVERY_ITEM
 
     @classmethod
@@ -50,17 +56,32 @@ class ItemCatalog:
         history: MultiDomain,
         domain: str,
         columns: ItemAttributes | None = None,
+        unlisted_I: Bool | None = None,
         rule: Rule = EVERY_ITEM,
     ) -> ItemCatalog:
         """The catalogue of one domain of the data, and what the items' table says of it, if there is one.
         DataError where the rule names a column that the table lacks."""
         events = history[domain]
         columns = columns or ItemAttributes(events.n_items)
+        titles = _titles(columns, history.titles.get(domain))
         users = max(int((events.user_counts > 0).sum()), 1)
         share_I = (events.item_counts / users).astype(np.float32)
-        titles = _titles(columns.titles, history.titles.get(domain))
         columns.matching(rule)
-        return cls(domain, history.items[domain], titles, events.item_counts, share_I, columns, rule)
+        cold_I = None if history.item_features is None else history.new_items(domain)
+        items, counts = history.items[domain], events.item_counts
+        return cls(domain, items, titles, counts, share_I, columns, cold_I, unlisted_I, rule)
+
+    def with_columns(self, columns: ItemAttributes, of_events: AnyArray | None) -> ItemCatalog:
+        """The same items, about which other things are known; ``of_events``: titles that the events have."""
+        if columns is self.columns:
+            return self
+        titles = self.titles
+        if columns.new_titles is not self.columns.new_titles:
+            titles = _titles(columns, of_events)
+        new = replace(self, titles=titles, columns=columns)
+        if titles is self.titles:  # to prepare a search takes long where there are many items
+            new.__dict__.update({name: self.__dict__[name] for name in PREPARED if name in self.__dict__})
+        return new
 
     def find(self, item: Id) -> int:
         """An item's index; DataError for one the model does not know."""
@@ -90,13 +111,28 @@ class ItemCatalog:
             [None] * len(ids) if self.titles is None else [t or None for t in self.titles[item_N].tolist()]
         )
         scores = score_BK[listed_BK].tolist()
-        entries = [RecommendationList(self.domain, *entry) for entry in zip(ids, titles, scores, strict=True)]
+        cold = [False] * len(ids) if self.cold_I is None else self.cold_I[item_N].tolist()
+        columns = zip(ids, titles, scores, cold, strict=True)
+        entries = [RecommendationList(self.domain, *entry) for entry in columns]
         ends = [0, *np.cumsum(listed_BK.sum(axis=1)).tolist()]
         return [tuple(entries[start:end]) for start, end in pairwise(ends)]
 
     def popular(self, k: int) -> tuple[RecommendationList, ...]:
         """The ``k`` items with the most events that lists may hold; the score is their events."""
-        return self._counted(self._popular_listable_I[:k])
+        return self._counted(self._listed_I[:k])
+
+    def ranked(self, strategy: str, events: Interactions, k: int) -> tuple[RecommendationList, ...]:
+        """The ``k`` best items by a strategy (:mod:`.strategies`), of ``events``, the domain's."""
+        if strategy == POPULAR:
+            return self.popular(k)
+        if strategy not in self._orders:
+            score_I = item_scores(strategy, events, self.domain)
+            # stable: equal items by their ids, the same in every process
+            order_I = np.argsort(-score_I, kind="stable")
+            self._orders[strategy] = order_I[np.isfinite(score_I[order_I])].astype(np.int32), score_I
+        order_N, score_I = self._orders[strategy]
+        best_K = order_N[self.matching(EVERY_ITEM)[order_N]][:k] if self.has_rule else order_N[:k]
+        return self.listed(best_K[None], score_I[best_K][None])[0]
 
     def search(self, text: str, k: int) -> tuple[RecommendationList, ...]:
         """Of the items with all words in their title or id, the ``k`` with the most events."""
@@ -106,19 +142,23 @@ class ItemCatalog:
         for start in range(0, len(self.items), SEARCHED_AT_ONCE):
             checkpoint()
             texts = self._popular_texts[start : start + SEARCHED_AT_ONCE]
-            found.append(self._popular_I[start : start + SEARCHED_AT_ONCE][holds_all(texts, words)])
+            held = holds_all(texts, words)
+            if self.columns.shown_I is not None:
+                held &= self.columns.shown_I[self._popular_I[start : start + SEARCHED_AT_ONCE]]
+            found.append(self._popular_I[start : start + SEARCHED_AT_ONCE][held])
             if sum(map(len, found)) >= k:
                 break
         return self._counted(np.concatenate(found)[:k])
 
     def matching(self, rule: Rule) -> Bool:
         """Which items that lists may hold a rule is true of, (I,), to be read only."""
-        return self.columns.matching(AllOf((self.rule, rule)) if self.has_rule else rule)
+        mask_I = self.columns.matching(rule if self.rule == EVERY_ITEM else AllOf((self.rule, rule)))
+        return mask_I if self.unlisted_I is None else mask_I & ~self.unlisted_I
 
     @property
     def has_rule(self) -> bool:
         """Whether some items may be in no list."""
-        return self.rule != EVERY_ITEM
+        return self.rule != EVERY_ITEM or self.columns.shown_I is not None or self.unlisted_I is not None
 
     @cached_property
     def _popular_I(self) -> Int32:
@@ -126,10 +166,16 @@ class ItemCatalog:
         return np.argsort(-self.count_I, kind="stable").astype(np.int32)
 
     @cached_property
-    def _popular_listable_I(self) -> Int32:
-        if not self.has_rule:
-            return self._popular_I
-        return self._popular_I[self.matching(EVERY_ITEM)[self._popular_I]]
+    def _orders(self) -> dict[str, tuple[Int32, Float64]]:
+        """Strategy -> the items in its order, and the score of every item."""
+        return {}
+
+    @cached_property
+    def _listed_I(self) -> Int32:
+        """Of the popular items those that lists may hold."""
+        return (
+            self._popular_I[self.matching(EVERY_ITEM)[self._popular_I]] if self.has_rule else self._popular_I
+        )
 
     @cached_property
     def _popular_texts(self) -> pl.Series:
@@ -169,9 +215,14 @@ def _place_of_text(ids: IdArray, text: str) -> int:
     return place if place < len(ids) and ids[place] == text else -1
 
 
-def _titles(of_table: AnyArray | None, of_events: AnyArray | None) -> AnyArray | None:
-    """Titles, empty where an item has none to be seen: those of the items' table count first, as the table
-    may be newer than the model."""
+def _titles(columns: ItemAttributes, of_events: AnyArray | None) -> AnyArray | None:
+    """Titles, empty where an item has none to be seen: those that were said last count first, then those of
+    the items' table, as the table may be newer than the model."""
+    titles = _first(columns.titles, of_events)
+    return titles if columns.new_titles is None else _first(columns.new_titles, titles)
+
+
+def _first(of_table: AnyArray | None, of_events: AnyArray | None) -> AnyArray | None:
     import polars as pl
 
     if of_events is not None:

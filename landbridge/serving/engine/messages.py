@@ -9,29 +9,35 @@ import numpy as np
 
 from landbridge.core.errors import DataError
 from landbridge.core.types import Id, Values
-from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.data.time_units import LATEST_SECOND, remedy_of
 from landbridge.ranking.list_order import BY_SCORE, ListOrder
 
 
 def whole_seconds(raw: object) -> int:
     """A time as every endpoint takes it; DataError for what is no whole number of seconds."""
     # bool is a subclass of int: true would be the second 1
-    if isinstance(raw, int | np.integer) and not isinstance(raw, bool) and abs(int(raw)) < LATEST_SECOND:
-        return int(raw)
-    raise DataError(f"An event's time is in whole seconds (milliseconds: divide by 1,000), not {raw!r}.")
+    whole = int(raw) if isinstance(raw, int | np.integer) and not isinstance(raw, bool) else None
+    if whole is not None and abs(whole) < LATEST_SECOND:
+        return whole
+    remedy = "give seconds since 1970" if whole is None else remedy_of(whole)
+    raise DataError(f"An event's time is in whole seconds, not {raw!r}; {remedy}.")
 
 
 @dataclass(frozen=True)
 class Event:
     """An event: a user interacted with an item. ``time``: seconds, None where only the order is known.
     ``id``: the client's, so that an event that is sent twice is stored once. ``kind``: such as "buy" or
-    "dislike" (:class:`~landbridge.data.kinds.EventKinds`); without one it is learned from and weighs 1."""
+    "dislike" (:class:`~landbridge.data.kinds.EventKinds`); without one it is learned from and weighs 1.
+    ``weight``: above 0, by which that of its kind is multiplied. ``recommendation_id``: of the list that led
+    to it."""
 
     domain: str
     item: Id
     time: int | None = None
     id: str | None = None
     kind: str | None = None
+    weight: float | None = None
+    recommendation_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class Request:
     since the model was fitted, oldest first; for a known user they are added to the history. ``seen``:
     whether known items may be listed; disliked ones never are. ``allow``, ``deny``: item ids by domain.
     ``where``: a rule about the items' table, such as "price < 20 and not adult", or column -> the value, or
-    the values, of which an item must have one. ``weights``: domain -> what the odds of its
+    the values, of which an item must have one. ``seen_elsewhere``: whether items whose product the user has,
+    or has seen, in another domain may be listed. ``weights``: domain -> what the odds of its
     items are multiplied by in a list over several domains; scores stay as they are. ``order``: what decides
     over the list beside the scores.
     """
@@ -56,17 +63,19 @@ class Request:
     deny: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
     where: str | Values = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    seen_elsewhere: bool = True
     order: ListOrder = BY_SCORE
 
 
 @dataclass(frozen=True)
 class RecommendationList:
-    """An item of a list."""
+    """An item of a list; ``cold``: it has no events yet and is listed for its features."""
 
     domain: str
     item: Id
     title: str | None
     score: float
+    cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class Recommendations:
     ``known``: whether the model was fitted with events of this user. ``model``: which one answered, and
     ``version`` its name in a versions folder.
     ``degraded``: the event store could not be read, so that events stored since the fit do not count.
+    ``recommendation_id``: of this answer, given where it is sent.
     """
 
     items: tuple[RecommendationList, ...]
@@ -92,6 +102,15 @@ class Recommendations:
     model: str
     degraded: bool = False
     version: str | None = None
+    recommendation_id: str = ""
+
+
+@dataclass(frozen=True)
+class EntryError:
+    """Why one entry of a request was refused where the others were not; ``status``: as of a request alone."""
+
+    error: str
+    status: int = 422
 
 
 @dataclass(frozen=True)

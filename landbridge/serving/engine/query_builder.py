@@ -22,6 +22,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.item_rules import EVERY_ITEM, Rule, rule_of
 from landbridge.data.kinds import DISLIKED, SEEN, EventKinds, at_least
+from landbridge.data.products import of_other_domains
 from landbridge.data.queries import Queries
 from landbridge.data.seen import UNTIMED, Rows, divided
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
@@ -46,16 +47,17 @@ class RankingConstraints(NamedTuple):
 
 
 class Live(NamedTuple):
-    """The events that requests bring in one domain, (M,)."""
+    """The events that requests bring in one domain, (M,); without a kind or a weight where that is None."""
 
     row_M: AnyArray
     item_M: AnyArray
     time_M: AnyArray
     kind_M: Sequence[str | None]
+    weight_M: Sequence[float | None]
 
 
 NONE = np.zeros(0, np.int64)
-NO_EVENTS = Live(NONE, NONE, NONE, ())
+NO_EVENTS = Live(NONE, NONE, NONE, (), ())
 
 
 class QueryGroup(NamedTuple):
@@ -88,7 +90,7 @@ class QueryBatch:
         users = [request.user for request in requests if request.user is not None]
         user_B = np.full(len(requests), ANONYMOUS, np.int32)
         user_B[[request.user is not None for request in requests]] = indices_of(history.users, users)
-        live: dict[str, tuple[list[int], list[Id], list[int], list[str | None]]] = {}
+        live: dict[str, list[_LiveEvent]] = {}
         for row, request in enumerate(requests):
             for domain in (*request.allow, *request.deny, *request.weights):
                 catalog_of(catalogues, domain)
@@ -97,20 +99,9 @@ class QueryBatch:
                     raise DataError(f"The weight of {domain!r} must be a number above 0, not {weight}.")
             for event, time in zip(request.events, _times(request.events), strict=True):
                 history.kinds.standing(event.kind)  # before anything is computed
-                rows, items, times, kinds = live.setdefault(event.domain, ([], [], [], []))
-                rows.append(row)
-                items.append(event.item)
-                times.append(time)
-                kinds.append(event.kind)
-        placed = {
-            domain: Live(
-                np.array(rows, np.int64),
-                catalog_of(catalogues, domain).find_all(items),
-                np.array(times, np.int64),
-                kinds,
-            )
-            for domain, (rows, items, times, kinds) in live.items()
-        }
+                entry = _LiveEvent(row, event.item, time, event.kind, _weight(event))
+                live.setdefault(event.domain, []).append(entry)
+        placed = {domain: _placed(catalog_of(catalogues, domain), events) for domain, events in live.items()}
         return cls(history, catalogues, requests, user_B, placed)
 
     @property
@@ -139,18 +130,31 @@ class QueryBatch:
         return groups
 
     def _part(self, domain: str, place_B: Int64) -> QueryGroup:
-        if self._brings_B[place_B[0]]:
-            queries, known = self._queries.take(place_B), self._known[domain]
-            own, disliked = (rows.take(place_B) for rows in (known.excluded, known.disliked))
-        else:
-            queries = Queries.of_users(self.user_B[place_B])
-            own, disliked = (
-                self.history.excluded(domain, seen=seen).by_user.take(queries.user_idx)
-                for seen in (False, True)
-            )
+        brings = bool(self._brings_B[place_B[0]])
+        queries = self._queries.take(place_B) if brings else Queries.of_users(self.user_B[place_B])
         requests = [self.requests[place] for place in place_B.tolist()]
+        elsewhere = self._elsewhere(domain, place_B)
+        own, disliked = (self._rows(domain, place_B, seen).concat(elsewhere) for seen in (False, True))
         constraints = ranking_constraints(self.catalogues[domain], requests, own, disliked)
         return QueryGroup(domain, place_B, queries, constraints)
+
+    def _rows(self, domain: str, place_B: Int64, seen: bool = False) -> Ragged:
+        """What lists leave out, of requests that all bring events or all bring none; as
+        ``MultiDomain.excluded``."""
+        if not self._brings_B[place_B[0]]:
+            return self.history.excluded(domain, seen=seen).by_user.take(self.user_B[place_B])
+        known = self._known[domain]
+        return (known.disliked if seen else known.excluded).take(place_B)
+
+    def _elsewhere(self, domain: str, place_B: Int64) -> Ragged:
+        """The items whose product a request's user has in another domain, where it wants none of them."""
+        products = self.history.products
+        wants_none_B = np.array([not self.requests[place].seen_elsewhere for place in place_B.tolist()], bool)
+        if products is None or not wants_none_B.any():
+            return Ragged.empty(len(place_B))
+        rows = {name: self._rows(name, place_B) for name in self.history.domain_names}
+        found = of_other_domains(products, domain, rows)
+        return found.take(np.where(wants_none_B, np.arange(len(place_B)), ANONYMOUS))
 
     @cached_property
     def _brings_B(self) -> Bool:
@@ -176,6 +180,28 @@ class QueryBatch:
             name: _known(self.history, name, user_B, self.live.get(name, NO_EVENTS))
             for name in self.history.domain_names
         }
+
+
+class _LiveEvent(NamedTuple):
+    """An event of the request in this row."""
+
+    row: int
+    item: Id
+    time: int
+    kind: str | None
+    weight: float | None
+
+
+def _placed(catalogue: ItemCatalog, events: Sequence[_LiveEvent]) -> Live:
+    rows, items, times, kinds, weights = zip(*events, strict=True)
+    place_M = catalogue.find_all(items)
+    return Live(np.array(rows, np.int64), place_M, np.array(times, np.int64), kinds, weights)
+
+
+def _weight(event: Event) -> float | None:
+    if event.weight is not None and not 0 < event.weight < math.inf:
+        raise DataError(f"An event's weight must be a number above 0, not {event.weight}.")
+    return event.weight
 
 
 class Known(NamedTuple):
@@ -223,13 +249,19 @@ def _known(history: MultiDomain, domain: str, user_B: Int32, live: Live) -> Know
 
 
 def live_weights(kinds: EventKinds, known: Interactions, live: Live, latest: float) -> Float32:
-    """The weight of each new event, (M,): that of its kind, faded as the data's are; without a kind that of
-    its pair, where it is known."""
+    """The weight of each new event, (M,): its own times that of its kind, faded as the data's are; without
+    both that of its pair, where it is known."""
+    own_M = np.array([1 if each is None else each for each in live.weight_M], np.float32)
     of_kind_M = np.array([kinds.weight(each) for each in live.kind_M], np.float32)
-    plain_M = np.array([each is None for each in live.kind_M], bool)
-    keeps_M = plain_M & known.contains(live.row_M, live.item_M)
-    own_M = known.weights_of(live.row_M, live.item_M)
-    return np.where(keeps_M, own_M, at_least(of_kind_M * kinds.faded(live.time_M, latest)))
+    keeps_M = is_plain(live) & known.contains(live.row_M, live.item_M)
+    known_M = known.weights_of(live.row_M, live.item_M)
+    return np.where(keeps_M, known_M, at_least(own_M * of_kind_M * kinds.faded(live.time_M, latest)))
+
+
+def is_plain(live: Live) -> Bool:
+    """Whether an event says nothing of how much it counts, (M,)."""
+    given = zip(live.kind_M, live.weight_M, strict=True)
+    return np.array([kind is None and weight is None for kind, weight in given], bool)
 
 
 def ranking_constraints(

@@ -24,6 +24,7 @@ from landbridge.core.files import locked
 from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.item_attributes import ItemAttributes, read_items
+from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 from landbridge.data.item_rules import rule_of
 from landbridge.inference import same_products
 from landbridge.models.base import Fitted, Queries
@@ -45,6 +46,7 @@ from landbridge.serving.engine.messages import (
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list_length
 from landbridge.serving.engine.rankers import Ranker, ranker_of
 from landbridge.serving.engine.reordering import Reorderer
+from landbridge.serving.engine.strategies import POPULAR
 from landbridge.serving.runtime.logging import log
 from landbridge.store import run_folder, version_of
 from landbridge.store.folder import MANIFEST, read_manifest
@@ -70,6 +72,7 @@ class Service:
     ranker: Ranker
     threads: ThreadPolicy
     approximate: Mapping[str, float]
+    patches: ItemPatches = NO_PATCHES
 
     @classmethod
     def open(
@@ -93,7 +96,7 @@ class Service:
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             manifest = read_manifest(path)
             fitted, created, quality = load_model(path, manifest)
-        catalogues = _catalogues(fitted.history, items, where)
+        catalogues = _catalogues(fitted, items, where)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
             with threads.one():
@@ -114,7 +117,20 @@ class Service:
     def with_items(self, items: str | Path, where: str = "") -> Service:
         """The same model with another state of its items' table; DataError for the table or the rule."""
         # the ranker keeps its catalogues: it reads only what the table does not say
-        return replace(self, catalogues=_catalogues(self.fitted.history, items, where))
+        return replace(self, catalogues=_catalogues(self.fitted, items, where), patches=NO_PATCHES)
+
+    def with_patches(self, patches: ItemPatches) -> Service:
+        """The same model with what was said of items since their table; the cost is that of the columns that
+        differ from the present ones."""
+        history = self.fitted.history
+        catalogues = {
+            name: each.with_columns(
+                each.columns.patched(patches.of(name), self.patches.of(name), each.items),
+                history.titles.get(name),
+            )
+            for name, each in self.catalogues.items()
+        }
+        return replace(self, catalogues=catalogues, patches=patches)
 
     def check(self) -> None:
         """Score a few users and answer some requests in every domain; StoreError where that fails."""
@@ -243,9 +259,14 @@ class Service:
         lists = [each.search(text, list_length(k, len(each.items))) for each in self._searched(domain)]
         return list(merge_lists(lists, k))
 
-    def popular(self, domain: str | None, k: int = 20) -> list[RecommendationList]:
-        """The items of a domain, or of all, with the most events, which are the score."""
-        lists = [each.popular(list_length(k, len(each.items))) for each in self._searched(domain)]
+    def popular(self, domain: str | None, k: int = 20, strategy: str = POPULAR) -> list[RecommendationList]:
+        """The items of a domain, or of all, with the most events, which are the score; or those that are
+        trending or latest (:mod:`.strategies`). DataError for these where the data have no times."""
+        history = self.fitted.history
+        lists = [
+            each.ranked(strategy, history[each.domain], list_length(k, len(each.items)))
+            for each in self._searched(domain)
+        ]
         return list(merge_lists(lists, k))
 
     def attribute_values(self, column: str, text: str = "", k: int = 20) -> list[AttributeValue]:
@@ -258,12 +279,23 @@ class Service:
 
     def user_id(self, user: Id) -> Id:
         """A user's id as the model writes it: of folded ids every spelling is one user."""
-        users = self.fitted.history.users
-        return users.spelled([user]).tolist()[0] if users.folded else user
+        return self.user_ids([user])[0]
+
+    def user_ids(self, users: Sequence[Id]) -> list[Id]:
+        """As :meth:`user_id` for several, in their order."""
+        known = self.fitted.history.users
+        return known.spelled(users).tolist() if known.folded else list(users)
 
     def knows_user(self, user: Id) -> bool:
         """Whether the model was fitted with this user."""
         return bool(indices_of(self.fitted.history.users, [user])[0] >= 0)
+
+    def count_known(self, items: Sequence[tuple[str, Id]]) -> int:
+        """How many of these items, each with its domain, the model knows."""
+        by_domain: dict[str, list[Id]] = {}
+        for domain, item in items:
+            by_domain.setdefault(domain, []).append(item)
+        return sum(len(self._catalogue(name).places(own)) for name, own in by_domain.items())
 
     def check_kinds(self, events: Sequence[Event]) -> None:
         """DataError for a kind of event that the model does not know."""
@@ -336,10 +368,17 @@ class Service:
         self.recommend([new, Request((domain,)), *(Request((domain,), user_id) for user_id in active_users)])
 
 
-def _catalogues(history: MultiDomain, items: str | Path | None, where: str = "") -> dict[str, ItemCatalog]:
+def _catalogues(fitted: Fitted, items: str | Path | None, where: str = "") -> dict[str, ItemCatalog]:
+    history = fitted.history
     attributes = {} if items is None else _attributes(Path(items), history)
     rule = rule_of(where or {})
-    return {name: ItemCatalog.of(history, name, attributes.get(name), rule) for name in history.domain_names}
+    unlisted = {name: fitted.unlisted(name) for name in history.domain_names}
+    return {
+        name: ItemCatalog.of(
+            history, name, attributes.get(name), unlisted_I if unlisted_I.any() else None, rule
+        )
+        for name, unlisted_I in unlisted.items()
+    }
 
 
 def _attributes(path: Path, history: MultiDomain) -> Mapping[str, ItemAttributes]:

@@ -25,7 +25,7 @@ from landbridge.core.types import Record
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
-FORMAT, VERSION = "landbridge-events", 3
+FORMAT, VERSION = "landbridge-events", 4
 DRIVERS = {
     "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
@@ -67,9 +67,20 @@ EVENTS = sa.Table(
     sa.Column("received", sa.BigInteger, nullable=False),  # seconds
     sa.Column("event_key", sa.Text),  # of two events of a user with one key the first is kept
     sa.Column("kind", sa.Text),  # such as buy or dislike
+    sa.Column("weight", sa.Double),  # by which that of the kind is multiplied
+    sa.Column("recommendation_id", sa.Text),  # of the list that led to it
     sa.Index("landbridge_events_of", "user_id", "number"),
     sa.Index("landbridge_events_once", "user_id", "event_key", unique=True),
     sqlite_autoincrement=True,  # a number is never given twice
+)
+ITEMS = sa.Table(  # what was said of items since: one value of one column in a row
+    "landbridge_items",
+    _TABLES,
+    sa.Column("domain", sa.Text, primary_key=True),
+    sa.Column("item_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),  # of the column
+    sa.Column("value", sa.Text, nullable=False),  # as JSON; null where nothing is said any more
+    sa.Column("revision", sa.BigInteger, nullable=False, index=True),  # of the change that said it
 )
 FORGOTTEN = sa.Table("landbridge_forgotten", _TABLES, sa.Column("user_id", sa.Text, primary_key=True))
 
@@ -128,6 +139,8 @@ def prepare(engine: sa.Engine) -> None:
             version = _add_event_keys(connection)
         if version == 2:
             version = _add_kinds(connection)
+        if version == 3:
+            version = _add_weights_and_items(connection)
         if version != VERSION:
             raise StoreError(f"{name} has format version {version}, but this landbridge reads {VERSION}.")
 
@@ -147,10 +160,29 @@ def _add_kinds(connection: sa.Connection) -> int:
     return 3
 
 
+def _add_weights_and_items(connection: sa.Connection) -> int:
+    """Bring a store of version 3 to version 4, which is returned."""
+    for column in (EVENTS.c.weight, EVENTS.c.recommendation_id):
+        kind = column.type.compile(connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE {EVENTS.name} ADD COLUMN {column.name} {kind}")
+    ITEMS.create(connection)
+    connection.execute(sa.update(STORE).values(version=4))
+    return 4
+
+
 def insert_once(connection: sa.Connection, rows: Sequence[Record]) -> None:
     """Insert events, but those whose key the user has already."""
     insert = INSERTS[connection.dialect.name](EVENTS)
     connection.execute(insert.on_conflict_do_nothing(index_elements=["user_id", "event_key"]), rows)
+
+
+def upsert_items(connection: sa.Connection, rows: Sequence[Record]) -> None:
+    """Insert what is said of items, in place of what was said of the same column before."""
+    insert = INSERTS[connection.dialect.name](ITEMS)
+    new = {name: insert.excluded[name] for name in ("value", "revision")}
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["domain", "item_id", "name"], set_=new), rows
+    )
 
 
 @contextmanager

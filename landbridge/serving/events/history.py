@@ -11,12 +11,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from threading import Thread
 from typing import NamedTuple, TypeVar
 
 from fastapi import HTTPException
 
 from landbridge.core.errors import StoreError
 from landbridge.core.types import Id
+from landbridge.data.item_patches import ItemPatches
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
@@ -29,6 +31,8 @@ from landbridge.serving.runtime.work_pool import PoolFull, WorkPool
 T = TypeVar("T")
 READ_PATIENCE = 0.5  # seconds that a list waits for the store
 READ_EACH = 0.05  # seconds more for each further list of a batch
+CLOSING = 2.0  # seconds that the store has to end its calls when the server stops
+PATCH_PATIENCE = 10.0  # seconds for reading what was said of items
 PAUSE = 1.0  # seconds after a failure in which the store is not read
 UNREADABLE = "The event store cannot be read: lists leave out the events stored since the fit."
 UNWRITABLE = "The event store could not be written when it was last tried: events were refused."
@@ -74,9 +78,14 @@ class UserHistory:
         except (StoreError, PoolFull):
             return CompleteRequests(allowed, True)
 
-    async def append(self, user: str | int, events: Sequence[Event], within: float) -> int:
-        """Store events for good, or within so many seconds not at all, and say how many."""
-        return await self._write(self._kept().append, user, events, within)
+    async def append(self, events: Sequence[tuple[Id, Event]], within: float) -> int:
+        """Store events, each with its user, for good, or within so many seconds not at all, and say how
+        many."""
+        return await self._write(self._kept().append_all, events, within)
+
+    async def delete(self, user: Id, event: Event) -> int:
+        """Delete one event of a user, and say whether there was one: 1 or 0."""
+        return await self._write(self._kept().delete, user, event)
 
     async def forget(self, user: str, known: bool) -> int:
         """Delete a user's events and return how many. ``known``: the model was fitted with the user."""
@@ -85,17 +94,41 @@ class UserHistory:
         await self.refresh()
         return deleted
 
-    async def refresh(self) -> None:
-        """Read which users any server has to forget."""
+    async def patch_items(self, rows: Sequence[tuple[str, Id, str, str]]) -> None:
+        """Store what is said of items for good."""
+        await self._write(self._kept().patch_items, rows)
+
+    async def item_patches(self, known: ItemPatches) -> ItemPatches:
+        """What any server was said of items; ``known`` itself where there is nothing new.
+
+        StoreError where the store fails or hangs; lists do not wait for this, so it does not degrade them.
+        """
+        if self._store is None:
+            return known
+        try:
+            async with asyncio.timeout(PATCH_PATIENCE):
+                return await self.writing.run(self._store.item_patches, known)
+        except TimeoutError:
+            raise StoreError("The event store does not say what is known of items.") from None
+
+    async def refresh(self) -> frozenset[Id]:
+        """Read which users any server has to forget, and say which of them are new."""
+        before = self._forgotten
         if self._store is not None:
             self._forgotten = await self._read(READ_PATIENCE, self._store.forgotten)
+        return self._forgotten - before
 
-    def close(self) -> None:
-        """Let go of the threads and of the store."""
+    async def close(self) -> None:
+        """Let go of the threads and of the store, whose calls have ``CLOSING`` seconds to end."""
         self.reading.close()
         self.writing.close()
         if self._store is not None:
-            self._store.close()
+            # a daemon: no call of a database that hangs may keep the process
+            closing = Thread(target=self._store.close, daemon=True)
+            closing.start()
+            await asyncio.to_thread(closing.join, CLOSING)
+            if closing.is_alive():
+                log(logging.WARNING, "store hangs", why=f"its calls do not end within {CLOSING:g} seconds")
 
     async def _read(self, within: float, read: Callable[..., T], *given: object) -> T:
         """What the store holds; StoreError where it fails, takes more than ``within`` seconds, or has just
@@ -118,7 +151,7 @@ class UserHistory:
             log(logging.INFO, "store answers")
         return result
 
-    async def _write(self, write: Callable[..., int], *given: object) -> int:
+    async def _write(self, write: Callable[..., T], *given: object) -> T:
         try:
             written = await self.writing.run(write, *given)
         except StoreError:

@@ -20,7 +20,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.kinds import DISLIKED, SEEN, EventKinds, at_least
 from landbridge.data.seen import LONG_AGO, Rows, Seen, divided
 from landbridge.data.vocabulary import Vocabulary, as_ids
-from landbridge.serving.engine.query_builder import Live, live_weights
+from landbridge.serving.engine.query_builder import Live, is_plain, live_weights
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,12 +51,12 @@ class _Merged(NamedTuple):
 def merge_events(
     history: MultiDomain, heard: pl.DataFrame, gone: Collection[str | int]
 ) -> tuple[MultiDomain, MergedData]:
-    """``history`` with the events ``heard`` (user, domain, item, timestamp, kind) and without the users
-    ``gone``.
+    """``history`` with the events ``heard`` (user, domain, item, timestamp, kind, weight) and without the
+    users ``gone``.
 
-    A pair keeps its weight, or gets that of its strongest new kind, and takes the later time; a new one
-    without a kind weighs 1. Of events of one pair that are learned from or count against it the latest
-    decides. Data without times stay without. Items stay even without events.
+    A pair keeps its weight, or gets that of its strongest new event, and takes the later time; a new one
+    without a kind and a weight weighs 1. Of events of one pair that are learned from or count against it
+    the latest decides. Data without times stay without. Items stay even without events.
     """
     import polars as pl
 
@@ -82,6 +82,9 @@ def merge_events(
         {name: each.seen for name, each in merged.items() if len(each.seen)},
         history.kinds,
         products=None if history.products is None else history.products.grown(history.items, items),
+        item_features=None
+        if history.item_features is None
+        else history.item_features.grown(history.items, items),
     )
     return data, MergedData(
         sum(each.new_events for each in merged.values()),
@@ -158,7 +161,7 @@ def _merged(
             np.concatenate([each.user_idx for each in rows]),
             np.concatenate([each.item_idx for each in rows]),
             np.concatenate([each.standing_N for each in rows]).astype(np.int8),
-            _weights(before, rows, kinds, kind_M, history.latest, latest),
+            _weights(before, rows, kinds, _live(rows[-1], kind_M, heard), history.latest, latest),
             None if before.time is None else np.concatenate([before.time, *map(_times, rows[1:])]),
             _kinds(before, rows, kinds, kind_M),
         ),
@@ -181,25 +184,25 @@ def _weights(
     before: Interactions,
     rows: list[Rows],
     kinds: EventKinds,
-    kind_M: list[str | None],
+    live: Live,
     then: float,
     latest: float,
 ) -> Float32 | None:
     """The weight of every row; those known fade by the time that has passed since. None where all are 1."""
-    heard = rows[-1]
-    live = Live(heard.user_idx, heard.item_idx, _times(heard), kind_M)
     new_M = live_weights(kinds, before, live, latest)
     if before.weight is None and not kinds.half_life_days and bool((new_M == 1).all()):
         return None
     faded = kinds.faded(np.array([then]), latest) if np.isfinite(then) else np.ones(1, np.float32)
-    # a kindless event takes the weight known of its pair, which has faded too
-    old_M = np.array([kind is None for kind in kind_M], bool) & before.contains(
-        heard.user_idx, heard.item_idx
-    )
+    # a plain event takes the weight known of its pair, which has faded too
+    old_M = is_plain(live) & before.contains(live.row_M, live.item_M)
     others = [np.ones(len(each.user_idx), np.float32) for each in rows[1:-1]]
     return np.concatenate(
         [at_least(before.by_user.weights * faded), *others, at_least(np.where(old_M, new_M * faded, new_M))]
     )
+
+
+def _live(rows: Rows, kind_M: list[str | None], heard: pl.DataFrame) -> Live:
+    return Live(rows.user_idx, rows.item_idx, _times(rows), kind_M, heard["weight"].to_list())
 
 
 def _kinds(

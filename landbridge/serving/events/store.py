@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -26,6 +28,7 @@ import numpy as np
 
 from landbridge.core.errors import DataError, MissingExtraError, StoreError
 from landbridge.core.types import Record
+from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 
 try:
     import sqlalchemy as sa
@@ -34,17 +37,21 @@ except ModuleNotFoundError:
 
 from landbridge.serving.engine.messages import Event, whole_seconds
 from landbridge.serving.events import database
-from landbridge.serving.events.database import EVENTS, FORGOTTEN
+from landbridge.serving.events.database import EVENTS, FORGOTTEN, ITEMS
 
 if TYPE_CHECKING:
     import polars as pl
 
 BUSY = "The event store is busy with another process, and nothing was stored; try again."
+UNNAMED = "Name the event by its id, or by its domain, item and time, and kind if it has one."
 READ_AT_ONCE = 100_000  # events
+NAMED_AT_ONCE = 10_000  # users; a statement takes 32,766 parameters, and fewer in some databases
 INT64 = np.iinfo(np.int64)
 UNKEPT = re.compile(r"[\x00\ud800-\udfff]")  # no database keeps a null character or half of one
 OF_USER = (
-    sa.select(EVENTS.c.domain, EVENTS.c.item_id, EVENTS.c.item_whole, EVENTS.c.time, EVENTS.c.kind)
+    sa.select(
+        EVENTS.c.domain, EVENTS.c.item_id, EVENTS.c.item_whole, EVENTS.c.time, EVENTS.c.kind, EVENTS.c.weight
+    )
     .where(EVENTS.c.user_id == sa.bindparam("key"), EVENTS.c.received >= sa.bindparam("since"))
     .order_by(EVENTS.c.number.desc())
 )
@@ -89,10 +96,14 @@ class EventStore:
         time that cannot be kept, StoreError where the database fails or is busy for ``within`` seconds; then
         none is kept.
         """
+        return self.append_all([(user, event) for event in events], within)
+
+    def append_all(self, events: Sequence[tuple[str | int, Event]], within: float = database.PATIENCE) -> int:
+        """As :meth:`append` for the events of many users, each with its user: all are kept, or none."""
         if not events:
             return 0
         # checked before it waits: a bad event must not fail the transaction of others
-        mine = _Append.of(user, events, time.monotonic() + within)
+        mine = _Append.of(events, time.monotonic() + within)
         self._waiting.append(mine)
         # Group commit: who gets the lock writes for all that wait, in one transaction; the others then find
         # their result ready.
@@ -114,9 +125,21 @@ class EventStore:
         with database.reading(self._engine) as connection:
             rows = connection.execute(OF_USER.limit(latest), {"key": _key(user), "since": since}).all()
         return tuple(
-            Event(domain, int(item) if whole else item, seconds, kind=kind)
-            for domain, item, whole, seconds, kind in reversed(rows)
+            Event(domain, int(item) if whole else item, seconds, kind=kind, weight=weight)
+            for domain, item, whole, seconds, kind, weight in reversed(rows)
         )
+
+    def delete(self, user: str | int, event: Event) -> int:
+        """Delete one event of a user, named as :meth:`append` recognises it again; returns how many there
+        were, 1 or 0. DataError where it has neither an id nor a time."""
+        key, event_key = _key(user), _event_key(event)
+        if event_key is None:
+            raise DataError(UNNAMED)
+        named = (EVENTS.c.user_id == key) & (EVENTS.c.event_key == event_key)
+        with self._writer, database.writing(self._engine) as connection:
+            deleted = connection.execute(sa.delete(EVENTS).where(named)).rowcount
+        database.empty_log(self._engine)
+        return int(deleted)
 
     def forget(self, user: str | int, known: bool = True) -> int:
         """Delete a user's events for good; returns how many.
@@ -149,7 +172,8 @@ class EventStore:
             database.empty_log(self._engine)
 
     def frame(self) -> pl.DataFrame:
-        """All events in the order they came: user, domain, item, timestamp (or when received), kind.
+        """All events in the order they came: user, domain, item, timestamp (or when received), kind, weight,
+        recommendation_id.
 
         Ids are Int64 where every one was given as a whole number, else String.
         """
@@ -159,6 +183,8 @@ class EventStore:
         schema |= {
             "timestamp": pl.Int64,
             "kind": pl.String,
+            "weight": pl.Float64,
+            "recommendation_id": pl.String,
             "user_whole": pl.Boolean,
             "item_whole": pl.Boolean,
         }
@@ -167,7 +193,34 @@ class EventStore:
             *(pl.DataFrame(rows, schema, orient="row") for rows in self._parts()),
         ]
         table = pl.concat(parts)
-        return table.select(_ids(table, "user"), "domain", _ids(table, "item"), "timestamp", "kind")
+        own = "timestamp", "kind", "weight", "recommendation_id"
+        return table.select(_ids(table, "user"), "domain", _ids(table, "item"), *own)
+
+    def patch_items(self, rows: Sequence[tuple[str, str | int, str, str]]) -> None:
+        """Keep what is said of items: domain, item, column and value as JSON, null to take it back."""
+        said = [
+            {
+                "domain": _text(domain, "domain's name"),
+                "item_id": _key(item, "item's id"),
+                "name": _text(column, "column"),
+                "value": value,
+            }
+            for domain, item, column, value in rows
+        ]
+        # alone: a reader that has seen a revision has seen all before it
+        with self._writer, database.writing(self._engine, alone=True) as connection:
+            latest = connection.execute(sa.select(sa.func.max(ITEMS.c.revision))).scalar() or 0
+            database.upsert_items(connection, [{**row, "revision": latest + 1} for row in said])
+
+    def item_patches(self, known: ItemPatches = NO_PATCHES) -> ItemPatches:
+        """All that was said of items; ``known``: what was read before, which is returned where it is all."""
+        columns = ITEMS.c.domain, ITEMS.c.item_id, ITEMS.c.name, ITEMS.c.value, ITEMS.c.revision
+        query = sa.select(*columns).where(ITEMS.c.revision > known.revision).order_by(ITEMS.c.revision)
+        with database.reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            return known
+        return known.updated([tuple(row[:4]) for row in rows], rows[-1].revision)
 
     def counts(self) -> dict[str, int]:
         """How many events there are, of how many users, and how many users are to be forgotten."""
@@ -189,15 +242,16 @@ class EventStore:
             with database.writing(self._engine) as connection:
                 # only now: what was given up while another process wrote must not be stored
                 batch = self._claimed()
-                gone = _forgotten(connection, {each.key for each in batch})
-                if rows := [row for each in batch if each.key not in gone for row in each.rows]:
-                    database.insert_once(connection, rows)
+                gone = _forgotten(connection, {row["user_id"] for each in batch for row in each.rows})
+                kept = [[row for row in each.rows if row["user_id"] not in gone] for each in batch]
+                if any(kept):
+                    database.insert_once(connection, [*chain.from_iterable(kept)])
         except BaseException as error:  # the others wait for it
             for each in batch or self._claimed():
                 each.stored.set_exception(error)
         else:
-            for each in batch:
-                each.stored.set_result(0 if each.key in gone else len(each.rows))
+            for each, rows in zip(batch, kept, strict=True):
+                each.stored.set_result(len(rows))
 
     def _claimed(self) -> list[_Append]:
         """All that wait and have not been given up."""
@@ -208,7 +262,8 @@ class EventStore:
         """Rows by their numbers, a short read each, so that no writer waits for a long one."""
         seconds = sa.func.coalesce(EVENTS.c.time, EVENTS.c.received)
         columns = EVENTS.c.number, EVENTS.c.user_id, EVENTS.c.domain, EVENTS.c.item_id, seconds, EVENTS.c.kind
-        query = sa.select(*columns, EVENTS.c.user_whole, EVENTS.c.item_whole)
+        others = EVENTS.c.weight, EVENTS.c.recommendation_id, EVENTS.c.user_whole, EVENTS.c.item_whole
+        query = sa.select(*columns, *others)
         query = query.order_by(EVENTS.c.number).limit(READ_AT_ONCE)
         last = -1
         while True:
@@ -224,17 +279,15 @@ class EventStore:
 class _Append:
     """Rows that wait for a transaction until ``deadline`` (monotonic), and how many of them are on disk."""
 
-    key: str
     rows: list[Record]
     deadline: float
     stored: Future[int] = field(default_factory=Future)
 
     @classmethod
-    def of(cls, user: str | int, events: Sequence[Event], deadline: float) -> _Append:
-        """The rows of one user's events; DataError for what cannot be kept."""
-        key = _key(user)
-        user_events = {"user_id": key, "user_whole": _is_number(user), "received": int(time.time())}
-        return cls(key, [user_events | _row(event) for event in events], deadline)
+    def of(cls, events: Sequence[tuple[str | int, Event]], deadline: float) -> _Append:
+        """The rows of events, each with its user; DataError for what cannot be kept."""
+        received = int(time.time())
+        return cls([{**_row(user, event), "received": received} for user, event in events], deadline)
 
     def claim(self) -> bool:
         """Whether a transaction may take the rows; False once their caller has given up."""
@@ -246,14 +299,21 @@ class _Append:
         return True
 
 
-def _row(event: Event) -> Record:
+def _row(user: str | int, event: Event) -> Record:
+    if event.weight is not None and not 0 < event.weight < math.inf:
+        raise DataError(f"An event's weight must be a number above 0, not {event.weight}.")
+    led = event.recommendation_id
     return {
+        "user_id": _key(user),
+        "user_whole": _is_number(user),
         "domain": _text(event.domain, "domain's name"),
         "item_id": _key(event.item, "item's id"),
         "item_whole": _is_number(event.item),
         "time": None if event.time is None else whole_seconds(event.time),
         "event_key": _event_key(event),
         "kind": None if event.kind is None else _text(event.kind, "kind"),
+        "weight": event.weight,
+        "recommendation_id": None if led is None else _text(led, "recommendation id"),
     }
 
 
@@ -296,9 +356,11 @@ def _is_whole(key: str) -> bool:
 
 def _forgotten(connection: sa.Connection, keys: set[str]) -> set[str]:
     """Which of these users are to be forgotten."""
-    return set(
-        connection.execute(sa.select(FORGOTTEN.c.user_id).where(FORGOTTEN.c.user_id.in_(keys))).scalars()
-    )
+    ordered, gone = sorted(keys), set[str]()
+    for start in range(0, len(ordered), NAMED_AT_ONCE):
+        some = FORGOTTEN.c.user_id.in_(ordered[start : start + NAMED_AT_ONCE])
+        gone |= set(connection.execute(sa.select(FORGOTTEN.c.user_id).where(some)).scalars())
+    return gone
 
 
 def _ids(table: pl.DataFrame, role: str) -> pl.Series:

@@ -30,11 +30,13 @@ from landbridge.serving.events.store import EventStore
 from landbridge.serving.http import request_body as limits
 from landbridge.serving.http import schemas
 from landbridge.serving.http.hosts import HostMiddleware, HostPolicy
-from landbridge.serving.http.middleware import KEY_HEADER, ApiKey, RequestMiddleware
+from landbridge.serving.http.middleware import ID_HEADER, KEY_HEADER, ApiKey, RequestMiddleware
 from landbridge.serving.http.request_body import JsonBodyRoute
 from landbridge.serving.http.responses import error_response, error_response_for, json_response
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.static_files import page_routes
+from landbridge.serving.runtime.impressions import ImpressionLog
+from landbridge.serving.runtime.keys import scope_of
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import ModelManager, RunSource
@@ -96,8 +98,9 @@ def create_app(
         current = ModelManager.of(source, metrics)
     else:
         current = ModelManager(served, metrics)
+    if store is not None:
+        current.begin_with(store.item_patches())
     history, pools = UserHistory(store, metrics), WorkPools.of()
-    needed = [] if settings.api_key is None else [Security(APIKeyHeader(name=KEY_HEADER, auto_error=False))]
     app = FastAPI(
         title="landbridge",
         version=__version__,
@@ -105,14 +108,22 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=needed,  # only documented here: the middleware checks the key
         lifespan=lambda app: _life(app, current, history, pools),
     )
+    impressions = None
+    if settings.impressions is not None:
+        impressions = ImpressionLog.open(settings.impressions, metrics, settings.impressions_bytes)
     app.state.settings, app.state.history, app.state.metrics = settings, history, metrics
-    _add_routes(app, Routes(current, history, metrics, pools, settings.timeout))
+    app.state.impressions = impressions
+    routes = Routes(current, history, metrics, pools, settings.timeout, impressions)
+    _add_routes(app, routes, has_keys=bool(settings.all_keys))
     for route in extra:
         app.router.add_api_route(
-            route.path, _endpoint(current, pools.lookups, route), methods=[route.method], response_model=None
+            route.path,
+            _endpoint(current, pools.lookups, route),
+            methods=[route.method],
+            response_model=None,
+            **(_documented_key(route.method, route.path) if settings.all_keys else {}),
         )
     page = page_routes()
     app.router.routes.extend(page)
@@ -128,7 +139,7 @@ async def _life(
 ) -> AsyncIterator[dict[str, Metrics]]:
     """From start to shutdown. The state is what the protocol of a connection counts with."""
     seconds = app.state.settings.poll
-    watching = asyncio.create_task(_watch(current, history, seconds))
+    watching = asyncio.create_task(_watch(current, history, app.state.impressions, seconds))
     yield {"metrics": app.state.metrics}
     # the watcher first, so that no model is loaded while the application closes
     watching.cancel()
@@ -137,22 +148,29 @@ async def _life(
     await current.close()
     for pool in pools.all():
         pool.close()
-    history.close()
+    await history.close()
+    if app.state.impressions is not None:
+        await asyncio.to_thread(app.state.impressions.close)
 
 
-async def _watch(current: ModelManager, history: UserHistory, seconds: float) -> None:
+async def _watch(
+    current: ModelManager, history: UserHistory, impressions: ImpressionLog | None, seconds: float
+) -> None:
     """Check regularly for a new model and for users to forget."""
     while True:
         await asyncio.sleep(seconds)
         try:
             await current.check_for_update()
             with suppress(StoreError, PoolFull):  # the history has logged it
-                await history.refresh()
+                for user in await history.refresh():
+                    if impressions is not None:
+                        impressions.forget(user)
+                await current.patch_items(await history.item_patches(current.patches))
         except Exception:  # the next check may succeed
             LOG.exception("check failed")
 
 
-def _add_routes(app: FastAPI, routes: Routes) -> None:
+def _add_routes(app: FastAPI, routes: Routes, has_keys: bool) -> None:
     table: list[tuple[str, str, Endpoint, type[BaseModel]]] = [
         ("POST", "/v1/recommend", routes.recommend, schemas.RecommendAnswer),
         ("POST", "/v1/recommend/batch", routes.recommend_batch, schemas.BatchAnswer),
@@ -160,6 +178,8 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
         ("POST", "/v1/similar", routes.similar, schemas.Items),
         ("POST", "/v1/explain", routes.explain, schemas.ExplainAnswer),
         ("POST", "/v1/events", routes.add_events, schemas.Stored),
+        ("PATCH", "/v1/items", routes.patch_items, schemas.Patched),
+        ("DELETE", "/v1/events", routes.delete_event, schemas.Deleted),
         ("DELETE", "/v1/users/{user:path}", routes.forget_user, schemas.Forgotten),
         ("GET", "/v1/model", routes.model, schemas.ModelAnswer),
         ("GET", "/v1/search", routes.search, schemas.Items),
@@ -169,16 +189,30 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
         ("GET", "/readyz", routes.readyz, schemas.Ready),
     ]
     for method, path, call, answer in table:
+        key = _documented_key(method, path) if has_keys and path not in OPEN else {}
         app.router.add_api_route(
             path,
             call,
             methods=[method],
             response_model=None,
-            responses={200: {"model": answer}, **PROBLEM},
-            route_class_override=JsonBodyRoute if method == "POST" else None,
+            responses={200: {"model": answer}, **PROBLEM, **key.pop("responses", {})},
+            **key,
+            route_class_override=JsonBodyRoute if method in ("POST", "PATCH") else None,
         )
-    text: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM}
-    app.router.add_api_route("/metrics", routes.metrics_text, response_class=Response, responses=text)
+    key = _documented_key("GET", "/metrics") if has_keys else {}
+    text: dict[int | str, Any] = {200: {"content": {"text/plain": {}}}, **PROBLEM, **key.pop("responses", {})}
+    app.router.add_api_route("/metrics", routes.metrics_text, response_class=Response, responses=text, **key)
+
+
+def _documented_key(method: str, path: str) -> Record:
+    """The key that a route needs, for its description: the middleware checks it."""
+    scope = scope_of(method, path)
+    scheme = APIKeyHeader(name=KEY_HEADER, auto_error=False, description="A key with the scopes of the route")
+    refusals = {
+        401: {"model": schemas.Problem, "description": "Without a valid key"},
+        403: {"model": schemas.Problem, "description": f"The key lacks the scope {scope!r}"},
+    }
+    return {"dependencies": [Security(scheme, scopes=[scope])], "responses": refusals}
 
 
 def _endpoint(current: ModelManager, pool: WorkPool, route: ExtraRoute) -> Endpoint:
@@ -202,15 +236,15 @@ async def _body(request: Request) -> Record:
 def _add_layers(app: FastAPI, layers: Layers) -> None:
     """The request middleware is outermost; a browser asks for permission (CORS) without the key."""
     settings = layers.settings
-    if settings.api_key is not None:
-        key = settings.api_key.get_secret_value()
-        app.add_middleware(ApiKey, key=key, open_paths=layers.open_paths)
+    if settings.all_keys:
+        app.add_middleware(ApiKey, keys=settings.all_keys, open_paths=layers.open_paths)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type", KEY_HEADER],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["content-type", KEY_HEADER, ID_HEADER],
+            expose_headers=[ID_HEADER],
         )
     if layers.hosts is not None:
         app.add_middleware(HostMiddleware, policy=layers.hosts)
@@ -218,7 +252,7 @@ def _add_layers(app: FastAPI, layers: Layers) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every refusal is {"error": one sentence}."""
+    """Every refusal is {"error": one sentence, "request_id": its request's}."""
 
     @app.exception_handler(LandbridgeError)
     async def ours(_: Request, error: LandbridgeError) -> Response:

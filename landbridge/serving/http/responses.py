@@ -10,6 +10,8 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
+from landbridge.serving.runtime.logging import of_request
+
 NO_STORE = {"cache-control": "no-store"}  # answers concern users
 ERROR_PAGE = """<!doctype html>
 <html lang="en">
@@ -33,8 +35,8 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] |
 
 
 def error_response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error, in one sentence."""
-    return json_response({"error": sentence}, status, headers)
+    """An error, in one sentence, and the id of its request."""
+    return json_response({"error": sentence, **of_request()}, status, headers)
 
 
 def error_response_for(

@@ -10,20 +10,33 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from uuid import uuid4
 
+import orjson
 from fastapi import Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from landbridge.core.errors import DataError, unknown
+from landbridge.core.errors import DataError, LandbridgeError, unknown
 from landbridge.core.types import Id, Record
-from landbridge.serving.engine.messages import Contribution, RecommendationList, Recommendations, Request
+from landbridge.data.time_units import LATEST_SECOND
+from landbridge.serving.engine.messages import (
+    Contribution,
+    EntryError,
+    Event,
+    RecommendationList,
+    Recommendations,
+    Request,
+)
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.history import UserHistory
+from landbridge.serving.events.store import UNNAMED
 from landbridge.serving.http import schemas
 from landbridge.serving.http.responses import json_response
+from landbridge.serving.runtime.impressions import ImpressionLog
 from landbridge.serving.runtime.metrics import Metrics
-from landbridge.serving.runtime.model_manager import ModelManager
+from landbridge.serving.runtime.micro_batching import answers_each
+from landbridge.serving.runtime.model_manager import ActiveModel, ModelManager
 from landbridge.serving.runtime.work_pool import Bounded, WorkPool
 
 MODEL_BEHIND = "The run folder holds a newer state that cannot be served."
@@ -35,6 +48,13 @@ def _text(description: str, least: int = 1) -> Any:
     return Query(min_length=least, max_length=schemas.MAX_TEXT, pattern=NO_NULL, description=description)
 
 
+Strategy = Annotated[
+    Literal["popular", "trending", "latest"],
+    Query(
+        description="What comes first: items with the most events; with the most of late, an event counting "
+        "half after a week; or those that were first seen last, whose score is that time in seconds."
+    ),
+]
 Words = Annotated[str, _text("The words, in any order, without regard to case and accents.")]
 OptionalWords = Annotated[str, _text("Words that a value must hold; none for all values.", 0)]
 Domain = Annotated[str | None, _text("The domain of the items; all domains by default.")]
@@ -42,7 +62,28 @@ Column = Annotated[str, _text("The name of a column of the items' table.")]
 User = Annotated[
     str, Path(min_length=1, max_length=schemas.MAX_TEXT, pattern=NO_NULL, description="The user's id.")
 ]
+OfUser = Annotated[str, _text("The user of the event.")]
+EventId = Annotated[str | None, _text("The id that the event was sent with.")]
+OfDomain = Annotated[str | None, _text("Of an event without an id: its domain.")]
+OfItem = Annotated[str | None, _text("Of an event without an id: its item.")]
+OfKind = Annotated[str | None, _text("Of an event without an id: its kind, if it has one.")]
+AtTime = Annotated[
+    int | None,
+    Query(
+        gt=-LATEST_SECOND,
+        lt=LATEST_SECOND,
+        description="Of an event without an id: its time, in whole seconds since 1970.",
+    ),
+]
 Places = Annotated[int, Query(ge=1, le=schemas.MAX_K, description="Length of the list.")]
+Offset = Annotated[
+    int,
+    Query(
+        ge=0,
+        lt=schemas.MAX_K,
+        description="How many entries come before this part of the list; with k at most 1,000.",
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +117,7 @@ class Routes:
     metrics: Metrics
     pools: WorkPools
     timeout: float
+    impressions: ImpressionLog | None = None
 
     async def recommend(self, body: schemas.RecommendBody) -> Response:
         """The best items for one user.
@@ -85,7 +127,8 @@ class Routes:
         """
         async with self.current.lease() as serving:
             (query,), degraded = await self.history.with_history([body.as_request()], serving.service)
-            answer = replace(await serving.batcher.recommend(query), degraded=degraded)
+            answer = _answered(await serving.batcher.recommend(query), body, degraded)
+            self._log_impressions([query], [answer], [body])
             self.metrics.observe_response([answer])
             if not body.explain:
                 return json_response(answer)
@@ -94,14 +137,26 @@ class Routes:
             )
 
     async def recommend_batch(self, body: schemas.BatchBody) -> Response:
-        """Lists for several users, in their order."""
-        given = [request.as_request() for request in body.requests]
+        """Lists for several users, in their order.
+
+        With `partial`, a request that is wrong is answered by `error` and `status` in its place.
+        """
+        right = [entry for entry in body.entries if not isinstance(entry, EntryError)]
         async with self.current.lease() as serving:
+            given = [request.as_request() for request in right]
             queries, degraded = await self.history.with_history(given, serving.service)
             # a thread: scoring in the event loop would stall all other requests
-            lists = await self.pools.batches.run(serving.service.recommend, queries)
-        answers = [replace(answer, degraded=degraded) for answer in lists]
-        self.metrics.observe_response(answers)
+            make_lists = answers_each if body.partial else _all_or_none
+            lists = await self.pools.batches.run(make_lists, serving.service, queries)
+        answered = (
+            _answered_or_error(answer, request, degraded)
+            for answer, request in zip(lists, right, strict=True)
+        )
+        complete = [*answered]
+        self._log_impressions(queries, complete, right)
+        self.metrics.observe_response(each for each in complete if not isinstance(each, EntryError))
+        in_order = iter(complete)
+        answers = [entry if isinstance(entry, EntryError) else next(in_order) for entry in body.entries]
         return json_response({"answers": answers})
 
     async def page(self, body: schemas.PageBody) -> Response:
@@ -118,9 +173,9 @@ class Routes:
         """Items like this one, of its own domain or of another."""
         async with self.current.lease() as serving:
             result = await self.pools.lookups.run(
-                serving.service.similar, body.domain, body.item, body.k, body.to, body.where
+                serving.service.similar, body.domain, body.item, body.offset + body.k, body.to, body.where
             )
-            return _listed(result, serving.service)
+            return _listed(result[body.offset :], serving.service)
 
     async def explain(self, body: schemas.ExplainBody) -> Response:
         """Why an item has its score: what each event adds, and what no single event explains."""
@@ -133,47 +188,114 @@ class Routes:
             )
             return json_response({**asdict(result), "degraded": degraded})
 
-    async def search(self, q: Words, domain: Domain = None, k: Places = 20) -> Response:
+    async def search(self, q: Words, domain: Domain = None, k: Places = 20, offset: Offset = 0) -> Response:
         """Items whose title or id contains the words, popular ones first; the score is their events."""
         async with self.current.lease() as serving:
-            result = await self.pools.lookups.run(serving.service.search, domain, q, k)
-            return _listed(result, serving.service)
+            result = await self.pools.lookups.run(serving.service.search, domain, q, _end(offset, k))
+            return _listed(result[offset:], serving.service)
 
-    async def popular(self, domain: Domain = None, k: Places = 20) -> Response:
-        """The items of a domain, or of all, with the most events, which are the score."""
+    async def popular(
+        self, domain: Domain = None, k: Places = 20, offset: Offset = 0, strategy: Strategy = "popular"
+    ) -> Response:
+        """The items of a domain, or of all, with the most events, which are the score; or those that are
+        trending or latest, as of the events that the model was fitted on."""
         async with self.current.lease() as serving:
-            result = await self.pools.lookups.run(serving.service.popular, domain, k)
-            return _listed(result, serving.service)
+            result = await self.pools.lookups.run(serving.service.popular, domain, _end(offset, k), strategy)
+            return _listed(result[offset:], serving.service)
 
-    async def values(self, column: Column, q: OptionalWords = "", k: Places = 20) -> Response:
+    async def values(
+        self, column: Column, q: OptionalWords = "", k: Places = 20, offset: Offset = 0
+    ) -> Response:
         """Values of a column of the items' table that hold the words, those of most items first; null is the
         value of items that have none. Each may stand in `where`."""
         async with self.current.lease() as serving:
             service = serving.service
-            found = await self.pools.lookups.run(service.attribute_values, column, q, k)
-            usable = [each for each in found if schemas.is_condition(each.value)]
+            found = await self.pools.lookups.run(service.attribute_values, column, q, _end(offset, k))
+            usable = [each for each in found[offset:] if schemas.is_condition(each.value)]
             return json_response({"values": usable, "model": service.model})
 
     async def add_events(self, body: schemas.EventsBody) -> Response:
-        """Store events of a user. The answer comes when it is on disk.
+        """Store events of a user, or of many. The answer comes when it is on disk.
 
-        A request that was not answered, or answered with 503, may be sent again: an event with the same `id`,
-        or the same domain, item, time and kind, is stored once.
+        A request that was not answered, or answered with 503, may be sent again: an event of a user with the
+        same `id`, or the same domain, item, time and kind, is stored once. With `partial`, `errors` has those
+        that are wrong, and the others are stored.
         """
-        known = self.current.now.about["domains"]
-        if strange := [event.domain for event in body.events if event.domain not in known]:
-            raise DataError(unknown("domain", strange[0], known))
-        events = [event.event() for event in body.events]
-        service = self.current.now.service
-        service.check_kinds(events)
-        stored = await self.history.append(service.user_id(body.user), events, self.timeout)
+        active = self.current.now
+        checked = [_checked(entry, place, body.user, active) for place, entry in enumerate(body.entries)]
+        wrong = [(place, each) for place, each in enumerate(checked) if isinstance(each, EntryError)]
+        if wrong and not body.partial:
+            raise DataError(wrong[0][1].error)
+        right = [each for each in checked if not isinstance(each, EntryError)]
+        users = active.service.user_ids([user for user, _ in right])
+        events = [(user, event) for user, (_, event) in zip(users, right, strict=True)]
+        stored = await self.history.append(events, self.timeout)
         self.metrics.stored(stored)
-        return json_response({"stored": stored})
+        return json_response({"stored": stored, **(_errors(wrong) if body.partial else {})})
+
+    async def patch_items(self, body: schemas.ItemsBody) -> Response:
+        """Say something of items: titles, prices, stock, any column of `where`; `hidden` ones are in no list.
+
+        It is kept in the event store, goes before the items' table, and counts from the answer on; on other
+        servers of the store within the seconds of `--poll`. With `partial`, `errors` has wrong entries.
+        """
+        active = self.current.now
+        checked = [self._checked_item(entry, active) for entry in body.entries]
+        wrong = [(place, each) for place, each in enumerate(checked) if isinstance(each, EntryError)]
+        if wrong and not body.partial:
+            raise DataError(wrong[0][1].error)
+        right = [each for each in checked if not isinstance(each, EntryError)]
+        # of two rows about one column of an item the later counts
+        rows = {
+            (each.domain, str(each.item), name): orjson.dumps(value).decode()
+            for each in right
+            for name, value in each.values.items()
+        }
+        if rows:
+            await self.history.patch_items([(*key, value) for key, value in rows.items()])
+            await self.current.patch_items(await self.history.item_patches(self.current.patches))
+        unknown_items = len(right) - active.service.count_known([(each.domain, each.item) for each in right])
+        kept = {"patched": len(right), "unknown": unknown_items}
+        return json_response({**kept, **(_errors(wrong) if body.partial else {})})
+
+    def _checked_item(
+        self, entry: schemas.ItemBody | EntryError, active: ActiveModel
+    ) -> schemas.ItemBody | EntryError:
+        if isinstance(entry, EntryError):
+            return entry
+        known = active.about["domains"]
+        if entry.domain not in known:
+            return EntryError(unknown("domain", entry.domain, known))
+        if len(self.current.patches.names.union(entry.values)) > schemas.MAX_NAMED:
+            return EntryError(f"At most {schemas.MAX_NAMED} columns may be patched.")
+        return entry
+
+    async def delete_event(
+        self,
+        user: OfUser,
+        id: EventId = None,
+        domain: OfDomain = None,
+        item: OfItem = None,
+        time: AtTime = None,
+        kind: OfKind = None,
+    ) -> Response:
+        """Delete one stored event, named as a repeated one is recognised: by its `id`, else by its domain,
+        item, time and, if it has one, kind.
+
+        What a model has learned from it stays until the model is fitted without it.
+        """
+        if id is None and (domain is None or item is None or time is None):
+            raise DataError(UNNAMED)
+        event = Event(domain or "", item or "", time, id, kind)
+        user_id = self.current.now.service.user_id(user)
+        return json_response({"deleted": await self.history.delete(user_id, event)})
 
     async def forget_user(self, user: User) -> Response:
         """Delete a user's events; from now on they are served as a new user."""
         service = self.current.now.service
         user_id = str(service.user_id(user))
+        if self.impressions is not None:
+            self.impressions.forget(user_id)
         return json_response({"forgotten": await self.history.forget(user_id, service.knows_user(user))})
 
     async def model(self) -> Response:
@@ -203,6 +325,18 @@ class Routes:
             }
         )
 
+    def _log_impressions(
+        self,
+        queries: Sequence[Request],
+        answers: Sequence[Recommendations | EntryError],
+        bodies: Sequence[schemas.RecommendBody],
+    ) -> None:
+        if self.impressions is None:
+            return
+        for query, answer, body in zip(queries, answers, bodies, strict=True):
+            if not isinstance(answer, EntryError):
+                self.impressions.record(query.user, answer, body.offset)
+
     def _problems(self) -> list[str]:
         """What a balancer need not act on, and an operator should: lists are answered all the same."""
         pools: tuple[Bounded, ...] = (
@@ -214,6 +348,7 @@ class Routes:
         return [
             *([MODEL_BEHIND] if self.current.failed else []),
             *self.history.problems,
+            *([self.impressions.problem] if self.impressions and self.impressions.problem else []),
             *(f"The server is busy with {pool.kind}." for pool in pools if pool.is_full()),
         ]
 
@@ -226,6 +361,58 @@ class Routes:
 
 def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
     return json_response({"items": items, "model": service.model, "version": service.version})
+
+
+def _errors(wrong: Sequence[tuple[int, EntryError]]) -> Record:
+    return {"errors": [{"entry": place, **asdict(each)} for place, each in wrong]}
+
+
+def _checked(
+    entry: schemas.UserEventBody | EntryError, place: int, everyone: Id | None, active: ActiveModel
+) -> tuple[Id, Event] | EntryError:
+    """An event and its user, or what is wrong with it."""
+    if isinstance(entry, EntryError):
+        return entry
+    user = everyone if entry.user is None else entry.user
+    if user is None:
+        return EntryError(f"events.{place}: name the user of the event, or one user for all events.")
+    event, known = entry.event(), active.about["domains"]
+    if event.domain not in known:
+        return EntryError(unknown("domain", event.domain, known))
+    try:
+        active.service.check_kinds([event])
+    except DataError as error:
+        return EntryError(str(error))
+    return user, event
+
+
+def _end(offset: int, k: int) -> int:
+    """How many places of the whole list this part ends at."""
+    try:
+        schemas.check_depth(offset, k)
+    except ValueError as error:
+        raise DataError(f"The query: {error}.") from None
+    return offset + k
+
+
+def _answered(answer: Recommendations, body: schemas.RecommendBody, degraded: bool) -> Recommendations:
+    """The part of a list that was requested, with an id of its own."""
+    items = answer.items[body.offset :]
+    return replace(answer, items=items, degraded=degraded, recommendation_id=uuid4().hex)
+
+
+def _answered_or_error(
+    answer: Recommendations | Exception, body: schemas.RecommendBody, degraded: bool
+) -> Recommendations | EntryError:
+    if isinstance(answer, LandbridgeError):
+        return EntryError(str(answer))
+    if isinstance(answer, Exception):
+        raise answer
+    return _answered(answer, body, degraded)
+
+
+def _all_or_none(service: Service, requests: list[Request]) -> list[Recommendations | Exception]:
+    return [*service.recommend(requests)]
 
 
 def _with_reasons(service: Service, query: Request, answer: Recommendations) -> Record:

@@ -6,14 +6,18 @@ values of :mod:`landbridge.serving.engine.messages`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
+    ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
@@ -21,14 +25,17 @@ from pydantic import (
 )
 
 from landbridge.core.errors import DataError
-from landbridge.data.io.event_table import LATEST_SECOND
+from landbridge.data.item_attributes import HIDDEN, KEYS, TITLE
+from landbridge.data.time_units import LATEST_SECOND
 from landbridge.ranking.list_order import Boost, ListOrder, Pin
-from landbridge.serving.engine.messages import Event, Request, whole_seconds
+from landbridge.serving.engine.messages import EntryError, Event, Request, whole_seconds
+from landbridge.serving.http.request_body import error_message
 
 MAX_K = 1000  # places of a list
 MAX_EXPLAINED = 50  # places of a list with reasons
 MAX_EVENTS = 1000  # of one request
 MAX_LISTED = 10_000  # ids that are allowed or denied, per domain; values of a column
+MAX_PATCHED = 1000  # items of one request
 MAX_BATCH = 64  # lists per request
 MAX_PAGE = 16  # lists of a page, which are made one after the other
 MAX_NAMED = 64  # domains or columns
@@ -57,7 +64,7 @@ def raw_id(value: object) -> str | int:
 
 
 def raw_seconds(value: object) -> int | None:
-    """The time of an event, or none; ValueError for milliseconds."""
+    """The time of an event, or none; ValueError for what is no second."""
     try:
         return None if value is None else whole_seconds(value)
     except DataError as error:
@@ -80,6 +87,27 @@ def rule_or_values(value: object, values: ValidatorFunctionWrapHandler) -> objec
     if not 0 < len(value) <= MAX_RULE:
         raise ValueError(f"a rule has 1 to {MAX_RULE:,} characters")
     return value
+
+
+def or_error(model: type[BaseModel]) -> WrapValidator:
+    """For the entries of a list: where the request is ``partial``, what is wrong with one in its place."""
+
+    def entry_or_error(value: object, entry: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        try:
+            return entry(value)
+        except ValidationError as error:
+            if not info.data.get("partial"):
+                raise
+            first = error.errors(include_url=False, include_input=False)[0]
+            return EntryError(error_message(first, model.model_fields))
+
+    return WrapValidator(entry_or_error)
+
+
+def check_depth(offset: int, k: int) -> None:
+    """ValueError where a list would have to be ranked further down than any list is."""
+    if offset + k > MAX_K:
+        raise ValueError(f"offset and k together are at most {MAX_K:,}")
 
 
 def is_condition(value: object) -> bool:
@@ -127,6 +155,7 @@ Where = Annotated[
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]
+Offset = Annotated[int, Field(ge=0, lt=MAX_K)]
 Ids = Annotated[list[Id], Field(max_length=MAX_LISTED)]
 
 
@@ -149,10 +178,16 @@ class EventBody(Body):
     """Of your choice: an event that is sent again with the same id is stored once."""
     kind: Name | None = None
     """Such as "view", "buy" or "dislike": a kind that the model knows. A disliked item is never listed."""
+    weight: Weight | None = None
+    """By which the weight of its kind is multiplied; 1 by default."""
+    recommendation_id: Name | None = None
+    """The `recommendation_id` of the list that led to the event."""
 
     def event(self) -> Event:
         """The event as the service takes it."""
-        return Event(self.domain, self.item, self.time, self.id, self.kind)
+        return Event(
+            self.domain, self.item, self.time, self.id, self.kind, self.weight, self.recommendation_id
+        )
 
 
 class BoostBody(Body):
@@ -214,6 +249,8 @@ class RecommendBody(Body):
     """Events of the user since the model was fitted, oldest first; they are not stored."""
     k: Places = 10
     """Length of the list."""
+    offset: Offset = 0
+    """How many of the best items come before this part of the list; with `k` at most 1,000."""
     seen: bool = False
     """Whether items of the user's own events, and those that they have seen, may be listed; disliked ones
     never are."""
@@ -226,6 +263,8 @@ class RecommendBody(Body):
     of values, that an item must have."""
     weights: Annotated[dict[Name, Weight], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Domain -> what the odds of its items are multiplied by in a list over several domains."""
+    seen_elsewhere: bool = True
+    """Whether items whose product the user has, or has seen, in another domain may be listed."""
     max_per: Annotated[dict[Name, Places], Field(max_length=MAX_NAMED, default_factory=dict)]
     """Column of the items' table -> how many items of one value the list holds at most."""
     boosts: Annotated[list[BoostBody], Field(max_length=MAX_NAMED, default_factory=list)]
@@ -240,23 +279,25 @@ class RecommendBody(Body):
     """Whether every item names the events that speak for it."""
 
     @model_validator(mode="after")
-    def _few_reasons(self) -> Self:
+    def _within_bounds(self) -> Self:
         if self.explain and self.k > MAX_EXPLAINED:
             raise ValueError(f"with explain, k is at most {MAX_EXPLAINED}")
+        check_depth(self.offset, self.k)
         return self
 
     def as_request(self) -> Request:
-        """The request as the service takes it."""
+        """The request as the service takes it: the list from its beginning."""
         return Request(
             tuple(self.domains),
             self.user,
             tuple(event.event() for event in self.events),
-            self.k,
+            self.offset + self.k,
             self.seen,
             {name: tuple(items) for name, items in self.allow.items()},
             {name: tuple(items) for name, items in self.deny.items()},
             self.where,
             self.weights,
+            self.seen_elsewhere,
             ListOrder(
                 max_per=self.max_per,
                 boosts=tuple(boost.boost() for boost in self.boosts),
@@ -267,17 +308,29 @@ class RecommendBody(Body):
         )
 
 
+def without_reasons(request: RecommendBody) -> RecommendBody:
+    """A request of a batch."""
+    if request.explain:
+        raise ValueError("a batch comes without reasons; leave explain out, or ask for that list alone")
+    return request
+
+
+BatchEntry = Annotated[RecommendBody, AfterValidator(without_reasons), or_error(RecommendBody)]
+
+
 class BatchBody(Body):
     """Lists for several users, answered by one model; without reasons."""
 
-    requests: Annotated[list[RecommendBody], Field(min_length=1, max_length=MAX_BATCH)]
+    partial: bool = False
+    """Whether a wrong request is answered by its own `error`, and the others by their lists; without it, one
+    that is wrong refuses the whole batch."""
+    requests: Annotated[list[BatchEntry], Field(min_length=1, max_length=MAX_BATCH)]
     """One request per list."""
 
-    @model_validator(mode="after")
-    def _no_reasons(self) -> Self:
-        if any(request.explain for request in self.requests):
-            raise ValueError("a batch comes without reasons; leave explain out, or ask for that list alone")
-        return self
+    @property
+    def entries(self) -> Sequence[RecommendBody | EntryError]:
+        """The requests, and with ``partial`` what is wrong in place of wrong ones."""
+        return self.requests
 
 
 class PageBody(Body):
@@ -324,11 +377,18 @@ class SimilarBody(Body):
     """The id of the item."""
     k: Places = 10
     """Length of the list."""
+    offset: Offset = 0
+    """How many of the most similar items come before this part of the list; with `k` at most 1,000."""
     to: Name | None = None
     """The domain of the items that are listed; that of the item by default."""
     where: Where
     """A rule about the items' table, such as `price < 20 and not adult`; or column -> the value, or the list
     of values, that an item must have."""
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Self:
+        check_depth(self.offset, self.k)
+        return self
 
 
 class ExplainBody(Body):
@@ -348,17 +408,97 @@ class ExplainBody(Body):
     """Events of the user since the model was fitted, oldest first; they are not stored."""
 
 
+class UserEventBody(EventBody):
+    """An event of a user."""
+
+    user: Id | None = None
+    """The user of the event; by default the `user` of all."""
+
+
 class EventsBody(Body):
-    """Events of one user to be stored."""
+    """Events of one user, or of many, to be stored."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"user": "alice", "events": [{"domain": "books", "item": "dune"}]}]}
+        json_schema_extra={
+            "examples": [
+                {"user": "alice", "events": [{"domain": "books", "item": "dune"}]},
+                {
+                    "events": [
+                        {"user": "alice", "domain": "books", "item": "dune", "kind": "buy", "id": "order-1"},
+                        {"user": "bob", "domain": "books", "item": "emma", "kind": "view", "weight": 0.5},
+                    ]
+                },
+            ]
+        }
     )
 
-    user: Id
-    """The user of the events."""
-    events: Annotated[list[EventBody], Field(min_length=1, max_length=MAX_EVENTS)]
-    """The events, oldest first."""
+    partial: bool = False
+    """Whether the events that are right are stored where others are wrong, which `errors` names; without it
+    one that is wrong refuses all."""
+    user: Id | None = None
+    """The user of the events that do not name their own."""
+    events: Annotated[
+        list[Annotated[UserEventBody, or_error(UserEventBody)]],
+        Field(min_length=1, max_length=MAX_EVENTS),
+    ]
+    """The events, those of a user oldest first."""
+
+    @property
+    def entries(self) -> Sequence[UserEventBody | EntryError]:
+        """The events, and with ``partial`` what is wrong in place of wrong ones."""
+        return self.events
+
+
+class ItemBody(Body):
+    """What is said of an item."""
+
+    domain: Name
+    """The domain of the item."""
+    item: Id
+    """The id of the item; one that the model does not know yet waits for the next fit."""
+    values: Annotated[dict[Name, Values], Field(min_length=1, max_length=MAX_NAMED)]
+    """Column -> its value, or its values, from now on. `title` is a text; an item of which `hidden` is true
+    is in no list. Null takes back what was said, so that the value of the items' table holds again."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        for name, kind, what in ((TITLE, str, "a text"), (HIDDEN, bool, "true or false")):
+            if not isinstance(self.values.get(name), kind | None):
+                raise ValueError(f"{name} is {what}, or null")
+        if taken := [name for name in KEYS if name in self.values]:
+            raise ValueError(f"{taken[0]} names the item and is no column of it")
+        return self
+
+
+class ItemsBody(Body):
+    """What is said of items."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"items": [{"domain": "books", "item": "dune", "values": {"price": 9.5, "stock": 3}}]},
+                {
+                    "items": [
+                        {"domain": "books", "item": "dune", "values": {"hidden": True}},
+                        {"domain": "movies", "item": "alien", "values": {"title": "Alien", "price": None}},
+                    ]
+                },
+            ]
+        }
+    )
+
+    partial: bool = False
+    """Whether what is right is kept where other entries are wrong, which `errors` names; without it one that
+    is wrong refuses all."""
+    items: Annotated[
+        list[Annotated[ItemBody, or_error(ItemBody)]], Field(min_length=1, max_length=MAX_PATCHED)
+    ]
+    """One entry for each item; of two about one column of an item the later counts."""
+
+    @property
+    def entries(self) -> Sequence[ItemBody | EntryError]:
+        """The entries, and with ``partial`` what is wrong in place of wrong ones."""
+        return self.items
 
 
 class Answer(BaseModel):
@@ -372,6 +512,8 @@ class Problem(Answer):
 
     error: str
     """What is wrong, where, and what to do."""
+    request_id: str
+    """The id of the request, as in the header X-Request-ID of the answer and in the server's log."""
 
 
 class Listed(Answer):
@@ -385,6 +527,8 @@ class Listed(Answer):
     """The title of the item; null where none is known."""
     score: float | None
     """What the list is ordered by."""
+    cold: bool
+    """Whether the item is new: it has no events yet and is listed for its features."""
 
 
 class Reason(Answer):
@@ -423,13 +567,24 @@ class RecommendAnswer(Answer):
     """The name of the version that answered; null where the run folder stands alone."""
     degraded: bool
     """Whether the event store failed, so that events stored since the fit do not count."""
+    recommendation_id: str
+    """The id of this answer, which events that came of it may name."""
+
+
+class WrongEntry(Answer):
+    """In a partial request, the answer to an entry that was refused."""
+
+    error: str
+    """What is wrong with the entry, and where."""
+    status: int
+    """The status that a request of this entry alone would have had."""
 
 
 class BatchAnswer(Answer):
     """One answer per request, in their order."""
 
-    answers: list[RecommendAnswer]
-    """One answer per request, in their order."""
+    answers: list[RecommendAnswer | WrongEntry]
+    """One answer per request, in their order; with `partial`, an `error` in place of a refused list."""
 
 
 class PageAnswer(Answer):
@@ -485,11 +640,38 @@ class ExplainAnswer(Answer):
     """Whether the event store failed, so that events stored since the fit do not count."""
 
 
+class NamedWrongEntry(WrongEntry):
+    """An entry that was refused where others were stored."""
+
+    entry: int
+    """The place of the entry among those of the request, from 0."""
+
+
+class Patched(Answer):
+    """How many entries about items were kept, for good."""
+
+    patched: int
+    """How many entries are on disk, and count on this server."""
+    unknown: int
+    """How many of these are about items that the model does not know yet."""
+    errors: list[NamedWrongEntry] | None = None
+    """With `partial`: the entries that were refused."""
+
+
 class Stored(Answer):
     """How many events were stored, for good."""
 
     stored: int
     """How many of the events are on disk; none of a user who is to be forgotten."""
+    errors: list[NamedWrongEntry] | None = None
+    """With `partial`: the events that were refused."""
+
+
+class Deleted(Answer):
+    """How many events were deleted."""
+
+    deleted: int
+    """1, or 0 where the store had no such event."""
 
 
 class Forgotten(Answer):

@@ -14,6 +14,7 @@ from http import HTTPStatus
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from landbridge.serving.runtime.logging import request_id_of
 from landbridge.serving.runtime.metrics import OTHER, Metrics
 
 CONNECTIONS = 1024  # further ones are refused
@@ -159,12 +160,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         metrics: Metrics = self.app_state[METRICS]
         metrics.observe_request(OTHER, status, 0.0)
         if self.cycle is None or self.cycle.response_complete:
-            body = orjson.dumps({"error": sentence})
+            request_id = request_id_of([])  # that of the client may not have arrived
+            body = orjson.dumps({"error": sentence, "request_id": request_id})
             head = [
                 f"HTTP/1.1 {status.value} {status.phrase}",
                 "content-type: application/json",
                 f"content-length: {len(body)}",
                 "connection: close",
+                f"x-request-id: {request_id}",
                 "retry-after: 1" if status == HTTPStatus.SERVICE_UNAVAILABLE else "cache-control: no-store",
             ]
             self.transport.write("\r\n".join([*head, "", ""]).encode() + body)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
+import uuid
+from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +17,9 @@ from landbridge.core.types import Record
 
 LOG = logging.getLogger("landbridge.serving")
 FIELDS = "fields"  # the attribute of a record with further keys
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request that is answered
+# a client's id is repeated in headers and in the log: no blanks, no quotes, nothing that ends a line
+SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class JsonLines(logging.Formatter):
@@ -35,9 +42,22 @@ class JsonLines(logging.Formatter):
 
 
 def log(level: int, event: str, **fields: object) -> None:
-    """Write one line."""
+    """Write one line, with the id of the request that is answered, if one is."""
     if LOG.isEnabledFor(level):
-        LOG.log(level, event, extra={FIELDS: fields})
+        LOG.log(level, event, extra={FIELDS: {**of_request(), **fields}})
+
+
+def of_request() -> dict[str, str]:
+    """The id of the request that is answered, as a field of a line; nothing outside of requests."""
+    request_id = REQUEST_ID.get()
+    return {} if request_id is None else {"request_id": request_id}
+
+
+def request_id_of(given: Sequence[bytes]) -> str:
+    """The id that a client sent, if it sent one that is harmless in headers and logs; else a new one."""
+    if len(given) == 1 and SANE_ID.fullmatch(given[0]):
+        return given[0].decode()
+    return uuid.uuid4().hex
 
 
 def configuration() -> Record:

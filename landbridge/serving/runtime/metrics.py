@@ -39,6 +39,12 @@ class Metrics:
         self._swaps = Counter("swaps", "New models loaded", **to)
         self._rollbacks = Counter("rollbacks", "New models rejected by their check", **to)
 
+        self._impressions = Counter(
+            "impressions",
+            "Listed items for the log of impressions, by whether it has them",
+            ["outcome"],
+            **to,
+        )
         self._store_failures = Counter("store_failures", "Failures of the event store", **to)
         self._store_up = Gauge(
             "store_up", "Whether the event store could be read last", multiprocess_mode="livemin", **to
@@ -61,6 +67,10 @@ class Metrics:
         """Count recommendation lists."""
         for answer in answers:
             self._answers.labels("known" if answer.known else "new", answer.source).inc()
+
+    def impressions(self, outcome: str, rows: int) -> None:
+        """Count items that the log of impressions got, or had to leave out."""
+        self._impressions.labels(outcome).inc(rows)
 
     def stored(self, events: int) -> None:
         """Count acknowledged events."""

@@ -94,7 +94,7 @@ class MicroBatcher:
 
         def work() -> list[Recommendations | Exception]:
             with cancellable(given_up):
-                return _answers(self._service, requests)
+                return answers_each(self._service, requests)
 
         try:
             answers = await loop.run_in_executor(self._pool, work)
@@ -111,8 +111,10 @@ class MicroBatcher:
                 answer.set_result(result)
 
 
-def _answers(service: Recommends, requests: list[Request]) -> list[Recommendations | Exception]:
-    """Together or, where one of them is refused, by halves until it stands alone."""
+def answers_each(service: Recommends, requests: list[Request]) -> list[Recommendations | Exception]:
+    """Together or, where one of them is refused, by halves until it stands alone; its error is its answer."""
+    if not requests:
+        return []
     try:
         return [*service.recommend(requests)]
     except Exception as error:
@@ -120,4 +122,4 @@ def _answers(service: Recommends, requests: list[Request]) -> list[Recommendatio
             return [error] * len(requests)
         middle = len(requests) // 2
         # one bad request must not fail the others: it is found in log₂(n) steps
-        return _answers(service, requests[:middle]) + _answers(service, requests[middle:])
+        return answers_each(service, requests[:middle]) + answers_each(service, requests[middle:])

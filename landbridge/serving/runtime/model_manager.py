@@ -5,7 +5,7 @@ opens and checks a new model in a thread while the old one serves. Then new requ
 the old one is closed when its last request is done. A model that cannot be opened or fails its check never
 serves: the old one stays, and the failed state is tried again after pauses that double, as a run that is
 copied file by file is complete some time after its manifest. Where only the table has changed, the model is
-kept and the table read again.
+kept and the table read again. What was said of items since (patches) is laid over every service that serves.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from time import monotonic
 
 from landbridge.core.errors import LandbridgeError, StoreError
+from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 from landbridge.serving.engine.service import Service
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
@@ -108,11 +109,11 @@ class Retry:
 class ActiveModel:
     """One service, what it says of itself, and how many requests it is answering."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, since: str | None = None) -> None:
         self.service = service
         self.batcher = MicroBatcher(service)
         self.about = service.about()
-        self.since = _time()
+        self.since = since or _time()
         self.uses = 0
 
 
@@ -132,6 +133,7 @@ class ModelManager:
         self._leaving: set[asyncio.Task[None]] = set()
         self._state = self._tried = state
         self._retry = Retry()
+        self.patches = NO_PATCHES
 
     @classmethod
     def of(cls, source: RunSource, metrics: Metrics) -> ModelManager:
@@ -168,11 +170,35 @@ class ModelManager:
         except Exception as error:
             self._refuse(source, state, error)
         else:
-            self._replace(service, state)
+            self._replace(await self._patched(service), state)
+
+    def begin_with(self, patches: ItemPatches) -> None:
+        """What was said of items before the first request."""
+        if patches is not NO_PATCHES:
+            self.patches, self.now = patches, ActiveModel(self.now.service.with_patches(patches))
+
+    async def patch_items(self, patches: ItemPatches) -> None:
+        """Let every request from now on know what was said of items."""
+        self.patches = max(self.patches, patches, key=lambda each: each.revision)
+        while (active := self.now).service.patches is not self.patches:
+            service = await self._patched(active.service)
+            if active is self.now:  # else another model has come meanwhile
+                self._put(service)
 
     async def close(self) -> None:
         """Answer what waits, and no more."""
         await asyncio.gather(self.now.batcher.close(), *self._leaving)
+
+    async def _patched(self, service: Service) -> Service:
+        """The service with all that was said of items until now."""
+        while self.patches is not NO_PATCHES and service.patches is not self.patches:
+            service = await asyncio.to_thread(service.with_patches, self.patches)
+        return service
+
+    def _put(self, service: Service) -> None:
+        """The same model with other knowledge of its items."""
+        old, self.now = self.now, ActiveModel(service, self.now.since)
+        self._let_go(old)
 
     def _replace(self, service: Service, state: str) -> None:
         # one assignment on the event loop: a request gets the old model or the new one, never a mixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,7 +51,7 @@ def application(run: Path, settings: ServeSettings) -> FastAPI:
 
     url = settings.events
     store = None if url is None else EventStore.open(url.get_secret_value())
-    hosts = HostPolicy.of(settings.host, settings.allow_host, has_key=settings.api_key is not None)
+    hosts = HostPolicy.of(settings.host, settings.allow_host, has_key=bool(settings.all_keys))
     return create_app(run, settings, store, hosts=hosts)
 
 
@@ -63,11 +64,11 @@ def _check_access(settings: ServeSettings) -> None:
     """SettingsError where every client of the network could read and delete what the store holds."""
     from landbridge.serving.http.hosts import is_loopback
 
-    if settings.api_key is None and not settings.without_key and not is_loopback(settings.host):
+    if not settings.all_keys and not settings.without_key and not is_loopback(settings.host):
         if settings.events is not None:
             raise SettingsError(
                 f"Every client that reaches {settings.host} could read and delete the stored events: give a "
-                "key with --api-key-env, or --without-key if a proxy checks who calls."
+                "key with --api-key-env or --keys, or --without-key if a proxy checks who calls."
             )
         log(logging.WARNING, "no key", host=settings.host, why="every client may query; see --api-key-env")
 
@@ -86,6 +87,8 @@ def _allow_files() -> None:
 def _serve_alone(run: Path, settings: ServeSettings) -> None:
     import uvicorn
 
+    # Ctrl-C ends the process as SIGTERM does: leaving Python would wait for a thread that waits for the store
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     uvicorn.run(_at_rest(application(run, settings)), **_options(settings))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from landbridge.config import SettingsTable
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Values
+from landbridge.serving.runtime.keys import ScopedKey, check_key, digest_of
 
 
 def web_origin(text: str) -> str:
@@ -45,9 +45,11 @@ class ServeSettings(SettingsTable):
     ``items``: a table of the items with the columns that ``where`` may name. ``where``: a rule about it that
     every listed item obeys, beside that of the request. ``events``: the event store's
     path or URL. ``cors``: web origins whose pages may call, none by default. ``allow_host``: names that the
-    server answers to beside those of this machine. ``without_key``: no key although others reach the store.
+    server answers to beside those of this machine. ``api_key``: may do everything; ``scoped_keys``: others,
+    each with its scopes. ``without_key``: no key although others reach the store.
     ``poll``: how often the run folder is checked for a new model. ``timeout``: for a whole answer;
     ``body_timeout``: for the body to arrive. ``log_users``: user ids and addresses appear in the log.
+    ``impressions``: a folder for the log of what was listed, of at most ``impressions_bytes`` in all.
     ``approximate``: search large catalogues by :mod:`landbridge.serving.engine.approximate`.
     """
 
@@ -59,6 +61,7 @@ class ServeSettings(SettingsTable):
     approximate: bool = False
     events: SecretStr | None = None
     api_key: SecretStr | None = None
+    scoped_keys: tuple[ScopedKey, ...] = ()
     cors: tuple[Origin, ...] = ()
     allow_host: tuple[HostName, ...] = ()
     without_key: bool = False
@@ -67,6 +70,15 @@ class ServeSettings(SettingsTable):
     body_timeout: float = Field(default=5.0, gt=0)
     max_body: int = Field(default=256 * 1024, ge=1024)
     log_users: bool = False
+    impressions: Path | None = None
+    impressions_bytes: int = Field(default=1 << 30, ge=1 << 20)
+
+    @property
+    def all_keys(self) -> tuple[ScopedKey, ...]:
+        """The keys with their scopes, and the one that may do everything; none where no key is needed."""
+        if self.api_key is None:
+            return self.scoped_keys
+        return (*self.scoped_keys, ScopedKey("api key", digest_of(self.api_key.get_secret_value())))
 
 
 def serve_settings(given: Values) -> ServeSettings:
@@ -103,13 +115,8 @@ def key_from(environment: Mapping[str, str], name: str | None) -> str | None:
         return None
     if not environment.get(name):
         raise SettingsError(f"The environment variable {name} is empty; put the key there, or leave it out.")
-    key = environment[name]
-    if key != key.strip() or any(unicodedata.category(sign) == "Cc" for sign in key):
-        raise SettingsError(
-            f"The key in {name} begins or ends with a blank or holds a control character, which no header "
-            "can carry; choose another one."
-        )
-    return key
+    check_key(environment[name], name)
+    return environment[name]
 
 
 def _plain(value: object) -> object:

@@ -1,11 +1,12 @@
-/* Filters by the columns of the items' table: those that hold, each removable, and a form that adds one. */
+/* Filters by the columns of the items' table and a rule about them: those that hold, each removable, and a form that
+ * adds one. */
 
 import { ask } from "./api.js";
 import { combobox } from "./combobox.js";
 import { byId, el, icon, unseen } from "./dom.js";
 import { some } from "./format.js";
 import { CLOSE } from "./liked_items.js";
-import { isFiltered } from "./query.js";
+import { isFiltered, isNarrowed } from "./query.js";
 
 const MOST = 12;
 const NO_VALUE = "no value";
@@ -13,9 +14,9 @@ const NO_VALUE = "no value";
 /** What a condition is called. */
 export const textOf = ({ column, value }) => `${column}: ${value ?? NO_VALUE}`;
 
-/** ``add(condition)`` and ``remove(condition)``: {column, value} was chosen or is to go; ``current()`` is the query.
- *  Returns {offer(columns), show(query)}. */
-export function filterControl({ add, remove, current }) {
+/** ``add(condition)`` and ``remove(condition)``: {column, value} was chosen or is to go; ``rule(text)``: the rule is this,
+ *  null: none; ``current()`` is the query. Returns {offer(columns), show(query)}. */
+export function filterControl({ add, remove, rule, current }) {
   const button = byId("filter");
   const form = byId("filter-form");
   const column = byId("filter-column");
@@ -48,11 +49,10 @@ export function filterControl({ add, remove, current }) {
     else button.focus();
   }
 
-  function chip(condition) {
-    const text = textOf(condition);
+  function chip(text, removal) {
     const drop = el(
       "button",
-      { type: "button", class: "drop", title: `Remove ${text}`, onclick: () => take(drop, condition) },
+      { type: "button", class: "drop", title: `Remove ${text}`, onclick: () => take(drop, removal) },
       unseen(`Remove the filter ${text}`),
       icon(CLOSE),
     );
@@ -60,9 +60,9 @@ export function filterControl({ add, remove, current }) {
   }
 
   /* The focus goes to the next filter, or to the button when none is left. */
-  function take(drop, condition) {
+  function take(drop, removal) {
     const place = [...chips.children].indexOf(drop.closest("li"));
-    remove(condition);
+    removal();
     const left = chips.children[Math.min(place, chips.children.length - 1)];
     (left?.querySelector("button") ?? (button.hidden ? byId("lists") : button)).focus();
   }
@@ -77,8 +77,11 @@ export function filterControl({ add, remove, current }) {
   }
 
   function show(query) {
-    chips.replaceChildren(...query.where.map(chip));
-    chips.hidden = query.where.length === 0;
+    const filters = query.where.map((condition) => chip(textOf(condition), () => remove(condition)));
+    const rules = query.rule === null ? [] : [chip(query.rule, () => rule(null))];
+    chips.replaceChildren(...filters, ...rules);
+    chips.hidden = !isNarrowed(query);
+    byId("filter-rule").value = query.rule ?? "";
   }
 
   button.addEventListener("click", () => toggle(form.hidden));
@@ -88,6 +91,10 @@ export function filterControl({ add, remove, current }) {
     open();
   });
   parts.input.addEventListener("focus", open);
+  byId("filter-by-rule").addEventListener("submit", (event) => {
+    event.preventDefault();
+    rule(byId("filter-rule").value.trim() || null);
+  });
   form.addEventListener("keydown", (event) => {
     if (event.key === "Escape") toggle(false);
   });

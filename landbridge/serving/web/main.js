@@ -18,6 +18,7 @@ import {
   liking,
   read,
   restarted,
+  ruled,
   similarTo,
   unfiltered,
   without,
@@ -48,6 +49,7 @@ const likedItems = likedItemList({ remove: (thing) => go(without(query, thing)),
 const filters = filterControl({
   add: (condition) => go(filtered(query, condition)),
   remove: (condition) => go(unfiltered(query, condition)),
+  rule: (text) => go(ruled(query, text)),
   current: () => query,
 });
 const select = tabs(document.querySelector("[role=tablist]"), (name) => {

@@ -3,11 +3,13 @@
 
 Ids and values are kept as text: the server takes "17" for 17. */
 
-/** A query without a user, liked items, filters (column and value; null: no value) or an item to compare with. */
+/** A query without a user, liked items, filters (column and value; null: no value), a rule as text or an item to
+ *  compare with. */
 export const EMPTY_QUERY = Object.freeze({
   user: null,
   liked: Object.freeze([]),
   where: Object.freeze([]),
+  rule: null,
   similar: null,
 });
 
@@ -31,7 +33,7 @@ export function without(query, thing) {
 export const called = (query, user) => ({ ...query, user });
 
 /** Filters may stay when the user begins anew. */
-export const restarted = (query) => ({ ...EMPTY_QUERY, where: query.where });
+export const restarted = (query) => ({ ...EMPTY_QUERY, where: query.where, rule: query.rule });
 
 const asText = (value) => (value === null ? null : String(value));
 
@@ -47,6 +49,11 @@ export function unfiltered(query, condition) {
   return { ...query, where: query.where.filter((each) => !equal(each, condition)) };
 }
 
+export const ruled = (query, rule) => ({ ...query, rule });
+
+/** Whether items are left out by filters or by a rule. */
+export const isNarrowed = (query) => query.where.length > 0 || query.rule !== null;
+
 export const similarTo = (query, thing) => ({ ...query, similar: thing && plain(thing) });
 
 /** The user as the server takes it. */
@@ -54,26 +61,32 @@ export function userOf({ user, liked }) {
   return { ...(user === null ? {} : { user }), ...(liked.length ? { events: liked } : {}) };
 }
 
-/* {where: column -> values}, where there are filters; values of a column are alternatives. */
-function whereOf({ where }) {
+const inQuotes = (value) => (value === null ? "null" : `'${value.replace(/['"\\]/g, "\\$&")}'`);
+
+/* {where: column -> values}, where there are filters, or all of them in one text where there is a rule, too; values of
+ * a column are alternatives. */
+function whereOf({ where, rule }) {
   const columns = new Map();
   for (const { column, value } of where) columns.set(column, [...(columns.get(column) ?? []), value]);
-  return columns.size ? { where: Object.fromEntries(columns) } : {};
+  if (rule === null) return columns.size ? { where: Object.fromEntries(columns) } : {};
+  const filters = [...columns].map(([column, values]) => `${inQuotes(column)} in [${values.map(inQuotes).join(", ")}]`);
+  return { where: filters.length ? [...filters, `(${rule})`].join(" and ") : rule };
 }
 
 /** What is requested for a catalogue's list of ``k`` items: {path, body}, without a body for what is popular. */
 export function requestOf(query, domain, k) {
   if (query.similar) return { path: "v1/similar", body: { ...query.similar, to: domain, k, ...whereOf(query) } };
-  if (isAnonymous(query) && !query.where.length) return { path: `v1/popular?${new URLSearchParams({ domain, k })}` };
+  if (isAnonymous(query) && !isNarrowed(query)) return { path: `v1/popular?${new URLSearchParams({ domain, k })}` };
   return { path: "v1/recommend", body: { domains: [domain], ...userOf(query), k, explain: true, ...whereOf(query) } };
 }
 
-/** ``user=42&like.books=dune&where.genre=noir&tab=model``, without the #; ``read`` gives the same back. */
+/** ``user=42&like.books=dune&where.genre=noir&where=price+<+20&tab=model``, without the #; ``read`` gives the same back. */
 export function written(query, tab) {
   const parts = new URLSearchParams();
   if (query.user !== null) parts.append("user", query.user);
   for (const { domain, item } of query.liked) parts.append(`like.${domain}`, item);
   for (const { column, value } of query.where) parts.append(`where.${column}`, value ?? "");
+  if (query.rule !== null) parts.append("where", query.rule);
   if (query.similar) parts.append(`similar.${query.similar.domain}`, query.similar.item);
   if (tab !== "try") parts.append("tab", tab);
   return parts.toString();
@@ -88,6 +101,7 @@ export function read(hash) {
   for (const [key, value] of parts) {
     const [, kind, name] = NAMED.exec(key) ?? [];
     if (key === "user" && value.trim()) query = called(query, value.trim());
+    if (key === "where" && value.trim()) query = ruled(query, value.trim());
     if (kind === "like" && value) query = liking(query, { domain: name, item: value });
     if (kind === "where") query = filtered(query, { column: name, value: value || null }); // no text is empty there
     if (kind === "similar" && value) query = similarTo(query, { domain: name, item: value });

@@ -7,7 +7,7 @@ import { complaint, el, icon, unseen } from "./dom.js";
 import { domains, glyph, hue } from "./domains.js";
 import { inTwo, nameOf } from "./names.js";
 import { hasKey } from "./key.js";
-import { isAnonymous, likes, requestOf } from "./query.js";
+import { isAnonymous, isNarrowed, likes, requestOf } from "./query.js";
 import { popularIn } from "./popular.js";
 import { listed, percent, some } from "./format.js";
 import { bars, reason, split } from "./explanation.js";
@@ -238,7 +238,7 @@ function legend(shares) {
 const subject = (query) => JSON.stringify(query?.similar ?? null);
 
 function emptySentence(query) {
-  if (query.where.length) return "Nothing here passes the filter.";
+  if (isNarrowed(query)) return "Nothing here passes the filter.";
   return query.similar ? "Nothing here is similar." : "Nothing is left to list.";
 }
 

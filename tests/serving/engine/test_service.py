@@ -291,7 +291,8 @@ BAD = {
     "1 place or more, not 0": Request(("books",), k=0),
     "1 place or more, not 2.0": Request(("books",), k=2.0),
     "not 'now'": Request(("books",), None, (Event("books", 10, "now"),)),
-    "milliseconds: divide by 1,000": Request(("books",), None, (Event("books", 10, 10**30),)),
+    "give seconds since 1970": Request(("books",), None, (Event("books", 10, 10**30),)),
+    "nanoseconds, divide by 1,000,000,000": Request(("books",), None, (Event("books", 10, 10**18),)),
     "without a table of its items": Request(("books",), where={"genre": "noir"}),
 }  # fmt: skip
 

@@ -31,7 +31,8 @@ RETURNING = ("u03", "u04", "u05")
 
 def grown(history: MultiDomain) -> MultiDomain:
     schema = {"user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64}
-    since = pl.DataFrame(SINCE, schema, orient="row").with_columns(kind=pl.lit(None, pl.String))
+    plain = {"kind": pl.lit(None, pl.String), "weight": pl.lit(None, pl.Float64)}
+    since = pl.DataFrame(SINCE, schema, orient="row").with_columns(**plain)
     return merge_events(history, since, ())[0]
 
 

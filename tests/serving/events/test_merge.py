@@ -18,7 +18,7 @@ from landbridge.serving.events.merge import MergedData, merge_events, missing_ev
 
 Cells = dict[tuple[Any, Any], tuple[float, int]]  # (user, item) -> weight, time
 SCHEMA = {"user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64}
-NO_KIND = pl.lit(None, pl.String)
+PLAIN = {"kind": pl.lit(None, pl.String), "weight": pl.lit(None, pl.Float64)}
 NAMES = ("books", "films")
 
 
@@ -124,7 +124,7 @@ def test_whole_numbers_of_the_store_find_texts_of_the_run() -> None:
     tables: dict[str, Cells] = {"books": {("17", "a"): (1.0, 0)}, "films": {("2", "3"): (1.0, 0)}}
     heard = pl.DataFrame(
         {"user": [17, 17], "domain": ["books", "films"], "item": [5, 3], "timestamp": [1, 1]}
-    ).with_columns(kind=NO_KIND)
+    ).with_columns(**PLAIN)
     data, growth = merge_events(world(tables), heard, {2})
     assert data.users.ids.tolist() == ["17"]
     assert set(cells_of(data)["books"]) == {("17", "a"), ("17", "5")}
@@ -173,13 +173,15 @@ def test_whom_a_vocabulary_does_not_hold() -> None:
 
 
 def frame(events: list[tuple[str, str, str, int]]) -> pl.DataFrame:
-    return pl.DataFrame(events, SCHEMA, orient="row").with_columns(kind=NO_KIND)
+    return pl.DataFrame(events, SCHEMA, orient="row").with_columns(**PLAIN)
 
 
 def of_kinds(*events: tuple[str, str, int, str | None]) -> pl.DataFrame:
     """Of books: user, item, time, kind."""
     schema = {"user": pl.String, "item": pl.String, "timestamp": pl.Int64, "kind": pl.String}
-    return pl.DataFrame(events, schema, orient="row").with_columns(domain=pl.lit("books"))
+    return pl.DataFrame(events, schema, orient="row").with_columns(
+        domain=pl.lit("books"), weight=PLAIN["weight"]
+    )
 
 
 def marks_of(data: MultiDomain) -> dict[tuple[Any, Any], bool]:
@@ -237,6 +239,18 @@ def test_a_pair_gets_the_weight_of_its_strongest_kind() -> None:
     table, buy, cart = data["books"], *(data.kinds.bit(kind) for kind in ("buy", "cart"))
     assert table.kinds is not None
     assert table.kinds[table.user_idx == 0].tolist() == [buy, buy | cart]
+
+
+def test_the_weight_of_an_event_multiplies_that_of_its_kind() -> None:
+    heard = of_kinds(("1", "a", 90, "buy"), ("3", "a", 9, "view"), ("3", "b", 9, None), ("1", "b", 9, None))
+    heard = heard.with_columns(weight=pl.Series([5.0, 3.0, 0.25, 0.5]))
+    once, _ = merge_events(world(BOOKS), heard, ())
+    weights = {pair: round(weight, 3) for pair, (weight, _) in cells_of(once)["books"].items()}
+    before = {pair: weight for pair, (weight, _) in cells_of(world(BOOKS))["books"].items()}
+    changed = {(1, "a"): 5.0, (3, "a"): 0.6, (3, "b"): 0.25}
+    assert weights == before | changed  # the weaker event of (1, b) changes nothing
+    twice, _ = merge_events(once, heard, ())
+    assert twice.fingerprint == once.fingerprint
 
 
 def test_known_weights_fade_by_the_time_since() -> None:

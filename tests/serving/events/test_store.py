@@ -85,11 +85,19 @@ def test_an_event_that_is_sent_twice_is_stored_once(store: EventStore) -> None:
     assert len(store.of("u")) == 8
 
 
+def without_version_4(store: sqlite3.Connection) -> None:
+    for column in ("weight", "recommendation_id"):
+        store.execute(f"ALTER TABLE landbridge_events DROP COLUMN {column}")
+    store.execute("DROP TABLE landbridge_items")
+    store.execute("UPDATE landbridge_store SET version = 3")
+
+
 def test_events_of_an_older_store_are_kept_and_later_ones_stored_once(path: Path) -> None:
     """Version 1 had no keys of events."""
     with closing(EventStore.open(str(path))) as store:
         store.append("u", [Event("books", "a", 5)])
     with closing(sqlite3.connect(path)) as other, other:
+        without_version_4(other)
         other.execute("DROP INDEX landbridge_events_once")
         other.execute("ALTER TABLE landbridge_events DROP COLUMN event_key")
         other.execute("ALTER TABLE landbridge_events DROP COLUMN kind")
@@ -105,6 +113,7 @@ def test_a_store_of_version_2_takes_kinds(path: Path) -> None:
     with closing(EventStore.open(str(path))) as store:
         store.append("u", [Event("books", "a", 5)])
     with closing(sqlite3.connect(path)) as other, other:
+        without_version_4(other)
         other.execute("ALTER TABLE landbridge_events DROP COLUMN kind")
         other.execute("UPDATE landbridge_store SET version = 2")
     for _ in range(2):
@@ -112,6 +121,62 @@ def test_a_store_of_version_2_takes_kinds(path: Path) -> None:
             store.append("u", [Event("books", "a", 5, kind="dislike")])
             assert store.of("u") == (Event("books", "a", 5), Event("books", "a", 5, kind="dislike"))
             assert store.frame()["kind"].to_list() == [None, "dislike"]
+
+
+def test_a_store_of_version_3_takes_weights_and_items(path: Path) -> None:
+    with closing(EventStore.open(str(path))) as store:
+        store.append("u", [Event("books", "a", 5)])
+    with closing(sqlite3.connect(path)) as other, other:
+        without_version_4(other)
+    for _ in range(2):
+        with closing(EventStore.open(str(path))) as store:
+            store.append("u", [Event("books", "b", 5, weight=2.5, recommendation_id="r")])
+            assert store.of("u") == (Event("books", "a", 5), Event("books", "b", 5, weight=2.5))
+            assert store.frame()["weight"].to_list() == [None, 2.5]
+            assert store.frame()["recommendation_id"].to_list() == [None, "r"]
+
+
+def test_events_of_many_users_are_kept_in_one_transaction(store: EventStore) -> None:
+    store.forget("gone")
+    users = [*range(30), "gone", *range(30)]
+    events = [(user, Event("books", number, id=f"e{number % 31}")) for number, user in enumerate(users)]
+    assert store.append_all(events) == 60  # of them 30 are kept twice: an id counts once for each user
+    assert store.counts() == {"events": 30, "users": 30, "forgotten": 1}
+    assert store.of(7) == (Event("books", 7),)
+    wrong = [*((f"u{number}", Event("books", number)) for number in range(5)), ("u", Event("", "a"))]
+    with pytest.raises(DataError):
+        store.append_all(wrong)
+    assert store.counts()["events"] == 30
+
+
+def test_users_to_be_forgotten_are_found_among_any_number(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landbridge.serving.events.store.NAMED_AT_ONCE", 4)
+    for user in (0, 13, 19):
+        store.forget(user)
+    assert store.append_all([(user, Event("books", "a")) for user in range(20)]) == 17
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(store: EventStore, weight: float) -> None:
+    with pytest.raises(DataError, match="weight must be a number above 0"):
+        store.append("u", [Event("books", "a", weight=weight)])
+
+
+def test_one_event_is_deleted_and_leaves_no_trace(store: EventStore, path: Path) -> None:
+    order = Event("books", "very-telling-order", 5, id="order-1")
+    same = Event("books", "a", 5), Event("books", "a", 5, kind="buy"), Event("books", "a", 6)
+    store.append("u", [order, *same])
+    store.append("v", [order])
+    assert store.delete("u", Event("", "", id="order-1")) == 1
+    assert store.delete("u", Event("", "", id="order-1")) == 0
+    assert store.delete("v", Event("", "", id="order-1")) == 1
+    assert store.delete("u", Event("books", "a", 5, kind="buy")) == 1
+    assert [(event.time, event.kind) for event in store.of("u")] == [(5, None), (6, None)]
+    assert b"very-telling" not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+    with pytest.raises(DataError, match="by its id"):
+        store.delete("u", Event("books", "a"))
 
 
 def test_to_buy_and_to_look_at_once_are_two_events(store: EventStore) -> None:
@@ -211,7 +276,8 @@ def test_a_whole_number_and_its_text_are_one_user(store: EventStore) -> None:
 def test_the_frame_has_all_events_in_their_order(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("landbridge.serving.events.store.READ_AT_ONCE", 3)
     assert store.frame().schema == {
-        "user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64, "kind": pl.String
+        "user": pl.String, "domain": pl.String, "item": pl.String, "timestamp": pl.Int64, "kind": pl.String,
+        "weight": pl.Float64, "recommendation_id": pl.String
     }  # fmt: skip
     before = int(time.time())
     for number in range(7):
@@ -219,7 +285,6 @@ def test_the_frame_has_all_events_in_their_order(store: EventStore, monkeypatch:
     assert store.frame()["item"].to_list() == list(range(7))
     store.append(9, [Event("films", "x"), Event("films", 8)])
     frame = store.frame()
-    assert frame.columns == ["user", "domain", "item", "timestamp", "kind"]
     assert frame["user"].to_list() == [0, 1, 0, 1, 0, 1, 0, 9, 9]
     assert frame["item"].to_list() == [*map(str, range(7)), "x", "8"]
     assert frame["timestamp"].to_list()[:7] == list(range(100, 93, -1))
@@ -357,9 +422,9 @@ def test_foreign_newer_and_missing_stores_are_refused_untouched(tmp_path: Path) 
         other.execute("CREATE TABLE orders (id INTEGER)")
     EventStore.open(str(newer)).close()
     with closing(sqlite3.connect(newer)) as other, other:
-        other.execute("UPDATE landbridge_store SET version = 4")
+        other.execute("UPDATE landbridge_store SET version = 5")
     text.write_text("user,item\n" * 100)
-    for path, why in ((foreign, "other tables"), (newer, "version 4"), (text, "not a database")):
+    for path, why in ((foreign, "other tables"), (newer, "version 5"), (text, "not a database")):
         before = path.read_bytes()
         with pytest.raises(StoreError, match=why):
             EventStore.open(str(path))

@@ -3,119 +3,34 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from threading import Barrier
 from threading import Event as Signal
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from postgres_server import PASSWORD, Server, bare, postgres
 
 from landbridge.core.errors import StoreError
 from landbridge.serving.engine.messages import Event
 from landbridge.serving.events import database
 from landbridge.serving.events.store import EventStore
 
-PASSWORD = "open-sesame"
-UNPRIVILEGED = ("postgres", "nobody")  # who runs the server where the tests are root's, which it refuses
-NUMBERS = count()
-
-
-@dataclass(frozen=True)
-class Server:
-    """A PostgreSQL server: its programs, its folder (data, socket, log) and its port."""
-
-    programs: Path
-    folder: Path
-    port: int
-
-    def run(self, program: str, *words: object) -> None:
-        command = [str(self.programs / program), *map(str, words)]
-        with open(self.folder / "output", "a") as output:
-            done = subprocess.run(command, stdout=output, stderr=output, **someone())
-        assert done.returncode == 0, (self.folder / "output").read_text()
-
-    def start(self) -> None:
-        settings = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-        self.run(
-            "pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log", "-w", "-o", settings, "start"
-        )
-
-    def stop(self, how: str) -> None:
-        self.run("pg_ctl", "-D", self.folder / "data", "-w", "-m", how, "stop")
-
-    def url(self, name: str = "postgres") -> str:
-        return f"postgresql://keeper:{PASSWORD}@127.0.0.1:{self.port}/{name}"
-
-
-def someone() -> dict[str, Any]:
-    """Arguments for a process of a user without rights, where this one has them all."""
-    import pwd
-
-    if os.geteuid() != 0:
-        return {}
-    known = {entry.pw_name: entry for entry in pwd.getpwall()}
-    entry = next(known[name] for name in UNPRIVILEGED if name in known)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-
-
-def programs() -> Path:
-    """The newest server's programs; Debian keeps them out of the PATH."""
-    pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if not found and (beside := shutil.which("initdb")):
-        found = [Path(beside)]
-    if not found:
-        pytest.skip("no PostgreSQL server is installed here (Debian: apt-get install postgresql)")
-    return found[-1].parent
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    folder = Path(tempfile.mkdtemp(prefix="landbridge-"))
-    started = Server(programs(), folder, port)
-    (folder / "password").write_text(PASSWORD)
-    if owner := someone():
-        for path in (folder, folder / "password"):
-            os.chown(path, owner["user"], owner["group"])
-    try:
-        started.run(
-            "initdb", "-D", folder / "data", "-U", "keeper", "--auth=scram-sha-256",
-            "--pwfile", folder / "password", "--no-sync",
-        )  # fmt: skip
-        started.start()
-        try:
-            yield started
-        finally:
-            started.stop("immediate")
-    finally:
-        shutil.rmtree(folder)
+    with postgres() as running:
+        yield running
 
 
 @pytest.fixture
 def url(server: Server) -> str:
-    """A schema of its own."""
-    schema = f"events{next(NUMBERS)}"
-    with bare(server.url()).begin() as connection:
-        connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
-    return f"{server.url()}?options=-csearch_path%3D{schema}"
-
-
-def bare(url: str) -> sa.Engine:
-    """An engine without the store's ways."""
-    return sa.create_engine(database.address_of(url), poolclass=sa.NullPool)
+    return server.empty_schema()
 
 
 @pytest.fixture
@@ -250,8 +165,8 @@ def test_foreign_newer_and_unreachable_stores_are_refused_without_the_password(
         connection.exec_driver_sql("DROP TABLE orders")
     EventStore.open(url).close()
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE landbridge_store SET version = 4")
-    refused(url, "version 4")
+        connection.exec_driver_sql("UPDATE landbridge_store SET version = 5")
+    refused(url, "version 5")
     refused(server.url("nowhere"), "does not exist")
     refused(url.replace("keeper", "stranger"), "authentication failed")
     refused(url.replace(str(server.port), "1"), "refused")

@@ -66,10 +66,12 @@ def test_a_list_has_the_promised_form(client: Client) -> None:
     reply = client.post("/v1/recommend", {"domains": ["books"], "user": "alice", "k": 2})
     model = "a" * 12
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert re.fullmatch("[0-9a-f]{32}", reply.json["recommendation_id"])
     assert reply.json == {
+        "recommendation_id": reply.json["recommendation_id"],
         "items": [
-            {"domain": "books", "item": f"{model}-0", "title": None, "score": 1.0},
-            {"domain": "books", "item": f"{model}-1", "title": None, "score": 0.5},
+            {"domain": "books", "item": f"{model}-0", "title": None, "score": 1.0, "cold": False},
+            {"domain": "books", "item": f"{model}-1", "title": None, "score": 0.5, "cold": False},
         ],
         "source": "model",
         "known": True,
@@ -145,6 +147,92 @@ def test_a_batch_is_answered_in_its_order(client: Client) -> None:
     ]
 
 
+def test_a_wrong_entry_of_a_partial_batch_leaves_the_others(client: Client) -> None:
+    good, bad, worse = {"domains": ["books"], "k": 2}, {"domains": ["bookz"]}, {"domains": ["books"], "kk": 1}
+    requests = [good, bad, worse, {**good, "explain": True}, good]
+    answers = client.post("/v1/recommend/batch", {"requests": requests, "partial": True}).json["answers"]
+    assert [len(answer.get("items", ())) for answer in answers] == [2, 0, 0, 0, 2]
+    assert all(answer["status"] == 422 for answer in answers[1:4])
+    said = [answer["error"] for answer in answers[1:4]]
+    assert "did you mean 'books'" in said[0]
+    assert said[1].startswith("Unknown key 'kk'")
+    assert "'k'" in said[1]
+    assert "without reasons" in said[2]
+    assert set(answers[1]) == {"error", "status"}
+    for wrong in (bad, worse):  # as ever: all or none
+        assert client.post("/v1/recommend/batch", {"requests": [good, wrong]}).status == 422
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4, 990])
+def test_offset_goes_on_where_a_list_ended(client: Client, offset: int) -> None:
+    parts = [
+        client.post("/v1/recommend", {"domains": ["books"], "k": 10, "offset": offset}),
+        client.post("/v1/similar", {"domain": "books", "item": 1, "k": 10, "offset": offset}),
+        client.get(f"/v1/search?q=a&k=10&offset={offset}"),
+        client.get(f"/v1/popular?domain=books&k=10&offset={offset}"),
+    ]
+    for reply in parts:
+        assert [item["item"] for item in reply.json["items"]] == [
+            f"{'a' * 12}-{n}" for n in range(offset, offset + 10)
+        ]
+    batch = {"requests": [{"domains": ["books"], "k": 10, "offset": offset}]}
+    answers = client.post("/v1/recommend/batch", batch).json["answers"]
+    assert answers[0]["items"] == parts[0].json["items"]
+    reasons = client.post("/v1/recommend", {"domains": ["books"], "k": 9, "offset": offset, "explain": True})
+    assert len(reasons.json["items"]) == 9
+
+
+def test_values_go_on_where_they_ended(client: Client) -> None:
+    values = client.get("/v1/values?column=language").json["values"]
+    assert client.get("/v1/values?column=language&k=1&offset=2").json["values"] == values[1:]
+
+
+@pytest.mark.parametrize("offset", [991, 1000, -1])
+def test_no_list_is_ranked_beyond_its_bound(client: Client, offset: int) -> None:
+    for reply in (
+        client.post("/v1/recommend", {"domains": ["books"], "k": 10, "offset": offset}),
+        client.post("/v1/similar", {"domain": "books", "item": 1, "k": 10, "offset": offset}),
+        client.get(f"/v1/search?q=a&k=10&offset={offset}"),
+        client.get(f"/v1/popular?k=10&offset={offset}"),
+        client.get(f"/v1/values?column=language&k=10&offset={offset}"),
+    ):
+        assert reply.status == 422
+        assert "offset" in reply.error
+
+
+@pytest.mark.parametrize(
+    "sent", ["a", "8f14e45f-ceea-467f-a8f6-2b1b2c1c7a11", "Root=1-67891233-abc", "x" * 128]
+)
+def test_the_request_id_of_a_client_is_repeated(
+    client: Client, caplog: pytest.LogCaptureFixture, sent: str
+) -> None:
+    caplog.set_level(logging.INFO, LOG.name)
+    good = client.get("/v1/popular?domain=books", x_request_id=sent)
+    wrong = client.get("/v1/popular?k=0", x_request_id=sent)
+    assert (good.headers["x-request-id"], wrong.headers["x-request-id"]) == (sent, sent)
+    assert (wrong.status, wrong.json["request_id"]) == (422, sent)
+    assert [line["request_id"] for line in lines(caplog) if line["event"] == "request"] == [sent, sent]
+
+
+@pytest.mark.parametrize("sent", ["", "a b", 'a"b', "a\nb", "x" * 129, "\xe4", "a\x00"])
+def test_a_request_id_that_is_not_sane_is_replaced(client: Client, sent: str) -> None:
+    made = [client.get("/v1/popular?k=0", x_request_id=sent) for _ in range(2)]
+    ids = [reply.headers["x-request-id"] for reply in made]
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
+    assert [reply.json["request_id"] for reply in made] == ids
+    assert ids[0] != ids[1]
+
+
+def test_an_unforeseen_failure_is_found_by_its_request_id(
+    client: Client, service: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.work = lambda: raising(RuntimeError("boom"))
+    reply = client.post("/v1/recommend", {"domains": ["books"]}, x_request_id="find-me")
+    assert (reply.status, reply.json["request_id"]) == (500, "find-me")
+    (failed,) = [line for line in lines(caplog) if line["event"] == "failed"]
+    assert failed["request_id"] == "find-me"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "answer"),
     [
@@ -153,10 +241,18 @@ def test_a_batch_is_answered_in_its_order(client: Client) -> None:
         ("POST", "/v1/similar", {"domain": "books", "item": 1, "k": 2, "to": "movies"}, schemas.Items),
         ("POST", "/v1/explain", {"domain": "books", "item": 1, "user": "alice"}, schemas.ExplainAnswer),
         ("POST", "/v1/events", {"user": 1, "events": [{"domain": "books", "item": 1}]}, schemas.Stored),
+        ("DELETE", "/v1/events?user=alice&id=e", None, schemas.Deleted),
+        (
+            "PATCH",
+            "/v1/items",
+            {"items": [{"domain": "books", "item": 1, "values": {"a": 1}}]},
+            schemas.Patched,
+        ),
         ("DELETE", "/v1/users/alice", None, schemas.Forgotten),
         ("GET", "/v1/search?q=dune&domain=books", None, schemas.Items),
         ("GET", "/v1/search?q=dune", None, schemas.Items),
         ("GET", "/v1/popular?domain=books&k=3", None, schemas.Items),
+        ("GET", "/v1/popular?domain=books&strategy=latest", None, schemas.Items),
         ("GET", "/v1/values?column=language", None, schemas.ValuesAnswer),
         ("GET", "/v1/values?column=language&q=e", None, schemas.ValuesAnswer),
         ("GET", "/v1/model", None, schemas.ModelAnswer),
@@ -220,7 +316,17 @@ def test_documented_examples_are_accepted(client: Client) -> None:
             assert client.post(path, body).status == 200, (path, body)
 
 
-@pytest.mark.parametrize("time", [1_600_000_000_000, -(10**11), 1.5, "1600000000", True])
+NO_SECONDS: dict[Any, str] = {
+    1_600_000_000_000: "; if these are milliseconds, divide by 1,000",
+    1_600_000_000_000_000: "; if these are microseconds, divide by 1,000,000",
+    -(10**11): "; if these are milliseconds, divide by 1,000",
+    1.5: "; give seconds since 1970",
+    "1600000000": "; give seconds since 1970",
+    True: "; give seconds since 1970",
+}
+
+
+@pytest.mark.parametrize("time", NO_SECONDS)
 @pytest.mark.parametrize("path", ["/v1/recommend", "/v1/recommend/batch", "/v1/explain", "/v1/events"])
 def test_a_time_that_is_no_second_is_refused_by_every_endpoint(client: Client, path: str, time: Any) -> None:
     events = [{"domain": "books", "item": 1}, {"domain": "books", "item": 1, "time": time}]
@@ -233,7 +339,7 @@ def test_a_time_that_is_no_second_is_refused_by_every_endpoint(client: Client, p
     }
     reply = client.post(path, bodies[path])
     assert reply.status == 422
-    assert "milliseconds: divide by 1,000" in reply.error
+    assert f"an event's time is in whole seconds, not {time!r}{NO_SECONDS[time]}." in reply.error
 
 
 def test_stored_events_come_before_those_of_the_request(client: Client, service: StandIn) -> None:
@@ -258,6 +364,70 @@ def test_the_kind_of_an_event_is_stored_and_an_unknown_one_refused(client: Clien
     assert client.post("/v1/events", {"user": "zoe", "events": [alien]}).json == {"stored": 1}
     client.post("/v1/recommend", {"domains": ["movies"], "user": "zoe"})
     assert service.asked[-1].events == (Event("movies", "alien", kind="dislike"),)
+
+
+def test_events_of_many_users_come_in_one_call(client: Client, store: EventStore) -> None:
+    view = {"domain": "movies", "item": "alien", "kind": "view", "weight": 0.5, "id": "e1", "time": 5}
+    events = [
+        {"user": "zoe", **view},
+        {"user": 17, **view, "recommendation_id": "r1"},
+        {"domain": "books", "item": 1},
+    ]
+    for _ in range(2):  # sent again, as where no answer came
+        assert client.post("/v1/events", {"user": "rest", "events": events}).json == {"stored": 3}
+    event = Event("movies", "alien", 5, kind="view", weight=0.5)
+    assert (store.of("zoe"), store.of("17")) == ((event,), (event,))
+    assert store.frame()["recommendation_id"].to_list()[:3] == [None, "r1", None]
+    assert len(store.of("rest")) == 2  # without an id and a time nothing distinguishes a repetition
+
+
+def test_a_wrong_event_of_a_partial_request_leaves_the_others(client: Client, store: EventStore) -> None:
+    good = {"user": "zoe", "domain": "books", "item": 1}
+    wrong: list[Any] = [
+        {"domain": "books", "item": 1},
+        {**good, "domain": "bookz"},
+        {**good, "kind": "gaze"},
+        {**good, "weight": -1},
+        {**good, "colour": "red"},
+        7,
+    ]
+    body = {"events": [good, *wrong, {**good, "user": "bob"}]}
+    assert client.post("/v1/events", body).status == 422
+    assert store.counts()["events"] == 0
+    answer = client.post("/v1/events", {**body, "partial": True}).json
+    assert (answer["stored"], store.counts()["events"]) == (2, 2)
+    assert [(error["entry"], error["status"]) for error in answer["errors"]] == [
+        (n, 422) for n in range(1, 7)
+    ]
+    said = [
+        "events.1: name the user",
+        "did you mean 'books'",
+        "gaze",
+        "weight",
+        "colour",
+        "must be an object",
+    ]
+    assert [part in error["error"] for part, error in zip(said, answer["errors"], strict=True)] == [True] * 6
+    everything_wrong = client.post("/v1/events", {"partial": True, "events": wrong}).json
+    assert (everything_wrong["stored"], len(everything_wrong["errors"])) == (0, 6)
+
+
+def test_one_event_is_deleted(client: Client, store: EventStore) -> None:
+    events = [
+        {"domain": "books", "item": "a", "id": "order 1/2"},
+        {"domain": "books", "item": "a", "time": 5},
+        {"domain": "books", "item": "a", "time": 5, "kind": "buy"},
+    ]
+    client.post("/v1/events", {"user": "u/1", "events": events})
+    assert client.delete("/v1/events?user=u%2F1&id=order%201%2F2").json == {"deleted": 1}
+    assert client.delete("/v1/events?user=u%2F1&id=order%201%2F2").json == {"deleted": 0}
+    assert client.delete("/v1/events?user=u%2F1&domain=books&item=a&time=5&kind=buy").json == {"deleted": 1}
+    assert store.of("u/1") == (Event("books", "a", 5),)
+    for unnamed in ("", "&domain=books", "&domain=books&item=a", "&domain=books&time=5", "&id=", "&time=x"):
+        reply = client.delete(f"/v1/events?user=u%2F1{unnamed}")
+        assert reply.status == 422
+    assert client.delete("/v1/events?id=a").status == 422
+    assert len(store.of("u/1")) == 1
 
 
 def test_stored_events_of_items_yet_to_be_learned_wait_for_the_next_fit(
@@ -299,7 +469,7 @@ def test_a_failing_store_is_no_fault_of_the_client(
     def fail(*_: object) -> int:
         raise StoreError("The event store postgresql://db.inside/shop fails.")
 
-    monkeypatch.setattr(type(store), "append", fail)
+    monkeypatch.setattr(type(store), "append_all", fail)
     reply = client.post("/v1/events", {"user": "a", "events": [{"domain": "books", "item": 1}]})
     assert reply.status == 503
     assert "log" in reply.error
@@ -361,7 +531,7 @@ def test_a_store_that_cannot_be_written_is_a_problem_until_it_can(
     """As on a full disk: reading works, so that lists say nothing of it."""
     event = {"user": "alice", "events": [{"domain": "books", "item": 1, "time": 5}]}
     with monkeypatch.context() as broken:
-        broken.setattr(type(store), "append", STORE_FAILURES["fails"])
+        broken.setattr(type(store), "append_all", STORE_FAILURES["fails"])
         assert client.post("/v1/events", event).status == 503
         assert client.get("/readyz").json["problems"] == [history.UNWRITABLE]
         assert not client.post("/v1/recommend", {"domains": ["books"], "user": "alice"}).json["degraded"]
@@ -410,29 +580,36 @@ def test_an_event_that_is_sent_again_is_stored_once(client: Client, store: Event
     assert len(store.of("u")) == 2
 
 
-def test_slow_explanations_leave_room_for_lists(service: StandIn) -> None:
-    """Their pool fills up and refuses at once; what else is requested is answered."""
-    may_go_on = threading.Event()
-    explain = service.explain_all
-    service.explain_all = lambda *given: may_go_on.wait(10) and explain(*given)
-    body = {"domains": ["books"], "user": "alice", "k": 1}
+ONE_LIST = ("POST", "/v1/recommend", {"domains": ["books"], "user": "alice", "k": 1})
+FLOODS: dict[str, tuple[str, tuple[str, str, Any], int]] = {  # the service's method, a request, how many fit
+    "explanations": ("explain_all", (*ONE_LIST[:2], {**ONE_LIST[2], "explain": True}), 16),
+    "searches": ("search", ("GET", "/v1/search?q=dune", None), 64),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_slow_work_of_one_kind_leaves_room_for_lists(service: StandIn, kind: str) -> None:
+    """Its pool fills up and refuses at once; what else is requested is answered."""
+    name, request, places = FLOODS[kind]
+    may_go_on, work = threading.Event(), getattr(service, name)
+    setattr(service, name, lambda *given: may_go_on.wait(10) and work(*given))
 
     async def flood(client: Client) -> list[int]:
-        def ask(**more: Any) -> Any:
-            pieces = [json.dumps({**body, **more}).encode()]
-            return client.ask("POST", "/v1/recommend", pieces, {"content-type": "application/json"})
+        def ask(method: str, path: str, body: Any) -> Any:
+            pieces = [] if body is None else [json.dumps(body).encode()]
+            return client.ask(method, path, pieces, {"content-type": "application/json"})
 
-        slow = [asyncio.create_task(ask(explain=True)) for _ in range(20)]
+        slow = [asyncio.create_task(ask(*request)) for _ in range(places + 4)]
         refused, _ = await asyncio.wait(slow, timeout=2, return_when=asyncio.FIRST_COMPLETED)
         assert all(one.result().headers["retry-after"] == "1" for one in refused)
-        other = await asyncio.wait_for(ask(), 2)
+        other = await asyncio.wait_for(ask(*ONE_LIST), 2)
         ready = await client.ask("GET", "/readyz")
-        assert (other.status, ready.json["problems"]) == (200, ["The server is busy with explanations."])
+        assert (other.status, ready.json["problems"]) == (200, [f"The server is busy with {kind}."])
         may_go_on.set()
         return sorted([(await one).status for one in slow])
 
     with asking(create_app(service)) as client:
-        assert client.run(flood(client)) == [200] * 16 + [503] * 4
+        assert client.run(flood(client)) == [200] * places + [503] * 4
 
 
 def test_only_the_key_opens(service: StandIn, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,18 @@ def test_a_text_and_an_object_are_one_filter(client: Client, path: str, body: di
     assert listed(client, path, {**body, "where": {"genre": "noir"}}) == noir
     cheap = [item for item in every if int(item[1:]) < 40 and int(item[1:]) % 3 != 0]
     assert listed(client, path, {**body, "where": "price < 20 and genre not in [noir]"}) == cheap
+
+
+@pytest.mark.parametrize("value", [None, "noir", ["noir", "war"], ["war", None]])
+def test_every_value_that_the_schema_offers_is_taken(client: Client, value: Any) -> None:
+    """Null is no value, and of a list an item has one."""
+    where = client.get("/openapi.json").json["components"]["schemas"]["RecommendBody"]["properties"]["where"]
+    assert all(f'"{kind}"' in json.dumps(where) for kind in ("null", "string", "array"))
+    body = {"domains": ["films"], "user": "u01", "k": 90}
+    wanted = value if isinstance(value, list) else [value]
+    expected = [item for item in listed(client, "/v1/recommend", body) if GENRES[int(item[1:]) % 3] in wanted]
+    assert expected
+    assert listed(client, "/v1/recommend", {**body, "where": {"genre": value}}) == expected
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,9 @@ def test_the_head_of_a_request_is_bounded(server: Sockets, head: bytes, expected
         answer = own.recv(65536)
     assert int(answer.split()[1]) == expected
     if expected != 200:
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"].endswith(".")
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert json.loads(body)["error"].endswith(".")
+        assert f"x-request-id: {json.loads(body)['request_id']}".encode() in head.splitlines()
         assert server.refusals(expected) == 1
     assert server.healthy()
 

@@ -103,7 +103,11 @@ def joined(tables: dict[str, tuple[Any, Any]]) -> MultiDomain:
     ("times", "words"),
     [
         (lambda rng, n: np.full(n, 10**9), "are all equal"),
-        (lambda rng, n: rng.integers(10**12, 2 * 10**12, n), "milliseconds"),
+        (lambda rng, n: rng.integers(10**12, 2 * 10**12, n), "if these are milliseconds, divide by 1,000"),
+        (
+            lambda rng, n: rng.integers(10**15, 2 * 10**15, n),
+            "if these are microseconds, divide by 1,000,000",
+        ),
         (lambda rng, n: rng.integers(10**9, 9 * 10**9, n), "future"),
         (lambda rng, n: rng.integers(0, 10**9, n), "before 1990"),
     ],

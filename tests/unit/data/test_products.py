@@ -185,6 +185,7 @@ def test_a_refit_gives_new_items_their_products(by_id: bool, expected: set[tuple
             "item": ["y", "a new one"],
             "timestamp": [1.0, 2.0],
             "kind": pl.Series([None, None], dtype=pl.String),
+            "weight": pl.Series([None, None], dtype=pl.Float64),
         }
     )
     merged, _ = merge_events(data, heard, [])

@@ -78,6 +78,18 @@ def test_saving_again_replaces_the_run_and_keeps_no_old_file(tmp_path: Path, fit
         attached(tmp_path, "evaluation")
 
 
+@pytest.mark.parametrize(
+    ("role", "suffix"), [("a_b", "txt"), ("../x", "txt"), ("", "txt"), ("x", "tar.gz"), ("X1", "txt")]
+)
+def test_a_file_that_would_make_the_run_unreadable_is_not_attached(
+    tmp_path: Path, fitted: Fitted, role: str, suffix: str
+) -> None:
+    save(fitted, tmp_path)
+    with pytest.raises(StoreError, match="words of a to z"):
+        attach(tmp_path, role, suffix, lambda file: file.write_text("one"))
+    load(tmp_path)
+
+
 def test_an_attached_file_is_found_and_its_checksum_compared(tmp_path: Path, fitted: Fitted) -> None:
     save(fitted, tmp_path)
     attach(tmp_path, "evaluation", "txt", lambda file: file.write_text("one"))

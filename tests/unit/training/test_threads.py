@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,31 +22,54 @@ from landbridge.core.settings import schema
 from landbridge.models import registry
 
 SPLIT = lb.leave_last_out(uneven({"a": (10, 16), "b": (8, 12)}, users=16), seed=0)
-NETWORKS = ("adc", "cmf", "conet", "dwl", "neumf", "pepnet", "sasrec", "uclr")
-OTHERS = ("cdimf", "ease", "ials", "lightgcn")
+NETWORKS = (
+    "adc",
+    "bitgcf",
+    "catart",
+    "cmf",
+    "conet",
+    "dwl",
+    "gamtcdr",
+    "herograph",
+    "neumf",
+    "pepnet",
+    "sasrec",
+    "uclr",
+)
+OTHERS = ("cdimf", "ease", "emcdr", "ials", "lightgcn")
 SMALL = {"factors": 2, "encoder.factors": 2, "epochs": 2, "batch_size": 16}
 MANY = 3  # of torch's threads around the fit, which gets one
 
 
 class Threads(NamedTuple):
-    """How many threads each library would use now; BLAS by the path of the library."""
+    """How many threads each library would use now; BLAS by the path of the library.
+
+    MKL, which is part of torch, has a number of its own.
+    """
 
     torch: int
+    mkl: int
     numba: int
     blas: dict[str, int]
+
+
+def mkl_threads() -> int:
+    """0 where torch is built without MKL."""
+    found = re.search(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())
+    return int(found[1]) if found else 0
 
 
 def threads_now() -> Threads:
     found = {
         each["filepath"]: each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"
     }
-    return Threads(torch.get_num_threads(), numba.get_num_threads(), found)
+    return Threads(torch.get_num_threads(), mkl_threads(), numba.get_num_threads(), found)
 
 
 def as_before(around: Threads) -> bool:
     """Whether all has the threads from before; of a library that was loaded since nothing is expected."""
     now = threads_now()
-    return now[:2] == around[:2] and {path: now.blas[path] for path in around.blas} == around.blas
+    return now[:3] == around[:3] and {path: now.blas[path] for path in around.blas} == around.blas
 
 
 class Watch(Silent):
@@ -56,8 +80,9 @@ class Watch(Silent):
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
-        # UCLR's pretraining is no network's: torch is not in use
-        yield Silent().task(title, total).__enter__() if title.startswith("BPRMF") else self
+        # pretraining is no network's: torch is not in use
+        pretraining = title.startswith(("BPRMF", "LightGCN"))
+        yield Silent().task(title, total).__enter__() if pretraining else self
 
     def step(self, done: int, facts: Mapping[str, float]) -> None:
         self.seen.append(threads_now())
@@ -86,6 +111,7 @@ def test_a_validation_leaves_a_fit_its_threads(name: str, around: Threads) -> No
     model = fitted(name, watch)
     assert len(watch.seen) >= 2
     assert {seen.torch for seen in watch.seen} == {1}
+    assert {seen.mkl for seen in watch.seen} <= {0, 1}
     assert all(seen[1:] == watch.seen[0][1:] for seen in watch.seen)
     assert as_before(around)
     lb.evaluate(model, SPLIT.valid, threads=2)
@@ -124,8 +150,23 @@ import numba
 assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
 assert torch.get_num_threads() == 3, torch.get_num_threads()
 """
+FIRST_WITHIN_A_FIT = """
+import torch
+from landbridge.core.threads import all_threads
+from landbridge.training.loop import threads
+with threads(1):
+    with all_threads(2), threads(1):
+        pass
+    about = torch.__config__.parallel_info()
+assert "mkl_get_max_threads" not in about or "mkl_get_max_threads() : 1" in about, about
+"""
 
 
-def test_the_start_of_numba_leaves_torch_its_threads() -> None:
-    """In a new process: numba's first call sets the number of all OpenMP threads, in the middle of a fit."""
-    subprocess.run([sys.executable, "-c", FIRST], check=True, env={**os.environ, "NUMBA_NUM_THREADS": "2"})
+@pytest.mark.parametrize("program", [FIRST, FIRST_WITHIN_A_FIT])
+def test_the_start_of_numba_leaves_torch_its_threads(program: str) -> None:
+    """In a new process: numba's first call sets the number of all OpenMP threads, in the middle of a fit.
+
+    The second program is a first validation. The epochs after it ran MKL on all processors, which beside
+    other work took twenty times as long.
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "NUMBA_NUM_THREADS": "2"})

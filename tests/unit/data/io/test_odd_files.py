@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -27,10 +28,67 @@ def test_seconds_of_any_width_are_read(dtype: type[pl.DataType]) -> None:
     assert of_times(pl.Series(SECONDS, dtype=dtype))["events"].time.tolist() == SECONDS
 
 
-@pytest.mark.parametrize("odd", [np.iinfo(np.int64).min, -(10**11), 10**11, 1_704_067_200_000])
-def test_missing_times_of_numpy_and_milliseconds_are_no_seconds(odd: int) -> None:
-    with pytest.raises(DataError, match="is no second of the next 3,000 years in row 2"):
-        of_times([SECONDS[0], odd])
+NO_SECONDS = {
+    10**11: "if these are milliseconds, divide by 1,000",
+    -(10**11): "if these are milliseconds, divide by 1,000",
+    1_704_067_200_000: "if these are milliseconds, divide by 1,000",
+    1_704_067_200_000_000: "if these are microseconds, divide by 1,000,000",
+    1_704_067_200_000_000_000: "if these are nanoseconds, divide by 1,000,000,000",
+    1e20: "give seconds since 1970",
+    float("inf"): "give seconds since 1970",
+}
+
+
+@pytest.mark.parametrize("odd", NO_SECONDS)
+@pytest.mark.parametrize("other", [0, 1, None])
+def test_a_time_of_another_unit_is_refused_with_its_unit(odd: float, other: int | None) -> None:
+    """Small numbers beside it may be of its unit."""
+    times = [odd, odd] if other is None else [other, odd]
+    row = 1 if other is None else 2
+    sentence = f"is no second of the next 3,000 years in row {row}; {NO_SECONDS[odd]}."
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        of_times(pl.Series(times, strict=False))
+    with pytest.raises(DataError, match=re.escape(NO_SECONDS[odd])):
+        of_times([str(time) for time in times])
+
+
+def test_a_missing_time_of_numpy_is_no_second() -> None:
+    for times in ([SECONDS[0], np.iinfo(np.int64).min], np.array(["2024-01-01", "NaT"], "M8[ns]").view("i8")):
+        with pytest.raises(
+            DataError, match=r"Column 'time' of the table is missing \(NaT\) in row 2; fill it"
+        ):
+            of_times(times)
+
+
+@pytest.mark.parametrize(
+    ("per_second", "units"),
+    [
+        ((1, 10**3), "seconds and milliseconds"),
+        ((10**6, 1), "seconds and microseconds"),
+        ((10**3, 10**6), "milliseconds and microseconds"),
+        ((10**9, 10**3), "milliseconds and nanoseconds"),
+    ],
+)
+def test_a_column_of_several_units_is_refused_with_their_names(per_second: list[int], units: str) -> None:
+    times = [second * per for second, per in zip(SECONDS, per_second, strict=True)]
+    sentence = f"the column seems to mix {units}: give seconds in every row."
+    with pytest.raises(DataError, match=sentence):
+        of_times(times)
+    with pytest.raises(DataError, match=sentence):
+        of_times(pl.Series(times, dtype=pl.Float64))
+
+
+@pytest.mark.parametrize("per_second", [1, 10**3, 10**6, 10**9])
+def test_a_column_of_times_in_any_unit_is_no_column_to_pass_over(tmp_path: Path, per_second: int) -> None:
+    """It is used, or refused with what to do; never is the table read as one without times."""
+    rows = [f"u{n % 3},i{n},{(SECONDS[0] + n) * per_second}" for n in range(9)]
+    path = tmp_path / "events.csv"
+    path.write_text("\n".join(["user,item,created_at", *rows]))
+    if per_second == 1:
+        assert lb.read(path)["events"].time is not None
+    else:
+        with pytest.raises(DataError, match=f"divide by {per_second:,}"):
+            lb.read(path)
 
 
 @pytest.mark.parametrize("dates", [["01/02/2020", "02/01/2020"], ["1.2.2020", "3.4.2020"]])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Ragged
+from landbridge.data.counts import RowLengths
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 
@@ -224,6 +225,6 @@ def test_no_half_step_raises_the_objective(
 def test_conjugate_gradients_are_taken_where_they_save_work(
     users: tuple[int, int], items: tuple[int, int], factors: int, expected: als.Solver
 ) -> None:
-    counts = [np.full(size, events) for size, events in (users, items)]
+    counts = [RowLengths.of(np.full(size, events)) for size, events in (users, items)]
     assert als.solver_named("auto", counts, factors) == expected
     assert als.solver_named("exact", counts, factors) == als.EXACT

@@ -382,7 +382,7 @@ def test_the_published_settings() -> None:
     """Yang et al., WWW 2024: Section 4.2, Eqs. 6 and 7, and Algorithm 2."""
     contrast, adaptation = PUBLISHED.contrast, PUBLISHED.adaptation
     assert (PUBLISHED.factors, PUBLISHED.batch_size, PUBLISHED.lr) == (128, 2048, 1e-3)
-    assert PUBLISHED.pretrain.settings == {"reg": 1e-5}
+    assert PUBLISHED.pretrain.settings == {"reg": 1e-5, "reg_power": 1}
     assert (contrast.alpha, contrast.temperature.objective) == (1e-3, "uco")
     assert (contrast.temperature.lr, contrast.temperature.grad_scale) == (1e-3, "literal")
     assert (contrast.temperature.low, contrast.temperature.high) == (1e-5, 1.0)

@@ -20,7 +20,7 @@ def phase_records(phase: str, log: Log, start: int) -> Iterator[Record]:
         yield {"phase": phase, "epoch": start + record.get("epoch", 0), **named, **valid}
 
 
-def best_epochs(log: Log, optional: str) -> dict[str, int]:
+def best_epochs(log: Log, optional: str | tuple[str, ...] = ()) -> dict[str, int]:
     """Phase -> its best number of epochs, for the phases that were validated.
 
     It is 0 for a phase whose name begins with ``optional`` and that never improved on the phases before it.

@@ -1,0 +1,1 @@
+"""Graph networks over several domains: BiTGCF and HeroGRAPH, their steps and the fitted model."""

@@ -1,0 +1,1 @@
+"""Mappings between the embeddings of separately trained domains: EMCDR and the fitted model."""

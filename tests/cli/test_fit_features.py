@@ -1,0 +1,60 @@
+"""``landbridge fit`` with a table of item features, and what uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from commands import answered, event_files, refused
+
+from landbridge import store
+
+
+def item_table(folder: Path) -> Path:
+    """``items.csv``: domain, item, shelf; items 0 to 24 of both domains, and 100 of books, which is new."""
+    items = [("books", item) for item in [*range(25), 100]] + [("movies", item) for item in range(25)]
+    table = pl.DataFrame(items, schema=["domain", "item"], orient="row")
+    path = folder / "items.csv"
+    table.with_columns(shelf=pl.format("s{}", pl.col("item") % 5)).write_csv(path)
+    return path
+
+
+def test_item_features_reach_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources, table, out = event_files(tmp_path), item_table(tmp_path), tmp_path / "run"
+    given = ("--users", "shared", "--item-features", table, "--model", "popularity", "--no-deploy")
+    status, _, said = answered(capsys, "fit", *sources, *given, "--out", out)
+    assert status == 0, said
+    assert "1 items have no events" in said
+    assert "5 items with events have no row" in said
+    history = store.load(out).history
+    assert history.items["books"].ids[history.new_items("books")].tolist() == [100]
+
+
+def test_an_unknown_domain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources, table = event_files(tmp_path), tmp_path / "items.csv"
+    pl.DataFrame({"domain": ["book"], "item": [1], "shelf": ["a"]}).write_csv(table)
+    given = (
+        "--users",
+        "shared",
+        "--item-features",
+        table,
+        "--model",
+        "popularity",
+        "--out",
+        tmp_path / "run",
+    )
+    refused(answered(capsys, "fit", *sources, *given), "did you mean 'books'")
+
+
+def test_an_explanation_names_what_is_known_of_the_item(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources, table, out = event_files(tmp_path), item_table(tmp_path), tmp_path / "run"
+    given = ("--users", "shared", "--item-features", table, "--model", "ials", "--no-deploy")
+    assert answered(capsys, "fit", *sources, *given, "--out", out)[0] == 0
+    _, _, said = answered(capsys, "explain", out, "--domain", "books", "--user", 20, "--item", 100)
+    assert "Of the score, by what is known of the item: shelf = s0 " in said
+    _, listed, _ = answered(capsys, "recommend", out, "--domain", "books", "--user", 20, "-k", 30, "--json")
+    assert '"item":100' in listed.replace(" ", "")
+    assert listed.count('"cold":true') == 1

@@ -1,0 +1,109 @@
+"""New items: listed by methods that use features, for what these say, marked, and by no other method."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from worlds import shelves
+
+import landbridge as lb
+from landbridge.data.splitting.holdout import Holdout, Targets
+from landbridge.models import registry
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.ials import IALS
+from landbridge.models.base import Method, Queries
+from landbridge.models.linear.ease import EASE
+from landbridge.models.linear.item_knn import ItemKNN
+from landbridge.models.popularity import Popularity
+from landbridge.training.options import FitOptions
+
+ONE = FitOptions(threads=1)
+MAPPED = [IALS(8, "separate"), IALS(8, "joined"), CDIMF(8)]
+FEATURED = [*MAPPED, EASE(), EASE("joined", form="exact"), ItemKNN()]
+KINDS, NEW = 4, 20  # of the world's items the last 20 are new
+
+
+@pytest.mark.parametrize("method", FEATURED, ids=str)
+def test_new_items_of_the_users_kind_come_first(method: Method) -> None:
+    data = shelves()
+    fitted = method.fit(data, ONE)
+    users = np.arange(data.n_users)
+    for name in data.domain_names:
+        scores_UI = fitted.score(name, Queries.of_users(users))[:, -NEW:]
+        best_U5 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :5]
+        right = (best_U5 % KINDS == users[:, None] % KINDS).mean()
+        assert right > 0.9  # by chance a quarter
+
+
+def test_a_domain_without_events_of_the_user_is_served_by_the_shared_map() -> None:
+    data = shelves()
+    cold = data["kitchen"].user_idx < 20
+    data = data.with_events({"food": data["food"], "kitchen": data["kitchen"].take(~cold)})
+    fitted = CDIMF(8, cold_policy="blend").fit(data, ONE)
+    users = np.arange(20)
+    best_U5 = np.argsort(-fitted.score("kitchen", Queries.of_users(users))[:, -NEW:], axis=1)[:, :5]
+    assert (best_U5 % KINDS == users[:, None] % KINDS).mean() > 0.9
+
+
+@pytest.mark.parametrize("method", FEATURED, ids=str)
+def test_lists_mark_them(method: Method) -> None:
+    fitted = method.fit(shelves(), ONE)
+    lists = lb.recommend(fitted, "food", k=40)
+    assert lists["cold"].to_list() == (lists["item"] >= 20).to_list()
+    assert lists["cold"].any()
+    new = lb.fold_in(fitted, {"food": [0, 4]}, "food", k=40)
+    assert new["cold"].to_list() == (new["item"] >= 20).to_list()
+    assert new.filter("cold")["item"].head(3).to_numpy().tolist() != []
+    assert (new.filter("cold")["item"].head(3) % KINDS == 0).all()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Popularity(), EASE(feature_weight=0), *(each.with_settings({"feature_reg": 1e9}) for each in MAPPED)],
+)
+def test_methods_that_ignore_features_list_none(method: Method) -> None:
+    fitted = method.fit(shelves(), ONE)
+    lists = lb.recommend(fitted, "food", k=40)
+    assert not lists["cold"].any()
+    assert lists["item"].max() < 20
+    assert lists.group_by("user").len()["len"].max() <= 20
+    assert lb.fold_in(fitted, {"food": [0, 4]}, "food", k=40).height <= 20
+
+
+def test_without_features_lists_have_no_mark() -> None:
+    data = shelves()
+    plain = lb.MultiDomain(data.users, data.items, data.domains)
+    lists = lb.recommend(IALS(8).fit(plain, ONE), "food", k=40)
+    assert lists.columns == ["user", "rank", "item", "score"]
+    # as before: what nobody has is in the catalogue
+    assert lists["item"].max() == 39
+
+
+def test_an_evaluation_ranks_them() -> None:
+    """Held out: an item of the user's kind that nobody has."""
+    data = shelves()
+    user_T = np.arange(data.n_users, dtype=np.int32)
+    item_T = (20 + user_T % KINDS).astype(np.int32)
+    holdout = Holdout(data, {name: Targets(user_T, item_T) for name in data.domain_names})
+    featured, plain = (
+        lb.evaluate(method.fit(data, ONE), holdout).means("ndcg@10")
+        for method in (CDIMF(8), CDIMF(8, feature_reg=1e9))
+    )
+    assert all(featured[name] > 2 * plain[name] for name in data.domain_names)
+
+
+def test_the_words_and_the_settings_agree() -> None:
+    uses = [name for name in registry.names() if registry.method(name).item_features]
+    assert {"ials", "cdimf", "ease", "itemknn", "mixture"} <= set(uses)
+    assert not Popularity().uses_features
+
+
+def test_a_mixture_uses_what_its_members_use() -> None:
+    data = shelves()
+    kind = registry.method("mixture")
+    one = kind.from_settings({"members": {"a": {"method": "ials"}}})
+    none = kind.from_settings({"members": {"a": {"method": "popularity"}}})
+    assert (one.uses_features, none.uses_features) == (True, False)
+    assert lb.recommend(one.fit(data, ONE), "food", k=40)["cold"].any()
+    assert isinstance(lb.recommend(none.fit(data, ONE), "food", k=40), pl.DataFrame)
