@@ -165,8 +165,9 @@ class Routes:
         async with self.current.lease() as serving:
             queries, degraded = await self.history.with_history(body.as_requests(), serving.service)
             lists = await self.pools.batches.run(serving.service.page, queries)
-        answers = [replace(answer, degraded=degraded) for answer in lists]
+        answers = [_answered(answer, each, degraded) for answer, each in zip(lists, body.lists, strict=True)]
         self.metrics.observe_response(answers)
+        self._log_impressions(queries, answers, body.lists)
         return json_response({"lists": answers})
 
     async def similar(self, body: schemas.SimilarBody) -> Response:
