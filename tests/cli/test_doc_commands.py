@@ -32,6 +32,7 @@ RUN = (
     "README.md",
     "docs/benchmark.md",
     "docs/guard.md",
+    "docs/methods/catart.md",
     "docs/methods/uclr.md",
     "docs/refit.md",
     "docs/report.md",
