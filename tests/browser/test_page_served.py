@@ -405,7 +405,7 @@ def test_any_other_address_has_a_way_to_the_page(opened: Opened, server: Server,
     page = opened(path)
     assert page.locator("p").first.inner_text() == "Not Found: see /openapi.json for what there is."
     assert server.get(f"/{path}").status == 404
-    assert server.get(f"/{path}").json.keys() == {"error"}  # a program gets JSON
+    assert server.get(f"/{path}").json.keys() == {"error", "request_id"}  # a program gets JSON
     page.get_by_role("link", name="The page").click()
     settled(page)
 

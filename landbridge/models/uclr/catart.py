@@ -135,7 +135,6 @@ class CATART(Method):
             "transfer": Choice(("both", "d_in", "d_sp")),
             "lr": Real(3e-4, 1e-2, log=True),
             "encoder.mask_ratio": Choice((0.2, 0.5, 1.0)),
-            "adaptation.reg": Real(1e-6, 1e-2, log=True),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
