@@ -276,11 +276,11 @@ def main() -> None:
         "The shops of three countries",
         [
             "MovieLens-1M, ratings of 4 and 5. Every user is of one of three countries, drawn once: "
-            f"{data}. No user is shared; films are shared where two countries have them. The last event "
-            f"of every user is held out; full ranking of a country's films. {METRIC}, of ALS the mean over "
-            "three seeds, as the others have no random start; differences of the mean over countries with 95 % "
-            "intervals over users and seeds. Settings by validation, four trials for "
-            "every row, of ALS ten; tested once.",
+            f"{data}. No user is shared; films are shared where two countries have them. "
+            "The last event of every user is held out; full ranking of a country's films. "
+            f"{METRIC}, of ALS the mean over three seeds, as the others have no random start; "
+            "differences of the mean over countries with 95 % intervals over users and seeds. "
+            "Settings by validation, four trials for every row, of ALS ten; tested once.",
             f"*{HAND.capitalize()}*: all countries are one shop, with the same test events and candidates.",
             markdown(rows),
             f"## A fifth of the links is wrong\n\nIn fr and uk {WRONG:.0%} of the shared films have another "
