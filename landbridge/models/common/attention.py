@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TypeVar
 
-from landbridge.core.types import Float32
+import numpy as np
+
+from landbridge.core.types import Float32, Ragged
+from landbridge.data.dataset import MultiDomain
 from landbridge.training.torch_backend import torch
 
 ArrayT = TypeVar("ArrayT", "torch.Tensor", Float32)
@@ -32,3 +35,18 @@ def weighted_sum(share: Sequence[ArrayT], rows: Sequence[ArrayT]) -> ArrayT:
     """The sum of rows (B, F) times their weights, (B, F) or (B, 1)."""
     weighted = [share_BF * row_BF for share_BF, row_BF in zip(share, rows, strict=True)]
     return reduce(lambda one, other: one + other, weighted)
+
+
+def presence(history: MultiDomain) -> dict[str, Float32]:
+    """Domain -> 1 for the users with events there, else 0, (U, 1)."""
+    present_UD = (history.activity_UD > 0).astype(np.float32)
+    return {name: present_UD[:, [d]] for d, name in enumerate(history.domain_names)}
+
+
+def presence_in(events: Mapping[str, Ragged], names: Sequence[str], size: int) -> dict[str, Float32]:
+    """The same of ``size`` users given by rows of events per domain, (B, 1)."""
+    none_B1 = np.zeros((size, 1), np.float32)
+    return {
+        name: (events[name].lengths > 0).astype(np.float32)[:, None] if name in events else none_B1
+        for name in names
+    }

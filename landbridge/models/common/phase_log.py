@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -37,3 +37,8 @@ def best_epochs(log: Log, optional: str | tuple[str, ...] = ()) -> dict[str, int
         best[phase] = int(np.argmax(values)) + 1 if better else 0
         before = top if better else before
     return best
+
+
+def best_by_domain(best: Mapping[str, int], phase: str) -> dict[str, int]:
+    """Domain -> its best number of epochs, of the phases that are named ``phase`` and then the domain."""
+    return {name.removeprefix(phase): epochs for name, epochs in best.items() if name.startswith(phase)}

@@ -38,7 +38,7 @@ from landbridge.core.rng import generator
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import StoredState
-from landbridge.models.common.attention import masked_softmax, weighted_sum
+from landbridge.models.common.attention import masked_softmax, presence, presence_in, weighted_sum
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.common.pretraining import base_from, base_state
 from landbridge.models.towers.network import EmbeddedBatch, Weights, embed_batch, he_uniform
@@ -150,12 +150,6 @@ class UserInputs:
         return cls(present, torch.from_numpy(attention_rows(history)).to(where))
 
 
-def presence(history: MultiDomain) -> dict[str, Float32]:
-    """Domain -> 1 for the users with events there, else 0, (U, 1)."""
-    present_UD = (history.activity_UD > 0).astype(np.float32)
-    return {name: present_UD[:, [d]] for d, name in enumerate(history.domain_names)}
-
-
 def attention_rows(history: MultiDomain) -> npt.NDArray[np.int64]:
     """The row of each user's attention, (U,); -1 for users of one domain or none."""
     several_U = (history.activity_UD > 0).sum(axis=1) > 1
@@ -189,12 +183,9 @@ class CombinedModel(DotProductModel):
         self, domain: str, events: Mapping[str, Ragged], size: int, disliked: Mapping[str, Ragged] = NONE
     ) -> Float32:
         """Embeddings of ``size`` users given by rows of events per domain, (B, F); all else stays fixed."""
-        names, none_B1 = self.history.domain_names, np.zeros((size, 1), np.float32)
+        names = self.history.domain_names
         rows = {name: self.base.fold_in(name, events, size, disliked) for name in names}
-        present = {
-            name: (events[name].lengths > 0).astype(np.float32)[:, None] if name in events else none_B1
-            for name in names
-        }
+        present = presence_in(events, names, size)
         logits_BX = None
         if domain in self._mean_logits:
             logits_BX = np.tile(self._mean_logits[domain], (size, 1))

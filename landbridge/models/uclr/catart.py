@@ -47,13 +47,14 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.base import Method
 from landbridge.models.common import losses
+from landbridge.models.common.attention import presence
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.dot_product import DotProductModel
-from landbridge.models.common.phase_log import best_epochs, phase_records
+from landbridge.models.common.phase_log import best_by_domain, best_epochs, phase_records
 from landbridge.models.common.pretraining import Pretraining, migrated_pretraining, pretrained
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.uclr.concatenated import ConcatenationEncoder, UserRows
-from landbridge.models.uclr.transfer import Transfer, TransferModel, encoded, presence, transferred
+from landbridge.models.uclr.transfer import Transfer, TransferModel, encoded, transferred
 from landbridge.training import tensors
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
@@ -160,9 +161,8 @@ class CATART(Method):
     def stopped(self, log: Sequence[Values]) -> Method:
         """With the best number of epochs of every phase; no transfer to domains where none was better."""
         best = best_epochs(log, ADAPT)
-        by_domain = {name.removeprefix(ADAPT): n for name, n in best.items() if name.startswith(ADAPT)}
         chosen = self.pretrain.stopped(self.pretrainer(), best, PRETRAIN)
-        chosen["adaptation.domain_epochs"] = {**self.adaptation.domain_epochs, **by_domain}
+        chosen["adaptation.domain_epochs"] = {**self.adaptation.domain_epochs, **best_by_domain(best, ADAPT)}
         return self.with_settings(chosen)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> TransferModel:

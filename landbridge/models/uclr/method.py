@@ -58,7 +58,7 @@ from landbridge.models.base import Method
 from landbridge.models.common import losses
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.dot_product import DotProductModel
-from landbridge.models.common.phase_log import best_epochs, phase_records
+from landbridge.models.common.phase_log import best_by_domain, best_epochs, phase_records
 from landbridge.models.common.pretraining import Pretraining, migrated_pretraining, pretrained
 from landbridge.models.common.sharing import Sharing
 from landbridge.models.search_space import Choice, Real, Space
@@ -251,8 +251,7 @@ class UCLR(Method):
             ("encoder", self.encoder.domain_epochs, f"{self._encoding} "),
             ("adaptation", self.adaptation.domain_epochs, ADAPT),
         ):
-            by_domain = {name.removeprefix(before): n for name, n in best.items() if name.startswith(before)}
-            chosen[f"{part}.domain_epochs"] = {**given, **by_domain}
+            chosen[f"{part}.domain_epochs"] = {**given, **best_by_domain(best, before)}
         return self.with_settings(chosen)
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> AutoencoderModel:

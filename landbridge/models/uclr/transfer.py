@@ -29,9 +29,8 @@ import numpy.typing as npt
 
 from landbridge.core.rng import generator
 from landbridge.core.types import Arrays, Float32, Ragged, Record
-from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import StoredState
-from landbridge.models.common.attention import masked_softmax, weighted_sum
+from landbridge.models.common.attention import masked_softmax, presence_in, weighted_sum
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.common.pretraining import base_from, base_state
 from landbridge.models.uclr.concatenated import ConcatenationEncoder
@@ -146,11 +145,7 @@ class TransferModel(DotProductModel):
         """Embeddings of ``size`` users given by rows of events per domain, (B, F); all else stays fixed."""
         names = self.history.domain_names
         rows = {name: self.base.fold_in(name, events, size, disliked) for name in names}
-        none_B1 = np.zeros((size, 1), np.float32)
-        present = {
-            name: (events[name].lengths > 0).astype(np.float32)[:, None] if name in events else none_B1
-            for name in names
-        }
+        present = presence_in(events, names, size)
         return transferred(self.transfer, self.encoder, self.heads[domain], domain, rows, present)
 
     def state(self) -> tuple[Arrays, Record]:
@@ -212,12 +207,6 @@ def encoded(encoder: Weights, rows: Mapping[str, Float32], present: Mapping[str,
     """The codes c of users, (B, F)."""
     factors = next(iter(rows.values())).shape[1]
     return ConcatenationEncoder(tuple(rows), factors).encode(encoder, rows, present)
-
-
-def presence(history: MultiDomain) -> dict[str, Float32]:
-    """Domain -> 1 for the users with events there, else 0, (U, 1)."""
-    present_UD = (history.activity_UD > 0).astype(np.float32)
-    return {name: present_UD[:, [d]] for d, name in enumerate(history.domain_names)}
 
 
 def _below(arrays: Mapping[str, Float32], prefix: str) -> Iterator[tuple[str, Float32]]:

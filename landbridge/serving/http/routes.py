@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -39,6 +39,7 @@ from landbridge.serving.runtime.micro_batching import answers_each
 from landbridge.serving.runtime.model_manager import ActiveModel, ModelManager
 from landbridge.serving.runtime.work_pool import Bounded, WorkPool
 
+EntryT = TypeVar("EntryT")
 MODEL_BEHIND = "The run folder holds a newer state that cannot be served."
 REASONS = 3  # events that speak for an item of a list
 NO_NULL = r"^[^\x00]*$"
@@ -148,11 +149,10 @@ class Routes:
             # a thread: scoring in the event loop would stall all other requests
             make_lists = answers_each if body.partial else _all_or_none
             lists = await self.pools.batches.run(make_lists, serving.service, queries)
-        answered = (
+        complete = [
             _answered_or_error(answer, request, degraded)
             for answer, request in zip(lists, right, strict=True)
-        )
-        complete = [*answered]
+        ]
         self._log_impressions(queries, complete, right)
         self.metrics.observe_response(each for each in complete if not isinstance(each, EntryError))
         in_order = iter(complete)
@@ -224,10 +224,7 @@ class Routes:
         """
         active = self.current.now
         checked = [_checked(entry, place, body.user, active) for place, entry in enumerate(body.entries)]
-        wrong = [(place, each) for place, each in enumerate(checked) if isinstance(each, EntryError)]
-        if wrong and not body.partial:
-            raise DataError(wrong[0][1].error)
-        right = [each for each in checked if not isinstance(each, EntryError)]
+        right, wrong = _divided(checked, body.partial)
         users = active.service.user_ids([user for user, _ in right])
         events = [(user, event) for user, (_, event) in zip(users, right, strict=True)]
         stored = await self.history.append(events, self.timeout)
@@ -242,10 +239,7 @@ class Routes:
         """
         active = self.current.now
         checked = [self._checked_item(entry, active) for entry in body.entries]
-        wrong = [(place, each) for place, each in enumerate(checked) if isinstance(each, EntryError)]
-        if wrong and not body.partial:
-            raise DataError(wrong[0][1].error)
-        right = [each for each in checked if not isinstance(each, EntryError)]
+        right, wrong = _divided(checked, body.partial)
         # of two rows about one column of an item the later counts
         rows = {
             (each.domain, str(each.item), name): orjson.dumps(value).decode()
@@ -362,6 +356,16 @@ class Routes:
 
 def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
     return json_response({"items": items, "model": service.model, "version": service.version})
+
+
+def _divided(
+    checked: Sequence[EntryT | EntryError], partial: bool
+) -> tuple[list[EntryT], list[tuple[int, EntryError]]]:
+    """The right entries, and the wrong ones with their places; DataError for one unless ``partial``."""
+    wrong = [(place, each) for place, each in enumerate(checked) if isinstance(each, EntryError)]
+    if wrong and not partial:
+        raise DataError(wrong[0][1].error)
+    return [each for each in checked if not isinstance(each, EntryError)], wrong
 
 
 def _errors(wrong: Sequence[tuple[int, EntryError]]) -> Record:

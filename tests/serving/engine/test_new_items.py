@@ -25,8 +25,8 @@ def test_new_items_are_listed_and_marked(tmp_path: Path) -> None:
     answer = own.recommend([Request(("food",), 0, (), k=40)])[0]
     assert {entry.item for entry in answer.items if entry.cold} == set(range(20, 40))
     # an event of a new item counts as any other's
-    asked = Request(("food",), None, (Event("food", 21),), k=5)
-    assert all(int(entry.item) % 4 == 1 for entry in own.recommend([asked])[0].items)
+    request = Request(("food",), None, (Event("food", 21),), k=5)
+    assert all(int(entry.item) % 4 == 1 for entry in own.recommend([request])[0].items)
 
 
 def test_a_model_without_features_lists_none(tmp_path: Path) -> None:

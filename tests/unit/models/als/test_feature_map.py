@@ -33,7 +33,7 @@ from landbridge.models.base import Method, Queries
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
-EVERYBODY = Queries.of_users(np.arange(-1, 60))
+ALL_USERS = Queries.of_users(np.arange(-1, 60))
 METHODS = [IALS(4, "separate", epochs=4), IALS(4, "joined", epochs=4), CDIMF(4, epochs=4)]
 FEW = [*METHODS, IALS(4, "joined", epochs=4, solver="auto")]
 
@@ -44,7 +44,7 @@ def hidden(data: MultiDomain, item: int = 3) -> MultiDomain:
 
 
 def scores(fitted: ALSModel) -> dict[str, np.ndarray]:
-    return {name: fitted.score(name, EVERYBODY) for name in fitted.history.domain_names}
+    return {name: fitted.score(name, ALL_USERS) for name in fitted.history.domain_names}
 
 
 def equal(one: ALSModel, other: ALSModel) -> bool:
@@ -87,7 +87,7 @@ def test_a_feature_for_every_item_is_the_model_without_features(reg: float, shar
     own = IALS.from_settings({**settings, "reg": 1.5, "feature_reg": reg}).fit(identity_features(data), ONE)
     plain = IALS.from_settings({**settings, "reg": 1.5 * (reg / (1 + reg)) ** 0.5}).fit(data, ONE)
     for name in data.domain_names:
-        assert far(own.warm_scores(name, EVERYBODY), plain.warm_scores(name, EVERYBODY)) < 1e-2
+        assert far(own.warm_scores(name, ALL_USERS), plain.warm_scores(name, ALL_USERS)) < 1e-2
 
 
 def twin(data: MultiDomain, method: IALS, start_IF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,4 +243,4 @@ def test_cdimf_of_one_domain_is_ials_from_the_same_start() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(IALS, "_start", lambda *_: {"item:a": state["y:a"], "map:a": state["map"]})
         alone = IALS(4, alpha0=0.1, reg=0.5, epochs=5, feature_reg=3.0).fit(data, ONE)
-    assert far(method.fit(data, ONE).score("a", EVERYBODY), alone.score("a", EVERYBODY)) < 1e-3
+    assert far(method.fit(data, ONE).score("a", ALL_USERS), alone.score("a", ALL_USERS)) < 1e-3

@@ -84,7 +84,7 @@ def test_a_feature_for_every_item_is_a_larger_ridge() -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_without_a_weight_or_features_nothing_changes(method: LinearMethod) -> None:
-    data, everybody = uneven(), Queries.of_users(np.arange(-1, 60))
+    data, all_users = uneven(), Queries.of_users(np.arange(-1, 60))
     plain = method.fit(data, ONE)
     others = [
         method.with_settings({"feature_weight": 5.0}).fit(data, ONE),
@@ -92,7 +92,7 @@ def test_without_a_weight_or_features_nothing_changes(method: LinearMethod) -> N
     ]
     for other in others:
         for name in data.domain_names:
-            assert np.array_equal(plain.score(name, everybody), other.score(name, everybody))
+            assert np.array_equal(plain.score(name, all_users), other.score(name, all_users))
 
 
 def test_knn_compares_new_items_by_their_features() -> None:
@@ -114,9 +114,9 @@ def test_knn_compares_new_items_by_their_features() -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_the_order_of_features_changes_nothing(method: LinearMethod) -> None:
-    data, everybody = random_features(uneven()), Queries.of_users(np.arange(60))
+    data, all_users = random_features(uneven()), Queries.of_users(np.arange(60))
     assert data.item_features is not None
     rows = {name: data.item_features.matrix(name).toarray()[:, ::-1] for name in data.domain_names}
     one, other = method.fit(data, ONE), method.fit(featured(data, rows), ONE)
     for name in data.domain_names:
-        assert far(one.score(name, everybody), other.score(name, everybody)) < 1e-4
+        assert far(one.score(name, all_users), other.score(name, all_users)) < 1e-4

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resuming import Kill
 from worlds import of_tables, uneven
 
 from landbridge.core.errors import SettingsError
@@ -32,7 +33,7 @@ def common(source_BF: Any, target_BF: Any) -> CommonUsers:
     return CommonUsers(source_BF, target_BF.astype(np.float32), np.float32(1), np.float32(1))
 
 
-def everybody(fitted: Fitted, domain: str) -> np.ndarray[Any, Any]:
+def all_scores(fitted: Fitted, domain: str) -> np.ndarray[Any, Any]:
     return fitted.score(domain, Queries.of_users(np.arange(-1, fitted.history.n_users)))
 
 
@@ -142,7 +143,7 @@ def test_two_domains_may_change_places() -> None:
     data = uneven()
     one, other = (METHOD.fit(data.select(names), ONE) for names in (["a", "b"], ["b", "a"]))
     for name in ("a", "b"):
-        np.testing.assert_allclose(everybody(one, name), everybody(other, name), atol=1e-5)
+        np.testing.assert_allclose(all_scores(one, name), all_scores(other, name), atol=1e-5)
 
 
 def test_domains_without_common_users_have_no_map() -> None:
@@ -164,21 +165,8 @@ def test_domains_without_common_users_have_no_map() -> None:
 def test_five_domains() -> None:
     data = uneven({name: (15, 6 + 4 * n) for n, name in enumerate("abcde")}, users=40)
     fitted = METHOD.fit(data, ONE)
-    assert all(np.isfinite(everybody(fitted, name)).all() for name in data.domain_names)
+    assert all(np.isfinite(all_scores(fitted, name)).all() for name in data.domain_names)
     assert not fitted.comparable
-
-
-class Kill:
-    """A validation that is never better, and breaks off at the n-th call."""
-
-    def __init__(self, at: int | None = None) -> None:
-        self.calls, self.at = 0, at
-
-    def __call__(self, fitted: Any) -> float:
-        self.calls += 1
-        if self.calls == self.at:
-            raise KeyboardInterrupt
-        return 1 / self.calls
 
 
 @pytest.mark.parametrize("at", [2, 6], ids=["first", "map"])
@@ -190,7 +178,7 @@ def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path, at: int) -> No
     resumed = method.fit(data, replace(ONE, validate=Kill(), work_dir=tmp_path))
     whole = method.fit(data, replace(ONE, validate=Kill()))
     for name in data.domain_names:
-        assert np.array_equal(everybody(resumed, name), everybody(whole, name))
+        assert np.array_equal(all_scores(resumed, name), all_scores(whole, name))
     assert [record["epoch"] for record in resumed.log] == list(range(8))
 
 

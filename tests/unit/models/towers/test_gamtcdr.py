@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resuming import Kill, same_state
 from worlds import of_tables, uneven
 
 from landbridge.core.errors import SettingsError
@@ -16,13 +17,13 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.data.synthetic import World, planted_transfer
+from landbridge.models.common.attention import presence
 from landbridge.models.popularity import Popularity
 from landbridge.models.towers.combination import (
     CombinationNetwork,
     CombinedModel,
     UserInputs,
     attention_rows,
-    presence,
     unit_length,
     user_vectors,
 )
@@ -48,13 +49,8 @@ def base_of(data: MultiDomain) -> Any:
 
 
 def scores(fitted: Any) -> dict[str, Any]:
-    everybody = Queries.of_users(np.arange(-1, fitted.history.n_users))
-    return {name: fitted.score(name, everybody) for name in fitted.history.domain_names}
-
-
-def same(one: Any, other: Any) -> bool:
-    arrays, others = one.state()[0], other.state()[0]
-    return arrays.keys() == others.keys() and all(np.array_equal(arrays[k], others[k]) for k in arrays)
+    all_users = Queries.of_users(np.arange(-1, fitted.history.n_users))
+    return {name: fitted.score(name, all_users) for name in fitted.history.domain_names}
 
 
 def network_of(data: MultiDomain, attention: str = "user") -> tuple[CombinationNetwork, dict[str, Any]]:
@@ -248,7 +244,7 @@ class TestAlignment:
         with_pull, without = (
             small(network__alignment=g, batch_size=100_000).fit(data, ONE) for g in (1.0, 0.0)
         )
-        assert not same(with_pull, without)
+        assert not same_state(with_pull, without)
         poor, _, rich = sorted(data.domain_names, key=lambda d: len(data[d]))
         # of the first epoch's only step: before it the networks are the same
         first, plain = (next(r for r in f.log if r["phase"] == "network") for f in (with_pull, without))
@@ -300,26 +296,13 @@ class TestServing:
             assert not np.array_equal(each.score("b", only_a), each.score("b", Queries.of_users([-1])))
 
 
-class Kill:
-    """A validation that is never better, and breaks off at the n-th call."""
-
-    def __init__(self, at: int | None = None) -> None:
-        self.calls, self.at = 0, at
-
-    def __call__(self, fitted: Any) -> float:
-        self.calls += 1
-        if self.calls == self.at:
-            raise KeyboardInterrupt
-        return 1 / self.calls
-
-
 @pytest.mark.parametrize("at", [3, 7], ids=["pretraining", "network"])
 def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path, at: int) -> None:
     data, method = uneven(), small(network__embeddings="free", network__alignment=0.1)
     with pytest.raises(KeyboardInterrupt):
         method.fit(data, replace(ONE, validate=Kill(at), work_dir=tmp_path))
     resumed = method.fit(data, replace(ONE, validate=Kill(), work_dir=tmp_path))
-    assert same(resumed, method.fit(data, replace(ONE, validate=Kill())))
+    assert same_state(resumed, method.fit(data, replace(ONE, validate=Kill())))
 
 
 def test_the_best_epochs_of_both_phases() -> None:

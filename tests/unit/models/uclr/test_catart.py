@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resuming import Kill, same_state
 from worlds import of_tables, uneven
 
 from landbridge.core.errors import SettingsError
@@ -16,10 +17,11 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.synthetic import World, planted_transfer
 from landbridge.models.base import Queries
+from landbridge.models.common.attention import presence
 from landbridge.models.popularity import Popularity
 from landbridge.models.uclr.catart import CATART
 from landbridge.models.uclr.concatenated import ConcatenationEncoder, UserRows, symmetric_contrast
-from landbridge.models.uclr.transfer import Transfer, TransferModel, encoded, presence, transferred
+from landbridge.models.uclr.transfer import Transfer, TransferModel, encoded, transferred
 from landbridge.training.options import FitOptions
 
 torch = pytest.importorskip("torch")
@@ -41,13 +43,8 @@ def base_of(data: MultiDomain) -> Any:
 
 
 def scores(fitted: Any) -> dict[str, Any]:
-    everybody = Queries.of_users(np.arange(-1, fitted.history.n_users))
-    return {name: fitted.score(name, everybody) for name in fitted.history.domain_names}
-
-
-def same(one: Any, other: Any) -> bool:
-    arrays, others = one.state()[0], other.state()[0]
-    return arrays.keys() == others.keys() and all(np.array_equal(arrays[k], others[k]) for k in arrays)
+    all_users = Queries.of_users(np.arange(-1, fitted.history.n_users))
+    return {name: fitted.score(name, all_users) for name in fitted.history.domain_names}
 
 
 def batch(users: int = 9, factors: int = 4) -> tuple[ConcatenationEncoder, Any, UserRows]:
@@ -300,26 +297,13 @@ class TestServing:
         assert not np.array_equal(fitted.score("b", only_a), fitted.score("b", Queries.of_users([-1])))
 
 
-class Kill:
-    """A validation that is never better, and breaks off at the n-th call."""
-
-    def __init__(self, at: int | None = None) -> None:
-        self.calls, self.at = 0, at
-
-    def __call__(self, fitted: Any) -> float:
-        self.calls += 1
-        if self.calls == self.at:
-            raise KeyboardInterrupt
-        return 1 / self.calls
-
-
 @pytest.mark.parametrize("at", [3, 7, 10], ids=["pretraining", "adapting a", "adapting c"])
 def test_a_fit_that_broke_off_goes_on_bit_for_bit(tmp_path: Path, at: int) -> None:
     data, method = uneven(), small()
     with pytest.raises(KeyboardInterrupt):
         method.fit(data, replace(ONE, validate=Kill(at), work_dir=tmp_path))
     resumed = method.fit(data, replace(ONE, validate=Kill(), work_dir=tmp_path))
-    assert same(resumed, method.fit(data, replace(ONE, validate=Kill())))
+    assert same_state(resumed, method.fit(data, replace(ONE, validate=Kill())))
 
 
 def test_a_transfer_that_is_never_better_is_dropped() -> None:

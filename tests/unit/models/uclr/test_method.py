@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resuming import Kill, same_state
 from worlds import uneven
 
 from landbridge.core.errors import SettingsError
@@ -19,7 +20,7 @@ from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models.base import Queries
 from landbridge.models.common.dot_product import DotProductModel
-from landbridge.models.uclr.fitted import AutoencoderModel, encode_users, over_domains
+from landbridge.models.uclr.fitted import encode_users, over_domains
 from landbridge.models.uclr.method import PUBLISHED, UCLR, Scope
 from landbridge.training.options import FitOptions
 
@@ -50,11 +51,6 @@ OTHERWISE: dict[str, Any] = {  # every choice that is not the default
 }  # fmt: skip
 
 
-def same(one: AutoencoderModel, other: AutoencoderModel) -> bool:
-    arrays, others = one.state()[0], other.state()[0]
-    return arrays.keys() == others.keys() and all(np.array_equal(arrays[k], others[k]) for k in arrays)
-
-
 class TestStages:
     def test_pge_scores_like_the_model_it_is(self) -> None:
         data = uneven()
@@ -76,7 +72,7 @@ class TestStages:
         base = pretrained(data)
         ucl = small({"stage": "ucl"}).fit_on(base, ONE)
         for unchanged in (small({"adaptation.epochs": 0}), small({"adaptation.lora_targets": "none"})):
-            assert same(replace(unchanged.fit_on(base, ONE), method=ucl.method), ucl)
+            assert same_state(replace(unchanged.fit_on(base, ONE), method=ucl.method), ucl)
         adapted = small().fit_on(base, ONE)
         assert not np.array_equal(adapted.user_UF["a"], ucl.user_UF["a"])
         only_a = small({"adaptation.epochs": 0, "adaptation.domain_epochs": {"a": 2}}).fit_on(base, ONE)
@@ -314,7 +310,7 @@ class TestSeparateAutoEncoders:
     def test_of_one_domain_it_is_the_shared_one(self) -> None:
         base = pretrained(uneven({"a": (40, 55)}))
         shared, separate = (small({"encoder.sharing": s}).fit_on(base, ONE) for s in ("joined", "separate"))
-        assert same(replace(separate, method=shared.method), shared)
+        assert same_state(replace(separate, method=shared.method), shared)
 
     def test_a_domain_with_one_user_learns_from_all(self) -> None:
         data = uneven({"a": (40, 55), "b": (25, 1)})
@@ -391,19 +387,6 @@ def test_the_published_settings() -> None:
     assert (PUBLISHED.optimizer.kind, PUBLISHED.encoder.sharing) == ("adam", "joined")
 
 
-class Kill:
-    """A validation that is never better, and breaks off at the n-th call."""
-
-    def __init__(self, at: int | None = None) -> None:
-        self.calls, self.at = 0, at
-
-    def __call__(self, fitted: Any) -> float:
-        self.calls += 1
-        if self.calls == self.at:
-            raise KeyboardInterrupt
-        return 1 / self.calls
-
-
 @pytest.mark.parametrize(
     ("settings", "at"),
     [({}, 3), ({}, 7), ({}, 10), (OTHERWISE, 10), (OTHERWISE, 16)],
@@ -417,7 +400,7 @@ def test_a_fit_that_broke_off_goes_on_bit_for_bit(
         method.fit(data, replace(ONE, validate=Kill(at), work_dir=tmp_path))
     resumed = method.fit(data, replace(ONE, validate=Kill(), work_dir=tmp_path))
     whole = method.fit(data, replace(ONE, validate=Kill()))
-    assert same(resumed, whole)
+    assert same_state(resumed, whole)
 
 
 def test_an_adaptation_that_is_never_better_is_dropped() -> None:
