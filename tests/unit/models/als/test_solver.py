@@ -74,7 +74,8 @@ def _solved(
         fixed = als.basis(y_IF, threads)
         pull_RF, start_RF = (None if a is None else a @ fixed.rotation_FF for a in (pull_RF, start_RF))
         x_RF = als.solve(rows, fixed, ALPHA0, ridge_R, pull_RF, als.SolveOptions(solver, start_RF))
-    return np.asarray(x_RF @ fixed.rotation_FF.T)
+        # inside the limit: BLAS of several threads cuts the rows at places that depend on the load
+        return np.asarray(x_RF @ fixed.rotation_FF.T)
 
 
 def _error(found_RF: Float32, wanted_RF: npt.NDArray[np.float64]) -> float:
