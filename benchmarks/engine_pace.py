@@ -49,8 +49,9 @@ class Clock:
         self._last = now
 
     def of(self, steps: int) -> list[float]:
-        """Seconds of each step of the first task of so many: a network may have phases before and after."""
-        return next(seconds for seconds in self.tasks if len(seconds) == steps)
+        """Seconds of each step of the first task of so many, else of the longest: a network may have phases
+        before and after."""
+        return next((each for each in self.tasks if len(each) == steps), max(self.tasks, key=len))
 
 
 @dataclass(frozen=True)
