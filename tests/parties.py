@@ -18,7 +18,10 @@ import landbridge as lb
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.federation import keys
+from landbridge.federation import messages as msg
+from landbridge.federation.terms import Limits, Plan
 from landbridge.federation.user_codes import KeyedHash, in_several, sorted_order
+from landbridge.models.als.consensus import ADMM
 
 NAMES = ("books", "movies", "food")
 SETTINGS = {"factors": 4, "epochs": 3, "alpha0": 0.1, "reg": 0.2, "admm.rho": 0.5, "admm.tolerance": 1e-3}
@@ -129,3 +132,43 @@ def finished(process: subprocess.Popen[str], seconds: float = 500) -> None:
     error = process.stderr.read() if process.returncode and process.stderr is not None else ""
     assert process.returncode == 0, error
     sys.stdout.flush()
+
+
+# parties without data, which send what a test can compute
+METHOD = lb.CDIMF(2, epochs=2, admm=ADMM(rho=0.5, inner_sweeps=2))
+USERS = {"books": (1, 2, 3, 5), "movies": (2, 3, 4), "food": (3, 4, 5, 9)}
+MATCHED = {"books": (2, 3, 5), "movies": (2, 3, 4), "food": (3, 4, 5)}
+JOINT = (2, 3, 4, 5)
+
+
+def plan_of(quorum: int | None = None, **limits: float) -> Plan:
+    return Plan(METHOD, NAMES, 0, quorum, Limits(**limits), two_party_leak_understood=quorum == 2)
+
+
+def users_of(name: str) -> msg.Frame:
+    code_U4 = np.array([(user, 0, 0, 0) for user in USERS[name]], np.uint64)
+    return msg.Frame(msg.Users(count=len(code_U4)), code_U4)
+
+
+def rows_of(name: str, number: int) -> Any:
+    """What a party sends in a round: numbers that are exact in float32, in any order of summing."""
+    start = 100 * number + 10 * NAMES.index(name)
+    return np.arange(start, start + 6, dtype=np.float32).reshape(3, 2)
+
+
+def message_of(name: str, number: int, rho: float | None = None) -> msg.Frame:
+    wanted = (0.0, 0.5, 0.5)[min(number, 2)] if rho is None else rho
+    return msg.Frame(msg.Message(round=number, rho=wanted, rows=3, factors=2), rows_of(name, number))
+
+
+def report_of(name: str, number: int) -> msg.Frame:
+    return msg.Frame(msg.Report(round=number, apart=1.0 + NAMES.index(name), tied=8.0), np.empty(0))
+
+
+def mean_of(names: set[str], number: int) -> dict[int, Any]:
+    """Eq. (2) with λ_z = 0, written out: the mean of the rows that were sent of each user."""
+    rows: dict[int, list[Any]] = {user: [] for user in JOINT}
+    for name in names:
+        for user, row in zip(MATCHED[name], rows_of(name, number), strict=True):
+            rows[user].append(row)
+    return {user: np.mean(sent, axis=0) if sent else np.zeros(2) for user, sent in rows.items()}

@@ -28,6 +28,7 @@ from landbridge.federation.transcript import Transcript
 from landbridge.federation.wire import HANDSHAKE_SECONDS, LENGTH, WAIT_SECONDS
 
 TICK_SECONDS = 0.2
+CLOSING_SECONDS = 1.0
 Note = Callable[[str], None]
 
 
@@ -40,22 +41,28 @@ class Coordinator:
     note: Note
     linger: float
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    connections: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    connections: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # the last one of each party
+    handling: set[asyncio.Task[None]] = field(default_factory=set)
     traffic: Counter[str] = field(default_factory=Counter)
     latest: float = field(default_factory=time.monotonic)  # when a party last sent something
+    strangers: int = 0  # connections that ended, or still are, before the end of their handshake
 
     async def serve(self, host: str, port: int, context: ssl.SSLContext) -> None:
         """Listen until the session is complete. OSError where the address cannot be used."""
-        server = await asyncio.start_server(
-            self._handle, host, port, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+        server = await asyncio.get_running_loop().create_server(
+            self._accepted, host, port, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS
         )
         async with server:
             name = server.sockets[0].getsockname()
             self.note(f"Listening on {name[0]}:{name[1]} for {', '.join(self.session.plan.parties)}.")
-            await self._until_complete()
-            for task in self.connections.values():
-                task.cancel()
-            await asyncio.gather(*self.connections.values(), return_exceptions=True)
+            try:
+                await self._until_complete()
+            finally:
+                for task in self.handling:
+                    task.cancel()
+                await asyncio.gather(*self.handling, return_exceptions=True)
+        if self.strangers:
+            self.note(f"{self.strangers} connections without a valid certificate were refused.")
         for line in sorted(f"{way}: {size} bytes." for way, size in self.traffic.items()):
             self.note(line)
 
@@ -69,6 +76,18 @@ class Coordinator:
             # a party that is late or absent may come back for a while
             if self.session.complete and (not self.session.missing or quiet):
                 return
+
+    def _accepted(self) -> asyncio.StreamReaderProtocol:
+        """The protocol of a connection, before the handshake."""
+        self.strangers += 1
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._begin)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle a connection after its handshake, in a task that may be cancelled."""
+        self.strangers -= 1
+        task = asyncio.ensure_future(self._handle(reader, writer))
+        self.handling.add(task)
+        task.add_done_callback(self.handling.discard)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from the terms to its end."""
@@ -89,9 +108,9 @@ class Coordinator:
         except (OSError, EOFError, TimeoutError):
             pass  # gone; it comes again, or is late
         finally:
-            writer.close()
             if self.connections.get(party) is task:
                 del self.connections[party]
+            await _closed(writer)
 
     async def _talk(self, party: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not party:
@@ -134,6 +153,15 @@ class Coordinator:
         async with asyncio.timeout(self.session.plan.limits.round_seconds):
             await writer.drain()
         self.traffic[f"to {party}"] += LENGTH.size + len(data)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """End a connection, whether or not the other side agrees in time."""
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await writer.wait_closed()
+    writer.transport.abort()
 
 
 def coordinate(

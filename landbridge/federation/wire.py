@@ -73,15 +73,17 @@ class Wire:
                         f"{self.host}:{self.port} and this party do not trust each other's certificates, or "
                         "the certificate is not for this host; make both with one authority."
                     ) from None
+                # a server refuses a certificate by ending the connection
+                failure = (
+                    f"The coordinator at {self.host}:{self.port} cannot be reached or does not accept this "
+                    f"certificate ({type(error).__name__})"
+                )
                 now = time.monotonic()
                 failing_since = failing_since or now
                 if now - failing_since > self.patience:
-                    raise FederationError(
-                        f"The coordinator at {self.host}:{self.port} cannot be reached "
-                        f"({type(error).__name__}); run the same command again to go on."
-                    ) from None
+                    raise FederationError(f"{failure}; run the same command again to go on.") from None
                 if pause == FIRST_PAUSE:
-                    self.note(f"No connection to {self.host}:{self.port}; trying again.")
+                    self.note(f"{failure}; trying again.")
             # a random part, so that parties do not all come back at once
             time.sleep(pause * (0.5 + random.random() / 2))
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -11,53 +11,24 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from parties import NAMES
+from parties import (
+    JOINT,
+    MATCHED,
+    METHOD,
+    NAMES,
+    USERS,
+    mean_of,
+    message_of,
+    plan_of,
+    report_of,
+    rows_of,
+    users_of,
+)
 
 from landbridge.core.errors import FederationError, SettingsError, StoreError
 from landbridge.federation import messages as msg
 from landbridge.federation.session import Session
-from landbridge.federation.terms import TWO_PARTIES, Limits, Plan
-from landbridge.models.als.cdimf import CDIMF
-from landbridge.models.als.consensus import ADMM
-
-METHOD = CDIMF(2, epochs=2, admm=ADMM(rho=0.5, inner_sweeps=2))
-USERS = {"books": (1, 2, 3, 5), "movies": (2, 3, 4), "food": (3, 4, 5, 9)}
-MATCHED = {"books": (2, 3, 5), "movies": (2, 3, 4), "food": (3, 4, 5)}
-JOINT = (2, 3, 4, 5)
-HOUR = 3600.0
-
-
-def plan_of(quorum: int | None = None, **limits: float) -> Plan:
-    return Plan(METHOD, NAMES, 0, quorum, Limits(**limits), two_party_leak_understood=quorum == 2)
-
-
-def users_of(name: str) -> msg.Frame:
-    code_U4 = np.array([(user, 0, 0, 0) for user in USERS[name]], np.uint64)
-    return msg.Frame(msg.Users(count=len(code_U4)), code_U4)
-
-
-def rows_of(name: str, number: int) -> Any:
-    """What a party sends in a round: numbers that are exact in float32, in any order of summing."""
-    start = 100 * number + 10 * NAMES.index(name)
-    return np.arange(start, start + 6, dtype=np.float32).reshape(3, 2)
-
-
-def message_of(name: str, number: int, rho: float | None = None) -> msg.Frame:
-    wanted = (0.0, 0.5, 0.5)[min(number, 2)] if rho is None else rho
-    return msg.Frame(msg.Message(round=number, rho=wanted, rows=3, factors=2), rows_of(name, number))
-
-
-def report_of(name: str, number: int) -> msg.Frame:
-    return msg.Frame(msg.Report(round=number, apart=1.0 + NAMES.index(name), tied=8.0), np.empty(0))
-
-
-def mean_of(names: set[str], number: int) -> dict[int, Any]:
-    """Eq. (2) with λ_z = 0, written out: the mean of the rows that were sent of each user."""
-    rows: dict[int, list[Any]] = {user: [] for user in JOINT}
-    for name in names:
-        for user, row in zip(MATCHED[name], rows_of(name, number), strict=True):
-            rows[user].append(row)
-    return {user: np.mean(sent, axis=0) if sent else np.zeros(2) for user, sent in rows.items()}
+from landbridge.federation.terms import TWO_PARTIES, Plan
 
 
 def joined(folder: Path, plan: Plan | None = None) -> Session:
