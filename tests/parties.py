@@ -111,7 +111,7 @@ class Site:
         process = start(
             "party", "join", self.paths[name], "--coordinator", f"127.0.0.1:{self.port}",
             "--cert", self.folder / "keys" / name, "--out", self.folder / "runs" / (run or name),
-            "--split", "none", "--threads", 1, *more,
+            "--split", "none", "--threads", 1, "--patience", 120, *more,
         )  # fmt: skip
         self.processes.append(process)
         return process

@@ -65,6 +65,9 @@ def coordinate(
     join_seconds: Annotated[
         float, typer.Option(help="Seconds for which the start waits for late parties.", min=0.1)
     ] = 3600.0,
+    linger: Annotated[
+        float, typer.Option(help="Seconds to stay for absent parties when the others have finished.", min=0.1)
+    ] = 600.0,
     max_norm: Annotated[float, typer.Option(help="The longest row that a message may have.", min=1e-6)] = 1e6,
     two_party_leak_understood: Leak = False,
     record: Record_ = None,
@@ -83,7 +86,7 @@ def coordinate(
     method = CDIMF.from_settings(dict(parse_setting(text) for text in settings or ()))
     limits = Limits(max_norm, round_seconds=round_seconds, join_seconds=join_seconds)
     plan = Plan(method, tuple(_names(parties)), seed, quorum, limits, two_party_leak_understood)
-    run(plan, out, cert, host, port, note=_note, record=record)
+    run(plan, out, cert, host, port, note=_note, linger=linger, record=record)
 
 
 @app.command("join")

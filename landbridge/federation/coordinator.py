@@ -172,17 +172,19 @@ def coordinate(
     port: int,
     *,
     note: Note,
+    linger: float = 600.0,
     record: Path | None = None,
 ) -> None:
     """Run a session in ``folder``, or go on with the one that is there, until the parties have their models.
 
+    ``linger``: seconds without a message after which it ends without those that are absent.
     FederationError for keys that cannot be read, StoreError where another coordinator uses the folder.
     """
     context = keys.server_context(cert)
     try:
         with exclusive_lock(folder):
             session = Session(plan, folder, Transcript(record), note=note)
-            coordinator = Coordinator(session, note, plan.limits.round_seconds)
+            coordinator = Coordinator(session, note, linger)
             asyncio.run(_stoppable(coordinator.serve(host, port, context)))
     except BlockingIOError:
         raise StoreError(f"Another coordinator uses {folder}; choose another folder.") from None

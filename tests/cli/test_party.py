@@ -85,8 +85,8 @@ def test_killed_and_started_again_they_learn_the_same(site: Site) -> None:
 def test_without_a_party_that_is_gone_the_others_finish(site: Site) -> None:
     site.settings |= {"epochs": 8}
     record = site.folder / "transcript"
-    more = ("--quorum", 2, "--two-party-leak-understood", "--round-seconds", 1, "--record", record)
-    coordinator, lines = site.coordinate(*more)
+    more = ("--quorum", 2, "--two-party-leak-understood", "--round-seconds", 5, "--record", record)
+    coordinator, lines = site.coordinate(*more, "--linger", 1)
     books, movies, food = (site.join(name, "--two-party-leak-understood") for name in NAMES)
     wait_for(record / "round-00007.books.npz")
     food.kill()
