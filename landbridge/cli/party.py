@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from landbridge.cli import options
 from landbridge.core.types import Record
+
+if TYPE_CHECKING:
+    from landbridge.models.als.cdimf import CDIMF
 
 app = typer.Typer(
     help="Train CDIMF with other organisations; every party keeps its events.", no_args_is_help=True
@@ -134,6 +137,7 @@ def join(
     wire = Wire(*address(coordinator), client_context(cert), patience, _note)
     with closing(wire):
         method = party.agreed_method(wire.terms, two_party_leak_understood)
+        _note(f"With {', '.join(wire.terms.parties)}; {wire.terms.quorum} are needed. {_settings(method)}")
 
         def fit(spec: Spec, data: Split | MultiDomain, fit_options: FitOptions) -> Fitted:
             train = data.test.history if isinstance(data, Split) else data
@@ -165,6 +169,12 @@ def join(
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
+
+
+def _settings(method: CDIMF) -> str:
+    """The settings that are not the defaults."""
+    changed = ", ".join(f"{name}={value}" for name, value in method.changed().items())
+    return f"Settings of CDIMF: {changed}."
 
 
 def _note(line: str) -> None:
