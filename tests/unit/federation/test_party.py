@@ -22,7 +22,6 @@ from landbridge.federation import messages as msg
 from landbridge.federation.party import Journal, agreed_method, fit
 from landbridge.federation.session import Session
 from landbridge.federation.terms import Limits, Plan
-from landbridge.federation.user_codes import CODE_WORDS
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.exchange import Residuals
@@ -38,7 +37,7 @@ class Numbers:
     """The id itself as its code: places are then the order of the ids."""
 
     def of(self, ids: Any) -> Any:
-        code_U4 = np.zeros((len(ids), CODE_WORDS), np.uint64)
+        code_U4 = np.zeros((len(ids), msg.CODE_WORDS), np.uint64)
         code_U4[:, -1] = ids
         return code_U4
 
