@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from landbridge.core.errors import (
         DataError,
         DivergenceError,
+        FederationError,
         LandbridgeError,
         MissingExtraError,
         SettingsError,
@@ -113,6 +114,7 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "Evaluation",
+    "FederationError",
     "FitOptions",
     "Fitted",
     "HeroGRAPH",
@@ -173,6 +175,7 @@ _HOME = {
     "core.errors": (
         "DataError",
         "DivergenceError",
+        "FederationError",
         "LandbridgeError",
         "MissingExtraError",
         "SettingsError",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from landbridge.core.errors import StoreError
 from landbridge.core.files import is_temporary
 from landbridge.core.progress import Progress, Silent
 from landbridge.data.counts import Counts
-from landbridge.data.splitting.holdout import Holdout
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.datasets.prepare import PreparedData, prepare, threads
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
@@ -28,7 +30,9 @@ from landbridge.training.options import FitOptions
 if TYPE_CHECKING:
     import polars as pl
 
+Fit = Callable[[Spec, Split | MultiDomain, FitOptions], Fitted]
 KEPT_WHILE_FITTING = ("checkpoint.safetensors", "trials.log", "identity.json")
+_ROUND = re.compile(r"round-\d+\.safetensors")  # of a party, :mod:`landbridge.federation.party`
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,37 +55,39 @@ def run(
     resume: bool = False,
     versioned: bool = False,
     progress: Progress | None = None,
+    fit: Fit = fit_spec,
 ) -> Run:
     """Run an experiment and save it in the run folder ``out`` (None: save nothing).
 
     In a versions folder it becomes the current version; ``versioned`` begins such a folder. The folder
     ``OUT.checkpoint`` beside it is the work_dir of the fit; with ``resume`` a killed run continues from it.
-    Raises StoreError if another fit is writing the same run.
+    ``fit``: trains the model, in this process or with others. Raises StoreError if another fit is writing the
+    same run.
     """
     check(spec.model)
     for name in (*spec.evaluate.metrics, spec.fit.validate_on):
         Metric.parse(name)  # a wrong name is an error before anything is fitted
     progress = progress or Silent()
     if out is None:
-        return _run(spec, None, progress)
+        return _run(spec, None, progress, fit)
     with store.only_writer(out) as work_dir:
         if not resume:
             # else a checkpoint of an earlier fit with other settings would be an error
             _empty(work_dir)
         with store.new_run(out, versioned=versioned) as folder:
-            result = _run(spec, folder, progress, work_dir)
+            result = _run(spec, folder, progress, fit, work_dir)
         _empty(work_dir)
     return result
 
 
-def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None = None) -> Run:
+def _run(spec: Spec, out: Path | None, progress: Progress, fit: Fit, work_dir: Path | None = None) -> Run:
     data = prepare(spec)
     for sentence in data.remarks:
         progress.note(sentence)
     for sentence in _expected(spec, data):
         progress.note(sentence)
     options = FitOptions(spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir)
-    fitted = fit_spec(spec, data.events if data.split is None else data.split, options)
+    fitted = fit(spec, data.events if data.split is None else data.split, options)
     if data.events.shares_items and not fitted.method.uses_products:
         progress.note(f"{fitted.method.name} with these settings ignores which items are shared.")
     if data.events.item_features is not None and not fitted.method.uses_features:
@@ -159,4 +165,4 @@ def _empty(work_dir: Path) -> None:
 
 
 def _is_work_file(path: Path) -> bool:
-    return path.name in KEPT_WHILE_FITTING or is_temporary(path)
+    return path.name in KEPT_WHILE_FITTING or is_temporary(path) or _ROUND.fullmatch(path.name) is not None

@@ -20,6 +20,7 @@ from landbridge.cli import (
     fold_in,
     models,
     ope,
+    party,
     recommend,
     refit,
     report,
@@ -61,6 +62,7 @@ app.command("demo")(demo.command)
 app.add_typer(study.app, name="study")
 app.add_typer(study.ablate_app, name="ablate", hidden=True)
 app.add_typer(data.app, name="data")
+app.add_typer(party.app, name="party")
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ NAMES = [
     "DataError",
     "DivergenceError",
     "Evaluation",
+    "FederationError",
     "FitOptions",
     "Fitted",
     "HeroGRAPH",

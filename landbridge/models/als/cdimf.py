@@ -35,7 +35,7 @@ and there are no closing rounds:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -53,9 +53,16 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.consensus import ADMM, Consensus
+from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round
 from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, stacked, with_mapped
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
-from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
+from landbridge.models.als.participants import (
+    DomainState,
+    Mask,
+    Membership,
+    consensus_users,
+    user_embeddings_by_domain,
+)
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
@@ -140,10 +147,17 @@ class CDIMF(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
         options = options or FitOptions()
-        domains = self._domain_states(train, options.seed)
+        channel = LocalChannel(self.consensus.reg)
+        return self.fit_in(train, self.members(train, options.seed), channel, options)
+
+    def fit_in(
+        self, train: MultiDomain, members: Membership, channel: Channel, options: FitOptions
+    ) -> ALSModel:
+        """Train the domains of ``train`` in the consensus of all domains that the channel joins."""
+        domains = self._domain_states(train, members.tied_U)
         feature_map = self._feature_map(train, domains)
         previous = previous_model(options, self, self.factors)
-        steps, start = self, partial(self._start, domains, train.n_users, options.seed, options.threads)
+        steps, start = self, partial(self._start, domains, members, options.seed, options.threads)
         if previous is not None:
             # no warm-up: users without a common penalty would spoil the items of the previous model
             steps = replace(self, admm=replace(self.admm, rho_warmup=0))
@@ -156,15 +170,42 @@ class CDIMF(Method):
                 "CDIMF",
                 self.epochs,
                 start,
-                partial(steps._epoch, domains, options.threads, feature_map=feature_map),
+                partial(steps._epoch, domains, channel, options.threads, feature_map=feature_map),
                 lambda state: self._fitted(train, domains, state, ()),
                 options,
-                identity,
+                {**identity, **channel.identity},
             )
             if self.admm.exact:
-                state, closing = steps._close(domains, state, options.threads)
+                state, closing = steps._close(domains, channel, state, options.threads)
                 log = (*log, closing)
         return self._fitted(train, domains, state, log)
+
+    def members(self, train: MultiDomain, seed: int) -> Membership:
+        """The users of the consensus where all domains are in ``train``; with ρ = 0 no user is tied."""
+        everywhere = self.consensus.domains == "all"
+        tied_U = consensus_users(train, everywhere, self.consensus.shared_fraction, seed)
+        # without a penalty nothing pulls towards z, so z must not be used for the items
+        return Membership.of_all(tied_U & (self.admm.rho > 0))
+
+    def rounds_before(self, epoch: int) -> int:
+        """The number of exchanges before an epoch."""
+        return sum(self._rounds_in(each) for each in range(0, epoch, self.consensus.every))
+
+    def rho_of(self, before: Sequence[Residuals]) -> float:
+        """The penalty ρ of the next round, after the residuals of all rounds ``before`` it."""
+        closing = self.rounds_before(self.epochs)
+        if len(before) < closing:
+            # the last epoch that begins with this round, or before it, and has rounds
+            exchanging = range(0, self.epochs, self.consensus.every)
+            return self.admm.rho_in(max(e for e in exchanging if self.rounds_before(e) <= len(before)))
+        rho = self.admm.grown_rho(self.epochs - 1)
+        for each in before[closing:]:
+            rho *= _balance(each.gap, each.shift)
+        return rho
+
+    def _rounds_in(self, epoch: int) -> int:
+        """The number of exchanges in an epoch that has any."""
+        return self.admm.inner_sweeps if self.admm.exact and self.admm.rho_in(epoch) > 0 else 1
 
     def cost(self, counts: Counts) -> Cost:
         """An epoch solves the users of every domain K times, Eqs. (1) to (4), and the items once, Eq. (5)
@@ -214,12 +255,9 @@ class CDIMF(Method):
             + Work(stream=PASSES * row * users)
         )
 
-    def _domain_states(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
-        """The state of every domain; with ρ = 0 no user is tied."""
+    def _domain_states(self, train: MultiDomain, tied_U: Mask) -> dict[str, DomainState]:
+        """The state of every domain, for the users whom the consensus ties, (U,)."""
         everywhere = self.consensus.domains == "all"
-        tied_U = consensus_users(train, everywhere, self.consensus.shared_fraction, seed)
-        # without a penalty nothing pulls towards z, so z must not be used for the items
-        tied_U &= self.admm.rho > 0
         penalty = als.FrequencyRidge(self.alpha0, self.reg, self.frequency_exponent)
         return {
             name: DomainState.of(
@@ -243,13 +281,16 @@ class CDIMF(Method):
         nothing_VF = np.zeros((feature_map.n_features, self.factors), np.float32)
         return state | {"map": feature_map.fit(items_JF, nothing_VF, FIRST_STEPS)}
 
-    def _start(self, domains: Mapping[str, DomainState], n_users: int, seed: int, threads: int) -> State:
+    def _start(
+        self, domains: Mapping[str, DomainState], members: Membership, seed: int, threads: int
+    ) -> State:
         """Small Gaussian items; in the ADMM variant, items fitted to Gaussian users common to all domains.
 
         Items drawn per domain would give every domain a basis of its own, and the mean of ten such bases is
         nearly zero. Common users put all domains into one basis, so that they agree from the first round.
         """
-        z_UF = np.float32(START_SCALE) * als.initial(generator(seed, "users"), n_users, self.factors)
+        drawn_UF = als.initial(generator(seed, "users"), members.n_places, self.factors)[members.place_U]
+        z_UF = np.float32(START_SCALE) * drawn_UF
         state: State = {"z": np.zeros_like(z_UF), "gap": np.array([np.inf, 0.0])}
         for name, domain in domains.items():
             state[f"x:{name}"] = z_UF[domain.users]
@@ -260,6 +301,7 @@ class CDIMF(Method):
     def _epoch(
         self,
         domains: Mapping[str, DomainState],
+        channel: Channel,
         threads: int,
         state: State,
         epoch: int,
@@ -273,10 +315,12 @@ class CDIMF(Method):
         if admm.exact and epoch > admm.rho_warmup:
             state = state | _rescaled(domains, state, admm.rho_growth)
         facts: Record = {"rho": rho}
-        for _ in range(admm.inner_sweeps if admm.exact and exchange and rho > 0 else 1):
+        first = self.rounds_before(epoch)
+        for number in range(first, first + (self._rounds_in(epoch) if exchange else 1)):
             state = state | self._users(domains, bases, state, rho, threads)
             if exchange:
-                state, facts = self._exchange(domains, state, rho, dual=not admm.warming_up(epoch))
+                current, dual = Round(number, rho), not admm.warming_up(epoch)
+                state, facts = self._exchange(domains, channel, state, current, dual)
         if "gap" in facts:
             previous_gap, rising = state["gap"]
             facts["rising"] = int(rising + 1) if facts["gap"] > previous_gap else 0
@@ -310,39 +354,35 @@ class CDIMF(Method):
         return rows
 
     def _exchange(
-        self, domains: Mapping[str, DomainState], state: State, rho: float, dual: bool
+        self,
+        domains: Mapping[str, DomainState],
+        channel: Channel,
+        state: State,
+        current: Round,
+        dual: bool,
     ) -> tuple[State, Record]:
         """Eqs. (2) to (4), and how far the domains are from agreement (``gap``, ``shift``)."""
         from landbridge.models.als import admm_kernels as kernels
 
-        sum_UF = np.zeros_like(state["z"])
-        count_U = np.zeros(len(sum_UF), np.float32)
-        for name, domain in domains.items():
-            kernels.add_messages(
-                domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
-            )  # Eq. (2)
-            count_U[domain.users[domain.tied]] += 1
-        # z minimises λ_z/2 ‖z‖² + ρ/2 Σ ‖x + t - z‖²
-        shrunk_U = count_U + self.consensus.reg / rho if rho > 0 else count_U
-        z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
+        z_UF = channel.consensus(domains, state, current)  # Eqs. (2) and (3)
         new: State = {"z": z_UF}
-        primal = tied_norm = 0.0
+        apart = tied = 0.0
         for name, domain in domains.items():
             t_UF, away_U, norm_U = kernels.update_duals(
                 domain.users, domain.tied, state[f"x:{name}"], z_UF, state[f"t:{name}"]
             )
-            primal, tied_norm = primal + float(away_U.sum()), tied_norm + float(norm_U.sum())
+            apart, tied = apart + float(away_U.sum()), tied + float(norm_U.sum())
             if dual:
                 new[f"t:{name}"] = t_UF  # Eq. (4)
         # Primal and dual residual as in Boyd et al. 2011, Section 3.3; gap and shift are their relative
         # sizes, which do not depend on the scale of the embeddings.
-        moved, norm = (float(part_U.sum()) for part_U in kernels.squared_change(state["z"], z_UF))
+        sums = channel.residuals(current, apart, tied, state["z"], z_UF)
         return state | new, {
-            "rho": rho,
-            "primal": float(np.sqrt(primal)),
-            "dual": float(rho * np.sqrt(moved)),
-            "gap": float(np.sqrt(primal / tied_norm)) if tied_norm > 0 else 0.0,
-            "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0,
+            "rho": current.rho,
+            "primal": float(np.sqrt(sums.apart)),
+            "dual": float(current.rho * np.sqrt(sums.moved)),
+            "gap": sums.gap,
+            "shift": sums.shift,
         }
 
     def _items(
@@ -370,22 +410,22 @@ class CDIMF(Method):
             return np.asarray(state[f"x:{name}"])
         return np.where(domain.tied[:, None], state["z"][domain.users], state[f"x:{name}"])
 
-    def _close(self, domains: Mapping[str, DomainState], state: State, threads: int) -> tuple[State, Record]:
+    def _close(
+        self, domains: Mapping[str, DomainState], channel: Channel, state: State, threads: int
+    ) -> tuple[State, Record]:
         """Closing rounds (1) to (4) at fixed items until the domains agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
         rho = self.admm.grown_rho(self.epochs - 1)
         facts: Record = {}
-        rounds = 0
+        rounds, first = 0, self.rounds_before(self.epochs)
         while rounds < MAX_CLOSING_ROUNDS:
             state = state | self._users(domains, bases, state, rho, threads)
-            state, facts = self._exchange(domains, state, rho, dual=True)
+            current = Round(first + rounds, rho)
+            state, facts = self._exchange(domains, channel, state, current, dual=True)
             rounds += 1
-            gap, shift = facts["gap"], facts["shift"]
-            if max(gap, shift) < self.admm.tolerance:
+            if max(facts["gap"], facts["shift"]) < self.admm.tolerance:
                 break
-            # residual balancing (Boyd et al. 2011, Section 3.4.1): a larger ρ closes the gap, a smaller one
-            # lets z settle
-            factor = 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
+            factor = _balance(facts["gap"], facts["shift"])
             rho, state = rho * factor, state | _rescaled(domains, state, factor)
         return state, {"closing_rounds": rounds, **facts}
 
@@ -436,6 +476,12 @@ def _by_domain(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str
     """Rows of the items of all domains, one domain after the other, taken apart."""
     ends = np.cumsum([domain.n_items for domain in domains.values()])[:-1]
     return dict(zip(domains, np.split(rows_JF, ends), strict=True))
+
+
+def _balance(gap: float, shift: float) -> float:
+    """The factor on ρ before the next closing round: residual balancing (Boyd et al. 2011, Section 3.4.1)."""
+    # a larger ρ closes the gap, a smaller one lets z settle
+    return 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
 
 
 def _rescaled(domains: Mapping[str, DomainState], state: State, growth: float) -> State:

@@ -235,11 +235,12 @@ def test_without_features_there_are_no_such_parts() -> None:
 def test_cdimf_of_one_domain_is_ials_from_the_same_start() -> None:
     data = hidden(random_features(uneven().select(["a"])))
     method = CDIMF(4, 0.1, 0.5, epochs=5, consensus=Consensus("active"), feature_reg=3.0)
-    domains = method._domain_states(data, 0)
+    members = method.members(data, 0)
+    domains = method._domain_states(data, members.tied_U)
     feature_map = method._feature_map(data, domains)
     assert feature_map is not None
     with thread_limit(1):
-        state = method._with_map(feature_map, lambda: method._start(domains, data.n_users, 0, 1))
+        state = method._with_map(feature_map, lambda: method._start(domains, members, 0, 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(IALS, "_start", lambda *_: {"item:a": state["y:a"], "map:a": state["map"]})
         alone = IALS(4, alpha0=0.1, reg=0.5, epochs=5, feature_reg=3.0).fit(data, ONE)

@@ -1,0 +1,105 @@
+"""``landbridge party``: real processes and real TLS on the loopback, against CDIMF in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import answered
+from parties import NAMES, Site, finished, in_one_process
+
+import landbridge as lb
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Three parties in a folder; what still runs at the end is killed."""
+    made = Site(tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def wait_for(path: Path, seconds: float = 300) -> None:
+    """Until a file is there."""
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path.name} never came"
+        time.sleep(0.005)
+
+
+def differences(site: Site) -> list[float]:
+    """How far the parties' embeddings are from those of one process, by party and side."""
+    place, together = in_one_process(site.paths, site.folder / "keys/books", site.settings)
+    found = []
+    for name in site.names:
+        own: Any = lb.load(site.folder / "runs" / name)
+        place_U = np.array([place[user] for user in own.history.users.ids.tolist()])
+        found.append(np.abs(own.user_UF[name] - together.user_UF[name][place_U]).max())
+        found.append(np.abs(own.item_IF[name] - together.item_IF[name]).max())
+    return [float(each) for each in found]
+
+
+def test_three_parties_learn_what_one_process_learns(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    coordinator, lines = site.coordinate("--record", site.folder / "transcript")
+    for party in [site.join(name) for name in NAMES]:
+        finished(party)
+    finished(coordinator)
+    assert max(differences(site)) < 1e-6
+    with np.load(site.folder / "transcript/round-00001.food.npz") as exchanged:
+        assert exchanged["sent_UF"].shape == exchanged["received_UF"].shape
+    assert any("from movies:" in line and "bytes" in line for line in lines)
+    # an ordinary run folder
+    run = site.folder / "runs/books"
+    user = str(lb.load(run).history.users.ids[0])
+    status, out, error = answered(capsys, "recommend", run, "--domain", "books", "--user", user, "--json")
+    assert status == 0, error
+    assert f'"{user}"' in out
+    assert not (site.folder / "runs/books.checkpoint").exists()
+
+
+def test_killed_and_started_again_they_learn_the_same(site: Site) -> None:
+    site.settings |= {"epochs": 8}
+    record = site.folder / "transcript"
+    coordinator, _ = site.coordinate("--record", record)
+    books, movies, food = (site.join(name) for name in NAMES)
+    wait_for(record / "round-00007.books.npz")
+    movies.kill()
+    movies.wait()
+    movies = site.join("movies")
+    wait_for(record / "round-00013.books.npz")
+    coordinator.kill()
+    coordinator.wait()
+    assert books.poll() is None
+    coordinator, _ = site.coordinate("--record", record)
+    for process in (books, movies, food, coordinator):
+        finished(process)
+    assert max(differences(site)) < 1e-6
+
+
+def test_without_a_party_that_is_gone_the_others_finish(site: Site) -> None:
+    site.settings |= {"epochs": 8}
+    record = site.folder / "transcript"
+    more = ("--quorum", 2, "--two-party-leak-understood", "--round-seconds", 5, "--record", record)
+    coordinator, lines = site.coordinate(*more, "--linger", 1)
+    books, movies, food = (site.join(name, "--two-party-leak-understood") for name in NAMES)
+    wait_for(record / "round-00007.books.npz")
+    food.kill()
+    food.wait()
+    for process in (books, movies, coordinator):
+        finished(process)
+    assert any("food is late" in line for line in lines)
+    last = max(record.glob("round-*.books.npz")).name.split(".")[0]
+    assert not (record / f"{last}.food.npz").exists()
+    # back after all, it finishes against the last consensus
+    coordinator, _ = site.coordinate(*more)
+    food = site.join("food", "--two-party-leak-understood")
+    finished(food)
+    finished(coordinator)
+    model: Any = lb.load(site.folder / "runs/food")
+    assert np.isfinite(model.user_UF["food"]).all()
