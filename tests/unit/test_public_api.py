@@ -49,6 +49,7 @@ NAMES = [
     "Pin",
     "Popularity",
     "Queries",
+    "RecSysDAN",
     "SASRec",
     "SettingsError",
     "Split",
