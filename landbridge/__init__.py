@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from landbridge.models.towers.gamtcdr import GAMTCDR
     from landbridge.models.towers.neumf import NeuMF
     from landbridge.models.towers.pepnet import PEPNet
+    from landbridge.models.towers.recsysdan import RecSysDAN
     from landbridge.models.uclr.catart import CATART
     from landbridge.models.uclr.method import UCLR
     from landbridge.ranking.list_order import Boost, Pin
@@ -134,6 +135,7 @@ __all__ = [
     "Pin",
     "Popularity",
     "Queries",
+    "RecSysDAN",
     "SASRec",
     "SettingsError",
     "Split",
@@ -230,6 +232,7 @@ _HOME = {
     "models.towers.gamtcdr": ("GAMTCDR",),
     "models.towers.neumf": ("NeuMF",),
     "models.towers.pepnet": ("PEPNet",),
+    "models.towers.recsysdan": ("RecSysDAN",),
     "models.uclr.catart": ("CATART",),
     "models.uclr.method": ("UCLR",),
     "ranking.list_order": ("Boost", "Pin"),

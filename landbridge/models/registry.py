@@ -27,6 +27,7 @@ METHODS = {
     "neumf": "landbridge.models.towers.neumf:NeuMF",
     "pepnet": "landbridge.models.towers.pepnet:PEPNet",
     "popularity": "landbridge.models.popularity:Popularity",
+    "recsysdan": "landbridge.models.towers.recsysdan:RecSysDAN",
     "sasrec": "landbridge.models.sequential.sasrec:SASRec",
     "uclr": "landbridge.models.uclr.method:UCLR",
 }

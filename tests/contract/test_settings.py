@@ -71,7 +71,20 @@ def test_what_is_accepted_makes_a_sensible_model(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["adc", "bitgcf", "bprmf", "cmf", "conet", "gamtcdr", "herograph", "lightgcn", "neumf", "pepnet"]
+    "name",
+    [
+        "adc",
+        "bitgcf",
+        "bprmf",
+        "cmf",
+        "conet",
+        "gamtcdr",
+        "herograph",
+        "lightgcn",
+        "neumf",
+        "pepnet",
+        "recsysdan",
+    ],
 )
 def test_a_penalty_whose_square_does_not_fit_is_refused(name: str) -> None:
     """The steps of a fit, and those for new users, square gradients in float32."""

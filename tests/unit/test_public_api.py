@@ -50,6 +50,7 @@ NAMES = [
     "Pin",
     "Popularity",
     "Queries",
+    "RecSysDAN",
     "SASRec",
     "SettingsError",
     "Split",

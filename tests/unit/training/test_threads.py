@@ -33,6 +33,7 @@ NETWORKS = (
     "herograph",
     "neumf",
     "pepnet",
+    "recsysdan",
     "sasrec",
     "uclr",
 )
