@@ -267,6 +267,14 @@ class Fitted(ABC):
             "The server leaves out one event at a time instead."
         )
 
+    def explain_features(self, domain: str, query: Queries, item: int) -> Mapping[int, float]:
+        """What the features of an item add to its score for one query, feature -> part.
+
+        Another view of the score that ``explain`` divides by events; what is left of it is what the events of
+        other users say. Empty where no feature entered the score, or a kind cannot say.
+        """
+        return {}
+
     @property
     def warm_starts(self) -> bool:
         """Whether ``refit`` continues from these embeddings, so that few epochs suffice."""

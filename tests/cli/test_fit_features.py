@@ -47,11 +47,12 @@ def test_an_unknown_domain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     refused(answered(capsys, "fit", *sources, *given), "did you mean 'books'")
 
 
+@pytest.mark.parametrize("model", ["ials", "ease", "itemknn"])
 def test_an_explanation_names_what_is_known_of_the_item(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sources, table, out = event_files(tmp_path), item_table(tmp_path), tmp_path / "run"
-    given = ("--users", "shared", "--item-features", table, "--model", "ials", "--no-deploy")
+    given = ("--users", "shared", "--item-features", table, "--model", model, "--no-deploy")
     assert answered(capsys, "fit", *sources, *given, "--out", out)[0] == 0
     _, _, said = answered(capsys, "explain", out, "--domain", "books", "--user", 20, "--item", 100)
     assert "Of the score, by what is known of the item: shelf = s0 " in said

@@ -16,7 +16,7 @@ one contribution per event,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -130,21 +130,26 @@ class ALSModel(DotProductModel):
         score_N = self.score(domain, query)[0, item_N].tolist()
         cold_start = bool(self._no_events_B(domain, query)[0])
         own = query.histories_by_domain(self.history)
-        # no event entered the score
-        if self._cold_B(domain, query)[0] or (cold_start and self.cold_policy == "popularity"):
+        if self._is_popularity(domain, query):
             nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
             return [Explanation(nothing, score, 0.0) for score in score_N]
         weight = self.popularity_weight if cold_start and self.cold_policy == "blend" else 0.0
         popularity_N = (weight * self._popularity_I[domain][item_N].astype(np.float64)).tolist()
         part_EN = self._contributions(domain, own, query.dislikes_by_domain(self.history), item_N)
-        x_F = self.query_vectors(domain, query)[0]
         return [
-            replace(
-                in_parts(score, popularity, {name: part[:, place] for name, part in part_EN.items()}),
-                features=self._feature_parts(domain, x_F, int(item_N[place])),
-            )
+            in_parts(score, popularity, {name: part[:, place] for name, part in part_EN.items()})
             for place, (score, popularity) in enumerate(zip(score_N, popularity_N, strict=True))
         ]
+
+    def explain_features(self, domain: str, query: Queries, item: int) -> dict[int, float]:
+        """As in :class:`Fitted`, f_iv x·a_v: by Eq. (1) of ``feature_map`` they and x·e_i sum to x·y_i."""
+        features = self.history.item_features
+        if domain not in self.map_VF or features is None or self._is_popularity(domain, query):
+            return {}
+        own = features.rows[domain].take([item])
+        x_F = self.query_vectors(domain, query)[0]
+        part_N = own.weights * (self.map_VF[domain][own.columns] @ x_F)
+        return dict(zip(own.columns.tolist(), part_N.tolist(), strict=True))
 
     def state(self) -> tuple[Arrays, Record]:
         """The rows, and the rule that makes them."""
@@ -216,14 +221,10 @@ class ALSModel(DotProductModel):
             for name, row in events.items()
         }
 
-    def _feature_parts(self, domain: str, x_F: Float32, item: int) -> dict[int, float]:
-        """What each feature of an item adds to its score, f_iv x·a_v: by Eq. (1) of ``feature_map`` they and
-        x·e_i sum to x·y_i."""
-        if domain not in self.map_VF or self.history.item_features is None:
-            return {}
-        own = self.history.item_features.rows[domain].take([item])
-        part_N = own.weights * (self.map_VF[domain][own.columns] @ x_F)
-        return dict(zip(own.columns.tolist(), part_N.tolist(), strict=True))
+    def _is_popularity(self, domain: str, query: Queries) -> bool:
+        """Whether no event entered the scores of one query."""
+        only = self.cold_policy == "popularity" and self._no_events_B(domain, query)[0]
+        return bool(only or self._cold_B(domain, query)[0])
 
     def _solve(
         self,

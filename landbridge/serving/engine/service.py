@@ -237,17 +237,21 @@ class Service:
     def explain(
         self, domain: str, item: Id, user: Id | None = None, events: Sequence[Event] = ()
     ) -> ScoreExplanation:
-        """What each event adds to an item's score for a known user, a new one, or both together."""
-        return self.explain_all(domain, [item], user, events)[0]
+        """What each event, and each feature of the item, adds to its score for a known user, a new one, or
+        both together."""
+        (explained,) = self.explain_all(domain, [item], user, events)
+        place = self._catalogue(domain).find(item)
+        with self.threads.one():
+            features = self._explainer.features(domain, self._query(domain, user, events), place)
+        return replace(explained, features=tuple(features))
 
     def explain_all(
         self, domain: str, items: Sequence[Id], user: Id | None = None, events: Sequence[Event] = ()
     ) -> list[ScoreExplanation]:
-        """As :meth:`explain` for several items of a domain, in one pass."""
+        """As :meth:`explain` for several items of a domain, in one pass and by events alone."""
         item_N = self._catalogue(domain).find_all(items).astype(np.int32)
-        batch = QueryBatch.of(self.fitted.history, self.catalogues, [Request((domain,), user, tuple(events))])
         with self.threads.one():
-            explained = self._explainer.explain(domain, batch.parts()[0].queries, item_N)
+            explained = self._explainer.explain(domain, self._query(domain, user, events), item_N)
         return [
             ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model, self.version)
             for each in explained
@@ -329,6 +333,10 @@ class Service:
     @cached_property
     def _reorderer(self) -> Reorderer:
         return Reorderer(self.fitted, self.ranker, self.catalogues)
+
+    def _query(self, domain: str, user: Id | None, events: Sequence[Event]) -> Queries:
+        request = Request((domain,), user, tuple(events))
+        return QueryBatch.of(self.fitted.history, self.catalogues, [request]).parts()[0].queries
 
     @cached_property
     def _explainer(self) -> Explainer:
