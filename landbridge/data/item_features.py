@@ -8,14 +8,14 @@ Letters: I items, V features, N entries.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import AnyArray, Bool, Float32, Int32, Ragged
+from landbridge.core.types import AnyArray, Bool, Float32, Float64, Int32, Ragged
 from landbridge.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,15 +27,22 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class ItemFeatures:
     """``columns_V``, ``values_V``: the column of the table that a feature is of, and its value, as text.
-    ``rows``: domain -> F, (I, V); an item without a row in the table has an empty one."""
+    ``rows``: domain -> F, (I, V); an item without a row in the table has an empty one. ``weight_V`` and
+    ``bounds`` say how rows of a later table are read (:mod:`landbridge.data.io.feature_table`): what a
+    feature weighs before a row has norm 1, None where that is unknown, and column -> the bounds of its bins.
+    """
 
     columns_V: AnyArray
     values_V: AnyArray
     rows: Mapping[str, Ragged]
+    weight_V: Float32 | None = None
+    bounds: Mapping[str, Float64] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.columns_V.shape != self.values_V.shape:
             raise DataError("Every feature needs a column and a value.")
+        if self.weight_V is not None and self.weight_V.shape != self.columns_V.shape:
+            raise DataError("Every feature needs a weight, or none has one.")
         for name, rows in self.rows.items():
             entries, n_entries = rows.columns, rows.offsets[-1]
             sound = rows.offsets[0] == 0 and (rows.lengths >= 0).all() and n_entries == len(entries)

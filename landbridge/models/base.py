@@ -289,6 +289,16 @@ class Fitted(ABC):
         # the run keeps its own settings: ``epochs`` was for this refit only
         return replace(fitted, method=self.method)  # type: ignore[return-value]
 
+    def with_new_items(self, data: MultiDomain) -> Self:
+        """The model on ``data``: its own, with more items without events (:meth:`MultiDomain.new_items`).
+
+        DataError for a kind that cannot score an item without another fit.
+        """
+        raise DataError(
+            f"A {self.method.name} model cannot list new items without a refit; give the table of item "
+            "features to landbridge refit."
+        )
+
     def fit_on(self, data: MultiDomain, options: FitOptions) -> Fitted:
         """The same method fitted on other data from the start."""
         return self.method.fit(data, options)

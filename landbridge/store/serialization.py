@@ -63,6 +63,11 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
     if data.item_features is not None:
         arrays["features/columns"] = data.item_features.columns_V
         arrays["features/values"] = data.item_features.values_V
+        if data.item_features.weight_V is not None:
+            arrays["features/weights"] = data.item_features.weight_V
+        about["feature_bounds"] = {
+            column: bounds.tolist() for column, bounds in data.item_features.bounds.items()
+        }
     return arrays, about
 
 
@@ -89,7 +94,7 @@ def data_from(arrays: Arrays, about: Values) -> MultiDomain:
         },
         EventKinds(**about["kinds"]) if "kinds" in about else EventKinds(),
         products=_products(arrays, names, about["products"]["by_id"]) if "products" in about else None,
-        item_features=_features(arrays, names) if "features/columns" in arrays else None,
+        item_features=_features(arrays, about, names) if "features/columns" in arrays else None,
     )
 
 
@@ -193,10 +198,13 @@ def _products(arrays: Arrays, names: list[str], by_id: bool) -> Products:
     return Products({name: arrays[f"{d}/products"] for d, name in enumerate(names)}, by_id)
 
 
-def _features(arrays: Arrays, names: list[str]) -> ItemFeatures:
+def _features(arrays: Arrays, about: Values, names: list[str]) -> ItemFeatures:
     parts = ("offsets", "columns", "weights")
     rows = {name: Ragged(*(arrays[f"{d}/features/{part}"] for part in parts)) for d, name in enumerate(names)}
-    return ItemFeatures(arrays["features/columns"], arrays["features/values"], rows)
+    bounds = {name: np.array(own, np.float64) for name, own in about.get("feature_bounds", {}).items()}
+    return ItemFeatures(
+        arrays["features/columns"], arrays["features/values"], rows, arrays.get("features/weights"), bounds
+    )
 
 
 def _frozen(value: object) -> object:

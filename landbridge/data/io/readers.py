@@ -123,7 +123,7 @@ def read(
     )
     data = without_unknown(data) if data.seen else data
     data = _with_products(data, links, list(all_events), rules.fold) if links.given else data
-    return data if item_features is None else with_features(data, item_features, list(all_events), rules.fold)
+    return data if item_features is None else with_features(data, item_features, list(all_events))
 
 
 def _with_products(data: MultiDomain, links: ItemLinks, domains: Sequence[str], fold: bool) -> MultiDomain:

@@ -16,7 +16,7 @@ one contribution per event,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -26,10 +26,11 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Arrays, Float32, Int32, Ragged, Record, row_offsets
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.products import Products, share_I
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
-from landbridge.models.als.feature_map import mapped_items, without_mapped
+from landbridge.models.als.feature_map import mapped_items, with_mapped, without_mapped
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
 from landbridge.models.explanation import Explanation, in_parts
@@ -150,6 +151,17 @@ class ALSModel(DotProductModel):
         x_F = self.query_vectors(domain, query)[0]
         part_N = own.weights * (self.map_VF[domain][own.columns] @ x_F)
         return dict(zip(own.columns.tolist(), part_N.tolist(), strict=True))
+
+    def with_new_items(self, data: MultiDomain) -> ALSModel:
+        """As in :class:`Fitted`: a new item has the embedding of its features, all else stays."""
+        if not self.map_VF:
+            return super().with_new_items(data)
+        items = {}
+        for name, own_IF in self.item_IF.items():
+            items[name] = np.zeros((len(data.items[name]), own_IF.shape[1]), np.float32)
+            items[name][data.items[name].index(self.history.items[name].ids)] = own_IF
+        mapped = with_mapped(data, items, self.map_VF, bool(self.rule.products))
+        return replace(self, history=data, item_IF=mapped)
 
     def state(self) -> tuple[Arrays, Record]:
         """The rows, and the rule that makes them."""

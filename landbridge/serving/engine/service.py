@@ -23,6 +23,7 @@ from landbridge.core.errors import DataError, StoreError, as_store_error
 from landbridge.core.files import locked
 from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.feature_table import with_new_items
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 from landbridge.data.item_rules import rule_of
@@ -81,13 +82,16 @@ class Service:
         items: str | Path | None = None,
         approximate: bool = False,
         where: str = "",
+        item_features: str | Path | None = None,
     ) -> Service:
         """The service of the present state of a run folder, or of a versions folder's current version.
 
         ``items``: a table of its items (Parquet, CSV, JSON lines) with the columns domain, item and any to
         filter by. ``approximate``: search large catalogues by :mod:`.approximate`, where that pays.
-        ``where``: a rule about the table that every listed item obeys.
-        StoreError where the folder is damaged, foreign or forged; DataError for the table.
+        ``where``: a rule about the table that every listed item obeys. ``item_features``: a table of item
+        features whose new items are listed, too.
+        StoreError where the folder is damaged, foreign or forged; DataError for a table, and for new items
+        where the model needs a refit for them.
         """
         path = run_folder(folder)
         read_manifest(path)
@@ -96,6 +100,8 @@ class Service:
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             manifest = read_manifest(path)
             fitted, created, quality = load_model(path, manifest)
+        if item_features is not None:
+            fitted = fitted.with_new_items(with_new_items(fitted.history, item_features))
         catalogues = _catalogues(fitted, items, where)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 from worlds import shelves
 
 import landbridge as lb
+from landbridge.core.errors import DataError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.feature_table import with_new_items
+from landbridge.data.products import equal_ids, products_of
 from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.models import registry
 from landbridge.models.als.cdimf import CDIMF
@@ -107,3 +113,52 @@ def test_a_mixture_uses_what_its_members_use() -> None:
     assert (one.uses_features, none.uses_features) == (True, False)
     assert lb.recommend(one.fit(data, ONE), "food", k=40)["cold"].any()
     assert isinstance(lb.recommend(none.fit(data, ONE), "food", k=40), pl.DataFrame)
+
+
+def with_kinds(data: MultiDomain) -> MultiDomain:
+    """The world with what a table of features would have said of it."""
+    assert data.item_features is not None
+    weights = np.ones(KINDS, np.float32)
+    return replace(data, item_features=replace(data.item_features, weight_V=weights))
+
+
+def later() -> pl.DataFrame:
+    """Items 40 to 43 of both domains, of the four kinds."""
+    rows = [(name, 40 + kind, letter) for name in ("food", "kitchen") for kind, letter in enumerate("abcd")]
+    return pl.DataFrame(rows, schema=["domain", "item", "kind"], orient="row")
+
+
+@pytest.mark.parametrize("method", MAPPED, ids=str)
+def test_items_that_are_new_since_the_fit_are_listed(method: Method) -> None:
+    fitted = method.fit(with_kinds(shelves()), ONE)
+    grown = fitted.with_new_items(with_new_items(fitted.history, later()))
+    for name in grown.history.domain_names:
+        before, after = (each.score(name, Queries.of_users(np.arange(60))) for each in (fitted, grown))
+        assert np.allclose(before, after[:, :40], atol=1e-6)
+        # as an item of the same features that was there
+        assert np.allclose(before[:, 20:24], after[:, 40:], atol=1e-6)
+    lists = lb.recommend(grown, "food", k=44)
+    assert lists.filter("cold")["item"].max() == 43
+    # an event of theirs counts as any other's
+    new = lb.fold_in(grown, {"food": [41]}, "food", k=5)
+    assert (new["item"] % KINDS == 1).all()
+    # and a table without them takes them away
+    again = fitted.with_new_items(with_new_items(fitted.history, later()[:1]))
+    assert again.history.items["food"].ids.tolist() == [*range(41)]
+
+
+@pytest.mark.parametrize("method", [EASE(), ItemKNN(), Popularity(), IALS(8, feature_reg=1e9)], ids=str)
+def test_other_methods_say_that_they_need_a_refit(method: Method) -> None:
+    fitted = method.fit(with_kinds(shelves()), ONE)
+    with pytest.raises(DataError, match="cannot list new items without a refit"):
+        fitted.with_new_items(with_new_items(fitted.history, later()))
+
+
+def test_a_known_product_of_another_domain_waits_for_the_refit() -> None:
+    data = with_kinds(shelves())
+    data = replace(data, products=products_of(data.items, equal_ids(data.items), by_id=True))
+    fitted = IALS(8, "joined").fit(data, ONE)
+    only_food = later().filter(pl.col("domain") == "food")
+    once = fitted.with_new_items(with_new_items(fitted.history, only_food))
+    twice = once.with_new_items(with_new_items(once.history, later()))
+    assert [len(twice.history.items[name]) for name in ("food", "kitchen")] == [44, 40]
