@@ -15,6 +15,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.feature_table import with_new_items
 from landbridge.data.products import equal_ids, products_of
 from landbridge.data.splitting.holdout import Holdout, Targets
+from landbridge.evaluation.protocols import ranking_tasks, recommended_items
 from landbridge.models import registry
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
@@ -97,6 +98,42 @@ def test_an_evaluation_ranks_them() -> None:
         for method in (CDIMF(8), CDIMF(8, feature_reg=1e9))
     )
     assert all(featured[name] > 2 * plain[name] for name in data.domain_names)
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize(
+    "method", [IALS(8, "joined"), IALS(8, "joined", feature_reg=1e9), Popularity()], ids=str
+)
+def test_an_evaluation_ranks_what_lists_hold(method: Method, across: bool) -> None:
+    """Held out: items that users have and new ones, by turns. What no list holds is missed."""
+    data = shelves()
+    user_T = np.arange(data.n_users, dtype=np.int32)
+    item_T = np.where(user_T % 2, 20 + user_T % 20, (user_T * 7) % 20).astype(np.int32)
+    held = {name: Targets(user_T, item_T) for name in data.domain_names}
+    fitted = method.fit(data, ONE)
+    rows = lb.evaluate(fitted, Holdout(data, held, across=across)).rows
+    for (name,), own in rows.group_by("domain"):
+        unlisted_T = fitted.unlisted(str(name))[item_T]
+        assert (own["above"].to_numpy()[unlisted_T] == own["candidates"].to_numpy()[unlisted_T]).all()
+        assert (own["ties"].to_numpy()[unlisted_T] == 0).all()
+        if not across:
+            lists = lb.recommend(fitted, str(name), k=40)
+            for user, item, above, ties, lost in zip(
+                user_T, item_T, own["above"], own["ties"], unlisted_T, strict=True
+            ):
+                ranks = lists.filter(user=int(user), item=int(item))["rank"].to_list()
+                seen = data[str(name)].contains(np.array([user]), np.array([item]))[0]
+                assert seen or (not ranks if lost else above < ranks[0] <= above + ties + 1)
+
+
+def test_the_share_of_the_catalogue_counts_lists_without_what_is_unlisted() -> None:
+    data = shelves()
+    users = np.arange(data.n_users, dtype=np.int32)
+    (within,) = ranking_tasks(Holdout(data, {"food": Targets(users, users % 20)})).values()
+    for method, new in ((IALS(8), True), (IALS(8, feature_reg=1e9), False)):
+        (items_BK,) = recommended_items(method.fit(data, ONE), within, 40)
+        assert (items_BK >= 20).any() == new
+        assert (items_BK == -1).any()  # seen items leave places empty
 
 
 def test_the_words_and_the_settings_agree() -> None:
