@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +141,9 @@ class ItemItemModel(ColdStartMixin):
         for (s, t), own in sorted(parts.items()):
             matrices[names[s]][names[t]] = matrix_from(own, history[names[t]].n_items)
         values = EventValues(**about["values"])
-        return cls(history, method, log, matrices, values, about["cold_policy"], about["popularity_weight"])
+        own_method = cast("LinearMethod", method)  # what has made a model of this kind
+        cold = about["cold_policy"], about["popularity_weight"]
+        return cls(history, own_method, log, matrices, values, *cold)
 
     @cached_property
     def _feature_rows(self) -> dict[str, FeatureRows]:

@@ -102,7 +102,7 @@ class LinearMethod(Method):
         if features is None or not self.uses_features:
             return {}
         values = EventValues.of(data, self.weight_exponent, self.half_life_days, self.rank_exponent)
-        made = {}
+        made: dict[str, FeatureRows] = {}
         for events, items in self._tables(data).values():
             table = self._table(events, items, values).with_features(features, self.feature_weight)
             feature_JV = np.sqrt(self.feature_weight) * features.matrix_of(items, table.n_items)

@@ -331,7 +331,7 @@ def test_of_items_with_events_a_later_table_says_nothing() -> None:
             long_table().select("domain", "item", other="brand"),
             "No column of the table of item features is one",
         ),
-        (long_table().with_columns(vector=[[0.5, 1.0]] * 30), "holds vectors of another length"),
+        (long_table().with_columns(vector=pl.Series([[0.5, 1.0]] * 30)), "holds vectors of another length"),
         (long_table().with_columns(domain=pl.lit("z")), "is of a domain of the data: a"),
     ],
 )
