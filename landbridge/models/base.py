@@ -45,7 +45,8 @@ class Method(Settings, ABC):
     ignores which are. ``uses_products`` says whether it does so with these settings; ``shared_space`` is
     what a search then tries besides.
     ``item_features``: how its model learns from the features of items, in words; empty: it ignores them, and
-    lists no new items. ``uses_features`` says whether it does so with these settings.
+    lists no new items. ``uses_features`` says whether it does so with these settings. ``user_features``,
+    ``uses_user_features``: the same of users.
     ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
@@ -64,6 +65,7 @@ class Method(Settings, ABC):
     shared_items: ClassVar[str] = ""
     shared_space: ClassVar[Space] = MappingProxyType({})
     item_features: ClassVar[str] = ""
+    user_features: ClassVar[str] = ""
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -84,6 +86,11 @@ class Method(Settings, ABC):
     def uses_features(self) -> bool:
         """Whether its model learns from the features of items, where they are given."""
         return bool(self.item_features)
+
+    @property
+    def uses_user_features(self) -> bool:
+        """Whether its model learns from the features of users, where they are given."""
+        return bool(self.user_features)
 
     def space_on(self, data: MultiDomain) -> Space:
         """What a search tries on such data."""

@@ -72,6 +72,7 @@ class Mixture(Method):
     folds_in: ClassVar[str] = "as its members"
     shared_items: ClassVar[str] = "as its members"
     item_features: ClassVar[str] = "as its members"
+    user_features: ClassVar[str] = "as its members"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,6 +121,11 @@ class Mixture(Method):
     def uses_features(self) -> bool:
         """Whether any member does."""
         return any(method.uses_features for method in self.methods().values())
+
+    @property
+    def uses_user_features(self) -> bool:
+        """Whether any member does."""
+        return any(method.uses_user_features for method in self.methods().values())
 
     def weight_GM(self, domain: str) -> Float32:
         """Eq. (2)'s weights in a domain, a row per activity group, a column per member."""

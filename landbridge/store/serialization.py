@@ -16,6 +16,7 @@ from landbridge.data.kinds import EventKinds
 from landbridge.data.products import Products
 from landbridge.data.seen import Seen
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
+from landbridge.data.user_features import UserFeatures
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Method
 
@@ -68,6 +69,15 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
         about["feature_bounds"] = {
             column: bounds.tolist() for column, bounds in data.item_features.bounds.items()
         }
+    if data.user_features is not None:
+        features = data.user_features
+        arrays |= {
+            "user_features/columns": features.columns_V,
+            "user_features/values": features.values_V,
+            "user_features/offsets": features.rows.offsets,
+            "user_features/entries": features.rows.columns,
+            "user_features/weights": features.rows.weights,
+        }
     return arrays, about
 
 
@@ -95,6 +105,7 @@ def data_from(arrays: Arrays, about: Values) -> MultiDomain:
         EventKinds(**about["kinds"]) if "kinds" in about else EventKinds(),
         products=_products(arrays, names, about["products"]["by_id"]) if "products" in about else None,
         item_features=_features(arrays, about, names) if "features/columns" in arrays else None,
+        user_features=_user_features(arrays) if "user_features/columns" in arrays else None,
     )
 
 
@@ -205,6 +216,12 @@ def _features(arrays: Arrays, about: Values, names: list[str]) -> ItemFeatures:
     return ItemFeatures(
         arrays["features/columns"], arrays["features/values"], rows, arrays.get("features/weights"), bounds
     )
+
+
+def _user_features(arrays: Arrays) -> UserFeatures:
+    own = {name: arrays[f"user_features/{name}"] for name in ("columns", "values")}
+    rows = Ragged(*(arrays[f"user_features/{name}"] for name in ("offsets", "entries", "weights")))
+    return UserFeatures(own["columns"], own["values"], rows)
 
 
 def _frozen(value: object) -> object:

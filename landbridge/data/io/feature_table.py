@@ -30,7 +30,7 @@ from landbridge.data.io.tables import raw_table
 from landbridge.data.item_features import ItemFeatures, unit_rows
 from landbridge.data.new_items import with_items
 from landbridge.data.titles import without_blank
-from landbridge.data.vocabulary import IdArray
+from landbridge.data.vocabulary import IdArray, Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
@@ -119,8 +119,8 @@ class _ItemRows:
             raise DataError(f"There is no column beside domain and item in {WHERE}; give one with a feature.")
         fold = data.users.folded  # as all ids of the data
         domain, item = (EventTable(frame.select(name), WHERE, fold=fold).ids(name) for name in KEYS)
-        for name in domain.cast(pl.String).unique().sort() if domains is not None else ():
-            if name not in domains:
+        for name in domain.cast(pl.String).unique().sort():
+            if domains is not None and name not in domains:
                 raise DataError(f"In {WHERE}: {unknown('domain', name, domains)}")
         frame = frame.with_columns(domain.cast(pl.String), item.cast(pl.String))
         frame = frame.filter(pl.col("domain").is_in(data.domain_names))
@@ -133,16 +133,7 @@ class _ItemRows:
         import polars as pl
 
         own = self.frame.filter(pl.col("domain") == name)["item"]
-        if data.items[name].is_text:
-            return id_array(own)
-        whole = own.cast(pl.Int64, strict=False)
-        odd = own.filter(whole.is_null() | (whole.cast(pl.String) != own))  # "007" casts to 7
-        if len(odd):
-            raise DataError(
-                f"Items of domain {name!r} are whole numbers, but {WHERE} names {odd[0]!r}; write ids as in "
-                "the events."
-            )
-        return id_array(whole)
+        return checked_ids(own, data.items[name], f"Items of domain {name!r}", WHERE)
 
     def titles(self, data: MultiDomain) -> dict[str, IdArray]:
         """The titles of the data, and those of the table for items that are called by their ids."""
@@ -158,23 +149,10 @@ class _ItemRows:
 
     def features(self, data: MultiDomain) -> ItemFeatures:
         """The features of all items of the data."""
-        import polars as pl
-
-        columns = self.frame.drop(KEYS)
-        bounds = {column.name: _bounds(column) for column in columns}
-        bounds = {name: own for name, own in bounds.items() if len(own)}
-        coded = [_coded(column, bounds) for column in columns]
-        if not any(pairs.height for pairs in coded):
-            raise DataError(f"No value in {WHERE} is of two items or more; give features that items share.")
-        # numbered by column, then by value
-        pairs = pl.concat(coded)
-        names = pairs.select("column", "value", "weight").unique(
-            ("column", "value"), keep="first", maintain_order=True
-        )
-        whole = _rows(pairs.drop("weight"), names, self.frame.height)
+        names, whole, bounds = encoded(self.frame.drop(KEYS), WHERE, "items")
         rows = {name: whole.take(self.row_of(data, name)) for name in data.domain_names}
-        texts = (id_array(names[key]) for key in ("column", "value"))
-        return ItemFeatures(*texts, rows, names["weight"].to_numpy(), bounds)
+        columns_V, values_V = id_array(names["column"]), id_array(names["value"])
+        return ItemFeatures(columns_V, values_V, rows, names["weight"].to_numpy(), bounds)
 
     def row_of(self, data: MultiDomain, name: str) -> Int32:
         """The row of each item of a domain, (I,), -1 without one."""
@@ -184,6 +162,40 @@ class _ItemRows:
         row_I = np.full(len(data.items[name]), -1, np.int32)
         row_I[data.items[name].index(id_array(own["item"]))] = own["row"].to_numpy()
         return row_I
+
+
+def checked_ids(texts: pl.Series, vocabulary: Vocabulary, whose: str, where: str) -> IdArray:
+    """Ids of the type that a vocabulary has; DataError for text among whole numbers."""
+    import polars as pl
+
+    if vocabulary.is_text:
+        return id_array(texts)
+    whole = texts.cast(pl.Int64, strict=False)
+    odd = texts.filter(whole.is_null() | (whole.cast(pl.String) != texts))  # "007" casts to 7
+    if len(odd):
+        raise DataError(
+            f"{whose} are whole numbers, but {where} names {odd[0]!r}; write ids as in the events."
+        )
+    return id_array(whole)
+
+
+def encoded(
+    columns: pl.DataFrame, where: str, things: str
+) -> tuple[pl.DataFrame, Ragged, Mapping[str, Float64]]:
+    """The features of a table (column, value, weight), its rows of them, (R, V), and the bounds of bins."""
+    import polars as pl
+
+    bounds = {column.name: _bounds(column) for column in columns}
+    bounds = {name: own for name, own in bounds.items() if len(own)}
+    coded = [_coded(column, bounds, where) for column in columns]
+    if not any(pairs.height for pairs in coded):
+        raise DataError(f"No value in {where} is of two {things} or more; give features that {things} share.")
+    # numbered by column, then by value
+    pairs = pl.concat(coded)
+    names = pairs.select("column", "value", "weight").unique(
+        ("column", "value"), keep="first", maintain_order=True
+    )
+    return names, _rows(pairs.drop("weight"), names, columns.height), bounds
 
 
 def _known(frame: pl.DataFrame, features: ItemFeatures) -> Ragged:
@@ -200,7 +212,8 @@ def _known(frame: pl.DataFrame, features: ItemFeatures) -> Ragged:
     if not columns:
         raise DataError(f"No column of {WHERE} is one that the run knows: {', '.join(sorted(learned))}.")
     pairs = [
-        _vectors(column) if _is_vector(column) else _pairs(column, features.bounds) for column in columns
+        _vectors(column, WHERE) if _is_vector(column) else _pairs(column, features.bounds, WHERE)
+        for column in columns
     ]
     for column, coded in zip(columns, pairs, strict=True):
         own = names.filter(pl.col("column") == column.name)["value"]
@@ -228,13 +241,13 @@ def _rows(pairs: pl.DataFrame, names: pl.DataFrame, n_rows: int) -> Ragged:
     return Ragged(row_offsets(row_N, n_rows), feature_N, unit_rows(groups).weights)
 
 
-def _coded(column: pl.Series, bounds: Mapping[str, Float64]) -> pl.DataFrame:
+def _coded(column: pl.Series, bounds: Mapping[str, Float64], where: str) -> pl.DataFrame:
     """A column as row, column, value and the weight of the value, ln(N / n_v); of vectors their numbers."""
     import polars as pl
 
     if _is_vector(column):
-        return _vectors(column).with_columns(weight=pl.lit(1, pl.Float32))
-    pairs = _pairs(column, bounds)
+        return _vectors(column, where).with_columns(weight=pl.lit(1, pl.Float32))
+    pairs = _pairs(column, bounds, where)
     n_items = pairs["row"].n_unique()
     pairs = pairs.with_columns(n=pl.len().over("value")).filter((pl.col("n") > 1) & (pl.col("n") < n_items))
     weight = pl.Series("weight", np.log(n_items / pairs["n"].to_numpy()).astype(np.float32))
@@ -242,11 +255,11 @@ def _coded(column: pl.Series, bounds: Mapping[str, Float64]) -> pl.DataFrame:
     return pairs.select("row", "column", "value", number, weight).sort("value", "row")
 
 
-def _pairs(column: pl.Series, bounds: Mapping[str, Float64]) -> pl.DataFrame:
+def _pairs(column: pl.Series, bounds: Mapping[str, Float64], where: str) -> pl.DataFrame:
     """A column as row, column and value."""
     import polars as pl
 
-    pairs = _values(column, bounds.get(column.name)).drop_nulls().unique(maintain_order=True)
+    pairs = _values(column, bounds.get(column.name), where).drop_nulls().unique(maintain_order=True)
     return pairs.select("row", pl.lit(column.name).alias("column"), "value")
 
 
@@ -256,7 +269,7 @@ def _is_vector(column: pl.Series) -> bool:
     return isinstance(column.dtype, pl.List | pl.Array) and bool(column.explode().dtype.is_float())
 
 
-def _vectors(column: pl.Series) -> pl.DataFrame:
+def _vectors(column: pl.Series, where: str) -> pl.DataFrame:
     """A column of lists of decimals as row, column, value (the place in the list) and number."""
     import polars as pl
 
@@ -267,7 +280,7 @@ def _vectors(column: pl.Series) -> pl.DataFrame:
     numbers = given.explode()
     if not size or bool((length_N != size).any()) or not numbers.is_finite().fill_null(False).all():
         raise DataError(
-            f"Column {column.name!r} of {WHERE} holds lists of decimals; as vectors they must be of one "
+            f"Column {column.name!r} of {where} holds lists of decimals; as vectors they must be of one "
             "length and without gaps."
         )
     row_N = lists.is_not_null().arg_true().to_numpy()
@@ -281,7 +294,7 @@ def _vectors(column: pl.Series) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _values(column: pl.Series, bounds: Float64 | None) -> pl.DataFrame:
+def _values(column: pl.Series, bounds: Float64 | None, where: str) -> pl.DataFrame:
     """Rows of the table and their values in a column, as text; a row for each value of a list."""
     import polars as pl
 
@@ -293,7 +306,7 @@ def _values(column: pl.Series, bounds: Float64 | None) -> pl.DataFrame:
     dtype = frame["value"].dtype
     if dtype.is_nested() or isinstance(dtype, pl.Binary | pl.Duration | pl.Object):
         raise DataError(
-            f"Column {column.name!r} of {WHERE} holds {column.dtype}; convert it to text, numbers, dates, "
+            f"Column {column.name!r} of {where} holds {column.dtype}; convert it to text, numbers, dates, "
             "true or false, or lists of these, or remove it."
         )
     if dtype.is_temporal() and dtype != pl.Time:

@@ -121,7 +121,7 @@ def test_a_fit_is_that_of_the_dense_twin(solver: str) -> None:
 
 
 class _Side:
-    feature_map = None
+    feature_map = user_map = None
 
 
 _NO_MAP: Any = {"a": _Side()}
