@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import landbridge as lb
@@ -279,6 +280,7 @@ def long_table(items: int = 30) -> pl.DataFrame:
     ).with_columns(since=pl.date(2020 + pl.int_range(items) % 4, 1, 1))
 
 
+@cache
 def long_data() -> MultiDomain:
     events = pl.DataFrame({"user": np.arange(40) % 9, "item": [f"{number % 20:02d}" for number in range(40)]})
     return lb.read({"a": events}, item_features=long_table())
@@ -297,6 +299,7 @@ def test_a_table_read_again_says_the_same(tmp_path: Path) -> None:
     assert with_new_items(loaded, long_table()).fingerprint == data.fingerprint
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 29), min_size=1, max_size=20))
 def test_a_new_item_is_read_as_its_like_was(likes: list[int]) -> None:
     """Whatever else the later table holds: its bins and weights are those of the first."""
