@@ -39,8 +39,8 @@ class DataSettings(SettingsTable):
 
     ``columns``: {role: column or position}, also per domain, or the text of ``--column``. ``fold_ids``: ids
     that differ in case or surrounding blanks are one. ``skip_bad_rows``: the file for rows that cannot be
-    read. ``items``, ``item_links``, ``min_confidence``, ``item_features``, ``kinds``, ``half_life_days``,
-    ``seen``: as in :func:`landbridge.read`.
+    read. ``items``, ``item_links``, ``min_confidence``, ``item_features``, ``user_features``, ``kinds``,
+    ``half_life_days``, ``seen``: as in :func:`landbridge.read`.
     """
 
     source: str | tuple[str, ...] | dict[str, str] | None = None
@@ -50,6 +50,7 @@ class DataSettings(SettingsTable):
     item_links: str | None = None
     min_confidence: float | None = None
     item_features: str | None = None
+    user_features: str | None = None
     columns: Annotated[
         dict[str, str | int | dict[str, str | int]] | None, BeforeValidator(lambda value: column_table(value))
     ] = None

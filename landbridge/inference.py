@@ -24,7 +24,6 @@ from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
-from landbridge.models.explanation import Explanation
 from landbridge.models.similarity import item_vectors
 from landbridge.ranking.list_order import ListCatalog, ListOrder
 from landbridge.ranking.rerank import Reranking, rerank
@@ -318,7 +317,8 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     """
     import polars as pl
 
-    user_idx, explanation = _explained(fitted, domain, user, item)
+    query, item_N = _query_of(fitted, domain, user, item)
+    user_idx, explanation = int(query.user_idx[0]), fitted.explain(domain, query, item_N)[0]
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in explanation.events.items()]
     if explanation.popularity != 0:
         parts.append(_without_item(domain, "popular in this domain", explanation.popularity))
@@ -332,23 +332,23 @@ def explain_features(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.Data
     """What the features of an item add to its score for a user, largest part first: feature, contribution.
 
     Another view of the score that :func:`explain` divides by events; what the contributions lack of the score
-    is the item's own, which its events say. Empty for models without such parts. DataError as there.
+    is what events say of the item. Empty for models that ignore features. DataError for an unknown id.
     """
     import polars as pl
 
-    _, explanation = _explained(fitted, domain, user, item)
+    query, item_N = _query_of(fitted, domain, user, item)
+    parts = fitted.explain_features(domain, query, int(item_N[0]))
     features = fitted.history.item_features
-    labels = [] if features is None else [features.label(feature) for feature in explanation.features]
-    columns = {"feature": labels, "contribution": list(explanation.features.values())}
+    labels = [] if features is None else [features.label(feature) for feature in parts]
+    columns = {"feature": labels, "contribution": list(parts.values())}
     frame = pl.DataFrame(columns, schema={"feature": pl.String, "contribution": pl.Float32})
     return frame.sort("contribution", descending=True, maintain_order=True)
 
 
-def _explained(fitted: Fitted, domain: str, user: Id, item: Id) -> tuple[int, Explanation]:
-    """The user's index, and the item's score in parts."""
-    user_idx = int(_indices(fitted.history.users, [user])[0])
-    item_N = _item_indices(fitted, domain, [item])
-    return user_idx, fitted.explain(domain, Queries.of_users([user_idx]), item_N)[0]
+def _query_of(fitted: Fitted, domain: str, user: Id, item: Id) -> tuple[Queries, Int32]:
+    """A user as a query, and an item's index, (1,)."""
+    user_B = _indices(fitted.history.users, [user])
+    return Queries.of_users(user_B), _item_indices(fitted, domain, [item])
 
 
 @dataclass(frozen=True, eq=False)

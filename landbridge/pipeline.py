@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from landbridge import store
 from landbridge.config import AUTO, Spec
-from landbridge.core.errors import StoreError
+from landbridge.core.errors import SettingsError, StoreError
 from landbridge.core.files import is_temporary
 from landbridge.core.progress import Progress, Silent
 from landbridge.data.counts import Counts
@@ -65,6 +65,7 @@ def run(
     same run.
     """
     check(spec.model)
+    _check_user_features(spec)
     for name in (*spec.evaluate.metrics, spec.fit.validate_on):
         Metric.parse(name)  # a wrong name is an error before anything is fitted
     progress = progress or Silent()
@@ -94,6 +95,8 @@ def _run(spec: Spec, out: Path | None, progress: Progress, fit: Fit, work_dir: P
         progress.note(
             f"{fitted.method.name} with these settings ignores the features of items and lists no new ones."
         )
+    if data.events.user_features is not None and not fitted.method.uses_user_features:
+        progress.note(f"{fitted.method.name} with these settings ignores the features of users.")
     holdout = None if data.split is None else data.split.test
     if holdout is None:
         evaluation = None
@@ -104,6 +107,18 @@ def _run(spec: Spec, out: Path | None, progress: Progress, fit: Fit, work_dir: P
     if out is not None:
         _save(out, spec, Run(fitted, holdout, evaluation))
     return Run(fitted, holdout, evaluation)
+
+
+def _check_user_features(spec: Spec) -> None:
+    """SettingsError for a method that would ignore the features of users; auto has methods that do not."""
+    model = spec.model
+    if spec.data.user_features is None or model.name == AUTO or model.settings_of is not None:
+        return
+    if not registry.method(model.name).from_settings(model.settings).uses_user_features:
+        raise SettingsError(
+            f"{model.name} takes no user features with these settings; use ials or cdimf, or leave out "
+            "user_features."
+        )
 
 
 def _expected(spec: Spec, data: PreparedData) -> Sequence[str]:

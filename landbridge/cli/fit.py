@@ -47,6 +47,7 @@ def command(
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
     item_features: options.ItemFeatures = None,
+    user_features: options.UserFeatures = None,
     settings: options.Settings = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
@@ -87,6 +88,7 @@ def command(
         "data": {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
         | options.of_items(items, item_links, min_confidence, item_features)
+        | {"user_features": user_features}
         | options.known(kind, half_life, seen),
         # None: the option was not given, and the value of an experiment file stays
         "split": options.split(split, future, seed, candidates, across, targets),

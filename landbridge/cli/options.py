@@ -27,6 +27,10 @@ ItemFeatures = Annotated[
     str | None,
     typer.Option(help="A table domain, item and any columns of what is known of the items, new ones too."),
 ]
+UserFeatures = Annotated[
+    str | None,
+    typer.Option(help="A table user and any columns of what is known of the users, new ones too."),
+]
 Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
 Columns = Annotated[
     list[str] | None,

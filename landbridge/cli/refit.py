@@ -27,6 +27,7 @@ def command(
     keep: Annotated[
         int, typer.Option(min=2, help="Versions of a versions folder that are left; older ones are removed.")
     ] = 5,
+    item_features: options.ItemFeatures = None,
     threads: Annotated[int | None, typer.Option(help="Threads; all by default.")] = None,
 ) -> None:
     """Fit a run again with the events of its store; a server on the folder loads the new model.
@@ -51,7 +52,7 @@ def command(
     fitting = FitOptions(progress=Terminal())
     fitting = fitting if threads is None else replace(fitting, threads=threads)
     with closing(EventStore.existing(events)) as opened:
-        result = refit(run, opened, out, epochs, fitting, gated=gate)
+        result = refit(run, opened, out, epochs, fitting, gated=gate, item_features=item_features)
     show.table(pl.DataFrame([asdict(result.growth)]))
     if result.gate is not None:
         if result.gate.domains:

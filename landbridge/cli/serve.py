@@ -24,6 +24,10 @@ def command(
     where: Annotated[
         Text, typer.Option(help='A rule that every listed item obeys, such as "stock > 0".')
     ] = None,
+    item_features: Annotated[
+        Path | None,
+        typer.Option(help="A table of item features: its new items are listed at once, by ials and cdimf."),
+    ] = None,
     approximate: Annotated[
         bool,
         typer.Option("--approximate", help="Search large catalogues approximately; above 300,000 items."),
@@ -82,6 +86,7 @@ def command(
         "events": events,
         "items": items,
         "where": where,
+        "item_features": item_features,
         "approximate": approximate,
         "api_key": key_from(os.environ, api_key_env),
         "scoped_keys": None if keys is None else read_keys(keys),

@@ -45,7 +45,8 @@ class Method(Settings, ABC):
     ignores which are. ``uses_products`` says whether it does so with these settings; ``shared_space`` is
     what a search then tries besides.
     ``item_features``: how its model learns from the features of items, in words; empty: it ignores them, and
-    lists no new items. ``uses_features`` says whether it does so with these settings.
+    lists no new items. ``uses_features`` says whether it does so with these settings. ``user_features``,
+    ``uses_user_features``: the same of users.
     ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
@@ -64,6 +65,7 @@ class Method(Settings, ABC):
     shared_items: ClassVar[str] = ""
     shared_space: ClassVar[Space] = MappingProxyType({})
     item_features: ClassVar[str] = ""
+    user_features: ClassVar[str] = ""
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -84,6 +86,11 @@ class Method(Settings, ABC):
     def uses_features(self) -> bool:
         """Whether its model learns from the features of items, where they are given."""
         return bool(self.item_features)
+
+    @property
+    def uses_user_features(self) -> bool:
+        """Whether its model learns from the features of users, where they are given."""
+        return bool(self.user_features)
 
     def space_on(self, data: MultiDomain) -> Space:
         """What a search tries on such data."""
@@ -267,6 +274,14 @@ class Fitted(ABC):
             "The server leaves out one event at a time instead."
         )
 
+    def explain_features(self, domain: str, query: Queries, item: int) -> Mapping[int, float]:
+        """What the features of an item add to its score for one query, feature -> part.
+
+        Another view of the score that ``explain`` divides by events; what is left of it is what the events of
+        other users say. Empty where no feature entered the score, or a kind cannot say.
+        """
+        return {}
+
     @property
     def warm_starts(self) -> bool:
         """Whether ``refit`` continues from these embeddings, so that few epochs suffice."""
@@ -280,6 +295,16 @@ class Fitted(ABC):
         fitted = method.fit(data, replace(options, initial=self))
         # the run keeps its own settings: ``epochs`` was for this refit only
         return replace(fitted, method=self.method)  # type: ignore[return-value]
+
+    def with_new_items(self, data: MultiDomain) -> Self:
+        """The model on ``data``: its own, with more items without events (:meth:`MultiDomain.new_items`).
+
+        DataError for a kind that cannot score an item without another fit.
+        """
+        raise DataError(
+            f"A {self.method.name} model cannot list new items without a refit; give the table of item "
+            "features to landbridge refit."
+        )
 
     def fit_on(self, data: MultiDomain, options: FitOptions) -> Fitted:
         """The same method fitted on other data from the start."""

@@ -36,6 +36,7 @@ def methods() -> list[dict[str, str]]:
                 "fold-in": kind.folds_in,
                 "shared items": kind.shared_items or "ignored",
                 "item features": kind.item_features or "ignored",
+                "user features": kind.user_features or "refused",
                 "auto": "yes" if in_auto(kind) else "",
             }
         )

@@ -22,9 +22,9 @@ items. A fit ends with rounds of (1)-(4) at fixed items until the gap ‖x - z�
 ‖z - z_before‖ / ‖z‖ are both below ``admm.tolerance``; z_u is then the optimum of the user's summed
 objectives, which is their fold-in. These rounds double or halve ρ whenever gap and shift differ by a factor
 of ten, because a large ρ closes the gap at once but far from the optimum. t is the multiplier divided by ρ,
-so it is rescaled whenever ρ changes. Where items have features, one map from them to the embeddings of all
-domains is learned (:mod:`landbridge.models.als.feature_map`). With ρ = 0 no user is tied, and the result is
-separate ALS.
+so it is rescaled whenever ρ changes. Where items or users have features, one map from them to the embeddings
+of all domains is learned (:mod:`landbridge.models.als.feature_map`); λ_u Bᵀg_u is then part of the pull of
+(1). With ρ = 0 no user is tied, and the result is separate ALS.
 
 ``admm.variant="paper_code"`` repeats the published program, which is not ADMM. Its pull is scaled by
 λ_u^{1/2} on the right-hand side only, the matrix has no ρ, an epoch has one round, items are updated on x,
@@ -54,7 +54,16 @@ from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round
-from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, stacked, with_mapped
+from landbridge.models.als.feature_map import (
+    FEATURE_REG,
+    FIRST_STEPS,
+    OFF,
+    USER_FEATURE_REG,
+    FeatureMap,
+    stacked,
+    with_mapped,
+    with_mapped_users,
+)
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.participants import (
     DomainState,
@@ -97,6 +106,7 @@ class CDIMF(Method):
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
     feature_reg: float = setting(1.0, FEATURE_REG, above=0, symbol="κ")
+    user_feature_reg: float = setting(1.0, USER_FEATURE_REG, above=0, symbol="κ_u")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 5
@@ -104,6 +114,7 @@ class CDIMF(Method):
     paper: ClassVar[str] = "CDIMF, arXiv 2409.15568, RecSys 2024"
     folds_in: ClassVar[str] = "exact"
     item_features: ClassVar[str] = "a map to embeddings"
+    user_features: ClassVar[str] = "a map to embeddings"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "exponent": "frequency_exponent",
@@ -139,6 +150,12 @@ class CDIMF(Method):
         """As in :class:`Method`."""
         return self.feature_reg < OFF
 
+    @property
+    def uses_user_features(self) -> bool:
+        """As in :class:`Method`; without a consensus there is no common space to map to, and the published
+        program has none."""
+        return self.user_feature_reg < OFF and self.admm.exact and self.admm.rho > 0
+
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """With its defaults."""
@@ -155,7 +172,7 @@ class CDIMF(Method):
     ) -> ALSModel:
         """Train the domains of ``train`` in the consensus of all domains that the channel joins."""
         domains = self._domain_states(train, members.tied_U)
-        feature_map = self._feature_map(train, domains)
+        feature_map, user_map = self._feature_map(train, domains), self._user_map(train, domains)
         previous = previous_model(options, self, self.factors)
         steps, start = self, partial(self._start, domains, members, options.seed, options.threads)
         if previous is not None:
@@ -164,19 +181,28 @@ class CDIMF(Method):
             start = partial(initial_states, previous, train, domains, options.seed)
         if feature_map is not None:
             start = partial(self._with_map, feature_map, start)
+        if user_map is not None:
+            start = partial(self._with_user_map, user_map, start)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with thread_limit(options.threads):
             state, log = run_epochs(
                 "CDIMF",
                 self.epochs,
                 start,
-                partial(steps._epoch, domains, channel, options.threads, feature_map=feature_map),
+                partial(
+                    steps._epoch,
+                    domains,
+                    channel,
+                    options.threads,
+                    feature_map=feature_map,
+                    user_map=user_map,
+                ),
                 lambda state: self._fitted(train, domains, state, ()),
                 options,
                 {**identity, **channel.identity},
             )
             if self.admm.exact:
-                state, closing = steps._close(domains, channel, state, options.threads)
+                state, closing = steps._close(domains, channel, state, options.threads, user_map)
                 log = (*log, closing)
         return self._fitted(train, domains, state, log)
 
@@ -274,6 +300,21 @@ class CDIMF(Method):
         ridge_J = np.concatenate([domain.ridge_I for domain in domains.values()])
         return FeatureMap.of(stacked(train), learned_J, ridge_J, self.feature_reg)
 
+    def _user_map(self, train: MultiDomain, domains: Mapping[str, DomainState]) -> FeatureMap | None:
+        """The map of the users of all domains, one domain after the other; None where it is not used."""
+        from scipy.sparse import csr_array, vstack
+
+        if train.user_features is None or not self.uses_user_features:
+            return None
+        features_UV = train.user_features.matrix()
+        features_JV = csr_array(vstack([features_UV[domain.users] for domain in domains.values()]))
+        ridge_J = np.concatenate([domain.ridge_U for domain in domains.values()])
+        return FeatureMap.of(features_JV, np.ones(len(ridge_J), bool), ridge_J, self.user_feature_reg)
+
+    def _with_user_map(self, user_map: FeatureMap, start: Callable[[], State]) -> State:
+        """The state with a map that says nothing yet."""
+        return start() | {"user_map": np.zeros((user_map.n_features, self.factors), np.float32)}
+
     def _with_map(self, feature_map: FeatureMap, start: Callable[[], State]) -> State:
         """The state with the map that fits its items."""
         state = start()
@@ -306,6 +347,7 @@ class CDIMF(Method):
         state: State,
         epoch: int,
         feature_map: FeatureMap | None = None,
+        user_map: FeatureMap | None = None,
     ) -> tuple[State, Record]:
         """Rounds (1) to (4), ``inner_sweeps`` times, then all items, Eq. (5), and their map."""
         admm, rho = self.admm, self.admm.rho_in(epoch)
@@ -317,7 +359,7 @@ class CDIMF(Method):
         facts: Record = {"rho": rho}
         first = self.rounds_before(epoch)
         for number in range(first, first + (self._rounds_in(epoch) if exchange else 1)):
-            state = state | self._users(domains, bases, state, rho, threads)
+            state = state | self._users(domains, bases, state, rho, threads, user_map)
             if exchange:
                 current, dual = Round(number, rho), not admm.warming_up(epoch)
                 state, facts = self._exchange(domains, channel, state, current, dual)
@@ -327,6 +369,9 @@ class CDIMF(Method):
             # part of the state, so that a resumed fit counts on
             state["gap"] = np.array([facts["gap"], facts["rising"]])
         self._check_divergence(state, facts)
+        if user_map is not None:
+            users_JF = np.concatenate([self._rows(domain, name, state) for name, domain in domains.items()])
+            state = state | {"user_map": user_map.fit(users_JF, state["user_map"])}
         return state | self._items(domains, state, threads, feature_map), facts
 
     def _users(
@@ -336,17 +381,24 @@ class CDIMF(Method):
         state: State,
         rho: float,
         threads: int,
+        user_map: FeatureMap | None = None,
     ) -> State:
         """Eq. (1), or Eq. (6) in the published program."""
         from landbridge.models.als import admm_kernels as kernels
 
         rows = {}
+        pulls = {}
+        if user_map is not None:
+            ends = np.cumsum([len(domain.users) for domain in domains.values()])[:-1]
+            pulls = dict(zip(domains, np.split(user_map.pull(state["user_map"]), ends), strict=True))
         for name, domain in domains.items():
             rho_U = np.where(domain.tied, np.float32(rho), np.float32(0))
             # Eq. (6), the published program: the pull has the ridge of half exponent, the system no ρ
             pull_U = rho_U if self.admm.exact else rho_U * domain.half_U
             ridge_U = domain.ridge_U + rho_U if self.admm.exact else domain.ridge_U
             pull_UF = kernels.pull(domain.users, pull_U, state["z"], state[f"t:{name}"])
+            if pulls:
+                pull_UF = pull_UF + pulls[name]
             rotated_UF = als.rotate(pull_UF, bases[name].rotation_FF, threads)
             x_UF = als.solve(domain.by_user, bases[name], self.alpha0, ridge_U, rotated_UF)
             # every domain has a basis of its own: only in the common one can x be averaged
@@ -411,7 +463,12 @@ class CDIMF(Method):
         return np.where(domain.tied[:, None], state["z"][domain.users], state[f"x:{name}"])
 
     def _close(
-        self, domains: Mapping[str, DomainState], channel: Channel, state: State, threads: int
+        self,
+        domains: Mapping[str, DomainState],
+        channel: Channel,
+        state: State,
+        threads: int,
+        user_map: FeatureMap | None = None,
     ) -> tuple[State, Record]:
         """Closing rounds (1) to (4) at fixed items until the domains agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
@@ -419,7 +476,7 @@ class CDIMF(Method):
         facts: Record = {}
         rounds, first = 0, self.rounds_before(self.epochs)
         while rounds < MAX_CLOSING_ROUNDS:
-            state = state | self._users(domains, bases, state, rho, threads)
+            state = state | self._users(domains, bases, state, rho, threads, user_map)
             current = Round(first + rounds, rho)
             state, facts = self._exchange(domains, channel, state, current, dual=True)
             rounds += 1
@@ -469,7 +526,22 @@ class CDIMF(Method):
         maps = dict.fromkeys(domains, state["map"]) if "map" in state else {}
         if maps:
             items = with_mapped(train, items, maps, products=False)
-        return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule, maps)
+        user_maps = dict.fromkeys(domains, state["user_map"]) if "user_map" in state else {}
+        if user_maps:
+            users = _described(train, users, state["user_map"], tie)
+        cold = self.cold_policy, self.popularity_weight
+        return ALSModel(train, self, log, users, items, *cold, rule, maps, user_maps)
+
+
+def _described(
+    train: MultiDomain, users: Mapping[str, Float32], map_VF: Float32, tie: str
+) -> dict[str, Float32]:
+    """The embeddings with those of users without events, in the domain or, where users are tied, in any."""
+    if tie == "separate":
+        return {name: with_mapped_users(train, name, own, map_VF) for name, own in users.items()}
+    # of domains that share an array, one array again
+    mapped = {id(own): with_mapped_users(train, None, own, map_VF) for own in users.values()}
+    return {name: mapped[id(own)] for name, own in users.items()}
 
 
 def _by_domain(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str, Float32]:

@@ -124,11 +124,22 @@ class Contribution:
 
 
 @dataclass(frozen=True)
+class FeaturePart:
+    """What a feature of the item, such as "brand = acme", adds to its score."""
+
+    feature: str
+    value: float
+
+
+@dataclass(frozen=True)
 class ScoreExplanation:
-    """A score and what makes it up, largest first; the parts sum to it. ``exact``: or an approximation."""
+    """A score and what makes it up, largest first; the parts sum to it. ``exact``: or an approximation.
+    ``features``: the same score by what is known of the item, largest first; events say what is left of it.
+    """
 
     score: float
     parts: tuple[Contribution, ...]
     exact: bool
     model: str
     version: str | None = None
+    features: tuple[FeaturePart, ...] = ()

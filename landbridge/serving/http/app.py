@@ -94,8 +94,7 @@ def create_app(
     """
     settings, metrics = settings or ServeSettings(), Metrics()
     if isinstance(served, str | Path):
-        source = RunSource(Path(served), settings.items, settings.approximate, settings.where)
-        current = ModelManager.of(source, metrics)
+        current = ModelManager.of(RunSource.of(Path(served), settings), metrics)
     else:
         current = ModelManager(served, metrics)
     if store is not None:

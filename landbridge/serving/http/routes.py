@@ -179,7 +179,8 @@ class Routes:
             return _listed(result[body.offset :], serving.service)
 
     async def explain(self, body: schemas.ExplainBody) -> Response:
-        """Why an item has its score: what each event adds, and what no single event explains."""
+        """Why an item has its score: what each event adds, what no single event explains, and what the
+        features of the item add."""
         events = tuple(event.event() for event in body.events)
         given = Request((body.domain,), body.user, events)
         async with self.current.lease() as serving:

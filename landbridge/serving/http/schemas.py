@@ -623,6 +623,15 @@ class ValuesAnswer(Answer):
     """The state of the run folder that answered."""
 
 
+class FeatureReason(Answer):
+    """What a feature of the item adds to its score."""
+
+    feature: str
+    """The column and the value, such as "brand = acme"."""
+    value: float
+    """What it adds to the score."""
+
+
 class ExplainAnswer(Answer):
     """A score and its parts, which sum to it."""
 
@@ -632,6 +641,9 @@ class ExplainAnswer(Answer):
     """What makes up the score, largest first; the parts sum to it."""
     exact: bool
     """Whether the parts are exact, or an approximation."""
+    features: list[FeatureReason]
+    """The same score by the features of the item, largest first; what is left of it is what events say. Empty
+    where the model uses none."""
     model: str
     """The state of the run folder that answered."""
     version: str | None

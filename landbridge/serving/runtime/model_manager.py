@@ -1,11 +1,12 @@
 """Hot reload: the model that serves now, and its replacement when the run folder changes.
 
-The manager polls the manifest, in a versions folder that of the current version, and the items' table. It
+The manager polls the manifest, in a versions folder that of the current version, and the tables of items. It
 opens and checks a new model in a thread while the old one serves. Then new requests get the new model, and
 the old one is closed when its last request is done. A model that cannot be opened or fails its check never
 serves: the old one stays, and the failed state is tried again after pauses that double, as a run that is
-copied file by file is complete some time after its manifest. Where only the table has changed, the model is
-kept and the table read again. What was said of items since (patches) is laid over every service that serves.
+copied file by file is complete some time after its manifest. Where only the items' table has changed, the
+model is kept and the table read again; a changed table of item features opens the model again. What was said
+of items since (patches) is laid over every service that serves.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from landbridge.serving.engine.service import Service
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.micro_batching import MicroBatcher
+from landbridge.serving.runtime.settings import ServeSettings
 from landbridge.store import run_folder
 from landbridge.store.folder import MANIFEST
 
@@ -36,12 +38,18 @@ NO_MANIFEST = "none"
 @dataclass(frozen=True)
 class RunSource:
     """A run folder or a versions folder, the table of its items, whether large catalogues are searched
-    approximately, and a rule that every listed item obeys."""
+    approximately, a rule that every listed item obeys, and a table of item features with new items."""
 
     folder: Path
     items: Path | None = None
     approximate: bool = False
     where: str = ""
+    item_features: Path | None = None
+
+    @classmethod
+    def of(cls, folder: Path, settings: ServeSettings) -> RunSource:
+        """As the settings say."""
+        return cls(folder, settings.items, settings.approximate, settings.where, settings.item_features)
 
     def state(self) -> str:
         """12 hex digits that differ between the states of the folder and of the table."""
@@ -52,15 +60,17 @@ class RunSource:
         """The service of the present state, checked; StoreError where it cannot serve. Where only the table
         differs from what serves ``now``, the model is kept."""
         manifest = self._manifest()
-        if now is not None and self.items is not None and manifest and now.model == _digest(manifest):
+        # with new items there are other embeddings, too
+        same = now is not None and manifest is not None and now.model == _digest(manifest)
+        if now is not None and same and self.items is not None and self.item_features is None:
             return now.with_items(self.items, self.where)
-        service = Service.open(self.folder, self.items, self.approximate, self.where)
+        service = Service.open(self.folder, self.items, self.approximate, self.where, self.item_features)
         service.check()
         return service
 
     def without_paths(self, sentence: str) -> str:
         """A sentence for answers that anyone may read: names instead of the server's paths."""
-        for path in (self.folder, self.items or self.folder):
+        for path in (self.folder, *self._tables):
             sentence = sentence.replace(str(path), path.name)
         return sentence
 
@@ -72,13 +82,11 @@ class RunSource:
 
     def _table_state(self) -> bytes:
         """What changes with the table's content, without reading it."""
-        if self.items is None:
-            return b""
-        try:
-            status = self.items.stat()
-        except OSError:
-            return b"no table"
-        return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}".encode()
+        return b"".join(map(_state_of, self._tables))
+
+    @property
+    def _tables(self) -> tuple[Path, ...]:
+        return tuple(table for table in (self.items, self.item_features) if table is not None)
 
 
 @dataclass(frozen=True)
@@ -235,6 +243,14 @@ def _opened(source: RunSource, now: Service | None = None) -> Service:
         raise
     except BaseException as error:  # a panic is no Exception, and would end the watch for new models
         raise StoreError(f"The run cannot be read: {type(error).__name__}, {error}; fit it again.") from error
+
+
+def _state_of(table: Path) -> bytes:
+    try:
+        status = table.stat()
+    except OSError:
+        return b"no table"
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}".encode()
 
 
 def _digest(content: bytes) -> str:

@@ -109,9 +109,7 @@ def _serve_together(run: Path, settings: ServeSettings) -> None:
     from landbridge.serving.runtime.metrics import FOLDER
     from landbridge.serving.runtime.model_manager import RunSource
 
-    RunSource(
-        run, settings.items, settings.approximate, settings.where
-    ).opened()  # a sentence rather than dying workers
+    RunSource.of(run, settings).opened()  # a sentence rather than dying workers
     with TemporaryDirectory(prefix="landbridge-metrics-") as metrics_folder:
         os.environ |= {FOLDER: metrics_folder, HANDED: to_json(run, settings)}
         handed = f"{__name__}:{handed_over.__name__}"

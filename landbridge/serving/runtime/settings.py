@@ -43,7 +43,8 @@ class ServeSettings(SettingsTable):
     """What can be set; times are in seconds, sizes in bytes.
 
     ``items``: a table of the items with the columns that ``where`` may name. ``where``: a rule about it that
-    every listed item obeys, beside that of the request. ``events``: the event store's
+    every listed item obeys, beside that of the request. ``item_features``: a table of item features, whose
+    new items are listed. ``events``: the event store's
     path or URL. ``cors``: web origins whose pages may call, none by default. ``allow_host``: names that the
     server answers to beside those of this machine. ``api_key``: may do everything; ``scoped_keys``: others,
     each with its scopes. ``without_key``: no key although others reach the store.
@@ -58,6 +59,7 @@ class ServeSettings(SettingsTable):
     workers: int = Field(default=1, ge=1, le=64)
     items: Path | None = None
     where: str = ""
+    item_features: Path | None = None
     approximate: bool = False
     events: SecretStr | None = None
     api_key: SecretStr | None = None

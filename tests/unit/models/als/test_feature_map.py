@@ -121,7 +121,7 @@ def test_a_fit_is_that_of_the_dense_twin(solver: str) -> None:
 
 
 class _Side:
-    feature_map = None
+    feature_map = user_map = None
 
 
 _NO_MAP: Any = {"a": _Side()}
@@ -213,11 +213,12 @@ def test_the_parts_of_features_are_the_score_of_a_new_item(method: Method) -> No
     fitted = method.fit(hidden(random_features(uneven())), ONE)
     user, score = 4, fitted.score("a", Queries.of_users([4]))[0]
     own, known = (fitted.explain("a", Queries.of_users([user]), np.array([item]))[0] for item in (3, 5))
-    assert own.features
-    assert abs(sum(own.features.values()) - score[3]) < 1e-4
+    new, old = (fitted.explain_features("a", Queries.of_users([user]), item) for item in (3, 5))
+    assert new
+    assert abs(sum(new.values()) - score[3]) < 1e-4
     # an item with events has more than its features
-    assert known.features
-    assert abs(sum(known.features.values()) - score[5]) > 1e-4
+    assert old
+    assert abs(sum(old.values()) - score[5]) > 1e-4
     # both views are of one score
     for item, each in ((3, own), (5, known)):
         events = sum(float(part.sum()) for part in each.events.values())
