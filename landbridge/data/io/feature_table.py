@@ -24,7 +24,7 @@ from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import Int32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.encoding import id_array
-from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.event_table import EventTable, with_decimal_points
 from landbridge.data.io.tables import raw_table
 from landbridge.data.item_features import ItemFeatures, unit_rows
 from landbridge.data.new_items import with_items
@@ -73,7 +73,7 @@ class _ItemRows:
     def of(cls, source: object, data: MultiDomain, domains: Collection[str], fold: bool) -> _ItemRows:
         import polars as pl
 
-        frame = raw_table(source, WHERE)
+        frame = with_decimal_points(raw_table(source, WHERE), WHERE, keep=(*KEYS, *WORDS))
         if "domain" not in frame.columns and len(domains) == 1:
             frame = frame.with_columns(domain=pl.lit(next(iter(domains))))
         if missing := [name for name in KEYS if name not in frame.columns]:
