@@ -1,8 +1,8 @@
 """Four files as two shops have them, each with faults of its own: the data of docs/tutorial.md.
 
-``python -m landbridge.demo.messy_shop FOLDER`` writes them. The events are planted: customers have one of four
-tastes, rate three articles in four of their own category well, and some of others badly. Both shops sell half
-of the catalogue, under other article numbers, and have a third of the customers in common.
+``python -m landbridge.demo.messy_shop FOLDER`` writes them. The events are planted: a customer rates articles
+of one category well and a few of others badly. Both shops sell a third of all products, under numbers of
+their own, and have a third of their customers in common.
 """
 
 from __future__ import annotations
@@ -89,14 +89,18 @@ def _links() -> list[str]:
 
 
 def _items(rng: np.random.Generator) -> list[str]:
-    """What is known of the articles; an article of another shop is among them."""
+    """What is known of the articles, prices with decimal commas; and an article that was never sold."""
     rows = [
         f"{shop};{_number(shop, product)};{_title(product)};{CATEGORIES[product % len(CATEGORIES)]};"
-        f"{BRANDS[product % len(BRANDS)]};{rng.integers(200, 6000) / 100:.2f};{int(rng.integers(0, 5))}"
+        f"{BRANDS[product % len(BRANDS)]};{_price(rng)};{int(rng.integers(0, 5))}"
         for shop, products in ARTICLES.items()
         for product in products
     ]
-    return ["domain;item;title;category;brand;price;stock", *rows, "north;N-999;Lamp;light;Acme;9.90;1"]
+    return ["domain;item;title;category;brand;price;stock", *rows, "north;N-999;Lamp;light;Acme;9,90;1"]
+
+
+def _price(rng: np.random.Generator) -> str:
+    return f"{rng.integers(200, 6000) / 100:.2f}".replace(".", ",")
 
 
 def _number(shop: str, product: int) -> str:

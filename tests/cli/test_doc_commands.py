@@ -41,11 +41,14 @@ RUN = (
 )
 NOT_RUN = {  # page, or first word of a command: why
     "docs/off-policy.md": "a log of impressions; tests/cli/test_ope.py runs the page's commands",
+    "docs/tutorial.md": "tests/cli/test_tutorial.py runs the page and checks what it shows",
     "docs/estimate.md": "--calibrate takes a minute; tests/cli/test_estimate.py runs the verb on such files",
     "docs/parties.md": "three organisations; tests/cli/test_party.py runs them as processes",
     "docs/ablations.md": "studies of minutes to hours; tests/cli/test_study_*.py run the same verbs",
     "make": "fetches MovieLens and makes an environment; tests/cli/test_demo_serve.py runs the demo",
     "pip": "installs packages",
+    "head": "of the tutorial, which its test runs",
+    "sed": "of the tutorial, which its test runs",
     "export": "deployment; tests/serving/test_deploy.py checks its files",
     "docker": "deployment",
     "0": "a line of cron, whose command is that of docs/refit.md",

@@ -251,8 +251,8 @@ class EventTable:
 
 
 def with_decimal_points(frame: pl.DataFrame, where: str, keep: Collection[str]) -> pl.DataFrame:
-    """The frame with numbers in place of text columns, beside those to ``keep``, that hold nothing but numbers,
-    some with a decimal comma. DataError where every comma of one could separate thousands."""
+    """The frame with numbers in place of text columns, beside those to ``keep``, that hold nothing but
+    numbers, some with a decimal comma. DataError where every comma of one could separate thousands."""
     import polars as pl
 
     texts = [column for column in frame if column.dtype == pl.String and column.name not in keep]
