@@ -69,7 +69,7 @@ def test_every_list_is_logged_as_it_was_answered(client: Client, tmp_path: Path)
     assert len({row["recommendation_id"] for row in rows}) == 3
     assert set(rows[0]) == {
         "time", "recommendation_id", "user", "domain", "item", "position", "score", "propensity", "source",
-        "model", "version",
+        "model", "version", "run",
     }  # fmt: skip
     assert 'outcome="logged"} 4.0' in client.get("/metrics").body.decode()
 
@@ -89,7 +89,7 @@ def test_a_list_never_waits_and_what_finds_no_room_is_counted(
     assert log._queue.qsize() <= 10
     goes_on.set()
     log.close()
-    text = metrics.text(0).decode()
+    text = metrics.text().decode()
     assert 'outcome="logged"} 30.0' in text
     assert 'outcome="dropped"} 2970.0' in text
 

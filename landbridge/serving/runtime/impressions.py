@@ -57,6 +57,7 @@ class Shown:
             "source": answer.source,
             "model": answer.model,
             "version": answer.version,
+            "run": answer.run,
         }
         return [
             {

@@ -15,7 +15,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -36,12 +36,13 @@ NO_MANIFEST = "none"
 @dataclass(frozen=True)
 class RunSource:
     """A run folder or a versions folder, the table of its items, whether large catalogues are searched
-    approximately, and a rule that every listed item obeys."""
+    approximately, a rule that every listed item obeys, and the run's name in an A/B test."""
 
     folder: Path
     items: Path | None = None
     approximate: bool = False
     where: str = ""
+    run: str | None = None
 
     def state(self) -> str:
         """12 hex digits that differ between the states of the folder and of the table."""
@@ -54,7 +55,7 @@ class RunSource:
         manifest = self._manifest()
         if now is not None and self.items is not None and manifest and now.model == _digest(manifest):
             return now.with_items(self.items, self.where)
-        service = Service.open(self.folder, self.items, self.approximate, self.where)
+        service = replace(Service.open(self.folder, self.items, self.approximate, self.where), run=self.run)
         service.check()
         return service
 
@@ -134,6 +135,7 @@ class ModelManager:
         self._state = self._tried = state
         self._retry = Retry()
         self.patches = NO_PATCHES
+        metrics.serves(first.run)
 
     @classmethod
     def of(cls, source: RunSource, metrics: Metrics) -> ModelManager:
@@ -205,8 +207,16 @@ class ModelManager:
         old, self.now = self.now, ActiveModel(service)
         self._state, self.failed = state, None
         self.swaps += 1
-        self._metrics.swapped()
-        log(logging.INFO, "swapped", model=service.model, version=service.version, before=old.service.model)
+        self._metrics.swapped(service.run)
+        before = old.service.model
+        log(
+            logging.INFO,
+            "swapped",
+            model=service.model,
+            version=service.version,
+            before=before,
+            run=service.run,
+        )
         self._let_go(old)
 
     def _refuse(self, source: RunSource, state: str, error: Exception) -> None:
@@ -215,9 +225,10 @@ class ModelManager:
         self._retry.failed()
         if before is None or before.state != state:
             self.rollbacks += 1
-            self._metrics.rolled_back()
+            self._metrics.rolled_back(source.run)
         if before is None or (before.state, before.why) != (state, self.failed.why):
-            log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
+            model = self.now.service.model
+            log(logging.ERROR, "rolled back", state=state, why=why, model=model, run=source.run)
 
     def _let_go(self, serving: ActiveModel) -> None:
         """Close services without a request in flight; the last request does not wait for that."""
