@@ -21,6 +21,7 @@ from landbridge.cli import (
     fold_in,
     models,
     ope,
+    page,
     party,
     recommend,
     refit,
@@ -47,6 +48,7 @@ app.command("estimate")(estimate.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
 app.command("recommend")(recommend.command)
+app.command("page")(page.command)
 app.command("fold-in")(fold_in.command)
 app.command("explain")(explain.command)
 app.command("tune")(tune.command)

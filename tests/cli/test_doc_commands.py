@@ -41,6 +41,7 @@ RUN = (
 )
 NOT_RUN = {  # page, or first word of a command: why
     "docs/off-policy.md": "a log of impressions; tests/cli/test_ope.py runs the page's commands",
+    "docs/ab-test.md": "needs two runs and users; tests/serving/test_ab.py runs the verbs",
     "docs/tutorial.md": "tests/cli/test_tutorial.py runs the page and checks what it shows",
     "docs/estimate.md": "--calibrate takes a minute; tests/cli/test_estimate.py runs the verb on such files",
     "docs/parties.md": "three organisations; tests/cli/test_party.py runs them as processes",
@@ -126,6 +127,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
     """In their order; requests go to the server that the page started last."""
     (shop / "spec.toml").write_text(specification())
+    (shop / "page.toml").write_text('[for_you]\ndomain = "books"\n')
     if page == "docs/report.md":
         done(quick(["landbridge", "benchmark", "spec.toml", "--out", "runs/bench"]))
     with ExitStack() as held:

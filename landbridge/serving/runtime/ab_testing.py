@@ -4,8 +4,8 @@ A test has a name and a share. With the text u of a user's id, as run a writes i
 
     h(u) < share,   h(u) = BLAKE2b(u; key = SHA-256(name), 8 bytes, big-endian) / 2^64                   (1)
 
-So it is the same run on every worker and server and after every restart, whatever models follow each other in
-a run; a larger share keeps the users that run b has; and another name divides the users anew, independently.
+So it is the same run on every worker and server, after every restart, and for every model that comes into a
+run. A larger share keeps the users that run b has, and another name divides the users anew, independently.
 What is about no user, an anonymous list among it, is answered by run a.
 """
 
