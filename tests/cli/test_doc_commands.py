@@ -127,7 +127,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
     """In their order; requests go to the server that the page started last."""
     (shop / "spec.toml").write_text(specification())
-    (shop / "page.toml").write_text('[for_you]\ndomain = "books"\n')
+    (shop / "page.toml").write_text(toml_of("docs/serving.md"))
     if page == "docs/report.md":
         done(quick(["landbridge", "benchmark", "spec.toml", "--out", "runs/bench"]))
     with ExitStack() as held:
@@ -145,12 +145,17 @@ def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
 
 def specification() -> str:
     """That of the page on benchmarks, with one seed, one trial and few negatives."""
-    page = (ROOT / "docs/benchmark.md").read_text()
-    text = next(block for language, block in FENCE.findall(page) if language == "toml")
+    text = toml_of("docs/benchmark.md")
     for large, small in (("[1, 2, 3]", "[1]"), ("trials = 20", "trials = 1"), ("[0, 999]", "[0, 5]")):
         assert large in text
         text = text.replace(large, small)
     return text
+
+
+def toml_of(page: str) -> str:
+    """The first file that a page shows."""
+    blocks = FENCE.findall((ROOT / page).read_text())
+    return str(next(block for language, block in blocks if language == "toml"))
 
 
 def quick(words: Sequence[str]) -> list[str]:
