@@ -213,7 +213,8 @@ class _StrategyScores:
     def score(self, user_B: Int32) -> Float32:
         """Places from the last, (B, I): equal where scores are, and exact where times in seconds are not."""
         place_I = np.unique(self.score_I, return_inverse=True)[1].astype(np.float32)
-        return np.tile(np.where(np.isfinite(self.score_I), place_I, np.float32(-np.inf)), (len(user_B), 1))
+        place_I[~np.isfinite(self.score_I)] = -np.inf
+        return np.tile(place_I, (len(user_B), 1))
 
     def shown(self, item_BK: Int32, score_BK: Float32) -> Float64:
         """The scores of the listed items, (B, K)."""

@@ -27,7 +27,8 @@ def events_of(shop: str, rng: np.random.Generator) -> pl.DataFrame:
     """Planted events: customer, product, stars, day since 2025 began."""
     import polars as pl
 
-    products, rows = np.array(ARTICLES[shop]), []
+    products = np.array(ARTICLES[shop])
+    rows: list[tuple[int, int, float]] = []
     for customer in CUSTOMERS[shop]:
         own = products % len(CATEGORIES) == customer % len(CATEGORIES)
         liked, other = rng.permutation(products[own])[:LIKED], rng.permutation(products[~own])[:DISLIKED]

@@ -49,14 +49,14 @@ def compare_runs(
 
     if not is_log_folder(log):
         raise DataError(f"{log} is no folder that a server wrote; give the one of serve --impressions.")
-    lists, left_out = _one_run_each(_lists(_with_outcomes(complete_rows(log), outcomes)))
+    lists, left_out = _one_run_each(_lists(_with_outcomes(complete_rows(Path(log)), outcomes)))
     users = {run: lists.filter(pl.col("run") == run)["user"].n_unique() for run in RUNS}
     if min(users.values()) < 2:
         raise DataError(
             f"The log {log} has {users['a']} users of run a alone and {users['b']} of run b; a comparison "
             "needs two of each, served with --against."
         )
-    records = []
+    records: list[Record] = []
     for (domain,), own in lists.group_by("domain", maintain_order=True):
         tables = {run: _per_user(own.filter(pl.col("run") == run)) for run in RUNS}
         if min(len(lists_U) for lists_U, _ in tables.values()) > 1:

@@ -206,7 +206,8 @@ def world(folder: Path, rate_b: float, seed: int, domains: tuple[str, ...] = ("x
     """A log of 240 users, of whom a third is of run b, and its outcomes: users differ much in what they buy,
     and the lists of one do not."""
     rng = np.random.default_rng(seed)
-    rows, outcomes = [], []
+    rows: list[dict[str, str]] = []
+    outcomes: list[dict[str, str]] = []
     for user in range(240):
         run = "b" if user % 3 == 0 else "a"
         own_rate = rng.beta(0.5, 0.5 / {"a": 0.2, "b": rate_b}[run] - 0.5)

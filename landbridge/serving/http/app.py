@@ -98,8 +98,9 @@ def create_app(
         runs = ServedRuns.open(Path(served), settings, metrics)
     else:
         runs = ServedRuns(ModelManager(served, metrics))
-    for manager in runs.all() if store is not None else ():
-        manager.begin_with(store.item_patches())
+    if store is not None:
+        for manager in runs.all():
+            manager.begin_with(store.item_patches())
     history, pools = UserHistory(store, metrics), WorkPools.of()
     app = FastAPI(
         title="landbridge",
