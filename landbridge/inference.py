@@ -6,7 +6,7 @@ Shape letters: B users in a block, K ranks of a list, I items.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
-from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Ragged, Record, Values
+from landbridge.core.types import AnyArray, Bool, Float32, Float64, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
@@ -27,6 +27,7 @@ from landbridge.models.base import Fitted, Queries
 from landbridge.models.similarity import item_vectors
 from landbridge.ranking.list_order import ListCatalog, ListOrder
 from landbridge.ranking.rerank import Reranking, rerank
+from landbridge.ranking.strategies import item_scores
 
 if TYPE_CHECKING:
     import polars as pl
@@ -138,11 +139,16 @@ def recommend(
 
 @dataclass(frozen=True, kw_only=True)
 class PageList:
-    """A list of a page: its domain, length and rules."""
+    """A list of a page: its domain, length and rules.
+
+    ``strategy``: "popular", "trending" or "latest" for the order of :mod:`landbridge.ranking.strategies`, the
+    same for every user but for what they have; None for the model's.
+    """
 
     domain: str
     k: int = 10
     rules: ListRules = NO_RULES
+    strategy: str | None = None
 
 
 def recommend_page(
@@ -152,7 +158,8 @@ def recommend_page(
     seen: bool = False,
 ) -> pl.DataFrame:
     """Several named lists for each user, from the top of a page, none of which repeats an item of those above
-    it, or its product in another domain: user, list, domain, rank, item (as text), title, score.
+    it, or its product in another domain: user, list, domain, rank, item (as text), title, score (of a list
+    with a strategy: its, such as the time of the first event).
 
     ``users`` and ``seen`` as in :func:`recommend`. Raises DataError for an unknown id.
     """
@@ -166,14 +173,58 @@ def recommend_page(
     for name, each in lists.items():
         names, applied = _Names.of(fitted, each.domain), each.rules.applied(fitted, each.domain)
         k = _at_least_one(each.k)
-        item_BK, score_BK = _best(fitted, each.domain, user_B, k, seen, applied, shown.get(each.domain))
+        scorer = _scorer(fitted, each.domain, each.strategy)
+        item_BK, score_BK = _best(
+            fitted, each.domain, user_B, k, seen, applied, shown.get(each.domain), scorer.score
+        )
         for domain, rows in same_products(fitted.history, each.domain, item_BK).items():
             shown[domain] = shown[domain].concat(rows) if domain in shown else rows
-        frame = _frame(names, user_B, item_BK, score_BK)
+        frame = _frame(names, user_B, item_BK, scorer.shown(item_BK, score_BK))
         title = pl.col("title") if "title" in frame.columns else pl.lit(None, pl.String).alias("title")
         columns = ("user", pl.lit(name).alias("list"), pl.lit(each.domain).alias("domain"), "rank")
         frames.append(frame.select(*columns, pl.col("item").cast(pl.String), title, "score"))
-    return pl.concat(frames)
+    # the times of latest items need more digits than a model's scores
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+@dataclass(frozen=True, eq=False)
+class _ModelScores:
+    """A model's scores of a domain."""
+
+    fitted: Fitted
+    domain: str
+
+    def score(self, user_B: Int32) -> Float32:
+        """(B, I)"""
+        return self.fitted.score(self.domain, Queries.of_users(user_B))
+
+    def shown(self, item_BK: Int32, score_BK: Float32) -> Float32:
+        """The scores of the listed items, (B, K)."""
+        return score_BK
+
+
+@dataclass(frozen=True, eq=False)
+class _StrategyScores:
+    """The scores of a strategy, (I,), -inf for an item that has none."""
+
+    score_I: Float64
+
+    def score(self, user_B: Int32) -> Float32:
+        """Places from the last, (B, I): equal where scores are, and exact where times in seconds are not."""
+        place_I = np.unique(self.score_I, return_inverse=True)[1].astype(np.float32)
+        place_I[~np.isfinite(self.score_I)] = -np.inf
+        return np.tile(place_I, (len(user_B), 1))
+
+    def shown(self, item_BK: Int32, score_BK: Float32) -> Float64:
+        """The scores of the listed items, (B, K)."""
+        return np.asarray(np.where(item_BK >= 0, self.score_I[item_BK], -np.inf))
+
+
+def _scorer(fitted: Fitted, domain: str, strategy: str | None) -> _ModelScores | _StrategyScores:
+    """Where the order of a list comes from."""
+    if strategy is None:
+        return _ModelScores(fitted, domain)
+    return _StrategyScores(item_scores(strategy, fitted.history[domain], domain))
 
 
 def same_products(history: MultiDomain, domain: str, item_BK: Int32) -> dict[str, Ragged]:
@@ -381,7 +432,9 @@ def _best(
     seen: bool,
     applied: AppliedRules,
     shown: Ragged | None = None,
+    score: Callable[[Int32], Float32] | None = None,
 ) -> tuple[Int32, Float32]:
+    score = score or _ModelScores(fitted, domain).score
     history, n_items = fitted.history, fitted.history[domain].n_items
     lists = []
     # bounds the scores in memory for any number of users
@@ -391,13 +444,12 @@ def _best(
         hidden = history.left_out(domain, part_B, seen=seen, seen_elsewhere=applied.seen_elsewhere)
         if shown is not None:
             hidden = hidden.concat(shown.take(place_B))
-        scores_BI = fitted.score(domain, Queries.of_users(part_B))
-        lists.append(applied.best(scores_BI, k, hidden))
+        lists.append(applied.best(score(part_B), k, hidden))
     item_BK, score_BK = (np.concatenate(parts) for parts in zip(*lists, strict=True))
     return item_BK, score_BK
 
 
-def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32) -> pl.DataFrame:
+def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32 | Float64) -> pl.DataFrame:
     import polars as pl
 
     listed_BK = item_BK >= 0

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from landbridge.cli import (
+    ab,
     benchmark,
     compare,
     data,
@@ -20,6 +21,7 @@ from landbridge.cli import (
     fold_in,
     models,
     ope,
+    page,
     party,
     recommend,
     refit,
@@ -46,11 +48,13 @@ app.command("estimate")(estimate.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
 app.command("recommend")(recommend.command)
+app.command("page")(page.command)
 app.command("fold-in")(fold_in.command)
 app.command("explain")(explain.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
 app.command("ope")(ope.command)
+app.command("ab")(ab.command)
 app.command("models")(models.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)

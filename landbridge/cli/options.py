@@ -83,6 +83,15 @@ Segment = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="The random seed.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads; all by default.")]
+UserIds = Annotated[list[str] | None, typer.Option("--user", help="A user id; repeatable.")]
+UsersFile = Annotated[Path | None, typer.Option("--users", help="A file with one user id per line.")]
+UnknownFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--unknown",
+        help="Write the ids of unknown users to this file; by default to OUT.unknown.txt.",
+    ),
+]
 ListLength = Annotated[int, typer.Option("-k", help="Length of a recommendation list.")]
 ItemsFile = Annotated[
     Path | None,

@@ -26,6 +26,8 @@ VERBS = [
     "serve",
     "refit",
     "ope",
+    "ab",
+    "page",
 ]
 
 

@@ -41,11 +41,15 @@ RUN = (
 )
 NOT_RUN = {  # page, or first word of a command: why
     "docs/off-policy.md": "a log of impressions; tests/cli/test_ope.py runs the page's commands",
+    "docs/ab-test.md": "needs two runs and users; tests/serving/test_ab.py runs the verbs",
+    "docs/tutorial.md": "tests/cli/test_tutorial.py runs the page and checks what it shows",
     "docs/estimate.md": "--calibrate takes a minute; tests/cli/test_estimate.py runs the verb on such files",
     "docs/parties.md": "three organisations; tests/cli/test_party.py runs them as processes",
     "docs/ablations.md": "studies of minutes to hours; tests/cli/test_study_*.py run the same verbs",
     "make": "fetches MovieLens and makes an environment; tests/cli/test_demo_serve.py runs the demo",
     "pip": "installs packages",
+    "head": "of the tutorial, which its test runs",
+    "sed": "of the tutorial, which its test runs",
     "export": "deployment; tests/serving/test_deploy.py checks its files",
     "docker": "deployment",
     "0": "a line of cron, whose command is that of docs/refit.md",
@@ -123,6 +127,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
     """In their order; requests go to the server that the page started last."""
     (shop / "spec.toml").write_text(specification())
+    (shop / "page.toml").write_text(toml_of("docs/serving.md"))
     if page == "docs/report.md":
         done(quick(["landbridge", "benchmark", "spec.toml", "--out", "runs/bench"]))
     with ExitStack() as held:
@@ -140,12 +145,17 @@ def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
 
 def specification() -> str:
     """That of the page on benchmarks, with one seed, one trial and few negatives."""
-    page = (ROOT / "docs/benchmark.md").read_text()
-    text = next(block for language, block in FENCE.findall(page) if language == "toml")
+    text = toml_of("docs/benchmark.md")
     for large, small in (("[1, 2, 3]", "[1]"), ("trials = 20", "trials = 1"), ("[0, 999]", "[0, 5]")):
         assert large in text
         text = text.replace(large, small)
     return text
+
+
+def toml_of(page: str) -> str:
+    """The first file that a page shows."""
+    blocks = FENCE.findall((ROOT / page).read_text())
+    return str(next(block for language, block in blocks if language == "toml"))
 
 
 def quick(words: Sequence[str]) -> list[str]:

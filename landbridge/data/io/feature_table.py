@@ -25,7 +25,7 @@ from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import Float64, Int32, Ragged, row_offsets
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.encoding import id_array
-from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.event_table import EventTable, with_decimal_points
 from landbridge.data.io.tables import raw_table
 from landbridge.data.item_features import ItemFeatures, unit_rows
 from landbridge.data.new_items import with_items
@@ -110,7 +110,8 @@ class _ItemRows:
     def of(cls, source: object, data: MultiDomain, domains: Collection[str] | None) -> _ItemRows:
         import polars as pl
 
-        frame, usual = raw_table(source, WHERE), domains or data.domain_names
+        frame = with_decimal_points(raw_table(source, WHERE), WHERE, keep=(*KEYS, *WORDS))
+        usual = domains or data.domain_names
         if "domain" not in frame.columns and len(usual) == 1:
             frame = frame.with_columns(domain=pl.lit(next(iter(usual))))
         if missing := [name for name in KEYS if name not in frame.columns]:

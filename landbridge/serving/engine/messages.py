@@ -91,7 +91,7 @@ class Recommendations:
     """The list, best first. ``source``: "model", or "fallback" where the model knows no event of the user.
 
     ``known``: whether the model was fitted with events of this user. ``model``: which one answered, and
-    ``version`` its name in a versions folder.
+    ``version`` its name in a versions folder; ``run``: in an A/B test, which run it is of.
     ``degraded``: the event store could not be read, so that events stored since the fit do not count.
     ``recommendation_id``: of this answer, given where it is sent.
     """
@@ -103,6 +103,7 @@ class Recommendations:
     degraded: bool = False
     version: str | None = None
     recommendation_id: str = ""
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,4 +143,5 @@ class ScoreExplanation:
     exact: bool
     model: str
     version: str | None = None
+    run: str | None = None
     features: tuple[FeaturePart, ...] = ()

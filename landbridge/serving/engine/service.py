@@ -29,6 +29,7 @@ from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 from landbridge.data.item_rules import rule_of
 from landbridge.inference import same_products
 from landbridge.models.base import Fitted, Queries
+from landbridge.ranking.strategies import POPULAR
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
 from landbridge.serving.engine.attribute_values import AttributeValues
@@ -47,7 +48,6 @@ from landbridge.serving.engine.messages import (
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list_length
 from landbridge.serving.engine.rankers import Ranker, ranker_of
 from landbridge.serving.engine.reordering import Reorderer
-from landbridge.serving.engine.strategies import POPULAR
 from landbridge.serving.runtime.logging import log
 from landbridge.store import run_folder, version_of
 from landbridge.store.folder import MANIFEST, read_manifest
@@ -61,7 +61,8 @@ AGREEMENT = 1e-3  # of two ways to compute a score, as a share of the largest
 @dataclass(frozen=True, eq=False)
 class Service:
     """Open one with :meth:`open`. ``model``: the state of the run folder it answers from; ``version``: its
-    name in a versions folder; ``gate``: what the gate of the refit reported of it."""
+    name in a versions folder; ``gate``: what the gate of the refit reported of it; ``run``: its name in an
+    A/B test."""
 
     fitted: Fitted
     model: str
@@ -74,6 +75,7 @@ class Service:
     threads: ThreadPolicy
     approximate: Mapping[str, float]
     patches: ItemPatches = NO_PATCHES
+    run: str | None = None
 
     @classmethod
     def open(
@@ -200,6 +202,7 @@ class Service:
                 knows,
                 self.model,
                 version=self.version,
+                run=self.run,
             )
             for entries, source, knows in zip(merged, source_B, history, strict=True)
         ]
@@ -259,7 +262,7 @@ class Service:
         with self.threads.one():
             explained = self._explainer.explain(domain, self._query(domain, user, events), item_N)
         return [
-            ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model, self.version)
+            ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model, self.version, self.run)
             for each in explained
         ]
 

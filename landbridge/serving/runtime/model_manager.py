@@ -16,7 +16,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -38,18 +38,20 @@ NO_MANIFEST = "none"
 @dataclass(frozen=True)
 class RunSource:
     """A run folder or a versions folder, the table of its items, whether large catalogues are searched
-    approximately, a rule that every listed item obeys, and a table of item features with new items."""
+    approximately, a rule that every listed item obeys, a table of item features with new items, and the run's
+    name in an A/B test."""
 
     folder: Path
     items: Path | None = None
     approximate: bool = False
     where: str = ""
     item_features: Path | None = None
+    run: str | None = None
 
     @classmethod
-    def of(cls, folder: Path, settings: ServeSettings) -> RunSource:
+    def of(cls, folder: Path, settings: ServeSettings, run: str | None = None) -> RunSource:
         """As the settings say."""
-        return cls(folder, settings.items, settings.approximate, settings.where, settings.item_features)
+        return cls(folder, settings.items, settings.approximate, settings.where, settings.item_features, run)
 
     def state(self) -> str:
         """12 hex digits that differ between the states of the folder and of the table."""
@@ -65,6 +67,7 @@ class RunSource:
         if now is not None and same and self.items is not None and self.item_features is None:
             return now.with_items(self.items, self.where)
         service = Service.open(self.folder, self.items, self.approximate, self.where, self.item_features)
+        service = replace(service, run=self.run)
         service.check()
         return service
 
@@ -142,6 +145,7 @@ class ModelManager:
         self._state = self._tried = state
         self._retry = Retry()
         self.patches = NO_PATCHES
+        metrics.serves(first.run)
 
     @classmethod
     def of(cls, source: RunSource, metrics: Metrics) -> ModelManager:
@@ -213,8 +217,16 @@ class ModelManager:
         old, self.now = self.now, ActiveModel(service)
         self._state, self.failed = state, None
         self.swaps += 1
-        self._metrics.swapped()
-        log(logging.INFO, "swapped", model=service.model, version=service.version, before=old.service.model)
+        self._metrics.swapped(service.run)
+        before = old.service.model
+        log(
+            logging.INFO,
+            "swapped",
+            model=service.model,
+            version=service.version,
+            before=before,
+            run=service.run,
+        )
         self._let_go(old)
 
     def _refuse(self, source: RunSource, state: str, error: Exception) -> None:
@@ -223,9 +235,10 @@ class ModelManager:
         self._retry.failed()
         if before is None or before.state != state:
             self.rollbacks += 1
-            self._metrics.rolled_back()
+            self._metrics.rolled_back(source.run)
         if before is None or (before.state, before.why) != (state, self.failed.why):
-            log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
+            model = self.now.service.model
+            log(logging.ERROR, "rolled back", state=state, why=why, model=model, run=source.run)
 
     def _let_go(self, serving: ActiveModel) -> None:
         """Close services without a request in flight; the last request does not wait for that."""

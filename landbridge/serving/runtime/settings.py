@@ -50,6 +50,7 @@ class ServeSettings(SettingsTable):
     each with its scopes. ``without_key``: no key although others reach the store.
     ``poll``: how often the run folder is checked for a new model. ``timeout``: for a whole answer;
     ``body_timeout``: for the body to arrive. ``log_users``: user ids and addresses appear in the log.
+    ``against``: another run, which serves the ``share`` of the users that an A/B test called ``test`` draws.
     ``impressions``: a folder for the log of what was listed, of at most ``impressions_bytes`` in all.
     ``approximate``: search large catalogues by :mod:`landbridge.serving.engine.approximate`.
     """
@@ -61,6 +62,9 @@ class ServeSettings(SettingsTable):
     where: str = ""
     item_features: Path | None = None
     approximate: bool = False
+    against: Path | None = None
+    share: float = Field(default=0.5, gt=0, lt=1)
+    test: str = Field(default="ab", min_length=1)
     events: SecretStr | None = None
     api_key: SecretStr | None = None
     scoped_keys: tuple[ScopedKey, ...] = ()

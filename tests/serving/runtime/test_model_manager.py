@@ -35,6 +35,7 @@ from landbridge.serving.http.app import create_app
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.schemas import RecommendBody
 from landbridge.serving.runtime import model_manager
+from landbridge.serving.runtime.ab_testing import ServedRuns
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import NO_MANIFEST, ModelManager, RunSource
 from landbridge.serving.runtime.settings import ServeSettings
@@ -52,6 +53,7 @@ class Shelf:
     now: str = "first"
     tries: list[str] = field(default_factory=list)
     folder: Path = Path("/srv/secret/run")
+    run: str | None = None
 
     def without_paths(self, sentence: str) -> str:
         return RunSource(self.folder).without_paths(sentence)
@@ -277,7 +279,7 @@ def test_a_request_keeps_its_model_through_a_swap() -> None:
 
     async def play() -> Any:
         current = current_of(shelf)
-        routes = Routes(current, UserHistory(None, Metrics()), Metrics(), WorkPools.of(), 10.0)
+        routes = Routes(ServedRuns(current), UserHistory(None, Metrics()), Metrics(), WorkPools.of(), 10.0)
         body = RecommendBody(domains=["books"], user="alice", k=2, explain=True)
         asking = asyncio.create_task(routes.recommend(body))
         while not making.is_set():
@@ -400,7 +402,7 @@ def test_a_damaged_run_leaves_the_old_model_in_place(client: Client, run: Path, 
     tries = client.get("/readyz").json["rollbacks"]
     client.run(asyncio.sleep(5 * QUICK))
     assert client.get("/readyz").json["rollbacks"] == tries
-    assert b"landbridge_rollbacks_total %.1f" % tries in client.get("/metrics").body
+    assert b'landbridge_rollbacks_total{run=""} %.1f' % tries in client.get("/metrics").body
     if damage != "cut":
         replace(run / "manifest.json", kept)
         assert ready(client, lambda said: not said["failed"])["swaps"] == 0

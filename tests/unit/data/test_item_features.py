@@ -105,6 +105,14 @@ def test_many_numbers_are_bins_and_few_are_values() -> None:
     assert labels(data, "a", 99) == {"price = 22.25 or more": 1.0, "stars = 0": 1.0}
 
 
+def test_numbers_may_have_a_decimal_comma() -> None:
+    prices = [f"{number},50" for number in range(6)]
+    commas, points = (
+        TABLE.with_columns(price=pl.Series(each)) for each in (prices, [n + 0.5 for n in range(6)])
+    )
+    assert same(read(commas), read(points))
+
+
 @pytest.mark.parametrize("kind", [pl.List(pl.Float64), pl.Array(pl.Float32, 2)])
 def test_lists_of_decimals_are_vectors(kind: Any) -> None:
     vectors = [[3.0, 4.0], [0.0, 2.0], None, [0.0, 0.0], [-1.0, 0.0], [1.0, 1.0]]
