@@ -26,9 +26,10 @@ The paper has two domains, all of whose users are in both. Inferred for any numb
 with two full domains these are the paper's. A user without events in d scores by c_u alone.
 
 From the program: the layers, r, β and the warm-up. It has σ = exp(.1 + .9 ψ(ρ)), never below 1, and scales
-its noise by e^σ: here σ is (4) of the encoders, and scales it. It has γ = 1, which leaves nothing of the
-codes beside a mean over events; here γ is a setting. It keeps the learning rate until 100 epochs have passed,
-and never uses its weight decay: the penalty here is of the rows x_0, as in the other graph networks.
+its noise by e^σ: here σ is (4) of the encoders, and scales it. It has γ = 1; here γ is a setting, because a
+loss that is a mean over events is small beside sums over F numbers, and the codes stay near 0. Its schedule
+of the learning rate and its weight decay are never used: the penalty here is of the rows x_0, as in the other
+graph networks.
 Shape letters: P users of a domain; N events, J items of an event; R rows; F factors.
 """
 
@@ -73,7 +74,7 @@ class DisenCDR(GraphMethod):
 
     layers: int = setting(2, "Layers of an encoder.", low=1, symbol="K")
     divergence_weight: float = setting(
-        0.01, "Weight of the divergences, Eqs. (3) and (4).", low=0, high=1e12, symbol="γ"
+        1e-4, "Weight of the divergences, Eqs. (3) and (4).", low=0, high=1e12, symbol="γ"
     )
     domain_weight: float = setting(
         0.9, "Pull of the common code toward those of single domains, Eq. (4).", low=0, high=1, symbol="β"
@@ -84,13 +85,13 @@ class DisenCDR(GraphMethod):
     epochs: int = 50
     lr: float = 0.01
     batch_size: int = 8192
-    init_std: float = 0.1
+    init_std: float = 1.0
     name: ClassVar[str] = "disencdr"
     paper: ClassVar[str] = "Cao et al., SIGIR 2022"
     space: ClassVar[Space] = MappingProxyType(
         {
             **GraphMethod.space,
-            "divergence_weight": Real(1e-4, 1.0, log=True),
+            "divergence_weight": Real(1e-5, 1e-2, log=True),
             "domain_weight": Choice((0.5, 0.7, 0.9)),
             "layers": Choice((1, 2, 3)),
         }
