@@ -41,7 +41,6 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch
 from landbridge.models.common.graph import neighbours
 from landbridge.models.common.pointwise_losses import PointwiseLoss
-from landbridge.models.common.sampled_entries import sampled_entries
 from landbridge.models.graph.method import GraphMethod, ScoredBatch, dots, drawn
 from landbridge.models.search_space import Choice, Space
 from landbridge.training.torch_backend import torch
@@ -151,8 +150,15 @@ class HeroNetwork:
     def _sampled(self, node_M: Tensor) -> tuple[Tensor, Tensor]:
         """S neighbours of each node, (M, S), and which of them there are; the node itself stands for none."""
         offsets_R, columns_N = self._graph
-        place_MS, has_MS = sampled_entries(offsets_R, node_M, self.method.neighbours)
-        other_MS = columns_N[place_MS]
+        start_M1 = offsets_R[node_M][:, None]
+        degree_M1, size = offsets_R[node_M + 1][:, None] - start_M1, self.method.neighbours
+        part_S = torch.arange(size, device=node_M.device)
+        chance_M1 = torch.rand(len(node_M), 1, device=node_M.device, dtype=torch.float64)
+        drawn_MS = ((part_S + chance_M1) * degree_M1 / size).long().clamp(max=degree_M1 - 1)
+        has_MS = part_S < degree_M1
+        place_MS = torch.where(degree_M1 > size, drawn_MS, part_S.expand_as(drawn_MS))
+        # an entry that is not there reads some other one; the node takes its place
+        other_MS = columns_N[(start_M1 + place_MS).clamp(max=len(columns_N) - 1)]
         return torch.where(has_MS, other_MS, node_M[:, None]), has_MS
 
     def _joined(self, domain: str, index: list[Tensor], user_NF: Tensor, item_MF: Tensor) -> ScoredBatch:

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from graphs import ONE, all_scores, close, resumes
+from graphs import ONE, all_scores, close, own_group, resumes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import dense, of_tables, uneven
 
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.synthetic import planted_transfer
 from landbridge.models.common.pointwise_losses import event_losses
 from landbridge.models.graph.disencdr import DisenCDR, DisenNetwork
 from landbridge.models.graph.variational import Normal, divergence
+from landbridge.models.popularity import Popularity
 from landbridge.training.optimizers import Optimizer
 
 METHOD = DisenCDR(4, lr=0.03, epochs=3, batch_size=100, init_std=0.5, warmup=2, dropout=0.0)
@@ -240,3 +242,14 @@ def test_a_fit_that_broke_off_in_the_warm_up(tmp_path: Path) -> None:
     resumed, whole = METHOD.fit(data, replace(ONE, work_dir=tmp_path)), METHOD.fit(data, ONE)
     for name, scores_BI in all_scores(resumed).items():
         assert np.array_equal(scores_BI, all_scores(whole)[name])
+
+
+def test_a_taste_reaches_the_sparse_domain() -> None:
+    world = planted_transfer(users=240, items=120, groups=6)
+    train = world.split.test.history
+    method = DisenCDR(
+        8, lr=0.03, epochs=24, batch_size=128, layers=1, warmup=0, divergence_weight=3e-4, init_std=1.0
+    )
+    joint = own_group(method.fit(train, ONE), world)
+    popular = own_group(Popularity().fit(train, ONE), world)
+    assert joint > 0.3 > 0.2 > popular
