@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from landbridge.models.als.ials import IALS
     from landbridge.models.base import Fitted, Method
     from landbridge.models.graph.bitgcf import BiTGCF
+    from landbridge.models.graph.disencdr import DisenCDR
     from landbridge.models.graph.herograph import HeroGRAPH
     from landbridge.models.linear.ease import EASE
     from landbridge.models.linear.item_knn import ItemKNN
@@ -113,6 +114,7 @@ __all__ = [
     "CoNet",
     "Comparison",
     "DataError",
+    "DisenCDR",
     "DivergenceError",
     "Evaluation",
     "FederationError",
@@ -215,6 +217,7 @@ _HOME = {
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),
     "models.graph.bitgcf": ("BiTGCF",),
+    "models.graph.disencdr": ("DisenCDR",),
     "models.graph.herograph": ("HeroGRAPH",),
     "models.linear.ease": ("EASE",),
     "models.linear.item_knn": ("ItemKNN",),

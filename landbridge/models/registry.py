@@ -15,6 +15,7 @@ METHODS = {
     "cdimf": "landbridge.models.als.cdimf:CDIMF",
     "cmf": "landbridge.models.towers.cmf:CMF",
     "conet": "landbridge.models.towers.conet:CoNet",
+    "disencdr": "landbridge.models.graph.disencdr:DisenCDR",
     "dwl": "landbridge.models.sequential.dwl:DWL",
     "ease": "landbridge.models.linear.ease:EASE",
     "emcdr": "landbridge.models.mapping.emcdr:EMCDR",

@@ -78,6 +78,7 @@ def test_what_is_accepted_makes_a_sensible_model(name: str) -> None:
         "bprmf",
         "cmf",
         "conet",
+        "disencdr",
         "gamtcdr",
         "herograph",
         "lightgcn",

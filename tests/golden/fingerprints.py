@@ -83,6 +83,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "recsysdan": ("recsysdan", TOWER),
     "recsysdan reversal": ("recsysdan", {**TOWER, "adversary.form": "reversal",
                                          "adversary.direction": "unilateral"}),
+    "disencdr": ("disencdr", {**SMALL, "warmup": 1}),
     "uclr ucl": ("uclr", {"factors": 4, "epochs": 2, "stage": "ucl", "pretrain.method": "ials",
                           "batch_size": 16,
                           "pretrain.settings": {"epochs": 2}, "encoder.layout": "B"}),

@@ -28,6 +28,7 @@ NAMES = [
     "CoNet",
     "Comparison",
     "DataError",
+    "DisenCDR",
     "DivergenceError",
     "Evaluation",
     "FederationError",

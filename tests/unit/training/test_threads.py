@@ -28,6 +28,7 @@ NETWORKS = (
     "catart",
     "cmf",
     "conet",
+    "disencdr",
     "dwl",
     "gamtcdr",
     "herograph",
