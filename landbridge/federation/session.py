@@ -23,7 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from landbridge.core.errors import FederationError, StoreError
-from landbridge.core.files import atomic_write, make_folder, read_arrays, write_arrays
+from landbridge.core.files import (
+    atomic_write,
+    make_folder,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 from landbridge.core.types import AnyArray, Arrays, Float32, Int64, Record
 from landbridge.federation import messages as msg
 from landbridge.federation.aggregation import Aggregation, Contribution, PlainSum
@@ -32,7 +39,7 @@ from landbridge.federation.transcript import Transcript
 from landbridge.federation.user_codes import Codes, in_several, places
 from landbridge.models.als.exchange import Residuals, change, consensus_of
 
-MATCH, STATE = "match.safetensors", "state.safetensors"
+SESSION, MATCH, STATE = "session.json", "match.safetensors", "state.safetensors"
 
 
 @dataclass
@@ -331,8 +338,6 @@ class Session:
         arrays: Arrays = {"joint": self.joint_M4}
         arrays |= {f"codes:{name}": member.codes for name, member in self.members.items()}
         about = {
-            "identity": self._identity(),
-            "session": self.id,
             "first": {name: member.first for name, member in self.members.items()},
             "places": self.places,
         }
@@ -355,15 +360,12 @@ class Session:
             write_arrays(temporary, {"z": self.z_MF, "before": self.before_MF}, about)
 
     def _resume(self) -> None:
+        self._resume_identity()
         if not (self.folder / MATCH).exists():
             return
         arrays, about = read_arrays(self.folder / MATCH)
-        if not isinstance(about, dict) or about.get("identity") != self._identity():
-            raise StoreError(
-                f"{self.folder} holds a session of other parties, settings or seed; choose another folder."
-            )
         state, now = read_arrays(self.folder / STATE)
-        self.id, self.joint_M4 = about["session"], arrays["joint"]
+        self.joint_M4 = arrays["joint"]
         for name, first in about["first"].items():
             self.places = first
             self._admit(name, arrays[f"codes:{name}"])
@@ -376,6 +378,16 @@ class Session:
         self.step = Step(now["reporting"], awaited=tuple(now["awaited"]))
         self.note(f"The session goes on at round {self.round}.")
 
-    def _identity(self) -> Record:
-        plan = self.plan
-        return {"settings": plan.settings, "parties": list(plan.parties), "seed": plan.seed}
+    def _resume_identity(self) -> None:
+        """The id of the session in the folder, or a new one there."""
+        plan, path = self.plan, self.folder / SESSION
+        identity: Record = {"settings": plan.settings, "parties": list(plan.parties), "seed": plan.seed}
+        if not path.exists():
+            write_json(path, {"session": self.id, **identity})
+            return
+        kept = read_json(path)
+        self.id = kept.pop("session")
+        if kept != identity:
+            raise StoreError(
+                f"{self.folder} holds a session of other parties, settings or seed; choose another folder."
+            )

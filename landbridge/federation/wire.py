@@ -21,6 +21,7 @@ WAIT_SECONDS = 2.0  # between two signs of life from the coordinator
 SILENCE_SECONDS = 20.0  # after which a connection is taken to be dead
 HANDSHAKE_SECONDS = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 15.0  # seconds between attempts; doubled from one to the next
+PIECE = 1 << 16  # bytes of one call
 T = TypeVar("T")
 H = TypeVar("H", bound=msg.Header)
 
@@ -95,7 +96,9 @@ class Wire:
 
     def _exchanged(self, data: bytes) -> msg.Frame:
         channel = self._connect()
-        channel.sendall(LENGTH.pack(len(data)) + data)
+        framed = LENGTH.pack(len(data)) + data
+        for start in range(0, len(framed), PIECE):  # the time-out is that of one call
+            channel.sendall(framed[start : start + PIECE])
         self.traffic["sent"] += LENGTH.size + len(data)
         while True:
             frame = self._read(channel)
@@ -123,7 +126,7 @@ class Wire:
             case msg.Terms() as terms if self._terms in (None, terms):
                 self._terms = terms
                 return self._socket
-        raise FederationError("The coordinator now runs another session; begin again with another folder.")
+        raise FederationError("The coordinator now has another session or other terms; join again.")
 
     def _read(self, channel: ssl.SSLSocket) -> msg.Frame:
         (length,) = LENGTH.unpack(_exactly(channel, LENGTH.size))
@@ -144,7 +147,7 @@ def _exactly(channel: ssl.SSLSocket, length: int) -> bytes:
     """The next bytes; memory grows with what comes, not with what is announced."""
     parts, missing = [], length
     while missing:
-        part = channel.recv(min(missing, 1 << 20))
+        part = channel.recv(min(missing, PIECE))
         if not part:
             raise EOFError
         parts.append(part)

@@ -103,3 +103,41 @@ def test_without_a_party_that_is_gone_the_others_finish(site: Site) -> None:
     finished(coordinator)
     model: Any = lb.load(site.folder / "runs/food")
     assert np.isfinite(model.user_UF["food"]).all()
+
+
+def test_two_parties_are_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = answered(capsys, "party", "keys", tmp_path / "keys", "--parties", "books,movies", "--host", "::1")
+    assert made[0] == 0
+    assert [line.rpartition("/")[2] for line in made[1].split()] == ["ca", "coordinator", "books", "movies"]
+    words = ("party", "coordinate", "--parties", "books,movies", "--cert", tmp_path / "keys/coordinator")
+    status, _, error = answered(capsys, *words, "--out", tmp_path / "session")
+    assert status == 2
+    assert "computes the other's rows" in error
+    assert not (tmp_path / "session").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("coordinate", "--parties", "a,b,c", "--cert", "nowhere", "--out", "x"), "landbridge party keys"),
+        (
+            ("coordinate", "--parties", "a,b,c", "--cert", "x", "--out", "x", "--set", "factor=1"),
+            "did you mean",
+        ),
+        (("join", "a.csv", "--coordinator", "host:1", "--cert", "nowhere", "--out", "x"), "users.secret"),
+        (("keys", "x", "--parties", "A b", "--host", "h"), "names no party"),
+    ],
+)
+def test_wrong_input_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, error = answered(capsys, "party", *words)
+    assert status == 2
+    assert sentence in error
+    assert error.startswith("landbridge: ")
+    assert "Traceback" not in error

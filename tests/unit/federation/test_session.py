@@ -46,6 +46,7 @@ class Sessions(RuleBasedStateMachine):
         self.scratch = tempfile.TemporaryDirectory()
         self.now = 0.0
         self.at: dict[str, int] = {}  # the next round of a party
+        self.matched: dict[str, list[int]] = {}
         self.sent: dict[str, msg.Frame] = {}  # what it waits for the answer to
         self.counted: dict[int, set[str]] = {}  # round -> who sent while it was open
         self.z: dict[int, dict[int, Any]] = {}
@@ -62,7 +63,10 @@ class Sessions(RuleBasedStateMachine):
             self.sent[name] = users_of(name)
         elif name not in self.sent:
             number = self.at[name]
-            self.sent[name] = message_of(name, number, METHOD.rho_of(self.session.sums[:number]))
+            frame = message_of(name, number, METHOD.rho_of(self.session.sums[:number]))
+            # who joined late has fewer matched users
+            rows_MF = frame.array[np.isin(MATCHED[name], self.matched[name])]
+            self.sent[name] = msg.Frame(frame.header, rows_MF)
         number, was_open = self.session.round, not self.session.step.reporting
         header = self.sent[name].header
         if isinstance(header, msg.Message) and header.round == number and was_open:
@@ -82,7 +86,8 @@ class Sessions(RuleBasedStateMachine):
         match header:
             case msg.Match():
                 assert array is not None
-                assert tuple(USERS[name][row] for row in array[0]) == MATCHED[name] or self.late(name)
+                self.matched[name] = [USERS[name][row] for row in array[0]]
+                assert tuple(self.matched[name]) == MATCHED[name] or self.late(name)
                 self.at[name] = 0
                 del self.sent[name]
             case msg.Consensus(round=number):
@@ -91,6 +96,14 @@ class Sessions(RuleBasedStateMachine):
                 assert header.apart <= 6.0
                 self.at[name] = number + 1
                 del self.sent[name]
+
+    @rule()
+    def step(self) -> None:
+        """All parties send what they have, in turn, and all get what is there."""
+        for name in NAMES:
+            self.send(name)
+        for name in NAMES:
+            self.fetch(name)
 
     def late(self, name: str) -> bool:
         """Whether a party joined after the match: then fewer of its users may be matched."""
@@ -109,8 +122,9 @@ class Sessions(RuleBasedStateMachine):
         """The coordinator starts again from its folder; what was not acknowledged is sent once more."""
         if not self.session.step.reporting:
             self.counted.pop(self.session.round, None)
-        started = self.session.joint_M4 is not None
+        started, identity = self.session.joint_M4 is not None, self.session.id
         self.session = Session(self.plan, Path(self.scratch.name))
+        assert self.session.id == identity
         assert (self.session.joint_M4 is not None) == started
 
     @precondition(lambda self: self.at)
@@ -124,7 +138,7 @@ class Sessions(RuleBasedStateMachine):
         if number < 0:
             return
         before = self._picture()
-        with pytest.raises(FederationError, match="round is over"):
+        with pytest.raises(FederationError, match=r"round is over|one row"):
             self.session.receive(name, message_of(name, number), self.now)
         assert self._picture() == before
 
@@ -152,16 +166,17 @@ class Sessions(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """All parties come back, and the rounds go on."""
-        if hasattr(self, "session"):
-            target = self.session.round + 2
-            for _ in range(60):
-                for name in NAMES:
-                    self.send(name)
-                    self.fetch(name)
-                self.now += 11.0
-                self.session.expire(self.now)
-            assert self.session.round >= target
-        self.scratch.cleanup()
+        with self.scratch:
+            if hasattr(self, "session"):
+                self._go_on()
+
+    def _go_on(self) -> None:
+        target = self.session.round + 2
+        for _ in range(60):
+            self.step()
+            self.now += 11.0
+            self.session.expire(self.now)
+        assert self.session.round >= target
 
 
 Sessions.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
@@ -208,6 +223,17 @@ def test_a_wrong_message_is_refused_and_the_others_go_on(tmp_path: Path, wrong: 
     _, z_MF = session.answer("books", message_of("books", 0).header) or (None, None)
     wanted = mean_of({"books", "movies"}, 0)
     assert np.allclose(z_MF, [wanted[user] for user in MATCHED["books"]])
+
+
+@pytest.mark.parametrize("quorum", [2, 3])
+def test_no_time_is_long_enough_for_less_than_the_quorum(tmp_path: Path, quorum: int) -> None:
+    session = joined(tmp_path, plan_of(quorum, round_seconds=10.0))
+    for name in NAMES[: quorum - 1]:
+        session.receive(name, message_of(name, 0), 0.0)
+    session.expire(1e9)
+    assert session.answer("books", message_of("books", 0).header) is None
+    session.receive(NAMES[quorum - 1], message_of(NAMES[quorum - 1], 0), 2e9)
+    assert session.answer("books", message_of("books", 0).header) is not None
 
 
 def test_of_two_messages_of_one_round_the_first_counts(tmp_path: Path) -> None:
