@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from landbridge.core.settings import schema
 from landbridge.models import registry
 from landbridge.models.base import Method
+
+COST_CLASSES = {"low": 0, "medium": 3, "high": 10, "very high": 20}
+"""Class -> the least relative cost: counts and closed forms, half steps, gradient steps, sequences."""
 
 HEAD = """# Settings of every method
 
@@ -20,8 +24,8 @@ This page is written by `landbridge models --markdown`.
 
 
 def methods() -> list[dict[str, str]]:
-    """One row per method: name, source, family, needs, cold start, fold-in, shared items, item features, in
-    ``auto``."""
+    """One row per method: name, source, year, family, cost, needs, cold start, fold-in, shared items, item
+    features, in ``auto``."""
     rows = []
     for name in registry.names():
         kind, settings = registry.method(name), schema(registry.method(name))
@@ -30,7 +34,9 @@ def methods() -> list[dict[str, str]]:
             {
                 "method": name,
                 "paper": kind.paper,
-                "family": kind.__module__.split(".")[2],
+                "year": year(kind),
+                "family": family(kind),
+                "cost": cost_class(kind),
                 "needs": kind.needs,
                 "cold start": "cold_policy" if policy else kind.cold_start,
                 "fold-in": kind.folds_in,
@@ -41,6 +47,22 @@ def methods() -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def family(kind: type[Method]) -> str:
+    """The name of the family, which is that of its folder."""
+    return kind.__module__.split(".")[2]
+
+
+def year(kind: type[Method]) -> str:
+    """The year of the method's paper, of the first one where there are several; empty where it has none."""
+    found = re.search(r"\b(?:19|20)\d\d\b", kind.paper)
+    return found.group() if found else ""
+
+
+def cost_class(kind: type[Method]) -> str:
+    """How long a fit takes beside other methods, in words; ``landbridge estimate`` has seconds."""
+    return [name for name, least in COST_CLASSES.items() if kind.relative_cost >= least][-1]
 
 
 def in_auto(kind: type[Method]) -> bool:

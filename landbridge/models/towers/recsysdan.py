@@ -41,9 +41,12 @@ import numpy as np
 from landbridge.core.rng import generator
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float32, Int32
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch, DomainBatches
+from landbridge.models.cost import FLOAT32, Cost, Work
 from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.towers.cost import JointSteps, dense_work, item_rows
 from landbridge.models.towers.joint_method import DomainPhase
 from landbridge.models.towers.network import TowerNetwork, Weights, embed_batch, he_uniform
 from landbridge.models.towers.product_method import ProductMethod
@@ -91,6 +94,22 @@ class RecSysDAN(ProductMethod):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
+
+    def cost(self, counts: Counts) -> Cost:
+        """Steps of all domains, with the discriminator passed forward twice and backward twice for every
+        event (:mod:`landbridge.models.towers.cost`)."""
+        steps = JointSteps(counts, self.factors, self.batch_size, self.loss.negatives_per_positive)
+        rows, widths = counts.joined.n_users + item_rows(counts), (self.factors, *self.adversary.layers)
+        several = len(counts.domains) > 1
+        against = dense_work(counts.events, (*widths, len(counts.domains)), 6 * several)
+        return Cost(
+            once=Work(normal=self.factors * rows),
+            epoch=steps.pairs() + steps.rows(rows, steps.touched_in_all()) + against,
+            epochs=self.epochs,
+            peak=steps.memory(rows),
+            model=FLOAT32 * self.factors * rows,
+            torch=True,
+        )
 
     def steps(self, towers: TowerNetwork, rows: dict[str, Tensor], batches: DomainBatches) -> DomainPhase:
         """The training phase, with Eqs. (3) and (4) added to the loss of every domain."""
