@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 
 from experiments import common, rivals, rivals_page, rows
-from experiments.rivals import AUTO, Cell, entries, learned_numbers
+from experiments.rivals import Cell, entries, learned_numbers
+from experiments.rivals_page import AUTO
 from landbridge.core.errors import SettingsError
+from landbridge.core.files import read_json
 from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.models import registry
@@ -85,7 +87,7 @@ def test_a_table_of_planted_data(folder: Path) -> None:
 
 
 def facts_of(folder: Path) -> Any:
-    return common.read_json(folder / "pages/rows/rivals/sport-cloth-full.json")
+    return read_json(folder / "pages/rows/rivals/sport-cloth-full.json")
 
 
 def test_a_table_that_broke_off_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_a_fit_is_that_of_the_dense_twin(solver: str) -> None:
     system_VV = (known_UV.T * ridge_U) @ known_UV + 3.0 * ridge_U[known_U].mean() * np.eye(len(b_VF))
     none = {"a": SimpleNamespace(feature_map=None, user_map=None)}
     table = {"a": (data["a"], {"a": np.arange(40, dtype=np.int32)})}
-    y_IF = method._start(data, table, none, ONE)["item:a"].astype(float)  # type: ignore[arg-type]
+    y_IF = method._start(data, table, none, ONE)["item:a"].astype(float)
 
     def users() -> np.ndarray:
         return twin_step(weight_UI, y_IF, method.alpha0, ridge_U, ridge_U[:, None] * (known_UV @ b_VF))
