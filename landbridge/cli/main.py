@@ -17,6 +17,7 @@ from landbridge.cli import (
     estimate,
     evaluate,
     explain,
+    export,
     fit,
     fold_in,
     models,
@@ -51,6 +52,7 @@ app.command("recommend")(recommend.command)
 app.command("page")(page.command)
 app.command("fold-in")(fold_in.command)
 app.command("explain")(explain.command)
+app.command("export")(export.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
 app.command("ope")(ope.command)
