@@ -10,6 +10,7 @@ import typer
 from landbridge.cli import (
     ab,
     benchmark,
+    card,
     compare,
     data,
     data_check,
@@ -51,6 +52,7 @@ app.command("compare")(compare.command)
 app.command("recommend")(recommend.command)
 app.command("page")(page.command)
 app.command("fold-in")(fold_in.command)
+app.command("show")(card.command)
 app.command("explain")(explain.command)
 app.command("export")(export.command)
 app.command("tune")(tune.command)
