@@ -52,6 +52,7 @@ NOT_RUN = {  # page, or first word of a command: why
     "pip": "installs packages",
     "head": "of the tutorial, which its test runs",
     "sed": "of the tutorial, which its test runs",
+    "pytest": "tests/cli/test_plugins.py runs tests of the template",
     "export": "deployment; tests/serving/test_deploy.py checks its files",
     "docker": "deployment",
     "0": "a line of cron, whose command is that of docs/refit.md",
