@@ -73,7 +73,7 @@ def shelves(users: int = 60, items: int = 40, kinds: int = 4, new: int = 5, seed
         noise = rng.integers(0, known, users)
         user_idx = np.concatenate([np.repeat(np.arange(users), 3), np.arange(users)])
         tables[name] = Interactions.from_events(user_idx, np.concatenate([*own, noise]), users, items)
-        rows[name] = Ragged.from_rows(np.arange(items)[:, None] % kinds)
+        rows[name] = Ragged.from_rows(list(np.arange(items)[:, None] % kinds))
     names = texts(["kind"] * kinds), texts("abcdefgh"[:kinds])
     return replace(of_tables(tables), item_features=ItemFeatures(*names, rows))
 
