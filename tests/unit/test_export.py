@@ -159,7 +159,7 @@ def test_what_has_no_vectors_is_one_sentence(fitted: lb.Fitted, tmp_path: Path) 
     with pytest.raises(SettingsError, match="did you mean 'parquet'"):
         export(fitted, "b", "parqet", tmp_path)
     with pytest.raises(SettingsError, match="Unknown metric of an index"):
-        vectors_of(fitted, "b", "dott")  # type: ignore[arg-type]
+        vectors_of(fitted, "b", "dott")
 
 
 def test_a_missing_package_is_one_sentence(
