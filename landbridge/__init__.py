@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from landbridge.data.vocabulary import Vocabulary
     from landbridge.datasets.published import read_published
     from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds
+    from landbridge.evaluation.external import external
     from landbridge.evaluation.significance import Comparison, compare, compare_over_domains
     from landbridge.inference import (
         ListRules,
@@ -154,6 +155,7 @@ __all__ = [
     "evaluate",
     "explain",
     "explain_features",
+    "external",
     "fold_in",
     "guard",
     "leave_last_out",
@@ -203,6 +205,7 @@ _HOME = {
     "data.vocabulary": ("Vocabulary",),
     "datasets.published": ("read_published",),
     "evaluation.evaluate": ("Evaluation", "Validator", "evaluate", "over_seeds"),
+    "evaluation.external": ("external",),
     "evaluation.significance": ("Comparison", "compare", "compare_over_domains"),
     "inference": (
         "ListRules",

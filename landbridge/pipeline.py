@@ -24,6 +24,7 @@ from landbridge.models import registry
 from landbridge.models.base import Fitted
 from landbridge.planning.estimate import free_memory, warnings
 from landbridge.planning.machine import of_this_machine
+from landbridge.reports.card import card
 from landbridge.selection.fitting import check, fit_spec
 from landbridge.training.options import FitOptions
 
@@ -162,6 +163,8 @@ def diversity_of_saved(path: Path) -> pl.DataFrame:
 def _save(out: Path, spec: Spec, run: Run) -> None:
     store.save(run.fitted, out, deployed=spec.fit.deploy)
     store.attach(out, "experiment", "toml", lambda file: file.write_bytes(spec.toml()))
+    text = card(run.fitted, run.evaluation, spec.evaluate.metrics, deployed=spec.fit.deploy)
+    store.attach(out, "card", "md", lambda file: file.write_text(text, encoding="utf-8"))
     if run.holdout is not None and run.evaluation is not None:
         store.save_holdout(out, run.holdout)
         store.attach(out, "evaluation", "parquet", run.evaluation.write)

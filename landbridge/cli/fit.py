@@ -71,6 +71,10 @@ def command(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume a killed fit.")] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PLACE: report to this tracker too; tensorboard or a plug-in's; repeatable."),
+    ] = None,
 ) -> None:
     """Fit a model; save it with its data and test data in a run folder.
 
@@ -80,8 +84,8 @@ def command(
     from landbridge import pipeline, store
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, validated_spec
-    from landbridge.core.progress import Terminal
-    from landbridge.core.tensorboard import TensorBoard
+    from landbridge.core.progress import Progress, Terminal
+    from landbridge.core.trackers import tracked
     from landbridge.selection.guard import decision_table
 
     given: Record = {
@@ -103,9 +107,11 @@ def command(
     file, data = options.experiment(sources, dataset)
     given["data"] |= data
     wanted = validated_spec(merge_tables(merge_tables(DEFAULTS, file), given))
+    progress: Progress = Terminal()
+    for place in [*(tracker or ()), *(() if tensorboard is None else (f"tensorboard={tensorboard}",))]:
+        progress = tracked(place, progress)
     if budget := _budget(wanted.model):
         typer.echo(budget, err=True)
-    progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
     result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress)
     show.say_seen(result.fitted.history)
     if result.fitted.decisions:

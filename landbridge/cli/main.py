@@ -10,6 +10,7 @@ import typer
 from landbridge.cli import (
     ab,
     benchmark,
+    card,
     compare,
     data,
     data_check,
@@ -17,6 +18,7 @@ from landbridge.cli import (
     estimate,
     evaluate,
     explain,
+    export,
     fit,
     fold_in,
     models,
@@ -50,7 +52,9 @@ app.command("compare")(compare.command)
 app.command("recommend")(recommend.command)
 app.command("page")(page.command)
 app.command("fold-in")(fold_in.command)
+app.command("show")(card.command)
 app.command("explain")(explain.command)
+app.command("export")(export.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
 app.command("ope")(ope.command)

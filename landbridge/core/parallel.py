@@ -6,7 +6,6 @@ free, so a generator of items can stop at any time, for example once enough resu
 
 from __future__ import annotations
 
-import copyreg
 import os
 import pickle
 import signal
@@ -19,7 +18,6 @@ from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from landbridge.core.errors import LandbridgeError, SettingsError
@@ -36,14 +34,6 @@ THREAD_VARIABLES = (
     "POLARS_MAX_THREADS",
 )
 TERMINATION_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
-
-
-def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
-    return MappingProxyType(mapping)
-
-
-# data sets hold read-only mappings, which pickle does not know
-copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 
 class Executor(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.text import is_unicode
+from landbridge.core.text import html_table, is_unicode
 from landbridge.core.types import Int32, Ragged
 from landbridge.data.interactions import Interactions
 from landbridge.data.item_features import ItemFeatures
@@ -276,7 +276,22 @@ class MultiDomain:
             self.user_features.update(digest)
         return digest.hexdigest()
 
-    def __repr__(self) -> str:
+    @property
+    def shape_rows(self) -> list[dict[str, object]]:
+        """One row per domain: domain, users (with events), items, events."""
+        return [
+            {
+                "domain": name,
+                "users": int((events.user_counts > 0).sum()),
+                "items": events.n_items,
+                "events": len(events),
+            }
+            for name, events in self.domains.items()
+        ]
+
+    @property
+    def shape_text(self) -> str:
+        """Numbers of users, and of events and items of every domain, in words."""
         parts = ", ".join(
             f"{name}: {len(e):,} events × {e.n_items:,} items" for name, e in self.domains.items()
         )
@@ -288,7 +303,13 @@ class MultiDomain:
             parts += f"; {self.item_features.n_features:,} item features"
         if self.user_features is not None:
             parts += f"; {self.user_features.n_features:,} user features"
-        return f"MultiDomain({self.n_users:,} users; {parts})"
+        return f"{self.n_users:,} users; {parts}"
+
+    def __repr__(self) -> str:
+        return f"MultiDomain({self.shape_text})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"MultiDomain, {self.n_users:,} users", self.shape_rows)
 
 
 def check_name(domain: str) -> None:

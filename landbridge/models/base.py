@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import wraps
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol, Self
 
@@ -17,10 +18,12 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
+from landbridge.core.text import html_table
 from landbridge.core.types import AnyArray, Arrays, Bool, Float32, Int32, Record, Values
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
+from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models import similarity
 from landbridge.models.cost import Cost
 from landbridge.models.explanation import Explanation
@@ -66,6 +69,12 @@ class Method(Settings, ABC):
     shared_space: ClassVar[Space] = MappingProxyType({})
     item_features: ClassVar[str] = ""
     user_features: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "fit" in vars(cls):
+            # every fit refuses what is no data before it looks at it
+            setattr(cls, "fit", _checked(vars(cls)["fit"]))  # noqa: B010
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -124,6 +133,26 @@ class Method(Settings, ABC):
         return cls.name
 
 
+def _checked(fit: Callable[..., Fitted]) -> Callable[..., Fitted]:
+    """The same ``fit``; DataError, with what to do, for data that are no MultiDomain."""
+
+    @wraps(fit)
+    def checked(self: Method, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
+        if not isinstance(train, MultiDomain):
+            raise DataError(f"fit takes the events as landbridge.read gives them; {_remedy(train)}.")
+        return fit(self, train, options)
+
+    return checked
+
+
+def _remedy(given: object) -> str:
+    if isinstance(given, Split):
+        return "of this Split give split.test.history, or split.train while you still choose"
+    if isinstance(given, Holdout):
+        return "of this Holdout give holdout.history"
+    return f"read this {type(given).__name__} first: lb.read({{'shop': ...}})"
+
+
 class StoredState(NamedTuple):
     """What a fitted model is made of again: all that it has beside its ``state``, and that."""
 
@@ -173,6 +202,16 @@ class Fitted(ABC):
     kind: ClassVar[str]
     unexplained: ClassVar[str] = "its score is not a sum over events"
     log_odds: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__repr__ = Fitted.__repr__  # type: ignore[method-assign]  # dataclass would print the arrays
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.method.name}; {self.history.shape_text})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{type(self).__name__} of {self.method.name}", self.history.shape_rows)
 
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:

@@ -24,11 +24,15 @@ This page is written by `landbridge models --markdown`.
 
 
 def methods() -> list[dict[str, str]]:
-    """One row per method: name, source, year, family, cost, needs, cold start, fold-in, shared items, item
-    features, in ``auto``."""
+    """One row per method that can be loaded: name, source, year, family (or the package of a plug-in),
+    cost, needs, cold start, fold-in, shared items, item features, in ``auto``."""
+    return _rows(registry.methods()[0])
+
+
+def _rows(kinds: Mapping[str, type[Method]]) -> list[dict[str, str]]:
     rows = []
-    for name in registry.names():
-        kind, settings = registry.method(name), schema(registry.method(name))
+    for name, kind in kinds.items():
+        settings = schema(kind)
         policy = settings.get("cold_policy")
         rows.append(
             {
@@ -50,8 +54,9 @@ def methods() -> list[dict[str, str]]:
 
 
 def family(kind: type[Method]) -> str:
-    """The name of the family, which is that of its folder."""
-    return kind.__module__.split(".")[2]
+    """The name of the family, which is that of its folder; of a plug-in, the package."""
+    package = registry.package_of(kind.name)
+    return kind.__module__.split(".")[2] if package is None else f"package {package}"
 
 
 def year(kind: type[Method]) -> str:
@@ -85,9 +90,10 @@ def settings_of(name: str) -> list[dict[str, str]]:
 
 
 def markdown() -> str:
-    """The glossary of settings, docs/settings.md."""
-    parts = [HEAD, "## Methods\n", _table(methods())]
-    for name in registry.names():
+    """The glossary of settings, docs/settings.md: of landbridge's own methods."""
+    own = {name: registry.method(name) for name in sorted(registry.METHODS)}
+    parts = [HEAD, "## Methods\n", _table(_rows(own))]
+    for name in own:
         if rows := settings_of(name):
             parts += [f"\n## {name}\n", _table(rows)]
     return "\n".join(parts) + "\n"

@@ -68,6 +68,7 @@ NAMES = [
     "evaluate",
     "explain",
     "explain_features",
+    "external",
     "fold_in",
     "guard",
     "leave_last_out",
