@@ -9,7 +9,7 @@ rm -rf build/lowest
 bin="$PWD/build/lowest/bin"
 "$bin/pip" install --quiet packaging
 "$bin/python" tools/dependencies.py lowest > build/lowest.txt
-"$bin/pip" install --quiet -c build/lowest.txt '.[report,serve]' pandas pyarrow pytest hypothesis httpx
+"$bin/pip" install --quiet -c build/lowest.txt '.[report,serve]' duckdb pandas pyarrow pytest hypothesis httpx
 unset PYTHONPATH
 "$bin/python" -m pytest tests/unit/test_public_api.py tests/unit/test_import_time.py tests/unit/store tests/unit/data \
     -p no:cacheprovider -W default -x

@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
     name: Annotated[str | None, typer.Argument(help="A method; all of them without a name.")] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the settings of all methods as docs/settings.md.")
     ] = False,
+    json: options.Json = False,
 ) -> None:
     """List the methods, or the settings of one: default, allowed values, meaning, symbol.
 
@@ -25,4 +28,6 @@ def command(
     if markdown:
         typer.echo(overview.markdown(), nl=False)
     else:
-        show.table(pl.DataFrame(overview.methods() if name is None else overview.settings_of(name)))
+        show.answer(
+            pl.DataFrame(overview.methods() if name is None else overview.settings_of(name)), json=json
+        )

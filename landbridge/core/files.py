@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -81,11 +80,7 @@ def lock_at_once(path: Path) -> Iterator[None]:
 
     BlockingIOError at once where another process holds it, or has deleted the path while it held it.
     """
-    with write_errors(path):
-        path.stat()
-        if not os.access(path, os.R_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    with file_lock(path, shared=False, wait=False):
+    with file_lock(path, shared=False, wait=False, opening=write_errors(path)):
         yield
 
 

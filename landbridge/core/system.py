@@ -12,10 +12,11 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 KIB = 1024
+ANYWAY = nullcontext()
 
 
 def processors() -> int:
@@ -64,38 +65,34 @@ def _peak_by_psutil() -> int:
 
 
 @contextmanager
-def file_lock(path: Path, *, shared: bool, wait: bool) -> Iterator[None]:
+def file_lock(
+    path: Path, *, shared: bool, wait: bool, opening: AbstractContextManager[None] = ANYWAY
+) -> Iterator[None]:
     """Hold the lock of a folder or file.
 
-    BlockingIOError where it is held and ``wait`` is false, or where a holder has deleted the path; OSError
-    where the path cannot be opened.
+    BlockingIOError where it is held and ``wait`` is false, or where a holder has deleted the path. The path
+    is opened within ``opening``, which may give an OSError another form.
     """
     try:
         import fcntl
     except ImportError:
+        with opening:
+            path.stat()  # what is not there cannot be locked
         with _lock_file(path, shared=shared, wait=wait):
             yield
         return
-    try:
+    with opening:
         handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        if wait:
-            raise
-        raise BlockingIOError(_deleted(path)) from None
     try:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
         # a lock belongs to the inode: after a deletion it would guard what no path leads to
         if not wait and not (path.exists() and os.path.samestat(os.fstat(handle), path.stat())):
-            raise BlockingIOError(_deleted(path))
+            raise BlockingIOError(f"{path} was deleted by the process that held its lock.")
         yield
     finally:
         # the kernel drops the lock with the process: no stale lock file after a kill
         os.close(handle)
-
-
-def _deleted(path: Path) -> str:
-    return f"{path} was deleted by the process that held its lock."
 
 
 @contextmanager
@@ -104,7 +101,6 @@ def _lock_file(path: Path, *, shared: bool, wait: bool) -> Iterator[None]:
     from filelock import FileLock, Timeout
     from platformdirs import user_cache_dir
 
-    path.stat()  # what is not there cannot be locked
     if shared:
         yield
         return

@@ -41,6 +41,7 @@ RUN = (
     "docs/methods/catart.md",
     "docs/methods/uclr.md",
     "docs/refit.md",
+    "docs/reference/programs.md",
     "docs/report.md",
     "docs/serving.md",
     "docs/start.md",
