@@ -30,6 +30,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """The theme's search dialog has no name that a screen reader could say."""
+    return output.replace(
+        'data-md-component="search" role="dialog"',
+        'data-md-component="search" role="dialog" aria-label="Search"',
+    )
+
+
 def _with_pages(entry: Any, docs: Path) -> Any:
     """An entry of the navigation: a path, or {title: path or entries}."""
     if not isinstance(entry, dict):

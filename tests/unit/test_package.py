@@ -14,10 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import yaml
 
 from landbridge.version import __version__
 
+yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "dependencies.py"
 LARGEST = 2 * 2**20  # bytes of a wheel or an archive
