@@ -11,5 +11,5 @@ bin="$PWD/build/lowest/bin"
 "$bin/python" tools/dependencies.py lowest > build/lowest.txt
 "$bin/pip" install --quiet -c build/lowest.txt '.[report,serve]' duckdb pandas pyarrow pytest hypothesis httpx
 unset PYTHONPATH
-"$bin/python" -m pytest tests/unit/test_public_api.py tests/unit/test_import_time.py tests/unit/store tests/unit/data \
-    -p no:cacheprovider -W default -x
+"$bin/python" -m pytest tests/unit/test_public_api.py tests/unit/test_import_time.py tests/unit/data \
+    -p no:cacheprovider -W default
