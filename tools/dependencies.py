@@ -22,7 +22,16 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-EXTRAS = ("neural", "report", "tensorboard", "serve", "postgres", "ann", "mcp")  # what users install
+EXTRAS = (
+    "neural",
+    "report",
+    "tensorboard",
+    "serve",
+    "federation",
+    "postgres",
+    "ann",
+    "mcp",
+)  # what users install
 HEAD = """# Dependencies and their licences
 
 What an installation brings, and with which extra. Made by `python tools/dependencies.py licences`;

@@ -26,7 +26,8 @@ from landbridge.serving.events.store import EventStore
 from landbridge.version import __version__
 
 FIT = ("--users", "shared", "--model", "ials", "--set", "factors=4", "--set", "epochs=2", "--threads", "1")
-WITHOUT_JSON = {"landbridge serve", "landbridge demo", "landbridge mcp"}  # they run until they are stopped
+# they run until they are stopped
+WITHOUT_JSON = {f"landbridge {verb}" for verb in ("serve", "demo", "mcp", "party coordinate")}
 
 
 @pytest.fixture(scope="module")
