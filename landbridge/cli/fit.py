@@ -10,6 +10,8 @@ import typer
 from landbridge.cli import options
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from landbridge.config import ModelSettings
 from landbridge.core.types import Record
 
@@ -75,6 +77,7 @@ def command(
         list[str] | None,
         typer.Option(help="NAME=PLACE: report to this tracker too; tensorboard or a plug-in's; repeatable."),
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Fit a model; save it with its data and test data in a run folder.
 
@@ -114,12 +117,18 @@ def command(
         typer.echo(budget, err=True)
     result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress)
     show.say_seen(result.fitted.history)
+    tables: dict[str, pl.DataFrame] = {}
     if result.fitted.decisions:
-        show.table(decision_table(result.fitted.decisions))
+        tables["decisions"] = decision_table(result.fitted.decisions)
     if result.holdout is not None and result.holdout.left_out is not None:
         typer.echo(result.holdout.left_out, err=True)
     if result.evaluation is not None:
-        show.table(result.evaluation.summary(wanted.evaluate.metrics))
+        tables["evaluation"] = result.evaluation.summary(wanted.evaluate.metrics)
+    if json:
+        show.record({"run": store.run_folder(out), "method": result.fitted.method.name, **tables})
+    else:
+        for table in tables.values():
+            show.table(table)
     typer.echo(_saved(store.run_folder(out), wanted.fit.deploy and result.evaluation is not None), err=True)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import platform
 import sys
+from typing import Annotated
 
 import typer
 
@@ -21,6 +23,7 @@ from landbridge.cli import (
     export,
     fit,
     fold_in,
+    mcp,
     models,
     ope,
     page,
@@ -36,15 +39,33 @@ from landbridge.cli import (
 )
 from landbridge.cli.deprecated import deprecated
 from landbridge.core.errors import LandbridgeError
+from landbridge.version import __version__
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"landbridge {__version__}, Python {platform.python_version()}, {platform.system()}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="landbridge",
     help="Cross-domain recommendation in which every domain gains.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Cross-domain recommendation in which every domain gains."""
+
+
 app.command("fit")(fit.command)
 app.command("estimate")(estimate.command)
 app.command("evaluate")(evaluate.command)
@@ -62,6 +83,7 @@ app.command("ab")(ab.command)
 app.command("models")(models.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)
+app.command("mcp")(mcp.command)
 app.command("refit")(refit.command)
 app.command("versions")(versions.command)
 app.command("rollback")(rollback.command)

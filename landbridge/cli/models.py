@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 
 def command(
     name: Annotated[str | None, typer.Argument(help="A method; all of them without a name.")] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the settings of all methods as docs/settings.md.")
     ] = False,
+    json: options.Json = False,
 ) -> None:
     """List the methods, those of installed plug-ins with their package, or the settings of one: default,
     allowed values, meaning, symbol.
@@ -28,4 +31,5 @@ def command(
     else:
         for sentence in registry.methods()[1] if name is None else ():
             typer.echo(sentence, err=True)
-        show.table(pl.DataFrame(overview.methods() if name is None else overview.settings_of(name)))
+        rows = overview.methods() if name is None else overview.settings_of(name)
+        show.answer(pl.DataFrame(rows), json=json)

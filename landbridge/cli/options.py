@@ -119,7 +119,7 @@ Pins = Annotated[
 ]
 Diversity = Annotated[float, typer.Option(help="0 to 1: how much an item loses that is like those above it.")]
 Tail = Annotated[float, typer.Option(help="0 to 1: how much popular items lose.")]
-Json = Annotated[bool, typer.Option(help="Print JSON lines instead of a table.")]
+Json = Annotated[bool, typer.Option(help="Print JSON instead of tables: an object a row, or one object.")]
 TableFile = Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the method, key=value; repeatable.")

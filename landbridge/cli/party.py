@@ -37,15 +37,20 @@ def keys(
         list[str] | None,
         typer.Option(help="A name or address under which parties reach the coordinator; repeatable."),
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Make an authority and keys for the coordinator and the parties. Existing keys stay as they are.
 
     landbridge party keys keys --parties books,movies,food --host coordinator.example
     """
+    from landbridge.cli import show
     from landbridge.federation.keys import make
 
-    for path in make(folder, _names(parties), host or []):
-        typer.echo(path)
+    paths = make(folder, _names(parties), host or [])
+    if json:
+        show.record({"files": [str(path) for path in paths]})
+    else:
+        typer.echo("\n".join(map(str, paths)))
 
 
 @app.command("coordinate")
@@ -113,6 +118,7 @@ def join(
     ] = 3600.0,
     two_party_leak_understood: Leak = False,
     record: Record_ = None,
+    json: options.Json = False,
 ) -> None:
     """Train this party's domain with the others; save its model in an ordinary run folder.
 
@@ -163,7 +169,7 @@ def join(
         wanted = validated_spec(merge_tables({}, given))
         result = pipeline.run(wanted, out, resume=True, progress=Terminal(), fit=fit)
     if result.evaluation is not None:
-        show.table(result.evaluation.summary(wanted.evaluate.metrics))
+        show.answer(result.evaluation.summary(wanted.evaluate.metrics), json=json)
     typer.echo(f"Saved in {out}", err=True)
 
 

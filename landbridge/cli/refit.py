@@ -29,6 +29,7 @@ def command(
     ] = 5,
     item_features: options.ItemFeatures = None,
     threads: Annotated[int | None, typer.Option(help="Threads; all by default.")] = None,
+    json: options.Json = False,
 ) -> None:
     """Fit a run again with the events of its store; a server on the folder loads the new model.
 
@@ -53,10 +54,14 @@ def command(
     fitting = fitting if threads is None else replace(fitting, threads=threads)
     with closing(EventStore.existing(events)) as opened:
         result = refit(run, opened, out, epochs, fitting, gated=gate, item_features=item_features)
-    show.table(pl.DataFrame([asdict(result.growth)]))
+    compared = [] if result.gate is None else [asdict(each) for each in result.gate.domains]
+    if json:
+        show.record({"growth": asdict(result.growth), "gate": compared, "refused": result.is_refused})
+    else:
+        show.table(pl.DataFrame([asdict(result.growth)]))
+        if compared:
+            show.table(pl.DataFrame(compared))
     if result.gate is not None:
-        if result.gate.domains:
-            show.table(pl.DataFrame([asdict(each) for each in result.gate.domains]))
         typer.echo(result.gate.sentence, err=True)
     if result.is_refused:
         raise typer.Exit(1)

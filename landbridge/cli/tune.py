@@ -50,6 +50,7 @@ def command(
     targets: options.TargetKind = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Search for the best settings on validation data and write them as an experiment file.
 
@@ -90,6 +91,6 @@ def command(
     result = compare_methods(
         validated_spec(merge_tables(tables, given)), model or (), space, work_dir or storage, Terminal()
     )
-    show.table(result.table())
+    show.answer(result.table(), json=json)
     result.write(out)
     typer.echo(f"Saved in {out}", err=True)

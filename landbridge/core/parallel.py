@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, Protocol, TypeVar
 
 from landbridge.core.errors import LandbridgeError, SettingsError
+from landbridge.core.system import processors
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,7 +52,7 @@ class Executor(Protocol):
 class Serial:
     """Executor that runs one item after the other in this process."""
 
-    threads_each: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    threads_each: int = field(default_factory=processors)
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
         """Yield the results in the order of the items."""

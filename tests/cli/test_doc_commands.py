@@ -32,11 +32,19 @@ RUN = (
     "README.md",
     "docs/benchmark.md",
     "docs/guard.md",
+    "docs/howto/cold-start.md",
+    "docs/howto/country.md",
+    "docs/howto/explain.md",
+    "docs/howto/forget.md",
+    "docs/howto/nightly.md",
+    "docs/howto/which-helps.md",
     "docs/methods/catart.md",
     "docs/methods/uclr.md",
     "docs/refit.md",
+    "docs/reference/programs.md",
     "docs/report.md",
     "docs/serving.md",
+    "docs/start.md",
     "docs/tensorboard.md",
 )
 NOT_RUN = {  # page, or first word of a command: why
@@ -98,12 +106,23 @@ def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
                 assert words[0] in NOT_RUN or words[0].startswith(NO_COMMANDS), (name, words)
 
 
-def test_the_python_of_the_readme_runs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = code_blocks(ROOT / "README.md")
-    exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("README.md", ["ndcg@10", "alice"]),
+        ("docs/start.md", ["ndcg@10", "alice"]),
+        ("docs/howto/own-recommender.md", ["ndcg@10", "books"]),
+        ("docs/tutorials/study.md", ["ndcg@10", "movies", "IALS"]),
+    ],
+)
+def test_the_python_of_a_page_runs(
+    shop: Path, capsys: pytest.CaptureFixture[str], page: str, said: list[str]
+) -> None:
+    variables: dict[str, object] = {"__name__": "__main__"}
+    for block in code_blocks(ROOT / page):  # they build on each other
+        exec(compile(block, page, "exec"), variables)
     shown = capsys.readouterr().out
-    assert "ndcg@10" in shown
-    assert "alice" in shown
+    assert [text for text in said if text not in shown] == []
 
 
 @pytest.fixture
@@ -121,6 +140,11 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tables["movies"].write_parquet(tmp_path / "movies.parquet")
     books = tables["books"].select(pl.lit("books").alias("domain"), "item").unique()
     books.with_columns(language=pl.lit("en"), in_stock=True).write_csv(tmp_path / "items.csv")
+    for number, country in enumerate(("de", "fr", "it")):  # other users, the same books, typed anew in Italy
+        table = tables["books"].filter(pl.int_range(pl.len()) % 3 == number)
+        table.with_columns(
+            pl.col("item").str.to_uppercase() if country == "it" else pl.col("item")
+        ).write_csv(tmp_path / f"{country}.csv")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
