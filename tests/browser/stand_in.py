@@ -240,7 +240,7 @@ class Routes:
         liked, _ = self._liked(given)
         found = parts(self.world.work(given["domain"], given["item"]), liked)
         score = sum(part["value"] for part in found)
-        return {"score": score, "parts": found, "exact": True, "model": self.world.model}
+        return {"score": score, "parts": found, "exact": True, "features": [], "model": self.world.model}
 
     def search(self, query: dict[str, str]) -> dict[str, Any]:
         words = query["q"].lower().split()
