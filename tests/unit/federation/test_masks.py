@@ -136,13 +136,13 @@ def test_fewer_than_the_threshold_are_refused() -> None:
         unmasked_sum(each.group, masked, each.revealed(NAMES, NAMES[:2]), each.keys)
 
 
-def test_shares_below_the_threshold_are_consistent_with_every_secret() -> None:
-    shares = shamir_shares(1, 3, 5)
-    two = {x: shares[x] for x in (1, 2)}
-    # for any secret there is a polynomial through both shares, so that they exclude none
-    for secret in (0, 7, PRIME - 1):
-        assert interpolated({0: secret, **two}, 1) == shares[1]
-    assert interpolated({x: shares[x] for x in (2, 4, 5)}) == 1
+@pytest.mark.parametrize("secret", [0, 1, PRIME - 1])
+def test_threshold_shares_give_the_secret_and_fewer_do_not(secret: int) -> None:
+    shares = shamir_shares(secret, 3, 5)
+    for enough in combinations(shares, 3):
+        assert interpolated({x: shares[x] for x in enough}) == secret
+    for few in combinations(shares, 2):
+        assert interpolated({x: shares[x] for x in few}) != secret
 
 
 def test_shamir_of_a_published_example() -> None:
