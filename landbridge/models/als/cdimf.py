@@ -31,6 +31,10 @@ separate ALS.
 and there are no closing rounds:
 
     (A_u + λ_u I) x = b_u + λ (n_u / |V| + α₀)^ν ρ (z_u - t_u^d)                                      (6)
+
+With ``privacy.clip`` a message is x_u^d, clipped and with noise (:mod:`landbridge.models.als.privacy`). Then
+z is no more than a prior for x: t stays zero, because it would carry the noise of a round into the next;
+items and recommendations use a domain's own x; and no closing round sends anything, which would cost privacy.
 """
 
 from __future__ import annotations
@@ -47,7 +51,7 @@ from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32, Record
+from landbridge.core.types import Float32, Int64, Record
 from landbridge.data.counts import Counts, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import cost as als_cost
@@ -56,6 +60,7 @@ from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, stacked, with_mapped
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
+from landbridge.models.als.privacy import Guarantee, Privacy
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
@@ -73,6 +78,24 @@ PASSES = 14  # over the embeddings of a domain's users in a round, beside the so
 RISING_ROUNDS = 4  # the published program's gap rises for three epochs at its defaults
 
 
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """What passes between the domains in one round, for those who watch it: the T tied users of a domain.
+
+    ``dual``: whether Eq. (4) followed.
+    """
+
+    rho: float
+    dual: bool
+    users: Mapping[str, Int64]  # (T,) of each domain, in the common vocabulary
+    own: Mapping[str, Float32]  # (T, F) x, which does not leave the domain
+    sent: Mapping[str, Float32]  # (T, F) Eq. (2)
+    received_UF: Float32  # Eq. (3)
+
+
+Observer = Callable[[Exchange], None]
+
+
 @dataclass(frozen=True)
 class CDIMF(Method):
     """Implicit ALS in every domain, tied by a consensus of the shared users' embeddings."""
@@ -86,6 +109,7 @@ class CDIMF(Method):
     epochs: int = setting(12, "Passes over all users and items.", low=1)
     admm: ADMM = setting(ADMM(), "The rounds that bring the domains to agree.")
     consensus: Consensus = setting(Consensus(), "Which users are tied, and how.")
+    privacy: Privacy = setting(Privacy(), "Protection of the rows that a domain sends.")
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
@@ -137,8 +161,24 @@ class CDIMF(Method):
         """With its defaults."""
         return {cls.name: cls()}
 
+    @property
+    def rounds(self) -> int:
+        """Exchanges of all epochs, without the closing rounds."""
+        return self.rounds_before(self.epochs)
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """Differential privacy of what a domain sends; None where rows are sent as they are."""
+        return self.privacy.guarantee(self.rounds) if self.privacy.active else None
+
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
+        return self.fit_observed(train, options)
+
+    def fit_observed(
+        self, train: MultiDomain, options: FitOptions | None = None, observe: Observer | None = None
+    ) -> ALSModel:
+        """:meth:`fit`; ``observe`` sees every round's :class:`Exchange`."""
         options = options or FitOptions()
         domains = self._domain_states(train, options.seed)
         feature_map = self._feature_map(train, domains)
@@ -150,19 +190,21 @@ class CDIMF(Method):
             start = partial(initial_states, previous, train, domains, options.seed)
         if feature_map is not None:
             start = partial(self._with_map, feature_map, start)
+        if self.privacy.active:
+            start = partial(_with_noise_of, options.seed, start)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with thread_limit(options.threads):
             state, log = run_epochs(
                 "CDIMF",
                 self.epochs,
                 start,
-                partial(steps._epoch, domains, options.threads, feature_map=feature_map),
+                partial(steps._epoch, domains, options.threads, feature_map=feature_map, observe=observe),
                 lambda state: self._fitted(train, domains, state, ()),
                 options,
                 identity,
             )
             if self.admm.exact:
-                state, closing = steps._close(domains, state, options.threads)
+                state, closing = steps._close(domains, state, options.threads, observe)
                 log = (*log, closing)
         return self._fitted(train, domains, state, log)
 
@@ -184,7 +226,9 @@ class CDIMF(Method):
         )
         exchanges = admm.exact and admm.rho > 0
         per_epoch = admm.inner_sweeps / self.consensus.every if exchanges else 1
-        closing = (CLOSING_ROUNDS * len(users) if exchanges else 1) if admm.exact else 0
+        closing = (
+            (CLOSING_ROUNDS * len(users) if exchanges and not self.privacy.active else 1) if admm.exact else 0
+        )
         # one round in each epoch of the warm-up
         spared = min(admm.rho_warmup, self.epochs) * (per_epoch - 1) if exchanges else 0.0
         all_items, all_users = sum(table.n_items for table in tables), sum(users.values())
@@ -199,6 +243,19 @@ class CDIMF(Method):
             + row * (4 * all_users + 2 * all_items + 3 * counts.joined.n_users + 3 * max(users.values())),
             model=row * (counts.joined.n_users + own + all_items),
         )
+
+    @property
+    def _own_rows(self) -> bool:
+        """Whether a domain uses its own x of tied users and not z."""
+        return not self.admm.exact or self.privacy.active
+
+    def rounds_before(self, epoch: int) -> int:
+        """The number of exchanges before an epoch."""
+        return sum(self._rounds_in(each) for each in range(0, epoch, self.consensus.every))
+
+    def _rounds_in(self, epoch: int) -> int:
+        """The number of exchanges in an epoch that has any."""
+        return self.admm.inner_sweeps if self.admm.exact and self.admm.rho_in(epoch) > 0 else 1
 
     def _users_of(self, table: TableCounts, counts: Counts) -> float:
         """The users that take part in a domain: those with events there, and all where the consensus ties
@@ -264,6 +321,7 @@ class CDIMF(Method):
         state: State,
         epoch: int,
         feature_map: FeatureMap | None = None,
+        observe: Observer | None = None,
     ) -> tuple[State, Record]:
         """Rounds (1) to (4), ``inner_sweeps`` times, then all items, Eq. (5), and their map."""
         admm, rho = self.admm, self.admm.rho_in(epoch)
@@ -273,10 +331,11 @@ class CDIMF(Method):
         if admm.exact and epoch > admm.rho_warmup:
             state = state | _rescaled(domains, state, admm.rho_growth)
         facts: Record = {"rho": rho}
-        for _ in range(admm.inner_sweeps if admm.exact and exchange and rho > 0 else 1):
+        dual = not admm.warming_up(epoch) and not self.privacy.active
+        for _ in range(self._rounds_in(epoch) if exchange else 1):
             state = state | self._users(domains, bases, state, rho, threads)
             if exchange:
-                state, facts = self._exchange(domains, state, rho, dual=not admm.warming_up(epoch))
+                state, facts = self._exchange(domains, state, rho, dual, observe)
         if "gap" in facts:
             previous_gap, rising = state["gap"]
             facts["rising"] = int(rising + 1) if facts["gap"] > previous_gap else 0
@@ -310,7 +369,12 @@ class CDIMF(Method):
         return rows
 
     def _exchange(
-        self, domains: Mapping[str, DomainState], state: State, rho: float, dual: bool
+        self,
+        domains: Mapping[str, DomainState],
+        state: State,
+        rho: float,
+        dual: bool,
+        observe: Observer | None = None,
     ) -> tuple[State, Record]:
         """Eqs. (2) to (4), and how far the domains are from agreement (``gap``, ``shift``)."""
         from landbridge.models.als import admm_kernels as kernels
@@ -318,14 +382,22 @@ class CDIMF(Method):
         sum_UF = np.zeros_like(state["z"])
         count_U = np.zeros(len(sum_UF), np.float32)
         for name, domain in domains.items():
-            kernels.add_messages(
-                domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
-            )  # Eq. (2)
+            if self.privacy.active:
+                sum_UF[domain.users[domain.tied]] += self._message(name, domain, state)
+            else:
+                kernels.add_messages(
+                    domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
+                )  # Eq. (2)
             count_U[domain.users[domain.tied]] += 1
         # z minimises λ_z/2 ‖z‖² + ρ/2 Σ ‖x + t - z‖²
         shrunk_U = count_U + self.consensus.reg / rho if rho > 0 else count_U
         z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
+        if observe is not None:
+            observe(self._exchanged(domains, state, rho, dual, z_UF))
         new: State = {"z": z_UF}
+        if self.privacy.active:
+            new = {"z": self.privacy.shrunk(z_UF, count_U), "noise": state["noise"] + np.array([0, 1])}
+            z_UF = new["z"]
         primal = tied_norm = 0.0
         for name, domain in domains.items():
             t_UF, away_U, norm_U = kernels.update_duals(
@@ -344,6 +416,26 @@ class CDIMF(Method):
             "gap": float(np.sqrt(primal / tied_norm)) if tied_norm > 0 else 0.0,
             "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0,
         }
+
+    def _message(self, name: str, domain: DomainState, state: State) -> Float32:
+        """What a domain sends, (T, F), Eq. (2); the same in every call at one state."""
+        rows_TF = state[f"x:{name}"][domain.tied] + state[f"t:{name}"][domain.tied]
+        if not self.privacy.active:
+            return np.asarray(rows_TF)
+        seed, number = state["noise"].tolist()
+        return self.privacy.sent(rows_TF, generator(seed, "privacy", name, str(number)))
+
+    def _exchanged(
+        self, domains: Mapping[str, DomainState], state: State, rho: float, dual: bool, z_UF: Float32
+    ) -> Exchange:
+        return Exchange(
+            rho,
+            dual,
+            {name: domain.users[domain.tied] for name, domain in domains.items()},
+            {name: state[f"x:{name}"][domain.tied] for name, domain in domains.items()},
+            {name: self._message(name, domain, state) for name, domain in domains.items()},
+            z_UF,
+        )
 
     def _items(
         self,
@@ -366,19 +458,28 @@ class CDIMF(Method):
 
     def _rows(self, domain: DomainState, name: str, state: State) -> Float32:
         """User embeddings of a domain: the consensus of tied users, the own embedding of the others."""
-        if not self.admm.exact:
+        if self._own_rows:
             return np.asarray(state[f"x:{name}"])
         return np.where(domain.tied[:, None], state["z"][domain.users], state[f"x:{name}"])
 
-    def _close(self, domains: Mapping[str, DomainState], state: State, threads: int) -> tuple[State, Record]:
+    def _close(
+        self,
+        domains: Mapping[str, DomainState],
+        state: State,
+        threads: int,
+        observe: Observer | None = None,
+    ) -> tuple[State, Record]:
         """Closing rounds (1) to (4) at fixed items until the domains agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
         rho = self.admm.grown_rho(self.epochs - 1)
+        if self.privacy.active:
+            # a domain's users at its last items: nothing is sent
+            return state | self._users(domains, bases, state, rho, threads), {"closing_rounds": 0}
         facts: Record = {}
         rounds = 0
         while rounds < MAX_CLOSING_ROUNDS:
             state = state | self._users(domains, bases, state, rho, threads)
-            state, facts = self._exchange(domains, state, rho, dual=True)
+            state, facts = self._exchange(domains, state, rho, True, observe)
             rounds += 1
             gap, shift = facts["gap"], facts["shift"]
             if max(gap, shift) < self.admm.tolerance:
@@ -424,12 +525,17 @@ class CDIMF(Method):
             self.consensus.reg,
             self.dislike_weight,
         )
-        users = user_embeddings_by_domain(domains, state, own=not self.admm.exact)
+        users = user_embeddings_by_domain(domains, state, own=self._own_rows)
         items = {name: state[f"y:{name}"] for name in domains}
         maps = dict.fromkeys(domains, state["map"]) if "map" in state else {}
         if maps:
             items = with_mapped(train, items, maps, products=False)
         return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule, maps)
+
+
+def _with_noise_of(seed: int, start: Callable[[], State]) -> State:
+    """The state with the seed of the noise and the number of rounds that have drawn from it."""
+    return start() | {"noise": np.array([seed, 0])}
 
 
 def _by_domain(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str, Float32]:
