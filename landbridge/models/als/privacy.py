@@ -69,7 +69,8 @@ class Guarantee:
 
     def as_record(self) -> Record:
         """As JSON has it, which knows no infinity: None."""
-        return {**asdict(self), "epsilon": self.epsilon if np.isfinite(self.epsilon) else None}
+        epsilon = self.epsilon if np.isfinite(self.epsilon) else None
+        return {**asdict(self), "epsilon": epsilon, "not_protected": list(self.not_protected)}
 
 
 @dataclass(frozen=True)
