@@ -8,6 +8,7 @@ import sys
 import typer
 
 from landbridge.cli import (
+    audit,
     benchmark,
     compare,
     data,
@@ -50,6 +51,7 @@ app.command("explain")(explain.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
 app.command("ope")(ope.command)
+app.command("audit")(audit.command)
 app.command("models")(models.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)

@@ -42,7 +42,9 @@ class Plan:
     seed: int = 0
 
 
-def audit(holdout: Holdout, victim: str, plan: Plan, folder: Path | None = None, threads: int = 1) -> Record:
+def audit(
+    holdout: Holdout, victim: str, plan: Plan, folder: Path | None = None, threads: int | None = None
+) -> Record:
     """Fit without defence and with noise, record every exchange, and attack the ``victim`` in each.
 
     Masks are attacked in the undefended exchange, by those who see no message of a single party: they change
@@ -51,14 +53,54 @@ def audit(holdout: Holdout, victim: str, plan: Plan, folder: Path | None = None,
     and the single-domain baseline) and ``about``, all as JSON has it. Raises SettingsError for an unknown
     domain and for fewer than two.
     """
-    names = holdout.history.domain_names
-    if victim not in names or len(names) < 2:
-        raise SettingsError(
-            unknown("domain", victim, names) if len(names) > 1 else "An audit needs two domains or more."
-        )
+    _check(holdout, victim)
     with TemporaryDirectory() as temporary:
         made = _Audit(holdout, victim, plan, Path(folder or temporary), threads)
         return made.result()
+
+
+def audit_recorded(
+    folder: Path, holdout: Holdout, victim: str, masked: bool = False, seed: int = 0
+) -> Record:
+    """The attacks of :func:`audit` on a recorded exchange of the holdout's users and domains.
+
+    ``masked``: whether messages were masked, so that only their sum was seen.
+    """
+    _check(holdout, victim)
+    recording = Recording.read(folder)
+    return {
+        "about": _about(recording, victim, {"seed": seed, "metric": METRIC}),
+        "findings": findings(recording, holdout, victim, "as recorded", masked, seed),
+        "utility": [],
+        "guarantees": [],
+    }
+
+
+def cdimf_of(method: Method) -> CDIMF:
+    """The method of a run, if it is CDIMF; SettingsError for any other, which exchanges nothing."""
+    if isinstance(method, CDIMF):
+        return method
+    raise SettingsError(
+        f"An audit is of CDIMF, but the run's method is {method.name}; fit with --model cdimf."
+    )
+
+
+def _check(holdout: Holdout, victim: str) -> None:
+    names = holdout.history.domain_names
+    if len(names) < 2:
+        raise SettingsError("An audit needs two domains or more.")
+    if victim not in names:
+        raise SettingsError(unknown("domain", victim, names))
+
+
+def _about(recording: Recording, victim: str, more: Record) -> Record:
+    return {
+        "victim": victim,
+        "parties": list(recording.rounds),
+        "users": len(recording.place_M[victim]),
+        "warning": TWO_PARTIES if len(recording.rounds) < ALONE else "",
+        **more,
+    }
 
 
 @dataclass(frozen=True)
@@ -67,7 +109,7 @@ class _Audit:
     victim: str
     plan: Plan
     folder: Path
-    threads: int
+    threads: int | None
 
     def result(self) -> Record:
         method, names = self.plan.method, self.holdout.history.domain_names
@@ -91,26 +133,22 @@ class _Audit:
             {"defence": "single domain", METRIC: self._quality(self._fit(separate))},
             {"defence": "popularity", METRIC: self._quality(self._fit(Popularity()))},
         ]
-        about = {
-            "victim": self.victim,
-            "parties": list(names),
-            "users": len(recording.place_M[self.victim]),
-            "settings": plain.changed(),
-            "seed": self.plan.seed,
-            "clip": clip,
-            "metric": METRIC,
-            "warning": TWO_PARTIES if len(names) < ALONE else "",
-        }
+        more = {"settings": plain.changed(), "seed": self.plan.seed, "clip": clip, "metric": METRIC}
+        about = _about(recording, self.victim, more)
         return {"about": about, "findings": findings, "utility": utility, "guarantees": guarantees}
 
     def _recorded(self, defence: str, method: CDIMF) -> tuple[Recording, float]:
         folder = self.folder / defence.replace(" ", "-").replace("∞", "inf").replace("ε", "epsilon")
-        options = FitOptions(seed=self.plan.seed, threads=self.threads)
-        fitted = method.fit_observed(self.holdout.history, options, Recorder(folder))
+        fitted = method.fit_observed(self.holdout.history, self._options, Recorder(folder))
         return Recording.read(folder), self._quality(fitted)
 
     def _fit(self, method: Method) -> Fitted:
-        return method.fit(self.holdout.history, FitOptions(seed=self.plan.seed, threads=self.threads))
+        return method.fit(self.holdout.history, self._options)
+
+    @property
+    def _options(self) -> FitOptions:
+        options = FitOptions(seed=self.plan.seed)
+        return options if self.threads is None else replace(options, threads=self.threads)
 
     def _quality(self, fitted: Fitted) -> float:
         return float(evaluate(fitted, self.holdout, threads=self.threads).means(METRIC)[self.victim])

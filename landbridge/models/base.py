@@ -85,6 +85,11 @@ class Method(Settings, ABC):
         """Whether its model learns from the features of items, where they are given."""
         return bool(self.item_features)
 
+    @property
+    def privacy_facts(self) -> Record | None:
+        """What is guaranteed of the rows that a domain sends, for a run's manifest; None: nothing."""
+        return None
+
     def space_on(self, data: MultiDomain) -> Space:
         """What a search tries on such data."""
         return {**self.space, **(self.shared_space if data.shares_items and self.uses_products else {})}

@@ -171,6 +171,11 @@ class CDIMF(Method):
         """Differential privacy of what a domain sends; None where rows are sent as they are."""
         return self.privacy.guarantee(self.rounds) if self.privacy.active else None
 
+    @property
+    def privacy_facts(self) -> Record | None:
+        """As in :class:`Method`."""
+        return None if self.guarantee is None else self.guarantee.as_record()
+
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
         return self.fit_observed(train, options)

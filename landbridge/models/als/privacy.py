@@ -130,7 +130,8 @@ class Privacy(Settings):
 def clipped(rows_TF: Float32, clip: float) -> Float32:
     """Every row at its length, or at ``clip`` if that is less, (T, F)."""
     norm_T = np.linalg.norm(rows_TF, axis=1)
-    return rows_TF * np.minimum(1, np.float32(clip) / np.maximum(norm_T, np.float32(1e-30)))[:, None]
+    scale_T = np.minimum(np.float32(1), np.float32(clip) / np.maximum(norm_T, np.float32(1e-30)))
+    return np.asarray(rows_TF * scale_T[:, None])
 
 
 def strength(noise: float, rounds: int) -> float:
