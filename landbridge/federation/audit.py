@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -193,7 +194,8 @@ class _Truth:
         return cls(user_N[seen_N], events.item_idx[seen_N].astype(np.int64), customer_M, events.n_items)
 
     @property
-    def matrix(self) -> npt.NDArray[np.object_]:
+    def matrix(self) -> Any:
+        """The events as a sparse array, (M, I)."""
         from scipy.sparse import csr_array
 
         shape = len(self.customer_M), self.n_items
@@ -248,7 +250,7 @@ def _items(features_MG: Float32, truth: _Truth, share: float, rng: np.random.Gen
     return _Cases(user_N, other_N, won_N)
 
 
-def _ridge(known_KG: Float64, bought_KI) -> Float64:  # type: ignore[no-untyped-def]
+def _ridge(known_KG: Float64, bought_KI: Any) -> Float64:
     """Ŷ, (I, G), with the mean eigenvalue of the Gramian as penalty."""
     gramian_GG = known_KG.T @ known_KG
     penalty = np.trace(gramian_GG) / len(gramian_GG) + 1e-30
@@ -264,14 +266,13 @@ def _dots(
 
 def _won(true_N: npt.NDArray[np.floating], false_N: npt.NDArray[np.floating]) -> Float64:
     """1 where the true case has the higher score, ½ where both are equal."""
-    return (np.sign(true_N - false_N) + 1) / 2
+    return np.asarray((np.sign(true_N - false_N) + 1) / 2, np.float64)
 
 
 def _parties_of(recording: Recording, users_M: Int64) -> Float32:
     """In how many parties each user is, (M,)."""
-    return np.sum(
-        [np.isin(users_M, place_M) for place_M in recording.place_M.values()], axis=0, dtype=np.float32
-    )
+    there = [np.isin(users_M, place_M) for place_M in recording.place_M.values()]
+    return np.asarray(np.sum(there, axis=0), np.float32)
 
 
 def attackers(recording: Recording, victim: str) -> Mapping[str, str]:

@@ -92,7 +92,7 @@ class Recorder:
 
     def _write(self, name: str, **arrays: AnyArray) -> None:
         with atomic_write(self.folder / name) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(stream, **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
 
 
 def _arrays(path: Path) -> Mapping[str, AnyArray]:

@@ -396,7 +396,7 @@ class CDIMF(Method):
             count_U[domain.users[domain.tied]] += 1
         # z minimises λ_z/2 ‖z‖² + ρ/2 Σ ‖x + t - z‖²
         shrunk_U = count_U + self.consensus.reg / rho if rho > 0 else count_U
-        z_UF = sum_UF / np.maximum(shrunk_U, 1)[:, None]  # Eq. (3)
+        z_UF = np.asarray(sum_UF / np.maximum(shrunk_U, 1)[:, None], np.float32)  # Eq. (3)
         if observe is not None:
             observe(self._exchanged(domains, state, rho, dual, z_UF))
         new: State = {"z": z_UF}

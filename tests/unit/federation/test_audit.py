@@ -91,7 +91,7 @@ def test_masks_of_three_leave_the_mean(three: tuple[MultiDomain, Recording]) -> 
         own = {name: recording.rounds[name][number].own_MF for name in names}
         rows = [own[name] for name in names if own[name] is not None]
         np.testing.assert_allclose(of_all, np.mean(rows, axis=0), atol=1e-5)
-        np.testing.assert_allclose(of_two, (own[names[0]] + own[names[2]]) / 2, atol=1e-5)  # type: ignore[operator]
+        np.testing.assert_allclose(of_two, (own[names[0]] + own[names[2]]) / 2, atol=1e-5)
     assert row_error(recording, VICTIM, view(recording, VICTIM, COORDINATOR)) < 1e-5
     # in the end all parties agree: then the mean of all is each one's row
     assert row_error(recording, VICTIM, masked) > 0.01
