@@ -261,7 +261,8 @@ def _ridge(known_KG: Float64, bought_KI: Any) -> Float64:
 def _dots(
     rows_MG: npt.NDArray[np.floating], left_N: Int64, right_N: Int64, others: Float64 | None = None
 ) -> Float64:
-    return np.einsum("ng,ng->n", rows_MG[left_N], (rows_MG if others is None else others)[right_N])
+    right_NG = (rows_MG if others is None else others)[right_N]
+    return np.asarray(np.einsum("ng,ng->n", rows_MG[left_N], right_NG), np.float64)
 
 
 def _won(true_N: npt.NDArray[np.floating], false_N: npt.NDArray[np.floating]) -> Float64:

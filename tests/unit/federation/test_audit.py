@@ -77,6 +77,14 @@ def test_every_row_is_recovered_from_the_messages(two: tuple[MultiDomain, Record
         assert row_error(recording, VICTIM, view(recording, VICTIM, attacker)) < 1e-5
 
 
+def test_rows_without_a_dual_are_what_was_sent(tmp_path: Path) -> None:
+    _, recording = recorded(tmp_path, 2, METHOD.with_settings({"privacy.clip": 1e3}))
+    assert not any(each.dual for each in recording.rounds[VICTIM])
+    assert row_error(recording, VICTIM, view(recording, VICTIM, COORDINATOR)) < 1e-6
+    # the other party computes it from the consensus
+    assert row_error(recording, VICTIM, view(recording, VICTIM, "sparse")) < 1e-5
+
+
 def test_masks_protect_nothing_of_two_parties(two: tuple[MultiDomain, Recording]) -> None:
     _, recording = two
     assert row_error(recording, VICTIM, view(recording, VICTIM, "sparse", masked=True)) < 1e-5
