@@ -1,4 +1,4 @@
-# make demo | demo-serve | test [COVERAGE=--cov] | test-slow | check | bench. The environment in .venv is rebuilt only when its ingredients change.
+# make demo | demo-serve | test [COVERAGE=--cov] | test-slow | check | docs | bench. The environment in .venv is rebuilt only when its ingredients change.
 PYTHON ?= python3
 JOBS ?= 2
 COVERAGE ?=
@@ -7,7 +7,7 @@ INGREDIENTS := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: demo demo-serve test test-slow check bench clean
+.PHONY: demo demo-serve test test-slow check docs bench clean
 
 demo: .venv/.stamp-core
 	$(BIN)/landbridge demo
@@ -27,6 +27,9 @@ check: .venv/.stamp-check
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini tests
 	$(BIN)/lint-imports
+
+docs: .venv/.stamp-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.stamp-bench
 	$(BIN)/python -m benchmarks

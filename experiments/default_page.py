@@ -85,10 +85,10 @@ def means_over_domains(values: pl.DataFrame, by: list[str]) -> dict[Any, float]:
 
 def _best(values: pl.DataFrame) -> str:
     means = means_over_domains(values, [])
-    return [label for label in _from_worst(means) if label != AUTO][-1]
+    return [label for label in from_worst(means) if label != AUTO][-1]
 
 
-def _from_worst(means: Mapping[str, float]) -> list[str]:
+def from_worst(means: Mapping[str, float]) -> list[str]:
     # rounded: what is equal but for the last bits stays in the order of the names
     return sorted(means, key=lambda label: (round(means[label], 9), label))
 
@@ -103,7 +103,7 @@ def _section(study: Study) -> str:
     }
     table = [
         {"model": label, "mean": means[label], **{domain: per_domain[label, domain] for domain in domains}}
-        for label in _from_worst(means)
+        for label in from_worst(means)
     ]
     fits = sorted(facts["fit seconds"].items(), key=lambda item: item[1])
     return "\n\n".join(
@@ -129,7 +129,7 @@ def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
     for domain in [*domains, "mean over domains"]:
         some = values if domain not in domains else values.filter(pl.col("domain") == domain)
         best = _best(some)
-        row = compare_over_domains(_evaluation(some, AUTO), _evaluation(some, best), METRIC)
+        row = compare_over_domains(evaluation_of(some, AUTO), evaluation_of(some, best), METRIC)
         p_values.append(row["p"])
         records.append(
             {
@@ -147,7 +147,7 @@ def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
     return records
 
 
-def _evaluation(values: pl.DataFrame, label: str) -> Evaluation:
+def evaluation_of(values: pl.DataFrame, label: str) -> Evaluation:
     """One model's pairs of all seeds; every pair counts by itself."""
     rows = values.filter(pl.col("model") == label).drop("model", "value")
     return Evaluation(rows, label, "pairs")
@@ -167,7 +167,7 @@ def _by_activity(values: pl.DataFrame) -> list[dict[str, Any]]:
     )
     return [
         {"events": label, "pairs": counts[label]}
-        | {model: means[model, label] for model in _from_worst(whole)}
+        | {model: means[model, label] for model in from_worst(whole)}
         for label in labels
         if label in counts
     ]

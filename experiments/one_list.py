@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from landbridge.core.types import Float32
+from landbridge.core.types import Bool, Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.evaluation.protocols import Scorer
@@ -38,6 +38,10 @@ class Raw:
     def list_scores(self, domain: str, queries: Queries) -> Float32:
         """As ``score``."""
         return self.model.score(domain, queries)
+
+    def unlisted(self, domain: str) -> Bool:
+        """As of the model."""
+        return self.model.unlisted(domain)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from landbridge.core.errors import (
         DataError,
         DivergenceError,
+        FederationError,
         LandbridgeError,
         MissingExtraError,
         SettingsError,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from landbridge.data.vocabulary import Vocabulary
     from landbridge.datasets.published import read_published
     from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate, over_seeds
+    from landbridge.evaluation.external import external
     from landbridge.evaluation.significance import Comparison, compare, compare_over_domains
     from landbridge.inference import (
         ListRules,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from landbridge.models.als.ials import IALS
     from landbridge.models.base import Fitted, Method
     from landbridge.models.graph.bitgcf import BiTGCF
+    from landbridge.models.graph.disencdr import DisenCDR
     from landbridge.models.graph.herograph import HeroGRAPH
     from landbridge.models.linear.ease import EASE
     from landbridge.models.linear.item_knn import ItemKNN
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from landbridge.models.towers.gamtcdr import GAMTCDR
     from landbridge.models.towers.neumf import NeuMF
     from landbridge.models.towers.pepnet import PEPNet
+    from landbridge.models.towers.recsysdan import RecSysDAN
     from landbridge.models.uclr.catart import CATART
     from landbridge.models.uclr.method import UCLR
     from landbridge.ranking.list_order import Boost, Pin
@@ -111,8 +115,10 @@ __all__ = [
     "CoNet",
     "Comparison",
     "DataError",
+    "DisenCDR",
     "DivergenceError",
     "Evaluation",
+    "FederationError",
     "FitOptions",
     "Fitted",
     "HeroGRAPH",
@@ -132,6 +138,7 @@ __all__ = [
     "Pin",
     "Popularity",
     "Queries",
+    "RecSysDAN",
     "SASRec",
     "SettingsError",
     "Split",
@@ -148,6 +155,7 @@ __all__ = [
     "evaluate",
     "explain",
     "explain_features",
+    "external",
     "fold_in",
     "guard",
     "leave_last_out",
@@ -173,6 +181,7 @@ _HOME = {
     "core.errors": (
         "DataError",
         "DivergenceError",
+        "FederationError",
         "LandbridgeError",
         "MissingExtraError",
         "SettingsError",
@@ -196,6 +205,7 @@ _HOME = {
     "data.vocabulary": ("Vocabulary",),
     "datasets.published": ("read_published",),
     "evaluation.evaluate": ("Evaluation", "Validator", "evaluate", "over_seeds"),
+    "evaluation.external": ("external",),
     "evaluation.significance": ("Comparison", "compare", "compare_over_domains"),
     "inference": (
         "ListRules",
@@ -210,6 +220,7 @@ _HOME = {
     "models.als.cdimf": ("CDIMF",),
     "models.als.ials": ("IALS",),
     "models.graph.bitgcf": ("BiTGCF",),
+    "models.graph.disencdr": ("DisenCDR",),
     "models.graph.herograph": ("HeroGRAPH",),
     "models.linear.ease": ("EASE",),
     "models.linear.item_knn": ("ItemKNN",),
@@ -227,6 +238,7 @@ _HOME = {
     "models.towers.gamtcdr": ("GAMTCDR",),
     "models.towers.neumf": ("NeuMF",),
     "models.towers.pepnet": ("PEPNet",),
+    "models.towers.recsysdan": ("RecSysDAN",),
     "models.uclr.catart": ("CATART",),
     "models.uclr.method": ("UCLR",),
     "ranking.list_order": ("Boost", "Pin"),

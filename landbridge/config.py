@@ -16,7 +16,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -39,8 +39,8 @@ class DataSettings(SettingsTable):
 
     ``columns``: {role: column or position}, also per domain, or the text of ``--column``. ``fold_ids``: ids
     that differ in case or surrounding blanks are one. ``skip_bad_rows``: the file for rows that cannot be
-    read. ``items``, ``item_links``, ``min_confidence``, ``item_features``, ``kinds``, ``half_life_days``,
-    ``seen``: as in :func:`landbridge.read`.
+    read. ``items``, ``item_links``, ``min_confidence``, ``item_features``, ``user_features``, ``kinds``,
+    ``half_life_days``, ``seen``: as in :func:`landbridge.read`.
     """
 
     source: str | tuple[str, ...] | dict[str, str] | None = None
@@ -50,6 +50,7 @@ class DataSettings(SettingsTable):
     item_links: str | None = None
     min_confidence: float | None = None
     item_features: str | None = None
+    user_features: str | None = None
     columns: Annotated[
         dict[str, str | int | dict[str, str | int]] | None, BeforeValidator(lambda value: column_table(value))
     ] = None
@@ -136,16 +137,69 @@ class Spec(SettingsTable):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True)).encode()
 
 
-def read_spec(path: Path) -> Record:
-    """The tables of an experiment file."""
+class BoostTable(SettingsTable):
+    """Items of a page's list that are lifted: those that a rule is true of, or ids of its domain."""
+
+    by: float
+    where: str = ""
+    items: tuple[str | int, ...] = ()
+
+
+class PinTable(SettingsTable):
+    """An item at a place of a page's list."""
+
+    place: int
+    item: str | int
+
+
+class PageListTable(SettingsTable):
+    """A list of a page; ``strategy``: popular, trending or latest in place of the model's order. The others
+    are those of :class:`landbridge.ListRules`."""
+
+    domain: str
+    k: int = 10
+    strategy: str | None = None
+    where: str | dict[str, Any] = ""
+    seen_elsewhere: bool = True
+    max_per: dict[str, int] = {}
+    boosts: tuple[BoostTable, ...] = ()
+    pins: tuple[PinTable, ...] = ()
+    diversity: float = 0.0
+    tail: float = 0.0
+
+
+def read_page(path: Path) -> dict[str, PageListTable]:
+    """The lists of a page file, a table for each, from the top; SettingsError names the first bad key."""
+    lists = {}
+    for name, table in _toml(path, "page").items():
+        try:
+            lists[name] = PageListTable.model_validate(table)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = [str(part) for part in first["loc"]]
+            if first["type"] == "extra_forbidden" and len(where) == 1:
+                said = unknown(f"key in [{name}]", where[0], PageListTable.model_fields)
+                raise SettingsError(f"{path}: {said}") from None
+            raise SettingsError(f"{path}: [{name}] {'.'.join(where)}: {first['msg']}.") from None
+    if not lists:
+        raise SettingsError(f"{path} has no list; give each a table such as [top] with a domain.")
+    return lists
+
+
+def _toml(path: Path, what: str) -> Record:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise SettingsError(f"There is no experiment file {path}; check the path.") from None
+        raise SettingsError(f"There is no {what} file {path}; check the path.") from None
     except IsADirectoryError:
-        raise SettingsError(f"{path} is a folder; give an experiment file.") from None
+        raise SettingsError(f"{path} is a folder; give a {what} file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+
+
+def read_spec(path: Path) -> Record:
+    """The tables of an experiment file."""
+    tables = _toml(path, "experiment")
     data = tables.get("data")
     if isinstance(data, dict) and "columns" in data:
         # a table, so that columns of the command line can be added

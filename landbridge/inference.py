@@ -6,7 +6,7 @@ Shape letters: B users in a block, K ranks of a list, I items.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,16 +18,16 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.progress import Progress, Silent
-from landbridge.core.types import AnyArray, Bool, Float32, Id, Int32, Ragged, Record, Values
+from landbridge.core.types import AnyArray, Bool, Float32, Float64, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
 from landbridge.models.base import Fitted, Queries
-from landbridge.models.explanation import Explanation
 from landbridge.models.similarity import item_vectors
 from landbridge.ranking.list_order import ListCatalog, ListOrder
 from landbridge.ranking.rerank import Reranking, rerank
+from landbridge.ranking.strategies import item_scores
 
 if TYPE_CHECKING:
     import polars as pl
@@ -139,11 +139,16 @@ def recommend(
 
 @dataclass(frozen=True, kw_only=True)
 class PageList:
-    """A list of a page: its domain, length and rules."""
+    """A list of a page: its domain, length and rules.
+
+    ``strategy``: "popular", "trending" or "latest" for the order of :mod:`landbridge.ranking.strategies`, the
+    same for every user but for what they have; None for the model's.
+    """
 
     domain: str
     k: int = 10
     rules: ListRules = NO_RULES
+    strategy: str | None = None
 
 
 def recommend_page(
@@ -153,7 +158,8 @@ def recommend_page(
     seen: bool = False,
 ) -> pl.DataFrame:
     """Several named lists for each user, from the top of a page, none of which repeats an item of those above
-    it, or its product in another domain: user, list, domain, rank, item (as text), title, score.
+    it, or its product in another domain: user, list, domain, rank, item (as text), title, score (of a list
+    with a strategy: its, such as the time of the first event).
 
     ``users`` and ``seen`` as in :func:`recommend`. Raises DataError for an unknown id.
     """
@@ -167,14 +173,58 @@ def recommend_page(
     for name, each in lists.items():
         names, applied = _Names.of(fitted, each.domain), each.rules.applied(fitted, each.domain)
         k = _at_least_one(each.k)
-        item_BK, score_BK = _best(fitted, each.domain, user_B, k, seen, applied, shown.get(each.domain))
+        scorer = _scorer(fitted, each.domain, each.strategy)
+        item_BK, score_BK = _best(
+            fitted, each.domain, user_B, k, seen, applied, shown.get(each.domain), scorer.score
+        )
         for domain, rows in same_products(fitted.history, each.domain, item_BK).items():
             shown[domain] = shown[domain].concat(rows) if domain in shown else rows
-        frame = _frame(names, user_B, item_BK, score_BK)
+        frame = _frame(names, user_B, item_BK, scorer.shown(item_BK, score_BK))
         title = pl.col("title") if "title" in frame.columns else pl.lit(None, pl.String).alias("title")
         columns = ("user", pl.lit(name).alias("list"), pl.lit(each.domain).alias("domain"), "rank")
         frames.append(frame.select(*columns, pl.col("item").cast(pl.String), title, "score"))
-    return pl.concat(frames)
+    # the times of latest items need more digits than a model's scores
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+@dataclass(frozen=True, eq=False)
+class _ModelScores:
+    """A model's scores of a domain."""
+
+    fitted: Fitted
+    domain: str
+
+    def score(self, user_B: Int32) -> Float32:
+        """(B, I)"""
+        return self.fitted.score(self.domain, Queries.of_users(user_B))
+
+    def shown(self, item_BK: Int32, score_BK: Float32) -> Float32:
+        """The scores of the listed items, (B, K)."""
+        return score_BK
+
+
+@dataclass(frozen=True, eq=False)
+class _StrategyScores:
+    """The scores of a strategy, (I,), -inf for an item that has none."""
+
+    score_I: Float64
+
+    def score(self, user_B: Int32) -> Float32:
+        """Places from the last, (B, I): equal where scores are, and exact where times in seconds are not."""
+        place_I = np.unique(self.score_I, return_inverse=True)[1].astype(np.float32)
+        place_I[~np.isfinite(self.score_I)] = -np.inf
+        return np.tile(place_I, (len(user_B), 1))
+
+    def shown(self, item_BK: Int32, score_BK: Float32) -> Float64:
+        """The scores of the listed items, (B, K)."""
+        return np.asarray(np.where(item_BK >= 0, self.score_I[item_BK], -np.inf))
+
+
+def _scorer(fitted: Fitted, domain: str, strategy: str | None) -> _ModelScores | _StrategyScores:
+    """Where the order of a list comes from."""
+    if strategy is None:
+        return _ModelScores(fitted, domain)
+    return _StrategyScores(item_scores(strategy, fitted.history[domain], domain))
 
 
 def same_products(history: MultiDomain, domain: str, item_BK: Int32) -> dict[str, Ragged]:
@@ -318,7 +368,8 @@ def explain(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.DataFrame:
     """
     import polars as pl
 
-    user_idx, explanation = _explained(fitted, domain, user, item)
+    query, item_N = _query_of(fitted, domain, user, item)
+    user_idx, explanation = int(query.user_idx[0]), fitted.explain(domain, query, item_N)[0]
     parts = [_contributions(fitted, name, user_idx, part_N) for name, part_N in explanation.events.items()]
     if explanation.popularity != 0:
         parts.append(_without_item(domain, "popular in this domain", explanation.popularity))
@@ -332,23 +383,23 @@ def explain_features(fitted: Fitted, domain: str, user: Id, item: Id) -> pl.Data
     """What the features of an item add to its score for a user, largest part first: feature, contribution.
 
     Another view of the score that :func:`explain` divides by events; what the contributions lack of the score
-    is the item's own, which its events say. Empty for models without such parts. DataError as there.
+    is what events say of the item. Empty for models that ignore features. DataError for an unknown id.
     """
     import polars as pl
 
-    _, explanation = _explained(fitted, domain, user, item)
+    query, item_N = _query_of(fitted, domain, user, item)
+    parts = fitted.explain_features(domain, query, int(item_N[0]))
     features = fitted.history.item_features
-    labels = [] if features is None else [features.label(feature) for feature in explanation.features]
-    columns = {"feature": labels, "contribution": list(explanation.features.values())}
+    labels = [] if features is None else [features.label(feature) for feature in parts]
+    columns = {"feature": labels, "contribution": list(parts.values())}
     frame = pl.DataFrame(columns, schema={"feature": pl.String, "contribution": pl.Float32})
     return frame.sort("contribution", descending=True, maintain_order=True)
 
 
-def _explained(fitted: Fitted, domain: str, user: Id, item: Id) -> tuple[int, Explanation]:
-    """The user's index, and the item's score in parts."""
-    user_idx = int(_indices(fitted.history.users, [user])[0])
-    item_N = _item_indices(fitted, domain, [item])
-    return user_idx, fitted.explain(domain, Queries.of_users([user_idx]), item_N)[0]
+def _query_of(fitted: Fitted, domain: str, user: Id, item: Id) -> tuple[Queries, Int32]:
+    """A user as a query, and an item's index, (1,)."""
+    user_B = _indices(fitted.history.users, [user])
+    return Queries.of_users(user_B), _item_indices(fitted, domain, [item])
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,7 +432,9 @@ def _best(
     seen: bool,
     applied: AppliedRules,
     shown: Ragged | None = None,
+    score: Callable[[Int32], Float32] | None = None,
 ) -> tuple[Int32, Float32]:
+    score = score or _ModelScores(fitted, domain).score
     history, n_items = fitted.history, fitted.history[domain].n_items
     lists = []
     # bounds the scores in memory for any number of users
@@ -391,13 +444,12 @@ def _best(
         hidden = history.left_out(domain, part_B, seen=seen, seen_elsewhere=applied.seen_elsewhere)
         if shown is not None:
             hidden = hidden.concat(shown.take(place_B))
-        scores_BI = fitted.score(domain, Queries.of_users(part_B))
-        lists.append(applied.best(scores_BI, k, hidden))
+        lists.append(applied.best(score(part_B), k, hidden))
     item_BK, score_BK = (np.concatenate(parts) for parts in zip(*lists, strict=True))
     return item_BK, score_BK
 
 
-def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32) -> pl.DataFrame:
+def _frame(names: _Names, user_B: Int32, item_BK: Int32, score_BK: Float32 | Float64) -> pl.DataFrame:
     import polars as pl
 
     listed_BK = item_BK >= 0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landbridge import store
 from landbridge.config import AUTO, Spec
-from landbridge.core.errors import StoreError
+from landbridge.core.errors import SettingsError, StoreError
 from landbridge.core.files import is_temporary
 from landbridge.core.progress import Progress, Silent
 from landbridge.data.counts import Counts
-from landbridge.data.splitting.holdout import Holdout
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.datasets.prepare import PreparedData, prepare, threads
 from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
@@ -22,13 +24,16 @@ from landbridge.models import registry
 from landbridge.models.base import Fitted
 from landbridge.planning.estimate import free_memory, warnings
 from landbridge.planning.machine import of_this_machine
+from landbridge.reports.card import card
 from landbridge.selection.fitting import check, fit_spec
 from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
     import polars as pl
 
+Fit = Callable[[Spec, Split | MultiDomain, FitOptions], Fitted]
 KEPT_WHILE_FITTING = ("checkpoint.safetensors", "trials.log", "identity.json")
+_ROUND = re.compile(r"round-\d+\.safetensors")  # of a party, :mod:`landbridge.federation.party`
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,43 +56,48 @@ def run(
     resume: bool = False,
     versioned: bool = False,
     progress: Progress | None = None,
+    fit: Fit = fit_spec,
 ) -> Run:
     """Run an experiment and save it in the run folder ``out`` (None: save nothing).
 
     In a versions folder it becomes the current version; ``versioned`` begins such a folder. The folder
     ``OUT.checkpoint`` beside it is the work_dir of the fit; with ``resume`` a killed run continues from it.
-    Raises StoreError if another fit is writing the same run.
+    ``fit``: trains the model, in this process or with others. Raises StoreError if another fit is writing the
+    same run.
     """
     check(spec.model)
+    _check_user_features(spec)
     for name in (*spec.evaluate.metrics, spec.fit.validate_on):
         Metric.parse(name)  # a wrong name is an error before anything is fitted
     progress = progress or Silent()
     if out is None:
-        return _run(spec, None, progress)
+        return _run(spec, None, progress, fit)
     with store.only_writer(out) as work_dir:
         if not resume:
             # else a checkpoint of an earlier fit with other settings would be an error
             _empty(work_dir)
         with store.new_run(out, versioned=versioned) as folder:
-            result = _run(spec, folder, progress, work_dir)
+            result = _run(spec, folder, progress, fit, work_dir)
         _empty(work_dir)
     return result
 
 
-def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None = None) -> Run:
+def _run(spec: Spec, out: Path | None, progress: Progress, fit: Fit, work_dir: Path | None = None) -> Run:
     data = prepare(spec)
     for sentence in data.remarks:
         progress.note(sentence)
     for sentence in _expected(spec, data):
         progress.note(sentence)
     options = FitOptions(spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir)
-    fitted = fit_spec(spec, data.events if data.split is None else data.split, options)
+    fitted = fit(spec, data.events if data.split is None else data.split, options)
     if data.events.shares_items and not fitted.method.uses_products:
         progress.note(f"{fitted.method.name} with these settings ignores which items are shared.")
     if data.events.item_features is not None and not fitted.method.uses_features:
         progress.note(
             f"{fitted.method.name} with these settings ignores the features of items and lists no new ones."
         )
+    if data.events.user_features is not None and not fitted.method.uses_user_features:
+        progress.note(f"{fitted.method.name} with these settings ignores the features of users.")
     holdout = None if data.split is None else data.split.test
     if holdout is None:
         evaluation = None
@@ -98,6 +108,18 @@ def _run(spec: Spec, out: Path | None, progress: Progress, work_dir: Path | None
     if out is not None:
         _save(out, spec, Run(fitted, holdout, evaluation))
     return Run(fitted, holdout, evaluation)
+
+
+def _check_user_features(spec: Spec) -> None:
+    """SettingsError for a method that would ignore the features of users; auto has methods that do not."""
+    model = spec.model
+    if spec.data.user_features is None or model.name == AUTO or model.settings_of is not None:
+        return
+    if not registry.method(model.name).from_settings(model.settings).uses_user_features:
+        raise SettingsError(
+            f"{model.name} takes no user features with these settings; use ials or cdimf, or leave out "
+            "user_features."
+        )
 
 
 def _expected(spec: Spec, data: PreparedData) -> Sequence[str]:
@@ -141,6 +163,8 @@ def diversity_of_saved(path: Path) -> pl.DataFrame:
 def _save(out: Path, spec: Spec, run: Run) -> None:
     store.save(run.fitted, out, deployed=spec.fit.deploy)
     store.attach(out, "experiment", "toml", lambda file: file.write_bytes(spec.toml()))
+    text = card(run.fitted, run.evaluation, spec.evaluate.metrics, deployed=spec.fit.deploy)
+    store.attach(out, "card", "md", lambda file: file.write_text(text, encoding="utf-8"))
     if run.holdout is not None and run.evaluation is not None:
         store.save_holdout(out, run.holdout)
         store.attach(out, "evaluation", "parquet", run.evaluation.write)
@@ -159,4 +183,4 @@ def _empty(work_dir: Path) -> None:
 
 
 def _is_work_file(path: Path) -> bool:
-    return path.name in KEPT_WHILE_FITTING or is_temporary(path)
+    return path.name in KEPT_WHILE_FITTING or is_temporary(path) or _ROUND.fullmatch(path.name) is not None

@@ -24,7 +24,7 @@ KNOWN = ("alien", "brazil", "dune", "emma")
 class StandIn:
     """Lists made-up items that tell which model made them; ``work`` runs before every list."""
 
-    version = None
+    version = run = None
     patches = NO_PATCHES
 
     def __init__(self, model: str = "a" * 12, work: Callable[[], None] = lambda: None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
 from landbridge.core.types import Record
 
 Text = str | None
@@ -25,6 +26,7 @@ def command(
         bool,
         typer.Option("--leak-check", help="Also train on shuffled data, where no metric should beat chance."),
     ] = False,
+    json: options.Json = False,
 ) -> None:
     """Compare methods on data sets over several seeds. Re-run the same command to resume.
 
@@ -39,14 +41,17 @@ def command(
     from landbridge.studies.benchmark.runner import benchmark
     from landbridge.studies.benchmark.spec import benchmark_spec
 
-    tables = merge_tables(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
-    resolved = benchmark_spec(tables)
+    given = merge_tables(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
+    resolved = benchmark_spec(given)
     outcome = benchmark(resolved, out, progress=Terminal(), check_leaks=leak_check)
-    for title, table in main_tables(resolved, outcome.results, outcome.comparisons).items():
-        typer.echo(f"{title} (* significant after Holm's correction)")
-        show.table(table)
-    for check in outcome.leaks:
-        typer.echo(check["verdict"])
+    tables = main_tables(resolved, outcome.results, outcome.comparisons)
+    if json:
+        rows = {"results": outcome.results, "comparisons": outcome.comparisons}
+        show.record({"folder": out, **rows, "leaks": outcome.leaks, "left": outcome.left})
+    else:
+        show.tables(tables)
+        for check in outcome.leaks:
+            typer.echo(check["verdict"])
     if outcome.left:
         typer.echo(f"{len(outcome.left)} jobs are left. Re-run the same command to resume.", err=True)
     typer.echo(f"Tables in {out}", err=True)

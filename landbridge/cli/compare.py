@@ -19,12 +19,15 @@ def command(
         float | None,
         typer.Option(help="Also test whether FIRST keeps more than 1 - MARGIN of SECOND, .01 for 99 %."),
     ] = None,
+    json: options.Json = False,
+    out: options.TableFile = None,
 ) -> None:
     """Compare two runs user by user on the same test data, per domain and segment.
 
     landbridge compare runs/cdimf runs/alone --metric ndcg@10
     """
     from landbridge import compare, pipeline
+    from landbridge.cli import show
     from landbridge.core.progress import Terminal
     from landbridge.evaluation.metrics import Metric
     from landbridge.evaluation.segments import segment_name
@@ -38,4 +41,7 @@ def command(
         by,
         margin=margin,
     )
-    typer.echo(str(verdict))
+    if json or out is not None:
+        show.answer(verdict.table(), json=json, out=out)
+    else:
+        typer.echo(str(verdict))

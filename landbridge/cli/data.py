@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from landbridge.cli import data_check, transferability
+from landbridge.cli import data_check, options, transferability
 from landbridge.cli.deprecated import deprecated
 
 app = typer.Typer(help="Public data sets, and checks of your own data.", no_args_is_help=True)
@@ -19,34 +19,52 @@ Name = Annotated[str, typer.Argument(help="A data set of `landbridge data list`.
 
 
 @app.command("list")
-def list_names() -> None:
+def list_names(json: options.Json = False) -> None:
     """List the data sets of the catalogue.
 
     landbridge data list
     """
+    import polars as pl
+
+    from landbridge.cli import show
     from landbridge.datasets import catalog
 
-    for name in catalog.names():
-        typer.echo(name)
+    names = catalog.names()
+    if json:
+        show.answer(pl.DataFrame({"name": names}), json=True)
+    else:
+        typer.echo("\n".join(names))
 
 
 @app.command()
-def info(name: Name) -> None:
+def info(name: Name, json: options.Json = False) -> None:
     """Print a data set's title, licence, source and size.
 
     landbridge data info ciao
     """
+    from dataclasses import asdict
+
+    from landbridge.cli import show
     from landbridge.datasets import catalog
 
-    typer.echo(str(catalog.info(name)))
+    about = catalog.info(name)
+    if json:
+        show.record({"name": name, **asdict(about)})
+    else:
+        typer.echo(str(about))
 
 
 @app.command()
-def get(name: Name) -> None:
+def get(name: Name, json: options.Json = False) -> None:
     """Download a data set, verify its checksum and print its folder.
 
     landbridge data get ciao
     """
+    from landbridge.cli import show
     from landbridge.datasets import catalog
 
-    typer.echo(str(catalog.get(name)))
+    folder = catalog.get(name)
+    if json:
+        show.record({"name": name, "folder": folder})
+    else:
+        typer.echo(str(folder))

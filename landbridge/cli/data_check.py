@@ -27,6 +27,7 @@ def command(
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
     item_features: options.ItemFeatures = None,
+    user_features: options.UserFeatures = None,
     dataset: options.Dataset = False,
     min_rating: options.MinRating = None,
     column: options.Columns = None,
@@ -62,6 +63,7 @@ def command(
     given: Record = {"data": {"users": users, "min_rating": min_rating}, "split": {"kind": "none"}}
     given["data"] |= options.reading(column, fold_ids, skip_bad_rows) | options.known(kind, half_life, seen)
     given["data"] |= options.of_items(items, item_links, min_confidence, item_features)
+    given["data"] |= {"user_features": user_features}
     tables, data = options.experiment(sources, dataset)
     given["data"] |= data
     tables = {name: table for name, table in tables.items() if name == "data"}

@@ -10,6 +10,8 @@ import typer
 from landbridge.cli import options
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from landbridge.config import ModelSettings
 from landbridge.core.types import Record
 
@@ -47,6 +49,7 @@ def command(
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
     item_features: options.ItemFeatures = None,
+    user_features: options.UserFeatures = None,
     settings: options.Settings = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
@@ -70,6 +73,11 @@ def command(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume a killed fit.")] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PLACE: report to this tracker too; tensorboard or a plug-in's; repeatable."),
+    ] = None,
+    json: options.Json = False,
 ) -> None:
     """Fit a model; save it with its data and test data in a run folder.
 
@@ -79,14 +87,15 @@ def command(
     from landbridge import pipeline, store
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, validated_spec
-    from landbridge.core.progress import Terminal
-    from landbridge.core.tensorboard import TensorBoard
+    from landbridge.core.progress import Progress, Terminal
+    from landbridge.core.trackers import tracked
     from landbridge.selection.guard import decision_table
 
     given: Record = {
         "data": {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
         | options.of_items(items, item_links, min_confidence, item_features)
+        | {"user_features": user_features}
         | options.known(kind, half_life, seen),
         # None: the option was not given, and the value of an experiment file stays
         "split": options.split(split, future, seed, candidates, across, targets),
@@ -101,17 +110,25 @@ def command(
     file, data = options.experiment(sources, dataset)
     given["data"] |= data
     wanted = validated_spec(merge_tables(merge_tables(DEFAULTS, file), given))
+    progress: Progress = Terminal()
+    for place in [*(tracker or ()), *(() if tensorboard is None else (f"tensorboard={tensorboard}",))]:
+        progress = tracked(place, progress)
     if budget := _budget(wanted.model):
         typer.echo(budget, err=True)
-    progress = Terminal() if tensorboard is None else TensorBoard(tensorboard, Terminal())
     result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress)
     show.say_seen(result.fitted.history)
+    tables: dict[str, pl.DataFrame] = {}
     if result.fitted.decisions:
-        show.table(decision_table(result.fitted.decisions))
+        tables["decisions"] = decision_table(result.fitted.decisions)
     if result.holdout is not None and result.holdout.left_out is not None:
         typer.echo(result.holdout.left_out, err=True)
     if result.evaluation is not None:
-        show.table(result.evaluation.summary(wanted.evaluate.metrics))
+        tables["evaluation"] = result.evaluation.summary(wanted.evaluate.metrics)
+    if json:
+        show.record({"run": store.run_folder(out), "method": result.fitted.method.name, **tables})
+    else:
+        for table in tables.values():
+            show.table(table)
     typer.echo(_saved(store.run_folder(out), wanted.fit.deploy and result.evaluation is not None), err=True)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import platform
 import sys
+from typing import Annotated
 
 import typer
 
 from landbridge.cli import (
+    ab,
     audit,
     benchmark,
+    card,
     compare,
     data,
     data_check,
@@ -17,10 +21,14 @@ from landbridge.cli import (
     estimate,
     evaluate,
     explain,
+    export,
     fit,
     fold_in,
+    mcp,
     models,
     ope,
+    page,
+    party,
     recommend,
     refit,
     report,
@@ -32,29 +40,52 @@ from landbridge.cli import (
 )
 from landbridge.cli.deprecated import deprecated
 from landbridge.core.errors import LandbridgeError
+from landbridge.version import __version__
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"landbridge {__version__}, Python {platform.python_version()}, {platform.system()}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="landbridge",
     help="Cross-domain recommendation in which every domain gains.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Cross-domain recommendation in which every domain gains."""
+
+
 app.command("fit")(fit.command)
 app.command("estimate")(estimate.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
 app.command("recommend")(recommend.command)
+app.command("page")(page.command)
 app.command("fold-in")(fold_in.command)
+app.command("show")(card.command)
 app.command("explain")(explain.command)
+app.command("export")(export.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
 app.command("ope")(ope.command)
 app.command("audit")(audit.command)
+app.command("ab")(ab.command)
 app.command("models")(models.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)
+app.command("mcp")(mcp.command)
 app.command("refit")(refit.command)
 app.command("versions")(versions.command)
 app.command("rollback")(rollback.command)
@@ -63,6 +94,7 @@ app.command("demo")(demo.command)
 app.add_typer(study.app, name="study")
 app.add_typer(study.ablate_app, name="ablate", hidden=True)
 app.add_typer(data.app, name="data")
+app.add_typer(party.app, name="party")
 
 
 def main() -> None:

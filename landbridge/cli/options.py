@@ -27,6 +27,10 @@ ItemFeatures = Annotated[
     str | None,
     typer.Option(help="A table domain, item and any columns of what is known of the items, new ones too."),
 ]
+UserFeatures = Annotated[
+    str | None,
+    typer.Option(help="A table user and any columns of what is known of the users, new ones too."),
+]
 Dataset = Annotated[bool, typer.Option(help="The source is a name of `landbridge data list`.")]
 Columns = Annotated[
     list[str] | None,
@@ -79,6 +83,15 @@ Segment = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="The random seed.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads; all by default.")]
+UserIds = Annotated[list[str] | None, typer.Option("--user", help="A user id; repeatable.")]
+UsersFile = Annotated[Path | None, typer.Option("--users", help="A file with one user id per line.")]
+UnknownFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--unknown",
+        help="Write the ids of unknown users to this file; by default to OUT.unknown.txt.",
+    ),
+]
 ListLength = Annotated[int, typer.Option("-k", help="Length of a recommendation list.")]
 ItemsFile = Annotated[
     Path | None,
@@ -106,7 +119,7 @@ Pins = Annotated[
 ]
 Diversity = Annotated[float, typer.Option(help="0 to 1: how much an item loses that is like those above it.")]
 Tail = Annotated[float, typer.Option(help="0 to 1: how much popular items lose.")]
-Json = Annotated[bool, typer.Option(help="Print JSON lines instead of a table.")]
+Json = Annotated[bool, typer.Option(help="Print JSON instead of tables: an object a row, or one object.")]
 TableFile = Annotated[Path | None, typer.Option(help="Write to this .csv, .parquet or .jsonl file.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the method, key=value; repeatable.")

@@ -9,19 +9,16 @@ import typer
 
 from landbridge.cli import options
 from landbridge.core.errors import DataError
-from landbridge.core.types import Id
 
 if TYPE_CHECKING:
     from landbridge.ranking.list_order import Boost, Pin
-
-SHOWN = 5  # unknown users that are named
 
 
 def command(
     run: options.Run,
     domain: Annotated[str, typer.Option(help="The domain to recommend from.")],
-    user: Annotated[list[str] | None, typer.Option(help="A user id; repeatable.")] = None,
-    users: Annotated[Path | None, typer.Option(help="A file with one user id per line.")] = None,
+    user: options.UserIds = None,
+    users: options.UsersFile = None,
     all_users: Annotated[
         Path | None, typer.Option("--all", help="All users; write Parquet files to this folder.")
     ] = None,
@@ -45,10 +42,7 @@ def command(
     tail: options.Tail = 0.0,
     json: options.Json = False,
     out: options.TableFile = None,
-    unknown: Annotated[
-        Path | None,
-        typer.Option(help="Write the ids of unknown users to this file; by default to OUT.unknown.txt."),
-    ] = None,
+    unknown: options.UnknownFile = None,
 ) -> None:
     """Recommend items of one domain to one, several or all users.
 
@@ -58,10 +52,11 @@ def command(
     """
     from landbridge import ListRules, load, recommend, recommend_all
     from landbridge.cli import show
+    from landbridge.cli.user_ids import report_unknown, user_ids
     from landbridge.core.progress import Terminal
     from landbridge.inference import known_users
 
-    wanted: list[Id] = [*(user or ()), *(_lines(users) if users else ())]
+    wanted = user_ids(user, users)
     if bool(wanted) == (all_users is not None):
         raise DataError("Give either --user and --users, or --all FOLDER.")
     if all_users is not None and (json or out is not None):
@@ -85,10 +80,7 @@ def command(
     known, others = known_users(fitted, wanted)
     # without any known user the first unknown one is refused
     show.answer(recommend(fitted, domain, known or others, k, seen, rules), json=json, out=out)
-    if others:
-        file = unknown or (out and out.with_name(f"{out.name}.unknown.txt"))
-        _report(others, len(wanted), file)
-        raise typer.Exit(1)
+    report_unknown(others, len(wanted), unknown, out)
 
 
 def _limit(text: str) -> tuple[str, int]:
@@ -121,30 +113,3 @@ def _pin(text: str) -> Pin:
     if not place.isdecimal() or not item:
         raise DataError(f"--pin is PLACE=ITEM, such as 1=dune, not {text!r}.")
     return Pin(int(place), item)
-
-
-def _report(unknown: list[Id], total: int, file: Path | None) -> None:
-    """The users without a list: their number and the first of them on standard error, all in a file."""
-    from landbridge.core.files import atomic_write
-
-    if file is not None:
-        with atomic_write(file) as temporary:
-            temporary.write_text("".join(f"{user}\n" for user in unknown), encoding="utf-8")
-    first = ", ".join(repr(user) for user in unknown[:SHOWN])
-    more = ", and others" if len(unknown) > SHOWN else ""
-    kept = f"; all are in {file}" if file else ""
-    typer.echo(
-        f"The model does not know {len(unknown):,} of {total:,} users, who have no list: "
-        f"{first}{more}{kept}.",
-        err=True,
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise DataError(f"There is no file {path} with user ids; check the path.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # programs of Windows begin a file with a mark
-    except UnicodeDecodeError:
-        raise DataError(f"File {path} is not UTF-8; save it as UTF-8.") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -27,7 +27,9 @@ def command(
     keep: Annotated[
         int, typer.Option(min=2, help="Versions of a versions folder that are left; older ones are removed.")
     ] = 5,
+    item_features: options.ItemFeatures = None,
     threads: Annotated[int | None, typer.Option(help="Threads; all by default.")] = None,
+    json: options.Json = False,
 ) -> None:
     """Fit a run again with the events of its store; a server on the folder loads the new model.
 
@@ -51,11 +53,15 @@ def command(
     fitting = FitOptions(progress=Terminal())
     fitting = fitting if threads is None else replace(fitting, threads=threads)
     with closing(EventStore.existing(events)) as opened:
-        result = refit(run, opened, out, epochs, fitting, gated=gate)
-    show.table(pl.DataFrame([asdict(result.growth)]))
+        result = refit(run, opened, out, epochs, fitting, gated=gate, item_features=item_features)
+    compared = [] if result.gate is None else [asdict(each) for each in result.gate.domains]
+    if json:
+        show.record({"growth": asdict(result.growth), "gate": compared, "refused": result.is_refused})
+    else:
+        show.table(pl.DataFrame([asdict(result.growth)]))
+        if compared:
+            show.table(pl.DataFrame(compared))
     if result.gate is not None:
-        if result.gate.domains:
-            show.table(pl.DataFrame([asdict(each) for each in result.gate.domains]))
         typer.echo(result.gate.sentence, err=True)
     if result.is_refused:
         raise typer.Exit(1)

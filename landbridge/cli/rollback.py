@@ -14,11 +14,16 @@ def command(
     version: Annotated[
         str | None, typer.Argument(help="The version to serve; by default the one that was before.")
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Make another version of a versions folder current; a server on the folder loads it.
 
     landbridge rollback runs/shop
     """
     from landbridge import store
+    from landbridge.cli import show
 
-    typer.echo(f"{store.rollback(folder, version)} is the current version of {folder}", err=True)
+    current = store.rollback(folder, version)
+    if json:
+        show.record({"version": current, "folder": folder})
+    typer.echo(f"{current} is the current version of {folder}", err=True)

@@ -24,10 +24,23 @@ def command(
     where: Annotated[
         Text, typer.Option(help='A rule that every listed item obeys, such as "stock > 0".')
     ] = None,
+    item_features: Annotated[
+        Path | None,
+        typer.Option(help="A table of item features: its new items are listed at once, by ials and cdimf."),
+    ] = None,
     approximate: Annotated[
         bool,
         typer.Option("--approximate", help="Search large catalogues approximately; above 300,000 items."),
     ] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Another run, served to some of the users (an A/B test).")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(help="The share of the users that --against serves; 0.5 by default.")
+    ] = None,
+    test: Annotated[
+        Text, typer.Option(help="Name of the A/B test; another name divides the users anew.")
+    ] = None,
     api_key_env: Annotated[
         Text, typer.Option(help="Name of the environment variable with the API key.")
     ] = None,
@@ -68,10 +81,13 @@ def command(
     """Serve a run over HTTP, with a web page. A new run in the folder is loaded without downtime.
 
     landbridge serve runs/best --events events.sqlite --port 8000
+
+    landbridge serve runs/best --against runs/new --share 0.2 --events events.sqlite --impressions shown
     """
     import os
 
     from landbridge.cli import show
+    from landbridge.core.errors import SettingsError
     from landbridge.serving.runtime.keys import read_keys
     from landbridge.serving.runtime.server import serve
     from landbridge.serving.runtime.settings import key_from, serve_settings
@@ -82,7 +98,11 @@ def command(
         "events": events,
         "items": items,
         "where": where,
+        "item_features": item_features,
         "approximate": approximate,
+        "against": against,
+        "share": share,
+        "test": test,
         "api_key": key_from(os.environ, api_key_env),
         "scoped_keys": None if keys is None else read_keys(keys),
         "workers": workers,
@@ -97,5 +117,7 @@ def command(
         "impressions_bytes": impressions_bytes,
         "log_users": log_users,
     }
+    if against is None and (share is not None or test is not None):
+        raise SettingsError("--share and --test are about an A/B test: give --against with another run.")
     show.warn_of_missing_test_events(run)
     serve(run, serve_settings(given))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,15 @@ def answer(frame: pl.DataFrame, *, json: bool = False, out: Path | None = None) 
         table(frame)
 
 
+def record(value: Mapping[str, object]) -> None:
+    """Print one JSON object: several tables, each a list of rows, or facts."""
+    import orjson
+    import polars as pl
+
+    plain = {key: each.to_dicts() if isinstance(each, pl.DataFrame) else each for key, each in value.items()}
+    typer.echo(orjson.dumps(plain, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS))
+
+
 def table(frame: pl.DataFrame) -> None:
     """Print a frame as a table; floats are rounded to four decimals."""
     from rich.console import Console
@@ -47,6 +56,13 @@ def table(frame: pl.DataFrame) -> None:
     for row in frame.iter_rows():
         shown.add_row(*(_cell(value) for value in row))
     console.print(shown)
+
+
+def tables(titled: Mapping[str, pl.DataFrame]) -> None:
+    """Print the tables of a study under their titles."""
+    for title, frame in titled.items():
+        typer.echo(f"{title} (* significant after Holm's correction)")
+        table(frame)
 
 
 def _narrowed(frame: pl.DataFrame, width: int) -> tuple[pl.DataFrame, str]:

@@ -61,6 +61,7 @@ def balance(
     item_features: options.ItemFeatures = None,
     settings: Settings = None,
     jobs: Jobs = 1,
+    json: options.Json = False,
 ) -> None:
     """Compare loss weightings between domains. Re-run the same command to resume.
 
@@ -76,7 +77,7 @@ def balance(
     data |= options.of_items(items, item_links, min_confidence, item_features)
     subsets = _subsets(balance=balance, sharing=sharing, complexity=complexity)
     plan = Ablation(data, model, _settings(settings), grid=grid, seeds=seeds, **subsets)
-    _print(ablate(plan, out, jobs, Terminal()), out)
+    _print(ablate(plan, out, jobs, Terminal()), out, json)
 
 
 def weights(
@@ -98,6 +99,7 @@ def weights(
     item_features: options.ItemFeatures = None,
     settings: Settings = None,
     jobs: Jobs = 1,
+    json: options.Json = False,
 ) -> None:
     """Ablate the sparsity weights of DWL, one part at a time. Re-run the same command to resume.
 
@@ -114,7 +116,7 @@ def weights(
     plan = WeightAblation(
         data, _settings(settings), window_days=window_days, seeds=seeds, **_subsets(vary=vary)
     )
-    _print(ablate_weights(plan, out, jobs, Terminal()), out)
+    _print(ablate_weights(plan, out, jobs, Terminal()), out, json)
 
 
 def objectives(
@@ -136,6 +138,7 @@ def objectives(
     item_features: options.ItemFeatures = None,
     settings: Settings = None,
     jobs: Jobs = 1,
+    json: options.Json = False,
 ) -> None:
     """Map the trade-off between sparse domains, the worst domain and exposure. Re-run to resume.
 
@@ -150,7 +153,7 @@ def objectives(
     data |= options.reading(column, fold_ids, skip_bad_rows, out)
     data |= options.of_items(items, item_links, min_confidence, item_features)
     plan = ObjectiveAblation(data, _settings(settings), steps=steps, seeds=seeds, **_subsets(of=of))
-    _print(ablate_objectives(plan, out, jobs, Terminal()), out)
+    _print(ablate_objectives(plan, out, jobs, Terminal()), out, json)
 
 
 app = typer.Typer(help="Ablation studies: change one part of a method at a time.", no_args_is_help=True)
@@ -188,12 +191,14 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _print(result: AblationResult, out: Path) -> None:
+def _print(result: AblationResult, out: Path, json: bool) -> None:
     """Tables and verdict; where the benchmark is goes to standard error."""
     from landbridge.cli import show
 
-    for title, frame in result.tables.items():
-        typer.echo(f"{title} (* significant after Holm's correction)")
-        show.table(frame)
-    typer.echo(result.verdict)
+    if json:
+        tables = {title: frame.to_dicts() for title, frame in result.tables.items()}
+        show.record({"folder": out, "tables": tables, "verdict": result.verdict})
+    else:
+        show.tables(result.tables)
+        typer.echo(result.verdict)
     typer.echo(f"The benchmark behind it is in {out / 'bench'}", err=True)

@@ -70,5 +70,5 @@ def command(
         transfer = transfer_matrix(tried, split, fit_options, metric, work_dir=folder / "transfer.cells")
         name = "+".join(Path(source).stem for source in sources)
         show.answer(transfer.table(name, prediction), out=folder / "transfer.csv")
-        show.table(transfer.rows)
-        typer.echo(str(prediction_quality(prediction, transfer)))
+        show.answer(transfer.rows, json=json)
+        typer.echo(str(prediction_quality(prediction, transfer)), err=json)

@@ -33,6 +33,7 @@ def command(
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
     item_features: options.ItemFeatures = None,
+    user_features: options.UserFeatures = None,
     settings: Annotated[Many, typer.Option("--set", help="A setting to keep fixed, key=value.")] = None,
     dataset: options.Dataset = False,
     split: options.Split = None,
@@ -49,6 +50,7 @@ def command(
     targets: options.TargetKind = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Search for the best settings on validation data and write them as an experiment file.
 
@@ -72,6 +74,7 @@ def command(
         "data": {"users": users, "min_rating": min_rating}
         | options.reading(column, fold_ids, skip_bad_rows, out)
         | options.of_items(items, item_links, min_confidence, item_features)
+        | {"user_features": user_features}
         | options.known(kind, half_life, seen),
         "split": options.split(split, future, seed, candidates, across, targets),
         "model": {
@@ -88,6 +91,6 @@ def command(
     result = compare_methods(
         validated_spec(merge_tables(tables, given)), model or (), space, work_dir or storage, Terminal()
     )
-    show.table(result.table())
+    show.answer(result.table(), json=json)
     result.write(out)
     typer.echo(f"Saved in {out}", err=True)

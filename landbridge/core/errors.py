@@ -6,6 +6,7 @@
     ├── StoreError         a run folder or file is damaged, not of landbridge, of another format version, or
     │                      cannot be written
     ├── DivergenceError    training diverged: values are not finite or grow without bound
+    ├── FederationError    a party or coordinator refuses a message, or cannot be reached
     └── MissingExtraError  an optional extra is not installed (the message holds the install command)
 
 Every message says in one sentence what is wrong, where, and what to do about it.
@@ -37,6 +38,10 @@ class StoreError(LandbridgeError):
 
 class DivergenceError(LandbridgeError):
     """Training diverged and was stopped: its values are not finite or grow without bound."""
+
+
+class FederationError(LandbridgeError):
+    """A party or a coordinator refuses a message, or cannot be reached."""
 
 
 class MissingExtraError(LandbridgeError):

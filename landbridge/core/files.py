@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import StoreError
+from landbridge.core.system import file_lock, sync
 from landbridge.core.text import is_unicode
 from landbridge.core.types import AnyArray, Arrays
 
@@ -61,15 +62,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 @contextmanager
 def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a folder or file, waiting for it: one writer, or any number of ``shared`` readers."""
-    import fcntl
-
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        # the kernel drops the lock with the process: no stale lock file after a kill
-        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    with file_lock(path, shared=shared, wait=True):
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -86,18 +80,8 @@ def lock_at_once(path: Path) -> Iterator[None]:
 
     BlockingIOError at once where another process holds it, or has deleted the path while it held it.
     """
-    import fcntl
-
-    with write_errors(path):
-        handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # a lock belongs to the inode: after a deletion it would guard what no path leads to
-        if not (path.exists() and os.path.samestat(os.fstat(handle), path.stat())):
-            raise BlockingIOError(f"{path} was deleted by the process that held its lock.")
+    with file_lock(path, shared=False, wait=False, opening=write_errors(path)):
         yield
-    finally:
-        os.close(handle)
 
 
 def write_hashed(folder: Path, stem: str, suffix: str, write: Callable[[Path], object]) -> StoredFile:
@@ -235,15 +219,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 def _replace(temporary: Path, path: Path) -> None:
     """Replace ``path``; after a power cut either the old file or the new one is there, whole."""
-    _sync(temporary)  # content before name: else the new name could point to blocks never written
+    sync(temporary)  # content before name: else the new name could point to blocks never written
     os.replace(temporary, path)
     # the folder too: the new name is part of it
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)

@@ -6,7 +6,6 @@ free, so a generator of items can stop at any time, for example once enough resu
 
 from __future__ import annotations
 
-import copyreg
 import os
 import pickle
 import signal
@@ -19,10 +18,10 @@ from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from landbridge.core.errors import LandbridgeError, SettingsError
+from landbridge.core.system import processors
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,14 +35,6 @@ THREAD_VARIABLES = (
     "POLARS_MAX_THREADS",
 )
 TERMINATION_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
-
-
-def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
-    return MappingProxyType(mapping)
-
-
-# data sets hold read-only mappings, which pickle does not know
-copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 
 class Executor(Protocol):
@@ -61,7 +52,7 @@ class Executor(Protocol):
 class Serial:
     """Executor that runs one item after the other in this process."""
 
-    threads_each: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    threads_each: int = field(default_factory=processors)
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
         """Yield the results in the order of the items."""

@@ -5,7 +5,6 @@ Finding the BLAS libraries of a process takes longer than a small matrix product
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.system import processors
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def thread_limit(threads: int, blas: int = 1) -> Iterator[None]:
 @contextmanager
 def all_threads(threads: int | None) -> Iterator[None]:
     """Limit numba and BLAS, which take turns, to ``threads`` each (default: the processors available)."""
-    limit = len(os.sched_getaffinity(0)) if threads is None else threads
+    limit = processors() if threads is None else threads
     if limit < 1:
         raise SettingsError(f"threads must be 1 or more, not {limit}.")
     with thread_limit(limit, limit):

@@ -5,9 +5,11 @@ R rows, N entries.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,14 @@ Id = str | int  # a user's or an item's id as the data has it
 # Values whose types depend on the key: JSON, rows of a table, settings.
 Record = dict[str, Any]  # one that its owner builds: a JSON object, a row of a table, a line of a log
 Values = Mapping[str, Any]  # one that is only read: settings, a manifest, a row of another module
+
+
+def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+# data sets and settings hold read-only mappings, which pickle and copy do not know
+copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 ABSENT = -1  # as a row number: an empty row
 

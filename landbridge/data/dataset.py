@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.text import is_unicode
+from landbridge.core.text import html_table, is_unicode
 from landbridge.core.types import Int32, Ragged
 from landbridge.data.interactions import Interactions
 from landbridge.data.item_features import ItemFeatures
@@ -20,6 +20,7 @@ from landbridge.data.kinds import EventKinds
 from landbridge.data.products import Products, of_other_domains
 from landbridge.data.provenance import Provenance
 from landbridge.data.seen import Seen
+from landbridge.data.user_features import UserFeatures
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
 
@@ -33,7 +34,7 @@ class MultiDomain:
     ``seen``: name -> pairs that are known and not learned from; may be missing. ``kinds``: what kinds of
     events say, also of events to come. All mappings are read-only. ``provenance``: how they were read; no
     part of the fingerprint, and not saved. ``products``: which items of different domains are one product;
-    None: every item is its own. ``item_features``: what is known of the items beside their events; None
+    None: every item is its own. ``item_features``, ``user_features``: what is known beside the events; None
     where nothing is.
     """
 
@@ -47,6 +48,7 @@ class MultiDomain:
     provenance: Provenance = field(default_factory=Provenance)
     products: Products | None = None
     item_features: ItemFeatures | None = None
+    user_features: UserFeatures | None = None
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -71,6 +73,8 @@ class MultiDomain:
             rows_of = {name: len(rows) for name, rows in self.item_features.rows.items()}
             if rows_of != {name: len(self.items[name]) for name in self.domains}:
                 raise DataError("Every item needs exactly one row of features.")
+        if self.user_features is not None and len(self.user_features.rows) != len(self.users):
+            raise DataError("Every user needs exactly one row of features.")
         for mapping in ("items", "domains", "titles", "memberships", "seen"):
             # the dataclass is frozen, but a dict in it would not be: fits and fingerprints rely on equal
             # data
@@ -111,6 +115,18 @@ class MultiDomain:
             return np.zeros(len(self.items[self.named(domain)]), bool)
         has_features_I = self.item_features.rows[self.named(domain)].lengths > 0
         return np.asarray(has_features_I & (self[domain].item_counts == 0))
+
+    @cached_property
+    def described_U(self) -> npt.NDArray[np.bool_]:
+        """Which users have features, (U,)."""
+        if self.user_features is None:
+            return np.zeros(self.n_users, bool)
+        return np.asarray(self.user_features.rows.lengths > 0)
+
+    @property
+    def new_users_U(self) -> npt.NDArray[np.bool_]:
+        """Which users have features but no event in any domain, (U,)."""
+        return np.asarray(self.described_U & ~self.activity_UD.any(axis=1))
 
     @cached_property
     def activity_UD(self) -> npt.NDArray[np.int64]:
@@ -196,6 +212,7 @@ class MultiDomain:
             self.provenance,
             None if self.products is None else self.products.select(chosen),
             None if self.item_features is None else self.item_features.select(chosen),
+            self.user_features,
         )
 
     def joined(self) -> tuple[Interactions, dict[str, slice]]:
@@ -255,9 +272,26 @@ class MultiDomain:
                 digest.update(product_I.tobytes())
         if self.item_features is not None:
             self.item_features.update(digest)
+        if self.user_features is not None:
+            self.user_features.update(digest)
         return digest.hexdigest()
 
-    def __repr__(self) -> str:
+    @property
+    def shape_rows(self) -> list[dict[str, object]]:
+        """One row per domain: domain, users (with events), items, events."""
+        return [
+            {
+                "domain": name,
+                "users": int((events.user_counts > 0).sum()),
+                "items": events.n_items,
+                "events": len(events),
+            }
+            for name, events in self.domains.items()
+        ]
+
+    @property
+    def shape_text(self) -> str:
+        """Numbers of users, and of events and items of every domain, in words."""
         parts = ", ".join(
             f"{name}: {len(e):,} events × {e.n_items:,} items" for name, e in self.domains.items()
         )
@@ -267,7 +301,15 @@ class MultiDomain:
             parts += f"; {self.products.n_shared:,} items shared"
         if self.item_features is not None:
             parts += f"; {self.item_features.n_features:,} item features"
-        return f"MultiDomain({self.n_users:,} users; {parts})"
+        if self.user_features is not None:
+            parts += f"; {self.user_features.n_features:,} user features"
+        return f"{self.n_users:,} users; {parts}"
+
+    def __repr__(self) -> str:
+        return f"MultiDomain({self.shape_text})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"MultiDomain, {self.n_users:,} users", self.shape_rows)
 
 
 def check_name(domain: str) -> None:

@@ -50,8 +50,10 @@ def _kept(data: MultiDomain, kept: dict[str, Mask]) -> MultiDomain:
         if not len(events):
             raise DataError(f"No event of domain {name!r} is left by this filter; ask for fewer events.")
     user_U = np.sum([events.user_counts for events in domains.values()], axis=0) > 0
-    # a filter is about events: what never had one is no rare item
-    return _only(data.with_events(domains), user_U, {name: data.new_items(name) for name in domains})
+    # a filter is about events: what never had one is no rare item, and no rare user
+    return _only(
+        data.with_events(domains), user_U | data.new_users_U, {name: data.new_items(name) for name in domains}
+    )
 
 
 def without_unknown(data: MultiDomain) -> MultiDomain:
@@ -79,6 +81,9 @@ def _only(data: MultiDomain, user_U: Mask, also_I: Mapping[str, Mask]) -> MultiD
         data.provenance,
         None if data.products is None else data.products.take(item_I),
         None if data.item_features is None else data.item_features.take(item_I),
+        None
+        if data.user_features is None
+        else data.user_features.take(np.flatnonzero(user_U).astype(np.int32)),
     )
 
 

@@ -27,7 +27,7 @@ from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import AnyArray, Bool, Int32, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.encoding import EncodedColumn
-from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.event_table import EventTable, with_decimal_points
 from landbridge.data.io.tables import raw_table
 from landbridge.data.item_patches import placed, titles_of
 from landbridge.data.item_rules import NUMBER, Rule, Value, number_of
@@ -283,6 +283,7 @@ def read_items(path: Path, history: MultiDomain) -> ItemsTable:
     if missing := [name for name in KEYS if name not in table.columns]:
         raise DataError(f"The items' table {path} has no column {missing[0]!r}; it needs domain and item.")
     _raise_on_odd_columns(table, path)
+    table = with_decimal_points(table, f"the items' table {path}", keep=(*KEYS, TITLE))
     domain = EventTable(table, str(path)).ids("domain").cast(str)
     parts = {
         name: _DomainRows.of(table.filter(domain == name), history, name, path)

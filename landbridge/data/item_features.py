@@ -8,14 +8,14 @@ Letters: I items, V features, N entries.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import AnyArray, Bool, Float32, Int32, Ragged
+from landbridge.core.types import AnyArray, Bool, Float32, Float64, Int32, Ragged
 from landbridge.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,24 +27,22 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class ItemFeatures:
     """``columns_V``, ``values_V``: the column of the table that a feature is of, and its value, as text.
-    ``rows``: domain -> F, (I, V); an item without a row in the table has an empty one."""
+    ``rows``: domain -> F, (I, V); an item without a row in the table has an empty one. ``weight_V`` and
+    ``bounds`` say how rows of a later table are read (:mod:`landbridge.data.io.feature_table`): what a
+    feature weighs before a row has norm 1, None where that is unknown, and column -> the bounds of its bins.
+    """
 
     columns_V: AnyArray
     values_V: AnyArray
     rows: Mapping[str, Ragged]
+    weight_V: Float32 | None = None
+    bounds: Mapping[str, Float64] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.columns_V.shape != self.values_V.shape:
-            raise DataError("Every feature needs a column and a value.")
+        if self.weight_V is not None and self.weight_V.shape != self.columns_V.shape:
+            raise DataError("Every feature needs a weight, or none has one.")
         for name, rows in self.rows.items():
-            entries, n_entries = rows.columns, rows.offsets[-1]
-            sound = rows.offsets[0] == 0 and (rows.lengths >= 0).all() and n_entries == len(entries)
-            # compiled code indexes with these numbers and checks no bounds
-            inside = not len(entries) or (entries.min() >= 0 and entries.max() < self.n_features)
-            if not (sound and inside and rows.weights.shape == entries.shape):
-                raise DataError(f"The item features of domain {name!r} do not fit their vocabulary.")
-            if not np.isfinite(rows.weights).all():
-                raise DataError(f"The item features of domain {name!r} are not all numbers.")
+            check_rows(self.columns_V, self.values_V, rows, f"item features of domain {name!r}")
         object.__setattr__(self, "rows", MappingProxyType(dict(self.rows)))
 
     @property
@@ -54,7 +52,7 @@ class ItemFeatures:
 
     def matrix(self, domain: str) -> csr_array:
         """F of a domain, float64 (I, V)."""
-        return _matrix(self.rows[domain], self.n_features)
+        return as_matrix(self.rows[domain], self.n_features)
 
     def matrix_of(self, item_J: Mapping[str, Int32], n_columns: int) -> csr_array:
         """F of a table of events, float64 (J, V): ``item_J`` says where a domain's items are in it. Items of
@@ -93,11 +91,30 @@ class ItemFeatures:
 
     def update(self, digest: hashlib._Hash) -> None:
         """Add everything to a digest."""
-        for texts_V in (self.columns_V, self.values_V):
-            digest.update(b"features" + "\x00".join(texts_V.tolist()).encode())
+        update_texts(digest, b"features", self.columns_V, self.values_V)
         for rows in self.rows.values():
             for array in (rows.offsets, rows.columns, rows.weights):
                 digest.update(np.ascontiguousarray(array).tobytes())
+
+
+def check_rows(columns_V: AnyArray, values_V: AnyArray, rows: Ragged, what: str) -> None:
+    """DataError where rows of features do not fit their vocabulary, as of a damaged or forged file."""
+    if columns_V.shape != values_V.shape:
+        raise DataError("Every feature needs a column and a value.")
+    entries, n_entries = rows.columns, rows.offsets[-1]
+    sound = rows.offsets[0] == 0 and (rows.lengths >= 0).all() and n_entries == len(entries)
+    # compiled code indexes with these numbers and checks no bounds
+    inside = not len(entries) or (entries.min() >= 0 and entries.max() < len(columns_V))
+    if not (sound and inside and rows.weights.shape == entries.shape):
+        raise DataError(f"The {what} do not fit their vocabulary.")
+    if not np.isfinite(rows.weights).all():
+        raise DataError(f"The {what} are not all numbers.")
+
+
+def update_texts(digest: hashlib._Hash, kind: bytes, *texts: AnyArray) -> None:
+    """Add the columns and values of features to a digest."""
+    for texts_V in texts:
+        digest.update(kind + "\x00".join(texts_V.tolist()).encode())
 
 
 def unit_rows(rows: Ragged) -> Ragged:
@@ -108,7 +125,8 @@ def unit_rows(rows: Ragged) -> Ragged:
     return Ragged(rows.offsets, rows.columns, weight_N)
 
 
-def _matrix(rows: Ragged, n_columns: int) -> Any:
+def as_matrix(rows: Ragged, n_columns: int) -> Any:
+    """Rows as a sparse float64 matrix."""
     from scipy.sparse import csr_array
 
     weight_N = rows.weights.astype(np.float64)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from landbridge.config import Spec
 from landbridge.core.errors import SettingsError
+from landbridge.core.system import processors
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 
@@ -114,4 +114,4 @@ def _usual(data: MultiDomain) -> str:
 
 def threads(spec: Spec) -> int:
     """The threads an experiment may use: as many as it says, else all."""
-    return spec.fit.threads or len(os.sched_getaffinity(0))
+    return spec.fit.threads or processors()

@@ -13,10 +13,11 @@ from landbridge.core.errors import DataError
 from landbridge.core.files import atomic_write
 from landbridge.core.progress import Progress
 from landbridge.core.rng import generator
+from landbridge.core.text import html_table
 from landbridge.core.threads import all_threads
 from landbridge.core.types import Bool, Record
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.splitting.holdout import Holdout, Targets, uses_sampled_candidates
+from landbridge.data.splitting.holdout import Holdout, Targets, protocol_name, uses_sampled_candidates
 from landbridge.evaluation.bootstrap import mean_interval
 from landbridge.evaluation.metrics import Metric, gini
 from landbridge.evaluation.protocols import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 DRAWS = 1000  # bootstrap samples
+SHOWN = "ndcg@10"  # the metric of a printed evaluation
 FORMER_COLUMNS = {"elsewhere": "other_domain_events", "twin": "is_duplicate"}  # of version 0.1
 
 
@@ -53,6 +55,15 @@ class Evaluation:
     name: str
     protocol: str
     name_of: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{domain} {mean:.4f}" for domain, mean in self.means(SHOWN).items())
+        protocol = protocol_name(self.protocol)
+        return f"Evaluation({self.name}, {protocol}; {SHOWN}: {means}; {len(self.rows):,} pairs)"
+
+    def _repr_html_(self) -> str:
+        rows = self.summary((SHOWN, "hr@10")).select("domain", "metric", "mean", "low", "high", "users")
+        return html_table(f"{self.name}, {protocol_name(self.protocol)}", rows.to_dicts())
 
     @property
     def sampled(self) -> bool:

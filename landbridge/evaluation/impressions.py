@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.types import Bool
@@ -68,7 +68,7 @@ def _table(source: object, columns: Columns, where: str, outcomes: pl.DataFrame 
     named = NamedColumns.of(columns, IMPRESSION_ROLES)
     named.check([LOG])
     roles = list(IMPRESSION_ROLES)
-    source = _lines_of_folder(source)
+    source = complete_rows(Path(source)) if is_log_folder(source) else source
     table, _ = read_table(source, named.table(LOG), roles, where, Rules(), IMPRESSION_ROLES)
     if "recommendation" in table:
         table = _of_users(table)
@@ -94,11 +94,23 @@ def _table(source: object, columns: Columns, where: str, outcomes: pl.DataFrame 
     return replace(table, frame=table.frame.with_columns(**checked))
 
 
-def _lines_of_folder(source: object) -> object:
-    """The files of a folder that a server wrote; anything else as it is."""
-    if is_path(source) and Path(source).is_dir() and any(Path(source).glob(SERVED)):
-        return Path(source) / SERVED
-    return source
+def is_log_folder(source: object) -> TypeGuard[str | Path]:
+    """Whether ``source`` is a folder that a server wrote."""
+    return is_path(source) and Path(source).is_dir() and any(Path(source).glob(SERVED))
+
+
+def complete_rows(folder: Path) -> pl.DataFrame:
+    """The rows of a folder that a server wrote. A line without its end is left out: it is being written now,
+    or the process was killed while it wrote."""
+    import polars as pl
+
+    files = (file.read_bytes() for file in sorted(folder.glob(SERVED)))
+    complete = [whole for each in files if (whole := each[: each.rfind(b"\n") + 1])]
+    if not complete:
+        raise DataError(f"There are no events in the log {folder}; give it when lists have been served.")
+    # all rows: the users of a whole file may be anonymous, and a version null
+    tables = [pl.read_ndjson(whole, infer_schema_length=None) for whole in complete]
+    return pl.concat(tables, how="diagonal_relaxed")
 
 
 def _of_users(table: EventTable) -> EventTable:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.plugins import METRICS, plugins
 from landbridge.core.types import AnyArray, Float64
 
 Ints = AnyArray
@@ -32,11 +33,12 @@ class Metric:
     def parse(cls, name: str) -> Metric:
         """The metric of a name; raises SettingsError for an unknown kind or a wrong cutoff."""
         kind, at, cutoff = name.partition("@")
-        if kind not in _KINDS:
-            raise SettingsError(unknown("metric", name, map(_example, _KINDS)))
-        if not _KINDS[kind].has_cutoff and at:
+        known = _kind(kind)
+        if known is None:
+            raise SettingsError(unknown("metric", name, _examples()))
+        if not known.has_cutoff and at:
             raise SettingsError(f"Metric {kind!r} has no cutoff; write {kind}, not {name!r}.")
-        if not at and (_KINDS[kind].whole or not _KINDS[kind].has_cutoff):
+        if not at and (known.whole or not known.has_cutoff):
             return cls(kind, 0)
         if not cutoff.isdecimal() or len(cutoff) > LONGEST or int(cutoff) < 1:
             raise SettingsError(f"Metric {name!r} needs a whole cutoff of 1 or more, such as {kind}@10.")
@@ -49,7 +51,9 @@ class Metric:
 
         ``candidates_T``: how many other items each target was ranked against, for metrics that need it.
         """
-        return _KINDS[self.kind].function(tie_groups(unit_T, above_T, ties_T, candidates_T), self.cutoff)
+        known = _kind(self.kind)
+        assert known is not None  # parse made sure
+        return known.function(tie_groups(unit_T, above_T, ties_T, candidates_T), self.cutoff)
 
     def per_pair(self, above_T: Ints, ties_T: Ints, candidates_T: Ints | None = None) -> Float64:
         """The metric of every target evaluated alone, (T,); ``candidates_T`` as in ``per_unit``."""
@@ -74,10 +78,13 @@ class TieGroups(NamedTuple):
 MetricFunction = Callable[[TieGroups, int], Float64]  # groups and cutoff -> the value of every unit, (N,)
 
 
-class _Kind(NamedTuple):
+class MetricKind(NamedTuple):
+    """A metric without its cutoff: what a plug-in of ``landbridge.metrics`` gives, under the entry point's
+    name. ``has_cutoff``: it is named ``kind@K``; ``whole``: it may also be of the whole ranking, ``kind``."""
+
     function: MetricFunction
-    has_cutoff: bool
-    whole: bool = False  # may also be of the whole ranking
+    has_cutoff: bool = True
+    whole: bool = False
 
 
 def register_metric(kind: str, function: MetricFunction, *, has_cutoff: bool = True) -> None:
@@ -88,11 +95,39 @@ def register_metric(kind: str, function: MetricFunction, *, has_cutoff: bool = T
     """
     if kind in _KINDS:
         raise SettingsError(f"There is already a metric {kind!r}; choose another name.")
-    _KINDS[kind] = _Kind(function, has_cutoff)
+    _KINDS[kind] = MetricKind(function, has_cutoff)
 
 
-def _example(kind: str) -> str:
-    return f"{kind}@10" if _KINDS[kind].has_cutoff else kind
+def of_ranks(value: Callable[[Float64], Float64]) -> MetricFunction:
+    """A metric by a function of ranks: the mean over a list's targets of ``value`` at their positions.
+
+    ``value`` takes the positions 1, 2, ..., (K,), and gives the value of each, (K,); behind the cutoff it is
+    0. Tied targets get its mean over all positions that they may take.
+    """
+
+    def function(groups: TieGroups, cutoff: int) -> Float64:
+        last = int((groups.above_G + groups.size_G).max(initial=0))
+        value_K = np.asarray(value(np.arange(1.0, (min(cutoff, last) if cutoff else last) + 1)), np.float64)
+        return expected_gain(groups, value_K) / groups.targets_N
+
+    return function
+
+
+def _kind(name: str) -> MetricKind | None:
+    if name in _KINDS:
+        return _KINDS[name]
+    plugin = plugins(METRICS).get(name)
+    if plugin is None:
+        return None
+    found = plugin.load()
+    if not isinstance(found, MetricKind):
+        raise plugin.error("is no MetricKind")
+    return found
+
+
+def _examples() -> list[str]:
+    own = [f"{kind}@10" if _KINDS[kind].has_cutoff else kind for kind in _KINDS]
+    return own + [name for name in plugins(METRICS) if name not in _KINDS]
 
 
 def tie_groups(unit_T: Ints, above_T: Ints, ties_T: Ints, candidates_T: Ints | None = None) -> TieGroups:
@@ -173,14 +208,14 @@ def _auc(groups: TieGroups, cutoff: int) -> Float64:
     return sum_per_unit(groups, value_G * groups.targets_G) / groups.targets_N
 
 
-_KINDS: dict[str, _Kind] = {
-    "auc": _Kind(_auc, has_cutoff=False),
-    "hr": _Kind(_hr, has_cutoff=True),
-    "map": _Kind(_map, has_cutoff=True),
-    "mrr": _Kind(_mrr, has_cutoff=True, whole=True),
-    "ndcg": _Kind(_ndcg, has_cutoff=True),
-    "precision": _Kind(_precision, has_cutoff=True),
-    "recall": _Kind(_recall, has_cutoff=True),
+_KINDS: dict[str, MetricKind] = {
+    "auc": MetricKind(_auc, has_cutoff=False),
+    "hr": MetricKind(_hr, has_cutoff=True),
+    "map": MetricKind(_map, has_cutoff=True),
+    "mrr": MetricKind(_mrr, has_cutoff=True, whole=True),
+    "ndcg": MetricKind(_ndcg, has_cutoff=True),
+    "precision": MetricKind(_precision, has_cutoff=True),
+    "recall": MetricKind(_recall, has_cutoff=True),
 }
 
 

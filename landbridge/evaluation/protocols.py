@@ -1,6 +1,7 @@
 """How held-out pairs are ranked: users in blocks, scored once, against all items or the candidates.
 
-All items are those of the pair's domain or, across domains, of all of them side by side.
+All items are those of the pair's domain or, across domains, of all of them side by side. An item that no list
+of the model holds (:meth:`~landbridge.models.base.Fitted.unlisted`) stands below all others, and is missed.
 
 Shape letters: B users of a block, T targets, I items, C candidates, P the pool of a target.
 """
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Float32, Int32, Int64, Ragged
+from landbridge.core.types import Bool, Float32, Int32, Int64, Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
@@ -51,6 +52,9 @@ class Scorer(Protocol):
 
     def list_scores(self, domain: str, queries: Queries) -> Float32:
         """The same on one scale for all domains, (B, I)."""
+
+    def unlisted(self, domain: str) -> Bool:
+        """Items that no list holds, (I,)."""
 
 
 class RankCounts(NamedTuple):
@@ -172,15 +176,29 @@ def compare_on_same_targets(scorer: Scorer, slices: Mapping[str, slice], users_B
 
 def _rank(scorer: Scorer, within: RankingTask, part: Block) -> tuple[Int64, Int64, Int64]:
     _, excluded, targets, slices = within
-    scores_BI = compare_on_same_targets(scorer, slices, part.users_B)
+    unlisted_I = _unlisted(scorer, slices)
+    scores_BI = _without(compare_on_same_targets(scorer, slices, part.users_B), unlisted_I)
     seen = excluded.by_user.take(part.users_B)
     item_T = targets.item_idx[part.targets_T]
     if targets.candidates_TC is None:
         above_T, ties_T = count_above(scores_BI, item_T, seen, part.row_T)
-        return above_T, ties_T, count_other_items(excluded, part, item_T, seen)
-    candidates_TC = targets.candidates_TC[part.targets_T]
-    above_T, ties_T = count_above_candidates(scores_BI, item_T, candidates_TC, seen, part.row_T)
-    return above_T, ties_T, count_competitors(item_T, candidates_TC, seen, part.row_T)
+        others_T = count_other_items(excluded, part, item_T, seen)
+    else:
+        candidates_TC = targets.candidates_TC[part.targets_T]
+        above_T, ties_T = count_above_candidates(scores_BI, item_T, candidates_TC, seen, part.row_T)
+        others_T = count_competitors(item_T, candidates_TC, seen, part.row_T)
+    missed_T = unlisted_I[item_T]  # the last of all, not among equals
+    return np.where(missed_T, others_T, above_T), np.where(missed_T, 0, ties_T), others_T
+
+
+def _unlisted(scorer: Scorer, slices: Mapping[str, slice]) -> Bool:
+    """The items that no list holds, of one domain or of several side by side, (I,)."""
+    return np.concatenate([scorer.unlisted(domain) for domain in slices])
+
+
+def _without(scores_BI: Float32, unlisted_I: Bool) -> Float32:
+    # no change in place: scores may be kept for another metric
+    return np.where(unlisted_I, np.float32(-np.inf), scores_BI) if unlisted_I.any() else scores_BI
 
 
 def count_other_items(excluded: Interactions, part: Block, item_T: Int32, seen: Ragged) -> Int64:
@@ -198,15 +216,18 @@ def recommended_items(
     Whole catalogue: one list per user who has targets. Candidates: one per pair, from its own pool.
     """
     _, excluded, targets, slices = within
+    unlisted_I = _unlisted(scorer, slices)
     pool = 0 if targets.candidates_TC is None else targets.candidates_TC.shape[1] + 1
     for part in blocks(
         targets, max(excluded.n_items, 10 * pool), block
     ):  # a pool's cell takes ten times a score's
-        scores_BI = compare_on_same_targets(scorer, slices, part.users_B)
+        scores_BI = _without(compare_on_same_targets(scorer, slices, part.users_B), unlisted_I)
         if targets.candidates_TC is None:
-            yield top_k(scores_BI, k, excluded.by_user.take(part.users_B))[0]
+            items_BK = top_k(scores_BI, k, excluded.by_user.take(part.users_B))[0]
         else:
-            yield _best_of_pools(scores_BI, k, _pools(targets, part), excluded, part)
+            items_BK = _best_of_pools(scores_BI, k, _pools(targets, part), excluded, part)
+        # place -1 reads the last item, and stays -1
+        yield np.where(unlisted_I[items_BK], np.int32(-1), items_BK)
 
 
 def _pools(targets: Targets, part: Block) -> Int32:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from landbridge.core.types import Float32
+from landbridge.core.types import Bool, Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.evaluation.protocols import Named, Scorer
@@ -36,6 +36,10 @@ class ScoreCache:
     def list_scores(self, domain: str, queries: Queries) -> Float32:
         """As of the model, never kept: a list over all domains is ranked once."""
         return self.fitted.list_scores(domain, queries)
+
+    def unlisted(self, domain: str) -> Bool:
+        """As of the model."""
+        return self.fitted.unlisted(domain)
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Scores of every item for every query, (B, I)."""

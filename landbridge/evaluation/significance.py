@@ -15,6 +15,7 @@ import numpy as np
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
+from landbridge.core.text import html_table
 from landbridge.core.types import Float64, Record
 from landbridge.data.splitting.holdout import FULL, protocol_name
 from landbridge.evaluation.bootstrap import LEVEL, drawn_means, interval, mean_of, one_sided, p_value
@@ -56,6 +57,14 @@ class Comparison:
 
         names = {"model": self.a, "baseline": self.b, "metric": self.metric, "protocol": self.protocol}
         return self.rows.select(*(pl.lit(value).alias(name) for name, value in names.items()), pl.all())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        title = f"{self.metric}: {self.a} against {self.b}"
+        columns = ("domain", "segment", "users", "a", "b", "difference", "low", "high", "p_holm")
+        return html_table(title, self.rows.select(columns).to_dicts())
 
     def __str__(self) -> str:
         protocol = "" if self.protocol == FULL else f", {protocol_name(self.protocol)}"

@@ -40,7 +40,7 @@ from landbridge.core.rng import generator
 from landbridge.core.types import Float32, Float64, Int64, Record
 from landbridge.data.interactions import Interactions
 from landbridge.evaluation.bootstrap import interval
-from landbridge.federation.recording import Recording
+from landbridge.federation.transcript import Recording
 
 KNOWN_SHARES = (0.01, 0.05, 0.1, 0.2)  # of the victim's customers, for "who bought what"
 MAX_CASES = 20_000  # true cases that are drawn for an AUC

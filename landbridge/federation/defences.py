@@ -15,7 +15,7 @@ from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.federation.audit import PARTY, attack, attackers, row_error, view
 from landbridge.federation.masks import ALONE, TWO_PARTY_LEAK
-from landbridge.federation.recording import Recorder, Recording
+from landbridge.federation.transcript import Recording, fit_recorded
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.privacy import Privacy
 from landbridge.models.base import Fitted, Method
@@ -139,7 +139,7 @@ class _Audit:
 
     def _recorded(self, defence: str, method: CDIMF) -> tuple[Recording, float]:
         folder = self.folder / defence.replace(" ", "-").replace("∞", "inf").replace("ε", "epsilon")
-        fitted = method.fit_observed(self.holdout.history, self._options, Recorder(folder))
+        fitted = fit_recorded(method, self.holdout.history, folder, self._options)
         return Recording.read(folder), self._quality(fitted)
 
     def _fit(self, method: Method) -> Fitted:

@@ -168,7 +168,13 @@ class PublicKeys:
 
 @dataclass(frozen=True)
 class PartySecrets:
-    """What a party draws for one round, 32 bytes each; stored by its owner, a killed round can go on."""
+    """What a party draws for one round, 32 bytes each. All that the party sends follows from it.
+
+    Stored by its owner, a killed round can go on: shares and masks are the same again. The message, its
+    senders (:meth:`MaskingParty.masked`) and the survivors that were reported (:meth:`MaskingParty.reveal`)
+    must be stored with the round, before the answer to them is sent: two messages under the same masks show
+    their difference, and shares that are revealed to two different reports open a message.
+    """
 
     mask_key: bytes = field(repr=False)
     channel_key: bytes = field(repr=False)
@@ -240,7 +246,8 @@ class MaskingParty:
 
         ``received``: the sealed shares of every other party. DataError for too few survivors, for shares
         that were altered, and for another set of survivors than before: seed and key of one party together
-        would reveal its message.
+        would reveal its message. This object remembers the set; across a restart its owner must
+        (:class:`PartySecrets`).
         """
         self.group.check(survivors)
         if self._survivors not in (None, frozenset(survivors)):
@@ -303,12 +310,15 @@ def unmasked_sum(
     return sum_UF
 
 
-def shamir_shares(secret: int, threshold: int, n_shares: int) -> dict[int, int]:
-    """Shares 1 to ``n_shares`` of a secret below ``PRIME``; any ``threshold`` of them are enough, fewer say
-    nothing (Shamir, CACM 1979, doi 10.1145/359168.359176)."""
-    coefficients = [secret, *(secrets.randbelow(PRIME) for _ in range(threshold - 1))]
+def shamir_shares(secret: int, coefficients: Sequence[int], n_shares: int) -> dict[int, int]:
+    """Shares 1 to ``n_shares`` of a secret below ``PRIME``, on the polynomial of these further coefficients.
+
+    One share more than there are coefficients is enough. Fewer say nothing, where the coefficients are
+    uniform below ``PRIME`` and secret (Shamir, CACM 1979, doi 10.1145/359168.359176).
+    """
+    polynomial = [secret, *coefficients]
     return {
-        x: sum(c * pow(x, power, PRIME) for power, c in enumerate(coefficients)) % PRIME
+        x: sum(c * pow(x, power, PRIME) for power, c in enumerate(polynomial)) % PRIME
         for x in range(1, n_shares + 1)
     }
 
@@ -338,12 +348,33 @@ def key_stream(key: bytes, shape: Sequence[int], dtype: np.dtype[np.unsignedinte
 
 
 def _both_shares(group: Group, party_secrets: PartySecrets) -> dict[str, tuple[int, int]]:
-    """For every party, itself among them, a share of the mask key and one of the seed."""
+    """For every party, itself among them, a share of the mask key and one of the seed.
+
+    The polynomials follow from the channel key, which never leaves the party. If they were drawn, a party
+    that is made again after a kill would encrypt other shares under the same key and nonce, and shares of two
+    polynomials would mix.
+    """
     key_shares, seed_shares = (
-        shamir_shares(int.from_bytes(secret), group.threshold, len(group.names))
-        for secret in (party_secrets.mask_key, party_secrets.self_seed)
+        shamir_shares(
+            int.from_bytes(secret),
+            _coefficients(party_secrets.channel_key, group.context(purpose), group.threshold - 1),
+            len(group.names),
+        )
+        for secret, purpose in (
+            (party_secrets.mask_key, "shares of the key"),
+            (party_secrets.self_seed, "shares of the seed"),
+        )
     )
     return {name: (key_shares[x], seed_shares[x]) for x, name in enumerate(group.names, 1)}
+
+
+def _coefficients(secret: bytes, context: bytes, count: int) -> list[int]:
+    """Numbers below ``PRIME`` that are like uniform ones to all who do not have the secret."""
+    # 128 bits more than the prime has: the bias of the remainder is below 2^-128
+    size = SHARE_BYTES + 16
+    return [
+        int.from_bytes(_derived(secret, context + index.to_bytes(4), size)) % PRIME for index in range(count)
+    ]
 
 
 def _recovered(group: Group, name: str, shares: Mapping[str, Mapping[str, int]]) -> bytes:
@@ -397,12 +428,12 @@ def _shared(own: bytes, public: bytes) -> bytes:
         raise DataError("A public key of this round is no usable X25519 key.") from None
 
 
-def _derived(secret: bytes, context: bytes) -> bytes:
-    """A key of 32 bytes (HKDF with SHA-256, RFC 5869)."""
+def _derived(secret: bytes, context: bytes, size: int = SECRET_BYTES) -> bytes:
+    """A key of ``size`` bytes (HKDF with SHA-256, RFC 5869)."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    return HKDF(SHA256(), SECRET_BYTES, salt=None, info=context).derive(secret)
+    return HKDF(SHA256(), size, salt=None, info=context).derive(secret)
 
 
 def _cipher(key: bytes) -> ChaCha20Poly1305:
@@ -412,5 +443,5 @@ def _cipher(key: bytes) -> ChaCha20Poly1305:
 
 
 def _nonce() -> bytes:
-    """Zeros: a key encrypts one text."""
+    """Zeros: a key encrypts one text, the same whenever the party is made again."""
     return bytes(12)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import wraps
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol, Self
 
@@ -17,10 +18,12 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
+from landbridge.core.text import html_table
 from landbridge.core.types import AnyArray, Arrays, Bool, Float32, Int32, Record, Values
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries as Queries
+from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.models import similarity
 from landbridge.models.cost import Cost
 from landbridge.models.explanation import Explanation
@@ -45,7 +48,8 @@ class Method(Settings, ABC):
     ignores which are. ``uses_products`` says whether it does so with these settings; ``shared_space`` is
     what a search then tries besides.
     ``item_features``: how its model learns from the features of items, in words; empty: it ignores them, and
-    lists no new items. ``uses_features`` says whether it does so with these settings.
+    lists no new items. ``uses_features`` says whether it does so with these settings. ``user_features``,
+    ``uses_user_features``: the same of users.
     ``paper``, ``needs`` (extras and data) and ``cold_start``: for the table of all methods, as ``folds_in``.
     """
 
@@ -64,6 +68,13 @@ class Method(Settings, ABC):
     shared_items: ClassVar[str] = ""
     shared_space: ClassVar[Space] = MappingProxyType({})
     item_features: ClassVar[str] = ""
+    user_features: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "fit" in vars(cls):
+            # every fit refuses what is no data before it looks at it
+            setattr(cls, "fit", _checked(vars(cls)["fit"]))  # noqa: B010
 
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
@@ -89,6 +100,11 @@ class Method(Settings, ABC):
     def privacy_facts(self) -> Record | None:
         """What is guaranteed of the rows that a domain sends, for a run's manifest; None: nothing."""
         return None
+
+    @property
+    def uses_user_features(self) -> bool:
+        """Whether its model learns from the features of users, where they are given."""
+        return bool(self.user_features)
 
     def space_on(self, data: MultiDomain) -> Space:
         """What a search tries on such data."""
@@ -120,6 +136,26 @@ class Method(Settings, ABC):
     def label(cls) -> str:
         """The method's name, as in "cdimf.reg must be ..."."""
         return cls.name
+
+
+def _checked(fit: Callable[..., Fitted]) -> Callable[..., Fitted]:
+    """The same ``fit``; DataError, with what to do, for data that are no MultiDomain."""
+
+    @wraps(fit)
+    def checked(self: Method, train: MultiDomain, options: FitOptions | None = None) -> Fitted:
+        if not isinstance(train, MultiDomain):
+            raise DataError(f"fit takes the events as landbridge.read gives them; {_remedy(train)}.")
+        return fit(self, train, options)
+
+    return checked
+
+
+def _remedy(given: object) -> str:
+    if isinstance(given, Split):
+        return "of this Split give split.test.history, or split.train while you still choose"
+    if isinstance(given, Holdout):
+        return "of this Holdout give holdout.history"
+    return f"read this {type(given).__name__} first: lb.read({{'shop': ...}})"
 
 
 class StoredState(NamedTuple):
@@ -171,6 +207,16 @@ class Fitted(ABC):
     kind: ClassVar[str]
     unexplained: ClassVar[str] = "its score is not a sum over events"
     log_odds: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__repr__ = Fitted.__repr__  # type: ignore[method-assign]  # dataclass would print the arrays
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.method.name}; {self.history.shape_text})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{type(self).__name__} of {self.method.name}", self.history.shape_rows)
 
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:
@@ -272,6 +318,14 @@ class Fitted(ABC):
             "The server leaves out one event at a time instead."
         )
 
+    def explain_features(self, domain: str, query: Queries, item: int) -> Mapping[int, float]:
+        """What the features of an item add to its score for one query, feature -> part.
+
+        Another view of the score that ``explain`` divides by events; what is left of it is what the events of
+        other users say. Empty where no feature entered the score, or a kind cannot say.
+        """
+        return {}
+
     @property
     def warm_starts(self) -> bool:
         """Whether ``refit`` continues from these embeddings, so that few epochs suffice."""
@@ -285,6 +339,16 @@ class Fitted(ABC):
         fitted = method.fit(data, replace(options, initial=self))
         # the run keeps its own settings: ``epochs`` was for this refit only
         return replace(fitted, method=self.method)  # type: ignore[return-value]
+
+    def with_new_items(self, data: MultiDomain) -> Self:
+        """The model on ``data``: its own, with more items without events (:meth:`MultiDomain.new_items`).
+
+        DataError for a kind that cannot score an item without another fit.
+        """
+        raise DataError(
+            f"A {self.method.name} model cannot list new items without a refit; give the table of item "
+            "features to landbridge refit."
+        )
 
     def fit_on(self, data: MultiDomain, options: FitOptions) -> Fitted:
         """The same method fitted on other data from the start."""

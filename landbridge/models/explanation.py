@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,15 +17,12 @@ class Explanation:
     ``events``: domain -> the contribution of each of the query's events there (of its own events where it
     brings any, else of the user's history), in their order; 0 for events that the score does not use.
     ``popularity``: the part that every cold-start user of the domain gets. ``rest``: what no single event
-    explains; rounding only where the user's embedding is the optimum of these events. ``features``: the same
-    score seen from the item: what each of its features adds, by number; what is left is the item's own. Empty
-    where a model has no such parts.
+    explains; rounding only where the user's embedding is the optimum of these events.
     """
 
     events: Mapping[str, Float32]
     popularity: float
     rest: float
-    features: Mapping[int, float] = field(default_factory=dict)
 
 
 def in_parts(score: float, popularity: float, events: Mapping[str, Float32]) -> Explanation:

@@ -20,6 +20,7 @@ Weights, slopes and κ are settings here: :mod:`landbridge.selection.guard` choo
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -71,6 +72,7 @@ class Mixture(Method):
     folds_in: ClassVar[str] = "as its members"
     shared_items: ClassVar[str] = "as its members"
     item_features: ClassVar[str] = "as its members"
+    user_features: ClassVar[str] = "as its members"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,6 +121,11 @@ class Mixture(Method):
     def uses_features(self) -> bool:
         """Whether any member does."""
         return any(method.uses_features for method in self.methods().values())
+
+    @property
+    def uses_user_features(self) -> bool:
+        """Whether any member does."""
+        return any(method.uses_user_features for method in self.methods().values())
 
     def weight_GM(self, domain: str) -> Float32:
         """Eq. (2)'s weights in a domain, a row per activity group, a column per member."""
@@ -223,6 +230,16 @@ class BlendModel(Fitted):
                 zip(score_1I[0, item_N].tolist(), popularity_N.tolist(), strict=True)
             )
         ]
+
+    def explain_features(self, domain: str, query: Queries, item: int) -> dict[int, float]:
+        """As in :class:`Fitted`: those of the members, on the scale of Eq. (1)."""
+        total: dict[int, float] = defaultdict(float)
+        for weight, member in self._serving(domain, query):
+            if parts := member.explain_features(domain, query, item):
+                scale = weight / max(float(member.score(domain, query)[0].std()), 1e-30)
+                for feature, part in parts.items():
+                    total[feature] += scale * part
+        return dict(total)
 
     def check_arrays(self) -> None:
         """As in :class:`Fitted`, for every member."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from landbridge.core.settings import schema
 from landbridge.models import registry
 from landbridge.models.base import Method
+
+COST_CLASSES = {"low": 0, "medium": 3, "high": 10, "very high": 20}
+"""Class -> the least relative cost: counts and closed forms, half steps, gradient steps, sequences."""
 
 HEAD = """# Settings of every method
 
@@ -20,26 +24,50 @@ This page is written by `landbridge models --markdown`.
 
 
 def methods() -> list[dict[str, str]]:
-    """One row per method: name, source, family, needs, cold start, fold-in, shared items, item features, in
-    ``auto``."""
+    """One row per method that can be loaded: name, source, year, family (or the package of a plug-in),
+    cost, needs, cold start, fold-in, shared items, item features, in ``auto``."""
+    return _rows(registry.methods()[0])
+
+
+def _rows(kinds: Mapping[str, type[Method]]) -> list[dict[str, str]]:
     rows = []
-    for name in registry.names():
-        kind, settings = registry.method(name), schema(registry.method(name))
+    for name, kind in kinds.items():
+        settings = schema(kind)
         policy = settings.get("cold_policy")
         rows.append(
             {
                 "method": name,
                 "paper": kind.paper,
-                "family": kind.__module__.split(".")[2],
+                "year": year(kind),
+                "family": family(kind),
+                "cost": cost_class(kind),
                 "needs": kind.needs,
                 "cold start": "cold_policy" if policy else kind.cold_start,
                 "fold-in": kind.folds_in,
                 "shared items": kind.shared_items or "ignored",
                 "item features": kind.item_features or "ignored",
+                "user features": kind.user_features or "refused",
                 "auto": "yes" if in_auto(kind) else "",
             }
         )
     return rows
+
+
+def family(kind: type[Method]) -> str:
+    """The name of the family, which is that of its folder; of a plug-in, the package."""
+    package = registry.package_of(kind.name)
+    return kind.__module__.split(".")[2] if package is None else f"package {package}"
+
+
+def year(kind: type[Method]) -> str:
+    """The year of the method's paper, of the first one where there are several; empty where it has none."""
+    found = re.search(r"\b(?:19|20)\d\d\b", kind.paper)
+    return found.group() if found else ""
+
+
+def cost_class(kind: type[Method]) -> str:
+    """How long a fit takes beside other methods, in words; ``landbridge estimate`` has seconds."""
+    return [name for name, least in COST_CLASSES.items() if kind.relative_cost >= least][-1]
 
 
 def in_auto(kind: type[Method]) -> bool:
@@ -62,9 +90,10 @@ def settings_of(name: str) -> list[dict[str, str]]:
 
 
 def markdown() -> str:
-    """The glossary of settings, docs/settings.md."""
-    parts = [HEAD, "## Methods\n", _table(methods())]
-    for name in registry.names():
+    """The glossary of settings, docs/settings.md: of landbridge's own methods."""
+    own = {name: registry.method(name) for name in sorted(registry.METHODS)}
+    parts = [HEAD, "## Methods\n", _table(_rows(own))]
+    for name in own:
         if rows := settings_of(name):
             parts += [f"\n## {name}\n", _table(rows)]
     return "\n".join(parts) + "\n"

@@ -1,9 +1,11 @@
-"""Every method and every kind of fitted model by name; classes are imported on demand."""
+"""Every method and every kind of fitted model by name, of plug-ins too; classes are imported on demand."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 
+from landbridge.core import plugins
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.models.base import Fitted, Method
 
@@ -15,6 +17,7 @@ METHODS = {
     "cdimf": "landbridge.models.als.cdimf:CDIMF",
     "cmf": "landbridge.models.towers.cmf:CMF",
     "conet": "landbridge.models.towers.conet:CoNet",
+    "disencdr": "landbridge.models.graph.disencdr:DisenCDR",
     "dwl": "landbridge.models.sequential.dwl:DWL",
     "ease": "landbridge.models.linear.ease:EASE",
     "emcdr": "landbridge.models.mapping.emcdr:EMCDR",
@@ -27,6 +30,7 @@ METHODS = {
     "neumf": "landbridge.models.towers.neumf:NeuMF",
     "pepnet": "landbridge.models.towers.pepnet:PEPNet",
     "popularity": "landbridge.models.popularity:Popularity",
+    "recsysdan": "landbridge.models.towers.recsysdan:RecSysDAN",
     "sasrec": "landbridge.models.sequential.sasrec:SASRec",
     "uclr": "landbridge.models.uclr.method:UCLR",
 }
@@ -49,24 +53,51 @@ KINDS = {
 
 def names() -> tuple[str, ...]:
     """The names of all methods, sorted."""
-    return tuple(sorted(METHODS))
+    return tuple(sorted({*METHODS, *plugins.plugins(plugins.METHODS)}))
+
+
+def methods() -> tuple[dict[str, type[Method]], list[str]]:
+    """Name -> class of all methods that can be loaded, and one sentence for each plug-in that cannot."""
+    found, broken = {name: method(name) for name in sorted(METHODS)}, []
+    for name, plugin in plugins.plugins(plugins.METHODS).items():
+        try:
+            if name in METHODS:
+                raise plugin.error("has the name of a method of landbridge")
+            found[name] = method(name)
+        except SettingsError as error:
+            broken.append(str(error))
+    return found, broken
 
 
 def method(name: str) -> type[Method]:
     """The method's class."""
-    kind: type[Method] = _find("method", name, METHODS)
+    kind: type[Method] = _find("method", name, METHODS, plugins.METHODS, Method)
+    if name not in METHODS and kind.name != name:
+        raise plugins.plugins(plugins.METHODS)[name].error(f"is a method called {kind.name!r}")
     return kind
 
 
 def kind(name: str) -> type[Fitted]:
     """The class of a stored model."""
-    kind: type[Fitted] = _find("kind of model", name, KINDS)
+    kind: type[Fitted] = _find("kind of model", name, KINDS, plugins.KINDS, Fitted)
     return kind
 
 
-def _find(what: str, name: str, table: dict[str, str]) -> type:
-    if name not in table:
-        raise SettingsError(unknown(what, name, table))
-    module, _, attribute = table[name].partition(":")
-    kind: type = getattr(import_module(module), attribute)
-    return kind
+def package_of(name: str) -> str | None:
+    """The package whose plug-in a method is; None for a method of landbridge."""
+    plugin = None if name in METHODS else plugins.plugins(plugins.METHODS).get(name)
+    return None if plugin is None else plugin.package
+
+
+def _find(what: str, name: str, table: Mapping[str, str], group: str, base: type) -> type:
+    if name in table:
+        module, _, attribute = table[name].partition(":")
+        kind: type = getattr(import_module(module), attribute)
+        return kind
+    added = plugins.plugins(group)
+    if name not in added:
+        raise SettingsError(unknown(what, name, {*table, *added}))
+    found = added[name].load()
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise added[name].error(f"is no {base.__name__}")
+    return found

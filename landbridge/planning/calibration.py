@@ -35,9 +35,10 @@ SHAPES = (
 LISTS = (20, 100)
 ROW_KINDS = ("tile", "cholesky", "triangle", "vector", "find", "row")
 START = """
-import resource, sys, time
+import sys, time
 import numpy as np
 import landbridge as lb
+from landbridge.core.system import peak_bytes
 from landbridge.models import registry
 from landbridge.training.options import FitOptions
 from landbridge.data.interactions import Interactions
@@ -46,8 +47,7 @@ events = Interactions.from_events([0, 0, 1, 1, 2], [0, 1, 1, 2, 2], 3, 3, time=[
 data = lb.MultiDomain(Vocabulary.of(range(3)), {"a": Vocabulary.of(range(3))}, {"a": events})
 for name in sys.argv[1:]:
     registry.method(name)(epochs=1).fit(data, FitOptions(threads=1))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(time.process_time(), peak)
+print(time.process_time(), peak_bytes())
 """
 
 

@@ -84,7 +84,7 @@ def estimate(method: Method, counts: Counts, machine: Machine) -> Estimate:
     """Eqs. (1), (2), (4) and (5); SettingsError for a method that does not say its cost."""
     cost = method.cost(counts)
     if cost is None:
-        known = ", ".join(name for name in registry.names() if says_cost(registry.method(name)))
+        known = ", ".join(name for name, kind in registry.methods()[0].items() if says_cost(kind))
         raise SettingsError(f"{method.name} does not say what a fit costs; {known} do.")
     fit = cost.work.seconds(machine.unit)
     start = machine.process.seconds + (machine.process.torch_seconds if cost.torch else 0.0)
@@ -104,7 +104,7 @@ def estimate(method: Method, counts: Counts, machine: Machine) -> Estimate:
 
 def estimate_auto(counts: Counts, machine: Machine) -> Estimate:
     """Eq. (3), with the default settings of the candidates' methods; the search may find larger ones."""
-    kinds = map(registry.method, registry.names())
+    kinds = registry.methods()[0].values()
     each = [estimate(kind(), counts, machine) for kind in kinds if in_auto(kind) and says_cost(kind)]
     search = budget_of(counts.events).seconds or 0.0
     fits = min(search, sum(found.fit for found in each))

@@ -70,7 +70,7 @@ def candidates(data: MultiDomain, families: Sequence[str] = ()) -> dict[str, Met
 
     ``families``: only these, by a candidate's label or the name of its method. Quick methods come first.
     """
-    kinds = sorted((registry.method(name) for name in registry.names()), key=lambda kind: kind.relative_cost)
+    kinds = sorted(registry.methods()[0].values(), key=lambda kind: kind.relative_cost)
     proposed = {label: method for kind in kinds for label, method in kind.in_auto(data).items()}
     known = {*proposed, *(method.name for method in proposed.values())}
     for family in families:

@@ -138,6 +138,11 @@ class AsServed:
         """The same on one scale for all domains, (B, I)."""
         return self._placed(domain, self.model.list_scores(domain, self._queries(queries.user_idx)))
 
+    def unlisted(self, domain: str) -> Bool:
+        """The items that the model does not list, or does not know, (I,)."""
+        place_I = self._place[domain]
+        return np.where(place_I >= 0, self.model.unlisted(domain)[place_I], True)
+
     @cached_property
     def _place(self) -> dict[str, Int32]:
         """The model's index of each item, (I,), -1 for a new one."""

@@ -59,6 +59,7 @@ def load(path: str | Path) -> Fitted:
         history = serialization.data_from(*read_arrays(files["data"]))
         arrays, about = read_arrays(files["arrays"])
         log = _read_log(files["log"])
+        _check_package(folder, manifest)
         method = _method(folder, files["settings"].read_bytes())
         return _kind(folder, manifest["kind"]).from_state(StoredState(history, method, log, arrays, about))
 
@@ -112,8 +113,10 @@ def _test_part(path: str | Path) -> tuple[bool, bool]:
 
 
 def _manifest(fitted: Fitted, deployed: bool, gate: Values | None) -> Record:
+    from landbridge.models import registry
     from landbridge.version import __version__
 
+    package = registry.package_of(fitted.method.name)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -125,6 +128,7 @@ def _manifest(fitted: Fitted, deployed: bool, gate: Values | None) -> Record:
         "data": fitted.history.fingerprint,
         "events": fitted.history.n_events,
         "deployed": deployed,
+        **({"package": package} if package else {}),
         **({"decisions": list(fitted.decisions)} if fitted.decisions else {}),
         **({} if gate is None else {"gate": gate}),
         **({} if (privacy := fitted.method.privacy_facts) is None else {"privacy": privacy}),
@@ -162,6 +166,17 @@ def _read_log(path: Path) -> tuple[Record, ...]:
     return tuple(orjson.loads(line) for line in path.read_bytes().splitlines())
 
 
+def _check_package(folder: Path, manifest: Record) -> None:
+    """StoreError where the run's method is of a plug-in that is not installed."""
+    from landbridge.models import registry
+
+    if "package" in manifest and manifest["method"] not in registry.names():
+        raise StoreError(
+            f"The run {folder} is of the method {manifest['method']!r}, a plug-in of the package "
+            f"{manifest['package']}, which is not installed; install that package."
+        )
+
+
 def _method(folder: Path, toml: bytes) -> Method:
     from landbridge.models import registry
 
@@ -170,7 +185,9 @@ def _method(folder: Path, toml: bytes) -> Method:
         kind = registry.method(name)
         return kind.from_settings(kind.migrated(settings))  # names of 0.1 load without a warning
     except SettingsError as error:
-        raise StoreError(f"The run {folder} needs another version of landbridge: {error}") from error
+        raise StoreError(
+            f"The run {folder} needs another version of landbridge or a plug-in: {error}"
+        ) from error
 
 
 def _kind(folder: Path, name: str) -> type[Fitted]:
@@ -179,4 +196,6 @@ def _kind(folder: Path, name: str) -> type[Fitted]:
     try:
         return registry.kind(name)
     except SettingsError as error:
-        raise StoreError(f"The run {folder} needs another version of landbridge: {error}") from error
+        raise StoreError(
+            f"The run {folder} needs another version of landbridge or a plug-in: {error}"
+        ) from error

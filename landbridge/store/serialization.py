@@ -16,6 +16,7 @@ from landbridge.data.kinds import EventKinds
 from landbridge.data.products import Products
 from landbridge.data.seen import Seen
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
+from landbridge.data.user_features import UserFeatures
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.base import Method
 
@@ -63,6 +64,20 @@ def data_arrays(data: MultiDomain) -> tuple[Arrays, Record]:
     if data.item_features is not None:
         arrays["features/columns"] = data.item_features.columns_V
         arrays["features/values"] = data.item_features.values_V
+        if data.item_features.weight_V is not None:
+            arrays["features/weights"] = data.item_features.weight_V
+        about["feature_bounds"] = {
+            column: bounds.tolist() for column, bounds in data.item_features.bounds.items()
+        }
+    if data.user_features is not None:
+        features = data.user_features
+        arrays |= {
+            "user_features/columns": features.columns_V,
+            "user_features/values": features.values_V,
+            "user_features/offsets": features.rows.offsets,
+            "user_features/entries": features.rows.columns,
+            "user_features/weights": features.rows.weights,
+        }
     return arrays, about
 
 
@@ -89,7 +104,8 @@ def data_from(arrays: Arrays, about: Values) -> MultiDomain:
         },
         EventKinds(**about["kinds"]) if "kinds" in about else EventKinds(),
         products=_products(arrays, names, about["products"]["by_id"]) if "products" in about else None,
-        item_features=_features(arrays, names) if "features/columns" in arrays else None,
+        item_features=_features(arrays, about, names) if "features/columns" in arrays else None,
+        user_features=_user_features(arrays) if "user_features/columns" in arrays else None,
     )
 
 
@@ -193,10 +209,19 @@ def _products(arrays: Arrays, names: list[str], by_id: bool) -> Products:
     return Products({name: arrays[f"{d}/products"] for d, name in enumerate(names)}, by_id)
 
 
-def _features(arrays: Arrays, names: list[str]) -> ItemFeatures:
+def _features(arrays: Arrays, about: Values, names: list[str]) -> ItemFeatures:
     parts = ("offsets", "columns", "weights")
     rows = {name: Ragged(*(arrays[f"{d}/features/{part}"] for part in parts)) for d, name in enumerate(names)}
-    return ItemFeatures(arrays["features/columns"], arrays["features/values"], rows)
+    bounds = {name: np.array(own, np.float64) for name, own in about.get("feature_bounds", {}).items()}
+    return ItemFeatures(
+        arrays["features/columns"], arrays["features/values"], rows, arrays.get("features/weights"), bounds
+    )
+
+
+def _user_features(arrays: Arrays) -> UserFeatures:
+    own = {name: arrays[f"user_features/{name}"] for name in ("columns", "values")}
+    rows = Ragged(*(arrays[f"user_features/{name}"] for name in ("offsets", "entries", "weights")))
+    return UserFeatures(own["columns"], own["values"], rows)
 
 
 def _frozen(value: object) -> object:

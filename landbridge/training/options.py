@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.progress import Progress, Silent
+from landbridge.core.system import processors
 
 FittedModel = Any  # a ``Fitted`` of landbridge.models, which is a layer above this one
 DEVICES = ("auto", "cpu", "cuda")
@@ -30,7 +30,7 @@ class FitOptions:
 
     seed: int = 0
     # CPUs that this process may use, which can be fewer than the machine has
-    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    threads: int = field(default_factory=processors)
     validate: Callable[[FittedModel], float] | None = None
     patience: int | None = None
     validate_every: int = 1

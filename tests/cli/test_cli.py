@@ -27,6 +27,8 @@ VERBS = [
     "refit",
     "ope",
     "audit",
+    "ab",
+    "page",
 ]
 
 
@@ -53,6 +55,7 @@ def test_fit_keeps_model_test_part_settings_and_values(
     roles = {file.name.split("-")[0] for file in path.iterdir()}
     assert roles == {
         "arrays",
+        "card",
         "data",
         "evaluation",
         "experiment",

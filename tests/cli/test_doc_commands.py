@@ -32,20 +32,36 @@ RUN = (
     "README.md",
     "docs/benchmark.md",
     "docs/guard.md",
+    "docs/howto/cold-start.md",
+    "docs/howto/country.md",
+    "docs/howto/explain.md",
+    "docs/howto/forget.md",
+    "docs/howto/nightly.md",
+    "docs/howto/which-helps.md",
     "docs/methods/catart.md",
     "docs/methods/uclr.md",
     "docs/refit.md",
+    "docs/reference/programs.md",
     "docs/report.md",
     "docs/serving.md",
+    "docs/start.md",
     "docs/tensorboard.md",
 )
 NOT_RUN = {  # page, or first word of a command: why
     "docs/audit.md": "fits of three domains; tests/cli/test_audit.py runs the page's commands",
     "docs/off-policy.md": "a log of impressions; tests/cli/test_ope.py runs the page's commands",
+    "docs/ab-test.md": "needs two runs and users; tests/serving/test_ab.py runs the verbs",
+    "docs/tutorial.md": "tests/cli/test_tutorial.py runs the page and checks what it shows",
     "docs/estimate.md": "--calibrate takes a minute; tests/cli/test_estimate.py runs the verb on such files",
+    "docs/parties.md": "three organisations; tests/cli/test_party.py runs them as processes",
     "docs/ablations.md": "studies of minutes to hours; tests/cli/test_study_*.py run the same verbs",
+    "docs/export.md": "a run of cdimf on books; tests/unit/test_export.py runs the verb",
+    "docs/extending/package.md": "installs a package; tests/cli/test_plugins.py does the same",
     "make": "fetches MovieLens and makes an environment; tests/cli/test_demo_serve.py runs the demo",
     "pip": "installs packages",
+    "head": "of the tutorial, which its test runs",
+    "sed": "of the tutorial, which its test runs",
+    "pytest": "tests/cli/test_plugins.py runs tests of the template",
     "export": "deployment; tests/serving/test_deploy.py checks its files",
     "docker": "deployment",
     "0": "a line of cron, whose command is that of docs/refit.md",
@@ -91,12 +107,23 @@ def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
                 assert words[0] in NOT_RUN or words[0].startswith(NO_COMMANDS), (name, words)
 
 
-def test_the_python_of_the_readme_runs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = code_blocks(ROOT / "README.md")
-    exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("README.md", ["ndcg@10", "alice"]),
+        ("docs/start.md", ["ndcg@10", "alice"]),
+        ("docs/howto/own-recommender.md", ["ndcg@10", "books"]),
+        ("docs/tutorials/study.md", ["ndcg@10", "movies", "IALS"]),
+    ],
+)
+def test_the_python_of_a_page_runs(
+    shop: Path, capsys: pytest.CaptureFixture[str], page: str, said: list[str]
+) -> None:
+    variables: dict[str, object] = {"__name__": "__main__"}
+    for block in code_blocks(ROOT / page):  # they build on each other
+        exec(compile(block, page, "exec"), variables)
     shown = capsys.readouterr().out
-    assert "ndcg@10" in shown
-    assert "alice" in shown
+    assert [text for text in said if text not in shown] == []
 
 
 @pytest.fixture
@@ -114,6 +141,11 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tables["movies"].write_parquet(tmp_path / "movies.parquet")
     books = tables["books"].select(pl.lit("books").alias("domain"), "item").unique()
     books.with_columns(language=pl.lit("en"), in_stock=True).write_csv(tmp_path / "items.csv")
+    for number, country in enumerate(("de", "fr", "it")):  # other users, the same books, typed anew in Italy
+        table = tables["books"].filter(pl.int_range(pl.len()) % 3 == number)
+        table.with_columns(
+            pl.col("item").str.to_uppercase() if country == "it" else pl.col("item")
+        ).write_csv(tmp_path / f"{country}.csv")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -123,6 +155,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
     """In their order; requests go to the server that the page started last."""
     (shop / "spec.toml").write_text(specification())
+    (shop / "page.toml").write_text(toml_of("docs/serving.md"))
     if page == "docs/report.md":
         done(quick(["landbridge", "benchmark", "spec.toml", "--out", "runs/bench"]))
     with ExitStack() as held:
@@ -140,12 +173,17 @@ def test_the_commands_of_a_page_do_what_it_says(shop: Path, page: str) -> None:
 
 def specification() -> str:
     """That of the page on benchmarks, with one seed, one trial and few negatives."""
-    page = (ROOT / "docs/benchmark.md").read_text()
-    text = next(block for language, block in FENCE.findall(page) if language == "toml")
+    text = toml_of("docs/benchmark.md")
     for large, small in (("[1, 2, 3]", "[1]"), ("trials = 20", "trials = 1"), ("[0, 999]", "[0, 5]")):
         assert large in text
         text = text.replace(large, small)
     return text
+
+
+def toml_of(page: str) -> str:
+    """The first file that a page shows."""
+    blocks = FENCE.findall((ROOT / page).read_text())
+    return str(next(block for language, block in blocks if language == "toml"))
 
 
 def quick(words: Sequence[str]) -> list[str]:

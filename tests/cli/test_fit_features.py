@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,8 @@ import pytest
 from commands import answered, event_files, refused
 
 from landbridge import store
+from landbridge.serving.engine.messages import Event
+from landbridge.serving.events.store import EventStore
 
 
 def item_table(folder: Path) -> Path:
@@ -47,14 +50,43 @@ def test_an_unknown_domain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     refused(answered(capsys, "fit", *sources, *given), "did you mean 'books'")
 
 
+@pytest.mark.parametrize("model", ["ials", "ease", "itemknn"])
 def test_an_explanation_names_what_is_known_of_the_item(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sources, table, out = event_files(tmp_path), item_table(tmp_path), tmp_path / "run"
-    given = ("--users", "shared", "--item-features", table, "--model", "ials", "--no-deploy")
+    given = ("--users", "shared", "--item-features", table, "--model", model, "--no-deploy")
     assert answered(capsys, "fit", *sources, *given, "--out", out)[0] == 0
     _, _, said = answered(capsys, "explain", out, "--domain", "books", "--user", 20, "--item", 100)
     assert "Of the score, by what is known of the item: shelf = s0 " in said
     _, listed, _ = answered(capsys, "recommend", out, "--domain", "books", "--user", 20, "-k", 30, "--json")
     assert '"item":100' in listed.replace(" ", "")
     assert listed.count('"cold":true') == 1
+
+
+def test_a_refit_takes_up_a_later_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources, table, out = event_files(tmp_path), item_table(tmp_path), tmp_path / "run"
+    given = ("--users", "shared", "--item-features", table, "--no-deploy")
+    with closing(EventStore.open(str(tmp_path / "events.sqlite"))) as opened:
+        opened.append("20", [Event("movies", 1)])
+    assert answered(capsys, "fit", *sources, *given, "--model", "ials", "--out", out)[0] == 0
+    more = pl.DataFrame({"domain": ["books"], "item": [101], "shelf": ["s1"]})
+    pl.concat([pl.read_csv(table), more]).write_csv(table)
+    again = ("--events", tmp_path / "events.sqlite", "--item-features", table, "--no-gate", "--threads", 1)
+    status, _, said = answered(capsys, "refit", out, *again)
+    assert status == 0, said
+    history = store.load(out).history
+    assert history.items["books"].ids[history.new_items("books")].tolist() == [100, 101]
+
+
+def test_a_refit_of_a_method_that_ignores_features_refuses_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources, table, out = event_files(tmp_path), item_table(tmp_path), tmp_path / "run"
+    with closing(EventStore.open(str(tmp_path / "events.sqlite"))):
+        pass
+    assert (
+        answered(capsys, "fit", *sources, "--users", "shared", "--model", "popularity", "--out", out)[0] == 0
+    )
+    again = ("--events", tmp_path / "events.sqlite", "--item-features", table)
+    refused(answered(capsys, "refit", out, *again), "A popularity model ignores item features")

@@ -71,7 +71,21 @@ def test_what_is_accepted_makes_a_sensible_model(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["adc", "bitgcf", "bprmf", "cmf", "conet", "gamtcdr", "herograph", "lightgcn", "neumf", "pepnet"]
+    "name",
+    [
+        "adc",
+        "bitgcf",
+        "bprmf",
+        "cmf",
+        "conet",
+        "disencdr",
+        "gamtcdr",
+        "herograph",
+        "lightgcn",
+        "neumf",
+        "pepnet",
+        "recsysdan",
+    ],
 )
 def test_a_penalty_whose_square_does_not_fit_is_refused(name: str) -> None:
     """The steps of a fit, and those for new users, square gradients in float32."""
@@ -144,3 +158,15 @@ def test_every_setting_says_what_it_means(name: str, key: str) -> None:
     entry = schema(registry.method(name))[key]
     assert entry.doc.endswith(".")
     assert entry.values
+
+
+def test_the_table_of_methods_has_years_families_and_costs() -> None:
+    rows = {row["method"]: row for row in overview.methods()}
+    assert rows.keys() == {*registry.names()}
+    for row in rows.values():
+        assert row["year"].isdecimal() == bool(row["paper"])
+        assert not row["paper"] or row["year"] in row["paper"]
+        assert row["cost"] in overview.COST_CLASSES
+    assert (rows["gamtcdr"]["year"], rows["conet"]["family"]) == ("2020", "towers")
+    costs = [rows[name]["cost"] for name in ("popularity", "cdimf", "recsysdan", "sasrec")]
+    assert costs == ["low", "medium", "high", "very high"]

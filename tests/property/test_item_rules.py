@@ -21,6 +21,7 @@ from landbridge.data.item_rules import rule_of
 
 DATA = uneven({"a": (8, 14)}, users=16)
 SIZE = DATA["a"].n_items
+PRICED = 6  # items of a table of prices
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -153,3 +154,29 @@ def refusal(text: str) -> str:
     except DataError as refused:
         return str(refused)
     return ""
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(-9999, 9999), min_size=PRICED, max_size=PRICED), st.integers(-9999, 9999))
+def test_a_decimal_comma_is_a_decimal_point(folder: Path, cents: list[int], bound: int) -> None:
+    data = uneven({"books": (PRICED, 5)}, users=5)
+    masks = []
+    for name, comma in (("comma.csv", ","), ("point.csv", ".")):
+        rows = [f"books;{item};{cent / 100:.2f}".replace(".", comma) for item, cent in enumerate(cents)]
+        (folder / name).write_text("\n".join(["domain;item;price", *rows]))
+        rule = rule_of(f"price < {bound / 100} or price = {cents[0] / 100}")
+        masks.append(read_items(folder / name, data).parts["books"].matching(rule).tolist())
+    assert masks[0] == masks[1] == [cent < bound or cent == cents[0] for cent in cents]
+
+
+@pytest.mark.parametrize("prices", [["1,234", "12,500"], ["9,50", "for sale"]])
+def test_only_a_column_of_numbers_has_decimal_commas(folder: Path, prices: list[str]) -> None:
+    data = uneven({"books": (PRICED, 5)}, users=5)
+    rows = [f"books;{item};{price}" for item, price in enumerate(prices)]
+    (folder / "items.csv").write_text("\n".join(["domain;item;price", *rows]))
+    if prices[0] == "1,234":
+        with pytest.raises(DataError, match=r"can be 1\.234 or 1234"):
+            read_items(folder / "items.csv", data)
+    else:
+        part = read_items(folder / "items.csv", data).parts["books"]
+        assert part.matching(rule_of("price = '9,50'")).nonzero()[0].tolist() == [0]

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import typer
 
-from landbridge.cli import refit, rollback, serve
+from landbridge.cli import party, refit, rollback, serve
+from landbridge.federation.wire import address
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 VERBS = {"serve": serve.command, "refit": refit.command, "rollback": rollback.command}
@@ -61,6 +62,32 @@ def test_the_composed_services_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     used = [volume.split(":")[0] for each in services.values() for volume in each["volumes"]]
     assert {volume for volume in used if volume.isalpha()} == set(composed["volumes"])
     assert (DEPLOY / composed["x-landbridge"]["build"]["context"] / "pyproject.toml").resolve().is_file()
+
+
+def test_three_parties_reach_one_coordinator_and_no_other_party() -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    composed = yaml.safe_load((DEPLOY / "parties.yaml").read_text())
+    services, command = composed["services"], typer.main.get_command(party.app)
+    given = {name: party_options(command, each["command"]) for name, each in services.items()}
+    names = given.pop("coordinator")["parties"].split(",")
+    assert list(given) == names
+    for name in names:
+        assert address(given[name]["coordinator"]) == ("coordinator", 8443)
+        assert given[name]["source"] == f"/data/{name}.csv"
+        assert services[name]["networks"] == [name]
+        assert {volume.split(":")[0] for volume in services[name]["volumes"]} == {
+            f"../data/{name}.csv", f"../keys/{name}", f"../runs/{name}"
+        }  # fmt: skip
+    assert services["coordinator"]["networks"] == names == list(composed["networks"])
+    assert all(network["internal"] for network in composed["networks"].values())
+    assert not any("secret" in volume or "data" in volume for volume in services["coordinator"]["volumes"])
+    assert all(each["read_only"] and each["cap_drop"] == ["ALL"] for each in services.values())
+
+
+def party_options(group: Any, words: list[str]) -> dict[str, Any]:
+    """What ``landbridge party`` understands of a command."""
+    assert words[0] == "party"
+    return dict(group.commands[words[1]].make_context(words[1], words[2:]).params)
 
 
 def test_the_unit_keeps_what_the_server_needs_writable() -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from served_runs import save_run
 from serving_process import serving
 from stand_in import StandIn
 
-from landbridge.core.errors import StoreError
+from landbridge.core.errors import DataError, StoreError
+from landbridge.evaluation.impressions import complete_rows
 from landbridge.serving.engine.messages import RecommendationList, Recommendations
 from landbridge.serving.events.store import EventStore
 from landbridge.serving.http.app import create_app
@@ -67,7 +69,7 @@ def test_every_list_is_logged_as_it_was_answered(client: Client, tmp_path: Path)
     assert len({row["recommendation_id"] for row in rows}) == 3
     assert set(rows[0]) == {
         "time", "recommendation_id", "user", "domain", "item", "position", "score", "propensity", "source",
-        "model", "version",
+        "model", "version", "run",
     }  # fmt: skip
     assert 'outcome="logged"} 4.0' in client.get("/metrics").body.decode()
 
@@ -87,7 +89,7 @@ def test_a_list_never_waits_and_what_finds_no_room_is_counted(
     assert log._queue.qsize() <= 10
     goes_on.set()
     log.close()
-    text = metrics.text(0).decode()
+    text = metrics.text().decode()
     assert 'outcome="logged"} 30.0' in text
     assert 'outcome="dropped"} 2970.0' in text
 
@@ -127,6 +129,47 @@ def test_a_full_disk_loses_rows_and_no_list(
         time.sleep(0.001)
     assert client.get("/readyz").json["problems"] == []
     assert len(rows_in(tmp_path / "log")) == 2
+
+
+class Reluctant(FileIO):
+    """A file of which one call writes a part of the bytes, and a full disk the next."""
+
+    room = MIB
+
+    def write(self, lines: Any) -> int:
+        part = min(100, len(lines), Reluctant.room)
+        if not part:
+            raise OSError(28, "No space left on device")
+        Reluctant.room -= part
+        return super().write(lines[:part])
+
+
+@pytest.mark.parametrize(("room", "rows"), [(MIB, 3), (250, 0)])
+def test_a_short_write_leaves_whole_rows_or_none(
+    room: int, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Reluctant, "room", room)
+    monkeypatch.setattr(module, "open", lambda file, mode, buffering: Reluctant(file, mode), raising=False)
+    log = ImpressionLog.open(tmp_path, Metrics(), MIB)
+    log.record("alice", answer(1))
+    log.close()
+    assert len(rows_in(tmp_path)) == rows
+    assert (log.problem is None) == (rows > 0)
+
+
+def test_a_line_without_its_end_is_not_read(tmp_path: Path) -> None:
+    """It is being written, or its process was killed."""
+    log = ImpressionLog.open(tmp_path, Metrics(), MIB)
+    log.record("alice", answer(1))
+    log.close()
+    (file,) = files_in(tmp_path)
+    whole = file.read_bytes()
+    for cut, complete in ((1, 3), (len(whole) // 2, 4), (len(whole) - 1, 5)):
+        file.write_bytes(whole + whole[:cut])
+        assert complete_rows(tmp_path).height == complete
+    file.write_bytes(whole[:50])
+    with pytest.raises(DataError, match="There are no events"):
+        complete_rows(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

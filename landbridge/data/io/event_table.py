@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +23,7 @@ Parsed = TypeVar("Parsed")
 # the order of day and month differs by country
 DAY_MONTH = r"^\s*(?<first>\d{1,2})[/.-](?<second>\d{1,2})[/.-](?<year>\d{4}|\d{2})(?<rest>[T\s].*)?$"
 DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+\s*$"
+DECIMAL = r"^\s*[+-]?(\d+|\d*[.,]\d+)?\s*$"  # a number with either, or nothing
 THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$"  # a comma that can be either
 
 
@@ -247,6 +248,23 @@ class EventTable:
                 "or without a comma."
             )
         return column.str.replace(",", ".", literal=True).zip_with(comma_N, column)
+
+
+def with_decimal_points(frame: pl.DataFrame, where: str, keep: Collection[str]) -> pl.DataFrame:
+    """The frame with numbers in place of text columns, beside those to ``keep``, that hold nothing but
+    numbers, some with a decimal comma. DataError where every comma of one could separate thousands."""
+    import polars as pl
+
+    texts = [column for column in frame if column.dtype == pl.String and column.name not in keep]
+    columns = [
+        EventTable(frame.select(column.name), where)
+        ._decimal(column.name)
+        .str.strip_chars()
+        .cast(pl.Float64, strict=False)
+        for column in texts
+        if column.str.contains(DECIMAL_COMMA).any() and column.drop_nulls().str.contains(DECIMAL).all()
+    ]
+    return frame.with_columns(columns)
 
 
 def _all_compact_dates(numbers: pl.Series) -> bool:

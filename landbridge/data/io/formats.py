@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.core.plugins import READERS, plugins
 from landbridge.data.io.bad_rows import Sieve, readable_json, readable_records
 from landbridge.data.io.separated import Separated, beginning, is_data, is_header, whole
 from landbridge.data.time_units import LATEST_SECOND
@@ -67,9 +68,15 @@ def register_format(*extensions: str) -> Callable[[Scanner], Scanner]:
 
 def format_of(extension: str, path: Path) -> Format:
     """How files with this extension are read; DataError for an unknown one."""
-    if extension not in _FORMATS:
-        raise DataError(f"{path}: {unknown('file extension', extension, _FORMATS)}")
-    return _FORMATS[extension]
+    if extension in _FORMATS:
+        return _FORMATS[extension]
+    added = {f".{name}": plugin for name, plugin in plugins(READERS).items()}
+    if extension not in added:
+        raise DataError(f"{path}: {unknown('file extension', extension, {*_FORMATS, *added})}")
+    scan = added[extension].load()
+    if not callable(scan):
+        raise added[extension].error("is no function")
+    return Format(scan, scan)
 
 
 def as_utf8(content: Path | bytes) -> Path | bytes:

@@ -24,6 +24,7 @@ from landbridge.data.io.feature_table import with_features
 from landbridge.data.io.item_linking import ItemLinks
 from landbridge.data.io.tables import Rules, read_sql
 from landbridge.data.io.user_linking import link_users
+from landbridge.data.io.user_table import with_user_features
 from landbridge.data.kinds import EventKinds
 from landbridge.data.provenance import Provenance, TableOrigin
 from landbridge.data.seen import Rows, Seen, divided
@@ -52,6 +53,7 @@ def read(
     titles: Source = None,
     memberships: Source = None,
     item_features: Source = None,
+    user_features: Source = None,
     kinds: Mapping[str, float | str] | None = None,
     half_life_days: float | None = None,
     seen: Source = None,
@@ -67,6 +69,8 @@ def read(
 
     ``item_features``: a table (domain, item, any columns) of what is known of the items, such as category,
     brand and price (:mod:`landbridge.data.io.feature_table`); it may name items without events.
+    ``user_features``: a table (user, any columns; domain, where ids are of a domain) of what is known of the
+    users (:mod:`landbridge.data.io.user_table`); it may name users without events.
 
     ``items``: "shared" where items of equal ids in different domains are one product ("local", the default:
     they are not). ``item_links``: a table domain_a, item_a, domain_b, item_b[, confidence] of items that are
@@ -123,7 +127,9 @@ def read(
     )
     data = without_unknown(data) if data.seen else data
     data = _with_products(data, links, list(all_events), rules.fold) if links.given else data
-    return data if item_features is None else with_features(data, item_features, list(all_events), rules.fold)
+    if item_features is not None:
+        data = with_features(data, item_features, list(all_events))
+    return data if user_features is None else with_user_features(data, user_features, users, list(all_events))
 
 
 def _with_products(data: MultiDomain, links: ItemLinks, domains: Sequence[str], fold: bool) -> MultiDomain:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
+from landbridge.core.text import html_table
 from landbridge.core.types import Bool, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -110,6 +111,26 @@ class Holdout:
             )
 
     @property
+    def shape_rows(self) -> list[dict[str, object]]:
+        """One row per domain: domain, users (with targets), pairs held out, events before them."""
+        return [
+            {
+                "domain": name,
+                "users": len(np.unique(targets.user_idx)),
+                "held out": len(targets),
+                "history": len(self.history[name]),
+            }
+            for name, targets in self.targets.items()
+        ]
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}: {len(targets):,}" for name, targets in self.targets.items())
+        return f"Holdout({protocol_name(self.protocol)}; held out {parts}; history {self.history.shape_text})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Holdout, {protocol_name(self.protocol)}", self.shape_rows)
+
+    @property
     def protocol(self) -> str:
         """How targets are ranked: ``full`` (the domain's catalogue), ``across`` (all domains in one list)
         or ``1+C`` (sampled candidates)."""
@@ -181,6 +202,21 @@ class Split:
     def train(self) -> MultiDomain:
         """The events that methods are fitted on while choices are made."""
         return self.valid.history
+
+    def __repr__(self) -> str:
+        valid, test = (sum(map(len, part.targets.values())) for part in (self.valid, self.test))
+        return (
+            f"Split({protocol_name(self.test.protocol)}; held out {valid:,} for validation, {test:,} for the "
+            f"test; {self.test.history.shape_text})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {"part": name, **row}
+            for name, part in (("valid", self.valid), ("test", self.test))
+            for row in part.shape_rows
+        ]
+        return html_table(f"Split, {protocol_name(self.test.protocol)}", rows)
 
     def across(self) -> Split:
         """The same split with every target ranked in one list over all domains."""

@@ -22,9 +22,9 @@ items. A fit ends with rounds of (1)-(4) at fixed items until the gap ‖x - z�
 ‖z - z_before‖ / ‖z‖ are both below ``admm.tolerance``; z_u is then the optimum of the user's summed
 objectives, which is their fold-in. These rounds double or halve ρ whenever gap and shift differ by a factor
 of ten, because a large ρ closes the gap at once but far from the optimum. t is the multiplier divided by ρ,
-so it is rescaled whenever ρ changes. Where items have features, one map from them to the embeddings of all
-domains is learned (:mod:`landbridge.models.als.feature_map`). With ρ = 0 no user is tied, and the result is
-separate ALS.
+so it is rescaled whenever ρ changes. Where items or users have features, one map from them to the embeddings
+of all domains is learned (:mod:`landbridge.models.als.feature_map`); λ_u Bᵀg_u is then part of the pull of
+(1). With ρ = 0 no user is tied, and the result is separate ALS.
 
 ``admm.variant="paper_code"`` repeats the published program, which is not ADMM. Its pull is scaled by
 λ_u^{1/2} on the right-hand side only, the matrix has no ρ, an epoch has one round, items are updated on x,
@@ -39,7 +39,7 @@ items and recommendations use a domain's own x; and no closing round sends anyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -51,15 +51,31 @@ from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
-from landbridge.core.types import Float32, Int64, Record
+from landbridge.core.types import Float32, Record
 from landbridge.data.counts import Counts, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.consensus import ADMM, Consensus
-from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, stacked, with_mapped
+from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round
+from landbridge.models.als.feature_map import (
+    FEATURE_REG,
+    FIRST_STEPS,
+    OFF,
+    USER_FEATURE_REG,
+    FeatureMap,
+    stacked,
+    with_mapped,
+    with_mapped_users,
+)
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
-from landbridge.models.als.participants import DomainState, consensus_users, user_embeddings_by_domain
+from landbridge.models.als.participants import (
+    DomainState,
+    Mask,
+    Membership,
+    consensus_users,
+    user_embeddings_by_domain,
+)
 from landbridge.models.als.privacy import Guarantee, Privacy
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
@@ -76,24 +92,6 @@ START_SCALE = 100.0  # users at the start: the penalty acts relative to the size
 CLOSING_ROUNDS = 8  # for each domain, for the cost of a fit: with 1, 2 and 10 domains 9, 22 and 57 to 98
 PASSES = 14  # over the embeddings of a domain's users in a round, beside the solver's own
 RISING_ROUNDS = 4  # the published program's gap rises for three epochs at its defaults
-
-
-@dataclass(frozen=True, eq=False)
-class Exchange:
-    """What passes between the domains in one round, for those who watch it: the T tied users of a domain.
-
-    ``dual``: whether Eq. (4) followed.
-    """
-
-    rho: float
-    dual: bool
-    users: Mapping[str, Int64]  # (T,) of each domain, in the common vocabulary
-    own: Mapping[str, Float32]  # (T, F) x, which does not leave the domain
-    sent: Mapping[str, Float32]  # (T, F) Eq. (2)
-    received_UF: Float32  # Eq. (3)
-
-
-Observer = Callable[[Exchange], None]
 
 
 @dataclass(frozen=True)
@@ -114,6 +112,7 @@ class CDIMF(Method):
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
     feature_reg: float = setting(1.0, FEATURE_REG, above=0, symbol="κ")
+    user_feature_reg: float = setting(1.0, USER_FEATURE_REG, above=0, symbol="κ_u")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 5
@@ -121,6 +120,7 @@ class CDIMF(Method):
     paper: ClassVar[str] = "CDIMF, arXiv 2409.15568, RecSys 2024"
     folds_in: ClassVar[str] = "exact"
     item_features: ClassVar[str] = "a map to embeddings"
+    user_features: ClassVar[str] = "a map to embeddings"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "exponent": "frequency_exponent",
@@ -156,6 +156,12 @@ class CDIMF(Method):
         """As in :class:`Method`."""
         return self.feature_reg < OFF
 
+    @property
+    def uses_user_features(self) -> bool:
+        """As in :class:`Method`; without a consensus there is no common space to map to, and the published
+        program has none."""
+        return self.user_feature_reg < OFF and self.admm.exact and self.admm.rho > 0
+
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """With its defaults."""
@@ -167,9 +173,15 @@ class CDIMF(Method):
         return self.rounds_before(self.epochs)
 
     @property
+    def _without_warm_up(self) -> CDIMF:
+        return replace(self, admm=replace(self.admm, rho_warmup=0))
+
+    @property
     def guarantee(self) -> Guarantee | None:
         """Differential privacy of what a domain sends; None where rows are sent as they are."""
-        return self.privacy.guarantee(self.rounds) if self.privacy.active else None
+        # a warm start may have more rounds than a cold one, and the settings do not say which it is
+        rounds = max(self.rounds, self._without_warm_up.rounds)
+        return self.privacy.guarantee(rounds) if self.privacy.active else None
 
     @property
     def privacy_facts(self) -> Record | None:
@@ -178,40 +190,84 @@ class CDIMF(Method):
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
-        return self.fit_observed(train, options)
-
-    def fit_observed(
-        self, train: MultiDomain, options: FitOptions | None = None, observe: Observer | None = None
-    ) -> ALSModel:
-        """:meth:`fit`; ``observe`` sees every round's :class:`Exchange`."""
         options = options or FitOptions()
-        domains = self._domain_states(train, options.seed)
-        feature_map = self._feature_map(train, domains)
+        channel = self.local_channel(options.seed)
+        return self.fit_in(train, self.members(train, options.seed), channel, options)
+
+    def local_channel(self, seed: int) -> LocalChannel:
+        """The channel of a fit with all domains in one process; ``seed``: of the noise."""
+        return LocalChannel(self.consensus.reg, self.privacy, seed)
+
+    def fit_in(
+        self, train: MultiDomain, members: Membership, channel: Channel, options: FitOptions
+    ) -> ALSModel:
+        """Train the domains of ``train`` in the consensus of all domains that the channel joins."""
+        domains = self._domain_states(train, members.tied_U)
+        feature_map, user_map = self._feature_map(train, domains), self._user_map(train, domains)
         previous = previous_model(options, self, self.factors)
-        steps, start = self, partial(self._start, domains, train.n_users, options.seed, options.threads)
+        steps, start = self, partial(self._start, domains, members, options.seed, options.threads)
         if previous is not None:
             # no warm-up: users without a common penalty would spoil the items of the previous model
-            steps = replace(self, admm=replace(self.admm, rho_warmup=0))
+            steps = self._without_warm_up
             start = partial(initial_states, previous, train, domains, options.seed)
         if feature_map is not None:
             start = partial(self._with_map, feature_map, start)
-        if self.privacy.active:
-            start = partial(_with_noise_of, options.seed, start)
+        if user_map is not None:
+            start = partial(self._with_user_map, user_map, start)
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with thread_limit(options.threads):
             state, log = run_epochs(
                 "CDIMF",
                 self.epochs,
                 start,
-                partial(steps._epoch, domains, options.threads, feature_map=feature_map, observe=observe),
+                partial(
+                    steps._epoch,
+                    domains,
+                    channel,
+                    options.threads,
+                    feature_map=feature_map,
+                    user_map=user_map,
+                ),
                 lambda state: self._fitted(train, domains, state, ()),
                 options,
-                identity,
+                {**identity, **channel.identity},
             )
             if self.admm.exact:
-                state, closing = steps._close(domains, state, options.threads, observe)
+                state, closing = steps._close(domains, channel, state, options.threads, user_map)
                 log = (*log, closing)
         return self._fitted(train, domains, state, log)
+
+    def members(self, train: MultiDomain, seed: int) -> Membership:
+        """The users of the consensus where all domains are in ``train``; with ρ = 0 no user is tied."""
+        everywhere = self.consensus.domains == "all"
+        tied_U = consensus_users(train, everywhere, self.consensus.shared_fraction, seed)
+        # without a penalty nothing pulls towards z, so z must not be used for the items
+        return Membership.of_all(tied_U & (self.admm.rho > 0))
+
+    def rounds_before(self, epoch: int) -> int:
+        """The number of exchanges before an epoch."""
+        return sum(self._rounds_in(each) for each in range(0, epoch, self.consensus.every))
+
+    def round_after(self, before: Sequence[Residuals]) -> Round:
+        """The next round, after the residuals of all rounds ``before`` it."""
+        closing = self.rounds_before(self.epochs)
+        if len(before) < closing:
+            # the last epoch that begins with this round, or before it, and has rounds
+            exchanging = range(0, self.epochs, self.consensus.every)
+            epoch = max(e for e in exchanging if self.rounds_before(e) <= len(before))
+            return self._round_in(epoch, len(before))
+        rho = self.admm.grown_rho(self.epochs - 1)
+        for each in before[closing:]:
+            rho *= _balance(each.gap, each.shift)
+        return Round(len(before), rho)
+
+    def _round_in(self, epoch: int, number: int) -> Round:
+        dual = not self.admm.warming_up(epoch) and not self.privacy.active
+        return Round(number, self.admm.rho_in(epoch), dual)
+
+    def _rounds_in(self, epoch: int) -> int:
+        """The number of exchanges in an epoch that has any."""
+        return self.admm.inner_sweeps if self.admm.exact and self.admm.rho_in(epoch) > 0 else 1
 
     def cost(self, counts: Counts) -> Cost:
         """An epoch solves the users of every domain K times, Eqs. (1) to (4), and the items once, Eq. (5)
@@ -254,14 +310,6 @@ class CDIMF(Method):
         """Whether a domain uses its own x of tied users and not z."""
         return not self.admm.exact or self.privacy.active
 
-    def rounds_before(self, epoch: int) -> int:
-        """The number of exchanges before an epoch."""
-        return sum(self._rounds_in(each) for each in range(0, epoch, self.consensus.every))
-
-    def _rounds_in(self, epoch: int) -> int:
-        """The number of exchanges in an epoch that has any."""
-        return self.admm.inner_sweeps if self.admm.exact and self.admm.rho_in(epoch) > 0 else 1
-
     def _users_of(self, table: TableCounts, counts: Counts) -> float:
         """The users that take part in a domain: those with events there, and all where the consensus ties
         every user in all domains."""
@@ -276,12 +324,9 @@ class CDIMF(Method):
             + Work(stream=PASSES * row * users)
         )
 
-    def _domain_states(self, train: MultiDomain, seed: int) -> dict[str, DomainState]:
-        """The state of every domain; with ρ = 0 no user is tied."""
+    def _domain_states(self, train: MultiDomain, tied_U: Mask) -> dict[str, DomainState]:
+        """The state of every domain, for the users whom the consensus ties, (U,)."""
         everywhere = self.consensus.domains == "all"
-        tied_U = consensus_users(train, everywhere, self.consensus.shared_fraction, seed)
-        # without a penalty nothing pulls towards z, so z must not be used for the items
-        tied_U &= self.admm.rho > 0
         penalty = als.FrequencyRidge(self.alpha0, self.reg, self.frequency_exponent)
         return {
             name: DomainState.of(
@@ -298,6 +343,21 @@ class CDIMF(Method):
         ridge_J = np.concatenate([domain.ridge_I for domain in domains.values()])
         return FeatureMap.of(stacked(train), learned_J, ridge_J, self.feature_reg)
 
+    def _user_map(self, train: MultiDomain, domains: Mapping[str, DomainState]) -> FeatureMap | None:
+        """The map of the users of all domains, one domain after the other; None where it is not used."""
+        from scipy.sparse import csr_array, vstack
+
+        if train.user_features is None or not self.uses_user_features:
+            return None
+        features_UV = train.user_features.matrix()
+        features_JV = csr_array(vstack([features_UV[domain.users] for domain in domains.values()]))
+        ridge_J = np.concatenate([domain.ridge_U for domain in domains.values()])
+        return FeatureMap.of(features_JV, np.ones(len(ridge_J), bool), ridge_J, self.user_feature_reg)
+
+    def _with_user_map(self, user_map: FeatureMap, start: Callable[[], State]) -> State:
+        """The state with a map that says nothing yet."""
+        return start() | {"user_map": np.zeros((user_map.n_features, self.factors), np.float32)}
+
     def _with_map(self, feature_map: FeatureMap, start: Callable[[], State]) -> State:
         """The state with the map that fits its items."""
         state = start()
@@ -305,13 +365,16 @@ class CDIMF(Method):
         nothing_VF = np.zeros((feature_map.n_features, self.factors), np.float32)
         return state | {"map": feature_map.fit(items_JF, nothing_VF, FIRST_STEPS)}
 
-    def _start(self, domains: Mapping[str, DomainState], n_users: int, seed: int, threads: int) -> State:
+    def _start(
+        self, domains: Mapping[str, DomainState], members: Membership, seed: int, threads: int
+    ) -> State:
         """Small Gaussian items; in the ADMM variant, items fitted to Gaussian users common to all domains.
 
         Items drawn per domain would give every domain a basis of its own, and the mean of ten such bases is
         nearly zero. Common users put all domains into one basis, so that they agree from the first round.
         """
-        z_UF = np.float32(START_SCALE) * als.initial(generator(seed, "users"), n_users, self.factors)
+        drawn_UF = als.initial(generator(seed, "users"), members.n_places, self.factors)[members.place_U]
+        z_UF = np.float32(START_SCALE) * drawn_UF
         state: State = {"z": np.zeros_like(z_UF), "gap": np.array([np.inf, 0.0])}
         for name, domain in domains.items():
             state[f"x:{name}"] = z_UF[domain.users]
@@ -322,11 +385,12 @@ class CDIMF(Method):
     def _epoch(
         self,
         domains: Mapping[str, DomainState],
+        channel: Channel,
         threads: int,
         state: State,
         epoch: int,
         feature_map: FeatureMap | None = None,
-        observe: Observer | None = None,
+        user_map: FeatureMap | None = None,
     ) -> tuple[State, Record]:
         """Rounds (1) to (4), ``inner_sweeps`` times, then all items, Eq. (5), and their map."""
         admm, rho = self.admm, self.admm.rho_in(epoch)
@@ -336,17 +400,20 @@ class CDIMF(Method):
         if admm.exact and epoch > admm.rho_warmup:
             state = state | _rescaled(domains, state, admm.rho_growth)
         facts: Record = {"rho": rho}
-        dual = not admm.warming_up(epoch) and not self.privacy.active
-        for _ in range(self._rounds_in(epoch) if exchange else 1):
-            state = state | self._users(domains, bases, state, rho, threads)
+        first = self.rounds_before(epoch)
+        for number in range(first, first + (self._rounds_in(epoch) if exchange else 1)):
+            state = state | self._users(domains, bases, state, rho, threads, user_map)
             if exchange:
-                state, facts = self._exchange(domains, state, rho, dual, observe)
+                state, facts = self._exchange(domains, channel, state, self._round_in(epoch, number))
         if "gap" in facts:
             previous_gap, rising = state["gap"]
             facts["rising"] = int(rising + 1) if facts["gap"] > previous_gap else 0
             # part of the state, so that a resumed fit counts on
             state["gap"] = np.array([facts["gap"], facts["rising"]])
         self._check_divergence(state, facts)
+        if user_map is not None:
+            users_JF = np.concatenate([self._rows(domain, name, state) for name, domain in domains.items()])
+            state = state | {"user_map": user_map.fit(users_JF, state["user_map"])}
         return state | self._items(domains, state, threads, feature_map), facts
 
     def _users(
@@ -356,17 +423,24 @@ class CDIMF(Method):
         state: State,
         rho: float,
         threads: int,
+        user_map: FeatureMap | None = None,
     ) -> State:
         """Eq. (1), or Eq. (6) in the published program."""
         from landbridge.models.als import admm_kernels as kernels
 
         rows = {}
+        pulls = {}
+        if user_map is not None:
+            ends = np.cumsum([len(domain.users) for domain in domains.values()])[:-1]
+            pulls = dict(zip(domains, np.split(user_map.pull(state["user_map"]), ends), strict=True))
         for name, domain in domains.items():
             rho_U = np.where(domain.tied, np.float32(rho), np.float32(0))
             # Eq. (6), the published program: the pull has the ridge of half exponent, the system no ρ
             pull_U = rho_U if self.admm.exact else rho_U * domain.half_U
             ridge_U = domain.ridge_U + rho_U if self.admm.exact else domain.ridge_U
             pull_UF = kernels.pull(domain.users, pull_U, state["z"], state[f"t:{name}"])
+            if pulls:
+                pull_UF = pull_UF + pulls[name]
             rotated_UF = als.rotate(pull_UF, bases[name].rotation_FF, threads)
             x_UF = als.solve(domain.by_user, bases[name], self.alpha0, ridge_U, rotated_UF)
             # every domain has a basis of its own: only in the common one can x be averaged
@@ -376,71 +450,33 @@ class CDIMF(Method):
     def _exchange(
         self,
         domains: Mapping[str, DomainState],
+        channel: Channel,
         state: State,
-        rho: float,
-        dual: bool,
-        observe: Observer | None = None,
+        current: Round,
     ) -> tuple[State, Record]:
         """Eqs. (2) to (4), and how far the domains are from agreement (``gap``, ``shift``)."""
         from landbridge.models.als import admm_kernels as kernels
 
-        sum_UF = np.zeros_like(state["z"])
-        count_U = np.zeros(len(sum_UF), np.float32)
-        for name, domain in domains.items():
-            if self.privacy.active:
-                sum_UF[domain.users[domain.tied]] += self._message(name, domain, state)
-            else:
-                kernels.add_messages(
-                    domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
-                )  # Eq. (2)
-            count_U[domain.users[domain.tied]] += 1
-        # z minimises λ_z/2 ‖z‖² + ρ/2 Σ ‖x + t - z‖²
-        shrunk_U = count_U + self.consensus.reg / rho if rho > 0 else count_U
-        z_UF = np.asarray(sum_UF / np.maximum(shrunk_U, 1)[:, None], np.float32)  # Eq. (3)
-        if observe is not None:
-            observe(self._exchanged(domains, state, rho, dual, z_UF))
+        z_UF = channel.consensus(domains, state, current)  # Eqs. (2) and (3)
         new: State = {"z": z_UF}
-        if self.privacy.active:
-            new = {"z": self.privacy.shrunk(z_UF, count_U), "noise": state["noise"] + np.array([0, 1])}
-            z_UF = new["z"]
-        primal = tied_norm = 0.0
+        apart = tied = 0.0
         for name, domain in domains.items():
             t_UF, away_U, norm_U = kernels.update_duals(
                 domain.users, domain.tied, state[f"x:{name}"], z_UF, state[f"t:{name}"]
             )
-            primal, tied_norm = primal + float(away_U.sum()), tied_norm + float(norm_U.sum())
-            if dual:
+            apart, tied = apart + float(away_U.sum()), tied + float(norm_U.sum())
+            if current.dual:
                 new[f"t:{name}"] = t_UF  # Eq. (4)
         # Primal and dual residual as in Boyd et al. 2011, Section 3.3; gap and shift are their relative
         # sizes, which do not depend on the scale of the embeddings.
-        moved, norm = (float(part_U.sum()) for part_U in kernels.squared_change(state["z"], z_UF))
+        sums = channel.residuals(current, apart, tied, state["z"], z_UF)
         return state | new, {
-            "rho": rho,
-            "primal": float(np.sqrt(primal)),
-            "dual": float(rho * np.sqrt(moved)),
-            "gap": float(np.sqrt(primal / tied_norm)) if tied_norm > 0 else 0.0,
-            "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0,
+            "rho": current.rho,
+            "primal": float(np.sqrt(sums.apart)),
+            "dual": float(current.rho * np.sqrt(sums.moved)),
+            "gap": sums.gap,
+            "shift": sums.shift,
         }
-
-    def _message(self, name: str, domain: DomainState, state: State) -> Float32:
-        """What a domain sends, (T, F), Eq. (2); the same in every call at one state."""
-        rows_TF = state[f"x:{name}"][domain.tied] + state[f"t:{name}"][domain.tied]
-        if not self.privacy.active:
-            return np.asarray(rows_TF)
-        seed, number = state["noise"].tolist()
-        return self.privacy.sent(rows_TF, generator(seed, "privacy", name, str(number)))
-
-    def _exchanged(
-        self, domains: Mapping[str, DomainState], state: State, rho: float, dual: bool, z_UF: Float32
-    ) -> Exchange:
-        return Exchange(
-            rho,
-            dual,
-            {name: domain.users[domain.tied] for name, domain in domains.items()},
-            {name: state[f"x:{name}"][domain.tied] for name, domain in domains.items()},
-            {name: self._message(name, domain, state) for name, domain in domains.items()},
-            z_UF,
-        )
 
     def _items(
         self,
@@ -470,28 +506,26 @@ class CDIMF(Method):
     def _close(
         self,
         domains: Mapping[str, DomainState],
+        channel: Channel,
         state: State,
         threads: int,
-        observe: Observer | None = None,
+        user_map: FeatureMap | None = None,
     ) -> tuple[State, Record]:
         """Closing rounds (1) to (4) at fixed items until the domains agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
         rho = self.admm.grown_rho(self.epochs - 1)
         if self.privacy.active:
             # a domain's users at its last items: nothing is sent
-            return state | self._users(domains, bases, state, rho, threads), {"closing_rounds": 0}
+            return state | self._users(domains, bases, state, rho, threads, user_map), {"closing_rounds": 0}
         facts: Record = {}
-        rounds = 0
+        rounds, first = 0, self.rounds_before(self.epochs)
         while rounds < MAX_CLOSING_ROUNDS:
-            state = state | self._users(domains, bases, state, rho, threads)
-            state, facts = self._exchange(domains, state, rho, True, observe)
+            state = state | self._users(domains, bases, state, rho, threads, user_map)
+            state, facts = self._exchange(domains, channel, state, Round(first + rounds, rho))
             rounds += 1
-            gap, shift = facts["gap"], facts["shift"]
-            if max(gap, shift) < self.admm.tolerance:
+            if max(facts["gap"], facts["shift"]) < self.admm.tolerance:
                 break
-            # residual balancing (Boyd et al. 2011, Section 3.4.1): a larger ρ closes the gap, a smaller one
-            # lets z settle
-            factor = 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
+            factor = _balance(facts["gap"], facts["shift"])
             rho, state = rho * factor, state | _rescaled(domains, state, factor)
         return state, {"closing_rounds": rounds, **facts}
 
@@ -535,18 +569,34 @@ class CDIMF(Method):
         maps = dict.fromkeys(domains, state["map"]) if "map" in state else {}
         if maps:
             items = with_mapped(train, items, maps, products=False)
-        return ALSModel(train, self, log, users, items, self.cold_policy, self.popularity_weight, rule, maps)
+        user_maps = dict.fromkeys(domains, state["user_map"]) if "user_map" in state else {}
+        if user_maps:
+            users = _described(train, users, state["user_map"], tie)
+        cold = self.cold_policy, self.popularity_weight
+        return ALSModel(train, self, log, users, items, *cold, rule, maps, user_maps)
 
 
-def _with_noise_of(seed: int, start: Callable[[], State]) -> State:
-    """The state with the seed of the noise and the number of rounds that have drawn from it."""
-    return start() | {"noise": np.array([seed, 0])}
+def _described(
+    train: MultiDomain, users: Mapping[str, Float32], map_VF: Float32, tie: str
+) -> dict[str, Float32]:
+    """The embeddings with those of users without events, in the domain or, where users are tied, in any."""
+    if tie == "separate":
+        return {name: with_mapped_users(train, name, own, map_VF) for name, own in users.items()}
+    # of domains that share an array, one array again
+    mapped = {id(own): with_mapped_users(train, None, own, map_VF) for own in users.values()}
+    return {name: mapped[id(own)] for name, own in users.items()}
 
 
 def _by_domain(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str, Float32]:
     """Rows of the items of all domains, one domain after the other, taken apart."""
     ends = np.cumsum([domain.n_items for domain in domains.values()])[:-1]
     return dict(zip(domains, np.split(rows_JF, ends), strict=True))
+
+
+def _balance(gap: float, shift: float) -> float:
+    """The factor on ρ before the next closing round: residual balancing (Boyd et al. 2011, Section 3.4.1)."""
+    # a larger ρ closes the gap, a smaller one lets z settle
+    return 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
 
 
 def _rescaled(domains: Mapping[str, DomainState], state: State, growth: float) -> State:

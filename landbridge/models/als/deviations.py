@@ -27,12 +27,16 @@ class Deviations:
     reg: float
 
     def of(
-        self, user_UF: Float32, product_IF: Mapping[str, Float32], threads: int
+        self,
+        user_UF: Float32,
+        product_IF: Mapping[str, Float32],
+        threads: int,
+        pull_UF: Float32 | None = None,
     ) -> tuple[Float32, dict[str, Float32]]:
         """The users at the domains' own items, (U, F), and these, (I, F); ``product_IF``: the embeddings of
-        their products."""
+        their products; ``pull_UF``: of the users' features."""
         item_IF = {name: self._own(name, user_UF, rows_IF, threads) for name, rows_IF in product_IF.items()}
-        return self._users(item_IF, threads), item_IF
+        return self._users(item_IF, threads, pull_UF), item_IF
 
     def _own(self, name: str, user_UF: Float32, product_IF: Float32, threads: int) -> Float32:
         """Eq. (3) for the items of one domain."""
@@ -45,7 +49,7 @@ class Deviations:
         solved_IF = als.solve(rows, fixed, self.rule.alpha0, ridge_I, pull_IF)
         return als.rotate(solved_IF, np.ascontiguousarray(own.rotation_FF.T), threads)
 
-    def _users(self, item_IF: Mapping[str, Float32], threads: int) -> Float32:
+    def _users(self, item_IF: Mapping[str, Float32], threads: int, pull_UF: Float32 | None) -> Float32:
         """The optimum of every user's events in all domains, (U, F), as the model's fold-in computes it."""
         with als.singular_systems():
             spectrum_F, rotation_FF = np.linalg.eigh(
@@ -56,7 +60,8 @@ class Deviations:
         fixed = als.Basis(rotation_FF, np.maximum(spectrum_F, 0), items_JF)
         counts_UD = self.train.activity_UD
         ridge_U = self.rule.ridge(counts_UD, np.ones_like(counts_UD, bool))
-        solved_UF = als.solve(self._events, fixed, self.rule.alpha0, ridge_U)
+        rotated_UF = None if pull_UF is None else als.rotate(pull_UF, rotation_FF, threads)
+        solved_UF = als.solve(self._events, fixed, self.rule.alpha0, ridge_U, rotated_UF)
         return als.rotate(solved_UF, np.ascontiguousarray(rotation_FF.T), threads)
 
     @cached_property

@@ -17,7 +17,9 @@ events is new; it has
 
 and takes no part in (1), nor in the users' half step: that no user has it says nothing. feature_reg counts
 in items: a feature of so many items is halfway between none and what they say.
-Letters: J items of all tables under one map, V features, F factors.
+Features of users are the same problem with users in the place of items: x_u = Bᵀg_u + e_u, the pull λ_u Bᵀg_u
+in their half step, and x_u = Bᵀg_u for a user without events.
+Letters: J items, or users, of all tables under one map, V features, F factors.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 OFF = 1e9  # from here on there is no map
+USER_FEATURE_REG = "Penalty of the map from user features to embeddings, in users of a feature; 1e9: no map."
 FEATURE_REG = "Penalty of the map from item features to embeddings, in items of a feature; 1e9: no map."
 TOLERANCE = 1e-3  # of the residual of Eq. (2), relative to the right-hand side
 STEPS = 10  # of one half step: the next one goes on where it ends
@@ -128,6 +131,16 @@ def with_mapped(
         rows_IF[mapped_I] = (data.item_features.matrix(name)[mapped_I] @ map_VF[name]).astype(np.float32)
         result[name] = rows_IF
     return result
+
+
+def with_mapped_users(data: MultiDomain, domain: str | None, user_UF: Float32, map_VF: Float32) -> Float32:
+    """The embeddings with those of users without events in a domain, or in any, Eq. (3)."""
+    assert data.user_features is not None
+    without_U = ~(data.activity_UD.any(axis=1) if domain is None else data[domain].user_counts > 0)
+    mapped_U = data.described_U & without_U
+    rows_UF = user_UF.copy()
+    rows_UF[mapped_U] = (data.user_features.matrix()[mapped_U] @ map_VF).astype(np.float32)
+    return rows_UF
 
 
 def without_mapped(item_IF: Float32, mapped_I: Bool) -> Float32:

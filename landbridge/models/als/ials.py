@@ -22,7 +22,7 @@ with U_d the users with events in d and γ ``deviation_reg``: the larger, the ne
 their products, and the fewer events an item has in it. A last half step gives the users the
 optimum at the items y_di, Eq. (1) of :mod:`landbridge.models.als.fitted`.
 
-Where items have features, a map from them to the embeddings of each table is learned
+Where items or users have features, maps from them to the embeddings of each table are learned
 (:mod:`landbridge.models.als.feature_map`).
 """
 
@@ -45,7 +45,15 @@ from landbridge.data.interactions import Interactions
 from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.deviations import Deviations
-from landbridge.models.als.feature_map import FEATURE_REG, FIRST_STEPS, OFF, FeatureMap, with_mapped
+from landbridge.models.als.feature_map import (
+    FEATURE_REG,
+    FIRST_STEPS,
+    OFF,
+    USER_FEATURE_REG,
+    FeatureMap,
+    with_mapped,
+    with_mapped_users,
+)
 from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Method
@@ -85,6 +93,7 @@ class IALS(Method):
         symbol="γ",
     )
     feature_reg: float = setting(1.0, FEATURE_REG, above=0, symbol="κ")
+    user_feature_reg: float = setting(1.0, USER_FEATURE_REG, above=0, symbol="κ_u")
     cold_policy: ColdPolicy = setting("blend", COLD_POLICY)
     popularity_weight: float = setting(3.0, POPULARITY_WEIGHT, low=0)
     relative_cost: ClassVar[int] = 3
@@ -94,6 +103,7 @@ class IALS(Method):
     folds_in: ClassVar[str] = "exact"
     shared_items: ClassVar[str] = "an embedding per product, a deviation per domain"
     item_features: ClassVar[str] = "a map to embeddings"
+    user_features: ClassVar[str] = "a map to embeddings"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"exponent": "frequency_exponent", "cold_weight": "popularity_weight"}
     )
@@ -125,6 +135,11 @@ class IALS(Method):
         """As in :class:`Method`."""
         return self.feature_reg < OFF
 
+    @property
+    def uses_user_features(self) -> bool:
+        """As in :class:`Method`."""
+        return self.user_feature_reg < OFF
+
     @classmethod
     def in_auto(cls, data: MultiDomain) -> Mapping[str, Method]:
         """Each domain alone, which is the single-domain baseline, and all domains as one table."""
@@ -143,7 +158,13 @@ class IALS(Method):
         rule = self._rule(train, products)
         deviations = Deviations(train, rule, self.deviation_reg) if rule.products else None
         sides = {
-            label: _Table.of(table, disliked[label][0], self, self._features(train, columns, table.n_items))
+            label: _Table.of(
+                table,
+                disliked[label][0],
+                self,
+                self._features(train, columns, table.n_items),
+                self._user_features(train),
+            )
             for label, (table, columns) in tables.items()
         }
 
@@ -159,21 +180,27 @@ class IALS(Method):
             users: dict[str, Float32] = {}
             items: dict[str, Float32] = {}
             maps: dict[str, Float32] = {}
+            user_maps: dict[str, Float32] = {}
             with thread_limit(options.threads):
                 for label, (_, columns) in tables.items():
-                    user_UF, item_IF, map_VF = sides[label].finish(label, state, options.threads)
+                    user_UF, item_IF, map_VF, user_map_VF = sides[label].finish(label, state, options.threads)
                     own = {
                         name: item_IF[consecutive(column_I) or column_I] for name, column_I in columns.items()
                     }
                     if deviations is not None:
-                        user_UF, own = deviations.of(user_UF, own, options.threads)
+                        pull_UF = None if user_map_VF is None else sides[label].pull(user_map_VF)
+                        user_UF, own = deviations.of(user_UF, own, options.threads, pull_UF)
+                    if user_map_VF is not None:
+                        domain = None if self.sharing == "joined" else label
+                        user_UF = with_mapped_users(train, domain, user_UF, user_map_VF)
+                        user_maps |= dict.fromkeys(columns, user_map_VF)
                     users |= dict.fromkeys(columns, user_UF)
                     items |= own
                     maps |= {} if map_VF is None else dict.fromkeys(columns, map_VF)
             if maps:
                 items = with_mapped(train, items, maps, bool(rule.products))
             cold = self.cold_policy, self.popularity_weight
-            return ALSModel(train, self, log, users, items, *cold, rule, maps)
+            return ALSModel(train, self, log, users, items, *cold, rule, maps, user_maps)
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         state, log = run_epochs(
@@ -235,6 +262,8 @@ class IALS(Method):
             for name, column_I in columns.items():
                 item_IF[column_I] = initial_items(previous, train, name, item_IF[column_I])
             state[f"item:{label}"] = item_IF
+            if (user_map := sides[label].user_map) is not None:
+                state[f"user_map:{label}"] = np.zeros((user_map.n_features, self.factors), np.float32)
             if (feature_map := sides[label].feature_map) is not None:
                 nothing_VF = np.zeros((feature_map.n_features, self.factors), np.float32)
                 state[f"map:{label}"] = (
@@ -247,6 +276,12 @@ class IALS(Method):
         if train.item_features is None or not self.uses_features:
             return None
         return train.item_features.matrix_of(columns, n_items)
+
+    def _user_features(self, train: MultiDomain) -> csr_array | None:
+        """G, or None where there are no features of users or they are not used."""
+        if train.user_features is None or not self.uses_user_features:
+            return None
+        return train.user_features.matrix()
 
     def _rule(self, data: MultiDomain, products: int) -> RidgeSpec:
         catalogue = {name: events.catalogue for name, events in data.domains.items()}
@@ -273,26 +308,36 @@ class _Table:
     ridge_I: Float32
     solver: als.Solver
     feature_map: FeatureMap | None
+    user_map: FeatureMap | None
 
     @classmethod
     def of(
-        cls, events: Interactions, disliked: Interactions, settings: IALS, features_IV: csr_array | None
+        cls,
+        events: Interactions,
+        disliked: Interactions,
+        settings: IALS,
+        features_IV: csr_array | None,
+        features_UV: csr_array | None,
     ) -> _Table:
-        """``disliked``: pairs that count with the settings' ``dislike_weight``; ``features_IV``: F."""
+        """``disliked``: pairs that count with the settings' ``dislike_weight``; ``features_IV``: F;
+        ``features_UV``: G."""
         weight = settings.dislike_weight
         users, items = events.user_counts, events.item_counts
         penalty = als.FrequencyRidge(settings.alpha0, settings.reg, settings.frequency_exponent)
-        ridge_I = penalty.of(items, int((users > 0).sum()))
+        ridge_U, ridge_I = penalty.of(users, events.catalogue), penalty.of(items, int((users > 0).sum()))
         return cls(
             als.with_dislikes(events.by_user, disliked.by_user, weight),
             als.with_dislikes(events.by_item, disliked.by_item, weight),
             settings.alpha0,
-            penalty.of(users, events.catalogue),
+            ridge_U,
             ridge_I,
             als.solver_named(settings.solver, (RowLengths.of(users), RowLengths.of(items)), settings.factors),
             None
             if features_IV is None
             else FeatureMap.of(features_IV, items > 0, ridge_I, settings.feature_reg),
+            None
+            if features_UV is None
+            else FeatureMap.of(features_UV, users > 0, ridge_U, settings.user_feature_reg),
         )
 
     def sweep(self, label: str, state: State, threads: int) -> State:
@@ -303,12 +348,14 @@ class _Table:
         items = als.basis(state[f"item:{label}"], threads)
         before_UF = state.get(f"user:{label}")
         start_UF = None if before_UF is None else als.rotate(before_UF, items.rotation_FF, threads)
+        user_map_VF = self._turned(label, state, items)
         user_UF = als.solve(
             self.by_user,
             items,
             self.alpha0,
             self.ridge_U,
-            options=als.SolveOptions(self.solver, start_UF),
+            None if user_map_VF is None else self.pull(user_map_VF),
+            als.SolveOptions(self.solver, start_UF),
         )
         users = als.basis(user_UF, threads)
         exact = self.solver == als.EXACT
@@ -316,6 +363,8 @@ class _Table:
         start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
         options = als.SolveOptions(self.solver, start_IF, room_IF)
         kept = {} if exact else {f"user:{label}": users.rotated_IF}
+        if self.user_map is not None and user_map_VF is not None:
+            kept[f"user_map:{label}"] = self.user_map.fit(user_UF, user_map_VF) @ users.rotation_FF
         if self.feature_map is None:
             item_IF = als.solve(self.by_item, users, self.alpha0, self.ridge_I, options=options)
             return {f"item:{label}": item_IF, **kept}
@@ -324,9 +373,23 @@ class _Table:
         item_IF = als.solve(self.by_item, users, self.alpha0, self.ridge_I, pull_IF, options)
         return {f"item:{label}": item_IF, f"map:{label}": self.feature_map.fit(item_IF, map_VF), **kept}
 
-    def finish(self, label: str, state: State, threads: int) -> tuple[Float32, Float32, Float32 | None]:
-        """Users, items and the map of features, if any, in one basis; every user embedding is the optimum at
-        these items."""
+    def pull(self, user_map_VF: Float32) -> Float32:
+        """λ_u Bᵀg_u of every user with events, (U, F)."""
+        assert self.user_map is not None
+        return self.user_map.pull(user_map_VF)
+
+    def _turned(self, label: str, state: State, items: als.Basis) -> Float32 | None:
+        """The map of the users' features in the basis of the items, (V, F), if there is one."""
+        return None if self.user_map is None else state[f"user_map:{label}"] @ items.rotation_FF
+
+    def finish(
+        self, label: str, state: State, threads: int
+    ) -> tuple[Float32, Float32, Float32 | None, Float32 | None]:
+        """Users, items and the maps of their features, if any, in one basis; every user embedding is the
+        optimum at these items."""
         items = als.basis(state[f"item:{label}"], threads)
         map_VF = None if self.feature_map is None else state[f"map:{label}"] @ items.rotation_FF
-        return als.solve(self.by_user, items, self.alpha0, self.ridge_U), items.rotated_IF, map_VF
+        user_map_VF = self._turned(label, state, items)
+        pull_UF = None if user_map_VF is None else self.pull(user_map_VF)
+        user_UF = als.solve(self.by_user, items, self.alpha0, self.ridge_U, pull_UF)
+        return user_UF, items.rotated_IF, map_VF, user_map_VF

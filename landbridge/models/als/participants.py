@@ -19,6 +19,21 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
+class Membership:
+    """The users of a vocabulary in a consensus: ``tied_U``, whether it ties them, and ``place_U``, their
+    places among the ``n_places`` users of all parties, (U,). Equal places begin with equal embeddings."""
+
+    tied_U: Mask
+    place_U: npt.NDArray[np.int64]
+    n_places: int
+
+    @classmethod
+    def of_all(cls, tied_U: Mask) -> Membership:
+        """All parties have this one vocabulary."""
+        return cls(tied_U, np.arange(len(tied_U)), len(tied_U))
+
+
+@dataclass(frozen=True, eq=False)
 class DomainState:
     """What one domain holds: its events over its own U users and I items, and their penalties."""
 

@@ -43,6 +43,8 @@ UNIT = (
 )
 NOT_PROTECTED = (
     "The rows of other users: a user's events also move the party's item embeddings, and so every row.",
+    "Maps from features to embeddings, which one process learns from the rows of all domains without noise.",
+    "Further fits of the same events: each one spends its own ε.",
     "Who is matched: the parties know which users they have in common.",
     "The party's own model and recommendations, which are computed without noise.",
     "A fit in one process draws its noise from a generator with a known seed: it measures the cost of the "
@@ -105,6 +107,8 @@ class Privacy(Settings):
 
     def shrunk(self, mean_UF: Float32, count_U: Float32) -> Float32:
         """Eq. (4), (U, F), of means of ``count_U`` messages; rows of none are 0."""
+        if not self.noise:
+            return mean_UF
         energy = float(np.square(mean_UF, dtype=np.float64).sum())
         variance_U = (self.noise * self.clip) ** 2 / np.maximum(count_U, 1)
         expected = mean_UF.shape[1] * float(variance_U[count_U > 0].sum(dtype=np.float64))

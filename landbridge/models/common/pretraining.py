@@ -34,7 +34,7 @@ class Pretraining(Settings):
         from landbridge.models import registry
 
         if self.method not in registry.names() or not registry.method(self.method).pretrains:
-            able = [name for name in registry.names() if registry.method(name).pretrains]
+            able = [name for name, kind in registry.methods()[0].items() if kind.pretrains]
             raise SettingsError(unknown("pretrain.method", self.method, able))
         kind = registry.method(self.method)
         shared = {"sharing": sharing} if "sharing" in schema(kind) else {}

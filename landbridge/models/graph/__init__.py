@@ -1,1 +1,1 @@
-"""Graph networks over several domains: BiTGCF and HeroGRAPH, their steps and the fitted model."""
+"""Graph networks over several domains: BiTGCF, DisenCDR and HeroGRAPH, their steps and the fitted model."""

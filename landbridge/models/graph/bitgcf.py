@@ -27,7 +27,7 @@ then all items; T rows of a step; F factors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -36,13 +36,17 @@ import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Float32, Int32, Int64
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.domain_batches import Batch
 from landbridge.models.common.graph import neighbours
 from landbridge.models.common.pointwise_losses import PointwiseLoss
+from landbridge.models.cost import FLOAT32, Cost, Work
 from landbridge.models.graph.method import GraphMethod, ScoredBatch, dots, drawn
+from landbridge.models.pairwise.cost import graph_bytes
 from landbridge.models.search_space import Real, Space, Whole
+from landbridge.models.towers.cost import JointSteps, domain_rows, item_rows
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 
     from landbridge.models.graph.products import SparseMatrix
 
+LAYER_PASSES = 6  # element-wise, over the rows of a layer in one direction
 TINY = 1e-24  # of a squared length: rows of zeros stay zeros
 
 
@@ -76,6 +81,30 @@ class BiTGCF(GraphMethod):
     space: ClassVar[Space] = MappingProxyType(
         {**GraphMethod.space, "layers": Whole(1, 4), "own_share": Real(0.5, 1.0)}
     )
+
+    def cost(self, counts: Counts) -> Cost:
+        """Steps of all domains (:mod:`landbridge.models.towers.cost`), in each of which every row goes
+        through all layers, forward and backward: a product with the edges, a mix of users, Eqs. (2) to (4),
+        and some passes over the rows; and all of them change."""
+        tables, domains, factors = counts.domains.values(), len(counts.domains), self.factors
+        steps = JointSteps(counts, factors, self.batch_size, self.loss.negatives_per_positive)
+        pairs = sum(table.users.filled for table in tables)
+        rows, wide = pairs + item_rows(counts), factors * (1 + self.layers)
+        layer = Work(
+            step=(2 * counts.events + domains * pairs) * factors, pointwise=LAYER_PASSES * rows * factors
+        )
+        return Cost(
+            once=Work(normal=factors * rows, sort=2 * counts.events) + layer * self.layers,
+            epoch=replace(steps, factors=wide).pairs()
+            + steps.rows(rows, rows)
+            + layer * (2 * self.layers * steps.number),
+            epochs=self.epochs,
+            peak=steps.memory(rows, wide)
+            + graph_bytes([*tables], factors)
+            + FLOAT32 * (4 * self.layers * factors * rows + 2 * wide * domain_rows(counts)),
+            model=FLOAT32 * wide * domain_rows(counts),
+            torch=True,
+        )
 
     def network(self, train: MultiDomain, seed: int, where: torch_device | str = "cpu") -> TransferNetwork:
         """Gaussian rows x_0 of the users and items of every domain."""

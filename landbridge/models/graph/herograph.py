@@ -28,7 +28,7 @@ Shape letters: R nodes, users before items; M nodes of a step; S sampled neighbo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -37,18 +37,22 @@ import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Float32, Ragged
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch
 from landbridge.models.common.graph import neighbours
 from landbridge.models.common.pointwise_losses import PointwiseLoss
+from landbridge.models.cost import FLOAT32, INT32, Cost, Work
 from landbridge.models.graph.method import GraphMethod, ScoredBatch, dots, drawn
 from landbridge.models.search_space import Choice, Space
+from landbridge.models.towers.cost import JointSteps, domain_rows, item_rows
 from landbridge.training.torch_backend import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch import device as torch_device
 
+PASSES = 4  # element-wise, over the rows of neighbours, forward and backward
 SHARED = "graph"  # the weights of the nodes
 
 
@@ -64,6 +68,34 @@ class HeroGRAPH(GraphMethod):
     name: ClassVar[str] = "herograph"
     paper: ClassVar[str] = "Cui et al., ORSUM 2020"
     space: ClassVar[Space] = MappingProxyType({**GraphMethod.space, "rounds": Choice((1, 2, 3))})
+
+    def cost(self, counts: Counts) -> Cost:
+        """Steps of all domains (:mod:`landbridge.models.towers.cost`), in each of which the different nodes
+        attend to their neighbours, forward and backward, Eqs. (1) and (2)."""
+        steps = JointSteps(counts, self.factors, self.batch_size, self.loss.negatives_per_positive)
+        factors, nodes = self.factors, counts.joined.n_users + item_rows(counts)
+        mean = 2 * counts.events / max(nodes, 1.0)
+        size = 1 + min(float(self.neighbours), mean)
+        touched = steps.touched_in_all()
+        attended = touched * size * factors * (1 + self.rounds)
+        batch = min(float(self.batch_size), counts.events) * (2 + self.loss.negatives_per_positive)
+        largest = min(batch, nodes) * size * factors * (1 + self.rounds)  # where all nodes of a step differ
+        rows = domain_rows(counts) + nodes
+        own = sum(steps.touched(table) for table in counts.domains.values())
+        spread = min(touched * size, nodes)
+        every = (2 * counts.events + nodes) * factors * (1 + self.rounds)
+        return Cost(
+            once=Work(normal=factors * rows, sort=2 * counts.events, vector=every),
+            epoch=replace(steps, factors=2 * factors).pairs()
+            + steps.rows(rows, own + spread)
+            + Work(pointwise=PASSES * attended * steps.number),
+            epochs=self.epochs,
+            peak=steps.memory(rows, 2 * factors)
+            + FLOAT32 * (4 * largest + 2 * factors * domain_rows(counts))
+            + 2 * INT32 * 2 * counts.events,
+            model=2 * FLOAT32 * factors * domain_rows(counts),
+            torch=True,
+        )
 
     def network(self, train: MultiDomain, seed: int, where: torch_device | str = "cpu") -> HeroNetwork:
         """Gaussian rows of the users and items of every domain, and of the nodes."""

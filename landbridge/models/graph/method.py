@@ -1,5 +1,6 @@
-"""``GraphMethod``: base class of BiTGCF and HeroGRAPH: embeddings made of the neighbours in a graph.
+"""``GraphMethod``: base class of methods whose embeddings are made of the neighbours in a graph.
 
+BiTGCF, DisenCDR and HeroGRAPH are such methods.
 A step takes a batch of every domain, as in :class:`~landbridge.models.towers.joint_method.JointMethod`. The
 network scores all of them at once, because the domains meet in the graph.
 Shape letters: N events, J items of an event, the positive first; F factors.
@@ -8,8 +9,9 @@ Shape letters: N events, J items of an event, the positive first; F factors.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
@@ -35,10 +37,15 @@ if TYPE_CHECKING:
 
 
 class ScoredBatch(NamedTuple):
-    """Scores of the items of a domain's events, and ``rows`` of embeddings, (N, …), that are penalised."""
+    """Scores of the items of a domain's events, ``rows`` of embeddings, (N, …), that are penalised, and a
+    ``penalty`` of the domain besides."""
 
     score_NJ: Tensor
     rows: tuple[Tensor, ...]
+    penalty: Tensor | float = 0.0
+
+
+Scores = Callable[[Mapping[str, Batch]], dict[str, ScoredBatch]]
 
 
 class GraphNetwork(Protocol):
@@ -90,15 +97,15 @@ class GraphMethod(JointMethod):
 
     def steps(self, network: GraphNetwork, batches: DomainBatches) -> DomainPhase:
         """The training phase of the fit."""
-
-        def losses(step: Mapping[str, Batch]) -> dict[str, Tensor]:
-            return {
-                domain: self.domain_loss(scored.score_NJ, scored.rows, step[domain])
-                for domain, scored in network.scores(step).items()
-            }
-
-        optimizer = Optimizer("adam", self.lr)
+        losses, optimizer = partial(self.losses, network.scores), Optimizer("adam", self.lr)
         return Phase(self.name, self.epochs, batches.steps, losses, network.weights, optimizer=optimizer)
+
+    def losses(self, scores: Scores, step: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """The losses of a step by domain, with its items scored by ``scores``."""
+        return {
+            domain: self.domain_loss(scored.score_NJ, scored.rows, step[domain]) + scored.penalty
+            for domain, scored in scores(step).items()
+        }
 
     def _fitted(self, train: MultiDomain, network: GraphNetwork, log: tuple[Record, ...]) -> GraphModel:
         rule = FoldInSpec("joined", self.loss.negatives, self.reg, self.epochs, Optimizer("adam", self.lr))

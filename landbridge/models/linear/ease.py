@@ -14,7 +14,11 @@ Where items have features F, the users' events X have rows √w Fᵀ below them 
 
     G = XᵀX + w FFᵀ                                                                                    (2)
 
-so that items of one feature predict each other, new ones too, in and across domains.
+so that items of one feature predict each other, new ones too, in and across domains. Since a column b_j of B
+is an optimum, λ_i b_ij = Σ_r x_ri (x_rj (1 - b_jj) - x_r·b_j) over the rows r of users and features; of that
+feature v is, without b_jj,
+
+    w f_iv (f_jv (1 - ξ) - Σ_k f_kv b_kj) / λ_i                                                        (3)
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from landbridge.core.settings import setting
-from landbridge.core.types import Float64
+from landbridge.core.types import Float32, Float64
 from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Method
@@ -36,7 +40,7 @@ from landbridge.models.linear import cost as linear_cost
 from landbridge.models.linear import ridge
 from landbridge.models.linear.matrix import ItemMatrix
 from landbridge.models.linear.method import LinearMethod, Sharing
-from landbridge.models.linear.table import UserItemTable
+from landbridge.models.linear.table import FeatureRows, UserItemTable
 from landbridge.models.search_space import Choice, Real, Space
 
 QUICK = 0.5  # GiB of the dense forms that auto tries: up to about 5,000 items
@@ -135,6 +139,15 @@ class EASE(LinearMethod):
         solve = ridge.exact if chosen.form == "exact" else ridge.dual
         return solve(table, ridges, self.max_diagonal, chosen)
 
+    def feature_terms(
+        self, rows: FeatureRows, target: str, item: int, weight_J: Float32
+    ) -> tuple[Float64, Float64]:
+        """As in :class:`LinearMethod`, Eq. (3)."""
+        # an item that is no neighbour is not in the regression
+        scale_J = (weight_J != 0) / self._ridge_J(rows, target)
+        own_V = rows.feature_JV[[item]].toarray()[0]
+        return scale_J, (1 - self.max_diagonal) * own_V - rows.feature_JV.T @ weight_J.astype(np.float64)
+
     def about(self, table: UserItemTable) -> Mapping[str, Any]:
         """The form, and the memory that it takes."""
         chosen = self._plan(table)
@@ -143,9 +156,9 @@ class EASE(LinearMethod):
     def _plan(self, table: UserItemTable) -> ridge.Plan:
         return ridge.plan(table.n_users, table.n_items, self.form, self.memory_gib * 2**30)
 
-    def _ridge_J(self, table: UserItemTable, target: str) -> Float64:
+    def _ridge_J(self, table: UserItemTable | FeatureRows, target: str) -> Float64:
         """Eq. (1) for every item of the table, (J,)."""
-        ratio_J = np.full(table.n_items, np.inf)
+        ratio_J = np.full(len(table.diagonal_J), np.inf)
         for source, item_I in table.items.items():
             ratio_J[item_I] = np.minimum(ratio_J[item_I], self._ratio(source, target))
         ratio_J[table.items[target]] = 1.0

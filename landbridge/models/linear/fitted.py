@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ from landbridge.models.common.cold_start import ColdStartMixin
 from landbridge.models.explanation import Explanation, in_parts
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.matrix import ItemMatrix, check_matrix, matrix_from
+from landbridge.models.linear.table import FeatureRows
+
+if TYPE_CHECKING:
+    from landbridge.models.linear.method import LinearMethod
 
 FILL = np.float32(1e-6)
 
@@ -38,6 +42,7 @@ class ItemItemModel(ColdStartMixin):
     :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
     """
 
+    method: LinearMethod
     matrices: Mapping[str, Mapping[str, ItemMatrix]]
     values: EventValues
     cold_policy: str
@@ -74,6 +79,24 @@ class ItemItemModel(ColdStartMixin):
             }
             explanations.append(in_parts(score, self._popularity_part(domain, query, item), events))
         return explanations
+
+    def explain_features(self, domain: str, query: Queries, item: int) -> dict[int, float]:
+        """As in :class:`Fitted`: each term of Eq. (1) as the method divides W_ij by features."""
+        only = self.cold_policy == "popularity" and self._no_events_B(domain, query)[0]
+        if domain not in self._feature_rows or only:
+            return {}
+        rows = self._feature_rows[domain]
+        weight_J, value_J = np.zeros((2, len(rows.diagonal_J)), np.float32)
+        values = self._values(query)
+        for name, item_I in rows.items.items():
+            every_I = np.arange(len(item_I), dtype=np.int32)
+            weight_J[item_I] = self.matrices[name][domain].column(every_I, item)
+            np.add.at(value_J, item_I[values[name].columns], values[name].weights)
+        column = int(rows.items[domain][item])
+        scale_J, term_V = self.method.feature_terms(rows, domain, column, weight_J)
+        part_V = term_V * (rows.feature_JV.T @ (value_J * scale_J))
+        own_N = rows.feature_JV[[column]].indices
+        return dict(zip(own_N.tolist(), part_V[own_N].tolist(), strict=True))
 
     def similar(self, domain: str, item: int, to: str) -> Float32:
         """The weights from one item to every item of the domain ``to``, (I,): its row of W.
@@ -118,7 +141,14 @@ class ItemItemModel(ColdStartMixin):
         for (s, t), own in sorted(parts.items()):
             matrices[names[s]][names[t]] = matrix_from(own, history[names[t]].n_items)
         values = EventValues(**about["values"])
-        return cls(history, method, log, matrices, values, about["cold_policy"], about["popularity_weight"])
+        own_method = cast("LinearMethod", method)  # what has made a model of this kind
+        cold = about["cold_policy"], about["popularity_weight"]
+        return cls(history, own_method, log, matrices, values, *cold)
+
+    @cached_property
+    def _feature_rows(self) -> dict[str, FeatureRows]:
+        """Domain -> the features below its table; empty where none were used."""
+        return self.method.feature_rows(self.history)
 
     @cached_property
     def _history_values(self) -> dict[str, Ragged]:

@@ -16,7 +16,11 @@ weights of an event of user u with n_u events, an item with n_i, and v its value
 with an item as the document and its users as the terms, I items in the table. Where
 items are shared, i and j are products, and one that the target domain has is of that domain. Where items have
 features, the columns x go on with √w times the features (``feature_weight``), so that content makes items
-alike, too, and alone it does for new ones. Letters as in ``kernels``.
+alike, too, and alone it does for new ones; the part of feature v in G_ij, w f_iv f_jv, is its part in s_ij:
+
+    s_ij w f_iv f_jv / G_ij                                                                            (5)
+
+Letters as in ``kernels``.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from landbridge.models.linear import ridge
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.matrix import ItemMatrix
 from landbridge.models.linear.method import LinearMethod
-from landbridge.models.linear.table import UserItemTable
+from landbridge.models.linear.table import FeatureRows, UserItemTable
 from landbridge.models.search_space import Choice, Real, Space
 
 K1, LENGTH = 1.2, 0.75  # k and b of Eq. (4): what the literature on BM25 takes
@@ -124,6 +128,19 @@ class ItemKNN(LinearMethod):
         """The neighbours of the items of every target domain."""
         return {target: self._neighbours(table, target) for target in table.items}
 
+    def feature_terms(
+        self, rows: FeatureRows, target: str, item: int, weight_J: Float32
+    ) -> tuple[Float64, Float64]:
+        """As in :class:`LinearMethod`, Eq. (5), with G_ij from s_ij by Eq. (1)."""
+        near_N = np.flatnonzero(weight_J)
+        norm_N = self._norm_J(rows, self.source_exponent)[near_N].astype(np.float64)
+        norm = float(self._norm_J(rows, self.target_exponent)[item])
+        like_N = weight_J[near_N].astype(np.float64)
+        plain_N = (like_N / self._bonus_J(rows, target)[near_N]) ** (1 / self.power)
+        scale_J = np.zeros(len(weight_J))
+        scale_J[near_N] = like_N / (plain_N * (norm_N * norm + self.shrinkage))
+        return scale_J, rows.feature_JV[[item]].toarray()[0]
+
     def _table(self, events: Interactions, items: Mapping[str, Int32], values: EventValues) -> UserItemTable:
         exponent = self.user_exponent if self.similarity == "none" else 0.0
         table = UserItemTable.of(events, items, values, exponent)
@@ -157,14 +174,14 @@ class ItemKNN(LinearMethod):
         )  # fmt: skip
         return ridge.sparse_matrix(out, table.n_items)
 
-    def _norm_J(self, table: UserItemTable, exponent: float) -> Float32:
+    def _norm_J(self, table: UserItemTable | FeatureRows, exponent: float) -> Float32:
         """‖x_i‖^2e of every item; 1 for an item without events, which has no neighbours."""
         diagonal_J: Float64 = table.diagonal_J
         return np.asarray(np.where(diagonal_J > 0, diagonal_J, 1) ** exponent, np.float32)
 
-    def _bonus_J(self, table: UserItemTable, target: str) -> Float32:
+    def _bonus_J(self, table: UserItemTable | FeatureRows, target: str) -> Float32:
         """b of every source item for the items of the target domain, (J,)."""
         weight = self.cross_weight if self.sharing == "cross" else 1.0
-        bonus_J = np.full(table.n_items, weight, np.float32)
+        bonus_J = np.full(len(table.diagonal_J), weight, np.float32)
         bonus_J[table.items[target]] = 1
         return bonus_J

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from landbridge.core.settings import setting
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Int32
+from landbridge.core.types import Float32, Float64, Int32
 from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -19,7 +21,7 @@ from landbridge.models.common.sharing import product_tables_of
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.fitted import ItemItemModel
 from landbridge.models.linear.matrix import ItemMatrix
-from landbridge.models.linear.table import UserItemTable
+from landbridge.models.linear.table import FeatureRows, UserItemTable
 from landbridge.training.options import FitOptions
 
 Sharing = Literal["separate", "joined", "cross"]
@@ -87,6 +89,26 @@ class LinearMethod(Method):
             return [(table, [table.items]) for table in counts.domains.values()]
         return [(counts.joined, [table.items for table in counts.domains.values()])]
 
+    @abstractmethod
+    def feature_terms(
+        self, rows: FeatureRows, target: str, item: int, weight_J: Float32
+    ) -> tuple[Float64, Float64]:
+        """c_i, (J,), and t_v, (V,): feature v of item i adds c_i f_iv t_v to its weight W_ij towards an item
+        of a domain, whose column of W is ``weight_J``."""
+
+    def feature_rows(self, data: MultiDomain) -> dict[str, FeatureRows]:
+        """Domain -> the features below the table that the domain is of, as ``fit`` took them."""
+        features = data.item_features
+        if features is None or not self.uses_features:
+            return {}
+        values = EventValues.of(data, self.weight_exponent, self.half_life_days, self.rank_exponent)
+        made: dict[str, FeatureRows] = {}
+        for events, items in self._tables(data).values():
+            table = self._table(events, items, values).with_features(features, self.feature_weight)
+            feature_JV = np.sqrt(self.feature_weight) * features.matrix_of(items, table.n_items)
+            made |= dict.fromkeys(items, FeatureRows(feature_JV.tocsr(), table.diagonal_J, items))
+        return made
+
     def about(self, table: UserItemTable) -> Mapping[str, Any]:
         """What the log of the fitted model says about a table."""
         return {"items": table.n_items}
@@ -96,7 +118,7 @@ class LinearMethod(Method):
         options = options or FitOptions()
         values = EventValues.of(train, self.weight_exponent, self.half_life_days, self.rank_exponent)
         parts: dict[str, dict[str, ItemMatrix]] = {name: {} for name in train.domain_names}
-        tables = product_tables_of(train, "separate" if self.sharing == "separate" else "joined")
+        tables = self._tables(train)
         log: list[Mapping[str, Any]] = []
         with all_threads(options.threads), options.progress.task(f"fit {self.name}", len(tables)) as task:
             for label, (events, items) in tables.items():
@@ -109,6 +131,9 @@ class LinearMethod(Method):
                 log.append({"table": label, **self.about(table)})
                 task.step(len(log), {})
         return ItemItemModel(train, self, tuple(log), parts, values, self.cold_policy, self.popularity_weight)
+
+    def _tables(self, data: MultiDomain) -> dict[str, tuple[Interactions, dict[str, Int32]]]:
+        return product_tables_of(data, "separate" if self.sharing == "separate" else "joined")
 
     def _table(self, events: Interactions, items: Mapping[str, Int32], values: EventValues) -> UserItemTable:
         return UserItemTable.of(events, items, values, self.user_exponent)

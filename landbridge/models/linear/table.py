@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,20 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.item_features import ItemFeatures
 from landbridge.models.linear.event_values import EventValues
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 Compressed = tuple[Int64, "np.ndarray[tuple[int], np.dtype[np.int32]]", Float32]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureRows:
+    """The features below a table: √w F, (J, V), G_jj of the whole, (J,), and the columns of a domain's
+    items."""
+
+    feature_JV: csr_array
+    diagonal_J: Float64
+    items: Mapping[str, Int32]
 
 
 @dataclass(frozen=True, eq=False)

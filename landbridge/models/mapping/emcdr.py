@@ -36,14 +36,17 @@ from landbridge.core.errors import SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float32, Int64, Record, Values
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.common.phase_log import best_epochs, phase_records
 from landbridge.models.common.pretraining import Pretraining, migrated_pretraining, pretrained
+from landbridge.models.cost import FLOAT32, Cost, Work
 from landbridge.models.mapping.fitted import Layers, MappedModel, Maps
 from landbridge.models.search_space import Choice, Real, Space
+from landbridge.models.towers.cost import dense_work
 from landbridge.training import tensors
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
@@ -112,6 +115,29 @@ class EMCDR(Method):
     def pretrainer(self) -> Method:
         """The first method, with the same ``factors``."""
         return self.pretrain.chosen(self.factors, "separate")
+
+    def cost(self, counts: Counts) -> Cost | None:
+        """The first method, and a map for each of the ordered pairs of domains: Eq. (2), or the layers of a
+        network for all users of both, who are taken to be those of the smaller domain. None where the first
+        method says no cost."""
+        base = self.pretrainer().cost(counts)
+        if base is None:
+            return None
+        pairs = list(permutations(counts.domains.values(), 2))
+        common = sum(min(one.users.filled, other.users.filled) for one, other in pairs)
+        linear, factors = self.map.kind == "linear", float(self.factors)
+        solved = Work(factorisation=4 * common * factors**2 + 3 * len(pairs) * factors**3)
+        weights = factors**2 if linear else 2 * factors * self.map.hidden
+        learned = Work() if linear else dense_work(common, (factors, self.map.hidden, factors))
+        users = len(counts.domains) * counts.joined.n_users
+        return Cost(
+            once=base.work + (solved if linear else Work()),
+            epoch=learned,
+            epochs=self.epochs,
+            peak=base.peak + FLOAT32 * factors * (2 * common + users),
+            model=base.model + FLOAT32 * (factors * users + len(pairs) * weights),
+            torch=base.torch or not linear,
+        )
 
     def stopped(self, log: Sequence[Values]) -> Method:
         """With the best number of epochs of the first method and of the networks."""

@@ -32,10 +32,10 @@ from landbridge.models.cost import FLOAT32, FLOAT64, INT32, Work
 PASSES = 9  # x_i - x_j, its product with x_u, the gradient of x_u, and those of x_i and x_j
 
 
-def touched_rows(table: TableCounts, batch: float) -> float:
-    """T of Eq. (2)."""
+def touched_rows(table: TableCounts, batch: float, negatives: int = 1) -> float:
+    """T of Eq. (2), with ``negatives`` for each event."""
     items = table.items
-    other = 1 - 1 / max(items.n_rows, 2.0)
+    other = (1 - 1 / max(items.n_rows, 2.0)) ** negatives
     share_K = np.minimum(items.length_K / max(items.events, 1.0), 1 - 1e-12)
     missed_K = np.exp(batch * (np.log1p(-share_K) + np.log(other)))
     without = items.n_rows - items.filled

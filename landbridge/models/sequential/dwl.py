@@ -76,7 +76,7 @@ class DWL(SequenceMethod):
     )
     literal: bool = setting(False, "Whether Eq. (1) divides by the number of targets, as published.")
     name: ClassVar[str] = "dwl"
-    paper: ClassVar[str] = "arXiv 2510.04375"
+    paper: ClassVar[str] = "arXiv 2510.04375, 2025"
     needs: ClassVar[str] = "extra neural"
     folds_in: ClassVar[str] = "a sequence"
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -35,6 +36,7 @@ import numpy.typing as npt
 from landbridge.core.errors import SettingsError
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float32, Record, Values
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch
 from landbridge.models.base import Method
@@ -42,6 +44,7 @@ from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.common.phase_log import best_epochs, phase_records
 from landbridge.models.common.pointwise_losses import PointwiseLoss
 from landbridge.models.common.pretraining import Pretraining, migrated_pretraining, pretrained
+from landbridge.models.cost import FLOAT32, Cost
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.combination import (
     CombinationNetwork,
@@ -51,6 +54,7 @@ from landbridge.models.towers.combination import (
     item_vectors,
     unit_length,
 )
+from landbridge.models.towers.cost import JointSteps, common_users, dense_work, domain_rows
 from landbridge.models.towers.joint_method import JointMethod
 from landbridge.models.towers.network import EmbeddedBatch, Weights
 from landbridge.training import tensors
@@ -134,6 +138,32 @@ class GAMTCDR(JointMethod):
     def single_domain(self) -> bool:
         """Whether nothing of other domains is combined."""
         return self.network.attention == "own"
+
+    def cost(self, counts: Counts) -> Cost | None:
+        """The pretraining, and in every step the different users and items of each domain through their
+        towers (:mod:`landbridge.models.towers.cost`); the maps and the attention are counted as passes over
+        the embeddings of all domains. None where the pretrainer says no cost."""
+        base = self.pretrainer().cost(counts)
+        if base is None:
+            return None
+        steps = JointSteps(counts, self.factors, self.batch_size, self.loss.negatives_per_positive)
+        domains, factors = len(counts.domains), self.factors
+        widths = (factors, *(factors * width for width in self.network.tower))
+        weights = sum(inner * outer for inner, outer in pairwise(widths))
+        attended = domains * common_users(counts) if self.network.attention == "user" else 1.0
+        trained = attended * domains + (2 * domains * weights) / factors
+        if self.network.embeddings == "free":
+            trained += domain_rows(counts)
+        through = steps.number * sum(steps.touched(table) for table in counts.domains.values())
+        mixed = dense_work(through, (domains * factors, factors))
+        return Cost(
+            once=base.work + dense_work(domain_rows(counts), widths, 1),
+            epoch=steps.pairs() + steps.rows(trained, trained) + dense_work(through, widths) + mixed,
+            epochs=self.epochs,
+            peak=max(base.peak, steps.memory(trained, sum(widths)) + base.model),
+            model=base.model + FLOAT32 * factors * (domain_rows(counts) + trained + domains * factors),
+            torch=True,
+        )
 
     def pretrainer(self) -> Method:
         """The method of the embeddings, each domain alone."""

@@ -32,6 +32,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from urllib.parse import quote
@@ -43,6 +44,7 @@ from landbridge.core.rng import generator
 from landbridge.core.settings import Settings, setting
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Record, Values
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.base import Method
@@ -52,8 +54,10 @@ from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, 
 from landbridge.models.common.dot_product import DotProductModel
 from landbridge.models.common.phase_log import best_by_domain, best_epochs, phase_records
 from landbridge.models.common.pretraining import Pretraining, migrated_pretraining, pretrained
+from landbridge.models.cost import FLOAT32, INT32, Cost, Work
 from landbridge.models.search_space import Choice, Real, Space
-from landbridge.models.uclr.concatenated import ConcatenationEncoder, UserRows
+from landbridge.models.towers.cost import CALLS, dense_work, domain_rows
+from landbridge.models.uclr.concatenated import WIDTHS, ConcatenationEncoder, UserRows
 from landbridge.models.uclr.transfer import Transfer, TransferModel, encoded, transferred
 from landbridge.training import tensors
 from landbridge.training.optimizers import Optimizer
@@ -64,6 +68,7 @@ from landbridge.training.torch_backend import device, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+ART_PASSES = 12  # element-wise, over the embeddings of a pair
 PRETRAIN, CAT, ADAPT = "pretrain", "cat", "adapt "
 UserIndices = npt.NDArray[np.int64]
 
@@ -157,6 +162,42 @@ class CATART(Method):
     def pretrainer(self) -> Method:
         """The method of the first phase, each domain alone."""
         return self.pretrain.chosen(self.factors, "separate")
+
+    def cost(self, counts: Counts) -> Cost | None:
+        """The pretraining and, once, the transfer to every domain; an epoch is one of CAT: every user in two
+        streams and compared with all of the batch (:mod:`landbridge.models.towers.cost`). None where the
+        pretrainer says no cost."""
+        base = self.pretrainer().cost(counts)
+        if base is None:
+            return None
+        domains, factors, users = len(counts.domains), float(self.factors), counts.joined.users.filled
+        widths = (domains * factors, *(width * factors for width in WIDTHS))
+        batch = min(float(self.batch_size), max(users, 1.0))
+        code, specific = self.transfer in ("both", "d_in"), self.transfer in ("both", "d_sp")
+        coder = 2 * sum(inner * outer for inner, outer in pairwise(widths)) * code
+        heads = domains * factors**2 * ((domains + 2) * (specific and domains > 1) + code)
+        compared = Work(network=6 * users * batch * factors, exponential=2 * users * batch)
+        encoded = dense_work(users, (*widths, *reversed(widths[:-1]))) * 2
+        calls = Work(call=CALLS * -(-users // batch) * (1 + domains))
+        passes = self.adaptation.epochs * (self.transfer != "none")
+        adapted = Work(
+            draw=counts.events,
+            pointwise=ART_PASSES * counts.events * factors * domains,
+            network=6 * counts.events * (heads / max(domains, 1)),
+            call=CALLS * sum(-(-table.events // self.batch_size) for table in counts.domains.values()),
+        )
+        rows = factors * domain_rows(counts)
+        return Cost(
+            once=base.work + adapted * passes,
+            epoch=(compared + encoded + calls) * code,
+            epochs=self.epochs,
+            peak=max(
+                base.peak, FLOAT32 * (base.model / FLOAT32 + 6 * rows + 4 * batch * (batch + sum(widths)))
+            )
+            + 3 * INT32 * counts.events,
+            model=base.model + FLOAT32 * (rows + coder + heads),
+            torch=True,
+        )
 
     def stopped(self, log: Sequence[Values]) -> Method:
         """With the best number of epochs of every phase; no transfer to domains where none was better."""

@@ -22,9 +22,9 @@ from landbridge.data.item_attributes import ItemAttributes
 from landbridge.data.item_rules import EVERY_ITEM, AllOf, Rule
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, whole_number
+from landbridge.ranking.strategies import POPULAR, item_scores
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.messages import RecommendationList
-from landbridge.serving.engine.strategies import POPULAR, item_scores
 from landbridge.serving.engine.text_search import folded, holds_all, words_of
 
 if TYPE_CHECKING:

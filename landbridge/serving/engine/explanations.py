@@ -23,7 +23,7 @@ from landbridge.inference import ROUNDING
 from landbridge.models.base import Fitted
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.catalog import ItemCatalog
-from landbridge.serving.engine.messages import Contribution
+from landbridge.serving.engine.messages import Contribution, FeaturePart
 from landbridge.serving.engine.rankers import Ranker
 
 LEFT_OUT = 200  # of a long history the latest events
@@ -65,6 +65,15 @@ class Explainer:
             self._summed(domain, score, explanation)
             for score, explanation in zip(score_N, explanations, strict=True)
         ]
+
+    def features(self, domain: str, query: Queries, item: int) -> list[FeaturePart]:
+        """What the features of an item add to its score for one query, largest first."""
+        known = self.fitted.history.item_features
+        if known is None or not self.fitted.knows(domain, query)[0]:
+            return []
+        parts = self.fitted.explain_features(domain, query, item)
+        named = [FeaturePart(known.label(feature), float(value)) for feature, value in parts.items()]
+        return sorted(named, key=lambda part: -part.value)
 
     def _summed(self, domain: str, score: float, explanation: ItemExplanations) -> Explained:
         parts = [

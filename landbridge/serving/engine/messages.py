@@ -91,7 +91,7 @@ class Recommendations:
     """The list, best first. ``source``: "model", or "fallback" where the model knows no event of the user.
 
     ``known``: whether the model was fitted with events of this user. ``model``: which one answered, and
-    ``version`` its name in a versions folder.
+    ``version`` its name in a versions folder; ``run``: in an A/B test, which run it is of.
     ``degraded``: the event store could not be read, so that events stored since the fit do not count.
     ``recommendation_id``: of this answer, given where it is sent.
     """
@@ -103,6 +103,7 @@ class Recommendations:
     degraded: bool = False
     version: str | None = None
     recommendation_id: str = ""
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,23 @@ class Contribution:
 
 
 @dataclass(frozen=True)
+class FeaturePart:
+    """What a feature of the item, such as "brand = acme", adds to its score."""
+
+    feature: str
+    value: float
+
+
+@dataclass(frozen=True)
 class ScoreExplanation:
-    """A score and what makes it up, largest first; the parts sum to it. ``exact``: or an approximation."""
+    """A score and what makes it up, largest first; the parts sum to it. ``exact``: or an approximation.
+    ``features``: the same score by what is known of the item, largest first; events say what is left of it.
+    """
 
     score: float
     parts: tuple[Contribution, ...]
     exact: bool
     model: str
     version: str | None = None
+    run: str | None = None
+    features: tuple[FeaturePart, ...] = ()

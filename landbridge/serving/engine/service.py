@@ -23,11 +23,13 @@ from landbridge.core.errors import DataError, StoreError, as_store_error
 from landbridge.core.files import locked
 from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.feature_table import with_new_items
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 from landbridge.data.item_rules import rule_of
 from landbridge.inference import same_products
 from landbridge.models.base import Fitted, Queries
+from landbridge.ranking.strategies import POPULAR
 from landbridge.ranking.top_k import top_k
 from landbridge.serving.engine.approximate import approximate_ranker
 from landbridge.serving.engine.attribute_values import AttributeValues
@@ -46,7 +48,6 @@ from landbridge.serving.engine.messages import (
 from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list_length
 from landbridge.serving.engine.rankers import Ranker, ranker_of
 from landbridge.serving.engine.reordering import Reorderer
-from landbridge.serving.engine.strategies import POPULAR
 from landbridge.serving.runtime.logging import log
 from landbridge.store import run_folder, version_of
 from landbridge.store.folder import MANIFEST, read_manifest
@@ -60,7 +61,8 @@ AGREEMENT = 1e-3  # of two ways to compute a score, as a share of the largest
 @dataclass(frozen=True, eq=False)
 class Service:
     """Open one with :meth:`open`. ``model``: the state of the run folder it answers from; ``version``: its
-    name in a versions folder; ``gate``: what the gate of the refit reported of it."""
+    name in a versions folder; ``gate``: what the gate of the refit reported of it; ``run``: its name in an
+    A/B test."""
 
     fitted: Fitted
     model: str
@@ -73,6 +75,7 @@ class Service:
     threads: ThreadPolicy
     approximate: Mapping[str, float]
     patches: ItemPatches = NO_PATCHES
+    run: str | None = None
 
     @classmethod
     def open(
@@ -81,13 +84,16 @@ class Service:
         items: str | Path | None = None,
         approximate: bool = False,
         where: str = "",
+        item_features: str | Path | None = None,
     ) -> Service:
         """The service of the present state of a run folder, or of a versions folder's current version.
 
         ``items``: a table of its items (Parquet, CSV, JSON lines) with the columns domain, item and any to
         filter by. ``approximate``: search large catalogues by :mod:`.approximate`, where that pays.
-        ``where``: a rule about the table that every listed item obeys.
-        StoreError where the folder is damaged, foreign or forged; DataError for the table.
+        ``where``: a rule about the table that every listed item obeys. ``item_features``: a table of item
+        features whose new items are listed, too.
+        StoreError where the folder is damaged, foreign or forged; DataError for a table, and for new items
+        where the model needs a refit for them.
         """
         path = run_folder(folder)
         read_manifest(path)
@@ -96,6 +102,8 @@ class Service:
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             manifest = read_manifest(path)
             fitted, created, quality = load_model(path, manifest)
+        if item_features is not None:
+            fitted = fitted.with_new_items(with_new_items(fitted.history, item_features))
         catalogues = _catalogues(fitted, items, where)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
@@ -194,6 +202,7 @@ class Service:
                 knows,
                 self.model,
                 version=self.version,
+                run=self.run,
             )
             for entries, source, knows in zip(merged, source_B, history, strict=True)
         ]
@@ -237,19 +246,23 @@ class Service:
     def explain(
         self, domain: str, item: Id, user: Id | None = None, events: Sequence[Event] = ()
     ) -> ScoreExplanation:
-        """What each event adds to an item's score for a known user, a new one, or both together."""
-        return self.explain_all(domain, [item], user, events)[0]
+        """What each event, and each feature of the item, adds to its score for a known user, a new one, or
+        both together."""
+        (explained,) = self.explain_all(domain, [item], user, events)
+        place = self._catalogue(domain).find(item)
+        with self.threads.one():
+            features = self._explainer.features(domain, self._query(domain, user, events), place)
+        return replace(explained, features=tuple(features))
 
     def explain_all(
         self, domain: str, items: Sequence[Id], user: Id | None = None, events: Sequence[Event] = ()
     ) -> list[ScoreExplanation]:
-        """As :meth:`explain` for several items of a domain, in one pass."""
+        """As :meth:`explain` for several items of a domain, in one pass and by events alone."""
         item_N = self._catalogue(domain).find_all(items).astype(np.int32)
-        batch = QueryBatch.of(self.fitted.history, self.catalogues, [Request((domain,), user, tuple(events))])
         with self.threads.one():
-            explained = self._explainer.explain(domain, batch.parts()[0].queries, item_N)
+            explained = self._explainer.explain(domain, self._query(domain, user, events), item_N)
         return [
-            ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model, self.version)
+            ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model, self.version, self.run)
             for each in explained
         ]
 
@@ -329,6 +342,10 @@ class Service:
     @cached_property
     def _reorderer(self) -> Reorderer:
         return Reorderer(self.fitted, self.ranker, self.catalogues)
+
+    def _query(self, domain: str, user: Id | None, events: Sequence[Event]) -> Queries:
+        request = Request((domain,), user, tuple(events))
+        return QueryBatch.of(self.fitted.history, self.catalogues, [request]).parts()[0].queries
 
     @cached_property
     def _explainer(self) -> Explainer:

@@ -85,6 +85,9 @@ def merge_events(
         item_features=None
         if history.item_features is None
         else history.item_features.grown(history.items, items),
+        user_features=None
+        if history.user_features is None
+        else history.user_features.take(history.users.index(users.ids)),
     )
     return data, MergedData(
         sum(each.new_events for each in merged.values()),

@@ -18,6 +18,7 @@ import numpy as np
 from landbridge import store
 from landbridge.core.errors import DivergenceError, SettingsError, StoreError
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.feature_table import with_features
 from landbridge.models.base import Fitted, Queries
 from landbridge.selection.gate import REFUSED, GateReport, gate
 from landbridge.serving.events.merge import MergedData, merge_events, missing_events
@@ -48,6 +49,7 @@ def refit(
     options: FitOptions | None = None,
     *,
     gated: bool = True,
+    item_features: object = None,
 ) -> Refit:
     """Fit the model of a run again and save it in ``out``, by default where it was: in its run folder, or as
     the new current version of its versions folder.
@@ -55,15 +57,20 @@ def refit(
     ``epochs``: of the methods that go on from their last rows; the run's own setting stays as it is.
     ``gated``: a model that is worse than the present one on the latest events is not saved. Users to be
     forgotten leave the data; those whom no version knew before leave the store's list, too.
+    ``item_features``: a table of item features that counts from now on, with its new items.
     """
     folder, options = out or run, options or FitOptions()
     with store.only_writer(folder):
         with store.new_run(folder) as target:
             last = store.load(run)
             _check_epochs(last, epochs)
+            if item_features is not None and not last.method.uses_features:
+                raise SettingsError(f"A {last.method.name} model ignores item features; leave them out.")
             heard = events.frame()
             gone = events.forgotten()  # after the events, so that no user slips in between
             data, growth = merge_events(last.history, heard, gone)
+            if item_features is not None:
+                data = with_features(data, item_features)
 
             def fitted_on(history: MultiDomain) -> Fitted:
                 fitted = last.refit(history, options, epochs)

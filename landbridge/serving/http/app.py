@@ -35,11 +35,12 @@ from landbridge.serving.http.request_body import JsonBodyRoute
 from landbridge.serving.http.responses import error_response, error_response_for, json_response
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.static_files import page_routes
+from landbridge.serving.runtime.ab_testing import ServedRuns
 from landbridge.serving.runtime.impressions import ImpressionLog
 from landbridge.serving.runtime.keys import scope_of
 from landbridge.serving.runtime.logging import LOG, log
 from landbridge.serving.runtime.metrics import Metrics
-from landbridge.serving.runtime.model_manager import ModelManager, RunSource
+from landbridge.serving.runtime.model_manager import ModelManager
 from landbridge.serving.runtime.settings import ServeSettings
 from landbridge.serving.runtime.work_pool import RETRY_AFTER, PoolFull, WorkPool
 from landbridge.version import __version__
@@ -94,12 +95,12 @@ def create_app(
     """
     settings, metrics = settings or ServeSettings(), Metrics()
     if isinstance(served, str | Path):
-        source = RunSource(Path(served), settings.items, settings.approximate, settings.where)
-        current = ModelManager.of(source, metrics)
+        runs = ServedRuns.open(Path(served), settings, metrics)
     else:
-        current = ModelManager(served, metrics)
+        runs = ServedRuns(ModelManager(served, metrics))
     if store is not None:
-        current.begin_with(store.item_patches())
+        for manager in runs.all():
+            manager.begin_with(store.item_patches())
     history, pools = UserHistory(store, metrics), WorkPools.of()
     app = FastAPI(
         title="landbridge",
@@ -108,19 +109,19 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lambda app: _life(app, current, history, pools),
+        lifespan=lambda app: _life(app, runs, history, pools),
     )
     impressions = None
     if settings.impressions is not None:
         impressions = ImpressionLog.open(settings.impressions, metrics, settings.impressions_bytes)
     app.state.settings, app.state.history, app.state.metrics = settings, history, metrics
     app.state.impressions = impressions
-    routes = Routes(current, history, metrics, pools, settings.timeout, impressions)
+    routes = Routes(runs, history, metrics, pools, settings.timeout, impressions)
     _add_routes(app, routes, has_keys=bool(settings.all_keys))
     for route in extra:
         app.router.add_api_route(
             route.path,
-            _endpoint(current, pools.lookups, route),
+            _endpoint(runs.first, pools.lookups, route),
             methods=[route.method],
             response_model=None,
             **(_documented_key(route.method, route.path) if settings.all_keys else {}),
@@ -135,17 +136,18 @@ def create_app(
 
 @asynccontextmanager
 async def _life(
-    app: FastAPI, current: ModelManager, history: UserHistory, pools: WorkPools
+    app: FastAPI, runs: ServedRuns, history: UserHistory, pools: WorkPools
 ) -> AsyncIterator[dict[str, Metrics]]:
     """From start to shutdown. The state is what the protocol of a connection counts with."""
     seconds = app.state.settings.poll
-    watching = asyncio.create_task(_watch(current, history, app.state.impressions, seconds))
+    watching = asyncio.create_task(_watch(runs, history, app.state.impressions, seconds))
     yield {"metrics": app.state.metrics}
     # the watcher first, so that no model is loaded while the application closes
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
-    await current.close()
+    for manager in runs.all():
+        await manager.close()
     for pool in pools.all():
         pool.close()
     await history.close()
@@ -154,20 +156,32 @@ async def _life(
 
 
 async def _watch(
-    current: ModelManager, history: UserHistory, impressions: ImpressionLog | None, seconds: float
+    runs: ServedRuns, history: UserHistory, impressions: ImpressionLog | None, seconds: float
 ) -> None:
-    """Check regularly for a new model and for users to forget."""
+    """Check regularly for new models and for users to forget."""
     while True:
         await asyncio.sleep(seconds)
-        try:
-            await current.check_for_update()
-            with suppress(StoreError, PoolFull):  # the history has logged it
-                for user in await history.refresh():
-                    if impressions is not None:
-                        impressions.forget(user)
-                await current.patch_items(await history.item_patches(current.patches))
-        except Exception:  # the next check may succeed
-            LOG.exception("check failed")
+        for manager in runs.all():
+            await _attempt(manager.check_for_update())
+        await _attempt(_refresh(runs, history, impressions))
+
+
+async def _attempt(check: Coroutine[Any, Any, None]) -> None:
+    try:
+        await check
+    except Exception:  # the next check may succeed
+        LOG.exception("check failed")
+
+
+async def _refresh(runs: ServedRuns, history: UserHistory, impressions: ImpressionLog | None) -> None:
+    """Learn from the store whom any server has to forget, and what was said of items."""
+    with suppress(StoreError, PoolFull):  # the history has logged it
+        for user in await history.refresh():
+            if impressions is not None:
+                impressions.forget(user)
+        patches = await history.item_patches(runs.first.patches)
+        for manager in runs.all():
+            await manager.patch_items(patches)
 
 
 def _add_routes(app: FastAPI, routes: Routes, has_keys: bool) -> None:

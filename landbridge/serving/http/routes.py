@@ -6,11 +6,11 @@ A request holds one service from begin to end, so no answer is made of two model
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -33,6 +33,7 @@ from landbridge.serving.events.history import UserHistory
 from landbridge.serving.events.store import UNNAMED
 from landbridge.serving.http import schemas
 from landbridge.serving.http.responses import json_response
+from landbridge.serving.runtime.ab_testing import ServedRuns
 from landbridge.serving.runtime.impressions import ImpressionLog
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.micro_batching import answers_each
@@ -40,6 +41,7 @@ from landbridge.serving.runtime.model_manager import ActiveModel, ModelManager
 from landbridge.serving.runtime.work_pool import Bounded, WorkPool
 
 EntryT = TypeVar("EntryT")
+MakeLists: TypeAlias = Callable[[Service, list[Request]], list[Recommendations | Exception]]
 MODEL_BEHIND = "The run folder holds a newer state that cannot be served."
 REASONS = 3  # events that speak for an item of a list
 NO_NULL = r"^[^\x00]*$"
@@ -68,6 +70,7 @@ EventId = Annotated[str | None, _text("The id that the event was sent with.")]
 OfDomain = Annotated[str | None, _text("Of an event without an id: its domain.")]
 OfItem = Annotated[str | None, _text("Of an event without an id: its item.")]
 OfKind = Annotated[str | None, _text("Of an event without an id: its kind, if it has one.")]
+Run = Annotated[str | None, _text("The run of an A/B test, a or b; a by default.")]
 AtTime = Annotated[
     int | None,
     Query(
@@ -113,12 +116,17 @@ class WorkPools:
 class Routes:
     """The endpoints."""
 
-    current: ModelManager
+    runs: ServedRuns
     history: UserHistory
     metrics: Metrics
     pools: WorkPools
     timeout: float
     impressions: ImpressionLog | None = None
+
+    @property
+    def current(self) -> ModelManager:
+        """The run that answers what is about no user."""
+        return self.runs.first
 
     async def recommend(self, body: schemas.RecommendBody) -> Response:
         """The best items for one user.
@@ -126,7 +134,7 @@ class Routes:
         A new user is served from the given events, in any domain. Without any event
         the model's cold-start policy decides, and `source` says "fallback".
         """
-        async with self.current.lease() as serving:
+        async with self.runs.of(body.user).lease() as serving:
             (query,), degraded = await self.history.with_history([body.as_request()], serving.service)
             answer = _answered(await serving.batcher.recommend(query), body, degraded)
             self._log_impressions([query], [answer], [body])
@@ -143,26 +151,37 @@ class Routes:
         With `partial`, a request that is wrong is answered by `error` and `status` in its place.
         """
         right = [entry for entry in body.entries if not isinstance(entry, EntryError)]
-        async with self.current.lease() as serving:
-            given = [request.as_request() for request in right]
-            queries, degraded = await self.history.with_history(given, serving.service)
-            # a thread: scoring in the event loop would stall all other requests
-            make_lists = answers_each if body.partial else _all_or_none
-            lists = await self.pools.batches.run(make_lists, serving.service, queries)
-        complete = [
-            _answered_or_error(answer, request, degraded)
-            for answer, request in zip(lists, right, strict=True)
-        ]
+        lists: dict[int, tuple[Request, Recommendations | EntryError]] = {}
+        for manager, places in self.runs.divided([request.user for request in right]):
+            own = [right[place] for place in places]
+            made = await self._lists(manager, own, answers_each if body.partial else _all_or_none)
+            lists |= zip(places, made, strict=True)
+        made_in_order = [lists[place] for place in range(len(right))]
+        queries, complete = [query for query, _ in made_in_order], [answer for _, answer in made_in_order]
         self._log_impressions(queries, complete, right)
         self.metrics.observe_response(each for each in complete if not isinstance(each, EntryError))
         in_order = iter(complete)
         answers = [entry if isinstance(entry, EntryError) else next(in_order) for entry in body.entries]
         return json_response({"answers": answers})
 
+    async def _lists(
+        self, manager: ModelManager, bodies: Sequence[schemas.RecommendBody], make: MakeLists
+    ) -> list[tuple[Request, Recommendations | EntryError]]:
+        """What was requested of a run, each with its answer."""
+        async with manager.lease() as serving:
+            given = [request.as_request() for request in bodies]
+            queries, degraded = await self.history.with_history(given, serving.service)
+            # a thread: scoring in the event loop would stall all other requests
+            lists = await self.pools.batches.run(make, serving.service, queries)
+        return [
+            (query, _answered_or_error(answer, body, degraded))
+            for query, answer, body in zip(queries, lists, bodies, strict=True)
+        ]
+
     async def page(self, body: schemas.PageBody) -> Response:
         """Several lists of one page, without repetition: none holds an item, or its product in another
         domain, of the lists above it."""
-        async with self.current.lease() as serving:
+        async with self.runs.of(body.user).lease() as serving:
             queries, degraded = await self.history.with_history(body.as_requests(), serving.service)
             lists = await self.pools.batches.run(serving.service.page, queries)
         answers = [_answered(answer, each, degraded) for answer, each in zip(lists, body.lists, strict=True)]
@@ -179,10 +198,11 @@ class Routes:
             return _listed(result[body.offset :], serving.service)
 
     async def explain(self, body: schemas.ExplainBody) -> Response:
-        """Why an item has its score: what each event adds, and what no single event explains."""
+        """Why an item has its score: what each event adds, what no single event explains, and what the
+        features of the item add."""
         events = tuple(event.event() for event in body.events)
         given = Request((body.domain,), body.user, events)
-        async with self.current.lease() as serving:
+        async with self.runs.of(body.user).lease() as serving:
             (query,), degraded = await self.history.with_history([given], serving.service)
             result = await self.pools.explanations.run(
                 serving.service.explain, body.domain, body.item, query.user, query.events
@@ -248,7 +268,9 @@ class Routes:
         }
         if rows:
             await self.history.patch_items([(*key, value) for key, value in rows.items()])
-            await self.current.patch_items(await self.history.item_patches(self.current.patches))
+            patches = await self.history.item_patches(self.current.patches)
+            for manager in self.runs.all():
+                await manager.patch_items(patches)
         unknown_items = len(right) - active.service.count_known([(each.domain, each.item) for each in right])
         kept = {"patched": len(right), "unknown": unknown_items}
         return json_response({**kept, **(_errors(wrong) if body.partial else {})})
@@ -287,18 +309,18 @@ class Routes:
 
     async def forget_user(self, user: User) -> Response:
         """Delete a user's events; from now on they are served as a new user."""
-        service = self.current.now.service
-        user_id = str(service.user_id(user))
+        user_id = str(self.current.now.service.user_id(user))
         if self.impressions is not None:
             self.impressions.forget(user_id)
-        return json_response({"forgotten": await self.history.forget(user_id, service.knows_user(user))})
+        known = any(manager.now.service.knows_user(user) for manager in self.runs.all())
+        return json_response({"forgotten": await self.history.forget(user_id, known)})
 
-    async def model(self) -> Response:
+    async def model(self, run: Run = None) -> Response:
         """What serves: method, settings, domains and their sizes, decisions, quality, the gate's report."""
-        async with self.current.lease() as serving:
+        async with self.runs.named(run).lease() as serving:
             service = serving.service
             facts = await self.pools.lookups.run(service.about)
-            return json_response({"model": service.model, "version": service.version, **facts})
+            return json_response({**_identity(service), **facts})
 
     async def healthz(self) -> Response:
         """The process lives."""
@@ -306,16 +328,12 @@ class Routes:
 
     async def readyz(self) -> Response:
         """Which model serves since when, and what is wrong with later ones, the store and the load."""
-        current = self.current
+        second = self.runs.second
         return json_response(
             {
                 "ready": True,
-                "model": current.now.service.model,
-                "version": current.now.service.version,
-                "since": current.now.since,
-                "swaps": current.swaps,
-                "rollbacks": current.rollbacks,
-                "failed": current.failed,
+                **_state(self.current),
+                "against": None if second is None else _state(second),
                 "problems": self._problems(),
             }
         )
@@ -335,13 +353,13 @@ class Routes:
     def _problems(self) -> list[str]:
         """What a balancer need not act on, and an operator should: lists are answered all the same."""
         pools: tuple[Bounded, ...] = (
-            self.current.now.batcher,
+            *(manager.now.batcher for manager in self.runs.all()),
             *self.pools.all(),
             self.history.reading,
             self.history.writing,
         )
         return [
-            *([MODEL_BEHIND] if self.current.failed else []),
+            *(_behind(manager) for manager in self.runs.all() if manager.failed),
             *self.history.problems,
             *([self.impressions.problem] if self.impressions and self.impressions.problem else []),
             *(f"The server is busy with {pool.kind}." for pool in pools if pool.is_full()),
@@ -349,13 +367,36 @@ class Routes:
 
     async def metrics_text(self) -> Response:
         """The metrics of this server, for Prometheus."""
-        created = datetime.fromisoformat(self.current.now.about["created"])
-        age = (datetime.now(UTC) - created).total_seconds()
-        return Response(self.metrics.text(age), media_type=CONTENT_TYPE_LATEST)
+        ages = {
+            manager.now.service.run: datetime.now(UTC) - datetime.fromisoformat(manager.now.about["created"])
+            for manager in self.runs.all()
+        }
+        text = self.metrics.text({run: age.total_seconds() for run, age in ages.items()})
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _listed(items: Sequence[RecommendationList], service: Service) -> Response:
-    return json_response({"items": items, "model": service.model, "version": service.version})
+    return json_response({"items": items, **_identity(service)})
+
+
+def _identity(service: Service) -> Record:
+    return {"model": service.model, "version": service.version, "run": service.run}
+
+
+def _state(manager: ModelManager) -> Record:
+    """What serves of a run since when, and what became of later models."""
+    return {
+        **_identity(manager.now.service),
+        "since": manager.now.since,
+        "swaps": manager.swaps,
+        "rollbacks": manager.rollbacks,
+        "failed": manager.failed,
+    }
+
+
+def _behind(manager: ModelManager) -> str:
+    run = manager.now.service.run
+    return MODEL_BEHIND if run is None else f"Run {run}: {MODEL_BEHIND}"
 
 
 def _divided(

@@ -565,6 +565,8 @@ class RecommendAnswer(Answer):
     """The state of the run folder that answered."""
     version: str | None
     """The name of the version that answered; null where the run folder stands alone."""
+    run: str | None
+    """In an A/B test, which run answered: "a" or "b"; null without one."""
     degraded: bool
     """Whether the event store failed, so that events stored since the fit do not count."""
     recommendation_id: str
@@ -603,6 +605,8 @@ class Items(Answer):
     """The state of the run folder that answered."""
     version: str | None
     """The name of the version that answered; null where the run folder stands alone."""
+    run: str | None
+    """In an A/B test, which run answered: "a" or "b"; null without one."""
 
 
 class ColumnValue(Answer):
@@ -623,6 +627,15 @@ class ValuesAnswer(Answer):
     """The state of the run folder that answered."""
 
 
+class FeatureReason(Answer):
+    """What a feature of the item adds to its score."""
+
+    feature: str
+    """The column and the value, such as "brand = acme"."""
+    value: float
+    """What it adds to the score."""
+
+
 class ExplainAnswer(Answer):
     """A score and its parts, which sum to it."""
 
@@ -632,10 +645,15 @@ class ExplainAnswer(Answer):
     """What makes up the score, largest first; the parts sum to it."""
     exact: bool
     """Whether the parts are exact, or an approximation."""
+    features: list[FeatureReason]
+    """The same score by the features of the item, largest first; what is left of it is what events say. Empty
+    where the model uses none."""
     model: str
     """The state of the run folder that answered."""
     version: str | None
     """The name of the version that answered; null where the run folder stands alone."""
+    run: str | None
+    """In an A/B test, which run answered: "a" or "b"; null without one."""
     degraded: bool
     """Whether the event store failed, so that events stored since the fit do not count."""
 
@@ -720,6 +738,8 @@ class ModelAnswer(Answer):
     """The state of the run folder that serves."""
     version: str | None
     """The name of the version that serves; null where the run folder stands alone."""
+    run: str | None
+    """In an A/B test, which run this is: "a" or "b"; null without one."""
     gate: Gate | None
     """What the gate of the refit reported; null for a fit, and for a refit without gate."""
     approximate: dict[str, float]
@@ -744,15 +764,15 @@ class FailedSwap(Answer):
     """When it was tried last, in ISO 8601."""
 
 
-class Ready(Answer):
-    """Which model serves since when, and what became of later ones."""
+class RunState(Answer):
+    """Which model of a run serves since when, and what became of later ones."""
 
-    ready: bool
-    """Whether lists are answered."""
     model: str
     """The state of the run folder that serves."""
     version: str | None
     """The name of the version that serves; null where the run folder stands alone."""
+    run: str | None
+    """In an A/B test, which run this is: "a" or "b"; null without one."""
     since: str
     """Since when it serves, in ISO 8601."""
     swaps: int
@@ -761,5 +781,14 @@ class Ready(Answer):
     """How many later states were refused."""
     failed: FailedSwap | None
     """The state that was refused last, null where the present one serves."""
+
+
+class Ready(RunState):
+    """Which model serves since when, and what became of later ones; of an A/B test: those of run a."""
+
+    ready: bool
+    """Whether lists are answered."""
+    against: RunState | None
+    """In an A/B test: the same of run b."""
     problems: list[str]
     """What an operator should look at: the store, the model, a pool that is full."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -56,6 +57,7 @@ class Shown:
             "source": answer.source,
             "model": answer.model,
             "version": answer.version,
+            "run": answer.run,
         }
         return [
             {
@@ -161,9 +163,9 @@ class ImpressionLog:
         with open(file, "ab", buffering=0) as opened:
             size = opened.tell()
             try:
-                opened.write(lines)
+                _write_all(opened, lines)
             except OSError:
-                os.ftruncate(opened.fileno(), size)  # half a line would make the file unreadable
+                os.ftruncate(opened.fileno(), size)  # rows that are counted as dropped are not there
                 raise
         self._file = file if size + len(lines) < self._file_bytes else None
 
@@ -191,6 +193,13 @@ class _Forgotten:
                 beside = file.with_suffix(".rewritten")
                 beside.write_bytes(b"".join(kept))
                 beside.replace(file)
+
+
+def _write_all(opened: FileIO, lines: bytes) -> None:
+    """Write every byte: one call may write a part of them only, as on a disk that is about to be full."""
+    left = memoryview(lines)
+    while left:
+        left = left[opened.write(left) :]
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -7,7 +7,8 @@ PROMETHEUS_MULTIPROC_DIR), and every worker reports the sums over all.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -17,6 +18,7 @@ from landbridge.serving.engine.messages import Recommendations
 
 OTHER = "other"  # the route, in log and metrics, of an unknown path and of what is no request
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+ONLY = ""  # the run, where there is no A/B test: for Prometheus an empty label is none
 # seconds, fine where most responses lie
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -30,15 +32,21 @@ class Metrics:
         self._seconds = Histogram("request_seconds", "Response time", ["route"], buckets=BUCKETS, **to)
         self._requests = Counter("requests", "Responses sent", ["route", "status"], **to)
         self._answers = Counter(
-            "answers", "Recommendation lists, by whether the model knows the user", ["user", "source"], **to
+            "answers",
+            "Recommendation lists, by whether the model knows the user",
+            ["user", "source", "run"],
+            **to,
         )
         self._stored = Counter("events_stored", "Events acknowledged", **to)
         self._age = Gauge(
-            "model_age_seconds", "Seconds since the model was fitted", multiprocess_mode="mostrecent", **to
+            "model_age_seconds",
+            "Seconds since the model was fitted",
+            ["run"],
+            multiprocess_mode="mostrecent",
+            **to,
         )
-        self._swaps = Counter("swaps", "New models loaded", **to)
-        self._rollbacks = Counter("rollbacks", "New models rejected by their check", **to)
-
+        self._swaps = Counter("swaps", "New models loaded", ["run"], **to)
+        self._rollbacks = Counter("rollbacks", "New models rejected by their check", ["run"], **to)
         self._impressions = Counter(
             "impressions",
             "Listed items for the log of impressions, by whether it has them",
@@ -66,7 +74,8 @@ class Metrics:
     def observe_response(self, answers: Iterable[Recommendations]) -> None:
         """Count recommendation lists."""
         for answer in answers:
-            self._answers.labels("known" if answer.known else "new", answer.source).inc()
+            user = "known" if answer.known else "new"
+            self._answers.labels(user, answer.source, answer.run or ONLY).inc()
 
     def impressions(self, outcome: str, rows: int) -> None:
         """Count items that the log of impressions got, or had to leave out."""
@@ -76,17 +85,23 @@ class Metrics:
         """Count acknowledged events."""
         self._stored.inc(events)
 
-    def swapped(self) -> None:
+    def serves(self, run: str | None) -> None:
+        """Begin to count for a run."""
+        for each in (self._swaps, self._rollbacks):
+            each.labels(run or ONLY)
+
+    def swapped(self, run: str | None) -> None:
         """Count a new model that serves."""
-        self._swaps.inc()
+        self._swaps.labels(run or ONLY).inc()
 
-    def rolled_back(self) -> None:
+    def rolled_back(self, run: str | None) -> None:
         """Count a new model that was rejected."""
-        self._rollbacks.inc()
+        self._rollbacks.labels(run or ONLY).inc()
 
-    def text(self, age: float) -> bytes:
-        """All metrics in Prometheus' text format; ``age``: of the model, in seconds."""
-        self._age.set(age)
+    def text(self, ages: Mapping[str | None, float] = MappingProxyType({})) -> bytes:
+        """All metrics in Prometheus' text format; ``ages``: run -> seconds since its model was fitted."""
+        for run, age in ages.items():
+            self._age.labels(run or ONLY).set(age)
         registry = self._registry
         # with several workers the files of all processes are read and summed for each report
         if FOLDER in os.environ:

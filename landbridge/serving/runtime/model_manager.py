@@ -1,11 +1,12 @@
 """Hot reload: the model that serves now, and its replacement when the run folder changes.
 
-The manager polls the manifest, in a versions folder that of the current version, and the items' table. It
+The manager polls the manifest, in a versions folder that of the current version, and the tables of items. It
 opens and checks a new model in a thread while the old one serves. Then new requests get the new model, and
 the old one is closed when its last request is done. A model that cannot be opened or fails its check never
 serves: the old one stays, and the failed state is tried again after pauses that double, as a run that is
-copied file by file is complete some time after its manifest. Where only the table has changed, the model is
-kept and the table read again. What was said of items since (patches) is laid over every service that serves.
+copied file by file is complete some time after its manifest. Where only the items' table has changed, the
+model is kept and the table read again; a changed table of item features opens the model again. What was said
+of items since (patches) is laid over every service that serves.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -26,6 +27,7 @@ from landbridge.serving.engine.service import Service
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.micro_batching import MicroBatcher
+from landbridge.serving.runtime.settings import ServeSettings
 from landbridge.store import run_folder
 from landbridge.store.folder import MANIFEST
 
@@ -36,12 +38,20 @@ NO_MANIFEST = "none"
 @dataclass(frozen=True)
 class RunSource:
     """A run folder or a versions folder, the table of its items, whether large catalogues are searched
-    approximately, and a rule that every listed item obeys."""
+    approximately, a rule that every listed item obeys, a table of item features with new items, and the run's
+    name in an A/B test."""
 
     folder: Path
     items: Path | None = None
     approximate: bool = False
     where: str = ""
+    item_features: Path | None = None
+    run: str | None = None
+
+    @classmethod
+    def of(cls, folder: Path, settings: ServeSettings, run: str | None = None) -> RunSource:
+        """As the settings say."""
+        return cls(folder, settings.items, settings.approximate, settings.where, settings.item_features, run)
 
     def state(self) -> str:
         """12 hex digits that differ between the states of the folder and of the table."""
@@ -52,15 +62,18 @@ class RunSource:
         """The service of the present state, checked; StoreError where it cannot serve. Where only the table
         differs from what serves ``now``, the model is kept."""
         manifest = self._manifest()
-        if now is not None and self.items is not None and manifest and now.model == _digest(manifest):
+        # with new items there are other embeddings, too
+        same = now is not None and manifest is not None and now.model == _digest(manifest)
+        if now is not None and same and self.items is not None and self.item_features is None:
             return now.with_items(self.items, self.where)
-        service = Service.open(self.folder, self.items, self.approximate, self.where)
+        service = Service.open(self.folder, self.items, self.approximate, self.where, self.item_features)
+        service = replace(service, run=self.run)
         service.check()
         return service
 
     def without_paths(self, sentence: str) -> str:
         """A sentence for answers that anyone may read: names instead of the server's paths."""
-        for path in (self.folder, self.items or self.folder):
+        for path in (self.folder, *self._tables):
             sentence = sentence.replace(str(path), path.name)
         return sentence
 
@@ -72,13 +85,11 @@ class RunSource:
 
     def _table_state(self) -> bytes:
         """What changes with the table's content, without reading it."""
-        if self.items is None:
-            return b""
-        try:
-            status = self.items.stat()
-        except OSError:
-            return b"no table"
-        return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}".encode()
+        return b"".join(map(_state_of, self._tables))
+
+    @property
+    def _tables(self) -> tuple[Path, ...]:
+        return tuple(table for table in (self.items, self.item_features) if table is not None)
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,7 @@ class ModelManager:
         self._state = self._tried = state
         self._retry = Retry()
         self.patches = NO_PATCHES
+        metrics.serves(first.run)
 
     @classmethod
     def of(cls, source: RunSource, metrics: Metrics) -> ModelManager:
@@ -205,8 +217,16 @@ class ModelManager:
         old, self.now = self.now, ActiveModel(service)
         self._state, self.failed = state, None
         self.swaps += 1
-        self._metrics.swapped()
-        log(logging.INFO, "swapped", model=service.model, version=service.version, before=old.service.model)
+        self._metrics.swapped(service.run)
+        before = old.service.model
+        log(
+            logging.INFO,
+            "swapped",
+            model=service.model,
+            version=service.version,
+            before=before,
+            run=service.run,
+        )
         self._let_go(old)
 
     def _refuse(self, source: RunSource, state: str, error: Exception) -> None:
@@ -215,9 +235,10 @@ class ModelManager:
         self._retry.failed()
         if before is None or before.state != state:
             self.rollbacks += 1
-            self._metrics.rolled_back()
+            self._metrics.rolled_back(source.run)
         if before is None or (before.state, before.why) != (state, self.failed.why):
-            log(logging.ERROR, "rolled back", state=state, why=why, model=self.now.service.model)
+            model = self.now.service.model
+            log(logging.ERROR, "rolled back", state=state, why=why, model=model, run=source.run)
 
     def _let_go(self, serving: ActiveModel) -> None:
         """Close services without a request in flight; the last request does not wait for that."""
@@ -235,6 +256,14 @@ def _opened(source: RunSource, now: Service | None = None) -> Service:
         raise
     except BaseException as error:  # a panic is no Exception, and would end the watch for new models
         raise StoreError(f"The run cannot be read: {type(error).__name__}, {error}; fit it again.") from error
+
+
+def _state_of(table: Path) -> bytes:
+    try:
+        status = table.stat()
+    except OSError:
+        return b"no table"
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}".encode()
 
 
 def _digest(content: bytes) -> str:

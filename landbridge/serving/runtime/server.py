@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +36,9 @@ def serve(run: Path, settings: ServeSettings) -> None:
         raise MissingExtraError(f"Serving needs {missing[0]}: pip install 'landbridge[serve]'.")
     _check_access(settings)
     _allow_files()
-    with in_use(run):
+    with ExitStack() as held:
+        for folder in (run, *([settings.against] if settings.against else [])):
+            held.enter_context(in_use(folder))
         if settings.workers == 1:
             _serve_alone(run, settings)
         else:
@@ -106,12 +108,11 @@ def _serve_together(run: Path, settings: ServeSettings) -> None:
     """Several processes behind one socket; each opens the run by itself."""
     import uvicorn
 
+    from landbridge.serving.runtime.ab_testing import sources_of
     from landbridge.serving.runtime.metrics import FOLDER
-    from landbridge.serving.runtime.model_manager import RunSource
 
-    RunSource(
-        run, settings.items, settings.approximate, settings.where
-    ).opened()  # a sentence rather than dying workers
+    for source in sources_of(run, settings):
+        source.opened()  # a sentence rather than dying workers
     with TemporaryDirectory(prefix="landbridge-metrics-") as metrics_folder:
         os.environ |= {FOLDER: metrics_folder, HANDED: to_json(run, settings)}
         handed = f"{__name__}:{handed_over.__name__}"

@@ -43,12 +43,14 @@ class ServeSettings(SettingsTable):
     """What can be set; times are in seconds, sizes in bytes.
 
     ``items``: a table of the items with the columns that ``where`` may name. ``where``: a rule about it that
-    every listed item obeys, beside that of the request. ``events``: the event store's
+    every listed item obeys, beside that of the request. ``item_features``: a table of item features, whose
+    new items are listed. ``events``: the event store's
     path or URL. ``cors``: web origins whose pages may call, none by default. ``allow_host``: names that the
     server answers to beside those of this machine. ``api_key``: may do everything; ``scoped_keys``: others,
     each with its scopes. ``without_key``: no key although others reach the store.
     ``poll``: how often the run folder is checked for a new model. ``timeout``: for a whole answer;
     ``body_timeout``: for the body to arrive. ``log_users``: user ids and addresses appear in the log.
+    ``against``: another run, which serves the ``share`` of the users that an A/B test called ``test`` draws.
     ``impressions``: a folder for the log of what was listed, of at most ``impressions_bytes`` in all.
     ``approximate``: search large catalogues by :mod:`landbridge.serving.engine.approximate`.
     """
@@ -58,7 +60,11 @@ class ServeSettings(SettingsTable):
     workers: int = Field(default=1, ge=1, le=64)
     items: Path | None = None
     where: str = ""
+    item_features: Path | None = None
     approximate: bool = False
+    against: Path | None = None
+    share: float = Field(default=0.5, gt=0, lt=1)
+    test: str = Field(default="ab", min_length=1)
     events: SecretStr | None = None
     api_key: SecretStr | None = None
     scoped_keys: tuple[ScopedKey, ...] = ()

@@ -65,16 +65,21 @@ async function fill(box, item, query) {
   box.removeAttribute("aria-busy");
 }
 
-function drawn({ score, exact, parts: all }) {
+function drawn({ score, exact, parts: all, features }) {
   const parts = all.filter((part) => !isZero(part.value)); // an item–item model adds a trace of popularity
   const shown = parts.length > SHOWN + 1 ? [...parts.slice(0, SHOWN), others(parts.slice(SHOWN))] : parts;
-  const most = Math.max(...shown.map((part) => Math.abs(part.value)), Number.MIN_VALUE);
   const total = `Score ${score.toFixed(3)}, ${exact ? "the sum of" : "about the sum of"}`;
-  return [
-    el("p", { class: "quiet" }, total),
-    el("ul", { class: "parts" }, ...shown.map((part) => bar(part, Math.abs(part.value) / most))),
-  ];
+  const known = features.filter((part) => !isZero(part.value)).slice(0, SHOWN);
+  const also = known.length ? [el("p", { class: "quiet" }, "Of it, by what is known of the item"), list(known.map(named))] : [];
+  return [el("p", { class: "quiet" }, total), list(shown), ...also];
 }
+
+function list(parts) {
+  const most = Math.max(...parts.map((part) => Math.abs(part.value)), Number.MIN_VALUE);
+  return el("ul", { class: "parts" }, ...parts.map((part) => bar(part, Math.abs(part.value) / most)));
+}
+
+const named = ({ feature, value }) => ({ domain: null, item: null, title: feature, value });
 
 function others(parts) {
   return { domain: null, item: null, title: some(parts.length, "more event"), value: sum(parts) };

@@ -58,7 +58,8 @@ function facts(all) {
   const fallback = total(all, "landbridge_answers_total", { source: "fallback" });
   const requests = total(all, "landbridge_requests_total") ?? 0;
   const bad = named(all, "landbridge_requests_total").filter((each) => each.labels.status?.startsWith("5"));
-  const since = total(all, "landbridge_model_age_seconds");
+  // in an A/B test that of run a, as "Serving since" above
+  const since = named(all, "landbridge_model_age_seconds")[0]?.value ?? null;
   return [
     ["Requests", count(requests), `${count(bad.reduce((sum, each) => sum + each.value, 0))} of them failed`],
     ["p50 of lists", duration(quantile(lists, 0.5)), "half are answered within this"],

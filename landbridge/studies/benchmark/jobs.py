@@ -20,6 +20,7 @@ import numpy as np
 
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.files import make_folder, read_json, write_json
+from landbridge.core.system import peak_bytes, reset_peak
 from landbridge.core.types import AnyArray, Record
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.data.splitting.holdout import ACROSS, Holdout, Split
@@ -71,7 +72,7 @@ class EvaluationJob:
         cost = {
             "fit_seconds": fitted_at - started,
             "evaluate_seconds": time.perf_counter() - fitted_at,
-            "peak_mib": peak_mib(),
+            "peak_mib": round(peak_bytes() / 2**20, 1),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(self.folder / "log.json", [dict(record) for record in fitted.log])
@@ -213,27 +214,6 @@ def describe(source: BenchmarkData, split: Split) -> Record:
 def fingerprint(split: Split) -> str:
     """SHA-256 of all that is known, validated on and tested on."""
     return hashlib.sha256(f"{split.valid.fingerprint} {split.test.fingerprint}".encode()).hexdigest()
-
-
-def reset_peak() -> None:
-    """Begin to measure the peak anew, where the system lets us; else it is that of the process so far."""
-    try:
-        # Linux: 5 resets the peak (VmHWM) to the present resident size
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def peak_mib() -> float:
-    """Peak resident memory since :func:`reset_peak`, in MiB; it counts all that the process holds."""
-    import resource
-
-    try:
-        words = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    except OSError:
-        words = None
-    kib = int(words[1]) if words else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(kib / 1024, 1)
 
 
 def _all_users(holdout: Holdout, name: str) -> AnyArray:

@@ -7,7 +7,6 @@ after any kill and with any number of processes. Nothing else in the folder depe
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import sys
@@ -24,6 +23,7 @@ from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
 from landbridge.core.parallel import Executor, Processes, Serial
 from landbridge.core.progress import Progress, Silent
+from landbridge.core.system import processors
 from landbridge.core.types import Record
 from landbridge.studies.benchmark import jobs as cells
 from landbridge.studies.benchmark.jobs import EvaluationJob, LeakCheckJob
@@ -88,7 +88,7 @@ def benchmark(
 
 def executor_of(jobs: int) -> Executor:
     # threads are divided among the processes, at least one each
-    return Serial() if jobs == 1 else Processes(jobs, max(1, len(os.sched_getaffinity(0)) // jobs))
+    return Serial() if jobs == 1 else Processes(jobs, max(1, processors() // jobs))
 
 
 def _tasks(spec: Benchmark, out: Path, threads: int, check_leaks: bool) -> Iterator[Job]:
@@ -204,6 +204,6 @@ def _environment() -> Record:
         "python": platform.python_version(),
         **packages,
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": processors(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }

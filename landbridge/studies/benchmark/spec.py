@@ -162,8 +162,8 @@ def _check_method(entry: BenchmarkMethod) -> None:
         raise SettingsError(f"Method {entry.label!r}: auto chooses the settings itself, so give it none.")
     if entry.name == settings.AUTO:
         return
-    if entry.name not in registry.METHODS:
-        raise SettingsError(unknown("method", entry.name, [*registry.METHODS, settings.AUTO]))
+    if entry.name not in registry.names():
+        raise SettingsError(unknown("method", entry.name, [*registry.names(), settings.AUTO]))
     registry.method(entry.name).from_settings(entry.settings)
 
 

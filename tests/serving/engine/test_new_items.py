@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from worlds import shelves
 
-from landbridge import store
+from landbridge import explain_features, store
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
+from landbridge.models.linear.ease import EASE
+from landbridge.models.linear.item_knn import ItemKNN
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 from landbridge.training.options import FitOptions
@@ -36,3 +39,15 @@ def test_a_model_without_features_lists_none(tmp_path: Path) -> None:
     for answer in own.recommend(requests):
         assert answer.items
         assert not any(entry.cold or int(entry.item) >= 20 for entry in answer.items)
+
+
+@pytest.mark.parametrize("method", [IALS(8, "joined"), EASE(), ItemKNN()], ids=str)
+def test_reasons_name_the_features_of_an_item(method: Method, tmp_path: Path) -> None:
+    own = service(tmp_path / "run", method)
+    parts = {part.feature: part.value for part in own.explain("food", 20, 0).features}
+    assert parts == pytest.approx(dict(explain_features(own.fitted, "food", 0, 20).rows()))
+    assert parts.keys() == {"kind = a"}
+    assert parts["kind = a"] > 0
+    # of a new user by their events, and of nobody
+    assert own.explain("food", 20, None, (Event("food", 0),)).features[0].value > 0
+    assert not own.explain("food", 20).features

@@ -11,7 +11,7 @@ from worlds import uneven
 
 import landbridge as lb
 from landbridge.data.interactions import DAY, Interactions
-from landbridge.serving.engine.strategies import item_scores
+from landbridge.ranking.strategies import item_scores
 from landbridge.serving.http.app import create_app
 from landbridge.serving.runtime.settings import ServeSettings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import json
 import logging
@@ -15,15 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from asgi import Client, asking
 from served_runs import save_run
 from serving_process import Server, serving
 from stand_in import StandIn
+from worlds import shelves
 
 from landbridge import store
 from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write
+from landbridge.models.als.ials import IALS
 from landbridge.serving.engine.messages import Request
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.history import UserHistory
@@ -31,9 +35,11 @@ from landbridge.serving.http.app import create_app
 from landbridge.serving.http.routes import Routes, WorkPools
 from landbridge.serving.http.schemas import RecommendBody
 from landbridge.serving.runtime import model_manager
+from landbridge.serving.runtime.ab_testing import ServedRuns
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.model_manager import NO_MANIFEST, ModelManager, RunSource
 from landbridge.serving.runtime.settings import ServeSettings
+from landbridge.training.options import FitOptions
 
 BODY = {"domains": ["books"], "user": 3, "k": 5}
 QUICK = 0.02  # seconds between looks
@@ -47,6 +53,7 @@ class Shelf:
     now: str = "first"
     tries: list[str] = field(default_factory=list)
     folder: Path = Path("/srv/secret/run")
+    run: str | None = None
 
     def without_paths(self, sentence: str) -> str:
         return RunSource(self.folder).without_paths(sentence)
@@ -272,7 +279,7 @@ def test_a_request_keeps_its_model_through_a_swap() -> None:
 
     async def play() -> Any:
         current = current_of(shelf)
-        routes = Routes(current, UserHistory(None, Metrics()), Metrics(), WorkPools.of(), 10.0)
+        routes = Routes(ServedRuns(current), UserHistory(None, Metrics()), Metrics(), WorkPools.of(), 10.0)
         body = RecommendBody(domains=["books"], user="alice", k=2, explain=True)
         asking = asyncio.create_task(routes.recommend(body))
         while not making.is_set():
@@ -395,7 +402,7 @@ def test_a_damaged_run_leaves_the_old_model_in_place(client: Client, run: Path, 
     tries = client.get("/readyz").json["rollbacks"]
     client.run(asyncio.sleep(5 * QUICK))
     assert client.get("/readyz").json["rollbacks"] == tries
-    assert b"landbridge_rollbacks_total %.1f" % tries in client.get("/metrics").body
+    assert b'landbridge_rollbacks_total{run=""} %.1f' % tries in client.get("/metrics").body
     if damage != "cut":
         replace(run / "manifest.json", kept)
         assert ready(client, lambda said: not said["failed"])["swaps"] == 0
@@ -529,3 +536,31 @@ class Load:
                 self.lists.append((reply.json["model"], [item["item"] for item in reply.json["items"]]))
                 due += 1 / 50
                 time.sleep(max(0.0, due - time.monotonic()))
+
+
+def test_new_items_of_a_changed_table_are_listed_without_a_refit(tmp_path: Path) -> None:
+    """A table that cannot be read changes nothing."""
+    table = tmp_path / "items.csv"
+    table.write_text("domain,item,kind\nfood,40,a\n")
+    data = shelves()
+    assert data.item_features is not None
+    data = dataclasses.replace(
+        data, item_features=dataclasses.replace(data.item_features, weight_V=np.ones(4, np.float32))
+    )
+    store.save(IALS(8, "joined").fit(data, FitOptions(threads=1)), tmp_path / "run")
+    body = {"domains": ["food"], "user": 0, "k": 50}
+    with asking(create_app(tmp_path / "run", ServeSettings(poll=QUICK, item_features=table))) as client:
+
+        def cold() -> set[int]:
+            return {
+                entry["item"] for entry in client.post("/v1/recommend", body).json["items"] if entry["cold"]
+            }
+
+        assert cold() == {*range(20, 41)}
+        replace(table, b"domain,item,kind\nfood,40,a\nfood,41,b\n")
+        ready(client, lambda said: said["swaps"] == 1)
+        assert cold() == {*range(20, 42)}
+        replace(table, b"domain,item,other\nfood,40,a\n")
+        said = ready(client, lambda said: said["failed"])
+        assert "No column of the table of item features" in said["failed"]["why"]
+        assert cold() == {*range(20, 42)}

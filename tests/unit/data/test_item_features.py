@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import landbridge as lb
@@ -17,6 +18,7 @@ from landbridge.core.errors import DataError
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.filters import min_events
+from landbridge.data.io.feature_table import with_new_items
 from landbridge.data.item_features import ItemFeatures
 from landbridge.models.popularity import Popularity
 from landbridge.serving.events.merge import merge_events
@@ -101,6 +103,14 @@ def test_many_numbers_are_bins_and_few_are_values() -> None:
     assert labels(data, "a", 0) == {"price = below 2.5": 1.0, "stars = 0": 1.0}
     assert labels(data, "a", 47) == {"price = 10 to 12.5": 1.0, "stars = 2": 1.0}
     assert labels(data, "a", 99) == {"price = 22.25 or more": 1.0, "stars = 0": 1.0}
+
+
+def test_numbers_may_have_a_decimal_comma() -> None:
+    prices = [f"{number},50" for number in range(6)]
+    commas, points = (
+        TABLE.with_columns(price=pl.Series(each)) for each in (prices, [n + 0.5 for n in range(6)])
+    )
+    assert same(read(commas), read(points))
 
 
 @pytest.mark.parametrize("kind", [pl.List(pl.Float64), pl.Array(pl.Float32, 2)])
@@ -259,3 +269,89 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         ItemFeatures(texts, texts, {"a": one})
     with pytest.raises(DataError, match="Every feature needs a column and a value"):
         ItemFeatures(texts, texts[:0], {})
+
+
+def long_table(items: int = 30) -> pl.DataFrame:
+    """Items of every type of column; those from 20 on are new."""
+    rng = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            "domain": "a",
+            "item": [f"{number:02d}" for number in range(items)],
+            "brand": [f"b{number % 4}" for number in range(items)],
+            "price": rng.uniform(1, 100, items).round(2),
+            "rating": rng.integers(1, 6, items),
+            "tags": [[f"t{number % 3}", f"t{number % 5}"] for number in range(items)],
+            "title": [f"pot {number % 6} for {number % 7}" for number in range(items)],
+            "vector": rng.standard_normal((items, 3)).tolist(),
+        }
+    ).with_columns(since=pl.date(2020 + pl.int_range(items) % 4, 1, 1))
+
+
+@cache
+def long_data() -> MultiDomain:
+    events = pl.DataFrame({"user": np.arange(40) % 9, "item": [f"{number % 20:02d}" for number in range(40)]})
+    return lb.read({"a": events}, item_features=long_table())
+
+
+def rows_of(data: MultiDomain, item: str) -> tuple[list[int], list[float]]:
+    own = features(data).rows["a"].take(data.items["a"].index([item]))
+    return own.columns.tolist(), own.weights.tolist()
+
+
+def test_a_table_read_again_says_the_same(tmp_path: Path) -> None:
+    data = long_data()
+    assert with_new_items(data, long_table()).fingerprint == data.fingerprint
+    store.save(Popularity().fit(data), tmp_path / "run")
+    loaded = store.load(tmp_path / "run").history
+    assert with_new_items(loaded, long_table()).fingerprint == data.fingerprint
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 29), min_size=1, max_size=20))
+def test_a_new_item_is_read_as_its_like_was(likes: list[int]) -> None:
+    """Whatever else the later table holds: its bins and weights are those of the first."""
+    more = long_table()[likes].with_columns(item=pl.format("n{}", pl.int_range(len(likes))))
+    data, grown = long_data(), with_new_items(long_data(), more)
+    for number, like in enumerate(likes):
+        columns, weights = rows_of(grown, f"n{number}")
+        assert (columns, weights) == (
+            rows_of(data, f"{like:02d}")[0],
+            pytest.approx(rows_of(data, f"{like:02d}")[1]),
+        )
+    assert grown.new_items("a").sum() == 10 + len(likes)
+
+
+def test_of_items_with_events_a_later_table_says_nothing() -> None:
+    data = long_data()
+    other = long_table().with_columns(brand=pl.lit("b0"))
+    grown = with_new_items(data, other)
+    assert rows_of(grown, "01") == rows_of(data, "01")
+    assert rows_of(grown, "21") != rows_of(data, "21")
+    # what the run has no feature for is left out
+    unknown = with_new_items(
+        data, long_table()[:1].with_columns(item=pl.lit("n"), brand=pl.lit("none"), new=1)
+    )
+    assert not any("none" in label for label in labels(unknown, "a", "n"))
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        (
+            long_table().select("domain", "item", other="brand"),
+            "No column of the table of item features is one",
+        ),
+        (long_table().with_columns(vector=pl.Series([[0.5, 1.0]] * 30)), "holds vectors of another length"),
+        (long_table().with_columns(domain=pl.lit("z")), "is of a domain of the data: a"),
+    ],
+)
+def test_a_later_table_that_says_nothing_is_refused(table: pl.DataFrame, why: str) -> None:
+    with pytest.raises(DataError, match=why):
+        with_new_items(long_data(), table)
+
+
+def test_without_features_there_is_nothing_to_read_a_later_table_by() -> None:
+    plain = lb.read({"a": A, "b": B}, users="shared")
+    with pytest.raises(DataError, match="refit it with --item-features"):
+        with_new_items(plain, TABLE)

@@ -21,6 +21,7 @@ def test_the_page_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     for block in code_blocks(PAGE):
         exec(block, namespace)
     assert Metric.parse("f1@3") == Metric("f1", 3)
+    assert Metric.parse("rbp@3") == Metric("rbp", 3)
     with pytest.raises(SettingsError, match="already a metric 'f1'"):
         metrics.register_metric("f1", namespace["f1"])
 

@@ -24,6 +24,9 @@ class Counting:
     def list_scores(self, domain: str, queries: Queries) -> Any:
         return self.score(domain, queries)
 
+    def unlisted(self, domain: str) -> Any:
+        return self.fitted.unlisted(domain)
+
     def score(self, domain: str, queries: Queries) -> Any:
         self.rows += len(queries)
         return self.fitted.score(domain, queries)

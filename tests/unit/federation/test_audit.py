@@ -28,7 +28,7 @@ from landbridge.federation.audit import (
     view,
 )
 from landbridge.federation.defences import Plan, audit
-from landbridge.federation.recording import Recorder, Recording
+from landbridge.federation.transcript import Recording, fit_recorded
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM
 from landbridge.training.options import FitOptions
@@ -51,7 +51,7 @@ def with_strangers(data: MultiDomain) -> MultiDomain:
 
 def recorded(folder: Path, domains: int, method: CDIMF = METHOD) -> tuple[MultiDomain, Recording]:
     data = with_strangers(planted(domains).split.test.history)
-    method.fit_observed(data, ONE, Recorder(folder))
+    fit_recorded(method, data, folder, ONE)
     return data, Recording.read(folder)
 
 
@@ -145,7 +145,7 @@ def test_intervals_hold_the_auc(two: tuple[MultiDomain, Recording]) -> None:
 
 def test_no_strangers_no_attack_on_customers(tmp_path: Path) -> None:
     data = planted(2).split.test.history
-    METHOD.fit_observed(data, ONE, Recorder(tmp_path))
+    fit_recorded(METHOD, data, tmp_path, ONE)
     found = attack(view(Recording.read(tmp_path), VICTIM, COORDINATOR), data[VICTIM])
     assert {each["attack"] for each in found} == {SAME, WHAT}
 

@@ -138,7 +138,7 @@ def test_fewer_than_the_threshold_are_refused() -> None:
 
 @pytest.mark.parametrize("secret", [0, 1, PRIME - 1])
 def test_threshold_shares_give_the_secret_and_fewer_do_not(secret: int) -> None:
-    shares = shamir_shares(secret, 3, 5)
+    shares = shamir_shares(secret, [3**300, PRIME - 7**150], 5)
     for enough in combinations(shares, 3):
         assert interpolated({x: shares[x] for x in enough}) == secret
     for few in combinations(shares, 2):
@@ -147,6 +147,7 @@ def test_threshold_shares_give_the_secret_and_fewer_do_not(secret: int) -> None:
 
 def test_shamir_of_a_published_example() -> None:
     # 1234 + 166 x + 94 x², the example of Wikipedia's article on Shamir's secret sharing
+    assert shamir_shares(1234, [166, 94], 3) == {1: 1494, 2: 1942, 3: 2578}
     assert interpolated({2: 1942, 4: 3402, 5: 4414}) == 1234
     assert interpolated({1: 1494, 2: 1942, 3: 2578}, 6) == 5614
 
@@ -353,6 +354,37 @@ def test_messages_of_different_shapes_are_refused() -> None:
     masked["books"] = masked["books"][:2]
     with pytest.raises(DataError, match="one shape"):
         unmasked_sum(each.group, masked, each.revealed(NAMES[:3], NAMES[:3]), each.keys)
+
+
+def test_a_party_made_again_seals_and_masks_the_same() -> None:
+    """Other shares under the same key and nonce would show what they hide."""
+    sent = messages(NAMES)
+    each = Round(Group(NAMES, "1"), sent)
+    again = MaskingParty(each.group, "books", each.secrets["books"], each.keys)
+    assert again.sealed_shares() == each.parties["books"].sealed_shares()
+    np.testing.assert_array_equal(again.masked(sent["books"], NAMES, FIXED), each.masked(["books"])["books"])
+    # half of the shares from before the kill, half from after it
+    sealed = again.sealed_shares()
+    for name in NAMES[1:3]:
+        each.received[name]["books"] = sealed[name]
+    left = NAMES[1:]
+    np.testing.assert_array_equal(each.sum_of(left), steps(sent, left))
+
+
+def test_polynomials_differ_by_round_secret_and_party() -> None:
+    own = PartySecrets.draw()
+    other_key = replace(own, channel_key=PartySecrets.draw().channel_key)
+    groups = Group(NAMES, "1"), Group(NAMES, "2")
+    shares = [_both_shares(groups[0], own), _both_shares(groups[1], own), _both_shares(groups[0], other_key)]
+    slopes = [
+        (shares_of[name][part] - secret) % PRIME
+        for shares_of in shares
+        for part, secret in enumerate(map(int.from_bytes, (own.mask_key, own.self_seed)))
+        for name in NAMES
+    ]
+    assert len(set(slopes)) == len(slopes)
+    # as wide as the prime: every coefficient takes all its bits
+    assert max(slopes) > PRIME // 4
 
 
 def test_secrets_are_not_printed() -> None:

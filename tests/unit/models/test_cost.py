@@ -14,6 +14,7 @@ from landbridge.core.types import Record
 from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling import sequences
+from landbridge.data.sampling.domain_batches import DomainBatches
 from landbridge.data.sampling.sequences import Windows
 from landbridge.models import registry
 from landbridge.models.als import cost as als_cost
@@ -22,17 +23,24 @@ from landbridge.models.base import Method
 from landbridge.models.cost import Work
 from landbridge.models.linear import cost as linear_cost
 from landbridge.models.pairwise import cost as pairwise_cost
+from landbridge.models.towers.cost import JointSteps, dense_work
 from landbridge.training.options import FitOptions
 
 COSTED = [name for name in registry.names() if registry.method(name).cost is not Method.cost]
 BASE = (2000, 1000, 20_000)  # users, items, events
 SMALL: dict[str, Record] = {
+    "bitgcf": {"factors": 4, "epochs": 1},
     "bprmf": {"factors": 4, "epochs": 1},
+    "catart": {"factors": 4, "epochs": 1, "adaptation.epochs": 1},
     "cdimf": {"factors": 4, "epochs": 1},
+    "emcdr": {"factors": 4, "epochs": 1},
+    "gamtcdr": {"factors": 4, "epochs": 1},
+    "herograph": {"factors": 4, "epochs": 1},
     "ials": {"factors": 4, "epochs": 1},
     "itemknn": {"neighbours": 1000},
     "ease": {"neighbours": 1000},
     "lightgcn": {"factors": 4, "epochs": 1},
+    "recsysdan": {"factors": 4, "epochs": 1},
     "sasrec": {"encoder.factors": 4, "encoder.hidden": 8, "epochs": 1},
 }
 
@@ -129,11 +137,31 @@ def test_windows_of_sequences_by_making_them() -> None:
     assert cost.epoch.exponential == targets * Counts.of(data).joined.n_items
 
 
+def test_rows_that_steps_touch_are_those_of_batches() -> None:
+    """Distinct users and items of the batches that a fit takes, a user of several domains once."""
+    data = uneven({"a": (40, 60), "b": (30, 50)}, users=50)
+    steps = JointSteps(Counts.of(data), 8, 30, 2)
+    batches = DomainBatches(data, 30, "domain", 2, seed=0)
+    taken = [step for epoch in range(40) for step in batches.steps(epoch)]
+    assert steps.number == pytest.approx(len(taken) / 40)
+    items = [sum(len(np.unique(batch.item_NJ)) for batch in step.values()) for step in taken]
+    users = [len(np.unique(np.concatenate([batch.user_N for batch in step.values()]))) for step in taken]
+    # a user's events in a shuffled epoch are drawn without replacement, which the formula does not know
+    assert steps.touched_in_all() == pytest.approx(np.mean(items) + np.mean(users), rel=0.1)
+
+
+def test_layers_by_counting() -> None:
+    work = dense_work(3, (4, 5, 2))
+    one_pass = sum(2 for _ in range(3) for a, b in ((4, 5), (5, 2)) for _ in range(a) for _ in range(b))
+    assert work.network == 3 * one_pass
+    assert work.pointwise == 3 * 3 * (5 + 2)
+
+
 @pytest.mark.parametrize("name", COSTED)
 def test_the_model_has_as_many_bytes_as_its_arrays(name: str) -> None:
     data = timed(uneven())
     method = registry.method(name).from_settings(SMALL.get(name, {}))
-    if name == "sasrec":
+    if "neural" in method.needs:
         pytest.importorskip("torch")
     arrays = method.fit(data, FitOptions(threads=1)).state()[0].values()
     different = {array.__array_interface__["data"][0]: array.nbytes for array in arrays}

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 from worlds import shelves
 
 import landbridge as lb
+from landbridge.core.errors import DataError
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.feature_table import with_new_items
+from landbridge.data.products import equal_ids, products_of
 from landbridge.data.splitting.holdout import Holdout, Targets
+from landbridge.evaluation.protocols import ranking_tasks, recommended_items
 from landbridge.models import registry
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
@@ -93,6 +100,42 @@ def test_an_evaluation_ranks_them() -> None:
     assert all(featured[name] > 2 * plain[name] for name in data.domain_names)
 
 
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize(
+    "method", [IALS(8, "joined"), IALS(8, "joined", feature_reg=1e9), Popularity()], ids=str
+)
+def test_an_evaluation_ranks_what_lists_hold(method: Method, across: bool) -> None:
+    """Held out: items that users have and new ones, by turns. What no list holds is missed."""
+    data = shelves()
+    user_T = np.arange(data.n_users, dtype=np.int32)
+    item_T = np.where(user_T % 2, 20 + user_T % 20, (user_T * 7) % 20).astype(np.int32)
+    held = {name: Targets(user_T, item_T) for name in data.domain_names}
+    fitted = method.fit(data, ONE)
+    rows = lb.evaluate(fitted, Holdout(data, held, across=across)).rows
+    for (name,), own in rows.group_by("domain"):
+        unlisted_T = fitted.unlisted(str(name))[item_T]
+        assert (own["above"].to_numpy()[unlisted_T] == own["candidates"].to_numpy()[unlisted_T]).all()
+        assert (own["ties"].to_numpy()[unlisted_T] == 0).all()
+        if not across:
+            lists = lb.recommend(fitted, str(name), k=40)
+            for user, item, above, ties, lost in zip(
+                user_T, item_T, own["above"], own["ties"], unlisted_T, strict=True
+            ):
+                ranks = lists.filter(user=int(user), item=int(item))["rank"].to_list()
+                seen = data[str(name)].contains(np.array([user]), np.array([item]))[0]
+                assert seen or (not ranks if lost else above < ranks[0] <= above + ties + 1)
+
+
+def test_the_share_of_the_catalogue_counts_lists_without_what_is_unlisted() -> None:
+    data = shelves()
+    users = np.arange(data.n_users, dtype=np.int32)
+    (within,) = ranking_tasks(Holdout(data, {"food": Targets(users, users % 20)})).values()
+    for method, new in ((IALS(8), True), (IALS(8, feature_reg=1e9), False)):
+        (items_BK,) = recommended_items(method.fit(data, ONE), within, 40)
+        assert (items_BK >= 20).any() == new
+        assert (items_BK == -1).any()  # seen items leave places empty
+
+
 def test_the_words_and_the_settings_agree() -> None:
     uses = [name for name in registry.names() if registry.method(name).item_features]
     assert {"ials", "cdimf", "ease", "itemknn", "mixture"} <= set(uses)
@@ -107,3 +150,52 @@ def test_a_mixture_uses_what_its_members_use() -> None:
     assert (one.uses_features, none.uses_features) == (True, False)
     assert lb.recommend(one.fit(data, ONE), "food", k=40)["cold"].any()
     assert isinstance(lb.recommend(none.fit(data, ONE), "food", k=40), pl.DataFrame)
+
+
+def with_kinds(data: MultiDomain) -> MultiDomain:
+    """The world with what a table of features would have said of it."""
+    assert data.item_features is not None
+    weights = np.ones(KINDS, np.float32)
+    return replace(data, item_features=replace(data.item_features, weight_V=weights))
+
+
+def later() -> pl.DataFrame:
+    """Items 40 to 43 of both domains, of the four kinds."""
+    rows = [(name, 40 + kind, letter) for name in ("food", "kitchen") for kind, letter in enumerate("abcd")]
+    return pl.DataFrame(rows, schema=["domain", "item", "kind"], orient="row")
+
+
+@pytest.mark.parametrize("method", MAPPED, ids=str)
+def test_items_that_are_new_since_the_fit_are_listed(method: Method) -> None:
+    fitted = method.fit(with_kinds(shelves()), ONE)
+    grown = fitted.with_new_items(with_new_items(fitted.history, later()))
+    for name in grown.history.domain_names:
+        before, after = (each.score(name, Queries.of_users(np.arange(60))) for each in (fitted, grown))
+        assert np.allclose(before, after[:, :40], atol=1e-6)
+        # as an item of the same features that was there
+        assert np.allclose(before[:, 20:24], after[:, 40:], atol=1e-6)
+    lists = lb.recommend(grown, "food", k=44)
+    assert lists.filter("cold")["item"].max() == 43
+    # an event of theirs counts as any other's
+    new = lb.fold_in(grown, {"food": [41]}, "food", k=5)
+    assert (new["item"] % KINDS == 1).all()
+    # and a table without them takes them away
+    again = fitted.with_new_items(with_new_items(fitted.history, later()[:1]))
+    assert again.history.items["food"].ids.tolist() == [*range(41)]
+
+
+@pytest.mark.parametrize("method", [EASE(), ItemKNN(), Popularity(), IALS(8, feature_reg=1e9)], ids=str)
+def test_other_methods_say_that_they_need_a_refit(method: Method) -> None:
+    fitted = method.fit(with_kinds(shelves()), ONE)
+    with pytest.raises(DataError, match="cannot list new items without a refit"):
+        fitted.with_new_items(with_new_items(fitted.history, later()))
+
+
+def test_a_known_product_of_another_domain_waits_for_the_refit() -> None:
+    data = with_kinds(shelves())
+    data = replace(data, products=products_of(data.items, equal_ids(data.items), by_id=True))
+    fitted = IALS(8, "joined").fit(data, ONE)
+    only_food = later().filter(pl.col("domain") == "food")
+    once = fitted.with_new_items(with_new_items(fitted.history, only_food))
+    twice = once.with_new_items(with_new_items(once.history, later()))
+    assert [len(twice.history.items[name]) for name in ("food", "kitchen")] == [44, 40]

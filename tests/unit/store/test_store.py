@@ -186,7 +186,7 @@ def test_what_cannot_be_loaded_is_said_in_a_sentence(tmp_path: Path, fitted: Fit
     with pytest.raises(StoreError, match="something else"):
         load(tmp_path)
     change(tmp_path, format="landbridge-run", kind="oracle")
-    with pytest.raises(StoreError, match="another version of landbridge: Unknown kind"):
+    with pytest.raises(StoreError, match="another version of landbridge or a plug-in: Unknown kind"):
         load(tmp_path)
     change(tmp_path, files={"data": {"name": "../data", "sha256": "", "bytes": 0}})
     with pytest.raises(StoreError, match=r"names a file '\.\./data'"):

@@ -28,11 +28,13 @@ NETWORKS = (
     "catart",
     "cmf",
     "conet",
+    "disencdr",
     "dwl",
     "gamtcdr",
     "herograph",
     "neumf",
     "pepnet",
+    "recsysdan",
     "sasrec",
     "uclr",
 )

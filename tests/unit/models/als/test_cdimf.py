@@ -15,11 +15,13 @@ from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM, Consensus
+from landbridge.models.als.exchange import LocalChannel, Round
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Queries
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
+LOCAL = LocalChannel(0.0)
 SMALL = CDIMF(5, 0.1, 0.2, epochs=5, admm=ADMM(rho=0.5), consensus=Consensus("active"))
 
 
@@ -28,9 +30,10 @@ def changed(method: CDIMF, settings: dict[str, Any]) -> CDIMF:
 
 
 def begin(data: MultiDomain, method: CDIMF) -> Any:
-    domains = method._domain_states(data, 0)
+    members = method.members(data, 0)
+    domains = method._domain_states(data, members.tied_U)
     with thread_limit(1):
-        return domains, method._start(domains, data.n_users, 0, 1)
+        return domains, method._start(domains, members, 0, 1)
 
 
 def rounds(data: MultiDomain, method: CDIMF, count: int) -> Any:
@@ -39,11 +42,12 @@ def rounds(data: MultiDomain, method: CDIMF, count: int) -> Any:
     transcript = []
     with thread_limit(1):
         bases = {name: als.basis(state[f"y:{name}"], 1) for name in domains}
-        for _ in range(count):
+        for number in range(count):
             before = state
             state = state | method._users(domains, bases, state, method.admm.rho, 1)
             sent = {name: state[f"x:{name}"] + before[f"t:{name}"] for name in domains}
-            state, facts = method._exchange(domains, state, method.admm.rho, dual=True)
+            channel, current = LocalChannel(method.consensus.reg), Round(number, method.admm.rho)
+            state, facts = method._exchange(domains, channel, state, current)
             transcript.append((sent, state, facts))
     return domains, state, transcript
 
@@ -119,7 +123,7 @@ def test_3_a_fit_ends_at_the_optimum_for_every_rho(rho: float) -> None:
     data = uneven()
     fitted = changed(SMALL, {"admm.rho": rho}).fit(data, ONE)
     state = {f"y:{name}": fitted.item_IF[name] for name in data.domain_names}
-    best_UF = optimum(data, SMALL, SMALL._domain_states(data, 0), state)
+    best_UF = optimum(data, SMALL, SMALL._domain_states(data, SMALL.members(data, 0).tied_U), state)
     assert far(fitted.user_UF["a"][data.shared_U], best_UF[data.shared_U]) < 3e-4
     assert fitted.log[-1]["closing_rounds"] < 300
 
@@ -224,12 +228,12 @@ def test_9_two_copies_of_a_domain_are_one_domain() -> None:
     state["y:copy"] = state["y:one"]
     with thread_limit(1):
         for epoch in range(4):
-            state, _ = SMALL._epoch(domains, 1, state, epoch)
-        state, _ = SMALL._close(domains, state, 1)
+            state, _ = SMALL._epoch(domains, LOCAL, 1, state, epoch)
+        state, _ = SMALL._close(domains, LOCAL, state, 1)
     assert np.array_equal(state["y:one"], state["y:copy"])
     assert not state["t:one"].any()
     single = of_tables({"one": table})
-    best_UF = optimum(single, SMALL, SMALL._domain_states(single, 0), state)
+    best_UF = optimum(single, SMALL, SMALL._domain_states(single, SMALL.members(single, 0).tied_U), state)
     assert far(state["z"], best_UF) < 1e-4
 
 
@@ -240,7 +244,7 @@ def test_10_the_first_epoch_is_unpenalised() -> None:
         method = changed(SMALL, {"admm.rho": rho, "admm.rho_warmup": warmup})
         domains, state = begin(data, method)
         with thread_limit(1):
-            states[rho, warmup], facts = method._epoch(domains, 1, state, 0)
+            states[rho, warmup], facts = method._epoch(domains, LOCAL, 1, state, 0)
         assert facts["rho"] == (0 if warmup else rho)
     low, high, cold = states.values()
     assert all(np.array_equal(low[key], high[key]) for key in low)
@@ -258,8 +262,8 @@ def test_the_exchange_sees_rows_of_tied_users_only() -> None:
         other[f"y:{name}"] = rng.standard_normal(state[f"y:{name}"].shape, np.float32)
         loose_UF = rng.standard_normal(state[f"x:{name}"].shape, np.float32)
         other[f"x:{name}"] = np.where(domain.tied[:, None], state[f"x:{name}"], loose_UF)
-    one, _ = SMALL._exchange(domains, state, SMALL.admm.rho, dual=True)
-    two, _ = SMALL._exchange(domains, other, SMALL.admm.rho, dual=True)
+    one, _ = SMALL._exchange(domains, LOCAL, state, Round(0, SMALL.admm.rho))
+    two, _ = SMALL._exchange(domains, LOCAL, other, Round(0, SMALL.admm.rho))
     assert np.array_equal(one["z"], two["z"])
     assert all(np.array_equal(one[f"t:{name}"], two[f"t:{name}"]) for name in domains)
 
@@ -297,8 +301,8 @@ def test_a_growing_rho_keeps_the_multiplier() -> None:
     domains, state = begin(data, method)
     with thread_limit(1):
         for epoch in range(2):
-            state, _ = method._epoch(domains, 1, state, epoch)
-        grown, facts = method._epoch(domains, 1, state, 2)
+            state, _ = method._epoch(domains, LOCAL, 1, state, epoch)
+        grown, facts = method._epoch(domains, LOCAL, 1, state, 2)
     domain, moved = domains["a"], grown["x:a"] - grown["z"][domains["a"].users]
     np.testing.assert_allclose(grown["t:a"][domain.tied], (state["t:a"] / 4 + moved)[domain.tied], atol=1e-6)
     assert facts["rho"] == pytest.approx(2.0)
@@ -309,9 +313,9 @@ def test_aggregate_every_keeps_the_consensus_in_between() -> None:
     method = changed(SMALL, {"consensus.every": 2})
     domains, state = begin(data, method)
     with thread_limit(1):
-        first, _ = method._epoch(domains, 1, state, 0)
-        second, _ = method._epoch(domains, 1, first, 1)
-        third, _ = method._epoch(domains, 1, second, 2)
+        first, _ = method._epoch(domains, LOCAL, 1, state, 0)
+        second, _ = method._epoch(domains, LOCAL, 1, first, 1)
+        third, _ = method._epoch(domains, LOCAL, 1, second, 2)
     assert np.array_equal(first["z"], second["z"])
     assert not np.array_equal(first["x:a"], second["x:a"])
     assert not np.array_equal(second["z"], third["z"])
@@ -319,7 +323,8 @@ def test_aggregate_every_keeps_the_consensus_in_between() -> None:
 
 def test_half_of_the_overlap_is_half_tied() -> None:
     data = uneven(users=400, shape={"a": (20, 400), "b": (20, 400)})
-    domains = changed(SMALL, {"consensus.shared_fraction": 0.5})._domain_states(data, 0)
+    half = changed(SMALL, {"consensus.shared_fraction": 0.5})
+    domains = half._domain_states(data, half.members(data, 0).tied_U)
     assert 0.4 < domains["a"].tied.mean() < 0.6
     fitted = changed(SMALL, {"consensus.shared_fraction": 0.5}).fit(data, ONE)
     tied_U = np.zeros(data.n_users, bool)
@@ -354,7 +359,7 @@ def test_no_number_is_never_passed_on() -> None:
     domains, state = begin(data, SMALL)
     state["z"][:] = np.nan
     with thread_limit(1), pytest.raises(DivergenceError):
-        SMALL._epoch(domains, 1, state, 1)
+        SMALL._epoch(domains, LOCAL, 1, state, 1)
 
 
 def test_a_problem_without_a_penalty_is_refused() -> None:

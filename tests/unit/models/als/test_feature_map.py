@@ -121,7 +121,7 @@ def test_a_fit_is_that_of_the_dense_twin(solver: str) -> None:
 
 
 class _Side:
-    feature_map = None
+    feature_map = user_map = None
 
 
 _NO_MAP: Any = {"a": _Side()}
@@ -213,11 +213,12 @@ def test_the_parts_of_features_are_the_score_of_a_new_item(method: Method) -> No
     fitted = method.fit(hidden(random_features(uneven())), ONE)
     user, score = 4, fitted.score("a", Queries.of_users([4]))[0]
     own, known = (fitted.explain("a", Queries.of_users([user]), np.array([item]))[0] for item in (3, 5))
-    assert own.features
-    assert abs(sum(own.features.values()) - score[3]) < 1e-4
+    new, old = (fitted.explain_features("a", Queries.of_users([user]), item) for item in (3, 5))
+    assert new
+    assert abs(sum(new.values()) - score[3]) < 1e-4
     # an item with events has more than its features
-    assert known.features
-    assert abs(sum(known.features.values()) - score[5]) > 1e-4
+    assert old
+    assert abs(sum(old.values()) - score[5]) > 1e-4
     # both views are of one score
     for item, each in ((3, own), (5, known)):
         events = sum(float(part.sum()) for part in each.events.values())
@@ -235,11 +236,12 @@ def test_without_features_there_are_no_such_parts() -> None:
 def test_cdimf_of_one_domain_is_ials_from_the_same_start() -> None:
     data = hidden(random_features(uneven().select(["a"])))
     method = CDIMF(4, 0.1, 0.5, epochs=5, consensus=Consensus("active"), feature_reg=3.0)
-    domains = method._domain_states(data, 0)
+    members = method.members(data, 0)
+    domains = method._domain_states(data, members.tied_U)
     feature_map = method._feature_map(data, domains)
     assert feature_map is not None
     with thread_limit(1):
-        state = method._with_map(feature_map, lambda: method._start(domains, data.n_users, 0, 1))
+        state = method._with_map(feature_map, lambda: method._start(domains, members, 0, 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(IALS, "_start", lambda *_: {"item:a": state["y:a"], "map:a": state["map"]})
         alone = IALS(4, alpha0=0.1, reg=0.5, epochs=5, feature_reg=3.0).fit(data, ONE)

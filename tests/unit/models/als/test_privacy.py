@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,9 @@ from scipy.stats import norm
 from worlds import uneven
 
 from landbridge.core.errors import SettingsError
-from landbridge.models.als.cdimf import CDIMF, Exchange
+from landbridge.core.types import Float32
+from landbridge.federation.transcript import PartyRound, Recording, fit_recorded
+from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM
 from landbridge.models.als.privacy import (
     NOT_PROTECTED,
@@ -155,50 +160,90 @@ def test_shrinking_lowers_the_error() -> None:
     assert not Privacy(1.0, 1.0).shrunk(np.zeros((3, 2), np.float32), np.ones(3, np.float32)).any()
 
 
-def exchanges(method: CDIMF, seed: int = 0) -> list[Exchange]:
-    seen: list[Exchange] = []
-    method.fit_observed(uneven(), replace(ONE, seed=seed), seen.append)
-    return seen
+def exchanges(method: CDIMF, folder: Path, seed: int = 0) -> Mapping[str, Sequence[PartyRound]]:
+    fit_recorded(method, uneven(), folder, replace(ONE, seed=seed))
+    return Recording.read(folder).rounds
 
 
-def test_what_is_sent_is_clipped_and_noisy() -> None:
-    seen = exchanges(PRIVATE)
-    quiet = exchanges(replace(PRIVATE, privacy=Privacy(0.1)))
-    assert len(seen) == len(quiet) == PRIVATE.rounds == 4
+def noise_of(each: PartyRound, clip: float) -> Float32:
+    assert each.own_MF is not None
+    return np.asarray(each.sent_MF - clipped(each.own_MF, clip))
+
+
+def test_what_is_sent_is_clipped_and_noisy(tmp_path: Path) -> None:
+    seen = exchanges(PRIVATE, tmp_path / "noisy")
+    quiet = exchanges(replace(PRIVATE, privacy=Privacy(0.1)), tmp_path / "quiet")
+    assert {len(own) for own in (*seen.values(), *quiet.values())} == {PRIVATE.rounds} == {4}
     assert PRIVATE.guarantee == Privacy(1.0, 2.0).guarantee(4)
-    for each in quiet:
-        for name, rows in each.sent.items():
-            assert np.linalg.norm(rows, axis=1).max() <= 0.1 * (1 + 1e-6)
-            np.testing.assert_allclose(rows, clipped(each.own[name], 0.1))  # t stays zero
-    for each in seen:
-        for name, rows in each.sent.items():
-            assert (rows - clipped(each.own[name], 1.0)).std() == pytest.approx(2.0, rel=0.25)
+    for each in chain(*quiet.values()):
+        assert np.linalg.norm(each.sent_MF, axis=1).max() <= 0.1 * (1 + 1e-6)
+        np.testing.assert_allclose(noise_of(each, 0.1), 0)  # t stays zero
+        assert not each.dual
+    noise = [noise_of(each, 1.0) for each in chain(*seen.values())]
+    for each_MF in noise:
+        assert each_MF.std() == pytest.approx(2.0, rel=0.25)
     # every round and every domain has noise of its own
-    noise = [rows - clipped(each.own[name], 1.0) for each in seen for name, rows in each.sent.items()]
-    assert len({array.tobytes() for array in noise}) == len(noise)
+    assert len({each_MF.tobytes() for each_MF in noise}) == len(noise)
 
 
-def test_no_more_rounds_than_accounted_for() -> None:
-    for changes in ({"consensus.every": 2}, {"admm.inner_sweeps": 3}, {"admm.rho_warmup": 2, "epochs": 5}):
-        method = PRIVATE.with_settings(changes)
-        assert len(exchanges(method)) == method.rounds
+def test_no_more_rounds_than_accounted_for(tmp_path: Path) -> None:
+    changes = {"consensus.every": 2}, {"admm.inner_sweeps": 3}, {"admm.rho_warmup": 2, "epochs": 5}
+    for number, settings_ in enumerate(changes):
+        method = PRIVATE.with_settings(settings_)
+        for own in exchanges(method, tmp_path / str(number)).values():
+            assert len(own) == method.rounds
 
 
-def test_without_privacy_nothing_changes() -> None:
+def test_a_warm_start_has_no_more_rounds_than_its_guarantee(tmp_path: Path) -> None:
+    method = PRIVATE.with_settings({"admm.inner_sweeps": 3, "admm.rho_warmup": 2})
+    previous = method.fit(uneven(), ONE)
+    fit_recorded(method, uneven(), tmp_path, replace(ONE, initial=previous))
+    (rounds,) = {len(own) for own in Recording.read(tmp_path).rounds.values()}
+    assert method.guarantee is not None
+    assert rounds == method.guarantee.rounds > method.rounds
+
+
+def test_without_privacy_nothing_changes(tmp_path: Path) -> None:
     method = replace(PRIVATE, privacy=Privacy())
     assert method.guarantee is None
-    seen = exchanges(method)
-    assert len(seen) > method.rounds  # the closing rounds
-    fitted, observed = method.fit(uneven(), ONE), method.fit_observed(uneven(), ONE, lambda _: None)
-    for name in fitted.user_UF:
-        np.testing.assert_array_equal(fitted.user_UF[name], observed.user_UF[name])
+    for each in exchanges(method, tmp_path / "seen").values():
+        assert len(each) > method.rounds  # the closing rounds
+        assert [own.dual for own in each[:2]] == [False, True]  # after the warm-up
+    for own in (method, PRIVATE):
+        fitted = own.fit(uneven(), ONE)
+        observed = fit_recorded(own, uneven(), tmp_path / own.name, ONE)
+        for name in fitted.user_UF:
+            np.testing.assert_array_equal(fitted.user_UF[name], observed.user_UF[name])
 
 
-def test_a_private_fit_is_repeatable_and_seeded() -> None:
-    one, again, other = exchanges(PRIVATE), exchanges(PRIVATE), exchanges(PRIVATE, seed=1)
+def test_a_private_fit_is_repeatable_and_seeded(tmp_path: Path) -> None:
+    one, again, other = (
+        list(chain(*exchanges(PRIVATE, tmp_path / str(number), seed).values()))
+        for number, seed in enumerate((0, 0, 1))
+    )
     for a, b, c in zip(one, again, other, strict=True):
-        np.testing.assert_array_equal(a.received_UF, b.received_UF)
-        assert (a.received_UF != c.received_UF).any()
+        np.testing.assert_array_equal(a.received_MF, b.received_MF)
+        assert (a.received_MF != c.received_MF).any()
+
+
+def test_a_private_fit_goes_on_with_the_noise_of_its_round(tmp_path: Path) -> None:
+    """A killed fit and its continuation from the checkpoint are the undisturbed fit."""
+    whole = PRIVATE.fit(uneven(), ONE)
+    kept = replace(ONE, work_dir=tmp_path)
+    validations: list[float] = []
+
+    def stopped(_: object) -> float:
+        validations.append(0.0)
+        if len(validations) == 3:
+            raise KeyboardInterrupt
+        return 0.0
+
+    with pytest.raises(KeyboardInterrupt):
+        PRIVATE.fit(uneven(), replace(kept, validate=stopped))
+    assert any(tmp_path.iterdir())
+    resumed = PRIVATE.fit(uneven(), kept)
+    for name in whole.user_UF:
+        np.testing.assert_array_equal(whole.user_UF[name], resumed.user_UF[name])
 
 
 def test_overwhelming_noise_gives_separate_als() -> None:

@@ -19,6 +19,7 @@ from benches import small_spec
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import locked, read_json
 from landbridge.core.parallel import Serial
+from landbridge.core.system import peak_bytes, reset_peak
 from landbridge.data.splitting.splits import with_candidates
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.evaluation.significance import POWER, compare, holm
@@ -425,12 +426,12 @@ def test_a_domain_without_any_latest_event(tmp_path: Path) -> None:
 
 
 def test_the_peak_is_measured_anew(shop: Path) -> None:
-    before = cells.peak_mib()
+    before = peak_bytes() / 2**20
     block = np.ones(30_000_000)
-    assert cells.peak_mib() > before + 200
+    assert peak_bytes() / 2**20 > before + 200
     del block
-    cells.reset_peak()
-    assert before - 50 < cells.peak_mib() < before + 150
+    reset_peak()
+    assert before - 50 < peak_bytes() / 2**20 < before + 150
 
 
 def covered(draw: Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]], truth: float) -> float:

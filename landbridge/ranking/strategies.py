@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from landbridge.core.errors import DataError
+from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.types import AnyArray, Float64
 from landbridge.data.interactions import DAY, Interactions
 
@@ -24,10 +24,14 @@ POPULAR = "popular"
 
 
 def item_scores(strategy: str, events: Interactions, domain: str) -> Float64:
-    """The score of every item, (I,); -inf where an item has no event to say when. DataError for data
-    without times, which are popular at most."""
+    """The score of every item, (I,); -inf where an item has no event to say when.
+
+    SettingsError for an unknown strategy, DataError for data without times, which are popular at most.
+    """
     if strategy == POPULAR:
         return events.item_counts.astype(np.float64)
+    if strategy not in TIMED:
+        raise SettingsError(unknown("strategy", strategy, [POPULAR, *TIMED]))
     if events.time is None:
         raise DataError(f"Domain {domain!r} has no times, so nothing in it is {strategy}; take popular.")
     score_I = TIMED[strategy](events, events.time)

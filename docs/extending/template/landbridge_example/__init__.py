@@ -1,0 +1,1 @@
+"""A method, a metric, a reader and a tracker for landbridge."""

@@ -1,0 +1,174 @@
+"""Parties and a coordinator for tests: keys, event files, processes on the loopback, and the same in one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from commands import start
+
+import landbridge as lb
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.vocabulary import Vocabulary
+from landbridge.federation import keys
+from landbridge.federation import messages as msg
+from landbridge.federation.terms import Limits, Plan
+from landbridge.federation.user_codes import KeyedHash, in_several, sorted_order
+from landbridge.models.als.consensus import ADMM
+
+NAMES = ("books", "movies", "food")
+SETTINGS = {"factors": 4, "epochs": 3, "alpha0": 0.1, "reg": 0.2, "admm.rho": 0.5, "admm.tolerance": 1e-3}
+
+
+def event_files(folder: Path, names: tuple[str, ...] = NAMES, users: int = 40) -> dict[str, Path]:
+    """Random events of partly the same users: a user is in each domain with a chance of 0.7."""
+    rng, paths = np.random.default_rng(4), {}
+    for name in names:
+        liked_UI = rng.random((users, 20)) < 0.2
+        liked_UI[rng.random(users) > 0.7] = False
+        user_N, item_N = np.nonzero(liked_UI)
+        paths[name] = folder / f"{name}.csv"
+        table = pl.DataFrame({"user": user_N, "item": item_N})
+        table.with_columns(pl.format("u{}", "user").alias("user")).write_csv(paths[name])
+    return paths
+
+
+def in_one_process(paths: dict[str, Path], secret: Path, settings: dict[str, Any]) -> Any:
+    """The data of all parties, users in the order of a session, and CDIMF fitted on them here."""
+    codes = KeyedHash.read(secret)
+    tables = {name: lb.read({name: str(path)}) for name, path in paths.items()}
+    own = {}
+    for name, table in tables.items():
+        code_U4 = codes.of(table.users.ids)
+        order_U = sorted_order(code_U4)
+        own[name] = table.users.ids[order_U].tolist(), code_U4[order_U]
+    shared = {tuple(row) for row in in_several([code_U4 for _, code_U4 in own.values()]).tolist()}
+    pairs = [pair for ids, code_U4 in own.values() for pair in zip(code_U4.tolist(), ids, strict=True)]
+    matched = sorted({(tuple(code), user) for code, user in pairs})
+    order = [user for code, user in matched if code in shared]
+    for ids, code_U4 in own.values():
+        order += [user for user, code in zip(ids, code_U4.tolist(), strict=True) if tuple(code) not in shared]
+    place = {user: number for number, user in enumerate(order)}
+    domains = {}
+    for name, table in tables.items():
+        events = table[name]
+        user_N = np.array([place[user] for user in table.users.ids.tolist()])[events.user_idx]
+        domains[name] = lb.Interactions.from_events(user_N, events.item_idx, len(order), events.n_items)
+    items = {name: table.items[name] for name, table in tables.items()}
+    data = MultiDomain(Vocabulary(np.arange(len(order))), items, domains)
+    method = lb.CDIMF.from_settings({**settings, "consensus.domains": "active"})
+    return place, method.fit(data, lb.FitOptions(seed=3, threads=1))
+
+
+def as_options(settings: dict[str, Any]) -> list[str]:
+    """Settings as ``--set``."""
+    return [f"--set={key}={value}" for key, value in settings.items()]
+
+
+@dataclass
+class Site:
+    """A folder with keys and event files, and the processes that were started in it."""
+
+    folder: Path
+    names: tuple[str, ...] = NAMES
+    settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
+    port: int = 0
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        keys.make(self.folder / "keys", self.names, ["127.0.0.1"])
+        self.paths = event_files(self.folder, self.names)
+
+    def coordinate(self, *more: object) -> tuple[subprocess.Popen[str], list[str]]:
+        """A coordinator that listens, and the lines that it writes."""
+        process = start(
+            "party", "coordinate", "--parties", ",".join(self.names),
+            "--cert", self.folder / "keys/coordinator", "--out", self.folder / "session",
+            "--port", self.port, "--seed", 3,
+            *as_options(self.settings), *more,
+        )  # fmt: skip
+        self.processes.append(process)
+        assert process.stderr is not None
+        lines: list[str] = []
+        for line in process.stderr:
+            lines.append(line)
+            if listening := re.match(r"Listening on .*:(\d+) ", line):
+                self.port = int(listening[1])  # a coordinator that comes back has the same
+                break
+        threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True).start()
+        assert self.port, lines
+        return process, lines
+
+    def join(self, name: str, *more: object, run: str | None = None) -> subprocess.Popen[str]:
+        """A party."""
+        process = start(
+            "party", "join", self.paths[name], "--coordinator", f"127.0.0.1:{self.port}",
+            "--cert", self.folder / "keys" / name, "--out", self.folder / "runs" / (run or name),
+            "--split", "none", "--threads", 1, "--patience", 120, *more,
+        )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Kill what still runs."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+def finished(process: subprocess.Popen[str], seconds: float = 500) -> None:
+    """Wait for a process that must succeed."""
+    process.wait(seconds)
+    error = process.stderr.read() if process.returncode and process.stderr is not None else ""
+    assert process.returncode == 0, error
+    sys.stdout.flush()
+
+
+# parties without data, which send what a test can compute
+METHOD = lb.CDIMF(2, epochs=2, admm=ADMM(rho=0.5, inner_sweeps=2))
+USERS = {"books": (1, 2, 3, 5), "movies": (2, 3, 4), "food": (3, 4, 5, 9)}
+MATCHED = {"books": (2, 3, 5), "movies": (2, 3, 4), "food": (3, 4, 5)}
+JOINT = (2, 3, 4, 5)
+
+
+def plan_of(quorum: int | None = None, **limits: float) -> Plan:
+    return Plan(METHOD, NAMES, 0, quorum, Limits(**limits), two_party_leak_understood=quorum == 2)
+
+
+def users_of(name: str) -> msg.Frame:
+    code_U4 = np.array([(user, 0, 0, 0) for user in USERS[name]], np.uint64)
+    return msg.Frame(msg.Users(count=len(code_U4)), code_U4)
+
+
+def rows_of(name: str, number: int) -> Any:
+    """What a party sends in a round: numbers that are exact in float32, in any order of summing."""
+    start = 100 * number + 10 * NAMES.index(name)
+    return np.arange(start, start + 6, dtype=np.float32).reshape(3, 2)
+
+
+def message_of(name: str, number: int, rho: float | None = None) -> msg.Frame:
+    wanted = (0.0, 0.5, 0.5)[min(number, 2)] if rho is None else rho
+    return msg.Frame(msg.Message(round=number, rho=wanted, rows=3, factors=2), rows_of(name, number))
+
+
+def report_of(name: str, number: int) -> msg.Frame:
+    return msg.Frame(msg.Report(round=number, apart=1.0 + NAMES.index(name), tied=8.0), np.empty(0))
+
+
+def mean_of(names: set[str], number: int) -> dict[int, Any]:
+    """Eq. (2) with λ_z = 0, written out: the mean of the rows that were sent of each user."""
+    rows: dict[int, list[Any]] = {user: [] for user in JOINT}
+    for name in names:
+        for user, row in zip(MATCHED[name], rows_of(name, number), strict=True):
+            rows[user].append(row)
+    return {user: np.mean(sent, axis=0) if sent else np.zeros(2) for user, sent in rows.items()}
