@@ -33,6 +33,7 @@ from experiments.rivals_page import AUTO, METRIC, POPULARITY, PROTOCOLS
 from landbridge.core.errors import DataError, DivergenceError, SettingsError, unknown
 from landbridge.core.files import make_folder, read_json, write_json
 from landbridge.core.settings import schema
+from landbridge.core.system import peak_bytes, reset_peak
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_latest_out, with_candidates
 from landbridge.datasets import catalog
@@ -44,7 +45,6 @@ from landbridge.models.mixture import Mixture
 from landbridge.models.overview import family
 from landbridge.selection.auto import auto
 from landbridge.selection.search import Budget, tune
-from landbridge.studies.benchmark.jobs import peak_mib, reset_peak
 from landbridge.studies.benchmark.runner import executor_of
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
@@ -213,7 +213,7 @@ class Cell:
         reset_peak()
         began = time.perf_counter()
         fitted = method.fit(split.test.history, FitOptions(seed=seed))
-        facts: dict[str, Any] = {"fit": time.perf_counter() - began, "peak": peak_mib()}
+        facts: dict[str, Any] = {"fit": time.perf_counter() - began, "peak": round(peak_bytes() / 2**20, 1)}
         began = time.perf_counter()
         full = evaluate(fitted, split.test)
         facts["score"] = time.perf_counter() - began

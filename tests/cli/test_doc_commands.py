@@ -135,8 +135,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, first in (("books", "dune"), ("movies", "alien")):
         items = np.array([first, *(f"{name}-{n}" for n in range(19))])
         item = items[np.stack([rng.permutation(20)[:8] for _ in users]).ravel()]
-        table = {"user": np.repeat(users, 8), "item": item, "timestamp": rng.integers(10**9, size=320)}
-        tables[name] = pl.DataFrame(table).with_columns(title=pl.col("item").str.to_titlecase())
+        columns = {"user": np.repeat(users, 8), "item": item, "timestamp": rng.integers(10**9, size=320)}
+        tables[name] = pl.DataFrame(columns).with_columns(title=pl.col("item").str.to_titlecase())
         tables[name].write_csv(tmp_path / f"{name}.csv")
     tables["movies"].write_parquet(tmp_path / "movies.parquet")
     books = tables["books"].select(pl.lit("books").alias("domain"), "item").unique()

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import landbridge as lb
-from landbridge.core import system
 from landbridge.core.files import exclusive_lock, locked, write_json
 from landbridge.core.system import peak_bytes, processors
 
@@ -112,7 +111,7 @@ def test_peak_of_memory_by_other_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", _refused)
     by_resource = peak_bytes()
     assert by_linux <= by_resource * 1.01
-    monkeypatch.setattr(system.sys, "platform", "darwin")  # which counts bytes, not KiB
+    monkeypatch.setattr(sys, "platform", "darwin")  # which counts bytes, not KiB
     assert peak_bytes() == pytest.approx(by_resource / 1024, rel=0.05)
     monkeypatch.setitem(sys.modules, "resource", None)
     monkeypatch.setitem(sys.modules, "psutil", None)
