@@ -178,7 +178,7 @@ class CDIMF(Method):
 
     @property
     def guarantee(self) -> Guarantee | None:
-        """Differential privacy of what a domain sends; None where rows are sent as they are."""
+        """Differential privacy of what a domain sends, at least; None where rows are sent as they are."""
         # a warm start may have more rounds than a cold one, and the settings do not say which it is
         rounds = max(self.rounds, self._without_warm_up.rounds)
         return self.privacy.guarantee(rounds) if self.privacy.active else None

@@ -58,7 +58,7 @@ LARGEST = 1e6  # the search for μ ends there: δ is then 1 for any sensible ε
 class Guarantee:
     """(ε, δ) of a fit, and what it is about: for the manifest of a run and the page of a model.
 
-    ``epsilon`` is infinite without noise.
+    ``epsilon`` is infinite without noise. ``rounds``: the most that a fit with these settings has.
     """
 
     epsilon: float
