@@ -11,6 +11,7 @@ import typer
 
 from landbridge.cli import (
     ab,
+    audit,
     benchmark,
     card,
     compare,
@@ -79,6 +80,7 @@ app.command("export")(export.command)
 app.command("tune")(tune.command)
 app.command("benchmark")(benchmark.command)
 app.command("ope")(ope.command)
+app.command("audit")(audit.command)
 app.command("ab")(ab.command)
 app.command("models")(models.command)
 app.command("report")(report.command)

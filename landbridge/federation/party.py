@@ -124,7 +124,7 @@ class RemoteChannel:
         if received_UF.shape != message_UF.shape:
             raise DataError("The coordinator's consensus has another shape than the message.")
         msg.check_rows(received_UF, self.wire.terms.max_norm)
-        self.transcript.round(current.number, self.name, message_UF, received_UF)
+        self.transcript.round(current, self.name, message_UF, received_UF)
         return received_UF
 
 

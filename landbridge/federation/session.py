@@ -198,7 +198,7 @@ class Session:
         if not member.last <= header.round <= self.round:
             raise FederationError("The round is over for this party, or has not begun.")
         step, is_open = self.step, header.round == self.round and not self.step.reporting
-        if is_open and header.rho != self.plan.method.rho_of(self.sums):
+        if is_open and header.rho != self.plan.method.round_after(self.sums).rho:
             raise FederationError("The penalty is not that of the round.")
         member.last, member.absent = header.round, False
         # of two messages of one round the first is kept
@@ -300,7 +300,7 @@ class Session:
     def _make_consensus(self) -> None:
         """Eqs. (1) and (2) over the messages that are there."""
         step, shape = self.step, self.z_MF.shape
-        rho = self.plan.method.rho_of(self.sums)
+        current = self.plan.method.round_after(self.sums)
         senders = [name for name in self.plan.parties if name in step.messages]
         count_M = np.zeros(shape[0], np.float32)
         for name in senders:
@@ -309,10 +309,10 @@ class Session:
             [Contribution(self.members[name].place_M, step.messages[name]) for name in senders],
             (shape[0], shape[1]),
         )
-        z_MF = consensus_of(sum_MF, count_M, self.plan.method.consensus.reg, rho)
+        z_MF = consensus_of(sum_MF, count_M, self.plan.method.consensus.reg, current.rho)
         for name in senders:
             place_M = self.members[name].place_M
-            self.transcript.round(self.round, name, step.messages[name], z_MF[place_M])
+            self.transcript.round(current, name, step.messages[name], z_MF[place_M])
         self.before_MF, self.z_MF = self.z_MF, z_MF
         self.step = Step(reporting=True, awaited=tuple(senders))
         self._save_state()

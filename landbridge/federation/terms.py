@@ -85,5 +85,9 @@ def federated(method: CDIMF) -> CDIMF:
         raise SettingsError(
             "Parties train with admm.variant='admm', an admm.rho above 0 and consensus.shared_fraction=1."
         )
+    if method.privacy.active:
+        raise SettingsError(
+            "Parties send rows without noise; privacy.clip above 0 is for fits in one process only, so far."
+        )
     # a party can only take part for users that it has, and the map of item features is of all domains
     return replace(method, consensus=replace(method.consensus, domains="active"), feature_reg=OFF)

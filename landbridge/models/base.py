@@ -97,6 +97,11 @@ class Method(Settings, ABC):
         return bool(self.item_features)
 
     @property
+    def privacy_facts(self) -> Record | None:
+        """What is guaranteed of the rows that a domain sends, for a run's manifest; None: nothing."""
+        return None
+
+    @property
     def uses_user_features(self) -> bool:
         """Whether its model learns from the features of users, where they are given."""
         return bool(self.user_features)

@@ -62,11 +62,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """``facts``: what and how much, for the head of the page."""
+    """``facts``: what and how much, for the head of the page; ``kind``: of the report."""
 
     title: str
     facts: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
+    kind: str = "benchmark"
 
     @property
     def pictures(self) -> list[Picture]:

@@ -26,6 +26,7 @@ VERBS = [
     "serve",
     "refit",
     "ope",
+    "audit",
     "ab",
     "page",
 ]

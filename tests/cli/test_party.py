@@ -13,6 +13,8 @@ from commands import answered
 from parties import NAMES, Site, finished, in_one_process
 
 import landbridge as lb
+from landbridge.federation.audit import COORDINATOR, view
+from landbridge.federation.transcript import Recording
 
 
 @pytest.fixture
@@ -47,12 +49,12 @@ def differences(site: Site) -> list[float]:
 
 def test_three_parties_learn_what_one_process_learns(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     coordinator, lines = site.coordinate("--record", site.folder / "transcript")
-    for party in [site.join(name) for name in NAMES]:
+    own = ("--record", site.folder / "own")
+    for party in [site.join(name, *(own if name == "food" else ())) for name in NAMES]:
         finished(party)
     finished(coordinator)
     assert max(differences(site)) < 1e-6
-    with np.load(site.folder / "transcript/round-00001.food.npz") as exchanged:
-        assert exchanged["sent_UF"].shape == exchanged["received_UF"].shape
+    assert_recorded(site.folder / "transcript", site.folder / "own")
     assert any("from movies:" in line and "bytes" in line for line in lines)
     # an ordinary run folder
     run = site.folder / "runs/books"
@@ -61,6 +63,24 @@ def test_three_parties_learn_what_one_process_learns(site: Site, capsys: pytest.
     assert status == 0, error
     assert f'"{user}"' in out
     assert not (site.folder / "runs/books.checkpoint").exists()
+
+
+def assert_recorded(everything: Path, own: Path) -> None:
+    """The coordinator's record is one that an audit reads; that of a party is its part of it."""
+    recording = Recording.read(everything)
+    assert set(recording.rounds) == set(NAMES)
+    assert [each.dual for each in recording.rounds["food"][:2]] == [False, True]  # after the warm-up
+    assert recording.rounds["food"][0].rho == 0 < recording.rounds["food"][1].rho
+    for path in everything.glob("*food.npz"):
+        with np.load(path) as theirs, np.load(own / path.name) as kept:
+            assert set(theirs) == set(kept)
+            for key in theirs:
+                np.testing.assert_array_equal(theirs[key], kept[key])
+    assert not list(own.glob("*books.npz"))
+    # x follows from it, also over the changes of ρ: at the end it agrees with z
+    last_MF = recording.rounds["food"][-1].received_MF
+    x_MF = view(recording, "food", COORDINATOR).rows()[-1]
+    assert np.linalg.norm(x_MF - last_MF) < 1e-3 * np.linalg.norm(last_MF)
 
 
 def test_killed_and_started_again_they_learn_the_same(site: Site) -> None:

@@ -31,6 +31,10 @@ of all domains is learned (:mod:`landbridge.models.als.feature_map`); λ_u Bᵀg
 and there are no closing rounds:
 
     (A_u + λ_u I) x = b_u + λ (n_u / |V| + α₀)^ν ρ (z_u - t_u^d)                                      (6)
+
+With ``privacy.clip`` a message is x_u^d, clipped and with noise (:mod:`landbridge.models.als.privacy`). Then
+z is no more than a prior for x: t stays zero, because it would carry the noise of a round into the next;
+items and recommendations use a domain's own x; and no closing round sends anything, which would cost privacy.
 """
 
 from __future__ import annotations
@@ -72,6 +76,7 @@ from landbridge.models.als.participants import (
     consensus_users,
     user_embeddings_by_domain,
 )
+from landbridge.models.als.privacy import Guarantee, Privacy
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
@@ -102,6 +107,7 @@ class CDIMF(Method):
     epochs: int = setting(12, "Passes over all users and items.", low=1)
     admm: ADMM = setting(ADMM(), "The rounds that bring the domains to agree.")
     consensus: Consensus = setting(Consensus(), "Which users are tied, and how.")
+    privacy: Privacy = setting(Privacy(), "Protection of the rows that a domain sends.")
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
@@ -161,11 +167,36 @@ class CDIMF(Method):
         """With its defaults."""
         return {cls.name: cls()}
 
+    @property
+    def rounds(self) -> int:
+        """Exchanges of all epochs, without the closing rounds."""
+        return self.rounds_before(self.epochs)
+
+    @property
+    def _without_warm_up(self) -> CDIMF:
+        return replace(self, admm=replace(self.admm, rho_warmup=0))
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """Differential privacy of what a domain sends, at least; None where rows are sent as they are."""
+        # a warm start may have more rounds than a cold one, and the settings do not say which it is
+        rounds = max(self.rounds, self._without_warm_up.rounds)
+        return self.privacy.guarantee(rounds) if self.privacy.active else None
+
+    @property
+    def privacy_facts(self) -> Record | None:
+        """As in :class:`Method`."""
+        return None if self.guarantee is None else self.guarantee.as_record()
+
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
         options = options or FitOptions()
-        channel = LocalChannel(self.consensus.reg)
+        channel = self.local_channel(options.seed)
         return self.fit_in(train, self.members(train, options.seed), channel, options)
+
+    def local_channel(self, seed: int) -> LocalChannel:
+        """The channel of a fit with all domains in one process; ``seed``: of the noise."""
+        return LocalChannel(self.consensus.reg, self.privacy, seed)
 
     def fit_in(
         self, train: MultiDomain, members: Membership, channel: Channel, options: FitOptions
@@ -177,7 +208,7 @@ class CDIMF(Method):
         steps, start = self, partial(self._start, domains, members, options.seed, options.threads)
         if previous is not None:
             # no warm-up: users without a common penalty would spoil the items of the previous model
-            steps = replace(self, admm=replace(self.admm, rho_warmup=0))
+            steps = self._without_warm_up
             start = partial(initial_states, previous, train, domains, options.seed)
         if feature_map is not None:
             start = partial(self._with_map, feature_map, start)
@@ -217,17 +248,22 @@ class CDIMF(Method):
         """The number of exchanges before an epoch."""
         return sum(self._rounds_in(each) for each in range(0, epoch, self.consensus.every))
 
-    def rho_of(self, before: Sequence[Residuals]) -> float:
-        """The penalty ρ of the next round, after the residuals of all rounds ``before`` it."""
+    def round_after(self, before: Sequence[Residuals]) -> Round:
+        """The next round, after the residuals of all rounds ``before`` it."""
         closing = self.rounds_before(self.epochs)
         if len(before) < closing:
             # the last epoch that begins with this round, or before it, and has rounds
             exchanging = range(0, self.epochs, self.consensus.every)
-            return self.admm.rho_in(max(e for e in exchanging if self.rounds_before(e) <= len(before)))
+            epoch = max(e for e in exchanging if self.rounds_before(e) <= len(before))
+            return self._round_in(epoch, len(before))
         rho = self.admm.grown_rho(self.epochs - 1)
         for each in before[closing:]:
             rho *= _balance(each.gap, each.shift)
-        return rho
+        return Round(len(before), rho)
+
+    def _round_in(self, epoch: int, number: int) -> Round:
+        dual = not self.admm.warming_up(epoch) and not self.privacy.active
+        return Round(number, self.admm.rho_in(epoch), dual)
 
     def _rounds_in(self, epoch: int) -> int:
         """The number of exchanges in an epoch that has any."""
@@ -251,7 +287,9 @@ class CDIMF(Method):
         )
         exchanges = admm.exact and admm.rho > 0
         per_epoch = admm.inner_sweeps / self.consensus.every if exchanges else 1
-        closing = (CLOSING_ROUNDS * len(users) if exchanges else 1) if admm.exact else 0
+        closing = (
+            (CLOSING_ROUNDS * len(users) if exchanges and not self.privacy.active else 1) if admm.exact else 0
+        )
         # one round in each epoch of the warm-up
         spared = min(admm.rho_warmup, self.epochs) * (per_epoch - 1) if exchanges else 0.0
         all_items, all_users = sum(table.n_items for table in tables), sum(users.values())
@@ -266,6 +304,11 @@ class CDIMF(Method):
             + row * (4 * all_users + 2 * all_items + 3 * counts.joined.n_users + 3 * max(users.values())),
             model=row * (counts.joined.n_users + own + all_items),
         )
+
+    @property
+    def _own_rows(self) -> bool:
+        """Whether a domain uses its own x of tied users and not z."""
+        return not self.admm.exact or self.privacy.active
 
     def _users_of(self, table: TableCounts, counts: Counts) -> float:
         """The users that take part in a domain: those with events there, and all where the consensus ties
@@ -361,8 +404,7 @@ class CDIMF(Method):
         for number in range(first, first + (self._rounds_in(epoch) if exchange else 1)):
             state = state | self._users(domains, bases, state, rho, threads, user_map)
             if exchange:
-                current, dual = Round(number, rho), not admm.warming_up(epoch)
-                state, facts = self._exchange(domains, channel, state, current, dual)
+                state, facts = self._exchange(domains, channel, state, self._round_in(epoch, number))
         if "gap" in facts:
             previous_gap, rising = state["gap"]
             facts["rising"] = int(rising + 1) if facts["gap"] > previous_gap else 0
@@ -411,7 +453,6 @@ class CDIMF(Method):
         channel: Channel,
         state: State,
         current: Round,
-        dual: bool,
     ) -> tuple[State, Record]:
         """Eqs. (2) to (4), and how far the domains are from agreement (``gap``, ``shift``)."""
         from landbridge.models.als import admm_kernels as kernels
@@ -424,7 +465,7 @@ class CDIMF(Method):
                 domain.users, domain.tied, state[f"x:{name}"], z_UF, state[f"t:{name}"]
             )
             apart, tied = apart + float(away_U.sum()), tied + float(norm_U.sum())
-            if dual:
+            if current.dual:
                 new[f"t:{name}"] = t_UF  # Eq. (4)
         # Primal and dual residual as in Boyd et al. 2011, Section 3.3; gap and shift are their relative
         # sizes, which do not depend on the scale of the embeddings.
@@ -458,7 +499,7 @@ class CDIMF(Method):
 
     def _rows(self, domain: DomainState, name: str, state: State) -> Float32:
         """User embeddings of a domain: the consensus of tied users, the own embedding of the others."""
-        if not self.admm.exact:
+        if self._own_rows:
             return np.asarray(state[f"x:{name}"])
         return np.where(domain.tied[:, None], state["z"][domain.users], state[f"x:{name}"])
 
@@ -473,12 +514,14 @@ class CDIMF(Method):
         """Closing rounds (1) to (4) at fixed items until the domains agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
         rho = self.admm.grown_rho(self.epochs - 1)
+        if self.privacy.active:
+            # a domain's users at its last items: nothing is sent
+            return state | self._users(domains, bases, state, rho, threads, user_map), {"closing_rounds": 0}
         facts: Record = {}
         rounds, first = 0, self.rounds_before(self.epochs)
         while rounds < MAX_CLOSING_ROUNDS:
             state = state | self._users(domains, bases, state, rho, threads, user_map)
-            current = Round(first + rounds, rho)
-            state, facts = self._exchange(domains, channel, state, current, dual=True)
+            state, facts = self._exchange(domains, channel, state, Round(first + rounds, rho))
             rounds += 1
             if max(facts["gap"], facts["shift"]) < self.admm.tolerance:
                 break
@@ -521,7 +564,7 @@ class CDIMF(Method):
             self.consensus.reg,
             self.dislike_weight,
         )
-        users = user_embeddings_by_domain(domains, state, own=not self.admm.exact)
+        users = user_embeddings_by_domain(domains, state, own=self._own_rows)
         items = {name: state[f"y:{name}"] for name in domains}
         maps = dict.fromkeys(domains, state["map"]) if "map" in state else {}
         if maps:

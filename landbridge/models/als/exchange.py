@@ -7,28 +7,35 @@ A round has two steps. In the first, the messages of all domains make the consen
 
 In the second, every domain reports how far its embeddings are from the consensus, and all learn the sums over
 the domains. A :class:`Channel` does both. In one process it is :class:`LocalChannel`, which copies nothing;
-between processes it is a connection (:mod:`landbridge.federation`). CDIMF itself does not know which.
+between processes it is a connection (:mod:`landbridge.federation`). CDIMF itself does not know which. With
+``privacy`` (:mod:`landbridge.models.als.privacy`) a message is clipped and has noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from landbridge.core.rng import generator
 from landbridge.core.types import Float32, Values
 from landbridge.models.als.participants import DomainState
+from landbridge.models.als.privacy import Privacy
 from landbridge.training.epochs import State
 
 
 @dataclass(frozen=True)
 class Round:
-    """A round: its number in the fit, from 0, and the penalty ρ of its messages."""
+    """A round: its number in the fit, from 0, and the penalty ρ of its messages.
+
+    ``dual``: whether the duals t are updated after it.
+    """
 
     number: int
     rho: float
+    dual: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,11 @@ class Channel(Protocol):
 
 @dataclass(frozen=True)
 class LocalChannel:
-    """All domains are in this process. ``reg``: λ_z."""
+    """All domains are in this process. ``reg``: λ_z; ``privacy`` and ``seed``: of what a domain sends."""
 
     reg: float
+    privacy: Privacy = field(default_factory=Privacy)
+    seed: int = 0
 
     @property
     def identity(self) -> Values:
@@ -85,16 +94,32 @@ class LocalChannel:
 
     def consensus(self, domains: Mapping[str, DomainState], state: State, current: Round) -> Float32:
         """As in :class:`Channel`."""
+        return self.privacy.shrunk(*self.received(domains, state, current))
+
+    def received(
+        self, domains: Mapping[str, DomainState], state: State, current: Round
+    ) -> tuple[Float32, Float32]:
+        """Eq. (2) as it passes to the domains, (U, F), and the number of messages of each user, (U,)."""
         from landbridge.models.als import admm_kernels as kernels
 
         sum_UF = np.zeros_like(state["z"])
         count_U = np.zeros(len(sum_UF), np.float32)
         for name, domain in domains.items():
-            kernels.add_messages(
-                domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
-            )  # Eq. (1)
+            if self.privacy.active:
+                sum_UF[domain.users[domain.tied]] += self.message(name, domain, state, current)
+            else:
+                kernels.add_messages(
+                    domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
+                )  # Eq. (1)
             count_U[domain.users[domain.tied]] += 1
-        return consensus_of(sum_UF, count_U, self.reg, current.rho)
+        return consensus_of(sum_UF, count_U, self.reg, current.rho), count_U
+
+    def message(self, name: str, domain: DomainState, state: State, current: Round) -> Float32:
+        """What a domain sends in a round, Eq. (1), (M, F); the same in every call."""
+        message_MF = message_of(domain, state[f"x:{name}"], state[f"t:{name}"])
+        if not self.privacy.active:
+            return message_MF
+        return self.privacy.sent(message_MF, generator(self.seed, "privacy", name, str(current.number)))
 
     def residuals(
         self, current: Round, apart: float, tied: float, before_UF: Float32, after_UF: Float32

@@ -225,4 +225,4 @@ def test_the_scripted_parties_send_the_penalties_of_the_method() -> None:
     for number in range(3):
         header = message_of("books", number).header
         assert isinstance(header, msg.Message)
-        assert header.rho == METHOD.rho_of([*sums, *[None] * number])
+        assert header.rho == METHOD.round_after([*sums, *[None] * number]).rho

@@ -63,7 +63,7 @@ class Sessions(RuleBasedStateMachine):
             self.sent[name] = users_of(name)
         elif name not in self.sent:
             number = self.at[name]
-            frame = message_of(name, number, METHOD.rho_of(self.session.sums[:number]))
+            frame = message_of(name, number, METHOD.round_after(self.session.sums[:number]).rho)
             # who joined late has fewer matched users
             rows_MF = frame.array[np.isin(MATCHED[name], self.matched[name])]
             self.sent[name] = msg.Frame(frame.header, rows_MF)
@@ -293,6 +293,11 @@ def test_two_parties_are_refused_unless_that_is_understood() -> None:
 def test_settings_that_need_all_data_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="Parties train with"):
         Plan(METHOD.with_settings(change), NAMES)
+
+
+def test_noise_that_no_party_would_draw_is_refused() -> None:
+    with pytest.raises(SettingsError, match="rows without noise"):
+        Plan(METHOD.with_settings({"privacy.clip": 1.0}), NAMES)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def rounds(data: MultiDomain, method: CDIMF, count: int) -> Any:
             state = state | method._users(domains, bases, state, method.admm.rho, 1)
             sent = {name: state[f"x:{name}"] + before[f"t:{name}"] for name in domains}
             channel, current = LocalChannel(method.consensus.reg), Round(number, method.admm.rho)
-            state, facts = method._exchange(domains, channel, state, current, dual=True)
+            state, facts = method._exchange(domains, channel, state, current)
             transcript.append((sent, state, facts))
     return domains, state, transcript
 
@@ -262,8 +262,8 @@ def test_the_exchange_sees_rows_of_tied_users_only() -> None:
         other[f"y:{name}"] = rng.standard_normal(state[f"y:{name}"].shape, np.float32)
         loose_UF = rng.standard_normal(state[f"x:{name}"].shape, np.float32)
         other[f"x:{name}"] = np.where(domain.tied[:, None], state[f"x:{name}"], loose_UF)
-    one, _ = SMALL._exchange(domains, LOCAL, state, Round(0, SMALL.admm.rho), dual=True)
-    two, _ = SMALL._exchange(domains, LOCAL, other, Round(0, SMALL.admm.rho), dual=True)
+    one, _ = SMALL._exchange(domains, LOCAL, state, Round(0, SMALL.admm.rho))
+    two, _ = SMALL._exchange(domains, LOCAL, other, Round(0, SMALL.admm.rho))
     assert np.array_equal(one["z"], two["z"])
     assert all(np.array_equal(one[f"t:{name}"], two[f"t:{name}"]) for name in domains)
 
