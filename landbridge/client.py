@@ -222,6 +222,13 @@ class Reason(TypedDict):
     value: float
 
 
+class FeatureReason(TypedDict):
+    """What a feature of the item adds to its score."""
+
+    feature: str
+    value: float
+
+
 class ListedWithReasons(Listed):
     """An item of a list and what speaks for it."""
 
@@ -295,6 +302,7 @@ class ExplainAnswer(TypedDict):
     score: float
     parts: list[Reason]
     exact: bool
+    features: list[FeatureReason]
     model: str
     version: str | None
     run: str | None

@@ -7,11 +7,16 @@ import typer
 from landbridge.cli import options
 
 
-def command(run: options.Run) -> None:
+def command(run: options.Run, json: options.Json = False) -> None:
     """Print the model card of a run: data, settings, quality by segment, decisions, limits.
 
     landbridge show runs/cdimf
     """
     from landbridge import store
+    from landbridge.cli import show
 
-    typer.echo(store.attached(store.run_folder(run), "card").read_text(encoding="utf-8"), nl=False)
+    card = store.attached(store.run_folder(run), "card").read_text(encoding="utf-8")
+    if json:
+        show.record({"card": card})
+    else:
+        typer.echo(card, nl=False)

@@ -18,6 +18,7 @@ def command(
     metric: Annotated[
         str, typer.Option(help="How the index compares: dot, or cosine or l2 with items of one norm.")
     ] = "dot",
+    json: options.Json = False,
 ) -> None:
     """Write vectors of users and items whose products order items as the model does.
 
@@ -26,6 +27,7 @@ def command(
     from typing import cast
 
     from landbridge import load
+    from landbridge.cli import show
     from landbridge.core.errors import DataError
     from landbridge.export import Metric, export
 
@@ -34,4 +36,7 @@ def command(
     if domain is None and len(names) > 1:
         raise DataError(f"Give --domain, one of {', '.join(names)}.")
     for path in export(fitted, domain or names[0], to, out, cast(Metric, metric)):
-        typer.echo(path)
+        if json:
+            show.record({"file": str(path)})
+        else:
+            typer.echo(path)

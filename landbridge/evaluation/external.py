@@ -57,6 +57,10 @@ class ExternalLists:
         """The same: a user's levels are on one scale for all domains."""
         return self.score(domain, queries)
 
+    def unlisted(self, domain: str) -> Bool:
+        """None: an item without a row can still be ranked, (I,)."""
+        return np.zeros(self.history[domain].n_items, bool)
+
 
 @dataclass(frozen=True, eq=False)
 class ExternalScores:
@@ -73,6 +77,10 @@ class ExternalScores:
     def list_scores(self, domain: str, queries: Queries) -> Float32:
         """The same, (B, I)."""
         return self.score(domain, queries)
+
+    def unlisted(self, domain: str) -> Bool:
+        """None: every item has a score, (I,)."""
+        return np.zeros(self.history[domain].n_items, bool)
 
 
 def external(given: object, holdout: Holdout, *, name: str = "external") -> ExternalLists | ExternalScores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -58,8 +59,8 @@ def feather(folder: Path) -> Path:
 def test_listed_fitted_evaluated_stored_and_served(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = answered(capsys, "models")[1]
-    assert "package landbridge-example" in next(line for line in out.splitlines() if "itemmean" in line)
+    rows = map(json.loads, answered(capsys, "models", "--json")[1].splitlines())
+    assert "package landbridge-example" in next(row for row in rows if row["method"] == "itemmean").values()
     run_folder, steps = tmp_path / "run", tmp_path / "steps.txt"
     words = ["--model", "itemmean", "--set", "strength=2", "--out", run_folder, "--no-deploy"]
     run("fit", feather(tmp_path), *words, "--tracker", f"lines={steps}", "--threads", 1)
