@@ -25,12 +25,11 @@ The paper has two domains, all of whose users are in both. Inferred for any numb
 (2) is over the user's domains, (4) over the users of each, and a D-th of its last term goes to each domain;
 with two full domains these are the paper's. A user without events in d scores by c_u alone.
 
-From the program: the layers, r, β and the warm-up. It has σ = exp(.1 + .9 ψ(ρ)), never below 1, and scales
-its noise by e^σ: here σ is (4) of the encoders, and scales it. It has γ = 1; here γ is a setting, because a
-loss that is a mean over events is small beside sums over F numbers, and the codes stay near 0. Its schedule
-of the learning rate and its weight decay are never used: the penalty here is of the rows x_0, as in the other
-graph networks.
-Shape letters: P users of a domain; N events, J items of an event; R rows; F factors.
+From the program: r, β and the warm-up. It has two layers, with which a checkerboard was not learned here. It
+has σ = exp(.1 + .9 ψ(ρ)), never below 1, and scales its noise by e^σ: here σ is (4) of the encoders, and
+scales it. It has γ = 1; here γ is a setting, because a loss that is a mean over events is small beside sums
+over F numbers, and the codes stay near 0. Its schedule of the learning rate and its weight decay are never
+used: the penalty here is of the rows x_0, as in the other graph networks.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ READS = {"specific": "user", "item": "item", "common": "common", "alone": "user"
 class DisenCDR(GraphMethod):
     """Variational graph networks: a code of every domain and one of all domains for each user."""
 
-    layers: int = setting(2, "Layers of an encoder.", low=1, symbol="K")
+    layers: int = setting(1, "Layers of an encoder.", low=1, symbol="K")
     divergence_weight: float = setting(
         1e-4, "Weight of the divergences, Eqs. (3) and (4).", low=0, high=1e12, symbol="γ"
     )
