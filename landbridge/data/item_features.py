@@ -39,6 +39,7 @@ class ItemFeatures:
     bounds: Mapping[str, Float64] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_vocabulary(self.columns_V, self.values_V)
         if self.weight_V is not None and self.weight_V.shape != self.columns_V.shape:
             raise DataError("Every feature needs a weight, or none has one.")
         for name, rows in self.rows.items():
@@ -97,10 +98,15 @@ class ItemFeatures:
                 digest.update(np.ascontiguousarray(array).tobytes())
 
 
-def check_rows(columns_V: AnyArray, values_V: AnyArray, rows: Ragged, what: str) -> None:
-    """DataError where rows of features do not fit their vocabulary, as of a damaged or forged file."""
+def check_vocabulary(columns_V: AnyArray, values_V: AnyArray) -> None:
+    """DataError where a feature has no column or no value."""
     if columns_V.shape != values_V.shape:
         raise DataError("Every feature needs a column and a value.")
+
+
+def check_rows(columns_V: AnyArray, values_V: AnyArray, rows: Ragged, what: str) -> None:
+    """DataError where rows of features do not fit their vocabulary, as of a damaged or forged file."""
+    check_vocabulary(columns_V, values_V)
     entries, n_entries = rows.columns, rows.offsets[-1]
     sound = rows.offsets[0] == 0 and (rows.lengths >= 0).all() and n_entries == len(entries)
     # compiled code indexes with these numbers and checks no bounds
