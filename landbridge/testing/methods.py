@@ -28,7 +28,15 @@ ONE = FitOptions(threads=1)
 def small(name: str, **settings: Any) -> Method:
     """The method with few factors and epochs, and steps that suit a few events, as far as it has them."""
     kind = registry.method(name)
-    suited = {"factors": 4, "encoder.factors": 4, "epochs": 3, "lr": 0.03, "batch_size": 16, **settings}
+    suited = {
+        "factors": 4,
+        "encoder.factors": 4,
+        "epochs": 3,
+        "warmup": 1,
+        "lr": 0.03,
+        "batch_size": 16,
+        **settings,
+    }
     return kind.from_settings({k: v for k, v in suited.items() if k in schema(kind)})
 
 
