@@ -138,13 +138,24 @@ def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
                 "best single": best,
                 "its value": row["b"],
                 AUTO: row["a"],
-                "difference [95 %]": f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
-                "gain": f"{row['gain_percent']:+.1f} %",
+                **difference_of(row),
             }
         )
-    for record, p in zip(records, holm(np.array(p_values)), strict=True):
-        record["p (Holm)"] = f"{p:.2g}"
-    return records
+    return with_p(records, p_values)
+
+
+def difference_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The columns of a comparison: the difference with its interval, and the gain."""
+    return {
+        "difference [95 %]": f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
+        "gain": f"{row['gain_percent']:+.1f} %",
+    }
+
+
+def with_p(records: list[dict[str, Any]], p_values: list[float]) -> list[dict[str, Any]]:
+    """The rows of a table with their p, corrected over the table."""
+    corrected = holm(np.array(p_values))
+    return [record | {"p (Holm)": f"{p:.2g}"} for record, p in zip(records, corrected, strict=True)]
 
 
 def evaluation_of(values: pl.DataFrame, label: str) -> Evaluation:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from experiments.common import SEEDS, markdown, page
-from experiments.default_page import evaluation_of, from_worst, means_over_domains
+from experiments.default_page import difference_of, evaluation_of, from_worst, means_over_domains, with_p
 from experiments.rows import Study, studies
 from landbridge.data.activity import ACTIVITY, activity_group
 from landbridge.evaluation.metrics import Metric
-from landbridge.evaluation.significance import compare_over_domains, holm
+from landbridge.evaluation.significance import compare_over_domains
 
 NAME, METRIC, AUTO, POPULARITY = "rivals", "ndcg@10", "auto", "popularity"
 FULL, SAMPLED = PROTOCOLS = ("full", "1-99")
@@ -121,14 +120,11 @@ def _compared(order: list[str], values: pl.DataFrame, facts: Mapping[str, Any]) 
                     "method": label,
                     "its value": row["a"],
                     simple: row["b"],
-                    "difference [95 %]": f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
-                    "gain": f"{row['gain_percent']:+.1f} %",
+                    **difference_of(row),
                 }
             )
-    for record, p in zip(records, holm(np.array(p_values)), strict=True):
-        record["p (Holm)"] = f"{p:.2g}"
     heading = f"### {METRIC.upper()} against the best simple model"
-    return [heading, markdown(records)] if records else []
+    return [heading, markdown(with_p(records, p_values))] if records else []
 
 
 def _by_domain(order: list[str], values: pl.DataFrame) -> list[dict[str, Any]]:

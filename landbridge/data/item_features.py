@@ -43,7 +43,7 @@ class ItemFeatures:
         if self.weight_V is not None and self.weight_V.shape != self.columns_V.shape:
             raise DataError("Every feature needs a weight, or none has one.")
         for name, rows in self.rows.items():
-            check_rows(self.columns_V, self.values_V, rows, f"item features of domain {name!r}")
+            check_rows(self.n_features, rows, f"item features of domain {name!r}")
         object.__setattr__(self, "rows", MappingProxyType(dict(self.rows)))
 
     @property
@@ -104,13 +104,12 @@ def check_vocabulary(columns_V: AnyArray, values_V: AnyArray) -> None:
         raise DataError("Every feature needs a column and a value.")
 
 
-def check_rows(columns_V: AnyArray, values_V: AnyArray, rows: Ragged, what: str) -> None:
+def check_rows(n_features: int, rows: Ragged, what: str) -> None:
     """DataError where rows of features do not fit their vocabulary, as of a damaged or forged file."""
-    check_vocabulary(columns_V, values_V)
     entries, n_entries = rows.columns, rows.offsets[-1]
     sound = rows.offsets[0] == 0 and (rows.lengths >= 0).all() and n_entries == len(entries)
     # compiled code indexes with these numbers and checks no bounds
-    inside = not len(entries) or (entries.min() >= 0 and entries.max() < len(columns_V))
+    inside = not len(entries) or (entries.min() >= 0 and entries.max() < n_features)
     if not (sound and inside and rows.weights.shape == entries.shape):
         raise DataError(f"The {what} do not fit their vocabulary.")
     if not np.isfinite(rows.weights).all():

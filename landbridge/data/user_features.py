@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landbridge.core.types import AnyArray, Int32, Ragged
-from landbridge.data.item_features import as_matrix, check_rows, update_texts
+from landbridge.data.item_features import as_matrix, check_rows, check_vocabulary, update_texts
 
 if TYPE_CHECKING:
     import hashlib
@@ -30,7 +30,8 @@ class UserFeatures:
     rows: Ragged
 
     def __post_init__(self) -> None:
-        check_rows(self.columns_V, self.values_V, self.rows, "user features")
+        check_vocabulary(self.columns_V, self.values_V)
+        check_rows(self.n_features, self.rows, "user features")
 
     @property
     def n_features(self) -> int:

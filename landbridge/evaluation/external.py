@@ -5,6 +5,7 @@ Letters: N listed items, U users, I items, B queries, S items that have a score 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -35,15 +36,33 @@ class ExternalMethod:
 
 
 @dataclass(frozen=True, eq=False)
-class ExternalLists:
+class External(ABC):
+    """What another program says of every user: every item can be ranked, on one scale for all domains."""
+
+    history: MultiDomain
+    method: ExternalMethod
+
+    @abstractmethod
+    def score(self, domain: str, queries: Queries) -> Float32:
+        """A score of every item, (B, I)."""
+
+    def list_scores(self, domain: str, queries: Queries) -> Float32:
+        """The same, (B, I)."""
+        return self.score(domain, queries)
+
+    def unlisted(self, domain: str) -> Bool:
+        """None, (I,)."""
+        return np.zeros(self.history[domain].n_items, bool)
+
+
+@dataclass(frozen=True, eq=False)
+class ExternalLists(External):
     """The items that another program scored for each user; all others stand behind them and tie.
 
     ``levels``: domain -> rows of items with whole weights above 0, (U,), which order all items of one user
     over all domains: the numbers of distinct scores up to theirs.
     """
 
-    history: MultiDomain
-    method: ExternalMethod
     levels: Mapping[str, Ragged]
 
     def score(self, domain: str, queries: Queries) -> Float32:
@@ -53,37 +72,19 @@ class ExternalLists:
         scores_BI[rows.entry_rows, rows.columns] = rows.weights
         return scores_BI
 
-    def list_scores(self, domain: str, queries: Queries) -> Float32:
-        """The same: a user's levels are on one scale for all domains."""
-        return self.score(domain, queries)
-
-    def unlisted(self, domain: str) -> Bool:
-        """None: an item without a row can still be ranked, (I,)."""
-        return np.zeros(self.history[domain].n_items, bool)
-
 
 @dataclass(frozen=True, eq=False)
-class ExternalScores:
+class ExternalScores(External):
     """A score of every user and item. ``scores_UI``: domain -> float32 (U, I)."""
 
-    history: MultiDomain
-    method: ExternalMethod
     scores_UI: Mapping[str, Float32]
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Rows of the scores, (B, I)."""
         return np.asarray(self.scores_UI[self.history.named(domain)][queries.user_idx])
 
-    def list_scores(self, domain: str, queries: Queries) -> Float32:
-        """The same, (B, I)."""
-        return self.score(domain, queries)
 
-    def unlisted(self, domain: str) -> Bool:
-        """None: every item has a score, (I,)."""
-        return np.zeros(self.history[domain].n_items, bool)
-
-
-def external(given: object, holdout: Holdout, *, name: str = "external") -> ExternalLists | ExternalScores:
+def external(given: object, holdout: Holdout, *, name: str = "external") -> External:
     """What another program recommends, for :func:`evaluate` on the same ``holdout`` as our models.
 
     ``given``: a data frame or file with the columns user, item, domain (where there are several) and score

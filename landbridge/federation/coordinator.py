@@ -45,7 +45,7 @@ class Coordinator:
     handling: set[asyncio.Task[None]] = field(default_factory=set)
     traffic: Counter[str] = field(default_factory=Counter)
     latest: float = field(default_factory=time.monotonic)  # when a party last sent something
-    strangers: int = 0  # connections that ended, or still are, before the end of their handshake
+    unproven: int = 0  # connections that ended, or still are, before the end of their handshake
 
     async def serve(self, host: str, port: int, context: ssl.SSLContext) -> None:
         """Listen until the session is complete. OSError where the address cannot be used."""
@@ -61,8 +61,8 @@ class Coordinator:
                 for task in self.handling:
                     task.cancel()
                 await asyncio.gather(*self.handling, return_exceptions=True)
-        if self.strangers:
-            self.note(f"{self.strangers} connections without a valid certificate were refused.")
+        if self.unproven:
+            self.note(f"{self.unproven} connections without a valid certificate were refused.")
         for line in sorted(f"{way}: {size} bytes." for way, size in self.traffic.items()):
             self.note(line)
 
@@ -79,12 +79,12 @@ class Coordinator:
 
     def _accepted(self) -> asyncio.StreamReaderProtocol:
         """The protocol of a connection, before the handshake."""
-        self.strangers += 1
+        self.unproven += 1
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._begin)
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle a connection after its handshake, in a task that may be cancelled."""
-        self.strangers -= 1
+        self.unproven -= 1
         task = asyncio.ensure_future(self._handle(reader, writer))
         self.handling.add(task)
         task.add_done_callback(self.handling.discard)

@@ -42,7 +42,7 @@ def planted(domains: int) -> World:
     return planted_transfer(users=160, items=128, domains=domains)
 
 
-def with_strangers(data: MultiDomain) -> MultiDomain:
+def with_others(data: MultiDomain) -> MultiDomain:
     """A quarter of the users have no event in the victim's domain."""
     tables = dict(data.domains)
     tables[VICTIM] = tables[VICTIM].take(tables[VICTIM].user_idx % 4 > 0)
@@ -50,7 +50,7 @@ def with_strangers(data: MultiDomain) -> MultiDomain:
 
 
 def recorded(folder: Path, domains: int, method: CDIMF = METHOD) -> tuple[MultiDomain, Recording]:
-    data = with_strangers(planted(domains).split.test.history)
+    data = with_others(planted(domains).split.test.history)
     fit_recorded(method, data, folder, ONE)
     return data, Recording.read(folder)
 
@@ -143,7 +143,7 @@ def test_intervals_hold_the_auc(two: tuple[MultiDomain, Recording]) -> None:
     assert again[0] == again[1]
 
 
-def test_no_strangers_no_attack_on_customers(tmp_path: Path) -> None:
+def test_no_others_no_attack_on_customers(tmp_path: Path) -> None:
     data = planted(2).split.test.history
     fit_recorded(METHOD, data, tmp_path, ONE)
     found = attack(view(Recording.read(tmp_path), VICTIM, COORDINATOR), data[VICTIM])
@@ -163,7 +163,7 @@ def test_the_ridge_regression_is_that_of_stacked_rows() -> None:
 
 def test_the_audit_of_all_defences(tmp_path: Path) -> None:
     holdout = planted(3).split.test
-    holdout = replace(holdout, history=with_strangers(holdout.history))
+    holdout = replace(holdout, history=with_others(holdout.history))
     result = audit(holdout, VICTIM, Plan(METHOD, epsilons=(0.1, np.inf)), tmp_path)
     assert json.loads(json.dumps(result)) == result
     found = {

@@ -137,7 +137,7 @@ def test_every_attack_is_refused_and_the_honest_parties_get_their_consensus(tmp_
                 while part := connection.recv(1 << 16):
                     replies += part
                 assert b'"kind":"consensus"' not in replies
-        strangers(site)
+        connections_without_certificate(site)
         for number in range(3):
             received = together(*(partial(take_part, wires[name], name, number) for name in HONEST))
             wanted = mean_of(set(HONEST), number)
@@ -153,7 +153,7 @@ def test_every_attack_is_refused_and_the_honest_parties_get_their_consensus(tmp_
     assert "GET" not in log
 
 
-def strangers(site: Loopback) -> None:
+def connections_without_certificate(site: Loopback) -> None:
     """Connections without TLS, without a certificate, and with one of another authority."""
     keys.make(site.folder / "other", ["books"], ["127.0.0.1"])
     (site.folder / "other/books" / keys.CA).write_bytes((site.folder / "keys/books" / keys.CA).read_bytes())

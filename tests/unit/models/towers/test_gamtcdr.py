@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs import own_group
 from resuming import Kill, same_state
 from worlds import of_tables, uneven
 
@@ -16,7 +17,7 @@ from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.data.sampling.domain_batches import DomainBatches
-from landbridge.data.synthetic import World, planted_transfer
+from landbridge.data.synthetic import planted_transfer
 from landbridge.models.common.attention import presence
 from landbridge.models.popularity import Popularity
 from landbridge.models.towers.combination import (
@@ -318,15 +319,6 @@ def test_the_best_epochs_of_both_phases() -> None:
     assert small().stopped(()) == small()
 
 
-def own_taste(fitted: Any, world: World) -> float:
-    """How many of the ten best unseen items of the sparse domain a user truly likes."""
-    history = world.split.test.history["sparse"]
-    scores_UI = fitted.score("sparse", Queries.of_users(np.arange(world.data.n_users))).copy()
-    scores_UI[history.user_idx, history.item_idx] = -np.inf
-    best_U10 = np.argsort(-scores_UI, axis=1, kind="stable")[:, :10]
-    return float(np.take_along_axis(world.likes["sparse"], best_U10, axis=1).mean())
-
-
 def test_what_is_planted_elsewhere_reaches_the_sparse_domain() -> None:
     world = planted_transfer(users=240, items=120, groups=6)
     train = world.split.test.history
@@ -338,11 +330,11 @@ def test_what_is_planted_elsewhere_reaches_the_sparse_domain() -> None:
         }
     )  # fmt: skip
     joint, alone = (
-        own_taste(method.with_settings({"network.attention": a}).fit(train, ONE), world)
+        own_group(method.with_settings({"network.attention": a}).fit(train, ONE), world)
         for a in ("user", "own")
     )
     assert joint > alone + 0.1
-    assert joint > own_taste(Popularity().fit(train, ONE), world) + 0.1
+    assert joint > own_group(Popularity().fit(train, ONE), world) + 0.1
 
 
 def test_impossible_settings() -> None:
