@@ -13,6 +13,7 @@ Letters: B queries, R rows (users or queries), L positions, F factors, I items.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STATE = "domain weights|"  # prefix of their arrays in a run folder
-ROWS_AT_ONCE = 512  # sequences per forward pass, which bounds its memory
+ROWS_AT_ONCE = 256  # sequences per forward pass, which bounds its memory
 LEAST_NORM = 1e-8  # a shorter vector has no direction in float32
 
 
@@ -80,15 +81,24 @@ class SequenceModel(ColdStartMixin):
         return np.asarray(state_BF @ item_IF.T)
 
     def states(self, rows: Ragged, domain: str) -> Float32:
-        """The state towards a domain after the last event of each row, zero for a row without one, (R, F)."""
+        """The state towards a domain after the last event of each row, zero for a row without one, (R, F).
+
+        Blocks of rows share the threads, and each has one of torch: a state does not depend on their number,
+        and torch's threads are never wanted while those of numba, of the same OpenMP, have the processors.
+        """
         import numba
 
         state_RF = np.zeros((len(rows.offsets) - 1, self.encoder.factors), np.float32)
         given_R = np.flatnonzero(rows.lengths)
-        with threads(numba.get_num_threads()), torch.inference_mode():
-            for start in range(0, len(given_R), ROWS_AT_ONCE):
-                some_R = given_R[start : start + ROWS_AT_ONCE]
+
+        def fill(start: int) -> None:
+            some_R = given_R[start : start + ROWS_AT_ONCE]
+            with threads(1), torch.inference_mode():
                 state_RF[some_R] = self._last(rows.take(some_R), domain)
+
+        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+            for _ in pool.map(fill, range(0, len(given_R), ROWS_AT_ONCE)):
+                pass
         return state_RF
 
     def state(self) -> tuple[Arrays, Record]:

@@ -9,6 +9,7 @@ import pytest
 from worlds import of_tables
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.threads import all_threads
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -120,6 +121,24 @@ def test_a_known_user_is_their_sequence() -> None:
     brought = Queries(np.full(data.n_users, -1, np.int32), events, times)
     known = fitted.score("b", Queries.of_users(np.arange(data.n_users)))
     assert np.allclose(known, fitted.score("b", brought), atol=1e-5)
+
+
+def test_scores_do_not_depend_on_the_threads_and_leave_those_of_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from landbridge.models.sequential import fitted
+
+    monkeypatch.setattr(fitted, "ROWS_AT_ONCE", 7)
+    model, everybody, given = replace(SMALL, epochs=1).fit(chains(), ONE), Queries.of_users(np.arange(80)), []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        with all_threads(threads):
+            given.append(model.score("a", everybody))
+    np.testing.assert_array_equal(*given)
+    np.testing.assert_allclose(given[0][40:41], model.score("a", Queries.of_users(np.array([40]))), rtol=1e-5)
+    assert torch.get_num_threads() == before
 
 
 def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path) -> None:  # type: ignore[no-untyped-def]
