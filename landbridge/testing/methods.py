@@ -33,6 +33,7 @@ def small(name: str, **settings: Any) -> Method:
         "encoder.factors": 4,
         "epochs": 3,
         "warmup": 1,
+        "adaptation.epochs": 2,
         "lr": 0.03,
         "batch_size": 16,
         **settings,
