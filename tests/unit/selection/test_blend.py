@@ -15,7 +15,7 @@ from landbridge.evaluation.metrics import Metric
 from landbridge.models.als.feature_map import OFF
 from landbridge.models.als.ials import IALS
 from landbridge.models.mixture import BlendModel, Mixture
-from landbridge.models.popularity import Popularity
+from landbridge.models.popularity import Popularity, PopularityModel
 from landbridge.selection import blend
 from landbridge.selection.pool import Pool, build_pool
 from landbridge.training.options import FitOptions
@@ -124,7 +124,10 @@ def test_what_no_list_holds_is_below_all_as_in_an_evaluation(
     targets = Targets(user_T, item_T, drawn_TC if candidates else None)
     holdout = Holdout(data, dict.fromkeys(data.domain_names, targets))
     methods = {"popularity": Popularity(), "joined": IALS(4, "joined", epochs=2, feature_reg=feature_reg)}
-    members = {label: method.fit(data, ONE) for label, method in methods.items()}
+    popular, joined = (method.fit(data, ONE) for method in methods.values())
+    assert isinstance(popular, PopularityModel)
+    rare = replace(popular, score_I={name: -score_I for name, score_I in popular.score_I.items()})
+    members = {"popularity": rare, "joined": joined}  # new items first
     pool = build_pool(members, holdout, metric, threads=1)
     about = {label: {"method": method.name, "settings": method.flat()} for label, method in methods.items()}
     for share in (0.0, 0.3, 1.0):
