@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 import numpy as np
 import polars as pl
@@ -65,13 +65,20 @@ class OneTableModel(Fitted):
         return self.shop.score("shop", Queries.of_users(queries.user_idx))[:, self.columns[domain]]
 
     def state(self) -> tuple[Arrays, Record]:
-        """Not kept."""
-        raise NotImplementedError
+        """The shop's arrays; its table and columns follow from the countries' events."""
+        arrays, about = self.shop.state()
+        return arrays, {"kind": self.shop.kind, "about": about, "log": [dict(each) for each in self.shop.log]}
 
     @classmethod
     def from_state(cls, kept: StoredState) -> OneTableModel:
-        """Not kept."""
-        raise NotImplementedError
+        """The inverse of ``state``."""
+        method = cast(OneTable, kept.method)
+        table, columns = as_one_shop(kept.history)
+        log, about = tuple(kept.about["log"]), kept.about["about"]
+        shop = registry.kind(kept.about["kind"]).from_state(
+            StoredState(table, method.shop, log, kept.arrays, about)
+        )
+        return cls(kept.history, method, kept.log, shop, columns)
 
 
 @dataclass(frozen=True)
@@ -84,14 +91,21 @@ class OneTable(Method):
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> OneTableModel:
         """Equal films of the countries are columns of one table."""
-        table, columns = train.by_product()
-        shop = MultiDomain(train.users, {"shop": Vocabulary.of(np.arange(table.n_items))}, {"shop": table})
-        return OneTableModel(train, self, (), self.shop.fit(shop, options), columns)
+        table, columns = as_one_shop(train)
+        return OneTableModel(train, self, (), self.shop.fit(table, options), columns)
 
     @property
     def shop(self) -> Method:
         """The method that learns the table."""
         return registry.method(self.method).from_settings(self.settings)
+
+
+def as_one_shop(data: MultiDomain) -> tuple[MultiDomain, Mapping[str, Int32]]:
+    """The tables of all countries as one, and the column of each country's items in it, (I,)."""
+    table, columns = data.by_product()
+    return MultiDomain(
+        data.users, {"shop": Vocabulary.of(np.arange(table.n_items))}, {"shop": table}
+    ), columns
 
 
 def by_hand(methods: Iterable[Method]) -> list[OneTable]:

@@ -8,14 +8,23 @@ and s_u those of them with an outcome: an event of theirs that names the list an
 
 and the difference r_b - r_a has a 95 % interval and a p-value from the differences of drawn rates: users are
 drawn with all their lists, those of each run for themselves (:mod:`landbridge.evaluation.bootstrap`).     (3)
+
+All this compares alike users only if they were divided as was stated. The log states the test and the share
+p of run b; of the n users whose lists do, n_b are of run b, and
+
+    χ² = (n_b - n p)² / (n p (1 - p)),   P(χ²_1 ≥ χ²) = erfc(√(χ² / 2))                                  (4)
+
+is Pearson's statistic of n_a and n_b with one degree of freedom. A small probability (sample-ratio mismatch)
+says that users were lost or added on one side, as by a run that fails for some. Fabijan et al. (KDD 2019).
 Letters: U users of a run, X draws.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,24 +41,36 @@ if TYPE_CHECKING:
 RUNS = ("a", "b")
 EVERY = "all"  # the domain of whole lists
 DRAWS = 2000
+MISMATCH = 0.001  # of Eq. (4), below which a split is not the one that was stated
 NAMED = ["user", "domain", "item", "recommendation_id"]
 
 
-def compare_runs(
-    log: Path, outcomes: pl.DataFrame, *, seed: int = 0, draws: int = DRAWS
-) -> tuple[pl.DataFrame, int]:
-    """Run b against run a, a row per domain and rate; and how many users were left out, as both runs have
-    served them: the share, the name of the test, or the server was another for a time.
+class Comparison(NamedTuple):
+    """What came of two runs.
 
-    Columns: domain ("all": whole lists), rate, users_a, users_b, a, b, difference (b - a), low, high, p, and
-    p_holm, corrected for the rows of the table. ``outcomes``: events (user, domain, item, recommendation_id).
+    ``rates``: run b against run a, a row per domain ("all": whole lists) and rate, with the columns domain,
+    rate, users_a, users_b, a, b, difference (b - a), low, high, p, and p_holm, corrected for the rows.
+    ``splits``: a row per test and share that the log states: test, share, users_a, users_b, p of Eq. (4), and
+    whether that is a mismatch; none for a log that states none. ``left_out``: users whom both runs have
+    served, as the share, the name of the test, or the server was another for a time.
+    """
+
+    rates: pl.DataFrame
+    splits: pl.DataFrame
+    left_out: int
+
+
+def compare_runs(log: Path, outcomes: pl.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> Comparison:
+    """Run b against run a. ``outcomes``: events (user, domain, item, recommendation_id).
+
     DataError for a log that is no server's, or has not two users or more of each run.
     """
     import polars as pl
 
     if not is_log_folder(log):
         raise DataError(f"{log} is no folder that a server wrote; give the one of serve --impressions.")
-    lists, left_out = _one_run_each(_lists(_with_outcomes(complete_rows(Path(log)), outcomes)))
+    rows = complete_rows(Path(log))
+    lists, left_out = _one_run_each(_lists(_with_outcomes(rows, outcomes)))
     users = {run: lists.filter(pl.col("run") == run)["user"].n_unique() for run in RUNS}
     if min(users.values()) < 2:
         raise DataError(
@@ -62,7 +83,29 @@ def compare_runs(
         if min(len(lists_U) for lists_U, _ in tables.values()) > 1:
             records += _rates(str(domain), tables, draws, seed)
     frame = pl.DataFrame(records)
-    return frame.with_columns(p_holm=pl.Series(holm(frame["p"].to_numpy()))), left_out
+    frame = frame.with_columns(p_holm=pl.Series(holm(frame["p"].to_numpy())))
+    return Comparison(frame, _splits(rows), left_out)
+
+
+def _splits(rows: pl.DataFrame) -> pl.DataFrame:
+    """How the users of each test and share were divided, and Eq. (4)."""
+    import polars as pl
+
+    columns = ["test", "share"]
+    missing = [pl.lit(None).alias(name) for name in columns if name not in rows.columns]  # from older logs
+    stated = rows.with_columns(missing).select("user", "run", *columns).drop_nulls()
+    served = stated.cast({"test": pl.String, "share": pl.Float64}).unique()
+    counts = [(pl.col("run") == run).sum().alias(f"users_{run}") for run in RUNS]
+    splits = served.group_by(*columns).agg(counts).sort(*columns)
+    p = [split_p(a, b, share) for share, a, b in splits.select("share", "users_a", "users_b").iter_rows()]
+    return splits.with_columns(pl.Series("p", p, pl.Float64)).with_columns(mismatch=pl.col("p") < MISMATCH)
+
+
+def split_p(users_a: int, users_b: int, share: float) -> float:
+    """The probability of a split at least as far from the ``share`` of run b, Eq. (4)."""
+    users = users_a + users_b
+    chi_square = (users_b - users * share) ** 2 / (users * share * (1 - share))
+    return math.erfc(math.sqrt(chi_square / 2))
 
 
 def _with_outcomes(rows: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:

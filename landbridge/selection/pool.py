@@ -4,7 +4,9 @@ A blend of members with weights w ≥ 0 ranks an item high only if some member d
 unseen items of every member and the held-out item itself suffice to rank the pair under any weights, but for
 the rare item that no member has among its ``depth`` best and that still passes the held-out one. An entry has
 the standardised scores z of all members (:mod:`landbridge.models.mixture`), so that thousands of weight
-vectors are tried without another score being computed. Sampled candidates are all kept.
+vectors are tried without another score being computed. Sampled candidates are all kept. What no list of any
+member holds (:meth:`~landbridge.models.base.Fitted.unlisted`) stands below all else, and a held-out item of
+that kind below this, as in an evaluation.
 
 Letters: T pairs, N entries of all pools, M members, W weight vectors, B users of a block, C candidates.
 """
@@ -31,6 +33,7 @@ from landbridge.ranking.top_k import top_k
 
 DEPTH = 50  # best items of a member; at least five times the cutoff of the metric
 BLOCK_BYTES = 64_000_000  # of the scores held at once
+NEVER = np.float32(-1e30)  # finite: a weight of 0 times it is 0, and sums over members stay in float32
 POOL_BYTES = 1_000_000_000  # of all pools: beyond it pairs are sampled
 
 
@@ -164,6 +167,9 @@ def _part(
             for each in members.values()
         ]
     )
+    # as of a blend of all members, which lists what any of them does
+    unlisted_I = np.logical_and.reduce([each.unlisted(domain) for each in members.values()])
+    z_MBI[:, :, unlisted_I] = NEVER
     seen, item_T = excluded.by_user.take(block.users_B), targets.item_idx[block.targets_T]
     if targets.candidates_TC is None:
         depth = min(depth, history.n_items)
@@ -178,11 +184,13 @@ def _part(
         users_TC = np.broadcast_to(targets.user_idx[block.targets_T, None], item_TC.shape)
         kept_TC[kept_TC] &= ~excluded.contains(users_TC[kept_TC], item_TC[kept_TC])
     pair_N, _ = np.nonzero(kept_TC)
+    own_MT = z_MBI[:, block.row_T, item_T]
+    own_MT[:, unlisted_I[item_T]] = 2 * NEVER
     user_T = targets.user_idx[block.targets_T].astype(np.int64)
     return _Part(
         kept_TC.sum(axis=1),
         np.ascontiguousarray(z_MBI[:, block.row_T[pair_N], item_TC[kept_TC]].T),
-        np.ascontiguousarray(z_MBI[:, block.row_T, item_T].T),
+        np.ascontiguousarray(own_MT.T),
         np.full(len(item_T), place),
         activity_group(history.user_counts[user_T]),
         user_T,

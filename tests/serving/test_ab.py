@@ -16,11 +16,12 @@ from asgi import Client, asking
 from commands import answered, refused
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from served_runs import save_run
 from worlds import uneven
 
 from landbridge.core.errors import DataError, StoreError
-from landbridge.evaluation.ab_testing import compare_runs
+from landbridge.evaluation.ab_testing import compare_runs, split_p
 from landbridge.models.popularity import Popularity
 from landbridge.serving.events.store import EventStore
 from landbridge.serving.http.app import create_app
@@ -108,6 +109,7 @@ def test_every_answer_about_a_user_is_of_their_run(runs: tuple[Path, Path], tmp_
         client.app.state.impressions.close()
     rows = [json.loads(line) for file in tmp_path.glob("*.jsonl") for line in file.read_text().splitlines()]
     logged = {row["recommendation_id"]: row["run"] for row in rows}
+    assert {(row["test"], row["share"]) for row in rows} == {("spring", SHARE)}
     assert {
         each["recommendation_id"]: each["run"] for each in (*alone.values(), *batch)
     }.items() <= logged.items()
@@ -185,7 +187,7 @@ def test_what_came_of_the_runs_is_compared(
                 assert client.post("/v1/events", {"user": user, "events": [event]}).status == 200
         client.app.state.impressions.close()
     words = "ab", runs[0], log, "--events", store, "--json"
-    status, said, _ = answered(capsys, *words)
+    status, said, err = answered(capsys, *words)
     (of_lists, of_users) = map(json.loads, said.splitlines())
     own = [user for user in USERS if run_of(user) == "a"]
     expected = sum(user % 4 == 0 for user in own) / len(own)
@@ -200,6 +202,18 @@ def test_what_came_of_the_runs_is_compared(
     assert 0 < of_lists["low"] < 1 - expected < of_lists["high"]
     _, said, _ = answered(capsys, *words, "--outcome", "like")
     assert {json.loads(line)["difference"] for line in said.splitlines()} == {0.0}
+    assert f"Test spring: run b has {60 - len(own)} of {len(own)} + {60 - len(own)} users" in err
+    assert "sample-ratio" not in err
+    # lists of most users of run a do not arrive
+    (file,) = log.iterdir()
+    kept = [
+        line for line in file.read_text().splitlines() if int(json.loads(line)["user"]) < 30 or '"b"' in line
+    ]
+    file.write_text("\n".join(kept).replace('"share":0.3', '"share":0.05') + "\n")
+    status, _, err = answered(capsys, *words)
+    assert status == 1
+    assert "stated is a share of 0.05" in err
+    assert "sample-ratio mismatch" in err
 
 
 def world(folder: Path, rate_b: float, seed: int, domains: tuple[str, ...] = ("x", "y")) -> pl.DataFrame:
@@ -230,7 +244,7 @@ def test_the_interval_covers_the_planted_difference(rate_b: float, tmp_path: Pat
     covered = seen = 0
     for seed in range(40):
         outcomes = world(tmp_path / "log", rate_b, seed, domains=("x",))
-        frame, _ = compare_runs(tmp_path / "log", outcomes, draws=200, seed=seed)
+        frame = compare_runs(tmp_path / "log", outcomes, draws=200, seed=seed).rates
         row = frame.row(by_predicate=pl.col("rate") == "lists", named=True)
         covered += row["low"] <= rate_b - 0.2 <= row["high"]
         seen += row["p"] < 0.05
@@ -242,8 +256,9 @@ def test_rates_are_those_of_a_slow_count(tmp_path: Path) -> None:
     outcomes = world(tmp_path / "log", 0.3, seed=1)
     log = pl.read_ndjson(tmp_path / "log" / "impressions-1.jsonl").rows(named=True)
     led = {row["recommendation_id"] for row in outcomes.rows(named=True)}
-    frame, left_out = compare_runs(tmp_path / "log", outcomes, draws=50)
+    frame, splits, left_out = compare_runs(tmp_path / "log", outcomes, draws=50)
     assert left_out == 0
+    assert splits.is_empty()  # a log of an earlier version
     assert frame.select("domain", "rate").rows() == [
         (domain, rate) for domain in ("all", "x", "y") for rate in ("lists", "users")
     ]
@@ -259,14 +274,36 @@ def test_rates_are_those_of_a_slow_count(tmp_path: Path) -> None:
 
 def test_users_of_both_runs_are_left_out(tmp_path: Path) -> None:
     outcomes = world(tmp_path, 0.3, seed=1)
-    expected = compare_runs(tmp_path, outcomes, draws=50)[0].filter(domain="all")
+    expected = compare_runs(tmp_path, outcomes, draws=50).rates.filter(domain="all")
     row = {"user": "stranger", "domain": "x", "item": "0"}
     both = [{**row, "recommendation_id": f"s-{run}", "run": run} for run in "ab"]
     with open(tmp_path / "impressions-2.jsonl", "w") as file:
         file.writelines(json.dumps(each) + "\n" for each in both)
-    frame, left_out = compare_runs(tmp_path, outcomes, draws=50)
-    assert left_out == 1
-    assert frame.filter(domain="all").drop("p_holm").equals(expected.drop("p_holm"))
+    found = compare_runs(tmp_path, outcomes, draws=50)
+    assert found.left_out == 1
+    assert found.rates.filter(domain="all").drop("p_holm").equals(expected.drop("p_holm"))
+
+
+@given(st.integers(0, 5000), st.integers(1, 5000), st.floats(0.01, 0.99))
+def test_the_split_is_checked_by_pearsons_statistic(users_a: int, users_b: int, share: float) -> None:
+    users = users_a + users_b
+    expected = chisquare([users_a, users_b], [users * (1 - share), users * share]).pvalue
+    assert split_p(users_a, users_b, share) == pytest.approx(expected, rel=1e-6, abs=1e-300)
+
+
+def test_the_share_of_the_log_is_that_of_its_users(tmp_path: Path) -> None:
+    """A third of the users is of run b. The share was another before; each is checked for itself."""
+    outcomes = world(tmp_path, 0.3, seed=1)
+    log = pl.read_ndjson(tmp_path / "impressions-1.jsonl")
+    early = log.filter(pl.col("user").cast(pl.Int32) < 120)
+    early.with_columns(test=pl.lit("spring"), share=0.8).write_ndjson(tmp_path / "impressions-0.jsonl")
+    log.with_columns(test=pl.lit("spring"), share=1 / 3).write_ndjson(tmp_path / "impressions-1.jsonl")
+    splits = compare_runs(tmp_path, outcomes, draws=50).splits
+    assert splits.drop("p").rows() == [
+        ("spring", 1 / 3, 160, 80, False),
+        ("spring", 0.8, 80, 40, True),
+    ]
+    assert splits["p"].to_list() == pytest.approx([1, chisquare([80, 40], [24, 96]).pvalue])
 
 
 def test_a_log_of_one_run_is_refused(tmp_path: Path) -> None:

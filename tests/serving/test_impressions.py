@@ -69,7 +69,7 @@ def test_every_list_is_logged_as_it_was_answered(client: Client, tmp_path: Path)
     assert len({row["recommendation_id"] for row in rows}) == 3
     assert set(rows[0]) == {
         "time", "recommendation_id", "user", "domain", "item", "position", "score", "propensity", "source",
-        "model", "version", "run",
+        "model", "version", "run", "test", "share",
     }  # fmt: skip
     assert 'outcome="logged"} 4.0' in client.get("/metrics").body.decode()
 

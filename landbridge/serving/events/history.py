@@ -23,7 +23,7 @@ from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.messages import Event, Request
 from landbridge.serving.engine.service import Service
 from landbridge.serving.events.store import EventStore
-from landbridge.serving.http.schemas import MAX_EVENTS
+from landbridge.serving.http.schemas.bounds import MAX_EVENTS
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.work_pool import PoolFull, WorkPool

@@ -113,7 +113,9 @@ def create_app(
     )
     impressions = None
     if settings.impressions is not None:
-        impressions = ImpressionLog.open(settings.impressions, metrics, settings.impressions_bytes)
+        impressions = ImpressionLog.open(
+            settings.impressions, metrics, settings.impressions_bytes, runs.assignment
+        )
     app.state.settings, app.state.history, app.state.metrics = settings, history, metrics
     app.state.impressions = impressions
     routes = Routes(runs, history, metrics, pools, settings.timeout, impressions)

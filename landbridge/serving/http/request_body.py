@@ -1,6 +1,6 @@
 """What a request may be: the size, depth and kind of its body, and one clear sentence when it is refused.
 
-Bounds of single fields stand in :mod:`landbridge.serving.http.schemas`.
+Bounds of single fields stand in :mod:`landbridge.serving.http.schemas.fields`.
 """
 
 from __future__ import annotations

@@ -41,11 +41,12 @@ class Assignment:
 
 @dataclass(frozen=True, eq=False)
 class ServedRuns:
-    """The run that serves and, during an A/B test, the one that it is compared with."""
+    """The run that serves and, during an A/B test, the one that it is compared with and who is served by
+    which."""
 
     first: ModelManager
     second: ModelManager | None = None
-    assignment: Assignment = Assignment(0.0, "")
+    assignment: Assignment | None = None
 
     @classmethod
     def open(cls, run: Path, settings: ServeSettings, metrics: Metrics) -> ServedRuns:
@@ -65,7 +66,7 @@ class ServedRuns:
 
     def of(self, user: Id | None) -> ModelManager:
         """The run that serves a user; None: an anonymous one."""
-        if self.second is None or user is None:
+        if self.assignment is None or user is None:
             return self.first
         # of folded ids every spelling is one user
         return self.named(self.assignment.run_of(self.first.now.service.user_id(user)))

@@ -26,6 +26,7 @@ import orjson
 from landbridge.core.errors import StoreError
 from landbridge.core.types import Id, Record
 from landbridge.serving.engine.messages import Recommendations
+from landbridge.serving.runtime.ab_testing import Assignment
 from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
 
@@ -39,12 +40,13 @@ LOGGED, DROPPED = "logged", "dropped"
 
 @dataclass(frozen=True)
 class Shown:
-    """A list that was answered; ``offset``: the items before it."""
+    """A list that was answered; ``offset``: the items before it, ``assignment``: that of an A/B test."""
 
     time: float
     user: Id | None
     answer: Recommendations
     offset: int
+    assignment: Assignment | None
 
     def rows(self) -> list[Record]:
         """A row for each item. ``propensity``: of each place of the list alike, as lists are no draws."""
@@ -58,6 +60,8 @@ class Shown:
             "model": answer.model,
             "version": answer.version,
             "run": answer.run,
+            "test": self.assignment and self.assignment.name,
+            "share": self.assignment and self.assignment.share,
         }
         return [
             {
@@ -72,10 +76,13 @@ class Shown:
 
 
 class ImpressionLog:
-    """Files of one process in a folder; open it with :meth:`open`. ``most_bytes``: of all files in it."""
+    """Files of one process in a folder; open it with :meth:`open`. ``most_bytes``: of all files in it;
+    ``assignment``: that of an A/B test, which every row states."""
 
-    def __init__(self, folder: Path, metrics: Metrics, most_bytes: int) -> None:
-        self._folder, self._metrics = folder, metrics
+    def __init__(
+        self, folder: Path, metrics: Metrics, most_bytes: int, assignment: Assignment | None = None
+    ) -> None:
+        self._folder, self._metrics, self._assignment = folder, metrics, assignment
         self._most, self._file_bytes = most_bytes, most_bytes // FILES
         self._queue: SimpleQueue[Shown | _Forgotten | None] = SimpleQueue()
         self._lock, self._waiting = Lock(), 0
@@ -86,7 +93,9 @@ class ImpressionLog:
         self._writer.start()
 
     @classmethod
-    def open(cls, folder: Path, metrics: Metrics, most_bytes: int) -> ImpressionLog:
+    def open(
+        cls, folder: Path, metrics: Metrics, most_bytes: int, assignment: Assignment | None = None
+    ) -> ImpressionLog:
         """A log in a folder, which is made; StoreError where it cannot be written."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +105,7 @@ class ImpressionLog:
         except OSError as error:
             why = f"{folder} cannot be written ({error.strerror})"
             raise StoreError(f"The folder for impressions {why}; give a folder that can.") from None
-        return cls(folder, metrics, most_bytes)
+        return cls(folder, metrics, most_bytes, assignment)
 
     def record(self, user: Id | None, answer: Recommendations, offset: int = 0) -> None:
         """Log a list, unless too many wait."""
@@ -105,7 +114,7 @@ class ImpressionLog:
             fits = self._waiting + rows <= WAITING
             self._waiting += rows if fits else 0
         if fits:
-            self._queue.put(Shown(time.time(), user, answer, offset))
+            self._queue.put(Shown(time.time(), user, answer, offset, self._assignment))
         else:
             self._metrics.impressions(DROPPED, rows)
 

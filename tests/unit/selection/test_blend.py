@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from worlds import uneven
+from worlds import shelves, uneven
 
 from landbridge.data.activity import ACTIVITY
+from landbridge.data.splitting.holdout import Holdout, Targets
 from landbridge.data.splitting.splits import leave_one_out, with_candidates
 from landbridge.data.synthetic import planted_transfer
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.evaluation.metrics import Metric
+from landbridge.models.als.feature_map import OFF
 from landbridge.models.als.ials import IALS
 from landbridge.models.mixture import BlendModel, Mixture
-from landbridge.models.popularity import Popularity
+from landbridge.models.popularity import Popularity, PopularityModel
 from landbridge.selection import blend
 from landbridge.selection.pool import Pool, build_pool
 from landbridge.training.options import FitOptions
@@ -104,6 +106,41 @@ def test_every_blend_is_evaluated_as_if_it_were_served(candidates: int, metric: 
         order = np.lexsort((rows["user"].to_numpy(), rows["domain"].to_numpy()))
         own = np.lexsort((pool.user_T, pool.domain_T))
         # sums in another order may swap what differs in the last bit
+        assert np.mean(np.abs(values[own] - expected[order]) > 1e-6) < 0.02
+
+
+@pytest.mark.parametrize("metric", ["ndcg@5", "auc"])
+@pytest.mark.parametrize("candidates", [0, 12])
+@pytest.mark.parametrize("feature_reg", [1.0, OFF])
+def test_what_no_list_holds_is_below_all_as_in_an_evaluation(
+    feature_reg: float, candidates: int, metric: str
+) -> None:
+    """Held out: items that users have and new ones, by turns, which only a member with features lists."""
+    data = shelves()
+    user_T = np.arange(data.n_users, dtype=np.int32)
+    item_T = np.where(user_T % 2, 20 + user_T % 20, (user_T * 7) % 20).astype(np.int32)
+    every_TI = np.tile(np.arange(40, dtype=np.int32), (len(user_T), 1))
+    drawn_TC = np.random.default_rng(0).permuted(every_TI, axis=1)[:, :candidates]
+    targets = Targets(user_T, item_T, drawn_TC if candidates else None)
+    holdout = Holdout(data, dict.fromkeys(data.domain_names, targets))
+    methods = {"popularity": Popularity(), "joined": IALS(4, "joined", epochs=2, feature_reg=feature_reg)}
+    popular, joined = (method.fit(data, ONE) for method in methods.values())
+    assert isinstance(popular, PopularityModel)
+    rare = replace(popular, score_I={name: -score_I for name, score_I in popular.score_I.items()})
+    members = {"popularity": rare, "joined": joined}  # new items first
+    pool = build_pool(members, holdout, metric, threads=1)
+    about = {label: {"method": method.name, "settings": method.flat()} for label, method in methods.items()}
+    for share in (0.0, 0.3, 1.0):
+        weights = {"popularity": 1 - share, "joined": share}
+        everywhere = {name: dict.fromkeys(ACTIVITY, weights) for name in data.domain_names}
+        served = BlendModel(data, Mixture(about, everywhere), (), members)
+        assert served.unlisted("food").any() == (feature_reg == OFF)
+        rows = evaluate(served, holdout, threads=1).rows
+        above, ties, others = (rows[name].to_numpy() for name in ("above", "ties", "candidates"))
+        expected = Metric.parse(metric).per_pair(above, ties, others)
+        values = pool.values([list(weights.values())])[:, 0]
+        own = np.lexsort((pool.user_T, pool.domain_T))
+        order = np.lexsort((rows["user"].to_numpy(), rows["domain"].to_numpy()))
         assert np.mean(np.abs(values[own] - expected[order]) > 1e-6) < 0.02
 
 
