@@ -20,7 +20,7 @@ from landbridge.core.files import read_json, write_json
 from landbridge.store import load
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "default-fit.md"
-KEPT = Path("runs/benchmarks/default-fit.json")
+KEPT = PAGE.parent / "rows" / "default-fit.json"
 NAMES = ("food-kitchen", "movielens-1m", "ciao", "sport-cloth", "game-video")
 FIT = ("-c", "from landbridge.cli.main import main; main()", "fit")
 
