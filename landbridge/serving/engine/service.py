@@ -23,11 +23,10 @@ from landbridge.core.errors import DataError, StoreError, as_store_error
 from landbridge.core.files import locked
 from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.io.feature_table import with_new_items
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 from landbridge.data.item_rules import rule_of
-from landbridge.inference import same_products
+from landbridge.inference import same_products, with_later_items
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.strategies import POPULAR
 from landbridge.ranking.top_k import top_k
@@ -103,7 +102,7 @@ class Service:
             manifest = read_manifest(path)
             fitted, created, quality = load_model(path, manifest)
         if item_features is not None:
-            fitted = fitted.with_new_items(with_new_items(fitted.history, item_features))
+            fitted = with_later_items(fitted, item_features)
         catalogues = _catalogues(fitted, items, where)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
