@@ -20,7 +20,7 @@ from landbridge.models.common.sharing import consecutive
 class Growth(NamedTuple):
     """Where the items of a catalogue are in a larger one, (I,), and how many that one has."""
 
-    place_I: Int64
+    place_I: Int32
     size: int
 
 
@@ -158,9 +158,9 @@ class SparseMatrix:
         """As in :class:`ItemMatrix`."""
         here_N = targets.place_I[self.rows.columns]
         kept_N = ~np.isin(here_N, new_N)
-        row_N = np.append(sources.place_I[self.rows.entry_rows][kept_N], columns.rows.entry_rows)
-        column_N = np.append(here_N[kept_N], new_N[columns.rows.columns])
-        weight_N = np.append(self.values[kept_N], columns.values)
+        row_N = np.concatenate([sources.place_I[self.rows.entry_rows][kept_N], columns.rows.entry_rows])
+        column_N = np.concatenate([here_N[kept_N], new_N[columns.rows.columns]])
+        weight_N = np.concatenate([self.values[kept_N], columns.values])
         order_N = np.argsort(column_N, kind="stable")  # the columns of a row are in order
         rows = Ragged.from_index(row_N[order_N], column_N[order_N], sources.size, weight_N[order_N])
         return SparseMatrix(rows, targets.size)
