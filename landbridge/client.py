@@ -95,6 +95,7 @@ class Recommend(TypedDict, total=False):
     pins: Sequence[Pin]
     diversity: float
     tail: float
+    strategy: Literal["popular", "trending", "latest"] | None
     explain: bool
 
 

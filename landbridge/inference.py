@@ -20,6 +20,7 @@ from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, re
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.types import AnyArray, Bool, Float32, Float64, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.feature_table import with_new_items
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_rules import EVERY_ITEM, rule_of
 from landbridge.data.vocabulary import IdArray, Vocabulary
@@ -240,6 +241,14 @@ def same_products(history: MultiDomain, domain: str, item_BK: Int32) -> dict[str
             own_N = Ragged.from_index(product_I, place_I, history.products.n_products).take(product_N)
             same[name] = Ragged.from_index(row_N[own_N.entry_rows], own_N.columns, len(item_BK))
     return same
+
+
+def with_later_items(fitted: Fitted, source: object) -> Fitted:
+    """The model with the items without events of a later table of item features, which lists then hold.
+
+    DataError for anything unusable in the table, and for a model that needs a refit for them.
+    """
+    return fitted.with_new_items(with_new_items(fitted.history, source))
 
 
 def known_users(fitted: Fitted, users: Iterable[Id]) -> tuple[list[Id], list[Id]]:

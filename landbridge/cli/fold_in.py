@@ -20,6 +20,7 @@ def command(
         list[str] | None, typer.Option(help="An item that counts against, as domain=item; repeatable.")
     ] = None,
     k: options.ListLength = 10,
+    item_features: options.LaterItems = None,
     json: options.Json = False,
     out: options.TableFile = None,
 ) -> None:
@@ -27,10 +28,11 @@ def command(
 
     landbridge fold-in runs/cdimf --domain books --item movies=alien --item movies=brazil
     """
-    from landbridge import fold_in, load
+    from landbridge import fold_in
     from landbridge.cli import show
+    from landbridge.cli.later_items import load_with
 
-    fitted = load(run)
+    fitted = load_with(run, item_features)
     events = [_event(pair, fitted.history.domain_names) for pair in item]
     against = [_event(pair, fitted.history.domain_names) for pair in disliked or ()]
     show.answer(fold_in(fitted, events, domain, k, against), json=json, out=out)

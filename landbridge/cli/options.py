@@ -27,6 +27,13 @@ ItemFeatures = Annotated[
     str | None,
     typer.Option(help="A table domain, item and any columns of what is known of the items, new ones too."),
 ]
+LaterItems = Annotated[
+    Path | None,
+    typer.Option(
+        "--item-features",
+        help="A later table of item features: list its new items, too, where the model can.",
+    ),
+]
 UserFeatures = Annotated[
     str | None,
     typer.Option(help="A table user and any columns of what is known of the users, new ones too."),

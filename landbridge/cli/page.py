@@ -24,6 +24,7 @@ def command(
         bool, typer.Option(help="Include items of the user's history, but for disliked ones.")
     ] = False,
     items: options.ItemsFile = None,
+    item_features: options.LaterItems = None,
     json: options.Json = False,
     out: options.TableFile = None,
     unknown: options.UnknownFile = None,
@@ -36,8 +37,9 @@ def command(
     by default the model's list) and the rules of recommend: where, max_per, boosts, pins, diversity, tail.
     Status 1: some users are unknown and have no page.
     """
-    from landbridge import load, recommend_page
+    from landbridge import recommend_page
     from landbridge.cli import show
+    from landbridge.cli.later_items import load_with
     from landbridge.cli.user_ids import report_unknown, user_ids
     from landbridge.config import read_page
     from landbridge.inference import known_users
@@ -46,7 +48,7 @@ def command(
     if not wanted:
         raise DataError("Name users with --user, or give a file of them with --users.")
     page = {name: _list(table, items) for name, table in read_page(lists).items()}
-    fitted = load(run)
+    fitted = load_with(run, item_features)
     known, others = known_users(fitted, wanted)
     # without any known user the first unknown one is refused
     show.answer(recommend_page(fitted, page, known or others, seen), json=json, out=out)

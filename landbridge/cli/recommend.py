@@ -34,6 +34,7 @@ def command(
         ),
     ] = True,
     items: options.ItemsFile = None,
+    item_features: options.LaterItems = None,
     where: options.Where = None,
     max_per: options.MaxPer = None,
     boost: options.Boosts = None,
@@ -50,8 +51,9 @@ def command(
 
     Status 0: a list for every user, 1: some users are unknown and have none, 2: there is no list at all.
     """
-    from landbridge import ListRules, load, recommend, recommend_all
+    from landbridge import ListRules, recommend, recommend_all
     from landbridge.cli import show
+    from landbridge.cli.later_items import load_with
     from landbridge.cli.user_ids import report_unknown, user_ids
     from landbridge.core.progress import Terminal
     from landbridge.inference import known_users
@@ -73,7 +75,7 @@ def command(
         diversity=diversity,
         tail=tail,
     )
-    fitted = load(run)
+    fitted = load_with(run, item_features)
     if all_users is not None:
         recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen, rules=rules)
         return

@@ -26,7 +26,7 @@ def command(
     ] = None,
     item_features: Annotated[
         Path | None,
-        typer.Option(help="A table of item features: its new items are listed at once, by ials and cdimf."),
+        typer.Option(help="A table of item features: its new items are listed at once, where the model can."),
     ] = None,
     approximate: Annotated[
         bool,

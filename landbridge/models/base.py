@@ -343,9 +343,20 @@ class Fitted(ABC):
     def with_new_items(self, data: MultiDomain) -> Self:
         """The model on ``data``: its own, with more items without events (:meth:`MultiDomain.new_items`).
 
-        DataError for a kind that cannot score an item without another fit.
+        DataError for a method that ignores features, and for a kind that cannot score an item without
+        another fit.
         """
-        raise DataError(
+        if not self.method.uses_features:
+            raise self._needs_refit()
+        return self.grown(data)
+
+    def grown(self, data: MultiDomain) -> Self:
+        """As :meth:`with_new_items`, also of a method that ignores features, to which all new items are
+        alike: a member of a blend that others make list them."""
+        raise self._needs_refit()
+
+    def _needs_refit(self) -> DataError:
+        return DataError(
             f"A {self.method.name} model cannot list new items without a refit; give the table of item "
             "features to landbridge refit."
         )

@@ -287,6 +287,12 @@ class BlendModel(Fitted):
         members = {label: member.refit(data, options, epochs) for label, member in self.members.items()}
         return replace(self, history=data, members=members)
 
+    def grown(self, data: MultiDomain) -> BlendModel:
+        """As in :class:`Fitted`: with every member on the larger data. Eq. (1) then is over more items, as it
+        would be after a refit."""
+        members = {label: member.grown(data) for label, member in self.members.items()}
+        return replace(self, history=data, members=members)
+
     def fit_on(self, data: MultiDomain, options: FitOptions) -> BlendModel:
         """As in :class:`Fitted`; weights and decisions stay."""
         return replace(self.method.fit(data, options), log=self.log)

@@ -16,7 +16,7 @@ domain alone, the score is c_di.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -48,6 +48,13 @@ class PopularityModel(Fitted):
     def score(self, domain: str, queries: Queries) -> Float32:
         """The same row for every query, (B, I)."""
         return np.tile(self.score_I[self.history.named(domain)], (len(queries), 1))
+
+    def grown(self, data: MultiDomain) -> PopularityModel:
+        """As in :class:`Fitted`: a new item has no events."""
+        scores = {name: np.zeros(len(data.items[name]), np.float32) for name in self.score_I}
+        for name, score_I in self.score_I.items():
+            scores[name][data.items[name].index(self.history.items[name].ids)] = score_I
+        return replace(self, history=data, score_I=scores)
 
     def state(self) -> tuple[Arrays, Record]:
         """One array per domain."""

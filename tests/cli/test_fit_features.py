@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -90,3 +91,27 @@ def test_a_refit_of_a_method_that_ignores_features_refuses_them(
     )
     again = ("--events", tmp_path / "events.sqlite", "--item-features", table)
     refused(answered(capsys, "refit", out, *again), "A popularity model ignores item features")
+
+
+def test_lists_in_files_hold_the_items_of_a_later_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources, table, out = event_files(tmp_path), item_table(tmp_path), tmp_path / "run"
+    given = ("--users", "shared", "--item-features", table, "--model", "ease", "--no-deploy")
+    assert answered(capsys, "fit", *sources, *given, "--out", out)[0] == 0
+    later, page = tmp_path / "later.csv", tmp_path / "page.toml"
+    later.write_text(table.read_text() + "books,101,s1\n")
+    page.write_text('[all]\ndomain = "books"\nk = 40\n')
+    for words in (
+        ("recommend", out, "--domain", "books", "--user", 20, "-k", 40),
+        ("page", out, page, "--user", 20),
+        ("fold-in", out, "--domain", "books", "--item", "books=1", "-k", 40),
+    ):
+        for more, new in (((), {100}), (("--item-features", later), {100, 101})):
+            status, said, _ = answered(capsys, *words, *more, "--json")
+            assert status == 0
+            listed = {int(json.loads(line)["item"]) for line in said.splitlines()}
+            assert listed & {100, 101} == new
+    answered(capsys, "fit", *sources, *given[:-2], "popularity", "--no-deploy", "--out", tmp_path / "plain")
+    words = ("recommend", tmp_path / "plain", "--domain", "books", "--user", 20, "--item-features", later)
+    refused(answered(capsys, *words), "refit")

@@ -189,16 +189,16 @@ class ALSModel(DotProductModel):
         part_N = own.weights * (self.map_VF[domain][own.columns] @ x_F)
         return dict(zip(own.columns.tolist(), part_N.tolist(), strict=True))
 
-    def with_new_items(self, data: MultiDomain) -> ALSModel:
-        """As in :class:`Fitted`: a new item has the embedding of its features, all else stays."""
-        if not self.map_VF:
-            return super().with_new_items(data)
+    def grown(self, data: MultiDomain) -> ALSModel:
+        """As in :class:`Fitted`: a new item has the embedding of its features, without a map zero as every
+        item without events; all else stays."""
         items = {}
         for name, own_IF in self.item_IF.items():
             items[name] = np.zeros((len(data.items[name]), own_IF.shape[1]), np.float32)
             items[name][data.items[name].index(self.history.items[name].ids)] = own_IF
-        mapped = with_mapped(data, items, self.map_VF, bool(self.rule.products))
-        return replace(self, history=data, item_IF=mapped)
+        if self.map_VF:
+            items = with_mapped(data, items, self.map_VF, bool(self.rule.products))
+        return replace(self, history=data, item_IF=items)
 
     def state(self) -> tuple[Arrays, Record]:
         """The rows, and the rule that makes them."""

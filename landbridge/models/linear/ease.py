@@ -31,14 +31,14 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from landbridge.core.settings import setting
-from landbridge.core.types import Float32, Float64
+from landbridge.core.types import Float32, Float64, Int32
 from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Method
 from landbridge.models.cost import FLOAT32, Cost, Work
 from landbridge.models.linear import cost as linear_cost
 from landbridge.models.linear import ridge
-from landbridge.models.linear.matrix import ItemMatrix
+from landbridge.models.linear.matrix import ItemMatrix, SparseMatrix
 from landbridge.models.linear.method import LinearMethod, Sharing
 from landbridge.models.linear.table import FeatureRows, UserItemTable
 from landbridge.models.search_space import Choice, Real, Space
@@ -132,12 +132,15 @@ class EASE(LinearMethod):
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """B of every target domain, in the form that the settings and the memory allow."""
-        ridges = {name: self._ridge_J(table, name) for name in table.items}
         chosen = self._plan(table)
         if chosen.form == "local":
-            return ridge.local(table, ridges, self.max_diagonal, self.neighbours)
+            return self.columns(table, table.items)
         solve = ridge.exact if chosen.form == "exact" else ridge.dual
-        return solve(table, ridges, self.max_diagonal, chosen)
+        return solve(table, self._ridges(table), self.max_diagonal, chosen)
+
+    def columns(self, table: UserItemTable, targets: Mapping[str, Int32]) -> Mapping[str, SparseMatrix]:
+        """As in :class:`LinearMethod`, in the local form, which solves one target at a time."""
+        return ridge.local(table, targets, self._ridges(table), self.max_diagonal, self.neighbours)
 
     def feature_terms(
         self, rows: FeatureRows, target: str, item: int, weight_J: Float32
@@ -155,6 +158,9 @@ class EASE(LinearMethod):
 
     def _plan(self, table: UserItemTable) -> ridge.Plan:
         return ridge.plan(table.n_users, table.n_items, self.form, self.memory_gib * 2**30)
+
+    def _ridges(self, table: UserItemTable) -> dict[str, Float64]:
+        return {name: self._ridge_J(table, name) for name in table.items}
 
     def _ridge_J(self, table: UserItemTable | FeatureRows, target: str) -> Float64:
         """Eq. (1) for every item of the table, (J,)."""

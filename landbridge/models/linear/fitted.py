@@ -13,7 +13,7 @@ Letters: B queries, I items, N events.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -21,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.types import Float32, Int32, Ragged
+from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.cold_start import ColdStartMixin
 from landbridge.models.explanation import Explanation, in_parts
 from landbridge.models.linear.event_values import EventValues
-from landbridge.models.linear.matrix import ItemMatrix, check_matrix, matrix_from
+from landbridge.models.linear.matrix import Growth, ItemMatrix, check_matrix, matrix_from
 from landbridge.models.linear.table import FeatureRows
 
 if TYPE_CHECKING:
@@ -106,6 +107,24 @@ class ItemItemModel(ColdStartMixin):
         if to not in self.matrices[domain]:
             return super().similar(domain, item, to)
         return self.matrices[domain][to].row(item)
+
+    def grown(self, data: MultiDomain) -> ItemItemModel:
+        """As in :class:`Fitted`: a new item has the column of a fit with it, of EASE in the local form; its
+        events say nothing of items that were there before the next fit."""
+        growth = {
+            name: Growth(items.index(self.history.items[name].ids), len(items))
+            for name, items in data.items.items()
+        }
+        new_N = {name: np.flatnonzero(data.new_items(name)) for name in data.domain_names}
+        columns = self.method.new_columns(data, self.values, new_N)
+        matrices = {
+            source: {
+                target: matrix.grown(growth[source], growth[target], new_N[target], columns[source][target])
+                for target, matrix in targets.items()
+            }
+            for source, targets in self.matrices.items()
+        }
+        return replace(self, history=data, matrices=matrices)
 
     def check_arrays(self) -> None:
         """As in :class:`Fitted`."""

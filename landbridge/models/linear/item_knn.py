@@ -42,7 +42,7 @@ from landbridge.models.cost import Cost, Work, total
 from landbridge.models.linear import cost as linear_cost
 from landbridge.models.linear import ridge
 from landbridge.models.linear.event_values import EventValues
-from landbridge.models.linear.matrix import ItemMatrix
+from landbridge.models.linear.matrix import ItemMatrix, SparseMatrix
 from landbridge.models.linear.method import LinearMethod
 from landbridge.models.linear.table import FeatureRows, UserItemTable
 from landbridge.models.search_space import Choice, Real, Space
@@ -126,7 +126,11 @@ class ItemKNN(LinearMethod):
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """The neighbours of the items of every target domain."""
-        return {target: self._neighbours(table, target) for target in table.items}
+        return self.columns(table, table.items)
+
+    def columns(self, table: UserItemTable, targets: Mapping[str, Int32]) -> Mapping[str, SparseMatrix]:
+        """As in :class:`LinearMethod`."""
+        return {name: self._neighbours(table, name, item_I) for name, item_I in targets.items()}
 
     def feature_terms(
         self, rows: FeatureRows, target: str, item: int, weight_J: Float32
@@ -160,11 +164,10 @@ class ItemKNN(LinearMethod):
         saturated_N = value_N * (K1 + 1) / (value_N + K1 * length_N)
         return np.asarray(saturated_N * rarity_U[rows.entry_rows], np.float32)  # Eq. (4)
 
-    def _neighbours(self, table: UserItemTable, target: str) -> ItemMatrix:
-        """Eq. (1) for the items of one domain, with a row per item of the table."""
+    def _neighbours(self, table: UserItemTable, target: str, item_I: Int32) -> SparseMatrix:
+        """Eq. (1) for items of one domain, with a row per item of the table."""
         from landbridge.models.linear import kernels
 
-        item_I = table.items[target]
         out = ridge.neighbour_lists(len(item_I), min(self.neighbours, table.n_items))
         norms = (self._norm_J(table, exponent) for exponent in (self.source_exponent, self.target_exponent))
         settings = np.float32(self.shrinkage), np.float32(self.power)

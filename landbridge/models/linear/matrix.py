@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import Float32, Int32, Ragged
+from landbridge.core.types import Float32, Int32, Int64, Ragged
 from landbridge.models.common.sharing import consecutive
+
+
+class Growth(NamedTuple):
+    """Where the items of a catalogue are in a larger one, (I,), and how many that one has."""
+
+    place_I: Int32
+    size: int
 
 
 class ItemMatrix(Protocol):
@@ -35,6 +42,10 @@ class ItemMatrix(Protocol):
 
     def rows_of(self, item_I: Int32) -> ItemMatrix:
         """The matrix of some source items; of consecutive ones without a copy of the weights."""
+
+    def grown(self, sources: Growth, targets: Growth, new_N: Int64, columns: SparseMatrix) -> ItemMatrix:
+        """The matrix of larger catalogues, with the ``columns`` (J, N) for the target items ``new_N``; other
+        weights of items that are not here are zero."""
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """Whether it is sound, and of this shape: of a damaged or forged file it may be neither."""
@@ -75,6 +86,14 @@ class DenseMatrix:
     def rows_of(self, item_I: Int32) -> DenseMatrix:
         """As in :class:`ItemMatrix`."""
         return DenseMatrix(self.weight_JI[consecutive(item_I) or item_I])
+
+    def grown(self, sources: Growth, targets: Growth, new_N: Int64, columns: SparseMatrix) -> DenseMatrix:
+        """As in :class:`ItemMatrix`."""
+        weight_JI = np.zeros((sources.size, targets.size), np.float32)
+        weight_JI[np.ix_(sources.place_I, targets.place_I)] = self.weight_JI
+        weight_JI[:, new_N] = 0
+        weight_JI[columns.rows.entry_rows, new_N[columns.rows.columns]] = columns.values
+        return DenseMatrix(weight_JI)
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """As in :class:`ItemMatrix`."""
@@ -134,6 +153,17 @@ class SparseMatrix:
         entries = slice(offsets[0], offsets[-1])
         rows = Ragged(offsets - offsets[0], self.rows.columns[entries], self.rows.weights[entries])
         return SparseMatrix(rows, self.n_targets)
+
+    def grown(self, sources: Growth, targets: Growth, new_N: Int64, columns: SparseMatrix) -> SparseMatrix:
+        """As in :class:`ItemMatrix`."""
+        here_N = targets.place_I[self.rows.columns]
+        kept_N = ~np.isin(here_N, new_N)
+        row_N = np.concatenate([sources.place_I[self.rows.entry_rows][kept_N], columns.rows.entry_rows])
+        column_N = np.concatenate([here_N[kept_N], new_N[columns.rows.columns]])
+        weight_N = np.concatenate([self.values[kept_N], columns.values])
+        order_N = np.argsort(column_N, kind="stable")  # the columns of a row are in order
+        rows = Ragged.from_index(row_N[order_N], column_N[order_N], sources.size, weight_N[order_N])
+        return SparseMatrix(rows, targets.size)
 
     def fits(self, n_sources: int, n_targets: int) -> bool:
         """As in :class:`ItemMatrix`: compiled code would read beyond rows with forged offsets or columns."""

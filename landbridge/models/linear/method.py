@@ -11,7 +11,7 @@ import numpy as np
 
 from landbridge.core.settings import setting
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Float32, Float64, Int32
+from landbridge.core.types import Float32, Float64, Int32, Int64
 from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -20,7 +20,7 @@ from landbridge.models.common.cold_start import POPULARITY_WEIGHT
 from landbridge.models.common.sharing import product_tables_of
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.fitted import ItemItemModel
-from landbridge.models.linear.matrix import ItemMatrix
+from landbridge.models.linear.matrix import ItemMatrix, SparseMatrix
 from landbridge.models.linear.table import FeatureRows, UserItemTable
 from landbridge.training.options import FitOptions
 
@@ -83,6 +83,24 @@ class LinearMethod(Method):
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """Target domain -> item–item matrix with a row per item of the table."""
 
+    @abstractmethod
+    def columns(self, table: UserItemTable, targets: Mapping[str, Int32]) -> Mapping[str, SparseMatrix]:
+        """Target domain -> the columns of its matrix for some items of the table, each for itself."""
+
+    def new_columns(
+        self, data: MultiDomain, values: EventValues, new_N: Mapping[str, Int64]
+    ) -> dict[str, dict[str, SparseMatrix]]:
+        """Source domain -> target domain -> the columns of the target's items ``new_N``, as a fit on ``data``
+        would make them."""
+        parts: dict[str, dict[str, SparseMatrix]] = {name: {} for name in data.domain_names}
+        for events, items in self._tables(data).values():
+            targets = {name: item_I[new_N[name]] for name, item_I in items.items()}
+            table = self._with_features(data, self._table(events, items, values))
+            for target, whole in self.columns(table, targets).items():
+                for source, item_I in items.items():
+                    parts[source][target] = whole.rows_of(item_I)
+        return parts
+
     def costed_tables(self, counts: Counts) -> list[tuple[TableCounts, list[RowLengths]]]:
         """The tables of the sharing, each with the items of its target domains."""
         if self.sharing == "separate":
@@ -122,15 +140,19 @@ class LinearMethod(Method):
         log: list[Mapping[str, Any]] = []
         with all_threads(options.threads), options.progress.task(f"fit {self.name}", len(tables)) as task:
             for label, (events, items) in tables.items():
-                table = self._table(events, items, values)
-                if train.item_features is not None and self.uses_features:
-                    table = table.with_features(train.item_features, self.feature_weight)
+                table = self._with_features(train, self._table(events, items, values))
                 for target, whole in self.matrices(table).items():
                     for source, item_I in items.items():
                         parts[source][target] = whole.rows_of(item_I)
                 log.append({"table": label, **self.about(table)})
                 task.step(len(log), {})
         return ItemItemModel(train, self, tuple(log), parts, values, self.cold_policy, self.popularity_weight)
+
+    def _with_features(self, data: MultiDomain, table: UserItemTable) -> UserItemTable:
+        """The table, with rows of features where there are any and they are used."""
+        if data.item_features is None or not self.uses_features:
+            return table
+        return table.with_features(data.item_features, self.feature_weight)
 
     def _tables(self, data: MultiDomain) -> dict[str, tuple[Interactions, dict[str, Int32]]]:
         return product_tables_of(data, "separate" if self.sharing == "separate" else "joined")

@@ -129,19 +129,24 @@ def dual(
 
 
 def local(
-    table: UserItemTable, ridges: Mapping[str, Float64], limit: float, neighbours: int
+    table: UserItemTable,
+    targets: Mapping[str, Int32],
+    ridges: Mapping[str, Float64],
+    limit: float,
+    neighbours: int,
 ) -> dict[str, SparseMatrix]:
-    """Eq. (5): domain -> sparse B with a row per item of the table."""
+    """Eq. (5): domain -> the columns of sparse B for some of its items, with a row per item of the table."""
     from landbridge.models.linear import kernels
 
     diagonal_J = table.diagonal_J
     relative_J = np.divide(1, diagonal_J, out=np.zeros_like(diagonal_J), where=diagonal_J > SMALLEST)
     gram_JJ = np.zeros((0, 0), np.float32)
-    if keeps_gramian(table.n_items):
+    # of few targets the kernel counts less itself
+    if keeps_gramian(table.n_items) and 2 * sum(map(len, targets.values())) >= table.n_items:
         gram_JJ = np.zeros((table.n_items, table.n_items), np.float32)
         kernels.dense_gram(table.by_user, table.by_item, gram_JJ)
     result = {}
-    for name, item_I in table.items.items():
+    for name, item_I in targets.items():
         out = neighbour_lists(len(item_I), min(neighbours, table.n_items))
         kernels.local_ridge(
             table.by_user,
@@ -188,7 +193,7 @@ def balanced(table: UserItemTable, item_I: Int32) -> npt.NDArray[np.int64]:
     work_J = np.add.reduceat(np.append(events_N, 0), table.columns.offsets[:-1])
     work_I = np.where(table.columns.lengths > 0, work_J, 0)[item_I] + 1000.0  # and a system of equations
     ends_I = np.cumsum(work_I)
-    bounds = np.searchsorted(ends_I, np.linspace(0, ends_I[-1], CHUNKS + 1)[1:-1])
+    bounds = np.searchsorted(ends_I, np.linspace(0, work_I.sum(), CHUNKS + 1)[1:-1])
     return np.unique(np.concatenate(([0], bounds, [len(item_I)]))).astype(np.int64)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SEARCHED_AT_ONCE = 1 << 14  # items
+NO_ITEMS = np.empty(0, np.int32)
 PREPARED = ("_popular_I", "_popular_texts", "_orders")  # what depends on the titles and events alone
 
 
@@ -125,14 +126,32 @@ class ItemCatalog:
         """The ``k`` best items by a strategy (:mod:`.strategies`), of ``events``, the domain's."""
         if strategy == POPULAR:
             return self.popular(k)
+        return self.ranked_among(strategy, events, k, self.matching(EVERY_ITEM) if self.has_rule else None)
+
+    def ranked_among(
+        self,
+        strategy: str,
+        events: Interactions,
+        k: int,
+        mask_I: Bool | None = None,
+        hidden_N: Int32 = NO_ITEMS,
+    ) -> tuple[RecommendationList, ...]:
+        """As :meth:`ranked`, of the items in a mask, None for all, that are not hidden."""
+        order_N, score_I = self._order(strategy, events)
+        if mask_I is not None:
+            order_N = order_N[mask_I[order_N]]
+        best_N = order_N[: k + len(hidden_N)]  # so many hold k that are not hidden
+        best_K = best_N[~np.isin(best_N, hidden_N)][:k]
+        return self.listed(best_K[None], score_I[best_K][None])[0]
+
+    def _order(self, strategy: str, events: Interactions) -> tuple[Int32, Float64]:
+        """The items in the order of a strategy, and the score of every item."""
         if strategy not in self._orders:
             score_I = item_scores(strategy, events, self.domain)
             # stable: equal items by their ids, the same in every process
             order_I = np.argsort(-score_I, kind="stable")
             self._orders[strategy] = order_I[np.isfinite(score_I[order_I])].astype(np.int32), score_I
-        order_N, score_I = self._orders[strategy]
-        best_K = order_N[self.matching(EVERY_ITEM)[order_N]][:k] if self.has_rule else order_N[:k]
-        return self.listed(best_K[None], score_I[best_K][None])[0]
+        return self._orders[strategy]
 
     def search(self, text: str, k: int) -> tuple[RecommendationList, ...]:
         """Of the items with all words in their title or id, the ``k`` with the most events."""

@@ -51,7 +51,8 @@ class Request:
     the values, of which an item must have one. ``seen_elsewhere``: whether items whose product the user has,
     or has seen, in another domain may be listed. ``weights``: domain -> what the odds of its
     items are multiplied by in a list over several domains; scores stay as they are. ``order``: what decides
-    over the list beside the scores.
+    over the list beside the scores. ``strategy``: "popular", "trending" or "latest", the order and scores of
+    :mod:`landbridge.ranking.strategies` in place of the model's; without ``weights`` and ``order``.
     """
 
     domains: tuple[str, ...]
@@ -65,6 +66,7 @@ class Request:
     weights: Mapping[str, float] = field(default_factory=dict)
     seen_elsewhere: bool = True
     order: ListOrder = BY_SCORE
+    strategy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class AttributeValue:
 
 @dataclass(frozen=True)
 class Recommendations:
-    """The list, best first. ``source``: "model", or "fallback" where the model knows no event of the user.
+    """The list, best first. ``source``: "model", "fallback" where the model knows no event of the user, or
+    the strategy that was requested.
 
     ``known``: whether the model was fitted with events of this user. ``model``: which one answered, and
     ``version`` its name in a versions folder; ``run``: in an A/B test, which run it is of.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,11 +23,10 @@ from landbridge.core.errors import DataError, StoreError, as_store_error
 from landbridge.core.files import locked
 from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.io.feature_table import with_new_items
 from landbridge.data.item_attributes import ItemAttributes, read_items
 from landbridge.data.item_patches import NO_PATCHES, ItemPatches
 from landbridge.data.item_rules import rule_of
-from landbridge.inference import same_products
+from landbridge.inference import same_products, with_later_items
 from landbridge.models.base import Fitted, Queries
 from landbridge.ranking.strategies import POPULAR
 from landbridge.ranking.top_k import top_k
@@ -103,7 +102,7 @@ class Service:
             manifest = read_manifest(path)
             fitted, created, quality = load_model(path, manifest)
         if item_features is not None:
-            fitted = fitted.with_new_items(with_new_items(fitted.history, item_features))
+            fitted = with_later_items(fitted, item_features)
         catalogues = _catalogues(fitted, items, where)
         ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
         if approximate:
@@ -172,12 +171,17 @@ class Service:
         """A list for each request, computed together; DataError for a domain or an item of an event that the
         model does not know, before anything is computed."""
         batch = QueryBatch.of(self.fitted.history, self.catalogues, requests)
+        by_strategy = [place for place, each in enumerate(requests) if _has_strategy(each)]
         if not self.fitted.log_odds and any(request.weights for request in requests):
             raise DataError("Weights need a model whose scores are log-odds: dwl or sasrec.")
         self._reorderer.check(requests)
-        parts = batch.parts([place for place, each in enumerate(requests) if each.order.by_score])
+        by_score = [place for place, each in enumerate(requests) if each.order.by_score and not each.strategy]
+        parts = batch.parts(by_score)
         lists: list[list[tuple[RecommendationList, ...]]] = [[] for _ in requests]
-        source_B = np.full(len(requests), FALLBACK, object)
+        source_B = np.array([each.strategy or FALLBACK for each in requests], object)
+        for part in batch.parts(by_strategy):
+            for place, entries in self._strategy_lists(part, requests):
+                lists[place].append(entries)
         with self.threads.one():
             results = [self._best(part) for part in parts]
         for part, best in zip(parts, results, strict=True):
@@ -206,6 +210,18 @@ class Service:
             )
             for entries, source, knows in zip(merged, source_B, history, strict=True)
         ]
+
+    def _strategy_lists(
+        self, part: QueryGroup, requests: Sequence[Request]
+    ) -> Iterator[tuple[int, tuple[RecommendationList, ...]]]:
+        """Each place of a group with its list."""
+        catalogue, events = self.catalogues[part.domain], self.fitted.history[part.domain]
+        hidden, mask_MI, mask_B, k_B = part.constraints
+        for b, place in enumerate(part.place_B.tolist()):
+            mask_I = None if mask_B[b] < 0 else mask_MI[mask_B[b]]
+            hidden_N = hidden.columns[hidden.offsets[b] : hidden.offsets[b + 1]]
+            strategy = requests[place].strategy or POPULAR
+            yield place, catalogue.ranked_among(strategy, events, int(k_B[b]), mask_I, hidden_N)
 
     def page(self, requests: Sequence[Request]) -> list[Recommendations]:
         """Several lists of one page, each without the items of those above it and without their products in
@@ -410,6 +426,16 @@ def _attributes(path: Path, history: MultiDomain) -> Mapping[str, ItemAttributes
         why="" if complete else "the other rows are repeated or about items that the model does not know",
     )
     return table.parts
+
+
+def _has_strategy(request: Request) -> bool:
+    """Whether a request wants a strategy's order; DataError where it wants another beside it."""
+    if request.strategy and (request.weights or not request.order.by_score):
+        raise DataError(
+            f"A list of {request.strategy} items has an order of its own; leave out strategy, or what else "
+            "decides over the order (weights, max_per, boosts, pins, diversity, tail)."
+        )
+    return bool(request.strategy)
 
 
 def merge_lists(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -52,7 +52,7 @@ def _text(description: str, least: int = 1) -> Any:
 
 
 Strategy = Annotated[
-    Literal["popular", "trending", "latest"],
+    schemas.Strategy,
     Query(
         description="What comes first: items with the most events; with the most of late, an event counting "
         "half after a week; or those that were first seen last, whose score is that time in seconds."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from worlds import shelves
 
 import landbridge as lb
 from landbridge.core.errors import DataError
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.feature_table import with_new_items
 from landbridge.data.products import equal_ids, products_of
@@ -22,6 +24,8 @@ from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method, Queries
 from landbridge.models.linear.ease import EASE
 from landbridge.models.linear.item_knn import ItemKNN
+from landbridge.models.linear.method import LinearMethod
+from landbridge.models.mixture import Mixture, standardised
 from landbridge.models.popularity import Popularity
 from landbridge.training.options import FitOptions
 
@@ -184,7 +188,95 @@ def test_items_that_are_new_since_the_fit_are_listed(method: Method) -> None:
     assert again.history.items["food"].ids.tolist() == [*range(41)]
 
 
-@pytest.mark.parametrize("method", [EASE(), ItemKNN(), Popularity(), IALS(8, feature_reg=1e9)], ids=str)
+LINEAR = [
+    EASE(reg=5.0, neighbours=30),
+    EASE("separate", denoise=0.2),
+    EASE(form="exact"),
+    EASE("joined", form="dual"),
+    ItemKNN(neighbours=30),
+    ItemKNN("joined", shrinkage=1.0, target_exponent=0.3, power=1.5),
+]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("method", LINEAR, ids=str)
+def test_items_that_are_new_since_the_fit_have_the_columns_of_another_fit(
+    method: LinearMethod, shared: bool
+) -> None:
+    """Of EASE, of the local form; and those of the others stay."""
+    data = with_kinds(shelves())
+    if shared:
+        data = replace(data, products=products_of(data.items, equal_ids(data.items), by_id=True))
+    fitted = method.fit(data, ONE)
+    grown = fitted.with_new_items(with_new_items(fitted.history, later()))
+    grown.check_arrays()
+    local = method.with_settings({"form": "local"}) if method.name == "ease" else method
+    again = local.fit(grown.history, ONE)
+    queries = Queries.of_users(np.arange(60))
+    for name in data.domain_names:
+        before, after, expected = (each.score(name, queries) for each in (fitted, grown, again))
+        assert np.array_equal(before[:, :20], after[:, :20])
+        assert np.allclose(after[:, 20:], expected[:, 20:], rtol=1e-3, atol=1e-5)
+        assert np.ptp(after[:, 40:], axis=1).min() > 0
+    lists = lb.recommend(grown, "food", k=44)
+    assert lists.filter("cold")["item"].max() == 43
+    # an event of theirs counts among them
+    new = lb.fold_in(grown, {"food": [41]}, "food", k=5)
+    assert (new["item"] % KINDS == 1).all()
+    about = lb.explain_features(grown, "food", grown.history.users.ids[1], 41)
+    assert about.height
+
+
+def test_a_table_without_new_items_changes_nothing() -> None:
+    data = with_kinds(shelves())
+    assert data.item_features is not None
+    plain = replace(data, item_features=replace(data.item_features, rows=nothing_new(data)))
+    fitted = ItemKNN().fit(plain, ONE)
+    grown = fitted.with_new_items(with_new_items(fitted.history, later()[:1].with_columns(item=0)))
+    queries = Queries.of_users(np.arange(60))
+    assert np.array_equal(fitted.score("food", queries), grown.score("food", queries))
+
+
+def nothing_new(data: MultiDomain) -> dict[str, Ragged]:
+    """The features of the items that have events."""
+    assert data.item_features is not None
+    old = np.where(np.arange(40) < 20, np.arange(40), -1)
+    return {name: rows.take(old) for name, rows in data.item_features.rows.items()}
+
+
+@pytest.mark.parametrize(
+    "others", [{"ease": {"method": "ease"}}, {"ials": {"method": "ials"}, "itemknn": {"method": "itemknn"}}]
+)
+def test_a_blend_lists_them_by_the_members_that_use_features(others: dict[str, Any]) -> None:
+    plain = {"method": "ials", "settings": {"feature_reg": 1e9}}
+    members = {"popularity": {"method": "popularity"}, "plain": plain, **others}
+    fitted = Mixture(members).fit(with_kinds(shelves()), ONE)
+    grown = fitted.with_new_items(with_new_items(fitted.history, later()))
+    queries = Queries.of_users(np.arange(60))
+    scores_UI = grown.score("food", queries)
+    own = [standardised(member.score("food", queries)) for member in grown.members.values()]
+    assert np.allclose(scores_UI, np.mean(own, axis=0), atol=1e-5)
+    # what is known of an item without events and features is what a fit would know of it
+    refitted = IALS(feature_reg=1e9).fit(grown.history, ONE)
+    assert np.allclose(refitted.score("food", queries)[:, 40:], 0)
+    assert np.allclose(grown.members["plain"].score("food", queries)[:, 40:], 0)
+    assert (np.argmax(scores_UI[:, 40:], axis=1) == np.arange(60) % KINDS).mean() > 0.9
+    assert lb.recommend(grown, "food", k=44).filter("cold")["item"].max() == 43
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        EASE(feature_weight=0),
+        Popularity(),
+        IALS(8, feature_reg=1e9),
+        registry.method("mixture").from_settings({"members": {"a": {"method": "popularity"}}}),
+        registry.method("mixture").from_settings(
+            {"members": {"a": {"method": "ials"}, "b": {"method": "bprmf", "settings": {"epochs": 1}}}}
+        ),
+    ],
+    ids=str,
+)
 def test_other_methods_say_that_they_need_a_refit(method: Method) -> None:
     fitted = method.fit(with_kinds(shelves()), ONE)
     with pytest.raises(DataError, match="cannot list new items without a refit"):

@@ -15,7 +15,7 @@ from landbridge.serving.http.schemas.answers import (
 )
 from landbridge.serving.http.schemas.bounds import MAX_EXPLAINED, MAX_K, MAX_NAMED, MAX_RULE, MAX_TEXT
 from landbridge.serving.http.schemas.events import EventBody, EventsBody, UserEventBody
-from landbridge.serving.http.schemas.fields import check_depth, is_condition
+from landbridge.serving.http.schemas.fields import Strategy, check_depth, is_condition
 from landbridge.serving.http.schemas.items import ItemBody, ItemsBody
 from landbridge.serving.http.schemas.lists import BatchBody, ExplainBody, PageBody, RecommendBody, SimilarBody
 from landbridge.serving.http.schemas.receipts import Deleted, Forgotten, Patched, Stored
@@ -49,6 +49,7 @@ __all__ = [
     "RecommendBody",
     "SimilarBody",
     "Stored",
+    "Strategy",
     "UserEventBody",
     "ValuesAnswer",
     "check_depth",

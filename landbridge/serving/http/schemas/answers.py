@@ -78,7 +78,8 @@ class RecommendAnswer(Answer):
     items: list[ListedWithReasons]
     """The list, best first."""
     source: str
-    """Either "model", or "fallback" where the cold-start policy made the list."""
+    """Either "model", or "fallback" where the cold-start policy made the list, or the `strategy` that was
+    requested."""
     known: bool
     """Whether the model was fitted with events of the user."""
     model: str

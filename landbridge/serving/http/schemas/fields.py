@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -130,6 +130,7 @@ Where = Annotated[
     WrapValidator(rule_or_values),
     WithJsonSchema(_WHERE),
 ]
+Strategy = Literal["popular", "trending", "latest"]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=MAX_K)]

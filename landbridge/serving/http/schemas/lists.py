@@ -20,6 +20,7 @@ from landbridge.serving.http.schemas.fields import (
     Offset,
     Places,
     Share,
+    Strategy,
     Weight,
     Where,
     check_depth,
@@ -109,6 +110,10 @@ class RecommendBody(Body):
     """0 to 1: how much an item loses that is like those above it."""
     tail: Share = 0.0
     """0 to 1: how much popular items lose."""
+    strategy: Strategy | None = None
+    """What comes first in place of the model's order, for every user the same but for what they have: items
+    with the most events; with the most of late; or those that were first seen last. The scores are its own;
+    without `weights`, `explain` and what else decides over the order."""
     explain: bool = False
     """Whether every item names the events that speak for it."""
 
@@ -116,6 +121,8 @@ class RecommendBody(Body):
     def _within_bounds(self) -> Self:
         if self.explain and self.k > MAX_EXPLAINED:
             raise ValueError(f"with explain, k is at most {MAX_EXPLAINED}")
+        if self.explain and self.strategy:
+            raise ValueError("a list by a strategy has no reasons; leave explain out")
         check_depth(self.offset, self.k)
         return self
 
@@ -139,6 +146,7 @@ class RecommendBody(Body):
                 diversity=self.diversity,
                 tail=self.tail,
             ),
+            self.strategy,
         )
 
 
