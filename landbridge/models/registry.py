@@ -33,9 +33,11 @@ METHODS = {
     "recsysdan": "landbridge.models.towers.recsysdan:RecSysDAN",
     "sasrec": "landbridge.models.sequential.sasrec:SASRec",
     "uclr": "landbridge.models.uclr.method:UCLR",
+    "unicdr": "landbridge.models.towers.unicdr:UniCDR",
 }
 
 KINDS = {
+    "aggregated": "landbridge.models.towers.aggregation:AggregatedModel",
     "combined": "landbridge.models.towers.combination:CombinedModel",
     "counts": "landbridge.models.popularity:PopularityModel",
     "encoded": "landbridge.models.uclr.fitted:AutoencoderModel",
