@@ -27,6 +27,7 @@ METHODS = {
     "itemknn": "landbridge.models.linear.item_knn:ItemKNN",
     "lightgcn": "landbridge.models.pairwise.lightgcn:LightGCN",
     "mixture": "landbridge.models.mixture:Mixture",
+    "mvdnn": "landbridge.models.towers.mvdnn:MVDNN",
     "neumf": "landbridge.models.towers.neumf:NeuMF",
     "pepnet": "landbridge.models.towers.pepnet:PEPNet",
     "popularity": "landbridge.models.popularity:Popularity",

@@ -9,9 +9,9 @@ domain d and for all domains, and H_u^d the user's items in d, H_u those of all 
     w_i = 1 / |H|,   or   softmax_{i ∈ H} e · tanh(K q_i + k)            "mean", "attention"           (4)
     r_ui = (a_u^d + g_u) · q_i                                                                         (5)
 
-where K and k belong to the domain, or to all, as W does; an empty history is pooled to 0. a_u^d is 0 for users
-without events in d: nothing taught them. A new user has the mean e and c of the users of the fit, and items
-of their own: no step is taken.
+where K and k belong to the domain, or to all, as W does; an empty history is pooled to 0. a_u^d is 0 for
+users without events in d: nothing taught them. A new user has the mean e and c of the users of the fit, and
+items of their own: no step is taken.
 
 Weights by name: ``own.books.user`` (its users alone), ``shared.user``, ``item.books``, ``own.books.pool``,
 ``shared.pool``, and for attention ``own.books.key.weight``, ``own.books.key.bias``. Scoring needs no torch.

@@ -2,7 +2,7 @@
 
 Cao, Li, Yu, Guo, Liu & Wang, "Towards universal cross-domain recommendation" (WSDM 2023), and the authors'
 program. The user's vectors a_u^d, of a domain, and g_u, of all domains, and the score are Eqs. (1) to (5) of
-:mod:`landbridge.models.towers.aggregation`. In training the histories of an event (u, i) of domain d are masked:
+:mod:`landbridge.models.towers.aggregation`. In training histories are masked: for an event (u, i) of domain d
 
     H_u^d   at most L items of u in d other than i, each left out with chance m                        (1)
     H_u     the same in every domain, that of d left out as a whole with chance M                      (2)
@@ -43,9 +43,11 @@ import numpy.typing as npt
 from landbridge.core.rng import generator
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Int32, Int64, Record
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.domain_batches import Batch, DomainBatches
 from landbridge.models.common.pointwise_losses import PointwiseLoss
+from landbridge.models.cost import FLOAT32, Cost, Work
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.models.towers.aggregation import (
     SHARED,
@@ -55,6 +57,7 @@ from landbridge.models.towers.aggregation import (
     kept_weights,
     own,
 )
+from landbridge.models.towers.cost import CALLS, KEPT, PASSES, JointSteps, dense_work, domain_rows, item_rows
 from landbridge.models.towers.joint_method import JointMethod
 from landbridge.models.towers.network import embed_batch
 from landbridge.training import tensors
@@ -82,7 +85,7 @@ class Histories(Settings):
     )
     mask: float = setting(0.1, "Chance of an item to be left out in training.", low=0, below=1, symbol="m")
     domain_mask: float = setting(
-        1.0,
+        0.5,
         "Chance that the event's domain is left out of the history of all domains.",
         low=0,
         high=1,
@@ -114,6 +117,36 @@ class UniCDR(JointMethod):
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
+
+    def cost(self, counts: Counts) -> Cost:
+        """Steps of all domains (:mod:`landbridge.models.towers.cost`), each event with the items of two
+        histories and the matrices of both vectors. A step calls torch three times as often as one without
+        histories, and their items are counted as those of the events once more."""
+        steps = JointSteps(counts, self.factors, self.batch_size, self.loss.negatives_per_positive)
+        size, domains, most = self.factors, len(counts.domains), self.histories.max_length
+        mean = counts.events / max(counts.joined.users.filled, 1.0)
+        pooled = counts.events * (min(mean, most) + min(mean, most * domains))
+        rows = sum(table.users.filled for table in counts.domains.values())
+        rows += counts.joined.n_users + item_rows(counts)
+        touched = steps.touched_in_all() + sum(steps.touched(table) for table in counts.domains.values())
+        attentive = self.histories.pooling == "attention"
+        matrices = (1 + domains) * size * (1 + (1 + attentive) * size + attentive)
+        batch = pooled * min(self.batch_size / max(counts.events, 1.0), 1.0)
+        return Cost(
+            once=Work(normal=size * rows, vector=2 * size * counts.events),
+            epoch=steps.pairs()
+            + steps.rows(rows, touched)
+            + dense_work(3 * counts.events + attentive * pooled, (size, size))
+            + Work(
+                draw=pooled,
+                pointwise=PASSES * pooled * size,
+                call=2 * CALLS * steps.number * domains,
+            ),
+            epochs=self.epochs,
+            peak=steps.memory(rows) + FLOAT32 * size * (KEPT * batch + domain_rows(counts)),
+            model=FLOAT32 * (size * domain_rows(counts) + matrices),
+            torch=True,
+        )
 
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> AggregatedModel:
         """Train for ``epochs`` passes over all events of all domains."""

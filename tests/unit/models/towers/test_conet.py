@@ -34,6 +34,8 @@ NETWORKS: list[TowerMethod] = [
     ADC(3, network=Layers((9, 5)), lr=0.03, epochs=2, init_std=0.5),
     ADC(3, sharing="user", lr=0.03, epochs=2, init_std=0.5),
     ADC(3, sharing="cross", network=Layers(head=(4, 3)), lr=0.03, epochs=2, init_std=0.5),
+    ADC(4, sharing="cross_stitch", network=Layers((7, 5, 4), (4,)), lr=0.03, epochs=2, init_std=0.5),
+    ADC(3, sharing="cross_stitch", network=Layers((6,), ()), lr=0.03, epochs=2, init_std=0.5),
     NeuMF(5, network=Layers((9, 4), ()), lr=0.03, epochs=2, init_std=0.5),
     NeuMF(5, network=Layers((4,), ()), sharing="joined", lr=0.03, epochs=2, init_std=0.5),
 ]
@@ -60,7 +62,12 @@ def naive(fitted: TowerModel, domain: str, user: int, item: int, m: int) -> floa
             above[name] = w[f"{layer}.weight"] @ value + w[f"{layer}.bias"]
             if level < len(towers.tower) and len(x) > 1:
                 rest = np.mean([x[other] for other in x if other != name], axis=0)
-                above[name] += w[f"cross.{level}.weight"] @ rest
+                if f"cross.{level}.weight" in w:
+                    above[name] += w[f"cross.{level}.weight"] @ rest
+            if f"stitch.{name}.{level}" in w:
+                alpha, beta = w[f"stitch.{name}.{level}"]
+                mixed = alpha * value + (beta * rest if len(x) > 1 else 0)
+                above[name] = w[f"{layer}.weight"] @ mixed + w[f"{layer}.bias"]
         x = {name: np.maximum(value, 0) for name, value in above.items()}
     return float(w[towers.out(domain)] @ np.concatenate([x[domain], row[m:] * own[m:]]))
 
