@@ -9,10 +9,10 @@ and a step minimises the sum over domains of the mean over events of -ln softmax
 sampled negatives ("softmax" of :mod:`~landbridge.models.common.pointwise_losses`).
 
 The paper's views are texts: of users what they searched and visited, of items their words. From events alone
-their inputs are embeddings by id. It trains on one domain in each step; here all are in every step, as in the
-other networks. It has negatives from the batch; here they are drawn. This is no setting of ADC's network, whose
-tower reads user and item together: here they meet in (2) alone, so that catalogues are ranked as products.
-A new user is folded in by steps on x at fixed y. Letters: U users, I items, N events, J items of an event.
+their inputs are embeddings by id. Its full text was not at hand: inferred are all domains in every step, κ, K
+and the widths. This is no setting of ADC's network, whose tower reads user and item together: here they meet
+in (2) alone, so that catalogues are ranked as products. A new user is folded in by steps on x at fixed y.
+Letters: R rows, N events, J items of an event, F numbers of a row.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class MVDNN(JointMethod):
     factors: int = 64
     loss: SoftmaxLoss = setting(SoftmaxLoss(negatives_per_positive=4), "The loss of an event.")
     layers: tuple[int, ...] = setting((64, 64), "Widths of every tower's layers.", low=1)
+    init_std: float = 0.1
     scale: float = setting(10.0, "Factor of the cosines in the softmax.", above=0, symbol="κ")
     name: ClassVar[str] = "mvdnn"
     paper: ClassVar[str] = "Elkahky, Song & He, WWW 2015"
