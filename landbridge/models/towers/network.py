@@ -44,7 +44,7 @@ from landbridge.training.torch_backend import torch
 if TYPE_CHECKING:
     from torch import Tensor, device
 
-STITCH = (0.9, 0.1)  # α and β at the start: a tower is mostly itself
+STITCH = (1.0, 0.0)  # α and β at the start: every tower is itself, as with H near 0
 Weights = Mapping[str, "Tensor"]
 ArrayT = TypeVar("ArrayT", "Tensor", Float32)
 

@@ -45,7 +45,9 @@ def moved(weights: dict[str, float], sharing: str) -> set[str]:
     """Which weights one epoch changes."""
     data = uneven()
     fixed = Balance("fixed", weights=weights)
-    method = ADC(4, network=Layers((8, 6)), sharing=sharing, epochs=1, init_std=0.3, balance=fixed)
+    layers = Layers((8, 6))
+    # more than one step: β is 0 in the first
+    method = ADC(4, network=layers, sharing=sharing, epochs=1, batch_size=100, init_std=0.3, balance=fixed)
     start = replace(method, lr=1e-30).fit(data, ONE).weights  # steps too short to change a float32
     after = method.fit(data, ONE).weights
     return {name for name in start if not np.array_equal(start[name], after[name])}
