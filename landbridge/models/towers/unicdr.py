@@ -2,24 +2,20 @@
 
 Cao, Li, Yu, Guo, Liu & Wang, "Towards universal cross-domain recommendation" (WSDM 2023), and the authors'
 program. The user's vectors a_u^d, of a domain, and g_u, of all domains, and the score are Eqs. (1) to (5) of
-:mod:`landbridge.models.towers.aggregation`. In training histories are masked: for an event (u, i) of domain d
+:mod:`landbridge.models.towers.aggregation`. In training histories are masked, lack the event's own item
+(:mod:`landbridge.data.sampling.histories`), and both vectors and q_i pass through dropout. A discriminator of
+each domain tells the pair of a user's two vectors from that of g_u and the vector of another user v,
 
-    H_u^d   at most L items of u in d other than i, each left out with chance m                        (1)
-    H_u     the same in every domain, that of d left out as a whole with chance M                      (2)
-
-and both vectors and q_i pass through dropout. A discriminator of each domain tells the pair of a user's two
-vectors from that of g_u and the vector of another user v of the batch,
-
-    D_d(a, g) = aᵀ B_d g + b_d                                                                         (3)
-    C_d = mean [ -ln σ(D_d(a_u^d, g_u)) - ln σ(-D_d(a_v^d, g_u)) ]                                     (4)
+    D_d(a, g) = aᵀ B_d g + b_d                                                                         (1)
+    C_d = mean [ -ln σ(D_d(a_u^d, g_u)) - ln σ(-D_d(a_v^d, g_u)) ]                                     (2)
 
 and a step, with a batch of every domain and the mean losses L_d of their events, minimises
 
-    Σ_d (L_d + γ C_d)                                                                                  (5)
+    Σ_d (L_d + γ C_d)                                                                                  (3)
 
-Scoring takes all histories whole. The program means to leave i out of H_u^d too, but compares an item with
-pairs of an item and a number: nothing is left out, and i is in its own user's history in training, not at
-test. Here i is left out. Its attention counts the places without an item; here it does not. It has γ = 1.5
+Scoring takes all histories whole. The program means to leave an event's item out of its history too, but
+compares an item with pairs of an item and a number: nothing is left out, and the item is in the history in
+training, not at test. Its attention counts the places without an item; here it does not. It has γ = 1.5
 beside a mean over events and one over negatives, a learning rate that falls by 2 % an epoch, and, with more
 than two domains, ten epochs of a_u^d alone: these are left out. Its third way of pooling, by the scores of a
 linear item-item model of each domain, is not built: it is a table of all pairs of items.
@@ -31,11 +27,11 @@ embeddings of their own. Letters: N events, J items of an event, L places of a h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +41,7 @@ from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Int32, Int64, Record
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.domain_batches import Batch, DomainBatches
+from landbridge.data.sampling.histories import MaskedBatch, MaskedBatches
 from landbridge.models.common.pointwise_losses import PointwiseLoss
 from landbridge.models.cost import FLOAT32, Cost, Work
 from landbridge.models.search_space import Choice, Real, Space
@@ -102,7 +98,7 @@ class UniCDR(JointMethod):
     epochs: int = 50
     init_std: float = 0.1
     histories: Histories = setting(Histories(), "How the user's events are masked and pooled.")
-    contrast: float = setting(0.1, "Weight of the discriminators, Eq. (5).", low=0, high=1e12, symbol="γ")
+    contrast: float = setting(0.1, "Weight of the discriminators, Eq. (3).", low=0, high=1e12, symbol="γ")
     dropout: float = setting(0.3, "Share of a vector's numbers left out in training.", low=0, below=1)
     name: ClassVar[str] = "unicdr"
     paper: ClassVar[str] = "Cao et al., WSDM 2023"
@@ -152,7 +148,7 @@ class UniCDR(JointMethod):
         """Train for ``epochs`` passes over all events of all domains."""
         options = options or FitOptions()
         network = UniNetwork(self, train, self.initial(train, options))
-        batches = MaskedBatches(self.batches(train, options.seed), self.histories)
+        batches = self.masked_batches(train, options.seed)
         phase = Phase(
             self.name,
             self.epochs,
@@ -163,6 +159,11 @@ class UniCDR(JointMethod):
         )
         log = self.learn(train, phase, options, partial(self._fitted, network, ()))
         return self._fitted(network, log)
+
+    def masked_batches(self, train: MultiDomain, seed: int) -> MaskedBatches:
+        """The batches of a fit, with masked histories."""
+        rule = self.histories
+        return MaskedBatches(self.batches(train, seed), rule.max_length, rule.mask, rule.domain_mask)
 
     def initial(self, train: MultiDomain, options: FitOptions) -> dict[str, Tensor]:
         """Embeddings of deviation ``init_std``, matrices uniform in ±1/√F, biases 0."""
@@ -201,58 +202,9 @@ class UniCDR(JointMethod):
         )
 
 
-class MaskedBatch(NamedTuple):
-    """A domain's batch, and masked histories (N, L) of its events, -1 where no item is: of the domain, and of
-    every domain for what is common."""
-
-    batch: Batch
-    own_NL: Int32
-    every: Mapping[str, Int32]
-
-
-@dataclass(frozen=True, eq=False)
-class MaskedBatches:
-    """Samples batches with their histories, Eqs. (1) and (2)."""
-
-    batches: DomainBatches
-    rule: Histories
-
-    def steps(self, epoch: int) -> Iterator[dict[str, MaskedBatch]]:
-        """The epoch: domain -> batch, domains without an event in the step left out."""
-        names, seed = self.batches.data.domain_names, self.batches.seed
-        label = "history", str(epoch)
-        keys = {
-            (domain, of): np.uint64(generator(seed, *label, domain, of).integers(2**63))
-            for domain in names
-            for of in names
-        }
-        chances = {domain: generator(seed, *label, domain) for domain in names}
-        done = dict.fromkeys(names, 0)
-        for step in self.batches.steps(epoch):
-            masked = {}
-            for domain, batch in step.items():
-                every = {of: self._drawn(keys[domain, of], done[domain], domain, of, batch) for of in names}
-                own_NL = every[domain]
-                left_out_N = chances[domain].random(len(own_NL)) < self.rule.domain_mask
-                every[domain] = np.where(left_out_N[:, None], np.int32(-1), own_NL)  # Eq. (2)
-                masked[domain] = MaskedBatch(batch, own_NL, every)
-                done[domain] += len(own_NL)
-            yield masked
-
-    def _drawn(self, key: np.uint64, first: int, domain: str, of: str, batch: Batch) -> Int32:
-        """Items of ``of`` for events of ``domain``, which are not among them: Eq. (1)."""
-        from landbridge.data.sampling.kernels import histories
-
-        rows, item_N = self.batches.data[of].by_user, batch.item_NJ[:, 0]
-        without_N = item_N if of == domain else np.full_like(item_N, -1)
-        out_NL = np.empty((len(item_N), self.rule.max_length), np.int32)
-        histories(key, first, batch.user_N, without_N, rows.offsets, rows.columns, self.rule.mask, out_NL)
-        return out_NL
-
-
 @dataclass(frozen=True, eq=False)
 class UniNetwork:
-    """The network. ``weights``: those of :mod:`~landbridge.models.towers.aggregation`, and B and b of Eq. (3)
+    """The network. ``weights``: those of :mod:`~landbridge.models.towers.aggregation`, and B and b of Eq. (1)
     as ``critic.books.weight`` and ``critic.books.bias``."""
 
     method: UniCDR
@@ -260,7 +212,7 @@ class UniNetwork:
     weights: Mapping[str, Tensor]
 
     def losses(self, step: Mapping[str, MaskedBatch]) -> dict[str, Tensor]:
-        """The domains' parts of Eq. (5) in a step."""
+        """The domains' parts of Eq. (3) in a step."""
         return {domain: self._loss(domain, masked) for domain, masked in step.items()}
 
     def _loss(self, domain: str, masked: MaskedBatch) -> Tensor:
@@ -273,7 +225,7 @@ class UniNetwork:
         shared_NF = self._dropped(self.aggregated(SHARED, c_NF, masked.every))
         score_NJ = (self._dropped(item_NJF) @ (own_NF + shared_NF)[:, :, None]).squeeze(2)
         loss = self.method.domain_loss(score_NJ, (e_NF, c_NF, item_NJF.flatten(1)), batch)
-        return loss + self.method.contrast * self.contrast(domain, own_NF, shared_NF, batch.user_N)  # Eq. (5)
+        return loss + self.method.contrast * self.contrast(domain, own_NF, shared_NF, batch.user_N)  # Eq. (3)
 
     def aggregated(self, part: str, user_NF: Tensor, history: Mapping[str, Int32]) -> Tensor:
         """a or g of events, (N, F): Eqs. (1) to (4) of the aggregators, over items by domain."""
@@ -304,7 +256,7 @@ class UniNetwork:
         return power_E / none_N.index_add(0, row_E, power_E)[row_E]
 
     def contrast(self, domain: str, own_NF: Tensor, shared_NF: Tensor, user_N: Int32) -> Tensor | float:
-        """C of Eq. (4); 0 for a batch of one user."""
+        """C of Eq. (2); 0 for a batch of one user."""
         from torch.nn.functional import softplus
 
         if not self.method.contrast or not (user_N != user_N[0]).any():
@@ -313,7 +265,7 @@ class UniNetwork:
         other_N = torch.from_numpy(np.roll(user_N, shift) != user_N).to(own_NF.device)
         seen_NF = shared_NF @ self.weights[f"critic.{domain}.weight"].T
         bias = self.weights[f"critic.{domain}.bias"]
-        true_N = (own_NF * seen_NF).sum(dim=1) + bias  # Eq. (3)
+        true_N = (own_NF * seen_NF).sum(dim=1) + bias  # Eq. (1)
         false_N = (own_NF.roll(shift, 0) * seen_NF).sum(dim=1) + bias
         # a user's own vector, of another event, is no false one
         return softplus(-true_N).mean() + (softplus(false_N) * other_N).sum() / other_N.sum().clamp(min=1)

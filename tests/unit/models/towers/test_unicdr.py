@@ -17,7 +17,7 @@ from landbridge.data.queries import Queries
 from landbridge.data.sampling.kernels import histories
 from landbridge.data.synthetic import planted_transfer
 from landbridge.models.towers.aggregation import all_user_vectors
-from landbridge.models.towers.unicdr import MaskedBatches, UniCDR, UniNetwork
+from landbridge.models.towers.unicdr import UniCDR, UniNetwork
 from landbridge.training import tensors
 from landbridge.training.options import FitOptions
 
@@ -45,7 +45,7 @@ def network_of(method: UniCDR, data: MultiDomain) -> UniNetwork:
 
 
 def first_step(method: UniCDR, data: MultiDomain) -> Any:
-    return next(iter(MaskedBatches(method.batches(data, ONE.seed), method.histories).steps(0)))
+    return next(iter(method.masked_batches(data, ONE.seed).steps(0)))
 
 
 def wide(arrays: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_the_target_is_never_in_its_users_history(domain_mask: float) -> None:
     """The published program has it there, so that it is learned from itself."""
     data = uneven()
     method = small(**WHOLE | {"histories__domain_mask": domain_mask})
-    batches = MaskedBatches(method.batches(data, 0), method.histories)
+    batches = method.masked_batches(data, 0)
     for epoch in range(2):
         for step in batches.steps(epoch):
             for domain, (batch, own_NL, every) in step.items():
