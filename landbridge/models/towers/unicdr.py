@@ -4,7 +4,7 @@ Cao, Li, Yu, Guo, Liu & Wang, "Towards universal cross-domain recommendation" (W
 program. The user's vectors a_u^d, of a domain, and g_u, of all domains, and the score are Eqs. (1) to (5) of
 :mod:`landbridge.models.towers.aggregation`. In training histories are masked, lack the event's own item
 (:mod:`landbridge.data.sampling.histories`), and both vectors and q_i pass through dropout. A discriminator of
-each domain tells the pair of a user's two vectors from that of g_u and the vector of another user v,
+each domain distinguishes a user's two vectors from g_u with the vector of another user v,
 
     D_d(a, g) = aᵀ B_d g + b_d                                                                         (1)
     C_d = mean [ -ln σ(D_d(a_u^d, g_u)) - ln σ(-D_d(a_v^d, g_u)) ]                                     (2)

@@ -253,7 +253,7 @@ def test_without_pooled_histories_it_is_matrix_factorisation_of_two_tables() -> 
     np.testing.assert_allclose(users["b"], expected_UF, atol=1e-6)
 
 
-def test_a_batch_of_one_user_has_nobody_to_be_told_from() -> None:
+def test_a_batch_of_one_user_has_no_false_pair() -> None:
     network = network_of(small(), uneven())
     vector_2F = torch.ones(2, 5)
     assert network.contrast("a", vector_2F, vector_2F, np.array([4, 4], np.int32)) == 0
