@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ from landbridge.data.sampling.domain_batches import Batch, DomainBatches
 
 
 class MaskedBatch(NamedTuple):
-    """A domain's batch, and items of its users, (N, L), -1 where there is none: Eqs. (1) and (2)."""
+    """A domain's batch, and items of its users, (N, L), -1 where there is none: Eqs. (1) and (2). L may be
+    smaller where no user has so many."""
 
     batch: Batch
     own_NL: Int32
@@ -67,6 +69,14 @@ class MaskedBatches:
 
         rows, item_N = self.batches.data[of].by_user, batch.item_NJ[:, 0]
         without_N = item_N if of == domain else np.full_like(item_N, -1)
-        out_NL = np.empty((len(item_N), self.max_length), np.int32)
+        out_NL = np.empty((len(item_N), self._places[of]), np.int32)
         histories(key, first, batch.user_N, without_N, rows.offsets, rows.columns, self.mask, out_NL)
         return out_NL
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """L by domain: no more than its longest history has."""
+        return {
+            name: min(self.max_length, int(events.user_counts.max(initial=0)))
+            for name, events in self.batches.data.domains.items()
+        }
