@@ -287,8 +287,8 @@ def test_what_is_planted_elsewhere_reaches_the_sparse_domain() -> None:
     train = world.split.test.history
     method = UniCDR(8, lr=0.03, epochs=20, batch_size=512)
     joint, alone = (own_group(method.fit(part, ONE), world) for part in (train, train.select(["sparse"])))
-    assert joint > 0.8
-    assert joint > alone + 0.4
+    assert joint > 0.6
+    assert joint > alone + 0.3
 
 
 def test_impossible_settings() -> None:
