@@ -35,9 +35,9 @@ OBJECTIVES = ("bce", "bpr", "squared", "softmax")
 
 @dataclass(frozen=True)
 class PointwiseLoss(Settings):
-    """The loss of an event, Eqs. (1) to (3), and the negatives that it is compared with."""
+    """The loss of an event, Eqs. (1) to (4), and the negatives that it is compared with."""
 
-    kind: Literal["bce", "bpr", "squared"] = setting("bce", "Loss of an event and its negatives.")
+    kind: Literal["bce", "bpr", "squared", "softmax"] = setting("bce", "Loss of an event and its negatives.")
     negatives_per_positive: int = setting(
         1, "Items drawn per event that the user has not.", low=1, symbol="K"
     )

@@ -115,7 +115,8 @@ def forward(
         if _crossed(towers, level, names):
             seen = mask_TN1 * below
             rest = (seen.sum(axis=0) - seen[: len(layers)]) * share_N1
-            z += np.stack([rest_NH @ layer.cross.T for rest_NH, layer in zip(rest, layers, strict=True)])
+            crosses = [layer.cross for layer in layers if layer.cross is not None]
+            z += np.stack([rest_NH @ cross_KH.T for rest_NH, cross_KH in zip(rest, crosses, strict=True)])
         levels.append(np.maximum(z, 0))
     return ForwardCache(levels, mask_TN1, share_N1)
 
@@ -133,7 +134,8 @@ def backward(
         for t, layer in enumerate(layers):
             below[t] = grad[t] @ layer.own
         if _crossed(towers, level, names):
-            each = [grad_NH @ layer.cross for grad_NH, layer in zip(grad, layers, strict=True)]
+            crosses = [layer.cross for layer in layers if layer.cross is not None]
+            each = [grad_NK @ cross_KH for grad_NK, cross_KH in zip(grad, crosses, strict=True)]
             through = np.stack(each) * cache.share_N1
             below += cache.mask_TN1 * through.sum(axis=0)
             # a tower's cross input is the mean of the *other* towers: its own part comes off again

@@ -200,7 +200,8 @@ class TowerNetwork:
             seen = {name: mask[name] * run for name, run in runs.items()}
             total, others = sum(seen.values()), (torch.stack(list(mask.values())).sum(dim=0) - 1).clamp(min=1)
             for name, layer in layers.items():
-                above[name] = above[name] + linear((total - seen[name]) / others, layer.cross)  # Eq. (4)
+                if layer.cross is not None:
+                    above[name] = above[name] + linear((total - seen[name]) / others, layer.cross)  # Eq. (4)
         return {name: z.relu() for name, z in above.items()}
 
 
