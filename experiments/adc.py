@@ -26,7 +26,7 @@ from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
 from landbridge.models.pairwise.bprmf import BPRMF
 from landbridge.models.popularity import Popularity
-from landbridge.models.towers.adc import ADC, SHARING, Balance
+from landbridge.models.towers.adc import ADC, Balance
 from landbridge.models.towers.cmf import CMF
 from landbridge.models.towers.conet import CoNet
 from landbridge.models.towers.neumf import NeuMF
@@ -70,7 +70,7 @@ class Study:
 BALANCE = ("none", "fixed", "grid", "gradnorm", "uncertainty")
 CIAO = {"dataset": "ciao", "domains": ["DVDs", "Books", "Music", "Games", "Beauty", "Software"]}
 STUDIES = {
-    "ciao": Study(CIAO, SHARING, BALANCE, COMPLEXITIES, contest=5, curves=True),
+    "ciao": Study(CIAO, ("user", "tower", "cross"), BALANCE, COMPLEXITIES, contest=5, curves=True),
     "food-kitchen": Study({"dataset": "food-kitchen"}, losses=("bce",)),
     "movielens-1m": Study(
         {"dataset": "movielens-1m"},

@@ -58,6 +58,7 @@ STUDIES: Mapping[str, Callable[[], Split]] = {
 }
 PUBLISHED_NAMES: Mapping[str, tuple[str, dict[str, Any]]] = {  # settings that are methods of their own
     "mlp++": ("adc", {"sharing": "user", "balance.kind": "none"}),
+    "cross-stitch": ("adc", {"sharing": "cross_stitch", "balance.kind": "none"}),
 }
 
 

@@ -81,9 +81,11 @@ if TYPE_CHECKING:
     from landbridge.models.towers.cmf import CMF
     from landbridge.models.towers.conet import CoNet
     from landbridge.models.towers.gamtcdr import GAMTCDR
+    from landbridge.models.towers.mvdnn import MVDNN
     from landbridge.models.towers.neumf import NeuMF
     from landbridge.models.towers.pepnet import PEPNet
     from landbridge.models.towers.recsysdan import RecSysDAN
+    from landbridge.models.towers.unicdr import UniCDR
     from landbridge.models.uclr.catart import CATART
     from landbridge.models.uclr.method import UCLR
     from landbridge.ranking.list_order import Boost, Pin
@@ -108,6 +110,7 @@ __all__ = [
     "EMCDR",
     "GAMTCDR",
     "IALS",
+    "MVDNN",
     "UCLR",
     "BiTGCF",
     "Boost",
@@ -145,6 +148,7 @@ __all__ = [
     "StoreError",
     "Targets",
     "TuningResult",
+    "UniCDR",
     "Validator",
     "Vocabulary",
     "auto",
@@ -236,9 +240,11 @@ _HOME = {
     "models.towers.cmf": ("CMF",),
     "models.towers.conet": ("CoNet",),
     "models.towers.gamtcdr": ("GAMTCDR",),
+    "models.towers.mvdnn": ("MVDNN",),
     "models.towers.neumf": ("NeuMF",),
     "models.towers.pepnet": ("PEPNet",),
     "models.towers.recsysdan": ("RecSysDAN",),
+    "models.towers.unicdr": ("UniCDR",),
     "models.uclr.catart": ("CATART",),
     "models.uclr.method": ("UCLR",),
     "ranking.list_order": ("Boost", "Pin"),

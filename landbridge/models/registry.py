@@ -27,15 +27,18 @@ METHODS = {
     "itemknn": "landbridge.models.linear.item_knn:ItemKNN",
     "lightgcn": "landbridge.models.pairwise.lightgcn:LightGCN",
     "mixture": "landbridge.models.mixture:Mixture",
+    "mvdnn": "landbridge.models.towers.mvdnn:MVDNN",
     "neumf": "landbridge.models.towers.neumf:NeuMF",
     "pepnet": "landbridge.models.towers.pepnet:PEPNet",
     "popularity": "landbridge.models.popularity:Popularity",
     "recsysdan": "landbridge.models.towers.recsysdan:RecSysDAN",
     "sasrec": "landbridge.models.sequential.sasrec:SASRec",
     "uclr": "landbridge.models.uclr.method:UCLR",
+    "unicdr": "landbridge.models.towers.unicdr:UniCDR",
 }
 
 KINDS = {
+    "aggregated": "landbridge.models.towers.aggregation:AggregatedModel",
     "combined": "landbridge.models.towers.combination:CombinedModel",
     "counts": "landbridge.models.popularity:PopularityModel",
     "encoded": "landbridge.models.uclr.fitted:AutoencoderModel",

@@ -82,9 +82,11 @@ def test_what_is_accepted_makes_a_sensible_model(name: str) -> None:
         "gamtcdr",
         "herograph",
         "lightgcn",
+        "mvdnn",
         "neumf",
         "pepnet",
         "recsysdan",
+        "unicdr",
     ],
 )
 def test_a_penalty_whose_square_does_not_fit_is_refused(name: str) -> None:

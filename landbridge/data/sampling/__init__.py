@@ -1,1 +1,1 @@
-"""Training batches: pairs with sampled negatives, sequence windows, batches per domain."""
+"""Training batches: pairs with sampled negatives, sequence windows, batches per domain, masked histories."""

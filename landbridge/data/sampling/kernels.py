@@ -1,4 +1,5 @@
-"""Negatives as numba kernels; their meaning is documented in :mod:`landbridge.data.sampling.pairwise`.
+"""Negatives and histories as numba kernels; negatives are explained in
+:mod:`landbridge.data.sampling.pairwise`.
 
 Every draw is a hash of a key and its own number (splitmix64), so it depends neither on the draws before
 it nor on the thread that makes it: any number of threads gives the same negatives. N pairs.
@@ -12,6 +13,7 @@ from numba import njit
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ divided by the golden ratio: the step of splitmix64
 # factors of splitmix64's finaliser
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+FINE = 1 << 30  # how finely a chance is drawn
 TRIES = 64  # draws by popularity before the uniform one
 
 
@@ -66,6 +68,36 @@ def negatives(key, user_N, item_N, offsets, columns, starts_D, pool_M, pool_star
             pool_starts_D[domain],
             pool_starts_D[domain + 1],
         )
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def histories(key, first, user_N, without_N, offsets, columns, mask, out_NL):
+    """At most L of the items of each user but one, ``without_N``; each is then masked with chance ``mask``.
+
+    Drawn evenly and without repetition (Floyd's algorithm); masked and missing places are -1. ``first``: the
+    number of the first draw, so that parts of a sequence are drawn as the whole would be.
+    """
+    most = out_NL.shape[1]
+    for n in range(len(user_N)):
+        own_M = columns[offsets[user_N[n]] : offsets[user_N[n] + 1]]
+        at, size = np.searchsorted(own_M, without_N[n]), len(own_M)
+        # the place of the item that is left out; beyond the end where the user does not have it
+        skipped = at if at < size and own_M[at] == without_N[n] else size
+        size -= skipped < size
+        count = 0
+        out_NL[n] = -1
+        for place in range(max(size - most, 0), size):
+            chosen = drawn(key, first + n, count, place + 1)
+            for other in range(count):
+                if out_NL[n, other] == chosen:
+                    chosen = place
+                    break
+            out_NL[n, count] = chosen
+            count += 1
+        for each in range(count):
+            chosen = out_NL[n, each]
+            kept = drawn(key, first + n, most + each, FINE) >= mask * FINE
+            out_NL[n, each] = own_M[chosen + (chosen >= skipped)] if kept else -1
 
 
 @njit(nogil=True, error_model="numpy", cache=True)

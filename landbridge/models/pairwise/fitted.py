@@ -68,7 +68,7 @@ class EmbeddingModel(DotProductModel):
             if domain in slices
         )
         source = Pairwise(table, slices, self.rule.negatives)
-        queries = _joined_events(events, slices, size, table.n_items)
+        queries = joined_events(events, slices, size, table.n_items)
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
         with thread_limit(1):
             fold_rows(
@@ -101,7 +101,7 @@ class EmbeddingModel(DotProductModel):
         return cls(history, method, log, *embeddings, FoldInSpec.from_record(about["rule"]))
 
 
-def _joined_events(
+def joined_events(
     events: Mapping[str, Ragged], slices: Mapping[str, slice], size: int, n_items: int
 ) -> Interactions:
     """The queries' events in the domains of one table, over its items."""

@@ -1,1 +1,1 @@
-"""Tower networks over several domains: ADC, CoNet, NeuMF, CMF, PEPNet, GA-MTCDR."""
+"""Towers and products over several domains: ADC, CoNet, NeuMF, CMF, PEPNet, GA-MTCDR, MV-DNN, UniCDR, ..."""

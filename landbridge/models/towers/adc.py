@@ -8,10 +8,11 @@ minimises
     L = Σ_d w_d L_d                                                                                    (1)
 
 ``sharing`` selects the architecture: "tower"; "user", a tower per domain on shared user embeddings, which is
-MLP++; or "cross", the same with cross units, which is CoNet. The weights w_d balance the gradients of the
-domains at the last layer they share (:mod:`landbridge.training.weighting.gradnorm`), unless ``balance.kind``
-selects another weighting. No equation of ADC was published; docs/methods/adc.md and towers.md give the
-reasons for our reading. ``PUBLISHED`` is the balance of GradNorm as printed.
+MLP++; "cross", the same with cross units, which is CoNet; or "cross_stitch", with cross-stitch units. The
+weights w_d balance the gradients of the domains at the last layer they share
+(:mod:`landbridge.training.weighting.gradnorm`), unless ``balance.kind`` selects another weighting. No
+equation of ADC was published; docs/methods/adc.md and towers.md give the reasons for our reading.
+``PUBLISHED`` is the balance of GradNorm as printed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from landbridge.training.weighting.base import DomainRates, Fixed, Uncertainty, 
 from landbridge.training.weighting.gradnorm import GradNorm
 from landbridge.training.weighting.schedule import DynamicSparsity, WeightSchedule
 
-SHARING = ("user", "tower", "cross")
+SHARING = ("user", "tower", "cross", "cross_stitch")
 BALANCE = ("none", "fixed", "rates", "gradnorm", "uncertainty", "sparsity")
 
 
@@ -88,8 +89,9 @@ PUBLISHED = Balance(rule="literal", order="before", decay=0.0)
 class ADC(TowerMethod):
     """One network for all domains with weighted losses, Eq. (1)."""
 
-    sharing: Literal["user", "tower", "cross"] = setting(
-        "tower", "One tower for all domains, one each on shared users, or these with cross units."
+    sharing: Literal["user", "tower", "cross", "cross_stitch"] = setting(
+        "tower",
+        "One tower for all domains, one each on shared users, or these with cross or cross-stitch units.",
     )
     balance: Balance = setting(Balance(), "How the losses of the domains are weighted.")
     name: ClassVar[str] = "adc"

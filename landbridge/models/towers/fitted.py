@@ -144,8 +144,15 @@ class TowerModel(ColdStartMixin):
         towers, item_IF = self.towers, self.weights[f"item.{domain}"]
         padding = (0, -len(item_IF) % TILE)
         # W [e ; y] = W_e e + W_y y: the item part of the first layer does not depend on the user
-        layers = [f"{towers.layers(domain)[0]}.weight", *["cross.0.weight"][: len(towers.others(domain))]]
-        parts = [self.weights[name][:, towers.width :] @ item_IF[:, : towers.width].T for name in layers]
+        own_HI, _, cross_HI = towers.layer(self.weights, domain, 0)
+        parts = [own_HI[:, towers.width :] @ item_IF[:, : towers.width].T]
+        if towers.others(domain):
+            # cross-stitch units leave the first layer of the other towers without a part of the item
+            parts.append(
+                np.zeros_like(parts[0])
+                if cross_HI is None
+                else cross_HI[:, towers.width :] @ item_IF[:, : towers.width].T
+            )
         product_GI = np.ascontiguousarray(item_IF[:, towers.width :].T)
         first_2HI = np.pad(np.stack([_filled(part, 0) for part in parts]), ((0, 0), (0, 0), padding))
         return ItemTable(first_2HI, np.pad(product_GI, ((0, 0), padding)))
@@ -180,19 +187,20 @@ class TowerModel(ColdStartMixin):
         """The user parts of Eqs. (2) and (3), (B, T, H)."""
         towers, weights = self.towers, self.weights
         e_BM = rows_BF[:, : towers.width]
-        name, others = towers.layers(domain)[0], towers.others(domain)
-        own_BH = _times(e_BM, weights[f"{name}.weight"][:, : towers.width]) + weights[f"{name}.bias"]
+        (weight_HI, bias_H, cross_HI), others = towers.layer(weights, domain, 0), towers.others(domain)
+        own_BH = _times(e_BM, weight_HI[:, : towers.width]) + bias_H
         if not others:
             return own_BH[:, None]
         e_BSM = np.broadcast_to(e_BM[:, None], sides.mean_BSM.shape)
         x_BSI = np.concatenate([e_BSM, sides.mean_BSM], axis=2) * sides.has_BS[..., None]
         total_BI, own_BI = x_BSI.sum(axis=1), np.concatenate([e_BM, np.zeros_like(e_BM)], axis=1)
-        cross_HI = weights["cross.0.weight"]
+        first = [towers.layer(weights, name, 0) for name in others]
+        through = [_times(x_BSI[:, s], layer.own) + layer.bias for s, layer in enumerate(first)]
+        if cross_HI is None:
+            return np.stack([own_BH, *through], axis=1)
         parts = [own_BH + _times(total_BI * share_B[:, None], cross_HI)]  # Eq. (2)
-        for column, other in enumerate(others):
-            first = towers.layers(other)[0]
+        for column, through_BH in enumerate(through):
             rest_BI = (own_BI + total_BI - x_BSI[:, column]) * share_B[:, None]
-            through_BH = _times(x_BSI[:, column], weights[f"{first}.weight"]) + weights[f"{first}.bias"]
             parts.append(through_BH + _times(rest_BI, cross_HI))  # Eq. (3)
         return np.stack(parts, axis=1)
 
@@ -204,19 +212,15 @@ class TowerModel(ColdStartMixin):
     def _flat(self, domain: str) -> tuple[npt.NDArray[np.int64], Float32]:
         towers, others = self.towers, self.towers.others(domain)
         layers, parts = [], [np.empty(0, np.float32)]
-        for level, name in enumerate(towers.layers(domain)[1:], start=1):
-            crossed = bool(others) and level < len(towers.tower)
-            running = (domain, *others) if crossed and level + 1 < len(towers.tower) else (domain,)
-            for other in running:
-                own = towers.layers(other)[level]
-                parts += [
-                    _filled(self.weights[f"{own}.weight"], 0, 1).ravel(),
-                    _filled(self.weights[f"{own}.bias"], 0),
-                ]
-            if crossed:
-                parts.append(_filled(self.weights[f"cross.{level}.weight"], 0, 1).ravel())
-            n_above, n_below = _filled(self.weights[f"{name}.weight"], 0, 1).shape
-            layers.append((n_below, n_above, len(running), int(crossed)))
+        for level in range(1, len(towers.layers(domain))):
+            running = towers.running(level, (domain, *others))
+            for name in running:
+                weight_KH, bias_K, cross_KH = towers.layer(self.weights, name, level)
+                parts += [_filled(weight_KH, 0, 1).ravel(), _filled(bias_K, 0)]
+                if others and cross_KH is not None:
+                    parts.append(_filled(cross_KH, 0, 1).ravel())
+            n_above, n_below = _filled(weight_KH, 0, 1).shape
+            layers.append((n_below, n_above, len(running), int(bool(others) and level in towers.crossed)))
         return np.array(layers, np.int64).reshape(-1, 4), np.concatenate(parts)
 
     def _sides(self, domain: str, queries: Queries) -> SideInputs:

@@ -109,15 +109,14 @@ def forward(
     share_N1 = 1 / np.maximum(mask_TN1.sum(axis=0) - 1, 1)
     levels = [x_TNI]
     for level in range(len(towers.layers(domain))):
-        below, running = levels[-1], _running(towers, level, names)
-        layers = [towers.layers(name)[level] for name in running]
-        z = np.stack(
-            [below[t] @ weights[f"{n}.weight"].T + weights[f"{n}.bias"] for t, n in enumerate(layers)]
-        )
+        below = levels[-1]
+        layers = [towers.layer(weights, name, level) for name in towers.running(level, names)]
+        z = np.stack([below[t] @ layer.own.T + layer.bias for t, layer in enumerate(layers)])
         if _crossed(towers, level, names):
             seen = mask_TN1 * below
-            rest = (seen.sum(axis=0) - seen[: len(running)]) * share_N1
-            z += rest @ weights[f"cross.{level}.weight"].T
+            rest = (seen.sum(axis=0) - seen[: len(layers)]) * share_N1
+            crosses = [layer.cross for layer in layers if layer.cross is not None]
+            z += np.stack([rest_NH @ cross_KH.T for rest_NH, cross_KH in zip(rest, crosses, strict=True)])
         levels.append(np.maximum(z, 0))
     return ForwardCache(levels, mask_TN1, share_N1)
 
@@ -131,10 +130,13 @@ def backward(
         running = len(grad)
         grad = grad * (cache.levels[level + 1] > 0)
         below = np.zeros_like(cache.levels[level])
-        for t, name in enumerate(names[:running]):
-            below[t] = grad[t] @ weights[f"{towers.layers(name)[level]}.weight"]
+        layers = [towers.layer(weights, name, level) for name in names[:running]]
+        for t, layer in enumerate(layers):
+            below[t] = grad[t] @ layer.own
         if _crossed(towers, level, names):
-            through = (grad @ weights[f"cross.{level}.weight"]) * cache.share_N1
+            crosses = [layer.cross for layer in layers if layer.cross is not None]
+            each = [grad_NK @ cross_KH for grad_NK, cross_KH in zip(grad, crosses, strict=True)]
+            through = np.stack(each) * cache.share_N1
             below += cache.mask_TN1 * through.sum(axis=0)
             # a tower's cross input is the mean of the *other* towers: its own part comes off again
             below[:running] -= cache.mask_TN1[:running] * through
@@ -188,10 +190,5 @@ def _with_negatives(
     return np.stack(columns, axis=1)
 
 
-def _running(towers: TowerNetwork, level: int, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The towers that have this layer: from the last crossed layer on only the requested domain's."""
-    return names if level + 1 < len(towers.tower) else names[:1]
-
-
 def _crossed(towers: TowerNetwork, level: int, names: tuple[str, ...]) -> bool:
-    return len(names) > 1 and level < len(towers.tower)
+    return len(names) > 1 and level in towers.crossed

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from landbridge.core.settings import setting
 from landbridge.core.types import Record
@@ -31,6 +31,7 @@ from landbridge.training.weighting.base import Uniform, Weighting
 if TYPE_CHECKING:
     from torch import Tensor
 
+Step = TypeVar("Step")
 DomainPhase = Phase[Mapping[str, Batch]]  # a batch of every domain in the step
 
 
@@ -115,7 +116,7 @@ class JointMethod(Method):
     def learn(
         self,
         train: MultiDomain,
-        phase: DomainPhase,
+        phase: Phase[Step],
         options: FitOptions,
         fitted: Callable[[], Fitted],
     ) -> tuple[Record, ...]:

@@ -71,7 +71,8 @@ def _layer(flat, place, layer_4, share, mask_T, below, total, above):
     """One layer of all towers that have it; returns the position of the next layer's weights."""
     n_below, n_above, n_running, crossed = layer_4
     size = n_below * n_above
-    cross = place + n_running * (size + n_above)
+    # weights, bias, and what the other towers are multiplied by, of one tower after the other
+    whole = size + n_above + size * crossed
     if crossed:
         _mix(np.float32(1), below[0], np.float32(0), below[0], n_below, total[0])
         for t in range(1, len(mask_T)):
@@ -79,17 +80,17 @@ def _layer(flat, place, layer_4, share, mask_T, below, total, above):
                 _mix(np.float32(1), below[t], np.float32(1), total[0], n_below, total[0])
     for t in range(n_running):
         if mask_T[t]:
-            own = place + t * (size + n_above)
+            own = place + t * whole
             for k in range(n_above):
                 above[t, k] = flat[own + size + k]
             _add_product(flat, own, n_below, n_above, below[t], above[t])
             if crossed:
                 _mix(share, total[0], -share, below[t], n_below, total[1])
-                _add_product(flat, cross, n_below, n_above, total[1], above[t])
+                _add_product(flat, own + size + n_above, n_below, n_above, total[1], above[t])
             for k in range(np.uint64(n_above)):
                 for j in range(np.uint64(TILE)):
                     above[t, k, j] = max(above[t, k, j], np.float32(0))
-    return cross + size * crossed
+    return place + n_running * whole
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)

@@ -71,7 +71,7 @@ class TowerMethod(JointMethod):
         options = options or FitOptions()
         towers = self.towers(train)
         weights = towers.initial(train, options.seed, self.init_std, device(options.device))
-        phase = self.steps(towers, weights, self.batches(train, options.seed, towers.sharing == "cross"))
+        phase = self.steps(towers, weights, self.batches(train, options.seed, towers.run_together))
         log = self.learn(train, phase, options, lambda: self._fitted(train, towers, weights, ()))
         return self._fitted(train, towers, weights, log)
 

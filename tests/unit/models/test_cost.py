@@ -40,7 +40,9 @@ SMALL: dict[str, Record] = {
     "itemknn": {"neighbours": 1000},
     "ease": {"neighbours": 1000},
     "lightgcn": {"factors": 4, "epochs": 1},
+    "mvdnn": {"factors": 4, "layers": [4], "epochs": 1},
     "recsysdan": {"factors": 4, "epochs": 1},
+    "unicdr": {"factors": 4, "epochs": 1},
     "sasrec": {"encoder.factors": 4, "encoder.hidden": 8, "epochs": 1},
 }
 

@@ -32,11 +32,13 @@ NETWORKS = (
     "dwl",
     "gamtcdr",
     "herograph",
+    "mvdnn",
     "neumf",
     "pepnet",
     "recsysdan",
     "sasrec",
     "uclr",
+    "unicdr",
 )
 OTHERS = ("cdimf", "ease", "emcdr", "ials", "lightgcn")
 SMALL = {"factors": 2, "encoder.factors": 2, "epochs": 2, "batch_size": 16}

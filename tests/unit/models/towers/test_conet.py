@@ -34,6 +34,8 @@ NETWORKS: list[TowerMethod] = [
     ADC(3, network=Layers((9, 5)), lr=0.03, epochs=2, init_std=0.5),
     ADC(3, sharing="user", lr=0.03, epochs=2, init_std=0.5),
     ADC(3, sharing="cross", network=Layers(head=(4, 3)), lr=0.03, epochs=2, init_std=0.5),
+    ADC(4, sharing="cross_stitch", network=Layers((7, 5, 4), (4,)), lr=0.03, epochs=2, init_std=0.5),
+    ADC(3, sharing="cross_stitch", network=Layers((6,), ()), lr=0.03, epochs=2, init_std=0.5),
     NeuMF(5, network=Layers((9, 4), ()), lr=0.03, epochs=2, init_std=0.5),
     NeuMF(5, network=Layers((4,), ()), sharing="joined", lr=0.03, epochs=2, init_std=0.5),
 ]
@@ -60,7 +62,12 @@ def naive(fitted: TowerModel, domain: str, user: int, item: int, m: int) -> floa
             above[name] = w[f"{layer}.weight"] @ value + w[f"{layer}.bias"]
             if level < len(towers.tower) and len(x) > 1:
                 rest = np.mean([x[other] for other in x if other != name], axis=0)
-                above[name] += w[f"cross.{level}.weight"] @ rest
+                if f"cross.{level}.weight" in w:
+                    above[name] += w[f"cross.{level}.weight"] @ rest
+            if f"stitch.{name}.{level}" in w:
+                alpha, beta = w[f"stitch.{name}.{level}"]
+                mixed = alpha * value + (beta * rest if len(x) > 1 else 0)
+                above[name] = w[f"{layer}.weight"] @ mixed + w[f"{layer}.bias"]
         x = {name: np.maximum(value, 0) for name, value in above.items()}
     return float(w[towers.out(domain)] @ np.concatenate([x[domain], row[m:] * own[m:]]))
 
@@ -344,3 +351,32 @@ def _mean_loss(fitted: TowerModel, data: MultiDomain, rows_BF: Any) -> float:
         for s, o in zip(scores_UI[u][has_UI[u]], scores_UI[u][~has_UI[u]], strict=False)
     ]
     return float(np.mean(lost))
+
+
+def test_cross_stitch_units_are_cross_units_of_scaled_weights() -> None:
+    """Eq. (5) as (4): H = β W and α W in place of W, where a domain's numbers are those of all."""
+    data, alpha, beta = uneven(), 0.8, 0.3
+    shape = {"domains": data.domain_names, "width": 4, "tower": (6, 6), "head": (5,)}
+    stitch, cross = (TowerNetwork(sharing=sharing, **shape) for sharing in ("cross_stitch", "cross"))
+    weights = {name: torch.from_numpy(array) for name, array in anything(stitch.shapes(data), 4).items()}
+    common = weights["tower.a.1.weight"]
+    for name in data.domain_names:
+        weights |= {f"tower.{name}.1.weight": common, f"stitch.{name}.1": torch.tensor([alpha, beta])}
+    scaled = {f"tower.{name}.1.weight": alpha * common for name in data.domain_names}
+    none = torch.zeros(cross.shapes(data)["cross.0.weight"])
+    as_cross = weights | scaled | {"cross.0.weight": none, "cross.1.weight": beta * common}
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 60, 30), rng.integers(0, data["a"].n_items, (30, 2))
+    sides = np.stack([rng.integers(-1, data[name].n_items, 30) for name in ("b", "c")], axis=1)
+    index = [torch.from_numpy(array).long() for array in (users, items, sides)]
+    found, expected = (
+        towers.logits(own, "a", towers.embed(own, "a", *index))
+        for towers, own in ((stitch, weights), (cross, as_cross))
+    )
+    assert found.std() > 0.1
+    torch.testing.assert_close(found, expected)
+    idle = weights | {f"stitch.{name}.1": torch.tensor([1.0, 0.0]) for name in data.domain_names}
+    apart = TowerNetwork(sharing="user", **shape)
+    alone = apart.logits(idle, "a", apart.embed(idle, "a", *index))
+    torch.testing.assert_close(stitch.logits(idle, "a", stitch.embed(idle, "a", *index)), alone)
+    assert not torch.allclose(found, alone)

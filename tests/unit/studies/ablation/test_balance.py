@@ -46,7 +46,7 @@ def test_all_cells_are_there_under_their_names() -> None:
     spec = benchmark_spec(whole.tables(dict.fromkeys(whole.sharing, weights)))
     readings = (f"gradnorm {each}" for each in ("rate", "data", "loss", "step"))
     ways = ["none", "fixed", "grid", "rates", *readings, "published", "uncertainty"]
-    labels = [f"{sharing}, {way}" for sharing in ("user", "tower", "cross") for way in ways]
+    labels = [f"{sharing}, {way}" for sharing in ("user", "tower", "cross", "cross_stitch") for way in ways]
     assert [entry.label for entry in spec.methods] == labels
     assert (spec.reference, spec.seeds, spec.metrics[0]) == ("user, none", (1, 2, 3), "ndcg@10")
     made = {entry.label: entry.settings for entry in spec.methods}
