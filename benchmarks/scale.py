@@ -1,6 +1,6 @@
 """Seconds and peak memory of reading synthetic events, in memory and memory-mapped.
 
-    python -m benchmarks.scale --events 1000000 10000000     measures, keeps the records, writes the page
+    python -m benchmarks.scale --events 1000000 10000000     measures what is missing, writes the page
     python -m benchmarks.scale --render                      writes docs/results/scale.md from them
 
 Events follow a Zipf–Mandelbrot law, P(rank r) ∝ (r + q V)^-s of V users or items:
@@ -21,7 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ USERS, ITEMS = (0.76, 0.003), (0.71, 0.001)  # s and q
 PER_USER, PER_ITEM = 34, 25
 DOMAINS, SHARED = ("books", "films", "music"), 0.3
 START, SPAN = 1_500_000_000, 200_000_000  # seconds
+IN_MEMORY = "in memory"
+CASES = ((IN_MEMORY,), ("mapped", "mapped, built before"))  # the second of a case needs what the first left
 CHILD = """
 import json, sys, threading, time
 import landbridge as lb
@@ -106,15 +108,15 @@ def write_events(folder: Path, n_events: int) -> None:
         block.write_parquet(folder / f"part-{number:04}.parquet")
 
 
-def measure(n_events: int, memory: str) -> Iterator[dict[str, Any]]:
-    """Records of reading in memory, mapped, and mapped again."""
+def measure(n_events: int, memory: str, cases: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
+    """A record of each way of reading."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "events"
         folder.mkdir()
         write_events(folder, n_events)
         environment = {**os.environ, "XDG_CACHE_HOME": str(Path(scratch) / "cache")}
-        for how, words in (("in memory", []), ("mapped", [memory]), ("mapped, built before", [memory])):
-            load = os.getloadavg()[0]
+        for how in (how for case in cases for how in case):
+            load, words = os.getloadavg()[0], [] if how == IN_MEMORY else [memory]
             command = [sys.executable, "-c", CHILD, str(folder), *words]
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
             facts = {
@@ -129,18 +131,18 @@ def measure(n_events: int, memory: str) -> Iterator[dict[str, Any]]:
 
 def render(records: list[dict[str, Any]]) -> str:
     """The page; of a case measured twice, the later record."""
-    last = list({(each["events"], each["how"]): each for each in records}.values())
+    last = list({(each["events"], _named(each)): each for each in records}.values())
     loads, days = [each["load"] for each in last], sorted({each["date"] for each in last})
-    budgets = " and ".join(sorted({each["memory"] for each in last}))
     rows = "\n".join(
-        f"| {each['events']:,} | {each['how']} | {each['seconds']:.1f} | {each['peak'] / 2**20:,.0f} "
+        f"| {each['events']:,} | {_named(each)} | {each['seconds']:.1f} | {each['peak'] / 2**20:,.0f} "
         f"| {each['anonymous'] / 2**20:,.0f} | {each['left'] / 2**20:,.0f} |"
         for each in sorted(last, key=lambda each: each["events"])
     )
-    shapes = "; ".join(
-        f"{each['events']:,} events: {each['kept']:,} pairs, {each['users']:,} users, {each['items']:,} items"
+    shapes = "\n".join(
+        f"- {each['events']:,} events: {each['kept']:,} pairs, {each['users']:,} users, "
+        f"{each['items']:,} items"
         for each in last
-        if each["how"] == "in memory"
+        if each["how"] == IN_MEMORY
     )
     same = all(
         len({each["fingerprint"] for each in last if each["events"] == size}) == 1
@@ -154,11 +156,13 @@ the memory does. Only reading is measured, and no more events than these: larger
 other programs are not on this page yet.
 
 Events of three domains, drawn from Zipf–Mandelbrot laws fitted to Gowalla, Ciao and Food–Kitchen
-(`benchmarks/scale.py` says how), as a folder of Parquet files with ids of text. {shapes}.
+(`benchmarks/scale.py` says how), as a folder of Parquet files with ids of text:
+
+{shapes}
 
 Every reader is a process of its own. MiB: the peak of its resident memory, in which pages of mapped files
 count while they are in the system's cache; the peak of its own (anonymous) memory, sampled every 20 ms; and
-what is left of this when the data are read. `memory` was {budgets}. Fingerprints of the data:
+what is left of this when the data are read. Fingerprints of the data:
 {"equal for every size" if same else "DIFFERENT"}.
 
 | events | read | seconds | peak resident | peak of its own | left |
@@ -177,10 +181,21 @@ def main() -> None:
     parser.add_argument("--render", action="store_true")
     chosen = parser.parse_args()
     for n_events in () if chosen.render else chosen.events:
-        for record in measure(n_events, chosen.memory):
+        done = {(each["events"], _named(each)) for each in _records()}
+        wanted = {how: (n_events, _named({"how": how, "memory": chosen.memory})) for how in sum(CASES, ())}
+        missing = [case for case in CASES if any(wanted[how] not in done for how in case)]
+        for record in measure(n_events, chosen.memory, missing):
             with LINES.open("a") as file:
                 file.write(json.dumps(record) + "\n")
-    PAGE.write_text(render([json.loads(line) for line in LINES.read_text().splitlines()]))
+    PAGE.write_text(render(_records()))
+
+
+def _named(record: dict[str, Any]) -> str:
+    return record["how"] if record["how"] == IN_MEMORY else f"{record['how']}, {record['memory']}"
+
+
+def _records() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
 
 
 if __name__ == "__main__":

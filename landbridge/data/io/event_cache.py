@@ -31,7 +31,9 @@ from landbridge.data.io.tables import files_of, is_path, raw_table
 from landbridge.data.provenance import Provenance, TableOrigin
 from landbridge.version import __version__
 
-BYTES_OF_A_ROW = 1024  # memory that a row of a block takes while it is read or sorted; measured: less
+# memory of a row while it is read or sorted: about 250 bytes with short ids (docs/results/scale.md), more with
+# long ones and titles, and what polars reads ahead
+BYTES_OF_A_ROW = 1024
 LEAST_MEMORY = 256 * 2**20
 MAPPED = ("user_idx", "item_idx", "weight", "time", "kinds")  # the columns of events
 SEEN = ("user_idx", "item_idx", "time", "disliked")

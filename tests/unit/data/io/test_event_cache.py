@@ -109,16 +109,18 @@ def test_a_block_has_no_more_rows_than_fit(table: Path, monkeypatch: pytest.Monk
 
 
 DATES = [f"{day:02}/{month:02}/2020" for month in (1, 2) for day in range(1, 11)]
+DAYS = [f"2020-01-{day:02}" for day in range(1, 21)]
 
 
+@pytest.mark.parametrize("first", [DATES, DAYS])
 @pytest.mark.parametrize("last", ["13/02/2020", "02/13/2020", "2020-02-13T10:00:00Z", "11/02/2020", "x"])
 def test_dates_are_read_as_those_of_the_whole_column(
-    last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: list[str], last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What says which part is the month stands in the last block."""
+    """The last block is one row, which may say what part is the month, or be written in another way."""
     monkeypatch.setattr(event_cache, "BYTES_OF_A_ROW", MEMORY // 4)
     path = tmp_path / "dates.csv"
-    pl.DataFrame({"user": range(21), "item": [1] * 21, "time": [*DATES, last]}).write_csv(path)
+    pl.DataFrame({"user": range(21), "item": [1] * 21, "time": [*first, last]}).write_csv(path)
 
     def said(**memory: int) -> str:
         try:
