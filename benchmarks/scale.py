@@ -182,7 +182,9 @@ def main() -> None:
     chosen = parser.parse_args()
     for n_events in () if chosen.render else chosen.events:
         done = {(each["events"], _named(each)) for each in _records()}
-        wanted = {how: (n_events, _named({"how": how, "memory": chosen.memory})) for how in sum(CASES, ())}
+        wanted = {
+            how: (n_events, _named({"how": how, "memory": chosen.memory})) for case in CASES for how in case
+        }
         missing = [case for case in CASES if any(wanted[how] not in done for how in case)]
         for record in measure(n_events, chosen.memory, missing):
             with LINES.open("a") as file:

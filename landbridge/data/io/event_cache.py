@@ -27,11 +27,12 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.io.columns import Columns
 from landbridge.data.io.out_of_core import OnDisk, by_item
+from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.io.tables import files_of, is_path, raw_table
 from landbridge.data.provenance import Provenance, TableOrigin
 from landbridge.version import __version__
 
-# memory of a row while it is read or sorted: about 250 bytes with short ids (docs/results/scale.md), more with
+# memory of a row while it is read or sorted: 250 bytes with short ids (docs/results/scale.md), more with
 # long ones and titles, and what polars reads ahead
 BYTES_OF_A_ROW = 1024
 LEAST_MEMORY = 256 * 2**20
@@ -191,8 +192,9 @@ def _add(digest: hashlib._Hash, source: object) -> None:
             _add(digest, table)
     elif is_path(source):
         digest.update(f"\0{source}\0".encode())
-        for file in files_of(source):
-            digest.update(f"{file.name} {sha256(file)}".encode())
+        with parsing_errors(f"file {source}"):
+            for file in files_of(source):
+                digest.update(f"{file.name} {sha256(file)}".encode())
     else:
         frame = io.BytesIO()
         raw_table(source, "a frame").write_ipc(frame)

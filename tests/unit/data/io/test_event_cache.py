@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,25 @@ def test_another_input_or_option_is_another_map(table: Path, cache: Path) -> Non
     ]
     assert [data.titles["books"][1] for data in named] == ["one", "x"]
     assert len(list(cache.glob("*/map"))) == 5
+
+
+def test_frames_and_tables_beside_the_events_are_read_as_ever(table: Path, cache: Path) -> None:
+    frame = pl.read_parquet(table)
+    beside = {
+        "titles": pl.DataFrame({"item": [1, 2], "title": ["one", "two"]}),
+        "item_features": pl.DataFrame({"domain": "books", "item": [1, 2, 99], "brand": ["x", "y", "x"]}),
+        "user_features": pl.DataFrame({"user": [1, 2, 98], "country": ["de", "fr", "de"]}),
+        "memberships": pl.DataFrame({"item": [1, 2], "domain": ["films", "books"]}),
+        "items": "shared",
+        "seen": pl.DataFrame({"user": [1, 1000], "item": [3, 4], "domain": ["books", "films"]}),
+    }
+    whole = lb.read(frame, **beside)
+    for data in [lb.read(frame, memory=MEMORY, **beside) for _ in range(2)]:
+        assert data.fingerprint == whole.fingerprint
+        assert replace(data.provenance, mapped="") == whole.provenance
+        assert data.memberships["films"].tolist() == whole.memberships["films"].tolist()
+        assert isinstance(data["films"].user_idx.base, np.memmap)
+    assert map_of(cache)
 
 
 def test_a_block_has_no_more_rows_than_fit(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +210,15 @@ def test_a_column_that_does_not_fit_is_one_sentence(
     with pytest.raises(StoreError, match="No space left on device"):
         lb.read(table, memory=MEMORY)
     assert not leftovers(cache)
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(event_cache, "sha256", refused)
+    with pytest.raises(lb.DataError, match="Cannot read file .* Permission denied"):
+        lb.read(table, memory=MEMORY)
 
 
 def test_a_map_cut_short_is_one_sentence(table: Path, cache: Path) -> None:
