@@ -33,7 +33,15 @@ from landbridge.data.io.encoding import Events, encode
 from landbridge.data.io.event_rules import check_same_ids
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.io.storage import Parse, TableRead
-from landbridge.data.io.tables import ROLES, Rules, ScannedTable, check_columns, check_events, scan_table
+from landbridge.data.io.tables import (
+    ROLES,
+    Rules,
+    ScannedTable,
+    check_columns,
+    check_events,
+    plain_file,
+    scan_table,
+)
 from landbridge.data.io.time_form import DatedText, TimeForm
 from landbridge.data.kinds import LEARNED, EventKinds
 from landbridge.data.seen import UNTIMED, Rows, Seen, divided_or_learned
@@ -64,11 +72,11 @@ class OnDisk:
         parse: Parse,
     ) -> TableRead[EventsOnDisk]:
         """The events of a table; DataError where users, items or every event is missing."""  # fmt: skip
-        with parsing_errors(where):
-            scanned = scan_table(source, named, roles, where, replace(rules, scratch=self.scratch), ROLES)
-        check_columns(scanned.origin(0))
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
-        rows = self._written(scanned, folder / "rows.arrow")
+        with parsing_errors(where, plain_file(source)):
+            scanned = scan_table(source, named, roles, where, replace(rules, scratch=self.scratch), ROLES)
+            check_columns(scanned.origin(0))
+            rows = _written(scanned, folder / "rows.arrow")
         origin = scanned.origin(_height(rows))
         check_events(origin, None)
         form = self._time_form(scanned, rows)
@@ -95,14 +103,6 @@ class OnDisk:
             columns=columns,
             latest=max(events.latest, seen.latest) if "time" in columns else events.latest,
         )
-
-    def _written(self, scanned: ScannedTable, path: Path) -> pl.LazyFrame:
-        """All rows of the table, in an Arrow file: unlike Parquet it says why it cannot be written."""
-        import polars as pl
-
-        with parsing_errors(scanned.where), _disk_errors(path):
-            scanned.lazy.sink_ipc(path)
-        return pl.scan_ipc(path, glob=False)
 
     def _blocks(self, rows: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
         """The number of rows before each block, and the block."""
@@ -420,6 +420,15 @@ def _height(rows: pl.LazyFrame) -> int:
     import polars as pl
 
     return int(rows.select(pl.len()).collect().item())
+
+
+def _written(scanned: ScannedTable, path: Path) -> pl.LazyFrame:
+    """All rows of the table, in an Arrow file: unlike Parquet it says why it cannot be written."""
+    import polars as pl
+
+    with _disk_errors(path):
+        scanned.lazy.sink_ipc(path)
+    return pl.scan_ipc(path, glob=False)
 
 
 @contextmanager

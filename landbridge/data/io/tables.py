@@ -91,7 +91,7 @@ def read_table(
 
     ``named``: role -> column, or its position. ``usual``: role -> usual column names, of all roles.
     """
-    with parsing_errors(where, _plain_file(source)):
+    with parsing_errors(where, plain_file(source)):
         scanned = scan_table(source, named, roles, where, rules, usual)
         # only the needed columns, in chunks: review files may be larger than memory
         frame = scanned.lazy.collect(engine="streaming")
@@ -187,7 +187,7 @@ def _lacks(role: str, where: str, names: Sequence[str]) -> str:
 
 def raw_table(source: object, where: str) -> pl.DataFrame:
     """``source`` (path or any data frame) with all its columns as they are named."""
-    with parsing_errors(where, _plain_file(source)):
+    with parsing_errors(where, plain_file(source)):
         return _scan(source, {}, where).lazy.collect()
 
 
@@ -228,7 +228,7 @@ def is_path(source: object) -> TypeGuard[str | Path]:
     return isinstance(source, str | Path)
 
 
-def _plain_file(source: object) -> Path | None:
+def plain_file(source: object) -> Path | None:
     """The file that a source names, unless it is packed or no file."""
     path = Path(source) if is_path(source) else None
     return path if path is not None and path.is_file() and path.suffix.lower() != ".gz" else None

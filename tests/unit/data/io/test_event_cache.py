@@ -217,8 +217,21 @@ def test_a_file_that_cannot_be_read_is_one_sentence(table: Path, monkeypatch: py
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(event_cache, "sha256", refused)
-    with pytest.raises(lb.DataError, match="Cannot read file .* Permission denied"):
+    with pytest.raises(lb.DataError, match=r"Cannot read file .* Permission denied"):
         lb.read(table, memory=MEMORY)
+
+
+@pytest.mark.parametrize(
+    "content", [b"user,item\n1,2\n\xe9,3\n", b"user,item\n", b"user,price\n1,2\n", b"user,item\n1,2,3,4\n"]
+)
+def test_bad_input_is_the_same_sentence(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_bytes(content)
+    with pytest.raises(lb.DataError) as plain:
+        lb.read(path)
+    with pytest.raises(lb.DataError) as caught:
+        lb.read(path, memory=MEMORY)
+    assert str(caught.value) == str(plain.value)
 
 
 def test_a_map_cut_short_is_one_sentence(table: Path, cache: Path) -> None:
