@@ -60,6 +60,7 @@ def command(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    memory: options.Memory = None,
     kind: options.Kinds = None,
     half_life: options.HalfLife = None,
     seen: options.SeenTables = None,
@@ -92,7 +93,7 @@ def command(
     from landbridge.selection.guard import decision_table
 
     given: Record = {
-        "data": {"users": users, "min_rating": min_rating}
+        "data": {"users": users, "min_rating": min_rating, "memory": memory}
         | options.reading(column, fold_ids, skip_bad_rows, out)
         | options.of_items(items, item_links, min_confidence, item_features)
         | {"user_features": user_features}

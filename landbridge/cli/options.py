@@ -53,6 +53,10 @@ FoldIds = Annotated[
 SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read; write them to a file.")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(help="Read and sort events on disk, in blocks of about this much memory, such as 4GB."),
+]
 MinRating = Annotated[
     float | None,
     typer.Option(help="Events with a lower rating are dislikes: never learned from, never listed."),

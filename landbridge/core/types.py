@@ -6,7 +6,7 @@ R rows, N entries.
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -41,6 +41,20 @@ def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 ABSENT = -1  # as a row number: an empty row
+BLOCK = 1 << 22  # entries of a column that are handled at once, as mapped ones may not fit in memory
+
+
+def blocks(length: int, size: int = BLOCK) -> Iterator[slice]:
+    """Slices of at most ``size`` entries, one after the other."""
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
+
+
+def counted(index_N: npt.NDArray[np.integer], size: int) -> Int64:
+    """How often each index occurs, (size,)."""
+    count_K = np.zeros(size, np.int64)
+    for block in blocks(len(index_N)):
+        count_K += np.bincount(index_N[block], minlength=size)
+    return count_K
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +154,7 @@ class Ragged:
 
 def row_offsets(row_N: npt.NDArray[np.integer], n_rows: int) -> Int64:
     """The offsets of rows from the row number of each entry, (R + 1,)."""
-    return _cumulative(np.bincount(row_N, minlength=n_rows))
+    return _cumulative(counted(row_N, n_rows))
 
 
 def _cumulative(lengths_R: Int64) -> Int64:

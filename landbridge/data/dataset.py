@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.text import html_table, is_unicode
-from landbridge.core.types import Int32, Ragged
+from landbridge.core.types import AnyArray, Int32, Ragged, blocks
 from landbridge.data.interactions import Interactions
 from landbridge.data.item_features import ItemFeatures
 from landbridge.data.kinds import EventKinds
@@ -22,6 +22,8 @@ from landbridge.data.provenance import Provenance
 from landbridge.data.seen import Seen
 from landbridge.data.user_features import UserFeatures
 from landbridge.data.vocabulary import IdArray, Vocabulary
+
+IDS_AT_ONCE = 1 << 16  # texts that the fingerprint holds as objects
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,12 +262,15 @@ class MultiDomain:
             _update(digest, self.items[name].ids)
             for array in (events.user_idx, events.item_idx, events.weight, events.time):
                 # a missing column and an empty one must differ
-                digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+                digest.update(b"-" if array is None else _bytes(array))
             if events.kinds is not None:
-                digest.update(b"kinds" + events.kinds.tobytes())
+                digest.update(b"kinds")
+                digest.update(_bytes(events.kinds))
             if name in self.seen and len(seen := self.seen[name].pairs):
-                digest.update(b"seen" + seen.user_idx.tobytes() + seen.item_idx.tobytes())
-                digest.update(self.seen[name].disliked_N.tobytes())
+                digest.update(b"seen")
+                digest.update(_bytes(seen.user_idx))
+                digest.update(_bytes(seen.item_idx))
+                digest.update(_bytes(self.seen[name].disliked_N))
         if self.products is not None:
             digest.update(b"products by id" if self.products.by_id else b"products")
             for product_I in self.products.product_I.values():
@@ -332,9 +337,15 @@ def _ones_or(events: Interactions) -> npt.NDArray[np.float32]:
     return np.ones(len(events), np.float32) if events.weight is None else events.weight
 
 
+def _bytes(array: AnyArray) -> memoryview:
+    """The bytes of an array, without a copy."""
+    return np.ascontiguousarray(array).data
+
+
 def _update(digest: hashlib._Hash, ids: IdArray) -> None:
     if ids.dtype == np.int64:
-        digest.update(ids.tobytes())
-    else:
+        digest.update(_bytes(ids))
+        return
+    for block in blocks(len(ids), IDS_AT_ONCE):
         # with a separator: ["ab", "c"] and ["a", "bc"] must differ
-        digest.update("\x00".join(ids.tolist()).encode())
+        digest.update((("\x00" if block.start else "") + "\x00".join(ids[block].tolist())).encode())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import Float32, Int32, Int64, Ragged, Seconds, row_offsets
+from landbridge.core.types import Float32, Int32, Int64, Ragged, Seconds, blocks, counted, row_offsets
 
 DUPLICATE_RULES = ("error", "last", "sum", "max")
 DAY = 86_400  # in the unit of times, which is a second
@@ -36,8 +36,7 @@ class Interactions:
 
     def __post_init__(self) -> None:
         _check_columns(self)
-        key = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
-        if len(key) > 1 and not bool(np.all(key[1:] > key[:-1])):
+        if not _is_sorted(self):
             raise DataError("Interactions must be sorted by user and item without repeats; use from_events.")
         for array in (self.user_idx, self.item_idx, self.weight, self.time, self.kinds):
             if array is not None:
@@ -101,6 +100,13 @@ class Interactions:
         """Items as rows, users as columns."""
         return Ragged.from_index(self.item_idx, self.user_idx, self.n_items, self.weight)
 
+    def with_rows(self, by_user: Ragged, by_item: Ragged) -> Interactions:
+        """The same events with their rows, where these are on disk already."""
+        same = replace(self)
+        # the cached properties, filled before they are computed
+        vars(same).update(by_user=by_user, by_item=by_item)
+        return same
+
     @property
     def user_counts(self) -> Int64:
         """Events per user, (U,)."""
@@ -109,7 +115,7 @@ class Interactions:
     @property
     def item_counts(self) -> Int64:
         """Events per item, (I,)."""
-        return np.bincount(self.item_idx, minlength=self.n_items).astype(np.int64)
+        return counted(self.item_idx, self.n_items)
 
     @cached_property
     def catalogue(self) -> int:
@@ -170,8 +176,21 @@ def _check_columns(table: Interactions) -> None:
         # kernels index with these columns and check no bounds
         if n_events and (column.min() < 0 or column.max() >= size):
             raise DataError(f"Column {name} has an index outside 0..{size - 1}.")
-    if table.weight is not None and not bool(np.all((table.weight > 0) & np.isfinite(table.weight))):
+    weight = table.weight
+    if weight is not None and not all(
+        bool(np.all((weight[block] > 0) & np.isfinite(weight[block]))) for block in blocks(n_events)
+    ):
         raise DataError("Weights must be positive and finite; leave out events that count for nothing.")
+
+
+def _is_sorted(table: Interactions) -> bool:
+    """Whether pairs rise; in blocks, each with the pair before it: mapped columns may not fit in memory."""
+    for block in blocks(len(table)):
+        own = slice(max(block.start - 1, 0), block.stop)
+        key_B = table.user_idx[own].astype(np.int64) * table.n_items + table.item_idx[own]
+        if not bool(np.all(key_B[1:] > key_B[:-1])):
+            return False
+    return True
 
 
 def _starts(last_N: npt.NDArray[np.bool_]) -> Int64:

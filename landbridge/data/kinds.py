@@ -84,6 +84,11 @@ class EventKinds:
         age_N = np.maximum(latest - time_N.astype(np.float64), 0)
         return np.exp2(-age_N / (DAY * self.half_life_days)).astype(np.float32)
 
+    def aged(self, weight_N: Float32 | None, time_N: Seconds, latest: float) -> Float32:
+        """Weights by the age of events at the time ``latest``, positive however far they have faded, (N,)."""
+        factor_N = self.faded(time_N, latest)
+        return at_least(factor_N if weight_N is None else weight_N * factor_N)
+
     def _value(self, kind: str) -> float | str:
         if kind not in self.values:
             raise DataError(

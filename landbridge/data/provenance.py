@@ -60,7 +60,8 @@ class Provenance:
     many of them became another one.
     ``skipped``: the rows that were left out; ``skipped_to``: where they are written. ``links_left_out``: why
     rows of a table of item links were left out -> how many. ``item_features``: what to know of items and
-    the table of their features -> of how many items; ``user_features``: the same of users.
+    the table of their features -> of how many items; ``user_features``: the same of users. ``mapped``: where
+    events are mapped from, in a sentence; empty where they are in memory.
     """
 
     tables: tuple[TableOrigin, ...] = ()
@@ -71,6 +72,7 @@ class Provenance:
     links_left_out: Mapping[str, int] = field(default_factory=dict)
     item_features: Mapping[str, int] = field(default_factory=dict)
     user_features: Mapping[str, int] = field(default_factory=dict)
+    mapped: str = ""
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -83,7 +85,16 @@ class Provenance:
         links = [f"Item links left out: {count:,} {why}." for why, count in self.links_left_out.items()]
         features = [f"Item features: {count:,} items {what}." for what, count in self.item_features.items()]
         users = [f"User features: {count:,} users {what}." for what, count in self.user_features.items()]
-        return (*unused, *map(self.folding, self.folded), *self._skipped(), *links, *features, *users)
+        mapped = [self.mapped] if self.mapped else []
+        return (
+            *mapped,
+            *unused,
+            *map(self.folding, self.folded),
+            *self._skipped(),
+            *links,
+            *features,
+            *users,
+        )
 
     def folding(self, whose: str) -> str:
         """How many ids of ``users`` or of ``items`` became another one, in a sentence."""

@@ -48,14 +48,15 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Events in any order, N of them; ``standing_N``: int8, learned from, seen or disliked.
+    """Events in any order, N of them; ``standing_N``: int8, learned from, seen or disliked; None: all are
+    learned from.
 
     Other columns as in :class:`Interactions`; a ``time`` of ``UNTIMED`` or more is none.
     """
 
     user_idx: AnyArray
     item_idx: AnyArray
-    standing_N: AnyArray
+    standing_N: AnyArray | None
     weight: AnyArray | None = None
     time: AnyArray | None = None
     kinds: AnyArray | None = None
@@ -65,15 +66,25 @@ class Rows:
         return Rows(
             self.user_idx[mask_N],
             self.item_idx[mask_N],
-            self.standing_N[mask_N],
+            None if self.standing_N is None else self.standing_N[mask_N],
             None if self.weight is None else self.weight[mask_N],
             None if self.time is None else self.time[mask_N],
             None if self.kinds is None else self.kinds[mask_N],
         )
 
 
+def divided_or_learned(
+    rows: Rows, n_users: int, n_items: int, duplicates: str
+) -> tuple[Interactions, Seen | None]:
+    """As :func:`divided`; without what is only known where all events are learned from."""
+    if rows.standing_N is None:
+        return _learned(rows, n_users, n_items, duplicates), None
+    return divided(rows, n_users, n_items, duplicates)
+
+
 def divided(rows: Rows, n_users: int, n_items: int, duplicates: str = "last") -> tuple[Interactions, Seen]:
     """What is learned from, repeated pairs by ``duplicates``, and what is only known."""
+    assert rows.standing_N is not None
     if not rows.standing_N.any():
         none = rows.take(np.zeros(len(rows.user_idx), bool))
         return _learned(rows, n_users, n_items, duplicates), _seen(none, none, n_users, n_items)
@@ -93,6 +104,7 @@ def _learned(rows: Rows, n_users: int, n_items: int, duplicates: str) -> Interac
 
 def _verdicts(key_N: Int64, rows: Rows) -> AnyArray:
     """The standing of each event's pair, (N,)."""
+    assert rows.standing_N is not None
     verdict_N = np.full(len(key_N), SEEN, np.int8)
     deciding = np.flatnonzero(rows.standing_N != SEEN)
     if not len(deciding):

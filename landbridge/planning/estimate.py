@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.sizes import size
 from landbridge.core.types import Record
 from landbridge.data.counts import Counts
 from landbridge.models import registry
@@ -29,7 +30,6 @@ from landbridge.selection.auto import budget_of
 EVENT_BYTES = 20  # user, item, time and weight, each once
 ID_BYTES = 40  # of a text in memory
 STORED_EVENT, STORED_ID = 16, 16  # bytes in a run folder
-GIB = 2.0**30
 LONG = 60.0  # seconds of a fit that are worth a line
 FITS = 2  # for the test, and on all events
 
@@ -155,11 +155,6 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def size(number: float) -> str:
-    """Bytes in words."""
-    return f"{number / 2**20:.0f} MiB" if number < GIB else f"{number / GIB:.1f} GiB"
 
 
 def _memory(cost: Cost, counts: Counts, machine: Machine) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from landbridge.core.errors import SettingsError, StoreError, as_store_error
 from landbridge.core.files import StoredFile, locked, read_arrays, write_arrays, write_hashed
 from landbridge.core.types import Record, Values
+from landbridge.data.arrays import data_arrays, data_from, users_from
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.vocabulary import Vocabulary
@@ -56,7 +57,7 @@ def load(path: str | Path) -> Fitted:
         files = {
             role: verified_file(folder, manifest, role) for role in ("settings", "data", "arrays", "log")
         }
-        history = serialization.data_from(*read_arrays(files["data"]))
+        history = data_from(*read_arrays(files["data"]))
         arrays, about = read_arrays(files["arrays"])
         log = _read_log(files["log"])
         _check_package(folder, manifest)
@@ -102,7 +103,7 @@ def lacks_test_events(path: str | Path) -> bool:
 def known_users(folder: Path) -> Vocabulary:
     """The users of a run's data, without loading its model."""
     with locked(folder, shared=True):
-        return serialization.users_from(*read_arrays(verified_file(folder, read_manifest(folder), "data")))
+        return users_from(*read_arrays(verified_file(folder, read_manifest(folder), "data")))
 
 
 def _test_part(path: str | Path) -> tuple[bool, bool]:
@@ -139,7 +140,7 @@ def _manifest(fitted: Fitted, deployed: bool, gate: Values | None) -> Record:
 
 def _write_files(fitted: Fitted, folder: Path) -> dict[str, StoredFile]:
     arrays, about = fitted.state()
-    data, names = serialization.data_arrays(fitted.history)
+    data, names = data_arrays(fitted.history)
     # everything that can fail is computed before the first file is written
     settings = serialization.settings_toml(fitted.method)
     log = _log_lines(fitted.log)

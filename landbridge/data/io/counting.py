@@ -14,8 +14,8 @@ import numpy as np
 from landbridge.core.errors import DataError
 from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.io.columns import Columns, NamedColumns
-from landbridge.data.io.readers import Source, lacks, named_tables, place_of
-from landbridge.data.io.tables import ROLES, Rules, read_table
+from landbridge.data.io.readers import Source, named_tables, place_of
+from landbridge.data.io.tables import ROLES, Rules, check_events, read_table
 from landbridge.data.io.user_linking import CHOICES
 
 if TYPE_CHECKING:
@@ -58,11 +58,7 @@ def _pairs(source: Source, name: str, named: NamedColumns, roles: Sequence[str],
 
     where = place_of(source, name)
     table, origin = read_table(source, named.table(name), roles, where, Rules(fold))
-    for role in ("user", "item"):
-        if role not in table:
-            raise DataError(lacks(role, where, origin.unused))
-    if not len(table):
-        raise DataError(f"There are no events in {where}; give at least one row.")
+    check_events(origin, table.skipped)
     ids = {role: table.ids(role).cast(pl.String).alias(role) for role in roles if role in table}
     domain = pl.lit(name) if "domain" not in ids else pl.col("domain")
     return pl.DataFrame(list(ids.values())).select("user", "item", domain.alias("domain")).unique()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.types import Int32, Seconds
+from landbridge.data.interactions import Interactions
+from landbridge.data.kinds import EventKinds
+from landbridge.data.seen import UNTIMED, Rows, Seen, divided_or_learned
 from landbridge.data.vocabulary import IdArray
 
 if TYPE_CHECKING:
@@ -64,6 +67,44 @@ class Events:
             None if self.standing is None else self.standing[mask_N],
             None if self.kinds is None else self.kinds[mask_N],
         )
+
+    @property
+    def titled(self) -> pl.DataFrame | None:
+        """Item and title of each event; None without titles."""
+        import polars as pl
+
+        if self.title is None:
+            return None
+        return pl.DataFrame({"item": self.item.ids.gather(self.item.idx), "title": self.title})
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the events have times."""
+        return self.time is not None
+
+    @property
+    def has_kinds(self) -> bool:
+        """Whether the events have kinds."""
+        return self.kinds is not None
+
+    @property
+    def latest(self) -> float:
+        """The latest time; -inf without times."""
+        time_N = self.time
+        return -np.inf if time_N is None else float(time_N[time_N < UNTIMED].max(initial=-UNTIMED))
+
+    def faded(self, kinds: EventKinds, latest: float) -> Self:
+        """The events with weights by their age at the time ``latest``."""
+        assert self.time is not None
+        return replace(self, weight=kinds.aged(self.weight, self.time, latest))
+
+    def divided(self, place_V: Int32, n_users: int, rule: str) -> tuple[Interactions, Seen | None]:
+        """What is learned from, and what is only known; None where all are learned from.
+
+        ``place_V``: the dense index of each id of ``user``; ``rule``: of repeated pairs.
+        """
+        rows = Rows(place_V[self.user.idx], self.item.idx, self.standing, self.weight, self.time, self.kinds)
+        return divided_or_learned(rows, n_users, len(self.item.ids), rule)
 
 
 def encode(column: pl.Series, ids: pl.Series) -> Int32:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,8 +11,11 @@ from landbridge.core.errors import DataError
 from landbridge.core.types import AnyArray, Float32, Int64
 from landbridge.data.io.encoding import EncodedColumn, Events, encode
 from landbridge.data.io.event_table import EventTable
-from landbridge.data.kinds import DISLIKED, LEARNED, SEEN, EventKinds, at_least
+from landbridge.data.kinds import DISLIKED, LEARNED, SEEN, EventKinds
 from landbridge.data.seen import UNTIMED
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Standing(NamedTuple):
@@ -86,17 +88,6 @@ class EventRules:
         return np.asarray((rating < self.min_rating).to_numpy())
 
 
-def faded(events_of: Mapping[str, Events], kinds: EventKinds) -> dict[str, Events]:
-    """The events with weights by their age, where there is a half-life; DataError without times."""
-    if not kinds.half_life_days:
-        return dict(events_of)
-    for events in events_of.values():
-        if events.time is None:
-            raise DataError(f"half_life_days needs times, and {events.where} has none; name the time column.")
-    latest = max(_latest(events) for events in events_of.values())
-    return {name: _faded(events, kinds, latest) for name, events in events_of.items()}
-
-
 def with_seen_rows(events: Events, seen: Events) -> Events:
     """The events of a domain followed by those of a table of seen pairs."""
     n_events, n_seen = len(events.user.idx), len(seen.user.idx)
@@ -118,26 +109,19 @@ def _times(seen: Events) -> AnyArray:
     return np.full(len(seen.user.idx), UNTIMED) if seen.time is None else seen.time
 
 
-def _latest(events: Events) -> float:
-    time_N = events.time
-    return -np.inf if time_N is None else float(time_N[time_N < UNTIMED].max(initial=-UNTIMED))
-
-
-def _faded(events: Events, kinds: EventKinds, latest: float) -> Events:
-    assert events.time is not None
-    factor_N = kinds.faded(events.time, latest)
-    weight_N = factor_N if events.weight is None else events.weight * factor_N
-    return replace(events, weight=at_least(weight_N))
-
-
 def _joined(column: EncodedColumn, more: EncodedColumn, role: str, where: str) -> EncodedColumn:
     """Two columns of ids as one."""
     import polars as pl
 
-    if column.ids.dtype != more.ids.dtype:
-        raise DataError(
-            f"Column {role!r} of {where} holds {more.ids.dtype}, and the events {column.ids.dtype}; give the "
-            "same kind of ids."
-        )
+    check_same_ids(column.ids, more.ids, role, where)
     ids = pl.concat([column.ids.alias("id"), more.ids.alias("id")]).unique().sort()
     return EncodedColumn(ids, np.append(encode(column.ids, ids)[column.idx], encode(more.ids, ids)[more.idx]))
+
+
+def check_same_ids(ids: pl.Series, more: pl.Series, role: str, where: str) -> None:
+    """DataError where ids of ``where`` are numbers and those of the events are not, or the reverse."""
+    if ids.dtype != more.dtype:
+        raise DataError(
+            f"Column {role!r} of {where} holds {more.dtype}, and the events {ids.dtype}; give the "
+            "same kind of ids."
+        )

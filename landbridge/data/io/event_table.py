@@ -11,6 +11,7 @@ import numpy as np
 from landbridge.core.errors import DataError
 from landbridge.core.types import Int64
 from landbridge.data.io.parsing import parsing_errors
+from landbridge.data.io.time_form import DatedText, TimeForm
 from landbridge.data.provenance import SkippedRow
 from landbridge.data.time_units import LATEST_SECOND, MISSING_TIME, mixed_units, remedy_of
 from landbridge.data.vocabulary import folded
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 Parsed = TypeVar("Parsed")
 
-# the order of day and month differs by country
-DAY_MONTH = r"^\s*(?<first>\d{1,2})[/.-](?<second>\d{1,2})[/.-](?<year>\d{4}|\d{2})(?<rest>[T\s].*)?$"
 DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+\s*$"
 DECIMAL = r"^\s*[+-]?(\d+|\d*[.,]\d+)?\s*$"  # a number with either, or nothing
 THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$"  # a comma that can be either
@@ -41,7 +40,8 @@ class EventTable:
 
     ``names``: role -> column as the file names it. ``fold``: ids that differ in case or surrounding blanks
     are one. ``row_N``: the rows' numbers in the file, (N,), from 1; None: 1, 2, ... ``skipped``: the rows
-    that were left out; None: a bad row is an error.
+    that were left out; None: a bad row is an error. ``form``: how the whole table writes its times, where
+    these are some of its rows.
     """
 
     frame: pl.DataFrame
@@ -50,6 +50,7 @@ class EventTable:
     fold: bool = False
     row_N: Int64 | None = None
     skipped: tuple[SkippedRow, ...] | None = None
+    form: TimeForm | None = None
 
     def __contains__(self, role: str) -> bool:
         return role in self.frame.columns
@@ -155,11 +156,8 @@ class EventTable:
             return None
         column = self.frame["time"]
         if column.dtype == pl.String:
-            as_number = self._decimal("time").cast(pl.Float64, strict=False)
-            filled = len(column) - column.null_count()
-            # a few odd cells do not change what a column is
-            is_text = 2 * (len(column) - as_number.null_count()) < filled
-            column = self._dates(column) if is_text else as_number
+            form = self.form or self.time_form()
+            column = self._dates(column, form) if form.is_text else self._as_number("time")
         if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
             column = column.dt.epoch("us") / 1_000_000
         if not column.dtype.is_numeric():
@@ -197,28 +195,28 @@ class EventTable:
             remedy = mixed if len(units) > 1 else remedy_of(first)
             self.raise_on_bad_rows(bad_N, "time", "is no second of the next 3,000 years", remedy)
 
-    def _dates(self, column: pl.Series) -> pl.Series:
-        """Dates and times of day out of text; null where it is neither."""
+    def time_form(self) -> TimeForm:
+        """How the times are written, of a column of text."""
+        return TimeForm.of(self.frame["time"], self._as_number("time"))
+
+    def _as_number(self, role: str) -> pl.Series:
         import polars as pl
 
-        parts = column.str.extract_groups(DAY_MONTH).struct.unnest()
-        first_N, second_N = (parts[name].cast(pl.Int64, strict=False) for name in ("first", "second"))
-        month_first = bool((second_N > 12).any()) and not (first_N > 12).any()
-        if first_N.is_not_null().any() and not month_first and not (first_N > 12).any():
-            place = int(first_N.is_not_null().arg_max() or 0)
-            year, first, second = parts["year"][place], first_N[place], second_N[place]
+        return self._decimal(role).cast(pl.Float64, strict=False)
+
+    def _dates(self, column: pl.Series, form: TimeForm) -> pl.Series:
+        """Dates and times of day out of text; null where it is neither."""
+        parts = DatedText.of(column)
+        if form.is_ambiguous and parts.first.is_not_null().any():
+            place = int(parts.first.is_not_null().arg_max() or 0)
+            year, first, second = parts.year[place], parts.first[place], parts.second[place]
             raise DataError(
                 f"Column {self._named('time')} of {self.where} holds {column[place]!r}, which can be day and "
                 f"month ({year}-{second:02}-{first:02}) or month and day ({year}-{first:02}-{second:02}); "
                 "write dates as 2020-12-31, or give seconds."
             )
-        day, month = ("second", "first") if month_first else ("first", "second")
-        iso = parts.select(
-            pl.when(pl.col("year").str.len_chars() == 2).then("20" + pl.col("year")).otherwise("year")
-            + "-" + pl.col(month).str.zfill(2) + "-" + pl.col(day).str.zfill(2) + pl.col("rest").fill_null("")
-        ).to_series()  # fmt: skip
         with parsing_errors(f"column {self._named('time')} of {self.where}"):
-            return iso.zip_with(iso.is_not_null(), column).str.to_datetime(strict=False)
+            return parts.times(form.month_first, form.example)
 
     def numbers(self, role: str) -> pl.Series | None:
         """A rating or weight column as Float64, every value finite. None without the column."""

@@ -151,11 +151,11 @@ def is_amazon_2023(names: Sequence[str]) -> bool:
     return set(names) >= AMAZON_2023
 
 
-def in_seconds(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with a column ``time`` of milliseconds (13 digits) brought to seconds."""
+def in_seconds(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows with a column ``time`` of milliseconds (13 digits) brought to seconds."""
     import polars as pl
 
-    if "time" not in frame.columns:
+    if "time" not in frame.collect_schema().names():
         return frame
     number = pl.col("time").cast(pl.Int64, strict=False)
     milliseconds = number >= LATEST_SECOND

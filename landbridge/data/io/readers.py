@@ -5,29 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Generic, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
+from landbridge.core.sizes import parse_bytes
 from landbridge.data.dataset import MultiDomain, check_name
 from landbridge.data.filters import without_unknown
 from landbridge.data.interactions import DUPLICATE_RULES, Interactions
 from landbridge.data.io import tables
 from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.encoding import EncodedColumn, Events, encode, id_array
-from landbridge.data.io.event_rules import EventRules, faded, with_seen_rows
+from landbridge.data.io.event_cache import ReadOptions, mapped
+from landbridge.data.io.event_rules import EventRules
 from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.feature_table import with_features
 from landbridge.data.io.item_linking import ItemLinks
+from landbridge.data.io.storage import DomainEvents, E, InMemory, Storage, TableRead
 from landbridge.data.io.tables import Rules, read_sql
 from landbridge.data.io.user_linking import link_users
 from landbridge.data.io.user_table import with_user_features
 from landbridge.data.kinds import EventKinds
-from landbridge.data.provenance import Provenance, TableOrigin
-from landbridge.data.seen import Rows, Seen, divided
+from landbridge.data.provenance import Provenance
+from landbridge.data.seen import Seen
 from landbridge.data.titles import without_blank
 from landbridge.data.vocabulary import IdArray, Vocabulary, folded
 
@@ -59,6 +63,7 @@ def read(
     seen: Source = None,
     fold_ids: bool = False,
     skip_bad_rows: str | Path | None = None,
+    memory: str | int | None = None,
 ) -> MultiDomain:
     """Events from one table, a list of files (their stems name the domains) or {domain: file or frame}.
 
@@ -85,27 +90,44 @@ def read(
     ``fold_ids``: ids that differ only in case and surrounding blanks are one, in lower case.
     ``skip_bad_rows``: a file; rows that cannot be read are written to it, as JSON lines, instead of being an
     error. DataError, naming file, row or column, for anything unusable.
+
+    ``memory``: bytes, or text such as "4GB". The tables of events are then read and sorted on disk, in blocks
+    that need about so much, and the same data come back with memory-mapped events, which the next call with
+    the same input finds in the user's cache (:mod:`landbridge.data.io.out_of_core`).
     """
+    options = ReadOptions(
+        users, items, item_links, min_confidence, columns, min_rating, duplicates, domains, titles,
+        memberships, item_features, user_features, kinds, half_life_days, seen, fold_ids, skip_bad_rows,
+    )  # fmt: skip
+    if memory is None:
+        return _read(source, options, InMemory())
+    return mapped(source, options, parse_bytes(memory), partial(_read, source, options))
+
+
+def _read(source: Source, given: ReadOptions, storage: Storage[E]) -> MultiDomain:
+    """The data, whose events are kept in ``storage`` while they are read."""
+    duplicates, users, domains = given.duplicates, given.users, given.domains
     if duplicates not in DUPLICATE_RULES:
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
     if users is None and not isinstance(source, Mapping | list | tuple):
         users = "shared"
-    links = ItemLinks(items, item_links, min_confidence)
-    rules = Rules(bool(fold_ids), skip_bad_rows is not None)
-    event_rules = EventRules(min_rating, EventKinds.of(kinds, half_life_days or 0.0))
+    links = ItemLinks(given.items, given.item_links, given.min_confidence)
+    rules = Rules(bool(given.fold_ids), given.skip_bad_rows is not None)
+    event_rules = EventRules(given.min_rating, EventKinds.of(given.kinds, given.half_life_days or 0.0))
     # ratings matter as a threshold only
-    roles = tuple(role for role in tables.ROLES if role != "rating" or min_rating is not None)
-    reader = _Reader(NamedColumns.of(columns, tables.ROLES), roles, rules, event_rules)
+    roles = tuple(role for role in tables.ROLES if role != "rating" or given.min_rating is not None)
+    reader = _Reader(NamedColumns.of(given.columns, tables.ROLES), roles, rules, event_rules, storage)
     reader.columns.check(list(named_tables(source)))
     tables_read = _tables(source, reader)
     all_events = _events_by_domain(tables_read)
-    seen_read = [] if seen is None else _seen_tables(seen, list(all_events), reader.of_seen())
-    events_of = faded(_chosen(_with_seen(all_events, seen_read), domains), event_rules.kinds)
+    seen_read = [] if given.seen is None else _seen_tables(given.seen, list(all_events), reader.of_seen())
+    with_seen = _with_seen(all_events, _events_by_domain(seen_read), storage)
+    events_of = _faded(_chosen(with_seen, domains), event_rules.kinds)
     for name in events_of:
         check_name(name)  # before it becomes part of ids
     if users is None and len(events_of) == 1:
         users = "shared"
-    skipped_to = None if skip_bad_rows is None else Path(skip_bad_rows)
+    skipped_to = None if given.skip_bad_rows is None else Path(given.skip_bad_rows)
     provenance = _provenance(tables_read, seen_read, users == "shared", rules.fold, skipped_to)
     provenance.write_skipped()
     user_of = link_users({name: events.user.ids for name, events in events_of.items()}, users, rules.fold)
@@ -119,17 +141,19 @@ def read(
         _vocabulary(all_users, rules),
         vocabularies,
         {name: events for name, (events, _) in tables_of.items()},
-        _titles(events_of, titles, rules),
-        {} if memberships is None else _memberships(events_of, memberships, rules),
+        _titles(events_of, given.titles, rules),
+        {} if given.memberships is None else _memberships(events_of, given.memberships, rules),
         {name: pairs for name, (_, pairs) in tables_of.items() if pairs is not None},
         event_rules.kinds,
         provenance,
     )
     data = without_unknown(data) if data.seen else data
     data = _with_products(data, links, list(all_events), rules.fold) if links.given else data
-    if item_features is not None:
-        data = with_features(data, item_features, list(all_events))
-    return data if user_features is None else with_user_features(data, user_features, users, list(all_events))
+    if given.item_features is not None:
+        data = with_features(data, given.item_features, list(all_events))
+    if given.user_features is None:
+        return data
+    return with_user_features(data, given.user_features, users, list(all_events))
 
 
 def _with_products(data: MultiDomain, links: ItemLinks, domains: Sequence[str], fold: bool) -> MultiDomain:
@@ -138,16 +162,17 @@ def _with_products(data: MultiDomain, links: ItemLinks, domains: Sequence[str], 
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _Reader(Generic[E]):
     """What is the same for all tables of one call: the columns that were named, the roles that are used, how
-    rows are read, and what becomes of events."""
+    rows are read, what becomes of events, and where they are kept."""
 
     columns: NamedColumns
     roles: tuple[str, ...]
     rules: Rules
     event_rules: EventRules
+    storage: Storage[E]
 
-    def of_seen(self) -> _Reader:
+    def of_seen(self) -> _Reader[E]:
         """The reader of tables of seen pairs, which weigh nothing."""
         return replace(
             self,
@@ -157,44 +182,23 @@ class _Reader:
             event_rules=self.event_rules.of_seen(),
         )
 
-    def table(
-        self, source: Source, name: str, roles: Sequence[str], where: str
-    ) -> tuple[EventTable, TableOrigin]:
-        """A table with users and items; DataError where one of them or every event is missing."""
-        table, origin = tables.read_table(source, self.columns.table(name), roles, where, self.rules)
-        for role in ("user", "item"):
-            if role not in table:
-                raise DataError(lacks(role, where, origin.unused))
-        if not len(table):
-            if table.skipped:
-                raise DataError(f"No row of {where} can be read; the first: {table.skipped[0].sentence}.")
-            raise DataError(f"There are no events in {where}; give at least one row.")
-        return table, origin
+    def table(self, source: Source, name: str, roles: Sequence[str], where: str) -> TableRead[E]:
+        """A table of the domains that its domain column names, else of the domain ``name``."""
 
-    def events(self, table: EventTable) -> Events:
-        """All events of a table."""
-        return _events_of(table, self.event_rules)
+        def parse(table: EventTable) -> dict[str, Events]:
+            return _by_domain(table, name, self.event_rules)
+
+        read = self.storage.read(source, self.columns.table(name), roles, where, self.rules, parse)
+        return replace(read, origin=replace(read.origin, domains=tuple(read.events)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A table that was read, and domain -> its events."""
-
-    table: EventTable
-    origin: TableOrigin
-    events: dict[str, Events]
-
-
-def _tables(source: Source, reader: _Reader) -> list[_Read]:
+def _tables(source: Source, reader: _Reader[E]) -> list[TableRead[E]]:
     named = named_tables(source)
     if not isinstance(source, Mapping | list | tuple):
         (name,) = named
-        return [_one_table(source, name, place_of(source, "the table"), reader)]
+        return [reader.table(source, name, reader.roles, place_of(source, "the table"))]
     roles = [role for role in reader.roles if role != "domain"]
-    return [
-        _of_one_domain(*reader.table(table, name, roles, place_of(table, name)), name, reader)
-        for name, table in named.items()
-    ]
+    return [reader.table(table, name, roles, place_of(table, name)) for name, table in named.items()]
 
 
 def named_tables(source: Source) -> dict[str, Source]:
@@ -208,16 +212,16 @@ def named_tables(source: Source) -> dict[str, Source]:
     return {str(name): table for name, table in source.items()}
 
 
-def _seen_tables(source: Source, domains: Sequence[str], reader: _Reader) -> list[_Read]:
+def _seen_tables(source: Source, domains: Sequence[str], reader: _Reader[E]) -> list[TableRead[E]]:
     """Tables of seen pairs of these domains."""
     if isinstance(source, Mapping | list | tuple):
         seen = _tables(source, reader)
     else:
         # without a domain column it is a table of the only domain
-        seen = [_one_table(source, domains[0], place_of(source, "the seen table"), reader)]
-        if len(domains) > 1 and "domain" not in seen[0].table:
+        seen = [reader.table(source, domains[0], reader.roles, place_of(source, "the seen table"))]
+        if len(domains) > 1 and "domain" not in seen[0].origin.used:
             raise DataError(
-                f"{seen[0].table.where} has no domain column, and there are several domains; add one, or "
+                f"{seen[0].origin.where} has no domain column, and there are several domains; add one, or "
                 "give seen={domain: table}."
             )
     for name in _events_by_domain(seen):
@@ -226,15 +230,14 @@ def _seen_tables(source: Source, domains: Sequence[str], reader: _Reader) -> lis
     return seen
 
 
-def _events_by_domain(tables_read: Sequence[_Read]) -> dict[str, Events]:
+def _events_by_domain(tables_read: Sequence[TableRead[E]]) -> dict[str, E]:
     return {name: events for each in tables_read for name, events in each.events.items()}
 
 
-def _with_seen(events_of: dict[str, Events], seen_read: Sequence[_Read]) -> dict[str, Events]:
+def _with_seen(events_of: dict[str, E], seen_of: Mapping[str, E], storage: Storage[E]) -> dict[str, E]:
     """The events with those of tables of seen pairs, none of which is learned from."""
-    seen_of = _events_by_domain(seen_read)
     return {
-        name: with_seen_rows(events, seen_of[name]) if name in seen_of else events
+        name: storage.with_seen(events, seen_of[name]) if name in seen_of else events
         for name, events in events_of.items()
     }
 
@@ -250,44 +253,21 @@ def _by_stem(paths: Sequence[Source]) -> dict[str, Source]:
     return named
 
 
-def _of_one_domain(table: EventTable, origin: TableOrigin, name: str, reader: _Reader) -> _Read:
-    table, events = table.parsed(reader.events)
-    return _Read(table, replace(origin, domains=(name,)), {name: events})
-
-
-def _one_table(source: Source, name: str, where: str, reader: _Reader) -> _Read:
-    """A table of the domains that its domain column names, else of the domain ``name``."""
-    table, origin = reader.table(source, name, reader.roles, where)
+def _by_domain(table: EventTable, name: str, rules: EventRules) -> dict[str, Events]:
+    """The events of the domains that the domain column names, else those of the domain ``name``."""
     if "domain" not in table:
-        return _of_one_domain(table, origin, name, reader)
+        return {name: _events_of(table, rules)}
     # encoded once for all domains: each then takes its rows and the ids that occur there
-    table, (domain, events) = table.parsed(
-        lambda table: (EncodedColumn.of(table.ids("domain")), reader.events(table))
-    )
-    events_of = {
+    domain, events = EncodedColumn.of(table.ids("domain")), _events_of(table, rules)
+    return {
         str(each): replace(events.take(domain.idx == code), where=f"domain {str(each)!r} of {table.where}")
         for code, each in enumerate(domain.ids)
     }
-    return _Read(table, replace(origin, domains=tuple(events_of)), events_of)
-
-
-def lacks(role: str, where: str, names: Sequence[str]) -> str:
-    """The sentence about a table without users or items."""
-    if names and list(names) == [str(place + 1) for place in range(len(names))]:
-        return (
-            f"No {role} column in {where}: it has no header; name its {len(names)} columns by position, such "
-            "as --column user=1,item=2."
-        )
-    usual = ", ".join(tables.ROLES[role][:4])
-    return (
-        f"No {role} column in {where} (usual names: {usual}); name it with "
-        f"columns={{'{role}': ...}} or --column {role}=NAME."
-    )
 
 
 def _provenance(
-    tables_read: Sequence[_Read],
-    seen_read: Sequence[_Read],
+    tables_read: Sequence[TableRead[E]],
+    seen_read: Sequence[TableRead[E]],
     shared: bool,
     fold: bool,
     skipped_to: Path | None,
@@ -297,25 +277,26 @@ def _provenance(
         tuple(each.origin for each in tables_read),
         tuple(each.origin for each in seen_read),
         _became_one(all_read, shared) if fold else {},
-        tuple(row for each in all_read for row in sorted(each.table.skipped or (), key=lambda row: row.row)),
+        tuple(row for each in all_read for row in sorted(each.skipped, key=lambda row: row.row)),
         skipped_to,
     )
 
 
-def _became_one(tables_read: Sequence[_Read], shared: bool) -> dict[str, int]:
+def _became_one(tables_read: Sequence[TableRead[E]], shared: bool) -> dict[str, int]:
     """How many ids of users and of items became another one."""
     import polars as pl
 
     def lost(role: str, within: pl.Expr) -> int:
         """Ids ``within`` one another's reach: those of one domain, or all."""
         ids = pl.col(role).cast(pl.String)
-        raw = pl.concat([frame.select(ids, within.alias("within")).unique() for frame in placed]).unique()
+        lazy = pl.concat([rows.select(ids, within.alias("within")).unique() for rows in placed]).unique()
+        raw = lazy.collect(engine="streaming")
         return raw.height - raw.with_columns(folded(ids)).unique().height
 
     placed = [
-        each.table.frame.with_columns(
+        each.rows.with_columns(
             domain=pl.col("domain").cast(pl.String)
-            if "domain" in each.table
+            if "domain" in each.origin.used
             else pl.lit(each.origin.domains[0])
         )
         for each in tables_read
@@ -349,7 +330,18 @@ def _events_of(table: EventTable, rules: EventRules) -> Events:
     )
 
 
-def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict[str, Events]:
+def _faded(events_of: dict[str, E], kinds: EventKinds) -> dict[str, E]:
+    """The events with weights by their age, where there is a half-life; DataError without times."""
+    if not kinds.half_life_days:
+        return events_of
+    for events in events_of.values():
+        if not events.is_timed:
+            raise DataError(f"half_life_days needs times, and {events.where} has none; name the time column.")
+    latest = max(events.latest for events in events_of.values())
+    return {name: events.faded(kinds, latest) for name, events in events_of.items()}
+
+
+def _chosen(events_of: dict[str, E], domains: Sequence[str] | None) -> dict[str, E]:
     for name in domains or ():
         if name not in events_of:
             raise DataError(unknown("domain", name, events_of))
@@ -357,22 +349,17 @@ def _chosen(events_of: dict[str, Events], domains: Sequence[str] | None) -> dict
 
 
 def _divided(
-    events: Events, all_users: pl.Series, user_V: pl.Series, duplicates: str, rules: EventRules
+    events: DomainEvents, all_users: pl.Series, user_V: pl.Series, duplicates: str, rules: EventRules
 ) -> tuple[Interactions, Seen | None]:
     """What of a domain's events is learned from, and what is only known; None where all are learned from."""
-    sizes = len(all_users), len(events.item.ids)
-    user_N, item_N = encode(user_V, all_users)[events.user.idx], events.item.idx
-    rule = "max" if duplicates == "last" and events.kinds is not None else duplicates
-    columns = events.weight, events.time
-    if events.standing is None:
-        return Interactions.from_events(user_N, item_N, *sizes, *columns, rule, events.kinds), None
-    learned, seen = divided(Rows(user_N, item_N, events.standing, *columns, events.kinds), *sizes, rule)
+    rule = "max" if duplicates == "last" and events.has_kinds else duplicates
+    learned, seen = events.divided(encode(user_V, all_users), len(all_users), rule)
     if not len(learned):
         raise DataError(rules.nothing_learned(events.where))
     return learned, seen
 
 
-def _titles(events_of: Mapping[str, Events], source: Source, rules: Rules) -> dict[str, IdArray]:
+def _titles(events_of: Mapping[str, DomainEvents], source: Source, rules: Rules) -> dict[str, IdArray]:
     import polars as pl
 
     named: dict[str, IdArray] = {}
@@ -381,8 +368,8 @@ def _titles(events_of: Mapping[str, Events], source: Source, rules: Rules) -> di
         if table is not None:
             own = table.filter(pl.col("domain") == name) if "domain" in table.columns else table
             titled = own.select("item", "title")
-        elif events.title is not None:
-            titled = pl.DataFrame({"item": events.item.ids.gather(events.item.idx), "title": events.title})
+        elif events.titled is not None:
+            titled = events.titled
         else:
             continue
         named[name] = id_array(_looked_up(events.item.ids, titled))
@@ -409,7 +396,7 @@ def _looked_up(ids: pl.Series, titled: pl.DataFrame) -> pl.Series:
 
 
 def _memberships(
-    events_of: Mapping[str, Events], source: Source, rules: Rules
+    events_of: Mapping[str, DomainEvents], source: Source, rules: Rules
 ) -> dict[str, npt.NDArray[np.bool_]]:
     where, names = place_of(source, "the memberships table"), list(events_of)
     table, _ = tables.read_table(source, {}, ("item", "domain"), where, Rules(rules.fold))

@@ -17,7 +17,8 @@ from landbridge.core.types import Int64
 from landbridge.data.io import formats
 from landbridge.data.io.columns import choose, positions, time_names
 from landbridge.data.io.event_table import EventTable
-from landbridge.data.io.parsing import parsing_errors
+from landbridge.data.io.parsing import READ_AT_ONCE, parsing_errors
+from landbridge.data.io.time_form import TimeForm
 from landbridge.data.provenance import SkippedRow, TableOrigin
 from landbridge.data.time_units import BEFORE_1990, UNITS
 
@@ -57,10 +58,15 @@ LAST_LIKELY = 4_102_444_800  # seconds, the year 2100
 
 @dataclass(frozen=True)
 class Rules:
-    """How tables are read: whether ids are folded; whether bad rows are left out, or an error."""
+    """How tables are read: whether ids are folded; whether bad rows are left out, or an error. ``scratch``: a
+    folder for unpacked files; None: they are unpacked in memory."""
 
     fold: bool = False
     skip: bool = False
+    scratch: Path | None = None
+
+
+PLAIN = Rules()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,38 +91,103 @@ def read_table(
 
     ``named``: role -> column, or its position. ``usual``: role -> usual column names, of all roles.
     """
-    with parsing_errors(where, _plain_file(source)):
-        scan = _scan(source, named, where, rules.skip, usual)
-        names = scan.lazy.collect_schema().names()
-        chosen = choose(names, named, usual, where)
-        if formats.is_amazon_2023(names) and not named:
-            chosen.pop("title", None)  # the title of the review
-        wanted = {role: name for role, name in chosen.items() if role in roles}
-        others = [name for name in names if name not in wanted.values()]
-        likely = _likely_times(scan.lazy, others) if "time" in roles and "time" not in wanted else {}
-        complete = [name for name in time_names(others) if likely.get(name)]
-        if len(complete) == 1:
-            wanted, likely = {**wanted, "time": complete[0]}, {}
-        frame = _picked(scan.lazy, wanted)
-        frame = formats.in_seconds(frame) if formats.is_amazon_2023(names) else frame
-    table = EventTable(frame, where, wanted, rules.fold, scan.row_N, scan.skipped)
+    with parsing_errors(where, plain_file(source)):
+        scanned = scan_table(source, named, roles, where, rules, usual)
+        # only the needed columns, in chunks: review files may be larger than memory
+        frame = scanned.lazy.collect(engine="streaming")
+    return scanned.table(frame), scanned.origin(len(frame))
+
+
+@dataclass(frozen=True, eq=False)
+class ScannedTable:
+    """A table that is not read yet: its rows under the roles' names, and which columns these are."""
+
+    lazy: pl.LazyFrame
+    where: str
+    used: Mapping[str, str]
+    unused: tuple[str, ...]
+    time_like: tuple[str, ...]
+    fold: bool
+    row_N: Int64 | None
+    skipped: tuple[SkippedRow, ...] | None
+
+    def table(self, frame: pl.DataFrame) -> EventTable:
+        """``frame``, which holds all rows, as a table."""
+        return EventTable(frame, self.where, self.used, self.fold, self.row_N, self.skipped)
+
+    def block(self, frame: pl.DataFrame, start: int, form: TimeForm | None) -> EventTable:
+        """``frame``, which holds the rows after the first ``start``, as a table; ``form``: of all times."""
+        row_B = np.arange(start + 1, start + 1 + len(frame))
+        return EventTable(frame, self.where, self.used, self.fold, row_B, self.skipped, form)
+
+    def origin(self, rows: int) -> TableOrigin:
+        """Where the table comes from, and its columns; ``rows``: how many could be read."""
+        total = rows + len(self.skipped or ())
+        return TableOrigin(self.where, (), self.used, self.unused, self.time_like, total)
+
+
+def scan_table(
+    source: object, named: Mapping[str, str], roles: Sequence[str], where: str, rules: Rules, usual: Usual
+) -> ScannedTable:
+    """What :func:`read_table` reads, before its rows are read."""
+    scan = _scan(source, named, where, rules, usual)
+    names = scan.lazy.collect_schema().names()
+    chosen = choose(names, named, usual, where)
+    if formats.is_amazon_2023(names) and not named:
+        chosen.pop("title", None)  # the title of the review
+    wanted = {role: name for role, name in chosen.items() if role in roles}
+    others = [name for name in names if name not in wanted.values()]
+    likely = _likely_times(scan.lazy, others) if "time" in roles and "time" not in wanted else {}
+    complete = [name for name in time_names(others) if likely.get(name)]
+    if len(complete) == 1:
+        wanted, likely = {**wanted, "time": complete[0]}, {}
+    lazy = _picked(scan.lazy, wanted)
+    lazy = formats.in_seconds(lazy) if formats.is_amazon_2023(names) else lazy
     unused = tuple(name for name in names if name not in wanted.values())
-    return table, TableOrigin(where, (), wanted, unused, tuple(likely), len(frame) + len(scan.skipped or ()))
+    return ScannedTable(lazy, where, wanted, unused, tuple(likely), rules.fold, scan.row_N, scan.skipped)
 
 
-def _picked(lazy: pl.LazyFrame, wanted: Mapping[str, str]) -> pl.DataFrame:
+def _picked(lazy: pl.LazyFrame, wanted: Mapping[str, str]) -> pl.LazyFrame:
     import polars as pl
 
     # by place: polars reads the name * as all columns
     names = lazy.collect_schema().names()
-    picked = lazy.select(pl.nth(names.index(name)).alias(role) for role, name in wanted.items())
-    # only the needed columns, in chunks: review files may be larger than memory
-    return picked.collect(engine="streaming")
+    return lazy.select(pl.nth(names.index(name)).alias(role) for role, name in wanted.items())
+
+
+def check_columns(origin: TableOrigin) -> None:
+    """DataError for a table without users or items."""
+    for role in ("user", "item"):
+        if role not in origin.used:
+            raise DataError(_lacks(role, origin.where, origin.unused))
+
+
+def check_events(origin: TableOrigin, skipped: tuple[SkippedRow, ...] | None) -> None:
+    """DataError for a table without users, items or any event that can be read."""
+    check_columns(origin)
+    if origin.rows == len(skipped or ()):
+        if skipped:
+            raise DataError(f"No row of {origin.where} can be read; the first: {skipped[0].sentence}.")
+        raise DataError(f"There are no events in {origin.where}; give at least one row.")
+
+
+def _lacks(role: str, where: str, names: Sequence[str]) -> str:
+    """The sentence about a table without users or items."""
+    if names and list(names) == [str(place + 1) for place in range(len(names))]:
+        return (
+            f"No {role} column in {where}: it has no header; name its {len(names)} columns by position, such "
+            "as --column user=1,item=2."
+        )
+    usual = ", ".join(ROLES[role][:4])
+    return (
+        f"No {role} column in {where} (usual names: {usual}); name it with "
+        f"columns={{'{role}': ...}} or --column {role}=NAME."
+    )
 
 
 def raw_table(source: object, where: str) -> pl.DataFrame:
     """``source`` (path or any data frame) with all its columns as they are named."""
-    with parsing_errors(where, _plain_file(source)):
+    with parsing_errors(where, plain_file(source)):
         return _scan(source, {}, where).lazy.collect()
 
 
@@ -157,7 +228,7 @@ def is_path(source: object) -> TypeGuard[str | Path]:
     return isinstance(source, str | Path)
 
 
-def _plain_file(source: object) -> Path | None:
+def plain_file(source: object) -> Path | None:
     """The file that a source names, unless it is packed or no file."""
     path = Path(source) if is_path(source) else None
     return path if path is not None and path.is_file() and path.suffix.lower() != ".gz" else None
@@ -197,11 +268,11 @@ def _most(cells: pl.Series) -> bool:
 
 
 def _scan(
-    source: object, named: Mapping[str, str], where: str, skip: bool = False, usual: Usual = ROLES
+    source: object, named: Mapping[str, str], where: str, rules: Rules = PLAIN, usual: Usual = ROLES
 ) -> _Scan:
     if not is_path(source):
-        return _Scan(_native(source, where), skipped=() if skip else None)
-    parts = [_scan_file(path, named, where, skip, usual) for path in files_of(source)]
+        return _Scan(_native(source, where), skipped=() if rules.skip else None)
+    parts = [_scan_file(path, named, where, rules, usual) for path in files_of(source)]
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
@@ -231,15 +302,15 @@ def is_pattern(path: str | Path) -> bool:
     return glob.has_magic(str(path)) and not Path(path).exists()
 
 
-def _scan_file(path: Path, named: Mapping[str, str], where: str, skip: bool, usual: Usual) -> _Scan:
+def _scan_file(path: Path, named: Mapping[str, str], where: str, rules: Rules, usual: Usual) -> _Scan:
     packed = path.suffix.lower() == ".gz"
     form = formats.format_of((Path(path.stem) if packed else path).suffix.lower(), path)
-    # polars scans no gzip, so the unpacked bytes are kept in memory
-    content = formats.as_utf8(_unpacked(path) if packed else path)
-    if not (len(content) if isinstance(content, bytes) else path.stat().st_size):
+    # polars scans no gzip
+    content = formats.as_utf8(_unpacked(path, rules.scratch) if packed else path)
+    if not (len(content) if isinstance(content, bytes) else content.stat().st_size):
         raise DataError(f"File {path} is empty; give a file with a header and events.")
-    if not skip or form.sieve is None:
-        return _Scan(_table(form, content, named, usual), skipped=() if skip else None)
+    if not rules.skip or form.sieve is None:
+        return _Scan(_table(form, content, named, usual), skipped=() if rules.skip else None)
     readable = form.sieve(content)
     lazy = _table(form, readable.content, named, usual)
     # a header is one more row of the file than of the table
@@ -283,10 +354,17 @@ def _height(lazy: pl.LazyFrame) -> int:
     return int(lazy.select(pl.len()).collect().item())
 
 
-def _unpacked(path: Path) -> bytes:
+def _unpacked(path: Path, scratch: Path | None) -> Path | bytes:
+    """The unpacked bytes, or a file of them in ``scratch``."""
     import gzip
+    import shutil
+    import tempfile
 
-    return gzip.decompress(path.read_bytes())
+    if scratch is None:
+        return gzip.decompress(path.read_bytes())
+    with gzip.open(path) as packed, tempfile.NamedTemporaryFile(dir=scratch, delete=False) as unpacked:
+        shutil.copyfileobj(packed, unpacked, READ_AT_ONCE)
+    return Path(unpacked.name)
 
 
 def _native(source: object, where: str) -> pl.LazyFrame:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.sizes import size
 from landbridge.data.counts import Counts
 from landbridge.models import registry
 from landbridge.models.cost import Work
@@ -77,8 +78,8 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 def test_sizes() -> None:
-    assert planning.size(2**20 * 3) == "3 MiB"
-    assert planning.size(2**30 * 2.5) == "2.5 GiB"
+    assert size(2**20 * 3) == "3 MiB"
+    assert size(2**30 * 2.5) == "2.5 GiB"
 
 
 def test_free_memory_is_a_number_or_unknown() -> None:
