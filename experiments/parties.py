@@ -84,15 +84,18 @@ ABOUT = (
 )
 EXCHANGE = (
     "`max difference`: of any item's embedding, and of any user's in a domain where they have events, to the "
-    "fit in one process with the users in the parties' order. `up` and `down`: bytes per round and matched "
-    "user of a party, all frames counted. Masked rows have 8 bytes a number, for the matched users of all "
-    "parties; plain ones 4, for the party's own. `ms per round`: processor time of all sides together, with "
-    "joining, certificates and matching."
+    "fit in one process with the users in the parties' order, as a share of the largest number there; "
+    "float32 rounds at 6e-8. `up`, `down`: bytes per round and matched user of a party, all frames counted. Masked "
+    "rows have 8 bytes a number, for the matched users of all parties; plain ones 4, for the party's own. "
+    "`ms per round`: processor time of all sides together, with joining, certificates and matching."
 )
 NOISE = (
     "Private fits in one process, with noise from a known seed: what parties compute, without their "
     "transport. ε is of all rounds of a fit, at δ = 1e-6, for the rows of one user from one party; ∞ is "
-    "clipping alone, at the median norm of the rows. `separate`: no consensus."
+    "clipping alone, at the median norm of the rows. `separate`: no consensus. **At these settings a private "
+    "fit is level with separate ALS at every ε, even without noise**, and what the consensus gains on Ciao "
+    "Cafe is lost. A private fit also keeps no dual, has no closing rounds, and recommends by a domain's own "
+    "rows; which of these it is was not measured."
 )
 
 
@@ -209,12 +212,13 @@ def _cell(
 
 
 def _difference(one: Arrays, other: Arrays, history: MultiDomain) -> float:
-    """The largest, over items and over users with events in the domain."""
+    """The largest, over items and over users with events in the domain, as a share of the largest number."""
     differences = []
     for domain, events in history.domains.items():
         active_U = events.user_counts > 0
-        differences.append(np.abs(one[f"item:{domain}"] - other[f"item:{domain}"]).max())
-        differences.append(np.abs(one[f"user:{domain}"] - other[f"user:{domain}"])[active_U].max())
+        for key, rows in ((f"item:{domain}", slice(None)), (f"user:{domain}", active_U)):
+            own, others = one[key][rows], other[key][rows]
+            differences.append(np.abs(own - others).max() / np.abs(own).max())
     return float(max(differences))
 
 

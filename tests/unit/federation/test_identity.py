@@ -48,3 +48,11 @@ def test_a_key_that_is_not_the_partys_is_refused(made: Path, tmp_path: Path, wro
     session = "6" * 32 if wrong == "session" else SESSION
     with pytest.raises(FederationError, match="may have changed it"):
         Certificate(made / "movies").verified(session, name, signed.model_copy(update=changes.get(wrong, {})))
+
+
+def test_a_party_cannot_sign_for_another_one(made: Path) -> None:
+    movies = Certificate(made / "movies")
+    movies.__dict__["name"] = "books"  # what it says, not what its certificate says
+    signed = movies.signed(SESSION, secrets.token_bytes(32))
+    with pytest.raises(FederationError, match="may have changed it"):
+        movies.verified(SESSION, "books", signed)
