@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 Fit = Callable[[Spec, Split | MultiDomain, FitOptions], Fitted]
 KEPT_WHILE_FITTING = ("checkpoint.safetensors", "trials.log", "identity.json")
-_ROUND = re.compile(r"round-\d+\.safetensors")  # of a party, :mod:`landbridge.federation.party`
+# of a party, :mod:`landbridge.federation.journal`
+_JOURNAL = re.compile(r"session\.key|round-\d+\.(safetensors|survivors\.json)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,4 +184,4 @@ def _empty(work_dir: Path) -> None:
 
 
 def _is_work_file(path: Path) -> bool:
-    return path.name in KEPT_WHILE_FITTING or is_temporary(path) or _ROUND.fullmatch(path.name) is not None
+    return path.name in KEPT_WHILE_FITTING or is_temporary(path) or _JOURNAL.fullmatch(path.name) is not None

@@ -19,6 +19,9 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.federation import keys
 from landbridge.federation import messages as msg
+from landbridge.federation.aggregation import FIXED, group_of
+from landbridge.federation.masks import SHARE_BYTES, MaskingParty, public_key
+from landbridge.federation.session import Session
 from landbridge.federation.terms import Limits, Plan
 from landbridge.federation.user_codes import KeyedHash, in_several, sorted_order
 from landbridge.models.als.consensus import ADMM
@@ -141,13 +144,18 @@ MATCHED = {"books": (2, 3, 5), "movies": (2, 3, 4), "food": (3, 4, 5)}
 JOINT = (2, 3, 4, 5)
 
 
-def plan_of(quorum: int | None = None, **limits: float) -> Plan:
-    return Plan(METHOD, NAMES, 0, quorum, Limits(**limits), two_party_leak_understood=quorum == 2)
+MASK_KEYS = {name: bytes([1 + number]) * 32 for number, name in enumerate(NAMES)}
+PUBLIC = {name: public_key(key) for name, key in MASK_KEYS.items()}
 
 
-def users_of(name: str) -> msg.Frame:
+def plan_of(quorum: int | None = None, masks: bool = False, **limits: float) -> Plan:
+    return Plan(METHOD, NAMES, 0, quorum, Limits(**limits), quorum == 2, masks)
+
+
+def users_of(name: str, masks: bool = False) -> msg.Frame:
     code_U4 = np.array([(user, 0, 0, 0) for user in USERS[name]], np.uint64)
-    return msg.Frame(msg.Users(count=len(code_U4)), code_U4)
+    key = msg.SignedKey(key=PUBLIC[name].hex(), certificate="", signature="") if masks else None
+    return msg.Frame(msg.Users(count=len(code_U4), key=key), code_U4)
 
 
 def rows_of(name: str, number: int) -> Any:
@@ -159,6 +167,34 @@ def rows_of(name: str, number: int) -> Any:
 def message_of(name: str, number: int, rho: float | None = None) -> msg.Frame:
     wanted = (0.0, 0.5, 0.5)[min(number, 2)] if rho is None else rho
     return msg.Frame(msg.Message(round=number, rho=wanted, rows=3, factors=2), rows_of(name, number))
+
+
+def _masking(session: Session, name: str, number: int) -> MaskingParty:
+    group = group_of(session.members, session.id, number, session.plan.needed)
+    return MaskingParty(group, name, MASK_KEYS[name], PUBLIC)
+
+
+def masked_of(session: Session, name: str, plain: msg.Frame) -> msg.Frame:
+    """The message of a round with masks."""
+    header, place_M = plain.header, session.members[name].place_M
+    assert isinstance(header, msg.Message)
+    rows_JF = np.zeros_like(session.z_MF)
+    rows_JF[place_M] = plain.array
+    party = _masking(session, name, header.round)
+    shares = {other: sealed.hex() for other, sealed in party.sealed_shares().items()}
+    about = {"round": header.round, "rho": header.rho, "rows": len(rows_JF), "factors": rows_JF.shape[1]}
+    return msg.Frame(msg.Masked(**about, shares=shares), party.masked(rows_JF, FIXED))
+
+
+def reveal_of(session: Session, name: str, survivors: msg.Survivors) -> msg.Frame:
+    """What a party answers to a report of survivors."""
+    received = {sender: bytes.fromhex(sealed) for sender, sealed in survivors.shares.items()}
+    party = _masking(session, name, survivors.round)
+    revealed = {
+        sender: {about: share.to_bytes(SHARE_BYTES).hex() for about, share in own.items()}
+        for sender, own in party.reveal(received, survivors.names).items()
+    }
+    return msg.Frame(msg.Reveal(round=survivors.round, shares=revealed), np.empty(0))
 
 
 def report_of(name: str, number: int) -> msg.Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,6 +78,10 @@ def coordinate(
         float, typer.Option(help="Seconds to stay for absent parties when the others have finished.", min=0.1)
     ] = 600.0,
     max_norm: Annotated[float, typer.Option(help="The longest row that a message may have.", min=1e-6)] = 1e6,
+    masks: Annotated[
+        bool,
+        typer.Option("--masks", help="Messages are masked, so that the coordinator reads only their sums."),
+    ] = False,
     two_party_leak_understood: Leak = False,
     record: Record_ = None,
 ) -> None:
@@ -93,7 +98,7 @@ def coordinate(
 
     method = CDIMF.from_settings(dict(parse_setting(text) for text in settings or ()))
     limits = Limits(max_norm, round_seconds=round_seconds, join_seconds=join_seconds)
-    plan = Plan(method, tuple(_names(parties)), seed, quorum, limits, two_party_leak_understood)
+    plan = Plan(method, tuple(_names(parties)), seed, quorum, limits, two_party_leak_understood, masks)
     run(plan, out, cert, host, port, note=_note, linger=linger, record=record)
 
 
@@ -116,6 +121,12 @@ def join(
     patience: Annotated[
         float, typer.Option(help="Seconds without a connection after which it stops; it can be resumed.")
     ] = 3600.0,
+    require_masks: Annotated[
+        bool, typer.Option("--require-masks", help="Take no part in a session without masks.")
+    ] = False,
+    max_epsilon: Annotated[
+        float, typer.Option(help="Take no part in a session whose rows reveal more than this ε.", min=0)
+    ] = inf,
     two_party_leak_understood: Leak = False,
     record: Record_ = None,
     json: options.Json = False,
@@ -133,27 +144,31 @@ def join(
     from landbridge.data.dataset import MultiDomain
     from landbridge.data.splitting.holdout import Split
     from landbridge.federation import party
-    from landbridge.federation.keys import client_context, own_name
+    from landbridge.federation.identity import Certificate
+    from landbridge.federation.keys import client_context
+    from landbridge.federation.terms import Demands
     from landbridge.federation.user_codes import KeyedHash
     from landbridge.federation.wire import Wire, address
     from landbridge.models.base import Fitted
     from landbridge.training.options import FitOptions
 
-    codes, name = KeyedHash.read(cert), own_name(cert)
+    codes, identity = KeyedHash.read(cert), Certificate(cert)
+    demands = Demands(two_party_leak_understood, require_masks, max_epsilon)
     wire = Wire(*address(coordinator), client_context(cert), patience, _note)
     with closing(wire):
-        method = party.agreed_method(wire.terms, two_party_leak_understood)
+        method = party.agreed_method(wire.terms, demands)
         _note(f"With {', '.join(wire.terms.parties)}; {wire.terms.quorum} are needed. {_settings(method)}")
+        _note("Messages are masked." if wire.terms.masks else "The coordinator reads every message.")
 
         def fit(spec: Spec, data: Split | MultiDomain, fit_options: FitOptions) -> Fitted:
             train = data.test.history if isinstance(data, Split) else data
             return party.fit(
                 train,
                 wire,
-                name,
+                identity,
                 codes,
                 fit_options.within("fit"),
-                two_party_leak_understood=two_party_leak_understood,
+                demands=demands,
                 record=record,
             )
 

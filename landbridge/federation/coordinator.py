@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from landbridge.core.errors import FederationError, StoreError
+from landbridge.core.errors import FederationError, SettingsError, StoreError
 from landbridge.core.files import exclusive_lock
 from landbridge.federation import keys
 from landbridge.federation import messages as msg
@@ -178,8 +178,11 @@ def coordinate(
     """Run a session in ``folder``, or go on with the one that is there, until the parties have their models.
 
     ``linger``: seconds without a message after which it ends without those that are absent.
-    FederationError for keys that cannot be read, StoreError where another coordinator uses the folder.
+    FederationError for keys that cannot be read, StoreError where another coordinator uses the folder,
+    SettingsError where there are only sums to record.
     """
+    if plan.masks and record is not None:
+        raise SettingsError("With --masks the coordinator sees no message; give --record to the parties.")
     context = keys.server_context(cert)
     try:
         with exclusive_lock(folder):

@@ -55,7 +55,7 @@ def make(folder: Path, parties: Sequence[str], hosts: Sequence[str]) -> list[Pat
         made.append(folder / COORDINATOR)
     for name in parties:
         if not (folder / name / CERT).exists():
-            _write(folder / name / SECRET, _secret(authority))
+            write_private(folder / name / SECRET, _secret(authority))
             _issue(authority, folder / name, name, ())
             made.append(folder / name)
     return made
@@ -124,9 +124,9 @@ def _make_authority(folder: Path) -> None:
     usage = _usage(signs_certificates=True)
     builder = _builder(name, name, key).add_extension(x509.BasicConstraints(True, 0), critical=True)
     certificate = _signed(builder.add_extension(usage, critical=True), key, key)
-    _write(folder / SECRET, secrets.token_hex(SECRET_BYTES).encode())
-    _write(folder / CA, _pem(certificate))
-    _write(folder / CA_KEY, _key_pem(key))  # last: the authority is complete where its key is
+    write_private(folder / SECRET, secrets.token_hex(SECRET_BYTES).encode())
+    write_private(folder / CA, _pem(certificate))
+    write_private(folder / CA_KEY, _key_pem(key))  # last: the authority is complete where its key is
 
 
 def _issue(authority: Path, folder: Path, name: str, hosts: Sequence[str]) -> None:
@@ -148,9 +148,9 @@ def _issue(authority: Path, folder: Path, name: str, hosts: Sequence[str]) -> No
         names = x509.SubjectAlternativeName([_alternative(host) for host in hosts])
         builder = builder.add_extension(names, critical=False)
     certificate = _signed(builder, key, ca_key)
-    _write(folder / CA, _pem(ca))
-    _write(folder / KEY, _key_pem(key))
-    _write(folder / CERT, _pem(certificate))  # last: a folder is complete where its certificate is
+    write_private(folder / CA, _pem(ca))
+    write_private(folder / KEY, _key_pem(key))
+    write_private(folder / CERT, _pem(certificate))  # last: a folder is complete where its certificate is
 
 
 def _authority(folder: Path) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
@@ -244,7 +244,7 @@ def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """A new file that only its owner reads."""
     make_folder(path.parent)
     temporary = temporary_path(path)

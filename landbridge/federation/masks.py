@@ -1,37 +1,43 @@
 """Secure aggregation: the coordinator learns the sum of the parties' messages and no message of its own.
 
 Bonawitz et al., CCS 2017 (doi 10.1145/3133956.3133982), against a coordinator that follows the protocol but
-reads all that passes through it. Party u has the message x_u as whole numbers modulo 2^B. With a seed b_u of
-its own and a key s_uv that it shares with party v, it sends
+reads all that passes through it. Party u has one X25519 key for a session of many rounds, and the message x_u
+of a round as whole numbers modulo 2^B. From its key follow, anew for every round,
 
-    y_u = x_u + PRG(b_u) + Σ_{v>u} PRG(s_uv) - Σ_{v<u} PRG(s_uv)        modulo 2^B                     (1)
+    b_u = HKDF(key of u, round)                 a seed of its own                                      (1)
+    s_uv = s_vu = HKDF(X25519(u, v), round)     a seed that it shares with party v                     (2)
 
-The keys are s_uv = HKDF(X25519(u, v)), PRG is ChaCha20's key stream. Of all parties P that agreed on keys,
-the parties S ⊆ P send a y. Every party holds a share of each other's key and seed (Shamir 1979; any
-``threshold`` shares are enough). At the end the holders reveal the shares of b_u for u ∈ S, and those of the
-X25519 key of u ∈ P \\ S:
+and it sends, with ChaCha20's key stream as PRG,
 
-    Σ_{u∈S} x_u = Σ_{u∈S} y_u - Σ_{u∈S} PRG(b_u) - Σ_{u∈S, v∉S} ±PRG(s_uv)        modulo 2^B            (2)
+    y_u = x_u + PRG(b_u) + Σ_{v>u} PRG(s_uv) - Σ_{v<u} PRG(s_uv)        modulo 2^B                     (3)
+
+together with a share of b_u and of each s_uv for every other party, which only that party can read (Shamir
+1979; any ``threshold`` shares are enough). Of all parties P that agreed on keys, the parties S ⊆ P send in
+time. At the end the holders reveal the shares of b_u for u ∈ S, and of s_uv for u ∈ S, v ∈ P \\ S:
+
+    Σ_{u∈S} x_u = Σ_{u∈S} y_u - Σ_{u∈S} PRG(b_u) - Σ_{u∈S, v∉S} ±PRG(s_uv)        modulo 2^B            (4)
+
+The paper shares the X25519 key itself, so that keys live for one round; here no share says anything about
+another round, and one agreement is enough.
 
 Numbers are fixed-point, so that masks cancel exactly: with f fraction bits and a largest absolute value c,
 
-    encode(a) = round(2^f a) modulo 2^B,   |a| ≤ c,   N (2^f c) < 2^{B-1}                               (3)
+    encode(a) = round(2^f a) modulo 2^B,   |a| ≤ c,   N (2^f c) < 2^{B-1}                               (5)
 
 The sum of N values is then off by at most N 2^{-f-1}, and cannot overflow.
 
-Keys live for one round: the key of a party that is lost is revealed, and with it every mask made from that
-key. A threshold is at least three: of a sum of two messages, each sender learns the other's by subtraction.
-A coordinator that breaks the protocol can replace keys on their way, or report different survivors to
-different parties; keys signed by their party would prevent the first, and the signed lists of the paper's
-step 3 the second. Neither is part of this module, nor is any transport.
+A threshold is at least three: of a sum of two messages, each sender learns the other's by subtraction. A
+coordinator that breaks the protocol can replace keys on their way, unless they are signed by their party
+(:mod:`landbridge.federation.identity`), or report different survivors to different parties, which the signed
+lists of the paper's step 3 would prevent; they are not built.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +60,7 @@ TWO_PARTY_LEAK = "each of two parties computes the other's rows: the sum less it
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Eq. (3): ``bits`` B, ``fraction_bits`` f and ``limit`` c."""
+    """Eq. (5): ``bits`` B, ``fraction_bits`` f and ``limit`` c."""
 
     bits: int = 64
     fraction_bits: int = 32
@@ -87,7 +93,7 @@ class FixedPoint:
         return np.dtype(f"<u{self.bits // 8}")
 
     def encode(self, message_UF: Float32) -> Unsigned:
-        """Eq. (3), of the message's shape; DataError for values that are not finite or beyond the limit."""
+        """Eq. (5), of the message's shape; DataError for values that are not finite or beyond the limit."""
         # false for NaN, too
         if not (np.abs(message_UF) <= self.limit).all():
             raise DataError(
@@ -158,155 +164,123 @@ class Group:
         return hashlib.sha256(b"".join(len(p.encode()).to_bytes(4) + p.encode() for p in parts)).digest()
 
 
-@dataclass(frozen=True)
-class PublicKeys:
-    """A party's X25519 keys of one round: ``mask`` for Eq. (1), ``channel`` to encrypt shares."""
-
-    mask: bytes
-    channel: bytes
+Revealed = Mapping[str, Mapping[str, int]]  # sender -> whose seed (its own, or a lost party's) -> share
 
 
-@dataclass(frozen=True)
-class PartySecrets:
-    """What a party draws for one round, 32 bytes each. All that the party sends follows from it.
+def draw_key() -> bytes:
+    """An X25519 key for one session, from the operating system's source of randomness.
 
-    Stored by its owner, a killed round can go on: shares and masks are the same again. The message, its
-    senders (:meth:`MaskingParty.masked`) and the survivors that were reported (:meth:`MaskingParty.reveal`)
-    must be stored with the round, before the answer to them is sent: two messages under the same masks show
-    their difference, and shares that are revealed to two different reports open a message.
+    All that a party sends follows from it, so a killed round can go on: shares and masks are the same again.
+    The message and the survivors that were reported (:meth:`MaskingParty.reveal`) must be stored with the
+    round, before they are used: two messages under the same masks show their difference, and shares that are
+    revealed to two different reports open a message.
     """
-
-    mask_key: bytes = field(repr=False)
-    channel_key: bytes = field(repr=False)
-    self_seed: bytes = field(repr=False)
-
-    @classmethod
-    def draw(cls) -> PartySecrets:
-        """From the operating system's source of randomness."""
-        return cls(*(secrets.token_bytes(SECRET_BYTES) for _ in range(3)))
-
-    @property
-    def public(self) -> PublicKeys:
-        """The keys for all others."""
-        return PublicKeys(*map(_public_key, (self.mask_key, self.channel_key)))
+    return secrets.token_bytes(SECRET_BYTES)
 
 
-@dataclass(frozen=True)
-class Revealed:
-    """Shares that one party reveals at the end of a round: of survivors' seeds, and of lost parties' keys."""
-
-    seeds: Mapping[str, int]
-    mask_keys: Mapping[str, int]
+def public_key(key: bytes) -> bytes:
+    """What the other parties need of a key."""
+    return _private(key).public_key().public_bytes_raw()
 
 
 class MaskingParty:
-    """One party in one round: :meth:`sealed_shares`, :meth:`masked`, :meth:`reveal`, in this order.
+    """One party in one round: :meth:`masked` with :meth:`sealed_shares`, then :meth:`reveal`.
 
-    ``keys``: of all parties that take part, this one among them.
+    ``key``: of :func:`draw_key`. ``public``: the public keys of all parties of the group. DataError for a
+    key that is none, or missing.
     """
 
-    def __init__(
-        self, group: Group, name: str, party_secrets: PartySecrets, keys: Mapping[str, PublicKeys]
-    ) -> None:
+    def __init__(self, group: Group, name: str, key: bytes, public: Mapping[str, bytes]) -> None:
         group.index(name)
-        group.check(keys)
-        self.group, self.name, self.secrets, self.keys = group, name, party_secrets, dict(keys)
-        self._own = _both_shares(group, party_secrets)
-        self._survivors: frozenset[str] | None = None
-
-    def sealed_shares(self) -> dict[str, bytes]:
-        """For every other party its shares of this party's key and seed, which only that party can read."""
-        return {
-            other: _cipher(self._channel(other, self.name, other)).encrypt(
-                _nonce(), b"".join(share.to_bytes(SHARE_BYTES) for share in self._own[other]), None
-            )
-            for other in self._others(self.keys)
+        if missing := set(group.names) - set(public):
+            raise DataError(f"There is no key of {missing.pop()!r}.")
+        self.group, self.name = group, name
+        self._key = key
+        self._shared = {other: _shared(key, public[other]) for other in group.names if other != name}
+        self._seeds = {
+            other: _derived(shared, group.context("pair", *sorted((name, other))))  # Eq. (2)
+            for other, shared in self._shared.items()
         }
+        self._seeds[name] = _derived(key, group.context("self", name))  # Eq. (1)
 
-    def masked(self, message_UF: Float32, senders: Iterable[str], fixed: FixedPoint) -> Unsigned:
-        """Eq. (1), of the shape of the message; ``senders``: the parties whose shares have arrived.
-
-        A party that sent none could not be recovered, so it has no part in the masks.
-        """
-        partners = self._others(senders)
-        self.group.check([self.name, *partners])
+    def masked(self, message_UF: Float32, fixed: FixedPoint) -> Unsigned:
+        """Eq. (3), of the shape of the message."""
         if len(self.group.names) > fixed.most_parties:
             raise SettingsError(
                 f"Sums of {len(self.group.names)} parties can overflow; at most {fixed.most_parties} fit."
             )
         out_UF = fixed.encode(message_UF)
-        out_UF += _self_mask(self.group, self.name, self.secrets.self_seed, out_UF)
-        for other in partners:
-            key = _shared(self.secrets.mask_key, self.keys[other].mask)
-            out_UF += _pair_mask(self.group, self.name, other, key, out_UF)
+        for about, seed in self._seeds.items():
+            out_UF += _mask(self.name, about, seed, out_UF)
         return out_UF
 
-    def reveal(self, received: Mapping[str, bytes], survivors: Collection[str]) -> Revealed:
-        """This party's shares of the seeds of ``survivors``, which sent a message, and of the others' keys.
+    def sealed_shares(self) -> dict[str, bytes]:
+        """For every other party its shares of this party's seeds, which only that party can read."""
+        own = self._shares()
+        return {
+            other: _cipher(self._channel(self.name, other)).encrypt(
+                _nonce(), b"".join(own[about][other].to_bytes(SHARE_BYTES) for about in own), None
+            )
+            for other in self._shared
+        }
 
-        ``received``: the sealed shares of every other party. DataError for too few survivors, for shares
-        that were altered, and for another set of survivors than before: seed and key of one party together
-        would reveal its message. This object remembers the set; across a restart its owner must
-        (:class:`PartySecrets`).
+    def reveal(self, received: Mapping[str, bytes], survivors: Collection[str]) -> Revealed:
+        """This party's shares of what Eq. (4) needs. ``received``: the sealed shares of the other survivors.
+
+        A party reveals once in a round: a seed of its own and the seeds that it shares with all others
+        would reveal a message. DataError for too few survivors, and for shares that were altered.
         """
         self.group.check(survivors)
-        if self._survivors not in (None, frozenset(survivors)):
-            raise DataError(
-                f"The survivors of round {self.group.round_id!r} were already reported otherwise."
-            )
-        self._survivors = frozenset(survivors)
-        shares = {name: self._opened(name, received[name]) for name in self._others(received)}
-        shares[self.name] = self._own[self.name]
-        return Revealed(
-            {name: seed for name, (_, seed) in shares.items() if name in survivors},
-            {name: key for name, (key, _) in shares.items() if name not in survivors},
-        )
+        lost = set(self.group.names) - set(survivors)
+        revealed = {}
+        for sender in sorted(survivors):
+            shares = self._own_shares() if sender == self.name else self._opened(sender, received)
+            revealed[sender] = {about: shares[about] for about in (sender, *sorted(lost))}
+        return revealed
 
-    def _others(self, names: Iterable[str]) -> list[str]:
-        return sorted(set(names) - {self.name})
+    def _shares(self) -> dict[str, dict[str, int]]:
+        """Whose seed -> who gets the share -> share, in the order of the names."""
+        return {
+            about: _shares_of(self.group, self._key, about, self._seeds[about]) for about in self.group.names
+        }
 
-    def _channel(self, other: str, sender: str, receiver: str) -> bytes:
-        shared = _shared(self.secrets.channel_key, self.keys[other].channel)
-        return _derived(shared, self.group.context("shares", sender, receiver))
+    def _own_shares(self) -> dict[str, int]:
+        return {about: shares[self.name] for about, shares in self._shares().items()}
 
-    def _opened(self, sender: str, sealed: bytes) -> tuple[int, int]:
+    def _channel(self, sender: str, receiver: str) -> bytes:
+        other = receiver if sender == self.name else sender
+        return _derived(self._shared[other], self.group.context("shares", sender, receiver))
+
+    def _opened(self, sender: str, received: Mapping[str, bytes]) -> dict[str, int]:
         from cryptography.exceptions import InvalidTag
 
-        self.group.index(sender)
         try:
-            opened = _cipher(self._channel(sender, sender, self.name)).decrypt(_nonce(), sealed, None)
-        except InvalidTag:
-            raise DataError(f"The shares of {sender!r} were altered or belong to another round.") from None
-        return int.from_bytes(opened[:SHARE_BYTES]), int.from_bytes(opened[SHARE_BYTES:])
+            opened = _cipher(self._channel(sender, self.name)).decrypt(_nonce(), received[sender], None)
+            starts = range(0, len(opened), SHARE_BYTES)
+            parts = [int.from_bytes(opened[start : start + SHARE_BYTES]) for start in starts]
+            return dict(zip(self.group.names, parts, strict=True))
+        except (InvalidTag, KeyError, ValueError):
+            raise DataError(
+                f"The shares of {sender!r} are missing, were altered or belong to another round."
+            ) from None
 
 
 def unmasked_sum(
-    group: Group,
-    masked: Mapping[str, Unsigned],
-    revealed: Mapping[str, Revealed],
-    keys: Mapping[str, PublicKeys],
+    group: Group, total_UF: Unsigned, survivors: Collection[str], revealed: Mapping[str, Revealed]
 ) -> Unsigned:
-    """Eq. (2), for :meth:`FixedPoint.decode`: what the coordinator computes at the end of a round.
+    """Eq. (4), for :meth:`FixedPoint.decode`: what the coordinator computes at the end of a round.
 
-    ``masked``: of the survivors; ``revealed``: by at least ``threshold`` parties; ``keys``: of the parties
-    whose shares were distributed. DataError for messages of different shapes, for too few survivors or
-    shares, and for shares that contradict each other or the party's public key.
+    ``total_UF``: the sum of the survivors' masked messages; ``revealed``: by at least ``threshold`` parties.
+    DataError for too few survivors or shares, and for shares that contradict each other.
     """
-    group.check(masked)
+    group.check(survivors)
     group.check(revealed)
-    arrays = list(masked.values())
-    if len({(array.shape, array.dtype) for array in arrays}) > 1:
-        raise DataError("Masked messages of one round must have one shape and type.")
-    sum_UF = np.zeros_like(arrays[0])
-    for name, array in masked.items():
-        seed = _recovered(group, name, {by: own.seeds for by, own in revealed.items()})
-        sum_UF += array - _self_mask(group, name, seed, array)
-    for lost in sorted(set(keys) - set(masked)):
-        mask_key = _recovered(group, lost, {by: own.mask_keys for by, own in revealed.items()})
-        if _public_key(mask_key) != keys[lost].mask:
-            raise DataError(f"The revealed shares of {lost!r} do not make its key.")
-        for name in masked:
-            sum_UF -= _pair_mask(group, name, lost, _shared(mask_key, keys[name].mask), sum_UF)
+    sum_UF = total_UF.copy()
+    lost = [name for name in group.names if name not in survivors]
+    for sender in survivors:
+        for about in (sender, *lost):
+            seed = _recovered(group, sender, about, revealed)
+            sum_UF -= _mask(sender, about, seed, sum_UF)
     return sum_UF
 
 
@@ -336,7 +310,7 @@ def interpolated(shares: Mapping[int, int], at: int = 0) -> int:
 
 
 def key_stream(key: bytes, shape: Sequence[int], dtype: np.dtype[np.unsignedinteger]) -> Unsigned:
-    """PRG of Eq. (1): ChaCha20's key stream (RFC 8439) from block 0 with a nonce of zeros, as whole numbers.
+    """PRG of Eq. (3): ChaCha20's key stream (RFC 8439) from block 0 with a nonce of zeros, as whole numbers.
 
     A key is used once, so no nonce is needed.
     """
@@ -347,25 +321,15 @@ def key_stream(key: bytes, shape: Sequence[int], dtype: np.dtype[np.unsignedinte
     return np.frombuffer(stream, dtype).reshape(shape)
 
 
-def _both_shares(group: Group, party_secrets: PartySecrets) -> dict[str, tuple[int, int]]:
-    """For every party, itself among them, a share of the mask key and one of the seed.
+def _shares_of(group: Group, key: bytes, about: str, seed: bytes) -> dict[str, int]:
+    """A share of one seed for every party.
 
-    The polynomials follow from the channel key, which never leaves the party. If they were drawn, a party
-    that is made again after a kill would encrypt other shares under the same key and nonce, and shares of two
-    polynomials would mix.
+    The polynomial follows from the party's key. If it were drawn, a party that is made again after a kill
+    would encrypt other shares under the same key and nonce, and shares of two polynomials would mix.
     """
-    key_shares, seed_shares = (
-        shamir_shares(
-            int.from_bytes(secret),
-            _coefficients(party_secrets.channel_key, group.context(purpose), group.threshold - 1),
-            len(group.names),
-        )
-        for secret, purpose in (
-            (party_secrets.mask_key, "shares of the key"),
-            (party_secrets.self_seed, "shares of the seed"),
-        )
-    )
-    return {name: (key_shares[x], seed_shares[x]) for x, name in enumerate(group.names, 1)}
+    coefficients = _coefficients(key, group.context("polynomial", about), group.threshold - 1)
+    shares = shamir_shares(int.from_bytes(seed), coefficients, len(group.names))
+    return {name: shares[x] for x, name in enumerate(group.names, 1)}
 
 
 def _coefficients(secret: bytes, context: bytes, count: int) -> list[int]:
@@ -377,29 +341,28 @@ def _coefficients(secret: bytes, context: bytes, count: int) -> list[int]:
     ]
 
 
-def _recovered(group: Group, name: str, shares: Mapping[str, Mapping[str, int]]) -> bytes:
-    """The secret of a party from all shares that were revealed."""
-    points = {group.index(by): own[name] for by, own in shares.items() if name in own}
+def _recovered(group: Group, sender: str, about: str, revealed: Mapping[str, Revealed]) -> bytes:
+    """A seed of a sender from all shares that were revealed."""
+    points = {
+        group.index(by): own[sender][about]
+        for by, own in revealed.items()
+        if sender in own and about in own[sender]
+    }
     if len(points) < group.threshold:
-        raise DataError(f"{len(points)} shares of {name!r} were revealed, {group.threshold} are needed.")
+        raise DataError(f"{len(points)} shares of {sender!r} were revealed, {group.threshold} are needed.")
     enough = dict(list(points.items())[: group.threshold])
     secret = interpolated(enough)
     # further shares lie on the same polynomial, or some share is wrong
     sound = all(interpolated(enough, x) == y for x, y in points.items() if x not in enough)
     if not sound or secret >= 2 ** (8 * SECRET_BYTES):
-        raise DataError(f"The revealed shares of {name!r} contradict each other.")
+        raise DataError(f"The revealed shares of {sender!r} contradict each other.")
     return secret.to_bytes(SECRET_BYTES)
 
 
-def _self_mask(group: Group, name: str, seed: bytes, like_UF: Unsigned) -> Unsigned:
-    return key_stream(_derived(seed, group.context("self", name)), like_UF.shape, like_UF.dtype)
-
-
-def _pair_mask(group: Group, name: str, other: str, shared: bytes, like_UF: Unsigned) -> Unsigned:
-    """What ``name`` adds for ``other``: one adds it, and the other takes it away."""
-    key = _derived(shared, group.context("pair", *sorted((name, other))))
-    mask_UF = key_stream(key, like_UF.shape, like_UF.dtype)
-    return mask_UF if other > name else np.negative(mask_UF)
+def _mask(name: str, about: str, seed: bytes, like_UF: Unsigned) -> Unsigned:
+    """What ``name`` adds, Eq. (3): its own mask, and of a pair's one adds it and the other takes it away."""
+    mask_UF = key_stream(seed, like_UF.shape, like_UF.dtype)
+    return np.negative(mask_UF) if about < name else mask_UF
 
 
 def _private(key: bytes) -> X25519PrivateKey:
@@ -412,10 +375,6 @@ def _private(key: bytes) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(key)
 
 
-def _public_key(key: bytes) -> bytes:
-    return _private(key).public_key().public_bytes_raw()
-
-
 def _shared(own: bytes, public: bytes) -> bytes:
     """The X25519 secret of two parties; DataError for a key that is none."""
     private = _private(own)
@@ -425,7 +384,7 @@ def _shared(own: bytes, public: bytes) -> bytes:
         # a point of small order gives zeros, which the library refuses
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
-        raise DataError("A public key of this round is no usable X25519 key.") from None
+        raise DataError("A public key is no usable X25519 key.") from None
 
 
 def _derived(secret: bytes, context: bytes, size: int = SECRET_BYTES) -> bytes:

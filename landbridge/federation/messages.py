@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from landbridge.core.errors import FederationError
 from landbridge.core.types import AnyArray, Float32, Int64
 
-MAGIC, VERSION = b"LBP", 1
+MAGIC, VERSION = b"LBP", 2
 PREFIX = struct.Struct("<3sBI")
 MAX_HEADER = 65_536  # bytes; the terms hold all settings of the method
 CODE_WORDS = 4  # of 64 bits: the hash of a user id
@@ -30,6 +30,7 @@ Number = Annotated[int, Field(ge=0, le=MAX_ROUND)]
 Factors = Annotated[int, Field(ge=1, le=MAX_FACTORS)]
 SumOfSquares = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+Hexadecimal = Annotated[str, Field(pattern="^([0-9a-f]{2})*$", max_length=MAX_HEADER)]
 
 
 class Header(BaseModel):
@@ -43,11 +44,20 @@ class Header(BaseModel):
         return "u1", (0,)
 
 
+class SignedKey(Header):
+    """A party's public key for masks, its certificate (PEM), and the signature of both."""
+
+    key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    certificate: Annotated[str, Field(max_length=2600)]
+    signature: Annotated[Hexadecimal, Field(max_length=160)]
+
+
 class Users(Header):
-    """Party: the hashes of its users, sorted, (count, 4)."""
+    """Party: the hashes of its users, sorted, (count, 4), and where messages are masked its key."""
 
     kind: Literal["users"] = "users"
     count: Count
+    key: SignedKey | None = None
 
     @property
     def layout(self) -> tuple[str, tuple[int, ...]]:
@@ -73,6 +83,28 @@ class Message(_Rows):
     rho: Annotated[float, Field(ge=0)]
 
 
+class Masked(_Rows):
+    """Party: m of all matched users with masks, (rows, factors), zero for users of others, in fixed point;
+    ``shares`` for every other party, sealed."""
+
+    kind: Literal["masked"] = "masked"
+    rho: Annotated[float, Field(ge=0)]
+    shares: dict[Name, Hexadecimal]
+
+    @property
+    def layout(self) -> tuple[str, tuple[int, ...]]:
+        """As in :class:`Header`."""
+        return "<u8", (self.rows, self.factors)
+
+
+class Reveal(Header):
+    """Party: its ``shares`` of what is left of the masks, by sender and whose seed."""
+
+    kind: Literal["reveal"] = "reveal"
+    round: Number
+    shares: dict[Name, dict[Name, Hexadecimal]]
+
+
 class Report(Header):
     """Party: Σ‖x - z‖² and Σ‖z‖² over its matched users."""
 
@@ -96,23 +128,37 @@ class Terms(Header):
     parties: Annotated[tuple[Name, ...], Field(strict=False, min_length=1, max_length=1000)]
     quorum: Annotated[int, Field(ge=1, le=1000)]
     max_norm: Annotated[float, Field(gt=0)]
+    masks: bool = False
     settings: dict[str, Any]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Match(Header):
-    """Coordinator: which of the sent users are matched and their places, (2, rows). The places of the others
-    begin at ``first``; there are ``places`` in all."""
+    """Coordinator: which of the sent users are matched and their places, (2, rows), among ``joint`` ones. The
+    places of the others begin at ``first``; there are ``places`` in all. ``keys``: of all parties, for masks.
+    ``last``: the last round of which it has a message of this party, or -1."""
 
     kind: Literal["match"] = "match"
     rows: Count
+    joint: Count
     first: Count
     places: Count
+    last: Annotated[int, Field(ge=-1, le=MAX_ROUND)]
+    keys: dict[Name, SignedKey] = {}
 
     @property
     def layout(self) -> tuple[str, tuple[int, ...]]:
         """As in :class:`Header`."""
         return "<i8", (2, self.rows)
+
+
+class Survivors(Header):
+    """Coordinator: whose masked messages are in the sum, and the sealed ``shares`` of the others."""
+
+    kind: Literal["survivors"] = "survivors"
+    round: Number
+    names: Annotated[tuple[Name, ...], Field(strict=False, max_length=1000)]
+    shares: dict[Name, Hexadecimal]
 
 
 class Consensus(_Rows):
@@ -146,11 +192,11 @@ class Refusal(Header):
 
 
 FROM_PARTY: TypeAdapter[Header] = TypeAdapter(
-    Annotated[Users | Message | Report | Finished, Field(discriminator="kind")]
+    Annotated[Users | Message | Masked | Reveal | Report | Finished, Field(discriminator="kind")]
 )
 FROM_COORDINATOR: TypeAdapter[Header] = TypeAdapter(
     Annotated[
-        Terms | Match | Consensus | Sums | Finished | Wait | Refusal,
+        Terms | Match | Survivors | Consensus | Sums | Finished | Wait | Refusal,
         Field(discriminator="kind"),
     ]
 )
@@ -221,7 +267,9 @@ def check_match(match: Match, place_2M: Int64, n_sent: int) -> None:
     sent_M, place_M = place_2M
     rising = (np.diff(sent_M) > 0).all() and (np.diff(place_M) > 0).all()
     ends = match.rows == 0 or (
-        sent_M[0] >= 0 and sent_M[-1] < n_sent and place_M[0] >= 0 and place_M[-1] < match.places
+        sent_M[0] >= 0 and sent_M[-1] < n_sent and place_M[0] >= 0 and place_M[-1] < match.joint
     )
-    if not (rising and ends and match.first + n_sent - match.rows <= match.places):
+    if not (
+        rising and ends and match.joint <= match.first and match.first + n_sent - match.rows <= match.places
+    ):
         raise FederationError("The coordinator's match does not fit the users that were sent.")

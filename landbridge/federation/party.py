@@ -2,7 +2,8 @@
 
 The training is :meth:`landbridge.models.als.cdimf.CDIMF.fit_in` with a channel that leads to the coordinator.
 Events, item embeddings, and users that no other party has stay here. What leaves is the keyed hash of each
-user's id, once, and in every round m of the matched users and two sums of squares.
+user's id, once, and in every round m of the matched users, clipped and with noise where the method says so
+(:mod:`landbridge.models.als.privacy`), and two sums of squares.
 
 The order of the users is that of the joint list, matched ones first, so that every sum is over the same
 numbers in the same order as where one process has all domains.
@@ -16,16 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from landbridge.core.errors import DataError, SettingsError, StoreError
-from landbridge.core.files import atomic_write, read_arrays, write_arrays
-from landbridge.core.types import Float32, Int64, Values
+from landbridge.core.errors import DataError, FederationError, SettingsError
+from landbridge.core.types import Float32, Int64, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.seen import Seen
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.federation import messages as msg
-from landbridge.federation.aggregation import Aggregation, PlainSum
-from landbridge.federation.terms import check_leak, federated
+from landbridge.federation.aggregation import Masking, Plain, Sending
+from landbridge.federation.identity import Identity
+from landbridge.federation.journal import Journal
+from landbridge.federation.masks import public_key
+from landbridge.federation.noise import SecretNoise
+from landbridge.federation.terms import NO_DEMANDS, Demands, check_leak, check_masks, federated
 from landbridge.federation.transcript import Transcript
 from landbridge.federation.user_codes import UserCodes, sorted_order
 from landbridge.federation.wire import Wire
@@ -33,46 +37,9 @@ from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.exchange import Residuals, Round, message_of
 from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.participants import DomainState, Membership
+from landbridge.models.als.privacy import NOT_PROTECTED, NormalSource, Privacy
 from landbridge.training.epochs import State
 from landbridge.training.options import FitOptions
-
-JOURNAL = "round-{:05}.safetensors"
-
-
-@dataclass
-class Journal:
-    """Answers of rounds that the last checkpoint does not hold yet, on disk: a killed party computes them
-    again without sending anything. ``folder`` None: nothing is kept. ``starts``: first rounds of epochs."""
-
-    folder: Path | None
-    session: str
-    starts: frozenset[int]
-
-    def read(self, number: int) -> tuple[Float32, Residuals] | None:
-        """What was received in a round, if it was completed."""
-        if self.folder is None or not (path := self.folder / JOURNAL.format(number)).exists():
-            return None
-        arrays, about = read_arrays(path)
-        if about["session"] != self.session:
-            raise StoreError(
-                f"{self.folder} holds rounds of another session; delete it or choose another --out."
-            )
-        return arrays["received"], Residuals(**about["sums"])
-
-    def write(self, number: int, received_UF: Float32, sums: Residuals) -> None:
-        """Keep the answers of a completed round."""
-        if self.folder is not None:
-            with atomic_write(self.folder / JOURNAL.format(number)) as temporary:
-                write_arrays(
-                    temporary, {"received": received_UF}, {"session": self.session, "sums": vars(sums)}
-                )
-
-    def forget(self, number: int) -> None:
-        """Delete what is before a round with which an epoch begins: the checkpoint now holds it."""
-        if self.folder is not None and number in self.starts:
-            for path in self.folder.glob(JOURNAL.replace("{:05}", "*")):
-                if path.name < JOURNAL.format(number):
-                    path.unlink()
 
 
 @dataclass
@@ -83,7 +50,9 @@ class RemoteChannel:
     name: str
     journal: Journal
     transcript: Transcript
-    aggregation: Aggregation = field(default_factory=PlainSum)
+    sending: Sending = field(default_factory=Plain)
+    privacy: Privacy = field(default_factory=Privacy)
+    noise: NormalSource = field(default_factory=SecretNoise)
     _received: tuple[Float32, Residuals | None] | None = None
 
     @property
@@ -95,7 +64,7 @@ class RemoteChannel:
         """As in :class:`Channel`."""
         ((name, domain),) = domains.items()
         self.journal.forget(current.number)
-        self._received = self.journal.read(current.number) or (
+        self._received = self.journal.received(current.number) or (
             self._consensus(domain, state[f"x:{name}"], state[f"t:{name}"], current),
             None,
         )
@@ -113,54 +82,85 @@ class RemoteChannel:
             report = msg.Report(round=current.number, apart=apart, tied=tied)
             answer, _ = self.wire.request(msg.Sums, report)
             sums = Residuals(answer.apart, answer.tied, answer.moved, answer.norm)
-            self.journal.write(current.number, received_UF, sums)
+            self.journal.complete(current.number, received_UF, sums)
         return sums
 
     def _consensus(self, domain: DomainState, x_UF: Float32, t_UF: Float32, current: Round) -> Float32:
-        message_UF = self.aggregation.encoded(message_of(domain, x_UF, t_UF), current.number)
-        rows, factors = message_UF.shape
-        header = msg.Message(round=current.number, rho=current.rho, rows=rows, factors=factors)
-        _, received_UF = self.wire.request(msg.Consensus, header, message_UF)
+        message_UF = self.journal.sent(current.number, lambda: self._message(domain, x_UF, t_UF))
+        msg.check_rows(message_UF, self.wire.terms.max_norm)
+        received_UF = self.sending.consensus(self.wire, message_UF, current, self.journal)
         if received_UF.shape != message_UF.shape:
             raise DataError("The coordinator's consensus has another shape than the message.")
         msg.check_rows(received_UF, self.wire.terms.max_norm)
         self.transcript.round(current, self.name, message_UF, received_UF)
         return received_UF
 
+    def _message(self, domain: DomainState, x_UF: Float32, t_UF: Float32) -> Float32:
+        message_UF = message_of(domain, x_UF, t_UF)
+        return self.privacy.sent(message_UF, self.noise) if self.privacy.active else message_UF
 
-def agreed_method(terms: msg.Terms, two_party_leak_understood: bool) -> CDIMF:
+
+def agreed_method(terms: msg.Terms, demands: Demands) -> CDIMF:
     """The method of a session; SettingsError where a party should not take part in it."""
     if len(terms.parties) < 2 or terms.quorum > len(terms.parties):
         raise SettingsError("The coordinator's terms are invalid.")
-    check_leak(terms.quorum, two_party_leak_understood)
-    return federated(CDIMF.from_settings(terms.settings))
+    check_leak(terms.quorum, demands.two_party_leak_understood)
+    if terms.masks:
+        check_masks(terms.quorum, len(terms.parties))
+    elif demands.masks:
+        raise SettingsError(
+            "The coordinator's session has no masks, which --require-masks demands; the coordinator must be "
+            "started with --masks."
+        )
+    method = federated(CDIMF.from_settings(terms.settings))
+    epsilon = method.privacy.guarantee(method.rounds).epsilon
+    if epsilon > demands.max_epsilon:
+        raise SettingsError(
+            f"The coordinator's session has an ε of {epsilon:.3g}, more than the {demands.max_epsilon:g} of "
+            "--max-epsilon; it needs more privacy.noise or fewer rounds."
+        )
+    return method
 
 
 def fit(
     train: MultiDomain,
     wire: Wire,
-    name: str,
+    identity: Identity,
     user_codes: UserCodes,
     options: FitOptions,
     *,
-    two_party_leak_understood: bool = False,
+    demands: Demands = NO_DEMANDS,
+    noise: NormalSource | None = None,
     record: Path | None = None,
 ) -> ALSModel:
-    """Train the one domain of ``train`` with the other parties; ``name`` is this party's.
+    """Train the one domain of ``train`` with the other parties; ``identity`` is this party's.
 
-    With ``options.work_dir`` a killed fit goes on where it was. Raises DataError for several domains,
+    With ``options.work_dir`` a killed fit goes on where it was. ``noise``: None, unless a test must repeat
+    it, for noise that no other party can repeat. Raises DataError for several domains,
     SettingsError for terms that this party does not accept, FederationError where the coordinator refuses or
     cannot be reached.
     """
     if len(train.domains) != 1:
         raise DataError(f"A party trains one domain, not {len(train.domains)}; give the events of one.")
-    method = agreed_method(wire.terms, two_party_leak_understood)
-    order_U, members = _joined(train, wire, user_codes)
+    terms = wire.terms
+    method = agreed_method(terms, demands)
     starts = frozenset(method.rounds_before(epoch) for epoch in range(method.epochs + 1))
-    journal = Journal(options.work_dir, wire.terms.session, starts)
-    channel = RemoteChannel(wire, name, journal, Transcript(record))
-    channel.transcript.matched(name, members.place_U[members.tied_U])
-    ordered = _in_order(train, order_U)
+    journal = Journal(options.work_dir, terms.session, starts)
+    key = journal.key() if terms.masks else b""
+    signed = identity.signed(terms.session, public_key(key)) if terms.masks else None
+    order_U, members, match = _joined(train, wire, user_codes, signed)
+    journal.check_not_lost(match.last)
+    place_M = members.place_U[members.tied_U]
+    sending: Sending = Plain()
+    if terms.masks:
+        public = _verified(match, terms, identity)
+        sending = Masking(identity.name, terms.session, key, public, terms.quorum, place_M, match.joint)
+    transcript = Transcript(record)
+    channel = RemoteChannel(
+        wire, identity.name, journal, transcript, sending, method.privacy, noise or SecretNoise()
+    )
+    transcript.matched(identity.name, place_M)
+    ordered = in_order(train, order_U)
     model = method.fit_in(ordered, members, channel, replace(options, seed=wire.terms.seed, initial=None))
     wire.request(msg.Finished, msg.Finished())
     rows_UF = {}
@@ -168,18 +168,33 @@ def fit(
         rows_UF[domain] = np.empty_like(ordered_UF)
         rows_UF[domain][order_U] = ordered_UF
     traffic = {f"bytes_{way}": size for way, size in sorted(wire.traffic.items())}
-    log = (*model.log, {"session": wire.terms.session, "parties": len(wire.terms.parties), **traffic})
+    facts: Record = {"session": terms.session, "parties": len(terms.parties), "masks": terms.masks, **traffic}
+    if method.privacy.active:
+        # a round sends one message, however often it was killed
+        facts["privacy"] = replace(
+            method.privacy.guarantee(method.rounds), not_protected=NOT_PROTECTED
+        ).as_record()
+    log = (*model.log, facts)
     return replace(model, history=train, log=log, user_UF=rows_UF)
 
 
-def _joined(train: MultiDomain, wire: Wire, user_codes: UserCodes) -> tuple[Int64, Membership]:
-    """The order of the users, matched first, and their membership in that order."""
+def _verified(match: msg.Match, terms: msg.Terms, identity: Identity) -> dict[str, bytes]:
+    """The keys of all parties of a masked session; FederationError for one that is not its party's."""
+    if identity.name not in match.keys or len(match.keys) < terms.quorum:
+        raise FederationError("The coordinator did not send the keys of the parties.")
+    return {name: identity.verified(terms.session, name, each) for name, each in match.keys.items()}
+
+
+def _joined(
+    train: MultiDomain, wire: Wire, user_codes: UserCodes, key: msg.SignedKey | None
+) -> tuple[Int64, Membership, msg.Match]:
+    """The order of the users, matched first, their membership in that order, and the match."""
     (events,) = train.domains.values()
     own = np.flatnonzero(events.user_counts > 0)
     code_U4 = user_codes.of(train.users.ids[own])
     order = sorted_order(code_U4)
     own, code_U4 = own[order], code_U4[order]
-    match, place_2M = wire.request(msg.Match, msg.Users(count=len(own)), code_U4)
+    match, place_2M = wire.request(msg.Match, msg.Users(count=len(own), key=key), code_U4)
     msg.check_match(match, place_2M, len(own))
     matched_U = np.zeros(len(own), bool)
     matched_U[place_2M[0]] = True
@@ -188,10 +203,10 @@ def _joined(train: MultiDomain, wire: Wire, user_codes: UserCodes) -> tuple[Int6
     place_U = np.concatenate([place_2M[1], others, np.zeros(len(absent), np.int64)])
     tied_U = np.arange(train.n_users) < match.rows
     order_U = np.concatenate([own[matched_U], own[~matched_U], absent])
-    return order_U, Membership(tied_U, place_U, max(match.places, 1))
+    return order_U, Membership(tied_U, place_U, max(match.places, 1)), match
 
 
-def _in_order(data: MultiDomain, order_U: Int64) -> MultiDomain:
+def in_order(data: MultiDomain, order_U: Int64) -> MultiDomain:
     """The same data with the users in another order; their ids are their places in it."""
     rank_U = np.empty(len(order_U), np.int32)
     rank_U[order_U] = np.arange(len(order_U), dtype=np.int32)

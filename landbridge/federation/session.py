@@ -2,12 +2,17 @@
 
     joining    parties send the hashes of their users; all are there, or the quorum and the time is up: match
     messages   m of round r comes from every present party, or from the quorum and the time is up: z, Eq. (2)
+    reveals    with masks, before z: shares of what is left of them, of all whose messages came, or the quorum
     reports    the residuals of those whose messages are in z, in the same way: sums, and round r + 1
 
 A party that does not send in time is absent: the others go on, and wait for it again as soon as it has sent
 something valid. An absent or late party runs through the rounds that it missed against the newest z; what it
 sends for a closed round is not counted. A party that joins after the match takes part with those of its users
-that were matched without it. A round that was already sent cannot be sent again with another content.
+that were matched without it; with masks it cannot join, because the others have agreed on their keys. A
+round that was already sent cannot be sent again with another content.
+
+With masks (:mod:`landbridge.federation.masks`), only users of so many parties are matched that a sum is never
+the row of one party: with N parties and a quorum of Q, of N - Q + 2.
 
 Equations are those of :mod:`landbridge.models.als.exchange`. Everything is on disk before it is sent, so that
 a killed coordinator goes on where it was: parties send what was not acknowledged once more.
@@ -19,10 +24,11 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from landbridge.core.errors import FederationError, StoreError
+from landbridge.core.errors import DataError, FederationError, StoreError
 from landbridge.core.files import (
     atomic_write,
     make_folder,
@@ -33,13 +39,15 @@ from landbridge.core.files import (
 )
 from landbridge.core.types import AnyArray, Arrays, Float32, Int64, Record
 from landbridge.federation import messages as msg
-from landbridge.federation.aggregation import Aggregation, Contribution, PlainSum
+from landbridge.federation.aggregation import FIXED, group_of
+from landbridge.federation.masks import Group, Revealed, Unsigned, unmasked_sum
 from landbridge.federation.terms import Plan
 from landbridge.federation.transcript import Transcript
 from landbridge.federation.user_codes import Codes, in_several, places
 from landbridge.models.als.exchange import Residuals, change, consensus_of
 
 SESSION, MATCH, STATE = "session.json", "match.safetensors", "state.safetensors"
+MASKED = "masked.safetensors"  # the sum of a round whose masks are not removed yet
 
 
 @dataclass
@@ -50,6 +58,7 @@ class Member:
     sent_M: Int64  # rows of its codes that are matched
     place_M: Int64  # their rows in the joint list
     first: int  # the place of its first other user
+    key: msg.SignedKey | None = None  # for masks
     last: int = -1  # the last round it sent a message of
     absent: bool = False
     finished: bool = False
@@ -59,10 +68,13 @@ class Member:
 class Step:
     """What came in for the current step of a round, by party, and until when it may come."""
 
-    reporting: bool = False  # else messages are collected
-    messages: dict[str, Float32] = field(default_factory=dict)
+    phase: Literal["messages", "reveals", "reports"] = "messages"
+    messages: dict[str, AnyArray] = field(default_factory=dict)
+    shares: dict[str, dict[str, str]] = field(default_factory=dict)  # sender -> for whom -> sealed
+    reveals: dict[str, Revealed] = field(default_factory=dict)
     reports: dict[str, msg.Report] = field(default_factory=dict)
-    awaited: tuple[str, ...] = ()  # whose reports: those that sent a message
+    senders: tuple[str, ...] = ()  # whose messages are in the sum
+    awaited: tuple[str, ...] = ()  # whose reveals or reports
     until: float | None = None
 
 
@@ -78,19 +90,20 @@ class Session:
         plan: Plan,
         folder: Path,
         transcript: Transcript | None = None,
-        aggregation: Aggregation | None = None,
         note: Callable[[str], None] = lambda line: None,
     ) -> None:
         make_folder(folder)
         self.plan, self.folder, self.note = plan, folder, note
-        self.transcript, self.aggregation = transcript or Transcript(), aggregation or PlainSum()
+        self.transcript = transcript or Transcript()
         self.id = secrets.token_hex(16)
         self.codes: dict[str, Codes] = {}  # of those that have joined, before the match
+        self.keys: dict[str, msg.SignedKey | None] = {}  # theirs
         self.members: dict[str, Member] = {}
         self.joint_M4: Codes | None = None
         self.places = 0
         self.round = 0
         self.step = Step()
+        self.masked_MF: Unsigned = np.empty((0, plan.method.factors), FIXED.dtype)
         self.sums: list[Residuals] = []
         self.z_MF = self.before_MF = np.empty((0, plan.method.factors), np.float32)
         self.join_until: float | None = None
@@ -106,6 +119,7 @@ class Session:
             parties=plan.parties,
             quorum=plan.needed,
             max_norm=plan.limits.max_norm,
+            masks=plan.masks,
             settings=plan.settings,
             seed=plan.seed,
         )
@@ -113,7 +127,7 @@ class Session:
     def limit(self, party: str) -> int:
         """The longest frame that is read from a party, in bytes."""
         member = self.members.get(party)
-        rows = 0 if member is None else len(member.place_M) * self.plan.method.factors * 4
+        rows = 0 if member is None else self._bytes(member) * self.plan.method.factors
         hashes = (self.plan.limits.max_users if member is None else len(member.codes)) * 8 * msg.CODE_WORDS
         return msg.PREFIX.size + msg.MAX_HEADER + max(rows, hashes)
 
@@ -122,9 +136,16 @@ class Session:
         header = frame.header
         match header:
             case msg.Users():
-                self._join(party, frame.array, now)
-            case msg.Message():
+                self._join(party, header.key, frame.array, now)
+            case msg.Message() if not self.plan.masks:
+                self._check_plain(party, frame.array)
                 self._message(party, header, frame.array, now)
+            case msg.Masked() if self.plan.masks:
+                self._check_masked(party, header)
+                if self._message(party, header, frame.array, now):
+                    self.step.shares[party] = header.shares
+            case msg.Reveal() if self.plan.masks:
+                self._reveal(party, header, now)
             case msg.Report():
                 self._report(party, header, now)
             case msg.Finished():
@@ -140,12 +161,10 @@ class Session:
             return None
         match request:
             case msg.Users():
-                rows = len(member.place_M)
-                header = msg.Match(rows=rows, first=member.first, places=self.places)
-                return header, np.stack([member.sent_M, member.place_M])
-            case msg.Message(round=number):
-                if number == self.round and not self.step.reporting:
-                    return None
+                return self._match_of(member)
+            case msg.Message(round=number) | msg.Masked(round=number) | msg.Reveal(round=number):
+                if number == self.round and self.step.phase != "reports":
+                    return self._survivors(party, request)
                 return self._consensus(member, number)
             case msg.Report(round=number):
                 if number >= len(self.sums):
@@ -172,39 +191,74 @@ class Session:
 
     # what a party sends
 
-    def _join(self, party: str, codes: Codes, now: float) -> None:
+    def _join(self, party: str, key: msg.SignedKey | None, codes: Codes, now: float) -> None:
         if party not in self.plan.parties:
             raise FederationError("The certificate names no party of this session.")
         if len(codes) > self.plan.limits.max_users:
             raise FederationError("There are more users than the coordinator takes.")
         msg.check_codes(codes)
+        if (key is not None) != self.plan.masks:
+            raise FederationError("A party sends a key where messages are masked, and only there.")
         known = self.members[party].codes if party in self.members else self.codes.get(party)
         if known is not None:
+            kept = self.members[party].key if party in self.members else self.keys.get(party)
             if not np.array_equal(known, codes):
                 raise FederationError("The users are not those with which this party joined.")
+            # the signature of one key is another one each time
+            if key is not None and (kept is None or kept.key != key.key):
+                raise FederationError("The key is not that with which this party joined.")
             return
         if self.joint_M4 is not None:
             self._join_late(party, codes)
             return
-        self.codes[party] = np.array(codes)
+        self.codes[party], self.keys[party] = np.array(codes), key
         self.join_until = self.join_until or now + self.plan.limits.join_seconds
         self.note(f"{party} joined with {len(codes)} users.")
 
-    def _message(self, party: str, header: msg.Message, rows_MF: Float32, now: float) -> None:
-        member = self._member(party)
-        if rows_MF.shape != (len(member.place_M), self.plan.method.factors):
+    def _check_plain(self, party: str, rows_MF: Float32) -> None:
+        if rows_MF.shape != (len(self._member(party).place_M), self.plan.method.factors):
             raise FederationError("A message needs one row for each matched user.")
         msg.check_rows(rows_MF, self.plan.limits.max_norm)
+
+    def _check_masked(self, party: str, header: msg.Masked) -> None:
+        self._member(party)
+        if (header.rows, header.factors) != self.z_MF.shape:
+            raise FederationError("A masked message needs one row for each user in the joint list.")
+        if set(header.shares) != set(self.members) - {party}:
+            raise FederationError("A masked message needs shares for every other party.")
+
+    def _message(self, party: str, header: msg.Message | msg.Masked, rows_MF: AnyArray, now: float) -> bool:
+        """Whether the message counts."""
+        member = self._member(party)
         if not member.last <= header.round <= self.round:
             raise FederationError("The round is over for this party, or has not begun.")
-        step, is_open = self.step, header.round == self.round and not self.step.reporting
+        step, is_open = self.step, header.round == self.round and self.step.phase == "messages"
         if is_open and header.rho != self.plan.method.round_after(self.sums).rho:
             raise FederationError("The penalty is not that of the round.")
         member.last, member.absent = header.round, False
         # of two messages of one round the first is kept
-        if is_open and party not in step.messages:
+        counts = is_open and party not in step.messages
+        if counts:
             step.messages[party] = rows_MF
             step.until = step.until or now + self.plan.limits.round_seconds
+        return counts
+
+    def _reveal(self, party: str, header: msg.Reveal, now: float) -> None:
+        member, step = self._member(party), self.step
+        if header.round != member.last:
+            raise FederationError("Shares must follow the message of their round.")
+        if header.round != self.round or step.phase != "reveals" or party not in step.awaited:
+            return
+        lost = set(self.members) - set(step.senders)
+        wanted = {sender: {sender, *lost} for sender in step.senders}
+        if {sender: set(shares) for sender, shares in header.shares.items()} != wanted:
+            raise FederationError("The shares are not those of the survivors that were reported.")
+        member.absent = False
+        step.reveals[party] = {
+            sender: {about: int(share, 16) for about, share in shares.items()}
+            for sender, shares in header.shares.items()
+        }
+        step.until = step.until or now + self.plan.limits.round_seconds
 
     def _report(self, party: str, header: msg.Report, now: float) -> None:
         member = self._member(party)
@@ -212,7 +266,7 @@ class Session:
             raise FederationError("A report must follow the message of its round.")
         step = self.step
         if header.round == self.round and party in step.awaited and party not in step.reports:
-            if not step.reporting:
+            if step.phase != "reports":
                 raise FederationError("A report must follow the consensus of its round.")
             step.reports[party] = header
             step.until = step.until or now + self.plan.limits.round_seconds
@@ -239,11 +293,17 @@ class Session:
             enough = len(self.codes) >= self.plan.needed
             if len(self.codes) == len(self.plan.parties) or (late and enough):
                 self._match()
-        elif self.step.reporting:
-            if self._ready(self.step.reports, self.step.awaited, now):
-                self._close_round()
-        elif self._ready(self.step.messages, self._present(), now):
-            self._make_consensus()
+            return
+        match self.step.phase:
+            case "messages":
+                if self._ready(self.step.messages, self._present(), now):
+                    self._collected()
+            case "reveals":
+                if self._ready(self.step.reveals, self.step.awaited, now):
+                    self._unmask()
+            case "reports":
+                if self._ready(self.step.reports, self.step.awaited, now):
+                    self._close_round()
 
     def _present(self) -> tuple[str, ...]:
         return tuple(
@@ -266,13 +326,15 @@ class Session:
 
     def _match(self) -> None:
         joined = [name for name in self.plan.parties if name in self.codes]
-        self.joint_M4 = in_several([self.codes[name] for name in joined])
+        # with masks: of so many parties that a sum is never one row, even after a loss
+        least = len(joined) - self.plan.needed + 2 if self.plan.masks else 2
+        self.joint_M4 = in_several([self.codes[name] for name in joined], least)
         self.places = len(self.joint_M4)
         for name in joined:
-            self._admit(name, self.codes[name])
-        self.codes = {}
+            self._admit(name, self.codes[name], self.keys[name])
+        self.codes, self.keys = {}, {}
         self.z_MF = self.before_MF = np.zeros((len(self.joint_M4), self.plan.method.factors), np.float32)
-        self.note(f"{len(joined)} parties, {len(self.joint_M4)} users of two or more.{self._leak()}")
+        self.note(f"{len(joined)} parties, {len(self.joint_M4)} users of {least} or more.{self._leak()}")
         self._save_match()
 
     def _leak(self) -> str:
@@ -281,40 +343,79 @@ class Session:
         count_M = np.zeros(len(self.joint_M4), np.int64)
         for member in self.members.values():
             count_M[member.place_M] += 1
-        return f" The two parties of {int((count_M == 2).sum())} of them learn each other's rows of these."
+        two = int((count_M == 2).sum())
+        despite = ", despite the masks" if self.plan.masks else ""
+        return f" The two parties of {two} of them learn each other's rows of these{despite}."
 
-    def _admit(self, name: str, codes: Codes) -> None:
+    def _admit(self, name: str, codes: Codes, key: msg.SignedKey | None = None) -> None:
         assert self.joint_M4 is not None
         place_U = places(codes, self.joint_M4)
         sent_M = np.flatnonzero(place_U >= 0)
-        self.members[name] = Member(codes, sent_M, place_U[sent_M], self.places)
+        self.members[name] = Member(codes, sent_M, place_U[sent_M], self.places, key)
         self.places += len(codes) - len(sent_M)
         self.transcript.matched(name, place_U[sent_M])
 
     def _join_late(self, party: str, codes: Codes) -> None:
+        if self.plan.masks:
+            raise FederationError("The parties have agreed on the keys of their masks without this one.")
         self._admit(party, np.array(codes))
         self.members[party].absent = True  # until its first message
         self.note(f"{party} joined late with {len(codes)} users.")
         self._save_match()
 
-    def _make_consensus(self) -> None:
-        """Eqs. (1) and (2) over the messages that are there."""
-        step, shape = self.step, self.z_MF.shape
+    def _collected(self) -> None:
+        """Sum the messages that are there, in the order of the parties, as one process does."""
+        step = self.step
+        step.senders = tuple(name for name in self.plan.parties if name in step.messages)
+        if self.plan.masks:
+            self._sum_masked()
+            return
+        sum_MF = np.zeros_like(self.z_MF)
+        for name in step.senders:
+            sum_MF[self.members[name].place_M] += step.messages[name]  # a party has every place once
+        z_MF = self._make_consensus(sum_MF, step.senders)
         current = self.plan.method.round_after(self.sums)
-        senders = [name for name in self.plan.parties if name in step.messages]
-        count_M = np.zeros(shape[0], np.float32)
-        for name in senders:
-            count_M[self.members[name].place_M] += 1
-        sum_MF = self.aggregation.summed(
-            [Contribution(self.members[name].place_M, step.messages[name]) for name in senders],
-            (shape[0], shape[1]),
-        )
-        z_MF = consensus_of(sum_MF, count_M, self.plan.method.consensus.reg, current.rho)
-        for name in senders:
+        for name in step.senders:
             place_M = self.members[name].place_M
             self.transcript.round(current, name, step.messages[name], z_MF[place_M])
+        self._await_reports(z_MF, step.senders)
+
+    def _sum_masked(self) -> None:
+        """Keep the sum with its masks, and ask for what removes them."""
+        step = self.step
+        self.masked_MF = np.zeros(self.z_MF.shape, FIXED.dtype)
+        for name in step.senders:
+            self.masked_MF += step.messages[name]
+        shares = {name: step.shares[name] for name in step.senders}
+        self.step = Step("reveals", shares=shares, senders=step.senders, awaited=step.senders)
+        self._save_masked()
+        self._save_state()
+
+    def _unmask(self) -> None:
+        """Eq. (4) of :mod:`landbridge.federation.masks`."""
+        step = self.step
+        try:
+            sum_MF = unmasked_sum(self._group(), self.masked_MF, step.senders, step.reveals)
+        except DataError as error:
+            raise FederationError(f"The masks of round {self.round} cannot be removed. {error}") from None
+        z_MF = self._make_consensus(FIXED.decode(sum_MF).astype(np.float32), step.senders)
+        self._await_reports(z_MF, tuple(step.reveals))
+
+    def _group(self) -> Group:
+        return group_of(self.members, self.id, self.round, self.plan.needed)
+
+    def _make_consensus(self, sum_MF: Float32, senders: tuple[str, ...]) -> Float32:
+        """Eqs. (1) and (2), and Eq. (4) of :mod:`landbridge.models.als.privacy`."""
+        method = self.plan.method
+        count_M = np.zeros(len(sum_MF), np.float32)
+        for name in senders:
+            count_M[self.members[name].place_M] += 1
+        rho = method.round_after(self.sums).rho
+        return method.privacy.shrunk(consensus_of(sum_MF, count_M, method.consensus.reg, rho), count_M)
+
+    def _await_reports(self, z_MF: Float32, parties: tuple[str, ...]) -> None:
         self.before_MF, self.z_MF = self.z_MF, z_MF
-        self.step = Step(reporting=True, awaited=tuple(senders))
+        self.step = Step("reports", awaited=parties)
         self._save_state()
 
     def _close_round(self) -> None:
@@ -331,6 +432,31 @@ class Session:
         rows_MF = self.z_MF[member.place_M]
         return msg.Consensus(round=number, rows=len(rows_MF), factors=rows_MF.shape[1]), rows_MF
 
+    def _match_of(self, member: Member) -> tuple[msg.Header, AnyArray]:
+        assert self.joint_M4 is not None
+        header = msg.Match(
+            rows=len(member.place_M),
+            joint=len(self.joint_M4),
+            first=member.first,
+            places=self.places,
+            last=member.last,
+            keys={name: each.key for name, each in self.members.items() if each.key is not None},
+        )
+        return header, np.stack([member.sent_M, member.place_M])
+
+    def _survivors(self, party: str, request: msg.Header) -> tuple[msg.Header, None] | None:
+        """Whose masked messages are in the sum, once that is settled, for a party whose message is."""
+        step = self.step
+        match request:
+            case msg.Masked(round=number) if step.phase == "reveals" and party in step.senders:
+                shares = {sender: sealed[party] for sender, sealed in step.shares.items() if sender != party}
+                return msg.Survivors(round=number, names=step.senders, shares=shares), None
+        return None
+
+    def _bytes(self, member: Member) -> int:
+        """Of a message, for each factor."""
+        return len(self.z_MF) * FIXED.dtype.itemsize if self.plan.masks else len(member.place_M) * 4
+
     # on disk
 
     def _save_match(self) -> None:
@@ -339,6 +465,7 @@ class Session:
         arrays |= {f"codes:{name}": member.codes for name, member in self.members.items()}
         about = {
             "first": {name: member.first for name, member in self.members.items()},
+            "keys": {name: each.key.model_dump() for name, each in self.members.items() if each.key},
             "places": self.places,
         }
         self._save_state()  # before the match: a match without a state would be a session without members
@@ -348,7 +475,7 @@ class Session:
     def _save_state(self) -> None:
         about = {
             "round": self.round,
-            "reporting": self.step.reporting,
+            "phase": self.step.phase,
             "awaited": self.step.awaited,
             "sums": [asdict(each) for each in self.sums],
             "members": {
@@ -359,6 +486,17 @@ class Session:
         with atomic_write(self.folder / STATE) as temporary:
             write_arrays(temporary, {"z": self.z_MF, "before": self.before_MF}, about)
 
+    def _save_masked(self) -> None:
+        """Before the state: without the sum, its masks could not be removed."""
+        about = {"senders": self.step.senders, "shares": self.step.shares}
+        with atomic_write(self.folder / MASKED) as temporary:
+            write_arrays(temporary, {"sum": self.masked_MF}, about)
+
+    def _resume_masked(self) -> None:
+        arrays, about = read_arrays(self.folder / MASKED)
+        self.masked_MF = arrays["sum"]
+        self.step.senders, self.step.shares = tuple(about["senders"]), about["shares"]
+
     def _resume(self) -> None:
         self._resume_identity()
         if not (self.folder / MATCH).exists():
@@ -368,20 +506,28 @@ class Session:
         self.joint_M4 = arrays["joint"]
         for name, first in about["first"].items():
             self.places = first
-            self._admit(name, arrays[f"codes:{name}"])
+            key = about["keys"].get(name)
+            self._admit(name, arrays[f"codes:{name}"], key and msg.SignedKey(**key))
         self.places = about["places"]
         for name, member in self.members.items():
             facts = now["members"][name]
             member.last, member.absent, member.finished = facts["last"], facts["absent"], facts["finished"]
         self.round, self.z_MF, self.before_MF = now["round"], state["z"], state["before"]
         self.sums = [Residuals(**each) for each in now["sums"]]
-        self.step = Step(now["reporting"], awaited=tuple(now["awaited"]))
+        self.step = Step(now["phase"], awaited=tuple(now["awaited"]))
+        if self.step.phase == "reveals":
+            self._resume_masked()
         self.note(f"The session goes on at round {self.round}.")
 
     def _resume_identity(self) -> None:
         """The id of the session in the folder, or a new one there."""
         plan, path = self.plan, self.folder / SESSION
-        identity: Record = {"settings": plan.settings, "parties": list(plan.parties), "seed": plan.seed}
+        identity: Record = {
+            "settings": plan.settings,
+            "parties": list(plan.parties),
+            "seed": plan.seed,
+            "masks": plan.masks,
+        }
         if not path.exists():
             write_json(path, {"session": self.id, **identity})
             return
@@ -389,5 +535,6 @@ class Session:
         self.id = kept.pop("session")
         if kept != identity:
             raise StoreError(
-                f"{self.folder} holds a session of other parties, settings or seed; choose another folder."
+                f"{self.folder} holds a session of other parties, settings, seed or masks; choose another "
+                "folder."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from typing import Any
 
 from landbridge.core.errors import SettingsError
@@ -11,6 +12,7 @@ from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.feature_map import OFF
 
 PARTY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+MOST_MASKED = 20  # parties: the shares of a masked message are in its header
 FEWEST = 3  # parties in a round, so that a sum does not reveal a row
 TWO_PARTIES = (
     "With two parties each one computes the other's rows, exactly and in every round: what it receives less "
@@ -33,9 +35,21 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Demands:
+    """What a party insists on. ``max_epsilon``: the most that its rows may cost, infinite: anything."""
+
+    two_party_leak_understood: bool = False
+    masks: bool = False
+    max_epsilon: float = inf
+
+
+NO_DEMANDS = Demands()
+
+
+@dataclass(frozen=True)
 class Plan:
     """A session before it begins. ``parties``: their names, in the order of the sums. ``quorum``: how many of
-    them a step needs when the others are late; None: all."""
+    them a step needs when the others are late; None: all. ``masks``: the coordinator sees sums only."""
 
     method: CDIMF
     parties: tuple[str, ...]
@@ -43,6 +57,7 @@ class Plan:
     quorum: int | None = None
     limits: Limits = Limits()
     two_party_leak_understood: bool = False
+    masks: bool = False
 
     def __post_init__(self) -> None:
         check_names(self.parties)
@@ -51,6 +66,8 @@ class Plan:
         if not 2 <= self.needed <= len(self.parties):
             raise SettingsError(f"--quorum must be from 2 to the number of parties, {len(self.parties)}.")
         check_leak(self.needed, self.two_party_leak_understood)
+        if self.masks:
+            check_masks(self.needed, len(self.parties))
         object.__setattr__(self, "method", federated(self.method))
 
     @property
@@ -70,6 +87,17 @@ def check_leak(needed: int, understood: bool) -> None:
         raise SettingsError(TWO_PARTIES)
 
 
+def check_masks(needed: int, n_parties: int) -> None:
+    """SettingsError where masks would not protect, or their shares would not fit in a message."""
+    if 2 * needed <= n_parties:
+        raise SettingsError(
+            f"With --masks, --quorum must be more than half of {n_parties} parties: two halves could each "
+            "open what the other one hides."
+        )
+    if n_parties > MOST_MASKED:
+        raise SettingsError(f"With --masks there are at most {MOST_MASKED} parties, not {n_parties}.")
+
+
 def check_names(names: tuple[str, ...]) -> None:
     """SettingsError for a name that is not fit for a certificate and a file."""
     for name in names:
@@ -84,10 +112,6 @@ def federated(method: CDIMF) -> CDIMF:
     if not method.admm.exact or method.admm.rho <= 0 or method.consensus.shared_fraction < 1:
         raise SettingsError(
             "Parties train with admm.variant='admm', an admm.rho above 0 and consensus.shared_fraction=1."
-        )
-    if method.privacy.active:
-        raise SettingsError(
-            "Parties send rows without noise; privacy.clip above 0 is for fits in one process only, so far."
         )
     # a party can only take part for users that it has, and the map of item features is of all domains
     return replace(method, consensus=replace(method.consensus, domains="active"), feature_reg=OFF)

@@ -68,11 +68,11 @@ def sorted_order(code_U4: Codes) -> npt.NDArray[np.int64]:
     return np.lexsort(code_U4.T[::-1]).astype(np.int64)
 
 
-def in_several(codes: list[Codes]) -> Codes:
-    """The codes that are in two of the tables or more, sorted, (M, 4); each table's codes are unique."""
+def in_several(codes: list[Codes], least: int = 2) -> Codes:
+    """The codes in ``least`` of the tables or more, sorted, (M, 4); each table's codes are unique."""
     everything = np.concatenate([np.empty((0, CODE_WORDS), np.uint64), *codes])
     distinct, count = np.unique(everything, axis=0, return_counts=True)
-    return np.asarray(distinct[count >= 2])
+    return np.asarray(distinct[count >= least])
 
 
 def places(wanted_U4: Codes, joint_M4: Codes) -> npt.NDArray[np.int64]:

@@ -46,7 +46,7 @@ class Wire:
         return self._terms or self._retried(self._connected_terms)
 
     def request(
-        self, wanted: type[H], header: msg.Header, array: AnyArray | None = None
+        self, wanted: type[H] | tuple[type[H], ...], header: msg.Header, array: AnyArray | None = None
     ) -> tuple[H, AnyArray]:
         """Send a message and wait for its answer, which must be ``wanted``. FederationError for a refusal,
         for an answer of another kind, and for a coordinator that cannot be reached."""

@@ -218,6 +218,12 @@ class Fitted(ABC):
     def _repr_html_(self) -> str:
         return html_table(f"{type(self).__name__} of {self.method.name}", self.history.shape_rows)
 
+    @property
+    def privacy_facts(self) -> Record | None:
+        """What is guaranteed of the rows that this fit sent: what its log says or, at least, its method."""
+        logged = (record["privacy"] for record in self.log if "privacy" in record)
+        return next(logged, self.method.privacy_facts)
+
     @abstractmethod
     def score(self, domain: str, queries: Queries) -> Float32:
         """Scores of every item of ``domain`` for every query, (B, I); more is better.

@@ -132,7 +132,7 @@ def _manifest(fitted: Fitted, deployed: bool, gate: Values | None) -> Record:
         **({"package": package} if package else {}),
         **({"decisions": list(fitted.decisions)} if fitted.decisions else {}),
         **({} if gate is None else {"gate": gate}),
-        **({} if (privacy := fitted.method.privacy_facts) is None else {"privacy": privacy}),
+        **({} if (privacy := fitted.privacy_facts) is None else {"privacy": privacy}),
         # milliseconds: no two states of a folder have one manifest
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }

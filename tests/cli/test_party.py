@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from parties import NAMES, Site, finished, in_one_process
 import landbridge as lb
 from landbridge.federation.audit import COORDINATOR, view
 from landbridge.federation.transcript import Recording
+from landbridge.models.als.privacy import Privacy
 
 
 @pytest.fixture
@@ -49,6 +51,12 @@ def differences(site: Site) -> list[float]:
 
 def test_three_parties_learn_what_one_process_learns(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     coordinator, lines = site.coordinate("--record", site.folder / "transcript")
+    status, _, error = answered(
+        capsys, "party", "join", site.paths["books"], "--coordinator", f"127.0.0.1:{site.port}", "--cert",
+        site.folder / "keys/books", "--out", site.folder / "runs/books", "--require-masks",
+    )  # fmt: skip
+    assert status == 2
+    assert "the coordinator must be started with --masks" in error
     own = ("--record", site.folder / "own")
     for party in [site.join(name, *(own if name == "food" else ())) for name in NAMES]:
         finished(party)
@@ -102,6 +110,35 @@ def test_killed_and_started_again_they_learn_the_same(site: Site) -> None:
     assert max(differences(site)) < 1e-6
 
 
+def test_with_masks_and_killed_in_mid_round_they_learn_the_same(site: Site) -> None:
+    coordinator, lines = site.coordinate("--masks")
+    own = site.folder / "own"
+    books, movies, food = (site.join(name, "--require-masks", "--record", own) for name in NAMES)
+    wait_for(own / "round-00002.books.npz")
+    for process in (movies, coordinator):
+        process.kill()
+        process.wait()
+    movies = site.join("movies", "--require-masks", "--record", own)
+    coordinator, _ = site.coordinate("--masks")
+    for process in (books, movies, food, coordinator):
+        finished(process)
+    # masks change a sum by less than the resolution of float32
+    assert max(differences(site)) < 1e-5
+    assert any("despite the masks" in line for line in lines)
+    assert not (site.folder / "runs/books.checkpoint").exists()
+
+
+def test_the_manifest_says_what_the_rows_of_a_party_reveal(site: Site) -> None:
+    site.settings |= {"privacy.clip": 0.5, "privacy.noise": 4.0, "admm.inner_sweeps": 1}
+    coordinator, _ = site.coordinate("--masks")
+    parties = [site.join(name, "--max-epsilon", 9) for name in NAMES]
+    for process in (*parties, coordinator):
+        finished(process)
+    privacy = json.loads((site.folder / "runs/food/manifest.json").read_text())["privacy"]
+    assert privacy["rounds"] == 3
+    assert privacy["epsilon"] == Privacy(0.5, 4.0).guarantee(3).epsilon < 9
+
+
 def test_without_a_party_that_is_gone_the_others_finish(site: Site) -> None:
     site.settings |= {"epochs": 8}
     record = site.folder / "transcript"
@@ -134,6 +171,18 @@ def test_two_parties_are_refused_in_a_sentence(tmp_path: Path, capsys: pytest.Ca
     assert status == 2
     assert "computes the other's rows" in error
     assert not (tmp_path / "session").exists()
+    status, _, error = answered(
+        capsys,
+        *words,
+        "--out",
+        tmp_path / "session",
+        "--masks",
+        "--record",
+        "x",
+        "--two-party-leak-understood",
+    )
+    assert status == 2
+    assert "the coordinator sees no message" in error
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ the items.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import brentq
@@ -41,16 +42,27 @@ UNIT = (
     "all rows of one user that one party sends in a fit; neighbours differ in any of the events of this user "
     "with this party"
 )
+IN_ONE_PROCESS = (
+    "A fit in one process draws its noise from a generator with a known seed: it measures the cost of the "
+    "guarantee and gives none. Parties draw noise that no other can repeat."
+)
 NOT_PROTECTED = (
     "The rows of other users: a user's events also move the party's item embeddings, and so every row.",
     "Maps from features to embeddings, which one process learns from the rows of all domains without noise.",
     "Further fits of the same events: each one spends its own ε.",
     "Who is matched: the parties know which users they have in common.",
     "The party's own model and recommendations, which are computed without noise.",
-    "A fit in one process draws its noise from a generator with a known seed: it measures the cost of the "
-    "guarantee and gives none. A party must draw noise that no other can repeat.",
     "Attacks on the rounding of floating-point noise (Mironov, CCS 2012).",
 )
+
+
+class NormalSource(Protocol):
+    """Where noise comes from; a NumPy generator is one."""
+
+    def standard_normal(self, size: tuple[int, ...], dtype: type[np.float32], /) -> Float32:
+        """Independent numbers of mean 0 and variance 1."""
+
+
 LARGEST = 1e6  # the search for μ ends there: δ is then 1 for any sensible ε
 
 
@@ -67,7 +79,7 @@ class Guarantee:
     clip: float
     noise: float
     unit: str = UNIT
-    not_protected: tuple[str, ...] = NOT_PROTECTED
+    not_protected: tuple[str, ...] = (*NOT_PROTECTED, IN_ONE_PROCESS)
 
     def as_record(self) -> Record:
         """As JSON has it, which knows no infinity: None."""
@@ -96,7 +108,7 @@ class Privacy(Settings):
         """Whether rows are changed before they are sent."""
         return self.clip > 0
 
-    def sent(self, rows_TF: Float32, rng: np.random.Generator) -> Float32:
+    def sent(self, rows_TF: Float32, rng: NormalSource) -> Float32:
         """Eq. (1), (T, F)."""
         clipped_TF = clipped(rows_TF, self.clip)
         if not self.noise:

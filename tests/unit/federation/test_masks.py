@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -18,15 +17,15 @@ from landbridge.federation.masks import (
     FixedPoint,
     Group,
     MaskingParty,
-    PartySecrets,
-    PublicKeys,
     Revealed,
     Unsigned,
-    _both_shares,
     _derived,
     _shared,
+    _shares_of,
+    draw_key,
     interpolated,
     key_stream,
+    public_key,
     shamir_shares,
     unmasked_sum,
 )
@@ -40,9 +39,9 @@ class Round:
 
     def __init__(self, group: Group, messages: Mapping[str, np.ndarray], fixed: FixedPoint = FIXED) -> None:
         self.group, self.messages, self.fixed = group, messages, fixed
-        self.secrets = {name: PartySecrets.draw() for name in group.names}
-        self.keys: dict[str, PublicKeys] = {name: own.public for name, own in self.secrets.items()}
-        self.parties = {name: MaskingParty(group, name, own, self.keys) for name, own in self.secrets.items()}
+        self.keys = {name: draw_key() for name in group.names}
+        self.public = {name: public_key(own) for name, own in self.keys.items()}
+        self.parties = {name: MaskingParty(group, name, own, self.public) for name, own in self.keys.items()}
         sealed = {name: party.sealed_shares() for name, party in self.parties.items()}
         self.received = {
             name: {other: sealed[other][name] for other in group.names if other != name}
@@ -50,18 +49,22 @@ class Round:
         }
 
     def masked(self, names: Collection[str]) -> dict[str, Unsigned]:
-        return {
-            name: self.parties[name].masked(self.messages[name], self.group.names, self.fixed)
-            for name in names
-        }
+        return {name: self.parties[name].masked(self.messages[name], self.fixed) for name in names}
 
     def revealed(self, survivors: Collection[str], by: Collection[str]) -> dict[str, Revealed]:
         return {name: self.parties[name].reveal(self.received[name], survivors) for name in by}
 
     def sum_of(self, survivors: Collection[str]) -> np.ndarray:
-        masked = self.masked(survivors)
-        total = unmasked_sum(self.group, masked, self.revealed(survivors, survivors), self.keys)
-        return self.fixed.decode(total)
+        return self.sum_by(survivors, self.revealed(survivors, survivors))
+
+    def sum_by(self, survivors: Collection[str], revealed: Mapping[str, Revealed]) -> np.ndarray:
+        masked = sum(self.masked(survivors).values(), np.zeros((), self.fixed.dtype))
+        return self.fixed.decode(unmasked_sum(self.group, masked, survivors, revealed))
+
+    def self_mask(self, name: str, shape: tuple[int, int]) -> Unsigned:
+        return key_stream(
+            _derived(self.keys[name], self.group.context("self", name)), shape, self.fixed.dtype
+        )
 
 
 def messages(names: Collection[str], shape: tuple[int, int] = (7, 3), seed: int = 0) -> dict[str, np.ndarray]:
@@ -89,12 +92,7 @@ def test_pairwise_masks_cancel_exactly() -> None:
     names, shape = NAMES[:3], (5, 2)
     each = Round(Group(names, "1"), {name: np.zeros(shape, np.float32) for name in names})
     masked = each.masked(names)
-    own = [
-        key_stream(
-            _derived(each.secrets[name].self_seed, each.group.context("self", name)), shape, FIXED.dtype
-        )
-        for name in names
-    ]
+    own = [each.self_mask(name, shape) for name in names]
     # without the self masks, the rest of Eq. (1) is the pairwise masks alone
     np.testing.assert_array_equal(sum(masked.values()), sum(own))
     for name in names:
@@ -111,19 +109,9 @@ def test_any_lost_parties_leave_the_sum_of_the_others(lost: tuple[str, ...]) -> 
 def test_a_party_may_be_lost_after_its_message() -> None:
     sent = messages(NAMES)
     each = Round(Group(NAMES, "1"), sent)
-    masked, revealed = each.masked(NAMES), each.revealed(NAMES, NAMES[1:4])
-    total = FIXED.decode(unmasked_sum(each.group, masked, revealed, each.keys))
-    np.testing.assert_array_equal(total, steps(sent, NAMES))
-
-
-def test_a_party_may_be_lost_before_its_shares() -> None:
-    sent = messages(NAMES)
-    each = Round(Group(NAMES, "1"), sent)
-    left = NAMES[1:]
-    masked = {name: each.parties[name].masked(sent[name], left, FIXED) for name in left}
-    keys = {name: each.keys[name] for name in left}
-    total = unmasked_sum(each.group, masked, each.revealed(left, left), keys)
-    np.testing.assert_array_equal(FIXED.decode(total), steps(sent, left))
+    np.testing.assert_array_equal(each.sum_by(NAMES, each.revealed(NAMES, NAMES[1:4])), steps(sent, NAMES))
+    left = NAMES[:4]  # and another one before it
+    np.testing.assert_array_equal(each.sum_by(left, each.revealed(left, NAMES[1:4])), steps(sent, left))
 
 
 def test_fewer_than_the_threshold_are_refused() -> None:
@@ -131,9 +119,8 @@ def test_fewer_than_the_threshold_are_refused() -> None:
     assert each.group.threshold == 3
     with pytest.raises(DataError, match="2 of 5 parties are left"):
         each.sum_of(NAMES[:2])
-    masked = each.masked(NAMES)
     with pytest.raises(DataError, match="2 of 5"):
-        unmasked_sum(each.group, masked, each.revealed(NAMES, NAMES[:2]), each.keys)
+        each.sum_by(NAMES, each.revealed(NAMES, NAMES[:2]))
 
 
 @pytest.mark.parametrize("secret", [0, 1, PRIME - 1])
@@ -178,7 +165,7 @@ def test_masks_differ_by_round_party_and_draw() -> None:
     first, second = (Round(Group(NAMES[:3], number), sent) for number in ("1", "2"))
     assert (first.masked(["books"])["books"] != second.masked(["books"])["books"]).all()
     # the same secrets in another round: only the context differs
-    shared = _shared(first.secrets["books"].mask_key, first.keys["films"].mask)
+    shared = _shared(first.keys["books"], first.public["films"])
     a, b = (_derived(shared, Group(NAMES[:3], number).context("pair", "books", "films")) for number in "12")
     assert a != b
 
@@ -187,12 +174,12 @@ def test_a_killed_party_goes_on_with_its_secrets() -> None:
     sent = messages(NAMES[:3])
     each = Round(Group(NAMES[:3], "1"), sent)
     before = each.masked(["books"])["books"]
-    again = MaskingParty(each.group, "books", each.secrets["books"], each.keys)
-    np.testing.assert_array_equal(again.masked(sent["books"], NAMES[:3], FIXED), before)
+    again = MaskingParty(each.group, "books", each.keys["books"], each.public)
+    np.testing.assert_array_equal(again.masked(sent["books"], FIXED), before)
 
 
 def slow_masked(each: Round, name: str) -> list[int]:
-    """Eq. (1) number by number, in whole numbers of any size."""
+    """Eq. (3) number by number, in whole numbers of any size."""
     group, bits = each.group, each.fixed.bits
     values = [round(float(value) * 2**each.fixed.fraction_bits) for value in each.messages[name].ravel()]
 
@@ -202,17 +189,17 @@ def slow_masked(each: Round, name: str) -> list[int]:
             word = stream[place * bits // 8 : (place + 1) * bits // 8]
             values[place] = (values[place] + sign * int.from_bytes(word, "little")) % 2**bits
 
-    add(_derived(each.secrets[name].self_seed, group.context("self", name)), 1)
+    add(_derived(each.keys[name], group.context("self", name)), 1)
     for other in group.names:
         if other != name:
-            shared = _shared(each.secrets[name].mask_key, each.keys[other].mask)
+            shared = _shared(each.keys[name], each.public[other])
             pair = sorted((name, other))
             add(_derived(shared, group.context("pair", *pair)), 1 if other > name else -1)
     return values
 
 
 @pytest.mark.parametrize("fixed", [FIXED, FixedPoint(32, 16, 2.0**8)], ids=["64 bits", "32 bits"])
-def test_masked_is_eq_1(fixed: FixedPoint) -> None:
+def test_masked_is_eq_3(fixed: FixedPoint) -> None:
     each = Round(Group(NAMES[:4], "1"), messages(NAMES[:4]), fixed)
     for name, array in each.masked(NAMES[:4]).items():
         assert array.ravel().tolist() == slow_masked(each, name)
@@ -287,19 +274,12 @@ def test_names_must_differ() -> None:
         Group(NAMES, "1").index("cars")
 
 
-def test_a_second_report_of_survivors_is_refused() -> None:
-    each = Round(Group(NAMES, "1"), messages(NAMES))
-    first = each.revealed(NAMES, ["books"])
-    assert each.revealed(NAMES, ["books"]) == first  # the same question again is no danger
-    with pytest.raises(DataError, match="already reported"):
-        each.revealed(NAMES[:4], ["books"])
-
-
-def test_seed_and_key_of_one_party_are_never_both_revealed() -> None:
+def test_no_pair_of_survivors_and_nothing_of_a_lost_party_is_revealed() -> None:
     each = Round(Group(NAMES, "1"), messages(NAMES))
     for own in each.revealed(NAMES[:3], NAMES[:3]).values():
-        assert set(own.seeds) == set(NAMES[:3])
-        assert set(own.mask_keys) == set(NAMES[3:])
+        assert set(own) == set(NAMES[:3])
+        for sender, shares in own.items():
+            assert set(shares) == {sender, *NAMES[3:]}
 
 
 def test_altered_shares_are_refused() -> None:
@@ -316,53 +296,29 @@ def test_altered_shares_are_refused() -> None:
 
 def test_wrong_shares_are_noticed() -> None:
     each = Round(Group(NAMES, "1"), messages(NAMES))
-    masked, revealed = each.masked(NAMES[:4]), each.revealed(NAMES[:4], NAMES[:4])
-    wrong = replace(
-        revealed["books"], seeds={**revealed["books"].seeds, "films": revealed["books"].seeds["films"] + 1}
-    )
-    with pytest.raises(DataError, match="contradict"):
-        unmasked_sum(each.group, masked, {**revealed, "books": wrong}, each.keys)
-    lost = {**revealed["books"].mask_keys, "toys": 1}
-    with pytest.raises(DataError, match="toys"):
-        unmasked_sum(
-            each.group,
-            masked,
-            {**revealed, "books": replace(revealed["books"], mask_keys=lost)},
-            each.keys,
-        )
+    left = NAMES[:4]
+    revealed = each.revealed(left, left)
+    for about in ("films", "toys"):  # its own seed, and the one with a lost party
+        films = {**revealed["books"]["films"], about: revealed["books"]["films"][about] + 1}
+        with pytest.raises(DataError, match="'films' contradict"):
+            each.sum_by(left, {**revealed, "books": {**revealed["books"], "films": films}})
 
 
-def test_a_lost_key_must_be_the_one_of_the_round() -> None:
-    each = Round(Group(NAMES[:4], "1"), messages(NAMES[:4]))
-    left = NAMES[:3]
-    keys = {**each.keys, "music": PartySecrets.draw().public}
-    with pytest.raises(DataError, match="do not make its key"):
-        unmasked_sum(each.group, each.masked(left), each.revealed(left, left), keys)
-
-
-def test_keys_of_small_order_are_refused() -> None:
+def test_keys_of_small_order_and_missing_ones_are_refused() -> None:
     each = Round(Group(NAMES[:3], "1"), messages(NAMES[:3]))
-    keys = {**each.keys, "films": PublicKeys(bytes(32), bytes(32))}
-    party = MaskingParty(each.group, "books", each.secrets["books"], keys)
     with pytest.raises(DataError, match="no usable X25519 key"):
-        party.masked(each.messages["books"], NAMES[:3], FIXED)
-
-
-def test_messages_of_different_shapes_are_refused() -> None:
-    each = Round(Group(NAMES[:3], "1"), messages(NAMES[:3]))
-    masked = each.masked(NAMES[:3])
-    masked["books"] = masked["books"][:2]
-    with pytest.raises(DataError, match="one shape"):
-        unmasked_sum(each.group, masked, each.revealed(NAMES[:3], NAMES[:3]), each.keys)
+        MaskingParty(each.group, "books", each.keys["books"], {**each.public, "films": bytes(32)})
+    with pytest.raises(DataError, match="no key of 'games'"):
+        MaskingParty(each.group, "books", each.keys["books"], {name: each.public[name] for name in NAMES[:2]})
 
 
 def test_a_party_made_again_seals_and_masks_the_same() -> None:
     """Other shares under the same key and nonce would show what they hide."""
     sent = messages(NAMES)
     each = Round(Group(NAMES, "1"), sent)
-    again = MaskingParty(each.group, "books", each.secrets["books"], each.keys)
+    again = MaskingParty(each.group, "books", each.keys["books"], each.public)
     assert again.sealed_shares() == each.parties["books"].sealed_shares()
-    np.testing.assert_array_equal(again.masked(sent["books"], NAMES, FIXED), each.masked(["books"])["books"])
+    np.testing.assert_array_equal(again.masked(sent["books"], FIXED), each.masked(["books"])["books"])
     # half of the shares from before the kill, half from after it
     sealed = again.sealed_shares()
     for name in NAMES[1:3]:
@@ -371,23 +327,31 @@ def test_a_party_made_again_seals_and_masks_the_same() -> None:
     np.testing.assert_array_equal(each.sum_of(left), steps(sent, left))
 
 
-def test_polynomials_differ_by_round_secret_and_party() -> None:
-    own = PartySecrets.draw()
-    other_key = replace(own, channel_key=PartySecrets.draw().channel_key)
-    groups = Group(NAMES, "1"), Group(NAMES, "2")
-    shares = [_both_shares(groups[0], own), _both_shares(groups[1], own), _both_shares(groups[0], other_key)]
-    slopes = [
-        (shares_of[name][part] - secret) % PRIME
-        for shares_of in shares
-        for part, secret in enumerate(map(int.from_bytes, (own.mask_key, own.self_seed)))
-        for name in NAMES
+def test_polynomials_differ_by_round_seed_and_party() -> None:
+    one, other, seed = draw_key(), draw_key(), draw_key()
+    first, second = Group(NAMES, "1"), Group(NAMES, "2")
+    shares = [
+        _shares_of(group, key, about, seed)
+        for group, key, about in (
+            (first, one, "books"),
+            (second, one, "books"),
+            (first, other, "books"),
+            (first, one, "films"),
+        )
     ]
+    slopes = [(own[name] - int.from_bytes(seed)) % PRIME for own in shares for name in NAMES]
     assert len(set(slopes)) == len(slopes)
     # as wide as the prime: every coefficient takes all its bits
     assert max(slopes) > PRIME // 4
 
 
-def test_secrets_are_not_printed() -> None:
-    own = PartySecrets.draw()
-    assert repr(own) == "PartySecrets()"
-    assert set(_both_shares(Group(NAMES, "1"), own)) == set(NAMES)
+def test_seeds_differ_by_round_and_party() -> None:
+    keys = {name: draw_key() for name in NAMES[:3]}
+    public = {name: public_key(key) for name, key in keys.items()}
+    seeds = {
+        seed
+        for number in "12"
+        for name in ("books", "films")
+        for seed in MaskingParty(Group(NAMES[:3], number), name, keys[name], public)._seeds.values()
+    }
+    assert len(seeds) == 2 * 5  # two own ones, and one of each of the three pairs

@@ -17,16 +17,19 @@ from parties import (
     METHOD,
     NAMES,
     USERS,
+    masked_of,
     mean_of,
     message_of,
     plan_of,
     report_of,
+    reveal_of,
     rows_of,
     users_of,
 )
 
 from landbridge.core.errors import FederationError, SettingsError, StoreError
 from landbridge.federation import messages as msg
+from landbridge.federation.aggregation import FIXED
 from landbridge.federation.session import Session
 from landbridge.federation.terms import TWO_PARTIES, Plan
 
@@ -34,7 +37,7 @@ from landbridge.federation.terms import TWO_PARTIES, Plan
 def joined(folder: Path, plan: Plan | None = None) -> Session:
     session = Session(plan or plan_of(), folder)
     for name in NAMES:
-        session.receive(name, users_of(name), 0.0)
+        session.receive(name, users_of(name, session.plan.masks), 0.0)
     return session
 
 
@@ -51,25 +54,29 @@ class Sessions(RuleBasedStateMachine):
         self.counted: dict[int, set[str]] = {}  # round -> who sent while it was open
         self.z: dict[int, dict[int, Any]] = {}
 
-    @initialize(quorum=st.sampled_from([2, 3]))
-    def begin(self, quorum: int) -> None:
-        self.plan = plan_of(quorum, round_seconds=10.0, join_seconds=10.0)
+    @initialize(quorum=st.sampled_from([2, 3]), masks=st.booleans())
+    def begin(self, quorum: int, masks: bool) -> None:
+        self.plan = plan_of(quorum, masks, round_seconds=10.0, join_seconds=10.0)
         self.session = Session(self.plan, Path(self.scratch.name))
 
     @rule(name=st.sampled_from(NAMES))
     def send(self, name: str) -> None:
         """The next message of a party, or, if it waits for an answer, the same once more."""
         if name not in self.at:
-            self.sent[name] = users_of(name)
+            self.sent[name] = users_of(name, self.plan.masks)
+            if self.plan.masks and self.session.joint_M4 is not None and name not in self.session.members:
+                with pytest.raises(FederationError, match="without this one"):
+                    self.session.receive(name, self.sent.pop(name), self.now)
+                return
         elif name not in self.sent:
             number = self.at[name]
             frame = message_of(name, number, METHOD.round_after(self.session.sums[:number]).rho)
             # who joined late has fewer matched users
             rows_MF = frame.array[np.isin(MATCHED[name], self.matched[name])]
-            self.sent[name] = msg.Frame(frame.header, rows_MF)
-        number, was_open = self.session.round, not self.session.step.reporting
+            self.sent[name] = self.masked(name, msg.Frame(frame.header, rows_MF))
+        number, was_open = self.session.round, self.session.step.phase == "messages"
         header = self.sent[name].header
-        if isinstance(header, msg.Message) and header.round == number and was_open:
+        if isinstance(header, msg.Message | msg.Masked) and header.round == number and was_open:
             self.counted.setdefault(number, set()).add(name)
         self.session.receive(name, self.sent[name], self.now)
         self._note_consensus(number)
@@ -90,6 +97,8 @@ class Sessions(RuleBasedStateMachine):
                 assert tuple(self.matched[name]) == MATCHED[name] or self.late(name)
                 self.at[name] = 0
                 del self.sent[name]
+            case msg.Survivors():
+                self.sent[name] = reveal_of(self.session, name, header)
             case msg.Consensus(round=number):
                 self.sent[name] = report_of(name, number)
             case msg.Sums(round=number):
@@ -105,8 +114,11 @@ class Sessions(RuleBasedStateMachine):
         for name in NAMES:
             self.fetch(name)
 
+    def masked(self, name: str, frame: msg.Frame) -> msg.Frame:
+        return masked_of(self.session, name, frame) if self.plan.masks else frame
+
     def late(self, name: str) -> bool:
-        """Whether a party joined after the match: then fewer of its users may be matched."""
+        """Whether a party joined after the match, or not all users of two are matched."""
         return len(self.session.members[name].place_M) < 3 or len(self.session.joint_M4 or ()) < 4
 
     @rule(seconds=st.sampled_from([1.0, 11.0]))
@@ -120,7 +132,7 @@ class Sessions(RuleBasedStateMachine):
     @rule()
     def kill(self) -> None:
         """The coordinator starts again from its folder; what was not acknowledged is sent once more."""
-        if not self.session.step.reporting:
+        if self.session.step.phase == "messages":
             self.counted.pop(self.session.round, None)
         started, identity = self.session.joint_M4 is not None, self.session.id
         self.session = Session(self.plan, Path(self.scratch.name))
@@ -138,31 +150,36 @@ class Sessions(RuleBasedStateMachine):
         if number < 0:
             return
         before = self._picture()
+        frame = message_of(name, number)
+        if self.plan.masks:
+            shares = dict.fromkeys(set(self.session.members) - {name}, "00")
+            rows_JF = np.zeros(self.session.z_MF.shape, np.uint64)
+            about = {"round": number, "rho": 0.0, "rows": len(rows_JF), "factors": rows_JF.shape[1]}
+            frame = msg.Frame(msg.Masked(**about, shares=shares), rows_JF)
         with pytest.raises(FederationError, match=r"round is over|one row"):
-            self.session.receive(name, message_of(name, number), self.now)
+            self.session.receive(name, frame, self.now)
         assert self._picture() == before
 
     @invariant()
     def every_sum_has_its_quorum(self) -> None:
         if hasattr(self, "session"):
             assert self.session.round == len(self.session.sums)
-            if self.session.step.reporting:
+            if self.session.step.phase != "messages":
                 assert len(self.session.step.awaited) >= self.plan.needed
 
     def _note_consensus(self, number: int) -> None:
         """Compare z with the mean of those who sent in time, once it is made."""
         session = self.session
-        joint = session.joint_M4
-        if joint is None or len(joint) < 4 or any(len(m.place_M) < 3 for m in session.members.values()):
-            return
-        if session.step.reporting and session.round == number and self.counted.get(number):
+        if session.step.phase == "reports" and session.round == number and self.counted.get(number):
+            assert session.joint_M4 is not None
             wanted = mean_of(self.counted[number], number)
-            assert np.allclose(session.z_MF, [wanted[user] for user in JOINT], rtol=1e-6)
+            z_MF = np.array([wanted[user] for user in session.joint_M4[:, 0].tolist()]).reshape(-1, 2)
+            assert np.allclose(session.z_MF, z_MF, rtol=1e-6)
 
     def _picture(self) -> Any:
         session = self.session
         members = {name: (each.last, each.absent) for name, each in session.members.items()}
-        return session.round, session.step.reporting, sorted(session.step.messages), members
+        return session.round, session.step.phase, sorted(session.step.messages), members
 
     def teardown(self) -> None:
         """All parties come back, and the rounds go on."""
@@ -275,7 +292,7 @@ def test_a_late_party_is_matched_with_what_the_others_share(tmp_path: Path) -> N
 
 def test_a_folder_of_another_session_is_not_touched(tmp_path: Path) -> None:
     joined(tmp_path)
-    with pytest.raises(StoreError, match="other parties, settings or seed"):
+    with pytest.raises(StoreError, match="other parties, settings, seed or masks"):
         Session(Plan(METHOD, NAMES, 1), tmp_path)
 
 
@@ -295,14 +312,124 @@ def test_settings_that_need_all_data_are_refused(change: dict[str, Any]) -> None
         Plan(METHOD.with_settings(change), NAMES)
 
 
-def test_noise_that_no_party_would_draw_is_refused() -> None:
-    with pytest.raises(SettingsError, match="rows without noise"):
-        Plan(METHOD.with_settings({"privacy.clip": 1.0}), NAMES)
-
-
 @pytest.mark.parametrize(
     "names", [("books",), ("books", "books"), ("books", "Movies", "x"), ("a", "b/c", "d")]
 )
 def test_wrong_names_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError):
         Plan(METHOD, names, two_party_leak_understood=True)
+
+
+def collected(session: Session, names: tuple[str, ...], number: int = 0) -> dict[str, msg.Survivors]:
+    """Masked messages of these parties, and what each is then told."""
+    for name in names:
+        session.receive(name, masked_of(session, name, message_of(name, number)), 0.0)
+    session.expire(100.0)
+    told = {
+        name: session.answer(name, masked_of(session, name, message_of(name, number)).header)
+        for name in names
+    }
+    return {
+        name: answer[0] for name, answer in told.items() if answer and isinstance(answer[0], msg.Survivors)
+    }
+
+
+def test_a_masked_round_by_hand(tmp_path: Path) -> None:
+    session = joined(tmp_path, plan_of(masks=True))
+    match, _ = session.answer("food", users_of("food", True).header) or (None, None)
+    assert isinstance(match, msg.Match)
+    assert set(match.keys) == set(NAMES)
+    assert session.answer("food", masked_of(session, "food", message_of("food", 0)).header) is None
+    told = collected(session, NAMES)
+    assert {each.names for each in told.values()} == {NAMES}
+    # what the coordinator has is not the sum, nor near it
+    wanted = mean_of(set(NAMES), 0)
+    count = [sum(user in MATCHED[name] for name in NAMES) for user in JOINT]
+    sums = np.array([wanted[user] for user in JOINT]) * np.array(count)[:, None]
+    assert (np.abs(FIXED.decode(session.masked_MF) - sums) > 1e3).all()
+    for name in NAMES:
+        assert session.answer(name, masked_of(session, name, message_of(name, 0)).header) is not None
+        session.receive(name, reveal_of(session, name, told[name]), 100.0)
+    _, z_MF = session.answer("food", msg.Reveal(round=0, shares={})) or (None, None)
+    np.testing.assert_array_equal(z_MF, [wanted[user] for user in MATCHED["food"]])
+
+
+def test_parties_lost_before_and_after_their_message_leave_the_mean_of_the_others(tmp_path: Path) -> None:
+    session = joined(tmp_path, plan_of(2, masks=True, round_seconds=10.0))
+    # of three parties and a quorum of two: only who is in all three, so that two are always left
+    assert session.joint_M4 is not None
+    assert session.joint_M4[:, 0].tolist() == [3]
+
+    def message(name: str) -> msg.Frame:
+        frame = message_of(name, 0)
+        return masked_of(session, name, msg.Frame(frame.header, frame.array[np.isin(MATCHED[name], 3)]))
+
+    for name in ("books", "movies"):
+        session.receive(name, message(name), 0.0)
+    session.expire(11.0)
+    session = Session(session.plan, tmp_path)  # the coordinator is killed between the two steps
+    for name in ("books", "movies"):
+        survivors, _ = session.answer(name, message(name).header) or (None, None)
+        assert isinstance(survivors, msg.Survivors)
+        assert survivors.names == ("books", "movies")
+        # who was late is in no sum, and is not told who is
+        session.receive("food", message("food"), 12.0)
+        assert session.answer("food", message("food").header) is None
+        session.receive(name, reveal_of(session, name, survivors), 12.0)
+    np.testing.assert_array_equal(session.z_MF, [mean_of({"books", "movies"}, 0)[3]])
+    assert session.answer("food", message("food").header) is not None
+
+
+@pytest.mark.parametrize(
+    "wrong", ["plain", "shares", "shape", "no key", "other key", "too early", "others", "forged"]
+)
+def test_what_does_not_fit_a_masked_session_is_refused(tmp_path: Path, wrong: str) -> None:
+    session = joined(tmp_path, plan_of(masks=True))
+    frame = masked_of(session, "food", message_of("food", 0))
+    header = frame.header
+    assert isinstance(header, msg.Masked)
+    reveal = forged("4242")
+    if wrong in ("others", "forged"):
+        collected(session, NAMES)
+    if wrong == "forged":
+        session.receive("books", msg.Frame(forged("ee"), np.empty(0)), 0.0)
+        session.receive("movies", msg.Frame(forged("dd"), np.empty(0)), 0.0)
+    other = msg.SignedKey(key="00" * 32, certificate="", signature="")
+    sent = {
+        "plain": message_of("food", 0),
+        "shares": msg.Frame(header.model_copy(update={"shares": {"books": "00"}}), frame.array),
+        "shape": msg.Frame(header.model_copy(update={"rows": 3}), frame.array[:3]),
+        "no key": users_of("food"),
+        "other key": msg.Frame(msg.Users(count=4, key=other), users_of("food").array),
+        "too early": msg.Frame(reveal, np.empty(0)),
+        "others": msg.Frame(reveal.model_copy(update={"shares": {"food": {"food": "00"}}}), np.empty(0)),
+        "forged": msg.Frame(forged("4242"), np.empty(0)),
+    }
+    with pytest.raises(FederationError) as refused:
+        session.receive("food", sent[wrong], 0.0)
+    assert "4242" not in str(refused.value)
+
+
+def forged(digits: str) -> msg.Reveal:
+    """Shares that no party dealt."""
+    share = (digits * 65)[:130]
+    return msg.Reveal(round=0, shares={name: {name: share} for name in NAMES})
+
+
+def test_plans_with_masks_that_would_not_protect_are_refused() -> None:
+    names = tuple("abcd")
+    with pytest.raises(SettingsError, match="more than half"):
+        Plan(METHOD, names, quorum=2, two_party_leak_understood=True, masks=True)
+    assert Plan(METHOD, names, quorum=3, masks=True).needed == 3
+    with pytest.raises(SettingsError, match="at most 20"):
+        Plan(METHOD, tuple(f"p{number}" for number in range(21)), masks=True)
+    with pytest.raises(SettingsError, match="computes the other's rows"):
+        Plan(METHOD, names[:2], masks=True)
+
+
+def test_with_masks_the_log_says_who_still_reads_whose_rows(tmp_path: Path) -> None:
+    lines: list[str] = []
+    session = Session(plan_of(masks=True), tmp_path, note=lines.append)
+    for name in NAMES:
+        session.receive(name, users_of(name, True), 0.0)
+    assert "The two parties of 3 of them learn each other's rows of these, despite the masks." in lines[-1]
