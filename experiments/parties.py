@@ -27,7 +27,7 @@ from landbridge.core.files import atomic_write, read_arrays, write_arrays
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Arrays, Float32, Int64, Record
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.splitting.holdout import Holdout
+from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_last_out
 from landbridge.datasets import catalog
 from landbridge.evaluation.evaluate import evaluate
@@ -50,7 +50,7 @@ ONE = FitOptions(seed=SEED, threads=1)
 METHOD = federated(
     CDIMF(factors=32, alpha0=0.1, reg=20.0, epochs=6, admm=ADMM(inner_sweeps=1, tolerance=1e-2))
 )
-DATA: Mapping[str, Callable[[], MultiDomain]] = {
+DATA: Mapping[str, Callable[[], MultiDomain | Split]] = {
     "food-kitchen": lambda: catalog.food_kitchen(root() / "amazon-food-kitchen"),
     "ciao": lambda: catalog.ciao(root() / "ciao", n_domains=4),
 }
@@ -85,9 +85,9 @@ ABOUT = (
 EXCHANGE = (
     "`max difference`: of any item's embedding, and of any user's in a domain where they have events, to the "
     "fit in one process with the users in the parties' order, as a share of the largest number there; "
-    "float32 rounds at 6e-8. `up`, `down`: bytes per round and matched user of a party, all frames counted. Masked "
-    "rows have 8 bytes a number, for the matched users of all parties; plain ones 4, for the party's own. "
-    "`ms per round`: processor time of all sides together, with joining, certificates and matching."
+    "float32 rounds at 6e-8. `up`, `down`: bytes per round and matched user of a party, all frames counted. "
+    "Masked rows have 8 bytes a number, for the matched users of all parties; plain ones 4, for the party's "
+    "own. `ms per round`: processor time of all sides together, with joining, certificates and matching."
 )
 NOISE = (
     "Private fits in one process, with noise from a known seed: what parties compute, without their "
