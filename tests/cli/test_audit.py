@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from commands import answered
 
-from landbridge.models.als.privacy import NOT_PROTECTED
+from landbridge.models.als.privacy import IN_ONE_PROCESS, NOT_PROTECTED
 from landbridge.store import load
 
 SETTINGS = ("factors=6", "epochs=2", "admm.inner_sweeps=2", "admm.tolerance=0.05")
@@ -91,7 +91,7 @@ def test_a_private_run_says_so_in_its_manifest(tmp_path: Path, capsys: pytest.Ca
     assert privacy == load(run).method.privacy_facts
     assert 0 < privacy["epsilon"] < 5
     assert privacy["rounds"] == 4  # the most that its settings allow, as in a warm start
-    assert privacy["not_protected"] == list(NOT_PROTECTED)
+    assert privacy["not_protected"] == [*NOT_PROTECTED, IN_ONE_PROCESS]
 
 
 def test_what_cannot_be_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from landbridge.federation.transcript import PartyRound, Recording, fit_recorded
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM
 from landbridge.models.als.privacy import (
+    IN_ONE_PROCESS,
     NOT_PROTECTED,
     Privacy,
     clipped,
@@ -128,7 +129,7 @@ def test_the_ends_of_the_scale() -> None:
 def test_a_guarantee_is_a_record() -> None:
     own = Privacy(1.0).guarantee(3).as_record()
     assert json.loads(json.dumps(own)) == own
-    assert own["not_protected"] == list(NOT_PROTECTED)
+    assert own["not_protected"] == [*NOT_PROTECTED, IN_ONE_PROCESS]
     assert own["epsilon"] is None
     assert Privacy(1.0, 9.0).guarantee(3).as_record()["epsilon"] == Privacy(1.0, 9.0).guarantee(3).epsilon
 
