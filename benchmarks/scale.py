@@ -165,6 +165,9 @@ count while they are in the system's cache; the peak of its own (anonymous) memo
 what is left of this when the data are read. Fingerprints of the data:
 {"equal for every size" if same else "DIFFERENT"}.
 
+The bound holds for blocks, not for polars, which reads row groups of Parquet ahead while rows are copied.
+In a second run of 10 million events with 256 MiB that copy took up to 458 MB, all that follows up to 233 MB.
+
 | events | read | seconds | peak resident | peak of its own | left |
 |---|---|---|---|---|---|
 {rows}
