@@ -1,4 +1,4 @@
-"""Thread limits for numba kernels and BLAS.
+"""Thread limits for numba kernels and BLAS, and blocks of rows that share threads.
 
 Finding the BLAS libraries of a process takes longer than a small matrix product, so they are cached.
 """
@@ -6,13 +6,17 @@ Finding the BLAS libraries of a process takes longer than a small matrix product
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.system import processors
+from landbridge.core.types import blocks
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -42,6 +46,16 @@ def all_threads(threads: int | None) -> Iterator[None]:
         raise SettingsError(f"threads must be 1 or more, not {limit}.")
     with thread_limit(limit, limit):
         yield
+
+
+def over_blocks(work: Callable[[slice], T], rows: int, size: int, threads: int) -> Iterator[T]:
+    """``work`` of every block of at most ``size`` rows, in the order of the blocks: a sum over them has the
+    same bits for any number of threads. Without a new thread where there is one block or one thread."""
+    if threads == 1 or rows <= size:
+        yield from map(work, blocks(rows, size))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, blocks(rows, size))
 
 
 @cache

@@ -39,6 +39,7 @@ from landbridge.data.io.tables import (
     ScannedTable,
     check_columns,
     check_events,
+    height,
     plain_file,
     scan_table,
 )
@@ -77,7 +78,7 @@ class OnDisk:
             scanned = scan_table(source, named, roles, where, replace(rules, scratch=self.scratch), ROLES)
             check_columns(scanned.origin(0))
             rows = _written(scanned, folder / "rows.arrow")
-        origin = scanned.origin(_height(rows))
+        origin = scanned.origin(height(rows))
         check_events(origin, None)
         form = self._time_form(scanned, rows)
         files: dict[str, _DomainFiles] = {}
@@ -106,7 +107,7 @@ class OnDisk:
 
     def _blocks(self, rows: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
         """The number of rows before each block, and the block."""
-        for block in blocks(_height(rows), self.rows):
+        for block in blocks(height(rows), self.rows):
             yield block.start, rows.slice(block.start, block.stop - block.start).collect()
 
     def _time_form(self, scanned: ScannedTable, rows: pl.LazyFrame) -> TimeForm | None:
@@ -414,12 +415,6 @@ def _in_order(names: list[str]) -> list[str]:
     if None not in numbers:
         return [str(number) for number in sorted(number for number in numbers if number is not None)]
     return pl.Series(names, dtype=pl.String).sort().to_list()
-
-
-def _height(rows: pl.LazyFrame) -> int:
-    import polars as pl
-
-    return int(rows.select(pl.len()).collect().item())
 
 
 def _written(scanned: ScannedTable, path: Path) -> pl.LazyFrame:

@@ -314,7 +314,7 @@ def _scan_file(path: Path, named: Mapping[str, str], where: str, rules: Rules, u
     readable = form.sieve(content)
     lazy = _table(form, readable.content, named, usual)
     # a header is one more row of the file than of the table
-    header = len(readable.place_N) - _height(lazy)
+    header = len(readable.place_N) - height(lazy)
     bad = [SkippedRow(where, place + 1 - header, reason, content) for place, reason, content in readable.bad]
     return _Scan(lazy, readable.place_N[header:] + 1 - header, tuple(bad))
 
@@ -336,7 +336,7 @@ def _joined(parts: Sequence[_Scan]) -> _Scan:
     lazy = pl.concat([part.lazy for part in parts], how="diagonal_relaxed")
     if parts[0].skipped is None:
         return _Scan(lazy)
-    sizes = [_height(part.lazy) for part in parts]
+    sizes = [height(part.lazy) for part in parts]
     row_N: list[Int64] = []
     skipped: list[SkippedRow] = []
     before = 0
@@ -348,7 +348,8 @@ def _joined(parts: Sequence[_Scan]) -> _Scan:
     return _Scan(lazy, np.concatenate(row_N), tuple(skipped))
 
 
-def _height(lazy: pl.LazyFrame) -> int:
+def height(lazy: pl.LazyFrame) -> int:
+    """How many rows there are."""
     import polars as pl
 
     return int(lazy.select(pl.len()).collect().item())

@@ -13,12 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-FAST = {
-    "reassoc",
-    "contract",
-    "nsz",
-    "arcp",
-}  # sums may be reordered, so that they use vector units; NaN stays NaN
+# Sums may be reordered, so that they use vector units; NaN stays NaN. No "arcp": 1/√x would be an estimate in
+# the vector form of a loop alone, and LLVM chooses the form by memory addresses: two fits, two results.
+FAST = {"reassoc", "contract", "nsz"}
 TILE = 4  # rows and columns of a tile whose 16 sums stay in registers
 LAPACK = 24  # from this size on LAPACK's Cholesky beats the plain loop
 BLOCK = 128  # events of a long row gathered at once: a block stays in the cache
@@ -69,7 +66,7 @@ def solve_rows(
             for f in range(n_factors):
                 # D^(-1/2) on both sides makes every system the identity plus a positive semidefinite matrix
                 # (for weights of 1): Cholesky is then safe in float32 however small the ridge is
-                scale_F[f] = _inverse_root(spectrum_F[f] + ridge_R[row])
+                scale_F[f] = 1 / np.sqrt(spectrum_F[f] + ridge_R[row])
                 x_F[f] = pull_RF[row, f] * scale_F[f] if pulled else np.float32(0)
             if n >= long_from:
                 _solve_long(columns_N, weight_N, rotated_IF, scale_F, x_F)
@@ -77,16 +74,6 @@ def solve_rows(
                 _solve_short(columns_N, weight_N, rotated_IF, scale_F, x_F, scaled_NF, dual_N, pulled)
             for f in range(n_factors):
                 x_F[f] *= scale_F[f]
-
-
-@njit(nogil=True, cache=True)
-def _inverse_root(value):
-    """1/√value, rounded as IEEE 754 says.
-
-    With ``FAST`` it would be an estimate in the vector form of a loop and none in its scalar form, and LLVM
-    chooses between the two by memory addresses: a fit would not have the same bits twice.
-    """
-    return np.float32(1) / np.sqrt(value)
 
 
 @njit(fastmath=FAST, nogil=True, cache=True, inline="never")

@@ -29,22 +29,20 @@ of (3) and (4) is 0. Rows keep it with the weight -v.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from landbridge.core.errors import DivergenceError
+from landbridge.core.threads import over_blocks
 from landbridge.core.types import Float32, Float64, Int64, Ragged
 from landbridge.data.counts import RowLengths
 
 BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
 EXPECTED_STEPS = 20  # of conjugate gradients, to estimate the work of a long row
 CHUNKS = 256  # pieces of about equal work: many more than threads, as work is only estimated
-T = TypeVar("T")
 NO_WEIGHT = np.empty(0, np.float32)  # kernels take no None: an empty array means weights of 1
 
 
@@ -134,7 +132,7 @@ def gramian(factors_RF: Float32, threads: int) -> Float64:
         return np.asarray(factors_RF[block].T @ factors_RF[block])
 
     total_FF = np.zeros((factors_RF.shape[1],) * 2)
-    for part_FF in _over_blocks(part, len(factors_RF), threads):
+    for part_FF in over_blocks(part, len(factors_RF), BLOCK_ROWS, threads):
         total_FF += part_FF
     return total_FF
 
@@ -146,7 +144,7 @@ def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int, out_RF: Floa
     def part(block: slice) -> None:
         np.matmul(factors_RF[block], rotation_FF, out=rotated_RF[block])
 
-    for _ in _over_blocks(part, len(factors_RF), threads):
+    for _ in over_blocks(part, len(factors_RF), BLOCK_ROWS, threads):
         pass
     return rotated_RF
 
@@ -232,13 +230,3 @@ def _even_chunks(counts_R: Int64, n_factors: int, steps_from: int) -> Int64:
     marks = np.linspace(0, work_R[-1] if len(work_R) else 0, CHUNKS + 1)[1:-1]
     inner = np.searchsorted(work_R, marks)
     return np.concatenate(([0], inner, [len(counts_R)])).astype(np.int64)
-
-
-def _over_blocks(work: Callable[[slice], T], rows: int, threads: int) -> Iterator[T]:
-    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, rows, BLOCK_ROWS)]
-    if threads == 1 or len(blocks) <= 1:
-        yield from map(work, blocks)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        # map yields in the order of the blocks: a sum over them has the same bits for any number of threads
-        yield from pool.map(work, blocks)

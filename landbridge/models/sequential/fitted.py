@@ -13,7 +13,6 @@ Letters: B queries, R rows (users or queries), L positions, F factors, I items.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.threads import over_blocks
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.sampling import sequences
 from landbridge.models.base import Queries, StoredState
@@ -91,14 +91,13 @@ class SequenceModel(ColdStartMixin):
         state_RF = np.zeros((len(rows.offsets) - 1, self.encoder.factors), np.float32)
         given_R = np.flatnonzero(rows.lengths)
 
-        def fill(start: int) -> None:
-            some_R = given_R[start : start + ROWS_AT_ONCE]
+        def fill(block: slice) -> None:
+            some_R = given_R[block]
             with threads(1), torch.inference_mode():
                 state_RF[some_R] = self._last(rows.take(some_R), domain)
 
-        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-            for _ in pool.map(fill, range(0, len(given_R), ROWS_AT_ONCE)):
-                pass
+        for _ in over_blocks(fill, len(given_R), ROWS_AT_ONCE, numba.get_num_threads()):
+            pass
         return state_RF
 
     def state(self) -> tuple[Arrays, Record]:

@@ -321,16 +321,16 @@ def test_wrong_names_are_refused(names: tuple[str, ...]) -> None:
 
 
 def collected(session: Session, names: tuple[str, ...], number: int = 0) -> dict[str, msg.Survivors]:
-    """Masked messages of these parties, and what each is then told."""
+    """Masked messages of these parties, and the answer to each."""
     for name in names:
         session.receive(name, masked_of(session, name, message_of(name, number)), 0.0)
     session.expire(100.0)
-    told = {
+    answers = {
         name: session.answer(name, masked_of(session, name, message_of(name, number)).header)
         for name in names
     }
     return {
-        name: answer[0] for name, answer in told.items() if answer and isinstance(answer[0], msg.Survivors)
+        name: answer[0] for name, answer in answers.items() if answer and isinstance(answer[0], msg.Survivors)
     }
 
 
@@ -340,8 +340,8 @@ def test_a_masked_round_by_hand(tmp_path: Path) -> None:
     assert isinstance(match, msg.Match)
     assert set(match.keys) == set(NAMES)
     assert session.answer("food", masked_of(session, "food", message_of("food", 0)).header) is None
-    told = collected(session, NAMES)
-    assert {each.names for each in told.values()} == {NAMES}
+    answers = collected(session, NAMES)
+    assert {each.names for each in answers.values()} == {NAMES}
     # what the coordinator has is not the sum, nor near it
     wanted = mean_of(set(NAMES), 0)
     count = [sum(user in MATCHED[name] for name in NAMES) for user in JOINT]
@@ -349,7 +349,7 @@ def test_a_masked_round_by_hand(tmp_path: Path) -> None:
     assert (np.abs(FIXED.decode(session.masked_MF) - sums) > 1e3).all()
     for name in NAMES:
         assert session.answer(name, masked_of(session, name, message_of(name, 0)).header) is not None
-        session.receive(name, reveal_of(session, name, told[name]), 100.0)
+        session.receive(name, reveal_of(session, name, answers[name]), 100.0)
     _, z_MF = session.answer("food", msg.Reveal(round=0, shares={})) or (None, None)
     np.testing.assert_array_equal(z_MF, [wanted[user] for user in MATCHED["food"]])
 
@@ -372,7 +372,7 @@ def test_parties_lost_before_and_after_their_message_leave_the_mean_of_the_other
         survivors, _ = session.answer(name, message(name).header) or (None, None)
         assert isinstance(survivors, msg.Survivors)
         assert survivors.names == ("books", "movies")
-        # who was late is in no sum, and is not told who is
+        # who was late is in no sum, and does not learn who is
         session.receive("food", message("food"), 12.0)
         assert session.answer("food", message("food").header) is None
         session.receive(name, reveal_of(session, name, survivors), 12.0)

@@ -131,11 +131,11 @@ def test_scores_do_not_depend_on_the_threads_and_leave_those_of_torch(
     from landbridge.models.sequential import fitted
 
     monkeypatch.setattr(fitted, "ROWS_AT_ONCE", 7)
-    model, everybody, given = replace(SMALL, epochs=1).fit(chains(), ONE), Queries.of_users(np.arange(80)), []
+    model, users, given = replace(SMALL, epochs=1).fit(chains(), ONE), Queries.of_users(np.arange(80)), []
     before = torch.get_num_threads()
     for threads in (1, 2):
         with all_threads(threads):
-            given.append(model.score("a", everybody))
+            given.append(model.score("a", users))
     np.testing.assert_array_equal(*given)
     np.testing.assert_allclose(given[0][40:41], model.score("a", Queries.of_users(np.array([40]))), rtol=1e-5)
     assert torch.get_num_threads() == before
