@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from landbridge.models.als.kernels import FAST
+from landbridge.core.fast_math import FAST
 
 BLOCK = 2048  # items summed in float32, which uses vector units; the sums of blocks are added in float64
 SMALL, LARGE = 1e-30, 1e30  # sums of squares beyond are summed in float64: in float32 a square may not fit

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from landbridge.core.fast_math import FAST
 from landbridge.core.types import AnyArray
-from landbridge.training.optimizer_kernels import FAST
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from landbridge.core.fast_math import FAST
+
 # error_model="numpy": a check for division by zero would keep loops from using vector units
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units; NaN stays NaN
 ADAM, ADAGRAD, SGD, MOMENTUM = 0, 1, 2, 3
 # Rounding keeps a subnormal m or v from ever reaching zero, and processors take many times as long for such
 # numbers; beside ε no step can show them.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-FAST = {"reassoc", "contract", "nsz"}  # sums may be reordered, so that they use vector units; NaN stays NaN
+from landbridge.core.fast_math import FAST
 
 
 @njit(cache=True, nogil=True, parallel=True)

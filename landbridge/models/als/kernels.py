@@ -13,9 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-# Sums may be reordered, so that they use vector units; NaN stays NaN. No "arcp": 1/√x would be an estimate in
-# the vector form of a loop alone, and LLVM chooses the form by memory addresses: two fits, two results.
-FAST = {"reassoc", "contract", "nsz"}
+from landbridge.core.fast_math import FAST
+
 TILE = 4  # rows and columns of a tile whose 16 sums stay in registers
 LAPACK = 24  # from this size on LAPACK's Cholesky beats the plain loop
 BLOCK = 128  # events of a long row gathered at once: a block stays in the cache

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from landbridge.models.als.kernels import FAST, _dot, _solve_definite
+from landbridge.core.fast_math import FAST
+from landbridge.models.als.kernels import _dot, _solve_definite
 
 SMALLEST_RIDGE = 1e-5  # of the largest diagonal entry: below it a float32 Cholesky factor need not exist
 NONE = -1

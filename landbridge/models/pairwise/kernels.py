@@ -11,15 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from landbridge.core.fast_math import FAST
 from landbridge.data.sampling.kernels import drawn, negative
 from landbridge.training.optimizer_kernels import group, update
 
-FAST = {
-    "reassoc",
-    "contract",
-    "nsz",
-    "arcp",
-}  # sums may be reordered, so that they use vector units; NaN stays NaN
 LANES = 64  # columns of a product at once: four vectors of 16
 
 

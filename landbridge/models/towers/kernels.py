@@ -12,14 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from landbridge.core.fast_math import FAST
 from landbridge.data.sampling.kernels import negative
 
-FAST = {
-    "reassoc",
-    "contract",
-    "nsz",
-    "arcp",
-}  # sums may be reordered for vector units; NaN stays NaN
 TILE = 64  # items of a tile, a multiple of every vector width
 USERS = 16  # that go through a tile of items while it is in the cache
 MULTIPLE = 4  # widths of layers are padded to multiples of it

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from landbridge.core.fast_math import FAST
 from landbridge.core.types import Bool, Float32, Int32, Int64
 from landbridge.ranking.kernels import _heapify, _holds, _sift, _swap
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # lets loops use vector units
 TILE = 64  # items of a tile, a multiple of every vector width
 MULTIPLE = 4  # factors that the inner loop takes at once
 SLACK = np.float32(1.0001)  # Eq. (1) is exact, float32 scores of some hundred factors are not quite
