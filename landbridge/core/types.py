@@ -44,6 +44,17 @@ ABSENT = -1  # as a row number: an empty row
 BLOCK = 1 << 22  # entries of a column that are handled at once, as mapped ones may not fit in memory
 
 
+def read_only(array: AnyArray) -> AnyArray:
+    """The same memory as a view that cannot be written.
+
+    Compiled code has one form for arrays that may be written and one for those that may not, as mapped ones;
+    a kernel whose inputs always come by this way is compiled once.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def blocks(length: int, size: int = BLOCK) -> Iterator[slice]:
     """Slices of at most ``size`` entries, one after the other."""
     return (slice(start, min(start + size, length)) for start in range(0, length, size))
@@ -62,12 +73,18 @@ class Ragged:
     """A compressed sparse matrix: row ``r`` holds ``columns[offsets[r]:offsets[r + 1]]``.
 
     ``offsets``: int64 (R + 1,), from 0 to N. ``columns``: int32 (N,). ``weight``: float32 (N,), None for
-    all ones. Compiled kernels take the arrays, not the value.
+    all ones. Compiled kernels take the arrays, not the value. The arrays cannot be written.
     """
 
     offsets: Int64
     columns: Int32
     weight: Float32 | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offsets", read_only(self.offsets))
+        object.__setattr__(self, "columns", read_only(self.columns))
+        if self.weight is not None:
+            object.__setattr__(self, "weight", read_only(self.weight))
 
     @classmethod
     def empty(cls, n_rows: int) -> Ragged:
@@ -111,7 +128,7 @@ class Ragged:
     @property
     def weights(self) -> Float32:
         """The weight of each entry, ones where none are stored, (N,)."""
-        return np.ones(len(self.columns), np.float32) if self.weight is None else self.weight
+        return read_only(np.ones(len(self.columns), np.float32)) if self.weight is None else self.weight
 
     def take(self, row_B: npt.ArrayLike) -> Ragged:
         """The rows with these numbers, in their order; -1 gives an empty row."""

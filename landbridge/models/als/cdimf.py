@@ -147,7 +147,7 @@ class CDIMF(Method):
 
     # dense tables with a large penalty; sparse tables with little weight of unseen pairs, which is dearer
     starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
-        {"alpha0": 0.1, "reg": 20.0},
+        {"factors": 128, "alpha0": 0.1, "reg": 20.0},
         {"factors": 128, "alpha0": 0.01, "reg": 0.01},
     )
 

@@ -37,13 +37,13 @@ import numpy as np
 
 from landbridge.core.errors import DivergenceError
 from landbridge.core.threads import over_blocks
-from landbridge.core.types import Float32, Float64, Int64, Ragged
+from landbridge.core.types import Float32, Float64, Int64, Ragged, read_only
 from landbridge.data.counts import RowLengths
 
 BLOCK_ROWS = 2048  # rows of one matrix product; fixed, so that sums do not depend on the thread count
 EXPECTED_STEPS = 20  # of conjugate gradients, to estimate the work of a long row
 CHUNKS = 256  # pieces of about equal work: many more than threads, as work is only estimated
-NO_WEIGHT = np.empty(0, np.float32)  # kernels take no None: an empty array means weights of 1
+NO_WEIGHT = read_only(np.empty(0, np.float32))  # kernels take no None: an empty array means weights of 1
 
 
 @dataclass(frozen=True, eq=False)

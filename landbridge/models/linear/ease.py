@@ -83,9 +83,17 @@ class EASE(LinearMethod):
         }
     )
 
-    # sparse data want few neighbours and recent events, dense data the exact form and a large ridge
+    # sparse data want recent events, denoised; dense data the exact form and a large ridge; without times the last
     starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
-        {"reg": 20.0, "half_life_days": 90.0},
+        {
+            "reg": 40.0,
+            "cross_ratio": 2.0,
+            "half_life_days": 90.0,
+            "rank_exponent": 0.5,
+            "denoise": 0.3,
+            "neighbours": 200,
+        },
+        {"reg": 300.0, "cross_ratio": 7.0, "half_life_days": 30.0, "denoise": 0.35, "neighbours": 200},
         {"reg": 300.0, "form": "auto", "rank_exponent": 0.5},
         {"reg": 5.0, "cross_ratio": 1.0},
     )

@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from landbridge.core.settings import setting
-from landbridge.core.types import Float32, Float64, Int32
+from landbridge.core.types import Float32, Float64, Int32, read_only
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -172,8 +172,8 @@ class ItemKNN(LinearMethod):
         norms = (self._norm_J(table, exponent) for exponent in (self.source_exponent, self.target_exponent))
         settings = np.float32(self.shrinkage), np.float32(self.power)
         kernels.nearest(
-            table.by_user, table.by_item, *norms, self._bonus_J(table, target), settings, item_I,
-            ridge.balanced(table, item_I), out,
+            table.by_user, table.by_item, *norms, self._bonus_J(table, target), settings,
+            read_only(item_I), ridge.balanced(table, item_I), out,
         )  # fmt: skip
         return ridge.sparse_matrix(out, table.n_items)
 

@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, DivergenceError
-from landbridge.core.types import Float32, Float64, Int32, Ragged
+from landbridge.core.types import Float32, Float64, Int32, Ragged, read_only
 from landbridge.models.common.sharing import consecutive
 from landbridge.models.linear.matrix import DenseMatrix, SparseMatrix
 from landbridge.models.linear.table import UserItemTable
@@ -154,7 +154,7 @@ def local(
             gram_JJ,
             ridges[name].astype(np.float32),
             relative_J.astype(np.float32),
-            item_I,
+            read_only(item_I),
             balanced(table, item_I),
             np.float32(limit),
             out,

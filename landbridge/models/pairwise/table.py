@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
-from landbridge.core.types import AnyArray, Float32, Record
+from landbridge.core.types import AnyArray, Float32, Record, read_only
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import Pairs, Pairwise
 from landbridge.models.common.graph import neighbours
@@ -40,7 +40,7 @@ from landbridge.training.epochs import State
 from landbridge.training.optimizers import KINDS, Optimizer
 
 CHUNKS = 64  # pieces of about equal work for the threads of a product
-NO_WEIGHT = np.empty(0, np.float32)  # kernels take no None: an empty array means weights of 1
+NO_WEIGHT = read_only(np.empty(0, np.float32))  # kernels take no None: an empty array means weights of 1
 Graph = tuple[AnyArray, AnyArray, Float32, AnyArray]
 Losses = dict[str, float]
 SLOTS = ("table", "first", "second", "count")

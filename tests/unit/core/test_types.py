@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import Ragged
+from landbridge.core.types import Float32, Ragged
 
 ROWS = Ragged(np.array([0, 2, 2, 5]), np.array([4, 1, 0, 3, 2], np.int32), np.arange(5, dtype=np.float32))
 
@@ -55,3 +55,13 @@ def test_rows_from_lists_and_without_entries() -> None:
 def test_appended_columns_are_sorted_within_each_row() -> None:
     more = [np.array([2]), np.array([6, 5]), np.empty(0, np.int64)]
     assert as_lists(ROWS.append(more)) == [[1, 2, 4], [5, 6], [0, 2, 3]]
+
+
+@pytest.mark.parametrize("weight", [None, np.ones(2, np.float32)])
+def test_nothing_writes_into_rows(weight: Float32 | None) -> None:
+    own = np.array([0, 1], np.int32)
+    rows = Ragged(np.array([0, 1, 2]), own, weight)
+    for array in (rows.offsets, rows.columns, rows.weights):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    assert own.flags.writeable and np.shares_memory(own, rows.columns)
