@@ -122,7 +122,7 @@ class MethodContract:
     def test_fitting_twice_gives_the_same_model(self, name: str, tmp_path: Path) -> None:
         """The second time from memory-mapped events."""
         data = uneven()
-        write_mapped(data, tmp_path, rows=100)
+        write_mapped(data, tmp_path)
         assert same(*(scores(small(name).fit(one, ONE), data) for one in (data, open_mapped(tmp_path))))
 
     def test_threads_change_nothing(self, name: str) -> None:
