@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.mapped import Column, growing
-from landbridge.core.transposition import transposed
+from landbridge.core.row_blocks import transposed
 from landbridge.core.types import (
     AnyArray,
     Bool,

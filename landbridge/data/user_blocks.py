@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from landbridge.core.mapped import growing
-from landbridge.core.transposition import row_blocks
+from landbridge.core.row_blocks import row_blocks
 from landbridge.core.types import AnyArray
 from landbridge.data.interactions import GrowingEvents, Interactions
 

@@ -1,4 +1,4 @@
-"""What is made from memory-mapped events, in blocks, is what is made from those in memory, and mapped, too."""
+"""What is made from memory-mapped events, in blocks, is what is made from those in memory, and mapped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import landbridge as lb
-from landbridge.core import mapped, transposition, types
+from landbridge.core import mapped, row_blocks, types
 from landbridge.core.errors import StoreError
 from landbridge.core.selection import kth_smallest
 from landbridge.core.types import AnyArray, Ragged
@@ -40,7 +40,7 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Blocks of a few events, and no column too short to be mapped."""
 
     def begin() -> None:
-        monkeypatch.setattr(transposition, "AT_ONCE", 30)
+        monkeypatch.setattr(row_blocks, "AT_ONCE", 30)
         monkeypatch.setattr(mapped, "IN_MEMORY", 0)
         for module in (dataset, interactions):
             monkeypatch.setattr(module, "blocks", partial(types.blocks, size=17))
@@ -191,5 +191,5 @@ def test_transposition_is_a_stable_sort(pairs: list[tuple[int, int]], at_once: i
     weight_N = np.arange(len(pairs), dtype=np.float32)
     rows = Ragged.from_index(row_N, column_N, 13, weight_N)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transposition, "AT_ONCE", at_once)
-        check_rows(Ragged.from_index(column_N, row_N, 10, weight_N), transposition.transposed(rows, 10))
+        patch.setattr(row_blocks, "AT_ONCE", at_once)
+        check_rows(Ragged.from_index(column_N, row_N, 10, weight_N), row_blocks.transposed(rows, 10))

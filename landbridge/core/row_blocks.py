@@ -1,18 +1,18 @@
-"""The other form of a compressed sparse matrix: its columns as rows, in bounded memory.
+"""Compressed sparse rows in blocks: other values of their entries, and their columns as rows.
 
-A distribution sort: entries are cut by their column into ranges of at most ``AT_ONCE``, kept where the matrix
-is (:mod:`landbridge.core.mapped`), and each range is sorted in memory. A column of more entries is a range
-alone. R rows, N entries, K columns.
+A matrix is transposed by a distribution sort: entries are cut by their column into ranges of at most
+``AT_ONCE``, kept where the matrix is (:mod:`landbridge.core.mapped`), and each range is sorted in memory. A
+row or column of more entries is a block alone. R rows, N entries, K columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from landbridge.core.mapped import Column, growing
-from landbridge.core.types import AnyArray, Int64, Ragged, counted, row_offsets
+from landbridge.core.mapped import Column, gathered, growing
+from landbridge.core.types import AnyArray, Float32, Int64, Ragged, counted, row_offsets
 
 AT_ONCE = 1 << 20  # entries that are sorted at once
 
@@ -28,6 +28,24 @@ def row_blocks(offsets_R: Int64) -> Iterator[slice]:
         start = stop
         if start == n_rows:
             return
+
+
+def with_values(rows: Ragged, value: Callable[[Ragged, slice], Float32]) -> Ragged:
+    """The rows with the weights that ``value`` gives the entries of each block of rows, and which rows these
+    are."""
+    values = (value(rows.block(block), block) for block in row_blocks(rows.offsets))
+    return Ragged(rows.offsets, rows.columns, gathered(values, rows.columns, np.float32))
+
+
+def concatenated(rows: Ragged, others: Ragged) -> Ragged:
+    """As :meth:`Ragged.concat`, in blocks, with weights."""
+    offsets_R = rows.offsets + others.offsets
+    columns, weight = growing(rows.columns, np.int32), growing(rows.columns, np.float32)
+    for block in row_blocks(offsets_R):
+        part = rows.block(block).concat(others.block(block))
+        columns.append(part.columns)
+        weight.append(part.weights)
+    return Ragged(offsets_R, columns.opened(), weight.opened())
 
 
 def transposed(rows: Ragged, n_columns: int) -> Ragged:
