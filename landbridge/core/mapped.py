@@ -72,14 +72,14 @@ def mapped_column(path: Path, dtype: npt.DTypeLike, length: int) -> AnyArray:
     return np.memmap(path, dtype, "r", shape=(length,)).view(np.ndarray)
 
 
-def growing(beside_N: AnyArray, dtype: npt.DTypeLike = None) -> Column:
+def growing(beside_N: AnyArray, dtype: npt.DTypeLike | None = None) -> Column:
     """A column that is kept where ``beside_N`` is: in memory or, if it is mapped, in a temporary file of its
     folder. ``dtype``: its own by default."""
     folder, kind = _folder_of(beside_N), np.dtype(beside_N.dtype if dtype is None else dtype)
     return _ListedColumn(kind) if folder is None else _TemporaryColumn(kind, folder)
 
 
-def gathered(blocks_N: Iterable[AnyArray], beside_N: AnyArray, dtype: npt.DTypeLike = None) -> AnyArray:
+def gathered(blocks_N: Iterable[AnyArray], beside_N: AnyArray, dtype: npt.DTypeLike | None = None) -> AnyArray:
     """The blocks one after the other as one column, :func:`growing` beside another."""
     column = growing(beside_N, dtype)
     for block_N in blocks_N:
@@ -92,7 +92,7 @@ def _folder_of(array: AnyArray) -> Path | None:
     base: object = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):
-            return Path(os.fspath(base.filename)).parent
+            return Path(str(base.filename)).parent
         base = base.base
     return None
 
@@ -143,7 +143,7 @@ class _TemporaryColumn:
         with write_errors(self.folder), self.stream:
             self.stream.flush()
             column = np.memmap(self.stream, self.dtype, "r", shape=(self.length,))
-        column.filename = self.folder / "temporary"  # where what is made from this column is kept
+        column.filename = str(self.folder / "temporary")  # where what is made from this column is kept
         return column.view(np.ndarray)
 
 

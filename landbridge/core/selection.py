@@ -33,7 +33,9 @@ def kth_smallest(columns: Sequence[AnyArray], k: int, at_once: int = BLOCK) -> i
         )
     if low == high:
         return low
-    return np.partition(np.concatenate(list(_within(values, low, high))), k)[k].item()  # type: ignore[no-any-return]
+    few = np.concatenate(list(_within(values, low, high)))
+    kth: int | float = np.partition(few, k)[k].item()
+    return kth
 
 
 def _within(columns: Sequence[AnyArray], low: float, high: float) -> Iterator[AnyArray]:

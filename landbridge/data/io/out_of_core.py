@@ -35,9 +35,8 @@ from landbridge.data.io.event_rules import check_same_ids
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.io.storage import Parse, TableRead
 from landbridge.data.io.tables import (
-    ROLES,
-    Rules,
     ScannedTable,
+    TableSource,
     check_columns,
     check_events,
     height,
@@ -64,19 +63,11 @@ class OnDisk:
     scratch: Path
     rows: int
 
-    def read(
-        self,
-        source: object,
-        named: Mapping[str, str],
-        roles: Sequence[str],
-        where: str,
-        rules: Rules,
-        parse: Parse,
-    ) -> TableRead[EventsOnDisk]:
-        """The events of a table; DataError where users, items or every event is missing."""  # fmt: skip
+    def read(self, source: TableSource, parse: Parse) -> TableRead[EventsOnDisk]:
+        """The events of a table; DataError where users, items or every event is missing."""
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
-        with parsing_errors(where, plain_file(source)):
-            scanned = scan_table(source, named, roles, where, replace(rules, scratch=self.scratch), ROLES)
+        with parsing_errors(source.where, plain_file(source.source)):
+            scanned = scan_table(replace(source, rules=replace(source.rules, scratch=self.scratch)))
             check_columns(scanned.origin(0))
             rows = _written(scanned, folder / "rows.arrow")
         origin = scanned.origin(height(rows))
