@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,15 @@ T = TypeVar("T")
 EVERY = 0.02  # seconds
 FACTORS, EPOCHS = 64, 3
 PAIRS = 1000  # of each domain, that are evaluated
+FACTORISATIONS: dict[str, lb.Method] = {
+    "CDIMF": lb.CDIMF(factors=FACTORS, epochs=EPOCHS),
+    # the last one is evaluated and stored
+    "iALS": lb.IALS(factors=FACTORS, epochs=EPOCHS, solver="auto"),
+}
+NEIGHBOURS: dict[str, lb.Method] = {
+    "item-kNN": lb.ItemKNN(neighbours=50, sharing="separate"),
+    "EASE, local": lb.EASE(form="local", neighbours=50, sharing="separate"),
+}
 
 
 class Memory:
@@ -121,36 +130,23 @@ def main() -> None:
         lambda: [events.by_item for events in train.domains.values()],
         lambda rows: floor([events.by_user for events in train.domains.values()] + rows),
     )
-    fitted = {}
-    for name, method in (
-        ("iALS", lb.IALS(factors=FACTORS, epochs=EPOCHS, solver="auto")),
-        ("CDIMF", lb.CDIMF(factors=FACTORS, epochs=EPOCHS)),
-    ):
+    model = None
+    for name, method in FACTORISATIONS.items():
         clock = Clock()
         options = lb.FitOptions(threads=chosen.threads, progress=clock)
-        fitted[name] = step(
-            name,
-            lambda method=method, options=options: method.fit(train, options),
-            lambda model, clock=clock: {"sweep": clock.sweep, "model": _bytes(model)},
-        )
-    model = fitted.pop("iALS")
-    fitted.clear()
-    step("evaluation", lambda: lb.evaluate(model, sample, threads=chosen.threads))
+        model = step(name, partial(method.fit, train, options), partial(_of_sweeps, clock))
+    assert model is not None
+    step("evaluation", partial(lb.evaluate, model, sample, threads=chosen.threads))
     with tempfile.TemporaryDirectory(dir=Path(chosen.folder).parent) as scratch:
-        run = Path(scratch) / "run"
-        step("store", lambda: lb.save(model, run))
-        step("load", lambda: lb.load(run))
-        shutil.rmtree(run)
-    for name, method in (
-        ("item-kNN", lb.ItemKNN(neighbours=50, sharing="separate")),
-        ("EASE, local", lb.EASE(form="local", neighbours=50, sharing="separate")),
-    ):
-        options = lb.FitOptions(threads=chosen.threads)
-        step(
-            name,
-            lambda method=method, options=options: method.fit(train, options),
-            lambda m: {"model": _bytes(m)},
-        )
+        step("store", partial(lb.save, model, Path(scratch) / "run"))
+        step("load", partial(lb.load, Path(scratch) / "run"))
+    options = lb.FitOptions(threads=chosen.threads)
+    for name, method in NEIGHBOURS.items():
+        step(name, partial(method.fit, train, options), lambda model: {"model": _bytes(model)})
+
+
+def _of_sweeps(clock: Clock, model: lb.Fitted) -> Mapping[str, Any]:
+    return {"sweep": clock.sweep, "model": _bytes(model)}
 
 
 def floor(sides: Sequence[Ragged]) -> dict[str, float]:

@@ -79,7 +79,9 @@ def growing(beside_N: AnyArray, dtype: npt.DTypeLike | None = None) -> Column:
     return _ListedColumn(kind) if folder is None else _TemporaryColumn(kind, folder)
 
 
-def gathered(blocks_N: Iterable[AnyArray], beside_N: AnyArray, dtype: npt.DTypeLike | None = None) -> AnyArray:
+def gathered(
+    blocks_N: Iterable[AnyArray], beside_N: AnyArray, dtype: npt.DTypeLike | None = None
+) -> AnyArray:
     """The blocks one after the other as one column, :func:`growing` beside another."""
     column = growing(beside_N, dtype)
     for block_N in blocks_N:

@@ -17,6 +17,8 @@ def kth_smallest(columns: Sequence[AnyArray], k: int, at_once: int = BLOCK) -> i
     """
     kind = np.result_type(*columns)
     values = [column.astype(kind, copy=False) for column in columns if len(column)]
+    low: int | float
+    high: int | float
     low, high = min(each.min().item() for each in values), max(each.max().item() for each in values)
     inside = sum(map(len, values))
     while inside > at_once and low < high:

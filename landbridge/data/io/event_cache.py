@@ -19,7 +19,7 @@ from landbridge.core.errors import SettingsError
 from landbridge.core.files import is_temporary, locked, make_folder, sha256, temporary_path, write_errors
 from landbridge.core.mapped import VERSION, FolderWriter, open_folder
 from landbridge.core.sizes import size
-from landbridge.core.types import AnyArray, Ragged, Record, Values
+from landbridge.core.types import AnyArray, Arrays, Ragged, Record, Values
 from landbridge.data.arrays import data_arrays, data_from
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -116,7 +116,7 @@ def write_mapped(data: MultiDomain, folder: Path) -> None:
         for name in (*(f"{d}/{name}" for name in MAPPED), *(f"{d}/seen/{name}" for name in SEEN)):
             if name in arrays:
                 writer.add(name, arrays.pop(name))
-        by_item = {"offsets": events.by_item.offsets, "columns": events.by_item.columns}
+        by_item: Arrays = {"offsets": events.by_item.offsets, "columns": events.by_item.columns}
         if events.by_item.weight is not None:
             by_item["weight"] = events.by_item.weight
         for name, column in by_item.items():

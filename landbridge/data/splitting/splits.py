@@ -161,6 +161,7 @@ def temporal(
         return {
             name: np.searchsorted((valid_from, test_from), events.time, side="right")
             for name, events in block.tables.items()
+            if events.time is not None
         }
 
     return _divide(data, place, wanted_of(data, targets), (_before(valid_from), _before(test_from)))
@@ -244,8 +245,7 @@ def _hold_out(
 
     def taken(*wanted: int) -> dict[str, Interactions]:
         return {
-            name: events.where(lambda block, label_N=labels[name]: np.isin(label_N[block], wanted))
-            for name, events in data.domains.items()
+            name: events.where(partial(_among, labels[name], wanted)) for name, events in data.domains.items()
         }
 
     targets = {name: Targets.of(events) for name, events in taken(2 * part).items()}
@@ -256,6 +256,10 @@ def _hold_out(
         for block in blocks(len(label_N))
     )
     return Holdout(cut(history, targets), targets, left_out=LeftOut(others, 0) if others else None)
+
+
+def _among(label_N: AnyArray, wanted: tuple[int, ...], block: slice) -> Mask:
+    return np.isin(label_N[block], wanted)
 
 
 def _uncut(data: MultiDomain, targets: Mapping[str, Targets]) -> MultiDomain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,8 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.io.event_cache import open_mapped, write_mapped
 from landbridge.data.splitting import splits
-from landbridge.testing.methods import countries, of_kinds, timed, uneven
+from landbridge.testing.methods import of_kinds
+from landbridge.testing.worlds import countries, timed, uneven
 
 SPLITS: dict[str, Callable[[MultiDomain], lb.Split]] = {
     "random": lb.leave_one_out,
@@ -88,7 +90,7 @@ def test_the_parts_of_a_split(
         assert part.left_out == other.left_out
         for name, targets in part.targets.items():
             own = other.targets[name]
-            assert np.array_equal(targets.time, own.time)  # type: ignore[arg-type]  # all have times
+            assert np.array_equal(targets.time, own.time)
             check_equal(part.history[name], other.history[name])
             assert all(map(is_mapped, other.history[name].columns.values()))
             check_rows(part.history[name].by_item, other.history[name].by_item)
@@ -165,7 +167,7 @@ def test_a_full_disk_is_one_sentence(
     def full(**given: object) -> Iterator[None]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(mapped.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(StoreError, match=r"Cannot write .*map \(No space left on device\)"):
         splits.leave_last_out(there)
 
