@@ -168,6 +168,8 @@ One process does all steps, each on what the last one left. MiB of its own memor
 at most above what it was before, how much of that the result keeps, and the arrays of the fitted model alone.
 Fits are of 64 factors, three sweeps, on the history of the test part of `leave_last_out`; neighbours are 50,
 of the own domain; 1,000 pairs of each domain are evaluated. "By item" is the transposed form of the events.
+A step that fits into what an earlier one has freed raises nothing. A fit of CDIMF ends with closing rounds,
+which are no sweeps. The store and a loaded run hold all events in memory.
 
 {_steps(last)}
 
