@@ -75,7 +75,7 @@ def hidden(seed: int) -> Holdout:
         chance_I = generator(seed, "hidden items", name).random(events.n_items)
         hidden_I = (chance_I < SHARE) & (whole.item_features.rows[name].lengths > 0)
         held_N = hidden_I[events.item_idx]
-        history[name], targets[name] = events.take(~held_N), Targets.of(events, held_N)
+        history[name], targets[name] = events.take(~held_N), Targets.of(events.take(held_N))
     return Holdout(whole.with_events(history), targets)
 
 

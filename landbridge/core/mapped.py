@@ -1,28 +1,43 @@
-"""Folders of memory-mapped columns: written in blocks, opened without reading them.
+"""Memory-mapped columns: folders of them, and those that are made from others.
 
 A folder holds one file of raw numbers per column, all other arrays in ``arrays.safetensors``, and
 ``manifest.json``, which is written last: a folder without it was never finished.
+
+What is made from a mapped column is mapped, too (:func:`growing`), in a file without a name beside it, which
+goes with the array, and with the process. The same code makes it from a column in memory.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import StoreError
-from landbridge.core.files import read_arrays, read_json, write_arrays, write_json
+from landbridge.core.files import read_arrays, read_json, write_arrays, write_errors, write_json
 from landbridge.core.system import sync
 from landbridge.core.types import AnyArray, Arrays, blocks
 
 FORMAT, VERSION = "landbridge-columns", 1
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
+IN_MEMORY = 1 << 16  # entries of a column that need no file: a process may open few of them
+
+
+class Column(Protocol):
+    """A column that grows by blocks."""
+
+    def append(self, block_N: AnyArray) -> None:
+        """Add a block."""
+
+    def opened(self) -> AnyArray:
+        """The column."""
 
 
 @dataclass
@@ -55,6 +70,87 @@ def mapped_column(path: Path, dtype: npt.DTypeLike, length: int) -> AnyArray:
         return np.empty(0, dtype)  # an empty file cannot be mapped
     # a plain array: compiled code takes it for any other
     return np.memmap(path, dtype, "r", shape=(length,)).view(np.ndarray)
+
+
+def growing(beside_N: AnyArray, dtype: npt.DTypeLike | None = None) -> Column:
+    """A column that is kept where ``beside_N`` is: in memory or, if it is mapped, in a temporary file of its
+    folder. ``dtype``: its own by default."""
+    folder, kind = _folder_of(beside_N), np.dtype(beside_N.dtype if dtype is None else dtype)
+    return _ListedColumn(kind) if folder is None else _TemporaryColumn(kind, folder)
+
+
+def gathered(
+    blocks_N: Iterable[AnyArray], beside_N: AnyArray, dtype: npt.DTypeLike | None = None
+) -> AnyArray:
+    """The blocks one after the other as one column, :func:`growing` beside another."""
+    column = growing(beside_N, dtype)
+    for block_N in blocks_N:
+        column.append(block_N)
+    return column.opened()
+
+
+def _folder_of(array: AnyArray) -> Path | None:
+    """The folder of the file that an array is mapped from; None for one in memory."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return Path(str(base.filename)).parent
+        base = base.base
+    return None
+
+
+@dataclass
+class _ListedColumn:
+    """A column in memory."""
+
+    dtype: np.dtype[Any]
+    blocks: list[AnyArray] = field(default_factory=list)
+
+    def append(self, block_N: AnyArray) -> None:
+        """As in :class:`Column`."""
+        if len(block_N):
+            self.blocks.append(block_N.astype(self.dtype, copy=False))
+
+    def opened(self) -> AnyArray:
+        """As in :class:`Column`."""
+        return self.blocks[0] if len(self.blocks) == 1 else _concatenated(self.blocks, self.dtype)
+
+
+@dataclass
+class _TemporaryColumn:
+    """A column in a file without a name, or in memory while it is short."""
+
+    dtype: np.dtype[Any]
+    folder: Path
+    blocks: list[AnyArray] = field(default_factory=list)
+    length: int = 0
+    stream: IO[bytes] | None = None
+
+    def append(self, block_N: AnyArray) -> None:
+        """As in :class:`Column`."""
+        self.length += len(block_N)
+        self.blocks.append(block_N.astype(self.dtype, copy=False))
+        if self.length <= IN_MEMORY:
+            return
+        with write_errors(self.folder):
+            # open until the column is
+            self.stream = self.stream or tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+            while self.blocks:
+                self.stream.write(np.ascontiguousarray(self.blocks.pop(0)).data)
+
+    def opened(self) -> AnyArray:
+        """As in :class:`Column`."""
+        if self.stream is None:
+            return _concatenated(self.blocks, self.dtype)
+        with write_errors(self.folder), self.stream:
+            self.stream.flush()
+            column = np.memmap(self.stream, self.dtype, "r", shape=(self.length,))
+        column.filename = str(self.folder / "temporary")  # where what is made from this column is kept
+        return column.view(np.ndarray)
+
+
+def _concatenated(blocks_N: list[AnyArray], dtype: np.dtype[Any]) -> AnyArray:
+    return np.concatenate([np.empty(0, dtype), *blocks_N])
 
 
 @dataclass

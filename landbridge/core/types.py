@@ -130,6 +130,13 @@ class Ragged:
         """The weight of each entry, ones where none are stored, (N,)."""
         return read_only(np.ones(len(self.columns), np.float32)) if self.weight is None else self.weight
 
+    def block(self, rows: slice) -> Ragged:
+        """Consecutive rows, without a copy of their entries."""
+        offsets = self.offsets[rows.start : rows.stop + 1]
+        entries = slice(int(offsets[0]), int(offsets[-1]))
+        weight = None if self.weight is None else self.weight[entries]
+        return Ragged(offsets - offsets[0], self.columns[entries], weight)
+
     def take(self, row_B: npt.ArrayLike) -> Ragged:
         """The rows with these numbers, in their order; -1 gives an empty row."""
         offsets, entry_N = self.locate(row_B)

@@ -20,6 +20,7 @@ from landbridge.data.kinds import EventKinds
 from landbridge.data.products import Products, of_other_domains
 from landbridge.data.provenance import Provenance
 from landbridge.data.seen import Seen
+from landbridge.data.user_blocks import UserBlock, merged
 from landbridge.data.user_features import UserFeatures
 from landbridge.data.vocabulary import IdArray, Vocabulary
 
@@ -141,7 +142,8 @@ class MultiDomain:
         latest_UD = np.full((self.n_users, len(self.domains)), -np.inf)
         for latest_U, events in zip(latest_UD.T, self.domains.values(), strict=True):
             if events.time is not None:
-                np.maximum.at(latest_U, events.user_idx, events.time)
+                for block in blocks(len(events)):
+                    np.maximum.at(latest_U, events.user_idx[block], events.time[block])
         return latest_UD
 
     @cached_property
@@ -223,19 +225,7 @@ class MultiDomain:
         for name, events in self.domains.items():
             slices[name] = slice(start, start + events.n_items)
             start += events.n_items
-        tables = self.domains.values()
-        weighted = any(events.weight is not None for events in tables)
-        # one domain without times makes any order of the joined table meaningless
-        timed = all(events.time is not None for events in tables)
-        table = Interactions.from_events(
-            np.concatenate([events.user_idx for events in tables]),
-            np.concatenate([events.item_idx + slices[name].start for name, events in self.domains.items()]),
-            self.n_users,
-            start,
-            np.concatenate([_ones_or(events) for events in tables]) if weighted else None,
-            np.concatenate([events.time for events in tables if events.time is not None]) if timed else None,
-        )
-        return table, slices
+        return merged(self.domains, lambda block: _side_by_side(block.tables, slices, start)), slices
 
     def by_product(self) -> tuple[Interactions, dict[str, Int32]]:
         """All domains as one table over the products, and the product of each domain's items, (I,).
@@ -248,9 +238,14 @@ class MultiDomain:
                 name: np.arange(part.start, part.stop, dtype=np.int32) for name, part in slices.items()
             }
         product_J = np.concatenate([self.products.product_I[name] for name in slices])
-        columns = self.products.n_products, table.weight, table.time, "max"
-        merged = Interactions.from_events(table.user_idx, product_J[table.item_idx], self.n_users, *columns)
-        return merged, dict(self.products.product_I)
+        n_products = self.products.n_products
+
+        def of_products(block: UserBlock) -> Interactions:
+            own = block.tables["all"]
+            columns = block.n_users, n_products, own.weight, own.time, "max"
+            return Interactions.from_events(own.user_idx, product_J[own.item_idx], *columns)
+
+        return merged({"all": table}, of_products), dict(self.products.product_I)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -325,11 +320,30 @@ def check_name(domain: str) -> None:
 
 def _union(events: Interactions, seen: Interactions) -> Interactions:
     """The pairs of both, without weights and times."""
+
+    def union(block: UserBlock) -> Interactions:
+        one, other = block.tables.values()
+        users, items = np.append(one.user_idx, other.user_idx), np.append(one.item_idx, other.item_idx)
+        return Interactions.from_events(users, items, block.n_users, events.n_items)
+
+    return merged({"events": events, "seen": seen}, union)
+
+
+def _side_by_side(
+    domains: Mapping[str, Interactions], slices: Mapping[str, slice], n_items: int
+) -> Interactions:
+    """The events of some domains as one table, in which each domain has a slice of the items."""
+    tables = domains.values()
+    weighted = any(events.weight is not None for events in tables)
+    # one domain without times makes any order of the joined table meaningless
+    timed = all(events.time is not None for events in tables)
     return Interactions.from_events(
-        np.append(events.user_idx, seen.user_idx),
-        np.append(events.item_idx, seen.item_idx),
-        events.n_users,
-        events.n_items,
+        np.concatenate([events.user_idx for events in tables]),
+        np.concatenate([events.item_idx + slices[name].start for name, events in domains.items()]),
+        next(iter(tables)).n_users,
+        n_items,
+        np.concatenate([_ones_or(events) for events in tables]) if weighted else None,
+        np.concatenate([events.time for events in tables if events.time is not None]) if timed else None,
     )
 
 

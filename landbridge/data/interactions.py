@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, unknown
-from landbridge.core.types import Float32, Int32, Int64, Ragged, Seconds, blocks, counted, row_offsets
+from landbridge.core.mapped import Column, growing
+from landbridge.core.row_blocks import transposed
+from landbridge.core.types import (
+    AnyArray,
+    Bool,
+    Float32,
+    Int32,
+    Int64,
+    Ragged,
+    Seconds,
+    blocks,
+    counted,
+    row_offsets,
+)
 
 DUPLICATE_RULES = ("error", "last", "sum", "max")
 DAY = 86_400  # in the unit of times, which is a second
@@ -38,10 +53,9 @@ class Interactions:
         _check_columns(self)
         if not _is_sorted(self):
             raise DataError("Interactions must be sorted by user and item without repeats; use from_events.")
-        for array in (self.user_idx, self.item_idx, self.weight, self.time, self.kinds):
-            if array is not None:
-                # arrays are shared between splits and models, so a write would change all of them
-                array.flags.writeable = False
+        for column in self.columns.values():
+            # arrays are shared between splits and models, so a write would change all of them
+            column.flags.writeable = False
 
     @classmethod
     def from_events(
@@ -89,6 +103,12 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user_idx)
 
+    @property
+    def columns(self) -> dict[str, AnyArray]:
+        """The columns that there are, by name."""
+        named = {name: getattr(self, name) for name in ("user_idx", "item_idx", "weight", "time", "kinds")}
+        return {name: column for name, column in named.items() if column is not None}
+
     @cached_property
     def by_user(self) -> Ragged:
         """Users as rows, items as columns."""
@@ -98,7 +118,7 @@ class Interactions:
     @cached_property
     def by_item(self) -> Ragged:
         """Items as rows, users as columns."""
-        return Ragged.from_index(self.item_idx, self.user_idx, self.n_items, self.weight)
+        return transposed(self.by_user, self.n_items)
 
     def with_rows(self, by_user: Ragged, by_item: Ragged) -> Interactions:
         """The same events with their rows, where these are on disk already."""
@@ -122,17 +142,19 @@ class Interactions:
         """How many items have an event."""
         return int((self.item_counts > 0).sum())
 
-    def take(self, mask_N: npt.NDArray[np.bool_]) -> Interactions:
+    def take(self, mask_N: Bool) -> Interactions:
         """The events where ``mask_N`` is true, with the same vocabularies."""
-        return Interactions(
-            self.user_idx[mask_N],
-            self.item_idx[mask_N],
-            self.n_users,
-            self.n_items,
-            None if self.weight is None else self.weight[mask_N],
-            None if self.time is None else self.time[mask_N],
-            None if self.kinds is None else self.kinds[mask_N],
-        )
+        return self.where(mask_N.__getitem__)
+
+    def where(self, keep: Callable[[slice], Bool]) -> Interactions:
+        """The events of each block that ``keep`` marks, with the same vocabularies."""
+        kept = GrowingEvents.beside(self)
+        # a column without entries is none that is missing
+        kept.append({name: column[:0] for name, column in self.columns.items()})
+        for block in blocks(len(self)):
+            keep_B = keep(block)
+            kept.append({name: column[block][keep_B] for name, column in self.columns.items()})
+        return kept.finished(self.n_users, self.n_items)
 
     def contains(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Whether each (user, item) pair has an event, (M,)."""
@@ -147,25 +169,75 @@ class Interactions:
 
     def _locate(self, user_idx: npt.ArrayLike, item_idx: npt.ArrayLike) -> Int64:
         """The row of each (user, item) pair, (M,), -1 where it has no event."""
-        if not len(self):
-            return np.full(np.shape(user_idx), -1, np.int64)
-        # sorted, as events are: a binary search per pair needs no hash table
-        own = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
         wanted = np.asarray(user_idx, np.int64) * self.n_items + np.asarray(item_idx, np.int64)
-        place = np.minimum(np.searchsorted(own, wanted), len(own) - 1)
-        return np.where(own[place] == wanted, place, -1)
+        row_M = np.full(np.shape(wanted), -1, np.int64)
+        for block in blocks(len(self)):
+            # sorted, as events are: a binary search per pair needs no hash table
+            own_B = self.user_idx[block].astype(np.int64) * self.n_items + self.item_idx[block]
+            place_M = np.minimum(np.searchsorted(own_B, wanted), len(own_B) - 1)
+            row_M = np.where(own_B[place_M] == wanted, block.start + place_M, row_M)
+        return row_M
+
+
+@dataclass
+class GrowingEvents:
+    """Interactions that grow by the events of further users; ``column`` makes an empty column of a name and
+    type. Weights are ones where a part has none, and times of the type that holds all of them."""
+
+    column: Callable[[str, np.dtype[Any]], Column]
+    columns: dict[str, Column] = field(default_factory=dict)
+    dtypes: dict[str, np.dtype[Any]] = field(default_factory=dict)
+    length: int = 0
+
+    @classmethod
+    def beside(cls, events: Interactions) -> Self:
+        """Kept where some events are."""
+        return cls(lambda name, dtype: growing(events.user_idx, dtype))
+
+    def add(self, events: Interactions, first_user: int = 0) -> None:
+        """Add the events of further users, who are numbered from ``first_user`` on."""
+        self.append({**events.columns, "user_idx": events.user_idx + np.int32(first_user)})
+
+    def append(self, columns: dict[str, AnyArray]) -> None:
+        """Add the columns of further events."""
+        size = len(columns["user_idx"])
+        if "weight" in self.columns and "weight" not in columns:
+            columns = {**columns, "weight": np.ones(size, np.float32)}
+        for name, column_N in columns.items():
+            self._prepare(name, column_N.dtype)
+            self.columns[name].append(column_N.astype(self.dtypes[name], copy=False))
+        self.length += size
+
+    def finished(self, n_users: int, n_items: int) -> Interactions:
+        """All events."""
+        columns = {name: column.opened() for name, column in self.columns.items()}
+        none = np.empty(0, np.int32)
+        return Interactions(
+            columns.get("user_idx", none),
+            columns.get("item_idx", none),
+            n_users,
+            n_items,
+            columns.get("weight"),
+            columns.get("time"),
+            columns.get("kinds"),
+        )
+
+    def _prepare(self, name: str, dtype: np.dtype[Any]) -> None:
+        """Make room for entries of a type: a column that begins late, or whose type must be wider."""
+        if name in self.dtypes and np.can_cast(dtype, self.dtypes[name]):
+            return
+        wider = np.result_type(self.dtypes.get(name, dtype), dtype)
+        ones_N = np.broadcast_to(np.ones(1, wider), self.length)
+        old_N = self.columns[name].opened() if name in self.columns else ones_N
+        self.columns[name], self.dtypes[name] = self.column(name, wider), wider
+        for block in blocks(self.length):
+            self.columns[name].append(old_N[block].astype(wider))
 
 
 def _check_columns(table: Interactions) -> None:
     n_events = len(table.user_idx)
-    columns = {
-        "item_idx": table.item_idx,
-        "weight": table.weight,
-        "time": table.time,
-        "kinds": table.kinds,
-    }
-    for name, column in columns.items():
-        if column is not None and column.shape != (n_events,):
+    for name, column in table.columns.items():
+        if column.shape != (n_events,):
             raise DataError(f"Column {name} has shape {column.shape}, but there are {n_events} events.")
     for name, column, size in (
         ("user_idx", table.user_idx, table.n_users),

@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from landbridge.core.errors import DataError
-from landbridge.core.types import AnyArray, Bool, Int64
+from landbridge.core.mapped import gathered
+from landbridge.core.types import AnyArray, Bool, Int64, blocks
 from landbridge.data.interactions import Interactions, in_order
 from landbridge.data.kinds import DISLIKED, LEARNED, SEEN
 
@@ -43,7 +44,8 @@ class Seen:
 
     def take(self, mask_N: Bool) -> Seen:
         """The pairs where ``mask_N`` is true."""
-        return Seen(self.pairs.take(mask_N), self.disliked_N[mask_N])
+        kept = (self.disliked_N[block][mask_N[block]] for block in blocks(len(self)))
+        return Seen(self.pairs.take(mask_N), gathered(kept, self.disliked_N))
 
 
 @dataclass(frozen=True, eq=False)

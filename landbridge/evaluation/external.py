@@ -17,7 +17,7 @@ from landbridge.core.types import AnyArray, Bool, Float32, Float64, Int32, Int64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.encoding import id_array
 from landbridge.data.io.event_table import EventTable
-from landbridge.data.io.tables import ROLES, Rules, is_path, read_table
+from landbridge.data.io.tables import ROLES, TableSource, is_path, read_table
 from landbridge.data.queries import Queries
 from landbridge.data.splitting.holdout import Holdout
 from landbridge.data.vocabulary import Vocabulary
@@ -120,7 +120,7 @@ def _score_arrays(given: Mapping[str, npt.ArrayLike], history: MultiDomain) -> d
 
 def _levels(source: object, history: MultiDomain) -> dict[str, Ragged]:
     where = f"file {source}" if is_path(source) else "the table of lists"
-    table, _ = read_table(source, {}, tuple(LIST_ROLES), where, Rules(), LIST_ROLES)
+    table, _ = read_table(TableSource(source, {}, tuple(LIST_ROLES), where, usual=LIST_ROLES))
     value_N = _values(table)
     domain_N = _domains(table, history)
     user_N = _known(table, "user", history.users)

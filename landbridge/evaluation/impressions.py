@@ -17,7 +17,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.encoding import id_array
 from landbridge.data.io.event_table import EventTable
-from landbridge.data.io.tables import IMPRESSION_ROLES, Rules, is_path, read_table
+from landbridge.data.io.tables import IMPRESSION_ROLES, TableSource, is_path, read_table
 from landbridge.evaluation.off_policy import Logged
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _table(source: object, columns: Columns, where: str, outcomes: pl.DataFrame 
     named.check([LOG])
     roles = list(IMPRESSION_ROLES)
     source = complete_rows(Path(source)) if is_log_folder(source) else source
-    table, _ = read_table(source, named.table(LOG), roles, where, Rules(), IMPRESSION_ROLES)
+    table, _ = read_table(TableSource(source, named.table(LOG), roles, where, usual=IMPRESSION_ROLES))
     if "recommendation" in table:
         table = _of_users(table)
         table = table if outcomes is None else _rewarded(table, outcomes)

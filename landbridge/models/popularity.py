@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from landbridge.core.settings import setting
-from landbridge.core.types import Arrays, Float32, Float64, Record
+from landbridge.core.types import Arrays, Float32, Float64, Record, blocks
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY, Interactions
@@ -116,9 +116,11 @@ class Popularity(Method):
     def _counts_I(self, events: Interactions) -> Float64:
         if not self.half_life_days or events.time is None or not len(events):
             return events.item_counts.astype(np.float64)
-        age_N = (events.time.max() - events.time) / (DAY * self.half_life_days)
-        fading_I = np.bincount(events.item_idx, np.exp2(-age_N), minlength=events.n_items)
-        return fading_I.astype(np.float64, copy=False)
+        latest, fading_I = events.time.max(), np.zeros(events.n_items)
+        for block in blocks(len(events)):
+            age_B = (latest - events.time[block]) / (DAY * self.half_life_days)
+            np.add.at(fading_I, events.item_idx[block], np.exp2(-age_B))
+        return fading_I
 
     def _pooled(self, counts: Mapping[str, Float64], products: Products) -> dict[str, Float64]:
         """Eq. (3) for the items of every domain."""

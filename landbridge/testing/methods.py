@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import landbridge as lb
+from landbridge.core import mapped, row_blocks
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.settings import schema
 from landbridge.core.types import Ragged
@@ -119,11 +120,26 @@ class MethodContract:
         if schema(kind):
             assert f"did you mean {key.rpartition('.')[2]!r}" in str(caught.value)
 
-    def test_fitting_twice_gives_the_same_model(self, name: str, tmp_path: Path) -> None:
-        """The second time from memory-mapped events."""
+    def test_memory_mapped_events_change_nothing(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither of a split, of the model fitted on it, nor of its evaluation, in blocks of few events."""
+        data = timed(of_kinds(uneven()))
+        write_mapped(data, tmp_path)
+        models, rows = [], []
+        for world in (data, open_mapped(tmp_path)):
+            split = lb.leave_latest_out(world)
+            models.append(small(name).fit(split.train, ONE))
+            rows.append(lb.evaluate(models[-1], split.valid, threads=1).rows)
+            monkeypatch.setattr(row_blocks, "AT_ONCE", 30)
+            monkeypatch.setattr(mapped, "IN_MEMORY", 0)
+        assert isinstance(models[1].history["a"].user_idx.base, np.memmap)
+        assert same(*(scores(fitted, data) for fitted in models))
+        assert rows[0].equals(rows[1])
+
+    def test_fitting_twice_gives_the_same_model(self, name: str) -> None:
         data = uneven()
-        write_mapped(data, tmp_path, rows=100)
-        assert same(*(scores(small(name).fit(one, ONE), data) for one in (data, open_mapped(tmp_path))))
+        assert same(*(scores(small(name).fit(data, ONE), data) for _ in range(2)))
 
     def test_threads_change_nothing(self, name: str) -> None:
         if not registry.method(name).thread_invariant:

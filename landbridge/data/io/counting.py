@@ -15,7 +15,7 @@ from landbridge.core.errors import DataError
 from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.io.columns import Columns, NamedColumns
 from landbridge.data.io.readers import Source, named_tables, place_of
-from landbridge.data.io.tables import ROLES, Rules, check_events, read_table
+from landbridge.data.io.tables import ROLES, Rules, TableSource, check_events, read_table
 from landbridge.data.io.user_linking import CHOICES
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _pairs(source: Source, name: str, named: NamedColumns, roles: Sequence[str],
     import polars as pl
 
     where = place_of(source, name)
-    table, origin = read_table(source, named.table(name), roles, where, Rules(fold))
+    table, origin = read_table(TableSource(source, named.table(name), roles, where, Rules(fold)))
     check_events(origin, table.skipped)
     ids = {role: table.ids(role).cast(pl.String).alias(role) for role in roles if role in table}
     domain = pl.lit(name) if "domain" not in ids else pl.col("domain")

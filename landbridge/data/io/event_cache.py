@@ -11,22 +11,20 @@ import hashlib
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.files import is_temporary, locked, make_folder, sha256, temporary_path, write_errors
-from landbridge.core.mapped import VERSION, ColumnFile, FolderWriter, open_folder
+from landbridge.core.mapped import VERSION, FolderWriter, open_folder
 from landbridge.core.sizes import size
-from landbridge.core.types import AnyArray, Ragged, Record, Values, row_offsets
+from landbridge.core.types import AnyArray, Arrays, Ragged, Record, Values
 from landbridge.data.arrays import data_arrays, data_from
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.io.columns import Columns
-from landbridge.data.io.out_of_core import OnDisk, by_item
+from landbridge.data.io.out_of_core import OnDisk
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.io.tables import files_of, is_path, raw_table
 from landbridge.data.provenance import Provenance, TableOrigin
@@ -104,25 +102,26 @@ def _build(place: Path, rows: int, read: Callable[[OnDisk], MultiDomain]) -> Non
         data = read(OnDisk(scratch, rows))
         written = scratch / "map"
         written.mkdir()
-        write_mapped(data, written, rows)
+        write_mapped(data, written)
         os.replace(written, place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write_mapped(data: MultiDomain, folder: Path, rows: int) -> None:
-    """Write the data into an empty folder, their events as columns by user and by item; ``rows`` events are
-    sorted at a time."""
+def write_mapped(data: MultiDomain, folder: Path) -> None:
+    """Write the data into an empty folder, their events as columns by user and by item."""
     arrays, about = data_arrays(data)
     writer = FolderWriter(folder)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for d, events in enumerate(data.domains.values()):
-            for name in (*(f"{d}/{name}" for name in MAPPED), *(f"{d}/seen/{name}" for name in SEEN)):
-                if name in arrays:
-                    writer.add(name, arrays.pop(name))
-            of_items = by_item(events, rows, Path(scratch), partial(_column, writer, f"{d}/by_item"))
-            writer.add(f"{d}/by_item/offsets", of_items)
-            writer.add(f"{d}/by_user/offsets", row_offsets(events.user_idx, events.n_users))
+    for d, events in enumerate(data.domains.values()):
+        for name in (*(f"{d}/{name}" for name in MAPPED), *(f"{d}/seen/{name}" for name in SEEN)):
+            if name in arrays:
+                writer.add(name, arrays.pop(name))
+        by_item: Arrays = {"offsets": events.by_item.offsets, "columns": events.by_item.columns}
+        if events.by_item.weight is not None:
+            by_item["weight"] = events.by_item.weight
+        for name, column in by_item.items():
+            writer.add(f"{d}/by_item/{name}", column)
+        writer.add(f"{d}/by_user/offsets", events.by_user.offsets)
     writer.finish(arrays, about | {"provenance": asdict(data.provenance)})
 
 
@@ -132,10 +131,6 @@ def open_mapped(folder: Path) -> MultiDomain:
     data = data_from(arrays, about)
     with_rows = {name: _with_rows(events, arrays, d) for d, (name, events) in enumerate(data.domains.items())}
     return replace(data.with_events(with_rows), provenance=_provenance(about["provenance"]))
-
-
-def _column(writer: FolderWriter, prefix: str, name: str) -> ColumnFile:
-    return writer.column(f"{prefix}/{name}")
 
 
 def _opened(folder: Path, how: str) -> MultiDomain:

@@ -17,9 +17,10 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,16 +28,15 @@ import numpy as np
 
 from landbridge.core.files import write_errors
 from landbridge.core.mapped import ColumnFile
-from landbridge.core.types import AnyArray, Int32, Int64, Ragged, blocks, row_offsets
-from landbridge.data.interactions import Interactions
+from landbridge.core.types import AnyArray, Int32, Int64, blocks
+from landbridge.data.interactions import GrowingEvents, Interactions
 from landbridge.data.io.encoding import Events, encode
 from landbridge.data.io.event_rules import check_same_ids
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.io.storage import Parse, TableRead
 from landbridge.data.io.tables import (
-    ROLES,
-    Rules,
     ScannedTable,
+    TableSource,
     check_columns,
     check_events,
     height,
@@ -63,19 +63,11 @@ class OnDisk:
     scratch: Path
     rows: int
 
-    def read(
-        self,
-        source: object,
-        named: Mapping[str, str],
-        roles: Sequence[str],
-        where: str,
-        rules: Rules,
-        parse: Parse,
-    ) -> TableRead[EventsOnDisk]:
-        """The events of a table; DataError where users, items or every event is missing."""  # fmt: skip
+    def read(self, source: TableSource, parse: Parse) -> TableRead[EventsOnDisk]:
+        """The events of a table; DataError where users, items or every event is missing."""
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
-        with parsing_errors(where, plain_file(source)):
-            scanned = scan_table(source, named, roles, where, replace(rules, scratch=self.scratch), ROLES)
+        with parsing_errors(source.where, plain_file(source.source)):
+            scanned = scan_table(replace(source, rules=replace(source.rules, scratch=self.scratch)))
             check_columns(scanned.origin(0))
             rows = _written(scanned, folder / "rows.arrow")
         origin = scanned.origin(height(rows))
@@ -186,7 +178,7 @@ class EventsOnDisk:
         folder = Path(tempfile.mkdtemp(dir=self.storage.scratch))
         count_U = np.zeros(n_users, np.int64)
         np.add.at(count_U, place_V, self.user.count_V)
-        learned, known = _PairFiles(folder, "learned"), _PairFiles(folder, "known")
+        learned, known = (GrowingEvents(partial(_column, folder, name)) for name in ("learned", "known"))
         marks = ColumnFile(folder / "disliked")
         size = n_users, len(self.item.ids)
         for events in distributed(self._records(place_V), "user", count_U, self.storage.rows, folder):
@@ -247,30 +239,6 @@ def distributed(
         if path.exists() and dtype is not None:
             yield np.fromfile(path, dtype)
             path.unlink()
-
-
-def by_item(events: Interactions, rows: int, folder: Path, file: Callable[[str], ColumnFile]) -> Int64:
-    """The offsets of items. Their users, and weights where there are some, are written to the files of the
-    names ``columns`` and ``weight``."""
-    kinds: list[tuple[str, Any]] = [("item", np.int32), ("user", np.int32)]
-    kinds += [("weight", np.float32)] * (events.weight is not None)
-
-    def records() -> Iterator[AnyArray]:
-        for block in blocks(len(events), rows):
-            record_B = np.empty(block.stop - block.start, np.dtype(kinds))
-            record_B["item"], record_B["user"] = events.item_idx[block], events.user_idx[block]
-            if events.weight is not None:
-                record_B["weight"] = events.weight[block]
-            yield record_B
-
-    for some in distributed(records(), "item", events.item_counts, rows, folder):
-        row = Ragged.from_index(
-            some["item"], some["user"], events.n_items, some["weight"] if events.weight is not None else None
-        )
-        file("columns").append(row.columns)
-        if row.weight is not None:
-            file("weight").append(row.weight)
-    return row_offsets(events.item_idx, events.n_items)
 
 
 @dataclass
@@ -345,54 +313,9 @@ class _IdCounter:
         return IdCounts.of(self.tables)
 
 
-@dataclass
-class _PairFiles:
-    """The columns of :class:`Interactions` as they grow, range of users by range."""
-
-    folder: Path
-    name: str
-    files: dict[str, ColumnFile] = field(default_factory=dict)
-    weighted: bool = False
-    fractions: bool = False
-
-    def add(self, events: Interactions) -> None:
-        """Add the events of further users."""
-        # one type for all ranges, whether this one needs it or not; narrowed in the end
-        self.weighted |= events.weight is not None
-        self.fractions |= events.time is not None and events.time.dtype == np.float64
-        ones_N = np.ones(len(events), np.float32)
-        columns: dict[str, AnyArray | None] = {
-            "user_idx": events.user_idx,
-            "item_idx": events.item_idx,
-            "weight": ones_N if events.weight is None else events.weight,
-            "time": None if events.time is None else events.time.astype(np.float64),
-            "kinds": events.kinds,
-        }
-        for name, column in columns.items():
-            if column is not None:
-                self._file(name).append(column)
-
-    def finished(self, n_users: int, n_items: int) -> Interactions:
-        """All events, mapped."""
-        opened = {name: file.opened() for name, file in self.files.items()}
-        if "time" in opened and not self.fractions:
-            whole = self._file("whole_time")
-            whole.append(np.empty(0, np.int64))
-            for block in blocks(len(opened["time"])):
-                whole.append(opened["time"][block].astype(np.int64))
-            opened["time"] = whole.opened()
-        return Interactions(
-            opened["user_idx"],
-            opened["item_idx"],
-            n_users,
-            n_items,
-            opened["weight"] if self.weighted else None,
-            opened.get("time"),
-            opened.get("kinds"),
-        )
-
-    def _file(self, name: str) -> ColumnFile:
-        return self.files.setdefault(name, ColumnFile(self.folder / f"{self.name}-{name}"))
+def _column(folder: Path, name: str, column: str, dtype: np.dtype[Any]) -> ColumnFile:
+    """A column of events that are learned from, or known."""
+    return ColumnFile(folder / f"{name}-{column}-{dtype}", dtype)
 
 
 def _merged(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:

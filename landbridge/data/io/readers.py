@@ -26,7 +26,7 @@ from landbridge.data.io.event_table import EventTable
 from landbridge.data.io.feature_table import with_features
 from landbridge.data.io.item_linking import ItemLinks
 from landbridge.data.io.storage import DomainEvents, E, InMemory, Storage, TableRead
-from landbridge.data.io.tables import Rules, read_sql
+from landbridge.data.io.tables import Rules, TableSource, read_sql
 from landbridge.data.io.user_linking import link_users
 from landbridge.data.io.user_table import with_user_features
 from landbridge.data.kinds import EventKinds
@@ -188,7 +188,8 @@ class _Reader(Generic[E]):
         def parse(table: EventTable) -> dict[str, Events]:
             return _by_domain(table, name, self.event_rules)
 
-        read = self.storage.read(source, self.columns.table(name), roles, where, self.rules, parse)
+        table = TableSource(source, self.columns.table(name), roles, where, self.rules)
+        read = self.storage.read(table, parse)
         return replace(read, origin=replace(read.origin, domains=tuple(read.events)))
 
 
@@ -378,7 +379,9 @@ def _titles(events_of: Mapping[str, DomainEvents], source: Source, rules: Rules)
 
 def _title_table(source: Source, rules: Rules) -> pl.DataFrame:
     where = place_of(source, "the titles table")
-    table, _ = tables.read_table(source, {}, ("item", "title", "domain"), where, Rules(rules.fold))
+    table, _ = tables.read_table(
+        TableSource(source, {}, ("item", "title", "domain"), where, Rules(rules.fold))
+    )
     if not ("item" in table and "title" in table):
         raise DataError(f"No item and title columns in {where}; name them 'item' and 'title'.")
     return table.frame.with_columns(table.ids("item"), table.text("title"))
@@ -399,7 +402,7 @@ def _memberships(
     events_of: Mapping[str, DomainEvents], source: Source, rules: Rules
 ) -> dict[str, npt.NDArray[np.bool_]]:
     where, names = place_of(source, "the memberships table"), list(events_of)
-    table, _ = tables.read_table(source, {}, ("item", "domain"), where, Rules(rules.fold))
+    table, _ = tables.read_table(TableSource(source, {}, ("item", "domain"), where, Rules(rules.fold)))
     if not ("item" in table and "domain" in table):
         raise DataError(f"No item and domain columns in {where}; name them 'item' and 'domain'.")
     item_M, domain_M = id_array(table.ids("item")), id_array(table.text("domain"))

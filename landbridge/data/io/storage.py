@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
@@ -11,7 +11,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.data.io.encoding import Events
 from landbridge.data.io.event_rules import with_seen_rows
 from landbridge.data.io.event_table import EventTable
-from landbridge.data.io.tables import Rules, check_events, read_table
+from landbridge.data.io.tables import TableSource, check_events, read_table
 from landbridge.data.kinds import EventKinds
 from landbridge.data.provenance import SkippedRow, TableOrigin
 from landbridge.data.seen import Seen
@@ -66,16 +66,8 @@ class TableRead(Generic[E]):
 class Storage(Protocol[E]):
     """Reads tables, and keeps their events."""
 
-    def read(
-        self,
-        source: object,
-        named: Mapping[str, str],
-        roles: Sequence[str],
-        where: str,
-        rules: Rules,
-        parse: Parse,
-    ) -> TableRead[E]:
-        """The events of a table; DataError where users, items or every event is missing."""  # fmt: skip
+    def read(self, source: TableSource, parse: Parse) -> TableRead[E]:
+        """The events of a table; DataError where users, items or every event is missing."""
 
     def with_seen(self, events: E, seen: E) -> E:
         """The events followed by those of a table of seen pairs, none of which is learned from."""
@@ -85,17 +77,9 @@ class Storage(Protocol[E]):
 class InMemory:
     """Everything in memory."""
 
-    def read(
-        self,
-        source: object,
-        named: Mapping[str, str],
-        roles: Sequence[str],
-        where: str,
-        rules: Rules,
-        parse: Parse,
-    ) -> TableRead[Events]:
-        """The events of a table; DataError where users, items or every event is missing."""  # fmt: skip
-        table, origin = read_table(source, named, roles, where, rules)
+    def read(self, source: TableSource, parse: Parse) -> TableRead[Events]:
+        """The events of a table; DataError where users, items or every event is missing."""
+        table, origin = read_table(source)
         check_events(origin, table.skipped)
         table, events = table.parsed(parse)
         return TableRead(table.frame.lazy(), origin, events, table.skipped or ())

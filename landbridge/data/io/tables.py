@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -78,21 +78,26 @@ class _Scan:
     skipped: tuple[SkippedRow, ...] | None = None
 
 
-def read_table(
-    source: object,
-    named: Mapping[str, str],
-    roles: Sequence[str],
-    where: str,
-    rules: Rules,
-    usual: Usual = ROLES,
-) -> tuple[EventTable, TableOrigin]:
-    """``source`` (path or any data frame) with those of ``roles`` that it has, under the roles' names, and
-    which columns these are.
+@dataclass(frozen=True, eq=False)
+class TableSource:
+    """A table to read: a path or any data frame, and those of its columns that have ``roles``.
 
-    ``named``: role -> column, or its position. ``usual``: role -> usual column names, of all roles.
+    ``named``: role -> column, or its position. ``where``: its name in messages. ``usual``: role -> usual
+    column names, of all roles.
     """
-    with parsing_errors(where, plain_file(source)):
-        scanned = scan_table(source, named, roles, where, rules, usual)
+
+    source: object
+    named: Mapping[str, str]
+    roles: Sequence[str]
+    where: str
+    rules: Rules = PLAIN
+    usual: Usual = field(default_factory=lambda: ROLES)
+
+
+def read_table(table: TableSource) -> tuple[EventTable, TableOrigin]:
+    """The table with the roles' names, and which columns these are."""
+    with parsing_errors(table.where, plain_file(table.source)):
+        scanned = scan_table(table)
         # only the needed columns, in chunks: review files may be larger than memory
         frame = scanned.lazy.collect(engine="streaming")
     return scanned.table(frame), scanned.origin(len(frame))
@@ -126,13 +131,12 @@ class ScannedTable:
         return TableOrigin(self.where, (), self.used, self.unused, self.time_like, total)
 
 
-def scan_table(
-    source: object, named: Mapping[str, str], roles: Sequence[str], where: str, rules: Rules, usual: Usual
-) -> ScannedTable:
+def scan_table(table: TableSource) -> ScannedTable:
     """What :func:`read_table` reads, before its rows are read."""
-    scan = _scan(source, named, where, rules, usual)
+    named, roles, where, rules = table.named, table.roles, table.where, table.rules
+    scan = _scan(table.source, named, where, rules, table.usual)
     names = scan.lazy.collect_schema().names()
-    chosen = choose(names, named, usual, where)
+    chosen = choose(names, named, table.usual, where)
     if formats.is_amazon_2023(names) and not named:
         chosen.pop("title", None)  # the title of the review
     wanted = {role: name for role, name in chosen.items() if role in roles}

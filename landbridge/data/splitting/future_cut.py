@@ -16,16 +16,25 @@ N events of all domains, R runs of one user and domain in the order of user, dom
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
 from landbridge.core.errors import DataError
 from landbridge.core.rng import generator
-from landbridge.core.types import Bool, Float64, Int64, Seconds
+from landbridge.core.types import AnyArray, Bool, Float64, Int64, blocks
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
 from landbridge.data.splitting.seen_cut import seen_before_targets
+from landbridge.data.user_blocks import UserBlock, labelled
 
 STARTS, AT_LAST, ENDS = 0, 1, 2  # at equal times in this order: both ends of (1) are included
+KNOWN, TARGET, LAST = 1, 2, 4  # flags of an event
+Wanted: TypeAlias = Callable[[Interactions], Bool]
 
 
 def without_the_future(data: MultiDomain, seed: int, min_events: int, kind: str | None = None) -> Holdout:
@@ -35,60 +44,84 @@ def without_the_future(data: MultiDomain, seed: int, min_events: int, kind: str 
     events in a domain may give a target there, and keeps one less, at least one, of the domain's; DataError
     for a domain without times.
     """
-    tables = data.domains
-    user_N = np.concatenate([events.user_idx for events in tables.values()]).astype(np.int64)
-    domain_N = np.repeat(np.arange(len(tables)), [len(events) for events in tables.values()])
-    time_N = np.concatenate([times_of(data, name) for name in tables]).astype(np.float64)
-    chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
-    # lexsort sorts by the last key first
-    order_N = np.lexsort((chance_N, time_N, domain_N, user_N))
-    wanted = of_kind(data, kind)
-    wanted_N = np.concatenate([wanted[name] for name in tables])
-    if kind is not None:
-        order_N = order_N[~_after_last(user_N[order_N], domain_N[order_N], wanted_N[order_N])]
-    known_N, target_N = np.zeros(len(user_N), bool), np.zeros(len(user_N), bool)
-    known_N[order_N], target_N[order_N], n_last = _divided(
-        user_N[order_N], domain_N[order_N], time_N[order_N], wanted_N[order_N], data.n_users, min_events
+    check_times(data)
+    chances = {name: generator(seed, "split", name) for name in data.domain_names}
+    wanted = wanted_of(data, kind)
+
+    def label(block: UserBlock) -> dict[str, AnyArray]:
+        chance = {name: chances[name].random(len(own)) for name, own in block.tables.items()}
+        return _labels(block, chance, wanted, min_events, kind is not None)
+
+    labels = labelled(data.domains, label)
+    held, known = (
+        {name: events.where(partial(_has, labels[name], flag)) for name, events in data.domains.items()}
+        for flag in (TARGET, KNOWN)
     )
-    ends = np.cumsum([len(events) for events in tables.values()])[:-1]
-    known = dict(zip(tables, np.split(known_N, ends), strict=True))
-    held = dict(zip(tables, np.split(target_N, ends), strict=True))
-    targets = {name: Targets.of(events, held[name]) for name, events in tables.items()}
-    history = data.with_events({name: events.take(known[name]) for name, events in tables.items()})
+    targets = {name: Targets.of(own) for name, own in held.items()}
+    history = data.with_events(known)
+    n_known, n_targets = history.n_events, sum(map(len, targets.values()))
+    n_last = sum(
+        int(_has(label_N, LAST, block).sum()) for label_N in labels.values() for block in blocks(len(label_N))
+    )
     return Holdout(
         seen_before_targets(history, targets, together=True),
         targets,
-        left_out=LeftOut(int((~known_N & ~target_N).sum()), n_last - int(target_N.sum())),
+        left_out=LeftOut(data.n_events - n_known - n_targets, n_last - n_targets),
     )
 
 
-def times_of(data: MultiDomain, name: str) -> Seconds:
-    """The times of a domain's events, (N,); DataError where there are none."""
-    time_N = data[name].time
-    if time_N is None:
-        raise DataError(
-            f"Domain {name!r} has no time stamps, but this split needs them: "
-            f"{data.provenance.time_hint(name)}, or choose the split random."
-        )
-    return time_N
+def _has(label_N: AnyArray, flag: int, block: slice) -> Bool:
+    return np.asarray((label_N[block] & flag) > 0)
 
 
-def of_kind(data: MultiDomain, kind: str | None) -> dict[str, Bool]:
-    """Which events may be targets: those of a kind, or all of them; DataError where no event is of the
-    kind."""
+def _labels(
+    block: UserBlock, chance: Mapping[str, Float64], wanted: Wanted, min_events: int, cuts_behind: bool
+) -> dict[str, AnyArray]:
+    """The flags of the events of some users, domain -> (N,). ``cuts_behind``: what is later than the last
+    wanted event is left out."""
+    tables = block.tables
+    user_N = np.concatenate([events.user_idx for events in tables.values()]).astype(np.int64)
+    domain_N = np.repeat(np.arange(len(tables)), [len(events) for events in tables.values()])
+    time_N = np.concatenate([events.time for events in tables.values() if events.time is not None])
+    time_N = time_N.astype(np.float64)
+    wanted_N = np.concatenate([wanted(events) for events in tables.values()])
+    # lexsort sorts by the last key first
+    order_N = np.lexsort((np.concatenate(list(chance.values())), time_N, domain_N, user_N))
+    if cuts_behind:
+        order_N = order_N[~_after_last(user_N[order_N], domain_N[order_N], wanted_N[order_N])]
+    label_N = np.zeros(len(user_N), np.int8)
+    label_N[order_N] = _divided(
+        user_N[order_N], domain_N[order_N], time_N[order_N], wanted_N[order_N], block.n_users, min_events
+    )
+    ends = np.cumsum([len(events) for events in tables.values()])[:-1]
+    return dict(zip(tables, np.split(label_N, ends), strict=True))
+
+
+def check_times(data: MultiDomain) -> None:
+    """DataError where a domain has no times."""
+    for name, events in data.domains.items():
+        if events.time is None:
+            raise DataError(
+                f"Domain {name!r} has no time stamps, but this split needs them: "
+                f"{data.provenance.time_hint(name)}, or choose the split random."
+            )
+
+
+def wanted_of(data: MultiDomain, kind: str | None) -> Wanted:
+    """Which events of a table may be targets: those of a kind, or all of them; DataError where no event of
+    the data is of the kind."""
     if kind is None:
-        return {name: np.ones(len(events), bool) for name, events in data.domains.items()}
+        return lambda events: np.ones(len(events), bool)
     bit = data.kinds.bit(kind)
-    held = {
-        name: np.zeros(len(events), bool) if events.kinds is None else (events.kinds & bit) > 0
-        for name, events in data.domains.items()
-    }
-    if not any(held_N.any() for held_N in held.values()):
+    kinds = [events.kinds for events in data.domains.values() if events.kinds is not None]
+    if not any((kinds_N[block] & bit).any() for kinds_N in kinds for block in blocks(len(kinds_N))):
         raise DataError(
             f"No event is of kind {kind!r}, so none can be a target; the kinds that are learned "
             f"from are {', '.join(data.kinds.names)}."
         )
-    return held
+    return lambda events: (
+        np.zeros(len(events), bool) if events.kinds is None else np.asarray((events.kinds & bit) > 0)
+    )
 
 
 def _first_of_run(user_N: Int64, domain_N: Int64) -> Bool:
@@ -107,8 +140,8 @@ def _after_last(user_N: Int64, domain_N: Int64, wanted_N: Bool) -> Bool:
 
 def _divided(
     user_N: Int64, domain_N: Int64, time_N: Float64, wanted_N: Bool, n_users: int, min_events: int
-) -> tuple[Bool, Bool, int]:
-    """Of events in order: which are known, which are targets, and how many last events there are."""
+) -> npt.NDArray[np.int8]:
+    """Of events in order: their flags, (N,)."""
     first_R = np.flatnonzero(_first_of_run(user_N, domain_N))
     size_R = np.diff(np.append(first_R, len(user_N)))
     enough_R = (size_R >= min_events) & wanted_N[first_R + size_R - 1]
@@ -118,9 +151,10 @@ def _divided(
     known_R = np.minimum(first_R + max(min_events - 2, 0), last_R)
     from_R = np.where(size_R > 1, time_N[known_R], _known_elsewhere(user_N, time_N, last_R, n_users))
     cut_U = _cuts(user_R, from_R, until_R, n_users)  # (2)
-    target_N = np.zeros(len(user_N), bool)
-    target_N[last_R] = (from_R <= cut_U[user_R]) & (cut_U[user_R] <= until_R)  # (1)
-    return (time_N <= cut_U[user_N]) & ~target_N, target_N, len(last_R)
+    label_N = np.where(time_N <= cut_U[user_N], KNOWN, 0).astype(np.int8)
+    is_target_R = (from_R <= cut_U[user_R]) & (cut_U[user_R] <= until_R)  # (1)
+    label_N[last_R] = np.where(is_target_R, TARGET, label_N[last_R]) | LAST
+    return label_N
 
 
 def _known_elsewhere(user_N: Int64, time_N: Float64, last_R: Int64, n_users: int) -> Float64:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.rng import generator
 from landbridge.core.text import html_table
-from landbridge.core.types import Bool, Seconds
+from landbridge.core.types import Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 
@@ -55,9 +55,8 @@ class Targets:
             raise DataError("There must be one row of candidates per held-out pair.")
 
     @classmethod
-    def of(cls, events: Interactions, held_N: Bool) -> Targets:
-        """The events where ``held_N`` is true."""
-        held = events.take(held_N)
+    def of(cls, held: Interactions) -> Targets:
+        """All these events."""
         return cls(held.user_idx, held.item_idx, time=held.time)
 
     def __len__(self) -> int:

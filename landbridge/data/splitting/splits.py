@@ -8,7 +8,7 @@ events, of one domain or of all, U users, D domains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -17,16 +17,20 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.core.rng import generator
-from landbridge.core.types import Float64, Int32, Int64, Seconds
+from landbridge.core.selection import kth_smallest
+from landbridge.core.types import AnyArray, Float64, Int32, Int64, Seconds, blocks
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.splitting.future_cut import of_kind, times_of, without_the_future
+from landbridge.data.splitting.future_cut import Wanted, check_times, wanted_of, without_the_future
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Split, Targets
 from landbridge.data.splitting.seen_cut import seen_before_targets, seen_until, seen_without
+from landbridge.data.user_blocks import UserBlock, labelled
 
 Mask = npt.NDArray[np.bool_]
+Place: TypeAlias = Callable[[UserBlock], Mapping[str, Int64]]  # the part of each event, domain -> (N,)
 Cut: TypeAlias = Callable[[MultiDomain, Mapping[str, Targets]], MultiDomain]
 
+HISTORY, VALID, TEST = range(3)  # the parts of a split, the earlier known to the later
 ORDERS = ("random", "last")
 FUTURES = ("cut", "keep")
 LEAST_EVENTS = 3  # of a user, of whose latest two one is held out for the test and one for validation
@@ -49,16 +53,24 @@ def leave_one_out(
     if order not in ORDERS:
         raise SettingsError(unknown("order", order, ORDERS))
     _check_min_events(min_events)
-    valid, test = {}, {}
-    wanted = of_kind(data, targets)
-    for name, events in data.domains.items():
-        time_N = times_of(data, name) if order == "last" else None
-        from_end_N = _place_from_end(events, time_N, generator(seed, "split", name), wanted[name])
+    wanted = wanted_of(data, targets)
+    if order == "last":
+        check_times(data)
+    rngs = {name: generator(seed, "split", name) for name in data.domain_names}
+
+    def place(block: UserBlock) -> dict[str, Int64]:
+        return {name: part(events, rngs[name]) for name, events in block.tables.items()}
+
+    def part(events: Interactions, rng: np.random.Generator) -> Int64:
+        time_N = events.time if order == "last" else None
+        from_end_N = _place_from_end(events, time_N, rng, wanted(events))
         count_N = events.user_counts[events.user_idx]
-        test[name] = (from_end_N == 0) & (count_N >= min_events)
-        valid[name] = (from_end_N == 1) & (count_N >= min_events + 1)
+        is_test_N = (from_end_N == 0) & (count_N >= min_events)
+        is_valid_N = (from_end_N == 1) & (count_N >= min_events + 1)
+        return np.where(is_test_N, TEST, np.where(is_valid_N, VALID, HISTORY))
+
     cut = _uncut if order == "random" else partial(seen_before_targets, together=False)
-    return _divide(data, valid, test, wanted, (cut, cut))
+    return _divide(data, place, wanted, (cut, cut))
 
 
 def leave_last_out(
@@ -96,26 +108,32 @@ def leave_latest_out(
     what is later than a held-out event is then left out, and what is earlier counts towards ``min_events``.
     """
     _check_min_events(min_events)
-    tables, wanted = data.domains, of_kind(data, targets)
-    time_N = np.concatenate([times_of(data, name) for name in tables])
-    chance_N = np.concatenate([generator(seed, "split", name).random(len(e)) for name, e in tables.items()])
-    user_N = np.concatenate([events.user_idx for events in tables.values()])
-    wanted_N = np.concatenate([wanted[name] for name in tables])
-    count_U = data.activity_UD.sum(axis=1)
-    from_end_N = _from_end(user_N, np.append(0, np.cumsum(count_U)), time_N, chance_N)
-    before_N = count_U[user_N] - 1 - from_end_N
-    # the latest wanted event is the test row, the latest wanted one before it the validation row
-    test_U = _nearest(user_N, from_end_N, wanted_N & (before_N >= min_events - 1), data.n_users)
-    earlier_N = (from_end_N > test_U[user_N]) & (test_U[user_N] >= 0)
-    valid_U = _nearest(user_N, from_end_N, wanted_N & earlier_N & (before_N >= min_events - 2), data.n_users)
-    test_N = from_end_N <= test_U[user_N]
-    valid_N = (from_end_N <= valid_U[user_N]) & ~test_N
-    starts = np.cumsum([len(events) for events in tables.values()])[:-1]
-    valid, test = (
-        dict(zip(tables, np.split(hidden_N, starts), strict=True)) for hidden_N in (valid_N, test_N)
-    )
+    check_times(data)
+    wanted = wanted_of(data, targets)
+    rngs = {name: generator(seed, "split", name) for name in data.domain_names}
+
+    def place(block: UserBlock) -> dict[str, Int64]:
+        tables = block.tables
+        time_N = np.concatenate([events.time for events in tables.values() if events.time is not None])
+        chance_N = np.concatenate([rngs[name].random(len(events)) for name, events in tables.items()])
+        user_N = np.concatenate([events.user_idx for events in tables.values()])
+        wanted_N = np.concatenate([wanted(events) for events in tables.values()])
+        count_U = np.sum([events.user_counts for events in tables.values()], axis=0)
+        from_end_N = _from_end(user_N, np.append(0, np.cumsum(count_U)), time_N, chance_N)
+        before_N = count_U[user_N] - 1 - from_end_N
+        # the latest wanted event is the test row, the latest wanted one before it the validation row
+        may_N = wanted_N & (before_N >= min_events - 1)
+        test_U = _nearest(user_N, from_end_N, may_N, block.n_users)
+        earlier_N = (from_end_N > test_U[user_N]) & (test_U[user_N] >= 0)
+        may_N = wanted_N & earlier_N & (before_N >= min_events - 2)
+        valid_U = _nearest(user_N, from_end_N, may_N, block.n_users)
+        place_N = np.where(from_end_N <= valid_U[user_N], VALID, HISTORY)
+        place_N = np.where(from_end_N <= test_U[user_N], TEST, place_N)
+        starts = np.cumsum([len(events) for events in tables.values()])[:-1]
+        return dict(zip(tables, np.split(place_N, starts), strict=True))
+
     cut = partial(seen_before_targets, together=True)
-    return _divide(data, valid, test, wanted, (cut, cut))
+    return _divide(data, place, wanted, (cut, cut))
 
 
 def validation_only(data: MultiDomain, *, seed: int = 0) -> Split:
@@ -136,15 +154,17 @@ def temporal(
     """
     if not (valid > 0 and test > 0 and valid + test < 1):
         raise SettingsError(f"valid and test must be above 0 and together below 1, not {valid} and {test}.")
-    times = {name: times_of(data, name) for name in data.domain_names}
-    valid_from, test_from = _cuts(np.concatenate(list(times.values())), valid, test)
-    return _divide(
-        data,
-        {name: (time_N >= valid_from) & (time_N < test_from) for name, time_N in times.items()},
-        {name: time_N >= test_from for name, time_N in times.items()},
-        of_kind(data, targets),
-        (_before(valid_from), _before(test_from)),
-    )
+    check_times(data)
+    valid_from, test_from = _cuts([events.time for events in data.domains.values()], valid, test)
+
+    def place(block: UserBlock) -> dict[str, Int64]:
+        return {
+            name: np.searchsorted((valid_from, test_from), events.time, side="right")
+            for name, events in block.tables.items()
+            if events.time is not None
+        }
+
+    return _divide(data, place, wanted_of(data, targets), (_before(valid_from), _before(test_from)))
 
 
 def cold_users(
@@ -163,19 +183,28 @@ def cold_users(
         raise SettingsError(f"share must be above 0 and at most 0.5, not {share}.")
     eligible_UD = data.shared_U[:, None] & (data.activity_UD > keep)
     chosen_domain_U = _random_column(eligible_UD, generator(seed, "split", "cold home"))
-    valid, test = {}, {}
-    for column, (name, events) in enumerate(data.domains.items()):
-        rng = generator(seed, "split", name)
-        pool = rng.permutation(np.flatnonzero(chosen_domain_U == column))
+    rngs = {name: generator(seed, "split", name) for name in data.domain_names}
+    part_U = {}
+    for column, name in enumerate(data.domain_names):
+        pool = rngs[name].permutation(np.flatnonzero(chosen_domain_U == column))
         # the share is of all eligible users of the domain; the pool has only those drawn for it, and serves
         # both parts
         n_chosen = min(round(share * int(eligible_UD[:, column].sum())), len(pool) // 2)
-        every_N = np.ones(len(events), bool)
-        from_end_N = _place_from_end(events, events.time, rng, every_N)
+        part_U[name] = np.full(data.n_users, HISTORY)
+        part_U[name][pool[:n_chosen]] = TEST
+        part_U[name][pool[n_chosen : 2 * n_chosen]] = VALID
+
+    def place(block: UserBlock) -> dict[str, Int64]:
+        return {
+            name: part(events, part_U[name][block.users], rngs[name]) for name, events in block.tables.items()
+        }
+
+    def part(events: Interactions, part_U: Int64, rng: np.random.Generator) -> Int64:
+        from_end_N = _place_from_end(events, events.time, rng, np.ones(len(events), bool))
         hidden_N = events.user_counts[events.user_idx] - from_end_N > keep
-        test[name] = hidden_N & np.isin(events.user_idx, pool[:n_chosen])
-        valid[name] = hidden_N & np.isin(events.user_idx, pool[n_chosen : 2 * n_chosen])
-    return _divide(data, valid, test, of_kind(data, targets), (seen_without, seen_without))
+        return np.where(hidden_N, part_U[events.user_idx], HISTORY)
+
+    return _divide(data, place, wanted_of(data, targets), (seen_without, seen_without))
 
 
 def with_candidates(split: Split, n: int, *, seed: int = 0) -> Split:
@@ -189,32 +218,48 @@ def with_candidates(split: Split, n: int, *, seed: int = 0) -> Split:
     return draw(split, n, seed)
 
 
-def _divide(
-    data: MultiDomain,
-    valid: Mapping[str, Mask],
-    test: Mapping[str, Mask],
-    wanted: Mapping[str, Mask],
-    cuts: tuple[Cut, Cut],
-) -> Split:
-    """The split whose validation and test rows are marked; those of them that are not ``wanted`` are left
+def _divide(data: MultiDomain, place: Place, wanted: Wanted, cuts: tuple[Cut, Cut]) -> Split:
+    """The split into the parts that ``place`` says; validation and test rows that are not ``wanted`` are left
     out.
 
     ``cuts`` take from the histories of validation and test the seen pairs that their targets must not know.
     """
+
+    def label(block: UserBlock) -> dict[str, Int64]:
+        return {
+            name: 2 * part_N + ((part_N > HISTORY) & ~wanted(block.tables[name]))
+            for name, part_N in place(block).items()
+        }
+
+    labels = labelled(data.domains, label)
     # the test history has the validation events: the final model is fitted on both
-    held = _hold_out(data, test, wanted, cuts[1])
-    left = {name: ~test[name] for name in test}
-    before = {name: valid[name][left[name]] for name in valid}
-    may = {name: wanted[name][left[name]] for name in wanted}
-    return _checked(Split(_hold_out(held.history, before, may, cuts[0]), held))
+    test = _hold_out(data, data, labels, TEST, cuts[1])
+    return _checked(Split(_hold_out(data, test.history, labels, VALID, cuts[0]), test))
 
 
-def _hold_out(data: MultiDomain, hidden: Mapping[str, Mask], wanted: Mapping[str, Mask], cut: Cut) -> Holdout:
-    tables = data.domains
-    targets = {name: Targets.of(events, hidden[name] & wanted[name]) for name, events in tables.items()}
-    history = data.with_events({name: events.take(~hidden[name]) for name, events in tables.items()})
-    others = sum(int((hidden[name] & ~wanted[name]).sum()) for name in tables)
+def _hold_out(
+    data: MultiDomain, known: MultiDomain, labels: Mapping[str, AnyArray], part: int, cut: Cut
+) -> Holdout:
+    """The events of the data in a part as targets, and those of the parts before it; seen pairs of
+    ``known``."""
+
+    def taken(*wanted: int) -> dict[str, Interactions]:
+        return {
+            name: events.where(partial(_among, labels[name], wanted)) for name, events in data.domains.items()
+        }
+
+    targets = {name: Targets.of(events) for name, events in taken(2 * part).items()}
+    history = known.with_events(taken(*range(2 * part)))
+    others = sum(
+        int((label_N[block] == 2 * part + 1).sum())
+        for label_N in labels.values()
+        for block in blocks(len(label_N))
+    )
     return Holdout(cut(history, targets), targets, left_out=LeftOut(others, 0) if others else None)
+
+
+def _among(label_N: AnyArray, wanted: tuple[int, ...], block: slice) -> Mask:
+    return np.isin(label_N[block], wanted)
 
 
 def _uncut(data: MultiDomain, targets: Mapping[str, Targets]) -> MultiDomain:
@@ -274,13 +319,15 @@ def _from_end(user_N: Int32, offsets: Int64, time_N: Seconds | None, chance_N: F
     return np.asarray(offsets[user_N + 1] - 1 - place_N)
 
 
-def _cuts(times: Seconds, valid: float, test: float) -> tuple[float, float]:
-    ordered = np.sort(times)
+def _cuts(times: Sequence[Seconds | None], valid: float, test: float) -> tuple[float, float]:
+    columns = [time_N for time_N in times if time_N is not None]
+    size = sum(map(len, columns))
     # cuts are time stamps that occur, so that equal times fall on one side
-    starts = [min(int(len(ordered) * part), len(ordered) - 1) for part in (1 - valid - test, 1 - test)]
-    if not len(ordered) or not ordered[0] < ordered[starts[0]] < ordered[starts[1]]:
+    starts = [min(int(size * part), size - 1) for part in (1 - valid - test, 1 - test)]
+    first, valid_from, test_from = (kth_smallest(columns, k) for k in (0, *starts)) if size else (0.0,) * 3
+    if not first < valid_from < test_from:
         raise DataError("The time stamps are too alike to cut in three: use leave_one_out or other shares.")
-    return ordered[starts[0]].item(), ordered[starts[1]].item()
+    return valid_from, test_from
 
 
 def _random_column(mask_UD: Mask, rng: np.random.Generator) -> Int64:

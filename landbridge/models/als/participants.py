@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.mapped import gathered
 from landbridge.core.rng import generator
-from landbridge.core.types import Float32, Ragged
+from landbridge.core.types import Float32, Ragged, blocks
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
@@ -62,29 +63,39 @@ class DomainState:
         if everywhere:
             takes_part_U = takes_part_U | tied_U
         users = np.flatnonzero(takes_part_U)
-        # index among the domain's own users; the entries of all others are never read
-        local_U = (np.cumsum(takes_part_U) - 1).astype(np.int32)
-        own = Interactions(
-            local_U[events.user_idx], events.item_idx, len(users), events.n_items, events.weight
-        )
-        pairs = events.take(np.zeros(len(events), bool)) if disliked is None else disliked
-        theirs = pairs.take(takes_part_U[pairs.user_idx])
-        against = Interactions(local_U[theirs.user_idx], theirs.item_idx, len(users), events.n_items)
+        by_user, by_item = _of_users(events, takes_part_U)
+        if disliked is not None and dislike_weight:
+            theirs = disliked.where(lambda block: takes_part_U[disliked.user_idx[block]])
+            against = _of_users(theirs, takes_part_U)
+            by_user = als.with_dislikes(by_user, against[0], dislike_weight)
+            by_item = als.with_dislikes(by_item, against[1], dislike_weight)
+        counts_U = events.user_counts[users]
         return cls(
             users,
             tied_U[users],
-            als.with_dislikes(own.by_user, against.by_user, dislike_weight),
-            als.with_dislikes(own.by_item, against.by_item, dislike_weight),
-            penalty.of(own.user_counts, own.catalogue),
-            penalty.of(own.item_counts, len(users)),
-            replace(penalty, exponent=penalty.exponent / 2).of(own.user_counts, own.catalogue),
-            own.catalogue,
+            by_user,
+            by_item,
+            penalty.of(counts_U, events.catalogue),
+            penalty.of(events.item_counts, len(users)),
+            replace(penalty, exponent=penalty.exponent / 2).of(counts_U, events.catalogue),
+            events.catalogue,
         )
 
     @property
     def n_items(self) -> int:
         """Items in the domain's vocabulary."""
         return len(self.ridge_I)
+
+
+def _of_users(events: Interactions, chosen_U: Mask) -> tuple[Ragged, Ragged]:
+    """Events by user and by item, the users numbered among the chosen ones; no other has an event."""
+    starts = events.by_user.offsets[np.append(np.flatnonzero(chosen_U), events.n_users)]
+    by_user, by_item = Ragged(starts, events.item_idx, events.weight), events.by_item
+    if chosen_U.all():
+        return by_user, by_item
+    local_U = (np.cumsum(chosen_U) - 1).astype(np.int32)
+    local = (local_U[by_item.columns[block]] for block in blocks(len(events)))
+    return by_user, Ragged(by_item.offsets, gathered(local, by_item.columns), by_item.weight)
 
 
 def consensus_users(data: MultiDomain, everywhere: bool, fraction: float, seed: int) -> Mask:

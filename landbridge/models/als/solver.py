@@ -36,6 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from landbridge.core.errors import DivergenceError
+from landbridge.core.row_blocks import concatenated
 from landbridge.core.threads import over_blocks
 from landbridge.core.types import Float32, Float64, Int64, Ragged, read_only
 from landbridge.data.counts import RowLengths
@@ -219,7 +220,7 @@ def with_dislikes(rows: Ragged, disliked: Ragged, weight: float) -> Ragged:
     if weight == 0 or not len(disliked.columns):
         return rows
     entries = Ragged(disliked.offsets, disliked.columns, np.full(len(disliked.columns), -weight, np.float32))
-    return rows.concat(entries)
+    return concatenated(rows, entries)
 
 
 def _even_chunks(counts_R: Int64, n_factors: int, steps_from: int) -> Int64:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landbridge.core.types import Float64, Int64, Ragged, Seconds
+from landbridge.core.row_blocks import with_values
+from landbridge.core.types import Float32, Float64, Int64, Ragged, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY
 from landbridge.data.queries import Queries
@@ -34,7 +35,10 @@ class EventValues:
         cls, data: MultiDomain, exponent: float, half_life_days: float, rank_exponent: float
     ) -> EventValues:
         """``scale`` is the mean over the events of all domains, so that units of weights do not matter."""
-        total = sum(float(events.by_user.weights.sum(dtype=np.float64)) for events in data.domains.values())
+        total = sum(
+            len(events) if events.weight is None else float(events.weight.sum(dtype=np.float64))
+            for events in data.domains.values()
+        )
         return cls(total / max(data.n_events, 1) or 1.0, exponent, half_life_days, rank_exponent)
 
     @property
@@ -62,11 +66,18 @@ class EventValues:
         return {name: self._valued(each, times.get(name)) for name, each in rows.items()}
 
     def _valued(self, rows: Ragged, time_N: Seconds | None) -> Ragged:
-        valued = self.of_weights(rows)
-        if not self.by_recency:
-            return valued
-        factor_N = self._recency_N(rows.entry_rows, _times(rows, time_N))
-        return Ragged(rows.offsets, rows.columns, (valued.weights * factor_N).astype(np.float32))
+        if rows.weight is None and self.scale == 1 and not self.by_recency:
+            return rows
+
+        def value(part: Ragged, block: slice) -> Float32:
+            valued_N = self.of_weights(part).weights
+            if not self.by_recency:
+                return valued_N
+            own = slice(int(rows.offsets[block.start]), int(rows.offsets[block.stop]))
+            factor_N = self._recency_N(part.entry_rows, _times(part, None if time_N is None else time_N[own]))
+            return (valued_N * factor_N).astype(np.float32)
+
+        return with_values(rows, value)
 
     def _recency_N(self, row_N: Int64, time_N: Float64) -> Float64:
         """The last two factors of Eq. (1), (N,); events at one time count in the order given."""

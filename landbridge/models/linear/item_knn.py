@@ -25,7 +25,7 @@ Letters as in ``kernels``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from landbridge.core.settings import setting
-from landbridge.core.types import Float32, Float64, Int32, read_only
+from landbridge.core.types import Float32, Float64, Int32, Ragged, read_only
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -148,21 +148,24 @@ class ItemKNN(LinearMethod):
     def _table(self, events: Interactions, items: Mapping[str, Int32], values: EventValues) -> UserItemTable:
         exponent = self.user_exponent if self.similarity == "none" else 0.0
         table = UserItemTable.of(events, items, values, exponent)
-        return table.weighted(self._values(table))
-
-    def _values(self, table: UserItemTable) -> Float32:
-        """x of every event, (N,) in the order of the users, Eqs. (2) to (4)."""
-        value_N: Float32 = table.rows.weights
-        rows = table.rows
         if self.similarity == "none":
-            return value_N  # Eq. (2)
-        rarity_U = np.log1p(table.n_items / np.maximum(rows.lengths, 1))
-        if self.similarity == "tfidf":
-            return (value_N * rarity_U[rows.entry_rows]).astype(np.float32)  # Eq. (3)
+            return table  # Eq. (2)
+        return table.weighted(self._term_weights(table))
+
+    def _term_weights(self, table: UserItemTable) -> Callable[[Ragged, slice], Float32]:
+        """x of the events of a block of users, (N,), Eqs. (3) and (4)."""
+        rarity_U = np.log1p(table.n_items / np.maximum(table.rows.lengths, 1))
         length_J = table.columns.lengths / max(table.columns.lengths.mean(), 1e-9)
-        length_N = 1 - LENGTH + LENGTH * length_J[rows.columns]
-        saturated_N = value_N * (K1 + 1) / (value_N + K1 * length_N)
-        return np.asarray(saturated_N * rarity_U[rows.entry_rows], np.float32)  # Eq. (4)
+
+        def value(part: Ragged, block: slice) -> Float32:
+            rarity_N = rarity_U[block][part.entry_rows]
+            if self.similarity == "tfidf":
+                return (part.weights * rarity_N).astype(np.float32)  # Eq. (3)
+            length_N = 1 - LENGTH + LENGTH * length_J[part.columns]
+            saturated_N = part.weights * (K1 + 1) / (part.weights + K1 * length_N)
+            return np.asarray(saturated_N * rarity_N, np.float32)  # Eq. (4)
+
+        return value
 
     def _neighbours(self, table: UserItemTable, target: str, item_I: Int32) -> SparseMatrix:
         """Eq. (1) for items of one domain, with a row per item of the table."""

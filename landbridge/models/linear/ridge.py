@@ -28,12 +28,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, DivergenceError
+from landbridge.core.row_blocks import row_blocks
 from landbridge.core.types import Float32, Float64, Int32, Ragged, read_only
 from landbridge.models.common.sharing import consecutive
 from landbridge.models.linear.matrix import DenseMatrix, SparseMatrix
@@ -113,7 +115,7 @@ def dual(
     result = {}
     for name, item_I in table.items.items():
         root_J = ridges[name] ** -0.5
-        scaled = table.weighted((table.rows.weights * root_J[table.rows.columns]).astype(np.float32))  # Z
+        scaled = table.weighted(partial(_scaled, root_J))  # Z
         kernel_UU = np.zeros((table.n_users, table.n_users), chosen.dtype)
         kernels.dense_gram(scaled.by_item, scaled.by_user, kernel_UU)
         kernel_UU[np.diag_indices(table.n_users)] += 1
@@ -188,13 +190,19 @@ def sparse_matrix(
 
 def balanced(table: UserItemTable, item_I: Int32) -> npt.NDArray[np.int64]:
     """Bounds of chunks of target items with about equal work, which is the events of their users."""
-    lengths_U = table.rows.lengths
-    events_N = lengths_U[table.columns.columns]
-    work_J = np.add.reduceat(np.append(events_N, 0), table.columns.offsets[:-1])
+    lengths_U, work_J = table.rows.lengths, np.zeros(table.n_items, np.int64)
+    for block in row_blocks(table.columns.offsets):
+        part = table.columns.block(block)
+        events_N = np.append(lengths_U[part.columns], 0)
+        work_J[block] = np.add.reduceat(events_N, part.offsets[:-1])
     work_I = np.where(table.columns.lengths > 0, work_J, 0)[item_I] + 1000.0  # and a system of equations
     ends_I = np.cumsum(work_I)
     bounds = np.searchsorted(ends_I, np.linspace(0, work_I.sum(), CHUNKS + 1)[1:-1])
     return np.unique(np.concatenate(([0], bounds, [len(item_I)]))).astype(np.int64)
+
+
+def _scaled(root_J: Float64, part: Ragged, block: slice) -> Float32:
+    return (part.weights * root_J[part.columns]).astype(np.float32)
 
 
 def inverted(square_NN: Square) -> Square:

@@ -5,14 +5,15 @@ Letters: U users, J items, N events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landbridge.core.types import Float32, Float64, Int32, Int64, Ragged
+from landbridge.core.row_blocks import transposed, with_values
+from landbridge.core.types import Float32, Float64, Int32, Int64, Ragged, blocks
 from landbridge.data.interactions import Interactions
 from landbridge.data.item_features import ItemFeatures
 from landbridge.models.linear.event_values import EventValues
@@ -47,17 +48,19 @@ class UserItemTable:
         cls, table: Interactions, items: Mapping[str, Int32], values: EventValues, user_exponent: float
     ) -> UserItemTable:
         """x_ui = value_ui · n_u^-a with the number n_u of events that the user has in the table."""
-        rows = values.of_weights(table.by_user)
-        scale_U = np.maximum(rows.lengths, 1).astype(np.float64) ** -user_exponent
-        value_N = (rows.weights * scale_U[rows.entry_rows]).astype(np.float32)
-        rows = Ragged(rows.offsets, rows.columns, value_N)
-        return cls(rows, Ragged.from_index(rows.columns, table.user_idx, table.n_items, value_N), items)
+        scale_U = np.maximum(table.user_counts, 1).astype(np.float64) ** -user_exponent
 
-    def weighted(self, weight_N: Float32) -> UserItemTable:
-        """The same events with other values, (N,) in the order of ``rows``."""
-        rows = Ragged(self.rows.offsets, self.rows.columns, weight_N)
-        columns = Ragged.from_index(rows.columns, rows.entry_rows, len(self.columns), weight_N)
-        return UserItemTable(rows, columns, self.items)
+        def value(part: Ragged, block: slice) -> Float32:
+            scale_N = scale_U[block][part.entry_rows]
+            return (values.of_weights(part).weights * scale_N).astype(np.float32)
+
+        rows = with_values(table.by_user, value)
+        return cls(rows, transposed(rows, table.n_items), items)
+
+    def weighted(self, value: Callable[[Ragged, slice], Float32]) -> UserItemTable:
+        """The same events with the values of each block of rows, and which rows these are."""
+        rows = with_values(self.rows, value)
+        return UserItemTable(rows, transposed(rows, len(self.columns)), self.items)
 
     def with_features(self, features: ItemFeatures, weight: float) -> UserItemTable:
         """The table with a row √w f_v beside those of the users for each feature v of its items."""
@@ -68,8 +71,8 @@ class UserItemTable:
         value_N = (np.sqrt(weight) * side_VJ.data).astype(np.float32)
         offsets = np.append(self.rows.offsets, self.rows.offsets[-1] + side_VJ.indptr[1:].astype(np.int64))
         columns = np.append(self.rows.columns, side_VJ.indices.astype(np.int32))
-        whole = UserItemTable(Ragged(offsets, columns), self.columns, self.items)
-        return whole.weighted(np.append(self.rows.weights, value_N))
+        rows = Ragged(offsets, columns, np.append(self.rows.weights, value_N))
+        return UserItemTable(rows, transposed(rows, self.n_items), self.items)
 
     @property
     def n_items(self) -> int:
@@ -94,5 +97,8 @@ class UserItemTable:
     @cached_property
     def diagonal_J(self) -> Float64:
         """G_ii = Σ_u x_ui², (J,)."""
-        squares_N = np.square(self.rows.weights, dtype=np.float64)
-        return np.bincount(self.rows.columns, squares_N, minlength=self.n_items).astype(np.float64)
+        diagonal_J = np.zeros(self.n_items)
+        for block in blocks(len(self.rows.columns)):
+            squares_B = np.square(self.rows.weights[block], dtype=np.float64)
+            np.add.at(diagonal_J, self.rows.columns[block], squares_B)
+        return diagonal_J

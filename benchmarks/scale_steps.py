@@ -1,0 +1,172 @@
+"""The process that :mod:`benchmarks.scale` measures: one line of JSON per step.
+
+    python -m benchmarks.scale_steps FOLDER [MEMORY] [--read-only]
+
+Of each step: seconds, the peak of resident memory, and of the process's own (anonymous) memory what it has
+before, at most and after. Sweeps are timed by the progress of a fit; the first has the compilation in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+import landbridge as lb
+from landbridge.core.system import peak_bytes, reset_peak
+from landbridge.core.types import Ragged
+
+T = TypeVar("T")
+EVERY = 0.02  # seconds
+FACTORS, EPOCHS = 64, 3
+PAIRS = 1000  # of each domain, that are evaluated
+FACTORISATIONS: dict[str, lb.Method] = {
+    "CDIMF": lb.CDIMF(factors=FACTORS, epochs=EPOCHS),
+    # the last one is evaluated and stored
+    "iALS": lb.IALS(factors=FACTORS, epochs=EPOCHS, solver="auto"),
+}
+NEIGHBOURS: dict[str, lb.Method] = {
+    "item-kNN": lb.ItemKNN(neighbours=50, sharing="separate"),
+    "EASE, local": lb.EASE(form="local", neighbours=50, sharing="separate"),
+}
+
+
+class Memory:
+    """The own memory of this process, sampled."""
+
+    def __init__(self) -> None:
+        self.most = self.own()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def own(self) -> int:
+        """Bytes now."""
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+    def measured(self, work: Callable[[], T]) -> tuple[T, dict[str, float]]:
+        """What the work gives, and what it takes."""
+        gc.collect()
+        before = self.most = self.own()
+        reset_peak()
+        start = time.perf_counter()
+        result = work()
+        seconds, left = time.perf_counter() - start, self.own()
+        return result, {
+            "seconds": seconds,
+            "peak": peak_bytes(),
+            "before": before,
+            "anonymous": max(self.most, left),
+            "left": left,
+        }
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(EVERY)
+            self.most = max(self.most, self.own())
+
+
+class Clock:
+    """Progress that keeps when each epoch ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def note(self, sentence: str) -> None:
+        """Dropped."""
+
+    @contextmanager
+    def task(self, label: str, total: int) -> Iterator[Clock]:
+        """As of any progress."""
+        yield self
+
+    def step(self, done: int, facts: Mapping[str, Any]) -> None:
+        """The end of an epoch."""
+        self.ends.append(time.perf_counter())
+
+    @property
+    def sweep(self) -> float:
+        """Seconds of the last epoch."""
+        return self.ends[-1] - self.ends[-2]
+
+
+def main() -> None:
+    """Run the steps."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("memory", nargs="?")
+    parser.add_argument("--read-only", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    memory = Memory()
+
+    def step(name: str, work: Callable[[], T], about: Callable[[T], Mapping[str, Any]] = lambda _: {}) -> T:
+        result, facts = memory.measured(work)
+        print(json.dumps({"step": name, **facts, **about(result)}), flush=True)
+        return result
+
+    data = step("read", lambda: lb.read(chosen.folder, memory=chosen.memory), _shape)
+    if chosen.read_only:
+        step("by item", lambda: [events.by_item.columns for events in data.domains.values()])
+        return
+    step("leave_one_out", lambda: lb.leave_one_out(data))
+    step("temporal", lambda: lb.temporal(data))
+    split = step(
+        "leave_last_out", lambda: lb.leave_last_out(data), lambda s: {"fingerprint": s.test.fingerprint}
+    )
+    train, sample = split.test.history, split.test.sample(PAIRS, 0)
+    step("popularity", lambda: lb.Popularity().fit(train))
+    step(
+        "by item",
+        lambda: [events.by_item for events in train.domains.values()],
+        lambda rows: floor([events.by_user for events in train.domains.values()] + rows),
+    )
+    model = None
+    for name, method in FACTORISATIONS.items():
+        clock = Clock()
+        options = lb.FitOptions(threads=chosen.threads, progress=clock)
+        model = step(name, partial(method.fit, train, options), partial(_of_sweeps, clock))
+    assert model is not None
+    step("evaluation", partial(lb.evaluate, model, sample, threads=chosen.threads))
+    with tempfile.TemporaryDirectory(dir=Path(chosen.folder).parent) as scratch:
+        step("store", partial(lb.save, model, Path(scratch) / "run"))
+        step("load", partial(lb.load, Path(scratch) / "run"))
+    options = lb.FitOptions(threads=chosen.threads)
+    for name, method in NEIGHBOURS.items():
+        step(name, partial(method.fit, train, options), lambda model: {"model": _bytes(model)})
+
+
+def _of_sweeps(clock: Clock, model: lb.Fitted) -> Mapping[str, Any]:
+    return {"sweep": clock.sweep, "model": _bytes(model)}
+
+
+def floor(sides: Sequence[Ragged]) -> dict[str, float]:
+    """What a sweep of exact iALS over the rows of all tables takes at least. Operations: n events and F
+    factors of a row make a Gramian of n²F or, if that is less, nF², and its Cholesky a third of a cube.
+    Bytes: every event's index and the embedding that it names, and every embedding written."""
+    n, size = np.concatenate([each.lengths for each in sides]).astype(float), FACTORS
+    least = np.minimum(n**2 * size + n**3 / 3, n * size**2 + size**3 / 3)
+    return {"operations": float(least.sum()), "bytes": float(4 * (n.sum() * (1 + size) + len(n) * size))}
+
+
+def _shape(data: lb.MultiDomain) -> dict[str, Any]:
+    items = sum(map(len, data.items.values()))
+    return {"kept": data.n_events, "users": data.n_users, "items": items, "fingerprint": data.fingerprint}
+
+
+def _bytes(model: lb.Fitted) -> int:
+    """Of the arrays of a model."""
+    return sum({id(array): array.nbytes for array in model.state()[0].values()}.values())
+
+
+if __name__ == "__main__":
+    main()
