@@ -31,7 +31,7 @@ from landbridge.data.splitting.splits import leave_last_out
 from landbridge.datasets import catalog
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.federation import defences, keys, party
-from landbridge.federation.audit import COORDINATOR, CUSTOMER, PARTY, SAME, WHAT
+from landbridge.federation.audit import COORDINATOR, PARTY, SAME, WHAT
 from landbridge.federation.terms import Limits, Plan, federated
 from landbridge.federation.user_codes import KeyedHash, sorted_order
 from landbridge.models.als.cdimf import CDIMF
@@ -41,7 +41,7 @@ from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
 METRIC, SEED, DELTA = "ndcg@10", 15, 1e-6
-EPSILONS = (10.0, 5.0, 1.0)
+EPSILONS = (100.0, 10.0, 5.0, 1.0)
 QUANTILES = (0.5, 0.9, 0.99, 1.0)  # of the norms of rows, for the bound of a private fit
 PULL = 10.0  # ρ of private fits: five times the penalty of a user with few events, λ α₀^ν = 2
 PERIODS = (1, 2, 5, 10)
@@ -86,15 +86,16 @@ NOISE = (
     "same penalty ρ, and z = 0, so that the row shows what ρ does as a mere ridge. `separate`: no consensus. "
     "**What makes a private fit level with separate ALS is ρ, not the bound.** A private fit has no dual: z "
     "is a prior, whose weight is ρ beside the user's own penalty, here λ α₀^ν = 2 and more. At the default "
-    "ρ = 0.1 it changes nothing. At ρ = 10 clipping alone keeps most of what the consensus gains, at any "
-    "bound; so the median is a good bound, because the noise grows with it. Compare each ε with `nothing "
-    "sent`: what is above it comes from the others, the rest is the ridge."
+    "ρ = 0.1 it changes nothing; at ρ = 10 clipping alone is near the fit without a defence, at any bound. "
+    "So the median is a good bound, because the noise grows with it. **An ε of 10 or less leaves nothing of "
+    "the consensus here**: its rows are those of `nothing sent`, whose gains are of the ridge alone. At ε = "
+    "10 the noise on a row is more than ten times as long as the bound."
 )
 AUDIT = (
     "`landbridge audit` of this data, private fits at ρ = 10, clipped at the median norm of the victim's "
     "rows. AUC with 95 % intervals over users; 0.5 is a guess. Events of 10 % of the victim's customers are "
-    "known for `who bought what`. Masks change the model by less than a step of their fixed point, so "
-    "NDCG@10 is that of no defence."
+    "known for `who bought what`. Who is a customer needs no attack: only users with events take part. Masks "
+    "change the model by less than a step of their fixed point, so NDCG@10 is that of no defence."
 )
 
 
@@ -237,7 +238,9 @@ def _audited(name: str, holdout: Holdout) -> list[Record]:
     history = holdout.history
     victim = max(history.domain_names, key=lambda domain: len(history[domain]))
     method = METHOD.with_settings({"admm.rho": PULL})
-    key = json.dumps([name, victim, method.flat(), holdout.fingerprint, SEED, __version__], sort_keys=True)
+    key = json.dumps(
+        [victim, EPSILONS, method.flat(), holdout.fingerprint, SEED, __version__], sort_keys=True
+    )
     path = CELLS / "parties" / f"audit-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     if not path.exists():
         plan = defences.Plan(method, seed=SEED, epsilons=(np.inf, *EPSILONS))
@@ -254,7 +257,7 @@ def _audited(name: str, holdout: Holdout) -> list[Record]:
                 if (each["defence"], each["role"]) == (defence, role) and each["known"] in (None, 0.1)
             }
             quality = utility.get(defence, utility[defences.NONE])
-            attacks = {attack: auc.get(attack, "") for attack in (CUSTOMER, SAME, WHAT)}
+            attacks = {attack: auc.get(attack, "") for attack in (SAME, WHAT)}
             rows.append(
                 {
                     "data": name,
