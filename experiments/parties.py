@@ -86,10 +86,10 @@ NOISE = (
     "same penalty ρ, and z = 0, so that the row shows what ρ does as a mere ridge. `separate`: no consensus. "
     "**What makes a private fit level with separate ALS is ρ, not the bound.** A private fit has no dual: z "
     "is a prior, whose weight is ρ beside the user's own penalty, here λ α₀^ν = 2 and more. At the default "
-    "ρ = 0.1 it changes nothing; at ρ = 10 clipping alone is near the fit without a defence, at any bound. "
-    "So the median is a good bound, because the noise grows with it. **An ε of 10 or less leaves nothing of "
-    "the consensus here**: its rows are those of `nothing sent`, whose gains are of the ridge alone. At ε = "
-    "10 the noise on a row is more than ten times as long as the bound."
+    "ρ = 0.1 it changes nothing; at ρ = 10 clipping alone is near the fit without a defence in five of six "
+    "domains, at any bound. So the median is a good bound, because the noise grows with it. **An ε of 10 or "
+    "less leaves nothing of the consensus here**: its rows are near those of `nothing sent`, whose gains are "
+    "of the ridge alone. At ε = 10 the noise on a row is more than ten times as long as the bound."
 )
 AUDIT = (
     "`landbridge audit` of this data, private fits at ρ = 10, clipped at the median norm of the victim's "
