@@ -241,6 +241,9 @@ class Session:
         if counts:
             step.messages[party] = rows_MF
             step.until = step.until or now + self.plan.limits.round_seconds
+        elif not is_open:
+            # it is answered at once, and what follows must find it after a kill
+            self._save_state()
         return counts
 
     def _reveal(self, party: str, header: msg.Reveal, now: float) -> None:

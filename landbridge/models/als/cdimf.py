@@ -33,7 +33,8 @@ and there are no closing rounds:
     (A_u + λ_u I) x = b_u + λ (n_u / |V| + α₀)^ν ρ (z_u - t_u^d)                                      (6)
 
 With ``privacy.clip`` a message is x_u^d, clipped and with noise (:mod:`landbridge.models.als.privacy`). Then
-z is no more than a prior for x: t stays zero, because it would carry the noise of a round into the next;
+z is no more than a prior for x: t stays zero, because it would carry the noise of a round into the next, so
+that z weighs ρ beside λ_u however many rounds there are, and ρ must be several λ_u to matter;
 items and recommendations use a domain's own x; and no closing round sends anything, which would cost privacy.
 """
 

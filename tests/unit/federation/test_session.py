@@ -193,7 +193,9 @@ class Sessions(RuleBasedStateMachine):
             self.step()
             self.now += 11.0
             self.session.expire(self.now)
-        assert self.session.round >= target
+            if self.session.round >= target:
+                return
+        raise AssertionError("the rounds do not go on")
 
 
 Sessions.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
@@ -288,6 +290,39 @@ def test_a_late_party_is_matched_with_what_the_others_share(tmp_path: Path) -> N
     assert (member.first, session.places) == (2 + 2 + 1, 2 + 2 + 1 + 3)
     again = Session(session.plan, tmp_path)
     assert again.members["food"].first == member.first
+
+
+@pytest.mark.parametrize("over", [False, True])
+@pytest.mark.parametrize("masks", [False, True])
+def test_who_was_late_may_report_to_a_coordinator_that_was_killed_since(
+    tmp_path: Path, masks: bool, over: bool
+) -> None:
+    session = joined(tmp_path, plan_of(2, masks, round_seconds=10.0))
+
+    def message(name: str) -> msg.Frame:
+        frame = message_of(name, 0)
+        if not masks:
+            return frame
+        # only who is in all three is matched
+        return masked_of(session, name, msg.Frame(frame.header, frame.array[np.isin(MATCHED[name], 3)]))
+
+    in_time = ("books", "movies")
+    for name in in_time:
+        session.receive(name, message(name), 0.0)
+    session.expire(11.0)
+    for name in in_time if masks else ():
+        survivors, _ = session.answer(name, message(name).header) or (None, None)
+        assert isinstance(survivors, msg.Survivors)
+        session.receive(name, reveal_of(session, name, survivors), 11.0)
+    for name in in_time if over else ():
+        session.receive(name, report_of(name, 0), 11.0)
+    assert session.round == int(over)
+    session.receive("food", message("food"), 12.0)
+    header, _ = session.answer("food", message("food").header) or (None, None)
+    assert isinstance(header, msg.Consensus)
+    session = Session(session.plan, tmp_path)
+    session.receive("food", report_of("food", 0), 12.0)
+    assert not session.members["food"].absent
 
 
 def test_a_folder_of_another_session_is_not_touched(tmp_path: Path) -> None:

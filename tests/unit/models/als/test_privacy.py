@@ -249,6 +249,22 @@ def test_a_private_fit_goes_on_with_the_noise_of_its_round(tmp_path: Path) -> No
         np.testing.assert_array_equal(whole.user_UF[name], resumed.user_UF[name])
 
 
+def test_without_a_dual_the_consensus_pulls_by_rho_beside_the_users_own_penalty() -> None:
+    everywhere = uneven({"a": (40, 60), "b": (50, 60)})
+    method = PRIVATE.with_settings({"reg": 5.0, "privacy.clip": 1e6, "privacy.noise": 0.0})
+    own = method.reg * method.alpha0**method.frequency_exponent
+
+    def apart(rho: float, clip: float) -> float:
+        """The distance of a user's rows in the two domains, as a share of their lengths."""
+        settings = {"admm.rho": rho, "privacy.clip": clip}
+        a_UF, b_UF = method.with_settings(settings).fit(everywhere, ONE).user_UF.values()
+        return float(np.linalg.norm(a_UF - b_UF) / (np.linalg.norm(a_UF) + np.linalg.norm(b_UF)))
+
+    separate = apart(0.0, 0.0)
+    assert apart(own / 100, 1e6) == pytest.approx(separate, rel=0.1)
+    assert apart(10 * own, 1e6) < separate / 2
+
+
 def test_overwhelming_noise_gives_separate_als() -> None:
     """z is shrunk to nearly nothing, so that only the ridge ρ is left of the consensus."""
     everywhere = uneven({"a": (40, 60), "b": (50, 60)})  # every user has events in both domains
