@@ -81,7 +81,7 @@ def hidden(seed: int) -> Holdout:
 
 @dataclass(frozen=True)
 class Among:
-    """Scores of new items; all others come last."""
+    """Lists of new items alone."""
 
     history: MultiDomain
     method: Method
@@ -89,10 +89,11 @@ class Among:
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Of every item for every query, (B, I)."""
-        known_I: Bool = ~self.history.new_items(domain)
-        scores_BI = self.scores(domain, queries).copy()
-        scores_BI[:, known_I] = np.finfo(np.float32).min
-        return scores_BI
+        return self.scores(domain, queries)
+
+    def unlisted(self, domain: str) -> Bool:
+        """The known items, (I,)."""
+        return ~self.history.new_items(domain)
 
     list_scores = score
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,7 @@ from landbridge.core.errors import DataError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
 
+ID = itemgetter(0)
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=6)
 
 
@@ -122,3 +125,31 @@ def test_a_pattern_or_a_folder_is_one_table(sizes: list[int], kind: str, tmp_pat
     data = read(folder if kind == "folder" else f"{folder}/sales-*.{kind}")
     assert events_of(data) == events_of(read(whole))
     assert kind == "folder" or data.domain_names == ("sales",)
+
+
+@settings(max_examples=60)
+@given(
+    values=st.lists(
+        st.tuples(spelled_ids(), st.floats(-5, 5, width=32)), min_size=2, max_size=8, unique_by=ID
+    ),
+    form=st.sampled_from(["npz", "npz.gz", "npy", "parquet", "jsonl"]),
+)
+def test_vectors_come_in_any_file_of_arrays(values: list[tuple[str, float]], form: str, folder: Path) -> None:
+    """With the same features as those of a frame."""
+    ids, first = zip(*values, strict=True)
+    vector_NF = np.stack([first, np.ones(len(ids))], axis=1).astype(np.float32)
+    frame = pl.DataFrame({"item": ids, "vector": vector_NF})
+    path = folder / f"items.{form}"
+    if form == "npy":
+        fields = [("item", np.array(ids).dtype), ("vector", np.float32, 2)]
+        np.save(path, np.array(list(zip(ids, vector_NF, strict=True)), fields))
+    elif form == "parquet":
+        frame.write_parquet(path)
+    elif form == "jsonl":
+        frame.write_ndjson(path)
+    else:
+        np.savez(folder / "items.npz", item=np.array(ids), vector=vector_NF)
+        if form.endswith("gz"):
+            path.write_bytes(gzip.compress((folder / "items.npz").read_bytes()))
+    events = pl.DataFrame({"user": ["u"], "item": ["any"]})
+    assert read(events, item_features=path).fingerprint == read(events, item_features=frame).fingerprint
