@@ -1,7 +1,7 @@
 """New items: Food–Kitchen with titles, 30 % of the items of both domains hidden from training.
 
-    python -m experiments.cold_items            three seeds, the page docs/results/cold-items.md
-    python -m experiments.cold_items --seeds 1  a look; no page
+    python -m experiments.cold_items                       the page docs/results/cold-items.md
+    python -m experiments.cold_items item-kNN --seeds 1    this method alone, one of three seeds
 
 Every event of a hidden item is held out, and ranked among all hidden items of its domain. Compared: random
 order; the popularity of the known items whose titles are most alike; methods with the words of titles as
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -81,7 +81,7 @@ def hidden(seed: int) -> Holdout:
 
 @dataclass(frozen=True)
 class Among:
-    """Scores of new items; all others come last."""
+    """Lists of new items alone."""
 
     history: MultiDomain
     method: Method
@@ -89,10 +89,11 @@ class Among:
 
     def score(self, domain: str, queries: Queries) -> Float32:
         """Of every item for every query, (B, I)."""
-        known_I: Bool = ~self.history.new_items(domain)
-        scores_BI = self.scores(domain, queries).copy()
-        scores_BI[:, known_I] = np.finfo(np.float32).min
-        return scores_BI
+        return self.scores(domain, queries)
+
+    def unlisted(self, domain: str) -> Bool:
+        """The known items, (I,)."""
+        return ~self.history.new_items(domain)
 
     list_scores = score
 
@@ -140,11 +141,11 @@ def among_hidden(name: str, seed: int) -> Evaluation:
     return replace(Evaluation.read(cell), name=name)
 
 
-def new_items(seeds: tuple[int, ...]) -> list[dict[str, Any]]:
+def new_items(names: Sequence[str], seeds: tuple[int, ...]) -> list[dict[str, Any]]:
     """A row per method: the metric among the hidden items, per domain, and in multiples of the better of the
     two simple orders."""
     means: dict[str, dict[str, float]] = {}
-    for name in ("random", "popularity of similar titles", *METHODS):
+    for name in ("random", "popularity of similar titles", *names):
         means[name] = over_seeds({seed: among_hidden(name, seed) for seed in seeds}).means(METRIC)
         print(name, means[name], flush=True)
     simple = list(means)[:2]
@@ -162,10 +163,10 @@ def new_items(seeds: tuple[int, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def warm_lists() -> list[dict[str, Any]]:
+def warm_lists(names: Sequence[str]) -> list[dict[str, Any]]:
     """A row per method and domain: the metric with and without features."""
     split, rows = leave_latest_out(data(), seed=SEEDS[0]), []
-    for name, off in OFF.items():
+    for name, off in ((name, OFF[name]) for name in names):
         own = evaluated(METHODS[name], split, name)
         plain = evaluated(METHODS[name].with_settings(off), split, f"{name} without")
         difference = compare(own, plain, METRIC).rows
@@ -186,29 +187,26 @@ def warm_lists() -> list[dict[str, Any]]:
 def main() -> None:
     """Both tables; the page for three seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("methods", nargs="*", default=[*METHODS], help="all by default")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="seeds of the first table")
-    seeds = SEEDS[: parser.parse_args().seeds]
-    first = new_items(seeds)
-    if len(seeds) < len(SEEDS):
-        print(markdown(first))
-        return
-    page(
-        "cold-items",
-        "New items: what their titles say",
-        [
-            f"Food–Kitchen, words of titles as item features. {SHARE:.0%} of the items with a title hidden "
-            f"from training; {METRIC} of every event of theirs among the hidden items of the domain, mean "
-            f"over {len(seeds)} seeds. Popularity of similar titles: the mean number of events of the "
-            f"{ALIKE} known items with the most similar titles. Settings: "
-            + "; ".join(f"{name}: {settings_text(method)}" for name, method in METHODS.items())
-            + ".",
-            markdown(first),
-            f"Warm lists, leave-latest-out, full ranking, {METRIC} with features and without, "
-            f"{len(seeds)} seeds:",
-            markdown(warm_lists()),
-        ],
-        "cold_items",
-    )
+    given = parser.parse_args()
+    seeds = SEEDS[: given.seeds]
+    parts = [
+        f"Food–Kitchen, words of titles as item features. {SHARE:.0%} of the items with a title hidden "
+        f"from training; {METRIC} of every event of theirs among the hidden items of the domain, mean "
+        f"over {len(seeds)} seed{'s'[: len(seeds) > 1]}. Popularity of similar titles: the mean number of "
+        f"events of the {ALIKE} known items with the most similar titles. Settings: "
+        + "; ".join(f"{name}: {settings_text(METHODS[name])}" for name in given.methods)
+        + ".",
+        markdown(new_items(given.methods, seeds)),
+    ]
+    if warm := [name for name in given.methods if name in OFF]:
+        parts += [
+            f"Warm lists, leave-latest-out, full ranking, {METRIC} with features and without, three seeds:",
+            markdown(warm_lists(warm)),
+        ]
+    about = " ".join(["cold_items", *map(repr, given.methods), f"--seeds {len(seeds)}"])
+    page("cold-items", "New items: what their titles say", parts, about)
 
 
 if __name__ == "__main__":

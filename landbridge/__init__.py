@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from landbridge.data.diagnostics import diagnose
     from landbridge.data.interactions import Interactions
     from landbridge.data.io.readers import read
+    from landbridge.data.io.text_vectors import with_text_vectors
     from landbridge.data.link_proposals import propose_links
     from landbridge.data.queries import Queries
     from landbridge.data.splitting.holdout import Holdout, Split, Targets
@@ -179,6 +180,7 @@ __all__ = [
     "transferability",
     "tune",
     "with_candidates",
+    "with_text_vectors",
 ]
 
 _HOME = {
@@ -196,6 +198,7 @@ _HOME = {
     "data.interactions": ("Interactions",),
     "data.link_proposals": ("propose_links",),
     "data.io.readers": ("read",),
+    "data.io.text_vectors": ("with_text_vectors",),
     "data.queries": ("Queries",),
     "data.splitting.holdout": ("Holdout", "Split", "Targets"),
     "data.splitting.splits": (

@@ -1,4 +1,4 @@
-"""landbridge data list | info | get | check | transferability"""
+"""landbridge data list | info | get | check | transferability | text-vectors"""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from landbridge.cli import data_check, options, transferability
+from landbridge.cli import data_check, options, text_vectors, transferability
 from landbridge.cli.deprecated import deprecated
 
 app = typer.Typer(help="Public data sets, and checks of your own data.", no_args_is_help=True)
 app.command("check")(data_check.command)
 app.command("transferability")(transferability.command)
+app.command("text-vectors")(text_vectors.command)
 app.command("compat", hidden=True)(deprecated(transferability.command, "data compat", "data transferability"))
 app.command("doctor", hidden=True)(deprecated(data_check.command, "data doctor", "data check"))
 

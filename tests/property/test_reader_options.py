@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, date, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -16,7 +19,9 @@ from strategies import EventFile, event_files, spelled_ids
 from landbridge.core.errors import DataError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
+from landbridge.data.splitting.splits import leave_last_out
 
+ID = itemgetter(0)
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=6)
 
 
@@ -122,3 +127,82 @@ def test_a_pattern_or_a_folder_is_one_table(sizes: list[int], kind: str, tmp_pat
     data = read(folder if kind == "folder" else f"{folder}/sales-*.{kind}")
     assert events_of(data) == events_of(read(whole))
     assert kind == "folder" or data.domain_names == ("sales",)
+
+
+@settings(max_examples=60)
+@given(
+    values=st.lists(
+        st.tuples(spelled_ids(), st.floats(-5, 5, width=32)), min_size=2, max_size=8, unique_by=ID
+    ),
+    form=st.sampled_from(["npz", "npz.gz", "npy", "parquet", "jsonl"]),
+)
+def test_vectors_come_in_any_file_of_arrays(values: list[tuple[str, float]], form: str, folder: Path) -> None:
+    """With the same features as those of a frame."""
+    ids, first = zip(*values, strict=True)
+    vector_NF = np.stack([first, np.ones(len(ids))], axis=1).astype(np.float32)
+    frame = pl.DataFrame({"item": ids, "vector": vector_NF})
+    path = folder / f"items.{form}"
+    if form == "npy":
+        fields = [("item", np.array(ids).dtype), ("vector", np.float32, 2)]
+        np.save(path, np.array(list(zip(ids, vector_NF, strict=True)), fields))
+    elif form == "parquet":
+        frame.write_parquet(path)
+    elif form == "jsonl":
+        frame.write_ndjson(path)
+    else:
+        np.savez(folder / "items.npz", item=np.array(ids), vector=vector_NF)
+        if form.endswith("gz"):
+            path.write_bytes(gzip.compress((folder / "items.npz").read_bytes()))
+    events = pl.DataFrame({"user": ["u"], "item": ["any"]})
+    assert read(events, item_features=path).fingerprint == read(events, item_features=frame).fingerprint
+
+
+@settings(max_examples=60)
+@given(
+    weights=st.lists(st.integers(1, 10**6), min_size=1, max_size=8),
+    separator=st.sampled_from([";", "\t", "|"]),
+    places=st.integers(1, 2),
+)
+def test_decimal_commas_are_decimal_points(
+    weights: list[int], separator: str, places: int, folder: Path
+) -> None:
+    """Of fewer than three places: no comma can separate thousands."""
+    numbers = [f"{weight / 10**places:.{places}f}" for weight in weights]
+    rows = [separator.join(("u", f"i{n}", number.replace(".", ","))) for n, number in enumerate(numbers)]
+    path = folder / "commas.csv"
+    path.write_text("\n".join([separator.join(("user", "item", "weight")), *rows]))
+    (events,) = read(path).domains.values()
+    assert events.weight is not None
+    found = events.weight[np.argsort([int(item[1:]) for item in read(path).items["commas"].ids])]
+    np.testing.assert_allclose(found, [float(number) for number in numbers], rtol=1e-6)
+
+
+@settings(max_examples=100)
+@given(
+    days=st.lists(st.dates(date(1995, 1, 1), date(2035, 12, 31)), min_size=1, max_size=6),
+    form=st.sampled_from(["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y"]),
+)
+def test_dates_are_read_right_or_refused(days: list[date], form: str) -> None:
+    """Refused only where every one of them can be day and month as well as month and day."""
+    texts = [day.strftime(form) for day in days]
+    frame = pl.DataFrame({"user": "u", "item": [f"i{n}" for n in range(len(days))], "date": texts})
+    one_way = any(day.day > 12 for day in days) or all(day.day == day.month for day in days)
+    if not one_way:
+        with pytest.raises(DataError, match="can be day and month"):
+            read(frame)
+        return
+    seconds = {
+        f"i{n}": int(datetime(d.year, d.month, d.day, tzinfo=UTC).timestamp()) for n, d in enumerate(days)
+    }
+    assert events_of(read(frame)) == {("u", item, second) for item, second in seconds.items()}
+
+
+@settings(max_examples=60)
+@given(parts=st.lists(st.integers(0, 999_999), min_size=2, max_size=8, unique=True))
+def test_the_order_within_a_second_is_kept(parts: list[int]) -> None:
+    """The last event of a user is the latest, however the rows stand."""
+    times = [datetime(2024, 5, 1, 12, 0, 0, part, tzinfo=UTC) for part in parts]
+    frame = pl.DataFrame({"user": "u", "item": [f"i{n}" for n in range(len(parts))], "time": times})
+    held = leave_last_out(read(frame)).test.targets["events"]
+    items = read(frame).items["events"].ids
+    assert items[held.item_idx].tolist() == [f"i{int(np.argmax(parts))}"]

@@ -90,6 +90,7 @@ NAMES = [
     "transferability",
     "tune",
     "with_candidates",
+    "with_text_vectors",
 ]
 
 

@@ -207,8 +207,9 @@ class EventTable:
     def _dates(self, column: pl.Series, form: TimeForm) -> pl.Series:
         """Dates and times of day out of text; null where it is neither."""
         parts = DatedText.of(column)
-        if form.is_ambiguous and parts.first.is_not_null().any():
-            place = int(parts.first.is_not_null().arg_max() or 0)
+        differ_N = (parts.first != parts.second).fill_null(False)  # of 02/02/2020 both readings are one day
+        if form.is_ambiguous and differ_N.any():
+            place = int(differ_N.arg_max() or 0)
             year, first, second = parts.year[place], parts.first[place], parts.second[place]
             raise DataError(
                 f"Column {self._named('time')} of {self.where} holds {column[place]!r}, which can be day and "

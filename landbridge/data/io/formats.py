@@ -11,11 +11,14 @@ RecBole's ``.inter`` and ``.item`` are tab-separated with ``name:type`` headers 
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
 
 from landbridge.core.errors import DataError, unknown
 from landbridge.core.plugins import READERS, plugins
@@ -124,6 +127,28 @@ _FORMATS.update(
 )
 _FORMATS.update({".csv": _separated(","), ".tsv": _separated("\t")})
 _FORMATS.update(dict.fromkeys((".txt", ".dat", ".data"), _separated("\t")))
+
+
+@register_format(".npz")
+def _arrays(content: Path | bytes) -> pl.LazyFrame:
+    """A column for each array; one of two dimensions has a vector for each row."""
+    import polars as pl
+
+    with np.load(io.BytesIO(whole(content))) as loaded:
+        return pl.LazyFrame(dict(loaded))
+
+
+@register_format(".npy")
+def _structured_array(content: Path | bytes) -> pl.LazyFrame:
+    """A column for each field."""
+    import polars as pl
+
+    array = np.load(io.BytesIO(whole(content)))
+    if not array.dtype.names:
+        raise DataError(
+            "An .npy without fields names no items; write np.savez('items.npz', item=ids, vector=vectors)."
+        )
+    return pl.LazyFrame({name: array[name] for name in array.dtype.names})
 
 
 @register_format(".inter", ".item", ".link")

@@ -14,11 +14,12 @@ READ_AT_ONCE = 1 << 24  # bytes
 
 @contextmanager
 def parsing_errors(where: str, file: Path | None = None) -> Iterator[None]:
-    """Turns what polars, SQLite, zlib and Python raise on broken input into a DataError about ``where``.
+    """Turns what polars, SQLite, NumPy, zlib and Python raise on broken input into a DataError.
 
-    ``file``: what is read, to find the line that is not UTF-8.
+    ``where``: the input in words. ``file``: what is read, to find the line that is not UTF-8.
     """
     import sqlite3
+    import zipfile
     import zlib
 
     import polars as pl
@@ -31,6 +32,7 @@ def parsing_errors(where: str, file: Path | None = None) -> Iterator[None]:
         OSError,
         EOFError,
         zlib.error,
+        zipfile.BadZipFile,
         ValueError,
         TypeError,
         OverflowError,
