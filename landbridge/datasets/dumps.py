@@ -445,8 +445,9 @@ def _rows(path: Path, columns: Sequence[str], separator: str = ",") -> pl.LazyFr
     """A text file without a header; all cells are text."""
     import polars as pl
 
-    plain = {"separator": separator, "quote_char": None, "infer_schema": False, "glob": False}
-    table = pl.scan_csv(path, has_header=False, **plain)
+    table = pl.scan_csv(
+        path, has_header=False, separator=separator, quote_char=None, infer_schema=False, glob=False
+    )
     if (found := len(table.collect_schema())) != len(columns):
         raise DataError(
             f"{path.name} has {found} columns, not {len(columns)} ({', '.join(columns)}); "
