@@ -121,7 +121,7 @@ def _in_folder(source: Path, paths: Mapping[str, Path]) -> Members:
     named = _named(source, paths)
     packed = {name: path for name, path in named.items() if path.suffix.lower() == ".gz"}
     plain = {name: path for name, path in named.items() if name not in packed}
-    return plain, {name: _gunzipping(partial(path.open, "rb")) for name, path in packed.items()}
+    return plain, {name: _gunzipping(_opening(path)) for name, path in packed.items()}
 
 
 Kind = TypeVar("Kind")
@@ -139,6 +139,10 @@ def _named(source: Path, members: Mapping[str, Kind]) -> dict[str, Kind]:
             raise DataError(f"{source} has two files named {name}; give one release of the data.")
         named[name] = value
     return named
+
+
+def _opening(path: Path) -> Opener:
+    return lambda: path.open("rb")
 
 
 def _reading(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Opener:

@@ -22,7 +22,7 @@ SEGMENTS = ("activity", "popularity")
 def card(
     fitted: Fitted, evaluation: Evaluation | None, metrics: Iterable[str], energy: Energy, *, deployed: bool
 ) -> str:
-    """The card of a model; ``energy``: of reading, search, fit and evaluation; ``deployed``: it was fitted again
+    """The card of a model; ``energy``: of reading, search, fit and evaluation; ``deployed``: fitted again
     on all events after the evaluation."""
     metrics = tuple(metrics)
     parts = [

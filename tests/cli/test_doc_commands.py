@@ -60,6 +60,7 @@ NOT_RUN = {  # page, or first word of a command: why
     "docs/extending/package.md": "installs a package; tests/cli/test_plugins.py does the same",
     "make": "fetches MovieLens and makes an environment; tests/cli/test_demo_serve.py runs the demo",
     "pip": "installs packages",
+    "jupytext": "writes a notebook file; tests/cli/test_notebooks.py runs the cells",
     "head": "of the tutorial, which its test runs",
     "sed": "of the tutorial, which its test runs",
     "pytest": "tests/cli/test_plugins.py runs tests of the template",

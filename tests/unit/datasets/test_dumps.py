@@ -268,7 +268,7 @@ def test_archives_are_read_as_they_are(tmp_path: Path, kind: str) -> None:
     members = {f"{name}.gz": gzip.compress(content) for name, content in members.items()}
     if kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("__MACOSX/release/._ratings_Books.csv.gz", b"x")
+            archive.writestr("__MACOSX/release/ratings_Books.csv.gz", b"x")
             for name, content in members.items():
                 archive.writestr(name, content)
     else:
