@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from landbridge import store
 from landbridge.config import AUTO, Spec
+from landbridge.core.energy import Energy, Meter
 from landbridge.core.errors import SettingsError, StoreError
 from landbridge.core.files import is_temporary
 from landbridge.core.progress import Progress, Silent
@@ -84,6 +85,7 @@ def run(
 
 
 def _run(spec: Spec, out: Path | None, progress: Progress, fit: Fit, work_dir: Path | None = None) -> Run:
+    meter = Meter()
     data = prepare(spec)
     for sentence in data.remarks:
         progress.note(sentence)
@@ -107,7 +109,7 @@ def _run(spec: Spec, out: Path | None, progress: Progress, fit: Fit, work_dir: P
         if spec.fit.deploy:
             fitted = fitted.fit_on(data.events, options.within("deploy"))
     if out is not None:
-        _save(out, spec, Run(fitted, holdout, evaluation))
+        _save(out, spec, Run(fitted, holdout, evaluation), meter.read())
     return Run(fitted, holdout, evaluation)
 
 
@@ -161,10 +163,10 @@ def diversity_of_saved(path: Path) -> pl.DataFrame:
     return diversity(fitted, store.load_holdout(path, fitted.history))
 
 
-def _save(out: Path, spec: Spec, run: Run) -> None:
+def _save(out: Path, spec: Spec, run: Run, energy: Energy) -> None:
     store.save(run.fitted, out, deployed=spec.fit.deploy)
     store.attach(out, "experiment", "toml", lambda file: file.write_bytes(spec.toml()))
-    text = card(run.fitted, run.evaluation, spec.evaluate.metrics, deployed=spec.fit.deploy)
+    text = card(run.fitted, run.evaluation, spec.evaluate.metrics, energy, deployed=spec.fit.deploy)
     store.attach(out, "card", "md", lambda file: file.write_text(text, encoding="utf-8"))
     if run.holdout is not None and run.evaluation is not None:
         store.save_holdout(out, run.holdout)

@@ -82,9 +82,9 @@ def sbom() -> str:
 
 
 def lowest() -> str:
-    """The lower bound of every requirement as a constraint."""
+    """The lower bound of every requirement, those of the tests included, as a constraint."""
     bounds = {}
-    for requirements in _requirements().values():
+    for requirements in _requirements((*EXTRAS, "test")).values():
         for requirement in requirements:
             low = [each.version for each in requirement.specifier if each.operator == ">="]
             bounds[canonicalize_name(requirement.name)] = low[0]
@@ -100,11 +100,11 @@ def licence(found: Distribution) -> str:
     return meta.get("License-Expression") or ", ".join(named) or first_line or "see its files"
 
 
-def _requirements() -> dict[str, list[Requirement]]:
+def _requirements(extras: Iterable[str] = EXTRAS) -> dict[str, list[Requirement]]:
     """Extra, or "" for the runtime -> its requirements, those on landbridge itself left out."""
     texts = {"": PROJECT["dependencies"]} | {
         extra: PROJECT["optional-dependencies"][extra]
-        for extra in EXTRAS
+        for extra in extras
         if extra in PROJECT["optional-dependencies"]
     }
     return {

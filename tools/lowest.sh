@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install landbridge with the lowest versions that it allows into build/lowest, and try what users do first.
+# Install landbridge with the lowest versions that it allows into build/lowest, and run the tests of the core there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python="${PYTHON:-python3}"
@@ -9,7 +9,11 @@ rm -rf build/lowest
 bin="$PWD/build/lowest/bin"
 "$bin/pip" install --quiet packaging
 "$bin/python" tools/dependencies.py lowest > build/lowest.txt
-"$bin/pip" install --quiet -c build/lowest.txt '.[report,serve]' duckdb pandas pyarrow pytest hypothesis httpx
+"$bin/pip" install --quiet -c build/lowest.txt '.[report,serve,tensorboard]' \
+    duckdb pandas pyarrow pytest hypothesis httpx pyyaml
 unset PYTHONPATH
-"$bin/python" -m pytest tests/unit/test_public_api.py tests/unit/test_import_time.py tests/unit/data \
-    -p no:cacheprovider -W default
+tests=(tests/unit/test_public_api.py tests/unit/test_import_time.py)
+for part in core data datasets evaluation models/linear models/als store selection; do
+    tests+=("tests/unit/$part")
+done
+"$bin/python" -m pytest "${tests[@]}" -p no:cacheprovider -W default "$@"

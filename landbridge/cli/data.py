@@ -1,7 +1,8 @@
-"""landbridge data list | info | get | check | transferability | text-vectors"""
+"""landbridge data list | info | get | convert | check | transferability | text-vectors"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,20 +22,21 @@ Name = Annotated[str, typer.Argument(help="A data set of `landbridge data list`.
 
 @app.command("list")
 def list_names(json: options.Json = False) -> None:
-    """List the data sets of the catalogue.
+    """List the data sets that anyone can get, and how.
 
     landbridge data list
     """
     import polars as pl
 
     from landbridge.cli import show
-    from landbridge.datasets import catalog
+    from landbridge.datasets import catalog, dumps
 
-    names = catalog.names()
-    if json:
-        show.answer(pl.DataFrame({"name": names}), json=True)
-    else:
-        typer.echo("\n".join(names))
+    listed = [(name, "get", catalog.info(name)) for name in catalog.obtainable()]
+    listed += [(name, "convert", dumps.info(name)) for name in dumps.names()]
+    rows = [
+        {"name": name, "by": verb, "title": about.title, "events": about.size} for name, verb, about in listed
+    ]
+    show.answer(pl.DataFrame(rows), json=json)
 
 
 @app.command()
@@ -46,13 +48,34 @@ def info(name: Name, json: options.Json = False) -> None:
     from dataclasses import asdict
 
     from landbridge.cli import show
-    from landbridge.datasets import catalog
+    from landbridge.datasets import catalog, dumps
 
-    about = catalog.info(name)
+    about = (dumps if name in dumps.names() else catalog).info(name)
     if json:
         show.record({"name": name, **asdict(about)})
     else:
         typer.echo(str(about))
+
+
+@app.command()
+def convert(
+    name: Annotated[str, typer.Argument(help="A data set of `landbridge data list` with the verb convert.")],
+    path: Annotated[Path, typer.Argument(help="The publisher's files: a folder, an archive or a file.")],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
+    json: options.Json = False,
+) -> None:
+    """Make one table of events of a data set's published files.
+
+    landbridge data convert amazon2023 downloads amazon.parquet
+    """
+    from landbridge.cli import show
+    from landbridge.datasets import dumps
+
+    events = dumps.convert(name, path, out)
+    if json:
+        show.record({"name": name, "events": events, "file": out})
+    else:
+        typer.echo(f"{events:,} events are in {out}.")
 
 
 @app.command()

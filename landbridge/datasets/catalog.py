@@ -14,35 +14,17 @@ from landbridge.core.errors import DataError, SettingsError, unknown
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
 from landbridge.data.splitting.holdout import Split
-from landbridge.datasets import movielens
+from landbridge.datasets import dumps, movielens
+from landbridge.datasets.info import RESEARCH, Info
 from landbridge.datasets.movielens import LowRatings, movielens_genres
 from landbridge.datasets.published import carve, read_candidates, read_published, split_by_column
 
 __all__ = [
     "Info", "ciao", "food_kitchen", "get", "gowalla", "info", "kuairand", "load", "movielens_genres", "names",
-    "register",
+    "obtainable", "register",
 ]  # fmt: skip
 
-RESEARCH = "research use; do not redistribute"
-
 Reader = Callable[..., MultiDomain | Split]
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a user should know about a data set.
-
-    ``layout`` in words, ``size`` in events, ``sha256`` of the checked download (None for local folders),
-    ``folder`` below the directory that LANDBRIDGE_DATA names (None for a download).
-    """
-
-    title: str
-    licence: str
-    source: str
-    layout: str
-    size: int
-    sha256: str | None = None
-    folder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +57,16 @@ def register(name: str, about: Info, fetch: Callable[[], Path] | None = None) ->
 def names() -> tuple[str, ...]:
     """The names of all known data sets."""
     return tuple(sorted(_ENTRIES))
+
+
+def obtainable() -> tuple[str, ...]:
+    """Those that anyone can get: downloads, and sets whose folder LANDBRIDGE_DATA has."""
+    root = os.environ.get("LANDBRIDGE_DATA")
+    return tuple(
+        name
+        for name in names()
+        if _ENTRIES[name].fetch is not None or (root and (Path(root) / str(info(name).folder)).is_dir())
+    )
 
 
 def info(name: str) -> Info:
@@ -114,6 +106,11 @@ def load(name: str, **settings: object) -> MultiDomain | Split:
 
 
 def _entry(name: str) -> _Entry:
+    if name in dumps.names() and name not in _ENTRIES:
+        raise DataError(
+            f"{name!r} is made of files that you fetch from {dumps.info(name).source}: "
+            f"`landbridge data convert {name} PATH {name}.parquet`, then give {name}.parquet."
+        )
     if name not in _ENTRIES:
         raise DataError(unknown("data set", name, _ENTRIES))
     return _ENTRIES[name]

@@ -99,7 +99,7 @@ def read_genres(
     ratings = pl.read_parquet(folder / "ratings.parquet")
     if low_ratings == "forgotten":
         ratings = ratings.filter(pl.col("rating") >= min_rating)
-    events = ratings.join(_rarest(listed), on="item", maintain_order="left")
+    events = ratings.join(rarest_genres(listed), on="item", maintain_order="left")
     events = events.select("user", "item", "domain", "timestamp", "rating")
     titles = films.select("item", title="item")
     return read(events, domains=domains, titles=titles, memberships=listed, min_rating=min_rating)
@@ -119,7 +119,7 @@ def fetch(release: str) -> Path:
     return folder
 
 
-def _rarest(genres: pl.DataFrame) -> pl.DataFrame:
+def rarest_genres(genres: pl.DataFrame) -> pl.DataFrame:
     """One genre per film: the one with fewest films, ties by name."""
     import polars as pl
 

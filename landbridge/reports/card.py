@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from landbridge.core.energy import Energy
 from landbridge.data.splitting.holdout import protocol_name
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 SEGMENTS = ("activity", "popularity")
 
 
-def card(fitted: Fitted, evaluation: Evaluation | None, metrics: Iterable[str], *, deployed: bool) -> str:
-    """The card of a model; ``deployed``: it was fitted again on all events after the evaluation."""
+def card(
+    fitted: Fitted, evaluation: Evaluation | None, metrics: Iterable[str], energy: Energy, *, deployed: bool
+) -> str:
+    """The card of a model; ``energy``: of reading, search, fit and evaluation; ``deployed``: fitted again
+    on all events after the evaluation."""
     metrics = tuple(metrics)
     parts = [
         f"# Model card: {fitted.method.name}",
@@ -32,6 +36,8 @@ def card(fitted: Fitted, evaluation: Evaluation | None, metrics: Iterable[str], 
         "## Quality",
         _quality(evaluation, metrics, deployed),
         *_decisions(fitted),
+        "## Energy",
+        energy.sentence(),
         "## Limits",
         _limits(fitted, evaluation),
     ]

@@ -86,7 +86,7 @@ def test_verbs_of_one_table_print_an_object_a_row(shop: Path, capsys: pytest.Cap
         ("compare", where, shop / "popular"): {"domain", "difference", "p_holm"},
         ("models",): {"method"},
         ("models", "ials"): {"default"},
-        ("data", "list"): {"name"},
+        ("data", "list"): {"name", "by", "events"},
         ("versions", shop / "versions"): {"version", "current"},
     }
     for words, wanted in keys.items():
@@ -104,6 +104,10 @@ def test_verbs_of_several_tables_print_one_object(
     assert {row["domain"] for row in fitted["evaluation"]} == {"books", "movies"}
     (info,) = parsed(capsys, "data", "info", "ciao")
     assert {"name", "title", "licence", "size"} <= set(info)
+    (tmp_path / "ratings_Toys.csv").write_text("A3G8U1G1V082SN,B001GXRQW0,5.0,1229472000\n")
+    words = ("data", "convert", "amazon2014", tmp_path / "ratings_Toys.csv", tmp_path / "toys.parquet")
+    (made,) = parsed(capsys, *words)
+    assert made == {"name": "amazon2014", "events": 1, "file": str(tmp_path / "toys.parquet")}
     (estimate,) = parsed(capsys, "estimate", "--users", 50, "--items", 20, "--events", 500, "--model", "ease")
     assert estimate
     current = parsed(capsys, "versions", shop / "versions")[-1]["version"]

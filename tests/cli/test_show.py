@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,9 @@ def test_the_card_has_what_a_reader_needs(tmp_path: Path, capsys: pytest.Capture
     assert "| reg | 7 |" in text
     for heading in ("## Data", "## Settings", "## Quality", "## Limits", "By activity:", "By popularity:"):
         assert heading in text
+    assert re.search(
+        r"^[\d.e-]+ Wh, (measured by RAPL|estimated as [\d.]+ s of processor at 10 W)", text, re.M
+    )
     assert "Measured before" not in text
     assert "| books | all | ndcg@10 |" in text
 
