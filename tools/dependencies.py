@@ -31,6 +31,7 @@ EXTRAS = (
     "postgres",
     "ann",
     "mcp",
+    "ray",
 )  # what users install
 HEAD = """# Dependencies and their licences
 

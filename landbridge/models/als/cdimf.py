@@ -80,7 +80,7 @@ from landbridge.models.als.privacy import Guarantee, Privacy
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
-from landbridge.models.cost import FLOAT32, Cost, Work, total
+from landbridge.models.cost import FLOAT32, Cost, Division, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
@@ -277,14 +277,15 @@ class CDIMF(Method):
         this epoch and the last, z, and the items twice."""
         tables, row, admm = counts.domains.values(), FLOAT32 * self.factors, self.admm
         users = {name: self._users_of(table, counts) for name, table in counts.domains.items()}
-        rounds = total(self._round(table, users[name]) for name, table in counts.domains.items())
-        items = total(
+        rounds_of = [self._round(table, users[name]) for name, table in counts.domains.items()]
+        items_of = [
             als_cost.half_step_work(table.items, users[name], self.factors)
             + als_cost.basis_work(table.n_items, self.factors)  # of the next round
             + als_cost.rotation_work(table.n_items, self.factors)
             + Work(stream=6 * row * users[name])
             for name, table in counts.domains.items()
-        )
+        ]
+        rounds, items = total(rounds_of), total(items_of)
         exchanges = admm.exact and admm.rho > 0
         per_epoch = admm.inner_sweeps / self.consensus.every if exchanges else 1
         closing = (
@@ -303,6 +304,12 @@ class CDIMF(Method):
             peak=sum(map(als_cost.index_bytes, tables))
             + row * (4 * all_users + 2 * all_items + 3 * counts.joined.n_users + 3 * max(users.values())),
             model=row * (counts.joined.n_users + own + all_items),
+            # a domain with its users and items on a node; messages, Eq. (2), meet on one
+            division=Division(
+                parts=tuple(a * per_epoch + b for a, b in zip(rounds_of, items_of, strict=True)),
+                whole=row * counts.joined.n_users,
+                moved=row * all_users * per_epoch,
+            ),
         )
 
     @property
