@@ -20,15 +20,15 @@ from pathlib import Path
 import numpy as np
 
 import landbridge as lb
-from landbridge.core.parallel import Executor, Processes, Serial, Threads
-from landbridge.core.ray_executor import Ray
+from landbridge.core.parallel import Executor, Processes, Serial, Threads, environment
+from landbridge.core.ray_executor import Ray, variables
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.als import sharded, solver
 from landbridge.models.als.fitted import ALSModel
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "placements.md"
-USERS, ITEMS, EACH = 40_000, 2000, 10
+USERS, ITEMS, EACH = 12_000, 600, 10
 METHOD = lb.IALS(factors=32, epochs=3, sharing="joined", solver="auto")
 
 
@@ -63,8 +63,9 @@ def nodes() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+    with environment(variables(1)):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
     try:
         yield cluster.address
     finally:
@@ -100,7 +101,7 @@ def main() -> None:
     fit("stopped after an epoch, resumed on Ray", _stopped(events, on(Ray(2, 1))))
     with nodes() as address:
         fit("Ray, two nodes", on(Ray(2, 1, address)))
-        fit("Ray, two nodes, blocks of 16384 rows", on(Ray(2, 1, address)), 8)
+        fit("Ray, two nodes, blocks of 4096 rows", on(Ray(2, 1, address)), 2)
     PAGE.write_text(page(rows))
 
 
