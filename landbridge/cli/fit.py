@@ -73,7 +73,7 @@ def command(
         typer.Option(help="2 (the default): auto searches slow methods beside the quick ones. 1: in turn."),
     ] = None,
     workers: Annotated[
-        int, typer.Option(help="Blocks of a fit of ials, ease or itemknn that are solved at a time.")
+        int, typer.Option(help="Blocks of ials, ease and itemknn, or domains of cdimf, at a time.")
     ] = 1,
     executor: options.ExecutorName = None,
     address: options.Address = None,

@@ -27,6 +27,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from landbridge.core.errors import LandbridgeError, SettingsError
 from landbridge.core.system import processors
 
+A = TypeVar("A")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -55,6 +56,10 @@ class Executor(Protocol):
     def started(self) -> AbstractContextManager[Executor]:
         """The same with workers that stay from one ``map`` to the next, for a block."""
 
+    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+        """A new value for a block, whose methods ``callers`` calls of a function may call at one time; None
+        where not as many are at work at once, or each has a memory of its own."""
+
 
 @dataclass(frozen=True)
 class Serial:
@@ -74,6 +79,10 @@ class Serial:
     def started(self) -> AbstractContextManager[Executor]:
         """Itself."""
         return nullcontext(self)
+
+    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+        """For one caller."""
+        return nullcontext(make() if callers == 1 else None)
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,10 @@ class Threads:
         """Itself: threads start at once."""
         return nullcontext(self)
 
+    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+        """The value itself, whose methods must be safe to call from threads."""
+        return nullcontext(make() if callers <= self.jobs else None)
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -142,6 +155,10 @@ class Processes:
             yield pool
         finally:
             _terminate(pool.idle)
+
+    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+        """None: processes share nothing."""
+        return nullcontext(None)
 
 
 @dataclass(frozen=True)
@@ -179,6 +196,10 @@ class _Pool:
     def started(self) -> AbstractContextManager[Executor]:
         """Itself."""
         return nullcontext(self)
+
+    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+        """None: processes share nothing."""
+        return nullcontext(None)
 
 
 def start_worker(threads: int, first: T) -> _Worker[T]:

@@ -11,16 +11,18 @@ import os
 import pickle
 import sys
 import uuid
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from landbridge.core.errors import LandbridgeError, MissingExtraError
 from landbridge.core.parallel import THREAD_VARIABLES, Executor, attempt, check_numbers, environment, outcome
 from landbridge.core.types import blocks
 
+A = TypeVar("A")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -85,6 +87,24 @@ class Ray:
         """Itself: the workers of a cluster stay."""
         return nullcontext(self)
 
+    @contextmanager
+    def shared(self, make: Callable[[], A], callers: int) -> Iterator[A | None]:
+        """A stand-in for the value, which is in a process of its own (an actor)."""
+        ray = self._connected()
+        if callers > self.jobs or callers * self.threads_each > ray.cluster_resources().get("CPU", 0):
+            yield None
+            return
+        name = f"landbridge-{uuid.uuid4().hex}"
+        actor = (
+            ray.remote(_Actor)
+            .options(name=name, namespace=name, num_cpus=0, max_concurrency=callers + 1)
+            .remote(pickle.dumps(make))
+        )
+        try:
+            yield cast(A, _StandIn(name))
+        finally:
+            ray.kill(actor)
+
     def _connected(self) -> Any:
         """Ray, connected to a cluster; that of an earlier call is used again."""
         with environment(variables(self.threads_each)):
@@ -127,6 +147,34 @@ def _ray() -> Any:
 def _stored(ray: Any, value: bytes) -> tuple[Any, ...]:
     """The objects of the store that hold the value."""
     return tuple(ray.put(value[part]) for part in blocks(len(value), BLOCK))
+
+
+class _Actor:
+    """A value in a process of its own; calls and answers are pickled as those of tasks are."""
+
+    def __init__(self, make: bytes) -> None:
+        self.value = pickle.loads(make)()
+
+    def call(self, name: str, words: bytes) -> bytes:
+        method = getattr(self.value, name)
+        return attempt(lambda: lambda each: method(*each), words)
+
+
+@dataclass(frozen=True)
+class _StandIn:
+    """Calls the methods of a value at an actor."""
+
+    actor: str
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return partial(self._call, name)
+
+    def _call(self, name: str, *words: object) -> Any:
+        ray = _ray()
+        actor = ray.get_actor(self.actor, namespace=self.actor)
+        return outcome(ray.get(actor.call.remote(name, pickle.dumps(words))), name)
 
 
 _LAST: dict[str, Callable[[Any], object]] = {}  # the function of the map that this worker is at

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
-from placements import fitted, two_domains
+from placements import fitted, sha256, two_domains
 
+import landbridge as lb
 from landbridge.core.parallel import Executor, environment
 from landbridge.core.ray_executor import Ray, variables
 from landbridge.models.als import sharded, solver
@@ -52,6 +53,15 @@ class LosesANode:
 
     def started(self) -> AbstractContextManager[Executor]:
         return nullcontext(self)
+
+
+def test_domains_of_cdimf_are_actors_with_the_bits_of_one_process(cluster: Any) -> None:
+    data = two_domains()
+    method = lb.CDIMF(factors=8, epochs=2).with_settings({"admm.tolerance": 0.01})
+    alone = method.fit(data, lb.FitOptions(threads=1))
+    apart = method.fit(data, lb.FitOptions(threads=1, executor=Ray(2, 1, cluster.address)))
+    assert sha256(apart) == sha256(alone)
+    assert apart.log == alone.log
 
 
 def test_two_nodes_and_one_that_is_killed(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
