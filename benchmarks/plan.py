@@ -38,7 +38,6 @@ CASES: tuple[tuple[str, Record, tuple[str, ...]], ...] = (
     ("itemknn", {}, SETS),
     ("cdimf", {"factors": 32}, (SETS[0], SETS[3])),
     ("ease", {"form": "local", "neighbours": 50}, SETS),
-    ("ials", {"factors": 128}, SETS),
 )
 EPOCHS, REPEATS, BOUND = (1, 5), 2, 0.25
 NODES = (1, 8, 64)

@@ -380,7 +380,7 @@ class _Table:
         room_IF = items.rotated_IF  # the previous items are not needed again: saves an array of their size
         start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
         options = als.SolveOptions(self.solver, start_IF, room_IF)
-        kept = {} if exact else {f"user:{label}": users.rotated_IF}
+        kept: State = {} if exact else {f"user:{label}": users.rotated_IF}
         if self.user_map is not None and user_map_VF is not None:
             kept[f"user_map:{label}"] = self.user_map.fit(user_UF, user_map_VF) @ users.rotation_FF
         map_VF = pull_IF = None
