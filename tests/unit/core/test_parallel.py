@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import pytest
 from errands import bad_data, broken, killed, leaves, slower_first, square, unfit, unreturnable, who
@@ -62,13 +63,14 @@ def test_an_executor_has_a_name() -> None:
     assert executor_of(2) == executor_of(2, "processes") == Processes(2, max(1, Serial().threads_each // 2))
     assert isinstance(executor_of(2, "threads"), Threads)
     assert executor_of(3, None, "far:6379") == Ray(3, 1, "far:6379")
-    for words, sentence in (
+    refused: list[tuple[tuple[Any, ...], str]] = [
         ((2, "spark"), "Unknown executor 'spark'"),
         ((2, "serial"), "serial does one job at a time, not 2"),
         ((2, "threads", "far:6379"), "threads has none"),
         ((0,), "jobs must be 1 or more, not 0"),
         ((0, "ray"), "jobs must be 1 or more, not 0"),
-    ):
+    ]
+    for words, sentence in refused:
         with pytest.raises(SettingsError, match=sentence):
             executor_of(*words)
 

@@ -16,7 +16,7 @@ import landbridge as lb
 from landbridge.core.errors import DivergenceError, LandbridgeError
 from landbridge.core.parallel import Executor, Processes, Serial, Threads
 from landbridge.core.progress import Silent
-from landbridge.core.types import Record
+from landbridge.core.types import Float32, Record
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.models.als.apart import Meeting, MeetingChannel, train_apart
@@ -59,7 +59,8 @@ def test_domains_apart_have_the_bits_of_one_process(settings: Record) -> None:
 def test_messages_are_added_in_the_order_of_the_domains() -> None:
     user_M, names = np.arange(1), ("a", "b", "c")
     rows = {"a": 1e8, "b": -1e8, "c": 1.0}  # (a + b) + c is 1, and a + (b + c) is 0 in float32
-    meeting, found = Meeting(names, 1, LocalChannel(0.0)), {}
+    meeting = Meeting(names, 1, LocalChannel(0.0))
+    found: dict[str, Float32] = {}
 
     def take_part(name: str) -> None:
         found[name] = meeting.consensus(name, Round(0, 1.0), user_M, np.full((1, 1), rows[name], np.float32))

@@ -54,6 +54,9 @@ class LosesANode:
     def started(self) -> AbstractContextManager[Executor]:
         return nullcontext(self)
 
+    def shared(self, make: Callable[[], R], callers: int) -> AbstractContextManager[R | None]:
+        return self.ray.shared(make, callers)
+
 
 def test_domains_of_cdimf_are_actors_with_the_bits_of_one_process(cluster: Any) -> None:
     data = two_domains()
