@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from experiments.common import markdown
+from landbridge.core.executors import executor_of
 from landbridge.core.files import read_json
 from landbridge.core.progress import Terminal
 from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import Comparison
 from landbridge.reports.write import report
-from landbridge.studies.benchmark.runner import benchmark, executor_of
+from landbridge.studies.benchmark.runner import benchmark
 from landbridge.studies.benchmark.spec import benchmark_spec
 
 

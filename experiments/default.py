@@ -21,6 +21,7 @@ from experiments import across, default_page, rows
 from experiments.common import CELLS, SEEDS, root, selected_studies, settings_text
 from experiments.default_page import AUTO, METRIC
 from experiments.one_list import lists
+from landbridge.core.executors import executor_of
 from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_last_out, leave_latest_out, with_candidates
@@ -34,7 +35,6 @@ from landbridge.models.pairwise.lightgcn import LightGCN
 from landbridge.models.registry import method as method_named
 from landbridge.selection.auto import DEFAULT, Tuning, candidates, simple_members, tuned_candidates
 from landbridge.selection.guard import decided
-from landbridge.studies.benchmark.runner import executor_of
 from landbridge.training.options import FitOptions
 
 ONE_LIST = ("food-kitchen", "movielens-1m", "ciao")  # also tested in one list over all domains

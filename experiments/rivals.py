@@ -31,6 +31,7 @@ from experiments import rivals_page, rows
 from experiments.common import CELLS, SEEDS, root, settings_text
 from experiments.rivals_page import AUTO, METRIC, POPULARITY, PROTOCOLS
 from landbridge.core.errors import DataError, DivergenceError, SettingsError, unknown
+from landbridge.core.executors import executor_of
 from landbridge.core.files import make_folder, read_json, write_json
 from landbridge.core.settings import schema
 from landbridge.core.system import peak_bytes, reset_peak
@@ -45,7 +46,6 @@ from landbridge.models.mixture import Mixture
 from landbridge.models.overview import family
 from landbridge.selection.auto import auto
 from landbridge.selection.search import Budget, tune
-from landbridge.studies.benchmark.runner import executor_of
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, StoreError
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
+from landbridge.core.parallel import Executor, Serial
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.types import AnyArray, Bool, Float32, Float64, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
@@ -270,12 +272,14 @@ def recommend_all(
     progress: Progress | None = None,
     seen: bool = False,
     rules: ListRules = NO_RULES,
+    executor: Executor | None = None,
 ) -> None:
     """Write the lists of all users as Parquet files in the folder ``out``, one per ``block`` users.
 
     Files are written atomically; an interrupted call resumes with the first missing file. Read them with
-    ``polars.read_parquet(out / "*.parquet")``. Items are left out as in :func:`recommend`.
-    Raises StoreError for a folder of another call, or one that another process is writing.
+    ``polars.read_parquet(out / "*.parquet")``. Items are left out as in :func:`recommend`. ``executor``:
+    where the lists of a block are made; in turn in this process by default. Raises StoreError for a folder of
+    another call, or one that another process is writing.
     """
     folder = Path(out)
     applied = rules.applied(fitted, domain)
@@ -284,33 +288,59 @@ def recommend_all(
     try:
         with exclusive_lock(folder):
             _open_parts(folder, identity)
-            _write_parts(fitted, domain, folder, k, block, progress or Silent(), seen, applied)
+            make = _MakeLists(fitted, domain, k, seen, applied, _Names.of(fitted, domain))
+            _write_parts(make, folder, block, progress or Silent(), executor or Serial())
     except BlockingIOError:
         raise StoreError(f"Another process is writing lists to {folder}; wait for it to end.") from None
 
 
-def _write_parts(
-    fitted: Fitted,
-    domain: str,
-    folder: Path,
-    k: int,
-    block: int,
-    progress: Progress,
-    seen: bool,
-    applied: AppliedRules,
-) -> None:
-    total = fitted.history.n_users
-    names, parts = _Names.of(fitted, domain), range(0, total, block)
-    with progress.task(f"recommend {domain}", len(parts)) as task:
-        for number, start in enumerate(parts):
-            path = folder / f"part-{number:05d}.parquet"
-            # files are written atomically, so an existing one is complete
-            if not path.exists():
-                user_B = np.arange(start, min(start + block, total), dtype=np.int32)
-                frame = _frame(names, user_B, *_best(fitted, domain, user_B, k, seen, applied))
-                with atomic_write(path) as temporary:
-                    frame.write_parquet(temporary)
-            task.step(number + 1, {})
+@dataclass(frozen=True, eq=False)
+class _MakeLists:
+    """The lists of a block of users; what a worker needs for it."""
+
+    fitted: Fitted
+    domain: str
+    k: int
+    seen: bool
+    applied: AppliedRules
+    names: _Names
+
+    def __call__(self, part: _Part) -> tuple[_Part, pl.DataFrame]:
+        user_B = np.arange(part.start, part.stop, dtype=np.int32)
+        lists = _best(self.fitted, self.domain, user_B, self.k, self.seen, self.applied)
+        return part, _frame(self.names, user_B, *lists)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The users ``start`` to ``stop`` - 1, and the file of their lists."""
+
+    path: Path
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        return self.path.name
+
+
+def _write_parts(make: _MakeLists, folder: Path, block: int, progress: Progress, executor: Executor) -> None:
+    total = make.fitted.history.n_users
+    parts = [
+        _Part(folder / f"part-{number:05d}.parquet", start, min(start + block, total))
+        for number, start in enumerate(range(0, total, block))
+    ]
+    # files are written atomically, so an existing one is complete
+    left = [part for part in parts if not part.path.exists()]
+    done = len(parts) - len(left)
+    with (
+        progress.task(f"recommend {make.domain}", len(parts)) as task,
+        closing(executor.map(make, left)) as made,
+    ):
+        task.step(done, {})
+        for number, (part, frame) in enumerate(made, done + 1):
+            with atomic_write(part.path) as temporary:
+                frame.write_parquet(temporary)
+            task.step(number, {})
 
 
 def fold_in(

@@ -14,6 +14,7 @@ from landbridge.config import AUTO, Spec
 from landbridge.core.energy import Energy, Meter
 from landbridge.core.errors import SettingsError, StoreError
 from landbridge.core.files import is_temporary
+from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
@@ -59,13 +60,14 @@ def run(
     versioned: bool = False,
     progress: Progress | None = None,
     fit: Fit = fit_spec,
+    executor: Executor | None = None,
 ) -> Run:
     """Run an experiment and save it in the run folder ``out`` (None: save nothing).
 
     In a versions folder it becomes the current version; ``versioned`` begins such a folder. The folder
     ``OUT.checkpoint`` beside it is the work_dir of the fit; with ``resume`` a killed run continues from it.
-    ``fit``: trains the model, in this process or with others. Raises StoreError if another fit is writing the
-    same run.
+    ``fit``: trains the model, in this process or with others. ``executor``: as in :class:`FitOptions`.
+    Raises StoreError if another fit is writing the same run.
     """
     check(spec.model)
     _check_user_features(spec)
@@ -73,25 +75,34 @@ def run(
         Metric.parse(name)  # a wrong name is an error before anything is fitted
     progress = progress or Silent()
     if out is None:
-        return _run(spec, None, progress, fit)
+        return _run(spec, None, progress, fit, executor)
     with store.only_writer(out) as work_dir:
         if not resume:
             # else a checkpoint of an earlier fit with other settings would be an error
             _empty(work_dir)
         with store.new_run(out, versioned=versioned) as folder:
-            result = _run(spec, folder, progress, fit, work_dir)
+            result = _run(spec, folder, progress, fit, executor, work_dir)
         _empty(work_dir)
     return result
 
 
-def _run(spec: Spec, out: Path | None, progress: Progress, fit: Fit, work_dir: Path | None = None) -> Run:
+def _run(
+    spec: Spec,
+    out: Path | None,
+    progress: Progress,
+    fit: Fit,
+    executor: Executor | None,
+    work_dir: Path | None = None,
+) -> Run:
     meter = Meter()
     data = prepare(spec)
     for sentence in data.remarks:
         progress.note(sentence)
     for sentence in _expected(spec, data):
         progress.note(sentence)
-    options = FitOptions(spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir)
+    options = FitOptions(
+        spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir, executor=executor
+    )
     fitted = fit(spec, data.events if data.split is None else data.split, options)
     if data.events.shares_items and not fitted.method.uses_products:
         progress.note(f"{fitted.method.name} with these settings ignores which items are shared.")

@@ -23,6 +23,21 @@ def square(number: int) -> int:
     return number * number
 
 
+def slower_first(number: int) -> int:
+    time.sleep(0.02 * max(0, 3 - number))
+    return number
+
+
+def killed_once(place: tuple[str, int]) -> int:
+    """Ends its process the first time: ``place`` is a folder for a mark, and the number to return."""
+    folder, number = place
+    mark = os.path.join(folder, str(number))
+    if not os.path.exists(mark):
+        with open(mark, "x"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
 def bad_data(number: int) -> int:
     raise DataError("There is no column 'user'.")
 

@@ -31,6 +31,8 @@ EXTRAS = (
     "postgres",
     "ann",
     "mcp",
+    "ray",
+    "text",
 )  # what users install
 HEAD = """# Dependencies and their licences
 

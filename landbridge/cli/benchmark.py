@@ -20,7 +20,9 @@ def command(
     models: Annotated[Text, typer.Option(help=f"{NO_SPEC}methods, or auto.")] = None,
     data: Annotated[Text, typer.Option(help=f"{NO_SPEC}names of `landbridge data list`, or folders.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Without a spec: number of seeds (3).")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Number of processes; they share the threads.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Cells at a time; they share the threads.")] = None,
+    executor: options.ExecutorName = None,
+    address: options.Address = None,
     seconds: Annotated[float | None, typer.Option(help="Start no job after so many seconds.")] = None,
     leak_check: Annotated[
         bool,
@@ -36,6 +38,7 @@ def command(
     """
     from landbridge.cli import show
     from landbridge.config import merge_tables
+    from landbridge.core.executors import executor_of
     from landbridge.core.progress import Terminal
     from landbridge.studies.benchmark.result_tables import main_tables
     from landbridge.studies.benchmark.runner import benchmark
@@ -43,7 +46,8 @@ def command(
 
     given = merge_tables(_tables(spec, models, data, seeds), {"budget": {"jobs": jobs, "seconds": seconds}})
     resolved = benchmark_spec(given)
-    outcome = benchmark(resolved, out, progress=Terminal(), check_leaks=leak_check)
+    where = executor_of(resolved.budget.jobs, executor, address)
+    outcome = benchmark(resolved, out, where, Terminal(), check_leaks=leak_check)
     tables = main_tables(resolved, outcome.results, outcome.comparisons)
     if json:
         rows = {"results": outcome.results, "comparisons": outcome.comparisons}

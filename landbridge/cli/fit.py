@@ -72,6 +72,11 @@ def command(
         Number,
         typer.Option(help="2 (the default): auto searches slow methods beside the quick ones. 1: in turn."),
     ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Blocks of ials, ease and itemknn, or domains of cdimf, at a time.")
+    ] = 1,
+    executor: options.ExecutorName = None,
+    address: options.Address = None,
     resume: Annotated[bool, typer.Option(help="Resume a killed fit.")] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
     tracker: Annotated[
@@ -88,6 +93,7 @@ def command(
     from landbridge import pipeline, store
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, validated_spec
+    from landbridge.core.executors import executor_of
     from landbridge.core.progress import Progress, Terminal
     from landbridge.core.trackers import tracked
     from landbridge.selection.guard import decision_table
@@ -116,7 +122,10 @@ def command(
         progress = tracked(place, progress)
     if budget := _budget(wanted.model):
         typer.echo(budget, err=True)
-    result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress)
+    where = (
+        None if (workers, executor, address) == (1, None, None) else executor_of(workers, executor, address)
+    )
+    result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress, executor=where)
     show.say_seen(result.fitted.history)
     tables: dict[str, pl.DataFrame] = {}
     if result.fitted.decisions:

@@ -29,6 +29,7 @@ from landbridge.cli import (
     ope,
     page,
     party,
+    plan,
     recommend,
     refit,
     report,
@@ -69,6 +70,7 @@ def options_of_all(
 
 app.command("fit")(fit.command)
 app.command("estimate")(estimate.command)
+app.command("plan")(plan.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
 app.command("recommend")(recommend.command)

@@ -94,6 +94,13 @@ Segment = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="The random seed.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads; all by default.")]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option("--executor", help="Where jobs run: serial, threads, processes or ray (`landbridge[ray]`)."),
+]
+Address = Annotated[
+    str | None, typer.Option(help="The address of a Ray cluster; without one Ray runs on this machine.")
+]
 UserIds = Annotated[list[str] | None, typer.Option("--user", help="A user id; repeatable.")]
 UsersFile = Annotated[Path | None, typer.Option("--users", help="A file with one user id per line.")]
 UnknownFile = Annotated[

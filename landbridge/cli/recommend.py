@@ -41,6 +41,9 @@ def command(
     pin: options.Pins = None,
     diversity: options.Diversity = 0.0,
     tail: options.Tail = 0.0,
+    jobs: Annotated[int, typer.Option(help="With --all: blocks of users at a time.")] = 1,
+    executor: options.ExecutorName = None,
+    address: options.Address = None,
     json: options.Json = False,
     out: options.TableFile = None,
     unknown: options.UnknownFile = None,
@@ -55,6 +58,7 @@ def command(
     from landbridge.cli import show
     from landbridge.cli.later_items import load_with
     from landbridge.cli.user_ids import report_unknown, user_ids
+    from landbridge.core.executors import executor_of
     from landbridge.core.progress import Terminal
     from landbridge.inference import known_users
 
@@ -63,6 +67,8 @@ def command(
         raise DataError("Give either --user and --users, or --all FOLDER.")
     if all_users is not None and (json or out is not None):
         raise DataError("--all writes Parquet files to its folder: leave out --json and --out.")
+    if all_users is None and (jobs != 1 or executor is not None or address is not None):
+        raise DataError("--jobs, --executor and --address divide the users of --all; leave them out.")
     if all_users is not None and unknown is not None:
         raise DataError("--all lists the users of the model, all of them known: leave out --unknown.")
     rules = ListRules(
@@ -77,7 +83,10 @@ def command(
     )
     fitted = load_with(run, item_features)
     if all_users is not None:
-        recommend_all(fitted, domain, all_users, k, progress=Terminal(), seen=seen, rules=rules)
+        where_to = executor_of(jobs, executor, address)
+        recommend_all(
+            fitted, domain, all_users, k, progress=Terminal(), seen=seen, rules=rules, executor=where_to
+        )
         return
     known, others = known_users(fitted, wanted)
     # without any known user the first unknown one is refused

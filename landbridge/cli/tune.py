@@ -50,6 +50,9 @@ def command(
     targets: options.TargetKind = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
+    jobs: Annotated[int, typer.Option(help="Methods at a time; they share the threads.")] = 1,
+    executor: options.ExecutorName = None,
+    address: options.Address = None,
     json: options.Json = False,
 ) -> None:
     """Search for the best settings on validation data and write them as an experiment file.
@@ -62,6 +65,7 @@ def command(
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, validated_spec
     from landbridge.core.errors import SettingsError
+    from landbridge.core.executors import executor_of
     from landbridge.core.progress import Terminal
     from landbridge.selection.compare_methods import compare_methods
 
@@ -89,7 +93,12 @@ def command(
     given["data"] |= data
     space = tables.pop("space", {})
     result = compare_methods(
-        validated_spec(merge_tables(tables, given)), model or (), space, work_dir or storage, Terminal()
+        validated_spec(merge_tables(tables, given)),
+        model or (),
+        space,
+        work_dir or storage,
+        Terminal(),
+        None if (jobs, executor, address) == (1, None, None) else executor_of(jobs, executor, address),
     )
     show.answer(result.table(), json=json)
     result.write(out)

@@ -6,7 +6,7 @@ Finding the BLAS libraries of a process takes longer than a small matrix product
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.system import processors
-from landbridge.core.types import blocks
+from landbridge.core.types import AnyArray, blocks
 
 T = TypeVar("T")
 
@@ -56,6 +56,25 @@ def over_blocks(work: Callable[[slice], T], rows: int, size: int, threads: int) 
         return
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, blocks(rows, size))
+
+
+def tree_sum(parts: Iterable[AnyArray]) -> AnyArray:
+    """The sum of one or more arrays by a binary tree over their order: of neighbours, then of such pairs.
+
+    Sums of whole subtrees, of 2^k parts each but the last, give the same bits when they are summed again: it
+    makes no difference where they were made.
+    """
+    subtrees: list[tuple[int, AnyArray]] = []  # (height, sum), the heights descending
+    for part in parts:
+        height = 0
+        while subtrees and subtrees[-1][0] == height:
+            part = subtrees.pop()[1] + part
+            height += 1
+        subtrees.append((height, part))
+    _, total = subtrees.pop()
+    while subtrees:
+        total = subtrees.pop()[1] + total
+    return total
 
 
 @cache

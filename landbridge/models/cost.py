@@ -67,10 +67,35 @@ def total(works: Iterable[Work]) -> Work:
 
 
 @dataclass(frozen=True)
+class Division:
+    """How an epoch, or a fit without epochs, divides among nodes.
+
+    ``parts``: works that stay together, such as domains; none where all divides evenly. ``repeated``: work
+    that every node does again. ``whole``: bytes that every node holds, however many there are; ``moved``:
+    bytes that come to one node from all others, and go back to them.
+    """
+
+    parts: tuple[Work, ...] = ()
+    repeated: Work = Work()
+    whole: float = 0.0
+    moved: float = 0.0
+
+    def share(self, nodes: int, unit: Work) -> float:
+        """The share of the busiest of so many nodes, where the longest parts are given out first."""
+        if not self.parts:
+            return 1 / nodes
+        load_N = [0.0] * nodes
+        for seconds in sorted((part.seconds(unit) for part in self.parts), reverse=True):
+            load_N[load_N.index(min(load_N))] += seconds
+        return max(load_N) / (sum(load_N) or 1.0)
+
+
+@dataclass(frozen=True)
 class Cost:
     """What a fit costs. ``once``: its work before the first epoch and after the last; ``epoch``: that of one
     of ``epochs``. ``peak``: bytes beside the data while it runs; ``model``: bytes of the fitted arrays.
-    ``torch``: whether it needs torch, whose libraries take memory of their own."""
+    ``torch``: whether it needs torch, whose libraries take memory of their own; ``division``: how it divides
+    among nodes, None where one node does it all."""
 
     once: Work
     epoch: Work
@@ -78,6 +103,7 @@ class Cost:
     peak: float
     model: float
     torch: bool = False
+    division: Division | None = None
 
     @property
     def work(self) -> Work:

@@ -82,12 +82,9 @@ class Estimate:
 
 def estimate(method: Method, counts: Counts, machine: Machine) -> Estimate:
     """Eqs. (1), (2), (4) and (5); SettingsError for a method that does not say its cost."""
-    cost = method.cost(counts)
-    if cost is None:
-        known = ", ".join(name for name, kind in registry.methods()[0].items() if says_cost(kind))
-        raise SettingsError(f"{method.name} does not say what a fit costs; {known} do.")
+    cost = cost_of(method, counts)
     fit = cost.work.seconds(machine.unit)
-    start = machine.process.seconds + (machine.process.torch_seconds if cost.torch else 0.0)
+    size_of_process, start = process_of(cost, machine)
     return Estimate(
         method.name,
         cost.epochs,
@@ -95,8 +92,8 @@ def estimate(method: Method, counts: Counts, machine: Machine) -> Estimate:
         fit,
         0.0,
         start + FITS * fit,
-        _memory(cost, counts, machine),
-        cost.model + STORED_EVENT * counts.events + STORED_ID * _ids(counts),
+        size_of_process + data_bytes(counts) + cost.peak,  # Eq. (4)
+        cost.model + stored_bytes(counts),
         counts.assumed,
         machine.measured,
     )
@@ -108,7 +105,7 @@ def estimate_auto(counts: Counts, machine: Machine) -> Estimate:
     each = [estimate(kind(), counts, machine) for kind in kinds if in_auto(kind) and says_cost(kind)]
     search = budget_of(counts.events).seconds or 0.0
     fits = min(search, sum(found.fit for found in each))
-    stored = STORED_EVENT * counts.events + STORED_ID * _ids(counts)
+    stored = stored_bytes(counts)
     return Estimate(
         "auto",
         0,
@@ -157,15 +154,31 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _memory(cost: Cost, counts: Counts, machine: Machine) -> float:
-    """Eq. (4)."""
-    process = machine.process.bytes + (machine.process.torch_bytes if cost.torch else 0.0)
-    return process + data_bytes(counts) + cost.peak
+def cost_of(method: Method, counts: Counts) -> Cost:
+    """What the method says; SettingsError where it says nothing."""
+    cost = method.cost(counts)
+    if cost is None:
+        known = ", ".join(name for name, kind in registry.methods()[0].items() if says_cost(kind))
+        raise SettingsError(f"{method.name} does not say what a fit costs; {known} do.")
+    return cost
+
+
+def process_of(cost: Cost, machine: Machine) -> tuple[float, float]:
+    """Bytes and seconds of the process before the fit."""
+    process = machine.process
+    if not cost.torch:
+        return process.bytes, process.seconds
+    return process.bytes + process.torch_bytes, process.seconds + process.torch_seconds
 
 
 def data_bytes(counts: Counts) -> float:
     """Bytes of events and ids in memory."""
     return EVENT_BYTES * counts.events + ID_BYTES * _ids(counts)
+
+
+def stored_bytes(counts: Counts) -> float:
+    """Bytes of events and ids in a run folder."""
+    return STORED_EVENT * counts.events + STORED_ID * _ids(counts)
 
 
 def _ids(counts: Counts) -> float:

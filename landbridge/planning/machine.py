@@ -1,7 +1,8 @@
 """The constants of a machine: seconds of one operation of each kind on one thread, what a process takes.
 
 They are measured once by :func:`landbridge.planning.calibration.measured` and kept in the user's cache
-folder; until then they are those of the machine on which docs/results/estimate.md was measured.
+folder, or in a file that is named; until then they are those of the machine on which docs/results/estimate.md
+was measured.
 """
 
 from __future__ import annotations
@@ -74,12 +75,16 @@ def cache_file() -> Path:
     return Path(user_cache_dir("landbridge")) / FILE
 
 
-def of_this_machine() -> Machine:
-    """The constants that were measured here, else the defaults. StoreError for a file that is none of ours,
-    or of another version."""
-    path = cache_file()
+def of_this_machine(file: Path | None = None) -> Machine:
+    """The constants in ``file``; without one those that were measured here, else the defaults.
+
+    StoreError for a file that is missing, none of ours, or of another version.
+    """
+    path = cache_file() if file is None else file
     if not path.exists():
-        return DEFAULT
+        if file is None:
+            return DEFAULT
+        raise StoreError(f"There is no file {path}; landbridge plan --calibrate --machine {path} writes it.")
     try:
         return from_record(read_json(path))
     except (TypeError, KeyError, ValueError) as error:
@@ -88,9 +93,9 @@ def of_this_machine() -> Machine:
         ) from error
 
 
-def keep(machine: Machine) -> Path:
-    """Write the constants of this machine; where."""
-    path = cache_file()
+def keep(machine: Machine, file: Path | None = None) -> Path:
+    """Write the constants of a machine to ``file``, by default to the user's cache folder; where."""
+    path = cache_file() if file is None else file
     make_folder(path.parent)
     write_json(path, as_record(machine))
     return path

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landbridge.config import AUTO, Spec
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.files import atomic_write
+from landbridge.core.parallel import Executor, Serial, in_order
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.settings import schema
 from landbridge.core.types import Record, Values
+from landbridge.data.splitting.holdout import Split
 from landbridge.datasets.prepare import prepare, threads
 from landbridge.evaluation.metrics import Metric
 from landbridge.models import registry
 from landbridge.models.base import Method
+from landbridge.models.search_space import Space
 from landbridge.selection.search import Budget, TuningResult, tune
 from landbridge.selection.search_space import read_space
 from landbridge.training.options import FitOptions
@@ -61,12 +65,14 @@ def compare_methods(
     space: Values | None = None,
     work_dir: Path | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> MethodComparison:
     """Tune each of ``models`` on the experiment's data; by default the experiment's own method.
 
     Every method gets the experiment's ``trials`` and ``seconds``. The experiment's settings stay fixed,
     except those in ``space`` (a TOML table), whose search starts from them. Each method takes the settings
     and ranges it has; one that no method has is a SettingsError. ``work_dir``: a folder to resume from.
+    ``executor``: where the methods are tuned; in turn in this process by default.
     """
     Metric.parse(spec.fit.validate_on)  # a wrong name is an error before anything is read
     methods = {name: registry.method(name) for name in models or _of(spec)}
@@ -81,20 +87,58 @@ def compare_methods(
         raise SettingsError("Tuning needs validation data: choose a [split] kind other than none.")
     for sentence in data.remarks:
         progress.note(sentence)
-    results = {
-        name: tune(
+    tuned = _Tuned(
+        split,
+        Budget(spec.model.trials or Budget.trials, spec.model.seconds),
+        # another process has no place for the progress of a fit
+        FitOptions(spec.fit.seed, threads(spec), progress=progress)
+        if executor is None
+        else FitOptions(spec.fit.seed, spec.fit.threads or executor.threads_each),
+        spec.fit.validate_on,
+        work_dir,
+    )
+    searches = [
+        _Search(
+            name,
             method,
-            split,
-            Budget(spec.model.trials or Budget.trials, spec.model.seconds),
-            FitOptions(spec.fit.seed, threads(spec), progress=progress),
-            spec.fit.validate_on,
             read_space(methods[name], ranges[name], settings[name], method.space_on(split.train)),
-            None if work_dir is None else work_dir / name,
         )
         for name, method in started.items()
-    }
+    ]
+    with closing(in_order(executor or Serial(), tuned, searches)) as found:
+        results = dict(zip(started, found, strict=True))
     best = max(results.values(), key=lambda tuned: tuned.value)
     return MethodComparison(_with(spec, best.method), results)
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """A method to be tuned, and the space of its search."""
+
+    name: str
+    method: Method
+    space: Space
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, eq=False)
+class _Tuned:
+    """What the searches of all methods share."""
+
+    split: Split
+    budget: Budget
+    options: FitOptions
+    metric: str
+    work_dir: Path | None
+
+    def __call__(self, search: _Search) -> TuningResult:
+        work_dir = None if self.work_dir is None else self.work_dir / search.name
+        result = tune(
+            search.method, self.split, self.budget, self.options, self.metric, search.space, work_dir
+        )
+        return replace(result, fitted=None)  # not needed, and it would travel
 
 
 def _of(spec: Spec) -> tuple[str, ...]:

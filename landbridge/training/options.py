@@ -9,6 +9,7 @@ from typing import Any
 
 from landbridge.core.deprecation import renamed_argument
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.system import processors
 
@@ -26,6 +27,7 @@ class FitOptions:
     ``work_dir``: a folder from which a fit with equal settings and data resumes bit for bit.
     ``device``: where networks are trained: "cpu", "cuda", or "auto" for CUDA if available.
     ``initial``: a previous model of the same method, for a warm start if the method supports it.
+    ``executor``: where methods that divide do their blocks, with the same result; None: in this process.
     """
 
     seed: int = 0
@@ -38,6 +40,7 @@ class FitOptions:
     progress: Progress = field(default_factory=Silent)
     device: str = "auto"
     initial: FittedModel | None = None
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:

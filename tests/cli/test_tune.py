@@ -67,6 +67,11 @@ def test_several_models_spend_alike_and_the_best_is_written(
     status, repeated, err = run(capsys, "tune", *sources(work), *SMALL, *words[:-1], again)
     assert (status, repeated) == (0, said), err
     assert read(again) == read(out)
+    beside = work / "beside.toml"
+    words = (*models, "--trials", 3, "--jobs", 2, "--out", beside)
+    status, repeated, err = run(capsys, "tune", *sources(work), *SMALL, *words)
+    assert status == 0, err
+    assert read(beside) == read(out)
 
 
 def test_an_experiment_file_with_a_space(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from worlds import uneven
 
 from landbridge import inference as recommending
 from landbridge.core.errors import DataError, SettingsError, StoreError
+from landbridge.core.parallel import Executor, Processes, Threads
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.products import Products
@@ -180,6 +181,18 @@ def test_parts_for_all_users_resume(factors: Fitted, tmp_path: Path) -> None:
     assert pl.read_parquet(out / "*.parquet").equals(whole)
     assert parts[0].stat().st_mtime_ns == kept
     assert len(list(out.iterdir())) == 5
+
+
+@pytest.mark.parametrize("executor", [Threads(2, 1), Processes(2, 1)])
+def test_parts_are_the_same_wherever_they_are_made(
+    factors: Fitted, tmp_path: Path, executor: Executor
+) -> None:
+    recommend_all(factors, "films", tmp_path / "here", k=4, block=8)
+    recommend_all(factors, "films", tmp_path / "there", k=4, block=8, executor=executor)
+    parts = sorted(part.name for part in (tmp_path / "here").glob("*.parquet"))
+    assert len(parts) == 4
+    for part in parts:
+        assert (tmp_path / "here" / part).read_bytes() == (tmp_path / "there" / part).read_bytes()
 
 
 def test_parts_of_different_lists_never_mix(factors: Fitted, counts: Fitted, tmp_path: Path) -> None:

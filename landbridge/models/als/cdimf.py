@@ -57,6 +57,7 @@ from landbridge.data.counts import Counts, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
+from landbridge.models.als.apart import train_apart
 from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round
 from landbridge.models.als.feature_map import (
@@ -81,8 +82,9 @@ from landbridge.models.als.privacy import Guarantee, Privacy
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
-from landbridge.models.cost import FLOAT32, Cost, Work, total
+from landbridge.models.cost import FLOAT32, Cost, Division, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
+from landbridge.training.epochs import FILE as CHECKPOINT
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
 
@@ -192,8 +194,21 @@ class CDIMF(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
         options = options or FitOptions()
-        channel = self.local_channel(options.seed)
-        return self.fit_in(train, self.members(train, options.seed), channel, options)
+        channel, members = self.local_channel(options.seed), self.members(train, options.seed)
+        if options.executor is not None and self._divides(train, options):
+            trained = train_apart(options.executor, train, members, channel, options.seed, self.train_in)
+            if trained is not None:
+                if options.work_dir is not None:
+                    options.progress.note("CDIMF's domains were trained apart, without checkpoints.")
+                return self._fitted(train, self._domain_states(train, members.tied_U), *trained)
+        return self.fit_in(train, members, channel, options)
+
+    def _divides(self, train: MultiDomain, options: FitOptions) -> bool:
+        """Whether domains can be at workers of their own: one map of features is of all, and so are models
+        between epochs, previous models and checkpoints."""
+        of_all = options.validate, options.initial, train.item_features, train.user_features
+        begun = options.work_dir is not None and (options.work_dir / CHECKPOINT).exists()
+        return len(train.domains) > 1 and not begun and all(each is None for each in of_all)
 
     def local_channel(self, seed: int) -> LocalChannel:
         """The channel of a fit with all domains in one process; ``seed``: of the noise."""
@@ -203,6 +218,13 @@ class CDIMF(Method):
         self, train: MultiDomain, members: Membership, channel: Channel, options: FitOptions
     ) -> ALSModel:
         """Train the domains of ``train`` in the consensus of all domains that the channel joins."""
+        state, log = self.train_in(train, members, channel, options)
+        return self._fitted(train, self._domain_states(train, members.tied_U), state, log)
+
+    def train_in(
+        self, train: MultiDomain, members: Membership, channel: Channel, options: FitOptions
+    ) -> tuple[State, tuple[Record, ...]]:
+        """As ``fit_in``: the last state and the log."""
         domains = self._domain_states(train, members.tied_U)
         feature_map, user_map = self._feature_map(train, domains), self._user_map(train, domains)
         previous = previous_model(options, self, self.factors)
@@ -236,7 +258,7 @@ class CDIMF(Method):
             if self.admm.exact:
                 state, closing = steps._close(domains, channel, state, options.threads, user_map)
                 log = (*log, closing)
-        return self._fitted(train, domains, state, log)
+        return state, log
 
     def members(self, train: MultiDomain, seed: int) -> Membership:
         """The users of the consensus where all domains are in ``train``; with ρ = 0 no user is tied."""
@@ -278,14 +300,15 @@ class CDIMF(Method):
         this epoch and the last, z, and the items twice."""
         tables, row, admm = counts.domains.values(), FLOAT32 * self.factors, self.admm
         users = {name: self._users_of(table, counts) for name, table in counts.domains.items()}
-        rounds = total(self._round(table, users[name]) for name, table in counts.domains.items())
-        items = total(
+        rounds_of = [self._round(table, users[name]) for name, table in counts.domains.items()]
+        items_of = [
             als_cost.half_step_work(table.items, users[name], self.factors)
             + als_cost.basis_work(table.n_items, self.factors)  # of the next round
             + als_cost.rotation_work(table.n_items, self.factors)
             + Work(stream=6 * row * users[name])
             for name, table in counts.domains.items()
-        )
+        ]
+        rounds, items = total(rounds_of), total(items_of)
         exchanges = admm.exact and admm.rho > 0
         per_epoch = admm.inner_sweeps / self.consensus.every if exchanges else 1
         closing = (
@@ -304,6 +327,12 @@ class CDIMF(Method):
             peak=sum(map(als_cost.index_bytes, tables))
             + row * (4 * all_users + 2 * all_items + 3 * counts.joined.n_users + 3 * max(users.values())),
             model=row * (counts.joined.n_users + own + all_items),
+            # a domain with its users and items on a node; messages, Eq. (2), meet on one
+            division=Division(
+                parts=tuple(a * per_epoch + b for a, b in zip(rounds_of, items_of, strict=True)),
+                whole=row * counts.joined.n_users,
+                moved=row * all_users * per_epoch,
+            ),
         )
 
     @property

@@ -29,12 +29,13 @@ Where items or users have features, maps from them to the embeddings of each tab
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from landbridge.core.parallel import Executor, started
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
@@ -43,6 +44,7 @@ from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.als import cost as als_cost
+from landbridge.models.als import sharded
 from landbridge.models.als import solver as als
 from landbridge.models.als.deviations import Deviations
 from landbridge.models.als.feature_map import (
@@ -59,7 +61,7 @@ from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, consecutive, product_tables_of
-from landbridge.models.cost import FLOAT32, Cost, Work, total
+from landbridge.models.cost import FLOAT32, INT32, Cost, Division, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import State, run_epochs
 from landbridge.training.options import FitOptions
@@ -151,6 +153,10 @@ class IALS(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Run ``epochs`` sweeps over users and items, then one half step of the users at the final items."""
         options = options or FitOptions()
+        with started(options.executor) as executor:
+            return self._fit(train, replace(options, executor=executor))
+
+    def _fit(self, train: MultiDomain, options: FitOptions) -> ALSModel:
         tables = product_tables_of(train, self.sharing)
         disliked = product_tables_of(train.only_disliked(), self.sharing) if self.dislike_weight else tables
         # the joined table of shared items has a column per product
@@ -164,6 +170,7 @@ class IALS(Method):
                 self,
                 self._features(train, columns, table.n_items),
                 self._user_features(train),
+                options.executor,
             )
             for label, (table, columns) in tables.items()
         }
@@ -232,6 +239,13 @@ class IALS(Method):
             epochs=self.epochs,
             peak=index + row * (max(items + sweeping, users + 2 * items)),
             model=row * (users + items),
+            # blocks of rows on each node, the fixed side whole; its basis is made on the first node
+            division=Division(
+                repeated=als_cost.rotation_work(users + items, self.factors)
+                + Work(eigen=2.0 * len(tables) * self.factors**3),
+                whole=row * max(max(table.n_users, table.n_items) for table in tables),
+                moved=row * (users + items) + 2 * INT32 * counts.events,
+            ),
         )
 
     def _sweep(self, table: TableCounts) -> Work:
@@ -309,6 +323,7 @@ class _Table:
     solver: als.Solver
     feature_map: FeatureMap | None
     user_map: FeatureMap | None
+    executor: Executor | None
 
     @classmethod
     def of(
@@ -318,9 +333,10 @@ class _Table:
         settings: IALS,
         features_IV: csr_array | None,
         features_UV: csr_array | None,
+        executor: Executor | None,
     ) -> _Table:
         """``disliked``: pairs that count with the settings' ``dislike_weight``; ``features_IV``: F;
-        ``features_UV``: G."""
+        ``features_UV``: G; ``executor``: as in :class:`FitOptions`."""
         weight = settings.dislike_weight
         users, items = events.user_counts, events.item_counts
         penalty = als.FrequencyRidge(settings.alpha0, settings.reg, settings.frequency_exponent)
@@ -338,6 +354,7 @@ class _Table:
             None
             if features_UV is None
             else FeatureMap.of(features_UV, users > 0, ridge_U, settings.user_feature_reg),
+            executor,
         )
 
     def sweep(self, label: str, state: State, threads: int) -> State:
@@ -345,11 +362,12 @@ class _Table:
 
         The items alone determine the users, so users are kept only where conjugate gradients start from them.
         """
-        items = als.basis(state[f"item:{label}"], threads)
+        items = als.basis(state[f"item:{label}"], threads, state.get(f"gramian:{label}"))
         before_UF = state.get(f"user:{label}")
         start_UF = None if before_UF is None else als.rotate(before_UF, items.rotation_FF, threads)
         user_map_VF = self._turned(label, state, items)
-        user_UF = als.solve(
+        user_UF, gramian_FF = sharded.solve(
+            self.executor,
             self.by_user,
             items,
             self.alpha0,
@@ -357,20 +375,25 @@ class _Table:
             None if user_map_VF is None else self.pull(user_map_VF),
             als.SolveOptions(self.solver, start_UF),
         )
-        users = als.basis(user_UF, threads)
+        users = als.basis(user_UF, threads, gramian_FF)
         exact = self.solver == als.EXACT
         room_IF = items.rotated_IF  # the previous items are not needed again: saves an array of their size
         start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
         options = als.SolveOptions(self.solver, start_IF, room_IF)
-        kept = {} if exact else {f"user:{label}": users.rotated_IF}
+        kept: State = {} if exact else {f"user:{label}": users.rotated_IF}
         if self.user_map is not None and user_map_VF is not None:
             kept[f"user_map:{label}"] = self.user_map.fit(user_UF, user_map_VF) @ users.rotation_FF
-        if self.feature_map is None:
-            item_IF = als.solve(self.by_item, users, self.alpha0, self.ridge_I, options=options)
+        map_VF = pull_IF = None
+        if self.feature_map is not None:
+            map_VF = state[f"map:{label}"] @ items.rotation_FF @ users.rotation_FF  # the basis turned twice
+            pull_IF = self.feature_map.pull(map_VF)
+        item_IF, gramian_FF = sharded.solve(
+            self.executor, self.by_item, users, self.alpha0, self.ridge_I, pull_IF, options
+        )
+        if gramian_FF is not None:
+            kept[f"gramian:{label}"] = gramian_FF
+        if self.feature_map is None or map_VF is None:
             return {f"item:{label}": item_IF, **kept}
-        map_VF = state[f"map:{label}"] @ items.rotation_FF @ users.rotation_FF  # the basis has turned twice
-        pull_IF = self.feature_map.pull(map_VF)
-        item_IF = als.solve(self.by_item, users, self.alpha0, self.ridge_I, pull_IF, options)
         return {f"item:{label}": item_IF, f"map:{label}": self.feature_map.fit(item_IF, map_VF), **kept}
 
     def pull(self, user_map_VF: Float32) -> Float32:
@@ -391,5 +414,5 @@ class _Table:
         map_VF = None if self.feature_map is None else state[f"map:{label}"] @ items.rotation_FF
         user_map_VF = self._turned(label, state, items)
         pull_UF = None if user_map_VF is None else self.pull(user_map_VF)
-        user_UF = als.solve(self.by_user, items, self.alpha0, self.ridge_U, pull_UF)
+        user_UF, _ = sharded.solve(self.executor, self.by_user, items, self.alpha0, self.ridge_U, pull_UF)
         return user_UF, items.rotated_IF, map_VF, user_map_VF

@@ -37,7 +37,7 @@ import numpy as np
 
 from landbridge.core.errors import DivergenceError
 from landbridge.core.row_blocks import concatenated
-from landbridge.core.threads import over_blocks
+from landbridge.core.threads import over_blocks, tree_sum
 from landbridge.core.types import Float32, Float64, Int64, Ragged, read_only
 from landbridge.data.counts import RowLengths
 
@@ -127,15 +127,14 @@ def initial(rng: np.random.Generator, rows: int, factors: int) -> Float32:
 
 
 def gramian(factors_RF: Float32, threads: int) -> Float64:
-    """YᵀY, (F, F): float32 products of blocks, summed in float64 in a fixed order."""
+    """YᵀY, (F, F): float32 products of blocks, summed in float64 by a tree over the blocks."""
 
-    def part(block: slice) -> Float32:
-        return np.asarray(factors_RF[block].T @ factors_RF[block])
+    def part(block: slice) -> Float64:
+        return (factors_RF[block].T @ factors_RF[block]).astype(np.float64)
 
-    total_FF = np.zeros((factors_RF.shape[1],) * 2)
-    for part_FF in over_blocks(part, len(factors_RF), BLOCK_ROWS, threads):
-        total_FF += part_FF
-    return total_FF
+    # without a row, the empty block
+    parts = over_blocks(part, max(len(factors_RF), 1), BLOCK_ROWS, threads)
+    return tree_sum(parts)
 
 
 def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int, out_RF: Float32 | None = None) -> Float32:
@@ -150,10 +149,14 @@ def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int, out_RF: Floa
     return rotated_RF
 
 
-def basis(factors_RF: Float32, threads: int) -> Basis:
-    """The eigenbasis of the Gramian of an embedding matrix, and the embeddings in that basis, Eq. (2)."""
+def basis(factors_RF: Float32, threads: int, gramian_FF: Float64 | None = None) -> Basis:
+    """The eigenbasis of the Gramian of an embedding matrix, and the embeddings in that basis, Eq. (2).
+
+    ``gramian_FF``: the Gramian, where it is known.
+    """
     with singular_systems():
-        spectrum_F, rotation_FF = np.linalg.eigh(gramian(factors_RF, threads))
+        known_FF = gramian(factors_RF, threads) if gramian_FF is None else gramian_FF
+        spectrum_F, rotation_FF = np.linalg.eigh(known_FF)
     rotation_FF = np.ascontiguousarray(rotation_FF, np.float32)
     # rounding can leave an eigenvalue just below 0, and D must be positive
     return Basis(rotation_FF, np.maximum(spectrum_F, 0), rotate(factors_RF, rotation_FF, threads))  # Eq. (2)

@@ -83,7 +83,7 @@ class EASE(LinearMethod):
         }
     )
 
-    # sparse data want recent events, denoised; dense data the exact form and a large ridge; without times the last
+    # sparse data want recent events, dense data the exact form and a large ridge, data without times the last
     starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {
             "reg": 40.0,
@@ -106,15 +106,18 @@ class EASE(LinearMethod):
     def cost(self, counts: Counts) -> Cost:
         """Of the form that is chosen, :mod:`landbridge.models.linear.cost`."""
         work, peak, model = Work(), 0.0, 0.0
-        for table, targets in self.costed_tables(counts):
+        tables = self.costed_tables(counts)
+        for table, targets in tables:
             own, most, matrices = self._table_cost(table, targets)
             work, peak, model = work + own, max(peak, most), model + matrices
-        return Cost(work, Work(), 0, peak + model, model)
+        local = all(self._form_of(table).form == "local" for table, _ in tables)
+        division = self.division(counts, model) if local else None
+        return Cost(work, Work(), 0, peak + model, model, division=division)
 
     def _table_cost(self, table: TableCounts, targets: list[RowLengths]) -> tuple[Work, float, float]:
         """Of one table: the work, the bytes beside the matrices, and those of the matrices."""
         read = Work(sort=2 * table.events)
-        chosen = ridge.plan(int(table.n_users), int(table.n_items), self.form, self.memory_gib * 2**30)
+        chosen = self._form_of(table)
         sizes = [items.n_rows for items in targets]
         if chosen.form != "local":
             differs = self.sharing == "cross" and len(targets) > 1
@@ -138,6 +141,9 @@ class EASE(LinearMethod):
         gramian = FLOAT32 * table.n_items**2 if whole else 0.0
         return work, linear_cost.table_bytes(table) + gramian + peak, model
 
+    def _form_of(self, table: TableCounts) -> ridge.Plan:
+        return ridge.plan(int(table.n_users), int(table.n_items), self.form, self.memory_gib * 2**30)
+
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """B of every target domain, in the form that the settings and the memory allow."""
         chosen = self._plan(table)
@@ -149,6 +155,10 @@ class EASE(LinearMethod):
     def columns(self, table: UserItemTable, targets: Mapping[str, Int32]) -> Mapping[str, SparseMatrix]:
         """As in :class:`LinearMethod`, in the local form, which solves one target at a time."""
         return ridge.local(table, targets, self._ridges(table), self.max_diagonal, self.neighbours)
+
+    def divides(self, table: UserItemTable) -> bool:
+        """As in :class:`LinearMethod`: in the local form, unless it keeps the whole Gramian."""
+        return self._plan(table).form == "local" and not ridge.keeps_gramian(table.n_items)
 
     def feature_terms(
         self, rows: FeatureRows, target: str, item: int, weight_J: Float32

@@ -122,7 +122,7 @@ class ItemKNN(LinearMethod):
             lists = max(linear_cost.list_bytes(each, most) for each in found)
             model += sum(linear_cost.matrix_bytes(each, table.n_items) for each in found)
             peak = max(peak, linear_cost.table_bytes(table) + lists)
-        return Cost(total(work), Work(), 0, peak + model, model)
+        return Cost(total(work), Work(), 0, peak + model, model, division=self.division(counts, model))
 
     def matrices(self, table: UserItemTable) -> Mapping[str, ItemMatrix]:
         """The neighbours of the items of every target domain."""

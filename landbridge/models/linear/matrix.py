@@ -5,7 +5,7 @@ Letters: J source items, I target items, B queries, N entries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -184,6 +184,18 @@ class SparseMatrix:
         """As in :class:`ItemMatrix`."""
         parts = (self.rows.offsets, self.rows.columns, self.rows.weights)
         return dict(zip(self.NAMES, parts, strict=True))
+
+
+def side_by_side(parts: Sequence[SparseMatrix]) -> SparseMatrix:
+    """The matrix of the columns of all parts, in their order; all have the same source items."""
+    starts = np.cumsum([0, *(part.n_targets for part in parts)])
+    rows = Ragged.from_index(
+        np.concatenate([part.rows.entry_rows for part in parts]),
+        np.concatenate([start + part.rows.columns for start, part in zip(starts, parts, strict=False)]),
+        len(parts[0].rows),
+        np.concatenate([part.values for part in parts]),
+    )
+    return SparseMatrix(rows, int(starts[-1]))
 
 
 def matrix_from(arrays: Mapping[str, npt.NDArray[Any]], n_targets: int) -> ItemMatrix:

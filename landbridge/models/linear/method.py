@@ -5,25 +5,30 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from landbridge.core.parallel import Executor, in_order
 from landbridge.core.settings import setting
 from landbridge.core.threads import all_threads
-from landbridge.core.types import Float32, Float64, Int32, Int64
+from landbridge.core.types import Float32, Float64, Int32, Int64, blocks
 from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import POPULARITY_WEIGHT
 from landbridge.models.common.sharing import product_tables_of
+from landbridge.models.cost import Division
+from landbridge.models.linear import cost as linear_cost
 from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.fitted import ItemItemModel
-from landbridge.models.linear.matrix import ItemMatrix, SparseMatrix
+from landbridge.models.linear.matrix import ItemMatrix, SparseMatrix, side_by_side
 from landbridge.models.linear.table import FeatureRows, UserItemTable
 from landbridge.training.options import FitOptions
 
+ITEMS = 4096  # of a block that an executor does
 Sharing = Literal["separate", "joined", "cross"]
 COLD_POLICY = (
     "Scores of users without events in a domain: what their other events say with popularity added "
@@ -87,6 +92,10 @@ class LinearMethod(Method):
     def columns(self, table: UserItemTable, targets: Mapping[str, Int32]) -> Mapping[str, SparseMatrix]:
         """Target domain -> the columns of its matrix for some items of the table, each for itself."""
 
+    def divides(self, table: UserItemTable) -> bool:
+        """Whether ``matrices`` computes every column for itself, so that blocks of items can be apart."""
+        return True
+
     def new_columns(
         self, data: MultiDomain, values: EventValues, new_N: Mapping[str, Int64]
     ) -> dict[str, dict[str, SparseMatrix]]:
@@ -106,6 +115,12 @@ class LinearMethod(Method):
         if self.sharing == "separate":
             return [(table, [table.items]) for table in counts.domains.values()]
         return [(counts.joined, [table.items for table in counts.domains.values()])]
+
+    def division(self, counts: Counts, model: float) -> Division:
+        """Blocks of target items: every node has the tables, and sends its columns, of ``model`` bytes in
+        all."""
+        tables = sum(linear_cost.table_bytes(table) for table, _ in self.costed_tables(counts))
+        return Division(whole=tables, moved=tables + model)
 
     @abstractmethod
     def feature_terms(
@@ -141,12 +156,27 @@ class LinearMethod(Method):
         with all_threads(options.threads), options.progress.task(f"fit {self.name}", len(tables)) as task:
             for label, (events, items) in tables.items():
                 table = self._with_features(train, self._table(events, items, values))
-                for target, whole in self.matrices(table).items():
+                for target, whole in self._matrices(table, options.executor).items():
                     for source, item_I in items.items():
                         parts[source][target] = whole.rows_of(item_I)
                 log.append({"table": label, **self.about(table)})
                 task.step(len(log), {})
         return ItemItemModel(train, self, tuple(log), parts, values, self.cold_policy, self.popularity_weight)
+
+    def _matrices(self, table: UserItemTable, executor: Executor | None) -> Mapping[str, ItemMatrix]:
+        """``matrices``, by blocks of target items where an executor does them and they divide."""
+        if executor is None or not self.divides(table):
+            return self.matrices(table)
+        parts = [
+            _Block(name, part)
+            for name, item_I in table.items.items()
+            for part in blocks(max(len(item_I), 1), ITEMS)
+        ]
+        made: dict[str, list[SparseMatrix]] = {name: [] for name in table.items}
+        fn = partial(_columns, self, table, executor.threads_each)
+        for part, columns in zip(parts, in_order(executor, fn, parts), strict=True):
+            made[part.target].append(columns)
+        return {name: side_by_side(columns) for name, columns in made.items()}
 
     def _with_features(self, data: MultiDomain, table: UserItemTable) -> UserItemTable:
         """The table, with rows of features where there are any and they are used."""
@@ -159,3 +189,20 @@ class LinearMethod(Method):
 
     def _table(self, events: Interactions, items: Mapping[str, Int32], values: EventValues) -> UserItemTable:
         return UserItemTable.of(events, items, values, self.user_exponent)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Items of a target domain."""
+
+    target: str
+    items: slice
+
+    def __str__(self) -> str:
+        return f"items {self.items.start} to {self.items.stop - 1} of {self.target}"
+
+
+def _columns(method: LinearMethod, table: UserItemTable, threads: int, block: _Block) -> SparseMatrix:
+    """The columns of a block."""
+    with all_threads(threads):
+        return method.columns(table, {block.target: table.items[block.target][block.items]})[block.target]

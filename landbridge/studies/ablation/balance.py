@@ -24,6 +24,7 @@ from statistics import median
 from types import MappingProxyType
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.executors import executor_of
 from landbridge.core.files import make_folder, read_json, write_json
 from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
@@ -45,7 +46,7 @@ from landbridge.studies.ablation.verdict import (
     verdict,
 )
 from landbridge.studies.benchmark import jobs
-from landbridge.studies.benchmark.runner import benchmark, exclusive_folder, executor_of
+from landbridge.studies.benchmark.runner import benchmark, exclusive_folder
 from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 from landbridge.training.options import FitOptions
 from landbridge.training.weighting.base import random_rates, random_weightings

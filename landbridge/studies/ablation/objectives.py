@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.executors import executor_of
 from landbridge.core.progress import Progress
 from landbridge.core.types import Record, Values
 from landbridge.models.sequential.dwl import DWL
@@ -20,7 +21,7 @@ from landbridge.studies.ablation.plan import BENCH, AblationResult
 from landbridge.studies.ablation.weight_tables import GENERIC, WeightBenchmark
 from landbridge.studies.ablation.weight_trajectories import WeightInputs
 from landbridge.studies.benchmark import jobs
-from landbridge.studies.benchmark.runner import benchmark, exclusive_folder, executor_of
+from landbridge.studies.benchmark.runner import benchmark, exclusive_folder
 from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 from landbridge.training.weighting.multi_objective import OBJECTIVES, simplex_grid
 

@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.executors import executor_of
 from landbridge.core.progress import Progress
 from landbridge.core.types import Record, Values
 from landbridge.models.sequential.dwl import DWL
@@ -26,7 +27,7 @@ from landbridge.studies.ablation.plan import BENCH, AblationResult
 from landbridge.studies.ablation.weight_tables import BASE, FIXED, GENERIC, WeightBenchmark, draw
 from landbridge.studies.ablation.weight_trajectories import WeightInputs, runs_with_equal_weights
 from landbridge.studies.benchmark import jobs
-from landbridge.studies.benchmark.runner import benchmark, exclusive_folder, executor_of
+from landbridge.studies.benchmark.runner import benchmark, exclusive_folder
 from landbridge.studies.benchmark.spec import BenchmarkData, benchmark_spec
 from landbridge.training.weighting.schedule import SIGNALS
 from landbridge.training.weighting.sparsity import MAPS, METRICS

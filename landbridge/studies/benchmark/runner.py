@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landbridge.core.errors import StoreError
+from landbridge.core.executors import executor_of
 from landbridge.core.files import atomic_write, exclusive_lock, is_temporary, read_json, write_json
-from landbridge.core.parallel import Executor, Processes, Serial
+from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.system import processors
 from landbridge.core.types import Record
@@ -84,11 +85,6 @@ def benchmark(
         leaks = write_leaks(spec, folder) if check_leaks else []
         left = tuple(str(task) for task in tasks if not task.done)
         return Outcome(*tables.tables.write(), left, tuple(leaks))
-
-
-def executor_of(jobs: int) -> Executor:
-    # threads are divided among the processes, at least one each
-    return Serial() if jobs == 1 else Processes(jobs, max(1, processors() // jobs))
 
 
 def _tasks(spec: Benchmark, out: Path, threads: int, check_leaks: bool) -> Iterator[Job]:

@@ -10,20 +10,69 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import pytest
-from errands import bad_data, broken, killed, leaves, square, unfit, unreturnable, who
+from errands import bad_data, broken, killed, leaves, slower_first, square, unfit, unreturnable, who
 
 from landbridge.core.errors import DataError, LandbridgeError, SettingsError
-from landbridge.core.parallel import THREAD_VARIABLES, Executor, Processes, Serial, beside
+from landbridge.core.executors import executor_of
+from landbridge.core.parallel import (
+    THREAD_VARIABLES,
+    Executor,
+    Processes,
+    Serial,
+    Threads,
+    beside,
+    in_order,
+    started,
+)
+from landbridge.core.ray_executor import Ray
 
-WAYS = [Serial(), Processes(2, 1)]
+WAYS = [Serial(), Threads(2, 1), Processes(2, 1)]
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_item_is_done_once(way: Executor) -> None:
     assert sorted(way.map(square, range(7))) == [square(number) for number in range(7)]
     assert list(way.map(square, [])) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_results_wait_for_those_before_them(way: Executor) -> None:
+    assert list(in_order(way, slower_first, range(5))) == list(range(5))
+    with pytest.raises(DataError, match=r"^7: There is no column 'user'\.$"):
+        list(in_order(way, bad_data, [7]))
+
+
+def test_processes_stay_while_they_are_started() -> None:
+    with Processes(2, 1).started() as pool:
+        rounds = [{process for process, _, _ in pool.map(who, range(4))} for _ in range(2)]
+        assert rounds[0] == rounds[1]
+        with pytest.raises(LandbridgeError, match="was killed"):
+            list(pool.map(killed, [4]))
+        assert sorted(pool.map(square, range(3))) == [0, 1, 4]  # another takes its place
+        assert len(active_children()) == 2
+    assert not active_children()
+    with started(None) as nothing:
+        assert nothing is None
+
+
+def test_an_executor_has_a_name() -> None:
+    assert executor_of() == Serial()
+    assert executor_of(2) == executor_of(2, "processes") == Processes(2, max(1, Serial().threads_each // 2))
+    assert isinstance(executor_of(2, "threads"), Threads)
+    assert executor_of(3, None, "far:6379") == Ray(3, 1, "far:6379")
+    refused: list[tuple[tuple[Any, ...], str]] = [
+        ((2, "spark"), "Unknown executor 'spark'"),
+        ((2, "serial"), "serial does one job at a time, not 2"),
+        ((2, "threads", "far:6379"), "threads has none"),
+        ((0,), "jobs must be 1 or more, not 0"),
+        ((0, "ray"), "jobs must be 1 or more, not 0"),
+    ]
+    for words, sentence in refused:
+        with pytest.raises(SettingsError, match=sentence):
+            executor_of(*words)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -64,4 +64,5 @@ def test_nothing_writes_into_rows(weight: Float32 | None) -> None:
     for array in (rows.offsets, rows.columns, rows.weights):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
-    assert own.flags.writeable and np.shares_memory(own, rows.columns)
+    assert own.flags.writeable
+    assert np.shares_memory(own, rows.columns)

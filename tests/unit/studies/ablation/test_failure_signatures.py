@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from worlds import of_tables
 
+from landbridge.core.executors import executor_of
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.synthetic import planted_walks
@@ -20,7 +21,7 @@ from landbridge.studies.ablation.weight_tables import WeightBenchmark
 from landbridge.studies.ablation.weight_trajectories import WeightInputs
 from landbridge.studies.ablation.weights import WeightAblation
 from landbridge.studies.benchmark import jobs
-from landbridge.studies.benchmark.runner import benchmark, executor_of
+from landbridge.studies.benchmark.runner import benchmark
 from landbridge.studies.benchmark.spec import benchmark_spec
 from landbridge.training.weighting.schedule import WeightSchedule
 from landbridge.training.weighting.sparsity import METRICS, WeightMap
