@@ -211,10 +211,10 @@ class HeroNetwork:
     def _graph(self) -> tuple[Tensor, Tensor]:
         """The union graph on the device of the weights."""
         where = self.weights[SHARED].device
-        offsets_R, columns_N = (
-            torch.from_numpy(a).to(where) for a in (self.edges.offsets, self.edges.columns)
+        return (
+            torch.tensor(self.edges.offsets, device=where),
+            torch.tensor(self.edges.columns, dtype=torch.int64, device=where),
         )
-        return offsets_R, columns_N.long()
 
 
 def _rows(table_RF: Tensor, index: Tensor) -> Tensor:

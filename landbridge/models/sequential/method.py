@@ -531,7 +531,7 @@ def _in_history(own: Ragged, item_C: Tensor, n_items: int) -> Tensor:
     # a table of all items gives each event's candidate in O(1); -1 where the item is no candidate
     place_I = torch.full((n_items,), -1, device=item_C.device)
     place_I[item_C] = torch.arange(len(item_C), device=item_C.device)
-    place_N = place_I[torch.from_numpy(own.columns).long().to(item_C.device)]
+    place_N = place_I[torch.tensor(own.columns, dtype=torch.int64, device=item_C.device)]
     row_N = torch.from_numpy(own.entry_rows)
     held_BC = torch.zeros(len(own.offsets) - 1, len(item_C), dtype=torch.bool, device=item_C.device)
     held_BC[row_N.to(item_C.device)[place_N >= 0], place_N[place_N >= 0]] = True
