@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from landbridge.cli import options
+
 HOLD_LISTS = (".parquet", ".jsonl")
 
 
@@ -18,6 +20,7 @@ def command(
         typer.Option(help="A column with text, several times for several; title, text, description."),
     ] = None,
     size: Annotated[int, typer.Option(help="Numbers of a vector: 64, 128 or 256.")] = 64,
+    json: options.Json = False,
 ) -> None:
     """Add a vector of its text to each row of a table of items.
 
@@ -33,7 +36,8 @@ def command(
         raise SettingsError(unknown("kind of file with vectors", out.suffix, HOLD_LISTS))
     found = with_text_vectors(table, column or (), size)
     show.answer(found, out=out)
-    without = found[COLUMN].null_count()
-    typer.echo(
-        f"Wrote vectors of {found.height - without:,} texts to {out}; {without:,} rows have none.", err=True
-    )
+    rows, without = found.height, found[COLUMN].null_count()
+    if json:
+        show.record({"rows": rows, "without_text": without, "file": out})
+    else:
+        typer.echo(f"Vectors of {rows - without:,} texts are in {out}; {without:,} rows have none.")

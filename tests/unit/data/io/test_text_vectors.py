@@ -94,8 +94,11 @@ def test_the_command_writes_a_table_of_features(
 ) -> None:
     TABLE.write_csv(tmp_path / "items.csv")
     out = tmp_path / f"items.{suffix}"
-    status, _, said = answered(capsys, "data", "text-vectors", tmp_path / "items.csv", "--out", out)
-    assert (status, said) == (0, f"Wrote vectors of 3 texts to {out}; 2 rows have none.\n")
+    words = ("data", "text-vectors", tmp_path / "items.csv", "--out", out)
+    status, said, _ = answered(capsys, *words)
+    assert (status, said) == (0, f"Vectors of 3 texts are in {out}; 2 rows have none.\n")
+    status, said, _ = answered(capsys, *words, "--json")
+    assert (status, json.loads(said)) == (0, {"rows": 5, "without_text": 2, "file": str(out)})
     events = pl.DataFrame({"user": [1, 2], "item": ["pan", "tea"]})
     data = lb.read(events.with_columns(domain=pl.lit("shop")), item_features=out)
     assert data.item_features is not None
