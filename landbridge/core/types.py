@@ -45,11 +45,13 @@ BLOCK = 1 << 22  # entries of a column that are handled at once, as mapped ones 
 
 
 def read_only(array: AnyArray) -> AnyArray:
-    """The same memory as a view that cannot be written.
+    """The array, or a view of it, that cannot be written.
 
     Compiled code has one form for arrays that may be written and one for those that may not, as mapped ones;
     a kernel whose inputs always come by this way is compiled once.
     """
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view
