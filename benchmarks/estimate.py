@@ -14,14 +14,13 @@ import gc
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.kept import Lines
 from landbridge.core.types import Record
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
@@ -37,7 +36,7 @@ from landbridge.planning.machine import Machine, as_record, from_record
 from landbridge.training.options import FitOptions
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-LINES, PAGE = RESULTS / "estimate.jsonl", RESULTS / "estimate.md"
+LINES, PAGE = Lines(RESULTS / "estimate.jsonl"), RESULTS / "estimate.md"
 ONE_THREAD = {**os.environ} | dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
@@ -145,31 +144,20 @@ def main() -> None:
     if chosen.child:
         children(chosen.child[0], json.loads(chosen.child[1]))
     elif chosen.render:
-        PAGE.write_text(render(_lines()))
+        PAGE.write_text(render(LINES.read()))
     else:
         _measure()
 
 
 def _measure() -> None:
-    if not any("unit" in row for row in _lines()):
-        _append(json.dumps(as_record(calibration.measured())) + "\n")
-    known = [{key: row[key] for key in ("data", "method", "settings")} for row in _lines() if "method" in row]
+    if not any("unit" in row for row in LINES.read()):
+        LINES.append(as_record(calibration.measured()))
+    known = [
+        {key: row[key] for key in ("data", "method", "settings")} for row in LINES.read() if "method" in row
+    ]
     for name in ALL:
         missing = [case for case in _cases() if case["data"] == name and case not in known]
-        command = [sys.executable, "-m", "benchmarks.estimate", "--child", name, json.dumps(missing)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ONE_THREAD) as process:
-            for line in process.stdout:
-                if line.startswith("{"):
-                    _append(line)
-
-
-def _append(line: str) -> None:
-    with LINES.open("a") as file:
-        file.write(line)
-
-
-def _lines() -> list[Record]:
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
+        LINES.append_from("benchmarks.estimate", ["--child", name, json.dumps(missing)], ONE_THREAD)
 
 
 HEAD = """# Predicted and measured costs of fits

@@ -15,12 +15,11 @@ import argparse
 import gc
 import json
 import multiprocessing
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from benchmarks.estimate import ONE_THREAD, _data, _small, _status
+from benchmarks.kept import Lines
 from landbridge.core.types import Record
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
@@ -31,7 +30,7 @@ from landbridge.planning.plan import Cluster, Plan, plans
 from landbridge.training.options import FitOptions
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-LINES, PAGE = RESULTS / "plan.jsonl", RESULTS / "plan.md"
+LINES, PAGE = Lines(RESULTS / "plan.jsonl"), RESULTS / "plan.md"
 SETS = ("food-kitchen", "ciao", "movielens-1m", "sport-cloth")
 CASES: tuple[tuple[str, Record, tuple[str, ...]], ...] = (
     ("ials", {"factors": 64}, SETS),
@@ -99,35 +98,23 @@ def main() -> None:
     if chosen.child:
         children(chosen.child[0], json.loads(chosen.child[1]), of_this_machine(chosen.machine))
     elif chosen.render:
-        PAGE.write_text(render(_lines()))
+        PAGE.write_text(render(LINES.read()))
     else:
         _measure(chosen.machine)
 
 
 def _measure(file: Path) -> None:
-    lines = _lines()
+    lines = LINES.read()
     if not any("unit" in row for row in lines):
-        _append(json.dumps(as_record(of_this_machine(file))) + "\n")
+        LINES.append(as_record(of_this_machine(file)))
     known = [{key: row[key] for key in ("data", "method", "settings")} for row in lines if "method" in row]
     for name in SETS:
         cases = [
             {"data": name, "method": method, "settings": given} for method, given, on in CASES if name in on
         ]
-        missing = json.dumps([case for case in cases if case not in known])
-        command = [sys.executable, "-m", "benchmarks.plan", "--machine", str(file), "--child", name, missing]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ONE_THREAD) as process:
-            for line in process.stdout:
-                if line.startswith("{"):
-                    _append(line)
-
-
-def _append(line: str) -> None:
-    with LINES.open("a") as file:
-        file.write(line)
-
-
-def _lines() -> list[Record]:
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
+        missing = [case for case in cases if case not in known]
+        words = ["--machine", str(file), "--child", name, json.dumps(missing)]
+        LINES.append_from("benchmarks.plan", words, ONE_THREAD)
 
 
 HEAD = """# Planned and measured

@@ -31,8 +31,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.kept import Lines
+
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-LINES, PAGE = RESULTS / "scale.jsonl", RESULTS / "scale.md"
+LINES, PAGE = Lines(RESULTS / "scale.jsonl"), RESULTS / "scale.md"
 BLOCK = 1_000_000  # events that are drawn at once
 USERS, ITEMS = (0.76, 0.003), (0.71, 0.001)  # s and q
 PER_USER, PER_ITEM = 34, 25
@@ -229,24 +231,19 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         for n_events in () if chosen.render else chosen.events:
-            done = {(each["events"], _named(each)) for each in _records()}
+            done = {(each["events"], _named(each)) for each in LINES.read()}
             missing = [
                 case
                 for case in CASES
                 if any((n_events, _named({"how": how, "memory": chosen.memory})) not in done for how in case)
             ]
             for record in measure(n_events, chosen.memory, missing, chosen.scratch or Path(temporary)):
-                with LINES.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
-    PAGE.write_text(render(_records()))
+                LINES.append(record)
+    PAGE.write_text(render(LINES.read()))
 
 
 def _named(record: dict[str, Any]) -> str:
     return f"{record['how']}, {record['memory']}" if record["how"].startswith(MAPPED) else record["how"]
-
-
-def _records() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
 
 
 if __name__ == "__main__":

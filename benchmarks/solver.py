@@ -28,6 +28,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # what implicit asks for; ou
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.kept import Lines
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32
 from landbridge.data.counts import RowLengths
@@ -35,7 +36,7 @@ from landbridge.data.interactions import Interactions
 from landbridge.models.als import solver as als
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-LINES, PAGE = RESULTS / "solver-speed.jsonl", RESULTS / "solver-speed.md"
+LINES, PAGE = Lines(RESULTS / "solver-speed.jsonl"), RESULTS / "solver-speed.md"
 TABLES = ("sport-cloth", "gowalla", "movielens-1m", "kuairand")
 FACTORS = (64, 128, 192)
 ALPHA0, REG, EXPONENT = 0.03, 0.03, 0.5
@@ -72,13 +73,13 @@ def main() -> None:
     if chosen.child:
         print(json.dumps(child(Path(chosen.child[0]), chosen.child[1], int(chosen.child[2]))))
     elif chosen.render:
-        PAGE.write_text(render([json.loads(line) for line in LINES.read_text().splitlines()]))
+        PAGE.write_text(render(LINES.read()))
     else:
-        done = {(case["table"], case["factors"]) for case in _lines()}
+        done = {(case["table"], case["factors"]) for case in LINES.read()}
         for name in chosen.tables:
             for factors in chosen.factors:
                 if (name, factors) not in done:
-                    _append(measure(name, factors))
+                    LINES.append(measure(name, factors))
 
 
 def measure(name: str, factors: int) -> dict[str, Any]:
@@ -426,16 +427,6 @@ def _table(file: Path) -> Interactions:
 def _in_child(file: Path, solver: str, factors: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.solver", "--child", str(file), solver, str(factors)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-
-
-def _lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
-
-
-def _append(case: dict[str, Any]) -> None:
-    LINES.parent.mkdir(parents=True, exist_ok=True)
-    with LINES.open("a") as file:
-        file.write(json.dumps(case) + "\n")
 
 
 if __name__ == "__main__":
