@@ -127,12 +127,13 @@ class MethodContract:
         data = timed(of_kinds(uneven()))
         write_mapped(data, tmp_path)
         models, rows = [], []
-        for world in (data, open_mapped(tmp_path)):
-            split = lb.leave_latest_out(world)
-            models.append(small(name).fit(split.train, ONE))
-            rows.append(lb.evaluate(models[-1], split.valid, threads=1).rows)
-            monkeypatch.setattr(row_blocks, "AT_ONCE", 30)
-            monkeypatch.setattr(mapped, "IN_MEMORY", 0)
+        with monkeypatch.context() as small_blocks:
+            for world in (data, open_mapped(tmp_path)):
+                split = lb.leave_latest_out(world)
+                models.append(small(name).fit(split.train, ONE))
+                rows.append(lb.evaluate(models[-1], split.valid, threads=1).rows)
+                small_blocks.setattr(row_blocks, "AT_ONCE", 30)
+                small_blocks.setattr(mapped, "IN_MEMORY", 0)
         assert isinstance(models[1].history["a"].user_idx.base, np.memmap)
         assert same(*(scores(fitted, data) for fitted in models))
         assert rows[0].equals(rows[1])

@@ -44,13 +44,14 @@ def test_its_own_test_passes(added: ModuleType) -> None:
     namespace["test_the_score_is_the_shrunk_mean"]()
 
 
-def test_it_keeps_every_contract(added: ModuleType, tmp_path: Path) -> None:
+def test_it_keeps_every_contract(added: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The contract tests take a method's name: all of them hold for a method that no list mentions."""
     tests = {key: test for key, test in vars(MethodContract).items() if key.startswith("test_")}
     assert len(tests) > 10
+    fixtures = {"tmp_path": tmp_path, "monkeypatch": monkeypatch}
     for key, test in tests.items():
         for extra in ([0], [1]) if key == "test_a_domain_of_hardly_any_events" else ([],):
-            given = [tmp_path] if "tmp_path" in signature(test).parameters else []
+            given = [fixtures[each] for each in signature(test).parameters if each in fixtures]
             test(MethodContract(), "itemmean", *extra, *given)
 
 
