@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common import SEEDS, cell, markdown, page, refitted
+from landbridge.core.settings import schema
 from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.kinds import EventKinds
@@ -53,9 +54,9 @@ def faded(data: MultiDomain, days: float) -> MultiDomain:
 
 
 def with_half_life(method: Method, split: Split, days: float) -> tuple[Method, Split]:
-    """The method and the split with a half-life: of popularity a setting, else of the events."""
-    if isinstance(method, Popularity):
-        return replace(method, half_life_days=days), split
+    """The method and the split with a half-life: a setting of methods that have it, else of the events."""
+    if "half_life_days" in schema(type(method)):
+        return method.with_settings({"half_life_days": days}), split
     if not days:
         return method, split
     valid, test = (replace(part, history=faded(part.history, days)) for part in (split.valid, split.test))

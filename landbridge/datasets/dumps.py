@@ -96,15 +96,12 @@ def _dump(name: str) -> Dump:
     82_836_502,
 )
 def _amazon_2014(files: DumpFiles) -> pl.LazyFrame:
-    ratings = files.matching(r"ratings_(?P<domain>.+)\.csv")
-    reviews = files.matching(r"reviews_(?P<domain>.+?)(_5)?\.json")
-    meta = files.matching(r"meta_(?P<domain>.+)\.json")
-    tables = {
-        **_each(ratings, lambda path: _rows(path, ("user", "item", "rating", "timestamp"))),
-        **_each(reviews, _reviews_2014),
-    }
-    _no_repeat(files, ratings, reviews)
-    return _amazon(files, tables, _each(meta, _loose_titles))
+    return _amazon(
+        files,
+        ratings=_read(files, r"ratings_(?P<domain>.+)\.csv", _ratings("user", "item")),
+        reviews=_read(files, r"reviews_(?P<domain>.+?)(_5)?\.json", _reviews_2014),
+        titles=_read(files, r"meta_(?P<domain>.+)\.json", _loose_titles),
+    )
 
 
 @dump(
@@ -117,15 +114,12 @@ def _amazon_2014(files: DumpFiles) -> pl.LazyFrame:
     233_055_327,
 )
 def _amazon_2018(files: DumpFiles) -> pl.LazyFrame:
-    ratings = files.matching(r"(?P<domain>[^.]+)\.csv")
-    reviews = files.matching(r"(?!meta_)(?P<domain>.+?)(_5)?\.json")
-    meta = files.matching(r"meta_(?P<domain>.+)\.json")
-    tables = {
-        **_each(ratings, lambda path: _rows(path, ("item", "user", "rating", "timestamp"))),
-        **_each(reviews, _reviews_2014),
-    }
-    _no_repeat(files, ratings, reviews)
-    return _amazon(files, tables, _each(meta, lambda path: _json_titles(path, "asin")))
+    return _amazon(
+        files,
+        ratings=_read(files, r"(?P<domain>[^.]+)\.csv", _ratings("item", "user")),
+        reviews=_read(files, r"(?!meta_)(?P<domain>.+?)(_5)?\.json", _reviews_2014),
+        titles=_read(files, r"meta_(?P<domain>.+)\.json", lambda path: _json_titles(path, "asin")),
+    )
 
 
 @dump(
@@ -140,19 +134,20 @@ def _amazon_2018(files: DumpFiles) -> pl.LazyFrame:
 def _amazon_2023(files: DumpFiles) -> pl.LazyFrame:
     import polars as pl
 
-    ratings = files.matching(r"(?P<domain>[^.]+)\.csv")
-    reviews = files.matching(r"(?!meta_)(?P<domain>[^.]+)\.jsonl")
-    meta = files.matching(r"meta_(?P<domain>.+)\.jsonl")
     fields = {"user_id": pl.String, "parent_asin": pl.String, "rating": pl.Float64, "timestamp": pl.Int64}
-    names = {"user_id": "user", "parent_asin": "item"}
-    tables = {
-        **_each(ratings, lambda path: _columns(_table(path, ","), fields)),
-        **_each(reviews, lambda path: _json(path, fields)),
-    }
-    _no_repeat(files, ratings, reviews)
-    seconds = pl.col("timestamp").cast(pl.Int64) // 1000
-    named = {name: table.rename(names).with_columns(seconds) for name, table in tables.items()}
-    return _amazon(files, named, _each(meta, lambda path: _json_titles(path, "parent_asin")))
+
+    def named(table: pl.LazyFrame) -> pl.LazyFrame:
+        seconds = pl.col("timestamp").cast(pl.Int64) // 1000
+        return table.rename({"user_id": "user", "parent_asin": "item"}).with_columns(seconds)
+
+    return _amazon(
+        files,
+        ratings=_read(
+            files, r"(?P<domain>[^.]+)\.csv", lambda path: named(_columns(_table(path, ","), fields))
+        ),
+        reviews=_read(files, r"(?!meta_)(?P<domain>[^.]+)\.jsonl", lambda path: named(_json(path, fields))),
+        titles=_read(files, r"meta_(?P<domain>.+)\.jsonl", lambda path: _json_titles(path, "parent_asin")),
+    )
 
 
 @dump(
@@ -342,13 +337,9 @@ def _gowalla(files: DumpFiles) -> pl.LazyFrame:
     return pl.concat(parts).with_columns(domain=pl.lit("gowalla"))
 
 
-def _each(paths: Mapping[str, Path], read: Callable[[Path], pl.LazyFrame]) -> dict[str, pl.LazyFrame]:
-    return {domain: read(path) for domain, path in paths.items()}
-
-
-def _no_repeat(files: DumpFiles, left: Mapping[str, Path], right: Mapping[str, Path]) -> None:
-    if both := sorted(left.keys() & right.keys()):
-        raise DataError(f"{files.source} has the ratings and the reviews of {both[0]}; keep one of them.")
+def _read(files: DumpFiles, pattern: str, read: Callable[[Path], pl.LazyFrame]) -> dict[str, pl.LazyFrame]:
+    """The tables in the files of these names, by domain."""
+    return {domain: read(path) for domain, path in files.matching(pattern).items()}
 
 
 def _release(files: DumpFiles, main: Sequence[str]) -> str:
@@ -361,16 +352,22 @@ def _release(files: DumpFiles, main: Sequence[str]) -> str:
 
 
 def _amazon(
-    files: DumpFiles, tables: Mapping[str, pl.LazyFrame], titles: Mapping[str, pl.LazyFrame]
+    files: DumpFiles,
+    *,
+    ratings: Mapping[str, pl.LazyFrame],
+    reviews: Mapping[str, pl.LazyFrame],
+    titles: Mapping[str, pl.LazyFrame],
 ) -> pl.LazyFrame:
     """Events of several categories, with the titles of those whose metadata are there."""
     import polars as pl
 
+    if both := sorted(ratings.keys() & reviews.keys()):
+        raise DataError(f"{files.source} has the ratings and the reviews of {both[0]}; keep one of them.")
     typed = {
         domain: table.select(
             "user", "item", pl.col("timestamp").cast(pl.Int64), pl.col("rating").cast(pl.Float64)
         )
-        for domain, table in tables.items()
+        for domain, table in {**ratings, **reviews}.items()
     }
     for domain, named in titles.items():
         if domain in typed:
@@ -387,6 +384,11 @@ def _stacked(files: DumpFiles, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFra
         raise DataError(f"No file of events is in {files.source}; `landbridge data info` lists the names.")
     named = [table.with_columns(domain=pl.lit(domain)) for domain, table in sorted(tables.items())]
     return pl.concat(named, how="diagonal")
+
+
+def _ratings(first: str, second: str) -> Callable[[Path], pl.LazyFrame]:
+    """Reads ratings as of 2014 and 2018, which differ in what comes first."""
+    return lambda path: _rows(path, (first, second, "rating", "timestamp"))
 
 
 def _reviews_2014(path: Path) -> pl.LazyFrame:

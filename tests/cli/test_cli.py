@@ -103,15 +103,15 @@ def test_recommend_explain_and_fold_in(work: Path, capsys: pytest.CaptureFixture
     target = work / "lists.csv"
     run(capsys, "recommend", path, "--domain", "books", "--users", work / "who.txt", "--out", target)
     assert pl.read_csv(target)["user"].unique().sort().to_list() == ["u1", "u2"]
-    run(capsys, "recommend", path, "--domain", "books", "--all", work / "everybody")
+    run(capsys, "recommend", path, "--domain", "books", "--all", work / "lists")
     beside = ("--all", work / "beside", "--jobs", 2, "--executor", "threads")
     assert run(capsys, "recommend", path, "--domain", "books", *beside)[0] == 0
-    for part in (work / "everybody").glob("*.parquet"):
+    for part in (work / "lists").glob("*.parquet"):
         assert (work / "beside" / part.name).read_bytes() == part.read_bytes()
     refused = run(capsys, "recommend", path, "--domain", "books", "--user", "u7", "--jobs", 2)
     assert refused[0] == 2
     assert "divide the users of --all" in refused[2]
-    assert pl.read_parquet(work / "everybody" / "*.parquet")["user"].n_unique() == 60
+    assert pl.read_parquet(work / "lists" / "*.parquet")["user"].n_unique() == 60
     _, out, _ = run(capsys, "fold-in", path, "--domain", "books", "--item", "movies=4", "-k", 2, "--json")
     assert len(out.splitlines()) == 2
 
