@@ -3,9 +3,10 @@
     python -m experiments.half_life             the page docs/results/half-life.md
     python -m experiments.half_life popularity  this method alone
 
-Of popularity its own setting ``half_life_days``; of the others the weights of events, as ``read`` with
-``half_life_days`` makes them. Leave-latest-out, full ranking. Tested with three seeds, a method without a
-random start once. Every fit is a cell of its own, kept in runs/experiments, so that a killed call goes on.
+Of methods that have it their own setting ``half_life_days``; of the others the weights of events, as
+``read`` with ``half_life_days`` makes them. Leave-latest-out, full ranking. Tested with three seeds, a method
+without a random start once. Every fit is a cell of its own, kept in runs/experiments, so that a killed call
+goes on.
 """
 
 from __future__ import annotations
@@ -29,11 +30,18 @@ from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare_over_domains
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
+from landbridge.models.linear.ease import EASE
+from landbridge.models.linear.item_knn import ItemKNN
 from landbridge.models.popularity import Popularity
 
 METRIC = "ndcg@10"
 DAYS = (0.0, 30.0, 90.0, 365.0, 1000.0)
-METHODS: Mapping[str, Method] = {"popularity": Popularity(), "ALS": IALS(sharing="joined")}
+METHODS: Mapping[str, Method] = {
+    "popularity": Popularity(),
+    "ALS": IALS(sharing="joined"),
+    "EASE": EASE(),
+    "item-kNN": ItemKNN(),
+}
 DATA: Mapping[str, Callable[[], Any]] = {
     "movielens-1m": catalog.movielens_genres,
     "ciao": lambda: catalog.ciao(catalog.get("ciao")),
