@@ -96,7 +96,7 @@ Seed = Annotated[int | None, typer.Option(help="The random seed.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads; all by default.")]
 ExecutorName = Annotated[
     str | None,
-    typer.Option("--executor", help="Where jobs run: serial, threads, processes or ray (`landbridge[ray]`)."),
+    typer.Option("--executor", help="Where jobs run: serial, threads, processes or ray (extra ray)."),
 ]
 Address = Annotated[
     str | None, typer.Option(help="The address of a Ray cluster; without one Ray runs on this machine.")
@@ -117,9 +117,7 @@ ItemsFile = Annotated[
 ]
 Where = Annotated[
     str | None,
-    typer.Option(
-        help='A rule that listed items keep, such as "price < 20 and brand in [a, b] and not adult".'
-    ),
+    typer.Option(help='A rule that listed items keep, such as "price < 20 and language = en and not adult".'),
 ]
 MaxPer = Annotated[
     list[str] | None,

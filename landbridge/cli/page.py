@@ -33,7 +33,7 @@ def command(
 
     landbridge page runs/best page.toml --user alice
 
-    The file has a table such as [new] for each list, with domain, k, strategy (popular, trending or latest;
+    The file has a table of any name for each list, with domain, k, strategy (popular, trending or latest;
     by default the model's list) and the rules of recommend: where, max_per, boosts, pins, diversity, tail.
     Status 1: some users are unknown and have no page.
     """

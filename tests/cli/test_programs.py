@@ -16,6 +16,7 @@ import tomli_w
 import typer
 from benches import small_spec
 from commands import answered, event_files, refused, run
+from rich.text import Text
 from typer.core import TyperGroup
 
 from landbridge.cli import main as command_line
@@ -75,6 +76,14 @@ def parsed(capsys: pytest.CaptureFixture[str], *words: object) -> list[dict[str,
     assert all(isinstance(line, dict) for line in lines)
     assert lines
     return lines
+
+
+def test_no_help_text_loses_what_looks_like_markup() -> None:
+    """The texts are read as markup, in which ``[a]`` is a style and vanishes."""
+    root: Any = typer.main.get_command(app)
+    for path, command in verbs(root, root.make_context("landbridge", [], resilient_parsing=True)):
+        for text in (command.help, *(parameter.help for parameter in command.params)):
+            assert not text or Text.from_markup(text).plain == text, f"{path}: {text}"
 
 
 def test_verbs_of_one_table_print_an_object_a_row(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
