@@ -60,7 +60,8 @@ def command(
     landbridge tune books.csv movies.csv --users shared --model cdimf --trials 20 --out best.toml
 
     Several methods get equal budgets; the best one is written. An experiment file may define the search
-    space in [space]: reg = {low = 0.01, high = 1.0, log = true} or popularity_weight = {options = [0, 1, 3]}.
+    space in its table "space": reg = {low = 0.01, high = 1.0, log = true} or
+    popularity_weight = {options = [0, 1, 3]}.
     """
     from landbridge.cli import show
     from landbridge.config import merge_tables, parse_setting, validated_spec
