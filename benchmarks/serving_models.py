@@ -11,8 +11,11 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.serving import (
     FACTORS,
@@ -28,12 +31,14 @@ from benchmarks.serving import (
     row,
     shop,
 )
+from landbridge.data.dataset import MultiDomain
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method
 from landbridge.models.linear.ease import EASE
 from landbridge.models.linear.item_knn import ItemKNN
 from landbridge.models.mixture import Mixture
 from landbridge.models.popularity import Popularity
+from landbridge.models.sequential.sasrec import SASRec
 from landbridge.store import save
 from landbridge.training.options import FitOptions
 
@@ -43,6 +48,9 @@ MODELS: Mapping[str, Method] = {
     "item-kNN": ItemKNN(sharing="joined"),
     "popularity": Popularity(),
 }
+SEQUENCES: Mapping[str, Method] = {  # served alone: the blend is of the four above
+    f"SASRec, {FACTORS} factors": SASRec.from_settings({"loss.kind": "sampled", "epochs": 1})
+}
 BLEND = "a blend of the four, equal weights"
 
 
@@ -51,11 +59,11 @@ def main() -> None:
     given = arguments(__doc__)
     cores = sorted(os.sched_getaffinity(0))
     busy = os.getloadavg()[0]
-    data = shop()
+    data = timed(shop())
     members = {name: {"method": each.name, "settings": each.flat()} for name, each in MODELS.items()}
     with tempfile.TemporaryDirectory() as folder:
         runs: dict[str, Path] = {}
-        for name, method in {**MODELS, BLEND: Mixture(members=members)}.items():
+        for name, method in {**MODELS, BLEND: Mixture(members=members), **SEQUENCES}.items():
             runs[name] = Path(folder) / str(len(runs))
             save(method.fit(data, FitOptions(seed=0)), runs[name])
         os.sched_setaffinity(0, cores[-1:])
@@ -69,6 +77,17 @@ def main() -> None:
     print(text)
     if given.out is not None:
         given.out.write_text(text)
+
+
+def timed(data: MultiDomain) -> MultiDomain:
+    """The shop with a time of every event, each a second after the one before it in the table."""
+    start = 1_700_000_000
+    return data.with_events(
+        {
+            name: replace(events, time=start + np.arange(len(events), dtype=np.int64))
+            for name, events in data.domains.items()
+        }
+    )
 
 
 def page(
@@ -88,7 +107,8 @@ the best of {ROUNDS} rounds in which the models take turns. The service has one 
 {lines}
 
 A model that is a product of factors skips items whose rows are too short to reach the list; the others are
-scored for every item of the catalogue, and a blend once for each member that has weight.
+scored for every item of the catalogue, and a blend once for each member that has weight. A sequence model
+reads the user's last 50 events through its network, and then scores every item.
 """
 
 
