@@ -30,6 +30,7 @@ EXTRAS = (
     "federation",
     "postgres",
     "ann",
+    "onnx",
     "mcp",
     "ray",
     "text",
