@@ -30,6 +30,7 @@ EXTRAS = (
     "federation",
     "postgres",
     "ann",
+    "onnx",
     "mcp",
     "ray",
     "text",
@@ -37,7 +38,9 @@ EXTRAS = (
 HEAD = """# Dependencies and their licences
 
 What an installation brings, and with which extra. Made by `python tools/dependencies.py licences`;
-versions are in `constraints.txt`.
+versions are in `constraints.txt`. `tools/lowest.sh` tests the lowest versions that `pyproject.toml`
+allows: reading, evaluation, linear models, ALS, the store and selection pass their tests with them.
+Networks are tested with the versions of `constraints.txt` alone.
 
 | package | licence | comes with |
 |---|---|---|

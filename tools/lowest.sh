@@ -10,7 +10,7 @@ bin="$PWD/build/lowest/bin"
 "$bin/pip" install --quiet packaging
 "$bin/python" tools/dependencies.py lowest > build/lowest.txt
 "$bin/pip" install --quiet -c build/lowest.txt '.[report,serve,tensorboard]' \
-    duckdb pandas pyarrow pytest hypothesis httpx pyyaml
+    duckdb filelock pandas pyarrow pytest hypothesis httpx pyyaml
 unset PYTHONPATH
 tests=(tests/unit/test_public_api.py tests/unit/test_import_time.py)
 for part in core data datasets evaluation models/linear models/als store selection; do

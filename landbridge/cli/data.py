@@ -82,7 +82,7 @@ def convert(
 def get(name: Name, json: options.Json = False) -> None:
     """Download a data set, verify its checksum and print its folder.
 
-    landbridge data get ciao
+    landbridge data get movielens-100k
     """
     from landbridge.cli import show
     from landbridge.datasets import catalog

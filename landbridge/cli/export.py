@@ -13,14 +13,16 @@ from landbridge.cli import options
 def command(
     run: options.Run,
     out: Annotated[Path, typer.Option(help="The folder to write to.")],
-    to: Annotated[str, typer.Option(help="parquet, numpy, faiss, usearch, pgvector or qdrant.")] = "parquet",
+    to: Annotated[
+        str, typer.Option(help="parquet, numpy, faiss, usearch, pgvector, qdrant or onnx.")
+    ] = "parquet",
     domain: Annotated[str | None, typer.Option(help="The domain; needed where there are several.")] = None,
     metric: Annotated[
         str, typer.Option(help="How the index compares: dot, or cosine or l2 with items of one norm.")
     ] = "dot",
     json: options.Json = False,
 ) -> None:
-    """Write vectors of users and items whose products order items as the model does.
+    """Write vectors of users and items, or a network, whose products order items as the model does.
 
     landbridge export runs/cdimf --domain books --to faiss --out vectors
     """

@@ -337,6 +337,68 @@ def _gowalla(files: DumpFiles) -> pl.LazyFrame:
     return pl.concat(parts).with_columns(domain=pl.lit("gowalla"))
 
 
+@dump(
+    "kuairand",
+    "KuaiRand short videos: Pure, 1K or 27K",
+    "CC BY-SA 4.0",
+    "https://zenodo.org/records/10439422",
+    "log_standard_*.csv and log_random_*.csv, or some of them; domains are the tabs of the app; kinds are "
+    "impression, click, like and dislike (is_hate)",
+    323_464_444,
+)
+def _kuairand(files: DumpFiles) -> pl.LazyFrame:
+    import polars as pl
+
+    flags = {"is_hate": "dislike", "is_like": "like", "is_click": "click"}  # the first that is set
+    columns = ("user_id", "video_id", "time_ms", "tab", *flags)
+    logs = _read(
+        files, r"(?P<domain>log_(standard|random)_.+)\.csv", lambda path: _columns(_table(path, ","), columns)
+    )
+    kinds = pl.coalesce(pl.when(pl.col(flag) == "1").then(pl.lit(kind)) for flag, kind in flags.items())
+    named = {
+        log: events.select(
+            pl.col("user_id").alias("user"),
+            pl.col("video_id").alias("item"),
+            pl.format("tab {}", "tab").alias("domain"),
+            (pl.col("time_ms").cast(pl.Int64) // 1000).alias("timestamp"),
+            kinds.fill_null("impression").alias("kind"),
+        )
+        for log, events in logs.items()
+    }
+    return _below(files, named)
+
+
+@dump(
+    "ciao",
+    "Ciao product reviews",
+    RESEARCH,
+    "https://www.cse.msu.edu/~tangjili/datasetcode/truststudy.htm",
+    "rating_with_timestamp.mat; domains are the numbers of the product categories",
+    284_086,
+)
+def _ciao(files: DumpFiles) -> pl.LazyFrame:
+    import polars as pl
+    from scipy.io import loadmat
+
+    path = files.one("rating_with_timestamp.mat")
+    try:
+        arrays = loadmat(path)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise DataError(f"{path.name} is no MATLAB file of version 5: {error}.") from error
+    tables = [array for name, array in arrays.items() if not name.startswith("__")]
+    columns = ("user", "item", "category", "rating", "helpfulness", "timestamp")
+    if len(tables) != 1 or tables[0].ndim != 2 or tables[0].shape[1] != len(columns):
+        raise DataError(f"{path.name} needs one table with the columns {', '.join(columns)}.")
+    events = pl.DataFrame(tables[0].astype("int64"), schema=list(columns)).lazy()
+    return events.select(
+        "user",
+        "item",
+        pl.format("category {}", "category").alias("domain"),
+        "timestamp",
+        pl.col("rating").cast(pl.Float64),
+    )
+
+
 def _read(files: DumpFiles, pattern: str, read: Callable[[Path], pl.LazyFrame]) -> dict[str, pl.LazyFrame]:
     """The tables in the files of these names, by domain."""
     return {domain: read(path) for domain, path in files.matching(pattern).items()}
@@ -377,13 +439,19 @@ def _amazon(
 
 
 def _stacked(files: DumpFiles, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
-    """The tables of all domains below each other; a column that some lack is empty there."""
+    """The tables of all domains below each other, with their domain."""
+    import polars as pl
+
+    return _below(files, {name: table.with_columns(domain=pl.lit(name)) for name, table in tables.items()})
+
+
+def _below(files: DumpFiles, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
+    """The tables below each other, by name; a column that some lack is empty there."""
     import polars as pl
 
     if not tables:
         raise DataError(f"No file of events is in {files.source}; `landbridge data info` lists the names.")
-    named = [table.with_columns(domain=pl.lit(domain)) for domain, table in sorted(tables.items())]
-    return pl.concat(named, how="diagonal")
+    return pl.concat([table for _, table in sorted(tables.items())], how="diagonal")
 
 
 def _ratings(first: str, second: str) -> Callable[[Path], pl.LazyFrame]:

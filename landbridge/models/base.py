@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from landbridge.models.cost import Cost
 from landbridge.models.explanation import Explanation
 from landbridge.models.search_space import Space
 from landbridge.training.options import FitOptions
+
+if TYPE_CHECKING:
+    from landbridge.training.torch_backend import torch
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,25 @@ class DotProducts(Protocol):
         """
 
 
+class QueryNetwork(Protocol):
+    """A user's embedding and weight of popularity, :class:`DotProducts`, as a function of torch.
+
+    Histories have any length W, oldest event first, -1 behind the last one.
+    """
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What ``vectors`` takes: "items", the numbers of items in the joined catalogue, and maybe "times" in
+        seconds; int64, (B, W) each."""
+
+    @property
+    def weights(self) -> Mapping[str, Float32]:
+        """The weights by name."""
+
+    def vectors(self, weights: Mapping[str, torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+        """[x, w] for each history, (B, F + 1)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted(ABC):
     """A fitted model: arrays that can score, with all that is needed to use them later.
@@ -301,6 +323,10 @@ class Fitted(ABC):
 
     def as_dot_products(self) -> DotProducts | None:
         """The model as embeddings to rank by, where its scores are such products."""
+        return None
+
+    def query_network(self, domain: str) -> QueryNetwork | None:
+        """The network from a user's events to their embedding for a domain, where there is one to export."""
         return None
 
     def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32] | None:

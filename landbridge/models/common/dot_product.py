@@ -22,8 +22,41 @@ from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
 NONE: Mapping[str, Ragged] = MappingProxyType({})  # of no domain
 
 
+class QueryVectorsMixin(ColdStartMixin):
+    """The embeddings to rank by of a model that has one for each query, :class:`DotProducts`."""
+
+    @abstractmethod
+    def query_vectors(self, domain: str, queries: Queries) -> Float32:
+        """The embedding of every query, (B, F), in a new array: looked up or computed, or that of the cold
+        policy."""
+
+    def query_embeddings(
+        self, domain: str, queries: Queries, *, across: bool = False
+    ) -> tuple[Float32, Float32]:
+        """As in :class:`~landbridge.models.base.DotProducts`.
+
+        Where every item would have the same score ("zero"), popularity alone decides.
+        """
+        rows_BF = self.query_vectors(domain, queries)
+        cold_B = self._cold_B(domain, queries) if across else self._no_events_B(domain, queries)
+        weight_B = np.zeros(len(queries), np.float32)
+        factor, weight_B[cold_B] = self.no_events
+        rows_BF[cold_B] *= np.float32(factor)
+        if self.cold_policy == "zero":
+            only_popular_B = ~self.knows(domain, queries)
+            rows_BF[only_popular_B], weight_B[only_popular_B] = 0, 1
+        return rows_BF, weight_B
+
+    @property
+    def no_events(self) -> tuple[float, float]:
+        """The factor of the embedding and the weight of popularity for users without events in a domain."""
+        # as products: an embedding of 0 and popularity with weight 1 give the order of popularity
+        products = {"blend": (1.0, self.popularity_weight), "popularity": (0.0, 1.0)}
+        return products.get(self.cold_policy, (1.0, 0.0))
+
+
 @dataclass(frozen=True, eq=False)
-class DotProductModel(ColdStartMixin):
+class DotProductModel(QueryVectorsMixin):
     """``user_UF`` and ``item_IF`` hold the embeddings per domain; domains that share them share the array.
 
     ``cold_policy`` and ``popularity_weight``: :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
@@ -58,25 +91,6 @@ class DotProductModel(ColdStartMixin):
     def as_dot_products(self) -> DotProducts:
         """As in :class:`Fitted`."""
         return self
-
-    def query_embeddings(
-        self, domain: str, queries: Queries, *, across: bool = False
-    ) -> tuple[Float32, Float32]:
-        """As in :class:`~landbridge.models.base.DotProducts`.
-
-        Where every item would have the same score ("zero"), popularity alone decides.
-        """
-        rows_BF = self.query_vectors(domain, queries)
-        cold_B = self._cold_B(domain, queries) if across else self._no_events_B(domain, queries)
-        weight_B = np.zeros(len(queries), np.float32)
-        if self.cold_policy == "blend":
-            weight_B[cold_B] = self.popularity_weight
-        # as products: an embedding of 0 and popularity with weight 1 give the same order
-        only_popular_B = cold_B & (self.cold_policy == "popularity")
-        if self.cold_policy == "zero":
-            only_popular_B = ~self.knows(domain, queries)
-        rows_BF[only_popular_B], weight_B[only_popular_B] = 0, 1
-        return rows_BF, weight_B
 
     def item_embeddings(self, domain: str, to: str) -> tuple[Float32, Float32]:
         """As in :class:`Fitted`."""

@@ -107,7 +107,7 @@ class CrossDomain(Settings):
             down_RF, up_FR = weights["shared_adapter.down"][0], weights["shared_adapter.up"][0]
             adapted_TF = adapted_TF + query_TF @ down_RF.T @ up_FR.T  # Eq. (4)
         if self.rank:
-            for number in domain_T.unique().tolist():
+            for number in range(len(weights["adapter.down"])):
                 rows_T = (domain_T == number).nonzero()[:, 0]
                 down_RF, up_FR = weights["adapter.down"][number], weights["adapter.up"][number]
                 own_TF = query_TF[rows_T] @ down_RF.T @ up_FR.T
@@ -129,9 +129,5 @@ def _last_of_domain(domain_BL: Tensor, at: tuple[Tensor, Tensor, Tensor]) -> Ten
     """t(d) of Eq. (3), (T,); -1 where the window has no event of the target's domain yet."""
     window_T, position_T, domain_T = at
     index_L = torch.arange(domain_BL.shape[1], device=domain_BL.device)
-    last_T = torch.full_like(position_T, -1)
-    for number in domain_T.unique().tolist():
-        last_BL = torch.where(domain_BL == number, index_L, -1).cummax(dim=1).values
-        rows_T = (domain_T == number).nonzero()[:, 0]
-        last_T[rows_T] = last_BL[window_T[rows_T], position_T[rows_T]]
-    return last_T
+    own_TL = (domain_BL[window_T] == domain_T[:, None]) & (index_L <= position_T[:, None])
+    return torch.where(own_TL, index_L, -1).amax(dim=1)

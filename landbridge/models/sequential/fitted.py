@@ -23,10 +23,12 @@ import numpy.typing as npt
 from landbridge.core.threads import over_blocks
 from landbridge.core.types import Arrays, Float32, Ragged, Record
 from landbridge.data.sampling import sequences
-from landbridge.models.base import Queries, StoredState
-from landbridge.models.common.cold_start import ColdStartMixin, mean_embedding
+from landbridge.models.base import DotProducts, Queries, StoredState
+from landbridge.models.common.cold_start import mean_embedding
+from landbridge.models.common.dot_product import QueryVectorsMixin
 from landbridge.models.sequential.cross_domain import CrossDomain, domains_of_items
-from landbridge.models.sequential.transformer import Encoder, Reading
+from landbridge.models.sequential.query_network import SequenceNetwork
+from landbridge.models.sequential.transformer import LEAST_NORM, Encoder, Reading
 from landbridge.training.loop import threads
 from landbridge.training.torch_backend import torch
 
@@ -35,11 +37,10 @@ if TYPE_CHECKING:
 
 STATE = "domain weights|"  # prefix of their arrays in a run folder
 ROWS_AT_ONCE = 256  # sequences per forward pass, which bounds its memory
-LEAST_NORM = 1e-8  # a shorter vector has no direction in float32
 
 
 @dataclass(frozen=True, eq=False)
-class SequenceModel(ColdStartMixin):
+class SequenceModel(QueryVectorsMixin):
     """``weights``: by name, see :mod:`.transformer`. ``temperature``: T of Eq. (1), None for dot products.
 
     ``domain_weights``: the state of weights of the loss that a refit goes on from; empty for most methods.
@@ -72,13 +73,42 @@ class SequenceModel(ColdStartMixin):
 
     def warm_scores(self, domain: str, queries: Queries) -> Float32:
         """Eq. (1) for every item of the domain, (B, I)."""
-        item_IF = self._item_IF[self._slices[domain]]
+        return np.asarray(self.query_vectors(domain, queries) @ self.item_IF[domain].T)
+
+    def query_vectors(self, domain: str, queries: Queries) -> Float32:
+        """The user's factor of Eq. (1), (B, F)."""
         rows = sequences.query_histories(self.history, self._history, queries)
-        state_BF = self._scaled(self.states(rows, domain))
+        state_BF = self._scaled(self.states(rows, self.history.named(domain)))
         cold_B = self._cold_B(domain, queries)
         if cold_B.any():  # else nothing needs the mean, which costs a block of users for each domain
-            state_BF[cold_B] = 0 if self.cold_policy == "zero" else self._mean_state(domain)
-        return np.asarray(state_BF @ item_IF.T)
+            state_BF[cold_B] = self._cold_state(domain)
+        return state_BF
+
+    @cached_property
+    def item_IF(self) -> Mapping[str, Float32]:
+        """The items' factor of Eq. (1), by domain."""
+        rows_IF = self.weights["item"]
+        rows_IF = rows_IF if self.temperature is None else _unit(rows_IF)
+        return {name: rows_IF[own] for name, own in self._slices.items()}
+
+    def as_dot_products(self) -> DotProducts:
+        """As in :class:`Fitted`."""
+        return self
+
+    def query_network(self, domain: str) -> SequenceNetwork:
+        """As in :class:`Fitted`."""
+        empty = Queries.of_users([-1])
+        vector_1F, weight_1 = self.query_embeddings(domain, empty)
+        return SequenceNetwork(
+            self.encoder,
+            self.cross_domain,
+            self.weights,
+            self.temperature,
+            self._domain_I,
+            self.history.domain_names.index(domain),
+            torch.from_numpy(np.append(vector_1F[0], weight_1)),
+            self.no_events,
+        )
 
     def states(self, rows: Ragged, domain: str) -> Float32:
         """The state towards a domain after the last event of each row, zero for a row without one, (R, F).
@@ -152,14 +182,17 @@ class SequenceModel(ColdStartMixin):
         return {name: torch.from_numpy(array) for name, array in self.weights.items()}
 
     @cached_property
-    def _item_IF(self) -> Float32:
-        rows_IF = self.weights["item"]
-        return rows_IF if self.temperature is None else _unit(rows_IF)
-
-    @cached_property
     def _domain_I(self) -> Tensor:
         """The domain of each item, (I,)."""
         return domains_of_items(self.history)
+
+    def _cold_state(self, domain: str) -> Float32:
+        """The state of a user without events, (F,): 0 with "zero", else that of :meth:`_mean_state`."""
+        return (
+            np.zeros(self.encoder.factors, np.float32)
+            if self.cold_policy == "zero"
+            else self._mean_state(domain)
+        )
 
     def _mean_state(self, domain: str) -> Float32:
         """Mean state over the first users with events, at most one block: a pass over all users is slow."""

@@ -39,9 +39,9 @@ from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.sequential import losses as sequence_losses
 from landbridge.models.sequential.cross_domain import CrossDomain, domains_of_items
-from landbridge.models.sequential.fitted import LEAST_NORM, SequenceModel
+from landbridge.models.sequential.fitted import SequenceModel
 from landbridge.models.sequential.losses import SequenceLoss
-from landbridge.models.sequential.transformer import Encoder, Reading, initial
+from landbridge.models.sequential.transformer import LEAST_NORM, Encoder, Reading, initial
 from landbridge.models.sequential.warm_start import continue_from, previous_model
 from landbridge.training import tensors
 from landbridge.training.loop import run_phase

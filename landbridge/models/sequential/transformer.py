@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 Weights = Mapping[str, "Tensor"]
 ZERO_AT_START = (".shift", ".bias", "adapter.up")
 ONE_AT_START = (".scale",)
+LEAST_NORM = 1e-8  # a shorter vector has no direction in float32
 
 
 class Reading(NamedTuple):

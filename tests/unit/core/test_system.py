@@ -56,6 +56,7 @@ def test_every_part_works_without_the_modules_of_linux(tmp_path: Path) -> None:
 
 
 def test_every_module_can_be_imported_without_them() -> None:
+    pytest.importorskip("torch")  # networks need it, on every system
     package = Path(lb.__file__).parent
     names = [
         ".".join(("landbridge", *path.relative_to(package).with_suffix("").parts))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -258,6 +259,47 @@ def test_gowalla_is_what_the_catalogue_reads(tmp_path: Path, monkeypatch: pytest
         ("0", "0", "train"), ("0", "1", "train"), ("0", "2", "train"), ("1", "2", "train"),
         ("0", "3", "test"), ("1", "4", "test"), ("1", "5", "test"),
     ]  # fmt: skip
+
+
+def test_kuairand(tmp_path: Path) -> None:
+    head = (
+        "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,tab\n"
+    )
+    files = {
+        "log_standard_4_08_to_4_21_pure.csv": head
+        + "0,10,20220411,1900,1649675512388,0,0,0,0,0,0,1\n"
+        + "0,20,20220416,2000,1650111976017,1,0,0,0,0,0,0\n"
+        + "1,10,20220420,1600,1650444367095,1,1,0,0,0,0,1\n",
+        "log_random_4_22_to_5_08_pure.csv": head + "1,30,20220422,1100,1650600000999,1,0,0,0,0,1,4\n",
+        "user_features_pure.csv": "user_id,user_active_degree\n0,full_active\n",
+    }
+    assert [tuple(row.values()) for row in events(tmp_path, "kuairand", files)] == [
+        ("1", "30", "tab 4", 1650600000, "dislike"),
+        ("0", "10", "tab 1", 1649675512, "impression"),
+        ("0", "20", "tab 0", 1650111976, "click"),
+        ("1", "10", "tab 1", 1650444367, "like"),
+    ]
+    data = lb.read(tmp_path / "events.parquet", domains=["tab 0", "tab 1"])  # nothing is liked in tab 4
+    assert {name: len(table) for name, table in data.domains.items()} == {"tab 0": 1, "tab 1": 1}
+
+
+def test_ciao(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    table = np.array([[1, 7, 3, 4, 5, 1028160000], [2, 7, 28, 1, 0, 955065600]], np.float64)
+    path, out = tmp_path / "rating_with_timestamp.mat", tmp_path / "events.parquet"
+    savemat(path, {"rating": table})
+    assert dumps.convert("ciao", path, out) == 2
+    assert pl.read_parquet(out).rows() == [
+        (1, 7, "category 3", 1028160000, 4.0),
+        (2, 7, "category 28", 955065600, 1.0),
+    ]
+    savemat(path, {"rating": table[:, :4]})  # the file without times
+    with pytest.raises(DataError, match="needs one table with the columns user, item, category"):
+        dumps.convert("ciao", path, out)
+    path.write_bytes(b"MATLAB 7.3 MAT-file" + b" " * 105 + b"\x00\x02IM" + b"x" * 200)
+    with pytest.raises(DataError, match="is no MATLAB file of version 5"):
+        dumps.convert("ciao", path, out)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])

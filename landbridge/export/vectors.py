@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -27,9 +27,10 @@ import numpy as np
 from landbridge.core.errors import DataError, MissingExtraError, SettingsError, unknown
 from landbridge.core.files import atomic_write, make_folder, write_json
 from landbridge.core.types import Float32
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
 from landbridge.data.vocabulary import IdArray
-from landbridge.models.base import Fitted
+from landbridge.models.base import DotProducts, Fitted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,14 +48,33 @@ COPY_ESCAPES = (("\\", r"\\"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Vectors of a domain's users and listed items, in the order of their ids, for one metric of an index."""
+    """Vectors of a domain's users and listed items, in the order of their ids, for one metric of an index.
 
-    users: IdArray
+    ``model`` is ``fitted`` as products. Those of the users are computed at their first use.
+    """
+
+    fitted: Fitted
+    model: DotProducts
+    domain: str
     items: IdArray
     titles: IdArray | None
-    user_UF: Float32
     item_IF: Float32
     metric: Metric
+
+    @property
+    def users(self) -> IdArray:
+        """The raw ids of the users, (U,)."""
+        return self.fitted.history.users.ids
+
+    @cached_property
+    def user_UF(self) -> Float32:
+        """Eq. (1), with Eq. (2) for "cosine" and "l2"."""
+        everyone = Queries.of_users(np.arange(self.fitted.history.n_users))
+        user_UF, weight_U = self.model.query_embeddings(self.domain, everyone)
+        parts = [user_UF, weight_U[:, None]]  # Eq. (1)
+        if self.metric != "dot":
+            parts.append(np.zeros_like(weight_U)[:, None])  # Eq. (2)
+        return np.concatenate(parts, axis=1)
 
 
 def vectors_of(fitted: Fitted, domain: str, metric: Metric = "dot") -> Vectors:
@@ -72,23 +92,21 @@ def vectors_of(fitted: Fitted, domain: str, metric: Metric = "dot") -> Vectors:
             "there are none to export; `landbridge recommend RUN --all FOLDER` writes its lists."
         )
     history = fitted.history
-    user_UF, weight_U = model.query_embeddings(name, Queries.of_users(np.arange(history.n_users)))
     events = history[name]
     share_I = events.item_counts / max(int((events.user_counts > 0).sum()), 1)
     listed_I = ~fitted.unlisted(name)
-    users_UF = np.column_stack((user_UF, weight_U))  # Eq. (1)
-    items_IF = np.column_stack((model.item_IF[name], share_I.astype(np.float32)))[listed_I]
+    items_IF = np.column_stack((model.item_IF[name], share_I.astype(np.float32)))[listed_I]  # Eq. (1)
     if metric != "dot":
         norm_I = np.linalg.norm(items_IF.astype(np.float64), axis=1)
         rest_I = np.sqrt(norm_I.max(initial=0) ** 2 - norm_I**2)
-        users_UF = np.column_stack((users_UF, np.zeros(len(users_UF))))  # Eq. (2)
-        items_IF = np.column_stack((items_IF, rest_I))
+        items_IF = np.column_stack((items_IF, rest_I))  # Eq. (2)
     titles = history.titles.get(name)
     return Vectors(
-        history.users.ids,
+        fitted,
+        model,
+        name,
         history.items[name].ids[listed_I],
         None if titles is None else titles[listed_I],
-        np.ascontiguousarray(users_UF, np.float32),
         np.ascontiguousarray(items_IF, np.float32),
         metric,
     )
@@ -97,7 +115,7 @@ def vectors_of(fitted: Fitted, domain: str, metric: Metric = "dot") -> Vectors:
 def export(fitted: Fitted, domain: str, to: str, out: str | Path, metric: Metric = "dot") -> list[Path]:
     """Write the vectors of a domain into the folder ``out`` in the form of ``to``; the written files.
 
-    ``to``: parquet, numpy, faiss, usearch, pgvector or qdrant. Files of these names are replaced.
+    ``to``: parquet, numpy, faiss, usearch, pgvector, qdrant or onnx. Files of these names are replaced.
     SettingsError for another form, MissingExtraError where its package is not installed.
     """
     if to not in WRITERS:
@@ -116,9 +134,13 @@ def _frame(kind: str, ids: IdArray, vector_RF: Float32, titles: IdArray | None =
     return pl.DataFrame(columns).with_columns(vector)
 
 
+def _items(vectors: Vectors) -> pl.DataFrame:
+    return _frame("item", vectors.items, vectors.item_IF, vectors.titles)
+
+
 def _frames(vectors: Vectors) -> dict[str, pl.DataFrame]:
     return {
-        "items": _frame("item", vectors.items, vectors.item_IF, vectors.titles),
+        "items": _items(vectors),
         "users": _frame("user", vectors.users, vectors.user_UF),
     }
 
@@ -250,9 +272,43 @@ def _qdrant(vectors: Vectors, folder: Path) -> list[Path]:
     return [folder / "collection.json", *written]
 
 
+def _onnx(vectors: Vectors, folder: Path) -> list[Path]:
+    """The network, the items that it is to be multiplied with, and the numbers of the items that it reads."""
+    from landbridge.export.network import write_network
+
+    fitted = vectors.fitted
+    network = fitted.query_network(vectors.domain)
+    if network is None:
+        raise DataError(
+            f"A {fitted.method.name} model computes no user's vector from events by a network; export its "
+            "vectors, for instance --to parquet."
+        )
+    extra = vectors.item_IF.shape[1] - vectors.model.item_IF[vectors.domain].shape[1] - 1
+    return [
+        _written(folder / "network.onnx", lambda path: write_network(network, extra, path)),
+        _written(folder / "items.parquet", _items(vectors).write_parquet),
+        _written(folder / "numbers.parquet", _numbers(fitted.history).write_parquet),
+    ]
+
+
+def _numbers(history: MultiDomain) -> pl.DataFrame:
+    """The number of each item of each domain in the joined catalogue: domain, item, number."""
+    import polars as pl
+
+    # ids of the domains may differ in their kind
+    ids = [history.items[name].ids.tolist() for name in history.domain_names]
+    mixed = len({type(each[0]) for each in ids if each}) > 1
+    return pl.concat(
+        pl.DataFrame({"domain": name, "item": list(map(str, each)) if mixed else each})
+        for name, each in zip(history.domain_names, ids, strict=True)
+        if each
+    ).with_row_index("number")
+
+
 WRITERS: dict[str, Callable[[Vectors, Path], list[Path]]] = {
     "faiss": _faiss,
     "numpy": _numpy,
+    "onnx": _onnx,
     "parquet": _parquet,
     "pgvector": _pgvector,
     "qdrant": _qdrant,
