@@ -11,16 +11,17 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from experiments.common import CELLS, markdown, page, root
+from experiments.common import CELLS, SEEDS, cell, markdown, page, root
 from experiments.sides import Place, Sides, addresses, networks
 from landbridge.core.files import atomic_write, read_arrays, write_arrays
 from landbridge.core.threads import thread_limit
@@ -29,7 +30,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_last_out
 from landbridge.datasets import catalog
-from landbridge.evaluation.evaluate import evaluate
+from landbridge.evaluation.evaluate import evaluate, over_seeds
 from landbridge.federation import defences, keys, party
 from landbridge.federation.audit import COORDINATOR, PARTY, SAME, WHAT
 from landbridge.federation.terms import Limits, Plan, federated
@@ -43,7 +44,7 @@ from landbridge.version import __version__
 METRIC, SEED, DELTA = "ndcg@10", 15, 1e-6
 EPSILONS = (100.0, 10.0, 5.0, 1.0)
 QUANTILES = (0.5, 0.9, 0.99, 1.0)  # of the norms of rows, for the bound of a private fit
-PULL = 10.0  # ρ of private fits: five times the penalty of a user with few events, λ α₀^ν = 2
+PULLS = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0)  # ρ of private fits, of which validation chooses
 PERIODS = (1, 2, 5, 10)
 KILLED_AT = 5  # round
 ONE = FitOptions(seed=SEED, threads=1)
@@ -101,18 +102,21 @@ AUDIT = (
 
 def main(names: list[str]) -> None:
     """Measure the named data sets, all by default, and write the page of those."""
-    exchanges, noise, periods, audits = [], [], [], []
+    exchanges, pulls, noise, periods, audits = [], [], [], [], []
     separated = True
     for name in names or DATA:
-        holdout = _known(leave_last_out(DATA[name](), seed=SEED).test)
+        split = leave_last_out(DATA[name](), seed=SEED)
+        valid, holdout = _known(split.valid), _known(split.test)
         parties = _party_names(holdout.history)
         with TemporaryDirectory() as folder, networks(list(parties.values())) as places:
             separated &= places[keys.COORDINATOR].prefix != ()
             keys.make(Path(folder), list(parties.values()), addresses(len(parties)))
             exchanges += _exchanges(name, holdout, Path(folder), places)
         periods += _periods(name, holdout)
-        noise += _noise(name, holdout)
-        audits += _audited(name, holdout)
+        pulled, trials = _pull(name, valid, _bounds(valid)[0.5])
+        pulls += trials
+        noise += _noise(name, holdout, pulled, _bounds(holdout))
+        audits += _audited(name, holdout, pulled)
     where = (
         "Each party and the coordinator is a process in a network namespace of its own; a party's only "
         "cable leads to the coordinator. All connections are TLS 1.3."
@@ -202,28 +206,49 @@ def _periods(name: str, holdout: Holdout) -> list[Record]:
     return rows
 
 
-def _noise(name: str, holdout: Holdout) -> list[Record]:
-    """The quality at each bound, ρ and ε, beside no noise, no messages and no consensus."""
+def _pull(name: str, valid: Holdout, clip: float) -> tuple[CDIMF, list[Record]]:
+    """The method with the ρ that is best for clipping alone on validation, with one seed; and the trials."""
+    trials = {rho: replace(METHOD.with_settings({"admm.rho": rho}), privacy=Privacy(clip)) for rho in PULLS}
+    means = {
+        rho: float(np.mean(list(cell(method, valid, SEED, "parties")[0].means(METRIC).values())))
+        for rho, method in trials.items()
+    }
+    best = max(means, key=lambda rho: means[rho])
+    rows = [{"data": name, **{f"ρ = {rho:g}": mean for rho, mean in means.items()}, "chosen": f"{best:g}"}]
+    print(rows[0], flush=True)
+    return METHOD.with_settings({"admm.rho": best}), rows
+
+
+def _bounds(holdout: Holdout) -> dict[float, float]:
+    """Quantiles of the norms of the rows of separate fits."""
     history = holdout.history
-    rows: list[Record] = []
-
-    def row(label: str, method: CDIMF, bound: float | str = "") -> Arrays:
-        arrays, facts = _cell(name, label, method, holdout, partial(_fitted, history, method))
-        about = {"ρ": f"{method.admm.rho:g}", "bound": f"{bound}", "noise": f"{method.privacy.noise:.3g}"}
-        rows.append({"data": name, "fit": label, **about, **_shown(facts)})
-        print(rows[-1], flush=True)
-        return arrays
-
-    row("no noise", METHOD)
-    arrays = row("separate", METHOD.with_settings({"admm.rho": 0.0}))
+    user_UF = METHOD.with_settings({"admm.rho": 0.0}).fit(history, ONE).user_UF
     norms = [
-        np.linalg.norm(arrays[f"user:{domain}"][history[domain].user_counts > 0], axis=1)
+        np.linalg.norm(user_UF[domain][history[domain].user_counts > 0], axis=1)
         for domain in history.domain_names
     ]
-    bounds = {each: float(np.quantile(np.concatenate(norms), each)) for each in QUANTILES}
+    return {each: float(np.quantile(np.concatenate(norms), each)) for each in QUANTILES}
+
+
+def _noise(name: str, holdout: Holdout, pulled: CDIMF, bounds: Mapping[float, float]) -> list[Record]:
+    """The quality at each bound and ε, beside no noise, no messages and no consensus."""
+    rows: list[Record] = []
+
+    def row(label: str, method: CDIMF, bound: float | str = "") -> None:
+        evaluation = over_seeds({seed: cell(method, holdout, seed, "parties")[0] for seed in SEEDS})
+        about = {"ρ": f"{method.admm.rho:g}", "bound": f"{bound}", "noise": f"{method.privacy.noise:.3g}"}
+        means = {
+            each["domain"]: f"{each['mean']:.4f} [{each['low']:.4f}, {each['high']:.4f}]"
+            for each in evaluation.summary([METRIC]).iter_rows(named=True)
+        }
+        shown = ", ".join(f"{domain} {text}" for domain, text in means.items())
+        rows.append({"data": name, "fit": label, **about, "NDCG@10": shown})
+        print(rows[-1], flush=True)
+
     clip = bounds[0.5]
+    row("no noise", METHOD)
+    row("separate", METHOD.with_settings({"admm.rho": 0.0}))
     row("ε ∞", replace(METHOD, privacy=Privacy(clip)), 0.5)
-    pulled = METHOD.with_settings({"admm.rho": PULL})
     for each, bound in bounds.items():
         row("ε ∞", replace(pulled, privacy=Privacy(bound)), each)
     for epsilon in EPSILONS:
@@ -233,44 +258,55 @@ def _noise(name: str, holdout: Holdout) -> list[Record]:
     return rows
 
 
-def _audited(name: str, holdout: Holdout) -> list[Record]:
+def _audited(name: str, holdout: Holdout, pulled: CDIMF) -> list[Record]:
     """The attacks on the domain with the most events under each defence, as the audit reports them."""
     history = holdout.history
     victim = max(history.domain_names, key=lambda domain: len(history[domain]))
-    method = METHOD.with_settings({"admm.rho": PULL})
+    made = [_audit(holdout, victim, pulled, seed) for seed in SEEDS]
+    quality: dict[str, list[float]] = {}
+    for each in chain.from_iterable(one["utility"] for one in made):
+        quality.setdefault(each["defence"], []).append(each[METRIC])
+    found: dict[tuple[str, str, str], list[Record]] = {}
+    for each in chain.from_iterable(one["findings"] for one in made):
+        if each["known"] in (None, 0.1):
+            found.setdefault((each["defence"], each["role"], each["attack"]), []).append(each)
+    rows: list[Record] = []
+    for defence, role in dict.fromkeys((defence, role) for defence, role, _ in found):
+        if role in (COORDINATOR, PARTY):
+            about = {"data": name, "victim": victim, "defence": defence, "attacker": role}
+            attacks = {each: _auc(found[defence, role, each]) for each in (SAME, WHAT)}
+            shown = _mean_and_range(quality.get(defence, quality[defences.NONE]))
+            rows.append({**about, **attacks, "NDCG@10": shown})
+    for baseline in ("single domain", "popularity"):
+        shown = _mean_and_range(quality[baseline])
+        rows.append({"data": name, "victim": victim, "defence": baseline, "NDCG@10": shown})
+    return rows
+
+
+def _audit(holdout: Holdout, victim: str, method: CDIMF, seed: int) -> Record:
+    """One audit, computed once."""
     key = json.dumps(
-        [victim, EPSILONS, method.flat(), holdout.fingerprint, SEED, __version__], sort_keys=True
+        [victim, EPSILONS, method.flat(), holdout.fingerprint, seed, __version__], sort_keys=True
     )
     path = CELLS / "parties" / f"audit-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     if not path.exists():
-        plan = defences.Plan(method, seed=SEED, epsilons=(np.inf, *EPSILONS))
+        plan = defences.Plan(method, seed=seed, epsilons=(np.inf, *EPSILONS))
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(defences.audit(holdout, victim, plan, threads=1)), "utf-8")
-    made = json.loads(path.read_text("utf-8"))
-    utility = {each["defence"]: each[METRIC] for each in made["utility"]}
-    rows: list[Record] = []
-    for defence in dict.fromkeys(each["defence"] for each in made["findings"]):
-        for role in (COORDINATOR, PARTY):
-            auc = {
-                each["attack"]: f"{each['auc']:.3f} ({each['low']:.3f} to {each['high']:.3f})"
-                for each in made["findings"]
-                if (each["defence"], each["role"]) == (defence, role) and each["known"] in (None, 0.1)
-            }
-            quality = utility.get(defence, utility[defences.NONE])
-            attacks = {attack: auc.get(attack, "") for attack in (SAME, WHAT)}
-            rows.append(
-                {
-                    "data": name,
-                    "victim": victim,
-                    "defence": defence,
-                    "attacker": role,
-                    **attacks,
-                    "NDCG@10": quality,
-                }
-            )
-    for baseline in ("single domain", "popularity"):
-        rows.append({"data": name, "victim": victim, "defence": baseline, "NDCG@10": utility[baseline]})
-    return rows
+        print(f"audit of {victim}, seed {seed}", flush=True)
+    made: Record = json.loads(path.read_text("utf-8"))
+    return made
+
+
+def _auc(findings: Sequence[Record]) -> str:
+    """The mean over seeds, and an interval that covers those of all."""
+    mean = np.mean([each["auc"] for each in findings])
+    low, high = min(each["low"] for each in findings), max(each["high"] for each in findings)
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _mean_and_range(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})"
 
 
 def _shown(facts: Record) -> Record:
