@@ -20,8 +20,8 @@ points are on the curve. What is new here is how it goes through a coordinator:
   sees have passed the same parties, so it cannot compare them.
 - The last one sees e of one list. By Eq. (2) it cannot compare it with the codes of its own.
 
-A party multiplies each list once in a session, so nobody can try out ids later, or more of them than they had
-said at the beginning.
+A party multiplies one list of each other party in a session, whoever is killed, so nobody can try out ids
+later, or more of them than they had said at the beginning.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class Intersection:
 
     def of(self, ids: IdArray) -> Codes:
         """As in :class:`UserCodes`; FederationError for keys or lists that are not those of the parties."""
-        digest = hashlib.sha256("\0".join(map(str, ids.tolist())).encode()).hexdigest()
-        return self.journal.codes(digest, lambda: self._made(ids))
+        of = _digest("\0".join(map(str, ids.tolist())).encode())
+        return self.journal.codes(of, lambda: self._made(ids))
 
     def _made(self, ids: IdArray) -> Codes:
         terms = self.wire.terms
@@ -126,7 +126,9 @@ class Intersection:
             _, array = self.wire.request(msg.Blinded, header, _as_array(content))
             owner = names[place - hop - 1]
             key = keys(owner, hop, before, self.identity.name)
-            points = self._multiplied(multiplier, key, array.tobytes(), before, ring.counts[owner])
+            points = _opened(key, array.tobytes(), before, ring.counts[owner])
+            self.journal.listed(f"{hop}", _digest(points))
+            points = _multiplied(multiplier, points, before)
         header = msg.Blinded(hop=last, count=ring.counts[after], size=len(points))
         answer, code_U4 = self.wire.request(msg.UserCodes, header, _as_array(points))
         if answer.count != len(ids):
@@ -137,7 +139,7 @@ class Intersection:
         """The key for the list of an owner at a hop, from one party to another."""
         own, session = self.identity.name, self.wire.terms.session
         if (
-            not set(ring.names) == set(ring.counts) == set(ring.keys)
+            not set(ring.names) == set(ring.counts) == set(ring.keys) <= set(self.wire.terms.parties)
             or len(set(ring.names)) < max(len(ring.names), self.wire.terms.quorum)
             or ring.counts.get(own) != count
         ):
@@ -147,6 +149,7 @@ class Intersection:
                 f"A party has more users than the {self.max_other_users} of --max-other-users; each one asks "
                 "whether this party has it, too."
             )
+        self.journal.listed("ring", _digest(ring.model_dump_json().encode()))
         sizes = ", ".join(f"{name} {ring.counts[name]}" for name in ring.names)
         self.note(f"Users in the private set intersection: {sizes}.")
         others = [name for name in ring.names if name != own]
@@ -160,18 +163,26 @@ class Intersection:
 
         return key
 
-    def _multiplied(
-        self, multiplier: Multiplier, key: bytes, content: bytes, sender: str, count: int
-    ) -> bytes:
-        try:
-            points = opened(key, content[NONCE_BYTES:], content[:NONCE_BYTES])
-            if len(points) != count * POINT_BYTES:
-                raise ValueError("another length")
-            return multiplier.times(points)
-        except ValueError:
-            raise FederationError(
-                f"The list from {sender!r} is not as it was sent, or holds no points of the curve."
-            ) from None
+
+def _opened(key: bytes, content: bytes, sender: str, count: int) -> bytes:
+    try:
+        points = opened(key, content[NONCE_BYTES:], content[:NONCE_BYTES])
+        if len(points) != count * POINT_BYTES:
+            raise ValueError("another length")
+    except ValueError:
+        raise FederationError(f"The list from {sender!r} is not as it was sent.") from None
+    return points
+
+
+def _multiplied(multiplier: Multiplier, points: bytes, sender: str) -> bytes:
+    try:
+        return multiplier.times(points)
+    except ValueError:
+        raise FederationError(f"The list from {sender!r} holds no points of the curve.") from None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _as_array(content: bytes) -> AnyArray:

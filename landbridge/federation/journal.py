@@ -64,8 +64,22 @@ class Journal:
             )
         if "codes" not in arrays:
             arrays = {"codes": made()}
-            self._write(CODES, arrays, {"of": of})
+            self._write(CODES, arrays, {"of": of})  # nothing is multiplied any more
         return arrays["codes"]
+
+    def listed(self, step: str, digest: str) -> None:
+        """Keep what was multiplied in a step of an intersection. FederationError for anything else than
+        before: each further list is a further question."""
+        if self.folder is None:
+            return
+        arrays, about = self._read(CODES)
+        lists = about.setdefault("lists", {})
+        if lists.setdefault(step, digest) != digest:
+            raise FederationError(
+                "The coordinator now has another ring or other lists than before; this party multiplies "
+                "nothing."
+            )
+        self._write(CODES, arrays, {"of": about["of"], "lists": lists})
 
     def received(self, number: int) -> tuple[Float32, Residuals] | None:
         """What was received in a round, if it was completed."""

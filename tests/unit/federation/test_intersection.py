@@ -254,6 +254,23 @@ def test_kills_on_both_sides_change_nothing(tmp_path: Path) -> None:
     assert "belongs to other users" in str(lost["a"])
 
 
+def test_who_was_killed_multiplies_no_other_lists(tmp_path: Path) -> None:
+    session = session_of(tmp_path / "session")
+    made({name: Direct(session, name, breaks_at=1) for name in NAMES}, SETS, tmp_path / "work")
+
+    def reversed_ring(name: str, header: msg.Header, array: Any) -> tuple[msg.Header, Any]:
+        if isinstance(header, msg.Ring):
+            header = header.model_copy(update={"names": header.names[::-1]})
+        return header, array
+
+    result = made({"b": Direct(session, "b", reversed_ring)}, SETS, tmp_path / "work")["b"]
+    assert "another ring or other lists" in str(result)
+    journal = Journal(tmp_path / "work/b", session.id, frozenset())
+    journal.listed("1", "one")
+    with pytest.raises(FederationError, match="multiplies nothing"):
+        journal.listed("1", "another")
+
+
 def flipped(name: str, header: msg.Header, array: Any) -> tuple[msg.Header, Any]:
     if name == "b" and isinstance(header, msg.Blinded) and header.hop == 1:
         array = array.copy()
