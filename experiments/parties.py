@@ -59,8 +59,8 @@ DATA: Mapping[str, Callable[[], MultiDomain | Split]] = {
 
 ABOUT = (
     "Leak-free split (`last per domain, no future`), test, one seed unless said otherwise; 32 factors, six "
-    "epochs of one round each and the closing rounds; settings are not tuned. A party does not know users who "
-    "have events with others only, so NDCG@10 is over targets of users with events in the domain. "
+    "epochs of one round each and the closing rounds; settings are not tuned. A party does not know users "
+    "who have events with others only, so NDCG@10 is over targets of users with events in the domain. "
     "**Food–Kitchen has two domains, so its two parties read each other's rows, with masks or without**; "
     "those of Ciao are its four largest."
 )
