@@ -75,7 +75,7 @@ def masks(seed: int = 15) -> list[Record]:
     p_masked, p_plain = (_uniform(each) for each in (masked["books"], fixed.encode(sent["books"])))
     return [
         {
-            "claim": f"masks cancel exactly, whoever of {len(PARTIES)} parties is left",
+            "claim": f"masks cancel exactly, whichever of {len(PARTIES)} parties are left",
             "measured": f"{sum(exact)} of {len(exact)} sets of {group.threshold} or more",
         },
         {

@@ -1,7 +1,7 @@
 """Keys that two parties agree on through a coordinator that learns nothing of them, and what they seal.
 
 X25519 (RFC 7748) gives each pair of parties a secret, HKDF (RFC 5869) a key for every purpose from it, and
-ChaCha20-Poly1305 (RFC 8439) a text that only the other one can read, and nobody can change.
+ChaCha20-Poly1305 (RFC 8439) a text that only the other one can read and no third one can change.
 """
 
 from __future__ import annotations

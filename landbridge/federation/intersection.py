@@ -5,7 +5,7 @@ each party passes through all of them, in a ring, and each one multiplies the po
 
     H(id) → k_p H(id) → … → e(id) = (Π_p k_p) H(id)                                                   (1)
 
-so that in the end equal ids have equal points, whoever's list they were on. The last party gives e to the
+so that in the end equal ids have equal points, on any list. The last party gives e to the
 coordinator, and the owner of the list gets
 
     code(id) = HMAC-SHA-256(key of the coordinator, e(id))                                             (2)
@@ -20,7 +20,7 @@ points are on the curve. What is new here is how it goes through a coordinator:
   sees have passed the same parties, so it cannot compare them.
 - The last one sees e of one list. By Eq. (2) it cannot compare it with the codes of its own.
 
-A party multiplies one list of each other party in a session, whoever is killed, so nobody can try out ids
+A party multiplies one list of each other party in a session, also after a kill, so no party can try out ids
 later, or more of them than they had said at the beginning.
 """
 

@@ -1,4 +1,4 @@
-"""Private set intersection: equal ids get equal codes, and nobody learns anything of the others."""
+"""Private set intersection: equal ids get equal codes, and no side learns anything of the others."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_kills_on_both_sides_change_nothing(tmp_path: Path) -> None:
         assert {type(each) for each in broken.values()} == {ConnectionError}
     codes = all_made(session_of(undisturbed), work=work)
     assert matched(codes, SETS, 2) == {2, 3, 4, 5}
-    # whoever has its codes asks for nothing any more
+    # a party that has its codes requests nothing any more
     again = {name: Direct(session_of(undisturbed), name) for name in NAMES}
     for name, same in made(again, SETS, work).items():
         assert np.array_equal(same, codes[name])
