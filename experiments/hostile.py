@@ -105,7 +105,9 @@ def listening(folder: Path) -> Iterator[Site]:
     site.session.note = site.lines.append
     coordinator = Coordinator(site.session, site.lines.append, linger=0.0)
     context = keys.server_context(folder / "keys" / keys.COORDINATOR)
-    thread = threading.Thread(target=lambda: asyncio.run(coordinator.serve(HOST, 0, context)))
+    serve = coordinator.serve(HOST, 0, context)
+    # daemons: an error of this side does not wait for the others
+    thread = threading.Thread(target=lambda: asyncio.run(serve), daemon=True)
     thread.start()
     while not site.lines:
         assert thread.is_alive()
@@ -132,7 +134,7 @@ def fitted(site: Site, before: Callable[[], None] = lambda: None) -> dict[str, A
                 data()[name], wire, Certificate(folder), KeyedHash.read(folder), ONE, demands=UNDERSTOOD
             )
 
-    second = threading.Thread(target=one, args=(HONEST[1], Wire))
+    second = threading.Thread(target=one, args=(HONEST[1], Wire), daemon=True)
     second.start()
     one(HONEST[0], Waiting)
     second.join()
@@ -250,7 +252,7 @@ class Hostile:
 
 
 def _words(received: bytes) -> str:
-    """Why the coordinator refused; whatever else it sent than its terms is an error."""
+    """Why the coordinator refused; anything else that it sent than its terms is an error."""
     kinds = set(re.findall(rb'"kind":"(\w+)"', received)) - {b"terms"}
     assert kinds <= {b"refusal"}, kinds
     reasons = re.findall(rb'"reason":"([^"]*)"', received)
