@@ -5,33 +5,37 @@
 
 A party's network has one cable, to the coordinator: parties cannot reach each other. Where the system allows
 no network namespaces, all sides are on the loopback.
+
+A side gets the plan and its events as files, and leaves a run folder and what it measured.
 """
 
 from __future__ import annotations
 
 import asyncio
-import pickle
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from landbridge.core.files import read_arrays
+from landbridge.core.files import read_arrays, read_json, write_json
 from landbridge.core.threads import thread_limit
 from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.event_cache import open_mapped, write_mapped
 from landbridge.federation import keys, party
 from landbridge.federation.coordinator import Coordinator
 from landbridge.federation.identity import Certificate
 from landbridge.federation.session import STATE, Session
-from landbridge.federation.terms import Demands, Plan
+from landbridge.federation.terms import Demands, Limits, Plan
 from landbridge.federation.user_codes import KeyedHash
 from landbridge.federation.wire import Wire
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.base import Fitted
+from landbridge.store.runs import load, save
 from landbridge.training.options import FitOptions
 
 LOOPBACK = "127.0.0.1"
@@ -113,9 +117,8 @@ class Sides:
         """The named sides, the coordinator first; one that was killed goes on from its folder."""
         for name in names:
             work = self.folder / f"work-{name}"
-            work.mkdir(exist_ok=True)
-            given = self.plan if name == keys.COORDINATOR else self.parts[name]
-            (work / "given.pickle").write_bytes(pickle.dumps((given, self.plan.masks)))
+            if not work.exists():
+                self._give(name, work)
             place = self.places[name]
             command = [*place.prefix, sys.executable, "-m", "experiments.sides"]
             command += [str(self.folder), name, place.coordinator, str(self.port)]
@@ -139,14 +142,18 @@ class Sides:
             self._check()
             time.sleep(0.05)
 
-    def results(self) -> dict[str, Any]:
-        """What every side that was not killed ended with."""
+    def results(self) -> dict[str, tuple[Fitted | None, Record]]:
+        """The model of every party that was not killed, none of the coordinator, and what they measured."""
         for name, process in self.running.items():
             assert process.wait(SECONDS) == 0, self._log(name)
-        return {
-            name: pickle.loads((self.folder / f"work-{name}" / "result.pickle").read_bytes())
-            for name in self.running
-        }
+        return {name: _result(self.folder / f"work-{name}") for name in self.running}
+
+    def _give(self, name: str, work: Path) -> None:
+        (work / "data").mkdir(parents=True)
+        about = {**asdict(self.plan), "method": self.plan.settings}
+        write_json(work / "plan.json", about)
+        if name != keys.COORDINATOR:
+            write_mapped(self.parts[name], work / "data")
 
     def _check(self) -> None:
         for name, process in self.running.items():
@@ -179,10 +186,9 @@ def _coordinate(folder: Path, plan: Plan, port: int) -> Record:
     return {"seconds": seconds, "rounds": session.round, **per}
 
 
-def _join(
-    folder: Path, name: str, data: MultiDomain, masks: bool, options: FitOptions, host: str, port: int
-) -> tuple[Any, float]:
-    """The model, and seconds of the processor."""
+def _join(folder: Path, name: str, plan: Plan, options: FitOptions, host: str, port: int) -> Record:
+    """Leave the model in a run folder; seconds of the processor."""
+    data = open_mapped(folder / f"work-{name}" / "data")
     certificate = folder / name
     wire = Wire(host, port, keys.client_context(certificate), 120.0, _say)
     method = party.agreed_method(wire.terms, UNDERSTOOD)
@@ -194,10 +200,24 @@ def _join(
         Certificate(certificate),
         KeyedHash.read(certificate),
         replace(options, work_dir=folder / f"work-{name}" / "journal"),
-        demands=replace(UNDERSTOOD, masks=masks),
+        demands=replace(UNDERSTOOD, masks=plan.masks),
     )
     wire.close()
-    return model, time.process_time() - started
+    seconds = time.process_time() - started
+    save(model, folder / f"work-{name}" / "run")
+    return {"seconds": seconds}
+
+
+def _result(work: Path) -> tuple[Fitted | None, Record]:
+    run = work / "run"
+    facts: Record = read_json(work / "facts.json")
+    return load(run) if run.exists() else None, facts
+
+
+def _plan(work: Path) -> Plan:
+    kept = read_json(work / "plan.json")
+    method, limits = CDIMF.from_settings(kept.pop("method")), Limits(**kept.pop("limits"))
+    return Plan(method, tuple(kept.pop("parties")), limits=limits, **kept)
 
 
 def _say(line: str) -> None:
@@ -207,14 +227,13 @@ def _say(line: str) -> None:
 def main(folder: Path, name: str, host: str, port: int) -> None:
     """Run one side to its end."""
     work = folder / f"work-{name}"
-    given, masks = pickle.loads((work / "given.pickle").read_bytes())
-    options = FitOptions(threads=1)
-    result = (
-        _coordinate(folder, given, port)
+    plan = _plan(work)
+    facts = (
+        _coordinate(folder, plan, port)
         if name == keys.COORDINATOR
-        else _join(folder, name, given, masks, options, host, port)
+        else _join(folder, name, plan, FitOptions(threads=1), host, port)
     )
-    (work / "result.pickle").write_bytes(pickle.dumps(result))
+    write_json(work / "facts.json", facts)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Fit = Callable[[Spec, Split | MultiDomain, FitOptions], Fitted]
 KEPT_WHILE_FITTING = ("checkpoint.safetensors", "trials.log", "identity.json")
 # of a party, :mod:`landbridge.federation.journal`
-_JOURNAL = re.compile(r"session\.key|round-\d+\.(safetensors|survivors\.json)")
+_JOURNAL = re.compile(r"session\.key|codes\.safetensors|round-\d+\.(safetensors|survivors\.json)")
 
 
 @dataclass(frozen=True, eq=False)

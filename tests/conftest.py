@@ -11,7 +11,11 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "landbridge", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("landbridge")
+# some 2,000 examples of what needs many, other ones in every run
+settings.register_profile(
+    "thorough", settings.get_profile("landbridge"), max_examples=1000, derandomize=False
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "landbridge"))
 
 
 @pytest.fixture(scope="session")

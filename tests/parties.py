@@ -20,7 +20,8 @@ from landbridge.data.vocabulary import Vocabulary
 from landbridge.federation import keys
 from landbridge.federation import messages as msg
 from landbridge.federation.aggregation import FIXED, group_of
-from landbridge.federation.masks import SHARE_BYTES, MaskingParty, public_key
+from landbridge.federation.agreement import public_key
+from landbridge.federation.masks import SHARE_BYTES, MaskingParty
 from landbridge.federation.session import Session
 from landbridge.federation.terms import Limits, Plan
 from landbridge.federation.user_codes import KeyedHash, in_several, sorted_order

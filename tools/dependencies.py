@@ -28,6 +28,7 @@ EXTRAS = (
     "tensorboard",
     "serve",
     "federation",
+    "psi",
     "postgres",
     "ann",
     "onnx",

@@ -82,6 +82,10 @@ def coordinate(
         bool,
         typer.Option("--masks", help="Messages are masked, so that the coordinator reads only their sums."),
     ] = False,
+    psi: Annotated[
+        bool,
+        typer.Option("--psi", help="Users are matched by private set intersection, without a common secret."),
+    ] = False,
     two_party_leak_understood: Leak = False,
     record: Record_ = None,
 ) -> None:
@@ -98,7 +102,7 @@ def coordinate(
 
     method = CDIMF.from_settings(dict(parse_setting(text) for text in settings or ()))
     limits = Limits(max_norm, round_seconds=round_seconds, join_seconds=join_seconds)
-    plan = Plan(method, tuple(_names(parties)), seed, quorum, limits, two_party_leak_understood, masks)
+    plan = Plan(method, tuple(_names(parties)), seed, quorum, limits, two_party_leak_understood, masks, psi)
     run(plan, out, cert, host, port, note=_note, linger=linger, record=record)
 
 
@@ -127,6 +131,14 @@ def join(
     max_epsilon: Annotated[
         float, typer.Option(help="Take no part in a session whose rows reveal more than this ε.", min=0)
     ] = inf,
+    require_psi: Annotated[
+        bool,
+        typer.Option("--require-psi", help="Take no part in a session without private set intersection."),
+    ] = False,
+    max_other_users: Annotated[
+        int,
+        typer.Option(help="The most users of another party in a private set intersection.", min=1),
+    ] = 5_000_000,
     two_party_leak_understood: Leak = False,
     record: Record_ = None,
     json: options.Json = False,
@@ -152,11 +164,12 @@ def join(
     from landbridge.models.base import Fitted
     from landbridge.training.options import FitOptions
 
-    codes, identity = KeyedHash.read(cert), Certificate(cert)
-    demands = Demands(two_party_leak_understood, require_masks, max_epsilon)
+    identity = Certificate(cert)
+    demands = Demands(two_party_leak_understood, require_masks, max_epsilon, require_psi, max_other_users)
     wire = Wire(*address(coordinator), client_context(cert), patience, _note)
     with closing(wire):
         method = party.agreed_method(wire.terms, demands)
+        codes = None if wire.terms.psi else KeyedHash.read(cert)
         _note(f"With {', '.join(wire.terms.parties)}; {wire.terms.quorum} are needed. {_settings(method)}")
         _note("Messages are masked." if wire.terms.masks else "The coordinator reads every message.")
 
@@ -170,6 +183,7 @@ def join(
                 fit_options.within("fit"),
                 demands=demands,
                 record=record,
+                note=_note,
             )
 
         given: Record = {

@@ -152,7 +152,7 @@ class Coordinator:
         writer.write(LENGTH.pack(len(data)) + data)
         async with asyncio.timeout(self.session.plan.limits.round_seconds):
             await writer.drain()
-        self.traffic[f"to {party}"] += LENGTH.size + len(data)
+        self.traffic[f"to {party or 'unknown parties'}"] += LENGTH.size + len(data)
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:

@@ -34,26 +34,19 @@ lists of the paper's step 3 would prevent; they are not built.
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.errors import DataError, MissingExtraError, SettingsError
+from landbridge.core.errors import DataError, SettingsError
 from landbridge.core.types import Float32, Float64
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from landbridge.federation.agreement import SECRET_BYTES, agreed, context_of, derived, opened, sealed
 
 Unsigned = npt.NDArray[np.unsignedinteger]
 PRIME = 2**521 - 1  # of the field of the shares: a Mersenne prime above every secret of 32 bytes
 SHARE_BYTES = 66
-SECRET_BYTES = 32
 ALONE = 3  # of fewer messages, a sum shows one sender what another one sent
 TWO_PARTY_LEAK = "each of two parties computes the other's rows: the sum less its own"
 
@@ -159,35 +152,17 @@ class Group:
 
     def context(self, purpose: str, *names: str) -> bytes:
         """What a key is for: no key is used for two purposes, rounds or pairs of parties."""
-        parts = ["landbridge", purpose, self.round_id, *self.names, "", *names]
-        # lengths, because a name may hold any separator
-        return hashlib.sha256(b"".join(len(p.encode()).to_bytes(4) + p.encode() for p in parts)).digest()
+        return context_of("landbridge", purpose, self.round_id, *self.names, "", *names)
 
 
 Revealed = Mapping[str, Mapping[str, int]]  # sender -> whose seed (its own, or a lost party's) -> share
 
 
-def draw_key() -> bytes:
-    """An X25519 key for one session, from the operating system's source of randomness.
-
-    All that a party sends follows from it, so a killed round can go on: shares and masks are the same again.
-    The message and the survivors that were reported (:meth:`MaskingParty.reveal`) must be stored with the
-    round, before they are used: two messages under the same masks show their difference, and shares that are
-    revealed to two different reports open a message.
-    """
-    return secrets.token_bytes(SECRET_BYTES)
-
-
-def public_key(key: bytes) -> bytes:
-    """What the other parties need of a key."""
-    return _private(key).public_key().public_bytes_raw()
-
-
 class MaskingParty:
     """One party in one round: :meth:`masked` with :meth:`sealed_shares`, then :meth:`reveal`.
 
-    ``key``: of :func:`draw_key`. ``public``: the public keys of all parties of the group. DataError for a
-    key that is none, or missing.
+    ``key``: of :func:`landbridge.federation.agreement.draw_key`. ``public``: the public keys of all parties
+    of the group. DataError for a key that is none, or missing.
     """
 
     def __init__(self, group: Group, name: str, key: bytes, public: Mapping[str, bytes]) -> None:
@@ -196,12 +171,12 @@ class MaskingParty:
             raise DataError(f"There is no key of {missing.pop()!r}.")
         self.group, self.name = group, name
         self._key = key
-        self._shared = {other: _shared(key, public[other]) for other in group.names if other != name}
+        self._shared = {other: agreed(key, public[other]) for other in group.names if other != name}
         self._seeds = {
-            other: _derived(shared, group.context("pair", *sorted((name, other))))  # Eq. (2)
+            other: derived(shared, group.context("pair", *sorted((name, other))))  # Eq. (2)
             for other, shared in self._shared.items()
         }
-        self._seeds[name] = _derived(key, group.context("self", name))  # Eq. (1)
+        self._seeds[name] = derived(key, group.context("self", name))  # Eq. (1)
 
     def masked(self, message_UF: Float32, fixed: FixedPoint) -> Unsigned:
         """Eq. (3), of the shape of the message."""
@@ -218,8 +193,9 @@ class MaskingParty:
         """For every other party its shares of this party's seeds, which only that party can read."""
         own = self._shares()
         return {
-            other: _cipher(self._channel(self.name, other)).encrypt(
-                _nonce(), b"".join(own[about][other].to_bytes(SHARE_BYTES) for about in own), None
+            other: sealed(
+                self._channel(self.name, other),
+                b"".join(own[about][other].to_bytes(SHARE_BYTES) for about in own),
             )
             for other in self._shared
         }
@@ -249,17 +225,15 @@ class MaskingParty:
 
     def _channel(self, sender: str, receiver: str) -> bytes:
         other = receiver if sender == self.name else sender
-        return _derived(self._shared[other], self.group.context("shares", sender, receiver))
+        return derived(self._shared[other], self.group.context("shares", sender, receiver))
 
     def _opened(self, sender: str, received: Mapping[str, bytes]) -> dict[str, int]:
-        from cryptography.exceptions import InvalidTag
-
         try:
-            opened = _cipher(self._channel(sender, self.name)).decrypt(_nonce(), received[sender], None)
-            starts = range(0, len(opened), SHARE_BYTES)
-            parts = [int.from_bytes(opened[start : start + SHARE_BYTES]) for start in starts]
+            text = opened(self._channel(sender, self.name), received[sender])
+            starts = range(0, len(text), SHARE_BYTES)
+            parts = [int.from_bytes(text[start : start + SHARE_BYTES]) for start in starts]
             return dict(zip(self.group.names, parts, strict=True))
-        except (InvalidTag, KeyError, ValueError):
+        except (KeyError, ValueError):
             raise DataError(
                 f"The shares of {sender!r} are missing, were altered or belong to another round."
             ) from None
@@ -337,7 +311,7 @@ def _coefficients(secret: bytes, context: bytes, count: int) -> list[int]:
     # 128 bits more than the prime has: the bias of the remainder is below 2^-128
     size = SHARE_BYTES + 16
     return [
-        int.from_bytes(_derived(secret, context + index.to_bytes(4), size)) % PRIME for index in range(count)
+        int.from_bytes(derived(secret, context + index.to_bytes(4), size)) % PRIME for index in range(count)
     ]
 
 
@@ -363,44 +337,3 @@ def _mask(name: str, about: str, seed: bytes, like_UF: Unsigned) -> Unsigned:
     """What ``name`` adds, Eq. (3): its own mask, and of a pair's one adds it and the other takes it away."""
     mask_UF = key_stream(seed, like_UF.shape, like_UF.dtype)
     return np.negative(mask_UF) if about < name else mask_UF
-
-
-def _private(key: bytes) -> X25519PrivateKey:
-    try:
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-    except ImportError:
-        raise MissingExtraError(
-            "Secure aggregation needs cryptography: pip install 'landbridge[federation]'."
-        ) from None
-    return X25519PrivateKey.from_private_bytes(key)
-
-
-def _shared(own: bytes, public: bytes) -> bytes:
-    """The X25519 secret of two parties; DataError for a key that is none."""
-    private = _private(own)
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-
-    try:
-        # a point of small order gives zeros, which the library refuses
-        return private.exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:
-        raise DataError("A public key is no usable X25519 key.") from None
-
-
-def _derived(secret: bytes, context: bytes, size: int = SECRET_BYTES) -> bytes:
-    """A key of ``size`` bytes (HKDF with SHA-256, RFC 5869)."""
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-    return HKDF(SHA256(), size, salt=None, info=context).derive(secret)
-
-
-def _cipher(key: bytes) -> ChaCha20Poly1305:
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
-    return ChaCha20Poly1305(key)
-
-
-def _nonce() -> bytes:
-    """Zeros: a key encrypts one text, the same whenever the party is made again."""
-    return bytes(12)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from landbridge.core.errors import FederationError
 from landbridge.core.types import AnyArray, Float32, Int64
 
-MAGIC, VERSION = b"LBP", 2
+MAGIC, VERSION = b"LBP", 3
 PREFIX = struct.Struct("<3sBI")
 MAX_HEADER = 65_536  # bytes; the terms hold all settings of the method
 CODE_WORDS = 4  # of 64 bits: the hash of a user id
@@ -45,7 +45,7 @@ class Header(BaseModel):
 
 
 class SignedKey(Header):
-    """A party's public key for masks, its certificate (PEM), and the signature of both."""
+    """A party's public key for a session, its certificate (PEM), and the signature of both."""
 
     key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     certificate: Annotated[str, Field(max_length=2600)]
@@ -63,6 +63,29 @@ class Users(Header):
     def layout(self) -> tuple[str, tuple[int, ...]]:
         """As in :class:`Header`."""
         return "<u8", (self.count, CODE_WORDS)
+
+
+class Entry(Header):
+    """Party: it has ``count`` users to be matched without a common secret."""
+
+    kind: Literal["entry"] = "entry"
+    count: Count
+    key: SignedKey
+
+
+class Blinded(Header):
+    """A list of ``count`` points that has passed ``hop`` further parties, ``size`` bytes. Party: for the next
+    one in the ring or, the last time, for the coordinator. Coordinator: from the one before."""
+
+    kind: Literal["blinded"] = "blinded"
+    hop: Annotated[int, Field(ge=0, lt=1000)]
+    count: Count
+    size: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @property
+    def layout(self) -> tuple[str, tuple[int, ...]]:
+        """As in :class:`Header`."""
+        return "u1", (self.size,)
 
 
 class _Rows(Header):
@@ -129,8 +152,30 @@ class Terms(Header):
     quorum: Annotated[int, Field(ge=1, le=1000)]
     max_norm: Annotated[float, Field(gt=0)]
     masks: bool = False
+    psi: bool = False
     settings: dict[str, Any]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Ring(Header):
+    """Coordinator: the parties in the order in which lists pass, how many users each has, and their keys."""
+
+    kind: Literal["ring"] = "ring"
+    names: Annotated[tuple[Name, ...], Field(strict=False, max_length=1000)]
+    counts: dict[Name, Count]
+    keys: dict[Name, SignedKey]
+
+
+class UserCodes(Header):
+    """Coordinator: the codes of a party's users, in the order of its list, (count, 4)."""
+
+    kind: Literal["codes"] = "codes"
+    count: Count
+
+    @property
+    def layout(self) -> tuple[str, tuple[int, ...]]:
+        """As in :class:`Header`."""
+        return "<u8", (self.count, CODE_WORDS)
 
 
 class Match(Header):
@@ -192,11 +237,14 @@ class Refusal(Header):
 
 
 FROM_PARTY: TypeAdapter[Header] = TypeAdapter(
-    Annotated[Users | Message | Masked | Reveal | Report | Finished, Field(discriminator="kind")]
+    Annotated[
+        Entry | Blinded | Users | Message | Masked | Reveal | Report | Finished,
+        Field(discriminator="kind"),
+    ]
 )
 FROM_COORDINATOR: TypeAdapter[Header] = TypeAdapter(
     Annotated[
-        Terms | Match | Survivors | Consensus | Sums | Finished | Wait | Refusal,
+        Terms | Ring | Blinded | UserCodes | Match | Survivors | Consensus | Sums | Finished | Wait | Refusal,
         Field(discriminator="kind"),
     ]
 )
@@ -208,6 +256,9 @@ class Frame:
 
     header: Header
     array: AnyArray
+
+
+Answer = tuple[Header, AnyArray | None]
 
 
 def encode(header: Header, array: AnyArray | None = None) -> bytes:

@@ -14,7 +14,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from landbridge.core.types import Float32
-from landbridge.federation.masks import SECRET_BYTES, key_stream
+from landbridge.federation.agreement import SECRET_BYTES
+from landbridge.federation.masks import key_stream
 
 
 class SecretNoise:

@@ -2,8 +2,8 @@
 
 The training is :meth:`landbridge.models.als.cdimf.CDIMF.fit_in` with a channel that leads to the coordinator.
 Events, item embeddings, and users that no other party has stay here. What leaves is the keyed hash of each
-user's id, once, and in every round m of the matched users, clipped and with noise where the method says so
-(:mod:`landbridge.models.als.privacy`), and two sums of squares.
+user's id, or a point that hides it, once, and in every round m of the matched users, clipped and with noise
+where the method says so (:mod:`landbridge.models.als.privacy`), and two sums of squares.
 
 The order of the users is that of the joint list, matched ones first, so that every sum is over the same
 numbers in the same order as where one process has all domains.
@@ -11,7 +11,7 @@ numbers in the same order as where one process has all domains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from landbridge.data.seen import Seen
 from landbridge.data.vocabulary import Vocabulary
 from landbridge.federation import messages as msg
 from landbridge.federation.aggregation import Masking, Plain, Sending
+from landbridge.federation.agreement import public_key
 from landbridge.federation.identity import Identity
+from landbridge.federation.intersection import Intersection
 from landbridge.federation.journal import Journal
-from landbridge.federation.masks import public_key
 from landbridge.federation.noise import SecretNoise
 from landbridge.federation.terms import NO_DEMANDS, Demands, check_leak, check_masks, federated
 from landbridge.federation.transcript import Transcript
@@ -112,6 +113,11 @@ def agreed_method(terms: msg.Terms, demands: Demands) -> CDIMF:
             "The coordinator's session has no masks, which --require-masks demands; the coordinator must be "
             "started with --masks."
         )
+    if demands.psi and not terms.psi:
+        raise SettingsError(
+            "The coordinator's session has no private set intersection, which --require-psi demands; the "
+            "coordinator must be started with --psi."
+        )
     method = federated(CDIMF.from_settings(terms.settings))
     epsilon = method.privacy.guarantee(method.rounds).epsilon
     if epsilon > demands.max_epsilon:
@@ -126,14 +132,16 @@ def fit(
     train: MultiDomain,
     wire: Wire,
     identity: Identity,
-    user_codes: UserCodes,
+    user_codes: UserCodes | None,
     options: FitOptions,
     *,
     demands: Demands = NO_DEMANDS,
     noise: NormalSource | None = None,
     record: Path | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> ALSModel:
     """Train the one domain of ``train`` with the other parties; ``identity`` is this party's.
+    ``user_codes``: not used, and may be None, where the session matches users by private set intersection.
 
     With ``options.work_dir`` a killed fit goes on where it was. ``noise``: None, unless a test must repeat
     it, for noise that no other party can repeat. Raises DataError for several domains,
@@ -146,7 +154,10 @@ def fit(
     method = agreed_method(terms, demands)
     starts = frozenset(method.rounds_before(epoch) for epoch in range(method.epochs + 1))
     journal = Journal(options.work_dir, terms.session, starts)
-    key = journal.key() if terms.masks else b""
+    key = journal.key() if terms.masks or terms.psi else b""
+    if terms.psi:
+        user_codes = Intersection(wire, identity, key, journal, demands.max_other_users, note)
+    assert user_codes is not None
     signed = identity.signed(terms.session, public_key(key)) if terms.masks else None
     order_U, members, match = _joined(train, wire, user_codes, signed)
     journal.check_not_lost(match.last)
@@ -168,7 +179,8 @@ def fit(
         rows_UF[domain] = np.empty_like(ordered_UF)
         rows_UF[domain][order_U] = ordered_UF
     traffic = {f"bytes_{way}": size for way, size in sorted(wire.traffic.items())}
-    facts: Record = {"session": terms.session, "parties": len(terms.parties), "masks": terms.masks, **traffic}
+    how: Record = {"parties": len(terms.parties), "masks": terms.masks, "psi": terms.psi}
+    facts: Record = {"session": terms.session, **how, **traffic}
     if method.privacy.active:
         # a round sends one message, however often it was killed
         facts["privacy"] = replace(

@@ -1,6 +1,7 @@
 """The coordinator's side of a session, without any network: what it knows and accepts, and when it goes on.
 
     joining    parties send the hashes of their users; all are there, or the quorum and the time is up: match
+               (with psi, they join a ring in the same way, and then all of the ring send the codes from it)
     messages   m of round r comes from every present party, or from the quorum and the time is up: z, Eq. (2)
     reveals    with masks, before z: shares of what is left of them, of all whose messages came, or the quorum
     reports    the residuals of those whose messages are in z, in the same way: sums, and round r + 1
@@ -10,6 +11,9 @@ something valid. An absent or late party runs through the rounds that it missed 
 sends for a closed round is not counted. A party that joins after the match takes part with those of its users
 that were matched without it; with masks it cannot join, because the others have agreed on their keys. A
 round that was already sent cannot be sent again with another content.
+
+A private set intersection (:mod:`landbridge.federation.intersection`) needs every party of its ring until the
+users are matched; then who is late is left out as always. A party that was not in the ring cannot join later.
 
 With masks (:mod:`landbridge.federation.masks`), only users of so many parties are matched that a sum is never
 the row of one party: with N parties and a quorum of Q, of N - Q + 2.
@@ -40,10 +44,12 @@ from landbridge.core.files import (
 from landbridge.core.types import AnyArray, Arrays, Float32, Int64, Record
 from landbridge.federation import messages as msg
 from landbridge.federation.aggregation import FIXED, group_of
+from landbridge.federation.intersection import POINT_BYTES
 from landbridge.federation.masks import Group, Revealed, Unsigned, unmasked_sum
+from landbridge.federation.relay import SEAL_BYTES, Relay
 from landbridge.federation.terms import Plan
 from landbridge.federation.transcript import Transcript
-from landbridge.federation.user_codes import Codes, in_several, places
+from landbridge.federation.user_codes import Codes, in_several, places, sorted_order
 from landbridge.models.als.exchange import Residuals, change, consensus_of
 
 SESSION, MATCH, STATE = "session.json", "match.safetensors", "state.safetensors"
@@ -95,6 +101,7 @@ class Session:
         make_folder(folder)
         self.plan, self.folder, self.note = plan, folder, note
         self.transcript = transcript or Transcript()
+        self.relay = Relay(folder) if plan.psi else None
         self.id = secrets.token_hex(16)
         self.codes: dict[str, Codes] = {}  # of those that have joined, before the match
         self.keys: dict[str, msg.SignedKey | None] = {}  # theirs
@@ -120,6 +127,7 @@ class Session:
             quorum=plan.needed,
             max_norm=plan.limits.max_norm,
             masks=plan.masks,
+            psi=plan.psi,
             settings=plan.settings,
             seed=plan.seed,
         )
@@ -128,13 +136,19 @@ class Session:
         """The longest frame that is read from a party, in bytes."""
         member = self.members.get(party)
         rows = 0 if member is None else self._bytes(member) * self.plan.method.factors
-        hashes = (self.plan.limits.max_users if member is None else len(member.codes)) * 8 * msg.CODE_WORDS
+        users = self.plan.limits.max_users if member is None else len(member.codes)
+        hashes = users * max(8 * msg.CODE_WORDS, POINT_BYTES) + SEAL_BYTES
         return msg.PREFIX.size + msg.MAX_HEADER + max(rows, hashes)
 
     def receive(self, party: str, frame: msg.Frame, now: float) -> None:
         """Take a party's message; FederationError where it is refused, and then nothing has changed."""
         header = frame.header
         match header:
+            case msg.Entry() if self.relay is not None:
+                self._enter(self.relay, party, header, now)
+            case msg.Blinded() if self.relay is not None:
+                self._check_not_matched()
+                self.relay.take(party, header, frame.array)
             case msg.Users():
                 self._join(party, header.key, frame.array, now)
             case msg.Message() if not self.plan.masks:
@@ -154,8 +168,11 @@ class Session:
                 raise FederationError("A coordinator takes no message of this kind.")
         self._advance(now)
 
-    def answer(self, party: str, request: msg.Header) -> tuple[msg.Header, AnyArray | None] | None:
+    def answer(self, party: str, request: msg.Header) -> msg.Answer | None:
         """The answer to a party's last message, or None while others are waited for."""
+        match request:
+            case msg.Entry() | msg.Blinded() if self.relay is not None:
+                return self.relay.answer(party, request)
         member = self.members.get(party)
         if member is None:
             return None
@@ -191,11 +208,27 @@ class Session:
 
     # what a party sends
 
-    def _join(self, party: str, key: msg.SignedKey | None, codes: Codes, now: float) -> None:
+    def _enter(self, relay: Relay, party: str, entry: msg.Entry, now: float) -> None:
+        self._check_not_matched()
+        self._check_size(party, entry.count)
+        if relay.enter(party, entry):
+            self.join_until = self.join_until or now + self.plan.limits.join_seconds
+            self.note(f"{party} joined with {entry.count} users.")
+
+    def _check_not_matched(self) -> None:
+        if self.joint_M4 is not None:
+            raise FederationError(
+                "The users are matched already; a party goes on with the --out that it had, or not at all."
+            )
+
+    def _check_size(self, party: str, count: int) -> None:
         if party not in self.plan.parties:
             raise FederationError("The certificate names no party of this session.")
-        if len(codes) > self.plan.limits.max_users:
+        if count > self.plan.limits.max_users:
             raise FederationError("There are more users than the coordinator takes.")
+
+    def _join(self, party: str, key: msg.SignedKey | None, codes: Codes, now: float) -> None:
+        self._check_size(party, len(codes))
         msg.check_codes(codes)
         if (key is not None) != self.plan.masks:
             raise FederationError("A party sends a key where messages are masked, and only there.")
@@ -211,9 +244,14 @@ class Session:
         if self.joint_M4 is not None:
             self._join_late(party, codes)
             return
+        if self.relay is not None:
+            made_U4 = self.relay.codes(party)
+            if not np.array_equal(made_U4[sorted_order(made_U4)], codes):
+                raise FederationError("The codes are not those of this party's list.")
         self.codes[party], self.keys[party] = np.array(codes), key
         self.join_until = self.join_until or now + self.plan.limits.join_seconds
-        self.note(f"{party} joined with {len(codes)} users.")
+        if self.relay is None:
+            self.note(f"{party} joined with {len(codes)} users.")
 
     def _check_plain(self, party: str, rows_MF: Float32) -> None:
         if rows_MF.shape != (len(self._member(party).place_M), self.plan.method.factors):
@@ -292,10 +330,14 @@ class Session:
 
     def _advance(self, now: float) -> None:
         if self.joint_M4 is None:
-            late = self.join_until is not None and now >= self.join_until
-            enough = len(self.codes) >= self.plan.needed
-            if len(self.codes) == len(self.plan.parties) or (late and enough):
-                self._match()
+            match self.relay:
+                case None if self._joined(self.codes, now):
+                    self._match()
+                case Relay(names=()) as relay if self._joined(relay.entries, now):
+                    relay.close(self.plan.parties)
+                case Relay(names=names) as relay if names and set(names) == set(self.codes):
+                    self._match()
+                    relay.discard()
             return
         match self.step.phase:
             case "messages":
@@ -307,6 +349,11 @@ class Session:
             case "reports":
                 if self._ready(self.step.reports, self.step.awaited, now):
                     self._close_round()
+
+    def _joined(self, there: Mapping[str, object], now: float) -> bool:
+        """Whether all are there, or enough when the time is up."""
+        late = self.join_until is not None and now >= self.join_until
+        return len(there) == len(self.plan.parties) or (late and len(there) >= self.plan.needed)
 
     def _present(self) -> tuple[str, ...]:
         return tuple(
@@ -361,6 +408,8 @@ class Session:
     def _join_late(self, party: str, codes: Codes) -> None:
         if self.plan.masks:
             raise FederationError("The parties have agreed on the keys of their masks without this one.")
+        if self.plan.psi:
+            raise FederationError("The parties have matched their users without this one.")
         self._admit(party, np.array(codes))
         self.members[party].absent = True  # until its first message
         self.note(f"{party} joined late with {len(codes)} users.")
@@ -530,6 +579,7 @@ class Session:
             "parties": list(plan.parties),
             "seed": plan.seed,
             "masks": plan.masks,
+            "psi": plan.psi,
         }
         if not path.exists():
             write_json(path, {"session": self.id, **identity})
@@ -538,6 +588,6 @@ class Session:
         self.id = kept.pop("session")
         if kept != identity:
             raise StoreError(
-                f"{self.folder} holds a session of other parties, settings, seed or masks; choose another "
-                "folder."
+                f"{self.folder} holds a session of other parties, settings, seed, masks or matching; choose "
+                "another folder."
             )

@@ -12,7 +12,8 @@ from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.feature_map import OFF
 
 PARTY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-MOST_MASKED = 20  # parties: the shares of a masked message are in its header
+MOST_WITH_KEYS = 20  # parties: their keys, and the shares of a masked message, are in a header
+MAX_USERS = 5_000_000  # of one party
 FEWEST = 3  # parties in a round, so that a sum does not reveal a row
 TWO_PARTIES = (
     "With two parties each one computes the other's rows, exactly and in every round: what it receives less "
@@ -29,18 +30,22 @@ class Limits:
     """
 
     max_norm: float = 1e6
-    max_users: int = 5_000_000
+    max_users: int = MAX_USERS
     round_seconds: float = 600.0
     join_seconds: float = 3600.0
 
 
 @dataclass(frozen=True)
 class Demands:
-    """What a party insists on. ``max_epsilon``: the most that its rows may cost, infinite: anything."""
+    """What a party insists on. ``max_epsilon``: the most that its rows may cost, infinite: anything.
+    ``max_other_users``: of any other party in a private set intersection, each of which is a question whether
+    this party has it."""
 
     two_party_leak_understood: bool = False
     masks: bool = False
     max_epsilon: float = inf
+    psi: bool = False
+    max_other_users: int = MAX_USERS
 
 
 NO_DEMANDS = Demands()
@@ -49,7 +54,8 @@ NO_DEMANDS = Demands()
 @dataclass(frozen=True)
 class Plan:
     """A session before it begins. ``parties``: their names, in the order of the sums. ``quorum``: how many of
-    them a step needs when the others are late; None: all. ``masks``: the coordinator sees sums only."""
+    them a step needs when the others are late; None: all. ``masks``: the coordinator sees sums only. ``psi``:
+    users are matched by private set intersection."""
 
     method: CDIMF
     parties: tuple[str, ...]
@@ -58,6 +64,7 @@ class Plan:
     limits: Limits = Limits()
     two_party_leak_understood: bool = False
     masks: bool = False
+    psi: bool = False
 
     def __post_init__(self) -> None:
         check_names(self.parties)
@@ -68,6 +75,8 @@ class Plan:
         check_leak(self.needed, self.two_party_leak_understood)
         if self.masks:
             check_masks(self.needed, len(self.parties))
+        if self.psi:
+            check_keys(len(self.parties), "--psi")
         object.__setattr__(self, "method", federated(self.method))
 
     @property
@@ -94,8 +103,13 @@ def check_masks(needed: int, n_parties: int) -> None:
             f"With --masks, --quorum must be more than half of {n_parties} parties: two halves could each "
             "open what the other one hides."
         )
-    if n_parties > MOST_MASKED:
-        raise SettingsError(f"With --masks there are at most {MOST_MASKED} parties, not {n_parties}.")
+    check_keys(n_parties, "--masks")
+
+
+def check_keys(n_parties: int, option: str) -> None:
+    """SettingsError where the keys of all parties would not fit in a message."""
+    if n_parties > MOST_WITH_KEYS:
+        raise SettingsError(f"With {option} there are at most {MOST_WITH_KEYS} parties, not {n_parties}.")
 
 
 def check_names(names: tuple[str, ...]) -> None:

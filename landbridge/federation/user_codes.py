@@ -3,8 +3,8 @@
     code(id) = HMAC-SHA-256(secret, id)                                                                (1)
 
 The parties share the secret, and the coordinator does not know it. docs/parties.md says what this protects: a
-party that gives the secret to the coordinator, or is the coordinator, can try out ids until a code fits. A
-stricter way, such as private set intersection, is another :class:`UserCodes`.
+party that gives the secret to the coordinator, or is the coordinator, can try out ids until a code fits. The
+stricter way is private set intersection, :mod:`landbridge.federation.intersection`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,28 @@ def test_with_masks_and_killed_in_mid_round_they_learn_the_same(site: Site) -> N
     assert max(differences(site)) < 1e-5
     assert any("despite the masks" in line for line in lines)
     assert not (site.folder / "runs/books.checkpoint").exists()
+
+
+def test_with_an_intersection_no_party_needs_the_secret(
+    site: Site,
+) -> None:
+    pytest.importorskip("private_set_intersection.python", reason="openmined-psi is not installed")
+    users = [set(lb.read({name: str(path)}).users.ids.tolist()) for name, path in site.paths.items()]
+    for name in NAMES:
+        (site.folder / "keys" / name / "users.secret").unlink()
+    coordinator, _ = site.coordinate("--psi")
+    books, movies, food = (site.join(name, "--require-psi") for name in NAMES)
+    wait_for(site.folder / "session" / "list-00.movies.safetensors")
+    for process in (movies, coordinator):
+        process.kill()
+        process.wait()
+    movies = site.join("movies", "--require-psi")
+    coordinator, lines = site.coordinate("--psi")
+    for process in (books, movies, food, coordinator):
+        finished(process)
+    several = {each for one, other in combinations(users, 2) for each in one & other}
+    assert any(f"3 parties, {len(several)} users of 2 or more" in line for line in lines)
+    assert lb.load(site.folder / "runs/food").log[-1]["psi"]
 
 
 def test_the_manifest_says_what_the_rows_of_a_party_reveal(site: Site) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.federation.agreement import agreed, derived, draw_key, public_key
 from landbridge.federation.masks import (
     PRIME,
     FixedPoint,
@@ -19,13 +20,9 @@ from landbridge.federation.masks import (
     MaskingParty,
     Revealed,
     Unsigned,
-    _derived,
-    _shared,
     _shares_of,
-    draw_key,
     interpolated,
     key_stream,
-    public_key,
     shamir_shares,
     unmasked_sum,
 )
@@ -62,9 +59,7 @@ class Round:
         return self.fixed.decode(unmasked_sum(self.group, masked, survivors, revealed))
 
     def self_mask(self, name: str, shape: tuple[int, int]) -> Unsigned:
-        return key_stream(
-            _derived(self.keys[name], self.group.context("self", name)), shape, self.fixed.dtype
-        )
+        return key_stream(derived(self.keys[name], self.group.context("self", name)), shape, self.fixed.dtype)
 
 
 def messages(names: Collection[str], shape: tuple[int, int] = (7, 3), seed: int = 0) -> dict[str, np.ndarray]:
@@ -165,8 +160,8 @@ def test_masks_differ_by_round_party_and_draw() -> None:
     first, second = (Round(Group(NAMES[:3], number), sent) for number in ("1", "2"))
     assert (first.masked(["books"])["books"] != second.masked(["books"])["books"]).all()
     # the same secrets in another round: only the context differs
-    shared = _shared(first.keys["books"], first.public["films"])
-    a, b = (_derived(shared, Group(NAMES[:3], number).context("pair", "books", "films")) for number in "12")
+    shared = agreed(first.keys["books"], first.public["films"])
+    a, b = (derived(shared, Group(NAMES[:3], number).context("pair", "books", "films")) for number in "12")
     assert a != b
 
 
@@ -189,12 +184,12 @@ def slow_masked(each: Round, name: str) -> list[int]:
             word = stream[place * bits // 8 : (place + 1) * bits // 8]
             values[place] = (values[place] + sign * int.from_bytes(word, "little")) % 2**bits
 
-    add(_derived(each.keys[name], group.context("self", name)), 1)
+    add(derived(each.keys[name], group.context("self", name)), 1)
     for other in group.names:
         if other != name:
-            shared = _shared(each.keys[name], each.public[other])
+            shared = agreed(each.keys[name], each.public[other])
             pair = sorted((name, other))
-            add(_derived(shared, group.context("pair", *pair)), 1 if other > name else -1)
+            add(derived(shared, group.context("pair", *pair)), 1 if other > name else -1)
     return values
 
 

@@ -15,6 +15,7 @@ from worlds import uneven
 
 import landbridge as lb
 from landbridge.core.errors import DataError, FederationError, SettingsError, StoreError
+from landbridge.core.files import read_arrays
 from landbridge.core.rng import generator
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.seen import Seen
@@ -82,6 +83,16 @@ class InFixedPoint(LocalChannel):
             sum_UF[tied] += FIXED.encode(self.message(name, domain, state, current))
             count_U[tied] += 1
         return consensus_of(FIXED.decode(sum_UF).astype(np.float32), count_U, self.reg, current.rho), count_U
+
+
+@dataclass(frozen=True)
+class Given:
+    """Codes that are known before."""
+
+    codes: dict[int, Any]
+
+    def of(self, ids: Any) -> Any:
+        return np.array([self.codes[each] for each in ids.tolist()], np.uint64).reshape(-1, msg.CODE_WORDS)
 
 
 @dataclass
@@ -157,6 +168,7 @@ def train(
     work: Path | None = None,
     before: type[msg.Header] = msg.Message,
     noise: dict[str, Repeatable] | None = None,
+    user_codes: Any = None,
     **breaks_at: int,
 ) -> dict[str, Any]:
     """All parties in threads, one at work at a time: their models, or what they ended with."""
@@ -171,7 +183,7 @@ def train(
                     data[name],
                     wire,
                     Named(name),
-                    Numbers(),
+                    None if session.plan.psi else user_codes or Numbers(),
                     options,
                     demands=Demands(two_party_leak_understood=True, masks=session.plan.masks),
                     noise=noise[name] if noise else None,
@@ -189,9 +201,14 @@ def train(
 
 
 def session_of(
-    folder: Path, method: CDIMF = METHOD, quorum: int | None = None, masks: bool = False, **limits: float
+    folder: Path,
+    method: CDIMF = METHOD,
+    quorum: int | None = None,
+    masks: bool = False,
+    psi: bool = False,
+    **limits: float,
 ) -> Session:
-    return Session(Plan(method, NAMES, 3, quorum, Limits(**limits), quorum == 2, masks), folder)
+    return Session(Plan(method, NAMES, 3, quorum, Limits(**limits), quorum == 2, masks, psi), folder)
 
 
 def assert_same(data: MultiDomain, models: dict[str, Any], together: Any, atol: float = 0.0) -> None:
@@ -366,3 +383,24 @@ def test_what_a_party_demands(tmp_path: Path) -> None:
     assert agreed_method(noisy, Demands(max_epsilon=epsilon)) == private
     with pytest.raises(SettingsError, match="--max-epsilon"):
         agreed_method(noisy, Demands(max_epsilon=0.99 * epsilon))
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_after_an_intersection_they_learn_the_bits_that_they_learn_after_hashing(
+    tmp_path: Path, masks: bool
+) -> None:
+    pytest.importorskip("private_set_intersection.python", reason="openmined-psi is not installed")
+    data = parts(uneven())
+    session = session_of(tmp_path / "psi", masks=masks, psi=True)
+    models = train(session, data, tmp_path / "work")
+    codes: dict[int, Any] = {}
+    for name in NAMES:
+        own = np.flatnonzero(data[name][name].user_counts > 0)
+        made_U4 = read_arrays(tmp_path / "work" / name / "codes.safetensors")[0]["codes"]
+        for user, code in zip(data[name].users.ids[own].tolist(), made_U4.tolist(), strict=True):
+            assert codes.setdefault(user, code) == code
+    # codes that give the users the same order
+    hashed = train(session_of(tmp_path / "hash", masks=masks), data, user_codes=Given(codes))
+    for name in NAMES:
+        assert models[name].log[-1]["psi"]
+        assert same_state(models[name], hashed[name])

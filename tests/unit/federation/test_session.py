@@ -198,7 +198,8 @@ class Sessions(RuleBasedStateMachine):
         raise AssertionError("the rounds do not go on")
 
 
-Sessions.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+EXAMPLES = 2000 if settings.get_current_profile_name() == "thorough" else 40
+Sessions.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
 TestSessions = Sessions.TestCase
 
 
@@ -327,7 +328,7 @@ def test_who_was_late_may_report_to_a_coordinator_that_was_killed_since(
 
 def test_a_folder_of_another_session_is_not_touched(tmp_path: Path) -> None:
     joined(tmp_path)
-    with pytest.raises(StoreError, match="other parties, settings, seed or masks"):
+    with pytest.raises(StoreError, match="other parties, settings, seed, masks or matching"):
         Session(Plan(METHOD, NAMES, 1), tmp_path)
 
 
