@@ -257,7 +257,7 @@ def _noise(name: str, holdout: Holdout, pulled: CDIMF, bounds: Mapping[float, fl
             each["domain"]: f"{each['mean']:.4f} [{each['low']:.4f}, {each['high']:.4f}]"
             for each in evaluation.summary([METRIC]).iter_rows(named=True)
         }
-        shown = ", ".join(f"{domain} {text}" for domain, text in means.items())
+        shown = ", ".join(f"{domain} {text}" for domain, text in sorted(means.items()))
         rows.append({"data": name, "fit": label, **about, "NDCG@10": shown})
         print(rows[-1], flush=True)
 
