@@ -277,7 +277,7 @@ def decode(data: bytes, kinds: TypeAdapter[Header]) -> Frame:
     _, version, size = PREFIX.unpack_from(data)
     if version != VERSION:
         raise FederationError(
-            f"The message has version {version}, this landbridge speaks {VERSION}; use equal versions."
+            f"The message is not of version {VERSION} of the protocol; use equal versions of landbridge."
         )
     if size > MAX_HEADER or PREFIX.size + size > len(data):
         raise FederationError("The header of the message is too long.")

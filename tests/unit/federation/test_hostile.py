@@ -16,5 +16,5 @@ def test_hundreds_of_strings_are_refused_and_the_honest_parties_have_the_same_bi
     assert log.count(f"{HOSTILE}: refused.") > 200
     assert "4242" not in log
     # sentences of the program, and nothing of what was sent
-    assert len({line for line in lines if "refused" in line}) < 40
+    assert len({line for line in lines if "refused" in line}) < 25
     assert all(line.isprintable() for line in lines)

@@ -66,7 +66,7 @@ def test_a_tampered_message_is_refused_or_has_its_shape(place: int, flip: int, e
     "data",
     [
         frame_of('{"kind":"finished"}', magic=b"GET"),
-        frame_of('{"kind":"finished"}', version=msg.VERSION + 1),
+        frame_of('{"kind":"finished"}', version=242),
         frame_of('{"kind":"finished"}', b"x"),
         frame_of('{"kind":"finished","secret":4242}'),
         frame_of('{"kind":"consensus","round":0,"rows":0,"factors":1}'),  # of the other side
@@ -84,7 +84,7 @@ def test_a_tampered_message_is_refused_or_has_its_shape(place: int, flip: int, e
 def test_a_wrong_frame_is_refused_in_a_sentence_without_its_values(data: bytes) -> None:
     with pytest.raises(FederationError) as refused:
         msg.decode(data, msg.FROM_PARTY)
-    assert "4242" not in str(refused.value)
+    assert "242" not in str(refused.value)
     assert len(str(refused.value)) < 200
 
 
