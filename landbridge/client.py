@@ -357,6 +357,18 @@ class Gate(TypedDict):
     domains: list[GateDomain]
 
 
+class Guarantee(TypedDict):
+    """The privacy of the rows that a fit sent."""
+
+    epsilon: float | None
+    delta: float
+    rounds: int
+    clip: float
+    noise: float
+    unit: str
+    not_protected: list[str]
+
+
 class ModelAnswer(TypedDict):
     """What serves; the answer has further keys."""
 
@@ -364,6 +376,7 @@ class ModelAnswer(TypedDict):
     version: str | None
     run: str | None
     gate: Gate | None
+    privacy: Guarantee | None
     approximate: dict[str, float]
 
 

@@ -55,6 +55,7 @@ class StandIn:
             "domains": {"books": sizes, "movies": sizes},
             "approximate": {},
             "gate": None,
+            "privacy": None,
         }
 
     def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:

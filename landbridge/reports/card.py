@@ -36,6 +36,7 @@ def card(
         "## Quality",
         _quality(evaluation, metrics, deployed),
         *_decisions(fitted),
+        *_privacy(fitted),
         "## Energy",
         energy.sentence(),
         "## Limits",
@@ -66,6 +67,21 @@ def _decisions(fitted: Fitted) -> list[str]:
     if not fitted.decisions:
         return []
     return ["## Which model serves whom", _table(decision_table(fitted.decisions).to_dicts())]
+
+
+def _privacy(fitted: Fitted) -> list[str]:
+    facts = fitted.privacy_facts
+    if facts is None:
+        return []
+    epsilon = "∞: rows were sent without noise" if facts["epsilon"] is None else f"{facts['epsilon']:.3g}"
+    return [
+        "## Privacy",
+        f"Of the rows that were sent: ε = {epsilon}, δ = {facts['delta']:.3g}, over at most "
+        f"{facts['rounds']} rounds, with rows clipped to {facts['clip']:.3g} and noise {facts['noise']:.3g}.",
+        f"Protected: {facts['unit']}",
+        "Not protected:",
+        "\n".join(f"- {each}" for each in facts["not_protected"]),
+    ]
 
 
 def _limits(fitted: Fitted, evaluation: Evaluation | None) -> str:

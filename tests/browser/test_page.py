@@ -320,6 +320,25 @@ def test_gains_over_the_single_domain_baseline(opened: Opened, shown: World) -> 
     ]  # fmt: skip
 
 
+def test_what_noise_guarantees(opened: Opened, shown: World) -> None:
+    page = opened("#tab=model")
+    assert not page.get_by_role("heading", name="Privacy").is_visible()
+    shown.about["privacy"] = {
+        "epsilon": 4.8765, "delta": 1e-6, "rounds": 12, "clip": 1.0, "noise": 20.0,
+        "unit": "all rows of one user", "not_protected": ["<b>the rows of others</b>", "further fits"],
+    }  # fmt: skip
+    page.reload()
+    privacy = page.locator("section", has=page.get_by_role("heading", name="Privacy"))
+    privacy.wait_for()
+    assert privacy.locator("dd").all_inner_texts() == [
+        "4.88", "0.000001", "12", "1", "20", "all rows of one user",
+    ]  # fmt: skip
+    assert privacy.get_by_role("listitem").all_inner_texts() == ["<b>the rows of others</b>", "further fits"]
+    shown.about["privacy"]["epsilon"] = None
+    page.reload()
+    privacy.get_by_text("∞: rows were sent without noise").wait_for()
+
+
 def test_the_statistics_of_health(opened: Opened) -> None:
     page = opened("#tab=health")
     page.locator("#health table").wait_for()

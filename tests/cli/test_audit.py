@@ -11,6 +11,7 @@ import pytest
 from commands import answered
 
 from landbridge.models.als.privacy import IN_ONE_PROCESS, NOT_PROTECTED
+from landbridge.serving.engine.service import Service
 from landbridge.store import load
 
 SETTINGS = ("factors=6", "epochs=2", "admm.inner_sweeps=2", "admm.tolerance=0.05")
@@ -84,7 +85,9 @@ def test_two_parties_are_warned_on_page_one(tmp_path: Path, capsys: pytest.Captu
     assert page.index("There are two parties") < page.index('<section id="attacks">')
 
 
-def test_a_private_run_says_so_in_its_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_private_run_says_so_in_its_manifest_on_its_card_and_when_it_serves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = ("--set", "privacy.clip=1", "--set", "privacy.noise=20")
     run = fitted(capsys, tmp_path, "books", "movies", more=more)
     privacy = json.loads((run / "manifest.json").read_text())["privacy"]
@@ -92,6 +95,10 @@ def test_a_private_run_says_so_in_its_manifest(tmp_path: Path, capsys: pytest.Ca
     assert 0 < privacy["epsilon"] < 5
     assert privacy["rounds"] == 4  # the most that its settings allow, as in a warm start
     assert privacy["not_protected"] == [*NOT_PROTECTED, IN_ONE_PROCESS]
+    assert Service.open(run).about()["privacy"] == privacy
+    card = answered(capsys, "show", run)[1]
+    assert f"ε = {privacy['epsilon']:.3g}, δ = 1e-06, over at most 4 rounds" in card
+    assert all(f"- {each}" in card for each in NOT_PROTECTED)
 
 
 def test_what_cannot_be_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,9 +148,10 @@ class Service:
     def about(self) -> Record:
         """What serves: method, settings, kind, when it was made and how many seconds ago, its domains with
         their items, users and events, the columns to filter by, a mixture's decisions, its metrics on the
-        run's test part, and what the gate reported. ``comparable``: whether the scores of all domains are on
-        one scale; elsewhere a list over several domains holds side by side what is not measured alike.
-        ``approximate``: the domains that are searched approximately, and the recall measured in each."""
+        run's test part, what the gate reported, and what noise guarantees. ``comparable``: whether the scores
+        of all domains are on one scale; elsewhere a list over several domains holds side by side what is not
+        measured alike. ``approximate``: the domains that are searched approximately, and the recall measured
+        in each."""
         fitted = self.fitted
         return {
             "method": fitted.method.name,
@@ -165,6 +166,7 @@ class Service:
             "decisions": list(fitted.decisions),
             "quality": self.quality,
             "gate": self.gate,
+            "privacy": fitted.privacy_facts,
         }
 
     def recommend(self, requests: Sequence[Request]) -> list[Recommendations]:

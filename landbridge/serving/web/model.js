@@ -37,6 +37,7 @@ function view(about) {
   const side = [el("h1", {}, about.method), pairs(facts)];
   const body = [el("div", {}, catalogues(about), el("p", { class: "quiet foot" }, source(about)))];
   if (about.decisions?.length) body.push(decisions(about.decisions));
+  if (about.privacy) body.push(privacy(about.privacy));
   const parts = [el("div", { class: "state" }, side), el("div", { class: "body" }, body)];
   if (Object.keys(settings).length) {
     parts.push(el("section", { class: "settings" }, el("h2", {}, "Settings"), pairs(settings)));
@@ -131,6 +132,20 @@ function decisions(made) {
     "model of their catalogue, where validation data make it sure enough that they do not lose.";
   const note = el("p", { class: "quiet foot" }, sentence);
   return el("div", {}, table("What the guard decided", columns, made), note);
+}
+
+/* What is guaranteed of the rows that a fit sent to other parties, and what is not. */
+function privacy({ epsilon, delta, rounds, clip, noise, unit, not_protected: bare }) {
+  const facts = {
+    "ε": epsilon === null ? "∞: rows were sent without noise" : epsilon.toPrecision(3),
+    "δ": delta,
+    Rounds: count(rounds),
+    "Largest row": clip,
+    Noise: noise,
+    Protected: unit,
+  };
+  const open = el("ul", {}, ...bare.map((each) => el("li", {}, each)));
+  return el("section", {}, el("h2", {}, "Privacy"), pairs(facts), el("p", {}, "Not protected:"), open);
 }
 
 function served(weights) {

@@ -37,6 +37,25 @@ class Gate(Answer):
     """The metric in every domain with pairs; none where the gate was skipped."""
 
 
+class Guarantee(Answer):
+    """What differential privacy guarantees of the rows that a fit sent to other parties."""
+
+    epsilon: float | None
+    """ε; null where rows are sent without noise, which guarantees nothing."""
+    delta: float
+    """The probability δ at which ε may fail."""
+    rounds: int
+    """The most rounds that the guarantee is of."""
+    clip: float
+    """The largest norm of a row that is sent."""
+    noise: float
+    """The standard deviation of the noise, in units of that norm."""
+    unit: str
+    """What is protected."""
+    not_protected: list[str]
+    """What is not."""
+
+
 class ModelAnswer(Answer):
     """What serves, as the run describes it; further keys depend on the method."""
 
@@ -50,6 +69,8 @@ class ModelAnswer(Answer):
     """In an A/B test, which run this is: "a" or "b"; null without one."""
     gate: Gate | None
     """What the gate of the refit reported; null for a fit, and for a refit without gate."""
+    privacy: Guarantee | None
+    """What is guaranteed of the rows that the fit sent; null where its method protects none."""
     approximate: dict[str, float]
     """The domains searched approximately, and the share of the exact lists that is found."""
 
