@@ -18,6 +18,8 @@ EXPECTED: dict[str, Any] = json.loads((FOLDER / "expected.json").read_text())
 def test_a_run_of_0_1_recommends_as_it_did(name: str) -> None:
     """Its settings may have other names today; its lists, and those of a new user, are the same."""
     run = lb.load(FOLDER / name)
+    if run.method.uses_order:
+        pytest.importorskip("torch")  # a sequence is scored by its network
     for domain, expected in EXPECTED[name]["lists"].items():
         lists = lb.recommend(run, domain, k=3)
         assert {column: lists[column].to_list() for column in expected} == expected
