@@ -50,7 +50,17 @@ CASES = (READERS[:1], READERS[1:], (STEPS,), (STEPS_IN_MEMORY,))
 
 
 def blocks(n_events: int, seed: int = 0) -> Iterator[pl.DataFrame]:
-    """The events, block by block."""
+    """The events with their ids, block by block."""
+    for user_B, item_B, domain_B, time_B in numbers(n_events, seed):
+        yield pl.DataFrame(
+            {"user": user_B, "item": item_B, "domain": np.array(DOMAINS)[domain_B], "timestamp": time_B}
+        ).with_columns(
+            user=pl.format("A{}", pl.col("user") + 10**12), item=pl.format("B{}", pl.col("item") + 10**8)
+        )
+
+
+def numbers(n_events: int, seed: int = 0) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Numbers of users, items and domains, and times, block by block."""
     rng = np.random.default_rng(seed)
     users = _Zipf(n_events // PER_USER, *USERS)
     items = _Zipf(n_events // PER_ITEM // len(DOMAINS), *ITEMS)
@@ -62,16 +72,7 @@ def blocks(n_events: int, seed: int = 0) -> Iterator[pl.DataFrame]:
         shared_B = mixed_B < SHARED * 2**32
         domain_B = np.where(shared_B, rng.integers(0, len(DOMAINS), size), mixed_B % len(DOMAINS))
         time_B = START + (np.arange(start, start + size) * SPAN) // n_events
-        yield pl.DataFrame(
-            {
-                "user": mixed_B,
-                "item": items.draw(rng, size),
-                "domain": np.array(DOMAINS)[domain_B],
-                "timestamp": time_B,
-            }
-        ).with_columns(
-            user=pl.format("A{}", pl.col("user") + 10**12), item=pl.format("B{}", pl.col("item") + 10**8)
-        )
+        yield mixed_B, items.draw(rng, size), domain_B, time_B
 
 
 class _Zipf:
@@ -171,7 +172,7 @@ at most above what it was before, how much of that the result keeps, and the arr
 Fits are of 64 factors, three sweeps, on the history of the test part of `leave_last_out`; neighbours are 50,
 of the own domain; 1,000 pairs of each domain are evaluated. "By item" is the transposed form of the events.
 A step that fits into what an earlier one has freed raises nothing. A fit of CDIMF ends with closing rounds,
-which are no sweeps. The store and a loaded run hold all events in memory.
+which are no sweeps. The store and a loaded run were measured before their big files were mapped.
 
 {_steps(last)}
 
@@ -227,6 +228,8 @@ def main() -> None:
     parser.add_argument("--events", type=int, nargs="*", default=[1_000_000, 10_000_000])
     parser.add_argument("--memory", default="1GB")
     parser.add_argument("--scratch", type=Path, help="a folder where events and their map stay")
+    firsts = [case[0] for case in CASES]
+    parser.add_argument("--cases", nargs="*", default=firsts, choices=firsts, help="by the first of each")
     parser.add_argument("--render", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -235,7 +238,8 @@ def main() -> None:
             missing = [
                 case
                 for case in CASES
-                if any((n_events, _named({"how": how, "memory": chosen.memory})) not in done for how in case)
+                if case[0] in chosen.cases
+                and any((n_events, _named({"how": how, "memory": chosen.memory})) not in done for how in case)
             ]
             for record in measure(n_events, chosen.memory, missing, chosen.scratch or Path(temporary)):
                 LINES.append(record)

@@ -27,7 +27,7 @@ ARRAY, TEXT, ENDS = "array:", "text:", "ends:"  # beginnings of keys; an array o
 ALIGNED = 8  # bytes, of the header of a file of arrays
 MAPPED_FROM = 1 << 26  # bytes of a file of arrays: a smaller one is read as quickly
 # in the order in which the format has them: an array's place in the file is aligned to its numbers
-_KINDS = {
+_KINDS: dict[str, np.dtype[Any]] = {
     "U64": np.dtype(np.uint64),
     "I64": np.dtype(np.int64),
     "F64": np.dtype(np.float64),

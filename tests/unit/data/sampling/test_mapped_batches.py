@@ -6,7 +6,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
