@@ -109,8 +109,8 @@ def measure(n_events: int, memory: str, cases: Sequence[Sequence[str]], scratch:
                 yield facts | {"date": str(date.today())} | json.loads(line)
 
 
-def render(records: list[dict[str, Any]]) -> str:
-    """The page; of a step measured twice, the later record."""
+def render(records: list[dict[str, Any]], beside: str) -> str:
+    """The page; of a step measured twice, the later record. ``beside``: its part about other programs."""
     last = list({(each["events"], _named(each), each.get("step", READ)): each for each in records}.values())
     last.sort(key=lambda each: each["events"])
     loads, days = [each["load"] for each in last], sorted({each["date"] for each in last})
@@ -120,11 +120,10 @@ def render(records: list[dict[str, Any]]) -> str:
         f"| {each['anonymous'] / MIB:,.0f} | {each['left'] / MIB:,.0f} |"
         for each in readers
     )
+    sizes = {each["events"]: each for each in readers if each["how"] == MAPPED}
     shapes = "\n".join(
-        f"- {each['events']:,} events: {each['kept']:,} pairs, {each['users']:,} users, "
-        f"{each['items']:,} items"
-        for each in readers
-        if each["how"] == IN_MEMORY
+        f"- {size:,} events: {each['kept']:,} pairs, {each['users']:,} users, {each['items']:,} items"
+        for size, each in sizes.items()
     )
     same = all(
         len(
@@ -142,8 +141,8 @@ def render(records: list[dict[str, Any]]) -> str:
 
 Measured {" to ".join(days)} by `python -m benchmarks.scale` on {os.cpu_count()} cores
 beside other work (load average {min(loads):.1f} to {max(loads):.1f}), one run each: the seconds say little,
-the memory does. Larger tables than these, curves with fitted exponents and other programs are not on this
-page yet.
+the memory does. 30 million events were read at the lowest priority, with a tenth of a core. 100 million, and
+curves with fitted exponents, are not on this page yet.
 
 Events of three domains, drawn from Zipf–Mandelbrot laws fitted to Gowalla, Ciao and Food–Kitchen
 (`benchmarks/scale.py` says how), as a folder of Parquet files with ids of text:
@@ -183,7 +182,7 @@ that is less, nF² + F³/3, and every event names one embedding that is read. A 
 measured, takes conjugate gradients for long rows and is below these operations, not below the bytes.
 
 {_floors(last)}
-"""
+{beside}"""
 
 
 def _steps(records: Sequence[dict[str, Any]]) -> str:
@@ -243,7 +242,9 @@ def main() -> None:
             ]
             for record in measure(n_events, chosen.memory, missing, chosen.scratch or Path(temporary)):
                 LINES.append(record)
-    PAGE.write_text(render(LINES.read()))
+    from benchmarks import scale_peers  # which draws the same events
+
+    PAGE.write_text(render(LINES.read(), scale_peers.section(scale_peers.LINES.read())))
 
 
 def _named(record: dict[str, Any]) -> str:

@@ -91,7 +91,6 @@ def section(records: list[dict[str, Any]]) -> str:
         "program",
         "a sweep, processor s",
         "own memory at most",
-        "without libraries",
         "factors",
     )
     table = "\n".join([f"| {' | '.join(names)} |", "|---" * len(names) + "|", *rows])

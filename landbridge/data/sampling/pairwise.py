@@ -124,13 +124,13 @@ class Pairwise:
         size_D = np.diff(starts_D)
         rows, kind = self.events.by_user, np.min_scalar_type(-max(len(self.events), 1))
 
-        def usable(users: slice) -> AnyArray:
+        def usable(users: slice) -> Int64:
             own = rows.block(users)
             domain_B = np.searchsorted(starts_D, own.columns, side="right") - 1
             # a user has each item at most once, so counting events counts items
             key_B = own.entry_rows * len(size_D) + domain_B
             own_B = np.bincount(key_B, minlength=1)[key_B]
-            return np.flatnonzero(own_B < size_D[domain_B]) + rows.offsets[users.start]
+            return np.asarray(np.flatnonzero(own_B < size_D[domain_B]) + rows.offsets[users.start])
 
         parts = (usable(users).astype(kind) for users in row_blocks.row_blocks(rows.offsets))
         return gathered(parts, self.events.user_idx, kind)

@@ -85,7 +85,8 @@ class PairwiseTable:
         """
         # copies: with patience the previous state may be the best one so far
         new = {key: state[key].copy() for key in SLOTS}
-        steps, total_D = 0, np.zeros(len(self.pairs.slices))
+        steps = 0
+        total_D: npt.NDArray[np.float64] = np.zeros(len(self.pairs.slices))
         count_D = np.zeros(len(total_D), np.int64)
         for pairs in self.pairs.parts(number, self.part_size) if parts is None else parts:
             loss_B = np.zeros(len(pairs.user_N), np.float32)
@@ -98,7 +99,7 @@ class PairwiseTable:
             domain_B = self._domains(pairs.positive_N)
             # in one sum with what came before: the same bits for any size of parts
             places_B = np.concatenate([np.arange(len(total_D)), domain_B])
-            total_D = np.bincount(places_B, np.concatenate([total_D, loss_B]))
+            total_D = np.bincount(places_B, np.concatenate([total_D, loss_B])).astype(np.float64, copy=False)
             count_D += np.bincount(domain_B, minlength=len(count_D))
         return new, dict(zip(self.pairs.slices, (total_D / np.maximum(count_D, 1)).tolist(), strict=True))
 
