@@ -171,7 +171,9 @@ at most above what it was before, how much of that the result keeps, and the arr
 Fits are of 64 factors, three sweeps, on the history of the test part of `leave_last_out`; neighbours are 50,
 of the own domain; 1,000 pairs of each domain are evaluated. "By item" is the transposed form of the events.
 A step that fits into what an earlier one has freed raises nothing. A fit of CDIMF ends with closing rounds,
-which are no sweeps. The store and a loaded run were measured before their big files were mapped.
+which are no sweeps. The store and a loaded run were measured before their big files were mapped. Since then,
+measured apart on the pairs of 10 million events as one table (factors of 170 MiB): the store raises memory by
+0.1 MiB; a loaded run by 63, of which it keeps 4, where it was 255 and all were kept.
 
 {_steps(last)}
 
