@@ -44,7 +44,7 @@ class Ours:
         size = min(steps * self.table.batch_size, len(pairs.user_N))
         some = Pairs(*(column if column is None else column[:size] for column in pairs))
         for _ in range(epochs):
-            own, _ = self.table.epoch(table_state(self.state, "all"), self.number, some)
+            own, _ = self.table.epoch(table_state(self.state, "all"), self.number, [some])
             self.state = {f"all|{key}": array for key, array in own.items()}
         return size / len(pairs.user_N)
 

@@ -12,7 +12,6 @@ import argparse
 import gc
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,11 +22,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 import landbridge as lb
+from benchmarks.own_memory import Watch, own_bytes
 from landbridge.core.system import peak_bytes, reset_peak
 from landbridge.core.types import Ragged
 
 T = TypeVar("T")
-EVERY = 0.02  # seconds
 FACTORS, EPOCHS = 64, 3
 PAIRS = 1000  # of each domain, that are evaluated
 FACTORISATIONS: dict[str, lb.Method] = {
@@ -41,26 +40,17 @@ NEIGHBOURS: dict[str, lb.Method] = {
 }
 
 
-class Memory:
-    """The own memory of this process, sampled."""
-
-    def __init__(self) -> None:
-        self.most = self.own()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def own(self) -> int:
-        """Bytes now."""
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+class Memory(Watch):
+    """The own memory of this process while it works."""
 
     def measured(self, work: Callable[[], T]) -> tuple[T, dict[str, float]]:
         """What the work gives, and what it takes."""
         gc.collect()
-        before = self.most = self.own()
+        before = self.most = own_bytes()
         reset_peak()
         start = time.perf_counter()
         result = work()
-        seconds, left = time.perf_counter() - start, self.own()
+        seconds, left = time.perf_counter() - start, own_bytes()
         return result, {
             "seconds": seconds,
             "peak": peak_bytes(),
@@ -68,11 +58,6 @@ class Memory:
             "anonymous": max(self.most, left),
             "left": left,
         }
-
-    def _watch(self) -> None:
-        while True:
-            time.sleep(EVERY)
-            self.most = max(self.most, self.own())
 
 
 class Clock:

@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,12 +18,29 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import StoreError
-from landbridge.core.system import file_lock, sync
+from landbridge.core.system import MAPPED_MAY_GO, file_lock, sync
 from landbridge.core.text import is_unicode
-from landbridge.core.types import AnyArray, Arrays
+from landbridge.core.types import BLOCK, AnyArray, Arrays, Record, blocks
 
 DESCRIPTION = "description"  # the one entry of metadata: several come in any order
 ARRAY, TEXT, ENDS = "array:", "text:", "ends:"  # beginnings of keys; an array of texts is stored as two
+ALIGNED = 8  # bytes, of the header of a file of arrays
+MAPPED_FROM = 1 << 26  # bytes of a file of arrays: a smaller one is read as quickly
+# in the order in which the format has them: an array's place in the file is aligned to its numbers
+_KINDS: dict[str, np.dtype[Any]] = {
+    "U64": np.dtype(np.uint64),
+    "I64": np.dtype(np.int64),
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "U32": np.dtype(np.uint32),
+    "I32": np.dtype(np.int32),
+    "F16": np.dtype(np.float16),
+    "U16": np.dtype(np.uint16),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
@@ -136,32 +154,67 @@ def write_arrays(path: Path, arrays: Mapping[str, AnyArray], about: object = Non
     Names may hold any characters: each array has a key of its own, behind which its name cannot be mistaken.
     """
     import orjson
-    from safetensors.numpy import save
 
     plain: Arrays = {}
     for name, array in arrays.items():
-        plain.update(
-            _as_text(name, array) if _is_text(array) else {ARRAY + name: np.ascontiguousarray(array)}
-        )
+        plain.update(_as_text(name, array) if _is_text(array) else {ARRAY + name: np.atleast_1d(array)})
     description = orjson.dumps(about, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS).decode()
-    # not save_file: it leaves its own temporary files when interrupted, and ignores the umask
-    path.write_bytes(save(plain, metadata={DESCRIPTION: description}))
+    # not by the library, which makes a copy of all arrays
+    kinds = {dtype: (place, kind) for place, (kind, dtype) in enumerate(_KINDS.items())}
+    keys = sorted(plain, key=lambda key: (kinds[plain[key].dtype], key))
+    header: Record = {"__metadata__": {DESCRIPTION: description}}
+    end = 0
+    for key in keys:
+        start, end = end, end + plain[key].nbytes
+        _, kind = kinds[plain[key].dtype]
+        header[key] = {"dtype": kind, "shape": plain[key].shape, "data_offsets": [start, end]}
+    written = orjson.dumps(header)
+    written += b" " * (-len(written) % ALIGNED)
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(written)) + written)
+        for rows in map(plain.__getitem__, keys):
+            for block in blocks(len(rows), max(BLOCK * len(rows) // max(rows.size, 1), 1)):
+                stream.write(np.ascontiguousarray(rows[block]).data)
 
 
 def read_arrays(path: Path) -> tuple[Arrays, Any]:
-    """The arrays and the description that :func:`write_arrays` wrote; StoreError for a damaged file."""
+    """The arrays and the description that :func:`write_arrays` wrote; StoreError for a damaged file.
+
+    Those of a big file are mapped: they are read when they are used, and changes of them stay in memory.
+    """
     import orjson
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            plain = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+            metadata, keys = file.metadata() or {}, list(file.keys())
+            if path.stat().st_size < MAPPED_FROM or not MAPPED_MAY_GO:
+                plain = {key: file.get_tensor(key) for key in keys}
+            else:
+                plain = _mapped(path, keys)
         if DESCRIPTION in metadata:
             return _named(plain), orjson.loads(metadata[DESCRIPTION])
         return _named_by_0_1(plain), orjson.loads(metadata.get("about", "null"))
     except (SafetensorError, ValueError, KeyError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete it or restore a copy.") from error
+
+
+def _mapped(path: Path, keys: Iterable[str]) -> Arrays:
+    """The arrays of a file that the library has found sound."""
+    import orjson
+
+    # copy on write: who may write into an array of a run may do so here, too, and changes no file
+    whole = np.memmap(path, np.uint8, "c")
+    whole.filename = None  # what is made from these arrays is kept in memory, not beside a run
+    begin = 8 + int.from_bytes(whole[:8].tobytes(), "little")
+    header = orjson.loads(whole[8:begin].tobytes())
+    plain = {}
+    for key in keys:
+        start, end = header[key]["data_offsets"]
+        array = whole[begin + start : begin + end].view(np.ndarray).view(_KINDS[header[key]["dtype"]])
+        # other programs may not align; compiled code takes aligned arrays alone
+        plain[key] = (array if array.flags.aligned else array.copy()).reshape(header[key]["shape"])
+    return plain
 
 
 def _named(plain: Arrays) -> Arrays:

@@ -90,11 +90,11 @@ def gathered(
 
 
 def _folder_of(array: AnyArray) -> Path | None:
-    """The folder of the file that an array is mapped from; None for one in memory."""
+    """The folder beside which columns made from an array are kept; None for one in memory, or of a run."""
     base: object = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):
-            return Path(str(base.filename)).parent
+            return None if base.filename is None else Path(base.filename).parent
         base = base.base
     return None
 

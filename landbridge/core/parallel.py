@@ -56,9 +56,12 @@ class Executor(Protocol):
     def started(self) -> AbstractContextManager[Executor]:
         """The same with workers that stay from one ``map`` to the next, for a block."""
 
-    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
-        """A new value for a block, whose methods ``callers`` calls of a function may call at one time; None
-        where not as many are at work at once, or each has a memory of its own."""
+    def shared(
+        self, make: Callable[[], A], callers: int
+    ) -> AbstractContextManager[tuple[A, Executor] | None]:
+        """A new value for a block, whose methods ``callers`` calls of a function may call at one time, and
+        the executor for these calls, which repeats none that is lost. None where not as many are at work at
+        once, or each has a memory of its own."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,11 @@ class Serial:
         """Itself."""
         return nullcontext(self)
 
-    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+    def shared(
+        self, make: Callable[[], A], callers: int
+    ) -> AbstractContextManager[tuple[A, Executor] | None]:
         """For one caller."""
-        return nullcontext(make() if callers == 1 else None)
+        return nullcontext((make(), self) if callers == 1 else None)
 
 
 @dataclass(frozen=True)
@@ -122,9 +127,11 @@ class Threads:
         """Itself: threads start at once."""
         return nullcontext(self)
 
-    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+    def shared(
+        self, make: Callable[[], A], callers: int
+    ) -> AbstractContextManager[tuple[A, Executor] | None]:
         """The value itself, whose methods must be safe to call from threads."""
-        return nullcontext(make() if callers <= self.jobs else None)
+        return nullcontext((make(), self) if callers <= self.jobs else None)
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,9 @@ class Processes:
         finally:
             _terminate(pool.idle)
 
-    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+    def shared(
+        self, make: Callable[[], A], callers: int
+    ) -> AbstractContextManager[tuple[A, Executor] | None]:
         """None: processes share nothing."""
         return nullcontext(None)
 
@@ -197,7 +206,9 @@ class _Pool:
         """Itself."""
         return nullcontext(self)
 
-    def shared(self, make: Callable[[], A], callers: int) -> AbstractContextManager[A | None]:
+    def shared(
+        self, make: Callable[[], A], callers: int
+    ) -> AbstractContextManager[tuple[A, Executor] | None]:
         """None: processes share nothing."""
         return nullcontext(None)
 

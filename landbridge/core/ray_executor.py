@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -27,7 +27,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 BLOCK = 256 << 20  # bytes of an object of the store
-RETRIES = 3  # of an item whose worker or node is lost
 STARTS = 3  # attempts: Ray gives its node 30 seconds, which are too few beside much other work
 # read when Ray is loaded and started: no report to its makers; workers of the priority of this process, as in
 # other executors; and no warning about devices that no task uses
@@ -43,25 +42,27 @@ class Ray:
     """Executor with up to ``jobs`` items at work on a Ray cluster.
 
     ``address``: of a running cluster; None starts one on this machine, which ends with the process. ``fn``,
-    the items and the results must be picklable, and ``fn`` importable on every node.
+    the items and the results must be picklable, and ``fn`` importable on every node. ``retries``: how often
+    an item is repeated whose worker or node is lost.
     """
 
     jobs: int
     threads_each: int
     address: str | None = None
+    retries: int = 3
 
     def __post_init__(self) -> None:
         check_numbers(self.jobs, self.threads_each)
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
         """Yield results as they finish; LandbridgeError for an item that lost its worker and
-        ``RETRIES`` more."""
+        all those in its place."""
         ray = self._connected()
         remaining = iter(items)
         key, function = uuid.uuid4().hex, _stored(ray, pickle.dumps(fn))
         # a task that asks for more than any node has would wait for ever
         most = max(node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["Alive"])
-        task = ray.remote(_task).options(num_cpus=min(self.threads_each, most), max_retries=RETRIES)
+        task = ray.remote(_task).options(num_cpus=min(self.threads_each, most), max_retries=self.retries)
         busy: dict[Any, T] = {}
 
         def submit(places: int) -> None:
@@ -76,7 +77,7 @@ class Ray:
                 try:
                     answer = ray.get(done)
                 except ray.exceptions.RayError as error:
-                    raise LandbridgeError(_death_message(item, error)) from None
+                    raise LandbridgeError(self._death_message(item, error)) from None
                 submit(1)  # before the yield: the caller may take long
                 yield outcome(answer, item)
         finally:
@@ -88,22 +89,41 @@ class Ray:
         return nullcontext(self)
 
     @contextmanager
-    def shared(self, make: Callable[[], A], callers: int) -> Iterator[A | None]:
-        """A stand-in for the value, which is in a process of its own (an actor)."""
+    def shared(self, make: Callable[[], A], callers: int) -> Iterator[tuple[A, Executor] | None]:
+        """A stand-in for the value, which is in a process of its own (an actor) on the node of this one, so
+        that it finds the same files."""
         ray = self._connected()
         if callers > self.jobs or callers * self.threads_each > ray.cluster_resources().get("CPU", 0):
             yield None
             return
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         name = f"landbridge-{uuid.uuid4().hex}"
         actor = (
             ray.remote(_Actor)
-            .options(name=name, namespace=name, num_cpus=0, max_concurrency=callers + 1)
+            .options(
+                name=name,
+                namespace=name,
+                num_cpus=0,
+                max_concurrency=callers + 1,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(
+                    ray.get_runtime_context().get_node_id(), soft=False
+                ),
+            )
             .remote(pickle.dumps(make))
         )
         try:
-            yield cast(A, _StandIn(name))
+            # what the others share with one that is lost would wait for ever
+            yield cast(A, _StandIn(name)), replace(self, retries=0)
         finally:
             ray.kill(actor)
+
+    def _death_message(self, item: object, error: Exception) -> str:
+        more = f", {self.retries} more in its place" if self.retries else ""
+        return (
+            f"The Ray worker at {item} was lost{more} ({type(error).__name__}): if memory ran out, use fewer "
+            "jobs."
+        )
 
     def _connected(self) -> Any:
         """Ray, connected to a cluster; that of an earlier call is used again."""
@@ -190,10 +210,3 @@ def _task(key: str, function: Sequence[Any], item: bytes) -> bytes:
         return _LAST[key]
 
     return attempt(loaded, item)
-
-
-def _death_message(item: object, error: Exception) -> str:
-    return (
-        f"The Ray worker at {item} was lost, {RETRIES} more in its place ({type(error).__name__}): if memory "
-        "ran out, use fewer jobs."
-    )

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 KIB = 1024
+MAPPED_MAY_GO = sys.platform != "win32"  # whether a file may be replaced or deleted while it is mapped
 ANYWAY = nullcontext()
 
 

@@ -7,7 +7,9 @@ checkpoint therefore holds the whole state, and a resumed fit gives the same mod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +24,49 @@ FILE = "checkpoint.safetensors"
 BEST = "best|"  # prefix of the best epoch's state, kept with the current one
 
 
+class Checkpoints(Protocol):
+    """Keeps the last epoch of a fit."""
+
+    def last(self) -> tuple[State, list[Record], State] | None:
+        """State, log and the best epoch's state as they were last kept; None for a fit from the start."""
+
+    def keep(self, state: State, log: list[Record], best: State) -> None:
+        """Replace what was kept."""
+
+
+@dataclass(frozen=True)
+class FolderCheckpoints:
+    """Checkpoints in a file of a folder, or none. ``identity``: as of :func:`run_epochs`."""
+
+    folder: Path | None
+    identity: Mapping[str, object]
+
+    def last(self) -> tuple[State, list[Record], State] | None:
+        """As in :class:`Checkpoints`; StoreError for those of another fit."""
+        if self.folder is None:
+            return None
+        make_folder(self.folder)  # where that fails, it fails before the first epoch
+        if not (self.folder / FILE).exists():
+            return None
+        arrays, about = read_arrays(self.folder / FILE)
+        if not isinstance(about, dict) or about.get("identity") != dict(self.identity):
+            raise StoreError(
+                f"The checkpoint in {self.folder} belongs to another fit (settings, data or seed differ); "
+                "choose another folder or delete this one."
+            )
+        state = {name: array for name, array in arrays.items() if not name.startswith(BEST)}
+        best = {name.removeprefix(BEST): array for name, array in arrays.items() if name.startswith(BEST)}
+        return state, list(about["log"]), best
+
+    def keep(self, state: State, log: list[Record], best: State) -> None:
+        """As in :class:`Checkpoints`; StoreError where the file cannot be written."""
+        if self.folder is None:
+            return
+        arrays = {**state, **{BEST + name: array for name, array in best.items()}}
+        with atomic_write(self.folder / FILE) as temporary:
+            write_arrays(temporary, arrays, {"identity": dict(self.identity), "log": log})
+
+
 def run_epochs(
     title: str,
     epochs: int,
@@ -30,13 +75,15 @@ def run_epochs(
     fitted: Callable[[State], FittedModel],
     options: FitOptions,
     identity: Mapping[str, object],
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[State, tuple[Record, ...]]:
     """Run ``epochs`` steps; returns the last state (with patience: the best one) and one record per epoch.
 
     ``identity``: what a checkpoint must match to be resumed: settings, data and seed. Raises StoreError
-    for a checkpoint of another fit.
+    for a checkpoint of another fit. ``checkpoints``: where they are kept, in ``options.work_dir`` by default.
     """
-    state, log, best = _resume(options.work_dir, identity) or (start(), [], {})
+    checkpoints = checkpoints or FolderCheckpoints(options.work_dir, identity)
+    state, log, best = checkpoints.last() or (start(), [], {})
     with options.progress.task(title, epochs) as task:
         for epoch in range(len(log), epochs):
             if _out_of_patience(log, options.patience):
@@ -51,7 +98,7 @@ def run_epochs(
             log.append(record)
             task.step(epoch + 1, dict(_numbers(record)))
             # every epoch, with the best state so far: a killed fit loses one epoch at most
-            _save(options.work_dir, identity, state, log, best if options.patience else {})
+            checkpoints.keep(state, log, best if options.patience else {})
     return (best if options.patience and best else state), tuple(log)
 
 
@@ -71,30 +118,3 @@ def _numbers(record: Mapping[str, object]) -> Iterator[tuple[str, float]]:
             yield name, value
         elif isinstance(value, Mapping):
             yield from ((f"{name}, {key}", number) for key, number in _numbers(value))
-
-
-def _save(
-    folder: Path | None, identity: Mapping[str, object], state: State, log: list[Record], best: State
-) -> None:
-    if folder is None:
-        return
-    arrays = {**state, **{BEST + name: array for name, array in best.items()}}
-    with atomic_write(folder / FILE) as temporary:
-        write_arrays(temporary, arrays, {"identity": dict(identity), "log": log})
-
-
-def _resume(folder: Path | None, identity: Mapping[str, object]) -> tuple[State, list[Record], State] | None:
-    if folder is None:
-        return None
-    make_folder(folder)  # where that fails, it fails before the first epoch
-    if not (folder / FILE).exists():
-        return None
-    arrays, about = read_arrays(folder / FILE)
-    if not isinstance(about, dict) or about.get("identity") != dict(identity):
-        raise StoreError(
-            f"The checkpoint in {folder} belongs to another fit (settings, data or seed differ); "
-            "choose another folder or delete this one."
-        )
-    state = {name: array for name, array in arrays.items() if not name.startswith(BEST)}
-    best = {name.removeprefix(BEST): array for name, array in arrays.items() if name.startswith(BEST)}
-    return state, list(about["log"]), best

@@ -86,7 +86,7 @@ class DomainBatches:
             key = generator(self.seed, "negatives", domain, str(epoch), str(column)).integers(2**63)
             drawn_N = np.empty_like(pairs.negative_N)
             users, items = pairs.user_N, pairs.positive_N
-            negatives(np.uint64(key), users, items, rows.offsets, rows.columns, *source.ranges, drawn_N)
+            negatives(np.uint64(key), 0, users, items, rows.offsets, rows.columns, *source.ranges, drawn_N)
             yield drawn_N
 
     def _sides(self, domain: str, user_N: Int32, epoch: int) -> Int32:

@@ -53,14 +53,15 @@ def negative(key, number, own_N, low, high, pool_M, pool_low, pool_high):
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def negatives(key, user_N, item_N, offsets, columns, starts_D, pool_M, pool_starts_D, out_N):
-    """One negative for every pair, from the range of ``starts_D`` in which its item lies."""
+def negatives(key, first, user_N, item_N, offsets, columns, starts_D, pool_M, pool_starts_D, out_N):
+    """One negative for every pair, from the range of ``starts_D`` in which its item lies. ``first``: the
+    number of the first draw, so that parts of a sequence are drawn as the whole would be."""
     for n in range(len(user_N)):
         domain = np.searchsorted(starts_D, item_N[n], side="right") - 1
         own_N = columns[offsets[user_N[n]] : offsets[user_N[n] + 1]]
         out_N[n] = negative(
             key,
-            n,
+            first + n,
             own_N,
             starts_D[domain],
             starts_D[domain + 1],
@@ -74,8 +75,8 @@ def negatives(key, user_N, item_N, offsets, columns, starts_D, pool_M, pool_star
 def histories(key, first, user_N, without_N, offsets, columns, mask, out_NL):
     """At most L of the items of each user but one, ``without_N``; each is then masked with chance ``mask``.
 
-    Drawn evenly and without repetition (Floyd's algorithm); masked and missing places are -1. ``first``: the
-    number of the first draw, so that parts of a sequence are drawn as the whole would be.
+    Drawn evenly and without repetition (Floyd's algorithm); masked and missing places are -1. ``first``: as
+    of :func:`negatives`.
     """
     most = out_NL.shape[1]
     for n in range(len(user_N)):

@@ -24,7 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError
+from landbridge.core.mapped import growing
 from landbridge.core.rng import generator
+from landbridge.core.row_blocks import row_blocks
 from landbridge.core.types import Float32, Int32, Int64, Ragged, Seconds
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
@@ -55,9 +57,14 @@ def user_histories(history: MultiDomain) -> Ragged:
             )
     table, _ = history.joined()
     time_N = np.zeros(0, np.int64) if table.time is None else table.time
-    order_N = np.lexsort((_hashed(table.user_idx, table.item_idx), time_N, table.user_idx))
-    user_N = table.user_idx[order_N]
-    return Ragged.from_index(user_N, table.item_idx[order_N], history.n_users, _gaps(user_N, time_N[order_N]))
+    items, gaps = growing(table.item_idx, np.int32), growing(table.item_idx, np.float32)
+    for users in row_blocks(table.by_user.offsets):
+        own = slice(*table.by_user.offsets[[users.start, users.stop]].tolist())
+        user_B, item_B, time_B = table.user_idx[own], table.item_idx[own], time_N[own]
+        order_B = np.lexsort((_hashed(user_B, item_B), time_B, user_B))
+        items.append(item_B[order_B])
+        gaps.append(_gaps(user_B[order_B], time_B[order_B]))
+    return Ragged(table.by_user.offsets, items.opened(), gaps.opened())
 
 
 def query_histories(history: MultiDomain, stored: Ragged, queries: Queries) -> Ragged:

@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.mapped import gathered
 from landbridge.core.rng import generator
-from landbridge.core.types import Int32, Ragged
+from landbridge.core.types import BLOCK, Int32, Ragged, blocks, read_only
 from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, Split, Targets
 
@@ -38,52 +39,57 @@ def _with_negatives(split: Split, holdout: Holdout, name: str, n: int, rng: np.r
     # items without events are no candidates: any model ranks them last, so they would flatter all
     catalogue = np.flatnonzero(history.item_counts).astype(np.int32)
     held_out = _held_out(split, name)
-    owned = _owned(split, name)
-    table = np.full((len(targets), n), -1, np.int32)
-    mark_I = np.full(history.n_items, -1, np.int64)
-    missed = _fill(
-        table, targets.user_idx, catalogue, mark_I,
-        held_out.offsets, held_out.columns, owned.offsets, owned.columns, rng,
-    )  # fmt: skip
-    if missed >= 0:
-        raise DataError(
-            f"Domain {name!r} has {len(catalogue)} items with events, too few for {n} candidates: "
-            "request fewer, leave the domain out, or rank the whole catalogue."
-        )
-    return replace(targets, candidates_TC=table)
+    # items seen included; the kernel reads the users' rows where they are, in memory or mapped
+    owned = [part.history.excluded(name).by_user for part in (split.valid, split.test)]
+    mark_I, user_T = np.full(history.n_items, -1, np.int64), read_only(targets.user_idx)
+
+    def drawn(block: slice) -> Int32:
+        table_BC = np.full((block.stop - block.start, n), -1, np.int32)
+        missed = _fill(
+            table_BC, block.start, user_T[block], catalogue, mark_I,
+            held_out.offsets, held_out.columns,
+            owned[0].offsets, owned[0].columns, owned[1].offsets, owned[1].columns, rng,
+        )  # fmt: skip
+        if missed >= 0:
+            raise DataError(
+                f"Domain {name!r} has {len(catalogue)} items with events, too few for {n} candidates: "
+                "request fewer, leave the domain out, or rank the whole catalogue."
+            )
+        return table_BC.reshape(-1)
+
+    parts = map(drawn, blocks(len(targets), max(BLOCK // n, 1)))
+    # as large as many columns of events: kept where these are
+    table_TC = gathered(parts, history.user_idx, np.int32).reshape(len(targets), n)
+    return replace(targets, candidates_TC=table_TC)
 
 
 def _held_out(split: Split, name: str) -> Ragged:
     """Each user's targets in validation and test."""
-    parts = [holdout.targets[name] for holdout in (split.valid, split.test) if name in holdout.targets]
-    return _rows(split, name, [(part.user_idx, part.item_idx) for part in parts])
-
-
-def _owned(split: Split, name: str) -> Ragged:
-    """Each user's items in the histories of validation and test, seen ones included."""
-    tables: list[Interactions] = [part.history.excluded(name) for part in (split.valid, split.test)]
-    return _rows(split, name, [(table.user_idx, table.item_idx) for table in tables])
-
-
-def _rows(split: Split, name: str, pairs: list[tuple[Int32, Int32]]) -> Ragged:
     history = split.test.history[name]
-    users, items = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    parts = [holdout.targets[name] for holdout in (split.valid, split.test) if name in holdout.targets]
+    users, items = (
+        np.concatenate([getattr(part, column) for part in parts]) for column in ("user_idx", "item_idx")
+    )
     return Interactions.from_events(users, items, history.n_users, history.n_items).by_user
 
 
 @njit(nogil=True, cache=True)
-def _fill(table_TC, user_T, pool, mark_I, held_off, held_items, own_off, own_items, rng):  # type: ignore[no-untyped-def]
-    """Fill every row; gives the first row that cannot be filled, or -1."""
-    n_rows, width = table_TC.shape
-    for row in range(n_rows):
-        user = user_T[row]
+def _fill(  # type: ignore[no-untyped-def]
+    table_BC, first, user_B, pool, mark_I, held_off, held_items, own_off, own_items, own2_off, own2_items, rng
+):
+    """Fill every row of a block, which begins with row ``first``; gives the first row that cannot be filled,
+    or -1."""
+    n_rows, width = table_BC.shape
+    for b in range(n_rows):
+        user, row = user_B[b], first + b
         mark_I[own_items[own_off[user] : own_off[user + 1]]] = 2 * row
+        mark_I[own2_items[own2_off[user] : own2_off[user + 1]]] = 2 * row
         # Marks grow with the row, so the array is never cleared. Held-out items come last: they stay
         # forbidden even where items of the history are allowed.
         mark_I[held_items[held_off[user] : held_off[user + 1]]] = 2 * row + 1
-        if _draw_row(table_TC[row], pool, mark_I, 2 * row, rng) == width:
+        if _draw_row(table_BC[b], pool, mark_I, 2 * row, rng) == width:
             continue
-        if _draw_row(table_TC[row], pool, mark_I, 2 * row + 1, rng) < width:  # items of the history allowed
+        if _draw_row(table_BC[b], pool, mark_I, 2 * row + 1, rng) < width:  # items of the history allowed
             return row
     return -1
 

@@ -154,7 +154,7 @@ class Holdout:
         digest = hashlib.sha256(self.history.fingerprint.encode())
         for targets in self.targets.values():
             for array in (targets.user_idx, targets.item_idx, targets.candidates_TC):
-                digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+                digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
         if self.across:
             digest.update(ACROSS.encode())
         return digest.hexdigest()

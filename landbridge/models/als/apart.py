@@ -4,53 +4,46 @@ A worker holds the events, users and items of one domain, and trains them as if 
 (:meth:`landbridge.models.als.cdimf.CDIMF.train_in`). In every round it waits at a :class:`Meeting` until the
 messages of all domains are there. They are added in the order of the domains, as in one process
 (:class:`landbridge.models.als.exchange.LocalChannel`), so that all numbers have the same bits.
+
+After an epoch the states of all domains are kept together, in the checkpoint of a fit in one process, so that
+a fit that was killed goes on either way.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from landbridge.core.errors import LandbridgeError
 from landbridge.core.parallel import Executor, in_order
 from landbridge.core.types import Float32, Int64, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round, change, consensus_of
 from landbridge.models.als.participants import DomainState, Membership
-from landbridge.training.epochs import State
+from landbridge.training.epochs import Checkpoints, FolderCheckpoints, State
 from landbridge.training.options import FitOptions
 
-Train = Callable[[MultiDomain, Membership, Channel, FitOptions], tuple[State, tuple[Record, ...]]]
+Train = Callable[
+    [MultiDomain, Membership, Channel, FitOptions, Checkpoints], tuple[State, tuple[Record, ...]]
+]
+
+NOWHERE = FolderCheckpoints(None, {})
 
 
 class Meeting:
     """Waits for all domains in every step of a round, and answers all of them alike. One per fit."""
 
-    def __init__(self, names: tuple[str, ...], n_users: int, local: LocalChannel) -> None:
-        self._names, self._n_users, self._local = names, n_users, local
+    def __init__(self, names: tuple[str, ...], n_users: int, local: LocalChannel, kept: Checkpoints) -> None:
+        self._names, self._n_users, self._local, self._kept = names, n_users, local, kept
         self._changed = threading.Condition()
-        self._present: set[str] = set()
         self._given: dict[str, Any] = {}
         self._answer: Any = None
         self._steps = 0
         self._error: Exception | None = None
-
-    def enter(self, name: str) -> None:
-        """A domain begins; LandbridgeError for one that has begun before, whose worker was lost."""
-        with self._changed:
-            again = name in self._present
-            self._present.add(name)
-        if again:
-            error = LandbridgeError(
-                f"the worker of domain {name} was lost in the middle of a fit; fit again."
-            )
-            self.fail(error)
-            raise error
 
     def fail(self, error: Exception) -> None:
         """End the waiting of all with an error."""
@@ -66,6 +59,13 @@ class Meeting:
         """The sums over all domains."""
         apart, tied = self._together(name, (apart, tied), _sums)
         return apart, tied
+
+    def keep(self, name: str, state: State, log: list[Record]) -> None:
+        """Keep an epoch, when all domains have ended it."""
+        self._together(name, state, partial(self._keep, log))
+
+    def _keep(self, log: list[Record], states: Sequence[State]) -> None:
+        self._kept.keep(_whole(states), log, {})
 
     def _consensus(self, current: Round, messages: Sequence[tuple[Int64, Float32]]) -> Float32:
         sum_UF = np.zeros((self._n_users, messages[0][1].shape[1]), np.float32)
@@ -90,6 +90,14 @@ class Meeting:
             if self._error is not None:
                 raise self._error
             return self._answer
+
+
+def _whole(states: Iterable[State]) -> State:
+    """One state out of those of all domains."""
+    whole: State = {}
+    for state in states:  # z and the gap are the same in all
+        whole |= state
+    return whole
 
 
 def _sums(pairs: list[tuple[float, float]]) -> tuple[float, float]:
@@ -125,12 +133,30 @@ class MeetingChannel:
         return Residuals(*self.meeting.sums(self.name, apart, tied), *change(before_UF, after_UF))
 
 
+@dataclass(frozen=True)
+class _MeetingCheckpoints:
+    """Those of one domain, which go to the meeting; ``begun``: the epochs that were kept before."""
+
+    meeting: Meeting
+    name: str
+    begun: tuple[State, list[Record], State] | None
+
+    def last(self) -> tuple[State, list[Record], State] | None:
+        """As in :class:`Checkpoints`."""
+        return self.begun
+
+    def keep(self, state: State, log: list[Record], best: State) -> None:
+        """As in :class:`Checkpoints`."""
+        self.meeting.keep(self.name, state, log)
+
+
 @dataclass(frozen=True, eq=False)
 class _Domain:
-    """The data of one domain."""
+    """The data of one domain, and its part of a checkpoint."""
 
     name: str
     data: MultiDomain
+    begun: tuple[State, list[Record], State] | None
 
     def __str__(self) -> str:
         return self.name
@@ -143,23 +169,35 @@ def train_apart(
     local: LocalChannel,
     seed: int,
     method: Train,
+    kept: FolderCheckpoints,
 ) -> tuple[State, tuple[Record, ...]] | None:
     """The state of all domains and the log, each domain trained by ``method`` in a call of its own.
 
-    None where the executor cannot have all at work at one time. LandbridgeError where a worker is lost.
+    ``kept``: the checkpoints of all domains, from which the fit goes on. None where the executor cannot have
+    all at work at one time. LandbridgeError where a worker is lost.
     """
     names = train.domain_names
-    with executor.shared(partial(Meeting, names, train.n_users, local), len(names)) as meeting:
-        if meeting is None:
+    with executor.shared(partial(Meeting, names, train.n_users, local, kept), len(names)) as shared:
+        if shared is None:
             return None
-        options = FitOptions(seed=seed, threads=executor.threads_each)
-        fn = partial(_trained, method, members, meeting, local, options)
-        domains = [_Domain(name, train.select([name])) for name in names]
-        states, logs = zip(*in_order(executor, fn, domains), strict=True)
-    whole: State = {}
-    for state in states:  # z and the gap are the same in all
-        whole |= state
-    return whole, logs[0]
+        meeting, workers = shared
+        options, keeps = FitOptions(seed=seed, threads=executor.threads_each), kept.folder is not None
+        fn = partial(_trained, method, members, meeting, local, options, keeps)
+        last = kept.last()
+        domains = [_Domain(name, train.select([name]), _part(last, name, names)) for name in names]
+        states, logs = zip(*in_order(workers, fn, domains), strict=True)
+    return _whole(states), logs[0]
+
+
+def _part(
+    last: tuple[State, list[Record], State] | None, name: str, names: Sequence[str]
+) -> tuple[State, list[Record], State] | None:
+    """What a domain needs of a checkpoint of all."""
+    if last is None:
+        return None
+    others = {f"{kind}:{other}" for other in names if other != name for kind in "xty"}
+    state, log, _ = last
+    return {key: array for key, array in state.items() if key not in others}, list(log), {}
 
 
 def _trained(
@@ -168,11 +206,14 @@ def _trained(
     meeting: Meeting,
     local: LocalChannel,
     options: FitOptions,
+    keeps: bool,
     domain: _Domain,
 ) -> tuple[State, tuple[Record, ...]]:
-    meeting.enter(domain.name)
+    channel = MeetingChannel(meeting, domain.name, local)
+    # without a folder, states do not travel
+    kept = _MeetingCheckpoints(meeting, domain.name, domain.begun) if keeps else NOWHERE
     try:
-        return method(domain.data, members, MeetingChannel(meeting, domain.name, local), options)
+        return method(domain.data, members, channel, options, kept)
     except Exception as error:
         meeting.fail(error)
         raise

@@ -84,8 +84,7 @@ from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.cost import FLOAT32, Cost, Division, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
-from landbridge.training.epochs import FILE as CHECKPOINT
-from landbridge.training.epochs import State, run_epochs
+from landbridge.training.epochs import Checkpoints, FolderCheckpoints, State, run_epochs
 from landbridge.training.options import FitOptions
 
 MAX_CLOSING_ROUNDS = 500  # a bound, should residual balancing oscillate
@@ -196,19 +195,24 @@ class CDIMF(Method):
         options = options or FitOptions()
         channel, members = self.local_channel(options.seed), self.members(train, options.seed)
         if options.executor is not None and self._divides(train, options):
-            trained = train_apart(options.executor, train, members, channel, options.seed, self.train_in)
+            folder = None if options.work_dir is None else options.work_dir.absolute()
+            kept = FolderCheckpoints(folder, self._identity(train, options.seed))
+            trained = train_apart(
+                options.executor, train, members, channel, options.seed, self.train_in, kept
+            )
             if trained is not None:
-                if options.work_dir is not None:
-                    options.progress.note("CDIMF's domains were trained apart, without checkpoints.")
                 return self._fitted(train, self._domain_states(train, members.tied_U), *trained)
         return self.fit_in(train, members, channel, options)
 
     def _divides(self, train: MultiDomain, options: FitOptions) -> bool:
         """Whether domains can be at workers of their own: one map of features is of all, and so are models
-        between epochs, previous models and checkpoints."""
+        between epochs and previous models."""
         of_all = options.validate, options.initial, train.item_features, train.user_features
-        begun = options.work_dir is not None and (options.work_dir / CHECKPOINT).exists()
-        return len(train.domains) > 1 and not begun and all(each is None for each in of_all)
+        return len(train.domains) > 1 and all(each is None for each in of_all)
+
+    def _identity(self, train: MultiDomain, seed: int) -> Record:
+        """What a checkpoint must match."""
+        return {"settings": asdict(self), "data": train.fingerprint, "seed": seed}
 
     def local_channel(self, seed: int) -> LocalChannel:
         """The channel of a fit with all domains in one process; ``seed``: of the noise."""
@@ -222,9 +226,14 @@ class CDIMF(Method):
         return self._fitted(train, self._domain_states(train, members.tied_U), state, log)
 
     def train_in(
-        self, train: MultiDomain, members: Membership, channel: Channel, options: FitOptions
+        self,
+        train: MultiDomain,
+        members: Membership,
+        channel: Channel,
+        options: FitOptions,
+        checkpoints: Checkpoints | None = None,
     ) -> tuple[State, tuple[Record, ...]]:
-        """As ``fit_in``: the last state and the log."""
+        """As ``fit_in``: the last state and the log. ``checkpoints``: as of ``run_epochs``."""
         domains = self._domain_states(train, members.tied_U)
         feature_map, user_map = self._feature_map(train, domains), self._user_map(train, domains)
         previous = previous_model(options, self, self.factors)
@@ -237,7 +246,6 @@ class CDIMF(Method):
             start = partial(self._with_map, feature_map, start)
         if user_map is not None:
             start = partial(self._with_user_map, user_map, start)
-        identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         with thread_limit(options.threads):
             state, log = run_epochs(
                 "CDIMF",
@@ -253,7 +261,8 @@ class CDIMF(Method):
                 ),
                 lambda state: self._fitted(train, domains, state, ()),
                 options,
-                {**identity, **channel.identity},
+                {**self._identity(train, options.seed), **channel.identity},
+                checkpoints,
             )
             if self.admm.exact:
                 state, closing = steps._close(domains, channel, state, options.threads, user_map)

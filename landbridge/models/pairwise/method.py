@@ -15,7 +15,7 @@ from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Record
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
-from landbridge.data.sampling.pairwise import Pairwise
+from landbridge.data.sampling.pairwise import Pairwise, part_size
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
 from landbridge.models.common.sharing import Sharing, tables_of
@@ -76,11 +76,14 @@ class PairwiseMethod(Method):
 
     def cost_with(self, counts: Counts, layers: int) -> Cost:
         """An epoch of every table (:mod:`landbridge.models.pairwise.cost`). In memory are the embeddings with
-        two moments of Adam, of this epoch and the last, the pairs of two epochs, and the fitted rows."""
+        two moments of Adam, of this epoch and the last, the order of the events, a part of the pairs of each
+        table and the next one, and the fitted rows."""
         tables = counts.tables(self.sharing)
         row = FLOAT32 * self.factors
         rows = sum(table.n_users + table.n_items for table in tables)
-        pairs = 8 * INT32 * sum(table.events for table in tables)
+        pairs = INT32 * sum(
+            2 * table.events + 8 * min(table.events, float(part_size(self.batch_size))) for table in tables
+        )
         graph = pairwise_cost.graph_bytes(tables, self.factors) if layers else 0.0
         propagated = total(pairwise_cost.propagation_work(table, self.factors, layers) for table in tables)
         return Cost(

@@ -22,19 +22,21 @@ A fit starts from Gaussian embeddings. Seed and epoch determine everything, for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DivergenceError
 from landbridge.core.rng import generator
-from landbridge.core.types import AnyArray, Float32, Record, read_only
+from landbridge.core.types import AnyArray, Float32, Int64, Record, read_only
 from landbridge.data.interactions import Interactions
-from landbridge.data.sampling.pairwise import Pairs, Pairwise
+from landbridge.data.sampling.pairwise import Pairs, Pairwise, part_size
 from landbridge.models.common.graph import neighbours
 from landbridge.training.epochs import State
 from landbridge.training.optimizers import KINDS, Optimizer
@@ -43,6 +45,7 @@ CHUNKS = 64  # pieces of about equal work for the threads of a product
 NO_WEIGHT = read_only(np.empty(0, np.float32))  # kernels take no None: an empty array means weights of 1
 Graph = tuple[AnyArray, AnyArray, Float32, AnyArray]
 Losses = dict[str, float]
+T = TypeVar("T")
 SLOTS = ("table", "first", "second", "count")
 
 
@@ -75,23 +78,55 @@ class PairwiseTable:
         ) * np.float32(init_std)
         return {"table": table_RF, **self.optimizer.slots(table_RF)}
 
-    def epoch(self, state: State, number: int, pairs: Pairs | None = None) -> tuple[State, Losses]:
+    def epoch(self, state: State, number: int, parts: Iterable[Pairs] | None = None) -> tuple[State, Losses]:
         """The state after one more epoch, and the mean loss per domain.
 
-        ``pairs``: the pairs of the epoch if they are already drawn. DivergenceError if a loss is not finite.
+        ``parts``: the pairs of the epoch if they are already drawn. DivergenceError if a loss is not finite.
         """
-        from landbridge.models.pairwise.kernels import descend
-
         # copies: with patience the previous state may be the best one so far
         new = {key: state[key].copy() for key in SLOTS}
-        user_N, positive_N, negative_N, weight = pairs or self.pairs.epoch(number)
+        steps = 0
+        total_D: npt.NDArray[np.float64] = np.zeros(len(self.pairs.slices))
+        count_D = np.zeros(len(total_D), np.int64)
+        for pairs in self.pairs.parts(number, self.part_size) if parts is None else parts:
+            loss_B = np.zeros(len(pairs.user_N), np.float32)
+            steps += self._descend(new, pairs, loss_B)
+            if not np.isfinite(loss_B).all() or not np.isfinite(new["table"]).all():
+                raise DivergenceError(
+                    f"Training of {self.pairs.label!r} diverged in epoch {number}, step {steps}; "
+                    f"lower lr (now {self.optimizer.lr})."
+                )
+            domain_B = self._domains(pairs.positive_N)
+            # in one sum with what came before: the same bits for any size of parts
+            places_B = np.concatenate([np.arange(len(total_D)), domain_B])
+            total_D = np.bincount(places_B, np.concatenate([total_D, loss_B])).astype(np.float64, copy=False)
+            count_D += np.bincount(domain_B, minlength=len(count_D))
+        return new, dict(zip(self.pairs.slices, (total_D / np.maximum(count_D, 1)).tolist(), strict=True))
+
+    @property
+    def part_size(self) -> int:
+        """How many pairs are drawn at once."""
+        return part_size(self.batch_size)
+
+    @property
+    def n_parts(self) -> int:
+        """How many parts an epoch has."""
+        return self.pairs.n_parts(self.part_size)
+
+    def parts_from(self, number: int, epochs: int) -> Iterator[Pairs]:
+        """The parts of this epoch and those after it."""
+        return chain.from_iterable(self.pairs.parts(each, self.part_size) for each in range(number, epochs))
+
+    def _descend(self, new: State, pairs: Pairs, loss_B: Float32) -> int:
+        """Train on some pairs in place; their losses go into ``loss_B``. The number of steps done."""
+        from landbridge.models.pairwise.kernels import descend
+
+        user_B, positive_B, negative_B, weight = pairs
         first_item = np.int32(self.events.n_users)
-        index_3N = np.stack([user_N, positive_N + first_item, negative_N + first_item])
-        loss_N = np.zeros(len(user_N), np.float32)
-        steps = descend(
+        steps: int = descend(
             new["table"],
             (new["first"], new["second"], new["count"]),
-            index_3N,
+            np.stack([user_B, positive_B + first_item, negative_B + first_item]),
             NO_WEIGHT if weight is None else weight,
             self.batch_size,
             self.graph,
@@ -100,14 +135,9 @@ class PairwiseTable:
             self.reg_power,
             KINDS[self.optimizer.kind],
             self.optimizer.constants,
-            loss_N,
+            loss_B,
         )
-        if not np.isfinite(loss_N).all() or not np.isfinite(new["table"]).all():
-            raise DivergenceError(
-                f"Training of {self.pairs.label!r} diverged in epoch {number}, step {steps}; "
-                f"lower lr (now {self.optimizer.lr})."
-            )
-        return new, self._by_domain(positive_N, loss_N)
+        return steps
 
     def rows(self, state: State) -> tuple[Float32, Float32]:
         """The embeddings that make the scores, Eq. (3): those of users and those of items."""
@@ -137,12 +167,29 @@ class PairwiseTable:
             np.concatenate(([0], inner, [len(degree_R)])).astype(np.int64),
         )
 
-    def _by_domain(self, positive_N: npt.NDArray[np.int32], loss_N: Float32) -> Losses:
-        starts = [items.start for items in self.pairs.slices.values()]
-        domain_N = np.searchsorted(starts, positive_N, side="right") - 1
-        total_D = np.bincount(domain_N, loss_N, len(starts))
-        count_D = np.maximum(np.bincount(domain_N, minlength=len(starts)), 1)
-        return dict(zip(self.pairs.slices, (total_D / count_D).tolist(), strict=True))
+    def _domains(self, positive_B: npt.NDArray[np.int32]) -> Int64:
+        """The number of the domain of each pair, (B,)."""
+        starts_D = [items.start for items in self.pairs.slices.values()]
+        return np.asarray(np.searchsorted(starts_D, positive_B, side="right") - 1)
+
+
+class Ahead(Generic[T]):
+    """An iterator whose next item is made by a pool while the caller works on the one before."""
+
+    def __init__(self, items: Iterator[T], pool: Executor) -> None:
+        self._items, self._pool = items, pool
+        self._next = pool.submit(next, items, None)
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        # made here where the pool has not begun: all of its threads may be callers
+        item = next(self._items, None) if self._next.cancel() else self._next.result()
+        if item is None:
+            raise StopIteration
+        self._next = self._pool.submit(next, self._items, None)
+        return item
 
 
 def train_tables(
@@ -150,25 +197,24 @@ def train_tables(
 ) -> Callable[[State, int], tuple[State, Record]]:
     """One epoch of all tables as a step of the epoch loop; it records one loss per domain.
 
-    The state of a table has the prefix ``label|``. The pool draws the pairs of the next epoch while this one
-    is trained, and trains tables without a graph in parallel. With a graph the products use all threads, so
-    tables are trained one after the other.
+    The state of a table has the prefix ``label|``. The pool draws pairs while those before them are trained
+    on, and trains tables without a graph in parallel. With a graph the products use all threads, so tables
+    are trained one after the other.
     """
-    ready: dict[tuple[str, int], Future[Pairs]] = {}
-
-    def draw_pairs(number: int) -> None:
-        for label, table in tables.items():
-            if number < epochs and (label, number) not in ready:
-                ready[label, number] = pool.submit(table.pairs.epoch, number)
+    drawn: dict[str, Ahead[Pairs]] = {}
 
     def train(label: str, state: State, number: int) -> tuple[State, Losses]:
-        return tables[label].epoch(table_state(state, label), number, ready.pop((label, number)).result())
+        # the first before their number, which is known when it is drawn
+        first = next(drawn[label])
+        parts = chain([first], islice(drawn[label], tables[label].n_parts - 1))
+        return tables[label].epoch(table_state(state, label), number, parts)
 
     def step(state: State, number: int) -> tuple[State, Record]:
-        draw_pairs(number)
+        for label, table in tables.items():
+            if label not in drawn:  # the first epoch of this fit
+                drawn[label] = Ahead(table.parts_from(number, epochs), pool)
         without_graph = [label for label, table in tables.items() if not table.layers]
         started = {label: pool.submit(train, label, state, number) for label in without_graph}
-        draw_pairs(number + 1)  # after the tables of this epoch: one thread takes them in this order
         new: State = {}
         facts: Record = {}
         for label in tables:

@@ -89,7 +89,8 @@ def cost(
         epoch=blocks + compared + swept + called,
         epochs=epochs,
         peak=FLOAT32 * (kept * 7 + (2 * kept if dense else 0.0) + 2 * activations + room)
-        + (2 * INT32 + 3 * FLOAT64) * table.events,
+        + 2 * INT32 * table.events  # items and gaps of the histories
+        + 6 * FLOAT64 * windows,
         model=FLOAT32 * kept,
         torch=True,
     )

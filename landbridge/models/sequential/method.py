@@ -516,7 +516,7 @@ class _Steps:
             # "domain" draws from the domain of the target, "all" from all items
             kind = "domain" if loss.within_domain else "all"
             ranges = Pairwise(self.table, self.slices, kind).ranges
-            negatives(np.uint64(key), row_T, target_T, rows.offsets, rows.columns, *ranges, drawn_T)
+            negatives(np.uint64(key), 0, row_T, target_T, rows.offsets, rows.columns, *ranges, drawn_T)
             other_BLK[given_BL, column] = drawn_T
         return other_BLK
 

@@ -42,6 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.selection import kth_smallest
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Float64
 from landbridge.data.dataset import MultiDomain
@@ -261,6 +262,8 @@ def _quantiles(data: MultiDomain, part_K: Float64) -> list[int]:
     for name, events in data.domains.items():
         if events.time is None:
             raise DataError(f"signal='window' needs times, and the events of domain {name!r} have none.")
-    time_N = np.concatenate([events.time for events in data.domains.values() if events.time is not None])
-    # inverted_cdf returns a time that occurs; interpolation would invent one between two sessions
-    return [int(end) for end in np.quantile(time_N, part_K, method="inverted_cdf")]
+    columns = [events.time for events in data.domains.values() if events.time is not None]
+    # the inverse of the cumulative distribution is a time that occurs; interpolation would invent one
+    # between two sessions
+    place_K = np.maximum(np.ceil(sum(map(len, columns)) * part_K - 1), 0).astype(np.int64)
+    return [int(kth_smallest(columns, place)) for place in place_K.tolist()]

@@ -37,6 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landbridge.core.errors import DataError, SettingsError, unknown
+from landbridge.core.row_blocks import row_blocks
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Bool, Float64
 from landbridge.data.dataset import MultiDomain
@@ -270,8 +271,9 @@ def _between(name: str, events: Interactions, since: int | None, until: int | No
         return events
     if events.time is None:
         raise DataError(f"The events of domain {name!r} have no times: count all of them, or give times.")
-    after_N = events.time >= (np.iinfo(np.int64).min if since is None else since)
-    return events.take(after_N & (events.time <= (np.iinfo(np.int64).max if until is None else until)))
+    time_N, limits = events.time, np.iinfo(np.int64)
+    first, last = limits.min if since is None else since, limits.max if until is None else until
+    return events.where(lambda block: (time_N[block] >= first) & (time_N[block] <= last))
 
 
 def memberships_of(data: MultiDomain, name: str) -> Bool:
@@ -287,9 +289,12 @@ def _activity(events: Interactions, belongs_ID: Bool) -> Float64:
     """Number of events of each user with items of each domain, (U, D)."""
     from scipy.sparse import csr_array
 
-    rows = events.by_user
-    matrix = csr_array((np.ones(len(events)), rows.columns, rows.offsets), (events.n_users, events.n_items))
-    return np.asarray(matrix @ belongs_ID.astype(np.float64))
+    parts = []
+    for users in row_blocks(events.by_user.offsets):
+        rows = events.by_user.block(users)
+        entries = np.ones(len(rows.columns)), rows.columns, rows.offsets
+        parts.append(csr_array(entries, (len(rows), events.n_items)) @ belongs_ID.astype(np.float64))
+    return np.concatenate(parts)
 
 
 def _sums(count_I: Float64, belongs_ID: Bool) -> Float64:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from landbridge.core import files
 from landbridge.core.errors import StoreError
 from landbridge.core.files import (
     atomic_write,
@@ -118,3 +120,87 @@ def test_files_of_version_0_1_are_read(tmp_path: Path) -> None:
     (tmp_path / "old").write_bytes(content)
     arrays, about = read_arrays(tmp_path / "old")
     assert (about, arrays["t"].tolist(), arrays["n"].tolist()) == ([1], ["ab", "öc"], [0, 1, 2])
+
+
+def some_arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "b": rng.random((700, 3)).astype(np.float32),
+        "turned": rng.random((5, 900)).T,
+        "none": np.empty((0, 4), np.int32),
+        "one": np.array(3),
+        "flags": rng.random(11) < 0.5,
+        "né\x01": np.arange(7, dtype=np.uint8),
+    }
+
+
+def test_the_bytes_are_those_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.numpy import save
+
+    monkeypatch.setattr(files, "BLOCK", 64)
+    write_arrays(tmp_path / "a", some_arrays(), {"x": 'é"\u2028'})
+    plain = {f"array:{name}": np.ascontiguousarray(array) for name, array in some_arrays().items()}
+    description = '{"x":"é\\"\u2028"}'
+    assert (tmp_path / "a").read_bytes() == save(plain, metadata={"description": description})
+
+
+def test_arrays_of_a_big_file_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    write_arrays(path, some_arrays(), ["about"])
+    expected, before = read_arrays(path), path.read_bytes()
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    arrays, about = read_arrays(path)
+    assert about == expected[1]
+    assert arrays.keys() == expected[0].keys()
+    for name, array in expected[0].items():
+        assert array.dtype == arrays[name].dtype
+        assert np.array_equal(array, arrays[name])
+        assert arrays[name].flags.aligned
+        assert is_mapped(arrays[name])
+        assert type(arrays[name]) is np.ndarray
+    arrays["b"][:] = 7  # of this process alone
+    assert path.read_bytes() == before
+    path.write_bytes(before[:-1])
+    with pytest.raises(StoreError, match="is damaged"):
+        read_arrays(path)
+
+
+def test_where_mapped_files_cannot_go_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_arrays(tmp_path / "a", some_arrays())
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    monkeypatch.setattr(files, "MAPPED_MAY_GO", False)
+    assert not is_mapped(read_arrays(tmp_path / "a")[0]["b"])
+
+
+def test_unaligned_arrays_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As other programs may write them: a header of any length."""
+    write_arrays(tmp_path / "a", {"x": np.arange(4.0)})
+    content = (tmp_path / "a").read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    (tmp_path / "b").write_bytes(
+        (size + 1).to_bytes(8, "little") + content[8 : 8 + size] + b" " + content[8 + size :]
+    )
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    (array,) = read_arrays(tmp_path / "b")[0].values()
+    assert array.flags.aligned
+    assert array.tolist() == [0, 1, 2, 3]
+
+
+def test_neither_writing_nor_mapping_makes_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    monkeypatch.setattr(files, "BLOCK", 1 << 10)
+    arrays = {"x": np.zeros((10_000, 50), np.float32), "turned": np.zeros((50, 10_000), np.float32).T}
+    write_arrays(tmp_path / "a", {"x": np.zeros(1)})  # loads what it needs
+    tracemalloc.start()
+    write_arrays(tmp_path / "a", arrays)
+    assert read_arrays(tmp_path / "a")[0]["x"].shape == (10_000, 50)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < arrays["x"].nbytes / 10
+
+
+def is_mapped(array: np.ndarray) -> bool:
+    base: object = array
+    while type(base) is np.ndarray:
+        base = base.base
+    return isinstance(base, np.memmap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,13 +60,13 @@ def test_what_a_function_holds_is_stored_in_blocks(here: Ray, monkeypatch: pytes
 
 
 def test_a_killed_worker_costs_its_item_and_one_that_always_dies_is_a_sentence(
-    here: Ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Ray, tmp_path: Path
 ) -> None:
     assert list(here.map(killed_once, [(str(tmp_path), 3)])) == [3]
     assert [mark.name for mark in tmp_path.iterdir()] == ["3"]
-    monkeypatch.setattr(ray_executor, "RETRIES", 0)
-    with pytest.raises(LandbridgeError, match=r"^The Ray worker at 4 was lost, 0 more in its place"):
-        list(here.map(killed, [4]))
+    for retries, more in ((0, r" \("), (1, ", 1 more in its place")):
+        with pytest.raises(LandbridgeError, match=f"^The Ray worker at 4 was lost{more}"):
+            list(replace(here, retries=retries).map(killed, [4]))
 
 
 def test_without_ray_or_without_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

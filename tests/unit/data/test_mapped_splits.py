@@ -21,7 +21,7 @@ from landbridge.data import dataset, interactions
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.io.event_cache import open_mapped, write_mapped
-from landbridge.data.splitting import splits
+from landbridge.data.splitting import candidates, splits
 from landbridge.testing.methods import of_kinds
 from landbridge.testing.worlds import countries, timed, uneven
 
@@ -98,6 +98,27 @@ def test_the_parts_of_a_split(
         for name, seen in part.history.seen.items():
             assert np.array_equal(seen.disliked_N, other.history.seen[name].disliked_N)
             check_equal(seen.pairs, other.history.seen[name].pairs)
+
+
+def test_sampled_candidates(
+    data: MultiDomain, in_blocks: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = partial(splits.leave_last_out, min_events=2)
+    expected, there = splits.with_candidates(split(data), 3, seed=5), on_disk(data, tmp_path / "map")
+    in_blocks()
+    monkeypatch.setattr(candidates, "BLOCK", 3)  # a row at once
+    found = splits.with_candidates(split(there), 3, seed=5)
+    for part, other in ((expected.valid, found.valid), (expected.test, found.test)):
+        assert part.fingerprint == other.fingerprint
+        for name, targets in part.targets.items():
+            assert len(targets) > 1
+            table_TC = other.targets[name].candidates_TC
+            assert table_TC is not None
+            assert np.array_equal(targets.candidates_TC, table_TC)
+            assert is_mapped(table_TC.base)
+    model = lb.Popularity().fit(expected.test.history)
+    one, other = (lb.evaluate(model, part.test).rows for part in (expected, found))
+    assert one.equals(other)
 
 
 def test_blocks_of_data_in_memory(data: MultiDomain, in_blocks: Callable[[], None]) -> None:

@@ -10,23 +10,30 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from landbridge.core import files, mapped
 from landbridge.core.errors import StoreError
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.splitting.holdout import Holdout, LeftOut, Targets
 from landbridge.data.vocabulary import Vocabulary
+from landbridge.inference import recommend_all
 from landbridge.models.als.ials import IALS
-from landbridge.models.base import Fitted, Queries
+from landbridge.models.base import Fitted, Method, Queries
+from landbridge.models.linear.item_knn import ItemKNN
 from landbridge.models.mixture import Mixture
+from landbridge.models.pairwise.bprmf import BPRMF
 from landbridge.models.popularity import Popularity
 from landbridge.store import attach, attached, load, load_holdout, save, save_holdout
 from landbridge.store.serialization import holdout_arrays, holdout_from, settings_from, settings_toml
@@ -64,6 +71,48 @@ def test_a_model_comes_back_with_equal_scores_settings_and_data(tmp_path: Path) 
     everybody = Queries.of_users(np.arange(12))
     for name in model.history.domain_names:
         np.testing.assert_array_equal(back.score(name, everybody), model.score(name, everybody))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [IALS(factors=4, epochs=2), ItemKNN(neighbours=3), BPRMF(factors=4, epochs=2)],
+    ids=lambda method: method.name,
+)
+def test_a_big_run_is_mapped(method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With equal scores and lists; it may be replaced, and folded in, while it is."""
+    model = method.fit(world(), FitOptions(threads=1))
+    save(model, tmp_path / "run")
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    monkeypatch.setattr(mapped, "IN_MEMORY", 0)
+    back = load(tmp_path / "run")
+    assert all(map(is_mapped, back.state()[0].values()))
+    assert is_mapped(back.history["books"].item_idx)
+    everybody = Queries.of_users(np.arange(12))
+    row = Queries(np.array([-1], np.int32), {"books": Ragged.from_rows([[1, 4]])})
+    for queries in (everybody, row):
+        np.testing.assert_array_equal(back.score("books", queries), model.score("books", queries))
+    lists = []
+    for each in (model, back):
+        recommend_all(each, "books", tmp_path / f"lists of {len(lists)}")
+        lists.append(read_lists(tmp_path / f"lists of {len(lists)}"))
+    assert lists[0].equals(lists[1])
+    names = sorted(file.name for file in (tmp_path / "run").iterdir())
+    monkeypatch.setattr(tempfile, "TemporaryFile", None)  # what is made of a run's events is in memory
+    assert len(back.history["books"].by_item.columns) == len(back.history["books"])
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == names
+    save(Popularity().fit(world(seed=1)), tmp_path / "run")
+    np.testing.assert_array_equal(back.score("books", everybody), model.score("books", everybody))
+
+
+def is_mapped(array: np.ndarray) -> bool:
+    base: object = array
+    while type(base) is np.ndarray:
+        base = base.base
+    return isinstance(base, np.memmap)
+
+
+def read_lists(folder: Path) -> pl.DataFrame:
+    return pl.read_parquet(sorted(folder.glob("*.parquet")))
 
 
 def test_saving_again_replaces_the_run_and_keeps_no_old_file(tmp_path: Path, fitted: Fitted) -> None:

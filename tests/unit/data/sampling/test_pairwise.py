@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from landbridge.core import row_blocks
 from landbridge.core.errors import SettingsError
+from landbridge.core.rng import generator
 from landbridge.core.threads import thread_limit
 from landbridge.data.interactions import Interactions
 from landbridge.data.sampling.pairwise import NEGATIVES, Pairwise
@@ -119,6 +121,36 @@ def test_batches_are_the_epoch_in_pieces() -> None:
     pieces = list(pairs.batches(2, 7))
     assert {len(piece.user_N) for piece in pieces[:-1]} == {7}
     assert np.array_equal(np.concatenate([piece.negative_N for piece in pieces]), pairs.epoch(2).negative_N)
+
+
+@given(worlds(), st.sampled_from(NEGATIVES), st.integers(1, 9), st.integers(1, 40))
+def test_parts_of_any_size_are_the_epoch(
+    world: tuple[np.ndarray, dict[str, slice]], negatives: str, size: int, at_once: int
+) -> None:
+    """And that of a plain shuffle of the events that have a negative."""
+    events = table(world[0], weighted=True)
+    whole = Pairwise(events, world[1], negatives, 3, "x").epoch(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_blocks, "AT_ONCE", at_once)
+        pairs = Pairwise(events, world[1], negatives, 3, "x")
+        parts = list(pairs.parts(2, size))
+        assert np.array_equal(pairs.ranges[1], np.sort(events.item_idx)) or negatives != "popularity"
+    assert len(parts) == pairs.n_parts(size)
+    for column, of_parts in zip(whole, zip(*parts, strict=True), strict=True):
+        assert np.array_equal(column, np.concatenate(of_parts))
+    width_N = (
+        [world[0].shape[1]] * 2
+        if negatives == "all"
+        else [part.stop - part.start for part in world[1].values()]
+    )
+    domain_N = (events.item_idx >= world[1]["b"].start).astype(int)
+    own = [
+        int(world[0][u].sum() if negatives == "all" else world[0][u, list(world[1].values())[d]].sum())
+        for u, d in zip(events.user_idx, domain_N, strict=True)
+    ]
+    usable_N = np.flatnonzero(np.array(own, int) < np.array(width_N)[domain_N])
+    order_N = generator(3, "order", "x", "2").permutation(usable_N)
+    assert np.array_equal(whole.positive_N, events.item_idx[order_N])
 
 
 def test_an_unknown_way_is_refused() -> None:

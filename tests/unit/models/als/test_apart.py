@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +19,15 @@ import pytest
 from placements import sha256
 
 import landbridge as lb
-from landbridge.core.errors import DivergenceError, LandbridgeError
+from landbridge.core.errors import DivergenceError, StoreError
+from landbridge.core.files import read_arrays
 from landbridge.core.parallel import Executor, Processes, Serial, Threads
-from landbridge.core.progress import Silent
 from landbridge.core.types import Float32, Record
 from landbridge.data.interactions import Interactions
 from landbridge.data.vocabulary import Vocabulary
-from landbridge.models.als.apart import Meeting, MeetingChannel, train_apart
+from landbridge.models.als.apart import NOWHERE, Meeting, MeetingChannel, train_apart
 from landbridge.models.als.exchange import LocalChannel, Round
+from landbridge.training.epochs import FILE, FolderCheckpoints
 
 METHOD = lb.CDIMF(factors=6, epochs=2)
 ALONE, APART = lb.FitOptions(seed=2, threads=1), lb.FitOptions(seed=2, threads=1, executor=Threads(3, 1))
@@ -59,7 +66,7 @@ def test_domains_apart_have_the_bits_of_one_process(settings: Record) -> None:
 def test_messages_are_added_in_the_order_of_the_domains() -> None:
     user_M, names = np.arange(1), ("a", "b", "c")
     rows = {"a": 1e8, "b": -1e8, "c": 1.0}  # (a + b) + c is 1, and a + (b + c) is 0 in float32
-    meeting = Meeting(names, 1, LocalChannel(0.0))
+    meeting = Meeting(names, 1, LocalChannel(0.0), NOWHERE)
     found: dict[str, Float32] = {}
 
     def take_part(name: str) -> None:
@@ -85,42 +92,93 @@ def test_too_few_or_closed_workers_leave_it_in_one_process(executor: Executor) -
 def test_an_error_in_one_domain_ends_all() -> None:
     data = three_domains()
 
-    def trained(train: lb.MultiDomain, members: Any, channel: MeetingChannel, options: lb.FitOptions) -> Any:
+    def trained(
+        train: lb.MultiDomain, members: Any, channel: MeetingChannel, options: lb.FitOptions, kept: Any
+    ) -> Any:
         if channel.name == "games":
             raise DivergenceError("It diverged.")
         return channel.meeting.sums(channel.name, 0.0, 0.0)  # waits for the others
 
     with pytest.raises(DivergenceError, match="It diverged"):
-        train_apart(Threads(3, 1), data, METHOD.members(data, 0), LocalChannel(0.0), 0, trained)
+        train_apart(Threads(3, 1), data, METHOD.members(data, 0), LocalChannel(0.0), 0, trained, NOWHERE)
 
 
-def test_a_domain_that_begins_twice_has_lost_its_worker() -> None:
-    meeting = Meeting(("a", "b"), 1, LocalChannel(0.0))
-    meeting.enter("a")
-    meeting.enter("b")
-    with pytest.raises(LandbridgeError, match="worker of domain a was lost"):
-        meeting.enter("a")
-    with pytest.raises(LandbridgeError, match="worker of domain a was lost"):
-        meeting.sums("b", 0.0, 0.0)
+class StoppedError(Exception):
+    """The fit is stopped on purpose."""
 
 
-class Notes(Silent):
-    """Keeps what is said."""
+@contextmanager
+def stopped_after(epochs: int) -> Iterator[None]:
+    """Fits break off when so many epochs are kept."""
+    keep, kept = FolderCheckpoints.keep, []
 
-    def __init__(self) -> None:
-        self.said: list[str] = []
+    def until(self: FolderCheckpoints, *state: Any) -> None:
+        keep(self, *state)
+        kept.append(state)
+        if len(kept) == epochs:
+            raise StoppedError
 
-    def note(self, sentence: str) -> None:
-        self.said.append(sentence)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderCheckpoints, "keep", until)
+        yield
 
 
-def test_checkpoints_are_left_out_and_this_is_said(tmp_path: Path) -> None:
-    data, notes = three_domains(), Notes()
-    options = replace(APART, work_dir=tmp_path / "new", progress=notes)
-    assert sha256(METHOD.fit(data, options)) == sha256(METHOD.fit(data, ALONE))
-    assert notes.said == ["CDIMF's domains were trained apart, without checkpoints."]
-    begun = tmp_path / "begun"
-    METHOD.fit(data, replace(ALONE, work_dir=begun))
-    again = replace(APART, work_dir=begun, progress=Notes())
-    assert sha256(METHOD.fit(data, again)) == sha256(METHOD.fit(data, ALONE))
-    assert again.progress.said == []  # type: ignore[attr-defined]  # resumed in this process
+@pytest.mark.parametrize("settings", [{}, {"admm.variant": "paper_code"}, {"privacy.clip": 1.0}])
+@pytest.mark.parametrize(("begun", "resumed"), [(APART, APART), (APART, ALONE), (ALONE, APART)])
+def test_a_fit_goes_on_where_it_was_kept(
+    begun: lb.FitOptions, resumed: lb.FitOptions, settings: Record, tmp_path: Path
+) -> None:
+    data, method = three_domains(), METHOD.with_settings({"epochs": 4, **settings})
+    whole = method.fit(data, ALONE)
+    with stopped_after(2), pytest.raises(StoppedError):
+        method.fit(data, replace(begun, work_dir=tmp_path))
+    _, about = read_arrays(tmp_path / FILE)
+    assert [record["epoch"] for record in about["log"]] == [0, 1]
+    with stopped_after(2), pytest.raises(StoppedError):  # and no epoch is done again
+        method.fit(data, replace(resumed, work_dir=tmp_path))
+    assert len(read_arrays(tmp_path / FILE)[1]["log"]) == 4
+    again = method.fit(data, replace(resumed, work_dir=tmp_path))
+    assert sha256(again) == sha256(whole)
+    assert again.log == whole.log
+
+
+def test_checkpoints_are_those_of_one_process(tmp_path: Path) -> None:
+    data = three_domains()
+    for name, options in (("here", ALONE), ("apart", APART)):
+        METHOD.fit(data, replace(options, work_dir=tmp_path / name))
+    assert (tmp_path / "apart" / FILE).read_bytes() == (tmp_path / "here" / FILE).read_bytes()
+
+
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path) -> None:
+    data = three_domains()
+    METHOD.fit(data, replace(APART, work_dir=tmp_path))
+    with pytest.raises(StoreError, match="belongs to another fit"):
+        METHOD.with_settings({"reg": 0.7}).fit(data, replace(APART, work_dir=tmp_path))
+
+
+def test_a_killed_process_goes_on(tmp_path: Path) -> None:
+    """Killed by the system while the third epoch is kept."""
+    code = (
+        "import os, signal, sys; from dataclasses import replace; from pathlib import Path;"
+        "from test_apart import APART, METHOD, FolderCheckpoints, three_domains;"
+        "keep = FolderCheckpoints.keep;"
+        "FolderCheckpoints.keep = lambda self, state, log, best:"
+        " os.kill(os.getpid(), signal.SIGKILL) if len(log) == 3 else keep(self, state, log, best);"
+        "METHOD.with_settings({'epochs': 4}).fit(three_domains(), replace(APART, work_dir=Path(sys.argv[1])))"
+    )
+    places = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": places}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    data, method = three_domains(), METHOD.with_settings({"epochs": 4})
+    assert len(read_arrays(tmp_path / FILE)[1]["log"]) == 2
+    assert sha256(method.fit(data, replace(APART, work_dir=tmp_path))) == sha256(method.fit(data, ALONE))
+
+
+def test_a_full_disk_ends_all_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("Cannot write: the disk is full.")
+
+    monkeypatch.setattr(FolderCheckpoints, "keep", full)
+    with pytest.raises(StoreError, match="disk is full"):
+        METHOD.fit(three_domains(), replace(APART, work_dir=tmp_path))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from resuming import Kill, same_state
 from worlds import dense, uneven
 
+from landbridge.core import row_blocks
 from landbridge.core.errors import DivergenceError
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.queries import Queries
@@ -16,7 +20,7 @@ from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.synthetic import checkerboard
 from landbridge.models.pairwise.bprmf import BPRMF
 from landbridge.models.pairwise.lightgcn import LightGCN
-from landbridge.models.pairwise.table import PairwiseTable
+from landbridge.models.pairwise.table import Ahead, PairwiseTable
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 
@@ -122,6 +126,32 @@ def test_a_batch_uses_the_rows_from_before_it(size: int, layers: int) -> None:
             np.add.at(decay_RF, rows, 0.1 * x_RF[rows])
         x_RF = x_RF - LR * (mean_RR @ grad_RF + decay_RF)
     np.testing.assert_allclose(table.epoch(state, 0)[0]["table"], x_RF, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_parts_of_an_epoch_change_no_bit(
+    layers: int, threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also of a fit that goes on after an epoch."""
+    data, method = uneven(weighted=True), LightGCN(4, epochs=3, batch_size=8, layers=layers, lr=0.03)
+    whole = method.fit(data, ONE)
+    monkeypatch.setattr(row_blocks, "AT_ONCE", 30)
+    options = FitOptions(threads=threads, work_dir=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(data, replace(options, validate=Kill(2)))
+    parts = method.fit(data, options)
+    assert same_state(parts, whole)
+    assert [{**record, "valid": 0} for record in parts.log] == [
+        {**record, "valid": 0} for record in whole.log
+    ]
+
+
+def test_what_is_made_ahead_keeps_its_order_where_all_threads_are_callers() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: list(Ahead(iter([[1], [2], [3]]), pool))).result() == [[1], [2], [3]]
+        assert list(Ahead(iter([[1], [2]]), pool)) == [[1], [2]]
+        assert list(Ahead(iter([]), pool)) == []
 
 
 GOLDEN = {
