@@ -36,6 +36,8 @@ With ``privacy.clip`` a message is x_u^d, clipped and with noise (:mod:`landbrid
 z is no more than a prior for x: t stays zero, because it would carry the noise of a round into the next, so
 that z weighs ρ beside λ_u however many rounds there are, and ρ must be several λ_u to matter;
 items and recommendations use a domain's own x; and no closing round sends anything, which would cost privacy.
+
+With ``half_life_days`` old events weigh less (:mod:`landbridge.models.als.event_age`).
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.apart import train_apart
 from landbridge.models.als.consensus import ADMM, Consensus
+from landbridge.models.als.event_age import HALF_LIFE, EventAge
 from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round
 from landbridge.models.als.feature_map import (
     FEATURE_REG,
@@ -110,6 +113,7 @@ class CDIMF(Method):
     admm: ADMM = setting(ADMM(), "The rounds that bring the domains to agree.")
     consensus: Consensus = setting(Consensus(), "Which users are tied, and how.")
     privacy: Privacy = setting(Privacy(), "Protection of the rows that a domain sends.")
+    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h")
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
@@ -143,6 +147,7 @@ class CDIMF(Method):
             "alpha0": Real(0.001, 1.0, log=True),
             "reg": Real(0.003, 100.0, log=True),
             "admm.rho": Real(0.01, 3.0, log=True),
+            "half_life_days": Choice((0.0, 30.0, 90.0, 365.0)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
@@ -371,7 +376,7 @@ class CDIMF(Method):
             name: DomainState.of(
                 events, tied_U, everywhere, penalty, train.excluded(name, seen=True), self.dislike_weight
             )
-            for name, events in train.domains.items()
+            for name, events in EventAge.of(train, self.half_life_days).of_data(train).domains.items()
         }
 
     def _feature_map(self, train: MultiDomain, domains: Mapping[str, DomainState]) -> FeatureMap | None:
@@ -612,7 +617,18 @@ class CDIMF(Method):
         if user_maps:
             users = _described(train, users, state["user_map"], tie)
         cold = self.cold_policy, self.popularity_weight
-        return ALSModel(train, self, log, users, items, *cold, rule, maps, user_maps)
+        return ALSModel(
+            train,
+            self,
+            log,
+            users,
+            items,
+            *cold,
+            rule,
+            maps,
+            user_maps,
+            EventAge.of(train, self.half_life_days),
+        )
 
 
 def _described(

@@ -31,6 +31,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.products import Products, share_I
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
+from landbridge.models.als.event_age import EventAge
 from landbridge.models.als.feature_map import mapped_items, with_mapped, without_mapped
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
@@ -92,12 +93,13 @@ class ALSModel(DotProductModel):
     :class:`~landbridge.models.common.dot_product.DotProductModel`.
 
     ``map_VF``, ``user_map_VF``: domain -> the map from item features, or from those of users, to embeddings,
-    (V, F); empty where none was learned.
+    (V, F); empty where none was learned. ``age``: how the events of a query count by their times.
     """
 
     rule: RidgeSpec
     map_VF: Mapping[str, Float32] = field(default_factory=dict)
     user_map_VF: Mapping[str, Float32] = field(default_factory=dict)
+    age: EventAge = field(default_factory=EventAge)
     kind: ClassVar[str] = "factors"
     explains: ClassVar[bool] = True
 
@@ -111,6 +113,7 @@ class ALSModel(DotProductModel):
 
     def query_vectors(self, domain: str, queries: Queries) -> Float32:
         """As in :class:`DotProductModel`; known users with features bring these beside their own events."""
+        queries = self.age.of_queries(queries)
         rows_BF = super().query_vectors(domain, queries)
         given_B = np.flatnonzero(queries.has_events_B & self._described_B(domain, queries.user_idx))
         if len(given_B):
@@ -167,7 +170,7 @@ class ALSModel(DotProductModel):
         """
         score_N = self.score(domain, query)[0, item_N].tolist()
         cold_start = bool(self._no_events_B(domain, query)[0])
-        own = query.histories_by_domain(self.history)
+        own = self.age.of_histories(query, self.history)
         if self._is_popularity(domain, query):
             nothing = {name: np.zeros(len(rows.columns), np.float32) for name, rows in own.items()}
             return [Explanation(nothing, score, 0.0) for score in score_N]
@@ -205,7 +208,8 @@ class ALSModel(DotProductModel):
         arrays, about = self.rows_state()
         arrays |= {f"map:{name}": map_VF for name, map_VF in self.map_VF.items()}
         arrays |= {f"user_map:{name}": map_VF for name, map_VF in self.user_map_VF.items()}
-        return arrays, {**about, "rule": {**vars(self.rule), "catalogue": dict(self.rule.catalogue)}}
+        rule = {**vars(self.rule), "catalogue": dict(self.rule.catalogue)}
+        return arrays, {**about, "rule": rule, "age": {**vars(self.age), "latest": dict(self.age.latest)}}
 
     @classmethod
     def from_state(cls, kept: StoredState) -> ALSModel:
@@ -217,7 +221,9 @@ class ALSModel(DotProductModel):
             {name: arrays[f"{kind}:{name}"] for name in history.domain_names if f"{kind}:{name}" in arrays}
             for kind in ("map", "user_map")
         )
-        return cls(history, method, log, *embeddings_from(history, arrays, about), rule, maps, user_maps)
+        age = EventAge(**about.get("age", {}))  # 0.1 had none
+        embeddings = embeddings_from(history, arrays, about)
+        return cls(history, method, log, *embeddings, rule, maps, user_maps, age)
 
     def check_arrays(self) -> None:
         """As in :class:`Fitted`."""

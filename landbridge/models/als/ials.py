@@ -23,7 +23,8 @@ their products, and the fewer events an item has in it. A last half step gives t
 optimum at the items y_di, Eq. (1) of :mod:`landbridge.models.als.fitted`.
 
 Where items or users have features, maps from them to the embeddings of each table are learned
-(:mod:`landbridge.models.als.feature_map`).
+(:mod:`landbridge.models.als.feature_map`). With ``half_life_days`` old events weigh less
+(:mod:`landbridge.models.als.event_age`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from landbridge.models.als import cost as als_cost
 from landbridge.models.als import sharded
 from landbridge.models.als import solver as als
 from landbridge.models.als.deviations import Deviations
+from landbridge.models.als.event_age import HALF_LIFE, EventAge
 from landbridge.models.als.feature_map import (
     FEATURE_REG,
     FIRST_STEPS,
@@ -85,6 +87,7 @@ class IALS(Method):
     solver: Literal["exact", "auto"] = setting(
         "exact", "Cholesky for every row, or conjugate gradients for the long ones while training."
     )
+    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h")
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )
@@ -115,6 +118,7 @@ class IALS(Method):
             "factors": Whole(32, 256, log=True),
             "alpha0": Real(0.001, 1.0, log=True),
             "reg": Real(0.003, 100.0, log=True),  # dense data of one domain want 30 and more
+            "half_life_days": Choice((0.0, 30.0, 90.0, 365.0)),
             "popularity_weight": Choice((0.0, 1.0, 3.0, 10.0)),
         }
     )
@@ -157,12 +161,14 @@ class IALS(Method):
             return self._fit(train, replace(options, executor=executor))
 
     def _fit(self, train: MultiDomain, options: FitOptions) -> ALSModel:
-        tables = product_tables_of(train, self.sharing)
+        age = EventAge.of(train, self.half_life_days)
+        learned = age.of_data(train)
+        tables = product_tables_of(learned, self.sharing)
         disliked = product_tables_of(train.only_disliked(), self.sharing) if self.dislike_weight else tables
         # the joined table of shared items has a column per product
         products = tables["all"][0].catalogue if self.uses_products and train.products is not None else 0
         rule = self._rule(train, products)
-        deviations = Deviations(train, rule, self.deviation_reg) if rule.products else None
+        deviations = Deviations(learned, rule, self.deviation_reg) if rule.products else None
         sides = {
             label: _Table.of(
                 table,
@@ -207,7 +213,7 @@ class IALS(Method):
             if maps:
                 items = with_mapped(train, items, maps, bool(rule.products))
             cold = self.cold_policy, self.popularity_weight
-            return ALSModel(train, self, log, users, items, *cold, rule, maps, user_maps)
+            return ALSModel(train, self, log, users, items, *cold, rule, maps, user_maps, age)
 
         identity = {"settings": asdict(self), "data": train.fingerprint, "seed": options.seed}
         state, log = run_epochs(
