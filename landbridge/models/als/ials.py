@@ -124,11 +124,13 @@ class IALS(Method):
     )
     shared_space: ClassVar[Space] = MappingProxyType({"deviation_reg": Real(1.0, 10_000.0, log=True)})
 
-    # sparse tables with little weight of unseen pairs; dense tables with a large penalty
+    # sparse tables with little weight of unseen pairs; dense tables with a large penalty; demand that moves
     starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"factors": 128},
-        {"factors": 128, "alpha0": 0.01, "reg": 0.01},
+        {"factors": 128, "alpha0": 0.1, "reg": 20.0, "half_life_days": 90.0},
         {"factors": 128, "alpha0": 0.1, "reg": 20.0},
+        {"factors": 128, "alpha0": 0.01, "reg": 10.0, "half_life_days": 365.0},
+        {"factors": 128, "alpha0": 0.01, "reg": 0.01},
     )
 
     @property
