@@ -152,8 +152,8 @@ class CDIMF(Method):
         }
     )
 
-    # dense tables with a large penalty, and with demand that moves; sparse tables with little weight of unseen
-    # pairs, which is dearer
+    # dense tables with a large penalty, also for demand that moves; sparse tables with little weight of
+    # unseen pairs, which is dearer
     starts: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"factors": 128, "alpha0": 0.1, "reg": 20.0},
         {"factors": 128, "alpha0": 0.1, "reg": 20.0, "half_life_days": 90.0},
