@@ -3,8 +3,7 @@
     python -m experiments.half_life             the page docs/results/half-life.md
     python -m experiments.half_life popularity  this method alone
 
-Of methods that have it their own setting ``half_life_days``; of the others the weights of events, as
-``read`` with ``half_life_days`` makes them. Leave-latest-out, full ranking. Tested with three seeds, a method
+The methods' own setting ``half_life_days``. Leave-latest-out, full ranking. Tested with three seeds, a method
 without a random start once. Every fit is a cell of its own, kept in runs/experiments, so that a killed call
 goes on.
 """
@@ -19,10 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common import SEEDS, cell, markdown, page, refitted
-from landbridge.core.settings import schema
 from landbridge.core.types import Record
-from landbridge.data.dataset import MultiDomain
-from landbridge.data.kinds import EventKinds
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.datasets import catalog
@@ -52,28 +48,6 @@ DATA: Mapping[str, Callable[[], Any]] = {
 }
 
 
-def faded(data: MultiDomain, days: float) -> MultiDomain:
-    """The data as ``read`` with this half-life has them."""
-    kinds = EventKinds(half_life_days=days)
-    latest = max(float(events.time.max()) for events in data.domains.values() if len(events))
-    return data.with_events(
-        {
-            name: replace(events, weight=kinds.aged(events.weight, events.time, latest))
-            for name, events in data.domains.items()
-        }
-    )
-
-
-def with_half_life(method: Method, split: Split, days: float) -> tuple[Method, Split]:
-    """The method and the split with a half-life: a setting of methods that have it, else of the events."""
-    if "half_life_days" in schema(type(method)):
-        return method.with_settings({"half_life_days": days}), split
-    if not days:
-        return method, split
-    valid, test = (replace(part, history=faded(part.history, days)) for part in (split.valid, split.test))
-    return method, replace(split, valid=valid, test=test)
-
-
 def tested(method: Method, split: Split, name: str) -> Evaluation:
     """On test, once per seed where the method starts at random."""
     seeds = SEEDS if method.has_epochs else SEEDS[:1]
@@ -85,12 +59,12 @@ def row(data: str, label: str, split: Split) -> Record:
     """The best half-life on validation, and the test with it and without."""
     figures = {}
     for days in DAYS:
-        method, own = with_half_life(METHODS[label], split, days)
-        evaluation, _ = cell(method, own.valid, SEEDS[0], "valid")
+        method = METHODS[label].with_settings({"half_life_days": days})
+        evaluation, _ = cell(method, split.valid, SEEDS[0], "valid")
         figures[days] = float(np.mean(list(evaluation.means(METRIC).values())))
     best = max(figures, key=lambda days: figures[days])
-    with_it = tested(*with_half_life(METHODS[label], split, best), "tuned")
-    without = tested(*with_half_life(METHODS[label], split, 0.0), "none")
+    tuned = METHODS[label].with_settings({"half_life_days": best})
+    with_it, without = tested(tuned, split, "tuned"), tested(METHODS[label], split, "none")
     found = compare_over_domains(with_it, without, METRIC)
     return {
         "data": data,
@@ -118,8 +92,9 @@ def main() -> None:
         [
             f"{METRIC}, mean over domains, leave-latest-out, full ranking. The half-life is chosen on "
             f"validation from {', '.join(f'{days:g}' for days in DAYS if days)} days and none; other "
-            "settings are the defaults, but for a large penalty: 128 factors, alpha0 .1, reg 20. Differences of the mean over domains with 95 % intervals over users "
-            "(and seeds, where a method starts at random: three).",
+            "settings are the defaults, but with a large penalty: 128 factors, alpha0 .1, reg 20. Differences "
+            "of the mean over domains with 95 % intervals over users (and seeds, where a method starts at "
+            "random: three).",
             markdown(rows),
         ],
         " ".join(["half_life", *methods]),
