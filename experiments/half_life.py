@@ -92,7 +92,7 @@ def main() -> None:
         [
             f"{METRIC}, mean over domains, leave-latest-out, full ranking. The half-life is chosen on "
             f"validation from {', '.join(f'{days:g}' for days in DAYS if days)} days and none; other "
-            "settings are the defaults, but with a large penalty: 128 factors, alpha0 .1, reg 20. Differences "
+            "settings are the defaults; with a large penalty: 128 factors, alpha0 .1, reg 20. Differences "
             "of the mean over domains with 95 % intervals over users (and seeds, where a method starts at "
             "random: three).",
             markdown(rows),
