@@ -216,7 +216,10 @@ def test_two_parties_are_refused_in_a_sentence(tmp_path: Path, capsys: pytest.Ca
             ("coordinate", "--parties", "a,b,c", "--cert", "x", "--out", "x", "--set", "factor=1"),
             "did you mean",
         ),
-        (("join", "a.csv", "--coordinator", "host:1", "--cert", "nowhere", "--out", "x"), "users.secret"),
+        (
+            ("join", "a.csv", "--coordinator", "host:1", "--cert", "nowhere", "--out", "x"),
+            "must hold cert.pem, key.pem",
+        ),
         (("keys", "x", "--parties", "A b", "--host", "h"), "names no party"),
     ],
 )
