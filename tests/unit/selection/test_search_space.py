@@ -80,6 +80,7 @@ def test_tables_of_parts_are_settings_by_dotted_names() -> None:
         "factors",
         "alpha0",
         "reg",
+        "half_life_days",
         "popularity_weight",
     }
     for name in ("admm.rho", '"admm.rho"', "rho"):
