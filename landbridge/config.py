@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.text import one_line
 from landbridge.core.types import Record, Values
 
 AUTO = "auto"  # a model's name: all methods, chosen and blended on validation data
@@ -177,7 +178,7 @@ def read_page(path: Path) -> dict[str, PageListTable]:
             lists[name] = PageListTable.model_validate(table)
         except ValidationError as error:
             first = error.errors()[0]
-            where = [str(part) for part in first["loc"]]
+            where = [one_line(part) for part in first["loc"]]
             if first["type"] == "extra_forbidden" and len(where) == 1:
                 said = unknown(f"key in [{name}]", where[0], PageListTable.model_fields)
                 raise SettingsError(f"{path}: {said}") from None
@@ -226,7 +227,7 @@ def validated_spec(tables: Values) -> Spec:
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(
-            _sentence(first["type"], [str(part) for part in first["loc"]], first["msg"])
+            _sentence(first["type"], [one_line(part) for part in first["loc"]], first["msg"])
         ) from None
     if made.model.settings_of is not None and (made.model.settings or made.model.name != AUTO):
         raise SettingsError("[model] settings_of brings method and settings: leave out name and settings.")

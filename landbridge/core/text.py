@@ -15,6 +15,12 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def one_line(part: object) -> str:
+    """A part of a sentence that others chose: as it is, or quoted where it has line breaks and the like."""
+    text = str(part)
+    return text if text.isprintable() else repr(text)
+
+
 def html_table(title: str, rows: Sequence[Mapping[str, object]]) -> str:
     """A small table for notebooks: numbers with separators and to the right, all text escaped."""
     head = "".join(f"<th>{escape(name)}</th>" for name in (rows[0] if rows else {}))

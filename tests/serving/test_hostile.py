@@ -13,7 +13,7 @@ import pytest
 import schemathesis
 from asgi import Client, Reply, asking
 from fastapi import FastAPI
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -346,6 +346,7 @@ keys = st.sampled_from(sorted(schemas.RecommendBody.model_fields))
 
 
 @settings(max_examples=150)
+@example({"allow": {"\n": 1}})
 @given(st.dictionaries(keys, json_values, max_size=5))
 def test_any_values_under_the_right_keys(client: Client, body: dict[str, Any]) -> None:
     reply = client.send("/v1/recommend", [json.dumps({**GOOD, **body}, allow_nan=True).encode()])

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from landbridge.core.errors import unknown
+from landbridge.core.text import one_line
 from landbridge.core.types import Values
 
 MAX_DEPTH = 8  # of the JSON in a body
@@ -104,10 +105,11 @@ def validated(model: type[BaseModel], value: object) -> BaseModel:
 
 def error_message(error: Values, valid: Iterable[str] = ()) -> str:
     """What is wrong and where: ``events.3.item: ...``; ``valid``: the keys of the outermost object."""
-    *inside, last = [str(part)[:SHOWN] for part in error["loc"]] or ["The body"]
+    *path, last = [str(part)[:SHOWN] for part in error["loc"]] or ["The body"]
+    inside = [one_line(part) for part in path]
     if error["type"] == "extra_forbidden":
         return f"Unknown key {last!r} in {'.'.join(inside)}." if inside else unknown("key", last, valid)
-    where = ".".join([*inside, last])
+    where = ".".join([*inside, one_line(last)])
     if error["type"] in ("model_type", "dict_type"):
         return f"{where}: must be an object."
     message = error["msg"].removeprefix("Value error, ")
