@@ -46,7 +46,7 @@ from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
 STRINGS, SEED, HOST = 10_000, 15, "127.0.0.1"
-HONEST, HOSTILE, STRANGER = ("books", "movies"), "food", "mallory"
+HONEST, HOSTILE, OUTSIDER = ("books", "movies"), "food", "mallory"
 METHOD = lb.CDIMF(4, alpha0=0.1, reg=0.2, epochs=4, admm=ADMM(rho=0.5, inner_sweeps=2))
 LIMITS = Limits(join_seconds=1.0, round_seconds=1.0)
 UNDERSTOOD = Demands(two_party_leak_understood=True)
@@ -99,7 +99,7 @@ class Site:
 def listening(folder: Path) -> Iterator[Site]:
     """A coordinator that serves until the honest parties have finished."""
     if not (folder / "keys").exists():
-        keys.make(folder / "keys", [*HONEST, HOSTILE, STRANGER], [HOST])
+        keys.make(folder / "keys", [*HONEST, HOSTILE, OUTSIDER], [HOST])
     plan = Plan(METHOD, (*HONEST, HOSTILE), SEED, 2, LIMITS, two_party_leak_understood=True)
     site = Site(folder, Session(plan, folder / "session"))
     site.session.note = site.lines.append
@@ -300,9 +300,9 @@ def named(hostile: Hostile) -> None:
     hostile.refused("a message that announces 4 GiB", LENGTH.pack(2**32 - 1), framed=False)
     hostile.refused("the coordinator's own kind", msg.encode(msg.Wait()))
     hostile.refused("users of another party", msg.encode(*_others(hostile)))
-    hostile.refused("a party of no session", b"", name=STRANGER)
+    hostile.refused("a party of no session", b"", name=OUTSIDER)
     _replayed(hostile, rows_MF)
-    _strangers(hostile)
+    _outsiders(hostile)
     _tampered(hostile, msg.encode(header, rows_MF))
 
 
@@ -322,7 +322,7 @@ def _replayed(hostile: Hostile, rows_MF: AnyArray) -> None:
     hostile.refused("a round once more", msg.encode(again, rows_MF))
 
 
-def _strangers(hostile: Hostile) -> None:
+def _outsiders(hostile: Hostile) -> None:
     """Without TLS, without a certificate, and with one of another authority."""
     site = hostile.site
     other = site.folder / "other"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sequence_ours import ratings
-from experiments.common import cell, chosen, grid, markdown, page, settings_text
+from experiments.common import CELLS, cell, chosen, grid, markdown, page, settings_text
 from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
@@ -31,7 +31,7 @@ from landbridge.models.popularity import Popularity
 from landbridge.models.sequential.sasrec import SASRec
 from landbridge.training.options import FitOptions
 
-RUN = Path("runs/experiments/sasrec")
+RUN = CELLS / "sasrec"
 METRICS = ("hr@10", "ndcg@10")
 AIM = {"hr@10": "", "ndcg@10": "0.1779"}  # SASRec of RecTools, by this protocol
 SEED = 15

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ from landbridge.models.als.consensus import ADMM
 
 NAMES = ("books", "movies", "food")
 SETTINGS = {"factors": 4, "epochs": 3, "alpha0": 0.1, "reg": 0.2, "admm.rho": 0.5, "admm.tolerance": 1e-3}
+
+
+def side_by_side(one: Callable[[str], None], names: Iterable[str]) -> None:
+    """Every party in a thread of its own, until all have ended."""
+    threads = [threading.Thread(target=one, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def event_files(folder: Path, names: tuple[str, ...] = NAMES, users: int = 40) -> dict[str, Path]:

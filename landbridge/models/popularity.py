@@ -29,6 +29,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY, Interactions
 from landbridge.data.products import Products
 from landbridge.models.base import Fitted, Method, Queries, StoredState
+from landbridge.models.common.event_age import HALF_LIFE
 from landbridge.models.cost import FLOAT32, FLOAT64, Cost, Work
 from landbridge.models.search_space import Choice, Real, Space
 from landbridge.training.options import FitOptions
@@ -71,9 +72,7 @@ class PopularityModel(Fitted):
 class Popularity(Method):
     """Counts the events of every item."""
 
-    half_life_days: float = setting(
-        0.0, "Days after which an event counts half, where there are times; 0: never.", low=0, symbol="h"
-    )
+    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h")
     pooling: float = setting(
         0.0,
         "Of shared items: events of a domain that weigh as much as the share in all domains; 0: no pooling.",

@@ -37,7 +37,7 @@ z is no more than a prior for x: t stays zero, because it would carry the noise 
 that z weighs ρ beside λ_u however many rounds there are, and ρ must be several λ_u to matter;
 items and recommendations use a domain's own x; and no closing round sends anything, which would cost privacy.
 
-With ``half_life_days`` old events weigh less (:mod:`landbridge.models.als.event_age`).
+With ``half_life_days`` old events weigh less (:mod:`landbridge.models.common.event_age`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.apart import train_apart
 from landbridge.models.als.consensus import ADMM, Consensus
-from landbridge.models.als.event_age import HALF_LIFE, EventAge
 from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round
 from landbridge.models.als.feature_map import (
     FEATURE_REG,
@@ -85,6 +84,7 @@ from landbridge.models.als.privacy import Guarantee, Privacy
 from landbridge.models.als.warm_start import initial_states, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
+from landbridge.models.common.event_age import HALF_LIFE, EventAge
 from landbridge.models.cost import FLOAT32, Cost, Division, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole
 from landbridge.training.epochs import Checkpoints, FolderCheckpoints, State, run_epochs

@@ -31,10 +31,10 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.products import Products, share_I
 from landbridge.data.queries import event_counts
 from landbridge.models.als import solver as als
-from landbridge.models.als.event_age import EventAge
 from landbridge.models.als.feature_map import mapped_items, with_mapped, without_mapped
 from landbridge.models.base import Queries, StoredState
 from landbridge.models.common.dot_product import NONE, DotProductModel, embeddings_from
+from landbridge.models.common.event_age import EventAge
 from landbridge.models.explanation import Explanation, in_parts
 
 KEPT = 256  # sets of domains whose eigenvectors a model keeps for the next fold-in

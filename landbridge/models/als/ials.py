@@ -24,7 +24,7 @@ optimum at the items y_di, Eq. (1) of :mod:`landbridge.models.als.fitted`.
 
 Where items or users have features, maps from them to the embeddings of each table are learned
 (:mod:`landbridge.models.als.feature_map`). With ``half_life_days`` old events weigh less
-(:mod:`landbridge.models.als.event_age`).
+(:mod:`landbridge.models.common.event_age`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ from landbridge.models.als import cost as als_cost
 from landbridge.models.als import sharded
 from landbridge.models.als import solver as als
 from landbridge.models.als.deviations import Deviations
-from landbridge.models.als.event_age import HALF_LIFE, EventAge
 from landbridge.models.als.feature_map import (
     FEATURE_REG,
     FIRST_STEPS,
@@ -62,6 +61,7 @@ from landbridge.models.als.fitted import ALSModel, RidgeSpec
 from landbridge.models.als.warm_start import initial_items, previous_model
 from landbridge.models.base import Method
 from landbridge.models.common.cold_start import COLD_POLICY, POPULARITY_WEIGHT, ColdPolicy
+from landbridge.models.common.event_age import HALF_LIFE, EventAge
 from landbridge.models.common.sharing import Sharing, consecutive, product_tables_of
 from landbridge.models.cost import FLOAT32, INT32, Cost, Division, Work, total
 from landbridge.models.search_space import Choice, Real, Space, Whole

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from landbridge import config as settings
 from landbridge.core.errors import SettingsError, unknown
+from landbridge.core.text import one_line
 from landbridge.core.types import Record, Values
 from landbridge.evaluation.metrics import Metric
 from landbridge.evaluation.segments import LABELS, USUAL
@@ -205,7 +206,7 @@ def _sentence(error: ValidationError) -> str:
 
 def _where(path: list[int | str]) -> str:
     """``methods 2, settings``: entries of a list are counted from 1."""
-    words = [f" {part + 1}" if isinstance(part, int) else f", {part}" for part in path]
+    words = [f" {part + 1}" if isinstance(part, int) else f", {one_line(part)}" for part in path]
     return "".join(words).removeprefix(", ")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parties import METHOD
+from parties import METHOD, side_by_side
 
 from landbridge.core.errors import FederationError, MissingExtraError, SettingsError, StoreError
 from landbridge.core.files import read_arrays
@@ -110,11 +110,7 @@ def made(
                 results[name] = error
             TURN.notify_all()
 
-    threads = [threading.Thread(target=one, args=(name,)) for name in wires]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(one, wires)
     return results
 
 
@@ -230,11 +226,7 @@ def made_with(
             party = Intersection(wires[name], Named(name), keys[name], journal, 100)
             results[name] = party.of(Vocabulary.of(sets[name]).ids)
 
-    threads = [threading.Thread(target=one, args=(name,)) for name in wires]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(one, wires)
     return results
 
 

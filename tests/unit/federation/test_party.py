@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from parties import side_by_side
 from resuming import same_state
 from worlds import uneven
 
@@ -192,11 +193,7 @@ def train(
                 results[name] = error
             TURN.notify_all()
 
-    threads = [threading.Thread(target=one, args=(name,)) for name in data]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(one, data)
     return results
 
 

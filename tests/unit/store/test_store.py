@@ -68,9 +68,9 @@ def test_a_model_comes_back_with_equal_scores_settings_and_data(tmp_path: Path) 
     assert back.method == model.method
     assert back.log == model.log
     assert back.history.fingerprint == model.history.fingerprint
-    everybody = Queries.of_users(np.arange(12))
+    users = Queries.of_users(np.arange(12))
     for name in model.history.domain_names:
-        np.testing.assert_array_equal(back.score(name, everybody), model.score(name, everybody))
+        np.testing.assert_array_equal(back.score(name, users), model.score(name, users))
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_a_big_run_is_mapped(method: Method, tmp_path: Path, monkeypatch: pytest
     back = load(tmp_path / "run")
     assert all(map(is_mapped, back.state()[0].values()))
     assert is_mapped(back.history["books"].item_idx)
-    everybody = Queries.of_users(np.arange(12))
+    users = Queries.of_users(np.arange(12))
     row = Queries(np.array([-1], np.int32), {"books": Ragged.from_rows([[1, 4]])})
-    for queries in (everybody, row):
+    for queries in (users, row):
         np.testing.assert_array_equal(back.score("books", queries), model.score("books", queries))
     lists = []
     for each in (model, back):
@@ -101,7 +101,7 @@ def test_a_big_run_is_mapped(method: Method, tmp_path: Path, monkeypatch: pytest
     assert len(back.history["books"].by_item.columns) == len(back.history["books"])
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == names
     save(Popularity().fit(world(seed=1)), tmp_path / "run")
-    np.testing.assert_array_equal(back.score("books", everybody), model.score("books", everybody))
+    np.testing.assert_array_equal(back.score("books", users), model.score("books", users))
 
 
 def is_mapped(array: np.ndarray) -> bool:
