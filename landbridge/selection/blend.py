@@ -1,10 +1,12 @@
 """Blend weights of fitted models per domain and activity group, chosen on validation data.
 
-A blend is made by a *rule*: one member alone, or greedy selection with replacement
-(:meth:`~landbridge.selection.pool.Pool.greedy`) on all validation pairs, on those of the domain, or on those
-of the activity group. What a rule is worth is measured by cross-fitting: the weights for the pairs of a fold
-are made from the other folds, so that a rule with many members gains nothing from luck. That gives values
-v_tr of every pair t under every rule r.
+A blend is made by a *rule*: one member alone, greedy selection with replacement
+(:meth:`~landbridge.selection.pool.Pool.greedy`), or the weights that make the held-out items most probable
+(:mod:`landbridge.selection.likelihood`), the last two for all validation pairs, for those of the domain, or
+for those of the activity group. Greedy selection looks at the metric itself, the likelihood needs fewer
+pairs. What a rule is worth is measured by cross-fitting: the weights for the pairs of a fold are made from
+the other folds, so that a rule with many members gains nothing from luck. That gives values v_tr of every
+pair t under every rule r.
 
 Small groups would overfit if each took its own best rule, so a group's estimate is shrunk towards its
 domain's, its activity group's and the global one. With m_c the mean over the n_c pairs of a cell c (a
@@ -21,8 +23,9 @@ Shape letters: T pairs, R rules, M members, C cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +33,11 @@ import numpy.typing as npt
 from landbridge.core.rng import generator
 from landbridge.core.types import Float32, Float64, Int64
 from landbridge.data.activity import ACTIVITY
+from landbridge.selection.likelihood import logit
 from landbridge.selection.pool import Cells, Pool
 
-GREEDY = ("all", "domain", "group")  # the pairs that a greedy rule learns from
+SCOPES = ("all", "domain", "group")  # the pairs that a rule with many members learns from
+BLENDS = tuple(f"{way} {scope}" for way in ("greedy", "likeliest") for scope in SCOPES)
 STEPS = 25  # members that greedy selection adds: weights are multiples of 1/25 or coarser
 CROSS_FITS = 4
 FOLDS, REPEATS = 5, 10
@@ -60,35 +65,52 @@ class BlendTrials(Cells):
 
 def blend_trials(pool: Pool, seed: int) -> BlendTrials:
     """Try every rule on every pair of the pool."""
-    fold_T = _fold_T(pool.user_T, CROSS_FITS, generator(seed, "cross-fitting"))
-    value_TR = np.concatenate([pool.single_TM, np.zeros((len(pool), len(GREEDY)), np.float32)], axis=1)
+    fold_U = generator(seed, "cross-fitting").integers(0, CROSS_FITS, int(pool.user_T.max()) + 1)
+    fold_T, reached = fold_U[pool.user_T], pool.reached()
+    value_TR = np.concatenate([pool.single_TM, np.zeros((len(pool), len(BLENDS)), np.float32)], axis=1)
     for fold in range(CROSS_FITS):
-        made = _greedy_weights(pool, np.flatnonzero(fold_T != fold))
+        made = _blend_weights(pool, reached, fold_U != fold)
         for place, weight_CM in enumerate(made, start=len(pool.labels)):
             for cell in np.unique(pool.cell_T[fold_T == fold]):
                 pair_P = np.flatnonzero((fold_T == fold) & (pool.cell_T == cell))
                 value_TR[pair_P, place] = pool.values(weight_CM[[cell]], pair_P)[:, 0]
     single_MCM = np.repeat(np.eye(len(pool.labels), dtype=np.float32)[:, None], pool.cells, axis=1)
-    weight_RCM = np.concatenate([single_MCM, _greedy_weights(pool, np.arange(len(pool)))])
+    weight_RCM = np.concatenate([single_MCM, _blend_weights(pool, reached, np.ones(len(fold_U), np.bool_))])
     return BlendTrials(
         value_TR, weight_RCM, pool.domain_T, pool.group_T, pool.user_T, pool.domains, pool.labels
     )
 
 
-def _greedy_weights(pool: Pool, pair_P: Int64) -> Float32:
-    """The weights that each greedy rule gives each cell, learned from some pairs, (rules, C, M).
+def _blend_weights(pool: Pool, reached: Pool, some_U: npt.NDArray[np.bool_]) -> Float32:
+    """The weights that every rule with many members gives each cell, learned from some users, (R, C, M)."""
+    pair_P, reached_P = np.flatnonzero(some_U[pool.user_T]), np.flatnonzero(some_U[reached.user_T])
+    whole = logit(reached, reached_P)
+    return np.concatenate(
+        [
+            _by_scope(pool, pair_P, pool.greedy(pair_P, STEPS), partial(pool.greedy, steps=STEPS)),
+            _by_scope(
+                reached, reached_P, whole.shares_M, lambda part_P: logit(reached, part_P, whole).shares_M
+            ),
+        ]
+    )
 
-    A domain or group without a pair takes the weights of all pairs.
+
+def _by_scope(
+    pool: Pool, pair_P: Int64, all_M: npt.NDArray[np.floating], learned: Callable[[Int64], object]
+) -> Float32:
+    """The weights of each scope in each cell, learned from some pairs, (scopes, C, M).
+
+    A domain or group without a pair takes the weights of all pairs, ``all_M``.
     """
     cell_C = np.arange(pool.cells)
-    scopes = np.zeros_like(cell_C), cell_C // len(ACTIVITY), cell_C % len(ACTIVITY)
-    everywhere_M = pool.greedy(pair_P, STEPS)
-    weight_RCM = np.tile(everywhere_M, (len(GREEDY), pool.cells, 1))
-    for weight_CM, scope_C in zip(weight_RCM[1:], scopes[1:], strict=True):
+    weight_SCM = np.tile(all_M.astype(np.float32), (len(SCOPES), pool.cells, 1))
+    for weight_CM, scope_C in zip(
+        weight_SCM[1:], (cell_C // len(ACTIVITY), cell_C % len(ACTIVITY)), strict=True
+    ):
         scope_P = scope_C[pool.cell_T[pair_P]]
         for scope in np.unique(scope_P):
-            weight_CM[scope_C == scope] = pool.greedy(pair_P[scope_P == scope], STEPS)
-    return weight_RCM
+            weight_CM[scope_C == scope] = learned(pair_P[scope_P == scope])
+    return weight_SCM
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ Letters: T pairs, N entries of all pools, M members, W weight vectors, B users o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -103,6 +103,26 @@ class Pool(Cells):
             if value_M[member] > best:  # a shorter prefix wins ties
                 best, best_M = value_M[member], count_M / count_M.sum()
         return np.asarray(best_M)
+
+    def reached(self) -> Pool:
+        """The pairs whose own item is among the best of some member, and of their entries those that lists
+        hold: what a model of the choice between the best items can learn from."""
+        from landbridge.selection import pool_kernels as kernels
+
+        above_TM = kernels.count_above_each(self.offsets, self.z_NM, self.own_TM)
+        kept_T = (above_TM.min(axis=1) < DEPTH) & (self.own_TM[:, 0] > NEVER)
+        pair_N = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        kept_N = kept_T[pair_N] & (self.z_NM[:, 0] > NEVER)
+        lengths_T = np.bincount(pair_N[kept_N], minlength=len(self))[kept_T]
+        return replace(
+            self,
+            offsets=np.concatenate(([0], np.cumsum(lengths_T))).astype(np.int64),
+            z_NM=self.z_NM[kept_N],
+            own_TM=self.own_TM[kept_T],
+            domain_T=self.domain_T[kept_T],
+            group_T=self.group_T[kept_T],
+            user_T=self.user_T[kept_T],
+        )
 
     @cached_property
     def single_TM(self) -> Float32:

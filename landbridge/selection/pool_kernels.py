@@ -1,6 +1,7 @@
 """Compiled loops of :mod:`landbridge.selection.pool`: parallel over pairs, one writer per output cell.
 
-Letters: T pairs, P chosen pairs, N entries of all pools, M members, W weight vectors.
+Letters: T pairs, P chosen pairs, N entries of all pools, M members, W weight
+vectors.
 """
 
 from __future__ import annotations
@@ -51,9 +52,55 @@ def add_member(offsets, z_NM, own_TM, pair_P, member, sum_N, own_sum_T):
             sum_N[n] += z_NM[n, member]
 
 
+@njit(cache=True, nogil=True, parallel=True)
+def count_above_each(offsets, z_NM, own_TM):
+    """Entries that every member alone has above the pair's own item, (T, M)."""
+    above_TM = np.zeros(own_TM.shape, np.int32)
+    for t in prange(len(own_TM)):
+        for n in range(offsets[t], offsets[t + 1]):
+            for m in range(own_TM.shape[1]):
+                above_TM[t, m] += z_NM[n, m] > own_TM[t, m]
+    return above_TM
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def log_likelihood(offsets, z_NM, own_TM, pair_P, weight_M):
+    """ln P of the chosen pairs' own items under softmax of the weighted scores, (P,), its gradient (P, M)
+    and its negative second derivative (P, M, M): one each, so that sums do not depend on the threads."""
+    n_pairs, n_members = len(pair_P), own_TM.shape[1]
+    log_P, gradient_PM = np.zeros(n_pairs), np.zeros((n_pairs, n_members))
+    curvature_PMM = np.zeros((n_pairs, n_members, n_members))
+    for p in prange(n_pairs):
+        t = pair_P[p]
+        own = _product(weight_M, own_TM[t])
+        top = own
+        for n in range(offsets[t], offsets[t + 1]):
+            top = max(top, _product(weight_M, z_NM[n]))
+        total = 0.0
+        mean_M, square_MM = gradient_PM[p], curvature_PMM[p]
+        for n in range(offsets[t] - 1, offsets[t + 1]):
+            z_M = own_TM[t] if n < offsets[t] else z_NM[n]
+            mass = np.exp(_product(weight_M, z_M) - top)
+            total += mass
+            for a in range(n_members):
+                mean_M[a] += mass * z_M[a]
+                for b in range(a + 1):
+                    square_MM[a, b] += mass * z_M[a] * z_M[b]
+        log_P[p] = own - top - np.log(total)
+        for a in range(n_members):
+            mean_M[a] /= total
+        for a in range(n_members):
+            for b in range(a + 1):
+                square_MM[a, b] = square_MM[a, b] / total - mean_M[a] * mean_M[b]
+                square_MM[b, a] = square_MM[a, b]
+        for a in range(n_members):
+            mean_M[a] = own_TM[t, a] - mean_M[a]
+    return log_P, gradient_PM, curvature_PMM
+
+
 @njit(cache=True, nogil=True)
 def _product(weight_M, z_M):
-    total = np.float32(0)
-    for m in range(len(weight_M)):
+    total = weight_M[0] * z_M[0]
+    for m in range(1, len(weight_M)):
         total += weight_M[m] * z_M[m]
     return total

@@ -62,9 +62,10 @@ def test_greedy_selection_is_that_of_every_prefix_tried_by_hand() -> None:
     np.testing.assert_allclose(pool.greedy(pairs, 6), best[1], rtol=1e-6)
 
 
-def test_greedy_rules_learn_what_each_domain_wants() -> None:
+@pytest.mark.parametrize("rule", ["greedy domain", "likeliest domain"])
+def test_rules_of_domains_learn_what_each_domain_wants(rule: str) -> None:
     tried = blend.blend_trials(planted_pool(), 0)
-    domain = len(tried.labels) + blend.GREEDY.index("domain")
+    domain = len(tried.labels) + blend.BLENDS.index(rule)
     weight_CM = tried.weight_RCM[domain]
     assert weight_CM[0].argmax() == 0
     assert weight_CM[len(ACTIVITY)].argmax() == 1
