@@ -260,12 +260,14 @@ _HOME = {
     "training.options": ("FitOptions",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
-_RENAMED = {"compat": "transferability", "examine": "diagnose", "search": "tune"}  # until 0.3
+_RENAMED = {"compat": "transferability", "examine": "diagnose", "search": "tune"}  # deprecated in 0.2
 
 
 def __getattr__(name: str) -> Any:
     if name in _RENAMED:
-        message = f"landbridge.{name} is now landbridge.{_RENAMED[name]}; the old name goes in version 0.3."
+        from landbridge.core.deprecation import renamed
+
+        message = renamed(f"landbridge.{name}", f"landbridge.{_RENAMED[name]}")
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         return __getattr__(_RENAMED[name])
     if name not in _MODULE:

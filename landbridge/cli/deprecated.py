@@ -1,4 +1,4 @@
-"""Verbs that got another name: the old one works until version 0.3, hidden from the help."""
+"""Verbs that got another name: the old one works for two minor versions, hidden from the help."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import wraps
 
 import typer
 
+from landbridge.core.deprecation import renamed
+
 
 def deprecated(command: Callable[..., None], old: str, new: str) -> Callable[..., None]:
     """The command under its ``old`` name: one line on standard error names the ``new`` one."""
@@ -14,7 +16,7 @@ def deprecated(command: Callable[..., None], old: str, new: str) -> Callable[...
     @wraps(command)
     def call(*args: object, **kwargs: object) -> None:
         # standard error, so that a script that reads the output of the old name still works
-        typer.echo(f"`landbridge {old}` is now `landbridge {new}`; the old name goes in 0.3.", err=True)
+        typer.echo(renamed(f"`landbridge {old}`", f"`landbridge {new}`"), err=True)
         command(*args, **kwargs)
 
     return call

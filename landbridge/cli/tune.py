@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from landbridge.cli import options
+from landbridge.core.deprecation import renamed
 from landbridge.core.types import Record
 
 Text = str | None
@@ -73,7 +74,7 @@ def command(
     if trials == 0:
         raise SettingsError("A search needs 1 trial or more, not 0.")
     if storage is not None:
-        typer.echo("`--storage` is now `--work-dir`; the old name goes in 0.3.", err=True)
+        typer.echo(renamed("`--storage`", "`--work-dir`"), err=True)
     fixed = dict(parse_setting(text) for text in settings or ())
     given: Record = {
         "data": {"users": users, "min_rating": min_rating}

@@ -32,6 +32,7 @@ from typing import (
     get_type_hints,
 )
 
+from landbridge.core.deprecation import renamed
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Record, Values
 
@@ -325,7 +326,7 @@ def _current(cls: type[Settings], settings: Values) -> Record:
         today = _name_today(cls, name, value)
         if today != name:
             warnings.warn(
-                f"{cls.label()}.{name} is now called {today}; use the new name.",
+                renamed(f"{cls.label()}.{name}", today),
                 DeprecationWarning,
                 stacklevel=3,  # the line that gave the name
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landbridge.core.deprecation import renamed
 from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.types import Float64, Int64
 from landbridge.data.activity import ACTIVITY
@@ -32,7 +33,11 @@ LABELS = {
 USUAL = tuple(
     name for name in LABELS if name != "event_share"
 )  # by default; shares say little with few domains
-FORMER = {"elsewhere": "other_domain_events", "twin": "duplicate", "share": "event_share"}  # until 0.3
+FORMER = {
+    "elsewhere": "other_domain_events",
+    "twin": "duplicate",
+    "share": "event_share",
+}  # deprecated in 0.2
 
 
 def head_items(counts_I: Int64) -> npt.NDArray[np.bool_]:
@@ -53,7 +58,7 @@ def adds_to_domains(rows: pl.DataFrame, by: str) -> bool:
 def segment_name(by: str) -> str:
     """A segment's name today; SettingsError for an unknown one."""
     if by in FORMER:
-        warnings.warn(f"Segment {by!r} is now called {FORMER[by]!r}.", DeprecationWarning, stacklevel=3)
+        warnings.warn(renamed(f"Segment {by!r}", repr(FORMER[by])), DeprecationWarning, stacklevel=3)
         by = FORMER[by]
     if by not in LABELS:
         raise SettingsError(unknown("segment", by, LABELS))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.deprecation import renamed
 from landbridge.core.errors import DataError
 from landbridge.core.settings import Settings
 from landbridge.core.text import html_table
@@ -272,12 +273,8 @@ class Fitted(ABC):
 
     @property
     def known(self) -> MultiDomain:
-        """The former name of ``history``, until version 0.3."""
-        warnings.warn(
-            "Fitted.known is now Fitted.history; the old name goes in version 0.3.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        """The former name of ``history``, deprecated in version 0.2."""
+        warnings.warn(renamed("Fitted.known", "Fitted.history"), DeprecationWarning, stacklevel=2)
         return self.history
 
     @property

@@ -1,4 +1,4 @@
-"""A former import path; it goes in version 0.3."""
+"""A former import path; deprecated in version 0.2."""
 
 from __future__ import annotations
 

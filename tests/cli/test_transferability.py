@@ -92,7 +92,7 @@ def test_a_former_verb_names_the_new_one_and_does_the_same(
     status, said, err = answered(capsys, *old.split(), *words)
     expected = answered(capsys, *new.split(), *words)
     line, _, rest = err.partition("\n")
-    assert line == f"`landbridge {old}` is now `landbridge {new}`; the old name goes in 0.3."
+    assert line == f"`landbridge {old}` is now `landbridge {new}`; the old name goes in version 0.4."
     assert (status, said, rest) == expected
     _, listed, _ = answered(capsys, "data", "--help")
     assert "compat" not in listed

@@ -141,5 +141,5 @@ def test_the_former_name_of_the_work_dir(work: Path, capsys: pytest.CaptureFixtu
     words = (work / "none.csv", "--storage", work / "former", "--out", work / "best.toml")
     status, _, err = run(capsys, "tune", *words)
     assert status == 2
-    assert err.splitlines()[0] == "`--storage` is now `--work-dir`; the old name goes in 0.3."
+    assert err.splitlines()[0] == "`--storage` is now `--work-dir`; the old name goes in version 0.4."
     assert "--storage" not in run(capsys, "tune", "--help")[1]

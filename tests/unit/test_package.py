@@ -137,3 +137,11 @@ def test_the_citation_is_of_this_version() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert cited["version"] == __version__
     assert cited["license"] == "Apache-2.0"
+
+
+def test_the_changelog_has_this_version_under_what_is_unreleased() -> None:
+    """As Keep a Changelog has it: the unreleased first, then the releases, the latest with its day."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    first, second = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)[:2]
+    assert first == "[Unreleased]"
+    assert second == f"[{__version__}] - {cited['date-released']}"

@@ -121,6 +121,6 @@ def test_an_unknown_segment_is_refused() -> None:
 
 
 def test_a_former_name_of_a_segment_works_with_a_warning() -> None:
-    with pytest.warns(DeprecationWarning, match="'twin' is now called 'duplicate'"):
+    with pytest.warns(DeprecationWarning, match="'twin' is now 'duplicate'"):
         former = with_segment(rows(is_duplicate=[True, False, True]), "twin")
     assert former["segment"].to_list() == ["duplicate", "no duplicate", "duplicate"]
