@@ -31,6 +31,7 @@ EXTRAS = (
     "psi",
     "postgres",
     "ann",
+    "usearch",
     "onnx",
     "mcp",
     "ray",

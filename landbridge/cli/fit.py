@@ -81,7 +81,9 @@ def command(
     tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
     tracker: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=PLACE: report to this tracker too; tensorboard or a plug-in's; repeatable."),
+        typer.Option(
+            help="NAME=PLACE: report there too; mlflow, tensorboard, wandb or a plug-in's; repeatable."
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:

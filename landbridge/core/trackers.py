@@ -43,4 +43,16 @@ def _tensorboard(place: str, inner: Progress) -> Progress:
     return TensorBoard(Path(place), inner)
 
 
-_OWN = {"tensorboard": _tensorboard}
+def _mlflow(place: str, inner: Progress) -> Progress:
+    from landbridge.core import tracker_runs
+
+    return tracker_runs.mlflow(place, inner)
+
+
+def _wandb(place: str, inner: Progress) -> Progress:
+    from landbridge.core import tracker_runs
+
+    return tracker_runs.wandb(place, inner)
+
+
+_OWN = {"mlflow": _mlflow, "tensorboard": _tensorboard, "wandb": _wandb}

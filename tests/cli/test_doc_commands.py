@@ -57,6 +57,7 @@ NOT_RUN = {  # page, or first word of a command: why
     "docs/ablations.md": "studies of minutes to hours; tests/cli/test_study_*.py run the same verbs",
     "docs/export.md": "a run of cdimf on books; tests/unit/test_export.py runs the verb",
     "docs/data.md": "files of publishers; tests/unit/datasets/test_dumps.py converts such files",
+    "docs/trackers.md": "other packages; tests/unit/core/test_tracker_runs.py writes such runs",
     "docs/extending/package.md": "installs a package; tests/cli/test_plugins.py does the same",
     "make": "fetches MovieLens and makes an environment; tests/cli/test_demo_serve.py runs the demo",
     "pip": "installs packages",
