@@ -26,6 +26,8 @@ EXTRAS = (
     "neural",
     "report",
     "tensorboard",
+    "mlflow",
+    "wandb",
     "serve",
     "federation",
     "psi",

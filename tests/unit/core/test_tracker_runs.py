@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,10 @@ def test_wandb_keeps_every_value_in_its_folder(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     report(tracked(f"wandb={tmp_path}", Silent()))
     (kept,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    deadline = time.monotonic() + 60
+    # a process of its own writes, and is not waited for when a run ends
+    while kept.read_bytes().count(b"loss of books") < len(STEPS) and time.monotonic() < deadline:
+        time.sleep(0.05)
     content = kept.read_bytes()
     for name in STEPS[1]:
         assert content.count(name.encode()) >= len(STEPS)
