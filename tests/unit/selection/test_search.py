@@ -182,6 +182,24 @@ def test_progress_is_reported_and_checkpoints_of_the_caller_are_left_alone(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_what_ends_by_the_clock_reports_how_much_of_the_budget_is_spent() -> None:
+    said: list[tuple[int, float]] = []
+
+    class Noting(Silent):
+        @contextmanager
+        def task(self, title: str, total: int) -> Iterator[Any]:
+            assert (title, total) == ("tuning ials, % of the budget", 100)
+            yield SimpleNamespace(step=lambda done, facts: said.append((done, facts["trials"])))
+
+    method = registry.method("ials").from_settings({"factors": 4, "epochs": 2})
+    split, options = planted_transfer().split, FitOptions(threads=1, progress=Noting())
+    tune(method, split, Budget(4, 1e6), options)
+    assert said == [(25, 1), (50, 2), (75, 3), (100, 4)]
+    said.clear()
+    tune(method, split, Budget(1000, 1e-6), options)
+    assert said == [(100, 1)]
+
+
 def test_nothing_is_said_and_optuna_is_left_as_it_was() -> None:
     program = "import sys; sys.path.insert(0, sys.argv[1]); import hills; hills.find(trials=2)"
     command = [sys.executable, "-W", "error", "-c", program, str(Path(__file__).parent)]
