@@ -46,8 +46,10 @@ def ranker_of(fitted: Fitted, catalogues: Mapping[str, ItemCatalog]) -> Ranker:
 
 @dataclass(frozen=True, eq=False)
 class TiledTopK:
-    """A domain's items as :mod:`.kernels` takes them."""
+    """A domain's items as :mod:`.kernels` takes them; ``item_IF`` and ``share_I`` are those given."""
 
+    item_IF: Float32
+    share_I: Float32
     tile_TFJ: Float32
     share_TJ: Float32
     norm_T: Float32
@@ -66,6 +68,8 @@ class TiledTopK:
         sorted_IF = np.pad(item_IF[order_I], ((0, fill_I), (0, fill_F)))
         share_TJ = np.pad(share_I[order_I], (0, fill_I)).reshape(-1, TILE)
         return cls(
+            item_IF,
+            share_I,
             np.ascontiguousarray(sorted_IF.reshape(-1, TILE, sorted_IF.shape[1]).swapaxes(1, 2)),
             share_TJ,
             norm_I[order_I[::TILE]],
@@ -92,6 +96,7 @@ class TiledTopK:
             self.norm_T,
             self.most_T,
             self.order_I,
+            (self.item_IF, self.share_I),
             (wanted.hidden.offsets, wanted.hidden.columns),
             (wanted.mask_MI, wanted.mask_B),
             wanted.k_B,

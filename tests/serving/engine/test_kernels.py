@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from landbridge.core.errors import DataError
 from landbridge.core.types import Float32, Ragged
+from landbridge.serving.engine.kernels import TILE
 from landbridge.serving.engine.query_builder import RankingConstraints
 from landbridge.serving.engine.rankers import TiledTopK
 
@@ -123,6 +124,32 @@ def test_a_list_does_not_depend_on_who_else_asks() -> None:
         alone = tiles.best(query_BF[b : b + 1], np.zeros(1, np.float32), wanted(3000, [7]))
         assert alone[0].tolist() == together[0][b : b + 1].tolist()
         assert alone[1].tobytes() == together[1][b : b + 1].tobytes()
+
+
+def test_few_items_of_a_mask_are_gathered() -> None:
+    """Tiles of these items alone, and the bits of all scores."""
+    item_IF, query_BF = gaussian(6000, 31)
+    share_I = np.linspace(0, 1, 6000, dtype=np.float32)
+    weight_B = np.ones(9, np.float32)
+    mask_MI = np.random.default_rng(1).random((2, 6000)) < np.array([[0.03], [0.5]])
+    hidden = [np.flatnonzero(mask_MI[0])[:40].tolist()] * 9
+    tiles = TiledTopK.of(item_IF, share_I)
+    few = wanted(6000, [150] * 9, hidden, mask_MI, [0] * 9)
+    item_BK, score_BK, gone = tiles.best(query_BF, weight_B, few)
+    assert gone <= 9 * (1 + mask_MI[0].sum() // TILE)
+    scores_BI = tiles.scores(query_BF, weight_B)
+    listed_I = mask_MI[0].copy()
+    listed_I[hidden[0]] = False
+    for b in range(9):
+        items, scores = by_sorting(scores_BI[b], listed_I, 150)
+        assert item_BK[b, : len(items)].tolist() == items
+        assert score_BK[b, : len(items)].tolist() == scores
+    mixed = wanted(6000, [5] * 9, hidden, mask_MI, [-1, 0, 1] * 3)
+    together = tiles.best(query_BF, weight_B, mixed)
+    for b in range(9):
+        alone = tiles.best(query_BF[[b]], weight_B[[b]], mixed.take(np.array([b])))
+        assert alone[0].tolist() == together[0][[b]].tolist()
+        assert alone[1].tobytes() == together[1][[b]].tobytes()
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
