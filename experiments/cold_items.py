@@ -1,12 +1,14 @@
 """New items: Food–Kitchen with titles, 30 % of the items of both domains hidden from training.
 
-    python -m experiments.cold_items                       the page docs/results/cold-items.md
-    python -m experiments.cold_items item-kNN --seeds 1    this method alone, one of three seeds
+    python -m experiments.cold_items             the page docs/results/cold-items.md
+    python -m experiments.cold_items item-kNN    rows of this method alone; no page
 
 Every event of a hidden item is held out, and ranked among all hidden items of its domain. Compared: random
 order; the popularity of the known items whose titles are most alike; methods with the words of titles as
-features. Warm lists: the same methods with and without features, on leave-latest-out with all items. Every
-fit is a cell of its own, kept in runs/experiments, so that a killed call goes on.
+features. Warm lists: the same methods with and without features, on leave-latest-out with all items. Users
+who are new to Kitchen: all events there of 30 % of the users are hidden, and ranked in full. Rows are kept in
+docs/results/cold-items.jsonl, and every fit is a cell of its own in runs/experiments, so that a killed call
+goes on.
 """
 
 from __future__ import annotations
@@ -16,15 +18,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
+from functools import cache, partial
 
 import numpy as np
 import polars as pl
 
-from experiments.common import CELLS, SEEDS, evaluated, markdown, page, root, settings_text
+from experiments.common import CELLS, SEEDS, cell, kept, markdown, page, root, settings_text, tested
 from landbridge.core.rng import generator
-from landbridge.core.types import Bool, Float32
+from landbridge.core.types import Bool, Float32, Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
 from landbridge.data.splitting.holdout import Holdout, Targets
@@ -36,14 +37,19 @@ from landbridge.models.als.ials import IALS
 from landbridge.models.base import Method, Queries
 from landbridge.models.linear.ease import EASE
 from landbridge.models.linear.item_knn import ItemKNN
+from landbridge.models.popularity import Popularity
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
 METRIC = "ndcg@10"
-SHARE = 0.3  # of the items that are hidden
+SHARE = 0.3  # of the items that are hidden, and of the users of the domain NEW_TO
+DOMAINS = ("Food", "Kitchen")
+NEW_TO = "Kitchen"
+SIMPLE = ("random", "popularity of similar titles")
 ALIKE = 20  # known items whose popularity a hidden one gets
 METHODS: Mapping[str, Method] = {
     "joined ALS": IALS(sharing="joined"),
+    "joined ALS, large penalty": IALS(sharing="joined", alpha0=0.1, reg=20.0),
     "CDIMF": CDIMF(),
     "EASE": EASE(),
     "item-kNN": ItemKNN(),
@@ -51,6 +57,7 @@ METHODS: Mapping[str, Method] = {
 }
 OFF: Mapping[str, Mapping[str, float]] = {
     "joined ALS": {"feature_reg": 1e9},
+    "joined ALS, large penalty": {"feature_reg": 1e9},
     "CDIMF": {"feature_reg": 1e9},
     "EASE": {"feature_weight": 0.0},
     "item-kNN": {"feature_weight": 0.0},
@@ -124,89 +131,144 @@ def random_order(history: MultiDomain, seed: int) -> Callable[[str, Queries], Fl
     return scores
 
 
+def without_domain(seed: int) -> Holdout:
+    """Without the events in ``NEW_TO`` of 30 % of the users of both domains; these are the targets."""
+    whole = data()
+    events = whole[NEW_TO]
+    chance_U = generator(seed, "users without a domain").random(whole.n_users)
+    held_N = ((chance_U < SHARE) & whole.shared_U)[events.user_idx]
+    history = whole.with_events({**whole.domains, NEW_TO: events.take(~held_N)})
+    return Holdout(history, {NEW_TO: Targets.of(events.take(held_N))})
+
+
 def among_hidden(name: str, seed: int) -> Evaluation:
     """One row of the first table for one seed; kept as a cell."""
     method, holdout = METHODS.get(name), hidden(seed)
     settings = None if method is None else [method.name, method.flat()]
     key = json.dumps([name, settings, holdout.fingerprint, seed, ALIKE, __version__], sort_keys=True)
-    cell = CELLS / "cold-items" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
-    if not cell.exists():
-        cell.parent.mkdir(parents=True, exist_ok=True)
+    file = CELLS / "cold-items" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
         history = holdout.history
         if method is not None:
             scores = method.fit(history, FitOptions(seed=seed)).score
         else:
             scores = random_order(history, seed) if name == "random" else popularity_of_similar(history)
-        evaluate(Among(history, method or EASE(), scores), holdout).write(cell)
-    return replace(Evaluation.read(cell), name=name)
+        evaluate(Among(history, method or EASE(), scores), holdout).write(file)
+    return replace(Evaluation.read(file), name=name)
 
 
-def new_items(names: Sequence[str], seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-    """A row per method: the metric among the hidden items, per domain, and in multiples of the better of the
-    two simple orders."""
-    means: dict[str, dict[str, float]] = {}
-    for name in ("random", "popularity of similar titles", *names):
-        means[name] = over_seeds({seed: among_hidden(name, seed) for seed in seeds}).means(METRIC)
-        print(name, means[name], flush=True)
-    simple = list(means)[:2]
-    best = {domain: max(means[name][domain] for name in simple) for domain in data().domain_names}
-    return [
-        {
-            "method": name,
-            **{domain: own[domain] for domain in best},
-            **{
-                f"{domain}, times the better simple one": f"{own[domain] / best[domain]:.1f}"
-                for domain in best
-            },
+def new_items(name: str) -> Record:
+    """Domain -> the metric among the hidden items, mean over seeds, each with a draw of items."""
+    return over_seeds({seed: among_hidden(name, seed) for seed in SEEDS}).means(METRIC)
+
+
+def warm_lists(name: str) -> Record:
+    """Both domains, with features and without."""
+    split = leave_latest_out(data(), seed=SEEDS[0])
+    own, plain = (tested(method, split, label) for label, method in _variants(name).items())
+    return _beside(own, plain)
+
+
+def new_users(name: str) -> Record:
+    """The lists in ``NEW_TO`` of users without an event there, with features and without."""
+    own, plain = (_for_new_users(method) for method in _variants(name).values())
+    return _beside(own, plain)
+
+
+def _for_new_users(method: Method) -> Evaluation:
+    return cell(method, without_domain(SEEDS[0]), SEEDS[0], "new-users")[0]
+
+
+def popularity_for_new_users() -> Record:
+    """The same for lists of the most popular items."""
+    return _for_new_users(Popularity()).means(METRIC)
+
+
+def _variants(name: str) -> dict[str, Method]:
+    return {"with": METHODS[name], "without": METHODS[name].with_settings(OFF[name])}
+
+
+def _beside(own: Evaluation, plain: Evaluation) -> Record:
+    difference = compare(own, replace(plain, name=f"{own.name} without"), METRIC).rows
+    return {
+        row["domain"]: {
+            "with": own.means(METRIC)[row["domain"]],
+            "without": plain.means(METRIC)[row["domain"]],
+            "95 % of the difference": f"[{row['low']:+.4f}, {row['high']:+.4f}]",
         }
-        for name, own in means.items()
-    ]
+        for row in difference.iter_rows(named=True)
+    }
 
 
-def warm_lists(names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row per method and domain: the metric with and without features."""
-    split, rows = leave_latest_out(data(), seed=SEEDS[0]), []
-    for name, off in ((name, OFF[name]) for name in names):
-        own = evaluated(METHODS[name], split, name)
-        plain = evaluated(METHODS[name].with_settings(off), split, f"{name} without")
-        difference = compare(own, plain, METRIC).rows
-        for row in difference.iter_rows(named=True):
-            rows.append(
-                {
-                    "method": name,
-                    "domain": row["domain"],
-                    "with": own.means(METRIC)[row["domain"]],
-                    "without": plain.means(METRIC)[row["domain"]],
-                    "95 % of the difference": f"[{row['low']:.4f}, {row['high']:.4f}]",
-                }
-            )
-            print(rows[-1], flush=True)
+def rows_of(table: str, names: Sequence[str], made: Callable[[str], Record]) -> dict[str, Record]:
+    """A row per method of one of the tables."""
+    rows = {}
+    for name in names:
+        key = {"table": table, "method": name}
+        rows[name] = kept("cold-items", key, partial(made, name))
+        print(rows[name], flush=True)
     return rows
 
 
-def main() -> None:
-    """Both tables; the page for three seeds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("methods", nargs="*", default=[*METHODS], help="all by default")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="seeds of the first table")
-    given = parser.parse_args()
-    seeds = SEEDS[: given.seeds]
-    parts = [
-        f"Food–Kitchen, words of titles as item features. {SHARE:.0%} of the items with a title hidden "
-        f"from training; {METRIC} of every event of theirs among the hidden items of the domain, mean "
-        f"over {len(seeds)} seed{'s'[: len(seeds) > 1]}. Popularity of similar titles: the mean number of "
-        f"events of the {ALIKE} known items with the most similar titles. Settings: "
-        + "; ".join(f"{name}: {settings_text(METHODS[name])}" for name in given.methods)
-        + ".",
-        markdown(new_items(given.methods, seeds)),
+def multiples(rows: Mapping[str, Record]) -> list[Record]:
+    """The first table, also in multiples of the better of the two simple orders."""
+    best = {domain: max(rows[name][domain] for name in SIMPLE) for domain in DOMAINS}
+    return [
+        {"method": name}
+        | {domain: own[domain] for domain in DOMAINS}
+        | {
+            f"{domain}, times the better simple one": f"{own[domain] / best[domain]:.1f}"
+            for domain in DOMAINS
+        }
+        for name, own in rows.items()
     ]
-    if warm := [name for name in given.methods if name in OFF]:
-        parts += [
-            f"Warm lists, leave-latest-out, full ranking, {METRIC} with features and without, three seeds:",
-            markdown(warm_lists(warm)),
-        ]
-    about = " ".join(["cold_items", *map(repr, given.methods), f"--seeds {len(seeds)}"])
-    page("cold-items", "New items: what their titles say", parts, about)
+
+
+def beside(rows: Mapping[str, Record]) -> list[Record]:
+    """A line per method and domain."""
+    return [
+        {"method": name, "domain": domain, **own[domain]}
+        for name, own in rows.items()
+        for domain in DOMAINS
+        if domain in own
+    ]
+
+
+def main() -> None:
+    """The rows that are missing; the page of all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("methods", nargs="*", help="all by default")
+    given = parser.parse_args().methods
+    names = given or [*METHODS]
+    new = rows_of("new items", [*SIMPLE, *names], new_items)
+    warm = rows_of("warm lists", [name for name in names if name in OFF], warm_lists)
+    users = rows_of("new users", [name for name in names if name in OFF], new_users)
+    popular = kept("cold-items", {"table": "popularity for new users"}, popularity_for_new_users)
+    if given:
+        return
+    settings = "; ".join(f"{name}: {settings_text(method)}" for name, method in METHODS.items())
+    parts = [
+        f"Food–Kitchen, words of titles as item features, {METRIC}. Rows are kept in cold-items.jsonl. "
+        f"Popularity of similar titles: the mean number of events of the {ALIKE} known items with the most "
+        f"similar titles. Settings: {settings}.",
+        "## Items without events",
+        f"{SHARE:.0%} of the items with a title are hidden from training; every event of theirs is ranked "
+        f"among the hidden items of its domain. Mean over {len(SEEDS)} draws of items, each with a seed of "
+        "its own.",
+        markdown(multiples(new)),
+        "## Warm lists",
+        "Leave-latest-out, all items, full ranking, with features and without; three seeds of the methods "
+        "that start at random. With the small penalty that is their default, features move only what ALS and "
+        "CDIMF say of items with few events, and no place that the metric sees.",
+        markdown(beside(warm)),
+        "## Users without an event in a domain",
+        f"All events in {NEW_TO} of {SHARE:.0%} of the users are hidden from training and ranked among all "
+        f"items of {NEW_TO}, with features and without; one draw of users, one seed. "
+        f"Popularity: {popular[NEW_TO]:.4f}.",
+        markdown(beside(users)),
+    ]
+    page("cold-items", "New items: what their titles say", parts, "cold_items")
 
 
 if __name__ == "__main__":

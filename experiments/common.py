@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +64,30 @@ def cell(method: Method, holdout: Holdout, seed: int, part: str) -> tuple[Evalua
     return evaluation, read_json(stem.with_suffix(".json"))
 
 
+def kept(name: str, key: Mapping[str, Any], made: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """A row of a page: from ``docs/results/NAME.jsonl``, else made and added there.
+
+    So a page grows row by row, and is written without any fit where nothing is new.
+    """
+    for row in kept_rows(name):
+        if all(row.get(part) == value for part, value in key.items()):
+            return row
+    row = {**key, **made()}
+    with _kept_file(name).open("a") as lines:
+        lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return row
+
+
+def kept_rows(name: str) -> list[dict[str, Any]]:
+    """All rows that are kept of a page."""
+    file = _kept_file(name)
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _kept_file(name: str) -> Path:
+    return PAGES / f"{name}.jsonl"
+
+
 def grid(base: M, **values: Sequence[Any]) -> list[M]:
     """Every combination of the given settings; those of a part by dotted names."""
     names = list(values)
@@ -104,6 +128,13 @@ def evaluated(method: Method, split: Split, name: str) -> Evaluation:
     """The method refitted and tested once per seed, as one evaluation called ``name``."""
     evaluations = (evaluation for evaluation, _ in refitted(method, split))
     return replace(over_seeds(dict(zip(SEEDS, evaluations, strict=True))), name=name)
+
+
+def tested(method: Method, split: Split, name: str) -> Evaluation:
+    """As :func:`evaluated`, of a method without a random start once."""
+    seeds = SEEDS if method.has_epochs else SEEDS[:1]
+    evaluations = (evaluation for evaluation, _ in refitted(method, split, seeds))
+    return replace(over_seeds(dict(zip(seeds, evaluations, strict=True))), name=name)
 
 
 def over_domains(evaluation: Evaluation) -> Evaluation:

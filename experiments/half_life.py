@@ -1,28 +1,27 @@
 """A half-life of events, tuned on validation, against none.
 
-    python -m experiments.half_life             the page docs/results/half-life.md
-    python -m experiments.half_life popularity  this method alone
+    python -m experiments.half_life         the page docs/results/half-life.md
+    python -m experiments.half_life ciao    rows of this data set alone; no page
 
 The methods' own setting ``half_life_days``. Leave-latest-out, full ranking. Tested with three seeds, a method
-without a random start once. Every fit is a cell of its own, kept in runs/experiments, so that a killed call
-goes on.
+without a random start once. Rows are kept in docs/results/half-life.jsonl, and every fit is a cell of its own
+in runs/experiments, so that a killed call goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from experiments.common import SEEDS, cell, markdown, page, refitted
+from experiments.common import SEEDS, cell, kept, markdown, page, tested
 from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.datasets import catalog
-from landbridge.evaluation.evaluate import Evaluation, over_seeds
 from landbridge.evaluation.significance import compare_over_domains
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.ials import IALS
@@ -48,16 +47,15 @@ DATA: Mapping[str, Callable[[], Any]] = {
 }
 
 
-def tested(method: Method, split: Split, name: str) -> Evaluation:
-    """On test, once per seed where the method starts at random."""
-    seeds = SEEDS if method.has_epochs else SEEDS[:1]
-    evaluations = (evaluation for evaluation, _ in refitted(method, split, seeds))
-    return replace(over_seeds(dict(zip(seeds, evaluations, strict=True))), name=name)
+@cache
+def split_of(data: str) -> Split:
+    """A data set, read and split once."""
+    return leave_latest_out(DATA[data](), seed=SEEDS[0])
 
 
-def row(data: str, label: str, split: Split) -> Record:
+def row(data: str, label: str) -> Record:
     """The best half-life on validation, and the test with it and without."""
-    figures = {}
+    split, figures = split_of(data), {}
     for days in DAYS:
         method = METHODS[label].with_settings({"half_life_days": days})
         evaluation, _ = cell(method, split.valid, SEEDS[0], "valid")
@@ -67,8 +65,6 @@ def row(data: str, label: str, split: Split) -> Record:
     with_it, without = tested(tuned, split, "tuned"), tested(METHODS[label], split, "none")
     found = compare_over_domains(with_it, without, METRIC)
     return {
-        "data": data,
-        "method": label,
         "half-life, days": f"{best:g}" if best else "none",
         **{each.name: float(np.mean(list(each.means(METRIC).values()))) for each in (without, with_it)},
         "difference": f"{found['difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]",
@@ -76,16 +72,18 @@ def row(data: str, label: str, split: Split) -> Record:
 
 
 def main() -> None:
-    """A row per data set and method, and the page."""
+    """A row per data set and method, and the page of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("methods", nargs="*", default=[*METHODS], help="all by default")
-    methods = parser.parse_args().methods
+    parser.add_argument("names", nargs="*", help="data sets, all by default")
+    names = parser.parse_args().names
     rows = []
-    for name, made in DATA.items():
-        split = leave_latest_out(made(), seed=SEEDS[0])
-        for label in methods:
-            rows.append(row(name, label, split))
+    for name in names or DATA:
+        for label in METHODS:
+            key = {"data": name, "method": label}
+            rows.append(kept("half-life", key, partial(row, name, label)))
             print(rows[-1], flush=True)
+    if names:
+        return
     page(
         "half-life",
         "A half-life of events against none",
@@ -94,10 +92,10 @@ def main() -> None:
             f"validation from {', '.join(f'{days:g}' for days in DAYS if days)} days and none; other "
             "settings are the defaults; with a large penalty: 128 factors, alpha0 .1, reg 20. Differences "
             "of the mean over domains with 95 % intervals over users (and seeds, where a method starts at "
-            "random: three).",
+            "random: three). Rows are kept in half-life.jsonl.",
             markdown(rows),
         ],
-        " ".join(["half_life", *methods]),
+        "half_life",
     )
 
 
