@@ -1,7 +1,7 @@
 """A half-life of events, tuned on validation, against none.
 
-    python -m experiments.half_life         the page docs/results/half-life.md
-    python -m experiments.half_life ciao    rows of this data set alone; no page
+    python -m experiments.half_life                the page docs/results/half-life.md
+    python -m experiments.half_life --data ciao    the page with new rows of this data set alone
 
 The methods' own setting ``half_life_days``. Leave-latest-out, full ranking. Tested with three seeds, a method
 without a random start once. Rows are kept in docs/results/half-life.jsonl, and every fit is a cell of its own
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import SEEDS, cell, kept, markdown, page, tested
+from experiments.common import SEEDS, cell, kept, kept_rows, markdown, page, tested
 from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
@@ -71,19 +71,20 @@ def row(data: str, label: str) -> Record:
     }
 
 
+def _place(row: Record) -> tuple[int, int]:
+    return [*DATA].index(row["data"]), [*METHODS].index(row["method"])
+
+
 def main() -> None:
-    """A row per data set and method, and the page of all."""
+    """A row per data set and method, and the page of all that are kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", help="data sets, all by default")
-    names = parser.parse_args().names
-    rows = []
-    for name in names or DATA:
-        for label in METHODS:
-            key = {"data": name, "method": label}
-            rows.append(kept("half-life", key, partial(row, name, label)))
-            print(rows[-1], flush=True)
-    if names:
-        return
+    parser.add_argument("--data", nargs="*", default=[*DATA], help="all by default")
+    parser.add_argument("--methods", nargs="*", default=[*METHODS], help="all by default")
+    given = parser.parse_args()
+    for name in given.data:
+        for label in given.methods:
+            print(kept("half-life", {"data": name, "method": label}, partial(row, name, label)), flush=True)
+    rows = sorted(kept_rows("half-life"), key=_place)
     page(
         "half-life",
         "A half-life of events against none",

@@ -1,7 +1,7 @@
 """Kinds of events with a weight for each, tuned on validation, against all kinds alike.
 
-    python -m experiments.kinds         the page docs/results/kinds.md
-    python -m experiments.kinds ciao    rows of this data set alone; no page
+    python -m experiments.kinds                   the page docs/results/kinds.md
+    python -m experiments.kinds --methods EASE    the page with new rows of this method alone
 
 Ratings of 4 and 5 are of kind "like", lower ones of kind "low". What is to be predicted is each user's latest
 like over all domains. Low ratings weigh 1 as likes do, or less, or only mark their items as seen. All rows of
@@ -19,7 +19,7 @@ from functools import cache, partial
 import numpy as np
 import polars as pl
 
-from experiments.common import SEEDS, cell, kept, markdown, page, settings_text, tested
+from experiments.common import SEEDS, cell, kept, kept_rows, markdown, page, settings_text, tested
 from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
@@ -120,18 +120,20 @@ def row(data: str, label: str) -> Record:
     )
 
 
+def _place(row: Record) -> tuple[int, int]:
+    return [*DATA].index(row["data"]), [*METHODS].index(row["method"])
+
+
 def main() -> None:
-    """A row per data set and method, and the page of all."""
+    """A row per data set and method, and the page of all that are kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", help="data sets, all by default")
-    names = parser.parse_args().names
-    rows = []
-    for name in names or DATA:
-        for label in METHODS:
-            rows.append(kept("kinds", {"data": name, "method": label}, partial(row, name, label)))
-            print(rows[-1], flush=True)
-    if names:
-        return
+    parser.add_argument("--data", nargs="*", default=[*DATA], help="all by default")
+    parser.add_argument("--methods", nargs="*", default=[*METHODS], help="all by default")
+    given = parser.parse_args()
+    for name in given.data:
+        for label in given.methods:
+            print(kept("kinds", {"data": name, "method": label}, partial(row, name, label)), flush=True)
+    rows = sorted(kept_rows("kinds"), key=_place)
     page(
         "kinds",
         "Kinds of events: a weight for each",
@@ -145,6 +147,9 @@ def main() -> None:
             + "; ".join(f"{name}: {settings_text(method)}" for name, method in METHODS.items())
             + ". Rows are kept in kinds.jsonl.",
             markdown(rows),
+            "Low ratings are worth learning from: on MovieLens every method is better with them than with "
+            "likes alone. A weight of their own is not better there than that of likes: no interval is above "
+            "0.",
         ],
     )
 

@@ -1,6 +1,7 @@
 """What a shop knows of dislikes: films rated 1 to 3 in MovieLens' lists, and dislikes as weak negatives.
 
-    python -m experiments.shops    MovieLens-1M, the page docs/results/shops.md
+    python -m experiments.shops                 MovieLens-1M, the page docs/results/shops.md
+    python -m experiments.shops "joined ALS"    the page with new rows of this method alone
 
 Ratings of 4 and 5 are likes. Before: lower ratings are forgotten. After: they are dislikes. Rows are kept in
 docs/results/shops.jsonl, and every fit is a cell of its own in runs/experiments, so that a killed call goes
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import SEEDS, kept, markdown, page, refitted
+from experiments.common import SEEDS, kept, kept_rows, markdown, page, refitted
 from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
@@ -102,21 +103,25 @@ def _tested(name: str, method: Method, label: str) -> Evaluation:
     return replace(over_seeds(dict(zip(SEEDED[name], evaluations, strict=True))), name=label)
 
 
-def _shown(rows: Sequence[Record]) -> list[Record]:
+def _kept(table: str) -> list[Record]:
+    rows = [each for each in kept_rows("shops") if each["table"] == table]
     return [{name: value for name, value in each.items() if name != "table"} for each in rows]
 
 
 def main() -> None:
-    """Both tables and their page."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
-    shares, weights = [], []
+    """Both tables and the page of all rows that are kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "methods", nargs="*", default=[*TAKES], help="that learn from dislikes; all by default"
+    )
     for name in LISTS:
-        shares.append(kept("shops", {"table": "places", "method": name}, partial(before_and_after, name)))
-    for name in TAKES:
+        kept("shops", {"table": "places", "method": name}, partial(before_and_after, name))
+    for name in parser.parse_args().methods:
         for weight in TRIED[name]:
             key = {"table": "weights", "method": name, "weight": weight}
-            weights.append(kept("shops", key, partial(weak_negatives, name, weight)))
-            print(weights[-1], flush=True)
+            print(kept("shops", key, partial(weak_negatives, name, weight)), flush=True)
+    weights = _kept("weights")
+    methods = dict.fromkeys(each["method"] for each in weights)
     page(
         "shops",
         "Dislikes: never listed, and as weak negatives",
@@ -125,17 +130,16 @@ def main() -> None:
             "likes, lower ones dislikes. Share of the first five places that hold a film which the user "
             "had rated 1 to 3, lists of all users, mean over genres. Before: low ratings are forgotten. "
             "After: they are dislikes. Rows are kept in shops.jsonl.",
-            markdown(_shown(shares)),
-            f"{METRIC} of {' and '.join(TAKES)} with dislikes of a weight as pairs of preference "
+            markdown(_kept("places")),
+            f"{METRIC} of {' and '.join(methods)} with dislikes of a weight as pairs of preference "
             "0, mean over genres and seeds; genres whose 95 % interval of the difference to weight "
             "0 is above or below 0:",
-            markdown(_shown(weights)),
+            markdown(weights),
             "No weight raises the metric, so the default of `dislike_weight` is 0. The probable cause: a "
             "low rating is of a film that its user chose to see, and the likes that are held out are of "
-            "films like it.",
-            "More about shops: [countries with the same products](shops-countries.md), [kinds of "
-            "events](kinds.md), [diversity and the tail](diversity.md), [filters](filters.md), [a "
-            "tutorial](../tutorial.md).",
+            "films like it. As events of a kind of their own low ratings do help: [kinds](kinds.md).",
+            "More about shops: [countries with the same products](shops-countries.md), [diversity and "
+            "the tail](diversity.md), [filters](filters.md), [a tutorial](../tutorial.md).",
         ],
     )
 
