@@ -9,19 +9,21 @@ on that of test (leave-last-out), and lists of ten for at most 5,000 users and d
                    have 80 % of the events
 
 The recommended value of a knob is the largest that costs less than 1 % of NDCG@10 for every model and data
-set on validation. A cell is kept under runs/experiments/diversity, so that a killed run goes on.
+set on validation. A cell is kept under runs/experiments/diversity, so that a killed run goes on, and what a
+data set shows in docs/results/diversity.jsonl.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import landbridge as lb
-from experiments.common import CELLS, PAGES, markdown, page, selected_studies
+from experiments.common import CELLS, PAGES, kept, kept_rows, markdown, page, selected_studies
 from landbridge.core.files import read_json, write_json
 from landbridge.core.rng import generator
 from landbridge.core.types import Bool, Int32, Record
@@ -57,13 +59,24 @@ METHODS: Mapping[str, Mapping[str, lb.Method]] = {
 
 
 def main() -> None:
-    """Measure the missing cells, then write page and picture from all there are."""
+    """Measure the data sets that are missing, then write page and picture from all there are."""
     names, _ = selected_studies(__doc__, DATA)
     for name in names:
-        _measure(name)
-    found = [name for name in DATA if all(_cell(name, *key).exists() for key in _keys(name))]
-    rows = [row for name in found for key in _keys(name) for row in read_json(_cell(name, *key))["rows"]]
-    _write(rows, found)
+        kept("diversity", {"data": name}, partial(_measured, name))
+    found = sorted(kept_rows("diversity"), key=lambda each: [*DATA].index(each["data"]))
+    _write(found)
+
+
+def _measured(name: str) -> Record:
+    """What a data set shows: the recommended values by validation, and the rows of the test part."""
+    _measure(name)
+    rows = [row for key in _keys(name) for row in read_json(_cell(name, *key))["rows"]]
+    test = [row | {"change": -_cost(rows, row)} for row in rows if row["part"] == "test"]
+    return {
+        "lists": MOST_LISTS,
+        "recommended": {knob: recommended(rows, knob) for knob in KNOBS},
+        "rows": test,
+    }
 
 
 def _keys(name: str) -> list[tuple[str, str]]:
@@ -159,7 +172,7 @@ def _cost(rows: list[Record], row: Record) -> float:
 
 
 def recommended(rows: list[Record], knob: str) -> float:
-    """The largest value up to which every model on every data set costs less than ``MOST`` on validation."""
+    """The largest value up to which every model costs less than ``MOST`` on validation."""
     best = 0.0
     for value in VALUES[1:]:
         own = [r for r in rows if (r["knob"], r["value"], r["part"]) == (knob, value, "valid")]
@@ -169,9 +182,9 @@ def recommended(rows: list[Record], knob: str) -> float:
     return best
 
 
-def _write(rows: list[Record], names: list[str]) -> None:
-    best = {knob: recommended(rows, knob) for knob in KNOBS}
-    test = [row for row in rows if row["part"] == "test"]
+def _write(found: list[Record]) -> None:
+    best = {knob: min(each["recommended"][knob] for each in found) for knob in KNOBS}
+    test = [row for each in found for row in each["rows"]]
     table = [
         {
             "data": row["data"],
@@ -179,25 +192,31 @@ def _write(rows: list[Record], names: list[str]) -> None:
             "knob": row["knob"] if row["value"] else "none",
             "value": f"{row['value']:g}",
             "NDCG@10": row["ndcg@10"],
-            "change": f"{-100 * _cost(rows, row):+.1f} %" if row["value"] else "",
+            "change": f"{100 * row['change']:+.1f} %" if row["value"] else "",
             "coverage": row["coverage"],
             "tail share": row["tail share"],
         }
         for row in test
+    ]
+    own = [
+        {"data": each["data"], "lists, at most": each["lists"]}
+        | {knob: f"{each['recommended'][knob]:g}" for knob in KNOBS}
+        for each in found
     ]
     _picture(test)
     page(
         "diversity",
         "What diversity and the tail cost",
         [
-            f"Lists of ten for at most {MOST_LISTS:,} users and domains, as many of each domain, "
-            "leave-last-out, full ranking, means over domains, test part, one seed; data sets: "
-            f"{', '.join(names)}. Coverage: share of the catalogue in any list. Tail share: places with "
-            "items outside the most popular ones that together have 80 % of the events. What the knobs do: "
+            "Lists of ten for a sample of users and domains, as many of each domain, leave-last-out, full "
+            "ranking, means over domains, test part, one seed. Rows are kept in diversity.jsonl. Coverage: "
+            "share of the catalogue in any list. Tail share: places with items outside the most popular ones "
+            "that together have 80 % of the events. What the knobs do: "
             "[serving](../serving.md#diversity-and-the-tail).",
             "Recommended, the largest value that costs less than 1 % of NDCG@10 on validation for every "
             f"model and data set here: diversity {best['diversity']:g}, tail {best['tail']:g}. "
-            "Both are 0 by default.",
+            "Both are 0 by default. By data set:",
+            markdown(own),
             f"![NDCG@10 against coverage and tail share, by knob, model and data set]({PICTURE})",
             markdown(table),
         ],
@@ -219,7 +238,7 @@ def _picture(rows: list[Record]) -> None:
         alt.Y("ndcg@10:Q", title="NDCG@10", scale=alt.Scale(zero=False)),
         alt.Order("value:Q"),
         alt.Color("knob:N"),
-        alt.StrokeDash("method:N", title="model"),
+        alt.StrokeDash("method:N", title="model", legend=alt.Legend(symbolType="stroke")),
     )
     faceted = chart.facet(column=alt.Column("measure:N", title=None), row=alt.Row("data:N", title=None))
     faceted.resolve_scale(x="independent", y="independent").save(PAGES / PICTURE)
