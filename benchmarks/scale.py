@@ -110,7 +110,7 @@ def measure(n_events: int, memory: str, cases: Sequence[Sequence[str]], scratch:
 
 
 def render(records: list[dict[str, Any]], beside: str) -> str:
-    """The page; of a step measured twice, the later record. ``beside``: its part about other programs."""
+    """The page; of a step measured twice, the later record. ``beside``: its last parts."""
     last = list({(each["events"], _named(each), each.get("step", READ)): each for each in records}.values())
     last.sort(key=lambda each: each["events"])
     loads, days = [each["load"] for each in last], sorted({each["date"] for each in last})
@@ -244,9 +244,10 @@ def main() -> None:
             ]
             for record in measure(n_events, chosen.memory, missing, chosen.scratch or Path(temporary)):
                 LINES.append(record)
-    from benchmarks import scale_peers  # which draws the same events
+    from benchmarks import scale_peers, scale_start  # which draw the same events
 
-    PAGE.write_text(render(LINES.read(), scale_peers.section(scale_peers.LINES.read())))
+    parts = [part.section(part.LINES.read()) for part in (scale_peers, scale_start)]
+    PAGE.write_text(render(LINES.read(), "".join(parts)))
 
 
 def _named(record: dict[str, Any]) -> str:

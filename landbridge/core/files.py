@@ -188,15 +188,17 @@ def read_arrays(path: Path) -> tuple[Arrays, Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata, keys = file.metadata() or {}, list(file.keys())
-            if path.stat().st_size < MAPPED_FROM or not MAPPED_MAY_GO:
-                plain = {key: file.get_tensor(key) for key in keys}
-            else:
-                plain = _mapped(path, keys)
+            plain = _mapped(path, keys) if is_mapped(path) else {key: file.get_tensor(key) for key in keys}
         if DESCRIPTION in metadata:
             return _named(plain), orjson.loads(metadata[DESCRIPTION])
         return _named_by_0_1(plain), orjson.loads(metadata.get("about", "null"))
     except (SafetensorError, ValueError, KeyError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete it or restore a copy.") from error
+
+
+def is_mapped(path: Path) -> bool:
+    """Whether :func:`read_arrays` maps a file of arrays, so that it reads what is used of it alone."""
+    return MAPPED_MAY_GO and path.stat().st_size >= MAPPED_FROM
 
 
 def _mapped(path: Path, keys: Iterable[str]) -> Arrays:

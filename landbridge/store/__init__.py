@@ -11,8 +11,10 @@ from landbridge.store.runs import (
     lacks_test_events,
     load,
     load_holdout,
+    load_unverified,
     save,
     save_holdout,
+    verify,
 )
 from landbridge.store.versions import (
     in_use,
@@ -36,6 +38,7 @@ __all__ = [
     "last_refusal",
     "load",
     "load_holdout",
+    "load_unverified",
     "new_run",
     "only_writer",
     "prune",
@@ -43,6 +46,7 @@ __all__ = [
     "run_folder",
     "save",
     "save_holdout",
+    "verify",
     "version_of",
     "version_paths",
     "versions",

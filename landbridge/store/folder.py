@@ -17,6 +17,7 @@ from landbridge.core.errors import StoreError
 from landbridge.core.files import (
     StoredFile,
     exclusive_lock,
+    is_mapped,
     is_temporary,
     locked,
     make_folder,
@@ -115,16 +116,46 @@ def publish(folder: Path, manifest: Values, files: Mapping[str, StoredFile]) -> 
 
 def verified_file(folder: Path, manifest: Manifest, role: str) -> Path:
     """The path of the file in a role, after comparing its size and checksum."""
+    entry, path = _file_of_size(folder, manifest, role)
+    _compare(entry, path)
+    return path
+
+
+def file_to_map(folder: Path, manifest: Manifest, role: str) -> Path:
+    """As :func:`verified_file`, but the checksum of a file that is mapped is for :func:`verify_mapped`."""
+    entry, path = _file_of_size(folder, manifest, role)
+    if not is_mapped(path):
+        _compare(entry, path)
+    return path
+
+
+def verify_mapped(folder: Path, manifest: Manifest, role: str) -> None:
+    """Compare the checksum that :func:`file_to_map` has left."""
+    entry, path = _file_of_size(folder, manifest, role)
+    if is_mapped(path):
+        _compare(entry, path)
+
+
+def _file_of_size(folder: Path, manifest: Manifest, role: str) -> tuple[StoredFile, Path]:
+    """What the manifest says of the file in a role, and its path, after comparing its size."""
     entry = stored_files(folder, manifest).get(role)
     if entry is None:
         raise StoreError(f"The run {folder} holds no {role}.")
     path = folder / entry.name
     if not path.is_file():
         raise StoreError(f"The run {folder} lacks its file {entry.name}; restore it or fit again.")
-    # the size first: a truncated file is found without reading it
-    if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
-        raise StoreError(f"{path} is damaged: its checksum differs; restore it or fit again.")
-    return path
+    if path.stat().st_size != entry.bytes:
+        raise _damaged(path)
+    return entry, path
+
+
+def _compare(entry: StoredFile, path: Path) -> None:
+    if sha256(path) != entry.sha256:
+        raise _damaged(path)
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(f"{path} is damaged: its checksum differs; restore it or fit again.")
 
 
 def check_files(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,12 +20,15 @@ from landbridge.store import serialization
 from landbridge.store.folder import (
     FORMAT,
     VERSION,
+    Manifest,
     attach,
+    file_to_map,
     prepare,
     publish,
     read_manifest,
     stored_files,
     verified_file,
+    verify_mapped,
 )
 from landbridge.store.pointer import run_folder
 
@@ -44,19 +47,41 @@ def save(fitted: Fitted, path: str | Path, *, deployed: bool = False, gate: Valu
         publish(folder, _manifest(fitted, deployed, gate), _write_files(fitted, folder))
 
 
+LOADED = ("settings", "data", "arrays", "log")  # roles of the files of which a model is made
+
+
 def load(path: str | Path) -> Fitted:
     """The fitted model in a run folder, or in the current version of a versions folder.
 
     StoreError where the folder is damaged, foreign or newer.
     """
+    return _loaded(run_folder(path), verified_file)
+
+
+def load_unverified(path: str | Path) -> Fitted:
+    """As :func:`load`, but checksums of files that are mapped are left to :func:`verify`.
+
+    Their sizes and headers are compared, and what all data obey is checked: no index leads out of an array.
+    """
+    return _loaded(run_folder(path), file_to_map)
+
+
+def verify(path: str | Path) -> None:
+    """Compare the checksums that :func:`load_unverified` leaves; StoreError for the first that differs."""
     folder = run_folder(path)
+    with as_store_error(f"The run {folder} cannot be read"), locked(folder, shared=True):
+        manifest = read_manifest(folder)
+        for role in LOADED:
+            verify_mapped(folder, manifest, role)
+
+
+def _loaded(folder: Path, file_of: Callable[[Path, Manifest, str], Path]) -> Fitted:
+    """``file_of``: the path of the file in a role, checked."""
     read_manifest(folder)
     # the manifest is read again under the lock: a save may have replaced it since
     with as_store_error(f"The run {folder} cannot be loaded"), locked(folder, shared=True):
         manifest = read_manifest(folder)
-        files = {
-            role: verified_file(folder, manifest, role) for role in ("settings", "data", "arrays", "log")
-        }
+        files = {role: file_of(folder, manifest, role) for role in LOADED}
         history = data_from(*read_arrays(files["data"]))
         arrays, about = read_arrays(files["arrays"])
         log = _read_log(files["log"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,11 +23,13 @@ METRICS = ("ndcg@10", "hr@10")
 NOT_THREAD_SAFE = "workqueue"  # numba's fallback layer, which must not be entered by two threads at once
 
 
-def load_model(folder: Path, manifest: Values) -> tuple[Fitted, datetime, Record | None]:
-    """The model of a run folder whose lock is held, when it was made, and its metrics on the test part if it
-    was evaluated."""
+def load_model(
+    folder: Path, manifest: Values, load: Callable[[Path], Fitted]
+) -> tuple[Fitted, datetime, Record | None]:
+    """The model of a run folder whose lock is held, as ``load`` reads it, when it was made, and its metrics
+    on the test part if it was evaluated."""
     with as_store_error(f"The run {folder} cannot be served"):
-        fitted, created = store.load(folder), datetime.fromisoformat(manifest["created"]).astimezone(UTC)
+        fitted, created = load(folder), datetime.fromisoformat(manifest["created"]).astimezone(UTC)
         fitted.check_arrays()
         return fitted, created, _quality(folder, manifest["files"])
 

@@ -1,7 +1,8 @@
 """A run folder as a service without any framework: requests in, lists, likenesses and reasons out.
 
-Opening compares every checksum, so every byte is read once; nothing is unpickled. A service never changes
-and may be used by several threads at once. A new state of the folder is a new service.
+Opening compares every checksum, so every byte is read once, unless that is left for later; nothing is
+unpickled. A service never changes and may be used by several threads at once. A new state of the folder is a
+new service.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from landbridge.serving.engine.query_builder import QueryBatch, QueryGroup, list
 from landbridge.serving.engine.rankers import Ranker, ranker_of
 from landbridge.serving.engine.reordering import Reorderer
 from landbridge.serving.runtime.logging import log
-from landbridge.store import run_folder, version_of
+from landbridge.store import load, load_unverified, run_folder, version_of
 from landbridge.store.folder import MANIFEST, read_manifest
 
 MODEL, FALLBACK = "model", "fallback"
@@ -84,13 +85,15 @@ class Service:
         approximate: bool = False,
         where: str = "",
         item_features: str | Path | None = None,
+        verified: bool = True,
     ) -> Service:
         """The service of the present state of a run folder, or of a versions folder's current version.
 
         ``items``: a table of its items (Parquet, CSV, JSON lines) with the columns domain, item and any to
         filter by. ``approximate``: search large catalogues by :mod:`.approximate`, where that pays.
         ``where``: a rule about the table that every listed item obeys. ``item_features``: a table of item
-        features whose new items are listed, too.
+        features whose new items are listed, too. ``verified``: compare the checksums of big files, too, which
+        else are left to :func:`landbridge.store.verify`.
         StoreError where the folder is damaged, foreign or forged; DataError for a table, and for new items
         where the model needs a refit for them.
         """
@@ -100,7 +103,7 @@ class Service:
         with locked(path, shared=True):
             digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             manifest = read_manifest(path)
-            fitted, created, quality = load_model(path, manifest)
+            fitted, created, quality = load_model(path, manifest, load if verified else load_unverified)
         if item_features is not None:
             fitted = with_later_items(fitted, item_features)
         catalogues = _catalogues(fitted, items, where)

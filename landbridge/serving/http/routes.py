@@ -327,7 +327,10 @@ class Routes:
         return json_response({"status": "ok"})
 
     async def readyz(self) -> Response:
-        """Which model serves since when, and what is wrong with later ones, the store and the load."""
+        """Which model serves since when, and what is wrong with later ones, the store and the load; 503 where
+        the run was found to be damaged."""
+        for manager in self.runs.all():
+            manager.check_whole()
         second = self.runs.second
         return json_response(
             {

@@ -1,5 +1,8 @@
 """Hot reload: the model that serves now, and its replacement when the run folder changes.
 
+A start reads what it uses: the checksums of big files are compared in a thread while the model serves. Where
+one differs, the server answers from that model no more, until the folder holds a whole one.
+
 The manager polls the manifest, in a versions folder that of the current version, and the tables of items. It
 opens and checks a new model in a thread while the old one serves. Then new requests get the new model, and
 the old one is closed when its last request is done. A model that cannot be opened or fails its check never
@@ -14,12 +17,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from time import monotonic
+from typing import ParamSpec
+
+from fastapi import HTTPException
 
 from landbridge.core.errors import LandbridgeError, StoreError
 from landbridge.data.item_patches import NO_PATCHES, ItemPatches
@@ -28,11 +36,13 @@ from landbridge.serving.runtime.logging import log
 from landbridge.serving.runtime.metrics import Metrics
 from landbridge.serving.runtime.micro_batching import MicroBatcher
 from landbridge.serving.runtime.settings import ServeSettings
-from landbridge.store import run_folder
+from landbridge.serving.runtime.work_pool import RETRY_AFTER
+from landbridge.store import run_folder, verify
 from landbridge.store.folder import MANIFEST
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
-NO_MANIFEST = "none"
+NO_MANIFEST, DAMAGED = "none", "damaged"  # states that no folder has
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,23 @@ class RunSource:
         same = now is not None and manifest is not None and now.model == _digest(manifest)
         if now is not None and same and self.items is not None and self.item_features is None:
             return now.with_items(self.items, self.where)
-        service = Service.open(self.folder, self.items, self.approximate, self.where, self.item_features)
-        service = replace(service, run=self.run)
+        return self._opened(verified=True)
+
+    def opened_unverified(self) -> Service:
+        """As :meth:`opened`, but the checksums of big files are left to :meth:`verify`."""
+        return self._opened(verified=False)
+
+    def verify(self, model: str) -> None:
+        """Compare all checksums of the folder's state that a service is of; StoreError where one differs.
+
+        A state that has come in its place since is verified before it serves.
+        """
+        if (manifest := self._manifest()) is not None and _digest(manifest) == model:
+            verify(self.folder)
+
+    def _opened(self, *, verified: bool) -> Service:
+        words = self.items, self.approximate, self.where, self.item_features
+        service = replace(Service.open(self.folder, *words, verified=verified), run=self.run)
         service.check()
         return service
 
@@ -99,6 +124,32 @@ class LoadFailure:
     state: str
     why: str
     at: str
+
+
+class RunDamaged(HTTPException):
+    """What serves was found to be damaged; the sentence says which file."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(503, sentence, RETRY_AFTER)
+
+
+class Verification:
+    """A check of what serves already, in a thread of its own, which ends with the process. ``error``: what it
+    found, None until then."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def start(self, check: Callable[[], None]) -> None:
+        """Begin the check."""
+        # no pool: the process would wait for its threads
+        Thread(target=self._run, args=(check,), name="checksums", daemon=True).start()
+
+    def _run(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except Exception as error:
+            self.error = error
 
 
 class Retry:
@@ -144,18 +195,22 @@ class ModelManager:
         self._leaving: set[asyncio.Task[None]] = set()
         self._state = self._tried = state
         self._retry = Retry()
+        self._verification = Verification()
         self.patches = NO_PATCHES
         metrics.serves(first.run)
 
     @classmethod
     def of(cls, source: RunSource, metrics: Metrics) -> ModelManager:
-        """Serving what the source holds now."""
+        """Serving what the source holds now; what a start does not read is verified meanwhile."""
         state = source.state()
-        return cls(_opened(source), metrics, source, state)
+        manager = cls(_opened(source.opened_unverified), metrics, source, state)
+        manager._verification.start(partial(source.verify, manager.now.service.model))
+        return manager
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[ActiveModel]:
-        """The service for one request, from its begin to its end."""
+        """The service for one request, from its begin to its end; RunDamaged where there is none."""
+        self.check_whole()
         serving = self.now
         serving.uses += 1
         try:
@@ -164,10 +219,17 @@ class ModelManager:
             serving.uses -= 1
             self._let_go(serving)
 
+    def check_whole(self) -> None:
+        """RunDamaged where what serves was found to be damaged, and no other state can be served."""
+        if self._verification.error is not None:
+            raise RunDamaged(self._sentence(self._verification.error))
+
     async def check_for_update(self) -> None:
         """Serve the source's present state, unless it serves already or has just been refused."""
         source = self._source
         state = NO_MANIFEST if source is None else await asyncio.to_thread(source.state)
+        if self._verification.error is not None and self._state != DAMAGED:
+            self._note_damage(self._verification.error)
         if source is None or (state == self._tried and not (self.failed and self._retry.is_due())):
             return
         if state != self._tried:
@@ -177,10 +239,12 @@ class ModelManager:
         if state == self._state:  # a bad state has come and gone
             self.failed = None
             return
+        # of a damaged model nothing is kept
+        now = None if self._state == DAMAGED else self.now.service
         try:
-            service = await asyncio.to_thread(_opened, source, self.now.service)
+            service = await asyncio.to_thread(_opened, source.opened, now)
         except Exception as error:
-            self._refuse(source, state, error)
+            self._refuse(state, error)
         else:
             self._replace(await self._patched(service), state)
 
@@ -215,6 +279,8 @@ class ModelManager:
     def _replace(self, service: Service, state: str) -> None:
         # one assignment on the event loop: a request gets the old model or the new one, never a mixture
         old, self.now = self.now, ActiveModel(service)
+        if self._state == DAMAGED or service.model != old.service.model:
+            self._verification = Verification()  # all of it was compared before
         self._state, self.failed = state, None
         self.swaps += 1
         self._metrics.swapped(service.run)
@@ -229,16 +295,28 @@ class ModelManager:
         )
         self._let_go(old)
 
-    def _refuse(self, source: RunSource, state: str, error: Exception) -> None:
+    def _note_damage(self, error: Exception) -> None:
+        """What serves is damaged: the same state is tried again like one that was refused."""
+        self.failed = LoadFailure(self._state, self._sentence(error), _time())
+        self._retry.failed()
+        self._state = DAMAGED
+        service = self.now.service
+        log(logging.ERROR, "damaged", why=_sentence(error), model=service.model, run=service.run)
+
+    def _refuse(self, state: str, error: Exception) -> None:
         why, before = _sentence(error), self.failed
-        self.failed = LoadFailure(state, source.without_paths(why), _time())
+        self.failed = LoadFailure(state, self._sentence(error), _time())
         self._retry.failed()
         if before is None or before.state != state:
             self.rollbacks += 1
-            self._metrics.rolled_back(source.run)
+            self._metrics.rolled_back(self.now.service.run)
         if before is None or (before.state, before.why) != (state, self.failed.why):
-            model = self.now.service.model
-            log(logging.ERROR, "rolled back", state=state, why=why, model=model, run=source.run)
+            service = self.now.service
+            log(logging.ERROR, "rolled back", state=state, why=why, model=service.model, run=service.run)
+
+    def _sentence(self, error: Exception) -> str:
+        """For answers."""
+        return _sentence(error) if self._source is None else self._source.without_paths(_sentence(error))
 
     def _let_go(self, serving: ActiveModel) -> None:
         """Close services without a request in flight; the last request does not wait for that."""
@@ -248,10 +326,10 @@ class ModelManager:
             leaving.add_done_callback(self._leaving.discard)
 
 
-def _opened(source: RunSource, now: Service | None = None) -> Service:
-    """What the source holds; a StoreError even where compiled code of a reader panics."""
+def _opened(open_run: Callable[P, Service], *words: P.args, **more: P.kwargs) -> Service:
+    """What a source holds; a StoreError even where compiled code of a reader panics."""
     try:
-        return source.opened(now)
+        return open_run(*words, **more)
     except Exception:
         raise
     except BaseException as error:  # a panic is no Exception, and would end the watch for new models

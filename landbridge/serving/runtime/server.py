@@ -112,7 +112,7 @@ def _serve_together(run: Path, settings: ServeSettings) -> None:
     from landbridge.serving.runtime.metrics import FOLDER
 
     for source in sources_of(run, settings):
-        source.opened()  # a sentence rather than dying workers
+        source.opened_unverified()  # a sentence rather than dying workers
     with TemporaryDirectory(prefix="landbridge-metrics-") as metrics_folder:
         os.environ |= {FOLDER: metrics_folder, HANDED: to_json(run, settings)}
         handed = f"{__name__}:{handed_over.__name__}"

@@ -25,6 +25,7 @@ from stand_in import StandIn
 from worlds import shelves
 
 from landbridge import store
+from landbridge.core import files
 from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write
 from landbridge.models.als.ials import IALS
@@ -60,6 +61,12 @@ class Shelf:
 
     def state(self) -> str:
         return self.now
+
+    def opened_unverified(self) -> Any:
+        return self.opened()
+
+    def verify(self, model: str) -> None:
+        """All is whole."""
 
     def opened(self, now: Any = None) -> Any:
         self.tries.append(self.now)
@@ -406,6 +413,81 @@ def test_a_damaged_run_leaves_the_old_model_in_place(client: Client, run: Path, 
     if damage != "cut":
         replace(run / "manifest.json", kept)
         assert ready(client, lambda said: not said["failed"])["swaps"] == 0
+
+
+def flip(path: Path) -> None:
+    """Another last byte, which no check but that of the checksum finds."""
+    content = path.read_bytes()
+    replace(path, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def refused(client: Client, path: str = "/readyz") -> str:
+    """The sentence of a refusal that comes soon."""
+    for _ in range(500):
+        reply = client.get(path)
+        if reply.status == 503:
+            return str(reply.json["error"])
+        client.run(asyncio.sleep(QUICK))
+    raise AssertionError(reply.json)
+
+
+def test_a_big_run_serves_before_its_checksums_are_compared_and_no_more_once_one_differs(
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    monkeypatch.setattr(model_manager, "FIRST_PAUSE", QUICK)
+    (arrays,) = run.glob("arrays-*")
+    whole, may_go_on = arrays.read_bytes(), threading.Event()
+    flip(arrays)
+    monkeypatch.setattr(model_manager, "verify", lambda path: may_go_on.wait(10) and store.verify(path))
+    table = run.parent / "items.csv"
+    write_stock(table, 3)
+    with asking(create_app(run, ServeSettings(poll=QUICK, items=table))) as client:
+        assert client.post("/v1/recommend", BODY).status == 200
+        write_stock(table, 5)  # another table, and the same model, is no reason to forget the check
+        assert ready(client, lambda said: said["swaps"] == 1)["failed"] is None
+        may_go_on.set()
+        sentence = refused(client)
+        assert sentence == f"run/{arrays.name} is damaged: its checksum differs; restore it or fit again."
+        reply = client.post("/v1/recommend", BODY)
+        assert (reply.status, reply.json["error"]) == (503, sentence)
+        client.run(asyncio.sleep(10 * QUICK))  # it is tried again, and refused
+        assert (client.get("/readyz").status, client.get("/healthz").status) == (503, 200)
+        replace(arrays, whole)
+        for _ in range(500):
+            if (reply := client.get("/readyz")).status == 200:
+                break
+            client.run(asyncio.sleep(QUICK))
+        assert (reply.json["failed"], client.post("/v1/recommend", BODY).status) == (None, 200)
+    assert [record.getMessage() for record in caplog.records].count("damaged") == 1
+
+
+def test_a_damaged_big_run_gives_place_to_a_new_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    flip(next(run.glob("arrays-*")))
+    with asking(create_app(run, ServeSettings(poll=QUICK))) as client:
+        assert "arrays-" in refused(client)
+        save_run(run, seed=1)
+        model = Service.open(run).model
+        for _ in range(500):
+            if (reply := client.get("/readyz")).status == 200:
+                break
+            client.run(asyncio.sleep(QUICK))
+        assert (reply.json["model"], client.post("/v1/recommend", BODY).json["model"]) == (model, model)
+
+
+def test_a_damaged_big_run_never_follows_a_whole_one(
+    client: Client, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    before = client.get("/readyz").json["model"]
+    new = save_run(tmp_path / "new", seed=1)
+    flip(next(new.glob("arrays-*")))
+    for file in sorted(new.iterdir()):  # the manifest after the arrays and the data
+        replace(run / file.name, file.read_bytes())
+    said = ready(client, lambda said: said["failed"])
+    assert (said["ready"], said["model"]) == (True, before)
+    assert "its checksum differs" in said["failed"]["why"]
 
 
 STOCK = {"domains": ["books"], "k": 40, "seen": True, "where": {"in_stock": True}}

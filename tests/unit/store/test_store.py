@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from landbridge import store
 from landbridge.core import files, mapped
 from landbridge.core.errors import StoreError
 from landbridge.core.types import Ragged
@@ -102,6 +103,26 @@ def test_a_big_run_is_mapped(method: Method, tmp_path: Path, monkeypatch: pytest
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == names
     save(Popularity().fit(world(seed=1)), tmp_path / "run")
     np.testing.assert_array_equal(back.score("books", users), model.score("books", users))
+
+
+def test_a_start_leaves_the_checksums_of_mapped_files_alone(
+    tmp_path: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(fitted, tmp_path)
+    store.verify(tmp_path)
+    (arrays,) = tmp_path.glob("arrays-*")
+    whole = arrays.read_bytes()
+    arrays.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StoreError, match="its checksum differs"):
+        store.load_unverified(tmp_path)  # a small file is read as a whole
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    assert store.load_unverified(tmp_path).history.fingerprint == fitted.history.fingerprint
+    for check in (load, store.verify):
+        with pytest.raises(StoreError, match="its checksum differs"):
+            check(tmp_path)
+    arrays.write_bytes(whole[:-8])
+    with pytest.raises(StoreError, match="is damaged"):
+        store.load_unverified(tmp_path)
 
 
 def is_mapped(array: np.ndarray) -> bool:
