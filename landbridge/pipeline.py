@@ -16,6 +16,7 @@ from landbridge.core.errors import SettingsError, StoreError
 from landbridge.core.files import is_temporary
 from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
+from landbridge.core.sizes import parse_bytes
 from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Holdout, Split
@@ -24,7 +25,7 @@ from landbridge.evaluation.evaluate import Evaluation, evaluate
 from landbridge.evaluation.metrics import Metric
 from landbridge.models import registry
 from landbridge.models.base import Fitted
-from landbridge.planning.estimate import free_memory, warnings
+from landbridge.planning.estimate import beyond, free_memory, warnings
 from landbridge.planning.machine import of_this_machine
 from landbridge.reports.card import card
 from landbridge.selection.fitting import check, fit_spec
@@ -142,7 +143,9 @@ def _expected(spec: Spec, data: PreparedData) -> Sequence[str]:
     if model.name == AUTO or model.settings_of is not None or model.trials or model.seconds:
         return ()
     method = registry.method(model.name).from_settings(model.settings)
-    return warnings(method, Counts.of(data.events), of_this_machine(), free_memory())
+    counts, machine = Counts.of(data.events), of_this_machine()
+    bound = () if spec.data.memory is None else beyond(method, counts, machine, parse_bytes(spec.data.memory))
+    return *bound, *warnings(method, counts, machine, free_memory())
 
 
 def evaluate_saved(path: Path, progress: Progress | None = None) -> Evaluation:

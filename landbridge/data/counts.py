@@ -135,11 +135,12 @@ class TableCounts:
 @dataclass(frozen=True, eq=False)
 class Counts:
     """The tables of all domains, and all of them joined into one. ``assumed``: whether the lengths of rows
-    are those of Eq. (1)."""
+    are those of Eq. (1); ``mapped``: whether the events are memory-mapped."""
 
     domains: Mapping[str, TableCounts]
     joined: TableCounts
     assumed: bool = False
+    mapped: bool = False
 
     @classmethod
     def of(cls, data: MultiDomain) -> Counts:
@@ -147,7 +148,8 @@ class Counts:
         lengths_U = data.activity_UD.sum(axis=1)
         lengths_J = np.concatenate([events.item_counts for events in data.domains.values()])
         joined = TableCounts(RowLengths.of(lengths_U), RowLengths.of(lengths_J))
-        return cls({name: TableCounts.of(events) for name, events in data.domains.items()}, joined)
+        domains = {name: TableCounts.of(events) for name, events in data.domains.items()}
+        return cls(domains, joined, mapped=bool(data.provenance.mapped))
 
     @classmethod
     def of_totals(cls, users: int, items: int, events: int, domains: int = 1) -> Counts:

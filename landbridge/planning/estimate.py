@@ -139,6 +139,20 @@ def warnings(method: Method, counts: Counts, machine: Machine, free: float | Non
     )
 
 
+def beyond(method: Method, counts: Counts, machine: Machine, bound: float) -> Sequence[str]:
+    """A sentence where a fit will take more memory than the ``bound`` within which its events were read."""
+    if not says_cost(type(method)):
+        return (f"--memory bounds the reading of events; what a fit of {method.name} takes is not known.",)
+    found = estimate(method, counts, machine)
+    if found.memory <= bound:
+        return ()
+    model = size(cost_of(method, counts).model)
+    return (
+        f"{method.name}: a fit takes about {size(found.memory)}, above the {size(bound)} of --memory, which "
+        f"bounds the reading of events: the model, {model}, and what is computed beside it stay in memory.",
+    )
+
+
 def free_memory() -> float | None:
     """Bytes that a process may still take without swapping; None where the system does not say."""
     file = Path("/proc/meminfo")
@@ -172,8 +186,8 @@ def process_of(cost: Cost, machine: Machine) -> tuple[float, float]:
 
 
 def data_bytes(counts: Counts) -> float:
-    """Bytes of events and ids in memory."""
-    return EVENT_BYTES * counts.events + ID_BYTES * _ids(counts)
+    """Bytes of events, unless they are mapped, and ids in memory."""
+    return (0 if counts.mapped else EVENT_BYTES * counts.events) + ID_BYTES * _ids(counts)
 
 
 def stored_bytes(counts: Counts) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
 import pytest
 from commands import answered, event_files, refused
 
+from landbridge import pipeline
 from landbridge.data.counts import Counts
 from landbridge.data.io.readers import read
 from landbridge.models import registry
@@ -88,3 +90,21 @@ def test_fit_says_a_long_fit_in_one_line(
     status, _, err = answered(capsys, "fit", *event_files(tmp_path), *words)
     assert status == 0
     assert err.count("for one fit on one thread") == said
+
+
+@pytest.mark.parametrize(("process", "said"), [(1e9, 1), (0.0, 0)])
+def test_fit_says_where_it_takes_more_than_memory(
+    process: float,
+    said: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``--memory`` bounds the reading of the events, which `fit` says beside what it will take."""
+    here = replace(machine.DEFAULT, process=machine.Process(0.0, process, 0.0, 0.0))
+    monkeypatch.setattr(pipeline, "of_this_machine", lambda: here)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ("--users", "shared", "--model", "ials", "--set", "epochs=1", "--memory", "512MiB")
+    status, _, err = answered(capsys, "fit", *event_files(tmp_path), *words, "--out", tmp_path / "run")
+    assert status == 0, err
+    assert err.count("above the 512 MiB of --memory") == said

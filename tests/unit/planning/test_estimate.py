@@ -63,6 +63,18 @@ def test_a_long_fit_or_a_large_one_is_said() -> None:
     assert planning.warnings(registry.method("neumf")(), COUNTS, slow, 1.0) == ()
 
 
+def test_a_fit_beyond_the_bound_of_its_reading_is_said() -> None:
+    method, mapped = registry.method("ials")(), replace(COUNTS, mapped=True)
+    found = planning.estimate(method, mapped, MACHINE)
+    in_memory = planning.estimate(method, COUNTS, MACHINE)
+    assert in_memory.memory - found.memory == pytest.approx(planning.EVENT_BYTES * COUNTS.events)
+    assert planning.beyond(method, mapped, MACHINE, found.memory) == ()
+    (sentence,) = planning.beyond(method, mapped, MACHINE, found.memory - 1)
+    assert f"about {size(found.memory)}, above" in sentence
+    (unknown,) = planning.beyond(registry.method("neumf")(), mapped, MACHINE, 1e12)
+    assert "neumf takes is not known" in unknown
+
+
 def test_a_method_that_says_nothing_is_an_error() -> None:
     with pytest.raises(SettingsError, match=r"neumf does not say what a fit costs; .*ials") as error:
         planning.estimate(registry.method("neumf")(), COUNTS, MACHINE)
