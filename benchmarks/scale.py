@@ -59,18 +59,20 @@ def blocks(n_events: int, seed: int = 0) -> Iterator[pl.DataFrame]:
         )
 
 
-def numbers(n_events: int, seed: int = 0) -> Iterator[tuple[Any, Any, Any, Any]]:
+def numbers(
+    n_events: int, seed: int = 0, n_domains: int = len(DOMAINS)
+) -> Iterator[tuple[Any, Any, Any, Any]]:
     """Numbers of users, items and domains, and times, block by block."""
     rng = np.random.default_rng(seed)
     users = _Zipf(n_events // PER_USER, *USERS)
-    items = _Zipf(n_events // PER_ITEM // len(DOMAINS), *ITEMS)
+    items = _Zipf(n_events // PER_ITEM // n_domains, *ITEMS)
     for start in range(0, n_events, BLOCK):
         size = min(BLOCK, n_events - start)
         user_B = users.draw(rng, size)
         # the home of a user, and whether the user is elsewhere, too, depend on the number alone
         mixed_B = (user_B * 2_654_435_761) % 2**32
         shared_B = mixed_B < SHARED * 2**32
-        domain_B = np.where(shared_B, rng.integers(0, len(DOMAINS), size), mixed_B % len(DOMAINS))
+        domain_B = np.where(shared_B, rng.integers(0, n_domains, size), mixed_B % n_domains)
         time_B = START + (np.arange(start, start + size) * SPAN) // n_events
         yield mixed_B, items.draw(rng, size), domain_B, time_B
 
@@ -244,10 +246,11 @@ def main() -> None:
             ]
             for record in measure(n_events, chosen.memory, missing, chosen.scratch or Path(temporary)):
                 LINES.append(record)
-    from benchmarks import scale_peers, scale_start  # which draw the same events
+    from benchmarks import scale_blocks, scale_growth, scale_peers, scale_start  # which draw the same events
 
-    parts = [part.section(part.LINES.read()) for part in (scale_peers, scale_start)]
-    PAGE.write_text(render(LINES.read(), "".join(parts)))
+    parts = (scale_peers, scale_growth, scale_blocks, scale_start)
+    beside = "".join(part.section(part.LINES.read()) for part in parts)
+    PAGE.write_text(render(LINES.read(), beside))
 
 
 def _named(record: dict[str, Any]) -> str:
