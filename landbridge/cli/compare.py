@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -34,13 +35,10 @@ def command(
 
     Metric.parse(metric)  # a wrong name is an error before anything is computed
     by = segment_name(by)
-    verdict = compare(
-        pipeline.evaluate_saved(first, Terminal()),
-        pipeline.evaluate_saved(second, Terminal()),
-        metric,
-        by,
-        margin=margin,
-    )
+    one, other = (pipeline.evaluate_saved(run, Terminal()) for run in (first, second))
+    if one.name == other.name:  # two fits of a method: their folders tell them apart
+        one, other = replace(one, name=str(first)), replace(other, name=str(second))
+    verdict = compare(one, other, metric, by, margin=margin)
     if json or out is not None:
         show.answer(verdict.table(), json=json, out=out)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,9 @@ def test_evaluate_as_json_and_compare(work: Path, capsys: pytest.CaptureFixture[
     assert status == 0, err
     assert "cdimf" in out
     assert "popularity" in out
+    twin = shutil.copytree(path, work / "twin")
+    _, out, _ = run(capsys, "compare", twin, path)
+    assert f"{twin} against {path}" in out
 
 
 def test_recommend_explain_and_fold_in(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
