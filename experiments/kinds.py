@@ -144,7 +144,11 @@ def main() -> None:
             f"{', '.join(f'{low:g}' for low in WEIGHTS)}, where 0 means that they only mark items as seen; "
             "likes weigh 1. *All alike*: low ratings weigh 1, too. Differences of the mean over domains with "
             "95 % intervals over users (and seeds, where a method starts at random: three). Settings: "
-            + "; ".join(f"{name}: {settings_text(method)}" for name, method in METHODS.items())
+            + "; ".join(
+                f"{name}: {settings_text(method)}"
+                for name, method in METHODS.items()
+                if any(each["method"] == name for each in rows)
+            )
             + ". Rows are kept in kinds.jsonl.",
             markdown(rows),
             "Low ratings are worth learning from: on MovieLens every method is better with them than with "
