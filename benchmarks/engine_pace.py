@@ -36,7 +36,7 @@ class Clock:
         """Dropped."""
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Clock]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Clock]:
         """A task whose steps are timed."""
         self.tasks.append([])
         self._last = time.perf_counter()

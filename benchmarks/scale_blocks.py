@@ -18,12 +18,12 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import landbridge as lb
+from benchmarks.epoch_ends import EpochEnds
 from benchmarks.kept import Lines
 from benchmarks.placements import nodes
 from benchmarks.scale import RESULTS
@@ -39,28 +39,9 @@ METHOD = lb.IALS(factors=64, epochs=3, sharing="joined", solver="auto")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Spent:
-    """Progress that notes what this process and each Ray worker have spent at the end of each epoch."""
-
-    def __init__(self) -> None:
-        self.ends: list[tuple[float, dict[int, float]]] = []
-
-    def note(self, sentence: str) -> None:
-        """Dropped."""
-
-    @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Spent]:
-        """As of any progress."""
-        yield self
-
-    def step(self, done: int, facts: Mapping[str, Any]) -> None:
-        """The end of an epoch."""
-        self.ends.append((time.process_time(), workers()))
-
-    def between(self) -> tuple[float, list[float]]:
-        """Of this process and of each worker, from the first end to the last."""
-        (begin, before), *_, (end, after) = self.ends
-        return end - begin, [after[each] - before.get(each, 0.0) for each in after]
+def spent() -> tuple[float, dict[int, float]]:
+    """Processor seconds of this process and of each Ray worker until now."""
+    return time.process_time(), workers()
 
 
 def workers() -> dict[int, float]:
@@ -88,9 +69,10 @@ def _above(number: int, parents: Mapping[int, int]) -> Iterator[int]:
 def measured(data: lb.MultiDomain, executor: Executor | None, blocks: int) -> dict[str, Any]:
     """Seconds of this process and of the workers, and the factors' SHA-256."""
     sharded.ROWS = blocks * solver.BLOCK_ROWS
-    spent = Spent()
-    model = METHOD.fit(data, lb.FitOptions(threads=1, executor=executor, progress=spent))
-    own, of_workers = spent.between()
+    progress = EpochEnds(spent)
+    model = METHOD.fit(data, lb.FitOptions(threads=1, executor=executor, progress=progress))
+    (begin, before), *_, (end, after) = progress.ends
+    own, of_workers = end - begin, [after[each] - before.get(each, 0.0) for each in after]
     digest = hashlib.sha256(b"".join(model.item_IF[name].tobytes() for name in data.domain_names)).hexdigest()
     return {"own": own, "workers": sorted(of_workers, reverse=True), "sha256": digest}
 

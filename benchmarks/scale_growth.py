@@ -21,8 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -31,6 +30,7 @@ from typing import Any
 import numpy as np
 
 import landbridge as lb
+from benchmarks.epoch_ends import EpochEnds
 from benchmarks.kept import Lines
 from benchmarks.own_memory import Watch, own_bytes
 from benchmarks.scale import MIB, RESULTS, numbers, write_events
@@ -94,25 +94,6 @@ def table(n_events: int, n_domains: int) -> MultiDomain:
     return MultiDomain(Vocabulary.of(users), items, events)
 
 
-class Ends:
-    """Progress that keeps the processor seconds at the end of each epoch."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def note(self, sentence: str) -> None:
-        """Dropped."""
-
-    @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Ends]:
-        """As of any progress."""
-        yield self
-
-    def step(self, done: int, facts: Mapping[str, Any]) -> None:
-        """The end of an epoch."""
-        self.seconds.append(time.process_time())
-
-
 def measured(case: Case, scratch: Path) -> dict[str, float]:
     """Processor seconds and bytes of a case, in this process."""
     work = _reading(case, scratch) if case.work == READ else _fitting(case)
@@ -142,9 +123,9 @@ def _fitting(case: Case) -> Callable[[], float]:
     data = table(case.events, case.domains)
 
     def fit() -> float:
-        ends = Ends()
-        method.fit(data, lb.FitOptions(threads=1, progress=ends))
-        return ends.seconds[EPOCHS - 1] - ends.seconds[EPOCHS - 2]
+        progress = EpochEnds(time.process_time)
+        method.fit(data, lb.FitOptions(threads=1, progress=progress))
+        return progress.ends[EPOCHS - 1] - progress.ends[EPOCHS - 2]
 
     return fit
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +31,9 @@ def ours(in_memory: bool) -> Callable[[Path], tuple[str, Callable[[], Fit]]]:
         from dataclasses import replace
 
         import landbridge as lb
-        from landbridge.core.progress import Silent
+        from benchmarks.epoch_ends import EpochEnds
         from landbridge.data.io.event_cache import open_mapped
         from landbridge.version import __version__
-
-        class Ends(Silent):
-            """Says when an epoch ends."""
-
-            def __init__(self, end: Callable[[], None]) -> None:
-                self.end = end
-
-            @contextmanager
-            def task(self, label: str, total: int) -> Iterator[Ends]:
-                yield self
-
-            def step(self, done: int, facts: Mapping[str, Any]) -> None:
-                self.end()
 
         def prepare() -> Fit:
             data = open_mapped(folder)
@@ -57,7 +43,7 @@ def ours(in_memory: bool) -> Callable[[Path], tuple[str, Callable[[], Fit]]]:
                 data = data.with_events({"all": replace(events, **copied)})
 
             def fit(end: Callable[[], None]) -> int:
-                options = lb.FitOptions(threads=THREADS, progress=Ends(end))
+                options = lb.FitOptions(threads=THREADS, progress=EpochEnds(end))
                 model = lb.IALS(factors=FACTORS, epochs=SWEEPS, solver="auto").fit(data, options)
                 return sum(array.nbytes for array in model.state()[0].values())
 

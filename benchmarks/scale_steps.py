@@ -13,8 +13,7 @@ import gc
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import landbridge as lb
+from benchmarks.epoch_ends import EpochEnds
 from benchmarks.own_memory import Watch, own_bytes
 from landbridge.core.system import peak_bytes, reset_peak
 from landbridge.core.types import Ragged
@@ -60,30 +60,6 @@ class Memory(Watch):
         }
 
 
-class Clock:
-    """Progress that keeps when each epoch ended."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def note(self, sentence: str) -> None:
-        """Dropped."""
-
-    @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Clock]:
-        """As of any progress."""
-        yield self
-
-    def step(self, done: int, facts: Mapping[str, Any]) -> None:
-        """The end of an epoch."""
-        self.ends.append(time.perf_counter())
-
-    @property
-    def sweep(self) -> float:
-        """Seconds of the last epoch."""
-        return self.ends[-1] - self.ends[-2]
-
-
 def main() -> None:
     """Run the steps."""
     parser = argparse.ArgumentParser()
@@ -117,7 +93,7 @@ def main() -> None:
     )
     model = None
     for name, method in FACTORISATIONS.items():
-        clock = Clock()
+        clock = EpochEnds(time.perf_counter)
         options = lb.FitOptions(threads=chosen.threads, progress=clock)
         model = step(name, partial(method.fit, train, options), partial(_of_sweeps, clock))
     assert model is not None
@@ -130,8 +106,8 @@ def main() -> None:
         step(name, partial(method.fit, train, options), lambda model: {"model": _bytes(model)})
 
 
-def _of_sweeps(clock: Clock, model: lb.Fitted) -> Mapping[str, Any]:
-    return {"sweep": clock.sweep, "model": _bytes(model)}
+def _of_sweeps(clock: EpochEnds[float], model: lb.Fitted) -> Mapping[str, Any]:
+    return {"sweep": clock.ends[-1] - clock.ends[-2], "model": _bytes(model)}
 
 
 def floor(sides: Sequence[Ragged]) -> dict[str, float]:

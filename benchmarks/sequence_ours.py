@@ -55,7 +55,7 @@ class Halting:
         self.turns, self.method, self.history = turns, method, history
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Halting]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Halting]:
         """The fit is about to begin."""
         self.turns.begin()
         yield self

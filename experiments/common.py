@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,6 +83,25 @@ def kept_rows(name: str) -> list[dict[str, Any]]:
     """All rows that are kept of a page."""
     file = _kept_file(name)
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def kept_by_method(
+    name: str,
+    about: str | None,
+    data: Iterable[str],
+    methods: Iterable[str],
+    made: Callable[[str, str], Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """The rows of a page with one for each data set and method, in their order; those that the command line
+    names, all by default, are made where they are missing."""
+    data, methods = list(data), list(methods)
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", nargs="*", default=data, help="all by default")
+    parser.add_argument("--methods", nargs="*", default=methods, help="all by default")
+    given = parser.parse_args()
+    for one, label in itertools.product(given.data, given.methods):
+        print(kept(name, {"data": one, "method": label}, partial(made, one, label)), flush=True)
+    return sorted(kept_rows(name), key=lambda row: (data.index(row["data"]), methods.index(row["method"])))
 
 
 def _kept_file(name: str) -> Path:

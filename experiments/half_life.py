@@ -10,14 +10,13 @@ in runs/experiments, so that a killed call goes on.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from experiments.common import SEEDS, cell, kept, kept_rows, markdown, page, tested
+from experiments.common import SEEDS, cell, kept_by_method, markdown, page, tested
 from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
@@ -71,20 +70,9 @@ def row(data: str, label: str) -> Record:
     }
 
 
-def _place(row: Record) -> tuple[int, int]:
-    return [*DATA].index(row["data"]), [*METHODS].index(row["method"])
-
-
 def main() -> None:
     """A row per data set and method, and the page of all that are kept."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", nargs="*", default=[*DATA], help="all by default")
-    parser.add_argument("--methods", nargs="*", default=[*METHODS], help="all by default")
-    given = parser.parse_args()
-    for name in given.data:
-        for label in given.methods:
-            print(kept("half-life", {"data": name, "method": label}, partial(row, name, label)), flush=True)
-    rows = sorted(kept_rows("half-life"), key=_place)
+    rows = kept_by_method("half-life", __doc__, DATA, METHODS, row)
     page(
         "half-life",
         "A half-life of events against none",

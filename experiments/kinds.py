@@ -11,15 +11,14 @@ every fit is a cell of its own in runs/experiments, so that a killed call goes o
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import polars as pl
 
-from experiments.common import SEEDS, cell, kept, kept_rows, markdown, page, settings_text, tested
+from experiments.common import SEEDS, cell, kept_by_method, markdown, page, settings_text, tested
 from landbridge.core.types import Record
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
@@ -120,20 +119,9 @@ def row(data: str, label: str) -> Record:
     )
 
 
-def _place(row: Record) -> tuple[int, int]:
-    return [*DATA].index(row["data"]), [*METHODS].index(row["method"])
-
-
 def main() -> None:
     """A row per data set and method, and the page of all that are kept."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", nargs="*", default=[*DATA], help="all by default")
-    parser.add_argument("--methods", nargs="*", default=[*METHODS], help="all by default")
-    given = parser.parse_args()
-    for name in given.data:
-        for label in given.methods:
-            print(kept("kinds", {"data": name, "method": label}, partial(row, name, label)), flush=True)
-    rows = sorted(kept_rows("kinds"), key=_place)
+    rows = kept_by_method("kinds", __doc__, DATA, METHODS, row)
     page(
         "kinds",
         "Kinds of events: a weight for each",

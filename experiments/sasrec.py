@@ -56,7 +56,7 @@ class Clock:
         self.kept, self.end = kept, time.process_time()
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Clock]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Clock]:
         """The fit begins, or goes on."""
         self.end = time.process_time()
         yield self

@@ -57,7 +57,7 @@ def main(folder: Path, out: Path, jobs: int, dies_at: int) -> None:
         return real(self, *parts)
 
     class Watching(Silent):
-        def task(self, title: str, total: int) -> Any:
+        def task(self, title: str, total: int, seconds: float | None = None) -> Any:
             return self
 
         def __enter__(self) -> Any:

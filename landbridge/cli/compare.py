@@ -36,7 +36,7 @@ def command(
     Metric.parse(metric)  # a wrong name is an error before anything is computed
     by = segment_name(by)
     one, other = (pipeline.evaluate_saved(run, Terminal()) for run in (first, second))
-    if one.name == other.name:  # two fits of a method: their folders tell them apart
+    if one.name == other.name:  # two fits of a method: their folders say which is which
         one, other = replace(one, name=str(first)), replace(other, name=str(second))
     verdict = compare(one, other, metric, by, margin=margin)
     if json or out is not None:

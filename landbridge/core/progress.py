@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
+
+PER_CENT = 100
 
 
 class Task(Protocol):
@@ -26,8 +28,11 @@ class Progress(Protocol):
     def note(self, sentence: str) -> None:
         """Report something to know before the work begins."""
 
-    def task(self, title: str, total: int) -> AbstractContextManager[Task]:
-        """A context manager that yields the :class:`Task`."""
+    def task(self, title: str, total: int, seconds: float | None = None) -> AbstractContextManager[Task]:
+        """A context manager that yields the :class:`Task`.
+
+        ``seconds``: it ends about then, with the steps it has; None: it makes all ``total``.
+        """
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Silent:
         """Dropped."""
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Task]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Task]:
         """A task whose reports are dropped."""
         yield _SilentTask()
 
@@ -54,13 +59,20 @@ class Terminal:
         print(sentence, file=sys.stderr)
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Task]:
-        """A bar, or lines on standard error if that is not a terminal."""
-        if sys.stderr.isatty():
-            with _bar(title, total) as task:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Task]:
+        """A bar, or lines on standard error if that is not a terminal; where a task ends by the clock, of how
+        much of its seconds or steps is over."""
+        if seconds is None:
+            with self._shown(title, total) as task:
                 yield task
         else:
-            yield _LogTask(title, total, self.every)
+            with self._shown(f"{title}, % of the budget", PER_CENT) as task:
+                yield _Share(task, total, seconds)
+
+    def _shown(self, title: str, total: int) -> AbstractContextManager[Task]:
+        if sys.stderr.isatty():
+            return _bar(title, total)
+        return nullcontext(_LogTask(title, total, self.every))
 
 
 @dataclass
@@ -87,6 +99,20 @@ class _LogTask:
         print(
             f"{self.title}: {done}/{self.total}, {remaining:.0f} s left {_formatted(facts)}", file=sys.stderr
         )
+
+
+@dataclass
+class _Share:
+    """A task that ends by the clock, shown in per cent."""
+
+    inner: Task
+    total: int
+    seconds: float
+    started: float = field(default_factory=time.monotonic)
+
+    def step(self, done: int, facts: Mapping[str, float]) -> None:
+        share = max(done / self.total, (time.monotonic() - self.started) / self.seconds)
+        self.inner.step(round(PER_CENT * min(1.0, share)), {"steps": done} | dict(facts))
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from landbridge.core.errors import MissingExtraError
 from landbridge.core.files import make_folder
 from landbridge.core.progress import Progress, Silent, Task
+from landbridge.core.tracker_runs import RunPerTask
 
 MAX_TITLE = 60  # characters of a title in a folder name: at most 240 bytes, file systems take 255
 
@@ -39,38 +40,28 @@ class TensorBoard:
         """Passed on; it is no value."""
         self.inner.note(sentence)
 
-    @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Task]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> AbstractContextManager[Task]:
         """A task whose values are on disk after every step; a task without values writes nothing."""
-        with self.inner.task(title, total) as inner:
-            task = _EventTask(self.folder, title, inner)
-            try:
-                yield task
-            finally:
-                task.close()
+        return RunPerTask(self._start, self.inner).task(title, total, seconds)
+
+    def _start(self, title: str, first: int) -> _EventRun:
+        return _EventRun(title, _writer(_run(self.folder, title, first), first))
 
 
-@dataclass
-class _EventTask:
-    folder: Path
+@dataclass(frozen=True)
+class _EventRun:
     title: str
-    inner: Task
-    writer: Any = None
+    writer: Any
 
-    def step(self, done: int, facts: Mapping[str, float]) -> None:
-        self.inner.step(done, facts)
-        if not facts:
-            return
-        self.writer = self.writer or _writer(_run(self.folder, self.title, done), done)
+    def write(self, step: int, facts: Mapping[str, float]) -> None:
         # not add_scalar of the library: it replaces spaces and colons in names by "_"
         scalars = [{"tag": _tag(self.title, name), "simple_value": value} for name, value in facts.items()]
-        self.writer.write_event(_event(done, summary={"value": scalars}))
+        self.writer.write_event(_event(step, summary={"value": scalars}))
         # on disk after every step: a killed fit keeps its curve
         self.writer.flush()
 
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+    def close(self, whole: bool) -> None:
+        self.writer.close()
 
 
 def _run(folder: Path, title: str, first: int) -> Path:

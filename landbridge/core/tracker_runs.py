@@ -30,9 +30,10 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class RunPerTask:
-    """Passes reports on to ``inner``; ``start`` opens a run for the title of a task with its first values."""
+    """Passes reports on to ``inner``; ``start`` opens a run for the title of a task and its first step with
+    values."""
 
-    start: Callable[[str], Run]
+    start: Callable[[str, int], Run]
     inner: Progress
 
     def note(self, sentence: str) -> None:
@@ -40,9 +41,9 @@ class RunPerTask:
         self.inner.note(sentence)
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Task]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Task]:
         """A task whose values go to a run; a task without values makes none."""
-        with self.inner.task(title, total) as inner:
+        with self.inner.task(title, total, seconds) as inner:
             task = _TrackedTask(self.start, title, inner)
             try:
                 yield task
@@ -54,7 +55,7 @@ class RunPerTask:
 
 @dataclass
 class _TrackedTask:
-    start: Callable[[str], Run]
+    start: Callable[[str, int], Run]
     title: str
     inner: Task
     run: Run | None = None
@@ -62,7 +63,7 @@ class _TrackedTask:
     def step(self, done: int, facts: Mapping[str, float]) -> None:
         self.inner.step(done, facts)
         if facts:
-            self.run = self.run or self.start(self.title)
+            self.run = self.run or self.start(self.title, done)
             self.run.write(done, facts)
 
     def close(self, whole: bool) -> None:
@@ -87,7 +88,8 @@ def mlflow(place: str, inner: Progress) -> Progress:
     except MlflowException as error:
         raise SettingsError(f"MLflow cannot use {place!r}: {' '.join(str(error).split())}") from error
     return RunPerTask(
-        lambda title: _MlflowRun(client, client.create_run(experiment, run_name=title).info.run_id), inner
+        lambda title, first: _MlflowRun(client, client.create_run(experiment, run_name=title).info.run_id),
+        inner,
     )
 
 
@@ -110,7 +112,7 @@ def wandb(place: str, inner: Progress) -> Progress:
         x_disable_stats=True,
     )
     return RunPerTask(
-        lambda title: _WandbRun(
+        lambda title, first: _WandbRun(
             module.init(
                 project=PROJECT, name=title, dir=place, mode="offline", reinit="create_new", settings=quiet
             )

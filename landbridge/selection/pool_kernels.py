@@ -1,7 +1,6 @@
 """Compiled loops of :mod:`landbridge.selection.pool`: parallel over pairs, one writer per output cell.
 
-Letters: T pairs, P chosen pairs, N entries of all pools, M members, W weight
-vectors.
+Letters: T pairs, P chosen pairs, N entries of all pools, M members, W weight vectors.
 """
 
 from __future__ import annotations

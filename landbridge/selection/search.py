@@ -208,22 +208,17 @@ def _run(study: Study, shared: _Search, budget: Budget) -> tuple[float, _Kept]:
     """Run trials until the budget is spent. Returns the seconds of fitting and validation, and the best."""
     allowed, busy, kept = _allowed(budget, shared.space), 0.0, _Kept()
     space, first = distributions(shared.space), starts(shared.space, shared.method)
-    title, total = f"tuning {shared.method.name}", allowed
-    if budget.seconds is not None:  # the number of trials until the clock ends is not known
-        title, total = f"{title}, % of the budget", 100
-    with shared.options.progress.task(title, total) as task:
+    seconds = None if budget.seconds is None else _left(optuna_study.finished_trials(study), budget)
+    with shared.options.progress.task(f"tuning {shared.method.name}", allowed, seconds) as task:
         while len(trials := optuna_study.finished_trials(study)) < allowed and _left(trials, budget) > 0:
             trial = optuna_study.suggest(study, shared.options.seed, space, first)
             until = time.perf_counter() + _left(trials, budget)
             seconds, result = _try(study, trial, shared, until)
             busy, kept = busy + seconds, max(kept, result, key=lambda each: each.value)
-            trials = optuna_study.finished_trials(study)
-            values = [_value(each) for each in trials if each.intermediate_values]
-            best = {"best": max(values, default=float("nan"))}
-            if budget.seconds is None:
-                task.step(len(trials), best)
-            else:
-                task.step(_percent(trials, allowed, budget.seconds), {"trials": len(trials)} | best)
+            values = [
+                _value(each) for each in optuna_study.finished_trials(study) if each.intermediate_values
+            ]
+            task.step(len(trials) + 1, {"best": max(values, default=float("nan"))})
     return busy, kept
 
 
@@ -249,12 +244,6 @@ def _try(study: Study, trial: Trial, shared: _Search, until: float) -> tuple[flo
     trial.set_user_attr("seconds", busy)
     study.tell(trial, result.value if state == TrialState.COMPLETE else None, state)
     return busy, result
-
-
-def _percent(trials: list[FrozenTrial], allowed: int, seconds: float) -> int:
-    """How much of the trials or of the seconds is spent, whichever is more."""
-    spent = sum(float(trial.user_attrs["seconds"]) for trial in trials) / seconds
-    return round(100 * min(1.0, max(spent, len(trials) / allowed)))
 
 
 def _allowed(budget: Budget, space: Space) -> int:

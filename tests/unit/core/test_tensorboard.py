@@ -38,7 +38,7 @@ class Watcher:
     def note(self, sentence: str) -> None:
         self.noted.append(sentence)
 
-    def task(self, title: str, total: int) -> Any:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Any:
         self.noted.append((title, total))
         return self
 

@@ -45,7 +45,7 @@ def report(progress: Progress) -> None:
 def test_a_task_with_values_is_a_run() -> None:
     runs: list[Kept] = []
 
-    def start(title: str) -> Kept:
+    def start(title: str, first: int) -> Kept:
         runs.append(Kept(title))
         return runs[-1]
 
@@ -57,7 +57,7 @@ def test_a_task_that_fails_is_closed_as_such() -> None:
     run = Kept("cdimf")
 
     def fail() -> None:
-        with RunPerTask(lambda title: run, Silent()).task("cdimf", 2) as task:
+        with RunPerTask(lambda title, first: run, Silent()).task("cdimf", 2) as task:
             task.step(1, STEPS[1])
             raise KeyboardInterrupt
 

@@ -152,7 +152,7 @@ class _Killer(Silent):
     def __init__(self, after: int) -> None:
         object.__setattr__(self, "left", [after])
 
-    def task(self, title: str, total: int) -> Any:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Any:
         killer = self
 
         class Task:

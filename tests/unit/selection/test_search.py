@@ -171,7 +171,7 @@ def test_progress_is_reported_and_checkpoints_of_the_caller_are_left_alone(tmp_p
 
     class Noting(Silent):
         @contextmanager
-        def task(self, title: str, total: int) -> Iterator[Any]:
+        def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Any]:
             assert (title, total) == ("tuning ials", 3)
             yield SimpleNamespace(step=lambda done, facts: told.append((done, facts["best"])))
 
@@ -182,22 +182,22 @@ def test_progress_is_reported_and_checkpoints_of_the_caller_are_left_alone(tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_what_ends_by_the_clock_reports_how_much_of_the_budget_is_spent() -> None:
-    said: list[tuple[int, float]] = []
+def test_what_ends_by_the_clock_says_which_seconds_are_left(tmp_path: Path) -> None:
+    said: list[Any] = []
 
     class Noting(Silent):
         @contextmanager
-        def task(self, title: str, total: int) -> Iterator[Any]:
-            assert (title, total) == ("tuning ials, % of the budget", 100)
-            yield SimpleNamespace(step=lambda done, facts: said.append((done, facts["trials"])))
+        def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Any]:
+            said.append((title, total, seconds))
+            yield SimpleNamespace(step=lambda done, facts: said.append(done))
 
     method = registry.method("ials").from_settings({"factors": 4, "epochs": 2})
     split, options = planted_transfer().split, FitOptions(threads=1, progress=Noting())
-    tune(method, split, Budget(4, 1e6), options)
-    assert said == [(25, 1), (50, 2), (75, 3), (100, 4)]
+    found = tune(method, split, Budget(4, 1e6), options, work_dir=tmp_path)
+    assert said == [("tuning ials", 4, 1e6), 1, 2, 3, 4]
     said.clear()
-    tune(method, split, Budget(1000, 1e-6), options)
-    assert said == [(100, 1)]
+    tune(method, split, Budget(5, 1e6), options, work_dir=tmp_path)  # goes on
+    assert said == [("tuning ials", 5, 1e6 - found.trials["seconds"].sum()), 5]
 
 
 def test_nothing_is_said_and_optuna_is_left_as_it_was() -> None:

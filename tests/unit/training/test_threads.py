@@ -83,7 +83,7 @@ class Watch(Silent):
         self.seen: list[Threads] = []
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Task]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Task]:
         # pretraining is no network's: torch is not in use
         pretraining = title.startswith(("BPRMF", "LightGCN"))
         yield Silent().task(title, total).__enter__() if pretraining else self

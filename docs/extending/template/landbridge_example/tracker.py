@@ -22,9 +22,9 @@ class Lines:
         self.inner.note(sentence)
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Task]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Task]:
         """A task that writes its steps."""
-        with self.inner.task(title, total) as inner:
+        with self.inner.task(title, total, seconds) as inner:
             yield _LineTask(Path(self.place), title, inner)
 
 

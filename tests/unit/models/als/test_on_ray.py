@@ -120,7 +120,7 @@ class Epochs(Silent):
         self.begun = 0
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Any]:
+    def task(self, title: str, total: int, seconds: float | None = None) -> Iterator[Any]:
         yield self
 
     def step(self, done: int, facts: Any) -> None:
