@@ -76,8 +76,10 @@ def asking(app: Any) -> Iterator[Client]:
     with asyncio.Runner() as runner:
         life = app.router.lifespan_context(app)
         runner.run(life.__aenter__())
-        yield Client(app, runner)
-        runner.run(life.__aexit__(None, None, None))
+        try:
+            yield Client(app, runner)
+        finally:  # else a failed test's threads are another test's
+            runner.run(life.__aexit__(None, None, None))
 
 
 async def _messages(pieces: Iterable[bytes]) -> AsyncIterator[dict[str, Any]]:

@@ -89,14 +89,15 @@ def create_app(
 ) -> FastAPI:
     """The application that serves a run folder and its later states, or one fixed service.
 
-    StoreError where the folder cannot be served. The ``store`` is closed with the application. ``extra``:
-    further endpoints, behind the same API key, limits, metrics and error messages as the others. ``hosts``:
-    the names that are answered; all, where the server around the application decides that.
+    StoreError where the folder or the service cannot be served. The ``store`` is closed with the application.
+    ``extra``: further endpoints, behind the same API key, limits, metrics and error messages as the others.
+    ``hosts``: the names that are answered; all, where the server around the application decides that.
     """
     settings, metrics = settings or ServeSettings(), Metrics()
     if isinstance(served, str | Path):
         runs = ServedRuns.open(Path(served), settings, metrics)
     else:
+        served.check()  # its first answers compile what others find compiled
         runs = ServedRuns(ModelManager(served, metrics))
     if store is not None:
         for manager in runs.all():
