@@ -37,6 +37,7 @@ from landbridge.federation.terms import Limits, Plan, federated
 from landbridge.federation.user_codes import KeyedHash, sorted_order
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM
+from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.privacy import Privacy
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
@@ -363,15 +364,21 @@ def _order(history: MultiDomain, codes: KeyedHash) -> Int64:
 
 
 def _fitted(history: MultiDomain, method: CDIMF) -> tuple[Mapping[str, Any], Record]:
-    model = method.fit(history, ONE)
+    model = _by_rounds(history, method)
     return dict.fromkeys(history.domain_names, model), {"closing": model.log[-1].get("closing_rounds", 0)}
+
+
+def _by_rounds(history: MultiDomain, method: CDIMF) -> ALSModel:
+    """In one process, with the closing rounds of parties."""
+    channel = method.local_channel(ONE.seed)
+    return method.fit_in(history, method.members(history, ONE.seed), channel, ONE)
 
 
 def _in_one_process(history: MultiDomain, order_U: Int64) -> tuple[Mapping[str, Any], Record]:
     ordered = party.in_order(history, order_U)
-    METHOD.with_settings({"epochs": 1}).fit(ordered, ONE)  # compiles
+    _by_rounds(ordered, METHOD.with_settings({"epochs": 1}))  # compiles
     started = time.process_time()
-    model = METHOD.fit(ordered, ONE)
+    model = _by_rounds(ordered, METHOD)
     seconds = time.process_time() - started
 
     def back(ordered_UF: Float32) -> Float32:

@@ -439,7 +439,7 @@ def _cdimf() -> tuple[str, Verdicts]:
             "Three domains, 200 common users, 80 items each, 8 factors. At fixed items the users' problem "
             "is a convex quadratic, and its optimum is known: x* = (Σ A_d)⁻¹ Σ b_d. Textbook rounds in "
             "float64 from z = t = 0 at the items of a fit, and the users of whole fits of `CDIMF` (40 "
-            "epochs, closing rounds with tolerance 1e-6) against x* at their own items:",
+            "epochs and the last solve) against x* at their own items:",
             lines(
                 points,
                 "admm",
@@ -450,7 +450,7 @@ def _cdimf() -> tuple[str, Verdicts]:
             markdown(rows),
             "At fixed items ρ decides how fast, not where. It does matter for the whole fit: between two "
             "updates of the items z moves little where ρ is large, so that after 40 epochs the joint "
-            f"objective is up to {spread:.0%} above the best. The closing rounds then find the optimum for "
+            f"objective is up to {spread:.0%} above the best. The last solve then finds the optimum for "
             "items that are not good.",
             map_text,
         ]

@@ -12,6 +12,8 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.item_features import ItemFeatures
 from landbridge.data.queries import Queries
+from landbridge.data.seen import Seen
+from landbridge.data.user_features import UserFeatures
 from landbridge.models.base import Fitted
 from landbridge.models.explanation import Explanation
 from landbridge.testing.worlds import countries as countries
@@ -113,3 +115,24 @@ def identity_features(data: MultiDomain) -> MultiDomain:
     sizes = [table.n_items for table in data.domains.values()]
     parts = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1])
     return featured(data, dict(zip(data.domain_names, parts, strict=True)))
+
+
+def described(data: MultiDomain, row_UV: np.ndarray) -> MultiDomain:
+    """The data with features of users as dense rows."""
+    user_N, feature_N = np.nonzero(row_UV)
+    weight_N = row_UV[user_N, feature_N].astype(np.float32)
+    rows = Ragged.from_index(user_N, feature_N.astype(np.int32), len(row_UV), weight_N)
+    texts = np.array([str(number) for number in range(row_UV.shape[1])], np.dtypes.StringDType())
+    return replace(data, user_features=UserFeatures(texts, texts, rows))
+
+
+def with_dislikes(data: MultiDomain) -> MultiDomain:
+    """A third of the events as dislikes instead."""
+    rng = np.random.default_rng(1)
+    events, seen = {}, {}
+    for name, table in data.domains.items():
+        against_N = rng.random(len(table)) < 0.3
+        events[name] = table.take(~against_N)
+        pairs = replace(table.take(against_N), weight=None)
+        seen[name] = Seen(pairs, np.ones(len(pairs), bool))
+    return replace(data, domains=events, seen=seen)

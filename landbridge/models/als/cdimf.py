@@ -18,13 +18,14 @@ with ridge λ_u + ρ and pull ρ (z_u - t_u^d).
 
 The first epochs run without the penalty ρ: z and t are still zero, so ρ would only shrink the embeddings. A
 warm start has the penalty from the beginning, because users who do not agree would spoil the previous model's
-items. A fit ends with rounds of (1)-(4) at fixed items until the gap ‖x - z‖ / ‖z‖ and the shift
-‖z - z_before‖ / ‖z‖ are both below ``admm.tolerance``; z_u is then the optimum of the user's summed
-objectives, which is their fold-in. These rounds double or halve ρ whenever gap and shift differ by a factor
-of ten, because a large ρ closes the gap at once but far from the optimum. t is the multiplier divided by ρ,
-so it is rescaled whenever ρ changes. Where items or users have features, one map from them to the embeddings
-of all domains is learned (:mod:`landbridge.models.als.feature_map`); λ_u Bᵀg_u is then part of the pull of
-(1). With ρ = 0 no user is tied, and the result is separate ALS.
+items. At the end z_u is the optimum of the user's summed objectives at the last items, which is their
+fold-in: one solve where all domains are at hand (:mod:`landbridge.models.als.closing`). Parties, whose events
+stay with them, come to it by rounds of (1)-(4) at fixed items, until the gap ‖x - z‖ / ‖z‖ and the shift
+‖z - z_before‖ / ‖z‖ are both below ``admm.tolerance``. These rounds double or halve ρ whenever gap and shift
+differ by a factor of ten, because a large ρ closes the gap at once but far from the optimum. t is the
+multiplier divided by ρ, so it is rescaled whenever ρ changes. Where items or users have features, one map
+from them to the embeddings of all domains is learned (:mod:`landbridge.models.als.feature_map`); λ_u Bᵀg_u is
+then part of the pull of (1). With ρ = 0 no user is tied, and the result is separate ALS.
 
 ``admm.variant="paper_code"`` repeats the published program, which is not ADMM. Its pull is scaled by
 λ_u^{1/2} on the right-hand side only, the matrix has no ρ, an epoch has one round, items are updated on x,
@@ -60,8 +61,9 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.apart import train_apart
+from landbridge.models.als.closing import closed
 from landbridge.models.als.consensus import ADMM, Consensus
-from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round
+from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round, change
 from landbridge.models.als.feature_map import (
     FEATURE_REG,
     FIRST_STEPS,
@@ -94,7 +96,6 @@ MAX_CLOSING_ROUNDS = 500  # a bound, should residual balancing oscillate
 BALANCE = 10  # ratio of gap and shift beyond which the closing rounds change ρ
 MAX_VALUE = 1e15  # the square of more would come near the limit of float32, 3e38
 START_SCALE = 100.0  # users at the start: the penalty acts relative to the size of the items
-CLOSING_ROUNDS = 8  # for each domain, for the cost of a fit: with 1, 2 and 10 domains 9, 22 and 57 to 98
 PASSES = 14  # over the embeddings of a domain's users in a round, beside the solver's own
 RISING_ROUNDS = 4  # the published program's gap rises for three epochs at its defaults
 
@@ -200,16 +201,28 @@ class CDIMF(Method):
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> ALSModel:
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
         options = options or FitOptions()
-        channel, members = self.local_channel(options.seed), self.members(train, options.seed)
-        if options.executor is not None and self._divides(train, options):
-            folder = None if options.work_dir is None else options.work_dir.absolute()
-            kept = FolderCheckpoints(folder, self._identity(train, options.seed))
-            trained = train_apart(
-                options.executor, train, members, channel, options.seed, self.train_in, kept
-            )
-            if trained is not None:
-                return self._fitted(train, self._domain_states(train, members.tied_U), *trained)
-        return self.fit_in(train, members, channel, options)
+        members = self.members(train, options.seed)
+        state, log = self._trained_apart(train, members, options) or self.train_in(
+            train, members, self.local_channel(options.seed), options
+        )
+        domains = self._domain_states(train, members.tied_U)
+        if self.admm.exact:
+            user_map = self._user_map(train, domains)
+            with thread_limit(options.threads):
+                state, end = self._end(domains, state, options.threads, user_map)
+            log = (*log, end)
+        return self._fitted(train, domains, state, log)
+
+    def _trained_apart(
+        self, train: MultiDomain, members: Membership, options: FitOptions
+    ) -> tuple[State, tuple[Record, ...]] | None:
+        """As ``train_in``, with every domain at a worker of its own; None where that cannot be."""
+        if options.executor is None or not self._divides(train, options):
+            return None
+        folder = None if options.work_dir is None else options.work_dir.absolute()
+        kept = FolderCheckpoints(folder, self._identity(train, options.seed))
+        local = self.local_channel(options.seed)
+        return train_apart(options.executor, train, members, local, options.seed, self.train_in, kept)
 
     def _divides(self, train: MultiDomain, options: FitOptions) -> bool:
         """Whether domains can be at workers of their own: one map of features is of all, and so are models
@@ -228,9 +241,16 @@ class CDIMF(Method):
     def fit_in(
         self, train: MultiDomain, members: Membership, channel: Channel, options: FitOptions
     ) -> ALSModel:
-        """Train the domains of ``train`` in the consensus of all domains that the channel joins."""
+        """Train the domains of ``train`` in the consensus of all domains that the channel joins; what others
+        hold stays there, so that it ends with rounds."""
         state, log = self.train_in(train, members, channel, options)
-        return self._fitted(train, self._domain_states(train, members.tied_U), state, log)
+        domains = self._domain_states(train, members.tied_U)
+        if self.admm.exact:
+            user_map = self._user_map(train, domains)
+            with thread_limit(options.threads):
+                state, end = self._close(domains, channel, state, options.threads, user_map)
+            log = (*log, end)
+        return self._fitted(train, domains, state, log)
 
     def train_in(
         self,
@@ -240,7 +260,7 @@ class CDIMF(Method):
         options: FitOptions,
         checkpoints: Checkpoints | None = None,
     ) -> tuple[State, tuple[Record, ...]]:
-        """As ``fit_in``: the last state and the log. ``checkpoints``: as of ``run_epochs``."""
+        """All epochs: the last state and the log. ``checkpoints``: as of ``run_epochs``."""
         domains = self._domain_states(train, members.tied_U)
         feature_map, user_map = self._feature_map(train, domains), self._user_map(train, domains)
         previous = previous_model(options, self, self.factors)
@@ -254,7 +274,7 @@ class CDIMF(Method):
         if user_map is not None:
             start = partial(self._with_user_map, user_map, start)
         with thread_limit(options.threads):
-            state, log = run_epochs(
+            return run_epochs(
                 "CDIMF",
                 self.epochs,
                 start,
@@ -271,10 +291,6 @@ class CDIMF(Method):
                 {**self._identity(train, options.seed), **channel.identity},
                 checkpoints,
             )
-            if self.admm.exact:
-                state, closing = steps._close(domains, channel, state, options.threads, user_map)
-                log = (*log, closing)
-        return state, log
 
     def members(self, train: MultiDomain, seed: int) -> Membership:
         """The users of the consensus where all domains are in ``train``; with ρ = 0 no user is tied."""
@@ -311,9 +327,8 @@ class CDIMF(Method):
     def cost(self, counts: Counts) -> Cost:
         """An epoch solves the users of every domain K times, Eqs. (1) to (4), and the items once, Eq. (5)
         (:mod:`landbridge.models.als.cost`); a round also turns the pull into the domain's basis, the result
-        back, and passes over the embeddings ``PASSES`` times. How many closing rounds there are depends on
-        the data; ``CLOSING_ROUNDS`` are assumed for each domain. In memory are x and t of every domain, of
-        this epoch and the last, z, and the items twice."""
+        back, and passes over the embeddings ``PASSES`` times. The last solve costs no more than a round. In
+        memory are x and t of every domain, of this epoch and the last, z, and the items twice."""
         tables, row, admm = counts.domains.values(), FLOAT32 * self.factors, self.admm
         users = {name: self._users_of(table, counts) for name, table in counts.domains.items()}
         rounds_of = [self._round(table, users[name]) for name, table in counts.domains.items()]
@@ -327,9 +342,7 @@ class CDIMF(Method):
         rounds, items = total(rounds_of), total(items_of)
         exchanges = admm.exact and admm.rho > 0
         per_epoch = admm.inner_sweeps / self.consensus.every if exchanges else 1
-        closing = (
-            (CLOSING_ROUNDS * len(users) if exchanges and not self.privacy.active else 1) if admm.exact else 0
-        )
+        closing = float(admm.exact)
         # one round in each epoch of the warm-up
         spared = min(admm.rho_warmup, self.epochs) * (per_epoch - 1) if exchanges else 0.0
         all_items, all_users = sum(table.n_items for table in tables), sum(users.values())
@@ -477,8 +490,7 @@ class CDIMF(Method):
         rows = {}
         pulls = {}
         if user_map is not None:
-            ends = np.cumsum([len(domain.users) for domain in domains.values()])[:-1]
-            pulls = dict(zip(domains, np.split(user_map.pull(state["user_map"]), ends), strict=True))
+            pulls = _by_user(domains, user_map.pull(state["user_map"]))
         for name, domain in domains.items():
             rho_U = np.where(domain.tied, np.float32(rho), np.float32(0))
             # Eq. (6), the published program: the pull has the ridge of half exponent, the system no ρ
@@ -548,6 +560,21 @@ class CDIMF(Method):
         if self._own_rows:
             return np.asarray(state[f"x:{name}"])
         return np.where(domain.tied[:, None], state["z"][domain.users], state[f"x:{name}"])
+
+    def _end(
+        self,
+        domains: Mapping[str, DomainState],
+        state: State,
+        threads: int,
+        user_map: FeatureMap | None = None,
+    ) -> tuple[State, Record]:
+        """What the rounds of ``_close`` lead to, in one solve."""
+        if self.privacy.active:
+            return self._close(domains, self.local_channel(0), state, threads, user_map)
+        pulls = {} if user_map is None else _by_user(domains, user_map.pull(state["user_map"]))
+        new = closed(domains, state, self.alpha0, self.consensus.reg, threads, pulls)
+        moved, norm = change(state["z"], new["z"])
+        return new, {"closing_rounds": 0, "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0}
 
     def _close(
         self,
@@ -647,6 +674,12 @@ def _described(
 def _by_domain(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str, Float32]:
     """Rows of the items of all domains, one domain after the other, taken apart."""
     ends = np.cumsum([domain.n_items for domain in domains.values()])[:-1]
+    return dict(zip(domains, np.split(rows_JF, ends), strict=True))
+
+
+def _by_user(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str, Float32]:
+    """Rows of the users of all domains, one domain after the other, taken apart."""
+    ends = np.cumsum([len(domain.users) for domain in domains.values()])[:-1]
     return dict(zip(domains, np.split(rows_JF, ends), strict=True))
 
 

@@ -23,7 +23,7 @@ class ADMM(Settings):
     rho_warmup: int = setting(1, "First epochs without the penalty ρ.", low=0)
     rho_growth: float = setting(1.0, "Factor on ρ per epoch after the warm-up.", above=0)
     inner_sweeps: int = setting(5, "Rounds (1) to (4) per exchange between the domains.", low=1, symbol="K")
-    tolerance: float = setting(1e-5, "Gap and shift at which the last rounds end.", above=0)
+    tolerance: float = setting(1e-5, "Gap and shift at which the last rounds of parties end.", above=0)
     variant: Literal["admm", "paper_code"] = setting("admm", "ADMM, or the published program, Eq. (6).")
     on_divergence: Literal["stop", "log"] = setting(
         "stop", "What a growing consensus gap of the published program does: an error, or a record."

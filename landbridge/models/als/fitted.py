@@ -166,7 +166,7 @@ class ALSModel(DotProductModel):
         """The scores of some items: the query's events by Eq. (2), and what the cold-start policy adds.
 
         A rest remains: of the user's features, and where a known user's embedding is not the optimum, within
-        the tolerance of CDIMF, for users outside its consensus, and under its published variant.
+        the tolerance of CDIMF's parties, for users outside its consensus, and under its published variant.
         """
         score_N = self.score(domain, query)[0, item_N].tolist()
         cold_start = bool(self._no_events_B(domain, query)[0])

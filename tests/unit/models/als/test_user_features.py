@@ -8,15 +8,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from worlds import dense, far, of_tables, own_events, random_features, twin_ridge, twin_step, uneven
+from worlds import (
+    dense,
+    described,
+    far,
+    of_tables,
+    own_events,
+    random_features,
+    twin_ridge,
+    twin_step,
+    uneven,
+)
 
 import landbridge as lb
 from landbridge import store
-from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.products import equal_ids, products_of
-from landbridge.data.user_features import UserFeatures
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM
 from landbridge.models.als.fitted import ALSModel
@@ -29,15 +37,6 @@ ONE = FitOptions(threads=1)
 METHODS = [IALS(4, "separate", epochs=4), IALS(4, "joined", epochs=4), CDIMF(4, epochs=4)]
 OFF = {"user_feature_reg": 1e9}
 GROUPS, NEW = 4, 40
-
-
-def described(data: MultiDomain, row_UV: np.ndarray) -> MultiDomain:
-    """The data with features of users as dense rows."""
-    user_N, feature_N = np.nonzero(row_UV)
-    weight_N = row_UV[user_N, feature_N].astype(np.float32)
-    rows = Ragged.from_index(user_N, feature_N.astype(np.int32), len(row_UV), weight_N)
-    texts = np.array([str(number) for number in range(row_UV.shape[1])], np.dtypes.StringDType())
-    return replace(data, user_features=UserFeatures(texts, texts, rows))
 
 
 def random_users(data: MultiDomain, kinds: int = 5) -> MultiDomain:
