@@ -14,7 +14,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.evaluation.evaluate import Evaluation, best_by_domain, evaluate
-from landbridge.models.base import Fitted
+from landbridge.models.mixture import BlendModel
 from landbridge.selection.auto import Tuning, candidates, simple_members, tuned_candidates
 from landbridge.selection.guard import guarded
 from landbridge.training.options import FitOptions
@@ -35,7 +35,7 @@ class Comparison:
     this domain alone; it is chosen on the test part itself, so that a gain over it is rather too small."""
 
     split: Split
-    blend: Fitted
+    blend: BlendModel
     evaluations: Mapping[str, Evaluation]
     single_domain: Evaluation
 
@@ -53,9 +53,10 @@ def compared(data: MultiDomain) -> Comparison:
     tuned, kept = tuned_candidates(starts, split, options(), BUDGET)
     simple = simple_members(tuned)
     blend = guarded(tuned, split, options(), simple=simple, fitted=kept)
-    models = {label: method.fit(split.test.history, options()) for label, method in tuned.items()}
+    left_out = {label: method for label, method in tuned.items() if label not in blend.members}
+    others = {label: method.fit(split.test.history, options()) for label, method in left_out.items()}
     evaluations = {
         label: replace(evaluate(model, split.test), name=label)
-        for label, model in {**models, AUTO: blend}.items()
+        for label, model in {**blend.members, **others, AUTO: blend}.items()
     }
     return Comparison(split, blend, evaluations, best_by_domain([evaluations[label] for label in simple]))
