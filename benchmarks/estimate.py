@@ -91,7 +91,9 @@ def _small() -> MultiDomain:
 
 def children(name: str, cases: list[Record]) -> None:
     """Fits on one data set, which is read once; each in a process that is forked for it."""
-    data = _data(name)
+    # read elsewhere: what readers leave behind would count as the process's own
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        data = pool.apply(_data, (name,))
     gc.collect()
     for case in cases:
         process = multiprocessing.get_context("fork").Process(target=child, args=(data, case))
@@ -108,13 +110,12 @@ def child(data: MultiDomain, case: Record) -> None:
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     began = time.process_time()
-    fitted = method.fit(data, options)
+    method.fit(data, options)
     seconds = time.process_time() - began
     counts = Counts.of(data)
     joined = counts.joined
     totals = (int(joined.n_users), int(joined.n_items), int(joined.events), len(counts.domains))
-    rounds = {key: value for key, value in (fitted.log or ({},))[-1].items() if key == "closing_rounds"}
-    row = {**case, "seconds": seconds, "before": before, "peak": _status("VmHWM"), **rounds}
+    row = {**case, "seconds": seconds, "before": before, "peak": _status("VmHWM"), "load": os.getloadavg()[0]}
     row |= predicted(method, counts, Counts.of_totals(*totals))
     print(json.dumps(row), flush=True)
 
@@ -163,14 +164,13 @@ def _measure() -> None:
 HEAD = """# Predicted and measured costs of fits
 
 Made by `python -m benchmarks.estimate`: each fit in a process of its own, on one thread, and what
-`landbridge estimate` says of it. Seconds are those of the processor. The machine, with two cores, did other
-work at the same time, with up to 20 processes waiting: one and the same fit took .57 or .81 s, and the
-constants, which were measured in the same hour, differed by up to 30 %. Most fits are of few epochs, and
-short. The run was ended before all methods had been fitted on sport-cloth and Gowalla.
+`landbridge estimate` says of it. Seconds are those of the processor (load average {least:.1f} to {most:.1f}
+on {cores} cores); the constants of the machine were measured in the same hour. Most fits are of few epochs,
+and short.
 
-What counts cannot give (steps of conjugate gradients, closing rounds of CDIMF, neighbours that meet, passes
-of SASRec) was set on these data sets. So the page says how well the equations describe them, not how well
-they forecast others. The aim, 25 %, is not reached everywhere: the shares are below.
+What counts cannot give (steps of conjugate gradients, neighbours that meet, passes of SASRec) was set on
+these data sets. So the page says how well the equations describe them, not how well they forecast others.
+The aim is 25 %; the shares that reach it are below.
 
 "From files" knows how many events each user and item has; "from totals" knows users, items, events and
 domains alone, and takes domains to be alike, with all users in each. Memory is the peak of the process, with
@@ -204,7 +204,9 @@ def render(lines: list[Record]) -> str:
         what = f"{row['method']} | {row['settings']} | {row['data']} | {row['seconds']:.2f}"
         table.append(f"{what} | {share} | {rough} | {row['peak'] / 2**20:.0f} | {memory}")
     parts = [_shares(rows), "\n".join(f"| {line} |" for line in table), _constants(machine.unit)]
-    return HEAD + "\n\n".join(parts) + "\n"
+    loads = [row["load"] for row in rows]
+    head = HEAD.format(least=min(loads), most=max(loads), cores=os.cpu_count())
+    return head + "\n\n".join(parts) + "\n"
 
 
 def _compared(row: Record, machine: Machine) -> Record:

@@ -14,7 +14,6 @@ A curve is y = c x^b: b is the slope of a least-squares line through the logarit
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import subprocess
@@ -32,7 +31,7 @@ import numpy as np
 import landbridge as lb
 from benchmarks.epoch_ends import EpochEnds
 from benchmarks.kept import Lines
-from benchmarks.own_memory import Watch, own_bytes
+from benchmarks.own_memory import Watch, least_bytes, own_bytes
 from benchmarks.scale import MIB, RESULTS, numbers, write_events
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
@@ -97,8 +96,8 @@ def table(n_events: int, n_domains: int) -> MultiDomain:
 def measured(case: Case, scratch: Path) -> dict[str, float]:
     """Processor seconds and bytes of a case, in this process."""
     work = _reading(case, scratch) if case.work == READ else _fitting(case)
-    gc.collect()
-    watch, before = Watch(), own_bytes()
+    before = least_bytes()
+    watch = Watch()
     seconds = work()
     return {"processor": seconds, "memory": max(watch.most, own_bytes()) - before}
 

@@ -9,7 +9,6 @@ before, at most and after. Sweeps are timed by the progress of a fit; the first 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import tempfile
 import time
@@ -22,7 +21,7 @@ import numpy as np
 
 import landbridge as lb
 from benchmarks.epoch_ends import EpochEnds
-from benchmarks.own_memory import Watch, own_bytes
+from benchmarks.own_memory import Watch, least_bytes, own_bytes
 from landbridge.core.system import peak_bytes, reset_peak
 from landbridge.core.types import Ragged
 
@@ -45,8 +44,7 @@ class Memory(Watch):
 
     def measured(self, work: Callable[[], T]) -> tuple[T, dict[str, float]]:
         """What the work gives, and what it takes."""
-        gc.collect()
-        before = self.most = own_bytes()
+        before = self.most = least_bytes()
         reset_peak()
         start = time.perf_counter()
         result = work()
