@@ -94,8 +94,10 @@ def write_events(folder: Path, n_events: int) -> None:
         block.write_parquet(folder / f"part-{number:04}.parquet")
 
 
-def measure(n_events: int, memory: str, cases: Sequence[Sequence[str]], scratch: Path) -> Iterator[Any]:
-    """A record of each way of reading, and of each step."""
+def measure(
+    n_events: int, memory: str, cases: Sequence[Sequence[str]], scratch: Path, without: Sequence[str]
+) -> Iterator[Any]:
+    """A record of each way of reading, and of each step but those that are left out."""
     folder = scratch / f"ev{n_events}"
     if not folder.exists():
         folder.mkdir()
@@ -104,7 +106,7 @@ def measure(n_events: int, memory: str, cases: Sequence[Sequence[str]], scratch:
     for how in (how for case in cases for how in case):
         facts = {"events": n_events, "how": how, "memory": memory, "load": os.getloadavg()[0]}
         words = [memory] if how.startswith(MAPPED) else []
-        only = [] if how in (STEPS, STEPS_IN_MEMORY) else ["--read-only"]
+        only = ["--without", *without] if how in (STEPS, STEPS_IN_MEMORY) else ["--read-only"]
         command = [sys.executable, "-m", "benchmarks.scale_steps", str(folder), *words, *only]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
             for line in child.stdout or ():
@@ -233,6 +235,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help="a folder where events and their map stay")
     firsts = [case[0] for case in CASES]
     parser.add_argument("--cases", nargs="*", default=firsts, choices=firsts, help="by the first of each")
+    parser.add_argument("--without", nargs="*", default=[], help="steps that are left out")
     parser.add_argument("--render", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -244,7 +247,8 @@ def main() -> None:
                 if case[0] in chosen.cases
                 and any((n_events, _named({"how": how, "memory": chosen.memory})) not in done for how in case)
             ]
-            for record in measure(n_events, chosen.memory, missing, chosen.scratch or Path(temporary)):
+            scratch = chosen.scratch or Path(temporary)
+            for record in measure(n_events, chosen.memory, missing, scratch, chosen.without):
                 LINES.append(record)
     from benchmarks import scale_blocks, scale_growth, scale_peers, scale_start  # which draw the same events
 

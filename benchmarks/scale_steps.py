@@ -1,6 +1,6 @@
 """The process that :mod:`benchmarks.scale` measures: one line of JSON per step.
 
-    python -m benchmarks.scale_steps FOLDER [MEMORY] [--read-only]
+    python -m benchmarks.scale_steps FOLDER [MEMORY] [--read-only] [--without STEP [STEP ...]]
 
 Of each step: seconds, the peak of resident memory, and of the process's own (anonymous) memory what it has
 before, at most and after. Sweeps are timed by the progress of a fit; the first has the compilation in it.
@@ -24,14 +24,20 @@ from benchmarks.epoch_ends import EpochEnds
 from benchmarks.own_memory import Watch, least_bytes, own_bytes
 from landbridge.core.system import peak_bytes, reset_peak
 from landbridge.core.types import Ragged
+from landbridge.models.als.consensus import Consensus
 
 T = TypeVar("T")
 FACTORS, EPOCHS = 64, 3
 PAIRS = 1000  # of each domain, that are evaluated
 FACTORISATIONS: dict[str, lb.Method] = {
     "CDIMF": lb.CDIMF(factors=FACTORS, epochs=EPOCHS),
+    "CDIMF, active": lb.CDIMF(factors=FACTORS, epochs=EPOCHS, consensus=Consensus("active")),
     # the last one is evaluated and stored
     "iALS": lb.IALS(factors=FACTORS, epochs=EPOCHS, solver="auto"),
+}
+SPLITS: dict[str, Callable[[lb.MultiDomain], lb.Split]] = {
+    "leave_one_out": lb.leave_one_out,
+    "temporal": lb.temporal,
 }
 NEIGHBOURS: dict[str, lb.Method] = {
     "item-kNN": lb.ItemKNN(neighbours=50, sharing="separate"),
@@ -64,6 +70,7 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("memory", nargs="?")
     parser.add_argument("--read-only", action="store_true")
+    parser.add_argument("--without", nargs="*", default=[])
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     memory = Memory()
@@ -77,8 +84,9 @@ def main() -> None:
     if chosen.read_only:
         step("by item", lambda: [events.by_item.columns for events in data.domains.values()])
         return
-    step("leave_one_out", lambda: lb.leave_one_out(data))
-    step("temporal", lambda: lb.temporal(data))
+    for name, split_by in SPLITS.items():
+        if name not in chosen.without:
+            step(name, partial(split_by, data))
     split = step(
         "leave_last_out", lambda: lb.leave_last_out(data), lambda s: {"fingerprint": s.test.fingerprint}
     )
@@ -91,6 +99,8 @@ def main() -> None:
     )
     model = None
     for name, method in FACTORISATIONS.items():
+        if name in chosen.without:
+            continue
         clock = EpochEnds(time.perf_counter)
         options = lb.FitOptions(threads=chosen.threads, progress=clock)
         model = step(name, partial(method.fit, train, options), partial(_of_sweeps, clock))
@@ -101,7 +111,8 @@ def main() -> None:
         step("load", partial(lb.load, Path(scratch) / "run"))
     options = lb.FitOptions(threads=chosen.threads)
     for name, method in NEIGHBOURS.items():
-        step(name, partial(method.fit, train, options), lambda model: {"model": _bytes(model)})
+        if name not in chosen.without:
+            step(name, partial(method.fit, train, options), lambda model: {"model": _bytes(model)})
 
 
 def _of_sweeps(clock: EpochEnds[float], model: lb.Fitted) -> Mapping[str, Any]:
