@@ -30,7 +30,7 @@ from landbridge.core.files import write_errors
 from landbridge.core.mapped import ColumnFile
 from landbridge.core.types import AnyArray, Int32, Int64, blocks
 from landbridge.data.interactions import GrowingEvents, Interactions
-from landbridge.data.io.encoding import Events, encode
+from landbridge.data.io.encoding import EncodedColumn, Events
 from landbridge.data.io.event_rules import check_same_ids
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.io.storage import Parse, TableRead
@@ -199,8 +199,8 @@ class EventsOnDisk:
         for file in self.files:
             frame = pl.read_ipc(file)
             events = np.empty(len(frame), np.dtype(kinds))
-            events["user"] = place_V[encode(frame["user"].cast(self.user.ids.dtype), self.user.ids)]
-            events["item"] = encode(frame["item"].cast(self.item.ids.dtype), self.item.ids)
+            events["user"] = place_V[_places(frame["user"], self.user.ids)]
+            events["item"] = _places(frame["item"], self.item.ids)
             for name in self.columns:
                 events[name] = frame[name].to_numpy() if name in frame.columns else USUAL[name]
             yield events
@@ -212,6 +212,14 @@ class EventsOnDisk:
             kinds, latest = self.aged
             weight = kinds.aged(weight, time, latest)
         return Rows(column["user"], column["item"], column.get("standing"), weight, time, column.get("kinds"))
+
+
+def _places(column: pl.Series, ids: pl.Series) -> Int32:
+    """The index of each id of a block in the sorted ``ids``, which hold them all; what it costs follows the
+    block, where a table of all ids by their hashes would be made for every block."""
+    own = EncodedColumn.of(column.cast(ids.dtype))
+    place_V = ids.search_sorted(own.ids)
+    return place_V.to_numpy().astype(np.int32)[own.idx]
 
 
 def distributed(
