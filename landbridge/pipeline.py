@@ -30,6 +30,7 @@ from landbridge.planning.machine import of_this_machine
 from landbridge.reports.card import card
 from landbridge.selection.fitting import check, fit_spec
 from landbridge.training.options import FitOptions
+from landbridge.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,27 +63,30 @@ def run(
     progress: Progress | None = None,
     fit: Fit = fit_spec,
     executor: Executor | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Run an experiment and save it in the run folder ``out`` (None: save nothing).
 
     In a versions folder it becomes the current version; ``versioned`` begins such a folder. The folder
     ``OUT.checkpoint`` beside it is the work_dir of the fit; with ``resume`` a killed run continues from it.
-    ``fit``: trains the model, in this process or with others. ``executor``: as in :class:`FitOptions`.
+    ``fit``: trains the model, in this process or with others. ``executor`` and ``ranks``: as in
+    :class:`FitOptions`; the first rank alone reports and saves, the others return the same result.
     Raises StoreError if another fit is writing the same run.
     """
     check(spec.model)
     _check_user_features(spec)
+    _check_ranks(spec, ranks)
     for name in (*spec.evaluate.metrics, spec.fit.validate_on):
         Metric.parse(name)  # a wrong name is an error before anything is fitted
-    progress = progress or Silent()
-    if out is None:
-        return _run(spec, None, progress, fit, executor)
+    progress = progress if progress is not None and ranks.leads else Silent()
+    if out is None or not ranks.leads:
+        return _run(spec, None, progress, fit, (executor, ranks))
     with store.only_writer(out) as work_dir:
         if not resume:
             # else a checkpoint of an earlier fit with other settings would be an error
             _empty(work_dir)
         with store.new_run(out, versioned=versioned) as folder:
-            result = _run(spec, folder, progress, fit, executor, work_dir)
+            result = _run(spec, folder, progress, fit, (executor, ranks), work_dir)
         _empty(work_dir)
     return result
 
@@ -92,17 +96,17 @@ def _run(
     out: Path | None,
     progress: Progress,
     fit: Fit,
-    executor: Executor | None,
+    where: tuple[Executor | None, Ranks],
     work_dir: Path | None = None,
 ) -> Run:
-    meter = Meter()
+    meter, (executor, ranks) = Meter(), where
     data = prepare(spec)
     for sentence in data.remarks:
         progress.note(sentence)
     for sentence in _expected(spec, data):
         progress.note(sentence)
     options = FitOptions(
-        spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir, executor=executor
+        spec.fit.seed, threads(spec), progress=progress, work_dir=work_dir, executor=executor, ranks=ranks
     )
     fitted = fit(spec, data.events if data.split is None else data.split, options)
     if data.events.shares_items and not fitted.method.uses_products:
@@ -134,6 +138,22 @@ def _check_user_features(spec: Spec) -> None:
         raise SettingsError(
             f"{model.name} takes no user features with these settings; use ials or cdimf, or leave out "
             "user_features."
+        )
+
+
+def _check_ranks(spec: Spec, ranks: Ranks) -> None:
+    """SettingsError for what several ranks would each do in full, or would end at different times."""
+    model = spec.model
+    if ranks.number == 1 or model.settings_of is not None:
+        return
+    if model.name == AUTO or model.trials or model.seconds:
+        raise SettingsError(
+            "torchrun divides the training of one network: name it with --model, and leave out the search."
+        )
+    if not registry.method(model.name).needs.startswith("extra neural"):
+        raise SettingsError(
+            f"{model.name} is no network, and torchrun divides the training of networks only: start the fit "
+            "without torchrun."
         )
 
 

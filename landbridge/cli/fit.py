@@ -90,6 +90,8 @@ def command(
     """Fit a model; save it with its data and test data in a run folder.
 
     landbridge fit books.csv movies.parquet --users shared --out runs/best
+
+    Under torchrun several processes train one network together.
     """
     # imported here: the help and errors of options must not wait for numba and polars
     from landbridge import pipeline, store
@@ -99,6 +101,7 @@ def command(
     from landbridge.core.progress import Progress, Terminal
     from landbridge.core.trackers import tracked
     from landbridge.selection.guard import decision_table
+    from landbridge.training.ranks import joined
 
     given: Record = {
         "data": {"users": users, "min_rating": min_rating, "memory": memory}
@@ -119,15 +122,31 @@ def command(
     file, data = options.experiment(sources, dataset)
     given["data"] |= data
     wanted = validated_spec(merge_tables(merge_tables(DEFAULTS, file), given))
-    progress: Progress = Terminal()
-    for place in [*(tracker or ()), *(() if tensorboard is None else (f"tensorboard={tensorboard}",))]:
-        progress = tracked(place, progress)
-    if budget := _budget(wanted.model):
-        typer.echo(budget, err=True)
     where = (
         None if (workers, executor, address) == (1, None, None) else executor_of(workers, executor, address)
     )
-    result = pipeline.run(wanted, out, resume=resume, versioned=versioned, progress=progress, executor=where)
+    with joined() as ranks:
+        progress: Progress = Terminal()
+        # of several ranks of torchrun, one alone speaks and writes
+        if ranks.leads:
+            for place in [
+                *(tracker or ()),
+                *(() if tensorboard is None else (f"tensorboard={tensorboard}",)),
+            ]:
+                progress = tracked(place, progress)
+            if budget := _budget(wanted.model):
+                typer.echo(budget, err=True)
+        result = pipeline.run(
+            wanted,
+            out,
+            resume=resume,
+            versioned=versioned,
+            progress=progress,
+            executor=where,
+            ranks=ranks,
+        )
+    if not ranks.leads:
+        return
     show.say_seen(result.fitted.history)
     tables: dict[str, pl.DataFrame] = {}
     if result.fitted.decisions:

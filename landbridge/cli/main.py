@@ -40,7 +40,8 @@ from landbridge.cli import (
     versions,
 )
 from landbridge.cli.deprecated import deprecated
-from landbridge.core.errors import LandbridgeError
+from landbridge.core.errors import LandbridgeError, SettingsError
+from landbridge.training.ranks import launched
 from landbridge.version import __version__
 
 
@@ -61,11 +62,15 @@ app = typer.Typer(
 
 @app.callback()
 def options_of_all(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Cross-domain recommendation in which every domain gains."""
+    verb = context.invoked_subcommand
+    if verb != "fit" and launched() > 1:
+        raise SettingsError(f"torchrun divides `landbridge fit` alone: start `landbridge {verb}` without it.")
 
 
 app.command("fit")(fit.command)

@@ -21,11 +21,13 @@ ANYWAY = nullcontext()
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """How many processors this process may use; those that torchrun started on this machine share them."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    count = getattr(os, "process_cpu_count", os.cpu_count)  # of Python 3.13
-    return count() or 1
+        number = len(os.sched_getaffinity(0))
+    else:
+        count = getattr(os, "process_cpu_count", os.cpu_count)  # of Python 3.13
+        number = count() or 1
+    return max(1, number // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def reset_peak() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -81,9 +82,11 @@ def run_epochs(
 
     ``identity``: what a checkpoint must match to be resumed: settings, data and seed. Raises StoreError
     for a checkpoint of another fit. ``checkpoints``: where they are kept, in ``options.work_dir`` by default.
+    Of several ranks, the first one reads and writes them and validates.
     """
+    ranks = options.ranks
     checkpoints = checkpoints or FolderCheckpoints(options.work_dir, identity)
-    state, log, best = checkpoints.last() or (start(), [], {})
+    state, log, best = ranks.first(checkpoints.last) or (start(), [], {})
     with options.progress.task(title, epochs) as task:
         for epoch in range(len(log), epochs):
             if _out_of_patience(log, options.patience):
@@ -91,15 +94,21 @@ def run_epochs(
             state, values = step(state, epoch)
             record: Record = {"epoch": epoch, **values}
             if options.validate is not None and options.should_validate(epoch, epochs):
-                record["valid"] = float(options.validate(fitted(state)))
+                record["valid"] = ranks.first(partial(_validated, options.validate, fitted, state))
                 # strictly greater: of equal epochs the earliest is kept
                 if record["valid"] > max(_valid(log), default=-np.inf):
                     best = state
             log.append(record)
             task.step(epoch + 1, dict(_numbers(record)))
             # every epoch, with the best state so far: a killed fit loses one epoch at most
-            checkpoints.keep(state, log, best if options.patience else {})
+            ranks.first(partial(checkpoints.keep, state, log, best if options.patience else {}))
     return (best if options.patience and best else state), tuple(log)
+
+
+def _validated(
+    validate: Callable[[FittedModel], float], fitted: Callable[[State], FittedModel], state: State
+) -> float:
+    return float(validate(fitted(state)))
 
 
 def _out_of_patience(log: list[Record], patience: int | None) -> bool:

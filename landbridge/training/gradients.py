@@ -85,6 +85,11 @@ class Losses(Mapping[str, "Tensor"]):
             sum(others, first).backward()  # Eq. (1)
             self._done = True
 
+    def gradients(self, weights: Mapping[str, float]) -> dict[str, tensors.Gradient]:
+        """The weighted sum's gradient by parameter, which is taken: every ``grad`` is None again."""
+        self.backward(weights)
+        return tensors.take_gradients(self._parameters)
+
     def _alone(self, loss: Tensor, name: str) -> Tensor | None:
         leaf = self._parameters[name]
         return torch.autograd.grad(loss, leaf, retain_graph=True, allow_unused=True)[0]

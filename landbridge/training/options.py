@@ -12,6 +12,7 @@ from landbridge.core.errors import SettingsError, unknown
 from landbridge.core.parallel import Executor
 from landbridge.core.progress import Progress, Silent
 from landbridge.core.system import processors
+from landbridge.training.ranks import ALONE, Ranks
 
 FittedModel = Any  # a ``Fitted`` of landbridge.models, which is a layer above this one
 DEVICES = ("auto", "cpu", "cuda")
@@ -28,6 +29,8 @@ class FitOptions:
     ``device``: where networks are trained: "cpu", "cuda", or "auto" for CUDA if available.
     ``initial``: a previous model of the same method, for a warm start if the method supports it.
     ``executor``: where methods that divide do their blocks, with the same result; None: in this process.
+    ``ranks``: the processes among which networks divide their batches, of
+    :func:`landbridge.training.ranks.joined`; every one makes the same call.
     """
 
     seed: int = 0
@@ -41,6 +44,7 @@ class FitOptions:
     device: str = "auto"
     initial: FittedModel | None = None
     executor: Executor | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -23,9 +23,10 @@ class Phase(Generic[Batch]):
     same batches. ``losses``: batch -> {domain: scalar tensor}, without the domains that are absent from the
     batch. ``parameters``: name -> leaf tensors that require gradients; embeddings with sparse gradients are
     updated only where a batch touches them. ``buffers``: name -> tensors that ``losses`` changes itself
-    (running means, temperatures); they are part of a checkpoint. ``clip``: largest norm of all gradients
-    together. ``log_norm``: log the mean gradient norm of an epoch. ``log_values``: further values to log
-    after an epoch.
+    (running means, temperatures); they are part of a checkpoint. ``totals``: the names of those buffers that
+    losses add to: several ranks' additions are added, while an element of another buffer becomes the mean of
+    the ranks that changed it. ``clip``: largest norm of all gradients together. ``log_norm``: log the mean
+    gradient norm of an epoch. ``log_values``: further values to log after an epoch.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Phase(Generic[Batch]):
     weighting: Weighting = field(default_factory=Uniform)
     optimizer: Optimizer = field(default_factory=Optimizer)
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
+    totals: Collection[str] = ()
     clip: float | None = None
     log_norm: bool = False
     log_values: Callable[[], LogValues] = dict

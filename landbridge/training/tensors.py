@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from landbridge.core.types import AnyArray
 from landbridge.training.epochs import State
 from landbridge.training.optimizers import Optimizer, summed
 from landbridge.training.torch_backend import torch
@@ -52,7 +53,45 @@ def take_gradients(parameters: Mapping[str, Tensor]) -> dict[str, Gradient]:
     for tensor in parameters.values():
         # not zero: a parameter that the next batch does not use must get no step
         tensor.grad = None
-    return {name: _rows(grad) for name, grad in taken.items() if grad is not None}
+    return {name: rows_of(grad) for name, grad in taken.items() if grad is not None}
+
+
+def rows_of(grad: Tensor) -> Gradient:
+    """The gradient as distinct rows; all rows where it is dense."""
+    if not grad.is_sparse:
+        return all_rows(as_rows(grad.contiguous()))
+    if grad.device.type != "cpu":
+        # sums repeated rows: the optimiser needs distinct ones
+        merged = grad.coalesce()
+        return merged.indices()[0], merged.values()
+    # on the CPU ``coalesce`` sorts, which costs more than the compiled grouping
+    rows_T, grad_TF = summed(grad._indices()[0].numpy(), grad._values().numpy(), len(grad))
+    return torch.from_numpy(rows_T), torch.from_numpy(grad_TF)
+
+
+def all_rows(grad_RF: Tensor) -> Gradient:
+    """A dense gradient as rows."""
+    return torch.arange(len(grad_RF), device=grad_RF.device), grad_RF
+
+
+def merged(parts: Sequence[tuple[AnyArray, AnyArray]], tensor: Tensor) -> Gradient:
+    """The sum of gradients of one tensor at the rows that any of them touches, added in their order."""
+    rows_N = torch.from_numpy(np.concatenate([rows_T for rows_T, _ in parts])).long()
+    grad_NF = torch.from_numpy(np.concatenate([grad_TF for _, grad_TF in parts]))
+    shape = as_rows(tensor).shape
+    return rows_of(
+        torch.sparse_coo_tensor(rows_N[None], grad_NF, shape, check_invariants=False).to(tensor.device)
+    )
+
+
+def as_gradient(gradient: Gradient, tensor: Tensor) -> Tensor:
+    """The gradient in the tensor's shape: sparse unless it has all rows."""
+    rows_T, grad_TF = gradient
+    if len(rows_T) < len(as_rows(tensor)):
+        return torch.sparse_coo_tensor(rows_T.long()[None], grad_TF, tensor.shape, check_invariants=False)
+    dense = torch.empty_like(tensor, requires_grad=False)
+    as_rows(dense)[rows_T.long()] = grad_TF
+    return dense
 
 
 def clip(gradients: Mapping[str, Gradient], max_norm: float | None) -> float:
@@ -105,19 +144,6 @@ def _stacked_rows(gradients: Sequence[Tensor]) -> Tensor:
     for out_TF, own_N, grad in zip(out_PTF, positions, gradients, strict=True):
         out_TF.index_add_(0, own_N, grad._values())
     return out_PTF
-
-
-def _rows(grad: Tensor) -> Gradient:
-    if not grad.is_sparse:
-        grad_RF = as_rows(grad.contiguous())
-        return torch.arange(len(grad_RF), device=grad.device), grad_RF
-    if grad.device.type != "cpu":
-        # sums repeated rows: the optimiser needs distinct ones
-        merged = grad.coalesce()
-        return merged.indices()[0], merged.values()
-    # on the CPU ``coalesce`` sorts, which costs more than the compiled grouping
-    rows_T, grad_TF = summed(grad._indices()[0].numpy(), grad._values().numpy(), len(grad))
-    return torch.from_numpy(rows_T), torch.from_numpy(grad_TF)
 
 
 def _step_anywhere(

@@ -79,9 +79,12 @@ class TargetWeights:
     The magnitude of a domain is the norm of the gradient of a batch's loss at the states before its targets:
     what the domain sends into the encoder, with its weight. One backward pass measures all domains.
 
-    ``buffers``: the state between epochs, changed in place and stored in checkpoints. ``domain_I``: the
-    domain of each item; ``ranges``: the items of each domain.
+    ``buffers``: the state between epochs, changed in place and stored in checkpoints; ``totals``: the names
+    of those that a batch adds to. ``domain_I``: the domain of each item; ``ranges``: the items of each
+    domain.
     """
+
+    totals: ClassVar[tuple[str, ...]] = ("loss_total", "loss_count")
 
     def __init__(self, train: MultiDomain, where: torch.device | str) -> None:
         self.names = train.domain_names
@@ -301,6 +304,7 @@ class SequenceMethod(Method):
             self.weighting(weights),
             optimizer=Optimizer("adam", self.lr, decay=self.weight_decay),
             buffers=target_weights.buffers,
+            totals=target_weights.totals,
             clip=self.clip,
             log_values=target_weights.log_values,
         )

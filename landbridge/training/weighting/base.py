@@ -186,7 +186,8 @@ class Uncertainty(Weighting):
         s_of = {domain: float(state[domain][0]) if domain in state else 0.0 for domain in losses}
         weights = {domain: exp(-s) for domain, s in s_of.items()}
         # ∂F/∂s of Eq. (1)
-        slopes = {domain: 0.5 - weights[domain] * float(loss.detach()) for domain, loss in losses.items()}
+        numbers = Losses.of(losses, parameters).numbers
+        slopes = {domain: 0.5 - weights[domain] * number for domain, number in numbers.items()}
         moved = {domain: s - self.lr * max(slopes[domain], -1.0) for domain, s in s_of.items()}  # Eq. (2)
         bounded = {domain: np.clip([s], -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE) for domain, s in moved.items()}
         # domains without a loss in this batch are not in ``bounded`` and keep their previous s

@@ -48,6 +48,7 @@ from landbridge.core.types import Float64
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import DAY
 from landbridge.training.epochs import State
+from landbridge.training.gradients import Losses
 from landbridge.training.weighting.base import LogValues, Weighting
 from landbridge.training.weighting.sparsity import DomainCounts, SparsityScore, WeightMap, alike
 
@@ -227,7 +228,8 @@ class DynamicSparsity(Weighting):
                 raise SettingsError(unknown("domain in the counts", domain, self.counts.names))
         state = self._due(state) if state else self._begun()
         weight, names = self._of_losses(state), self.counts.names
-        loss_D = [float(losses[name].detach()) if name in losses else np.nan for name in names]
+        numbers = Losses.of(losses, parameters).numbers
+        loss_D = [numbers.get(name, np.nan) for name in names]
         after = {**self.schedule.observed(state, loss_D), "steps_1": state["steps_1"] + 1}
         return {domain: weight[domain] for domain in losses}, after
 
