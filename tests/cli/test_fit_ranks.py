@@ -11,6 +11,10 @@ import pytest
 from commands import answered, event_files, refused
 
 import landbridge as lb
+from landbridge import pipeline
+from landbridge.config import validated_spec
+from landbridge.core.errors import SettingsError
+from landbridge.training.process_group import ProcessGroup
 
 pytest.importorskip("torch")
 
@@ -65,12 +69,7 @@ def test_two_ranks_write_one_run(tmp_path: Path) -> None:
     assert done.stdout.count("┏") == 1  # one table
     model = lb.load(out)
     assert model.method.name == "adc"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "books.csv",
-        "movies.csv",
-        "run",
-        "run.checkpoint",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["books.csv", "movies.csv", "run"]
 
 
 @pytest.fixture
@@ -91,3 +90,17 @@ def test_other_commands_are_refused(
         answered(capsys, "evaluate", tmp_path),
         "torchrun divides `landbridge fit` alone: start `landbridge evaluate` without it.",
     )
+
+
+def test_what_each_rank_would_do_in_full_is_refused(tmp_path: Path) -> None:
+    ranks = ProcessGroup(0, 2)  # refused before any message
+    books, _ = event_files(tmp_path)
+    for model, sentence in (
+        ({"name": "ease"}, "ease is no network, and torchrun divides the training of networks only"),
+        ({"name": "auto"}, "torchrun divides the training of one network: name it with --model"),
+        ({"name": "adc", "trials": 3}, "leave out the search"),
+    ):
+        spec = validated_spec({"data": {"source": [str(books)]}, "model": model})
+        with pytest.raises(SettingsError, match=sentence):
+            pipeline.run(spec, tmp_path / "run", ranks=ranks)
+    assert not (tmp_path / "run").exists()
