@@ -4,11 +4,13 @@ A folder holds one file of raw numbers per column, all other arrays in ``arrays.
 ``manifest.json``, which is written last: a folder without it was never finished.
 
 What is made from a mapped column is mapped, too (:func:`growing`), in a file without a name beside it, which
-goes with the array, and with the process. The same code makes it from a column in memory.
+goes with the array, and with the process. The same code makes it from a column in memory. So are arrays that
+a fit writes into (:func:`zeros`).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +24,7 @@ import numpy.typing as npt
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import read_arrays, read_json, write_arrays, write_errors, write_json
-from landbridge.core.system import sync
+from landbridge.core.system import reserve, sync
 from landbridge.core.types import AnyArray, Arrays, blocks
 
 FORMAT, VERSION = "landbridge-columns", 1
@@ -89,6 +91,31 @@ def gathered(
     return column.opened()
 
 
+def zeros(shape: tuple[int, ...], beside_N: AnyArray, dtype: npt.DTypeLike = np.float32) -> AnyArray:
+    """An array of zeros to write into, kept where ``beside_N`` is, as of :func:`growing`. StoreError where
+    the disk has no room for all of it: a write through a map cannot say so."""
+    folder, size, kind = _folder_of(beside_N), math.prod(shape), np.dtype(dtype)
+    if folder is None or size <= IN_MEMORY:
+        return np.zeros(shape, kind)
+    with write_errors(folder), tempfile.TemporaryFile(dir=folder) as stream:
+        reserve(stream.fileno(), size * kind.itemsize)
+        return _beside(np.memmap(stream, kind, "r+", shape=shape), folder)
+
+
+def copied(array: AnyArray) -> AnyArray:
+    """A copy, kept where the array is."""
+    copy = zeros(array.shape, array, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def _beside(mapped: np.memmap[Any, Any], folder: Path) -> AnyArray:
+    """An array without a name in a folder, where what is made from it is kept."""
+    mapped.filename = str(folder / "temporary")
+    # a plain array: compiled code takes it for any other
+    return mapped.view(np.ndarray)
+
+
 def _folder_of(array: AnyArray) -> Path | None:
     """The folder beside which columns made from an array are kept; None for one in memory, or of a run."""
     base: object = array
@@ -144,9 +171,7 @@ class _TemporaryColumn:
             return _concatenated(self.blocks, self.dtype)
         with write_errors(self.folder), self.stream:
             self.stream.flush()
-            column = np.memmap(self.stream, self.dtype, "r", shape=(self.length,))
-        column.filename = str(self.folder / "temporary")  # where what is made from this column is kept
-        return column.view(np.ndarray)
+            return _beside(np.memmap(self.stream, self.dtype, "r", shape=(self.length,)), self.folder)
 
 
 def _concatenated(blocks_N: list[AnyArray], dtype: np.dtype[Any]) -> AnyArray:

@@ -121,6 +121,14 @@ def _lock_file(path: Path, *, shared: bool, wait: bool) -> Iterator[None]:
         lock.release()
 
 
+def reserve(handle: int, size: int) -> None:
+    """Give an open file a size, of zeros; OSError where the disk has no room, if the system can tell."""
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:  # macOS and Windows
+        os.truncate(handle, size)
+
+
 def sync(path: Path) -> None:
     """Bring a file or a folder to the disk; where folders cannot be opened (Windows), a file only."""
     opens_folders = hasattr(os, "O_DIRECTORY")

@@ -1,7 +1,8 @@
 """The epoch loop of every method: progress, validation, early stopping and bit-exact resume, without torch.
 
-The training state is a mapping of named arrays, and a step is a function from one state to the next. A
-checkpoint therefore holds the whole state, and a resumed fit gives the same model as an uninterrupted one.
+The training state is a mapping of named arrays, and a step is a function from one state to the next, which
+may be in the memory of the first. A checkpoint holds the whole state, and a resumed fit gives the same model
+as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from landbridge.core.errors import StoreError
 from landbridge.core.files import atomic_write, make_folder, read_arrays, write_arrays
+from landbridge.core.mapped import copied
 from landbridge.core.types import Arrays, Record
 from landbridge.training.options import FitOptions, FittedModel
 
@@ -80,6 +82,9 @@ def run_epochs(
 ) -> tuple[State, tuple[Record, ...]]:
     """Run ``epochs`` steps; returns the last state (with patience: the best one) and one record per epoch.
 
+    A step may write into the arrays of its state; the model of ``fitted``, which a validation may keep, has
+    arrays of its own.
+
     ``identity``: what a checkpoint must match to be resumed: settings, data and seed. Raises StoreError
     for a checkpoint of another fit. ``checkpoints``: where they are kept, in ``options.work_dir`` by default.
     Of several ranks, the first one reads and writes them and validates.
@@ -96,8 +101,8 @@ def run_epochs(
             if options.validate is not None and options.should_validate(epoch, epochs):
                 record["valid"] = ranks.first(partial(_validated, options.validate, fitted, state))
                 # strictly greater: of equal epochs the earliest is kept
-                if record["valid"] > max(_valid(log), default=-np.inf):
-                    best = state
+                if options.patience and record["valid"] > max(_valid(log), default=-np.inf):
+                    best = {name: copied(array) for name, array in state.items()}
             log.append(record)
             task.step(epoch + 1, dict(_numbers(record)))
             # every epoch, with the best state so far: a killed fit loses one epoch at most

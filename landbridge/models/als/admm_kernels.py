@@ -14,14 +14,12 @@ from landbridge.core.fast_math import FAST
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def pull(users_R, rho_R, z_UF, t_RF):
-    """ρ (z - t) of every row, (R, F): the pull of Eq. (1) towards the consensus."""
-    out_RF = np.empty_like(t_RF)
+def pull(users_R, rho_R, z_UF, t_RF, out_RF):
+    """ρ (z - t) of every row into ``out_RF``: the pull of Eq. (1) towards the consensus."""
     for row in prange(len(users_R)):
         z_F = z_UF[users_R[row]]
         for f in range(t_RF.shape[1]):
             out_RF[row, f] = rho_R[row] * (z_F[f] - t_RF[row, f])
-    return out_RF
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -35,28 +33,31 @@ def add_messages(users_R, tied_R, x_RF, t_RF, sum_UF):
                 sum_F[f] += x_RF[row, f] + t_RF[row, f]
 
 
-@njit(cache=True, nogil=True, parallel=True, fastmath=FAST)
+@njit(cache=True, nogil=True, parallel=True)
 def update_duals(users_R, tied_R, x_RF, z_UF, t_RF):
-    """Eq. (4) for tied users (t stays for the others), and ‖x - z‖² and ‖z‖² of each row, 0 if untied."""
-    out_RF = np.empty_like(t_RF)
+    """Eq. (4) for tied users, in ``t_RF``; t stays for the others."""
+    for row in prange(len(users_R)):
+        if tied_R[row]:
+            z_F = z_UF[users_R[row]]
+            for f in range(x_RF.shape[1]):
+                t_RF[row, f] += x_RF[row, f] - z_F[f]
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath=FAST)
+def residuals(users_R, tied_R, x_RF, z_UF):
+    """‖x - z‖² and ‖z‖² of each row, 0 if untied."""
     away_R, norm_R = np.zeros(len(users_R)), np.zeros(len(users_R))
     for row in prange(len(users_R)):
-        t_F, out_F = t_RF[row], out_RF[row]
         if not tied_R[row]:
-            out_F[:] = t_F
             continue
         x_F, z_F = x_RF[row], z_UF[users_R[row]]
-        for f in range(len(x_F)):
-            out_F[f] = x_F[f] - z_F[f]
-        # a loop of its own: beside a store, LLVM would choose the order of these sums by memory addresses
+        # without a store, beside which LLVM would choose the order of these sums by memory addresses
         away = norm = np.float32(0)
         for f in range(len(x_F)):
-            away += out_F[f] * out_F[f]
+            away += (x_F[f] - z_F[f]) ** 2
             norm += z_F[f] * z_F[f]
-        for f in range(len(x_F)):
-            out_F[f] += t_F[f]
         away_R[row], norm_R[row] = away, norm
-    return out_RF, away_R, norm_R
+    return away_R, norm_R
 
 
 @njit(cache=True, nogil=True, parallel=True, fastmath=FAST)

@@ -52,6 +52,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landbridge.core.errors import DivergenceError
+from landbridge.core.mapped import copied, zeros
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
 from landbridge.core.threads import thread_limit
@@ -61,7 +62,7 @@ from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import cost as als_cost
 from landbridge.models.als import solver as als
 from landbridge.models.als.apart import train_apart
-from landbridge.models.als.closing import closed
+from landbridge.models.als.closing import close
 from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.exchange import Channel, LocalChannel, Residuals, Round, change
 from landbridge.models.als.feature_map import (
@@ -80,7 +81,9 @@ from landbridge.models.als.participants import (
     Mask,
     Membership,
     consensus_users,
+    put_consensus,
     user_embeddings_by_domain,
+    zero_state,
 )
 from landbridge.models.als.privacy import Guarantee, Privacy
 from landbridge.models.als.warm_start import initial_states, previous_model
@@ -209,7 +212,7 @@ class CDIMF(Method):
         if self.admm.exact:
             user_map = self._user_map(train, domains)
             with thread_limit(options.threads):
-                state, end = self._end(domains, state, options.threads, user_map)
+                end = self._end(domains, state, options.threads, user_map)
             log = (*log, end)
         return self._fitted(train, domains, state, log)
 
@@ -248,7 +251,7 @@ class CDIMF(Method):
         if self.admm.exact:
             user_map = self._user_map(train, domains)
             with thread_limit(options.threads):
-                state, end = self._close(domains, channel, state, options.threads, user_map)
+                end = self._close(domains, channel, state, options.threads, user_map)
             log = (*log, end)
         return self._fitted(train, domains, state, log)
 
@@ -286,7 +289,8 @@ class CDIMF(Method):
                     feature_map=feature_map,
                     user_map=user_map,
                 ),
-                lambda state: self._fitted(train, domains, state, ()),
+                # the next epoch writes into the items
+                lambda state: self._fitted(train, domains, _with_copied_items(domains, state), ()),
                 options,
                 {**self._identity(train, options.seed), **channel.identity},
                 checkpoints,
@@ -328,7 +332,8 @@ class CDIMF(Method):
         """An epoch solves the users of every domain K times, Eqs. (1) to (4), and the items once, Eq. (5)
         (:mod:`landbridge.models.als.cost`); a round also turns the pull into the domain's basis, the result
         back, and passes over the embeddings ``PASSES`` times. The last solve costs no more than a round. In
-        memory are x and t of every domain, of this epoch and the last, z, and the items twice."""
+        memory are x and t of every domain, z, its sum, and the items; at the end, in place of t, the items
+        once more or the model's users."""
         tables, row, admm = counts.domains.values(), FLOAT32 * self.factors, self.admm
         users = {name: self._users_of(table, counts) for name, table in counts.domains.items()}
         rounds_of = [self._round(table, users[name]) for name, table in counts.domains.items()]
@@ -354,7 +359,7 @@ class CDIMF(Method):
             epoch=rounds * per_epoch + items,
             epochs=self.epochs,
             peak=sum(map(als_cost.index_bytes, tables))
-            + row * (4 * all_users + 2 * all_items + 3 * counts.joined.n_users + 3 * max(users.values())),
+            + row * (2 * counts.joined.n_users + all_items + all_users + max(all_users, all_items, own)),
             model=row * (counts.joined.n_users + own + all_items),
             # a domain with its users and items on a node; messages, Eq. (2), meet on one
             division=Division(
@@ -432,14 +437,16 @@ class CDIMF(Method):
         Items drawn per domain would give every domain a basis of its own, and the mean of ten such bases is
         nearly zero. Common users put all domains into one basis, so that they agree from the first round.
         """
-        drawn_UF = als.initial(generator(seed, "users"), members.n_places, self.factors)[members.place_U]
-        z_UF = np.float32(START_SCALE) * drawn_UF
-        state: State = {"z": np.zeros_like(z_UF), "gap": np.array([np.inf, 0.0])}
+        state = zero_state(domains, len(members.place_U), self.factors)
+        _draw_users(members, generator(seed, "users"), state["z"])
         for name, domain in domains.items():
-            state[f"x:{name}"] = z_UF[domain.users]
-            state[f"t:{name}"] = np.zeros_like(state[f"x:{name}"])
-            state[f"y:{name}"] = als.initial(generator(seed, "items", name), domain.n_items, self.factors)
-        return state | self._items(domains, state | {"z": z_UF}, threads) if self.admm.exact else state
+            np.take(state["z"], domain.users, axis=0, out=state[f"x:{name}"], mode="clip")
+            rng = generator(seed, "items", name)
+            als.initial(rng, domain.n_items, self.factors, state[f"y:{name}"])
+        if self.admm.exact:
+            self._items(domains, state, threads)
+        state["z"].fill(0)
+        return state
 
     def _epoch(
         self,
@@ -451,19 +458,23 @@ class CDIMF(Method):
         feature_map: FeatureMap | None = None,
         user_map: FeatureMap | None = None,
     ) -> tuple[State, Record]:
-        """Rounds (1) to (4), ``inner_sweeps`` times, then all items, Eq. (5), and their map."""
+        """Rounds (1) to (4), ``inner_sweeps`` times, then all items, Eq. (5), and their map.
+
+        All in the memory of ``state``, which is the state afterwards.
+        """
         admm, rho = self.admm, self.admm.rho_in(epoch)
         exchange = epoch % self.consensus.every == 0
-        bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
+        # in the memory of the items, which Eq. (5) makes anew
+        bases = {name: als.basis(state[f"y:{name}"], threads, out_RF=state[f"y:{name}"]) for name in domains}
         # ρ has just grown: the multiplier ρ t must stay what it was
         if admm.exact and epoch > admm.rho_warmup:
-            state = state | _rescaled(domains, state, admm.rho_growth)
+            _rescale(domains, state, admm.rho_growth)
         facts: Record = {"rho": rho}
         first = self.rounds_before(epoch)
         for number in range(first, first + (self._rounds_in(epoch) if exchange else 1)):
-            state = state | self._users(domains, bases, state, rho, threads, user_map)
+            self._users(domains, bases, state, rho, threads, user_map)
             if exchange:
-                state, facts = self._exchange(domains, channel, state, self._round_in(epoch, number))
+                facts = self._exchange(domains, channel, state, self._round_in(epoch, number))
         if "gap" in facts:
             previous_gap, rising = state["gap"]
             facts["rising"] = int(rising + 1) if facts["gap"] > previous_gap else 0
@@ -472,8 +483,9 @@ class CDIMF(Method):
         self._check_divergence(state, facts)
         if user_map is not None:
             users_JF = np.concatenate([self._rows(domain, name, state) for name, domain in domains.items()])
-            state = state | {"user_map": user_map.fit(users_JF, state["user_map"])}
-        return state | self._items(domains, state, threads, feature_map), facts
+            state["user_map"] = user_map.fit(users_JF, state["user_map"])
+        self._items(domains, state, threads, feature_map)
+        return state, facts
 
     def _users(
         self,
@@ -483,27 +495,27 @@ class CDIMF(Method):
         rho: float,
         threads: int,
         user_map: FeatureMap | None = None,
-    ) -> State:
+    ) -> None:
         """Eq. (1), or Eq. (6) in the published program."""
         from landbridge.models.als import admm_kernels as kernels
 
-        rows = {}
         pulls = {}
         if user_map is not None:
             pulls = _by_user(domains, user_map.pull(state["user_map"]))
         for name, domain in domains.items():
+            x_UF = state[f"x:{name}"]  # the last x is not needed: first c is there, then the solution
             rho_U = np.where(domain.tied, np.float32(rho), np.float32(0))
             # Eq. (6), the published program: the pull has the ridge of half exponent, the system no ρ
             pull_U = rho_U if self.admm.exact else rho_U * domain.half_U
             ridge_U = domain.ridge_U + rho_U if self.admm.exact else domain.ridge_U
-            pull_UF = kernels.pull(domain.users, pull_U, state["z"], state[f"t:{name}"])
+            kernels.pull(domain.users, pull_U, state["z"], state[f"t:{name}"], x_UF)
             if pulls:
-                pull_UF = pull_UF + pulls[name]
-            rotated_UF = als.rotate(pull_UF, bases[name].rotation_FF, threads)
-            x_UF = als.solve(domain.by_user, bases[name], self.alpha0, ridge_U, rotated_UF)
+                x_UF += pulls[name]
+            als.rotate(x_UF, bases[name].rotation_FF, threads, x_UF)
+            there = als.SolveOptions(out_RF=x_UF)
+            als.solve(domain.by_user, bases[name], self.alpha0, ridge_U, x_UF, there)
             # every domain has a basis of its own: only in the common one can x be averaged
-            rows[f"x:{name}"] = _rotated_back(x_UF, bases[name], threads)
-        return rows
+            _rotate_back(x_UF, bases[name], threads)
 
     def _exchange(
         self,
@@ -511,24 +523,23 @@ class CDIMF(Method):
         channel: Channel,
         state: State,
         current: Round,
-    ) -> tuple[State, Record]:
-        """Eqs. (2) to (4), and how far the domains are from agreement (``gap``, ``shift``)."""
+    ) -> Record:
+        """Eqs. (2) to (4); says how far the domains are from agreement (``gap``, ``shift``)."""
         from landbridge.models.als import admm_kernels as kernels
 
         z_UF = channel.consensus(domains, state, current)  # Eqs. (2) and (3)
-        new: State = {"z": z_UF}
         apart = tied = 0.0
         for name, domain in domains.items():
-            t_UF, away_U, norm_U = kernels.update_duals(
-                domain.users, domain.tied, state[f"x:{name}"], z_UF, state[f"t:{name}"]
-            )
+            x_UF = state[f"x:{name}"]
+            away_U, norm_U = kernels.residuals(domain.users, domain.tied, x_UF, z_UF)
             apart, tied = apart + float(away_U.sum()), tied + float(norm_U.sum())
             if current.dual:
-                new[f"t:{name}"] = t_UF  # Eq. (4)
+                kernels.update_duals(domain.users, domain.tied, x_UF, z_UF, state[f"t:{name}"])  # Eq. (4)
         # Primal and dual residual as in Boyd et al. 2011, Section 3.3; gap and shift are their relative
         # sizes, which do not depend on the scale of the embeddings.
         sums = channel.residuals(current, apart, tied, state["z"], z_UF)
-        return state | new, {
+        state["z"] = z_UF
+        return {
             "rho": current.rho,
             "primal": float(np.sqrt(sums.apart)),
             "dual": float(current.rho * np.sqrt(sums.moved)),
@@ -542,24 +553,36 @@ class CDIMF(Method):
         state: State,
         threads: int,
         feature_map: FeatureMap | None = None,
-    ) -> State:
+    ) -> None:
         """Eq. (5), and the map at these items."""
-        items: State = {}
         pulls = {} if feature_map is None else _by_domain(domains, feature_map.pull(state["map"]))
         for name, domain in domains.items():
-            users = als.basis(self._rows(domain, name, state), threads)
-            pull_IF = als.rotate(pulls[name], users.rotation_FF, threads) if pulls else None
-            rotated_IF = als.solve(domain.by_item, users, self.alpha0, domain.ridge_I, pull_IF)
-            items[f"y:{name}"] = _rotated_back(rotated_IF, users, threads)
+            # a call for each: only one domain's users are there twice
+            self._items_of(
+                domain, self._rows(domain, name, state), pulls.get(name), threads, state[f"y:{name}"]
+            )
         if feature_map is not None:
-            items["map"] = feature_map.fit(np.concatenate(list(items.values())), state["map"])
-        return items
+            items_JF = np.concatenate([state[f"y:{name}"] for name in domains])
+            state["map"] = feature_map.fit(items_JF, state["map"])
+
+    def _items_of(
+        self, domain: DomainState, x_UF: Float32, pull_IF: Float32 | None, threads: int, out_IF: Float32
+    ) -> None:
+        """Eq. (5) of a domain, into ``out_IF``; turns the users ``x_UF``."""
+        users = als.basis(x_UF, threads, out_RF=x_UF)
+        if pull_IF is not None:
+            als.rotate(pull_IF, users.rotation_FF, threads, pull_IF)
+        there = als.SolveOptions(out_RF=out_IF)
+        als.solve(domain.by_item, users, self.alpha0, domain.ridge_I, pull_IF, there)
+        _rotate_back(out_IF, users, threads)
 
     def _rows(self, domain: DomainState, name: str, state: State) -> Float32:
-        """User embeddings of a domain: the consensus of tied users, the own embedding of the others."""
-        if self._own_rows:
-            return np.asarray(state[f"x:{name}"])
-        return np.where(domain.tied[:, None], state["z"][domain.users], state[f"x:{name}"])
+        """User embeddings of a domain, a new array: the consensus of tied users, the own embedding of the
+        others."""
+        x_UF = copied(state[f"x:{name}"])
+        if not self._own_rows:
+            put_consensus(domain, state["z"], x_UF)
+        return x_UF
 
     def _end(
         self,
@@ -567,14 +590,17 @@ class CDIMF(Method):
         state: State,
         threads: int,
         user_map: FeatureMap | None = None,
-    ) -> tuple[State, Record]:
+    ) -> Record:
         """What the rounds of ``_close`` lead to, in one solve."""
         if self.privacy.active:
             return self._close(domains, self.local_channel(0), state, threads, user_map)
         pulls = {} if user_map is None else _by_user(domains, user_map.pull(state["user_map"]))
-        new = closed(domains, state, self.alpha0, self.consensus.reg, threads, pulls)
-        moved, norm = change(state["z"], new["z"])
-        return new, {"closing_rounds": 0, "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0}
+        before_UF = state["z"]
+        for name in domains:
+            del state[f"t:{name}"]  # of no use to a model
+        close(domains, state, self.alpha0, self.consensus.reg, threads, pulls)
+        moved, norm = change(before_UF, state["z"])
+        return {"closing_rounds": 0, "shift": float(np.sqrt(moved / norm)) if norm > 0 else 0.0}
 
     def _close(
         self,
@@ -583,24 +609,26 @@ class CDIMF(Method):
         state: State,
         threads: int,
         user_map: FeatureMap | None = None,
-    ) -> tuple[State, Record]:
+    ) -> Record:
         """Closing rounds (1) to (4) at fixed items until the domains agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
         rho = self.admm.grown_rho(self.epochs - 1)
         if self.privacy.active:
             # a domain's users at its last items: nothing is sent
-            return state | self._users(domains, bases, state, rho, threads, user_map), {"closing_rounds": 0}
+            self._users(domains, bases, state, rho, threads, user_map)
+            return {"closing_rounds": 0}
         facts: Record = {}
         rounds, first = 0, self.rounds_before(self.epochs)
         while rounds < MAX_CLOSING_ROUNDS:
-            state = state | self._users(domains, bases, state, rho, threads, user_map)
-            state, facts = self._exchange(domains, channel, state, Round(first + rounds, rho))
+            self._users(domains, bases, state, rho, threads, user_map)
+            facts = self._exchange(domains, channel, state, Round(first + rounds, rho))
             rounds += 1
             if max(facts["gap"], facts["shift"]) < self.admm.tolerance:
                 break
             factor = _balance(facts["gap"], facts["shift"])
-            rho, state = rho * factor, state | _rescaled(domains, state, factor)
-        return state, {"closing_rounds": rounds, **facts}
+            rho *= factor
+            _rescale(domains, state, factor)
+        return {"closing_rounds": rounds, **facts}
 
     def _check_divergence(self, state: State, facts: Record) -> None:
         """DivergenceError where values grow without bound.
@@ -608,8 +636,9 @@ class CDIMF(Method):
         A gap that keeps growing is an error too for the published program, unless ``admm.on_divergence``
         is "log".
         """
-        # the comparison is false for NaN, too
-        if not all((np.abs(array) < MAX_VALUE).all() for array in state.values()):
+        # comparisons with NaN are false, too
+        bounded = (a.min(initial=0) > -MAX_VALUE and a.max(initial=0) < MAX_VALUE for a in state.values())
+        if not all(bounded):
             raise DivergenceError(
                 f"Training of CDIMF diverged (embeddings above {MAX_VALUE:.0e}); lower admm.rho "
                 f"(now {self.admm.rho})."
@@ -689,11 +718,24 @@ def _balance(gap: float, shift: float) -> float:
     return 2.0 if gap > BALANCE * shift else 0.5 if shift > BALANCE * gap else 1.0
 
 
-def _rescaled(domains: Mapping[str, DomainState], state: State, growth: float) -> State:
+def _rescale(domains: Mapping[str, DomainState], state: State, growth: float) -> None:
     """The scaled duals after ρ has grown by a factor: t is the multiplier divided by ρ."""
-    return {f"t:{name}": state[f"t:{name}"] / np.float32(growth) for name in domains}
+    for name in domains:
+        state[f"t:{name}"] /= np.float32(growth)
 
 
-def _rotated_back(rows_RF: Float32, basis: als.Basis, threads: int) -> Float32:
+def _rotate_back(rows_RF: Float32, basis: als.Basis, threads: int) -> None:
     """Rows from the basis of a half step to the common basis of all domains."""
-    return als.rotate(rows_RF, np.ascontiguousarray(basis.rotation_FF.T), threads)
+    als.rotate(rows_RF, np.ascontiguousarray(basis.rotation_FF.T), threads, rows_RF)
+
+
+def _draw_users(members: Membership, rng: np.random.Generator, out_UF: Float32) -> None:
+    """Gaussian users, equal places alike."""
+    factors = out_UF.shape[1]
+    drawn_PF = als.initial(rng, members.n_places, factors, zeros((members.n_places, factors), out_UF))
+    np.take(drawn_PF, members.place_U, axis=0, out=out_UF, mode="clip")
+    out_UF *= np.float32(START_SCALE)
+
+
+def _with_copied_items(domains: Mapping[str, DomainState], state: State) -> State:
+    return state | {f"y:{name}": copied(state[f"y:{name}"]) for name in domains}

@@ -17,36 +17,37 @@ from functools import reduce
 
 import numpy as np
 
+from landbridge.core.mapped import copied
 from landbridge.core.row_blocks import row_blocks
 from landbridge.core.types import Float32, Float64, Int64, Ragged
 from landbridge.models.als import solver as als
-from landbridge.models.als.participants import DomainState
+from landbridge.models.als.participants import DomainState, Mask, put_consensus
 from landbridge.training.epochs import State
 
 
-def closed(
+def close(
     domains: Mapping[str, DomainState],
     state: State,
     alpha0: float,
     shrink: float,
     threads: int,
     pulls: Mapping[str, Float32] | None = None,
-) -> State:
-    """The state with every user's optimum at its items, ``x`` and ``z``. ``shrink``: λ_z; ``pulls``: c of
-    every row of a domain, (U, F), where features of users pull. Call this inside ``thread_limit``."""
+) -> None:
+    """Make ``z``, a new array, and ``x`` of the state every user's optimum at its items. ``shrink``: λ_z;
+    ``pulls``: c of every row of a domain, (U, F), where features of users pull. Call this inside
+    ``thread_limit``."""
     gramians = {name: als.gramian(state[f"y:{name}"], threads) for name in domains}
     problem = _Problem(domains, state, gramians, alpha0, threads, pulls or {})
-    z_UF = state["z"].copy()
+    z_UF = copied(state["z"])
     for names, user_P in _ties(domains, len(z_UF)):
         for user_B, best_BF in problem.optima(names, user_P, shrink):
             z_UF[user_B] = best_BF
-    new: State = {"z": z_UF}
+    state["z"] = z_UF
     for name, domain in domains.items():
-        x_UF = z_UF[domain.users]
+        x_UF = state[f"x:{name}"]
+        put_consensus(domain, z_UF, x_UF)
         for user_B, best_BF in problem.optima((name,), domain.users[~domain.tied], 0.0):
             x_UF[np.searchsorted(domain.users, user_B)] = best_BF
-        new[f"x:{name}"] = x_UF
-    return state | new
 
 
 def _ties(domains: Mapping[str, DomainState], n_users: int) -> Iterator[tuple[tuple[str, ...], Int64]]:
@@ -79,18 +80,20 @@ class _Problem:
             return
         place_P = {name: np.searchsorted(self.domains[name].users, user_P) for name in names}
         lengths_P = reduce(np.add, (self.domains[name].by_user.lengths[place_P[name]] for name in names))
+        n_factors = self.state["z"].shape[1]
+        # a row takes the memory of its events and of its embedding
         blocks = [
             (user_P[block], {name: places[block] for name, places in place_P.items()})
-            for block in row_blocks(np.concatenate(([0], np.cumsum(lengths_P))))
+            for block in row_blocks(np.concatenate(([0], np.cumsum(lengths_P + n_factors))))
         ]
         touched_J = np.zeros(sum(self.domains[name].n_items for name in names), bool)
         for _, place_B in blocks:
             touched_J[self._rows(place_B).columns] = True
         # where there are many sets of domains, not every set may cost all items
         column_J = (np.cumsum(touched_J) - 1).astype(np.int32)
-        item_JF = np.concatenate([self.state[f"y:{name}"] for name in names])[touched_J]
+        item_JF = self._items(names, touched_J)
         gramian_FF = reduce(np.add, (self.gramians[name] for name in names))
-        fixed = als.basis(item_JF, self.threads, gramian_FF)
+        fixed = als.basis(item_JF, self.threads, gramian_FF, item_JF)
         back_FF = np.ascontiguousarray(fixed.rotation_FF.T)
         for user_B, place_B in blocks:
             rows = self._rows(place_B)
@@ -101,7 +104,18 @@ class _Problem:
                 common_BF = reduce(np.add, (self.pulls[name][place_B[name]] for name in names))
                 pull_BF = als.rotate(common_BF, fixed.rotation_FF, self.threads)
             solved_BF = als.solve(rows, fixed, self.alpha0, ridge_B + np.float32(shrink), pull_BF)  # Eq. (1)
-            yield user_B, als.rotate(solved_BF, back_FF, self.threads)
+            yield user_B, als.rotate(solved_BF, back_FF, self.threads, solved_BF)
+
+    def _items(self, names: tuple[str, ...], touched_J: Mask) -> Float32:
+        """Those of some items of a set of domains, whose items are one table, (J, F)."""
+        tables = [self.state[f"y:{name}"] for name in names]
+        ends = np.cumsum([len(y_IF) for y_IF in tables])[:-1]
+        item_JF, first = self.domains[names[0]].room(int(touched_J.sum()), tables[0].shape[1]), 0
+        for y_IF, touched_I in zip(tables, np.split(touched_J, ends), strict=True):
+            place_I = np.flatnonzero(touched_I)
+            np.take(y_IF, place_I, axis=0, out=item_JF[first : first + len(place_I)], mode="clip")
+            first += len(place_I)
+        return item_JF
 
     def _rows(self, place_B: Mapping[str, Int64]) -> Ragged:
         """The events of some users in all domains of a set, whose items are one table."""

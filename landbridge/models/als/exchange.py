@@ -19,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
+from landbridge.core.mapped import zeros
 from landbridge.core.rng import generator
 from landbridge.core.types import Float32, Values
 from landbridge.models.als.participants import DomainState
@@ -102,7 +103,7 @@ class LocalChannel:
         """Eq. (2) as it passes to the domains, (U, F), and the number of messages of each user, (U,)."""
         from landbridge.models.als import admm_kernels as kernels
 
-        sum_UF = np.zeros_like(state["z"])
+        sum_UF = zeros(state["z"].shape, state["z"])
         count_U = np.zeros(len(sum_UF), np.float32)
         for name, domain in domains.items():
             if self.privacy.active:
@@ -134,10 +135,11 @@ def message_of(domain: DomainState, x_UF: Float32, t_UF: Float32) -> Float32:
 
 
 def consensus_of(sum_UF: Float32, count_U: Float32, reg: float, rho: float) -> Float32:
-    """Eq. (2), the minimum of λ_z/2 ‖z‖² + ρ/2 Σ ‖x + t - z‖², from the sums of messages and their numbers;
-    rows without a message are zero. (U, F)"""
+    """Eq. (2), the minimum of λ_z/2 ‖z‖² + ρ/2 Σ ‖x + t - z‖², from the sums of messages and their numbers,
+    in the memory of the sums; rows without a message are zero. (U, F)"""
     shrunk_U = count_U + reg / rho if rho > 0 else count_U
-    return np.asarray(sum_UF / np.maximum(shrunk_U, 1)[:, None])
+    sum_UF /= np.maximum(shrunk_U, 1)[:, None]
+    return sum_UF
 
 
 def change(before_UF: Float32, after_UF: Float32) -> tuple[float, float]:

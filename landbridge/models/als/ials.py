@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from landbridge.core.mapped import copied, zeros
 from landbridge.core.parallel import Executor, started
 from landbridge.core.rng import generator
 from landbridge.core.settings import setting
@@ -192,6 +193,7 @@ class IALS(Method):
                 }, {}
 
         def fitted(state: State, log: tuple[Record, ...] = ()) -> ALSModel:
+            """The model, in the memory of the state's items."""
             users: dict[str, Float32] = {}
             items: dict[str, Float32] = {}
             maps: dict[str, Float32] = {}
@@ -223,29 +225,28 @@ class IALS(Method):
             self.epochs,
             lambda: self._start(train, tables, sides, options),
             step,
-            fitted,
+            lambda state: fitted({name: copied(rows) for name, rows in _without_users(state).items()}),
             options,
             identity,
         )
+        state = _without_users(state)
         return fitted(state, log)
 
     def cost(self, counts: Counts) -> Cost:
         """A sweep is a half step of the users and one of the items; a last half step follows the last sweep
-        (:mod:`landbridge.models.als.cost`). In memory are all tables' events by item and item embeddings,
-        and of one table at a time two arrays of users and three of items. Deviations of shared items and
-        maps of features are not counted."""
+        (:mod:`landbridge.models.als.cost`). In memory are all tables' events by item and the embeddings.
+        Deviations of shared items and maps of features are not counted."""
         tables = counts.tables(self.sharing)
         row = FLOAT32 * self.factors
         index = sum(map(als_cost.index_bytes, tables))
         items = sum(table.n_items for table in tables)
-        sweeping = max(2 * table.n_users + 3 * table.n_items for table in tables)
         users = sum(table.n_users for table in tables)
         return Cost(
             once=total(self._half_step(table, "users", als.EXACT) for table in tables)
             + Work(sort=counts.events * (2 if self.sharing == "joined" else 1), normal=self.factors * items),
             epoch=total(self._sweep(table) for table in tables),
             epochs=self.epochs,
-            peak=index + row * (max(items + sweeping, users + 2 * items)),
+            peak=index + row * (users + items),
             model=row * (users + items),
             # blocks of rows on each node, the fixed side whole; its basis is made on the first node
             division=Division(
@@ -280,7 +281,9 @@ class IALS(Method):
         previous = previous_model(options, self, self.factors)
         state = {}
         for label, (table, columns) in tables.items():
-            item_IF = als.initial(generator(options.seed, "items", label), table.n_items, self.factors)
+            room_IF = zeros((table.n_items, self.factors), table.item_idx)
+            rng = generator(options.seed, "items", label)
+            item_IF = als.initial(rng, table.n_items, self.factors, room_IF)
             for name, column_I in columns.items():
                 item_IF[column_I] = initial_items(previous, train, name, item_IF[column_I])
             state[f"item:{label}"] = item_IF
@@ -369,10 +372,14 @@ class _Table:
         """One half step of the users, then one of the items.
 
         The items alone determine the users, so users are kept only where conjugate gradients start from them.
+        All is made in the memory of the last items and, where they are kept, users.
         """
-        items = als.basis(state[f"item:{label}"], threads, state.get(f"gramian:{label}"))
-        before_UF = state.get(f"user:{label}")
-        start_UF = None if before_UF is None else als.rotate(before_UF, items.rotation_FF, threads)
+        room_IF = state[f"item:{label}"]
+        items = als.basis(room_IF, threads, state.get(f"gramian:{label}"), room_IF)
+        start_UF = state.get(f"user:{label}")
+        room_UF = self._room(room_IF.shape[1]) if start_UF is None else start_UF
+        if start_UF is not None:
+            als.rotate(start_UF, items.rotation_FF, threads, room_UF)
         user_map_VF = self._turned(label, state, items)
         user_UF, gramian_FF = sharded.solve(
             self.executor,
@@ -381,16 +388,18 @@ class _Table:
             self.alpha0,
             self.ridge_U,
             None if user_map_VF is None else self.pull(user_map_VF),
-            als.SolveOptions(self.solver, start_UF),
+            als.SolveOptions(self.solver, start_UF, room_UF),
         )
-        users = als.basis(user_UF, threads, gramian_FF)
+        learned_VF = None
+        if self.user_map is not None and user_map_VF is not None:
+            learned_VF = self.user_map.fit(user_UF, user_map_VF)
+        users = als.basis(user_UF, threads, gramian_FF, user_UF)
         exact = self.solver == als.EXACT
-        room_IF = items.rotated_IF  # the previous items are not needed again: saves an array of their size
         start_IF = None if exact else als.rotate(room_IF, users.rotation_FF, threads, room_IF)
         options = als.SolveOptions(self.solver, start_IF, room_IF)
         kept: State = {} if exact else {f"user:{label}": users.rotated_IF}
-        if self.user_map is not None and user_map_VF is not None:
-            kept[f"user_map:{label}"] = self.user_map.fit(user_UF, user_map_VF) @ users.rotation_FF
+        if learned_VF is not None:
+            kept[f"user_map:{label}"] = learned_VF @ users.rotation_FF
         map_VF = pull_IF = None
         if self.feature_map is not None:
             map_VF = state[f"map:{label}"] @ items.rotation_FF @ users.rotation_FF  # the basis turned twice
@@ -403,6 +412,10 @@ class _Table:
         if self.feature_map is None or map_VF is None:
             return {f"item:{label}": item_IF, **kept}
         return {f"item:{label}": item_IF, f"map:{label}": self.feature_map.fit(item_IF, map_VF), **kept}
+
+    def _room(self, factors: int) -> Float32:
+        """Users of zeros, (U, F), kept where the events are."""
+        return zeros((len(self.by_user), factors), self.by_user.columns)
 
     def pull(self, user_map_VF: Float32) -> Float32:
         """λ_u Bᵀg_u of every user with events, (U, F)."""
@@ -417,10 +430,19 @@ class _Table:
         self, label: str, state: State, threads: int
     ) -> tuple[Float32, Float32, Float32 | None, Float32 | None]:
         """Users, items and the maps of their features, if any, in one basis; every user embedding is the
-        optimum at these items."""
-        items = als.basis(state[f"item:{label}"], threads)
+        optimum at these items, which are turned in the state's memory."""
+        item_IF = state[f"item:{label}"]
+        items = als.basis(item_IF, threads, out_RF=item_IF)
         map_VF = None if self.feature_map is None else state[f"map:{label}"] @ items.rotation_FF
         user_map_VF = self._turned(label, state, items)
         pull_UF = None if user_map_VF is None else self.pull(user_map_VF)
-        user_UF, _ = sharded.solve(self.executor, self.by_user, items, self.alpha0, self.ridge_U, pull_UF)
+        there = als.SolveOptions(out_RF=self._room(item_IF.shape[1]))
+        user_UF, _ = sharded.solve(
+            self.executor, self.by_user, items, self.alpha0, self.ridge_U, pull_UF, there
+        )
         return user_UF, items.rotated_IF, map_VF, user_map_VF
+
+
+def _without_users(state: State) -> State:
+    """What a model is made of: its users are solved for at the last items."""
+    return {name: rows for name, rows in state.items() if not name.startswith("user:")}

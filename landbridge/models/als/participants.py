@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from landbridge.core.mapped import gathered
+from landbridge.core.mapped import copied, gathered, zeros
 from landbridge.core.rng import generator
 from landbridge.core.types import Float32, Ragged, blocks
 from landbridge.data.dataset import MultiDomain
@@ -81,6 +81,10 @@ class DomainState:
             events.catalogue,
         )
 
+    def room(self, rows: int, factors: int) -> Float32:
+        """Embeddings of zeros, (rows, F), kept where the events are."""
+        return zeros((rows, factors), self.by_user.columns)
+
     @property
     def n_items(self) -> int:
         """Items in the domain's vocabulary."""
@@ -113,7 +117,7 @@ def user_embeddings_by_domain(
     ``state`` holds "z" and "x:name" of every domain. With ``own`` even tied users keep the embedding of the
     domain. Where no untied user is in two domains, all domains share one array.
     """
-    common_UF = np.array(state["z"])
+    common_UF = copied(state["z"])
     tied_U = np.zeros(len(common_UF), bool)
     for domain in domains.values():
         tied_U[domain.users[domain.tied]] = True
@@ -127,8 +131,25 @@ def user_embeddings_by_domain(
         return dict.fromkeys(domains, common_UF)
     rows = {}
     for name, domain in domains.items():
-        rows[name] = common_UF.copy()
+        rows[name] = copied(common_UF)
         rows[name][domain.users] = state[f"x:{name}"]
         if not own:
-            rows[name][tied_U] = state["z"][tied_U]
+            np.copyto(rows[name], state["z"], where=tied_U[:, None])
     return rows
+
+
+def put_consensus(domain: DomainState, z_UF: Float32, x_RF: Float32) -> None:
+    """The consensus in the rows of a domain's tied users, in blocks."""
+    for block in blocks(len(x_RF), als.BLOCK_ROWS):
+        tied = block.start + np.flatnonzero(domain.tied[block])
+        x_RF[tied] = z_UF[domain.users[tied]]
+
+
+def zero_state(domains: Mapping[str, DomainState], n_users: int, factors: int) -> State:
+    """The state of CDIMF, of zeros: x and t of every domain's users, its items y, and z of all users."""
+    some = next(iter(domains.values()))
+    state: State = {"z": some.room(n_users, factors), "gap": np.array([np.inf, 0.0])}
+    for name, domain in domains.items():
+        for kind, rows in (("x", len(domain.users)), ("t", len(domain.users)), ("y", domain.n_items)):
+            state[f"{kind}:{name}"] = domain.room(rows, factors)
+    return state

@@ -95,8 +95,8 @@ def solver_named(name: str, sides: Sequence[RowLengths], n_factors: int) -> Solv
 class SolveOptions:
     """How a half step runs: the solver, where conjugate gradients start, and where the result is written.
 
-    ``out_RF`` may be ``start_RF``. Without it the result is a new array, and fresh memory costs as much time
-    as the arithmetic of short rows.
+    ``out_RF`` may be ``start_RF`` or, with the exact solver, the pull. Without it the result is a new array,
+    and fresh memory costs as much time as the arithmetic of short rows.
     """
 
     solver: Solver = EXACT
@@ -121,9 +121,14 @@ class FrequencyRidge:
         return np.asarray(self.reg * scaled_R ** (2 * self.exponent), np.float32)  # Eq. (5)
 
 
-def initial(rng: np.random.Generator, rows: int, factors: int) -> Float32:
-    """Gaussian embeddings of standard deviation 0.1/√F, (rows, F): their products have one of 0.01/√F."""
-    return rng.standard_normal((rows, factors), np.float32) * np.float32(0.1 / np.sqrt(factors))
+def initial(rng: np.random.Generator, rows: int, factors: int, out_RF: Float32 | None = None) -> Float32:
+    """Gaussian embeddings of standard deviation 0.1/√F, (rows, F): their products have one of 0.01/√F.
+
+    ``out_RF``: where they are written, else a new array.
+    """
+    drawn_RF = rng.standard_normal((rows, factors), np.float32, out_RF)
+    drawn_RF *= np.float32(0.1 / np.sqrt(factors))
+    return drawn_RF
 
 
 def gramian(factors_RF: Float32, threads: int) -> Float64:
@@ -149,17 +154,20 @@ def rotate(factors_RF: Float32, rotation_FF: Float32, threads: int, out_RF: Floa
     return rotated_RF
 
 
-def basis(factors_RF: Float32, threads: int, gramian_FF: Float64 | None = None) -> Basis:
+def basis(
+    factors_RF: Float32, threads: int, gramian_FF: Float64 | None = None, out_RF: Float32 | None = None
+) -> Basis:
     """The eigenbasis of the Gramian of an embedding matrix, and the embeddings in that basis, Eq. (2).
 
-    ``gramian_FF``: the Gramian, where it is known.
+    ``gramian_FF``: the Gramian, where it is known; ``out_RF``: as of :func:`rotate`.
     """
     with singular_systems():
         known_FF = gramian(factors_RF, threads) if gramian_FF is None else gramian_FF
         spectrum_F, rotation_FF = np.linalg.eigh(known_FF)
     rotation_FF = np.ascontiguousarray(rotation_FF, np.float32)
     # rounding can leave an eigenvalue just below 0, and D must be positive
-    return Basis(rotation_FF, np.maximum(spectrum_F, 0), rotate(factors_RF, rotation_FF, threads))  # Eq. (2)
+    rotated_RF = rotate(factors_RF, rotation_FF, threads, out_RF)  # Eq. (2)
+    return Basis(rotation_FF, np.maximum(spectrum_F, 0), rotated_RF)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from landbridge.core.types import Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import solver as als
 from landbridge.models.als.fitted import ALSModel
-from landbridge.models.als.participants import DomainState
+from landbridge.models.als.participants import DomainState, zero_state
 from landbridge.models.base import Method
 from landbridge.training.epochs import State
 from landbridge.training.options import FitOptions
@@ -45,10 +45,9 @@ def initial_states(
 ) -> State:
     """CDIMF's state with the previous model's items; consensus and duals start at zero."""
     factors = previous.item_IF[previous.history.domain_names[0]].shape[1]
-    state: State = {"z": np.zeros((train.n_users, factors), np.float32), "gap": np.array([np.inf, 0.0])}
+    state = zero_state(domains, train.n_users, factors)
     for name, domain in domains.items():
-        state[f"x:{name}"] = state["z"][domain.users]
-        state[f"t:{name}"] = state["z"][domain.users]
-        drawn_IF = als.initial(generator(seed, "items", name), domain.n_items, factors)
-        state[f"y:{name}"] = initial_items(previous, train, name, drawn_IF)
+        y_IF = state[f"y:{name}"]
+        als.initial(generator(seed, "items", name), domain.n_items, factors, y_IF)
+        y_IF[...] = initial_items(previous, train, name, y_IF)
     return state

@@ -57,6 +57,23 @@ def test_patience_stops_and_gives_the_best_state() -> None:
     assert state["n"] == 2
 
 
+def test_the_best_state_is_kept_where_steps_write_into_theirs() -> None:
+    def step(state: Any, epoch: int) -> Any:
+        state["n"] += 1
+        return state, {}
+
+    state, _ = run_epochs(
+        "counting",
+        5,
+        lambda: {"n": np.zeros(1)},
+        step,
+        lambda state: int(state["n"][0]),
+        FitOptions(validate=figure, patience=2),
+        {},
+    )
+    assert state["n"] == 2
+
+
 def test_longer_patience_sees_the_later_best() -> None:
     state, log = run(FitOptions(validate=figure, patience=3))
     assert (state["n"], len(log)) == (5, 5)
