@@ -38,6 +38,7 @@ LINES, PAGE = Lines(RESULTS / "scale.jsonl"), RESULTS / "scale.md"
 BLOCK = 1_000_000  # events that are drawn at once
 USERS, ITEMS = (0.76, 0.003), (0.71, 0.001)  # s and q
 PER_USER, PER_ITEM = 34, 25
+FACTORS = 64
 DOMAINS, SHARED = ("books", "films", "music"), 0.3
 START, SPAN = 1_500_000_000, 200_000_000  # seconds
 MIB = 2**20
@@ -145,8 +146,8 @@ def render(records: list[dict[str, Any]], beside: str) -> str:
 
 Measured {" to ".join(days)} by `python -m benchmarks.scale` on {os.cpu_count()} cores
 beside other work (load average {min(loads):.1f} to {max(loads):.1f}), one run each: the seconds say little,
-the memory does. 30 million events were read at the lowest priority, with a tenth of a core. 100 million, and
-curves with fitted exponents, are not on this page yet.
+the memory does. 30 million events were read at the lowest priority, with a tenth of a core, and before the
+ids of a block were searched in the order of all, which 100 million events were read with.
 
 Events of three domains, drawn from Zipf–Mandelbrot laws fitted to Gowalla, Ciao and Food–Kitchen
 (`benchmarks/scale.py` says how), as a folder of Parquet files with ids of text:
@@ -174,10 +175,16 @@ One process does all steps, each on what the last one left. MiB of its own memor
 at most above what it was before, how much of that the result keeps, and the arrays of the fitted model alone.
 Fits are of 64 factors, three sweeps, on the history of the test part of `leave_last_out`; neighbours are 50,
 of the own domain; 1,000 pairs of each domain are evaluated. "By item" is the transposed form of the events.
-A step that fits into what an earlier one has freed raises nothing. A fit of CDIMF ends with closing rounds,
-which are no sweeps. The store and a loaded run were measured before their big files were mapped. Since then,
-measured apart on the pairs of 10 million events as one table (factors of 170 MiB): the store raises memory by
-0.1 MiB; a loaded run by 63, of which it keeps 4, where it was 255 and all were kept.
+A step that fits into what an earlier one has freed raises nothing.
+
+The rows of 1 and 10 million events are of a state before embeddings were held once and, beside mapped events,
+in files; those of 100 million are of this state, in which "raised by" is without embeddings: they are pages
+of files, which the system keeps in its cache as far as there is room. CDIMF of 1 and 10 million events ends
+with closing rounds, which are no sweeps, that of 100 million with one solve. "CDIMF, active" ties users where
+they have events; with all users in all domains its state would have {_state(last)} GB. The store and a loaded
+run of 10 million events were measured before their big files were mapped. Since then, measured apart on the
+pairs of 10 million events as one table (factors of 170 MiB): the store raises memory by 0.1 MiB; a loaded run
+by 63, of which it keeps 4, where it was 255 and all were kept.
 
 {_steps(last)}
 
@@ -189,6 +196,13 @@ measured, takes conjugate gradients for long rows and is below these operations,
 
 {_floors(last)}
 {beside}"""
+
+
+def _state(records: Sequence[dict[str, Any]]) -> str:
+    """Gigabytes of CDIMF's x and t of all users in all domains, z and its sum, and the items."""
+    most = max(records, key=lambda each: each.get("users", 0))
+    rows = (2 * len(DOMAINS) + 2) * most["users"] + most["items"]
+    return f"{rows * FACTORS * 4 / 1e9:.0f}"
 
 
 def _steps(records: Sequence[dict[str, Any]]) -> str:

@@ -22,12 +22,13 @@ import numpy as np
 import landbridge as lb
 from benchmarks.epoch_ends import EpochEnds
 from benchmarks.own_memory import Watch, least_bytes, own_bytes
+from benchmarks.scale import FACTORS
 from landbridge.core.system import peak_bytes, reset_peak
 from landbridge.core.types import Ragged
 from landbridge.models.als.consensus import Consensus
 
 T = TypeVar("T")
-FACTORS, EPOCHS = 64, 3
+EPOCHS = 3
 PAIRS = 1000  # of each domain, that are evaluated
 FACTORISATIONS: dict[str, lb.Method] = {
     "CDIMF": lb.CDIMF(factors=FACTORS, epochs=EPOCHS),

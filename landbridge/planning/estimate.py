@@ -149,7 +149,7 @@ def beyond(method: Method, counts: Counts, machine: Machine, bound: float) -> Se
     model = size(cost_of(method, counts).model)
     return (
         f"{method.name}: a fit takes about {size(found.memory)}, above the {size(bound)} of --memory, which "
-        f"bounds the reading of events: the model, {model}, and what is computed beside it stay in memory.",
+        f"bounds the reading of events, not the model, {model}, and what is computed beside it.",
     )
 
 
