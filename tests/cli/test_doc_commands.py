@@ -77,6 +77,7 @@ NO_COMMANDS = (
     "runs/shop/",
     "sum(",
     "histogram_quantile(",
+    "torchrun",  # tests/cli/test_fit_ranks.py runs it
     "from",
     "app",
     "@app",

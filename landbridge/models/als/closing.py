@@ -18,11 +18,12 @@ from functools import reduce
 import numpy as np
 
 from landbridge.core.mapped import copied
-from landbridge.core.row_blocks import row_blocks
-from landbridge.core.types import Float32, Float64, Int64, Ragged
+from landbridge.core.types import Float32, Float64, Int64, Ragged, blocks
 from landbridge.models.als import solver as als
 from landbridge.models.als.participants import DomainState, Mask, put_consensus
 from landbridge.training.epochs import State
+
+USERS = 512  # that are solved at once
 
 
 def close(
@@ -79,15 +80,13 @@ class _Problem:
         if not len(user_P):
             return
         place_P = {name: np.searchsorted(self.domains[name].users, user_P) for name in names}
-        lengths_P = reduce(np.add, (self.domains[name].by_user.lengths[place_P[name]] for name in names))
-        n_factors = self.state["z"].shape[1]
-        # a row takes the memory of its events and of its embedding
-        blocks = [
+        # of a fixed number of users: the last bits of a product depend on how it is cut
+        cuts = [
             (user_P[block], {name: places[block] for name, places in place_P.items()})
-            for block in row_blocks(np.concatenate(([0], np.cumsum(lengths_P + n_factors))))
+            for block in blocks(len(user_P), USERS)
         ]
         touched_J = np.zeros(sum(self.domains[name].n_items for name in names), bool)
-        for _, place_B in blocks:
+        for _, place_B in cuts:
             touched_J[self._rows(place_B).columns] = True
         # where there are many sets of domains, not every set may cost all items
         column_J = (np.cumsum(touched_J) - 1).astype(np.int32)
@@ -95,7 +94,7 @@ class _Problem:
         gramian_FF = reduce(np.add, (self.gramians[name] for name in names))
         fixed = als.basis(item_JF, self.threads, gramian_FF, item_JF)
         back_FF = np.ascontiguousarray(fixed.rotation_FF.T)
-        for user_B, place_B in blocks:
+        for user_B, place_B in cuts:
             rows = self._rows(place_B)
             rows = replace(rows, columns=column_J[rows.columns])
             ridge_B = reduce(np.add, (self.domains[name].ridge_U[place_B[name]] for name in names))
