@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from commands import start
+from worlds import by_rounds
 
 import landbridge as lb
 from landbridge.data.dataset import MultiDomain
@@ -78,8 +79,7 @@ def in_one_process(paths: dict[str, Path], secret: Path, settings: dict[str, Any
     items = {name: table.items[name] for name, table in tables.items()}
     data = MultiDomain(Vocabulary(np.arange(len(order))), items, domains)
     method = lb.CDIMF.from_settings({**settings, "consensus.domains": "active"})
-    channel = method.local_channel(3)
-    return place, method.fit_in(data, method.members(data, 3), channel, lb.FitOptions(seed=3, threads=1))
+    return place, by_rounds(method, data, lb.FitOptions(seed=3, threads=1))
 
 
 def as_options(settings: dict[str, Any]) -> list[str]:

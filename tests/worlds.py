@@ -14,6 +14,8 @@ from landbridge.data.item_features import ItemFeatures
 from landbridge.data.queries import Queries
 from landbridge.data.seen import Seen
 from landbridge.data.user_features import UserFeatures
+from landbridge.models.als.cdimf import CDIMF
+from landbridge.models.als.fitted import ALSModel
 from landbridge.models.base import Fitted
 from landbridge.models.explanation import Explanation
 from landbridge.testing.worlds import countries as countries
@@ -22,6 +24,7 @@ from landbridge.testing.worlds import shelves as shelves
 from landbridge.testing.worlds import texts
 from landbridge.testing.worlds import timed as timed
 from landbridge.testing.worlds import uneven as uneven
+from landbridge.training.options import FitOptions
 
 
 def own_group_share(fitted: Fitted, groups: int = 6) -> float:
@@ -124,6 +127,12 @@ def described(data: MultiDomain, row_UV: np.ndarray) -> MultiDomain:
     rows = Ragged.from_index(user_N, feature_N.astype(np.int32), len(row_UV), weight_N)
     texts = np.array([str(number) for number in range(row_UV.shape[1])], np.dtypes.StringDType())
     return replace(data, user_features=UserFeatures(texts, texts, rows))
+
+
+def by_rounds(method: CDIMF, data: MultiDomain, options: FitOptions) -> ALSModel:
+    """A fit in one process that ends with rounds, as between parties."""
+    members, channel = method.members(data, options.seed), method.local_channel(options.seed)
+    return method.fit_in(data, members, channel, options)
 
 
 def with_dislikes(data: MultiDomain) -> MultiDomain:

@@ -129,10 +129,8 @@ def command(
         progress: Progress = Terminal()
         # of several ranks of torchrun, one alone speaks and writes
         if ranks.leads:
-            for place in [
-                *(tracker or ()),
-                *(() if tensorboard is None else (f"tensorboard={tensorboard}",)),
-            ]:
+            of_board = () if tensorboard is None else (f"tensorboard={tensorboard}",)
+            for place in (*(tracker or ()), *of_board):
                 progress = tracked(place, progress)
             if budget := _budget(wanted.model):
                 typer.echo(budget, err=True)

@@ -85,10 +85,12 @@ class Losses(Mapping[str, "Tensor"]):
             sum(others, first).backward()  # Eq. (1)
             self._done = True
 
-    def gradients(self, weights: Mapping[str, float]) -> dict[str, tensors.Gradient]:
-        """The weighted sum's gradient by parameter, which is taken: every ``grad`` is None again."""
+    def gradients(
+        self, weights: Mapping[str, float], parameters: Mapping[str, Tensor]
+    ) -> dict[str, tensors.Gradient]:
+        """The weighted sum's gradient at some parameters, which is taken: their ``grad`` is None again."""
         self.backward(weights)
-        return tensors.take_gradients(self._parameters)
+        return tensors.take_gradients(parameters)
 
     def _alone(self, loss: Tensor, name: str) -> Tensor | None:
         leaf = self._parameters[name]

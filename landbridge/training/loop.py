@@ -96,8 +96,7 @@ def _epoch(
         _check(phase, epoch, number, values)
         # before the backward pass, which frees the graph that a weighting may need
         weights, memory = phase.weighting.weights(losses, phase.parameters, memory)
-        # losses may depend on more than the phase trains
-        gradients = {n: g for n, g in losses.gradients(weights).items() if n in phase.parameters}
+        gradients = losses.gradients(weights, phase.parameters)
         # the norm costs a pass over all gradients, so only where it is used
         if phase.clip is not None or phase.log_norm:
             norms.append(tensors.clip(gradients, phase.clip))

@@ -235,10 +235,12 @@ class SharedLosses(Losses):
             for domain, (rows_T, grad_TF) in sums.items()
         }
 
-    def gradients(self, weights: Mapping[str, float]) -> dict[str, tensors.Gradient]:
+    def gradients(
+        self, weights: Mapping[str, float], parameters: Mapping[str, Tensor]
+    ) -> dict[str, tensors.Gradient]:
         """As in :class:`Losses`, the mean over the batches of the round."""
-        own = self._own.gradients(weights) if self._own else {}
-        sums = self._group.summed(own, self._parameters)
+        own = self._own.gradients(weights, parameters) if self._own else {}
+        sums = self._group.summed(own, parameters)
         for _, grad_TF in sums.values():
             grad_TF.div_(self._batches)  # Eq. (1) of landbridge.training.ranks
         return sums

@@ -205,16 +205,10 @@ class CDIMF(Method):
         """Train all domains; only m, Eq. (2), and z, Eq. (3), pass between them."""
         options = options or FitOptions()
         members = self.members(train, options.seed)
-        state, log = self._trained_apart(train, members, options) or self.train_in(
+        trained = self._trained_apart(train, members, options) or self.train_in(
             train, members, self.local_channel(options.seed), options
         )
-        domains = self._domain_states(train, members.tied_U)
-        if self.admm.exact:
-            user_map = self._user_map(train, domains)
-            with thread_limit(options.threads):
-                end = self._end(domains, state, options.threads, user_map)
-            log = (*log, end)
-        return self._fitted(train, domains, state, log)
+        return self._ended(train, members, trained, options, self._solve_at_last)
 
     def _trained_apart(
         self, train: MultiDomain, members: Membership, options: FitOptions
@@ -246,14 +240,32 @@ class CDIMF(Method):
     ) -> ALSModel:
         """Train the domains of ``train`` in the consensus of all domains that the channel joins; what others
         hold stays there, so that it ends with rounds."""
-        state, log = self.train_in(train, members, channel, options)
-        domains = self._domain_states(train, members.tied_U)
+        trained = self.train_in(train, members, channel, options)
+        steps = self._steps(options)
+        return self._ended(train, members, trained, options, partial(steps._close, channel))
+
+    def _ended(
+        self,
+        train: MultiDomain,
+        members: Membership,
+        trained: tuple[State, tuple[Record, ...]],
+        options: FitOptions,
+        end: Callable[[Mapping[str, DomainState], State, int, FeatureMap | None], Record],
+    ) -> ALSModel:
+        """The model after all epochs. ``end``: brings the state to the users' optimum at its items, and says
+        how; the published program has no end, and none may send anything where messages cost privacy."""
+        (state, log), domains = trained, self._domain_states(train, members.tied_U)
         if self.admm.exact:
             user_map = self._user_map(train, domains)
+            end = self._steps(options)._apart_at_last if self.privacy.active else end
             with thread_limit(options.threads):
-                end = self._close(domains, channel, state, options.threads, user_map)
-            log = (*log, end)
+                log = (*log, end(domains, state, options.threads, user_map))
         return self._fitted(train, domains, state, log)
+
+    def _steps(self, options: FitOptions) -> CDIMF:
+        """Whose epochs a fit makes."""
+        # no warm-up: users without a common penalty would spoil the items of the previous model
+        return self if previous_model(options, self, self.factors) is None else self._without_warm_up
 
     def train_in(
         self,
@@ -267,10 +279,8 @@ class CDIMF(Method):
         domains = self._domain_states(train, members.tied_U)
         feature_map, user_map = self._feature_map(train, domains), self._user_map(train, domains)
         previous = previous_model(options, self, self.factors)
-        steps, start = self, partial(self._start, domains, members, options.seed, options.threads)
+        start = partial(self._start, domains, members, options.seed, options.threads)
         if previous is not None:
-            # no warm-up: users without a common penalty would spoil the items of the previous model
-            steps = self._without_warm_up
             start = partial(initial_states, previous, train, domains, options.seed)
         if feature_map is not None:
             start = partial(self._with_map, feature_map, start)
@@ -282,7 +292,7 @@ class CDIMF(Method):
                 self.epochs,
                 start,
                 partial(
-                    steps._epoch,
+                    self._steps(options)._epoch,
                     domains,
                     channel,
                     options.threads,
@@ -501,7 +511,7 @@ class CDIMF(Method):
 
         pulls = {}
         if user_map is not None:
-            pulls = _by_user(domains, user_map.pull(state["user_map"]))
+            pulls = _by_domain(_user_counts(domains), user_map.pull(state["user_map"]))
         for name, domain in domains.items():
             x_UF = state[f"x:{name}"]  # the last x is not needed: first c is there, then the solution
             rho_U = np.where(domain.tied, np.float32(rho), np.float32(0))
@@ -555,7 +565,10 @@ class CDIMF(Method):
         feature_map: FeatureMap | None = None,
     ) -> None:
         """Eq. (5), and the map at these items."""
-        pulls = {} if feature_map is None else _by_domain(domains, feature_map.pull(state["map"]))
+        pulls = {}
+        if feature_map is not None:
+            counts = {name: domain.n_items for name, domain in domains.items()}
+            pulls = _by_domain(counts, feature_map.pull(state["map"]))
         for name, domain in domains.items():
             # a call for each: only one domain's users are there twice
             self._items_of(
@@ -584,7 +597,19 @@ class CDIMF(Method):
             put_consensus(domain, state["z"], x_UF)
         return x_UF
 
-    def _end(
+    def _apart_at_last(
+        self,
+        domains: Mapping[str, DomainState],
+        state: State,
+        threads: int,
+        user_map: FeatureMap | None = None,
+    ) -> Record:
+        """Every domain's own users, Eq. (1), at its last items: nothing is sent."""
+        bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
+        self._users(domains, bases, state, self.admm.grown_rho(self.epochs - 1), threads, user_map)
+        return {"closing_rounds": 0}
+
+    def _solve_at_last(
         self,
         domains: Mapping[str, DomainState],
         state: State,
@@ -592,9 +617,9 @@ class CDIMF(Method):
         user_map: FeatureMap | None = None,
     ) -> Record:
         """What the rounds of ``_close`` lead to, in one solve."""
-        if self.privacy.active:
-            return self._close(domains, self.local_channel(0), state, threads, user_map)
-        pulls = {} if user_map is None else _by_user(domains, user_map.pull(state["user_map"]))
+        pulls = {}
+        if user_map is not None:
+            pulls = _by_domain(_user_counts(domains), user_map.pull(state["user_map"]))
         before_UF = state["z"]
         for name in domains:
             del state[f"t:{name}"]  # of no use to a model
@@ -604,8 +629,8 @@ class CDIMF(Method):
 
     def _close(
         self,
-        domains: Mapping[str, DomainState],
         channel: Channel,
+        domains: Mapping[str, DomainState],
         state: State,
         threads: int,
         user_map: FeatureMap | None = None,
@@ -613,10 +638,6 @@ class CDIMF(Method):
         """Closing rounds (1) to (4) at fixed items until the domains agree."""
         bases = {name: als.basis(state[f"y:{name}"], threads) for name in domains}
         rho = self.admm.grown_rho(self.epochs - 1)
-        if self.privacy.active:
-            # a domain's users at its last items: nothing is sent
-            self._users(domains, bases, state, rho, threads, user_map)
-            return {"closing_rounds": 0}
         facts: Record = {}
         rounds, first = 0, self.rounds_before(self.epochs)
         while rounds < MAX_CLOSING_ROUNDS:
@@ -700,16 +721,13 @@ def _described(
     return {name: mapped[id(own)] for name, own in users.items()}
 
 
-def _by_domain(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str, Float32]:
-    """Rows of the items of all domains, one domain after the other, taken apart."""
-    ends = np.cumsum([domain.n_items for domain in domains.values()])[:-1]
-    return dict(zip(domains, np.split(rows_JF, ends), strict=True))
+def _by_domain(counts: Mapping[str, int], rows_JF: Float32) -> dict[str, Float32]:
+    """Rows of all domains, one domain after the other, taken apart. ``counts``: how many each has."""
+    return dict(zip(counts, np.split(rows_JF, np.cumsum(list(counts.values()))[:-1]), strict=True))
 
 
-def _by_user(domains: Mapping[str, DomainState], rows_JF: Float32) -> dict[str, Float32]:
-    """Rows of the users of all domains, one domain after the other, taken apart."""
-    ends = np.cumsum([len(domain.users) for domain in domains.values()])[:-1]
-    return dict(zip(domains, np.split(rows_JF, ends), strict=True))
+def _user_counts(domains: Mapping[str, DomainState]) -> dict[str, int]:
+    return {name: len(domain.users) for name, domain in domains.items()}
 
 
 def _balance(gap: float, shift: float) -> float:

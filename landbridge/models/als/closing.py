@@ -85,12 +85,10 @@ class _Problem:
             (user_P[block], {name: places[block] for name, places in place_P.items()})
             for block in blocks(len(user_P), USERS)
         ]
-        touched_J = np.zeros(sum(self.domains[name].n_items for name in names), bool)
-        for _, place_B in cuts:
-            touched_J[self._rows(place_B).columns] = True
+        touched = {name: self._touched(name, places) for name, places in place_P.items()}
         # where there are many sets of domains, not every set may cost all items
-        column_J = (np.cumsum(touched_J) - 1).astype(np.int32)
-        item_JF = self._items(names, touched_J)
+        column_J = (np.cumsum(np.concatenate(list(touched.values()))) - 1).astype(np.int32)
+        item_JF = self._items(touched)
         gramian_FF = reduce(np.add, (self.gramians[name] for name in names))
         fixed = als.basis(item_JF, self.threads, gramian_FF, item_JF)
         back_FF = np.ascontiguousarray(fixed.rotation_FF.T)
@@ -105,14 +103,28 @@ class _Problem:
             solved_BF = als.solve(rows, fixed, self.alpha0, ridge_B + np.float32(shrink), pull_BF)  # Eq. (1)
             yield user_B, als.rotate(solved_BF, back_FF, self.threads, solved_BF)
 
-    def _items(self, names: tuple[str, ...], touched_J: Mask) -> Float32:
+    def _touched(self, name: str, place_P: Int64) -> Mask:
+        """Which items of a domain some of its users have events with, (I,)."""
+        domain = self.domains[name]
+        touched_I = np.zeros(domain.n_items, bool)
+        for block in blocks(len(place_P), USERS):
+            touched_I[domain.by_user.take(place_P[block]).columns] = True
+        return touched_I
+
+    def _items(self, touched: Mapping[str, Mask]) -> Float32:
         """Those of some items of a set of domains, whose items are one table, (J, F)."""
-        tables = [self.state[f"y:{name}"] for name in names]
-        ends = np.cumsum([len(y_IF) for y_IF in tables])[:-1]
-        item_JF, first = self.domains[names[0]].room(int(touched_J.sum()), tables[0].shape[1]), 0
-        for y_IF, touched_I in zip(tables, np.split(touched_J, ends), strict=True):
+        some = self.domains[next(iter(touched))]
+        n_items, n_factors = sum(map(np.count_nonzero, touched.values())), self.state["z"].shape[1]
+        item_JF, first = some.room(n_items, n_factors), 0
+        for name, touched_I in touched.items():
             place_I = np.flatnonzero(touched_I)
-            np.take(y_IF, place_I, axis=0, out=item_JF[first : first + len(place_I)], mode="clip")
+            np.take(
+                self.state[f"y:{name}"],
+                place_I,
+                axis=0,
+                out=item_JF[first : first + len(place_I)],
+                mode="clip",
+            )
             first += len(place_I)
         return item_JF
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from parties import side_by_side
 from resuming import same_state
-from worlds import uneven, with_dislikes
+from worlds import by_rounds, uneven, with_dislikes
 
 import landbridge as lb
 from landbridge.core.errors import DataError, FederationError, SettingsError, StoreError
@@ -30,7 +30,6 @@ from landbridge.federation.terms import NO_DEMANDS, Demands, Limits, Plan
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.exchange import LocalChannel, Residuals, consensus_of
-from landbridge.models.als.fitted import ALSModel
 
 METHOD = CDIMF(
     4, 0.1, 0.2, epochs=3, admm=ADMM(rho=0.5, tolerance=1e-3), consensus=Consensus("active"), feature_reg=1e9
@@ -206,12 +205,6 @@ def assert_same(data: MultiDomain, models: dict[str, Any], together: Any, atol: 
         np.testing.assert_allclose(
             models[name].user_UF[name][active_U], together.user_UF[name][rank_U][active_U], rtol=0, atol=atol
         )
-
-
-def by_rounds(method: CDIMF, ordered: MultiDomain, options: lb.FitOptions) -> ALSModel:
-    """In one process, with the closing rounds of parties."""
-    channel = method.local_channel(options.seed)
-    return method.fit_in(ordered, method.members(ordered, options.seed), channel, options)
 
 
 @pytest.mark.parametrize("change", [{}, {"consensus.every": 2, "consensus.reg": 0.1, "admm.rho_growth": 1.2}])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import dense, far, fit_error, of_tables, twin_parts, twin_ridge, uneven
+from worlds import by_rounds, dense, far, fit_error, of_tables, twin_parts, twin_ridge, uneven
 
 from landbridge.core.errors import DivergenceError, SettingsError
 from landbridge.core.threads import thread_limit
@@ -16,7 +16,6 @@ from landbridge.models.als import solver as als
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM, Consensus
 from landbridge.models.als.exchange import LocalChannel, Round
-from landbridge.models.als.fitted import ALSModel
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Queries
 from landbridge.training.options import FitOptions
@@ -124,16 +123,11 @@ def test_3_fixed_items_lead_to_the_joint_optimum(settings: dict[str, Any]) -> No
     assert transcript[-1][2]["dual"] < 1e-4 * transcript[0][2]["dual"]
 
 
-def by_rounds(data: MultiDomain, method: CDIMF) -> ALSModel:
-    """A fit that ends with rounds, as between parties."""
-    return method.fit_in(data, method.members(data, 0), method.local_channel(0), ONE)
-
-
 @pytest.mark.parametrize("rho", [0.01, 0.1, 1.0, 10.0, 100.0])
 def test_3_a_fit_ends_at_the_optimum_for_every_rho(rho: float) -> None:
     data = uneven()
     method = changed(SMALL, {"admm.rho": rho})
-    for fitted, apart in ((method.fit(data, ONE), 1e-5), (by_rounds(data, method), 3e-4)):
+    for fitted, apart in ((method.fit(data, ONE), 1e-5), (by_rounds(method, data, ONE), 3e-4)):
         state = {f"y:{name}": fitted.item_IF[name] for name in data.domain_names}
         best_UF = optimum(data, SMALL, SMALL._domain_states(data, SMALL.members(data, 0).tied_U), state)
         assert far(fitted.user_UF["a"][data.shared_U], best_UF[data.shared_U]) < apart
@@ -243,7 +237,7 @@ def test_9_two_copies_of_a_domain_are_one_domain() -> None:
     with thread_limit(1):
         for epoch in range(4):
             state, _ = SMALL._epoch(domains, LOCAL, 1, state, epoch)
-        SMALL._close(domains, LOCAL, state, 1)
+        SMALL._close(LOCAL, domains, state, 1)
     assert np.array_equal(state["y:one"], state["y:copy"])
     assert not state["t:one"].any()
     single = of_tables({"one": table})

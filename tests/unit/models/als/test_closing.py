@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from worlds import described, far, uneven, with_dislikes
+from worlds import by_rounds, described, far, uneven, with_dislikes
 
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.als import closing
 from landbridge.models.als.cdimf import CDIMF
 from landbridge.models.als.consensus import ADMM, Consensus
-from landbridge.models.als.fitted import ALSModel
 from landbridge.training.options import FitOptions
 
 ONE = FitOptions(threads=1)
 SMALL = CDIMF(5, 0.1, 0.2, epochs=5, admm=ADMM(0.5, tolerance=1e-7), consensus=Consensus("active"))
-
-
-def by_rounds(data: MultiDomain, method: CDIMF) -> ALSModel:
-    """A fit that ends with rounds, as between parties."""
-    return method.fit_in(data, method.members(data, 0), method.local_channel(0), ONE)
 
 
 def with_features(data: MultiDomain) -> MultiDomain:
@@ -50,7 +45,7 @@ def test_it_is_what_the_rounds_lead_to(
     data = with_dislikes(uneven(weighted=True))
     data = with_features(data) if features else data
     method = SMALL.with_settings(settings)
-    slowly, fitted = by_rounds(data, method), method.fit(data, ONE)
+    slowly, fitted = by_rounds(method, data, ONE), method.fit(data, ONE)
     monkeypatch.setattr("landbridge.core.row_blocks.AT_ONCE", 50)
     in_blocks = method.fit(data, ONE)
     for name in data.domain_names:
@@ -70,3 +65,14 @@ def test_a_user_of_a_pair_reads_no_item_of_the_third() -> None:
         active_PD = data.activity_UD[user_P] > 0
         assert (active_PD == [name in names for name in data.domain_names]).all()
     assert sum(map(len, ties.values())) == data.shared_U.sum()
+
+
+def test_the_rounds_after_a_warm_start_go_on_with_the_last_penalty() -> None:
+    """Which has grown since the first epoch, as there is no warm-up."""
+    data = uneven()
+    growing = {"admm.rho_growth": 1.5, "admm.rho_warmup": 2, "admm.tolerance": 1e9}
+    method = SMALL.with_settings(growing)
+    again = by_rounds(method, data, replace(ONE, initial=method.fit(data, ONE)))
+    *_, last, closing = again.log
+    assert closing["closing_rounds"] == 1
+    assert closing["rho"] == last["rho"] > method.admm.grown_rho(method.epochs - 1)

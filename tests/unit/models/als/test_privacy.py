@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
-from worlds import uneven
+from worlds import by_rounds, uneven
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.types import Float32
@@ -213,7 +213,7 @@ def test_without_privacy_nothing_changes(tmp_path: Path) -> None:
         assert len(each) > method.rounds  # the closing rounds
         assert [own.dual for own in each[:2]] == [False, True]  # after the warm-up
     for own in (method, PRIVATE):
-        fitted = own.fit_in(uneven(), own.members(uneven(), 0), own.local_channel(0), ONE)
+        fitted = by_rounds(own, uneven(), ONE)
         observed = fit_recorded(own, uneven(), tmp_path / own.name, ONE)
         for name in fitted.user_UF:
             np.testing.assert_array_equal(fitted.user_UF[name], observed.user_UF[name])
