@@ -15,7 +15,7 @@ from __future__ import annotations
 import warnings
 from abc import ABCMeta
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from types import MappingProxyType, UnionType
 from typing import (
@@ -74,7 +74,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Setting:
-    """One entry of a schema. ``name``: dotted where the setting belongs to a part; ``hint``: its type."""
+    """One entry of a schema. ``name``: dotted where the setting belongs to a part; ``hint``: its type.
+
+    ``of_times``: whether it means nothing where events have no times.
+    """
 
     name: str
     hint: object
@@ -82,6 +85,7 @@ class Setting:
     doc: str
     symbol: str
     bounds: Bounds
+    of_times: bool
 
     @property
     def values(self) -> str:
@@ -98,12 +102,15 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     symbol: str = "",
+    of_times: bool = False,
 ) -> T:
-    """A field of a :class:`Settings` class: its default, its meaning, its range and the paper's symbol.
+    """A field of a :class:`Settings` class: its default, its meaning, its range, the paper's symbol, and
+    whether it means nothing where events have no times.
 
     A subclass that changes only the default writes ``reg: float = 1e-4`` and keeps the rest.
     """
-    about = {"doc": doc, "symbol": symbol, "bounds": Bounds(low, high, above, below)}
+    bounds = Bounds(low, high, above, below)
+    about = {"doc": doc, "symbol": symbol, "bounds": bounds, "of_times": of_times}
     if isinstance(default, Mapping):  # a dict is mutable: every object gets a copy
         return cast(T, field(default_factory=lambda: dict(default), metadata=about))
     return field(default=default, metadata=about)
@@ -182,14 +189,9 @@ def schema(cls: type[Settings]) -> Mapping[str, Setting]:
             for name, inner in schema(hint).items():
                 dotted = f"{entry.name}.{name}"
                 # the owner may start a part from other values than the part's own defaults
-                result[dotted] = Setting(
-                    dotted, inner.hint, _value(default, name), inner.doc, inner.symbol, inner.bounds
-                )
+                result[dotted] = replace(inner, name=dotted, default=_value(default, name))
         else:
-            about = _about(cls, entry.name)
-            result[entry.name] = Setting(
-                entry.name, hint, default, about["doc"], about["symbol"], about["bounds"]
-            )
+            result[entry.name] = Setting(entry.name, hint, default, **_about(cls, entry.name))
     return MappingProxyType(result)
 
 
@@ -352,7 +354,8 @@ def _about(cls: type[Settings], name: str) -> Values:
         entry = vars(base).get("__dataclass_fields__", {}).get(name)
         if entry is not None and entry.metadata:
             return cast(Values, entry.metadata)
-    return {"doc": "", "symbol": "", "bounds": Bounds()}  # a plain field: only its type is checked
+    # a plain field: only its type is checked
+    return {"doc": "", "symbol": "", "bounds": Bounds(), "of_times": False}
 
 
 def _default(cls: type[Settings], name: str) -> object:

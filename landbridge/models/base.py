@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from landbridge.core.deprecation import renamed
 from landbridge.core.errors import DataError
-from landbridge.core.settings import Settings
+from landbridge.core.settings import Settings, schema
 from landbridge.core.text import html_table
 from landbridge.core.types import AnyArray, Arrays, Bool, Float32, Int32, Record, Values
 from landbridge.data.counts import Counts
@@ -111,8 +111,15 @@ class Method(Settings, ABC):
         return bool(self.user_features)
 
     def space_on(self, data: MultiDomain) -> Space:
-        """What a search tries on such data."""
-        return {**self.space, **(self.shared_space if data.shares_items and self.uses_products else {})}
+        """What a search tries on such data: no setting that means nothing there."""
+        shared = self.shared_space if data.shares_items and self.uses_products else {}
+        timed = any(events.time is not None for events in data.domains.values())
+        settings = schema(type(self))
+        return {
+            name: values
+            for name, values in {**self.space, **shared}.items()
+            if timed or not settings[name].of_times
+        }
 
     @abstractmethod
     def fit(self, train: MultiDomain, options: FitOptions | None = None) -> Fitted:

@@ -72,7 +72,7 @@ class PopularityModel(Fitted):
 class Popularity(Method):
     """Counts the events of every item."""
 
-    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h")
+    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h", of_times=True)
     pooling: float = setting(
         0.0,
         "Of shared items: events of a domain that weigh as much as the share in all domains; 0: no pooling.",

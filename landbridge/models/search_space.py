@@ -22,6 +22,11 @@ class Real:
     def __post_init__(self) -> None:
         _check_bounds(self)
 
+    @property
+    def size(self) -> float:
+        """How many values there are."""
+        return math.inf
+
     def nearest(self, value: float) -> float:
         """``value`` if it lies in the range, else the nearer bound."""
         return min(max(value, self.low), self.high)
@@ -42,6 +47,16 @@ class Whole:
             )
         _check_bounds(self)
 
+    @property
+    def options(self) -> tuple[int, ...]:
+        """All values."""
+        return tuple(range(self.low, self.high + 1))
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return self.high - self.low + 1
+
     def nearest(self, value: float) -> float:
         """``value`` if it lies in the range, else the nearer bound."""
         return min(max(value, self.low), self.high)
@@ -58,6 +73,11 @@ class Choice:
             raise SettingsError(
                 f"A choice needs at least one option and no option twice, not {list(self.options)}."
             )
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.options)
 
     def nearest(self, value: Option) -> Option:
         """``value`` if it is an option, else the first option."""

@@ -18,7 +18,7 @@ from landbridge.data.splitting.holdout import VALIDATION_PAIRS, Holdout, Split
 from landbridge.models.base import Fitted, Method
 from landbridge.models.search_space import Space
 from landbridge.selection import optuna_study
-from landbridge.selection.search_space import distributions, starts, validate_space
+from landbridge.selection.search_space import distributions, points, starts, validate_space
 from landbridge.training.options import FitOptions
 
 if TYPE_CHECKING:
@@ -247,8 +247,8 @@ def _try(study: Study, trial: Trial, shared: _Search, until: float) -> tuple[flo
 
 
 def _allowed(budget: Budget, space: Space) -> int:
-    # without a space every trial would be the same
-    return budget.trials if space else 1
+    # beyond that a trial would be the same as an earlier one
+    return int(min(budget.trials, points(space)))
 
 
 def _left(trials: list[FrozenTrial], budget: Budget) -> float:
@@ -266,7 +266,7 @@ def _best(trials: list[FrozenTrial], method: Method) -> FrozenTrial:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise DivergenceError(
-            f"All {len(trials)} trials of {method.name} diverged. Change the settings or narrow the space."
+            f"Every trial of {method.name} diverged, {len(trials)} in all. Change the settings or narrow the space."
         )
     return max(complete, key=_value)
 

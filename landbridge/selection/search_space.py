@@ -9,7 +9,9 @@ balance.weights.books = {low = 0.1, high = 10.0, log = true}    # an entry of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from itertools import product
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeGuard, get_args, get_origin
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 BOUNDS = ("low", "high", "log")
+FEW = 32  # settings that are tried all
 EXAMPLE = "{low = 0.01, high = 1.0, log = true} or {options = [1, 2]}"
 
 
@@ -35,7 +38,9 @@ def read_space(
     SettingsError names an unknown setting and the nearest valid one, or the invalid range.
     """
     given = dotted(method, fixed or {})
-    own = {name: values for name, values in (own or method.space).items() if name not in given}
+    own = {
+        name: values for name, values in (method.space if own is None else own).items() if name not in given
+    }
     # "loss" with a range is the former name of a setting, with a table of ranges a part of today
     ranges = {method.renamed.get(k, k) if _is_range(v) else k: v for k, v in table.items()}
     named = _entries(method, dotted(method, ranges))
@@ -52,8 +57,14 @@ def validate_space(space: Space, method: type[Method]) -> Space:
     return space
 
 
+def points(space: Space) -> float:
+    """How many different settings are in the space."""
+    return math.prod(values.size for values in space.values())
+
+
 def starts(space: Space, method: Method) -> list[dict[str, Any]]:
-    """The settings of the first trials, clipped to the space: the method's own, then its ``starts``.
+    """The settings of the first trials, clipped to the space: the method's own, then its ``starts``, and all
+    others where there are few.
 
     An entry of a table that the method does not give is drawn.
     """
@@ -68,6 +79,9 @@ def starts(space: Space, method: Method) -> list[dict[str, Any]]:
         {name: values.nearest(start[name]) for name, values in space.items() if name in start}
         for start in ({**own, **known} for known in ({}, *type(method).starts))
     ]
+    if points(space) <= FEW:
+        options = [values.options for values in space.values() if not isinstance(values, Real)]
+        first += [dict(zip(space, chosen, strict=True)) for chosen in product(*options)]
     return [trial for place, trial in enumerate(first) if trial not in first[:place]]
 
 

@@ -117,7 +117,7 @@ class CDIMF(Method):
     admm: ADMM = setting(ADMM(), "The rounds that bring the domains to agree.")
     consensus: Consensus = setting(Consensus(), "Which users are tied, and how.")
     privacy: Privacy = setting(Privacy(), "Protection of the rows that a domain sends.")
-    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h")
+    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h", of_times=True)
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )

@@ -88,7 +88,7 @@ class IALS(Method):
     solver: Literal["exact", "auto"] = setting(
         "exact", "Cholesky for every row, or conjugate gradients for the long ones while training."
     )
-    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h")
+    half_life_days: float = setting(0.0, HALF_LIFE, low=0, symbol="h", of_times=True)
     dislike_weight: float = setting(
         0.0, "Weight of a disliked item as one of preference 0, beside α₀; 0: as any other item.", low=0
     )

@@ -69,6 +69,7 @@ class EASE(LinearMethod):
     memory_gib: float = setting(4.0, "Memory that the exact and the dual form may take, in GiB.", above=0)
     relative_cost: ClassVar[int] = 1
     name: ClassVar[str] = "ease"
+    across: ClassVar[str] = "cross_ratio"
     paper: ClassVar[str] = "Steck, WWW 2019"
     space: ClassVar[Space] = MappingProxyType(
         {

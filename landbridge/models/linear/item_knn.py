@@ -74,6 +74,7 @@ class ItemKNN(LinearMethod):
     cross_weight: float = setting(0.5, "Factor of the similarity across domains.", low=0, high=1, symbol="b")
     relative_cost: ClassVar[int] = 1
     name: ClassVar[str] = "itemknn"
+    across: ClassVar[str] = "cross_weight"
     paper: ClassVar[str] = "Sarwar et al., WWW 2001"
     space: ClassVar[Space] = MappingProxyType(
         {

@@ -26,6 +26,7 @@ from landbridge.models.linear.event_values import EventValues
 from landbridge.models.linear.fitted import ItemItemModel
 from landbridge.models.linear.matrix import ItemMatrix, SparseMatrix, side_by_side
 from landbridge.models.linear.table import FeatureRows, UserItemTable
+from landbridge.models.search_space import Space
 from landbridge.training.options import FitOptions
 
 ITEMS = 4096  # of a block that an executor does
@@ -54,6 +55,7 @@ class LinearMethod(Method):
         "Days after which an event of a user counts half when scoring, where there are times; 0: never.",
         low=0,
         symbol="h",
+        of_times=True,
     )
     rank_exponent: float = setting(
         0.0,
@@ -61,6 +63,7 @@ class LinearMethod(Method):
         low=0,
         high=3,
         symbol="b",
+        of_times=True,
     )
     feature_weight: float = setting(
         1.0,
@@ -73,6 +76,13 @@ class LinearMethod(Method):
     folds_in: ClassVar[str] = "exact"
     shared_items: ClassVar[str] = "one column per product"
     item_features: ClassVar[str] = "as rows beside the users"
+    across: ClassVar[str]  # the setting that says how much other domains count
+
+    def space_on(self, data: MultiDomain) -> Space:
+        """As in :class:`Method`; how much other domains count is a question only where they are apart."""
+        space = super().space_on(data)
+        apart = self.sharing == "cross" and len(data.domains) > 1
+        return {name: values for name, values in space.items() if apart or name != self.across}
 
     @property
     def single_domain(self) -> bool:

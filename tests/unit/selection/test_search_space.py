@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landbridge.core.errors import SettingsError
+from landbridge.core.settings import schema
+from landbridge.data.dataset import MultiDomain
 from landbridge.models import registry
+from landbridge.models.linear.ease import EASE
+from landbridge.models.linear.item_knn import ItemKNN
+from landbridge.models.linear.method import LinearMethod
+from landbridge.models.popularity import Popularity
 from landbridge.models.search_space import Choice, Real, Whole
-from landbridge.selection.search_space import distributions, read_space, starts, validate_space
+from landbridge.selection.search_space import distributions, points, read_space, starts, validate_space
+from landbridge.testing.worlds import of_tables, uneven
 
 from .hills import Hill
 
 IALS, CDIMF = registry.method("ials"), registry.method("cdimf")
+
+
+def untimed(data: MultiDomain) -> MultiDomain:
+    return of_tables({name: replace(events, time=None) for name, events in data.domains.items()})
 
 
 def table(text: str) -> dict[str, Any]:
@@ -53,6 +65,32 @@ def test_every_method_begins_in_a_space_of_its_own_settings(name: str) -> None:
     for settings in others:
         method().with_settings(settings)
         assert settings.keys() == method.space.keys()
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_settings_of_times_are_searched_where_there_are_times(name: str) -> None:
+    kind = registry.method(name)
+    of_times = {key for key in kind.space if schema(kind)[key].of_times}
+    assert of_times == kind.space.keys() & {"half_life_days", "rank_exponent"}
+    assert of_times <= kind().space_on(uneven()).keys()
+    assert not of_times & kind().space_on(untimed(uneven())).keys()
+
+
+@pytest.mark.parametrize(("kind", "across"), [(EASE, "cross_ratio"), (ItemKNN, "cross_weight")])
+def test_the_weight_of_other_domains_is_searched_where_it_counts(
+    kind: type[LinearMethod], across: str
+) -> None:
+    data = uneven()
+    one = of_tables({"alone": next(iter(data.domains.values()))})
+    assert across in kind().space_on(data)
+    assert across not in kind().space_on(one)
+    assert across not in {**kind(sharing="joined").space_on(data), **kind(sharing="separate").space_on(data)}
+
+
+def test_a_method_with_nothing_to_search_on_such_data() -> None:
+    assert Popularity().space_on(untimed(uneven())) == {}
+    assert read_space(Popularity, {}, own={}) == {}
+    assert points({}) == 1
 
 
 def test_a_table_changes_the_ranges_it_names() -> None:
