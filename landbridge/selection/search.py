@@ -266,7 +266,8 @@ def _best(trials: list[FrozenTrial], method: Method) -> FrozenTrial:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise DivergenceError(
-            f"Every trial of {method.name} diverged, {len(trials)} in all. Change the settings or narrow the space."
+            f"Every trial of {method.name} diverged, {len(trials)} in all. Change the settings or narrow "
+            "the space."
         )
     return max(complete, key=_value)
 
