@@ -2,18 +2,20 @@
 
 The candidates of ``auto`` are searched with 64 trials each; these settings and the ones that
 ``experiments.default`` found in the default budget are fitted on what is known at test time with three seeds
-and tested once. A killed run continues.
+and tested once. Rows are kept in docs/results/search-budget.jsonl; a killed run continues.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from experiments.common import CELLS, SEEDS, cell, markdown, page, refitted, settings_text
+from experiments.common import CELLS, SEEDS, cell, kept, kept_rows, markdown, page, refitted, settings_text
 from experiments.default import STUDIES, chosen
 from experiments.default_page import METRIC
 from landbridge.core.files import read_json, write_json
@@ -25,21 +27,25 @@ from landbridge.selection.auto import DEFAULT, Tuning, candidates
 from landbridge.training.options import FitOptions
 
 TRIALS = 64
-DATA = ("food-kitchen", "ciao")
-FOLDER = CELLS / "search-budget"
+DATA = ("food-kitchen", "sport-cloth")
+PAGE = "search-budget"
+FOLDER = CELLS / PAGE
 
 
 def main(names: list[str]) -> None:
     """Search, compare and write the page; it holds the candidates that are finished."""
-    rows: list[dict[str, Any]] = []
     for name in names or DATA:
         split = STUDIES[name]()
         quick, _ = chosen(name, split)
         for label, start in candidates(split.train).items():
-            long, seconds = _searched(name, label, start, split)
-            rows.append({"data": name, "candidate": label} | _row(quick[label], long, seconds, split))
-            print(rows[-1], flush=True)
-            _page(rows)
+            made = partial(_compared, name, label, start, quick[label], split)
+            print(kept(PAGE, {"data": name, "candidate": label}, made), flush=True)
+            _page(kept_rows(PAGE))
+
+
+def _compared(name: str, label: str, start: Method, quick: Method, split: Split) -> dict[str, Any]:
+    long, seconds = _searched(name, label, start, split)
+    return {**_row(quick, long, seconds, split), "searched": str(date.today())}
 
 
 def _searched(name: str, label: str, start: Method, split: Split) -> tuple[Method, float]:
@@ -84,7 +90,7 @@ def _page(rows: list[dict[str, Any]]) -> None:
         f"{len(SEEDS)} seeds. Aim: 97 % on validation. A share above 100 % on test says that more search "
         "fits the noise of the validation data."
     )
-    page("search-budget", "Settings found in the default budget", [text, markdown(rows)], "search_budget")
+    page(PAGE, "Settings found in the default budget", [text, markdown(rows)], "search_budget")
 
 
 if __name__ == "__main__":
