@@ -5,18 +5,23 @@ Finding the BLAS libraries of a process takes longer than a small matrix product
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
+from itertools import pairwise
 from typing import Any, TypeVar
+
+import numpy as np
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.system import processors
 from landbridge.core.types import AnyArray, blocks
 
 T = TypeVar("T")
+RANGES = 8  # of rows per thread: they take unequally long
 
 
 @contextmanager
@@ -56,6 +61,48 @@ def over_blocks(work: Callable[[slice], T], rows: int, size: int, threads: int) 
         return
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, blocks(rows, size))
+
+
+def over_rows(kernel: Callable[..., object]) -> Callable[..., None]:
+    """Decorator of a compiled kernel, whose first arguments are then a number of rows instead of two bounds:
+    ``kernel(begin, end, ...)`` is called for ranges of them on the threads that :func:`thread_limit` allows.
+
+    The kernel must be compiled without the lock of the interpreter (``nogil``), and what it writes must
+    depend on its rows alone. A parallel loop of numba takes five times as long to compile
+    (docs/decisions/0022-rows-on-threads.md).
+    """
+
+    @wraps(kernel)
+    def run(rows: int, *arguments: object) -> None:
+        import numba
+
+        threads = min(numba.get_num_threads(), rows)
+        if threads <= 1:
+            kernel(0, rows, *arguments)
+            return
+        bounds = np.linspace(0, rows, min(rows, RANGES * threads) + 1).astype(np.int64).tolist()
+        left = pairwise(bounds)
+
+        def work() -> None:
+            # all threads take from one iterator, so that none waits for another's long ranges
+            for begin, end in left:
+                kernel(begin, end, *arguments)
+
+        others = [_pool(threads - 1, os.getpid()).submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+
+    return run
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads beside the calling one; ``process``: a child process has none of its parent's."""
+    return ThreadPoolExecutor(threads, "rows")
 
 
 def tree_sum(parts: Iterable[AnyArray]) -> AnyArray:

@@ -172,7 +172,8 @@ class BlendModel(Fitted):
             chosen_B = np.flatnonzero(weight_BM[:, column])
             if len(chosen_B):
                 own_BI = member.score(domain, queries.take(chosen_B))
-                add_standardised(own_BI, weight_BM[chosen_B, column], chosen_B, scores_BI)  # Eq. (1), (2)
+                weight_N = weight_BM[chosen_B, column]
+                add_standardised(len(chosen_B), own_BI, weight_N, chosen_B, scores_BI)  # Eq. (1), (2)
         return scores_BI
 
     def list_scores(self, domain: str, queries: Queries) -> Float32:
@@ -213,7 +214,7 @@ class BlendModel(Fitted):
         for weight, member in self._serving(domain, query):
             own_1I = member.score(domain, query)
             # as in ``score``, which would score all members again
-            add_standardised(own_1I, np.array([weight], np.float32), np.zeros(1, np.int64), score_1I)
+            add_standardised(1, own_1I, np.array([weight], np.float32), np.zeros(1, np.int64), score_1I)
             scores_I = own_1I[0]
             # the scale of Eq. (1); equal scores of all items explain nothing
             scale = weight / max(float(scores_I.std()), 1e-30)
@@ -336,7 +337,7 @@ def standardised(scores_BI: Float32) -> Float32:
     from landbridge.models.mixture_kernels import add_standardised
 
     z_BI = np.zeros(scores_BI.shape, np.float32)
-    add_standardised(scores_BI, np.ones(len(z_BI), np.float32), np.arange(len(z_BI)), z_BI)
+    add_standardised(len(z_BI), scores_BI, np.ones(len(z_BI), np.float32), np.arange(len(z_BI)), z_BI)
     return z_BI
 
 

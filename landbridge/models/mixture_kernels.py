@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from landbridge.core.fast_math import FAST
+from landbridge.core.threads import over_rows
 
 BLOCK = 2048  # items summed in float32, which uses vector units; the sums of blocks are added in float64
 SMALL, LARGE = 1e-30, 1e30  # sums of squares beyond are summed in float64: in float32 a square may not fit
 
 
-@njit(parallel=True, fastmath=FAST, nogil=True, cache=True)
-def add_standardised(scores_NI, weight_N, row_N, out_BI):
+@over_rows
+@njit(fastmath=FAST, nogil=True, cache=True)
+def add_standardised(begin, end, scores_NI, weight_N, row_N, out_BI):
     """out_BI[row_N] += weight_N · z(scores_NI), Eq. (1) and (2); ``row_N``: distinct rows."""
-    for n in prange(len(row_N)):
+    for n in range(begin, end):
         score_I, out_I = scores_NI[n], out_BI[row_N[n]]
         total, others = _sums(score_I)
         if others == 0:  # all items alike: z = 0

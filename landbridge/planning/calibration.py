@@ -219,7 +219,7 @@ def _lists(rng: np.random.Generator) -> dict[str, float]:
             out = ridge.neighbour_lists(items, most)
             settings = np.float32(5), np.float32(1)
             seconds = _typical(
-                partial(kernels.nearest, *pair, ones_J, ones_J, ones_J, settings, item_I, bounds, out)
+                partial(kernels.nearest, 1, *pair, ones_J, ones_J, ones_J, settings, item_I, bounds, out)
             )
             found = linear_cost.neighbours(counts, counts.items, most)
             work = linear_cost.listing_work(found) + Work(scatter=counts.users.squares)

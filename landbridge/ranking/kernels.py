@@ -7,35 +7,56 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import njit
 
+from landbridge.core.threads import over_rows
 from landbridge.core.types import AnyArray, Int32, Int64
 
 Scores = AnyArray
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def rows_with_nan(scores_BI: Scores) -> npt.NDArray[np.bool_]:
     """Whether a row holds a NaN, (B,)."""
-    n_rows, n_items = scores_BI.shape
-    is_odd_B = np.zeros(n_rows, np.bool_)
-    for row in prange(n_rows):
-        scores_I = scores_BI[row]
-        odd = 0
-        for item in range(n_items):
-            # only NaN differs from itself; a sum without a branch becomes vector code
-            odd += scores_I[item] != scores_I[item]
-        is_odd_B[row] = odd > 0
+    is_odd_B = np.empty(len(scores_BI), np.bool_)
+    _rows_with_nan(len(scores_BI), scores_BI, is_odd_B)
     return is_odd_B
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@over_rows
+@njit(cache=True, nogil=True)
+def _rows_with_nan(begin: int, end: int, scores_BI: Scores, is_odd_B: npt.NDArray[np.bool_]) -> None:
+    for row in range(begin, end):
+        scores_I = scores_BI[row]
+        odd = 0
+        for item in range(len(scores_I)):
+            # only NaN differs from itself; a sum without a branch becomes vector code
+            odd += scores_I[item] != scores_I[item]
+        is_odd_B[row] = odd > 0
+
+
 def count_unseen(
     scores_BI: Scores, row_T: Int64, item_T: Int32, offsets: Int64, columns: Int32
 ) -> tuple[Int64, Int64]:
     """Unseen items strictly above and equal to each target, the target itself left out."""
-    above_T, ties_T = np.zeros(len(item_T), np.int64), np.zeros(len(item_T), np.int64)
-    for target in prange(len(item_T)):
+    above_T, ties_T = np.zeros((2, len(item_T)), np.int64)
+    _count_unseen(len(item_T), scores_BI, row_T, item_T, offsets, columns, above_T, ties_T)
+    return above_T, ties_T
+
+
+@over_rows
+@njit(cache=True, nogil=True)
+def _count_unseen(
+    begin: int,
+    end: int,
+    scores_BI: Scores,
+    row_T: Int64,
+    item_T: Int32,
+    offsets: Int64,
+    columns: Int32,
+    above_T: Int64,
+    ties_T: Int64,
+) -> None:
+    for target in range(begin, end):
         row, item = row_T[target], item_T[target]
         scores_I = scores_BI[row]
         mark = scores_I[item]
@@ -45,22 +66,41 @@ def count_unseen(
             above += scores_I[other] > mark
             ties += scores_I[other] == mark
         # All items are counted first, and the few seen ones are taken off again: no look-up in the inner
-        # loop. unique, as a history may hold an item twice.
-        for other in np.unique(columns[offsets[row] : offsets[row + 1]]):
-            if other != item:
+        # loop. Each once, as a history may hold an item twice.
+        last = item
+        for other in np.sort(columns[offsets[row] : offsets[row + 1]]):
+            if other != item and other != last:
                 above -= scores_I[other] > mark
                 ties -= scores_I[other] == mark
+                last = other
         above_T[target], ties_T[target] = above, ties
-    return above_T, ties_T
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def count_unseen_candidates(
     scores_BI: Scores, row_T: Int64, item_T: Int32, candidates_TC: Int32, offsets: Int64, columns: Int32
 ) -> tuple[Int64, Int64]:
     """As :func:`count_unseen`, among each target's own candidates."""
-    above_T, ties_T = np.zeros(len(item_T), np.int64), np.zeros(len(item_T), np.int64)
-    for target in prange(len(item_T)):
+    above_T, ties_T = np.zeros((2, len(item_T)), np.int64)
+    of = scores_BI, row_T, item_T, candidates_TC, offsets, columns
+    _count_unseen_candidates(len(item_T), *of, above_T, ties_T)
+    return above_T, ties_T
+
+
+@over_rows
+@njit(cache=True, nogil=True)
+def _count_unseen_candidates(
+    begin: int,
+    end: int,
+    scores_BI: Scores,
+    row_T: Int64,
+    item_T: Int32,
+    candidates_TC: Int32,
+    offsets: Int64,
+    columns: Int32,
+    above_T: Int64,
+    ties_T: Int64,
+) -> None:
+    for target in range(begin, end):
         row, item = row_T[target], item_T[target]
         scores_I, mark = scores_BI[row], scores_BI[row, item]
         seen = np.sort(columns[offsets[row] : offsets[row + 1]])
@@ -68,33 +108,59 @@ def count_unseen_candidates(
             if _competes(other, item, seen):
                 above_T[target] += scores_I[other] > mark
                 ties_T[target] += scores_I[other] == mark
-    return above_T, ties_T
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def count_competitors(
     row_T: Int64, item_T: Int32, candidates_TC: Int32, offsets: Int64, columns: Int32
 ) -> Int64:
     """Candidates each target is really ranked against: neither padding, nor itself, nor seen."""
     count_T = np.zeros(len(item_T), np.int64)
-    for target in prange(len(item_T)):
+    _count_competitors(len(item_T), row_T, item_T, candidates_TC, offsets, columns, count_T)
+    return count_T
+
+
+@over_rows
+@njit(cache=True, nogil=True)
+def _count_competitors(
+    begin: int,
+    end: int,
+    row_T: Int64,
+    item_T: Int32,
+    candidates_TC: Int32,
+    offsets: Int64,
+    columns: Int32,
+    count_T: Int64,
+) -> None:
+    for target in range(begin, end):
         row = row_T[target]
         seen = np.sort(columns[offsets[row] : offsets[row + 1]])
         for other in candidates_TC[target]:
             count_T[target] += _competes(other, item_T[target], seen)
-    return count_T
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def best_unseen(scores_BI: Scores, k: int, offsets: Int64, columns: Int32) -> tuple[Int32, Scores]:
     """The k best unseen items of each row, best first; item -1 and score -inf where there are fewer."""
     n_rows = len(scores_BI)
     item_BK = np.full((n_rows, k), -1, np.int32)
     score_BK = np.full((n_rows, k), -np.inf, scores_BI.dtype)
-    for row in prange(n_rows):
+    _best_unseen(n_rows, scores_BI, offsets, columns, item_BK, score_BK)
+    return item_BK, score_BK
+
+
+@over_rows
+@njit(cache=True, nogil=True)
+def _best_unseen(
+    begin: int,
+    end: int,
+    scores_BI: Scores,
+    offsets: Int64,
+    columns: Int32,
+    item_BK: Int32,
+    score_BK: Scores,
+) -> None:
+    for row in range(begin, end):
         seen = np.sort(columns[offsets[row] : offsets[row + 1]])
         _select(scores_BI[row], seen, item_BK[row], score_BK[row])
-    return item_BK, score_BK
 
 
 @njit(cache=True, nogil=True)

@@ -100,11 +100,12 @@ def rerank(scores_BI: Scores, k: int, hidden: Ragged, how: Reranking) -> tuple[I
     # places beyond any list, which needs no memory for them
     place_P = np.minimum(how.place_P, n_items + np.arange(len(how.place_P)))[pinned_P].astype(np.int32)
     width = min(k, n_items + len(place_P))
-    item_BK = rerank_kernels.reranked(
+    item_BK = np.full((len(scores_BI), width), -1, np.int32)
+    rerank_kernels.reranked(
+        len(scores_BI),
         scores_BI,
         np.zeros(0) if how.bonus_I is None else how.bonus_I,
         how.bonus_I is not None,
-        width,
         max(POOL, PER_PLACE * k),
         how.diversity,
         (hidden.offsets, hidden.columns),
@@ -112,7 +113,9 @@ def rerank(scores_BI: Scores, k: int, hidden: Ragged, how: Reranking) -> tuple[I
         (how.pin_P[pinned_P], place_P),
         (how.vectors.unit_IF, users.offsets, users.columns, how.vectors.n_users),
         REFERENCE,
-    )[:, : min(k, n_items)]
+        item_BK,
+    )
+    item_BK = item_BK[:, : min(k, n_items)]
     listed_BK = item_BK >= 0
     score_BK = np.take_along_axis(scores_BI, np.maximum(item_BK, 0).astype(np.int64), axis=1)
     return item_BK, np.where(listed_BK, score_BK, -np.inf).astype(scores_BI.dtype)

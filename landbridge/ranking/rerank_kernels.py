@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from landbridge.core.threads import over_rows
 from landbridge.core.types import AnyArray, Float32, Float64, Int32, Int64
 from landbridge.ranking.kernels import _holds, _select
 
@@ -12,12 +13,14 @@ DEEPER = 4  # times as many candidates where a list is short
 Rows = tuple[Int64, Int32]
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@over_rows
+@njit(cache=True, nogil=True)
 def reranked(
+    begin: int,
+    end: int,
     scores_BI: AnyArray,
     bonus_I: Float64,
     has_bonus: bool,
-    k: int,
     pool: int,
     diversity: float,
     hidden: Rows,
@@ -25,11 +28,11 @@ def reranked(
     pins: tuple[Int32, Int32],
     vectors: tuple[Float32, Int64, Int32, int],
     reference: int,
-) -> Int32:
-    """The lists, (B, K); -1 for an empty place."""
-    n_rows, n_items = scores_BI.shape
-    item_BK = np.full((n_rows, k), -1, np.int32)
-    for row in prange(n_rows):
+    item_BK: Int32,
+) -> None:
+    """The lists into ``item_BK``; -1 for an empty place."""
+    n_items, k = scores_BI.shape[1], item_BK.shape[1]
+    for row in range(begin, end):
         scores_I = scores_BI[row]
         seen = np.sort(hidden[1][hidden[0][row] : hidden[0][row + 1]])
         low, unit = _scale(scores_I, seen, reference)
@@ -41,7 +44,6 @@ def reranked(
             if filled == k or len(item_C) < size or size == n_items:
                 break
             size = min(DEEPER * size, n_items)
-    return item_BK
 
 
 @njit(cache=True, nogil=True)

@@ -98,7 +98,7 @@ class Pool(Cells):
             above_PM, ties_PM = kernels.count_above_extended(*of, *sums)
             value_M = self._values(above_PM, ties_PM, pair_P).mean(axis=0, dtype=np.float64)
             member = int(value_M.argmax())
-            kernels.add_member(*of, member, *sums)
+            kernels.add_member(len(pair_P), *of, member, *sums)
             count_M[member] += 1
             if value_M[member] > best:  # a shorter prefix wins ties
                 best, best_M = value_M[member], count_M / count_M.sum()

@@ -518,7 +518,7 @@ class CDIMF(Method):
             # Eq. (6), the published program: the pull has the ridge of half exponent, the system no ρ
             pull_U = rho_U if self.admm.exact else rho_U * domain.half_U
             ridge_U = domain.ridge_U + rho_U if self.admm.exact else domain.ridge_U
-            kernels.pull(domain.users, pull_U, state["z"], state[f"t:{name}"], x_UF)
+            kernels.pull(len(domain.users), domain.users, pull_U, state["z"], state[f"t:{name}"], x_UF)
             if pulls:
                 x_UF += pulls[name]
             als.rotate(x_UF, bases[name].rotation_FF, threads, x_UF)
@@ -544,7 +544,8 @@ class CDIMF(Method):
             away_U, norm_U = kernels.residuals(domain.users, domain.tied, x_UF, z_UF)
             apart, tied = apart + float(away_U.sum()), tied + float(norm_U.sum())
             if current.dual:
-                kernels.update_duals(domain.users, domain.tied, x_UF, z_UF, state[f"t:{name}"])  # Eq. (4)
+                own = domain.users, domain.tied, x_UF, z_UF, state[f"t:{name}"]
+                kernels.update_duals(len(domain.users), *own)  # Eq. (4)
         # Primal and dual residual as in Boyd et al. 2011, Section 3.3; gap and shift are their relative
         # sizes, which do not depend on the scale of the embeddings.
         sums = channel.residuals(current, apart, tied, state["z"], z_UF)

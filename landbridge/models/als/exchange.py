@@ -109,9 +109,8 @@ class LocalChannel:
             if self.privacy.active:
                 sum_UF[domain.users[domain.tied]] += self.message(name, domain, state, current)
             else:
-                kernels.add_messages(
-                    domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"], sum_UF
-                )  # Eq. (1)
+                own = domain.users, domain.tied, state[f"x:{name}"], state[f"t:{name}"]
+                kernels.add_messages(len(domain.users), *own, sum_UF)  # Eq. (1)
             count_U[domain.users[domain.tied]] += 1
         return consensus_of(sum_UF, count_U, self.reg, current.rho), count_U
 

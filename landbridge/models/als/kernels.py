@@ -11,9 +11,10 @@ solution unchanged.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from landbridge.core.fast_math import FAST
+from landbridge.core.threads import over_rows
 
 TILE = 4  # rows and columns of a tile whose 16 sums stay in registers
 LAPACK = 24  # from this size on LAPACK's Cholesky beats the plain loop
@@ -21,8 +22,11 @@ BLOCK = 128  # events of a long row gathered at once: a block stays in the cache
 STRIDE = BLOCK + 16  # no power of two: columns of the transposed block must not share a cache set
 
 
-@njit(parallel=True, fastmath=FAST, nogil=True, cache=True)
+@over_rows
+@njit(fastmath=FAST, nogil=True, cache=True)
 def solve_rows(
+    begin,
+    end,
     offsets,
     columns,
     weight,
@@ -44,7 +48,7 @@ def solve_rows(
     from ``steps_from`` events on, by conjugate gradients unless they fail.
     """
     n_factors = rotated_IF.shape[1]
-    for chunk in prange(len(bounds_C) - 1):
+    for chunk in range(begin, end):
         # scratch memory of a chunk, reused by its rows; TILE rows more for the padding
         scaled_NF = np.empty((longest + TILE, n_factors), np.float32)
         dual_N = np.empty(longest + TILE, np.float32)

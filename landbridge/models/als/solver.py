@@ -175,8 +175,7 @@ def singular_systems() -> Iterator[None]:
     """DivergenceError for a system that float32 cannot solve."""
     try:
         yield
-    # SystemError: what is raised in a parallel kernel
-    except (np.linalg.LinAlgError, SystemError) as error:
+    except np.linalg.LinAlgError as error:
         raise DivergenceError(
             "ALS met a system that it cannot solve in single precision: the weights of events differ too "
             "much or the penalty is too small; take the logarithm of the weights, or raise reg."
@@ -206,8 +205,10 @@ def solve(
     steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from
     none_RF = np.empty((0, n_factors), np.float32)
     solved_RF = np.empty((len(counts_R), n_factors), np.float32) if options.out_RF is None else options.out_RF
+    chunks_C = _even_chunks(counts_R, n_factors, steps_from)
     with singular_systems():
         solve_rows(
+            len(chunks_C) - 1,
             rows.offsets,
             rows.columns,
             NO_WEIGHT if rows.weight is None else rows.weight,
@@ -216,7 +217,7 @@ def solve(
             ridge_R,
             none_RF if pull_RF is None else pull_RF,
             none_RF if start_RF is None else start_RF,
-            _even_chunks(counts_R, n_factors, steps_from),
+            chunks_C,
             int(counts_R[counts_R < long_from].max(initial=0)),
             long_from,
             steps_from,

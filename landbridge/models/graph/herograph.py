@@ -162,7 +162,8 @@ class HeroNetwork:
 
         arrays = {name: weight.detach().cpu().numpy() for name, weight in self.weights.items()}
         shared_RF = np.empty_like(arrays[SHARED])
-        attend_all(self.edges.offsets, self.edges.columns, arrays[SHARED], self.method.rounds, shared_RF)
+        edges = self.edges.offsets, self.edges.columns
+        attend_all(len(shared_RF), *edges, arrays[SHARED], self.method.rounds, shared_RF)
         users, items = {}, {}
         for name, first in self._first_item.items():
             events = self.data[name]

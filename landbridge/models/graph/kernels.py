@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from landbridge.core.threads import over_rows
 
 
-@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
-def attend_all(offsets, columns, table_RF, rounds, out_RF):
+@over_rows
+@njit(nogil=True, error_model="numpy", cache=True)
+def attend_all(begin, end, offsets, columns, table_RF, rounds, out_RF):
     """Eqs. (1) and (2) of :mod:`landbridge.models.graph.herograph`; one thread makes a node's row.
 
     The softmax takes one pass: the sums so far are scaled down whenever a larger exponent turns up.
     """
     n_factors = table_RF.shape[1]
     scale = np.float32(1 / np.sqrt(n_factors))
-    for row in prange(len(out_RF)):
-        node = np.int64(row)  # unsigned in the loop: with a signed index beside it numba takes both as floats
+    for node in range(begin, end):
         query_F, sum_F = table_RF[node].copy(), np.empty(n_factors, np.float32)
         for _ in range(rounds):
             sum_F[:] = 0

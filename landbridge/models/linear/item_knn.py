@@ -175,9 +175,10 @@ class ItemKNN(LinearMethod):
         out = ridge.neighbour_lists(len(item_I), min(self.neighbours, table.n_items))
         norms = (self._norm_J(table, exponent) for exponent in (self.source_exponent, self.target_exponent))
         settings = np.float32(self.shrinkage), np.float32(self.power)
+        chunk_C = ridge.balanced(table, item_I)
         kernels.nearest(
-            table.by_user, table.by_item, *norms, self._bonus_J(table, target), settings,
-            read_only(item_I), ridge.balanced(table, item_I), out,
+            len(chunk_C) - 1, table.by_user, table.by_item, *norms, self._bonus_J(table, target), settings,
+            read_only(item_I), chunk_C, out,
         )  # fmt: skip
         return ridge.sparse_matrix(out, table.n_items)
 

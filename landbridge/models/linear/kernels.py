@@ -10,17 +10,19 @@ X is given twice, by user (rows) and by item (columns), each as (offsets, indice
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from landbridge.core.fast_math import FAST
+from landbridge.core.threads import over_rows
 from landbridge.models.als.kernels import _dot, _solve_definite
 
 SMALLEST_RIDGE = 1e-5  # of the largest diagonal entry: below it a float32 Cholesky factor need not exist
 NONE = -1
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def local_ridge(by_user, by_item, gram_JJ, ridge_J, relative_J, item_I, chunk_C, limit, out):
+@over_rows
+@njit(nogil=True, cache=True)
+def local_ridge(begin, end, by_user, by_item, gram_JJ, ridge_J, relative_J, item_I, chunk_C, limit, out):
     """Columns ``item_I`` of B by ridge regressions on the item's own neighbours, Eq. (5) of ``ridge``.
 
     ``gram_JJ``: G, or (0, 0) to count the small parts of it where they are needed. ``relative_J``: 1 / G_ii,
@@ -29,7 +31,7 @@ def local_ridge(by_user, by_item, gram_JJ, ridge_J, relative_J, item_I, chunk_C,
     """
     item_IN, value_IN, count_I = out
     n_items, n_users, most = len(ridge_J), len(by_user[0]) - 1, item_IN.shape[1]
-    for chunk in prange(len(chunk_C) - 1):
+    for chunk in range(begin, end):
         common_J, touched_J = np.zeros(n_items, np.float32), np.empty(n_items, np.int32)
         strength_N, last_U = np.empty(most, np.float32), np.full(n_users, NONE, np.int32)
         for i in range(chunk_C[chunk], chunk_C[chunk + 1]):
@@ -57,8 +59,9 @@ def local_ridge(by_user, by_item, gram_JJ, ridge_J, relative_J, item_I, chunk_C,
                 _relax(right_N, own + ridge_J[item], ridge_J[item], limit, value_IN[i, :n])
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def nearest(by_user, by_item, source_J, target_J, bonus_J, settings, item_I, chunk_C, out):
+@over_rows
+@njit(nogil=True, cache=True)
+def nearest(begin, end, by_user, by_item, source_J, target_J, bonus_J, settings, item_I, chunk_C, out):
     """The items most similar to each target item of ``item_I``, Eq. (1) of ``item_knn``; ``out`` as above.
 
     ``source_J``, ``target_J``: the powers of the norms of an item in its two roles. ``bonus_J``: the factor
@@ -67,7 +70,7 @@ def nearest(by_user, by_item, source_J, target_J, bonus_J, settings, item_I, chu
     item_IN, value_IN, count_I = out
     shrinkage, power = settings
     n_items, most = len(source_J), item_IN.shape[1]
-    for chunk in prange(len(chunk_C) - 1):
+    for chunk in range(begin, end):
         similar_J, touched_J = np.zeros(n_items, np.float32), np.empty(n_items, np.int32)
         strength_N = np.empty(most, np.float32)
         for i in range(chunk_C[chunk], chunk_C[chunk + 1]):
@@ -210,21 +213,23 @@ def _relax(right_N, diagonal, ridge, limit, value_N):
     value_N *= max(ridge / residual, np.float32(1) - limit)
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def dense_gram(by_user, by_item, gram_JJ):
+@over_rows
+@njit(nogil=True, cache=True)
+def dense_gram(begin, end, by_user, by_item, gram_JJ):
     """G = XᵀX into ``gram_JJ``, which must be zero; with rows and columns exchanged it is XXᵀ."""
-    for j in prange(len(gram_JJ)):
+    for j in range(begin, end):
         for at in range(by_item[0][j], by_item[0][j + 1]):
             user, x = by_item[1][at], by_item[2][at]
             for place in range(by_user[0][user], by_user[0][user + 1]):
                 gram_JJ[j, by_user[1][place]] += x * by_user[2][place]
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def dual_columns(inverse_UU, by_item, root_J, item_I, column_IJ):
+@over_rows
+@njit(nogil=True, cache=True)
+def dual_columns(begin, end, inverse_UU, by_item, root_J, item_I, column_IJ):
     """Columns ``item_I`` of P = Λ^-½ (I − Zᵀ (I + ZZᵀ)⁻¹ Z) Λ^-½, Eq. (4) of ``ridge``, as rows (I, J)."""
     n_users, n_items = len(inverse_UU), len(root_J)
-    for i in prange(len(column_IJ)):
+    for i in range(begin, end):
         item, spread_U = item_I[i], np.zeros(n_users, inverse_UU.dtype)
         for at in range(by_item[0][item], by_item[0][item + 1]):
             user, z = by_item[1][at], by_item[2][at]
@@ -260,20 +265,22 @@ def by_source(item_IN, value_IN, count_I, n_sources):
     return offsets_J, target_N, value_N
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def add_sparse(rows, matrix, out_BI):
+@over_rows
+@njit(nogil=True, cache=True)
+def add_sparse(begin, end, rows, matrix, out_BI):
     """out += x · W for rows x and a sparse W, both (offsets, indices, values)."""
-    for b in prange(len(out_BI)):
+    for b in range(begin, end):
         for at in range(rows[0][b], rows[0][b + 1]):
             item, x = rows[1][at], rows[2][at]
             for entry in range(matrix[0][item], matrix[0][item + 1]):
                 out_BI[b, matrix[1][entry]] += x * matrix[2][entry]
 
 
-@njit(parallel=True, fastmath=FAST, nogil=True, cache=True)
-def add_dense(rows, weight_JI, out_BI):
+@over_rows
+@njit(fastmath=FAST, nogil=True, cache=True)
+def add_dense(begin, end, rows, weight_JI, out_BI):
     """out += x · W for rows x (offsets, indices, values) and a dense W."""
-    for b in prange(len(out_BI)):
+    for b in range(begin, end):
         out_I = out_BI[b]
         for at in range(rows[0][b], rows[0][b + 1]):
             x, weight_I = rows[2][at], weight_JI[rows[1][at]]

@@ -73,7 +73,7 @@ class DenseMatrix:
         """As in :class:`ItemMatrix`: each event adds a row of W."""
         from landbridge.models.linear import kernels
 
-        kernels.add_dense((rows.offsets, rows.columns, rows.weights), self.weight_JI, out_BI)
+        kernels.add_dense(len(out_BI), (rows.offsets, rows.columns, rows.weights), self.weight_JI, out_BI)
 
     def row(self, source: int) -> Float32:
         """As in :class:`ItemMatrix`."""
@@ -127,7 +127,7 @@ class SparseMatrix:
         from landbridge.models.linear import kernels
 
         own = (self.rows.offsets, self.rows.columns, self.rows.weights)
-        kernels.add_sparse((rows.offsets, rows.columns, rows.weights), own, out_BI)
+        kernels.add_sparse(len(out_BI), (rows.offsets, rows.columns, rows.weights), own, out_BI)
 
     def row(self, source: int) -> Float32:
         """As in :class:`ItemMatrix`."""

@@ -95,7 +95,7 @@ def exact(
 
     base_J = np.max(list(ridges.values()), axis=0)
     gram_JJ = np.zeros((table.n_items, table.n_items), chosen.dtype)
-    kernels.dense_gram(table.by_user, table.by_item, gram_JJ)
+    kernels.dense_gram(len(gram_JJ), table.by_user, table.by_item, gram_JJ)
     gram_JJ[np.diag_indices(table.n_items)] += base_J
     inverse_JJ = inverted(gram_JJ)
     return {
@@ -117,14 +117,14 @@ def dual(
         root_J = ridges[name] ** -0.5
         scaled = table.weighted(partial(_scaled, root_J))  # Z
         kernel_UU = np.zeros((table.n_users, table.n_users), chosen.dtype)
-        kernels.dense_gram(scaled.by_item, scaled.by_user, kernel_UU)
+        kernels.dense_gram(len(kernel_UU), scaled.by_item, scaled.by_user, kernel_UU)
         kernel_UU[np.diag_indices(table.n_users)] += 1
         inverse_UU = inverted(kernel_UU)
         weight_JI = np.empty((table.n_items, len(item_I)), np.float32)
         for start in range(0, len(item_I), AT_ONCE):
             some = item_I[start : start + AT_ONCE]
             column_IJ = np.empty((len(some), table.n_items), np.float64)
-            kernels.dual_columns(inverse_UU, scaled.by_item, root_J, some, column_IJ)
+            kernels.dual_columns(len(some), inverse_UU, scaled.by_item, root_J, some, column_IJ)
             weight_JI[:, start : start + AT_ONCE] = _weights(column_IJ.T, some, ridges[name], limit)
         result[name] = DenseMatrix(weight_JI)
     return result
@@ -146,18 +146,20 @@ def local(
     # of few targets the kernel counts less itself
     if keeps_gramian(table.n_items) and 2 * sum(map(len, targets.values())) >= table.n_items:
         gram_JJ = np.zeros((table.n_items, table.n_items), np.float32)
-        kernels.dense_gram(table.by_user, table.by_item, gram_JJ)
+        kernels.dense_gram(len(gram_JJ), table.by_user, table.by_item, gram_JJ)
     result = {}
     for name, item_I in targets.items():
         out = neighbour_lists(len(item_I), min(neighbours, table.n_items))
+        chunk_C = balanced(table, item_I)
         kernels.local_ridge(
+            len(chunk_C) - 1,
             table.by_user,
             table.by_item,
             gram_JJ,
             ridges[name].astype(np.float32),
             relative_J.astype(np.float32),
             read_only(item_I),
-            balanced(table, item_I),
+            chunk_C,
             np.float32(limit),
             out,
         )

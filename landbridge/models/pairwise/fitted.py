@@ -72,6 +72,7 @@ class EmbeddingModel(DotProductModel):
         rows_BF = np.zeros((size, self.item_IF[domain].shape[1]), np.float32)
         with thread_limit(1):
             fold_rows(
+                size,
                 np.concatenate([self.folding_items(domain, name) for name in slices]),
                 *_kernel_rows(queries.by_user),
                 source.ranges,

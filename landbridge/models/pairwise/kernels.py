@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from landbridge.core.fast_math import FAST
+from landbridge.core.threads import over_rows
 from landbridge.data.sampling.kernels import drawn, negative
 from landbridge.training.optimizer_kernels import group, update
 
@@ -227,11 +228,14 @@ def _add_neighbours(columns, begin, end, last_RPL, part, width, out_RPL, row):
             out_RPL[row, part, f] += last_RPL[a, part, f]
 
 
-@njit(parallel=True, fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def fold_rows(item_IF, offsets, columns, weight, ranges, passes, reg, reg_power, kind, constants, out_BF):
+@over_rows
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def fold_rows(
+    begin, end, item_IF, offsets, columns, weight, ranges, passes, reg, reg_power, kind, constants, out_BF
+):
     """Fold-in: embeddings trained from zero at fixed items, one step per event and pass."""
     starts_D, pool_M, pool_starts_D = ranges
-    for row in prange(len(out_BF)):
+    for row in range(begin, end):
         own_N = columns[offsets[row] : offsets[row + 1]]
         n_factors, zero_1 = out_BF.shape[1], np.zeros(1, np.int32)
         x_1F, g_1F = np.zeros((1, n_factors), np.float32), np.zeros((1, n_factors), np.float32)

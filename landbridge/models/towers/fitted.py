@@ -159,7 +159,7 @@ class TowerModel(ColdStartMixin):
 
     def _through(self, domain: str, rows_BF: Float32, sides: SideInputs) -> Float32:
         """Scores of all items for users with these embeddings, (B, I)."""
-        from landbridge.models.towers.kernels import MULTIPLE, score_catalogue
+        from landbridge.models.towers.kernels import MULTIPLE, USERS, score_catalogue
 
         towers, out_H = self.towers, self.weights[self.towers.out(domain)]
         catalogue, (layer_L4, flat) = self._catalogue[domain], self._layers[domain]
@@ -171,6 +171,7 @@ class TowerModel(ColdStartMixin):
         product_BG = rows_BF[:, towers.width :] * out_H[len(out_H) - towers.product :]
         scores_BI = np.empty((len(rows_BF), self.history[domain].n_items), np.float32)
         score_catalogue(
+            -(-len(rows_BF) // USERS),
             _filled(first_BTH, 2),
             catalogue.first_2HI,
             share_B,

@@ -10,9 +10,10 @@ multiple of ``TILE``), T towers that run together, H and K units of a layer and 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from landbridge.core.fast_math import FAST
+from landbridge.core.threads import over_rows
 from landbridge.data.sampling.kernels import negative
 
 TILE = 64  # items of a tile, a multiple of every vector width
@@ -20,8 +21,9 @@ USERS = 16  # that go through a tile of items while it is in the cache
 MULTIPLE = 4  # widths of layers are padded to multiples of it
 
 
-@njit(parallel=True, fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def score_catalogue(first_BTH, item_2HI, share_B, mask_BT, layer_L4, flat, widest, last, out_BI):
+@over_rows
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def score_catalogue(begin, end, first_BTH, item_2HI, share_B, mask_BT, layer_L4, flat, widest, last, out_BI):
     """Scores of all items for all users.
 
     ``first_BTH``, ``item_2HI``: user and item parts of the first layer; ``share_B``: 1 / other towers;
@@ -30,7 +32,7 @@ def score_catalogue(first_BTH, item_2HI, share_B, mask_BT, layer_L4, flat, wides
     """
     out_H, product_BG, product_GI = last
     n_users, n_towers = mask_BT.shape
-    for chunk in prange(-(-n_users // USERS)):
+    for chunk in range(begin, end):
         below = np.empty((n_towers, widest, TILE), np.float32)
         above = np.empty((n_towers, widest, TILE), np.float32)
         total = np.empty((2, widest, TILE), np.float32)

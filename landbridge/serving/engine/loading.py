@@ -1,26 +1,19 @@
-"""Load the model of a run folder with checks for damage and forgery, and limit the threads of a request."""
+"""Load the model of a run folder with checks for damage and forgery."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
-
-import numpy as np
 
 from landbridge import store
 from landbridge.core.errors import as_store_error
-from landbridge.core.threads import thread_limit
-from landbridge.core.types import Ragged, Record, Values
+from landbridge.core.types import Record, Values
 from landbridge.evaluation.evaluate import Evaluation
 from landbridge.models.base import Fitted
 
 EVALUATION, BASELINE = "evaluation", "baseline"  # roles of the files attached to a run
 METRICS = ("ndcg@10", "hr@10")
-NOT_THREAD_SAFE = "workqueue"  # numba's fallback layer, which must not be entered by two threads at once
 
 
 def load_model(
@@ -48,26 +41,3 @@ def _quality(folder: Path, attached: Collection[str]) -> Record | None:
 
 def _means(evaluation: Evaluation) -> Record:
     return {metric: evaluation.means(metric) for metric in METRICS}
-
-
-@dataclass(frozen=True)
-class ThreadPolicy:
-    """``turn``: what a thread holds while it computes; a lock only where numba's threads need it."""
-
-    turn: AbstractContextManager[object]
-
-    @classmethod
-    def of(cls) -> ThreadPolicy:
-        """As the installed threading layer of numba allows."""
-        import numba
-
-        from landbridge.ranking.top_k import top_k
-
-        top_k(np.zeros((1, 1), np.float32), 1, Ragged.empty(1))  # only then the layer is chosen
-        return cls(Lock() if numba.threading_layer() == NOT_THREAD_SAFE else nullcontext())
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """One thread of numba and of BLAS for each thread that asks."""
-        with self.turn, thread_limit(1):
-            yield

@@ -22,6 +22,7 @@ import numpy as np
 
 from landbridge.core.errors import DataError, StoreError, as_store_error
 from landbridge.core.files import locked
+from landbridge.core.threads import thread_limit
 from landbridge.core.types import Float32, Id, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.item_attributes import ItemAttributes, read_items
@@ -36,7 +37,7 @@ from landbridge.serving.engine.attribute_values import AttributeValues
 from landbridge.serving.engine.cancellation import checkpoint
 from landbridge.serving.engine.catalog import ItemCatalog, catalog_of, indices_of
 from landbridge.serving.engine.explanations import Explainer
-from landbridge.serving.engine.loading import ThreadPolicy, load_model
+from landbridge.serving.engine.loading import load_model
 from landbridge.serving.engine.messages import (
     AttributeValue,
     Event,
@@ -72,7 +73,6 @@ class Service:
     gate: Values | None
     catalogues: Mapping[str, ItemCatalog]
     ranker: Ranker
-    threads: ThreadPolicy
     approximate: Mapping[str, float]
     patches: ItemPatches = NO_PATCHES
     run: str | None = None
@@ -107,9 +107,9 @@ class Service:
         if item_features is not None:
             fitted = with_later_items(fitted, item_features)
         catalogues = _catalogues(fitted, items, where)
-        ranker, threads, recalls = ranker_of(fitted, catalogues), ThreadPolicy.of(), dict[str, float]()
+        ranker, recalls = ranker_of(fitted, catalogues), dict[str, float]()
         if approximate:
-            with threads.one():
+            with thread_limit(1):
                 ranker, recalls = approximate_ranker(ranker)
         return cls(
             fitted,
@@ -120,7 +120,6 @@ class Service:
             manifest.get("gate"),
             catalogues,
             ranker,
-            threads,
             recalls,
         )
 
@@ -187,7 +186,7 @@ class Service:
         for part in batch.parts(by_strategy):
             for place, entries in self._strategy_lists(part, requests):
                 lists[place].append(entries)
-        with self.threads.one():
+        with thread_limit(1):
             results = [self._best(part) for part in parts]
         for part, best in zip(parts, results, strict=True):
             source_B[part.place_B[self.fitted.knows(part.domain, part.queries)]] = MODEL
@@ -197,7 +196,7 @@ class Service:
         merged = [merge_lists(own, each.k, each.weights) for own, each in zip(lists, requests, strict=True)]
         for block in self._reorderer.blocks(requests):
             parts = batch.parts(block)
-            with self.threads.one():
+            with thread_limit(1):
                 reordered = self._reorderer.lists(batch, parts)
             for part in parts:
                 source_B[part.place_B[self.fitted.knows(part.domain, part.queries)]] = MODEL
@@ -259,7 +258,7 @@ class Service:
         self_N = np.array([place][: catalogue is target], np.int32)
         hidden = Ragged.from_rows([self_N])
         matches_I = target.matching(rule_of(where))
-        with self.threads.one():
+        with thread_limit(1):
             cosine_I = np.where(matches_I, self.fitted.similar(domain, place, target.domain), np.float32(-1))
             best = top_k(cosine_I[None], list_length(k, len(cosine_I)), hidden)
         return [entry for entry in target.listed(*best)[0] if entry.score > 0]
@@ -271,7 +270,7 @@ class Service:
         both together."""
         (explained,) = self.explain_all(domain, [item], user, events)
         place = self._catalogue(domain).find(item)
-        with self.threads.one():
+        with thread_limit(1):
             features = self._explainer.features(domain, self._query(domain, user, events), place)
         return replace(explained, features=tuple(features))
 
@@ -280,7 +279,7 @@ class Service:
     ) -> list[ScoreExplanation]:
         """As :meth:`explain` for several items of a domain, in one pass and by events alone."""
         item_N = self._catalogue(domain).find_all(items).astype(np.int32)
-        with self.threads.one():
+        with thread_limit(1):
             explained = self._explainer.explain(domain, self._query(domain, user, events), item_N)
         return [
             ScoreExplanation(each.score, tuple(each.parts), each.exact, self.model, self.version, self.run)
@@ -387,13 +386,13 @@ class Service:
         events = self.fitted.history[domain]
         user_N = np.flatnonzero(events.user_counts)[:PROBES]
         queries = Queries.of_users(np.append(user_N, -1))
-        with self.threads.one():
+        with thread_limit(1):
             scores_NI = self.fitted.score(domain, queries)
         if scores_NI.shape != (len(queries), events.n_items) or not np.isfinite(scores_NI).all():
             raise StoreError(
                 f"This model's scores in {domain!r} are not numbers for its items; fit it again."
             )
-        with self.threads.one():
+        with thread_limit(1):
             ours_N = self.ranker.score(domain, queries, FIRST_ITEM)[:, 0]
         # the last query is the anonymous user, whose score may be popularity on purpose
         if not np.allclose(ours_N[:-1], scores_NI[:-1, 0], atol=AGREEMENT * np.abs(scores_NI).max()):

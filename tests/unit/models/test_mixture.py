@@ -90,7 +90,7 @@ def test_scores_are_standardised_and_added_as_by_their_formula(items: int, seed:
     z_NI = (wide_NI - wide_NI.mean(axis=1, keepdims=True)) / np.where(spread_N1 > 0, spread_N1, 1)
     expected_BI = start_BI.astype(np.float64)
     expected_BI[row_N] += weight_N[:, None] * z_NI
-    add_standardised(scores_NI, weight_N, row_N, start_BI)
+    add_standardised(len(row_N), scores_NI, weight_N, row_N, start_BI)
     np.testing.assert_allclose(start_BI, expected_BI, atol=2e-4)
 
 
