@@ -113,7 +113,9 @@ def _solve_long(columns_N, weight_N, rotated_IF, root_F, x_F):
     block_FB = np.zeros((padded, STRIDE), np.float32)
     system_FF = np.eye(padded, dtype=np.float32)
     right_F = np.zeros(padded, np.float32)
-    right_F[:n_factors] = x_F
+    # loops: for an assignment of a slice numba compiles the words of its error, too
+    for f in range(n_factors):
+        right_F[f] = x_F[f]
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
         for i in range(size):
@@ -127,7 +129,8 @@ def _solve_long(columns_N, weight_N, rotated_IF, root_F, x_F):
                 right_F[f] += right_w * value
         _add_gramian(block_FB, padded, size, system_FF)
     _solve_definite(system_FF, right_F)
-    x_F[:] = right_F[:n_factors]
+    for f in range(n_factors):
+        x_F[f] = right_F[f]
 
 
 @njit(fastmath=FAST, nogil=True, cache=True, inline="never")

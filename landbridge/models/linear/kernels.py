@@ -202,7 +202,8 @@ def _regress(system_NN, right_N, ridge_J, chosen_N, value_N):
         largest = max(largest, system_NN[a, a])
     for a in range(n):
         system_NN[a, a] += max(np.float32(ridge_J[chosen_N[a]]), np.float32(SMALLEST_RIDGE) * largest)
-    value_N[:n] = right_N
+    for a in range(n):
+        value_N[a] = right_N[a]
     _solve_definite(system_NN, value_N[:n])
 
 
