@@ -175,7 +175,8 @@ def singular_systems() -> Iterator[None]:
     """DivergenceError for a system that float32 cannot solve."""
     try:
         yield
-    except np.linalg.LinAlgError as error:
+    # ZeroDivisionError: of a diagonal that single precision rounds to 0
+    except (np.linalg.LinAlgError, ZeroDivisionError) as error:
         raise DivergenceError(
             "ALS met a system that it cannot solve in single precision: the weights of events differ too "
             "much or the penalty is too small; take the logarithm of the weights, or raise reg."
