@@ -94,8 +94,7 @@ def test_the_epochs_of_a_pruned_trial_are_those_up_to_its_best_validation() -> N
 
 def test_a_method_without_epochs_is_evaluated_once() -> None:
     found = find(Once(), trials=14)
-    assert found.method == Once(0.6)
-    assert found.trials["epochs"].null_count() == len(found.trials)
+    assert (found.method, found.trials["epochs"].null_count()) == (Once(0.6), 4)  # all that there are
     assert found.value == 1
 
 
@@ -108,6 +107,7 @@ def test_few_settings_are_each_tried_once() -> None:
 def test_a_diverged_trial_is_an_answer_and_not_the_end() -> None:
     found = find(Once(), trials=14)
     diverged = found.trials.filter(state="diverged")
+    assert len(found.trials) == 4
     assert set(diverged["place"]) == {2.0}
     assert diverged["value"].null_count() == len(diverged) > 0
 
