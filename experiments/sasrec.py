@@ -37,7 +37,7 @@ AIM = {"hr@10": "", "ndcg@10": "0.1779"}  # SASRec of RecTools, by this protocol
 SEED = 15
 WIDE = {"encoder.factors": 128, "encoder.max_length": 200, "encoder.dropout": 0.3, "batch_size": 32}
 VARIANTS: Mapping[str, Method] = {
-    name: SASRec.from_settings({"epochs": 200, "precision": "bfloat16"} | changed)
+    name: SASRec.from_settings({"epochs": 200} | changed)
     for name, changed in {
         "64 factors, 50 events": {"lr": 2e-3},
         "128 factors, 200 events": WIDE,

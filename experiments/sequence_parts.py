@@ -12,17 +12,14 @@ Each variant changes one part of the base; what is adopted for Food–Kitchen is
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.common import CELLS, markdown, page, root
-from landbridge.core.files import read_json, write_json
+from experiments.common import kept, kept_rows, markdown, page, root
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_latest_out, with_candidates
 from landbridge.datasets import catalog
@@ -30,8 +27,8 @@ from landbridge.evaluation.evaluate import evaluate
 from landbridge.models.base import Fitted, Method
 from landbridge.models.sequential.sasrec import IN_AUTO, SASRec
 from landbridge.training.options import FitOptions
-from landbridge.version import __version__
 
+NAME = "sequence-parts"  # of the page
 METRICS = ("hr@10", "ndcg@10")
 NEGATIVES, SEED = 999, 15
 EVERY, PATIENCE = 4, 3  # epochs between validations, and how many of these without a gain end a fit
@@ -55,6 +52,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "adapter per domain": {"cross_domain.rank": 16},
     "adapter per domain and a shared one": {"cross_domain.rank": 16, "cross_domain.shared_rank": 16},
     "own history beside": {"cross_domain.own_history": True},
+    "own history alone": {"cross_domain.own_history": True, "cross_domain.mixed_history": False},
     "attention penalty": {"cross_domain.cross_penalty": 1.0},
     # chosen by hand on the same validation data, where each of its changes was tried alone
     "adopted for drawn items": {"loss.within_domain": True, "loss.sampled_negatives": 256},
@@ -124,32 +122,32 @@ def overall(metrics: Mapping[str, Mapping[str, float]]) -> float:
     return float(np.mean(list(metrics["ndcg@10"].values())))
 
 
-def _path(method: Method, split: Split) -> Path:
-    key = json.dumps([method.name, method.flat(), split.valid.fingerprint, SEED, __version__], sort_keys=True)
-    return CELLS / "sequence-parts" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+def _key(method: Method, split: Split) -> dict[str, Any]:
+    """What a measurement depends on."""
+    return {"model": method.name, "settings": dict(method.changed()), "pairs": split.valid.fingerprint}
 
 
 def measured(method: Method, split: Split) -> dict[str, Any]:
-    """Validation by epochs, in every way of ranking; kept once measured."""
-    path = _path(method, split)
-    if not path.exists():
+    """Validation by epochs, in every way of ranking; kept beside the page once measured."""
+
+    def made() -> dict[str, Any]:
         validation = _Validation(split.valid)
         method.fit(
             split.train, FitOptions(SEED, validate=validation, validate_every=EVERY, patience=PATIENCE)
         )
-        write_json(path, {way: validation.best(way) for way in validation.found[0]})
-    record: dict[str, Any] = read_json(path)
-    return record
+        return {way: validation.best(way) for way in validation.found[0]}
+
+    return kept(NAME, _key(method, split), made)
 
 
 def _page() -> None:
-    tables = []
+    tables, rows = [], {_identity(row): row for row in kept_rows(NAME)}
     for name, split_of in STUDIES.items():
         split = split_of()
-        paths = {label: _path(BASE.with_settings(own), split) for label, own in PARTS.items()}
-        rows = [{"part": label} | _row(read_json(path)) for label, path in paths.items() if path.exists()]
-        if rows:
-            tables += [f"## {name}", markdown(rows)]
+        keys = {label: _identity(_key(BASE.with_settings(own), split)) for label, own in PARTS.items()}
+        found = [{"part": label} | _row(rows[key]) for label, key in keys.items() if key in rows]
+        if found:
+            tables += [f"## {name}", markdown(found)]
     text = (
         f"Validation, seed {SEED}, mean over domains: NDCG@10 among all items of the domain, and on "
         f"Food–Kitchen HR@10 and NDCG@10 among {NEGATIVES} drawn ones, each after the number of epochs that "
@@ -157,7 +155,11 @@ def _page() -> None:
         "one part of the base, whose settings are those of `auto`'s SASRec and are not tuned further. With "
         "one seed, differences of .002 (drawn) and .001 (all) are noise."
     )
-    page("sequence-parts", "The parts of a sequence model", [text, *tables], "sequence_parts")
+    page(NAME, "The parts of a sequence model", [text, *tables], "sequence_parts")
+
+
+def _identity(row: Mapping[str, Any]) -> str:
+    return json.dumps([row["model"], row["settings"], row["pairs"]], sort_keys=True)
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:

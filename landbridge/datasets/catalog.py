@@ -200,10 +200,14 @@ def gowalla(root: str | Path, *, seed: int = 0) -> Split:
     ),
 )
 def kuairand(root: str | Path) -> MultiDomain:
-    """All events with a known item; repeated views of a video in a window count once."""
+    """All events with a known item; repeated views of a video in a window count once.
+
+    There are no time stamps; an event's place in its window stands for its time.
+    """
     import polars as pl
 
-    return read(pl.scan_parquet(_table(root)).filter(pl.col("item") >= 0).select("user", "item", "domain"))
+    known = pl.scan_parquet(_table(root)).filter(pl.col("item") >= 0)
+    return read(known.select("user", "item", "domain", time="position"))
 
 
 @register(

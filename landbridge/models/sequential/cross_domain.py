@@ -11,9 +11,10 @@ domain, with states o_t:
     q ← q + U_0 V_0 q + U_d V_d q                               shared_rank, rank                      (4)
 
 for a target in domain d, where t(d) is the last event in d up to t (nothing is added where there is none).
-Both readings share their weights. U starts at 0, so that adapters change nothing before they have learned,
-and the scale g at 1. The parts are those of ABXI (Bian et al., WWW 2025) and of UCLR's adapters, in the form
-that serves any number of domains.
+Without ``mixed_history`` there is no x_t in (3): one network serves all domains, and no event is read beside
+one of another domain. Both readings share their weights. U starts at 0, so that adapters change nothing
+before they have learned, and the scale g at 1. The parts are those of ABXI (Bian et al., WWW 2025) and of
+UCLR's adapters, in the form that serves any number of domains.
 
 Letters: B windows, L positions, F factors, T targets, D domains, R rank, I items of all domains.
 """
@@ -21,8 +22,11 @@ Letters: B windows, L positions, F factors, T targets, D domains, R rank, I item
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING
 
+from landbridge.core.errors import SettingsError
 from landbridge.core.settings import Settings, setting
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.sequential.transformer import Encoder, Reading, Weights, places
@@ -40,11 +44,15 @@ class CrossDomain(Settings):
     cross_penalty: float = setting(
         0.0, "Subtracted from attention scores between events of different domains.", low=0, symbol="γ"
     )
-    own_history: bool = setting(
-        False, "Whether the state of the target's own domain, read alone, is added to that of all domains."
-    )
+    own_history: bool = setting(False, "Whether the state of the target's own domain, read alone, is used.")
+    mixed_history: bool = setting(True, "Whether the state of the events of all domains is used.")
     rank: int = setting(0, "Rank of the adapter of each domain; 0: none.", low=0, symbol="R")
     shared_rank: int = setting(0, "Rank of an adapter that all domains share; 0: none.", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.mixed_history or self.own_history):
+            raise SettingsError("Without mixed_history there must be own_history: nothing else reads events.")
 
     def shapes(self, n_domains: int, factors: int) -> dict[str, tuple[int, ...]]:
         """Shape of every weight by name."""
@@ -76,14 +84,16 @@ class CrossDomain(Settings):
         domain_BL = torch.where(events.item_BL >= 0, domain_I[events.item_BL], -1)
         if self.embeddings:
             events = events._replace(added_BLF=weights["domain"][domain_BL.clamp(min=0)])  # Eq. (1)
-        mixed_BLF = encoder.states(weights, self._mixed(events, domain_BL), dropout)
-        query_TF = mixed_BLF[window_T, position_T]
+        parts = []
+        if self.mixed_history:
+            mixed_BLF = encoder.states(weights, self._mixed(events, domain_BL), dropout)
+            parts.append(mixed_BLF[window_T, position_T])
         if self.own_history:
             own_BLF = encoder.states(weights, self._own(events, domain_BL), dropout)
             last_T = _last_of_domain(domain_BL, at)
             own_TF = own_BLF[window_T, last_T.clamp(min=0)] * (last_T >= 0)[:, None]
-            query_TF = query_TF + weights["own.scale"][domain_T] * own_TF  # Eq. (3)
-        return self._adapted(weights, query_TF, domain_T)
+            parts.append(weights["own.scale"][domain_T] * own_TF)
+        return self._adapted(weights, reduce(add, parts), domain_T)  # Eq. (3)
 
     def _mixed(self, events: Reading, domain_BL: Tensor) -> Reading:
         """The reading of all events, Eq. (2)."""

@@ -58,8 +58,9 @@ class SequenceModel(QueryVectorsMixin):
     log_odds: ClassVar[bool] = True
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """All domains: a sequence has events of all of them."""
-        return np.ones_like(counts_BD, bool)
+        """All domains, as a sequence has events of all of them; without the mixed reading the own one."""
+        own_D = np.array([name == domain for name in self.history.domain_names])
+        return np.broadcast_to(own_D | self.cross_domain.mixed_history, counts_BD.shape)
 
     @property
     def comparable(self) -> bool:

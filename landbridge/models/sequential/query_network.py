@@ -35,8 +35,8 @@ class SequenceNetwork:
     """The :class:`~landbridge.models.base.QueryNetwork` of a sequence model towards one domain.
 
     ``weights``: those of the model. ``domain_I``: the domain of each item; ``number``: the domain's.
-    ``empty_G``: the vector of a user without events. ``no_events``: what Eq. (1) multiplies x by and adds as
-    w for a user without events in the domain.
+    ``empty_G``: the vector of a user without events that the model reads. ``no_events``: what Eq. (1)
+    multiplies x by and adds as w for a user without events in the domain.
     """
 
     encoder: Encoder
@@ -80,7 +80,8 @@ class SequenceNetwork:
         vector_BG = torch.cat(
             [torch.where(own_B1, state_BF, factor * state_BF), torch.where(own_B1, 0.0, weight)], dim=1
         )  # Eq. (1)
-        return torch.where(count_B1 == 0, self.empty_G, vector_BG)
+        none_B1 = count_B1 == 0 if self.cross_domain.mixed_history else ~own_B1
+        return torch.where(none_B1, self.empty_G, vector_BG)
 
 
 def gaps(time_BW: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from landbridge.core.errors import SettingsError
 from landbridge.models.sequential.cross_domain import CrossDomain
 from landbridge.models.sequential.transformer import Encoder, Reading, initial
 
@@ -55,12 +56,13 @@ def test_without_parts_and_with_adapters_that_learned_nothing_it_is_the_plain_tr
     assert np.array_equal(states(parts, w), plain(w))
 
 
-def test_the_own_history_is_the_sequence_of_the_targets_domain_alone() -> None:
-    parts = CrossDomain(own_history=True)
+@pytest.mark.parametrize("mixed", [True, False])
+def test_the_own_history_is_the_sequence_of_the_targets_domain_alone(mixed: bool) -> None:
+    parts = CrossDomain(own_history=True, mixed_history=mixed)
     w = weights(parts)
     own = {0: [[4, 9, 3], [1], [2, 3, 5]], 1: [[15, 13], [12], []]}
     until = [3, 2, 1, 0, 1, 0]  # events of the domain that each target knows
-    expected = plain(w)
+    expected = plain(w) * mixed
     for row, (window, domain, n) in enumerate(
         zip(TARGETS[0].tolist(), TARGETS[2].tolist(), until, strict=True)
     ):
@@ -69,6 +71,11 @@ def test_the_own_history_is_the_sequence_of_the_targets_domain_alone() -> None:
                 alone = PLAN.states(w, Reading(torch.tensor([own[domain][window]]))).numpy()[0, n - 1]
             expected[row] += w["own.scale"][domain].detach().numpy() * alone
     assert np.allclose(states(parts, w), expected, atol=1e-5)
+
+
+def test_without_any_reading_there_is_no_model() -> None:
+    with pytest.raises(SettingsError, match=r"Without mixed_history there must be own_history"):
+        CrossDomain(mixed_history=False)
 
 
 def test_a_large_penalty_leaves_what_the_last_events_domain_says() -> None:

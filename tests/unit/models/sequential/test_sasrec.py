@@ -179,6 +179,18 @@ def test_the_loss_of_every_domain_is_on_record() -> None:
     assert set(record["loss_of"]) == {"a", "b"}
 
 
+def test_without_the_mixed_reading_other_domains_say_nothing() -> None:
+    parts = {"cross_domain.own_history": True, "cross_domain.mixed_history": False}
+    fitted = SMALL.with_settings({"epochs": 3, **parts}).fit(chains(), ONE)
+    with_b, other_b, only_b = (
+        asking(a, b, ([1, 3][: len(a)], [2])) for a, b in (([3, 4], [2]), ([3, 4], [7]), ([], [2]))
+    )
+    np.testing.assert_array_equal(fitted.score("a", with_b), fitted.score("a", other_b))
+    assert not np.allclose(fitted.score("b", with_b), fitted.score("b", other_b))
+    assert [fitted.knows(name, only_b).tolist() for name in "ab"] == [[False], [True]]
+    np.testing.assert_array_equal(fitted.score("a", only_b), fitted.score("a", asking([], [], ([], []))))
+
+
 def test_users_with_one_event_are_read_and_no_others_are_needed() -> None:
     data = chains()
     single = data.with_events({n: t.take(t.user_idx < 2) for n, t in data.domains.items()})
